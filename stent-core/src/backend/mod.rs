@@ -1,0 +1,191 @@
+//! What a store must do. Every rule lives in [`decide`](crate::decide); a store tests guards and applies data.
+//!
+//! | Trait | For whom |
+//! |---|---|
+//! | [`Backend`] | workers and callers: the verbs that write |
+//! | [`Inspect`] | waiters and readers: paged reads |
+//! | [`Wake`] | whoever waits for something to change: hints that may be lost |
+//! | [`Migrate`] | operators: the schema |
+//! | [`Store`] | all four in one, which is what a program holds |
+
+mod claim;
+mod error;
+mod inspect;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+pub use claim::{Claimed, ClaimRequest, NoRecall, Recall};
+pub use error::{Error, ErrorKind, Result};
+pub use inspect::{ExecutionView, Inspect, ItemView, TaskView};
+
+use crate::Timestamp;
+use crate::model::Lease;
+use crate::transition::{Outcome, Transition};
+
+/// The verbs that write. One of them, [`exchange`](Self::exchange), carries everything that happens to tasks.
+///
+/// `Err` means that the call failed and its fate is unknown: it may have been applied, wholly or not at all.
+#[async_trait]
+pub trait Backend: Debug + Send + Sync + 'static {
+    /// Names the store, for messages.
+    fn info(&self) -> BackendInfo;
+
+    /// Reads the store's clock. Workers set theirs by it, so that machines whose clocks disagree agree on leases.
+    ///
+    /// # Behaviour
+    /// 1. Never goes back by more than the store's own clock does.
+    async fn clock(&self) -> Result<Timestamp>;
+
+    /// Applies a batch of transitions, then claims up to `claim.max` due tasks, in one transaction.
+    ///
+    /// # Behaviour
+    /// 1. Each transition is all-or-nothing; one that is refused changes nothing and does not stop the others (G1).
+    /// 2. Outcomes stand in the order of the transitions. Transitions of one batch are applied as if one by one.
+    /// 3. A leaseholder's write is applied only under the live claim that its guard names (G3). The lease may have run
+    ///    out, as long as nobody else has claimed the task.
+    /// 4. The same transition sent again changes nothing and answers `Already` (G3).
+    /// 5. A completed step gets the next completion number of its parent and, if it was what a parked parent waits for,
+    ///    makes the parent ready in the same transaction (G4, G5).
+    /// 6. A task that parks on something which has happened meanwhile is ready at once (G5).
+    /// 7. A task that has ended never changes again (G7).
+    /// 8. Claims take due tasks only (`ready_at <= now`), of lanes that the request admits, in the order priority, due
+    ///    time, age (G6, G9, G10). A running task whose lease has run out is due.
+    /// 9. Each claim raises `epoch` and `tries` by one, sets the lease, and completes the sleeps of the task that are due,
+    ///    in the order of their moments (G2).
+    /// 10. A claim brings the steps that the worker's memory does not have: all of them, or, if
+    ///     [`Recall::seen`] knows the task under the epoch before, those which have ended since.
+    /// 11. Payloads come back byte-identical (G14).
+    ///
+    /// # Concurrency
+    /// Any number of calls on any number of handles. A task is claimed once.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped is applied wholly or not at all. Sending its transitions again is safe; tasks that it
+    /// claimed are due again when their leases run out.
+    async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged>;
+
+    /// Extends leases to `until`.
+    ///
+    /// # Behaviour
+    /// 1. One answer per lease, in order.
+    /// 2. A lease is extended only while its claim is the task's last one and the task runs; whether it has run out does
+    ///    not matter as long as nobody else has claimed the task (G2).
+    ///
+    /// # Cancel safety
+    /// Safe: renewing is idempotent.
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>>;
+
+    /// Deletes ended executions.
+    ///
+    /// # Behaviour
+    /// 1. Deletes executions that ended before `request.before`, oldest first, at most `request.max` of them (G16).
+    /// 2. An execution goes with all of its tasks or stays with all of them; an open one stays (G16).
+    ///
+    /// # Cancel safety
+    /// Safe: what is left is deleted by the next call.
+    async fn purge(&self, request: &PurgeRequest) -> Result<Purged>;
+
+    /// Closes the handle: waits for calls under way, then gives back connections and files. Calls after it fail with
+    /// [`ErrorKind::Closed`].
+    async fn close(&self) -> Result<()>;
+}
+
+/// Hints that something may have changed. Losing one costs time, never work (G17).
+pub trait Wake: Debug + Send + Sync + 'static {
+    /// Starts to listen. What happens from now on is noticed by the listener, even while nobody waits on it.
+    fn listen(&self, topic: Topic) -> Box<dyn Listener>;
+}
+
+/// One who listens for hints.
+#[async_trait]
+pub trait Listener: Debug + Send {
+    /// Returns once something may have changed since the last return.
+    ///
+    /// # Cancel safety
+    /// Safe: a hint that came while the future was dropped is seen by the next call.
+    async fn changed(&mut self);
+}
+
+/// What a hint is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// A task may have become ready.
+    Work,
+    /// An execution may have ended.
+    Ended,
+}
+
+/// The schema of a store.
+#[async_trait]
+pub trait Migrate: Debug + Send + Sync + 'static {
+    /// Brings the schema to what this program needs. Several processes may do so at once; one does it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Schema`] when the store's schema is newer than this program.
+    async fn migrate(&self) -> Result<()>;
+
+    /// How many migrations the store has seen, and how many this program knows.
+    async fn version(&self) -> Result<SchemaVersion>;
+}
+
+/// How far a store's schema has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchemaVersion {
+    /// Migrations that the store has seen.
+    pub applied: u32,
+    /// Migrations that this program knows.
+    pub known: u32,
+}
+
+/// A whole store: what a program holds behind one pointer.
+pub trait Store: Backend + Inspect + Wake + Migrate {}
+
+impl<T: Backend + Inspect + Wake + Migrate> Store for T {}
+
+/// What a store is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendInfo {
+    /// The kind of store: `sqlite`, `memory`.
+    pub name: &'static str,
+    /// Where it is, without secrets.
+    pub location: String,
+}
+
+/// What an exchange brought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exchanged {
+    /// One per transition, in order.
+    pub outcomes: Vec<Outcome>,
+    /// Tasks claimed, in the order G9.
+    pub claimed: Vec<Claimed>,
+    /// When the next task that the request admits is due, if fewer than `max` were claimed and one is known. A hint: the
+    /// moment may pass without work.
+    pub next_due: Option<Timestamp>,
+}
+
+/// The answer to a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// The lease was extended.
+    Renewed,
+    /// Another claim has the task, or it has ended: stop working on it.
+    Lost,
+}
+
+/// What to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PurgeRequest {
+    /// Only executions that ended before this moment.
+    pub before: Timestamp,
+    /// At most so many executions.
+    pub max: u32,
+}
+
+/// What was deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Executions deleted. As many as asked for means that there may be more.
+    pub executions: u32,
+}

@@ -1,0 +1,114 @@
+//! Durations as people write them: `"10s"`, `"1h30m"`, `"2d8h"`.
+
+use std::time::Duration;
+
+/// Why a text is not a duration: what was wrong, and at which byte.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a duration: {problem} at position {at}; write it like \"10s\", \"1h30m\" or \"250ms\"")]
+pub struct DurationError {
+    text: String,
+    at: usize,
+    problem: &'static str,
+}
+
+/// What can stand for a duration in an option: a [`Duration`], or a text such as `"1h30m"`.
+pub trait IntoDuration {
+    /// The duration that is meant.
+    ///
+    /// # Errors
+    /// When a text is not a duration from its first to its last character.
+    fn into_duration(self) -> Result<Duration, DurationError>;
+}
+
+impl IntoDuration for Duration {
+    fn into_duration(self) -> Result<Duration, DurationError> {
+        Ok(self)
+    }
+}
+
+impl IntoDuration for &str {
+    fn into_duration(self) -> Result<Duration, DurationError> {
+        parse(self)
+    }
+}
+
+/// Reads one or more `number unit` pairs, where a unit is `us`, `ms`, `s`, `m`, `h`, `d` or `w` and a number may have a
+/// decimal part. The whole text must be used up; white space is allowed only around it.
+///
+/// # Errors
+/// Names the position at which the text stops being a duration.
+///
+/// ```
+/// use std::time::Duration;
+/// use stent_core::duration::parse;
+///
+/// assert_eq!(parse("1h30m")?, Duration::from_secs(5400));
+/// assert_eq!(parse("250ms")?, Duration::from_millis(250));
+/// assert!(parse("10sfoo").is_err());
+/// # Ok::<(), stent_core::duration::DurationError>(())
+/// ```
+pub fn parse(text: &str) -> Result<Duration, DurationError> {
+    let fail = |at: usize, problem| Err(DurationError { text: text.to_owned(), at, problem });
+    let offset = text.len() - text.trim_start().len();
+    let body = text.trim();
+    if body.is_empty() {
+        return fail(0, "nothing there");
+    }
+    let mut total: f64 = 0.0;
+    let mut at = 0;
+    while at < body.len() {
+        let number_len = span(&body[at..], |c| c.is_ascii_digit() || c == '.');
+        let Ok(number) = body[at..at + number_len].parse::<f64>() else {
+            return fail(offset + at, "a number was expected");
+        };
+        at += number_len;
+        let unit_len = span(&body[at..], |c| c.is_ascii_alphabetic());
+        let Some(seconds) = unit_seconds(&body[at..at + unit_len]) else {
+            return fail(offset + at, "a unit (us, ms, s, m, h, d, w) was expected");
+        };
+        at += unit_len;
+        total += number * seconds;
+    }
+    match Duration::try_from_secs_f64(total) {
+        Ok(duration) => Ok(duration),
+        Err(_) => fail(0, "too long"),
+    }
+}
+
+fn span(text: &str, accept: impl Fn(char) -> bool) -> usize {
+    text.find(|c| !accept(c)).unwrap_or(text.len())
+}
+
+fn unit_seconds(unit: &str) -> Option<f64> {
+    Some(match unit {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        "w" => 604_800.0,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_texts_are_read() {
+        for (text, seconds) in
+            [("10s", 10.0), ("1h30m", 5400.0), ("2d8h", 201_600.0), ("1.5h", 5400.0), (" 1w ", 604_800.0), ("250ms", 0.25)]
+        {
+            assert_eq!(parse(text).expect(text).as_secs_f64(), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_left_over_is_an_error_that_shows_where() {
+        for (text, at) in [("", 0), ("10x", 2), ("10sfoo", 2), ("foo10s", 0), ("1h 30m", 2), ("10", 2), ("1h.m", 2)] {
+            assert_eq!(parse(text).expect_err(text).at, at, "{text}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Failures: what went wrong in user code, in a form that crosses the store and keeps its identity.
+
+use std::error::Error;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Payload;
+
+/// A failure of a durable function: kind, message, the chain of causes, and the user's own data.
+///
+/// A failure keeps its identity however many functions it passes through: a caller that returns it with `?`
+/// hands on this value, not a text about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of error it is: the type's name without its path, such as `ChargeError`.
+    pub kind: String,
+    /// The error's own message.
+    pub message: String,
+    /// Messages of the causes, nearest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// Where it happened, as far as is known: a panic's location, or a backtrace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// The error value itself, when its type is serde's to encode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Payload>,
+    /// A fatal failure is not retried, whatever the policy says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fatal: bool,
+}
+
+impl Failure {
+    /// Kind of a failure that stands for a panic.
+    pub const PANIC: &'static str = "Panic";
+    /// Kind of a failure that stands for code which no longer matches its record.
+    pub const MISMATCH: &'static str = "Mismatch";
+    /// Kind of a failure that stands for too many crashes without progress.
+    pub const CRASH_LOOP: &'static str = "CrashLoop";
+    /// Kind of a failure that stands for arguments or a result that do not decode.
+    pub const CODEC: &'static str = "Codec";
+
+    /// A failure from a kind and a message.
+    pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            message: message.into(),
+            causes: Vec::new(),
+            trace: None,
+            data: None,
+            fatal: false,
+        }
+    }
+
+    /// A failure from an error, with the messages of its causes.
+    pub fn from_error(kind: impl Into<String>, error: &(dyn Error + 'static)) -> Self {
+        let mut failure = Self::new(kind, error.to_string());
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            failure.causes.push(error.to_string());
+            cause = error.source();
+        }
+        failure
+    }
+
+    /// Marks the failure as one that no retry can help.
+    #[must_use]
+    pub fn fatal(mut self) -> Self {
+        self.fatal = true;
+        self
+    }
+
+    /// Adds where it happened.
+    #[must_use]
+    pub fn with_trace(mut self, trace: impl Into<String>) -> Self {
+        self.trace = Some(trace.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.message)?;
+        self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl Error for Failure {}

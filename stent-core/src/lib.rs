@@ -1,0 +1,39 @@
+//! The pure core of Stent: what a durable execution *is*, and every rule about it.
+//!
+//! The crate refuses to do I/O: it opens no file or socket, reads no clock, draws no random number and
+//! starts no task. Time, ids and chance are arguments. `cargo xtask tidy` proves it.
+//!
+//! ```text
+//! dispatch ─ decide::start ─► Transition ─ commit ─► wake ─► Pump ─ claim ─► Claimed ─ Replay ─► Turn
+//!                                  ▲                                                             │
+//!                                  └────────────── commit ◄─ Transition ◄─ decide::turn ◄────────┘
+//! ```
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`model`] | tasks, steps, leases, waits, lanes, retry policies: plain data |
+//! | [`transition`] | the one unit of writing, and what a store answers to it |
+//! | [`ledger`] | what a transition does to rows; every store that can run Rust applies it with this |
+//! | [`replay`] | one task's code against its recorded steps |
+//! | [`decide`] | requests, turns and crashes, turned into transitions |
+//! | [`schedule`] | the worker's loop as data: when to claim, renew, stop |
+//! | [`backend`] | what a store must do |
+
+pub mod backend;
+pub mod decide;
+pub mod duration;
+mod failure;
+mod id;
+pub mod ledger;
+pub mod limits;
+pub mod model;
+mod payload;
+pub mod replay;
+pub mod schedule;
+mod timestamp;
+pub mod transition;
+
+pub use failure::Failure;
+pub use id::{ExecutionId, TaskId, WorkerId};
+pub use payload::{Codec, CodecError, Payload};
+pub use timestamp::Timestamp;

@@ -1,0 +1,43 @@
+//! Every bound in one place, each with the reason for its size.
+
+use std::time::Duration;
+
+/// Largest payload that is taken, in bytes. A store is no place for files; keep a reference instead.
+pub const PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// A payload above this many bytes is taken with a warning: it is rewritten whenever its row changes.
+pub const PAYLOAD_BYTES_WARN: usize = 512 * 1024;
+
+/// Most transitions in one exchange. Large enough that a commit's fsync is shared by hundreds of tasks, small
+/// enough that the writer is not held for longer than some tens of milliseconds.
+pub const EXCHANGE_TRANSITIONS_MAX: usize = 512;
+
+/// Most rows inserted by the transitions of one exchange, for the same reason. One transition may exceed it alone.
+pub const EXCHANGE_ROWS_MAX: usize = 4_096;
+
+/// Most tasks claimed in one exchange.
+pub const CLAIM_MAX: usize = 512;
+
+/// Most rows in one page of a read.
+pub const PAGE_MAX: usize = 1_000;
+
+/// Items that a map writes in one transition.
+pub const MAP_CHUNK: usize = 1_000;
+
+/// Chunks of a map that may be open at once; the parent feeds more when half of them are done.
+pub const MAP_WINDOW_CHUNKS: usize = 4;
+
+/// Claims without a committed turn after which a task is given up: it kills the workers that take it.
+pub const CRASHES_MAX: u32 = 10;
+
+/// How long a claim is good for without renewal.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// Longest name of a function, a step or a queue, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Most functions parked in a worker's memory.
+pub const HOT_MAX: usize = 10_000;
+
+const _: () = assert!(PAYLOAD_BYTES_WARN < PAYLOAD_BYTES_MAX);
+const _: () = assert!(MAP_CHUNK <= EXCHANGE_ROWS_MAX);

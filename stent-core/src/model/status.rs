@@ -1,0 +1,149 @@
+//! Statuses, as they stand in the store.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! status {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$vdoc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every status, in the order of a life.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it, the same in Rust, SQL and on the command line.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseStatusError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(ParseStatusError::new(text, &[$($text),+])),
+                }
+            }
+        }
+    };
+}
+
+/// A text that is none of the words of a status or a kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown word {text:?}; known are {}", known.join(", "))]
+pub struct ParseStatusError {
+    text: String,
+    known: &'static [&'static str],
+}
+
+impl ParseStatusError {
+    pub(super) fn new(text: &str, known: &'static [&'static str]) -> Self {
+        Self { text: text.to_owned(), known }
+    }
+}
+
+status! {
+    /// Where a task stands.
+    TaskStatus {
+        /// Ready to be claimed, at once or when its time comes.
+        Pending = "pending",
+        /// Claimed: a worker holds its lease.
+        Running = "running",
+        /// Parked: it needs completions, a signal or a moment before it is worth waking.
+        Waiting = "waiting",
+        /// Ended with a result.
+        Completed = "completed",
+        /// Ended with a failure.
+        Failed = "failed",
+        /// Ended because nobody wants its result any more.
+        Cancelled = "cancelled",
+    }
+}
+
+impl TaskStatus {
+    /// Whether nothing can change it any more (G7).
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        match self {
+            Self::Pending | Self::Running | Self::Waiting => false,
+            Self::Completed | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+status! {
+    /// Where an execution stands.
+    ExecutionStatus {
+        /// Dispatched, not yet started.
+        Pending = "pending",
+        /// Started, not yet ended; it may be parked.
+        Running = "running",
+        /// Ended with a result.
+        Completed = "completed",
+        /// Ended with a failure.
+        Failed = "failed",
+        /// Ended because its time was up.
+        TimedOut = "timed_out",
+        /// Asked to end; its code may still tidy up.
+        Cancelling = "cancelling",
+        /// Ended on request.
+        Cancelled = "cancelled",
+    }
+}
+
+impl ExecutionStatus {
+    /// Whether nothing can change it any more (G7).
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        match self {
+            Self::Pending | Self::Running | Self::Cancelling => false,
+            Self::Completed | Self::Failed | Self::TimedOut | Self::Cancelled => true,
+        }
+    }
+
+    /// The status of an execution whose root task stands at `root` and has been claimed before or not.
+    #[must_use]
+    pub const fn of_root(root: TaskStatus, started: bool) -> Self {
+        match root {
+            TaskStatus::Pending if !started => Self::Pending,
+            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting => Self::Running,
+            TaskStatus::Completed => Self::Completed,
+            TaskStatus::Failed => Self::Failed,
+            TaskStatus::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_round_trip() {
+        for status in TaskStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+        }
+        for status in ExecutionStatus::ALL {
+            assert_eq!(status.as_str().parse(), Ok(*status));
+        }
+        assert!("done".parse::<TaskStatus>().expect_err("no such word").to_string().contains("completed"));
+    }
+}

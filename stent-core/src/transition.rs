@@ -1,0 +1,170 @@
+//! The unit of writing: one atomic, guarded change of the store, as plain data.
+//!
+//! Transitions are made in [`decide`](crate::decide) and applied by backends. A backend tests the guard and applies
+//! the data; it knows no rule.
+
+use crate::model::{Epoch, Fence, NewTask, Step, TaskResult, Tree, Wait};
+use crate::{Failure, TaskId, Timestamp};
+
+/// One change of the store. All of it is applied, or none (G1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// What must hold for the change to be applied.
+    pub guard: Guard,
+    /// When it was decided. Stores write this moment; they read no clock of their own.
+    pub at: Timestamp,
+    /// What becomes of the task that the guard names.
+    pub change: Change,
+    /// Rows to write. Those with the state `Done` are completions of the guarded task, in this order.
+    pub insert: Vec<NewTask>,
+    /// Sleeps of the guarded task that are due: they complete, in this order, after what is inserted.
+    pub fire: Vec<TaskId>,
+    /// Steps that the guarded task has given up, with everything below them. Those that have ended stay as they are.
+    pub cancel: Vec<TaskId>,
+    /// Steps of the guarded task that leave the record with everything below them, because an attempt that had
+    /// asked for them is tried again.
+    pub erase: Vec<TaskId>,
+    /// Maps of the guarded task that get items; the items themselves are in `insert`.
+    pub feed: Vec<Feed>,
+    /// How many completions the guarded task's code has seen.
+    pub seen: u32,
+}
+
+impl Transition {
+    /// A transition that changes only the task which the guard names.
+    #[must_use]
+    pub const fn new(guard: Guard, at: Timestamp, change: Change) -> Self {
+        Self {
+            guard,
+            at,
+            change,
+            insert: Vec::new(),
+            fire: Vec::new(),
+            cancel: Vec::new(),
+            erase: Vec::new(),
+            feed: Vec::new(),
+            seen: 0,
+        }
+    }
+
+    /// How many completions this transition itself adds to the guarded task.
+    #[must_use]
+    pub fn own_completions(&self) -> u32 {
+        let Some(task) = self.guard.leased() else { return 0 };
+        let inserted = self.insert.iter().filter(|new| {
+            matches!(new.state, crate::model::NewTaskState::Done { .. }) && new.tree.parent == Some(task.task)
+        });
+        u32::try_from(inserted.count() + self.fire.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What must hold for a transition to be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// No task has this id: a dispatch. If one has, the dispatch was applied before.
+    Absent(TaskId),
+    /// The task runs under this claim and has come so far: a leaseholder's write.
+    Leased {
+        /// The claim and how far it has come.
+        fence: Fence,
+        /// Where the task hangs, so that a store knows which other rows its end changes.
+        tree: Tree,
+    },
+    /// The task is parked where this claim left it: a hint from its own code, still in memory.
+    Parked {
+        /// The task.
+        task: TaskId,
+        /// The claim that parked it.
+        epoch: Epoch,
+    },
+}
+
+impl Guard {
+    /// The task that the guard names.
+    #[must_use]
+    pub const fn task(&self) -> TaskId {
+        match self {
+            Self::Absent(task) | Self::Parked { task, .. } => *task,
+            Self::Leased { fence, .. } => fence.task,
+        }
+    }
+
+    /// The fence of a leaseholder's write.
+    #[must_use]
+    pub const fn leased(&self) -> Option<&Fence> {
+        match self {
+            Self::Leased { fence, .. } => Some(fence),
+            Self::Absent(_) | Self::Parked { .. } => None,
+        }
+    }
+}
+
+/// What becomes of the guarded task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// It is written for the first time: it is the first of the inserted rows. Only with [`Guard::Absent`].
+    Start,
+    /// It goes on under the same lease.
+    Keep,
+    /// It is parked: no worker, no lease, until the wait is satisfied.
+    Park(Wait),
+    /// It is tried again from this moment on, after this failure.
+    Retry {
+        /// Not before this moment (G6).
+        ready_at: Timestamp,
+        /// Why.
+        failure: Failure,
+    },
+    /// It has ended.
+    End(TaskResult),
+    /// Its worker shuts down and hands it back; this is no attempt and no crash.
+    Release,
+    /// A parked task is worth waking: something that only its own code waits for has happened. Only with
+    /// [`Guard::Parked`].
+    Wake,
+}
+
+/// Items added to a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The map's own task.
+    pub map: TaskId,
+    /// Items written so far, those of this transition included.
+    pub fed: u32,
+    /// Items in all, once the last of them is written.
+    pub total: Option<u32>,
+}
+
+/// What a store answers to one transition. All of these are normal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The change was made.
+    Applied(News),
+    /// The change had been made before, by the same transition sent twice; nothing was changed now (G3).
+    Already(News),
+    /// Another claim has the task, or it is not where the guard says; nothing was changed (G3).
+    Fenced,
+    /// The task has ended or was purged; nothing was changed (G7).
+    Gone,
+}
+
+impl Outcome {
+    /// Whether the change stands in the store.
+    #[must_use]
+    pub const fn stands(&self) -> bool {
+        match self {
+            Self::Applied(_) | Self::Already(_) => true,
+            Self::Fenced | Self::Gone => false,
+        }
+    }
+}
+
+/// What a leaseholder learns with its commit, when it keeps the task.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct News {
+    /// Steps of the task that have ended so far.
+    pub done: u32,
+    /// Every completion after those that the code had seen, in order; left empty when they are exactly the ones that
+    /// the transition itself brought, in its order.
+    pub steps: Vec<Step>,
+}
