@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Epoch, Fence, NewTask, NewTaskState, StepKind, TaskResult, TaskStatus, Tree};
 use crate::transition::{Change, Feed, Guard, News, Outcome, Transition};
-use crate::{Failure, TaskId, Timestamp, WorkerId};
+use crate::{ExecutionId, Failure, TaskId, Timestamp, WorkerId};
 
 /// The part of a task that changes in its life.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +130,13 @@ impl Row {
         self.end(TaskStatus::Completed, at);
     }
 
+    /// Gives up a task that is below one which was given up: what a store does to those that it [sweeps](Writes::sweep).
+    pub fn cancel(&mut self, at: Timestamp) {
+        if !self.status.is_terminal() {
+            self.end(TaskStatus::Cancelled, at);
+        }
+    }
+
     fn end(&mut self, status: TaskStatus, at: Timestamp) {
         debug_assert!(status.is_terminal());
         self.status = status;
@@ -164,6 +171,8 @@ pub struct Ledger<'a> {
     entries: BTreeMap<TaskId, Entry<'a>>,
     sweep: Vec<TaskId>,
     erase: Vec<TaskId>,
+    /// Executions in which tasks were given up whose rows are not here.
+    given_up: BTreeSet<ExecutionId>,
     ended: bool,
     ready: bool,
 }
@@ -192,9 +201,10 @@ pub struct Writes<'a> {
     pub insert: Vec<Insert<'a>>,
     /// Rows to update, in the order of their ids.
     pub update: Vec<Update<'a>>,
-    /// Every open task below these is to be cancelled; they themselves are in `update`.
+    /// Every open task below these is to be cancelled, at the moment at which they themselves ended, once all else is
+    /// written; they themselves are in `update` or `insert`.
     pub sweep: Vec<TaskId>,
-    /// These are to be deleted with everything below them.
+    /// These are to be deleted with everything below them, after all else.
     pub erase: Vec<TaskId>,
     /// Whether an execution may have ended.
     pub ended: bool,
@@ -264,7 +274,7 @@ impl<'a> Ledger<'a> {
 
     /// Applies one transition.
     ///
-    /// The news of an applied transition has no steps; where `done` shows that others completed steps meanwhile, the store
+    /// Ask [`takes`](Self::takes) before. The news of an applied transition has no steps; where `done` shows that others completed steps meanwhile, the store
     /// adds them: see [`lacks_steps`].
     pub fn apply(&mut self, transition: &'a Transition) -> Outcome {
         match &transition.guard {
@@ -272,6 +282,19 @@ impl<'a> Ledger<'a> {
             Guard::Leased { fence, tree } => self.leased(fence, tree, transition),
             Guard::Parked { task, epoch } => self.nudge(*task, *epoch, transition),
         }
+    }
+
+    /// Whether a transition can be applied to the rows in memory. If not, write what there is and go on with a new
+    /// ledger, in the same transaction: the batch has given up tasks of this execution, and only the store knows
+    /// which others hang below those.
+    #[must_use]
+    pub fn takes(&self, transition: &Transition) -> bool {
+        let execution = match &transition.guard {
+            Guard::Absent(_) => None,
+            Guard::Leased { tree, .. } => Some(tree.execution),
+            Guard::Parked { task, .. } => self.row(*task).map(|row| row.tree.execution),
+        };
+        execution.is_none_or(|execution| !self.given_up.contains(&execution))
     }
 
     /// What is to be written.
@@ -309,6 +332,9 @@ impl<'a> Ledger<'a> {
             return Outcome::Fenced;
         }
         let at = transition.at;
+        if row.ready_at.is_some_and(|ready_at| ready_at <= at) {
+            return Outcome::Already(News::default());
+        }
         self.change(task, |row| row.wake(at));
         self.ready = true;
         Outcome::Applied(News::default())
@@ -316,8 +342,8 @@ impl<'a> Ledger<'a> {
 
     fn leased(&mut self, fence: &Fence, tree: &Tree, transition: &'a Transition) -> Outcome {
         let Some(row) = self.row(fence.task) else { return Outcome::Gone };
-        // The same write again: the count has moved by one, under this very claim.
-        if row.commit == fence.commit + 1 && row.commit_epoch == fence.epoch {
+        // The same write again: the count has moved past it, under this very claim. Only its holder could move it.
+        if row.commit > fence.commit && row.commit_epoch == fence.epoch {
             return Outcome::Already(News { done: row.done, steps: Vec::new() });
         }
         if row.status.is_terminal() {
@@ -434,7 +460,7 @@ impl<'a> Ledger<'a> {
             // The first failure ends the map; what else it holds is not wanted any more.
             self.change(map, |row| row.end(TaskStatus::Failed, at));
             self.write(map, Written::Result(result));
-            self.sweep.push(map);
+            self.sweep(map);
             self.settle_map(map, owner, at);
         } else {
             self.check_map(map, owner, at);
@@ -443,6 +469,12 @@ impl<'a> Ledger<'a> {
 
     fn feed(&mut self, feed: &Feed, at: Timestamp) {
         let Some(row) = self.row(feed.map) else { return };
+        if row.status.is_terminal() {
+            // The map ended while its owner wrote this chunk, and what ended it saw no item of the chunk: G15.
+            let items = self.entries.values_mut().filter(|entry| entry.row.tree.parent == Some(feed.map));
+            items.filter(|entry| entry.new.is_some()).for_each(|entry| entry.row.cancel(at));
+            return;
+        }
         let parent = row.tree.parent;
         self.change(feed.map, |row| {
             row.fed = feed.fed;
@@ -493,18 +525,24 @@ impl<'a> Ledger<'a> {
     fn cancel(&mut self, steps: &[TaskId], at: Timestamp) {
         for step in steps {
             if self.row(*step).is_some_and(|row| !row.status.is_terminal()) {
-                self.change(*step, |row| row.end(TaskStatus::Cancelled, at));
-                self.sweep.push(*step);
+                self.change(*step, |row| row.cancel(at));
+                self.sweep(*step);
             }
         }
     }
 
     fn erase(&mut self, steps: &[TaskId]) {
         for step in steps {
-            if self.entries.remove(step).is_some() {
+            if let Some(entry) = self.entries.remove(step) {
+                self.given_up.insert(entry.row.tree.execution);
                 self.erase.push(*step);
             }
         }
+    }
+
+    fn sweep(&mut self, root: TaskId) {
+        self.given_up.extend(self.row(root).map(|row| row.tree.execution));
+        self.sweep.push(root);
     }
 
     fn insert_all(&mut self, transition: &'a Transition) {
@@ -521,6 +559,7 @@ impl<'a> Ledger<'a> {
                 }
             }
             self.ready |= matches!(new.state, NewTaskState::Pending { .. });
+            self.ended |= new.tree.parent.is_none() && row.status.is_terminal();
             self.entries
                 .insert(new.id, Entry { row, new: Some((new, transition.at)), dirty: true, result });
         }

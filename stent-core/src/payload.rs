@@ -61,6 +61,12 @@ impl Payload {
         Self { content_type: content_type.into(), bytes }
     }
 
+    /// No bytes, of no type: what a sleep and a map give.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { content_type: String::new(), bytes: Vec::new() }
+    }
+
     /// How the bytes are encoded, as a media type.
     #[must_use]
     pub fn content_type(&self) -> &str {

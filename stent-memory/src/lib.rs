@@ -1,1 +1,201 @@
-//! stent-memory
+//! The executable specification of a store: the simplest backend that is correct.
+//!
+//! [`MemoryStore`] keeps every task in one map under one lock and does everything the slow, obvious way. It is what the
+//! other backends are compared with, and the store for unit tests:
+//!
+//! ```
+//! use stent_core::backend::Backend;
+//! use stent_memory::MemoryStore;
+//!
+//! let store = MemoryStore::new();
+//! assert_eq!(store.info().name, "memory");
+//! ```
+//!
+//! **Everything is lost with the process.** There is no file, no snapshot and no bound on memory but [`purge`]; whoever
+//! needs durability takes SQLite.
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `lib.rs` | the store: handles, the lock, the clock, wakes |
+//! | `records.rs` | what is under the lock: transitions, claims, renewals, purges |
+//! | `view.rs` | records in a reader's terms |
+//!
+//! [`purge`]: stent_core::backend::Backend::purge
+
+mod records;
+mod view;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use stent_core::backend::{
+    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, ExecutionView, Inspect, ItemView, Listener,
+    Migrate, PurgeRequest, Purged, Renewal, Result, SchemaVersion, TaskView, Topic, Wake,
+};
+use stent_core::model::{Lease, Seq};
+use stent_core::transition::Transition;
+use stent_core::{ExecutionId, TaskId, Timestamp};
+use tokio::sync::watch;
+
+use crate::records::Records;
+
+/// A store in memory. Clones are the same handle; [`peer`](Self::peer) makes another one on the same data.
+#[derive(Clone)]
+pub struct MemoryStore {
+    data: Arc<Data>,
+    closed: Arc<AtomicBool>,
+}
+
+/// What all handles share.
+struct Data {
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    records: Mutex<Records>,
+    work: watch::Sender<()>,
+    ended: watch::Sender<()>,
+}
+
+impl MemoryStore {
+    /// An empty store whose clock is the system's.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_clock(|| {
+            let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Timestamp::EPOCH + since_epoch
+        })
+    }
+
+    /// An empty store with a clock of the caller's, for tests that move time by hand.
+    ///
+    /// Only [`Backend::clock`] reads it; everything else is told the time.
+    #[must_use]
+    pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let data = Data {
+            clock: Box::new(clock),
+            records: Mutex::default(),
+            work: watch::Sender::new(()),
+            ended: watch::Sender::new(()),
+        };
+        Self { data: Arc::new(data), closed: Arc::default() }
+    }
+
+    /// Another handle on the same data, as another process would have one: closing one leaves the other open.
+    #[must_use]
+    pub fn peer(&self) -> Self {
+        Self { data: Arc::clone(&self.data), closed: Arc::default() }
+    }
+
+    /// The records, for as long as the guard lives; nothing is awaited under it.
+    fn records(&self, operation: &'static str) -> Result<MutexGuard<'_, Records>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, operation));
+        }
+        Ok(self.data.records.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("closed", &self.closed.load(Ordering::Relaxed)).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Backend for MemoryStore {
+    fn info(&self) -> BackendInfo {
+        BackendInfo { name: "memory", location: "this process".to_owned() }
+    }
+
+    async fn clock(&self) -> Result<Timestamp> {
+        drop(self.records("clock")?);
+        Ok((self.data.clock)())
+    }
+
+    async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
+        let mut records = self.records("exchange")?;
+        let outcomes = commit.iter().map(|transition| records.apply(transition)).collect();
+        let (claimed, next_due) = claim.map(|request| records.claim(request)).unwrap_or_default();
+        let hints = records.take_hints();
+        drop(records);
+        if hints.ready {
+            self.data.work.send_replace(());
+        }
+        if hints.ended {
+            self.data.ended.send_replace(());
+        }
+        Ok(Exchanged { outcomes, claimed, next_due })
+    }
+
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
+        let mut records = self.records("renew")?;
+        Ok(leases.iter().map(|lease| records.renew(lease, until)).collect())
+    }
+
+    async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
+        Ok(Purged { executions: self.records("purge")?.purge(request) })
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Inspect for MemoryStore {
+    async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
+        Ok(self.records("executions")?.executions(ids))
+    }
+
+    async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize) -> Result<Vec<TaskView>> {
+        Ok(self.records("tasks")?.tasks(execution, after, max))
+    }
+
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
+        Ok(self.records("items")?.items(map, from, max))
+    }
+}
+
+impl Wake for MemoryStore {
+    fn listen(&self, topic: Topic) -> Box<dyn Listener> {
+        let sender = match topic {
+            Topic::Work => &self.data.work,
+            Topic::Ended => &self.data.ended,
+        };
+        Box::new(MemoryListener(sender.subscribe()))
+    }
+}
+
+#[derive(Debug)]
+struct MemoryListener(watch::Receiver<()>);
+
+#[async_trait]
+impl Listener for MemoryListener {
+    async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The last handle is gone, and with it everybody who could change anything.
+            std::future::pending().await
+        }
+    }
+}
+
+#[async_trait]
+impl Migrate for MemoryStore {
+    /// There is no schema: nothing to do.
+    async fn migrate(&self) -> Result<()> {
+        self.records("migrate").map(drop)
+    }
+
+    async fn version(&self) -> Result<SchemaVersion> {
+        drop(self.records("version")?);
+        Ok(SchemaVersion { applied: 0, known: 0 })
+    }
+}

@@ -1,1 +1,28 @@
-//! stent-sql
+//! Stent's SQL, written once: tables, migrations, statements and the store behind every SQL backend.
+//!
+//! A database crate brings a connection and a [`Dialect`]; everything else is here, and nothing here asks which database
+//! it is talking to.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`entity`] | the tables as sea-orm entities, for applications that join them |
+//! | `stmt` | one pure builder per intent; its text is rendered once per store |
+//! | `row` | rows to model and back: the only place that encodes or decodes |
+//! | `store` | [`SqlStore`]: runs statements in transactions |
+//! | [`dialect`] | what differs between databases, on a page |
+//! | [`batch`] | many rows as the parameters of one statement |
+//! | [`migration`] | the schema and its history |
+//! | [`wake`] | hints within the process, and where a database adds those from outside |
+
+pub mod batch;
+pub mod dialect;
+pub mod entity;
+pub mod migration;
+mod row;
+mod stmt;
+mod store;
+pub mod wake;
+
+pub use dialect::Dialect;
+pub use stmt::Statements;
+pub use store::{Connections, Counters, SqlStore};

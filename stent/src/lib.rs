@@ -1,1 +1,92 @@
-//! stent
+//! Durable functions for Rust. A durable function is an ordinary `async fn`; its arguments, its steps and its result live in
+//! a store, so a crash at any point loses nothing, and a step that was recorded never runs again. SQLite is the default
+//! store; there is no server to operate.
+//!
+//! ```
+//! use stent::prelude::*;
+//!
+//! #[durable(retry(max_attempts = 5, initial_delay = "1s"))]
+//! async fn charge(cents: u64) -> Result<String, String> {
+//!     Ok(format!("receipt for {cents}"))
+//! }
+//!
+//! #[durable]
+//! async fn checkout(cents: u64) -> Result<String, stent::Error> {
+//!     let receipt = charge(cents).await?; // a step: recorded, retried, never repeated
+//!     stent::sleep("10ms").await?; // durable: no worker and no memory is held
+//!     let note = stent::step("note", || async { Ok::<_, String>(format!("thanks! {receipt}")) }).await?;
+//!     Ok(note)
+//! }
+//!
+//! # #[tokio::main] async fn main() -> stent::Result<()> {
+//! let stent = Stent::connect("memory:").await?; // sqlite://orders.db to keep it
+//! let worker = stent.worker().concurrency(64).start().await?;
+//!
+//! let run = stent.dispatch(checkout(1999)).await?;
+//! assert_eq!(run.result().timeout("1m").await?, "thanks! receipt for 1999");
+//! worker.drain().await
+//! # }
+//! ```
+//!
+//! # What is durable
+//!
+//! - Calling a durable function gives a [`Call`], a plain description. Awaited inside a durable function it is a step.
+//!   Given to [`Stent::dispatch`] it is an execution. Awaited anywhere else it is an error that says what to do.
+//! - [`step`](step()) records what an inline closure gives; [`sleep`] parks the function; `charge::map(items)` fans out.
+//! - [`join!`] and [`select!`] wait for several steps, in the same order in every run. [`now`], [`random`] and [`uuid`] are
+//!   the same in every run.
+//! - Code between steps may run several times, and must take the same way each time: it must not depend on the clock,
+//!   chance, the iteration order of hash maps, or anything else that is not recorded. A step in flight when its process
+//!   dies runs again: effects are at least once, records exactly once.
+//!
+//! # Features
+//!
+//! | Feature | Default | Brings |
+//! |---|---|---|
+//! | `sqlite` | yes | `sqlite://` URLs |
+//! | `macros` | yes | `#[durable]` |
+
+mod call;
+mod chance;
+mod client;
+mod clock;
+mod connect;
+mod context;
+mod dispatch;
+mod error;
+mod failure;
+mod function;
+mod handle;
+mod ids;
+mod inline;
+mod join;
+mod map;
+pub mod prelude;
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+mod registry;
+mod state;
+mod waiters;
+mod worker;
+mod writer;
+
+pub use call::{Call, LocalCall};
+pub use chance::{now, random, random_u64, uuid};
+pub use client::{Stent, StentBuilder};
+pub use dispatch::{Dispatch, DispatchAll};
+pub use error::{Error, Result};
+pub use failure::fatal;
+pub use function::{Function, FunctionOptions};
+pub use handle::{Handle, ResultOf};
+pub use inline::{Sleep, Step, sleep, step};
+pub use map::Map;
+pub use registry::Registry;
+pub use state::State;
+pub use stent_core as core;
+pub use stent_core::backend::{Error as StoreError, ErrorKind as StoreErrorKind, ExecutionView, TaskView};
+pub use stent_core::model::{ExecutionStatus, RetryPolicy, StepKind, TaskStatus};
+pub use stent_core::{Codec, ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
+#[cfg(feature = "macros")]
+pub use stent_macros::durable;
+pub use worker::{Worker, WorkerBuilder};

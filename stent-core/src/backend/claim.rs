@@ -59,7 +59,8 @@ pub struct Claimed {
     pub lease: Lease,
     /// What the claimer's first write is checked against.
     pub fence: Fence,
-    /// Set if the worker's memory was recalled: `steps` then holds only what has ended after so many completions.
+    /// Set if the worker's memory was recalled: `steps` then holds only what has changed after so many completions,
+    /// that is what has ended since, and the maps that are still open.
     pub recalled: Option<u32>,
     /// The recorded steps: completed ones in the order of their completion, then the others by position.
     pub steps: Vec<Step>,

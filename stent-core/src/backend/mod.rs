@@ -55,7 +55,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// 9. Each claim raises `epoch` and `tries` by one, sets the lease, and completes the sleeps of the task that are due,
     ///    in the order of their moments (G2).
     /// 10. A claim brings the steps that the worker's memory does not have: all of them, or, if
-    ///     [`Recall::seen`] knows the task under the epoch before, those which have ended since.
+    ///     [`Recall::seen`] knows the task under the epoch before, those which have ended since and the maps that are
+    ///     still open, whose items may have gone on.
     /// 11. Payloads come back byte-identical (G14).
     ///
     /// # Concurrency

@@ -1,1 +1,1045 @@
-//! Transitions in, exact rows out.
+//! Transitions in, exact outcomes and rows out.
+//!
+//! Each test loads a ledger with nothing but the rows that [`Ledger::reads`] names, as a store does.
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::model::{Lane, RetryPolicy, Seq, Threshold, Wait};
+use crate::{ExecutionId, Payload};
+
+// Given: one execution and its rows. The root is task 1; everything else hangs where the test says.
+
+const ROOT: TaskId = task(1);
+const EXECUTION: ExecutionId = ROOT.execution();
+
+const fn task(n: u128) -> TaskId {
+    TaskId::from_uuid(Uuid::from_u128(n))
+}
+
+const fn t(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+const fn worker(n: u128) -> WorkerId {
+    WorkerId::from_uuid(Uuid::from_u128(n))
+}
+
+fn ok(text: &str) -> TaskResult {
+    Ok(Payload::new("text/plain", text.into()))
+}
+
+fn declined() -> Failure {
+    Failure::new("Declined", "no funds")
+}
+
+fn pending(id: TaskId, tree: Tree) -> Row {
+    Row {
+        id,
+        tree,
+        kind: StepKind::Call,
+        status: TaskStatus::Pending,
+        epoch: Epoch(0),
+        tries: 0,
+        attempts: 0,
+        commit: 0,
+        commit_epoch: Epoch(0),
+        ready_at: Some(t(0)),
+        worker: None,
+        done: 0,
+        wake_at: None,
+        done_order: None,
+        fed: 0,
+        total: None,
+        started_at: None,
+        ended_at: None,
+    }
+}
+
+fn running(id: TaskId, tree: Tree) -> Row {
+    let mut row = pending(id, tree);
+    row.claim(worker(7), t(1), t(31));
+    row
+}
+
+fn root() -> Row {
+    running(ROOT, Tree::root(EXECUTION))
+}
+
+fn step(n: u128) -> Row {
+    running(task(n), Tree::step(EXECUTION, ROOT))
+}
+
+/// A root that was claimed once and waits until so many steps have ended.
+fn parked(wake_at: u32) -> Row {
+    Row {
+        status: TaskStatus::Waiting,
+        tries: 0,
+        commit: 1,
+        commit_epoch: Epoch(1),
+        ready_at: None,
+        worker: None,
+        wake_at: Some(wake_at),
+        ..root()
+    }
+}
+
+fn sleep(n: u128, due: Timestamp) -> Row {
+    let row = pending(task(n), Tree::step(EXECUTION, ROOT));
+    Row {
+        kind: StepKind::Sleep,
+        status: TaskStatus::Waiting,
+        ready_at: Some(due),
+        started_at: Some(t(1)),
+        ..row
+    }
+}
+
+fn map(n: u128, done: u32, fed: u32, total: Option<u32>) -> Row {
+    let row = pending(task(n), Tree::step(EXECUTION, ROOT));
+    Row {
+        kind: StepKind::Map,
+        status: TaskStatus::Waiting,
+        ready_at: None,
+        started_at: Some(t(1)),
+        done,
+        fed,
+        total,
+        ..row
+    }
+}
+
+fn item(n: u128, map: u128) -> Row {
+    running(task(n), Tree::item(EXECUTION, task(map), ROOT))
+}
+
+fn completed(row: Row, order: Option<u32>) -> Row {
+    let mut row = Row { done_order: order, ..row };
+    row.end(TaskStatus::Completed, t(2));
+    row
+}
+
+// When: what is sent.
+
+fn leased(row: &Row, change: Change) -> Transition {
+    Transition::new(Guard::Leased { fence: row.fence(), tree: row.tree }, t(10), change)
+}
+
+fn park(row: &Row, wait: Wait) -> Transition {
+    leased(row, Change::Park(wait))
+}
+
+fn complete(row: &Row) -> Transition {
+    leased(row, Change::End(ok("done")))
+}
+
+fn fail(row: &Row) -> Transition {
+    leased(row, Change::End(Err(declined())))
+}
+
+fn retry(row: &Row) -> Transition {
+    leased(row, Change::Retry { ready_at: t(20), failure: declined() })
+}
+
+fn nudge(row: &Row) -> Transition {
+    Transition::new(Guard::Parked { task: row.id, epoch: row.epoch }, t(10), Change::Wake)
+}
+
+fn new_task(n: u128, tree: Tree, kind: StepKind, state: NewTaskState) -> NewTask {
+    NewTask {
+        id: task(n),
+        tree,
+        seq: Seq(u32::try_from(n).expect("a small number")),
+        kind,
+        lane: Lane::new("default", "charge"),
+        priority: 3,
+        args: Payload::new("text/plain", b"args".to_vec()),
+        retry: Some(RetryPolicy::never()),
+        attempts: 0,
+        state,
+    }
+}
+
+fn new_step(n: u128, state: NewTaskState) -> NewTask {
+    new_task(n, Tree::step(EXECUTION, ROOT), StepKind::Call, state)
+}
+
+fn inline(n: u128) -> NewTask {
+    let state = NewTaskState::Done { started_at: t(9), result: ok("inline") };
+    new_task(n, Tree::step(EXECUTION, ROOT), StepKind::Inline, state)
+}
+
+fn start(state: NewTaskState) -> Transition {
+    let mut start = Transition::new(Guard::Absent(ROOT), t(10), Change::Start);
+    start.insert.push(new_task(1, Tree::root(EXECUTION), StepKind::Call, state));
+    start
+}
+
+// Then: what came out.
+
+fn apply<'a>(rows: &[Row], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>) {
+    let reads = Ledger::reads(batch);
+    let mut ledger = Ledger::new(rows.iter().filter(|row| reads.contains(&row.id)).cloned());
+    let outcomes = batch
+        .iter()
+        .map(|transition| {
+            assert!(ledger.takes(transition), "the ledger wants to be written before {transition:?}");
+            ledger.apply(transition)
+        })
+        .collect();
+    (outcomes, ledger.into_writes())
+}
+
+fn apply_one<'a>(rows: &[Row], transition: &'a Transition) -> (Outcome, Writes<'a>) {
+    let (mut outcomes, writes) = apply(rows, std::slice::from_ref(transition));
+    (outcomes.remove(0), writes)
+}
+
+fn applied(done: u32) -> Outcome {
+    Outcome::Applied(News { done, steps: Vec::new() })
+}
+
+fn already(done: u32) -> Outcome {
+    Outcome::Already(News { done, steps: Vec::new() })
+}
+
+impl Writes<'_> {
+    #[track_caller]
+    fn row(&self, id: TaskId) -> &Row {
+        let updated = self.update.iter().map(|update| &update.row);
+        let mut rows = updated.chain(self.insert.iter().map(|insert| &insert.row));
+        rows.find(|row| row.id == id).unwrap_or_else(|| panic!("{id} is not written"))
+    }
+
+    fn ids(&self) -> Vec<TaskId> {
+        let updated = self.update.iter().map(|update| update.row.id);
+        updated.chain(self.insert.iter().map(|insert| insert.row.id)).collect()
+    }
+
+    #[track_caller]
+    fn result(&self, id: TaskId) -> Option<Written<'_>> {
+        self.update.iter().find(|update| update.row.id == id).expect("is updated").result
+    }
+}
+
+/// A leaseholder's write leaves the row like this, beside what the change does.
+fn committed(row: Row) -> Row {
+    Row { commit: row.commit + 1, commit_epoch: row.epoch, ..row }
+}
+
+mod starting {
+    use super::*;
+
+    #[test]
+    fn a_dispatch_inserts_a_pending_root() {
+        let start = start(NewTaskState::Pending { ready_at: t(15) });
+
+        let (outcome, writes) = apply_one(&[], &start);
+
+        assert_eq!(outcome, applied(0));
+        assert!(writes.update.is_empty() && writes.ready && !writes.ended);
+        let expected = Row { ready_at: Some(t(15)), ..pending(ROOT, Tree::root(EXECUTION)) };
+        assert_eq!(
+            writes.insert,
+            [Insert { task: &start.insert[0], row: expected, created_at: t(10), result: None }]
+        );
+    }
+
+    #[test]
+    fn a_repeated_dispatch_writes_nothing_wherever_the_task_stands() {
+        let start = start(NewTaskState::Pending { ready_at: t(15) });
+
+        for there in [root(), parked(1), completed(root(), None)] {
+            let (outcome, writes) = apply_one(&[there], &start);
+            assert_eq!(outcome, already(0));
+            assert!(writes.is_empty() && !writes.ready);
+        }
+    }
+
+    #[test]
+    fn a_dispatch_that_stands_in_a_batch_twice_inserts_once() {
+        let start = start(NewTaskState::Pending { ready_at: t(15) });
+        let batch = [start.clone(), start];
+
+        let (outcomes, writes) = apply(&[], &batch);
+
+        assert_eq!(outcomes, [applied(0), already(0)]);
+        assert_eq!(writes.insert.len(), 1);
+    }
+
+    #[test]
+    fn a_leased_root_begins_with_its_first_claim() {
+        let start = start(NewTaskState::Leased { worker: worker(7), until: t(40) });
+
+        let (_, writes) = apply_one(&[], &start);
+
+        let row = writes.row(ROOT);
+        assert_eq!((row.status, row.epoch, row.tries), (TaskStatus::Running, Epoch(1), 1));
+        assert_eq!((row.worker, row.ready_at, row.started_at), (Some(worker(7)), Some(t(40)), Some(t(10))));
+        assert!(!writes.ready);
+    }
+
+    #[test]
+    fn a_root_that_is_written_ended_tells_that_an_execution_has_ended() {
+        let start = start(NewTaskState::Done { started_at: t(9), result: ok("cached") });
+
+        let (_, writes) = apply_one(&[], &start);
+
+        assert!(writes.ended && !writes.ready);
+        assert_eq!(writes.row(ROOT).status, TaskStatus::Completed);
+        assert_eq!(writes.row(ROOT).done_order, None);
+    }
+}
+
+mod fence {
+    use super::*;
+
+    fn changes(row: &Row) -> Vec<Transition> {
+        vec![
+            leased(row, Change::Keep),
+            park(row, Wait::for_next(0)),
+            retry(row),
+            complete(row),
+            fail(row),
+            leased(row, Change::Release),
+        ]
+    }
+
+    #[test]
+    fn every_change_of_a_stale_epoch_is_fenced() {
+        let stale = root();
+        let mut now = stale.clone();
+        now.claim(worker(8), t(31), t(61));
+
+        for transition in changes(&stale) {
+            let (outcome, writes) = apply_one(&[now.clone()], &transition);
+            assert_eq!(outcome, Outcome::Fenced, "{:?}", transition.change);
+            assert!(writes.is_empty() && !writes.ready && !writes.ended);
+        }
+    }
+
+    #[test]
+    fn every_change_of_a_parked_task_under_its_last_lease_is_fenced() {
+        let there = parked(1);
+        for transition in changes(&there) {
+            assert_eq!(apply_one(&[there.clone()], &transition).0, Outcome::Fenced, "{:?}", transition.change);
+        }
+    }
+
+    #[test]
+    fn a_count_from_the_future_is_fenced() {
+        let mut ahead = root();
+        ahead.commit = 5;
+        assert_eq!(apply_one(&[root()], &complete(&ahead)).0, Outcome::Fenced);
+    }
+
+    #[test]
+    fn every_change_of_an_ended_task_is_gone() {
+        let there = Row { commit: 4, ..completed(root(), None) };
+        for transition in changes(&there) {
+            let (outcome, writes) = apply_one(&[there.clone()], &transition);
+            assert_eq!(outcome, Outcome::Gone, "{:?}", transition.change);
+            assert!(writes.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_change_of_an_absent_task_is_gone() {
+        for transition in changes(&root()) {
+            assert_eq!(apply_one(&[], &transition).0, Outcome::Gone);
+        }
+    }
+
+    #[test]
+    fn every_change_sent_twice_is_already_there() {
+        for transition in changes(&root()) {
+            let batch = [transition.clone(), transition];
+            let (once, expected) = apply(&[root()], &batch[..1]);
+            let (twice, writes) = apply(&[root()], &batch);
+            assert_eq!(twice, [once[0].clone(), already(0)], "{:?}", batch[0].change);
+            assert_eq!(writes.update, expected.update);
+        }
+    }
+
+    #[test]
+    fn the_writes_of_a_lease_sent_again_together_are_all_already_there() {
+        let first = leased(&root(), Change::Keep);
+        let second = complete(&committed(root()));
+        let batch = [first, second];
+
+        let (outcomes, writes) = apply(&[root()], &batch);
+        let there = writes.row(ROOT).clone();
+        let (again, nothing) = apply(&[there], &batch);
+
+        assert_eq!(outcomes, [applied(0), applied(0)]);
+        assert_eq!(again, [already(0), already(0)]);
+        assert!(nothing.is_empty());
+    }
+
+    #[test]
+    fn a_write_is_known_again_after_a_later_claim_and_not_after_a_later_write() {
+        let write = park(&root(), Wait::for_next(0));
+        let mut later = committed(root());
+        later.claim(worker(8), t(31), t(61));
+
+        assert_eq!(apply_one(&[later.clone()], &write).0, already(0));
+        assert_eq!(apply_one(&[committed(later)], &write).0, Outcome::Fenced);
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_still_writes_until_somebody_else_claims() {
+        let late = Transition { at: t(1_000), ..complete(&root()) };
+        assert_eq!(apply_one(&[root()], &late).0, applied(0));
+    }
+}
+
+mod changing {
+    use super::*;
+
+    #[test]
+    fn keep_counts_the_commit_and_forgets_the_tries() {
+        let there = Row { tries: 4, ..root() };
+        let keep = leased(&there, Change::Keep);
+        let (outcome, writes) = apply_one(std::slice::from_ref(&there), &keep);
+        assert_eq!(outcome, applied(0));
+        assert_eq!(writes.update, [Update { row: Row { tries: 0, ..committed(there) }, result: None }]);
+    }
+
+    #[test]
+    fn park_gives_the_lease_back_and_keeps_the_wait() {
+        let parking = park(&root(), Wait::for_next(0).until(Some(t(50))));
+        let (outcome, writes) = apply_one(&[root()], &parking);
+        assert_eq!(outcome, applied(0));
+        let expected = Row {
+            status: TaskStatus::Waiting,
+            tries: 0,
+            worker: None,
+            wake_at: Some(1),
+            ready_at: Some(t(50)),
+            ..committed(root())
+        };
+        assert_eq!(writes.update, [Update { row: expected, result: None }]);
+    }
+
+    #[test]
+    fn park_on_what_has_happened_is_ready_at_once() {
+        let there = Row { done: 2, ..root() };
+        let parking = park(&there, Wait::for_next(1));
+        let (_, writes) = apply_one(std::slice::from_ref(&there), &parking);
+        assert_eq!(writes.row(ROOT).ready_at, Some(t(10)));
+        assert!(writes.ready);
+    }
+
+    #[test]
+    fn park_counts_the_completions_that_it_brings() {
+        let mut parking = park(&root(), Wait::for_next(0));
+        parking.insert.push(inline(2));
+        let (outcome, writes) = apply_one(&[root()], &parking);
+        assert_eq!(outcome, applied(1));
+        assert_eq!(writes.row(ROOT).ready_at, Some(t(10)));
+    }
+
+    #[test]
+    fn retry_keeps_the_failure_and_counts_the_attempt() {
+        let there = Row { tries: 2, attempts: 1, ..root() };
+        let retrying = retry(&there);
+        let (outcome, writes) = apply_one(std::slice::from_ref(&there), &retrying);
+        assert_eq!(outcome, applied(0));
+        let expected = Row {
+            status: TaskStatus::Pending,
+            tries: 0,
+            attempts: 2,
+            worker: None,
+            ready_at: Some(t(20)),
+            ..committed(there)
+        };
+        assert_eq!(*writes.row(ROOT), expected);
+        assert_eq!(writes.result(ROOT), Some(Written::Failure(&declined())));
+        assert!(writes.ready && !writes.ended);
+    }
+
+    #[test]
+    fn release_gives_the_try_back_and_counts_no_attempt() {
+        let there = Row { tries: 3, attempts: 1, ..root() };
+        let release = leased(&there, Change::Release);
+        let (_, writes) = apply_one(std::slice::from_ref(&there), &release);
+        let expected = Row {
+            status: TaskStatus::Pending,
+            tries: 2,
+            worker: None,
+            ready_at: Some(t(10)),
+            ..committed(there)
+        };
+        assert_eq!(writes.update, [Update { row: expected, result: None }]);
+    }
+
+    #[test]
+    fn end_of_a_root_ends_the_execution() {
+        for (ending, status) in [(complete(&root()), TaskStatus::Completed), (fail(&root()), TaskStatus::Failed)] {
+            let (outcome, writes) = apply_one(&[root()], &ending);
+            assert_eq!(outcome, applied(0));
+            let Change::End(result) = &ending.change else { unreachable!("it is an end") };
+            let expected =
+                Row { status, worker: None, ready_at: None, ended_at: Some(t(10)), ..committed(root()) };
+            assert_eq!(writes.update, [Update { row: expected, result: Some(Written::Result(result)) }]);
+            assert!(writes.ended);
+        }
+    }
+}
+
+mod completing {
+    use super::*;
+
+    #[test]
+    fn a_step_that_ends_takes_the_next_number_and_wakes_who_waits_for_it() {
+        let rows = [Row { done: 4, ..parked(5) }, step(2)];
+        let ending = complete(&rows[1]);
+
+        let (_, writes) = apply_one(&rows, &ending);
+
+        assert_eq!(writes.row(task(2)).done_order, Some(5));
+        assert_eq!(*writes.row(ROOT), Row { done: 5, ready_at: Some(t(10)), ..rows[0].clone() });
+        assert!(writes.ready && !writes.ended);
+    }
+
+    #[test]
+    fn a_step_below_the_threshold_wakes_nobody() {
+        let rows = [parked(2), step(2)];
+        let ending = complete(&rows[1]);
+        let (_, writes) = apply_one(&rows, &ending);
+        assert_eq!(writes.row(ROOT).ready_at, None);
+        assert!(!writes.ready);
+    }
+
+    #[test]
+    fn a_completion_does_not_put_off_a_moment_that_comes_first() {
+        let rows = [Row { ready_at: Some(t(5)), ..parked(1) }, step(2)];
+        let ending = complete(&rows[1]);
+        assert_eq!(apply_one(&rows, &ending).1.row(ROOT).ready_at, Some(t(5)));
+    }
+
+    #[test]
+    fn a_completion_leaves_the_lease_of_a_running_parent_alone() {
+        let rows = [root(), step(2)];
+        let ending = complete(&rows[1]);
+        let (_, writes) = apply_one(&rows, &ending);
+        assert_eq!(*writes.row(ROOT), Row { done: 1, ..root() });
+    }
+
+    #[test]
+    fn a_step_whose_parent_has_ended_ends_alone() {
+        let rows = [completed(root(), None), step(2)];
+        let ending = complete(&rows[1]);
+        let (outcome, writes) = apply_one(&rows, &ending);
+        assert_eq!(outcome, applied(0));
+        assert_eq!((writes.ids(), writes.row(task(2)).done_order), (vec![task(2)], None));
+    }
+
+    #[test]
+    fn completions_of_one_batch_count_one_by_one() {
+        let rows = [parked(2), step(2), step(3), step(4)];
+        let batch = [complete(&rows[2]), fail(&rows[3]), complete(&rows[1])];
+
+        let (_, writes) = apply(&rows, &batch);
+
+        let orders: Vec<_> = [3, 4, 2].map(|n| writes.row(task(n)).done_order).into();
+        assert_eq!(orders, [Some(1), Some(2), Some(3)]);
+        assert_eq!((writes.row(ROOT).done, writes.row(ROOT).ready_at), (3, Some(t(10))));
+    }
+
+    #[test]
+    fn parking_and_completion_meet_in_either_order() {
+        let rows = [root(), step(2)];
+        for batch in [
+            [park(&rows[0], Wait::for_next(0)), complete(&rows[1])],
+            [complete(&rows[1]), park(&rows[0], Wait::for_next(0))],
+        ] {
+            let (_, writes) = apply(&rows, &batch);
+            let row = writes.row(ROOT);
+            assert_eq!((row.status, row.done, row.ready_at), (TaskStatus::Waiting, 1, Some(t(10))));
+            assert!(writes.ready);
+        }
+    }
+
+    #[test]
+    fn own_completions_stand_in_the_order_of_the_turn() {
+        let rows = [Row { done: 1, ..root() }, sleep(5, t(8)), sleep(6, t(9))];
+        let mut keep = leased(&rows[0], Change::Keep);
+        keep.insert = vec![inline(3), new_step(4, NewTaskState::Pending { ready_at: t(10) }), inline(2)];
+        keep.fire = vec![task(6), task(5)];
+        keep.seen = 1;
+
+        let (outcome, writes) = apply_one(&rows, &keep);
+
+        assert_eq!(outcome, applied(5));
+        let orders: Vec<_> = [3, 2, 6, 5, 4].map(|n| writes.row(task(n)).done_order).into();
+        assert_eq!(orders, [Some(2), Some(3), Some(4), Some(5), None]);
+        assert!(!lacks_steps(&keep, &outcome), "nobody else completed anything");
+    }
+
+    #[test]
+    fn news_lacks_steps_when_others_completed_some() {
+        let mut keep = leased(&root(), Change::Keep);
+        keep.insert.push(inline(2));
+        assert!(!lacks_steps(&keep, &applied(1)));
+        assert!(lacks_steps(&keep, &applied(2)));
+        assert!(lacks_steps(&keep, &already(1)));
+        assert!(!lacks_steps(&complete(&root()), &applied(2)), "who gives the task back needs no news");
+    }
+
+    #[test]
+    fn a_sleep_that_has_fired_does_not_fire_again() {
+        let rows = [Row { done: 1, ..root() }, completed(sleep(2, t(5)), Some(1))];
+        let mut keep = leased(&rows[0], Change::Keep);
+        keep.fire = vec![task(2)];
+        let (outcome, writes) = apply_one(&rows, &keep);
+        assert_eq!((outcome, writes.ids()), (applied(1), vec![ROOT]));
+    }
+}
+
+mod nudging {
+    use super::*;
+
+    #[test]
+    fn a_parked_task_becomes_ready() {
+        let nudge = nudge(&parked(1));
+        let (outcome, writes) = apply_one(&[parked(1)], &nudge);
+        assert_eq!(outcome, applied(0));
+        assert_eq!(*writes.row(ROOT), Row { ready_at: Some(t(10)), ..parked(1) });
+        assert!(writes.ready);
+    }
+
+    #[test]
+    fn a_task_that_is_ready_already_stays_as_it_is() {
+        let there = Row { ready_at: Some(t(9)), ..parked(1) };
+        let nudge = nudge(&there);
+        let (outcome, writes) = apply_one(std::slice::from_ref(&there), &nudge);
+        assert_eq!(outcome, already(0));
+        assert!(writes.is_empty());
+    }
+
+    #[test]
+    fn a_task_that_has_moved_on_is_fenced() {
+        let mut moved = parked(1);
+        moved.epoch = Epoch(2);
+        assert_eq!(apply_one(&[moved], &nudge(&parked(1))).0, Outcome::Fenced);
+        assert_eq!(apply_one(&[root()], &nudge(&root())).0, Outcome::Fenced);
+    }
+
+    #[test]
+    fn an_ended_or_absent_task_is_gone() {
+        let ended = completed(parked(1), None);
+        assert_eq!(apply_one(&[ended], &nudge(&parked(1))).0, Outcome::Gone);
+        assert_eq!(apply_one(&[], &nudge(&parked(1))).0, Outcome::Gone);
+    }
+}
+
+mod maps {
+    use super::*;
+
+    fn feed(row: &Row, fed: u32, total: Option<u32>, items: impl IntoIterator<Item = u128>) -> Transition {
+        let mut feeding = leased(row, Change::Keep);
+        let tree = Tree::item(EXECUTION, task(2), ROOT);
+        feeding.insert = items
+            .into_iter()
+            .map(|n| new_task(n, tree, StepKind::Call, NewTaskState::Pending { ready_at: t(10) }))
+            .collect();
+        feeding.feed = vec![Feed { map: task(2), fed, total }];
+        feeding
+    }
+
+    #[test]
+    fn feeding_writes_items_and_how_far_it_has_come() {
+        let rows = [root(), map(2, 0, 0, None)];
+        let feeding = feed(&rows[0], 2, None, [3, 4]);
+        let (_, writes) = apply_one(&rows, &feeding);
+        assert_eq!(*writes.row(task(2)), map(2, 0, 2, None));
+        assert_eq!(writes.insert.len(), 2);
+    }
+
+    #[test]
+    fn a_map_is_begun_and_fed_in_one_transition() {
+        let mut feeding = feed(&root(), 1, Some(1), [3]);
+        feeding.insert.insert(0, new_task(2, Tree::step(EXECUTION, ROOT), StepKind::Map, NewTaskState::Map));
+        let (_, writes) = apply_one(&[root()], &feeding);
+        let row = writes.row(task(2));
+        assert_eq!((row.status, row.fed, row.total), (TaskStatus::Waiting, 1, Some(1)));
+    }
+
+    #[test]
+    fn the_last_item_completes_the_map_as_a_step_of_its_owner() {
+        let rows = [parked(1), map(2, 1, 2, Some(2)), item(3, 2)];
+        let ending = complete(&rows[2]);
+
+        let (_, writes) = apply_one(&rows, &ending);
+
+        let row = writes.row(task(2));
+        assert_eq!((row.status, row.done, row.done_order), (TaskStatus::Completed, 2, Some(1)));
+        assert_eq!((writes.row(ROOT).done, writes.row(ROOT).ready_at), (1, Some(t(10))));
+        assert_eq!(writes.result(task(2)), None, "its items are read apart");
+    }
+
+    #[test]
+    fn a_map_completes_when_the_total_comes_after_the_last_item() {
+        let rows = [root(), map(2, 2, 2, None)];
+        let feeding = feed(&rows[0], 2, Some(2), []);
+        let (outcome, writes) = apply_one(&rows, &feeding);
+        assert_eq!(outcome, applied(1));
+        assert_eq!(writes.row(task(2)).status, TaskStatus::Completed);
+    }
+
+    #[test]
+    fn a_map_over_nothing_completes_at_once() {
+        let mut feeding = feed(&root(), 0, Some(0), []);
+        feeding.insert.push(new_task(2, Tree::step(EXECUTION, ROOT), StepKind::Map, NewTaskState::Map));
+        let (outcome, writes) = apply_one(&[root()], &feeding);
+        assert_eq!((outcome, writes.row(task(2)).status), (applied(1), TaskStatus::Completed));
+    }
+
+    #[test]
+    fn an_item_below_the_threshold_counts_and_wakes_nobody() {
+        let rows = [parked(1), Row { wake_at: Some(3), ..map(2, 1, 4, None) }, item(3, 2)];
+        let ending = complete(&rows[2]);
+        let (_, writes) = apply_one(&rows, &ending);
+        assert_eq!(writes.ids(), [task(2), task(3)], "the owner is not written once per item");
+        assert_eq!(*writes.row(task(2)), Row { wake_at: Some(3), ..map(2, 2, 4, None) });
+        assert!(!writes.ready);
+    }
+
+    #[test]
+    fn the_threshold_wakes_the_owner_once() {
+        let rows = [parked(1), Row { wake_at: Some(2), ..map(2, 1, 4, None) }, item(3, 2), item(4, 2)];
+        let batch = [complete(&rows[2]), complete(&rows[3])];
+
+        let (_, writes) = apply(&rows, &batch[..1]);
+        assert_eq!(*writes.row(ROOT), Row { ready_at: Some(t(10)), ..parked(1) });
+        assert_eq!(*writes.row(task(2)), map(2, 2, 4, None));
+
+        let (_, writes) = apply(&[parked(1), writes.row(task(2)).clone(), item(4, 2)], &batch[1..]);
+        assert_eq!(writes.ids(), [task(2), task(4)]);
+    }
+
+    #[test]
+    fn parking_sets_the_threshold_or_finds_it_reached() {
+        let wait = |done| Wait { maps: vec![Threshold { map: task(2), done }], ..Wait::for_next(0) };
+        let rows = [root(), map(2, 2, 4, None)];
+
+        let far = park(&rows[0], wait(3));
+        let (_, writes) = apply_one(&rows, &far);
+        assert_eq!((writes.row(task(2)).wake_at, writes.row(ROOT).ready_at), (Some(3), None));
+        assert!(!writes.ready);
+
+        let near = park(&rows[0], wait(2));
+        let (_, writes) = apply_one(&rows, &near);
+        assert_eq!(writes.row(ROOT).ready_at, Some(t(10)));
+        assert!(writes.ready);
+    }
+
+    #[test]
+    fn the_first_failure_ends_the_map_and_gives_up_the_rest() {
+        let rows = [parked(1), map(2, 1, 4, Some(4)), item(3, 2)];
+        let ending = fail(&rows[2]);
+
+        let (_, writes) = apply_one(&rows, &ending);
+
+        let row = writes.row(task(2));
+        assert_eq!((row.status, row.done_order, row.ended_at), (TaskStatus::Failed, Some(1), Some(t(10))));
+        assert_eq!(writes.result(task(2)), Some(Written::Result(&Err(declined()))));
+        assert_eq!(writes.sweep, [task(2)]);
+        assert_eq!(writes.row(ROOT).ready_at, Some(t(10)));
+    }
+
+    #[test]
+    fn an_item_of_an_ended_map_changes_nothing_above_it() {
+        let rows = [parked(2), completed(map(2, 1, 4, Some(4)), Some(1)), item(3, 2)];
+        let ending = complete(&rows[2]);
+        assert_eq!(apply_one(&rows, &ending).1.ids(), [task(3)]);
+    }
+
+    #[test]
+    fn items_that_are_fed_to_an_ended_map_are_given_up() {
+        // An item failed, and so the map, while its owner wrote the next chunk.
+        let failed = completed(map(2, 1, 4, None), Some(1));
+        let rows = [Row { done: 1, ..root() }, failed.clone()];
+        let feeding = feed(&rows[0], 6, None, [3, 4]);
+
+        let (outcome, writes) = apply_one(&rows, &feeding);
+
+        assert_eq!(outcome, applied(1));
+        assert_eq!([3, 4].map(|n| writes.row(task(n)).status), [TaskStatus::Cancelled; 2]);
+        assert_eq!(writes.row(task(3)).ended_at, Some(t(10)));
+        assert!(!writes.ids().contains(&task(2)), "what has ended stays as it is");
+    }
+
+    #[test]
+    fn a_map_whose_owner_has_ended_completes_alone() {
+        let rows = [completed(root(), None), map(2, 0, 1, Some(1)), item(3, 2)];
+        let ending = complete(&rows[2]);
+        let (_, writes) = apply_one(&rows, &ending);
+        assert_eq!(writes.row(task(2)).status, TaskStatus::Completed);
+        assert!(!writes.ids().contains(&ROOT));
+    }
+}
+
+mod giving_up {
+    use super::*;
+
+    #[test]
+    fn cancelled_steps_end_and_what_is_below_them_is_swept() {
+        let rows = [root(), step(2), sleep(3, t(50)), completed(step(4), Some(1))];
+        let mut keep = leased(&rows[0], Change::Keep);
+        keep.cancel = vec![task(2), task(3), task(4), task(99)];
+
+        let (outcome, writes) = apply_one(&rows, &keep);
+
+        assert_eq!(outcome, applied(0));
+        for n in [2, 3] {
+            let row = writes.row(task(n));
+            assert_eq!((row.status, row.worker, row.ready_at), (TaskStatus::Cancelled, None, None));
+            assert_eq!((row.done_order, row.ended_at), (None, Some(t(10))));
+        }
+        assert_eq!(writes.sweep, [task(2), task(3)]);
+        assert!(!writes.ids().contains(&task(4)), "what has ended stays as it is");
+    }
+
+    #[test]
+    fn the_late_result_of_a_cancelled_step_is_gone() {
+        let mut cancelled = step(2);
+        cancelled.cancel(t(9));
+        let rows = [parked(1), cancelled];
+        let late = complete(&step(2));
+        let (outcome, writes) = apply_one(&rows, &late);
+        assert_eq!(outcome, Outcome::Gone);
+        assert!(writes.is_empty());
+    }
+
+    #[test]
+    fn the_last_write_before_a_cancel_is_known_again() {
+        let mut cancelled = committed(step(2));
+        cancelled.cancel(t(9));
+        assert_eq!(apply_one(&[cancelled], &park(&step(2), Wait::for_next(0))).0, already(0));
+    }
+
+    #[test]
+    fn erased_steps_leave_with_all_that_is_below_them() {
+        let rows = [Row { done: 2, ..root() }, completed(step(2), Some(2)), step(3)];
+        let mut retrying = retry(&rows[0]);
+        retrying.erase = vec![task(2), task(3), task(99)];
+
+        let (_, writes) = apply_one(&rows, &retrying);
+
+        assert_eq!(writes.erase, [task(2), task(3)]);
+        assert_eq!(writes.ids(), [ROOT]);
+        assert_eq!(writes.row(ROOT).done, 2, "numbers of completions are never given twice");
+    }
+
+    #[test]
+    fn a_ledger_that_gave_up_a_subtree_wants_to_be_written_before_it_goes_on_there() {
+        // Task 5 hangs somewhere below 2; only the store knows.
+        let rows = [root(), step(2)];
+        let mut keep = leased(&rows[0], Change::Keep);
+        keep.cancel = vec![task(2)];
+        let below = running(task(5), Tree::step(EXECUTION, task(4)));
+        let elsewhere = task(80).execution();
+        let other = running(task(81), Tree::step(elsewhere, task(80)));
+
+        let mut ledger = Ledger::new(rows.iter().chain([&below, &other]).cloned());
+        let (mine, others, nudge) = (complete(&below), complete(&other), nudge(&below));
+        assert!(ledger.takes(&mine) && ledger.takes(&nudge));
+        ledger.apply(&keep);
+
+        assert!(!ledger.takes(&mine) && !ledger.takes(&nudge));
+        assert!(ledger.takes(&others) && ledger.takes(&start(NewTaskState::Map)));
+    }
+}
+
+mod rows {
+    use super::*;
+
+    #[test]
+    fn a_claim_raises_epoch_and_tries_and_ends_the_wait() {
+        let mut row = Row { ready_at: Some(t(40)), ..parked(3) };
+        row.claim(worker(9), t(40), t(70));
+        let expected = Row {
+            status: TaskStatus::Running,
+            epoch: Epoch(2),
+            tries: 1,
+            worker: Some(worker(9)),
+            ready_at: Some(t(70)),
+            wake_at: None,
+            started_at: Some(t(1)),
+            ..parked(3)
+        };
+        assert_eq!(row, expected);
+    }
+
+    #[test]
+    fn a_sleep_fires_as_the_next_completion() {
+        let mut parent = Row { done: 2, ..root() };
+        let mut row = sleep(2, t(30));
+        row.fire(&mut parent, t(33));
+        assert_eq!((row.status, row.done_order, row.ended_at), (TaskStatus::Completed, Some(3), Some(t(33))));
+        assert_eq!((row.ready_at, parent.done), (None, 3));
+    }
+
+    #[test]
+    fn reads_name_every_row_that_a_transition_may_change() {
+        let rows = [root(), step(2), item(3, 2)];
+        let mut keep = leased(&rows[0], Change::Keep);
+        (keep.fire, keep.cancel, keep.erase) = (vec![task(10)], vec![task(11)], vec![task(12)]);
+        keep.feed = vec![Feed { map: task(13), fed: 0, total: None }];
+        let wait = Wait { maps: vec![Threshold { map: task(14), done: 1 }], ..Wait::for_next(0) };
+
+        let reads = |transition| Ledger::reads(&[transition]).into_iter().collect::<Vec<_>>();
+        assert_eq!(reads(keep), [1, 10, 11, 12, 13].map(task));
+        assert_eq!(reads(park(&rows[0], wait)), [1, 14].map(task));
+        assert_eq!(reads(complete(&rows[1])), [1, 2].map(task));
+        assert_eq!(reads(complete(&rows[2])), [1, 2, 3].map(task));
+        assert_eq!(reads(park(&rows[2], Wait::for_next(0))), [3].map(task));
+        assert_eq!(reads(nudge(&rows[1])), [2].map(task));
+    }
+}
+
+/// A store in a few lines, so that batches can be compared with their transitions one by one.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Shelf(BTreeMap<TaskId, Row>);
+
+impl Shelf {
+    fn apply(&mut self, batch: &[Transition]) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let rows = Ledger::reads(rest).into_iter().filter_map(|id| self.0.get(&id).cloned());
+            let mut ledger = Ledger::new(rows);
+            let taken = rest.iter().take_while(|next| {
+                let takes = ledger.takes(next);
+                if takes {
+                    outcomes.push(ledger.apply(next));
+                }
+                takes
+            });
+            rest = &rest[taken.count()..];
+            self.write(ledger.into_writes());
+        }
+        outcomes
+    }
+
+    fn write(&mut self, writes: Writes<'_>) {
+        self.0.extend(writes.insert.into_iter().map(|insert| (insert.row.id, insert.row)));
+        self.0.extend(writes.update.into_iter().map(|update| (update.row.id, update.row)));
+        for swept in writes.sweep {
+            let at = self.0[&swept].ended_at.expect("who is swept has ended");
+            for id in self.below(swept) {
+                self.0.get_mut(&id).expect("is there").cancel(at);
+            }
+        }
+        for erased in writes.erase {
+            for id in self.below(erased).into_iter().chain([erased]) {
+                self.0.remove(&id);
+            }
+        }
+    }
+
+    fn below(&self, root: TaskId) -> Vec<TaskId> {
+        let direct = self.0.values().filter(|row| row.tree.parent == Some(root)).map(|row| row.id);
+        direct.flat_map(|id| [vec![id], self.below(id)].concat()).collect()
+    }
+}
+
+/// What a leaseholder of some task does next, drawn at random.
+#[derive(Clone, Debug)]
+struct Move {
+    task: usize,
+    stale: bool,
+    what: u8,
+    other: usize,
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = (0..8_usize, prop::bool::weighted(0.1), 0..12_u8, 0..8_usize);
+    prop::collection::vec(one.prop_map(|(task, stale, what, other)| Move { task, stale, what, other }), 1..12)
+}
+
+/// A root with two steps, one of which has a step of its own, a map with two items and a sleep: all at work.
+fn family() -> Shelf {
+    let rows = [
+        root(),
+        step(2),
+        step(3),
+        running(task(4), Tree::step(EXECUTION, task(2))),
+        map(5, 0, 2, Some(2)),
+        item(6, 5),
+        item(7, 5),
+        sleep(8, t(9)),
+    ];
+    Shelf(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Turns a move into a transition, given how often each task was written to before.
+fn transition(shelf: &Shelf, writes: &mut BTreeMap<TaskId, u32>, n: u128, step: &Move) -> Transition {
+    let ids: Vec<_> = (1..=8).map(task).collect();
+    let row = shelf.0[&ids[step.task]].clone();
+    let written = writes.entry(row.id).or_default();
+    let row = Row { commit: *written - u32::from(step.stale && *written > 0), ..row };
+    let other = ids[step.other];
+    let mut transition = match step.what {
+        0 => nudge(&row),
+        1 | 2 => complete(&row),
+        3 => fail(&row),
+        4 => park(&row, Wait::for_next(0)),
+        5 => retry(&row),
+        6 => leased(&row, Change::Release),
+        _ => leased(&row, Change::Keep),
+    };
+    match step.what {
+        7 => transition.insert.push(NewTask { tree: Tree::step(EXECUTION, row.id), ..inline(100 + n) }),
+        8 => transition.cancel.push(other),
+        9 if other != row.id => transition.erase.push(other),
+        10 if row.id == ROOT => transition.fire.push(task(8)),
+        _ => {}
+    }
+    *written += 1;
+    transition
+}
+
+proptest! {
+    #[test]
+    fn a_batch_is_the_same_as_its_transitions_one_by_one(moves in moves()) {
+        let mut written = BTreeMap::new();
+        let batch: Vec<_> =
+            (0..).zip(&moves).map(|(n, step)| transition(&family(), &mut written, n, step)).collect();
+
+        let (mut together, mut apart) = (family(), family());
+        let outcomes = together.apply(&batch);
+        let one_by_one: Vec<_> = batch.iter().flat_map(|next| apart.apply(std::slice::from_ref(next))).collect();
+
+        prop_assert_eq!(outcomes, one_by_one);
+        prop_assert_eq!(together, apart);
+    }
+
+    #[test]
+    fn ends_are_final_and_completions_are_numbered_once(moves in moves()) {
+        let mut written = BTreeMap::new();
+        let mut shelf = family();
+        for (n, step) in (0..).zip(&moves) {
+            let before = shelf.clone();
+            let next = transition(&family(), &mut written, n, step);
+            let outcome = shelf.apply(std::slice::from_ref(&next)).remove(0);
+
+            if !matches!(outcome, Outcome::Applied(_)) {
+                prop_assert_eq!(&before, &shelf, "a refused transition changes nothing");
+            }
+            let ended = before.0.values().filter(|row| row.status.is_terminal());
+            for row in ended.filter(|row| shelf.0.contains_key(&row.id)) {
+                prop_assert_eq!(&shelf.0[&row.id], row, "what has ended stays as it is");
+            }
+            let mut orders: Vec<_> =
+                shelf.0.values().filter_map(|row| Some((row.tree.parent, row.done_order?))).collect();
+            orders.sort_unstable();
+            let count = orders.len();
+            orders.dedup();
+            prop_assert_eq!(orders.len(), count, "a number is given once");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Runs cases as the trials of a test program, and reports what failed so that it can be understood.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::case::{Body, Case, cases};
+use crate::harness::Harness;
+use crate::model;
+use crate::world::{Trace, World};
+
+/// After this long a case counts as hung. Nothing is measured by it: it is far beyond what any case takes.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// Threads of a case's own: enough for handles to meet.
+const THREADS: usize = 4;
+
+/// Runs every case that the command line selects against the harness's backend: the `main` of a test program.
+///
+/// The command line is that of `cargo test` programs: names or parts of them, `--list`, `--exact`, `--skip`,
+/// `--test-threads`, `--format`.
+pub fn run(harness: impl Harness) -> ExitCode {
+    let harness: Arc<dyn Harness> = Arc::new(harness);
+    let trials = cases().into_iter().map(|case| {
+        let harness = Arc::clone(&harness);
+        let (name, guarantee) = (case.name().to_owned(), case.guarantee().id());
+        Trial::test(name, move || check(&harness, &case).map_err(Failed::from)).with_kind(guarantee)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// Runs one case against the harness's backend, on a runtime of its own.
+///
+/// # Errors
+/// When the case does not hold or cannot run: the report, ready to be printed.
+pub fn check(harness: &Arc<dyn Harness>, case: &Case) -> Result<(), String> {
+    let trace = Trace::default();
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start a runtime: {error}"))?;
+    let failure = quietly(|| play(&runtime, harness, case, &trace));
+    // Work that a case has dropped may still run; it is not waited for.
+    runtime.shutdown_background();
+    failure.map_err(|failure| report(case, &failure, &trace))
+}
+
+fn play(runtime: &Runtime, harness: &Arc<dyn Harness>, case: &Case, trace: &Trace) -> Result<(), String> {
+    let whole = async {
+        match case.body() {
+            Body::Script(script) => {
+                script(World::new(Arc::clone(harness), trace.clone()).await).await;
+                Ok(())
+            }
+            Body::Model { seed } => model::check(harness, seed, trace).await,
+        }
+    };
+    runtime.block_on(async {
+        let hung = || Err(format!("the case did not end within {DEADLINE:?}"));
+        tokio::time::timeout(DEADLINE, whole).await.unwrap_or_else(|_| hung())
+    })
+}
+
+fn report(case: &Case, failure: &str, trace: &Trace) -> String {
+    let guarantee = case.guarantee();
+    let mut report = format!("{guarantee} promises: {}\n\n{failure}\n", guarantee.promise());
+    let lines = trace.tail();
+    if !lines.is_empty() {
+        report.push_str("\nthe last calls:\n");
+        lines.iter().for_each(|line| drop(writeln!(report, "  {line}")));
+    }
+    report
+}
+
+thread_local! {
+    /// Where and why this thread panicked; set while it plays a case.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static PLAYING: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Takes a panic as the failure that it stands for, and keeps it off the screen: it belongs into the report.
+fn quietly(play: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if PLAYING.with_borrow(|playing| *playing) {
+                PANIC.set(Some(info.to_string()));
+            } else {
+                others(info);
+            }
+        }));
+    });
+    PLAYING.set(true);
+    let ended = panic::catch_unwind(AssertUnwindSafe(play));
+    PLAYING.set(false);
+    ended.unwrap_or_else(|panic| Err(PANIC.take().unwrap_or_else(|| message(panic.as_ref()))))
+}
+
+/// What was said in a panic of another thread that was handed on.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
+}

@@ -1,0 +1,145 @@
+//! What a leaseholder commits, in the words of a case.
+
+use stent_core::backend::Claimed;
+use stent_core::model::{Fence, Lease, Threshold, Tree, Wait};
+use stent_core::transition::{Change, Feed, Guard, Transition};
+use stent_core::{Failure, TaskId, Timestamp};
+
+use crate::task::{Draft, t, text};
+
+/// What the holder of a claim can do next. Everything happens at `t(0)` unless it is said otherwise.
+pub(crate) trait Holder {
+    /// The claim's fence, where it hangs, and how many completions it knows.
+    fn held(&self) -> (Fence, Tree, u32);
+
+    fn turn(&self, change: Change) -> Turn {
+        let (fence, tree, seen) = self.held();
+        let mut transition = Transition::new(Guard::Leased { fence, tree }, t(0), change);
+        transition.seen = seen;
+        Turn(transition)
+    }
+
+    fn keep(&self) -> Turn {
+        self.turn(Change::Keep)
+    }
+
+    /// Waits for the next completion.
+    fn park(&self) -> Turn {
+        let (.., seen) = self.held();
+        self.park_for(Wait::for_next(seen))
+    }
+
+    fn park_for(&self, wait: Wait) -> Turn {
+        self.turn(Change::Park(wait))
+    }
+
+    fn complete(&self, result: &str) -> Turn {
+        self.turn(Change::End(Ok(text(result))))
+    }
+
+    fn fail(&self, failure: Failure) -> Turn {
+        self.turn(Change::End(Err(failure)))
+    }
+
+    fn retry(&self, ready_at: Timestamp, failure: Failure) -> Turn {
+        self.turn(Change::Retry { ready_at, failure })
+    }
+
+    fn release(&self) -> Turn {
+        self.turn(Change::Release)
+    }
+
+    /// A hint from code that was parked under this claim.
+    fn nudge(&self) -> Transition {
+        let (fence, ..) = self.held();
+        Transition::new(Guard::Parked { task: fence.task, epoch: fence.epoch }, t(0), Change::Wake)
+    }
+}
+
+impl Holder for Claimed {
+    fn held(&self) -> (Fence, Tree, u32) {
+        (self.fence, self.task.tree, self.task.done)
+    }
+}
+
+/// Goes on under the same claim after `commits` more writes and with `seen` completions seen.
+pub(crate) fn later(claimed: &Claimed, commits: u32, seen: u32) -> Claimed {
+    let mut later = claimed.clone();
+    later.fence.commit += commits;
+    later.task.done = seen;
+    later
+}
+
+/// The claim's lease, under another epoch.
+pub(crate) fn lease_of(claimed: &Claimed) -> Lease {
+    claimed.lease
+}
+
+/// A wait for the next completion after `seen`, or for so many items of a map.
+pub(crate) fn wait_for_items(seen: u32, map: TaskId, done: u32) -> Wait {
+    Wait { maps: vec![Threshold { map, done }], ..Wait::for_next(seen) }
+}
+
+/// A leaseholder's transition in the making.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn(Transition);
+
+impl Turn {
+    pub(crate) const fn at(mut self, at: Timestamp) -> Self {
+        self.0.at = at;
+        self
+    }
+
+    pub(crate) const fn seen(mut self, seen: u32) -> Self {
+        self.0.seen = seen;
+        self
+    }
+
+    /// Writes a step of the task.
+    pub(crate) fn with(mut self, step: Draft) -> Self {
+        let (fence, tree) = self.guard();
+        self.0.insert.push(step.placed(Tree::step(tree.execution, fence.task)));
+        self
+    }
+
+    /// Writes items of one of the task's maps.
+    pub(crate) fn items(mut self, map: TaskId, items: impl IntoIterator<Item = Draft>) -> Self {
+        let (fence, tree) = self.guard();
+        let place = Tree::item(tree.execution, map, fence.task);
+        self.0.insert.extend(items.into_iter().map(|item| item.placed(place)));
+        self
+    }
+
+    pub(crate) fn feed(mut self, map: TaskId, fed: u32, total: Option<u32>) -> Self {
+        self.0.feed.push(Feed { map, fed, total });
+        self
+    }
+
+    pub(crate) fn fire(mut self, sleep: TaskId) -> Self {
+        self.0.fire.push(sleep);
+        self
+    }
+
+    pub(crate) fn cancel(mut self, step: TaskId) -> Self {
+        self.0.cancel.push(step);
+        self
+    }
+
+    pub(crate) fn erase(mut self, step: TaskId) -> Self {
+        self.0.erase.push(step);
+        self
+    }
+
+    fn guard(&self) -> (Fence, Tree) {
+        match self.0.guard {
+            Guard::Leased { fence, tree } => (fence, tree),
+            Guard::Absent(_) | Guard::Parked { .. } => unreachable!("a turn is a leaseholder's"),
+        }
+    }
+}
+
+impl From<Turn> for Transition {
+    fn from(turn: Turn) -> Self {
+        turn.0
+    }
+}

@@ -1,0 +1,489 @@
+//! The world of one case: a store of its own, and the words to act on it and to look at it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use stent_core::backend::{
+    ClaimRequest, Claimed, Exchanged, ExecutionView, ItemView, NoRecall, PurgeRequest, Recall, Store, TaskView,
+};
+use stent_core::model::{Epoch, NewTaskState, Seq, StepKind, TaskStatus};
+use stent_core::transition::{News, Outcome, Transition};
+use stent_core::{ExecutionId, TaskId, Timestamp, WorkerId};
+use uuid::Uuid;
+
+use crate::expect::{applied, same};
+use crate::harness::{Fixture, Harness};
+use crate::task::{Draft, t, text};
+use crate::turn::Turn;
+
+/// Lines of the trace that a failure prints.
+const TRACE_MAX: usize = 40;
+
+/// Length of such a line.
+const LINE_MAX: usize = 400;
+
+/// Rows that a look at the store asks for at once.
+const PAGE: usize = 100;
+
+/// A worker with a handle on a store. [`peer`](Self::peer) makes another one, on a handle of its own.
+pub(crate) struct World {
+    shared: Arc<Shared>,
+    store: Arc<dyn Store>,
+    pub(crate) worker: WorkerId,
+}
+
+/// What all peers of a case share.
+struct Shared {
+    harness: Arc<dyn Harness>,
+    fixture: Box<dyn Fixture>,
+    ids: AtomicU64,
+    seqs: AtomicU32,
+    trace: Trace,
+    known: Mutex<Known>,
+}
+
+/// What was ever sent.
+#[derive(Default)]
+struct Known {
+    functions: BTreeSet<String>,
+    homes: BTreeMap<TaskId, ExecutionId>,
+    maps: BTreeSet<TaskId>,
+}
+
+/// What happened so far, for the report of a failure.
+#[derive(Clone, Default)]
+pub(crate) struct Trace(Arc<Mutex<Vec<String>>>);
+
+impl Trace {
+    pub(crate) fn note(&self, line: impl fmt::Display) {
+        let mut line = line.to_string();
+        if let Some((end, _)) = line.char_indices().nth(LINE_MAX) {
+            line.truncate(end);
+            line.push('…');
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// The last lines.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines[lines.len().saturating_sub(TRACE_MAX)..].to_vec()
+    }
+}
+
+impl World {
+    /// A world with an empty store whose schema is there.
+    pub(crate) async fn new(harness: Arc<dyn Harness>, trace: Trace) -> Self {
+        let world = Self::bare(harness, trace).await;
+        world.store.migrate().await.expect("migrate");
+        world
+    }
+
+    /// A world with a place where not even a schema is.
+    async fn bare(harness: Arc<dyn Harness>, trace: Trace) -> Self {
+        let fixture = harness.fresh().await.expect("the harness makes a place for a store");
+        let (ids, seqs) = (AtomicU64::new(1), AtomicU32::new(0));
+        Self::open(Arc::new(Shared { harness, fixture, ids, seqs, trace, known: Mutex::default() })).await
+    }
+
+    async fn open(shared: Arc<Shared>) -> Self {
+        let store = shared.fixture.open().await.expect("the harness opens a handle");
+        let worker = WorkerId::from_uuid(*shared.id().as_uuid());
+        Self { shared, store, worker }
+    }
+
+    // Handles.
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Another worker, with a handle of its own.
+    pub(crate) async fn peer(&self) -> Self {
+        Self::open(Arc::clone(&self.shared)).await
+    }
+
+    /// Another world, with nothing in it but what the harness made: no schema yet.
+    pub(crate) async fn elsewhere(&self) -> Self {
+        Self::bare(Arc::clone(&self.shared.harness), self.shared.trace.clone()).await
+    }
+
+    /// Loses the handle, as a crash does, and opens another one.
+    pub(crate) async fn crash(self) -> Self {
+        let Self { shared, store, worker } = self;
+        shared.trace.note("crash");
+        drop(store);
+        Self { worker, ..Self::open(shared).await }
+    }
+
+    pub(crate) fn note(&self, line: impl fmt::Display) {
+        self.shared.trace.note(line);
+    }
+
+    // What can be written.
+
+    pub(crate) fn id(&self) -> TaskId {
+        self.shared.id()
+    }
+
+    fn draft(&self, kind: StepKind, name: &str, state: NewTaskState) -> Draft {
+        Draft::new(self.id(), self.shared.seqs.fetch_add(1, Ordering::Relaxed), kind, name, state)
+    }
+
+    /// A call of a durable function, due at once.
+    pub(crate) fn call(&self, function: &str) -> Draft {
+        self.draft(StepKind::Call, function, NewTaskState::Pending { ready_at: t(0) })
+    }
+
+    pub(crate) fn sleep(&self, due: Timestamp) -> Draft {
+        self.draft(StepKind::Sleep, "sleep", NewTaskState::Timer { due })
+    }
+
+    /// A closure that has run, with what it gave.
+    pub(crate) fn inline(&self, name: &str, result: &str) -> Draft {
+        self.draft(StepKind::Inline, name, NewTaskState::Done { started_at: t(0), result: Ok(text(result)) })
+    }
+
+    pub(crate) fn map(&self, function: &str) -> Draft {
+        self.draft(StepKind::Map, function, NewTaskState::Map)
+    }
+
+    // What can be done.
+
+    pub(crate) async fn dispatch(&self, draft: Draft) -> TaskId {
+        let id = draft.id;
+        self.apply(draft.start(t(0))).await;
+        id
+    }
+
+    /// Dispatches many calls of a function, due at once, as fast as the store takes them. Gives their ids, oldest first.
+    pub(crate) async fn dispatch_many(&self, count: usize, draft: impl Fn() -> Draft) -> Vec<TaskId> {
+        let drafts: Vec<_> = (0..count).map(|_| draft()).collect();
+        let ids = drafts.iter().map(|draft| draft.id).collect();
+        for batch in drafts.chunks(stent_core::limits::EXCHANGE_TRANSITIONS_MAX) {
+            for outcome in self.commit_all(batch.iter().map(|draft| draft.clone().start(t(0)))).await {
+                applied(outcome);
+            }
+        }
+        ids
+    }
+
+    /// Sends a batch and a claim in one exchange.
+    pub(crate) async fn exchange(&self, batch: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Exchanged {
+        self.shared.learn(batch);
+        let exchanged = self.store.exchange(batch, claim).await.expect("exchange");
+        self.note_exchange(batch, claim, &exchanged);
+        same("the number of outcomes", exchanged.outcomes.len(), batch.len());
+        exchanged
+    }
+
+    pub(crate) async fn commit_all<T>(&self, batch: impl IntoIterator<Item = T>) -> Vec<Outcome>
+    where
+        T: Into<Transition>,
+    {
+        let batch: Vec<_> = batch.into_iter().map(Into::into).collect();
+        self.exchange(&batch, None).await.outcomes
+    }
+
+    pub(crate) async fn commit(&self, transition: impl Into<Transition>) -> Outcome {
+        self.commit_all([transition]).await.remove(0)
+    }
+
+    /// Commits what must be applied.
+    pub(crate) async fn apply(&self, transition: impl Into<Transition>) -> News {
+        applied(self.commit(transition).await)
+    }
+
+    /// Claims up to `max` tasks of every function and queue, at `t(0)`, for half a minute.
+    pub(crate) fn claim(&self, max: usize) -> Claim<'_> {
+        Claim {
+            world: self,
+            max,
+            now: t(0),
+            lease: Duration::from_secs(30),
+            functions: None,
+            queues: None,
+            recall: &NoRecall,
+        }
+    }
+
+    /// Claims the one task that is due.
+    pub(crate) async fn claim_one(&self, now: Timestamp) -> Claimed {
+        let mut claimed = self.claim(2).at(now).await;
+        same("the number of tasks that are due", claimed.len(), 1);
+        claimed.remove(0)
+    }
+
+    /// Dispatches a call and claims it.
+    pub(crate) async fn running(&self, function: &str) -> Claimed {
+        let draft = self.call(function);
+        let id = self.dispatch(draft).await;
+        let claimed = self.claim_one(t(0)).await;
+        same("the claimed task", claimed.task.id, id);
+        claimed
+    }
+
+    /// Commits a turn which starts one call, and claims that call; the turn must leave nothing else that is due.
+    pub(crate) async fn spawn(&self, turn: Turn, step: Draft) -> Claimed {
+        let id = step.id;
+        self.apply(turn.with(step)).await;
+        let claimed = self.claim_one(t(0)).await;
+        same("the claimed task", claimed.task.id, id);
+        claimed
+    }
+
+    pub(crate) async fn purge(&self, before: Timestamp, max: u32) -> u32 {
+        let request = PurgeRequest { before, max };
+        let purged = self.store.purge(&request).await.expect("purge").executions;
+        self.note(format_args!("purge {request:?} -> {purged}"));
+        purged
+    }
+
+    // What can be seen.
+
+    pub(crate) async fn execution(&self, root: TaskId) -> Option<ExecutionView> {
+        self.store.executions(&[root.execution()]).await.expect("executions").pop()
+    }
+
+    /// Every task of an execution, oldest first.
+    pub(crate) async fn timeline(&self, execution: ExecutionId) -> Vec<TaskView> {
+        let mut tasks: Vec<TaskView> = Vec::new();
+        loop {
+            let after = tasks.last().map(|task| task.id);
+            let mut page = self.store.tasks(execution, after, PAGE).await.expect("tasks");
+            let last = page.len() < PAGE;
+            tasks.append(&mut page);
+            if last {
+                return tasks;
+            }
+        }
+    }
+
+    pub(crate) async fn items(&self, map: TaskId) -> Vec<ItemView> {
+        let mut items: Vec<ItemView> = Vec::new();
+        loop {
+            let from = items.last().map_or(Seq(0), |item| Seq(item.seq.0 + 1));
+            let mut page = self.store.items(map, from, PAGE).await.expect("items");
+            let last = page.len() < PAGE;
+            items.append(&mut page);
+            if last {
+                return items;
+            }
+        }
+    }
+
+    /// A task that was ever sent, if the store has it.
+    pub(crate) async fn find(&self, task: TaskId) -> Option<TaskView> {
+        let execution = self.shared.known().homes.get(&task).copied()?;
+        self.timeline(execution).await.into_iter().find(|view| view.id == task)
+    }
+
+    pub(crate) async fn task(&self, task: TaskId) -> TaskView {
+        self.find(task).await.unwrap_or_else(|| panic!("{task:?} is not in the store"))
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_status(&self, task: TaskId, status: TaskStatus) -> impl Future<Output = ()> {
+        async move { same(&format!("the status of {task:?}"), self.task(task).await.status, status) }
+    }
+
+    /// Everything that readers can see of what was ever sent.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
+        let (executions, maps) = {
+            let known = self.shared.known();
+            (known.homes.values().copied().collect::<BTreeSet<_>>(), known.maps.clone())
+        };
+        let mut snapshot = Snapshot::default();
+        for execution in executions {
+            let views = self.store.executions(&[execution]).await.expect("executions");
+            let found = views.into_iter().map(|view| (view.id, view));
+            snapshot.executions.extend(found);
+            snapshot.tasks.extend(self.timeline(execution).await.into_iter().map(|task| (task.id, task)));
+        }
+        for map in maps {
+            snapshot.items.extend(self.items(map).await.into_iter().map(|item| ((map, item.seq), item)));
+        }
+        snapshot
+    }
+
+    fn note_exchange(&self, batch: &[Transition], claim: Option<&ClaimRequest<'_>>, exchanged: &Exchanged) {
+        for (transition, outcome) in batch.iter().zip(&exchanged.outcomes) {
+            let extent = format_args!(
+                "insert {} fire {:?} cancel {:?} erase {:?} feed {:?}",
+                transition.insert.len(),
+                transition.fire,
+                transition.cancel,
+                transition.erase,
+                transition.feed,
+            );
+            self.note(format_args!(
+                "commit {:?} at {}: {:?}, {extent}\n      -> {outcome:?}",
+                transition.guard, transition.at, transition.change,
+            ));
+        }
+        if let Some(claim) = claim {
+            let claimed: Vec<_> =
+                exchanged.claimed.iter().map(|claimed| (claimed.task.id, claimed.lease.epoch)).collect();
+            self.note(format_args!("claim {} at {}\n      -> {claimed:?}", claim.max, claim.now));
+        }
+    }
+}
+
+impl Shared {
+    /// Ids grow, and have the bits of a UUID of version 7.
+    fn id(&self) -> TaskId {
+        let n = u128::from(self.ids.fetch_add(1, Ordering::Relaxed));
+        let millis: u128 = 1_763_683_200_123;
+        TaskId::from_uuid(Uuid::from_u128((millis << 80) | (0x7 << 76) | (0b10 << 62) | n))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learn(&self, batch: &[Transition]) {
+        let mut known = self.known();
+        for new in batch.iter().flat_map(|transition| &transition.insert) {
+            known.homes.insert(new.id, new.tree.execution);
+            match new.kind {
+                StepKind::Call => {
+                    known.functions.insert(new.lane.function.clone());
+                }
+                StepKind::Map => {
+                    known.maps.insert(new.id);
+                }
+                StepKind::Sleep | StepKind::Inline => {}
+            }
+        }
+    }
+}
+
+/// A wish for work in the making. Awaited, it gives what was claimed.
+pub(crate) struct Claim<'a> {
+    world: &'a World,
+    max: usize,
+    now: Timestamp,
+    lease: Duration,
+    functions: Option<Vec<String>>,
+    queues: Option<Vec<String>>,
+    recall: &'a dyn Recall,
+}
+
+impl<'a> Claim<'a> {
+    pub(crate) const fn at(mut self, now: Timestamp) -> Self {
+        self.now = now;
+        self
+    }
+
+    pub(crate) const fn lease(mut self, seconds: u64) -> Self {
+        self.lease = Duration::from_secs(seconds);
+        self
+    }
+
+    pub(crate) fn functions<const N: usize>(mut self, functions: [&str; N]) -> Self {
+        self.functions = Some(functions.map(str::to_owned).into());
+        self
+    }
+
+    pub(crate) fn queues<const N: usize>(mut self, queues: [&str; N]) -> Self {
+        self.queues = Some(queues.map(str::to_owned).into());
+        self
+    }
+
+    pub(crate) const fn recall(mut self, recall: &'a dyn Recall) -> Self {
+        self.recall = recall;
+        self
+    }
+
+    /// Sends it together with transitions, and gives all that comes back.
+    pub(crate) async fn with<T: Into<Transition>>(self, batch: impl IntoIterator<Item = T>) -> Exchanged {
+        let batch: Vec<_> = batch.into_iter().map(Into::into).collect();
+        // What the batch inserts is known to the worker too.
+        self.world.shared.learn(&batch);
+        let functions =
+            self.functions.unwrap_or_else(|| self.world.shared.known().functions.iter().cloned().collect());
+        let request = ClaimRequest {
+            worker: self.world.worker,
+            now: self.now,
+            until: self.now + self.lease,
+            max: self.max,
+            functions: &functions,
+            queues: self.queues.as_deref(),
+            recall: self.recall,
+        };
+        self.world.exchange(&batch, Some(&request)).await
+    }
+
+    /// When the next task is due, if nothing is now.
+    pub(crate) async fn next_due(self) -> Option<Timestamp> {
+        let exchanged = self.with::<Transition>([]).await;
+        same("the number of tasks that are due", exchanged.claimed.len(), 0);
+        exchanged.next_due
+    }
+
+    /// The ids of what was claimed.
+    pub(crate) async fn ids(self) -> Vec<TaskId> {
+        self.await.iter().map(|claimed| claimed.task.id).collect()
+    }
+}
+
+impl<'a> IntoFuture for Claim<'a> {
+    type Output = Vec<Claimed>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Vec<Claimed>> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async { self.with::<Transition>([]).await.claimed })
+    }
+}
+
+/// A worker's memory, as a case says it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory(pub(crate) BTreeMap<(TaskId, Epoch), u32>);
+
+impl Recall for Memory {
+    fn seen(&self, task: TaskId, epoch: Epoch) -> Option<u32> {
+        self.0.get(&(task, epoch)).copied()
+    }
+}
+
+/// Everything that readers can see.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Snapshot {
+    executions: BTreeMap<ExecutionId, ExecutionView>,
+    tasks: BTreeMap<TaskId, TaskView>,
+    items: BTreeMap<(TaskId, Seq), ItemView>,
+}
+
+impl Snapshot {
+    /// Claims that nothing that readers can see differs.
+    #[track_caller]
+    pub(crate) fn expect_same(&self, what: &str, expected: &Self) {
+        let differences = self.differences(expected);
+        assert!(differences.is_empty(), "{what}\n{}", differences.join("\n"));
+    }
+
+    /// What differs, a line each.
+    pub(crate) fn differences(&self, expected: &Self) -> Vec<String> {
+        let mut lines = differences(&self.executions, &expected.executions);
+        lines.append(&mut differences(&self.tasks, &expected.tasks));
+        lines.append(&mut differences(&self.items, &expected.items));
+        lines
+    }
+}
+
+fn differences<K, V>(actual: &BTreeMap<K, V>, expected: &BTreeMap<K, V>) -> Vec<String>
+where
+    K: fmt::Debug + Ord,
+    V: fmt::Debug + PartialEq,
+{
+    let keys: BTreeSet<_> = actual.keys().chain(expected.keys()).collect();
+    let differ = keys.into_iter().filter(|key| actual.get(key) != expected.get(key));
+    differ
+        .map(|key| format!("{key:?}\n  expected: {:?}\n    actual: {:?}", expected.get(key), actual.get(key)))
+        .collect()
+}

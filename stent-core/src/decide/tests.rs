@@ -1,0 +1,1 @@
+//! Claims and turns in, exact transitions out.

@@ -1,0 +1,49 @@
+//! What code asks for.
+
+use crate::model::{Lane, RetryPolicy, StepKind};
+use crate::{Payload, TaskId, Timestamp};
+
+/// A wish of the code for a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The id that the step gets if it is new.
+    pub id: TaskId,
+    /// What kind of step it is.
+    pub kind: StepKind,
+    /// The function called, or the step's own name.
+    pub name: String,
+    /// How to call it, for calls.
+    pub call: Option<CallSpec>,
+    /// When it is due, for sleeps.
+    pub due: Option<Timestamp>,
+    /// When the code asked, which is when an inline step starts.
+    pub at: Timestamp,
+    /// Whether the code does not wait for it.
+    pub detached: bool,
+    /// Where in the source it is asked for.
+    pub location: &'static std::panic::Location<'static>,
+}
+
+/// How a function is to be called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallSpec {
+    /// Queue and function.
+    pub lane: Lane,
+    /// Higher runs first.
+    pub priority: i16,
+    /// The encoded arguments.
+    pub args: Payload,
+    /// The retry policy, where one was set.
+    pub retry: Option<RetryPolicy>,
+    /// Not before this moment.
+    pub ready_at: Option<Timestamp>,
+}
+
+/// How the record answers a wish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is new.
+    New,
+    /// The record has it; the result comes in its turn.
+    Recorded,
+}

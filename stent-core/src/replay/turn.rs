@@ -1,0 +1,266 @@
+//! What a turn leaves behind.
+
+use super::{Ask, Mismatch, Open, Replay, Slot};
+use crate::model::{NewTask, NewTaskState, Seq, StepKind, TaskResult, Threshold, Tree, Wait};
+use crate::transition::Feed;
+use crate::{Failure, Payload, TaskId, Timestamp};
+
+/// What quiet code is waiting for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// The record and the code disagree.
+    Nothing(Mismatch),
+    /// Something is to be committed before the code can go on: results of inline steps, or a chunk of a map with room
+    /// for more.
+    Commit,
+    /// Exactly one call and nothing else: it may be run at once, under this task's lease.
+    Call(Seq),
+    /// Steps that others run, sleeps, maps: the task can be parked.
+    Steps,
+    /// Nothing that is recorded: the code itself talks to the world, and must stay in memory under its lease.
+    World,
+}
+
+/// What one turn is to commit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Turn {
+    /// Rows to write.
+    pub insert: Vec<NewTask>,
+    /// Positions of the completions among them, in their order.
+    pub own: Vec<Seq>,
+    /// Steps given up.
+    pub cancel: Vec<TaskId>,
+    /// Chunks of maps.
+    pub feed: Vec<Feed>,
+    /// Sleeps that are due.
+    pub fire: Vec<TaskId>,
+    /// Completions that the code had seen.
+    pub seen: u32,
+}
+
+/// How a task's code ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    /// What it gave.
+    pub result: TaskResult,
+    /// Whether it had recorded steps.
+    pub had_steps: bool,
+    /// What leaves the record if it is tried again: the step whose failure was the last thing the code saw, and all that
+    /// it asked for since.
+    pub redo: Vec<TaskId>,
+}
+
+impl Replay {
+    /// Feeds a map with its next items. `build` makes the row of the item at a position.
+    pub fn feed(&mut self, seq: Seq, items: Vec<NewTask>, last: bool) {
+        if let Some(map) = self.map_mut(seq) {
+            map.feed(items, last);
+        }
+    }
+
+    /// How many items a map takes now, and how many it has been given, or `None` if no such map is open.
+    #[must_use]
+    pub fn map_room(&self, seq: Seq) -> Option<(TaskId, usize, crate::model::Progress)> {
+        match self.slots.get(&seq) {
+            Some(Slot::Open(Open { id, map: Some(map), ended: None, dead: false, .. })) => {
+                Some((*id, map.room(), map.progress()))
+            }
+            _ => None,
+        }
+    }
+
+    fn map_mut(&mut self, seq: Seq) -> Option<&mut super::MapWindow> {
+        match self.slots.get_mut(&seq) {
+            Some(Slot::Open(open)) => open.map.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// What the code, which is quiet and has seen all that is known, is waiting for.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        if let Some(mismatch) = &self.broken {
+            return Needs::Nothing(mismatch.clone());
+        }
+        if !self.fresh_inline.is_empty() || self.opens().any(|(_, open)| open.map.as_ref().is_some_and(wants_more)) {
+            return Needs::Commit;
+        }
+        let running_inline = self.opens().any(|(_, open)| open.kind == StepKind::Inline && open.is_awaited());
+        let mut waited = self.opens().filter(|(_, open)| open.is_awaited() && open.kind != StepKind::Inline);
+        match (waited.next(), waited.next()) {
+            _ if running_inline && !self.wished_dispatch() && self.cancelled.is_empty() => Needs::World,
+            _ if running_inline => Needs::Commit,
+            (None, _) if self.wished.is_empty() && self.cancelled.is_empty() => Needs::World,
+            (None, _) => Needs::Commit,
+            (Some((seq, open)), None) if open.runs_here() && self.wished.len() == 1 => Needs::Call(seq),
+            (Some(_), _) => Needs::Steps,
+        }
+    }
+
+    /// The earliest moment at which a sleep of the code is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.opens().filter(|(_, open)| open.is_awaited() && open.unwritten.is_none()).filter_map(|(_, open)| open.due).min()
+    }
+
+    /// What the code waits for, as a wait.
+    #[must_use]
+    pub fn wait(&self) -> Wait {
+        let sleeps = self.opens().filter(|(_, open)| open.is_awaited() && open.kind == StepKind::Sleep);
+        let mut wait = Wait::for_next(self.seen).until(sleeps.filter_map(|(_, open)| open.due).min());
+        wait.maps = self
+            .opens()
+            .filter(|(_, open)| open.is_awaited())
+            .filter_map(|(_, open)| Some(Threshold { map: open.id, done: open.map.as_ref()?.threshold()? }))
+            .collect();
+        wait
+    }
+
+    /// Takes what is to be committed: every wish, finished inline steps, fed maps, steps given up.
+    pub fn turn(&mut self, task: TaskId, tree: &Tree) -> Turn {
+        let mut turn = Turn { seen: self.seen, cancel: std::mem::take(&mut self.cancelled), ..Turn::default() };
+        let fresh = std::mem::take(&mut self.fresh_inline);
+        for seq in fresh {
+            if let Some(Slot::Open(open)) = self.slots.get_mut(&seq)
+                && let (Some(ask), Some((_, result))) = (open.unwritten.take(), &open.ended)
+            {
+                let state = NewTaskState::Done { started_at: ask.at, result: result.clone() };
+                turn.insert.push(new_step(task, tree, seq, ask, state));
+                turn.own.push(seq);
+            }
+        }
+        let mut kept = std::collections::VecDeque::new();
+        for seq in std::mem::take(&mut self.wished) {
+            let Some(Slot::Open(open)) = self.slots.get_mut(&seq) else { continue };
+            if open.kind == StepKind::Inline {
+                // Still running: it is written when it has ended.
+                if open.unwritten.is_some() {
+                    kept.push_back(seq);
+                }
+            } else if let Some(ask) = open.unwritten.take() {
+                let state = ask.first_state();
+                turn.insert.push(new_step(task, tree, seq, ask, state));
+            }
+        }
+        self.wished = kept;
+        for slot in self.slots.values_mut() {
+            if let Slot::Open(Open { id, map: Some(map), .. }) = slot
+                && std::mem::take(&mut map.changed)
+            {
+                let progress = map.progress();
+                turn.feed.push(Feed { map: *id, fed: progress.fed, total: progress.total });
+                turn.insert.append(&mut map.chunk);
+            }
+        }
+        turn
+    }
+
+    /// Adds the sleeps that are due to a turn, in the order of their moments: they are its last completions.
+    pub fn fire_due(&mut self, now: Timestamp, turn: &mut Turn) {
+        let mut due: Vec<(Timestamp, Seq, TaskId)> = self
+            .opens()
+            .filter(|(_, open)| open.is_awaited() && open.unwritten.is_none())
+            .filter_map(|(seq, open)| Some((open.due.filter(|due| *due <= now)?, seq, open.id)))
+            .collect();
+        due.sort_unstable();
+        for (_, seq, id) in due {
+            self.ended(seq, now, Ok(Payload::new("", Vec::new())));
+            turn.fire.push(id);
+            turn.own.push(seq);
+        }
+    }
+
+    /// The row of a wished-for call, in a state of the runtime's choice, and its retry policy: the runtime ran it here, or
+    /// goes on with it here.
+    #[must_use]
+    pub fn wished_call(&self, seq: Seq) -> Option<&Ask> {
+        match self.slots.get(&seq) {
+            Some(Slot::Open(Open { unwritten: Some(ask), .. })) => Some(ask),
+            _ => None,
+        }
+    }
+
+    /// Takes the row of a wished-for call for the commit, in the given state.
+    pub fn write_call(&mut self, task: TaskId, tree: &Tree, seq: Seq, state: NewTaskState) -> Option<NewTask> {
+        let Some(Slot::Open(open)) = self.slots.get_mut(&seq) else { return None };
+        let ask = open.unwritten.take()?;
+        self.wished.retain(|wished| *wished != seq);
+        Some(new_step(task, tree, seq, ask, state))
+    }
+
+    /// How the code ended: with its own result, unless the record has steps that it never asked for.
+    #[must_use]
+    pub fn end(&self, result: TaskResult) -> End {
+        let unasked = self.slots.values().find_map(|slot| match slot {
+            Slot::Recorded(step) if !matches!(step.state, crate::model::StepState::Cancelled) => Some(step),
+            _ => None,
+        });
+        let result = match (&self.broken, unasked) {
+            (Some(mismatch), _) => Err(Failure::from(mismatch)),
+            (None, Some(step)) => Err(Failure::from(&Mismatch::never_asked(step))),
+            (None, None) => result,
+        };
+        End { result, had_steps: self.steps_asked, redo: self.since_failure.clone() }
+    }
+
+    fn opens(&self) -> impl Iterator<Item = (Seq, &Open)> {
+        self.slots.iter().filter_map(|(seq, slot)| match slot {
+            Slot::Open(open) => Some((*seq, open)),
+            Slot::Recorded(_) | Slot::Delivered(..) => None,
+        })
+    }
+
+    /// Whether there are wishes that others can run.
+    fn wished_dispatch(&self) -> bool {
+        self.wished.iter().any(|seq| {
+            matches!(self.slots.get(seq), Some(Slot::Open(open)) if open.kind != StepKind::Inline && open.unwritten.is_some())
+        })
+    }
+}
+
+fn wants_more(map: &super::MapWindow) -> bool {
+    // A chunk that leaves room for another is committed by itself; the last one goes with the parking.
+    map.changed && map.progress().total.is_none() && {
+        let open = map.progress().fed - map.progress().done.min(map.progress().fed);
+        (open as usize) + crate::limits::MAP_CHUNK <= crate::limits::MAP_CHUNK * crate::limits::MAP_WINDOW_CHUNKS
+    }
+}
+
+impl Open {
+    fn runs_here(&self) -> bool {
+        self.kind == StepKind::Call
+            && self.unwritten.as_ref().is_some_and(|ask| ask.call.as_ref().is_some_and(|call| call.ready_at.is_none()))
+    }
+}
+
+impl Ask {
+    fn first_state(&self) -> NewTaskState {
+        match self.kind {
+            StepKind::Sleep => NewTaskState::Timer { due: self.due.unwrap_or(self.at) },
+            StepKind::Map => NewTaskState::Map,
+            StepKind::Call | StepKind::Inline => {
+                let delayed = self.call.as_ref().and_then(|call| call.ready_at);
+                NewTaskState::Pending { ready_at: delayed.unwrap_or(self.at) }
+            }
+        }
+    }
+}
+
+fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) -> NewTask {
+    let (lane, priority, args, retry) = match ask.call {
+        Some(call) => (call.lane, call.priority, call.args, call.retry),
+        None => (crate::model::Lane::new("", ask.name), 0, Payload::new("", Vec::new()), None),
+    };
+    NewTask {
+        id: ask.id,
+        tree: Tree::step(tree.execution, task),
+        seq,
+        kind: ask.kind,
+        lane,
+        priority,
+        args,
+        retry,
+        attempts: 0,
+        state,
+    }
+}

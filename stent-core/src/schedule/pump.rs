@@ -1,0 +1,270 @@
+//! Decides when a worker claims, renews and stops. Performs nothing, and reads no clock.
+
+use std::time::Duration;
+
+use crate::Timestamp;
+
+/// How a worker paces itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PumpConfig {
+    /// Turns that may run at once.
+    pub slots: usize,
+    /// Most tasks in one claim.
+    pub claim_max: usize,
+    /// Shortest pause between two claims that found nothing.
+    pub poll_min: Duration,
+    /// Longest such pause.
+    pub poll_max: Duration,
+    /// What the pause is multiplied by after each claim that found nothing.
+    pub poll_factor: f64,
+    /// How long a claim is good for.
+    pub lease: Duration,
+    /// How often leases are renewed.
+    pub heartbeat: Duration,
+}
+
+/// What a worker is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Claim up to so many tasks.
+    Claim {
+        /// At most so many.
+        max: usize,
+    },
+    /// Renew the leases of all running turns.
+    Renew,
+}
+
+/// The pace of one worker.
+///
+/// Methods come in two kinds: `handle_*` tells what happened, `poll_*` asks what to do. After any `handle_*`, call
+/// [`poll_action`](Self::poll_action) until it returns `None`, then sleep until [`poll_deadline`](Self::poll_deadline)
+/// or until something happens. Moments never go backwards by more than the worker's clock does; a step back only makes a
+/// poll late by as much.
+#[derive(Debug)]
+pub struct Pump {
+    config: PumpConfig,
+    running: usize,
+    claiming: bool,
+    renewing: bool,
+    draining: bool,
+    claim_at: Timestamp,
+    pause: Duration,
+    renew_at: Option<Timestamp>,
+}
+
+impl Pump {
+    /// A pump that claims at once.
+    #[must_use]
+    pub fn new(config: PumpConfig, now: Timestamp) -> Self {
+        Self {
+            config,
+            running: 0,
+            claiming: false,
+            renewing: false,
+            draining: false,
+            claim_at: now,
+            pause: config.poll_min,
+            renew_at: None,
+        }
+    }
+
+    /// A hint came that there may be work, or a commit that makes some is about to be sent.
+    pub fn handle_wake(&mut self, now: Timestamp) {
+        self.claim_at = self.claim_at.min(now);
+        self.pause = self.config.poll_min;
+    }
+
+    /// A claim was sent.
+    pub fn handle_claiming(&mut self) {
+        self.claiming = true;
+        // What wakes from here on is not part of that claim.
+        self.claim_at = Timestamp::MAX;
+    }
+
+    /// The answer to a claim came: so many tasks of at most `max`, and when the next one is due, if that is known.
+    pub fn handle_claimed(&mut self, now: Timestamp, max: usize, got: usize, next_due: Option<Timestamp>) {
+        self.claiming = false;
+        let next = if got >= max {
+            self.pause = self.config.poll_min;
+            now
+        } else {
+            if got > 0 {
+                self.pause = self.config.poll_min;
+            }
+            let poll = now + self.pause;
+            self.pause = self.pause.mul_f64(self.config.poll_factor.max(1.0)).min(self.config.poll_max);
+            next_due.map_or(poll, |due| due.max(now).min(poll))
+        };
+        self.claim_at = self.claim_at.min(next);
+    }
+
+    /// A claim failed.
+    pub fn handle_claim_failed(&mut self, now: Timestamp) {
+        self.handle_claimed(now, 1, 0, None);
+    }
+
+    /// A turn began: it holds a slot and a lease.
+    pub fn handle_started(&mut self, now: Timestamp) {
+        self.running += 1;
+        if self.renew_at.is_none() {
+            self.renew_at = Some(now + self.config.heartbeat);
+        }
+    }
+
+    /// A turn ended: its slot is free.
+    pub fn handle_finished(&mut self) {
+        debug_assert!(self.running > 0, "a turn ended that never began");
+        self.running = self.running.saturating_sub(1);
+        if self.running == 0 && !self.renewing {
+            self.renew_at = None;
+        }
+    }
+
+    /// A renewal was sent.
+    pub fn handle_renewing(&mut self) {
+        self.renewing = true;
+    }
+
+    /// A renewal ended, well or not: the next one comes after a heartbeat, or soon if it failed.
+    pub fn handle_renewed(&mut self, now: Timestamp, failed: bool) {
+        self.renewing = false;
+        let pause = if failed { self.config.heartbeat / 10 } else { self.config.heartbeat };
+        self.renew_at = (self.running > 0).then(|| now + pause);
+    }
+
+    /// The worker claims no more.
+    pub fn handle_drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// What to do now.
+    #[must_use]
+    pub fn poll_action(&self, now: Timestamp) -> Option<Action> {
+        if !self.renewing && self.renew_at.is_some_and(|renew_at| renew_at <= now) {
+            return Some(Action::Renew);
+        }
+        let max = self.free().min(self.config.claim_max);
+        let claims = !self.draining && !self.claiming && max > 0 && self.claim_at <= now;
+        claims.then_some(Action::Claim { max })
+    }
+
+    /// When to ask again if nothing happens before. A caller that cannot claim right now, because it is busy with a commit
+    /// or its store has failed, says so, and is not sent round in circles by a claim that is due.
+    #[must_use]
+    pub fn poll_deadline(&self, can_claim: bool) -> Option<Timestamp> {
+        let renew = self.renew_at.filter(|_| !self.renewing);
+        let claims = can_claim && !self.draining && !self.claiming && self.free() > 0;
+        let claim = claims.then_some(self.claim_at);
+        renew.into_iter().chain(claim).min()
+    }
+
+    /// Turns that run.
+    #[must_use]
+    pub const fn running(&self) -> usize {
+        self.running
+    }
+
+    /// Slots that are free.
+    #[must_use]
+    pub const fn free(&self) -> usize {
+        self.config.slots.saturating_sub(self.running)
+    }
+
+    /// Whether the worker claims no more.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: PumpConfig = PumpConfig {
+        slots: 4,
+        claim_max: 3,
+        poll_min: Duration::from_millis(50),
+        poll_max: Duration::from_millis(200),
+        poll_factor: 2.0,
+        lease: Duration::from_secs(30),
+        heartbeat: Duration::from_secs(10),
+    };
+
+    fn t(ms: i64) -> Timestamp {
+        Timestamp::from_micros(ms * 1_000)
+    }
+
+    #[test]
+    fn an_idle_worker_claims_less_and_less_often() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        let mut claimed_at = Vec::new();
+        let mut now = t(0);
+        for _ in 0..5 {
+            assert_eq!(pump.poll_action(now), Some(Action::Claim { max: 3 }));
+            pump.handle_claiming();
+            pump.handle_claimed(now, 3, 0, None);
+            claimed_at.push(now);
+            now = pump.poll_deadline(true).expect("an idle worker polls");
+        }
+        assert_eq!(claimed_at, [t(0), t(50), t(150), t(350), t(550)]);
+    }
+
+    #[test]
+    fn a_wake_during_a_claim_is_not_lost() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_claiming();
+        pump.handle_wake(t(1));
+        assert_eq!(pump.poll_action(t(1)), None);
+
+        pump.handle_claimed(t(2), 3, 0, None);
+
+        assert_eq!(pump.poll_action(t(2)), Some(Action::Claim { max: 3 }));
+    }
+
+    #[test]
+    fn a_known_due_time_is_met() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_claiming();
+        pump.handle_claimed(t(0), 3, 0, Some(t(7)));
+        assert_eq!(pump.poll_deadline(true), Some(t(7)));
+    }
+
+    #[test]
+    fn a_full_worker_claims_when_a_turn_ends() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_claiming();
+        pump.handle_claimed(t(0), 3, 3, None);
+        (0..4).for_each(|_| pump.handle_started(t(0)));
+        assert_eq!(pump.poll_action(t(1)), None);
+
+        pump.handle_finished();
+
+        assert_eq!(pump.poll_action(t(1)), Some(Action::Claim { max: 1 }));
+    }
+
+    #[test]
+    fn leases_are_renewed_while_turns_run_and_soon_again_after_a_failure() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_drain();
+        pump.handle_started(t(0));
+        assert_eq!(pump.poll_deadline(true), Some(t(10_000)));
+        assert_eq!(pump.poll_action(t(10_000)), Some(Action::Renew));
+
+        pump.handle_renewing();
+        assert_eq!(pump.poll_action(t(10_000)), None);
+        pump.handle_renewed(t(10_000), true);
+        assert_eq!(pump.poll_deadline(true), Some(t(11_000)));
+
+        pump.handle_finished();
+        assert_eq!(pump.poll_deadline(true), None);
+    }
+
+    #[test]
+    fn a_draining_worker_claims_nothing() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_drain();
+        assert_eq!((pump.poll_action(t(0)), pump.poll_deadline(true)), (None, None));
+    }
+}

@@ -1,0 +1,371 @@
+//! Writes the items that a durable function becomes.
+//!
+//! ```text
+//! async fn charge(order: Order, State(db): State<Db>) -> Result<Receipt, ChargeError> { … }
+//!
+//!   fn charge(order: Order) -> Call<charge>        what callers see; builds a description, runs nothing
+//!   struct charge {}                               the function as a type; braced, so the value namespace stays free
+//!   impl Function for charge                       name, options, needs, and `invoke` with the body inside
+//!   impl charge { fn map(items) -> Map<charge> }   unless nothing is stored
+//!   inventory::submit!                             into the default registry, at link time
+//! ```
+//!
+//! The body stays an `async fn` of the user's own tokens, as an associated function of a type that only `invoke` can
+//! see: patterns, `return`, `?`, coercions, spans and lints are what they would be without the attribute, a backtrace
+//! and `tracing::instrument` find the name that was written, and a recursive call still means the public function.
+//!
+//! All variables that the expansion binds are hygienic, and all its paths start at `::stent`, `::core` or `::std`, so
+//! nothing in the user's scope can capture them.
+
+use proc_macro2::{Ident, Literal, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{ItemFn, LitStr, Result, Type};
+
+use crate::attributes::Attributes;
+use crate::options::{Options, Retry};
+use crate::signature::{Output, Parameter, Signature};
+
+/// Expands `#[durable(options)]` on an item.
+///
+/// # Errors
+/// All that is wrong with the options and the item, each at its place.
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let options = syn::parse2::<Options>(options);
+    let read = Signature::read(item).and_then(|(function, signature)| {
+        let attributes = Attributes::sort(&function.attrs)?;
+        Ok(Durable { function, signature, attributes })
+    });
+    match (options, read) {
+        (Ok(options), Ok(durable)) => Ok(durable.items(&options)),
+        (Ok(_), Err(error)) | (Err(error), Ok(_)) => Err(error),
+        (Err(mut error), Err(other)) => {
+            error.combine(other);
+            Err(error)
+        }
+    }
+}
+
+/// A function that is durable, and what was read from it.
+struct Durable {
+    function: ItemFn,
+    signature: Signature,
+    attributes: Attributes,
+}
+
+impl Durable {
+    fn items(&self, options: &Options) -> TokenStream {
+        let public = self.public_function();
+        let marker = self.marker();
+        let implementation = self.implementation(options);
+        let map = self.map();
+        let check = self.plain_output_check();
+        let registration = self.registration();
+        quote!(#public #marker #implementation #map #check #registration)
+    }
+
+    fn name(&self) -> &Ident {
+        &self.function.sig.ident
+    }
+
+    /// The function that callers see. `allow(dead_code)`: the registry can reach it, whoever else does not. Lints about
+    /// the parameters are left to the body, so that none is given twice.
+    fn public_function(&self) -> TokenStream {
+        let Attributes { cfg, allow, public, .. } = &self.attributes;
+        let (vis, name) = (&self.function.vis, self.name());
+        let names: Vec<_> = self.signature.stored().map(|(name, _)| name).collect();
+        let types = self.signature.stored().map(|(_, ty)| ty);
+        quote_spanned! {here(name)=>
+            #(#cfg)*
+            #(#public)*
+            #[allow(dead_code, clippy::double_must_use, clippy::too_many_arguments)]
+            #(#allow)*
+            #[track_caller]
+            #vis fn #name(#(#names: #types),*) -> ::stent::Call<#name> {
+                ::stent::__private::call::<#name>((#(#names,)*))
+            }
+        }
+    }
+
+    fn marker(&self) -> TokenStream {
+        let Attributes { cfg, allow, .. } = &self.attributes;
+        let (vis, name) = (&self.function.vis, self.name());
+        let doc = format!(
+            "The durable function [`{0}`](fn@{0}) as a type: for a registry, and wherever else it is named and not \
+             called.",
+            name.unraw()
+        );
+        quote_spanned! {Span::mixed_site()=>
+            #(#cfg)*
+            #[doc = #doc]
+            #[allow(dead_code, non_camel_case_types)]
+            #(#allow)*
+            #[derive(::core::fmt::Debug)]
+            #vis struct #name {}
+        }
+    }
+
+    /// Not `#[automatically_derived]`: the user's body is in it, and coverage and lints pass over what is derived.
+    fn implementation(&self, options: &Options) -> TokenStream {
+        let Attributes { cfg, allow, .. } = &self.attributes;
+        let name = self.name();
+        let args = self.args_type();
+        let output = self.output_type();
+        let stored_name = options.name.clone().unwrap_or_else(|| {
+            let name = self.name();
+            LitStr::new(&name.unraw().to_string(), name.span())
+        });
+        let options = options_expression(options);
+        let states = self.signature.states();
+        let invoke = self.invoke();
+        quote_spanned! {Span::mixed_site()=>
+            #(#cfg)*
+            #(#allow)*
+            impl ::stent::Function for #name {
+                #args
+                #output
+                const NAME: &'static ::core::primitive::str = #stored_name;
+
+                fn options() -> ::stent::FunctionOptions {
+                    #options
+                }
+
+                fn needs() -> ::std::vec::Vec<::stent::__private::StateKey> {
+                    ::std::vec![#(::stent::__private::StateKey::of::<#states>()),*]
+                }
+
+                #invoke
+            }
+        }
+    }
+
+    /// `fn invoke`: the arguments come out of their tuple and the states out of the worker's, and the body gets both in
+    /// the order of its parameters.
+    fn invoke(&self) -> TokenStream {
+        let site = Span::mixed_site();
+        let args = self.signature.stored().enumerate().map(|(i, _)| local("arg", i)).collect::<Vec<_>>();
+        let states = self.signature.states().enumerate().map(|(i, _)| local("state", i)).collect::<Vec<_>>();
+        let types = self.signature.states();
+        let from = if states.is_empty() { quote!(_) } else { quote_spanned!(site=> states) };
+
+        let (mut next_arg, mut next_state) = (args.iter(), states.iter());
+        let passed = self.signature.parameters.iter().filter_map(|parameter| match parameter {
+            Parameter::Stored { .. } => next_arg.next(),
+            Parameter::State { .. } => next_state.next(),
+        });
+
+        let (body, name) = (self.body(), self.name());
+        let called = quote_spanned!(site=> __Body::#name(#(#passed),*).await);
+        let outcome = match &self.signature.output {
+            Output::Plain(_) => quote_spanned!(site=> ::core::result::Result::Ok(#called)),
+            Output::Result(ty) => {
+                let failure = caught(ty);
+                quote_spanned! {site=>
+                    match #called {
+                        ::core::result::Result::Ok(value) => ::core::result::Result::Ok(value),
+                        ::core::result::Result::Err(error) => ::core::result::Result::Err(#failure),
+                    }
+                }
+            }
+        };
+        // Spanned like the function's name, for there rustc points when the future cannot go to another thread.
+        let future = quote_spanned! {here(self.name())=>
+            ::std::boxed::Box::pin(async move {
+                #(let #states = match #states {
+                    ::core::result::Result::Ok(state) => state,
+                    ::core::result::Result::Err(failure) => return ::core::result::Result::Err(failure),
+                };)*
+                #outcome
+            })
+        };
+        quote_spanned! {site=>
+            fn invoke(
+                args: Self::Args,
+                #from: &::stent::__private::States,
+            ) -> ::stent::__private::BoxFuture<
+                'static,
+                ::core::result::Result<Self::Output, ::stent::Failure>,
+            > {
+                #body
+
+                let (#(#args,)*) = args;
+                #(let #states = states.get::<#types>();)*
+                #future
+            }
+        }
+    }
+
+    /// The user's function. It is an associated one, so its name is not in scope in its own body.
+    fn body(&self) -> TokenStream {
+        let attributes = &self.attributes.body;
+        let (signature, block) = (&self.function.sig, &self.function.block);
+        quote_spanned! {Span::mixed_site()=>
+            #[allow(dead_code)]
+            struct __Body;
+
+            impl __Body {
+                #(#attributes)*
+                #signature #block
+            }
+        }
+    }
+
+    /// `map`, which takes tuples of what is stored, or the bare thing when it is one.
+    fn map(&self) -> TokenStream {
+        let Attributes { cfg, allow, public, .. } = &self.attributes;
+        let (vis, name) = (&self.function.vis, self.name());
+        let site = Span::mixed_site();
+        let types: Vec<_> = self.signature.stored().map(|(_, ty)| ty).collect();
+        let items = quote_spanned!(site=> ::core::iter::IntoIterator::into_iter(items));
+        let (item, items) = match types.as_slice() {
+            [] => return TokenStream::new(),
+            [one] => {
+                (quote!(#one), quote_spanned!(site=> ::core::iter::Iterator::map(#items, |item| (item,))))
+            }
+            many => (quote!((#(#many),*)), items),
+        };
+        let deprecated = public.iter().filter(|attribute| attribute.path().is_ident("deprecated"));
+        let doc = format!(
+            "Calls [`{0}`](fn@{0}) for every item, as one step of the function that awaits it; the results come in the \
+             order of the items.",
+            name.unraw()
+        );
+        quote_spanned! {site=>
+            #(#cfg)*
+            #(#allow)*
+            impl #name {
+                #[doc = #doc]
+                #(#deprecated)*
+                #[allow(clippy::impl_trait_in_params)]
+                #[track_caller]
+                #vis fn map(
+                    items: impl ::core::iter::IntoIterator<
+                        Item = #item,
+                        IntoIter: ::core::marker::Send + 'static,
+                    >,
+                ) -> ::stent::Map<#name> {
+                    ::stent::__private::map::<#name, _>(#items)
+                }
+            }
+        }
+    }
+
+    fn registration(&self) -> TokenStream {
+        let (cfg, name) = (&self.attributes.cfg, self.name());
+        quote_spanned! {Span::mixed_site()=>
+            #(#cfg)*
+            ::stent::__private::inventory::submit! { ::stent::__private::Registration::of::<#name>() }
+        }
+    }
+
+    /// Spanned like the parameter list, for there rustc points when one of them is private or cannot be stored.
+    fn args_type(&self) -> TokenStream {
+        let types = self.signature.stored().map(|(_, ty)| ty);
+        let span = self.function.sig.paren_token.span.join().resolved_at(Span::mixed_site());
+        quote_spanned!(span=> type Args = (#(#types,)*);)
+    }
+
+    /// Spanned like the return type, for the same reason.
+    fn output_type(&self) -> TokenStream {
+        match &self.signature.output {
+            Output::Plain(ty) => quote_spanned!(here(ty)=> type Output = #ty;),
+            Output::Result(ty) => {
+                quote_spanned!(here(ty)=> type Output = <#ty as ::stent::__private::Returned>::Output;)
+            }
+        }
+    }
+
+    /// Refuses a `Result` whose name does not say so, which only the compiler can tell: its errors would be stored as
+    /// results, and nothing would be retried.
+    ///
+    /// An inherent constant wins over one from a trait, and the inherent one is there for a `Result` only.
+    fn plain_output_check(&self) -> TokenStream {
+        let Output::Plain(ty @ (Type::Path(_) | Type::Group(_) | Type::Paren(_) | Type::Macro(_))) =
+            &self.signature.output
+        else {
+            return TokenStream::new();
+        };
+        let cfg = &self.attributes.cfg;
+        let message = "this return type is a `Result` by another name, so its errors would be taken for results; \
+                       write `Result<T, E>`, or an alias whose name ends in `Result`";
+        quote_spanned! {here(ty)=>
+            #(#cfg)*
+            #[allow(dead_code)]
+            const _: () = {
+                struct __Plain<T>(::core::marker::PhantomData<T>);
+                trait __IsPlain {
+                    const CHECKED: () = ();
+                }
+                impl<T> __IsPlain for __Plain<T> {}
+                impl<T, E> __Plain<::core::result::Result<T, E>> {
+                    const CHECKED: () = ::core::panic!(#message);
+                }
+                __Plain::<#ty>::CHECKED
+            };
+        }
+    }
+}
+
+/// `error`, turned into a failure. The traits are tried one after the other, by how often `Caught` is borrowed: a type
+/// that can be stored keeps its fields, any other keeps its texts.
+fn caught(result: &Type) -> TokenStream {
+    let site = Span::mixed_site();
+    let caught = quote_spanned!(site=> ::stent::__private::Caught::new(error));
+    let failure = quote_spanned!(here(result)=> (&&#caught).into_failure());
+    quote_spanned! {site=>
+        {
+            #[allow(unused_imports)]
+            use ::stent::__private::{IntoFailureBoxed as _, IntoFailureSerde as _};
+            #failure
+        }
+    }
+}
+
+fn options_expression(options: &Options) -> TokenStream {
+    let retry = options.retry.as_ref().map(retry_expression).into_iter();
+    let queue = options.queue.iter();
+    let priority = options.priority.iter();
+    quote! {
+        ::stent::FunctionOptions::new()
+            #(.retry(#retry))*
+            #(.queue(#queue))*
+            #(.priority(#priority))*
+    }
+}
+
+fn retry_expression(retry: &Retry) -> TokenStream {
+    let max_attempts = retry.max_attempts.iter();
+    let initial_delay = retry.initial_delay_ns.map(duration_expression).into_iter();
+    let backoff_factor = retry.backoff_factor.iter();
+    let max_delay = retry.max_delay_ns.map(duration_expression).into_iter();
+    let jitter = retry.jitter.iter();
+    quote! {
+        #[allow(clippy::needless_update)]
+        ::stent::RetryPolicy {
+            #(max_attempts: #max_attempts,)*
+            #(initial_delay: #initial_delay,)*
+            #(backoff_factor: #backoff_factor,)*
+            #(max_delay: #max_delay,)*
+            #(jitter: #jitter,)*
+            ..<::stent::RetryPolicy as ::core::default::Default>::default()
+        }
+    }
+}
+
+fn duration_expression(nanoseconds: u64) -> TokenStream {
+    let nanoseconds = Literal::u64_unsuffixed(nanoseconds);
+    quote!(::core::time::Duration::from_nanos(#nanoseconds))
+}
+
+fn local(kind: &str, index: usize) -> Ident {
+    format_ident!("{kind}{index}", span = Span::mixed_site())
+}
+
+/// Where `tokens` stand in the user's code, with the names of the macro's.
+fn here(tokens: &impl Spanned) -> Span {
+    tokens.span().resolved_at(Span::mixed_site())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! What differs between databases, on a page.
+
+use std::fmt::Debug;
+
+use sea_orm::sea_query::{Expr, QueryBuilder, SelectStatement, SubQueryStatement, Value};
+use sea_orm::{DbBackend, DbErr, TransactionOptions};
+use stent_core::backend::ErrorKind;
+
+use crate::batch::{Batch, Column};
+
+/// A database, as far as [`SqlStore`](crate::SqlStore) must know it.
+pub trait Dialect: Debug + Send + Sync + 'static {
+    /// The kind of store, as in `sqlite`.
+    fn name(&self) -> &'static str;
+
+    /// The database, as sea-orm calls it.
+    fn backend(&self) -> DbBackend;
+
+    /// How a transaction that writes begins. What it reads must hold until it has written.
+    fn begin(&self) -> TransactionOptions;
+
+    /// Renders a statement; see [`render`].
+    fn render(&self, query: &SubQueryStatement) -> String;
+
+    /// The n-th parameter of a statement, counting from 1: `?1`, `$1`.
+    fn param(&self, n: usize) -> String;
+
+    /// A derived table of these columns that reads a batch from the parameters from `first` on. Its text does not depend
+    /// on the batch.
+    fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement;
+
+    /// How many parameters [`batch_source`](Self::batch_source) reads.
+    fn batch_params(&self, columns: &[Column]) -> usize;
+
+    /// The parameters that carry a batch.
+    fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value>;
+
+    /// Whether `column` is one of the few values of `subquery`, which depends on the row beside it: to be looked up by
+    /// index, and not to be joined.
+    fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr;
+
+    /// The database's clock, in microseconds since the Unix epoch.
+    fn clock(&self) -> Expr;
+
+    /// A moment in microseconds as an ISO 8601 text, for people.
+    fn iso(&self, column: &str) -> String;
+
+    /// What kind of failure an error is.
+    fn classify(&self, error: &DbErr) -> ErrorKind;
+
+    /// What was wrong and what to do about it, where more can be said than the kind.
+    fn explain(&self, error: &DbErr) -> Option<String>;
+}
+
+/// Renders a statement with a builder of sea-query. A dialect's [`render`](Dialect::render) is this with its builder.
+pub fn render<B: QueryBuilder>(query: &SubQueryStatement, builder: B) -> String {
+    match query {
+        SubQueryStatement::SelectStatement(query) => query.to_string(builder),
+        SubQueryStatement::InsertStatement(query) => query.to_string(builder),
+        SubQueryStatement::UpdateStatement(query) => query.to_string(builder),
+        SubQueryStatement::DeleteStatement(query) => query.to_string(builder),
+        SubQueryStatement::WithStatement(query) => query.to_string(builder),
+    }
+}

@@ -1,0 +1,7 @@
+//! The tables as sea-orm entities, so that an application can join them with its own.
+//!
+//! Read them; writing them is the store's business. Moments are microseconds since the Unix epoch, UTC; the views
+//! `stent_execution_view` and `stent_task_view` show them as ISO 8601 texts.
+
+pub mod lane;
+pub mod task;

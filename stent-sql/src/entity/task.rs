@@ -1,0 +1,80 @@
+//! `stent_task`: one row per task. A root's row is its execution; a step's row is its parent's record of it.
+
+use sea_orm::entity::prelude::*;
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "stent_task")]
+pub struct Model {
+    /// Version 7, so it sorts by age. A root's is that of its execution.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// The execution that it belongs to.
+    pub execution_id: Uuid,
+    /// The task that counts its end; none for a root.
+    pub parent_id: Option<Uuid>,
+    /// For an item of a map, the task that contains the map.
+    pub owner_id: Option<Uuid>,
+    /// Its position in the parent.
+    pub seq: i64,
+    /// `call`, `sleep`, `inline` or `map`.
+    pub kind: String,
+    /// The line it waits in; none for kinds that no worker claims.
+    pub lane: Option<i64>,
+    /// The queue; empty for kinds that no worker claims.
+    pub queue: String,
+    /// The function, or the step's name.
+    pub name: String,
+    /// Higher runs first.
+    pub priority: i16,
+    /// `pending`, `running`, `waiting`, `completed`, `failed` or `cancelled`.
+    pub status: String,
+    /// Counts its claims.
+    pub epoch: i64,
+    /// Claims since the last committed turn.
+    pub tries: i64,
+    /// Attempts that failed and were retried.
+    pub attempts: i64,
+    /// Transitions committed by its leaseholders.
+    pub commit_no: i64,
+    /// The claim under which the last of them was committed.
+    pub commit_epoch: i64,
+    /// When it is worth claiming: due time, end of the lease, latest moment of a wait, moment of a sleep.
+    pub ready_at: Option<i64>,
+    /// Who holds the lease.
+    pub worker_id: Option<Uuid>,
+    /// Steps, or items, that have ended.
+    pub done: i64,
+    /// The count of `done` at which it is woken, or its owner, for a map.
+    pub wake_at: Option<i64>,
+    /// Which completion of its parent it was.
+    pub done_order: Option<i64>,
+    /// Items written, for a map.
+    pub fed: i64,
+    /// Items in all, for a map whose last item is written.
+    pub total: Option<i64>,
+    /// When it was written.
+    pub created_at: i64,
+    /// When it was first claimed.
+    pub started_at: Option<i64>,
+    /// When it ended.
+    pub ended_at: Option<i64>,
+    /// The retry policy, where one was set, as JSON.
+    pub retry: Option<String>,
+    /// The last failure, as JSON; the user's own data of it is in `result`.
+    pub failure: Option<String>,
+    /// Content type of `args`.
+    pub args_type: String,
+    /// The encoded arguments.
+    pub args: Vec<u8>,
+    /// Content type of `result`.
+    pub result_type: Option<String>,
+    /// The encoded result, or the data of the failure.
+    pub result: Option<Vec<u8>>,
+}
+
+/// A task refers to its parent and its execution; no foreign keys, which would cost every insert a look-up.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

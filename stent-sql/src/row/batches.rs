@@ -1,0 +1,231 @@
+//! Model to batches: what each batch consists of, and how it is filled.
+
+use std::borrow::Cow;
+
+use stent_core::backend::Result;
+use stent_core::ledger::{Insert, Row, Update, Written};
+use stent_core::model::{Lane, Lease, StepKind};
+use stent_core::{Payload, Timestamp};
+
+use super::failure;
+use crate::batch::{Batch, Cell, Column, Kind};
+
+/// Ids.
+pub(crate) const ID_BATCH: [Column; 1] = [Column::new("id", Kind::Id)];
+
+/// Lanes.
+pub(crate) const LANE_BATCH: [Column; 3] = [
+    Column::new("key", Kind::Int),
+    Column::new("queue", Kind::Text),
+    Column::new("function", Kind::Text),
+];
+
+/// Leases to extend.
+pub(crate) const LEASE_BATCH: [Column; 2] = [Column::new("id", Kind::Id), Column::new("epoch", Kind::Int)];
+
+/// Streams to pick from.
+pub(crate) const STREAM_BATCH: [Column; 2] =
+    [Column::new("lane", Kind::Int), Column::new("priority", Kind::Int)];
+
+/// Whose steps to read, and which.
+pub(crate) const STEP_BATCH: [Column; 3] =
+    [Column::new("parent", Kind::Id), Column::new("seen", Kind::Int), Column::new("want", Kind::Int)];
+
+/// Beside the steps that have ended: none.
+pub(crate) const WANT_NONE: i64 = 0;
+/// Beside the steps that have ended: all others.
+pub(crate) const WANT_ALL: i64 = 1;
+/// Beside the steps that have ended: open timers and maps.
+pub(crate) const WANT_OPEN: i64 = 2;
+
+/// `written` of a row whose result stays as it is.
+pub(crate) const KEPT: i64 = 0;
+/// `written` of a row whose result is written.
+const WRITTEN: i64 = 1;
+
+/// Columns of new tasks; also the columns of the table that they are written to.
+pub(crate) const INSERT_BATCH: [Column; 32] = [
+    Column::new("id", Kind::Id),
+    Column::new("execution_id", Kind::Id),
+    Column::new("parent_id", Kind::Id).or_null(),
+    Column::new("owner_id", Kind::Id).or_null(),
+    Column::new("seq", Kind::Int),
+    Column::new("kind", Kind::Text),
+    Column::new("lane", Kind::Int).or_null(),
+    Column::new("queue", Kind::Text),
+    Column::new("name", Kind::Text),
+    Column::new("priority", Kind::Int),
+    Column::new("status", Kind::Text),
+    Column::new("epoch", Kind::Int),
+    Column::new("tries", Kind::Int),
+    Column::new("attempts", Kind::Int),
+    Column::new("commit_no", Kind::Int),
+    Column::new("commit_epoch", Kind::Int),
+    Column::new("ready_at", Kind::Int).or_null(),
+    Column::new("worker_id", Kind::Id).or_null(),
+    Column::new("done", Kind::Int),
+    Column::new("wake_at", Kind::Int).or_null(),
+    Column::new("done_order", Kind::Int).or_null(),
+    Column::new("fed", Kind::Int),
+    Column::new("total", Kind::Int).or_null(),
+    Column::new("created_at", Kind::Int),
+    Column::new("started_at", Kind::Int).or_null(),
+    Column::new("ended_at", Kind::Int).or_null(),
+    Column::new("retry", Kind::Text).or_null(),
+    Column::new("failure", Kind::Text).or_null(),
+    Column::new("args_type", Kind::Text),
+    Column::new("args", Kind::Bytes),
+    Column::new("result_type", Kind::Text).or_null(),
+    Column::new("result", Kind::Bytes).or_null(),
+];
+
+/// Columns of changed rows.
+pub(crate) const UPDATE_BATCH: [Column; 20] = [
+    Column::new("id", Kind::Id),
+    Column::new("status", Kind::Text),
+    Column::new("epoch", Kind::Int),
+    Column::new("tries", Kind::Int),
+    Column::new("attempts", Kind::Int),
+    Column::new("commit_no", Kind::Int),
+    Column::new("commit_epoch", Kind::Int),
+    Column::new("ready_at", Kind::Int).or_null(),
+    Column::new("worker_id", Kind::Id).or_null(),
+    Column::new("done", Kind::Int),
+    Column::new("wake_at", Kind::Int).or_null(),
+    Column::new("done_order", Kind::Int).or_null(),
+    Column::new("fed", Kind::Int),
+    Column::new("total", Kind::Int).or_null(),
+    Column::new("started_at", Kind::Int).or_null(),
+    Column::new("ended_at", Kind::Int).or_null(),
+    Column::new("written", Kind::Int),
+    Column::new("failure", Kind::Text).or_null(),
+    Column::new("result_type", Kind::Text).or_null(),
+    Column::new("result", Kind::Bytes).or_null(),
+];
+
+/// The lanes that tasks are written to.
+pub(crate) fn lane_batch<'a>(lanes: impl ExactSizeIterator<Item = &'a Lane>) -> Batch<'a> {
+    let mut batch = Batch::new(&LANE_BATCH, lanes.len());
+    for lane in lanes {
+        batch.push([Cell::Int(lane.key().as_i64()), Cell::text(&lane.queue), Cell::text(&lane.function)]);
+    }
+    batch
+}
+
+/// Leases to extend.
+pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
+    let mut batch = Batch::new(&LEASE_BATCH, leases.len());
+    for lease in leases {
+        batch.push([Cell::Id(*lease.task.as_uuid()), int(lease.epoch.0)]);
+    }
+    batch
+}
+
+/// New tasks.
+pub(crate) fn insert_batch<'a>(inserts: &'a [Insert<'a>]) -> Result<Batch<'a>> {
+    let mut batch = Batch::new(&INSERT_BATCH, inserts.len());
+    for Insert { task, row, created_at, result } in inserts {
+        let lane = (task.kind == StepKind::Call).then(|| task.lane.key());
+        let retry = task.retry.as_ref().map(serde_json::to_string).transpose();
+        let retry = retry.map_err(|error| failure::unfit("retry policy", task.id, error))?;
+        let written = Result3::of(row, *result)?;
+        batch.push([
+            Cell::Id(*task.id.as_uuid()),
+            Cell::Id(*task.tree.execution.as_uuid()),
+            Cell::or_null(task.tree.parent, |id| Cell::Id(*id.as_uuid())),
+            Cell::or_null(task.tree.owner, |id| Cell::Id(*id.as_uuid())),
+            int(task.seq.0),
+            Cell::text(task.kind.as_str()),
+            Cell::or_null(lane, |lane| Cell::Int(lane.as_i64())),
+            Cell::text(&task.lane.queue),
+            Cell::text(&task.lane.function),
+            Cell::Int(task.priority.into()),
+            Cell::text(row.status.as_str()),
+            int(row.epoch.0),
+            int(row.tries),
+            int(row.attempts),
+            int(row.commit),
+            int(row.commit_epoch.0),
+            moment(row.ready_at),
+            Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
+            int(row.done),
+            Cell::or_null(row.wake_at, int),
+            Cell::or_null(row.done_order, int),
+            int(row.fed),
+            Cell::or_null(row.total, int),
+            moment(Some(*created_at)),
+            moment(row.started_at),
+            moment(row.ended_at),
+            Cell::or_null(retry, |text| Cell::Text(Cow::Owned(text))),
+            written.failure,
+            Cell::text(task.args.content_type()),
+            Cell::Bytes(task.args.bytes()),
+            written.result_type,
+            written.result,
+        ]);
+    }
+    Ok(batch)
+}
+
+/// Changed rows.
+pub(crate) fn update_batch<'a>(updates: &'a [Update<'a>]) -> Result<Batch<'a>> {
+    let mut batch = Batch::new(&UPDATE_BATCH, updates.len());
+    for Update { row, result } in updates {
+        let written = Result3::of(row, *result)?;
+        batch.push([
+            Cell::Id(*row.id.as_uuid()),
+            Cell::text(row.status.as_str()),
+            int(row.epoch.0),
+            int(row.tries),
+            int(row.attempts),
+            int(row.commit),
+            int(row.commit_epoch.0),
+            moment(row.ready_at),
+            Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
+            int(row.done),
+            Cell::or_null(row.wake_at, int),
+            Cell::or_null(row.done_order, int),
+            int(row.fed),
+            Cell::or_null(row.total, int),
+            moment(row.started_at),
+            moment(row.ended_at),
+            Cell::Int(if result.is_some() { WRITTEN } else { KEPT }),
+            written.failure,
+            written.result_type,
+            written.result,
+        ]);
+    }
+    Ok(batch)
+}
+
+/// The three columns that say what a task gave: its result, or its failure with the data of that in the result's place.
+struct Result3<'a> {
+    failure: Cell<'a>,
+    result_type: Cell<'a>,
+    result: Cell<'a>,
+}
+
+impl<'a> Result3<'a> {
+    fn of(row: &Row, written: Option<Written<'a>>) -> Result<Self> {
+        let (failure, payload): (_, Option<&Payload>) = match written {
+            None => (None, None),
+            Some(Written::Result(Ok(payload))) => (None, Some(payload)),
+            Some(Written::Result(Err(failure)) | Written::Failure(failure)) => {
+                (Some(failure::to_text(failure, row.id)?), failure.data.as_ref())
+            }
+        };
+        Ok(Self {
+            failure: Cell::or_null(failure, |text| Cell::Text(Cow::Owned(text))),
+            result_type: Cell::or_null(payload, |payload| Cell::text(payload.content_type())),
+            result: Cell::or_null(payload, |payload| Cell::Bytes(payload.bytes())),
+        })
+    }
+}
+
+fn int<'a>(value: u32) -> Cell<'a> {
+    Cell::Int(value.into())
+}
+
+fn moment<'a>(moment: Option<Timestamp>) -> Cell<'a> {
+    Cell::or_null(moment, |moment| Cell::Int(moment.as_micros()))
+}

@@ -1,0 +1,124 @@
+//! Rows to tasks, as far as claims and transitions need them.
+
+use stent_core::backend::Result;
+use stent_core::ledger::Row;
+use stent_core::model::{Epoch, Lane, LaneKey, RetryPolicy, Seq, Task, Tree};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
+
+use super::Reader;
+use crate::entity::task::Column;
+
+/// What a claim reads beside a [`Row`], in the order in which it is decoded.
+pub(crate) const CLAIM_COLUMNS: [Column; 8] = [
+    Column::Seq,
+    Column::Queue,
+    Column::Name,
+    Column::Priority,
+    Column::CreatedAt,
+    Column::Retry,
+    Column::ArgsType,
+    Column::Args,
+];
+
+/// A task that is due, as it stands before it is claimed.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub(crate) row: Row,
+    seq: Seq,
+    lane: Lane,
+    priority: i16,
+    created_at: Timestamp,
+    retry: Option<RetryPolicy>,
+    args: Payload,
+}
+
+/// A lane's tasks of one priority.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) key: LaneKey,
+    pub(crate) lane: Lane,
+    pub(crate) priority: i16,
+    /// When its first task is due, or was.
+    pub(crate) first_at: Timestamp,
+    /// When its first task that is not due will be.
+    pub(crate) next_at: Option<Timestamp>,
+}
+
+/// Decodes [`ROW_COLUMNS`](crate::stmt::ROW_COLUMNS).
+pub(crate) fn row(reader: &mut Reader<'_>) -> Result<Row> {
+    Ok(Row {
+        id: reader.id(TaskId::from_uuid)?,
+        tree: Tree {
+            execution: reader.id(ExecutionId::from_uuid)?,
+            parent: reader.id_or_null(TaskId::from_uuid)?,
+            owner: reader.id_or_null(TaskId::from_uuid)?,
+        },
+        kind: reader.word()?,
+        status: reader.word()?,
+        epoch: reader.count().map(Epoch)?,
+        tries: reader.count()?,
+        attempts: reader.count()?,
+        commit: reader.count()?,
+        commit_epoch: reader.count().map(Epoch)?,
+        ready_at: reader.moment_or_null()?,
+        worker: reader.id_or_null(WorkerId::from_uuid)?,
+        done: reader.count()?,
+        wake_at: reader.count_or_null()?,
+        done_order: reader.count_or_null()?,
+        fed: reader.count()?,
+        total: reader.count_or_null()?,
+        started_at: reader.moment_or_null()?,
+        ended_at: reader.moment_or_null()?,
+    })
+}
+
+impl Picked {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self {
+            row: row(reader)?,
+            seq: reader.count().map(Seq)?,
+            lane: { let queue: String = reader.next()?; Lane { queue, function: reader.next()? } },
+            priority: reader.next()?,
+            created_at: reader.moment()?,
+            retry: {
+                let text: Option<String> = reader.next()?;
+                text.as_deref().map(serde_json::from_str).transpose().map_err(|error| reader.corrupt(error))?
+            },
+            args: reader.payload()?,
+        })
+    }
+
+    /// The task as its claimer gets it.
+    pub(crate) fn into_task(self, row: &Row) -> Task {
+        Task {
+            id: row.id,
+            tree: row.tree,
+            seq: self.seq,
+            kind: row.kind,
+            lane: self.lane,
+            priority: self.priority,
+            args: self.args,
+            retry: self.retry,
+            status: row.status,
+            epoch: row.epoch,
+            tries: row.tries,
+            attempts: row.attempts,
+            done: row.done,
+            created_at: self.created_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+        }
+    }
+}
+
+impl Stream {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self {
+            key: reader.next().map(LaneKey::from_i64)?,
+            lane: { let queue: String = reader.next()?; Lane { queue, function: reader.next()? } },
+            priority: reader.next()?,
+            first_at: reader.moment()?,
+            next_at: reader.moment_or_null()?,
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! The store: runs statements in transactions. What they say is in `stmt`, what comes back in `row`, what a transition
+//! does in the core's ledger.
+
+mod claim;
+mod commit;
+mod counters;
+mod exchange;
+mod inspect;
+mod migrate;
+mod purge;
+mod renew;
+mod run;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use stent_core::Timestamp;
+use stent_core::backend::{
+    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Listener, PurgeRequest, Purged, Renewal, Result,
+    Topic, Wake,
+};
+use stent_core::model::{Lane, LaneKey, Lease};
+use stent_core::transition::Transition;
+
+pub use counters::Counters;
+use counters::Tally;
+use run::Run;
+
+use crate::wake::{Hub, Neighbours};
+use crate::{Dialect, Statements};
+
+/// The connections of a store.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// Writes, and reads that must hold until the write.
+    pub write: DatabaseConnection,
+    /// Reads that lock nothing. May be the same as `write`.
+    pub read: DatabaseConnection,
+}
+
+/// A store in an SQL database.
+pub struct SqlStore {
+    dialect: Arc<dyn Dialect>,
+    statements: Statements,
+    connections: Connections,
+    location: String,
+    /// Lanes that are known to be stored. Never forgotten: there are as many as functions and queues.
+    lanes: Mutex<BTreeMap<LaneKey, Lane>>,
+    hub: Hub,
+    neighbours: Option<Box<dyn Neighbours>>,
+    tally: Tally,
+    closed: AtomicBool,
+}
+
+impl SqlStore {
+    /// A store on these connections. `location` is for messages: no secrets.
+    #[must_use]
+    pub fn new(dialect: Arc<dyn Dialect>, connections: Connections, location: String) -> Self {
+        Self {
+            statements: Statements::new(&*dialect),
+            dialect,
+            connections,
+            location,
+            lanes: Mutex::default(),
+            hub: Hub::default(),
+            neighbours: None,
+            tally: Tally::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// The same store, which also notices what other processes commit.
+    #[must_use]
+    pub fn with_neighbours(mut self, neighbours: impl Neighbours) -> Self {
+        self.neighbours = Some(Box::new(neighbours));
+        self
+    }
+
+    /// What was done so far, for tests and benches that hold the store to its budgets.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.tally.counters()
+    }
+
+    /// The text of the statements.
+    #[must_use]
+    pub const fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
+    /// The connections, for whoever reads Stent's tables along with its own.
+    #[must_use]
+    pub const fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Begins a transaction that writes.
+    async fn begin(&self, operation: &'static str) -> Result<DatabaseTransaction> {
+        self.check_open(operation)?;
+        let begun = self.connections.write.begin_with_options(self.dialect.begin()).await;
+        begun.map_err(|error| self.error(operation, error))
+    }
+
+    async fn commit_transaction(&self, operation: &'static str, transaction: DatabaseTransaction) -> Result<()> {
+        transaction.commit().await.map_err(|error| self.error(operation, error))?;
+        self.tally.transaction();
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.committed();
+        }
+        Ok(())
+    }
+
+    /// Runs statements in a transaction.
+    const fn within<'a>(
+        &'a self,
+        operation: &'static str,
+        transaction: &'a DatabaseTransaction,
+    ) -> Run<'a, DatabaseTransaction> {
+        Run { store: self, connection: transaction, operation }
+    }
+
+    /// Runs statements that only read.
+    fn reading(&self, operation: &'static str) -> Result<Run<'_, DatabaseConnection>> {
+        self.check_open(operation)?;
+        Ok(Run { store: self, connection: &self.connections.read, operation })
+    }
+
+    fn check_open(&self, operation: &'static str) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, operation));
+        }
+        Ok(())
+    }
+
+    fn error(&self, operation: &'static str, error: DbErr) -> Error {
+        let failed = Error::new(self.dialect.classify(&error), operation);
+        match self.dialect.explain(&error) {
+            Some(message) => failed.with_message(message),
+            None => failed.with_message(error.to_string()),
+        }
+        .with_source(error)
+    }
+}
+
+impl fmt::Debug for SqlStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlStore")
+            .field("dialect", &self.dialect.name())
+            .field("location", &self.location)
+            .field("closed", &self.closed.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Backend for SqlStore {
+    fn info(&self) -> BackendInfo {
+        BackendInfo { name: self.dialect.name(), location: self.location.clone() }
+    }
+
+    async fn clock(&self) -> Result<Timestamp> {
+        self.read_clock().await
+    }
+
+    async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
+        self.run_exchange(commit, claim).await
+    }
+
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
+        self.run_renew(leases, until).await
+    }
+
+    async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
+        self.run_purge(request).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Release);
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.close();
+        }
+        // Pools wait for the connections that are out: for calls under way.
+        for connection in [&self.connections.read, &self.connections.write] {
+            connection.close_by_ref().await.map_err(|error| self.error("close", error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Wake for SqlStore {
+    fn listen(&self, topic: Topic) -> Box<dyn Listener> {
+        let listener = self.hub.listen(topic);
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.listening(&self.hub);
+        }
+        listener
+    }
+}

@@ -1,0 +1,75 @@
+//! Hints: within the process from what was committed, from outside by a [`Neighbours`] that the database brings.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use stent_core::backend::{Listener, Topic};
+use tokio::sync::watch;
+
+/// Where hints come together. Clones are the same hub.
+#[derive(Clone, Debug, Default)]
+pub struct Hub(Arc<Topics>);
+
+#[derive(Debug)]
+struct Topics {
+    work: watch::Sender<()>,
+    ended: watch::Sender<()>,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self { work: watch::Sender::new(()), ended: watch::Sender::new(()) }
+    }
+}
+
+impl Hub {
+    /// Wakes everybody who listens.
+    pub fn hint(&self, topic: Topic) {
+        self.sender(topic).send_replace(());
+    }
+
+    /// Starts to listen.
+    #[must_use]
+    pub fn listen(&self, topic: Topic) -> Box<dyn Listener> {
+        Box::new(HubListener(self.sender(topic).subscribe()))
+    }
+
+    /// Whether nobody listens.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        self.0.work.is_closed() && self.0.ended.is_closed()
+    }
+
+    fn sender(&self, topic: Topic) -> &watch::Sender<()> {
+        match topic {
+            Topic::Work => &self.0.work,
+            Topic::Ended => &self.0.ended,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct HubListener(watch::Receiver<()>);
+
+#[async_trait]
+impl Listener for HubListener {
+    async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The store is gone, and with it whoever could hint at anything.
+            std::future::pending().await
+        }
+    }
+}
+
+/// Notices what other processes commit. Each method returns at once.
+pub trait Neighbours: Debug + Send + Sync + 'static {
+    /// Somebody listens from now on.
+    fn listening(&self, hub: &Hub);
+
+    /// This process has committed something itself and hinted at it: no news to itself.
+    fn committed(&self);
+
+    /// The store was closed.
+    fn close(&self);
+}

@@ -1,0 +1,284 @@
+//! Calls: what a durable function returns when it is called.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use stent_core::duration::IntoDuration;
+use stent_core::model::{Lane, RetryPolicy, Seq, StepKind, TaskResult};
+use stent_core::replay::CallSpec;
+use stent_core::{Codec, Failure, Payload};
+
+use crate::context::{Context, Durable, Pending, Wish};
+use crate::function::{BoxFuture, Function, Overrides};
+use crate::state::States;
+use crate::{Error, Result, failure};
+
+/// A call of the durable function `F`: a plain description, until it is used.
+///
+/// - Awaited inside a durable function it is a **step**: recorded, retried, never repeated.
+/// - Given to [`Stent::dispatch`](crate::Stent::dispatch) it is a new **execution**.
+/// - [`local`](Self::local) runs the body directly, for a unit test.
+/// - Awaited anywhere else it is [`Error::OutsideDurable`], which says what to do.
+///
+/// Options that are set here win over those of the function's attribute; they have no effect after the first poll.
+///
+/// # Cancel safety
+/// A call that is dropped before it is done gives its step up: the step is cancelled, with all that it has started. Use
+/// [`detach`](Self::detach) to let it go on.
+#[must_use = "a call does nothing until it is awaited or dispatched"]
+pub struct Call<F: Function> {
+    state: CallState<F>,
+    overrides: Overrides,
+    invalid: Option<Error>,
+    position: Option<(Arc<Durable>, Seq)>,
+    location: &'static Location<'static>,
+}
+
+enum CallState<F: Function> {
+    Described(F::Args),
+    Asked(Pending),
+    Local(BoxFuture<'static, Result<F::Output, Failure>>),
+    Used,
+}
+
+impl<F: Function> Unpin for Call<F> {}
+
+#[track_caller]
+pub(crate) fn call<F: Function>(args: F::Args) -> Call<F> {
+    let durable = Context::durable();
+    Call {
+        state: CallState::Described(args),
+        overrides: Overrides::default(),
+        invalid: None,
+        // The position is taken here and not at the first poll, so that the order of polling cannot change the record.
+        position: durable.map(|durable| {
+            let seq = durable.reserve();
+            (durable, seq)
+        }),
+        location: Location::caller(),
+    }
+}
+
+impl<F: Function> Call<F> {
+    /// Runs on this queue.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.overrides.queue = Some(queue.into());
+        self
+    }
+
+    /// Runs before calls of lower priority that are due.
+    pub fn priority(mut self, priority: i16) -> Self {
+        self.overrides.priority = Some(priority);
+        self
+    }
+
+    /// Runs not before this time has passed. Takes a [`Duration`](std::time::Duration) or a text such as `"5m"`.
+    pub fn delay(mut self, delay: impl IntoDuration) -> Self {
+        match delay.into_duration() {
+            Ok(delay) => self.overrides.delay = Some(delay),
+            Err(error) => self.invalid = Some(error.into()),
+        }
+        self
+    }
+
+    /// Retries by this policy.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.overrides.retry = Some(policy);
+        self
+    }
+
+    /// Starts the step without waiting for it, and lets it go on whatever becomes of the caller's interest.
+    ///
+    /// # Errors
+    /// When it is not called inside a durable function, or the arguments cannot be stored.
+    pub fn detach(mut self) -> Result<()> {
+        let CallState::Described(args) = std::mem::replace(&mut self.state, CallState::Used) else { return Ok(()) };
+        let Context::Durable(_) = Context::require(F::NAME)? else {
+            return Err(Error::OutsideDurable { name: F::NAME.to_owned() });
+        };
+        self.ask(&args, true).map(Pending::detach)
+    }
+
+    /// Runs the body directly, without a store: for unit tests. Calls inside it run directly too, sleeps take their time,
+    /// and nothing is recorded or retried.
+    ///
+    /// ```
+    /// # use stent::prelude::*;
+    /// #[durable]
+    /// async fn double(n: u64) -> Result<u64, String> {
+    ///     Ok(n * 2)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> stent::Result<()> {
+    /// assert_eq!(double(21).local().await?, 42);
+    /// # Ok(()) }
+    /// ```
+    pub fn local(self) -> LocalCall<F> {
+        LocalCall { call: self, states: States::default() }
+    }
+
+    pub(crate) fn into_dispatch(mut self) -> Result<(F::Args, Overrides)> {
+        match (self.invalid.take(), std::mem::replace(&mut self.state, CallState::Used)) {
+            (Some(error), _) => Err(error),
+            (None, CallState::Described(args)) => Ok((args, std::mem::take(&mut self.overrides))),
+            (None, _) => Err(Error::Option { option: "call", problem: "it was polled before".to_owned() }),
+        }
+    }
+
+    fn ask(&mut self, args: &F::Args, detached: bool) -> Result<Pending> {
+        if let Some(error) = self.invalid.take() {
+            return Err(error);
+        }
+        let (durable, seq) = match self.position.take() {
+            Some(position) => position,
+            None => {
+                let durable = Context::durable().ok_or_else(|| Error::OutsideDurable { name: F::NAME.to_owned() })?;
+                let seq = durable.reserve();
+                (durable, seq)
+            }
+        };
+        durable.shared.registry.get(F::NAME)?;
+        let spec = describe::<F>(args, std::mem::take(&mut self.overrides), &durable.shared)?;
+        let ready_at = spec.delay.map(|delay| durable.shared.clock.now() + delay);
+        let wish = Wish {
+            kind: StepKind::Call,
+            name: F::NAME.to_owned(),
+            call: Some(CallSpec {
+                lane: spec.lane,
+                priority: spec.priority,
+                args: spec.args,
+                retry: spec.retry,
+                ready_at,
+            }),
+            due: None,
+            detached,
+            location: self.location,
+        };
+        Ok(Pending::ask(durable, seq, wish))
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let CallState::Described(args) = std::mem::replace(&mut self.state, CallState::Used) else { return Ok(()) };
+        self.state = match Context::require(F::NAME)? {
+            Context::Durable(_) => CallState::Asked(self.ask(&args, false)?),
+            Context::Local(states) => CallState::Local(F::invoke(args, &states)),
+        };
+        Ok(())
+    }
+}
+
+impl<F: Function> Future for Call<F> {
+    type Output = Result<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        if matches!(self.state, CallState::Described(_)) {
+            self.start()?;
+        }
+        let output = match &mut self.state {
+            CallState::Asked(pending) => decode_result(F::NAME, ready!(pending.poll(cx)).1),
+            CallState::Local(body) => ready!(body.as_mut().poll(cx)).map_err(Error::Failed),
+            CallState::Described(_) | CallState::Used => return Poll::Pending,
+        };
+        self.state = CallState::Used;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Function> fmt::Debug for Call<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("function", &F::NAME).field("options", &self.overrides).finish_non_exhaustive()
+    }
+}
+
+/// A call whose body is run directly: see [`Call::local`].
+#[must_use = "futures do nothing unless awaited"]
+#[derive(Debug)]
+pub struct LocalCall<F: Function> {
+    call: Call<F>,
+    states: States,
+}
+
+impl<F: Function> LocalCall<F> {
+    /// Lends a state to the body.
+    pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states.insert(state);
+        self
+    }
+}
+
+impl<F: Function> IntoFuture for LocalCall<F> {
+    type Output = Result<F::Output>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let (args, _) = self.call.into_dispatch()?;
+            let body = F::invoke(args, &self.states);
+            Context::Local(Arc::new(self.states)).scope(body).await.map_err(Error::Failed)
+        })
+    }
+}
+
+/// A call as it is stored, but for its id and time.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) lane: Lane,
+    pub(crate) priority: i16,
+    pub(crate) args: Payload,
+    pub(crate) retry: Option<RetryPolicy>,
+    pub(crate) delay: Option<std::time::Duration>,
+}
+
+/// Encodes a call, with the function's own options where the call says nothing else.
+pub(crate) fn describe<F: Function>(
+    args: &F::Args,
+    overrides: Overrides,
+    shared: &crate::client::Shared,
+) -> Result<Described> {
+    let options = F::options();
+    if let Some(queue) = &overrides.queue {
+        check_name("queue", queue)?;
+    }
+    Ok(Described {
+        lane: options.lane(F::NAME, overrides.queue.as_deref()),
+        priority: overrides.priority.unwrap_or(options.priority),
+        args: shared.encode(args, || format!("arguments of `{}`", F::NAME))?,
+        retry: overrides.retry.or(options.retry),
+        delay: overrides.delay,
+    })
+}
+
+pub(crate) fn check_name(option: &'static str, name: &str) -> Result<()> {
+    let problem = if name.is_empty() {
+        "it is empty; give it a name".to_owned()
+    } else if name.len() > stent_core::limits::NAME_BYTES_MAX {
+        format!("it is {} bytes long; at most {} are allowed", name.len(), stent_core::limits::NAME_BYTES_MAX)
+    } else if name.contains('\0') {
+        "it contains a zero character; leave that out".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::Option { option, problem })
+}
+
+pub(crate) fn decode_result<T: serde::de::DeserializeOwned>(name: &str, result: TaskResult) -> Result<T> {
+    result
+        .map_err(Error::Failed)?
+        .decode()
+        .map_err(|source| Error::Codec { what: format!("result of `{name}`"), source })
+}
+
+/// Encodes what a step gave.
+pub(crate) fn encode_result<T, E>(name: &str, codec: Codec, result: Result<T, E>) -> TaskResult
+where
+    T: serde::Serialize,
+    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
+{
+    use crate::failure::IntoFailureBoxed as _;
+    let value = result.map_err(|error| failure::Caught::new(error).into_failure())?;
+    codec.encode(&value).map_err(|error| Failure::new(Failure::CODEC, format!("result of `{name}`: {error}")).fatal())
+}

@@ -1,0 +1,302 @@
+//! `Stent`: the handle that an application holds.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent_core::backend::{ExecutionView, Store, TaskView};
+use stent_core::duration::IntoDuration;
+use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_WARN};
+use stent_core::model::{ExecutionStatus, TaskResult};
+use stent_core::{Codec, ExecutionId, Failure, Payload};
+
+use crate::call::Call;
+use crate::clock::Clock;
+use crate::dispatch::{Dispatch, DispatchAll};
+use crate::function::Function;
+use crate::handle::{Handle, ResultOf, decode_outcome};
+use crate::registry::Registry;
+use crate::waiters::Waiters;
+use crate::worker::WorkerBuilder;
+use crate::writer::Writer;
+use crate::{Error, Result, connect};
+
+/// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.
+///
+/// ```
+/// # use stent::prelude::*;
+/// #[durable]
+/// async fn double(n: u64) -> Result<u64, String> {
+///     Ok(n * 2)
+/// }
+///
+/// # #[tokio::main] async fn main() -> stent::Result<()> {
+/// let stent = Stent::connect("memory:").await?;
+/// let worker = stent.worker().start().await?;
+///
+/// let run = stent.dispatch(double(21)).await?;
+/// assert_eq!(run.result().timeout("10s").await?, 42);
+/// worker.drain().await
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Stent {
+    shared: Arc<Shared>,
+}
+
+/// What the parts of one `Stent` share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) codec: Codec,
+    pub(crate) clock: Clock,
+    pub(crate) payload_max: usize,
+    pub(crate) writer: Writer,
+    pub(crate) waiters: Waiters,
+}
+
+impl Shared {
+    /// Encodes a value and holds it against the limits.
+    pub(crate) fn encode<T: serde::Serialize>(&self, value: &T, what: impl Fn() -> String) -> Result<Payload> {
+        let payload = self.codec.encode(value).map_err(|source| Error::Codec { what: what(), source })?;
+        self.check_size(&payload, &what)?;
+        Ok(payload)
+    }
+
+    /// Holds a result against the limits: one that is too large is a failure.
+    pub(crate) fn checked(&self, name: &str, result: TaskResult) -> TaskResult {
+        let payload = result?;
+        match self.check_size(&payload, &|| format!("result of `{name}`")) {
+            Ok(()) => Ok(payload),
+            Err(error) => Err(Failure::new("PayloadTooLarge", error.to_string()).fatal()),
+        }
+    }
+
+    fn check_size(&self, payload: &Payload, what: &dyn Fn() -> String) -> Result<()> {
+        let len = payload.len();
+        if len > self.payload_max {
+            return Err(Error::PayloadTooLarge { what: what(), len, max: self.payload_max });
+        }
+        if len > PAYLOAD_BYTES_WARN {
+            tracing::warn!(len, "{} is large; keep large data elsewhere and pass a reference", what());
+        }
+        Ok(())
+    }
+
+    /// Reads, and reads again while the store is only contended or away for a moment.
+    pub(crate) async fn retrying<T, Fut>(&self, read: impl Fn() -> Fut) -> stent_core::backend::Result<T>
+    where
+        Fut: Future<Output = stent_core::backend::Result<T>>,
+    {
+        let mut pause = Duration::from_millis(10);
+        for _ in 0..READ_RETRIES {
+            match read().await {
+                Err(error) if error.is_transient() => {
+                    tracing::debug!(%error, "a read is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
+        read().await
+    }
+}
+
+/// How often a read is tried again: 10 ms doubled seven times is about a second and a half in all.
+const READ_RETRIES: u32 = 7;
+
+/// How to connect, where the defaults do not fit: see [`Stent::builder`].
+#[derive(Clone, Debug)]
+pub struct StentBuilder {
+    registry: Option<Registry>,
+    codec: Codec,
+    payload_max: usize,
+}
+
+impl StentBuilder {
+    /// Knows these functions, instead of every one that is linked into the program.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Encodes arguments and results so. What is stored already is read by what it was written with.
+    #[must_use]
+    pub const fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Takes payloads of up to so many bytes; the default is 2 MiB.
+    #[must_use]
+    pub const fn payload_max(mut self, bytes: usize) -> Self {
+        self.payload_max = bytes;
+        self
+    }
+
+    /// Connects to the store that the URL names, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// See [`Stent::connect`].
+    pub async fn connect(self, url: &str) -> Result<Stent> {
+        self.open(connect::store(url).await?).await
+    }
+
+    /// Uses a store that is open already, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When two functions have the same name, or the store fails.
+    pub async fn open(self, store: Arc<dyn Store>) -> Result<Stent> {
+        let registry = self.registry.unwrap_or_else(Registry::linked).validated()?;
+        store.migrate().await?;
+        let clock = Clock::default();
+        clock.calibrate(&*store).await?;
+        Ok(Stent {
+            shared: Arc::new(Shared {
+                writer: Writer::start(store.clone()),
+                waiters: Waiters::start(store.clone()),
+                store,
+                registry,
+                codec: self.codec,
+                clock,
+                payload_max: self.payload_max,
+            }),
+        })
+    }
+}
+
+impl Stent {
+    /// Connects to the store that the URL names, and brings its schema up to date. Every durable function that is linked
+    /// into the program is known.
+    ///
+    /// | URL | Store |
+    /// |---|---|
+    /// | `sqlite://orders.db`, `sqlite:///var/lib/orders.db` | a SQLite file, made if it is missing (feature `sqlite`) |
+    /// | `memory:` | this process's memory, for tests; nothing survives it |
+    ///
+    /// # Errors
+    /// When the URL names no store that this program was built with, when the store cannot be opened, or when its schema
+    /// is newer than this program.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::builder().connect(url).await
+    }
+
+    /// Connects with other than the default options.
+    #[must_use]
+    pub const fn builder() -> StentBuilder {
+        StentBuilder { registry: None, codec: Codec::Cbor, payload_max: PAYLOAD_BYTES_MAX }
+    }
+
+    /// Starts an execution of a call: `stent.dispatch(checkout(order)).await?`.
+    pub fn dispatch<F: Function>(&self, call: Call<F>) -> Dispatch<F> {
+        Dispatch::new(self.shared.clone(), call)
+    }
+
+    /// Starts an execution of each call, in large batches, and gives their handles in order.
+    pub fn dispatch_all<F, I>(&self, calls: I) -> DispatchAll<F, I::IntoIter>
+    where
+        F: Function,
+        I: IntoIterator<Item = Call<F>>,
+    {
+        DispatchAll::new(self.shared.clone(), calls.into_iter())
+    }
+
+    /// Starts an execution and waits for what it gives.
+    ///
+    /// # Errors
+    /// Those of dispatching, and those of the execution.
+    ///
+    /// # Cancel safety
+    /// The execution goes on if this is dropped, but nobody knows its id then; use [`dispatch`](Self::dispatch) to keep it.
+    pub async fn run<F: Function>(&self, call: Call<F>) -> Result<F::Output> {
+        self.dispatch(call).await?.result().await
+    }
+
+    /// Describes a worker of this process: `stent.worker().concurrency(64).start().await?`.
+    #[must_use]
+    pub fn worker(&self) -> WorkerBuilder {
+        WorkerBuilder::new(self.shared.clone())
+    }
+
+    /// Finds an execution again by its id, with the type of what it gives.
+    #[must_use]
+    pub fn handle<T>(&self, id: ExecutionId) -> Handle<T> {
+        Handle::new(self.shared.clone(), id)
+    }
+
+    /// Waits until an execution has ended, whatever it gives: decode it with [`Payload::decode`].
+    #[must_use]
+    pub fn wait_for(&self, id: ExecutionId) -> ResultOf<Payload> {
+        ResultOf::raw(self.shared.clone(), id)
+    }
+
+    /// What an execution gave, or `None` if it has not ended.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; the execution's own end, if it is not a result; store errors.
+    pub async fn result_of(&self, id: ExecutionId) -> Result<Option<Payload>> {
+        let view = self.view(id).await?;
+        if view.status.is_terminal() { decode_outcome(view.status, view.result).map(Some) } else { Ok(None) }
+    }
+
+    /// Where an execution stands.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; store errors.
+    pub async fn status(&self, id: ExecutionId) -> Result<ExecutionStatus> {
+        Ok(self.view(id).await?.status)
+    }
+
+    /// An execution as the store has it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; store errors.
+    pub async fn view(&self, id: ExecutionId) -> Result<ExecutionView> {
+        let views = self.shared.retrying(|| self.shared.store.executions(std::slice::from_ref(&id))).await?;
+        views.into_iter().next().ok_or(Error::NotFound(id))
+    }
+
+    /// Every task of an execution, oldest first.
+    ///
+    /// # Errors
+    /// Store errors. An unknown execution has no tasks.
+    pub async fn timeline(&self, id: ExecutionId) -> Result<Vec<TaskView>> {
+        let mut tasks: Vec<TaskView> = Vec::new();
+        loop {
+            let after = tasks.last().map(|task| task.id);
+            let page = self.shared.retrying(|| self.shared.store.tasks(id, after, PAGE_MAX)).await?;
+            let whole = page.len() == PAGE_MAX;
+            tasks.extend(page);
+            if !whole {
+                return Ok(tasks);
+            }
+        }
+    }
+
+    /// Deletes executions that ended longer ago than `age`, at most `max` of them, and says how many they were.
+    ///
+    /// # Errors
+    /// When a text is not a duration; store errors.
+    pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
+        let before = self.shared.clock.now() - age.into_duration()?;
+        let request = stent_core::backend::PurgeRequest { before, max };
+        Ok(self.shared.store.purge(&request).await?.executions)
+    }
+
+    /// The store underneath.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// Closes the store: waits for writes under way and gives back its files and connections. Drain the workers first.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn close(&self) -> Result<()> {
+        Ok(self.shared.store.close().await?)
+    }
+}

@@ -1,0 +1,71 @@
+//! From a URL to a store: the one file that names backends.
+
+use std::sync::Arc;
+
+use stent_core::backend::Store;
+
+use crate::{Error, Result};
+
+/// A scheme, the feature that it needs, and whether this program was built with it.
+const SCHEMES: &[(&str, &str, bool)] = &[
+    ("memory", "", true),
+    ("sqlite", "sqlite", cfg!(feature = "sqlite")),
+    ("postgres", "postgres", false),
+    ("postgresql", "postgres", false),
+    ("redis", "redis", false),
+    ("rediss", "redis", false),
+];
+
+/// Opens the store that a URL names.
+pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    let problem = match SCHEMES.iter().find(|(known, ..)| *known == scheme) {
+        Some(("memory", ..)) => return Ok(Arc::new(stent_memory::MemoryStore::new())),
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", ..)) => return Ok(stent_sqlite::SqliteStore::connect(url).await?),
+        Some((_, feature @ ("postgres" | "redis"), _)) => {
+            format!("this version of stent has no {feature} backend yet; use sqlite://PATH")
+        }
+        Some((known, feature, _)) => format!(
+            "scheme `{known}` needs the feature `{feature}`, which is off; add it: stent = {{ features = [\"{feature}\"] }}"
+        ),
+        None => format!("unknown scheme `{scheme}`; known here are: {}", built().join(", ")),
+    };
+    Err(Error::Url { url: without_password(url), problem })
+}
+
+fn built() -> Vec<&'static str> {
+    SCHEMES.iter().filter(|(.., built)| *built).map(|(scheme, ..)| *scheme).collect()
+}
+
+/// The URL with its password replaced, as messages show it.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match rest.split_once('@') {
+        Some((user, host)) if user.contains(':') => {
+            let name = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{name}:***@{host}")
+        }
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        assert_eq!(without_password("postgres://kim:secret@db/x"), "postgres://kim:***@db/x");
+        assert_eq!(without_password("sqlite://a.db"), "sqlite://a.db");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_scheme_lists_the_known_ones_and_a_missing_one_says_what_it_needs() {
+        let unknown = store("mysql://x").await.expect_err("no such scheme").to_string();
+        assert!(unknown.contains("unknown scheme `mysql`") && unknown.contains("memory"), "{unknown}");
+
+        let missing = store("postgres://x").await.expect_err("not built").to_string();
+        assert!(missing.contains("postgres"), "{missing}");
+    }
+}

@@ -1,0 +1,199 @@
+//! What code that runs inside a durable function sees of it, through a task-local.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use stent_core::model::{Seq, StepKind, TaskResult, Tree};
+use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
+use stent_core::{ExecutionId, TaskId, Timestamp};
+
+use crate::client::Shared;
+use crate::state::States;
+use crate::{Error, Result, ids};
+
+tokio::task_local! {
+    static CURRENT: Context;
+}
+
+/// Where code runs.
+#[derive(Clone, Debug)]
+pub(crate) enum Context {
+    /// In a durable function, under a lease.
+    Durable(Arc<Durable>),
+    /// In a unit test, by `.local()`: calls run in place and nothing is recorded.
+    Local(Arc<States>),
+}
+
+impl Context {
+    pub(crate) fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    pub(crate) fn durable() -> Option<Arc<Durable>> {
+        match Self::current()? {
+            Self::Durable(durable) => Some(durable),
+            Self::Local(_) => None,
+        }
+    }
+
+    /// The durable function that the code runs in, if it does.
+    ///
+    /// # Errors
+    /// Names what was awaited and what to do instead.
+    pub(crate) fn require(name: &str) -> Result<Self> {
+        Self::current().ok_or_else(|| Error::OutsideDurable { name: name.to_owned() })
+    }
+
+    pub(crate) fn enter<T>(self, body: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, body)
+    }
+
+    pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+}
+
+/// One task's code, as the steps that it builds see it.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    pub(crate) task: TaskId,
+    pub(crate) tree: Tree,
+    pub(crate) function: String,
+    pub(crate) shared: Arc<Shared>,
+    cell: Mutex<Cell>,
+}
+
+#[derive(Debug)]
+struct Cell {
+    replay: Replay,
+    wakers: BTreeMap<Seq, Waker>,
+    /// Numbers drawn so far.
+    drawn: u64,
+}
+
+impl Durable {
+    pub(crate) fn new(task: TaskId, tree: Tree, function: String, shared: Arc<Shared>, replay: Replay) -> Self {
+        let cell = Cell { replay, wakers: BTreeMap::new(), drawn: 0 };
+        Self { task, tree, function, shared, cell: Mutex::new(cell) }
+    }
+
+    pub(crate) const fn execution(&self) -> ExecutionId {
+        self.tree.execution
+    }
+
+    pub(crate) fn replay<T>(&self, access: impl FnOnce(&mut Replay) -> T) -> T {
+        access(&mut self.cell().replay)
+    }
+
+    /// Hands the next known completion to the code and wakes what waits for it. False when the code has seen all.
+    pub(crate) fn deliver(&self) -> bool {
+        let waker = {
+            let mut cell = self.cell();
+            let Some(seq) = cell.replay.deliver() else { return false };
+            cell.wakers.remove(&seq)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    pub(crate) fn reserve(&self) -> Seq {
+        self.cell().replay.reserve()
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.cell().replay.now()
+    }
+
+    pub(crate) fn draw(&self) -> u64 {
+        let mut cell = self.cell();
+        cell.drawn += 1;
+        cell.drawn
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Cell> {
+        // Nothing that holds the lock runs user code, so a poisoned lock still guards a whole cell.
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A step that the code has asked for and now waits on. Dropping it gives the step up.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    durable: Arc<Durable>,
+    seq: Seq,
+    taken: bool,
+}
+
+/// What a step is asked for as.
+#[derive(Debug)]
+pub(crate) struct Wish {
+    pub(crate) kind: StepKind,
+    pub(crate) name: String,
+    pub(crate) call: Option<CallSpec>,
+    pub(crate) due: Option<Timestamp>,
+    pub(crate) detached: bool,
+    pub(crate) location: &'static std::panic::Location<'static>,
+}
+
+impl Pending {
+    /// Asks for a step at its position.
+    ///
+    /// On a mismatch the step never completes; the turn ends with the mismatch instead.
+    pub(crate) fn ask(durable: Arc<Durable>, seq: Seq, wish: Wish) -> Self {
+        let ask = Ask {
+            id: ids::task(),
+            kind: wish.kind,
+            name: wish.name,
+            call: wish.call,
+            due: wish.due,
+            at: durable.shared.clock.now(),
+            detached: wish.detached,
+            location: wish.location,
+        };
+        let asked: Result<Asked, Mismatch> = durable.replay(|replay| replay.ask(seq, ask));
+        drop(asked);
+        Self { durable, seq, taken: false }
+    }
+
+    pub(crate) const fn durable(&self) -> &Arc<Durable> {
+        &self.durable
+    }
+
+    pub(crate) const fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    /// Takes the step's result once it has been delivered.
+    pub(crate) fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<(TaskId, TaskResult)> {
+        let mut cell = self.durable.cell();
+        match cell.replay.take(self.seq) {
+            Some(result) => {
+                self.taken = true;
+                Poll::Ready(result)
+            }
+            None => {
+                cell.wakers.insert(self.seq, cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Lets go of the step without giving it up.
+    pub(crate) fn detach(mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.taken {
+            let mut cell = self.durable.cell();
+            cell.wakers.remove(&self.seq);
+            cell.replay.forget(self.seq);
+        }
+    }
+}

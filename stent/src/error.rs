@@ -1,0 +1,180 @@
+//! Errors as the user sees them: each names the thing and the remedy.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use stent_core::backend::Error as StoreError;
+use stent_core::duration::DurationError;
+use stent_core::{CodecError, ExecutionId, Failure};
+
+/// Result of Stent's methods.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong, at the call or in the execution that was waited for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A durable function failed, after all its attempts.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+
+    /// The execution, or the step, was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+
+    /// The execution was not done when its time was up.
+    #[error("timed out")]
+    TimedOut,
+
+    /// A wait ended before what was waited for did. The execution goes on.
+    #[error("execution {execution} was not done after {waited:?}; it goes on, and can be waited for again")]
+    WaitTimeout {
+        /// What was waited for.
+        execution: ExecutionId,
+        /// How long.
+        waited: Duration,
+    },
+
+    /// The function is not registered here.
+    #[error("function `{function}` is not registered; known here are: {}. Mark it #[durable], link the crate that has it, \
+             or add it with Registry::with", list(.known))]
+    NotRegistered {
+        /// The function.
+        function: String,
+        /// What is registered.
+        known: Vec<String>,
+    },
+
+    /// Two functions have the same name.
+    #[error("two durable functions are named `{name}`, at {first} and {second}; give one another name with \
+             #[durable(name = \"…\")]")]
+    DuplicateName {
+        /// The name.
+        name: String,
+        /// Where the first is.
+        first: String,
+        /// Where the second is.
+        second: String,
+    },
+
+    /// A function needs a state that the worker was not given.
+    #[error("function `{function}` needs State<{state}>, which the worker was not given; add it with .state(…) before .start()")]
+    MissingState {
+        /// The function.
+        function: String,
+        /// The type.
+        state: &'static str,
+    },
+
+    /// A call was awaited where nothing is durable.
+    #[error("`{name}` was awaited outside of a durable function; dispatch it with stent.dispatch(…) or stent.run(…), or \
+             run its body with .local() in a unit test")]
+    OutsideDurable {
+        /// The function, or the kind of step.
+        name: String,
+    },
+
+    /// No execution has this id.
+    #[error("no execution has the id {0}; it was never dispatched to this store, or it was purged")]
+    NotFound(ExecutionId),
+
+    /// A value could not be encoded or decoded.
+    #[error("{what}: {source}")]
+    Codec {
+        /// What was encoded or decoded.
+        what: String,
+        /// Why it failed.
+        source: CodecError,
+    },
+
+    /// A payload is over the limit.
+    #[error("{what} is {len} bytes long, and the limit is {max}; keep large data elsewhere and pass a reference, or raise \
+             payload_max")]
+    PayloadTooLarge {
+        /// What it is.
+        what: String,
+        /// Its length in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+
+    /// An option does not fit.
+    #[error("option `{option}`: {problem}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it, and what would fit.
+        problem: String,
+    },
+
+    /// A duration does not read.
+    #[error(transparent)]
+    Duration(#[from] DurationError),
+
+    /// A store URL does not fit.
+    #[error("store URL {url:?}: {problem}")]
+    Url {
+        /// The URL, without its password.
+        url: String,
+        /// What is wrong with it, and what would fit.
+        problem: String,
+    },
+
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+
+    /// The `Stent` handle was closed.
+    #[error("this Stent was closed")]
+    Closed,
+}
+
+impl Error {
+    /// The user's own error, if the execution failed with one of type `E` that serde can encode.
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use stent::Error;
+    /// #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+    /// enum ChargeError {
+    ///     #[error("declined: {code}")]
+    ///     Declined { code: u16 },
+    /// }
+    ///
+    /// fn code(error: &Error) -> Option<u16> {
+    ///     error.downcast::<ChargeError>().map(|ChargeError::Declined { code }| code)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn downcast<E: DeserializeOwned + 'static>(&self) -> Option<E> {
+        let Self::Failed(failure) = self else { return None };
+        if failure.kind != crate::failure::kind_of::<E>() {
+            return None;
+        }
+        failure.data.as_ref()?.decode().ok()
+    }
+
+    /// The failure, if this is one of a durable function.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may succeed later, without anybody doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::WaitTimeout { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn list(known: &[String]) -> String {
+    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+}

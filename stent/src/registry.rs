@@ -1,0 +1,83 @@
+//! Which functions a process knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::function::{Function, Registration};
+use crate::{Error, Result};
+
+/// The functions that a [`Stent`](crate::Stent) knows, by name.
+///
+/// Every function marked `#[durable]` that is linked into the program is in the [default](Self::linked) registry. An
+/// explicit registry has what one puts into it, and then nothing is global:
+///
+/// ```
+/// # use stent::prelude::*;
+/// # #[durable] async fn charge(cents: u64) -> Result<u64, String> { Ok(cents) }
+/// let registry = stent::Registry::new().with::<charge>();
+/// assert_eq!(registry.names().collect::<Vec<_>>(), ["charge"]);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    functions: BTreeMap<&'static str, Registration>,
+    duplicate: Option<(Registration, Registration)>,
+}
+
+impl Registry {
+    /// An empty registry.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every function of the program that is marked `#[durable]`.
+    #[must_use]
+    pub fn linked() -> Self {
+        inventory::iter::<Registration>.into_iter().fold(Self::new(), |registry, function| registry.add(*function))
+    }
+
+    /// Adds a function. Adding it twice changes nothing; another function of the same name is an error when the registry
+    /// is given to a [`Stent`](crate::Stent).
+    #[must_use]
+    pub fn with<F: Function>(self) -> Self {
+        self.add(Registration::of::<F>())
+    }
+
+    /// The names of its functions, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.functions.keys().copied()
+    }
+
+    fn add(mut self, function: Registration) -> Self {
+        if let Some(known) = self.functions.get(function.name) {
+            if (known.type_name)() != (function.type_name)() {
+                self.duplicate.get_or_insert((*known, function));
+            }
+        } else {
+            self.functions.insert(function.name, function);
+        }
+        self
+    }
+
+    pub(crate) fn validated(self) -> Result<Arc<Self>> {
+        match &self.duplicate {
+            None => Ok(Arc::new(self)),
+            Some((first, second)) => Err(Error::DuplicateName {
+                name: first.name.to_owned(),
+                first: (first.type_name)().to_owned(),
+                second: (second.type_name)().to_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Result<&Registration> {
+        self.functions.get(name).ok_or_else(|| Error::NotRegistered {
+            function: name.to_owned(),
+            known: self.names().map(str::to_owned).collect(),
+        })
+    }
+
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &Registration> {
+        self.functions.values()
+    }
+}

@@ -1,0 +1,78 @@
+//! State that workers lend to functions: pools, clients, configuration. It is not stored.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use stent_core::Failure;
+
+/// A parameter that comes from the worker and not from the caller.
+///
+/// ```
+/// # use stent::prelude::*;
+/// #[derive(Clone)]
+/// struct Db;
+///
+/// #[durable]
+/// async fn ship(parcel: u64, State(db): State<Db>) -> Result<(), String> {
+///     let _: Db = db;
+///     Ok(())
+/// }
+/// # let _ = ship(1); // the caller gives the parcel only
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State<T>(pub T);
+
+/// The type of a state that a function needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateKey {
+    id: TypeId,
+    name: &'static str,
+}
+
+impl StateKey {
+    /// The key of a type.
+    #[must_use]
+    pub fn of<T: 'static>() -> Self {
+        Self { id: TypeId::of::<T>(), name: std::any::type_name::<T>() }
+    }
+
+    /// The type's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// The states of one worker.
+#[derive(Clone, Default)]
+pub struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl States {
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, state: T) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(state));
+    }
+
+    pub(crate) fn has(&self, key: &StateKey) -> bool {
+        self.0.contains_key(&key.id)
+    }
+
+    /// A copy of the state of this type.
+    ///
+    /// # Errors
+    /// When the worker was not given one. Workers check that at their start.
+    pub fn get<T: Clone + Send + Sync + 'static>(&self) -> Result<State<T>, Failure> {
+        let state = self.0.get(&TypeId::of::<T>()).and_then(|state| state.downcast_ref::<T>());
+        state.cloned().map(State).ok_or_else(|| {
+            Failure::new("MissingState", format!("State<{}> was not given; add it with .state(…)", std::any::type_name::<T>()))
+                .fatal()
+        })
+    }
+}
+
+impl fmt::Debug for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("States").field("count", &self.0.len()).finish()
+    }
+}

@@ -1,0 +1,149 @@
+//! One router for everyone in this process who waits for executions: ten thousand waiters cost the store what one costs.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stent_core::ExecutionId;
+use stent_core::backend::{Listener, Store, Topic};
+use stent_core::limits::PAGE_MAX;
+use stent_core::model::{ExecutionStatus, TaskResult};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use crate::{Error, Result};
+
+/// Shortest pause between two reads that found nothing, where no hint comes.
+const POLL_MIN: Duration = Duration::from_millis(50);
+/// Longest such pause.
+const POLL_MAX: Duration = Duration::from_secs(2);
+/// Shortest pause between two reads, hints or not, so that a busy store is not read for each of its commits.
+const READ_PAUSE: Duration = Duration::from_millis(2);
+
+type Ended = (ExecutionStatus, Option<TaskResult>);
+
+/// The waiters of one `Stent`.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiters {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    waiting: Mutex<HashMap<ExecutionId, Vec<oneshot::Sender<Result<Ended>>>>>,
+    arrived: Notify,
+}
+
+impl Waiters {
+    pub(crate) fn start(store: Arc<dyn Store>) -> Self {
+        let inner = Arc::new(Inner { waiting: Mutex::default(), arrived: Notify::new() });
+        tokio::spawn(route(store, Arc::downgrade(&inner)));
+        Self { inner }
+    }
+
+    /// Waits until an execution has ended.
+    ///
+    /// Cancel safe: a waiter that is gone is forgotten with the next answer.
+    pub(crate) async fn ended(&self, id: ExecutionId) -> Result<Ended> {
+        let (sender, answer) = oneshot::channel();
+        self.inner.lock().entry(id).or_default().push(sender);
+        self.inner.arrived.notify_one();
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Tells whoever waits that an execution has ended: this process has just committed its end.
+    pub(crate) fn resolve(&self, id: ExecutionId, status: ExecutionStatus, result: Option<&TaskResult>) {
+        let Some(senders) = self.inner.lock().remove(&id) else { return };
+        for sender in senders {
+            let _ = sender.send(Ok((status, result.cloned())));
+        }
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Vec<oneshot::Sender<Result<Ended>>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ids that are waited for; waiters that are gone are dropped.
+    fn wanted(&self) -> Vec<ExecutionId> {
+        let mut waiting = self.lock();
+        waiting.retain(|_, senders| {
+            senders.retain(|sender| !sender.is_closed());
+            !senders.is_empty()
+        });
+        waiting.keys().copied().collect()
+    }
+
+    fn answer(&self, id: ExecutionId, answer: impl Fn() -> Result<Ended>) {
+        for sender in self.lock().remove(&id).into_iter().flatten() {
+            let _ = sender.send(answer());
+        }
+    }
+}
+
+async fn route(store: Arc<dyn Store>, inner: std::sync::Weak<Inner>) {
+    let mut hints: Box<dyn Listener> = store.listen(Topic::Ended);
+    let mut pause = POLL_MIN;
+    loop {
+        let Some(alive) = inner.upgrade() else { return };
+        let wanted = alive.wanted();
+        let started = Instant::now();
+        let answered = match read(&*store, &alive, &wanted).await {
+            Ok(answered) => answered,
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "waiters are read again");
+                0
+            }
+            Err(error) => {
+                tracing::error!(%error, "waiters cannot be read");
+                let message = error.to_string();
+                for id in &wanted {
+                    alive.answer(*id, || {
+                        Err(stent_core::backend::Error::new(error.kind(), "wait").with_message(message.clone()).into())
+                    });
+                }
+                0
+            }
+        };
+        pause = if answered > 0 { POLL_MIN } else { (pause * 2).min(POLL_MAX) };
+        // The read of a long list must not become all that the store does.
+        let rest = READ_PAUSE.max(started.elapsed());
+        let arrived = alive.clone();
+        drop(alive);
+        if wanted.len() == answered {
+            // Nobody waits: not even a poll is due. The weak pointer is looked at now and then, to end with its owner.
+            let arrived = tokio::time::timeout(POLL_MAX, async move { arrived.arrived.notified().await });
+            let _ = arrived.await;
+            pause = POLL_MIN;
+            continue;
+        }
+        let deadline = Instant::now() + pause;
+        tokio::time::sleep(rest).await;
+        tokio::select! {
+            () = hints.changed() => pause = POLL_MIN,
+            () = async move { arrived.arrived.notified().await } => pause = POLL_MIN,
+            () = tokio::time::sleep_until(deadline) => {}
+        }
+    }
+}
+
+/// Reads what is waited for, page by page, and answers those that have ended or do not exist.
+async fn read(store: &dyn Store, inner: &Inner, wanted: &[ExecutionId]) -> stent_core::backend::Result<usize> {
+    let mut answered = 0;
+    for page in wanted.chunks(PAGE_MAX) {
+        let views = store.executions(page).await?;
+        let found: HashMap<ExecutionId, _> = views.into_iter().map(|view| (view.id, view)).collect();
+        for id in page {
+            match found.get(id) {
+                None => inner.answer(*id, || Err(Error::NotFound(*id))),
+                Some(view) if view.status.is_terminal() => {
+                    inner.answer(*id, || Ok((view.status, view.result.clone())));
+                }
+                Some(_) => continue,
+            }
+            answered += 1;
+        }
+    }
+    Ok(answered)
+}

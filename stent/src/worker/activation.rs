@@ -1,0 +1,162 @@
+//! A task's code in memory, and how it is polled.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+
+use futures::task::AtomicWaker;
+use stent_core::backend::Claimed;
+use stent_core::model::{Epoch, Lane, TaskResult, Tree};
+use stent_core::replay::Replay;
+use stent_core::{Failure, Payload, TaskId};
+use tokio::sync::mpsc;
+
+use super::port::{Message, Port};
+use crate::context::{Context, Durable};
+use crate::failure::from_panic;
+use crate::function::BoxFuture;
+
+/// How often code that wakes itself is polled before others get their turn.
+const POLLS_MAX: usize = 128;
+
+/// A task's code, its replay, and its waker.
+pub(super) struct Activation {
+    pub(super) durable: Arc<Durable>,
+    code: BoxFuture<'static, TaskResult>,
+    pub(super) waker: Arc<TurnWaker>,
+}
+
+impl Activation {
+    /// The code of a claimed task, from its first line.
+    pub(super) fn of_claim(port: &Port, claimed: Claimed) -> Self {
+        let task = claimed.task;
+        let started_at = task.started_at.unwrap_or(task.created_at);
+        let replay = Replay::new(started_at, task.done, claimed.steps);
+        Self::new(port, task.id, task.tree, &task.lane, &task.args, replay)
+    }
+
+    /// The code of a step that its parent's turn runs.
+    pub(super) fn of_step(port: &Port, id: TaskId, tree: Tree, lane: &Lane, args: &Payload) -> Self {
+        Self::new(port, id, tree, lane, args, Replay::new(port.shared.clock.now(), 0, Vec::new()))
+    }
+
+    fn new(port: &Port, task: TaskId, tree: Tree, lane: &Lane, args: &Payload, replay: Replay) -> Self {
+        let durable = Arc::new(Durable::new(task, tree, lane.function.clone(), port.shared.clone(), replay));
+        // Arguments are decoded and user code is entered in here, so this may panic as a poll may.
+        let built = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            Context::Durable(durable.clone()).enter(|| match port.shared.registry.get(&lane.function) {
+                Ok(function) => (function.invoke)(args, &port.states, port.shared.codec),
+                Err(error) => {
+                    let failure = Failure::new("NotRegistered", error.to_string()).fatal();
+                    Box::pin(async move { Err(failure) }) as BoxFuture<'static, TaskResult>
+                }
+            })
+        }));
+        let code = built.unwrap_or_else(|panic| {
+            let failure = from_panic(&*panic);
+            Box::pin(async move { Err(failure) })
+        });
+        Self { durable, code, waker: TurnWaker::new() }
+    }
+
+    /// Polls the code until it has ended or is quiet: pending, and not woken since.
+    pub(super) async fn poll_until_quiet(&mut self) -> Option<TaskResult> {
+        loop {
+            for _ in 0..POLLS_MAX {
+                if !self.waker.take_woken() {
+                    return None;
+                }
+                if let Poll::Ready(result) = self.poll() {
+                    return Some(self.durable.shared.checked(&self.durable.function, result));
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn poll(&mut self) -> Poll<TaskResult> {
+        let waker = Waker::from(self.waker.clone());
+        let mut cx = TaskContext::from_waker(&waker);
+        let code = &mut self.code;
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            Context::Durable(self.durable.clone()).enter(|| code.as_mut().poll(&mut cx))
+        }));
+        polled.unwrap_or_else(|panic| {
+            // What panicked must not be polled again, and its destructors may ask for nothing.
+            self.code = Box::pin(std::future::pending());
+            Poll::Ready(Err(from_panic(&*panic)))
+        })
+    }
+}
+
+impl fmt::Debug for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activation").field("task", &self.durable.task).field("function", &self.durable.function).finish()
+    }
+}
+
+/// The waker of a task's code: it remembers, so that quiet code is told from code that has something to do.
+#[derive(Debug)]
+pub(super) struct TurnWaker {
+    woken: AtomicBool,
+    turn: AtomicWaker,
+    parked: Mutex<Option<(mpsc::UnboundedSender<Message>, TaskId, Epoch)>>,
+}
+
+impl TurnWaker {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { woken: AtomicBool::new(true), turn: AtomicWaker::new(), parked: Mutex::new(None) })
+    }
+
+    fn take_woken(&self) -> bool {
+        self.woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// Has the code polled again.
+    pub(super) fn set_woken(&self) {
+        self.woken.store(true, Ordering::Release);
+    }
+
+    /// Waits until the code is woken.
+    pub(super) async fn woken(&self) {
+        std::future::poll_fn(|cx| {
+            self.turn.register(cx.waker());
+            if self.woken.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// From now on the code is parked: being woken nudges its task.
+    pub(super) fn park(&self, messages: mpsc::UnboundedSender<Message>, task: TaskId, epoch: Epoch) {
+        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some((messages, task, epoch));
+        if self.woken.load(Ordering::Acquire) {
+            self.nudge();
+        }
+    }
+
+    /// The code is in a turn again.
+    pub(super) fn unpark(&self) {
+        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn nudge(&self) {
+        if let Some((messages, task, epoch)) = &*self.parked.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = messages.send(Message::Nudge { task: *task, epoch: *epoch });
+        }
+    }
+}
+
+impl Wake for TurnWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.turn.wake();
+            self.nudge();
+        }
+    }
+}

@@ -1,0 +1,504 @@
+//! The one loop of a worker. It performs what the core's [`Pump`] says, and groups what turns commit: one exchange at a time,
+//! which carries everything that has come up since the last one and fetches the next work.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent_core::backend::{Claimed, ClaimRequest, Error as StoreError, Exchanged, Listener, Renewal, Topic};
+use stent_core::decide::{self, Held};
+use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
+use stent_core::model::{ExecutionStatus, Lease, NewTaskState};
+use stent_core::schedule::{Action, Pump, PumpConfig};
+use stent_core::transition::{Change, News, Outcome, Transition};
+use stent_core::{TaskId, Timestamp, WorkerId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::activation::Activation;
+use super::hot::Hot;
+use super::port::{Message, Parked, Port};
+use super::{Config, Stop, turn};
+use crate::client::Shared;
+use crate::function::BoxFuture;
+
+/// First pause after an exchange that failed; doubled up to [`RETRY_PAUSE_MAX`].
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
+/// Longest such pause.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How often the loop lets turns that are about to end do so before it commits without them. This is the bounded wait
+/// under load: a few passes through the scheduler, no timer.
+const GATHER_YIELDS: usize = 4;
+
+/// What a turn waits for, or left to be committed.
+#[derive(Debug)]
+struct Submission {
+    transition: Transition,
+    reply: Option<oneshot::Sender<Option<News>>>,
+    parked: bool,
+}
+
+/// A turn that runs.
+#[derive(Debug)]
+struct Active {
+    held: Held,
+    lease: Lease,
+    abort: AbortHandle,
+}
+
+#[derive(Debug)]
+struct ExchangeDone {
+    batch: Vec<Submission>,
+    claim: Option<usize>,
+    answer: Result<Exchanged, StoreError>,
+}
+
+type Renewed = (Vec<Lease>, Timestamp, Result<Vec<Renewal>, StoreError>);
+
+/// The state of a worker's loop.
+pub(super) struct Driver {
+    port: Port,
+    pump: Pump,
+    hot: Hot,
+    functions: Arc<[String]>,
+    grace: Duration,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    hints: Box<dyn Listener>,
+    active: HashMap<TaskId, Active>,
+    queue: Vec<Submission>,
+    exchange: Option<BoxFuture<'static, ExchangeDone>>,
+    renewal: Option<BoxFuture<'static, Renewed>>,
+    /// After a failed exchange: not before this, and how long to pause after the next failure.
+    retry_at: Option<Instant>,
+    retry_pause: Duration,
+    /// After an exchange that the store refused for good: transitions go one by one, so that one bad one stops no other.
+    one_by_one: bool,
+}
+
+impl Driver {
+    pub(super) fn new(
+        id: WorkerId,
+        shared: Arc<Shared>,
+        config: Config,
+        pump: PumpConfig,
+        stop: watch::Receiver<Stop>,
+    ) -> Self {
+        let (messages, inbox) = mpsc::unbounded_channel();
+        let hints = shared.store.listen(Topic::Work);
+        let functions = shared.registry.names().map(str::to_owned).collect();
+        Self {
+            pump: Pump::new(pump, shared.clock.now()),
+            port: Port {
+                shared,
+                states: Arc::new(config.states),
+                worker: id,
+                lease: config.lease,
+                queues: config.queues.map(Arc::from),
+                messages,
+                stop,
+            },
+            hot: Hot::new(config.cache),
+            functions,
+            grace: config.grace,
+            inbox,
+            hints,
+            active: HashMap::new(),
+            queue: Vec::new(),
+            exchange: None,
+            renewal: None,
+            retry_at: None,
+            retry_pause: RETRY_PAUSE_MIN,
+            one_by_one: false,
+        }
+    }
+
+    /// Runs until the worker is stopped and has committed or handed back everything.
+    pub(super) async fn run(mut self) {
+        let mut stop = self.port.stop.clone();
+        let mut handed_back = false;
+        let mut deadline: Option<Instant> = None;
+        loop {
+            match *stop.borrow_and_update() {
+                Stop::No => {}
+                Stop::Drain => {
+                    self.pump.handle_drain();
+                    deadline.get_or_insert_with(|| Instant::now() + self.grace);
+                }
+                Stop::Now => {
+                    self.pump.handle_drain();
+                    deadline = Some(Instant::now());
+                }
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) && !handed_back {
+                handed_back = true;
+                self.hand_back();
+            }
+            if self.pump.is_draining() && self.is_idle() {
+                break;
+            }
+            self.act().await;
+            let wait = self.next_deadline(deadline.filter(|_| !handed_back));
+            tokio::select! {
+                biased;
+                Some(message) = self.inbox.recv() => self.handle(message),
+                done = poll_some(&mut self.exchange) => self.handle_exchange(done),
+                renewed = poll_some(&mut self.renewal) => self.handle_renewed(renewed),
+                _ = stop.changed() => {}
+                () = self.hints.changed(), if !self.pump.is_draining() => self.pump.handle_wake(self.port.shared.clock.now()),
+                () = sleep_until(wait) => {}
+            }
+        }
+        tracing::info!(worker = %self.port.worker, "worker stopped");
+    }
+
+    fn is_idle(&self) -> bool {
+        self.active.is_empty() && self.queue.is_empty() && self.exchange.is_none() && self.inbox.is_empty()
+    }
+
+    /// When the loop must look again, if nothing happens before.
+    fn next_deadline(&self, drained_by: Option<Instant>) -> Option<Instant> {
+        let now = self.port.shared.clock.now();
+        let can_claim = self.exchange.is_none() && self.retry_at.is_none();
+        let paced = self.pump.poll_deadline(can_claim).map(|at| Instant::now() + at.since(now));
+        let retry_at = self.retry_at.filter(|_| self.exchange.is_none());
+        paced.into_iter().chain(retry_at).chain(drained_by).min()
+    }
+
+    /// Does what is to be done: an exchange, a renewal.
+    async fn act(&mut self) {
+        let now = self.port.shared.clock.now();
+        if self.renewal.is_none() && self.pump.poll_action(now) == Some(Action::Renew) {
+            self.start_renewal(now);
+        }
+        if self.exchange.is_some() || self.retry_at.is_some_and(|retry_at| retry_at > Instant::now()) {
+            return;
+        }
+        self.retry_at = None;
+        if !self.queue.is_empty() {
+            self.gather().await;
+        }
+        let claim = match self.pump.poll_action(self.port.shared.clock.now()) {
+            Some(Action::Claim { max }) => Some(max),
+            Some(Action::Renew) | None => None,
+        };
+        if !self.queue.is_empty() || claim.is_some() {
+            self.start_exchange(claim);
+        }
+    }
+
+    /// Lets turns that are about to end do so, so that their commits share this exchange.
+    async fn gather(&mut self) {
+        for _ in 0..GATHER_YIELDS {
+            if self.pump.running() == 0 || self.queue.len() >= EXCHANGE_TRANSITIONS_MAX {
+                return;
+            }
+            tokio::task::yield_now().await;
+            let before = self.queue.len();
+            while let Ok(message) = self.inbox.try_recv() {
+                self.handle(message);
+            }
+            if self.queue.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        let now = self.port.shared.clock.now();
+        match message {
+            Message::Keep { transition, reply } => {
+                self.submit(Submission { transition, reply: Some(reply), parked: false }, now);
+            }
+            Message::Done { transition, parked } => {
+                self.finished(transition.guard.task());
+                let is_parked = parked.is_some();
+                if let Some(parked) = parked {
+                    self.keep_hot(parked);
+                }
+                self.submit(Submission { transition, reply: None, parked: is_parked }, now);
+            }
+            Message::Promote { transition, parked, step, lease, reply } => {
+                // The turn goes on with the step: it keeps its slot.
+                if let Some(active) = self.active.remove(&parked.task) {
+                    self.active.insert(lease.task, Active { held: step, lease, abort: active.abort });
+                }
+                self.keep_hot(parked);
+                self.submit(Submission { transition, reply: Some(reply), parked: true }, now);
+            }
+            Message::Nudge { task, epoch } => {
+                let transition = decide::nudge(task, epoch, now);
+                self.submit(Submission { transition, reply: None, parked: false }, now);
+            }
+            Message::Gone { task } => self.finished(task),
+        }
+    }
+
+    fn keep_hot(&self, parked: Parked) {
+        // Here and not in the turn: a nudge must come after the parking that it is about.
+        parked.activation.waker.park(self.port.messages.clone(), parked.task, parked.epoch);
+        self.hot.insert(parked);
+    }
+
+    fn finished(&mut self, task: TaskId) {
+        if self.active.remove(&task).is_some() {
+            self.pump.handle_finished();
+        }
+    }
+
+    fn submit(&mut self, submission: Submission, now: Timestamp) {
+        if makes_ready(&submission.transition) {
+            // Claimed in the same exchange that makes it ready.
+            self.pump.handle_wake(now);
+        }
+        self.queue.push(submission);
+    }
+
+    fn start_exchange(&mut self, claim: Option<usize>) {
+        self.hot.shrink();
+        let batch = self.next_batch();
+        if claim.is_some() {
+            self.pump.handle_claiming();
+        }
+        let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
+        let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
+        self.exchange = Some(Box::pin(async move {
+            let (mut transitions, mut rest) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+            for submission in batch {
+                transitions.push(submission.transition);
+                rest.push((submission.reply, submission.parked));
+            }
+            let now = shared.clock.now();
+            let request = claim.map(|max| ClaimRequest {
+                worker,
+                now,
+                until: now + lease,
+                max,
+                functions: &functions,
+                queues: queues.as_deref(),
+                recall: &hot,
+            });
+            let answer = shared.store.exchange(&transitions, request.as_ref()).await;
+            let batch = transitions
+                .into_iter()
+                .zip(rest)
+                .map(|(transition, (reply, parked))| Submission { transition, reply, parked })
+                .collect();
+            ExchangeDone { batch, claim, answer }
+        }));
+    }
+
+    /// Takes what goes into the next exchange, in order and within its limits.
+    fn next_batch(&mut self) -> Vec<Submission> {
+        let most = if self.one_by_one { 1 } else { EXCHANGE_TRANSITIONS_MAX };
+        let mut rows = 0;
+        let fits = self.queue.iter().take(most).take_while(|submission| {
+            let first = rows == 0;
+            rows += 1 + submission.transition.insert.len();
+            first || rows <= EXCHANGE_ROWS_MAX
+        });
+        let count = fits.count();
+        self.queue.drain(..count).collect()
+    }
+
+    fn handle_exchange(&mut self, done: ExchangeDone) {
+        self.exchange = None;
+        match done.answer {
+            Ok(exchanged) => {
+                self.retry_at = None;
+                self.retry_pause = RETRY_PAUSE_MIN;
+                self.one_by_one = self.one_by_one && !self.queue.is_empty();
+                for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
+                    self.committed(submission, outcome);
+                }
+                if let Some(max) = done.claim {
+                    let (now, got) = (self.port.shared.clock.now(), exchanged.claimed.len());
+                    for claimed in exchanged.claimed {
+                        self.start_turn(claimed, now);
+                    }
+                    self.pump.handle_claimed(now, max, got, exchanged.next_due);
+                }
+            }
+            Err(error) => self.exchange_failed(done.batch, done.claim.is_some(), &error),
+        }
+    }
+
+    /// The fate of the batch is unknown: it is sent again. A refusal is sent again one by one, and who is refused alone is
+    /// given up: its lease runs out, and the task is claimed again.
+    fn exchange_failed(&mut self, batch: Vec<Submission>, claimed: bool, error: &StoreError) {
+        if claimed {
+            self.pump.handle_claim_failed(self.port.shared.clock.now());
+        }
+        self.retry_at = Some(Instant::now() + self.retry_pause);
+        self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
+        if error.is_transient() {
+            tracing::warn!(%error, pause = ?self.retry_pause, "an exchange is sent again");
+        } else if batch.len() <= 1 {
+            tracing::error!(%error, task = ?batch.first().map(|one| one.transition.guard.task()), "an exchange was refused");
+            for submission in batch {
+                self.lost(submission);
+            }
+            return;
+        } else {
+            tracing::error!(%error, "an exchange was refused; its transitions are sent one by one");
+            self.one_by_one = true;
+        }
+        self.queue.splice(0..0, batch);
+    }
+
+    fn committed(&mut self, submission: Submission, outcome: Outcome) {
+        match outcome {
+            Outcome::Applied(news) | Outcome::Already(news) => {
+                let task = submission.transition.guard.task();
+                if let Some(active) = self.active.get_mut(&task)
+                    && submission.transition.guard.leased() == Some(&active.held.fence)
+                {
+                    active.held.fence = active.held.fence.next();
+                }
+                if let Change::End(result) = &submission.transition.change
+                    && let stent_core::transition::Guard::Leased { tree, .. } = &submission.transition.guard
+                    && tree.parent.is_none()
+                {
+                    let status = if result.is_ok() { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
+                    self.port.shared.waiters.resolve(tree.execution, status, Some(result));
+                }
+                if let Some(reply) = submission.reply {
+                    let _ = reply.send(Some(news));
+                }
+            }
+            Outcome::Fenced | Outcome::Gone => {
+                // A nudge that came too late is no news.
+                if submission.transition.guard.leased().is_some() {
+                    tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "a commit was refused");
+                }
+                self.lost(submission);
+            }
+        }
+    }
+
+    fn lost(&mut self, submission: Submission) {
+        if submission.parked {
+            self.hot.forget(submission.transition.guard.task());
+        }
+        if let Some(reply) = submission.reply {
+            let _ = reply.send(None);
+        }
+    }
+
+    fn start_turn(&mut self, claimed: Claimed, now: Timestamp) {
+        if let Some(transition) = decide::crashed(&claimed, now) {
+            tracing::error!(task = %claimed.task.id, function = claimed.task.lane.function, "given up: it crashes its workers");
+            self.submit(Submission { transition, reply: None, parked: false }, now);
+            return;
+        }
+        let (held, lease) = (Held::claimed(&claimed), claimed.lease);
+        let activation = match claimed.recalled {
+            Some(_) => match self.hot.take(claimed.task.id, lease.epoch) {
+                Some(parked) => {
+                    parked.activation.waker.unpark();
+                    parked.activation.durable.replay(|replay| replay.resume(claimed.task.done, claimed.steps));
+                    // A map may have room for its next chunk now.
+                    parked.activation.waker.set_woken();
+                    parked.activation
+                }
+                None => {
+                    // What was recalled is gone: without it the steps are not whole. Hand the task back, to be claimed cold.
+                    self.submit(Submission { transition: decide::release(&held, now), reply: None, parked: false }, now);
+                    return;
+                }
+            },
+            None => {
+                self.hot.forget(claimed.task.id);
+                Activation::of_claim(&self.port, claimed)
+            }
+        };
+        self.pump.handle_started(now);
+        let task = lease.task;
+        let running = tokio::spawn(turn::run(self.port.clone(), activation, held.clone()));
+        self.active.insert(task, Active { held, lease, abort: running.abort_handle() });
+    }
+
+    fn start_renewal(&mut self, now: Timestamp) {
+        self.pump.handle_renewing();
+        let leases: Vec<Lease> = self.active.values().map(|active| active.lease).collect();
+        let (shared, until) = (self.port.shared.clone(), now + self.port.lease);
+        self.renewal = Some(Box::pin(async move {
+            let answer = shared.store.renew(&leases, until).await;
+            (leases, until, answer)
+        }));
+    }
+
+    fn handle_renewed(&mut self, (leases, until, answer): Renewed) {
+        self.renewal = None;
+        let now = self.port.shared.clock.now();
+        match answer {
+            Ok(renewals) => {
+                self.pump.handle_renewed(now, false);
+                for (lease, renewal) in leases.into_iter().zip(renewals) {
+                    let Some(active) = self.active.get_mut(&lease.task) else { continue };
+                    match renewal {
+                        Renewal::Renewed => active.lease.until = until,
+                        Renewal::Lost if active.lease.epoch == lease.epoch => {
+                            tracing::warn!(task = %lease.task, "the lease was lost; its work is stopped");
+                            active.abort.abort();
+                            self.finished(lease.task);
+                        }
+                        Renewal::Lost => {}
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "leases were not renewed; trying again soon");
+                self.pump.handle_renewed(now, true);
+            }
+        }
+    }
+
+    /// Stops every turn and hands its task back.
+    fn hand_back(&mut self) {
+        let now = self.port.shared.clock.now();
+        for (task, active) in std::mem::take(&mut self.active) {
+            tracing::debug!(%task, "handed back");
+            active.abort.abort();
+            self.pump.handle_finished();
+            // A commit of this turn that is under way moves the fence on; then the release is refused, and the lease runs
+            // out instead.
+            self.submit(Submission { transition: decide::release(&active.held, now), reply: None, parked: false }, now);
+        }
+    }
+}
+
+/// Whether a commit may make a task ready that this worker could claim in the same exchange.
+fn makes_ready(transition: &Transition) -> bool {
+    let below_another = match &transition.guard {
+        stent_core::transition::Guard::Leased { tree, .. } => tree.parent.is_some(),
+        stent_core::transition::Guard::Absent(_) | stent_core::transition::Guard::Parked { .. } => true,
+    };
+    let dispatches = || {
+        transition.insert.iter().any(|row| match row.state {
+            NewTaskState::Pending { ready_at } => ready_at <= transition.at,
+            _ => false,
+        })
+    };
+    match &transition.change {
+        Change::End(_) => below_another,
+        Change::Wake | Change::Release => true,
+        Change::Keep | Change::Park(_) => dispatches(),
+        Change::Retry { .. } | Change::Start => false,
+    }
+}
+
+/// Polls a future that may not be there; one that is not is never ready.
+async fn poll_some<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,83 @@
+//! Parked code that is kept in memory, so that a task which this worker claims again goes on instead of being replayed.
+//!
+//! Dropping an entry is always safe: the record has all that is needed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use stent_core::TaskId;
+use stent_core::backend::Recall;
+use stent_core::model::Epoch;
+
+use super::port::Parked;
+
+/// The hot cache of one worker: least recently parked goes first.
+#[derive(Clone, Debug)]
+pub(super) struct Hot {
+    inner: Arc<Mutex<Inner>>,
+    max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: HashMap<TaskId, (u64, Parked)>,
+    by_age: BTreeMap<u64, TaskId>,
+    parked: u64,
+}
+
+impl Hot {
+    pub(super) fn new(max: usize) -> Self {
+        Self { inner: Arc::default(), max }
+    }
+
+    pub(super) fn insert(&self, parked: Parked) {
+        let mut inner = self.lock();
+        inner.parked += 1;
+        let (age, task) = (inner.parked, parked.task);
+        inner.remove(task);
+        inner.by_age.insert(age, task);
+        inner.entries.insert(task, (age, parked));
+    }
+
+    /// Takes the code that was parked by the claim before `epoch`.
+    pub(super) fn take(&self, task: TaskId, epoch: Epoch) -> Option<Parked> {
+        let parked = self.lock().remove(task)?;
+        (parked.epoch.next() == epoch).then_some(parked)
+    }
+
+    pub(super) fn forget(&self, task: TaskId) {
+        let forgotten = self.lock().remove(task);
+        // Dropping code may run destructors of the user's; not under the lock.
+        drop(forgotten);
+    }
+
+    /// Brings the cache back to its bound. Not called while an exchange is under way: what that recalls must stay.
+    pub(super) fn shrink(&self) {
+        let mut evicted = Vec::new();
+        let mut inner = self.lock();
+        while inner.entries.len() > self.max {
+            let Some((_, task)) = inner.by_age.pop_first() else { break };
+            evicted.extend(inner.entries.remove(&task));
+        }
+        drop(inner);
+        drop(evicted);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn remove(&mut self, task: TaskId) -> Option<Parked> {
+        let (age, parked) = self.entries.remove(&task)?;
+        self.by_age.remove(&age);
+        Some(parked)
+    }
+}
+
+impl Recall for Hot {
+    fn seen(&self, task: TaskId, epoch: Epoch) -> Option<u32> {
+        self.lock().entries.get(&task).filter(|(_, parked)| parked.epoch == epoch).map(|(_, parked)| parked.seen)
+    }
+}

@@ -1,0 +1,78 @@
+//! What turns and the worker's loop say to each other.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent_core::decide::Held;
+use stent_core::model::{Epoch, Lane, Lease};
+use stent_core::transition::{News, Transition};
+use stent_core::{TaskId, WorkerId};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::Stop;
+use super::activation::Activation;
+use crate::client::Shared;
+use crate::state::States;
+
+/// A turn to the loop.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// The turn records something and goes on once that is committed.
+    Keep { transition: Transition, reply: oneshot::Sender<Option<News>> },
+    /// The turn is over. Parked code comes along, to be kept in memory.
+    Done { transition: Transition, parked: Option<Parked> },
+    /// The turn's task is parked, and the turn goes on with a step of it that has just been written under a lease of its
+    /// own.
+    Promote { transition: Transition, parked: Parked, step: Held, lease: Lease, reply: oneshot::Sender<Option<News>> },
+    /// Parked code was woken by something that no store knows of.
+    Nudge { task: TaskId, epoch: Epoch },
+    /// The turn ended without anything to commit: its task was lost to another claim.
+    Gone { task: TaskId },
+}
+
+/// Code in memory, between two turns.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) task: TaskId,
+    pub(super) epoch: Epoch,
+    pub(super) seen: u32,
+    pub(super) activation: Activation,
+}
+
+/// What a turn knows of its worker.
+#[derive(Clone)]
+pub(super) struct Port {
+    pub(super) shared: Arc<Shared>,
+    pub(super) states: Arc<States>,
+    pub(super) worker: WorkerId,
+    pub(super) lease: Duration,
+    pub(super) queues: Option<Arc<[String]>>,
+    pub(super) messages: mpsc::UnboundedSender<Message>,
+    pub(super) stop: watch::Receiver<Stop>,
+}
+
+impl Port {
+    /// Whether this worker may run a call of this lane itself.
+    pub(super) fn admits(&self, lane: &Lane) -> bool {
+        self.queues.as_ref().is_none_or(|queues| queues.contains(&lane.queue)) && *self.stop.borrow() == Stop::No
+    }
+
+    /// Tells the loop. If the loop has ended, the turn ends with it: its task was handed back.
+    pub(super) fn send(&self, message: Message) {
+        let _ = self.messages.send(message);
+    }
+
+    /// Commits, and waits until that stands. `None` when the task was lost to another claim.
+    pub(super) async fn keep(&self, transition: Transition) -> Option<News> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Keep { transition, reply });
+        answer.await.ok().flatten()
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}

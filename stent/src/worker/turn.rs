@@ -1,0 +1,234 @@
+//! One turn of one task: from its claim to the next wait or the end.
+//!
+//! ```text
+//!          ┌──────────── poll until quiet ◄───────────┐
+//!          ▼                                          │
+//!   ended: commit    known completions: deliver one ──┤
+//!                    something to record: commit ─────┤
+//!                    one call: run it here, commit ───┤
+//!                    the world: wait for a waker ─────┘
+//!                    steps of others: park
+//! ```
+
+use stent_core::decide::{self, Held};
+use stent_core::model::{Epoch, Fence, Lease, NewTask, NewTaskState, Seq, TaskResult, Tree};
+use stent_core::replay::{Ask, Needs, Turn};
+use stent_core::transition::{News, Transition};
+use stent_core::{Failure, Timestamp};
+use tokio::sync::oneshot;
+
+use super::activation::Activation;
+use super::port::{Message, Parked, Port};
+
+/// Runs a turn to its end.
+pub(super) async fn run(port: Port, activation: Activation, held: Held) {
+    let mut running = Some(Running { port, activation, held });
+    while let Some(turn) = running {
+        running = turn.advance().await;
+    }
+}
+
+/// A task under a lease, in a turn. What ends the turn consumes it.
+struct Running {
+    port: Port,
+    activation: Activation,
+    held: Held,
+}
+
+/// How a step that was run in its parent's turn came out.
+enum Local {
+    /// It ended.
+    Ended { started_at: Timestamp, result: TaskResult },
+    /// It wants steps of its own, so it needs a row and a lease of its own.
+    Grew(Activation),
+    /// Its parent's code did something meanwhile, and does not want it any more.
+    Dropped,
+    /// Its parent's code ended meanwhile.
+    ParentEnded(TaskResult),
+}
+
+impl Running {
+    async fn advance(mut self) -> Option<Self> {
+        if let Some(result) = self.activation.poll_until_quiet().await {
+            return self.end(result);
+        }
+        if self.activation.durable.deliver() {
+            return Some(self);
+        }
+        match self.activation.durable.replay(|replay| replay.needs()) {
+            Needs::Nothing(mismatch) => self.end(Err(Failure::from(&mismatch))),
+            Needs::Commit => self.keep(None).await,
+            Needs::Call(seq) => self.call(seq).await,
+            Needs::Steps => self.park(None),
+            Needs::World => self.wait_for_the_world().await,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.port.shared.clock.now()
+    }
+
+    fn end(self, result: TaskResult) -> Option<Self> {
+        let turn = self.take_turn();
+        let end = self.activation.durable.replay(|replay| replay.end(result));
+        if let Err(failure) = &end.result {
+            tracing::debug!(task = %self.held.fence.task, function = self.activation.durable.function, %failure, "failed");
+        }
+        let transition = decide::end(&self.held, turn, end, self.now());
+        self.port.send(Message::Done { transition, parked: None });
+        None
+    }
+
+    /// Commits what there is to record, with a step that ran here if there is one, and goes on once that stands.
+    async fn keep(mut self, ran: Option<(Seq, NewTask)>) -> Option<Self> {
+        let now = self.now();
+        let mut turn = self.take_turn();
+        if let Some((seq, row)) = ran {
+            turn.insert.push(row);
+            turn.own.push(seq);
+        }
+        self.activation.durable.replay(|replay| replay.fire_due(now, &mut turn));
+        let own = std::mem::take(&mut turn.own);
+        match self.port.keep(decide::keep(&self.held, turn, now)).await {
+            Some(news) => {
+                self.held.fence = self.held.fence.next();
+                self.learn(news, &own);
+                Some(self)
+            }
+            None => self.lost(),
+        }
+    }
+
+    fn learn(&self, news: News, own: &[Seq]) {
+        self.activation.durable.replay(|replay| {
+            if news.steps.is_empty() {
+                replay.committed(own);
+            } else {
+                replay.resume(news.done, news.steps);
+            }
+        });
+        // A map may have room for its next chunk now.
+        self.activation.waker.set_woken();
+    }
+
+    fn park(self, insert: Option<NewTask>) -> Option<Self> {
+        let port = self.port.clone();
+        let (transition, parked) = self.parking(insert);
+        port.send(Message::Done { transition, parked: Some(parked) });
+        None
+    }
+
+    /// What parking commits, and what stays in memory.
+    fn parking(self, insert: Option<NewTask>) -> (Transition, Parked) {
+        let mut turn = self.take_turn();
+        turn.insert.extend(insert);
+        let (wait, seen) = self.activation.durable.replay(|replay| (replay.wait(), replay.seen()));
+        let transition = decide::park(&self.held, turn, wait, self.now());
+        let Fence { task, epoch, .. } = self.held.fence;
+        (transition, Parked { task, epoch, seen, activation: self.activation })
+    }
+
+    fn take_turn(&self) -> Turn {
+        self.activation.durable.replay(|replay| replay.turn(self.held.fence.task, &self.held.tree))
+    }
+
+    fn lost(self) -> Option<Self> {
+        tracing::warn!(task = %self.held.fence.task, "the lease was lost; the turn is dropped");
+        self.port.send(Message::Gone { task: self.held.fence.task });
+        None
+    }
+
+    /// The code waits for something that is not recorded; its sleeps may be due meanwhile.
+    async fn wait_for_the_world(self) -> Option<Self> {
+        let Some(due) = self.activation.durable.replay(|replay| replay.next_due()) else {
+            self.activation.waker.woken().await;
+            return Some(self);
+        };
+        let pause = due.since(self.now());
+        let woken = tokio::time::timeout(pause, self.activation.waker.woken()).await.is_ok();
+        if woken { Some(self) } else { self.keep(None).await }
+    }
+
+    /// The code waits for exactly one call. If this worker may run it, it does so at once, under the lease that it has; else
+    /// the call becomes a row that others claim.
+    async fn call(mut self, seq: Seq) -> Option<Self> {
+        let Some(ask) = self.activation.durable.replay(|replay| replay.wished_call(seq).cloned()) else {
+            return Some(self);
+        };
+        let Some(call) = ask.call.as_ref().filter(|call| self.port.admits(&call.lane)) else {
+            return self.park(None);
+        };
+        let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
+        let step = Activation::of_step(&self.port, ask.id, tree, &call.lane, &call.args);
+        match self.run_here(seq, step).await {
+            Local::Ended { started_at, result } => self.record(seq, &ask, started_at, result).await,
+            Local::Grew(step) => self.promote(seq, &ask, step).await,
+            Local::Dropped => Some(self),
+            Local::ParentEnded(result) => self.end(result),
+        }
+    }
+
+    /// Runs a step's code in this turn, until it ends or wants steps of its own. The parent's code is looked after meanwhile.
+    async fn run_here(&mut self, seq: Seq, mut step: Activation) -> Local {
+        let started_at = self.now();
+        loop {
+            if let Some(result) = step.poll_until_quiet().await {
+                return Local::Ended { started_at, result };
+            }
+            if !matches!(step.durable.replay(|replay| replay.needs()), Needs::World) {
+                return Local::Grew(step);
+            }
+            tokio::select! {
+                () = step.waker.woken() => {}
+                () = self.activation.waker.woken() => {
+                    if let Some(result) = self.activation.poll_until_quiet().await {
+                        return Local::ParentEnded(result);
+                    }
+                    if self.activation.durable.replay(|replay| replay.wished_call(seq).is_none()) {
+                        return Local::Dropped;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Records a step that ran here: its result in one row, or its first failure as a row that is tried again.
+    async fn record(self, seq: Seq, ask: &Ask, started_at: Timestamp, result: TaskResult) -> Option<Self> {
+        let (task, tree, now) = (self.held.fence.task, self.held.tree, self.now());
+        let policy = ask.call.as_ref().and_then(|call| call.retry.as_ref());
+        let delay = result.as_ref().err().and_then(|failure| decide::retry_delay(policy, false, ask.id, 0, failure));
+        if let Some(delay) = delay {
+            let state = NewTaskState::Pending { ready_at: now + delay };
+            let row = self.activation.durable.replay(|replay| replay.write_call(task, &tree, seq, state));
+            return self.park(row.map(|row| NewTask { attempts: 1, ..row }));
+        }
+        let state = NewTaskState::Done { started_at, result: result.clone() };
+        let row = self.activation.durable.replay(|replay| {
+            let row = replay.write_call(task, &tree, seq, state);
+            replay.ended(seq, now, result);
+            row
+        });
+        self.keep(row.map(|row| (seq, row))).await
+    }
+
+    /// Gives a step a row and a lease of its own, parks its parent, and goes on with the step.
+    async fn promote(self, seq: Seq, ask: &Ask, step: Activation) -> Option<Self> {
+        let (task, tree) = (self.held.fence.task, self.held.tree);
+        let until = self.now() + self.port.lease;
+        let state = NewTaskState::Leased { worker: self.port.worker, until };
+        let row = self.activation.durable.replay(|replay| replay.write_call(task, &tree, seq, state));
+        let Some(row) = row else { return Some(self) };
+        let port = self.port.clone();
+        let fence = Fence { task: ask.id, epoch: Epoch(1), commit: 0 };
+        let held = Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0 };
+        let lease = Lease { task: ask.id, epoch: Epoch(1), until };
+        let (transition, parked) = self.parking(Some(row));
+        let (reply, answer) = oneshot::channel();
+        port.send(Message::Promote { transition, parked, step: held.clone(), lease, reply });
+        let promoted = Self { port, activation: step, held };
+        match answer.await.ok().flatten() {
+            Some(_) => Some(promoted),
+            None => promoted.lost(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `cargo xtask conformance`: runs the conformance suite against backends and reports every case by name.
+//!
+//! The runners are the backends' own test targets. They are built together, with the flags of `cargo xtask test`, and
+//! then started one by one: building each for itself (`cargo test -p`) unifies other features and so builds the whole
+//! tree of dependencies once more.
+
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use cargo_metadata::Message;
+
+use self::report::{Report, Verdict};
+use crate::backends::Backends;
+use crate::command::Command;
+use crate::servers::Servers;
+
+/// Runs the conformance suite and reports every case by name and guarantee
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --backend memory --filter G3\n  cargo xtask conformance --backend all --json"
+)]
+pub(crate) struct Args {
+    /// Backends to certify, with commas between them: memory, sqlite, all
+    #[arg(long, value_name = "NAME,…", default_value = "all")]
+    backend: Backends,
+
+    /// Only cases whose guarantee or name contains this, such as `[G3]` or `fence::`
+    #[arg(long, value_name = "PART")]
+    filter: Option<String>,
+
+    /// One JSON object per case on standard output, and a last one that sums up
+    #[arg(long)]
+    json: bool,
+
+    /// Lists the cases and runs none
+    #[arg(long)]
+    list: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    let servers = Servers::start(&args.backend.0);
+    eprintln!("{}", servers.describe());
+    let runners = build()?;
+
+    let mut reports = Vec::new();
+    for &backend in &args.backend.0 {
+        let mut report = Report::new(backend);
+        let runner = runners.iter().find(|runner| runner.package == backend.package());
+        let runner =
+            runner.with_context(|| format!("{} has no test target `conformance`", backend.package()))?;
+        let command = runner.command(args).envs(servers.environment());
+        eprintln!("\n$ {command}");
+        let succeeded = command.stream(|line| {
+            let case = report.read(line);
+            if !args.json {
+                println!("{line}");
+            } else if let Some(case) = case.filter(|case| case.verdict != Verdict::Failed) {
+                println!("{}", case.json(backend));
+            }
+        })?;
+        report.end(succeeded, args.list);
+        if args.json {
+            // The messages of failed cases come at the very end of a run, so these cases wait until then.
+            let failed = report.cases().iter().filter(|case| case.verdict == Verdict::Failed);
+            failed.for_each(|case| println!("{}", case.json(backend)));
+        }
+        reports.push(report);
+    }
+
+    if args.json {
+        println!("{}", report::json_summary(&reports));
+    } else {
+        println!("\n{}", report::summary(&reports).join("\n"));
+    }
+    Ok(reports.iter().all(Report::is_good) && reports.iter().any(|report| !report.cases().is_empty()))
+}
+
+/// A conformance test target, ready to start.
+struct Runner {
+    package: String,
+    folder: PathBuf,
+    program: PathBuf,
+}
+
+impl Runner {
+    fn command(&self, args: &Args) -> Command {
+        // As cargo would start it: in the folder of its package.
+        let mut command = Command::new(&self.program).folder(&self.folder).args(["--color", "never"]);
+        if args.list {
+            command = command.args(["--list"]);
+        }
+        command.args(args.filter.clone())
+    }
+}
+
+fn build() -> Result<Vec<Runner>> {
+    let build = Command::cargo(["test", "--workspace", "--test", "conformance", "--no-run"]);
+    eprintln!("$ {build}");
+    let output = build.args(["--message-format", "json-render-diagnostics"]).output()?;
+    let mut runners = Vec::new();
+    for message in Message::parse_stream(output.as_bytes()) {
+        let Message::CompilerArtifact(artifact) = message? else { continue };
+        let (Some(program), "conformance") = (artifact.executable, artifact.target.name.as_str()) else {
+            continue;
+        };
+        let folder = artifact.manifest_path.parent().context("a manifest lies in a folder")?;
+        let package = folder.file_name().context("a package's folder has a name")?.to_owned();
+        runners.push(Runner { package, folder: folder.into(), program: program.into() });
+    }
+    Ok(runners)
+}

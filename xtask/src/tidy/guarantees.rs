@@ -1,0 +1,155 @@
+//! Every guarantee is written down and has a conformance case.
+
+use std::collections::BTreeSet;
+
+use super::Finding;
+use super::checkout::File;
+use super::source;
+
+/// How many there are: G1 to G17.
+const GUARANTEES: u32 = 17;
+
+const SEMANTICS: &str = "docs/semantics.md";
+const CASES: &str = "stent-conformance/src/cases";
+
+/// A guarantee that has no case yet, and why.
+struct Pending {
+    guarantee: u32,
+    reason: &'static str,
+}
+
+const CONTRACT: &str = "comes with the contract";
+
+/// Shrinks, never grows: a guarantee that has a case is to be taken off, here and under "not built yet" in the page.
+const PENDING: &[Pending] = &[
+    Pending { guarantee: 8, reason: CONTRACT },
+    Pending { guarantee: 11, reason: CONTRACT },
+    Pending { guarantee: 12, reason: CONTRACT },
+];
+
+pub(super) fn check(files: &[File]) -> Vec<Finding> {
+    let written = files.iter().find(|file| file.path == SEMANTICS);
+    let mut findings = written_down(written.map_or("", |file| file.text.as_str()));
+    let cases: Vec<_> = files.iter().filter(|file| file.path.starts_with(CASES) && file.is_rust()).collect();
+    if cases.is_empty() {
+        let remedy = "put the suite's cases there, or name their new place in xtask/src/tidy/guarantees.rs";
+        findings.push(Finding::new(CASES, "there are no cases", remedy));
+    } else {
+        findings.extend(proven(&cases));
+    }
+    findings
+}
+
+fn written_down(page: &str) -> Vec<Finding> {
+    let headings: Vec<u32> = page.lines().filter_map(heading).collect();
+    let missing = (1..=GUARANTEES).filter(|guarantee| !headings.contains(guarantee)).map(|guarantee| {
+        Finding::new(
+            SEMANTICS,
+            format!("G{guarantee} is not written down"),
+            format!("add `## G{guarantee} …`"),
+        )
+    });
+    let unknown =
+        headings.iter().filter(|guarantee| !(1..=GUARANTEES).contains(*guarantee)).map(|guarantee| {
+            let remedy =
+                "raise the number of guarantees in xtask/src/tidy/guarantees.rs, or mend the heading";
+            Finding::new(SEMANTICS, format!("G{guarantee} is none of the guarantees"), remedy)
+        });
+    missing.chain(unknown).collect()
+}
+
+/// The number in `## G3 A stale epoch …`.
+fn heading(line: &str) -> Option<u32> {
+    number(line.strip_prefix("## G")?)
+}
+
+/// The number that a text begins with.
+fn number(rest: &str) -> Option<u32> {
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}
+
+fn proven(cases: &[&File]) -> Vec<Finding> {
+    let proven: BTreeSet<u32> = cases.iter().flat_map(|file| guarantees_in(&file.text)).collect();
+    let judge = |guarantee| {
+        let pending = PENDING.iter().find(|pending| pending.guarantee == guarantee);
+        match (proven.contains(&guarantee), pending) {
+            (true, None) | (false, Some(_)) => None,
+            (false, None) => {
+                let remedy = format!("write a case with `Guarantee::G{guarantee}`");
+                Some(Finding::new(CASES, format!("no case checks G{guarantee}"), remedy))
+            }
+            (true, Some(Pending { reason, .. })) => {
+                let what = format!("G{guarantee} has a case, but counts as pending ({reason})");
+                Some(Finding::new(
+                    CASES,
+                    what,
+                    format!(
+                        "take it off the list in xtask/src/tidy/guarantees.rs, and say in {SEMANTICS} what is built"
+                    ),
+                ))
+            }
+        }
+    };
+    (1..=GUARANTEES).filter_map(judge).collect()
+}
+
+fn guarantees_in(text: &str) -> Vec<u32> {
+    let code = source::code(text);
+    code.split("Guarantee::G").skip(1).filter_map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(guarantees: impl Iterator<Item = u32>) -> String {
+        guarantees.map(|guarantee| format!("## G{guarantee} A promise\n\ntext\n")).collect()
+    }
+
+    fn whats(findings: Vec<Finding>) -> Vec<String> {
+        findings.into_iter().map(|finding| finding.what).collect()
+    }
+
+    fn cases(guarantees: impl Iterator<Item = u32>) -> File {
+        let case = |guarantee| format!("Case {{ guarantee: Guarantee::G{guarantee} }},\n");
+        File::new(format!("{CASES}/all.rs"), guarantees.map(case).collect::<String>())
+    }
+
+    fn is_pending(guarantee: u32) -> bool {
+        PENDING.iter().any(|pending| pending.guarantee == guarantee)
+    }
+
+    #[test]
+    fn a_whole_page_and_a_case_for_each_pass() {
+        let files =
+            [File::new(SEMANTICS, page(1..=17)), cases((1..=17).filter(|guarantee| !is_pending(*guarantee)))];
+        assert_eq!(check(&files), []);
+    }
+
+    #[test]
+    fn a_guarantee_that_is_not_written_down_is_found() {
+        assert_eq!(whats(written_down(&page((1..=17).filter(|n| *n != 7)))), ["G7 is not written down"]);
+        assert_eq!(whats(written_down(&page(1..=18))), ["G18 is none of the guarantees"]);
+        assert_eq!(written_down("").len(), 17);
+    }
+
+    #[test]
+    fn a_guarantee_without_a_case_is_found_and_a_comment_is_no_case() {
+        let mut suite = cases((1..=17).filter(|guarantee| *guarantee != 1 && !is_pending(*guarantee)));
+        suite.text.push_str("// Guarantee::G1");
+        assert_eq!(whats(proven(&[&suite])), ["no case checks G1"]);
+    }
+
+    #[test]
+    fn a_suite_that_is_not_where_it_should_be_is_found() {
+        assert_eq!(whats(check(&[File::new(SEMANTICS, page(1..=17))])), ["there are no cases"]);
+    }
+
+    #[test]
+    fn a_pending_guarantee_with_a_case_is_found() {
+        let found = whats(proven(&[&cases(1..=17)]));
+        assert_eq!(found.len(), PENDING.len());
+        assert_eq!(found[0], "G8 has a case, but counts as pending (comes with the contract)");
+    }
+}
