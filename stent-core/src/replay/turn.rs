@@ -119,6 +119,10 @@ impl Replay {
     /// Takes what is to be committed: every wish, finished inline steps, fed maps, steps given up.
     pub fn turn(&mut self, task: TaskId, tree: &Tree) -> Turn {
         let mut turn = Turn { seen: self.seen, cancel: std::mem::take(&mut self.cancelled), ..Turn::default() };
+        if self.broken.is_some() {
+            // Nothing is appended to a record that the code does not match.
+            return turn;
+        }
         let fresh = std::mem::take(&mut self.fresh_inline);
         for seq in fresh {
             if let Some(Slot::Open(open)) = self.slots.get_mut(&seq)

@@ -76,6 +76,11 @@ impl Activation {
         }
     }
 
+    /// Drops the code where it stands, and with it the steps that it waits for.
+    pub(super) fn abandon(&mut self) {
+        self.code = Box::pin(std::future::pending());
+    }
+
     fn poll(&mut self) -> Poll<TaskResult> {
         let waker = Waker::from(self.waker.clone());
         let mut cx = TaskContext::from_waker(&waker);
@@ -84,8 +89,8 @@ impl Activation {
             Context::Durable(self.durable.clone()).enter(|| code.as_mut().poll(&mut cx))
         }));
         polled.unwrap_or_else(|panic| {
-            // What panicked must not be polled again, and its destructors may ask for nothing.
-            self.code = Box::pin(std::future::pending());
+            // What panicked must not be polled again.
+            self.abandon();
             Poll::Ready(Err(from_panic(&*panic)))
         })
     }

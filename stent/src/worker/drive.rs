@@ -130,7 +130,9 @@ impl Driver {
                     deadline = Some(Instant::now());
                 }
             }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) && !handed_back {
+            // Not while an exchange is under way: it may move the fences that a hand-back is checked against.
+            let due = deadline.is_some_and(|deadline| deadline <= Instant::now());
+            if due && !handed_back && self.exchange.is_none() {
                 handed_back = true;
                 self.hand_back();
             }
@@ -457,12 +459,16 @@ impl Driver {
     /// Stops every turn and hands its task back.
     fn hand_back(&mut self) {
         let now = self.port.shared.clock.now();
-        for (task, active) in std::mem::take(&mut self.active) {
+        for (task, mut active) in std::mem::take(&mut self.active) {
             tracing::debug!(%task, "handed back");
             active.abort.abort();
             self.pump.handle_finished();
-            // A commit of this turn that is under way moves the fence on; then the release is refused, and the lease runs
-            // out instead.
+            // What the turn has left to be committed comes first, and moves the fence on.
+            for submission in &self.queue {
+                if submission.transition.guard.leased().is_some_and(|fence| fence.task == task) {
+                    active.held.fence = active.held.fence.next();
+                }
+            }
             self.submit(Submission { transition: decide::release(&active.held, now), reply: None, parked: false }, now);
         }
     }

@@ -56,7 +56,10 @@ impl Running {
             return Some(self);
         }
         match self.activation.durable.replay(|replay| replay.needs()) {
-            Needs::Nothing(mismatch) => self.end(Err(Failure::from(&mismatch))),
+            Needs::Nothing(mismatch) => {
+                self.activation.abandon();
+                self.end(Err(Failure::from(&mismatch)))
+            }
             Needs::Commit => self.keep(None).await,
             Needs::Call(seq) => self.call(seq).await,
             Needs::Steps => self.park(None),
