@@ -1,5 +1,6 @@
 //! How the errors of user code become failures, keeping what can be kept of them.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::error::Error as StdError;
 
@@ -49,6 +50,9 @@ pub trait IntoFailureSerde {
 impl<E: StdError + Serialize + 'static> IntoFailureSerde for &Caught<E> {
     fn into_failure(&self) -> Failure {
         let error = self.take();
+        if let Some(failure) = (&error as &dyn Any).downcast_ref::<Failure>() {
+            return failure.clone();
+        }
         let mut failure = Failure::from_error(kind_of::<E>(), &error);
         failure.data = Codec::default().encode(&error).ok();
         failure
@@ -91,7 +95,7 @@ pub(crate) fn from_stent_error(error: Error) -> Failure {
 }
 
 /// The failure that a panic becomes.
-pub(crate) fn from_panic(panic: &(dyn std::any::Any + Send)) -> Failure {
+pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
@@ -169,5 +173,6 @@ mod tests {
         let inner = failure!(Declined { code: 51 });
         assert_eq!(failure!(Error::Failed(inner.clone())), inner);
         assert_eq!(failure!(BoxError::from(Error::Failed(inner.clone()))), inner);
+        assert_eq!(failure!(inner.clone().fatal()), inner.fatal());
     }
 }

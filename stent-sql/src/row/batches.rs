@@ -103,6 +103,17 @@ pub(crate) const UPDATE_BATCH: [Column; 20] = [
     Column::new("result", Kind::Bytes).or_null(),
 ];
 
+/// Columns of claimed rows. Few, so that only the index that has them is touched.
+pub(crate) const CLAIM_BATCH: [Column; 7] = [
+    Column::new("id", Kind::Id),
+    Column::new("status", Kind::Text),
+    Column::new("epoch", Kind::Int),
+    Column::new("tries", Kind::Int),
+    Column::new("ready_at", Kind::Int).or_null(),
+    Column::new("worker_id", Kind::Id).or_null(),
+    Column::new("started_at", Kind::Int).or_null(),
+];
+
 /// The lanes that tasks are written to.
 pub(crate) fn lane_batch<'a>(lanes: impl ExactSizeIterator<Item = &'a Lane>) -> Batch<'a> {
     let mut batch = Batch::new(&LANE_BATCH, lanes.len());
@@ -117,6 +128,24 @@ pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
     let mut batch = Batch::new(&LEASE_BATCH, leases.len());
     for lease in leases {
         batch.push([Cell::Id(*lease.task.as_uuid()), int(lease.epoch.0)]);
+    }
+    batch
+}
+
+/// Claimed rows.
+pub(crate) fn claim_batch(rows: &[Row]) -> Batch<'static> {
+    let mut batch = Batch::new(&CLAIM_BATCH, rows.len());
+    for row in rows {
+        debug_assert!(row.wake_at.is_none(), "a claimed task waits for nothing");
+        batch.push([
+            Cell::Id(*row.id.as_uuid()),
+            Cell::text(row.status.as_str()),
+            int(row.epoch.0),
+            int(row.tries),
+            moment(row.ready_at),
+            Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
+            moment(row.started_at),
+        ]);
     }
     batch
 }

@@ -9,9 +9,9 @@ mod view;
 
 pub(crate) use batches::{
     ID_BATCH, INSERT_BATCH, KEPT, LANE_BATCH, LEASE_BATCH, STEP_BATCH, STREAM_BATCH, UPDATE_BATCH, WANT_ALL,
-    WANT_NONE, WANT_OPEN, insert_batch, lane_batch, lease_batch, update_batch,
+    WANT_NONE, WANT_OPEN, CLAIM_BATCH, claim_batch, insert_batch, lane_batch, lease_batch, update_batch,
 };
 pub(crate) use reader::Reader;
 pub(crate) use step::{Recorded, STEP_COLUMNS};
-pub(crate) use task::{CLAIM_COLUMNS, Picked, Stream, row};
+pub(crate) use task::{CLAIM_COLUMNS, Picked, Stream, lane, row};
 pub(crate) use view::{execution_view, item_view, task_view};

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use sea_orm::{QueryResult, TryGetable};
 use stent_core::backend::{Error, ErrorKind, Result};
+use stent_core::model::Epoch;
 use stent_core::{Payload, Timestamp};
 use uuid::Uuid;
 
@@ -53,6 +54,11 @@ impl<'r> Reader<'r> {
     /// The next column, an id that may be null.
     pub(crate) fn id_or_null<T>(&mut self, wrap: impl FnOnce(Uuid) -> T) -> Result<Option<T>> {
         Ok(self.next::<Option<Uuid>>()?.map(wrap))
+    }
+
+    /// The next column, an epoch.
+    pub(crate) fn epoch(&mut self) -> Result<Epoch> {
+        self.count().map(Epoch)
     }
 
     /// The next column, a moment.

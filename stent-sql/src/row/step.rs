@@ -13,7 +13,7 @@ pub(crate) const STEP_COLUMNS: [Column; 5] =
     [Column::Seq, Column::Name, Column::Failure, Column::ResultType, Column::Result];
 
 /// A step as it stands in the record.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) row: Row,
     pub(crate) seq: Seq,

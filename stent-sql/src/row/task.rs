@@ -2,7 +2,7 @@
 
 use stent_core::backend::Result;
 use stent_core::ledger::Row;
-use stent_core::model::{Epoch, Lane, LaneKey, RetryPolicy, Seq, Task, Tree};
+use stent_core::model::{Lane, LaneKey, RetryPolicy, Seq, Task, Tree};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
 use super::Reader;
@@ -44,7 +44,7 @@ pub(crate) struct Stream {
     pub(crate) next_at: Option<Timestamp>,
 }
 
-/// Decodes [`ROW_COLUMNS`](crate::stmt::ROW_COLUMNS).
+/// Decodes `ROW_COLUMNS`.
 pub(crate) fn row(reader: &mut Reader<'_>) -> Result<Row> {
     Ok(Row {
         id: reader.id(TaskId::from_uuid)?,
@@ -55,11 +55,11 @@ pub(crate) fn row(reader: &mut Reader<'_>) -> Result<Row> {
         },
         kind: reader.word()?,
         status: reader.word()?,
-        epoch: reader.count().map(Epoch)?,
+        epoch: reader.epoch()?,
         tries: reader.count()?,
         attempts: reader.count()?,
         commit: reader.count()?,
-        commit_epoch: reader.count().map(Epoch)?,
+        commit_epoch: reader.epoch()?,
         ready_at: reader.moment_or_null()?,
         worker: reader.id_or_null(WorkerId::from_uuid)?,
         done: reader.count()?,
@@ -72,12 +72,21 @@ pub(crate) fn row(reader: &mut Reader<'_>) -> Result<Row> {
     })
 }
 
+/// Decodes a lane with its key.
+pub(crate) fn lane(reader: &mut Reader<'_>) -> Result<(LaneKey, Lane)> {
+    Ok((reader.next().map(LaneKey::from_i64)?, lane_name(reader)?))
+}
+
+fn lane_name(reader: &mut Reader<'_>) -> Result<Lane> {
+    Ok(Lane { queue: reader.next()?, function: reader.next()? })
+}
+
 impl Picked {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self> {
         Ok(Self {
             row: row(reader)?,
             seq: reader.count().map(Seq)?,
-            lane: { let queue: String = reader.next()?; Lane { queue, function: reader.next()? } },
+            lane: lane_name(reader)?,
             priority: reader.next()?,
             created_at: reader.moment()?,
             retry: {
@@ -115,7 +124,7 @@ impl Stream {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self> {
         Ok(Self {
             key: reader.next().map(LaneKey::from_i64)?,
-            lane: { let queue: String = reader.next()?; Lane { queue, function: reader.next()? } },
+            lane: lane_name(reader)?,
             priority: reader.next()?,
             first_at: reader.moment()?,
             next_at: reader.moment_or_null()?,

@@ -6,7 +6,7 @@ use stent_core::{ExecutionId, TaskId};
 
 use super::{Reader, failure, step};
 
-/// Decodes [`EXECUTION_COLUMNS`](crate::stmt::EXECUTION_COLUMNS).
+/// Decodes `EXECUTION_COLUMNS`.
 pub(crate) fn execution_view(reader: &mut Reader<'_>) -> Result<ExecutionView> {
     let id = reader.id(ExecutionId::from_uuid)?;
     let (function, queue) = (reader.next()?, reader.next()?);
@@ -19,7 +19,7 @@ pub(crate) fn execution_view(reader: &mut Reader<'_>) -> Result<ExecutionView> {
     Ok(ExecutionView { id, function, queue, status, result, created_at, started_at, ended_at })
 }
 
-/// Decodes [`TASK_COLUMNS`](crate::stmt::TASK_COLUMNS).
+/// Decodes `TASK_COLUMNS`.
 pub(crate) fn task_view(reader: &mut Reader<'_>) -> Result<TaskView> {
     let id = reader.id(TaskId::from_uuid)?;
     let parent = reader.id_or_null(TaskId::from_uuid)?;
@@ -52,7 +52,7 @@ pub(crate) fn task_view(reader: &mut Reader<'_>) -> Result<TaskView> {
     })
 }
 
-/// Decodes [`ITEM_COLUMNS`](crate::stmt::ITEM_COLUMNS).
+/// Decodes `ITEM_COLUMNS`.
 pub(crate) fn item_view(reader: &mut Reader<'_>) -> Result<ItemView> {
     let seq = reader.count().map(Seq)?;
     let status = reader.word()?;

@@ -7,7 +7,7 @@ use crate::entity::task::{Column, Entity};
 use crate::row::ID_BATCH;
 
 /// What makes an execution's view, in the order in which it is decoded.
-pub(crate) const EXECUTION_COLUMNS: [Column; 10] = [
+pub(super) const EXECUTION_COLUMNS: [Column; 10] = [
     Column::Id,
     Column::Name,
     Column::Queue,
@@ -21,7 +21,7 @@ pub(crate) const EXECUTION_COLUMNS: [Column; 10] = [
 ];
 
 /// What makes a task's view, in the order in which it is decoded.
-pub(crate) const TASK_COLUMNS: [Column; 13] = [
+pub(super) const TASK_COLUMNS: [Column; 13] = [
     Column::Id,
     Column::ParentId,
     Column::Seq,
@@ -38,7 +38,7 @@ pub(crate) const TASK_COLUMNS: [Column; 13] = [
 ];
 
 /// What makes an item's view, in the order in which it is decoded.
-pub(crate) const ITEM_COLUMNS: [Column; 7] = [
+pub(super) const ITEM_COLUMNS: [Column; 7] = [
     Column::Seq,
     Column::Status,
     Column::ArgsType,

@@ -18,6 +18,6 @@ pub(super) fn renew(sql: Sql<'_>) -> UpdateStatement {
         .and_where(Expr::col((task(), Column::Id)).eq(in_batch("id")))
         .and_where(Expr::col((task(), Column::Epoch)).eq(in_batch("epoch")))
         .and_where(Expr::col((task(), Column::Status)).eq(literal(TaskStatus::Running.as_str())))
-        .returning(Query::returning().columns([(task(), Column::Id)]))
+        .returning(Query::returning().columns([Column::Id, Column::Epoch].map(|column| (task(), column))))
         .take()
 }

@@ -21,9 +21,6 @@ use sea_orm::sea_query::{
 use crate::Dialect;
 use crate::batch::Column;
 
-pub(crate) use inspect::{EXECUTION_COLUMNS, ITEM_COLUMNS, TASK_COLUMNS};
-pub(crate) use read::ROW_COLUMNS;
-
 /// Name of the derived table that holds a batch.
 const BATCH: &str = "batch";
 
@@ -72,6 +69,8 @@ statements! {
     streams: claim::streams,
     /// Picks due tasks. Batch: streams. Parameters: now, how many.
     pick: claim::pick,
+    /// Writes claims. Batch: claimed rows.
+    claim: write::claim,
     /// Reads steps. Batch: whose, and which of them.
     steps: step::steps,
     /// Extends leases. Batch: leases. Parameter: until.

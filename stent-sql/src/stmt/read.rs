@@ -7,7 +7,7 @@ use crate::entity::task::{Column, Entity};
 use crate::row::ID_BATCH;
 
 /// What makes a [`Row`](stent_core::ledger::Row), in the order in which it is decoded. No payloads.
-pub(crate) const ROW_COLUMNS: [Column; 20] = [
+pub(super) const ROW_COLUMNS: [Column; 20] = [
     Column::Id,
     Column::ExecutionId,
     Column::ParentId,

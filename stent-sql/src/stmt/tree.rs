@@ -1,7 +1,7 @@
 //! What happens to everything below a task.
 
 use sea_orm::sea_query::{
-    Alias, CommonTableExpression, DeleteStatement, Expr, ExprTrait, Query, SelectStatement, UnionType,
+    Alias, CommonTableExpression, DeleteStatement, DynIden, Expr, ExprTrait, JoinType, Query, SelectStatement, UnionType,
     UpdateStatement, WithClause,
 };
 use sea_orm::EntityName;
@@ -20,14 +20,14 @@ pub(super) fn sweep(sql: Sql<'_>) -> UpdateStatement {
         .column((name("task"), Column::Id))
         .column((root(), Column::EndedAt))
         .from_as(Entity, root())
-        .inner_join_as(Entity, name("task"), Expr::col((name("task"), Column::ParentId)).equals((root(), Column::Id)))
+        .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(root()))
         .and_where(Expr::col((root(), Column::Id)).in_subquery(sql.batch_rows(&ID_BATCH)))
         .take();
     let further = Query::select()
         .column((name("task"), Column::Id))
         .column((name(BELOW), Column::EndedAt))
         .from(Alias::new(BELOW))
-        .inner_join_as(Entity, name("task"), Expr::col((name("task"), Column::ParentId)).equals((name(BELOW), Column::Id)))
+        .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(name(BELOW)))
         .take();
     Query::update()
         .with_cte(recursive(directly, further, &[Column::Id, Column::EndedAt]))
@@ -48,7 +48,7 @@ pub(super) fn erase(sql: Sql<'_>) -> DeleteStatement {
     let below = Query::select()
         .column((name("task"), Column::Id))
         .from(Alias::new(BELOW))
-        .inner_join_as(Entity, name("task"), Expr::col((name("task"), Column::ParentId)).equals((name(BELOW), Column::Id)))
+        .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(name(BELOW)))
         .take();
     let mut all = Query::select();
     all.column(Column::Id).from(Alias::new(BELOW));
@@ -67,4 +67,8 @@ fn recursive(mut first: SelectStatement, next: SelectStatement, columns: &[Colum
     let mut with = WithClause::new();
     with.recursive(true).cte(below);
     with
+}
+
+fn child_of(above: DynIden) -> Expr {
+    Expr::col((name("task"), Column::ParentId)).equals((above, Column::Id))
 }

@@ -7,7 +7,7 @@ use sea_orm::{EntityName, IdenStatic};
 
 use super::{BATCH, Sql, in_batch, literal, name};
 use crate::entity::task::{Column, Entity};
-use crate::row::{INSERT_BATCH, KEPT, UPDATE_BATCH};
+use crate::row::{CLAIM_BATCH, INSERT_BATCH, KEPT, UPDATE_BATCH};
 
 /// What changes of a task in its life, beside its result.
 const CHANGING: [Column; 15] = [
@@ -49,6 +49,19 @@ pub(super) fn update(sql: Sql<'_>) -> UpdateStatement {
             .finally(in_batch(column.as_str()));
         update.value(column, written);
     }
+    update.and_where(Expr::col((name(Entity.table_name()), Column::Id)).eq(in_batch("id")));
+    update
+}
+
+pub(super) fn claim(sql: Sql<'_>) -> UpdateStatement {
+    let mut update = Query::update();
+    update.with_cte(sql.batch(&CLAIM_BATCH)).table(Entity).from(Alias::new(BATCH));
+    for column in
+        [Column::Status, Column::Epoch, Column::Tries, Column::ReadyAt, Column::WorkerId, Column::StartedAt]
+    {
+        update.value(column, in_batch(column.as_str()));
+    }
+    update.value(Column::WakeAt, Expr::cust("NULL"));
     update.and_where(Expr::col((name(Entity.table_name()), Column::Id)).eq(in_batch("id")));
     update
 }

@@ -8,13 +8,14 @@ mod exchange;
 mod inspect;
 mod migrate;
 mod purge;
+mod record;
 mod renew;
 mod run;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
@@ -105,7 +106,7 @@ impl SqlStore {
         begun.map_err(|error| self.error(operation, error))
     }
 
-    async fn commit_transaction(&self, operation: &'static str, transaction: DatabaseTransaction) -> Result<()> {
+    async fn commit(&self, operation: &'static str, transaction: DatabaseTransaction) -> Result<()> {
         transaction.commit().await.map_err(|error| self.error(operation, error))?;
         self.tally.transaction();
         if let Some(neighbours) = &self.neighbours {
@@ -127,6 +128,11 @@ impl SqlStore {
     fn reading(&self, operation: &'static str) -> Result<Run<'_, DatabaseConnection>> {
         self.check_open(operation)?;
         Ok(Run { store: self, connection: &self.connections.read, operation })
+    }
+
+    /// The lanes that are known to be stored. Nothing is awaited under the guard.
+    fn known_lanes(&self) -> MutexGuard<'_, BTreeMap<LaneKey, Lane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_open(&self, operation: &'static str) -> Result<()> {

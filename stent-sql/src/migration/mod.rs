@@ -1,0 +1,57 @@
+//! The schema and its history. A migration that was released never changes; what comes after it is a new one.
+
+mod m0001_tables;
+
+use std::fmt;
+use std::sync::Arc;
+
+use sea_orm::sea_query::{Alias, IntoIden, Query};
+use sea_orm::{ConnectionTrait, DbErr, DynIden};
+use sea_orm_migration::{IntoSchemaManagerConnection, MigrationTrait, MigratorTraitSelf, SchemaManager};
+
+use crate::Dialect;
+
+/// Applies Stent's migrations, which are recorded apart from those of the application.
+pub struct Migrator {
+    dialect: Arc<dyn Dialect>,
+}
+
+impl Migrator {
+    /// Name of the table that records them.
+    pub const TABLE: &'static str = "stent_migration";
+
+    /// A migrator for a dialect.
+    #[must_use]
+    pub const fn new(dialect: Arc<dyn Dialect>) -> Self {
+        Self { dialect }
+    }
+
+    /// The migrations that a database has seen, by name. Reads only.
+    pub(crate) async fn applied<'c, C>(&self, connection: &'c C) -> Result<Vec<String>, DbErr>
+    where
+        C: ConnectionTrait,
+        &'c C: IntoSchemaManagerConnection<'c>,
+    {
+        if !SchemaManager::new(connection).has_table(Self::TABLE).await? {
+            return Ok(Vec::new());
+        }
+        let query = Query::select().column(Alias::new("version")).from(Alias::new(Self::TABLE)).take();
+        connection.query_all(&query).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+    }
+}
+
+impl MigratorTraitSelf for Migrator {
+    fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_tables::Tables { dialect: Arc::clone(&self.dialect) })]
+    }
+
+    fn migration_table_name(&self) -> DynIden {
+        Alias::new(Self::TABLE).into_iden()
+    }
+}
+
+impl fmt::Debug for Migrator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Migrator").field("dialect", &self.dialect.name()).finish()
+    }
+}

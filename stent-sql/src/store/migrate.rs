@@ -1,0 +1,66 @@
+//! Brings the schema to what this program needs.
+
+use async_trait::async_trait;
+use sea_orm_migration::MigratorTraitSelf;
+use stent_core::backend::{Error, ErrorKind, Migrate, Result, SchemaVersion};
+
+use super::SqlStore;
+use crate::migration::Migrator;
+
+const OPERATION: &str = "migrate";
+
+#[async_trait]
+impl Migrate for SqlStore {
+    async fn migrate(&self) -> Result<()> {
+        let migrator = self.migrator();
+        // Most starts find nothing to do, and must not wait for a writer to learn that.
+        if migrator.check(&self.applied().await?)? == Standing::Current {
+            return Ok(());
+        }
+        // Whoever else migrates waits for this transaction, and then finds nothing to do.
+        let transaction = self.begin(OPERATION).await?;
+        let applied = migrator.applied(&transaction).await.map_err(|error| self.error(OPERATION, error))?;
+        if migrator.check(&applied)? == Standing::Behind {
+            migrator.up(&transaction, None).await.map_err(|error| self.error(OPERATION, error))?;
+        }
+        self.commit(OPERATION, transaction).await
+    }
+
+    async fn version(&self) -> Result<SchemaVersion> {
+        let (applied, known) = (self.applied().await?.len(), self.migrator().migrations().len());
+        Ok(SchemaVersion { applied: applied as u32, known: known as u32 })
+    }
+}
+
+impl SqlStore {
+    fn migrator(&self) -> Migrator {
+        Migrator::new(std::sync::Arc::clone(&self.dialect))
+    }
+
+    async fn applied(&self) -> Result<Vec<String>> {
+        let run = self.reading(OPERATION)?;
+        let applied = self.migrator().applied(run.connection).await;
+        applied.map_err(|error| self.error(OPERATION, error))
+    }
+}
+
+/// How a store's schema stands to this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Behind,
+    Current,
+}
+
+impl Migrator {
+    fn check(&self, applied: &[String]) -> Result<Standing> {
+        let known: Vec<_> = self.migrations().iter().map(|migration| migration.name().to_owned()).collect();
+        if let Some(unknown) = applied.iter().find(|name| !known.contains(name)) {
+            let message = format!(
+                "the store has seen the migration {unknown:?}, which this program does not know: a newer version of it has \
+                 been here; upgrade this program"
+            );
+            return Err(Error::new(ErrorKind::Schema, OPERATION).with_message(message));
+        }
+        Ok(if applied.len() < known.len() { Standing::Behind } else { Standing::Current })
+    }
+}

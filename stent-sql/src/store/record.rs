@@ -1,0 +1,72 @@
+//! The recorded steps that an exchange gives: read in one go, for whoever wants any.
+
+use std::collections::BTreeMap;
+
+use sea_orm::ConnectionTrait;
+use stent_core::TaskId;
+use stent_core::backend::Result;
+use stent_core::model::Step;
+
+use super::run::Run;
+use crate::batch::{Batch, Cell};
+use crate::row::{Recorded, STEP_BATCH};
+
+/// Whose steps are wanted, and which.
+#[derive(Debug, Default)]
+pub(super) struct Wanted(BTreeMap<TaskId, Want>);
+
+#[derive(Debug)]
+struct Want {
+    seen: u32,
+    others: i64,
+}
+
+impl Wanted {
+    /// Wants the steps of a task that ended after the first `seen`, and others beside them.
+    ///
+    /// One that is wanted twice is read once, with all that either wants.
+    pub(super) fn add(&mut self, task: TaskId, seen: u32, others: i64) {
+        let want = self.0.entry(task).or_insert(Want { seen, others });
+        want.seen = want.seen.min(seen);
+        if others != crate::row::WANT_NONE {
+            want.others = others;
+        }
+    }
+}
+
+/// Steps by whose they are.
+#[derive(Debug, Default)]
+pub(super) struct Record(BTreeMap<TaskId, Vec<Recorded>>);
+
+impl Record {
+    pub(super) async fn read<C: ConnectionTrait>(run: &Run<'_, C>, wanted: Wanted) -> Result<Self> {
+        let mut record = Self::default();
+        if wanted.0.is_empty() {
+            return Ok(record);
+        }
+        let mut batch = Batch::new(&STEP_BATCH, wanted.0.len());
+        for (task, want) in &wanted.0 {
+            batch.push([Cell::Id(*task.as_uuid()), Cell::Int(want.seen.into()), Cell::Int(want.others)]);
+        }
+        let steps = run.read(&run.store.statements.steps, run.values(&batch, []), Recorded::read).await?;
+        for step in steps {
+            if let Some(parent) = step.row.tree.parent {
+                record.0.entry(parent).or_default().push(step);
+            }
+        }
+        Ok(record)
+    }
+
+    /// The steps of a task that ended as its completions after the `seen`-th up to the `done`-th, in order.
+    pub(super) fn ended(&self, task: TaskId, seen: u32, done: u32) -> Result<Vec<Step>> {
+        let mut ended: Vec<_> = self.0.get(&task).into_iter().flatten().collect();
+        ended.retain(|step| step.row.done_order.is_some_and(|order| order > seen && order <= done));
+        ended.sort_by_key(|step| step.row.done_order);
+        ended.into_iter().map(|step| step.clone().into_step()).collect()
+    }
+
+    /// All that was read of a task's steps.
+    pub(super) fn take(&mut self, task: TaskId) -> Vec<Recorded> {
+        self.0.remove(&task).unwrap_or_default()
+    }
+}

@@ -1,0 +1,183 @@
+//! `join!`, `select!`, futures of other crates, drops and detached steps: the same way live and replayed.
+
+use std::time::Duration;
+
+use stent::prelude::*;
+use stent::{ExecutionStatus, TaskStatus};
+
+use crate::{on_every_store, ran, unique};
+
+#[durable]
+async fn work(key: u64, name: String, ms: u64) -> Result<String, String> {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    ran::note(key, name.clone());
+    Ok(name)
+}
+
+#[durable]
+async fn joined(key: u64) -> Result<Vec<String>, stent::Error> {
+    let (a, b, c) = stent::join!(
+        work(key, "a".into(), 30),
+        work(key, "b".into(), 1),
+        stent::step("c", || async { Ok::<_, String>("c".to_owned()) }),
+    );
+    let last = work(key, "last".into(), 0).await?;
+    Ok(vec![a?, b?, c?, last])
+}
+
+#[durable]
+async fn raced(key: u64) -> Result<String, stent::Error> {
+    let winner = stent::select! {
+        slow = work(key, "slow".into(), 10_000) => slow?,
+        quick = work(key, "quick".into(), 1) => quick?,
+    };
+    ran::note(key, format!("winner {winner}"));
+    // Parked here, so that a forgetful worker replays the race.
+    stent::sleep("20ms").await?;
+    ran::note(key, format!("winner {winner}"));
+    Ok(winner)
+}
+
+#[durable]
+async fn with_timeout(key: u64) -> Result<bool, stent::Error> {
+    Ok(stent::select! {
+        done = work(key, "never".into(), 60_000) => { done?; true }
+        slept = stent::sleep("30ms") => { slept?; false }
+    })
+}
+
+#[durable]
+async fn unordered(key: u64, n: u64) -> Result<Vec<String>, stent::Error> {
+    use futures::stream::{FuturesUnordered, StreamExt};
+    let mut all: FuturesUnordered<_> = (0..n).map(|i| work(key, format!("{i}"), (n - i) * 3)).collect();
+    let mut order = Vec::new();
+    while let Some(one) = all.next().await {
+        order.push(one?);
+    }
+    stent::sleep("5ms").await?;
+    Ok(order)
+}
+
+#[durable]
+async fn question_mark(key: u64) -> Result<(), stent::Error> {
+    failing(key).await?;
+    ran::note(key, "after");
+    Ok(())
+}
+
+#[durable(retry(max_attempts = 1))]
+async fn failing(key: u64) -> Result<(), String> {
+    ran::note(key, "failing");
+    Err("on purpose".into())
+}
+
+#[durable]
+async fn handled(key: u64) -> Result<String, stent::Error> {
+    match failing(key).await {
+        Ok(()) => Ok("fine".into()),
+        Err(error) => Ok(error.failure().map(|failure| failure.message.clone()).unwrap_or_default()),
+    }
+}
+
+#[durable]
+async fn detaches(key: u64) -> Result<(), stent::Error> {
+    work(key, "detached".into(), 5).detach()?;
+    work(key, "awaited".into(), 0).await?;
+    Ok(())
+}
+
+#[durable]
+async fn step_and_world(key: u64) -> Result<(String, u32), stent::Error> {
+    // The second future is nothing that a store knows of; it ends while the function is parked for the first two.
+    let (a, b, world) = stent::join!(work(key, "a".into(), 100), stent::sleep("150ms"), async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        ran::note(key, "world");
+        stent::step("after the world", || async { Ok::<_, String>(7) }).await
+    });
+    b?;
+    Ok((a?, world?))
+}
+
+on_every_store! {
+    async fn join_waits_for_all_and_goes_on_once(world) {
+        for worker in [world.worker().await, world.forgetful_worker().await] {
+            let key = unique();
+            let run = world.stent.dispatch(joined(key)).await.expect("dispatched");
+            assert_eq!(run.result().timeout("20s").await.expect("runs"), ["a", "b", "c", "last"]);
+            let mut ran = ran::list(key);
+            ran.sort();
+            assert_eq!(ran, ["a", "b", "last"]);
+            worker.drain().await.expect("drains");
+        }
+    }
+
+    async fn select_picks_the_same_winner_again_and_cancels_the_loser(world) {
+        let worker = world.forgetful_worker().await;
+        let key = unique();
+        let run = world.stent.dispatch(raced(key)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("9s").await.expect("runs"), "quick");
+        assert!(ran::count(key, "winner quick") >= 3, "it was replayed: {:?}", ran::list(key));
+        assert_eq!(ran::count(key, "winner slow"), 0);
+
+        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        let slow = tasks.iter().find(|task| task.seq.0 == 0 && task.parent.is_some()).expect("the loser's row");
+        assert_eq!(slow.status, TaskStatus::Cancelled);
+        worker.stop().await.expect("stops");
+    }
+
+    async fn a_sleep_in_a_select_is_a_timeout(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(with_timeout(unique())).await.expect("dispatched");
+        assert!(!run.result().timeout("10s").await.expect("runs"));
+        worker.stop().await.expect("stops");
+    }
+
+    async fn futures_of_other_crates_work_and_keep_their_order(world) {
+        for worker in [world.worker().await, world.forgetful_worker().await] {
+            let key = unique();
+            let run = world.stent.dispatch(unordered(key, 8)).await.expect("dispatched");
+            let order = run.result().timeout("20s").await.expect("runs");
+            let mut all = order.clone();
+            all.sort();
+            assert_eq!(all, (0..8).map(|i| i.to_string()).collect::<Vec<_>>());
+            assert_eq!(ran::list(key).len(), 8);
+            worker.drain().await.expect("drains");
+        }
+    }
+
+    async fn a_question_mark_ends_the_function(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        let error = world.stent.run(question_mark(key)).await.expect_err("it fails");
+        assert_eq!(error.failure().map(|failure| failure.message.as_str()), Some("on purpose"));
+        assert_eq!(ran::list(key), ["failing"]);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_failure_can_be_handled(world) {
+        let worker = world.worker().await;
+        assert_eq!(world.stent.run(handled(unique())).await.expect("runs"), "on purpose");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_detached_step_goes_on_without_its_caller(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        let run = world.stent.dispatch(detaches(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect("runs");
+        while ran::count(key, "detached") == 0 {
+            tokio::task::yield_now().await;
+        }
+        worker.drain().await.expect("drains");
+        assert_eq!(world.stent.status(run.id()).await.expect("known"), ExecutionStatus::Completed);
+    }
+
+    async fn code_that_also_waits_for_the_world_is_woken_while_parked(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        let run = world.stent.dispatch(step_and_world(key)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), ("a".to_owned(), 7));
+        assert_eq!(ran::count(key, "world"), 1);
+        worker.drain().await.expect("drains");
+    }
+}

@@ -1,0 +1,178 @@
+//! What users are told when something does not fit: the thing, and the remedy.
+
+use stent::prelude::*;
+use stent::{Error, Registry};
+
+use crate::{Db, on_every_store};
+
+#[durable]
+async fn known(n: u64) -> Result<u64, String> {
+    Ok(n)
+}
+
+#[durable]
+async fn unknown(n: u64) -> Result<u64, String> {
+    Ok(n)
+}
+
+#[durable]
+async fn calls_unknown() -> Result<u64, stent::Error> {
+    unknown(1).await
+}
+
+#[durable]
+async fn needs_db(State(db): State<Db>) -> Result<(), String> {
+    let Db = db;
+    Ok(())
+}
+
+#[durable]
+async fn bytes(len: usize) -> Result<Vec<u8>, String> {
+    Ok(vec![0; len])
+}
+
+#[durable]
+async fn takes(_bytes: Vec<u8>) -> Result<(), String> {
+    Ok(())
+}
+
+#[durable]
+async fn sleeps(duration: String) -> Result<(), stent::Error> {
+    stent::sleep(duration.as_str()).await
+}
+
+mod twin {
+    use stent::prelude::*;
+
+    #[durable(name = "errors.twin")]
+    pub async fn one() {}
+}
+
+fn says(error: &Error, parts: &[&str]) {
+    let message = error.to_string();
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in: {message}");
+    }
+}
+
+on_every_store! {
+    async fn a_function_that_is_not_registered_is_named_with_the_ones_that_are(world) {
+        let stent = world.with_registry(Registry::new().with::<known>().with::<calls_unknown>()).await;
+        let error = stent.dispatch(unknown(1)).await.expect_err("it is not registered");
+        says(&error, &["`unknown`", "calls_unknown, known", "Registry::with"]);
+        assert!(matches!(error, Error::NotRegistered { .. }));
+
+        let worker = stent.worker().start().await.expect("starts");
+        let error = stent.run(calls_unknown()).await.expect_err("its step is not registered");
+        says(&error, &["`unknown`"]);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_worker_without_a_state_does_not_start(world) {
+        let stent = world.with_registry(Registry::new().with::<needs_db>()).await;
+        let error = stent.worker().start().await.expect_err("the state is missing");
+        says(&error, &["`needs_db`", "Db", ".state("]);
+
+        let worker = stent.worker().state(Db).start().await.expect("starts");
+        stent.run(needs_db()).await.expect("runs");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn payloads_over_the_limit_are_refused_by_name(world) {
+        let worker = world.worker().await;
+        let error = world.stent.dispatch(takes(vec![255; 2 << 20])).await.expect_err("too large");
+        says(&error, &["arguments of `takes`", "2097152"]);
+        assert!(matches!(error, Error::PayloadTooLarge { .. }));
+
+        let error = world.stent.run(bytes(3 << 20)).await.expect_err("its result is too large");
+        says(&error, &["PayloadTooLarge", "result of `bytes`"]);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_duration_that_does_not_read_shows_where(world) {
+        let worker = world.worker().await;
+        let error = world.stent.dispatch(known(1)).delay("10sfoo").await.expect_err("no duration");
+        says(&error, &["\"10sfoo\"", "position 2"]);
+        let error = world.stent.run(sleeps("soon".into())).await.expect_err("no duration");
+        says(&error, &["\"soon\"", "position 0"]);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_unknown_execution_is_not_found(world) {
+        let id = "0192f3c8-0000-7000-8000-000000000000".parse().expect("an id");
+        for error in [
+            world.stent.status(id).await.expect_err("unknown"),
+            world.stent.result_of(id).await.expect_err("unknown"),
+            world.stent.wait_for(id).await.expect_err("unknown"),
+            world.stent.handle::<u64>(id).result().await.expect_err("unknown"),
+        ] {
+            says(&error, &["0192f3c8-0000-7000-8000-000000000000"]);
+            assert!(matches!(error, Error::NotFound(_)));
+        }
+    }
+
+    async fn options_that_do_not_fit_are_named(world) {
+        let worker = || world.stent.worker().state(Db);
+        for (error, parts) in [
+            (worker().concurrency(0).start().await.expect_err("0"), ["`concurrency`", "at least one"]),
+            (worker().lease("1ms").start().await.expect_err("short"), ["`lease`", "too short"]),
+            (worker().lease("3s").heartbeat("2s").start().await.expect_err("long"), ["`heartbeat`", "at most half"]),
+            (world.stent.dispatch(known(1)).queue("").await.expect_err("empty"), ["`queue`", "empty"]),
+            (world.stent.dispatch(known(1)).queue("q".repeat(256)).await.expect_err("long"), ["`queue`", "255"]),
+        ] {
+            says(&error, &parts);
+        }
+    }
+}
+
+#[tokio::test]
+async fn awaited_outside_of_a_durable_function_a_call_says_what_to_do() {
+    for error in [
+        known(1).await.expect_err("outside"),
+        stent::sleep("1s").await.expect_err("outside"),
+        known::map([1, 2]).await.map(|_| ()).expect_err("outside"),
+        stent::step("total", || async { Ok::<_, String>(1) }).await.expect_err("outside"),
+    ] {
+        says(&error, &["outside of a durable function", "stent.dispatch", ".local()"]);
+    }
+    known(1).detach().expect_err("outside");
+}
+
+#[tokio::test]
+async fn a_name_given_twice_is_an_error() {
+    assert_eq!(Registry::new().with::<known>().with::<known>().names().count(), 1);
+    let registry = Registry::new().with::<twin::one>().with::<Impostor>();
+    let error = Stent::builder().registry(registry).connect("memory:").await.expect_err("two of a name");
+    says(&error, &["errors.twin", "twin::one", "Impostor"]);
+}
+
+/// A function by hand, under a name that is taken.
+struct Impostor;
+
+impl stent::Function for Impostor {
+    type Args = ();
+    type Output = ();
+    const NAME: &'static str = "errors.twin";
+
+    fn options() -> stent::FunctionOptions {
+        stent::FunctionOptions::new()
+    }
+
+    fn needs() -> Vec<stent::__private::StateKey> {
+        Vec::new()
+    }
+
+    fn invoke(
+        (): (),
+        _: &stent::__private::States,
+    ) -> stent::__private::BoxFuture<'static, Result<(), stent::Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn urls_that_name_no_store_say_what_would() {
+    says(&Stent::connect("mysql://x").await.expect_err("unknown"), &["`mysql`", "known here are: memory"]);
+    says(&Stent::connect("orders.db").await.expect_err("no scheme"), &["\"orders.db\"", "sqlite"]);
+    says(&Stent::connect("redis://:secret@host").await.expect_err("later"), &["redis", "***"]);
+}

@@ -1,0 +1,126 @@
+//! The runtime on every store: what user code can do, and what it is told when it cannot.
+
+mod chance;
+mod control_flow;
+mod errors;
+mod failures;
+mod fan_out;
+mod steps;
+mod waiting;
+mod worker_life;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use stent::{Registry, Stent, Worker, WorkerBuilder};
+
+/// One store to run a test on.
+pub struct World {
+    pub stent: Stent,
+    /// Removed with the test.
+    #[allow(dead_code, reason = "held for its destructor")]
+    folder: Option<tempfile::TempDir>,
+}
+
+impl World {
+    async fn memory() -> Self {
+        Self { stent: Stent::connect("memory:").await.expect("memory opens"), folder: None }
+    }
+
+    #[cfg(feature = "sqlite")]
+    async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Tests lose nothing with the machine.
+        let url = format!("sqlite://{}?durability=normal", folder.path().join("test.db").display());
+        Self { stent: Stent::connect(&url).await.expect("sqlite opens"), folder: Some(folder) }
+    }
+
+    /// A second handle on the same store, with its own functions.
+    pub async fn with_registry(&self, registry: Registry) -> Stent {
+        Stent::builder().registry(registry).open(self.stent.store().clone()).await.expect("the store is open")
+    }
+
+    pub async fn worker(&self) -> Worker {
+        self.worker_with(|worker| worker).await
+    }
+
+    /// A worker that keeps no parked code, so that everything is replayed from its record.
+    pub async fn forgetful_worker(&self) -> Worker {
+        self.worker_with(|worker| worker.cache(0)).await
+    }
+
+    pub async fn worker_with(&self, options: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Worker {
+        options(self.stent.worker().state(Db)).start().await.expect("a worker starts")
+    }
+}
+
+/// Runs a test on one store, with a limit on the time that it may hang.
+pub fn run<F: Future<Output = ()>>(world: impl Future<Output = World>, test: impl FnOnce(Arc<World>) -> F) {
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_test_writer()
+        .try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let world = Arc::new(world.await);
+        tokio::time::timeout(std::time::Duration::from_secs(60), test(world)).await.expect("the test does not hang");
+    });
+}
+
+/// Declares tests that run on every store.
+macro_rules! on_every_store {
+    ($($(#[$attr:meta])* async fn $name:ident($world:ident) $body:block)+) => {
+        $(
+            $(#[$attr])*
+            mod $name {
+                #[allow(unused_imports, reason = "tests use what they need of their file")]
+                use super::*;
+
+                async fn body($world: std::sync::Arc<crate::World>) $body
+
+                #[test]
+                fn memory() {
+                    crate::run(crate::World::memory(), body);
+                }
+
+                #[cfg(feature = "sqlite")]
+                #[test]
+                fn sqlite() {
+                    crate::run(crate::World::sqlite(), body);
+                }
+            }
+        )+
+    };
+}
+pub(crate) use on_every_store;
+
+/// A state that a function of these tests asks for, so that every worker needs it.
+#[derive(Clone, Debug, Default)]
+pub struct Db;
+
+/// A number that no other test uses, to tell tests of one process apart.
+pub fn unique() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::SeqCst)
+}
+
+/// What ran, by the key of a test.
+pub mod ran {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    static RAN: Mutex<BTreeMap<u64, Vec<String>>> = Mutex::new(BTreeMap::new());
+
+    pub fn note(key: u64, what: impl Into<String>) {
+        RAN.lock().expect("not poisoned").entry(key).or_default().push(what.into());
+    }
+
+    pub fn list(key: u64) -> Vec<String> {
+        RAN.lock().expect("not poisoned").get(&key).cloned().unwrap_or_default()
+    }
+
+    pub fn count(key: u64, what: &str) -> usize {
+        list(key).iter().filter(|ran| *ran == what).count()
+    }
+}
