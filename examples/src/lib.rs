@@ -1,1 +1,10 @@
-//! Stent examples.
+//! The parts of the examples that would be in their way. The examples themselves are beside this folder, one file each, to
+//! be read from top to bottom.
+
+pub mod meter;
+pub mod path;
+pub mod report;
+pub mod runs;
+pub mod sha256;
+pub mod table;
+pub mod walk;

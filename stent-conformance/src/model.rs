@@ -1,14 +1,420 @@
-//! Random operations, on the backend and on memory side by side.
+//! The model: random operations, on the backend and on memory side by side.
+//!
+//! A seed gives a list of draws, one per operation. What a draw comes to depends on where the two stores stand, so any part
+//! of a list is itself a list that can be played: that is how a failure is shrunk.
 
+use std::collections::VecDeque;
+use std::env;
 use std::sync::Arc;
 
-use crate::harness::Harness;
-use crate::world::Trace;
+use async_trait::async_trait;
+use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Store};
+use stent_core::model::{Epoch, StepKind, Wait};
+use stent_core::transition::{Change, Outcome, Transition};
+use stent_core::{Failure, TaskId, Timestamp};
+use stent_memory::MemoryStore;
 
+use crate::chance::Chance;
+use crate::harness::{BoxError, Fixture, Harness};
+use crate::task::{Draft, t, text};
+use crate::turn::{Holder, Turn, later, wait_for_items};
+use crate::world::{Memory, Trace, World};
+
+/// Seeds that are played unless `STENT_SEEDS` says otherwise.
+const SEEDS: u64 = 8;
+
+/// Operations of a seed: enough for some dozen executions to live and die.
+const OPERATIONS: usize = 300;
+
+/// Plays that are spent on making a failure smaller.
+const SHRINKING_MAX: usize = 120;
+
+/// Claims and transitions that are remembered to be sent again, or too late.
+const REMEMBERED_MAX: usize = 30;
+
+/// How many seeds to play.
 pub(crate) fn seeds() -> u64 {
-    0
+    match env::var("STENT_SEEDS") {
+        Ok(seeds) => seeds.parse().unwrap_or_else(|_| panic!("STENT_SEEDS is a number, not {seeds:?}")),
+        Err(_) => SEEDS,
+    }
 }
 
-pub(crate) async fn check(_harness: &Arc<dyn Harness>, _seed: u64, _trace: &Trace) -> Result<(), String> {
+/// Plays a seed.
+///
+/// # Errors
+/// When the two stores differ: the shortest list of operations that was found to show it, and how they differ.
+pub(crate) async fn check(harness: &Arc<dyn Harness>, seed: u64, trace: &Trace) -> Result<(), String> {
+    let mut chance = Chance::new(seed);
+    let mut draws: Vec<u64> = (0..OPERATIONS).map(|_| chance.next()).collect();
+    let Err(mut difference) = play(harness, &draws).await else { return Ok(()) };
+
+    draws.truncate(difference.operation + 1);
+    let mut plays = 0;
+    let mut part = draws.len() / 2;
+    while part > 0 {
+        let mut from = 0;
+        while from < draws.len() && plays < SHRINKING_MAX {
+            let mut fewer = draws.clone();
+            fewer.drain(from..(from + part).min(fewer.len()));
+            plays += 1;
+            match play(harness, &fewer).await {
+                Err(smaller) => {
+                    fewer.truncate(smaller.operation + 1);
+                    (draws, difference) = (fewer, smaller);
+                }
+                Ok(()) => from += part,
+            }
+        }
+        part /= 2;
+    }
+
+    for line in difference.trace.tail() {
+        trace.note(line);
+    }
+    Err(format!(
+        "seed {seed}: after {} operations the store differs from memory\n{}",
+        draws.len(),
+        difference.what
+    ))
+}
+
+/// Where two stores went different ways.
+struct Difference {
+    operation: usize,
+    what: String,
+    trace: Trace,
+}
+
+async fn play(harness: &Arc<dyn Harness>, draws: &[u64]) -> Result<(), Difference> {
+    let trace = Trace::default();
+    let oracle: Arc<dyn Harness> = Arc::new(Oracle);
+    let mut play = Play {
+        // The trace of one side is enough: both are sent the same.
+        store: World::new(Arc::clone(harness), trace.clone()).await,
+        memory: World::new(oracle, Trace::default()).await,
+        now: 0,
+        held: Vec::new(),
+        lost: VecDeque::new(),
+        sent: VecDeque::new(),
+    };
+    for (operation, draw) in draws.iter().enumerate() {
+        if let Err(what) = play.step(&mut Chance::new(*draw)).await {
+            return Err(Difference { operation, what, trace });
+        }
+    }
     Ok(())
+}
+
+/// Two stores, and what a few confused workers know of them.
+struct Play {
+    store: World,
+    memory: World,
+    now: i64,
+    held: Vec<Held>,
+    /// Claims that have been given back or overtaken.
+    lost: VecDeque<Held>,
+    sent: VecDeque<Transition>,
+}
+
+/// A claim, and the record as its holder knows it.
+#[derive(Clone, Debug)]
+struct Held {
+    claimed: Claimed,
+    steps: Vec<(TaskId, StepKind)>,
+    maps: Vec<(TaskId, u32, Option<u32>)>,
+}
+
+const FUNCTIONS: [&str; 3] = ["checkout", "charge", "ship"];
+const QUEUES: [&str; 2] = ["default", "eu"];
+
+impl Play {
+    async fn step(&mut self, chance: &mut Chance) -> Result<(), String> {
+        match chance.below(100) {
+            0..12 => {
+                let start = self.dispatch(chance);
+                self.exchange(vec![start], None).await?;
+            }
+            12..35 => self.claim(Vec::new(), chance).await?,
+            35..65 => {
+                let turn = self.turn(chance);
+                self.exchange(turn.into_iter().collect(), None).await?;
+            }
+            65..78 => {
+                let batch = self.batch(chance);
+                if chance.happens(70) {
+                    self.claim(batch, chance).await?;
+                } else {
+                    self.exchange(batch, None).await?;
+                }
+            }
+            78..83 => {
+                let again = chance.pick(self.sent.make_contiguous()).cloned();
+                self.exchange(again.into_iter().collect(), None).await?;
+            }
+            83..87 => {
+                let late = self.late(chance);
+                self.exchange(late.into_iter().collect(), None).await?;
+            }
+            87..91 => self.renew(chance).await?,
+            91..97 => self.now += i64::try_from(chance.below(12)).unwrap_or_default(),
+            97..99 => self.purge(chance).await?,
+            _ => self.crash().await,
+        }
+        let differences = self.store.snapshot().await.differences(&self.memory.snapshot().await);
+        if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
+    }
+
+    fn moment(&self, chance: &mut Chance) -> Timestamp {
+        t(self.now + *chance.pick(&[0, 0, 0, 1, 4, 20]).unwrap_or(&0))
+    }
+
+    fn call(&self, chance: &mut Chance) -> Draft {
+        let function = chance.pick(&FUNCTIONS).copied().unwrap_or_default();
+        let queue = chance.pick(&QUEUES).copied().unwrap_or_default();
+        let priority = chance.pick(&[0, 0, 0, -3, 5]).copied().unwrap_or_default();
+        let call = self.memory.call(function).on(queue).priority(priority);
+        let call = call.args(text(&format!("{:x}", chance.next())));
+        match chance.below(12) {
+            0 => call.leased(self.memory.worker, t(self.now + 10)),
+            1 => call.done(t(self.now), Ok(text("cached"))),
+            _ => call.due(self.moment(chance)),
+        }
+    }
+
+    fn dispatch(&self, chance: &mut Chance) -> Transition {
+        self.call(chance).start(t(self.now))
+    }
+
+    fn batch(&mut self, chance: &mut Chance) -> Vec<Transition> {
+        let mut batch = Vec::new();
+        for _ in 0..=chance.below(5) {
+            match chance.below(10) {
+                0..2 => batch.push(self.dispatch(chance)),
+                2 => batch.extend(self.late(chance)),
+                3 => batch.extend(chance.pick(self.sent.make_contiguous()).cloned()),
+                _ => batch.extend(self.turn(chance)),
+            }
+        }
+        batch
+    }
+
+    /// A write of somebody who does not hold the task any more, or a hint of code that was parked.
+    fn late(&mut self, chance: &mut Chance) -> Option<Transition> {
+        let lost = chance.pick(self.lost.make_contiguous())?.clone();
+        if chance.happens(40) {
+            return Some(Transition { at: t(self.now), ..lost.claimed.nudge() });
+        }
+        let ahead = chance.below(2) as u32;
+        let late = Held { claimed: later(&lost.claimed, ahead, lost.claimed.task.done), ..lost };
+        Some(self.draw_turn(&late, chance))
+    }
+
+    /// The next write of somebody who holds a task.
+    fn turn(&self, chance: &mut Chance) -> Option<Transition> {
+        let held = chance.pick(&self.held)?.clone();
+        Some(self.draw_turn(&held, chance))
+    }
+
+    fn draw_turn(&self, held: &Held, chance: &mut Chance) -> Transition {
+        let claimed = &held.claimed;
+        let seen = claimed.task.done;
+        let mut turn = match chance.below(20) {
+            0..7 => claimed.keep(),
+            7..12 => {
+                let mut wait = match held.maps.last() {
+                    Some((map, fed, None)) if chance.happens(60) => wait_for_items(seen, *map, *fed / 2 + 1),
+                    _ => Wait::for_next(seen + chance.below(2) as u32),
+                };
+                if chance.happens(40) {
+                    wait = wait.until(Some(self.moment(chance)));
+                }
+                claimed.park_for(wait)
+            }
+            12..15 => claimed.complete("result"),
+            15..17 => claimed.fail(Failure::new("Declined", "no funds")),
+            17..19 => claimed.retry(self.moment(chance), Failure::new("Busy", "try again")),
+            _ => claimed.release(),
+        }
+        .at(t(self.now))
+        .seen(seen);
+
+        for _ in 0..chance.below(4) {
+            turn = self.draw_part(held, turn, chance);
+        }
+        turn.into()
+    }
+
+    fn draw_part(&self, held: &Held, turn: Turn, chance: &mut Chance) -> Turn {
+        let step = chance.pick(&held.steps).copied();
+        match (chance.below(12), step) {
+            (0..3, _) => turn.with(self.call(chance)),
+            (3..5, _) => turn.with(self.memory.inline("render", "note")),
+            (5, _) => turn.with(self.memory.sleep(self.moment(chance))),
+            (6, _) => {
+                let map = self.memory.map("ship");
+                let (id, items) = (map.id, chance.below(4));
+                let total = chance.happens(40).then_some(items as u32);
+                let items: Vec<_> = (0..items).map(|_| self.item(chance)).collect();
+                let fed = items.len() as u32;
+                turn.with(map).items(id, items).feed(id, fed, total)
+            }
+            (7..9, _) => match chance.pick(&held.maps).copied() {
+                Some((map, fed, None)) => {
+                    let items: Vec<_> = (0..chance.below(3)).map(|_| self.item(chance)).collect();
+                    let fed = fed + items.len() as u32;
+                    turn.items(map, items).feed(map, fed, chance.happens(50).then_some(fed))
+                }
+                _ => turn,
+            },
+            (9, Some((step, StepKind::Sleep))) => turn.fire(step),
+            (9 | 10, Some((step, _))) => turn.cancel(step),
+            (11, Some((step, _))) => turn.erase(step),
+            _ => turn,
+        }
+    }
+
+    fn item(&self, chance: &mut Chance) -> Draft {
+        self.memory.call("ship").due(self.moment(chance))
+    }
+
+    async fn exchange(
+        &mut self,
+        batch: Vec<Transition>,
+        claim: Option<&ClaimRequest<'_>>,
+    ) -> Result<Exchanged, String> {
+        if batch.is_empty() && claim.is_none() {
+            return Ok(Exchanged::default());
+        }
+        let expected = self.memory.exchange(&batch, claim).await;
+        let actual = self.store.exchange(&batch, claim).await;
+        agree("the outcomes", &actual.outcomes, &expected.outcomes)?;
+        agree("the claimed tasks", &actual.claimed, &expected.claimed)?;
+        agree("the next moment", &actual.next_due, &expected.next_due)?;
+        for (transition, outcome) in batch.iter().zip(&expected.outcomes) {
+            self.learn(transition, outcome);
+        }
+        self.sent.extend(batch);
+        while self.sent.len() > REMEMBERED_MAX {
+            self.sent.pop_front();
+        }
+        Ok(expected)
+    }
+
+    /// Keeps the holder's knowledge up to date with what it has written.
+    fn learn(&mut self, transition: &Transition, outcome: &Outcome) {
+        let task = transition.guard.task();
+        if let (Outcome::Applied(_), Change::Start) = (outcome, &transition.change) {
+            return;
+        }
+        let Some(place) = self.held.iter().position(|held| held.claimed.task.id == task) else { return };
+        let held = &mut self.held[place];
+        match (outcome, &transition.change) {
+            (Outcome::Applied(news), Change::Keep) => {
+                held.claimed = later(&held.claimed, 1, news.done);
+                let steps = transition.insert.iter().filter(|new| new.tree.parent == Some(task));
+                held.steps.extend(steps.map(|new| (new.id, new.kind)));
+                for feed in &transition.feed {
+                    held.maps.retain(|(map, ..)| *map != feed.map);
+                    held.maps.push((feed.map, feed.fed, feed.total));
+                }
+            }
+            (Outcome::Applied(_) | Outcome::Fenced | Outcome::Gone, _) => {
+                let mut held = self.held.swap_remove(place);
+                held.claimed = later(&held.claimed, 1, held.claimed.task.done);
+                self.lose(held);
+            }
+            (Outcome::Already(_), _) => {}
+        }
+    }
+
+    fn lose(&mut self, held: Held) {
+        self.lost.push_back(held);
+        if self.lost.len() > REMEMBERED_MAX {
+            self.lost.pop_front();
+        }
+    }
+
+    async fn claim(&mut self, batch: Vec<Transition>, chance: &mut Chance) -> Result<(), String> {
+        let all: Vec<_> = FUNCTIONS.map(str::to_owned).into();
+        let functions = if chance.happens(80) { all } else { vec![FUNCTIONS[chance.below(3)].to_owned()] };
+        let queues = chance.happens(20).then(|| vec![QUEUES[chance.below(2)].to_owned()]);
+        // A worker may remember less than has happened, and tasks that it never had.
+        let mut memory = Memory::default();
+        for held in self.lost.iter().chain(&self.held).filter(|held| held.claimed.task.done % 2 == 0) {
+            let task = &held.claimed.task;
+            memory.0.insert((task.id, task.epoch), task.done);
+            memory.0.insert((task.id, Epoch(task.epoch.0 + 1)), task.done / 2);
+        }
+        let request = ClaimRequest {
+            worker: self.memory.worker,
+            now: t(self.now),
+            until: t(self.now + *chance.pick(&[3, 10, 30]).unwrap_or(&30)),
+            max: chance.below(5),
+            functions: &functions,
+            queues: queues.as_deref(),
+            recall: &memory,
+        };
+        let exchanged = self.exchange(batch, Some(&request)).await?;
+        for claimed in exchanged.claimed {
+            if let Some(place) = self.held.iter().position(|held| held.claimed.task.id == claimed.task.id) {
+                let overtaken = self.held.swap_remove(place);
+                self.lose(overtaken);
+            }
+            let steps = claimed.steps.iter().map(|step| (step.id, step.kind)).collect();
+            let open = claimed.steps.iter().filter(|step| step.order().is_none());
+            let maps = open.filter_map(|step| step.map.map(|map| (step.id, map.fed, map.total))).collect();
+            self.held.push(Held { claimed, steps, maps });
+        }
+        Ok(())
+    }
+
+    async fn renew(&mut self, chance: &mut Chance) -> Result<(), String> {
+        let known: Vec<_> = self.held.iter().chain(&self.lost).collect();
+        let leases: Vec<_> =
+            (0..4).filter_map(|_| Some(chance.pick(&known)?.claimed.lease)).collect();
+        let until = t(self.now + 25);
+        let expected = self.memory.store().renew(&leases, until).await.map_err(|error| error.to_string())?;
+        let actual = self.store.store().renew(&leases, until).await.map_err(|error| error.to_string())?;
+        self.store.note(format_args!("renew {leases:?} until {until} -> {actual:?}"));
+        agree("the renewals", &actual, &expected)
+    }
+
+    async fn purge(&mut self, chance: &mut Chance) -> Result<(), String> {
+        let before = t(self.now - *chance.pick(&[0, 0, 10]).unwrap_or(&0));
+        let max = chance.below(4) as u32;
+        agree("the purged executions", &self.store.purge(before, max).await, &self.memory.purge(before, max).await)
+    }
+
+    async fn crash(&mut self) {
+        self.store.crash_in_place().await;
+    }
+}
+
+fn agree<T: PartialEq + std::fmt::Debug>(what: &str, actual: &T, expected: &T) -> Result<(), String> {
+    if actual == expected {
+        return Ok(());
+    }
+    Err(format!("{what}\n  memory: {expected:#?}\n  store: {actual:#?}"))
+}
+
+/// Memory, as the other side of the comparison.
+#[derive(Debug)]
+struct Oracle;
+
+#[async_trait]
+impl Harness for Oracle {
+    async fn fresh(&self) -> Result<Box<dyn Fixture>, BoxError> {
+        Ok(Box::new(Place(MemoryStore::new())))
+    }
+}
+
+#[derive(Debug)]
+struct Place(MemoryStore);
+
+#[async_trait]
+impl Fixture for Place {
+    async fn open(&self) -> Result<Arc<dyn Store>, BoxError> {
+        Ok(Arc::new(self.0.peer()))
+    }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use stent_core::backend::{
     ClaimRequest, Claimed, Exchanged, ExecutionView, ItemView, NoRecall, PurgeRequest, Recall, Store, TaskView,
 };
+use stent_core::limits::{EXCHANGE_TRANSITIONS_MAX, PAGE_MAX};
 use stent_core::model::{Epoch, NewTaskState, Seq, StepKind, TaskStatus};
 use stent_core::transition::{News, Outcome, Transition};
 use stent_core::{ExecutionId, TaskId, Timestamp, WorkerId};
@@ -33,7 +34,8 @@ const PAGE: usize = 100;
 /// A worker with a handle on a store. [`peer`](Self::peer) makes another one, on a handle of its own.
 pub(crate) struct World {
     shared: Arc<Shared>,
-    store: Arc<dyn Store>,
+    /// None only while a crashed handle is opened again.
+    store: Option<Arc<dyn Store>>,
     pub(crate) worker: WorkerId,
 }
 
@@ -80,7 +82,7 @@ impl World {
     /// A world with an empty store whose schema is there.
     pub(crate) async fn new(harness: Arc<dyn Harness>, trace: Trace) -> Self {
         let world = Self::bare(harness, trace).await;
-        world.store.migrate().await.expect("migrate");
+        world.store().migrate().await.expect("migrate");
         world
     }
 
@@ -92,15 +94,15 @@ impl World {
     }
 
     async fn open(shared: Arc<Shared>) -> Self {
-        let store = shared.fixture.open().await.expect("the harness opens a handle");
         let worker = WorkerId::from_uuid(*shared.id().as_uuid());
+        let store = Some(shared.open().await);
         Self { shared, store, worker }
     }
 
     // Handles.
 
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+        self.store.as_ref().expect("a handle is open between two calls")
     }
 
     /// Another worker, with a handle of its own.
@@ -114,11 +116,15 @@ impl World {
     }
 
     /// Loses the handle, as a crash does, and opens another one.
-    pub(crate) async fn crash(self) -> Self {
-        let Self { shared, store, worker } = self;
-        shared.trace.note("crash");
-        drop(store);
-        Self { worker, ..Self::open(shared).await }
+    pub(crate) async fn crash(mut self) -> Self {
+        self.crash_in_place().await;
+        self
+    }
+
+    pub(crate) async fn crash_in_place(&mut self) {
+        self.note("crash");
+        self.store = None;
+        self.store = Some(self.shared.open().await);
     }
 
     pub(crate) fn note(&self, line: impl fmt::Display) {
@@ -165,7 +171,7 @@ impl World {
     pub(crate) async fn dispatch_many(&self, count: usize, draft: impl Fn() -> Draft) -> Vec<TaskId> {
         let drafts: Vec<_> = (0..count).map(|_| draft()).collect();
         let ids = drafts.iter().map(|draft| draft.id).collect();
-        for batch in drafts.chunks(stent_core::limits::EXCHANGE_TRANSITIONS_MAX) {
+        for batch in drafts.chunks(EXCHANGE_TRANSITIONS_MAX) {
             for outcome in self.commit_all(batch.iter().map(|draft| draft.clone().start(t(0)))).await {
                 applied(outcome);
             }
@@ -176,7 +182,7 @@ impl World {
     /// Sends a batch and a claim in one exchange.
     pub(crate) async fn exchange(&self, batch: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Exchanged {
         self.shared.learn(batch);
-        let exchanged = self.store.exchange(batch, claim).await.expect("exchange");
+        let exchanged = self.store().exchange(batch, claim).await.expect("exchange");
         self.note_exchange(batch, claim, &exchanged);
         same("the number of outcomes", exchanged.outcomes.len(), batch.len());
         exchanged
@@ -239,7 +245,7 @@ impl World {
 
     pub(crate) async fn purge(&self, before: Timestamp, max: u32) -> u32 {
         let request = PurgeRequest { before, max };
-        let purged = self.store.purge(&request).await.expect("purge").executions;
+        let purged = self.store().purge(&request).await.expect("purge").executions;
         self.note(format_args!("purge {request:?} -> {purged}"));
         purged
     }
@@ -247,7 +253,7 @@ impl World {
     // What can be seen.
 
     pub(crate) async fn execution(&self, root: TaskId) -> Option<ExecutionView> {
-        self.store.executions(&[root.execution()]).await.expect("executions").pop()
+        self.store().executions(&[root.execution()]).await.expect("executions").pop()
     }
 
     /// Every task of an execution, oldest first.
@@ -255,7 +261,7 @@ impl World {
         let mut tasks: Vec<TaskView> = Vec::new();
         loop {
             let after = tasks.last().map(|task| task.id);
-            let mut page = self.store.tasks(execution, after, PAGE).await.expect("tasks");
+            let mut page = self.store().tasks(execution, after, PAGE).await.expect("tasks");
             let last = page.len() < PAGE;
             tasks.append(&mut page);
             if last {
@@ -268,7 +274,7 @@ impl World {
         let mut items: Vec<ItemView> = Vec::new();
         loop {
             let from = items.last().map_or(Seq(0), |item| Seq(item.seq.0 + 1));
-            let mut page = self.store.items(map, from, PAGE).await.expect("items");
+            let mut page = self.store().items(map, from, PAGE).await.expect("items");
             let last = page.len() < PAGE;
             items.append(&mut page);
             if last {
@@ -299,10 +305,12 @@ impl World {
             (known.homes.values().copied().collect::<BTreeSet<_>>(), known.maps.clone())
         };
         let mut snapshot = Snapshot::default();
+        let executions: Vec<_> = executions.into_iter().collect();
+        for page in executions.chunks(PAGE_MAX) {
+            let views = self.store().executions(page).await.expect("executions");
+            snapshot.executions.extend(views.into_iter().map(|view| (view.id, view)));
+        }
         for execution in executions {
-            let views = self.store.executions(&[execution]).await.expect("executions");
-            let found = views.into_iter().map(|view| (view.id, view));
-            snapshot.executions.extend(found);
             snapshot.tasks.extend(self.timeline(execution).await.into_iter().map(|task| (task.id, task)));
         }
         for map in maps {
@@ -335,6 +343,10 @@ impl World {
 }
 
 impl Shared {
+    async fn open(&self) -> Arc<dyn Store> {
+        self.fixture.open().await.expect("the harness opens a handle")
+    }
+
     /// Ids grow, and have the bits of a UUID of version 7.
     fn id(&self) -> TaskId {
         let n = u128::from(self.ids.fetch_add(1, Ordering::Relaxed));

@@ -67,7 +67,10 @@ pub trait Neighbours: Debug + Send + Sync + 'static {
     /// Somebody listens from now on.
     fn listening(&self, hub: &Hub);
 
-    /// This process has committed something itself and hinted at it: no news to itself.
+    /// This process has begun a transaction: nobody else can commit until it ends.
+    fn began(&self);
+
+    /// This process has committed something itself, and hints at it.
     fn committed(&self);
 
     /// The store was closed.

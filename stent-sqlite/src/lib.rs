@@ -1,1 +1,34 @@
-//! stent-sqlite
+//! Stent's SQLite backend: nothing to install, one file, any number of processes on one machine.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> stent_core::backend::Result<()> {
+//! use stent_core::backend::{Backend, Migrate};
+//! use stent_sqlite::SqliteStore;
+//!
+//! let store = SqliteStore::open("sqlite::memory:".parse()?).await?;
+//! store.migrate().await?;
+//! assert_eq!(store.info().name, "sqlite");
+//! # store.close().await
+//! # }
+//! ```
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `options.rs` | what can be set, and how it is written as a URL |
+//! | `open.rs` | connections, and what can be wrong with a file |
+//! | `dialect.rs` | what SQLite does in its own way, for `stent-sql` |
+//! | `pack.rs` | a batch of rows as one buffer |
+//! | `wake.rs` | commits of other processes, noticed |
+//!
+//! Everything else is `stent-sql`'s.
+
+mod dialect;
+mod open;
+mod options;
+mod pack;
+mod wake;
+
+pub use dialect::SqliteDialect;
+pub use open::SqliteStore;
+pub use options::{Durability, SqliteOptions};

@@ -6,6 +6,11 @@ use stent_core::backend::Store;
 
 use crate::{Error, Result};
 
+/// The SQLite backend, for what a URL cannot say: open it by hand and give it to
+/// [`StentBuilder::open`](crate::StentBuilder::open).
+#[cfg(feature = "sqlite")]
+pub use stent_sqlite as sqlite;
+
 /// A scheme, the feature that it needs, and whether this program was built with it.
 const SCHEMES: &[(&str, &str, bool)] = &[
     ("memory", "", true),
@@ -22,13 +27,16 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>> {
     let problem = match SCHEMES.iter().find(|(known, ..)| *known == scheme) {
         Some(("memory", ..)) => return Ok(Arc::new(stent_memory::MemoryStore::new())),
         #[cfg(feature = "sqlite")]
-        Some(("sqlite", ..)) => return Ok(stent_sqlite::SqliteStore::connect(url).await?),
+        Some(("sqlite", ..)) => return Ok(stent_sqlite::SqliteStore::open(url.parse()?).await?),
         Some((_, feature @ ("postgres" | "redis"), _)) => {
             format!("this version of stent has no {feature} backend yet; use sqlite://PATH")
         }
         Some((known, feature, _)) => format!(
             "scheme `{known}` needs the feature `{feature}`, which is off; add it: stent = {{ features = [\"{feature}\"] }}"
         ),
+        None if scheme.is_empty() => {
+            format!("it has no scheme; write it like sqlite://{url}; known here are: {}", built().join(", "))
+        }
         None => format!("unknown scheme `{scheme}`; known here are: {}", built().join(", ")),
     };
     Err(Error::Url { url: without_password(url), problem })

@@ -74,6 +74,8 @@ mod writer;
 pub use call::{Call, LocalCall};
 pub use chance::{now, random, random_u64, uuid};
 pub use client::{Stent, StentBuilder};
+#[cfg(feature = "sqlite")]
+pub use connect::sqlite;
 pub use dispatch::{Dispatch, DispatchAll};
 pub use error::{Error, Result};
 pub use failure::fatal;

@@ -1,13 +1,27 @@
 //! The cases, by area. Each states one claim: given, when, then.
 
+mod cancel;
 mod claim;
 mod commit;
+mod crash;
+mod fate;
 mod fence;
+mod inspect;
+mod map;
+mod migrate;
+mod order;
 mod park;
+mod payload;
+mod purge;
+mod race;
 mod renew;
 mod repeat;
+mod retry;
+mod sleep;
 mod start;
+mod terminal;
 mod time;
+mod wake;
 
 use crate::case::Listed;
 
@@ -21,6 +35,20 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     commit::CASES,
     repeat::CASES,
     park::CASES,
+    order::CASES,
+    sleep::CASES,
+    retry::CASES,
+    map::CASES,
+    cancel::CASES,
+    terminal::CASES,
+    inspect::CASES,
+    purge::CASES,
+    migrate::CASES,
+    payload::CASES,
+    crash::CASES,
+    race::CASES,
+    fate::CASES,
+    wake::CASES,
 ];
 
 /// What cases are written with.
@@ -38,7 +66,7 @@ mod words {
     pub(super) use crate::case::list;
     pub(super) use crate::chance::Chance;
     pub(super) use crate::expect::{already, applied, same};
-    pub(super) use crate::task::{Draft, declined, t, text};
+    pub(super) use crate::task::{declined, t, text};
     pub(super) use crate::turn::{Holder, Turn, later, wait_for_items};
     pub(super) use crate::world::{Memory, World};
 }

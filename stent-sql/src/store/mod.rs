@@ -103,6 +103,9 @@ impl SqlStore {
     async fn begin(&self, operation: &'static str) -> Result<DatabaseTransaction> {
         self.check_open(operation)?;
         let begun = self.connections.write.begin_with_options(self.dialect.begin()).await;
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.began();
+        }
         begun.map_err(|error| self.error(operation, error))
     }
 

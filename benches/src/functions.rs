@@ -1,0 +1,79 @@
+//! The durable functions that are measured. They do nothing, so that all that is measured is Stent.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use stent::prelude::*;
+use tokio::sync::Notify;
+
+/// Counts executions that have come to their end, so that a bench need not ask the store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ended(Arc<(AtomicU32, Notify)>);
+
+impl Ended {
+    fn one_more(&self) {
+        let (count, changed) = &*self.0;
+        count.fetch_add(1, Ordering::AcqRel);
+        changed.notify_one();
+    }
+
+    /// Waits until so many have ended. For one waiter.
+    pub(crate) async fn reached(&self, n: u32) {
+        let (count, changed) = &*self.0;
+        while count.load(Ordering::Acquire) < n {
+            changed.notified().await;
+        }
+    }
+}
+
+/// Where a job of `two-workers` notes that it ran; none in the other benches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes(pub(crate) Option<Arc<File>>);
+
+/// Bytes of a note.
+pub(crate) const NOTE_LEN: usize = 11;
+
+#[durable]
+pub(crate) async fn job(number: u32, State(ended): State<Ended>) {
+    let _ = number;
+    ended.one_more();
+}
+
+#[durable]
+pub(crate) async fn noted_job(number: u32, State(notes): State<Notes>) -> Result<(), std::io::Error> {
+    if let Some(file) = &notes.0 {
+        // One write of a whole line: the file is opened to append.
+        (&**file).write_all(format!("{number:010}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+#[durable]
+pub(crate) async fn add_one(n: u32) -> u32 {
+    n + 1
+}
+
+#[durable]
+pub(crate) async fn one_step(n: u32, State(ended): State<Ended>) -> Result<u32, stent::Error> {
+    let n = add_one(n).await?;
+    ended.one_more();
+    Ok(n)
+}
+
+#[durable]
+pub(crate) async fn three_steps(n: u32, State(ended): State<Ended>) -> Result<u32, stent::Error> {
+    let n = add_one(n).await?;
+    let n = add_one(n).await?;
+    let n = add_one(n).await?;
+    ended.one_more();
+    Ok(n)
+}
+
+/// How many results came in the order of their items.
+#[durable]
+pub(crate) async fn fan_out(items: u32) -> Result<u32, stent::Error> {
+    let results = add_one::map(0..items).await?;
+    Ok(results.iter().zip(1..=items).map(|(result, expected)| u32::from(*result == expected)).sum())
+}

@@ -1,0 +1,133 @@
+//! Two processes that work on one file.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use stent::Handle;
+use stent::prelude::Stent;
+
+use crate::functions::{Ended, NOTE_LEN, Notes, noted_job};
+use crate::plan::Spec;
+use crate::process::{Running, peak_rss_mb};
+use crate::report::{Fleet, Measurement};
+use crate::scene::{self, Counters, Scene};
+
+/// How often the notes are looked at.
+const LOOK: Duration = Duration::from_millis(2);
+/// How long they may stay as they are before the measurement is given up.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// What a worker is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WorkerSpec {
+    url: String,
+    notes: PathBuf,
+    concurrency: Option<usize>,
+}
+
+/// What a worker says at its end.
+#[derive(Debug, Serialize, Deserialize)]
+struct Worked {
+    peak_rss_mb: Option<f64>,
+    counters: Option<Counters>,
+}
+
+/// Dispatches jobs, has two processes work on them, and counts in what they noted.
+pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
+    let before = Counters::of(&scene.stent);
+    let dispatching = Instant::now();
+    let handles = scene.stent.dispatch_all((0..spec.n).map(noted_job)).await?;
+    let dispatched_in = dispatching.elapsed().as_secs_f64();
+    let own = Counters::of(&scene.stent).zip(before).map(|(after, before)| after - before);
+
+    let notes = [scene.folder.path().join("notes-0"), scene.folder.path().join("notes-1")];
+    let start = |notes: &PathBuf| {
+        File::create(notes)?;
+        let spec = WorkerSpec { url: scene.url.clone(), notes: notes.clone(), concurrency: spec.concurrency };
+        Running::start("work", &spec)
+    };
+    let mut workers = notes.iter().map(start).collect::<Result<Vec<_>>>()?;
+    for worker in &mut workers {
+        ensure!(worker.hear()? == "ready", "a worker was not ready");
+    }
+
+    let working = Instant::now();
+    workers.iter_mut().try_for_each(|worker| worker.say("go"))?;
+    until_noted(&notes, spec.n as usize).await?;
+    workers.iter_mut().for_each(Running::hang_up);
+    let worked = workers.iter_mut().map(Running::hear_json).collect::<Result<Vec<Worked>>>()?;
+    let worked_for = working.elapsed().as_secs_f64();
+    workers.into_iter().try_for_each(Running::end)?;
+
+    let ids: Vec<_> = handles.iter().map(Handle::id).collect();
+    scene.check_completed(&ids).await?;
+    let fleet = read(&notes, spec.n)?;
+    ensure!(fleet.ran_twice == 0, "{} jobs ran twice", fleet.ran_twice);
+    let cost = worked.iter().try_fold(own, |sum, worked| Some(Some(sum? + worked.counters?)));
+    let mut measurement =
+        Measurement::new(spec, worked_for, u64::from(spec.n)).dispatched_in(dispatched_in).costing(cost);
+    measurement.peak_rss_mb = worked.iter().filter_map(|worked| worked.peak_rss_mb).max_by(f64::total_cmp);
+    measurement.fleet = Some(fleet);
+    Ok(measurement)
+}
+
+/// Is a worker: ready, goes when it is told to, and drains when nothing more is said.
+pub(crate) fn work(spec: &WorkerSpec) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let notes = OpenOptions::new().append(true).open(&spec.notes).context("the notes of a worker")?;
+    let stent = runtime.block_on(Stent::connect(&spec.url))?;
+    let before = Counters::of(&stent);
+    println!("ready");
+    let mut heard = std::io::stdin().lock().lines();
+    ensure!(heard.next().transpose()?.as_deref() == Some("go"), "a worker was not told to go");
+
+    let _entered = runtime.enter();
+    let worker = scene::worker(&stent, spec.concurrency).state(Ended::default()).state(Notes(Some(Arc::new(notes))));
+    let worker = runtime.block_on(worker.start())?;
+    // This thread is not the runtime's, so it may wait for the end of what is said.
+    heard.for_each(drop);
+    runtime.block_on(worker.drain())?;
+    let counters = Counters::of(&stent).zip(before).map(|(after, before)| after - before);
+    println!("{}", serde_json::to_string(&Worked { peak_rss_mb: peak_rss_mb(), counters })?);
+    Ok(())
+}
+
+/// Waits until so many notes are written.
+async fn until_noted(notes: &[PathBuf], n: usize) -> Result<()> {
+    let count = || -> Result<usize> {
+        let sizes = notes.iter().map(|notes| Ok(std::fs::metadata(notes)?.len() as usize));
+        Ok(sizes.sum::<Result<usize>>()? / NOTE_LEN)
+    };
+    let mut noted = 0;
+    let mut since = Instant::now();
+    while noted < n {
+        tokio::time::sleep(LOOK).await;
+        let now = count()?;
+        if now > noted {
+            (noted, since) = (now, Instant::now());
+        } else if since.elapsed() > STUCK {
+            bail!("only {noted} of {n} jobs have run, and no more for {STUCK:?}");
+        }
+    }
+    Ok(())
+}
+
+fn read(notes: &[impl AsRef<Path>], n: u32) -> Result<Fleet> {
+    let mut runs: HashMap<u32, u32> = HashMap::new();
+    let mut per_worker = Vec::new();
+    for notes in notes {
+        let text = std::fs::read_to_string(notes)?;
+        for line in text.lines() {
+            *runs.entry(line.parse()?).or_default() += 1;
+        }
+        per_worker.push(text.lines().count());
+    }
+    ensure!(runs.len() == n as usize, "{} jobs have run, and {n} were dispatched", runs.len());
+    Ok(Fleet { per_worker, ran_twice: runs.values().filter(|runs| **runs > 1).count() })
+}

@@ -1,0 +1,102 @@
+//! What is to be measured, in which order.
+
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::Options;
+
+/// A bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Bench {
+    Jobs,
+    JobsStep,
+    Workflows,
+    Latency,
+    Map,
+    TwoWorkers,
+}
+
+impl Bench {
+    /// The sizes that it is run with where none are given.
+    const fn sizes(self) -> &'static [u32] {
+        match self {
+            Self::Jobs | Self::JobsStep | Self::TwoWorkers => &[10_000],
+            Self::Workflows => &[1_000],
+            Self::Latency => &[200],
+            Self::Map => &[1_000, 10_000, 100_000],
+        }
+    }
+
+    /// Whether it makes sense on a store that only one process sees.
+    const fn is_for(self, backend: Backend) -> bool {
+        !matches!((self, backend), (Self::TwoWorkers, Backend::Memory))
+    }
+}
+
+/// A store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Backend {
+    Sqlite,
+    Memory,
+}
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Durability {
+    /// For the disk.
+    Full,
+    /// For the operating system: a power cut may lose the last commits.
+    Normal,
+    /// For nothing.
+    #[value(skip)]
+    None,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Spec {
+    pub(crate) bench: Bench,
+    pub(crate) backend: Backend,
+    pub(crate) durability: Durability,
+    pub(crate) n: u32,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) wait: bool,
+    pub(crate) dir: PathBuf,
+}
+
+/// Every measurement that the options ask for.
+pub(crate) fn specs(options: &Options, dir: &Path) -> Vec<Spec> {
+    let mut specs = Vec::new();
+    for (backend, durability) in stores(options) {
+        for bench in benches(options).iter().filter(|bench| bench.is_for(backend)) {
+            let sizes = if options.n.is_empty() { bench.sizes() } else { &options.n };
+            specs.extend(sizes.iter().map(|n| Spec {
+                bench: *bench,
+                backend,
+                durability,
+                n: *n,
+                concurrency: options.concurrency,
+                wait: options.wait,
+                dir: dir.to_owned(),
+            }));
+        }
+    }
+    specs
+}
+
+fn stores(options: &Options) -> Vec<(Backend, Durability)> {
+    let of = |backend: &Backend| match backend {
+        Backend::Sqlite => options.durability.iter().map(|durability| (Backend::Sqlite, *durability)).collect(),
+        Backend::Memory => vec![(Backend::Memory, Durability::None)],
+    };
+    options.backend.iter().flat_map(of).collect()
+}
+
+fn benches(options: &Options) -> &[Bench] {
+    if options.only.is_empty() { Bench::value_variants() } else { &options.only }
+}

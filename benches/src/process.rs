@@ -1,0 +1,92 @@
+//! This program, started again by itself; and what it knows of its own memory.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::plan::Spec;
+use crate::report::Measurement;
+
+/// Runs one measurement in a process of its own.
+pub(crate) fn measure(spec: &Spec) -> Result<Measurement> {
+    let mut child = Running::start("measure", spec)?;
+    let mut measurement: Measurement = child.hear_json().with_context(|| format!("{spec:?}"))?;
+    child.end()?;
+    measurement.peak_rss_mb = measurement.peak_rss_mb.or_else(peak_rss_mb);
+    Ok(measurement)
+}
+
+/// A process of this program, in some role. Killed when dropped before its end.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: Child,
+    /// Nothing more is said to it once this is gone.
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Running {
+    pub(crate) fn start(role: &str, spec: &impl Serialize) -> Result<Self> {
+        let program = std::env::current_exe().context("this program's own path")?;
+        let mut child = Command::new(program)
+            .args([role, &serde_json::to_string(spec)?])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting this program again")?;
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().context("the pipe from a child")?);
+        Ok(Self { child, stdin, stdout })
+    }
+
+    /// Says a line to it.
+    pub(crate) fn say(&mut self, line: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("nothing is said to a child that was told all")?;
+        writeln!(stdin, "{line}").context("telling a child")
+    }
+
+    /// Says that there is nothing more to say.
+    pub(crate) fn hang_up(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The next line that it says.
+    pub(crate) fn hear(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let heard = self.stdout.read_line(&mut line).context("hearing from a child")?;
+        ensure!(heard > 0, "a child ended without a word");
+        Ok(line.trim_end().to_owned())
+    }
+
+    pub(crate) fn hear_json<T: DeserializeOwned>(&mut self) -> Result<T> {
+        let line = self.hear()?;
+        serde_json::from_str(&line).with_context(|| format!("a child said {line:?}"))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Result<()> {
+        self.hang_up();
+        let status = self.child.wait().context("waiting for a child")?;
+        ensure!(status.success(), "a child ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Has no effect on one that was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The largest resident memory that this process has had, where the system tells.
+pub(crate) fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1_024.0)
+}

@@ -1,0 +1,179 @@
+//! What a measurement found, as it is printed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Backend, Bench, Durability, Spec};
+use crate::scene::Counters;
+
+/// A measurement. What does not apply to a bench, or could not be counted, is left out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Measurement {
+    pub(crate) name: Bench,
+    pub(crate) backend: Backend,
+    pub(crate) durability: Durability,
+    /// Executions, or items of the map.
+    pub(crate) n: u32,
+    /// How long the work took, without dispatching it.
+    pub(crate) seconds: f64,
+    /// `n` in a second of work, without dispatching it.
+    pub(crate) rate: f64,
+    #[serde(flatten)]
+    pub(crate) dispatch: Option<Dispatching>,
+    #[serde(flatten)]
+    pub(crate) latency: Option<Latency>,
+    #[serde(flatten)]
+    pub(crate) fleet: Option<Fleet>,
+    /// The largest resident memory of the process; of the larger one, if they are two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) peak_rss_mb: Option<f64>,
+    /// Steps that the executions called, or jobs and items where those are the steps.
+    pub(crate) steps: u64,
+    #[serde(flatten)]
+    pub(crate) cost: Option<Cost>,
+    #[serde(flatten)]
+    pub(crate) spread: Option<Spread>,
+}
+
+/// What dispatching took, where everything is dispatched before the work begins.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Dispatching {
+    pub(crate) dispatch_seconds: f64,
+    pub(crate) dispatch_rate: f64,
+    /// `n` in a second of dispatching and working, one after the other.
+    pub(crate) rate_with_dispatch: f64,
+}
+
+/// Times from the dispatch of an execution to its result.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Latency {
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+}
+
+/// What several workers did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Fleet {
+    /// Jobs that each worker ran.
+    pub(crate) per_worker: Vec<usize>,
+    /// Jobs that ran more than once.
+    pub(crate) ran_twice: usize,
+}
+
+/// What the store was asked for, dispatching included.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    transactions_per_step: f64,
+    rows_per_step: f64,
+    transactions: u64,
+    statements: u64,
+    rows_written: u64,
+}
+
+/// How far the runs were apart, if there were several.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Spread {
+    runs: usize,
+    rate_min: f64,
+    rate_max: f64,
+}
+
+impl Measurement {
+    /// The measurement of work that took so long.
+    pub(crate) fn new(spec: &Spec, seconds: f64, steps: u64) -> Self {
+        Self {
+            name: spec.bench,
+            backend: spec.backend,
+            durability: spec.durability,
+            n: spec.n,
+            seconds,
+            rate: f64::from(spec.n) / seconds,
+            dispatch: None,
+            latency: None,
+            fleet: None,
+            peak_rss_mb: None,
+            steps,
+            cost: None,
+            spread: None,
+        }
+    }
+
+    pub(crate) fn dispatched_in(mut self, dispatch_seconds: f64) -> Self {
+        self.dispatch = Some(Dispatching {
+            dispatch_seconds,
+            dispatch_rate: f64::from(self.n) / dispatch_seconds,
+            rate_with_dispatch: f64::from(self.n) / (dispatch_seconds + self.seconds),
+        });
+        self
+    }
+
+    pub(crate) fn costing(mut self, counters: Option<Counters>) -> Self {
+        let per_step = |count: u64| count as f64 / self.steps as f64;
+        self.cost = counters.map(|Counters { transactions, statements, rows_written }| Cost {
+            transactions_per_step: per_step(transactions),
+            rows_per_step: per_step(rows_written),
+            transactions,
+            statements,
+            rows_written,
+        });
+        self
+    }
+}
+
+impl Latency {
+    /// The percentiles of some times in seconds, by nearest rank.
+    pub(crate) fn of(mut seconds: Vec<f64>) -> Self {
+        seconds.sort_by(f64::total_cmp);
+        let percentile = |percent: usize| {
+            let rank = (seconds.len() * percent).div_ceil(100).max(1);
+            seconds.get(rank - 1).map_or(f64::NAN, |seconds| seconds * 1_000.0)
+        };
+        Self { p50_ms: percentile(50), p99_ms: percentile(99) }
+    }
+}
+
+/// The run with the median rate, with the spread of them all.
+///
+/// # Panics
+/// When there was no run.
+pub(crate) fn median(mut runs: Vec<Measurement>) -> Measurement {
+    runs.sort_by(|one, other| one.rate.total_cmp(&other.rate));
+    let rates: Vec<f64> = runs.iter().map(|run| run.rate).collect();
+    let mut median = runs.swap_remove((runs.len() - 1) / 2);
+    if let [rate_min, .., rate_max] = rates[..] {
+        median.spread = Some(Spread { runs: rates.len(), rate_min, rate_max });
+    }
+    median
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_taken_by_rank() {
+        let latency = Latency::of((1..=200).rev().map(|ms| f64::from(ms) / 1_000.0).collect());
+        assert!((latency.p50_ms - 100.0).abs() < 1e-9 && (latency.p99_ms - 198.0).abs() < 1e-9, "{latency:?}");
+    }
+
+    #[test]
+    fn a_line_is_one_flat_object_without_what_does_not_apply() {
+        let spec = Spec {
+            bench: Bench::TwoWorkers,
+            backend: Backend::Sqlite,
+            durability: Durability::Full,
+            n: 10,
+            concurrency: None,
+            wait: false,
+            dir: "x".into(),
+        };
+        let counters = Counters { transactions: 5, statements: 40, rows_written: 30 };
+        let measurement = Measurement::new(&spec, 2.0, 10).dispatched_in(3.0).costing(Some(counters));
+
+        let line = serde_json::to_value(median(vec![measurement])).expect("it is plain data");
+
+        assert_eq!(line["name"], "two-workers");
+        assert_eq!((&line["rate"], &line["rate_with_dispatch"]), (&5.0.into(), &2.0.into()));
+        assert_eq!((&line["transactions_per_step"], &line["rows_per_step"]), (&0.5.into(), &3.0.into()));
+        assert!(line.get("p50_ms").is_none() && line.get("peak_rss_mb").is_none() && line.get("runs").is_none());
+    }
+}

@@ -1,0 +1,124 @@
+//! Calls whose fate nobody knows: dropped in the middle, then sent again.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
+use super::words::*;
+
+list! { fate:
+    G3 a_dropped_dispatch_sent_again_starts_once,
+    G3 a_dropped_batch_sent_again_converges,
+    G2 a_claim_that_was_dropped_is_due_again,
+    G1 a_dropped_commit_is_applied_whole_or_not_at_all,
+}
+
+/// Polls a future so many times, a little work of others in between, then drops it. Says whether it came to its end.
+async fn dropped_after<F: Future>(polls: usize, future: F) -> bool {
+    let mut future = pin!(future);
+    for _ in 0..polls {
+        let ended = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
+        if ended {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
+}
+
+/// Where a call is dropped: before it begins, early, or later; drawn, so that every point comes up.
+fn point(chance: &mut Chance) -> usize {
+    if chance.happens(50) { chance.below(4) } else { chance.below(200) }
+}
+
+async fn a_dropped_dispatch_sent_again_starts_once(world: World) {
+    let mut chance = Chance::new(17);
+    for round in 0..60 {
+        let start = world.call("charge").start(t(0));
+        let polls = point(&mut chance);
+        world.note(format_args!("round {round}: dropped after {polls} polls"));
+        dropped_after(polls, world.store().exchange(std::slice::from_ref(&start), None)).await;
+
+        let outcome = world.commit(start.clone()).await;
+
+        assert!(outcome.stands(), "a dispatch sent again came to {outcome:?}");
+        let claimed = world.claim(9).await;
+        same("claimed", claimed.iter().map(|claimed| claimed.task.id).collect::<Vec<_>>(), [start.guard.task()]);
+    }
+}
+
+async fn a_dropped_batch_sent_again_converges(world: World) {
+    let mut chance = Chance::new(23);
+    let twin = world.elsewhere().await;
+    twin.store().migrate().await.expect("migrate");
+    let parent = world.running("checkout").await;
+    let of_twin = twin.running("checkout").await;
+    let mut batches: Vec<Vec<Transition>> = Vec::new();
+    for commits in 0..40 {
+        let turn = later(&parent, commits, commits).keep().with(world.inline("render", "note"));
+        let others = (0..chance.below(20)).map(|_| world.call("charge").start(t(0)));
+        batches.push([turn.into()].into_iter().chain(others).collect());
+    }
+
+    for (round, batch) in batches.iter().enumerate() {
+        let polls = point(&mut chance);
+        world.note(format_args!("round {round}: dropped after {polls} polls"));
+        dropped_after(polls, world.store().exchange(batch, None)).await;
+        for outcome in world.commit_all(batch.clone()).await {
+            assert!(outcome.stands(), "a batch sent again came to {outcome:?}");
+        }
+    }
+
+    // The twin took every batch once, undisturbed. Its root has another id only if the two worlds went different ways.
+    same("the twin's root", of_twin.task.id, parent.task.id);
+    for batch in batches {
+        twin.commit_all(batch).await;
+    }
+    world.snapshot().await.expect_same("dropped calls left a trace", &twin.snapshot().await);
+}
+
+async fn a_claim_that_was_dropped_is_due_again(world: World) {
+    let mut chance = Chance::new(29);
+    let function = ["charge".to_owned()];
+    for round in 0..20_i64 {
+        let id = world.dispatch(world.call("charge")).await;
+        let request = stent_core::backend::ClaimRequest {
+            worker: world.worker,
+            now: t(0),
+            until: t(10),
+            max: 5,
+            functions: &function,
+            queues: None,
+            recall: &stent_core::backend::NoRecall,
+        };
+        let polls = point(&mut chance);
+        world.note(format_args!("round {round}: dropped after {polls} polls"));
+        dropped_after(polls, world.store().exchange(&[], Some(&request))).await;
+
+        // Either it was not claimed, or its lease runs out like any other.
+        let claimed = world.claim_one(t(10)).await;
+        same("claimed", claimed.task.id, id);
+        assert!(claimed.lease.epoch <= Epoch(2), "claimed by nobody in between: {:?}", claimed.lease);
+        world.apply(claimed.complete("receipt")).await;
+    }
+}
+
+async fn a_dropped_commit_is_applied_whole_or_not_at_all(world: World) {
+    let mut chance = Chance::new(31);
+    for round in 0..40 {
+        let parent = world.running("checkout").await;
+        let steps: Vec<_> = (0..30).map(|_| world.inline("render", "note")).collect();
+        let turn: Transition = steps.into_iter().fold(parent.complete("summary"), Turn::with).into();
+        let polls = point(&mut chance);
+        world.note(format_args!("round {round}: dropped after {polls} polls"));
+        dropped_after(polls, world.store().exchange(std::slice::from_ref(&turn), None)).await;
+
+        // A reader sees all of it or nothing, whenever it looks.
+        let timeline = world.timeline(parent.task.tree.execution).await;
+        let tasks = timeline.len();
+        assert!([1, 31].contains(&tasks), "a reader sees {tasks} tasks of a turn that has 30 beside the root");
+
+        assert!(world.commit(turn).await.stands(), "a commit sent again was refused");
+        same("number of tasks", world.timeline(parent.task.tree.execution).await.len(), 31);
+    }
+}

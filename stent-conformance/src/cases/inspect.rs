@@ -1,0 +1,153 @@
+//! Reads: what waiters and readers of the timeline see.
+
+use super::words::*;
+
+list! { inspect:
+    G1 an_execution_is_seen_in_every_state_of_its_life,
+    G1 a_task_is_seen_in_every_state_of_its_life,
+    G1 unknown_executions_are_left_out,
+    G1 many_executions_are_read_at_once,
+    G1 a_timeline_is_read_in_pages,
+    G1 a_page_has_its_limit,
+    G1 a_timeline_is_one_executions,
+    G6 the_moment_a_task_waits_for_is_seen,
+    G1 a_step_is_not_an_execution,
+    G1 reading_changes_nothing,
+}
+
+async fn an_execution_is_seen_in_every_state_of_its_life(world: World) {
+    let id = world.dispatch(world.call("checkout")).await;
+    let status = async || world.execution(id).await.expect("is there").status;
+    same("dispatched", status().await, ExecutionStatus::Pending);
+
+    let claimed = world.claim_one(t(0)).await;
+    same("claimed", status().await, ExecutionStatus::Running);
+    world.apply(claimed.park_for(Wait::for_next(0).until(Some(t(1))))).await;
+    same("parked", status().await, ExecutionStatus::Running);
+    let claimed = world.claim_one(t(1)).await;
+    world.apply(claimed.retry(t(2), declined())).await;
+    same("to be tried again", status().await, ExecutionStatus::Running);
+    let claimed = world.claim_one(t(2)).await;
+    world.apply(claimed.release().at(t(2))).await;
+    same("handed back", status().await, ExecutionStatus::Running);
+    let claimed = world.claim_one(t(2)).await;
+    world.apply(claimed.complete("summary")).await;
+    same("completed", status().await, ExecutionStatus::Completed);
+}
+
+async fn a_task_is_seen_in_every_state_of_its_life(world: World) {
+    let id = world.dispatch(world.call("checkout")).await;
+    let status = async || world.task(id).await.status;
+    same("dispatched", status().await, TaskStatus::Pending);
+
+    let claimed = world.claim_one(t(0)).await;
+    same("claimed", status().await, TaskStatus::Running);
+    world.apply(claimed.park_for(Wait::for_next(0).until(Some(t(1))))).await;
+    same("parked", status().await, TaskStatus::Waiting);
+    let claimed = world.claim_one(t(1)).await;
+    world.apply(claimed.retry(t(2), declined())).await;
+    same("to be tried again", status().await, TaskStatus::Pending);
+    let claimed = world.claim_one(t(2)).await;
+    world.apply(claimed.fail(declined())).await;
+    same("failed", status().await, TaskStatus::Failed);
+}
+
+async fn unknown_executions_are_left_out(world: World) {
+    let known = world.dispatch(world.call("charge")).await;
+    let ids = [world.id().execution(), known.execution(), world.id().execution()];
+
+    let views = world.store().executions(&ids).await.expect("executions");
+
+    same("found", views.iter().map(|view| view.id).collect::<Vec<_>>(), [known.execution()]);
+    same("nothing asked", world.store().executions(&[]).await.expect("executions").len(), 0);
+    same("timeline of an unknown one", world.timeline(world.id().execution()).await, Vec::new());
+    same("items of an unknown map", world.items(world.id()).await, Vec::new());
+}
+
+async fn many_executions_are_read_at_once(world: World) {
+    let tasks = world.dispatch_many(limits::PAGE_MAX, || world.call("charge")).await;
+    let ids: Vec<_> = tasks.iter().map(|task| task.execution()).collect();
+
+    let mut found: Vec<_> =
+        world.store().executions(&ids).await.expect("executions").iter().map(|view| view.id).collect();
+
+    found.sort_unstable();
+    same("found", found, ids);
+}
+
+async fn a_timeline_is_read_in_pages(world: World) {
+    let parent = world.running("checkout").await;
+    let steps: Vec<_> = (0..25).map(|_| world.call("ship")).collect();
+    let mut expected = vec![parent.task.id];
+    expected.extend(steps.iter().map(|step| step.id));
+    world.apply(steps.into_iter().fold(parent.keep(), Turn::with)).await;
+
+    let (mut read, mut after) = (Vec::new(), None);
+    loop {
+        let page = world.store().tasks(parent.task.tree.execution, after, 7).await.expect("tasks");
+        read.extend(page.iter().map(|task| task.id));
+        after = read.last().copied();
+        if page.len() < 7 {
+            break;
+        }
+    }
+
+    same("oldest first, each once", read, expected);
+}
+
+async fn a_page_has_its_limit(world: World) {
+    let parent = world.running("checkout").await;
+    let steps: Vec<_> = (0..limits::PAGE_MAX + 5).map(|_| world.call("ship")).collect();
+    world.apply(steps.into_iter().fold(parent.keep(), Turn::with)).await;
+    let map = world.map("mail");
+    let (id, items) = (map.id, (0..limits::PAGE_MAX + 5).map(|_| world.call("mail")));
+    world.apply(later(&parent, 1, 0).keep().with(map).items(id, items)).await;
+
+    let tasks = world.store().tasks(parent.task.tree.execution, None, usize::MAX).await.expect("tasks");
+    let items = world.store().items(id, Seq(0), usize::MAX).await.expect("items");
+
+    same("tasks in a page", tasks.len(), limits::PAGE_MAX);
+    same("items in a page", items.len(), limits::PAGE_MAX);
+}
+
+async fn a_timeline_is_one_executions(world: World) {
+    let one = world.running("checkout").await;
+    world.apply(one.keep().with(world.inline("render", "note"))).await;
+    let other = world.running("checkout").await;
+    world.apply(other.keep().with(world.inline("render", "note"))).await;
+
+    let timeline = world.timeline(one.task.tree.execution).await;
+
+    same("number of tasks", timeline.len(), 2);
+    same("the parent of the step", timeline[1].parent, Some(one.task.id));
+}
+
+async fn the_moment_a_task_waits_for_is_seen(world: World) {
+    let parent = world.running("checkout").await;
+    let (nap, delayed) = (world.sleep(t(7)), world.call("ship").due(t(8)));
+    let (nap_id, delayed_id) = (nap.id, delayed.id);
+    world.apply(parent.park_for(Wait::for_next(0).until(Some(t(7)))).with(nap).with(delayed)).await;
+
+    same("of a sleep", world.task(nap_id).await.ready_at, Some(t(7)));
+    same("of a delayed call", world.task(delayed_id).await.ready_at, Some(t(8)));
+    same("of a parked task", world.task(parent.task.id).await.ready_at, Some(t(7)));
+}
+
+async fn a_step_is_not_an_execution(world: World) {
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.keep(), world.call("ship")).await;
+
+    same("an execution by the step's id", world.execution(step.task.id).await, None);
+    same("a timeline by the step's id", world.timeline(step.task.id.execution()).await, Vec::new());
+}
+
+async fn reading_changes_nothing(world: World) {
+    let parent = world.running("checkout").await;
+    world.apply(parent.park().with(world.call("ship")).with(world.inline("render", "note"))).await;
+
+    let first = world.snapshot().await;
+    world.peer().await.snapshot().await.expect_same("another reader", &first);
+    world.snapshot().await.expect_same("reading again", &first);
+
+    same("claimed", world.claim(9).await.len(), 2);
+}

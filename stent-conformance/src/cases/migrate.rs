@@ -1,0 +1,60 @@
+//! Schemas: brought up to date by whoever comes first.
+
+use super::words::*;
+
+list! { migrate:
+    G1 migrating_again_changes_nothing,
+    G1 a_migrated_store_knows_every_migration,
+    G1 handles_that_migrate_at_once_do_it_once,
+    G1 open_executions_survive_a_migration,
+}
+
+async fn migrating_again_changes_nothing(world: World) {
+    let before = world.store().version().await.expect("version");
+
+    world.store().migrate().await.expect("migrate");
+    world.peer().await.store().migrate().await.expect("migrate");
+
+    same("version", world.store().version().await.expect("version"), before);
+}
+
+async fn a_migrated_store_knows_every_migration(world: World) {
+    let bare = world.elsewhere().await;
+    let before = bare.store().version().await.expect("version of a store without a schema");
+    same("migrations before the first", before.applied, 0);
+
+    bare.store().migrate().await.expect("migrate");
+
+    let after = bare.store().version().await.expect("version");
+    same("migrations", (after.applied, after.known), (before.known, before.known));
+}
+
+async fn handles_that_migrate_at_once_do_it_once(world: World) {
+    let bare = world.elsewhere().await;
+    let mut migrations = Vec::new();
+    for _ in 0..6 {
+        let peer = bare.peer().await;
+        migrations.push(tokio::spawn(async move { peer.store().migrate().await.expect("migrate") }));
+    }
+    for migration in migrations {
+        migration.await.expect("a migration ends");
+    }
+
+    let version = bare.store().version().await.expect("version");
+    same("migrations", version.applied, version.known);
+    let claimed = bare.running("charge").await;
+    bare.apply(claimed.complete("receipt")).await;
+}
+
+async fn open_executions_survive_a_migration(world: World) {
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.park().with(world.sleep(t(50))), world.call("ship")).await;
+    let before = world.snapshot().await;
+
+    let world = world.crash().await;
+    world.store().migrate().await.expect("migrate");
+
+    world.snapshot().await.expect_same("the migration changed something", &before);
+    world.apply(step.complete("parcel")).await;
+    same("steps", world.claim_one(t(0)).await.steps.len(), 2);
+}

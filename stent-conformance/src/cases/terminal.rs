@@ -1,0 +1,106 @@
+//! Ends are final.
+
+use super::words::*;
+
+list! { terminal:
+    G7 a_completed_task_never_changes_again,
+    G7 a_failed_task_never_changes_again,
+    G7 a_cancelled_task_never_changes_again,
+    G7 an_ended_task_is_never_claimed,
+    G7 the_end_of_a_step_does_not_reach_a_parent_that_has_ended,
+    G7 the_first_of_two_ends_wins,
+}
+
+/// Sends everything that can be sent to a task that has ended.
+async fn expect_final(world: &World, ended: &Claimed) {
+    let id = ended.task.id;
+    let before = world.snapshot().await;
+    // Under the count at which the task ended, and as the next claim would write if there were one.
+    let next = later(ended, 1, 0);
+    let mut reclaimed = next.clone();
+    reclaimed.fence.epoch = reclaimed.fence.epoch.next();
+    for holder in [next, reclaimed] {
+        for turn in [
+            holder.keep().with(world.call("ship")).with(world.inline("render", "note")),
+            holder.park_for(Wait::for_next(0).until(Some(t(1)))),
+            holder.complete("again"),
+            holder.fail(Failure::new("Other", "another failure")),
+            holder.retry(t(1), declined()),
+            holder.release(),
+        ] {
+            let what = format!("{turn:?}");
+            same(&what, world.commit(turn).await, Outcome::Gone);
+        }
+    }
+    same("a hint", world.commit(ended.nudge()).await, Outcome::Gone);
+    let answers = world.store().renew(&[ended.lease], t(500)).await.expect("renew");
+    same("renewal", answers, [Renewal::Lost]);
+    world.snapshot().await.expect_same(&format!("{id:?} has ended and changed again"), &before);
+}
+
+async fn a_completed_task_never_changes_again(world: World) {
+    let claimed = world.running("charge").await;
+    world.apply(claimed.complete("receipt")).await;
+
+    expect_final(&world, &claimed).await;
+}
+
+async fn a_failed_task_never_changes_again(world: World) {
+    let claimed = world.running("charge").await;
+    world.apply(claimed.fail(declined())).await;
+
+    expect_final(&world, &claimed).await;
+}
+
+async fn a_cancelled_task_never_changes_again(world: World) {
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.keep(), world.call("ship")).await;
+    world.apply(later(&parent, 1, 0).keep().cancel(step.task.id)).await;
+
+    expect_final(&world, &step).await;
+}
+
+async fn an_ended_task_is_never_claimed(world: World) {
+    for end in 0..3 {
+        let parent = world.running("checkout").await;
+        let step = world.spawn(parent.keep(), world.call("ship")).await;
+        let parent = later(&parent, 1, 0);
+        world.apply(parent.keep()).await;
+        match end {
+            0 => drop(world.apply(step.complete("parcel")).await),
+            1 => drop(world.apply(step.fail(declined())).await),
+            _ => drop(world.apply(later(&parent, 1, 0).keep().cancel(step.task.id)).await),
+        }
+        let commits = if end == 2 { 2 } else { 1 };
+        world.apply(later(&parent, commits, 0).complete("summary")).await;
+    }
+
+    same("claimed", world.claim(99).at(Timestamp::MAX).await.len(), 0);
+    same("next moment", world.claim(99).next_due().await, None);
+}
+
+async fn the_end_of_a_step_does_not_reach_a_parent_that_has_ended(world: World) {
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.keep(), world.call("mail")).await;
+    world.apply(later(&parent, 1, 0).complete("summary")).await;
+    let before = (world.task(parent.task.id).await, world.execution(parent.task.id).await);
+
+    // The step was let go of and goes on; its end is its own.
+    world.apply(step.complete("sent").at(t(5))).await;
+
+    same("the parent", (world.task(parent.task.id).await, world.execution(parent.task.id).await), before);
+    let view = world.task(step.task.id).await;
+    same("the step", (view.status, view.done_order), (TaskStatus::Completed, None));
+}
+
+async fn the_first_of_two_ends_wins(world: World) {
+    let claimed = world.running("charge").await;
+
+    let outcomes = world
+        .commit_all([claimed.complete("first"), later(&claimed, 1, 0).fail(declined())])
+        .await;
+
+    same("the second", &outcomes[1], &Outcome::Gone);
+    let execution = world.execution(claimed.task.id).await.expect("is there");
+    same("result", execution.result, Some(Ok(text("first"))));
+}

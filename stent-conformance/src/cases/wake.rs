@@ -1,0 +1,140 @@
+//! Hints, the clock and closing: what surrounds the store.
+
+use stent_core::backend::{ErrorKind, PurgeRequest, Topic};
+
+use super::words::*;
+
+list! { wake:
+    G17 work_is_found_without_any_hint,
+    G17 a_dispatch_is_heard_of,
+    G17 a_dispatch_on_another_handle_is_heard_of,
+    G17 what_happens_while_nobody_waits_is_heard_of,
+    G17 a_wake_up_of_a_parked_task_is_heard_of,
+    G17 an_end_is_heard_of,
+    G17 every_listener_hears,
+    G17 the_stores_clock_goes_on,
+    G1 a_closed_handle_says_so,
+    G1 closing_one_handle_leaves_the_others_open,
+}
+
+async fn work_is_found_without_any_hint(world: World) {
+    let parent = world.running("checkout").await;
+    let peer = world.peer().await;
+
+    // Nobody listens; whoever asks finds what there is.
+    let step = peer.spawn(parent.park(), peer.call("ship")).await;
+    world.apply(step.complete("parcel")).await;
+    same("claimed", peer.claim_one(t(0)).await.task.id, parent.task.id);
+}
+
+async fn a_dispatch_is_heard_of(world: World) {
+    let mut listener = world.store().listen(Topic::Work);
+
+    world.dispatch(world.call("charge")).await;
+
+    listener.changed().await;
+    world.claim_one(t(0)).await;
+}
+
+async fn a_dispatch_on_another_handle_is_heard_of(world: World) {
+    let peer = world.peer().await;
+    let mut listener = peer.store().listen(Topic::Work);
+
+    world.dispatch(world.call("charge")).await;
+
+    listener.changed().await;
+    peer.claim_one(t(0)).await;
+}
+
+async fn what_happens_while_nobody_waits_is_heard_of(world: World) {
+    let mut listener = world.store().listen(Topic::Work);
+    for _ in 0..3 {
+        world.dispatch(world.call("charge")).await;
+        // A wait that is given up takes no hint with it.
+        drop(futures::poll!(listener.changed()).is_ready());
+        world.dispatch(world.call("charge")).await;
+
+        listener.changed().await;
+    }
+}
+
+async fn a_wake_up_of_a_parked_task_is_heard_of(world: World) {
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.park(), world.call("ship")).await;
+    let mut listener = world.store().listen(Topic::Work);
+
+    world.apply(step.complete("parcel")).await;
+
+    listener.changed().await;
+    world.claim_one(t(0)).await;
+}
+
+async fn an_end_is_heard_of(world: World) {
+    let claimed = world.running("charge").await;
+    let peer = world.peer().await;
+    let (mut here, mut there) = (world.store().listen(Topic::Ended), peer.store().listen(Topic::Ended));
+
+    world.apply(claimed.complete("receipt")).await;
+
+    here.changed().await;
+    there.changed().await;
+    let view = peer.execution(claimed.task.id).await.expect("is there");
+    same("status", view.status, ExecutionStatus::Completed);
+}
+
+async fn every_listener_hears(world: World) {
+    let mut listeners: Vec<_> = (0..10).map(|_| world.store().listen(Topic::Work)).collect();
+
+    world.dispatch(world.call("charge")).await;
+
+    for listener in &mut listeners {
+        listener.changed().await;
+    }
+}
+
+async fn the_stores_clock_goes_on(world: World) {
+    let peer = world.peer().await;
+    let mut last = Timestamp::EPOCH;
+    for round in 0..20 {
+        let store = if round % 2 == 0 { world.store() } else { peer.store() };
+        let now = store.clock().await.expect("clock");
+        assert!(now >= last, "the clock went back from {last} to {now}");
+        last = now;
+    }
+}
+
+async fn a_closed_handle_says_so(world: World) {
+    let claimed = world.running("charge").await;
+    let peer = world.peer().await;
+    let store = peer.store();
+    same("location", store.info().name.is_empty(), false);
+
+    store.close().await.expect("close");
+
+    let end: Transition = claimed.complete("receipt").into();
+    let request = PurgeRequest { before: t(0), max: 1 };
+    let errors = [
+        store.clock().await.map(drop),
+        store.exchange(&[end], None).await.map(drop),
+        store.renew(&[claimed.lease], t(50)).await.map(drop),
+        store.purge(&request).await.map(drop),
+        store.executions(&[claimed.task.tree.execution]).await.map(drop),
+        store.tasks(claimed.task.tree.execution, None, 1).await.map(drop),
+        store.items(claimed.task.id, Seq(0), 1).await.map(drop),
+    ];
+    for (n, error) in errors.into_iter().enumerate() {
+        let kind = error.expect_err("a closed handle does nothing").kind();
+        same(&format!("error of call {n}"), kind, ErrorKind::Closed);
+    }
+    store.close().await.expect("closing a second time");
+    world.expect_status(claimed.task.id, TaskStatus::Running).await;
+}
+
+async fn closing_one_handle_leaves_the_others_open(world: World) {
+    let claimed = world.running("charge").await;
+    world.peer().await.store().close().await.expect("close");
+
+    world.apply(claimed.complete("receipt")).await;
+
+    world.expect_status(claimed.task.id, TaskStatus::Completed).await;
+}

@@ -1,0 +1,114 @@
+//! What SQLite does in its own way.
+
+use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement, SqliteQueryBuilder, SubQueryStatement, Value};
+use sea_orm::sqlx;
+use sea_orm::{ConnAcquireErr, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, TransactionOptions};
+use stent_core::backend::ErrorKind;
+use stent_sql::batch::{Batch, Column};
+use stent_sql::dialect::{Dialect, render};
+
+use crate::pack;
+
+/// SQLite, as far as `stent-sql` must know it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SqliteDialect;
+
+impl Dialect for SqliteDialect {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn backend(&self) -> DbBackend {
+        DbBackend::Sqlite
+    }
+
+    /// `IMMEDIATE`: the one writer is picked at the beginning, where it can wait. A transaction that reads first and
+    /// writes later is refused, without waiting, if another one has written in between.
+    fn begin(&self) -> TransactionOptions {
+        TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        }
+    }
+
+    fn render(&self, query: &SubQueryStatement) -> String {
+        render(query, SqliteQueryBuilder)
+    }
+
+    fn param(&self, n: usize) -> String {
+        format!("?{n}")
+    }
+
+    fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement {
+        pack::source(columns, first)
+    }
+
+    fn batch_params(&self, columns: &[Column]) -> usize {
+        pack::params(columns)
+    }
+
+    fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value> {
+        pack::values(batch)
+    }
+
+    fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {
+        column.in_subquery(subquery)
+    }
+
+    /// To the millisecond, which is as fine as SQLite reads a clock.
+    fn clock(&self) -> Expr {
+        Expr::cust("CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000")
+    }
+
+    fn iso(&self, column: &str) -> String {
+        format!("strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000000.0, 'unixepoch')")
+    }
+
+    fn classify(&self, error: &DbErr) -> ErrorKind {
+        match error {
+            DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => ErrorKind::Closed,
+            DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => ErrorKind::Contended,
+            DbErr::Conn(RuntimeErr::SqlxError(error))
+            | DbErr::Exec(RuntimeErr::SqlxError(error))
+            | DbErr::Query(RuntimeErr::SqlxError(error)) => classify(error),
+            // What remains are rows that do not decode.
+            _ => ErrorKind::Corrupt,
+        }
+    }
+
+    fn explain(&self, error: &DbErr) -> Option<String> {
+        match self.classify(error) {
+            ErrorKind::Schema => Some("its tables are not there; run migrate first".to_owned()),
+            ErrorKind::Contended => {
+                Some("another process holds the write lock for longer than busy_timeout".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What kind of failure an error of the driver is.
+pub(crate) fn classify(error: &sqlx::Error) -> ErrorKind {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().and_then(|code| code.parse::<i32>().ok());
+            by_code(code.unwrap_or_default(), error.message())
+        }
+        sqlx::Error::PoolClosed => ErrorKind::Closed,
+        sqlx::Error::PoolTimedOut => ErrorKind::Contended,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
+        _ => ErrorKind::Unavailable,
+    }
+}
+
+/// By SQLite's result codes, <https://www.sqlite.org/rescode.html>. The low byte is the code proper.
+fn by_code(code: i32, message: &str) -> ErrorKind {
+    match code & 0xff {
+        1 if message.contains("no such table: stent_") => ErrorKind::Schema,
+        5 | 6 => ErrorKind::Contended,        // BUSY, LOCKED
+        8 | 23 => ErrorKind::Config,          // READONLY, AUTH
+        11 | 19 | 26 => ErrorKind::Corrupt,   // CORRUPT, CONSTRAINT, NOTADB
+        18 => ErrorKind::Limit,               // TOOBIG
+        _ => ErrorKind::Unavailable,          // IOERR, FULL, CANTOPEN, ...
+    }
+}

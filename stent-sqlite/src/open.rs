@@ -1,0 +1,175 @@
+//! Opens a store: connections, and what can be wrong with a file.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sea_orm::SqlxSqliteConnector;
+use sea_orm::sqlx;
+use sea_orm::sqlx::ConnectOptions;
+use sea_orm::sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use stent_core::backend::{Error, ErrorKind, Result};
+use stent_sql::{Connections, SqlStore};
+
+use crate::dialect::{SqliteDialect, classify};
+use crate::options::{Durability, Location, SqliteOptions};
+use crate::wake::WalWatch;
+
+/// Pages of the log after which it is copied into the database: 16 MiB. At SQLite's own thousand, a writer in full swing
+/// copies after every few transactions.
+const CHECKPOINT_PAGES: u32 = 4_000;
+
+/// Bytes to which the log is cut back once it has been copied.
+const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+/// Page cache of a connection, in KiB: enough for the inner pages of the indexes of some million tasks.
+const CACHE_KIB: u32 = 32 * 1024;
+
+/// Rows that a connection reads ahead of whoever takes them: most answers fit, and cross between threads in one go.
+const ROWS_AHEAD: usize = 1_024;
+
+/// How long to wait for the process's own writer, beside what the writer itself may wait for others.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Pause between tries to switch a new file to its journal mode, for which SQLite itself does not wait.
+const SWITCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// Opens SQLite stores.
+#[derive(Clone, Copy, Debug)]
+pub struct SqliteStore;
+
+impl SqliteStore {
+    /// Opens a store, and creates its file if it is not there. Its tables are made by
+    /// [`migrate`](stent_core::backend::Migrate::migrate).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the path cannot be a store: its directory is missing, it is itself a directory, it
+    /// cannot be written, or it is no SQLite file. [`ErrorKind::Contended`] when another process has it locked.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn open(options: SqliteOptions) -> Result<Arc<SqlStore>> {
+        match &options.location {
+            Location::Memory => open_memory(&options).await,
+            Location::File(path) => open_file(&options, path).await,
+        }
+        .map(Arc::new)
+    }
+}
+
+async fn open_memory(options: &SqliteOptions) -> Result<SqlStore> {
+    // One connection, for as long as the store lives: the data is its own and goes with it.
+    let connect = common(options).filename(":memory:");
+    let pool = writer(options).connect_with(connect).await.map_err(|error| failed(&error, options))?;
+    let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+    let connections = Connections { write: connection.clone(), read: connection };
+    Ok(SqlStore::new(Arc::new(SqliteDialect), connections, options.location.to_string()))
+}
+
+async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
+    // Connections are opened later, too, when the current directory may be another.
+    let path = std::path::absolute(path).map_err(|error| unusable(path, "is no path").with_source(error))?;
+    check(&path)?;
+    let connect = common(options)
+        .filename(&path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match options.durability {
+            Durability::Full => SqliteSynchronous::Full,
+            Durability::Normal => SqliteSynchronous::Normal,
+        })
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+        .pragma("journal_size_limit", LOG_BYTES_MAX.to_string())
+        .optimize_on_close(true, None);
+
+    let write = connect_patiently(options, &connect).await?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(options.readers)
+        .test_before_acquire(false)
+        .acquire_timeout(options.busy_timeout + QUEUE_TIMEOUT)
+        .max_lifetime(None)
+        .connect_lazy_with(connect.optimize_on_close(false, None).pragma("query_only", "ON"));
+    let connections = Connections {
+        write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+        read: SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
+    };
+    let store = SqlStore::new(Arc::new(SqliteDialect), connections, path.display().to_string());
+    Ok(store.with_neighbours(WalWatch::new(&path)))
+}
+
+fn common(options: &SqliteOptions) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .busy_timeout(options.busy_timeout)
+        .foreign_keys(false)
+        .pragma("cache_size", format!("-{CACHE_KIB}"))
+        .pragma("temp_store", "MEMORY")
+        .row_buffer_size(ROWS_AHEAD)
+        .disable_statement_logging()
+}
+
+/// The pool of the one connection that writes. It is never closed for its age or for being idle, and not tried out before
+/// each use: there is no network between.
+fn writer(options: &SqliteOptions) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .min_connections(1)
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .acquire_timeout(options.busy_timeout + QUEUE_TIMEOUT)
+}
+
+/// Switching a new file to write-ahead logging needs it for oneself, and SQLite does not wait for that; several processes
+/// that open a new file at once do.
+async fn connect_patiently(options: &SqliteOptions, connect: &SqliteConnectOptions) -> Result<SqlitePool> {
+    let deadline = Instant::now() + options.busy_timeout;
+    loop {
+        match writer(options).connect_with(connect.clone()).await {
+            Ok(pool) => return Ok(pool),
+            Err(error) if classify(&error) == ErrorKind::Contended && Instant::now() < deadline => {
+                tokio::time::sleep(SWITCH_PAUSE).await;
+            }
+            Err(error) => return Err(failed(&error, options)),
+        }
+    }
+}
+
+/// Looks at what can be seen without opening the file. Opening and closing it here would drop the locks that other
+/// handles of this process have on it: <https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>.
+fn check(path: &Path) -> Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            Err(unusable(path, "is a directory; name a file in it, such as stent.db"))
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent().map(fs::metadata) {
+            Some(Ok(parent)) if parent.is_dir() => Ok(()),
+            _ => Err(unusable(path, "is in a directory that does not exist; create the directory first")),
+        },
+        Err(error) => Err(unusable(path, "cannot be looked at").with_source(error)),
+    }
+}
+
+fn unusable(path: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::Config, "open").with_message(format!("{} {what}", path.display()))
+}
+
+/// What went wrong when a file was opened, and what to do about it.
+fn failed(error: &sqlx::Error, options: &SqliteOptions) -> Error {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default(),
+        _ => 0,
+    };
+    let (kind, what) = match code & 0xff {
+        5 | 6 => (ErrorKind::Contended, "is locked by another process for longer than busy_timeout".to_owned()),
+        8 => (ErrorKind::Config, "cannot be written; check the permissions of the file and its directory".to_owned()),
+        14 => (ErrorKind::Config, "cannot be opened; check the permissions of the file and its directory".to_owned()),
+        26 => (ErrorKind::Config, "is no SQLite database; name another file".to_owned()),
+        _ => (classify(error), format!("cannot be opened: {error}")),
+    };
+    Error::new(kind, "open").with_message(format!("{} {what}", options.location)).with_source(error.to_string())
+}

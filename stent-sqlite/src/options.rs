@@ -1,0 +1,170 @@
+//! What can be set, and how it is written as a URL.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use stent_core::backend::{Error, ErrorKind, Result};
+use stent_core::duration;
+
+/// Where an SQLite store is and how it is opened.
+///
+/// ```
+/// use stent_sqlite::{Durability, SqliteOptions};
+///
+/// let options: SqliteOptions = "sqlite://orders.db?durability=normal&busy_timeout=10s".parse()?;
+/// assert_eq!(options, SqliteOptions::file("orders.db")
+///     .durability(Durability::Normal)
+///     .busy_timeout(std::time::Duration::from_secs(10)));
+/// # Ok::<(), stent_core::backend::Error>(())
+/// ```
+///
+/// | URL | Store |
+/// |---|---|
+/// | `sqlite://orders.db` | a file in the current directory |
+/// | `sqlite:///var/lib/orders.db` | a file by its absolute path |
+/// | `sqlite::memory:` | memory; gone with the handle |
+///
+/// Special characters of a path are written as `%20` and the like. Parameters are `durability`, `busy_timeout` and
+/// `readers`, named as the methods here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqliteOptions {
+    pub(crate) location: Location,
+    pub(crate) durability: Durability,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) readers: u32,
+}
+
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    File(PathBuf),
+    Memory,
+}
+
+/// What a power failure may cost. A crash of the process costs nothing under either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing: a commit is on the disk when it returns (`synchronous=FULL`).
+    #[default]
+    Full,
+    /// The last moments before a power failure: what was committed in them is gone as if it had never been, and is done
+    /// again. The file stays intact (`synchronous=NORMAL`).
+    Normal,
+}
+
+/// Bounds the readers of one handle: each is a thread and a cache.
+const READERS_MAX: u32 = 64;
+
+const PARAMETERS: &str = "durability, busy_timeout, readers";
+
+impl SqliteOptions {
+    /// A store in a file, which is created if it is not there. Its directory is not.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::at(Location::File(path.into()))
+    }
+
+    /// A store in memory, of this handle alone.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::at(Location::Memory)
+    }
+
+    fn at(location: Location) -> Self {
+        Self { location, durability: Durability::Full, busy_timeout: Duration::from_secs(5), readers: 4 }
+    }
+
+    /// What a power failure may cost; nothing, by default.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How long to wait for the write lock while another process has it; 5 s by default.
+    #[must_use]
+    pub const fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// How many reads may go on at once beside the one writer, from 1 to 64; 4 by default.
+    #[must_use]
+    pub const fn readers(mut self, readers: u32) -> Self {
+        self.readers = if readers == 0 { 1 } else if readers > READERS_MAX { READERS_MAX } else { readers };
+        self
+    }
+
+    /// The file, unless the store is in memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match &self.location {
+            Location::File(path) => Some(path),
+            Location::Memory => None,
+        }
+    }
+
+    fn set(self, name: &str, value: &str) -> Result<Self> {
+        match name {
+            "durability" => match value {
+                "full" => Ok(self.durability(Durability::Full)),
+                "normal" => Ok(self.durability(Durability::Normal)),
+                _ => Err(config(format!("durability={value} is unknown; known are full, normal"))),
+            },
+            "busy_timeout" => match duration::parse(value) {
+                Ok(timeout) => Ok(self.busy_timeout(timeout)),
+                Err(error) => Err(config(format!("busy_timeout: {error}"))),
+            },
+            "readers" => match value.parse() {
+                Ok(readers) if (1..=READERS_MAX).contains(&readers) => Ok(self.readers(readers)),
+                _ => Err(config(format!("readers={value} is not a number from 1 to {READERS_MAX}"))),
+            },
+            _ => Err(config(format!("parameter {name:?} is unknown; known are {PARAMETERS}"))),
+        }
+    }
+}
+
+impl FromStr for SqliteOptions {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        let rest = url.strip_prefix("sqlite:").ok_or_else(|| {
+            config(format!("{url:?} does not begin with sqlite:; write it like sqlite://orders.db"))
+        })?;
+        let rest = rest.strip_prefix("//").unwrap_or(rest);
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut options = match path {
+            "" => return Err(config(format!("{url:?} names no file; write it like sqlite://orders.db"))),
+            ":memory:" => Self::memory(),
+            _ => Self::file(decode(path)?),
+        };
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            options = options.set(&decode(name)?, &decode(value)?)?;
+        }
+        Ok(options)
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Memory => f.write_str(":memory:"),
+        }
+    }
+}
+
+fn decode(text: &str) -> Result<String> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(text) if text.contains('\0') => Err(config(format!("{text:?} contains a zero byte"))),
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(config(format!("{text:?} is not UTF-8 once its %.. are decoded"))),
+    }
+}
+
+fn config(message: String) -> Error {
+    Error::new(ErrorKind::Config, "open").with_message(message)
+}

@@ -1,0 +1,157 @@
+//! What things cost the store, counted: the budgets of the design, on SQLite.
+
+#![cfg(feature = "sqlite")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent::prelude::*;
+use stent::sqlite::SqliteStore;
+
+#[durable]
+async fn add(n: u64) -> Result<u64, String> {
+    Ok(n + 1)
+}
+
+#[durable]
+async fn chain(steps: u64) -> Result<u64, stent::Error> {
+    let mut n = 0;
+    for _ in 0..steps {
+        n = add(n).await?;
+    }
+    Ok(n)
+}
+
+#[durable]
+async fn waits(rounds: u64) -> Result<(), stent::Error> {
+    for _ in 0..rounds {
+        let (a, b) = stent::join!(add(1), add(2));
+        a?;
+        b?;
+    }
+    Ok(())
+}
+
+#[durable]
+async fn fans(items: u64) -> Result<usize, stent::Error> {
+    Ok(add::map(0..items).await?.len())
+}
+
+/// What the store does for a while, beyond what it did before.
+#[derive(Debug)]
+struct Cost {
+    transactions: u64,
+    statements: u64,
+    rows: u64,
+}
+
+struct Bench {
+    stent: Stent,
+    counters: Box<dyn Fn() -> (u64, u64, u64) + Send + Sync>,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}?durability=normal", folder.path().join("test.db").display());
+        let store = SqliteStore::open(url.parse().expect("a store")).await.expect("opens");
+        let counted = Arc::clone(&store);
+        let counters = Box::new(move || {
+            let counters = counted.counters();
+            (counters.transactions, counters.statements, counters.rows_written)
+        });
+        Self { stent: Stent::builder().open(store).await.expect("opens"), counters, _folder: folder }
+    }
+
+    async fn cost<F: Future>(&self, what: F) -> (F::Output, Cost) {
+        let before = (self.counters)();
+        let output = what.await;
+        let after = (self.counters)();
+        (output, Cost { transactions: after.0 - before.0, statements: after.1 - before.1, rows: after.2 - before.2 })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_local_step_is_one_row_and_one_transaction() {
+    let bench = Bench::new().await;
+    let worker = bench.stent.worker().start().await.expect("starts");
+    let cost = async |steps| {
+        let (n, cost) = bench.cost(bench.stent.run(chain(steps))).await;
+        assert_eq!(n.expect("runs"), steps);
+        cost
+    };
+
+    let (short, long) = (cost(10).await, cost(110).await);
+
+    // One row of its own, and the row of the parent that counts it: two writes. Nothing else grows with the steps.
+    assert_eq!(long.transactions - short.transactions, 100, "one transaction a step");
+    assert!(long.rows - short.rows <= 200, "one row a step beside its parent's: {short:?}, {long:?}");
+    worker.drain().await.expect("drains");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_nth_step_costs_what_the_first_one_did() {
+    let bench = Bench::new().await;
+    let worker = bench.stent.worker().start().await.expect("starts");
+    let cost = async |rounds| bench.cost(bench.stent.run(waits(rounds))).await.1;
+
+    let (few, many) = (cost(20).await, cost(200).await);
+
+    // Parked and claimed again each round, from memory: ten times the rounds cost ten times as much, not a hundred.
+    assert!(many.statements <= few.statements * 12, "{few:?}, {many:?}");
+    assert!(many.rows <= few.rows * 12, "{few:?}, {many:?}");
+    worker.drain().await.expect("drains");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_executions_share_transactions() {
+    let bench = Bench::new().await;
+    let worker = bench.stent.worker().concurrency(256).start().await.expect("starts");
+
+    let (_, cost) = bench
+        .cost(async {
+            let runs = bench.stent.dispatch_all((0..1_000).map(add)).await.expect("dispatched");
+            for run in runs {
+                run.result().await.expect("runs");
+            }
+        })
+        .await;
+
+    assert!(cost.transactions <= 200, "a thousand executions in {cost:?}");
+    // Dispatched, claimed, completed.
+    assert!(cost.rows <= 3_000 + 10, "{cost:?}");
+    worker.drain().await.expect("drains");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_of_a_map_is_three_rows_and_wakes_its_parent_once_a_window() {
+    let bench = Bench::new().await;
+    let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
+
+    let (items, cost) = bench.cost(bench.stent.run(fans(20_000))).await;
+
+    assert_eq!(items.expect("runs"), 20_000);
+    // Three for each item; the map's and the parent's own rows are written once an exchange at most.
+    let own = cost.rows - 3 * 20_000;
+    assert!(own <= 3 * cost.transactions, "{own} rows beside the items' in {cost:?}");
+    worker.drain().await.expect("drains");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_process_asks_at_most_once_a_second_and_writes_nothing() {
+    let bench = Bench::new().await;
+    let worker = bench.stent.worker().start().await.expect("starts");
+    // Parked functions, sleeps and waiters are idle too.
+    let sleeping = bench.stent.dispatch(chain(1)).delay("1h").await.expect("dispatched");
+    let waiting = tokio::spawn(async move { sleeping.result().timeout("1h").await });
+    // The pauses between polls have grown to their longest after this.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+
+    let (_, cost) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
+
+    assert_eq!((cost.rows, cost.transactions), (0, 0), "{cost:?}");
+    assert!(cost.statements <= 4, "{cost:?}");
+    waiting.abort();
+    worker.drain().await.expect("drains");
+}

@@ -1,0 +1,186 @@
+//! What the workers run, and what each execution must give.
+//!
+//! Every function hands its steps their places: the positions that Stent gives them, in the order in which they are built.
+
+use std::io::{Error, Result};
+use std::time::Duration;
+
+use stent::prelude::*;
+
+use crate::ledger::{Ledger, Place};
+
+/// An execution and what it must give.
+pub(crate) struct Run {
+    pub(crate) handle: Handle<u64>,
+    pub(crate) place: Place,
+    pub(crate) expected: u64,
+}
+
+impl Run {
+    /// Dispatches the execution of this number: the kinds take turns.
+    pub(crate) async fn dispatch(stent: &Stent, number: usize) -> Self {
+        let (place, value) = (Place::root(number), number as u64);
+        let at = place.clone();
+        let (dispatch, expected) = match number % 8 {
+            0 => {
+                let steps = 3 + (number as u32 / 8) % 8;
+                (stent.dispatch(chain(at, value, steps)).await, grown_times(value, steps))
+            }
+            1 => {
+                let first = grown(value);
+                let sum = (1..=3).map(|n| grown(first + n)).fold(0, u64::wrapping_add);
+                (stent.dispatch(fork(at, value)).await, grown(sum))
+            }
+            2 => {
+                let first = grown_times(value, 3);
+                let both = grown_times(first, 2).wrapping_add(grown_times(first + 1, 2));
+                (stent.dispatch(nest(at, value)).await, both)
+            }
+            3 => {
+                let first = grown(value);
+                let sum = (0..5).map(|n| grown(first + n).wrapping_mul(n + 1)).fold(0, u64::wrapping_add);
+                (stent.dispatch(fan(at, value)).await, grown(sum))
+            }
+            4 => (stent.dispatch(nap(at, value)).await, grown_times(value, 3)),
+            5 => {
+                let second = grown_times(value, 2);
+                (stent.dispatch(stumble(at, value)).await, grown(second).wrapping_add(grown(second + 1)))
+            }
+            6 => (stent.dispatch(inline(at, value)).await, grown_times(value, 4)),
+            _ => (stent.dispatch(race(at, value)).await, grown_times(value, 3)),
+        };
+        Self { handle: dispatch.unwrap(), place, expected }
+    }
+}
+
+/// What a step makes of its argument. Small enough that a few can be added to it.
+fn grown(value: u64) -> u64 {
+    value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 8
+}
+
+fn grown_times(value: u64, times: u32) -> u64 {
+    (0..times).fold(value, |value, _| grown(value))
+}
+
+/// The work of a step: takes up to three milliseconds, so that kills find some under way.
+async fn grow(value: u64) -> Result<u64> {
+    tokio::time::sleep(Duration::from_millis(value % 4)).await;
+    Ok(grown(value))
+}
+
+#[durable]
+async fn leaf(place: Place, value: u64, State(ledger): State<Ledger>) -> Result<u64> {
+    ledger.note(&place, grow(value)).await
+}
+
+/// A step that fails when it is run first.
+#[durable(retry(max_attempts = 4, initial_delay = "5ms"))]
+async fn flaky(place: Place, value: u64, State(ledger): State<Ledger>) -> Result<u64> {
+    let work = async {
+        let value = grow(value).await?;
+        if ledger.mark(&format!("stumbled-{place}"))? { Err(Error::other("stumbled")) } else { Ok(value) }
+    };
+    ledger.note(&place, work).await
+}
+
+/// One step after the other, each run in its parent's turn.
+#[durable]
+async fn chain(place: Place, value: u64, steps: u32) -> Result<u64, stent::Error> {
+    let mut value = value;
+    for step in 0..steps {
+        value = leaf(place.at(step), value).await?;
+    }
+    Ok(value)
+}
+
+/// Steps side by side, which any worker may claim.
+#[durable]
+async fn fork(place: Place, value: u64) -> Result<u64, stent::Error> {
+    let value = leaf(place.at(0), value).await?;
+    let (one, two, three) = stent::join!(
+        leaf(place.at(1), value + 1),
+        leaf(place.at(2), value + 2),
+        leaf(place.at(3), value + 3),
+    );
+    leaf(place.at(4), one?.wrapping_add(two?).wrapping_add(three?)).await
+}
+
+/// Functions with steps of their own, in a row and side by side.
+#[durable]
+async fn nest(place: Place, value: u64) -> Result<u64, stent::Error> {
+    let value = leaf(place.at(0), value).await?;
+    let value = chain(place.at(1), value, 2).await?;
+    let (one, two) = stent::join!(chain(place.at(2), value, 2), chain(place.at(3), value + 1, 2));
+    Ok(one?.wrapping_add(two?))
+}
+
+#[durable]
+async fn fan(place: Place, value: u64) -> Result<u64, stent::Error> {
+    let value = leaf(place.at(0), value).await?;
+    let map = place.at(1);
+    let results = leaf::map((0..5).map(move |item| (map.at(item), value + item))).await?;
+    let sum = results.iter().zip(1..).fold(0, |sum, (result, n): (_, u64)| result.wrapping_mul(n).wrapping_add(sum));
+    leaf(place.at(2), sum).await
+}
+
+#[durable]
+async fn nap(place: Place, value: u64) -> Result<u64, stent::Error> {
+    let value = leaf(place.at(0), value).await?;
+    stent::sleep("10ms").await?;
+    let value = leaf(place.at(2), value).await?;
+    stent::sleep("25ms").await?;
+    leaf(place.at(4), value).await
+}
+
+#[durable]
+async fn stumble(place: Place, value: u64) -> Result<u64, stent::Error> {
+    let value = leaf(place.at(0), value).await?;
+    let value = flaky(place.at(1), value).await?;
+    let (one, two) = stent::join!(flaky(place.at(2), value), leaf(place.at(3), value + 1));
+    Ok(one?.wrapping_add(two?))
+}
+
+#[durable]
+async fn inline(place: Place, value: u64, State(ledger): State<Ledger>) -> Result<u64, stent::Error> {
+    let value = stent::step("first", || async { ledger.note(&place.at(0), grow(value)).await }).await?;
+    let value = leaf(place.at(1), value).await?;
+    let value = stent::step("second", || async { ledger.note(&place.at(2), grow(value)).await }).await?;
+    stent::sleep("5ms").await?;
+    stent::step("third", || async { ledger.note(&place.at(4), grow(value)).await }).await
+}
+
+/// A step against a sleep that is given up.
+#[durable]
+async fn race(place: Place, value: u64) -> Result<u64, stent::Error> {
+    let value = leaf(place.at(0), value).await?;
+    let value = stent::select! {
+        value = leaf(place.at(1), value) => value?,
+        slept = stent::sleep("10h") => { slept?; 0 }
+    };
+    leaf(place.at(3), value).await
+}
+
+/// Ends once it has begun in so many worker processes. Holds its turn till then.
+#[durable]
+pub(crate) async fn meet(place: Place, workers: usize, State(ledger): State<Ledger>) -> Result<u64> {
+    let work = async {
+        ledger.mark(&format!("here-{}", ledger.life))?;
+        while !(0..workers).all(|life| ledger.is_marked(&format!("here-{life}"))) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(workers as u64)
+    };
+    ledger.note(&place, work).await
+}
+
+/// Never ends in the worker process of this number, and at once in any other.
+#[durable]
+pub(crate) async fn linger(place: Place, life: usize, State(ledger): State<Ledger>) -> Result<u64> {
+    let work = async {
+        if ledger.life == life {
+            std::future::pending::<()>().await;
+        }
+        Ok(0)
+    };
+    ledger.note(&place, work).await
+}

@@ -1,0 +1,164 @@
+//! The stage of a test: a fresh store and ledger, and worker processes that do not outlive it.
+//!
+//! A worker process is this test program, started again for the one test that turns it into a worker.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use stent::prelude::*;
+use tempfile::TempDir;
+
+use crate::LONG_LEASE;
+use crate::ledger::{self, Ledger, Line};
+
+/// Tells a process of this program that it is a worker.
+const TOLD: &str = "STENT_CRASH_LIFE";
+/// What a worker says once it is at work.
+const READY: &str = "ready";
+
+/// A store and a ledger that nobody has used, gone with this value.
+pub(crate) struct Stage {
+    folder: TempDir,
+}
+
+impl Stage {
+    pub(crate) fn set() -> Self {
+        let folder = tempfile::Builder::new().prefix("stent-crash-").tempdir().unwrap();
+        let stage = Self { folder };
+        std::fs::write(stage.ledger(), "").unwrap();
+        stage
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("sqlite://{}", self.folder.path().join("store.db").display())
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.folder.path().join("ledger")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The ledger so far.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        ledger::read(&self.ledger())
+    }
+
+    /// Waits until the ledger says so.
+    pub(crate) async fn until(&self, patience: Duration, said: impl Fn(&[Line]) -> bool) {
+        let start = Instant::now();
+        while !said(&self.lines()) {
+            assert!(start.elapsed() < patience, "the ledger does not come so far: it has {} lines", self.lines().len());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Starts a worker and waits until it is at work.
+    pub(crate) fn start(&self, life: Life) -> WorkerProcess {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        let life = Life { url: self.url(), ledger: self.ledger(), ..life };
+        let start = Instant::now();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["worker_process", "--exact", "--nocapture"])
+            .env(TOLD, serde_json::to_string(&life).unwrap())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let worker = WorkerProcess { stdin: child.stdin.take(), child, start };
+        // The test runner says things too, and does not always end its line.
+        let ready = said.lines().map_while(Result::ok).any(|line| line.ends_with(READY));
+        assert!(ready, "worker {} did not start", life.number);
+        worker
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            println!("what the workers said last:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+    }
+}
+
+/// One life of a worker process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Life {
+    pub(crate) number: usize,
+    pub(crate) lease: Duration,
+    pub(crate) turns: usize,
+    url: String,
+    ledger: PathBuf,
+}
+
+impl Life {
+    /// A life that is not to be cut short.
+    pub(crate) fn number(number: usize) -> Self {
+        Self { number, lease: LONG_LEASE, turns: 16, ..Self::default() }
+    }
+
+    /// What this process was told to live, if it is a worker.
+    pub(crate) fn told() -> Option<Self> {
+        let told = std::env::var(TOLD).ok()?;
+        Some(serde_json::from_str(&told).unwrap())
+    }
+
+    /// Works until the test hangs up, which it does at the latest when it ends.
+    pub(crate) fn live(self) {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::new("warn"))
+            .with_writer(std::io::stderr)
+            .try_init();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let ledger = Ledger::open(&self.ledger, self.number).unwrap();
+        let worker = runtime.block_on(async {
+            let stent = Stent::connect(&self.url).await.unwrap();
+            stent.worker().concurrency(self.turns).lease(self.lease).state(ledger).start().await.unwrap()
+        });
+        println!("{READY}");
+        // This thread is not the runtime's, so it may wait here.
+        std::io::stdin().lock().lines().for_each(drop);
+        runtime.block_on(worker.drain()).unwrap();
+    }
+}
+
+/// A worker process. Killed when dropped.
+pub(crate) struct WorkerProcess {
+    child: Child,
+    /// Its end tells the worker to drain; so a test that was killed itself leaves no worker behind.
+    stdin: Option<ChildStdin>,
+    start: Instant,
+}
+
+impl WorkerProcess {
+    /// Kills it with SIGKILL, and says how long it lived at most.
+    pub(crate) fn kill(mut self) -> Duration {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.start.elapsed()
+    }
+
+    /// Lets it drain and end.
+    pub(crate) fn finish(mut self) {
+        self.stdin = None;
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "a worker ended with {status}");
+    }
+}
+
+impl Drop for WorkerProcess {
+    fn drop(&mut self) {
+        // Has no effect on one that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
