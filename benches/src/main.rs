@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use plan::{Backend, Bench, Durability, Spec};
+use plan::{Backend, Bench, Durability};
 
 /// Measures what Stent costs; prints one JSON line per measurement
 #[derive(Debug, Parser)]

@@ -1,12 +1,13 @@
 //! Where a measurement happens: a fresh store, on the disk.
 
+use std::fmt;
 use std::ops::{Add, Sub};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use stent::core::backend::Inspect;
 use stent::core::limits::PAGE_MAX;
+use stent::sqlite::SqliteStore;
 use stent::{ExecutionId, ExecutionStatus, Stent, WorkerBuilder};
 use tempfile::TempDir;
 
@@ -22,6 +23,7 @@ pub(crate) fn beside_this_program() -> Result<PathBuf> {
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) stent: Stent,
+    pub(crate) meter: Meter,
     pub(crate) url: String,
     /// Where the store is, and what else a measurement writes.
     pub(crate) folder: TempDir,
@@ -32,8 +34,8 @@ impl Scene {
     pub(crate) async fn set(spec: &Spec) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("stent-bench-").tempdir_in(&spec.dir)?;
         let url = url(spec, folder.path())?;
-        let stent = Stent::connect(&url).await?;
-        Ok(Self { stent, url, folder, concurrency: spec.concurrency })
+        let (stent, meter) = open(&url).await?;
+        Ok(Self { stent, meter, url, folder, concurrency: spec.concurrency })
     }
 
     pub(crate) fn worker(&self) -> WorkerBuilder {
@@ -70,19 +72,51 @@ fn url(spec: &Spec, folder: &Path) -> Result<String> {
     Ok(format!("sqlite://{file}?durability={durability}"))
 }
 
+/// Opens the store of a URL, and what counts its doings.
+pub(crate) async fn open(url: &str) -> Result<(Stent, Meter)> {
+    if !url.starts_with("sqlite:") {
+        return Ok((Stent::connect(url).await?, Meter(None)));
+    }
+    let store = SqliteStore::open(url.parse()?).await?;
+    let stent = Stent::builder().open(store.clone()).await?;
+    let count = move || {
+        let counters = store.counters();
+        Counters {
+            transactions: counters.transactions,
+            statements: counters.statements,
+            rows_written: counters.rows_written,
+        }
+    };
+    Ok((stent, Meter(Some(Box::new(count)))))
+}
+
+/// Counts what one handle of a store does, if the store counts.
+pub(crate) struct Meter(Option<Box<dyn Fn() -> Counters + Send + Sync>>);
+
+impl Meter {
+    /// What was done so far.
+    pub(crate) fn read(&self) -> Counters {
+        self.0.as_ref().map(|count| count()).unwrap_or_default()
+    }
+
+    /// What was done since.
+    pub(crate) fn since(&self, before: Counters) -> Option<Counters> {
+        self.0.as_ref().map(|count| count() - before)
+    }
+}
+
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Meter").field(&self.read()).finish()
+    }
+}
+
 /// What a store has done.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Counters {
     pub(crate) transactions: u64,
     pub(crate) statements: u64,
     pub(crate) rows_written: u64,
-}
-
-impl Counters {
-    /// What the store has done so far, if it counts.
-    pub(crate) fn of(_stent: &Stent) -> Option<Self> {
-        None
-    }
 }
 
 impl Add for Counters {

@@ -6,5 +6,5 @@ pub mod path;
 pub mod report;
 pub mod runs;
 pub mod sha256;
-pub mod table;
+pub mod timeline;
 pub mod walk;

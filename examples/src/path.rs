@@ -21,7 +21,7 @@ impl PathBytes {
     /// The bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
-        &self.0
+        self.0.as_slice()
     }
 
     /// The path.

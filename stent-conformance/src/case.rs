@@ -5,8 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::guarantee::Guarantee;
-use crate::world::World;
 use crate::model;
+use crate::world::World;
 
 /// A named claim about a store, and the code that checks it.
 #[derive(Clone)]

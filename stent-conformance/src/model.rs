@@ -371,8 +371,7 @@ impl Play {
 
     async fn renew(&mut self, chance: &mut Chance) -> Result<(), String> {
         let known: Vec<_> = self.held.iter().chain(&self.lost).collect();
-        let leases: Vec<_> =
-            (0..4).filter_map(|_| Some(chance.pick(&known)?.claimed.lease)).collect();
+        let leases: Vec<_> = (0..4).filter_map(|_| Some(chance.pick(&known)?.claimed.lease)).collect();
         let until = t(self.now + 25);
         let expected = self.memory.store().renew(&leases, until).await.map_err(|error| error.to_string())?;
         let actual = self.store.store().renew(&leases, until).await.map_err(|error| error.to_string())?;
@@ -383,7 +382,11 @@ impl Play {
     async fn purge(&mut self, chance: &mut Chance) -> Result<(), String> {
         let before = t(self.now - *chance.pick(&[0, 0, 10]).unwrap_or(&0));
         let max = chance.below(4) as u32;
-        agree("the purged executions", &self.store.purge(before, max).await, &self.memory.purge(before, max).await)
+        agree(
+            "the purged executions",
+            &self.store.purge(before, max).await,
+            &self.memory.purge(before, max).await,
+        )
     }
 
     async fn crash(&mut self) {

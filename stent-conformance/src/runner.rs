@@ -1,8 +1,8 @@
 //! Runs cases as the trials of a test program, and reports what failed so that it can be understood.
 
 use std::any::Any;
+use std::backtrace::Backtrace;
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
@@ -75,7 +75,7 @@ fn report(case: &Case, failure: &str, trace: &Trace) -> String {
     let lines = trace.tail();
     if !lines.is_empty() {
         report.push_str("\nthe last calls:\n");
-        lines.iter().for_each(|line| drop(writeln!(report, "  {line}")));
+        lines.iter().for_each(|line| report.extend(["  ", line, "\n"]));
     }
     report
 }
@@ -93,7 +93,8 @@ fn quietly(play: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
         let others = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if PLAYING.with_borrow(|playing| *playing) {
-                PANIC.set(Some(info.to_string()));
+                let case = place().map_or_else(String::new, |place| format!("\n  in the case {place}"));
+                PANIC.set(Some(format!("{info}{case}")));
             } else {
                 others(info);
             }
@@ -103,6 +104,15 @@ fn quietly(play: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     let ended = panic::catch_unwind(AssertUnwindSafe(play));
     PLAYING.set(false);
     ended.unwrap_or_else(|panic| Err(PANIC.take().unwrap_or_else(|| message(panic.as_ref()))))
+}
+
+/// The line of a case on which this thread panics, if the program has lines. Helpers panic for their callers, and an async
+/// function does not know its own.
+fn place() -> Option<String> {
+    let frames = Backtrace::force_capture().to_string();
+    let place =
+        frames.lines().find_map(|line| line.split_once("src/cases/").map(|(_, place)| place.to_owned()));
+    place.map(|place| format!("src/cases/{place}"))
 }
 
 /// What was said in a panic of another thread that was handed on.

@@ -1,7 +1,7 @@
 //! What a leaseholder commits, in the words of a case.
 
 use stent_core::backend::Claimed;
-use stent_core::model::{Fence, Lease, Threshold, Tree, Wait};
+use stent_core::model::{Fence, Threshold, Tree, Wait};
 use stent_core::transition::{Change, Feed, Guard, Transition};
 use stent_core::{Failure, TaskId, Timestamp};
 
@@ -68,11 +68,6 @@ pub(crate) fn later(claimed: &Claimed, commits: u32, seen: u32) -> Claimed {
     later.fence.commit += commits;
     later.task.done = seen;
     later
-}
-
-/// The claim's lease, under another epoch.
-pub(crate) fn lease_of(claimed: &Claimed) -> Lease {
-    claimed.lease
 }
 
 /// A wait for the next completion after `seen`, or for so many items of a map.

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, Claimed, Exchanged, ExecutionView, ItemView, NoRecall, PurgeRequest, Recall, Store, TaskView,
+    ClaimRequest, Claimed, Exchanged, ExecutionView, ItemView, NoRecall, PurgeRequest, Recall, Store,
+    TaskView,
 };
 use stent_core::limits::{EXCHANGE_TRANSITIONS_MAX, PAGE_MAX};
 use stent_core::model::{Epoch, NewTaskState, Seq, StepKind, TaskStatus};
@@ -68,12 +69,16 @@ impl Trace {
             line.truncate(end);
             line.push('…');
         }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        self.lines().push(line);
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last lines.
     pub(crate) fn tail(&self) -> Vec<String> {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = self.lines();
         lines[lines.len().saturating_sub(TRACE_MAX)..].to_vec()
     }
 }
@@ -293,9 +298,8 @@ impl World {
         self.find(task).await.unwrap_or_else(|| panic!("{task:?} is not in the store"))
     }
 
-    #[track_caller]
-    pub(crate) fn expect_status(&self, task: TaskId, status: TaskStatus) -> impl Future<Output = ()> {
-        async move { same(&format!("the status of {task:?}"), self.task(task).await.status, status) }
+    pub(crate) async fn expect_status(&self, task: TaskId, status: TaskStatus) {
+        same(&format!("the status of {task:?}"), self.task(task).await.status, status);
     }
 
     /// Everything that readers can see of what was ever sent.

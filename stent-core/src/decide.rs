@@ -84,7 +84,9 @@ pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Transition {
         None => record(held, turn, Change::End(Err(failure)), now),
         Some(delay) => {
             // Wishes of the failed attempt that were never written are not written now.
-            let turn = Turn { insert: Vec::new(), own: Vec::new(), feed: Vec::new(), ..turn };
+            let mut turn = Turn { insert: Vec::new(), own: Vec::new(), feed: Vec::new(), ..turn };
+            // What leaves the record need not be given up before.
+            turn.cancel.retain(|step| !end.redo.contains(step));
             let mut retry = record(held, turn, Change::Retry { ready_at: now + delay, failure }, now);
             retry.erase = end.redo;
             retry

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 /// Why a text is not a duration: what was wrong, and at which byte.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a duration: {problem} at position {at}; write it like \"10s\", \"1h30m\" or \"250ms\"")]
+#[error(
+    "{text:?} is not a duration: {problem} at position {at}; write it like \"10s\", \"1h30m\" or \"250ms\""
+)]
 pub struct DurationError {
     text: String,
     at: usize,
@@ -98,16 +100,23 @@ mod tests {
 
     #[test]
     fn whole_texts_are_read() {
-        for (text, seconds) in
-            [("10s", 10.0), ("1h30m", 5400.0), ("2d8h", 201_600.0), ("1.5h", 5400.0), (" 1w ", 604_800.0), ("250ms", 0.25)]
-        {
+        for (text, seconds) in [
+            ("10s", 10.0),
+            ("1h30m", 5400.0),
+            ("2d8h", 201_600.0),
+            ("1.5h", 5400.0),
+            (" 1w ", 604_800.0),
+            ("250ms", 0.25),
+        ] {
             assert_eq!(parse(text).expect(text).as_secs_f64(), seconds, "{text}");
         }
     }
 
     #[test]
     fn anything_left_over_is_an_error_that_shows_where() {
-        for (text, at) in [("", 0), ("10x", 2), ("10sfoo", 2), ("foo10s", 0), ("1h 30m", 2), ("10", 2), ("1h.m", 2)] {
+        for (text, at) in
+            [("", 0), ("10x", 2), ("10sfoo", 2), ("foo10s", 0), ("1h 30m", 2), ("10", 2), ("1h.m", 2)]
+        {
             assert_eq!(parse(text).expect_err(text).at, at, "{text}");
         }
     }

@@ -268,7 +268,8 @@ impl<'a> Ledger<'a> {
 
     /// A ledger of the rows that exist.
     pub fn new(rows: impl IntoIterator<Item = Row>) -> Self {
-        let entries = rows.into_iter().map(|row| (row.id, Entry { row, new: None, dirty: false, result: None }));
+        let entries =
+            rows.into_iter().map(|row| (row.id, Entry { row, new: None, dirty: false, result: None }));
         Self { entries: entries.collect(), ..Self::default() }
     }
 
@@ -300,8 +301,13 @@ impl<'a> Ledger<'a> {
     /// What is to be written.
     #[must_use]
     pub fn into_writes(self) -> Writes<'a> {
-        let mut writes =
-            Writes { sweep: self.sweep, erase: self.erase, ended: self.ended, ready: self.ready, ..Writes::default() };
+        let mut writes = Writes {
+            sweep: self.sweep,
+            erase: self.erase,
+            ended: self.ended,
+            ready: self.ready,
+            ..Writes::default()
+        };
         for entry in self.entries.into_values() {
             match entry.new {
                 Some((task, created_at)) => {
@@ -560,8 +566,7 @@ impl<'a> Ledger<'a> {
             }
             self.ready |= matches!(new.state, NewTaskState::Pending { .. });
             self.ended |= new.tree.parent.is_none() && row.status.is_terminal();
-            self.entries
-                .insert(new.id, Entry { row, new: Some((new, transition.at)), dirty: true, result });
+            self.entries.insert(new.id, Entry { row, new: Some((new, transition.at)), dirty: true, result });
         }
     }
 

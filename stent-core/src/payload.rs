@@ -37,10 +37,12 @@ impl Codec {
         let mut bytes = Vec::new();
         match self {
             Self::Cbor => {
-                ciborium::into_writer(value, &mut bytes).map_err(|error| CodecError::Encode(error.to_string()))?;
+                ciborium::into_writer(value, &mut bytes)
+                    .map_err(|error| CodecError::Encode(error.to_string()))?;
             }
             Self::Json => {
-                serde_json::to_writer(&mut bytes, value).map_err(|error| CodecError::Encode(error.to_string()))?;
+                serde_json::to_writer(&mut bytes, value)
+                    .map_err(|error| CodecError::Encode(error.to_string()))?;
             }
         }
         Ok(Payload { content_type: self.content_type().into(), bytes })
@@ -100,7 +102,9 @@ impl Payload {
             Some(Codec::Cbor) => {
                 ciborium::from_reader(self.bytes.as_slice()).map_err(|error| CodecError::decode::<T>(&error))
             }
-            Some(Codec::Json) => serde_json::from_slice(&self.bytes).map_err(|error| CodecError::decode::<T>(&error)),
+            Some(Codec::Json) => {
+                serde_json::from_slice(&self.bytes).map_err(|error| CodecError::decode::<T>(&error))
+            }
             None => Err(CodecError::UnknownContentType(self.content_type.clone())),
         }
     }

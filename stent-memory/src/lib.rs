@@ -32,8 +32,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, ExecutionView, Inspect, ItemView, Listener,
-    Migrate, PurgeRequest, Purged, Renewal, Result, SchemaVersion, TaskView, Topic, Wake,
+    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, ExecutionView, Inspect, ItemView,
+    Listener, Migrate, PurgeRequest, Purged, Renewal, Result, SchemaVersion, TaskView, Topic, Wake,
 };
 use stent_core::model::{Lease, Seq};
 use stent_core::transition::Transition;
@@ -104,7 +104,9 @@ impl Default for MemoryStore {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("closed", &self.closed.load(Ordering::Relaxed)).finish_non_exhaustive()
+        f.debug_struct("MemoryStore")
+            .field("closed", &self.closed.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,7 +157,12 @@ impl Inspect for MemoryStore {
         Ok(self.records("executions")?.executions(ids))
     }
 
-    async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize) -> Result<Vec<TaskView>> {
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<TaskView>> {
         Ok(self.records("tasks")?.tasks(execution, after, max))
     }
 
@@ -182,7 +189,7 @@ impl Listener for MemoryListener {
     async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // The last handle is gone, and with it everybody who could change anything.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

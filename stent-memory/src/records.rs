@@ -44,7 +44,8 @@ impl Records {
     /// Applies one transition. Batches are applied one by one, which is what "as if one by one" is measured by.
     pub(crate) fn apply(&mut self, transition: &Transition) -> Outcome {
         let reads = Ledger::reads(slice::from_ref(transition));
-        let mut ledger = Ledger::new(reads.iter().filter_map(|id| self.tasks.get(id)).map(|record| record.row.clone()));
+        let mut ledger =
+            Ledger::new(reads.iter().filter_map(|id| self.tasks.get(id)).map(|record| record.row.clone()));
         let mut outcome = ledger.apply(transition);
         self.write(ledger.into_writes(), transition.at);
         if lacks_steps(transition, &outcome)
@@ -60,12 +61,16 @@ impl Records {
         let max = request.max.min(CLAIM_MAX);
         let mut due = Vec::new();
         let mut next_due = None;
-        for record in self.tasks.values().filter(|record| record.claimable() && request.admits(&record.task.lane)) {
+        for record in
+            self.tasks.values().filter(|record| record.claimable() && request.admits(&record.task.lane))
+        {
             match record.row.ready_at {
                 Some(ready_at) if ready_at <= request.now => {
                     due.push((Reverse(record.task.priority), ready_at, record.row.id)); // G9
                 }
-                Some(ready_at) => next_due = Some(next_due.map_or(ready_at, |next: Timestamp| next.min(ready_at))),
+                Some(ready_at) => {
+                    next_due = Some(next_due.map_or(ready_at, |next: Timestamp| next.min(ready_at)));
+                }
                 None => {}
             }
         }
@@ -155,7 +160,8 @@ impl Records {
                 self.children.insert((parent, insert.task.seq, id));
             }
             let result = insert.result.map(owned);
-            let record = Record { task: insert.task.clone(), row: insert.row, created_at: insert.created_at, result };
+            let record =
+                Record { task: insert.task.clone(), row: insert.row, created_at: insert.created_at, result };
             self.tasks.insert(id, record);
         }
         for update in writes.update {
@@ -244,6 +250,7 @@ impl Record {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "a task's failure is data here, not an error on its way up")]
 fn owned(written: Written<'_>) -> TaskResult {
     match written {
         Written::Result(result) => result.clone(),

@@ -58,13 +58,24 @@ impl Record {
             (TaskStatus::Cancelled, ..) => StepState::Cancelled,
             (TaskStatus::Completed | TaskStatus::Failed, Some(order), Some(at)) => {
                 // A sleep and a map end without a result of their own.
-                let result = self.result.clone().unwrap_or_else(|| Ok(Payload::empty()));
+                let result = self.result.clone().unwrap_or(Ok(Payload::empty()));
                 StepState::Done { order, at, result }
             }
             _ => StepState::Open { due: row.ready_at.filter(|_| row.kind == StepKind::Sleep) },
         };
-        let map = (row.kind == StepKind::Map).then_some(Progress { fed: row.fed, total: row.total, done: row.done });
-        Step { id: row.id, seq: self.task.seq, kind: row.kind, name: self.task.lane.function.clone(), state, map }
+        let map = (row.kind == StepKind::Map).then_some(Progress {
+            fed: row.fed,
+            total: row.total,
+            done: row.done,
+        });
+        Step {
+            id: row.id,
+            seq: self.task.seq,
+            kind: row.kind,
+            name: self.task.lane.function.clone(),
+            state,
+            map,
+        }
     }
 
     /// None for a task that is not the root of an execution.
@@ -93,7 +104,11 @@ impl Record {
             status: row.status,
             attempts: row.attempts,
             done_order: row.done_order,
-            failure: self.result.as_ref().and_then(|result| result.as_ref().err()).map(|failure| failure.message.clone()),
+            failure: self
+                .result
+                .as_ref()
+                .and_then(|result| result.as_ref().err())
+                .map(|failure| failure.message.clone()),
             // The end of a lease is no moment that the task waits for.
             ready_at: row.ready_at.filter(|_| row.status != TaskStatus::Running),
             created_at: self.created_at,

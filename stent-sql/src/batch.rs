@@ -1,9 +1,12 @@
-//! Batches: many rows as the parameters of one statement, whose text does not depend on their number.
+//! Many rows at once: a [`Batch`] goes in as the parameters of one statement, whose text does not depend on their number;
+//! an [`Answer`] comes out.
 //!
-//! What the parameters look like is the [`Dialect`](crate::Dialect)'s business: one packed buffer on SQLite, one array
-//! per column on Postgres.
+//! What either looks like under way is the [`Dialect`](crate::Dialect)'s business.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::mem;
+use std::vec;
 
 use uuid::Uuid;
 
@@ -58,7 +61,7 @@ pub enum Cell<'a> {
     /// A text.
     Text(Cow<'a, str>),
     /// Bytes.
-    Bytes(&'a [u8]),
+    Bytes(Cow<'a, [u8]>),
 }
 
 impl<'a> Cell<'a> {
@@ -71,6 +74,12 @@ impl<'a> Cell<'a> {
     #[must_use]
     pub const fn text(text: &'a str) -> Self {
         Self::Text(Cow::Borrowed(text))
+    }
+
+    /// Borrowed bytes.
+    #[must_use]
+    pub const fn bytes(bytes: &'a [u8]) -> Self {
+        Self::Bytes(Cow::Borrowed(bytes))
     }
 }
 
@@ -123,6 +132,64 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty()
+    }
+}
+
+/// The rows that a statement gave.
+#[derive(Debug)]
+pub struct Answer {
+    columns: &'static [Column],
+    cells: Vec<Cell<'static>>,
+    far: Vec<usize>,
+}
+
+impl Answer {
+    /// An answer without rows yet.
+    #[must_use]
+    pub const fn new(columns: &'static [Column]) -> Self {
+        Self { columns, cells: Vec::new(), far: Vec::new() }
+    }
+
+    /// Adds a cell: those of a row in the order of the columns, then those of the next.
+    pub fn push(&mut self, cell: Cell<'static>) {
+        self.cells.push(cell);
+    }
+
+    /// Adds a cell whose bytes were too many to come along; they are to be read apart, by the row's first column.
+    pub fn push_far(&mut self) {
+        self.far.push(self.cells.len());
+        self.cells.push(Cell::Null);
+    }
+
+    /// The columns.
+    #[must_use]
+    pub const fn columns(&self) -> &'static [Column] {
+        self.columns
+    }
+
+    /// The rows.
+    pub(crate) fn into_rows(self) -> impl Iterator<Item = vec::IntoIter<Cell<'static>>> {
+        let width = self.columns.len();
+        let rows = self.cells.len() / width;
+        let mut cells = self.cells.into_iter();
+        (0..rows).map(move |_| cells.by_ref().take(width).collect::<Vec<_>>().into_iter())
+    }
+
+    /// The ids of the rows whose bytes did not come along.
+    pub(crate) fn far_ids(&self) -> Vec<Uuid> {
+        let ids = self.far.iter().map(|at| &self.cells[at - at % self.columns.len()]);
+        ids.filter_map(|cell| if let Cell::Id(id) = cell { Some(*id) } else { None }).collect()
+    }
+
+    /// Adds bytes that were read apart to the rows with this id.
+    pub(crate) fn bring(&mut self, far: &mut BTreeMap<Uuid, Vec<u8>>) {
+        for at in mem::take(&mut self.far) {
+            if let Cell::Id(id) = self.cells[at - at % self.columns.len()]
+                && let Some(bytes) = far.remove(&id)
+            {
+                self.cells[at] = Cell::Bytes(Cow::Owned(bytes));
+            }
+        }
     }
 }
 

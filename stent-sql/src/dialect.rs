@@ -3,10 +3,10 @@
 use std::fmt::Debug;
 
 use sea_orm::sea_query::{Expr, QueryBuilder, SelectStatement, SubQueryStatement, Value};
-use sea_orm::{DbBackend, DbErr, TransactionOptions};
+use sea_orm::{DbBackend, DbErr, QueryResult, TransactionOptions};
 use stent_core::backend::ErrorKind;
 
-use crate::batch::{Batch, Column};
+use crate::batch::{Answer, Batch, Column};
 
 /// A database, as far as [`SqlStore`](crate::SqlStore) must know it.
 pub trait Dialect: Debug + Send + Sync + 'static {
@@ -34,6 +34,17 @@ pub trait Dialect: Debug + Send + Sync + 'static {
 
     /// The parameters that carry a batch.
     fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value>;
+
+    /// The same rows in as few as can be, where it costs much to hand rows on one by one; read back by
+    /// [`scatter`](Self::scatter). At most one column holds bytes, and the first is then an id. Where there is no bound on
+    /// the rows, a column that numbers them is named.
+    fn gather(&self, query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement;
+
+    /// Reads rows that were gathered. They come in any order.
+    ///
+    /// # Errors
+    /// When they do not hold what the columns say.
+    fn scatter(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr>;
 
     /// Whether `column` is one of the few values of `subquery`, which depends on the row beside it: to be looked up by
     /// index, and not to be joined.

@@ -24,5 +24,5 @@ mod store;
 pub mod wake;
 
 pub use dialect::Dialect;
-pub use stmt::Statements;
+pub use stmt::{Statement, Statements};
 pub use store::{Connections, Counters, SqlStore};

@@ -1,4 +1,8 @@
-//! Measures how many rows a second exchanges write: `cargo run --release -p stent-sqlite --example throughput`.
+//! Measures how many rows a second exchanges write:
+//!
+//! ```text
+//! cargo run --release -p stent-sqlite --example throughput [full|normal [SIZE]]
+//! ```
 //!
 //! Prints one JSON line per durability and size of exchange. One job is three rows written: dispatched, claimed, ended.
 
@@ -16,9 +20,19 @@ const JOBS: usize = 50_000;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    for durability in [Durability::Full, Durability::Normal] {
-        for batch in [1, 64, 500] {
-            run(durability, batch).await?;
+    let mut arguments = std::env::args().skip(1);
+    let durabilities = match arguments.next().as_deref() {
+        Some("full") => vec![Durability::Full],
+        Some("normal") => vec![Durability::Normal],
+        _ => vec![Durability::Full, Durability::Normal],
+    };
+    let sizes = match arguments.next() {
+        Some(size) => vec![size.parse()?],
+        None => vec![1, 64, 500],
+    };
+    for durability in durabilities {
+        for size in &sizes {
+            run(durability, *size).await?;
         }
     }
     Ok(())

@@ -2,12 +2,12 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement, SqliteQueryBuilder, SubQueryStatement, Value};
 use sea_orm::sqlx;
-use sea_orm::{ConnAcquireErr, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, TransactionOptions};
+use sea_orm::{ConnAcquireErr, DbBackend, DbErr, QueryResult, RuntimeErr, SqliteTransactionMode, TransactionOptions};
 use stent_core::backend::ErrorKind;
-use stent_sql::batch::{Batch, Column};
+use stent_sql::batch::{Answer, Batch, Column};
 use stent_sql::dialect::{Dialect, render};
 
-use crate::pack;
+use crate::{pack, unpack};
 
 /// SQLite, as far as `stent-sql` must know it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +49,14 @@ impl Dialect for SqliteDialect {
 
     fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value> {
         pack::values(batch)
+    }
+
+    fn gather(&self, query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement {
+        unpack::gather(query, columns, numbered_by)
+    }
+
+    fn scatter(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
+        unpack::scatter(&rows, columns)
     }
 
     fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {

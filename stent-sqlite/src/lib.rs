@@ -19,6 +19,7 @@
 //! | `open.rs` | connections, and what can be wrong with a file |
 //! | `dialect.rs` | what SQLite does in its own way, for `stent-sql` |
 //! | `pack.rs` | a batch of rows as one buffer |
+//! | `unpack.rs` | many rows as one, the way back |
 //! | `wake.rs` | commits of other processes, noticed |
 //!
 //! Everything else is `stent-sql`'s.
@@ -27,6 +28,7 @@ mod dialect;
 mod open;
 mod options;
 mod pack;
+mod unpack;
 mod wake;
 
 pub use dialect::SqliteDialect;

@@ -8,7 +8,7 @@ use stent::{Call, Function, Handle};
 use crate::functions::{Ended, Notes};
 use crate::plan::Spec;
 use crate::report::Measurement;
-use crate::scene::{Counters, Scene};
+use crate::scene::Scene;
 
 /// Dispatches the function with every number below `n`, then starts a worker and waits until all have ended.
 ///
@@ -24,7 +24,7 @@ pub(crate) async fn measure<F>(
 where
     F: Function,
 {
-    let before = Counters::of(&scene.stent);
+    let before = scene.meter.read();
     let dispatching = Instant::now();
     let handles = scene.stent.dispatch_all((0..spec.n).map(call)).await?;
     let dispatched_in = dispatching.elapsed().as_secs_f64();
@@ -39,7 +39,7 @@ where
     }
     worker.drain().await?;
     let worked_for = working.elapsed().as_secs_f64();
-    let cost = Counters::of(&scene.stent).zip(before).map(|(after, before)| after - before);
+    let cost = scene.meter.since(before);
 
     let ids: Vec<_> = handles.iter().map(Handle::id).collect();
     scene.check_completed(&ids).await?;

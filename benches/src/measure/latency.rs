@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::functions::{Ended, Notes, one_step};
 use crate::plan::Spec;
 use crate::report::{Latency, Measurement};
-use crate::scene::{Counters, Scene};
+use crate::scene::Scene;
 
 /// Executions that go before, so that the first ones do not pay for what is set up once.
 const WARM_UP: u32 = 20;
@@ -19,7 +19,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
         scene.stent.run(one_step(number)).await?;
     }
 
-    let before = Counters::of(&scene.stent);
+    let before = scene.meter.read();
     let mut times = Vec::new();
     let working = Instant::now();
     for number in 0..spec.n {
@@ -28,7 +28,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
         times.push(dispatching.elapsed().as_secs_f64());
     }
     let worked_for = working.elapsed().as_secs_f64();
-    let cost = Counters::of(&scene.stent).zip(before).map(|(after, before)| after - before);
+    let cost = scene.meter.since(before);
     worker.drain().await?;
 
     let mut measurement = Measurement::new(spec, worked_for, u64::from(spec.n)).costing(cost);

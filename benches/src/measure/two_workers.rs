@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use stent::Handle;
-use stent::prelude::Stent;
 
 use crate::functions::{Ended, NOTE_LEN, Notes, noted_job};
 use crate::plan::Spec;
@@ -40,11 +39,11 @@ struct Worked {
 
 /// Dispatches jobs, has two processes work on them, and counts in what they noted.
 pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
-    let before = Counters::of(&scene.stent);
+    let before = scene.meter.read();
     let dispatching = Instant::now();
     let handles = scene.stent.dispatch_all((0..spec.n).map(noted_job)).await?;
     let dispatched_in = dispatching.elapsed().as_secs_f64();
-    let own = Counters::of(&scene.stent).zip(before).map(|(after, before)| after - before);
+    let own = scene.meter.since(before);
 
     let notes = [scene.folder.path().join("notes-0"), scene.folder.path().join("notes-1")];
     let start = |notes: &PathBuf| {
@@ -69,7 +68,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
     scene.check_completed(&ids).await?;
     let fleet = read(&notes, spec.n)?;
     ensure!(fleet.ran_twice == 0, "{} jobs ran twice", fleet.ran_twice);
-    let cost = worked.iter().try_fold(own, |sum, worked| Some(Some(sum? + worked.counters?)));
+    let cost = own.and_then(|own| worked.iter().try_fold(own, |sum, worked| Some(sum + worked.counters?)));
     let mut measurement =
         Measurement::new(spec, worked_for, u64::from(spec.n)).dispatched_in(dispatched_in).costing(cost);
     measurement.peak_rss_mb = worked.iter().filter_map(|worked| worked.peak_rss_mb).max_by(f64::total_cmp);
@@ -81,8 +80,8 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
 pub(crate) fn work(spec: &WorkerSpec) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let notes = OpenOptions::new().append(true).open(&spec.notes).context("the notes of a worker")?;
-    let stent = runtime.block_on(Stent::connect(&spec.url))?;
-    let before = Counters::of(&stent);
+    let (stent, meter) = runtime.block_on(scene::open(&spec.url))?;
+    let before = meter.read();
     println!("ready");
     let mut heard = std::io::stdin().lock().lines();
     ensure!(heard.next().transpose()?.as_deref() == Some("go"), "a worker was not told to go");
@@ -93,7 +92,7 @@ pub(crate) fn work(spec: &WorkerSpec) -> Result<()> {
     // This thread is not the runtime's, so it may wait for the end of what is said.
     heard.for_each(drop);
     runtime.block_on(worker.drain())?;
-    let counters = Counters::of(&stent).zip(before).map(|(after, before)| after - before);
+    let counters = meter.since(before);
     println!("{}", serde_json::to_string(&Worked { peak_rss_mb: peak_rss_mb(), counters })?);
     Ok(())
 }

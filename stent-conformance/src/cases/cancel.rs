@@ -1,5 +1,7 @@
 //! Steps that are given up: what is below them goes too, and what they bring late is not heard.
 
+use std::sync::Arc;
+
 use super::words::*;
 
 list! { cancel:
@@ -25,7 +27,11 @@ async fn a_cancelled_step_never_completes_in_its_parent(world: World) {
 
     same("claimed", world.claim(5).at(t(99)).await.len(), 0);
     let view = world.task(step.task.id).await;
-    same("the step", (view.status, view.ended_at, view.done_order), (TaskStatus::Cancelled, Some(t(2)), None));
+    same(
+        "the step",
+        (view.status, view.ended_at, view.done_order),
+        (TaskStatus::Cancelled, Some(t(2)), None),
+    );
     world.apply(parent.nudge()).await;
     let again = world.claim_one(t(0)).await;
     same("the record", (again.task.done, again.steps[0].state.clone()), (0, StepState::Cancelled));
@@ -186,17 +192,17 @@ async fn a_step_that_is_written_and_cancelled_in_one_turn_never_runs(world: Worl
 }
 
 async fn cancel_races_with_completion_and_one_of_them_wins(world: World) {
-    let peer = world.peer().await;
+    let peer = Arc::new(world.peer().await);
     let root = world.running("checkout").await;
     for round in 0..30 {
         let top = world.spawn(later(&root, 2 * round, 0).keep(), world.call("ship")).await;
         let step = world.spawn(top.keep(), world.call("pack")).await;
 
-        let cancelling = later(&root, 2 * round + 1, 0).keep().cancel(top.task.id);
-        let completing = step.complete("packed");
-        let (cancelled, completed) = futures::join!(world.commit(cancelling), peer.commit(completing));
+        let (peer, completing) = (Arc::clone(&peer), step.complete("packed"));
+        let completing = tokio::spawn(async move { peer.commit(completing).await });
+        world.apply(later(&root, 2 * round + 1, 0).keep().cancel(top.task.id)).await;
+        let completed = completing.await.expect("the completion is answered");
 
-        applied(cancelled);
         world.expect_status(top.task.id, TaskStatus::Cancelled).await;
         let expected = match completed {
             Outcome::Applied(_) => TaskStatus::Completed,

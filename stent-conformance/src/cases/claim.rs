@@ -48,8 +48,16 @@ async fn a_claim_brings_the_task_and_its_lease(world: World) {
     same("arguments", task.args.clone(), text("42"));
     same("retry policy", task.retry.clone(), Some(policy));
     same("status", task.status, TaskStatus::Running);
-    same("epoch, tries, attempts, done", (task.epoch, task.tries, task.attempts, task.done), (Epoch(1), 1, 0, 0));
-    same("created, started, ended", (task.created_at, task.started_at, task.ended_at), (t(1), Some(t(3)), None));
+    same(
+        "epoch, tries, attempts, done",
+        (task.epoch, task.tries, task.attempts, task.done),
+        (Epoch(1), 1, 0, 0),
+    );
+    same(
+        "created, started, ended",
+        (task.created_at, task.started_at, task.ended_at),
+        (t(1), Some(t(3)), None),
+    );
     same("lease", claimed.lease, Lease { task: id, epoch: Epoch(1), until: t(23) });
     same("fence", (claimed.fence.task, claimed.fence.epoch, claimed.fence.commit), (id, Epoch(1), 0));
     same("steps", (claimed.recalled, claimed.steps.len()), (None, 0));

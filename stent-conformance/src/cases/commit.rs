@@ -176,7 +176,11 @@ async fn a_result_that_follows_its_cancel_in_the_batch_is_gone(world: World) {
     same("outcomes", &outcomes[1..], [Outcome::Gone, Outcome::Gone, Outcome::Gone]);
     for task in [&child, &grandchild, &last] {
         let view = world.task(task.task.id).await;
-        same("cancelled", (view.status, view.ended_at, view.done_order), (TaskStatus::Cancelled, Some(t(3)), None));
+        same(
+            "cancelled",
+            (view.status, view.ended_at, view.done_order),
+            (TaskStatus::Cancelled, Some(t(3)), None),
+        );
     }
     same("number of tasks", world.timeline(root.task.tree.execution).await.len(), 4);
 }

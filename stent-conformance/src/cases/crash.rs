@@ -110,10 +110,14 @@ async fn a_whole_life_goes_on_across_crashes(world: World) {
     for round in 0..4 {
         let parent = world.claim_one(t(0)).await;
         same("the parent", (parent.task.id, parent.task.done), (id, 2 * round));
-        world.apply(parent.park_for(Wait { done: 2 * round + 2, until: None, maps: Vec::new() })
-            .with(world.inline("render", "note"))
-            .with(world.call("ship")))
-        .await;
+        world
+            .apply(
+                parent
+                    .park_for(Wait { done: 2 * round + 2, until: None, maps: Vec::new() })
+                    .with(world.inline("render", "note"))
+                    .with(world.call("ship")),
+            )
+            .await;
         world = world.crash().await;
         let step = world.claim_one(t(0)).await;
         world = world.crash().await;
@@ -121,7 +125,11 @@ async fn a_whole_life_goes_on_across_crashes(world: World) {
         world = world.crash().await;
     }
     let parent = world.claim_one(t(0)).await;
-    same("numbers", parent.steps.iter().filter_map(Step::order).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+    same(
+        "numbers",
+        parent.steps.iter().filter_map(Step::order).collect::<Vec<_>>(),
+        (1..=8).collect::<Vec<_>>(),
+    );
     world.apply(parent.complete("summary")).await;
     let world = world.crash().await;
     world.expect_status(id, TaskStatus::Completed).await;

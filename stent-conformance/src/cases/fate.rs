@@ -14,10 +14,11 @@ list! { fate:
 }
 
 /// Polls a future so many times, a little work of others in between, then drops it. Says whether it came to its end.
-async fn dropped_after<F: Future>(polls: usize, future: F) -> bool {
+pub(super) async fn dropped_after<F: Future>(polls: usize, future: F) -> bool {
     let mut future = pin!(future);
     for _ in 0..polls {
-        let ended = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
+        let ended =
+            std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
         if ended {
             return true;
         }
@@ -43,7 +44,11 @@ async fn a_dropped_dispatch_sent_again_starts_once(world: World) {
 
         assert!(outcome.stands(), "a dispatch sent again came to {outcome:?}");
         let claimed = world.claim(9).await;
-        same("claimed", claimed.iter().map(|claimed| claimed.task.id).collect::<Vec<_>>(), [start.guard.task()]);
+        same(
+            "claimed",
+            claimed.iter().map(|claimed| claimed.task.id).collect::<Vec<_>>(),
+            [start.guard.task()],
+        );
     }
 }
 
@@ -116,7 +121,10 @@ async fn a_dropped_commit_is_applied_whole_or_not_at_all(world: World) {
         // A reader sees all of it or nothing, whenever it looks.
         let timeline = world.timeline(parent.task.tree.execution).await;
         let tasks = timeline.len();
-        assert!([1, 31].contains(&tasks), "a reader sees {tasks} tasks of a turn that has 30 beside the root");
+        assert!(
+            [1, 31].contains(&tasks),
+            "a reader sees {tasks} tasks of a turn that has 30 beside the root"
+        );
 
         assert!(world.commit(turn).await.stands(), "a commit sent again was refused");
         same("number of tasks", world.timeline(parent.task.tree.execution).await.len(), 31);

@@ -13,6 +13,8 @@ list! { map:
     G5 the_threshold_wakes_the_owner_for_more,
     G5 a_threshold_that_was_reached_before_the_parking_counts,
     G5 an_item_below_the_threshold_wakes_nobody,
+    G2 the_threshold_leaves_the_lease_of_a_running_owner_alone,
+    G6 the_threshold_does_not_hasten_a_retry_of_the_owner,
     G4 a_claim_tells_how_far_a_map_has_come,
     G15 the_first_failure_ends_the_map_and_cancels_the_rest,
     G15 a_late_item_of_a_failed_map_is_gone,
@@ -55,9 +57,8 @@ async fn results_are_read_in_the_order_of_the_items(world: World) {
 
     let read = world.items(map).await;
     let results: Vec<_> = read.into_iter().map(|item| (item.seq, item.status, item.result)).collect();
-    let expected: Vec<_> = (0..5)
-        .map(|n| (Seq(n), TaskStatus::Completed, Some(Ok(text(&format!("tracking {n}"))))))
-        .collect();
+    let expected: Vec<_> =
+        (0..5).map(|n| (Seq(n), TaskStatus::Completed, Some(Ok(text(&format!("tracking {n}")))))).collect();
     same("results", results, expected);
 }
 
@@ -75,7 +76,9 @@ async fn arguments_are_read_back_item_by_item(world: World) {
 async fn items_are_read_in_pages(world: World) {
     let (_, map) = begin(&world, 250, None).await;
 
-    for (from, max, expected) in [(0, 100, 0..100), (200, 100, 200..250), (250, 10, 250..250), (17, 1, 17..18)] {
+    for (from, max, expected) in
+        [(0, 100, 0..100), (200, 100, 200..250), (250, 10, 250..250), (17, 1, 17..18)]
+    {
         let page = world.store().items(map, Seq(from), max).await.expect("items");
         same("page", page.iter().map(|item| item.seq.0).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     }
@@ -90,7 +93,11 @@ async fn the_last_item_completes_the_map(world: World) {
     world.apply(items[0].complete("the last").at(t(5))).await;
 
     let view = world.task(map).await;
-    same("the map", (view.status, view.done_order, view.ended_at), (TaskStatus::Completed, Some(1), Some(t(5))));
+    same(
+        "the map",
+        (view.status, view.done_order, view.ended_at),
+        (TaskStatus::Completed, Some(1), Some(t(5))),
+    );
     let news = world.apply(owner.keep()).await;
     same("completions", news.done, 1);
     let expected = StepState::Done { order: 1, at: t(5), result: Ok(Payload::empty()) };
@@ -169,6 +176,32 @@ async fn an_item_below_the_threshold_wakes_nobody(world: World) {
     complete_all(&world, &items[..8]).await;
 
     same("claimed", world.claim(5).at(t(9)).await.len(), 0);
+}
+
+async fn the_threshold_leaves_the_lease_of_a_running_owner_alone(world: World) {
+    let (owner, map) = begin(&world, 3, None).await;
+    let items = world.claim(3).await;
+    world.apply(owner.park_for(wait_for_items(0, map, 2).until(Some(t(1))))).await;
+    let awake = world.claim_one(t(1)).await;
+
+    complete_all(&world, &items).await;
+
+    same("claimed by another", world.claim(5).at(t(30)).await.len(), 0);
+    world.apply(awake.park_for(wait_for_items(0, map, 4)).at(t(30))).await;
+    same("the old threshold is forgotten", world.claim(5).at(t(99)).await.len(), 0);
+}
+
+async fn the_threshold_does_not_hasten_a_retry_of_the_owner(world: World) {
+    let (owner, map) = begin(&world, 3, None).await;
+    let items = world.claim(3).await;
+    world.apply(owner.park_for(wait_for_items(0, map, 2).until(Some(t(1))))).await;
+    let awake = world.claim_one(t(1)).await;
+    world.apply(awake.retry(t(60), declined())).await;
+
+    complete_all(&world, &items).await;
+
+    same("claimed early", world.claim(5).at(t(59)).await.len(), 0);
+    same("claimed on time", world.claim_one(t(60)).await.task.id, owner.task.id);
 }
 
 async fn a_claim_tells_how_far_a_map_has_come(world: World) {

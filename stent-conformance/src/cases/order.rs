@@ -255,7 +255,8 @@ async fn memory_of_another_claim_is_not_recalled(world: World) {
     world.apply(steps[0].complete("parcel")).await;
     world.apply(parent.park()).await;
     let memory = Memory(
-        [((parent.task.id, Epoch(0)), 1), ((parent.task.id, Epoch(2)), 1), ((steps[0].task.id, Epoch(1)), 1)].into(),
+        [((parent.task.id, Epoch(0)), 1), ((parent.task.id, Epoch(2)), 1), ((steps[0].task.id, Epoch(1)), 1)]
+            .into(),
     );
 
     let again = world.claim(5).recall(&memory).await.remove(0);

@@ -1,5 +1,7 @@
 //! Parking and waking: whatever a task waits for, it hears of it.
 
+use std::sync::Arc;
+
 use super::words::*;
 
 list! { park:
@@ -32,7 +34,11 @@ async fn a_parked_task_is_not_claimed(world: World) {
 
     world.expect_status(parent.task.id, TaskStatus::Waiting).await;
     same("claimed", world.claim(5).at(t(9_000)).await.len(), 0);
-    same("status", world.execution(parent.task.id).await.map(|view| view.status), Some(ExecutionStatus::Running));
+    same(
+        "status",
+        world.execution(parent.task.id).await.map(|view| view.status),
+        Some(ExecutionStatus::Running),
+    );
 }
 
 async fn the_awaited_completion_wakes_it(world: World) {
@@ -53,7 +59,9 @@ async fn a_failed_step_wakes_it_too(world: World) {
     world.apply(step.fail(declined())).await;
 
     let claimed = world.claim_one(t(0)).await;
-    let StepState::Done { result, .. } = &claimed.steps[0].state else { panic!("{:?} is open", claimed.steps) };
+    let StepState::Done { result, .. } = &claimed.steps[0].state else {
+        panic!("{:?} is open", claimed.steps)
+    };
     same("result", result.clone(), Err(declined()));
 }
 
@@ -182,18 +190,18 @@ async fn it_can_park_again_and_again(world: World) {
 }
 
 async fn parking_races_with_completion_and_no_wake_up_is_lost(world: World) {
-    let peer = world.peer().await;
-    for round in 0..60 {
+    let (parker, completer) = (Arc::new(world.peer().await), Arc::new(world.peer().await));
+    for _ in 0..60 {
         let parent = world.running("checkout").await;
         let step = world.spawn(parent.keep(), world.call("ship")).await;
 
-        let parking = async { world.apply(later(&parent, 1, 0).park()).await };
-        let completing = async { peer.apply(step.complete("parcel")).await };
-        if round % 2 == 0 {
-            futures::join!(parking, completing);
-        } else {
-            futures::join!(completing, parking);
-        }
+        // On two threads, so that either may come first.
+        let (parking, completing) = (later(&parent, 1, 0).park(), step.complete("parcel"));
+        let (parker, completer) = (Arc::clone(&parker), Arc::clone(&completer));
+        let parking = tokio::spawn(async move { parker.apply(parking).await });
+        let completing = tokio::spawn(async move { completer.apply(completing).await });
+        parking.await.expect("the parking is applied");
+        completing.await.expect("the completion is applied");
 
         let woken = world.claim_one(t(0)).await;
         same("woken", (woken.task.id, woken.task.done), (parent.task.id, 1));

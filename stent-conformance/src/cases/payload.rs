@@ -39,7 +39,10 @@ fn payloads() -> Vec<Payload> {
 fn same_bytes(what: &str, actual: &Payload, expected: &Payload) {
     // Debug shows lengths only; say where they differ.
     let at = actual.bytes().iter().zip(expected.bytes()).position(|(a, b)| a != b);
-    assert!(actual == expected, "{what}\n  expected: {expected:?}\n    actual: {actual:?}\n  first difference: {at:?}");
+    assert!(
+        actual == expected,
+        "{what}\n  expected: {expected:?}\n    actual: {actual:?}\n  first difference: {at:?}"
+    );
 }
 
 async fn arguments_come_back_byte_by_byte(world: World) {
@@ -98,7 +101,8 @@ async fn results_of_items_come_back_byte_by_byte(world: World) {
 
 async fn a_large_payload_comes_back_whole(world: World) {
     let mut chance = Chance::new(3);
-    let bytes: Vec<u8> = (0..limits::PAYLOAD_BYTES_MAX / 8).flat_map(|_| chance.next().to_le_bytes()).collect();
+    let bytes: Vec<u8> =
+        (0..limits::PAYLOAD_BYTES_MAX / 8).flat_map(|_| chance.next().to_le_bytes()).collect();
     let payload = Payload::new("application/octet-stream", bytes);
     world.dispatch(world.call("charge").args(payload.clone())).await;
 
@@ -111,7 +115,9 @@ async fn a_large_payload_comes_back_whole(world: World) {
 }
 
 async fn content_types_come_back(world: World) {
-    for content_type in ["", "application/cbor", "application/json; charset=\"utf-8\"", "x/ü-'\n", &"long/".repeat(40)] {
+    for content_type in
+        ["", "application/cbor", "application/json; charset=\"utf-8\"", "x/ü-'\n", &"long/".repeat(40)]
+    {
         let payload = Payload::new(content_type, b"bytes".to_vec());
         world.dispatch(world.call("charge").args(payload.clone())).await;
 
@@ -141,7 +147,9 @@ async fn failures_come_back_whole(world: World) {
         world.apply(step.fail(failure.clone())).await;
 
         let again = world.claim_one(t(0)).await;
-        let StepState::Done { result, .. } = &again.steps[0].state else { panic!("{:?} is open", again.steps) };
+        let StepState::Done { result, .. } = &again.steps[0].state else {
+            panic!("{:?} is open", again.steps)
+        };
         same("the step's failure", result.clone(), Err(failure.clone()));
         world.apply(again.fail(failure.clone())).await;
         let result = world.execution(parent.task.id).await.expect("is there").result;
@@ -152,9 +160,23 @@ async fn failures_come_back_whole(world: World) {
 
 async fn names_of_any_text_come_back_and_are_told_apart(world: World) {
     let long = "n".repeat(limits::NAME_BYTES_MAX);
-    let names = ["charge", "Charge", "charge ", " charge", "chärge", "'; --", "a\nb", "\"q\"", "%", "_", "\u{1f980}", &long];
+    let names = [
+        "charge",
+        "Charge",
+        "charge ",
+        " charge",
+        "chärge",
+        "'; --",
+        "a\nb",
+        "\"q\"",
+        "%",
+        "_",
+        "\u{1f980}",
+        &long,
+    ];
     for name in names {
-        let id = world.dispatch(world.call(name).on(&format!("queue of {name}")[..name.len().min(200)])).await;
+        let id =
+            world.dispatch(world.call(name).on(&format!("queue of {name}")[..name.len().min(200)])).await;
         same("in the timeline", world.task(id).await.name.as_str(), name);
     }
 
@@ -184,14 +206,24 @@ async fn retry_policies_come_back_exactly(world: World) {
 }
 
 async fn moments_come_back_to_the_microsecond(world: World) {
-    for moment in [Timestamp::EPOCH, Timestamp::from_micros(-1), Timestamp::from_micros(1), t(0), Timestamp::from_micros(253_402_300_799_999_999)] {
+    for moment in [
+        Timestamp::EPOCH,
+        Timestamp::from_micros(-1),
+        Timestamp::from_micros(1),
+        t(0),
+        Timestamp::from_micros(253_402_300_799_999_999),
+    ] {
         let charge = world.call("charge").due(moment);
         let id = charge.id;
         world.apply(charge.start(moment)).await;
         same("in the timeline", world.task(id).await.created_at, moment);
 
         let claimed = world.claim_one(moment).await;
-        same("created and started", (claimed.task.created_at, claimed.task.started_at), (moment, Some(moment)));
+        same(
+            "created and started",
+            (claimed.task.created_at, claimed.task.started_at),
+            (moment, Some(moment)),
+        );
         world.apply(claimed.complete("receipt").at(moment)).await;
         let execution = world.execution(id).await.expect("is there");
         same("ended", execution.ended_at, Some(moment));
@@ -204,7 +236,12 @@ async fn positions_and_counts_reach_their_ends(world: World) {
     let map = world.map("ship");
     let id = map.id;
     let item = world.call("ship").seq(END).failed_before(END).due(t(9));
-    world.apply(parent.park_for(wait_for_items(0, id, END)).with(map.seq(END)).items(id, [item]).feed(id, END, Some(END)))
+    world
+        .apply(parent.park_for(wait_for_items(0, id, END)).with(map.seq(END)).items(id, [item]).feed(
+            id,
+            END,
+            Some(END),
+        ))
         .await;
 
     let item = world.claim_one(t(9)).await;

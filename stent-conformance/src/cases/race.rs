@@ -143,7 +143,12 @@ async fn one_of_many_claimers_gets_a_lost_task(world: World) {
     let id = world.dispatch(world.call("charge")).await;
     for round in 0..15 {
         let claimed = at_once(&world, 5, |peer, _| async move {
-            peer.claim(1).at(t(30 * round)).lease(30).await.first().map(|claimed| (claimed.task.id, claimed.lease.epoch))
+            peer.claim(1)
+                .at(t(30 * round))
+                .lease(30)
+                .await
+                .first()
+                .map(|claimed| (claimed.task.id, claimed.lease.epoch))
         })
         .await;
 
@@ -254,7 +259,8 @@ async fn workers_that_do_everything_at_once_finish_everything(world: World) {
         // The same moment for all; leases never run out, so nothing may run twice.
         while peer.store().executions(&[]).await.is_ok() {
             let claimed = peer.claim(4).functions(["checkout", "ship"]).lease(9_999).await;
-            if claimed.is_empty() && peer.claim(1).functions(["checkout", "ship"]).next_due().await.is_none() {
+            if claimed.is_empty() && peer.claim(1).functions(["checkout", "ship"]).next_due().await.is_none()
+            {
                 return ended;
             }
             let mut turns = Vec::new();

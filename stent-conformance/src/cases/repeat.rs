@@ -53,7 +53,8 @@ async fn every_part_of_a_turn_sent_twice_is_there_already(world: World) {
     let (failed, map) = (world.call("ship").due(t(900)), world.map("mail"));
     let (nap_id, gone_id, failed_id, map_id) = (nap.id, gone.id, failed.id, map.id);
 
-    let start = parent.keep().with(nap).with(gone).with(failed).with(map).with(world.inline("render", "note"));
+    let start =
+        parent.keep().with(nap).with(gone).with(failed).with(map).with(world.inline("render", "note"));
     send_twice(&world, start).await;
     let feed = later(&parent, 1, 1).keep().items(map_id, [world.call("mail").seq(0).due(t(900))]);
     send_twice(&world, feed.feed(map_id, 1, None)).await;

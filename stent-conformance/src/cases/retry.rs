@@ -64,7 +64,9 @@ async fn attempts_and_tries_are_counted_apart(world: World) {
 
 async fn recorded_steps_survive_a_retry(world: World) {
     let parent = world.running("checkout").await;
-    world.apply(parent.keep().with(world.inline("render", "note")).with(world.call("ship").due(t(900)))).await;
+    world
+        .apply(parent.keep().with(world.inline("render", "note")).with(world.call("ship").due(t(900))))
+        .await;
     let before = world.claim_one(t(30)).await;
 
     world.apply(before.retry(t(40), declined())).await;

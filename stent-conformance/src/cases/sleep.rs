@@ -34,7 +34,11 @@ async fn a_sleep_fires_when_its_task_is_claimed_in_time(world: World) {
     let expected = StepState::Done { order: 1, at: t(8), result: Ok(Payload::empty()) };
     same("the sleep", (claimed.steps[0].id, claimed.steps[0].state.clone()), (sleeps[0], expected));
     let view = world.task(sleeps[0]).await;
-    same("in the timeline", (view.status, view.done_order, view.ended_at), (TaskStatus::Completed, Some(1), Some(t(8))));
+    same(
+        "in the timeline",
+        (view.status, view.done_order, view.ended_at),
+        (TaskStatus::Completed, Some(1), Some(t(8))),
+    );
 }
 
 async fn a_sleep_does_not_fire_early(world: World) {
@@ -55,14 +59,19 @@ async fn sleeps_fire_in_the_order_of_their_moments(world: World) {
 
     let order: Vec<_> = claimed.steps.iter().take(4).map(|step| step.id).collect();
     same("order", order, [1, 3, 0, 2].map(|n: usize| sleeps[n]));
-    same("numbers", claimed.steps.iter().map(Step::order).collect::<Vec<_>>(), [Some(1), Some(2), Some(3), Some(4), None]);
+    same(
+        "numbers",
+        claimed.steps.iter().map(Step::order).collect::<Vec<_>>(),
+        [Some(1), Some(2), Some(3), Some(4), None],
+    );
 }
 
 async fn what_completed_before_the_claim_comes_before_the_sleep(world: World) {
     let parent = world.running("checkout").await;
     let nap = world.sleep(t(2));
     let nap_id = nap.id;
-    let step = world.spawn(parent.park_for(Wait::for_next(0).until(Some(t(2)))).with(nap), world.call("ship")).await;
+    let step =
+        world.spawn(parent.park_for(Wait::for_next(0).until(Some(t(2)))).with(nap), world.call("ship")).await;
     world.apply(step.complete("parcel").at(t(6))).await;
 
     // The sleep was due before the step ended, but nobody was there to see it.
@@ -93,7 +102,11 @@ async fn a_turn_can_fire_a_sleep(world: World) {
 
     same("completions", (news.done, news.steps.len()), (1, 0));
     let view = world.task(id).await;
-    same("the sleep", (view.status, view.done_order, view.ended_at), (TaskStatus::Completed, Some(1), Some(t(5))));
+    same(
+        "the sleep",
+        (view.status, view.done_order, view.ended_at),
+        (TaskStatus::Completed, Some(1), Some(t(5))),
+    );
 }
 
 async fn a_cancelled_sleep_does_not_fire(world: World) {

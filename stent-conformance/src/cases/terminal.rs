@@ -96,9 +96,8 @@ async fn the_end_of_a_step_does_not_reach_a_parent_that_has_ended(world: World) 
 async fn the_first_of_two_ends_wins(world: World) {
     let claimed = world.running("charge").await;
 
-    let outcomes = world
-        .commit_all([claimed.complete("first"), later(&claimed, 1, 0).fail(declined())])
-        .await;
+    let outcomes =
+        world.commit_all([claimed.complete("first"), later(&claimed, 1, 0).fail(declined())]).await;
 
     same("the second", &outcomes[1], &Outcome::Gone);
     let execution = world.execution(claimed.task.id).await.expect("is there");

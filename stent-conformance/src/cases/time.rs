@@ -66,7 +66,11 @@ async fn the_epoch_grows_with_every_claim(world: World) {
 
     for round in 1..=5 {
         let claimed = world.claim(1).at(t(i64::from(round))).lease(1).await.remove(0);
-        same("epoch", (claimed.lease.epoch, claimed.fence.epoch, claimed.task.epoch), (Epoch(round), Epoch(round), Epoch(round)));
+        same(
+            "epoch",
+            (claimed.lease.epoch, claimed.fence.epoch, claimed.task.epoch),
+            (Epoch(round), Epoch(round), Epoch(round)),
+        );
     }
 }
 

@@ -28,7 +28,8 @@ impl ClaimRequest<'_> {
     /// Whether the worker may take tasks of this lane (G10).
     #[must_use]
     pub fn admits(&self, lane: &Lane) -> bool {
-        self.functions.contains(&lane.function) && self.queues.is_none_or(|queues| queues.contains(&lane.queue))
+        self.functions.contains(&lane.function)
+            && self.queues.is_none_or(|queues| queues.contains(&lane.queue))
     }
 }
 

@@ -81,7 +81,11 @@ impl Error {
     pub const fn is_transient(&self) -> bool {
         match self.kind {
             ErrorKind::Unavailable | ErrorKind::Contended => true,
-            ErrorKind::Corrupt | ErrorKind::Schema | ErrorKind::Config | ErrorKind::Limit | ErrorKind::Closed => false,
+            ErrorKind::Corrupt
+            | ErrorKind::Schema
+            | ErrorKind::Config
+            | ErrorKind::Limit
+            | ErrorKind::Closed => false,
         }
     }
 }

@@ -16,7 +16,8 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>>;
 
     /// Reads a page of an execution's tasks, oldest first, those after `after`.
-    async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize) -> Result<Vec<TaskView>>;
+    async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize)
+    -> Result<Vec<TaskView>>;
 
     /// Reads a page of a map's items by position, from `from` on.
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>>;

@@ -16,7 +16,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-pub use claim::{Claimed, ClaimRequest, NoRecall, Recall};
+pub use claim::{ClaimRequest, Claimed, NoRecall, Recall};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{ExecutionView, Inspect, ItemView, TaskView};
 

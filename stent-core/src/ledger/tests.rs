@@ -323,7 +323,12 @@ mod fence {
     fn every_change_of_a_parked_task_under_its_last_lease_is_fenced() {
         let there = parked(1);
         for transition in changes(&there) {
-            assert_eq!(apply_one(&[there.clone()], &transition).0, Outcome::Fenced, "{:?}", transition.change);
+            assert_eq!(
+                apply_one(&[there.clone()], &transition).0,
+                Outcome::Fenced,
+                "{:?}",
+                transition.change
+            );
         }
     }
 
@@ -476,7 +481,9 @@ mod changing {
 
     #[test]
     fn end_of_a_root_ends_the_execution() {
-        for (ending, status) in [(complete(&root()), TaskStatus::Completed), (fail(&root()), TaskStatus::Failed)] {
+        for (ending, status) in
+            [(complete(&root()), TaskStatus::Completed), (fail(&root()), TaskStatus::Failed)]
+        {
             let (outcome, writes) = apply_one(&[root()], &ending);
             assert_eq!(outcome, applied(0));
             let Change::End(result) = &ending.change else { unreachable!("it is an end") };

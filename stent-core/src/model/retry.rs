@@ -93,7 +93,12 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_cap_and_end_with_the_attempts() {
-        let policy = RetryPolicy { jitter: 0.0, max_attempts: 5, max_delay: Duration::from_secs(3), ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            jitter: 0.0,
+            max_attempts: 5,
+            max_delay: Duration::from_secs(3),
+            ..RetryPolicy::default()
+        };
         let delays: Vec<_> = (1..=5).map(|failed| policy.next_delay(task(1), failed, &failure())).collect();
         assert_eq!(delays, [Some(1), Some(2), Some(3), Some(3), None].map(|s| s.map(Duration::from_secs)));
     }

@@ -15,7 +15,7 @@ mod map;
 mod mismatch;
 mod turn;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use ask::{Ask, Asked, CallSpec};
 pub use map::MapWindow;
@@ -29,14 +29,16 @@ use crate::{TaskId, Timestamp};
 ///
 /// Methods come in three kinds. The *code* calls [`reserve`](Self::reserve) when a step is built, [`ask`](Self::ask)
 /// when it is first polled, [`take`](Self::take) when it is polled again, [`record`](Self::record) and
-/// [`feed`](Self::feed) for the two kinds of step that the code itself drives, and [`forget`](Self::forget) when it is
-/// dropped. The *runtime* polls the code until it is quiet, calls [`deliver`](Self::deliver), polls again, and so on until
+/// [`feed`](Self::feed) for the two kinds of step that the code itself drives, [`forget`](Self::forget) when it is
+/// dropped, and [`hold`](Self::hold) while it reads what is recorded elsewhere. The *runtime* polls the code until it is quiet, calls [`deliver`](Self::deliver), polls again, and so on until
 /// nothing is left to deliver; then [`needs`](Self::needs) says what the code is waiting for, and
 /// [`turn`](Self::turn) takes what is to be committed. After the commit, [`resume`](Self::resume) brings what the store
 /// knows more.
 #[derive(Debug)]
 pub struct Replay {
     next_seq: u32,
+    /// What the code waits for or has not come to yet. A position below `next_seq` without a slot is over for the code,
+    /// so a long function's slots stay few.
     slots: BTreeMap<Seq, Slot>,
     /// Completions that the code has not seen, by their order.
     undelivered: BTreeMap<u32, Seq>,
@@ -49,8 +51,12 @@ pub struct Replay {
     cancelled: Vec<TaskId>,
     fresh_inline: Vec<Seq>,
     steps_asked: bool,
-    /// If the last delivery was a failure: the step that failed and what was asked for since.
-    since_failure: Vec<TaskId>,
+    /// Reads of the code that nothing is delivered into.
+    holds: u32,
+    /// Whether the last completion that the code saw was a failure.
+    saw_failure: bool,
+    /// What leaves the record if the code fails now and is tried again: see [`End::redo`].
+    redo: BTreeSet<TaskId>,
     broken: Option<Mismatch>,
 }
 
@@ -70,14 +76,14 @@ struct Open {
     id: TaskId,
     kind: StepKind,
     /// What to write, until it is written.
-    unwritten: Option<Ask>,
+    unwritten: Option<Box<Ask>>,
     /// The result, once it is known and until it is delivered.
     ended: Option<(Timestamp, TaskResult)>,
     due: Option<Timestamp>,
     map: Option<MapWindow>,
-    /// Whether the code has let go of it but wants it to go on.
+    /// Whether the code has let go of it but wants it to go on. Its slot goes once it is written.
     detached: bool,
-    /// Given up for good; its slot stays so that nothing else takes the position.
+    /// Recorded as given up. The code will drop it again.
     dead: bool,
 }
 
@@ -98,7 +104,9 @@ impl Replay {
             cancelled: Vec::new(),
             fresh_inline: Vec::new(),
             steps_asked: !steps.is_empty(),
-            since_failure: Vec::new(),
+            holds: 0,
+            saw_failure: false,
+            redo: BTreeSet::new(),
             broken: None,
         };
         replay.resume(done, steps);
@@ -119,8 +127,11 @@ impl Replay {
             }
             match self.slots.get_mut(&step.seq) {
                 Some(Slot::Open(open)) => open.learn(step),
+                Some(Slot::Recorded(known)) => *known = step,
                 Some(Slot::Delivered(..)) => {}
-                Some(Slot::Recorded(_)) | None => {
+                // Over for the code: taken, given up or let go.
+                None if step.seq.0 < self.next_seq => {}
+                None => {
                     self.slots.insert(step.seq, Slot::Recorded(step));
                 }
             }
@@ -159,10 +170,12 @@ impl Replay {
     /// When the record has something else at this position. The replay is broken from then on.
     pub fn ask(&mut self, seq: Seq, ask: Ask) -> Result<Asked, Mismatch> {
         self.steps_asked = true;
-        let (open, asked) = match self.slots.remove(&seq) {
+        let (id, asked) = match self.slots.remove(&seq) {
             None => {
+                let id = ask.id;
                 self.wished.push_back(seq);
-                (Open::wished(ask), Asked::New)
+                self.slots.insert(seq, Slot::Open(Open::wished(ask)));
+                (id, Asked::New)
             }
             Some(Slot::Recorded(step)) => {
                 if let Some(mismatch) = Mismatch::between(&step, &ask) {
@@ -170,17 +183,24 @@ impl Replay {
                     self.slots.insert(seq, Slot::Recorded(step));
                     return Err(mismatch);
                 }
-                (Open::recorded(step, &ask), Asked::Recorded)
+                let id = step.id;
+                if !ask.detached {
+                    if let Some(order) = step.order().filter(|order| *order <= self.seen) {
+                        // Its turn came while the code waited for the world: it takes it now.
+                        self.undelivered.insert(order, seq);
+                    }
+                    self.slots.insert(seq, Slot::Open(Open::recorded(step)));
+                }
+                (id, Asked::Recorded)
             }
             Some(taken) => {
                 self.slots.insert(seq, taken);
                 return Ok(Asked::Recorded);
             }
         };
-        if !self.since_failure.is_empty() {
-            self.since_failure.push(open.id);
+        if self.saw_failure {
+            self.redo.insert(id);
         }
-        self.slots.insert(seq, Slot::Open(open));
         Ok(asked)
     }
 
@@ -212,28 +232,50 @@ impl Replay {
 
     /// The code has dropped a step before its result: the step is given up.
     pub fn forget(&mut self, seq: Seq) {
-        match self.slots.get_mut(&seq) {
-            Some(Slot::Open(open)) if !open.detached => {
-                if open.unwritten.take().is_some() {
-                    self.wished.retain(|wished| *wished != seq);
-                    self.fresh_inline.retain(|fresh| *fresh != seq);
-                } else if open.ended.is_none() && !open.dead {
-                    self.cancelled.push(open.id);
-                }
-                open.dead = true;
+        let open = match self.slots.remove(&seq) {
+            Some(Slot::Open(open)) if !open.detached => open,
+            Some(Slot::Delivered(..)) | None => return,
+            Some(other) => {
+                self.slots.insert(seq, other);
+                return;
             }
-            Some(Slot::Delivered(..)) => {
-                self.slots.remove(&seq);
-            }
-            Some(Slot::Open(_) | Slot::Recorded(_)) | None => {}
+        };
+        if open.unwritten.is_some() {
+            self.wished.retain(|wished| *wished != seq);
+            self.fresh_inline.retain(|fresh| *fresh != seq);
+            self.redo.remove(&open.id);
+            return;
+        }
+        if open.ended.is_none() && !open.dead {
+            self.cancelled.push(open.id);
+        }
+        // What ended well without being seen may stay: the next attempt then need not run it.
+        if !matches!(open.ended, Some((_, Ok(_)))) {
+            self.redo.insert(open.id);
         }
     }
 
     /// The code lets go of a step but wants it to go on.
     pub fn detach(&mut self, seq: Seq) {
-        if let Some(Slot::Open(open)) = self.slots.get_mut(&seq) {
-            open.detached = true;
+        match self.slots.get_mut(&seq) {
+            Some(Slot::Open(open)) if open.unwritten.is_some() => open.detached = true,
+            Some(Slot::Open(_)) => {
+                self.slots.remove(&seq);
+            }
+            Some(Slot::Recorded(_) | Slot::Delivered(..)) | None => {}
         }
+    }
+
+    /// The code begins to read something that is recorded, but not as a completion: the items of a map. Nothing is
+    /// delivered until it has [done so](Self::release), so that a slow read takes the same way as a quick one.
+    pub fn hold(&mut self) {
+        self.holds += 1;
+    }
+
+    /// The code has read what it [held](Self::hold) deliveries for, or has dropped the read.
+    pub fn release(&mut self) {
+        debug_assert!(self.holds > 0, "a read ended that never began");
+        self.holds = self.holds.saturating_sub(1);
     }
 
     /// The time as of the last completion that the code has seen, or of its start: the same in every run.
@@ -244,34 +286,43 @@ impl Replay {
 
     // What the runtime does.
 
-    /// Hands the next completion to the code, in the recorded order. `None` when the code has seen all that is known.
+    /// Hands the next completion to the code, in the recorded order. `None` when the code has seen all that is known, or
+    /// reads something.
+    ///
+    /// A completion of a step that the code has not asked for, because it waits for the world first, takes its turn again
+    /// when it is asked for. One of a step that the code has given up or let go is counted, and nobody sees it.
     pub fn deliver(&mut self) -> Option<Seq> {
+        if self.holds > 0 {
+            return None;
+        }
         let (order, seq) = self.undelivered.pop_first().or_else(|| {
             // Completions that were erased from the record leave gaps in the count.
             self.seen = self.done;
             None
         })?;
-        self.seen = order;
+        self.seen = self.seen.max(order);
         match self.slots.remove(&seq) {
-            Some(Slot::Open(mut open)) => {
-                if let Some((at, result)) = open.ended.take() {
-                    self.now = self.now.max(at);
-                    self.since_failure.clear();
-                    if result.is_err() {
-                        self.since_failure.push(open.id);
-                    }
-                    if !open.dead && !open.detached {
-                        self.slots.insert(seq, Slot::Delivered(open.id, result));
-                    }
-                }
+            Some(Slot::Open(Open { id, ended: Some((at, result)), detached: false, .. })) => {
+                self.show(seq, id, at, result);
             }
-            // The code has not asked for it: it will be a mismatch if it never does.
+            // It may still be asked for; if it never is, that is a mismatch at the end.
             Some(other) => {
                 self.slots.insert(seq, other);
             }
             None => {}
         }
         Some(seq)
+    }
+
+    /// Lets the code see a completion.
+    fn show(&mut self, seq: Seq, id: TaskId, at: Timestamp, result: TaskResult) {
+        self.now = self.now.max(at);
+        self.saw_failure = result.is_err();
+        self.redo.clear();
+        if self.saw_failure {
+            self.redo.insert(id);
+        }
+        self.slots.insert(seq, Slot::Delivered(id, result));
     }
 
     /// Completions that the code has seen.
@@ -294,7 +345,7 @@ impl Replay {
 }
 
 impl Open {
-    const fn wished(ask: Ask) -> Self {
+    fn wished(ask: Ask) -> Self {
         let map = match ask.kind {
             StepKind::Map => Some(MapWindow::new()),
             StepKind::Call | StepKind::Sleep | StepKind::Inline => None,
@@ -304,14 +355,14 @@ impl Open {
             kind: ask.kind,
             due: ask.due,
             detached: ask.detached,
-            unwritten: Some(ask),
+            unwritten: Some(Box::new(ask)),
             ended: None,
             map,
             dead: false,
         }
     }
 
-    fn recorded(step: Step, ask: &Ask) -> Self {
+    fn recorded(step: Step) -> Self {
         let mut open = Self {
             id: step.id,
             kind: step.kind,
@@ -319,7 +370,7 @@ impl Open {
             ended: None,
             due: None,
             map: step.map.map(MapWindow::recorded),
-            detached: ask.detached,
+            detached: false,
             dead: false,
         };
         open.learn(step);

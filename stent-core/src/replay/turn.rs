@@ -1,7 +1,7 @@
 //! What a turn leaves behind.
 
 use super::{Ask, Mismatch, Open, Replay, Slot};
-use crate::model::{NewTask, NewTaskState, Seq, StepKind, TaskResult, Threshold, Tree, Wait};
+use crate::model::{NewTask, NewTaskState, Seq, StepKind, StepState, TaskResult, Threshold, Tree, Wait};
 use crate::transition::Feed;
 use crate::{Failure, Payload, TaskId, Timestamp};
 
@@ -45,8 +45,9 @@ pub struct End {
     pub result: TaskResult,
     /// Whether it had recorded steps.
     pub had_steps: bool,
-    /// What leaves the record if it is tried again: the step whose failure was the last thing the code saw, and all that
-    /// it asked for since.
+    /// What leaves the record if it is tried again, by age: the step whose failure was the last thing that the code saw
+    /// and all that it asked for since; and what it has dropped since the last thing that it saw, of whatever kind, unless
+    /// that is known to have ended well. What was dropped was given up, and the next attempt would wait for it in vain.
     pub redo: Vec<TaskId>,
 }
 
@@ -82,25 +83,31 @@ impl Replay {
         if let Some(mismatch) = &self.broken {
             return Needs::Nothing(mismatch.clone());
         }
-        if !self.fresh_inline.is_empty() || self.opens().any(|(_, open)| open.map.as_ref().is_some_and(wants_more)) {
+        let maps = || self.opens().filter_map(|(_, open)| open.map.as_ref());
+        if !self.fresh_inline.is_empty() || maps().any(wants_more) {
             return Needs::Commit;
         }
-        let running_inline = self.opens().any(|(_, open)| open.kind == StepKind::Inline && open.is_awaited());
-        let mut waited = self.opens().filter(|(_, open)| open.is_awaited() && open.kind != StepKind::Inline);
-        match (waited.next(), waited.next()) {
-            _ if running_inline && !self.wished_dispatch() && self.cancelled.is_empty() => Needs::World,
-            _ if running_inline => Needs::Commit,
-            (None, _) if self.wished.is_empty() && self.cancelled.is_empty() => Needs::World,
-            (None, _) => Needs::Commit,
-            (Some((seq, open)), None) if open.runs_here() && self.wished.len() == 1 => Needs::Call(seq),
-            (Some(_), _) => Needs::Steps,
+        let unsaid = self.wished_dispatch() || !self.cancelled.is_empty() || maps().any(|map| map.changed);
+        let awaited = || self.opens().filter(|(_, open)| open.is_awaited());
+        let busy = self.holds > 0 || awaited().any(|(_, open)| open.kind == StepKind::Inline);
+        let mut steps = awaited();
+        match (steps.next(), steps.next()) {
+            (Some((seq, open)), None) if !busy && open.runs_here() && self.wished.len() == 1 => {
+                Needs::Call(seq)
+            }
+            (Some(_), _) if !busy => Needs::Steps,
+            _ if unsaid => Needs::Commit,
+            _ => Needs::World,
         }
     }
 
     /// The earliest moment at which a sleep of the code is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.opens().filter(|(_, open)| open.is_awaited() && open.unwritten.is_none()).filter_map(|(_, open)| open.due).min()
+        self.opens()
+            .filter(|(_, open)| open.is_awaited() && open.unwritten.is_none())
+            .filter_map(|(_, open)| open.due)
+            .min()
     }
 
     /// What the code waits for, as a wait.
@@ -118,7 +125,8 @@ impl Replay {
 
     /// Takes what is to be committed: every wish, finished inline steps, fed maps, steps given up.
     pub fn turn(&mut self, task: TaskId, tree: &Tree) -> Turn {
-        let mut turn = Turn { seen: self.seen, cancel: std::mem::take(&mut self.cancelled), ..Turn::default() };
+        let mut turn =
+            Turn { seen: self.seen, cancel: std::mem::take(&mut self.cancelled), ..Turn::default() };
         if self.broken.is_some() {
             // Nothing is appended to a record that the code does not match.
             return turn;
@@ -129,7 +137,7 @@ impl Replay {
                 && let (Some(ask), Some((_, result))) = (open.unwritten.take(), &open.ended)
             {
                 let state = NewTaskState::Done { started_at: ask.at, result: result.clone() };
-                turn.insert.push(new_step(task, tree, seq, ask, state));
+                turn.insert.push(new_step(task, tree, seq, *ask, state));
                 turn.own.push(seq);
             }
         }
@@ -142,8 +150,11 @@ impl Replay {
                     kept.push_back(seq);
                 }
             } else if let Some(ask) = open.unwritten.take() {
+                if open.detached {
+                    self.slots.remove(&seq);
+                }
                 let state = ask.first_state();
-                turn.insert.push(new_step(task, tree, seq, ask, state));
+                turn.insert.push(new_step(task, tree, seq, *ask, state));
             }
         }
         self.wished = kept;
@@ -159,7 +170,8 @@ impl Replay {
         turn
     }
 
-    /// Adds the sleeps that are due to a turn, in the order of their moments: they are its last completions.
+    /// Adds the sleeps that are due to a turn, in the order of their moments: they are its last completions. `now` is the
+    /// moment of the turn's transition, which is when all of its completions are recorded to have ended.
     pub fn fire_due(&mut self, now: Timestamp, turn: &mut Turn) {
         let mut due: Vec<(Timestamp, Seq, TaskId)> = self
             .opens()
@@ -171,6 +183,12 @@ impl Replay {
             self.ended(seq, now, Ok(Payload::new("", Vec::new())));
             turn.fire.push(id);
             turn.own.push(seq);
+        }
+        // The code must see the moment now that a replay will read.
+        for seq in &turn.own {
+            if let Some(Slot::Open(Open { ended: Some((at, _)), .. })) = self.slots.get_mut(seq) {
+                *at = now;
+            }
         }
     }
 
@@ -185,18 +203,25 @@ impl Replay {
     }
 
     /// Takes the row of a wished-for call for the commit, in the given state.
-    pub fn write_call(&mut self, task: TaskId, tree: &Tree, seq: Seq, state: NewTaskState) -> Option<NewTask> {
+    pub fn write_call(
+        &mut self,
+        task: TaskId,
+        tree: &Tree,
+        seq: Seq,
+        state: NewTaskState,
+    ) -> Option<NewTask> {
         let Some(Slot::Open(open)) = self.slots.get_mut(&seq) else { return None };
         let ask = open.unwritten.take()?;
         self.wished.retain(|wished| *wished != seq);
-        Some(new_step(task, tree, seq, ask, state))
+        Some(new_step(task, tree, seq, *ask, state))
     }
 
-    /// How the code ended: with its own result, unless the record has steps that it never asked for.
+    /// How the code ended: with its own result, unless that is a success and the record has steps that the code never asked
+    /// for. Code that fails may do so before it comes as far as an earlier run.
     #[must_use]
     pub fn end(&self, result: TaskResult) -> End {
         let unasked = self.slots.values().find_map(|slot| match slot {
-            Slot::Recorded(step) if !matches!(step.state, crate::model::StepState::Cancelled) => Some(step),
+            Slot::Recorded(step) if result.is_ok() && step.state != StepState::Cancelled => Some(step),
             _ => None,
         });
         let result = match (&self.broken, unasked) {
@@ -204,7 +229,7 @@ impl Replay {
             (None, Some(step)) => Err(Failure::from(&Mismatch::never_asked(step))),
             (None, None) => result,
         };
-        End { result, had_steps: self.steps_asked, redo: self.since_failure.clone() }
+        End { result, had_steps: self.steps_asked, redo: self.redo.iter().copied().collect() }
     }
 
     fn opens(&self) -> impl Iterator<Item = (Seq, &Open)> {
@@ -226,14 +251,18 @@ fn wants_more(map: &super::MapWindow) -> bool {
     // A chunk that leaves room for another is committed by itself; the last one goes with the parking.
     map.changed && map.progress().total.is_none() && {
         let open = map.progress().fed - map.progress().done.min(map.progress().fed);
-        (open as usize) + crate::limits::MAP_CHUNK <= crate::limits::MAP_CHUNK * crate::limits::MAP_WINDOW_CHUNKS
+        (open as usize) + crate::limits::MAP_CHUNK
+            <= crate::limits::MAP_CHUNK * crate::limits::MAP_WINDOW_CHUNKS
     }
 }
 
 impl Open {
     fn runs_here(&self) -> bool {
         self.kind == StepKind::Call
-            && self.unwritten.as_ref().is_some_and(|ask| ask.call.as_ref().is_some_and(|call| call.ready_at.is_none()))
+            && self
+                .unwritten
+                .as_ref()
+                .is_some_and(|ask| ask.call.as_ref().is_some_and(|call| call.ready_at.is_none()))
     }
 }
 

@@ -7,29 +7,8 @@ use stent_core::ledger::{Insert, Row, Update, Written};
 use stent_core::model::{Lane, Lease, StepKind};
 use stent_core::{Payload, Timestamp};
 
-use super::failure;
-use crate::batch::{Batch, Cell, Column, Kind};
-
-/// Ids.
-pub(crate) const ID_BATCH: [Column; 1] = [Column::new("id", Kind::Id)];
-
-/// Lanes.
-pub(crate) const LANE_BATCH: [Column; 3] = [
-    Column::new("key", Kind::Int),
-    Column::new("queue", Kind::Text),
-    Column::new("function", Kind::Text),
-];
-
-/// Leases to extend.
-pub(crate) const LEASE_BATCH: [Column; 2] = [Column::new("id", Kind::Id), Column::new("epoch", Kind::Int)];
-
-/// Streams to pick from.
-pub(crate) const STREAM_BATCH: [Column; 2] =
-    [Column::new("lane", Kind::Int), Column::new("priority", Kind::Int)];
-
-/// Whose steps to read, and which.
-pub(crate) const STEP_BATCH: [Column; 3] =
-    [Column::new("parent", Kind::Id), Column::new("seen", Kind::Int), Column::new("want", Kind::Int)];
+use super::{columns, failure};
+use crate::batch::{Batch, Cell};
 
 /// Beside the steps that have ended: none.
 pub(crate) const WANT_NONE: i64 = 0;
@@ -43,80 +22,9 @@ pub(crate) const KEPT: i64 = 0;
 /// `written` of a row whose result is written.
 const WRITTEN: i64 = 1;
 
-/// Columns of new tasks; also the columns of the table that they are written to.
-pub(crate) const INSERT_BATCH: [Column; 32] = [
-    Column::new("id", Kind::Id),
-    Column::new("execution_id", Kind::Id),
-    Column::new("parent_id", Kind::Id).or_null(),
-    Column::new("owner_id", Kind::Id).or_null(),
-    Column::new("seq", Kind::Int),
-    Column::new("kind", Kind::Text),
-    Column::new("lane", Kind::Int).or_null(),
-    Column::new("queue", Kind::Text),
-    Column::new("name", Kind::Text),
-    Column::new("priority", Kind::Int),
-    Column::new("status", Kind::Text),
-    Column::new("epoch", Kind::Int),
-    Column::new("tries", Kind::Int),
-    Column::new("attempts", Kind::Int),
-    Column::new("commit_no", Kind::Int),
-    Column::new("commit_epoch", Kind::Int),
-    Column::new("ready_at", Kind::Int).or_null(),
-    Column::new("worker_id", Kind::Id).or_null(),
-    Column::new("done", Kind::Int),
-    Column::new("wake_at", Kind::Int).or_null(),
-    Column::new("done_order", Kind::Int).or_null(),
-    Column::new("fed", Kind::Int),
-    Column::new("total", Kind::Int).or_null(),
-    Column::new("created_at", Kind::Int),
-    Column::new("started_at", Kind::Int).or_null(),
-    Column::new("ended_at", Kind::Int).or_null(),
-    Column::new("retry", Kind::Text).or_null(),
-    Column::new("failure", Kind::Text).or_null(),
-    Column::new("args_type", Kind::Text),
-    Column::new("args", Kind::Bytes),
-    Column::new("result_type", Kind::Text).or_null(),
-    Column::new("result", Kind::Bytes).or_null(),
-];
-
-/// Columns of changed rows.
-pub(crate) const UPDATE_BATCH: [Column; 20] = [
-    Column::new("id", Kind::Id),
-    Column::new("status", Kind::Text),
-    Column::new("epoch", Kind::Int),
-    Column::new("tries", Kind::Int),
-    Column::new("attempts", Kind::Int),
-    Column::new("commit_no", Kind::Int),
-    Column::new("commit_epoch", Kind::Int),
-    Column::new("ready_at", Kind::Int).or_null(),
-    Column::new("worker_id", Kind::Id).or_null(),
-    Column::new("done", Kind::Int),
-    Column::new("wake_at", Kind::Int).or_null(),
-    Column::new("done_order", Kind::Int).or_null(),
-    Column::new("fed", Kind::Int),
-    Column::new("total", Kind::Int).or_null(),
-    Column::new("started_at", Kind::Int).or_null(),
-    Column::new("ended_at", Kind::Int).or_null(),
-    Column::new("written", Kind::Int),
-    Column::new("failure", Kind::Text).or_null(),
-    Column::new("result_type", Kind::Text).or_null(),
-    Column::new("result", Kind::Bytes).or_null(),
-];
-
-/// Columns of claimed rows. Few, so that only the index that has them is touched.
-pub(crate) const CLAIM_BATCH: [Column; 7] = [
-    Column::new("id", Kind::Id),
-    Column::new("status", Kind::Text),
-    Column::new("epoch", Kind::Int),
-    Column::new("tries", Kind::Int),
-    Column::new("ready_at", Kind::Int).or_null(),
-    Column::new("worker_id", Kind::Id).or_null(),
-    Column::new("started_at", Kind::Int).or_null(),
-];
-
 /// The lanes that tasks are written to.
 pub(crate) fn lane_batch<'a>(lanes: impl ExactSizeIterator<Item = &'a Lane>) -> Batch<'a> {
-    let mut batch = Batch::new(&LANE_BATCH, lanes.len());
+    let mut batch = Batch::new(&columns::LANE_NAME, lanes.len());
     for lane in lanes {
         batch.push([Cell::Int(lane.key().as_i64()), Cell::text(&lane.queue), Cell::text(&lane.function)]);
     }
@@ -125,7 +33,7 @@ pub(crate) fn lane_batch<'a>(lanes: impl ExactSizeIterator<Item = &'a Lane>) -> 
 
 /// Leases to extend.
 pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
-    let mut batch = Batch::new(&LEASE_BATCH, leases.len());
+    let mut batch = Batch::new(&columns::HELD, leases.len());
     for lease in leases {
         batch.push([Cell::Id(*lease.task.as_uuid()), int(lease.epoch.0)]);
     }
@@ -134,7 +42,7 @@ pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
 
 /// Claimed rows.
 pub(crate) fn claim_batch(rows: &[Row]) -> Batch<'static> {
-    let mut batch = Batch::new(&CLAIM_BATCH, rows.len());
+    let mut batch = Batch::new(&columns::CLAIM, rows.len());
     for row in rows {
         debug_assert!(row.wake_at.is_none(), "a claimed task waits for nothing");
         batch.push([
@@ -152,7 +60,7 @@ pub(crate) fn claim_batch(rows: &[Row]) -> Batch<'static> {
 
 /// New tasks.
 pub(crate) fn insert_batch<'a>(inserts: &'a [Insert<'a>]) -> Result<Batch<'a>> {
-    let mut batch = Batch::new(&INSERT_BATCH, inserts.len());
+    let mut batch = Batch::new(&columns::INSERT, inserts.len());
     for Insert { task, row, created_at, result } in inserts {
         let lane = (task.kind == StepKind::Call).then(|| task.lane.key());
         let retry = task.retry.as_ref().map(serde_json::to_string).transpose();
@@ -188,7 +96,7 @@ pub(crate) fn insert_batch<'a>(inserts: &'a [Insert<'a>]) -> Result<Batch<'a>> {
             Cell::or_null(retry, |text| Cell::Text(Cow::Owned(text))),
             written.failure,
             Cell::text(task.args.content_type()),
-            Cell::Bytes(task.args.bytes()),
+            Cell::bytes(task.args.bytes()),
             written.result_type,
             written.result,
         ]);
@@ -198,7 +106,7 @@ pub(crate) fn insert_batch<'a>(inserts: &'a [Insert<'a>]) -> Result<Batch<'a>> {
 
 /// Changed rows.
 pub(crate) fn update_batch<'a>(updates: &'a [Update<'a>]) -> Result<Batch<'a>> {
-    let mut batch = Batch::new(&UPDATE_BATCH, updates.len());
+    let mut batch = Batch::new(&columns::UPDATE, updates.len());
     for Update { row, result } in updates {
         let written = Result3::of(row, *result)?;
         batch.push([
@@ -246,7 +154,7 @@ impl<'a> Result3<'a> {
         Ok(Self {
             failure: Cell::or_null(failure, |text| Cell::Text(Cow::Owned(text))),
             result_type: Cell::or_null(payload, |payload| Cell::text(payload.content_type())),
-            result: Cell::or_null(payload, |payload| Cell::Bytes(payload.bytes())),
+            result: Cell::or_null(payload, |payload| Cell::bytes(payload.bytes())),
         })
     }
 }

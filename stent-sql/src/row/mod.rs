@@ -1,6 +1,7 @@
 //! Rows to model and back. Nothing else encodes or decodes.
 
 mod batches;
+pub(crate) mod columns;
 mod failure;
 mod reader;
 mod step;
@@ -8,10 +9,9 @@ mod task;
 mod view;
 
 pub(crate) use batches::{
-    ID_BATCH, INSERT_BATCH, KEPT, LANE_BATCH, LEASE_BATCH, STEP_BATCH, STREAM_BATCH, UPDATE_BATCH, WANT_ALL,
-    WANT_NONE, WANT_OPEN, CLAIM_BATCH, claim_batch, insert_batch, lane_batch, lease_batch, update_batch,
+    KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, insert_batch, lane_batch, lease_batch, update_batch,
 };
-pub(crate) use reader::Reader;
-pub(crate) use step::{Recorded, STEP_COLUMNS};
-pub(crate) use task::{CLAIM_COLUMNS, Picked, Stream, lane, row};
+pub(crate) use reader::{Reader, read_plainly};
+pub(crate) use step::Recorded;
+pub(crate) use task::{Picked, Stream, lane, row};
 pub(crate) use view::{execution_view, item_view, task_view};

@@ -1,97 +1,159 @@
-//! Reads a result row column by column, by position: names are looked up in no hot path.
+//! Reads a row cell by cell, in the order of its columns: names are looked up nowhere.
 
-use std::fmt::Display;
+use std::error::Error as StdError;
 use std::str::FromStr;
+use std::vec;
 
-use sea_orm::{QueryResult, TryGetable};
+use sea_orm::{DbErr, QueryResult};
 use stent_core::backend::{Error, ErrorKind, Result};
 use stent_core::model::Epoch;
 use stent_core::{Payload, Timestamp};
 use uuid::Uuid;
 
-/// Walks the columns of one row, in the order in which a statement selects them.
+use crate::batch::{Answer, Cell, Column, Kind};
+
+/// Walks the cells of one row.
 #[derive(Debug)]
-pub(crate) struct Reader<'r> {
-    row: &'r QueryResult,
-    at: usize,
+pub(crate) struct Reader {
+    columns: &'static [Column],
+    cells: vec::IntoIter<Cell<'static>>,
 }
 
-impl<'r> Reader<'r> {
-    pub(crate) const fn new(row: &'r QueryResult) -> Self {
-        Self { row, at: 0 }
+/// What a cell can be read as.
+pub(crate) trait FromCell: Sized {
+    /// None if the cell holds something else.
+    fn from_cell(cell: Cell<'static>) -> Option<Self>;
+}
+
+impl Reader {
+    pub(crate) const fn new(columns: &'static [Column], cells: vec::IntoIter<Cell<'static>>) -> Self {
+        Self { columns, cells }
     }
 
-    /// The next column.
-    pub(crate) fn next<T: TryGetable>(&mut self) -> Result<T> {
-        let at = self.at;
-        self.at += 1;
-        self.row.try_get_by_index(at).map_err(|error| corrupt(at, error))
+    /// The next cell.
+    pub(crate) fn next<T: FromCell>(&mut self) -> Result<T> {
+        match self.cells.next().and_then(T::from_cell) {
+            Some(value) => Ok(value),
+            None => Err(self.corrupt("it holds something else, or nothing")),
+        }
     }
 
-    /// The next column, a count.
+    /// The next cell, a count.
     pub(crate) fn count(&mut self) -> Result<u32> {
-        let at = self.at;
-        u32::try_from(self.next::<i64>()?).map_err(|error| corrupt(at, error))
+        u32::try_from(self.next::<i64>()?).map_err(|error| self.corrupt(error))
     }
 
-    /// The next column, a count that may be null.
+    /// The next cell, a count that may be null.
     pub(crate) fn count_or_null(&mut self) -> Result<Option<u32>> {
-        let at = self.at;
-        self.next::<Option<i64>>()?.map(u32::try_from).transpose().map_err(|error| corrupt(at, error))
+        self.next::<Option<i64>>()?.map(u32::try_from).transpose().map_err(|error| self.corrupt(error))
     }
 
-    /// The next column, a word.
-    pub(crate) fn word<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(&mut self) -> Result<T> {
-        let at = self.at;
-        self.next::<String>()?.parse().map_err(|error| corrupt(at, error))
+    /// The next cell, a word.
+    pub(crate) fn word<T: FromStr<Err: StdError + Send + Sync + 'static>>(&mut self) -> Result<T> {
+        self.next::<String>()?.parse().map_err(|error| self.corrupt(error))
     }
 
-    /// The next column, an id.
+    /// The next cell, an id.
     pub(crate) fn id<T>(&mut self, wrap: impl FnOnce(Uuid) -> T) -> Result<T> {
         self.next().map(wrap)
     }
 
-    /// The next column, an id that may be null.
+    /// The next cell, an id that may be null.
     pub(crate) fn id_or_null<T>(&mut self, wrap: impl FnOnce(Uuid) -> T) -> Result<Option<T>> {
         Ok(self.next::<Option<Uuid>>()?.map(wrap))
     }
 
-    /// The next column, an epoch.
+    /// The next cell, an epoch.
     pub(crate) fn epoch(&mut self) -> Result<Epoch> {
         self.count().map(Epoch)
     }
 
-    /// The next column, a moment.
+    /// The next cell, a moment.
     pub(crate) fn moment(&mut self) -> Result<Timestamp> {
         self.next().map(Timestamp::from_micros)
     }
 
-    /// The next column, a moment that may be null.
+    /// The next cell, a moment that may be null.
     pub(crate) fn moment_or_null(&mut self) -> Result<Option<Timestamp>> {
         Ok(self.next::<Option<i64>>()?.map(Timestamp::from_micros))
     }
 
-    /// The next two columns, a payload.
+    /// The next two cells, a payload.
     pub(crate) fn payload(&mut self) -> Result<Payload> {
         Ok(Payload::new(self.next::<String>()?, self.next()?))
     }
 
-    /// The next two columns, a payload that may be null.
+    /// The next two cells, a payload that may be null.
     pub(crate) fn payload_or_null(&mut self) -> Result<Option<Payload>> {
-        let (content_type, bytes): (Option<String>, Option<Vec<u8>>) = (self.next()?, self.next()?);
+        let content_type: Option<String> = self.next()?;
+        let bytes: Option<Vec<u8>> = self.next()?;
         Ok(content_type.zip(bytes).map(|(content_type, bytes)| Payload::new(content_type, bytes)))
     }
 
-    /// What the store holds and cannot hold.
-    pub(crate) fn corrupt(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-        corrupt(self.at.saturating_sub(1), error)
+    /// The cell that was read last does not hold what it should.
+    pub(crate) fn corrupt(&self, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        let error = error.into();
+        let at = self.columns.len() - self.cells.len();
+        let column = self.columns.get(at.saturating_sub(1)).map_or("?", |column| column.name);
+        let message = format!("column {column:?} of a row does not hold what it should: {error}");
+        Error::new(ErrorKind::Corrupt, "decode").with_message(message).with_source(error)
     }
 }
 
-fn corrupt(at: usize, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Corrupt, "decode").with_message(described(at, &error)).with_source(error)
+impl FromCell for i64 {
+    fn from_cell(cell: Cell<'static>) -> Option<Self> {
+        if let Cell::Int(value) = cell { Some(value) } else { None }
+    }
 }
 
-fn described(at: usize, error: &dyn Display) -> String {
-    format!("column {at} of a row does not hold what it should: {error}")
+impl FromCell for i16 {
+    fn from_cell(cell: Cell<'static>) -> Option<Self> {
+        i64::from_cell(cell)?.try_into().ok()
+    }
+}
+
+impl FromCell for Uuid {
+    fn from_cell(cell: Cell<'static>) -> Option<Self> {
+        if let Cell::Id(id) = cell { Some(id) } else { None }
+    }
+}
+
+impl FromCell for String {
+    fn from_cell(cell: Cell<'static>) -> Option<Self> {
+        if let Cell::Text(text) = cell { Some(text.into_owned()) } else { None }
+    }
+}
+
+impl FromCell for Vec<u8> {
+    fn from_cell(cell: Cell<'static>) -> Option<Self> {
+        if let Cell::Bytes(bytes) = cell { Some(bytes.into_owned()) } else { None }
+    }
+}
+
+impl<T: FromCell> FromCell for Option<T> {
+    fn from_cell(cell: Cell<'static>) -> Option<Self> {
+        match cell {
+            Cell::Null => Some(None),
+            cell => T::from_cell(cell).map(Some),
+        }
+    }
+}
+
+/// Reads rows that came as rows.
+pub(crate) fn read_plainly(
+    rows: &[QueryResult],
+    columns: &'static [Column],
+) -> std::result::Result<Answer, DbErr> {
+    let mut answer = Answer::new(columns);
+    for row in rows {
+        for (at, column) in columns.iter().enumerate() {
+            answer.push(match column.kind {
+                Kind::Id => Cell::or_null(row.try_get_by_index(at)?, Cell::Id),
+                Kind::Int => Cell::or_null(row.try_get_by_index(at)?, Cell::Int),
+                Kind::Text => Cell::or_null(row.try_get_by_index(at)?, |text: String| Cell::Text(text.into())),
+                Kind::Bytes => Cell::or_null(row.try_get_by_index(at)?, |bytes: Vec<u8>| Cell::Bytes(bytes.into())),
+            });
+        }
+    }
+    Ok(answer)
 }

@@ -6,11 +6,6 @@ use stent_core::ledger::Row;
 use stent_core::model::{Progress, Seq, Step, StepKind, StepState, TaskResult, TaskStatus};
 
 use super::{Reader, failure, row};
-use crate::entity::task::Column;
-
-/// What a step reads beside a [`Row`], in the order in which it is decoded.
-pub(crate) const STEP_COLUMNS: [Column; 5] =
-    [Column::Seq, Column::Name, Column::Failure, Column::ResultType, Column::Result];
 
 /// A step as it stands in the record.
 #[derive(Clone, Debug)]
@@ -23,7 +18,7 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
         Ok(Self {
             row: row(reader)?,
             seq: reader.count().map(Seq)?,

@@ -1,24 +1,13 @@
 //! Rows to tasks, as far as claims and transitions need them.
 
+use std::cmp::Reverse;
+
 use stent_core::backend::Result;
 use stent_core::ledger::Row;
 use stent_core::model::{Lane, LaneKey, RetryPolicy, Seq, Task, Tree};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
 use super::Reader;
-use crate::entity::task::Column;
-
-/// What a claim reads beside a [`Row`], in the order in which it is decoded.
-pub(crate) const CLAIM_COLUMNS: [Column; 8] = [
-    Column::Seq,
-    Column::Queue,
-    Column::Name,
-    Column::Priority,
-    Column::CreatedAt,
-    Column::Retry,
-    Column::ArgsType,
-    Column::Args,
-];
 
 /// A task that is due, as it stands before it is claimed.
 #[derive(Debug)]
@@ -44,8 +33,8 @@ pub(crate) struct Stream {
     pub(crate) next_at: Option<Timestamp>,
 }
 
-/// Decodes `ROW_COLUMNS`.
-pub(crate) fn row(reader: &mut Reader<'_>) -> Result<Row> {
+/// Decodes [`ROW`](super::columns::ROW).
+pub(crate) fn row(reader: &mut Reader) -> Result<Row> {
     Ok(Row {
         id: reader.id(TaskId::from_uuid)?,
         tree: Tree {
@@ -73,16 +62,16 @@ pub(crate) fn row(reader: &mut Reader<'_>) -> Result<Row> {
 }
 
 /// Decodes a lane with its key.
-pub(crate) fn lane(reader: &mut Reader<'_>) -> Result<(LaneKey, Lane)> {
+pub(crate) fn lane(reader: &mut Reader) -> Result<(LaneKey, Lane)> {
     Ok((reader.next().map(LaneKey::from_i64)?, lane_name(reader)?))
 }
 
-fn lane_name(reader: &mut Reader<'_>) -> Result<Lane> {
+fn lane_name(reader: &mut Reader) -> Result<Lane> {
     Ok(Lane { queue: reader.next()?, function: reader.next()? })
 }
 
 impl Picked {
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
         Ok(Self {
             row: row(reader)?,
             seq: reader.count().map(Seq)?,
@@ -95,6 +84,11 @@ impl Picked {
             },
             args: reader.payload()?,
         })
+    }
+
+    /// Where it stands among those that are due: priority, due time, age.
+    pub(crate) fn rank(&self) -> (Reverse<i16>, Option<Timestamp>, TaskId) {
+        (Reverse(self.priority), self.row.ready_at, self.row.id)
     }
 
     /// The task as its claimer gets it.
@@ -121,7 +115,7 @@ impl Picked {
 }
 
 impl Stream {
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
         Ok(Self {
             key: reader.next().map(LaneKey::from_i64)?,
             lane: lane_name(reader)?,

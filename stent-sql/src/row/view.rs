@@ -6,8 +6,8 @@ use stent_core::{ExecutionId, TaskId};
 
 use super::{Reader, failure, step};
 
-/// Decodes `EXECUTION_COLUMNS`.
-pub(crate) fn execution_view(reader: &mut Reader<'_>) -> Result<ExecutionView> {
+/// Decodes [`EXECUTION`](super::columns::EXECUTION).
+pub(crate) fn execution_view(reader: &mut Reader) -> Result<ExecutionView> {
     let id = reader.id(ExecutionId::from_uuid)?;
     let (function, queue) = (reader.next()?, reader.next()?);
     let status = reader.word()?;
@@ -19,8 +19,8 @@ pub(crate) fn execution_view(reader: &mut Reader<'_>) -> Result<ExecutionView> {
     Ok(ExecutionView { id, function, queue, status, result, created_at, started_at, ended_at })
 }
 
-/// Decodes `TASK_COLUMNS`.
-pub(crate) fn task_view(reader: &mut Reader<'_>) -> Result<TaskView> {
+/// Decodes [`TASK`](super::columns::TASK).
+pub(crate) fn task_view(reader: &mut Reader) -> Result<TaskView> {
     let id = reader.id(TaskId::from_uuid)?;
     let parent = reader.id_or_null(TaskId::from_uuid)?;
     let seq = reader.count().map(Seq)?;
@@ -52,8 +52,8 @@ pub(crate) fn task_view(reader: &mut Reader<'_>) -> Result<TaskView> {
     })
 }
 
-/// Decodes `ITEM_COLUMNS`.
-pub(crate) fn item_view(reader: &mut Reader<'_>) -> Result<ItemView> {
+/// Decodes [`ITEM`](super::columns::ITEM).
+pub(crate) fn item_view(reader: &mut Reader) -> Result<ItemView> {
     let seq = reader.count().map(Seq)?;
     let status = reader.word()?;
     let args = reader.payload()?;
@@ -61,7 +61,7 @@ pub(crate) fn item_view(reader: &mut Reader<'_>) -> Result<ItemView> {
     Ok(ItemView { seq, status, args, result })
 }
 
-fn result(reader: &mut Reader<'_>, status: TaskStatus) -> Result<Option<TaskResult>> {
+fn result(reader: &mut Reader, status: TaskStatus) -> Result<Option<TaskResult>> {
     let failure: Option<String> = reader.next()?;
     let payload = reader.payload_or_null()?;
     step::result_of(status, failure.as_deref(), payload).map_err(|error| reader.corrupt(error))

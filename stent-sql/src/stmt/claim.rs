@@ -6,52 +6,52 @@
 use sea_orm::EntityName;
 use sea_orm::sea_query::{
     Alias, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order, Query, SelectStatement,
-    UnionType, WithClause, WithQuery,
+    UnionType, WithClause,
 };
 
-use super::read::ROW_COLUMNS;
-use super::{BATCH, Sql, in_batch, name};
+use super::{BATCH, Built, Sql, in_batch, name, of};
 use crate::entity::lane;
 use crate::entity::task::{Column, Entity};
-use crate::row::{CLAIM_COLUMNS, STREAM_BATCH};
+use crate::row::columns;
 
 const STREAM: &str = "stream";
 
 /// Every lane by priority, with the moments of its first task and of its first one that is not due.
-pub(super) fn streams(sql: Sql<'_>) -> WithQuery {
-    let highest = |lane: Expr| {
-        ready(lane).expr(Expr::col((name("task"), Column::Priority)).max()).take()
-    };
+pub(super) fn streams(sql: Sql<'_>) -> Built {
+    let of_lane = |column| Expr::col((name("lane"), column));
+    let of_stream = |column| Expr::col((name(STREAM), column));
+    let of_task = |column| Expr::col((name("task"), column));
+
+    let highest = |lane| ready(lane).expr(of_task(Column::Priority).max()).take();
     let first = Query::select()
         .column((name("lane"), lane::Column::Key))
-        .expr(scalar(highest(Expr::col((name("lane"), lane::Column::Key)))))
+        .expr(scalar(highest(of_lane(lane::Column::Key))))
         .from_as(lane::Entity, name("lane"))
         .take();
-    let mut lower = highest(Expr::col((name(STREAM), Column::Lane)));
-    lower.and_where(
-        Expr::col((name("task"), Column::Priority)).lt(Expr::col((name(STREAM), Column::Priority))),
-    );
+    let lower = highest(of_stream(Column::Lane))
+        .and_where(of_task(Column::Priority).lt(of_stream(Column::Priority)))
+        .take();
     let next = Query::select()
         .column((name(STREAM), Column::Lane))
         .expr(scalar(lower))
         .from(Alias::new(STREAM))
-        .and_where(Expr::col((name(STREAM), Column::Priority)).is_not_null())
+        .and_where(of_stream(Column::Priority).is_not_null())
         .take();
     let mut streams = CommonTableExpression::new();
-    let mut all = first;
-    all.union(UnionType::All, next);
-    streams.table_name(STREAM).columns([Column::Lane, Column::Priority]).query(all);
+    streams
+        .table_name(STREAM)
+        .columns([Column::Lane, Column::Priority])
+        .query(first.to_owned().union(UnionType::All, next).take());
 
     let earliest = || {
-        ready(Expr::col((name(STREAM), Column::Lane)))
-            .expr(Expr::col((name("task"), Column::ReadyAt)).min())
-            .and_where(Expr::col((name("task"), Column::Priority)).equals((name(STREAM), Column::Priority)))
+        ready(of_stream(Column::Lane))
+            .expr(of_task(Column::ReadyAt).min())
+            .and_where(of_task(Column::Priority).eq(of_stream(Column::Priority)))
             .take()
     };
-    let mut not_due = earliest();
-    not_due.and_where(Expr::col((name("task"), Column::ReadyAt)).gt(sql.param(1)));
+    let not_due = earliest().and_where(of_task(Column::ReadyAt).gt(sql.param(1))).take();
     let listed = Query::select()
-        .columns([lane::Column::Key, lane::Column::Queue, lane::Column::Function].map(|column| (name("lane"), column)))
+        .columns(of("lane", &columns::LANE_NAME))
         .column((name(STREAM), Column::Priority))
         .expr_as(scalar(earliest()), "first_at")
         .expr_as(scalar(not_due), "next_at")
@@ -60,42 +60,44 @@ pub(super) fn streams(sql: Sql<'_>) -> WithQuery {
             JoinType::InnerJoin,
             lane::Entity,
             name("lane"),
-            Expr::col((name("lane"), lane::Column::Key)).equals((name(STREAM), Column::Lane)),
+            of_lane(lane::Column::Key).eq(of_stream(Column::Lane)),
         )
-        .and_where(Expr::col((name(STREAM), Column::Priority)).is_not_null())
+        .and_where(of_stream(Column::Priority).is_not_null())
         .take();
     let mut with = WithClause::new();
     with.recursive(true).cte(streams);
-    listed.with(with)
+    Built::read(&columns::STREAM, listed.with(with))
 }
 
 /// The heads of the batch's streams, merged in the order priority, due time, age.
-pub(super) fn pick(sql: Sql<'_>) -> SelectStatement {
-    let now = sql.param_after(&STREAM_BATCH, 1);
-    let max = sql.limit_after(&STREAM_BATCH, 2);
+pub(super) fn pick(sql: Sql<'_>) -> Built {
+    let now = sql.param_after(&columns::HEADS, 1);
+    let max = sql.limit_after(&columns::HEADS, 2);
+    let of_head = |column| Expr::col((name("head"), column));
     let head = Query::select()
         .column((name("head"), Column::Id))
         .from_as(Entity, name("head"))
-        .and_where(Expr::col((name("head"), Column::Lane)).eq(in_batch("lane")))
-        .and_where(Expr::col((name("head"), Column::Priority)).eq(in_batch("priority")))
-        .and_where(Expr::col((name("head"), Column::ReadyAt)).lte(now))
+        .and_where(of_head(Column::Lane).eq(in_batch("lane")))
+        .and_where(of_head(Column::Priority).eq(in_batch("priority")))
+        .and_where(of_head(Column::ReadyAt).lte(now))
         .order_by((name("head"), Column::ReadyAt), Order::Asc)
         .order_by((name("head"), Column::Id), Order::Asc)
         .limit(max)
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .take();
-    let task = name(Entity.table_name());
-    Query::select()
-        .columns(ROW_COLUMNS.into_iter().chain(CLAIM_COLUMNS).map(|column| (task.clone(), column)))
-        .with_cte(sql.batch(&STREAM_BATCH))
+    let picked = Query::select()
+        .with_cte(sql.batch_once(&columns::HEADS))
+        .columns(of(Entity.table_name(), &columns::PICKED))
         .from(Alias::new(BATCH))
+        // In this order: for each stream its head, and for each of the head its row.
         .cross_join(Entity)
-        .and_where(sql.dialect.any_of(Expr::col((task.clone(), Column::Id)), head))
-        .order_by((task.clone(), Column::Priority), Order::Desc)
-        .order_by((task.clone(), Column::ReadyAt), Order::Asc)
-        .order_by((task, Column::Id), Order::Asc)
+        .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), head))
+        .order_by((Entity, Column::Priority), Order::Desc)
+        .order_by((Entity, Column::ReadyAt), Order::Asc)
+        .order_by((Entity, Column::Id), Order::Asc)
         .limit(max)
-        .take()
+        .take();
+    sql.gathered(&columns::PICKED, picked)
 }
 
 /// Tasks of a lane that are ready now or later: those in the claim index.

@@ -1,21 +1,21 @@
 //! Writes lanes.
 
-use sea_orm::sea_query::{Expr, InsertStatement, OnConflict, Query};
+use sea_orm::sea_query::{Expr, OnConflict, Query};
 
-use super::Sql;
+use super::{Built, Sql, names};
 use crate::entity::lane::{Column, Entity};
-use crate::row::LANE_BATCH;
+use crate::row::columns::LANE_NAME;
 
 /// A lane that is there already is written over with its own key, so that what is stored comes back: another lane under
 /// the same key must be an error and never a mix-up.
-pub(super) fn insert(sql: Sql<'_>) -> InsertStatement {
-    let mut rows = sql.batch_rows(&LANE_BATCH);
+pub(super) fn insert(sql: Sql<'_>) -> Built {
+    let mut rows = sql.batch(&LANE_NAME);
     // SQLite reads the ON of an upsert as a join's, unless a WHERE stands between.
     rows.and_where(Expr::cust("TRUE"));
     let mut insert = Query::insert();
-    insert.into_table(Entity).columns([Column::Key, Column::Queue, Column::Function]);
+    insert.into_table(Entity).columns(names(&LANE_NAME));
     insert.select_from(rows).expect("as many columns as values");
     insert.on_conflict(OnConflict::column(Column::Key).update_column(Column::Key).to_owned());
-    insert.returning(Query::returning().columns([Column::Key, Column::Queue, Column::Function]));
-    insert
+    insert.returning(Query::returning().columns(names(&LANE_NAME)));
+    Built::read(&LANE_NAME, insert)
 }

@@ -14,9 +14,7 @@ mod step;
 mod tree;
 mod write;
 
-use sea_orm::sea_query::{
-    Alias, CommonTableExpression, DynIden, Expr, IntoIden, SelectStatement, SubQueryStatement, Value,
-};
+use sea_orm::sea_query::{Alias, CommonTableExpression, DynIden, Expr, IntoIden, SelectStatement, SubQueryStatement, TableRef, Value};
 
 use crate::Dialect;
 use crate::batch::Column;
@@ -28,12 +26,26 @@ const BATCH: &str = "batch";
 /// which nobody means, and replaced by the parameter in the text.
 const LIMIT_PARAM: u64 = 9_000_000_000_000_000_000;
 
+/// Most parameters of a statement that has a limit.
+const PARAMS_MAX: usize = 9;
+
+/// A statement of the store.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// What is sent.
+    pub text: String,
+    /// What each row that comes back consists of; nothing for a statement that only writes.
+    pub gives: &'static [Column],
+    /// Whether rows come back [gathered](Dialect::gather).
+    pub gathered: bool,
+}
+
 macro_rules! statements {
     ($($(#[$doc:meta])* $name:ident: $build:path,)+) => {
-        /// The text of every statement of the store, rendered for one dialect.
+        /// Every statement of the store, rendered for one dialect.
         #[derive(Clone, Debug)]
         pub struct Statements {
-            $($(#[$doc])* pub $name: String,)+
+            $($(#[$doc])* pub $name: Statement,)+
         }
 
         impl Statements {
@@ -41,12 +53,12 @@ macro_rules! statements {
             #[must_use]
             pub fn new(dialect: &dyn Dialect) -> Self {
                 let sql = Sql { dialect };
-                Self { $($name: sql.text($build(sql)),)+ }
+                Self { $($name: $build(sql).render(sql),)+ }
             }
 
             /// Every statement by name.
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-                [$((stringify!($name), self.$name.as_str())),+].into_iter()
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Statement)> {
+                [$((stringify!($name), &self.$name)),+].into_iter()
             }
         }
     };
@@ -73,6 +85,10 @@ statements! {
     claim: write::claim,
     /// Reads steps. Batch: whose, and which of them.
     steps: step::steps,
+    /// Reads arguments that did not come along with their tasks. Batch: ids.
+    far_args: read::far_args,
+    /// Reads results that did not come along with their steps. Batch: ids.
+    far_results: read::far_results,
     /// Extends leases. Batch: leases. Parameter: until.
     renew: lease::renew,
     /// Picks roots that ended. Parameters: before, how many.
@@ -85,7 +101,7 @@ statements! {
     clock: inspect::clock,
     /// Reads executions. Batch: ids.
     executions: inspect::executions,
-    /// Reads a page of an execution's steps. Parameters: execution, after, how many.
+    /// Reads a page of an execution's tasks. Parameters: execution, after, how many.
     tasks: inspect::tasks,
     /// Reads a page of a map's items. Parameters: map, from, how many.
     items: inspect::items,
@@ -97,13 +113,42 @@ struct Sql<'a> {
     dialect: &'a dyn Dialect,
 }
 
-impl Sql<'_> {
-    fn text(self, query: impl Into<SubQueryStatement>) -> String {
-        let mut text = self.dialect.render(&query.into());
-        for n in 1..=9 {
-            text = text.replace(&(LIMIT_PARAM + n).to_string(), &self.dialect.param(n as usize));
+/// What a builder has built.
+struct Built {
+    query: SubQueryStatement,
+    gives: &'static [Column],
+    gathered: bool,
+}
+
+impl Built {
+    /// A statement that writes.
+    fn write(query: impl Into<SubQueryStatement>) -> Self {
+        Self { query: query.into(), gives: &[], gathered: false }
+    }
+
+    /// A statement that gives rows.
+    fn read(gives: &'static [Column], query: impl Into<SubQueryStatement>) -> Self {
+        Self { query: query.into(), gives, gathered: false }
+    }
+
+    fn render(self, sql: Sql<'_>) -> Statement {
+        let mut text = sql.dialect.render(&self.query);
+        for n in 1..=PARAMS_MAX {
+            text = text.replace(&limit(n).to_string(), &sql.dialect.param(n));
         }
-        text
+        Statement { text, gives: self.gives, gathered: self.gathered }
+    }
+}
+
+impl Sql<'_> {
+    /// A statement that gives many rows, though not more than were asked for.
+    fn gathered(self, gives: &'static [Column], query: SelectStatement) -> Built {
+        Built { query: self.dialect.gather(query, gives, None).into(), gives, gathered: true }
+    }
+
+    /// A statement that gives any number of rows.
+    fn gathered_by(self, number: &str, gives: &'static [Column], query: SelectStatement) -> Built {
+        Built { query: self.dialect.gather(query, gives, Some(number)).into(), gives, gathered: true }
     }
 
     /// The n-th parameter.
@@ -112,31 +157,36 @@ impl Sql<'_> {
     }
 
     /// The n-th parameter after those of a batch.
-    fn param_after(self, columns: &[Column], n: usize) -> Expr {
-        self.param(self.dialect.batch_params(columns) + n)
+    fn param_after(self, batch: &[Column], n: usize) -> Expr {
+        self.param(self.dialect.batch_params(batch) + n)
     }
 
     /// The n-th parameter after those of a batch, as a limit.
-    fn limit_after(self, columns: &[Column], n: usize) -> u64 {
-        limit((self.dialect.batch_params(columns) + n) as u64)
+    fn limit_after(self, batch: &[Column], n: usize) -> u64 {
+        limit(self.dialect.batch_params(batch) + n)
     }
 
-    /// The batch as a common table, computed once.
-    fn batch(self, columns: &[Column]) -> CommonTableExpression {
-        let mut cte = CommonTableExpression::from_select(self.dialect.batch_source(columns, 1));
-        cte.table_name(BATCH).materialized(true);
-        cte
+    /// The rows of the batch.
+    fn batch(self, columns: &[Column]) -> SelectStatement {
+        self.dialect.batch_source(columns, 1)
     }
 
     /// The batch as a derived table.
-    fn batch_rows(self, columns: &[Column]) -> SelectStatement {
-        self.dialect.batch_source(columns, 1)
+    fn batch_table(self, columns: &[Column]) -> TableRef {
+        TableRef::SubQuery(Box::new(self.batch(columns)), name(BATCH))
+    }
+
+    /// The batch as a common table, which is computed once.
+    fn batch_once(self, columns: &[Column]) -> CommonTableExpression {
+        let mut table = CommonTableExpression::from_select(self.batch(columns));
+        table.table_name(BATCH).materialized(true);
+        table
     }
 }
 
 /// The n-th parameter as a limit.
-const fn limit(n: u64) -> u64 {
-    LIMIT_PARAM + n
+const fn limit(n: usize) -> u64 {
+    LIMIT_PARAM + n as u64
 }
 
 /// A constant that is part of the text.
@@ -144,8 +194,21 @@ fn literal(value: impl Into<Value>) -> Expr {
     Expr::Constant(value.into())
 }
 
+fn null() -> Expr {
+    Expr::cust("NULL")
+}
+
 fn name(name: &'static str) -> DynIden {
     Alias::new(name).into_iden()
+}
+
+fn names(columns: &[Column]) -> impl Iterator<Item = DynIden> {
+    columns.iter().map(|column| name(column.name))
+}
+
+/// Columns of a table.
+fn of(table: &'static str, columns: &[Column]) -> impl Iterator<Item = (DynIden, DynIden)> {
+    columns.iter().map(move |column| (name(table), name(column.name)))
 }
 
 /// A column of the batch.

@@ -1,40 +1,31 @@
-//! Reads the part of tasks that changes: what transitions are applied to.
+//! Reads tasks by id.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
-use super::Sql;
-use crate::entity::task::{Column, Entity};
-use crate::row::ID_BATCH;
+use super::{Built, Sql, names};
+use crate::batch::Column;
+use crate::entity::task::{Column as Task, Entity};
+use crate::row::columns;
 
-/// What makes a [`Row`](stent_core::ledger::Row), in the order in which it is decoded. No payloads.
-pub(super) const ROW_COLUMNS: [Column; 20] = [
-    Column::Id,
-    Column::ExecutionId,
-    Column::ParentId,
-    Column::OwnerId,
-    Column::Kind,
-    Column::Status,
-    Column::Epoch,
-    Column::Tries,
-    Column::Attempts,
-    Column::CommitNo,
-    Column::CommitEpoch,
-    Column::ReadyAt,
-    Column::WorkerId,
-    Column::Done,
-    Column::WakeAt,
-    Column::DoneOrder,
-    Column::Fed,
-    Column::Total,
-    Column::StartedAt,
-    Column::EndedAt,
-];
+/// What transitions are applied to.
+pub(super) fn read(sql: Sql<'_>) -> Built {
+    sql.gathered(&columns::ROW, by_id(sql, &columns::ROW).lock_exclusive().take())
+}
 
-pub(super) fn read(sql: Sql<'_>) -> SelectStatement {
+/// Arguments that were too large to come along.
+pub(super) fn far_args(sql: Sql<'_>) -> Built {
+    Built::read(&columns::FAR_ARGS, by_id(sql, &columns::FAR_ARGS))
+}
+
+/// Results that were too large to come along.
+pub(super) fn far_results(sql: Sql<'_>) -> Built {
+    Built::read(&columns::FAR_RESULT, by_id(sql, &columns::FAR_RESULT))
+}
+
+fn by_id(sql: Sql<'_>, gives: &[Column]) -> SelectStatement {
     Query::select()
-        .columns(ROW_COLUMNS)
+        .columns(names(gives))
         .from(Entity)
-        .and_where(Expr::col(Column::Id).in_subquery(sql.batch_rows(&ID_BATCH)))
-        .lock_exclusive()
+        .and_where(Expr::col(Task::Id).in_subquery(sql.batch(&columns::ONE_ID)))
         .take()
 }

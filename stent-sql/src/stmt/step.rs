@@ -1,36 +1,37 @@
 //! Reads the record of tasks: their steps.
 
 use sea_orm::EntityName;
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query, SelectStatement, UnionType};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query, UnionType};
 
-use super::read::ROW_COLUMNS;
-use super::{BATCH, Sql, in_batch, literal, name};
+use super::{BATCH, Built, Sql, in_batch, literal, of};
 use crate::entity::task::{Column, Entity};
-use crate::row::{STEP_BATCH, STEP_COLUMNS, WANT_ALL, WANT_OPEN};
+use crate::row::{WANT_ALL, WANT_OPEN, columns};
 
 /// Steps that ended after the `seen` first ones; with them, as wanted, all that have not, or the open timers and maps.
-pub(super) fn steps(sql: Sql<'_>) -> SelectStatement {
-    let task = || name(Entity.table_name());
+pub(super) fn steps(sql: Sql<'_>) -> Built {
+    let of_task = |column| Expr::col((Entity, column));
     let arm = || {
         Query::select()
-            .columns(ROW_COLUMNS.into_iter().chain(STEP_COLUMNS).map(|column| (task(), column)))
+            .columns(of(Entity.table_name(), &columns::STEP))
             .from(Alias::new(BATCH))
             .cross_join(Entity)
-            .and_where(Expr::col((task(), Column::ParentId)).eq(in_batch("parent")))
+            .and_where(of_task(Column::ParentId).eq(in_batch("parent")))
             .take()
     };
-    let mut ended = arm();
-    ended
-        .with_cte(sql.batch(&STEP_BATCH))
-        .and_where(Expr::col((task(), Column::DoneOrder)).gt(in_batch("seen")));
-    let mut others = arm();
-    others
+    let others = arm()
         .and_where(in_batch("want").eq(literal(WANT_ALL)))
-        .and_where(Expr::col((task(), Column::DoneOrder)).is_null());
-    let mut open = arm();
-    open.and_where(in_batch("want").eq(literal(WANT_OPEN)))
-        .and_where(Expr::col((task(), Column::Lane)).is_null())
-        .and_where(Expr::col((task(), Column::EndedAt)).is_null());
-    ended.union(UnionType::All, others).union(UnionType::All, open);
-    ended
+        .and_where(of_task(Column::DoneOrder).is_null())
+        .take();
+    let open = arm()
+        .and_where(in_batch("want").eq(literal(WANT_OPEN)))
+        .and_where(of_task(Column::Lane).is_null())
+        .and_where(of_task(Column::EndedAt).is_null())
+        .take();
+    let all = arm()
+        .with_cte(sql.batch_once(&columns::WANT))
+        .and_where(of_task(Column::DoneOrder).gt(in_batch("seen")))
+        .union(UnionType::All, others)
+        .union(UnionType::All, open)
+        .take();
+    sql.gathered_by("seq", &columns::STEP, all)
 }

@@ -1,27 +1,25 @@
 //! What happens to everything below a task.
 
 use sea_orm::sea_query::{
-    Alias, CommonTableExpression, DeleteStatement, DynIden, Expr, ExprTrait, JoinType, Query, SelectStatement, UnionType,
-    UpdateStatement, WithClause,
+    Alias, CommonTableExpression, DynIden, Expr, ExprTrait, JoinType, Query, SelectStatement, UnionType, WithClause,
 };
-use sea_orm::EntityName;
 use stent_core::model::TaskStatus;
 
-use super::{Sql, literal, name};
+use super::{Built, Sql, literal, name, null};
 use crate::entity::task::{Column, Entity};
-use crate::row::ID_BATCH;
+use crate::row::columns;
 
 const BELOW: &str = "below";
 
 /// Cancels every open task below those of the batch, at the moment at which they themselves ended.
-pub(super) fn sweep(sql: Sql<'_>) -> UpdateStatement {
+pub(super) fn sweep(sql: Sql<'_>) -> Built {
     let root = || name("root");
     let directly = Query::select()
         .column((name("task"), Column::Id))
         .column((root(), Column::EndedAt))
         .from_as(Entity, root())
         .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(root()))
-        .and_where(Expr::col((root(), Column::Id)).in_subquery(sql.batch_rows(&ID_BATCH)))
+        .and_where(Expr::col((root(), Column::Id)).in_subquery(sql.batch(&columns::ONE_ID)))
         .take();
     let further = Query::select()
         .column((name("task"), Column::Id))
@@ -29,35 +27,35 @@ pub(super) fn sweep(sql: Sql<'_>) -> UpdateStatement {
         .from(Alias::new(BELOW))
         .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(name(BELOW)))
         .take();
-    Query::update()
+    let update = Query::update()
         .with_cte(recursive(directly, further, &[Column::Id, Column::EndedAt]))
         .table(Entity)
         .value(Column::Status, literal(TaskStatus::Cancelled.as_str()))
-        .value(Column::ReadyAt, Expr::cust("NULL"))
-        .value(Column::WorkerId, Expr::cust("NULL"))
-        .value(Column::WakeAt, Expr::cust("NULL"))
+        .value(Column::ReadyAt, null())
+        .value(Column::WorkerId, null())
+        .value(Column::WakeAt, null())
         .value(Column::EndedAt, Expr::col((name(BELOW), Column::EndedAt)))
         .from(Alias::new(BELOW))
-        .and_where(Expr::col((name(Entity.table_name()), Column::Id)).equals((name(BELOW), Column::Id)))
-        .and_where(Expr::col((name(Entity.table_name()), Column::EndedAt)).is_null())
-        .take()
+        .and_where(Expr::col((Entity, Column::Id)).equals((name(BELOW), Column::Id)))
+        .and_where(Expr::col((Entity, Column::EndedAt)).is_null())
+        .take();
+    Built::write(update)
 }
 
 /// Deletes the tasks of the batch and everything below them.
-pub(super) fn erase(sql: Sql<'_>) -> DeleteStatement {
+pub(super) fn erase(sql: Sql<'_>) -> Built {
     let below = Query::select()
         .column((name("task"), Column::Id))
         .from(Alias::new(BELOW))
         .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(name(BELOW)))
         .take();
-    let mut all = Query::select();
-    all.column(Column::Id).from(Alias::new(BELOW));
+    let all = Query::select().column(Column::Id).from(Alias::new(BELOW)).take();
     let mut delete = Query::delete();
     delete
-        .with_cte(recursive(sql.batch_rows(&ID_BATCH), below, &[Column::Id]))
+        .with_cte(recursive(sql.batch(&columns::ONE_ID), below, &[Column::Id]))
         .from_table(Entity)
         .and_where(Expr::col(Column::Id).in_subquery(all));
-    delete
+    Built::write(delete)
 }
 
 fn recursive(mut first: SelectStatement, next: SelectStatement, columns: &[Column]) -> WithClause {

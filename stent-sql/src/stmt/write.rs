@@ -1,67 +1,41 @@
 //! Writes tasks: new ones whole, known ones as far as they change.
 
-use sea_orm::sea_query::{
-    Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, InsertStatement, Query, UpdateStatement,
-};
-use sea_orm::{EntityName, IdenStatic};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, UpdateStatement};
 
-use super::{BATCH, Sql, in_batch, literal, name};
-use crate::entity::task::{Column, Entity};
-use crate::row::{CLAIM_BATCH, INSERT_BATCH, KEPT, UPDATE_BATCH};
+use super::{Built, Sql, in_batch, literal, name, names, null};
+use crate::batch::Column;
+use crate::entity::task::{Column as Task, Entity};
+use crate::row::{KEPT, columns};
 
-/// What changes of a task in its life, beside its result.
-const CHANGING: [Column; 15] = [
-    Column::Status,
-    Column::Epoch,
-    Column::Tries,
-    Column::Attempts,
-    Column::CommitNo,
-    Column::CommitEpoch,
-    Column::ReadyAt,
-    Column::WorkerId,
-    Column::Done,
-    Column::WakeAt,
-    Column::DoneOrder,
-    Column::Fed,
-    Column::Total,
-    Column::StartedAt,
-    Column::EndedAt,
-];
-
-pub(super) fn insert(sql: Sql<'_>) -> InsertStatement {
-    let columns = INSERT_BATCH.map(|column| Alias::new(column.name));
+pub(super) fn insert(sql: Sql<'_>) -> Built {
     let mut insert = Query::insert();
-    insert.into_table(Entity).columns(columns);
-    insert.select_from(sql.batch_rows(&INSERT_BATCH)).expect("as many columns as values");
-    insert
+    insert.into_table(Entity).columns(names(&columns::INSERT));
+    insert.select_from(sql.batch(&columns::INSERT)).expect("as many columns as values");
+    Built::write(insert)
 }
 
-pub(super) fn update(sql: Sql<'_>) -> UpdateStatement {
-    let batch: CommonTableExpression = sql.batch(&UPDATE_BATCH);
-    let mut update = Query::update();
-    update.with_cte(batch).table(Entity).from(Alias::new(BATCH));
-    for column in CHANGING {
-        update.value(column, in_batch(column.as_str()));
-    }
-    for column in [Column::Failure, Column::ResultType, Column::Result] {
+pub(super) fn update(sql: Sql<'_>) -> Built {
+    let mut update = by_batch(sql, &columns::UPDATE, &columns::CHANGING);
+    for column in columns::WRITTEN {
         let written = CaseStatement::new()
-            .case(in_batch("written").eq(literal(KEPT)), Expr::col((name(Entity.table_name()), column)))
-            .finally(in_batch(column.as_str()));
-        update.value(column, written);
+            .case(in_batch("written").eq(literal(KEPT)), Expr::col((Entity, name(column.name))))
+            .finally(in_batch(column.name));
+        update.value(name(column.name), written);
     }
-    update.and_where(Expr::col((name(Entity.table_name()), Column::Id)).eq(in_batch("id")));
-    update
+    Built::write(update)
 }
 
-pub(super) fn claim(sql: Sql<'_>) -> UpdateStatement {
+pub(super) fn claim(sql: Sql<'_>) -> Built {
+    Built::write(by_batch(sql, &columns::CLAIM, &columns::CLAIMING).value(Task::WakeAt, null()).take())
+}
+
+/// Sets columns to what the batch has for each of its ids.
+fn by_batch(sql: Sql<'_>, batch: &[Column], set: &[Column]) -> UpdateStatement {
     let mut update = Query::update();
-    update.with_cte(sql.batch(&CLAIM_BATCH)).table(Entity).from(Alias::new(BATCH));
-    for column in
-        [Column::Status, Column::Epoch, Column::Tries, Column::ReadyAt, Column::WorkerId, Column::StartedAt]
-    {
-        update.value(column, in_batch(column.as_str()));
+    update.table(Entity).from(sql.batch_table(batch));
+    for column in set {
+        update.value(name(column.name), in_batch(column.name));
     }
-    update.value(Column::WakeAt, Expr::cust("NULL"));
-    update.and_where(Expr::col((name(Entity.table_name()), Column::Id)).eq(in_batch("id")));
+    update.and_where(Expr::col((Entity, Task::Id)).eq(in_batch("id")));
     update
 }

@@ -10,7 +10,8 @@ use stent_core::Timestamp;
 use super::record::{Record, Wanted};
 use super::run::Run;
 use crate::batch::{Batch, Cell};
-use crate::row::{self, Picked, Recorded, STREAM_BATCH, Stream, WANT_ALL, WANT_OPEN};
+use crate::row::columns::HEADS;
+use crate::row::{self, Picked, Recorded, Stream, WANT_ALL, WANT_OPEN};
 
 /// What a worker may take: the streams at whose head something is due.
 #[derive(Debug)]
@@ -59,12 +60,14 @@ pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRe
     let max = request.max.min(CLAIM_MAX);
     let mut picked = Vec::new();
     if !agenda.is_empty() {
-        let mut streams = Batch::new(&STREAM_BATCH, agenda.due.len());
+        let mut streams = Batch::new(&HEADS, agenda.due.len());
         for (lane, priority) in &agenda.due {
             streams.push([Cell::Int(lane.as_i64()), Cell::Int((*priority).into())]);
         }
         let values = run.values(&streams, [request.now.as_micros().into(), (max as i64).into()]);
-        picked = run.read(&run.store.statements.pick, values, Picked::read).await?;
+        let statements = &run.store.statements;
+        picked = run.read_with_far(&statements.pick, values, &statements.far_args, Picked::read).await?;
+        picked.sort_unstable_by_key(Picked::rank); // G9
     }
     let next_due = agenda.next_due.filter(|_| picked.len() < max);
     let picked = picked.into_iter().map(|task| {

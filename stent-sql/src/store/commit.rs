@@ -13,7 +13,8 @@ use super::SqlStore;
 use super::record::{Record, Wanted};
 use super::run::Run;
 use crate::batch::Batch;
-use crate::row::{self, ID_BATCH, WANT_NONE};
+use crate::row::columns::ONE_ID;
+use crate::row::{self, WANT_NONE};
 
 /// What transitions have come to, in a transaction that is still open.
 #[derive(Debug, Default)]
@@ -59,7 +60,7 @@ async fn read<C: ConnectionTrait>(
     transitions: &[Transition],
 ) -> Result<Vec<stent_core::ledger::Row>> {
     let ids = Ledger::reads(transitions).into_iter().map(|id| *id.as_uuid());
-    let values = run.values(&Batch::of_ids(&ID_BATCH, ids), []);
+    let values = run.values(&Batch::of_ids(&ONE_ID, ids), []);
     run.read(&run.store.statements.read, values, row::row).await
 }
 
@@ -92,7 +93,7 @@ impl Committed {
         }
         for (text, roots) in [(&statements.sweep, writes.sweep), (&statements.erase, writes.erase)] {
             if !roots.is_empty() {
-                let roots = Batch::of_ids(&ID_BATCH, roots.iter().map(|id| *id.as_uuid()));
+                let roots = Batch::of_ids(&ONE_ID, roots.iter().map(|id| *id.as_uuid()));
                 run.write(text, run.values(&roots, [])).await?;
             }
         }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::SqlStore;
 use crate::batch::Batch;
-use crate::row::{self, ID_BATCH};
+use crate::row;
+use crate::row::columns::ONE_ID;
 
 impl SqlStore {
     pub(super) async fn read_clock(&self) -> Result<Timestamp> {
@@ -27,7 +28,7 @@ impl Inspect for SqlStore {
             return Ok(Vec::new());
         }
         let ids = ids.iter().take(PAGE_MAX).map(|id| *id.as_uuid());
-        let values = run.values(&Batch::of_ids(&ID_BATCH, ids), []);
+        let values = run.values(&Batch::of_ids(&ONE_ID, ids), []);
         run.read(&self.statements.executions, values, row::execution_view).await
     }
 

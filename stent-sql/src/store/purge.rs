@@ -5,7 +5,7 @@ use stent_core::backend::{PurgeRequest, Purged, Result};
 
 use super::SqlStore;
 use crate::batch::Batch;
-use crate::row::ID_BATCH;
+use crate::row::columns::ONE_ID;
 
 const OPERATION: &str = "purge";
 
@@ -20,7 +20,7 @@ impl SqlStore {
             return Ok(Purged::default());
         }
         // G16: an execution goes with all of its tasks. Its root's id is its own.
-        let batch = Batch::of_ids(&ID_BATCH, roots.iter().map(|id| *id.as_uuid()));
+        let batch = Batch::of_ids(&ONE_ID, roots.iter().map(|id| *id.as_uuid()));
         run.write(&self.statements.purge_steps, run.values(&batch, [])).await?;
         run.write(&self.statements.purge_roots, run.values(&batch, [])).await?;
         self.commit(OPERATION, transaction).await?;

@@ -9,7 +9,8 @@ use stent_core::model::Step;
 
 use super::run::Run;
 use crate::batch::{Batch, Cell};
-use crate::row::{Recorded, STEP_BATCH};
+use crate::row::columns::WANT;
+use crate::row::{Recorded, WANT_NONE};
 
 /// Whose steps are wanted, and which.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ impl Wanted {
     pub(super) fn add(&mut self, task: TaskId, seen: u32, others: i64) {
         let want = self.0.entry(task).or_insert(Want { seen, others });
         want.seen = want.seen.min(seen);
-        if others != crate::row::WANT_NONE {
+        if others != WANT_NONE {
             want.others = others;
         }
     }
@@ -44,11 +45,12 @@ impl Record {
         if wanted.0.is_empty() {
             return Ok(record);
         }
-        let mut batch = Batch::new(&STEP_BATCH, wanted.0.len());
+        let mut batch = Batch::new(&WANT, wanted.0.len());
         for (task, want) in &wanted.0 {
             batch.push([Cell::Id(*task.as_uuid()), Cell::Int(want.seen.into()), Cell::Int(want.others)]);
         }
-        let steps = run.read(&run.store.statements.steps, run.values(&batch, []), Recorded::read).await?;
+        let (statements, values) = (&run.store.statements, run.values(&batch, []));
+        let steps = run.read_with_far(&statements.steps, values, &statements.far_results, Recorded::read).await?;
         for step in steps {
             if let Some(parent) = step.row.tree.parent {
                 record.0.entry(parent).or_default().push(step);

@@ -1,12 +1,16 @@
-//! Runs one statement: binds, counts, and says in whose name it failed.
+//! Runs one statement: binds, counts, decodes, and says in whose name it failed.
+
+use std::collections::BTreeMap;
 
 use sea_orm::sea_query::Value;
-use sea_orm::{ConnectionTrait, QueryResult, Statement};
-use stent_core::backend::Result;
+use sea_orm::{ConnectionTrait, DbErr};
+use stent_core::backend::{Error, Result};
 
 use super::SqlStore;
-use crate::batch::Batch;
-use crate::row::Reader;
+use crate::batch::{Answer, Batch};
+use crate::row::columns::ONE_ID;
+use crate::row::{Reader, read_plainly};
+use crate::stmt::Statement;
 
 /// Runs statements on a connection, for an operation.
 pub(super) struct Run<'a, C> {
@@ -19,21 +23,36 @@ impl<C: ConnectionTrait> Run<'_, C> {
     /// Runs a statement and decodes each row that it gives.
     pub(super) async fn read<T>(
         &self,
-        text: &str,
+        statement: &Statement,
         values: Vec<Value>,
-        decode: impl Fn(&mut Reader<'_>) -> Result<T>,
+        decode: impl Fn(&mut Reader) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let rows: Vec<QueryResult> =
-            self.connection.query_all_raw(self.statement(text, values)).await.map_err(|error| self.error(error))?;
-        rows.iter().map(|row| decode(&mut Reader::new(row))).collect()
+        decode_all(self.answer(statement, values).await?, decode)
+    }
+
+    /// The same; bytes that do not come along are read by another statement.
+    pub(super) async fn read_with_far<T>(
+        &self,
+        statement: &Statement,
+        values: Vec<Value>,
+        far: &Statement,
+        decode: impl Fn(&mut Reader) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut answer = self.answer(statement, values).await?;
+        let ids = answer.far_ids();
+        if !ids.is_empty() {
+            let ids = self.values(&Batch::of_ids(&ONE_ID, ids), []);
+            let brought = self.read(far, ids, |reader| Ok((reader.next()?, reader.next()?))).await?;
+            answer.bring(&mut brought.into_iter().collect::<BTreeMap<_, _>>());
+        }
+        decode_all(answer, decode)
     }
 
     /// Runs a statement that writes and counts the rows that it wrote.
-    pub(super) async fn write(&self, text: &str, values: Vec<Value>) -> Result<u64> {
-        let result =
-            self.connection.execute_raw(self.statement(text, values)).await.map_err(|error| self.error(error))?;
-        self.store.tally.rows_written(result.rows_affected());
-        Ok(result.rows_affected())
+    pub(super) async fn write(&self, statement: &Statement, values: Vec<Value>) -> Result<()> {
+        let written = self.connection.execute_raw(self.bound(statement, values)).await;
+        self.store.tally.rows_written(written.map_err(|error| self.error(error))?.rows_affected());
+        Ok(())
     }
 
     /// The parameters of a statement that takes a batch and, after it, others.
@@ -43,12 +62,27 @@ impl<C: ConnectionTrait> Run<'_, C> {
         values
     }
 
-    fn statement(&self, text: &str, values: Vec<Value>) -> Statement {
-        self.store.tally.statement();
-        Statement::from_sql_and_values(self.store.dialect.backend(), text, values)
+    async fn answer(&self, statement: &Statement, values: Vec<Value>) -> Result<Answer> {
+        let rows = self.connection.query_all_raw(self.bound(statement, values)).await;
+        let rows = rows.map_err(|error| self.error(error))?;
+        let answer = match statement.gathered {
+            true => self.store.dialect.scatter(rows, statement.gives),
+            false => read_plainly(&rows, statement.gives),
+        };
+        answer.map_err(|error| self.error(error))
     }
 
-    fn error(&self, error: sea_orm::DbErr) -> stent_core::backend::Error {
+    fn bound(&self, statement: &Statement, values: Vec<Value>) -> sea_orm::Statement {
+        self.store.tally.statement();
+        sea_orm::Statement::from_sql_and_values(self.store.dialect.backend(), statement.text.as_str(), values)
+    }
+
+    fn error(&self, error: DbErr) -> Error {
         self.store.error(self.operation, error)
     }
+}
+
+fn decode_all<T>(answer: Answer, decode: impl Fn(&mut Reader) -> Result<T>) -> Result<Vec<T>> {
+    let columns = answer.columns();
+    answer.into_rows().map(|cells| decode(&mut Reader::new(columns, cells))).collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Every function hands its steps their places: the positions that Stent gives them, in the order in which they are built.
 
-use std::io::{Error, Result};
+use std::io;
 use std::time::Duration;
 
 use stent::prelude::*;
@@ -63,29 +63,29 @@ fn grown_times(value: u64, times: u32) -> u64 {
 }
 
 /// The work of a step: takes up to three milliseconds, so that kills find some under way.
-async fn grow(value: u64) -> Result<u64> {
+async fn grow(value: u64) -> io::Result<u64> {
     tokio::time::sleep(Duration::from_millis(value % 4)).await;
     Ok(grown(value))
 }
 
 #[durable]
-async fn leaf(place: Place, value: u64, State(ledger): State<Ledger>) -> Result<u64> {
+async fn leaf(place: Place, value: u64, State(ledger): State<Ledger>) -> io::Result<u64> {
     ledger.note(&place, grow(value)).await
 }
 
 /// A step that fails when it is run first.
 #[durable(retry(max_attempts = 4, initial_delay = "5ms"))]
-async fn flaky(place: Place, value: u64, State(ledger): State<Ledger>) -> Result<u64> {
+async fn flaky(place: Place, value: u64, State(ledger): State<Ledger>) -> io::Result<u64> {
     let work = async {
         let value = grow(value).await?;
-        if ledger.mark(&format!("stumbled-{place}"))? { Err(Error::other("stumbled")) } else { Ok(value) }
+        if ledger.mark(&format!("stumbled-{place}"))? { Err(io::Error::other("stumbled")) } else { Ok(value) }
     };
     ledger.note(&place, work).await
 }
 
 /// One step after the other, each run in its parent's turn.
 #[durable]
-async fn chain(place: Place, value: u64, steps: u32) -> Result<u64, stent::Error> {
+async fn chain(place: Place, value: u64, steps: u32) -> stent::Result<u64> {
     let mut value = value;
     for step in 0..steps {
         value = leaf(place.at(step), value).await?;
@@ -95,7 +95,7 @@ async fn chain(place: Place, value: u64, steps: u32) -> Result<u64, stent::Error
 
 /// Steps side by side, which any worker may claim.
 #[durable]
-async fn fork(place: Place, value: u64) -> Result<u64, stent::Error> {
+async fn fork(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
     let (one, two, three) = stent::join!(
         leaf(place.at(1), value + 1),
@@ -107,7 +107,7 @@ async fn fork(place: Place, value: u64) -> Result<u64, stent::Error> {
 
 /// Functions with steps of their own, in a row and side by side.
 #[durable]
-async fn nest(place: Place, value: u64) -> Result<u64, stent::Error> {
+async fn nest(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
     let value = chain(place.at(1), value, 2).await?;
     let (one, two) = stent::join!(chain(place.at(2), value, 2), chain(place.at(3), value + 1, 2));
@@ -115,7 +115,7 @@ async fn nest(place: Place, value: u64) -> Result<u64, stent::Error> {
 }
 
 #[durable]
-async fn fan(place: Place, value: u64) -> Result<u64, stent::Error> {
+async fn fan(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
     let map = place.at(1);
     let results = leaf::map((0..5).map(move |item| (map.at(item), value + item))).await?;
@@ -124,7 +124,7 @@ async fn fan(place: Place, value: u64) -> Result<u64, stent::Error> {
 }
 
 #[durable]
-async fn nap(place: Place, value: u64) -> Result<u64, stent::Error> {
+async fn nap(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
     stent::sleep("10ms").await?;
     let value = leaf(place.at(2), value).await?;
@@ -133,7 +133,7 @@ async fn nap(place: Place, value: u64) -> Result<u64, stent::Error> {
 }
 
 #[durable]
-async fn stumble(place: Place, value: u64) -> Result<u64, stent::Error> {
+async fn stumble(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
     let value = flaky(place.at(1), value).await?;
     let (one, two) = stent::join!(flaky(place.at(2), value), leaf(place.at(3), value + 1));
@@ -141,7 +141,7 @@ async fn stumble(place: Place, value: u64) -> Result<u64, stent::Error> {
 }
 
 #[durable]
-async fn inline(place: Place, value: u64, State(ledger): State<Ledger>) -> Result<u64, stent::Error> {
+async fn inline(place: Place, value: u64, State(ledger): State<Ledger>) -> stent::Result<u64> {
     let value = stent::step("first", || async { ledger.note(&place.at(0), grow(value)).await }).await?;
     let value = leaf(place.at(1), value).await?;
     let value = stent::step("second", || async { ledger.note(&place.at(2), grow(value)).await }).await?;
@@ -151,7 +151,7 @@ async fn inline(place: Place, value: u64, State(ledger): State<Ledger>) -> Resul
 
 /// A step against a sleep that is given up.
 #[durable]
-async fn race(place: Place, value: u64) -> Result<u64, stent::Error> {
+async fn race(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
     let value = stent::select! {
         value = leaf(place.at(1), value) => value?,
@@ -162,7 +162,7 @@ async fn race(place: Place, value: u64) -> Result<u64, stent::Error> {
 
 /// Ends once it has begun in so many worker processes. Holds its turn till then.
 #[durable]
-pub(crate) async fn meet(place: Place, workers: usize, State(ledger): State<Ledger>) -> Result<u64> {
+pub(crate) async fn meet(place: Place, workers: usize, State(ledger): State<Ledger>) -> io::Result<u64> {
     let work = async {
         ledger.mark(&format!("here-{}", ledger.life))?;
         while !(0..workers).all(|life| ledger.is_marked(&format!("here-{life}"))) {
@@ -175,7 +175,7 @@ pub(crate) async fn meet(place: Place, workers: usize, State(ledger): State<Ledg
 
 /// Never ends in the worker process of this number, and at once in any other.
 #[durable]
-pub(crate) async fn linger(place: Place, life: usize, State(ledger): State<Ledger>) -> Result<u64> {
+pub(crate) async fn linger(place: Place, life: usize, State(ledger): State<Ledger>) -> io::Result<u64> {
     let work = async {
         if ledger.life == life {
             std::future::pending::<()>().await;

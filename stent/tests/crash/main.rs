@@ -98,7 +98,7 @@ async fn two_workers_on_one_file_never_run_a_step_twice() {
     }
     dispatch(&stent, &mut runs, 300).await;
     check_results(&runs).await;
-    workers.map(stage::WorkerProcess::finish);
+    workers.into_iter().for_each(stage::WorkerProcess::finish);
 
     let attempts = verdict::attempts(&stage.lines());
     assert_eq!(attempts.check_repeats(|_, _| false), 0);
@@ -115,15 +115,15 @@ async fn one_of_two_workers_is_killed_and_the_other_finishes_everything() {
     let stage = Stage::set();
     let stent = Stent::connect(&stage.url()).await.unwrap();
 
-    // The victim is alone at first, with a task that it never ends.
-    let victim = stage.start(Life { lease: SHORT_LEASE, ..Life::number(VICTIM) });
+    // The victim is alone at first, with a task that it never ends, and with too few turns to do all else by itself.
+    let victim = stage.start(Life { lease: SHORT_LEASE, turns: 4, ..Life::number(VICTIM) });
     let place = Place::root(0);
     let handle = stent.dispatch(linger(place.clone(), VICTIM)).await.unwrap();
     let mut runs = vec![Run { handle, expected: 0, place: place.clone() }];
     stage.until(PATIENCE, |lines| !lines.is_empty()).await;
 
-    let survivor = stage.start(Life::number(SURVIVOR));
     dispatch(&stent, &mut runs, 200).await;
+    let survivor = stage.start(Life::number(SURVIVOR));
     stage.until(PATIENCE, |lines| lines.len() > 500).await;
     victim.kill();
     let mut recorded = Recorded::default();

@@ -2,9 +2,9 @@
 //!
 //! A worker process is this test program, started again for the one test that turns it into a worker.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -71,10 +71,10 @@ impl Stage {
             .stderr(log)
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let worker = WorkerProcess { stdin: child.stdin.take(), child, start };
+        let said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut worker = WorkerProcess { stdin: child.stdin.take(), said, child, start };
         // The test runner says things too, and does not always end its line.
-        let ready = said.lines().map_while(Result::ok).any(|line| line.ends_with(READY));
+        let ready = worker.said.by_ref().map_while(Result::ok).any(|line| line.ends_with(READY));
         assert!(ready, "worker {} did not start", life.number);
         worker
     }
@@ -96,8 +96,8 @@ pub(crate) struct Life {
     pub(crate) number: usize,
     pub(crate) lease: Duration,
     pub(crate) turns: usize,
-    url: String,
-    ledger: PathBuf,
+    pub(crate) url: String,
+    pub(crate) ledger: PathBuf,
 }
 
 impl Life {
@@ -136,6 +136,8 @@ pub(crate) struct WorkerProcess {
     child: Child,
     /// Its end tells the worker to drain; so a test that was killed itself leaves no worker behind.
     stdin: Option<ChildStdin>,
+    /// Held on to: the test runner in it fails when it cannot say how it ended.
+    said: Lines<BufReader<ChildStdout>>,
     start: Instant,
 }
 

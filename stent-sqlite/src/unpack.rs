@@ -1,0 +1,187 @@
+//! Many rows as one: the way back of `pack.rs`.
+//!
+//! The driver runs SQLite on a thread of its own and hands over each row by itself: a copy of every value, a message and
+//! often a change of threads, which together cost more than reading the row. So a statement that may give many rows gives
+//! one instead, or one for every [`ROWS_MAX`] where there is no saying how many:
+//!
+//! ```text
+//! rows   [["0196…",7,"running",null,64],…]   ids in hex; of bytes, how many
+//! bytes  │64 bytes│…                         one after the other
+//! ```
+//!
+//! Bytes of more than [`NEAR_BYTES_MAX`] do not come along: a value must not grow beyond what SQLite takes for one.
+
+use std::fmt;
+
+use sea_orm::sea_query::{Alias, Expr, Query, SelectStatement};
+use sea_orm::{DbErr, QueryResult};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use stent_sql::batch::{Answer, Cell, Column, Kind};
+use uuid::Uuid;
+
+/// Most bytes of a cell that come along with its row. Larger ones are read by themselves, which costs little beside
+/// reading them.
+const NEAR_BYTES_MAX: usize = 4_096;
+
+/// Rows in one, where rows are numbered: with the bytes that come along, a megabyte at most.
+const ROWS_MAX: usize = 256;
+
+/// The statement that gives the rows of a query in few.
+pub(crate) fn gather(query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement {
+    let cells: Vec<_> = columns
+        .iter()
+        .map(|Column { name, kind, .. }| match kind {
+            Kind::Id => format!("hex(\"{name}\")"),
+            Kind::Int | Kind::Text => format!("\"{name}\""),
+            Kind::Bytes => format!("length(\"{name}\")"),
+        })
+        .collect();
+    let bytes = match bytes_of(columns) {
+        Some(Column { name, .. }) => {
+            let near = format!("IIF(length(\"{name}\") <= {NEAR_BYTES_MAX}, \"{name}\", '')");
+            format!("CAST(group_concat({near}, '') AS BLOB)")
+        }
+        None => "NULL".to_owned(),
+    };
+    let mut gathered = Query::select();
+    gathered
+        .expr_as(Expr::cust(format!("json_group_array(json_array({}))", cells.join(", "))), Alias::new("rows"))
+        .expr_as(Expr::cust(bytes), Alias::new("bytes"))
+        .from_subquery(query, Alias::new("row"));
+    if let Some(number) = numbered_by {
+        gathered.add_group_by([Expr::cust(format!("\"{number}\" / {ROWS_MAX}"))]);
+    }
+    gathered
+}
+
+fn bytes_of(columns: &[Column]) -> Option<&Column> {
+    let mut bytes = columns.iter().filter(|column| column.kind == Kind::Bytes);
+    let first = bytes.next();
+    debug_assert!(bytes.next().is_none(), "rows with two columns of bytes cannot be gathered");
+    first
+}
+
+/// Reads what a gathering statement gave.
+pub(crate) fn scatter(rows: &[QueryResult], columns: &'static [Column]) -> Result<Answer, DbErr> {
+    let mut answer = Answer::new(columns);
+    for row in rows {
+        let text: String = row.try_get_by_index(0)?;
+        let bytes: Option<Vec<u8>> = row.try_get_by_index(1)?;
+        let rows = Rows { answer: &mut answer, bytes: bytes.as_deref().unwrap_or_default() };
+        let mut json = serde_json::Deserializer::from_str(&text);
+        rows.deserialize(&mut json).map_err(|error| DbErr::Json(error.to_string()))?;
+    }
+    Ok(answer)
+}
+
+/// All rows of one text.
+struct Rows<'a> {
+    answer: &'a mut Answer,
+    bytes: &'a [u8],
+}
+
+impl<'de> DeserializeSeed<'de> for Rows<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Rows<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut rows: A) -> Result<(), A::Error> {
+        while rows.next_element_seed(Row { answer: self.answer, bytes: &mut self.bytes })?.is_some() {}
+        Ok(())
+    }
+}
+
+struct Row<'r, 'a> {
+    answer: &'r mut Answer,
+    bytes: &'r mut &'a [u8],
+}
+
+impl<'de> DeserializeSeed<'de> for Row<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Row<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of cells")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut cells: A) -> Result<(), A::Error> {
+        let short = || A::Error::custom("a row has fewer cells than columns");
+        for column in self.answer.columns() {
+            match column.kind {
+                Kind::Id => {
+                    let Hex(id) = cells.next_element()?.ok_or_else(short)?;
+                    self.answer.push(Cell::or_null(id, Cell::Id));
+                }
+                Kind::Int => {
+                    let value: Option<i64> = cells.next_element()?.ok_or_else(short)?;
+                    self.answer.push(Cell::or_null(value, Cell::Int));
+                }
+                Kind::Text => {
+                    let text: Option<String> = cells.next_element()?.ok_or_else(short)?;
+                    self.answer.push(Cell::or_null(text, |text| Cell::Text(text.into())));
+                }
+                Kind::Bytes => {
+                    let len: Option<usize> = cells.next_element()?.ok_or_else(short)?;
+                    match len {
+                        None => self.answer.push(Cell::Null),
+                        Some(len) if len > NEAR_BYTES_MAX => self.answer.push_far(),
+                        Some(len) => match self.bytes.split_at_checked(len) {
+                            Some((bytes, rest)) => {
+                                *self.bytes = rest;
+                                self.answer.push(Cell::Bytes(bytes.to_vec().into()));
+                            }
+                            None => return Err(A::Error::custom("there are fewer bytes than cells of them")),
+                        },
+                    }
+                }
+            }
+        }
+        match cells.next_element::<IgnoredAny>()? {
+            None => Ok(()),
+            Some(_) => Err(A::Error::custom("a row has more cells than columns")),
+        }
+    }
+}
+
+/// An id in hex; null is the empty text.
+struct Hex(Option<Uuid>);
+
+impl<'de> serde::Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(HexVisitor)
+    }
+}
+
+struct HexVisitor;
+
+impl Visitor<'_> for HexVisitor {
+    type Value = Hex;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id in hex")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Hex, E> {
+        match text {
+            "" => Ok(Hex(None)),
+            text => Uuid::try_parse(text).map(|id| Hex(Some(id))).map_err(E::custom),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What is SQLite's own, beside the conformance suite: options, errors, budgets, plans, locks.
+
+mod budget;
+mod cancel;
+mod close;
+mod lanes;
+mod migrate;
+mod open;
+mod payloads;
+mod plans;
+mod race;
+mod statements;
+mod support;
+mod wake;

@@ -1,0 +1,93 @@
+//! Bytes come back as they were, by whichever way they come.
+
+use stent_core::backend::Claimed;
+use stent_core::limits::PAYLOAD_BYTES_MAX;
+use stent_core::model::{RetryPolicy, StepState, Wait};
+use stent_core::transition::{Change, Transition};
+use stent_core::{Failure, Payload};
+use std::time::Duration;
+
+use crate::support::{Folder, claim, commit, payload, root, start, step, t, turn};
+
+/// Sizes around those at which bytes take another way.
+const SIZES: [usize; 7] = [0, 1, 4_095, 4_096, 4_097, 100_000, PAYLOAD_BYTES_MAX];
+
+fn bytes(len: usize) -> Payload {
+    let bytes: Vec<u8> = (0..len).map(|n| (n * 7 + len) as u8).collect();
+    payload(&bytes)
+}
+
+#[tokio::test]
+async fn arguments_and_results_of_every_size_come_back() {
+    let folder = Folder::new();
+    let store = folder.ready().await;
+    commit(&store, &[start(root("checkout"))]).await;
+    let parent = claim(&store, &["checkout"], 1, t(0)).await.remove(0);
+    let steps = SIZES.iter().enumerate().map(|(seq, len)| {
+        let mut step = step(&parent, seq as u32, "charge");
+        step.args = bytes(*len);
+        step
+    });
+    let wait = Wait { done: SIZES.len() as u32, until: None, maps: Vec::new() };
+    commit(&store, &[Transition { insert: steps.collect(), ..turn(&parent, Change::Park(wait)) }]).await;
+
+    let claimed = claim(&store, &["charge"], 9, t(0)).await;
+    let ends: Vec<_> = claimed.iter().map(|step| turn(step, Change::End(Ok(step.task.args.clone())))).collect();
+    commit(&store, &ends).await;
+    let woken = claim(&store, &["checkout"], 1, t(1)).await.remove(0);
+
+    let sizes: Vec<_> = claimed.iter().map(|step| step.task.args.clone()).collect();
+    assert_eq!(sizes, SIZES.map(bytes));
+    assert_eq!(results(&woken), SIZES.map(|len| Ok(bytes(len))));
+}
+
+#[tokio::test]
+async fn failures_keep_their_data() {
+    let folder = Folder::new();
+    let store = folder.ready().await;
+    commit(&store, &[start(root("checkout"))]).await;
+    let parent = claim(&store, &["checkout"], 1, t(0)).await.remove(0);
+    let insert = vec![step(&parent, 0, "charge"), step(&parent, 1, "charge"), step(&parent, 2, "charge")];
+    let wait = Wait { done: 3, until: None, maps: Vec::new() };
+    commit(&store, &[Transition { insert, ..turn(&parent, Change::Park(wait)) }]).await;
+    let mut failures = [Failure::new("Declined", "no \u{0}\u{1f980} funds"), Failure::new("", ""), Failure::new("A", "b")];
+    failures[0].data = Some(bytes(4_097));
+    failures[1].data = Some(bytes(0));
+
+    let steps = claim(&store, &["charge"], 3, t(0)).await;
+    let ends = steps.iter().zip(&failures).map(|(step, failure)| turn(step, Change::End(Err(failure.clone()))));
+    commit(&store, &ends.collect::<Vec<_>>()).await;
+    let woken = claim(&store, &["checkout"], 1, t(1)).await.remove(0);
+
+    assert_eq!(results(&woken), failures.map(Err));
+}
+
+#[tokio::test]
+async fn a_retry_policy_comes_back_to_the_last_bit() {
+    let folder = Folder::new();
+    let store = folder.ready().await;
+    let policy = RetryPolicy {
+        max_attempts: u32::MAX,
+        initial_delay: Duration::new(1, 999_999_999),
+        backoff_factor: 1.000_000_000_000_000_2,
+        max_delay: Duration::MAX,
+        jitter: 0.1 + 0.2,
+    };
+    let mut task = root("charge");
+    task.retry = Some(policy.clone());
+    task.priority = i16::MIN;
+    commit(&store, &[start(task)]).await;
+
+    let claimed = claim(&store, &["charge"], 1, t(0)).await.remove(0);
+
+    assert_eq!(claimed.task.retry, Some(policy));
+    assert_eq!(claimed.task.priority, i16::MIN);
+}
+
+fn results(claimed: &Claimed) -> Vec<stent_core::model::TaskResult> {
+    let results = claimed.steps.iter().map(|step| match &step.state {
+        StepState::Done { result, .. } => result.clone(),
+        state => panic!("{state:?} is not done"),
+    });
+    results.collect()
+}

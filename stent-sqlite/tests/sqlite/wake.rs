@@ -1,0 +1,51 @@
+//! Hints from other handles, and none from one's own.
+
+use std::time::Duration;
+
+use stent_core::backend::{Topic, Wake};
+
+use crate::support::{Folder, claim, commit, end, root, start, t};
+
+/// Longer than a hint takes, by far.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_commit_on_another_handle_is_noticed() {
+    let folder = Folder::new();
+    let (store, peer) = (folder.ready().await, folder.ready().await);
+    let (mut work, mut ended) = (store.listen(Topic::Work), store.listen(Topic::Ended));
+
+    commit(&peer, &[start(root("charge"))]).await;
+
+    tokio::time::timeout(DEADLINE, work.changed()).await.expect("a hint");
+    tokio::time::timeout(DEADLINE, ended.changed()).await.expect("a hint");
+}
+
+#[tokio::test]
+async fn listening_anew_is_heard_again() {
+    let folder = Folder::new();
+    let (store, peer) = (folder.ready().await, folder.ready().await);
+    for _ in 0..3 {
+        let mut work = store.listen(Topic::Work);
+        commit(&peer, &[start(root("charge"))]).await;
+        tokio::time::timeout(DEADLINE, work.changed()).await.expect("a hint");
+        drop(work);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn ones_own_commits_hint_at_what_they_did_and_at_nothing_else() {
+    let folder = Folder::new();
+    let store = folder.ready().await;
+    commit(&store, &[start(root("charge")), start(root("charge"))]).await;
+    let claimed = claim(&store, &["charge"], 2, t(0)).await;
+    let (mut work, mut ended) = (store.listen(Topic::Work), store.listen(Topic::Ended));
+
+    commit(&store, &[end(&claimed[0])]).await;
+
+    tokio::time::timeout(DEADLINE, ended.changed()).await.expect("a hint");
+    // A file that looks changed because this handle changed it would be noticed within a few of these.
+    let noticed = tokio::time::timeout(Duration::from_millis(200), work.changed()).await;
+    assert!(noticed.is_err(), "its own commit was taken for another's");
+}

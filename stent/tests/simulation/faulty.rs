@@ -1,0 +1,216 @@
+//! A store that fails: one process's handle on a memory store, with faults as chance has them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use stent::ExecutionId;
+use stent::TaskId;
+use stent::Timestamp;
+use stent::core::backend::{
+    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, ExecutionView, Inspect, ItemView,
+    Listener, Migrate, PurgeRequest, Purged, Renewal, Result, SchemaVersion, TaskView, Topic, Wake,
+};
+use stent::core::model::{Lease, Seq};
+use stent::core::transition::Transition;
+use stent_memory::MemoryStore;
+use tokio::sync::watch;
+
+use crate::chance::Chance;
+
+/// The weather over all processes of one world.
+#[derive(Debug, Default)]
+pub(crate) struct Weather {
+    /// Nothing fails any more.
+    pub(crate) calm: AtomicBool,
+    pub(crate) faults: AtomicU64,
+}
+
+/// How a process reaches the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    Up,
+    /// Calls wait until it is up again, and are then made.
+    Cut,
+    /// The process has died: what it still sends never arrives.
+    Dead,
+}
+
+/// One process's handle.
+#[derive(Debug)]
+pub(crate) struct FaultyStore {
+    inner: MemoryStore,
+    weather: Arc<Weather>,
+    chance: Mutex<Chance>,
+    link: watch::Sender<Link>,
+    /// Whether hints reach this process.
+    hears: bool,
+}
+
+/// Where in a call it fails.
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Before,
+    After,
+    Twice,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: &MemoryStore, weather: Arc<Weather>, mut chance: Chance) -> Arc<Self> {
+        let hears = chance.permille(600);
+        let (link, _) = watch::channel(Link::Up);
+        Arc::new(Self { inner: inner.peer(), weather, chance: Mutex::new(chance), link, hears })
+    }
+
+    pub(crate) fn set_link(&self, link: Link) {
+        self.link.send_replace(link);
+    }
+
+    /// Passes the time that a call takes, and says how it ends.
+    async fn travel(&self) -> Fault {
+        let mut link = self.link.subscribe();
+        // A dead process's call never comes back.
+        while link.wait_for(|link| *link == Link::Up).await.is_err() {}
+        let (yields, fault) = {
+            let mut chance = self.chance.lock().expect("nothing panics under the lock");
+            let yields = if chance.permille(300) { chance.below(20) } else { 0 };
+            let calm = self.weather.calm.load(Ordering::Relaxed);
+            let fault = match chance.below(1_000) {
+                _ if calm => Fault::None,
+                0..20 => Fault::Before,
+                20..40 => Fault::After,
+                40..60 => Fault::Twice,
+                _ => Fault::None,
+            };
+            (yields, fault)
+        };
+        for _ in 0..yields {
+            tokio::task::yield_now().await;
+        }
+        if fault != Fault::None {
+            self.weather.faults.fetch_add(1, Ordering::Relaxed);
+        }
+        fault
+    }
+
+    fn error(&self, operation: &'static str) -> Error {
+        let mut chance = self.chance.lock().expect("nothing panics under the lock");
+        let kind = chance.pick(&[ErrorKind::Unavailable, ErrorKind::Contended]);
+        Error::new(kind, operation).with_message("on purpose")
+    }
+
+    /// Reads fail or are slow; nothing else can happen to them.
+    async fn read<T>(&self, operation: &'static str, read: impl Future<Output = Result<T>>) -> Result<T> {
+        match self.travel().await {
+            Fault::Before | Fault::After => Err(self.error(operation)),
+            Fault::None | Fault::Twice => read.await,
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for FaultyStore {
+    fn info(&self) -> BackendInfo {
+        BackendInfo { name: "faulty", location: "this process".to_owned() }
+    }
+
+    async fn clock(&self) -> Result<Timestamp> {
+        self.inner.clock().await
+    }
+
+    async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
+        match self.travel().await {
+            Fault::None => self.inner.exchange(commit, claim).await,
+            Fault::Before => Err(self.error("exchange")),
+            Fault::After => {
+                self.inner.exchange(commit, claim).await?;
+                Err(self.error("exchange"))
+            }
+            Fault::Twice => {
+                self.inner.exchange(commit, None).await?;
+                tokio::task::yield_now().await;
+                self.inner.exchange(commit, claim).await
+            }
+        }
+    }
+
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
+        match self.travel().await {
+            Fault::None | Fault::Twice => self.inner.renew(leases, until).await,
+            Fault::Before => Err(self.error("renew")),
+            Fault::After => {
+                self.inner.renew(leases, until).await?;
+                Err(self.error("renew"))
+            }
+        }
+    }
+
+    async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
+        self.inner.purge(request).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+#[async_trait]
+impl Inspect for FaultyStore {
+    async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
+        self.read("executions", self.inner.executions(ids)).await
+    }
+
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<TaskView>> {
+        self.read("tasks", self.inner.tasks(execution, after, max)).await
+    }
+
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
+        self.read("items", self.inner.items(map, from, max)).await
+    }
+}
+
+impl Wake for FaultyStore {
+    fn listen(&self, topic: Topic) -> Box<dyn Listener> {
+        let inner = self.inner.listen(topic);
+        Box::new(FaultyListener { inner, hears: self.hears, again: false })
+    }
+}
+
+/// Hears nothing at all, or hears everything twice.
+#[derive(Debug)]
+struct FaultyListener {
+    inner: Box<dyn Listener>,
+    hears: bool,
+    again: bool,
+}
+
+#[async_trait]
+impl Listener for FaultyListener {
+    async fn changed(&mut self) {
+        if !self.hears {
+            return std::future::pending().await;
+        }
+        if std::mem::take(&mut self.again) {
+            return;
+        }
+        self.inner.changed().await;
+        self.again = true;
+    }
+}
+
+#[async_trait]
+impl Migrate for FaultyStore {
+    async fn migrate(&self) -> Result<()> {
+        self.inner.migrate().await
+    }
+
+    async fn version(&self) -> Result<SchemaVersion> {
+        self.inner.version().await
+    }
+}

@@ -1,0 +1,290 @@
+//! What must be true of a store, whatever happened to the processes that wrote it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stent::core::backend::{Inspect, ItemView, TaskView};
+use stent::core::limits::PAGE_MAX;
+use stent::core::model::{Seq, TaskResult};
+use stent::{ExecutionId, Payload, StepKind, TaskId};
+use stent_memory::MemoryStore;
+
+use crate::program::{Do, Failures, Leaf, NAP, failure_in_words, map_in_words};
+
+/// A task and what it was called with and gave, as its parent's record has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) view: TaskView,
+    pub(crate) item: Option<ItemView>,
+}
+
+/// The tasks of one execution.
+pub(crate) struct Tree {
+    pub(crate) root: TaskId,
+    pub(crate) tasks: BTreeMap<TaskId, Found>,
+    children: BTreeMap<TaskId, Vec<TaskId>>,
+}
+
+impl Tree {
+    pub(crate) async fn read(store: &MemoryStore, execution: ExecutionId) -> Self {
+        let mut views: Vec<TaskView> = Vec::new();
+        loop {
+            let page = store
+                .tasks(execution, views.last().map(|view| view.id), PAGE_MAX)
+                .await
+                .expect("memory reads");
+            let whole = page.len() == PAGE_MAX;
+            views.extend(page);
+            if !whole {
+                break;
+            }
+        }
+        let mut children: BTreeMap<TaskId, Vec<TaskId>> = BTreeMap::new();
+        let mut tasks = BTreeMap::new();
+        for view in views {
+            if let Some(parent) = view.parent {
+                children.entry(parent).or_default().push(view.id);
+            }
+            tasks.insert(view.id, Found { view, item: None });
+        }
+        for (parent, below) in &mut children {
+            below.sort_by_key(|id| tasks[id].view.seq);
+            let mut items: BTreeMap<Seq, ItemView> = BTreeMap::new();
+            let mut from = Seq(0);
+            loop {
+                let page = store.items(*parent, from, PAGE_MAX).await.expect("memory reads");
+                let whole = page.len() == PAGE_MAX;
+                from = page.last().map_or(from, |item| Seq(item.seq.0 + 1));
+                items.extend(page.into_iter().map(|item| (item.seq, item)));
+                if !whole {
+                    break;
+                }
+            }
+            for id in below {
+                let found = tasks.get_mut(id).expect("read above");
+                found.item = items.get(&found.view.seq).cloned();
+            }
+        }
+        Self { root: execution.root(), tasks, children }
+    }
+
+    fn below(&self, parent: TaskId) -> impl Iterator<Item = &Found> {
+        self.children.get(&parent).into_iter().flatten().map(|id| &self.tasks[id])
+    }
+
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.tasks.values().all(|found| found.view.status.is_terminal())
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let mut lines = String::new();
+        self.describe_below(None, 0, &mut lines);
+        lines
+    }
+
+    fn describe_below(&self, parent: Option<TaskId>, depth: usize, lines: &mut String) {
+        use std::fmt::Write as _;
+        let mut below: Vec<&TaskView> =
+            self.tasks.values().map(|found| &found.view).filter(|view| view.parent == parent).collect();
+        below.sort_by_key(|view| view.seq);
+        for view in below.into_iter().take(30) {
+            let TaskView { seq, kind, name, status, attempts, done_order, failure, ready_at, .. } = view;
+            let indent = 2 * depth;
+            writeln!(
+                lines,
+                "{:indent$}{seq} {kind} {name}: {status}, attempts {attempts}, order {done_order:?}, ready {ready_at:?}, \
+                 {failure:?}",
+                ""
+            )
+            .expect("a string takes it");
+            self.describe_below(Some(view.id), depth + 1, lines);
+        }
+    }
+
+    /// What must hold of every tree that is at rest.
+    pub(crate) fn invariants(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        for found in self.tasks.values().filter(|found| found.view.kind != StepKind::Map) {
+            let task = &found.view;
+            let seqs: Vec<Seq> = self.below(task.id).map(|step| step.view.seq).collect();
+            if seqs.windows(2).any(|two| two[0] == two[1]) {
+                broken.push(format!("a position of {} is taken twice: {seqs:?}", task.name));
+            }
+            let orders: Vec<u32> = self.below(task.id).filter_map(|step| step.view.done_order).collect();
+            let distinct: BTreeSet<u32> = orders.iter().copied().collect();
+            if distinct.len() < orders.len() {
+                broken.push(format!("two completions of {} have one order: {orders:?}", task.name));
+            }
+            // What a retry cut from the record leaves gaps.
+            let last = distinct.last().copied().unwrap_or(0) as usize;
+            if task.attempts == 0 && last != distinct.len() {
+                broken.push(format!("completions of {} are missing: {orders:?}", task.name));
+            }
+        }
+        for found in self.tasks.values().filter(|found| found.view.kind == StepKind::Map) {
+            let seqs: Vec<u32> = self.below(found.view.id).map(|item| item.view.seq.0).collect();
+            if !seqs.iter().copied().eq(0..u32::try_from(seqs.len()).expect("small")) {
+                broken.push(format!("items of a map are missing or doubled: {seqs:?}"));
+            }
+        }
+        broken
+    }
+
+    /// What a program must have given, going by what is recorded of its steps. What it was not to give is noted.
+    pub(crate) fn expected(
+        &self,
+        task: TaskId,
+        dos: &[Do],
+        failures: Failures,
+        broken: &mut Vec<String>,
+    ) -> Words {
+        let mut reader = Reader { tree: self, task, failures, next: 0, broken };
+        let said = dos.iter().map(|one| reader.one(one)).collect::<Result<Vec<_>, _>>()?;
+        Ok(said.join("; "))
+    }
+}
+
+/// What code gave, or the message of its failure.
+pub(crate) type Words = Result<String, String>;
+
+/// Walks the record of one program.
+struct Reader<'a> {
+    tree: &'a Tree,
+    task: TaskId,
+    failures: Failures,
+    next: u32,
+    broken: &'a mut Vec<String>,
+}
+
+/// A step's place in its statement, and what is recorded of it.
+type Place<'a> = (usize, Option<&'a Found>);
+
+impl<'a> Reader<'a> {
+    fn one(&mut self, one: &Do) -> Words {
+        let leaves = match one {
+            Do::One(leaf) => std::slice::from_ref(leaf),
+            Do::All(leaves) | Do::Race(leaves) | Do::Unordered(leaves) | Do::Doomed(leaves) => leaves,
+            Do::Detach(n) => {
+                let (_, step) = self.places(1)[0];
+                self.said(step, &Leaf::Double(*n))?;
+                return Ok("let go".to_owned());
+            }
+            Do::World(_) => return Ok("the world".to_owned()),
+        };
+        let mut places = self.places(leaves.len());
+        let order = |place: &Place<'_>| place.1.and_then(|step| step.view.done_order);
+        match one {
+            Do::Race(_) => {
+                let first =
+                    places.iter().filter(|place| order(place).is_some()).min_by_key(|place| order(place));
+                let Some((winner, step)) = first else { return Ok("a race that nobody won".to_owned()) };
+                Ok(format!("{winner} won with {}", self.handled(*step, &leaves[*winner])?))
+            }
+            Do::Unordered(_) => {
+                places.sort_by_key(order);
+                let said =
+                    places.iter().map(|(i, step)| Ok(format!("{i}: {}", self.handled(*step, &leaves[*i])?)));
+                Ok(said.collect::<Result<Vec<_>, String>>()?.join(", "))
+            }
+            // The others were dropped when the first of them failed.
+            Do::Doomed(_) => self.said(places[0].1, &leaves[0]),
+            _ => {
+                let said = places.iter().map(|(i, step)| self.handled(*step, &leaves[*i]));
+                Ok(said.collect::<Result<Vec<_>, _>>()?.join(", "))
+            }
+        }
+    }
+
+    fn places(&mut self, count: usize) -> Vec<Place<'a>> {
+        let from = self.next;
+        self.next += u32::try_from(count).expect("few");
+        let found = |seq| self.tree.below(self.task).find(|step| step.view.seq == Seq(seq));
+        (from..self.next).map(found).enumerate().collect()
+    }
+
+    fn handled(&mut self, step: Option<&Found>, leaf: &Leaf) -> Words {
+        match (self.said(step, leaf), self.failures) {
+            (Err(message), Failures::Handled) => Ok(failure_in_words(&message)),
+            (words, _) => words,
+        }
+    }
+
+    /// What a step gave, in words; what it should have given is known for the most part.
+    fn said(&mut self, step: Option<&Found>, leaf: &Leaf) -> Words {
+        let Some(step) = step else {
+            self.broken.push(format!("{leaf:?} is not recorded"));
+            return Ok("nothing".to_owned());
+        };
+        let expected = match leaf {
+            Leaf::Double(n) => Ok((2 * n).to_string()),
+            Leaf::Flaky(key, _) | Leaf::Frail(key, _) => Ok(key.to_string()),
+            Leaf::Broken(n) => Err(format!("broken {n}")),
+            Leaf::Nap(_) => Ok(NAP.to_owned()),
+            Leaf::Inline(n) => Ok(format!("inline {n}")),
+            Leaf::Slow(n) => Ok(format!("slow {n}")),
+            Leaf::Map(items) => Ok(map_in_words(&(0..*items).map(|n| 2 * n).collect::<Vec<_>>())),
+            Leaf::Nested(dos) => self.tree.expected(step.view.id, dos, Failures::Handled, self.broken),
+            Leaf::Stubborn(dos) => self.tree.expected(step.view.id, dos, Failures::Returned, self.broken),
+        };
+        let recorded = match (leaf, step.result()) {
+            (_, None) => Err("no result".to_owned()),
+            (_, Some(Err(failure))) => Err(failure.message.clone()),
+            (Leaf::Nap(_), Some(Ok(_))) => Ok(NAP.to_owned()),
+            (Leaf::Map(_), Some(Ok(_))) => {
+                let items =
+                    self.tree.below(step.view.id).filter_map(|item| number(item.result()?.as_ref().ok()?));
+                Ok(map_in_words(&items.collect::<Vec<_>>()))
+            }
+            (_, Some(Ok(payload))) => {
+                Ok(number(payload).map_or_else(|| payload.decode().expect("a text"), |n| n.to_string()))
+            }
+        };
+        if recorded != expected {
+            self.broken.push(format!("{leaf:?} was to give {expected:?}, and gave {recorded:?}"));
+        }
+        recorded
+    }
+}
+
+fn number(payload: &Payload) -> Option<u64> {
+    payload.decode().ok()
+}
+
+impl Found {
+    fn result(&self) -> Option<&TaskResult> {
+        self.item.as_ref()?.result.as_ref()
+    }
+}
+
+/// Keeps what has ended in mind: it must stay as it is (G4, G7).
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    ended: BTreeMap<TaskId, (TaskView, Option<TaskResult>)>,
+}
+
+impl Witness {
+    pub(crate) fn look(&mut self, tree: &Tree) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (id, found) in tree.tasks.iter().filter(|(_, found)| found.view.status.is_terminal()) {
+            let now = (found.view.clone(), found.result().cloned());
+            let before = self.ended.entry(*id).or_insert_with(|| now.clone());
+            if *before != now {
+                broken.push(format!("G4: {before:?} has become {now:?}"));
+            }
+        }
+        let mut cut: BTreeSet<TaskId> = BTreeSet::new();
+        for (id, (view, _)) in &self.ended {
+            if tree.tasks.contains_key(id) || view.parent.is_none() {
+                continue;
+            }
+            // Only a retry of a function takes steps out of its record, with everything below them. Ids are by age.
+            let parent = view.parent.expect("not a root");
+            let retried = tree.tasks.get(&parent).is_some_and(|parent| parent.view.attempts > 0);
+            if !retried && tree.tasks.contains_key(&parent) {
+                broken.push(format!("G4: {view:?} has left the record"));
+            }
+            cut.insert(*id);
+        }
+        self.ended.retain(|id, _| !cut.contains(id));
+        broken
+    }
+}

@@ -1,0 +1,338 @@
+//! Durable programs as data, the functions that run them, and what chance makes of both.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::future::{Either, join_all, select_all, try_join_all};
+use futures::stream::{FuturesUnordered, StreamExt};
+use serde::{Deserialize, Serialize};
+use stent::prelude::*;
+use stent::{Error, Timestamp};
+
+use crate::chance::Chance;
+
+/// One thing that a program does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Do {
+    /// Waits for one step.
+    One(Leaf),
+    /// `join!`.
+    All(Vec<Leaf>),
+    /// `select!`: the losers are dropped.
+    Race(Vec<Leaf>),
+    /// Takes results as they come.
+    Unordered(Vec<Leaf>),
+    /// `try_join!`: the failure of one drops the others and ends the program.
+    Doomed(Vec<Leaf>),
+    /// Starts a step and lets it go.
+    Detach(u64),
+    /// Waits for something that nobody records.
+    World(u64),
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Leaf {
+    Double(u64),
+    /// Fails so often before it goes well. Retried.
+    Flaky(u64, u32),
+    /// Fails so often before it goes well, and is not retried: only a caller that is can mend it.
+    Frail(u64, u32),
+    Broken(u64),
+    /// Milliseconds.
+    Nap(u64),
+    Inline(u64),
+    /// An inline step that waits for the world.
+    Slow(u64),
+    Map(u64),
+    Nested(Vec<Do>),
+    /// A function that is tried again as a whole.
+    Stubborn(Vec<Do>),
+}
+
+/// What the functions of these tests keep outside of any store.
+#[derive(Default)]
+struct Outside {
+    /// How often a leaf ran.
+    runs: BTreeMap<u64, u32>,
+    /// What code saw, by task and statement: every run of it must see the same.
+    saw: BTreeMap<(u128, usize), (String, Timestamp)>,
+    /// Promises that were broken, by the world in which they were.
+    broken: BTreeMap<u64, Vec<String>>,
+}
+
+static OUTSIDE: Mutex<Option<Outside>> = Mutex::new(None);
+
+fn outside<T>(access: impl FnOnce(&mut Outside) -> T) -> T {
+    access(OUTSIDE.lock().expect("nothing panics under the lock").get_or_insert_default())
+}
+
+/// Says that a promise was broken in the world of this seed.
+pub(crate) fn accuse(seed: u64, what: String) {
+    outside(|outside| outside.broken.entry(seed).or_default().push(what));
+}
+
+/// What was broken in the world of this seed.
+pub(crate) fn accusations(seed: u64) -> Vec<String> {
+    outside(|outside| outside.broken.remove(&seed).unwrap_or_default())
+}
+
+fn run_of(key: u64) -> u32 {
+    outside(|outside| {
+        let runs = outside.runs.entry(key).or_default();
+        *runs += 1;
+        *runs
+    })
+}
+
+#[durable(name = "sim.double")]
+async fn double(n: u64) -> Result<u64, String> {
+    for _ in 0..n % 3 {
+        tokio::task::yield_now().await;
+    }
+    Ok(n * 2)
+}
+
+#[durable(name = "sim.flaky", retry(max_attempts = 20, initial_delay = "1ms", backoff_factor = 1.0))]
+async fn flaky(key: u64, failures: u32) -> Result<u64, String> {
+    if run_of(key) <= failures { Err("not yet".to_owned()) } else { Ok(key) }
+}
+
+#[durable(name = "sim.frail", retry(max_attempts = 1))]
+async fn frail(key: u64, failures: u32) -> Result<u64, String> {
+    if run_of(key) <= failures { Err("not yet".to_owned()) } else { Ok(key) }
+}
+
+#[durable(name = "sim.broken", retry(max_attempts = 1))]
+async fn broken(n: u64) -> Result<u64, String> {
+    tokio::task::yield_now().await;
+    Err(format!("broken {n}"))
+}
+
+#[durable(name = "sim.program")]
+pub(crate) async fn program(seed: u64, dos: Vec<Do>) -> Result<String, Error> {
+    perform(seed, dos, Failures::Handled).await
+}
+
+#[durable(name = "sim.stubborn", retry(max_attempts = 30, initial_delay = "1ms", backoff_factor = 1.0))]
+async fn stubborn(seed: u64, dos: Vec<Do>) -> Result<String, Error> {
+    perform(seed, dos, Failures::Returned).await
+}
+
+/// The call of a root.
+pub(crate) fn root(seed: u64, dos: Vec<Do>) -> Call<program> {
+    program(seed, dos)
+}
+
+/// What a program does when a step fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Failures {
+    Handled,
+    Returned,
+}
+
+type Step = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
+
+/// Builds a step, which takes its position now, and says what it gave in words.
+fn build(seed: u64, leaf: Leaf) -> Step {
+    match leaf {
+        Leaf::Double(n) => in_words(double(n)),
+        Leaf::Flaky(key, failures) => in_words(flaky(key, failures)),
+        Leaf::Frail(key, failures) => in_words(frail(key, failures)),
+        Leaf::Broken(n) => in_words(broken(n)),
+        Leaf::Nap(ms) => {
+            let nap = stent::sleep(Duration::from_millis(ms));
+            Box::pin(async move { nap.await.map(|()| NAP.to_owned()) })
+        }
+        Leaf::Inline(n) => Box::pin(stent::step(format!("inline {n}"), move || async move {
+            Ok::<_, Error>(format!("inline {n}"))
+        })),
+        Leaf::Slow(n) => Box::pin(stent::step(format!("slow {n}"), move || async move {
+            tokio::time::sleep(Duration::from_millis(n % 4)).await;
+            Ok::<_, Error>(format!("slow {n}"))
+        })),
+        Leaf::Map(items) => {
+            let map = double::map(0..items);
+            Box::pin(async move { map.await.map(|outputs| map_in_words(&outputs)) })
+        }
+        Leaf::Nested(dos) => in_words(program(seed, dos)),
+        Leaf::Stubborn(dos) => in_words(stubborn(seed, dos)),
+    }
+}
+
+pub(crate) const NAP: &str = "slept";
+
+fn in_words<F>(call: Call<F>) -> Step
+where
+    F: stent::Function,
+    F::Output: std::fmt::Display,
+{
+    Box::pin(async move { call.await.map(|output| output.to_string()) })
+}
+
+/// What a map gave, in words.
+pub(crate) fn map_in_words(outputs: &[u64]) -> String {
+    format!("{} items, {} in all", outputs.len(), outputs.iter().sum::<u64>())
+}
+
+/// What a failure is, in words.
+pub(crate) fn failure_in_words(message: &str) -> String {
+    format!("!{message}")
+}
+
+async fn perform(seed: u64, dos: Vec<Do>, failures: Failures) -> Result<String, Error> {
+    let me = stent::uuid().as_u128();
+    let mut said = Vec::new();
+    for (n, one) in dos.into_iter().enumerate() {
+        let words = perform_one(seed, one, failures).await?;
+        let saw = (words.clone(), stent::now());
+        let before = outside(|outside| outside.saw.entry((me, n)).or_insert_with(|| saw.clone()).clone());
+        if before != saw {
+            accuse(seed, format!("G4: statement {n} gave {before:?} in one run and {saw:?} in another"));
+        }
+        said.push(words);
+    }
+    Ok(said.join("; "))
+}
+
+async fn perform_one(seed: u64, one: Do, failures: Failures) -> Result<String, Error> {
+    let handle = |result: Result<String, Error>| match result {
+        Err(Error::Failed(failure)) if failures == Failures::Handled => {
+            Ok(failure_in_words(&failure.message))
+        }
+        other => other,
+    };
+    let build_all = |leaves: Vec<Leaf>| leaves.into_iter().map(|leaf| build(seed, leaf)).collect::<Vec<_>>();
+    match one {
+        Do::One(leaf) => handle(build(seed, leaf).await),
+        Do::All(leaves) => match failures {
+            Failures::Handled => {
+                let all = join_all(build_all(leaves)).await;
+                Ok(all.into_iter().map(handle).collect::<Result<Vec<_>, _>>()?.join(", "))
+            }
+            Failures::Returned => Ok(try_join_all(build_all(leaves)).await?.join(", ")),
+        },
+        Do::Race(leaves) => {
+            let (first, winner, losers) = select_all(build_all(leaves)).await;
+            drop(losers);
+            Ok(format!("{winner} won with {}", handle(first)?))
+        }
+        Do::Unordered(leaves) => {
+            let indexed = |(i, step): (usize, Step)| async move { (i, step.await) };
+            let mut all: FuturesUnordered<_> =
+                build_all(leaves).into_iter().enumerate().map(indexed).collect();
+            let mut said = Vec::new();
+            while let Some((i, result)) = all.next().await {
+                said.push(format!("{i}: {}", handle(result)?));
+            }
+            Ok(said.join(", "))
+        }
+        Do::Doomed(leaves) => Ok(try_join_all(build_all(leaves)).await?.join(", ")),
+        Do::Detach(n) => {
+            double(n).detach()?;
+            Ok("let go".to_owned())
+        }
+        Do::World(ms) => {
+            let wait = match ms {
+                0 => Either::Left(tokio::task::yield_now()),
+                ms => Either::Right(tokio::time::sleep(Duration::from_millis(ms))),
+            };
+            wait.await;
+            Ok("the world".to_owned())
+        }
+    }
+}
+
+/// A program by chance.
+pub(crate) struct Author {
+    chance: Chance,
+    next_key: u64,
+}
+
+impl Author {
+    pub(crate) const fn new(seed: u64, chance: Chance) -> Self {
+        // Keys of leaves are counted over all worlds.
+        Self { chance, next_key: seed << 16 }
+    }
+
+    pub(crate) fn root(&mut self) -> Vec<Do> {
+        let mut dos = self.dos(3);
+        match self.chance.below(12) {
+            0 => {
+                let mut leaves = vec![Leaf::Broken(self.key())];
+                leaves.extend((0..self.chance.below(3)).map(|_| self.lasting_leaf()));
+                dos.push(Do::Doomed(leaves));
+            }
+            // More than one chunk, but not in every world.
+            1 => dos.push(Do::One(Leaf::Map(1_000 + self.chance.below(1_500)))),
+            _ => {}
+        }
+        dos
+    }
+
+    fn key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    fn dos(&mut self, depth: u64) -> Vec<Do> {
+        (0..=self.chance.below(4)).map(|_| self.one(depth)).collect()
+    }
+
+    fn one(&mut self, depth: u64) -> Do {
+        match self.chance.below(16) {
+            0..=4 => Do::One(self.leaf(depth)),
+            5..=7 => Do::All(self.leaves(depth)),
+            8..=10 => Do::Race(self.leaves(depth)),
+            11..=12 => Do::Unordered(self.leaves(depth)),
+            13 => Do::Detach(self.key()),
+            _ => Do::World(self.chance.below(3)),
+        }
+    }
+
+    fn leaves(&mut self, depth: u64) -> Vec<Leaf> {
+        (0..=self.chance.below(4)).map(|_| self.leaf(depth)).collect()
+    }
+
+    fn leaf(&mut self, depth: u64) -> Leaf {
+        match self.chance.below(if depth > 0 { 20 } else { 16 }) {
+            0..=5 => Leaf::Double(self.key()),
+            6..=7 => Leaf::Flaky(self.key(), u32::try_from(self.chance.below(3)).expect("small")),
+            8 => Leaf::Broken(self.key()),
+            9..=10 => Leaf::Nap(self.chance.below(6)),
+            11..=12 => Leaf::Inline(self.key()),
+            13 => Leaf::Slow(self.key()),
+            14 => Leaf::Map(self.chance.below(6)),
+            15 => Leaf::Double(self.key()),
+            16..=17 => Leaf::Nested(self.dos(depth - 1)),
+            _ => Leaf::Stubborn(self.stubborn()),
+        }
+    }
+
+    /// A leaf that may still run when another has failed.
+    fn lasting_leaf(&mut self) -> Leaf {
+        match self.chance.below(3) {
+            0 => Leaf::Nap(10_000_000),
+            1 => Leaf::Flaky(self.key(), 2),
+            _ => Leaf::Nested(vec![Do::One(Leaf::Nap(10_000_000)), Do::One(Leaf::Double(1))]),
+        }
+    }
+
+    /// Statements of a function that is tried again until all of its steps go well.
+    fn stubborn(&mut self) -> Vec<Do> {
+        let leaf = |author: &mut Self| match author.chance.below(5) {
+            0..=1 => Leaf::Frail(author.key(), u32::try_from(author.chance.below(3)).expect("small")),
+            2 => Leaf::Nap(author.chance.below(3)),
+            3 => Leaf::Inline(author.key()),
+            _ => Leaf::Double(author.key()),
+        };
+        (0..=self.chance.below(3))
+            .map(|_| match self.chance.below(3) {
+                0 => Do::One(leaf(self)),
+                _ => Do::All((0..=self.chance.below(3)).map(|_| leaf(self)).collect()),
+            })
+            .collect()
+    }
+}
