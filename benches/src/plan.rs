@@ -91,7 +91,9 @@ pub(crate) fn specs(options: &Options, dir: &Path) -> Vec<Spec> {
 
 fn stores(options: &Options) -> Vec<(Backend, Durability)> {
     let of = |backend: &Backend| match backend {
-        Backend::Sqlite => options.durability.iter().map(|durability| (Backend::Sqlite, *durability)).collect(),
+        Backend::Sqlite => {
+            options.durability.iter().map(|durability| (Backend::Sqlite, *durability)).collect()
+        }
         Backend::Memory => vec![(Backend::Memory, Durability::None)],
     };
     options.backend.iter().flat_map(of).collect()

@@ -152,7 +152,10 @@ mod tests {
     #[test]
     fn percentiles_are_taken_by_rank() {
         let latency = Latency::of((1..=200).rev().map(|ms| f64::from(ms) / 1_000.0).collect());
-        assert!((latency.p50_ms - 100.0).abs() < 1e-9 && (latency.p99_ms - 198.0).abs() < 1e-9, "{latency:?}");
+        assert!(
+            (latency.p50_ms - 100.0).abs() < 1e-9 && (latency.p99_ms - 198.0).abs() < 1e-9,
+            "{latency:?}"
+        );
     }
 
     #[test]
@@ -174,6 +177,8 @@ mod tests {
         assert_eq!(line["name"], "two-workers");
         assert_eq!((&line["rate"], &line["rate_with_dispatch"]), (&5.0.into(), &2.0.into()));
         assert_eq!((&line["transactions_per_step"], &line["rows_per_step"]), (&0.5.into(), &3.0.into()));
-        assert!(line.get("p50_ms").is_none() && line.get("peak_rss_mb").is_none() && line.get("runs").is_none());
+        assert!(
+            line.get("p50_ms").is_none() && line.get("peak_rss_mb").is_none() && line.get("runs").is_none()
+        );
     }
 }

@@ -47,7 +47,12 @@ impl Scene {
         for page in ids.chunks(PAGE_MAX) {
             let views = self.stent.store().executions(page).await?;
             let completed = views.iter().filter(|view| view.status == ExecutionStatus::Completed).count();
-            ensure!(completed == page.len(), "{} of {} executions did not complete", page.len() - completed, page.len());
+            ensure!(
+                completed == page.len(),
+                "{} of {} executions did not complete",
+                page.len() - completed,
+                page.len()
+            );
         }
         Ok(())
     }

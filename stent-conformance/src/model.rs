@@ -131,12 +131,12 @@ const QUEUES: [&str; 2] = ["default", "eu"];
 impl Play {
     async fn step(&mut self, chance: &mut Chance) -> Result<(), String> {
         match chance.below(100) {
-            0..12 => {
+            0..8 => {
                 let start = self.dispatch(chance);
                 self.exchange(vec![start], None).await?;
             }
-            12..35 => self.claim(Vec::new(), chance).await?,
-            35..65 => {
+            8..32 => self.claim(Vec::new(), chance).await?,
+            32..65 => {
                 let turn = self.turn(chance);
                 self.exchange(turn.into_iter().collect(), None).await?;
             }
@@ -220,8 +220,8 @@ impl Play {
         let claimed = &held.claimed;
         let seen = claimed.task.done;
         let mut turn = match chance.below(20) {
-            0..7 => claimed.keep(),
-            7..12 => {
+            0..9 => claimed.keep(),
+            9..14 => {
                 let mut wait = match held.maps.last() {
                     Some((map, fed, None)) if chance.happens(60) => wait_for_items(seen, *map, *fed / 2 + 1),
                     _ => Wait::for_next(seen + chance.below(2) as u32),
@@ -231,15 +231,15 @@ impl Play {
                 }
                 claimed.park_for(wait)
             }
-            12..15 => claimed.complete("result"),
-            15..17 => claimed.fail(Failure::new("Declined", "no funds")),
+            14..16 => claimed.complete("result"),
+            16..17 => claimed.fail(Failure::new("Declined", "no funds")),
             17..19 => claimed.retry(self.moment(chance), Failure::new("Busy", "try again")),
             _ => claimed.release(),
         }
         .at(t(self.now))
         .seen(seen);
 
-        for _ in 0..chance.below(4) {
+        for _ in 0..chance.below(5) {
             turn = self.draw_part(held, turn, chance);
         }
         turn.into()

@@ -189,6 +189,8 @@ impl World {
         self.shared.learn(batch);
         let exchanged = self.store().exchange(batch, claim).await.expect("exchange");
         self.note_exchange(batch, claim, &exchanged);
+        // A store may answer at once, always: others get their turn, and so does a deadline.
+        tokio::task::yield_now().await;
         same("the number of outcomes", exchanged.outcomes.len(), batch.len());
         exchanged
     }

@@ -250,7 +250,6 @@ impl Record {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "a task's failure is data here, not an error on its way up")]
 fn owned(written: Written<'_>) -> TaskResult {
     match written {
         Written::Result(result) => result.clone(),

@@ -17,6 +17,8 @@ pub enum Kind {
     Id,
     /// A 64-bit integer.
     Int,
+    /// A count: an integer from 0 to `u32::MAX`.
+    Count,
     /// A text.
     Text,
     /// Bytes.
@@ -198,7 +200,11 @@ fn fits(columns: &[Column], row: &[Cell<'_>]) -> bool {
         && columns.iter().zip(row).all(|(column, cell)| match cell {
             Cell::Null => column.nullable,
             Cell::Id(_) => column.kind == Kind::Id,
-            Cell::Int(_) => column.kind == Kind::Int,
+            Cell::Int(value) => match column.kind {
+                Kind::Int => true,
+                Kind::Count => u32::try_from(*value).is_ok(),
+                Kind::Id | Kind::Text | Kind::Bytes => false,
+            },
             Cell::Text(_) => column.kind == Kind::Text,
             Cell::Bytes(_) => column.kind == Kind::Bytes,
         })

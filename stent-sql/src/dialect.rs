@@ -35,10 +35,22 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// The parameters that carry a batch.
     fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value>;
 
+    /// Most bytes that a cell of a [gathered](Self::gather) row brings along; larger ones are read apart. None where rows
+    /// are handed on one by one, with all they have.
+    fn near_bytes_max(&self) -> Option<usize>;
+
     /// The same rows in as few as can be, where it costs much to hand rows on one by one; read back by
-    /// [`scatter`](Self::scatter). At most one column holds bytes, and the first is then an id. Where there is no bound on
-    /// the rows, a column that numbers them is named.
-    fn gather(&self, query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement;
+    /// [`scatter`](Self::scatter).
+    ///
+    /// At most one column holds bytes, and the first is then an id. It comes with another beside it, named by
+    /// [`len_of`], that says how many there are; it is null if they are more than
+    /// [`near_bytes_max`](Self::near_bytes_max). Where there is no bound on the rows, a column that numbers them is named.
+    fn gather(
+        &self,
+        query: SelectStatement,
+        columns: &[Column],
+        numbered_by: Option<&str>,
+    ) -> SelectStatement;
 
     /// Reads rows that were gathered. They come in any order.
     ///
@@ -61,6 +73,12 @@ pub trait Dialect: Debug + Send + Sync + 'static {
 
     /// What was wrong and what to do about it, where more can be said than the kind.
     fn explain(&self, error: &DbErr) -> Option<String>;
+}
+
+/// Name of the column that says how many bytes there are in another.
+#[must_use]
+pub fn len_of(column: &str) -> String {
+    format!("{column}_len")
 }
 
 /// Renders a statement with a builder of sea-query. A dialect's [`render`](Dialect::render) is this with its builder.

@@ -57,7 +57,7 @@ impl Listener for HubListener {
     async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
             // The store is gone, and with it whoever could hint at anything.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

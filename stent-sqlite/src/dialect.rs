@@ -2,7 +2,9 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement, SqliteQueryBuilder, SubQueryStatement, Value};
 use sea_orm::sqlx;
-use sea_orm::{ConnAcquireErr, DbBackend, DbErr, QueryResult, RuntimeErr, SqliteTransactionMode, TransactionOptions};
+use sea_orm::{
+    ConnAcquireErr, DbBackend, DbErr, QueryResult, RuntimeErr, SqliteTransactionMode, TransactionOptions,
+};
 use stent_core::backend::ErrorKind;
 use stent_sql::batch::{Answer, Batch, Column};
 use stent_sql::dialect::{Dialect, render};
@@ -51,7 +53,16 @@ impl Dialect for SqliteDialect {
         pack::values(batch)
     }
 
-    fn gather(&self, query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement {
+    fn near_bytes_max(&self) -> Option<usize> {
+        Some(unpack::NEAR_BYTES_MAX)
+    }
+
+    fn gather(
+        &self,
+        query: SelectStatement,
+        columns: &[Column],
+        numbered_by: Option<&str>,
+    ) -> SelectStatement {
         unpack::gather(query, columns, numbered_by)
     }
 
@@ -113,10 +124,10 @@ pub(crate) fn classify(error: &sqlx::Error) -> ErrorKind {
 fn by_code(code: i32, message: &str) -> ErrorKind {
     match code & 0xff {
         1 if message.contains("no such table: stent_") => ErrorKind::Schema,
-        5 | 6 => ErrorKind::Contended,        // BUSY, LOCKED
-        8 | 23 => ErrorKind::Config,          // READONLY, AUTH
-        11 | 19 | 26 => ErrorKind::Corrupt,   // CORRUPT, CONSTRAINT, NOTADB
-        18 => ErrorKind::Limit,               // TOOBIG
-        _ => ErrorKind::Unavailable,          // IOERR, FULL, CANTOPEN, ...
+        5 | 6 => ErrorKind::Contended,      // BUSY, LOCKED
+        8 | 23 => ErrorKind::Config,        // READONLY, AUTH
+        11 | 19 | 26 => ErrorKind::Corrupt, // CORRUPT, CONSTRAINT, NOTADB
+        18 => ErrorKind::Limit,             // TOOBIG
+        _ => ErrorKind::Unavailable,        // IOERR, FULL, CANTOPEN, ...
     }
 }

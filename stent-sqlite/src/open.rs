@@ -161,15 +161,27 @@ fn unusable(path: &Path, what: &str) -> Error {
 /// What went wrong when a file was opened, and what to do about it.
 fn failed(error: &sqlx::Error, options: &SqliteOptions) -> Error {
     let code = match error {
-        sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default(),
+        sqlx::Error::Database(error) => {
+            error.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default()
+        }
         _ => 0,
     };
     let (kind, what) = match code & 0xff {
-        5 | 6 => (ErrorKind::Contended, "is locked by another process for longer than busy_timeout".to_owned()),
-        8 => (ErrorKind::Config, "cannot be written; check the permissions of the file and its directory".to_owned()),
-        14 => (ErrorKind::Config, "cannot be opened; check the permissions of the file and its directory".to_owned()),
+        5 | 6 => {
+            (ErrorKind::Contended, "is locked by another process for longer than busy_timeout".to_owned())
+        }
+        8 => (
+            ErrorKind::Config,
+            "cannot be written; check the permissions of the file and its directory".to_owned(),
+        ),
+        14 => (
+            ErrorKind::Config,
+            "cannot be opened; check the permissions of the file and its directory".to_owned(),
+        ),
         26 => (ErrorKind::Config, "is no SQLite database; name another file".to_owned()),
         _ => (classify(error), format!("cannot be opened: {error}")),
     };
-    Error::new(kind, "open").with_message(format!("{} {what}", options.location)).with_source(error.to_string())
+    Error::new(kind, "open")
+        .with_message(format!("{} {what}", options.location))
+        .with_source(error.to_string())
 }

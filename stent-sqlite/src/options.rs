@@ -93,7 +93,13 @@ impl SqliteOptions {
     /// How many reads may go on at once beside the one writer, from 1 to 64; 4 by default.
     #[must_use]
     pub const fn readers(mut self, readers: u32) -> Self {
-        self.readers = if readers == 0 { 1 } else if readers > READERS_MAX { READERS_MAX } else { readers };
+        self.readers = if readers == 0 {
+            1
+        } else if readers > READERS_MAX {
+            READERS_MAX
+        } else {
+            readers
+        };
         self
     }
 
@@ -167,4 +173,64 @@ fn decode(text: &str) -> Result<String> {
 
 fn config(message: String) -> Error {
     Error::new(ErrorKind::Config, "open").with_message(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> SqliteOptions {
+        url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    fn refused(url: &str) -> String {
+        let error = url.parse::<SqliteOptions>().expect_err(url);
+        assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+        error.to_string()
+    }
+
+    #[test]
+    fn paths_are_relative_absolute_or_memory() {
+        for (url, path) in [
+            ("sqlite://orders.db", "orders.db"),
+            ("sqlite:orders.db", "orders.db"),
+            ("sqlite://./data/orders.db", "./data/orders.db"),
+            ("sqlite:///var/lib/orders.db", "/var/lib/orders.db"),
+            ("sqlite:/var/lib/orders.db", "/var/lib/orders.db"),
+            ("sqlite://my%20orders%3F%25.db", "my orders?%.db"),
+            ("sqlite://b%C3%BCcher.db", "bücher.db"),
+        ] {
+            assert_eq!(parsed(url), SqliteOptions::file(path), "{url}");
+        }
+        for url in ["sqlite::memory:", "sqlite://:memory:"] {
+            assert_eq!(parsed(url), SqliteOptions::memory(), "{url}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_read() {
+        let options = SqliteOptions::file("a.db").durability(Durability::Normal);
+        let options = options.busy_timeout(Duration::from_millis(1_500)).readers(2);
+        assert_eq!(parsed("sqlite://a.db?durability=normal&busy_timeout=1.5s&readers=2"), options);
+        assert_eq!(parsed("sqlite://a.db?durability=full&"), SqliteOptions::file("a.db"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        for (url, said) in [
+            ("postgres://a", "does not begin with sqlite:"),
+            ("sqlite://", "names no file"),
+            ("sqlite:", "names no file"),
+            ("sqlite://a.db?mode=rwc", "known are durability, busy_timeout, readers"),
+            ("sqlite://a.db?durability=off", "known are full, normal"),
+            ("sqlite://a.db?busy_timeout=5", "position 1"),
+            ("sqlite://a.db?readers=0", "from 1 to 64"),
+            ("sqlite://a.db?readers=many", "from 1 to 64"),
+            ("sqlite://a%00.db", "zero byte"),
+            ("sqlite://a%FF.db", "not UTF-8"),
+        ] {
+            let message = refused(url);
+            assert!(message.contains(said), "{url}: {message}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! ?1  [1,73,145]
-//! ?2  │id: 16 bytes│id or null: 0/1, 16 bytes│integer: 20 digits│text: offset, length: 10 digits each│ … next row …
+//! ?2  │id: 16 bytes│id or null: 0/1, 16 bytes│integer: 20 digits, or 10│text: offset, length: 10 digits each│ … next row …
 //! ?3  │pending│default│…bytes of arguments…│
 //! ```
 //!
@@ -21,6 +21,8 @@ use stent_sql::batch::{Batch, Cell, Column, Kind};
 
 /// Digits of an integer: those of `i64::MIN`.
 const INT: usize = 20;
+/// Digits of a count: those of `u32::MAX`.
+const COUNT: usize = 10;
 /// Digits of an offset or a length.
 const SPAN: usize = 10;
 /// Bytes of an id.
@@ -40,6 +42,7 @@ fn width(column: &Column) -> usize {
     match column.kind {
         Kind::Id => ID + usize::from(column.nullable),
         Kind::Int => INT,
+        Kind::Count => COUNT,
         Kind::Text | Kind::Bytes => 2 * SPAN,
     }
 }
@@ -61,11 +64,12 @@ pub(crate) fn source(columns: &[Column], first: usize) -> SelectStatement {
                 false => format!("CAST({digits} AS INTEGER)"),
             }
         };
-        let piece = || format!("substr({pieces}, {}, CAST({} AS INTEGER))", number(0, SPAN), field(SPAN, SPAN));
+        let piece =
+            || format!("substr({pieces}, {}, CAST({} AS INTEGER))", number(0, SPAN), field(SPAN, SPAN));
         let expression = match column.kind {
             Kind::Id if column.nullable => format!("IIF({} = X'31', {}, NULL)", field(0, 1), field(1, ID)),
             Kind::Id => field(0, ID),
-            Kind::Int => number(0, INT),
+            Kind::Int | Kind::Count => number(0, width(column)),
             Kind::Text => format!("CAST({} AS TEXT)", piece()),
             Kind::Bytes => piece(),
         };
@@ -116,7 +120,7 @@ fn pack(column: &Column, cell: &Cell<'_>, rows: &mut Vec<u8>, pieces: &mut Vec<u
             }
             rows.extend_from_slice(id.as_bytes());
         }
-        Cell::Int(value) => digits(*value, INT, rows),
+        Cell::Int(value) => digits(*value, width(column), rows),
         Cell::Text(text) => span(text.as_bytes(), rows, pieces),
         Cell::Bytes(bytes) => span(bytes, rows, pieces),
     }
@@ -148,4 +152,57 @@ fn digits(value: i64, width: usize, out: &mut Vec<u8>) {
     debug_assert!(INT - at <= width, "{value} has more than {width} digits");
     out.extend_from_slice(&buffer[at..]);
     out.resize(out.len() + width - (INT - at), b' ');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 4] = [
+        Column::new("id", Kind::Id).or_null(),
+        Column::new("at", Kind::Int).or_null(),
+        Column::new("count", Kind::Count),
+        Column::new("name", Kind::Text),
+    ];
+
+    fn digits_of(value: i64, width: usize) -> String {
+        let mut out = Vec::new();
+        digits(value, width, &mut out);
+        String::from_utf8(out).expect("digits")
+    }
+
+    #[test]
+    fn numbers_fill_their_width() {
+        assert_eq!(digits_of(0, COUNT), "0         ");
+        assert_eq!(digits_of(u32::MAX.into(), COUNT), "4294967295");
+        assert_eq!(digits_of(-7, INT), "-7                  ");
+        assert_eq!(digits_of(i64::MIN, INT), i64::MIN.to_string());
+        assert_eq!(digits_of(i64::MAX, INT), format!("{} ", i64::MAX));
+    }
+
+    #[test]
+    fn rows_begin_where_the_list_says() {
+        let mut batch = Batch::new(&COLUMNS, 2);
+        batch.push([Cell::Null, Cell::Null, Cell::Int(3), Cell::text("charge")]);
+        batch.push([Cell::Id(uuid::Uuid::nil()), Cell::Int(-1), Cell::Int(4), Cell::text("")]);
+
+        let [Value::String(Some(starts)), Value::Bytes(Some(rows)), Value::Bytes(Some(pieces))] =
+            &values(&batch)[..]
+        else {
+            panic!("a list, rows and pieces")
+        };
+
+        let width: usize = COLUMNS.iter().map(width).sum();
+        assert_eq!(*starts, format!("[1,{}]", width + 1));
+        assert_eq!(rows.len(), 2 * width);
+        assert_eq!(pieces, b"charge");
+    }
+
+    #[test]
+    fn a_batch_without_rows_is_an_empty_list() {
+        let [Value::String(Some(starts)), ..] = &values(&Batch::new(&COLUMNS, 0))[..] else {
+            panic!("a list")
+        };
+        assert_eq!(starts, "[]");
+    }
 }

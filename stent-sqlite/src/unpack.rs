@@ -17,35 +17,40 @@ use sea_orm::sea_query::{Alias, Expr, Query, SelectStatement};
 use sea_orm::{DbErr, QueryResult};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 use stent_sql::batch::{Answer, Cell, Column, Kind};
+use stent_sql::dialect::len_of;
 use uuid::Uuid;
 
 /// Most bytes of a cell that come along with its row. Larger ones are read by themselves, which costs little beside
 /// reading them.
-const NEAR_BYTES_MAX: usize = 4_096;
+pub(crate) const NEAR_BYTES_MAX: usize = 4_096;
 
 /// Rows in one, where rows are numbered: with the bytes that come along, a megabyte at most.
 const ROWS_MAX: usize = 256;
 
 /// The statement that gives the rows of a query in few.
-pub(crate) fn gather(query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement {
+pub(crate) fn gather(
+    query: SelectStatement,
+    columns: &[Column],
+    numbered_by: Option<&str>,
+) -> SelectStatement {
     let cells: Vec<_> = columns
         .iter()
         .map(|Column { name, kind, .. }| match kind {
             Kind::Id => format!("hex(\"{name}\")"),
-            Kind::Int | Kind::Text => format!("\"{name}\""),
-            Kind::Bytes => format!("length(\"{name}\")"),
+            Kind::Int | Kind::Count | Kind::Text => format!("\"{name}\""),
+            Kind::Bytes => format!("\"{}\"", len_of(name)),
         })
         .collect();
     let bytes = match bytes_of(columns) {
-        Some(Column { name, .. }) => {
-            let near = format!("IIF(length(\"{name}\") <= {NEAR_BYTES_MAX}, \"{name}\", '')");
-            format!("CAST(group_concat({near}, '') AS BLOB)")
-        }
+        Some(Column { name, .. }) => format!("CAST(group_concat(\"{name}\", '') AS BLOB)"),
         None => "NULL".to_owned(),
     };
     let mut gathered = Query::select();
     gathered
-        .expr_as(Expr::cust(format!("json_group_array(json_array({}))", cells.join(", "))), Alias::new("rows"))
+        .expr_as(
+            Expr::cust(format!("json_group_array(json_array({}))", cells.join(", "))),
+            Alias::new("rows"),
+        )
         .expr_as(Expr::cust(bytes), Alias::new("bytes"))
         .from_subquery(query, Alias::new("row"));
     if let Some(number) = numbered_by {
@@ -129,7 +134,7 @@ impl<'de> Visitor<'de> for Row<'_, '_> {
                     let Hex(id) = cells.next_element()?.ok_or_else(short)?;
                     self.answer.push(Cell::or_null(id, Cell::Id));
                 }
-                Kind::Int => {
+                Kind::Int | Kind::Count => {
                     let value: Option<i64> = cells.next_element()?.ok_or_else(short)?;
                     self.answer.push(Cell::or_null(value, Cell::Int));
                 }

@@ -96,7 +96,9 @@ impl<F: Function> Call<F> {
     /// # Errors
     /// When it is not called inside a durable function, or the arguments cannot be stored.
     pub fn detach(mut self) -> Result<()> {
-        let CallState::Described(args) = std::mem::replace(&mut self.state, CallState::Used) else { return Ok(()) };
+        let CallState::Described(args) = std::mem::replace(&mut self.state, CallState::Used) else {
+            return Ok(());
+        };
         let Context::Durable(_) = Context::require(F::NAME)? else {
             return Err(Error::OutsideDurable { name: F::NAME.to_owned() });
         };
@@ -136,7 +138,8 @@ impl<F: Function> Call<F> {
         let (durable, seq) = match self.position.take() {
             Some(position) => position,
             None => {
-                let durable = Context::durable().ok_or_else(|| Error::OutsideDurable { name: F::NAME.to_owned() })?;
+                let durable =
+                    Context::durable().ok_or_else(|| Error::OutsideDurable { name: F::NAME.to_owned() })?;
                 let seq = durable.reserve();
                 (durable, seq)
             }
@@ -162,7 +165,9 @@ impl<F: Function> Call<F> {
     }
 
     fn start(&mut self) -> Result<()> {
-        let CallState::Described(args) = std::mem::replace(&mut self.state, CallState::Used) else { return Ok(()) };
+        let CallState::Described(args) = std::mem::replace(&mut self.state, CallState::Used) else {
+            return Ok(());
+        };
         self.state = match Context::require(F::NAME)? {
             Context::Durable(_) => CallState::Asked(self.ask(&args, false)?),
             Context::Local(states) => CallState::Local(F::invoke(args, &states)),
@@ -190,7 +195,10 @@ impl<F: Function> Future for Call<F> {
 
 impl<F: Function> fmt::Debug for Call<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call").field("function", &F::NAME).field("options", &self.overrides).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("function", &F::NAME)
+            .field("options", &self.overrides)
+            .finish_non_exhaustive()
     }
 }
 
@@ -280,5 +288,7 @@ where
 {
     use crate::failure::IntoFailureBoxed as _;
     let value = result.map_err(|error| failure::Caught::new(error).into_failure())?;
-    codec.encode(&value).map_err(|error| Failure::new(Failure::CODEC, format!("result of `{name}`: {error}")).fatal())
+    codec
+        .encode(&value)
+        .map_err(|error| Failure::new(Failure::CODEC, format!("result of `{name}`: {error}")).fatal())
 }

@@ -1,7 +1,7 @@
 //! Time, chance and ids that are the same in every run of a durable function.
 
-use stent_core::Timestamp;
 use stent_core::TaskId;
+use stent_core::Timestamp;
 use uuid::Uuid;
 
 use crate::context::Context;
@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn numbers_spread_over_the_unit_interval() {
         let task = crate::ids::task();
-        let mean = (0..10_000).map(|n| (nth(task, n).0 >> 11) as f64 / (1_u64 << 53) as f64).sum::<f64>() / 10_000.0;
+        let mean =
+            (0..10_000).map(|n| (nth(task, n).0 >> 11) as f64 / (1_u64 << 53) as f64).sum::<f64>() / 10_000.0;
         assert!((0.48..0.52).contains(&mean), "{mean}");
     }
 }

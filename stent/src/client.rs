@@ -58,7 +58,11 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Encodes a value and holds it against the limits.
-    pub(crate) fn encode<T: serde::Serialize>(&self, value: &T, what: impl Fn() -> String) -> Result<Payload> {
+    pub(crate) fn encode<T: serde::Serialize>(
+        &self,
+        value: &T,
+        what: impl Fn() -> String,
+    ) -> Result<Payload> {
         let payload = self.codec.encode(value).map_err(|source| Error::Codec { what: what(), source })?;
         self.check_size(&payload, &what)?;
         Ok(payload)
@@ -216,7 +220,6 @@ impl Stent {
     }
 
     /// Describes a worker of this process: `stent.worker().concurrency(64).start().await?`.
-    #[must_use]
     pub fn worker(&self) -> WorkerBuilder {
         WorkerBuilder::new(self.shared.clone())
     }
@@ -228,7 +231,6 @@ impl Stent {
     }
 
     /// Waits until an execution has ended, whatever it gives: decode it with [`Payload::decode`].
-    #[must_use]
     pub fn wait_for(&self, id: ExecutionId) -> ResultOf<Payload> {
         ResultOf::raw(self.shared.clone(), id)
     }

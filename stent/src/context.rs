@@ -74,7 +74,13 @@ struct Cell {
 }
 
 impl Durable {
-    pub(crate) fn new(task: TaskId, tree: Tree, function: String, shared: Arc<Shared>, replay: Replay) -> Self {
+    pub(crate) fn new(
+        task: TaskId,
+        tree: Tree,
+        function: String,
+        shared: Arc<Shared>,
+        replay: Replay,
+    ) -> Self {
         let cell = Cell { replay, wakers: BTreeMap::new(), drawn: 0 };
         Self { task, tree, function, shared, cell: Mutex::new(cell) }
     }

@@ -46,8 +46,10 @@ pub enum Error {
     },
 
     /// Two functions have the same name.
-    #[error("two durable functions are named `{name}`, at {first} and {second}; give one another name with \
-             #[durable(name = \"…\")]")]
+    #[error(
+        "two durable functions are named `{name}`, at {first} and {second}; give one another name with \
+             #[durable(name = \"…\")]"
+    )]
     DuplicateName {
         /// The name.
         name: String,
@@ -58,7 +60,9 @@ pub enum Error {
     },
 
     /// A function needs a state that the worker was not given.
-    #[error("function `{function}` needs State<{state}>, which the worker was not given; add it with .state(…) before .start()")]
+    #[error(
+        "function `{function}` needs State<{state}>, which the worker was not given; add it with .state(…) before .start()"
+    )]
     MissingState {
         /// The function.
         function: String,
@@ -67,8 +71,10 @@ pub enum Error {
     },
 
     /// A call was awaited where nothing is durable.
-    #[error("`{name}` was awaited outside of a durable function; dispatch it with stent.dispatch(…) or stent.run(…), or \
-             run its body with .local() in a unit test")]
+    #[error(
+        "`{name}` was awaited outside of a durable function; dispatch it with stent.dispatch(…) or stent.run(…), or \
+             run its body with .local() in a unit test"
+    )]
     OutsideDurable {
         /// The function, or the kind of step.
         name: String,
@@ -88,8 +94,10 @@ pub enum Error {
     },
 
     /// A payload is over the limit.
-    #[error("{what} is {len} bytes long, and the limit is {max}; keep large data elsewhere and pass a reference, or raise \
-             payload_max")]
+    #[error(
+        "{what} is {len} bytes long, and the limit is {max}; keep large data elsewhere and pass a reference, or raise \
+             payload_max"
+    )]
     PayloadTooLarge {
         /// What it is.
         what: String,

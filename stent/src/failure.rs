@@ -44,6 +44,10 @@ impl<E> Caught<E> {
 /// The way of error types that serde can encode: the value itself is kept.
 pub trait IntoFailureSerde {
     /// Makes the failure.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "method resolution chooses by reference; the error is taken from its cell"
+    )]
     fn into_failure(&self) -> Failure;
 }
 
@@ -62,6 +66,7 @@ impl<E: StdError + Serialize + 'static> IntoFailureSerde for &Caught<E> {
 /// The way of all other errors: kind, message and causes are kept.
 pub trait IntoFailureBoxed {
     /// Makes the failure.
+    #[expect(clippy::wrong_self_convention, reason = "as above")]
     fn into_failure(&self) -> Failure;
 }
 

@@ -118,16 +118,17 @@ fn invoke_encoded<F: Function>(
     let args = match args.decode::<F::Args>() {
         Ok(args) => args,
         Err(error) => {
-            let failure = Failure::new(Failure::CODEC, format!("arguments of `{}`: {error}", F::NAME)).fatal();
+            let failure =
+                Failure::new(Failure::CODEC, format!("arguments of `{}`: {error}", F::NAME)).fatal();
             return Box::pin(async move { Err(failure) });
         }
     };
     let body = F::invoke(args, states);
     Box::pin(async move {
         let output = body.await?;
-        codec
-            .encode(&output)
-            .map_err(|error| Failure::new(Failure::CODEC, format!("result of `{}`: {error}", F::NAME)).fatal())
+        codec.encode(&output).map_err(|error| {
+            Failure::new(Failure::CODEC, format!("result of `{}`: {error}", F::NAME)).fatal()
+        })
     })
 }
 

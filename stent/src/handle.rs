@@ -33,7 +33,6 @@ impl<T> Handle<T> {
     }
 
     /// Waits until the execution has ended and gives its result: `run.result().timeout("1h").await?`.
-    #[must_use]
     pub fn result(&self) -> ResultOf<T>
     where
         T: DeserializeOwned,
@@ -46,7 +45,8 @@ impl<T> Handle<T> {
     /// # Errors
     /// [`Error::NotFound`]; store errors.
     pub async fn status(&self) -> Result<ExecutionStatus> {
-        let views = self.shared.retrying(|| self.shared.store.executions(std::slice::from_ref(&self.id))).await?;
+        let views =
+            self.shared.retrying(|| self.shared.store.executions(std::slice::from_ref(&self.id))).await?;
         views.first().map(|view| view.status).ok_or(Error::NotFound(self.id))
     }
 }
@@ -88,14 +88,18 @@ impl ResultOf<Payload> {
 impl<T> ResultOf<T> {
     /// Waits no longer than this. Zero means no limit.
     pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
-        self.timeout = timeout.into_duration().map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero()));
+        self.timeout =
+            timeout.into_duration().map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero()));
         self
     }
 }
 
 impl<T> fmt::Debug for ResultOf<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResultOf").field("id", &self.id).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("ResultOf")
+            .field("id", &self.id)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 

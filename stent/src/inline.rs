@@ -110,7 +110,10 @@ where
             this.running = None;
             let Some(pending) = &this.pending else {
                 // In a unit test: through the codec all the same, so that what would not survive the store shows.
-                return Poll::Ready(decode_result(&this.name, encode_result(&this.name, Default::default(), result)));
+                return Poll::Ready(decode_result(
+                    &this.name,
+                    encode_result(&this.name, Default::default(), result),
+                ));
             };
             let shared = &pending.durable().shared;
             let result = shared.checked(&this.name, encode_result(&this.name, shared.codec, result));
@@ -143,7 +146,12 @@ pub fn sleep(duration: impl IntoDuration) -> Sleep {
         let seq = durable.reserve();
         (durable, seq)
     });
-    Sleep { duration: duration.into_duration(), state: SleepState::Built, position, location: Location::caller() }
+    Sleep {
+        duration: duration.into_duration(),
+        state: SleepState::Built,
+        position,
+        location: Location::caller(),
+    }
 }
 
 /// A durable sleep: see [`sleep`].

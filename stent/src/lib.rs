@@ -46,6 +46,9 @@
 //! | `sqlite` | yes | `sqlite://` URLs |
 //! | `macros` | yes | `#[durable]` |
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod call;
 mod chance;
 mod client;
@@ -62,9 +65,6 @@ mod inline;
 mod join;
 mod map;
 pub mod prelude;
-#[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
 mod registry;
 mod state;
 mod waiters;

@@ -147,7 +147,9 @@ impl<F: Function> Future for Map<F> {
                 }
             }
         }
-        let (MapState::Reading(outputs) | MapState::Local(outputs)) = &mut this.state else { return Poll::Pending };
+        let (MapState::Reading(outputs) | MapState::Local(outputs)) = &mut this.state else {
+            return Poll::Pending;
+        };
         let outputs = ready!(outputs.as_mut().poll(cx));
         this.state = MapState::Used;
         Poll::Ready(outputs)
@@ -155,7 +157,12 @@ impl<F: Function> Future for Map<F> {
 }
 
 /// Gives the map its next chunk if it has room for one. True if it did.
-fn feed<F: Function>(items: &mut Items<F>, fed: &mut u32, pending: &Pending, overrides: &Overrides) -> Result<bool> {
+fn feed<F: Function>(
+    items: &mut Items<F>,
+    fed: &mut u32,
+    pending: &Pending,
+    overrides: &Overrides,
+) -> Result<bool> {
     let durable = pending.durable();
     let Some((map, room, progress)) = durable.replay(|replay| replay.map_room(pending.seq())) else {
         return Ok(false);
@@ -219,7 +226,10 @@ async fn read_all<F: Function>(durable: Arc<Durable>, map: TaskId) -> Result<Vec
         let whole = page.len() == PAGE_MAX;
         for item in page {
             let result = item.result.unwrap_or_else(|| {
-                Err(Failure::new("Missing", format!("item {} of a finished map of `{}` has no result", item.seq, F::NAME)))
+                Err(Failure::new(
+                    "Missing",
+                    format!("item {} of a finished map of `{}` has no result", item.seq, F::NAME),
+                ))
             });
             outputs.push(decode_result(F::NAME, result)?);
         }

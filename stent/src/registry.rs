@@ -33,7 +33,9 @@ impl Registry {
     /// Every function of the program that is marked `#[durable]`.
     #[must_use]
     pub fn linked() -> Self {
-        inventory::iter::<Registration>.into_iter().fold(Self::new(), |registry, function| registry.add(*function))
+        inventory::iter::<Registration>
+            .into_iter()
+            .fold(Self::new(), |registry, function| registry.add(*function))
     }
 
     /// Adds a function. Adding it twice changes nothing; another function of the same name is an error when the registry

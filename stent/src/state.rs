@@ -65,8 +65,11 @@ impl States {
     pub fn get<T: Clone + Send + Sync + 'static>(&self) -> Result<State<T>, Failure> {
         let state = self.0.get(&TypeId::of::<T>()).and_then(|state| state.downcast_ref::<T>());
         state.cloned().map(State).ok_or_else(|| {
-            Failure::new("MissingState", format!("State<{}> was not given; add it with .state(…)", std::any::type_name::<T>()))
-                .fatal()
+            Failure::new(
+                "MissingState",
+                format!("State<{}> was not given; add it with .state(…)", std::any::type_name::<T>()),
+            )
+            .fatal()
         })
     }
 }

@@ -100,7 +100,9 @@ async fn route(store: Arc<dyn Store>, inner: std::sync::Weak<Inner>) {
                 let message = error.to_string();
                 for id in &wanted {
                     alive.answer(*id, || {
-                        Err(stent_core::backend::Error::new(error.kind(), "wait").with_message(message.clone()).into())
+                        Err(stent_core::backend::Error::new(error.kind(), "wait")
+                            .with_message(message.clone())
+                            .into())
                     });
                 }
                 0
@@ -129,7 +131,11 @@ async fn route(store: Arc<dyn Store>, inner: std::sync::Weak<Inner>) {
 }
 
 /// Reads what is waited for, page by page, and answers those that have ended or do not exist.
-async fn read(store: &dyn Store, inner: &Inner, wanted: &[ExecutionId]) -> stent_core::backend::Result<usize> {
+async fn read(
+    store: &dyn Store,
+    inner: &Inner,
+    wanted: &[ExecutionId],
+) -> stent_core::backend::Result<usize> {
     let mut answered = 0;
     for page in wanted.chunks(PAGE_MAX) {
         let views = store.executions(page).await?;

@@ -68,7 +68,14 @@ impl Bench {
         let before = (self.counters)();
         let output = what.await;
         let after = (self.counters)();
-        (output, Cost { transactions: after.0 - before.0, statements: after.1 - before.1, rows: after.2 - before.2 })
+        (
+            output,
+            Cost {
+                transactions: after.0 - before.0,
+                statements: after.1 - before.1,
+                rows: after.2 - before.2,
+            },
+        )
     }
 }
 

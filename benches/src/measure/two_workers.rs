@@ -87,7 +87,8 @@ pub(crate) fn work(spec: &WorkerSpec) -> Result<()> {
     ensure!(heard.next().transpose()?.as_deref() == Some("go"), "a worker was not told to go");
 
     let _entered = runtime.enter();
-    let worker = scene::worker(&stent, spec.concurrency).state(Ended::default()).state(Notes(Some(Arc::new(notes))));
+    let worker =
+        scene::worker(&stent, spec.concurrency).state(Ended::default()).state(Notes(Some(Arc::new(notes))));
     let worker = runtime.block_on(worker.start())?;
     // This thread is not the runtime's, so it may wait for the end of what is said.
     heard.for_each(drop);

@@ -63,7 +63,7 @@ pub struct TaskView {
     pub attempts: u32,
     /// Which completion of its parent it was.
     pub done_order: Option<u32>,
-    /// Message of the last failure, also of one that was retried.
+    /// Message of the failure that ended it, or of the last one while it is being tried again.
     pub failure: Option<String>,
     /// When it is due, if it waits for a moment.
     pub ready_at: Option<Timestamp>,

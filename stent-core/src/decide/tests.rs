@@ -1,7 +1,5 @@
 //! Claims and turns in, exact transitions out.
 
-#![expect(clippy::result_large_err, reason = "the result of a task is what these tests are about")]
-
 use uuid::Uuid;
 
 use super::*;

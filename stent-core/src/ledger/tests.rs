@@ -324,7 +324,7 @@ mod fence {
         let there = parked(1);
         for transition in changes(&there) {
             assert_eq!(
-                apply_one(&[there.clone()], &transition).0,
+                apply_one(std::slice::from_ref(&there), &transition).0,
                 Outcome::Fenced,
                 "{:?}",
                 transition.change
@@ -343,7 +343,7 @@ mod fence {
     fn every_change_of_an_ended_task_is_gone() {
         let there = Row { commit: 4, ..completed(root(), None) };
         for transition in changes(&there) {
-            let (outcome, writes) = apply_one(&[there.clone()], &transition);
+            let (outcome, writes) = apply_one(std::slice::from_ref(&there), &transition);
             assert_eq!(outcome, Outcome::Gone, "{:?}", transition.change);
             assert!(writes.is_empty());
         }

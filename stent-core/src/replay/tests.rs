@@ -4,8 +4,6 @@
 //! tests are one call of [`quiet`]: a script and a record in; what was delivered, what is needed and what is to be committed
 //! out.
 
-#![expect(clippy::result_large_err, reason = "the result of a task is what a script passes around")]
-
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::Location;
 

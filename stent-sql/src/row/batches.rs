@@ -40,20 +40,26 @@ pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
     batch
 }
 
+/// Tasks that were given up with everything below them.
+pub(crate) fn sweep_batch<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::SWEEP, 0);
+    for row in rows {
+        debug_assert!(row.ended_at.is_some(), "what is given up has ended");
+        let ended_at = row.ended_at.unwrap_or(Timestamp::MAX);
+        batch.push([
+            Cell::Id(*row.id.as_uuid()),
+            Cell::Id(*row.tree.execution.as_uuid()),
+            Cell::Int(ended_at.as_micros()),
+        ]);
+    }
+    batch
+}
+
 /// Claimed rows.
 pub(crate) fn claim_batch(rows: &[Row]) -> Batch<'static> {
     let mut batch = Batch::new(&columns::CLAIM, rows.len());
     for row in rows {
-        debug_assert!(row.wake_at.is_none(), "a claimed task waits for nothing");
-        batch.push([
-            Cell::Id(*row.id.as_uuid()),
-            Cell::text(row.status.as_str()),
-            int(row.epoch.0),
-            int(row.tries),
-            moment(row.ready_at),
-            Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
-            moment(row.started_at),
-        ]);
+        batch.push([Cell::Id(*row.id.as_uuid()), int(row.epoch.0), int(row.tries), moment(row.started_at)]);
     }
     batch
 }

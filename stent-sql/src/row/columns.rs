@@ -14,25 +14,25 @@ columns! {
     EXECUTION_ID: "execution_id" Id,
     PARENT_ID: "parent_id" Id or_null,
     OWNER_ID: "owner_id" Id or_null,
-    SEQ: "seq" Int,
+    SEQ: "seq" Count,
     KIND: "kind" Text,
     LANE: "lane" Int or_null,
     QUEUE: "queue" Text,
     NAME: "name" Text,
     PRIORITY: "priority" Int,
     STATUS: "status" Text,
-    EPOCH: "epoch" Int,
-    TRIES: "tries" Int,
-    ATTEMPTS: "attempts" Int,
-    COMMIT_NO: "commit_no" Int,
-    COMMIT_EPOCH: "commit_epoch" Int,
+    EPOCH: "epoch" Count,
+    TRIES: "tries" Count,
+    ATTEMPTS: "attempts" Count,
+    COMMIT_NO: "commit_no" Count,
+    COMMIT_EPOCH: "commit_epoch" Count,
     READY_AT: "ready_at" Int or_null,
     WORKER_ID: "worker_id" Id or_null,
-    DONE: "done" Int,
-    WAKE_AT: "wake_at" Int or_null,
-    DONE_ORDER: "done_order" Int or_null,
-    FED: "fed" Int,
-    TOTAL: "total" Int or_null,
+    DONE: "done" Count,
+    WAKE_AT: "wake_at" Count or_null,
+    DONE_ORDER: "done_order" Count or_null,
+    FED: "fed" Count,
+    TOTAL: "total" Count or_null,
     CREATED_AT: "created_at" Int,
     STARTED_AT: "started_at" Int or_null,
     ENDED_AT: "ended_at" Int or_null,
@@ -81,7 +81,8 @@ pub(crate) const EXECUTION: [Column; 10] =
 
 /// What makes a task's view.
 pub(crate) const TASK: [Column; 13] = [
-    ID, PARENT_ID, SEQ, KIND, NAME, STATUS, ATTEMPTS, DONE_ORDER, FAILURE, READY_AT, CREATED_AT, STARTED_AT, ENDED_AT,
+    ID, PARENT_ID, SEQ, KIND, NAME, STATUS, ATTEMPTS, DONE_ORDER, FAILURE, READY_AT, CREATED_AT, STARTED_AT,
+    ENDED_AT,
 ];
 
 /// What makes an item's view.
@@ -171,23 +172,31 @@ pub(crate) const CHANGING: [Column; 15] = [
 pub(crate) const WRITTEN: [Column; 3] = [FAILURE, RESULT_TYPE, RESULT];
 
 /// What is written of a changed task. `written` says whether its result is.
-pub(crate) const UPDATE: [Column; 20] =
-    joined(joined::<1, 15, 16>([ID], CHANGING), joined::<1, 3, 4>([Column::new("written", Kind::Int)], WRITTEN));
+pub(crate) const UPDATE: [Column; 20] = joined(
+    joined::<1, 15, 16>([ID], CHANGING),
+    joined::<1, 3, 4>([Column::new("written", Kind::Count)], WRITTEN),
+);
 
-/// What changes with a claim, beside `wake_at`, which is cleared. Few, so that only the index that has them is touched.
-pub(crate) const CLAIMING: [Column; 6] = [STATUS, EPOCH, TRIES, READY_AT, WORKER_ID, STARTED_AT];
+/// What differs between claimed tasks.
+pub(crate) const CLAIMING: [Column; 3] = [EPOCH, TRIES, STARTED_AT];
 
-/// What is written of a claimed task.
-pub(crate) const CLAIM: [Column; 7] = joined([ID], CLAIMING);
+/// What is written of a claimed task, beside what is the same for all.
+pub(crate) const CLAIM: [Column; 4] = joined([ID], CLAIMING);
+
+/// Tasks that were given up with everything below them.
+pub(crate) const SWEEP: [Column; 3] = [ID, EXECUTION_ID, Column::new("ended_at", Kind::Int)];
 
 /// Streams to pick from.
 pub(crate) const HEADS: [Column; 2] = [Column::new("lane", Kind::Int), PRIORITY];
 
 /// Whose steps to read, and which.
 pub(crate) const WANT: [Column; 3] =
-    [Column::new("parent", Kind::Id), Column::new("seen", Kind::Int), Column::new("want", Kind::Int)];
+    [Column::new("parent", Kind::Id), Column::new("seen", Kind::Count), Column::new("want", Kind::Count)];
 
-const fn joined<const A: usize, const B: usize, const C: usize>(first: [Column; A], then: [Column; B]) -> [Column; C] {
+const fn joined<const A: usize, const B: usize, const C: usize>(
+    first: [Column; A],
+    then: [Column; B],
+) -> [Column; C] {
     assert!(A + B == C, "as many columns as there are");
     let mut all = [ID; C];
     let mut at = 0;

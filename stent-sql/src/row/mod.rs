@@ -9,7 +9,8 @@ mod task;
 mod view;
 
 pub(crate) use batches::{
-    KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, insert_batch, lane_batch, lease_batch, update_batch,
+    KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, insert_batch, lane_batch, lease_batch, sweep_batch,
+    update_batch,
 };
 pub(crate) use reader::{Reader, read_plainly};
 pub(crate) use step::Recorded;

@@ -149,9 +149,13 @@ pub(crate) fn read_plainly(
         for (at, column) in columns.iter().enumerate() {
             answer.push(match column.kind {
                 Kind::Id => Cell::or_null(row.try_get_by_index(at)?, Cell::Id),
-                Kind::Int => Cell::or_null(row.try_get_by_index(at)?, Cell::Int),
-                Kind::Text => Cell::or_null(row.try_get_by_index(at)?, |text: String| Cell::Text(text.into())),
-                Kind::Bytes => Cell::or_null(row.try_get_by_index(at)?, |bytes: Vec<u8>| Cell::Bytes(bytes.into())),
+                Kind::Int | Kind::Count => Cell::or_null(row.try_get_by_index(at)?, Cell::Int),
+                Kind::Text => {
+                    Cell::or_null(row.try_get_by_index(at)?, |text: String| Cell::Text(text.into()))
+                }
+                Kind::Bytes => {
+                    Cell::or_null(row.try_get_by_index(at)?, |bytes: Vec<u8>| Cell::Bytes(bytes.into()))
+                }
             });
         }
     }

@@ -37,11 +37,15 @@ impl Recorded {
                 let result = result_of(row.status, failure.as_deref(), payload)
                     .map_err(|error| failure::unfit("failure", row.id, error))?;
                 // A sleep and a map end without a result of their own.
-                StepState::Done { order, at, result: result.unwrap_or_else(|| Ok(Payload::empty())) }
+                StepState::Done { order, at, result: result.unwrap_or(Ok(Payload::empty())) }
             }
             _ => StepState::Open { due: row.ready_at.filter(|_| row.kind == StepKind::Sleep) },
         };
-        let map = (row.kind == StepKind::Map).then_some(Progress { fed: row.fed, total: row.total, done: row.done });
+        let map = (row.kind == StepKind::Map).then_some(Progress {
+            fed: row.fed,
+            total: row.total,
+            done: row.done,
+        });
         Ok(Step { id: row.id, seq, kind: row.kind, name, state, map })
     }
 }

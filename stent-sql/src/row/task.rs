@@ -80,7 +80,10 @@ impl Picked {
             created_at: reader.moment()?,
             retry: {
                 let text: Option<String> = reader.next()?;
-                text.as_deref().map(serde_json::from_str).transpose().map_err(|error| reader.corrupt(error))?
+                text.as_deref()
+                    .map(serde_json::from_str)
+                    .transpose()
+                    .map_err(|error| reader.corrupt(error))?
             },
             args: reader.payload()?,
         })

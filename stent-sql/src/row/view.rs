@@ -29,7 +29,8 @@ pub(crate) fn task_view(reader: &mut Reader) -> Result<TaskView> {
     let attempts = reader.count()?;
     let done_order = reader.count_or_null()?;
     let failure: Option<String> = reader.next()?;
-    let failure = failure.as_deref().map(failure::message_of).transpose().map_err(|error| reader.corrupt(error))?;
+    let failure =
+        failure.as_deref().map(failure::message_of).transpose().map_err(|error| reader.corrupt(error))?;
     // The end of a lease is no moment that the task waits for.
     let ready_at = reader.moment_or_null()?.filter(|_| status != TaskStatus::Running);
     let created_at = reader.moment()?;

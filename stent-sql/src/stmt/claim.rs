@@ -3,13 +3,12 @@
 //! Nothing here looks at a row that is not due or not admitted, however many there are (G9): streams are found by jumping
 //! from one to the next in the claim index, and of each only the head is read.
 
-use sea_orm::EntityName;
 use sea_orm::sea_query::{
-    Alias, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order, Query, SelectStatement,
-    UnionType, WithClause,
+    Alias, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order, Query,
+    SelectStatement, UnionType, WithClause,
 };
 
-use super::{BATCH, Built, Sql, in_batch, name, of};
+use super::{BATCH, Built, Sql, carried, in_batch, name, of};
 use crate::entity::lane;
 use crate::entity::task::{Column, Entity};
 use crate::row::columns;
@@ -41,7 +40,7 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
     streams
         .table_name(STREAM)
         .columns([Column::Lane, Column::Priority])
-        .query(first.to_owned().union(UnionType::All, next).take());
+        .query(first.clone().union(UnionType::All, next).take());
 
     let earliest = || {
         ready(of_stream(Column::Lane))
@@ -87,7 +86,7 @@ pub(super) fn pick(sql: Sql<'_>) -> Built {
         .take();
     let picked = Query::select()
         .with_cte(sql.batch_once(&columns::HEADS))
-        .columns(of(Entity.table_name(), &columns::PICKED))
+        .column((Entity, Column::Id))
         .from(Alias::new(BATCH))
         // In this order: for each stream its head, and for each of the head its row.
         .cross_join(Entity)
@@ -97,7 +96,13 @@ pub(super) fn pick(sql: Sql<'_>) -> Built {
         .order_by((Entity, Column::Id), Order::Asc)
         .limit(max)
         .take();
-    sql.gathered(&columns::PICKED, picked)
+    // Sorted by what is narrow; what is wide is read of those that are left.
+    let rows = Query::select()
+        .exprs(carried(sql, &columns::PICKED))
+        .from(Entity)
+        .and_where(Expr::col((Entity, Column::Id)).in_subquery(picked))
+        .take();
+    sql.gathered(&columns::PICKED, rows)
 }
 
 /// Tasks of a lane that are ready now or later: those in the claim index.

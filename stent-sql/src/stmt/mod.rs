@@ -14,10 +14,15 @@ mod step;
 mod tree;
 mod write;
 
-use sea_orm::sea_query::{Alias, CommonTableExpression, DynIden, Expr, IntoIden, SelectStatement, SubQueryStatement, TableRef, Value};
+use sea_orm::sea_query::{
+    Alias, CaseStatement, CommonTableExpression, DynIden, Expr, ExprTrait, Func, IntoIden, SelectExpr,
+    SelectStatement, SubQueryStatement, TableRef, Value,
+};
 
 use crate::Dialect;
-use crate::batch::Column;
+use crate::batch::{Column, Kind};
+use crate::dialect::len_of;
+use crate::entity::task::Entity;
 
 /// Name of the derived table that holds a batch.
 const BATCH: &str = "batch";
@@ -73,7 +78,7 @@ statements! {
     update: write::update,
     /// Writes lanes, and gives what is stored under their keys. Batch: lanes.
     lane: lane::insert,
-    /// Cancels what is open below tasks. Batch: ids.
+    /// Cancels what is open below tasks. Batch: the tasks and when they ended.
     sweep: tree::sweep,
     /// Deletes tasks with everything below them. Batch: ids.
     erase: tree::erase,
@@ -81,7 +86,7 @@ statements! {
     streams: claim::streams,
     /// Picks due tasks. Batch: streams. Parameters: now, how many.
     pick: claim::pick,
-    /// Writes claims. Batch: claimed rows.
+    /// Writes claims. Batch: claimed rows. Parameters: worker, until.
     claim: write::claim,
     /// Reads steps. Batch: whose, and which of them.
     steps: step::steps,
@@ -204,6 +209,26 @@ fn name(name: &'static str) -> DynIden {
 
 fn names(columns: &[Column]) -> impl Iterator<Item = DynIden> {
     columns.iter().map(|column| name(column.name))
+}
+
+/// Columns of tasks, to be gathered. What of it is large is left where it is, so that nothing is copied on the way that is
+/// not wanted in the end.
+fn carried<'a>(sql: Sql<'a>, columns: &'a [Column]) -> impl Iterator<Item = SelectExpr> + 'a {
+    columns.iter().flat_map(move |column| {
+        let value = Expr::col((Entity, name(column.name)));
+        match sql.dialect.near_bytes_max().filter(|_| column.kind == Kind::Bytes) {
+            None => vec![named(value, column.name)],
+            Some(max) => {
+                let len = || Expr::from(Func::cust(Alias::new("length")).arg(value.clone()));
+                let near = CaseStatement::new().case(len().lte(literal(max as i64)), value.clone());
+                vec![named(near.into(), column.name), named(len(), &len_of(column.name))]
+            }
+        }
+    })
+}
+
+fn named(expr: Expr, alias: &str) -> SelectExpr {
+    SelectExpr { expr, alias: Some(Alias::new(alias).into_iden()), window: None }
 }
 
 /// Columns of a table.

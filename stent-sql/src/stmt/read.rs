@@ -2,30 +2,36 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
 
-use super::{Built, Sql, names};
+use super::{Built, Sql, carried, names};
 use crate::batch::Column;
 use crate::entity::task::{Column as Task, Entity};
 use crate::row::columns;
 
 /// What transitions are applied to.
 pub(super) fn read(sql: Sql<'_>) -> Built {
-    sql.gathered(&columns::ROW, by_id(sql, &columns::ROW).lock_exclusive().take())
+    let rows = Query::select()
+        .exprs(carried(sql, &columns::ROW))
+        .from(Entity)
+        .and_where(among(sql))
+        .lock_exclusive()
+        .take();
+    sql.gathered(&columns::ROW, rows)
 }
 
 /// Arguments that were too large to come along.
 pub(super) fn far_args(sql: Sql<'_>) -> Built {
-    Built::read(&columns::FAR_ARGS, by_id(sql, &columns::FAR_ARGS))
+    Built::read(&columns::FAR_ARGS, far(sql, &columns::FAR_ARGS))
 }
 
 /// Results that were too large to come along.
 pub(super) fn far_results(sql: Sql<'_>) -> Built {
-    Built::read(&columns::FAR_RESULT, by_id(sql, &columns::FAR_RESULT))
+    Built::read(&columns::FAR_RESULT, far(sql, &columns::FAR_RESULT))
 }
 
-fn by_id(sql: Sql<'_>, gives: &[Column]) -> SelectStatement {
-    Query::select()
-        .columns(names(gives))
-        .from(Entity)
-        .and_where(Expr::col(Task::Id).in_subquery(sql.batch(&columns::ONE_ID)))
-        .take()
+fn far(sql: Sql<'_>, gives: &[Column]) -> SelectStatement {
+    Query::select().columns(names(gives)).from(Entity).and_where(among(sql)).take()
+}
+
+fn among(sql: Sql<'_>) -> Expr {
+    Expr::col((Entity, Task::Id)).in_subquery(sql.batch(&columns::ONE_ID))
 }

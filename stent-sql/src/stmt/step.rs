@@ -1,9 +1,8 @@
 //! Reads the record of tasks: their steps.
 
-use sea_orm::EntityName;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query, UnionType};
 
-use super::{BATCH, Built, Sql, in_batch, literal, of};
+use super::{BATCH, Built, Sql, carried, in_batch, literal};
 use crate::entity::task::{Column, Entity};
 use crate::row::{WANT_ALL, WANT_OPEN, columns};
 
@@ -12,7 +11,7 @@ pub(super) fn steps(sql: Sql<'_>) -> Built {
     let of_task = |column| Expr::col((Entity, column));
     let arm = || {
         Query::select()
-            .columns(of(Entity.table_name(), &columns::STEP))
+            .exprs(carried(sql, &columns::STEP))
             .from(Alias::new(BATCH))
             .cross_join(Entity)
             .and_where(of_task(Column::ParentId).eq(in_batch("parent")))

@@ -1,72 +1,75 @@
 //! What happens to everything below a task.
 
 use sea_orm::sea_query::{
-    Alias, CommonTableExpression, DynIden, Expr, ExprTrait, JoinType, Query, SelectStatement, UnionType, WithClause,
+    Alias, CommonTableExpression, Expr, ExprTrait, JoinType, Query, SelectStatement, UnionType, WithClause,
 };
 use stent_core::model::TaskStatus;
 
-use super::{Built, Sql, literal, name, null};
+use super::{BATCH, Built, Sql, in_batch, literal, name, null};
 use crate::entity::task::{Column, Entity};
 use crate::row::columns;
 
 const BELOW: &str = "below";
 
 /// Cancels every open task below those of the batch, at the moment at which they themselves ended.
+///
+/// Within an execution that is one moment: whoever gives up tasks of it twice does so in two sweeps. Rows are looked up one
+/// by one (`IN`): with a join, SQLite prefers to read all tasks there are and to look for each among those below.
 pub(super) fn sweep(sql: Sql<'_>) -> Built {
-    let root = || name("root");
+    let ended_at = Query::select()
+        .expr(in_batch("ended_at"))
+        .from(Alias::new(BATCH))
+        .and_where(in_batch("execution_id").eq(Expr::col((Entity, Column::ExecutionId))))
+        .limit(1)
+        .take();
+    let roots = Query::select().expr(in_batch("id")).from(Alias::new(BATCH)).take();
     let directly = Query::select()
-        .column((name("task"), Column::Id))
-        .column((root(), Column::EndedAt))
-        .from_as(Entity, root())
-        .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(root()))
-        .and_where(Expr::col((root(), Column::Id)).in_subquery(sql.batch(&columns::ONE_ID)))
+        .column(Column::Id)
+        .from(Entity)
+        .and_where(Expr::col(Column::ParentId).in_subquery(roots))
         .take();
-    let further = Query::select()
-        .column((name("task"), Column::Id))
-        .column((name(BELOW), Column::EndedAt))
-        .from(Alias::new(BELOW))
-        .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(name(BELOW)))
-        .take();
+    let mut with = WithClause::new();
+    with.recursive(true).cte(sql.batch_once(&columns::SWEEP)).cte(with_all_below(directly));
     let update = Query::update()
-        .with_cte(recursive(directly, further, &[Column::Id, Column::EndedAt]))
+        .with_cte(with)
         .table(Entity)
         .value(Column::Status, literal(TaskStatus::Cancelled.as_str()))
         .value(Column::ReadyAt, null())
         .value(Column::WorkerId, null())
         .value(Column::WakeAt, null())
-        .value(Column::EndedAt, Expr::col((name(BELOW), Column::EndedAt)))
-        .from(Alias::new(BELOW))
-        .and_where(Expr::col((Entity, Column::Id)).equals((name(BELOW), Column::Id)))
-        .and_where(Expr::col((Entity, Column::EndedAt)).is_null())
+        .value(Column::EndedAt, Expr::SubQuery(None, Box::new(ended_at.into())))
+        .and_where(Expr::col(Column::Id).in_subquery(ids_below()))
+        .and_where(Expr::col(Column::EndedAt).is_null())
         .take();
     Built::write(update)
 }
 
 /// Deletes the tasks of the batch and everything below them.
 pub(super) fn erase(sql: Sql<'_>) -> Built {
-    let below = Query::select()
-        .column((name("task"), Column::Id))
-        .from(Alias::new(BELOW))
-        .join_as(JoinType::InnerJoin, Entity, name("task"), child_of(name(BELOW)))
-        .take();
-    let all = Query::select().column(Column::Id).from(Alias::new(BELOW)).take();
+    let mut with = WithClause::new();
+    with.recursive(true).cte(with_all_below(sql.batch(&columns::ONE_ID)));
     let mut delete = Query::delete();
-    delete
-        .with_cte(recursive(sql.batch(&columns::ONE_ID), below, &[Column::Id]))
-        .from_table(Entity)
-        .and_where(Expr::col(Column::Id).in_subquery(all));
+    delete.with_cte(with).from_table(Entity).and_where(Expr::col(Column::Id).in_subquery(ids_below()));
     Built::write(delete)
 }
 
-fn recursive(mut first: SelectStatement, next: SelectStatement, columns: &[Column]) -> WithClause {
-    first.union(UnionType::All, next);
+/// These tasks and everything below them.
+fn with_all_below(first: SelectStatement) -> CommonTableExpression {
+    let next = Query::select()
+        .column((name("task"), Column::Id))
+        .from(Alias::new(BELOW))
+        .join_as(
+            JoinType::InnerJoin,
+            Entity,
+            name("task"),
+            Expr::col((name("task"), Column::ParentId)).equals((name(BELOW), Column::Id)),
+        )
+        .take();
     let mut below = CommonTableExpression::new();
-    below.table_name(BELOW).columns(columns.iter().copied()).query(first);
-    let mut with = WithClause::new();
-    with.recursive(true).cte(below);
-    with
+    below.table_name(BELOW).column(Column::Id).query(first.clone().union(UnionType::All, next).take());
+    below
 }
 
-fn child_of(above: DynIden) -> Expr {
-    Expr::col((name("task"), Column::ParentId)).equals((above, Column::Id))
+fn ids_below() -> SelectStatement {
+    Query::select().column(Column::Id).from(Alias::new(BELOW)).take()
 }

@@ -2,6 +2,8 @@
 
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, UpdateStatement};
 
+use stent_core::model::TaskStatus;
+
 use super::{Built, Sql, in_batch, literal, name, names, null};
 use crate::batch::Column;
 use crate::entity::task::{Column as Task, Entity};
@@ -25,8 +27,15 @@ pub(super) fn update(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
+/// Sets what [`Row::claim`](stent_core::ledger::Row::claim) sets, and no more, so that no other index is touched.
 pub(super) fn claim(sql: Sql<'_>) -> Built {
-    Built::write(by_batch(sql, &columns::CLAIM, &columns::CLAIMING).value(Task::WakeAt, null()).take())
+    let claim = by_batch(sql, &columns::CLAIM, &columns::CLAIMING)
+        .value(Task::Status, literal(TaskStatus::Running.as_str()))
+        .value(Task::WorkerId, sql.param_after(&columns::CLAIM, 1))
+        .value(Task::ReadyAt, sql.param_after(&columns::CLAIM, 2))
+        .value(Task::WakeAt, null())
+        .take();
+    Built::write(claim)
 }
 
 /// Sets columns to what the batch has for each of its ids.

@@ -1,11 +1,11 @@
 //! Claims: what is due, for whom, in which order.
 
 use sea_orm::ConnectionTrait;
+use stent_core::Timestamp;
 use stent_core::backend::{ClaimRequest, Claimed, Result};
 use stent_core::ledger::{Row, Update};
 use stent_core::limits::CLAIM_MAX;
 use stent_core::model::{LaneKey, Lease, Step, StepKind, StepState};
-use stent_core::Timestamp;
 
 use super::record::{Record, Wanted};
 use super::run::Run;
@@ -21,7 +21,10 @@ pub(super) struct Agenda {
 }
 
 impl Agenda {
-    pub(super) async fn read<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRequest<'_>) -> Result<Self> {
+    pub(super) async fn read<C: ConnectionTrait>(
+        run: &Run<'_, C>,
+        request: &ClaimRequest<'_>,
+    ) -> Result<Self> {
         let now = request.now.as_micros().into();
         let streams = run.read(&run.store.statements.streams, vec![now], Stream::read).await?;
         let admitted: Vec<_> = streams.into_iter().filter(|stream| request.admits(&stream.lane)).collect(); // G10
@@ -122,9 +125,15 @@ impl Picks {
 
         let statements = &run.store.statements;
         if fired.is_empty() {
-            run.write(&statements.claim, run.values(&row::claim_batch(&rows), [])).await?;
+            debug_assert!(
+                rows.iter()
+                    .all(|row| row.worker == Some(request.worker) && row.ready_at == Some(request.until))
+            );
+            let same = [(*request.worker.as_uuid()).into(), request.until.as_micros().into()];
+            run.write(&statements.claim, run.values(&row::claim_batch(&rows), same)).await?;
         } else {
-            let updates: Vec<_> = rows.into_iter().chain(fired).map(|row| Update { row, result: None }).collect();
+            let updates: Vec<_> =
+                rows.into_iter().chain(fired).map(|row| Update { row, result: None }).collect();
             run.write(&statements.update, run.values(&row::update_batch(&updates)?, [])).await?;
         }
         Ok(claimed)

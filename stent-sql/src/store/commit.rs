@@ -1,13 +1,13 @@
 //! Applies transitions: loads what they read, lets the core's ledger apply them, writes what came out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait;
+use stent_core::TaskId;
 use stent_core::backend::{Error, ErrorKind, Result, Topic};
 use stent_core::ledger::{Insert, Ledger, Writes, lacks_steps};
 use stent_core::model::{Lane, LaneKey, StepKind};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::TaskId;
 
 use super::SqlStore;
 use super::record::{Record, Wanted};
@@ -42,7 +42,10 @@ pub(super) struct Effects {
 }
 
 /// Applies transitions as if one by one.
-pub(super) async fn apply<C: ConnectionTrait>(run: &Run<'_, C>, transitions: &[Transition]) -> Result<Committed> {
+pub(super) async fn apply<C: ConnectionTrait>(
+    run: &Run<'_, C>,
+    transitions: &[Transition],
+) -> Result<Committed> {
     let mut committed = Committed::default();
     let mut rest = transitions;
     // Once around, but for a batch that goes on in an execution in which it has given up tasks.
@@ -91,11 +94,19 @@ impl Committed {
         if !writes.update.is_empty() {
             run.write(&statements.update, run.values(&row::update_batch(&writes.update)?, [])).await?;
         }
-        for (text, roots) in [(&statements.sweep, writes.sweep), (&statements.erase, writes.erase)] {
-            if !roots.is_empty() {
-                let roots = Batch::of_ids(&ONE_ID, roots.iter().map(|id| *id.as_uuid()));
-                run.write(text, run.values(&roots, [])).await?;
-            }
+        if !writes.sweep.is_empty() {
+            let given_up: BTreeSet<_> = writes.sweep.iter().collect();
+            let rows = writes
+                .insert
+                .iter()
+                .map(|insert| &insert.row)
+                .chain(writes.update.iter().map(|update| &update.row));
+            let roots = row::sweep_batch(rows.filter(|row| given_up.contains(&row.id)));
+            run.write(&statements.sweep, run.values(&roots, [])).await?;
+        }
+        if !writes.erase.is_empty() {
+            let roots = Batch::of_ids(&ONE_ID, writes.erase.iter().map(|id| *id.as_uuid()));
+            run.write(&statements.erase, run.values(&roots, [])).await?;
         }
         Ok(())
     }
@@ -122,14 +133,19 @@ impl Committed {
 
 impl Effects {
     /// Stores the lanes that this handle has not seen stored yet.
-    async fn add_lanes<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, inserts: &[Insert<'_>]) -> Result<()> {
+    async fn add_lanes<C: ConnectionTrait>(
+        &mut self,
+        run: &Run<'_, C>,
+        inserts: &[Insert<'_>],
+    ) -> Result<()> {
         let mut unknown = BTreeMap::new();
         {
             let known = run.store.known_lanes();
             for insert in inserts.iter().filter(|insert| insert.task.kind == StepKind::Call) {
                 let lane = &insert.task.lane;
                 let key = lane.key();
-                match known.get(&key).or_else(|| self.lanes.get(&key)).or_else(|| unknown.get(&key).copied()) {
+                match known.get(&key).or_else(|| self.lanes.get(&key)).or_else(|| unknown.get(&key).copied())
+                {
                     Some(stored) => check(stored, lane)?,
                     None => drop(unknown.insert(key, lane)),
                 }

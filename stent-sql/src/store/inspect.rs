@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::SqlStore;
 use crate::batch::Batch;
-use crate::row;
 use crate::row::columns::ONE_ID;
+use crate::row::{self, Reader};
 
 impl SqlStore {
     pub(super) async fn read_clock(&self) -> Result<Timestamp> {
         let run = self.reading("clock")?;
-        let read = run.read(&self.statements.clock, Vec::new(), |reader| reader.moment()).await?;
+        let read = run.read(&self.statements.clock, Vec::new(), Reader::moment).await?;
         read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "clock"))
     }
 }
@@ -32,7 +32,12 @@ impl Inspect for SqlStore {
         run.read(&self.statements.executions, values, row::execution_view).await
     }
 
-    async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize) -> Result<Vec<TaskView>> {
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<TaskView>> {
         // No task has the nil id: ids are of version 7.
         let after = after.map_or(Uuid::nil(), |id| *id.as_uuid());
         let values = vec![(*execution.as_uuid()).into(), after.into(), page(max).into()];

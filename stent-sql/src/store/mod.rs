@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use stent_core::Timestamp;
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Listener, PurgeRequest, Purged, Renewal, Result,
-    Topic, Wake,
+    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Listener, PurgeRequest, Purged, Renewal,
+    Result, Topic, Wake,
 };
 use stent_core::model::{Lane, LaneKey, Lease};
 use stent_core::transition::Transition;
@@ -103,10 +103,11 @@ impl SqlStore {
     async fn begin(&self, operation: &'static str) -> Result<DatabaseTransaction> {
         self.check_open(operation)?;
         let begun = self.connections.write.begin_with_options(self.dialect.begin()).await;
+        let transaction = begun.map_err(|error| self.error(operation, error))?;
         if let Some(neighbours) = &self.neighbours {
             neighbours.began();
         }
-        begun.map_err(|error| self.error(operation, error))
+        Ok(transaction)
     }
 
     async fn commit(&self, operation: &'static str, transaction: DatabaseTransaction) -> Result<()> {

@@ -20,7 +20,8 @@ async fn an_exchange_takes_the_same_statements_for_one_and_for_many() {
         let dispatches: Vec<_> = (0..size).map(|_| start(root("checkout"))).collect();
         commit(&store, &dispatches).await;
         let parents = claim(&store, &["checkout"], size, t(0)).await;
-        let parks: Vec<_> = parents.iter().map(|parent| parked_on(parent, step(parent, 0, "charge"))).collect();
+        let parks: Vec<_> =
+            parents.iter().map(|parent| parked_on(parent, step(parent, 0, "charge"))).collect();
         commit(&store, &parks).await;
         let steps = claim(&store, &["charge"], size, t(0)).await;
         let batch: Vec<_> = steps.iter().map(end).collect();
@@ -48,13 +49,14 @@ async fn the_dearest_exchange_stays_within_its_budget() {
     let parents = claim(&store, &["checkout"], 2, t(0)).await;
     let mut timer = step(&parents[0], 0, "sleep");
     timer.kind = stent_core::model::StepKind::Sleep;
-    timer.state = NewTaskState::Timer { due: t(60) };
+    timer.state = NewTaskState::Timer { due: t(20) };
     let mut park = parked_on(&parents[0], timer);
     let given_up = step(&parents[1], 0, "charge");
     let erased = step(&parents[1], 1, "charge");
     let Change::Park(wait) = &mut park.change else { unreachable!() };
-    wait.until = Some(t(60));
-    let keep = Transition { insert: vec![given_up.clone(), erased.clone()], ..turn(&parents[1], Change::Keep) };
+    wait.until = Some(t(20));
+    let keep =
+        Transition { insert: vec![given_up.clone(), erased.clone()], ..turn(&parents[1], Change::Keep) };
     commit(&store, &[park, keep]).await;
 
     // Everything at once: rows read, a lane not seen before, rows written and changed, a tree swept and one erased, news to
@@ -67,7 +69,7 @@ async fn the_dearest_exchange_stays_within_its_budget() {
     dearest.erase = vec![erased.id];
     dearest.seen = 5;
     let before = store.counters();
-    let exchanged = exchange(&store, &[dearest], &["checkout"], 1, t(61)).await;
+    let exchanged = exchange(&store, &[dearest], &["checkout"], 1, t(21)).await;
     let cost = store.counters() - before;
 
     assert_eq!(exchanged.claimed.len(), 1);

@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
+use stent_core::WorkerId;
 use stent_core::backend::{Backend, ClaimRequest, NoRecall};
 use stent_core::model::TaskStatus;
 use stent_core::transition::{Change, Outcome, Transition};
-use stent_core::WorkerId;
 use stent_sql::SqlStore;
 use stent_sqlite::{SqliteOptions, SqliteStore};
 use uuid::Uuid;
@@ -18,14 +19,18 @@ use crate::support::{Folder, claim, commit, end, root, start, step, t, turn};
 const DROPS: u32 = 1_500;
 
 /// Polls a future so many times at most, and drops it. Whether it came to its end.
-async fn poll_up_to(times: u32, future: impl Future) -> bool {
+///
+/// Between polls the threads of the driver get some time, so that it is dropped in any state, and not only at its start.
+async fn poll_up_to(times: u32, pause: Duration, future: impl Future) -> bool {
     let mut future = pin!(future);
     for _ in 0..times {
-        let polled = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
+        let polled =
+            std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
         if polled {
             return true;
         }
         tokio::task::yield_now().await;
+        std::thread::sleep(pause);
     }
     false
 }
@@ -51,7 +56,10 @@ async fn survives_drops(store: &SqlStore, seed: u64) {
         let mut note = root("note");
         note.tree = stent_core::model::Tree::step(id.execution(), id);
         note.kind = stent_core::model::StepKind::Inline;
-        note.state = stent_core::model::NewTaskState::Done { started_at: t(0), result: Ok(crate::support::payload(b"note")) };
+        note.state = stent_core::model::NewTaskState::Done {
+            started_at: t(0),
+            result: Ok(crate::support::payload(b"note")),
+        };
         both.insert.push(note);
         let functions = ["checkout".to_owned()];
         let request = ClaimRequest {
@@ -65,7 +73,8 @@ async fn survives_drops(store: &SqlStore, seed: u64) {
         };
         let batch = [both];
         let exchange = store.exchange(&batch, Some(&request));
-        finished += u32::from(poll_up_to(dice.roll(40), exchange).await);
+        let pause = Duration::from_micros(dice.roll(120).into());
+        finished += u32::from(poll_up_to(dice.roll(40), pause, exchange).await);
         sent.push(batch);
     }
     assert!(finished > DROPS / 20 && finished < DROPS, "{finished} of {DROPS} came to their end");

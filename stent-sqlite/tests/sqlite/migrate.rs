@@ -83,7 +83,11 @@ async fn views_show_moments_as_people_write_them() {
     let task = read("SELECT name, status, ready_at FROM stent_task_view").await;
 
     for (row, name) in [(execution, "charge"), (task, "charge")] {
-        let (shown, status, moment): (String, String, String) = row.try_get_many_by_index().expect("three texts");
-        assert_eq!((shown.as_str(), status.as_str(), moment.as_str()), (name, "pending", "2025-11-21T00:00:00.123Z"));
+        let (shown, status, moment): (String, String, String) =
+            row.try_get_many_by_index().expect("three texts");
+        assert_eq!(
+            (shown.as_str(), status.as_str(), moment.as_str()),
+            (name, "pending", "2025-11-21T00:00:00.123Z")
+        );
     }
 }

@@ -115,7 +115,8 @@ async fn a_file_that_another_has_locked_is_waited_for_and_then_refused() {
 async fn a_writer_waits_for_another_no_longer_than_its_timeout() {
     let folder = Folder::new();
     let holder = folder.ready().await;
-    let store = SqliteStore::open(folder.options().busy_timeout(Duration::from_millis(50))).await.expect("opens");
+    let store =
+        SqliteStore::open(folder.options().busy_timeout(Duration::from_millis(50))).await.expect("opens");
     holder.connections().write.execute_unprepared("BEGIN IMMEDIATE").await.expect("locks");
 
     let error = store.exchange(&[start(root("charge"))], None).await.expect_err("is locked");
@@ -150,10 +151,9 @@ async fn a_store_in_memory_holds_what_it_is_given() {
 #[tokio::test]
 async fn full_durability_is_what_one_gets_unasked() {
     let folder = Folder::new();
-    for (options, synchronous) in [
-        (folder.options(), 2),
-        (folder.options().durability(stent_sqlite::Durability::Normal), 1),
-    ] {
+    for (options, synchronous) in
+        [(folder.options(), 2), (folder.options().durability(stent_sqlite::Durability::Normal), 1)]
+    {
         let store = SqliteStore::open(options).await.expect("opens");
 
         let read = |text: &'static str| {
@@ -162,7 +162,10 @@ async fn full_durability_is_what_one_gets_unasked() {
             async move { connection.query_one_raw(statement).await.expect("reads").expect("a row") }
         };
 
-        assert_eq!(read("PRAGMA synchronous").await.try_get_by_index::<i64>(0).expect("a number"), synchronous);
+        assert_eq!(
+            read("PRAGMA synchronous").await.try_get_by_index::<i64>(0).expect("a number"),
+            synchronous
+        );
         assert_eq!(read("PRAGMA journal_mode").await.try_get_by_index::<String>(0).expect("a word"), "wal");
     }
 }

@@ -1,11 +1,11 @@
 //! Bytes come back as they were, by whichever way they come.
 
+use std::time::Duration;
 use stent_core::backend::Claimed;
 use stent_core::limits::PAYLOAD_BYTES_MAX;
-use stent_core::model::{RetryPolicy, StepState, Wait};
+use stent_core::model::{RetryPolicy, StepState, TaskResult, Wait};
 use stent_core::transition::{Change, Transition};
 use stent_core::{Failure, Payload};
-use std::time::Duration;
 
 use crate::support::{Folder, claim, commit, payload, root, start, step, t, turn};
 
@@ -32,13 +32,15 @@ async fn arguments_and_results_of_every_size_come_back() {
     commit(&store, &[Transition { insert: steps.collect(), ..turn(&parent, Change::Park(wait)) }]).await;
 
     let claimed = claim(&store, &["charge"], 9, t(0)).await;
-    let ends: Vec<_> = claimed.iter().map(|step| turn(step, Change::End(Ok(step.task.args.clone())))).collect();
+    let ends: Vec<_> =
+        claimed.iter().map(|step| turn(step, Change::End(Ok(step.task.args.clone())))).collect();
     commit(&store, &ends).await;
     let woken = claim(&store, &["checkout"], 1, t(1)).await.remove(0);
 
     let sizes: Vec<_> = claimed.iter().map(|step| step.task.args.clone()).collect();
     assert_eq!(sizes, SIZES.map(bytes));
-    assert_eq!(results(&woken), SIZES.map(|len| Ok(bytes(len))));
+    let given: Vec<_> = results(&woken).into_iter().map(|result| result.expect("a result")).collect();
+    assert_eq!(given, SIZES.map(bytes));
 }
 
 #[tokio::test]
@@ -50,12 +52,14 @@ async fn failures_keep_their_data() {
     let insert = vec![step(&parent, 0, "charge"), step(&parent, 1, "charge"), step(&parent, 2, "charge")];
     let wait = Wait { done: 3, until: None, maps: Vec::new() };
     commit(&store, &[Transition { insert, ..turn(&parent, Change::Park(wait)) }]).await;
-    let mut failures = [Failure::new("Declined", "no \u{0}\u{1f980} funds"), Failure::new("", ""), Failure::new("A", "b")];
+    let mut failures =
+        [Failure::new("Declined", "no \u{0}\u{1f980} funds"), Failure::new("", ""), Failure::new("A", "b")];
     failures[0].data = Some(bytes(4_097));
     failures[1].data = Some(bytes(0));
 
     let steps = claim(&store, &["charge"], 3, t(0)).await;
-    let ends = steps.iter().zip(&failures).map(|(step, failure)| turn(step, Change::End(Err(failure.clone()))));
+    let ends =
+        steps.iter().zip(&failures).map(|(step, failure)| turn(step, Change::End(Err(failure.clone()))));
     commit(&store, &ends.collect::<Vec<_>>()).await;
     let woken = claim(&store, &["checkout"], 1, t(1)).await.remove(0);
 
@@ -84,10 +88,13 @@ async fn a_retry_policy_comes_back_to_the_last_bit() {
     assert_eq!(claimed.task.priority, i16::MIN);
 }
 
-fn results(claimed: &Claimed) -> Vec<stent_core::model::TaskResult> {
-    let results = claimed.steps.iter().map(|step| match &step.state {
-        StepState::Done { result, .. } => result.clone(),
-        state => panic!("{state:?} is not done"),
-    });
-    results.collect()
+fn results(claimed: &Claimed) -> Vec<TaskResult> {
+    let mut results = Vec::new();
+    for step in &claimed.steps {
+        match &step.state {
+            StepState::Done { result, .. } => results.push(result.clone()),
+            state => panic!("{state:?} is not done"),
+        }
+    }
+    results
 }

@@ -1,0 +1,81 @@
+//! The query plan of every statement, on a store with a hundred thousand tasks.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use stent_sql::SqlStore;
+
+use crate::support::{Folder, claim, commit, root, start, t};
+
+/// Roots that are due, roots that are not (of a higher priority), roots of a function that nobody here knows, and steps of
+/// one parent, of which every other one has ended.
+const FILL: &str = "
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+        attempts, commit_no, commit_epoch, ready_at, done, done_order, fed, created_at, ended_at, args_type, args)
+    WITH RECURSIVE task(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM task WHERE n < 99999),
+        parent(id) AS (SELECT id FROM stent_task WHERE name = 'checkout'),
+        charge(key) AS (SELECT key FROM stent_lane WHERE function = 'charge'),
+        other(key) AS (SELECT key FROM stent_lane WHERE function = 'other')
+    SELECT new.id, IIF(n % 10 < 4, parent.id, new.id), IIF(n % 10 < 4, parent.id, NULL), n, 'call',
+        IIF(n % 10 = 9, other.key, charge.key), 'default', IIF(n % 10 = 9, 'other', 'charge'), IIF(n % 10 = 8, 5, 0),
+        IIF(n % 10 < 2, 'completed', 'pending'), 0, 0, 0, 0, 0,
+        CASE WHEN n % 10 < 2 THEN NULL WHEN n % 10 = 8 THEN 9000000000000000 ELSE n END,
+        0, IIF(n % 10 < 2, n, NULL), 0, n, IIF(n % 10 < 2, n, NULL), 'application/cbor', zeroblob(64)
+    FROM (SELECT n, randomblob(16) AS id FROM task) AS new, parent, charge, other";
+
+async fn filled(folder: &Folder) -> std::sync::Arc<SqlStore> {
+    let store = folder.ready().await;
+    commit(&store, &[start(root("checkout")), start(root("charge")), start(root("other"))]).await;
+    store.connections().write.execute_unprepared(FILL).await.expect("fills");
+    store
+}
+
+#[tokio::test]
+async fn every_statement_finds_its_rows_by_index() {
+    let folder = Folder::new();
+    let store = filled(&folder).await;
+
+    let mut plans = String::new();
+    for (name, statement) in store.statements().iter() {
+        let plan = plan(&store, &statement.text).await;
+        // Whoever reads tasks from one end to the other gets slower with each one; nothing here does.
+        for line in plan.lines().filter(|line| line.trim_start().starts_with("SCAN")) {
+            let scanned = line.trim_start().trim_start_matches("SCAN ");
+            let few = ["at VIRTUAL TABLE", "batch", "stream", "below", "lane", "row", "CONSTANT ROW", "root"];
+            assert!(few.iter().any(|few| scanned.starts_with(few)), "{name} scans:\n{plan}");
+        }
+        let _ = writeln!(plans, "{name}\n{plan}");
+    }
+    insta::assert_snapshot!("plans", plans);
+}
+
+#[tokio::test]
+async fn what_is_due_is_found_behind_what_is_not() {
+    let folder = Folder::new();
+    let store = filled(&folder).await;
+
+    let claimed = claim(&store, &["charge"], 100, t(0)).await;
+
+    let due: Vec<_> = claimed.iter().map(|claimed| claimed.task.priority).collect();
+    assert_eq!(due, [0; 100]);
+    assert!(claimed.iter().all(|claimed| claimed.task.lane.function == "charge"));
+}
+
+async fn plan(store: &SqlStore, text: &str) -> String {
+    let explain = Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {text}"));
+    let rows = store.connections().write.query_all_raw(explain).await.expect("explains");
+    let mut depths = BTreeMap::from([(0, 0)]);
+    let mut plan = String::new();
+    for row in rows {
+        let (id, parent, detail): (i64, i64, String) = (
+            row.try_get_by_index(0).expect("an id"),
+            row.try_get_by_index(1).expect("a parent"),
+            row.try_get_by_index(3).expect("a text"),
+        );
+        let depth = depths.get(&parent).copied().unwrap_or(0) + 1;
+        depths.insert(id, depth);
+        let _ = writeln!(plan, "{:indent$}{detail}", "", indent = depth * 2);
+    }
+    plan
+}

@@ -98,7 +98,10 @@ impl Activation {
 
 impl fmt::Debug for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Activation").field("task", &self.durable.task).field("function", &self.durable.function).finish()
+        f.debug_struct("Activation")
+            .field("task", &self.durable.task)
+            .field("function", &self.durable.function)
+            .finish()
     }
 }
 

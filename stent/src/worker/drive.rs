@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{Claimed, ClaimRequest, Error as StoreError, Exchanged, Listener, Renewal, Topic};
+use stent_core::backend::{ClaimRequest, Claimed, Error as StoreError, Exchanged, Listener, Renewal, Topic};
 use stent_core::decide::{self, Held};
 use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
 use stent_core::model::{ExecutionStatus, Lease, NewTaskState};
@@ -265,7 +265,8 @@ impl Driver {
         let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
         let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
         self.exchange = Some(Box::pin(async move {
-            let (mut transitions, mut rest) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+            let (mut transitions, mut rest) =
+                (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
             for submission in batch {
                 transitions.push(submission.transition);
                 rest.push((submission.reply, submission.parked));
@@ -361,7 +362,8 @@ impl Driver {
                     && let stent_core::transition::Guard::Leased { tree, .. } = &submission.transition.guard
                     && tree.parent.is_none()
                 {
-                    let status = if result.is_ok() { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
+                    let status =
+                        if result.is_ok() { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
                     self.port.shared.waiters.resolve(tree.execution, status, Some(result));
                 }
                 if let Some(reply) = submission.reply {
@@ -398,14 +400,20 @@ impl Driver {
             Some(_) => match self.hot.take(claimed.task.id, lease.epoch) {
                 Some(parked) => {
                     parked.activation.waker.unpark();
-                    parked.activation.durable.replay(|replay| replay.resume(claimed.task.done, claimed.steps));
+                    parked
+                        .activation
+                        .durable
+                        .replay(|replay| replay.resume(claimed.task.done, claimed.steps));
                     // A map may have room for its next chunk now.
                     parked.activation.waker.set_woken();
                     parked.activation
                 }
                 None => {
                     // What was recalled is gone: without it the steps are not whole. Hand the task back, to be claimed cold.
-                    self.submit(Submission { transition: decide::release(&held, now), reply: None, parked: false }, now);
+                    self.submit(
+                        Submission { transition: decide::release(&held, now), reply: None, parked: false },
+                        now,
+                    );
                     return;
                 }
             },
@@ -469,7 +477,10 @@ impl Driver {
                     active.held.fence = active.held.fence.next();
                 }
             }
-            self.submit(Submission { transition: decide::release(&active.held, now), reply: None, parked: false }, now);
+            self.submit(
+                Submission { transition: decide::release(&active.held, now), reply: None, parked: false },
+                now,
+            );
         }
     }
 }

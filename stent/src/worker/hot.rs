@@ -78,6 +78,10 @@ impl Inner {
 
 impl Recall for Hot {
     fn seen(&self, task: TaskId, epoch: Epoch) -> Option<u32> {
-        self.lock().entries.get(&task).filter(|(_, parked)| parked.epoch == epoch).map(|(_, parked)| parked.seen)
+        self.lock()
+            .entries
+            .get(&task)
+            .filter(|(_, parked)| parked.epoch == epoch)
+            .map(|(_, parked)| parked.seen)
     }
 }

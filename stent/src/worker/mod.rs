@@ -148,7 +148,10 @@ impl WorkerBuilder {
         for function in self.shared.registry.functions() {
             for need in (function.needs)() {
                 if !self.config.states.has(&need) {
-                    return Err(Error::MissingState { function: function.name.to_owned(), state: need.name() });
+                    return Err(Error::MissingState {
+                        function: function.name.to_owned(),
+                        state: need.name(),
+                    });
                 }
             }
         }
@@ -165,7 +168,11 @@ impl Config {
         let heartbeat = self.heartbeat.unwrap_or(self.lease / 3);
         let fits = [
             ("concurrency", self.concurrency > 0, "it is 0; a worker needs at least one turn".to_owned()),
-            ("lease", self.lease >= LEASE_MIN, format!("{:?} is too short; take at least {LEASE_MIN:?}", self.lease)),
+            (
+                "lease",
+                self.lease >= LEASE_MIN,
+                format!("{:?} is too short; take at least {LEASE_MIN:?}", self.lease),
+            ),
             (
                 "heartbeat",
                 !heartbeat.is_zero() && heartbeat * 2 <= self.lease,

@@ -24,7 +24,13 @@ pub(super) enum Message {
     Done { transition: Transition, parked: Option<Parked> },
     /// The turn's task is parked, and the turn goes on with a step of it that has just been written under a lease of its
     /// own.
-    Promote { transition: Transition, parked: Parked, step: Held, lease: Lease, reply: oneshot::Sender<Option<News>> },
+    Promote {
+        transition: Transition,
+        parked: Parked,
+        step: Held,
+        lease: Lease,
+        reply: oneshot::Sender<Option<News>>,
+    },
     /// Parked code was woken by something that no store knows of.
     Nudge { task: TaskId, epoch: Epoch },
     /// The turn ended without anything to commit: its task was lost to another claim.
@@ -55,7 +61,8 @@ pub(super) struct Port {
 impl Port {
     /// Whether this worker may run a call of this lane itself.
     pub(super) fn admits(&self, lane: &Lane) -> bool {
-        self.queues.as_ref().is_none_or(|queues| queues.contains(&lane.queue)) && *self.stop.borrow() == Stop::No
+        self.queues.as_ref().is_none_or(|queues| queues.contains(&lane.queue))
+            && *self.stop.borrow() == Stop::No
     }
 
     /// Tells the loop. If the loop has ended, the turn ends with it: its task was handed back.

@@ -199,7 +199,8 @@ impl Running {
     async fn record(self, seq: Seq, ask: &Ask, started_at: Timestamp, result: TaskResult) -> Option<Self> {
         let (task, tree, now) = (self.held.fence.task, self.held.tree, self.now());
         let policy = ask.call.as_ref().and_then(|call| call.retry.as_ref());
-        let delay = result.as_ref().err().and_then(|failure| decide::retry_delay(policy, false, ask.id, 0, failure));
+        let delay =
+            result.as_ref().err().and_then(|failure| decide::retry_delay(policy, false, ask.id, 0, failure));
         if let Some(delay) = delay {
             let state = NewTaskState::Pending { ready_at: now + delay };
             let row = self.activation.durable.replay(|replay| replay.write_call(task, &tree, seq, state));

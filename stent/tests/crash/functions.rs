@@ -119,7 +119,10 @@ async fn fan(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
     let map = place.at(1);
     let results = leaf::map((0..5).map(move |item| (map.at(item), value + item))).await?;
-    let sum = results.iter().zip(1..).fold(0, |sum, (result, n): (_, u64)| result.wrapping_mul(n).wrapping_add(sum));
+    let sum = results
+        .iter()
+        .zip(1..)
+        .fold(0, |sum, (result, n): (_, u64)| result.wrapping_mul(n).wrapping_add(sum));
     leaf(place.at(2), sum).await
 }
 

@@ -64,7 +64,9 @@ pub(crate) struct Line {
 pub(crate) fn read(path: &Path) -> Vec<Line> {
     let text = std::fs::read_to_string(path).unwrap();
     assert_eq!(text.len() % LINE, 0, "a line of the ledger is cut");
-    text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("a line of the ledger is {line:?}"))).collect()
+    text.lines()
+        .map(|line| parse(line).unwrap_or_else(|| panic!("a line of the ledger is {line:?}")))
+        .collect()
 }
 
 fn parse(line: &str) -> Option<Line> {

@@ -165,7 +165,8 @@ struct Chance(u64);
 impl Chance {
     /// The seed is `STENT_SEED`, or a new one; it is printed either way.
     fn seeded() -> Self {
-        let given = std::env::var("STENT_SEED").ok().map(|seed| seed.parse().expect("STENT_SEED is a number"));
+        let given =
+            std::env::var("STENT_SEED").ok().map(|seed| seed.parse().expect("STENT_SEED is a number"));
         let seed = given.unwrap_or_else(stent::random_u64);
         println!("STENT_SEED={seed}");
         Self(seed)

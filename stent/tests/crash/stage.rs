@@ -53,7 +53,11 @@ impl Stage {
     pub(crate) async fn until(&self, patience: Duration, said: impl Fn(&[Line]) -> bool) {
         let start = Instant::now();
         while !said(&self.lines()) {
-            assert!(start.elapsed() < patience, "the ledger does not come so far: it has {} lines", self.lines().len());
+            assert!(
+                start.elapsed() < patience,
+                "the ledger does not come so far: it has {} lines",
+                self.lines().len()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -35,7 +35,8 @@ pub(crate) fn attempts(lines: &[Line]) -> Attempts {
                 known.push(Attempt { life: line.life, nonce: line.nonce, start: number, outcome: None });
             }
             Event::End | Event::Fail => {
-                let begun = known.iter_mut().find(|known| (known.life, known.nonce) == (line.life, line.nonce));
+                let begun =
+                    known.iter_mut().find(|known| (known.life, known.nonce) == (line.life, line.nonce));
                 begun.expect("a run ends after it began").outcome = Some((line.event, number));
             }
         }
@@ -81,7 +82,10 @@ impl Attempts {
             for (place, task) in noted_steps(stent, run).await {
                 assert_eq!(task.status, TaskStatus::Completed, "step {place} of an execution that has ended");
                 let ended = |attempt: &Attempt| matches!(attempt.outcome, Some((Event::End, _)));
-                assert!(self.at(&place).iter().any(ended), "step {place} has a result, but no run of it ended");
+                assert!(
+                    self.at(&place).iter().any(ended),
+                    "step {place} has a result, but no run of it ended"
+                );
                 stored.insert(place);
             }
         }
@@ -128,8 +132,12 @@ impl Recorded {
         for (place, recorded) in &self.steps {
             let runs = attempts.at(place);
             let again = runs.iter().find(|attempt| attempt.start >= *recorded);
-            assert!(again.is_none(), "step {place} was recorded when the ledger had {recorded} lines: {runs:?}");
-            let ended = |attempt: &Attempt| matches!(attempt.outcome, Some((Event::End, line)) if line < *recorded);
+            assert!(
+                again.is_none(),
+                "step {place} was recorded when the ledger had {recorded} lines: {runs:?}"
+            );
+            let ended =
+                |attempt: &Attempt| matches!(attempt.outcome, Some((Event::End, line)) if line < *recorded);
             assert!(runs.iter().any(ended), "step {place} was recorded before it ended: {runs:?}");
         }
     }

@@ -173,6 +173,9 @@ impl stent::Function for Impostor {
 #[tokio::test]
 async fn urls_that_name_no_store_say_what_would() {
     says(&Stent::connect("mysql://x").await.expect_err("unknown"), &["`mysql`", "known here are: memory"]);
-    says(&Stent::connect("orders.db").await.expect_err("no scheme"), &["\"orders.db\"", "sqlite://orders.db"]);
+    says(
+        &Stent::connect("orders.db").await.expect_err("no scheme"),
+        &["\"orders.db\"", "sqlite://orders.db"],
+    );
     says(&Stent::connect("redis://:secret@host").await.expect_err("later"), &["redis", "***"]);
 }

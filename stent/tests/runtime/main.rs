@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stent::{Registry, Stent, Worker, WorkerBuilder};
 
 /// One store to run a test on.
-pub struct World {
-    pub stent: Stent,
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) stent: Stent,
     /// Removed with the test.
     #[allow(dead_code, reason = "held for its destructor")]
     folder: Option<tempfile::TempDir>,
@@ -37,34 +38,43 @@ impl World {
     }
 
     /// A second handle on the same store, with its own functions.
-    pub async fn with_registry(&self, registry: Registry) -> Stent {
+    pub(crate) async fn with_registry(&self, registry: Registry) -> Stent {
         Stent::builder().registry(registry).open(self.stent.store().clone()).await.expect("the store is open")
     }
 
-    pub async fn worker(&self) -> Worker {
+    pub(crate) async fn worker(&self) -> Worker {
         self.worker_with(|worker| worker).await
     }
 
     /// A worker that keeps no parked code, so that everything is replayed from its record.
-    pub async fn forgetful_worker(&self) -> Worker {
+    pub(crate) async fn forgetful_worker(&self) -> Worker {
         self.worker_with(|worker| worker.cache(0)).await
     }
 
-    pub async fn worker_with(&self, options: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Worker {
+    pub(crate) async fn worker_with(&self, options: impl FnOnce(WorkerBuilder) -> WorkerBuilder) -> Worker {
         options(self.stent.worker().state(Db)).start().await.expect("a worker starts")
     }
 }
 
 /// Runs a test on one store, with a limit on the time that it may hang.
-pub fn run<F: Future<Output = ()>>(world: impl Future<Output = World>, test: impl FnOnce(Arc<World>) -> F) {
+pub(crate) fn run<F: Future<Output = ()>>(
+    world: impl Future<Output = World>,
+    test: impl FnOnce(Arc<World>) -> F,
+) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_test_writer()
         .try_init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let world = Arc::new(world.await);
-        tokio::time::timeout(std::time::Duration::from_secs(60), test(world)).await.expect("the test does not hang");
+        tokio::time::timeout(std::time::Duration::from_secs(60), test(world))
+            .await
+            .expect("the test does not hang");
     });
 }
 
@@ -97,30 +107,30 @@ pub(crate) use on_every_store;
 
 /// A state that a function of these tests asks for, so that every worker needs it.
 #[derive(Clone, Debug, Default)]
-pub struct Db;
+pub(crate) struct Db;
 
 /// A number that no other test uses, to tell tests of one process apart.
-pub fn unique() -> u64 {
+pub(crate) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
 /// What ran, by the key of a test.
-pub mod ran {
+pub(crate) mod ran {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
     static RAN: Mutex<BTreeMap<u64, Vec<String>>> = Mutex::new(BTreeMap::new());
 
-    pub fn note(key: u64, what: impl Into<String>) {
+    pub(crate) fn note(key: u64, what: impl Into<String>) {
         RAN.lock().expect("not poisoned").entry(key).or_default().push(what.into());
     }
 
-    pub fn list(key: u64) -> Vec<String> {
+    pub(crate) fn list(key: u64) -> Vec<String> {
         RAN.lock().expect("not poisoned").get(&key).cloned().unwrap_or_default()
     }
 
-    pub fn count(key: u64, what: &str) -> usize {
+    pub(crate) fn count(key: u64, what: &str) -> usize {
         list(key).iter().filter(|ran| *ran == what).count()
     }
 }

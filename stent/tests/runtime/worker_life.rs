@@ -124,4 +124,3 @@ on_every_store! {
         }
     }
 }
-

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stent::core::backend::{Inspect, ItemView, TaskView};
 use stent::core::limits::PAGE_MAX;
 use stent::core::model::{Seq, TaskResult};
-use stent::{ExecutionId, Payload, StepKind, TaskId};
+use stent::{ExecutionId, Payload, StepKind, TaskId, TaskStatus};
 use stent_memory::MemoryStore;
 
 use crate::program::{Do, Failures, Leaf, NAP, failure_in_words, map_in_words};
@@ -226,14 +226,15 @@ impl<'a> Reader<'a> {
             Leaf::Stubborn(dos) => self.tree.expected(step.view.id, dos, Failures::Returned, self.broken),
         };
         let recorded = match (leaf, step.result()) {
-            (_, None) => Err("no result".to_owned()),
             (_, Some(Err(failure))) => Err(failure.message.clone()),
-            (Leaf::Nap(_), Some(Ok(_))) => Ok(NAP.to_owned()),
-            (Leaf::Map(_), Some(Ok(_))) => {
+            // Sleeps and maps end without a result of their own.
+            (Leaf::Nap(_), None) if step.view.status == TaskStatus::Completed => Ok(NAP.to_owned()),
+            (Leaf::Map(_), None) if step.view.status == TaskStatus::Completed => {
                 let items =
                     self.tree.below(step.view.id).filter_map(|item| number(item.result()?.as_ref().ok()?));
                 Ok(map_in_words(&items.collect::<Vec<_>>()))
             }
+            (_, None) => Err(format!("no result, {}", step.view.status)),
             (_, Some(Ok(payload))) => {
                 Ok(number(payload).map_or_else(|| payload.decode().expect("a text"), |n| n.to_string()))
             }

@@ -16,11 +16,11 @@ struct Edges {
 /// The house. A new line here is a line in ARCHITECTURE.md and a commit of its own.
 const HOUSE: &[Edges] = &[
     Edges { from: "stent-core", to: &[], tests_to: &[] },
-    Edges { from: "stent-conformance", to: &["stent-core"], tests_to: &[] },
+    Edges { from: "stent-conformance", to: &["stent-core", "stent-memory"], tests_to: &[] },
     Edges { from: "stent-memory", to: &["stent-core"], tests_to: &["stent-conformance"] },
     Edges { from: "stent-sql", to: &["stent-core"], tests_to: &[] },
     Edges { from: "stent-sqlite", to: &["stent-core", "stent-sql"], tests_to: &["stent-conformance"] },
-    Edges { from: "stent-macros", to: &[], tests_to: &[] },
+    Edges { from: "stent-macros", to: &[], tests_to: &["stent"] },
     Edges {
         from: "stent",
         to: &["stent-core", "stent-macros", "stent-memory", "stent-sqlite"],
