@@ -77,9 +77,9 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
         }
         ticks += 1;
         if ticks < STORMY_TICKS {
-            fleet.storm().await
+            fleet.storm().await;
         } else {
-            fleet.calm().await
+            fleet.calm().await;
         }
         // Looking at a large tree must not become all that this thread does.
         tokio::time::sleep(TICK.max(looked.elapsed() * 4)).await;
