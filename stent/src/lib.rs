@@ -33,7 +33,7 @@
 //! - Calling a durable function gives a [`Call`], a plain description. Awaited inside a durable function it is a step.
 //!   Given to [`Stent::dispatch`] it is an execution. Awaited anywhere else it is an error that says what to do.
 //! - [`step`](step()) records what an inline closure gives; [`sleep`] parks the function; `charge::map(items)` fans out.
-//! - [`join!`] and [`select!`] wait for several steps, in the same order in every run. [`now`], [`random`] and [`uuid`] are
+//! - [`join!`] and [`select!`] wait for several steps, in the same order in every run. [`now`], [`random`] and [`uuid`](uuid()) are
 //!   the same in every run.
 //! - Code between steps may run several times, and must take the same way each time: it must not depend on the clock,
 //!   chance, the iteration order of hash maps, or anything else that is not recorded. A step in flight when its process

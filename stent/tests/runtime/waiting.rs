@@ -86,7 +86,7 @@ on_every_store! {
         tokio::time::sleep(Duration::from_millis(2)).await;
         assert_eq!(world.stent.purge(Duration::ZERO, 100).await.expect("purges"), 1);
         assert!(matches!(ended.status().await, Err(Error::NotFound(_))));
-        assert_eq!(open.status().await.expect("known").is_terminal(), false);
+        assert!(!open.status().await.expect("known").is_terminal());
         worker.drain().await.expect("drains");
     }
 }
