@@ -25,6 +25,9 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// The n-th parameter of a statement, counting from 1: `?1`, `$1`.
     fn param(&self, n: usize) -> String;
 
+    /// The n-th parameter, where it stands for a limit.
+    fn limit(&self, n: usize) -> String;
+
     /// A derived table of these columns that reads a batch from the parameters from `first` on. Its text does not depend
     /// on the batch.
     fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement;

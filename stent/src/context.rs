@@ -114,6 +114,12 @@ impl Durable {
         self.cell().replay.now()
     }
 
+    /// Nothing is delivered to the code until the hold is dropped.
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        self.replay(Replay::hold);
+        Hold(self.clone())
+    }
+
     pub(crate) fn draw(&self) -> u64 {
         let mut cell = self.cell();
         cell.drawn += 1;
@@ -123,6 +129,17 @@ impl Durable {
     fn cell(&self) -> MutexGuard<'_, Cell> {
         // Nothing that holds the lock runs user code, so a poisoned lock still guards a whole cell.
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The code reads what is recorded, but not as a completion: until it has, nothing is delivered to it, so that a slow read
+/// takes the same way as a quick one.
+#[derive(Debug)]
+pub(crate) struct Hold(Arc<Durable>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.replay(Replay::release);
     }
 }
 

@@ -13,7 +13,7 @@ use stent_core::model::{NewTask, NewTaskState, Seq, StepKind, Tree};
 use stent_core::{Failure, TaskId};
 
 use crate::call::{decode_result, describe};
-use crate::context::{Context, Durable, Pending, Wish};
+use crate::context::{Context, Durable, Hold, Pending, Wish};
 use crate::function::{BoxFuture, Function, Overrides};
 use crate::{Error, Result, ids};
 
@@ -136,7 +136,8 @@ impl<F: Function> Future for Map<F> {
                     let durable = pending.durable().clone();
                     this.state = MapState::Used;
                     result.map_err(Error::Failed)?;
-                    this.state = MapState::Reading(Box::pin(read_all::<F>(durable, map)));
+                    this.state =
+                        MapState::Reading(Box::pin(read_all::<F>(durable.clone(), map, durable.hold())));
                 }
                 Poll::Pending => {
                     if feed::<F>(items, fed, pending, &this.overrides)? {
@@ -218,7 +219,7 @@ fn shorter_than_recorded<F: Function>(given: u32, recorded: u32) -> Failure {
     .fatal()
 }
 
-async fn read_all<F: Function>(durable: Arc<Durable>, map: TaskId) -> Result<Vec<F::Output>> {
+async fn read_all<F: Function>(durable: Arc<Durable>, map: TaskId, _hold: Hold) -> Result<Vec<F::Output>> {
     let mut outputs = Vec::new();
     loop {
         let from = Seq(u32::try_from(outputs.len()).unwrap_or(u32::MAX));

@@ -139,7 +139,7 @@ impl Built {
     fn render(self, sql: Sql<'_>) -> Statement {
         let mut text = sql.dialect.render(&self.query);
         for n in 1..=PARAMS_MAX {
-            text = text.replace(&limit(n).to_string(), &sql.dialect.param(n));
+            text = text.replace(&limit(n).to_string(), &sql.dialect.limit(n));
         }
         Statement { text, gives: self.gives, gathered: self.gathered }
     }

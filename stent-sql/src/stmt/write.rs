@@ -1,7 +1,6 @@
 //! Writes tasks: new ones whole, known ones as far as they change.
 
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Query, UpdateStatement};
-
 use stent_core::model::TaskStatus;
 
 use super::{Built, Sql, in_batch, literal, name, names, null};

@@ -33,6 +33,14 @@ fn a_statement_has_no_parameters_but_numbered_ones() {
     }
 }
 
+#[test]
+fn no_statement_is_prepared_anew_for_a_new_limit() {
+    for (name, statement) in Statements::new(&SqliteDialect).iter() {
+        let limits = statement.text.split("LIMIT ?").skip(1);
+        assert!(limits.into_iter().all(|rest| rest[1..].starts_with(" + 0")), "{name}: {}", statement.text);
+    }
+}
+
 /// Statements by name, with a line for each clause.
 fn shown(dialect: &dyn Dialect) -> String {
     let mut shown = String::new();
@@ -72,6 +80,10 @@ impl Dialect for PostgresPage {
 
     fn param(&self, n: usize) -> String {
         format!("${n}")
+    }
+
+    fn limit(&self, n: usize) -> String {
+        self.param(n)
     }
 
     fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement {

@@ -76,6 +76,12 @@ impl Activation {
         }
     }
 
+    /// Takes the place of code that has ended: the next poll gives its result again.
+    pub(super) fn has_ended(&mut self, result: TaskResult) {
+        self.code = Box::pin(std::future::ready(result));
+        self.waker.set_woken();
+    }
+
     /// Drops the code where it stands, and with it the steps that it waits for.
     pub(super) fn abandon(&mut self) {
         self.code = Box::pin(std::future::pending());

@@ -175,11 +175,17 @@ impl Running {
     async fn run_here(&mut self, seq: Seq, mut step: Activation) -> Local {
         let started_at = self.now();
         loop {
-            if let Some(result) = step.poll_until_quiet().await {
-                return Local::Ended { started_at, result };
-            }
-            if !matches!(step.durable.replay(|replay| replay.needs()), Needs::World) {
-                return Local::Grew(step);
+            let ended = step.poll_until_quiet().await;
+            let is_leaf = matches!(step.durable.replay(|replay| replay.needs()), Needs::World);
+            match ended {
+                Some(result) if is_leaf => return Local::Ended { started_at, result },
+                // It has let steps go on without it: they need a row to hang below.
+                Some(result) => {
+                    step.has_ended(result);
+                    return Local::Grew(step);
+                }
+                None if !is_leaf => return Local::Grew(step),
+                None => {}
             }
             tokio::select! {
                 () = step.waker.woken() => {}

@@ -87,6 +87,16 @@ async fn detaches(key: u64) -> Result<(), stent::Error> {
 }
 
 #[durable]
+async fn lets_go(key: u64) -> Result<(), stent::Error> {
+    work(key, "let go".into(), 1).detach()
+}
+
+#[durable]
+async fn calls_one_that_lets_go(key: u64) -> Result<(), stent::Error> {
+    lets_go(key).await
+}
+
+#[durable]
 async fn step_and_world(key: u64) -> Result<(String, u32), stent::Error> {
     // The second future is nothing that a store knows of; it ends while the function is parked for the first two.
     let (a, b, world) = stent::join!(work(key, "a".into(), 100), stent::sleep("150ms"), async {
@@ -170,6 +180,18 @@ on_every_store! {
         }
         worker.drain().await.expect("drains");
         assert_eq!(world.stent.status(run.id()).await.expect("known"), ExecutionStatus::Completed);
+    }
+
+    async fn a_step_that_only_lets_go_of_another_is_recorded_with_it(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        let run = world.stent.dispatch(calls_one_that_lets_go(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect("runs");
+        assert_eq!(world.stent.timeline(run.id()).await.expect("a timeline").len(), 3);
+        while ran::count(key, "let go") == 0 {
+            tokio::task::yield_now().await;
+        }
+        worker.drain().await.expect("drains");
     }
 
     async fn code_that_also_waits_for_the_world_is_woken_while_parked(world) {
