@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::mem;
 use std::vec;
 
 use uuid::Uuid;
@@ -177,20 +176,31 @@ impl Answer {
         (0..rows).map(move |_| cells.by_ref().take(width).collect::<Vec<_>>().into_iter())
     }
 
-    /// The ids of the rows whose bytes did not come along.
-    pub(crate) fn far_ids(&self) -> Vec<Uuid> {
-        let ids = self.far.iter().map(|at| &self.cells[at - at % self.columns.len()]);
-        ids.filter_map(|cell| if let Cell::Id(id) = cell { Some(*id) } else { None }).collect()
+    /// The ids of the rows whose bytes did not come along, of one column.
+    pub(crate) fn far_ids(&self, column: &Column) -> Vec<Uuid> {
+        let far = self.far.iter().filter(|at| self.column_of(**at) == column);
+        far.filter_map(|at| self.id_of(*at)).collect()
     }
 
-    /// Adds bytes that were read apart to the rows with this id.
-    pub(crate) fn bring(&mut self, far: &mut BTreeMap<Uuid, Vec<u8>>) {
-        for at in mem::take(&mut self.far) {
-            if let Cell::Id(id) = self.cells[at - at % self.columns.len()]
-                && let Some(bytes) = far.remove(&id)
+    /// Adds bytes of one column that were read apart to the rows with these ids.
+    pub(crate) fn bring(&mut self, column: &Column, mut brought: BTreeMap<Uuid, Vec<u8>>) {
+        for at in self.far.clone() {
+            if self.column_of(at) == column
+                && let Some(bytes) = self.id_of(at).and_then(|id| brought.remove(&id))
             {
                 self.cells[at] = Cell::Bytes(Cow::Owned(bytes));
             }
+        }
+    }
+
+    fn column_of(&self, at: usize) -> &'static Column {
+        &self.columns[at % self.columns.len()]
+    }
+
+    fn id_of(&self, at: usize) -> Option<Uuid> {
+        match self.cells[at - at % self.columns.len()] {
+            Cell::Id(id) => Some(id),
+            _ => None,
         }
     }
 }

@@ -45,9 +45,9 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// The same rows in as few as can be, where it costs much to hand rows on one by one; read back by
     /// [`scatter`](Self::scatter).
     ///
-    /// At most one column holds bytes, and the first is then an id. It comes with another beside it, named by
-    /// [`len_of`], that says how many there are; it is null if they are more than
-    /// [`near_bytes_max`](Self::near_bytes_max). Where there is no bound on the rows, a column that numbers them is named.
+    /// If columns hold bytes, the first column is an id. Each of them comes with another beside it, named by [`len_of`],
+    /// that says how many there are; it is null if they are more than [`near_bytes_max`](Self::near_bytes_max). Where
+    /// there is no bound on the rows, a column that numbers them is named.
     fn gather(
         &self,
         query: SelectStatement,

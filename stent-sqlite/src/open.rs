@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use sea_orm::SqlxSqliteConnector;
 use sea_orm::sqlx;
-use sea_orm::sqlx::ConnectOptions;
 use sea_orm::sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sea_orm::sqlx::{ConnectOptions, Executor};
 use stent_core::backend::{Error, ErrorKind, Result};
 use stent_sql::{Connections, SqlStore};
 
@@ -29,14 +29,15 @@ const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// Page cache of a connection, in KiB: enough for the inner pages of the indexes of some million tasks.
 const CACHE_KIB: u32 = 32 * 1024;
 
-/// Rows that a connection reads ahead of whoever takes them: most answers fit, and cross between threads in one go.
-const ROWS_AHEAD: usize = 1_024;
-
 /// How long to wait for the process's own writer, beside what the writer itself may wait for others.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause between tries to switch a new file to its journal mode, for which SQLite itself does not wait.
 const SWITCH_PAUSE: Duration = Duration::from_millis(10);
+
+/// SQLite opens a file that it may only read without a word. What would be refused later is better refused at once. (That
+/// a transaction begins says nothing: on such a file `IMMEDIATE` is ignored.) Nothing reaches the file.
+const TRY_TO_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 1; ROLLBACK";
 
 /// Opens SQLite stores.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,8 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     // Connections are opened later, too, when the current directory may be another.
     let path = std::path::absolute(path).map_err(|error| unusable(path, "is no path").with_source(error))?;
     check(&path)?;
+    // No statistics are gathered (`ANALYZE`, `PRAGMA optimize`), on purpose: a queue that is empty now holds a million
+    // tasks later, and plans made for the one are bad for the other. Without any, SQLite takes tables for large.
     let connect = common(options)
         .filename(&path)
         .create_if_missing(true)
@@ -83,16 +86,16 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
             Durability::Normal => SqliteSynchronous::Normal,
         })
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
-        .pragma("journal_size_limit", LOG_BYTES_MAX.to_string())
-        .optimize_on_close(true, None);
+        .pragma("journal_size_limit", LOG_BYTES_MAX.to_string());
 
     let write = connect_patiently(options, &connect).await?;
+    write.execute(TRY_TO_WRITE).await.map_err(|error| failed(&error, options))?;
     let read = SqlitePoolOptions::new()
         .max_connections(options.readers)
         .test_before_acquire(false)
         .acquire_timeout(options.busy_timeout + QUEUE_TIMEOUT)
         .max_lifetime(None)
-        .connect_lazy_with(connect.optimize_on_close(false, None).pragma("query_only", "ON"));
+        .connect_lazy_with(common(options).filename(&path).pragma("query_only", "ON"));
     let connections = Connections {
         write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
         read: SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
@@ -107,7 +110,6 @@ fn common(options: &SqliteOptions) -> SqliteConnectOptions {
         .foreign_keys(false)
         .pragma("cache_size", format!("-{CACHE_KIB}"))
         .pragma("temp_store", "MEMORY")
-        .row_buffer_size(ROWS_AHEAD)
         .disable_statement_logging()
 }
 

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! rows   [["0196…",7,"running",null,64],…]   ids in hex; of bytes, how many
-//! bytes  │64 bytes│…                         one after the other
+//! bytes  │64 bytes│…                         row by row, one after the other
 //! ```
 //!
 //! Bytes of more than [`NEAR_BYTES_MAX`] do not come along: a value must not grow beyond what SQLite takes for one.
@@ -41,9 +41,14 @@ pub(crate) fn gather(
             Kind::Bytes => format!("\"{}\"", len_of(name)),
         })
         .collect();
-    let bytes = match bytes_of(columns) {
-        Some(Column { name, .. }) => format!("CAST(group_concat(\"{name}\", '') AS BLOB)"),
-        None => "NULL".to_owned(),
+    let bytes: Vec<_> = columns
+        .iter()
+        .filter(|column| column.kind == Kind::Bytes)
+        .map(|Column { name, .. }| format!("IFNULL(\"{name}\", X'')"))
+        .collect();
+    let bytes = match bytes.is_empty() {
+        true => "NULL".to_owned(),
+        false => format!("CAST(group_concat({}, '') AS BLOB)", bytes.join(" || ")),
     };
     let mut gathered = Query::select();
     gathered
@@ -57,13 +62,6 @@ pub(crate) fn gather(
         gathered.add_group_by([Expr::cust(format!("\"{number}\" / {ROWS_MAX}"))]);
     }
     gathered
-}
-
-fn bytes_of(columns: &[Column]) -> Option<&Column> {
-    let mut bytes = columns.iter().filter(|column| column.kind == Kind::Bytes);
-    let first = bytes.next();
-    debug_assert!(bytes.next().is_none(), "rows with two columns of bytes cannot be gathered");
-    first
 }
 
 /// Reads what a gathering statement gave.

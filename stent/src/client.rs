@@ -23,7 +23,7 @@ use crate::{Error, Result, connect};
 
 /// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.
 ///
-/// ```
+/// ```standalone_crate
 /// # use stent::prelude::*;
 /// #[durable]
 /// async fn double(n: u64) -> Result<u64, String> {

@@ -2,7 +2,7 @@
 //! a store, so a crash at any point loses nothing, and a step that was recorded never runs again. SQLite is the default
 //! store; there is no server to operate.
 //!
-//! ```
+//! ```standalone_crate
 //! use stent::prelude::*;
 //!
 //! #[durable(retry(max_attempts = 5, initial_delay = "1s"))]

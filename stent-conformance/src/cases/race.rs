@@ -254,32 +254,37 @@ async fn workers_that_do_everything_at_once_finish_everything(world: World) {
     const STEPS: u32 = 3;
     let ids = world.dispatch_many(EXECUTIONS, || world.call("checkout")).await;
 
-    let ended = at_once(&world, 5, |peer, _| async move {
-        let mut ended = 0;
-        // The same moment for all; leases never run out, so nothing may run twice.
-        while peer.store().executions(&[]).await.is_ok() {
-            let claimed = peer.claim(4).functions(["checkout", "ship"]).lease(9_999).await;
-            if claimed.is_empty() && peer.claim(1).functions(["checkout", "ship"]).next_due().await.is_none()
-            {
-                return ended;
-            }
-            let mut turns = Vec::new();
-            for task in &claimed {
-                same("claims without progress", task.task.tries, 1);
-                turns.push(match task.task.lane.function.as_str() {
-                    "ship" => task.complete("parcel"),
-                    _ if task.task.done == STEPS => {
-                        ended += 1;
-                        task.complete("summary")
+    let executions: Arc<[_]> = ids.iter().map(|id| id.execution()).collect();
+    let ended = at_once(&world, 5, |peer, _| {
+        let executions = Arc::clone(&executions);
+        async move {
+            let mut ended = 0;
+            loop {
+                // The same moment for all; leases never run out, so nothing may run twice.
+                let claimed = peer.claim(4).functions(["checkout", "ship"]).lease(9_999).await;
+                if claimed.is_empty() {
+                    let views = peer.store().executions(&executions).await.expect("a read");
+                    if views.iter().all(|view| view.status.is_terminal()) {
+                        return ended;
                     }
-                    _ => task.park().with(peer.call("ship")),
-                });
-            }
-            for outcome in peer.commit_all(turns).await {
-                applied(outcome);
+                }
+                let mut turns = Vec::new();
+                for task in &claimed {
+                    same("claims without progress", task.task.tries, 1);
+                    turns.push(match task.task.lane.function.as_str() {
+                        "ship" => task.complete("parcel"),
+                        _ if task.task.done == STEPS => {
+                            ended += 1;
+                            task.complete("summary")
+                        }
+                        _ => task.park().with(peer.call("ship")),
+                    });
+                }
+                for outcome in peer.commit_all(turns).await {
+                    applied(outcome);
+                }
             }
         }
-        ended
     })
     .await;
 

@@ -5,7 +5,7 @@ use crate::batch::{Column, Kind};
 
 macro_rules! columns {
     ($($name:ident: $text:literal $kind:ident $($null:ident)?,)+) => {
-        $(pub(super) const $name: Column = Column::new($text, Kind::$kind)$(.$null())?;)+
+        $(pub(crate) const $name: Column = Column::new($text, Kind::$kind)$(.$null())?;)+
     };
 }
 
@@ -86,7 +86,7 @@ pub(crate) const TASK: [Column; 13] = [
 ];
 
 /// What makes an item's view.
-pub(crate) const ITEM: [Column; 7] = [SEQ, STATUS, ARGS_TYPE, ARGS, FAILURE, RESULT_TYPE, RESULT];
+pub(crate) const ITEM: [Column; 8] = [ID, SEQ, STATUS, ARGS_TYPE, ARGS, FAILURE, RESULT_TYPE, RESULT];
 
 /// Arguments that were too large to come along.
 pub(crate) const FAR_ARGS: [Column; 2] = [ID, ARGS];

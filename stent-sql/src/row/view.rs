@@ -55,6 +55,7 @@ pub(crate) fn task_view(reader: &mut Reader) -> Result<TaskView> {
 
 /// Decodes [`ITEM`](super::columns::ITEM).
 pub(crate) fn item_view(reader: &mut Reader) -> Result<ItemView> {
+    let _: TaskId = reader.id(TaskId::from_uuid)?;
     let seq = reader.count().map(Seq)?;
     let status = reader.word()?;
     let args = reader.payload()?;

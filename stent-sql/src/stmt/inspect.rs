@@ -2,7 +2,7 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, UnionType};
 
-use super::{Built, Sql, limit, names};
+use super::{Built, Sql, carried, limit, names};
 use crate::entity::task::{Column, Entity};
 use crate::row::columns;
 
@@ -12,12 +12,12 @@ pub(super) fn clock(sql: Sql<'_>) -> Built {
 
 pub(super) fn executions(sql: Sql<'_>) -> Built {
     let executions = Query::select()
-        .columns(names(&columns::EXECUTION))
+        .exprs(carried(sql, &columns::EXECUTION))
         .from(Entity)
         .and_where(Expr::col(Column::Id).in_subquery(sql.batch(&columns::ONE_ID)))
         .and_where(Expr::col(Column::ParentId).is_null())
         .take();
-    Built::read(&columns::EXECUTION, executions)
+    sql.gathered(&columns::EXECUTION, executions)
 }
 
 /// A page of an execution's tasks, by id, which is by age. The root is found by its own id: roots, of which there may be
@@ -41,13 +41,13 @@ pub(super) fn tasks(sql: Sql<'_>) -> Built {
         .order_by(Column::Id, Order::Asc)
         .limit(limit(3))
         .take();
-    Built::read(&columns::TASK, all)
+    sql.gathered(&columns::TASK, all)
 }
 
 /// A page of a map's items. Items have no `done_order`: their map only counts them.
 pub(super) fn items(sql: Sql<'_>) -> Built {
     let items = Query::select()
-        .columns(names(&columns::ITEM))
+        .exprs(carried(sql, &columns::ITEM))
         .from(Entity)
         .and_where(Expr::col(Column::ParentId).eq(sql.param(1)))
         .and_where(Expr::col(Column::DoneOrder).is_null())
@@ -55,5 +55,5 @@ pub(super) fn items(sql: Sql<'_>) -> Built {
         .order_by(Column::Seq, Order::Asc)
         .limit(limit(3))
         .take();
-    Built::read(&columns::ITEM, items)
+    sql.gathered(&columns::ITEM, items)
 }

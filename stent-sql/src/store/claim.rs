@@ -69,7 +69,7 @@ pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRe
         }
         let values = run.values(&streams, [request.now.as_micros().into(), (max as i64).into()]);
         let statements = &run.store.statements;
-        picked = run.read_with_far(&statements.pick, values, &statements.far_args, Picked::read).await?;
+        picked = run.read(&statements.pick, values, Picked::read).await?;
         picked.sort_unstable_by_key(Picked::rank); // G9
     }
     let next_due = agenda.next_due.filter(|_| picked.len() < max);

@@ -156,6 +156,7 @@ impl Effects {
         }
         let values = run.values(&row::lane_batch(unknown.values().copied()), []);
         let stored = run.read(&run.store.statements.lane, values, row::lane).await?;
+        run.store.tally.rows_written(stored.len() as u64);
         for (key, lane) in stored {
             if let Some(wanted) = unknown.get(&key) {
                 check(&lane, wanted)?;

@@ -19,7 +19,9 @@ impl SqlStore {
         let claim = claim.filter(|request| request.max > 0);
         if transitions.is_empty() {
             // Who finds nothing to do must not write, nor keep others from writing: look before you begin.
-            let Some(request) = claim else { return Ok(Exchanged::default()) };
+            let Some(request) = claim else {
+                return self.check_open(OPERATION).map(|()| Exchanged::default());
+            };
             let agenda = Agenda::read(&self.reading(OPERATION)?, request).await?;
             if agenda.is_empty() {
                 return Ok(Exchanged { next_due: agenda.next_due(), ..Exchanged::default() });

@@ -41,12 +41,16 @@ impl Inspect for SqlStore {
         // No task has the nil id: ids are of version 7.
         let after = after.map_or(Uuid::nil(), |id| *id.as_uuid());
         let values = vec![(*execution.as_uuid()).into(), after.into(), page(max).into()];
-        self.reading("tasks")?.read(&self.statements.tasks, values, row::task_view).await
+        let mut tasks = self.reading("tasks")?.read(&self.statements.tasks, values, row::task_view).await?;
+        tasks.sort_unstable_by_key(|task| task.id);
+        Ok(tasks)
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         let values = vec![(*map.as_uuid()).into(), i64::from(from.0).into(), page(max).into()];
-        self.reading("items")?.read(&self.statements.items, values, row::item_view).await
+        let mut items = self.reading("items")?.read(&self.statements.items, values, row::item_view).await?;
+        items.sort_by_key(|item| item.seq);
+        Ok(items)
     }
 }
 

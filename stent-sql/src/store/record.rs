@@ -50,8 +50,7 @@ impl Record {
             batch.push([Cell::Id(*task.as_uuid()), Cell::Int(want.seen.into()), Cell::Int(want.others)]);
         }
         let (statements, values) = (&run.store.statements, run.values(&batch, []));
-        let steps =
-            run.read_with_far(&statements.steps, values, &statements.far_results, Recorded::read).await?;
+        let steps = run.read(&statements.steps, values, Recorded::read).await?;
         for step in steps {
             if let Some(parent) = step.row.tree.parent {
                 record.0.entry(parent).or_default().push(step);

@@ -1,14 +1,12 @@
 //! Runs one statement: binds, counts, decodes, and says in whose name it failed.
 
-use std::collections::BTreeMap;
-
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DbErr};
 use stent_core::backend::{Error, Result};
 
 use super::SqlStore;
 use crate::batch::{Answer, Batch};
-use crate::row::columns::ONE_ID;
+use crate::row::columns::{ARGS, ONE_ID, RESULT};
 use crate::row::{Reader, read_plainly};
 use crate::stmt::Statement;
 
@@ -20,30 +18,23 @@ pub(super) struct Run<'a, C> {
 }
 
 impl<C: ConnectionTrait> Run<'_, C> {
-    /// Runs a statement and decodes each row that it gives.
+    /// Runs a statement and decodes each row that it gives. Bytes that do not come along are read by statements of their
+    /// own, which is rare: it takes a large payload.
     pub(super) async fn read<T>(
         &self,
         statement: &Statement,
         values: Vec<Value>,
         decode: impl Fn(&mut Reader) -> Result<T>,
     ) -> Result<Vec<T>> {
-        decode_all(self.answer(statement, values).await?, decode)
-    }
-
-    /// The same; bytes that do not come along are read by another statement.
-    pub(super) async fn read_with_far<T>(
-        &self,
-        statement: &Statement,
-        values: Vec<Value>,
-        far: &Statement,
-        decode: impl Fn(&mut Reader) -> Result<T>,
-    ) -> Result<Vec<T>> {
         let mut answer = self.answer(statement, values).await?;
-        let ids = answer.far_ids();
-        if !ids.is_empty() {
-            let ids = self.values(&Batch::of_ids(&ONE_ID, ids), []);
-            let brought = self.read(far, ids, |reader| Ok((reader.next()?, reader.next()?))).await?;
-            answer.bring(&mut brought.into_iter().collect::<BTreeMap<_, _>>());
+        let statements = &self.store.statements;
+        for (column, far) in [(&ARGS, &statements.far_args), (&RESULT, &statements.far_results)] {
+            let ids = answer.far_ids(column);
+            if !ids.is_empty() {
+                let brought = self.answer(far, self.values(&Batch::of_ids(&ONE_ID, ids), [])).await?;
+                let brought: Vec<_> = decode_all(brought, |reader| Ok((reader.next()?, reader.next()?)))?;
+                answer.bring(column, brought.into_iter().collect());
+            }
         }
         decode_all(answer, decode)
     }

@@ -125,12 +125,15 @@ async fn a_leaf_is_claimed_without_looking_for_steps() {
 async fn a_step_is_three_rows_written() {
     let folder = Folder::new();
     let store = folder.ready().await;
-    commit(&store, &[start(root("charge"))]).await;
-    let claimed = claim(&store, &["charge"], 1, t(0)).await;
-    commit(&store, &[end(&claimed[0])]).await;
-
-    // The lane is the fourth, and is written once.
-    assert_eq!(store.counters().rows_written, 3);
+    let mut costs = Vec::new();
+    for _ in 0..2 {
+        let before = store.counters();
+        commit(&store, &[start(root("charge"))]).await;
+        let claimed = claim(&store, &["charge"], 1, t(0)).await;
+        commit(&store, &[end(&claimed[0])]).await;
+        costs.push((store.counters() - before).rows_written);
+    }
+    assert_eq!(costs, [4, 3], "the first one brings its lane");
 }
 
 fn parked_on(parent: &stent_core::backend::Claimed, step: stent_core::model::NewTask) -> Transition {

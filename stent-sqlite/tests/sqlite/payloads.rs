@@ -1,10 +1,10 @@
 //! Bytes come back as they were, by whichever way they come.
 
 use std::time::Duration;
-use stent_core::backend::Claimed;
+use stent_core::backend::{Claimed, Inspect};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
-use stent_core::model::{RetryPolicy, StepState, TaskResult, Wait};
-use stent_core::transition::{Change, Transition};
+use stent_core::model::{Lane, NewTaskState, RetryPolicy, Seq, StepKind, StepState, TaskResult, Tree, Wait};
+use stent_core::transition::{Change, Feed, Transition};
 use stent_core::{Failure, Payload};
 
 use crate::support::{Folder, claim, commit, payload, root, start, step, t, turn};
@@ -41,6 +41,44 @@ async fn arguments_and_results_of_every_size_come_back() {
     assert_eq!(sizes, SIZES.map(bytes));
     let given: Vec<_> = results(&woken).into_iter().map(|result| result.expect("a result")).collect();
     assert_eq!(given, SIZES.map(bytes));
+}
+
+#[tokio::test]
+async fn items_of_every_size_come_back_in_order() {
+    let folder = Folder::new();
+    let store = folder.ready().await;
+    commit(&store, &[start(root("checkout"))]).await;
+    let parent = claim(&store, &["checkout"], 1, t(0)).await.remove(0);
+    let mut map = step(&parent, 0, "ship");
+    (map.kind, map.lane, map.state) = (StepKind::Map, Lane::new("", "ship"), NewTaskState::Map);
+    let items: Vec<_> = SIZES
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(seq, len)| {
+            let mut item = step(&parent, seq as u32, "ship");
+            item.tree = Tree::item(parent.task.tree.execution, map.id, parent.task.id);
+            item.args = bytes(*len);
+            item
+        })
+        .collect();
+    let feed = Feed { map: map.id, fed: SIZES.len() as u32, total: Some(SIZES.len() as u32) };
+    let insert = [vec![map.clone()], items].concat();
+    let park = turn(&parent, Change::Park(Wait::for_next(0)));
+    commit(&store, &[Transition { insert, feed: vec![feed], ..park }]).await;
+
+    let claimed = claim(&store, &["ship"], 9, t(0)).await;
+    let ends: Vec<_> =
+        claimed.iter().map(|item| turn(item, Change::End(Ok(bytes(item.task.args.len() / 2))))).collect();
+    commit(&store, &ends).await;
+
+    let views = store.items(map.id, Seq(1), 4).await.expect("reads");
+    let sizes: Vec<_> = views.iter().map(|item| (item.seq, item.args.len())).collect();
+    assert_eq!(sizes, [(Seq(1), 100_000), (Seq(2), 4_097), (Seq(3), 4_096), (Seq(4), 4_095)]);
+    for item in views {
+        assert_eq!(item.result, Some(Ok(bytes(item.args.len() / 2))));
+        assert_eq!(item.args, bytes(item.args.len()));
+    }
 }
 
 #[tokio::test]

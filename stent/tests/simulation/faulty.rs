@@ -78,9 +78,9 @@ impl FaultyStore {
             let calm = self.weather.calm.load(Ordering::Relaxed);
             let fault = match chance.below(1_000) {
                 _ if calm => Fault::None,
-                0..20 => Fault::Before,
-                20..40 => Fault::After,
-                40..60 => Fault::Twice,
+                0..30 => Fault::Before,
+                30..60 => Fault::After,
+                60..90 => Fault::Twice,
                 _ => Fault::None,
             };
             (yields, fault)

@@ -13,9 +13,9 @@ use crate::judge::{Tree, Witness};
 use crate::program::{self, Author, Do, Failures};
 
 /// What happens between two looks at the store.
-const TICK: Duration = Duration::from_millis(4);
+const TICK: Duration = Duration::from_millis(3);
 /// Looks at the store before the weather calms.
-const STORMY_TICKS: u32 = 60;
+const STORMY_TICKS: u32 = 100;
 
 /// One process: it works until it dies.
 struct Process {
@@ -43,7 +43,7 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
 
     let caller = fleet.open().await;
     let mut runs: Vec<(Handle<String>, Vec<Do>)> = Vec::new();
-    for _ in 0..=fleet.chance.below(3) {
+    for _ in 0..2 + fleet.chance.below(3) {
         let dos = author.root();
         let run = caller
             .1
@@ -82,7 +82,7 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
             fleet.calm().await;
         }
         // Looking at a large tree must not become all that this thread does.
-        tokio::time::sleep(TICK.max(looked.elapsed() * 4)).await;
+        tokio::time::sleep(TICK.max(looked.elapsed() * 20)).await;
     }
     for (run, dos) in runs {
         let tree = Tree::read(&fleet.memory, run.id()).await;
@@ -104,7 +104,17 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
         }
     }
     broken.extend(program::accusations(seed));
+    // Other worlds need the time that idle processes would spend on looking for work.
+    fleet.processes.into_iter().for_each(Process::kill);
     broken
+}
+
+impl Process {
+    fn kill(self) {
+        self.store.set_link(Link::Dead);
+        // Who is killed runs no destructors.
+        std::mem::forget(self);
+    }
 }
 
 impl Fleet {
@@ -120,8 +130,8 @@ impl Fleet {
             .worker()
             .concurrency(self.chance.pick(&[1, 2, 8]))
             .cache(self.chance.pick(&[0, 0, 1, 100]))
-            .lease("150ms")
-            .heartbeat("40ms")
+            .lease("300ms")
+            .heartbeat("80ms")
             .poll_max("5ms")
             .grace("20ms");
         let worker = worker.start().await.expect("the options fit");
@@ -139,15 +149,14 @@ impl Fleet {
         if self.processes.is_empty() || self.chance.permille(20) {
             self.start().await;
         }
-        if !self.chance.permille(100) {
+        if !self.chance.permille(250) {
             return;
         }
         let n = usize::try_from(self.chance.below(self.processes.len() as u64)).expect("an index");
         match self.chance.below(8) {
             0 => {
                 self.events.push("killed");
-                let process = self.processes.swap_remove(n);
-                process.store.set_link(Link::Dead);
+                self.processes.swap_remove(n).kill();
             }
             1 => {
                 self.events.push("stopped");
@@ -166,7 +175,7 @@ impl Fleet {
                 // Longer than a lease, or shorter.
                 self.events.push("cut off");
                 let process = &mut self.processes[n];
-                process.cut_for = self.chance.pick(&[2, 10, 50]);
+                process.cut_for = self.chance.pick(&[2, 10, 100]);
                 process.store.set_link(Link::Cut);
             }
             5 => {

@@ -23,7 +23,7 @@ use std::time::Duration;
 /// How many worlds run side by side, where nothing else is said.
 const SEEDS: u64 = 30;
 /// Worlds under way at the same time: they wait for leases and naps most of the time.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 4;
 /// How long one world may take before it counts as stuck. Far more than it needs, also on a busy machine.
 const STUCK: Duration = Duration::from_secs(60);
 

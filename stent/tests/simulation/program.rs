@@ -264,8 +264,8 @@ impl Author {
     }
 
     pub(crate) fn root(&mut self) -> Vec<Do> {
-        let mut dos = self.dos(3);
-        match self.chance.below(12) {
+        let mut dos = [self.dos(3), self.dos(3)].concat();
+        match self.chance.below(16) {
             0 => {
                 let mut leaves = vec![Leaf::Broken(self.key())];
                 leaves.extend((0..self.chance.below(3)).map(|_| self.lasting_leaf()));
