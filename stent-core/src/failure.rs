@@ -41,6 +41,19 @@ impl Failure {
     /// Kind of a failure that stands for arguments or a result that do not decode.
     pub const CODEC: &'static str = "Codec";
 
+    /// Kind of a failure that stands for a task whose time was up.
+    pub const TIMED_OUT: &'static str = "TimedOut";
+    /// Kind of a failure that stands for an execution which was cancelled.
+    pub const CANCELLED: &'static str = "Cancelled";
+    /// Kind of a failure that stands for an execution which is not there.
+    pub const NOT_FOUND: &'static str = "NotFound";
+
+    /// What an execution that was cancelled leaves to those who wait for it.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(Self::CANCELLED, "the execution was cancelled").fatal()
+    }
+
     /// A failure from a kind and a message.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self {

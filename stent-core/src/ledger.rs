@@ -6,173 +6,46 @@
 //! Redis, say) is held to this by the conformance suite.
 //!
 //! The ledger applies; it does not decide. It counts, compares and copies: no delay is computed here, no retry considered.
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `ledger.rs` | transitions, one by one |
+//! | `ledger/keys.rs` | what tasks under the same key have to do with each other |
+//! | `ledger/row.rs` | one task's row |
+//! | `ledger/writes.rs` | what is read before, and written after |
+
+mod keys;
+mod row;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Epoch, Fence, NewTask, NewTaskState, StepKind, TaskResult, TaskStatus, Tree};
+pub use keys::FollowUp;
+use keys::Memos;
+pub use row::Row;
+use row::status_of;
+pub use writes::{Follow, Insert, Noted, Reads, Update, Writes, Written};
+
+use crate::model::{
+    Epoch, Fence, FunctionKey, Mark, Memo, NewTask, NewTaskState, Note, RetryPolicy, StepKind, TaskResult, TaskStatus, Tree,
+    Tried, TryEnd,
+};
 use crate::transition::{Change, Feed, Guard, News, Outcome, Transition};
-use crate::{ExecutionId, Failure, TaskId, Timestamp, WorkerId};
-
-/// The part of a task that changes in its life.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The task.
-    pub id: TaskId,
-    /// Where it hangs.
-    pub tree: Tree,
-    /// What kind of task it is.
-    pub kind: StepKind,
-    /// Where it stands.
-    pub status: TaskStatus,
-    /// Counts its claims.
-    pub epoch: Epoch,
-    /// Claims since the last committed turn.
-    pub tries: u32,
-    /// Attempts that failed and were retried.
-    pub attempts: u32,
-    /// Transitions committed by its leaseholders.
-    pub commit: u32,
-    /// The claim under which the last of them was committed.
-    pub commit_epoch: Epoch,
-    /// When it is worth claiming: the due time of a pending task, the end of a lease, the latest moment of a wait, the
-    /// moment of a sleep.
-    pub ready_at: Option<Timestamp>,
-    /// Who holds the lease.
-    pub worker: Option<WorkerId>,
-    /// Steps, or items, that have ended.
-    pub done: u32,
-    /// The count of `done` at which it is woken: its own while it is parked; its owner's for a map.
-    pub wake_at: Option<u32>,
-    /// Which completion of its parent it was.
-    pub done_order: Option<u32>,
-    /// Items written, for a map.
-    pub fed: u32,
-    /// Items in all, for a map whose last item is written.
-    pub total: Option<u32>,
-    /// When it was first claimed.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-}
-
-impl Row {
-    fn of(new: &NewTask, at: Timestamp) -> Self {
-        let mut row = Self {
-            id: new.id,
-            tree: new.tree,
-            kind: new.kind,
-            status: TaskStatus::Pending,
-            epoch: Epoch(0),
-            tries: 0,
-            attempts: new.attempts,
-            commit: 0,
-            commit_epoch: Epoch(0),
-            ready_at: None,
-            worker: None,
-            done: 0,
-            wake_at: None,
-            done_order: None,
-            fed: 0,
-            total: None,
-            started_at: None,
-            ended_at: None,
-        };
-        match &new.state {
-            NewTaskState::Pending { ready_at } => row.ready_at = Some(*ready_at),
-            NewTaskState::Leased { worker, until } => {
-                row.status = TaskStatus::Running;
-                row.epoch = Epoch(1);
-                row.tries = 1;
-                row.worker = Some(*worker);
-                row.ready_at = Some(*until);
-                row.started_at = Some(at);
-            }
-            NewTaskState::Timer { due } => {
-                row.status = TaskStatus::Waiting;
-                row.ready_at = Some(*due);
-                row.started_at = Some(at);
-            }
-            NewTaskState::Map => {
-                row.status = TaskStatus::Waiting;
-                row.started_at = Some(at);
-            }
-            NewTaskState::Done { started_at, result } => {
-                row.started_at = Some(*started_at);
-                row.end(status_of(result), at);
-            }
-        }
-        row
-    }
-
-    /// What a leaseholder's next write is checked against.
-    #[must_use]
-    pub const fn fence(&self) -> Fence {
-        Fence { task: self.id, epoch: self.epoch, commit: self.commit }
-    }
-
-    /// Claims the task: the one change that a store makes without a transition.
-    pub fn claim(&mut self, worker: WorkerId, now: Timestamp, until: Timestamp) {
-        debug_assert!(!self.status.is_terminal() && self.ready_at.is_some_and(|ready_at| ready_at <= now));
-        self.status = TaskStatus::Running;
-        self.epoch = self.epoch.next();
-        self.tries += 1;
-        self.worker = Some(worker);
-        self.ready_at = Some(until);
-        self.wake_at = None;
-        self.started_at = self.started_at.or(Some(now));
-    }
-
-    /// Completes a sleep as the next completion of its parent.
-    pub fn fire(&mut self, parent: &mut Self, at: Timestamp) {
-        debug_assert!(self.kind == StepKind::Sleep && !self.status.is_terminal());
-        parent.done += 1;
-        self.done_order = Some(parent.done);
-        self.end(TaskStatus::Completed, at);
-    }
-
-    /// Gives up a task that is below one which was given up: what a store does to those that it [sweeps](Writes::sweep).
-    pub fn cancel(&mut self, at: Timestamp) {
-        if !self.status.is_terminal() {
-            self.end(TaskStatus::Cancelled, at);
-        }
-    }
-
-    fn end(&mut self, status: TaskStatus, at: Timestamp) {
-        debug_assert!(status.is_terminal());
-        self.status = status;
-        self.ready_at = None;
-        self.worker = None;
-        self.wake_at = None;
-        self.ended_at = Some(at);
-    }
-
-    /// Makes a parked task ready, no later than it was.
-    fn wake(&mut self, at: Timestamp) {
-        if self.status == TaskStatus::Waiting {
-            self.ready_at = Some(self.ready_at.map_or(at, |ready_at| ready_at.min(at)));
-        }
-    }
-
-    fn threshold_reached(&self) -> bool {
-        self.wake_at.is_some_and(|wake_at| self.done >= wake_at)
-    }
-}
-
-const fn status_of(result: &TaskResult) -> TaskStatus {
-    match result {
-        Ok(_) => TaskStatus::Completed,
-        Err(_) => TaskStatus::Failed,
-    }
-}
+use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// Rows in memory to which a batch of transitions is applied.
 #[derive(Debug, Default)]
 pub struct Ledger<'a> {
     entries: BTreeMap<TaskId, Entry<'a>>,
+    memos: Memos,
+    copy: Vec<(TaskId, TaskId)>,
+    restore: Vec<TaskId>,
+    notes: Vec<Noted<'a>>,
+    tried: Vec<Tried>,
+    stop: Vec<(ExecutionId, Timestamp)>,
     sweep: Vec<TaskId>,
     erase: Vec<TaskId>,
-    /// Executions in which tasks were given up whose rows are not here.
-    given_up: BTreeSet<ExecutionId>,
+    follow: Follow,
     ended: bool,
     ready: bool,
 }
@@ -182,148 +55,111 @@ struct Entry<'a> {
     row: Row,
     new: Option<(&'a NewTask, Timestamp)>,
     dirty: bool,
+    /// The slot that it had when it was loaded: one that is free now is worth a claim.
+    slot: Option<FunctionKey>,
     result: Option<Written<'a>>,
+    retry: Option<&'a RetryPolicy>,
 }
 
-/// What a row's result columns are set to.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Written<'a> {
-    /// The task's result.
-    Result(&'a TaskResult),
-    /// The last failure of a task that is tried again.
-    Failure(&'a Failure),
-}
-
-/// What a batch of transitions changes.
-#[derive(Debug, Default)]
-pub struct Writes<'a> {
-    /// Rows to insert, in the order of their ids.
-    pub insert: Vec<Insert<'a>>,
-    /// Rows to update, in the order of their ids.
-    pub update: Vec<Update<'a>>,
-    /// Every open task below these is to be cancelled, at the moment at which they themselves ended, once all else is
-    /// written; they themselves are in `update` or `insert`.
-    pub sweep: Vec<TaskId>,
-    /// These are to be deleted with everything below them, after all else.
-    pub erase: Vec<TaskId>,
-    /// Whether an execution may have ended.
-    pub ended: bool,
-    /// Whether a task may have become ready.
-    pub ready: bool,
-}
-
-impl Writes<'_> {
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.insert.is_empty() && self.update.is_empty() && self.sweep.is_empty() && self.erase.is_empty()
+impl<'a> Entry<'a> {
+    const fn loaded(row: Row) -> Self {
+        Self { slot: row.slot, row, new: None, dirty: false, result: None, retry: None }
     }
 }
 
-/// A row to insert.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Insert<'a> {
-    /// What never changes.
-    pub task: &'a NewTask,
-    /// What does.
-    pub row: Row,
-    /// When it was written.
-    pub created_at: Timestamp,
-    /// Its result, if it is written ended.
-    pub result: Option<Written<'a>>,
-}
-
-/// A row to update.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Update<'a> {
-    /// Its new state.
-    pub row: Row,
-    /// What its result columns are set to; none leaves them as they are.
-    pub result: Option<Written<'a>>,
-}
-
 impl<'a> Ledger<'a> {
-    /// The rows that a batch reads, beside those that it inserts itself. A store loads those that exist, and holds them
-    /// against others until it has written.
+    /// What a batch reads, beside the rows that it inserts itself.
     #[must_use]
-    pub fn reads(batch: &[Transition]) -> BTreeSet<TaskId> {
-        let mut reads = BTreeSet::new();
+    pub fn reads(batch: &[Transition]) -> Reads {
+        let mut reads = Reads::default();
         for transition in batch {
-            reads.insert(transition.guard.task());
-            if let Guard::Leased { tree, .. } = &transition.guard
-                && matches!(transition.change, Change::End(_))
-            {
-                reads.extend(tree.ancestors());
-            }
-            reads.extend(&transition.fire);
-            reads.extend(&transition.cancel);
-            reads.extend(&transition.erase);
-            reads.extend(transition.feed.iter().map(|feed| feed.map));
-            if let Change::Park(wait) = &transition.change {
-                reads.extend(wait.maps.iter().map(|threshold| threshold.map));
-            }
+            reads.add(transition);
         }
         reads
     }
 
-    /// A ledger of the rows that exist.
-    pub fn new(rows: impl IntoIterator<Item = Row>) -> Self {
-        let entries =
-            rows.into_iter().map(|row| (row.id, Entry { row, new: None, dirty: false, result: None }));
-        Self { entries: entries.collect(), ..Self::default() }
+    /// A ledger of what exists: of the tasks and memos that are [read](Self::reads), and of the open tasks under the keys
+    /// that are. A task may come twice.
+    pub fn new(rows: impl IntoIterator<Item = Row>, memos: impl IntoIterator<Item = Memo>) -> Self {
+        let mut ledger = Self { memos: Memos::new(memos), ..Self::default() };
+        for row in rows {
+            ledger.memos.notice(&row);
+            ledger.entries.insert(row.id, Entry::loaded(row));
+        }
+        ledger
     }
 
     /// Applies one transition.
     ///
-    /// Ask [`takes`](Self::takes) before. The news of an applied transition has no steps; where `done` shows that others completed steps meanwhile, the store
-    /// adds them: see [`lacks_steps`].
+    /// Ask [`takes`](Self::takes) before. The news of an applied transition has no steps; where `done` shows that others
+    /// completed steps meanwhile, the store adds them: see [`lacks_steps`].
     pub fn apply(&mut self, transition: &'a Transition) -> Outcome {
         match &transition.guard {
-            Guard::Absent(task) => self.start(*task, transition),
-            Guard::Leased { fence, tree } => self.leased(fence, tree, transition),
+            Guard::Absent { task, key } => self.start(*task, *key, transition),
+            Guard::Leased { fence, tree, .. } => self.leased(fence, tree, transition),
+            Guard::Known { task, .. } => self.request(*task, transition),
             Guard::Parked { task, epoch } => self.nudge(*task, *epoch, transition),
         }
     }
 
-    /// Whether a transition can be applied to the rows in memory. If not, write what there is and go on with a new
-    /// ledger, in the same transaction: the batch has given up tasks of this execution, and only the store knows
-    /// which others hang below those.
+    /// Whether a transition can be applied to what is in memory. If not, write what there is, follow it up, and go on with
+    /// a new ledger, in the same transaction: the batch has ended tasks that are not here, and only the store knows which.
     #[must_use]
     pub fn takes(&self, transition: &Transition) -> bool {
+        if self.follow.is_empty() {
+            return true;
+        }
         let execution = match &transition.guard {
-            Guard::Absent(_) => None,
-            Guard::Leased { tree, .. } => Some(tree.execution),
+            Guard::Absent { .. } => None,
+            Guard::Leased { tree, .. } | Guard::Known { tree, .. } => Some(tree.execution),
             Guard::Parked { task, .. } => self.row(*task).map(|row| row.tree.execution),
         };
-        execution.is_none_or(|execution| !self.given_up.contains(&execution))
+        execution.is_none_or(|execution| !self.follow.executions.contains_key(&execution))
+            && Self::reads(std::slice::from_ref(transition)).keys.is_empty()
     }
 
     /// What is to be written.
     #[must_use]
     pub fn into_writes(self) -> Writes<'a> {
         let mut writes = Writes {
+            copy: self.copy,
+            restore: self.restore,
+            notes: self.notes,
+            tried: self.tried,
+            stop: self.stop,
             sweep: self.sweep,
             erase: self.erase,
+            follow: self.follow,
             ended: self.ended,
             ready: self.ready,
             ..Writes::default()
         };
+        (writes.memos, writes.forget) = self.memos.into_writes();
         for entry in self.entries.into_values() {
+            writes.ready |= entry.slot.is_some() && entry.row.slot.is_none(); // G8: a place is free
             match entry.new {
                 Some((task, created_at)) => {
                     writes.insert.push(Insert { task, row: entry.row, created_at, result: entry.result });
                 }
-                None if entry.dirty => writes.update.push(Update { row: entry.row, result: entry.result }),
+                None if entry.dirty => {
+                    writes.update.push(Update { row: entry.row, result: entry.result, retry: entry.retry });
+                }
                 None => {}
             }
         }
         writes
     }
 
-    fn start(&mut self, task: TaskId, transition: &'a Transition) -> Outcome {
+    fn start(&mut self, task: TaskId, key: Option<Key>, transition: &'a Transition) -> Outcome {
         debug_assert!(matches!(transition.change, Change::Start), "an absent task can only be started");
         if self.entries.contains_key(&task) {
             return Outcome::Already(News::default());
+        }
+        if let Some(key) = key {
+            match self.memos.get(key) {
+                Some(memo) => return Outcome::Exists(memo.execution), // G12
+                None => self.memos.dispatched(key, task.execution(), transition),
+            }
         }
         self.insert_all(transition);
         Outcome::Applied(News::default())
@@ -334,7 +170,7 @@ impl<'a> Ledger<'a> {
         if row.status.is_terminal() {
             return Outcome::Gone;
         }
-        if row.status != TaskStatus::Waiting || row.epoch != epoch {
+        if row.status != TaskStatus::Waiting || row.epoch != epoch || row.is_stopping() {
             return Outcome::Fenced;
         }
         let at = transition.at;
@@ -345,6 +181,8 @@ impl<'a> Ledger<'a> {
         self.ready = true;
         Outcome::Applied(News::default())
     }
+
+    // What leaseholders write.
 
     fn leased(&mut self, fence: &Fence, tree: &Tree, transition: &'a Transition) -> Outcome {
         let Some(row) = self.row(fence.task) else { return Outcome::Gone };
@@ -359,20 +197,33 @@ impl<'a> Ledger<'a> {
             return Outcome::Fenced; // G3: a stale epoch changes nothing.
         }
 
+        let stopping = row.is_stopping();
         self.change(fence.task, |row| {
             row.commit += 1;
             row.commit_epoch = fence.epoch;
         });
-        self.insert_all(transition);
+        self.note(fence.task, tree.execution, transition);
+        if stopping {
+            // What it asks for now is not wanted any more; what it has done is recorded.
+            self.insert_ended(transition);
+        } else {
+            self.insert_all(transition);
+        }
         for step in &transition.fire {
             self.fire(*step, fence.task, transition.at);
         }
         self.cancel(&transition.cancel, transition.at);
-        self.erase(&transition.erase);
-        for feed in &transition.feed {
-            self.feed(feed, transition.at);
+        self.erase(&transition.erase, transition.at);
+        if !stopping {
+            for feed in &transition.feed {
+                self.feed(feed, transition.at);
+            }
         }
-        self.turn(fence.task, tree, transition);
+        if stopping && !matches!(transition.change, Change::Keep) {
+            self.stopped(fence.task, tree, transition.at);
+        } else {
+            self.turn(fence.task, tree, transition);
+        }
         let done = self.row(fence.task).map_or(0, |row| row.done);
         Outcome::Applied(News { done, steps: Vec::new() })
     }
@@ -381,7 +232,7 @@ impl<'a> Ledger<'a> {
     fn turn(&mut self, task: TaskId, tree: &Tree, transition: &'a Transition) {
         let at = transition.at;
         match &transition.change {
-            Change::Keep => self.change(task, |row| row.tries = 0),
+            Change::Keep => self.change(task, Row::progress),
             Change::Park(wait) => {
                 let mut ready = false;
                 for threshold in &wait.maps {
@@ -390,8 +241,8 @@ impl<'a> Ledger<'a> {
                 }
                 self.change(task, |row| {
                     row.status = TaskStatus::Waiting;
-                    row.tries = 0;
-                    row.worker = None;
+                    row.progress();
+                    row.rest();
                     row.wake_at = Some(wait.done);
                     // G5: what completed between the claim and this parking is counted here.
                     row.ready_at = if ready || row.threshold_reached() { Some(at) } else { wait.until };
@@ -399,40 +250,176 @@ impl<'a> Ledger<'a> {
                 self.ready |= ready || self.row(task).is_some_and(Row::threshold_reached);
             }
             Change::Retry { ready_at, failure } => {
+                self.tried(task, TryEnd::Failed, Some(failure), at);
                 self.change(task, |row| {
-                    row.status = TaskStatus::Pending;
-                    row.tries = 0;
+                    row.progress();
                     row.attempts += 1;
-                    row.worker = None;
-                    row.ready_at = Some(*ready_at);
                 });
+                self.again(task, *ready_at);
                 self.write(task, Written::Failure(failure));
-                self.ready = true;
+            }
+            Change::Redo => {
+                self.change(task, Row::progress);
+                self.again(task, at);
             }
             Change::Release => {
+                self.tried(task, TryEnd::Released, None, at);
                 self.change(task, |row| {
-                    row.status = TaskStatus::Pending;
                     row.tries = row.tries.saturating_sub(1);
-                    row.worker = None;
-                    row.ready_at = Some(at);
+                    row.releases += 1;
                 });
-                self.ready = true;
+                self.again(task, at);
             }
             Change::End(result) => {
-                self.change(task, |row| row.end(status_of(result), at));
+                if let Err(failure) = result {
+                    self.tried(task, TryEnd::Failed, Some(failure), at);
+                }
+                self.change(task, |row| {
+                    row.progress();
+                    row.end(status_of(result), at);
+                });
                 self.write(task, Written::Result(result));
-                self.settle(task, tree, result, at);
+                self.settle(task, tree, &Written::Result(result), at);
             }
-            Change::Start | Change::Wake => {
+            Change::Start
+            | Change::Wake
+            | Change::Expire(_)
+            | Change::Cancel { .. }
+            | Change::Signal { .. }
+            | Change::Revive { .. }
+            | Change::Discard => {
                 debug_assert!(false, "{:?} does not go with a leased guard", transition.change);
             }
         }
     }
 
-    /// Counts the end of a task in the task above it, and wakes whom that satisfies.
-    fn settle(&mut self, task: TaskId, tree: &Tree, result: &'a TaskResult, at: Timestamp) {
+    /// It is to be claimed again from this moment on.
+    fn again(&mut self, task: TaskId, ready_at: Timestamp) {
+        self.change(task, |row| {
+            row.status = TaskStatus::Pending;
+            row.rest();
+            row.ready_at = Some(ready_at);
+        });
+        self.ready = true;
+    }
+
+    /// A task that was asked to end stops working, however it does so.
+    fn stopped(&mut self, task: TaskId, tree: &Tree, at: Timestamp) {
+        if tree.parent.is_none() {
+            // It ends once nothing below it runs any more.
+            self.change(task, |row| {
+                row.status = TaskStatus::Waiting;
+                row.rest();
+                row.ready_at = None;
+                row.wake_at = None;
+            });
+        } else {
+            self.change(task, |row| row.end(TaskStatus::Cancelled, at));
+            self.sweep(task, at);
+        }
+        self.follow.executions.insert(tree.execution, at);
+    }
+
+    // What is asked for from outside.
+
+    fn request(&mut self, task: TaskId, transition: &'a Transition) -> Outcome {
+        let Some(row) = self.row(task) else { return Outcome::Gone };
+        let (status, mark, tree) = (row.status, row.mark, row.tree);
+        let at = transition.at;
+        let done = Outcome::Applied(News::default());
+        match &transition.change {
+            Change::Expire(_) if mark == Some(Mark::Expire) => Outcome::Already(News::default()),
+            Change::Cancel { .. } if status == TaskStatus::Cancelled => Outcome::Already(News::default()),
+            Change::Revive { .. } if mark == Some(Mark::Revive) => Outcome::Already(News::default()),
+            Change::Discard if mark == Some(Mark::Discard) => Outcome::Already(News::default()),
+            Change::Revive { retry } if status == TaskStatus::Failed && mark.is_none() => {
+                self.change(task, |row| {
+                    row.mark = Some(Mark::Revive);
+                    row.attempts = 0;
+                    row.tries = 0;
+                    row.ended_at = None;
+                    row.expires_at = None;
+                });
+                self.again(task, at);
+                if let (Some(retry), Some(entry)) = (retry, self.entries.get_mut(&task)) {
+                    entry.retry = Some(retry);
+                }
+                done
+            }
+            Change::Discard if status == TaskStatus::Failed && mark.is_none() => {
+                self.change(task, |row| row.mark = Some(Mark::Discard));
+                done
+            }
+            _ if status.is_terminal() => Outcome::Gone, // G7
+            Change::Expire(failure) => {
+                if row.expires_at.is_none_or(|expires_at| at < expires_at) {
+                    return Outcome::Fenced;
+                }
+                self.expire(task, &tree, failure, at);
+                done
+            }
+            Change::Cancel { until } => {
+                if mark == Some(Mark::Cancel) && row.expires_at.is_some_and(|expires_at| expires_at <= *until) {
+                    return Outcome::Already(News::default());
+                }
+                self.change(task, |row| {
+                    row.mark = Some(Mark::Cancel);
+                    row.expires_at = Some(row.expires_at.map_or(*until, |expires_at| expires_at.min(*until)));
+                    if row.status != TaskStatus::Running {
+                        row.status = TaskStatus::Waiting;
+                        row.ready_at = None;
+                        row.wake_at = None;
+                    }
+                });
+                self.stop.push((tree.execution, at));
+                self.follow.executions.insert(tree.execution, at);
+                self.ready = true; // Those who run something of it look for what has changed.
+                done
+            }
+            Change::Signal { key, name, id, value } => {
+                if !self.memos.send(*key, tree.execution, name, *id, value, at) {
+                    return Outcome::Already(News::default()); // G3
+                }
+                self.deliver(*key, at);
+                done
+            }
+            Change::Start
+            | Change::Keep
+            | Change::Park(_)
+            | Change::Retry { .. }
+            | Change::Redo
+            | Change::End(_)
+            | Change::Release
+            | Change::Wake
+            | Change::Revive { .. }
+            | Change::Discard => Outcome::Gone,
+        }
+    }
+
+    fn expire(&mut self, task: TaskId, tree: &Tree, failure: &'a Failure, at: Timestamp) {
+        let written = if self.row(task).is_some_and(Row::is_stopping) {
+            self.change(task, |row| row.end(TaskStatus::Cancelled, at));
+            Written::Kept(Err(Failure::cancelled()))
+        } else {
+            self.change(task, |row| {
+                row.end(TaskStatus::Failed, at);
+                row.mark = Some(Mark::Expire);
+            });
+            Written::Failure(failure)
+        };
+        self.sweep(task, at);
+        self.write(task, written.clone());
+        self.settle(task, tree, &written, at);
+    }
+
+    // What the end of a task means for others.
+
+    /// Counts the end of a task in the task above it, wakes whom that satisfies, and tells those who wait under its keys.
+    fn settle(&mut self, task: TaskId, tree: &Tree, result: &Written<'a>, at: Timestamp) {
+        self.settle_key(task, result, at);
         let Some(parent) = tree.parent else {
             self.ended = true;
+            self.settle_joins(tree.execution, result, at);
             return;
         };
         let Some(above) = self.row(parent) else { return };
@@ -451,7 +438,7 @@ impl<'a> Ledger<'a> {
         self.change(parent, |row| {
             row.done += 1;
             order = Some(row.done);
-            if row.threshold_reached() {
+            if row.threshold_reached() && !row.is_stopping() {
                 row.wake(at);
                 woken = true;
             }
@@ -460,13 +447,14 @@ impl<'a> Ledger<'a> {
         self.change(step, |row| row.done_order = order);
     }
 
-    fn complete_item(&mut self, map: TaskId, owner: TaskId, result: &'a TaskResult, at: Timestamp) {
+    fn complete_item(&mut self, map: TaskId, owner: TaskId, result: &Written<'a>, at: Timestamp) {
         self.change(map, |row| row.done += 1);
-        if result.is_err() {
+        let ends_map = self.row(map).is_some_and(|row| row.kind == StepKind::Map);
+        if result.as_result().is_err() && ends_map {
             // The first failure ends the map; what else it holds is not wanted any more.
             self.change(map, |row| row.end(TaskStatus::Failed, at));
-            self.write(map, Written::Result(result));
-            self.sweep(map);
+            self.write(map, result.clone());
+            self.sweep(map, at);
             self.settle_map(map, owner, at);
         } else {
             self.check_map(map, owner, at);
@@ -479,6 +467,8 @@ impl<'a> Ledger<'a> {
             // The map ended while its owner wrote this chunk, and what ended it saw no item of the chunk: G15.
             let items = self.entries.values_mut().filter(|entry| entry.row.tree.parent == Some(feed.map));
             items.filter(|entry| entry.new.is_some()).for_each(|entry| entry.row.cancel(at));
+            let execution = row_execution(self.row(feed.map));
+            self.follow.executions.extend(execution.map(|execution| (execution, at)));
             return;
         }
         let parent = row.tree.parent;
@@ -502,7 +492,11 @@ impl<'a> Ledger<'a> {
             self.settle_map(map, owner, at);
         } else if row.threshold_reached() {
             self.change(map, |row| row.wake_at = None);
-            self.change(owner, |row| row.wake(at));
+            self.change(owner, |row| {
+                if !row.is_stopping() {
+                    row.wake(at);
+                }
+            });
             self.ready = true;
         }
     }
@@ -530,44 +524,104 @@ impl<'a> Ledger<'a> {
 
     fn cancel(&mut self, steps: &[TaskId], at: Timestamp) {
         for step in steps {
-            if self.row(*step).is_some_and(|row| !row.status.is_terminal()) {
+            let Some(row) = self.row(*step) else { continue };
+            if !row.status.is_terminal() {
                 self.change(*step, |row| row.cancel(at));
-                self.sweep(*step);
+                self.sweep(*step, at);
+            } else if row.kind == StepKind::Signal && row.status == TaskStatus::Completed && row.mark.is_none() {
+                // G11: it took a value that the code has never seen and does not want any more.
+                let key = row.key;
+                self.change(*step, |row| row.mark = Some(Mark::Cancel));
+                self.restore.push(*step);
+                self.follow.ups.extend(key.map(|key| FollowUp::Deliver { key, at }));
             }
         }
     }
 
-    fn erase(&mut self, steps: &[TaskId]) {
+    fn erase(&mut self, steps: &[TaskId], at: Timestamp) {
         for step in steps {
             if let Some(entry) = self.entries.remove(step) {
-                self.given_up.insert(entry.row.tree.execution);
+                self.follow.executions.insert(entry.row.tree.execution, at);
                 self.erase.push(*step);
             }
         }
     }
 
-    fn sweep(&mut self, root: TaskId) {
-        self.given_up.extend(self.row(root).map(|row| row.tree.execution));
+    fn sweep(&mut self, root: TaskId, at: Timestamp) {
+        let execution = row_execution(self.row(root));
+        self.follow.executions.extend(execution.map(|execution| (execution, at)));
         self.sweep.push(root);
+    }
+
+    fn note(&mut self, task: TaskId, execution: ExecutionId, transition: &'a Transition) {
+        let at = transition.at;
+        let notes: &'a [Note] = &transition.notes;
+        self.notes.extend(notes.iter().map(|note| Noted { execution, task, at, note }));
+        self.change(task, |row| {
+            row.noted = row.noted.saturating_add(u32::try_from(notes.len()).unwrap_or(u32::MAX));
+        });
+    }
+
+    fn tried(&mut self, task: TaskId, end: TryEnd, failure: Option<&Failure>, at: Timestamp) {
+        let tried = self.row(task).map(|row| Tried {
+            task,
+            execution: row.tree.execution,
+            epoch: row.epoch,
+            worker: row.worker,
+            end,
+            at,
+            failure: failure.cloned(),
+        });
+        self.tried.extend(tried);
     }
 
     fn insert_all(&mut self, transition: &'a Transition) {
         for new in &transition.insert {
-            let mut row = Row::of(new, transition.at);
-            let mut result = None;
-            if let NewTaskState::Done { result: ended, .. } = &new.state {
-                result = Some(Written::Result(ended));
-                if let Some(parent) = new.tree.parent {
-                    self.change(parent, |above| {
-                        above.done += 1;
-                        row.done_order = Some(above.done);
-                    });
-                }
-            }
-            self.ready |= matches!(new.state, NewTaskState::Pending { .. });
-            self.ended |= new.tree.parent.is_none() && row.status.is_terminal();
-            self.entries.insert(new.id, Entry { row, new: Some((new, transition.at)), dirty: true, result });
+            self.insert(new, transition.at);
         }
+    }
+
+    /// Of what is to be inserted, that which has ended already.
+    fn insert_ended(&mut self, transition: &'a Transition) {
+        for new in transition.insert.iter().filter(|new| matches!(new.state, NewTaskState::Done { .. })) {
+            self.insert(new, transition.at);
+        }
+    }
+
+    fn insert(&mut self, new: &'a NewTask, at: Timestamp) {
+        if new.tree.parent.is_none() && self.entries.contains_key(&new.id) {
+            return; // An execution that was spawned from this position before.
+        }
+        let row = Row::of(new, at);
+        let result = match &new.state {
+            NewTaskState::Done { result, .. } => Some(Written::Result(result)),
+            _ => new.failure.as_ref().map(Written::Failure),
+        };
+        if let Some(failure) = &new.failure {
+            self.tried.push(Tried {
+                task: new.id,
+                execution: new.tree.execution,
+                epoch: Epoch(0),
+                worker: None,
+                end: TryEnd::Failed,
+                at,
+                failure: Some(failure.clone()),
+            });
+        }
+        let ended = row.status.is_terminal();
+        self.ready |= matches!(new.state, NewTaskState::Pending { .. });
+        self.ended |= new.tree.parent.is_none() && ended;
+        let entry = Entry { row, new: Some((new, at)), dirty: true, slot: None, result, retry: None };
+        self.entries.insert(new.id, entry);
+        if ended && let Some(parent) = new.tree.parent {
+            let mut order = None;
+            self.change(parent, |above| {
+                above.done += 1;
+                order = Some(above.done);
+            });
+            self.change(new.id, |row| row.done_order = order);
+        }
+        self.insert_keyed(new, at);
     }
 
     fn row(&self, task: TaskId) -> Option<&Row> {
@@ -588,6 +642,54 @@ impl<'a> Ledger<'a> {
     }
 }
 
+fn row_execution(row: Option<&Row>) -> Option<ExecutionId> {
+    row.map(|row| row.tree.execution)
+}
+
+impl Reads {
+    fn add(&mut self, transition: &Transition) {
+        let task = transition.guard.task();
+        self.tasks.insert(task);
+        match &transition.guard {
+            Guard::Absent { key, .. } => self.keys.extend(key),
+            Guard::Leased { tree, key, .. } | Guard::Known { tree, key, .. } => {
+                let ends = match &transition.change {
+                    Change::End(_) | Change::Expire(_) => true,
+                    Change::Signal { key, .. } => {
+                        self.keys.insert(*key);
+                        false
+                    }
+                    _ => false,
+                };
+                if ends {
+                    self.tasks.extend(tree.ancestors());
+                    self.keys.extend(key);
+                    if tree.parent.is_none() {
+                        self.keys.insert(Key::of_execution(tree.execution));
+                    }
+                }
+            }
+            Guard::Parked { .. } => {}
+        }
+        for new in &transition.insert {
+            self.keys.extend(new.keyed.map(|keyed| keyed.key));
+            if let NewTaskState::Join { execution } = &new.state {
+                self.tasks.insert(execution.root());
+            }
+            if new.tree.parent.is_none() {
+                self.tasks.insert(new.id);
+            }
+        }
+        self.tasks.extend(&transition.fire);
+        self.tasks.extend(&transition.cancel);
+        self.tasks.extend(&transition.erase);
+        self.tasks.extend(transition.feed.iter().map(|feed| feed.map));
+        if let Change::Park(wait) = &transition.change {
+            self.tasks.extend(wait.maps.iter().map(|threshold| threshold.map));
+        }
+    }
+}
+
 /// Whether an outcome's news must be completed by reading the task's steps: its holder goes on, and others have completed
 /// steps of it that its code has not seen.
 #[must_use]
@@ -596,7 +698,7 @@ pub fn lacks_steps(transition: &Transition, outcome: &Outcome) -> bool {
         && match outcome {
             Outcome::Applied(news) => news.done != transition.seen + transition.own_completions(),
             Outcome::Already(_) => true,
-            Outcome::Fenced | Outcome::Gone => false,
+            Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => false,
         }
 }
 

@@ -33,6 +33,21 @@ pub const CRASHES_MAX: u32 = 10;
 /// How long a claim is good for without renewal.
 pub const LEASE: Duration = Duration::from_secs(30);
 
+/// How long what runs may tidy up after a cancellation, where nothing else is said.
+pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
+
+/// Ids of sends that are kept of a signal. A send whose fate is unknown is repeated at once, so few others come between.
+pub const SIGNAL_SENDS_KEPT: usize = 16;
+
+/// Entries of progress that are kept of one execution; older ones go.
+pub const PROGRESS_MAX: usize = 1_000;
+
+/// Longest text of an entry of progress, in bytes.
+pub const PROGRESS_BYTES_MAX: usize = 4_096;
+
+/// Most tags of a task, and of a worker.
+pub const TAGS_MAX: usize = 16;
+
 /// Longest name of a function, a step or a queue, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 

@@ -3,8 +3,8 @@
 //! Transitions are made in [`decide`](crate::decide) and applied by backends. A backend tests the guard and applies
 //! the data; it knows no rule.
 
-use crate::model::{Epoch, Fence, NewTask, Step, TaskResult, Tree, Wait};
-use crate::{Failure, TaskId, Timestamp};
+use crate::model::{Epoch, Fence, NewTask, Note, RetryPolicy, Step, TaskResult, Tree, Wait};
+use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// One change of the store. All of it is applied, or none (G1).
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct Transition {
     pub feed: Vec<Feed>,
     /// How many completions the guarded task's code has seen.
     pub seen: u32,
+    /// What the guarded task's code says about its execution, in this order.
+    pub notes: Vec<Note>,
 }
 
 impl Transition {
@@ -44,6 +46,7 @@ impl Transition {
             erase: Vec::new(),
             feed: Vec::new(),
             seen: 0,
+            notes: Vec::new(),
         }
     }
 
@@ -61,14 +64,31 @@ impl Transition {
 /// What must hold for a transition to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guard {
-    /// No task has this id: a dispatch. If one has, the dispatch was applied before.
-    Absent(TaskId),
+    /// No task has this id, and, if there is a key, none was dispatched under it: a dispatch. If one has the id, the
+    /// dispatch was applied before.
+    Absent {
+        /// The id.
+        task: TaskId,
+        /// The key.
+        key: Option<Key>,
+    },
     /// The task runs under this claim and has come so far: a leaseholder's write.
     Leased {
         /// The claim and how far it has come.
         fence: Fence,
         /// Where the task hangs, so that a store knows which other rows its end changes.
         tree: Tree,
+        /// The task's key, for the same reason.
+        key: Option<Key>,
+    },
+    /// The task is there: a request from outside. What else must hold is said by the change.
+    Known {
+        /// The task.
+        task: TaskId,
+        /// Where it hangs.
+        tree: Tree,
+        /// Its key.
+        key: Option<Key>,
     },
     /// The task is parked where this claim left it: a hint from its own code, still in memory.
     Parked {
@@ -84,7 +104,7 @@ impl Guard {
     #[must_use]
     pub const fn task(&self) -> TaskId {
         match self {
-            Self::Absent(task) | Self::Parked { task, .. } => *task,
+            Self::Absent { task, .. } | Self::Known { task, .. } | Self::Parked { task, .. } => *task,
             Self::Leased { fence, .. } => fence.task,
         }
     }
@@ -94,7 +114,7 @@ impl Guard {
     pub const fn leased(&self) -> Option<&Fence> {
         match self {
             Self::Leased { fence, .. } => Some(fence),
-            Self::Absent(_) | Self::Parked { .. } => None,
+            Self::Absent { .. } | Self::Known { .. } | Self::Parked { .. } => None,
         }
     }
 }
@@ -115,6 +135,8 @@ pub enum Change {
         /// Why.
         failure: Failure,
     },
+    /// It is tried again at once, on request: this is no attempt.
+    Redo,
     /// It has ended.
     End(TaskResult),
     /// Its worker shuts down and hands it back; this is no attempt and no crash.
@@ -122,6 +144,35 @@ pub enum Change {
     /// A parked task is worth waking: something that only its own code waits for has happened. Only with
     /// [`Guard::Parked`].
     Wake,
+    /// Its time is up: it ends as failed with this failure, and with it everything below it. A task that was asked to end
+    /// and did not do so in time ends as cancelled. Only with [`Guard::Known`], only when it is due.
+    Expire(Failure),
+    /// An execution is asked to end: what does not run ends at once, what runs may tidy up until a moment, and the root
+    /// ends when nothing below it runs any more. Only for a root, with [`Guard::Known`].
+    Cancel {
+        /// When all that still runs is ended.
+        until: Timestamp,
+    },
+    /// A value for whoever waits, or will wait, for the signal: the latest one counts. Only for a root, with
+    /// [`Guard::Known`].
+    Signal {
+        /// Which signal of the execution.
+        key: Key,
+        /// The signal's name.
+        name: String,
+        /// Names this send, so that one which is repeated is told.
+        id: TaskId,
+        /// The value.
+        value: Payload,
+    },
+    /// A dead letter is tried again where it stood. Only for a root that has failed for good, with [`Guard::Known`].
+    Revive {
+        /// By this policy from now on; none leaves the one that it has.
+        retry: Option<RetryPolicy>,
+    },
+    /// A dead letter has been seen to. Its execution stays as failed. Only for a root that has failed for good, with
+    /// [`Guard::Known`].
+    Discard,
 }
 
 /// Items added to a map.
@@ -144,7 +195,9 @@ pub enum Outcome {
     Already(News),
     /// Another claim has the task, or it is not where the guard says; nothing was changed (G3).
     Fenced,
-    /// The task has ended or was purged; nothing was changed (G7).
+    /// Another execution was dispatched under the same key before; nothing was changed (G12).
+    Exists(ExecutionId),
+    /// The task has ended or was purged, or stands where the change cannot be made; nothing was changed (G7).
     Gone,
 }
 
@@ -154,7 +207,7 @@ impl Outcome {
     pub const fn stands(&self) -> bool {
         match self {
             Self::Applied(_) | Self::Already(_) => true,
-            Self::Fenced | Self::Gone => false,
+            Self::Fenced | Self::Exists(_) | Self::Gone => false,
         }
     }
 }

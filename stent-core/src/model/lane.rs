@@ -1,14 +1,15 @@
 //! Lanes: tasks that the same workers may claim stand in one line.
 //!
-//! Whether a worker may run a task depends on nothing but the task's function and queue. Tasks that agree in
+//! Whether a worker may run a task depends on nothing but the task's function, queue and tags. Tasks that agree in
 //! these form a lane. A claim first picks the lanes that are open to the worker and then takes the heads of those,
 //! so that work which is blocked or meant for others is never even looked at (G9), however much of it there is.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Identifies a lane: 64 bits drawn from its queue and function, the same in every process.
+/// Identifies a lane: 64 bits drawn from its queue, function and tags, the same in every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LaneKey(i64);
@@ -27,13 +28,41 @@ impl LaneKey {
     }
 }
 
-/// A line of tasks of one function on one queue.
+/// Identifies a function among those whose running tasks are counted: 64 bits drawn from its name, the same in every
+/// process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FunctionKey(i64);
+
+impl FunctionKey {
+    /// The key of a function.
+    #[must_use]
+    pub fn of(function: &str) -> Self {
+        Self(hash(function.bytes()))
+    }
+
+    /// A key as a store reads it back.
+    #[must_use]
+    pub const fn from_i64(key: i64) -> Self {
+        Self(key)
+    }
+
+    /// The key as stores keep it.
+    #[must_use]
+    pub const fn as_i64(self) -> i64 {
+        self.0
+    }
+}
+
+/// A line of tasks of one function on one queue, with the same tags.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lane {
     /// The queue that the tasks wait in.
     pub queue: String,
     /// The function that runs them.
     pub function: String,
+    /// What a worker must have one of, if it has tags and there are any here.
+    pub tags: BTreeSet<String>,
 }
 
 impl Lane {
@@ -42,25 +71,40 @@ impl Lane {
 
     /// The lane of a function on a queue.
     pub fn new(queue: impl Into<String>, function: impl Into<String>) -> Self {
-        Self { queue: queue.into(), function: function.into() }
+        Self { queue: queue.into(), function: function.into(), tags: BTreeSet::new() }
+    }
+
+    /// The lane of the same function and queue with these tags.
+    #[must_use]
+    pub fn with_tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags = tags.into_iter().map(Into::into).collect();
+        self
     }
 
     /// The lane's key. Deterministic, so that no process has to ask the store for it; a store keeps the lane beside
     /// its key and refuses a second lane with the same one, so a collision is an error and never a mix-up.
     #[must_use]
     pub fn key(&self) -> LaneKey {
-        // FNV-1a: fixed forever, unlike std's hashers. The zero byte keeps ("ab","c") and ("a","bc") apart.
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        for byte in self.queue.bytes().chain([0]).chain(self.function.bytes()) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        LaneKey(hash.cast_signed())
+        // The zero bytes keep ("ab","c") and ("a","bc") apart; no name contains one.
+        let tags = self.tags.iter().flat_map(|tag| [0].into_iter().chain(tag.bytes()));
+        LaneKey(hash(self.queue.bytes().chain([0]).chain(self.function.bytes()).chain(tags)))
     }
+}
+
+/// FNV-1a: fixed forever, unlike std's hashers.
+fn hash(bytes: impl Iterator<Item = u8>) -> i64 {
+    bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+        .cast_signed()
 }
 
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lane({}/{})", self.queue, self.function)
+        write!(f, "Lane({}/{}", self.queue, self.function)?;
+        self.tags.iter().try_for_each(|tag| write!(f, " #{tag}"))?;
+        f.write_str(")")
     }
 }
 
@@ -72,5 +116,8 @@ mod tests {
     fn a_key_is_fixed_forever() {
         assert_eq!(Lane::new("default", "charge").key(), LaneKey(-8_029_207_599_971_998_438));
         assert_ne!(Lane::new("ab", "c").key(), Lane::new("a", "bc").key());
+        assert_ne!(Lane::new("a", "b").with_tags(["c"]).key(), Lane::new("a", "bc").key());
+        let tagged = |tags: [&str; 2]| Lane::new("a", "b").with_tags(tags).key();
+        assert_eq!(tagged(["x", "y"]), tagged(["y", "x"]));
     }
 }

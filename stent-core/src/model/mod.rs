@@ -2,16 +2,20 @@
 
 mod lane;
 mod lease;
+mod memo;
+mod note;
 mod retry;
 mod status;
 mod step;
 mod task;
 mod wait;
 
-pub use lane::{Lane, LaneKey};
+pub use lane::{FunctionKey, Lane, LaneKey};
 pub use lease::{Epoch, Fence, Lease};
+pub use memo::{Memo, MemoKind};
 pub use retry::RetryPolicy;
-pub use status::{ExecutionStatus, ParseStatusError, TaskStatus};
+pub use status::{ExecutionStatus, Mark, ParseStatusError, TaskStatus};
 pub use step::{Progress, Step, StepKind, StepState};
-pub use task::{NewTask, NewTaskState, Seq, Task, TaskResult, Tree};
+pub use note::{Note, Tried, TryEnd};
+pub use task::{Keyed, NewTask, NewTaskState, Seq, Task, TaskResult, Tree};
 pub use wait::{Threshold, Wait};

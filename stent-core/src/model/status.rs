@@ -109,6 +109,22 @@ status! {
     }
 }
 
+status! {
+    /// What a task's status does not say by itself.
+    Mark {
+        /// It has ended without running: another call under the same key gave the result.
+        Hit = "hit",
+        /// It was asked to end. While it runs it may tidy up.
+        Cancel = "cancel",
+        /// It has ended because its time was up.
+        Expire = "expire",
+        /// It had failed for good, and is tried again on request.
+        Revive = "revive",
+        /// It has failed for good, and somebody has seen to that: it is no dead letter any more.
+        Discard = "discard",
+    }
+}
+
 impl ExecutionStatus {
     /// Whether nothing can change it any more (G7).
     #[must_use]
@@ -119,15 +135,19 @@ impl ExecutionStatus {
         }
     }
 
-    /// The status of an execution whose root task stands at `root` and has been claimed before or not.
+    /// The status of an execution whose root task stands at `root`, has been claimed before or not, and is marked so.
     #[must_use]
-    pub const fn of_root(root: TaskStatus, started: bool) -> Self {
-        match root {
-            TaskStatus::Pending if !started => Self::Pending,
-            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting => Self::Running,
-            TaskStatus::Completed => Self::Completed,
-            TaskStatus::Failed => Self::Failed,
-            TaskStatus::Cancelled => Self::Cancelled,
+    pub const fn of_root(root: TaskStatus, started: bool, mark: Option<Mark>) -> Self {
+        match (root, mark) {
+            (TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting, Some(Mark::Cancel)) => {
+                Self::Cancelling
+            }
+            (TaskStatus::Pending, _) if !started => Self::Pending,
+            (TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting, _) => Self::Running,
+            (TaskStatus::Completed, _) => Self::Completed,
+            (TaskStatus::Failed, Some(Mark::Expire)) => Self::TimedOut,
+            (TaskStatus::Failed, _) => Self::Failed,
+            (TaskStatus::Cancelled, _) => Self::Cancelled,
         }
     }
 }

@@ -19,13 +19,29 @@ pub enum StepKind {
     Sleep,
     /// An inline closure, run and recorded by the function that contains it.
     Inline,
-    /// A fan-out of one function over many items, which are tasks below it.
+    /// A fan-out of one function over many items, which are tasks below it. The first item that fails ends it.
     Map,
+    /// A map that goes on when items fail, and ends when all of them have ended.
+    Gather,
+    /// A wait for a value from outside. It ends when the value is there.
+    Signal,
+    /// The start of another execution. It has ended once it is written.
+    Spawn,
+    /// A wait for the end of another execution.
+    Join,
 }
 
 impl StepKind {
-    const ALL: [(Self, &'static str); 4] =
-        [(Self::Call, "call"), (Self::Sleep, "sleep"), (Self::Inline, "inline"), (Self::Map, "map")];
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::Call, "call"),
+        (Self::Sleep, "sleep"),
+        (Self::Inline, "inline"),
+        (Self::Map, "map"),
+        (Self::Gather, "gather"),
+        (Self::Signal, "signal"),
+        (Self::Spawn, "spawn"),
+        (Self::Join, "join"),
+    ];
 
     /// The word for it, the same in Rust, SQL and on the command line.
     #[must_use]
@@ -35,7 +51,17 @@ impl StepKind {
             Self::Sleep => "sleep",
             Self::Inline => "inline",
             Self::Map => "map",
+            Self::Gather => "gather",
+            Self::Signal => "signal",
+            Self::Spawn => "spawn",
+            Self::Join => "join",
         }
+    }
+
+    /// Whether it is a fan-out, which has items below it and is fed.
+    #[must_use]
+    pub const fn is_map(self) -> bool {
+        matches!(self, Self::Map | Self::Gather)
     }
 }
 
@@ -53,7 +79,10 @@ impl FromStr for StepKind {
             .into_iter()
             .find(|(_, word)| *word == text)
             .map(|(kind, _)| kind)
-            .ok_or_else(|| ParseStatusError::new(text, &["call", "sleep", "inline", "map"]))
+            .ok_or_else(|| ParseStatusError::new(
+                    text,
+                    &["call", "sleep", "inline", "map", "gather", "signal", "spawn", "join"],
+                ))
     }
 }
 

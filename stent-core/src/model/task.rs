@@ -1,11 +1,12 @@
 //! Tasks: the rows of the store.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Lane, RetryPolicy, StepKind, TaskStatus};
-use crate::{ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
+use super::{Epoch, Lane, Mark, RetryPolicy, StepKind, TaskStatus};
+use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 
 /// What a task gave in the end.
 pub type TaskResult = Result<Payload, Failure>;
@@ -85,8 +86,20 @@ pub struct Task {
     pub tries: u32,
     /// Attempts that ended with a failure and were retried.
     pub attempts: u32,
+    /// Claims that ran out before a turn was committed: crashes, and workers that lost their lease.
+    pub crashes: u32,
+    /// Claims that a worker handed back because it shut down.
+    pub releases: u32,
     /// Steps that have ended.
     pub done: u32,
+    /// Notes that its code has written.
+    pub noted: u32,
+    /// What its status does not say.
+    pub mark: Option<Mark>,
+    /// The key that others who call the same share with it.
+    pub key: Option<Key>,
+    /// When its time is up.
+    pub expires_at: Option<Timestamp>,
     /// When it was written.
     pub created_at: Timestamp,
     /// When it was first claimed.
@@ -116,8 +129,31 @@ pub struct NewTask {
     pub retry: Option<RetryPolicy>,
     /// How often it has failed already (in memory, before it was first written).
     pub attempts: u32,
+    /// The last of these failures.
+    pub failure: Option<Failure>,
+    /// The key under which it is found: by others who call the same, or by those who send what it waits for.
+    pub keyed: Option<Keyed>,
+    /// When its time is up: it ends then, with everything below it, whatever it is doing.
+    pub expires_at: Option<Timestamp>,
     /// How it starts its life in the store.
     pub state: NewTaskState,
+}
+
+/// A task's key, and how long what it gives is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keyed {
+    /// The key.
+    pub key: Key,
+    /// How long the result of a call answers other calls under the same key, from its end on. None means for good.
+    pub ttl: Option<Duration>,
+}
+
+impl Keyed {
+    /// Keyed for good.
+    #[must_use]
+    pub const fn new(key: Key) -> Self {
+        Self { key, ttl: None }
+    }
 }
 
 /// How a task starts its life in the store.
@@ -142,6 +178,13 @@ pub enum NewTaskState {
     },
     /// A map, whose items are fed to it.
     Map,
+    /// A wait for a signal, under the signal's key. If a value is there already it has ended at once.
+    Signal,
+    /// A wait for the end of an execution, under the execution's key. If that has ended already it has ended at once.
+    Join {
+        /// The execution.
+        execution: ExecutionId,
+    },
     /// Ended already: a step that ran under its parent's lease is written once, with its result.
     Done {
         /// When it started.

@@ -1,0 +1,244 @@
+//! One task's row: the part that changes.
+
+use crate::model::{
+    Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, StepKind, TaskResult, TaskStatus, Tree, Tried, TryEnd,
+};
+use crate::{Key, TaskId, Timestamp, WorkerId};
+
+/// The part of a task that changes in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The task.
+    pub id: TaskId,
+    /// Where it hangs.
+    pub tree: Tree,
+    /// What kind of task it is.
+    pub kind: StepKind,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// Counts its claims.
+    pub epoch: Epoch,
+    /// Claims since the last committed turn.
+    pub tries: u32,
+    /// Attempts that failed and were retried.
+    pub attempts: u32,
+    /// Claims whose lease ran out.
+    pub crashes: u32,
+    /// Claims that were handed back.
+    pub releases: u32,
+    /// Transitions committed by its leaseholders.
+    pub commit: u32,
+    /// The claim under which the last of them was committed.
+    pub commit_epoch: Epoch,
+    /// When it is worth claiming: the due time of a pending task, the end of a lease, the latest moment of a wait, the
+    /// moment of a sleep.
+    pub ready_at: Option<Timestamp>,
+    /// Who holds the lease.
+    pub worker: Option<WorkerId>,
+    /// Steps, or items, that have ended.
+    pub done: u32,
+    /// The count of `done` at which it is woken: its own while it is parked; its owner's for a map.
+    pub wake_at: Option<u32>,
+    /// Which completion of its parent it was.
+    pub done_order: Option<u32>,
+    /// Items written, for a map.
+    pub fed: u32,
+    /// Items in all, for a map whose last item is written.
+    pub total: Option<u32>,
+    /// Notes that its code has written.
+    pub noted: u32,
+    /// What its status does not say.
+    pub mark: Option<Mark>,
+    /// The key under which it is found.
+    pub key: Option<Key>,
+    /// When its time is up.
+    pub expires_at: Option<Timestamp>,
+    /// Set while it runs and its function's running tasks are counted.
+    pub slot: Option<FunctionKey>,
+    /// When it was first claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Row {
+    /// A row of which nothing is known but what and where it is: pending, and never due.
+    #[must_use]
+    pub const fn new(id: TaskId, tree: Tree, kind: StepKind) -> Self {
+        Self {
+            id,
+            tree,
+            kind,
+            status: TaskStatus::Pending,
+            epoch: Epoch(0),
+            tries: 0,
+            attempts: 0,
+            crashes: 0,
+            releases: 0,
+            commit: 0,
+            commit_epoch: Epoch(0),
+            ready_at: None,
+            worker: None,
+            done: 0,
+            wake_at: None,
+            done_order: None,
+            fed: 0,
+            total: None,
+            noted: 0,
+            mark: None,
+            key: None,
+            expires_at: None,
+            slot: None,
+            started_at: None,
+            ended_at: None,
+        }
+    }
+
+    pub(super) fn of(new: &NewTask, at: Timestamp) -> Self {
+        let mut row = Self {
+            attempts: new.attempts,
+            key: new.keyed.map(|keyed| keyed.key),
+            expires_at: new.expires_at,
+            ..Self::new(new.id, new.tree, new.kind)
+        };
+        match &new.state {
+            NewTaskState::Pending { ready_at } => row.ready_at = Some(*ready_at),
+            NewTaskState::Leased { worker, until } => {
+                row.status = TaskStatus::Running;
+                row.epoch = Epoch(1);
+                row.tries = 1;
+                row.worker = Some(*worker);
+                row.ready_at = Some(*until);
+                row.started_at = Some(at);
+            }
+            NewTaskState::Timer { due } => {
+                row.status = TaskStatus::Waiting;
+                row.ready_at = Some(*due);
+                row.started_at = Some(at);
+            }
+            NewTaskState::Map | NewTaskState::Signal | NewTaskState::Join { .. } => {
+                row.status = TaskStatus::Waiting;
+                row.started_at = Some(at);
+            }
+            NewTaskState::Done { started_at, result } => {
+                row.started_at = Some(*started_at);
+                row.end(status_of(result), at);
+            }
+        }
+        row
+    }
+
+    /// What a leaseholder's next write is checked against.
+    #[must_use]
+    pub const fn fence(&self) -> Fence {
+        Fence { task: self.id, epoch: self.epoch, commit: self.commit }
+    }
+
+    /// Claims the task: the one change that a store makes without a transition. `slot` is set if the running tasks of its
+    /// function are counted. Gives the try that this claim puts an end to, if the task is taken over from a worker whose
+    /// lease has run out.
+    pub fn claim(
+        &mut self,
+        worker: WorkerId,
+        now: Timestamp,
+        until: Timestamp,
+        slot: Option<FunctionKey>,
+    ) -> Option<Tried> {
+        debug_assert!(!self.status.is_terminal() && self.ready_at.is_some_and(|ready_at| ready_at <= now));
+        let crashed = (self.status == TaskStatus::Running).then(|| Tried {
+            task: self.id,
+            execution: self.tree.execution,
+            epoch: self.epoch,
+            worker: self.worker,
+            end: TryEnd::Crashed,
+            at: now,
+            failure: None,
+        });
+        self.crashes += u32::from(crashed.is_some());
+        self.status = TaskStatus::Running;
+        self.epoch = self.epoch.next();
+        self.tries += 1;
+        self.worker = Some(worker);
+        self.ready_at = Some(until);
+        self.wake_at = None;
+        self.slot = slot;
+        self.started_at = self.started_at.or(Some(now));
+        crashed
+    }
+
+    /// Completes a sleep as the next completion of its parent.
+    pub fn fire(&mut self, parent: &mut Self, at: Timestamp) {
+        debug_assert!(self.kind == StepKind::Sleep && !self.status.is_terminal());
+        parent.done += 1;
+        self.done_order = Some(parent.done);
+        self.end(TaskStatus::Completed, at);
+    }
+
+    /// Gives up a task that is below one which was given up: what a store does to those that it [sweeps](Writes::sweep).
+    pub fn cancel(&mut self, at: Timestamp) {
+        if !self.status.is_terminal() {
+            self.end(TaskStatus::Cancelled, at);
+        }
+    }
+
+    /// Asks an open task below one that was asked to end to do so too: what a store does to those that it
+    /// [stops](Writes::stop). What does not run ends at once.
+    pub fn stop(&mut self, at: Timestamp) {
+        match self.status {
+            TaskStatus::Running => self.mark = Some(Mark::Cancel),
+            _ => self.cancel(at),
+        }
+    }
+
+    /// Whether it is asked to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.mark == Some(Mark::Cancel) && !self.status.is_terminal()
+    }
+
+    /// Whether it waits for a value under its key, and for nothing else.
+    #[must_use]
+    pub const fn waits_for_key(&self) -> bool {
+        self.key.is_some() && matches!(self.status, TaskStatus::Waiting) && self.epoch.0 == 0
+    }
+
+    pub(super) fn end(&mut self, status: TaskStatus, at: Timestamp) {
+        debug_assert!(status.is_terminal());
+        self.status = status;
+        self.rest();
+        self.ready_at = None;
+        self.wake_at = None;
+        self.ended_at = Some(at);
+    }
+
+    /// Nobody works on it any more.
+    pub(super) const fn rest(&mut self) {
+        self.worker = None;
+        self.slot = None;
+    }
+
+    /// It has been committed to: what was said of its last failure does not hold any more.
+    pub(super) fn progress(&mut self) {
+        self.tries = 0;
+        self.mark = self.mark.filter(|mark| *mark != Mark::Revive);
+    }
+
+    /// Makes a parked task ready, no later than it was.
+    pub(super) fn wake(&mut self, at: Timestamp) {
+        if self.status == TaskStatus::Waiting {
+            self.ready_at = Some(self.ready_at.map_or(at, |ready_at| ready_at.min(at)));
+        }
+    }
+
+    pub(super) fn threshold_reached(&self) -> bool {
+        self.wake_at.is_some_and(|wake_at| self.done >= wake_at)
+    }
+}
+
+pub(super) const fn status_of(result: &TaskResult) -> TaskStatus {
+    match result {
+        Ok(_) => TaskStatus::Completed,
+        Err(_) => TaskStatus::Failed,
+    }
+}
+
