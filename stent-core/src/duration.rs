@@ -9,8 +9,8 @@ use std::time::Duration;
 )]
 pub struct DurationError {
     text: String,
-    at: usize,
-    problem: &'static str,
+    pub(crate) at: usize,
+    pub(crate) problem: &'static str,
 }
 
 /// What can stand for a duration in an option: a [`Duration`], or a text such as `"1h30m"`.
@@ -75,6 +75,34 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         Ok(duration) => Ok(duration),
         Err(_) => fail(0, "too long"),
     }
+}
+
+/// Writes a duration as [`parse`] reads it, to the microsecond: `1h30m`.
+///
+/// ```
+/// use stent_core::duration::{parse, text};
+///
+/// assert_eq!(text(parse("90m")?), "1h30m");
+/// # Ok::<(), stent_core::duration::DurationError>(())
+/// ```
+#[must_use]
+pub fn text(duration: Duration) -> String {
+    let mut rest = duration.as_micros();
+    let mut text = String::new();
+    for (unit, micros) in [
+        ("d", 86_400_000_000),
+        ("h", 3_600_000_000),
+        ("m", 60_000_000),
+        ("s", 1_000_000),
+        ("ms", 1_000),
+        ("us", 1),
+    ] {
+        if rest >= micros {
+            text += &format!("{}{unit}", rest / micros);
+            rest %= micros;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 fn span(text: &str, accept: impl Fn(char) -> bool) -> usize {

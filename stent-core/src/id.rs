@@ -15,7 +15,7 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Wraps a UUID. Callers pass version 7, so that ids sort by age.
+            /// Wraps a UUID.
             #[must_use]
             pub const fn from_uuid(uuid: Uuid) -> Self {
                 Self(uuid)
@@ -55,6 +55,8 @@ macro_rules! id {
         }
     };
 }
+
+pub(crate) use id;
 
 id! {
     /// Names one execution. It is the id of the execution's root task.

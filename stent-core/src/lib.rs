@@ -24,6 +24,7 @@ pub mod decide;
 pub mod duration;
 mod failure;
 mod id;
+mod key;
 pub mod ledger;
 pub mod limits;
 pub mod model;
@@ -35,5 +36,6 @@ pub mod transition;
 
 pub use failure::Failure;
 pub use id::{ExecutionId, TaskId, WorkerId};
+pub use key::{Key, canonical};
 pub use payload::{Codec, CodecError, Payload};
 pub use timestamp::Timestamp;

@@ -75,6 +75,12 @@ impl Payload {
         &self.content_type
     }
 
+    /// What encoded the bytes, if it is known here.
+    #[must_use]
+    pub fn codec(&self) -> Option<Codec> {
+        Codec::for_content_type(&self.content_type)
+    }
+
     /// The encoded bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -98,7 +104,7 @@ impl Payload {
     /// # Errors
     /// When the content type is unknown, or the bytes do not hold a `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CodecError> {
-        match Codec::for_content_type(&self.content_type) {
+        match self.codec() {
             Some(Codec::Cbor) => {
                 ciborium::from_reader(self.bytes.as_slice()).map_err(|error| CodecError::decode::<T>(&error))
             }

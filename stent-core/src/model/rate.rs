@@ -1,0 +1,182 @@
+//! Rates as people write them: `"100/s"`, `"5/10s"`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::duration;
+
+/// How many tasks of a function may start in any stretch of time: `max` of them `per` that long.
+///
+/// Written as a number, a slash and a unit or a [duration](mod@crate::duration):
+///
+/// ```
+/// use std::time::Duration;
+/// use stent_core::model::Rate;
+///
+/// assert_eq!("100/s".parse(), Ok(Rate { max: 100, per: Duration::from_secs(1) }));
+/// assert_eq!("5/10s".parse(), Ok(Rate { max: 5, per: Duration::from_secs(10) }));
+/// assert!("100/x".parse::<Rate>().is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// How many may start, at least 1.
+    pub max: u32,
+    /// In how long a time, more than none.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// What is wrong with this rate, if anything is; the text ends with the remedy.
+    #[must_use]
+    pub const fn problem(&self) -> Option<&'static str> {
+        if self.max == 0 {
+            return Some("nothing could ever start; allow 1 at least");
+        }
+        if self.per.is_zero() {
+            return Some("the time is zero; give a stretch of time, as in \"100/s\"");
+        }
+        None
+    }
+}
+
+/// Why a text is not a rate: what was wrong, and at which byte.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a rate: {problem} at position {at}; write it like \"100/s\", \"30/m\" or \"5/10s\"")]
+pub struct RateError {
+    text: String,
+    at: usize,
+    problem: &'static str,
+}
+
+/// What can stand for a rate in an option: a [`Rate`], or a text such as `"100/s"`.
+pub trait IntoRate {
+    /// The rate that is meant.
+    ///
+    /// # Errors
+    /// When a text is not a rate from its first to its last character.
+    fn into_rate(self) -> Result<Rate, RateError>;
+}
+
+impl IntoRate for Rate {
+    fn into_rate(self) -> Result<Rate, RateError> {
+        Ok(self)
+    }
+}
+
+impl IntoRate for &str {
+    fn into_rate(self) -> Result<Rate, RateError> {
+        self.parse()
+    }
+}
+
+impl FromStr for Rate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        let fail = |at: usize, problem| RateError { text: text.to_owned(), at, problem };
+        let start = text.len() - text.trim_start().len();
+        let body = text.trim();
+        let digits = body.find(|c: char| !c.is_ascii_digit()).unwrap_or(body.len());
+        let (number, rest) = body.split_at(digits);
+        if number.is_empty() {
+            return Err(fail(start, "a whole number was expected"));
+        }
+        let max = number.parse().map_err(|_| fail(start, "the number is too large"))?;
+        if max == 0 {
+            return Err(fail(start, "the number is zero, so nothing could ever start"));
+        }
+        let Some(per) = rest.strip_prefix('/') else {
+            return Err(fail(start + digits, "a slash was expected"));
+        };
+        let after_slash = start + digits + 1;
+        if per.starts_with(char::is_whitespace) {
+            return Err(fail(after_slash, "a unit or a duration was expected"));
+        }
+        // A unit alone stands for one of it.
+        let given = if per.starts_with(|c: char| c.is_ascii_alphabetic()) { "1" } else { "" };
+        let per = match duration::parse(&format!("{given}{per}")) {
+            Ok(per) if per.is_zero() => return Err(fail(after_slash, "the time is zero")),
+            Ok(per) => per,
+            Err(error) => {
+                return Err(fail(after_slash + error.at.saturating_sub(given.len()), error.problem));
+            }
+        };
+        Ok(Self { max, per })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.max, duration::text(self.per))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_texts_are_read() {
+        for (text, max, seconds) in [
+            ("100/s", 100, 1.0),
+            ("30/m", 30, 60.0),
+            ("1/h", 1, 3_600.0),
+            ("7/d", 7, 86_400.0),
+            ("100/10s", 100, 10.0),
+            ("5/1m30s", 5, 90.0),
+            ("5/1.5s", 5, 1.5),
+            (" 4294967295/250ms ", u32::MAX, 0.25),
+        ] {
+            assert_eq!(text.parse(), Ok(Rate { max, per: Duration::from_secs_f64(seconds) }), "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_an_error_that_shows_where() {
+        for (text, at) in [
+            ("", 0),
+            ("s", 0),
+            ("-1/s", 0),
+            ("0/s", 0),
+            ("4294967296/s", 0),
+            ("100", 3),
+            ("100 /s", 3),
+            ("100s", 3),
+            ("1.5/s", 1),
+            ("100/", 4),
+            ("100/ s", 4),
+            ("100/ 1s", 4),
+            ("100/x", 4),
+            ("100/sx", 4),
+            ("100/s1", 6),
+            ("100/0s", 4),
+            ("100/10", 6),
+            ("100/10x", 6),
+            ("  100/10x", 8),
+            ("100/s/s", 5),
+        ] {
+            let error = text.parse::<Rate>().expect_err(text);
+            assert_eq!(error.at, at, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_message_names_the_text_the_fault_and_the_remedy() {
+        assert_eq!(
+            "100/10x".parse::<Rate>().expect_err("x is no unit").to_string(),
+            "\"100/10x\" is not a rate: a unit (us, ms, s, m, h, d, w) was expected at position 6; \
+             write it like \"100/s\", \"30/m\" or \"5/10s\""
+        );
+    }
+
+    #[test]
+    fn a_rate_is_written_as_it_is_read() {
+        for text in ["100/s", "5/10s", "3/1h30m", "7/250ms", "1/7us"] {
+            let rate: Rate = text.parse().expect(text);
+            assert_eq!(rate.to_string().parse(), Ok(rate), "{rate}");
+        }
+    }
+}
