@@ -10,15 +10,20 @@
 //! | a claim found too many crashes | [`crashed`] | failed, before its code runs again |
 //! | a worker shuts down | [`release`] | pending |
 //! | parked code was woken by the world | [`nudge`] | ready |
+//! | its time is up | [`expire`] | failed, or cancelled if it was asked to end |
+//! | an execution is asked to end | [`cancel`] | cancelling, then cancelled |
+//! | a value is sent to an execution | [`signal`] | unchanged; who waits for the value goes on |
+//! | a dead letter is tried again | [`revive`] | pending |
+//! | a dead letter has been seen to | [`discard`] | failed, and no dead letter any more |
 
 use std::time::Duration;
 
-use crate::backend::Claimed;
+use crate::backend::{Claimed, Expired};
 use crate::limits::CRASHES_MAX;
-use crate::model::{Epoch, Fence, NewTask, RetryPolicy, Tree, Wait};
+use crate::model::{Epoch, Fence, Mark, NewTask, RetryPolicy, Tree, Wait};
 use crate::replay::{End, Turn};
 use crate::transition::{Change, Guard, Transition};
-use crate::{Failure, TaskId, Timestamp};
+use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// What a leaseholder knows of its task: enough to write to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,10 @@ pub struct Held {
     pub retry: Option<RetryPolicy>,
     /// Attempts that failed and were retried.
     pub attempts: u32,
+    /// The key that it shares with others who call the same.
+    pub key: Option<Key>,
+    /// Whether it had failed for good and was revived, and nothing was committed since.
+    pub revived: bool,
 }
 
 impl Held {
@@ -42,18 +51,20 @@ impl Held {
             tree: claimed.task.tree,
             retry: claimed.task.retry.clone(),
             attempts: claimed.task.attempts,
+            key: claimed.task.key,
+            revived: claimed.task.mark == Some(Mark::Revive),
         }
     }
 
     const fn guard(&self) -> Guard {
-        Guard::Leased { fence: self.fence, tree: self.tree }
+        Guard::Leased { fence: self.fence, tree: self.tree, key: self.key }
     }
 }
 
-/// Starts an execution with its root task.
+/// Starts an execution with its root task. Under a key, only the first dispatch starts one.
 #[must_use]
-pub fn start(root: NewTask, now: Timestamp) -> Transition {
-    let mut transition = Transition::new(Guard::Absent(root.id), now, Change::Start);
+pub fn start(root: NewTask, key: Option<Key>, now: Timestamp) -> Transition {
+    let mut transition = Transition::new(Guard::Absent { task: root.id, key }, now, Change::Start);
     transition.insert.push(root);
     transition
 }
@@ -74,17 +85,27 @@ pub fn park(held: &Held, turn: Turn, wait: Wait, now: Timestamp) -> Transition {
 ///
 /// A leaf that names no policy has the default one. A function that has recorded steps is tried again only if its own
 /// policy says so: its steps have attempts of their own, and attempts must not multiply down the tree.
+///
+/// A dead letter that was revived comes first to the failure which it has on record. That is no new failure: the record is
+/// cut there and the function goes on at once.
 #[must_use]
 pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Transition {
     let failure = match end.result {
         Ok(result) => return record(held, turn, Change::End(Ok(result)), now),
         Err(failure) => failure,
     };
+    if held.revived && !end.redo.is_empty() {
+        let mut redo = record(held, Turn { seen: turn.seen, ..Turn::default() }, Change::Redo, now);
+        redo.erase = end.redo;
+        return redo;
+    }
     match retry_delay(held.retry.as_ref(), end.had_steps, held.fence.task, held.attempts, &failure) {
         None => record(held, turn, Change::End(Err(failure)), now),
         Some(delay) => {
             // Wishes of the failed attempt that were never written are not written now.
-            let mut turn = Turn { insert: Vec::new(), own: Vec::new(), feed: Vec::new(), ..turn };
+            // Nor is what it has said: only what went well counts.
+            let mut turn =
+                Turn { insert: Vec::new(), own: Vec::new(), feed: Vec::new(), notes: Vec::new(), ..turn };
             // What leaves the record need not be given up before.
             turn.cancel.retain(|step| !end.redo.contains(step));
             let mut retry = record(held, turn, Change::Retry { ready_at: now + delay, failure }, now);
@@ -140,6 +161,51 @@ pub fn nudge(task: TaskId, epoch: Epoch, now: Timestamp) -> Transition {
     Transition::new(Guard::Parked { task, epoch }, now, Change::Wake)
 }
 
+/// Ends a task whose time is up (G15).
+#[must_use]
+pub fn expire(expired: &Expired, now: Timestamp) -> Transition {
+    let Expired { task, tree, key, expires_at, .. } = expired;
+    let failure = Failure::new(Failure::TIMED_OUT, format!("its time was up at {expires_at}")).fatal();
+    let guard = Guard::Known { task: *task, tree: *tree, key: *key };
+    Transition::new(guard, now, Change::Expire(failure))
+}
+
+/// Asks an execution to end, and what of it runs to do so within a grace (G15).
+#[must_use]
+pub fn cancel(execution: ExecutionId, grace: Duration, now: Timestamp) -> Transition {
+    Transition::new(outside(execution), now, Change::Cancel { until: now + grace })
+}
+
+/// Sends a value to an execution. `id` names this send.
+#[must_use]
+pub fn signal(
+    execution: ExecutionId,
+    name: impl Into<String>,
+    id: TaskId,
+    value: Payload,
+    now: Timestamp,
+) -> Transition {
+    let name = name.into();
+    let key = Key::of_signal(execution, &name);
+    Transition::new(outside(execution), now, Change::Signal { key, name, id, value })
+}
+
+/// Tries a dead letter again where it stood, by another policy if one is given.
+#[must_use]
+pub fn revive(execution: ExecutionId, retry: Option<RetryPolicy>, now: Timestamp) -> Transition {
+    Transition::new(outside(execution), now, Change::Revive { retry })
+}
+
+/// Takes an execution off the dead letters.
+#[must_use]
+pub fn discard(execution: ExecutionId, now: Timestamp) -> Transition {
+    Transition::new(outside(execution), now, Change::Discard)
+}
+
+const fn outside(execution: ExecutionId) -> Guard {
+    Guard::Known { task: execution.root(), tree: Tree::root(execution), key: None }
+}
+
 fn record(held: &Held, turn: Turn, change: Change, now: Timestamp) -> Transition {
     let mut transition = Transition::new(held.guard(), now, change);
     transition.insert = turn.insert;
@@ -147,6 +213,7 @@ fn record(held: &Held, turn: Turn, change: Change, now: Timestamp) -> Transition
     transition.cancel = turn.cancel;
     transition.feed = turn.feed;
     transition.seen = turn.seen;
+    transition.notes = turn.notes;
     transition
 }
 

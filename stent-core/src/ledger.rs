@@ -18,7 +18,7 @@ mod keys;
 mod row;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use keys::FollowUp;
 use keys::Memos;
@@ -27,11 +27,11 @@ use row::status_of;
 pub use writes::{Follow, Insert, Noted, Reads, Update, Writes, Written};
 
 use crate::model::{
-    Epoch, Fence, FunctionKey, Mark, Memo, NewTask, NewTaskState, Note, RetryPolicy, StepKind, TaskResult, TaskStatus, Tree,
+    Epoch, Fence, FunctionKey, Mark, Memo, NewTask, NewTaskState, RetryPolicy, Said, StepKind, TaskStatus, Tree,
     Tried, TryEnd,
 };
 use crate::transition::{Change, Feed, Guard, News, Outcome, Transition};
-use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
+use crate::{ExecutionId, Failure, Key, TaskId, Timestamp};
 
 /// Rows in memory to which a batch of transitions is applied.
 #[derive(Debug, Default)]
@@ -555,11 +555,10 @@ impl<'a> Ledger<'a> {
 
     fn note(&mut self, task: TaskId, execution: ExecutionId, transition: &'a Transition) {
         let at = transition.at;
-        let notes: &'a [Note] = &transition.notes;
-        self.notes.extend(notes.iter().map(|note| Noted { execution, task, at, note }));
-        self.change(task, |row| {
-            row.noted = row.noted.saturating_add(u32::try_from(notes.len()).unwrap_or(u32::MAX));
-        });
+        let said: &'a [Said] = &transition.notes;
+        self.notes.extend(said.iter().map(|said| Noted { execution, task: said.task, at, note: &said.note }));
+        let own = said.iter().filter(|said| said.task == task).count();
+        self.change(task, |row| row.noted = row.noted.saturating_add(u32::try_from(own).unwrap_or(u32::MAX)));
     }
 
     fn tried(&mut self, task: TaskId, end: TryEnd, failure: Option<&Failure>, at: Timestamp) {

@@ -18,6 +18,9 @@ pub const EXCHANGE_ROWS_MAX: usize = 4_096;
 /// Most tasks claimed in one exchange.
 pub const CLAIM_MAX: usize = 512;
 
+/// Most expired tasks that one claim tells of; those that are left are told of by the next.
+pub const EXPIRED_MAX: usize = 256;
+
 /// Most rows in one page of a read.
 pub const PAGE_MAX: usize = 1_000;
 

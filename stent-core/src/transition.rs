@@ -3,7 +3,7 @@
 //! Transitions are made in [`decide`](crate::decide) and applied by backends. A backend tests the guard and applies
 //! the data; it knows no rule.
 
-use crate::model::{Epoch, Fence, NewTask, Note, RetryPolicy, Step, TaskResult, Tree, Wait};
+use crate::model::{Epoch, Fence, NewTask, RetryPolicy, Said, Step, TaskResult, Tree, Wait};
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// One change of the store. All of it is applied, or none (G1).
@@ -28,8 +28,8 @@ pub struct Transition {
     pub feed: Vec<Feed>,
     /// How many completions the guarded task's code has seen.
     pub seen: u32,
-    /// What the guarded task's code says about its execution, in this order.
-    pub notes: Vec<Note>,
+    /// What the guarded task's code, and that of steps which ran in its turn, says about its execution, in this order.
+    pub notes: Vec<Said>,
 }
 
 impl Transition {

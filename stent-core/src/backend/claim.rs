@@ -2,8 +2,8 @@
 
 use std::fmt::Debug;
 
-use crate::model::{Epoch, Fence, Lane, Lease, Step, Task};
-use crate::{TaskId, Timestamp, WorkerId};
+use crate::model::{Epoch, Fence, Lane, Lease, Rate, Step, Task, Tree};
+use crate::{Key, TaskId, Timestamp, WorkerId};
 
 /// A worker's wish for work.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,11 @@ pub struct ClaimRequest<'a> {
     pub functions: &'a [String],
     /// Queues that the worker serves; none means every queue.
     pub queues: Option<&'a [String]>,
+    /// The worker's tags. A task that has tags is taken by workers that have one of them, or none at all; a task without
+    /// tags by everyone.
+    pub tags: &'a [String],
+    /// How many tasks of a function may run, or start, in the whole store. Functions that are not named are not limited.
+    pub limits: &'a [Limit],
     /// What the worker still has in memory.
     pub recall: &'a dyn Recall,
 }
@@ -30,7 +35,40 @@ impl ClaimRequest<'_> {
     pub fn admits(&self, lane: &Lane) -> bool {
         self.functions.contains(&lane.function)
             && self.queues.is_none_or(|queues| queues.contains(&lane.queue))
+            && (self.tags.is_empty()
+                || lane.tags.is_empty()
+                || self.tags.iter().any(|tag| lane.tags.contains(tag)))
     }
+
+    /// What limits a function.
+    #[must_use]
+    pub fn limit(&self, function: &str) -> Option<&Limit> {
+        self.limits.iter().find(|limit| limit.function == function)
+    }
+}
+
+/// How many tasks of a function may run at once, and start in a stretch of time (G8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The function.
+    pub function: String,
+    /// At most so many run at once: tasks under a lease that has not run out.
+    pub max_concurrent: Option<u32>,
+    /// At most so many are claimed in any stretch of time.
+    pub rate: Option<Rate>,
+}
+
+/// A task whose time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired {
+    /// The task.
+    pub task: TaskId,
+    /// Where it hangs.
+    pub tree: Tree,
+    /// Its key.
+    pub key: Option<Key>,
+    /// When its time was up.
+    pub expires_at: Timestamp,
 }
 
 /// What a worker still has in memory of parked tasks, so that a claim need not read their record again.

@@ -5,8 +5,10 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 
 use super::Result;
-use crate::model::{ExecutionStatus, Seq, StepKind, TaskResult, TaskStatus};
-use crate::{ExecutionId, Payload, TaskId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{ExecutionStatus, Lane, Mark, RetryPolicy, Seq, StepKind, TaskResult, TaskStatus, Tried};
+use crate::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
 /// Reads. None of them locks or writes, and each is bounded.
 #[async_trait]
@@ -21,6 +23,150 @@ pub trait Inspect: Debug + Send + Sync + 'static {
 
     /// Reads a page of a map's items by position, from `from` on.
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>>;
+
+    /// Reads a page of executions, newest first, those before `before`.
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> Result<Vec<ExecutionView>>;
+
+    /// Counts executions by status. Statuses that none has are left out.
+    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>>;
+
+    /// Reads what waits in each lane, by lane.
+    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>>;
+
+    /// Reads tasks that run under a lease, those claimed last first, at most `max`.
+    async fn running(&self, max: usize) -> Result<Vec<RunningView>>;
+
+    /// Reads the tries of a task that ended badly, oldest first, at most [`PAGE_MAX`](crate::limits::PAGE_MAX).
+    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>>;
+
+    /// Reads what an execution's code has said of it.
+    async fn notes(&self, execution: ExecutionId) -> Result<NotesView>;
+
+    /// Reads a page of dead letters, newest first, those before `before`.
+    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>>;
+
+    /// Reads one dead letter.
+    async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>>;
+
+    /// Counts dead letters by reason and function.
+    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>>;
+}
+
+/// Which executions to list. Everything that is set must fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Those that stand so.
+    pub status: Option<ExecutionStatus>,
+    /// Those of this function.
+    pub function: Option<String>,
+    /// Those on this queue.
+    pub queue: Option<String>,
+    /// Those with this tag.
+    pub tag: Option<String>,
+}
+
+/// What waits in a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneView {
+    /// The lane.
+    pub lane: Lane,
+    /// Tasks that are due and not claimed: pending ones, and parked ones whose wait is satisfied.
+    pub due: u64,
+    /// Tasks that are pending and due later.
+    pub delayed: u64,
+    /// Since when the first of those that are due has been so.
+    pub oldest_due_at: Option<Timestamp>,
+}
+
+/// A task under a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningView {
+    /// The task.
+    pub id: TaskId,
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// Its function.
+    pub function: String,
+    /// Its queue.
+    pub queue: String,
+    /// Who holds it.
+    pub worker: Option<WorkerId>,
+    /// When the lease ends. A moment that has passed means that its worker is lost.
+    pub lease_until: Option<Timestamp>,
+    /// When it was first claimed.
+    pub started_at: Option<Timestamp>,
+}
+
+/// What an execution's code has said of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NotesView {
+    /// Counters.
+    pub counters: BTreeMap<String, i64>,
+    /// States.
+    pub states: BTreeMap<String, Payload>,
+    /// Entries of progress, oldest first; at most [`PROGRESS_MAX`](crate::limits::PROGRESS_MAX) are kept.
+    pub progress: Vec<ProgressView>,
+    /// Of an execution that was compacted: how many steps of each kind, name and status it had.
+    pub summary: Vec<SummaryView>,
+}
+
+/// An entry of progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgressView {
+    /// Its id.
+    pub id: TaskId,
+    /// The task whose code has made it.
+    pub task: TaskId,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// What it says.
+    pub text: String,
+}
+
+/// Steps of an execution that were alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SummaryView {
+    /// What kind they were of.
+    pub kind: StepKind,
+    /// Their function or name.
+    pub name: String,
+    /// How they ended.
+    pub status: TaskStatus,
+    /// How many they were.
+    pub count: u64,
+}
+
+/// An execution that failed for good, and nobody has seen to that yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// The execution.
+    pub execution: ExecutionView,
+    /// What it was called with.
+    pub args: Payload,
+    /// The retry policy that was set for it.
+    pub retry: Option<RetryPolicy>,
+    /// Attempts that failed and were retried.
+    pub attempts: u32,
+    /// Claims whose lease ran out.
+    pub crashes: u32,
+    /// Claims that were handed back.
+    pub releases: u32,
+}
+
+/// Dead letters that are alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeadLetterStat {
+    /// The kind of the failure.
+    pub reason: String,
+    /// The function that was dispatched.
+    pub function: String,
+    /// How many there are.
+    pub count: u64,
 }
 
 /// An execution as a waiter sees it.
@@ -32,8 +178,16 @@ pub struct ExecutionView {
     pub function: String,
     /// The queue that it was dispatched to.
     pub queue: String,
+    /// Its tags.
+    pub tags: BTreeSet<String>,
+    /// Its priority.
+    pub priority: i16,
     /// Where it stands.
     pub status: ExecutionStatus,
+    /// Attempts of the function that failed and were retried.
+    pub attempts: u32,
+    /// When its time is up.
+    pub expires_at: Option<Timestamp>,
     /// What it gave, once it has ended with a result or a failure.
     pub result: Option<TaskResult>,
     /// When it was dispatched.
@@ -59,8 +213,16 @@ pub struct TaskView {
     pub name: String,
     /// Where it stands.
     pub status: TaskStatus,
+    /// What its status does not say.
+    pub mark: Option<Mark>,
     /// Attempts that failed and were retried.
     pub attempts: u32,
+    /// Claims whose lease ran out.
+    pub crashes: u32,
+    /// Claims that were handed back.
+    pub releases: u32,
+    /// For a map, how far it has come.
+    pub map: Option<crate::model::Progress>,
     /// Which completion of its parent it was.
     pub done_order: Option<u32>,
     /// Message of the failure that ended it, or of the last one while it is being tried again.

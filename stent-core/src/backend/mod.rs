@@ -16,11 +16,14 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
-pub use claim::{ClaimRequest, Claimed, NoRecall, Recall};
+pub use claim::{ClaimRequest, Claimed, Expired, Limit, NoRecall, Recall};
 pub use error::{Error, ErrorKind, Result};
-pub use inspect::{ExecutionView, Inspect, ItemView, TaskView};
+pub use inspect::{
+    DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,
+    RunningView, SummaryView, TaskView,
+};
 
-use crate::Timestamp;
+use crate::{TaskId, Timestamp};
 use crate::model::Lease;
 use crate::transition::{Outcome, Transition};
 
@@ -58,6 +61,14 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///     [`Recall::seen`] knows the task under the epoch before, those which have ended since and the maps that are
     ///     still open, whose items may have gone on.
     /// 11. Payloads come back byte-identical (G14).
+    /// 12. Claims keep to the request's limits: with what is claimed, no more tasks of a function run under live leases, in
+    ///     all lanes and of all workers together, than its limit says, and no more of them were claimed within any stretch of
+    ///     time than its rate says (a store may count in tenths of the stretch, and so admit up to a tenth later). What a
+    ///     limit holds back holds up nothing else (G8, G9).
+    /// 13. A claim tells which tasks of the store have come to the end of their time (at most
+    ///     [`EXPIRED_MAX`](crate::limits::EXPIRED_MAX), those that are longest over first), whoever they are for, and which
+    ///     tasks that the worker holds are asked to end.
+    /// 14. A claim that takes over a running task records the try that it puts an end to.
     ///
     /// # Concurrency
     /// Any number of calls on any number of handles. A task is claimed once.
@@ -78,11 +89,16 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Safe: renewing is idempotent.
     async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>>;
 
-    /// Deletes ended executions.
+    /// Deletes what is old.
     ///
     /// # Behaviour
-    /// 1. Deletes executions that ended before `request.before`, oldest first, at most `request.max` of them (G16).
-    /// 2. An execution goes with all of its tasks or stays with all of them; an open one stays (G16).
+    /// 1. Deletes what [`request.what`](PurgeRequest::what) names and what ended before `request.before`, oldest first, at
+    ///    most `request.max` of them (G16).
+    /// 2. An execution goes with all of its tasks, notes, tries, signals and with the key that it was dispatched under, or
+    ///    stays with all of them; an open one stays (G16). Results that are kept under keys stay.
+    /// 3. Dead letters go only when dead letters are asked for.
+    /// 4. Compacting an execution leaves its root, counters and states, and puts in the place of its steps, tries and entries
+    ///    of progress how many steps of each kind, name and status it had.
     ///
     /// # Cancel safety
     /// Safe: what is left is deleted by the next call.
@@ -161,9 +177,14 @@ pub struct Exchanged {
     pub outcomes: Vec<Outcome>,
     /// Tasks claimed, in the order G9.
     pub claimed: Vec<Claimed>,
-    /// When the next task that the request admits is due, if fewer than `max` were claimed and one is known. A hint: the
-    /// moment may pass without work.
+    /// When the next task that the request admits is due, if fewer than `max` were claimed and one is known; when a limit
+    /// that holds one back may give way by the passing of time; when the next task of the store comes to the end of its
+    /// time. A hint: the moment may pass without work.
     pub next_due: Option<Timestamp>,
+    /// Tasks whose time is up: whoever learns of it ends them.
+    pub expired: Vec<Expired>,
+    /// Tasks under a lease of the claiming worker that are asked to end.
+    pub stopping: Vec<TaskId>,
 }
 
 /// The answer to a renewal.
@@ -178,15 +199,31 @@ pub enum Renewal {
 /// What to delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeRequest {
-    /// Only executions that ended before this moment.
+    /// What of it.
+    pub what: Purge,
+    /// Only what ended before this moment.
     pub before: Timestamp,
-    /// At most so many executions.
+    /// At most so many.
     pub max: u32,
+}
+
+/// What can be deleted by age, each with its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// Executions that have ended, but for dead letters.
+    Executions,
+    /// Executions that are dead letters.
+    DeadLetters,
+    /// The steps, tries and entries of progress of executions that have ended, dead letters excepted: see
+    /// [`Backend::purge`], 4.
+    Details,
+    /// Results that are kept under keys: those whose time is over, whatever `before` says, and those that came before it.
+    Results,
 }
 
 /// What was deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// Executions deleted. As many as asked for means that there may be more.
-    pub executions: u32,
+    /// Executions, or results, that were deleted or compacted. As many as asked for means that there may be more.
+    pub count: u32,
 }

@@ -35,31 +35,12 @@ fn declined() -> Failure {
 }
 
 fn pending(id: TaskId, tree: Tree) -> Row {
-    Row {
-        id,
-        tree,
-        kind: StepKind::Call,
-        status: TaskStatus::Pending,
-        epoch: Epoch(0),
-        tries: 0,
-        attempts: 0,
-        commit: 0,
-        commit_epoch: Epoch(0),
-        ready_at: Some(t(0)),
-        worker: None,
-        done: 0,
-        wake_at: None,
-        done_order: None,
-        fed: 0,
-        total: None,
-        started_at: None,
-        ended_at: None,
-    }
+    Row { ready_at: Some(t(0)), ..Row::new(id, tree, StepKind::Call) }
 }
 
 fn running(id: TaskId, tree: Tree) -> Row {
     let mut row = pending(id, tree);
-    row.claim(worker(7), t(1), t(31));
+    row.claim(worker(7), t(1), t(31), None);
     row
 }
 

@@ -45,6 +45,15 @@ pub enum Note {
     },
 }
 
+/// A note, and the task whose code makes it: the one that commits it, or a step that ran in its turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    /// The task.
+    pub task: TaskId,
+    /// The note.
+    pub note: Note,
+}
+
 /// One claim of a task that did not end well.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tried {

@@ -1,7 +1,7 @@
 //! What code asks for.
 
-use crate::model::{Lane, RetryPolicy, StepKind};
-use crate::{Payload, TaskId, Timestamp};
+use crate::model::{Keyed, Lane, NewTask, RetryPolicy, StepKind};
+use crate::{ExecutionId, Payload, TaskId, Timestamp};
 
 /// A wish of the code for a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,12 @@ pub struct Ask {
     pub call: Option<CallSpec>,
     /// When it is due, for sleeps.
     pub due: Option<Timestamp>,
+    /// The key under which it is found, for calls that others may make too and for what waits under a key.
+    pub keyed: Option<Keyed>,
+    /// The root of the execution that it starts, for spawns.
+    pub spawn: Option<Box<NewTask>>,
+    /// The execution that it waits for, for joins.
+    pub join: Option<ExecutionId>,
     /// When the code asked, which is when an inline step starts.
     pub at: Timestamp,
     /// Whether the code does not wait for it.
@@ -37,6 +43,10 @@ pub struct CallSpec {
     pub retry: Option<RetryPolicy>,
     /// Not before this moment.
     pub ready_at: Option<Timestamp>,
+    /// When its time is up.
+    pub expires_at: Option<Timestamp>,
+    /// Whether its function's running tasks are counted, so that only a claim may start it.
+    pub limited: bool,
 }
 
 /// How the record answers a wish.

@@ -22,7 +22,7 @@ pub use map::MapWindow;
 pub use mismatch::Mismatch;
 pub use turn::{End, Needs, Turn};
 
-use crate::model::{Progress, Seq, Step, StepKind, StepState, TaskResult};
+use crate::model::{Note, Progress, Seq, Step, StepKind, StepState, TaskResult};
 use crate::{TaskId, Timestamp};
 
 /// The state of one task's code.
@@ -51,6 +51,10 @@ pub struct Replay {
     cancelled: Vec<TaskId>,
     fresh_inline: Vec<Seq>,
     steps_asked: bool,
+    /// What the code has said since the last turn.
+    notes: Vec<Note>,
+    /// Notes that an earlier run of the code has made, and this one has not come to yet.
+    noted: u32,
     /// Reads of the code that nothing is delivered into.
     holds: u32,
     /// Whether the last completion that the code saw was a failure.
@@ -104,6 +108,8 @@ impl Replay {
             cancelled: Vec::new(),
             fresh_inline: Vec::new(),
             steps_asked: !steps.is_empty(),
+            notes: Vec::new(),
+            noted: 0,
             holds: 0,
             saw_failure: false,
             redo: BTreeSet::new(),
@@ -111,6 +117,13 @@ impl Replay {
         };
         replay.resume(done, steps);
         replay
+    }
+
+    /// The same, for code that has made so many notes in earlier runs: they are on record, and not made again.
+    #[must_use]
+    pub const fn noted(mut self, notes: u32) -> Self {
+        self.noted = notes;
+        self
     }
 
     // What the store says.
@@ -246,7 +259,9 @@ impl Replay {
             self.redo.remove(&open.id);
             return;
         }
-        if open.ended.is_none() && !open.dead {
+        // A signal that was taken and not seen is given back: others may want it.
+        let unseen = open.kind == StepKind::Signal && matches!(open.ended, Some((_, Ok(_))));
+        if (open.ended.is_none() && !open.dead) || unseen {
             self.cancelled.push(open.id);
         }
         // What ended well without being seen may stay: the next attempt then need not run it.
@@ -276,6 +291,26 @@ impl Replay {
     pub fn release(&mut self) {
         debug_assert!(self.holds > 0, "a read ended that never began");
         self.holds = self.holds.saturating_sub(1);
+    }
+
+    /// The code says something about its execution.
+    pub fn note(&mut self, note: Note) {
+        match self.noted.checked_sub(1) {
+            Some(left) => self.noted = left,
+            None => self.notes.push(note),
+        }
+    }
+
+    /// Whether the code has said something that is not committed yet.
+    #[must_use]
+    pub const fn has_notes(&self) -> bool {
+        !self.notes.is_empty()
+    }
+
+    /// Takes what the code has said.
+    #[must_use]
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
     }
 
     /// The time as of the last completion that the code has seen, or of its start: the same in every run.
@@ -346,10 +381,7 @@ impl Replay {
 
 impl Open {
     fn wished(ask: Ask) -> Self {
-        let map = match ask.kind {
-            StepKind::Map => Some(MapWindow::new()),
-            StepKind::Call | StepKind::Sleep | StepKind::Inline => None,
-        };
+        let map = ask.kind.is_map().then(MapWindow::new);
         Self {
             id: ask.id,
             kind: ask.kind,

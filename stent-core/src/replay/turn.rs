@@ -1,7 +1,9 @@
 //! What a turn leaves behind.
 
 use super::{Ask, Mismatch, Open, Replay, Slot};
-use crate::model::{NewTask, NewTaskState, Seq, StepKind, StepState, TaskResult, Threshold, Tree, Wait};
+use crate::model::{
+    NewTask, NewTaskState, Said, Seq, StepKind, StepState, TaskResult, Threshold, Tree, Wait,
+};
 use crate::transition::Feed;
 use crate::{Failure, Payload, TaskId, Timestamp};
 
@@ -36,6 +38,8 @@ pub struct Turn {
     pub fire: Vec<TaskId>,
     /// Completions that the code had seen.
     pub seen: u32,
+    /// What the code has said.
+    pub notes: Vec<Said>,
 }
 
 /// How a task's code ended.
@@ -131,11 +135,13 @@ impl Replay {
             // Nothing is appended to a record that the code does not match.
             return turn;
         }
+        turn.notes = self.take_notes().into_iter().map(|note| Said { task, note }).collect();
         let fresh = std::mem::take(&mut self.fresh_inline);
         for seq in fresh {
             if let Some(Slot::Open(open)) = self.slots.get_mut(&seq)
-                && let (Some(ask), Some((_, result))) = (open.unwritten.take(), &open.ended)
+                && let (Some(mut ask), Some((_, result))) = (open.unwritten.take(), &open.ended)
             {
+                turn.insert.extend(ask.spawn.take().map(|root| *root));
                 let state = NewTaskState::Done { started_at: ask.at, result: result.clone() };
                 turn.insert.push(new_step(task, tree, seq, *ask, state));
                 turn.own.push(seq);
@@ -144,7 +150,7 @@ impl Replay {
         let mut kept = std::collections::VecDeque::new();
         for seq in std::mem::take(&mut self.wished) {
             let Some(Slot::Open(open)) = self.slots.get_mut(&seq) else { continue };
-            if open.kind == StepKind::Inline {
+            if matches!(open.kind, StepKind::Inline | StepKind::Spawn) {
                 // Still running: it is written when it has ended.
                 if open.unwritten.is_some() {
                     kept.push_back(seq);
@@ -258,20 +264,24 @@ fn wants_more(map: &super::MapWindow) -> bool {
 
 impl Open {
     fn runs_here(&self) -> bool {
-        self.kind == StepKind::Call
-            && self
-                .unwritten
-                .as_ref()
-                .is_some_and(|ask| ask.call.as_ref().is_some_and(|call| call.ready_at.is_none()))
+        let anywhere = |ask: &Ask| {
+            ask.keyed.is_none()
+                && ask.call.as_ref().is_some_and(|call| {
+                    call.ready_at.is_none() && call.expires_at.is_none() && !call.limited
+                })
+        };
+        self.kind == StepKind::Call && self.unwritten.as_deref().is_some_and(anywhere)
     }
 }
 
 impl Ask {
     fn first_state(&self) -> NewTaskState {
-        match self.kind {
-            StepKind::Sleep => NewTaskState::Timer { due: self.due.unwrap_or(self.at) },
-            StepKind::Map => NewTaskState::Map,
-            StepKind::Call | StepKind::Inline => {
+        match (self.kind, self.join) {
+            (StepKind::Sleep, _) => NewTaskState::Timer { due: self.due.unwrap_or(self.at) },
+            (StepKind::Map | StepKind::Gather, _) => NewTaskState::Map,
+            (StepKind::Signal, _) => NewTaskState::Signal,
+            (StepKind::Join, Some(execution)) => NewTaskState::Join { execution },
+            (StepKind::Call | StepKind::Inline | StepKind::Spawn | StepKind::Join, _) => {
                 let delayed = self.call.as_ref().and_then(|call| call.ready_at);
                 NewTaskState::Pending { ready_at: delayed.unwrap_or(self.at) }
             }
@@ -280,6 +290,7 @@ impl Ask {
 }
 
 fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) -> NewTask {
+    let expires_at = ask.call.as_ref().and_then(|call| call.expires_at);
     let (lane, priority, args, retry) = match ask.call {
         Some(call) => (call.lane, call.priority, call.args, call.retry),
         None => (crate::model::Lane::new("", ask.name), 0, Payload::new("", Vec::new()), None),
@@ -294,6 +305,9 @@ fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) 
         args,
         retry,
         attempts: 0,
+        failure: None,
+        keyed: ask.keyed,
+        expires_at,
         state,
     }
 }
