@@ -27,8 +27,8 @@ use row::status_of;
 pub use writes::{Follow, Insert, Noted, Reads, Update, Writes, Written};
 
 use crate::model::{
-    Epoch, Fence, FunctionKey, Mark, Memo, NewTask, NewTaskState, RetryPolicy, Said, StepKind, TaskStatus, Tree,
-    Tried, TryEnd,
+    Epoch, Fence, FunctionKey, Mark, Memo, NewTask, NewTaskState, RetryPolicy, Said, StepKind, TaskStatus,
+    Tree, Tried, TryEnd,
 };
 use crate::transition::{Change, Feed, Guard, News, Outcome, Transition};
 use crate::{ExecutionId, Failure, Key, TaskId, Timestamp};
@@ -275,7 +275,7 @@ impl<'a> Ledger<'a> {
                     self.tried(task, TryEnd::Failed, Some(failure), at);
                 }
                 self.change(task, |row| {
-                    row.progress();
+                    row.past_revival();
                     row.end(status_of(result), at);
                 });
                 self.write(task, Written::Result(result));
@@ -359,7 +359,8 @@ impl<'a> Ledger<'a> {
                 done
             }
             Change::Cancel { until } => {
-                if mark == Some(Mark::Cancel) && row.expires_at.is_some_and(|expires_at| expires_at <= *until) {
+                if mark == Some(Mark::Cancel) && row.expires_at.is_some_and(|expires_at| expires_at <= *until)
+                {
                     return Outcome::Already(News::default());
                 }
                 self.change(task, |row| {
@@ -528,7 +529,10 @@ impl<'a> Ledger<'a> {
             if !row.status.is_terminal() {
                 self.change(*step, |row| row.cancel(at));
                 self.sweep(*step, at);
-            } else if row.kind == StepKind::Signal && row.status == TaskStatus::Completed && row.mark.is_none() {
+            } else if row.kind == StepKind::Signal
+                && row.status == TaskStatus::Completed
+                && row.mark.is_none()
+            {
                 // G11: it took a value that the code has never seen and does not want any more.
                 let key = row.key;
                 self.change(*step, |row| row.mark = Some(Mark::Cancel));

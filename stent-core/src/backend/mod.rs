@@ -23,9 +23,9 @@ pub use inspect::{
     RunningView, SummaryView, TaskView,
 };
 
-use crate::{TaskId, Timestamp};
 use crate::model::Lease;
 use crate::transition::{Outcome, Transition};
+use crate::{TaskId, Timestamp};
 
 /// The verbs that write. One of them, [`exchange`](Self::exchange), carries everything that happens to tasks.
 ///

@@ -4,7 +4,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::Payload;
-use crate::model::{Lane, Lease, NewTaskState, Seq, StepKind, Task, TaskResult, TaskStatus, Threshold};
+use crate::model::{
+    Lane, Lease, NewTaskState, Note, Said, Seq, StepKind, Task, TaskResult, TaskStatus, Threshold,
+};
 use crate::transition::Feed;
 
 // Given: a step that runs under its third claim, and a turn with something of everything in it.
@@ -28,7 +30,7 @@ const fn s(seconds: u64) -> Duration {
 }
 
 fn held(retry: Option<RetryPolicy>, attempts: u32) -> Held {
-    Held { fence: FENCE, tree: TREE, retry, attempts }
+    Held { fence: FENCE, tree: TREE, retry, attempts, key: None, revived: false }
 }
 
 /// Tries three times, after one second and after two.
@@ -55,6 +57,9 @@ fn new_task(n: u128) -> NewTask {
         args: Payload::new("text/plain", b"args".to_vec()),
         retry: Some(RetryPolicy::never()),
         attempts: 0,
+        failure: None,
+        keyed: None,
+        expires_at: None,
         state: NewTaskState::Pending { ready_at: NOW },
     }
 }
@@ -67,6 +72,7 @@ fn turn() -> Turn {
         feed: vec![Feed { map: id(14), fed: 1_000, total: None }],
         fire: vec![id(15)],
         seen: 4,
+        notes: vec![Said { task: TASK, note: Note::Count { name: "rows".to_owned(), add: 2 } }],
     }
 }
 
@@ -88,7 +94,13 @@ fn claimed(tries: u32) -> Claimed {
         epoch: FENCE.epoch,
         tries,
         attempts: 1,
+        crashes: 0,
+        releases: 0,
         done: 4,
+        noted: 0,
+        mark: None,
+        key: None,
+        expires_at: None,
         created_at: t(0),
         started_at: Some(t(1)),
         ended_at: None,
@@ -100,21 +112,21 @@ fn claimed(tries: u32) -> Claimed {
 // Then: what is expected, with everything in it that the turn had.
 
 fn expected(change: Change) -> Transition {
-    let Turn { insert, own: _, cancel, feed, fire, seen } = turn();
-    Transition { insert, cancel, feed, fire, seen, ..bare(change) }
+    let Turn { insert, own: _, cancel, feed, fire, seen, notes } = turn();
+    Transition { insert, cancel, feed, fire, seen, notes, ..bare(change) }
 }
 
 fn bare(change: Change) -> Transition {
-    Transition::new(Guard::Leased { fence: FENCE, tree: TREE }, NOW, change)
+    Transition::new(Guard::Leased { fence: FENCE, tree: TREE, key: None }, NOW, change)
 }
 
 #[test]
 fn a_dispatch_writes_the_root_if_there_is_none() {
     let root = NewTask { tree: Tree::root(EXECUTION), ..new_task(1) };
 
-    let transition = start(root.clone(), NOW);
+    let transition = start(root.clone(), None, NOW);
 
-    let expected = Transition::new(Guard::Absent(id(1)), NOW, Change::Start);
+    let expected = Transition::new(Guard::Absent { task: id(1), key: None }, NOW, Change::Start);
     assert_eq!(transition, Transition { insert: vec![root], ..expected });
 }
 

@@ -219,7 +219,8 @@ impl<'a> Ledger<'a> {
 
     /// The end of a task that holds a key.
     pub(super) fn settle_key(&mut self, task: TaskId, result: &Written<'a>, at: Timestamp) {
-        let Some(key) = self.row(task).filter(|row| row.kind == StepKind::Call).and_then(|row| row.key) else {
+        let Some(key) = self.row(task).filter(|row| row.kind == StepKind::Call).and_then(|row| row.key)
+        else {
             return;
         };
         if self.memos.get(key).is_none_or(|memo| memo.holder != Some(task)) {
@@ -305,8 +306,7 @@ impl<'a> Ledger<'a> {
         let Some(tree) = self.row(task).filter(|row| !row.status.is_terminal()).map(|row| row.tree) else {
             return;
         };
-        let status =
-            if result.as_result().is_ok() { TaskStatus::Completed } else { TaskStatus::Failed };
+        let status = if result.as_result().is_ok() { TaskStatus::Completed } else { TaskStatus::Failed };
         self.change(task, |row| {
             row.started_at = row.started_at.or(Some(at));
             row.mark = mark;
@@ -330,7 +330,9 @@ impl<'a> Ledger<'a> {
     /// Counts a step that has ended in its parent.
     fn count(&mut self, step: TaskId, at: Timestamp) {
         let parent = self.row(step).and_then(|row| row.tree.parent);
-        if let Some(parent) = parent.filter(|parent| self.row(*parent).is_some_and(|row| !row.status.is_terminal())) {
+        if let Some(parent) =
+            parent.filter(|parent| self.row(*parent).is_some_and(|row| !row.status.is_terminal()))
+        {
             self.complete_step(step, parent, at);
         }
     }

@@ -1,7 +1,8 @@
 //! One task's row: the part that changes.
 
 use crate::model::{
-    Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, StepKind, TaskResult, TaskStatus, Tree, Tried, TryEnd,
+    Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, StepKind, TaskResult, TaskStatus, Tree, Tried,
+    TryEnd,
 };
 use crate::{Key, TaskId, Timestamp, WorkerId};
 
@@ -217,9 +218,14 @@ impl Row {
         self.slot = None;
     }
 
-    /// It has been committed to: what was said of its last failure does not hold any more.
+    /// A turn of it was committed.
     pub(super) fn progress(&mut self) {
         self.tries = 0;
+        self.past_revival();
+    }
+
+    /// It has come further than where it was revived.
+    pub(super) fn past_revival(&mut self) {
         self.mark = self.mark.filter(|mark| *mark != Mark::Revive);
     }
 
@@ -241,4 +247,3 @@ pub(super) const fn status_of(result: &TaskResult) -> TaskStatus {
         Err(_) => TaskStatus::Failed,
     }
 }
-

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{Lane, RetryPolicy, Seq, Threshold, Wait};
-use crate::{ExecutionId, Payload};
+use crate::model::{Lane, RetryPolicy, Seq, TaskResult, Threshold, Wait};
+use crate::{ExecutionId, Payload, WorkerId};
 
 // Given: one execution and its rows. The root is task 1; everything else hangs where the test says.
 
@@ -104,7 +104,7 @@ fn completed(row: Row, order: Option<u32>) -> Row {
 // When: what is sent.
 
 fn leased(row: &Row, change: Change) -> Transition {
-    Transition::new(Guard::Leased { fence: row.fence(), tree: row.tree }, t(10), change)
+    Transition::new(Guard::Leased { fence: row.fence(), tree: row.tree, key: row.key }, t(10), change)
 }
 
 fn park(row: &Row, wait: Wait) -> Transition {
@@ -138,6 +138,9 @@ fn new_task(n: u128, tree: Tree, kind: StepKind, state: NewTaskState) -> NewTask
         args: Payload::new("text/plain", b"args".to_vec()),
         retry: Some(RetryPolicy::never()),
         attempts: 0,
+        failure: None,
+        keyed: None,
+        expires_at: None,
         state,
     }
 }
@@ -152,7 +155,7 @@ fn inline(n: u128) -> NewTask {
 }
 
 fn start(state: NewTaskState) -> Transition {
-    let mut start = Transition::new(Guard::Absent(ROOT), t(10), Change::Start);
+    let mut start = Transition::new(Guard::Absent { task: ROOT, key: None }, t(10), Change::Start);
     start.insert.push(new_task(1, Tree::root(EXECUTION), StepKind::Call, state));
     start
 }
@@ -161,7 +164,7 @@ fn start(state: NewTaskState) -> Transition {
 
 fn apply<'a>(rows: &[Row], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>) {
     let reads = Ledger::reads(batch);
-    let mut ledger = Ledger::new(rows.iter().filter(|row| reads.contains(&row.id)).cloned());
+    let mut ledger = Ledger::new(rows.iter().filter(|row| reads.tasks.contains(&row.id)).cloned(), []);
     let outcomes = batch
         .iter()
         .map(|transition| {
@@ -200,7 +203,7 @@ impl Writes<'_> {
 
     #[track_caller]
     fn result(&self, id: TaskId) -> Option<Written<'_>> {
-        self.update.iter().find(|update| update.row.id == id).expect("is updated").result
+        self.update.iter().find(|update| update.row.id == id).expect("is updated").result.clone()
     }
 }
 
@@ -291,7 +294,7 @@ mod fence {
     fn every_change_of_a_stale_epoch_is_fenced() {
         let stale = root();
         let mut now = stale.clone();
-        now.claim(worker(8), t(31), t(61));
+        now.claim(worker(8), t(31), t(61), None);
 
         for transition in changes(&stale) {
             let (outcome, writes) = apply_one(&[now.clone()], &transition);
@@ -367,7 +370,7 @@ mod fence {
     fn a_write_is_known_again_after_a_later_claim_and_not_after_a_later_write() {
         let write = park(&root(), Wait::for_next(0));
         let mut later = committed(root());
-        later.claim(worker(8), t(31), t(61));
+        later.claim(worker(8), t(31), t(61), None);
 
         assert_eq!(apply_one(&[later.clone()], &write).0, already(0));
         assert_eq!(apply_one(&[committed(later)], &write).0, Outcome::Fenced);
@@ -389,7 +392,10 @@ mod changing {
         let keep = leased(&there, Change::Keep);
         let (outcome, writes) = apply_one(std::slice::from_ref(&there), &keep);
         assert_eq!(outcome, applied(0));
-        assert_eq!(writes.update, [Update { row: Row { tries: 0, ..committed(there) }, result: None }]);
+        assert_eq!(
+            writes.update,
+            [Update { row: Row { tries: 0, ..committed(there) }, result: None, retry: None }]
+        );
     }
 
     #[test]
@@ -405,7 +411,7 @@ mod changing {
             ready_at: Some(t(50)),
             ..committed(root())
         };
-        assert_eq!(writes.update, [Update { row: expected, result: None }]);
+        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
     }
 
     #[test]
@@ -453,11 +459,12 @@ mod changing {
         let expected = Row {
             status: TaskStatus::Pending,
             tries: 2,
+            releases: 1,
             worker: None,
             ready_at: Some(t(10)),
             ..committed(there)
         };
-        assert_eq!(writes.update, [Update { row: expected, result: None }]);
+        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
     }
 
     #[test]
@@ -470,7 +477,10 @@ mod changing {
             let Change::End(result) = &ending.change else { unreachable!("it is an end") };
             let expected =
                 Row { status, worker: None, ready_at: None, ended_at: Some(t(10)), ..committed(root()) };
-            assert_eq!(writes.update, [Update { row: expected, result: Some(Written::Result(result)) }]);
+            assert_eq!(
+                writes.update,
+                [Update { row: expected, result: Some(Written::Result(result)), retry: None }]
+            );
             assert!(writes.ended);
         }
     }
@@ -832,7 +842,7 @@ mod giving_up {
         let elsewhere = task(80).execution();
         let other = running(task(81), Tree::step(elsewhere, task(80)));
 
-        let mut ledger = Ledger::new(rows.iter().chain([&below, &other]).cloned());
+        let mut ledger = Ledger::new(rows.iter().chain([&below, &other]).cloned(), []);
         let (mine, others, nudge) = (complete(&below), complete(&other), nudge(&below));
         assert!(ledger.takes(&mine) && ledger.takes(&nudge));
         ledger.apply(&keep);
@@ -848,7 +858,7 @@ mod rows {
     #[test]
     fn a_claim_raises_epoch_and_tries_and_ends_the_wait() {
         let mut row = Row { ready_at: Some(t(40)), ..parked(3) };
-        row.claim(worker(9), t(40), t(70));
+        row.claim(worker(9), t(40), t(70), None);
         let expected = Row {
             status: TaskStatus::Running,
             epoch: Epoch(2),
@@ -879,7 +889,7 @@ mod rows {
         keep.feed = vec![Feed { map: task(13), fed: 0, total: None }];
         let wait = Wait { maps: vec![Threshold { map: task(14), done: 1 }], ..Wait::for_next(0) };
 
-        let reads = |transition| Ledger::reads(&[transition]).into_iter().collect::<Vec<_>>();
+        let reads = |transition| Ledger::reads(&[transition]).tasks.into_iter().collect::<Vec<_>>();
         assert_eq!(reads(keep), [1, 10, 11, 12, 13].map(task));
         assert_eq!(reads(park(&rows[0], wait)), [1, 14].map(task));
         assert_eq!(reads(complete(&rows[1])), [1, 2].map(task));
@@ -898,8 +908,8 @@ impl Shelf {
         let mut outcomes = Vec::new();
         let mut rest = batch;
         while !rest.is_empty() {
-            let rows = Ledger::reads(rest).into_iter().filter_map(|id| self.0.get(&id).cloned());
-            let mut ledger = Ledger::new(rows);
+            let rows = Ledger::reads(rest).tasks.into_iter().filter_map(|id| self.0.get(&id).cloned());
+            let mut ledger = Ledger::new(rows, []);
             let taken = rest.iter().take_while(|next| {
                 let takes = ledger.takes(next);
                 if takes {

@@ -94,9 +94,7 @@ impl Lane {
 /// FNV-1a: fixed forever, unlike std's hashers.
 fn hash(bytes: impl Iterator<Item = u8>) -> i64 {
     bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
         .cast_signed()
 }
 

@@ -75,14 +75,12 @@ impl FromStr for StepKind {
     type Err = ParseStatusError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|(_, word)| *word == text)
-            .map(|(kind, _)| kind)
-            .ok_or_else(|| ParseStatusError::new(
-                    text,
-                    &["call", "sleep", "inline", "map", "gather", "signal", "spawn", "join"],
-                ))
+        Self::ALL.into_iter().find(|(_, word)| *word == text).map(|(kind, _)| kind).ok_or_else(|| {
+            ParseStatusError::new(
+                text,
+                &["call", "sleep", "inline", "map", "gather", "signal", "spawn", "join"],
+            )
+        })
     }
 }
 

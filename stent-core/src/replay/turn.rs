@@ -266,9 +266,10 @@ impl Open {
     fn runs_here(&self) -> bool {
         let anywhere = |ask: &Ask| {
             ask.keyed.is_none()
-                && ask.call.as_ref().is_some_and(|call| {
-                    call.ready_at.is_none() && call.expires_at.is_none() && !call.limited
-                })
+                && ask
+                    .call
+                    .as_ref()
+                    .is_some_and(|call| call.ready_at.is_none() && call.expires_at.is_none() && !call.limited)
         };
         self.kind == StepKind::Call && self.unwritten.as_deref().is_some_and(anywhere)
     }

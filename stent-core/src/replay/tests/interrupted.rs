@@ -44,7 +44,10 @@ impl Record {
                 }
                 NewTaskState::Timer { due } => StepState::Open { due: Some(*due) },
                 NewTaskState::Pending { .. } => StepState::Open { due: None },
-                NewTaskState::Leased { .. } | NewTaskState::Map => unreachable!("not scripted"),
+                NewTaskState::Leased { .. }
+                | NewTaskState::Map
+                | NewTaskState::Signal
+                | NewTaskState::Join { .. } => unreachable!("not scripted"),
             };
             let name = row.lane.function.clone();
             self.steps.push(Step { id: row.id, seq: row.seq, kind: row.kind, name, state, map: None });

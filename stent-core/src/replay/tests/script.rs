@@ -306,8 +306,13 @@ impl Run {
             args: Payload::empty(),
             retry: None,
             ready_at,
+            expires_at: None,
+            limited: false,
         });
         Ask {
+            keyed: None,
+            spawn: None,
+            join: None,
             id: id(self.ids + u128::from(seq.0)),
             kind,
             name: name.to_owned(),
@@ -385,6 +390,9 @@ pub(super) fn row(seq: u32, kind: StepKind, lane: Lane, state: NewTaskState) -> 
         args: Payload::empty(),
         retry: None,
         attempts: 0,
+        failure: None,
+        keyed: None,
+        expires_at: None,
         state,
     }
 }
