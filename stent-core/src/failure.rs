@@ -13,7 +13,8 @@ use crate::Payload;
 /// hands on this value, not a text about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of error it is: the type's name without its path, such as `ChargeError`.
+    /// What kind of error it is: the type's name without its path, such as `ChargeError`, or a variant of it, such as
+    /// `ChargeError::Declined`.
     pub kind: String,
     /// The error's own message.
     pub message: String,
@@ -71,10 +72,38 @@ impl Failure {
         let mut failure = Self::new(kind, error.to_string());
         let mut cause = error.source();
         while let Some(error) = cause {
-            failure.causes.push(error.to_string());
+            match error.downcast_ref::<Self>() {
+                // Its text holds its causes; here they stay one each.
+                Some(inner) => {
+                    failure.causes.push(format!("{}: {}", inner.kind, inner.message));
+                    failure.causes.extend(inner.causes.iter().cloned());
+                }
+                None => failure.causes.push(error.to_string()),
+            }
             cause = error.source();
         }
         failure
+    }
+
+    /// Whether it is of a kind: of that very one, or of a variant of it. `ChargeError::Declined` is a `ChargeError`.
+    ///
+    /// ```
+    /// use stent_core::Failure;
+    ///
+    /// let failure = Failure::new("ChargeError::Declined", "no funds");
+    /// assert!(failure.is("ChargeError") && failure.is("ChargeError::Declined"));
+    /// assert!(!failure.is("Charge") && !failure.is("Declined"));
+    /// ```
+    #[must_use]
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    }
+
+    /// Names its kind otherwise: what `retry_for` looks at, and what people search for.
+    #[must_use]
+    pub fn with_kind(mut self, kind: impl Into<String>) -> Self {
+        self.kind = kind.into();
+        self
     }
 
     /// Marks the failure as one that no retry can help.
@@ -100,3 +129,41 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Codec;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("no checkout")]
+    struct Wrapper(#[source] Failure);
+
+    #[test]
+    fn its_wire_form_is_fixed() {
+        let whole = Failure {
+            causes: vec!["timed out".to_owned()],
+            data: Some(Codec::Json.encode(&51).expect("encodes")),
+            ..Failure::new("ChargeError::Declined", "no funds").with_trace("in `charge`").fatal()
+        };
+        let stored = r#"{"kind":"ChargeError::Declined","message":"no funds","causes":["timed out"],"#
+            .to_owned()
+            + r#""trace":"in `charge`","data":{"content_type":"application/json","bytes":[53,49]},"fatal":true}"#;
+        assert_eq!(serde_json::to_string(&whole).expect("encodes"), stored);
+        assert_eq!(serde_json::from_str::<Failure>(&stored).expect("decodes"), whole);
+
+        let least = Failure::new("Panic", "boom");
+        let stored = r#"{"kind":"Panic","message":"boom"}"#;
+        assert_eq!(serde_json::to_string(&least).expect("encodes"), stored);
+        assert_eq!(serde_json::from_str::<Failure>(stored).expect("decodes"), least);
+    }
+
+    #[test]
+    fn a_failure_among_the_causes_is_told_once() {
+        let mut inner = Failure::new("ChargeError", "declined");
+        inner.causes.push("no funds".to_owned());
+        let outer = Failure::from_error("CheckoutError", &Wrapper(inner));
+        assert_eq!(outer.causes, ["ChargeError: declined", "no funds"]);
+        assert_eq!(outer.to_string(), "CheckoutError: no checkout: ChargeError: declined: no funds");
+    }
+}

@@ -24,7 +24,7 @@ use syn::spanned::Spanned;
 use syn::{ItemFn, LitStr, Result, Type};
 
 use crate::attributes::Attributes;
-use crate::options::{Options, Retry};
+use crate::options::{Cached, Kind, Options, Retry, VERSION_SEPARATOR};
 use crate::signature::{Output, Parameter, Signature};
 
 /// Expands `#[durable(options)]` on an item.
@@ -112,10 +112,8 @@ impl Durable {
         let name = self.name();
         let args = self.args_type();
         let output = self.output_type();
-        let stored_name = options.name.clone().unwrap_or_else(|| {
-            let name = self.name();
-            LitStr::new(&name.unraw().to_string(), name.span())
-        });
+        let stored_name = self.stored_name(options);
+        let key = self.key(options);
         let options = options_expression(options);
         let states = self.signature.states();
         let invoke = self.invoke();
@@ -135,7 +133,38 @@ impl Durable {
                     ::std::vec![#(::stent::__private::StateKey::of::<#states>()),*]
                 }
 
+                #key
+
                 #invoke
+            }
+        }
+    }
+
+    /// The name as the store has it, with the version.
+    fn stored_name(&self, options: &Options) -> LitStr {
+        let name = options.name.clone().unwrap_or_else(|| {
+            let name = self.name();
+            LitStr::new(&name.unraw().to_string(), name.span())
+        });
+        match &options.version {
+            None => name,
+            Some(version) => {
+                LitStr::new(&format!("{}{VERSION_SEPARATOR}{}", name.value(), version.value()), name.span())
+            }
+        }
+    }
+
+    /// `fn key`, which hands the user's function what is stored, by reference.
+    fn key(&self, options: &Options) -> TokenStream {
+        let Some(function) = &options.key else { return TokenStream::new() };
+        let site = Span::mixed_site();
+        let args = self.signature.stored().enumerate().map(|(i, _)| local("arg", i)).collect::<Vec<_>>();
+        // Spanned like the path, for there rustc points when the function takes something else.
+        let called = quote_spanned!(here(function)=> #function(#(#args),*));
+        quote_spanned! {site=>
+            fn key(args: &Self::Args) -> ::core::option::Option<::std::string::String> {
+                let (#(#args,)*) = args;
+                ::core::option::Option::Some(::std::string::ToString::to_string(&#called))
             }
         }
     }
@@ -326,11 +355,34 @@ fn options_expression(options: &Options) -> TokenStream {
     let retry = options.retry.as_ref().map(retry_expression).into_iter();
     let queue = options.queue.iter();
     let priority = options.priority.iter();
+    let tags = options.tags.iter().map(|tags| quote!(&[#(#tags),*]));
+    let max_concurrent = options.max_concurrent.iter();
+    let rate = options.rate.map(|rate| {
+        let (max, per) = (rate.max, duration_expression(rate.per_ns));
+        quote!(::stent::Rate { max: #max, per: #per })
+    });
+    let rate = rate.into_iter();
+    let idempotent = options.idempotent.iter().map(|()| quote!(.idempotent()));
+    let cached = options.cached.map(|cached| match cached {
+        Cached::Forever => quote!(::stent::Cached::Forever),
+        Cached::For(nanoseconds) => {
+            let time = duration_expression(nanoseconds);
+            quote!(::stent::Cached::For(#time))
+        }
+    });
+    let cached = cached.into_iter();
+    let max_duration = options.max_duration_ns.map(duration_expression).into_iter();
     quote! {
         ::stent::FunctionOptions::new()
             #(.retry(#retry))*
             #(.queue(#queue))*
             #(.priority(#priority))*
+            #(.tags(#tags))*
+            #(.max_concurrent(#max_concurrent))*
+            #(.rate(#rate))*
+            #(#idempotent)*
+            #(.cached(#cached))*
+            #(.max_duration(#max_duration))*
     }
 }
 
@@ -340,6 +392,10 @@ fn retry_expression(retry: &Retry) -> TokenStream {
     let backoff_factor = retry.backoff_factor.iter();
     let max_delay = retry.max_delay_ns.map(duration_expression).into_iter();
     let jitter = retry.jitter.iter();
+    let retry_for = retry.retry_for.iter().map(|kinds| {
+        let kinds = kinds.iter().map(kind_expression);
+        quote!(::core::option::Option::Some(::std::vec![#(#kinds),*]))
+    });
     quote! {
         #[allow(clippy::needless_update)]
         ::stent::RetryPolicy {
@@ -348,7 +404,24 @@ fn retry_expression(retry: &Retry) -> TokenStream {
             #(backoff_factor: #backoff_factor,)*
             #(max_delay: #max_delay,)*
             #(jitter: #jitter,)*
+            #(retry_for: #retry_for,)*
             ..<::stent::RetryPolicy as ::core::default::Default>::default()
+        }
+    }
+}
+
+/// The text of a kind. A type is named by the runtime, which sees through aliases; for a variant the compiler is asked
+/// whether there is one.
+fn kind_expression(kind: &Kind) -> TokenStream {
+    match kind {
+        Kind::Text(text) => quote!(::std::string::String::from(#text)),
+        Kind::Type(ty) => quote_spanned!(here(ty)=> ::stent::__private::kind_of::<#ty>()),
+        Kind::Variant(ty, variant) => {
+            let name = variant.segments.last().map(|last| last.ident.unraw().to_string());
+            quote_spanned! {here(variant)=> {
+                let _ = |error: &#ty| ::core::matches!(error, #variant { .. });
+                ::stent::__private::variant_of::<#ty>(#name)
+            }}
         }
     }
 }

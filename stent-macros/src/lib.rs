@@ -4,7 +4,7 @@
 //! | Module | Does |
 //! |---|---|
 //! | `options` | reads what stands in the attribute's parentheses |
-//! | `duration` | checks durations while the user's crate compiles |
+//! | `duration`, `rate` | check durations and rates while the user's crate compiles |
 //! | `signature` | reads the function: stored parameters, state, what is returned |
 //! | `attributes` | sorts the function's other attributes |
 //! | `expand` | writes the items that a durable function becomes |
@@ -16,6 +16,7 @@ mod attributes;
 mod duration;
 mod expand;
 mod options;
+mod rate;
 mod signature;
 
 use proc_macro::TokenStream;

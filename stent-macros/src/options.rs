@@ -7,21 +7,41 @@ use std::str::FromStr;
 use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, Ident, Lit, LitInt, LitStr, Result, Token, token};
+use syn::spanned::Spanned;
+use syn::{Error, Ident, Lit, LitInt, LitStr, Path, PathSegment, Result, Token, token};
 
-use crate::duration;
+use crate::rate::Rate;
+use crate::{duration, rate};
 
 /// The options there are, as an error lists them.
-const OPTIONS: [&str; 4] = ["name", "priority", "queue", "retry"];
-
-/// Options that the design has and the runtime does not have yet.
-const PLANNED: [&str; 5] = ["cached", "idempotent", "max_concurrent", "tags", "version"];
+const OPTIONS: [&str; 12] = [
+    "cached",
+    "idempotent",
+    "key",
+    "max_concurrent",
+    "max_duration",
+    "name",
+    "priority",
+    "queue",
+    "rate",
+    "retry",
+    "tags",
+    "version",
+];
 
 /// The settings of `retry`, as an error lists them.
-const RETRY_SETTINGS: [&str; 5] = ["backoff_factor", "initial_delay", "jitter", "max_attempts", "max_delay"];
+const RETRY_SETTINGS: [&str; 6] =
+    ["backoff_factor", "initial_delay", "jitter", "max_attempts", "max_delay", "retry_for"];
 
-/// Longest name of a function or a queue, in bytes: `stent_core::limits::NAME_BYTES_MAX`.
+/// Longest name of a function, with its version, of a queue or a tag, in bytes: `stent_core::limits::NAME_BYTES_MAX`.
 const NAME_BYTES_MAX: usize = 255;
+
+/// What stands between a name and its version in the store: `stent_core::model::versioned`.
+pub(crate) const VERSION_SEPARATOR: char = '@';
+
+/// The default policy's delays, for a policy that names one of the two: `stent_core::model::RetryPolicy::default`.
+const INITIAL_DELAY_NS: u64 = 1_000_000_000;
+const MAX_DELAY_NS: u64 = 60_000_000_000;
 
 /// The options of one durable function; `None` where the attribute is silent and the runtime's default holds.
 #[derive(Default)]
@@ -34,10 +54,45 @@ pub(crate) struct Options {
     pub(crate) priority: Option<i16>,
     /// When and how often it is tried again.
     pub(crate) retry: Option<Retry>,
+    /// What a worker needs to have to run it.
+    pub(crate) tags: Option<Vec<LitStr>>,
+    /// How many of its tasks run at the same time, on all workers together.
+    pub(crate) max_concurrent: Option<u32>,
+    /// How many of its tasks start in a stretch of time.
+    pub(crate) rate: Option<Rate>,
+    /// The same call within an execution runs once.
+    pub(crate) idempotent: Option<()>,
+    /// The same call runs once, whoever makes it.
+    pub(crate) cached: Option<Cached>,
+    /// The function that says which calls are the same.
+    pub(crate) key: Option<Path>,
+    /// Which of several versions of the function this is.
+    pub(crate) version: Option<LitStr>,
+    /// How long an execution of it may take, in nanoseconds.
+    pub(crate) max_duration_ns: Option<u64>,
+}
+
+/// How long a cached result counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cached {
+    /// As long as the store has it.
+    Forever,
+    /// So many nanoseconds.
+    For(u64),
+}
+
+/// A kind of failures in `retry_for`.
+pub(crate) enum Kind {
+    /// A text, which is taken as it is.
+    Text(LitStr),
+    /// An error type, which stands for all of its failures.
+    Type(Path),
+    /// A variant of an error type: the type, and the path of the variant.
+    Variant(Path, Path),
 }
 
 /// The settings of `retry(…)`; `None` where the default policy holds.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Default)]
 pub(crate) struct Retry {
     /// How often the function runs at most, the first time included.
     pub(crate) max_attempts: Option<u32>,
@@ -49,12 +104,15 @@ pub(crate) struct Retry {
     pub(crate) max_delay_ns: Option<u64>,
     /// Share of the wait by which it is spread.
     pub(crate) jitter: Option<f64>,
+    /// The failures that are worth another attempt.
+    pub(crate) retry_for: Option<Vec<Kind>>,
 }
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let mut options = Self::default();
         each(input, "an option", &OPTIONS, |key, input| options.read(key, input))?;
+        options.agree()?;
         Ok(options)
     }
 }
@@ -62,15 +120,55 @@ impl Parse for Options {
 impl Options {
     fn read(&mut self, key: &Ident, input: ParseStream<'_>) -> Result<()> {
         match key.to_string().as_str() {
-            "name" => once(&mut self.name, key, name(key, input, "name = \"billing.charge\"")?),
+            "name" => once(&mut self.name, key, plain_name(key, input, "name = \"billing.charge\"")?),
             "queue" => once(&mut self.queue, key, name(key, input, "queue = \"payments\"")?),
             "priority" => once(&mut self.priority, key, priority(key, input)?),
             "retry" => once(&mut self.retry, key, retry(key, input)?),
-            planned if PLANNED.contains(&planned) => {
-                Err(Error::new(key.span(), format!("option `{planned}` is not supported yet")))
+            "tags" => once(&mut self.tags, key, tags(key, input)?),
+            "max_concurrent" => once(&mut self.max_concurrent, key, max_concurrent(key, input)?),
+            "rate" => once(&mut self.rate, key, rate(key, input)?),
+            "idempotent" => once(&mut self.idempotent, key, flag(key, input)?),
+            "cached" => once(&mut self.cached, key, cached(key, input)?),
+            "key" => once(&mut self.key, key, key_function(key, input)?),
+            "version" => once(&mut self.version, key, plain_name(key, input, "version = \"2\"")?),
+            "max_duration" | "expiry" => {
+                let limit = max_duration(key, input)?;
+                match self.max_duration_ns.replace(limit) {
+                    None => Ok(()),
+                    Some(_) => Err(Error::new(
+                        key.span(),
+                        "`max_duration` is given twice; `expiry` is another name for it",
+                    )),
+                }
             }
+            "timeout" => Err(Error::new(
+                key.span(),
+                "there is no option `timeout`; how long an execution may take is `max_duration = \"10m\"`, and how \
+                 long somebody waits for its result is said where they wait, as in `run.result().timeout(\"10m\")`",
+            )),
             _ => Err(unknown(key, "option", &OPTIONS)),
         }
+    }
+
+    /// What options say of each other.
+    fn agree(&self) -> Result<()> {
+        if let Some(key) = &self.key
+            && self.idempotent.is_none()
+            && self.cached.is_none()
+        {
+            return Err(Error::new(
+                key.span(),
+                "`key` says which calls are the same, and here nothing asks; add `idempotent` or `cached`",
+            ));
+        }
+        if let (Some(name), Some(version)) = (&self.name, &self.version) {
+            let bytes = name.value().len() + VERSION_SEPARATOR.len_utf8() + version.value().len();
+            if bytes > NAME_BYTES_MAX {
+                let message = format!("name and version have {bytes} bytes; {NAME_BYTES_MAX} is the most");
+                return Err(Error::new(name.span(), message));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -92,6 +190,7 @@ impl Retry {
             "backoff_factor" => once(&mut self.backoff_factor, key, backoff_factor(key, input)?),
             "max_delay" => once(&mut self.max_delay_ns, key, delay(key, input, "max_delay = \"1m\"")?),
             "jitter" => once(&mut self.jitter, key, jitter(key, input)?),
+            "retry_for" => once(&mut self.retry_for, key, retry_for(key, input)?),
             _ => Err(unknown(key, "setting", &RETRY_SETTINGS)),
         }
     }
@@ -148,6 +247,133 @@ fn name(key: &Ident, input: ParseStream<'_>, example: &str) -> Result<LitStr> {
     Err(Error::new(literal.span(), format!("this `{key}` {problem}")))
 }
 
+/// A name without a version, or a version: between the two stands a sign that neither has.
+fn plain_name(key: &Ident, input: ParseStream<'_>, example: &str) -> Result<LitStr> {
+    let literal = name(key, input, example)?;
+    if literal.value().contains(VERSION_SEPARATOR) {
+        let message = format!(
+            "this `{key}` holds `{VERSION_SEPARATOR}`, which stands between a name and its version; write \
+             `name = \"charge\", version = \"2\"`"
+        );
+        return Err(Error::new(literal.span(), message));
+    }
+    Ok(literal)
+}
+
+fn flag(key: &Ident, input: ParseStream<'_>) -> Result<()> {
+    if !input.is_empty() && !input.peek(Token![,]) {
+        return Err(Error::new(
+            input.span(),
+            format!("`{key}` takes no value; leave it out, or write `{key}` alone"),
+        ));
+    }
+    Ok(())
+}
+
+fn tags(key: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
+    let example = "tags = [\"gpu\", \"eu\"]";
+    let tags = list(key, input, "a list of texts", example, |input| input.parse::<LitStr>())?;
+    for (n, tag) in tags.iter().enumerate() {
+        let text = tag.value();
+        let problem = if text.is_empty() {
+            "is empty".to_owned()
+        } else if text.len() > NAME_BYTES_MAX {
+            format!("has {} bytes; {NAME_BYTES_MAX} is the most", text.len())
+        } else if text.chars().any(char::is_control) {
+            "holds a control character".to_owned()
+        } else if tags[..n].iter().any(|other| other.value() == text) {
+            "is given twice".to_owned()
+        } else {
+            continue;
+        };
+        return Err(Error::new(tag.span(), format!("this tag in `tags` {problem}")));
+    }
+    Ok(tags)
+}
+
+fn max_concurrent(key: &Ident, input: ParseStream<'_>) -> Result<u32> {
+    let (max, span) = whole(key, input, "a whole number from 1 to 4294967295", "max_concurrent = 10")?;
+    if max == 0 {
+        return Err(Error::new(
+            span,
+            "`max_concurrent` of 0 lets nothing run; give 1 or more, or leave it out",
+        ));
+    }
+    Ok(max)
+}
+
+fn rate(key: &Ident, input: ParseStream<'_>) -> Result<Rate> {
+    let literal: LitStr = value(key, input, "a text", "rate = \"100/s\"")?;
+    rate::parse(&literal.value()).map_err(|message| Error::new(literal.span(), message))
+}
+
+fn cached(key: &Ident, input: ParseStream<'_>) -> Result<Cached> {
+    if input.is_empty() || input.peek(Token![,]) {
+        return Ok(Cached::Forever);
+    }
+    let literal: LitStr = value(key, input, "nothing, or a duration in quotes", "cached = \"1h\"")?;
+    match duration::nanoseconds(&literal.value()).map_err(|message| Error::new(literal.span(), message))? {
+        0 => Err(Error::new(
+            literal.span(),
+            "`cached` for no time is not cached; leave it out, or give a time",
+        )),
+        nanoseconds => Ok(Cached::For(nanoseconds)),
+    }
+}
+
+fn key_function(key: &Ident, input: ParseStream<'_>) -> Result<Path> {
+    value(
+        key,
+        input,
+        "the path of a function, which is given the arguments by reference",
+        "key = order_number",
+    )
+}
+
+fn max_duration(key: &Ident, input: ParseStream<'_>) -> Result<u64> {
+    let literal: LitStr = value(key, input, "a duration in quotes", &format!("{key} = \"10m\""))?;
+    match duration::nanoseconds(&literal.value()).map_err(|message| Error::new(literal.span(), message))? {
+        0 => Err(Error::new(
+            literal.span(),
+            format!("`{key}` of no time leaves none to run in; leave it out for no limit"),
+        )),
+        nanoseconds => Ok(nanoseconds),
+    }
+}
+
+fn retry_for(key: &Ident, input: ParseStream<'_>) -> Result<Vec<Kind>> {
+    let example = "retry_for = [\"Timeout\", ChargeError::Declined]";
+    let kinds = list(key, input, "a list of error types, their variants, or texts", example, Kind::parse)?;
+    if let Some(Kind::Text(empty)) =
+        kinds.iter().find(|kind| matches!(kind, Kind::Text(text) if text.value().is_empty()))
+    {
+        return Err(Error::new(
+            empty.span(),
+            "this kind in `retry_for` is empty; give the name of an error type",
+        ));
+    }
+    Ok(kinds)
+}
+
+impl Parse for Kind {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        if input.peek(LitStr) {
+            return input.parse().map(Self::Text);
+        }
+        let path: Path = input.parse()?;
+        let is_type =
+            |segment: &PathSegment| segment.ident.unraw().to_string().starts_with(char::is_uppercase);
+        let count = path.segments.len();
+        // `errors::ChargeError` is a type in a module, and `ChargeError::Declined` a variant of a type: the macro goes by
+        // how names are written, and the compiler finds out if that is wrong.
+        if count < 2 || !is_type(&path.segments[count - 2]) {
+            return Ok(Self::Type(path));
+        }
+        let segments = path.segments.iter().take(count - 1).cloned().collect();
+        Ok(Self::Variant(Path { leading_colon: path.leading_colon, segments }, path))
+    }
+}
+
 fn priority(key: &Ident, input: ParseStream<'_>) -> Result<i16> {
     whole(key, input, "a whole number from -32768 to 32767", "priority = 5").map(|(priority, _)| priority)
 }
@@ -194,7 +420,53 @@ fn retry(key: &Ident, input: ParseStream<'_>) -> Result<Retry> {
     }
     let settings;
     syn::parenthesized!(settings in input);
-    settings.parse()
+    let retry: Retry = settings.parse()?;
+    let initial = retry.initial_delay_ns.unwrap_or(INITIAL_DELAY_NS);
+    let longest = retry.max_delay_ns.unwrap_or(MAX_DELAY_NS);
+    if initial > longest {
+        let message = "`initial_delay` (\"1s\" unless given) is longer than `max_delay` (\"1m\" unless given); shorten \
+                       the one, or raise the other";
+        return Err(Error::new(key.span(), message));
+    }
+    Ok(retry)
+}
+
+/// Reads `= [one, after, another]`, which names one at least.
+fn list<T>(
+    key: &Ident,
+    input: ParseStream<'_>,
+    kind: &str,
+    example: &str,
+    item: fn(ParseStream<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    if !input.peek(Token![=]) {
+        return Err(wants(key, key.span(), kind, example));
+    }
+    input.parse::<Token![=]>()?;
+    if !input.peek(token::Bracket) {
+        let at = if input.is_empty() { key.span() } else { input.span() };
+        return Err(wants(key, at, kind, example));
+    }
+    let items;
+    let bracket = syn::bracketed!(items in input);
+    let mut found = Vec::new();
+    while !items.is_empty() {
+        let at = items.span();
+        found.push(item(&items).map_err(|_| wants(key, at, kind, example))?);
+        if items.is_empty() {
+            break;
+        }
+        items
+            .parse::<Token![,]>()
+            .map_err(|error| Error::new(error.span(), format!("a comma was expected in `{key}`")))?;
+    }
+    if found.is_empty() {
+        return Err(Error::new(
+            bracket.span.join(),
+            format!("`{key}` names nothing; leave it out, or write `{example}`"),
+        ));
+    }
+    Ok(found)
 }
 
 fn whole<T: FromStr>(key: &Ident, input: ParseStream<'_>, kind: &str, example: &str) -> Result<(T, Span)>
@@ -266,20 +538,20 @@ mod tests {
     #[test]
     fn every_retry_setting_is_read() {
         let text = r#"retry(max_attempts = 5, initial_delay = "1s", max_delay = "60s", backoff_factor = 2, jitter = 0.1)"#;
-        let expected = Retry {
-            max_attempts: Some(5),
-            initial_delay_ns: Some(1_000_000_000),
-            backoff_factor: Some(2.0),
-            max_delay_ns: Some(60_000_000_000),
-            jitter: Some(0.1),
-        };
-        assert_eq!(options(text).expect(text).retry, Some(expected));
+        let retry = options(text).expect(text).retry.expect("a policy");
+        assert_eq!(retry.max_attempts, Some(5));
+        assert_eq!(retry.initial_delay_ns, Some(1_000_000_000));
+        assert_eq!(retry.backoff_factor, Some(2.0));
+        assert_eq!(retry.max_delay_ns, Some(60_000_000_000));
+        assert_eq!(retry.jitter, Some(0.1));
+        assert!(retry.retry_for.is_none());
     }
 
     #[test]
     fn retry_without_settings_is_the_default_policy() {
         for text in ["retry", "retry()", "retry, priority = 1"] {
-            assert_eq!(options(text).expect(text).retry, Some(Retry::default()), "{text}");
+            let retry = options(text).expect(text).retry.expect(text);
+            assert!(retry.max_attempts.is_none() && retry.retry_for.is_none(), "{text}");
         }
     }
 
@@ -295,26 +567,94 @@ mod tests {
 
     #[test]
     fn unknown_names_are_met_with_the_known_ones() {
-        assert_eq!(
-            error("quue = \"a\""),
-            "unknown option `quue`; there are `name`, `priority`, `queue`, `retry`"
-        );
+        assert_eq!(error("quue = \"a\""), format!("unknown option `quue`; there are {}", listed(&OPTIONS)));
         assert_eq!(
             error("retry(attempts = 3)"),
             "unknown setting `attempts`; there are \
-             `backoff_factor`, `initial_delay`, `jitter`, `max_attempts`, `max_delay`"
+             `backoff_factor`, `initial_delay`, `jitter`, `max_attempts`, `max_delay`, `retry_for`"
         );
-        assert_eq!(
-            error("\"charge\""),
-            "the name of an option was expected: `name`, `priority`, `queue`, `retry`"
-        );
+        assert_eq!(error("\"charge\""), format!("the name of an option was expected: {}", listed(&OPTIONS)));
     }
 
     #[test]
-    fn planned_options_say_so() {
-        for option in PLANNED {
-            assert_eq!(error(&format!("{option} = 10")), format!("option `{option}` is not supported yet"));
+    fn the_options_of_limits_keys_and_versions_are_read() {
+        let options = options(
+            r#"tags = ["gpu", "eu",], max_concurrent = 10, rate = "100/10s", idempotent, cached = "1h",
+               key = orders::number, version = "2", max_duration = "10m""#,
+        )
+        .expect("all options");
+
+        let tags: Vec<_> = options.tags.expect("tags").iter().map(LitStr::value).collect();
+        assert_eq!(tags, ["gpu", "eu"]);
+        assert_eq!(options.max_concurrent, Some(10));
+        assert_eq!(options.rate, Some(Rate { max: 100, per_ns: 10_000_000_000 }));
+        assert!(options.idempotent.is_some() && options.key.is_some());
+        assert_eq!(options.cached, Some(Cached::For(3_600_000_000_000)));
+        assert_eq!(options.version.expect("a version").value(), "2");
+        assert_eq!(options.max_duration_ns, Some(600_000_000_000));
+    }
+
+    #[test]
+    fn cached_alone_is_for_ever_and_expiry_is_max_duration() {
+        let options = options(r#"cached, expiry = "1s""#).expect("options");
+        assert_eq!(options.cached, Some(Cached::Forever));
+        assert_eq!(options.max_duration_ns, Some(1_000_000_000));
+    }
+
+    #[test]
+    fn retry_for_takes_texts_types_and_variants() {
+        let options = options(
+            r#"retry(retry_for = ["Timeout", errors::Timeout, ::shop::errors::ChargeError::Declined])"#,
+        )
+        .expect("kinds");
+        let kinds = options.retry.expect("a policy").retry_for.expect("a list");
+        let text = |path: &Path| quote::quote!(#path).to_string().replace(' ', "");
+        let [Kind::Text(literal), Kind::Type(ty), Kind::Variant(parent, variant)] = kinds.as_slice() else {
+            panic!("not a text, a type and a variant")
+        };
+        assert_eq!(literal.value(), "Timeout");
+        assert_eq!(text(ty), "errors::Timeout");
+        assert_eq!(text(parent), "::shop::errors::ChargeError");
+        assert_eq!(text(variant), "::shop::errors::ChargeError::Declined");
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_say_which_to_give() {
+        for (text, message) in [
+            (
+                "max_duration = \"1m\", expiry = \"1m\"",
+                "`max_duration` is given twice; `expiry` is another name for it",
+            ),
+            (
+                "expiry = \"1m\", max_duration = \"1m\"",
+                "`max_duration` is given twice; `expiry` is another name for it",
+            ),
+            (
+                "timeout = \"1m\"",
+                "there is no option `timeout`; how long an execution may take is `max_duration",
+            ),
+            (
+                "key = f",
+                "`key` says which calls are the same, and here nothing asks; add `idempotent` or `cached`",
+            ),
+            (
+                "retry(initial_delay = \"2m\")",
+                "`initial_delay` (\"1s\" unless given) is longer than `max_delay`",
+            ),
+            (
+                "retry(max_delay = \"1ms\")",
+                "`initial_delay` (\"1s\" unless given) is longer than `max_delay`",
+            ),
+            ("name = \"a@b\"", "this `name` holds `@`, which stands between a name and its version"),
+            ("version = \"1@2\"", "this `version` holds `@`, which stands between a name and its version"),
+        ] {
+            assert!(error(text).starts_with(message), "{text}: {}", error(text));
         }
+        assert!(
+            error(&format!("name = {:?}, version = \"2\"", "n".repeat(254)))
+                .starts_with("name and version have 256")
+        );
+        assert!(options("key = f, cached").is_ok() && options("key = f, idempotent").is_ok());
     }
 
     #[test]
@@ -349,6 +689,28 @@ mod tests {
                 "`max_attempts` takes a whole number from 1 to 4294967295, as in `max_attempts = 5`",
             ),
             ("retry(jitter = \"0.1\")", "`jitter` takes a number, as in `jitter = 0.1`"),
+            ("tags", "`tags` takes a list of texts, as in `tags = [\"gpu\", \"eu\"]`"),
+            ("tags = \"gpu\"", "`tags` takes a list of texts, as in `tags = [\"gpu\", \"eu\"]`"),
+            ("tags = [gpu]", "`tags` takes a list of texts, as in `tags = [\"gpu\", \"eu\"]`"),
+            ("tags = [\"gpu\" \"eu\"]", "a comma was expected in `tags`"),
+            (
+                "max_concurrent = -1",
+                "`max_concurrent` takes a whole number from 1 to 4294967295, as in `max_concurrent = 10`",
+            ),
+            ("rate = 100", "`rate` takes a text, as in `rate = \"100/s\"`"),
+            ("idempotent = true", "`idempotent` takes no value; leave it out, or write `idempotent` alone"),
+            ("cached = true", "`cached` takes nothing, or a duration in quotes, as in `cached = \"1h\"`"),
+            ("version = 2", "`version` takes a text, as in `version = \"2\"`"),
+            ("expiry = 10", "`expiry` takes a duration in quotes, as in `expiry = \"10m\"`"),
+            (
+                "idempotent, key = \"number\"",
+                "`key` takes the path of a function, which is given the arguments by reference, as in `key = order_number`",
+            ),
+            (
+                "retry(retry_for = \"Timeout\")",
+                "`retry_for` takes a list of error types, their variants, or texts, \
+                 as in `retry_for = [\"Timeout\", ChargeError::Declined]`",
+            ),
             ("priority = 1 queue = \"a\"", "a comma was expected after `priority`"),
         ] {
             assert_eq!(error(text), message, "{text}");
@@ -365,6 +727,17 @@ mod tests {
             ("retry(jitter = -0.1)", "`jitter` is a share of the wait, from 0 to 1"),
             ("retry(max_delay = \"10x\")", "\"10x\" is not a duration"),
             ("name = \"\"", "this `name` is empty"),
+            ("version = \"\"", "this `version` is empty"),
+            ("tags = []", "`tags` names nothing"),
+            ("tags = [\"a\", \"\"]", "this tag in `tags` is empty"),
+            ("tags = [\"a\", \"a\"]", "this tag in `tags` is given twice"),
+            ("max_concurrent = 0", "`max_concurrent` of 0 lets nothing run"),
+            ("rate = \"0/s\"", "\"0/s\" is not a rate: the number is zero"),
+            ("cached = \"0s\"", "`cached` for no time is not cached"),
+            ("cached = \"1x\"", "\"1x\" is not a duration"),
+            ("max_duration = \"0s\"", "`max_duration` of no time"),
+            ("retry(retry_for = [])", "`retry_for` names nothing"),
+            ("retry(retry_for = [\"\"])", "this kind in `retry_for` is empty"),
             ("queue = \"a\\nb\"", "this `queue` holds a control character"),
         ] {
             assert!(error(text).starts_with(message), "{text}: {}", error(text));

@@ -195,6 +195,7 @@ async fn retry_policies_come_back_exactly(world: World) {
         backoff_factor: 1.1,
         max_delay: Duration::from_secs(86_400 * 365),
         jitter: 0.3,
+        retry_for: Some(vec!["Timeout".to_owned(), "ChargeError::Declined".to_owned()]),
     };
     for policy in [RetryPolicy::default(), RetryPolicy::never(), odd] {
         world.dispatch(world.call("charge").retry(policy.clone())).await;

@@ -237,6 +237,7 @@ fn delays_grow_by_the_policy_up_to_its_cap() {
         backoff_factor: 3.0,
         max_delay: s(20),
         jitter: 0.0,
+        retry_for: None,
     };
     let delays: Vec<_> =
         (0..6).map(|attempts| retry_delay(Some(&policy), true, TASK, attempts, &declined())).collect();

@@ -28,8 +28,12 @@ pub struct RetryPolicy {
     pub backoff_factor: f64,
     /// Longest wait, before jitter.
     pub max_delay: Duration,
-    /// Share of the wait by which it is spread, in either direction, from 0 to 1.
+    /// Share of the wait by which it is spread, in either direction, from 0 to 1. It comes on top of `max_delay`.
     pub jitter: f64,
+    /// Kinds of failures that are worth another attempt; every kind when there is no list. See [`Failure::is`] for what a
+    /// kind stands for. A kind that no failure has matches nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_for: Option<Vec<String>>,
 }
 
 impl Default for RetryPolicy {
@@ -40,8 +44,19 @@ impl Default for RetryPolicy {
             backoff_factor: 2.0,
             max_delay: Duration::from_mins(1),
             jitter: 0.1,
+            retry_for: None,
         }
     }
+}
+
+/// Why a policy is none: which setting, and what would fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{setting}` {problem}")]
+pub struct RetryPolicyError {
+    /// The setting.
+    pub setting: &'static str,
+    /// What is wrong with it, and what would fit.
+    pub problem: &'static str,
 }
 
 impl RetryPolicy {
@@ -51,13 +66,51 @@ impl RetryPolicy {
         Self { max_attempts: 1, ..Self::default() }
     }
 
+    /// Holds the settings against what they mean.
+    ///
+    /// # Errors
+    /// Names the first setting that does not fit, and what would.
+    pub fn validate(&self) -> Result<(), RetryPolicyError> {
+        let fail = |setting, problem| Err(RetryPolicyError { setting, problem });
+        if self.max_attempts == 0 {
+            return fail("max_attempts", "is 0, and it counts the first run too; give 1 or more");
+        }
+        if !(self.backoff_factor.is_finite() && self.backoff_factor >= 1.0) {
+            return fail(
+                "backoff_factor",
+                "is below 1 or no number, and a wait is never shorter than the one before; give 1 or more",
+            );
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return fail("jitter", "is not a share of the wait; give a number from 0 to 1");
+        }
+        if self.initial_delay > self.max_delay {
+            return fail("initial_delay", "is longer than `max_delay`; shorten it, or raise `max_delay`");
+        }
+        if self.retry_for.as_ref().is_some_and(Vec::is_empty) {
+            return fail(
+                "retry_for",
+                "is empty, so nothing would be retried; name a kind, leave it out for every failure, or give \
+                 `max_attempts = 1`",
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether a failure is one that this policy tries again while attempts are left.
+    #[must_use]
+    pub fn covers(&self, failure: &Failure) -> bool {
+        !failure.fatal
+            && self.retry_for.as_ref().is_none_or(|kinds| kinds.iter().any(|kind| failure.is(kind)))
+    }
+
     /// How long to wait before the next attempt, when `failed` attempts have failed, the last one with `failure`; `None`
     /// when there is none to come.
     ///
     /// The jitter is drawn from the task and the attempt, not from chance: whoever computes it gets the same.
     #[must_use]
     pub fn next_delay(&self, task: TaskId, failed: u32, failure: &Failure) -> Option<Duration> {
-        if failure.fatal || failed >= self.max_attempts {
+        if !self.covers(failure) || failed >= self.max_attempts {
             return None;
         }
         let exponent = i32::try_from(failed.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -111,6 +164,75 @@ mod tests {
             assert!((0.9..=1.1).contains(&delay.as_secs_f64()), "{delay:?}");
             assert_eq!(Some(delay), policy.next_delay(task(n), 1, &failure()));
         }
+    }
+
+    fn only_for(kinds: &[&str]) -> RetryPolicy {
+        let kinds = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        RetryPolicy { retry_for: Some(kinds), ..RetryPolicy::default() }
+    }
+
+    #[test]
+    fn only_the_kinds_of_the_list_are_retried() {
+        for (kinds, kind, retried) in [
+            (&["Timeout", "Declined"][..], "Declined", true),
+            (&["Timeout"], "Declined", false),
+            (&["ChargeError"], "ChargeError::Timeout", true),
+            (&["ChargeError::Timeout"], "ChargeError::Timeout", true),
+            (&["ChargeError::Timeout"], "ChargeError::Declined", false),
+            (&["ChargeError::Timeout"], "ChargeError", false),
+            (&["Charge"], "ChargeError", false),
+            (&["Panic"], Failure::PANIC, true),
+            (&["NoSuchKind"], "Declined", false),
+            (&[], "Declined", false),
+        ] {
+            let delay = only_for(kinds).next_delay(task(1), 1, &Failure::new(kind, ""));
+            assert_eq!(delay.is_some(), retried, "{kinds:?} and {kind}");
+        }
+    }
+
+    #[test]
+    fn being_fatal_wins_over_the_list() {
+        assert_eq!(only_for(&["Declined"]).next_delay(task(1), 1, &failure().fatal()), None);
+    }
+
+    #[test]
+    fn the_list_is_stored_with_the_policy_and_may_be_missing() {
+        let stored = serde_json::to_string(&only_for(&["Timeout"])).expect("encodes");
+        assert!(stored.contains(r#""retry_for":["Timeout"]"#), "{stored}");
+        assert_eq!(serde_json::from_str::<RetryPolicy>(&stored).expect("decodes"), only_for(&["Timeout"]));
+
+        let old = r#"{"max_attempts":5,"initial_delay":{"secs":1,"nanos":0},"backoff_factor":2.0,
+                      "max_delay":{"secs":60,"nanos":0},"jitter":0.1}"#;
+        let expected = RetryPolicy { max_attempts: 5, ..RetryPolicy::default() };
+        assert_eq!(serde_json::from_str::<RetryPolicy>(old).expect("decodes"), expected);
+    }
+
+    #[test]
+    fn a_setting_that_means_nothing_is_named() {
+        let policy = RetryPolicy::default;
+        assert_eq!(policy().validate(), Ok(()));
+        assert_eq!(RetryPolicy::never().validate(), Ok(()));
+        for (wrong, setting) in [
+            (RetryPolicy { max_attempts: 0, ..policy() }, "max_attempts"),
+            (RetryPolicy { backoff_factor: 0.99, ..policy() }, "backoff_factor"),
+            (RetryPolicy { backoff_factor: f64::INFINITY, ..policy() }, "backoff_factor"),
+            (RetryPolicy { backoff_factor: f64::NAN, ..policy() }, "backoff_factor"),
+            (RetryPolicy { jitter: -0.1, ..policy() }, "jitter"),
+            (RetryPolicy { jitter: 1.1, ..policy() }, "jitter"),
+            (RetryPolicy { jitter: f64::NAN, ..policy() }, "jitter"),
+            (RetryPolicy { initial_delay: Duration::from_secs(61), ..policy() }, "initial_delay"),
+            (only_for(&[]), "retry_for"),
+        ] {
+            assert_eq!(wrong.validate().expect_err(setting).setting, setting);
+        }
+    }
+
+    #[test]
+    fn jitter_comes_after_the_cap() {
+        let policy = RetryPolicy { max_attempts: 100, ..RetryPolicy::default() };
+        let longest = (0..1_000).filter_map(|n| policy.next_delay(task(n), 50, &failure())).max();
+        let longest = longest.expect("delays").as_secs_f64();
+        assert!((65.0..=66.0).contains(&longest), "{longest}");
     }
 
     #[test]

@@ -228,6 +228,55 @@ fn the_name_option_is_the_stored_name() {
 }
 
 #[test]
+fn the_version_is_a_part_of_the_stored_name() {
+    let expanded = Expanded::of(
+        quote!(version = "2"),
+        quote!(
+            async fn charge() {}
+        ),
+    );
+    assert_holds(&expanded.member("NAME"), quote!(= "charge@2";));
+}
+
+#[test]
+fn options_are_handed_to_the_runtime_one_by_one() {
+    let expanded = Expanded::of(
+        quote!(
+            tags = ["gpu", "eu"],
+            max_concurrent = 10,
+            rate = "5/10s",
+            idempotent,
+            cached = "1s",
+            key = number,
+            max_duration = "1s",
+            retry(retry_for = ["Timeout", errors::Gone, ChargeError::Declined])
+        ),
+        quote!(
+            async fn charge(order: Order, State(db): State<Db>, n: u32) {}
+        ),
+    );
+    let options = expanded.member("options");
+    assert_holds(&options, quote!(.tags(&["gpu", "eu"]).max_concurrent(10u32)));
+    assert_holds(
+        &options,
+        quote!(.rate(::stent::Rate { max: 5u32, per: ::core::time::Duration::from_nanos(10000000000) })),
+    );
+    assert_holds(
+        &options,
+        quote!(.idempotent().cached(::stent::Cached::For(::core::time::Duration::from_nanos(1000000000)))),
+    );
+    assert_holds(&options, quote!(.max_duration(::core::time::Duration::from_nanos(1000000000))));
+    assert_holds(&options, quote!(::std::string::String::from("Timeout")));
+    assert_holds(&options, quote!(::stent::__private::kind_of::<errors::Gone>()));
+    assert_holds(&options, quote!(::core::matches!(error, ChargeError::Declined { .. })));
+    assert_holds(&options, quote!(::stent::__private::variant_of::<ChargeError>("Declined")));
+
+    let key = expanded.member("key");
+    assert_holds(&key, quote!(let (arg0, arg1,) = args;));
+    assert_holds(&key, quote!(::std::string::ToString::to_string(&number(arg0, arg1))));
+}
+
+#[test]
 fn bare_retry_writes_the_default_policy_out() {
     let expanded = Expanded::of(
         quote!(retry),

@@ -114,6 +114,7 @@ async fn a_retry_policy_comes_back_to_the_last_bit() {
         backoff_factor: 1.000_000_000_000_000_2,
         max_delay: Duration::MAX,
         jitter: 0.1 + 0.2,
+        retry_for: Some(vec!["Timeout".to_owned()]),
     };
     let mut task = root("charge");
     task.retry = Some(policy.clone());
