@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Payload;
@@ -85,6 +86,29 @@ impl Failure {
         failure
     }
 
+    /// The kind of an error type's failures: its name without path and parameters, so that `charge::ChargeError` is
+    /// `ChargeError`. Texts and boxed errors have no name of their own, and are an `Error`.
+    #[must_use]
+    pub fn kind_of<E: ?Sized>() -> String {
+        let full = std::any::type_name::<E>();
+        let bare = full.split('<').next().unwrap_or(full);
+        let name = bare.rsplit("::").next().unwrap_or(bare);
+        let named = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        if named && !matches!(name, "Box" | "String" | "str") { name.to_owned() } else { "Error".to_owned() }
+    }
+
+    /// The error value itself, if it is of type `E` and serde could encode it.
+    ///
+    /// No type has to be registered: the kind tells the type's name, and the value was stored as serde wrote it. `None`
+    /// when the kind is another one, or when the value does not read as an `E`, say because `E` has changed since.
+    #[must_use]
+    pub fn downcast<E: DeserializeOwned>(&self) -> Option<E> {
+        if !self.is(&Self::kind_of::<E>()) {
+            return None;
+        }
+        self.data.as_ref()?.decode().ok()
+    }
+
     /// Whether it is of a kind: of that very one, or of a variant of it. `ChargeError::Declined` is a `ChargeError`.
     ///
     /// ```
@@ -156,6 +180,36 @@ mod tests {
         let stored = r#"{"kind":"Panic","message":"boom"}"#;
         assert_eq!(serde_json::to_string(&least).expect("encodes"), stored);
         assert_eq!(serde_json::from_str::<Failure>(stored).expect("decodes"), least);
+    }
+
+    #[test]
+    fn a_kind_is_the_bare_name_of_a_type() {
+        for (kind, expected) in [
+            (Failure::kind_of::<Wrapper>(), "Wrapper"),
+            (Failure::kind_of::<std::io::Error>(), "Error"),
+            (Failure::kind_of::<Option<Wrapper>>(), "Option"),
+            (Failure::kind_of::<String>(), "Error"),
+            (Failure::kind_of::<&str>(), "Error"),
+            (Failure::kind_of::<Box<dyn Error + Send + Sync>>(), "Error"),
+        ] {
+            assert_eq!(kind, expected);
+        }
+    }
+
+    #[test]
+    fn the_value_comes_back_as_its_own_type_only() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Declined(u16);
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Other(u16);
+
+        for kind in ["Declined", "Declined::Late"] {
+            let mut failure = Failure::new(kind, "declined");
+            assert_eq!(failure.downcast::<Declined>(), None);
+            failure.data = Some(Codec::Cbor.encode(&Declined(51)).expect("encodes"));
+            assert_eq!(failure.downcast(), Some(Declined(51)));
+            assert_eq!(failure.downcast::<Other>(), None);
+        }
     }
 
     #[test]

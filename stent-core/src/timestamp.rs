@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -56,6 +56,15 @@ impl From<OffsetDateTime> for Timestamp {
     }
 }
 
+impl From<SystemTime> for Timestamp {
+    fn from(moment: SystemTime) -> Self {
+        match moment.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => Self::EPOCH + after,
+            Err(before) => Self::EPOCH - before.duration(),
+        }
+    }
+}
+
 impl From<Timestamp> for OffsetDateTime {
     /// Moments beyond the years that `time` can hold come back as its nearest.
     fn from(moment: Timestamp) -> Self {
@@ -106,6 +115,13 @@ mod tests {
     fn arithmetic_saturates() {
         assert_eq!(Timestamp::MAX + Duration::from_secs(1), Timestamp::MAX);
         assert_eq!(Timestamp::EPOCH.since(Timestamp::from_micros(5)), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_systems_time_counts_from_the_same_moment() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Timestamp::from(SystemTime::UNIX_EPOCH + second), Timestamp::from_micros(1_000_000));
+        assert_eq!(Timestamp::from(SystemTime::UNIX_EPOCH - second), Timestamp::from_micros(-1_000_000));
     }
 
     #[test]

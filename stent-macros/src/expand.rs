@@ -337,7 +337,7 @@ impl Durable {
 }
 
 /// `error`, turned into a failure. The traits are tried one after the other, by how often `Caught` is borrowed: a type
-/// that can be stored keeps its fields, any other keeps its texts.
+/// that can be stored keeps its fields, any other keeps its texts. What it says of itself is asked for in the same way.
 fn caught(result: &Type) -> TokenStream {
     let site = Span::mixed_site();
     let caught = quote_spanned!(site=> ::stent::__private::Caught::new(error));
@@ -345,8 +345,11 @@ fn caught(result: &Type) -> TokenStream {
     quote_spanned! {site=>
         {
             #[allow(unused_imports)]
-            use ::stent::__private::{IntoFailureBoxed as _, IntoFailureSerde as _};
-            #failure
+            use ::stent::__private::{
+                Classified as _, IntoFailureBoxed as _, IntoFailureSerde as _, Unclassified as _,
+            };
+            let class = (&&::stent::__private::Classifier(&error)).class();
+            class.of(#failure)
         }
     }
 }

@@ -10,10 +10,10 @@ use std::task::{Context as TaskContext, Poll, ready};
 use stent_core::duration::IntoDuration;
 use stent_core::model::{Lane, RetryPolicy, Seq, StepKind, TaskResult};
 use stent_core::replay::CallSpec;
-use stent_core::{Codec, Failure, Payload};
+use stent_core::{Codec, Failure, Payload, Timestamp};
 
 use crate::context::{Context, Durable, Pending, Wish};
-use crate::function::{BoxFuture, Function, Overrides};
+use crate::function::{BoxFuture, Function, Overrides, StartAt};
 use crate::state::States;
 use crate::{Error, Result, failure};
 
@@ -79,15 +79,29 @@ impl<F: Function> Call<F> {
     /// Runs not before this time has passed. Takes a [`Duration`](std::time::Duration) or a text such as `"5m"`.
     pub fn delay(mut self, delay: impl IntoDuration) -> Self {
         match delay.into_duration() {
-            Ok(delay) => self.overrides.delay = Some(delay),
+            Ok(delay) => self.overrides.start = Some(StartAt::After(delay)),
             Err(error) => self.invalid = Some(error.into()),
         }
         self
     }
 
-    /// Retries by this policy.
+    /// Runs not before this moment, in place of a [`delay`](Self::delay). Takes a [`Timestamp`], a
+    /// [`SystemTime`](std::time::SystemTime) or a `time::OffsetDateTime`. A moment that has passed is now.
+    ///
+    /// In a durable function, a moment that is computed comes from [`now`](crate::now()), which is the same in every run.
+    pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
+        self.overrides.start = Some(StartAt::Moment(moment.into()));
+        self
+    }
+
+    /// Retries by this policy. One that means nothing, such as no attempt at all, is an error when the call is used.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.overrides.retry = Some(policy);
+        match policy.validate() {
+            Ok(()) => self.overrides.retry = Some(policy),
+            Err(error) => {
+                self.invalid = Some(Error::Option { option: "retry", problem: error.to_string() });
+            }
+        }
         self
     }
 
@@ -146,7 +160,7 @@ impl<F: Function> Call<F> {
         };
         durable.shared.registry.get(F::NAME)?;
         let spec = describe::<F>(args, std::mem::take(&mut self.overrides), &durable.shared)?;
-        let ready_at = spec.delay.map(|delay| durable.shared.clock.now() + delay);
+        let ready_at = spec.start.map(|start| start.resolve(durable.shared.clock.now()));
         let wish = Wish {
             kind: StepKind::Call,
             name: F::NAME.to_owned(),
@@ -238,7 +252,7 @@ pub(crate) struct Described {
     pub(crate) priority: i16,
     pub(crate) args: Payload,
     pub(crate) retry: Option<RetryPolicy>,
-    pub(crate) delay: Option<std::time::Duration>,
+    pub(crate) start: Option<StartAt>,
 }
 
 /// Encodes a call, with the function's own options where the call says nothing else.
@@ -256,7 +270,7 @@ pub(crate) fn describe<F: Function>(
         priority: overrides.priority.unwrap_or(options.priority),
         args: shared.encode(args, || format!("arguments of `{}`", F::NAME))?,
         retry: overrides.retry.or(options.retry),
-        delay: overrides.delay,
+        start: overrides.start,
     })
 }
 

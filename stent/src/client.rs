@@ -208,6 +208,12 @@ impl Stent {
         DispatchAll::new(self.shared.clone(), calls.into_iter())
     }
 
+    /// Starts an execution of a call after a while: `stent.schedule("1h", remind(user)).await?`. The same as
+    /// [`dispatch`](Self::dispatch) with [`delay`](Dispatch::delay).
+    pub fn schedule<F: Function>(&self, delay: impl IntoDuration, call: Call<F>) -> Dispatch<F> {
+        self.dispatch(call).delay(delay)
+    }
+
     /// Starts an execution and waits for what it gives.
     ///
     /// # Errors

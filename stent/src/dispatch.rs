@@ -1,7 +1,6 @@
 //! Dispatch: how executions start.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use stent_core::decide;
 use stent_core::duration::IntoDuration;
@@ -59,6 +58,13 @@ impl<F: Function> Dispatch<F> {
     /// Starts not before this time has passed.
     pub fn delay(mut self, delay: impl IntoDuration) -> Self {
         self.call = self.call.delay(delay);
+        self
+    }
+
+    /// Starts not before this moment, in place of a [`delay`](Self::delay). Takes a [`Timestamp`], a
+    /// [`SystemTime`](std::time::SystemTime) or a `time::OffsetDateTime`. A moment that has passed is now.
+    pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
+        self.call = self.call.at(moment);
         self
     }
 
@@ -145,11 +151,7 @@ fn start<F: Function>(shared: &Shared, id: ExecutionId, call: Call<F>) -> Result
         args: described.args,
         retry: described.retry,
         attempts: 0,
-        state: NewTaskState::Pending { ready_at: due(now, described.delay) },
+        state: NewTaskState::Pending { ready_at: described.start.map_or(now, |start| start.resolve(now)) },
     };
     Ok(decide::start(root, now))
-}
-
-fn due(now: Timestamp, delay: Option<Duration>) -> Timestamp {
-    now + delay.unwrap_or_default()
 }

@@ -36,8 +36,8 @@ pub enum Error {
     },
 
     /// The function is not registered here.
-    #[error("function `{function}` is not registered; known here are: {}. Mark it #[durable], link the crate that has it, \
-             or add it with Registry::with", list(.known))]
+    #[error("function `{function}` is not registered; {}mark it #[durable], link the crate that has it, or add it with \
+             Registry::with", known_here(.known))]
     NotRegistered {
         /// The function.
         function: String,
@@ -48,7 +48,7 @@ pub enum Error {
     /// Two functions have the same name.
     #[error(
         "two durable functions are named `{name}`, at {first} and {second}; give one another name with \
-             #[durable(name = \"…\")]"
+             #[durable(name = \"…\")], or another version of that name with #[durable(version = \"…\")]"
     )]
     DuplicateName {
         /// The name.
@@ -139,7 +139,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The user's own error, if the execution failed with one of type `E` that serde can encode.
+    /// The user's own error, if the execution failed with one of type `E` that serde can encode: see
+    /// [`Failure::downcast`]. It comes through any number of functions that hand it on with `?`.
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
@@ -157,10 +158,7 @@ impl Error {
     #[must_use]
     pub fn downcast<E: DeserializeOwned + 'static>(&self) -> Option<E> {
         let Self::Failed(failure) = self else { return None };
-        if failure.kind != crate::failure::kind_of::<E>() {
-            return None;
-        }
-        failure.data.as_ref()?.decode().ok()
+        failure.downcast()
     }
 
     /// The failure, if this is one of a durable function.
@@ -183,6 +181,6 @@ impl Error {
     }
 }
 
-fn list(known: &[String]) -> String {
-    if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+fn known_here(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!("known here are {}; ", known.join(", ")) }
 }

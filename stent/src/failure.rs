@@ -1,22 +1,16 @@
 //! How the errors of user code become failures, keeping what can be kept of them.
 
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::error::Error as StdError;
+use std::panic;
+use std::sync::Once;
 
 use serde::Serialize;
 use stent_core::{Codec, Failure};
 
 use crate::Error;
-
-/// The name of an error type as a failure's kind: without path, `charge::ChargeError` is `ChargeError`.
-pub(crate) fn kind_of<E: ?Sized>() -> String {
-    let full = std::any::type_name::<E>();
-    let bare = full.split('<').next().unwrap_or(full);
-    let name = bare.rsplit("::").next().unwrap_or(bare);
-    let named = name.chars().all(|c| c.is_alphanumeric() || c == '_');
-    if named && !matches!(name, "Box" | "String" | "str") { name.to_owned() } else { "Error".to_owned() }
-}
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -57,7 +51,7 @@ impl<E: StdError + Serialize + 'static> IntoFailureSerde for &Caught<E> {
         if let Some(failure) = (&error as &dyn Any).downcast_ref::<Failure>() {
             return failure.clone();
         }
-        let mut failure = Failure::from_error(kind_of::<E>(), &error);
+        let mut failure = Failure::from_error(Failure::kind_of::<E>(), &error);
         failure.data = Codec::default().encode(&error).ok();
         failure
     }
@@ -77,10 +71,109 @@ impl<E: Into<BoxError> + 'static> IntoFailureBoxed for Caught<E> {
             Ok(error) => from_stent_error(*error),
             Err(boxed) => match boxed.downcast::<Failure>() {
                 Ok(failure) => *failure,
-                Err(boxed) => Failure::from_error(kind_of::<E>(), &*boxed),
+                Err(boxed) => Failure::from_error(Failure::kind_of::<E>(), &*boxed),
             },
         }
     }
+}
+
+/// What an error says of itself beyond its type: which variant it is, and whether a retry can help. Without it, the kind of
+/// every failure of a type is the type's name, and the policy alone decides.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use stent::prelude::*;
+///
+/// #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+/// enum ChargeError {
+///     #[error("declined with code {0}")]
+///     Declined(u16),
+///     #[error("the bank is busy")]
+///     Busy,
+///     #[error("no such card")]
+///     NoCard,
+/// }
+///
+/// impl stent::Classify for ChargeError {
+///     fn variant(&self) -> Option<&'static str> {
+///         Some(match self {
+///             Self::Declined(_) => "Declined",
+///             Self::Busy => "Busy",
+///             Self::NoCard => "NoCard",
+///         })
+///     }
+///
+///     fn is_fatal(&self) -> bool {
+///         matches!(self, Self::NoCard)
+///     }
+/// }
+///
+/// // The kinds are `ChargeError::Declined` and so on, and `ChargeError` stands for all of them.
+/// #[durable(retry(max_attempts = 5, retry_for = [ChargeError::Busy]))]
+/// async fn charge(card: String) -> Result<(), ChargeError> {
+///     if card.is_empty() { Err(ChargeError::NoCard) } else { Ok(()) }
+/// }
+/// ```
+pub trait Classify {
+    /// The variant that it is, as its kind shall name it: `Declined` makes the kind `ChargeError::Declined`.
+    fn variant(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether no retry can help, whatever the policy says.
+    fn is_fatal(&self) -> bool {
+        false
+    }
+}
+
+/// An error that may say something of itself. Whether it does is found as [`Caught`] finds its way.
+#[derive(Debug)]
+pub struct Classifier<'a, E>(pub &'a E);
+
+/// What an error says of itself, to be told of its failure.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Class {
+    variant: Option<&'static str>,
+    fatal: bool,
+}
+
+impl Class {
+    /// The failure, with what the error said.
+    #[must_use]
+    pub fn of(self, mut failure: Failure) -> Failure {
+        if let Some(variant) = self.variant {
+            failure.kind = format!("{}::{variant}", failure.kind);
+        }
+        failure.fatal |= self.fatal;
+        failure
+    }
+}
+
+/// The way of error types that say something of themselves.
+pub trait Classified {
+    /// What it says.
+    fn class(&self) -> Class;
+}
+
+impl<E: Classify> Classified for &Classifier<'_, E> {
+    fn class(&self) -> Class {
+        Class { variant: self.0.variant(), fatal: self.0.is_fatal() }
+    }
+}
+
+/// The way of all other errors.
+pub trait Unclassified {
+    /// Nothing.
+    fn class(&self) -> Class {
+        Class::default()
+    }
+}
+
+impl<E> Unclassified for Classifier<'_, E> {}
+
+/// The kind of the failures of one variant.
+pub(crate) fn variant_kind<E>(variant: &str) -> String {
+    format!("{}::{variant}", Failure::kind_of::<E>())
 }
 
 /// A failure that passes through a function with `?` stays the failure that it is.
@@ -99,30 +192,90 @@ pub(crate) fn from_stent_error(error: Error) -> Failure {
     }
 }
 
-/// The failure that a panic becomes.
+/// A failure, with the function that it comes from where it does not know better, and the stack where `RUST_BACKTRACE`
+/// asks for it.
+pub(crate) fn located<F: crate::Function>(mut failure: Failure) -> Failure {
+    if failure.trace.is_none() {
+        let place = format!("in `{}` ({})", F::NAME, std::any::type_name::<F>());
+        failure.trace = Some(with_stack(place));
+    }
+    failure
+}
+
+fn with_stack(place: String) -> String {
+    let stack = Backtrace::capture();
+    match stack.status() {
+        BacktraceStatus::Captured => format!("{place}\n{stack}"),
+        _ => place,
+    }
+}
+
+thread_local! {
+    /// Where the last panic of this thread was, until it has become a failure.
+    static PANICKED: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// From the first call on, notes where each panic is, before the hook that was there says so. What catches a panic is not
+/// told that.
+pub(crate) fn watch_panics() {
+    static WATCHING: Once = Once::new();
+    WATCHING.call_once(|| {
+        let known = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PANICKED.set(info.location().map(|location| with_stack(format!("at {location}"))));
+            known(info);
+        }));
+    });
+}
+
+/// The failure that a panic becomes. To be called on the thread that panicked.
 pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "the panic had no message".to_owned());
-    Failure::new(Failure::PANIC, message)
+    let failure = Failure::new(Failure::PANIC, message);
+    match PANICKED.take() {
+        Some(place) => failure.with_trace(place),
+        None => failure,
+    }
 }
 
-/// Marks an error as one that no retry can help, whatever the policy says.
+/// Makes a failure of an error, to be changed and then returned: `stent::failure(error).with_kind("Timeout")`. Its value is
+/// kept, and [`downcast`](Failure::downcast) gives it back while the kind is its type's or a variant of it.
+///
+/// ```
+/// # use stent::prelude::*;
+/// # #[derive(Debug, thiserror::Error, serde::Serialize, serde::Deserialize)]
+/// # #[error("declined")] struct Declined { late: bool }
+/// #[durable(retry(retry_for = ["Declined::Late"]))]
+/// async fn charge(late: bool) -> Result<(), stent::Failure> {
+///     let declined = Declined { late };
+///     Err(stent::failure(declined).with_kind(if late { "Declined::Late" } else { "Declined" }))
+/// }
+/// ```
+pub fn failure<E: StdError + Serialize + 'static>(error: E) -> Failure {
+    (&Caught::new(error)).into_failure()
+}
+
+/// Marks an error as one that no retry can help, whatever the policy says. Takes what `?` would box: errors and texts.
+///
+/// The value itself is not kept. Where the caller wants it back, an error says that it is fatal by [`Classify`], or is
+/// returned as `stent::failure(error).fatal()`.
 ///
 /// ```
 /// # use stent::prelude::*;
 /// #[durable]
-/// async fn charge(card: String) -> Result<(), stent::Failure> {
+/// async fn charge(card: String) -> Result<u64, stent::Failure> {
 ///     if card.is_empty() {
 ///         return Err(stent::fatal("the card has no number"));
 ///     }
-///     Ok(())
+///     card.parse().map_err(stent::fatal)
 /// }
 /// ```
 pub fn fatal<E: Into<BoxError> + 'static>(error: E) -> Failure {
-    Caught::new(error).into_failure().fatal()
+    IntoFailureBoxed::into_failure(&Caught::new(error)).fatal()
 }
 
 #[cfg(test)]

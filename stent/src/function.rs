@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stent_core::model::{Lane, RetryPolicy};
-use stent_core::{Codec, Failure, Payload};
+use stent_core::model::{Lane, Rate, RetryPolicy};
+use stent_core::{Codec, Failure, Payload, Timestamp};
 
+use crate::call::check_name;
+use crate::failure::{located, watch_panics};
 use crate::state::{StateKey, States};
+use crate::{Error, Result};
 
 /// A boxed future, as functions return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -20,7 +23,8 @@ pub trait Function: Send + Sync + Sized + 'static {
     type Args: Serialize + DeserializeOwned + Send + 'static;
     /// What it gives.
     type Output: Serialize + DeserializeOwned + Send + 'static;
-    /// Its name in the store. Renaming a function in code leaves work under the old name with nobody who knows it.
+    /// Its name in the store, with its version if it has one: `charge`, or `charge@2`. Renaming a function in code leaves
+    /// work under the old name with nobody who knows it.
     const NAME: &'static str;
 
     /// What its attribute says.
@@ -29,28 +33,71 @@ pub trait Function: Send + Sync + Sized + 'static {
     /// The states that it needs from its worker.
     fn needs() -> Vec<StateKey>;
 
+    /// Says which calls are the same, for `idempotent` and `cached`; `None` leaves that to the arguments as a whole. An
+    /// empty text is a key like any other.
+    fn key(args: &Self::Args) -> Option<String> {
+        let _ = args;
+        None
+    }
+
     /// Runs its body.
     fn invoke(args: Self::Args, states: &States) -> BoxFuture<'static, Result<Self::Output, Failure>>;
 }
 
-/// What the attribute of a function says.
+/// How long a cached result counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// As long as the store has it.
+    Forever,
+    /// For this time after it was made.
+    For(Duration),
+}
+
+/// What the attribute of a function says: `#[durable(…)]` builds it, and [`Registry::options`](crate::Registry::options)
+/// shows it.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct FunctionOptions {
-    pub(crate) retry: Option<RetryPolicy>,
-    pub(crate) queue: Option<&'static str>,
-    pub(crate) priority: i16,
+    /// When and how often it is tried again; `None` for the default, which depends on whether it has steps.
+    pub retry: Option<RetryPolicy>,
+    /// The queue that its tasks wait in; `None` for the default one.
+    pub queue: Option<&'static str>,
+    /// Its place among tasks that are due: the larger goes first.
+    pub priority: i16,
+    /// What a worker has to have to run it. Work without tags is for every worker.
+    pub tags: &'static [&'static str],
+    /// How many of its tasks run at the same time, on all workers together.
+    pub max_concurrent: Option<u32>,
+    /// How many of its tasks start in a stretch of time, on all workers together.
+    pub rate: Option<Rate>,
+    /// Whether the same call, within one execution, runs once.
+    pub idempotent: bool,
+    /// Whether the same call, whoever makes it, runs once, and for how long its result counts.
+    pub cached: Option<Cached>,
+    /// How long an execution of it may take.
+    pub max_duration: Option<Duration>,
 }
 
 impl FunctionOptions {
     /// No options.
     #[must_use]
     pub const fn new() -> Self {
-        Self { retry: None, queue: None, priority: 0 }
+        Self {
+            retry: None,
+            queue: None,
+            priority: 0,
+            tags: &[],
+            max_concurrent: None,
+            rate: None,
+            idempotent: false,
+            cached: None,
+            max_duration: None,
+        }
     }
 
     /// Retries by this policy.
     #[must_use]
-    pub const fn retry(mut self, policy: RetryPolicy) -> Self {
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = Some(policy);
         self
     }
@@ -67,6 +114,71 @@ impl FunctionOptions {
     pub const fn priority(mut self, priority: i16) -> Self {
         self.priority = priority;
         self
+    }
+
+    /// Runs on workers that have one of these tags.
+    #[must_use]
+    pub const fn tags(mut self, tags: &'static [&'static str]) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// Runs so many times at the same time at most.
+    #[must_use]
+    pub const fn max_concurrent(mut self, max: u32) -> Self {
+        self.max_concurrent = Some(max);
+        self
+    }
+
+    /// Starts no more often than this.
+    #[must_use]
+    pub const fn rate(mut self, rate: Rate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
+    /// Runs once for the same call within an execution.
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Runs once for the same call, whoever makes it.
+    #[must_use]
+    pub const fn cached(mut self, cached: Cached) -> Self {
+        self.cached = Some(cached);
+        self
+    }
+
+    /// Ends executions that take longer than this.
+    #[must_use]
+    pub const fn max_duration(mut self, limit: Duration) -> Self {
+        self.max_duration = Some(limit);
+        self
+    }
+
+    /// Holds options that were built by hand against what the attribute would have refused.
+    fn validate(&self, function: &str) -> Result<()> {
+        let fail = |option, problem: &str| {
+            Err(Error::Option { option, problem: format!("of `{function}`: {problem}") })
+        };
+        if let Some(Err(error)) = self.retry.as_ref().map(RetryPolicy::validate) {
+            return fail("retry", &error.to_string());
+        }
+        if self.max_concurrent == Some(0) {
+            return fail("max_concurrent", "0 lets nothing run; give 1 or more, or leave it out");
+        }
+        if let Some(problem) = self.rate.as_ref().and_then(Rate::problem) {
+            return fail("rate", problem);
+        }
+        if self.max_duration.is_some_and(|limit| limit.is_zero()) {
+            return fail("max_duration", "no time leaves none to run in; leave it out for no limit");
+        }
+        if let Some(queue) = self.queue {
+            check_name("queue", queue)?;
+        }
+        self.tags.iter().try_for_each(|tag| check_name("tags", tag))
     }
 
     pub(crate) fn lane(&self, function: &str, queue: Option<&str>) -> Lane {
@@ -93,6 +205,7 @@ impl<T, E> Returned for Result<T, E> {
 pub struct Registration {
     pub(crate) name: &'static str,
     pub(crate) type_name: fn() -> &'static str,
+    pub(crate) options: fn() -> FunctionOptions,
     pub(crate) needs: fn() -> Vec<StateKey>,
     pub(crate) invoke: fn(&Payload, &States, Codec) -> BoxFuture<'static, Result<Payload, Failure>>,
 }
@@ -104,9 +217,16 @@ impl Registration {
         Self {
             name: F::NAME,
             type_name: std::any::type_name::<F>,
+            options: F::options,
             needs: F::needs,
             invoke: invoke_encoded::<F>,
         }
+    }
+
+    /// Holds name and options against what the attribute would have refused.
+    pub(crate) fn validate(&self) -> Result<()> {
+        check_name("name", self.name)?;
+        (self.options)().validate(self.name)
     }
 }
 
@@ -115,6 +235,7 @@ fn invoke_encoded<F: Function>(
     states: &States,
     codec: Codec,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
+    watch_panics();
     let args = match args.decode::<F::Args>() {
         Ok(args) => args,
         Err(error) => {
@@ -125,7 +246,7 @@ fn invoke_encoded<F: Function>(
     };
     let body = F::invoke(args, states);
     Box::pin(async move {
-        let output = body.await?;
+        let output = body.await.map_err(located::<F>)?;
         codec.encode(&output).map_err(|error| {
             Failure::new(Failure::CODEC, format!("result of `{}`: {error}", F::NAME)).fatal()
         })
@@ -139,6 +260,25 @@ inventory::collect!(Registration);
 pub(crate) struct Overrides {
     pub(crate) queue: Option<String>,
     pub(crate) priority: Option<i16>,
-    pub(crate) delay: Option<Duration>,
+    pub(crate) start: Option<StartAt>,
     pub(crate) retry: Option<RetryPolicy>,
+}
+
+/// Before when a call does not start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StartAt {
+    /// So long after it was asked for.
+    After(Duration),
+    /// This moment.
+    Moment(Timestamp),
+}
+
+impl StartAt {
+    /// The moment. One that has passed is now, so that a date of long ago does not go before all that is due.
+    pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::After(delay) => now + delay,
+            Self::Moment(moment) => moment.max(now),
+        }
+    }
 }

@@ -3,9 +3,21 @@
 pub use inventory;
 pub use tokio;
 
-pub use crate::failure::{Caught, IntoFailureBoxed, IntoFailureSerde};
+pub use crate::failure::{Caught, Classified, Classifier, IntoFailureBoxed, IntoFailureSerde, Unclassified};
 pub use crate::function::{BoxFuture, Registration, Returned};
 pub use crate::state::{StateKey, States};
+
+/// The kind of an error type's failures, for `retry_for`.
+#[must_use]
+pub fn kind_of<E>() -> String {
+    stent_core::Failure::kind_of::<E>()
+}
+
+/// The kind of the failures of one variant of an error type, for `retry_for`.
+#[must_use]
+pub fn variant_of<E>(variant: &str) -> String {
+    crate::failure::variant_kind::<E>(variant)
+}
 
 /// A call of a function with its arguments.
 #[track_caller]

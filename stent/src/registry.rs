@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::function::{Function, Registration};
+use crate::function::{Function, FunctionOptions, Registration};
 use crate::{Error, Result};
 
-/// The functions that a [`Stent`](crate::Stent) knows, by name.
+/// The functions that a [`Stent`](crate::Stent) knows, by their names in the store: `charge`, or `charge@2` for
+/// `version = "2"`. Several versions of one function may be known together: each finishes what it has started.
+///
+/// A `Stent` knows its own registry and no other, so two of them in one process share nothing but what both were given.
 ///
 /// Every function marked `#[durable]` that is linked into the program is in the [default](Self::linked) registry. An
 /// explicit registry has what one puts into it, and then nothing is global:
@@ -38,8 +41,8 @@ impl Registry {
             .fold(Self::new(), |registry, function| registry.add(*function))
     }
 
-    /// Adds a function. Adding it twice changes nothing; another function of the same name is an error when the registry
-    /// is given to a [`Stent`](crate::Stent).
+    /// Adds a function. Adding it twice changes nothing; another function of the same name and version is an error when
+    /// the registry is given to a [`Stent`](crate::Stent).
     #[must_use]
     pub fn with<F: Function>(self) -> Self {
         self.add(Registration::of::<F>())
@@ -48,6 +51,12 @@ impl Registry {
     /// The names of its functions, sorted.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.functions.keys().copied()
+    }
+
+    /// What the attribute of a function says, by the function's stored name.
+    #[must_use]
+    pub fn options(&self, name: &str) -> Option<FunctionOptions> {
+        self.functions.get(name).map(|function| (function.options)())
     }
 
     fn add(mut self, function: Registration) -> Self {
@@ -62,6 +71,7 @@ impl Registry {
     }
 
     pub(crate) fn validated(self) -> Result<Arc<Self>> {
+        self.functions().try_for_each(Registration::validate)?;
         match &self.duplicate {
             None => Ok(Arc::new(self)),
             Some((first, second)) => Err(Error::DuplicateName {
