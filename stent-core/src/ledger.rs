@@ -188,7 +188,7 @@ impl<'a> Ledger<'a> {
         let Some(row) = self.row(fence.task) else { return Outcome::Gone };
         // The same write again: the count has moved past it, under this very claim. Only its holder could move it.
         if row.commit > fence.commit && row.commit_epoch == fence.epoch {
-            return Outcome::Already(News { done: row.done, steps: Vec::new() });
+            return Outcome::Already(News { done: row.done, ..News::default() });
         }
         if row.status.is_terminal() {
             return Outcome::Gone; // G7
@@ -219,13 +219,14 @@ impl<'a> Ledger<'a> {
                 self.feed(feed, transition.at);
             }
         }
-        if stopping && !matches!(transition.change, Change::Keep) {
+        let stopped = stopping && !matches!(transition.change, Change::Keep);
+        if stopped {
             self.stopped(fence.task, tree, transition.at);
         } else {
             self.turn(fence.task, tree, transition);
         }
         let done = self.row(fence.task).map_or(0, |row| row.done);
-        Outcome::Applied(News { done, steps: Vec::new() })
+        Outcome::Applied(News { done, stopped, ..News::default() })
     }
 
     /// What becomes of the guarded task itself.

@@ -220,4 +220,6 @@ pub struct News {
     /// Every completion after those that the code had seen, in order; left empty when they are exactly the ones that
     /// the transition itself brought, in its order.
     pub steps: Vec<Step>,
+    /// Whether the task was asked to end and has now done so: it is cancelled, whatever it gave.
+    pub stopped: bool,
 }

@@ -6,11 +6,15 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
 use stent_core::duration::IntoDuration;
-use stent_core::model::{Lane, RetryPolicy, Seq, StepKind, TaskResult};
+use stent_core::limits::TAGS_MAX;
+use stent_core::model::{
+    Keyed, Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, TaskResult, Tree, split_version,
+};
 use stent_core::replay::CallSpec;
-use stent_core::{Codec, Failure, Payload, Timestamp};
+use stent_core::{Codec, ExecutionId, Failure, Key, Payload, Timestamp, canonical};
 
 use crate::context::{Context, Durable, Pending, Wish};
 use crate::function::{BoxFuture, Function, Overrides, StartAt};
@@ -105,6 +109,47 @@ impl<F: Function> Call<F> {
         self
     }
 
+    /// Runs on workers that have one of its tags, or that have none; adds to the tags given before and takes the place of
+    /// those of the attribute.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.overrides.tags.get_or_insert_default().push(tag.into());
+        self
+    }
+
+    /// Ends the call, with everything that it has started, if it is not done after this long. The time counts from the
+    /// moment at which the call may start, which is later than now if it has a [delay](Self::delay); waiting for a worker,
+    /// retries and sleeps count. Zero means no limit, also where the attribute has one.
+    ///
+    /// As a step it then fails with the kind [`Failure::TIMED_OUT`]; as an execution it is `timed_out`.
+    pub fn max_duration(mut self, limit: impl IntoDuration) -> Self {
+        if self.overrides.expiry {
+            self.invalid.get_or_insert(both_limits());
+        }
+        match limit.into_duration() {
+            Ok(limit) => self.overrides.max_duration = Some(limit),
+            Err(error) => self.invalid = Some(error.into()),
+        }
+        self
+    }
+
+    /// The older name of [`max_duration`](Self::max_duration). Giving both is an error.
+    pub fn expiry(mut self, limit: impl IntoDuration) -> Self {
+        if self.overrides.max_duration.is_some() {
+            self.invalid.get_or_insert(both_limits());
+        }
+        self = self.max_duration(limit);
+        self.overrides.expiry = true;
+        self
+    }
+
+    /// Makes calls of this function with the same key one call. A dispatch under a key that was dispatched before gives
+    /// the handle of that execution, whatever has become of it, until it is purged. A step under a key gives the result of
+    /// the first step under it that goes well; those that come while it runs wait for it.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.overrides.idempotency_key = Some(key.into());
+        self
+    }
+
     /// Starts the step without waiting for it, and lets it go on whatever becomes of the caller's interest.
     ///
     /// # Errors
@@ -137,6 +182,11 @@ impl<F: Function> Call<F> {
         LocalCall { call: self, states: States::default() }
     }
 
+    /// The position that the call has taken.
+    pub(crate) fn position(&self) -> Option<(Arc<Durable>, Seq)> {
+        self.position.clone()
+    }
+
     pub(crate) fn into_dispatch(mut self) -> Result<(F::Args, Overrides)> {
         match (self.invalid.take(), std::mem::replace(&mut self.state, CallState::Used)) {
             (Some(error), _) => Err(error),
@@ -159,8 +209,18 @@ impl<F: Function> Call<F> {
             }
         };
         durable.shared.registry.get(F::NAME)?;
-        let spec = describe::<F>(args, std::mem::take(&mut self.overrides), &durable.shared)?;
-        let ready_at = spec.start.map(|start| start.resolve(durable.shared.clock.now()));
+        let overrides = std::mem::take(&mut self.overrides);
+        let user_key = overrides.idempotency_key.clone();
+        let spec = describe::<F>(args, overrides, &durable.shared)?;
+        let now = durable.shared.clock.now();
+        let ready_at = spec.start.map(|start| start.resolve(now));
+        let keyed = match user_key {
+            Some(text) => {
+                let (name, version) = split_version(F::NAME);
+                Some(Keyed::new(Key::of_user(name, version, &text)))
+            }
+            None => spec.keyed,
+        };
         let wish = Wish {
             kind: StepKind::Call,
             name: F::NAME.to_owned(),
@@ -170,12 +230,14 @@ impl<F: Function> Call<F> {
                 args: spec.args,
                 retry: spec.retry,
                 ready_at,
+                expires_at: spec.max_duration.map(|limit| ready_at.unwrap_or(now) + limit),
+                limited: spec.limited,
             }),
-            due: None,
+            keyed,
             detached,
-            location: self.location,
+            ..Wish::new(StepKind::Call, F::NAME, self.location)
         };
-        Ok(Pending::ask(durable, seq, wish))
+        Pending::ask(durable, seq, wish)
     }
 
     fn start(&mut self) -> Result<()> {
@@ -253,6 +315,33 @@ pub(crate) struct Described {
     pub(crate) args: Payload,
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) start: Option<StartAt>,
+    pub(crate) keyed: Option<Keyed>,
+    pub(crate) max_duration: Option<Duration>,
+    /// Whether only a claim may start it.
+    pub(crate) limited: bool,
+}
+
+impl Described {
+    /// The call as the root of a new execution.
+    pub(crate) fn into_root(self, id: ExecutionId, now: Timestamp) -> NewTask {
+        let ready_at = self.start.map_or(now, |start| start.resolve(now));
+        NewTask {
+            id: id.root(),
+            tree: Tree::root(id),
+            seq: Seq(0),
+            kind: StepKind::Call,
+            lane: self.lane,
+            priority: self.priority,
+            args: self.args,
+            retry: self.retry,
+            attempts: 0,
+            failure: None,
+            keyed: self.keyed,
+            // From the moment at which it may start, always.
+            expires_at: self.max_duration.map(|limit| ready_at + limit),
+            state: NewTaskState::Pending { ready_at },
+        }
+    }
 }
 
 /// Encodes a call, with the function's own options where the call says nothing else.
@@ -265,13 +354,59 @@ pub(crate) fn describe<F: Function>(
     if let Some(queue) = &overrides.queue {
         check_name("queue", queue)?;
     }
+    let queue = overrides.queue.as_deref().or(options.queue).unwrap_or(Lane::DEFAULT_QUEUE);
+    let lane = match &overrides.tags {
+        Some(tags) => {
+            check_tags(tags)?;
+            Lane::new(queue, F::NAME).with_tags(tags)
+        }
+        None => Lane::new(queue, F::NAME).with_tags(options.tags.iter().copied()),
+    };
+    let limited = options.is_limited();
+    let payload = shared.encode(args, || format!("arguments of `{}`", F::NAME))?;
+    let keyed = options
+        .answers()
+        .map(|ttl| Ok::<_, Error>(Keyed { key: key::<F>(args, &payload)?, ttl }))
+        .transpose()?;
     Ok(Described {
-        lane: options.lane(F::NAME, overrides.queue.as_deref()),
+        lane,
         priority: overrides.priority.unwrap_or(options.priority),
-        args: shared.encode(args, || format!("arguments of `{}`", F::NAME))?,
+        args: payload,
         retry: overrides.retry.or(options.retry),
         start: overrides.start,
+        keyed,
+        max_duration: overrides.max_duration.or(options.max_duration).filter(|limit| !limit.is_zero()),
+        limited,
     })
+}
+
+/// What makes a call the same as another one: what the function's own key says, or its arguments.
+fn key<F: Function>(args: &F::Args, payload: &Payload) -> Result<Key> {
+    let (name, version) = split_version(F::NAME);
+    match F::key(args) {
+        Some(text) => Ok(Key::of_user(name, version, &text)),
+        None => {
+            let bytes = canonical(payload)
+                .map_err(|source| Error::Codec { what: format!("arguments of `{}`", F::NAME), source })?;
+            Ok(Key::of_call(name, version, &bytes))
+        }
+    }
+}
+
+fn both_limits() -> Error {
+    Error::Option {
+        option: "expiry",
+        problem: "it is the older name of max_duration, which is given too; give one of them".to_owned(),
+    }
+}
+
+/// Holds the tags of a call or of a worker against the limits.
+pub(crate) fn check_tags(tags: &[String]) -> Result<()> {
+    if tags.len() > TAGS_MAX {
+        let problem = format!("there are {} of them; at most {TAGS_MAX} are allowed", tags.len());
+        return Err(Error::Option { option: "tag", problem });
+    }
+    tags.iter().try_for_each(|tag| check_name("tag", tag))
 }
 
 pub(crate) fn check_name(option: &'static str, name: &str) -> Result<()> {

@@ -5,12 +5,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use stent_core::model::{Seq, StepKind, TaskResult, Tree};
+use stent_core::model::{Keyed, NewTask, Seq, StepKind, TaskResult, Tree};
 use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
 use stent_core::{ExecutionId, TaskId, Timestamp};
 
 use crate::client::Shared;
 use crate::state::States;
+use crate::stop::StopSign;
 use crate::{Error, Result, ids};
 
 tokio::task_local! {
@@ -61,8 +62,20 @@ pub(crate) struct Durable {
     pub(crate) task: TaskId,
     pub(crate) tree: Tree,
     pub(crate) function: String,
+    /// Attempts of it that failed before this one.
+    pub(crate) attempts: u32,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) stop: Arc<StopSign>,
     cell: Mutex<Cell>,
+}
+
+/// What a task's code is the code of.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) task: TaskId,
+    pub(crate) tree: Tree,
+    pub(crate) function: String,
+    pub(crate) attempts: u32,
 }
 
 #[derive(Debug)]
@@ -74,15 +87,10 @@ struct Cell {
 }
 
 impl Durable {
-    pub(crate) fn new(
-        task: TaskId,
-        tree: Tree,
-        function: String,
-        shared: Arc<Shared>,
-        replay: Replay,
-    ) -> Self {
+    pub(crate) fn new(task: Place, shared: Arc<Shared>, stop: Arc<StopSign>, replay: Replay) -> Self {
         let cell = Cell { replay, wakers: BTreeMap::new(), drawn: 0 };
-        Self { task, tree, function, shared, cell: Mutex::new(cell) }
+        let Place { task, tree, function, attempts } = task;
+        Self { task, tree, function, attempts, shared, stop, cell: Mutex::new(cell) }
     }
 
     pub(crate) const fn execution(&self) -> ExecutionId {
@@ -158,28 +166,61 @@ pub(crate) struct Wish {
     pub(crate) name: String,
     pub(crate) call: Option<CallSpec>,
     pub(crate) due: Option<Timestamp>,
+    pub(crate) keyed: Option<Keyed>,
+    pub(crate) spawn: Option<Box<NewTask>>,
+    pub(crate) join: Option<ExecutionId>,
     pub(crate) detached: bool,
     pub(crate) location: &'static std::panic::Location<'static>,
+}
+
+impl Wish {
+    /// A step of a kind and a name, and nothing else.
+    pub(crate) fn new(
+        kind: StepKind,
+        name: impl Into<String>,
+        location: &'static std::panic::Location<'static>,
+    ) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            call: None,
+            due: None,
+            keyed: None,
+            spawn: None,
+            join: None,
+            detached: false,
+            location,
+        }
+    }
 }
 
 impl Pending {
     /// Asks for a step at its position.
     ///
     /// On a mismatch the step never completes; the turn ends with the mismatch instead.
-    pub(crate) fn ask(durable: Arc<Durable>, seq: Seq, wish: Wish) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] once the task is asked to end: it may tidy up, but start nothing that outlives it.
+    pub(crate) fn ask(durable: Arc<Durable>, seq: Seq, wish: Wish) -> Result<Self> {
+        if durable.stop.is_set() {
+            return Err(Error::Cancelled);
+        }
         let ask = Ask {
             id: ids::task(),
             kind: wish.kind,
             name: wish.name,
             call: wish.call,
             due: wish.due,
+            keyed: wish.keyed,
+            spawn: wish.spawn,
+            join: wish.join,
             at: durable.shared.clock.now(),
             detached: wish.detached,
             location: wish.location,
         };
         let asked: Result<Asked, Mismatch> = durable.replay(|replay| replay.ask(seq, ask));
         drop(asked);
-        Self { durable, seq, taken: false }
+        Ok(Self { durable, seq, taken: false })
     }
 
     pub(crate) const fn durable(&self) -> &Arc<Durable> {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use stent_core::decide;
 use stent_core::duration::IntoDuration;
 use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
-use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree};
-use stent_core::transition::Transition;
-use stent_core::{ExecutionId, Timestamp};
+use stent_core::model::{RetryPolicy, split_version};
+use stent_core::transition::{Outcome, Transition};
+use stent_core::{ExecutionId, Key, Timestamp};
 
 use crate::call::{Call, describe};
 use crate::client::Shared;
@@ -68,6 +68,32 @@ impl<F: Function> Dispatch<F> {
         self
     }
 
+    /// Runs on workers that have one of its tags, or that have none: see [`Call::tag`].
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.call = self.call.tag(tag);
+        self
+    }
+
+    /// Ends the execution as `timed_out` if it is not done after this long: see [`Call::max_duration`].
+    pub fn max_duration(mut self, limit: impl IntoDuration) -> Self {
+        self.call = self.call.max_duration(limit);
+        self
+    }
+
+    /// The older name of [`max_duration`](Self::max_duration). Giving both is an error.
+    pub fn expiry(mut self, limit: impl IntoDuration) -> Self {
+        self.call = self.call.expiry(limit);
+        self
+    }
+
+    /// Dispatches once under this key: if an execution of the same function was dispatched under it before, this gives the
+    /// handle of that one, whatever has become of it, and nothing is started. The key is free again once that execution is
+    /// purged.
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.call = self.call.idempotency_key(key);
+        self
+    }
+
     /// Retries the function by this policy.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.call = self.call.retry(policy);
@@ -83,7 +109,10 @@ impl<F: Function> IntoFuture for Dispatch<F> {
         Box::pin(async move {
             let id = self.id.unwrap_or_else(ids::execution);
             let transition = start(&self.shared, id, self.call)?;
-            self.shared.writer.write(transition).await?;
+            let id = match self.shared.writer.write(transition).await? {
+                Outcome::Exists(first) => first,
+                _ => id,
+            };
             Ok(Handle::new(self.shared, id))
         })
     }
@@ -122,15 +151,20 @@ where
             let mut handles = Vec::new();
             loop {
                 let mut batch = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
+                let mut ids = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
                 for call in self.calls.by_ref().take(EXCHANGE_TRANSITIONS_MAX) {
                     let id = ids::execution();
                     batch.push(start(&self.shared, id, call)?);
-                    handles.push(Handle::new(self.shared.clone(), id));
+                    ids.push(id);
                 }
                 if batch.is_empty() {
                     return Ok(handles);
                 }
-                self.shared.writer.write_all(batch).await?;
+                let outcomes = self.shared.writer.write_all(batch).await?;
+                handles.extend(ids.into_iter().zip(outcomes).map(|(id, outcome)| {
+                    let id = if let Outcome::Exists(first) = outcome { first } else { id };
+                    Handle::new(self.shared.clone(), id)
+                }));
             }
         })
     }
@@ -139,19 +173,9 @@ where
 fn start<F: Function>(shared: &Shared, id: ExecutionId, call: Call<F>) -> Result<Transition> {
     shared.registry.get(F::NAME)?;
     let (args, overrides) = call.into_dispatch()?;
-    let described = describe::<F>(&args, overrides, shared)?;
+    let key =
+        overrides.idempotency_key.as_deref().map(|text| Key::of_dispatch(split_version(F::NAME).0, text));
     let now = shared.clock.now();
-    let root = NewTask {
-        id: id.root(),
-        tree: Tree::root(id),
-        seq: Seq(0),
-        kind: StepKind::Call,
-        lane: described.lane,
-        priority: described.priority,
-        args: described.args,
-        retry: described.retry,
-        attempts: 0,
-        state: NewTaskState::Pending { ready_at: described.start.map_or(now, |start| start.resolve(now)) },
-    };
-    Ok(decide::start(root, now))
+    let root = describe::<F>(&args, overrides, shared)?.into_root(id, now);
+    Ok(decide::start(root, key, now))
 }

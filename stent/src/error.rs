@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use stent_core::backend::Error as StoreError;
 use stent_core::duration::DurationError;
+use stent_core::model::ExecutionStatus;
 use stent_core::{CodecError, ExecutionId, Failure};
 
 /// Result of Stent's methods.
@@ -33,6 +34,26 @@ pub enum Error {
         execution: ExecutionId,
         /// How long.
         waited: Duration,
+    },
+
+    /// A wait for a signal ended before one came.
+    #[error("no signal `{name}` came within {waited:?}")]
+    SignalTimeout {
+        /// The signal.
+        name: String,
+        /// How long.
+        waited: Duration,
+    },
+
+    /// The execution has ended, so that nothing can be sent to it, or done about it, any more.
+    #[error("execution {execution} is {status} already; {remedy}")]
+    Ended {
+        /// The execution.
+        execution: ExecutionId,
+        /// How it has ended.
+        status: ExecutionStatus,
+        /// What to do instead.
+        remedy: &'static str,
     },
 
     /// The function is not registered here.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stent_core::model::{Lane, Rate, RetryPolicy};
+use stent_core::model::{Rate, RetryPolicy};
 use stent_core::{Codec, Failure, Payload, Timestamp};
 
 use crate::call::check_name;
@@ -70,11 +70,11 @@ pub struct FunctionOptions {
     pub max_concurrent: Option<u32>,
     /// How many of its tasks start in a stretch of time, on all workers together.
     pub rate: Option<Rate>,
-    /// Whether the same call, within one execution, runs once.
+    /// Whether the same call, whoever makes it, runs once.
     pub idempotent: bool,
-    /// Whether the same call, whoever makes it, runs once, and for how long its result counts.
+    /// Whether the result of a call counts for the same call made again, and for how long.
     pub cached: Option<Cached>,
-    /// How long an execution of it may take.
+    /// How long a call of it may take in all, from the moment at which it may start.
     pub max_duration: Option<Duration>,
 }
 
@@ -137,21 +137,21 @@ impl FunctionOptions {
         self
     }
 
-    /// Runs once for the same call within an execution.
+    /// Runs once for the same call, whoever makes it.
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
     }
 
-    /// Runs once for the same call, whoever makes it.
+    /// Answers the same call made again with the result of the first, as long as that counts.
     #[must_use]
     pub const fn cached(mut self, cached: Cached) -> Self {
         self.cached = Some(cached);
         self
     }
 
-    /// Ends executions that take longer than this.
+    /// Ends calls that take longer than this.
     #[must_use]
     pub const fn max_duration(mut self, limit: Duration) -> Self {
         self.max_duration = Some(limit);
@@ -181,8 +181,18 @@ impl FunctionOptions {
         self.tags.iter().try_for_each(|tag| check_name("tags", tag))
     }
 
-    pub(crate) fn lane(&self, function: &str, queue: Option<&str>) -> Lane {
-        Lane::new(queue.or(self.queue).unwrap_or(Lane::DEFAULT_QUEUE), function)
+    /// Whether only a claim may start a task of it.
+    pub(crate) const fn is_limited(&self) -> bool {
+        self.max_concurrent.is_some() || self.rate.is_some()
+    }
+
+    /// How long the result of a call answers the same call made again: not at all, so long, or for good.
+    pub(crate) const fn answers(&self) -> Option<Option<Duration>> {
+        match (self.idempotent, self.cached) {
+            (true, _) | (false, Some(Cached::Forever)) => Some(None),
+            (false, Some(Cached::For(ttl))) => Some(Some(ttl)),
+            (false, None) => None,
+        }
     }
 }
 
@@ -262,6 +272,11 @@ pub(crate) struct Overrides {
     pub(crate) priority: Option<i16>,
     pub(crate) start: Option<StartAt>,
     pub(crate) retry: Option<RetryPolicy>,
+    pub(crate) tags: Option<Vec<String>>,
+    pub(crate) max_duration: Option<Duration>,
+    /// Set once a limit was given under its older name, so that giving both is an error.
+    pub(crate) expiry: bool,
+    pub(crate) idempotency_key: Option<String>,
 }
 
 /// Before when a call does not start.

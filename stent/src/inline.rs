@@ -89,15 +89,8 @@ where
                         let seq = durable.reserve();
                         (durable, seq)
                     });
-                    let wish = Wish {
-                        kind: StepKind::Inline,
-                        name: this.name.clone(),
-                        call: None,
-                        due: None,
-                        detached: false,
-                        location: this.location,
-                    };
-                    let pending = Pending::ask(durable, seq, wish);
+                    let wish = Wish::new(StepKind::Inline, &this.name, this.location);
+                    let pending = Pending::ask(durable, seq, wish)?;
                     if pending.durable().replay(|replay| replay.must_run(seq)) {
                         this.running = this.body.take().map(|body| Box::pin(body()));
                     }
@@ -184,15 +177,9 @@ impl Future for Sleep {
                         let seq = durable.reserve();
                         (durable, seq)
                     });
-                    let wish = Wish {
-                        kind: StepKind::Sleep,
-                        name: "sleep".to_owned(),
-                        call: None,
-                        due: Some(durable.shared.clock.now() + duration),
-                        detached: false,
-                        location: self.location,
-                    };
-                    SleepState::Asked(Pending::ask(durable, seq, wish))
+                    let due = Some(durable.shared.clock.now() + duration);
+                    let wish = Wish { due, ..Wish::new(StepKind::Sleep, "sleep", self.location) };
+                    SleepState::Asked(Pending::ask(durable, seq, wish)?)
                 }
             };
         }

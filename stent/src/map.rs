@@ -8,13 +8,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
-use stent_core::limits::PAGE_MAX;
-use stent_core::model::{NewTask, NewTaskState, Seq, StepKind, Tree};
+use stent_core::duration::IntoDuration;
+use stent_core::limits::{MAP_CHUNK, PAGE_MAX};
+use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree};
 use stent_core::{Failure, TaskId};
 
 use crate::call::{decode_result, describe};
-use crate::context::{Context, Durable, Hold, Pending, Wish};
+use crate::context::{Context, Durable, Pending, Wish};
 use crate::function::{BoxFuture, Function, Overrides};
+use crate::state::States;
 use crate::{Error, Result, ids};
 
 /// Most bytes of arguments that are written in one chunk, so that large items make small chunks.
@@ -23,34 +25,66 @@ const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 type Items<F> = Peekable<Box<dyn Iterator<Item = <F as Function>::Args> + Send>>;
 
 /// A call of `F` for every item of an iterator: one step with many tasks below it. Gives the results in the order of the
-/// items, or the first failure, which cancels what is still open.
+/// items, or the first failure, which cancels what is still open; with [`outcomes`](Self::outcomes), the result or the
+/// failure of each item.
 ///
 /// Items are written in chunks through a bounded window, so an iterator of hundreds of thousands of items costs memory for
 /// a few chunks and for the results. After a crash it continues from what was recorded: the iterator is walked again, so
 /// it must give the same items again.
 ///
-/// Every item is a task of its own: claimed by any worker that knows `F`, retried by the policy of `F`.
+/// Every item is a task of its own: claimed by any worker that knows `F`, retried by the policy of `F`. If `F` is
+/// idempotent or cached, items that were computed before are not computed again. A function of several parameters is mapped
+/// over tuples of them.
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Map<F: Function> {
-    state: MapState<F>,
+    fan: Fan<F>,
+    reading: Option<BoxFuture<'static, Result<Vec<F::Output>>>>,
+}
+
+/// A map that goes on when items fail, and gives the outcome of each: see [`Map::outcomes`].
+#[must_use = "a map does nothing until it is awaited"]
+pub struct Outcomes<F: Function> {
+    fan: Fan<F>,
+    reading: Option<BoxFuture<'static, Result<Vec<Result<F::Output>>>>>,
+}
+
+/// The items on their way into the store.
+struct Fan<F: Function> {
+    kind: StepKind,
+    state: FanState<F>,
     overrides: Overrides,
+    chunk: usize,
+    invalid: Option<Error>,
     position: Option<(Arc<Durable>, Seq)>,
     location: &'static Location<'static>,
 }
 
-enum MapState<F: Function> {
+enum FanState<F: Function> {
     Described(Items<F>),
     Feeding { items: Items<F>, fed: u32, pending: Pending },
-    Reading(BoxFuture<'static, Result<Vec<F::Output>>>),
-    Local(BoxFuture<'static, Result<Vec<F::Output>>>),
     Used,
 }
 
+/// Where the results of a fan-out are.
+enum Fanned<F: Function> {
+    /// In the store, below this task.
+    Stored(Arc<Durable>, TaskId),
+    /// In a unit test: still to be computed.
+    Local(Arc<States>, Items<F>),
+}
+
 impl<F: Function> Unpin for Map<F> {}
+impl<F: Function> Unpin for Outcomes<F> {}
 
 impl<F: Function> fmt::Debug for Map<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map").field("function", &F::NAME).finish_non_exhaustive()
+    }
+}
+
+impl<F: Function> fmt::Debug for Outcomes<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcomes").field("function", &F::NAME).finish_non_exhaustive()
     }
 }
 
@@ -61,62 +95,157 @@ where
     I: Iterator<Item = F::Args> + Send + 'static,
 {
     let items: Box<dyn Iterator<Item = F::Args> + Send> = Box::new(items);
-    Map {
-        state: MapState::Described(items.peekable()),
+    let fan = Fan {
+        kind: StepKind::Map,
+        state: FanState::Described(items.peekable()),
         overrides: Overrides::default(),
+        chunk: MAP_CHUNK,
+        invalid: None,
         position: Context::durable().map(|durable| {
             let seq = durable.reserve();
             (durable, seq)
         }),
         location: Location::caller(),
-    }
+    };
+    Map { fan, reading: None }
 }
 
 impl<F: Function> Map<F> {
     /// Runs the items on this queue.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.overrides.queue = Some(queue.into());
+        self.fan.overrides.queue = Some(queue.into());
         self
     }
 
     /// Runs the items before calls of lower priority that are due.
-    pub fn priority(mut self, priority: i16) -> Self {
-        self.overrides.priority = Some(priority);
+    pub const fn priority(mut self, priority: i16) -> Self {
+        self.fan.overrides.priority = Some(priority);
+        self
+    }
+
+    /// Runs the items on workers that have one of its tags, or that have none: see [`Call::tag`](crate::Call::tag).
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.fan.overrides.tags.get_or_insert_default().push(tag.into());
         self
     }
 
     /// Retries each item by this policy.
-    pub fn retry(mut self, policy: stent_core::model::RetryPolicy) -> Self {
-        self.overrides.retry = Some(policy);
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        match policy.validate() {
+            Ok(()) => self.fan.overrides.retry = Some(policy),
+            Err(error) => {
+                self.fan.invalid = Some(Error::Option { option: "retry", problem: error.to_string() });
+            }
+        }
         self
     }
 
-    fn start(&mut self, items: Items<F>) -> Result<MapState<F>> {
-        match Context::require(F::NAME)? {
-            Context::Local(states) => Ok(MapState::Local(Box::pin(async move {
-                let mut outputs = Vec::new();
-                for args in items {
-                    outputs.push(F::invoke(args, &states).await.map_err(Error::Failed)?);
+    /// Ends an item that is not done this long after it was written: see
+    /// [`Call::max_duration`](crate::Call::max_duration).
+    pub fn max_duration(mut self, limit: impl IntoDuration) -> Self {
+        match limit.into_duration() {
+            Ok(limit) => self.fan.overrides.max_duration = Some(limit),
+            Err(error) => self.fan.invalid = Some(error.into()),
+        }
+        self
+    }
+
+    /// Writes so many items at once, from 1 to 1000, which is the default. Smaller chunks make smaller transactions.
+    pub fn chunk(mut self, items: usize) -> Self {
+        if !(1..=MAP_CHUNK).contains(&items) {
+            let problem = format!("{items} items at once; take 1 to {MAP_CHUNK}");
+            self.fan.invalid = Some(Error::Option { option: "chunk", problem });
+        }
+        self.fan.chunk = items;
+        self
+    }
+
+    /// Goes on when items fail, and gives the outcome of each, in order: for work in which bad items are to be collected
+    /// and not to stop the good ones.
+    ///
+    /// ```
+    /// # use stent::prelude::*;
+    /// #[durable]
+    /// async fn parse(line: String) -> Result<u64, std::num::ParseIntError> {
+    ///     line.parse()
+    /// }
+    ///
+    /// #[durable]
+    /// async fn total(lines: Vec<String>) -> Result<(u64, usize), stent::Error> {
+    ///     let outcomes = parse::map(lines).outcomes().await?;
+    ///     let bad = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    ///     Ok((outcomes.into_iter().flatten().sum(), bad))
+    /// }
+    /// ```
+    pub fn outcomes(self) -> Outcomes<F> {
+        Outcomes { fan: Fan { kind: StepKind::Gather, ..self.fan }, reading: None }
+    }
+}
+
+impl<F: Function> Fan<F> {
+    /// Feeds the map until all of its items have ended.
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Fanned<F>>> {
+        if let FanState::Described(items) = std::mem::replace(&mut self.state, FanState::Used) {
+            match self.start(items)? {
+                Ok(feeding) => self.state = feeding,
+                Err(fanned) => return Poll::Ready(Ok(fanned)),
+            }
+        } else if let FanState::Used = self.state {
+            return Poll::Pending;
+        }
+        let FanState::Feeding { items, fed, pending } = &mut self.state else { return Poll::Pending };
+        match pending.poll(cx) {
+            Poll::Ready((map, result)) => {
+                let durable = pending.durable().clone();
+                self.state = FanState::Used;
+                result.map_err(Error::Failed)?;
+                Poll::Ready(Ok(Fanned::Stored(durable, map)))
+            }
+            Poll::Pending => {
+                if feed::<F>(items, fed, pending, &self.overrides, self.chunk)? {
+                    // The chunk may leave room for another.
+                    cx.waker().wake_by_ref();
                 }
-                Ok(outputs)
-            }))),
+                Poll::Pending
+            }
+        }
+    }
+
+    fn start(&mut self, items: Items<F>) -> Result<Result<FanState<F>, Fanned<F>>> {
+        if let Some(error) = self.invalid.take() {
+            return Err(error);
+        }
+        match Context::require(F::NAME)? {
+            Context::Local(states) => Ok(Err(Fanned::Local(states, items))),
             Context::Durable(durable) => {
                 durable.shared.registry.get(F::NAME)?;
                 let (durable, seq) = self.position.take().unwrap_or_else(|| {
                     let seq = durable.reserve();
                     (durable, seq)
                 });
-                let wish = Wish {
-                    kind: StepKind::Map,
-                    name: F::NAME.to_owned(),
-                    call: None,
-                    due: None,
-                    detached: false,
-                    location: self.location,
-                };
-                Ok(MapState::Feeding { items, fed: 0, pending: Pending::ask(durable, seq, wish) })
+                let pending = Pending::ask(durable, seq, Wish::new(self.kind, F::NAME, self.location))?;
+                Ok(Ok(FanState::Feeding { items, fed: 0, pending }))
             }
         }
+    }
+}
+
+impl<F: Function> Fanned<F> {
+    /// Hands every outcome to `take`, in order, until that refuses one.
+    async fn each(self, mut take: impl FnMut(Result<F::Output>) -> Result<()> + Send) -> Result<()> {
+        match self {
+            Self::Stored(durable, map) => {
+                let hold = durable.hold();
+                read_each::<F>(&durable, map, take).await?;
+                drop(hold);
+            }
+            Self::Local(states, items) => {
+                for args in items {
+                    take(F::invoke(args, &states).await.map_err(Error::Failed))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -125,36 +254,51 @@ impl<F: Function> Future for Map<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if matches!(this.state, MapState::Described(_))
-            && let MapState::Described(items) = std::mem::replace(&mut this.state, MapState::Used)
-        {
-            this.state = this.start(items)?;
+        if this.reading.is_none() {
+            let fanned = ready!(this.fan.poll(cx))?;
+            this.reading = Some(Box::pin(async move {
+                let mut outputs = Vec::new();
+                let all = fanned.each(|outcome| {
+                    outputs.push(outcome?);
+                    Ok(())
+                });
+                all.await?;
+                Ok(outputs)
+            }));
         }
-        if let MapState::Feeding { items, fed, pending } = &mut this.state {
-            match pending.poll(cx) {
-                Poll::Ready((map, result)) => {
-                    let durable = pending.durable().clone();
-                    this.state = MapState::Used;
-                    result.map_err(Error::Failed)?;
-                    this.state =
-                        MapState::Reading(Box::pin(read_all::<F>(durable.clone(), map, durable.hold())));
-                }
-                Poll::Pending => {
-                    if feed::<F>(items, fed, pending, &this.overrides)? {
-                        // The chunk may leave room for another.
-                        cx.waker().wake_by_ref();
-                    }
-                    return Poll::Pending;
-                }
-            }
-        }
-        let (MapState::Reading(outputs) | MapState::Local(outputs)) = &mut this.state else {
-            return Poll::Pending;
-        };
-        let outputs = ready!(outputs.as_mut().poll(cx));
-        this.state = MapState::Used;
-        Poll::Ready(outputs)
+        poll_once(&mut this.reading, cx)
     }
+}
+
+impl<F: Function> Future for Outcomes<F> {
+    type Output = Result<Vec<Result<F::Output>>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.reading.is_none() {
+            let fanned = ready!(this.fan.poll(cx))?;
+            this.reading = Some(Box::pin(async move {
+                let mut outcomes = Vec::new();
+                let all = fanned.each(|outcome| {
+                    outcomes.push(outcome);
+                    Ok(())
+                });
+                all.await?;
+                Ok(outcomes)
+            }));
+        }
+        poll_once(&mut this.reading, cx)
+    }
+}
+
+fn poll_once<T>(
+    reading: &mut Option<BoxFuture<'static, Result<T>>>,
+    cx: &mut TaskContext<'_>,
+) -> Poll<Result<T>> {
+    let Some(future) = reading else { return Poll::Pending };
+    let output = ready!(future.as_mut().poll(cx));
+    *reading = Some(Box::pin(std::future::pending()));
+    Poll::Ready(output)
 }
 
 /// Gives the map its next chunk if it has room for one. True if it did.
@@ -163,6 +307,7 @@ fn feed<F: Function>(
     fed: &mut u32,
     pending: &Pending,
     overrides: &Overrides,
+    most: usize,
 ) -> Result<bool> {
     let durable = pending.durable();
     let Some((map, room, progress)) = durable.replay(|replay| replay.map_room(pending.seq())) else {
@@ -182,6 +327,7 @@ fn feed<F: Function>(
         return Ok(false);
     }
     let now = durable.shared.clock.now();
+    let room = room.min(most);
     let mut chunk = Vec::with_capacity(room.min(items.size_hint().0));
     let mut bytes = 0;
     while chunk.len() < room && bytes < CHUNK_BYTES_MAX {
@@ -198,6 +344,9 @@ fn feed<F: Function>(
             args: described.args,
             retry: described.retry,
             attempts: 0,
+            failure: None,
+            keyed: described.keyed,
+            expires_at: described.max_duration.map(|limit| now + limit),
             state: NewTaskState::Pending { ready_at: now },
         });
         *fed += 1;
@@ -219,23 +368,28 @@ fn shorter_than_recorded<F: Function>(given: u32, recorded: u32) -> Failure {
     .fatal()
 }
 
-async fn read_all<F: Function>(durable: Arc<Durable>, map: TaskId, _hold: Hold) -> Result<Vec<F::Output>> {
-    let mut outputs = Vec::new();
+/// Reads the items of a map that has ended, page by page.
+async fn read_each<F: Function>(
+    durable: &Durable,
+    map: TaskId,
+    mut take: impl FnMut(Result<F::Output>) -> Result<()> + Send,
+) -> Result<()> {
+    let mut from = 0;
     loop {
-        let from = Seq(u32::try_from(outputs.len()).unwrap_or(u32::MAX));
-        let page = durable.shared.retrying(|| durable.shared.store.items(map, from, PAGE_MAX)).await?;
+        let page = durable.shared.retrying(|| durable.shared.store.items(map, Seq(from), PAGE_MAX)).await?;
         let whole = page.len() == PAGE_MAX;
         for item in page {
+            from = item.seq.0 + 1;
             let result = item.result.unwrap_or_else(|| {
                 Err(Failure::new(
                     "Missing",
                     format!("item {} of a finished map of `{}` has no result", item.seq, F::NAME),
                 ))
             });
-            outputs.push(decode_result(F::NAME, result)?);
+            take(decode_result(F::NAME, result))?;
         }
         if !whole {
-            return Ok(outputs);
+            return Ok(());
         }
     }
 }

@@ -37,17 +37,18 @@ impl Writer {
     }
 
     /// Writes many transitions.
-    pub(crate) async fn write_all(&self, transitions: Vec<Transition>) -> Result<()> {
+    pub(crate) async fn write_all(&self, transitions: Vec<Transition>) -> Result<Vec<Outcome>> {
         let mut answers = Vec::with_capacity(transitions.len());
         for transition in transitions {
             let (reply, answer) = oneshot::channel();
             self.requests.send((transition, reply)).await.map_err(|_| Error::Closed)?;
             answers.push(answer);
         }
+        let mut outcomes = Vec::with_capacity(answers.len());
         for answer in answers {
-            answer.await.map_err(|_| Error::Closed)?.map_err(shared_error)?;
+            outcomes.push(answer.await.map_err(|_| Error::Closed)?.map_err(shared_error)?);
         }
-        Ok(())
+        Ok(outcomes)
     }
 }
 

@@ -181,11 +181,11 @@ fn apply_one<'a>(rows: &[Row], transition: &'a Transition) -> (Outcome, Writes<'
 }
 
 fn applied(done: u32) -> Outcome {
-    Outcome::Applied(News { done, steps: Vec::new() })
+    Outcome::Applied(News { done, ..News::default() })
 }
 
 fn already(done: u32) -> Outcome {
-    Outcome::Already(News { done, steps: Vec::new() })
+    Outcome::Already(News { done, ..News::default() })
 }
 
 impl Writes<'_> {

@@ -1,0 +1,163 @@
+//! What a running function knows of its execution, and says about it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use stent_core::limits::PROGRESS_BYTES_MAX;
+use stent_core::model::Note;
+use stent_core::{ExecutionId, TaskId};
+
+use crate::call::check_name;
+use crate::context::{Context, Durable};
+use crate::{Error, Result, ids};
+
+/// The execution that the code runs in: its ids, and what the code says about it.
+///
+/// Counters, states and progress belong to the execution as a whole: any of its functions may write them, on any worker,
+/// and [`Stent::notes`](crate::Stent::notes) reads them from outside while it runs. They are written with the function's
+/// next commit, and at the latest a second later; a function that is run again after a crash does not write them twice.
+/// What an attempt says that fails and is tried again is not written.
+///
+/// ```
+/// # use stent::prelude::*;
+/// #[durable]
+/// async fn import(lines: Vec<String>) -> Result<u64, stent::Error> {
+///     let execution = stent::execution()?;
+///     execution.state("phase").set(&"reading")?;
+///     execution.counter("lines").add(lines.len() as i64)?;
+///     execution.progress("read all lines")?;
+///     Ok(lines.len() as u64)
+/// }
+/// ```
+///
+/// # Errors
+/// [`Error::OutsideDurable`] when there is no durable function around.
+pub fn execution() -> Result<Execution> {
+    match Context::require("stent::execution")? {
+        Context::Durable(durable) => Ok(Execution { durable: Some(durable) }),
+        Context::Local(_) => Ok(Execution { durable: None }),
+    }
+}
+
+/// A running function's execution: see [`execution`]. In a body that is run with [`local`](crate::Call::local), what it says
+/// goes nowhere.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    durable: Option<Arc<Durable>>,
+}
+
+impl Execution {
+    /// The execution's id; nil in a body that is run with [`local`](crate::Call::local).
+    #[must_use]
+    pub fn id(&self) -> ExecutionId {
+        self.durable.as_ref().map_or_else(|| ExecutionId::from_uuid(Default::default()), |durable| durable.execution())
+    }
+
+    /// The id of the function's own task, which is the same in every attempt and every run: a good key for services that
+    /// take one. Nil in a body that is run with [`local`](crate::Call::local).
+    #[must_use]
+    pub fn task(&self) -> TaskId {
+        self.durable.as_ref().map_or_else(|| TaskId::from_uuid(Default::default()), |durable| durable.task)
+    }
+
+    /// Which attempt of the function this is, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.durable.as_ref().map_or(0, |durable| durable.attempts) + 1
+    }
+
+    /// A counter of the execution.
+    #[must_use]
+    pub fn counter(&self, name: impl Into<String>) -> Counter {
+        Counter { execution: self.clone(), name: name.into() }
+    }
+
+    /// A state of the execution: a named value that people and programs may look at.
+    #[must_use]
+    pub fn state(&self, name: impl Into<String>) -> ExecutionState {
+        ExecutionState { execution: self.clone(), name: name.into() }
+    }
+
+    /// Adds an entry to the execution's progress. The last 1,000 are kept.
+    ///
+    /// # Errors
+    /// When the text is longer than 4,096 bytes.
+    pub fn progress(&self, text: impl Into<String>) -> Result<()> {
+        let text = text.into();
+        if text.len() > PROGRESS_BYTES_MAX {
+            let problem = format!("the entry is {} bytes long; at most {PROGRESS_BYTES_MAX} are allowed", text.len());
+            return Err(Error::Option { option: "progress", problem });
+        }
+        self.note(Note::Progress { id: ids::task(), text });
+        Ok(())
+    }
+
+    fn note(&self, note: Note) {
+        if let Some(durable) = &self.durable {
+            durable.replay(|replay| replay.note(note));
+        }
+    }
+}
+
+/// A counter of an execution: a whole number that many tasks may add to at once.
+#[derive(Clone, Debug)]
+pub struct Counter {
+    execution: Execution,
+    name: String,
+}
+
+impl Counter {
+    /// Adds to it. A counter that is new counts from zero.
+    ///
+    /// # Errors
+    /// When the name does not fit.
+    pub fn add(&self, add: i64) -> Result<()> {
+        check_name("counter", &self.name)?;
+        self.execution.note(Note::Count { name: self.name.clone(), add });
+        Ok(())
+    }
+
+    /// Has it count from this value, unless it counts already.
+    ///
+    /// # Errors
+    /// When the name does not fit.
+    pub fn init(&self, value: i64) -> Result<()> {
+        check_name("counter", &self.name)?;
+        self.execution.note(Note::CountFrom { name: self.name.clone(), value });
+        Ok(())
+    }
+}
+
+/// A state of an execution.
+#[derive(Clone, Debug)]
+pub struct ExecutionState {
+    execution: Execution,
+    name: String,
+}
+
+impl ExecutionState {
+    /// Sets it: the value that is committed last counts.
+    ///
+    /// # Errors
+    /// When the name does not fit, or the value cannot be stored.
+    pub fn set<T: Serialize>(&self, value: &T) -> Result<()> {
+        self.write(value, |name, value| Note::Set { name, value })
+    }
+
+    /// Sets it, unless it is set already.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn init<T: Serialize>(&self, value: &T) -> Result<()> {
+        self.write(value, |name, value| Note::SetFrom { name, value })
+    }
+
+    fn write<T: Serialize>(&self, value: &T, note: fn(String, stent_core::Payload) -> Note) -> Result<()> {
+        check_name("state", &self.name)?;
+        if let Some(durable) = &self.execution.durable {
+            let value = durable.shared.encode(value, || format!("state `{}`", self.name))?;
+            self.execution.note(note(self.name.clone(), value));
+        }
+        Ok(())
+    }
+}

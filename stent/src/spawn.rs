@@ -1,0 +1,121 @@
+//! Child executions.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use stent_core::model::{Seq, StepKind, split_version};
+use stent_core::{ExecutionId, Key};
+
+use crate::call::{Call, describe};
+use crate::context::{Context, Durable, Pending, Wish};
+use crate::function::Function;
+use crate::handle::Handle;
+use crate::{Error, Result, ids};
+
+/// Starts an execution of its own from inside a durable function, and gives its handle: once, however often the function is
+/// run again, because the start is recorded in the same commit that writes the new execution.
+///
+/// The new execution is nobody's child: it goes on when the function ends, fails or is cancelled. Its handle's
+/// [`result`](Handle::result) is a recorded wait, which parks the function.
+///
+/// ```
+/// # use stent::prelude::*;
+/// # #[durable] async fn report(month: u32) -> Result<String, stent::Error> { Ok(String::new()) }
+/// #[durable]
+/// async fn close_month(month: u32) -> Result<String, stent::Error> {
+///     let run = stent::spawn(report(month)).await?;
+///     run.result().timeout("1h").await
+/// }
+/// ```
+///
+/// # Errors
+/// As a dispatch has them. [`Error::OutsideDurable`]: elsewhere, use [`Stent::dispatch`](crate::Stent::dispatch).
+#[track_caller]
+pub fn spawn<F: Function>(call: Call<F>) -> Spawn<F> {
+    Spawn {
+        // The call has taken a position of its own when it was built, as every call does. It is this step's.
+        position: call.position().or_else(|| {
+            Context::durable().map(|durable| {
+                let seq = durable.reserve();
+                (durable, seq)
+            })
+        }),
+        call: Some(call),
+        pending: None,
+        location: Location::caller(),
+    }
+}
+
+/// The start of an execution: see [`spawn`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Spawn<F: Function> {
+    call: Option<Call<F>>,
+    pending: Option<Pending>,
+    position: Option<(Arc<Durable>, Seq)>,
+    location: &'static Location<'static>,
+}
+
+impl<F: Function> Spawn<F> {
+    fn start(&mut self, call: Call<F>) -> Result<Pending> {
+        let Some((durable, seq)) = self.position.take() else {
+            return Err(Error::OutsideDurable { name: "stent::spawn".to_owned() });
+        };
+        durable.shared.registry.get(F::NAME)?;
+        let (args, overrides) = call.into_dispatch()?;
+        if overrides.idempotency_key.is_some() {
+            return Err(Error::Option {
+                option: "idempotency_key",
+                problem: "a spawned execution is started once by its position; leave the key out".to_owned(),
+            });
+        }
+        let now = durable.shared.clock.now();
+        let id = spawned(&durable, seq);
+        let root = describe::<F>(&args, overrides, &durable.shared)?.into_root(id, now);
+        let result = durable.shared.encode(&id, || "id of a spawned execution".to_owned())?;
+        let wish = Wish {
+            spawn: Some(Box::new(root)),
+            ..Wish::new(StepKind::Spawn, split_version(F::NAME).0, self.location)
+        };
+        let pending = Pending::ask(durable, seq, wish)?;
+        pending.durable().replay(|replay| {
+            if replay.must_run(seq) {
+                replay.record(seq, now, Ok(result));
+            }
+        });
+        Ok(pending)
+    }
+}
+
+/// The id of the execution that a function spawns at a position: the same in every run.
+fn spawned(durable: &Durable, seq: Seq) -> ExecutionId {
+    let position = Key::of_user("stent::spawn", None, &format!("{} {seq}", durable.task));
+    ids::execution_of(durable.now(), position)
+}
+
+impl<F: Function> Unpin for Spawn<F> {}
+
+impl<F: Function> Future for Spawn<F> {
+    type Output = Result<Handle<F::Output>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        if let Some(call) = self.call.take() {
+            self.pending = Some(self.start(call)?);
+        }
+        let Some(pending) = &mut self.pending else { return Poll::Pending };
+        let (_, result) = ready!(pending.poll(cx));
+        let id: ExecutionId = crate::call::decode_result("stent::spawn", result)?;
+        let handle = Handle::new(pending.durable().shared.clone(), id);
+        self.pending = None;
+        Poll::Ready(Ok(handle))
+    }
+}
+
+impl<F: Function> fmt::Debug for Spawn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawn").field("function", &F::NAME).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! Being asked to end: how running code learns of it and tidies up.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::context::Context;
+
+/// Tells a task's running code that it is asked to end.
+#[derive(Debug, Default)]
+pub(crate) struct StopSign {
+    set: AtomicBool,
+    /// Whether the code has ever looked: then it gets time to tidy up, and is dropped at its next `await` otherwise.
+    heeded: AtomicBool,
+    notify: Notify,
+}
+
+impl StopSign {
+    pub(crate) fn set(&self) {
+        self.set.store(true, Ordering::Release);
+        self.notify.notify_waiters();
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_heeded(&self) -> bool {
+        self.heeded.load(Ordering::Acquire)
+    }
+
+    /// Waits until it is set.
+    pub(crate) async fn wait(&self) {
+        let mut notified = std::pin::pin!(self.notify.notified());
+        notified.as_mut().enable();
+        if !self.is_set() {
+            notified.await;
+        }
+    }
+}
+
+/// Resolves once the running function is asked to end, because its execution was cancelled. A function that awaits it,
+/// beside its work, has the grace of the cancellation to tidy up; one that never does is dropped at its next `await`.
+///
+/// While it tidies up, new steps fail with [`Error::Cancelled`](crate::Error::Cancelled), and what the function gives in the
+/// end counts for nothing.
+///
+/// ```
+/// # use stent::prelude::*;
+/// # async fn upload() {}
+/// # async fn remove_half_of_it() {}
+/// #[durable]
+/// async fn publish() -> Result<(), stent::Error> {
+///     tokio::select! {
+///         () = upload() => Ok(()),
+///         () = stent::cancelled() => {
+///             remove_half_of_it().await;
+///             Err(stent::Error::Cancelled)
+///         }
+///     }
+/// }
+/// ```
+///
+/// A function that waits for steps holds no worker, so nothing of it runs and nothing is told; those of its steps that run
+/// are. Outside of a durable function it never resolves.
+///
+/// # Cancel safety
+/// Safe.
+pub async fn cancelled() {
+    let Some(durable) = Context::durable() else { return std::future::pending().await };
+    durable.stop.heeded.store(true, Ordering::Release);
+    durable.stop.wait().await;
+}
