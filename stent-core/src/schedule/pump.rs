@@ -133,6 +133,13 @@ impl Pump {
         self.renew_at = (self.running > 0).then(|| now + pause);
     }
 
+    /// The worker's clock was set, by whatever amount: what was to happen at a moment of the old one is not put off by a
+    /// step back.
+    pub fn handle_step(&mut self, now: Timestamp) {
+        self.handle_wake(now);
+        self.renew_at = self.renew_at.map(|renew_at| renew_at.min(now + self.config.heartbeat));
+    }
+
     /// The worker claims no more.
     pub fn handle_drain(&mut self) {
         self.draining = true;
@@ -259,6 +266,18 @@ mod tests {
 
         pump.handle_finished();
         assert_eq!(pump.poll_deadline(true), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_puts_nothing_off() {
+        let mut pump = Pump::new(CONFIG, t(100_000));
+        pump.handle_started(t(100_000));
+
+        pump.handle_step(t(1_000));
+
+        assert_eq!(pump.poll_action(t(1_000)), Some(Action::Claim { max: 3 }));
+        pump.handle_claiming();
+        assert_eq!(pump.poll_deadline(true), Some(t(11_000)));
     }
 
     #[test]
