@@ -34,6 +34,37 @@ impl IntoDuration for &str {
     }
 }
 
+/// What can stand for a limit on a wait: whatever can stand for a duration, or `None`. Zero and `None` mean no limit.
+///
+/// ```
+/// use std::time::Duration;
+/// use stent_core::duration::IntoTimeout;
+///
+/// assert_eq!("90s".into_timeout()?, Some(Duration::from_secs(90)));
+/// assert_eq!(None.into_timeout()?, None);
+/// assert_eq!(Duration::ZERO.into_timeout()?, None);
+/// # Ok::<(), stent_core::duration::DurationError>(())
+/// ```
+pub trait IntoTimeout {
+    /// The limit that is meant, if there is one. It is never zero.
+    ///
+    /// # Errors
+    /// When a text is not a duration.
+    fn into_timeout(self) -> Result<Option<Duration>, DurationError>;
+}
+
+impl<D: IntoDuration> IntoTimeout for D {
+    fn into_timeout(self) -> Result<Option<Duration>, DurationError> {
+        Ok(Some(self.into_duration()?).filter(|limit| !limit.is_zero()))
+    }
+}
+
+impl IntoTimeout for Option<Duration> {
+    fn into_timeout(self) -> Result<Option<Duration>, DurationError> {
+        Ok(self.filter(|limit| !limit.is_zero()))
+    }
+}
+
 /// Reads one or more `number unit` pairs, where a unit is `us`, `ms`, `s`, `m`, `h`, `d` or `w` and a number may have a
 /// decimal part. The whole text must be used up; white space is allowed only around it.
 ///

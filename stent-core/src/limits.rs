@@ -24,6 +24,9 @@ pub const EXPIRED_MAX: usize = 256;
 /// Most rows in one page of a read.
 pub const PAGE_MAX: usize = 1_000;
 
+/// Most executions looked up by id in one read: those that a whole process waits for, usually.
+pub const LOOKUP_MAX: usize = 16_384;
+
 /// Items that a map writes in one transition.
 pub const MAP_CHUNK: usize = 1_000;
 

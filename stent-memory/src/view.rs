@@ -1,7 +1,7 @@
 //! Records in a reader's terms: a worker's, a parent's, a waiter's.
 
 use stent_core::backend::{ExecutionView, ItemView, TaskView};
-use stent_core::limits::PAGE_MAX;
+use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{
     ExecutionStatus, Progress, Seq, Step, StepKind, StepState, Task, TaskResult, TaskStatus,
 };
@@ -11,7 +11,7 @@ use crate::records::{Record, Records};
 
 impl Records {
     pub(crate) fn executions(&self, ids: &[ExecutionId]) -> Vec<ExecutionView> {
-        let looked_at = ids.iter().take(PAGE_MAX);
+        let looked_at = ids.iter().take(LOOKUP_MAX);
         looked_at.filter_map(|id| self.tasks.get(&id.root())).filter_map(Record::as_execution).collect()
     }
 

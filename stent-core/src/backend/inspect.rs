@@ -14,7 +14,7 @@ use crate::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 #[async_trait]
 pub trait Inspect: Debug + Send + Sync + 'static {
     /// Reads executions by id, in any order; those that do not exist are left out. At most
-    /// [`PAGE_MAX`](crate::limits::PAGE_MAX) ids are looked at in one call.
+    /// [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) ids are looked at in one call.
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>>;
 
     /// Reads a page of an execution's tasks, oldest first, those after `after`.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use stent_core::backend::{Error, ErrorKind, ExecutionView, Inspect, ItemView, Result, TaskView};
-use stent_core::limits::PAGE_MAX;
+use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::Seq;
 use stent_core::{ExecutionId, TaskId, Timestamp};
 use uuid::Uuid;
@@ -27,7 +27,7 @@ impl Inspect for SqlStore {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let ids = ids.iter().take(PAGE_MAX).map(|id| *id.as_uuid());
+        let ids = ids.iter().take(LOOKUP_MAX).map(|id| *id.as_uuid());
         let values = run.values(&Batch::of_ids(&ONE_ID, ids), []);
         run.read(&self.statements.executions, values, row::execution_view).await
     }
