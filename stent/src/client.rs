@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::backend::{ExecutionView, Store, TaskView};
-use stent_core::duration::IntoDuration;
+use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_WARN};
 use stent_core::model::{ExecutionStatus, TaskResult};
-use stent_core::{Codec, ExecutionId, Failure, Payload};
+use stent_core::{Codec, ExecutionId, Failure, Payload, Timestamp};
 
 use crate::call::Call;
-use crate::clock::Clock;
+use crate::clock::{Calibrator, Clock, ClockOptions, ClockSource};
 use crate::dispatch::{Dispatch, DispatchAll};
 use crate::function::Function;
 use crate::handle::{Handle, ResultOf, decode_outcome};
+use crate::metrics::{Hooks, Metrics};
+use crate::poll::PollOptions;
 use crate::registry::Registry;
 use crate::waiters::Waiters;
-use crate::worker::WorkerBuilder;
+use crate::worker::{Roster, WorkerBuilder, WorkersOverview};
 use crate::writer::Writer;
 use crate::{Error, Result, connect};
 
@@ -50,10 +52,14 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) codec: Codec,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) payload_max: usize,
     pub(crate) writer: Writer,
     pub(crate) waiters: Waiters,
+    pub(crate) poll: PollOptions,
+    pub(crate) hooks: Hooks,
+    pub(crate) roster: Roster,
+    _calibrator: Calibrator,
 }
 
 impl Shared {
@@ -117,6 +123,10 @@ pub struct StentBuilder {
     registry: Option<Registry>,
     codec: Codec,
     payload_max: usize,
+    poll: PollOptions,
+    hooks: Hooks,
+    clock: ClockOptions,
+    invalid: Option<DurationError>,
 }
 
 impl StentBuilder {
@@ -141,6 +151,55 @@ impl StentBuilder {
         self
     }
 
+    /// Asks the store so often where no hint comes, for work and for ends; the default is from 50 ms to 2 s.
+    #[must_use]
+    pub const fn poll(mut self, poll: PollOptions) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// Tells this of what happens, to be counted.
+    #[must_use]
+    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
+        self.hooks = Hooks::new(metrics);
+        self
+    }
+
+    /// Goes by this clock; the default is the store's.
+    #[must_use]
+    pub const fn clock(mut self, source: ClockSource) -> Self {
+        self.clock.source = source;
+        self
+    }
+
+    /// Warns, once, when the host's clock and the store's differ by more than this; the default is 1 s.
+    #[must_use]
+    pub fn clock_drift_warn(mut self, drift: impl IntoDuration) -> Self {
+        match drift.into_duration() {
+            Ok(drift) => self.clock.drift_warn = drift,
+            Err(error) => self.invalid = Some(error),
+        }
+        self
+    }
+
+    /// Compares the host's clock with the store's this often, beside after failures of the store; the default is one minute,
+    /// and the shortest is 1 ms.
+    #[must_use]
+    pub fn clock_check(mut self, every: impl IntoDuration) -> Self {
+        match every.into_duration() {
+            Ok(every) => self.clock.check_every = every.max(Duration::from_millis(1)),
+            Err(error) => self.invalid = Some(error),
+        }
+        self
+    }
+
+    /// Reads the host's clock so, instead of asking the system: for tests that set it wrong or move it by hand.
+    #[must_use]
+    pub fn host_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        self.clock.host = Some(Arc::new(clock));
+        self
+    }
+
     /// Connects to the store that the URL names, and brings its schema up to date.
     ///
     /// # Errors
@@ -152,21 +211,29 @@ impl StentBuilder {
     /// Uses a store that is open already, and brings its schema up to date.
     ///
     /// # Errors
-    /// When two functions have the same name, or the store fails.
+    /// When an option does not fit, two functions have the same name, or the store fails.
     pub async fn open(self, store: Arc<dyn Store>) -> Result<Stent> {
+        if let Some(error) = self.invalid {
+            return Err(error.into());
+        }
+        let poll = self.poll.validated()?;
         let registry = self.registry.unwrap_or_else(Registry::linked).validated()?;
         store.migrate().await?;
-        let clock = Clock::default();
-        clock.calibrate(&*store).await?;
+        let clock = Arc::new(Clock::new(self.clock));
+        clock.calibrate(&*store, &self.hooks).await?;
         Ok(Stent {
             shared: Arc::new(Shared {
                 writer: Writer::start(store.clone()),
-                waiters: Waiters::start(store.clone()),
+                waiters: Waiters::start(store.clone(), poll),
+                _calibrator: Calibrator::start(&clock, &store, self.hooks.clone()),
                 store,
                 registry,
                 codec: self.codec,
                 clock,
                 payload_max: self.payload_max,
+                poll,
+                hooks: self.hooks,
+                roster: Roster::new(),
             }),
         })
     }
@@ -190,8 +257,16 @@ impl Stent {
 
     /// Connects with other than the default options.
     #[must_use]
-    pub const fn builder() -> StentBuilder {
-        StentBuilder { registry: None, codec: Codec::Cbor, payload_max: PAYLOAD_BYTES_MAX }
+    pub fn builder() -> StentBuilder {
+        StentBuilder {
+            registry: None,
+            codec: Codec::Cbor,
+            payload_max: PAYLOAD_BYTES_MAX,
+            poll: PollOptions::default(),
+            hooks: Hooks::default(),
+            clock: ClockOptions::default(),
+            invalid: None,
+        }
     }
 
     /// Starts an execution of a call: `stent.dispatch(checkout(order)).await?`.
@@ -228,6 +303,31 @@ impl Stent {
     /// Describes a worker of this process: `stent.worker().concurrency(64).start().await?`.
     pub fn worker(&self) -> WorkerBuilder {
         WorkerBuilder::new(self.shared.clone())
+    }
+
+    /// How the workers are that were started from this `Stent` or a clone of it: for readiness probes. Asks no store.
+    #[must_use]
+    pub fn workers(&self) -> WorkersOverview {
+        self.shared.roster.overview()
+    }
+
+    /// Waits until a worker of this `Stent` is ready: it has exchanged with the store once. Waits also for one that has yet
+    /// to be started, so give it a timeout of your own where none may be.
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn wait_until_ready(&self) {
+        self.shared.roster.wait_until_ready().await;
+    }
+
+    /// Has all workers of this `Stent` drain at once, and waits until they have stopped: see [`Worker::drain`].
+    ///
+    /// [`Worker::drain`]: crate::Worker::drain
+    ///
+    /// # Cancel safety
+    /// The drains go on if this is dropped.
+    pub async fn drain(&self) {
+        self.shared.roster.drain().await;
     }
 
     /// Finds an execution again by its id, with the type of what it gives.

@@ -1,40 +1,249 @@
 //! The time that a process works by: the host's clock, corrected by the store's.
+//!
+//! Workers of different machines must agree on when a lease ends and what is due. So a process asks the store's clock when
+//! it opens the store, again every so often, and soon after the store has failed, and goes by the difference.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use stent_core::Timestamp;
-use stent_core::backend::{Backend, Result};
+use stent_core::backend::{Backend, ErrorKind, Result, Store};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use crate::metrics::{ClockDrift, Hooks};
 
 /// Differences below this are not corrected: they are within what reading a clock over a connection can tell.
 const CORRECTION_MIN: Duration = Duration::from_millis(5);
+/// How often the clocks are compared, where nothing else is said.
+pub(crate) const CHECK_EVERY: Duration = Duration::from_mins(1);
+/// The drift beyond which a warning is logged, where nothing else is said.
+pub(crate) const DRIFT_WARN: Duration = Duration::from_secs(1);
+/// How long after a failure of the store the clocks are compared again, so that a burst of failures asks once.
+const DOUBT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whose clock decides when leases end and what is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClockSource {
+    /// The store's: each process corrects its host's clock by the store's, so hosts need not agree. The default.
+    #[default]
+    Store,
+    /// The host's, as it is. All hosts must then be kept in step, by NTP for instance, within less than a third of the lease.
+    /// The difference from the store's clock is measured all the same, and warned of.
+    Host,
+}
+
+/// What reads the host's clock.
+pub(crate) type HostClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What a clock is told.
+#[derive(Clone)]
+pub(crate) struct ClockOptions {
+    pub(crate) source: ClockSource,
+    pub(crate) drift_warn: Duration,
+    pub(crate) check_every: Duration,
+    pub(crate) host: Option<HostClock>,
+}
+
+impl Default for ClockOptions {
+    fn default() -> Self {
+        Self { source: ClockSource::default(), drift_warn: DRIFT_WARN, check_every: CHECK_EVERY, host: None }
+    }
+}
+
+impl fmt::Debug for ClockOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClockOptions")
+            .field("source", &self.source)
+            .field("drift_warn", &self.drift_warn)
+            .field("check_every", &self.check_every)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Host time plus what the store's clock is ahead.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Clock {
-    ahead_us: AtomicI64,
+    options: ClockOptions,
+    /// What host time is corrected by.
+    correction_us: AtomicI64,
+    /// Tells whoever must know when time makes a step.
+    stepped: watch::Sender<()>,
+    /// What the store's clock is ahead, whether that is corrected or not.
+    drift_us: AtomicI64,
+    warned: AtomicBool,
+    doubted: Notify,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(ClockOptions::default())
+    }
 }
 
 impl Clock {
-    pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_micros(host_now().as_micros().saturating_add(self.ahead_us.load(Ordering::Relaxed)))
+    pub(crate) fn new(options: ClockOptions) -> Self {
+        Self {
+            options,
+            correction_us: AtomicI64::new(0),
+            stepped: watch::Sender::new(()),
+            drift_us: AtomicI64::new(0),
+            warned: AtomicBool::new(false),
+            doubted: Notify::new(),
+        }
     }
 
-    /// Sets the correction by the store's clock, which is taken to have been read in the middle of the call.
-    pub(crate) async fn calibrate(&self, store: &(impl Backend + ?Sized)) -> Result<()> {
-        let before = host_now();
+    pub(crate) fn now(&self) -> Timestamp {
+        let correction = self.correction_us.load(Ordering::Relaxed);
+        Timestamp::from_micros(self.host_now().as_micros().saturating_add(correction))
+    }
+
+    fn host_now(&self) -> Timestamp {
+        self.options.host.as_ref().map_or_else(host_now, |host| host())
+    }
+
+    /// By how many microseconds the store's clock was ahead of the host's when they were compared last.
+    pub(crate) fn drift_us(&self) -> i64 {
+        self.drift_us.load(Ordering::Relaxed)
+    }
+
+    /// Changes when time makes a step.
+    pub(crate) fn steps(&self) -> watch::Receiver<()> {
+        self.stepped.subscribe()
+    }
+
+    /// The store has failed: its clock, or what answers in its place, may not be what it was.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Compares the clocks, and corrects host time if the store's clock is what counts.
+    pub(crate) async fn calibrate(&self, store: &(impl Backend + ?Sized), hooks: &Hooks) -> Result<()> {
+        let before = self.host_now();
         let theirs = store.clock().await?;
-        let after = host_now();
-        let middle = before + after.since(before) / 2;
-        let ahead = theirs.as_micros() - middle.as_micros();
-        let uncertain = after.since(before) + CORRECTION_MIN;
-        let ahead = if u128::from(ahead.unsigned_abs()) <= uncertain.as_micros() { 0 } else { ahead };
-        self.ahead_us.store(ahead, Ordering::Relaxed);
+        let after = self.host_now();
+        let known = self.drift_us();
+        let drift = measured(before, theirs, after, known);
+        self.drift_us.store(drift, Ordering::Relaxed);
+        if self.options.source == ClockSource::Store && drift != known {
+            self.correction_us.store(drift, Ordering::Relaxed);
+            self.stepped.send_replace(());
+        }
+        let uncertainty = after.since(before);
+        hooks.tell(|metrics| metrics.clock_drift(&ClockDrift { ahead_us: drift, uncertainty }));
+        self.warn(drift);
         Ok(())
+    }
+
+    fn warn(&self, drift_us: i64) {
+        let drift = Duration::from_micros(drift_us.unsigned_abs());
+        if drift <= self.options.drift_warn || self.warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let direction = if drift_us > 0 { "behind" } else { "ahead of" };
+        match self.options.source {
+            ClockSource::Store => tracing::warn!(
+                drift_us,
+                "this host's clock is {drift:?} {direction} the store's; it is corrected here, but look after it: other \
+                 programs go by it, logs too"
+            ),
+            ClockSource::Host => tracing::warn!(
+                drift_us,
+                "this host's clock is {drift:?} {direction} the store's, and leases go by it; set it right, or use \
+                 ClockSource::Store"
+            ),
+        }
+    }
+}
+
+/// What the store's clock is ahead, in microseconds, when it was read at some time between `before` and `after`.
+///
+/// What is known stays as long as it may still be right: a slow answer tells less than a quick one did before.
+fn measured(before: Timestamp, theirs: Timestamp, after: Timestamp, known: i64) -> i64 {
+    let slack = i64::try_from(CORRECTION_MIN.as_micros()).unwrap_or(i64::MAX);
+    let least = theirs.as_micros().saturating_sub(after.as_micros());
+    let most = theirs.as_micros().saturating_sub(before.as_micros());
+    if (least.saturating_sub(slack)..=most.saturating_add(slack)).contains(&known) {
+        return known;
+    }
+    least.midpoint(most)
+}
+
+/// Compares the clocks for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Calibrator(AbortHandle);
+
+impl Calibrator {
+    pub(crate) fn start(clock: &Arc<Clock>, store: &Arc<dyn Store>, hooks: Hooks) -> Self {
+        let (clock, store) = (Arc::downgrade(clock), Arc::downgrade(store));
+        Self(tokio::spawn(compare(clock, store, hooks)).abort_handle())
+    }
+}
+
+impl Drop for Calibrator {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn compare(clock: Weak<Clock>, store: Weak<dyn Store>, hooks: Hooks) {
+    let mut doubted = false;
+    loop {
+        let Some(held) = clock.upgrade() else { return };
+        if doubted {
+            tokio::time::sleep(DOUBT_PAUSE).await;
+        } else {
+            doubted = tokio::time::timeout(held.options.check_every, held.doubted.notified()).await.is_ok();
+            if doubted {
+                continue;
+            }
+        }
+        let Some(store) = store.upgrade() else { return };
+        match held.calibrate(&*store, &hooks).await {
+            Ok(()) => doubted = false,
+            Err(error) if error.kind() == ErrorKind::Closed => return,
+            Err(error) => {
+                tracing::debug!(%error, "the store's clock could not be read; trying again");
+                doubted = true;
+            }
+        }
     }
 }
 
 fn host_now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: i64 = 1_000;
+
+    fn t(ms: i64) -> Timestamp {
+        Timestamp::from_micros(ms * MS)
+    }
+
+    #[test]
+    fn the_store_is_taken_to_have_been_read_in_the_middle_of_the_call() {
+        assert_eq!(measured(t(0), t(90_010), t(20), 0), 90_000 * MS);
+        assert_eq!(measured(t(0), t(-89_990), t(20), 0), -90_000 * MS);
+    }
+
+    #[test]
+    fn small_differences_are_no_drift() {
+        assert_eq!(measured(t(100), t(104), t(100), 0), 0);
+    }
+
+    #[test]
+    fn a_slow_answer_does_not_undo_what_a_quick_one_told() {
+        let known = 3_000 * MS;
+        assert_eq!(measured(t(0), t(3_000), t(5_000), known), known);
+        assert_eq!(measured(t(0), t(3_000), t(5_000), 0), 0);
+        assert_eq!(measured(t(0), t(9_000), t(5_000), known), 6_500 * MS);
+    }
 }

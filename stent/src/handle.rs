@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use stent_core::duration::{DurationError, IntoDuration};
+use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::{ExecutionId, Failure, Payload};
 
@@ -86,10 +86,13 @@ impl ResultOf<Payload> {
 }
 
 impl<T> ResultOf<T> {
-    /// Waits no longer than this. Zero means no limit.
-    pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
-        self.timeout =
-            timeout.into_duration().map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero()));
+    /// Waits no longer than this: a [`Duration`], a text such as `"90s"`, or an `Option<Duration>`. `None` and zero mean no
+    /// limit, which is also what holds if this is not called.
+    ///
+    /// When the time is up the wait is [`Error::WaitTimeout`], however the end would have been heard of; the execution goes
+    /// on.
+    pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
+        self.timeout = timeout.into_timeout();
         self
     }
 }

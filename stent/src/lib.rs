@@ -64,6 +64,8 @@ mod ids;
 mod inline;
 mod join;
 mod map;
+pub mod metrics;
+mod poll;
 pub mod prelude;
 mod registry;
 mod state;
@@ -74,6 +76,7 @@ mod writer;
 pub use call::{Call, LocalCall};
 pub use chance::{now, random, random_u64, uuid};
 pub use client::{Stent, StentBuilder};
+pub use clock::ClockSource;
 #[cfg(feature = "sqlite")]
 pub use connect::sqlite;
 pub use dispatch::{Dispatch, DispatchAll};
@@ -84,6 +87,8 @@ pub use handle::{Handle, ResultOf};
 pub use inline::{Sleep, Step, sleep, step};
 pub use join::{join_all, try_join_all};
 pub use map::Map;
+pub use metrics::Metrics;
+pub use poll::PollOptions;
 pub use registry::Registry;
 pub use state::State;
 pub use stent_core as core;
@@ -92,4 +97,4 @@ pub use stent_core::model::{ExecutionStatus, Rate, RetryPolicy, StepKind, TaskSt
 pub use stent_core::{Codec, ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;
-pub use worker::{Worker, WorkerBuilder};
+pub use worker::{StoreTrouble, Worker, WorkerBuilder, WorkerState, WorkerStatus, WorkersOverview};

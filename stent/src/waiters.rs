@@ -5,20 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stent_core::ExecutionId;
-use stent_core::backend::{Listener, Store, Topic};
-use stent_core::limits::PAGE_MAX;
+use stent_core::backend::{ExecutionView, Listener, Store, Topic};
+use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, TaskResult};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::poll::PollOptions;
 use crate::{Error, Result};
 
-/// Shortest pause between two reads that found nothing, where no hint comes.
-const POLL_MIN: Duration = Duration::from_millis(50);
-/// Longest such pause.
-const POLL_MAX: Duration = Duration::from_secs(2);
 /// Shortest pause between two reads, hints or not, so that a busy store is not read for each of its commits.
 const READ_PAUSE: Duration = Duration::from_millis(2);
+
+/// How often the router looks whether its owner is still there, while nobody waits. It asks no store for that.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 
 type Ended = (ExecutionStatus, Option<TaskResult>);
 
@@ -35,9 +35,9 @@ struct Inner {
 }
 
 impl Waiters {
-    pub(crate) fn start(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn start(store: Arc<dyn Store>, poll: PollOptions) -> Self {
         let inner = Arc::new(Inner { waiting: Mutex::default(), arrived: Notify::new() });
-        tokio::spawn(route(store, Arc::downgrade(&inner)));
+        tokio::spawn(route(store, Arc::downgrade(&inner), poll));
         Self { inner }
     }
 
@@ -82,9 +82,9 @@ impl Inner {
     }
 }
 
-async fn route(store: Arc<dyn Store>, inner: std::sync::Weak<Inner>) {
+async fn route(store: Arc<dyn Store>, inner: std::sync::Weak<Inner>, poll: PollOptions) {
     let mut hints: Box<dyn Listener> = store.listen(Topic::Ended);
-    let mut pause = POLL_MIN;
+    let mut pause = poll.min;
     loop {
         let Some(alive) = inner.upgrade() else { return };
         let wanted = alive.wanted();
@@ -108,38 +108,47 @@ async fn route(store: Arc<dyn Store>, inner: std::sync::Weak<Inner>) {
                 0
             }
         };
-        pause = if answered > 0 { POLL_MIN } else { (pause * 2).min(POLL_MAX) };
         // The read of a long list must not become all that the store does.
         let rest = READ_PAUSE.max(started.elapsed());
         let arrived = alive.clone();
         drop(alive);
         if wanted.len() == answered {
             // Nobody waits: not even a poll is due. The weak pointer is looked at now and then, to end with its owner.
-            let arrived = tokio::time::timeout(POLL_MAX, async move { arrived.arrived.notified().await });
+            let arrived = tokio::time::timeout(IDLE_MAX, async move { arrived.arrived.notified().await });
             let _ = arrived.await;
-            pause = POLL_MIN;
+            pause = poll.min;
             continue;
         }
+        if answered > 0 {
+            pause = poll.min;
+        }
         let deadline = Instant::now() + pause;
+        pause = poll.after(pause);
         tokio::time::sleep(rest).await;
         tokio::select! {
-            () = hints.changed() => pause = POLL_MIN,
-            () = async move { arrived.arrived.notified().await } => pause = POLL_MIN,
+            () = hints.changed() => pause = poll.min,
+            () = async move { arrived.arrived.notified().await } => pause = poll.min,
             () = tokio::time::sleep_until(deadline) => {}
         }
     }
 }
 
-/// Reads what is waited for, page by page, and answers those that have ended or do not exist.
+/// Reads what is waited for and answers those that have ended or do not exist.
 async fn read(
     store: &dyn Store,
     inner: &Inner,
     wanted: &[ExecutionId],
 ) -> stent_core::backend::Result<usize> {
     let mut answered = 0;
-    for page in wanted.chunks(PAGE_MAX) {
-        let views = store.executions(page).await?;
-        let found: HashMap<ExecutionId, _> = views.into_iter().map(|view| (view.id, view)).collect();
+    for page in wanted.chunks(LOOKUP_MAX) {
+        let mut found = look_up(store, page).await?;
+        if page.len() > PAGE_MAX && found.len() < page.len() {
+            // Nobody is told that there is no such execution because a store took fewer ids than it was given.
+            let missing: Vec<_> = page.iter().filter(|id| !found.contains_key(id)).copied().collect();
+            for page in missing.chunks(PAGE_MAX) {
+                found.extend(look_up(store, page).await?);
+            }
+        }
         for id in page {
             match found.get(id) {
                 None => inner.answer(*id, || Err(Error::NotFound(*id))),
@@ -152,4 +161,11 @@ async fn read(
         }
     }
     Ok(answered)
+}
+
+async fn look_up(
+    store: &dyn Store,
+    ids: &[ExecutionId],
+) -> stent_core::backend::Result<HashMap<ExecutionId, ExecutionView>> {
+    Ok(store.executions(ids).await?.into_iter().map(|view| (view.id, view)).collect())
 }

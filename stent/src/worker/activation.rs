@@ -12,6 +12,7 @@ use stent_core::model::{Epoch, Lane, TaskResult, Tree};
 use stent_core::replay::Replay;
 use stent_core::{Failure, Payload, TaskId};
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use super::port::{Message, Port};
 use crate::context::{Context, Durable};
@@ -25,6 +26,8 @@ const POLLS_MAX: usize = 128;
 pub(super) struct Activation {
     pub(super) durable: Arc<Durable>,
     code: BoxFuture<'static, TaskResult>,
+    /// What every event is in that the code logs.
+    span: Span,
     pub(super) waker: Arc<TurnWaker>,
 }
 
@@ -44,8 +47,17 @@ impl Activation {
 
     fn new(port: &Port, task: TaskId, tree: Tree, lane: &Lane, args: &Payload, replay: Replay) -> Self {
         let durable = Arc::new(Durable::new(task, tree, lane.function.clone(), port.shared.clone(), replay));
+        let span = tracing::info_span!(
+            target: "stent",
+            "task",
+            execution = %tree.execution,
+            %task,
+            worker = %port.worker,
+            function = lane.function,
+        );
         // Arguments are decoded and user code is entered in here, so this may panic as a poll may.
         let built = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let _entered = span.enter();
             Context::Durable(durable.clone()).enter(|| match port.shared.registry.get(&lane.function) {
                 Ok(function) => (function.invoke)(args, &port.states, port.shared.codec),
                 Err(error) => {
@@ -58,7 +70,7 @@ impl Activation {
             let failure = from_panic(&*panic);
             Box::pin(async move { Err(failure) })
         });
-        Self { durable, code, waker: TurnWaker::new() }
+        Self { durable, code, span, waker: TurnWaker::new() }
     }
 
     /// Polls the code until it has ended or is quiet: pending, and not woken since.
@@ -84,14 +96,18 @@ impl Activation {
 
     /// Drops the code where it stands, and with it the steps that it waits for.
     pub(super) fn abandon(&mut self) {
-        self.code = Box::pin(std::future::pending());
+        let abandoned = std::mem::replace(&mut self.code, Box::pin(std::future::pending()));
+        // Its destructors may log.
+        self.span.in_scope(|| drop(abandoned));
     }
 
     fn poll(&mut self) -> Poll<TaskResult> {
         let waker = Waker::from(self.waker.clone());
         let mut cx = TaskContext::from_waker(&waker);
         let code = &mut self.code;
+        let span = &self.span;
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let _entered = span.enter();
             Context::Durable(self.durable.clone()).enter(|| code.as_mut().poll(&mut cx))
         }));
         polled.unwrap_or_else(|panic| {

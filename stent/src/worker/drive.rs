@@ -11,17 +11,19 @@ use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
 use stent_core::model::{ExecutionStatus, Lease, NewTaskState};
 use stent_core::schedule::{Action, Pump, PumpConfig};
 use stent_core::transition::{Change, News, Outcome, Transition};
-use stent_core::{TaskId, Timestamp, WorkerId};
-use tokio::sync::{mpsc, oneshot, watch};
+use stent_core::{TaskId, Timestamp};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::activation::Activation;
 use super::hot::Hot;
 use super::port::{Message, Parked, Port};
+use super::report::{Reporter, Subject};
 use super::{Config, Stop, turn};
 use crate::client::Shared;
 use crate::function::BoxFuture;
+use crate::metrics::LeaseLoss;
 
 /// First pause after an exchange that failed; doubled up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -37,6 +39,14 @@ struct Submission {
     transition: Transition,
     reply: Option<oneshot::Sender<Option<News>>>,
     parked: bool,
+    /// Whose turn has ended with it.
+    subject: Option<Subject>,
+}
+
+impl Submission {
+    const fn of(transition: Transition) -> Self {
+        Self { transition, reply: None, parked: false, subject: None }
+    }
 }
 
 /// A turn that runs.
@@ -45,12 +55,14 @@ struct Active {
     held: Held,
     lease: Lease,
     abort: AbortHandle,
+    subject: Subject,
 }
 
 #[derive(Debug)]
 struct ExchangeDone {
     batch: Vec<Submission>,
     claim: Option<usize>,
+    took: Duration,
     answer: Result<Exchanged, StoreError>,
 }
 
@@ -69,6 +81,8 @@ pub(super) struct Driver {
     queue: Vec<Submission>,
     exchange: Option<BoxFuture<'static, ExchangeDone>>,
     renewal: Option<BoxFuture<'static, Renewed>>,
+    /// No lease that is held runs out before this.
+    lapse_at: Option<Timestamp>,
     /// After a failed exchange: not before this, and how long to pause after the next failure.
     retry_at: Option<Instant>,
     retry_pause: Duration,
@@ -77,13 +91,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(
-        id: WorkerId,
-        shared: Arc<Shared>,
-        config: Config,
-        pump: PumpConfig,
-        stop: watch::Receiver<Stop>,
-    ) -> Self {
+    pub(super) fn new(report: Reporter, shared: Arc<Shared>, config: Config, pump: PumpConfig) -> Self {
         let (messages, inbox) = mpsc::unbounded_channel();
         let hints = shared.store.listen(Topic::Work);
         let functions = shared.registry.names().map(str::to_owned).collect();
@@ -92,11 +100,12 @@ impl Driver {
             port: Port {
                 shared,
                 states: Arc::new(config.states),
-                worker: id,
+                worker: report.vitals().id(),
                 lease: config.lease,
                 queues: config.queues.map(Arc::from),
                 messages,
-                stop,
+                stop: report.vitals().stopping(),
+                report,
             },
             hot: Hot::new(config.cache),
             functions,
@@ -107,15 +116,18 @@ impl Driver {
             queue: Vec::new(),
             exchange: None,
             renewal: None,
+            lapse_at: None,
             retry_at: None,
             retry_pause: RETRY_PAUSE_MIN,
             one_by_one: false,
         }
     }
 
-    /// Runs until the worker is stopped and has committed or handed back everything.
+    /// Runs until the worker is stopped and has committed or handed back everything, or has tried for long enough.
     pub(super) async fn run(mut self) {
+        let end = End(self.port.report.clone());
         let mut stop = self.port.stop.clone();
+        let mut steps = self.port.shared.clock.steps();
         let mut handed_back = false;
         let mut deadline: Option<Instant> = None;
         loop {
@@ -136,22 +148,72 @@ impl Driver {
                 handed_back = true;
                 self.hand_back();
             }
-            if self.pump.is_draining() && self.is_idle() {
+            if self.pump.is_draining() {
+                self.port.report.vitals().draining();
+                if self.is_idle() {
+                    break;
+                }
+            }
+            // By then every lease has run out that could not be handed back.
+            let given_up = deadline.map(|deadline| deadline + self.port.lease);
+            if given_up.is_some_and(|given_up| given_up <= Instant::now()) {
+                self.give_up();
                 break;
             }
+            self.stop_lapsed();
             self.act().await;
-            let wait = self.next_deadline(deadline.filter(|_| !handed_back));
+            self.port.report.vitals().count(self.pump.running(), self.hot.len());
+            let hands_back = deadline.filter(|_| !handed_back && self.exchange.is_none());
+            let wait = self.next_deadline(hands_back.or(given_up));
             tokio::select! {
                 biased;
                 Some(message) = self.inbox.recv() => self.handle(message),
                 done = poll_some(&mut self.exchange) => self.handle_exchange(done),
                 renewed = poll_some(&mut self.renewal) => self.handle_renewed(renewed),
                 _ = stop.changed() => {}
+                _ = steps.changed() => self.pump.handle_step(self.port.shared.clock.now()),
                 () = self.hints.changed(), if !self.pump.is_draining() => self.pump.handle_wake(self.port.shared.clock.now()),
                 () = sleep_until(wait) => {}
             }
         }
-        tracing::info!(worker = %self.port.worker, "worker stopped");
+        // Parked code is dropped before anybody is told that nothing runs here any more.
+        let worker = self.port.worker;
+        drop(self);
+        drop(end);
+        tracing::info!(%worker, "worker stopped");
+    }
+
+    /// Stops without having handed everything back: the store could not be reached for as long as leases last.
+    fn give_up(&mut self) {
+        tracing::warn!(
+            worker = %self.port.worker,
+            running = self.active.len(),
+            commits = self.queue.len(),
+            "the store cannot be reached, so the worker stops without handing its work back; it is due again when its leases \
+             have run out"
+        );
+        for (_, active) in self.active.drain() {
+            active.abort.abort();
+        }
+    }
+
+    /// Stops the work whose lease has run out: another worker may be at it by now.
+    fn stop_lapsed(&mut self) {
+        let now = self.port.shared.clock.now();
+        if self.lapse_at.is_none_or(|lapse_at| lapse_at > now) {
+            return;
+        }
+        let ran_out = self.active.values().map(|active| active.lease).filter(|lease| lease.until <= now);
+        let lapsed: Vec<TaskId> = ran_out.map(|lease| lease.task).collect();
+        lapsed.into_iter().for_each(|task| self.lose(task, LeaseLoss::Lapsed));
+        self.lapse_at = self.active.values().map(|active| active.lease.until).min();
+    }
+
+    /// The lease on a task is lost: whatever runs under it is stopped.
+    fn lose(&mut self, task: TaskId, loss: LeaseLoss) {
+        let Some(active) = self.finished(task) else { return };
+        active.abort.abort();
+        self.port.report.lost(&active.subject, loss);
     }
 
     fn is_idle(&self) -> bool {
@@ -159,12 +221,13 @@ impl Driver {
     }
 
     /// When the loop must look again, if nothing happens before.
-    fn next_deadline(&self, drained_by: Option<Instant>) -> Option<Instant> {
+    fn next_deadline(&self, stops_at: Option<Instant>) -> Option<Instant> {
         let now = self.port.shared.clock.now();
         let can_claim = self.exchange.is_none() && self.retry_at.is_none();
-        let paced = self.pump.poll_deadline(can_claim).map(|at| Instant::now() + at.since(now));
+        let paced = self.pump.poll_deadline(can_claim).into_iter().chain(self.lapse_at);
+        let paced = paced.min().map(|at| Instant::now() + at.since(now));
         let retry_at = self.retry_at.filter(|_| self.exchange.is_none());
-        paced.into_iter().chain(retry_at).chain(drained_by).min()
+        paced.into_iter().chain(retry_at).chain(stops_at).min()
     }
 
     /// Does what is to be done: an exchange, a renewal.
@@ -210,29 +273,34 @@ impl Driver {
         let now = self.port.shared.clock.now();
         match message {
             Message::Keep { transition, reply } => {
-                self.submit(Submission { transition, reply: Some(reply), parked: false }, now);
+                self.submit(Submission { reply: Some(reply), ..Submission::of(transition) }, now);
             }
             Message::Done { transition, parked } => {
-                self.finished(transition.guard.task());
-                let is_parked = parked.is_some();
+                let ended = self.finished(transition.guard.task());
+                let (is_parked, subject) = (parked.is_some(), ended.map(|active| active.subject));
                 if let Some(parked) = parked {
                     self.keep_hot(parked);
                 }
-                self.submit(Submission { transition, reply: None, parked: is_parked }, now);
+                self.submit(Submission { parked: is_parked, subject, ..Submission::of(transition) }, now);
             }
             Message::Promote { transition, parked, step, lease, reply } => {
                 // The turn goes on with the step: it keeps its slot.
-                if let Some(active) = self.active.remove(&parked.task) {
-                    self.active.insert(lease.task, Active { held: step, lease, abort: active.abort });
+                let row = transition.insert.iter().find(|row| row.id == lease.task);
+                if let (Some(active), Some(row)) = (self.active.remove(&parked.task), row) {
+                    let subject = Subject::of_step(row, now);
+                    self.hold(Active { held: step, lease, abort: active.abort, subject });
                 }
                 self.keep_hot(parked);
-                self.submit(Submission { transition, reply: Some(reply), parked: true }, now);
+                self.submit(
+                    Submission { reply: Some(reply), parked: true, ..Submission::of(transition) },
+                    now,
+                );
             }
             Message::Nudge { task, epoch } => {
                 let transition = decide::nudge(task, epoch, now);
-                self.submit(Submission { transition, reply: None, parked: false }, now);
+                self.submit(Submission::of(transition), now);
             }
-            Message::Gone { task } => self.finished(task),
+            Message::Gone { task } => self.lose(task, LeaseLoss::Taken),
         }
     }
 
@@ -242,10 +310,15 @@ impl Driver {
         self.hot.insert(parked);
     }
 
-    fn finished(&mut self, task: TaskId) {
-        if self.active.remove(&task).is_some() {
-            self.pump.handle_finished();
-        }
+    fn hold(&mut self, active: Active) {
+        self.lapse_at = self.lapse_at.into_iter().chain([active.lease.until]).min();
+        self.active.insert(active.lease.task, active);
+    }
+
+    fn finished(&mut self, task: TaskId) -> Option<Active> {
+        let active = self.active.remove(&task)?;
+        self.pump.handle_finished();
+        Some(active)
     }
 
     fn submit(&mut self, submission: Submission, now: Timestamp) {
@@ -269,7 +342,7 @@ impl Driver {
                 (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
             for submission in batch {
                 transitions.push(submission.transition);
-                rest.push((submission.reply, submission.parked));
+                rest.push((submission.reply, submission.parked, submission.subject));
             }
             let now = shared.clock.now();
             let request = claim.map(|max| ClaimRequest {
@@ -281,13 +354,20 @@ impl Driver {
                 queues: queues.as_deref(),
                 recall: &hot,
             });
+            let sent = Instant::now();
             let answer = shared.store.exchange(&transitions, request.as_ref()).await;
+            let took = sent.elapsed();
             let batch = transitions
                 .into_iter()
                 .zip(rest)
-                .map(|(transition, (reply, parked))| Submission { transition, reply, parked })
+                .map(|(transition, (reply, parked, subject))| Submission {
+                    transition,
+                    reply,
+                    parked,
+                    subject,
+                })
                 .collect();
-            ExchangeDone { batch, claim, answer }
+            ExchangeDone { batch, claim, took, answer }
         }));
     }
 
@@ -306,6 +386,8 @@ impl Driver {
 
     fn handle_exchange(&mut self, done: ExchangeDone) {
         self.exchange = None;
+        let claimed = done.answer.as_ref().map(|exchanged| exchanged.claimed.len());
+        self.port.report.exchanged(done.took, done.batch.len(), claimed);
         match done.answer {
             Ok(exchanged) => {
                 self.retry_at = None;
@@ -352,6 +434,7 @@ impl Driver {
     fn committed(&mut self, submission: Submission, outcome: Outcome) {
         match outcome {
             Outcome::Applied(news) | Outcome::Already(news) => {
+                self.port.report.committed(&submission.transition, submission.subject.as_ref());
                 let task = submission.transition.guard.task();
                 if let Some(active) = self.active.get_mut(&task)
                     && submission.transition.guard.leased() == Some(&active.held.fence)
@@ -390,9 +473,11 @@ impl Driver {
     }
 
     fn start_turn(&mut self, claimed: Claimed, now: Timestamp) {
+        self.port.report.claimed(&claimed);
+        let subject = Subject::of_claim(&claimed, now);
         if let Some(transition) = decide::crashed(&claimed, now) {
             tracing::error!(task = %claimed.task.id, function = claimed.task.lane.function, "given up: it crashes its workers");
-            self.submit(Submission { transition, reply: None, parked: false }, now);
+            self.submit(Submission { subject: Some(subject), ..Submission::of(transition) }, now);
             return;
         }
         let (held, lease) = (Held::claimed(&claimed), claimed.lease);
@@ -410,10 +495,7 @@ impl Driver {
                 }
                 None => {
                     // What was recalled is gone: without it the steps are not whole. Hand the task back, to be claimed cold.
-                    self.submit(
-                        Submission { transition: decide::release(&held, now), reply: None, parked: false },
-                        now,
-                    );
+                    self.submit(Submission::of(decide::release(&held, now)), now);
                     return;
                 }
             },
@@ -423,9 +505,8 @@ impl Driver {
             }
         };
         self.pump.handle_started(now);
-        let task = lease.task;
         let running = tokio::spawn(turn::run(self.port.clone(), activation, held.clone()));
-        self.active.insert(task, Active { held, lease, abort: running.abort_handle() });
+        self.hold(Active { held, lease, abort: running.abort_handle(), subject });
     }
 
     fn start_renewal(&mut self, now: Timestamp) {
@@ -447,18 +528,19 @@ impl Driver {
                 for (lease, renewal) in leases.into_iter().zip(renewals) {
                     let Some(active) = self.active.get_mut(&lease.task) else { continue };
                     match renewal {
-                        Renewal::Renewed => active.lease.until = until,
+                        Renewal::Renewed => {
+                            active.lease.until = until;
+                            self.port.report.renewed(lease.task);
+                        }
                         Renewal::Lost if active.lease.epoch == lease.epoch => {
-                            tracing::warn!(task = %lease.task, "the lease was lost; its work is stopped");
-                            active.abort.abort();
-                            self.finished(lease.task);
+                            self.lose(lease.task, LeaseLoss::Taken);
                         }
                         Renewal::Lost => {}
                     }
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "leases were not renewed; trying again soon");
+                self.port.report.not_renewed(&leases, &error);
                 self.pump.handle_renewed(now, true);
             }
         }
@@ -477,11 +559,17 @@ impl Driver {
                     active.held.fence = active.held.fence.next();
                 }
             }
-            self.submit(
-                Submission { transition: decide::release(&active.held, now), reply: None, parked: false },
-                now,
-            );
+            self.submit(Submission::of(decide::release(&active.held, now)), now);
         }
+    }
+}
+
+/// Says that the worker has stopped, however its loop ended.
+struct End(Reporter);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.vitals().stopped();
     }
 }
 

@@ -63,6 +63,10 @@ impl Hot {
         drop(evicted);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,11 +7,15 @@
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `hot` | parked code that is kept in memory |
 //! | `port` | what turns and the loop say to each other |
+//! | `report` | what a worker tells metrics and logs |
+//! | `status` | how workers are, for probes and people |
 
 mod activation;
 mod drive;
 mod hot;
 mod port;
+mod report;
+mod status;
 mod turn;
 
 use std::sync::Arc;
@@ -21,19 +25,20 @@ use stent_core::WorkerId;
 use stent_core::duration::IntoDuration;
 use stent_core::limits::{CLAIM_MAX, HOT_MAX, LEASE};
 use stent_core::schedule::PumpConfig;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::report::Reporter;
+pub(crate) use self::status::Roster;
+use self::status::Vitals;
+pub use self::status::{StoreTrouble, WorkerState, WorkerStatus, WorkersOverview};
+use crate::call::check_name;
 use crate::client::Shared;
+use crate::poll::PollOptions;
 use crate::state::States;
 use crate::{Error, Result, ids};
 
 /// Turns that run at once, where nothing else is said.
 const CONCURRENCY: usize = 64;
-/// Shortest pause between two claims that found nothing.
-const POLL_MIN: Duration = Duration::from_millis(50);
-/// Longest such pause: an idle worker asks its store once in two seconds.
-const POLL_MAX: Duration = Duration::from_secs(2);
 /// How long a drain waits for running turns, where nothing else is said.
 const GRACE: Duration = Duration::from_secs(30);
 /// Shortest lease: below this a busy machine loses leases that it could keep.
@@ -51,6 +56,7 @@ pub struct WorkerBuilder {
 /// What a worker was told.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    name: Option<String>,
     concurrency: usize,
     lease: Duration,
     heartbeat: Option<Duration>,
@@ -58,14 +64,14 @@ pub(crate) struct Config {
     states: States,
     grace: Duration,
     cache: usize,
-    poll_max: Duration,
+    poll: PollOptions,
 }
 
 impl WorkerBuilder {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            shared,
             config: Config {
+                name: None,
                 concurrency: CONCURRENCY,
                 lease: LEASE,
                 heartbeat: None,
@@ -73,10 +79,22 @@ impl WorkerBuilder {
                 states: States::default(),
                 grace: GRACE,
                 cache: HOT_MAX,
-                poll_max: POLL_MAX,
+                poll: shared.poll,
             },
+            shared,
             invalid: None,
         }
+    }
+
+    /// Calls the worker this, in [its status](Worker::status) and in logs; the default is `worker-1`, `worker-2` and so on.
+    /// It is for people: what tells workers apart is their [id](Worker::id).
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        if let Err(error) = check_name("name", &name) {
+            self.invalid.get_or_insert(error);
+        }
+        self.config.name = Some(name);
+        self
     }
 
     /// Runs at most so many turns at once; the default is 64. Parked functions do not count.
@@ -97,14 +115,17 @@ impl WorkerBuilder {
         self
     }
 
-    /// Claims are good for this long without renewal; the default is 30 s. After a crash, this is how long others wait
-    /// before they take over.
+    /// Claims are good for this long without renewal; the default is 30 s, and the shortest is 100 ms. After a crash, this is
+    /// how long others wait before they take over.
     pub fn lease(mut self, lease: impl IntoDuration) -> Self {
         self.config.lease = self.duration(lease, LEASE);
         self
     }
 
-    /// Leases are renewed this often; the default is a third of the lease.
+    /// Leases are renewed this often; the default is a third of the lease, and at most it is a half.
+    ///
+    /// A renewal that fails is tried again until the lease has run out. Then the work under it is stopped, at the next
+    /// `.await` at which it is pending: another worker may have it by now.
     pub fn heartbeat(mut self, heartbeat: impl IntoDuration) -> Self {
         let heartbeat = self.duration(heartbeat, LEASE / 3);
         self.config.heartbeat = Some(heartbeat);
@@ -123,9 +144,18 @@ impl WorkerBuilder {
         self
     }
 
-    /// Asks the store for work at least this often, hints or not; the default is 2 s.
+    /// Asks the store for work at least this often, hints or not; the default is that of
+    /// [`StentBuilder::poll`](crate::StentBuilder::poll), 2 s.
     pub fn poll_max(mut self, pause: impl IntoDuration) -> Self {
-        self.config.poll_max = self.duration(pause, POLL_MAX);
+        let max = self.duration(pause, self.config.poll.max);
+        self.config.poll = self.config.poll.with_max(max);
+        self
+    }
+
+    /// Asks the store for work so often where no hint comes; the default is that of
+    /// [`StentBuilder::poll`](crate::StentBuilder::poll).
+    pub const fn poll(mut self, poll: PollOptions) -> Self {
+        self.config.poll = poll;
         self
     }
 
@@ -136,11 +166,11 @@ impl WorkerBuilder {
         })
     }
 
-    /// Starts the worker.
+    /// Starts the worker. It has not reached the store yet then: see [`Worker::wait_until_ready`].
     ///
     /// # Errors
     /// When an option does not fit, or a function that this process knows needs a state that was not given.
-    pub async fn start(self) -> Result<Worker> {
+    pub async fn start(mut self) -> Result<Worker> {
         if let Some(error) = self.invalid {
             return Err(error);
         }
@@ -156,10 +186,12 @@ impl WorkerBuilder {
             }
         }
         let id = ids::worker();
-        let (stop, stopping) = watch::channel(Stop::No);
-        let driver = drive::Driver::new(id, self.shared, self.config, pump, stopping);
-        tracing::info!(worker = %id, "worker started");
-        Ok(Worker { id, stop, driver: Some(tokio::spawn(driver.run())) })
+        let (name, clock) = (self.config.name.take(), self.shared.clock.clone());
+        let vitals = self.shared.roster.add(id, name, self.config.lease, clock.clone());
+        let report = Reporter::new(self.shared.hooks.clone(), clock, vitals.clone());
+        let driver = drive::Driver::new(report, self.shared, self.config, pump);
+        tracing::info!(worker = %id, name = vitals.name(), "worker started");
+        Ok(Worker { vitals, driver: Some(tokio::spawn(driver.run())) })
     }
 }
 
@@ -178,17 +210,17 @@ impl Config {
                 !heartbeat.is_zero() && heartbeat * 2 <= self.lease,
                 format!("{heartbeat:?} does not fit a lease of {:?}; take at most half of it", self.lease),
             ),
-            ("poll_max", !self.poll_max.is_zero(), "it is 0; take at least 1ms".to_owned()),
         ];
         if let Some((option, _, problem)) = fits.into_iter().find(|(_, fits, _)| !fits) {
             return Err(Error::Option { option, problem });
         }
+        let poll = self.poll.validated()?;
         Ok(PumpConfig {
             slots: self.concurrency,
             claim_max: CLAIM_MAX,
-            poll_min: POLL_MIN.min(self.poll_max),
-            poll_max: self.poll_max,
-            poll_factor: 2.0,
+            poll_min: poll.min,
+            poll_max: poll.max,
+            poll_factor: poll.factor,
             lease: self.lease,
             heartbeat,
         })
@@ -208,20 +240,47 @@ pub(crate) enum Stop {
 /// A running worker. Dropping it hands its work back at once; [`drain`](Self::drain) lets it finish.
 #[derive(Debug)]
 pub struct Worker {
-    id: WorkerId,
-    stop: watch::Sender<Stop>,
+    vitals: Arc<Vitals>,
     driver: Option<JoinHandle<()>>,
 }
 
 impl Worker {
     /// The worker's id, as it stands in its leases.
     #[must_use]
-    pub const fn id(&self) -> WorkerId {
-        self.id
+    pub fn id(&self) -> WorkerId {
+        self.vitals.id()
+    }
+
+    /// The worker's name: see [`WorkerBuilder::name`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.vitals.name()
+    }
+
+    /// How the worker is, for probes and people. Asks no store.
+    #[must_use]
+    pub fn status(&self) -> WorkerStatus {
+        self.vitals.status()
+    }
+
+    /// Waits until the worker is ready: it has exchanged with its store once. It tries for as long as it takes, so give this
+    /// a timeout of your own where the store may be away.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the worker has stopped before it was ready.
+    ///
+    /// # Cancel safety
+    /// Safe: it only looks.
+    pub async fn wait_until_ready(&self) -> Result<()> {
+        self.vitals.wait_until_ready().await
     }
 
     /// Claims no more, lets running turns come to their next wait or end, hands back what is still running after the grace,
     /// and stops. No work is lost, and none of this counts as a crash or an attempt.
+    ///
+    /// A function that waits, for steps of its own, a moment or a signal, does not hold a drain up: it is parked, and goes on
+    /// wherever a worker runs. Nor does a store that is away, beyond the grace and one lease: what could not be handed back
+    /// by then is due again anyway, once its lease has run out.
     ///
     /// # Errors
     /// None today; the worker's own task having panicked is reported as [`Error::Closed`].
@@ -229,7 +288,7 @@ impl Worker {
     /// # Cancel safety
     /// The drain goes on if this is dropped.
     pub async fn drain(mut self) -> Result<()> {
-        self.stop.send_replace(Stop::Drain);
+        self.vitals.stop(Stop::Drain);
         self.join().await
     }
 
@@ -238,7 +297,7 @@ impl Worker {
     /// # Errors
     /// As [`drain`](Self::drain).
     pub async fn stop(mut self) -> Result<()> {
-        self.stop.send_replace(Stop::Now);
+        self.vitals.stop(Stop::Now);
         self.join().await
     }
 
@@ -253,7 +312,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if self.driver.is_some() {
-            self.stop.send_replace(Stop::Now);
+            self.vitals.stop(Stop::Now);
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Stop;
 use super::activation::Activation;
+use super::report::Reporter;
 use crate::client::Shared;
 use crate::state::States;
 
@@ -56,6 +57,7 @@ pub(super) struct Port {
     pub(super) queues: Option<Arc<[String]>>,
     pub(super) messages: mpsc::UnboundedSender<Message>,
     pub(super) stop: watch::Receiver<Stop>,
+    pub(super) report: Reporter,
 }
 
 impl Port {

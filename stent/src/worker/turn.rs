@@ -136,7 +136,6 @@ impl Running {
     }
 
     fn lost(self) -> Option<Self> {
-        tracing::warn!(task = %self.held.fence.task, "the lease was lost; the turn is dropped");
         self.port.send(Message::Gone { task: self.held.fence.task });
         None
     }
@@ -210,6 +209,9 @@ impl Running {
         if let Some(delay) = delay {
             let state = NewTaskState::Pending { ready_at: now + delay };
             let row = self.activation.durable.replay(|replay| replay.write_call(task, &tree, seq, state));
+            if let Some(row) = &row {
+                self.port.report.ran_here(row, now.since(started_at), &result, true);
+            }
             return self.park(row.map(|row| NewTask { attempts: 1, ..row }));
         }
         let state = NewTaskState::Done { started_at, result: result.clone() };

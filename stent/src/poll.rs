@@ -1,0 +1,100 @@
+//! How often a store is asked where no hint comes: by workers for work, by waiters for ends.
+
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// The pauses between two questions to the store that found nothing new: the first is `min` long, each further one
+/// `factor` times as long as the one before, at most `max`. News, or a hint of some, starts over at `min`.
+///
+/// Hints make these pauses short in practice: a store that hears of commits at once (SQLite in one process, say) is asked
+/// then, and polling is what is left for hints that were lost. With none at all, nothing is wrong; what happens is noticed
+/// up to `max` later.
+///
+/// ```
+/// use std::time::Duration;
+/// use stent::{PollOptions, Stent};
+///
+/// let rarely = PollOptions { max: Duration::from_secs(10), ..PollOptions::default() };
+/// let builder = Stent::builder().poll(rarely);
+/// # let _ = builder;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PollOptions {
+    /// The first and shortest pause; 50 ms by default, at least 1 ms.
+    pub min: Duration,
+    /// The longest pause; 2 s by default, at least `min`.
+    pub max: Duration,
+    /// What a pause is multiplied by after a question that found nothing; 2 by default, at least 1.
+    pub factor: f64,
+}
+
+impl Default for PollOptions {
+    fn default() -> Self {
+        Self { min: Duration::from_millis(50), max: Duration::from_secs(2), factor: 2.0 }
+    }
+}
+
+/// Below this, polling is a busy loop by another name.
+const MIN_MIN: Duration = Duration::from_millis(1);
+
+impl PollOptions {
+    /// The pause after one of `pause`.
+    pub(crate) fn after(&self, pause: Duration) -> Duration {
+        // A product beyond what a duration can hold is beyond the longest pause too.
+        let grown = Duration::try_from_secs_f64(pause.as_secs_f64() * self.factor);
+        grown.unwrap_or(self.max).clamp(self.min, self.max)
+    }
+
+    /// The same with another longest pause, and a shortest one that is not above it.
+    pub(crate) fn with_max(self, max: Duration) -> Self {
+        Self { min: self.min.min(max), max, ..self }
+    }
+
+    pub(crate) fn validated(self) -> Result<Self> {
+        let problem = if self.min < MIN_MIN {
+            format!("min is {:?}; take at least {MIN_MIN:?}", self.min)
+        } else if self.max < self.min {
+            format!("max is {:?} and below min, which is {:?}; take at least as much", self.max, self.min)
+        } else if !self.factor.is_finite() || self.factor < 1.0 {
+            format!("factor is {}; take 1 or more", self.factor)
+        } else {
+            return Ok(self);
+        };
+        Err(Error::Option { option: "poll", problem })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_from_50_ms_to_2_s() {
+        let poll = PollOptions::default();
+        let pauses = std::iter::successors(Some(poll.min), |pause| Some(poll.after(*pause)));
+        let millis: Vec<_> = pauses.take(8).map(|pause| pause.as_millis()).collect();
+        assert_eq!(millis, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
+    }
+
+    #[test]
+    fn what_cannot_be_polled_by_is_refused_with_what_would_fit() {
+        let poll = PollOptions::default();
+        for (wrong, says) in [
+            (PollOptions { min: Duration::ZERO, ..poll }, "min is 0ns; take at least 1ms"),
+            (PollOptions { max: Duration::from_millis(10), ..poll }, "max is 10ms and below min"),
+            (PollOptions { factor: 0.5, ..poll }, "factor is 0.5; take 1 or more"),
+            (PollOptions { factor: f64::NAN, ..poll }, "factor is NaN"),
+        ] {
+            let error = wrong.validated().expect_err(says).to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        assert!(poll.validated().is_ok());
+    }
+
+    #[test]
+    fn a_pause_beyond_all_bounds_is_the_longest_one() {
+        let poll = PollOptions { factor: f64::MAX, ..PollOptions::default() };
+        assert_eq!(poll.after(poll.max), poll.max);
+    }
+}

@@ -1,0 +1,195 @@
+//! What a worker tells of its work: to metrics hooks, to whoever asks for its status, and, where work is stopped, to the
+//! log. Decides nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent_core::backend::{Claimed, Error as StoreError};
+use stent_core::model::{Lane, Lease, NewTask, NewTaskState, StepKind, TaskResult, Tree};
+use stent_core::transition::{Change, Transition};
+use stent_core::{Failure, TaskId, Timestamp};
+
+use super::status::Vitals;
+use crate::clock::Clock;
+use crate::metrics::{
+    ExchangeDone, Hooks, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
+};
+
+/// What a turn is about, for as long as it is known only by its id elsewhere.
+#[derive(Clone, Debug)]
+pub(super) struct Subject {
+    task: TaskId,
+    tree: Tree,
+    lane: Lane,
+    /// When the task was started for the first time.
+    started_at: Timestamp,
+    /// When this turn was.
+    turn_at: Timestamp,
+}
+
+impl Subject {
+    pub(super) fn of_claim(claimed: &Claimed, now: Timestamp) -> Self {
+        let task = &claimed.task;
+        Self {
+            task: task.id,
+            tree: task.tree,
+            lane: task.lane.clone(),
+            started_at: task.started_at.unwrap_or(now),
+            turn_at: now,
+        }
+    }
+
+    /// Of a step that was written under a lease of its own.
+    pub(super) fn of_step(row: &NewTask, now: Timestamp) -> Self {
+        Self { task: row.id, tree: row.tree, lane: row.lane.clone(), started_at: now, turn_at: now }
+    }
+
+    fn as_ref(&self) -> TaskRef<'_> {
+        task_ref(self.task, &self.tree, &self.lane)
+    }
+}
+
+fn task_ref<'a>(id: TaskId, tree: &Tree, lane: &'a Lane) -> TaskRef<'a> {
+    TaskRef {
+        id,
+        execution: tree.execution,
+        function: &lane.function,
+        queue: &lane.queue,
+        is_root: tree.parent.is_none(),
+    }
+}
+
+/// How an attempt at a task came out.
+struct Ended<'a> {
+    task: TaskRef<'a>,
+    result: Result<(), &'a Failure>,
+    is_retried: bool,
+    duration: Duration,
+    turn: Duration,
+}
+
+/// Where a worker's news go.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    hooks: Hooks,
+    clock: Arc<Clock>,
+    vitals: Arc<Vitals>,
+}
+
+impl Reporter {
+    pub(super) const fn new(hooks: Hooks, clock: Arc<Clock>, vitals: Arc<Vitals>) -> Self {
+        Self { hooks, clock, vitals }
+    }
+
+    pub(super) fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    pub(super) fn claimed(&self, claimed: &Claimed) {
+        let task = &claimed.task;
+        self.hooks.tell(|metrics| {
+            metrics.task_claimed(&TaskClaimed {
+                worker: self.vitals.id(),
+                task: task_ref(task.id, &task.tree, &task.lane),
+                attempts: task.attempts,
+                is_recalled: claimed.recalled.is_some(),
+            });
+        });
+    }
+
+    /// A transition stands: tells what has ended with it.
+    pub(super) fn committed(&self, transition: &Transition, subject: Option<&Subject>) {
+        for row in &transition.insert {
+            if let (StepKind::Call, NewTaskState::Done { started_at, result }) = (row.kind, &row.state) {
+                self.ran_here(row, transition.at.since(*started_at), result, false);
+            }
+        }
+        let Some(subject) = subject else { return };
+        let (result, is_retried) = match &transition.change {
+            Change::End(result) => (result.as_ref().map(drop), false),
+            Change::Retry { failure, .. } => (Err(failure), true),
+            Change::Start | Change::Keep | Change::Park(_) | Change::Release | Change::Wake => return,
+        };
+        self.ended(&Ended {
+            task: subject.as_ref(),
+            result,
+            is_retried,
+            duration: transition.at.since(subject.started_at),
+            turn: transition.at.since(subject.turn_at),
+        });
+    }
+
+    /// A step has run in its parent's turn.
+    pub(super) fn ran_here(&self, row: &NewTask, turn: Duration, result: &TaskResult, is_retried: bool) {
+        self.ended(&Ended {
+            task: task_ref(row.id, &row.tree, &row.lane),
+            result: result.as_ref().map(drop),
+            is_retried,
+            duration: turn,
+            turn,
+        });
+    }
+
+    fn ended(&self, ended: &Ended<'_>) {
+        let worker = self.vitals.id();
+        let &Ended { task, is_retried, duration, turn, .. } = ended;
+        self.hooks.tell(|metrics| match ended.result {
+            Ok(()) => metrics.task_completed(&TaskCompleted { worker, task, duration, turn }),
+            Err(failure) => {
+                metrics.task_failed(&TaskFailed { worker, task, failure, is_retried, duration, turn });
+            }
+        });
+    }
+
+    pub(super) fn exchanged(
+        &self,
+        duration: Duration,
+        transitions: usize,
+        answer: Result<usize, &StoreError>,
+    ) {
+        self.answered(answer.err());
+        let worker = self.vitals.id();
+        let (claimed, is_ok) = (answer.unwrap_or(0), answer.is_ok());
+        self.hooks.tell(|metrics| {
+            metrics.exchange_done(&ExchangeDone { worker, transitions, claimed, duration, is_ok });
+        });
+    }
+
+    pub(super) fn renewed(&self, task: TaskId) {
+        self.tell_renewed(task, true);
+    }
+
+    pub(super) fn not_renewed(&self, leases: &[Lease], error: &StoreError) {
+        tracing::warn!(%error, leases = leases.len(), "leases were not renewed; trying again soon");
+        self.answered(Some(error));
+        leases.iter().for_each(|lease| self.tell_renewed(lease.task, false));
+    }
+
+    fn tell_renewed(&self, task: TaskId, is_renewed: bool) {
+        let worker = self.vitals.id();
+        self.hooks.tell(|metrics| metrics.lease_renewed(&LeaseRenewed { worker, task, is_renewed }));
+    }
+
+    /// A lease was lost, and the work under it stopped.
+    pub(super) fn lost(&self, subject: &Subject, loss: LeaseLoss) {
+        let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
+        let how = match loss {
+            LeaseLoss::Lapsed => "it ran out before it could be renewed",
+            LeaseLoss::Taken => "another claim has the task, or the task has ended",
+        };
+        tracing::warn!(%execution, %task, function, %loss, "a lease was lost and its work stopped: {how}");
+        let lost = LeaseLost { worker: self.vitals.id(), task: subject.as_ref(), loss };
+        self.hooks.tell(|metrics| metrics.lease_lost(&lost));
+    }
+
+    fn answered(&self, error: Option<&StoreError>) {
+        let now = self.clock.now();
+        match error {
+            None => self.vitals.reached(now),
+            Some(error) => {
+                self.vitals.troubled(now, error);
+                self.clock.doubt();
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! How workers are: what probes and people ask. A worker's loop writes it down as it goes; reading it asks no store.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::Serialize;
+use stent_core::backend::Error as StoreError;
+use stent_core::{Timestamp, WorkerId};
+use tokio::sync::watch;
+
+use super::Stop;
+use crate::clock::Clock;
+use crate::{Error, Result};
+
+/// Where a worker is in its life. Each is left for a later one only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WorkerState {
+    /// It has not reached its store yet.
+    Starting,
+    /// It has, and takes work.
+    Ready,
+    /// It takes no more work, and lets what runs come to a wait or an end.
+    Draining,
+    /// It has stopped: nothing runs, and nothing is left to be written.
+    Stopped,
+}
+
+impl WorkerState {
+    /// The word for it, the same wherever it is shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How a worker is, for probes and people: see [`Worker::status`](crate::Worker::status).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct WorkerStatus {
+    /// Its id, as it stands in its leases.
+    pub id: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: WorkerState,
+    /// Turns that run now.
+    pub running: usize,
+    /// Parked functions that it keeps in memory.
+    pub parked: usize,
+    /// How long its claims are good for without renewal, in milliseconds.
+    pub lease_ms: u64,
+    /// When the store answered it last, in microseconds since the Unix epoch. A worker that is well has one that is not
+    /// older than its longest pause between polls.
+    pub last_exchange: Option<Timestamp>,
+    /// By how many microseconds the store's clock is ahead of the host's, as measured last.
+    pub clock_drift_us: i64,
+    /// What the store failed with last. Older than `last_exchange` means that it is over.
+    pub last_error: Option<StoreTrouble>,
+}
+
+/// An error of the store, as a worker met it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StoreTrouble {
+    /// When.
+    pub at: Timestamp,
+    /// What it said.
+    pub message: String,
+}
+
+/// How the workers of one [`Stent`](crate::Stent) are: see [`Stent::workers`](crate::Stent::workers).
+///
+/// For a readiness probe, answer yes while `ready && !draining`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct WorkersOverview {
+    /// Whether a worker has reached its store and runs. One that drains still does.
+    pub ready: bool,
+    /// Whether a worker drains.
+    pub draining: bool,
+    /// The workers, oldest first. Those that have stopped are left out.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// What a worker's loop writes down.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    id: WorkerId,
+    name: String,
+    lease: Duration,
+    clock: Arc<Clock>,
+    stop: watch::Sender<Stop>,
+    life: watch::Sender<Life>,
+    changed: watch::Sender<()>,
+    running: AtomicUsize,
+    parked: AtomicUsize,
+    contact: Mutex<Contact>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    state: WorkerState,
+    /// Whether the store has answered.
+    was_ready: bool,
+}
+
+#[derive(Debug, Default)]
+struct Contact {
+    last_exchange: Option<Timestamp>,
+    last_error: Option<StoreTrouble>,
+}
+
+impl Vitals {
+    pub(super) const fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn stopping(&self) -> watch::Receiver<Stop> {
+        self.stop.subscribe()
+    }
+
+    /// Tells the worker to end. Who said "now" is not overruled.
+    pub(super) fn stop(&self, stop: Stop) {
+        self.stop.send_if_modified(|said| {
+            let is_news = *said != stop && *said != Stop::Now;
+            if is_news {
+                *said = stop;
+            }
+            is_news
+        });
+    }
+
+    /// The store has answered.
+    pub(super) fn reached(&self, now: Timestamp) {
+        self.contact().last_exchange = Some(now);
+        if !self.life.borrow().was_ready {
+            self.live(|life| {
+                life.was_ready = true;
+                life.state = life.state.max(WorkerState::Ready);
+            });
+        }
+    }
+
+    /// The store has failed.
+    pub(super) fn troubled(&self, now: Timestamp, error: &StoreError) {
+        self.contact().last_error = Some(StoreTrouble { at: now, message: error.to_string() });
+    }
+
+    /// The worker claims no more.
+    pub(super) fn draining(&self) {
+        if self.life.borrow().state < WorkerState::Draining {
+            self.live(|life| life.state = WorkerState::Draining);
+        }
+    }
+
+    /// The worker's loop has ended, well or not.
+    pub(super) fn stopped(&self) {
+        self.count(0, 0);
+        self.live(|life| life.state = WorkerState::Stopped);
+    }
+
+    pub(super) fn count(&self, running: usize, parked: usize) {
+        self.running.store(running, Ordering::Relaxed);
+        self.parked.store(parked, Ordering::Relaxed);
+    }
+
+    fn live(&self, change: impl FnOnce(&mut Life)) {
+        self.life.send_modify(change);
+        self.changed.send_replace(());
+    }
+
+    pub(crate) fn status(&self) -> WorkerStatus {
+        let contact = self.contact();
+        WorkerStatus {
+            id: self.id,
+            name: self.name.clone(),
+            state: self.life.borrow().state,
+            running: self.running.load(Ordering::Relaxed),
+            parked: self.parked.load(Ordering::Relaxed),
+            lease_ms: u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX),
+            last_exchange: contact.last_exchange,
+            clock_drift_us: self.clock.drift_us(),
+            last_error: contact.last_error.clone(),
+        }
+    }
+
+    pub(crate) async fn wait_until_ready(&self) -> Result<()> {
+        let mut life = self.life.subscribe();
+        let life = life.wait_for(|life| life.was_ready || life.state == WorkerState::Stopped).await;
+        if life.is_ok_and(|life| life.was_ready) { Ok(()) } else { Err(Error::Closed) }
+    }
+
+    async fn wait_until_stopped(&self) {
+        // An error means that there is nobody left who could run.
+        let _ = self.life.subscribe().wait_for(|life| life.state == WorkerState::Stopped).await;
+    }
+
+    fn contact(&self) -> MutexGuard<'_, Contact> {
+        self.contact.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The workers of one `Stent`.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    workers: Mutex<Listed>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    started: usize,
+    vitals: Vec<Weak<Vitals>>,
+}
+
+impl Roster {
+    pub(crate) fn new() -> Self {
+        Self { workers: Mutex::default(), changed: watch::Sender::new(()) }
+    }
+
+    /// Writes a new worker down. One without a name is named by its number.
+    pub(super) fn add(
+        &self,
+        id: WorkerId,
+        name: Option<String>,
+        lease: Duration,
+        clock: Arc<Clock>,
+    ) -> Arc<Vitals> {
+        let mut listed = self.listed();
+        listed.started += 1;
+        let vitals = Arc::new(Vitals {
+            id,
+            name: name.unwrap_or_else(|| format!("worker-{}", listed.started)),
+            lease,
+            clock,
+            stop: watch::Sender::new(Stop::No),
+            life: watch::Sender::new(Life { state: WorkerState::Starting, was_ready: false }),
+            changed: self.changed.clone(),
+            running: AtomicUsize::new(0),
+            parked: AtomicUsize::new(0),
+            contact: Mutex::default(),
+        });
+        listed.vitals.push(Arc::downgrade(&vitals));
+        drop(listed);
+        self.changed.send_replace(());
+        vitals
+    }
+
+    pub(crate) fn overview(&self) -> WorkersOverview {
+        let all = self.running();
+        let workers: Vec<WorkerStatus> = all.iter().map(|vitals| vitals.status()).collect();
+        WorkersOverview {
+            ready: all.iter().any(|vitals| vitals.life.borrow().was_ready),
+            draining: workers.iter().any(|worker| worker.state == WorkerState::Draining),
+            workers,
+        }
+    }
+
+    /// Waits until a worker is ready, also one that is started later.
+    pub(crate) async fn wait_until_ready(&self) {
+        let mut changed = self.changed.subscribe();
+        while !self.overview().ready {
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Has every worker drain, and waits for all of them.
+    pub(crate) async fn drain(&self) {
+        let workers = self.running();
+        workers.iter().for_each(|vitals| vitals.stop(Stop::Drain));
+        for vitals in workers {
+            vitals.wait_until_stopped().await;
+        }
+    }
+
+    fn running(&self) -> Vec<Arc<Vitals>> {
+        let mut listed = self.listed();
+        let is_over = |vitals: &Arc<Vitals>| vitals.life.borrow().state == WorkerState::Stopped;
+        listed.vitals.retain(|vitals| vitals.upgrade().is_some_and(|vitals| !is_over(&vitals)));
+        listed.vitals.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn listed(&self) -> MutexGuard<'_, Listed> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
