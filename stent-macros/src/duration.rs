@@ -82,9 +82,9 @@ mod tests {
         let mut cases = 0;
         for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (text, expected) = line[1..].split_once("\" ").expect("a text in quotes");
-            if expected.starts_with("at ") {
+            if let Some(at) = expected.strip_prefix("at ") {
                 let error = nanoseconds(text).expect_err(line);
-                assert!(error.contains(&format!("{expected};")), "{line}: {error}");
+                assert!(error.contains(&format!("at position {at};")), "{line}: {error}");
             } else {
                 assert_eq!(
                     nanoseconds(text).map(|nanos| nanos.to_string()).as_deref(),

@@ -61,9 +61,9 @@ mod tests {
         let mut cases = 0;
         for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (text, expected) = line[1..].split_once("\" ").expect("a text in quotes");
-            if expected.starts_with("at ") {
+            if let Some(at) = expected.strip_prefix("at ") {
                 let error = parse(text).expect_err(line);
-                assert!(error.contains(&format!("{expected};")), "{line}: {error}");
+                assert!(error.contains(&format!("at position {at};")), "{line}: {error}");
             } else {
                 let found = parse(text).map(|rate| format!("{} {}", rate.max, rate.per_ns));
                 assert_eq!(found.as_deref(), Ok(expected), "{line}");

@@ -100,12 +100,7 @@ impl<F: Function> Call<F> {
 
     /// Retries by this policy. One that means nothing, such as no attempt at all, is an error when the call is used.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        match policy.validate() {
-            Ok(()) => self.overrides.retry = Some(policy),
-            Err(error) => {
-                self.invalid = Some(Error::Option { option: "retry", problem: error.to_string() });
-            }
-        }
+        self.overrides.retry = Some(policy);
         self
     }
 
@@ -353,6 +348,9 @@ pub(crate) fn describe<F: Function>(
     let options = F::options();
     if let Some(queue) = &overrides.queue {
         check_name("queue", queue)?;
+    }
+    if let Some(Err(error)) = overrides.retry.as_ref().map(RetryPolicy::validate) {
+        return Err(Error::Option { option: "retry", problem: error.to_string() });
     }
     let queue = overrides.queue.as_deref().or(options.queue).unwrap_or(Lane::DEFAULT_QUEUE);
     let lane = match &overrides.tags {

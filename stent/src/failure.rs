@@ -192,20 +192,26 @@ pub(crate) fn from_stent_error(error: Error) -> Failure {
     }
 }
 
-/// A failure, with the function that it comes from where it does not know better, and the stack where `RUST_BACKTRACE`
-/// asks for it.
+/// A failure, with the function that it comes from where it does not know better. The stack says nothing here: the body
+/// has returned.
 pub(crate) fn located<F: crate::Function>(mut failure: Failure) -> Failure {
     if failure.trace.is_none() {
-        let place = format!("in `{}` ({})", F::NAME, std::any::type_name::<F>());
-        failure.trace = Some(with_stack(place));
+        failure.trace = Some(format!("in `{}` ({})", F::NAME, std::any::type_name::<F>()));
     }
     failure
 }
 
+/// Most of a stack that is kept, in bytes. It is stored with the failure, and its top is what one looks for.
+const STACK_BYTES_MAX: usize = 8 * 1024;
+
+/// The place, and the stack where `RUST_BACKTRACE` asks for it.
 fn with_stack(place: String) -> String {
     let stack = Backtrace::capture();
     match stack.status() {
-        BacktraceStatus::Captured => format!("{place}\n{stack}"),
+        BacktraceStatus::Captured => {
+            let stack = stack.to_string();
+            format!("{place}\n{}", &stack[..stack.floor_char_boundary(STACK_BYTES_MAX)])
+        }
         _ => place,
     }
 }

@@ -131,12 +131,7 @@ impl<F: Function> Map<F> {
 
     /// Retries each item by this policy.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        match policy.validate() {
-            Ok(()) => self.fan.overrides.retry = Some(policy),
-            Err(error) => {
-                self.fan.invalid = Some(Error::Option { option: "retry", problem: error.to_string() });
-            }
-        }
+        self.fan.overrides.retry = Some(policy);
         self
     }
 

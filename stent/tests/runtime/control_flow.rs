@@ -25,6 +25,44 @@ async fn joined(key: u64) -> Result<Vec<String>, stent::Error> {
     Ok(vec![a?, b?, c?, last])
 }
 
+/// Gives what ended, in the order of the calls: later calls take less time.
+#[durable]
+async fn joined_all(key: u64, n: u64) -> Result<Vec<String>, stent::Error> {
+    let calls = (0..n).map(|i| work(key, format!("{i}"), (n - i) % 7 * 3));
+    let all = stent::join_all(calls).await;
+    // Parked here, so that a forgetful worker replays all of them.
+    stent::sleep("5ms").await?;
+    all.into_iter().collect()
+}
+
+#[durable(retry(max_attempts = 1))]
+async fn unlucky(key: u64, n: u64) -> Result<u64, String> {
+    if n == 1 {
+        return Err(format!("not {n}"));
+    }
+    tokio::time::sleep(Duration::from_millis(n)).await;
+    ran::note(key, format!("{n}"));
+    Ok(n)
+}
+
+#[durable]
+async fn joined_with_one_failing(key: u64) -> Result<Vec<Result<u64, String>>, stent::Error> {
+    let all = stent::join_all([20, 1, 30].map(|n| unlucky(key, n))).await;
+    stent::sleep("5ms").await?;
+    Ok(all.into_iter().map(|result| result.map_err(|error| error.to_string())).collect())
+}
+
+#[durable]
+async fn joined_until_one_fails(key: u64) -> Result<Vec<u64>, stent::Error> {
+    stent::try_join_all([0, 1, 60_000].map(|n| unlucky(key, n))).await
+}
+
+#[durable]
+async fn joined_of_nothing() -> Result<usize, stent::Error> {
+    let none: [Call<joined>; 0] = [];
+    Ok(stent::join_all(none).await.len())
+}
+
 #[durable]
 async fn raced(key: u64) -> Result<String, stent::Error> {
     let winner = stent::select! {
@@ -109,6 +147,39 @@ async fn step_and_world(key: u64) -> Result<(String, u32), stent::Error> {
 }
 
 on_every_store! {
+    async fn join_all_keeps_the_order_of_its_calls_and_runs_each_once(world) {
+        for n in [3, 100] {
+            let worker = world.forgetful_worker().await;
+            let key = unique();
+            let run = world.stent.dispatch(joined_all(key, n)).await.expect("dispatched");
+            let expected: Vec<_> = (0..n).map(|i| i.to_string()).collect();
+            assert_eq!(run.result().timeout("30s").await.expect("runs"), expected);
+            assert_eq!(ran::list(key).len() as u64, n, "each ran once");
+            worker.drain().await.expect("drains");
+        }
+    }
+
+    async fn a_failure_in_join_all_is_one_of_its_results(world) {
+        let worker = world.forgetful_worker().await;
+        let key = unique();
+        let results = world.stent.run(joined_with_one_failing(key)).await.expect("runs");
+        assert_eq!(results, [Ok(20), Err("Error: not 1".to_owned()), Ok(30)]);
+        assert_eq!(ran::list(key).len(), 2);
+        assert_eq!(world.stent.run(joined_of_nothing()).await.expect("runs"), 0);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn try_join_all_ends_with_the_first_failure_and_gives_up_the_rest(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(joined_until_one_fails(unique())).await.expect("dispatched");
+        let error = run.result().timeout("20s").await.expect_err("one fails");
+        assert_eq!(error.to_string(), "Error: not 1");
+        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        assert!(tasks.iter().any(|task| task.status == TaskStatus::Cancelled), "{tasks:#?}");
+        assert!(tasks.iter().all(|task| task.status.is_terminal()), "{tasks:#?}");
+        worker.drain().await.expect("drains");
+    }
+
     async fn join_waits_for_all_and_goes_on_once(world) {
         for worker in [world.worker().await, world.forgetful_worker().await] {
             let key = unique();

@@ -48,6 +48,10 @@ mod twin {
     pub async fn one() {}
 }
 
+fn never_tried(dispatch: stent::Dispatch<known>) -> stent::Dispatch<known> {
+    dispatch.retry(stent::RetryPolicy { max_attempts: 0, ..stent::RetryPolicy::default() })
+}
+
 fn says(error: &Error, parts: &[&str]) {
     let message = error.to_string();
     for part in parts {
@@ -59,8 +63,12 @@ on_every_store! {
     async fn a_function_that_is_not_registered_is_named_with_the_ones_that_are(world) {
         let stent = world.with_registry(Registry::new().with::<known>().with::<calls_unknown>()).await;
         let error = stent.dispatch(unknown(1)).await.expect_err("it is not registered");
-        says(&error, &["`unknown`", "calls_unknown, known", "Registry::with"]);
+        says(&error, &["`unknown`", "known here are calls_unknown, known;", "Registry::with"]);
         assert!(matches!(error, Error::NotRegistered { .. }));
+
+        let empty = world.with_registry(Registry::new()).await;
+        let error = empty.dispatch(unknown(1)).await.expect_err("nothing is registered").to_string();
+        assert!(error.contains("`unknown` is not registered; mark it #[durable]"), "{error}");
 
         let worker = stent.worker().start().await.expect("starts");
         let error = stent.run(calls_unknown()).await.expect_err("its step is not registered");
@@ -117,6 +125,7 @@ on_every_store! {
             (worker().concurrency(0).start().await.expect_err("0"), ["`concurrency`", "at least one"]),
             (worker().lease("1ms").start().await.expect_err("short"), ["`lease`", "too short"]),
             (worker().lease("3s").heartbeat("2s").start().await.expect_err("long"), ["`heartbeat`", "at most half"]),
+            (never_tried(world.stent.dispatch(known(1))).await.expect_err("0"), ["`retry`", "give 1 or more"]),
             (world.stent.dispatch(known(1)).queue("").await.expect_err("empty"), ["`queue`", "empty"]),
             (world.stent.dispatch(known(1)).queue("q".repeat(256)).await.expect_err("long"), ["`queue`", "255"]),
         ] {

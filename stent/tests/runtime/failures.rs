@@ -84,6 +84,100 @@ async fn one_argument(n: u64) -> Result<u64, String> {
     Ok(n)
 }
 
+/// Says of each variant what it is, and that one of them is beyond help.
+#[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+enum BankError {
+    #[error("busy")]
+    Busy,
+    #[error("odd: {0}")]
+    Odd(String),
+    #[error("no such card")]
+    NoCard,
+}
+
+impl stent::Classify for BankError {
+    fn variant(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Busy => "Busy",
+            Self::Odd(_) => "Odd",
+            Self::NoCard => "NoCard",
+        })
+    }
+
+    fn is_fatal(&self) -> bool {
+        matches!(self, Self::NoCard)
+    }
+}
+
+#[durable(retry(max_attempts = 3, initial_delay = "1ms", retry_for = [BankError::Busy, BankError::NoCard]))]
+async fn fails_as(key: u64, error: BankError) -> Result<(), BankError> {
+    ran::note(key, "fails_as");
+    Err(error)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no connection")]
+struct Connection;
+
+#[derive(Debug, thiserror::Error)]
+#[error("no value")]
+struct Value;
+
+#[durable(retry(max_attempts = 3, initial_delay = "1ms", retry_for = [Connection]))]
+async fn value_error(key: u64) -> Result<(), Value> {
+    ran::note(key, "value");
+    Err(Value)
+}
+
+#[durable(retry(max_attempts = 3, initial_delay = "1ms", retry_for = ["Connection", "NoSuchKind"]))]
+async fn connection_error(key: u64) -> Result<(), Connection> {
+    ran::note(key, "connection");
+    Err(Connection)
+}
+
+#[durable(retry(max_attempts = 3, initial_delay = "1ms", retry_for = ["Panic"]))]
+async fn only_panics_again(key: u64) -> Result<(), Value> {
+    ran::note(key, "panics");
+    if ran::count(key, "panics") < 2 {
+        panic!("once");
+    }
+    Err(Value)
+}
+
+#[durable(retry(max_attempts = 3, initial_delay = "1ms", retry_for = ["Late"]))]
+async fn named_by_hand(key: u64) -> Result<(), Failure> {
+    ran::note(key, "named");
+    let late = ran::count(key, "named") < 2;
+    Err(stent::failure(Declined { late }).with_kind(if late { "Late" } else { "Declined" }))
+}
+
+#[derive(Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[error("declined")]
+struct Declined {
+    late: bool,
+}
+
+#[durable]
+async fn level_1(key: u64, error: BankError) -> Result<(), stent::Error> {
+    fails_as(key, error).await
+}
+
+#[durable]
+async fn level_2(key: u64, error: BankError) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    Ok(level_1(key, error).await?)
+}
+
+#[durable]
+async fn level_3(key: u64, error: BankError) -> Result<(), Failure> {
+    level_2(key, error).await.map_err(|error| error.failure().expect("a failure").clone())
+}
+
+#[durable]
+async fn parses(key: u64, text: String) -> Result<u64, Failure> {
+    ran::note(key, "parses");
+    text.parse().map_err(stent::fatal)
+}
+
 /// The same function after a careless change of its parameters, by hand, so that it is in no registry but ours.
 struct Changed;
 
@@ -136,6 +230,8 @@ on_every_store! {
         let error = world.stent.run(panics("boom 7".into())).await.expect_err("it fails");
         let failure = error.failure().expect("a failure");
         assert_eq!((failure.kind.as_str(), failure.message.as_str()), (Failure::PANIC, "boom 7"));
+        let trace = failure.trace.as_deref().expect("a trace");
+        assert!(trace.starts_with("at ") && trace.contains("failures.rs:"), "{trace}");
         assert_eq!(world.stent.run(once(unique())).await.expect("the worker lives"), 100);
         worker.drain().await.expect("drains");
     }
@@ -162,6 +258,60 @@ on_every_store! {
         let key = unique();
         world.stent.run(unretried_parent(key)).await.expect_err("it fails");
         assert_eq!((ran::count(key, "parent"), ran::count(key, "exhausted")), (1, 1));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn only_the_kinds_of_retry_for_are_tried_again(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        world.stent.run(value_error(key)).await.expect_err("it fails");
+        world.stent.run(connection_error(key)).await.expect_err("it fails");
+        assert_eq!((ran::count(key, "value"), ran::count(key, "connection")), (1, 3));
+
+        world.stent.run(only_panics_again(key)).await.expect_err("it fails");
+        assert_eq!(ran::count(key, "panics"), 2);
+        let error = world.stent.run(named_by_hand(key)).await.expect_err("it fails");
+        assert_eq!((ran::count(key, "named"), error.downcast()), (2, Some(Declined { late: false })));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_error_says_which_variant_it_is_and_whether_a_retry_helps(world) {
+        let worker = world.worker().await;
+        for (error, kind, attempts) in [
+            (BankError::Busy, "BankError::Busy", 3),
+            (BankError::Odd("7".into()), "BankError::Odd", 1),
+            // In the list, but the error itself knows better.
+            (BankError::NoCard, "BankError::NoCard", 1),
+        ] {
+            let key = unique();
+            let failed = world.stent.run(fails_as(key, error.clone())).await.expect_err("it fails");
+            assert_eq!(failed.failure().expect("a failure").kind, kind);
+            assert_eq!(failed.downcast(), Some(error));
+            assert_eq!(ran::count(key, "fails_as"), attempts, "{kind}");
+        }
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_failure_is_the_same_after_three_levels(world) {
+        let worker = world.worker().await;
+        let error = BankError::Odd("boom".into());
+        let near = world.stent.run(fails_as(unique(), error.clone())).await.expect_err("it fails");
+        let far = world.stent.run(level_3(unique(), error.clone())).await.expect_err("it fails");
+
+        assert_eq!(far.failure(), near.failure());
+        assert_eq!(far.to_string(), "BankError::Odd: odd: boom");
+        assert_eq!(far.downcast(), Some(error));
+        let trace = far.failure().and_then(|failure| failure.trace.clone()).expect("a trace");
+        assert!(trace.starts_with("in `fails_as` (") && trace.contains("failures::fails_as"), "{trace}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_error_is_made_fatal_on_its_way_out(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        let error = world.stent.run(parses(key, "x".into())).await.expect_err("it fails");
+        assert_eq!(error.failure().expect("a failure").kind, "ParseIntError");
+        assert_eq!(ran::count(key, "parses"), 1);
         worker.drain().await.expect("drains");
     }
 
@@ -193,6 +343,40 @@ fn code_that_does_not_match_its_record_fails_with_a_diff() {
         let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
         assert!(tasks.iter().all(|task| task.status.is_terminal()), "{tasks:#?}");
         assert_eq!(tasks.iter().filter(|task| task.status == TaskStatus::Completed).count(), 2);
+        worker.drain().await.expect("drains");
+    });
+}
+
+/// The policy comes from the store: the second process has a function of that name and says nothing of retries.
+#[cfg(feature = "sqlite")]
+#[test]
+fn retry_for_is_kept_when_the_store_is_opened_again() {
+    crate::run(crate::World::memory(), |_| async move {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}?durability=normal", folder.path().join("test.db").display());
+        let key = unique();
+
+        let before = Stent::connect(&url).await.expect("opens");
+        let only_for = |kind: &str| stent::RetryPolicy {
+            initial_delay: std::time::Duration::from_millis(1),
+            retry_for: Some(vec![kind.to_owned()]),
+            ..stent::RetryPolicy::default()
+        };
+        let mut runs = Vec::new();
+        for kind in ["Connection", "ChargeError"] {
+            let run = before.dispatch(flaky(key, 9)).retry(only_for(kind)).delay("1ms").await;
+            runs.push(run.expect("dispatched").id());
+        }
+        before.close().await.expect("closes");
+
+        let after = Stent::connect(&url).await.expect("opens again");
+        let worker = after.worker().state(crate::Db).start().await.expect("starts");
+        for (run, attempts) in runs.into_iter().zip([1, 3]) {
+            after.wait_for(run).await.expect_err("it fails");
+            let tasks = after.timeline(run).await.expect("a timeline");
+            assert_eq!(tasks[0].attempts + 1, attempts);
+        }
+        assert_eq!(ran::count(key, "flaky"), 4);
         worker.drain().await.expect("drains");
     });
 }

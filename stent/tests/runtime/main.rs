@@ -2,6 +2,7 @@
 
 mod chance;
 mod control_flow;
+mod declaring;
 mod errors;
 mod failures;
 mod fan_out;

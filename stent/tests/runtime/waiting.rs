@@ -13,6 +13,11 @@ async fn add(a: u64, b: u64) -> Result<u64, String> {
 }
 
 #[durable]
+async fn adds_later() -> Result<u64, stent::Error> {
+    add(1, 2).at(stent::now() + Duration::from_millis(80)).await
+}
+
+#[durable]
 async fn never(_key: u64) -> Result<(), stent::Error> {
     stent::sleep("1w").await
 }
@@ -73,6 +78,37 @@ on_every_store! {
         let started = std::time::Instant::now();
         let run = world.stent.dispatch(add(1, 1)).delay("80ms").await.expect("dispatched");
         run.result().timeout("20s").await.expect("runs");
+        assert!(started.elapsed() >= Duration::from_millis(80));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_start_is_given_as_a_delay_or_as_a_moment(world) {
+        let hour = Duration::from_secs(3_600);
+        let now = stent::Timestamp::from(std::time::SystemTime::now());
+        let due = async |dispatch: stent::Dispatch<add>| {
+            let run = dispatch.await.expect("dispatched");
+            world.stent.timeline(run.id()).await.expect("a timeline")[0].ready_at.expect("it waits for a moment")
+        };
+
+        assert_eq!(due(world.stent.dispatch(add(1, 1)).at(now + hour)).await, now + hour);
+        let system = std::time::SystemTime::now() + hour;
+        assert_eq!(due(world.stent.dispatch(add(1, 1)).at(system)).await, system.into());
+        // The last word counts.
+        assert_eq!(due(world.stent.dispatch(add(1, 1)).delay("2h").at(now + hour)).await, now + hour);
+        assert_eq!(due(world.stent.dispatch(add(1, 1).at(now + hour))).await, now + hour);
+        let scheduled = due(world.stent.schedule("2h", add(1, 1))).await;
+        assert!(scheduled >= now + hour, "{scheduled}");
+
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(add(1, 2)).at(stent::Timestamp::EPOCH).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("what has passed is now"), 3);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_step_starts_not_before_its_moment(world) {
+        let worker = world.forgetful_worker().await;
+        let started = std::time::Instant::now();
+        world.stent.run(adds_later()).await.expect("runs");
         assert!(started.elapsed() >= Duration::from_millis(80));
         worker.drain().await.expect("drains");
     }
