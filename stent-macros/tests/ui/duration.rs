@@ -11,6 +11,12 @@ async fn inner_space() {}
 #[durable(retry(max_delay = "40000w"))]
 async fn too_long() {}
 
+#[durable(max_duration = "10sfoo")]
+async fn left_over() {}
+
+#[durable(cached = "0s")]
+async fn for_no_time() {}
+
 #[durable(retry(max_delay = 60))]
 async fn without_quotes() {}
 

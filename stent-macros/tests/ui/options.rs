@@ -1,4 +1,4 @@
-//! Options that do not exist, not yet exist, or are given twice.
+//! Options that do not exist, are given twice, or contradict each other.
 
 use stent::durable;
 
@@ -7,8 +7,33 @@ async fn misspelt(cents: u32) -> u32 {
     cents
 }
 
-#[durable(max_concurrent = 10)]
-async fn planned(cents: u32) -> u32 {
+#[durable(timeout = "10m")]
+async fn of_another_name(cents: u32) -> u32 {
+    cents
+}
+
+#[durable(max_duration = "10m", expiry = "10m")]
+async fn both_names(cents: u32) -> u32 {
+    cents
+}
+
+#[durable(max_concurrent = 0)]
+async fn idle(cents: u32) -> u32 {
+    cents
+}
+
+#[durable(rate = "100/x")]
+async fn hectic(cents: u32) -> u32 {
+    cents
+}
+
+#[durable(tags = "gpu")]
+async fn tagged(cents: u32) -> u32 {
+    cents
+}
+
+#[durable(name = "charge@2")]
+async fn versioned(cents: u32) -> u32 {
     cents
 }
 
@@ -29,5 +54,6 @@ async fn out_of_range(cents: u32) -> u32 {
 
 fn main() {
     // The functions are there in spite of their options, so that calls add no errors of their own.
-    let _ = (misspelt(1), planned(1), twice(1), without_value(1), out_of_range::map([1]));
+    let _ = (misspelt(1), of_another_name(1), both_names(1), idle(1), hectic(1), tagged(1));
+    let _ = (versioned(1), twice(1), without_value(1), out_of_range::map([1]));
 }

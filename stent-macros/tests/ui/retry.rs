@@ -14,6 +14,12 @@ async fn nervous() {}
 #[durable(retry(attempts = 3))]
 async fn misspelt() {}
 
+#[durable(retry(initial_delay = "2m"))]
+async fn contradictory() {}
+
+#[durable(retry(retry_for = "Timeout"))]
+async fn without_brackets() {}
+
 #[durable(retry = 5)]
 async fn without_parentheses() {}
 
