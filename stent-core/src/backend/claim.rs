@@ -58,6 +58,17 @@ pub struct Limit {
     pub rate: Option<Rate>,
 }
 
+impl Limit {
+    /// How many more may be claimed when so many run, and so many have started in the time of the rate. None if there is no
+    /// bound.
+    #[must_use]
+    pub fn room(&self, running: u64, started: u64) -> Option<u64> {
+        let places = self.max_concurrent.map(|max| u64::from(max).saturating_sub(running));
+        let starts = self.rate.map(|rate| rate.room(started));
+        places.into_iter().chain(starts).min()
+    }
+}
+
 /// A task whose time is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expired {

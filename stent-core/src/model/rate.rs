@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::duration;
+use crate::{Timestamp, duration};
 
 /// How many tasks of a function may start in any stretch of time: `max` of them `per` that long.
 ///
@@ -40,7 +40,44 @@ impl Rate {
         }
         None
     }
+
+    /// Where the bucket of a moment begins. Stores count what starts in buckets of a tenth of the time, and keep the counts
+    /// by where the buckets begin.
+    #[must_use]
+    pub fn bucket(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_micros(at.as_micros().saturating_sub(at.as_micros().rem_euclid(self.width())))
+    }
+
+    /// The first bucket that counts at a moment: it and those after it are all that reach into the time before the moment.
+    /// There may be some that begin later than the moment, of claimers whose clocks are ahead; they count too.
+    #[must_use]
+    pub fn since(&self, now: Timestamp) -> Timestamp {
+        let reach = BUCKETS.saturating_mul(self.width());
+        Timestamp::from_micros(self.bucket(now).as_micros().saturating_sub(reach))
+    }
+
+    /// How many more may start when so many have started in the buckets that count.
+    #[must_use]
+    pub fn room(&self, started: u64) -> u64 {
+        u64::from(self.max).saturating_sub(started)
+    }
+
+    /// When a bucket counts no more.
+    #[must_use]
+    pub fn forgets(&self, bucket: Timestamp) -> Timestamp {
+        let reach = (BUCKETS + 1).saturating_mul(self.width());
+        Timestamp::from_micros(bucket.as_micros().saturating_add(reach))
+    }
+
+    /// The width of a bucket, in microseconds. Rounded up, so that the buckets that count are never shorter than the time.
+    fn width(&self) -> i64 {
+        let per = i64::try_from(self.per.as_micros()).unwrap_or(i64::MAX);
+        (per / BUCKETS + i64::from(per % BUCKETS != 0)).max(1)
+    }
 }
+
+/// Buckets in the time of a rate. With one more, the bucket of the present moment, they reach over the whole of it.
+const BUCKETS: i64 = 10;
 
 /// Why a text is not a rate: what was wrong, and at which byte.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +183,50 @@ mod tests {
             "\"100/10x\" is not a rate: a unit (us, ms, s, m, h, d, w) was expected at position 6; \
              write it like \"100/s\", \"30/m\" or \"5/10s\""
         );
+    }
+
+    #[test]
+    fn a_bucket_counts_as_long_as_it_reaches_into_the_time() {
+        for (text, now) in [("7/10s", 0), ("7/10s", 999_999), ("7/10s", -1), ("7/1s", 1_763_683_200_123_456), ("7/25us", 7)] {
+            let rate: Rate = text.parse().expect(text);
+            let now = Timestamp::from_micros(now);
+            let (width, bucket, since) = (rate.width(), rate.bucket(now).as_micros(), rate.since(now).as_micros());
+
+            assert!((bucket..bucket + width).contains(&now.as_micros()), "{text} at {now:?}");
+            let begins = now - rate.per;
+            assert!(since <= begins.as_micros(), "what started since {begins:?} counts");
+            assert!(since + 3 * width > begins.as_micros(), "and little before that");
+            // The moment at which it is forgotten is the first one at which it does not count.
+            let forgets = rate.forgets(rate.since(now));
+            assert!(rate.since(forgets) > rate.since(now));
+            assert_eq!(rate.since(forgets - Duration::from_micros(1)), rate.since(now));
+        }
+    }
+
+    #[test]
+    fn no_stretch_of_time_has_more_than_the_rate_says() {
+        let rate: Rate = "5/1s".parse().expect("a rate");
+        let mut started: Vec<i64> = Vec::new();
+        for now in (0..5_000_000).step_by(37_000).map(Timestamp::from_micros) {
+            let counted = started.iter().filter(|at| rate.bucket(Timestamp::from_micros(**at)) >= rate.since(now));
+            let room = rate.room(counted.count() as u64);
+            started.extend((0..room.min(2)).map(|_| now.as_micros()));
+        }
+        assert!(started.len() > 20, "{started:?}");
+        for first in &started {
+            let within = started.iter().filter(|at| (*first..*first + 1_000_000).contains(*at)).count();
+            assert!(within <= 5, "{within} within a second of {first}");
+        }
+    }
+
+    #[test]
+    fn times_of_any_length_have_buckets() {
+        for per in [Duration::from_nanos(1), Duration::MAX] {
+            let rate = Rate { max: 1, per };
+            assert!(rate.width() > 0);
+            assert!(rate.since(Timestamp::from_micros(7)) <= rate.bucket(Timestamp::from_micros(7)));
+        }
+        assert_eq!(Rate { max: 3, per: Duration::from_secs(1) }.room(5), 0);
     }
 
     #[test]
