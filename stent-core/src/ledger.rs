@@ -114,8 +114,15 @@ impl<'a> Ledger<'a> {
             Guard::Leased { tree, .. } | Guard::Known { tree, .. } => Some(tree.execution),
             Guard::Parked { task, .. } => self.row(*task).map(|row| row.tree.execution),
         };
-        execution.is_none_or(|execution| !self.follow.executions.contains_key(&execution))
-            && Self::reads(std::slice::from_ref(transition)).keys.is_empty()
+        let swept = &self.follow.executions;
+        if execution.is_some_and(|execution| swept.contains_key(&execution)) {
+            return false;
+        }
+        // Others end as if one by one: so many that are over at once are still one batch.
+        let execution_of = |task| row_execution(self.row(task));
+        let keys = Self::reads(std::slice::from_ref(transition)).keys;
+        keys.is_empty()
+            || self.follow.ups.is_empty() && !keys.iter().any(|key| self.memos.concern(*key, swept, execution_of))
     }
 
     /// What is to be written.
@@ -655,19 +662,19 @@ impl Reads {
         let task = transition.guard.task();
         self.tasks.insert(task);
         match &transition.guard {
-            Guard::Absent { key, .. } => self.keys.extend(key),
+            Guard::Absent { key, .. } => key.iter().for_each(|key| self.add_key(*key)),
             Guard::Leased { tree, key, .. } | Guard::Known { tree, key, .. } => {
                 let ends = match &transition.change {
                     Change::End(_) | Change::Expire(_) => true,
                     Change::Signal { key, .. } => {
-                        self.keys.insert(*key);
+                        self.add_key(*key);
                         false
                     }
                     _ => false,
                 };
                 if ends {
                     self.tasks.extend(tree.ancestors());
-                    self.keys.extend(key);
+                    key.iter().for_each(|key| self.add_key(*key));
                     if tree.parent.is_none() {
                         self.keys.insert(Key::of_execution(tree.execution));
                     }
@@ -676,9 +683,13 @@ impl Reads {
             Guard::Parked { .. } => {}
         }
         for new in &transition.insert {
-            self.keys.extend(new.keyed.map(|keyed| keyed.key));
-            if let NewTaskState::Join { execution } = &new.state {
-                self.tasks.insert(execution.root());
+            match (&new.state, new.keyed) {
+                (NewTaskState::Join { execution }, keyed) => {
+                    self.tasks.insert(execution.root());
+                    self.keys.extend(keyed.map(|keyed| keyed.key));
+                }
+                (_, Some(keyed)) => self.add_key(keyed.key),
+                (_, None) => {}
             }
             if new.tree.parent.is_none() {
                 self.tasks.insert(new.id);
@@ -691,6 +702,12 @@ impl Reads {
         if let Change::Park(wait) = &transition.change {
             self.tasks.extend(wait.maps.iter().map(|threshold| threshold.map));
         }
+    }
+
+    /// A key under which there may be a memo.
+    fn add_key(&mut self, key: Key) {
+        self.keys.insert(key);
+        self.memos.insert(key);
     }
 }
 

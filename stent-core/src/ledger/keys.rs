@@ -50,7 +50,7 @@ impl FollowUp {
         for up in ups {
             match up {
                 Self::Vacate { key, .. } | Self::Deliver { key, .. } => {
-                    reads.keys.insert(*key);
+                    reads.add_key(*key);
                 }
                 Self::Close { root, .. } => {
                     reads.tasks.insert(*root);
@@ -106,6 +106,18 @@ impl Memos {
         if self.memos.remove(&key).is_some() {
             self.forgotten.insert(key);
         }
+    }
+
+    /// Whether a memo under a key, or one who waits under it, belongs to one of these executions.
+    pub(super) fn concern(
+        &self,
+        key: Key,
+        executions: &BTreeMap<ExecutionId, Timestamp>,
+        execution_of: impl Fn(TaskId) -> Option<ExecutionId>,
+    ) -> bool {
+        let waiters = self.waiters.get(&key).into_iter().flatten().filter_map(|waiter| execution_of(*waiter));
+        let mut all = self.get(key).map(|memo| memo.execution).into_iter().chain(waiters);
+        all.any(|execution| executions.contains_key(&execution))
     }
 
     /// Everyone who waits under a key, oldest first.
@@ -167,6 +179,8 @@ impl<'a> Ledger<'a> {
                     self.change(root, |row| row.end(TaskStatus::Cancelled, at));
                     self.write(root, written.clone());
                     self.settle(root, &tree, &written, at);
+                    // It may have held a key.
+                    self.follow.executions.insert(tree.execution, at);
                 }
             }
             FollowUp::Joined { execution, at } => {

@@ -13,6 +13,8 @@ pub struct Reads {
     pub tasks: BTreeSet<TaskId>,
     /// Keys: of each its memo; and every open task that has it, with the parents and owners of those.
     pub keys: BTreeSet<Key>,
+    /// Those of the keys under which there may be a memo: the others are of executions, under which tasks only wait.
+    pub memos: BTreeSet<Key>,
 }
 
 /// What a row's result columns are set to.
