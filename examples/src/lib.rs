@@ -8,3 +8,10 @@ pub mod runs;
 pub mod sha256;
 pub mod timeline;
 pub mod walk;
+
+/// The pages of the guide, so that their code is compiled and run with the doc tests. Nothing of them is in the library.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../docs/guide/time.md")]
+    mod time {}
+}

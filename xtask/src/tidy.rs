@@ -8,6 +8,7 @@ mod attributes;
 mod bans;
 mod checkout;
 mod clippy;
+mod contract;
 mod edges;
 mod guarantees;
 mod links;
@@ -15,6 +16,7 @@ mod manifests;
 mod opening;
 mod purity;
 mod source;
+mod suite;
 mod words;
 
 use std::fmt;
@@ -25,6 +27,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use self::checkout::{Checkout, File};
+use self::contract::Open;
 use crate::command::root;
 
 /// Checks the rules of the house: edges between crates, core's purity, docs, guarantees, links
@@ -33,21 +36,30 @@ pub(crate) struct Args {
     /// One JSON object per finding, and a last one that sums up
     #[arg(long)]
     json: bool,
+
+    /// Rows of the contract that wait for their test are findings too
+    #[arg(long)]
+    strict: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    let Report { findings, longest } = check(&root())?;
+    let open = if args.strict { Open::Refused } else { Open::Allowed };
+    let Report { findings, longest, waiting } = check(&root(), open)?;
     if args.json {
         for finding in &findings {
             println!("{}", serde_json::to_string(finding)?);
         }
-        println!("{}", json!({ "summary": { "findings": findings.len(), "longest": longest } }));
+        println!(
+            "{}",
+            json!({ "summary": { "findings": findings.len(), "longest": longest, "waiting": waiting } })
+        );
         return Ok(findings.is_empty());
     }
     println!("longest files, for the reader's eye only:");
     for (path, lines) in longest {
         println!("  {lines:>5}  {path}");
     }
+    println!("rows of the contract that wait for their test: {waiting}");
     for finding in &findings {
         println!("{finding}");
     }
@@ -94,9 +106,11 @@ struct Report {
     findings: Vec<Finding>,
     /// The longest source files and their lines.
     longest: Vec<(String, usize)>,
+    /// How many rows of the contract wait for their test.
+    waiting: usize,
 }
 
-fn check(root: &Path) -> Result<Report> {
+fn check(root: &Path, open: Open) -> Result<Report> {
     let checkout = Checkout::read(root)?;
     let files = &checkout.files;
     let mut findings = [
@@ -106,6 +120,7 @@ fn check(root: &Path) -> Result<Report> {
         clippy::check(files),
         opening::check(files),
         guarantees::check(files),
+        contract::check(files, &suite::tests(files, &checkout.members), open),
         attributes::check(files),
         words::check(files),
         manifests::check(&checkout.members, files),
@@ -114,7 +129,7 @@ fn check(root: &Path) -> Result<Report> {
     .concat();
     // Stable: within a place, findings stay in the order in which their rule tells them.
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
-    Ok(Report { longest: longest(files), findings })
+    Ok(Report { longest: longest(files), waiting: contract::open(files), findings })
 }
 
 /// How many of the longest files are reported.
@@ -134,7 +149,7 @@ mod tests {
 
     #[test]
     fn the_workspace_is_tidy() {
-        let Report { findings, .. } = check(&root()).expect("the checkout is readable");
+        let Report { findings, .. } = check(&root(), Open::Allowed).expect("the checkout is readable");
         let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
         assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use super::Finding;
 use super::checkout::File;
 use super::source;
+use super::suite::{CASES, is_cases, listed};
 
 /// How many there are: G1 to G17.
 const GUARANTEES: u32 = 17;
 
 const SEMANTICS: &str = "docs/semantics.md";
-const CASES: &str = "stent-conformance/src/cases";
 
 /// A guarantee that has no case yet, and why.
 struct Pending {
@@ -30,7 +30,7 @@ const PENDING: &[Pending] = &[
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let written = files.iter().find(|file| file.path == SEMANTICS);
     let mut findings = written_down(written.map_or("", |file| file.text.as_str()));
-    let cases: Vec<_> = files.iter().filter(|file| file.path.starts_with(CASES) && file.is_rust()).collect();
+    let cases: Vec<_> = files.iter().filter(|file| is_cases(file)).collect();
     if cases.is_empty() {
         let remedy = "put the suite's cases there, or name their new place in xtask/src/tidy/guarantees.rs";
         findings.push(Finding::new(CASES, "there are no cases", remedy));
@@ -96,12 +96,7 @@ fn proven(cases: &[&File]) -> Vec<Finding> {
 
 /// The guarantees of a file's cases, as they are listed: `G3 a_stale_epoch_changes_nothing,`.
 fn guarantees_in(text: &str) -> Vec<u32> {
-    let code = source::code(text);
-    let listed = |line: &str| {
-        let (guarantee, case) = line.trim().strip_prefix('G')?.split_once(' ')?;
-        case.ends_with(',').then(|| guarantee.parse().ok())?
-    };
-    code.lines().filter_map(listed).collect()
+    source::code(text).lines().filter_map(|line| Some(listed(line)?.0)).collect()
 }
 
 #[cfg(test)]

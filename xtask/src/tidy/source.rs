@@ -67,12 +67,28 @@ pub(super) fn without_quotes(code: &str) -> String {
     String::from_utf8(out).expect("whole brackets were blanked")
 }
 
+/// The code without the macros that it declares: that is code for wherever they are used.
+pub(super) fn without_macros(code: &str) -> String {
+    let mut out = code.as_bytes().to_vec();
+    for (at, _) in code.match_indices("macro_rules!") {
+        blank(&mut out[at..item_end(code.as_bytes(), at)]);
+    }
+    String::from_utf8(out).expect("whole items were blanked")
+}
+
 /// An attribute: `#[body]` or `#![body]`.
 pub(super) struct Attribute<'a> {
     pub(super) line: usize,
     pub(super) body: &'a str,
     start: usize,
     end: usize,
+}
+
+impl Attribute<'_> {
+    /// The place after it.
+    pub(super) const fn end(&self) -> usize {
+        self.end
+    }
 }
 
 /// Every attribute of the code.
@@ -208,7 +224,7 @@ fn is_char_literal(text: &str, at: usize) -> bool {
 }
 
 /// The place after the bracket that closes the one at `open`, of whatever kind.
-fn bracket_end(bytes: &[u8], open: usize) -> Option<usize> {
+pub(super) fn bracket_end(bytes: &[u8], open: usize) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, byte) in bytes.iter().enumerate().skip(open) {
         match byte {

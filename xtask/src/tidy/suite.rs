@@ -1,0 +1,193 @@
+//! Names the tests of the workspace by reading their source. Knows nothing of what they prove.
+//!
+//! A test is named by the program that it is in and by its path there: `stent-core decide::tests::a_leaf_is_retried` is a
+//! unit test, `stent::runtime waiting::purge_works` stands in `stent/tests/runtime/`, and `conformance park::a_hint_wakes_it`
+//! is a case that every backend runs. A runtime test that runs on every store has one name, for all of them.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::checkout::{File, Member};
+use super::source;
+
+/// Where the conformance cases are.
+pub(super) const CASES: &str = "stent-conformance/src/cases";
+
+/// Stands before the cases in a test's name, where other tests have their program.
+const CONFORMANCE: &str = "conformance";
+
+/// The macro that lists an area's cases, and the one that makes a test per store of each function in it.
+const LIST: &str = "list! {";
+const EVERY_STORE: &str = "on_every_store! {";
+
+/// The names of all tests.
+pub(super) fn tests(files: &[File], members: &[Member]) -> BTreeSet<String> {
+    let sources = files.iter().filter(|file| file.is_rust());
+    sources.flat_map(|file| if is_cases(file) { cases(file) } else { functions(file, members) }).collect()
+}
+
+/// The guarantee and the name of a case as a line lists it: `G3 a_stale_epoch_changes_nothing,`.
+pub(super) fn listed(line: &str) -> Option<(u32, &str)> {
+    let (guarantee, case) = line.trim().strip_prefix('G')?.split_once(' ')?;
+    Some((guarantee.parse().ok()?, case.strip_suffix(',')?))
+}
+
+/// Whether the file is one of the suite's.
+pub(super) fn is_cases(file: &File) -> bool {
+    file.path.starts_with(CASES) && file.is_rust()
+}
+
+fn cases(file: &File) -> Vec<String> {
+    let code = source::code(&file.text);
+    let mut names = Vec::new();
+    let mut area = "";
+    for line in code.lines() {
+        if let Some(rest) = line.trim_start().strip_prefix(LIST) {
+            area = rest.trim().trim_end_matches(':');
+        } else if let Some((_, case)) = listed(line) {
+            names.push(format!("{CONFORMANCE} {area}::{case}"));
+        }
+    }
+    names
+}
+
+fn functions(file: &File, members: &[Member]) -> Vec<String> {
+    let Some((program, module)) = place(&file.path, members) else { return Vec::new() };
+    let code = source::without_macros(&source::code(&file.text));
+    let modules = blocks(&code, "mod ");
+    let marked = source::attributes(&code)
+        .into_iter()
+        .filter(|attribute| is_test(attribute.body))
+        .filter_map(|attribute| Some(attribute.end() + code[attribute.end()..].find("fn ")?));
+    let of_every_store =
+        blocks(&code, EVERY_STORE).into_iter().flat_map(|(_, block)| outer_functions(&code, block));
+    let mut names = Vec::new();
+    for at in marked.chain(of_every_store) {
+        let inside = modules.iter().filter(|(_, block)| block.contains(&at)).map(|(name, _)| name.as_str());
+        let path: Vec<&str> = module
+            .split("::")
+            .filter(|part| !part.is_empty())
+            .chain(inside)
+            .chain([word(&code[at + 3..])])
+            .collect();
+        names.push(format!("{program} {}", path.join("::")));
+    }
+    names
+}
+
+fn is_test(attribute: &str) -> bool {
+    let path = attribute.split('(').next().unwrap_or(attribute).trim();
+    path == "test" || path == "tokio::test"
+}
+
+/// The program that a source is compiled into, and its module there.
+fn place(path: &str, members: &[Member]) -> Option<(String, String)> {
+    let member = members.iter().find(|member| {
+        path.starts_with(member.manifest.strip_suffix("Cargo.toml").unwrap_or(&member.manifest))
+    })?;
+    let inside = path[member.manifest.len() - "Cargo.toml".len()..].strip_suffix(".rs")?;
+    let (program, file) = if let Some(file) = inside.strip_prefix("src/") {
+        (member.name.clone(), file)
+    } else {
+        let file = inside.strip_prefix("tests/")?;
+        let (target, file) = file.split_once('/').unwrap_or((file, "main"));
+        (format!("{}::{target}", member.name), file)
+    };
+    let module = file.strip_suffix("/mod").unwrap_or(file);
+    let module = if matches!(module, "lib" | "main" | "mod") { "" } else { module };
+    Some((program, module.replace('/', "::")))
+}
+
+/// What stands in braces after each `begin`, with the word that follows `begin`.
+fn blocks(code: &str, begin: &str) -> Vec<(String, Range<usize>)> {
+    let found = code.match_indices(begin).filter_map(|(at, _)| {
+        let open =
+            if begin.ends_with('{') { at + begin.len() - 1 } else { open_after(code, at + begin.len())? };
+        let end = source::bracket_end(code.as_bytes(), open)?;
+        Some((word(&code[at + begin.len()..]).to_owned(), open..end))
+    });
+    found.collect()
+}
+
+/// The brace after a name, if it comes before the item's end.
+fn open_after(code: &str, from: usize) -> Option<usize> {
+    let end = code[from..].find(['{', ';'])? + from;
+    code[end..].starts_with('{').then_some(end)
+}
+
+/// Where the functions begin that stand in a block itself, and not in a block of it.
+fn outer_functions(code: &str, block: Range<usize>) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut at = block.start + 1;
+    while at < block.end {
+        if code[at..].starts_with("fn ") {
+            found.push(at);
+        }
+        at = match code.as_bytes()[at] {
+            b'{' | b'(' | b'[' => source::bracket_end(code.as_bytes(), at).unwrap_or(block.end),
+            _ => at + code[at..].chars().next().map_or(1, char::len_utf8),
+        };
+    }
+    found
+}
+
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, text: &str) -> Vec<String> {
+        let member = |name: &str, manifest: &str| Member {
+            name: name.to_owned(),
+            manifest: manifest.to_owned(),
+            dependencies: Vec::new(),
+        };
+        let members = [member("stent", "stent/Cargo.toml"), member("stent-examples", "examples/Cargo.toml")];
+        tests(&[File::new(path, text)], &members).into_iter().collect()
+    }
+
+    #[test]
+    fn a_test_is_named_by_program_and_path() {
+        let text = "#[test]\nfn a() {}\nmod tests { #[tokio::test(flavor = \"x\")]\n#[expect(x)]\nasync fn b() {} }\nfn c() {}";
+        for (path, program) in [
+            ("stent/src/lib.rs", "stent "),
+            ("stent/src/worker/mod.rs", "stent worker::"),
+            ("stent/src/worker/turn.rs", "stent worker::turn::"),
+            ("stent/tests/budgets.rs", "stent::budgets "),
+            ("stent/tests/runtime/main.rs", "stent::runtime "),
+            ("examples/tests/saga.rs", "stent-examples::saga "),
+        ] {
+            assert_eq!(found(path, text), [format!("{program}a"), format!("{program}tests::b")], "{path}");
+        }
+        assert_eq!(found("elsewhere/src/lib.rs", text), [""; 0]);
+    }
+
+    #[test]
+    fn a_test_of_every_store_has_one_name() {
+        let text = "fn helper() {}\non_every_store! {\n    async fn a(world) { fn inner() {} }\n\n    async fn b(world) {}\n}";
+
+        assert_eq!(
+            found("stent/tests/runtime/waiting.rs", text),
+            ["stent::runtime waiting::a", "stent::runtime waiting::b"]
+        );
+    }
+
+    #[test]
+    fn a_case_is_named_by_its_area() {
+        let text = "list! { park:\n    G5 a_hint_wakes_it,\n    // G5 not_this,\n}\nasync fn helper() {}";
+
+        assert_eq!(found(&format!("{CASES}/park.rs"), text), ["conformance park::a_hint_wakes_it"]);
+    }
+
+    #[test]
+    fn what_only_looks_like_a_test_is_none() {
+        let text = "// #[test] fn a() {}\nconst B: &str = \"#[test] fn b() {}\";\n\
+                    macro_rules! c { () => { #[test] fn c() {} } }\n#[cfg(test)] fn d() {}";
+
+        assert_eq!(found("stent/src/lib.rs", text), [""; 0]);
+    }
+}
