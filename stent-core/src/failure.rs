@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::model::ExecutionStatus;
 use crate::Payload;
 
 /// A failure of a durable function: kind, message, the chain of causes, and the user's own data.
@@ -54,6 +55,18 @@ impl Failure {
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(Self::CANCELLED, "the execution was cancelled").fatal()
+    }
+
+    /// How the execution ended that left this failure, if it was not its code that failed: cancelled, or timed out.
+    #[must_use]
+    pub fn outcome(&self) -> Option<ExecutionStatus> {
+        // User code may have errors of these names, but their failures carry where they come from, or data.
+        let by_store = self.fatal && self.data.is_none() && self.trace.is_none();
+        match self.kind.as_str() {
+            Self::CANCELLED if by_store => Some(ExecutionStatus::Cancelled),
+            Self::TIMED_OUT if by_store => Some(ExecutionStatus::TimedOut),
+            _ => None,
+        }
     }
 
     /// A failure from a kind and a message.

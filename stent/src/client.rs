@@ -1,23 +1,30 @@
 //! `Stent`: the handle that an application holds.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{ExecutionView, Store, TaskView};
+use stent_core::backend::{
+    ClaimRequest, ExecutionView, Filter, LaneView, NoRecall, NotesView, Purge, PurgeRequest, RunningView, Store,
+    TaskView,
+};
 use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_WARN};
 use stent_core::model::{ExecutionStatus, TaskResult};
-use stent_core::{Codec, ExecutionId, Failure, Payload, Timestamp};
+use stent_core::{Codec, ExecutionId, Failure, Payload, Timestamp, WorkerId, decide};
 
 use crate::call::Call;
 use crate::clock::{Calibrator, Clock, ClockOptions, ClockSource};
+use crate::dead_letters::DeadLetters;
 use crate::dispatch::{Dispatch, DispatchAll};
 use crate::function::Function;
 use crate::handle::{Handle, ResultOf, decode_outcome};
 use crate::metrics::{Hooks, Metrics};
 use crate::poll::PollOptions;
 use crate::registry::Registry;
+use crate::request::{self, Cancel};
+use crate::retention::{self, Cleaned, Cleaner, Retention};
 use crate::waiters::Waiters;
 use crate::worker::{Roster, WorkerBuilder, WorkersOverview};
 use crate::writer::Writer;
@@ -94,6 +101,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Ends what of the store has come to the end of its time, whoever it is for.
+    pub(crate) async fn expire(&self) -> stent_core::backend::Result<()> {
+        expire(&*self.store, self.clock.now()).await
+    }
+
     /// Reads, and reads again while the store is only contended or away for a moment.
     pub(crate) async fn retrying<T, Fut>(&self, read: impl Fn() -> Fut) -> stent_core::backend::Result<T>
     where
@@ -112,6 +124,27 @@ impl Shared {
         }
         read().await
     }
+}
+
+/// Ends what of a store has come to the end of its time. For those who wait: a store without workers has nobody else.
+pub(crate) async fn expire(store: &dyn Store, now: Timestamp) -> stent_core::backend::Result<()> {
+    let request = ClaimRequest {
+        worker: WorkerId::from_uuid(uuid::Uuid::nil()),
+        now,
+        until: now,
+        max: 0,
+        functions: &[],
+        queues: None,
+        tags: &[],
+        limits: &[],
+        recall: &NoRecall,
+    };
+    let expired = store.exchange(&[], Some(&request)).await?.expired;
+    let ends: Vec<_> = expired.iter().map(|expired| decide::expire(expired, now)).collect();
+    if !ends.is_empty() {
+        store.exchange(&ends, None).await?;
+    }
+    Ok(())
 }
 
 /// How often a read is tried again: 10 ms doubled seven times is about a second and a half in all.
@@ -224,7 +257,7 @@ impl StentBuilder {
         Ok(Stent {
             shared: Arc::new(Shared {
                 writer: Writer::start(store.clone()),
-                waiters: Waiters::start(store.clone(), poll),
+                waiters: Waiters::start(store.clone(), clock.clone(), poll),
                 _calibrator: Calibrator::start(&clock, &store, self.hooks.clone()),
                 store,
                 registry,
@@ -384,14 +417,131 @@ impl Stent {
         }
     }
 
-    /// Deletes executions that ended longer ago than `age`, at most `max` of them, and says how many they were.
+    /// Sends a value to an execution, for whoever of it waits, or will wait, for this [signal](crate::signal()).
+    ///
+    /// # Errors
+    /// Those of [`Handle::signal`].
+    ///
+    /// # Cancel safety
+    /// A send that is dropped was made wholly or not at all.
+    pub async fn send_signal<V: serde::Serialize + Sync>(
+        &self,
+        id: ExecutionId,
+        name: impl Into<String>,
+        value: &V,
+    ) -> Result<()> {
+        request::signal(&self.shared, id, name.into(), value).await
+    }
+
+    /// Asks an execution to end: see [`Cancel`].
+    pub fn cancel(&self, id: ExecutionId) -> Cancel {
+        Cancel::new(self.shared.clone(), id)
+    }
+
+    /// What an execution's code has said of it so far: counters, states, progress. An unknown execution has said nothing.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn notes(&self, id: ExecutionId) -> Result<NotesView> {
+        Ok(self.shared.retrying(|| self.shared.store.notes(id)).await?)
+    }
+
+    /// Executions that failed for good.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.shared.clone())
+    }
+
+    /// Reads a page of executions, newest first: those that the filter admits and that were dispatched before `before`, at
+    /// most `max`, and at most 1,000.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> Result<Vec<ExecutionView>> {
+        let max = max.min(PAGE_MAX);
+        Ok(self.shared.retrying(|| self.shared.store.list(filter, before, max)).await?)
+    }
+
+    /// Counts executions by status. Statuses that none has are left out.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        Ok(self.shared.retrying(|| self.shared.store.count()).await?)
+    }
+
+    /// Reads what waits, by queue, function and tags.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn lanes(&self) -> Result<Vec<LaneView>> {
+        let now = self.shared.clock.now();
+        Ok(self.shared.retrying(|| self.shared.store.lanes(now)).await?)
+    }
+
+    /// Counts the tasks that wait for a worker, now or later, on one queue or on all of them.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn queue_depth(&self, queue: Option<&str>) -> Result<u64> {
+        let lanes = self.lanes().await?;
+        let on_queue = lanes.iter().filter(|view| queue.is_none_or(|queue| view.lane.queue == queue));
+        Ok(on_queue.map(|view| view.due + view.delayed).sum())
+    }
+
+    /// Lanes with work that is due and whose function this process does not know: it waits for a worker that does.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn unknown_work(&self) -> Result<Vec<LaneView>> {
+        let mut lanes = self.lanes().await?;
+        lanes.retain(|view| view.due > 0 && self.shared.registry.get(&view.lane.function).is_err());
+        Ok(lanes)
+    }
+
+    /// Reads tasks that workers hold, those claimed last first, at most `max`, and at most 1,000.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
+        let max = max.min(PAGE_MAX);
+        Ok(self.shared.retrying(|| self.shared.store.running(max)).await?)
+    }
+
+    /// Deletes executions that ended longer ago than `age`, oldest first, at most `max` of them, and says how many they
+    /// were. Dead letters stay: they have a [purge of their own](DeadLetters::purge).
     ///
     /// # Errors
     /// When a text is not a duration; store errors.
     pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
         let before = self.shared.clock.now() - age.into_duration()?;
-        let request = stent_core::backend::PurgeRequest { before, max };
-        Ok(self.shared.store.purge(&request).await?.executions)
+        let request = PurgeRequest { what: Purge::Executions, before, max };
+        Ok(self.shared.store.purge(&request).await?.count)
+    }
+
+    /// Deletes everything that is older than it is to be kept, in bounded steps, and says how much it was. Any number of
+    /// processes may do so; one is enough.
+    ///
+    /// # Errors
+    /// Store errors. What was deleted until then is deleted.
+    ///
+    /// # Cancel safety
+    /// Safe: what is left is deleted by the next call.
+    pub async fn clean(&self, retention: &Retention) -> Result<Cleaned> {
+        retention::clean(&self.shared, retention).await
+    }
+
+    /// Has this process [clean](Self::clean) the store this often, until the answer is dropped.
+    ///
+    /// # Errors
+    /// When a text is not a duration, or it is zero.
+    pub fn keep_clean(&self, retention: Retention, every: impl IntoDuration) -> Result<Cleaner> {
+        Cleaner::start(self.shared.clone(), retention, every.into_duration()?)
     }
 
     /// The store underneath.

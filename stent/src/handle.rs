@@ -2,16 +2,22 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stent_core::backend::NotesView;
 use stent_core::duration::{DurationError, IntoTimeout};
-use stent_core::model::{ExecutionStatus, TaskResult};
-use stent_core::{ExecutionId, Failure, Payload};
+use stent_core::model::{ExecutionStatus, Keyed, Seq, StepKind, TaskResult};
+use stent_core::{ExecutionId, Failure, Key, Payload};
 
 use crate::client::Shared;
+use crate::context::{Context, Durable, Pending, Wish};
 use crate::function::BoxFuture;
+use crate::request::{self, Cancel};
 use crate::{Error, Result};
 
 /// An execution that gives a `T`. Cheap to clone; what one stores is its [`id`](Self::id).
@@ -37,7 +43,32 @@ impl<T> Handle<T> {
     where
         T: DeserializeOwned,
     {
-        ResultOf { shared: self.shared.clone(), id: self.id, timeout: Ok(None), decode: decode::<T> }
+        ResultOf::new(self.shared.clone(), self.id, decode::<T>)
+    }
+
+    /// Sends a value to the execution, for whoever of it waits, or will wait, for this [signal](crate::signal()).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Ended`] when the execution has ended; a value that cannot be stored; store errors. The
+    /// value has not been sent then, unless the store failed in the middle of the write.
+    ///
+    /// # Cancel safety
+    /// A send that is dropped was made wholly or not at all.
+    pub async fn signal<V: Serialize + Sync>(&self, name: impl Into<String>, value: &V) -> Result<()> {
+        request::signal(&self.shared, self.id, name.into(), value).await
+    }
+
+    /// Asks the execution to end: see [`Cancel`].
+    pub fn cancel(&self) -> Cancel {
+        Cancel::new(self.shared.clone(), self.id)
+    }
+
+    /// What the execution's code has said of it so far: counters, states, progress.
+    ///
+    /// # Errors
+    /// Store errors. An unknown execution has said nothing.
+    pub async fn notes(&self) -> Result<NotesView> {
+        Ok(self.shared.retrying(|| self.shared.store.notes(self.id)).await?)
     }
 
     /// Where the execution stands.
@@ -65,6 +96,9 @@ impl<T> fmt::Debug for Handle<T> {
 
 /// A wait for the end of an execution. Without a timeout, or with one of zero, it waits as long as it takes.
 ///
+/// Inside a durable function it is a step: the function is parked, the end is recorded, and every run of the code sees the
+/// same.
+///
 /// # Errors
 /// [`Error::Failed`], [`Error::Cancelled`], [`Error::TimedOut`] as the execution ended; [`Error::WaitTimeout`] if it did not
 /// end in time; [`Error::NotFound`]; store errors.
@@ -77,15 +111,29 @@ pub struct ResultOf<T> {
     id: ExecutionId,
     timeout: Result<Option<Duration>, DurationError>,
     decode: fn(Payload) -> Result<T>,
+    /// Where in a durable function the wait is, and where its timeout.
+    position: Option<(Arc<Durable>, Seq)>,
+    clock: Option<Seq>,
+    location: &'static Location<'static>,
 }
 
 impl ResultOf<Payload> {
-    pub(crate) const fn raw(shared: Arc<Shared>, id: ExecutionId) -> Self {
-        Self { shared, id, timeout: Ok(None), decode: Ok }
+    #[track_caller]
+    pub(crate) fn raw(shared: Arc<Shared>, id: ExecutionId) -> Self {
+        Self::new(shared, id, Ok)
     }
 }
 
 impl<T> ResultOf<T> {
+    #[track_caller]
+    fn new(shared: Arc<Shared>, id: ExecutionId, decode: fn(Payload) -> Result<T>) -> Self {
+        let position = Context::durable().map(|durable| {
+            let seq = durable.reserve();
+            (durable, seq)
+        });
+        Self { shared, id, timeout: Ok(None), decode, position, clock: None, location: Location::caller() }
+    }
+
     /// Waits no longer than this: a [`Duration`], a text such as `"90s"`, or an `Option<Duration>`. `None` and zero mean no
     /// limit, which is also what holds if this is not called.
     ///
@@ -93,7 +141,46 @@ impl<T> ResultOf<T> {
     /// on.
     pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
         self.timeout = timeout.into_timeout();
+        if let (Some((durable, _)), Ok(Some(_)), None) = (&self.position, &self.timeout, self.clock) {
+            self.clock = Some(durable.reserve());
+        }
         self
+    }
+
+    /// The wait as steps of the durable function that it is in.
+    async fn join(self, durable: Arc<Durable>, seq: Seq) -> Result<T> {
+        let waited = self.timeout?;
+        let wish = Wish {
+            keyed: Some(Keyed::new(Key::of_execution(self.id))),
+            join: Some(self.id),
+            ..Wish::new(StepKind::Join, "execution", self.location)
+        };
+        let mut end = Pending::ask(durable.clone(), seq, wish)?;
+        let mut timeout = match (waited, self.clock) {
+            (Some(waited), Some(seq)) => {
+                let due = Some(durable.shared.clock.now() + waited);
+                let wish = Wish { due, ..Wish::new(StepKind::Sleep, "wait timeout", self.location) };
+                Some(Pending::ask(durable, seq, wish)?)
+            }
+            _ => None,
+        };
+        let result = std::future::poll_fn(|cx| match end.poll(cx) {
+            Poll::Ready((_, result)) => Poll::Ready(Some(result)),
+            Poll::Pending => match timeout.as_mut().map(|timeout| timeout.poll(cx)) {
+                Some(Poll::Ready(_)) => Poll::Ready(None),
+                Some(Poll::Pending) | None => Poll::Pending,
+            },
+        });
+        match result.await {
+            Some(Ok(payload)) => (self.decode)(payload),
+            Some(Err(failure)) => Err(match failure.outcome() {
+                Some(ExecutionStatus::Cancelled) => Error::Cancelled,
+                Some(ExecutionStatus::TimedOut) => Error::TimedOut,
+                _ if failure.kind == Failure::NOT_FOUND && failure.fatal => Error::NotFound(self.id),
+                _ => Error::Failed(failure),
+            }),
+            None => Err(Error::WaitTimeout { execution: self.id, waited: waited.unwrap_or_default() }),
+        }
     }
 }
 
@@ -111,17 +198,22 @@ impl<T: 'static> IntoFuture for ResultOf<T> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
+        let mut this = self;
+        if let Some((durable, seq)) = this.position.take() {
+            return Box::pin(this.join(durable, seq));
+        }
+        let this = this;
         Box::pin(async move {
-            let timeout = self.timeout?;
-            let ended = self.shared.waiters.ended(self.id);
+            let timeout = this.timeout?;
+            let ended = this.shared.waiters.ended(this.id);
             let (status, result) = match timeout {
                 None => ended.await?,
                 Some(waited) => match tokio::time::timeout(waited, ended).await {
                     Ok(ended) => ended?,
-                    Err(_) => return Err(Error::WaitTimeout { execution: self.id, waited }),
+                    Err(_) => return Err(Error::WaitTimeout { execution: this.id, waited }),
                 },
             };
-            (self.decode)(decode_outcome(status, result)?)
+            (this.decode)(decode_outcome(status, result)?)
         })
     }
 }

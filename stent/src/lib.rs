@@ -55,8 +55,10 @@ mod client;
 mod clock;
 mod connect;
 mod context;
+mod dead_letters;
 mod dispatch;
 mod error;
+mod execution;
 mod failure;
 mod function;
 mod handle;
@@ -68,7 +70,12 @@ pub mod metrics;
 mod poll;
 pub mod prelude;
 mod registry;
+mod request;
+mod retention;
+mod signal;
+mod spawn;
 mod state;
+mod stop;
 mod waiters;
 mod worker;
 mod writer;
@@ -79,21 +86,31 @@ pub use client::{Stent, StentBuilder};
 pub use clock::ClockSource;
 #[cfg(feature = "sqlite")]
 pub use connect::sqlite;
+pub use dead_letters::{DeadLetters, Replay};
 pub use dispatch::{Dispatch, DispatchAll};
 pub use error::{Error, Result};
+pub use execution::{Counter, Execution, ExecutionState, execution};
 pub use failure::{Classify, failure, fatal};
 pub use function::{Cached, Function, FunctionOptions};
 pub use handle::{Handle, ResultOf};
 pub use inline::{Sleep, Step, sleep, step};
 pub use join::{join_all, try_join_all};
-pub use map::Map;
+pub use map::{Map, Outcomes};
 pub use metrics::Metrics;
 pub use poll::PollOptions;
 pub use registry::Registry;
+pub use request::Cancel;
+pub use retention::{Cleaned, Cleaner, Retention};
+pub use signal::{Signal, signal};
+pub use spawn::{Spawn, spawn};
 pub use state::State;
+pub use stop::cancelled;
 pub use stent_core as core;
-pub use stent_core::backend::{Error as StoreError, ErrorKind as StoreErrorKind, ExecutionView, TaskView};
-pub use stent_core::model::{ExecutionStatus, Rate, RetryPolicy, StepKind, TaskStatus};
+pub use stent_core::backend::{
+    DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind as StoreErrorKind, ExecutionView, Filter, LaneView,
+    NotesView, ProgressView, RunningView, SummaryView, TaskView,
+};
+pub use stent_core::model::{ExecutionStatus, Mark, Rate, RetryPolicy, StepKind, TaskStatus, Tried, TryEnd};
 pub use stent_core::{Codec, ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use stent_core::ExecutionId;
+use stent_core::{ExecutionId, Timestamp};
 use stent_core::backend::{ExecutionView, Listener, Store, Topic};
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, TaskResult};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::client::expire;
+use crate::clock::Clock;
 use crate::poll::PollOptions;
 use crate::{Error, Result};
 
@@ -35,9 +37,9 @@ struct Inner {
 }
 
 impl Waiters {
-    pub(crate) fn start(store: Arc<dyn Store>, poll: PollOptions) -> Self {
+    pub(crate) fn start(store: Arc<dyn Store>, clock: Arc<Clock>, poll: PollOptions) -> Self {
         let inner = Arc::new(Inner { waiting: Mutex::default(), arrived: Notify::new() });
-        tokio::spawn(route(store, Arc::downgrade(&inner), poll));
+        tokio::spawn(route(store, clock, Arc::downgrade(&inner), poll));
         Self { inner }
     }
 
@@ -82,14 +84,20 @@ impl Inner {
     }
 }
 
-async fn route(store: Arc<dyn Store>, inner: std::sync::Weak<Inner>, poll: PollOptions) {
+async fn route(
+    store: Arc<dyn Store>,
+    clock: Arc<Clock>,
+    inner: std::sync::Weak<Inner>,
+    poll: PollOptions,
+) {
     let mut hints: Box<dyn Listener> = store.listen(Topic::Ended);
     let mut pause = poll.min;
     loop {
         let Some(alive) = inner.upgrade() else { return };
         let wanted = alive.wanted();
         let started = Instant::now();
-        let answered = match read(&*store, &alive, &wanted).await {
+        let mut expires_at = None;
+        let answered = match read(&*store, &alive, &wanted, &mut expires_at).await {
             Ok(answered) => answered,
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, "waiters are read again");
@@ -122,7 +130,14 @@ async fn route(store: Arc<dyn Store>, inner: std::sync::Weak<Inner>, poll: PollO
         if answered > 0 {
             pause = poll.min;
         }
-        let deadline = Instant::now() + pause;
+        // Whoever waits for an execution also ends it when its time is up: there may be no worker to do so.
+        let expires_in = expires_at.map(|expires_at: Timestamp| expires_at.since(clock.now()));
+        if expires_in == Some(Duration::ZERO)
+            && let Err(error) = expire(&*store, clock.now()).await
+        {
+            tracing::warn!(%error, "what has expired is ended later");
+        }
+        let deadline = Instant::now() + expires_in.filter(|left| !left.is_zero()).map_or(pause, |left| left.min(pause));
         pause = poll.after(pause);
         tokio::time::sleep(rest).await;
         tokio::select! {
@@ -138,6 +153,7 @@ async fn read(
     store: &dyn Store,
     inner: &Inner,
     wanted: &[ExecutionId],
+    expires_at: &mut Option<Timestamp>,
 ) -> stent_core::backend::Result<usize> {
     let mut answered = 0;
     for page in wanted.chunks(LOOKUP_MAX) {
@@ -155,7 +171,10 @@ async fn read(
                 Some(view) if view.status.is_terminal() => {
                     inner.answer(*id, || Ok((view.status, view.result.clone())));
                 }
-                Some(_) => continue,
+                Some(view) => {
+                    *expires_at = expires_at.iter().copied().chain(view.expires_at).min();
+                    continue;
+                }
             }
             answered += 1;
         }

@@ -8,16 +8,17 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
 use stent_core::backend::Claimed;
-use stent_core::model::{Epoch, Lane, TaskResult, Tree};
+use stent_core::model::{Epoch, TaskResult};
 use stent_core::replay::Replay;
 use stent_core::{Failure, Payload, TaskId};
 use tokio::sync::mpsc;
 use tracing::Span;
 
 use super::port::{Message, Port};
-use crate::context::{Context, Durable};
+use crate::context::{Context, Durable, Place};
 use crate::failure::from_panic;
 use crate::function::BoxFuture;
+use crate::stop::StopSign;
 
 /// How often code that wakes itself is polled before others get their turn.
 const POLLS_MAX: usize = 128;
@@ -36,29 +37,32 @@ impl Activation {
     pub(super) fn of_claim(port: &Port, claimed: Claimed) -> Self {
         let task = claimed.task;
         let started_at = task.started_at.unwrap_or(task.created_at);
-        let replay = Replay::new(started_at, task.done, claimed.steps);
-        Self::new(port, task.id, task.tree, &task.lane, &task.args, replay)
+        let replay = Replay::new(started_at, task.done, claimed.steps).noted(task.noted);
+        let function = task.lane.function;
+        let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };
+        Self::new(port, place, &task.args, Arc::default(), replay)
     }
 
-    /// The code of a step that its parent's turn runs.
-    pub(super) fn of_step(port: &Port, id: TaskId, tree: Tree, lane: &Lane, args: &Payload) -> Self {
-        Self::new(port, id, tree, lane, args, Replay::new(port.shared.clock.now(), 0, Vec::new()))
+    /// The code of a step that its parent's turn runs. It is stopped when its parent is.
+    pub(super) fn of_step(port: &Port, place: Place, args: &Payload, stop: Arc<StopSign>) -> Self {
+        Self::new(port, place, args, stop, Replay::new(port.shared.clock.now(), 0, Vec::new()))
     }
 
-    fn new(port: &Port, task: TaskId, tree: Tree, lane: &Lane, args: &Payload, replay: Replay) -> Self {
-        let durable = Arc::new(Durable::new(task, tree, lane.function.clone(), port.shared.clone(), replay));
+    fn new(port: &Port, place: Place, args: &Payload, stop: Arc<StopSign>, replay: Replay) -> Self {
+        let durable = Arc::new(Durable::new(place, port.shared.clone(), stop, replay));
+        let Durable { task, tree, function, .. } = &*durable;
         let span = tracing::info_span!(
             target: "stent",
             "task",
             execution = %tree.execution,
             %task,
             worker = %port.worker,
-            function = lane.function,
+            function,
         );
         // Arguments are decoded and user code is entered in here, so this may panic as a poll may.
         let built = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let _entered = span.enter();
-            Context::Durable(durable.clone()).enter(|| match port.shared.registry.get(&lane.function) {
+            Context::Durable(durable.clone()).enter(|| match port.shared.registry.get(function) {
                 Ok(function) => (function.invoke)(args, &port.states, port.shared.codec),
                 Err(error) => {
                     let failure = Failure::new("NotRegistered", error.to_string()).fatal();

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{ClaimRequest, Claimed, Error as StoreError, Exchanged, Listener, Renewal, Topic};
+use stent_core::backend::{
+    ClaimRequest, Claimed, Error as StoreError, Exchanged, Expired, Limit, Listener, Renewal, Topic,
+};
 use stent_core::decide::{self, Held};
 use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
 use stent_core::model::{ExecutionStatus, Lease, NewTaskState};
@@ -22,8 +24,9 @@ use super::port::{Message, Parked, Port};
 use super::report::{Reporter, Subject};
 use super::{Config, Stop, turn};
 use crate::client::Shared;
-use crate::function::BoxFuture;
+use crate::function::{BoxFuture, FunctionOptions, Registration};
 use crate::metrics::LeaseLoss;
+use crate::stop::StopSign;
 
 /// First pause after an exchange that failed; doubled up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -56,6 +59,8 @@ struct Active {
     lease: Lease,
     abort: AbortHandle,
     subject: Subject,
+    stop: Arc<StopSign>,
+    expires_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -74,6 +79,7 @@ pub(super) struct Driver {
     pump: Pump,
     hot: Hot,
     functions: Arc<[String]>,
+    limits: Arc<[Limit]>,
     grace: Duration,
     inbox: mpsc::UnboundedReceiver<Message>,
     hints: Box<dyn Listener>,
@@ -95,6 +101,7 @@ impl Driver {
         let (messages, inbox) = mpsc::unbounded_channel();
         let hints = shared.store.listen(Topic::Work);
         let functions = shared.registry.names().map(str::to_owned).collect();
+        let limits = shared.registry.functions().filter_map(limit_of).collect();
         Self {
             pump: Pump::new(pump, shared.clock.now()),
             port: Port {
@@ -103,12 +110,14 @@ impl Driver {
                 worker: report.vitals().id(),
                 lease: config.lease,
                 queues: config.queues.map(Arc::from),
+                tags: Arc::from(config.tags),
                 messages,
                 stop: report.vitals().stopping(),
                 report,
             },
             hot: Hot::new(config.cache),
             functions,
+            limits,
             grace: config.grace,
             inbox,
             hints,
@@ -161,6 +170,7 @@ impl Driver {
                 break;
             }
             self.stop_lapsed();
+            self.end_expired();
             self.act().await;
             self.port.report.vitals().count(self.pump.running(), self.hot.len());
             let hands_back = deadline.filter(|_| !handed_back && self.exchange.is_none());
@@ -209,6 +219,22 @@ impl Driver {
         self.lapse_at = self.active.values().map(|active| active.lease.until).min();
     }
 
+    /// Ends what runs here and has come to the end of its time.
+    fn end_expired(&mut self) {
+        let now = self.port.shared.clock.now();
+        let is_over = |active: &&Active| active.expires_at.is_some_and(|expires_at| expires_at <= now);
+        let over: Vec<TaskId> = self.active.values().filter(is_over).map(|active| active.lease.task).collect();
+        for task in over {
+            let Some(Active { held, subject, abort, expires_at: Some(expires_at), .. }) = self.finished(task) else {
+                continue;
+            };
+            abort.abort();
+            let expired = Expired { task, tree: held.tree, key: held.key, expires_at };
+            let transition = decide::expire(&expired, now);
+            self.submit(Submission { subject: Some(subject), ..Submission::of(transition) }, now);
+        }
+    }
+
     /// The lease on a task is lost: whatever runs under it is stopped.
     fn lose(&mut self, task: TaskId, loss: LeaseLoss) {
         let Some(active) = self.finished(task) else { return };
@@ -224,7 +250,8 @@ impl Driver {
     fn next_deadline(&self, stops_at: Option<Instant>) -> Option<Instant> {
         let now = self.port.shared.clock.now();
         let can_claim = self.exchange.is_none() && self.retry_at.is_none();
-        let paced = self.pump.poll_deadline(can_claim).into_iter().chain(self.lapse_at);
+        let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
+        let paced = self.pump.poll_deadline(can_claim).into_iter().chain(self.lapse_at).chain(expires_at);
         let paced = paced.min().map(|at| Instant::now() + at.since(now));
         let retry_at = self.retry_at.filter(|_| self.exchange.is_none());
         paced.into_iter().chain(retry_at).chain(stops_at).min()
@@ -288,7 +315,8 @@ impl Driver {
                 let row = transition.insert.iter().find(|row| row.id == lease.task);
                 if let (Some(active), Some(row)) = (self.active.remove(&parked.task), row) {
                     let subject = Subject::of_step(row, now);
-                    self.hold(Active { held: step, lease, abort: active.abort, subject });
+                    let Active { abort, stop, .. } = active;
+                    self.hold(Active { held: step, lease, abort, subject, stop, expires_at: None });
                 }
                 self.keep_hot(parked);
                 self.submit(
@@ -337,6 +365,7 @@ impl Driver {
         }
         let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
         let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
+        let (tags, limits) = (self.port.tags.clone(), self.limits.clone());
         self.exchange = Some(Box::pin(async move {
             let (mut transitions, mut rest) =
                 (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
@@ -352,6 +381,8 @@ impl Driver {
                 max,
                 functions: &functions,
                 queues: queues.as_deref(),
+                tags: &tags,
+                limits: &limits,
                 recall: &hot,
             });
             let sent = Instant::now();
@@ -396,6 +427,14 @@ impl Driver {
                 for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
                     self.committed(submission, outcome);
                 }
+                if done.claim.is_some() {
+                    let now = self.port.shared.clock.now();
+                    for expired in &exchanged.expired {
+                        self.submit(Submission::of(decide::expire(expired, now)), now);
+                    }
+                    let stopping = exchanged.stopping.iter().filter_map(|task| self.active.get(task));
+                    stopping.for_each(|active| active.stop.set());
+                }
                 if let Some(max) = done.claim {
                     let (now, got) = (self.port.shared.clock.now(), exchanged.claimed.len());
                     for claimed in exchanged.claimed {
@@ -434,6 +473,7 @@ impl Driver {
     fn committed(&mut self, submission: Submission, outcome: Outcome) {
         match outcome {
             Outcome::Applied(news) | Outcome::Already(news) => {
+                let stopped = news.stopped;
                 self.port.report.committed(&submission.transition, submission.subject.as_ref());
                 let task = submission.transition.guard.task();
                 if let Some(active) = self.active.get_mut(&task)
@@ -442,6 +482,7 @@ impl Driver {
                     active.held.fence = active.held.fence.next();
                 }
                 if let Change::End(result) = &submission.transition.change
+                    && !stopped
                     && let stent_core::transition::Guard::Leased { tree, .. } = &submission.transition.guard
                     && tree.parent.is_none()
                 {
@@ -453,7 +494,7 @@ impl Driver {
                     let _ = reply.send(Some(news));
                 }
             }
-            Outcome::Fenced | Outcome::Gone => {
+            Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {
                 // A nudge that came too late is no news.
                 if submission.transition.guard.leased().is_some() {
                     tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "a commit was refused");
@@ -480,7 +521,12 @@ impl Driver {
             self.submit(Submission { subject: Some(subject), ..Submission::of(transition) }, now);
             return;
         }
-        let (held, lease) = (Held::claimed(&claimed), claimed.lease);
+        if let Some(transition) = decide::stopped(&claimed, now) {
+            self.hot.forget(claimed.task.id);
+            self.submit(Submission::of(transition), now);
+            return;
+        }
+        let (held, lease, expires_at) = (Held::claimed(&claimed), claimed.lease, claimed.task.expires_at);
         let activation = match claimed.recalled {
             Some(_) => match self.hot.take(claimed.task.id, lease.epoch) {
                 Some(parked) => {
@@ -505,8 +551,9 @@ impl Driver {
             }
         };
         self.pump.handle_started(now);
+        let stop = activation.durable.stop.clone();
         let running = tokio::spawn(turn::run(self.port.clone(), activation, held.clone()));
-        self.hold(Active { held, lease, abort: running.abort_handle(), subject });
+        self.hold(Active { held, lease, abort: running.abort_handle(), subject, stop, expires_at });
     }
 
     fn start_renewal(&mut self, now: Timestamp) {
@@ -564,6 +611,13 @@ impl Driver {
     }
 }
 
+/// What limits a function, if anything does.
+fn limit_of(function: &Registration) -> Option<Limit> {
+    let FunctionOptions { max_concurrent, rate, .. } = (function.options)();
+    let limit = Limit { function: function.name.to_owned(), max_concurrent, rate };
+    (max_concurrent.is_some() || rate.is_some()).then_some(limit)
+}
+
 /// Says that the worker has stopped, however its loop ended.
 struct End(Reporter);
 
@@ -577,7 +631,9 @@ impl Drop for End {
 fn makes_ready(transition: &Transition) -> bool {
     let below_another = match &transition.guard {
         stent_core::transition::Guard::Leased { tree, .. } => tree.parent.is_some(),
-        stent_core::transition::Guard::Absent(_) | stent_core::transition::Guard::Parked { .. } => true,
+        stent_core::transition::Guard::Absent { .. }
+        | stent_core::transition::Guard::Known { .. }
+        | stent_core::transition::Guard::Parked { .. } => true,
     };
     let dispatches = || {
         transition.insert.iter().any(|row| match row.state {
@@ -587,9 +643,13 @@ fn makes_ready(transition: &Transition) -> bool {
     };
     match &transition.change {
         Change::End(_) => below_another,
-        Change::Wake | Change::Release => true,
+        Change::Wake | Change::Release | Change::Redo | Change::Expire(_) | Change::Revive { .. } => true,
         Change::Keep | Change::Park(_) => dispatches(),
-        Change::Retry { .. } | Change::Start => false,
+        Change::Retry { .. }
+        | Change::Start
+        | Change::Cancel { .. }
+        | Change::Signal { .. }
+        | Change::Discard => false,
     }
 }
 

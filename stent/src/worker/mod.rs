@@ -31,7 +31,7 @@ use self::report::Reporter;
 pub(crate) use self::status::Roster;
 use self::status::Vitals;
 pub use self::status::{StoreTrouble, WorkerState, WorkerStatus, WorkersOverview};
-use crate::call::check_name;
+use crate::call::{check_name, check_tags};
 use crate::client::Shared;
 use crate::poll::PollOptions;
 use crate::state::States;
@@ -61,6 +61,7 @@ pub(crate) struct Config {
     lease: Duration,
     heartbeat: Option<Duration>,
     queues: Option<Vec<String>>,
+    tags: Vec<String>,
     states: States,
     grace: Duration,
     cache: usize,
@@ -76,6 +77,7 @@ impl WorkerBuilder {
                 lease: LEASE,
                 heartbeat: None,
                 queues: None,
+                tags: Vec::new(),
                 states: States::default(),
                 grace: GRACE,
                 cache: HOT_MAX,
@@ -106,6 +108,16 @@ impl WorkerBuilder {
     /// Takes work from these queues only; the default is every queue.
     pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
         self.config.queues = Some(queues.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Gives the worker these tags: of the work that has tags it then takes only what has one of them. Work without tags is
+    /// for every worker, and a worker without tags takes all work.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.config.tags = tags.into_iter().map(Into::into).collect();
+        if let Err(error) = check_tags(&self.config.tags) {
+            self.invalid.get_or_insert(error);
+        }
         self
     }
 

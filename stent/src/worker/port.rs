@@ -55,6 +55,7 @@ pub(super) struct Port {
     pub(super) worker: WorkerId,
     pub(super) lease: Duration,
     pub(super) queues: Option<Arc<[String]>>,
+    pub(super) tags: Arc<[String]>,
     pub(super) messages: mpsc::UnboundedSender<Message>,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) report: Reporter,
@@ -64,6 +65,9 @@ impl Port {
     /// Whether this worker may run a call of this lane itself.
     pub(super) fn admits(&self, lane: &Lane) -> bool {
         self.queues.as_ref().is_none_or(|queues| queues.contains(&lane.queue))
+            && (self.tags.is_empty()
+                || lane.tags.is_empty()
+                || self.tags.iter().any(|tag| lane.tags.contains(tag)))
             && *self.stop.borrow() == Stop::No
     }
 

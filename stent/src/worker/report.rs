@@ -108,7 +108,17 @@ impl Reporter {
         let (result, is_retried) = match &transition.change {
             Change::End(result) => (result.as_ref().map(drop), false),
             Change::Retry { failure, .. } => (Err(failure), true),
-            Change::Start | Change::Keep | Change::Park(_) | Change::Release | Change::Wake => return,
+            Change::Expire(failure) => (Err(failure), false),
+            Change::Start
+            | Change::Keep
+            | Change::Park(_)
+            | Change::Redo
+            | Change::Release
+            | Change::Wake
+            | Change::Cancel { .. }
+            | Change::Signal { .. }
+            | Change::Revive { .. }
+            | Change::Discard => return,
         };
         self.ended(&Ended {
             task: subject.as_ref(),

@@ -10,8 +10,11 @@
 //!                    steps of others: park
 //! ```
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use stent_core::decide::{self, Held};
-use stent_core::model::{Epoch, Fence, Lease, NewTask, NewTaskState, Seq, TaskResult, Tree};
+use stent_core::model::{Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, TaskResult, Tree};
 use stent_core::replay::{Ask, Needs, Turn};
 use stent_core::transition::{News, Transition};
 use stent_core::{Failure, Timestamp};
@@ -19,6 +22,11 @@ use tokio::sync::oneshot;
 
 use super::activation::Activation;
 use super::port::{Message, Parked, Port};
+use crate::context::Place;
+use crate::stop::StopSign;
+
+/// How long what a function says may wait for its next commit.
+const NOTES_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a turn to its end.
 pub(super) async fn run(port: Port, activation: Activation, held: Held) {
@@ -35,10 +43,19 @@ struct Running {
     held: Held,
 }
 
+/// A step that ran in its parent's turn and is to be recorded.
+struct Ran {
+    seq: Seq,
+    row: NewTask,
+    notes: Vec<Note>,
+}
+
 /// How a step that was run in its parent's turn came out.
 enum Local {
     /// It ended.
-    Ended { started_at: Timestamp, result: TaskResult },
+    Ended { started_at: Timestamp, result: TaskResult, notes: Vec<Note> },
+    /// It was asked to end, with its parent.
+    Stopped,
     /// It wants steps of its own, so it needs a row and a lease of its own.
     Grew(Activation),
     /// Its parent's code did something meanwhile, and does not want it any more.
@@ -49,6 +66,10 @@ enum Local {
 
 impl Running {
     async fn advance(mut self) -> Option<Self> {
+        let stopping = self.stop().is_set();
+        if stopping && !self.stop().is_heeded() {
+            return self.stopped();
+        }
         if let Some(result) = self.activation.poll_until_quiet().await {
             return self.end(result);
         }
@@ -56,6 +77,8 @@ impl Running {
             return Some(self);
         }
         match self.activation.durable.replay(|replay| replay.needs()) {
+            // Code that tidies up may talk to the world, and to nothing else.
+            Needs::Call(_) | Needs::Steps if stopping => self.stopped(),
             Needs::Nothing(mismatch) => {
                 self.activation.abandon();
                 self.end(Err(Failure::from(&mismatch)))
@@ -71,6 +94,18 @@ impl Running {
         self.port.shared.clock.now()
     }
 
+    fn stop(&self) -> &Arc<StopSign> {
+        &self.activation.durable.stop
+    }
+
+    /// The task was asked to end: its code is dropped where it stands.
+    fn stopped(mut self) -> Option<Self> {
+        self.activation.abandon();
+        let transition = decide::stop(&self.held, self.take_turn(), self.now());
+        self.port.send(Message::Done { transition, parked: None });
+        None
+    }
+
     fn end(self, result: TaskResult) -> Option<Self> {
         let turn = self.take_turn();
         let end = self.activation.durable.replay(|replay| replay.end(result));
@@ -83,10 +118,11 @@ impl Running {
     }
 
     /// Commits what there is to record, with a step that ran here if there is one, and goes on once that stands.
-    async fn keep(mut self, ran: Option<(Seq, NewTask)>) -> Option<Self> {
+    async fn keep(mut self, ran: Option<Ran>) -> Option<Self> {
         let now = self.now();
         let mut turn = self.take_turn();
-        if let Some((seq, row)) = ran {
+        if let Some(Ran { seq, row, notes }) = ran {
+            turn.notes.extend(notes.into_iter().map(|note| Said { task: row.id, note }));
             turn.insert.push(row);
             turn.own.push(seq);
         }
@@ -142,13 +178,15 @@ impl Running {
 
     /// The code waits for something that is not recorded; its sleeps may be due meanwhile.
     async fn wait_for_the_world(self) -> Option<Self> {
-        let Some(due) = self.activation.durable.replay(|replay| replay.next_due()) else {
-            self.activation.waker.woken().await;
-            return Some(self);
-        };
-        let pause = due.since(self.now());
-        let woken = tokio::time::timeout(pause, self.activation.waker.woken()).await.is_ok();
-        if woken { Some(self) } else { self.keep(None).await }
+        let (due, says) = self.activation.durable.replay(|replay| (replay.next_due(), replay.has_notes()));
+        let due = due.map(|due| due.since(self.now()));
+        let pause = due.into_iter().chain(says.then_some(NOTES_PAUSE)).min();
+        let stop = self.stop().clone();
+        tokio::select! {
+            () = self.activation.waker.woken() => Some(self),
+            () = stop.wait(), if !stop.is_set() => Some(self),
+            () = after(pause) => self.keep(None).await,
+        }
     }
 
     /// The code waits for exactly one call. If this worker may run it, it does so at once, under the lease that it has; else
@@ -161,9 +199,11 @@ impl Running {
             return self.park(None);
         };
         let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
-        let step = Activation::of_step(&self.port, ask.id, tree, &call.lane, &call.args);
+        let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
+        let step = Activation::of_step(&self.port, place, &call.args, self.stop().clone());
         match self.run_here(seq, step).await {
-            Local::Ended { started_at, result } => self.record(seq, &ask, started_at, result).await,
+            Local::Ended { started_at, result, notes } => self.record(seq, &ask, started_at, result, notes).await,
+            Local::Stopped => self.stopped(),
             Local::Grew(step) => self.promote(seq, &ask, step).await,
             Local::Dropped => Some(self),
             Local::ParentEnded(result) => self.end(result),
@@ -177,7 +217,10 @@ impl Running {
             let ended = step.poll_until_quiet().await;
             let is_leaf = matches!(step.durable.replay(|replay| replay.needs()), Needs::World);
             match ended {
-                Some(result) if is_leaf => return Local::Ended { started_at, result },
+                Some(result) if is_leaf => {
+                    let notes = step.durable.replay(|replay| replay.take_notes());
+                    return Local::Ended { started_at, result, notes };
+                }
                 // It has let steps go on without it: they need a row to hang below.
                 Some(result) => {
                     step.has_ended(result);
@@ -186,8 +229,13 @@ impl Running {
                 None if !is_leaf => return Local::Grew(step),
                 None => {}
             }
+            let stop = self.stop().clone();
+            if stop.is_set() && !stop.is_heeded() {
+                return Local::Stopped;
+            }
             tokio::select! {
                 () = step.waker.woken() => {}
+                () = stop.wait(), if !stop.is_set() => {}
                 () = self.activation.waker.woken() => {
                     if let Some(result) = self.activation.poll_until_quiet().await {
                         return Local::ParentEnded(result);
@@ -201,7 +249,14 @@ impl Running {
     }
 
     /// Records a step that ran here: its result in one row, or its first failure as a row that is tried again.
-    async fn record(self, seq: Seq, ask: &Ask, started_at: Timestamp, result: TaskResult) -> Option<Self> {
+    async fn record(
+        self,
+        seq: Seq,
+        ask: &Ask,
+        started_at: Timestamp,
+        result: TaskResult,
+        notes: Vec<Note>,
+    ) -> Option<Self> {
         let (task, tree, now) = (self.held.fence.task, self.held.tree, self.now());
         let policy = ask.call.as_ref().and_then(|call| call.retry.as_ref());
         let delay =
@@ -212,7 +267,7 @@ impl Running {
             if let Some(row) = &row {
                 self.port.report.ran_here(row, now.since(started_at), &result, true);
             }
-            return self.park(row.map(|row| NewTask { attempts: 1, ..row }));
+            return self.park(row.map(|row| NewTask { attempts: 1, failure: result.err(), ..row }));
         }
         let state = NewTaskState::Done { started_at, result: result.clone() };
         let row = self.activation.durable.replay(|replay| {
@@ -220,7 +275,7 @@ impl Running {
             replay.ended(seq, now, result);
             row
         });
-        self.keep(row.map(|row| (seq, row))).await
+        self.keep(row.map(|row| Ran { seq, row, notes })).await
     }
 
     /// Gives a step a row and a lease of its own, parks its parent, and goes on with the step.
@@ -232,7 +287,7 @@ impl Running {
         let Some(row) = row else { return Some(self) };
         let port = self.port.clone();
         let fence = Fence { task: ask.id, epoch: Epoch(1), commit: 0 };
-        let held = Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0 };
+        let held = Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0, key: None, revived: false };
         let lease = Lease { task: ask.id, epoch: Epoch(1), until };
         let (transition, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
@@ -242,5 +297,12 @@ impl Running {
             Some(_) => Some(promoted),
             None => promoted.lost(),
         }
+    }
+}
+
+async fn after(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
     }
 }

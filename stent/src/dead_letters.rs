@@ -1,0 +1,144 @@
+//! Dead letters: executions that failed for good, until somebody sees to them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use stent_core::backend::{DeadLetter, DeadLetterStat, Purge, PurgeRequest};
+use stent_core::duration::IntoDuration;
+use stent_core::limits::PAGE_MAX;
+use stent_core::model::{RetryPolicy, Tried};
+use stent_core::{ExecutionId, TaskId, decide};
+
+use crate::client::Shared;
+use crate::function::BoxFuture;
+use crate::{Error, Result, request};
+
+/// The dead letters of a store: see [`Stent::dead_letters`](crate::Stent::dead_letters).
+///
+/// An execution that fails for good is a dead letter, with its arguments, its failure and the history of its tries, until
+/// it is [replayed](Self::replay), [discarded](Self::discard) or purged. A failure that the code of a parent has handled is
+/// history, and no dead letter; nor is an execution that was cancelled or timed out. One fault is one dead letter: that of
+/// the execution.
+#[derive(Clone)]
+pub struct DeadLetters {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeadLetters").finish_non_exhaustive()
+    }
+}
+
+impl DeadLetters {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Reads a page, newest first: those dispatched before `before`, at most `max`, and at most 1,000.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn list(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
+        let max = max.min(PAGE_MAX);
+        Ok(self.shared.retrying(|| self.shared.store.dead_letters(before, max)).await?)
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such dead letter; store errors.
+    pub async fn show(&self, id: ExecutionId) -> Result<DeadLetter> {
+        let letter = self.shared.retrying(|| self.shared.store.dead_letter(id)).await?;
+        letter.ok_or(Error::NotFound(id))
+    }
+
+    /// Reads the tries of a task that ended badly, oldest first: failed attempts, crashes, and claims that were handed back.
+    /// The task of an execution itself has the execution's id.
+    ///
+    /// # Errors
+    /// Store errors. An unknown task has none.
+    pub async fn history(&self, task: TaskId) -> Result<Vec<Tried>> {
+        Ok(self.shared.retrying(|| self.shared.store.tries(task)).await?)
+    }
+
+    /// Counts them by reason, which is the kind of their failure, and by function.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn stats(&self) -> Result<Vec<DeadLetterStat>> {
+        Ok(self.shared.retrying(|| self.shared.store.dead_letter_stats()).await?)
+    }
+
+    /// Tries one again where it stood: what had gone well is kept, and the step whose failure the code saw last runs anew. A
+    /// function without steps runs anew as a whole. Its attempts count from zero, and it has no deadline any more.
+    pub fn replay(&self, id: ExecutionId) -> Replay {
+        Replay { shared: self.shared.clone(), id, retry: None }
+    }
+
+    /// Takes one off the list. Its execution stays as failed, and is purged with the others.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Ended`] when the execution is no dead letter; store errors.
+    pub async fn discard(&self, id: ExecutionId) -> Result<()> {
+        let transition = decide::discard(id, self.shared.clock.now());
+        if request::ask(&self.shared, transition).await? {
+            return Ok(());
+        }
+        Err(request::ended(&self.shared, id, "it is no dead letter, so there is nothing to discard").await?)
+    }
+
+    /// Deletes those that failed longer ago than `age`, with their executions, oldest first, at most `max` of them, and says
+    /// how many they were.
+    ///
+    /// # Errors
+    /// When a text is not a duration; store errors.
+    pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
+        let before = self.shared.clock.now() - age.into_duration()?;
+        let request = PurgeRequest { what: Purge::DeadLetters, before, max };
+        Ok(self.shared.store.purge(&request).await?.count)
+    }
+}
+
+/// A replay of a dead letter: see [`DeadLetters::replay`].
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Ended`] when the execution is no dead letter; a policy that means nothing; store errors.
+#[must_use = "nothing is replayed until this is awaited"]
+pub struct Replay {
+    shared: Arc<Shared>,
+    id: ExecutionId,
+    retry: Option<RetryPolicy>,
+}
+
+impl Replay {
+    /// Retries its function by this policy from now on.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(policy);
+        self
+    }
+}
+
+impl fmt::Debug for Replay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay").field("id", &self.id).field("retry", &self.retry).finish_non_exhaustive()
+    }
+}
+
+impl IntoFuture for Replay {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            if let Some(Err(error)) = self.retry.as_ref().map(RetryPolicy::validate) {
+                return Err(Error::Option { option: "retry", problem: error.to_string() });
+            }
+            let transition = decide::revive(self.id, self.retry, self.shared.clock.now());
+            if request::ask(&self.shared, transition).await? {
+                return Ok(());
+            }
+            Err(request::ended(&self.shared, self.id, "it is no dead letter, so there is nothing to replay").await?)
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! Requests to executions that are under way: signals and cancellation.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use stent_core::duration::{DurationError, IntoDuration};
+use stent_core::limits::CANCEL_GRACE;
+use stent_core::model::ExecutionStatus;
+use stent_core::transition::{Outcome, Transition};
+use stent_core::{ExecutionId, decide};
+
+use crate::call::check_name;
+use crate::client::Shared;
+use crate::function::BoxFuture;
+use crate::{Error, Result, ids};
+
+/// Sends a value to an execution.
+pub(crate) async fn signal<V: Serialize + Sync>(
+    shared: &Shared,
+    id: ExecutionId,
+    name: String,
+    value: &V,
+) -> Result<()> {
+    check_name("signal", &name)?;
+    let value = shared.encode(value, || format!("signal `{name}`"))?;
+    let sent = decide::signal(id, name, ids::task(), value, shared.clock.now());
+    match shared.writer.write(sent).await? {
+        Outcome::Applied(_) | Outcome::Already(_) => Ok(()),
+        _ => Err(ended(shared, id, "nobody is there to get a signal; dispatch it anew").await?),
+    }
+}
+
+/// Why nothing can be asked of an execution: it has ended, or is not there.
+pub(crate) async fn ended(shared: &Shared, id: ExecutionId, remedy: &'static str) -> Result<Error> {
+    Ok(match status(shared, id).await? {
+        Some(status) => Error::Ended { execution: id, status, remedy },
+        None => Error::NotFound(id),
+    })
+}
+
+async fn status(shared: &Shared, id: ExecutionId) -> Result<Option<ExecutionStatus>> {
+    let views = shared.retrying(|| shared.store.executions(std::slice::from_ref(&id))).await?;
+    Ok(views.first().map(|view| view.status))
+}
+
+/// A request to an execution to end: awaited, it gives where the execution then stands.
+///
+/// Everything of it that does not run ends at once: pending calls, timers, waits, and everything below them. What runs is
+/// told, and dropped at its next `await`, unless it listens to [`cancelled`](crate::cancelled) to tidy up; meanwhile the
+/// execution is `cancelling`. It is `cancelled` when nothing of it runs any more, and at the latest when the grace is over.
+///
+/// Cancelling twice is no error, and a shorter grace wins. An execution that has ended stays as it is.
+///
+/// # Errors
+/// [`Error::NotFound`]; a text that is no duration; store errors.
+///
+/// # Cancel safety
+/// The request was made wholly or not at all.
+#[must_use = "nothing is cancelled until this is awaited"]
+pub struct Cancel {
+    shared: Arc<Shared>,
+    id: ExecutionId,
+    grace: Result<Duration, DurationError>,
+}
+
+impl Cancel {
+    pub(crate) const fn new(shared: Arc<Shared>, id: ExecutionId) -> Self {
+        Self { shared, id, grace: Ok(CANCEL_GRACE) }
+    }
+
+    /// What runs may go on for this long; the default is 10 s. With zero, nothing waits for it.
+    pub fn grace(mut self, grace: impl IntoDuration) -> Self {
+        self.grace = grace.into_duration();
+        self
+    }
+}
+
+impl fmt::Debug for Cancel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancel").field("id", &self.id).field("grace", &self.grace).finish_non_exhaustive()
+    }
+}
+
+impl IntoFuture for Cancel {
+    type Output = Result<ExecutionStatus>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let Self { shared, id, grace } = self;
+            let grace = grace?;
+            let request = || decide::cancel(id, grace, shared.clock.now());
+            let outcome = shared.writer.write(request()).await?;
+            if grace.is_zero() && outcome.stands() {
+                // What still runs after it was asked is ended now.
+                shared.expire().await?;
+            }
+            status(&shared, id).await?.ok_or(Error::NotFound(id))
+        })
+    }
+}
+
+/// Writes a request whose refusal means that the execution has ended or is not there.
+pub(crate) async fn ask(shared: &Shared, transition: Transition) -> Result<bool> {
+    Ok(shared.writer.write(transition).await?.stands())
+}

@@ -1,0 +1,108 @@
+//! How long things are kept, and their deletion.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent_core::backend::{Purge, PurgeRequest};
+use tokio::task::AbortHandle;
+
+use crate::client::Shared;
+use crate::{Error, Result};
+
+/// Most things that are deleted in one transaction.
+const BATCH: u32 = 500;
+
+/// How long what has ended is kept. `None` keeps for good, which is the default of everything.
+///
+/// ```
+/// use std::time::Duration;
+/// use stent::Retention;
+///
+/// let week = Duration::from_secs(7 * 24 * 3600);
+/// let retention = Retention { executions: Some(week), dead_letters: Some(4 * week), ..Retention::default() };
+/// assert!(retention.results.is_none());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Executions that have ended, after their end; but for dead letters.
+    pub executions: Option<Duration>,
+    /// Dead letters, after they failed.
+    pub dead_letters: Option<Duration>,
+    /// The steps, tries and progress of executions that have ended, after their end. What stays is how many steps of each
+    /// function had which status.
+    pub details: Option<Duration>,
+    /// Results that answer the same call made again, after they came. Those with a time of their own go when that is over.
+    pub results: Option<Duration>,
+}
+
+/// What was deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Executions.
+    pub executions: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Executions whose details were deleted.
+    pub details: u64,
+    /// Results.
+    pub results: u64,
+}
+
+pub(crate) async fn clean(shared: &Shared, retention: &Retention) -> Result<Cleaned> {
+    Ok(Cleaned {
+        executions: purge(shared, Purge::Executions, retention.executions).await?,
+        dead_letters: purge(shared, Purge::DeadLetters, retention.dead_letters).await?,
+        details: purge(shared, Purge::Details, retention.details).await?,
+        // Those whose own time is over go in any case.
+        results: purge(shared, Purge::Results, Some(retention.results.unwrap_or(Duration::MAX))).await?,
+    })
+}
+
+async fn purge(shared: &Shared, what: Purge, age: Option<Duration>) -> Result<u64> {
+    let Some(age) = age else { return Ok(0) };
+    let request = PurgeRequest { what, before: shared.clock.now() - age, max: BATCH };
+    let mut all = 0;
+    loop {
+        let purged = shared.retrying(|| shared.store.purge(&request)).await?;
+        all += u64::from(purged.count);
+        if purged.count < BATCH {
+            return Ok(all);
+        }
+    }
+}
+
+/// A process that cleans its store: see [`Stent::keep_clean`](crate::Stent::keep_clean). Dropping it ends that.
+#[must_use = "cleaning ends when this is dropped"]
+pub struct Cleaner(AbortHandle);
+
+impl Cleaner {
+    pub(crate) fn start(shared: Arc<Shared>, retention: Retention, every: Duration) -> Result<Self> {
+        if every.is_zero() {
+            let problem = "it is zero; an hour is usual".to_owned();
+            return Err(Error::Option { option: "every", problem });
+        }
+        let cleaning = tokio::spawn(async move {
+            loop {
+                match clean(&shared, &retention).await {
+                    Ok(cleaned) => tracing::debug!(?cleaned, "cleaned"),
+                    Err(error) => tracing::warn!(%error, "the store was not cleaned; trying again later"),
+                }
+                tokio::time::sleep(every).await;
+            }
+        });
+        Ok(Self(cleaning.abort_handle()))
+    }
+}
+
+impl fmt::Debug for Cleaner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cleaner").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
