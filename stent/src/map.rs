@@ -286,7 +286,7 @@ impl<F: Function> Future for Outcomes<F> {
     }
 }
 
-fn poll_once<T>(
+fn poll_once<T: 'static>(
     reading: &mut Option<BoxFuture<'static, Result<T>>>,
     cx: &mut TaskContext<'_>,
 ) -> Poll<Result<T>> {
