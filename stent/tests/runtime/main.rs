@@ -1,11 +1,19 @@
 //! The runtime on every store: what user code can do, and what it is told when it cannot.
 
+mod cancelling;
 mod chance;
 mod control_flow;
+mod dead_letters;
 mod declaring;
 mod errors;
+mod expiring;
 mod failures;
 mod fan_out;
+mod keys;
+mod limits;
+mod notes;
+mod signals;
+mod spawning;
 mod steps;
 mod waiting;
 mod worker_life;
@@ -109,6 +117,15 @@ pub(crate) use on_every_store;
 /// A state that a function of these tests asks for, so that every worker needs it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Db;
+
+/// Waits until something holds, and gives up after a while.
+pub(crate) async fn eventually(holds: impl AsyncFn() -> bool) {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "it never came to hold");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
 
 /// A number that no other test uses, to tell tests of one process apart.
 pub(crate) fn unique() -> u64 {

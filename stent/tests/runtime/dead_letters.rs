@@ -1,0 +1,142 @@
+//! Dead letters: what becomes one, what it keeps, and how it is tried again.
+
+use std::time::Duration;
+
+use stent::prelude::*;
+use stent::{Error, ExecutionStatus, RetryPolicy, TryEnd};
+
+use crate::{on_every_store, ran, unique};
+
+#[durable]
+async fn good(key: u64) -> Result<u64, String> {
+    ran::note(key, "good");
+    Ok(1)
+}
+
+#[durable(retry(max_attempts = 2, initial_delay = "5ms"))]
+async fn broken_until_mended(key: u64) -> Result<u64, String> {
+    ran::note(key, "broken");
+    if ran::count(key, "mended") == 0 { Err("out of order".to_owned()) } else { Ok(2) }
+}
+
+#[durable]
+async fn order(key: u64) -> Result<u64, Error> {
+    ran::note(key, "order");
+    let first = good(key).await?;
+    let second = broken_until_mended(key).await?;
+    Ok(first + second + good(key).await?)
+}
+
+#[durable]
+async fn handles(key: u64) -> Result<u64, Error> {
+    Ok(broken_until_mended(key).await.unwrap_or(0))
+}
+
+#[durable(retry(max_attempts = 1))]
+async fn tried_once(key: u64) -> Result<u64, String> {
+    ran::note(key, "tried");
+    if ran::count(key, "tried") < 3 { Err("not yet".to_owned()) } else { Ok(3) }
+}
+
+on_every_store! {
+    async fn one_fault_is_one_dead_letter_and_a_replay_goes_on_where_it_stood(world) {
+        let key = unique();
+        let worker = world.forgetful_worker().await;
+        let run = world.stent.dispatch(order(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("it is broken");
+        let letters = world.stent.dead_letters();
+        let list = letters.list(None, 10).await.expect("listed");
+        assert_eq!(list.len(), 1, "{list:#?}");
+        let letter = letters.show(run.id()).await.expect("shown");
+        assert_eq!(letter, list[0]);
+        assert_eq!(letter.args.decode::<(u64,)>().expect("the arguments"), (key,));
+        let failure = letter.execution.result.expect("a result").expect_err("a failure");
+        assert!(failure.message.contains("out of order"), "{failure}");
+        let stats = letters.stats().await.expect("counted");
+        assert_eq!((stats.len(), stats[0].function.as_str(), stats[0].count), (1, "order", 1));
+
+        ran::note(key, "mended");
+        letters.replay(run.id()).await.expect("replayed");
+        assert_eq!(run.result().timeout("20s").await.expect("goes on"), 4);
+        assert_eq!(ran::count(key, "good"), 2, "what had gone well is not run again");
+        assert_eq!(ran::count(key, "broken"), 3);
+        assert!(letters.list(None, 10).await.expect("listed").is_empty());
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_handled_failure_is_no_dead_letter(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(handles(key)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("it handles the failure"), 0);
+        assert!(world.stent.dead_letters().list(None, 10).await.expect("listed").is_empty());
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_replay_may_have_another_policy(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(tried_once(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("it is tried once");
+        let policy = RetryPolicy {
+            max_attempts: 2,
+            initial_delay: Duration::from_millis(5),
+            ..RetryPolicy::default()
+        };
+        world.stent.dead_letters().replay(run.id()).retry(policy).await.expect("replayed");
+        assert_eq!(run.result().timeout("20s").await.expect("the third try is good"), 3);
+        assert_eq!(ran::count(key, "tried"), 3);
+        let history = world.stent.dead_letters().history(run.id().root()).await.expect("a history");
+        assert_eq!(history.iter().filter(|tried| tried.end == TryEnd::Failed).count(), 2, "{history:#?}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_discarded_one_stays_as_failed(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(tried_once(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("it is tried once");
+        let letters = world.stent.dead_letters();
+        letters.discard(run.id()).await.expect("discarded");
+        assert!(letters.list(None, 10).await.expect("listed").is_empty());
+        assert_eq!(run.status().await.expect("known"), ExecutionStatus::Failed);
+        let error = letters.replay(run.id()).await.expect_err("it is no dead letter");
+        assert!(matches!(error, Error::Ended { status: ExecutionStatus::Failed, .. }), "{error}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn what_is_no_dead_letter_can_be_neither_replayed_nor_discarded(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(good(unique())).await.expect("dispatched");
+        run.result().timeout("20s").await.expect("runs");
+        let letters = world.stent.dead_letters();
+        for error in [
+            letters.replay(run.id()).await.expect_err("it has completed"),
+            letters.discard(run.id()).await.expect_err("it has completed"),
+        ] {
+            assert!(matches!(error, Error::Ended { status: ExecutionStatus::Completed, .. }), "{error}");
+        }
+        let unknown = stent::ExecutionId::from_uuid(uuid::Uuid::now_v7());
+        let error = letters.replay(unknown).await.expect_err("it is not there");
+        assert!(matches!(error, Error::NotFound(_)), "{error}");
+        assert!(matches!(letters.show(run.id()).await, Err(Error::NotFound(_))));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn executions_and_dead_letters_are_purged_apart(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let bad = world.stent.dispatch(tried_once(key)).await.expect("dispatched");
+        bad.result().timeout("20s").await.expect_err("it is tried once");
+        let fine = world.stent.dispatch(good(key)).await.expect("dispatched");
+        fine.result().timeout("20s").await.expect("runs");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(world.stent.purge("1ms", 10).await.expect("purged"), 1);
+        assert!(matches!(fine.status().await, Err(Error::NotFound(_))));
+        assert_eq!(bad.status().await.expect("still there"), ExecutionStatus::Failed);
+        assert_eq!(world.stent.dead_letters().purge("1h", 10).await.expect("purged"), 0);
+        assert_eq!(world.stent.dead_letters().purge("1ms", 10).await.expect("purged"), 1);
+        assert!(matches!(bad.status().await, Err(Error::NotFound(_))));
+        worker.drain().await.expect("drains");
+    }
+}

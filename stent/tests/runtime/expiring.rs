@@ -1,0 +1,124 @@
+//! Time limits: from when they count, whom they end, and who ends them.
+
+use std::time::Duration;
+
+use stent::prelude::*;
+use stent::{Error, ExecutionStatus, Failure};
+
+use crate::{eventually, on_every_store, ran, unique};
+
+#[durable]
+async fn forever(key: u64) -> Result<(), Error> {
+    ran::note(key, "runs");
+    std::future::pending().await
+}
+
+#[durable]
+async fn sleeps_forever(key: u64) -> Result<(), Error> {
+    ran::note(key, "runs");
+    stent::sleep("1w").await
+}
+
+#[durable(max_duration = "40ms")]
+async fn limited(key: u64) -> Result<(), Error> {
+    ran::note(key, "runs");
+    std::future::pending().await
+}
+
+#[durable]
+async fn gives_up_on_a_step(key: u64) -> Result<String, Error> {
+    let outcome = forever(key).max_duration("40ms").await;
+    let Err(Error::Failed(failure)) = outcome else { panic!("{outcome:?}") };
+    Ok(failure.kind)
+}
+
+#[durable]
+async fn quick() -> Result<u64, Error> {
+    Ok(1)
+}
+
+/// Fails as a client does whose own request has timed out.
+#[durable(retry(max_attempts = 2, initial_delay = "5ms"))]
+async fn times_out_itself(key: u64) -> Result<(), std::io::Error> {
+    ran::note(key, "tried");
+    Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
+}
+
+async fn is_timed_out(world: &crate::World, id: stent::ExecutionId) {
+    let error = world.stent.wait_for(id).timeout("20s").await.expect_err("its time is up");
+    assert!(matches!(error, Error::TimedOut), "{error}");
+    let error = world.stent.result_of(id).await.expect_err("its time is up");
+    assert!(matches!(error, Error::TimedOut), "{error}");
+    assert_eq!(world.stent.status(id).await.expect("known"), ExecutionStatus::TimedOut);
+}
+
+on_every_store! {
+    async fn an_execution_expires_although_no_worker_is_there(world) {
+        let key = unique();
+        let run = world.stent.dispatch(forever(key)).max_duration("40ms").await.expect("dispatched");
+        is_timed_out(&world, run.id()).await;
+        let error = run.result().await.expect_err("its time is up");
+        assert!(matches!(error, Error::TimedOut), "{error}");
+        assert_eq!(ran::list(key), Vec::<String>::new());
+    }
+
+    async fn what_runs_and_what_sleeps_is_ended(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let runs = world.stent.dispatch(forever(key)).max_duration("200ms").await.expect("dispatched");
+        let sleeps = world.stent.dispatch(sleeps_forever(key)).max_duration("200ms").await.expect("dispatched");
+        is_timed_out(&world, runs.id()).await;
+        is_timed_out(&world, sleeps.id()).await;
+        eventually(async || worker.status().running == 0).await;
+        worker.drain().await.expect("drains");
+        assert_eq!(ran::count(key, "runs"), 2);
+    }
+
+    async fn the_attribute_sets_a_limit_and_zero_takes_it_away(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(limited(key)).await.expect("dispatched");
+        is_timed_out(&world, run.id()).await;
+        let unlimited = world.stent.dispatch(limited(key)).max_duration("0s").await.expect("dispatched");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(unlimited.status().await.expect("known"), ExecutionStatus::Running);
+        worker.stop().await.expect("stops");
+    }
+
+    async fn time_counts_from_the_scheduled_start(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(quick()).delay("150ms").max_duration("100ms").await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("there is time left when it starts"), 1);
+        let view = world.stent.view(run.id()).await.expect("known");
+        let granted = view.expires_at.expect("a limit").since(view.created_at);
+        assert_eq!(granted, Duration::from_millis(250));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn both_names_of_the_limit_are_an_error(world) {
+        let both = world.stent.dispatch(quick()).expiry("1h").max_duration("1h").await;
+        let error = both.expect_err("one of them is enough");
+        assert!(error.to_string().contains("max_duration"), "{error}");
+        let run = world.stent.dispatch(quick()).expiry("1h").await.expect("dispatched");
+        assert!(world.stent.view(run.id()).await.expect("known").expires_at.is_some());
+    }
+
+    async fn a_step_that_takes_too_long_fails_and_its_caller_goes_on(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(gives_up_on_a_step(key)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), Failure::TIMED_OUT);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_timeout_of_the_users_own_is_a_failure_like_any_other(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(times_out_itself(key)).max_duration("1h").await.expect("dispatched");
+        let error = run.result().timeout("20s").await.expect_err("it fails");
+        assert!(matches!(error, Error::Failed(_)), "{error}");
+        assert_eq!(run.status().await.expect("known"), ExecutionStatus::Failed);
+        assert_eq!(ran::count(key, "tried"), 2);
+        worker.drain().await.expect("drains");
+    }
+}

@@ -1,0 +1,234 @@
+//! Idempotency and caching: the same call runs once.
+
+use std::collections::BTreeMap;
+
+use stent::prelude::*;
+use stent::{Error, Mark};
+
+use crate::{on_every_store, ran, unique};
+
+#[durable(idempotent)]
+async fn zero(key: u64) -> Result<u64, String> {
+    ran::note(key, "ran");
+    Ok(0)
+}
+
+#[durable(idempotent)]
+async fn no(key: u64) -> Result<bool, String> {
+    ran::note(key, "ran");
+    Ok(false)
+}
+
+#[durable(idempotent)]
+async fn empty(key: u64) -> Result<String, String> {
+    ran::note(key, "ran");
+    Ok(String::new())
+}
+
+#[durable(idempotent)]
+async fn no_items(key: u64) -> Result<Vec<u64>, String> {
+    ran::note(key, "ran");
+    Ok(Vec::new())
+}
+
+#[durable(idempotent)]
+async fn no_entries(key: u64) -> Result<BTreeMap<String, u64>, String> {
+    ran::note(key, "ran");
+    Ok(BTreeMap::new())
+}
+
+#[durable(idempotent)]
+async fn none(key: u64) -> Result<Option<u64>, String> {
+    ran::note(key, "ran");
+    Ok(None)
+}
+
+#[durable(idempotent)]
+async fn unit(key: u64) -> Result<(), String> {
+    ran::note(key, "ran");
+    Ok(())
+}
+
+#[durable]
+async fn all_falsy(keys: [u64; 7]) -> Result<(), Error> {
+    assert_eq!(zero(keys[0]).await?, 0);
+    assert!(!no(keys[1]).await?);
+    assert_eq!(empty(keys[2]).await?, "");
+    assert_eq!(no_items(keys[3]).await?, Vec::<u64>::new());
+    assert!(no_entries(keys[4]).await?.is_empty());
+    assert_eq!(none(keys[5]).await?, None);
+    unit(keys[6]).await
+}
+
+#[durable(idempotent)]
+async fn slow(key: u64) -> Result<u64, String> {
+    ran::note(key, "ran");
+    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    Ok(7)
+}
+
+#[durable(idempotent, retry(max_attempts = 1))]
+async fn fails_first(key: u64) -> Result<u64, String> {
+    ran::note(key, "ran");
+    if ran::count(key, "ran") == 1 { Err("the first time it fails".to_owned()) } else { Ok(1) }
+}
+
+#[durable]
+async fn three_at_once(key: u64) -> Result<u64, Error> {
+    let (a, b, c) = futures::join!(slow(key), slow(key), slow(key));
+    Ok(a? + b? + c?)
+}
+
+#[durable]
+async fn mapped(keys: Vec<u64>) -> Result<Vec<u64>, Error> {
+    slow::map(keys).await
+}
+
+fn customer(_key: &u64, name: &str) -> String {
+    name.to_owned()
+}
+
+#[durable(idempotent, key = by_name)]
+async fn greet(key: u64, name: String, _nonce: u64) -> Result<String, String> {
+    ran::note(key, "greeted");
+    Ok(format!("hello {name}"))
+}
+
+fn by_name(key: &u64, name: &String, _nonce: &u64) -> String {
+    customer(key, name)
+}
+
+#[durable]
+async fn greets_twice(key: u64, name: String) -> Result<(String, String), Error> {
+    Ok((greet(key, name.clone(), 1).await?, greet(key, name, 2).await?))
+}
+
+#[durable(cached = "80ms")]
+async fn cached_shortly(key: u64) -> Result<u64, String> {
+    ran::note(key, "ran");
+    Ok(ran::count(key, "ran") as u64)
+}
+
+#[durable]
+async fn plain(key: u64) -> Result<u64, String> {
+    ran::note(key, "ran");
+    Ok(ran::count(key, "ran") as u64)
+}
+
+#[durable]
+async fn keyed_steps(key: u64) -> Result<(u64, u64, u64), Error> {
+    let text = format!("order-{key}");
+    Ok((
+        plain(key).idempotency_key(&text).await?,
+        plain(key).idempotency_key(&text).await?,
+        plain(key).idempotency_key("").await?,
+    ))
+}
+
+on_every_store! {
+    async fn falsy_results_are_hits_like_any_other(world) {
+        let worker = world.worker().await;
+        let keys: [u64; 7] = std::array::from_fn(|_| unique());
+        for _ in 0..2 {
+            world.stent.dispatch(all_falsy(keys)).await.expect("dispatched").result().timeout("20s").await.expect("runs");
+        }
+        for key in keys {
+            assert_eq!(ran::count(key, "ran"), 1);
+        }
+        worker.drain().await.expect("drains");
+    }
+
+    async fn concurrent_calls_run_once_and_the_hits_are_seen(world) {
+        let key = unique();
+        let (one, two) = (world.worker().await, world.forgetful_worker().await);
+        let run = world.stent.dispatch(three_at_once(key)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), 21);
+        assert_eq!(ran::count(key, "ran"), 1);
+        let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+        assert_eq!(timeline.iter().filter(|task| task.mark == Some(Mark::Hit)).count(), 2, "{timeline:#?}");
+        one.drain().await.expect("drains");
+        two.drain().await.expect("drains");
+    }
+
+    async fn roots_answer_each_other_too(world) {
+        let key = unique();
+        let first = world.stent.dispatch(slow(key)).await.expect("dispatched");
+        let second = world.stent.dispatch(slow(key)).await.expect("dispatched");
+        let worker = world.worker().await;
+        assert_ne!(first.id(), second.id());
+        assert_eq!(first.result().timeout("20s").await.expect("runs"), 7);
+        assert_eq!(second.result().timeout("20s").await.expect("runs"), 7);
+        let third = world.stent.dispatch(slow(key)).await.expect("dispatched");
+        assert_eq!(third.result().timeout("20s").await.expect("is there"), 7);
+        assert_eq!(ran::count(key, "ran"), 1);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn failures_are_not_kept(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let first = world.stent.dispatch(fails_first(key)).await.expect("dispatched");
+        first.result().timeout("20s").await.expect_err("the first time it fails");
+        let second = world.stent.dispatch(fails_first(key)).await.expect("dispatched");
+        assert_eq!(second.result().timeout("20s").await.expect("runs"), 1);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn items_of_a_map_that_are_the_same_run_once(world) {
+        let worker = world.worker().await;
+        let (a, b) = (unique(), unique());
+        let run = world.stent.dispatch(mapped(vec![a, b, a, a, b])).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), [7; 5]);
+        let again = world.stent.dispatch(mapped(vec![b, a])).await.expect("dispatched");
+        assert_eq!(again.result().timeout("20s").await.expect("is there"), [7; 2]);
+        assert_eq!((ran::count(a, "ran"), ran::count(b, "ran")), (1, 1));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn the_users_key_says_what_is_the_same(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let name = format!("kim-{key}");
+        let run = world.stent.dispatch(greets_twice(key, name.clone())).await.expect("dispatched");
+        let hello = format!("hello {name}");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), (hello.clone(), hello));
+        assert_eq!(ran::count(key, "greeted"), 1);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_cached_result_counts_for_its_time(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let call = async || world.stent.run(cached_shortly(key)).await.expect("runs");
+        assert_eq!(call().await, 1);
+        assert_eq!(call().await, 1);
+        tokio::time::sleep(std::time::Duration::from_millis(120)).await;
+        assert_eq!(call().await, 2);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn steps_may_be_given_a_key_and_the_empty_text_is_one(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(keyed_steps(key)).await.expect("dispatched");
+        let (first, second, empty) = run.result().timeout("20s").await.expect("runs");
+        assert_eq!((first, second), (1, 1));
+        assert!(empty <= 2);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_dispatch_under_a_key_gives_the_first_execution(world) {
+        let key = unique();
+        let text = format!("request-{key}");
+        let first = world.stent.dispatch(plain(key)).idempotency_key(&text).await.expect("dispatched");
+        let again = world.stent.dispatch(plain(key)).idempotency_key(&text).await.expect("dispatched");
+        assert_eq!(first.id(), again.id());
+        let worker = world.worker().await;
+        assert_eq!(again.result().timeout("20s").await.expect("runs"), 1);
+        let late = world.stent.dispatch(plain(key)).idempotency_key(&text).await.expect("dispatched");
+        assert_eq!(late.result().await.expect("is there"), 1);
+        let other = world.stent.dispatch(slow(key)).idempotency_key(&text).await.expect("dispatched");
+        assert_ne!(other.id(), first.id(), "keys belong to their function");
+        worker.drain().await.expect("drains");
+    }
+}

@@ -1,0 +1,110 @@
+//! What code says of its execution: counters, states, progress; once, and readable while it runs.
+
+use stent::Error;
+use stent::prelude::*;
+
+use crate::{eventually, on_every_store, ran, unique};
+
+#[durable]
+async fn adds(n: i64) -> Result<(), Error> {
+    stent::execution()?.counter("rows").add(n)
+}
+
+#[durable]
+async fn counts(key: u64) -> Result<u32, Error> {
+    let execution = stent::execution()?;
+    execution.counter("rows").init(100)?;
+    execution.counter("rows").init(7)?;
+    execution.state("phase").set(&"start")?;
+    execution.progress("started")?;
+    adds::map(1..=10).await?;
+    execution.state("phase").set(&"halfway")?;
+    execution.state("owner").init(&"kim")?;
+    execution.state("owner").init(&"lee")?;
+    adds(-5).await?;
+    execution.progress("added")?;
+    ran::note(key, "counted");
+    stent::signal::<()>("go").await?;
+    execution.state("phase").set(&"end")?;
+    Ok(execution.attempt())
+}
+
+#[durable(retry(max_attempts = 3, initial_delay = "5ms"))]
+async fn flaky(key: u64) -> Result<u32, Error> {
+    let execution = stent::execution()?;
+    execution.counter("tries").add(1)?;
+    ran::note(key, "tried");
+    if ran::count(key, "tried") < 3 { Err(Error::Failed(stent::Failure::new("Flaky", "not yet"))) } else { Ok(execution.attempt()) }
+}
+
+/// Says something and then waits for the world, for longer than what it says may wait.
+#[durable]
+async fn says_and_waits(key: u64) -> Result<(), Error> {
+    stent::execution()?.counter("rows").add(3)?;
+    while ran::count(key, "go") == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+on_every_store! {
+    async fn all_tasks_write_to_their_execution_and_each_write_counts_once(world) {
+        let key = unique();
+        let worker = world.forgetful_worker().await;
+        let run = world.stent.dispatch(counts(key)).await.expect("dispatched");
+        eventually(async || {
+            let notes = run.notes().await.expect("read");
+            notes.progress.len() == 2 && ran::count(key, "counted") > 0
+        }).await;
+        let notes = world.stent.notes(run.id()).await.expect("read");
+        assert_eq!(notes.counters["rows"], 100 + 55 - 5);
+        assert_eq!(notes.states["phase"].decode::<String>().expect("a text"), "halfway");
+        assert_eq!(notes.states["owner"].decode::<String>().expect("a text"), "kim");
+        assert_eq!(notes.progress.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>(), ["started", "added"]);
+
+        run.signal("go", &()).await.expect("sent");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), 1);
+        let notes = run.notes().await.expect("read");
+        assert_eq!(notes.counters["rows"], 150, "a replay writes nothing twice");
+        assert_eq!(notes.progress.len(), 2);
+        assert_eq!(notes.states["phase"].decode::<String>().expect("a text"), "end");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_attempt_that_failed_has_said_nothing(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(flaky(key)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("the third try is good"), 3);
+        assert_eq!(run.notes().await.expect("read").counters["tries"], 1);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn long_work_is_heard_while_it_runs(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(says_and_waits(key)).await.expect("dispatched");
+        eventually(async || run.notes().await.expect("read").counters.get("rows") == Some(&3)).await;
+        assert!(!run.status().await.expect("known").is_terminal());
+        ran::note(key, "go");
+        run.result().timeout("20s").await.expect("runs");
+        assert_eq!(run.notes().await.expect("read").counters["rows"], 3);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn names_and_texts_have_limits(world) {
+        drop(world);
+        let local = says_nothing().local().await;
+        local.expect("nothing is written in a unit test");
+        assert!(matches!(stent::execution(), Err(Error::OutsideDurable { .. })));
+    }
+}
+
+#[durable]
+async fn says_nothing() -> Result<(), Error> {
+    let execution = stent::execution()?;
+    assert!(execution.counter("").add(1).is_err());
+    assert!(execution.state("x".repeat(300)).set(&1).is_err());
+    assert!(execution.progress("x".repeat(5_000)).is_err());
+    execution.counter("rows").add(1)
+}
