@@ -17,14 +17,20 @@
 //! | File | Holds |
 //! |---|---|
 //! | `lib.rs` | the store: handles, the lock, the clock, wakes |
-//! | `records.rs` | what is under the lock: transitions, claims, renewals, purges |
+//! | `records.rs` | what is under the lock: transitions and renewals |
+//! | `claim.rs`, `purge.rs` | claims, and what leaves |
+//! | `notes.rs` | what code says of its execution |
 //! | `view.rs` | records in a reader's terms |
 //!
 //! [`purge`]: stent_core::backend::Backend::purge
 
+mod claim;
+mod notes;
+mod purge;
 mod records;
 mod view;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,15 +38,17 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, ExecutionView, Inspect, ItemView,
-    Listener, Migrate, PurgeRequest, Purged, Renewal, Result, SchemaVersion, TaskView, Topic, Wake,
+    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
+    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
+    Renewal, Result, RunningView, SchemaVersion, TaskView, Topic, Wake,
 };
-use stent_core::model::{Lease, Seq};
+use stent_core::model::{ExecutionStatus, Lease, Seq, Tried};
 use stent_core::transition::Transition;
 use stent_core::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::watch;
 
-use crate::records::Records;
+use crate::claim::Claims;
+use crate::records::{Hints, Records};
 
 /// A store in memory. Clones are the same handle; [`peer`](Self::peer) makes another one on the same data.
 #[derive(Clone)]
@@ -94,6 +102,15 @@ impl MemoryStore {
         }
         Ok(self.data.records.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    fn tell(&self, hints: Hints) {
+        if hints.ready {
+            self.data.work.send_replace(());
+        }
+        if hints.ended {
+            self.data.ended.send_replace(());
+        }
+    }
 }
 
 impl Default for MemoryStore {
@@ -124,16 +141,12 @@ impl Backend for MemoryStore {
     async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
         let mut records = self.records("exchange")?;
         let outcomes = commit.iter().map(|transition| records.apply(transition)).collect();
-        let (claimed, next_due) = claim.map(|request| records.claim(request)).unwrap_or_default();
+        let Claims { claimed, next_due, expired, stopping } =
+            claim.map(|request| records.claim(request)).unwrap_or_default();
         let hints = records.take_hints();
         drop(records);
-        if hints.ready {
-            self.data.work.send_replace(());
-        }
-        if hints.ended {
-            self.data.ended.send_replace(());
-        }
-        Ok(Exchanged { outcomes, claimed, next_due })
+        self.tell(hints);
+        Ok(Exchanged { outcomes, claimed, next_due, expired, stopping })
     }
 
     async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
@@ -142,7 +155,12 @@ impl Backend for MemoryStore {
     }
 
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
-        Ok(Purged { executions: self.records("purge")?.purge(request) })
+        let mut records = self.records("purge")?;
+        let count = records.purge(request);
+        let hints = records.take_hints();
+        drop(records);
+        self.tell(hints);
+        Ok(Purged { count })
     }
 
     async fn close(&self) -> Result<()> {
@@ -168,6 +186,47 @@ impl Inspect for MemoryStore {
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         Ok(self.records("items")?.items(map, from, max))
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> Result<Vec<ExecutionView>> {
+        Ok(self.records("list")?.list(filter, before, max))
+    }
+
+    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        Ok(self.records("count")?.count())
+    }
+
+    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
+        Ok(self.records("lanes")?.lanes(now))
+    }
+
+    async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
+        Ok(self.records("running")?.running(max))
+    }
+
+    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
+        Ok(self.records("tries")?.tries(task))
+    }
+
+    async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
+        Ok(self.records("notes")?.notes(execution))
+    }
+
+    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
+        Ok(self.records("dead_letters")?.dead_letters(before, max))
+    }
+
+    async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>> {
+        Ok(self.records("dead_letter")?.dead_letter(execution))
+    }
+
+    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
+        Ok(self.records("dead_letter_stats")?.dead_letter_stats())
     }
 }
 

@@ -1,24 +1,32 @@
-//! What is under the lock: every task, and the verbs that change them. Knows no lock, no clock and no waiting.
+//! What is under the lock: every task, and what transitions do to them. Knows no lock, no clock and no waiting.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::slice;
 
-use stent_core::backend::{ClaimRequest, Claimed, PurgeRequest, Renewal};
-use stent_core::ledger::{Ledger, Row, Writes, Written, lacks_steps};
-use stent_core::limits::CLAIM_MAX;
-use stent_core::model::{Lease, NewTask, Seq, Step, StepKind, StepState, TaskResult, TaskStatus};
+use stent_core::backend::Renewal;
+use stent_core::ledger::{Follow, FollowUp, Ledger, Reads, Row, Writes, Written, lacks_steps};
+use stent_core::model::{
+    FunctionKey, Lease, Memo, MemoKind, NewTask, Seq, Step, StepState, TaskResult, TaskStatus, Tried,
+};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{TaskId, Timestamp};
+use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
-/// All tasks by id, so in the order of their age.
+use crate::notes::Notes;
+
+/// All tasks by id, so in the order of their age, and what is kept beside them.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     pub(crate) tasks: BTreeMap<TaskId, Record>,
     /// Who hangs below whom, in the order of position.
     pub(crate) children: BTreeSet<(TaskId, Seq, TaskId)>,
-    hints: Hints,
+    pub(crate) memos: BTreeMap<Key, Memo>,
+    pub(crate) notes: BTreeMap<ExecutionId, Notes>,
+    /// Tries that ended badly, oldest first.
+    pub(crate) tries: BTreeMap<TaskId, Vec<Tried>>,
+    /// How many tasks of a function with a rate were claimed, by where the rate's bucket begins.
+    pub(crate) started: BTreeMap<(FunctionKey, Timestamp), u64>,
+    pub(crate) hints: Hints,
 }
 
 /// One task.
@@ -43,11 +51,10 @@ pub(crate) struct Hints {
 impl Records {
     /// Applies one transition. Batches are applied one by one, which is what "as if one by one" is measured by.
     pub(crate) fn apply(&mut self, transition: &Transition) -> Outcome {
-        let reads = Ledger::reads(slice::from_ref(transition));
-        let mut ledger =
-            Ledger::new(reads.iter().filter_map(|id| self.tasks.get(id)).map(|record| record.row.clone()));
+        let mut ledger = self.load(&Ledger::reads(slice::from_ref(transition)));
         let mut outcome = ledger.apply(transition);
-        self.write(ledger.into_writes(), transition.at);
+        let follow = self.write(ledger.into_writes());
+        self.follow(follow);
         if lacks_steps(transition, &outcome)
             && let Outcome::Applied(news) | Outcome::Already(news) = &mut outcome
         {
@@ -56,63 +63,59 @@ impl Records {
         outcome
     }
 
-    /// Claims what is due, in the order G9, and says when the next task is due.
-    pub(crate) fn claim(&mut self, request: &ClaimRequest<'_>) -> (Vec<Claimed>, Option<Timestamp>) {
-        let max = request.max.min(CLAIM_MAX);
-        let mut due = Vec::new();
-        let mut next_due = None;
-        for record in
-            self.tasks.values().filter(|record| record.claimable() && request.admits(&record.task.lane))
-        {
-            match record.row.ready_at {
-                Some(ready_at) if ready_at <= request.now => {
-                    due.push((Reverse(record.task.priority), ready_at, record.row.id)); // G9
-                }
-                Some(ready_at) => {
-                    next_due = Some(next_due.map_or(ready_at, |next: Timestamp| next.min(ready_at)));
-                }
-                None => {}
+    /// A ledger of what is asked for: tasks by id; under each key its memo and the open tasks that have it, with those
+    /// above them.
+    fn load<'a>(&self, reads: &Reads) -> Ledger<'a> {
+        let mut tasks = reads.tasks.clone();
+        for record in self.tasks.values().filter(|record| !record.row.status.is_terminal()) {
+            if record.row.key.is_some_and(|key| reads.keys.contains(&key)) {
+                tasks.insert(record.row.id);
+                tasks.extend(record.row.tree.ancestors());
             }
         }
-        due.sort_unstable();
-        let next_due = next_due.filter(|_| due.len() < max);
-        due.truncate(max);
-        (due.into_iter().filter_map(|(_, _, id)| self.claim_one(id, request)).collect(), next_due)
+        let rows = tasks.iter().filter_map(|id| self.tasks.get(id)).map(|record| record.row.clone());
+        let memos = reads.memos.iter().filter_map(|key| self.memos.get(key)).cloned();
+        Ledger::new(rows, memos)
     }
 
-    fn claim_one(&mut self, id: TaskId, request: &ClaimRequest<'_>) -> Option<Claimed> {
-        let timers = self.due_timers(id, request.now);
-        let recalled = request.recall.seen(id, self.tasks.get(&id)?.row.epoch);
-
-        // The row leaves the map while it and the timers below it change together.
-        let mut row = self.tasks.get(&id)?.row.clone();
-        row.claim(request.worker, request.now, request.until);
-        for timer in timers {
-            self.tasks.get_mut(&timer)?.row.fire(&mut row, request.now);
+    /// Looks after what ended out of a transition's sight, until nothing follows any more.
+    pub(crate) fn follow(&mut self, mut follow: Follow) {
+        while !follow.is_empty() {
+            let ups = self.follow_ups(follow);
+            let mut ledger = self.load(&FollowUp::reads(&ups));
+            ups.iter().for_each(|up| ledger.follow(up));
+            follow = self.write(ledger.into_writes());
         }
-        let record = self.tasks.get_mut(&id)?;
-        record.row = row;
-
-        let task = record.as_task();
-        let fence = record.row.fence();
-        let lease = Lease { task: id, epoch: record.row.epoch, until: request.until };
-        let steps = match recalled {
-            Some(seen) => self.steps_since(id, seen),
-            None => self.steps(id),
-        };
-        Some(Claimed { task, lease, fence, recalled, steps })
     }
 
-    /// The sleeps of a task that are due, in the order of their moments.
-    fn due_timers(&self, parent: TaskId, now: Timestamp) -> Vec<TaskId> {
-        let mut timers: Vec<_> = self
-            .below(parent)
-            .filter(|record| record.task.kind == StepKind::Sleep && !record.row.status.is_terminal())
-            .filter_map(|record| Some((record.row.ready_at?, record.task.seq, record.row.id)))
-            .filter(|(due, ..)| *due <= now)
-            .collect();
-        timers.sort_unstable();
-        timers.into_iter().map(|(.., id)| id).collect()
+    fn follow_ups(&self, follow: Follow) -> Vec<FollowUp> {
+        let mut ups = follow.ups;
+        for (execution, at) in follow.executions {
+            let vacant =
+                self.memos.values().filter(|memo| memo.execution == execution && self.is_vacant(memo));
+            ups.extend(vacant.map(|memo| FollowUp::Vacate { key: memo.key, at }));
+            let root = execution.root();
+            if self.tasks.get(&root).is_some_and(|record| {
+                record.row.is_stopping()
+                    && record.row.status != TaskStatus::Running
+                    && !self.has_open_steps(execution)
+            }) {
+                ups.push(FollowUp::Close { root, at });
+            }
+        }
+        ups
+    }
+
+    /// Whether a result is waited for that nobody is at any more.
+    fn is_vacant(&self, memo: &Memo) -> bool {
+        let holder = memo.holder.and_then(|holder| self.tasks.get(&holder));
+        memo.kind == MemoKind::Result
+            && memo.value.is_none()
+            && holder.is_none_or(|holder| holder.row.status.is_terminal())
+    }
+
+    fn has_open_steps(&self, execution: ExecutionId) -> bool {
+        self.below_root(execution).any(|record| !record.row.status.is_terminal())
     }
 
     /// Extends a lease while its claim is the task's last one and the task runs.
@@ -126,34 +129,13 @@ impl Records {
         }
     }
 
-    /// Deletes executions that have ended, oldest first, and counts them.
-    pub(crate) fn purge(&mut self, request: &PurgeRequest) -> u32 {
-        let mut ended: Vec<_> = self
-            .tasks
-            .values()
-            .filter(|record| record.task.tree.parent.is_none())
-            .filter_map(|record| Some((record.row.ended_at?, record.row.id)))
-            .filter(|(ended_at, _)| *ended_at < request.before)
-            .collect();
-        ended.sort_unstable();
-        ended.truncate(usize::try_from(request.max).unwrap_or(usize::MAX));
-        let executions: BTreeSet<_> = ended.into_iter().map(|(_, root)| root.execution()).collect();
-        let gone: Vec<_> = self
-            .tasks
-            .values()
-            .filter(|record| executions.contains(&record.task.tree.execution))
-            .map(|record| record.row.id)
-            .collect();
-        gone.into_iter().for_each(|task| self.remove(task));
-        u32::try_from(executions.len()).unwrap_or(u32::MAX)
-    }
-
     /// What has happened since this was asked last.
     pub(crate) fn take_hints(&mut self) -> Hints {
         mem::take(&mut self.hints)
     }
 
-    fn write(&mut self, writes: Writes<'_>, at: Timestamp) {
+    /// Writes what came out of a ledger, in the order in which it says so. Gives what is to be looked after.
+    fn write(&mut self, writes: Writes<'_>) -> Follow {
         for insert in writes.insert {
             let id = insert.row.id;
             if let Some(parent) = insert.task.tree.parent {
@@ -168,13 +150,39 @@ impl Records {
             if let Some(record) = self.tasks.get_mut(&update.row.id) {
                 record.row = update.row;
                 record.result = update.result.map(owned).or(record.result.take());
+                record.task.retry = update.retry.cloned().or(record.task.retry.take());
             }
         }
-        for root in writes.sweep {
-            for id in self.descendants(root) {
-                if let Some(Record { row, .. }) = self.tasks.get_mut(&id) {
-                    row.cancel(at); // G15
+        for (to, from) in writes.copy {
+            let result = self.tasks.get(&from).and_then(|record| record.result.clone());
+            if let Some(record) = self.tasks.get_mut(&to) {
+                record.result = result;
+            }
+        }
+        self.memos.extend(writes.memos.into_iter().map(|memo| (memo.key, memo)));
+        for key in writes.forget {
+            self.memos.remove(&key);
+        }
+        for task in writes.restore {
+            self.restore(task); // G11
+        }
+        for noted in writes.notes {
+            self.notes.entry(noted.execution).or_default().add(&noted);
+        }
+        for tried in writes.tried {
+            self.tries.entry(tried.task).or_default().push(tried);
+        }
+        for (execution, at) in writes.stop {
+            let open: Vec<_> = self.below_root(execution).map(|record| record.row.id).collect();
+            self.end_each(open, |row| {
+                if !row.status.is_terminal() {
+                    row.stop(at); // G15
                 }
+            });
+        }
+        for root in writes.sweep {
+            if let Some(at) = self.tasks.get(&root).and_then(|record| record.row.ended_at) {
+                self.end_each(self.descendants(root), |row| row.cancel(at)); // G15
             }
         }
         for root in writes.erase {
@@ -182,14 +190,45 @@ impl Records {
         }
         self.hints.ready |= writes.ready;
         self.hints.ended |= writes.ended;
+        writes.follow
     }
 
-    fn remove(&mut self, id: TaskId) {
-        if let Some(Record { task, .. }) = self.tasks.remove(&id)
-            && let Some(parent) = task.tree.parent
-        {
-            self.children.remove(&(parent, task.seq, id));
+    fn end_each(&mut self, tasks: Vec<TaskId>, end: impl Fn(&mut Row)) {
+        for task in tasks {
+            if let Some(Record { row, .. }) = self.tasks.get_mut(&task) {
+                let counted = row.slot.is_some();
+                end(row);
+                self.hints.ready |= counted && row.slot.is_none(); // G8: a place is free.
+            }
         }
+    }
+
+    /// Gives a value back that was taken and never seen.
+    fn restore(&mut self, task: TaskId) {
+        let Some(record) = self.tasks.get(&task) else { return };
+        if let (Some(Ok(value)), Some(memo)) =
+            (&record.result, record.row.key.and_then(|key| self.memos.get_mut(&key)))
+        {
+            memo.value.get_or_insert_with(|| value.clone());
+        }
+    }
+
+    /// Takes a task away, with all that is kept of it alone.
+    pub(crate) fn remove(&mut self, id: TaskId) {
+        self.tries.remove(&id);
+        if let Some(Record { task, row, .. }) = self.tasks.remove(&id) {
+            self.hints.ready |= row.slot.is_some(); // G8: a place is free.
+            if let Some(parent) = task.tree.parent {
+                self.children.remove(&(parent, task.seq, id));
+            }
+        }
+    }
+
+    /// The tasks of an execution but its root.
+    pub(crate) fn below_root(&self, execution: ExecutionId) -> impl Iterator<Item = &Record> {
+        self.tasks
+            .values()
+            .filter(move |record| record.row.tree.execution == execution && record.row.tree.parent.is_some())
     }
 
     /// The tasks directly below one, by position.
@@ -218,18 +257,18 @@ impl Records {
     }
 
     /// All steps of a task: completed ones in the order of their completion, then the others by position.
-    fn steps(&self, parent: TaskId) -> Vec<Step> {
+    pub(crate) fn steps(&self, parent: TaskId) -> Vec<Step> {
         let mut steps: Vec<Step> = self.below(parent).map(Record::as_step).collect();
         steps.sort_by_key(|step| (step.order().is_none(), step.order(), step.seq)); // G4
         steps
     }
 
     /// What has changed of a task's steps after the first `seen` completions: those that completed, and open maps.
-    fn steps_since(&self, parent: TaskId, seen: u32) -> Vec<Step> {
+    pub(crate) fn steps_since(&self, parent: TaskId, seen: u32) -> Vec<Step> {
         let mut steps = self.steps(parent);
         steps.retain(|step| match &step.state {
             StepState::Done { order, .. } => *order > seen,
-            StepState::Open { .. } => step.kind == StepKind::Map,
+            StepState::Open { .. } => step.kind.is_map(),
             StepState::Cancelled => false,
         });
         steps
@@ -243,16 +282,10 @@ impl Records {
     }
 }
 
-impl Record {
-    /// Whether a worker may hold it, now or later. Sleeps, closures and maps are nobody's to claim.
-    fn claimable(&self) -> bool {
-        self.task.kind == StepKind::Call && !self.row.status.is_terminal()
-    }
-}
-
 fn owned(written: Written<'_>) -> TaskResult {
     match written {
         Written::Result(result) => result.clone(),
         Written::Failure(failure) => Err(failure.clone()),
+        Written::Kept(result) => result,
     }
 }

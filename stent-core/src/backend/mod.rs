@@ -54,7 +54,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// 6. A task that parks on something which has happened meanwhile is ready at once (G5).
     /// 7. A task that has ended never changes again (G7).
     /// 8. Claims take due tasks only (`ready_at <= now`), of lanes that the request admits, in the order priority, due
-    ///    time, age (G6, G9, G10). A running task whose lease has run out is due.
+    ///    time, age (G6, G9, G10). A running task whose lease has run out is due. What is asked to end, or has come to the
+    ///    end of its time (`expires_at <= now`), is not due any more: no code of it starts again (G15).
     /// 9. Each claim raises `epoch` and `tries` by one, sets the lease, and completes the sleeps of the task that are due,
     ///    in the order of their moments (G2).
     /// 10. A claim brings the steps that the worker's memory does not have: all of them, or, if
@@ -203,6 +204,8 @@ pub struct PurgeRequest {
     pub what: Purge,
     /// Only what ended before this moment.
     pub before: Timestamp,
+    /// The moment by which a kept result's time is over.
+    pub now: Timestamp,
     /// At most so many.
     pub max: u32,
 }

@@ -1,0 +1,186 @@
+//! Claims: what is due, for whom, in which order, and how much of it.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use stent_core::backend::{ClaimRequest, Claimed, Expired, Limit};
+use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
+use stent_core::model::{FunctionKey, Lease, Mark, Rate, StepKind};
+use stent_core::{TaskId, Timestamp};
+
+use crate::records::{Record, Records};
+
+/// What a claim gives.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    pub(crate) claimed: Vec<Claimed>,
+    pub(crate) next_due: Option<Timestamp>,
+    pub(crate) expired: Vec<Expired>,
+    pub(crate) stopping: Vec<TaskId>,
+}
+
+impl Records {
+    /// Claims what is due, in the order G9, and says what a worker is to know beside.
+    pub(crate) fn claim(&mut self, request: &ClaimRequest<'_>) -> Claims {
+        let now = request.now;
+        let max = request.max.min(CLAIM_MAX);
+        let mut due = Vec::new();
+        let mut moments = Vec::new();
+        for record in self.tasks.values().filter(|record| record.is_claimable(now)) {
+            match record.row.ready_at.filter(|_| request.admits(&record.task.lane)) {
+                Some(ready_at) if ready_at <= now => {
+                    due.push((Reverse(record.task.priority), ready_at, record.row.id)); // G9
+                }
+                Some(ready_at) => moments.push(ready_at),
+                None => {}
+            }
+        }
+        due.sort_unstable();
+
+        let mut claimed = Vec::new();
+        let mut held_back = BTreeSet::new();
+        for (.., id) in due {
+            if claimed.len() == max {
+                break;
+            }
+            match self.limit(id, request).filter(|limit| self.room(limit, now) == Some(0)) {
+                Some(limit) => {
+                    held_back.insert(limit.function.as_str()); // G8
+                }
+                None => claimed.extend(self.claim_one(id, request)),
+            }
+        }
+        moments.extend(held_back.iter().filter_map(|function| self.gives_way(request.limit(function)?, now)));
+        if claimed.len() == max {
+            moments.clear();
+        }
+
+        let (expired, next_expiry) = self.expired(now);
+        let next_due = moments.into_iter().chain(next_expiry).min();
+        Claims { claimed, next_due, expired, stopping: self.stopping(request) }
+    }
+
+    fn claim_one(&mut self, id: TaskId, request: &ClaimRequest<'_>) -> Option<Claimed> {
+        let limit = self.limit(id, request);
+        let timers = self.due_timers(id, request.now);
+        let recalled = request.recall.seen(id, self.tasks.get(&id)?.row.epoch);
+
+        // The row leaves the map while it and the timers below it change together.
+        let mut row = self.tasks.get(&id)?.row.clone();
+        let slot = limit
+            .filter(|limit| limit.max_concurrent.is_some())
+            .map(|limit| FunctionKey::of(&limit.function));
+        let tried = row.claim(request.worker, request.now, request.until, slot);
+        for timer in timers {
+            self.tasks.get_mut(&timer)?.row.fire(&mut row, request.now);
+        }
+        self.tries.entry(id).or_default().extend(tried);
+        if let Some(limit) = limit
+            && let Some(rate) = &limit.rate
+        {
+            let bucket = (FunctionKey::of(&limit.function), rate.bucket(request.now));
+            *self.started.entry(bucket).or_default() += 1;
+        }
+        let record = self.tasks.get_mut(&id)?;
+        record.row = row;
+
+        let task = record.as_task();
+        let fence = record.row.fence();
+        let lease = Lease { task: id, epoch: record.row.epoch, until: request.until };
+        let steps = match recalled {
+            Some(seen) => self.steps_since(id, seen),
+            None => self.steps(id),
+        };
+        Some(Claimed { task, lease, fence, recalled, steps })
+    }
+
+    /// The sleeps of a task that are due, in the order of their moments.
+    fn due_timers(&self, parent: TaskId, now: Timestamp) -> Vec<TaskId> {
+        let mut timers: Vec<_> = self
+            .below(parent)
+            .filter(|record| record.task.kind == StepKind::Sleep && !record.row.status.is_terminal())
+            .filter_map(|record| Some((record.row.ready_at?, record.task.seq, record.row.id)))
+            .filter(|(due, ..)| *due <= now)
+            .collect();
+        timers.sort_unstable();
+        timers.into_iter().map(|(.., id)| id).collect()
+    }
+
+    fn limit<'a>(&self, task: TaskId, request: &ClaimRequest<'a>) -> Option<&'a Limit> {
+        let function = &self.tasks.get(&task)?.task.lane.function;
+        request.limits.iter().find(|limit| limit.function == *function)
+    }
+
+    /// How many more tasks of a function may be claimed.
+    fn room(&self, limit: &Limit, now: Timestamp) -> Option<u64> {
+        let function = FunctionKey::of(&limit.function);
+        let started =
+            limit.rate.map_or(0, |rate| self.started(function, &rate, now).map(|(_, count)| count).sum());
+        limit.room(self.places(function, now).count() as u64, started)
+    }
+
+    /// When the leases end that count against a function's limit.
+    fn places(&self, function: FunctionKey, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let running = self.tasks.values().filter(move |record| record.row.slot == Some(function));
+        running.filter_map(|record| record.row.ready_at).filter(move |until| *until > now)
+    }
+
+    /// The buckets that count against a function's rate, and what is in them.
+    fn started(
+        &self,
+        function: FunctionKey,
+        rate: &Rate,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (Timestamp, u64)> {
+        let counted = (function, rate.since(now))..=(function, Timestamp::MAX);
+        self.started.range(counted).map(|((_, bucket), count)| (*bucket, *count))
+    }
+
+    /// When a limit that holds work back may give way without anybody doing anything: all of it has to.
+    fn gives_way(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
+        let function = FunctionKey::of(&limit.function);
+        let full = |max: u32| self.places(function, now).count() >= max as usize;
+        let place =
+            limit.max_concurrent.filter(|max| full(*max)).and_then(|_| self.places(function, now).min());
+        let start = limit.rate.and_then(|rate| {
+            let counted: Vec<_> = self.started(function, &rate, now).collect();
+            let room = rate.room(counted.iter().map(|(_, count)| count).sum());
+            counted.first().filter(|_| room == 0).map(|(bucket, _)| rate.forgets(*bucket))
+        });
+        place.max(start)
+    }
+
+    /// Open tasks whose time is up, those that are longest over first, and when the next one's is.
+    fn expired(&self, now: Timestamp) -> (Vec<Expired>, Option<Timestamp>) {
+        let open = self.tasks.values().filter(|record| !record.row.status.is_terminal());
+        let mut ends: Vec<_> =
+            open.filter_map(|record| Some((record.row.expires_at?, record.row.id))).collect();
+        ends.sort_unstable();
+        let over = ends.iter().take_while(|(expires_at, _)| *expires_at <= now).take(EXPIRED_MAX);
+        let expired: Vec<_> = over.filter_map(|(_, id)| self.tasks.get(id)?.as_expired()).collect();
+        let next = ends.get(expired.len()).map(|(expires_at, _)| *expires_at);
+        (expired, next)
+    }
+
+    /// Tasks that a worker runs and that are asked to end.
+    fn stopping(&self, request: &ClaimRequest<'_>) -> Vec<TaskId> {
+        let mine = self.tasks.values().filter(|record| record.row.worker == Some(request.worker));
+        mine.filter(|record| record.row.is_stopping()).map(|record| record.row.id).collect()
+    }
+}
+
+impl Record {
+    /// Whether a worker may take it, now or later. Sleeps, closures, maps and waits are nobody's to claim; what was asked
+    /// to end, or whose time is up, does not start again (G15).
+    fn is_claimable(&self, now: Timestamp) -> bool {
+        self.task.kind == StepKind::Call
+            && !self.row.status.is_terminal()
+            && self.row.mark != Some(Mark::Cancel)
+            && self.row.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+
+    fn as_expired(&self) -> Option<Expired> {
+        let row = &self.row;
+        Some(Expired { task: row.id, tree: row.tree, key: row.key, expires_at: row.expires_at? })
+    }
+}

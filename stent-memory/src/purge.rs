@@ -1,0 +1,112 @@
+//! Purging: what is old leaves, oldest first.
+
+use std::collections::BTreeSet;
+
+use stent_core::backend::{Purge, PurgeRequest};
+use stent_core::ledger::Follow;
+use stent_core::model::{MemoKind, TaskStatus};
+use stent_core::{ExecutionId, Key, TaskId};
+
+use crate::records::{Record, Records};
+
+impl Records {
+    /// Deletes what is old, and counts it.
+    pub(crate) fn purge(&mut self, request: &PurgeRequest) -> u32 {
+        let max = usize::try_from(request.max).unwrap_or(usize::MAX);
+        let count = match request.what {
+            Purge::Executions => {
+                let ended = self.ended(request, max, |_, record| !record.is_dead_letter());
+                ended.into_iter().map(|execution| self.delete(execution, request)).count()
+            }
+            Purge::DeadLetters => {
+                let dead = self.ended(request, max, |_, record| record.is_dead_letter());
+                dead.into_iter().map(|execution| self.delete(execution, request)).count()
+            }
+            Purge::Details => {
+                let whole = self.ended(request, max, |records, record| {
+                    !record.is_dead_letter() && records.has_details(record)
+                });
+                whole.into_iter().map(|execution| self.compact(execution, request)).count()
+            }
+            Purge::Results => {
+                let old = self.old_results(request, max);
+                old.into_iter().filter(|key| self.memos.remove(key).is_some()).count()
+            }
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// Executions that ended before the bound, oldest end first.
+    fn ended(
+        &self,
+        request: &PurgeRequest,
+        max: usize,
+        which: impl Fn(&Self, &Record) -> bool,
+    ) -> Vec<ExecutionId> {
+        let roots = self.tasks.values().filter(|record| record.row.tree.parent.is_none());
+        let mut ended: Vec<_> = roots
+            .filter(|record| which(self, record))
+            .filter_map(|record| Some((record.row.ended_at?, record.row.id)))
+            .filter(|(ended_at, _)| *ended_at < request.before)
+            .collect();
+        ended.sort_unstable();
+        ended.into_iter().take(max).map(|(_, root)| root.execution()).collect()
+    }
+
+    fn delete(&mut self, execution: ExecutionId, request: &PurgeRequest) {
+        self.remove_all(execution, |_| true, request);
+        self.notes.remove(&execution);
+        // Results are for others to have; but one that nobody has given yet is nobody's now, and was looked after.
+        self.memos.retain(|_, memo| memo.execution != execution || memo.kind == MemoKind::Result);
+    }
+
+    fn compact(&mut self, execution: ExecutionId, request: &PurgeRequest) {
+        let steps: Vec<_> = self.below_root(execution).map(Record::as_summary).collect();
+        self.remove_all(execution, |record| record.row.tree.parent.is_some(), request);
+        self.tries.remove(&execution.root());
+        self.notes.entry(execution).or_default().compact(steps);
+    }
+
+    /// Takes tasks of an execution away. What they were to give under a key is given by the next who wants it (G12).
+    fn remove_all(
+        &mut self,
+        execution: ExecutionId,
+        which: impl Fn(&Record) -> bool,
+        request: &PurgeRequest,
+    ) {
+        let own = self.tasks.values().filter(|record| record.row.tree.execution == execution);
+        let gone: Vec<TaskId> = own.filter(|record| which(record)).map(|record| record.row.id).collect();
+        gone.into_iter().for_each(|task| self.remove(task));
+        self.follow(Follow { executions: [(execution, request.now)].into(), ..Follow::default() });
+    }
+
+    /// Whether there is something of an execution that ended which it can do without.
+    fn has_details(&self, root: &Record) -> bool {
+        let execution = root.row.tree.execution;
+        self.below_root(execution).next().is_some()
+            || self.tries.get(&root.row.id).is_some_and(|tries| !tries.is_empty())
+            || self.notes.get(&execution).is_some_and(|notes| !notes.progress.is_empty())
+    }
+
+    fn old_results(&self, request: &PurgeRequest, max: usize) -> BTreeSet<Key> {
+        let results =
+            self.memos.values().filter(|memo| memo.kind == MemoKind::Result && memo.value.is_some());
+        let mut old: Vec<_> = results
+            .filter(|memo| {
+                memo.ended_at.is_some_and(|ended_at| ended_at < request.before)
+                    || memo.result(request.now).is_none()
+            })
+            .map(|memo| (memo.ended_at, memo.key))
+            .collect();
+        old.sort_unstable();
+        old.into_iter().take(max).map(|(_, key)| key).collect()
+    }
+}
+
+impl Record {
+    /// Whether it is the root of an execution that failed for good, and nobody has seen to that yet.
+    pub(crate) fn is_dead_letter(&self) -> bool {
+        let row = &self.row;
+        row.tree.parent.is_none() && row.status == TaskStatus::Failed && row.mark.is_none()
+    }
+}
