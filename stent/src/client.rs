@@ -519,8 +519,8 @@ impl Stent {
     /// # Errors
     /// When a text is not a duration; store errors.
     pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
-        let before = self.shared.clock.now() - age.into_duration()?;
-        let request = PurgeRequest { what: Purge::Executions, before, max };
+        let now = self.shared.clock.now();
+        let request = PurgeRequest { what: Purge::Executions, before: now - age.into_duration()?, max, now };
         Ok(self.shared.store.purge(&request).await?.count)
     }
 

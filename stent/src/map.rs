@@ -180,13 +180,13 @@ impl<F: Function> Map<F> {
 impl<F: Function> Fan<F> {
     /// Feeds the map until all of its items have ended.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Fanned<F>>> {
-        if let FanState::Described(items) = std::mem::replace(&mut self.state, FanState::Used) {
+        if matches!(self.state, FanState::Described(_))
+            && let FanState::Described(items) = std::mem::replace(&mut self.state, FanState::Used)
+        {
             match self.start(items)? {
                 Ok(feeding) => self.state = feeding,
                 Err(fanned) => return Poll::Ready(Ok(fanned)),
             }
-        } else if let FanState::Used = self.state {
-            return Poll::Pending;
         }
         let FanState::Feeding { items, fed, pending } = &mut self.state else { return Poll::Pending };
         match pending.poll(cx) {

@@ -61,7 +61,8 @@ pub(crate) async fn clean(shared: &Shared, retention: &Retention) -> Result<Clea
 
 async fn purge(shared: &Shared, what: Purge, age: Option<Duration>) -> Result<u64> {
     let Some(age) = age else { return Ok(0) };
-    let request = PurgeRequest { what, before: shared.clock.now() - age, max: BATCH };
+    let now = shared.clock.now();
+    let request = PurgeRequest { what, before: now - age, max: BATCH, now };
     let mut all = 0;
     loop {
         let purged = shared.retrying(|| shared.store.purge(&request)).await?;

@@ -19,6 +19,7 @@ use stent_core::replay::{Ask, Needs, Turn};
 use stent_core::transition::{News, Transition};
 use stent_core::{Failure, Timestamp};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::activation::Activation;
 use super::port::{Message, Parked, Port};
@@ -30,7 +31,7 @@ const NOTES_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs a turn to its end.
 pub(super) async fn run(port: Port, activation: Activation, held: Held) {
-    let mut running = Some(Running { port, activation, held });
+    let mut running = Some(Running { port, activation, held, said_by: None });
     while let Some(turn) = running {
         running = turn.advance().await;
     }
@@ -41,6 +42,8 @@ struct Running {
     port: Port,
     activation: Activation,
     held: Held,
+    /// By when what the code has said is to be committed.
+    said_by: Option<Instant>,
 }
 
 /// A step that ran in its parent's turn and is to be recorded.
@@ -130,6 +133,7 @@ impl Running {
         let own = std::mem::take(&mut turn.own);
         match self.port.keep(decide::keep(&self.held, turn, now)).await {
             Some(news) => {
+                self.said_by = None;
                 self.held.fence = self.held.fence.next();
                 self.learn(news, &own);
                 Some(self)
@@ -177,15 +181,18 @@ impl Running {
     }
 
     /// The code waits for something that is not recorded; its sleeps may be due meanwhile.
-    async fn wait_for_the_world(self) -> Option<Self> {
+    async fn wait_for_the_world(mut self) -> Option<Self> {
         let (due, says) = self.activation.durable.replay(|replay| (replay.next_due(), replay.has_notes()));
-        let due = due.map(|due| due.since(self.now()));
-        let pause = due.into_iter().chain(says.then_some(NOTES_PAUSE)).min();
+        let due = due.map(|due| Instant::now() + due.since(self.now()));
+        self.said_by = says.then(|| self.said_by.unwrap_or_else(|| Instant::now() + NOTES_PAUSE));
+        let deadline = due.into_iter().chain(self.said_by).min();
         let stop = self.stop().clone();
+        // The deadline comes first: code that is woken all the time is to be heard too.
         tokio::select! {
+            biased;
+            () = until(deadline) => self.keep(None).await,
             () = self.activation.waker.woken() => Some(self),
             () = stop.wait(), if !stop.is_set() => Some(self),
-            () = after(pause) => self.keep(None).await,
         }
     }
 
@@ -292,7 +299,7 @@ impl Running {
         let (transition, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
         port.send(Message::Promote { transition, parked, step: held.clone(), lease, reply });
-        let promoted = Self { port, activation: step, held };
+        let promoted = Self { port, activation: step, held, said_by: None };
         match answer.await.ok().flatten() {
             Some(_) => Some(promoted),
             None => promoted.lost(),
@@ -300,9 +307,9 @@ impl Running {
     }
 }
 
-async fn after(pause: Option<Duration>) {
-    match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

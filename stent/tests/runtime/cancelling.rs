@@ -160,7 +160,7 @@ on_every_store! {
 
     async fn what_has_ended_stays_as_it_is_and_what_is_not_there_is_an_error(world) {
         let worker = world.worker().await;
-        let run = world.stent.dispatch(quick()).await.expect("dispatched");
+        let run = world.stent.dispatch(done_at_once()).await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("runs"), 1);
         assert_eq!(run.cancel().await.expect("asked"), ExecutionStatus::Completed);
         assert_eq!(run.result().await.expect("still"), 1);
@@ -173,6 +173,6 @@ on_every_store! {
 }
 
 #[durable]
-async fn quick() -> Result<u64, Error> {
+async fn done_at_once() -> Result<u64, Error> {
     Ok(1)
 }

@@ -33,7 +33,7 @@ async fn gives_up_on_a_step(key: u64) -> Result<String, Error> {
 }
 
 #[durable]
-async fn quick() -> Result<u64, Error> {
+async fn at_once() -> Result<u64, Error> {
     Ok(1)
 }
 
@@ -87,7 +87,7 @@ on_every_store! {
 
     async fn time_counts_from_the_scheduled_start(world) {
         let worker = world.worker().await;
-        let run = world.stent.dispatch(quick()).delay("150ms").max_duration("100ms").await.expect("dispatched");
+        let run = world.stent.dispatch(at_once()).delay("150ms").max_duration("100ms").await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("there is time left when it starts"), 1);
         let view = world.stent.view(run.id()).await.expect("known");
         let granted = view.expires_at.expect("a limit").since(view.created_at);
@@ -96,10 +96,10 @@ on_every_store! {
     }
 
     async fn both_names_of_the_limit_are_an_error(world) {
-        let both = world.stent.dispatch(quick()).expiry("1h").max_duration("1h").await;
+        let both = world.stent.dispatch(at_once()).expiry("1h").max_duration("1h").await;
         let error = both.expect_err("one of them is enough");
         assert!(error.to_string().contains("max_duration"), "{error}");
-        let run = world.stent.dispatch(quick()).expiry("1h").await.expect("dispatched");
+        let run = world.stent.dispatch(at_once()).expiry("1h").await.expect("dispatched");
         assert!(world.stent.view(run.id()).await.expect("known").expires_at.is_some());
     }
 

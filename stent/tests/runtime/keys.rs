@@ -61,7 +61,7 @@ async fn all_falsy(keys: [u64; 7]) -> Result<(), Error> {
 }
 
 #[durable(idempotent)]
-async fn slow(key: u64) -> Result<u64, String> {
+async fn slow_once(key: u64) -> Result<u64, String> {
     ran::note(key, "ran");
     tokio::time::sleep(std::time::Duration::from_millis(30)).await;
     Ok(7)
@@ -75,13 +75,13 @@ async fn fails_first(key: u64) -> Result<u64, String> {
 
 #[durable]
 async fn three_at_once(key: u64) -> Result<u64, Error> {
-    let (a, b, c) = futures::join!(slow(key), slow(key), slow(key));
+    let (a, b, c) = futures::join!(slow_once(key), slow_once(key), slow_once(key));
     Ok(a? + b? + c?)
 }
 
 #[durable]
 async fn mapped(keys: Vec<u64>) -> Result<Vec<u64>, Error> {
-    slow::map(keys).await
+    slow_once::map(keys).await
 }
 
 fn customer(_key: &u64, name: &str) -> String {
@@ -110,7 +110,7 @@ async fn cached_shortly(key: u64) -> Result<u64, String> {
 }
 
 #[durable]
-async fn plain(key: u64) -> Result<u64, String> {
+async fn plainly(key: u64) -> Result<u64, String> {
     ran::note(key, "ran");
     Ok(ran::count(key, "ran") as u64)
 }
@@ -119,9 +119,9 @@ async fn plain(key: u64) -> Result<u64, String> {
 async fn keyed_steps(key: u64) -> Result<(u64, u64, u64), Error> {
     let text = format!("order-{key}");
     Ok((
-        plain(key).idempotency_key(&text).await?,
-        plain(key).idempotency_key(&text).await?,
-        plain(key).idempotency_key("").await?,
+        plainly(key).idempotency_key(&text).await?,
+        plainly(key).idempotency_key(&text).await?,
+        plainly(key).idempotency_key("").await?,
     ))
 }
 
@@ -152,13 +152,13 @@ on_every_store! {
 
     async fn roots_answer_each_other_too(world) {
         let key = unique();
-        let first = world.stent.dispatch(slow(key)).await.expect("dispatched");
-        let second = world.stent.dispatch(slow(key)).await.expect("dispatched");
+        let first = world.stent.dispatch(slow_once(key)).await.expect("dispatched");
+        let second = world.stent.dispatch(slow_once(key)).await.expect("dispatched");
         let worker = world.worker().await;
         assert_ne!(first.id(), second.id());
         assert_eq!(first.result().timeout("20s").await.expect("runs"), 7);
         assert_eq!(second.result().timeout("20s").await.expect("runs"), 7);
-        let third = world.stent.dispatch(slow(key)).await.expect("dispatched");
+        let third = world.stent.dispatch(slow_once(key)).await.expect("dispatched");
         assert_eq!(third.result().timeout("20s").await.expect("is there"), 7);
         assert_eq!(ran::count(key, "ran"), 1);
         worker.drain().await.expect("drains");
@@ -220,14 +220,14 @@ on_every_store! {
     async fn a_dispatch_under_a_key_gives_the_first_execution(world) {
         let key = unique();
         let text = format!("request-{key}");
-        let first = world.stent.dispatch(plain(key)).idempotency_key(&text).await.expect("dispatched");
-        let again = world.stent.dispatch(plain(key)).idempotency_key(&text).await.expect("dispatched");
+        let first = world.stent.dispatch(plainly(key)).idempotency_key(&text).await.expect("dispatched");
+        let again = world.stent.dispatch(plainly(key)).idempotency_key(&text).await.expect("dispatched");
         assert_eq!(first.id(), again.id());
         let worker = world.worker().await;
         assert_eq!(again.result().timeout("20s").await.expect("runs"), 1);
-        let late = world.stent.dispatch(plain(key)).idempotency_key(&text).await.expect("dispatched");
+        let late = world.stent.dispatch(plainly(key)).idempotency_key(&text).await.expect("dispatched");
         assert_eq!(late.result().await.expect("is there"), 1);
-        let other = world.stent.dispatch(slow(key)).idempotency_key(&text).await.expect("dispatched");
+        let other = world.stent.dispatch(slow_once(key)).idempotency_key(&text).await.expect("dispatched");
         assert_ne!(other.id(), first.id(), "keys belong to their function");
         worker.drain().await.expect("drains");
     }

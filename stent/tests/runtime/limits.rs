@@ -62,7 +62,7 @@ async fn limit_holds(world: &crate::World, which: usize) {
         all.into_iter().collect()
     };
     let key = unique();
-    let free = world.stent.dispatch_all((0..20).map(|_| free(key))).await.expect("dispatched");
+    let free = world.stent.dispatch_all((0..20).map(move |_| free(key))).await.expect("dispatched");
     for run in free {
         run.result().timeout("20s").await.expect("is not held up");
     }
@@ -90,7 +90,7 @@ on_every_store! {
     async fn a_function_that_waits_takes_no_place(world) {
         let key = unique();
         let worker = world.worker().await;
-        let runs = world.stent.dispatch_all((0..3).map(|_| parks(key))).await.expect("dispatched");
+        let runs = world.stent.dispatch_all((0..3).map(move |_| parks(key))).await.expect("dispatched");
         crate::eventually(async || ran::count(key, "parked") >= 3).await;
         for run in &runs {
             run.signal("go", &()).await.expect("sent");

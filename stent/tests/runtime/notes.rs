@@ -30,7 +30,7 @@ async fn counts(key: u64) -> Result<u32, Error> {
 }
 
 #[durable(retry(max_attempts = 3, initial_delay = "5ms"))]
-async fn flaky(key: u64) -> Result<u32, Error> {
+async fn says_and_fails(key: u64) -> Result<u32, Error> {
     let execution = stent::execution()?;
     execution.counter("tries").add(1)?;
     ran::note(key, "tried");
@@ -74,7 +74,7 @@ on_every_store! {
     async fn an_attempt_that_failed_has_said_nothing(world) {
         let key = unique();
         let worker = world.worker().await;
-        let run = world.stent.dispatch(flaky(key)).await.expect("dispatched");
+        let run = world.stent.dispatch(says_and_fails(key)).await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("the third try is good"), 3);
         assert_eq!(run.notes().await.expect("read").counters["tries"], 1);
         worker.drain().await.expect("drains");
