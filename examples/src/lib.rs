@@ -12,6 +12,10 @@ pub mod walk;
 /// The pages of the guide, so that their code is compiled and run with the doc tests. Nothing of them is in the library.
 #[cfg(doctest)]
 mod guide {
+    #[doc = include_str!("../../docs/guide/failures.md")]
+    mod failures {}
+    #[doc = include_str!("../../docs/guide/functions.md")]
+    mod functions {}
     #[doc = include_str!("../../docs/guide/time.md")]
     mod time {}
 }

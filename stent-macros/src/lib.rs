@@ -59,10 +59,18 @@ use proc_macro::TokenStream;
 ///
 /// | Option | Value | Means |
 /// |---|---|---|
-/// | `name = "billing.charge"` | text, 1 to 255 bytes | what the function is stored as, in place of its own name. Give it before a rename: executions find their code by it |
+/// | `cached`, `cached = "1h"` | nothing, or a duration | the same call, whoever makes it, runs once; with a duration, its result counts for so long |
+/// | `idempotent` | | the same call, within one execution, runs once |
+/// | `key = order_number` | path of a function | which calls are the same, for the two above: it is given the stored arguments by reference, and returns anything that has a text. Without it, the arguments decide |
+/// | `max_concurrent = 10` | 1 or more | how many of its tasks run at the same time, on all workers together |
+/// | `max_duration = "10m"` | duration | how long an execution of it may take, from its scheduled start; zero is no limit. `expiry` is another name for it |
+/// | `name = "billing.charge"` | text, 1 to 255 bytes, without `@` | what the function is stored as, in place of its own name. Give it before a rename: executions find their code by it |
 /// | `queue = "payments"` | text, 1 to 255 bytes | the queue its tasks wait in; workers choose the queues they serve |
 /// | `priority = 5` | -32768 to 32767 | among tasks that are due, the larger goes first |
+/// | `rate = "100/s"` | number, slash, unit or duration | how many of its tasks start in a stretch of time, on all workers together |
 /// | `retry(…)` | see below | when and how often a failure is tried again |
+/// | `tags = ["gpu", "eu"]` | texts, 1 to 255 bytes | what a worker needs one of to run it; without tags, every worker may |
+/// | `version = "2"` | text, 1 to 255 bytes, without `@` | which version this is. The store knows the function as `name@2`, so versions of one name stand side by side |
 ///
 /// `retry`, or `retry()`, asks for the default policy. That is not the same as silence: a function that has recorded
 /// steps is retried only when its own attribute says so, for its steps have retries of their own.
@@ -74,6 +82,7 @@ use proc_macro::TokenStream;
 /// | `backoff_factor = 2.0` | 1 or more | what each further wait is multiplied by |
 /// | `max_delay = "1m"` | duration | the longest wait |
 /// | `jitter = 0.1` | 0 to 1 | the share of a wait by which it is spread, in either direction |
+/// | `retry_for = [Timeout, ChargeError::Busy, "Panic"]` | error types, variants of them, or texts | the kinds of failures that are worth another attempt; without it, all are. A variant is known by `stent::Classify` |
 ///
 /// A duration is a text of one or more `number unit` pairs, such as `"90s"`, `"1h30m"` or `"1.5d"`, with the units
 /// `us`, `ms`, `s`, `m`, `h`, `d` and `w`. It is checked while the crate compiles.

@@ -68,7 +68,7 @@ pub(crate) struct Options {
     pub(crate) key: Option<Path>,
     /// Which of several versions of the function this is.
     pub(crate) version: Option<LitStr>,
-    /// How long an execution of it may take, in nanoseconds.
+    /// How long an execution of it may take, in nanoseconds; 0 for no limit.
     pub(crate) max_duration_ns: Option<u64>,
 }
 
@@ -315,7 +315,7 @@ fn cached(key: &Ident, input: ParseStream<'_>) -> Result<Cached> {
     match duration::nanoseconds(&literal.value()).map_err(|message| Error::new(literal.span(), message))? {
         0 => Err(Error::new(
             literal.span(),
-            "`cached` for no time is not cached; leave it out, or give a time",
+            "`cached` for no time is not cached; leave it out, or write `cached` alone for no limit",
         )),
         nanoseconds => Ok(Cached::For(nanoseconds)),
     }
@@ -332,13 +332,7 @@ fn key_function(key: &Ident, input: ParseStream<'_>) -> Result<Path> {
 
 fn max_duration(key: &Ident, input: ParseStream<'_>) -> Result<u64> {
     let literal: LitStr = value(key, input, "a duration in quotes", &format!("{key} = \"10m\""))?;
-    match duration::nanoseconds(&literal.value()).map_err(|message| Error::new(literal.span(), message))? {
-        0 => Err(Error::new(
-            literal.span(),
-            format!("`{key}` of no time leaves none to run in; leave it out for no limit"),
-        )),
-        nanoseconds => Ok(nanoseconds),
-    }
+    duration::nanoseconds(&literal.value()).map_err(|message| Error::new(literal.span(), message))
 }
 
 fn retry_for(key: &Ident, input: ParseStream<'_>) -> Result<Vec<Kind>> {
@@ -735,7 +729,7 @@ mod tests {
             ("rate = \"0/s\"", "\"0/s\" is not a rate: the number is zero"),
             ("cached = \"0s\"", "`cached` for no time is not cached"),
             ("cached = \"1x\"", "\"1x\" is not a duration"),
-            ("max_duration = \"0s\"", "`max_duration` of no time"),
+            ("max_duration = \"1x\"", "\"1x\" is not a duration"),
             ("retry(retry_for = [])", "`retry_for` names nothing"),
             ("retry(retry_for = [\"\"])", "this kind in `retry_for` is empty"),
             ("queue = \"a\\nb\"", "this `queue` holds a control character"),

@@ -151,10 +151,10 @@ impl FunctionOptions {
         self
     }
 
-    /// Ends calls that take longer than this.
+    /// Ends calls that take longer than this. Zero is no limit.
     #[must_use]
     pub const fn max_duration(mut self, limit: Duration) -> Self {
-        self.max_duration = Some(limit);
+        self.max_duration = if limit.is_zero() { None } else { Some(limit) };
         self
     }
 
@@ -171,9 +171,6 @@ impl FunctionOptions {
         }
         if let Some(problem) = self.rate.as_ref().and_then(Rate::problem) {
             return fail("rate", problem);
-        }
-        if self.max_duration.is_some_and(|limit| limit.is_zero()) {
-            return fail("max_duration", "no time leaves none to run in; leave it out for no limit");
         }
         if let Some(queue) = self.queue {
             check_name("queue", queue)?;

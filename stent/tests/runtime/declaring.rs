@@ -38,7 +38,7 @@ fn shout(name: &str) -> String {
 #[durable(cached, key = shout)]
 async fn cached_for_ever(_name: String) {}
 
-#[durable(idempotent)]
+#[durable(idempotent, max_duration = "0s")]
 async fn keyed_by_arguments(_name: String) {}
 
 #[durable(name = "declaring.ship")]
@@ -135,6 +135,9 @@ fn a_registry_shows_what_attributes_say() {
     assert_eq!(options.max_duration, Some(Duration::from_secs(600)));
     assert_eq!((options.queue, options.priority), (Some("declaring"), 3));
 
+    let options =
+        Registry::new().with::<keyed_by_arguments>().options("keyed_by_arguments").expect("it is there");
+    assert_eq!(options.max_duration, None, "zero is no limit");
     let options = registry.options("cached_for_ever").expect("it is there");
     assert_eq!(options.cached, Some(Cached::Forever));
     assert_eq!(registry.options("declaring.ship@2"), Some(stent::FunctionOptions::new()));
