@@ -34,6 +34,18 @@ impl IntoDuration for &str {
     }
 }
 
+impl IntoDuration for &String {
+    fn into_duration(self) -> Result<Duration, DurationError> {
+        parse(self)
+    }
+}
+
+impl IntoDuration for String {
+    fn into_duration(self) -> Result<Duration, DurationError> {
+        parse(&self)
+    }
+}
+
 /// What can stand for a limit on a wait: whatever can stand for a duration, or `None`. Zero and `None` mean no limit.
 ///
 /// ```

@@ -114,6 +114,10 @@ impl<E: Into<BoxError> + 'static> IntoFailureBoxed for Caught<E> {
 ///     if card.is_empty() { Err(ChargeError::NoCard) } else { Ok(()) }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which of its variants it is",
+    note = "implement `stent::Classify` for it, or name a kind that its failures are given as a text"
+)]
 pub trait Classify {
     /// The variant that it is, as its kind shall name it: `Declined` makes the kind `ChargeError::Declined`.
     fn variant(&self) -> Option<&'static str> {

@@ -15,7 +15,7 @@ pub fn kind_of<E>() -> String {
 
 /// The kind of the failures of one variant of an error type, for `retry_for`.
 #[must_use]
-pub fn variant_of<E>(variant: &str) -> String {
+pub fn variant_of<E: crate::Classify>(variant: &str) -> String {
     crate::failure::variant_kind::<E>(variant)
 }
 

@@ -15,6 +15,12 @@ impl std::fmt::Display for ChargeError {
 
 impl std::error::Error for ChargeError {}
 
+impl stent::Classify for ChargeError {}
+
+enum ShipError {
+    Lost,
+}
+
 fn order_number(order: &String) -> String {
     order.clone()
 }
@@ -27,6 +33,12 @@ async fn other_arguments(cents: u32) -> u32 {
 #[durable(retry(retry_for = [ChargeError::Declined, ChargeError::Late]))]
 async fn no_such_variant() -> Result<(), ChargeError> {
     Err(ChargeError::Declined)
+}
+
+#[durable(retry(retry_for = [ShipError::Lost]))]
+async fn unclassified() -> Result<(), ChargeError> {
+    let _ = ShipError::Lost;
+    Ok(())
 }
 
 #[durable(retry(retry_for = [ChargeEror]))]

@@ -296,7 +296,9 @@ on_every_store! {
         let worker = world.worker().await;
         let error = BankError::Odd("boom".into());
         let near = world.stent.run(fails_as(unique(), error.clone())).await.expect_err("it fails");
-        let far = world.stent.run(level_3(unique(), error.clone())).await.expect_err("it fails");
+        let key = unique();
+        let far = world.stent.run(level_3(key, error.clone())).await.expect_err("it fails");
+        assert_eq!(ran::count(key, "fails_as"), 1, "a step is no more retried than an execution");
 
         assert_eq!(far.failure(), near.failure());
         assert_eq!(far.to_string(), "BankError::Odd: odd: boom");
