@@ -272,7 +272,7 @@ fn flag(key: &Ident, input: ParseStream<'_>) -> Result<()> {
 
 fn tags(key: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
     let example = "tags = [\"gpu\", \"eu\"]";
-    let tags = list(key, input, "a list of texts", example, |input| input.parse::<LitStr>())?;
+    let tags: Vec<LitStr> = list(key, input, "a list of texts", example)?;
     for (n, tag) in tags.iter().enumerate() {
         let text = tag.value();
         let problem = if text.is_empty() {
@@ -337,7 +337,7 @@ fn max_duration(key: &Ident, input: ParseStream<'_>) -> Result<u64> {
 
 fn retry_for(key: &Ident, input: ParseStream<'_>) -> Result<Vec<Kind>> {
     let example = "retry_for = [\"Timeout\", ChargeError::Declined]";
-    let kinds = list(key, input, "a list of error types, their variants, or texts", example, Kind::parse)?;
+    let kinds: Vec<Kind> = list(key, input, "a list of error types, their variants, or texts", example)?;
     if let Some(Kind::Text(empty)) =
         kinds.iter().find(|kind| matches!(kind, Kind::Text(text) if text.value().is_empty()))
     {
@@ -426,13 +426,7 @@ fn retry(key: &Ident, input: ParseStream<'_>) -> Result<Retry> {
 }
 
 /// Reads `= [one, after, another]`, which names one at least.
-fn list<T>(
-    key: &Ident,
-    input: ParseStream<'_>,
-    kind: &str,
-    example: &str,
-    item: fn(ParseStream<'_>) -> Result<T>,
-) -> Result<Vec<T>> {
+fn list<T: Parse>(key: &Ident, input: ParseStream<'_>, kind: &str, example: &str) -> Result<Vec<T>> {
     if !input.peek(Token![=]) {
         return Err(wants(key, key.span(), kind, example));
     }
@@ -446,7 +440,7 @@ fn list<T>(
     let mut found = Vec::new();
     while !items.is_empty() {
         let at = items.span();
-        found.push(item(&items).map_err(|_| wants(key, at, kind, example))?);
+        found.push(items.parse().map_err(|_| wants(key, at, kind, example))?);
         if items.is_empty() {
             break;
         }

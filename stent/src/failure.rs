@@ -221,8 +221,8 @@ fn with_stack(place: String) -> String {
 }
 
 thread_local! {
-    /// Where the last panic of this thread was, until it has become a failure.
-    static PANICKED: Cell<Option<String>> = const { Cell::new(None) };
+    /// What the last panic of this thread said, and where it was, until it has become a failure.
+    static PANICKED: Cell<Option<(Option<String>, String)>> = const { Cell::new(None) };
 }
 
 /// From the first call on, notes where each panic is, before the hook that was there says so. What catches a panic is not
@@ -232,7 +232,9 @@ pub(crate) fn watch_panics() {
     WATCHING.call_once(|| {
         let known = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            PANICKED.set(info.location().map(|location| with_stack(format!("at {location}"))));
+            let message = info.payload_as_str().map(str::to_owned);
+            let place = info.location().map(|location| with_stack(format!("at {location}")));
+            PANICKED.set(place.map(|place| (message, place)));
             known(info);
         }));
     });
@@ -243,12 +245,14 @@ pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
     let message = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the panic had no message".to_owned());
-    let failure = Failure::new(Failure::PANIC, message);
-    match PANICKED.take() {
-        Some(place) => failure.with_trace(place),
-        None => failure,
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    let noted = PANICKED.take();
+    let text = message.clone().unwrap_or_else(|| "the panic had no message".to_owned());
+    let failure = Failure::new(Failure::PANIC, text);
+    match noted {
+        // A panic that is resumed calls no hook, so what is noted may be another one's.
+        Some((noted, place)) if noted == message => failure.with_trace(place),
+        _ => failure,
     }
 }
 
