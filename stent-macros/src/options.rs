@@ -60,9 +60,9 @@ pub(crate) struct Options {
     pub(crate) max_concurrent: Option<u32>,
     /// How many of its tasks start in a stretch of time.
     pub(crate) rate: Option<Rate>,
-    /// The same call within an execution runs once.
-    pub(crate) idempotent: Option<()>,
     /// The same call runs once, whoever makes it.
+    pub(crate) idempotent: Option<()>,
+    /// The result of a call answers the same call made again.
     pub(crate) cached: Option<Cached>,
     /// The function that says which calls are the same.
     pub(crate) key: Option<Path>,
