@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::model::ExecutionStatus;
 use crate::Payload;
+use crate::model::ExecutionStatus;
 
 /// A failure of a durable function: kind, message, the chain of causes, and the user's own data.
 ///

@@ -122,7 +122,8 @@ impl<'a> Ledger<'a> {
         let execution_of = |task| row_execution(self.row(task));
         let keys = Self::reads(std::slice::from_ref(transition)).keys;
         keys.is_empty()
-            || self.follow.ups.is_empty() && !keys.iter().any(|key| self.memos.concern(*key, swept, execution_of))
+            || self.follow.ups.is_empty()
+                && !keys.iter().any(|key| self.memos.concern(*key, swept, execution_of))
     }
 
     /// What is to be written.

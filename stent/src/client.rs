@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, ExecutionView, Filter, LaneView, NoRecall, NotesView, Purge, PurgeRequest, RunningView, Store,
-    TaskView,
+    ClaimRequest, ExecutionView, Filter, LaneView, NoRecall, NotesView, Purge, PurgeRequest, RunningView,
+    Store, TaskView,
 };
 use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_WARN};
@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) poll: PollOptions,
     pub(crate) hooks: Hooks,
     pub(crate) roster: Roster,
+    /// Whether somebody looks for work that nobody here knows.
+    pub(crate) watching: Once,
     _calibrator: Calibrator,
 }
 
@@ -99,6 +101,14 @@ impl Shared {
             tracing::warn!(len, "{} is large; keep large data elsewhere and pass a reference", what());
         }
         Ok(())
+    }
+
+    /// Lanes with work that is due and whose function is not known here.
+    pub(crate) async fn unknown_work(&self) -> stent_core::backend::Result<Vec<LaneView>> {
+        let now = self.clock.now();
+        let mut lanes = self.retrying(|| self.store.lanes(now)).await?;
+        lanes.retain(|view| view.due > 0 && self.registry.get(&view.lane.function).is_err());
+        Ok(lanes)
     }
 
     /// Ends what of the store has come to the end of its time, whoever it is for.
@@ -267,6 +277,7 @@ impl StentBuilder {
                 poll,
                 hooks: self.hooks,
                 roster: Roster::new(),
+                watching: Once::new(),
             }),
         })
     }
@@ -499,9 +510,7 @@ impl Stent {
     /// # Errors
     /// Store errors.
     pub async fn unknown_work(&self) -> Result<Vec<LaneView>> {
-        let mut lanes = self.lanes().await?;
-        lanes.retain(|view| view.due > 0 && self.shared.registry.get(&view.lane.function).is_err());
-        Ok(lanes)
+        Ok(self.shared.unknown_work().await?)
     }
 
     /// Reads tasks that workers hold, those claimed last first, at most `max`, and at most 1,000.

@@ -138,7 +138,8 @@ impl IntoFuture for Replay {
             if request::ask(&self.shared, transition).await? {
                 return Ok(());
             }
-            Err(request::ended(&self.shared, self.id, "it is no dead letter, so there is nothing to replay").await?)
+            Err(request::ended(&self.shared, self.id, "it is no dead letter, so there is nothing to replay")
+                .await?)
         })
     }
 }

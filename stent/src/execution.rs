@@ -50,7 +50,9 @@ impl Execution {
     /// The execution's id; nil in a body that is run with [`local`](crate::Call::local).
     #[must_use]
     pub fn id(&self) -> ExecutionId {
-        self.durable.as_ref().map_or_else(|| ExecutionId::from_uuid(Default::default()), |durable| durable.execution())
+        self.durable
+            .as_ref()
+            .map_or_else(|| ExecutionId::from_uuid(Default::default()), |durable| durable.execution())
     }
 
     /// The id of the function's own task, which is the same in every attempt and every run: a good key for services that
@@ -85,7 +87,8 @@ impl Execution {
     pub fn progress(&self, text: impl Into<String>) -> Result<()> {
         let text = text.into();
         if text.len() > PROGRESS_BYTES_MAX {
-            let problem = format!("the entry is {} bytes long; at most {PROGRESS_BYTES_MAX} are allowed", text.len());
+            let problem =
+                format!("the entry is {} bytes long; at most {PROGRESS_BYTES_MAX} are allowed", text.len());
             return Err(Error::Option { option: "progress", problem });
         }
         self.note(Note::Progress { id: ids::task(), text });

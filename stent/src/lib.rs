@@ -104,14 +104,14 @@ pub use retention::{Cleaned, Cleaner, Retention};
 pub use signal::{Signal, signal};
 pub use spawn::{Spawn, spawn};
 pub use state::State;
-pub use stop::cancelled;
 pub use stent_core as core;
 pub use stent_core::backend::{
-    DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind as StoreErrorKind, ExecutionView, Filter, LaneView,
-    NotesView, ProgressView, RunningView, SummaryView, TaskView,
+    DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind as StoreErrorKind, ExecutionView, Filter,
+    LaneView, NotesView, ProgressView, RunningView, SummaryView, TaskView,
 };
 pub use stent_core::model::{ExecutionStatus, Mark, Rate, RetryPolicy, StepKind, TaskStatus, Tried, TryEnd};
 pub use stent_core::{Codec, ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;
+pub use stop::cancelled;
 pub use worker::{StoreTrouble, Worker, WorkerBuilder, WorkerState, WorkerStatus, WorkersOverview};

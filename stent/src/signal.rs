@@ -10,9 +10,9 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use stent_core::Key;
 use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::model::{Keyed, Seq, StepKind};
-use stent_core::Key;
 
 use crate::call::{check_name, decode_result};
 use crate::context::{Context, Durable, Pending, Wish};
@@ -83,7 +83,8 @@ fn reserve(durable: Arc<Durable>) -> (Arc<Durable>, Seq) {
 impl<T> Signal<T> {
     /// Waits no longer than this. The time is recorded: a crash does not start it over. Zero means no limit.
     pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
-        self.timeout = timeout.into_duration().map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero()));
+        self.timeout =
+            timeout.into_duration().map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero()));
         if matches!(self.timeout, Ok(Some(_))) && self.clock.is_none() {
             self.clock = Context::durable().map(reserve);
         }
@@ -96,7 +97,8 @@ impl<T> Signal<T> {
         let Context::Durable(durable) = Context::require("stent::signal")? else {
             return Err(Error::Option {
                 option: "local",
-                problem: "a body that is run with .local() gets no signals; dispatch it to a store in memory".to_owned(),
+                problem: "a body that is run with .local() gets no signals; dispatch it to a store in memory"
+                    .to_owned(),
             });
         };
         let (durable, seq) = self.position.take().unwrap_or_else(|| reserve(durable));
@@ -143,6 +145,9 @@ impl<T> Unpin for Signal<T> {}
 
 impl<T> fmt::Debug for Signal<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signal").field("name", &self.name).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Signal")
+            .field("name", &self.name)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }

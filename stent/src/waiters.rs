@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use stent_core::{ExecutionId, Timestamp};
 use stent_core::backend::{ExecutionView, Listener, Store, Topic};
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, TaskResult};
+use stent_core::{ExecutionId, Timestamp};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -84,12 +84,7 @@ impl Inner {
     }
 }
 
-async fn route(
-    store: Arc<dyn Store>,
-    clock: Arc<Clock>,
-    inner: std::sync::Weak<Inner>,
-    poll: PollOptions,
-) {
+async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<Inner>, poll: PollOptions) {
     let mut hints: Box<dyn Listener> = store.listen(Topic::Ended);
     let mut pause = poll.min;
     loop {
@@ -137,7 +132,8 @@ async fn route(
         {
             tracing::warn!(%error, "what has expired is ended later");
         }
-        let deadline = Instant::now() + expires_in.filter(|left| !left.is_zero()).map_or(pause, |left| left.min(pause));
+        let deadline =
+            Instant::now() + expires_in.filter(|left| !left.is_zero()).map_or(pause, |left| left.min(pause));
         pause = poll.after(pause);
         tokio::time::sleep(rest).await;
         tokio::select! {

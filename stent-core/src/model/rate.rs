@@ -187,10 +187,13 @@ mod tests {
 
     #[test]
     fn a_bucket_counts_as_long_as_it_reaches_into_the_time() {
-        for (text, now) in [("7/10s", 0), ("7/10s", 999_999), ("7/10s", -1), ("7/1s", 1_763_683_200_123_456), ("7/25us", 7)] {
+        for (text, now) in
+            [("7/10s", 0), ("7/10s", 999_999), ("7/10s", -1), ("7/1s", 1_763_683_200_123_456), ("7/25us", 7)]
+        {
             let rate: Rate = text.parse().expect(text);
             let now = Timestamp::from_micros(now);
-            let (width, bucket, since) = (rate.width(), rate.bucket(now).as_micros(), rate.since(now).as_micros());
+            let (width, bucket, since) =
+                (rate.width(), rate.bucket(now).as_micros(), rate.since(now).as_micros());
 
             assert!((bucket..bucket + width).contains(&now.as_micros()), "{text} at {now:?}");
             let begins = now - rate.per;
@@ -208,7 +211,8 @@ mod tests {
         let rate: Rate = "5/1s".parse().expect("a rate");
         let mut started: Vec<i64> = Vec::new();
         for now in (0..5_000_000).step_by(37_000).map(Timestamp::from_micros) {
-            let counted = started.iter().filter(|at| rate.bucket(Timestamp::from_micros(**at)) >= rate.since(now));
+            let counted =
+                started.iter().filter(|at| rate.bucket(Timestamp::from_micros(**at)) >= rate.since(now));
             let room = rate.room(counted.count() as u64);
             started.extend((0..room.min(2)).map(|_| now.as_micros()));
         }

@@ -223,9 +223,11 @@ impl Driver {
     fn end_expired(&mut self) {
         let now = self.port.shared.clock.now();
         let is_over = |active: &&Active| active.expires_at.is_some_and(|expires_at| expires_at <= now);
-        let over: Vec<TaskId> = self.active.values().filter(is_over).map(|active| active.lease.task).collect();
+        let over: Vec<TaskId> =
+            self.active.values().filter(is_over).map(|active| active.lease.task).collect();
         for task in over {
-            let Some(Active { held, subject, abort, expires_at: Some(expires_at), .. }) = self.finished(task) else {
+            let Some(Active { held, subject, abort, expires_at: Some(expires_at), .. }) = self.finished(task)
+            else {
                 continue;
             };
             abort.abort();

@@ -9,6 +9,7 @@
 //! | `port` | what turns and the loop say to each other |
 //! | `report` | what a worker tells metrics and logs |
 //! | `status` | how workers are, for probes and people |
+//! | `unknown` | says what work waits for a worker that knows it |
 
 mod activation;
 mod drive;
@@ -17,6 +18,7 @@ mod port;
 mod report;
 mod status;
 mod turn;
+mod unknown;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,6 +203,8 @@ impl WorkerBuilder {
         let (name, clock) = (self.config.name.take(), self.shared.clock.clone());
         let vitals = self.shared.roster.add(id, name, self.config.lease, clock.clone());
         let report = Reporter::new(self.shared.hooks.clone(), clock, vitals.clone());
+        let shared = Arc::downgrade(&self.shared);
+        self.shared.watching.call_once(|| drop(tokio::spawn(unknown::watch(shared))));
         let driver = drive::Driver::new(report, self.shared, self.config, pump);
         tracing::info!(worker = %id, name = vitals.name(), "worker started");
         Ok(Worker { vitals, driver: Some(tokio::spawn(driver.run())) })

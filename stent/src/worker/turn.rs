@@ -209,7 +209,9 @@ impl Running {
         let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
         let step = Activation::of_step(&self.port, place, &call.args, self.stop().clone());
         match self.run_here(seq, step).await {
-            Local::Ended { started_at, result, notes } => self.record(seq, &ask, started_at, result, notes).await,
+            Local::Ended { started_at, result, notes } => {
+                self.record(seq, &ask, started_at, result, notes).await
+            }
             Local::Stopped => self.stopped(),
             Local::Grew(step) => self.promote(seq, &ask, step).await,
             Local::Dropped => Some(self),
@@ -294,7 +296,8 @@ impl Running {
         let Some(row) = row else { return Some(self) };
         let port = self.port.clone();
         let fence = Fence { task: ask.id, epoch: Epoch(1), commit: 0 };
-        let held = Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0, key: None, revived: false };
+        let held =
+            Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0, key: None, revived: false };
         let lease = Lease { task: ask.id, epoch: Epoch(1), until };
         let (transition, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();

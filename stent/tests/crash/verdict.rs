@@ -150,7 +150,12 @@ async fn noted_steps(stent: &Stent, run: &Run) -> Vec<(Place, TaskView)> {
     let noted = |task: &&TaskView| match task.kind {
         StepKind::Inline => true,
         StepKind::Call => ["leaf", "flaky", "meet", "linger"].contains(&task.name.as_str()),
-        StepKind::Map | StepKind::Sleep => false,
+        StepKind::Map
+        | StepKind::Gather
+        | StepKind::Sleep
+        | StepKind::Signal
+        | StepKind::Spawn
+        | StepKind::Join => false,
     };
     tasks.iter().filter(noted).map(|task| (place(run, &by_id, task), task.clone())).collect()
 }

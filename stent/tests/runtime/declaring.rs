@@ -171,6 +171,15 @@ async fn options_by_hand_are_checked_when_the_stent_is_built() {
     }
 }
 
+/// Calls the old version until it is told that there is a new one.
+#[durable]
+async fn upgraded_caller(key: u64) -> Result<u32, stent::Error> {
+    let shipped = if ran::count(key, "upgraded") == 0 { ship_1(key).await? } else { ship_2(key).await? };
+    ran::note(key, "called");
+    stent::signal::<()>("go").await?;
+    Ok(shipped)
+}
+
 on_every_store! {
     async fn a_worker_leaves_the_work_of_versions_that_it_does_not_know(world) {
         let knows_1 = world.with_registry(Registry::new().with::<ship_1>()).await;
@@ -190,6 +199,27 @@ on_every_store! {
         let worker = knows_1.worker().start().await.expect("starts");
         assert_eq!(strange.result().timeout("20s").await.expect("runs"), 1);
         worker.drain().await.expect("drains");
+    }
+
+    async fn a_caller_may_call_another_version_of_what_is_on_record(world) {
+        let key = unique();
+        let worker = world.forgetful_worker().await;
+        let run = world.stent.dispatch(upgraded_caller(key)).await.expect("dispatched");
+        crate::eventually(async || ran::count(key, "called") == 1).await;
+        ran::note(key, "upgraded");
+        run.signal("go", &()).await.expect("sent");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), 1, "what is on record stands");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn work_that_nobody_here_knows_is_reported(world) {
+        let knows_1 = world.with_registry(Registry::new().with::<ship_1>()).await;
+        let knows_2 = world.with_registry(Registry::new().with::<ship_2>()).await;
+        knows_2.dispatch(ship_2(unique())).await.expect("dispatched");
+        let unknown = knows_1.unknown_work().await.expect("read");
+        assert_eq!(unknown.len(), 1, "{unknown:?}");
+        assert_eq!((unknown[0].lane.function.as_str(), unknown[0].due), ("declaring.ship@2", 1));
+        assert!(knows_2.unknown_work().await.expect("read").is_empty());
     }
 
     async fn what_an_old_version_began_it_ends_beside_the_new_one(world) {

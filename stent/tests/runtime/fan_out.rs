@@ -47,6 +47,20 @@ async fn nested_maps(n: u64) -> Result<u64, stent::Error> {
     Ok(a?.len() as u64 + b?.iter().sum::<u64>())
 }
 
+/// The sum of what went well, and how many items did not.
+#[durable]
+async fn picky_outcomes(key: u64, n: u64) -> Result<(u64, Vec<usize>), stent::Error> {
+    let outcomes = picky::map((0..n).map(move |n| (key, n))).chunk(7).outcomes().await?;
+    let bad = outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).map(|(at, _)| at);
+    let bad = bad.collect();
+    Ok((outcomes.into_iter().flatten().sum(), bad))
+}
+
+#[durable]
+async fn chunk_of_none() -> Result<Vec<u64>, stent::Error> {
+    square::map([1]).chunk(0).await
+}
+
 on_every_store! {
     async fn results_come_in_order_whatever_the_number(world) {
         let worker = world.worker().await;
@@ -83,5 +97,25 @@ on_every_store! {
             assert_eq!(run.result().timeout("30s").await.expect("runs"), 50 + 12);
             worker.drain().await.expect("drains");
         }
+    }
+
+    async fn outcomes_are_collected_in_order_and_a_failure_stops_nothing(world) {
+        let key = unique();
+        let worker = world.forgetful_worker().await;
+        let run = world.stent.dispatch(picky_outcomes(key, 40)).await.expect("dispatched");
+        let (sum, bad) = run.result().timeout("30s").await.expect("runs");
+        assert_eq!((sum, bad), ((0..40).sum::<u64>() - 5, vec![5]));
+        assert_eq!(ran::list(key).len(), 40, "every item runs once");
+        let local = picky_outcomes(unique(), 8).local().await.expect("runs in place too");
+        assert_eq!(local, (23, vec![5]));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_chunk_that_does_not_fit_is_named(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(chunk_of_none()).await.expect("dispatched");
+        let error = run.result().timeout("20s").await.expect_err("nothing would ever be written");
+        assert!(error.to_string().contains("chunk"), "{error}");
+        worker.drain().await.expect("drains");
     }
 }

@@ -34,7 +34,11 @@ async fn says_and_fails(key: u64) -> Result<u32, Error> {
     let execution = stent::execution()?;
     execution.counter("tries").add(1)?;
     ran::note(key, "tried");
-    if ran::count(key, "tried") < 3 { Err(Error::Failed(stent::Failure::new("Flaky", "not yet"))) } else { Ok(execution.attempt()) }
+    if ran::count(key, "tried") < 3 {
+        Err(Error::Failed(stent::Failure::new("Flaky", "not yet")))
+    } else {
+        Ok(execution.attempt())
+    }
 }
 
 /// Says something and then waits for the world, for longer than what it says may wait.

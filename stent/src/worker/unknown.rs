@@ -1,0 +1,36 @@
+//! Says when work is due that this process cannot do, because it does not know the function.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::client::Shared;
+
+/// How often the store is asked.
+const CHECK_EVERY: Duration = Duration::from_secs(60);
+
+/// Warns, once per function, of work that waits for a worker which knows it. Ends with the `Stent`.
+pub(super) async fn watch(shared: Weak<Shared>) {
+    let mut warned = BTreeSet::new();
+    loop {
+        let Some(alive) = shared.upgrade() else { return };
+        warn(&alive, &mut warned).await;
+        drop(alive);
+        tokio::time::sleep(CHECK_EVERY).await;
+    }
+}
+
+async fn warn(shared: &Arc<Shared>, warned: &mut BTreeSet<String>) {
+    // A store that does not answer is somebody else's to report.
+    let Ok(lanes) = shared.unknown_work().await else { return };
+    for view in lanes {
+        if warned.insert(view.lane.function.clone()) {
+            tracing::warn!(
+                function = view.lane.function,
+                queue = view.lane.queue,
+                due = view.due,
+                "work is due for a function that this process does not know; it waits for a worker that does"
+            );
+        }
+    }
+}
