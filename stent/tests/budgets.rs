@@ -162,3 +162,27 @@ async fn an_idle_process_asks_at_most_once_a_second_and_writes_nothing() {
     waiting.abort();
     worker.drain().await.expect("drains");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_waiters_cost_the_store_what_one_costs() {
+    const WAITERS: u64 = 10_000;
+    let bench = Bench::new().await;
+    let calls = (0..WAITERS).map(|n| add(n).delay("1h"));
+    let runs = bench.stent.dispatch_all(calls).await.expect("dispatched");
+    let wait = |run: &stent::Handle<u64>| tokio::spawn(run.result().into_future());
+    // The pauses between polls have grown to their longest after four seconds.
+    let settle = || tokio::time::sleep(Duration::from_secs(4));
+
+    let first = wait(&runs[0]);
+    settle().await;
+    let (_, one) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
+    let others: Vec<_> = runs[1..].iter().map(wait).collect();
+    settle().await;
+    let (_, all) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
+
+    assert!(one.statements >= 1, "it is counted: {one:?}");
+    // A poll more or less, as the window falls.
+    assert!(all.statements <= one.statements + 1, "{WAITERS} waiters {all:?}, one {one:?}");
+    assert_eq!((all.rows, all.transactions), (0, 0), "{all:?}");
+    others.into_iter().chain([first]).for_each(|wait| wait.abort());
+}

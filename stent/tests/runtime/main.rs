@@ -2,6 +2,7 @@
 
 mod cancelling;
 mod chance;
+mod clocks;
 mod control_flow;
 mod dead_letters;
 mod declaring;
@@ -14,9 +15,14 @@ mod limits;
 mod notes;
 mod signals;
 mod spawning;
+mod logging;
+mod logs;
+mod metrics;
+mod rigged;
 mod steps;
 mod waiting;
 mod worker_life;
+mod worker_status;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -70,10 +76,7 @@ pub(crate) fn run<F: Future<Output = ()>>(
     world: impl Future<Output = World>,
     test: impl FnOnce(Arc<World>) -> F,
 ) {
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_test_writer()
-        .try_init();
+    log();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -85,6 +88,24 @@ pub(crate) fn run<F: Future<Output = ()>>(
             .await
             .expect("the test does not hang");
     });
+}
+
+/// Shows what the environment asks for, and keeps what tests ask for.
+fn log() {
+    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::prelude::*;
+
+    let shown = tracing_subscriber::EnvFilter::from_default_env();
+    let shown = tracing_subscriber::fmt::layer().with_test_writer().with_filter(shown);
+    let kept = logs::Collector.with_filter(LevelFilter::INFO);
+    let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
+}
+
+/// Waits until something holds, looking again and again.
+pub(crate) async fn until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
 }
 
 /// Declares tests that run on every store.

@@ -1,11 +1,14 @@
 //! Waiting for results: typed, by id, with timeouts, by many at once.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use stent::prelude::*;
-use stent::{Error, ExecutionStatus};
+use stent::{Error, ExecutionStatus, PollOptions};
 
-use crate::{on_every_store, unique};
+use crate::rigged::Rigged;
+use crate::{Db, on_every_store, unique, until};
 
 #[durable]
 async fn add(a: u64, b: u64) -> Result<u64, String> {
@@ -20,6 +23,19 @@ async fn adds_later() -> Result<u64, stent::Error> {
 #[durable]
 async fn never(_key: u64) -> Result<(), stent::Error> {
     stent::sleep("1w").await
+}
+
+#[durable(name = "waiting.fails", retry(max_attempts = 1))]
+async fn fails() -> Result<u64, String> {
+    Err("on purpose".to_owned())
+}
+
+/// The same store, heard and not heard: every wait means the same on both.
+async fn both_modes(world: &crate::World) -> [(Stent, Arc<Rigged>); 2] {
+    let inner = world.stent.store();
+    let open =
+        async |rigged: Arc<Rigged>| (Stent::builder().open(rigged.clone()).await.expect("opens"), rigged);
+    [open(Rigged::new(inner)).await, open(Rigged::deaf(inner)).await]
 }
 
 on_every_store! {
@@ -124,5 +140,130 @@ on_every_store! {
         assert!(matches!(ended.status().await, Err(Error::NotFound(_))));
         assert!(!open.status().await.expect("known").is_terminal());
         worker.drain().await.expect("drains");
+    }
+
+    async fn a_wait_has_a_limit_or_none_by_every_way_and_in_both_modes(world) {
+        for (stent, _) in both_modes(&world).await {
+            let run = stent.dispatch(add(1, 2)).delay("1h").await.expect("dispatched");
+            let (typed, raw) = (|| run.result(), || stent.wait_for(run.id()));
+
+            // Above zero it is a limit.
+            let over = |error: &Error| {
+                matches!(error, Error::WaitTimeout { execution, waited }
+                    if *execution == run.id() && *waited == Duration::from_millis(30))
+            };
+            let started = Instant::now();
+                let error = typed().timeout("30ms").await.expect_err("nobody runs it");
+                assert!(over(&error), "{error}");
+                let error = raw().timeout(Some(Duration::from_millis(30))).await.expect_err("nobody runs it");
+                assert!(over(&error), "{error}");
+                assert!(started.elapsed() >= Duration::from_millis(60), "{:?}", started.elapsed());
+
+            // None and zero are none.
+            let (one, two) = (typed().timeout(None).into_future(), typed().timeout(Duration::ZERO).into_future());
+            let (three, four) = (raw().timeout("0s").into_future(), raw().timeout(None).into_future());
+            let unlimited = futures::future::select(
+                futures::future::select(one, two),
+                futures::future::select(three, four),
+            );
+            assert!(tokio::time::timeout(Duration::from_millis(150), unlimited).await.is_err());
+
+            // Asking does not wait at all.
+            assert_eq!(stent.result_of(run.id()).await.expect("known"), None);
+            assert_eq!(run.status().await.expect("known"), ExecutionStatus::Pending);
+        }
+    }
+
+    async fn a_wait_ends_with_the_execution_in_both_modes(world) {
+        let worker = world.worker().await;
+        for (stent, _) in both_modes(&world).await {
+            // One without a limit, one with a limit that is far off, one by id.
+            let run = stent.dispatch(add(20, 22)).delay("50ms").await.expect("dispatched");
+            let (one, two, three) = tokio::join!(
+                run.result().timeout(None).into_future(),
+                run.result().timeout("1h").into_future(),
+                stent.wait_for(run.id()).into_future(),
+            );
+            assert_eq!((one.expect("runs"), two.expect("runs")), (42, 42));
+            assert_eq!(three.expect("runs").decode::<u64>().expect("a number"), 42);
+        }
+        worker.drain().await.expect("drains");
+    }
+
+    async fn work_is_found_and_ends_are_heard_of_without_any_hint(world) {
+        let deaf = Stent::builder().open(Rigged::deaf(world.stent.store())).await.expect("opens");
+        let worker = deaf.worker().state(Db).start().await.expect("starts");
+        for n in 0..3 {
+            // Dispatched and waited for by somebody else, so that nothing in memory tells the worker either.
+            let run = world.stent.dispatch(add(n, 1)).await.expect("dispatched");
+            let waiting = deaf.handle::<u64>(run.id());
+            assert_eq!(waiting.result().timeout("20s").await.expect("runs"), n + 1);
+        }
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_store_is_asked_less_and_less_often_and_as_told(world) {
+        let poll = PollOptions { min: Duration::from_millis(4), max: Duration::from_millis(64), factor: 4.0 };
+        let rigged = Rigged::deaf(world.stent.store());
+        let stent = Stent::builder().poll(poll).open(rigged.clone()).await.expect("opens");
+        let run = stent.dispatch(add(1, 1)).delay("1h").await.expect("dispatched");
+        let waiting = tokio::spawn(run.result().into_future());
+        // At 0, 4, 20, 84, 148 ms and so on; a busy machine only makes it later.
+        let started = Instant::now();
+        until(|| rigged.reads.load(Ordering::SeqCst) >= 6).await;
+        assert!(started.elapsed() >= Duration::from_millis(4 + 16 + 64 + 64), "{:?}", started.elapsed());
+        waiting.abort();
+    }
+
+    async fn polling_that_does_not_fit_is_refused(world) {
+        let poll = PollOptions { factor: 0.0, ..PollOptions::default() };
+        let error = Stent::builder().poll(poll).open(world.stent.store().clone()).await.expect_err("no factor");
+        assert!(error.to_string().starts_with("option `poll`: factor is 0"), "{error}");
+        let error = world.stent.worker().state(Db).poll(poll).start().await.expect_err("no factor");
+        assert!(error.to_string().starts_with("option `poll`: factor is 0"), "{error}");
+    }
+
+    async fn every_way_of_asking_agrees_on_every_end(world) {
+        let worker = world.worker().await;
+        let completed = world.stent.dispatch(add(1, 2)).await.expect("dispatched");
+        let failed = world.stent.dispatch(fails()).await.expect("dispatched");
+        completed.result().timeout("20s").await.expect("runs");
+        failed.result().timeout("20s").await.expect_err("fails");
+        worker.drain().await.expect("drains");
+
+        let word = |error: Error| match error {
+            Error::Failed(failure) => format!("failed: {}", failure.message),
+            Error::Cancelled => "cancelled".to_owned(),
+            Error::TimedOut => "timed out".to_owned(),
+            other => format!("unexpected: {other}"),
+        };
+        for (stent, rigged) in both_modes(&world).await {
+            for (id, shown, expected) in [
+                (completed.id(), ExecutionStatus::Completed, "3"),
+                (failed.id(), ExecutionStatus::Failed, "failed: on purpose"),
+                (completed.id(), ExecutionStatus::Cancelled, "cancelled"),
+                (failed.id(), ExecutionStatus::TimedOut, "timed out"),
+            ] {
+                *rigged.shown.lock().await = Some(shown);
+                let handle = stent.handle::<u64>(id);
+                let number = |payload: stent::Payload| payload.decode::<u64>().expect("a number").to_string();
+                let said = [
+                    handle.result().timeout("20s").await.map_or_else(word, |n| n.to_string()),
+                    stent.wait_for(id).timeout("20s").await.map_or_else(word, number),
+                    stent.result_of(id).await.map(|payload| payload.expect("ended")).map_or_else(word, number),
+                ];
+                assert_eq!(said, [expected; 3]);
+                assert_eq!((handle.status().await.expect("known"), stent.status(id).await.expect("known")), (shown, shown));
+            }
+        }
+    }
+
+    async fn nobody_has_heard_of_an_id_by_any_way(world) {
+        let id = stent::ExecutionId::from_uuid(uuid::Uuid::from_u128(3));
+        let is_unknown = |error: Option<Error>| matches!(error, Some(Error::NotFound(unknown)) if unknown == id);
+        assert!(is_unknown(world.stent.handle::<u64>(id).result().timeout("20s").await.err()));
+        assert!(is_unknown(world.stent.wait_for(id).timeout("20s").await.err()));
+        assert!(is_unknown(world.stent.result_of(id).await.err()));
+        assert!(is_unknown(world.stent.status(id).await.err()));
     }
 }

@@ -1,11 +1,16 @@
 //! Workers: draining, stopping, leases, queues, crash loops.
 
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use stent::core::backend::{ClaimRequest, NoRecall, Store};
+use stent::metrics::{LeaseLoss, LeaseLost};
 use stent::prelude::*;
-use stent::{ExecutionStatus, Registry};
+use stent::{ExecutionStatus, Metrics, Registry, TaskId, WorkerId};
 
-use crate::{on_every_store, ran, unique};
+use crate::rigged::Rigged;
+use crate::{logs, on_every_store, ran, unique, until};
 
 #[durable]
 async fn quick(n: u64) -> Result<u64, String> {
@@ -25,6 +30,46 @@ async fn mail(n: u64) -> Result<u64, String> {
     Ok(n)
 }
 
+/// Says when it is dropped before its end.
+struct Interrupted(u64, bool);
+
+impl Drop for Interrupted {
+    fn drop(&mut self) {
+        if !self.1 {
+            ran::note(self.0, "interrupted");
+        }
+    }
+}
+
+#[durable(name = "life.endless", retry(max_attempts = 1))]
+async fn endless(key: u64) -> Result<(), String> {
+    let _interrupted = Interrupted(key, false);
+    ran::note(key, "started");
+    std::future::pending().await
+}
+
+#[durable(name = "life.gated")]
+async fn gated(key: u64) -> Result<(), String> {
+    ran::note(key, "started");
+    until(|| ran::count(key, "open") == 1).await;
+    ran::note(key, "ended");
+    Ok(())
+}
+
+#[durable(name = "life.waits_for_two")]
+async fn waits_for_two(key: u64) -> Result<(), stent::Error> {
+    let (a, b) = stent::join!(gated(key), gated(key));
+    a?;
+    b?;
+    gated(key).await
+}
+
+#[durable(name = "life.sleeps")]
+async fn sleeps(key: u64) -> Result<(), stent::Error> {
+    ran::note(key, "parent");
+    stent::sleep("1w").await
+}
+
 #[durable]
 async fn two_slow(key: u64) -> Result<(), stent::Error> {
     slow(key, 60).await?;
@@ -32,10 +77,30 @@ async fn two_slow(key: u64) -> Result<(), stent::Error> {
     Ok(())
 }
 
-async fn until(mut done: impl FnMut() -> bool) {
-    while !done() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+/// Keeps which leases were lost, and how.
+#[derive(Clone, Debug, Default)]
+struct Losses(Arc<Mutex<Vec<(TaskId, String, LeaseLoss)>>>);
+
+impl Metrics for Losses {
+    fn lease_lost(&self, event: &LeaseLost<'_>) {
+        self.0.lock().expect("whole").push((event.task.id, event.task.function.to_owned(), event.loss));
     }
+}
+
+/// Claims a task as a worker would whose clock is a day ahead: whatever lease there is has run out for it.
+async fn steal(store: &Arc<dyn Store>, task: TaskId) {
+    let now = store.clock().await.expect("answers") + Duration::from_hours(24);
+    let request = ClaimRequest {
+        worker: WorkerId::from_uuid(uuid::Uuid::from_u128(7)),
+        now,
+        until: now + Duration::from_hours(1),
+        max: 100,
+        functions: &["life.endless".to_owned()],
+        queues: None,
+        recall: &NoRecall,
+    };
+    let claimed = store.exchange(&[], Some(&request)).await.expect("claims").claimed;
+    assert!(claimed.iter().any(|claimed| claimed.task.id == task), "{claimed:?}");
 }
 
 on_every_store! {
@@ -122,5 +187,110 @@ on_every_store! {
         for worker in workers {
             worker.drain().await.expect("drains");
         }
+    }
+
+    async fn a_drain_ends_though_functions_need_more_steps_or_wait_for_something_else(world) {
+        let worker = world.worker_with(|worker| worker.concurrency(1)).await;
+        let key = unique();
+        let waits = world.stent.dispatch(sleeps(key)).await.expect("dispatched");
+        until(|| ran::count(key, "parent") == 1).await;
+        let fans = world.stent.dispatch(waits_for_two(key)).await.expect("dispatched");
+        until(|| ran::count(key, "started") == 1).await;
+
+        let drained = tokio::spawn(worker.drain());
+        until(|| world.stent.workers().draining).await;
+        ran::note(key, "open");
+        drained.await.expect("no panic").expect("drains");
+
+        // One of two steps has run, the third was never asked for.
+        assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (1, 1));
+        for run in [fans.id(), waits.id()] {
+            assert!(!world.stent.status(run).await.expect("known").is_terminal());
+        }
+        // Nothing is lost by it: the next worker goes on where this one stopped.
+        let next = world.worker().await;
+        fans.result().timeout("20s").await.expect("runs");
+        assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (3, 3));
+        next.drain().await.expect("drains");
+    }
+
+    async fn a_drain_ends_though_the_store_is_away(world) {
+        for hangs in [false, true] {
+            let rigged = Rigged::new(world.stent.store());
+            let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+            let worker = stent.worker().state(crate::Db).lease("300ms").grace("10ms").start().await.expect("starts");
+            let key = unique();
+            stent.dispatch(endless(key)).await.expect("dispatched");
+            until(|| ran::count(key, "started") == 1).await;
+
+            if hangs { &rigged.hangs } else { &rigged.is_out }.store(true, Ordering::SeqCst);
+            worker.drain().await.expect("drains");
+
+            until(|| ran::count(key, "interrupted") == 1).await;
+        }
+    }
+
+    async fn a_renewal_that_fails_is_tried_again_and_the_work_goes_on(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        let lease = |worker: stent::WorkerBuilder| worker.lease("600ms").state(crate::Db);
+        let (one, two) = (lease(stent.worker()), lease(world.stent.worker()));
+        let one = one.start().await.expect("starts");
+        let key = unique();
+        rigged.failing_renewals.store(1, Ordering::SeqCst);
+        let run = stent.dispatch(slow(key, 1_500)).await.expect("dispatched");
+        until(|| ran::count(key, "started") == 1).await;
+        // Who would take over if the lease were not kept.
+        let two = two.start().await.expect("starts");
+
+        run.result().timeout("20s").await.expect("runs");
+
+        assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (1, 1));
+        assert_eq!(rigged.failing_renewals.load(Ordering::SeqCst), 0, "a renewal has failed");
+        one.drain().await.expect("drains");
+        two.drain().await.expect("drains");
+    }
+
+    async fn work_whose_lease_cannot_be_renewed_is_stopped_when_it_has_run_out_and_that_is_said(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let losses = Losses::default();
+        let stent = Stent::builder().metrics(losses.clone()).open(rigged.clone()).await.expect("opens");
+        // One that claims nothing again: it is full with the other thing that it runs, or has lost its store.
+        let worker = stent.worker().state(crate::Db).lease("300ms").start().await.expect("starts");
+        let key = unique();
+        rigged.failing_renewals.store(u64::MAX, Ordering::SeqCst);
+        let run = stent.dispatch(endless(key)).await.expect("dispatched");
+        until(|| ran::count(key, "started") == 1).await;
+        rigged.is_out.store(true, Ordering::SeqCst);
+
+        until(|| ran::count(key, "interrupted") == 1).await;
+
+        assert!(rigged.renewals.load(Ordering::SeqCst) >= 2, "it was tried again");
+        until(|| !losses.0.lock().expect("whole").is_empty()).await;
+        assert_eq!(*losses.0.lock().expect("whole"), [(run.id().root(), "life.endless".to_owned(), LeaseLoss::Lapsed)]);
+        let id = run.id().to_string();
+        let said = logs::lines(|line| line.field("execution") == id && line.message().contains("a lease was lost"));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert_eq!(said[0].level, tracing::Level::WARN);
+        assert_eq!(worker.status().running, 0);
+        assert!(worker.status().last_error.is_some());
+        worker.stop().await.expect("stops");
+    }
+
+    async fn a_lease_that_another_claim_has_taken_stops_the_work(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let losses = Losses::default();
+        let stent = Stent::builder().metrics(losses.clone()).open(rigged.clone()).await.expect("opens");
+        let worker = stent.worker().state(crate::Db).lease("2s").heartbeat("900ms").start().await.expect("starts");
+        let key = unique();
+        let run = stent.dispatch(endless(key)).await.expect("dispatched");
+        until(|| ran::count(key, "started") == 1).await;
+
+        steal(world.stent.store(), run.id().root()).await;
+
+        until(|| ran::count(key, "interrupted") == 1).await;
+        until(|| !losses.0.lock().expect("whole").is_empty()).await;
+        assert_eq!(losses.0.lock().expect("whole")[0].2, LeaseLoss::Taken);
+        worker.stop().await.expect("stops");
     }
 }

@@ -1,0 +1,176 @@
+//! Clocks that disagree: hosts whose clocks are wrong, one store, and what is agreed on all the same (G17).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use stent::core::backend::Store;
+use stent::prelude::*;
+use stent::{ClockSource, StentBuilder, Timestamp};
+use stent_memory::MemoryStore;
+
+use crate::rigged::Rigged;
+use crate::{Db, logs, on_every_store, ran, run, unique, until};
+
+const HOUR_US: i64 = 3_600_000_000;
+
+#[durable(name = "clocks.slow")]
+async fn slow(key: u64, n: u64) -> Result<(), String> {
+    ran::note(key, n.to_string());
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    Ok(())
+}
+
+#[durable(name = "clocks.quick")]
+async fn quick(key: u64) -> Result<(), String> {
+    ran::note(key, "ran");
+    Ok(())
+}
+
+/// A host's clock that can be set.
+#[derive(Clone, Debug)]
+struct Host(Arc<AtomicI64>);
+
+impl Host {
+    fn ahead(by_us: i64) -> Self {
+        Self(Arc::new(AtomicI64::new(by_us)))
+    }
+
+    fn set(&self, by_us: i64) {
+        self.0.store(by_us, Ordering::SeqCst);
+    }
+
+    fn builder(&self) -> StentBuilder {
+        let host = self.clone();
+        Stent::builder().host_clock(move || {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+            let now = i64::try_from(now.as_micros()).expect("a time of our days");
+            Timestamp::from_micros(now + host.0.load(Ordering::SeqCst))
+        })
+    }
+}
+
+async fn worker(stent: &Stent) -> Worker {
+    stent.worker().state(Db).lease("500ms").start().await.expect("starts")
+}
+
+on_every_store! {
+    async fn hosts_that_are_hours_apart_run_nothing_twice_and_nothing_early(world) {
+        let (fast, slow_host) = (Host::ahead(HOUR_US), Host::ahead(-HOUR_US));
+        let open = async |host: &Host| host.builder().open(world.stent.store().clone()).await.expect("opens");
+        let stents = [open(&fast).await, open(&slow_host).await];
+        let workers = [worker(&stents[0]).await, worker(&stents[1]).await];
+
+        // Longer than a lease, so that who errs about the time takes what another one has.
+        let key = unique();
+        let mut runs = Vec::new();
+        for n in 0..8 {
+            runs.push(stents[n as usize % 2].dispatch(slow(key, n)).await.expect("dispatched"));
+        }
+        // Not early either, whoever dispatches and whoever runs.
+        for stent in &stents {
+            let (key, started) = (unique(), Instant::now());
+            let run = stent.dispatch(quick(key)).delay("300ms").await.expect("dispatched");
+            run.result().timeout("20s").await.expect("runs");
+            assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
+        }
+        for run in runs {
+            run.result().timeout("20s").await.expect("runs");
+        }
+
+        let mut ran = ran::list(key);
+        ran.sort();
+        assert_eq!(ran, (0..8).map(|n| n.to_string()).collect::<Vec<_>>());
+        for (worker, expected) in workers.into_iter().zip([-HOUR_US, HOUR_US]) {
+            let drift = worker.status().clock_drift_us;
+            assert!((drift - expected).abs() < 1_000_000, "{drift}");
+            worker.drain().await.expect("drains");
+        }
+    }
+
+    async fn a_clock_that_is_set_while_workers_run_is_noticed(world) {
+        for step in [HOUR_US, -HOUR_US] {
+            let host = Host::ahead(0);
+            let stent = host.builder().clock_check("5ms").open(world.stent.store().clone()).await.expect("opens");
+            let worker = worker(&stent).await;
+            worker.wait_until_ready().await.expect("becomes ready");
+
+            host.set(step);
+            until(|| (worker.status().clock_drift_us + step).abs() < 1_000_000).await;
+
+            let key = unique();
+            stent.dispatch(quick(key)).delay("10ms").await.expect("dispatched").result().timeout("20s").await.expect("runs");
+            worker.drain().await.expect("drains");
+        }
+    }
+}
+
+fn on_memory<F: Future<Output = ()>>(test: impl FnOnce(Arc<dyn Store>) -> F) {
+    run(crate::World::memory(), |_| test(Arc::new(MemoryStore::new())));
+}
+
+fn warned(drift_us: i64) -> usize {
+    let about = |line: &logs::Line| {
+        let drift: i64 = line.field("drift_us").parse().unwrap_or(0);
+        line.level == tracing::Level::WARN && (drift - drift_us).abs() < 400_000
+    };
+    logs::lines(about).len()
+}
+
+#[test]
+fn a_host_that_is_too_far_off_is_warned_of_once() {
+    on_memory(async |store| {
+        let rigged = Rigged::new(&store);
+        let host = Host::ahead(-7_000_000);
+        let stent = host.builder().clock_check("1ms").open(rigged.clone()).await.expect("opens");
+        until(|| rigged.clock_reads.load(Ordering::SeqCst) > 5).await;
+        assert_eq!(warned(7_000_000), 1);
+        drop(stent);
+    });
+}
+
+#[test]
+fn a_host_that_is_within_the_bound_is_not_warned_of() {
+    on_memory(async |store| {
+        let host = Host::ahead(-11_000_000);
+        let stent = host.builder().clock_drift_warn("12s").open(store).await.expect("opens");
+        let worker = worker(&stent).await;
+        assert!((worker.status().clock_drift_us - 11_000_000).abs() < 1_000_000);
+        assert_eq!(warned(11_000_000), 0);
+        worker.drain().await.expect("drains");
+    });
+}
+
+#[test]
+fn the_hosts_clock_is_taken_as_it_is_if_that_is_wanted_and_its_drift_is_still_measured() {
+    on_memory(async |store| {
+        let host = Host::ahead(-23_000_000);
+        let stent = host.builder().clock(ClockSource::Host).open(store.clone()).await.expect("opens");
+        let run = stent.dispatch(quick(unique())).await.expect("dispatched");
+        let created = stent.view(run.id()).await.expect("known").created_at;
+        let theirs = store.clock().await.expect("answers");
+        assert!(
+            theirs.since(created) > Duration::from_secs(20),
+            "{created} by the host, {theirs} by the store"
+        );
+        assert_eq!(warned(23_000_000), 1);
+    });
+}
+
+#[test]
+fn the_clocks_are_compared_again_after_the_store_has_failed() {
+    on_memory(async |store| {
+        let rigged = Rigged::new(&store);
+        let stent = Stent::builder().clock_check("1h").open(rigged.clone()).await.expect("opens");
+        let worker = worker(&stent).await;
+        worker.wait_until_ready().await.expect("becomes ready");
+        assert_eq!(rigged.clock_reads.load(Ordering::SeqCst), 1);
+
+        rigged.is_out.store(true, Ordering::SeqCst);
+        until(|| worker.status().last_error.is_some()).await;
+        rigged.is_out.store(false, Ordering::SeqCst);
+
+        until(|| rigged.clock_reads.load(Ordering::SeqCst) > 1).await;
+        worker.drain().await.expect("drains");
+    });
+}

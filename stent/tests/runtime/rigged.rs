@@ -1,0 +1,161 @@
+//! A store in front of another one that misbehaves on command: deaf to hints, unable to renew, out for a while.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use stent::core::backend::{
+    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, ExecutionView, Inspect, ItemView,
+    Listener, Migrate, PurgeRequest, Purged, Renewal, Result, SchemaVersion, Store, TaskView, Topic, Wake,
+};
+use stent::core::model::{ExecutionStatus, Lease, Seq};
+use stent::core::transition::Transition;
+use stent::{ExecutionId, TaskId, Timestamp};
+use tokio::sync::{Mutex, Notify};
+
+/// What is rigged. Everything works as long as nothing is set.
+#[derive(Debug)]
+pub(crate) struct Rigged {
+    inner: Arc<dyn Store>,
+    /// No hint is heard.
+    deaf: bool,
+    /// So many renewals fail from now on.
+    pub(crate) failing_renewals: AtomicU64,
+    /// Renewals that were asked for.
+    pub(crate) renewals: AtomicU64,
+    /// Exchanges fail.
+    pub(crate) is_out: AtomicBool,
+    /// Exchanges do not come back.
+    pub(crate) hangs: AtomicBool,
+    /// The clock was read.
+    pub(crate) clock_reads: AtomicU64,
+    /// Reads of executions.
+    pub(crate) reads: AtomicU64,
+    /// How every execution is said to stand, if it is not as it does.
+    pub(crate) shown: Mutex<Option<ExecutionStatus>>,
+    pub(crate) clock_read: Notify,
+}
+
+impl Rigged {
+    pub(crate) fn new(inner: &Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self::with_hints(inner, true))
+    }
+
+    /// A store whose hints are never heard.
+    pub(crate) fn deaf(inner: &Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self::with_hints(inner, false))
+    }
+
+    fn with_hints(inner: &Arc<dyn Store>, hears: bool) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            deaf: !hears,
+            failing_renewals: AtomicU64::new(0),
+            renewals: AtomicU64::new(0),
+            is_out: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            clock_reads: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            shown: Mutex::new(None),
+            clock_read: Notify::new(),
+        }
+    }
+
+    fn refused(operation: &'static str) -> Error {
+        Error::new(ErrorKind::Unavailable, operation).with_message("rigged")
+    }
+}
+
+#[async_trait]
+impl Backend for Rigged {
+    fn info(&self) -> BackendInfo {
+        self.inner.info()
+    }
+
+    async fn clock(&self) -> Result<Timestamp> {
+        self.clock_reads.fetch_add(1, Ordering::SeqCst);
+        self.clock_read.notify_waiters();
+        self.inner.clock().await
+    }
+
+    async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
+        if self.hangs.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
+        if self.is_out.load(Ordering::SeqCst) {
+            return Err(Self::refused("exchange"));
+        }
+        self.inner.exchange(commit, claim).await
+    }
+
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
+        self.renewals.fetch_add(1, Ordering::SeqCst);
+        let failing = self
+            .failing_renewals
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |failing| failing.checked_sub(1));
+        if failing.is_ok() {
+            return Err(Self::refused("renew"));
+        }
+        self.inner.renew(leases, until).await
+    }
+
+    async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
+        self.inner.purge(request).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+#[async_trait]
+impl Inspect for Rigged {
+    async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let mut views = self.inner.executions(ids).await?;
+        if let Some(shown) = *self.shown.lock().await {
+            views.iter_mut().for_each(|view| view.status = shown);
+        }
+        Ok(views)
+    }
+
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<TaskView>> {
+        self.inner.tasks(execution, after, max).await
+    }
+
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
+        self.inner.items(map, from, max).await
+    }
+}
+
+impl Wake for Rigged {
+    fn listen(&self, topic: Topic) -> Box<dyn Listener> {
+        if self.deaf { Box::new(Deaf) } else { self.inner.listen(topic) }
+    }
+}
+
+#[derive(Debug)]
+struct Deaf;
+
+#[async_trait]
+impl Listener for Deaf {
+    async fn changed(&mut self) {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Migrate for Rigged {
+    async fn migrate(&self) -> Result<()> {
+        self.inner.migrate().await
+    }
+
+    async fn version(&self) -> Result<SchemaVersion> {
+        self.inner.version().await
+    }
+}
