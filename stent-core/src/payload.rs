@@ -111,6 +111,7 @@ impl Payload {
             Some(Codec::Json) => {
                 serde_json::from_slice(&self.bytes).map_err(|error| CodecError::decode::<T>(&error))
             }
+            None if self.content_type.contains('+') => Err(CodecError::Sealed(self.content_type.clone())),
             None => Err(CodecError::UnknownContentType(self.content_type.clone())),
         }
     }
@@ -139,6 +140,12 @@ pub enum CodecError {
     /// No codec is known for the payload's content type.
     #[error("unknown content type {0:?}; known are application/cbor and application/json")]
     UnknownContentType(String),
+    /// The payload was sealed by a transform and has not been opened.
+    #[error(
+        "a payload of {0:?} is still sealed; give this process the transform that the name ends in, or see its log for why \
+         the transform could not open it"
+    )]
+    Sealed(String),
 }
 
 impl CodecError {

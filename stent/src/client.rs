@@ -25,8 +25,9 @@ use crate::poll::PollOptions;
 use crate::registry::Registry;
 use crate::request::{self, Cancel};
 use crate::retention::{self, Cleaned, Cleaner, Retention};
+use crate::transform::{PayloadTransform, Transforms};
 use crate::waiters::Waiters;
-use crate::worker::{Roster, WorkerBuilder, WorkersOverview};
+use crate::worker::{Outside, Roster, WorkerBuilder, WorkersOverview};
 use crate::writer::Writer;
 use crate::{Error, Result, connect};
 
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) roster: Roster,
     /// Whether somebody looks for work that nobody here knows.
     pub(crate) watching: Once,
+    pub(crate) outside: Outside,
     _calibrator: Calibrator,
 }
 
@@ -169,6 +171,7 @@ pub struct StentBuilder {
     poll: PollOptions,
     hooks: Hooks,
     clock: ClockOptions,
+    transforms: Transforms,
     invalid: Option<DurationError>,
 }
 
@@ -187,7 +190,23 @@ impl StentBuilder {
         self
     }
 
-    /// Takes payloads of up to so many bytes; the default is 2 MiB.
+    /// Seals the bytes of payloads with this on their way to the store, and opens what it has sealed. What is stored already
+    /// is read by what it was written with.
+    #[must_use]
+    pub fn transform(mut self, transform: impl PayloadTransform) -> Self {
+        self.transforms.seal_with(transform);
+        self
+    }
+
+    /// Opens what this transform has sealed, and does not seal with it: for one that is about to be introduced, or was in use
+    /// before.
+    #[must_use]
+    pub fn opens(mut self, transform: impl PayloadTransform) -> Self {
+        self.transforms.open_with(transform);
+        self
+    }
+
+    /// Takes payloads of up to so many bytes, before any transform; the default is 2 MiB.
     #[must_use]
     pub const fn payload_max(mut self, bytes: usize) -> Self {
         self.payload_max = bytes;
@@ -260,6 +279,7 @@ impl StentBuilder {
             return Err(error.into());
         }
         let poll = self.poll.validated()?;
+        let store = self.transforms.in_front_of(store)?;
         let registry = self.registry.unwrap_or_else(Registry::linked).validated()?;
         store.migrate().await?;
         let clock = Arc::new(Clock::new(self.clock));
@@ -278,6 +298,7 @@ impl StentBuilder {
                 hooks: self.hooks,
                 roster: Roster::new(),
                 watching: Once::new(),
+                outside: Outside::default(),
             }),
         })
     }
@@ -309,6 +330,7 @@ impl Stent {
             poll: PollOptions::default(),
             hooks: Hooks::default(),
             clock: ClockOptions::default(),
+            transforms: Transforms::default(),
             invalid: None,
         }
     }

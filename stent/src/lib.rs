@@ -76,6 +76,8 @@ mod signal;
 mod spawn;
 mod state;
 mod stop;
+pub mod testing;
+mod transform;
 mod waiters;
 mod worker;
 mod writer;
@@ -114,4 +116,5 @@ pub use stent_core::{Codec, ExecutionId, Failure, Payload, TaskId, Timestamp, Wo
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;
 pub use stop::cancelled;
+pub use transform::{PayloadTransform, TransformError};
 pub use worker::{StoreTrouble, Worker, WorkerBuilder, WorkerState, WorkerStatus, WorkersOverview};

@@ -105,6 +105,14 @@ impl Replay {
         }
     }
 
+    /// Whether the code runs an inline step or reads what is recorded: then it is right to wait for the world.
+    #[must_use]
+    pub fn is_in_step(&self) -> bool {
+        let runs =
+            |open: &Open| open.kind == StepKind::Inline && open.unwritten.is_some() && open.ended.is_none();
+        self.holds > 0 || self.opens().any(|(_, open)| runs(open))
+    }
+
     /// The earliest moment at which a sleep of the code is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {

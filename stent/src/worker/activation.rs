@@ -35,6 +35,9 @@ pub(super) struct Activation {
 impl Activation {
     /// The code of a claimed task, from its first line.
     pub(super) fn of_claim(port: &Port, claimed: Claimed) -> Self {
+        if !claimed.steps.is_empty() {
+            port.shared.outside.replayed(&claimed.task.lane.function);
+        }
         let task = claimed.task;
         let started_at = task.started_at.unwrap_or(task.created_at);
         let replay = Replay::new(started_at, task.done, claimed.steps).noted(task.noted);

@@ -6,6 +6,7 @@
 //! | `turn` | one turn of one task: polls the code against its replay until it ends, waits or goes on |
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `hot` | parked code that is kept in memory |
+//! | `outside` | warns of functions that wait for what is not recorded |
 //! | `port` | what turns and the loop say to each other |
 //! | `report` | what a worker tells metrics and logs |
 //! | `status` | how workers are, for probes and people |
@@ -14,6 +15,7 @@
 mod activation;
 mod drive;
 mod hot;
+mod outside;
 mod port;
 mod report;
 mod status;
@@ -29,6 +31,7 @@ use stent_core::limits::{CLAIM_MAX, HOT_MAX, LEASE};
 use stent_core::schedule::PumpConfig;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::outside::Outside;
 use self::report::Reporter;
 pub(crate) use self::status::Roster;
 use self::status::Vitals;
@@ -72,22 +75,7 @@ pub(crate) struct Config {
 
 impl WorkerBuilder {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            config: Config {
-                name: None,
-                concurrency: CONCURRENCY,
-                lease: LEASE,
-                heartbeat: None,
-                queues: None,
-                tags: Vec::new(),
-                states: States::default(),
-                grace: GRACE,
-                cache: HOT_MAX,
-                poll: shared.poll,
-            },
-            shared,
-            invalid: None,
-        }
+        Self { config: Config::new(shared.poll), shared, invalid: None }
     }
 
     /// Calls the worker this, in [its status](Worker::status) and in logs; the default is `worker-1`, `worker-2` and so on.
@@ -212,6 +200,21 @@ impl WorkerBuilder {
 }
 
 impl Config {
+    fn new(poll: PollOptions) -> Self {
+        Self {
+            name: None,
+            concurrency: CONCURRENCY,
+            lease: LEASE,
+            heartbeat: None,
+            queues: None,
+            tags: Vec::new(),
+            states: States::default(),
+            grace: GRACE,
+            cache: HOT_MAX,
+            poll,
+        }
+    }
+
     fn validated(&self) -> Result<PumpConfig> {
         let heartbeat = self.heartbeat.unwrap_or(self.lease / 3);
         let fits = [
@@ -329,6 +332,30 @@ impl Drop for Worker {
     fn drop(&mut self) {
         if self.driver.is_some() {
             self.vitals.stop(Stop::Now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_30_s_and_its_heartbeat_a_third_where_nothing_else_is_said() {
+        let pump = Config::new(PollOptions::default()).validated().expect("defaults fit");
+        assert_eq!((pump.lease, pump.heartbeat), (Duration::from_secs(30), Duration::from_secs(10)));
+        assert_eq!((pump.poll_min, pump.poll_max), (Duration::from_millis(50), Duration::from_secs(2)));
+        assert_eq!(pump.slots, 64);
+    }
+
+    #[test]
+    fn a_shorter_lease_has_a_shorter_heartbeat_and_a_heartbeat_of_more_than_half_is_refused() {
+        let lease = Duration::from_millis(300);
+        let config = Config { lease, ..Config::new(PollOptions::default()) };
+        assert_eq!(config.validated().expect("fits").heartbeat, Duration::from_millis(100));
+        for (heartbeat, fits) in [(150, true), (151, false), (0, false)] {
+            let config = Config { heartbeat: Some(Duration::from_millis(heartbeat)), ..config.clone() };
+            assert_eq!(config.validated().is_ok(), fits, "{heartbeat} ms");
         }
     }
 }

@@ -89,7 +89,13 @@ impl Running {
             Needs::Commit => self.keep(None).await,
             Needs::Call(seq) => self.call(seq).await,
             Needs::Steps => self.park(None),
-            Needs::World => self.wait_for_the_world().await,
+            Needs::World => {
+                let durable = &self.activation.durable;
+                if durable.replay(|replay| replay.has_steps() && !replay.is_in_step()) {
+                    self.port.shared.outside.waited(&durable.function);
+                }
+                self.wait_for_the_world().await
+            }
         }
     }
 

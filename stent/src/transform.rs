@@ -1,0 +1,353 @@
+//! Payload transforms: compression or encryption of the user's, between the codec and the store.
+//!
+//! A transform sits at the one edge that every payload crosses, in front of the store, so nothing else in the runtime knows
+//! of it. Every field that may hold a payload is named here, and structs are taken apart without `..`: a new field does not
+//! compile until it is decided whether it is sealed.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use stent_core::backend::{
+    Backend, BackendInfo, ClaimRequest, Claimed, Error as StoreError, ErrorKind, Exchanged, ExecutionView,
+    Inspect, ItemView, Listener, Migrate, PurgeRequest, Purged, Renewal, Result as StoreResult,
+    SchemaVersion, Store, TaskView, Topic, Wake,
+};
+use stent_core::model::{Lease, NewTask, NewTaskState, Seq, Step, StepState, Task, TaskResult};
+use stent_core::transition::{Change, News, Outcome, Transition};
+use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
+
+use crate::{Error, Result};
+
+/// What a transform may fail with.
+pub type TransformError = Box<dyn StdError + Send + Sync>;
+
+/// A transform of encoded payloads on their way to the store and back: compression, encryption.
+///
+/// It is given to [`StentBuilder::transform`](crate::StentBuilder::transform). What it has sealed carries its name as the
+/// suffix of its content type, such as `application/cbor+zstd`, and is opened by that name; payloads without a suffix are read
+/// as they are. So a transform can be introduced, replaced and retired while work is under way, as long as every process
+/// that reads can open: give it to all of them with [`StentBuilder::opens`](crate::StentBuilder::opens) first.
+///
+/// Sealed are arguments, results, and the data that an error of the user's own type carries. **Not** sealed are names, queues,
+/// and the kinds, messages and causes of failures: people read those where no key is at hand.
+///
+/// ```
+/// use stent::{PayloadTransform, TransformError};
+///
+/// struct Reversed;
+///
+/// impl PayloadTransform for Reversed {
+///     fn name(&self) -> &str {
+///         "reversed"
+///     }
+///
+///     fn seal(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, TransformError> {
+///         bytes.reverse();
+///         Ok(bytes)
+///     }
+///
+///     fn open(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, TransformError> {
+///         bytes.reverse();
+///         Ok(bytes)
+///     }
+/// }
+///
+/// let builder = stent::Stent::builder().transform(Reversed);
+/// # let _ = builder;
+/// ```
+pub trait PayloadTransform: Send + Sync + 'static {
+    /// Its name, for ever: what it has sealed is found by it. Letters, digits, `.`, `-` and `_`. A new key or another
+    /// parameter that `open` cannot tell from the bytes needs a new name.
+    fn name(&self) -> &str;
+
+    /// What is stored in place of these bytes. Need not give the same each time. It is called on the way to the store, for
+    /// every payload, so it should take microseconds.
+    ///
+    /// # Errors
+    /// Only what cannot be helped: a dispatch fails with it, and a turn whose result cannot be sealed is done again.
+    fn seal(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransformError>;
+
+    /// The bytes that were sealed.
+    ///
+    /// # Errors
+    /// When these are not bytes that it has sealed. It is logged, and whoever decodes the payload is told that it is still
+    /// sealed.
+    fn open(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransformError>;
+}
+
+/// The transforms of one `Stent`.
+#[derive(Clone, Default)]
+pub(crate) struct Transforms {
+    seals: Option<Arc<dyn PayloadTransform>>,
+    opens: Vec<Arc<dyn PayloadTransform>>,
+}
+
+impl fmt::Debug for Transforms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.opens.iter().map(|transform| transform.name())).finish()
+    }
+}
+
+impl Transforms {
+    pub(crate) fn seal_with(&mut self, transform: impl PayloadTransform) {
+        let transform: Arc<dyn PayloadTransform> = Arc::new(transform);
+        self.seals = Some(transform.clone());
+        self.opens.push(transform);
+    }
+
+    pub(crate) fn open_with(&mut self, transform: impl PayloadTransform) {
+        self.opens.push(Arc::new(transform));
+    }
+
+    /// The store behind these transforms; the store itself if there are none.
+    pub(crate) fn in_front_of(self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>> {
+        for (n, transform) in self.opens.iter().enumerate() {
+            let name = transform.name();
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            let problem = if name.is_empty() || !name.chars().all(fits) {
+                format!("{name:?} is no name for one; take letters, digits, `.`, `-` and `_`")
+            } else if self.opens[..n].iter().any(|other| other.name() == name) {
+                format!("two of them are named {name:?}; give each a name of its own")
+            } else {
+                continue;
+            };
+            return Err(Error::Option { option: "transform", problem });
+        }
+        if self.opens.is_empty() {
+            Ok(store)
+        } else {
+            Ok(Arc::new(Transformed { inner: store, transforms: self }))
+        }
+    }
+
+    fn seal(&self, payload: &mut Payload) -> StoreResult<()> {
+        // What has no content type holds nothing: a sleep's result.
+        let Some(transform) = self.seals.as_ref().filter(|_| !payload.content_type().is_empty()) else {
+            return Ok(());
+        };
+        let sealed = transform.seal(payload.bytes().to_vec()).map_err(|source| {
+            StoreError::new(ErrorKind::Config, "seal")
+                .with_message(format!("transform {}: {source}", transform.name()))
+                .with_source(source)
+        })?;
+        *payload = Payload::new(format!("{}+{}", payload.content_type(), transform.name()), sealed);
+        Ok(())
+    }
+
+    /// Opens a payload. One that cannot be opened stays sealed: whoever decodes it is told.
+    fn open(&self, payload: &mut Payload) {
+        let Some((content_type, name)) = payload.content_type().rsplit_once('+') else { return };
+        let Some(transform) = self.opens.iter().find(|transform| transform.name() == name) else { return };
+        match transform.open(payload.bytes().to_vec()) {
+            Ok(opened) => *payload = Payload::new(content_type, opened),
+            Err(error) => tracing::error!(%error, transform = name, "a payload could not be opened"),
+        }
+    }
+
+    fn seal_failure(&self, failure: &mut Failure) -> StoreResult<()> {
+        let Failure { kind: _, message: _, causes: _, trace: _, data, fatal: _ } = failure;
+        data.as_mut().map_or(Ok(()), |data| self.seal(data))
+    }
+
+    fn seal_result(&self, result: &mut TaskResult) -> StoreResult<()> {
+        match result {
+            Ok(payload) => self.seal(payload),
+            Err(failure) => self.seal_failure(failure),
+        }
+    }
+
+    fn seal_row(&self, row: &mut NewTask) -> StoreResult<()> {
+        let NewTask {
+            id: _,
+            tree: _,
+            seq: _,
+            kind: _,
+            lane: _,
+            priority: _,
+            args,
+            retry: _,
+            attempts: _,
+            state,
+        } = row;
+        self.seal(args)?;
+        match state {
+            NewTaskState::Done { started_at: _, result } => self.seal_result(result),
+            NewTaskState::Pending { ready_at: _ }
+            | NewTaskState::Leased { worker: _, until: _ }
+            | NewTaskState::Timer { due: _ }
+            | NewTaskState::Map => Ok(()),
+        }
+    }
+
+    fn sealed(&self, transition: &Transition) -> StoreResult<Transition> {
+        let mut transition = transition.clone();
+        let Transition { guard: _, at: _, change, insert, fire: _, cancel: _, erase: _, feed: _, seen: _ } =
+            &mut transition;
+        insert.iter_mut().try_for_each(|row| self.seal_row(row))?;
+        match change {
+            Change::Retry { ready_at: _, failure } => self.seal_failure(failure)?,
+            Change::End(result) => self.seal_result(result)?,
+            Change::Start | Change::Keep | Change::Park(_) | Change::Release | Change::Wake => {}
+        }
+        Ok(transition)
+    }
+
+    fn open_result(&self, result: &mut TaskResult) {
+        match result {
+            Ok(payload) => self.open(payload),
+            Err(failure) => failure.data.iter_mut().for_each(|data| self.open(data)),
+        }
+    }
+
+    fn open_steps(&self, steps: &mut [Step]) {
+        for step in steps {
+            match &mut step.state {
+                StepState::Done { order: _, at: _, result } => self.open_result(result),
+                StepState::Open { due: _ } | StepState::Cancelled => {}
+            }
+        }
+    }
+
+    fn open_claimed(&self, claimed: &mut Claimed) {
+        let Claimed { task, lease: _, fence: _, recalled: _, steps } = claimed;
+        let Task {
+            id: _,
+            tree: _,
+            seq: _,
+            kind: _,
+            lane: _,
+            priority: _,
+            args,
+            retry: _,
+            status: _,
+            epoch: _,
+            tries: _,
+            attempts: _,
+            done: _,
+            created_at: _,
+            started_at: _,
+            ended_at: _,
+        } = task;
+        self.open(args);
+        self.open_steps(steps);
+    }
+
+    fn open_exchanged(&self, exchanged: &mut Exchanged) {
+        let Exchanged { outcomes, claimed, next_due: _ } = exchanged;
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Applied(News { done: _, steps }) | Outcome::Already(News { done: _, steps }) => {
+                    self.open_steps(steps);
+                }
+                Outcome::Fenced | Outcome::Gone => {}
+            }
+        }
+        claimed.iter_mut().for_each(|claimed| self.open_claimed(claimed));
+    }
+
+    fn open_execution(&self, view: &mut ExecutionView) {
+        let ExecutionView {
+            id: _,
+            function: _,
+            queue: _,
+            status: _,
+            result,
+            created_at: _,
+            started_at: _,
+            ended_at: _,
+        } = view;
+        result.iter_mut().for_each(|result| self.open_result(result));
+    }
+
+    fn open_item(&self, view: &mut ItemView) {
+        let ItemView { seq: _, status: _, args, result } = view;
+        self.open(args);
+        result.iter_mut().for_each(|result| self.open_result(result));
+    }
+}
+
+/// A store whose payloads are sealed on the way in and opened on the way out.
+#[derive(Debug)]
+struct Transformed {
+    inner: Arc<dyn Store>,
+    transforms: Transforms,
+}
+
+#[async_trait]
+impl Backend for Transformed {
+    fn info(&self) -> BackendInfo {
+        self.inner.info()
+    }
+
+    async fn clock(&self) -> StoreResult<Timestamp> {
+        self.inner.clock().await
+    }
+
+    async fn exchange(
+        &self,
+        commit: &[Transition],
+        claim: Option<&ClaimRequest<'_>>,
+    ) -> StoreResult<Exchanged> {
+        let sealed = commit.iter().map(|transition| self.transforms.sealed(transition));
+        let sealed: Vec<Transition> = sealed.collect::<StoreResult<_>>()?;
+        let mut exchanged = self.inner.exchange(&sealed, claim).await?;
+        self.transforms.open_exchanged(&mut exchanged);
+        Ok(exchanged)
+    }
+
+    async fn renew(&self, leases: &[Lease], until: Timestamp) -> StoreResult<Vec<Renewal>> {
+        self.inner.renew(leases, until).await
+    }
+
+    async fn purge(&self, request: &PurgeRequest) -> StoreResult<Purged> {
+        self.inner.purge(request).await
+    }
+
+    async fn close(&self) -> StoreResult<()> {
+        self.inner.close().await
+    }
+}
+
+#[async_trait]
+impl Inspect for Transformed {
+    async fn executions(&self, ids: &[ExecutionId]) -> StoreResult<Vec<ExecutionView>> {
+        let mut views = self.inner.executions(ids).await?;
+        views.iter_mut().for_each(|view| self.transforms.open_execution(view));
+        Ok(views)
+    }
+
+    /// Timelines carry no payloads.
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> StoreResult<Vec<TaskView>> {
+        self.inner.tasks(execution, after, max).await
+    }
+
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> StoreResult<Vec<ItemView>> {
+        let mut items = self.inner.items(map, from, max).await?;
+        items.iter_mut().for_each(|item| self.transforms.open_item(item));
+        Ok(items)
+    }
+}
+
+impl Wake for Transformed {
+    fn listen(&self, topic: Topic) -> Box<dyn Listener> {
+        self.inner.listen(topic)
+    }
+}
+
+#[async_trait]
+impl Migrate for Transformed {
+    async fn migrate(&self) -> StoreResult<()> {
+        self.inner.migrate().await
+    }
+
+    async fn version(&self) -> StoreResult<SchemaVersion> {
+        self.inner.version().await
+    }
+}
