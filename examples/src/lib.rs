@@ -16,6 +16,14 @@ mod guide {
     mod failures {}
     #[doc = include_str!("../../docs/guide/functions.md")]
     mod functions {}
+    #[doc = include_str!("../../docs/guide/observability.md")]
+    mod observability {}
+    #[doc = include_str!("../../docs/guide/testing.md")]
+    mod testing {}
     #[doc = include_str!("../../docs/guide/time.md")]
     mod time {}
+    #[doc = include_str!("../../docs/guide/waiting.md")]
+    mod waiting {}
+    #[doc = include_str!("../../docs/guide/workers.md")]
+    mod workers {}
 }
