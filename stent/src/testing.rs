@@ -30,7 +30,6 @@ pub async fn start() -> Result<Testing> {
 }
 
 /// Starts with other than the default options: `stent::testing::builder().state(db).start().await?`.
-#[must_use]
 pub fn builder() -> TestingBuilder {
     TestingBuilder { url: "memory:".to_owned(), stent: Stent::builder(), worker: Vec::new() }
 }

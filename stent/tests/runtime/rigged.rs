@@ -145,7 +145,7 @@ struct Deaf;
 #[async_trait]
 impl Listener for Deaf {
     async fn changed(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
