@@ -4,17 +4,21 @@
 //! of it. Every field that may hold a payload is named here, and structs are taken apart without `..`: a new field does not
 //! compile until it is decided whether it is sealed.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, Claimed, Error as StoreError, ErrorKind, Exchanged, ExecutionView,
-    Inspect, ItemView, Listener, Migrate, PurgeRequest, Purged, Renewal, Result as StoreResult,
-    SchemaVersion, Store, TaskView, Topic, Wake,
+    Backend, BackendInfo, ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind,
+    Exchanged, ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView,
+    PurgeRequest, Purged, Renewal, Result as StoreResult, RunningView, SchemaVersion, Store, TaskView, Topic,
+    Wake,
 };
-use stent_core::model::{Lease, NewTask, NewTaskState, Seq, Step, StepState, Task, TaskResult};
+use stent_core::model::{
+    ExecutionStatus, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task, TaskResult, Tried,
+};
 use stent_core::transition::{Change, News, Outcome, Transition};
 use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
 
@@ -30,8 +34,9 @@ pub type TransformError = Box<dyn StdError + Send + Sync>;
 /// as they are. So a transform can be introduced, replaced and retired while work is under way, as long as every process
 /// that reads can open: give it to all of them with [`StentBuilder::opens`](crate::StentBuilder::opens) first.
 ///
-/// Sealed are arguments, results, and the data that an error of the user's own type carries. **Not** sealed are names, queues,
-/// and the kinds, messages and causes of failures: people read those where no key is at hand.
+/// Sealed are arguments, results, values of signals, states, and the data that an error of the user's own type carries. **Not**
+/// sealed are names, queues, tags, counters, progress, and the kinds, messages and causes of failures: people read those where
+/// no key is at hand.
 ///
 /// ```
 /// use stent::{PayloadTransform, TransformError};
@@ -169,27 +174,64 @@ impl Transforms {
             args,
             retry: _,
             attempts: _,
+            failure,
+            keyed: _,
+            expires_at: _,
             state,
         } = row;
         self.seal(args)?;
+        failure.as_mut().map_or(Ok(()), |failure| self.seal_failure(failure))?;
         match state {
             NewTaskState::Done { started_at: _, result } => self.seal_result(result),
             NewTaskState::Pending { ready_at: _ }
             | NewTaskState::Leased { worker: _, until: _ }
             | NewTaskState::Timer { due: _ }
-            | NewTaskState::Map => Ok(()),
+            | NewTaskState::Map
+            | NewTaskState::Signal
+            | NewTaskState::Join { execution: _ } => Ok(()),
+        }
+    }
+
+    fn seal_note(&self, said: &mut Said) -> StoreResult<()> {
+        let Said { task: _, note } = said;
+        match note {
+            Note::Set { name: _, value } | Note::SetFrom { name: _, value } => self.seal(value),
+            Note::Count { name: _, add: _ }
+            | Note::CountFrom { name: _, value: _ }
+            | Note::Progress { id: _, text: _ } => Ok(()),
         }
     }
 
     fn sealed(&self, transition: &Transition) -> StoreResult<Transition> {
         let mut transition = transition.clone();
-        let Transition { guard: _, at: _, change, insert, fire: _, cancel: _, erase: _, feed: _, seen: _ } =
-            &mut transition;
+        let Transition {
+            guard: _,
+            at: _,
+            change,
+            insert,
+            fire: _,
+            cancel: _,
+            erase: _,
+            feed: _,
+            seen: _,
+            notes,
+        } = &mut transition;
         insert.iter_mut().try_for_each(|row| self.seal_row(row))?;
+        notes.iter_mut().try_for_each(|said| self.seal_note(said))?;
         match change {
             Change::Retry { ready_at: _, failure } => self.seal_failure(failure)?,
+            Change::Expire(failure) => self.seal_failure(failure)?,
             Change::End(result) => self.seal_result(result)?,
-            Change::Start | Change::Keep | Change::Park(_) | Change::Release | Change::Wake => {}
+            Change::Signal { key: _, name: _, id: _, value } => self.seal(value)?,
+            Change::Start
+            | Change::Keep
+            | Change::Park(_)
+            | Change::Redo
+            | Change::Release
+            | Change::Wake
+            | Change::Cancel { until: _ }
+            | Change::Revive { retry: _ }
+            | Change::Discard => {}
         }
         Ok(transition)
     }
@@ -197,8 +239,12 @@ impl Transforms {
     fn open_result(&self, result: &mut TaskResult) {
         match result {
             Ok(payload) => self.open(payload),
-            Err(failure) => failure.data.iter_mut().for_each(|data| self.open(data)),
+            Err(failure) => self.open_failure(failure),
         }
+    }
+
+    fn open_failure(&self, failure: &mut Failure) {
+        failure.data.iter_mut().for_each(|data| self.open(data));
     }
 
     fn open_steps(&self, steps: &mut [Step]) {
@@ -225,7 +271,13 @@ impl Transforms {
             epoch: _,
             tries: _,
             attempts: _,
+            crashes: _,
+            releases: _,
             done: _,
+            noted: _,
+            mark: _,
+            key: _,
+            expires_at: _,
             created_at: _,
             started_at: _,
             ended_at: _,
@@ -235,13 +287,14 @@ impl Transforms {
     }
 
     fn open_exchanged(&self, exchanged: &mut Exchanged) {
-        let Exchanged { outcomes, claimed, next_due: _ } = exchanged;
+        let Exchanged { outcomes, claimed, next_due: _, expired: _, stopping: _ } = exchanged;
         for outcome in outcomes {
             match outcome {
-                Outcome::Applied(News { done: _, steps }) | Outcome::Already(News { done: _, steps }) => {
+                Outcome::Applied(news) | Outcome::Already(news) => {
+                    let News { done: _, steps, stopped: _ } = news;
                     self.open_steps(steps);
                 }
-                Outcome::Fenced | Outcome::Gone => {}
+                Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {}
             }
         }
         claimed.iter_mut().for_each(|claimed| self.open_claimed(claimed));
@@ -252,7 +305,11 @@ impl Transforms {
             id: _,
             function: _,
             queue: _,
+            tags: _,
+            priority: _,
             status: _,
+            attempts: _,
+            expires_at: _,
             result,
             created_at: _,
             started_at: _,
@@ -265,6 +322,17 @@ impl Transforms {
         let ItemView { seq: _, status: _, args, result } = view;
         self.open(args);
         result.iter_mut().for_each(|result| self.open_result(result));
+    }
+
+    fn open_notes(&self, view: &mut NotesView) {
+        let NotesView { counters: _, states, progress: _, summary: _ } = view;
+        states.values_mut().for_each(|state| self.open(state));
+    }
+
+    fn open_dead_letter(&self, letter: &mut DeadLetter) {
+        let DeadLetter { execution, args, retry: _, attempts: _, crashes: _, releases: _ } = letter;
+        self.open_execution(execution);
+        self.open(args);
     }
 }
 
@@ -332,6 +400,58 @@ impl Inspect for Transformed {
         let mut items = self.inner.items(map, from, max).await?;
         items.iter_mut().for_each(|item| self.transforms.open_item(item));
         Ok(items)
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> StoreResult<Vec<ExecutionView>> {
+        let mut views = self.inner.list(filter, before, max).await?;
+        views.iter_mut().for_each(|view| self.transforms.open_execution(view));
+        Ok(views)
+    }
+
+    async fn count(&self) -> StoreResult<BTreeMap<ExecutionStatus, u64>> {
+        self.inner.count().await
+    }
+
+    async fn lanes(&self, now: Timestamp) -> StoreResult<Vec<LaneView>> {
+        self.inner.lanes(now).await
+    }
+
+    async fn running(&self, max: usize) -> StoreResult<Vec<RunningView>> {
+        self.inner.running(max).await
+    }
+
+    async fn tries(&self, task: TaskId) -> StoreResult<Vec<Tried>> {
+        let mut tries = self.inner.tries(task).await?;
+        let failures = tries.iter_mut().filter_map(|tried| tried.failure.as_mut());
+        failures.for_each(|failure| self.transforms.open_failure(failure));
+        Ok(tries)
+    }
+
+    async fn notes(&self, execution: ExecutionId) -> StoreResult<NotesView> {
+        let mut notes = self.inner.notes(execution).await?;
+        self.transforms.open_notes(&mut notes);
+        Ok(notes)
+    }
+
+    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> StoreResult<Vec<DeadLetter>> {
+        let mut letters = self.inner.dead_letters(before, max).await?;
+        letters.iter_mut().for_each(|letter| self.transforms.open_dead_letter(letter));
+        Ok(letters)
+    }
+
+    async fn dead_letter(&self, execution: ExecutionId) -> StoreResult<Option<DeadLetter>> {
+        let mut letter = self.inner.dead_letter(execution).await?;
+        letter.iter_mut().for_each(|letter| self.transforms.open_dead_letter(letter));
+        Ok(letter)
+    }
+
+    async fn dead_letter_stats(&self) -> StoreResult<Vec<DeadLetterStat>> {
+        self.inner.dead_letter_stats().await
     }
 }
 

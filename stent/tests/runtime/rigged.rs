@@ -1,14 +1,16 @@
 //! A store in front of another one that misbehaves on command: deaf to hints, unable to renew, out for a while.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use stent::core::backend::{
-    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, ExecutionView, Inspect, ItemView,
-    Listener, Migrate, PurgeRequest, Purged, Renewal, Result, SchemaVersion, Store, TaskView, Topic, Wake,
+    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
+    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
+    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Wake,
 };
-use stent::core::model::{ExecutionStatus, Lease, Seq};
+use stent::core::model::{ExecutionStatus, Lease, Seq, Tried};
 use stent::core::transition::Transition;
 use stent::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::{Mutex, Notify};
@@ -130,6 +132,47 @@ impl Inspect for Rigged {
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         self.inner.items(map, from, max).await
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> Result<Vec<ExecutionView>> {
+        self.inner.list(filter, before, max).await
+    }
+
+    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        self.inner.count().await
+    }
+
+    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
+        self.inner.lanes(now).await
+    }
+
+    async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
+        self.inner.running(max).await
+    }
+
+    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
+        self.inner.tries(task).await
+    }
+
+    async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
+        self.inner.notes(execution).await
+    }
+
+    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
+        self.inner.dead_letters(before, max).await
+    }
+
+    async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>> {
+        self.inner.dead_letter(execution).await
+    }
+
+    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
+        self.inner.dead_letter_stats().await
     }
 }
 

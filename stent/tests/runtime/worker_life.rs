@@ -97,6 +97,8 @@ async fn steal(store: &Arc<dyn Store>, task: TaskId) {
         max: 100,
         functions: &["life.endless".to_owned()],
         queues: None,
+        tags: &[],
+        limits: &[],
         recall: &NoRecall,
     };
     let claimed = store.exchange(&[], Some(&request)).await.expect("claims").claimed;
