@@ -48,7 +48,7 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = event;
     }
 
-    /// A task was given up and is kept as a dead letter.
+    /// An execution has failed for good and is kept as a dead letter. One whose time was up, or that was cancelled, is none.
     fn dead_lettered(&self, event: &DeadLettered<'_>) {
         let _ = event;
     }
@@ -140,7 +140,7 @@ pub struct TaskFailed<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLettered<'a> {
-    /// What was given up.
+    /// Its root.
     pub task: TaskRef<'a>,
     /// Why.
     pub failure: &'a Failure,
@@ -240,8 +240,7 @@ impl Hooks {
         }
     }
 
-    /// Tells that a task was given up.
-    #[expect(dead_code, reason = "for whoever decides on dead letters")]
+    /// Tells that an execution has failed for good.
     pub(crate) fn dead_lettered(&self, task: TaskRef<'_>, failure: &Failure) {
         self.tell(|metrics| metrics.dead_lettered(&DeadLettered { task, failure }));
     }

@@ -476,7 +476,7 @@ impl Driver {
         match outcome {
             Outcome::Applied(news) | Outcome::Already(news) => {
                 let stopped = news.stopped;
-                self.port.report.committed(&submission.transition, submission.subject.as_ref());
+                self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
                 let task = submission.transition.guard.task();
                 if let Some(active) = self.active.get_mut(&task)
                     && submission.transition.guard.leased() == Some(&active.held.fence)

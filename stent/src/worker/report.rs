@@ -97,14 +97,15 @@ impl Reporter {
         });
     }
 
-    /// A transition stands: tells what has ended with it.
-    pub(super) fn committed(&self, transition: &Transition, subject: Option<&Subject>) {
+    /// A transition stands: tells what has ended with it. A task that was asked to end and has now done so has neither
+    /// completed nor failed.
+    pub(super) fn committed(&self, transition: &Transition, subject: Option<&Subject>, stopped: bool) {
         for row in &transition.insert {
             if let (StepKind::Call, NewTaskState::Done { started_at, result }) = (row.kind, &row.state) {
                 self.ran_here(row, transition.at.since(*started_at), result, false);
             }
         }
-        let Some(subject) = subject else { return };
+        let Some(subject) = subject.filter(|_| !stopped) else { return };
         let (result, is_retried) = match &transition.change {
             Change::End(result) => (result.as_ref().map(drop), false),
             Change::Retry { failure, .. } => (Err(failure), true),
@@ -127,6 +128,9 @@ impl Reporter {
             duration: transition.at.since(subject.started_at),
             turn: transition.at.since(subject.turn_at),
         });
+        if let (Change::End(Err(failure)), None) = (&transition.change, subject.tree.parent) {
+            self.hooks.dead_lettered(subject.as_ref(), failure);
+        }
     }
 
     /// A step has run in its parent's turn.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use stent::metrics::{
-    ClockDrift, ExchangeDone, LeaseRenewed, Metrics, TaskClaimed, TaskCompleted, TaskFailed,
+    ClockDrift, DeadLettered, ExchangeDone, LeaseRenewed, Metrics, TaskClaimed, TaskCompleted, TaskFailed,
 };
 use stent::prelude::*;
 
@@ -64,6 +64,10 @@ impl Metrics for Told {
     fn task_failed(&self, event: &TaskFailed<'_>) {
         let again = if event.is_retried { "again" } else { "for good" };
         self.tell(format!("failed {} {again}: {}", event.task.function, event.failure.message));
+    }
+
+    fn dead_lettered(&self, event: &DeadLettered<'_>) {
+        self.tell(format!("dead letter of {}: {}", event.task.function, event.failure.message));
     }
 }
 
@@ -157,6 +161,7 @@ on_every_store! {
                 "completed metrics.flaky (root)",
                 "failed metrics.flaky again: not yet",
                 "failed metrics.flaky for good: not yet",
+                "dead letter of metrics.flaky: not yet",
                 "failed metrics.flaky again: not yet",
                 "completed metrics.flaky",
                 "completed metrics.calls_flaky (root)",

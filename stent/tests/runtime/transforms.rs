@@ -61,6 +61,13 @@ async fn everything(secret: String) -> Result<Vec<String>, stent::Error> {
     Ok(secrets)
 }
 
+#[durable(name = "transforms.notes")]
+async fn keeps_a_state() -> Result<String, stent::Error> {
+    let secret: String = stent::signal("secret").await?;
+    stent::execution()?.state("secret").set(&secret)?;
+    Ok(secret)
+}
+
 async fn opened(
     world: &crate::World,
     options: impl FnOnce(stent::StentBuilder) -> stent::StentBuilder,
@@ -124,6 +131,33 @@ on_every_store! {
         let failure = views[0].result.clone().expect("ended").expect_err("it failed");
         assert_eq!(failure.message, "declined");
         assert!(!holds(&failure.data.expect("kept"), "hush"));
+    }
+
+    async fn signals_states_and_dead_letters_are_sealed_too(world) {
+        let stent = opened(&world, |stent| stent.transform(A)).await;
+        let worker = stent.worker().state(Db).start().await.expect("starts");
+        let run = stent.dispatch(keeps_a_state()).await.expect("dispatched");
+        run.signal("secret", &"hush").await.expect("sent");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), "hush");
+        let failed = stent.dispatch(fails("hush".to_owned())).await.expect("dispatched");
+        failed.result().timeout("20s").await.expect_err("fails");
+        worker.drain().await.expect("drains");
+
+        let (sealed, opened) = (world.stent.store(), stent.store());
+        let state = async |store: &dyn Store| store.notes(run.id()).await.expect("answers").states["secret"].clone();
+        assert!(!holds(&state(&**sealed).await, "hush"));
+        assert_eq!(state(&**opened).await.decode::<String>().expect("opened"), "hush");
+
+        let letter = async |store: &dyn Store| store.dead_letter(failed.id()).await.expect("answers").expect("is one");
+        assert!(!holds(&letter(&**sealed).await.args, "hush"));
+        let letter = letter(&**opened).await;
+        assert_eq!(letter.args.decode::<(String,)>().expect("opened").0, "hush");
+        let data = |tried: &stent::Tried| tried.failure.as_ref().and_then(|failure| failure.data.clone()).expect("kept");
+        let tries = async |store: &dyn Store| store.tries(failed.id().root()).await.expect("answers");
+        assert!(tries(&**sealed).await.iter().all(|tried| !holds(&data(tried), "hush")));
+        for tried in tries(&**opened).await {
+            assert_eq!(data(&tried).decode::<SecretError>().expect("opened").secret, "hush");
+        }
     }
 
     async fn a_transform_can_be_introduced_and_replaced_while_work_is_stored(world) {

@@ -70,6 +70,12 @@ async fn sleeps(key: u64) -> Result<(), stent::Error> {
     stent::sleep("1w").await
 }
 
+#[durable(name = "life.waits_for_a_signal")]
+async fn waits_for_a_signal(key: u64) -> Result<u64, stent::Error> {
+    ran::note(key, "parent");
+    stent::signal::<u64>("go").await
+}
+
 #[durable]
 async fn two_slow(key: u64) -> Result<(), stent::Error> {
     slow(key, 60).await?;
@@ -195,7 +201,8 @@ on_every_store! {
         let worker = world.worker_with(|worker| worker.concurrency(1)).await;
         let key = unique();
         let waits = world.stent.dispatch(sleeps(key)).await.expect("dispatched");
-        until(|| ran::count(key, "parent") == 1).await;
+        let signalled = world.stent.dispatch(waits_for_a_signal(key)).await.expect("dispatched");
+        until(|| ran::count(key, "parent") == 2).await;
         let fans = world.stent.dispatch(waits_for_two(key)).await.expect("dispatched");
         until(|| ran::count(key, "started") == 1).await;
 
@@ -206,13 +213,15 @@ on_every_store! {
 
         // One of two steps has run, the third was never asked for.
         assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (1, 1));
-        for run in [fans.id(), waits.id()] {
+        for run in [fans.id(), waits.id(), signalled.id()] {
             assert!(!world.stent.status(run).await.expect("known").is_terminal());
         }
         // Nothing is lost by it: the next worker goes on where this one stopped.
         let next = world.worker().await;
         fans.result().timeout("20s").await.expect("runs");
         assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (3, 3));
+        signalled.signal("go", &5_u64).await.expect("sent");
+        assert_eq!(signalled.result().timeout("20s").await.expect("runs"), 5);
         next.drain().await.expect("drains");
     }
 
