@@ -68,6 +68,7 @@ mod expect;
 mod guarantee;
 mod harness;
 mod model;
+mod request;
 mod runner;
 mod task;
 mod turn;

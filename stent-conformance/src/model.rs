@@ -319,7 +319,7 @@ impl Play {
                     held.maps.push((feed.map, feed.fed, feed.total));
                 }
             }
-            (Outcome::Applied(_) | Outcome::Fenced | Outcome::Gone, _) => {
+            (Outcome::Applied(_) | Outcome::Fenced | Outcome::Gone | Outcome::Exists(_), _) => {
                 let mut held = self.held.swap_remove(place);
                 held.claimed = later(&held.claimed, 1, held.claimed.task.done);
                 self.lose(held);
@@ -353,6 +353,8 @@ impl Play {
             max: chance.below(5),
             functions: &functions,
             queues: queues.as_deref(),
+            tags: &[],
+            limits: &[],
             recall: &memory,
         };
         let exchanged = self.exchange(batch, Some(&request)).await?;

@@ -1,8 +1,10 @@
 //! Tasks to be written, in the words of a case.
 
-use stent_core::model::{Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, TaskResult, Tree};
+use std::time::Duration;
+
+use stent_core::model::{Keyed, Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, TaskResult, Tree};
 use stent_core::transition::{Change, Guard, Transition};
-use stent_core::{Failure, Payload, TaskId, Timestamp, WorkerId};
+use stent_core::{Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 
 /// A moment, in seconds from the one at which every case begins. It has a fraction, as real moments do.
 pub(crate) const fn t(seconds: i64) -> Timestamp {
@@ -19,6 +21,11 @@ pub(crate) fn declined() -> Failure {
     Failure::new("Declined", "no funds")
 }
 
+/// The key of calls that are the same.
+pub(crate) fn key(text: &str) -> Key {
+    Key::of_user("charge", None, text)
+}
+
 /// A task to be written. It takes its place in a tree when it is dispatched or put into a turn.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
@@ -30,6 +37,9 @@ pub(crate) struct Draft {
     args: Payload,
     retry: Option<RetryPolicy>,
     attempts: u32,
+    failure: Option<Failure>,
+    keyed: Option<Keyed>,
+    expires_at: Option<Timestamp>,
     state: NewTaskState,
 }
 
@@ -46,12 +56,38 @@ impl Draft {
             args,
             retry: None,
             attempts: 0,
+            failure: None,
+            keyed: None,
+            expires_at: None,
             state,
         }
     }
 
     pub(crate) fn on(mut self, queue: &str) -> Self {
         self.lane.queue = queue.to_owned();
+        self
+    }
+
+    pub(crate) fn tags<const N: usize>(mut self, tags: [&str; N]) -> Self {
+        self.lane = self.lane.with_tags(tags);
+        self
+    }
+
+    /// One of those that are the same: it has this key, for good.
+    pub(crate) const fn keyed(mut self, key: Key) -> Self {
+        self.keyed = Some(Keyed::new(key));
+        self
+    }
+
+    /// What it gives under its key is good for so long.
+    pub(crate) fn ttl(mut self, seconds: u64) -> Self {
+        self.keyed = self.keyed.map(|keyed| Keyed { ttl: Some(Duration::from_secs(seconds)), ..keyed });
+        self
+    }
+
+    /// Its time is up at this moment.
+    pub(crate) const fn expires(mut self, expires_at: Timestamp) -> Self {
+        self.expires_at = Some(expires_at);
         self
     }
 
@@ -80,6 +116,12 @@ impl Draft {
         self
     }
 
+    /// It failed so before it was first written.
+    pub(crate) fn failure(mut self, failure: Failure) -> Self {
+        self.failure = Some(failure);
+        self
+    }
+
     pub(crate) fn due(self, ready_at: Timestamp) -> Self {
         self.state(NewTaskState::Pending { ready_at })
     }
@@ -99,7 +141,12 @@ impl Draft {
 
     /// The transition that dispatches it.
     pub(crate) fn start(self, at: Timestamp) -> Transition {
-        let mut start = Transition::new(Guard::Absent(self.id), at, Change::Start);
+        self.start_under(None, at)
+    }
+
+    /// The transition that dispatches it, if nothing was dispatched under the key.
+    pub(crate) fn start_under(self, key: Option<Key>, at: Timestamp) -> Transition {
+        let mut start = Transition::new(Guard::Absent { task: self.id, key }, at, Change::Start);
         let tree = Tree::root(self.id.execution());
         start.insert.push(self.placed(tree));
         start
@@ -117,6 +164,9 @@ impl Draft {
             args: self.args,
             retry: self.retry,
             attempts: self.attempts,
+            failure: self.failure,
+            keyed: self.keyed,
+            expires_at: self.expires_at,
             state: self.state,
         }
     }

@@ -1,9 +1,9 @@
 //! What a leaseholder commits, in the words of a case.
 
 use stent_core::backend::Claimed;
-use stent_core::model::{Fence, Threshold, Tree, Wait};
+use stent_core::model::{Fence, Note, Said, Threshold, Tree, Wait};
 use stent_core::transition::{Change, Feed, Guard, Transition};
-use stent_core::{Failure, TaskId, Timestamp};
+use stent_core::{Failure, Key, TaskId, Timestamp};
 
 use crate::task::{Draft, t, text};
 
@@ -12,9 +12,12 @@ pub(crate) trait Holder {
     /// The claim's fence, where it hangs, and how many completions it knows.
     fn held(&self) -> (Fence, Tree, u32);
 
+    /// The key of what it holds.
+    fn key(&self) -> Option<Key>;
+
     fn turn(&self, change: Change) -> Turn {
         let (fence, tree, seen) = self.held();
-        let mut transition = Transition::new(Guard::Leased { fence, tree }, t(0), change);
+        let mut transition = Transition::new(Guard::Leased { fence, tree, key: self.key() }, t(0), change);
         transition.seen = seen;
         Turn(transition)
     }
@@ -45,6 +48,11 @@ pub(crate) trait Holder {
         self.turn(Change::Retry { ready_at, failure })
     }
 
+    /// Tries again at once what a dead letter stood at.
+    fn redo(&self) -> Turn {
+        self.turn(Change::Redo)
+    }
+
     fn release(&self) -> Turn {
         self.turn(Change::Release)
     }
@@ -59,6 +67,10 @@ pub(crate) trait Holder {
 impl Holder for Claimed {
     fn held(&self) -> (Fence, Tree, u32) {
         (self.fence, self.task.tree, self.task.done)
+    }
+
+    fn key(&self) -> Option<Key> {
+        self.task.key
     }
 }
 
@@ -97,6 +109,25 @@ impl Turn {
         self
     }
 
+    /// Starts another execution, as a step of the task.
+    pub(crate) fn spawn(mut self, step: Draft, root: Draft) -> Self {
+        let tree = Tree::root(root.id.execution());
+        self.0.insert.push(root.placed(tree));
+        self.with(step)
+    }
+
+    /// Says something about the execution.
+    pub(crate) fn say(self, note: Note) -> Self {
+        let (fence, _) = self.guard();
+        self.say_for(fence.task, note)
+    }
+
+    /// Says what a step said that ran in this turn.
+    pub(crate) fn say_for(mut self, task: TaskId, note: Note) -> Self {
+        self.0.notes.push(Said { task, note });
+        self
+    }
+
     /// Writes items of one of the task's maps.
     pub(crate) fn items(mut self, map: TaskId, items: impl IntoIterator<Item = Draft>) -> Self {
         let (fence, tree) = self.guard();
@@ -127,8 +158,10 @@ impl Turn {
 
     fn guard(&self) -> (Fence, Tree) {
         match self.0.guard {
-            Guard::Leased { fence, tree } => (fence, tree),
-            Guard::Absent(_) | Guard::Parked { .. } => unreachable!("a turn is a leaseholder's"),
+            Guard::Leased { fence, tree, .. } => (fence, tree),
+            Guard::Absent { .. } | Guard::Known { .. } | Guard::Parked { .. } => {
+                unreachable!("a turn is a leaseholder's")
+            }
         }
     }
 }

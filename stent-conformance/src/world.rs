@@ -9,17 +9,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, Claimed, Exchanged, ExecutionView, ItemView, NoRecall, PurgeRequest, Recall, Store,
-    TaskView,
+    ClaimRequest, Claimed, DeadLetter, Exchanged, ExecutionView, Expired, ItemView, Limit, NoRecall,
+    NotesView, Purge, PurgeRequest, Recall, Store, TaskView,
 };
 use stent_core::limits::{EXCHANGE_TRANSITIONS_MAX, PAGE_MAX};
-use stent_core::model::{Epoch, NewTaskState, Seq, StepKind, TaskStatus};
+use stent_core::model::{
+    Epoch, ExecutionStatus, NewTaskState, Rate, Seq, StepKind, TaskResult, TaskStatus, Tried,
+};
 use stent_core::transition::{News, Outcome, Transition};
-use stent_core::{ExecutionId, TaskId, Timestamp, WorkerId};
+use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
 use crate::expect::{applied, same};
 use crate::harness::{Fixture, Harness};
+use crate::request;
 use crate::task::{Draft, t, text};
 use crate::turn::Turn;
 
@@ -164,6 +167,29 @@ impl World {
         self.draft(StepKind::Map, function, NewTaskState::Map)
     }
 
+    /// A map that goes on when items fail.
+    pub(crate) fn gather(&self, function: &str) -> Draft {
+        self.draft(StepKind::Gather, function, NewTaskState::Map)
+    }
+
+    /// A wait for a signal to the execution of `root`.
+    pub(crate) fn wait(&self, root: TaskId, name: &str) -> Draft {
+        self.draft(StepKind::Signal, name, NewTaskState::Signal).keyed(Key::of_signal(root.execution(), name))
+    }
+
+    /// A wait for the end of an execution.
+    pub(crate) fn join(&self, root: TaskId) -> Draft {
+        let execution = root.execution();
+        self.draft(StepKind::Join, "join", NewTaskState::Join { execution })
+            .keyed(Key::of_execution(execution))
+    }
+
+    /// The step that starts the execution of `root`.
+    pub(crate) fn start_of(&self, root: TaskId) -> Draft {
+        let result = Ok(text(&root.to_string()));
+        self.draft(StepKind::Spawn, "spawn", NewTaskState::Done { started_at: t(0), result })
+    }
+
     // What can be done.
 
     pub(crate) async fn dispatch(&self, draft: Draft) -> TaskId {
@@ -221,8 +247,32 @@ impl World {
             lease: Duration::from_secs(30),
             functions: None,
             queues: None,
+            tags: Vec::new(),
+            limits: Vec::new(),
             recall: &NoRecall,
         }
+    }
+
+    /// Tasks whose time is up at a moment, as a claim that takes nothing tells them.
+    pub(crate) async fn expired(&self, now: Timestamp) -> Vec<Expired> {
+        self.claim(0).at(now).with::<Transition>([]).await.expired
+    }
+
+    /// Ends every task whose time is up at a moment, and gives which these were.
+    pub(crate) async fn expire_all(&self, now: Timestamp) -> Vec<TaskId> {
+        let expired = self.expired(now).await;
+        self.commit_all(expired.iter().map(|expired| request::expire(expired, now))).await;
+        expired.iter().map(|expired| expired.task).collect()
+    }
+
+    /// Tasks that this worker holds and that are asked to end.
+    pub(crate) async fn stopping(&self, now: Timestamp) -> Vec<TaskId> {
+        self.claim(0).at(now).with::<Transition>([]).await.stopping
+    }
+
+    /// Sends a value to an execution, at `t(0)`.
+    pub(crate) async fn signal(&self, root: TaskId, name: &str, value: &str) {
+        self.apply(request::signal(root, name, self.id(), text(value))).await;
     }
 
     /// Claims the one task that is due.
@@ -250,9 +300,18 @@ impl World {
         claimed
     }
 
+    /// Deletes executions that have ended.
     pub(crate) async fn purge(&self, before: Timestamp, max: u32) -> u32 {
-        let request = PurgeRequest { before, max };
-        let purged = self.store().purge(&request).await.expect("purge").executions;
+        self.purge_of(Purge::Executions, before, max).await
+    }
+
+    /// Deletes something; the time of what is kept for a while is measured at `t(0)`.
+    pub(crate) async fn purge_of(&self, what: Purge, before: Timestamp, max: u32) -> u32 {
+        self.purge_as(PurgeRequest { what, before, now: t(0), max }).await
+    }
+
+    pub(crate) async fn purge_as(&self, request: PurgeRequest) -> u32 {
+        let purged = self.store().purge(&request).await.expect("purge").count;
         self.note(format_args!("purge {request:?} -> {purged}"));
         purged
     }
@@ -261,6 +320,29 @@ impl World {
 
     pub(crate) async fn execution(&self, root: TaskId) -> Option<ExecutionView> {
         self.store().executions(&[root.execution()]).await.expect("executions").pop()
+    }
+
+    /// Where the execution of a root stands.
+    pub(crate) async fn status(&self, root: TaskId) -> ExecutionStatus {
+        self.execution(root).await.unwrap_or_else(|| panic!("{root:?} is not in the store")).status
+    }
+
+    /// What the execution of a root gave.
+    pub(crate) async fn result(&self, root: TaskId) -> Option<TaskResult> {
+        self.execution(root).await.and_then(|view| view.result)
+    }
+
+    pub(crate) async fn notes(&self, root: TaskId) -> NotesView {
+        self.store().notes(root.execution()).await.expect("notes")
+    }
+
+    pub(crate) async fn tries(&self, task: TaskId) -> Vec<Tried> {
+        self.store().tries(task).await.expect("tries")
+    }
+
+    /// Every dead letter, newest first.
+    pub(crate) async fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.store().dead_letters(None, PAGE_MAX).await.expect("dead letters")
     }
 
     /// Every task of an execution, oldest first.
@@ -317,8 +399,16 @@ impl World {
             snapshot.executions.extend(views.into_iter().map(|view| (view.id, view)));
         }
         for execution in executions {
-            snapshot.tasks.extend(self.timeline(execution).await.into_iter().map(|task| (task.id, task)));
+            for task in self.timeline(execution).await {
+                if task.attempts + task.crashes + task.releases > 0 || task.status == TaskStatus::Failed {
+                    snapshot.tries.insert(task.id, self.tries(task.id).await);
+                }
+                snapshot.tasks.insert(task.id, task);
+            }
+            snapshot.notes.insert(execution, self.notes(execution.root()).await);
         }
+        let letters = self.dead_letters().await;
+        snapshot.dead_letters.extend(letters.into_iter().map(|letter| (letter.execution.id, letter)));
         for map in maps {
             snapshot.items.extend(self.items(map).await.into_iter().map(|item| ((map, item.seq), item)));
         }
@@ -343,7 +433,11 @@ impl World {
         if let Some(claim) = claim {
             let claimed: Vec<_> =
                 exchanged.claimed.iter().map(|claimed| (claimed.task.id, claimed.lease.epoch)).collect();
-            self.note(format_args!("claim {} at {}\n      -> {claimed:?}", claim.max, claim.now));
+            let (expired, stopping) = (&exchanged.expired, &exchanged.stopping);
+            self.note(format_args!(
+                "claim {} at {}\n      -> {claimed:?}, over {expired:?}, to end {stopping:?}",
+                claim.max, claim.now
+            ));
         }
     }
 }
@@ -372,10 +466,10 @@ impl Shared {
                 StepKind::Call => {
                     known.functions.insert(new.lane.function.clone());
                 }
-                StepKind::Map => {
+                StepKind::Map | StepKind::Gather => {
                     known.maps.insert(new.id);
                 }
-                StepKind::Sleep | StepKind::Inline => {}
+                StepKind::Sleep | StepKind::Inline | StepKind::Signal | StepKind::Spawn | StepKind::Join => {}
             }
         }
     }
@@ -389,6 +483,8 @@ pub(crate) struct Claim<'a> {
     lease: Duration,
     functions: Option<Vec<String>>,
     queues: Option<Vec<String>>,
+    tags: Vec<String>,
+    limits: Vec<Limit>,
     recall: &'a dyn Recall,
 }
 
@@ -413,6 +509,26 @@ impl<'a> Claim<'a> {
         self
     }
 
+    /// The worker's tags.
+    pub(crate) fn tags<const N: usize>(mut self, tags: [&str; N]) -> Self {
+        self.tags = tags.map(str::to_owned).into();
+        self
+    }
+
+    /// No more than so many tasks of a function may run.
+    pub(crate) fn limit(mut self, function: &str, max_concurrent: u32) -> Self {
+        let max_concurrent = Some(max_concurrent);
+        self.limits.push(Limit { function: function.to_owned(), max_concurrent, rate: None });
+        self
+    }
+
+    /// No more than so many tasks of a function may be claimed in a stretch of time, and so many run.
+    pub(crate) fn rate(mut self, function: &str, rate: &str, max_concurrent: Option<u32>) -> Self {
+        let rate: Rate = rate.parse().expect("a rate");
+        self.limits.push(Limit { function: function.to_owned(), max_concurrent, rate: Some(rate) });
+        self
+    }
+
     pub(crate) const fn recall(mut self, recall: &'a dyn Recall) -> Self {
         self.recall = recall;
         self
@@ -432,6 +548,8 @@ impl<'a> Claim<'a> {
             max: self.max,
             functions: &functions,
             queues: self.queues.as_deref(),
+            tags: &self.tags,
+            limits: &self.limits,
             recall: self.recall,
         };
         self.world.exchange(&batch, Some(&request)).await
@@ -475,6 +593,9 @@ pub(crate) struct Snapshot {
     executions: BTreeMap<ExecutionId, ExecutionView>,
     tasks: BTreeMap<TaskId, TaskView>,
     items: BTreeMap<(TaskId, Seq), ItemView>,
+    tries: BTreeMap<TaskId, Vec<Tried>>,
+    notes: BTreeMap<ExecutionId, NotesView>,
+    dead_letters: BTreeMap<ExecutionId, DeadLetter>,
 }
 
 impl Snapshot {
@@ -490,6 +611,9 @@ impl Snapshot {
         let mut lines = differences(&self.executions, &expected.executions);
         lines.append(&mut differences(&self.tasks, &expected.tasks));
         lines.append(&mut differences(&self.items, &expected.items));
+        lines.append(&mut differences(&self.tries, &expected.tries));
+        lines.append(&mut differences(&self.notes, &expected.notes));
+        lines.append(&mut differences(&self.dead_letters, &expected.dead_letters));
         lines
     }
 }

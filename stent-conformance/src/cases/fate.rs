@@ -94,6 +94,8 @@ async fn a_claim_that_was_dropped_is_due_again(world: World) {
             max: 5,
             functions: &function,
             queues: None,
+            tags: &[],
+            limits: &[],
             recall: &stent_core::backend::NoRecall,
         };
         let polls = point(&mut chance);

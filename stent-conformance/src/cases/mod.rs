@@ -67,7 +67,8 @@ mod words {
     pub(super) use crate::case::list;
     pub(super) use crate::chance::Chance;
     pub(super) use crate::expect::{already, applied, same};
-    pub(super) use crate::task::{declined, t, text};
+    pub(super) use crate::request::{At, cancel, discard, expire, revive, revive_by, signal};
+    pub(super) use crate::task::{declined, key, t, text};
     pub(super) use crate::turn::{Holder, Turn, later, wait_for_items};
     pub(super) use crate::world::{Memory, World};
 }

@@ -1,5 +1,7 @@
 //! Purging: old executions leave, whole, and nothing else does.
 
+use stent_core::backend::Purge;
+
 use super::words::*;
 
 list! { purge:
@@ -9,7 +11,7 @@ list! { purge:
     G16 an_open_execution_stays_however_old,
     G16 an_execution_leaves_with_all_of_its_tasks,
     G16 other_executions_stay_whole,
-    G16 failed_executions_leave_too,
+    G16 failed_executions_leave_when_dead_letters_are_asked_for,
     G16 purging_again_finds_nothing,
     G7 a_purged_task_is_gone,
     G16 handles_that_purge_at_once_count_each_execution_once,
@@ -117,11 +119,12 @@ async fn other_executions_stay_whole(world: World) {
     same("steps", world.claim_one(t(0)).await.steps.len(), 2);
 }
 
-async fn failed_executions_leave_too(world: World) {
+async fn failed_executions_leave_when_dead_letters_are_asked_for(world: World) {
     let claimed = world.running("charge").await;
     world.apply(claimed.fail(declined())).await;
 
-    same("purged", world.purge(t(1), 99).await, 1);
+    same("purged with what ended well", world.purge(t(1), 99).await, 0);
+    same("purged", world.purge_of(Purge::DeadLetters, t(1), 99).await, 1);
 
     same("execution", world.execution(claimed.task.id).await, None);
 }

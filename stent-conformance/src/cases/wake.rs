@@ -1,6 +1,6 @@
 //! Hints, the clock and closing: what surrounds the store.
 
-use stent_core::backend::{ErrorKind, PurgeRequest, Topic};
+use stent_core::backend::{ErrorKind, Purge, PurgeRequest, Topic};
 
 use super::fate::dropped_after;
 use super::words::*;
@@ -113,7 +113,7 @@ async fn a_closed_handle_says_so(world: World) {
     store.close().await.expect("close");
 
     let end: Transition = claimed.complete("receipt").into();
-    let request = PurgeRequest { before: t(0), max: 1 };
+    let request = PurgeRequest { what: Purge::Executions, before: t(0), now: t(0), max: 1 };
     let errors = [
         store.clock().await.map(drop),
         store.exchange(&[end], None).await.map(drop),

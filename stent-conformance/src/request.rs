@@ -1,0 +1,50 @@
+//! What is asked for from outside, in the words of a case.
+
+use std::time::Duration;
+
+use stent_core::backend::Expired;
+use stent_core::decide;
+use stent_core::model::RetryPolicy;
+use stent_core::transition::Transition;
+use stent_core::{Payload, TaskId, Timestamp};
+
+use crate::task::t;
+
+/// Moves a transition to another moment than `t(0)`.
+pub(crate) trait At {
+    fn at(self, at: Timestamp) -> Self;
+}
+
+impl At for Transition {
+    fn at(self, at: Timestamp) -> Self {
+        Self { at, ..self }
+    }
+}
+
+/// Sends a value to an execution; `id` names the send.
+pub(crate) fn signal(root: TaskId, name: &str, id: TaskId, value: Payload) -> Transition {
+    decide::signal(root.execution(), name, id, value, t(0))
+}
+
+/// Asks an execution to end, with `grace` seconds to tidy up.
+pub(crate) fn cancel(root: TaskId, grace: u64, at: Timestamp) -> Transition {
+    decide::cancel(root.execution(), Duration::from_secs(grace), at)
+}
+
+/// Ends a task whose time is up.
+pub(crate) fn expire(expired: &Expired, at: Timestamp) -> Transition {
+    decide::expire(expired, at)
+}
+
+pub(crate) fn revive(root: TaskId) -> Transition {
+    decide::revive(root.execution(), None, t(0))
+}
+
+/// Tries a dead letter again by another policy.
+pub(crate) fn revive_by(root: TaskId, retry: RetryPolicy) -> Transition {
+    decide::revive(root.execution(), Some(retry), t(0))
+}
+
+pub(crate) fn discard(root: TaskId) -> Transition {
+    decide::discard(root.execution(), t(0))
+}
