@@ -1,7 +1,7 @@
 //! What a leaseholder commits, in the words of a case.
 
 use stent_core::backend::Claimed;
-use stent_core::model::{Fence, Note, Said, Threshold, Tree, Wait};
+use stent_core::model::{Fence, Note, Said, Step, StepState, TaskResult, Threshold, Tree, Wait};
 use stent_core::transition::{Change, Feed, Guard, Transition};
 use stent_core::{Failure, Key, TaskId, Timestamp};
 
@@ -80,6 +80,19 @@ pub(crate) fn later(claimed: &Claimed, commits: u32, seen: u32) -> Claimed {
     later.fence.commit += commits;
     later.task.done = seen;
     later
+}
+
+/// What a step gave, as its parent's record says.
+pub(crate) fn given(steps: &[Step], step: TaskId) -> Option<TaskResult> {
+    match &steps.iter().find(|recorded| recorded.id == step)?.state {
+        StepState::Done { result, .. } => Some(result.clone()),
+        StepState::Open { .. } | StepState::Cancelled => None,
+    }
+}
+
+/// A wait for so many completions in all.
+pub(crate) const fn wait_for(done: u32) -> Wait {
+    Wait { done, until: None, maps: Vec::new() }
 }
 
 /// A wait for the next completion after `seen`, or for so many items of a map.

@@ -18,6 +18,7 @@ use stent_core::model::{
 };
 use stent_core::transition::{News, Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
+use tokio::sync::Barrier;
 use uuid::Uuid;
 
 use crate::expect::{applied, same};
@@ -628,4 +629,29 @@ where
     differ
         .map(|key| format!("{key:?}\n  expected: {:?}\n    actual: {:?}", expected.get(key), actual.get(key)))
         .collect()
+}
+
+/// Starts as many workers as are given, each on a handle of its own, at the same moment, and gives what they give.
+pub(crate) async fn at_once<T, F>(world: &World, workers: usize, work: impl Fn(World, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let start = Arc::new(Barrier::new(workers));
+    let mut tasks = Vec::new();
+    for n in 0..workers {
+        let (start, work) = (Arc::clone(&start), work(world.peer().await, n));
+        tasks.push(tokio::spawn(async move {
+            start.wait().await;
+            work.await
+        }));
+    }
+    let mut results = Vec::new();
+    for task in tasks {
+        match task.await {
+            Ok(result) => results.push(result),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    results
 }

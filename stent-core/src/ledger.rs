@@ -39,7 +39,8 @@ pub struct Ledger<'a> {
     entries: BTreeMap<TaskId, Entry<'a>>,
     memos: Memos,
     copy: Vec<(TaskId, TaskId)>,
-    restore: Vec<TaskId>,
+    /// Signals to give back, with when they were taken.
+    restore: Vec<(Option<Timestamp>, Option<u32>, TaskId)>,
     notes: Vec<Noted<'a>>,
     tried: Vec<Tried>,
     stop: Vec<(ExecutionId, Timestamp)>,
@@ -128,10 +129,11 @@ impl<'a> Ledger<'a> {
 
     /// What is to be written.
     #[must_use]
-    pub fn into_writes(self) -> Writes<'a> {
+    pub fn into_writes(mut self) -> Writes<'a> {
+        self.restore.sort_unstable();
         let mut writes = Writes {
             copy: self.copy,
-            restore: self.restore,
+            restore: self.restore.into_iter().rev().map(|(.., step)| step).collect(),
             notes: self.notes,
             tried: self.tried,
             stop: self.stop,
@@ -336,6 +338,9 @@ impl<'a> Ledger<'a> {
         let (status, mark, tree) = (row.status, row.mark, row.tree);
         let at = transition.at;
         let done = Outcome::Applied(News::default());
+        if tree.parent.is_some() && !matches!(transition.change, Change::Expire(_)) {
+            return Outcome::Gone; // A step is no execution.
+        }
         match &transition.change {
             Change::Expire(_) if mark == Some(Mark::Expire) => Outcome::Already(News::default()),
             Change::Cancel { .. } if status == TaskStatus::Cancelled => Outcome::Already(News::default()),
@@ -538,14 +543,10 @@ impl<'a> Ledger<'a> {
             if !row.status.is_terminal() {
                 self.change(*step, |row| row.cancel(at));
                 self.sweep(*step, at);
-            } else if row.kind == StepKind::Signal
-                && row.status == TaskStatus::Completed
-                && row.mark.is_none()
-            {
-                // G11: it took a value that the code has never seen and does not want any more.
-                let key = row.key;
+            } else if row.has_unseen_signal() {
+                let (key, taken) = (row.key, (row.ended_at, row.done_order, *step));
                 self.change(*step, |row| row.mark = Some(Mark::Cancel));
-                self.restore.push(*step);
+                self.restore.push(taken);
                 self.follow.ups.extend(key.map(|key| FollowUp::Deliver { key, at }));
             }
         }
@@ -553,10 +554,17 @@ impl<'a> Ledger<'a> {
 
     fn erase(&mut self, steps: &[TaskId], at: Timestamp) {
         for step in steps {
-            if let Some(entry) = self.entries.remove(step) {
-                self.follow.executions.insert(entry.row.tree.execution, at);
-                self.erase.push(*step);
+            let Some(Entry { row, result, .. }) = self.entries.remove(step) else { continue };
+            if let Some(key) = row.key.filter(|_| row.has_unseen_signal()) {
+                match result {
+                    // It was taken in this batch: no row will be there to read it from.
+                    Some(Written::Kept(Ok(value))) => self.give_back(key, value),
+                    _ => self.restore.push((row.ended_at, row.done_order, *step)),
+                }
+                self.follow.ups.push(FollowUp::Deliver { key, at });
             }
+            self.follow.executions.insert(row.tree.execution, at);
+            self.erase.push(*step);
         }
     }
 

@@ -17,6 +17,7 @@ mod race;
 mod renew;
 mod repeat;
 mod retry;
+mod signal;
 mod sleep;
 mod start;
 mod terminal;
@@ -39,6 +40,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     sleep::CASES,
     retry::CASES,
     map::CASES,
+    signal::CASES,
     cancel::CASES,
     terminal::CASES,
     inspect::CASES,
@@ -69,6 +71,6 @@ mod words {
     pub(super) use crate::expect::{already, applied, same};
     pub(super) use crate::request::{At, cancel, discard, expire, revive, revive_by, signal};
     pub(super) use crate::task::{declined, key, t, text};
-    pub(super) use crate::turn::{Holder, Turn, later, wait_for_items};
-    pub(super) use crate::world::{Memory, World};
+    pub(super) use crate::turn::{Holder, Turn, given, later, wait_for, wait_for_items};
+    pub(super) use crate::world::{Memory, World, at_once};
 }

@@ -23,10 +23,6 @@ list! { park:
     G5 the_last_of_many_completions_wakes_it_whoever_races,
 }
 
-fn wait_for(done: u32) -> Wait {
-    Wait { done, until: None, maps: Vec::new() }
-}
-
 async fn a_parked_task_is_not_claimed(world: World) {
     let parent = world.running("checkout").await;
 

@@ -18,31 +18,6 @@ list! { race:
     G5 workers_that_do_everything_at_once_finish_everything,
 }
 
-/// Starts as many workers as are given, each on a handle of its own, at the same moment, and gives what they give.
-async fn at_once<T, F>(world: &World, workers: usize, work: impl Fn(World, usize) -> F) -> Vec<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let start = Arc::new(tokio::sync::Barrier::new(workers));
-    let mut tasks = Vec::new();
-    for n in 0..workers {
-        let (start, work) = (Arc::clone(&start), work(world.peer().await, n));
-        tasks.push(tokio::spawn(async move {
-            start.wait().await;
-            work.await
-        }));
-    }
-    let mut results = Vec::new();
-    for task in tasks {
-        match task.await {
-            Ok(result) => results.push(result),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-    results
-}
-
 async fn every_task_is_claimed_once(world: World) {
     let ids = world.dispatch_many(400, || world.call("charge")).await;
 

@@ -260,7 +260,7 @@ impl<'a> Ledger<'a> {
         if self.memos.get(key).is_none_or(|memo| memo.kind != MemoKind::Result || memo.value.is_some()) {
             return;
         }
-        let Some(next) = self.memos.first_waiter(key) else {
+        let Some(next) = self.first_waiter(key) else {
             self.memos.forget(key);
             return;
         };
@@ -276,12 +276,29 @@ impl<'a> Ledger<'a> {
         self.ready = true;
     }
 
+    /// The oldest who still waits under a key; others may have been given up by the same batch.
+    fn first_waiter(&mut self, key: Key) -> Option<TaskId> {
+        loop {
+            let next = self.memos.first_waiter(key)?;
+            if self.row(next).is_some_and(|row| row.waits_for_key() && !row.is_stopping()) {
+                return Some(next);
+            }
+        }
+    }
+
+    /// Gives the value of a signal back that was taken in this very batch and never seen.
+    pub(super) fn give_back(&mut self, key: Key, value: Payload) {
+        if let Some(memo) = self.memos.change(key) {
+            memo.value.get_or_insert(value);
+        }
+    }
+
     /// Hands the value of a signal to the oldest who waits for it (G11).
     pub(super) fn deliver(&mut self, key: Key, at: Timestamp) {
         if self.memos.get(key).is_none_or(|memo| memo.kind != MemoKind::Signal || memo.value.is_none()) {
             return;
         }
-        let Some(waiter) = self.memos.first_waiter(key) else { return };
+        let Some(waiter) = self.first_waiter(key) else { return };
         if let Some(value) = self.memos.change(key).and_then(|memo| memo.value.take()) {
             self.complete(waiter, None, Written::Kept(Ok(value)), at);
         }

@@ -203,6 +203,11 @@ impl Row {
         self.key.is_some() && matches!(self.status, TaskStatus::Waiting) && self.epoch.0 == 0
     }
 
+    /// Whether it took a signal that, if it is given up now, the code has never seen and others may want (G11).
+    pub(super) fn has_unseen_signal(&self) -> bool {
+        self.kind == StepKind::Signal && self.status == TaskStatus::Completed && self.mark.is_none()
+    }
+
     pub(super) fn end(&mut self, status: TaskStatus, at: Timestamp) {
         debug_assert!(status.is_terminal());
         self.status = status;

@@ -55,8 +55,8 @@ pub struct Writes<'a> {
     pub memos: Vec<Memo>,
     /// Memos to delete.
     pub forget: Vec<Key>,
-    /// Signals that were taken and never seen: the value of each goes back to the memo under the task's key, unless that
-    /// has one.
+    /// Signals that were taken and never seen, those taken last first: the value of each goes back to the memo under the
+    /// task's key, unless that has one.
     pub restore: Vec<TaskId>,
     /// What running code says, in order.
     pub notes: Vec<Noted<'a>>,

@@ -264,8 +264,9 @@ impl Replay {
         if (open.ended.is_none() && !open.dead) || unseen {
             self.cancelled.push(open.id);
         }
-        // What ended well without being seen may stay: the next attempt then need not run it.
-        if !matches!(open.ended, Some((_, Ok(_)))) {
+        // What ended well without being seen may stay: the next attempt then need not run it. A signal that was given back
+        // is not its own any more.
+        if unseen || !matches!(open.ended, Some((_, Ok(_)))) {
             self.redo.insert(open.id);
         }
     }
