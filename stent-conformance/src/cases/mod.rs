@@ -4,9 +4,11 @@ mod cancel;
 mod claim;
 mod commit;
 mod crash;
+mod dispatch_key;
 mod fate;
 mod fence;
 mod inspect;
+mod key;
 mod map;
 mod migrate;
 mod order;
@@ -41,6 +43,8 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     retry::CASES,
     map::CASES,
     signal::CASES,
+    key::CASES,
+    dispatch_key::CASES,
     cancel::CASES,
     terminal::CASES,
     inspect::CASES,
