@@ -9,6 +9,7 @@ mod fate;
 mod fence;
 mod inspect;
 mod key;
+mod limit;
 mod map;
 mod migrate;
 mod order;
@@ -22,6 +23,7 @@ mod retry;
 mod signal;
 mod sleep;
 mod start;
+mod tag;
 mod terminal;
 mod time;
 mod wake;
@@ -32,6 +34,8 @@ use crate::case::Listed;
 pub(crate) const AREAS: &[&[Listed]] = &[
     start::CASES,
     claim::CASES,
+    tag::CASES,
+    limit::CASES,
     time::CASES,
     fence::CASES,
     renew::CASES,
