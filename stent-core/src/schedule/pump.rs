@@ -31,6 +31,8 @@ pub enum Action {
         /// At most so many.
         max: usize,
     },
+    /// Claim nothing, but ask what of the work at hand is asked to end, and what has come to the end of its time.
+    Look,
     /// Renew the leases of all running turns.
     Renew,
 }
@@ -49,6 +51,9 @@ pub struct Pump {
     renewing: bool,
     draining: bool,
     claim_at: Timestamp,
+    /// When to look, while nothing can be claimed, and when that was done last.
+    look_at: Timestamp,
+    looked_at: Timestamp,
     pause: Duration,
     renew_at: Option<Timestamp>,
 }
@@ -64,6 +69,8 @@ impl Pump {
             renewing: false,
             draining: false,
             claim_at: now,
+            look_at: now + config.poll_max,
+            looked_at: now,
             pause: config.poll_min,
             renew_at: None,
         }
@@ -72,6 +79,7 @@ impl Pump {
     /// A hint came that there may be work, or a commit that makes some is about to be sent.
     pub fn handle_wake(&mut self, now: Timestamp) {
         self.claim_at = self.claim_at.min(now);
+        self.look_at = self.look_at.min(now.max(self.looked_at + self.config.poll_min));
         self.pause = self.config.poll_min;
     }
 
@@ -80,11 +88,12 @@ impl Pump {
         self.claiming = true;
         // What wakes from here on is not part of that claim.
         self.claim_at = Timestamp::MAX;
+        self.look_at = Timestamp::MAX;
     }
 
     /// The answer to a claim came: so many tasks of at most `max`, and when the next one is due, if that is known.
     pub fn handle_claimed(&mut self, now: Timestamp, max: usize, got: usize, next_due: Option<Timestamp>) {
-        self.claiming = false;
+        self.handle_looked(now, None);
         let next = if got >= max {
             self.pause = self.config.poll_min;
             now
@@ -97,6 +106,21 @@ impl Pump {
             next_due.map_or(poll, |due| due.max(now).min(poll))
         };
         self.claim_at = self.claim_at.min(next);
+    }
+
+    /// A look was sent.
+    pub fn handle_looking(&mut self) {
+        self.claiming = true;
+        self.look_at = Timestamp::MAX;
+    }
+
+    /// The answer to a look came, or none did; and when to look again at the latest, if that is known.
+    pub fn handle_looked(&mut self, now: Timestamp, next_due: Option<Timestamp>) {
+        self.claiming = false;
+        self.looked_at = now;
+        let poll = now + self.config.poll_max;
+        let next = next_due.map_or(poll, |due| due.max(now + self.config.poll_min).min(poll));
+        self.look_at = self.look_at.min(next).max(now + self.config.poll_min);
     }
 
     /// A claim failed.
@@ -153,7 +177,13 @@ impl Pump {
         }
         let max = self.free().min(self.config.claim_max);
         let claims = !self.draining && !self.claiming && max > 0 && self.claim_at <= now;
-        claims.then_some(Action::Claim { max })
+        let looks = self.looks() && !self.claiming && self.look_at <= now;
+        claims.then_some(Action::Claim { max }).or(looks.then_some(Action::Look))
+    }
+
+    /// Whether the worker has work but may claim no more: it still is to hear which of it is asked to end.
+    const fn looks(&self) -> bool {
+        self.running > 0 && (self.draining || self.free() == 0)
     }
 
     /// When to ask again if nothing happens before. A caller that cannot claim right now, because it is busy with a commit
@@ -163,7 +193,8 @@ impl Pump {
         let renew = self.renew_at.filter(|_| !self.renewing);
         let claims = can_claim && !self.draining && !self.claiming && self.free() > 0;
         let claim = claims.then_some(self.claim_at);
-        renew.into_iter().chain(claim).min()
+        let look = (can_claim && !self.claiming && self.looks()).then_some(self.look_at);
+        renew.into_iter().chain(claim).chain(look).min()
     }
 
     /// Turns that run.
@@ -256,16 +287,16 @@ mod tests {
         let mut pump = Pump::new(CONFIG, t(0));
         pump.handle_drain();
         pump.handle_started(t(0));
-        assert_eq!(pump.poll_deadline(true), Some(t(10_000)));
+        assert_eq!(pump.poll_deadline(false), Some(t(10_000)));
         assert_eq!(pump.poll_action(t(10_000)), Some(Action::Renew));
 
         pump.handle_renewing();
         assert_eq!(pump.poll_action(t(10_000)), None);
         pump.handle_renewed(t(10_000), true);
-        assert_eq!(pump.poll_deadline(true), Some(t(11_000)));
+        assert_eq!(pump.poll_deadline(false), Some(t(11_000)));
 
         pump.handle_finished();
-        assert_eq!(pump.poll_deadline(true), None);
+        assert_eq!(pump.poll_deadline(false), None);
     }
 
     #[test]
@@ -285,5 +316,28 @@ mod tests {
         let mut pump = Pump::new(CONFIG, t(0));
         pump.handle_drain();
         assert_eq!((pump.poll_action(t(0)), pump.poll_deadline(true)), (None, None));
+    }
+
+    #[test]
+    fn a_worker_that_may_claim_no_more_looks_after_what_it_has() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_claiming();
+        pump.handle_claimed(t(0), 3, 3, None);
+        (0..4).for_each(|_| pump.handle_started(t(0)));
+        assert_eq!((pump.poll_action(t(0)), pump.poll_deadline(true)), (None, Some(t(200))));
+        assert_eq!(pump.poll_action(t(200)), Some(Action::Look));
+
+        pump.handle_looking();
+        assert_eq!(pump.poll_action(t(200)), None);
+        pump.handle_looked(t(210), Some(t(330)));
+        assert_eq!(pump.poll_deadline(true), Some(t(330)));
+
+        // Hints bring it forward, but a storm of them does not make it look all the time.
+        pump.handle_wake(t(220));
+        assert_eq!(pump.poll_deadline(true), Some(t(260)));
+
+        pump.handle_finished();
+        pump.handle_drain();
+        assert_eq!(pump.poll_action(t(260)), Some(Action::Look));
     }
 }

@@ -182,7 +182,7 @@ impl Driver {
                 renewed = poll_some(&mut self.renewal) => self.handle_renewed(renewed),
                 _ = stop.changed() => {}
                 _ = steps.changed() => self.pump.handle_step(self.port.shared.clock.now()),
-                () = self.hints.changed(), if !self.pump.is_draining() => self.pump.handle_wake(self.port.shared.clock.now()),
+                () = self.hints.changed(), if !self.pump.is_draining() || !self.active.is_empty() => self.pump.handle_wake(self.port.shared.clock.now()),
                 () = sleep_until(wait) => {}
             }
         }
@@ -274,6 +274,7 @@ impl Driver {
         }
         let claim = match self.pump.poll_action(self.port.shared.clock.now()) {
             Some(Action::Claim { max }) => Some(max),
+            Some(Action::Look) => Some(0),
             Some(Action::Renew) | None => None,
         };
         if !self.queue.is_empty() || claim.is_some() {
@@ -362,8 +363,10 @@ impl Driver {
     fn start_exchange(&mut self, claim: Option<usize>) {
         self.hot.shrink();
         let batch = self.next_batch();
-        if claim.is_some() {
-            self.pump.handle_claiming();
+        match claim {
+            None => {}
+            Some(0) => self.pump.handle_looking(),
+            Some(_) => self.pump.handle_claiming(),
         }
         let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
         let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
@@ -432,7 +435,12 @@ impl Driver {
                 if done.claim.is_some() {
                     let now = self.port.shared.clock.now();
                     for expired in &exchanged.expired {
-                        self.submit(Submission::of(decide::expire(expired, now)), now);
+                        let subject = self.finished(expired.task).map(|active| {
+                            active.abort.abort();
+                            active.subject
+                        });
+                        let transition = decide::expire(expired, now);
+                        self.submit(Submission { subject, ..Submission::of(transition) }, now);
                     }
                     let stopping = exchanged.stopping.iter().filter_map(|task| self.active.get(task));
                     stopping.for_each(|active| active.stop.set());
@@ -442,7 +450,10 @@ impl Driver {
                     for claimed in exchanged.claimed {
                         self.start_turn(claimed, now);
                     }
-                    self.pump.handle_claimed(now, max, got, exchanged.next_due);
+                    match max {
+                        0 => self.pump.handle_looked(now, exchanged.next_due),
+                        _ => self.pump.handle_claimed(now, max, got, exchanged.next_due),
+                    }
                 }
             }
             Err(error) => self.exchange_failed(done.batch, done.claim.is_some(), &error),

@@ -119,6 +119,29 @@ on_every_store! {
         worker.drain().await.expect("drains");
     }
 
+    async fn a_worker_that_is_busy_all_over_hears_of_it_too(world) {
+        let key = unique();
+        let worker = world.worker_with(|worker| worker.concurrency(1)).await;
+        let run = world.stent.dispatch(runner(key)).await.expect("dispatched");
+        eventually(async || ran::count(key, "runs") == 1).await;
+        run.cancel().await.expect("asked");
+        is_cancelled(&world, run.id()).await;
+        worker.drain().await.expect("drains");
+        assert_eq!(ran::count(key, "dropped"), 1);
+    }
+
+    async fn a_worker_that_drains_hears_of_it_too(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(runner(key)).await.expect("dispatched");
+        eventually(async || ran::count(key, "runs") == 1).await;
+        let drained = tokio::spawn(worker.drain());
+        eventually(async || world.stent.workers().draining).await;
+        run.cancel().await.expect("asked");
+        drained.await.expect("no panic").expect("drains");
+        is_cancelled(&world, run.id()).await;
+    }
+
     async fn it_reaches_what_runs_and_what_sleeps_below(world) {
         let key = unique();
         let worker = world.worker().await;
