@@ -4,4 +4,9 @@
 //! `stent_execution_view` and `stent_task_view` show them as ISO 8601 texts.
 
 pub mod lane;
+pub mod memo;
+pub mod note;
+pub mod progress;
+pub mod rate;
 pub mod task;
+pub mod tried;

@@ -17,7 +17,7 @@ pub struct Model {
     pub owner_id: Option<Uuid>,
     /// Its position in the parent.
     pub seq: i64,
-    /// `call`, `sleep`, `inline` or `map`.
+    /// `call`, `sleep`, `inline`, `map`, `gather`, `signal`, `spawn` or `join`.
     pub kind: String,
     /// The line it waits in; none for kinds that no worker claims.
     pub lane: Option<i64>,
@@ -71,6 +71,26 @@ pub struct Model {
     pub result_type: Option<String>,
     /// The encoded result, or the data of the failure.
     pub result: Option<Vec<u8>>,
+    /// The tags, as a JSON array; null where there are none.
+    pub tags: Option<String>,
+    /// Claims whose lease ran out.
+    pub crashes: i64,
+    /// Claims that were handed back.
+    pub releases: i64,
+    /// Notes that its code has written.
+    pub noted: i64,
+    /// What its status does not say: `hit`, `cancel`, `expire`, `revive` or `discard`.
+    pub mark: Option<String>,
+    /// The key under which it is found.
+    pub key: Option<Uuid>,
+    /// When its time is up.
+    pub expires_at: Option<i64>,
+    /// Set while it runs and the running tasks of its function are counted.
+    pub slot: Option<i64>,
+    /// The kind of the last failure.
+    pub reason: Option<String>,
+    /// 1 for a root whose steps were summed up and deleted.
+    pub compacted: i64,
 }
 
 /// A task refers to its parent and its execution; no foreign keys, which would cost every insert a look-up.

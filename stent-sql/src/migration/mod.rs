@@ -1,6 +1,7 @@
 //! The schema and its history. A migration that was released never changes; what comes after it is a new one.
 
 mod m0001_tables;
+mod m0002_keys;
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,7 +43,11 @@ impl Migrator {
 
 impl MigratorTraitSelf for Migrator {
     fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_tables::Tables { dialect: Arc::clone(&self.dialect) })]
+        let dialect = || Arc::clone(&self.dialect);
+        vec![
+            Box::new(m0001_tables::Tables { dialect: dialect() }),
+            Box::new(m0002_keys::Keys { dialect: dialect() }),
+        ]
     }
 
     fn migration_table_name(&self) -> DynIden {
