@@ -59,6 +59,12 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// Whether it limits anything.
+    #[must_use]
+    pub const fn binds(&self) -> bool {
+        self.max_concurrent.is_some() || self.rate.is_some()
+    }
+
     /// How many more may be claimed when so many run, and so many have started in the time of the rate. None if there is no
     /// bound.
     #[must_use]

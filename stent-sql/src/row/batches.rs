@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use stent_core::backend::Result;
 use stent_core::ledger::{Insert, Row, Update, Written};
-use stent_core::model::{Lane, Lease, StepKind};
-use stent_core::{Payload, Timestamp};
+use stent_core::model::{FunctionKey, Lane, Lease, Memo, StepKind, Tried};
+use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp};
 
-use super::{columns, failure};
+use super::{columns, failure, tags};
 use crate::batch::{Batch, Cell};
 
 /// Beside the steps that have ended: none.
@@ -26,7 +26,13 @@ const WRITTEN: i64 = 1;
 pub(crate) fn lane_batch<'a>(lanes: impl ExactSizeIterator<Item = &'a Lane>) -> Batch<'a> {
     let mut batch = Batch::new(&columns::LANE_NAME, lanes.len());
     for lane in lanes {
-        batch.push([Cell::Int(lane.key().as_i64()), Cell::text(&lane.queue), Cell::text(&lane.function)]);
+        let tags = Cell::Text(Cow::Owned(tags::to_text(&lane.tags)));
+        batch.push([
+            Cell::Int(lane.key().as_i64()),
+            Cell::text(&lane.queue),
+            Cell::text(&lane.function),
+            tags,
+        ]);
     }
     batch
 }
@@ -64,105 +70,288 @@ pub(crate) fn claim_batch(rows: &[Row]) -> Batch<'static> {
     batch
 }
 
-/// New tasks.
-pub(crate) fn insert_batch<'a>(inserts: &'a [Insert<'a>]) -> Result<Batch<'a>> {
-    let mut batch = Batch::new(&columns::INSERT, inserts.len());
-    for Insert { task, row, created_at, result } in inserts {
-        let lane = (task.kind == StepKind::Call).then(|| task.lane.key());
-        let retry = task.retry.as_ref().map(serde_json::to_string).transpose();
-        let retry = retry.map_err(|error| failure::unfit("retry policy", task.id, error))?;
-        let written = Result3::of(row, *result)?;
-        batch.push([
-            Cell::Id(*task.id.as_uuid()),
-            Cell::Id(*task.tree.execution.as_uuid()),
-            Cell::or_null(task.tree.parent, |id| Cell::Id(*id.as_uuid())),
-            Cell::or_null(task.tree.owner, |id| Cell::Id(*id.as_uuid())),
-            int(task.seq.0),
-            Cell::text(task.kind.as_str()),
-            Cell::or_null(lane, |lane| Cell::Int(lane.as_i64())),
-            Cell::text(&task.lane.queue),
-            Cell::text(&task.lane.function),
-            Cell::Int(task.priority.into()),
-            Cell::text(row.status.as_str()),
-            int(row.epoch.0),
-            int(row.tries),
-            int(row.attempts),
-            int(row.commit),
-            int(row.commit_epoch.0),
-            moment(row.ready_at),
-            Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
-            int(row.done),
-            Cell::or_null(row.wake_at, int),
-            Cell::or_null(row.done_order, int),
-            int(row.fed),
-            Cell::or_null(row.total, int),
-            moment(Some(*created_at)),
-            moment(row.started_at),
-            moment(row.ended_at),
-            Cell::or_null(retry, |text| Cell::Text(Cow::Owned(text))),
-            written.failure,
-            Cell::text(task.args.content_type()),
-            Cell::bytes(task.args.bytes()),
-            written.result_type,
-            written.result,
-        ]);
-    }
-    Ok(batch)
-}
-
-/// Changed rows.
-pub(crate) fn update_batch<'a>(updates: &'a [Update<'a>]) -> Result<Batch<'a>> {
-    let mut batch = Batch::new(&columns::UPDATE, updates.len());
-    for Update { row, result } in updates {
-        let written = Result3::of(row, *result)?;
+/// Claimed rows that have a place among the running ones of their function, or were taken over.
+pub(crate) fn claim_more_batch(rows: &[Row]) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::CLAIM_MORE, rows.len());
+    for row in rows {
         batch.push([
             Cell::Id(*row.id.as_uuid()),
-            Cell::text(row.status.as_str()),
             int(row.epoch.0),
             int(row.tries),
-            int(row.attempts),
-            int(row.commit),
-            int(row.commit_epoch.0),
-            moment(row.ready_at),
-            Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
-            int(row.done),
-            Cell::or_null(row.wake_at, int),
-            Cell::or_null(row.done_order, int),
-            int(row.fed),
-            Cell::or_null(row.total, int),
             moment(row.started_at),
-            moment(row.ended_at),
-            Cell::Int(if result.is_some() { WRITTEN } else { KEPT }),
-            written.failure,
-            written.result_type,
-            written.result,
+            int(row.crashes),
+            slot(row.slot),
+        ]);
+    }
+    batch
+}
+
+/// Whether a row has what only few have, so that it is written by the statements which know of that.
+pub(crate) const fn has_more(row: &Row) -> bool {
+    row.crashes > 0
+        || row.releases > 0
+        || row.noted > 0
+        || row.attempts > 0
+        || row.mark.is_some()
+        || row.expires_at.is_some()
+        || row.slot.is_some()
+}
+
+/// New tasks, those with what only few have apart.
+pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>, Batch<'a>)> {
+    let mut most = Batch::new(&columns::INSERT, inserts.len());
+    let mut more = Batch::new(&columns::INSERT_MORE, 0);
+    for insert in inserts {
+        let Insert { task, row, .. } = insert;
+        let written = Gave::of(row, insert.result.as_ref())?;
+        if written.reason.is_none() && task.lane.tags.is_empty() && row.key.is_none() && !has_more(row) {
+            most.push(insert_cells(insert, written)?);
+            continue;
+        }
+        let tags = (!task.lane.tags.is_empty()).then(|| tags::to_text(&task.lane.tags));
+        let few = [
+            Cell::or_null(tags, |text| Cell::Text(Cow::Owned(text))),
+            int(row.crashes),
+            int(row.releases),
+            int(row.noted),
+            Cell::or_null(row.mark, |mark| Cell::text(mark.as_str())),
+            Cell::or_null(row.key, |key| Cell::Id(*key.as_uuid())),
+            moment(row.expires_at),
+            slot(row.slot),
+            Cell::or_null(written.reason, Cell::text),
+        ];
+        more.push(joined::<32, 9, 41>(insert_cells(insert, written)?, few));
+    }
+    Ok((most, more))
+}
+
+fn insert_cells<'a>(insert: &'a Insert<'a>, written: Gave<'a>) -> Result<[Cell<'a>; 32]> {
+    let Insert { task, row, created_at, .. } = insert;
+    let lane = (task.kind == StepKind::Call).then(|| task.lane.key());
+    let retry = task.retry.as_ref().map(serde_json::to_string).transpose();
+    let retry = retry.map_err(|error| failure::unfit("retry policy", task.id, error))?;
+    Ok([
+        Cell::Id(*task.id.as_uuid()),
+        Cell::Id(*task.tree.execution.as_uuid()),
+        Cell::or_null(task.tree.parent, |id| Cell::Id(*id.as_uuid())),
+        Cell::or_null(task.tree.owner, |id| Cell::Id(*id.as_uuid())),
+        int(task.seq.0),
+        Cell::text(task.kind.as_str()),
+        Cell::or_null(lane, |lane| Cell::Int(lane.as_i64())),
+        Cell::text(&task.lane.queue),
+        Cell::text(&task.lane.function),
+        Cell::Int(task.priority.into()),
+        Cell::text(row.status.as_str()),
+        int(row.epoch.0),
+        int(row.tries),
+        int(row.attempts),
+        int(row.commit),
+        int(row.commit_epoch.0),
+        moment(row.ready_at),
+        Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
+        int(row.done),
+        Cell::or_null(row.wake_at, int),
+        Cell::or_null(row.done_order, int),
+        int(row.fed),
+        Cell::or_null(row.total, int),
+        moment(Some(*created_at)),
+        moment(row.started_at),
+        moment(row.ended_at),
+        Cell::or_null(retry, |text| Cell::Text(Cow::Owned(text))),
+        written.failure,
+        Cell::text(task.args.content_type()),
+        Cell::bytes(task.args.bytes()),
+        written.result_type,
+        written.result,
+    ])
+}
+
+/// Changed rows, apart those that have what only few have: now, or when they were read.
+pub(crate) fn update_batches<'a>(
+    updates: &'a [Update<'a>],
+    had_more: impl Fn(TaskId) -> bool,
+) -> Result<(Batch<'a>, Batch<'a>)> {
+    let mut most = Batch::new(&columns::UPDATE, updates.len());
+    let mut more = Batch::new(&columns::UPDATE_MORE, 0);
+    for update in updates {
+        let Update { row, retry, .. } = update;
+        let written = Gave::of(row, update.result.as_ref())?;
+        if written.reason.is_none() && retry.is_none() && !has_more(row) && !had_more(row.id) {
+            most.push(update_cells(update, written));
+            continue;
+        }
+        let retry = retry.map(serde_json::to_string).transpose();
+        let retry = retry.map_err(|error| failure::unfit("retry policy", row.id, error))?;
+        let few = [
+            int(row.crashes),
+            int(row.releases),
+            int(row.noted),
+            Cell::or_null(row.mark, |mark| Cell::text(mark.as_str())),
+            moment(row.expires_at),
+            slot(row.slot),
+            Cell::or_null(written.reason, Cell::text),
+            Cell::or_null(retry, |text| Cell::Text(Cow::Owned(text))),
+        ];
+        more.push(joined::<20, 8, 28>(update_cells(update, written), few));
+    }
+    Ok((most, more))
+}
+
+fn update_cells<'a>(update: &'a Update<'a>, written: Gave<'a>) -> [Cell<'a>; 20] {
+    let Update { row, result, .. } = update;
+    [
+        Cell::Id(*row.id.as_uuid()),
+        Cell::text(row.status.as_str()),
+        int(row.epoch.0),
+        int(row.tries),
+        int(row.attempts),
+        int(row.commit),
+        int(row.commit_epoch.0),
+        moment(row.ready_at),
+        Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
+        int(row.done),
+        Cell::or_null(row.wake_at, int),
+        Cell::or_null(row.done_order, int),
+        int(row.fed),
+        Cell::or_null(row.total, int),
+        moment(row.started_at),
+        moment(row.ended_at),
+        Cell::Int(if result.is_some() { WRITTEN } else { KEPT }),
+        written.failure,
+        written.result_type,
+        written.result,
+    ]
+}
+
+/// Results to copy.
+pub(crate) fn copy_batch(copies: &[(TaskId, TaskId)]) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::COPY, copies.len());
+    for (to, from) in copies {
+        batch.push([Cell::Id(*to.as_uuid()), Cell::Id(*from.as_uuid())]);
+    }
+    batch
+}
+
+/// Executions, and when something happened to them.
+pub(crate) fn since_batch(executions: impl IntoIterator<Item = (ExecutionId, Timestamp)>) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::SINCE, 0);
+    for (execution, at) in executions {
+        batch.push([Cell::Id(*execution.as_uuid()), Cell::Int(at.as_micros())]);
+    }
+    batch
+}
+
+/// Memos.
+pub(crate) fn memo_batch(memos: &[Memo]) -> Result<Batch<'_>> {
+    let mut batch = Batch::new(&columns::MEMO, memos.len());
+    for memo in memos {
+        let sends = (!memo.sends.is_empty()).then(|| serde_json::to_string(&memo.sends)).transpose();
+        let sends =
+            sends.map_err(|error| failure::unfit("sends of a signal", memo.execution.root(), error))?;
+        // Longer than 64 bits can say is for good.
+        let ttl = memo.ttl.and_then(|ttl| i64::try_from(ttl.as_micros()).ok());
+        batch.push([
+            Cell::Id(*memo.key.as_uuid()),
+            Cell::text(memo.kind.as_str()),
+            Cell::Id(*memo.execution.as_uuid()),
+            Cell::text(&memo.name),
+            Cell::or_null(memo.holder, |id| Cell::Id(*id.as_uuid())),
+            Cell::or_null(ttl, Cell::Int),
+            moment(memo.ended_at),
+            moment(memo.expires_at),
+            Cell::or_null(sends, |text| Cell::Text(Cow::Owned(text))),
+            Cell::or_null(memo.value.as_ref(), |value| Cell::text(value.content_type())),
+            Cell::or_null(memo.value.as_ref(), |value| Cell::bytes(value.bytes())),
         ]);
     }
     Ok(batch)
 }
 
-/// The three columns that say what a task gave: its result, or its failure with the data of that in the result's place.
-struct Result3<'a> {
+/// Signals that nobody has seen: each memo with the task that took its value.
+pub(crate) fn restore_batch(taken: impl IntoIterator<Item = (Key, TaskId)>) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::RESTORE, 0);
+    for (key, task) in taken {
+        batch.push([Cell::Id(*key.as_uuid()), Cell::Id(*task.as_uuid())]);
+    }
+    batch
+}
+
+/// Tries that ended badly.
+pub(crate) fn tried_batch(tried: &[Tried]) -> Result<Batch<'_>> {
+    let mut batch = Batch::new(&columns::TRIED, tried.len());
+    for Tried { task, execution, epoch, worker, end, at, failure } in tried {
+        let data = failure.as_ref().and_then(|failure| failure.data.as_ref());
+        let text = failure.as_ref().map(|failure| failure::to_text(failure, *task)).transpose()?;
+        batch.push([
+            Cell::Id(*task.as_uuid()),
+            int(epoch.0),
+            Cell::Int(at.as_micros()),
+            Cell::Id(*execution.as_uuid()),
+            Cell::or_null(*worker, |id| Cell::Id(*id.as_uuid())),
+            Cell::text(end.as_str()),
+            Cell::or_null(text, |text| Cell::Text(Cow::Owned(text))),
+            Cell::or_null(data, |data| Cell::text(data.content_type())),
+            Cell::or_null(data, |data| Cell::bytes(data.bytes())),
+        ]);
+    }
+    Ok(batch)
+}
+
+/// Functions, each with a moment.
+pub(crate) fn limited_batch(functions: impl IntoIterator<Item = (FunctionKey, Timestamp)>) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::LIMITED, 0);
+    for (function, at) in functions {
+        batch.push([Cell::Int(function.as_i64()), Cell::Int(at.as_micros())]);
+    }
+    batch
+}
+
+/// How many tasks of functions started in the stretches of time that begin then.
+pub(crate) fn rate_batch(started: impl IntoIterator<Item = (FunctionKey, Timestamp, u32)>) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::RATE, 0);
+    for (function, bucket, used) in started {
+        batch.push([Cell::Int(function.as_i64()), Cell::Int(bucket.as_micros()), int(used)]);
+    }
+    batch
+}
+
+/// What a task gave: its result, or its failure with the data of that in the result's place.
+struct Gave<'a> {
     failure: Cell<'a>,
+    /// The kind of the failure.
+    reason: Option<&'a str>,
     result_type: Cell<'a>,
     result: Cell<'a>,
 }
 
-impl<'a> Result3<'a> {
-    fn of(row: &Row, written: Option<Written<'a>>) -> Result<Self> {
-        let (failure, payload): (_, Option<&Payload>) = match written {
+impl<'a> Gave<'a> {
+    fn of(row: &Row, written: Option<&'a Written<'a>>) -> Result<Self> {
+        let (failure, payload): (_, Option<&'a Payload>) = match written.map(Written::as_result) {
             None => (None, None),
-            Some(Written::Result(Ok(payload))) => (None, Some(payload)),
-            Some(Written::Result(Err(failure)) | Written::Failure(failure)) => {
-                (Some(failure::to_text(failure, row.id)?), failure.data.as_ref())
-            }
+            Some(Ok(payload)) => (None, Some(payload)),
+            Some(Err(failure)) => (Some(failure), failure.data.as_ref()),
         };
+        let text = failure.map(|failure| failure::to_text(failure, row.id)).transpose()?;
         Ok(Self {
-            failure: Cell::or_null(failure, |text| Cell::Text(Cow::Owned(text))),
+            failure: Cell::or_null(text, |text| Cell::Text(Cow::Owned(text))),
+            reason: failure.map(|failure| failure.kind.as_str()),
             result_type: Cell::or_null(payload, |payload| Cell::text(payload.content_type())),
             result: Cell::or_null(payload, |payload| Cell::bytes(payload.bytes())),
         })
     }
+}
+
+fn joined<'a, const A: usize, const B: usize, const C: usize>(
+    first: [Cell<'a>; A],
+    then: [Cell<'a>; B],
+) -> [Cell<'a>; C] {
+    const { assert!(A + B == C, "as many cells as there are") };
+    let mut cells = first.into_iter().chain(then);
+    std::array::from_fn(|_| cells.next().unwrap_or(Cell::Null))
+}
+
+fn slot<'a>(slot: Option<FunctionKey>) -> Cell<'a> {
+    Cell::or_null(slot, |slot| Cell::Int(slot.as_i64()))
 }
 
 fn int<'a>(value: u32) -> Cell<'a> {

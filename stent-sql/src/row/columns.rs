@@ -42,10 +42,29 @@ columns! {
     ARGS: "args" Bytes,
     RESULT_TYPE: "result_type" Text or_null,
     RESULT: "result" Bytes or_null,
+    TAGS: "tags" Text or_null,
+    CRASHES: "crashes" Count,
+    RELEASES: "releases" Count,
+    NOTED: "noted" Count,
+    MARK: "mark" Text or_null,
+    KEY: "key" Id or_null,
+    EXPIRES_AT: "expires_at" Int or_null,
+    SLOT: "slot" Int or_null,
+    REASON: "reason" Text or_null,
+    MEMO_KEY: "key" Id,
+    TASK_ID: "task_id" Id,
+    AT: "at" Int,
+    WHAT: "what" Int,
+    COUNT: "count" Int or_null,
+    NUMBER: "count" Int,
+    VALUE_TYPE: "value_type" Text or_null,
+    VALUE: "value" Bytes or_null,
+    FUNCTION_KEY: "function_key" Int,
+    BUCKET: "bucket" Int,
 }
 
 /// What makes a [`Row`](stent_core::ledger::Row). No payloads.
-pub(crate) const ROW: [Column; 20] = [
+pub(crate) const ROW: [Column; 27] = [
     ID,
     EXECUTION_ID,
     PARENT_ID,
@@ -66,23 +85,48 @@ pub(crate) const ROW: [Column; 20] = [
     TOTAL,
     STARTED_AT,
     ENDED_AT,
+    CRASHES,
+    RELEASES,
+    NOTED,
+    MARK,
+    KEY,
+    EXPIRES_AT,
+    SLOT,
 ];
 
 /// What a claim reads.
-pub(crate) const PICKED: [Column; 28] =
-    joined(ROW, [SEQ, QUEUE, NAME, PRIORITY, CREATED_AT, RETRY, ARGS_TYPE, ARGS]);
+pub(crate) const PICKED: [Column; 36] =
+    joined(ROW, [SEQ, QUEUE, NAME, TAGS, PRIORITY, CREATED_AT, RETRY, ARGS_TYPE, ARGS]);
 
 /// What is read of a step.
-pub(crate) const STEP: [Column; 25] = joined(ROW, [SEQ, NAME, FAILURE, RESULT_TYPE, RESULT]);
+pub(crate) const STEP: [Column; 32] = joined(ROW, [SEQ, NAME, FAILURE, RESULT_TYPE, RESULT]);
 
 /// What makes an execution's view.
-pub(crate) const EXECUTION: [Column; 10] =
-    [ID, NAME, QUEUE, STATUS, CREATED_AT, STARTED_AT, ENDED_AT, FAILURE, RESULT_TYPE, RESULT];
+pub(crate) const EXECUTION: [Column; 15] = [
+    ID,
+    NAME,
+    QUEUE,
+    TAGS,
+    PRIORITY,
+    STATUS,
+    MARK,
+    ATTEMPTS,
+    EXPIRES_AT,
+    CREATED_AT,
+    STARTED_AT,
+    ENDED_AT,
+    FAILURE,
+    RESULT_TYPE,
+    RESULT,
+];
+
+/// What makes a dead letter.
+pub(crate) const DEAD_LETTER: [Column; 20] = joined(EXECUTION, [RETRY, CRASHES, RELEASES, ARGS_TYPE, ARGS]);
 
 /// What makes a task's view.
-pub(crate) const TASK: [Column; 13] = [
-    ID, PARENT_ID, SEQ, KIND, NAME, STATUS, ATTEMPTS, DONE_ORDER, FAILURE, READY_AT, CREATED_AT, STARTED_AT,
-    ENDED_AT,
+pub(crate) const TASK: [Column; 19] = [
+    ID, PARENT_ID, SEQ, KIND, NAME, STATUS, MARK, ATTEMPTS, CRASHES, RELEASES, FED, TOTAL, DONE, DONE_ORDER,
+    FAILURE, READY_AT, CREATED_AT, STARTED_AT, ENDED_AT,
 ];
 
 /// What makes an item's view.
@@ -95,11 +139,15 @@ pub(crate) const FAR_ARGS: [Column; 2] = [ID, ARGS];
 pub(crate) const FAR_RESULT: [Column; 2] = [ID, RESULT];
 
 /// A lane.
-pub(crate) const LANE_NAME: [Column; 3] =
-    [Column::new("key", Kind::Int), Column::new("queue", Kind::Text), Column::new("function", Kind::Text)];
+pub(crate) const LANE_NAME: [Column; 4] = [
+    Column::new("key", Kind::Int),
+    Column::new("queue", Kind::Text),
+    Column::new("function", Kind::Text),
+    Column::new("tags", Kind::Text),
+];
 
 /// A stream, with its lane.
-pub(crate) const STREAM: [Column; 6] = joined(
+pub(crate) const STREAM: [Column; 7] = joined(
     LANE_NAME,
     [PRIORITY, Column::new("first_at", Kind::Int), Column::new("next_at", Kind::Int).or_null()],
 );
@@ -109,6 +157,9 @@ pub(crate) const HELD: [Column; 2] = [ID, EPOCH];
 
 /// An id.
 pub(crate) const ONE_ID: [Column; 1] = [ID];
+
+/// A key.
+pub(crate) const ONE_KEY: [Column; 1] = [MEMO_KEY];
 
 /// A moment.
 pub(crate) const NOW: [Column; 1] = [Column::new("now", Kind::Int)];
@@ -149,6 +200,10 @@ pub(crate) const INSERT: [Column; 32] = [
     RESULT,
 ];
 
+/// What few new tasks have, beside what all have: what is null or zero elsewhere.
+pub(crate) const INSERT_MORE: [Column; 41] =
+    joined(INSERT, [TAGS, CRASHES, RELEASES, NOTED, MARK, KEY, EXPIRES_AT, SLOT, REASON]);
+
 /// What changes of a task in its life, beside its result.
 pub(crate) const CHANGING: [Column; 15] = [
     STATUS,
@@ -182,6 +237,113 @@ pub(crate) const CLAIMING: [Column; 3] = [EPOCH, TRIES, STARTED_AT];
 
 /// What is written of a claimed task, beside what is the same for all.
 pub(crate) const CLAIM: [Column; 4] = joined([ID], CLAIMING);
+
+/// What changes of few tasks in their lives.
+pub(crate) const CHANGING_MORE: [Column; 6] = [CRASHES, RELEASES, NOTED, MARK, EXPIRES_AT, SLOT];
+
+/// What is written of a changed task that has more than most. A retry policy is written if there is one.
+pub(crate) const UPDATE_MORE: [Column; 28] =
+    joined(joined::<20, 6, 26>(UPDATE, CHANGING_MORE), [REASON, RETRY]);
+
+/// What differs between claimed tasks whose function is limited, or that are taken over.
+pub(crate) const CLAIMING_MORE: [Column; 5] = joined(CLAIMING, [CRASHES, SLOT]);
+
+/// What is written of them.
+pub(crate) const CLAIM_MORE: [Column; 6] = joined([ID], CLAIMING_MORE);
+
+/// Tasks that get the result of another.
+pub(crate) const COPY: [Column; 2] = [ID, Column::new("source", Kind::Id)];
+
+/// Executions, and when something happened to them.
+pub(crate) const SINCE: [Column; 2] = [EXECUTION_ID, AT];
+
+/// What is to be followed up.
+pub(crate) const FOLLOWED: [Column; 3] = [WHAT, ID, AT];
+
+/// A memo.
+pub(crate) const MEMO: [Column; 11] = [
+    MEMO_KEY,
+    KIND,
+    EXECUTION_ID,
+    NAME,
+    Column::new("holder_id", Kind::Id).or_null(),
+    Column::new("ttl", Kind::Int).or_null(),
+    ENDED_AT,
+    EXPIRES_AT,
+    Column::new("sends", Kind::Text).or_null(),
+    VALUE_TYPE,
+    VALUE,
+];
+
+/// Signals that nobody has seen: the memo, and the task that took its value.
+pub(crate) const RESTORE: [Column; 2] = [MEMO_KEY, ID];
+
+/// A counter, a state or a line of a summary.
+pub(crate) const NOTE: [Column; 6] = [EXECUTION_ID, KIND, NAME, COUNT, VALUE_TYPE, VALUE];
+
+/// An entry of progress.
+pub(crate) const PROGRESS: [Column; 5] = [ID, EXECUTION_ID, TASK_ID, AT, Column::new("text", Kind::Text)];
+
+/// A try that ended badly.
+pub(crate) const TRIED: [Column; 9] = [
+    TASK_ID,
+    EPOCH,
+    AT,
+    EXECUTION_ID,
+    WORKER_ID,
+    Column::new("how", Kind::Text),
+    FAILURE,
+    Column::new("data_type", Kind::Text).or_null(),
+    Column::new("data", Kind::Bytes).or_null(),
+];
+
+/// Tasks that are over, or are asked to end.
+pub(crate) const ENDS: [Column; 7] = [WHAT, ID, EXECUTION_ID, PARENT_ID, OWNER_ID, KEY, EXPIRES_AT];
+
+/// Limited functions, and since when what started counts.
+pub(crate) const LIMITED: [Column; 2] = [FUNCTION_KEY, BUCKET];
+
+/// What runs and what has started of a function.
+pub(crate) const USAGE: [Column; 6] = [
+    FUNCTION_KEY,
+    Column::new("running", Kind::Int),
+    Column::new("first_end", Kind::Int).or_null(),
+    Column::new("started", Kind::Int),
+    Column::new("first_bucket", Kind::Int).or_null(),
+    Column::new("last_bucket", Kind::Int).or_null(),
+];
+
+/// What is read of a due task to tell whether there is room for it.
+pub(crate) const NARROW: [Column; 4] = [ID, Column::new("lane", Kind::Int), PRIORITY, READY_AT];
+
+/// How many tasks of a function started in a stretch of time.
+pub(crate) const RATE: [Column; 3] = [FUNCTION_KEY, BUCKET, Column::new("used", Kind::Int)];
+
+/// How many executions stand where.
+pub(crate) const TALLY: [Column; 2] = [STATUS, NUMBER];
+
+/// How many executions that are open stand where.
+pub(crate) const TALLY_OPEN: [Column; 3] = [
+    Column::new("pending", Kind::Int),
+    Column::new("running", Kind::Int),
+    Column::new("cancelling", Kind::Int),
+];
+
+/// What waits in a lane.
+pub(crate) const LANE_VIEW: [Column; 7] = joined(
+    LANE_NAME,
+    [
+        Column::new("due", Kind::Int),
+        Column::new("delayed", Kind::Int),
+        Column::new("oldest_due_at", Kind::Int).or_null(),
+    ],
+);
+
+/// What makes the view of a task under a lease.
+pub(crate) const RUNNING: [Column; 7] = [ID, EXECUTION_ID, NAME, QUEUE, WORKER_ID, READY_AT, STARTED_AT];
+
+/// How many dead letters there are of a kind.
+pub(crate) const DEAD_LETTER_STAT: [Column; 3] = [REASON, NAME, NUMBER];
 
 /// Tasks that were given up with everything below them.
 pub(crate) const SWEEP: [Column; 3] = [ID, EXECUTION_ID, Column::new("ended_at", Kind::Int)];

@@ -3,16 +3,26 @@
 mod batches;
 pub(crate) mod columns;
 mod failure;
+mod memo;
+mod notes;
 mod reader;
 mod step;
+mod tags;
 mod task;
 mod view;
 
 pub(crate) use batches::{
-    KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, insert_batch, lane_batch, lease_batch, sweep_batch,
-    update_batch,
+    KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, claim_more_batch, copy_batch, has_more,
+    insert_batches, lane_batch, lease_batch, limited_batch, memo_batch, rate_batch, restore_batch,
+    since_batch, sweep_batch, tried_batch, update_batches,
 };
+pub(crate) use memo::{CLOSING, Ending, NEXT, OVER, STOPPING, Usage, VACANT, ending, follow_up, memo, usage};
+pub(crate) use notes::Notes;
 pub(crate) use reader::{Reader, read_plainly};
 pub(crate) use step::Recorded;
-pub(crate) use task::{Picked, Stream, lane, row};
-pub(crate) use view::{execution_view, item_view, task_view};
+pub(crate) use tags::quoted;
+pub(crate) use task::{Narrow, Picked, Stream, lane, row};
+pub(crate) use view::{
+    COUNTER, NoteRow, STATE, SUMMARY, dead_letter, dead_letter_stat, execution_view, item_view, lane_view,
+    note_row, progress_view, running_view, task_view, tried,
+};

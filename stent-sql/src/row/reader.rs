@@ -1,15 +1,18 @@
 //! Reads a row cell by cell, in the order of its columns: names are looked up nowhere.
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::str::FromStr;
 use std::vec;
 
 use sea_orm::{DbErr, QueryResult};
+use serde::de::DeserializeOwned;
 use stent_core::backend::{Error, ErrorKind, Result};
 use stent_core::model::Epoch;
 use stent_core::{Payload, Timestamp};
 use uuid::Uuid;
 
+use super::tags;
 use crate::batch::{Answer, Cell, Column, Kind};
 
 /// Walks the cells of one row.
@@ -51,6 +54,32 @@ impl Reader {
     /// The next cell, a word.
     pub(crate) fn word<T: FromStr<Err: StdError + Send + Sync + 'static>>(&mut self) -> Result<T> {
         self.next::<String>()?.parse().map_err(|error| self.corrupt(error))
+    }
+
+    /// The next cell, a word that may be null.
+    pub(crate) fn word_or_null<T: FromStr<Err: StdError + Send + Sync + 'static>>(
+        &mut self,
+    ) -> Result<Option<T>> {
+        let word: Option<String> = self.next()?;
+        word.map(|word| word.parse()).transpose().map_err(|error| self.corrupt(error))
+    }
+
+    /// The next cell, a value in JSON that may be null.
+    pub(crate) fn json_or_null<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        let text: Option<String> = self.next()?;
+        text.as_deref().map(serde_json::from_str).transpose().map_err(|error| self.corrupt(error))
+    }
+
+    /// The next cell, tags; null where there are none.
+    pub(crate) fn tags(&mut self) -> Result<BTreeSet<String>> {
+        let text: Option<String> = self.next()?;
+        let tags = text.as_deref().map(tags::from_text).transpose().map_err(|error| self.corrupt(error))?;
+        Ok(tags.unwrap_or_default())
+    }
+
+    /// The next cell, how many there are of something.
+    pub(crate) fn number(&mut self) -> Result<u64> {
+        u64::try_from(self.next::<i64>()?).map_err(|error| self.corrupt(error))
     }
 
     /// The next cell, an id.

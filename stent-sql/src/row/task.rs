@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use stent_core::backend::Result;
 use stent_core::ledger::Row;
-use stent_core::model::{Lane, LaneKey, RetryPolicy, Seq, Task, Tree};
-use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
+use stent_core::model::{FunctionKey, Lane, LaneKey, RetryPolicy, Seq, Task, Tree};
+use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 
 use super::Reader;
 
@@ -19,6 +19,26 @@ pub(crate) struct Picked {
     created_at: Timestamp,
     retry: Option<RetryPolicy>,
     args: Payload,
+}
+
+/// Where a task stands among those that are due: priority, due time, age.
+pub(crate) type Rank = (Reverse<i16>, Option<Timestamp>, TaskId);
+
+/// A task that is due, as far as is needed to tell whether there is room for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Narrow {
+    pub(crate) id: TaskId,
+    pub(crate) lane: LaneKey,
+    pub(crate) rank: Rank,
+}
+
+impl Narrow {
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
+        let id = reader.id(TaskId::from_uuid)?;
+        let lane = reader.next().map(LaneKey::from_i64)?;
+        let priority = reader.next()?;
+        Ok(Self { id, lane, rank: (Reverse(priority), reader.moment_or_null()?, id) })
+    }
 }
 
 /// A lane's tasks of one priority.
@@ -58,6 +78,13 @@ pub(crate) fn row(reader: &mut Reader) -> Result<Row> {
         total: reader.count_or_null()?,
         started_at: reader.moment_or_null()?,
         ended_at: reader.moment_or_null()?,
+        crashes: reader.count()?,
+        releases: reader.count()?,
+        noted: reader.count()?,
+        mark: reader.word_or_null()?,
+        key: reader.id_or_null(Key::from_uuid)?,
+        expires_at: reader.moment_or_null()?,
+        slot: reader.next::<Option<i64>>()?.map(FunctionKey::from_i64),
     })
 }
 
@@ -67,7 +94,7 @@ pub(crate) fn lane(reader: &mut Reader) -> Result<(LaneKey, Lane)> {
 }
 
 fn lane_name(reader: &mut Reader) -> Result<Lane> {
-    Ok(Lane { queue: reader.next()?, function: reader.next()? })
+    Ok(Lane { queue: reader.next()?, function: reader.next()?, tags: reader.tags()? })
 }
 
 impl Picked {
@@ -78,20 +105,19 @@ impl Picked {
             lane: lane_name(reader)?,
             priority: reader.next()?,
             created_at: reader.moment()?,
-            retry: {
-                let text: Option<String> = reader.next()?;
-                text.as_deref()
-                    .map(serde_json::from_str)
-                    .transpose()
-                    .map_err(|error| reader.corrupt(error))?
-            },
+            retry: reader.json_or_null()?,
             args: reader.payload()?,
         })
     }
 
-    /// Where it stands among those that are due: priority, due time, age.
-    pub(crate) fn rank(&self) -> (Reverse<i16>, Option<Timestamp>, TaskId) {
+    /// Where it stands among those that are due.
+    pub(crate) fn rank(&self) -> Rank {
         (Reverse(self.priority), self.row.ready_at, self.row.id)
+    }
+
+    /// The function that runs it.
+    pub(crate) fn function(&self) -> &str {
+        &self.lane.function
     }
 
     /// The task as its claimer gets it.
@@ -109,7 +135,13 @@ impl Picked {
             epoch: row.epoch,
             tries: row.tries,
             attempts: row.attempts,
+            crashes: row.crashes,
+            releases: row.releases,
             done: row.done,
+            noted: row.noted,
+            mark: row.mark,
+            key: row.key,
+            expires_at: row.expires_at,
             created_at: self.created_at,
             started_at: row.started_at,
             ended_at: row.ended_at,

@@ -70,10 +70,48 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
 
 /// The heads of the batch's streams, merged in the order priority, due time, age.
 pub(super) fn pick(sql: Sql<'_>) -> Built {
+    // Sorted by what is narrow; what is wide is read of those that are left.
+    let rows = Query::select()
+        .exprs(carried(sql, &columns::PICKED))
+        .from(Entity)
+        .and_where(Expr::col((Entity, Column::Id)).in_subquery(picked(sql)))
+        .take();
+    sql.gathered(&columns::PICKED, rows)
+}
+
+/// The same, with the tasks of a second batch.
+pub(super) fn pick_with(sql: Sql<'_>) -> Built {
+    let first = sql.dialect.batch_params(&columns::HEADS) + 3;
+    let both = Query::select()
+        .column(Column::Id)
+        .from_subquery(picked(sql), Alias::new("picked"))
+        .union(UnionType::All, sql.dialect.batch_source(&columns::ONE_ID, first))
+        .take();
+    let rows = Query::select()
+        .exprs(carried(sql, &columns::PICKED))
+        .from(Entity)
+        .and_where(Expr::col((Entity, Column::Id)).in_subquery(both))
+        .take();
+    sql.gathered(&columns::PICKED, rows)
+}
+
+/// The heads of the batch's streams, as far as is needed to tell which of them there is room for.
+pub(super) fn heads(sql: Sql<'_>) -> Built {
+    let heads = Query::select()
+        .with_cte(sql.batch_once(&columns::HEADS))
+        .columns(columns::NARROW.iter().map(|column| (Entity, name(column.name))))
+        .from(Alias::new(BATCH))
+        .cross_join(Entity)
+        .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), head(sql)))
+        .take();
+    sql.gathered(&columns::NARROW, heads)
+}
+
+/// The head of a stream of the batch.
+fn head(sql: Sql<'_>) -> SelectStatement {
     let now = sql.param_after(&columns::HEADS, 1);
-    let max = sql.limit_after(&columns::HEADS, 2);
     let of_head = |column| Expr::col((name("head"), column));
-    let head = Query::select()
+    Query::select()
         .column((name("head"), Column::Id))
         .from_as(Entity, name("head"))
         .and_where(of_head(Column::Lane).eq(in_batch("lane")))
@@ -81,28 +119,24 @@ pub(super) fn pick(sql: Sql<'_>) -> Built {
         .and_where(of_head(Column::ReadyAt).lte(now))
         .order_by((name("head"), Column::ReadyAt), Order::Asc)
         .order_by((name("head"), Column::Id), Order::Asc)
-        .limit(max)
+        .limit(sql.limit_after(&columns::HEADS, 2))
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
-        .take();
-    let picked = Query::select()
+        .take()
+}
+
+fn picked(sql: Sql<'_>) -> SelectStatement {
+    Query::select()
         .with_cte(sql.batch_once(&columns::HEADS))
         .column((Entity, Column::Id))
         .from(Alias::new(BATCH))
         // In this order: for each stream its head, and for each of the head its row.
         .cross_join(Entity)
-        .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), head))
+        .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), head(sql)))
         .order_by((Entity, Column::Priority), Order::Desc)
         .order_by((Entity, Column::ReadyAt), Order::Asc)
         .order_by((Entity, Column::Id), Order::Asc)
-        .limit(max)
-        .take();
-    // Sorted by what is narrow; what is wide is read of those that are left.
-    let rows = Query::select()
-        .exprs(carried(sql, &columns::PICKED))
-        .from(Entity)
-        .and_where(Expr::col((Entity, Column::Id)).in_subquery(picked))
-        .take();
-    sql.gathered(&columns::PICKED, rows)
+        .limit(sql.limit_after(&columns::HEADS, 2))
+        .take()
 }
 
 /// Tasks of a lane that are ready now or later: those in the claim index.

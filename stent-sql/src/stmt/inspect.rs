@@ -1,10 +1,16 @@
 //! Reads for people and waiters. None of them locks.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, UnionType};
+use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Func, Order, Query, SelectStatement, UnionType};
 
-use super::{Built, Sql, carried, limit, names};
+use super::{Built, DEAD, Sql, carried, limit, literal, name, names, of};
+use crate::entity::lane;
 use crate::entity::task::{Column, Entity};
 use crate::row::columns;
+
+/// The status of an execution by its root: see [`of_root`](stent_core::model::ExecutionStatus::of_root).
+const STANDS: &str = "CASE WHEN ended_at IS NULL AND mark = 'cancel' THEN 'cancelling' \
+    WHEN status = 'pending' AND started_at IS NULL THEN 'pending' WHEN ended_at IS NULL THEN 'running' \
+    WHEN status = 'failed' AND mark = 'expire' THEN 'timed_out' ELSE status END";
 
 pub(super) fn clock(sql: Sql<'_>) -> Built {
     Built::read(&columns::NOW, Query::select().expr_as(sql.dialect.clock(), "now").take())
@@ -56,4 +62,200 @@ pub(super) fn items(sql: Sql<'_>) -> Built {
         .limit(limit(3))
         .take();
     sql.gathered(&columns::ITEM, items)
+}
+
+/// A page of executions, newest first. Parameters: before, how many, status, function, queue, tag; the last four may be null.
+///
+/// Open ones and those that ended this way or that are read from their own ends, each by age, and merged.
+pub(super) fn list(sql: Sql<'_>) -> Built {
+    let fits = |n: usize, test: &dyn Fn(Expr) -> Expr| sql.param(n).is_null().or(test(sql.param(n)));
+    let newest = |roots: SelectStatement, alias: &'static str| {
+        let newest = roots
+            .clone()
+            .column(Column::Id)
+            .from(Entity)
+            .and_where(Expr::col(Column::ParentId).is_null())
+            .and_where(Expr::col(Column::Id).lt(sql.param(1)))
+            .and_where(fits(3, &|status| Expr::cust(STANDS).eq(status)))
+            .and_where(fits(4, &|function| Expr::col(Column::Name).eq(function)))
+            .and_where(fits(5, &|queue| Expr::col(Column::Queue).eq(queue)))
+            .and_where(fits(6, &|tag| {
+                let without =
+                    Func::cust(Alias::new("REPLACE")).args([Expr::col(Column::Tags), tag, literal("")]);
+                Expr::from(without).ne(Expr::col(Column::Tags))
+            }))
+            .order_by(Column::Id, Order::Desc)
+            .limit(limit(2))
+            .take();
+        Query::select().column(Column::Id).from_subquery(newest, Alias::new(alias)).take()
+    };
+    let open = Query::select().and_where(Expr::col(Column::EndedAt).is_null()).take();
+    let past = |status: &'static str| {
+        Query::select()
+            .and_where(Expr::col(Column::EndedAt).is_not_null())
+            .and_where(Expr::col(Column::Status).eq(literal(status)))
+            .take()
+    };
+    let all = newest(open, "open")
+        .union(UnionType::All, newest(past("completed"), "completed"))
+        .union(UnionType::All, newest(past("failed"), "failed"))
+        .union(UnionType::All, newest(past("cancelled"), "cancelled"))
+        .order_by(Column::Id, Order::Desc)
+        .limit(limit(2))
+        .take();
+    let rows = Query::select()
+        .exprs(carried(sql, &columns::EXECUTION))
+        .from(Entity)
+        .and_where(Expr::col((Entity, Column::Id)).in_subquery(all))
+        .take();
+    sql.gathered(&columns::EXECUTION, rows)
+}
+
+/// How many executions have ended, by how.
+pub(super) fn count_ended(_sql: Sql<'_>) -> Built {
+    let count = |status: &'static str, stands: &'static str, which: Condition| {
+        Query::select()
+            .expr_as(literal(stands), Alias::new("status"))
+            .expr_as(Expr::cust("COUNT(*)"), Alias::new("count"))
+            .from(Entity)
+            .and_where(Expr::col(Column::ParentId).is_null())
+            .and_where(Expr::col(Column::EndedAt).is_not_null())
+            .and_where(Expr::col(Column::Status).eq(literal(status)))
+            .cond_where(which)
+            .take()
+    };
+    let mark = || Expr::col(Column::Mark);
+    let all = count("completed", "completed", Condition::all())
+        .union(
+            UnionType::All,
+            count(
+                "failed",
+                "failed",
+                Condition::any().add(mark().is_null()).add(mark().ne(literal("expire"))),
+            ),
+        )
+        .union(
+            UnionType::All,
+            count("failed", "timed_out", Condition::all().add(mark().eq(literal("expire")))),
+        )
+        .union(UnionType::All, count("cancelled", "cancelled", Condition::all()))
+        .take();
+    Built::read(&columns::TALLY, all)
+}
+
+/// How many executions are open, by how.
+pub(super) fn count_open(_sql: Sql<'_>) -> Built {
+    let count = |stands: &'static str| {
+        Expr::cust(format!(
+            "CAST(COALESCE(SUM(CASE WHEN {STANDS} = '{stands}' THEN 1 ELSE 0 END), 0) AS bigint)"
+        ))
+    };
+    let open = Query::select()
+        .expr_as(count("pending"), Alias::new("pending"))
+        .expr_as(count("running"), Alias::new("running"))
+        .expr_as(count("cancelling"), Alias::new("cancelling"))
+        .from(Entity)
+        .and_where(Expr::col(Column::ParentId).is_null())
+        .and_where(Expr::col(Column::EndedAt).is_null())
+        .take();
+    Built::read(&columns::TALLY_OPEN, open)
+}
+
+/// What waits in each lane.
+pub(super) fn lanes(sql: Sql<'_>) -> Built {
+    let waits = || {
+        Query::select()
+            .from_as(Entity, name("task"))
+            .and_where(Expr::col((name("task"), Column::Lane)).equals((name("lane"), lane::Column::Key)))
+            .and_where(Expr::col((name("task"), Column::ReadyAt)).is_not_null())
+            .take()
+    };
+    let status = || Expr::col((name("task"), Column::Status));
+    let ready_at = || Expr::col((name("task"), Column::ReadyAt));
+    let due = || {
+        waits()
+            .and_where(ready_at().lte(sql.param(1)))
+            .and_where(status().is_in([literal("pending"), literal("waiting")]))
+            .take()
+    };
+    let delayed = waits()
+        .and_where(ready_at().gt(sql.param(1)))
+        .and_where(status().eq(literal("pending")))
+        .expr(Expr::cust("COUNT(*)"))
+        .take();
+    let scalar = |query: SelectStatement| Expr::SubQuery(None, Box::new(query.into()));
+    let lanes = Query::select()
+        .columns(of("lane", &columns::LANE_NAME))
+        .expr_as(scalar(due().expr(Expr::cust("COUNT(*)")).take()), Alias::new("due"))
+        .expr_as(scalar(delayed), Alias::new("delayed"))
+        .expr_as(scalar(due().expr(ready_at().min()).take()), Alias::new("oldest_due_at"))
+        .from_as(lane::Entity, name("lane"))
+        .take();
+    Built::read(&columns::LANE_VIEW, lanes)
+}
+
+/// Tasks that run, those whose leases end last first. Reads the claim index, which knows the status, and no other rows.
+pub(super) fn running(sql: Sql<'_>) -> Built {
+    let last = Query::select()
+        .column(Column::Id)
+        .from(Entity)
+        .and_where(Expr::col(Column::Lane).is_not_null())
+        .and_where(Expr::col(Column::ReadyAt).is_not_null())
+        .and_where(Expr::col(Column::Status).eq(literal("running")))
+        .order_by(Column::ReadyAt, Order::Desc)
+        .order_by(Column::Id, Order::Desc)
+        .limit(limit(1))
+        .take();
+    let rows = Query::select()
+        .columns(names(&columns::RUNNING))
+        .from(Entity)
+        .and_where(Expr::col(Column::Id).in_subquery(last))
+        .take();
+    sql.gathered(&columns::RUNNING, rows)
+}
+
+/// A page of dead letters, newest first. Parameters: before, how many.
+pub(super) fn dead_letters(sql: Sql<'_>) -> Built {
+    let newest = Query::select()
+        .column(Column::Id)
+        .from(Entity)
+        .and_where(Expr::col(Column::ParentId).is_null())
+        .and_where(Expr::col(Column::EndedAt).is_not_null())
+        .and_where(Expr::col(Column::Status).eq(literal("failed")))
+        .and_where(Expr::col(Column::Mark).is_null())
+        .and_where(Expr::col(Column::Id).lt(sql.param(1)))
+        .order_by(Column::Id, Order::Desc)
+        .limit(limit(2))
+        .take();
+    let rows = Query::select()
+        .exprs(carried(sql, &columns::DEAD_LETTER))
+        .from(Entity)
+        .and_where(Expr::col((Entity, Column::Id)).in_subquery(newest))
+        .take();
+    sql.gathered(&columns::DEAD_LETTER, rows)
+}
+
+/// One dead letter.
+pub(super) fn dead_letter(sql: Sql<'_>) -> Built {
+    let row = Query::select()
+        .exprs(carried(sql, &columns::DEAD_LETTER))
+        .from(Entity)
+        .and_where(Expr::col((Entity, Column::Id)).eq(sql.param(1)))
+        .and_where(Expr::col(Column::ParentId).is_null())
+        .and_where(Expr::col(Column::Status).eq(literal("failed")))
+        .and_where(Expr::col(Column::Mark).is_null())
+        .take();
+    sql.gathered(&columns::DEAD_LETTER, row)
+}
+
+/// How many dead letters there are, by reason and function.
+pub(super) fn dead_letter_stats(_sql: Sql<'_>) -> Built {
+    let stats = Query::select()
+        .columns([Column::Reason, Column::Name])
+        .expr_as(Expr::cust("COUNT(*)"), Alias::new("count"))
+        .from(Entity)
+        .and_where(Expr::cust(DEAD))
+        .group_by_columns([Column::Reason, Column::Name])
+        .take();
+    Built::read(&columns::DEAD_LETTER_STAT, stats)
 }

@@ -1,6 +1,6 @@
 //! Writes lanes.
 
-use sea_orm::sea_query::{Expr, OnConflict, Query};
+use sea_orm::sea_query::{OnConflict, Query};
 
 use super::{Built, Sql, names};
 use crate::entity::lane::{Column, Entity};
@@ -9,12 +9,9 @@ use crate::row::columns::LANE_NAME;
 /// A lane that is there already is written over with its own key, so that what is stored comes back: another lane under
 /// the same key must be an error and never a mix-up.
 pub(super) fn insert(sql: Sql<'_>) -> Built {
-    let mut rows = sql.batch(&LANE_NAME);
-    // SQLite reads the ON of an upsert as a join's, unless a WHERE stands between.
-    rows.and_where(Expr::cust("TRUE"));
     let mut insert = Query::insert();
     insert.into_table(Entity).columns(names(&LANE_NAME));
-    insert.select_from(rows).expect("as many columns as values");
+    insert.select_from(sql.upserted(&LANE_NAME)).expect("as many columns as values");
     insert.on_conflict(OnConflict::column(Column::Key).update_column(Column::Key).to_owned());
     insert.returning(Query::returning().columns(names(&LANE_NAME)));
     Built::read(&LANE_NAME, insert)

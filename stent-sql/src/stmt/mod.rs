@@ -8,6 +8,9 @@ mod claim;
 mod inspect;
 mod lane;
 mod lease;
+mod limit;
+mod memo;
+mod note;
 mod purge;
 mod read;
 mod step;
@@ -72,20 +75,66 @@ macro_rules! statements {
 statements! {
     /// Reads the rows that transitions read. Batch: ids.
     read: read::read,
+    /// Reads them, and what is open under keys. Batches: ids, keys.
+    read_keyed: read::read_keyed,
+    /// Reads memos. Batch: keys.
+    memos: memo::read,
     /// Writes new tasks. Batch: tasks.
     insert: write::insert,
+    /// Writes new tasks that have more than most. Batch: tasks.
+    insert_more: write::insert_more,
     /// Writes what has changed of tasks. Batch: rows.
     update: write::update,
+    /// Writes what has changed of tasks that have more than most. Batch: rows.
+    update_more: write::update_more,
+    /// Copies results. Batch: to whom, and whose.
+    copy: write::copy,
+    /// Writes memos. Batch: memos.
+    memo: memo::write,
+    /// Deletes memos. Batch: keys.
+    forget: memo::forget,
+    /// Gives values back to memos. Batch: keys, and who took the values.
+    restore: memo::restore,
+    /// Writes counters and states that are new. Batch: notes.
+    first: note::first,
+    /// Adds to counters. Batch: notes.
+    count: note::count,
+    /// Sets states. Batch: notes.
+    set: note::set,
+    /// Writes entries of progress. Batch: entries.
+    progress: note::progress,
+    /// Deletes entries of progress that are too many. Batch: ids of executions.
+    trim_progress: note::trim_progress,
+    /// Writes tries. Batch: tries.
+    tried: note::tried,
+    /// Asks what is open in executions to end. Batch: executions and when.
+    stop: tree::stop,
     /// Writes lanes, and gives what is stored under their keys. Batch: lanes.
     lane: lane::insert,
     /// Cancels what is open below tasks. Batch: the tasks and when they ended.
     sweep: tree::sweep,
     /// Deletes tasks with everything below them. Batch: ids.
     erase: tree::erase,
+    /// Finds what is to be looked after. Batch: executions and when.
+    follow: memo::follow,
+    /// Finds tasks that are over or asked to end. Parameters: now, worker.
+    ends: limit::ends,
     /// Lists lanes by priority, with their next moments. Parameter: now.
     streams: claim::streams,
     /// Picks due tasks. Batch: streams. Parameters: now, how many.
     pick: claim::pick,
+    /// Counts what runs and has started. Batch: functions, and since when. Parameter: now.
+    usage: limit::usage,
+    /// Reads heads of streams. Batch: streams. Parameters: now, how many.
+    heads: claim::heads,
+    /// Picks due tasks, and brings others. Batches: streams, ids. Parameters between them: now, how many.
+    pick_with: claim::pick_with,
+    /// Adds to what has started. Batch: functions, when, and how many.
+    rate: limit::rate,
+    /// Deletes what has started before moments. Batch: functions and moments.
+    trim_rate: limit::trim_rate,
+    /// Writes claims of limited tasks, and of those taken over. Batch: claimed rows. Parameters: worker, until.
+    claim_more: write::claim_more,
     /// Writes claims. Batch: claimed rows. Parameters: worker, until.
     claim: write::claim,
     /// Reads steps. Batch: whose, and which of them.
@@ -96,8 +145,26 @@ statements! {
     far_results: read::far_results,
     /// Extends leases. Batch: leases. Parameter: until.
     renew: lease::renew,
-    /// Picks roots that ended. Parameters: before, how many.
+    /// Picks roots that ended, but for dead letters. Parameters: before, how many.
     ended: purge::ended,
+    /// Picks those of them that are not compacted. Parameters: before, how many.
+    whole: purge::whole,
+    /// Picks dead letters. Parameters: before, how many.
+    dead: purge::dead,
+    /// Deletes signals of executions and the keys that they were dispatched under. Batch: ids of executions.
+    purge_memos: purge::memos,
+    /// Deletes notes of executions. Batch: ids of executions.
+    purge_notes: purge::notes,
+    /// Deletes the progress of executions. Batch: ids of executions.
+    purge_progress: purge::entries,
+    /// Deletes tries of executions. Batch: ids of executions.
+    purge_tried: purge::tries,
+    /// Writes what is left of steps. Batch: ids of executions.
+    summary: purge::summary,
+    /// Notes that roots are compacted. Batch: ids.
+    compacted: purge::compacted,
+    /// Picks results that are old. Parameters: before, how many.
+    results: purge::results,
     /// Deletes the tasks below roots. Batch: ids of executions.
     purge_steps: purge::steps,
     /// Deletes roots. Batch: ids.
@@ -110,7 +177,35 @@ statements! {
     tasks: inspect::tasks,
     /// Reads a page of a map's items. Parameters: map, from, how many.
     items: inspect::items,
+    /// Reads a page of executions. Parameters: before, how many, status, function, queue, tag.
+    list: inspect::list,
+    /// Counts executions that ended.
+    count_ended: inspect::count_ended,
+    /// Counts executions that are open.
+    count_open: inspect::count_open,
+    /// Reads what waits in lanes. Parameter: now.
+    lanes: inspect::lanes,
+    /// Reads what runs. Parameter: how many.
+    running: inspect::running,
+    /// Reads a page of dead letters. Parameters: before, how many.
+    dead_letters: inspect::dead_letters,
+    /// Reads a dead letter. Parameter: execution.
+    dead_letter: inspect::dead_letter,
+    /// Counts dead letters.
+    dead_letter_stats: inspect::dead_letter_stats,
+    /// Reads the notes of an execution. Parameter: execution.
+    notes: note::notes,
+    /// Reads the progress of an execution. Parameter: execution.
+    read_progress: note::read_progress,
+    /// Reads the tries of a task. Parameter: task.
+    tries: note::tries,
 }
+
+/// Which roots are dead letters, as the indexes of dead letters have it.
+const DEAD: &str = "parent_id IS NULL AND status = 'failed' AND mark IS NULL";
+
+/// Which roots that ended are no dead letters, as the index of ended roots has it.
+const SETTLED: &str = "(status <> 'failed' OR mark IS NOT NULL)";
 
 /// What builders build with.
 #[derive(Clone, Copy, Debug)]
@@ -174,6 +269,19 @@ impl Sql<'_> {
     /// The rows of the batch.
     fn batch(self, columns: &[Column]) -> SelectStatement {
         self.dialect.batch_source(columns, 1)
+    }
+
+    /// The rows of a second batch, whose parameters follow those of the first.
+    fn batch_after(self, first: &[Column], columns: &[Column]) -> SelectStatement {
+        self.dialect.batch_source(columns, self.dialect.batch_params(first) + 1)
+    }
+
+    /// The rows of the batch, to be inserted or else written over what is there.
+    fn upserted(self, columns: &[Column]) -> SelectStatement {
+        let mut rows = self.batch(columns);
+        // SQLite reads the ON of an upsert as a join's, unless a WHERE stands between.
+        rows.and_where(Expr::cust("TRUE"));
+        rows
     }
 
     /// The batch as a derived table.

@@ -1,6 +1,6 @@
 //! Reads tasks by id.
 
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sea_query::{Alias, CommonTableExpression, Expr, ExprTrait, Query, SelectStatement, UnionType};
 
 use super::{Built, Sql, carried, names};
 use crate::batch::Column;
@@ -13,6 +13,35 @@ pub(super) fn read(sql: Sql<'_>) -> Built {
         .exprs(carried(sql, &columns::ROW))
         .from(Entity)
         .and_where(among(sql))
+        .lock_exclusive()
+        .take();
+    sql.gathered(&columns::ROW, rows)
+}
+
+/// The same, with the open tasks under the keys of a second batch, and the parents and owners of those.
+pub(super) fn read_keyed(sql: Sql<'_>) -> Built {
+    const KEYED: &str = "keyed";
+    let under = Query::select()
+        .columns([Task::Id, Task::ParentId, Task::OwnerId])
+        .from(Entity)
+        .and_where(Expr::col(Task::Key).in_subquery(sql.batch_after(&columns::ONE_ID, &columns::ONE_KEY)))
+        .and_where(Expr::col(Task::Key).is_not_null())
+        .and_where(Expr::col(Task::EndedAt).is_null())
+        .take();
+    let mut keyed = CommonTableExpression::from_select(under);
+    keyed.table_name(KEYED).materialized(true);
+    let of_keyed = |column| Query::select().column(column).from(Alias::new(KEYED)).take();
+    let all = sql
+        .batch(&columns::ONE_ID)
+        .union(UnionType::All, of_keyed(Task::Id))
+        .union(UnionType::All, of_keyed(Task::ParentId))
+        .union(UnionType::All, of_keyed(Task::OwnerId))
+        .take();
+    let rows = Query::select()
+        .with_cte(keyed)
+        .exprs(carried(sql, &columns::ROW))
+        .from(Entity)
+        .and_where(Expr::col((Entity, Task::Id)).in_subquery(all))
         .lock_exclusive()
         .take();
     sql.gathered(&columns::ROW, rows)

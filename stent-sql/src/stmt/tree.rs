@@ -1,9 +1,10 @@
 //! What happens to everything below a task.
 
 use sea_orm::sea_query::{
-    Alias, CommonTableExpression, Expr, ExprTrait, JoinType, Query, SelectStatement, UnionType, WithClause,
+    Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, JoinType, Query, SelectStatement,
+    UnionType, WithClause,
 };
-use stent_core::model::TaskStatus;
+use stent_core::model::{Mark, TaskStatus};
 
 use super::{BATCH, Built, Sql, in_batch, literal, name, null};
 use crate::entity::task::{Column, Entity};
@@ -36,10 +37,32 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
         .value(Column::Status, literal(TaskStatus::Cancelled.as_str()))
         .value(Column::ReadyAt, null())
         .value(Column::WorkerId, null())
+        .value(Column::Slot, null())
         .value(Column::WakeAt, null())
         .value(Column::EndedAt, Expr::SubQuery(None, Box::new(ended_at.into())))
         .and_where(Expr::col(Column::Id).in_subquery(ids_below()))
         .and_where(Expr::col(Column::EndedAt).is_null())
+        .take();
+    Built::write(update)
+}
+
+/// Asks every open task below the roots of the batch's executions to end: what runs is marked, the rest has ended. What
+/// [`Row::stop`](stent_core::ledger::Row::stop) does.
+pub(super) fn stop(sql: Sql<'_>) -> Built {
+    let of_task = |column| Expr::col((Entity, column));
+    let runs = || of_task(Column::Status).eq(literal(TaskStatus::Running.as_str()));
+    let if_runs = |then: Expr, other: Expr| CaseStatement::new().case(runs(), then).finally(other);
+    let update = Query::update()
+        .table(Entity)
+        .value(Column::Status, if_runs(of_task(Column::Status), literal(TaskStatus::Cancelled.as_str())))
+        .value(Column::Mark, if_runs(literal(Mark::Cancel.as_str()), of_task(Column::Mark)))
+        .value(Column::ReadyAt, if_runs(of_task(Column::ReadyAt), null()))
+        .value(Column::WakeAt, if_runs(of_task(Column::WakeAt), null()))
+        .value(Column::EndedAt, if_runs(of_task(Column::EndedAt), in_batch("at")))
+        .from(sql.batch_table(&columns::SINCE))
+        .and_where(of_task(Column::ExecutionId).eq(in_batch("execution_id")))
+        .and_where(of_task(Column::ParentId).is_not_null())
+        .and_where(of_task(Column::EndedAt).is_null())
         .take();
     Built::write(update)
 }

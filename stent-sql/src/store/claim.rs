@@ -1,22 +1,26 @@
 //! Claims: what is due, for whom, in which order.
 
+use std::collections::BTreeSet;
+
 use sea_orm::ConnectionTrait;
-use stent_core::Timestamp;
-use stent_core::backend::{ClaimRequest, Claimed, Result};
+use stent_core::backend::{ClaimRequest, Claimed, Expired, Result};
 use stent_core::ledger::{Row, Update};
 use stent_core::limits::CLAIM_MAX;
-use stent_core::model::{LaneKey, Lease, Step, StepKind, StepState};
+use stent_core::model::{FunctionKey, Lease, Step, StepKind, StepState};
+use stent_core::{TaskId, Timestamp};
 
+use super::limit::Limits;
 use super::record::{Record, Wanted};
 use super::run::Run;
 use crate::batch::{Batch, Cell};
-use crate::row::columns::HEADS;
-use crate::row::{self, Picked, Recorded, Stream, WANT_ALL, WANT_OPEN};
+use crate::row::columns::{HEADS, ONE_ID};
+use crate::row::{self, Ending, Picked, Recorded, Stream, WANT_ALL, WANT_OPEN};
 
-/// What a worker may take: the streams at whose head something is due.
+/// What a worker may take: the streams at whose head something is due, and what limits leave room for.
 #[derive(Debug)]
 pub(super) struct Agenda {
-    due: Vec<(LaneKey, i16)>,
+    due: Vec<Stream>,
+    limits: Limits,
     next_due: Option<Timestamp>,
 }
 
@@ -26,20 +30,57 @@ impl Agenda {
         request: &ClaimRequest<'_>,
     ) -> Result<Self> {
         let now = request.now.as_micros().into();
-        let streams = run.read(&run.store.statements.streams, vec![now], Stream::read).await?;
-        let admitted: Vec<_> = streams.into_iter().filter(|stream| request.admits(&stream.lane)).collect(); // G10
-        let due = admitted.iter().filter(|stream| stream.first_at <= request.now); // G6
-        let due = due.map(|stream| (stream.key, stream.priority)).collect();
-        let next_due = admitted.iter().filter_map(|stream| stream.next_at).min();
-        Ok(Self { due, next_due })
+        let mut streams = run.read(&run.store.statements.streams, vec![now], Stream::read).await?;
+        streams.retain(|stream| request.admits(&stream.lane)); // G10
+        let next_due = streams.iter().filter_map(|stream| stream.next_at).min();
+        let mut due = streams;
+        due.retain(|stream| stream.first_at <= request.now); // G6
+        let limits = match request.limits {
+            [] => Limits::default(),
+            _ => Limits::read(run, request, &mut due, most(request)).await?,
+        };
+        Ok(Self { due, limits, next_due })
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.due.is_empty()
+        self.due.is_empty() && !self.limits.are_tight()
     }
 
-    pub(super) const fn next_due(&self) -> Option<Timestamp> {
-        self.next_due
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.next_due.into_iter().chain(self.limits.gives_way()).min()
+    }
+}
+
+fn most(request: &ClaimRequest<'_>) -> usize {
+    request.max.min(CLAIM_MAX)
+}
+
+/// Tasks of the store whose time is up, and of the claimer that are asked to end.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    pub(super) expired: Vec<Expired>,
+    pub(super) stopping: Vec<TaskId>,
+    /// When the next task's time is up.
+    pub(super) next: Option<Timestamp>,
+}
+
+impl Ends {
+    pub(super) async fn read<C: ConnectionTrait>(
+        run: &Run<'_, C>,
+        request: &ClaimRequest<'_>,
+    ) -> Result<Self> {
+        let values = vec![request.now.as_micros().into(), (*request.worker.as_uuid()).into()];
+        let mut ends = Self::default();
+        for ending in run.read(&run.store.statements.ends, values, row::ending).await? {
+            match ending {
+                Ending::Over(expired) => ends.expired.push(expired),
+                Ending::Next(at) => ends.next = Some(at),
+                Ending::Stopping(task) => ends.stopping.push(task),
+            }
+        }
+        ends.expired.sort_unstable_by_key(|expired| (expired.expires_at, expired.task));
+        ends.stopping.sort_unstable();
+        Ok(ends)
     }
 }
 
@@ -47,6 +88,7 @@ impl Agenda {
 #[derive(Debug, Default)]
 pub(super) struct Picks {
     picked: Vec<Pick>,
+    limits: Limits,
     next_due: Option<Timestamp>,
 }
 
@@ -57,27 +99,39 @@ struct Pick {
     recalled: Option<u32>,
 }
 
-/// Picks the first due tasks that the request admits, in the order G9.
+/// Picks the first due tasks that the request admits and its limits leave room for, in the order G9.
 pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRequest<'_>) -> Result<Picks> {
-    let agenda = Agenda::read(run, request).await?;
-    let max = request.max.min(CLAIM_MAX);
-    let mut picked = Vec::new();
-    if !agenda.is_empty() {
-        let mut streams = Batch::new(&HEADS, agenda.due.len());
-        for (lane, priority) in &agenda.due {
-            streams.push([Cell::Int(lane.as_i64()), Cell::Int((*priority).into())]);
-        }
-        let values = run.values(&streams, [request.now.as_micros().into(), (max as i64).into()]);
-        let statements = &run.store.statements;
-        picked = run.read(&statements.pick, values, Picked::read).await?;
-        picked.sort_unstable_by_key(Picked::rank); // G9
+    let max = most(request);
+    if max == 0 {
+        return Ok(Picks::default());
     }
-    let next_due = agenda.next_due.filter(|_| picked.len() < max);
+    let Agenda { due, mut limits, next_due } = Agenda::read(run, request).await?;
+    let statements = &run.store.statements;
+    let mut picked = Vec::new();
+    if !due.is_empty() || limits.are_tight() {
+        let mut streams = Batch::new(&HEADS, due.len());
+        for stream in &due {
+            streams.push([Cell::Int(stream.key.as_i64()), Cell::Int(stream.priority.into())]);
+        }
+        let others = [request.now.as_micros().into(), (max as i64).into()];
+        picked = if limits.are_tight() {
+            // What there is little room for is told by its own ranks, and stands among the others by them.
+            let ids = limits.pick(run, request).await?;
+            let ids = Batch::of_ids(&ONE_ID, ids.iter().map(|id| *id.as_uuid()));
+            let values = run.values_of_two(&streams, others, &ids);
+            run.read(&statements.pick_with, values, Picked::read).await?
+        } else {
+            run.read(&statements.pick, run.values(&streams, others), Picked::read).await?
+        };
+        picked.sort_unstable_by_key(Picked::rank); // G9
+        picked.truncate(max);
+    }
+    let next_due = next_due.filter(|_| picked.len() < max).into_iter().chain(limits.gives_way()).min();
     let picked = picked.into_iter().map(|task| {
         let recalled = request.recall.seen(task.row.id, task.row.epoch);
         Pick { task, recalled }
     });
-    Ok(Picks { picked: picked.collect(), next_due })
+    Ok(Picks { picked: picked.collect(), limits, next_due })
 }
 
 impl Picks {
@@ -109,12 +163,24 @@ impl Picks {
         if self.picked.is_empty() {
             return Ok(Vec::new());
         }
+        let statements = &run.store.statements;
+        if !request.limits.is_empty() {
+            let functions = self.picked.iter().map(|pick| pick.task.function());
+            self.limits.start(run, request, functions).await?;
+        }
         let mut rows = Vec::with_capacity(self.picked.len());
-        let mut fired = Vec::new();
+        let (mut fired, mut tried, mut more) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut claimed = Vec::with_capacity(self.picked.len());
         for Pick { task, recalled } in self.picked {
             let mut row = task.row.clone();
-            row.claim(request.worker, request.now, request.until);
+            let slot = request
+                .limit(task.function())
+                .filter(|limit| limit.max_concurrent.is_some())
+                .map(|limit| FunctionKey::of(&limit.function));
+            tried.extend(row.claim(request.worker, request.now, request.until, slot));
+            if row.crashes != task.row.crashes || row.slot != task.row.slot {
+                more.insert(row.id);
+            }
             let mut steps = record.take(row.id);
             fired.extend(fire(&mut row, &mut steps, request.now));
             let lease = Lease { task: row.id, epoch: row.epoch, until: request.until };
@@ -123,19 +189,27 @@ impl Picks {
             rows.push(row);
         }
 
-        let statements = &run.store.statements;
         if fired.is_empty() {
             debug_assert!(
                 rows.iter()
                     .all(|row| row.worker == Some(request.worker) && row.ready_at == Some(request.until))
             );
-            let same = [(*request.worker.as_uuid()).into(), request.until.as_micros().into()];
-            run.write(&statements.claim, run.values(&row::claim_batch(&rows), same)).await?;
+            let same = || [(*request.worker.as_uuid()).into(), request.until.as_micros().into()];
+            let (more, most): (Vec<_>, _) = rows.into_iter().partition(|row| more.contains(&row.id));
+            if !most.is_empty() {
+                run.write(&statements.claim, run.values(&row::claim_batch(&most), same())).await?;
+            }
+            if !more.is_empty() {
+                run.write(&statements.claim_more, run.values(&row::claim_more_batch(&more), same())).await?;
+            }
         } else {
-            let updates: Vec<_> =
-                rows.into_iter().chain(fired).map(|row| Update { row, result: None }).collect();
-            run.write(&statements.update, run.values(&row::update_batch(&updates)?, [])).await?;
+            let rows = rows.into_iter().chain(fired);
+            let updates: Vec<_> = rows.map(|row| Update { row, result: None, retry: None }).collect();
+            let (most, more) = row::update_batches(&updates, |id| more.contains(&id))?;
+            run.write_batch(&statements.update, &most).await?;
+            run.write_batch(&statements.update_more, &more).await?;
         }
+        run.write_batch(&statements.tried, &row::tried_batch(&tried)?).await?;
         Ok(claimed)
     }
 }
@@ -163,7 +237,7 @@ fn arrange(steps: Vec<Recorded>, recalled: Option<u32>) -> Result<Vec<Step>> {
     if let Some(seen) = recalled {
         steps.retain(|step| match &step.state {
             StepState::Done { order, .. } => *order > seen,
-            StepState::Open { .. } => step.kind == StepKind::Map,
+            StepState::Open { .. } => step.kind.is_map(),
             StepState::Cancelled => false,
         });
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::ConnectionTrait;
 use stent_core::TaskId;
 use stent_core::backend::{Error, ErrorKind, Result, Topic};
-use stent_core::ledger::{Insert, Ledger, Writes, lacks_steps};
+use stent_core::ledger::{Follow, FollowUp, Insert, Ledger, Reads, Row, Writes, lacks_steps};
 use stent_core::model::{Lane, LaneKey, StepKind};
 use stent_core::transition::{Outcome, Transition};
 
@@ -13,8 +13,8 @@ use super::SqlStore;
 use super::record::{Record, Wanted};
 use super::run::Run;
 use crate::batch::Batch;
-use crate::row::columns::ONE_ID;
-use crate::row::{self, WANT_NONE};
+use crate::row::columns::{ONE_ID, ONE_KEY};
+use crate::row::{self, Notes, WANT_NONE};
 
 /// What transitions have come to, in a transaction that is still open.
 #[derive(Debug, Default)]
@@ -41,6 +41,10 @@ pub(super) struct Effects {
     lanes: BTreeMap<LaneKey, Lane>,
 }
 
+/// Most rounds in which what ended out of a batch's sight is followed up. One leads to another where a key is vacated, an
+/// execution closes and somebody waits for that; nothing leads further.
+const ROUNDS_MAX: usize = 8;
+
 /// Applies transitions as if one by one.
 pub(super) async fn apply<C: ConnectionTrait>(
     run: &Run<'_, C>,
@@ -50,21 +54,35 @@ pub(super) async fn apply<C: ConnectionTrait>(
     let mut rest = transitions;
     // Once around, but for a batch that goes on in an execution in which it has given up tasks.
     while !rest.is_empty() {
-        let mut ledger = Ledger::new(read(run, rest).await?);
+        let (mut ledger, known) = load(run, &Ledger::reads(rest)).await?;
         let taken = rest.iter().take_while(|transition| committed.apply(&mut ledger, transition)).count();
-        committed.write(run, ledger.into_writes()).await?;
+        let follow = committed.write(run, ledger.into_writes(), &known).await?;
+        committed.follow(run, follow).await?;
         rest = &rest[taken..];
     }
     Ok(committed)
 }
 
-async fn read<C: ConnectionTrait>(
-    run: &Run<'_, C>,
-    transitions: &[Transition],
-) -> Result<Vec<stent_core::ledger::Row>> {
-    let ids = Ledger::reads(transitions).into_iter().map(|id| *id.as_uuid());
-    let values = run.values(&Batch::of_ids(&ONE_ID, ids), []);
-    run.read(&run.store.statements.read, values, row::row).await
+/// Those of the rows read that have what only few have.
+type Known = BTreeSet<TaskId>;
+
+async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result<(Ledger<'a>, Known)> {
+    let statements = &run.store.statements;
+    let ids = Batch::of_ids(&ONE_ID, reads.tasks.iter().map(|id| *id.as_uuid()));
+    let rows = if reads.keys.is_empty() {
+        run.read(&statements.read, run.values(&ids, []), row::row).await?
+    } else {
+        let keys = Batch::of_ids(&ONE_KEY, reads.keys.iter().map(|key| *key.as_uuid()));
+        run.read(&statements.read_keyed, run.values_of_two(&ids, [], &keys), row::row).await?
+    };
+    let memos = if reads.memos.is_empty() {
+        Vec::new()
+    } else {
+        let keys = Batch::of_ids(&ONE_KEY, reads.memos.iter().map(|key| *key.as_uuid()));
+        run.read(&statements.memos, run.values(&keys, []), row::memo).await?
+    };
+    let known = rows.iter().filter(|row| row::has_more(row)).map(|row| row.id).collect();
+    Ok((Ledger::new(rows, memos), known))
 }
 
 impl Committed {
@@ -82,33 +100,65 @@ impl Committed {
         true
     }
 
-    async fn write<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, writes: Writes<'_>) -> Result<()> {
+    /// Writes what a ledger has come to, in the order in which [`Writes`] has it, and gives what is to be looked after.
+    async fn write<C: ConnectionTrait>(
+        &mut self,
+        run: &Run<'_, C>,
+        writes: Writes<'_>,
+        known: &Known,
+    ) -> Result<Follow> {
         let statements = &run.store.statements;
         self.effects.ready |= writes.ready;
         self.effects.ended |= writes.ended;
         self.effects.wrote |= !writes.is_empty();
         if !writes.insert.is_empty() {
             self.effects.add_lanes(run, &writes.insert).await?;
-            run.write(&statements.insert, run.values(&row::insert_batch(&writes.insert)?, [])).await?;
+            let (most, more) = row::insert_batches(&writes.insert)?;
+            run.write_batch(&statements.insert, &most).await?;
+            run.write_batch(&statements.insert_more, &more).await?;
         }
         if !writes.update.is_empty() {
-            run.write(&statements.update, run.values(&row::update_batch(&writes.update)?, [])).await?;
+            let (most, more) = row::update_batches(&writes.update, |id| known.contains(&id))?;
+            run.write_batch(&statements.update, &most).await?;
+            run.write_batch(&statements.update_more, &more).await?;
         }
+        run.write_batch(&statements.copy, &row::copy_batch(&writes.copy)).await?;
+        run.write_batch(&statements.memo, &row::memo_batch(&writes.memos)?).await?;
+        let forgotten = Batch::of_ids(&ONE_KEY, writes.forget.iter().map(|key| *key.as_uuid()));
+        run.write_batch(&statements.forget, &forgotten).await?;
+        run.write_batch(&statements.restore, &restored(&writes)).await?;
+        if !writes.notes.is_empty() {
+            write_notes(run, &Notes::fold(&writes.notes)).await?;
+        }
+        run.write_batch(&statements.tried, &row::tried_batch(&writes.tried)?).await?;
+        run.write_batch(&statements.stop, &row::since_batch(writes.stop.iter().copied())).await?;
         if !writes.sweep.is_empty() {
             let given_up: BTreeSet<_> = writes.sweep.iter().collect();
-            let rows = writes
-                .insert
-                .iter()
-                .map(|insert| &insert.row)
-                .chain(writes.update.iter().map(|update| &update.row));
-            let roots = row::sweep_batch(rows.filter(|row| given_up.contains(&row.id)));
+            let roots = row::sweep_batch(rows(&writes).filter(|row| given_up.contains(&row.id)));
             run.write(&statements.sweep, run.values(&roots, [])).await?;
         }
-        if !writes.erase.is_empty() {
-            let roots = Batch::of_ids(&ONE_ID, writes.erase.iter().map(|id| *id.as_uuid()));
-            run.write(&statements.erase, run.values(&roots, [])).await?;
+        let erased = Batch::of_ids(&ONE_ID, writes.erase.iter().map(|id| *id.as_uuid()));
+        run.write_batch(&statements.erase, &erased).await?;
+        Ok(writes.follow)
+    }
+
+    /// Looks where tasks ended of which a ledger could not know, and does what is to be done about that.
+    async fn follow<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, mut follow: Follow) -> Result<()> {
+        for _ in 0..ROUNDS_MAX {
+            let Follow { executions, mut ups } = follow;
+            if !executions.is_empty() {
+                let values = run.values(&row::since_batch(executions), []);
+                ups.extend(run.read(&run.store.statements.follow, values, row::follow_up).await?);
+            }
+            if ups.is_empty() {
+                return Ok(());
+            }
+            let (mut ledger, known) = load(run, &FollowUp::reads(&ups)).await?;
+            ups.iter().for_each(|up| ledger.follow(up));
+            follow = self.write(run, ledger.into_writes(), &known).await?;
         }
-        Ok(())
+        let message = "what tasks under shared keys lead to does not come to an end";
+        Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message))
     }
 
     /// Asks for the steps that outcomes lack.
@@ -129,6 +179,34 @@ impl Committed {
         }
         Ok((outcomes, effects))
     }
+}
+
+/// Rows that are written.
+fn rows<'w>(writes: &'w Writes<'_>) -> impl Iterator<Item = &'w Row> {
+    let inserted = writes.insert.iter().map(|insert| &insert.row);
+    inserted.chain(writes.update.iter().map(|update| &update.row))
+}
+
+/// Signals that go back to their memos. Of two under one key the first does: then the memo has a value.
+fn restored(writes: &Writes<'_>) -> Batch<'static> {
+    let mut keys = BTreeMap::new();
+    if !writes.restore.is_empty() {
+        keys.extend(rows(writes).filter_map(|row| Some((row.id, row.key?))));
+    }
+    let mut given = BTreeSet::new();
+    let taken = writes.restore.iter().filter_map(|task| Some((*keys.get(task)?, *task)));
+    row::restore_batch(taken.filter(|(key, _)| given.insert(*key)))
+}
+
+async fn write_notes<C: ConnectionTrait>(run: &Run<'_, C>, notes: &Notes<'_>) -> Result<()> {
+    let statements = &run.store.statements;
+    run.write_batch(&statements.first, &notes.firsts()).await?;
+    run.write_batch(&statements.count, &notes.counts()).await?;
+    run.write_batch(&statements.set, &notes.states()).await?;
+    run.write_batch(&statements.progress, &notes.progress()).await?;
+    let progressed = notes.progressed();
+    let executions = Batch::of_ids(&ONE_ID, progressed.iter().map(|execution| *execution.as_uuid()));
+    run.write_batch(&statements.trim_progress, &executions).await
 }
 
 impl Effects {
@@ -184,7 +262,7 @@ fn check(stored: &Lane, lane: &Lane) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "{lane:?} and {stored:?} share the key {}; rename one of the functions or queues",
+        "{lane:?} and {stored:?} share the key {}; rename one of the functions, queues or tags",
         lane.key().as_i64()
     );
     Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message))

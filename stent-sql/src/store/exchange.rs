@@ -1,10 +1,11 @@
 //! The one verb: transitions in, work out, in one transaction.
 
-use stent_core::backend::{ClaimRequest, Exchanged, Result};
-use stent_core::transition::Transition;
+use stent_core::Timestamp;
+use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Result};
+use stent_core::transition::{Outcome, Transition};
 
 use super::SqlStore;
-use super::claim::{self, Agenda, Picks};
+use super::claim::{self, Agenda, Ends, Picks};
 use super::commit;
 use super::record::{Record, Wanted};
 
@@ -16,16 +17,22 @@ impl SqlStore {
         transitions: &[Transition],
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged> {
-        let claim = claim.filter(|request| request.max > 0);
+        let mut ends = None;
         if transitions.is_empty() {
             // Who finds nothing to do must not write, nor keep others from writing: look before you begin.
             let Some(request) = claim else {
                 return self.check_open(OPERATION).map(|()| Exchanged::default());
             };
-            let agenda = Agenda::read(&self.reading(OPERATION)?, request).await?;
-            if agenda.is_empty() {
-                return Ok(Exchanged { next_due: agenda.next_due(), ..Exchanged::default() });
+            let run = self.reading(OPERATION)?;
+            let looked = Ends::read(&run, request).await?;
+            if request.max == 0 {
+                return Ok(exchanged(Vec::new(), Vec::new(), None, looked));
             }
+            let agenda = Agenda::read(&run, request).await?;
+            if agenda.is_empty() {
+                return Ok(exchanged(Vec::new(), Vec::new(), agenda.next_due(), looked));
+            }
+            ends = Some(looked);
         }
 
         // A transaction that is dropped is rolled back: a call that is dropped before its commit changes nothing.
@@ -35,6 +42,11 @@ impl SqlStore {
         let picks = match claim {
             Some(request) => claim::pick(&run, request).await?,
             None => Picks::default(),
+        };
+        let ends = match (ends, claim) {
+            (Some(looked), _) => looked,
+            (None, Some(request)) => Ends::read(&run, request).await?,
+            (None, None) => Ends::default(),
         };
         let mut wanted = Wanted::default();
         committed.want(&mut wanted);
@@ -54,6 +66,16 @@ impl SqlStore {
         } else {
             transaction.rollback().await.map_err(|error| self.error(OPERATION, error))?;
         }
-        Ok(Exchanged { outcomes, claimed, next_due })
+        Ok(exchanged(outcomes, claimed, next_due, ends))
     }
+}
+
+fn exchanged(
+    outcomes: Vec<Outcome>,
+    claimed: Vec<Claimed>,
+    next_due: Option<Timestamp>,
+    ends: Ends,
+) -> Exchanged {
+    let Ends { expired, stopping, next } = ends;
+    Exchanged { outcomes, claimed, next_due: next_due.into_iter().chain(next).min(), expired, stopping }
 }

@@ -1,16 +1,22 @@
 //! Reads for people and waiters, and of the clock.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use stent_core::backend::{Error, ErrorKind, ExecutionView, Inspect, ItemView, Result, TaskView};
+use stent_core::backend::{
+    DeadLetter, DeadLetterStat, Error, ErrorKind, ExecutionView, Filter, Inspect, ItemView, LaneView,
+    NotesView, Result, RunningView, TaskView,
+};
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::Seq;
+use stent_core::model::{ExecutionStatus, Seq, Tried};
 use stent_core::{ExecutionId, TaskId, Timestamp};
 use uuid::Uuid;
 
 use super::SqlStore;
 use crate::batch::Batch;
 use crate::row::columns::ONE_ID;
-use crate::row::{self, Reader};
+use crate::row::{self, NoteRow, Reader};
 
 impl SqlStore {
     pub(super) async fn read_clock(&self) -> Result<Timestamp> {
@@ -52,6 +58,112 @@ impl Inspect for SqlStore {
         items.sort_by_key(|item| item.seq);
         Ok(items)
     }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> Result<Vec<ExecutionView>> {
+        let Filter { status, function, queue, tag } = filter;
+        let values = vec![
+            before_id(before).into(),
+            page(max).into(),
+            status.map(|status| status.as_str().to_owned()).into(),
+            function.clone().into(),
+            queue.clone().into(),
+            tag.as_deref().map(row::quoted).into(),
+        ];
+        let list = &self.statements.list;
+        let mut listed = self.reading("list")?.read(list, values, row::execution_view).await?;
+        // A tag is looked for as a text among the others, and may stand there as part of one.
+        listed.retain(|execution| tag.as_ref().is_none_or(|tag| execution.tags.contains(tag)));
+        listed.sort_unstable_by_key(|execution| Reverse(execution.id));
+        Ok(listed)
+    }
+
+    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        let run = self.reading("count")?;
+        let statements = &self.statements;
+        let mut counts = run
+            .read(&statements.count_ended, Vec::new(), |reader| Ok((reader.word()?, reader.number()?)))
+            .await?;
+        let open = run.read(&statements.count_open, Vec::new(), |reader| {
+            Ok([
+                (ExecutionStatus::Pending, reader.number()?),
+                (ExecutionStatus::Running, reader.number()?),
+                (ExecutionStatus::Cancelling, reader.number()?),
+            ])
+        });
+        counts.extend(open.await?.into_iter().flatten());
+        Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
+    }
+
+    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
+        let values = vec![now.as_micros().into()];
+        let mut lanes = self.reading("lanes")?.read(&self.statements.lanes, values, row::lane_view).await?;
+        lanes.retain(|lane| lane.due + lane.delayed > 0);
+        lanes.sort_unstable_by(|one, other| one.lane.cmp(&other.lane));
+        Ok(lanes)
+    }
+
+    async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
+        let values = vec![page(max).into()];
+        let running = &self.statements.running;
+        let mut running = self.reading("running")?.read(running, values, row::running_view).await?;
+        running.sort_unstable_by_key(|task| Reverse((task.lease_until, task.id)));
+        Ok(running)
+    }
+
+    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
+        let values = vec![(*task.as_uuid()).into()];
+        self.reading("tries")?.read(&self.statements.tries, values, row::tried).await
+    }
+
+    async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
+        let run = self.reading("notes")?;
+        let id = || vec![(*execution.as_uuid()).into()];
+        let mut view = NotesView::default();
+        for note in run.read(&self.statements.notes, id(), row::note_row).await? {
+            match note {
+                NoteRow::Counter(name, count) => drop(view.counters.insert(name, count)),
+                NoteRow::State(name, value) => drop(view.states.insert(name, value)),
+                NoteRow::Summary(line) => view.summary.push(line),
+            }
+        }
+        view.summary.sort_unstable();
+        view.progress = run.read(&self.statements.read_progress, id(), row::progress_view).await?;
+        view.progress.sort_unstable_by_key(|entry| entry.id);
+        Ok(view)
+    }
+
+    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
+        let values = vec![before_id(before).into(), page(max).into()];
+        let dead_letters = &self.statements.dead_letters;
+        let mut dead = self.reading("dead_letters")?.read(dead_letters, values, row::dead_letter).await?;
+        dead.sort_unstable_by_key(|letter| Reverse(letter.execution.id));
+        Ok(dead)
+    }
+
+    async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>> {
+        let values = vec![(*execution.as_uuid()).into()];
+        let run = self.reading("dead_letter")?;
+        let found = run.read(&self.statements.dead_letter, values, row::dead_letter).await?;
+        Ok(found.into_iter().next())
+    }
+
+    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
+        let run = self.reading("dead_letter_stats")?;
+        let stats = &self.statements.dead_letter_stats;
+        let mut stats = run.read(stats, Vec::new(), row::dead_letter_stat).await?;
+        stats.sort_unstable();
+        Ok(stats)
+    }
+}
+
+/// All ids are less than the last one: theirs are of version 7.
+fn before_id(before: Option<ExecutionId>) -> Uuid {
+    before.map_or(Uuid::max(), |id| *id.as_uuid())
 }
 
 fn page(max: usize) -> i64 {

@@ -6,6 +6,7 @@ mod commit;
 mod counters;
 mod exchange;
 mod inspect;
+mod limit;
 mod migrate;
 mod purge;
 mod record;

@@ -46,10 +46,30 @@ impl<C: ConnectionTrait> Run<'_, C> {
         Ok(())
     }
 
+    /// Runs a statement for a batch, unless that is empty.
+    pub(super) async fn write_batch(&self, statement: &Statement, batch: &Batch<'_>) -> Result<()> {
+        match batch.is_empty() {
+            true => Ok(()),
+            false => self.write(statement, self.values(batch, [])).await,
+        }
+    }
+
     /// The parameters of a statement that takes a batch and, after it, others.
     pub(super) fn values(&self, batch: &Batch<'_>, others: impl IntoIterator<Item = Value>) -> Vec<Value> {
         let mut values = self.store.dialect.batch_values(batch);
         values.extend(others);
+        values
+    }
+
+    /// The parameters of a statement that takes two batches, with others between them.
+    pub(super) fn values_of_two(
+        &self,
+        first: &Batch<'_>,
+        between: impl IntoIterator<Item = Value>,
+        second: &Batch<'_>,
+    ) -> Vec<Value> {
+        let mut values = self.values(first, between);
+        values.extend(self.store.dialect.batch_values(second));
         values
     }
 

@@ -1,0 +1,123 @@
+//! Writes what running code says, and the tries that ended badly; reads both.
+
+use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, JoinType, OnConflict, Order, Query};
+use stent_core::limits::{PAGE_MAX, PROGRESS_MAX};
+
+use super::{Built, Sql, in_batch, literal, name, names};
+use crate::entity::{note, progress, tried};
+use crate::row::columns;
+
+/// First values, where there are none.
+pub(super) fn first(sql: Sql<'_>) -> Built {
+    let mut insert = Query::insert();
+    insert.into_table(note::Entity).columns(names(&columns::NOTE));
+    insert.select_from(sql.upserted(&columns::NOTE)).expect("as many columns as values");
+    insert.on_conflict(OnConflict::columns(key()).do_nothing().to_owned());
+    Built::write(insert)
+}
+
+/// Adds to counters. A counter stays at the end of what 64 bits can count.
+pub(super) fn count(sql: Sql<'_>) -> Built {
+    let was = || Expr::col((note::Entity, note::Column::Count));
+    let add = || Expr::col((name("excluded"), note::Column::Count));
+    let most = || literal(i64::MAX);
+    let least = || literal(-i64::MAX);
+    let sum = CaseStatement::new()
+        .case(add().gt(literal(0_i64)).and(was().gt(most().sub(add()))), most())
+        .case(add().lt(literal(0_i64)).and(was().lt(least().sub(add()))), least())
+        .finally(was().add(add()));
+    let mut insert = Query::insert();
+    insert.into_table(note::Entity).columns(names(&columns::NOTE));
+    insert.select_from(sql.upserted(&columns::NOTE)).expect("as many columns as values");
+    insert.on_conflict(OnConflict::columns(key()).value(note::Column::Count, sum).to_owned());
+    Built::write(insert)
+}
+
+/// Sets states.
+pub(super) fn set(sql: Sql<'_>) -> Built {
+    let mut insert = Query::insert();
+    insert.into_table(note::Entity).columns(names(&columns::NOTE));
+    insert.select_from(sql.upserted(&columns::NOTE)).expect("as many columns as values");
+    let value = [note::Column::ValueType, note::Column::Value];
+    insert.on_conflict(OnConflict::columns(key()).update_columns(value).to_owned());
+    Built::write(insert)
+}
+
+fn key() -> [note::Column; 3] {
+    [note::Column::ExecutionId, note::Column::Kind, note::Column::Name]
+}
+
+pub(super) fn progress(sql: Sql<'_>) -> Built {
+    let mut insert = Query::insert();
+    insert.into_table(progress::Entity).columns(names(&columns::PROGRESS));
+    insert.select_from(sql.upserted(&columns::PROGRESS)).expect("as many columns as values");
+    insert.on_conflict(OnConflict::column(progress::Column::Id).do_nothing().to_owned());
+    Built::write(insert)
+}
+
+/// Deletes all but the newest entries of the batch's executions.
+pub(super) fn trim_progress(sql: Sql<'_>) -> Built {
+    let of = |alias: &'static str, column| Expr::col((name(alias), column));
+    let newest_old = Query::select()
+        .column((name("newer"), progress::Column::Id))
+        .from_as(progress::Entity, name("newer"))
+        .and_where(of("newer", progress::Column::ExecutionId).eq(in_batch("id")))
+        .order_by((name("newer"), progress::Column::Id), Order::Desc)
+        .limit(1)
+        .offset(PROGRESS_MAX as u64)
+        .take();
+    let old = Query::select()
+        .column((name("old"), progress::Column::Id))
+        .from(sql.batch_table(&columns::ONE_ID))
+        .join_as(JoinType::CrossJoin, progress::Entity, name("old"), Condition::all())
+        .and_where(of("old", progress::Column::ExecutionId).eq(in_batch("id")))
+        .and_where(of("old", progress::Column::Id).lte(Expr::SubQuery(None, Box::new(newest_old.into()))))
+        .take();
+    let mut delete = Query::delete();
+    delete.from_table(progress::Entity).and_where(Expr::col(progress::Column::Id).in_subquery(old));
+    Built::write(delete)
+}
+
+pub(super) fn tried(sql: Sql<'_>) -> Built {
+    let mut insert = Query::insert();
+    insert.into_table(tried::Entity).columns(names(&columns::TRIED));
+    insert.select_from(sql.upserted(&columns::TRIED)).expect("as many columns as values");
+    let key = [tried::Column::TaskId, tried::Column::Epoch, tried::Column::At];
+    insert.on_conflict(OnConflict::columns(key).do_nothing().to_owned());
+    Built::write(insert)
+}
+
+/// All notes of an execution.
+pub(super) fn notes(sql: Sql<'_>) -> Built {
+    let notes = Query::select()
+        .columns(names(&columns::NOTE))
+        .from(note::Entity)
+        .and_where(Expr::col(note::Column::ExecutionId).eq(sql.param(1)))
+        .take();
+    Built::read(&columns::NOTE, notes)
+}
+
+/// The progress of an execution, oldest first.
+pub(super) fn read_progress(sql: Sql<'_>) -> Built {
+    let entries = Query::select()
+        .columns(names(&columns::PROGRESS))
+        .from(progress::Entity)
+        .and_where(Expr::col(progress::Column::ExecutionId).eq(sql.param(1)))
+        .order_by(progress::Column::Id, Order::Asc)
+        .limit(PROGRESS_MAX as u64)
+        .take();
+    sql.gathered(&columns::PROGRESS, entries)
+}
+
+/// The tries of a task, oldest first.
+pub(super) fn tries(sql: Sql<'_>) -> Built {
+    let tries = Query::select()
+        .columns(names(&columns::TRIED))
+        .from(tried::Entity)
+        .and_where(Expr::col(tried::Column::TaskId).eq(sql.param(1)))
+        .order_by(tried::Column::Epoch, Order::Asc)
+        .order_by(tried::Column::At, Order::Asc)
+        .limit(PAGE_MAX as u64)
+        .take();
+    Built::read(&columns::TRIED, tries)
+}

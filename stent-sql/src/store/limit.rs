@@ -1,0 +1,159 @@
+//! What limits leave room for (G8), and how much of what is due that is (G9).
+
+use std::collections::BTreeMap;
+
+use sea_orm::ConnectionTrait;
+use stent_core::backend::{ClaimRequest, Limit, Result};
+use stent_core::model::{FunctionKey, LaneKey};
+use stent_core::{TaskId, Timestamp};
+
+use super::run::Run;
+use crate::batch::{Batch, Cell};
+use crate::row::columns::HEADS;
+use crate::row::{self, Narrow, Stream, Usage};
+
+/// Functions whose limits leave less room than a claim asks for, and what starts under rates.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    room: BTreeMap<FunctionKey, Room>,
+    /// Streams of functions that there is some room for.
+    tight: Vec<(LaneKey, i16)>,
+    /// Whose they are.
+    functions: BTreeMap<LaneKey, FunctionKey>,
+    usage: BTreeMap<FunctionKey, Usage>,
+    /// When a limit that holds something back may give way.
+    gives_way: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    left: usize,
+    /// When there may be more, once nothing is left.
+    more_at: Option<Timestamp>,
+}
+
+impl Limits {
+    /// Looks how much room there is for those of the streams that are limited. The others stay in `due`; of the limited ones
+    /// those for which there is as much room as the claim asks for.
+    pub(super) async fn read<C: ConnectionTrait>(
+        run: &Run<'_, C>,
+        request: &ClaimRequest<'_>,
+        due: &mut Vec<Stream>,
+        max: usize,
+    ) -> Result<Self> {
+        let mut limits = Self::default();
+        let mut limited = BTreeMap::new();
+        for stream in due.iter() {
+            if let Some(limit) = request.limit(&stream.lane.function).filter(|limit| limit.binds()) {
+                limited.insert(FunctionKey::of(&limit.function), limit);
+            }
+        }
+        if limited.is_empty() {
+            return Ok(limits);
+        }
+        let since = |limit: &Limit| limit.rate.map_or(Timestamp::MAX, |rate| rate.since(request.now));
+        let batch = row::limited_batch(limited.iter().map(|(function, limit)| (*function, since(limit))));
+        let values = run.values(&batch, [request.now.as_micros().into()]);
+        for usage in run.read(&run.store.statements.usage, values, row::usage).await? {
+            let Some(limit) = limited.get(&usage.function) else { continue };
+            limits.usage.insert(usage.function, usage);
+            let left = limit.room(usage.running, usage.started).and_then(|room| usize::try_from(room).ok());
+            if let Some(left) = left.filter(|left| *left < max) {
+                limits
+                    .room
+                    .insert(usage.function, Room { left, more_at: more_at(limit, &usage, request, left) });
+            }
+        }
+        due.retain(|stream| {
+            let function = FunctionKey::of(&stream.lane.function);
+            let Some(room) = limits.room.get(&function) else { return true };
+            match room.left {
+                0 => limits.gives_way = earlier(limits.gives_way, room.more_at),
+                _ => {
+                    limits.tight.push((stream.key, stream.priority));
+                    limits.functions.insert(stream.key, function);
+                }
+            }
+            false
+        });
+        Ok(limits)
+    }
+
+    /// Whether there is some room for functions that have due tasks, but less than the claim asks for.
+    pub(super) const fn are_tight(&self) -> bool {
+        !self.tight.is_empty()
+    }
+
+    pub(super) const fn gives_way(&self) -> Option<Timestamp> {
+        self.gives_way
+    }
+
+    /// Of the functions for which there is little room, the first due tasks that there is room for.
+    pub(super) async fn pick<C: ConnectionTrait>(
+        &mut self,
+        run: &Run<'_, C>,
+        request: &ClaimRequest<'_>,
+    ) -> Result<Vec<TaskId>> {
+        let mut streams = Batch::new(&HEADS, self.tight.len());
+        for (lane, priority) in &self.tight {
+            streams.push([Cell::Int(lane.as_i64()), Cell::Int((*priority).into())]);
+        }
+        // One more than there is room for tells that something is held back.
+        let most = self.room.values().map(|room| room.left).max().unwrap_or_default() + 1;
+        let values = run.values(&streams, [request.now.as_micros().into(), (most as i64).into()]);
+        let mut heads = run.read(&run.store.statements.heads, values, Narrow::read).await?;
+        heads.sort_unstable_by_key(|head| head.rank);
+        let mut picked = Vec::new();
+        for head in heads {
+            let function = self.functions.get(&head.lane);
+            let Some(room) = function.and_then(|function| self.room.get_mut(function)) else { continue };
+            if room.left > 0 {
+                room.left -= 1;
+                picked.push(head.id);
+            } else {
+                self.gives_way = earlier(self.gives_way, room.more_at);
+            }
+        }
+        Ok(picked)
+    }
+
+    /// Counts what starts under rates.
+    pub(super) async fn start<'f, C: ConnectionTrait>(
+        &self,
+        run: &Run<'_, C>,
+        request: &ClaimRequest<'_>,
+        functions: impl Iterator<Item = &'f str>,
+    ) -> Result<()> {
+        let mut started = BTreeMap::new();
+        for function in functions {
+            if let Some(rate) = request.limit(function).and_then(|limit| limit.rate) {
+                started.entry(FunctionKey::of(function)).or_insert((rate, 0_u32)).1 += 1;
+            }
+        }
+        let now = request.now;
+        let used = started.iter().map(|(function, (rate, used))| (*function, rate.bucket(now), *used));
+        run.write_batch(&run.store.statements.rate, &row::rate_batch(used)).await?;
+        // Who begins a bucket clears away those that count no more.
+        let begun = started.iter().filter(|(function, (rate, _))| {
+            self.usage.get(*function).and_then(|usage| usage.last_bucket) != Some(rate.bucket(now))
+        });
+        let old = row::limited_batch(begun.map(|(function, (rate, _))| (*function, rate.since(now))));
+        run.write_batch(&run.store.statements.trim_rate, &old).await
+    }
+}
+
+/// When a limit leaves more room than this, once that is taken.
+fn more_at(limit: &Limit, usage: &Usage, request: &ClaimRequest<'_>, left: usize) -> Option<Timestamp> {
+    let left = left as u64;
+    let full = |room: u64| room <= left;
+    let places = limit.max_concurrent.filter(|max| full(u64::from(*max).saturating_sub(usage.running)));
+    let a_lease_ends = places.map(|_| usage.first_end.map_or(request.until, |end| end.min(request.until)));
+    let starts = limit.rate.filter(|rate| full(rate.room(usage.started)));
+    let a_bucket_counts_no_more =
+        starts.map(|rate| rate.forgets(usage.first_bucket.unwrap_or_else(|| rate.bucket(request.now))));
+    a_lease_ends.max(a_bucket_counts_no_more)
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
