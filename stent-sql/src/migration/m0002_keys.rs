@@ -5,7 +5,7 @@
 //!
 //! | Index | For | Has |
 //! |---|---|---|
-//! | `stent_task_ready` | claims; what waits and what runs, without reading rows: it knows the status now | as before |
+//! | `stent_task_ready` | claims, and what waits and runs, without reading rows: it knows now what else is asked of them | as before |
 //! | `stent_task_key` | those who share a key, or wait under one | open tasks with a key |
 //! | `stent_task_expiry` | deadlines that have passed, and the next one | open tasks with a deadline |
 //! | `stent_task_slot` | how many tasks of a function run | running tasks of limited functions |
@@ -197,7 +197,7 @@ fn indexes(dialect: &dyn Dialect) -> [String; 16] {
     [
         index(
             "stent_task_ready",
-            &["lane", "priority", "ready_at", "id", "status"],
+            &["lane", "priority", "ready_at", "id", "status", "mark", "expires_at"],
             "lane IS NOT NULL AND ready_at IS NOT NULL",
         ),
         index("stent_task_key", &["key"], "key IS NOT NULL AND ended_at IS NULL"),

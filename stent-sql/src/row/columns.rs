@@ -149,7 +149,7 @@ pub(crate) const LANE_NAME: [Column; 4] = [
 /// A stream, with its lane.
 pub(crate) const STREAM: [Column; 7] = joined(
     LANE_NAME,
-    [PRIORITY, Column::new("first_at", Kind::Int), Column::new("next_at", Kind::Int).or_null()],
+    [PRIORITY, Column::new("first_at", Kind::Int).or_null(), Column::new("next_at", Kind::Int).or_null()],
 );
 
 /// A task and the claim that holds it.
@@ -256,6 +256,9 @@ pub(crate) const COPY: [Column; 2] = [ID, Column::new("source", Kind::Id)];
 
 /// Executions, and when something happened to them.
 pub(crate) const SINCE: [Column; 2] = [EXECUTION_ID, AT];
+
+/// Roots, and whether there is something below them to be summed up.
+pub(crate) const WHOLE: [Column; 2] = [ID, Column::new("details", Kind::Int)];
 
 /// What is to be followed up.
 pub(crate) const FOLLOWED: [Column; 3] = [WHAT, ID, AT];

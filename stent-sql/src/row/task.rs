@@ -47,8 +47,8 @@ pub(crate) struct Stream {
     pub(crate) key: LaneKey,
     pub(crate) lane: Lane,
     pub(crate) priority: i16,
-    /// When its first task is due, or was.
-    pub(crate) first_at: Timestamp,
+    /// When its first task is due, or was. None if those that there are must not start any more.
+    pub(crate) first_at: Option<Timestamp>,
     /// When its first task that is not due will be.
     pub(crate) next_at: Option<Timestamp>,
 }
@@ -155,7 +155,7 @@ impl Stream {
             key: reader.next().map(LaneKey::from_i64)?,
             lane: lane_name(reader)?,
             priority: reader.next()?,
-            first_at: reader.moment()?,
+            first_at: reader.moment_or_null()?,
             next_at: reader.moment_or_null()?,
         })
     }

@@ -8,7 +8,9 @@ use sea_orm::sea_query::{
     SelectStatement, UnionType, WithClause,
 };
 
-use super::{BATCH, Built, Sql, carried, in_batch, name, of};
+use stent_core::model::Mark;
+
+use super::{BATCH, Built, Sql, carried, in_batch, literal, name, of};
 use crate::entity::lane;
 use crate::entity::task::{Column, Entity};
 use crate::row::columns;
@@ -46,6 +48,7 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
         ready(of_stream(Column::Lane))
             .expr(of_task(Column::ReadyAt).min())
             .and_where(of_task(Column::Priority).eq(of_stream(Column::Priority)))
+            .and_where(wanted("task", sql.param(1)))
             .take()
     };
     let not_due = earliest().and_where(of_task(Column::ReadyAt).gt(sql.param(1))).take();
@@ -116,7 +119,8 @@ fn head(sql: Sql<'_>) -> SelectStatement {
         .from_as(Entity, name("head"))
         .and_where(of_head(Column::Lane).eq(in_batch("lane")))
         .and_where(of_head(Column::Priority).eq(in_batch("priority")))
-        .and_where(of_head(Column::ReadyAt).lte(now))
+        .and_where(of_head(Column::ReadyAt).lte(now.clone()))
+        .and_where(wanted("head", now))
         .order_by((name("head"), Column::ReadyAt), Order::Asc)
         .order_by((name("head"), Column::Id), Order::Asc)
         .limit(sql.limit_after(&columns::HEADS, 2))
@@ -137,6 +141,15 @@ fn picked(sql: Sql<'_>) -> SelectStatement {
         .order_by((Entity, Column::Id), Order::Asc)
         .limit(sql.limit_after(&columns::HEADS, 2))
         .take()
+}
+
+/// Neither asked to end nor at the end of its time: no code of the others starts again (G15). The claim index knows.
+fn wanted(task: &'static str, now: Expr) -> Expr {
+    let of_task = |column| Expr::col((name(task), column));
+    let mark = of_task(Column::Mark);
+    let not_asked = mark.clone().ne(literal(Mark::Cancel.as_str()));
+    let in_time = of_task(Column::ExpiresAt).is_null().or(of_task(Column::ExpiresAt).gt(now));
+    mark.is_null().or(not_asked).and(in_time)
 }
 
 /// Tasks of a lane that are ready now or later: those in the claim index.

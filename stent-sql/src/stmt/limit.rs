@@ -108,7 +108,7 @@ pub(super) fn ends(sql: Sql<'_>) -> Built {
             .from_subquery(expiring, Alias::new(format!("{}_{what}", Entity.table_name())))
             .take()
     };
-    let over = expiring(OVER, Expr::col(Column::ExpiresAt).lte(now()), EXPIRED_MAX as u64);
+    let over = expiring(OVER, Expr::col(Column::ExpiresAt).lte(now()), EXPIRED_MAX as u64 + 1);
     let next = expiring(NEXT, Expr::col(Column::ExpiresAt).gt(now()), 1);
     let stopping = ending(STOPPING)
         .and_where(Expr::col(Column::WorkerId).eq(worker()))

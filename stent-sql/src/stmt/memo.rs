@@ -94,7 +94,7 @@ pub(super) fn follow(sql: Sql<'_>) -> Built {
         .from(Alias::new(BATCH))
         .join_as(JoinType::CrossJoin, task::Entity, name("root"), Condition::all())
         .and_where(of_root(Task::Id).eq(in_batch("execution_id")))
-        .and_where(of_root(Task::Status).eq(literal("waiting")))
+        .and_where(of_root(Task::Status).ne(literal("running")))
         .and_where(of_root(Task::Mark).eq(literal("cancel")))
         .and_where(of_root(Task::EndedAt).is_null())
         .and_where(Expr::exists(others).not())

@@ -113,6 +113,8 @@ statements! {
     lane: lane::insert,
     /// Cancels what is open below tasks. Batch: the tasks and when they ended.
     sweep: tree::sweep,
+    /// Deletes the tries of tasks and of everything below them. Batch: ids.
+    erase_tried: tree::erase_tried,
     /// Deletes tasks with everything below them. Batch: ids.
     erase: tree::erase,
     /// Finds what is to be looked after. Batch: executions and when.
@@ -147,7 +149,8 @@ statements! {
     renew: lease::renew,
     /// Picks roots that ended, but for dead letters. Parameters: before, how many.
     ended: purge::ended,
-    /// Picks those of them that are not compacted. Parameters: before, how many.
+    /// Picks those of them that are not compacted, and tells whether there is anything to compact. Parameters: before, how
+    /// many.
     whole: purge::whole,
     /// Picks dead letters. Parameters: before, how many.
     dead: purge::dead,
@@ -163,7 +166,7 @@ statements! {
     summary: purge::summary,
     /// Notes that roots are compacted. Batch: ids.
     compacted: purge::compacted,
-    /// Picks results that are old. Parameters: before, how many.
+    /// Picks results that are old. Parameters: before, how many, now.
     results: purge::results,
     /// Deletes the tasks below roots. Batch: ids of executions.
     purge_steps: purge::steps,

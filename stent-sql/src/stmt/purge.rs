@@ -1,12 +1,12 @@
 //! Deletes what is old: executions, dead letters, what executions consist of, results under keys.
 
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
+use sea_orm::sea_query::{Alias, CaseStatement, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
 
 use super::{Built, DEAD, SETTLED, Sql, limit, literal};
 use crate::entity::task::{Column, Entity};
 use crate::entity::{memo, note, progress, tried};
 use crate::row::SUMMARY;
-use crate::row::columns::{ONE_ID, ONE_KEY};
+use crate::row::columns::{ONE_ID, ONE_KEY, WHOLE};
 
 /// Roots that ended before a moment, dead letters excepted, oldest first. Those that are compacted stand apart.
 pub(super) fn ended(sql: Sql<'_>) -> Built {
@@ -21,12 +21,29 @@ pub(super) fn ended(sql: Sql<'_>) -> Built {
     Built::read(&ONE_ID, first)
 }
 
-/// The same, those alone that are not compacted.
+/// The same, those alone that are not compacted; and of each whether there is anything to compact.
 pub(super) fn whole(sql: Sql<'_>) -> Built {
-    Built::read(
-        &ONE_ID,
-        Query::select().column(Column::Id).from_subquery(heads(sql, settled(0)), Alias::new("oldest")).take(),
-    )
+    let root = || Expr::col((Alias::new("oldest"), Column::Id));
+    let any = |query: &mut SelectStatement| Expr::exists(query.expr(Expr::cust("1")).take());
+    let step = any(Query::select()
+        .from(Entity)
+        .and_where(Expr::col((Entity, Column::ExecutionId)).eq(root()))
+        .and_where(Expr::col((Entity, Column::ParentId)).is_not_null()));
+    let entry = any(Query::select()
+        .from(progress::Entity)
+        .and_where(Expr::col((progress::Entity, progress::Column::ExecutionId)).eq(root())));
+    let tried = any(Query::select()
+        .from(tried::Entity)
+        .and_where(Expr::col((tried::Entity, tried::Column::ExecutionId)).eq(root())));
+    let details = CaseStatement::new().case(step.or(entry).or(tried), literal(1_i64)).finally(literal(0_i64));
+    let whole = Query::select()
+        .column(Column::Id)
+        .expr_as(details, Alias::new("details"))
+        .from_subquery(heads(sql, settled(0)), Alias::new("oldest"))
+        .order_by(Column::EndedAt, Order::Asc)
+        .order_by(Column::Id, Order::Asc)
+        .take();
+    Built::read(&WHOLE, whole)
 }
 
 /// Dead letters that ended before a moment, oldest first.
@@ -156,21 +173,31 @@ pub(super) fn compacted(sql: Sql<'_>) -> Built {
 
 /// Keys of results whose time is over, and of those that came before a moment.
 pub(super) fn results(sql: Sql<'_>) -> Built {
-    let results = |moment: memo::Column, before: Expr| {
+    let results = |moment: memo::Column, is_old: Expr| {
         let first = Query::select()
-            .column(memo::Column::Key)
+            .columns([memo::Column::Key, memo::Column::EndedAt])
             .from(memo::Entity)
             .and_where(Expr::col(memo::Column::Kind).eq(literal("result")))
             .and_where(Expr::col(moment).is_not_null())
-            .and_where(Expr::col(moment).lt(before))
+            .and_where(is_old)
             .order_by(moment, Order::Asc)
             .limit(limit(2))
             .lock_exclusive()
             .take();
-        Query::select().column(memo::Column::Key).from_subquery(first, Alias::new("old")).take()
+        Query::select()
+            .columns([memo::Column::Key, memo::Column::EndedAt])
+            .from_subquery(first, Alias::new("old"))
+            .take()
     };
-    let over = results(memo::Column::ExpiresAt, sql.dialect.clock());
-    let old = results(memo::Column::EndedAt, sql.param(1));
-    let all = old.clone().union(UnionType::Distinct, over).limit(limit(2)).take();
+    let over =
+        results(memo::Column::ExpiresAt, Expr::col(memo::Column::ExpiresAt).lte(sql.param(3)));
+    let old = results(memo::Column::EndedAt, Expr::col(memo::Column::EndedAt).lt(sql.param(1)));
+    let all = Query::select()
+        .column(memo::Column::Key)
+        .from_subquery(old.clone().union(UnionType::Distinct, over).take(), Alias::new("old"))
+        .order_by(memo::Column::EndedAt, Order::Asc)
+        .order_by(memo::Column::Key, Order::Asc)
+        .limit(limit(2))
+        .take();
     Built::read(&ONE_KEY, all)
 }

@@ -8,6 +8,7 @@ use stent_core::model::{Mark, TaskStatus};
 
 use super::{BATCH, Built, Sql, in_batch, literal, name, null};
 use crate::entity::task::{Column, Entity};
+use crate::entity::tried;
 use crate::row::columns;
 
 const BELOW: &str = "below";
@@ -73,6 +74,18 @@ pub(super) fn erase(sql: Sql<'_>) -> Built {
     with.recursive(true).cte(with_all_below(sql.batch(&columns::ONE_ID)));
     let mut delete = Query::delete();
     delete.with_cte(with).from_table(Entity).and_where(Expr::col(Column::Id).in_subquery(ids_below()));
+    Built::write(delete)
+}
+
+/// Deletes the tries of the tasks of the batch and of everything below them.
+pub(super) fn erase_tried(sql: Sql<'_>) -> Built {
+    let mut with = WithClause::new();
+    with.recursive(true).cte(with_all_below(sql.batch(&columns::ONE_ID)));
+    let mut delete = Query::delete();
+    delete
+        .with_cte(with)
+        .from_table(tried::Entity)
+        .and_where(Expr::col(tried::Column::TaskId).in_subquery(ids_below()));
     Built::write(delete)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{ClaimRequest, Claimed, Expired, Result};
 use stent_core::ledger::{Row, Update};
-use stent_core::limits::CLAIM_MAX;
+use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
 use stent_core::model::{FunctionKey, Lease, Step, StepKind, StepState};
 use stent_core::{TaskId, Timestamp};
 
@@ -34,7 +34,7 @@ impl Agenda {
         streams.retain(|stream| request.admits(&stream.lane)); // G10
         let next_due = streams.iter().filter_map(|stream| stream.next_at).min();
         let mut due = streams;
-        due.retain(|stream| stream.first_at <= request.now); // G6
+        due.retain(|stream| stream.first_at.is_some_and(|first_at| first_at <= request.now)); // G6
         let limits = match request.limits {
             [] => Limits::default(),
             _ => Limits::read(run, request, &mut due, most(request)).await?,
@@ -79,6 +79,10 @@ impl Ends {
             }
         }
         ends.expired.sort_unstable_by_key(|expired| (expired.expires_at, expired.task));
+        if ends.expired.len() > EXPIRED_MAX {
+            // One more is asked for than are told of: it is the next, and its moment has passed.
+            ends.next = ends.expired.pop().map(|expired| expired.expires_at);
+        }
         ends.stopping.sort_unstable();
         Ok(ends)
     }
@@ -126,7 +130,7 @@ pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRe
         picked.sort_unstable_by_key(Picked::rank); // G9
         picked.truncate(max);
     }
-    let next_due = next_due.filter(|_| picked.len() < max).into_iter().chain(limits.gives_way()).min();
+    let next_due = next_due.into_iter().chain(limits.gives_way()).min().filter(|_| picked.len() < max);
     let picked = picked.into_iter().map(|task| {
         let recalled = request.recall.seen(task.row.id, task.row.epoch);
         Pick { task, recalled }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait;
-use stent_core::TaskId;
 use stent_core::backend::{Error, ErrorKind, Result, Topic};
 use stent_core::ledger::{Follow, FollowUp, Insert, Ledger, Reads, Row, Writes, lacks_steps};
 use stent_core::model::{Lane, LaneKey, StepKind};
 use stent_core::transition::{Outcome, Transition};
+use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
 use super::SqlStore;
 use super::record::{Record, Wanted};
@@ -63,8 +63,27 @@ pub(super) async fn apply<C: ConnectionTrait>(
     Ok(committed)
 }
 
-/// Those of the rows read that have what only few have.
-type Known = BTreeSet<TaskId>;
+/// Looks after what executions leave that are gone, or whose steps are: a key that one of them held is the next one's who
+/// wants it (G12).
+pub(super) async fn follow_gone<C: ConnectionTrait>(
+    run: &Run<'_, C>,
+    executions: &[ExecutionId],
+    at: Timestamp,
+) -> Result<Effects> {
+    let mut committed = Committed::default();
+    let executions = executions.iter().map(|execution| (*execution, at)).collect();
+    committed.follow(run, Follow { executions, ups: Vec::new() }).await?;
+    Ok(committed.effects)
+}
+
+/// What is remembered of rows as they were read.
+#[derive(Debug, Default)]
+struct Known {
+    /// Those that have what only few have.
+    more: BTreeSet<TaskId>,
+    /// The keys of those that have one.
+    keys: BTreeMap<TaskId, Key>,
+}
 
 async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result<(Ledger<'a>, Known)> {
     let statements = &run.store.statements;
@@ -81,7 +100,9 @@ async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result
         let keys = Batch::of_ids(&ONE_KEY, reads.memos.iter().map(|key| *key.as_uuid()));
         run.read(&statements.memos, run.values(&keys, []), row::memo).await?
     };
-    let known = rows.iter().filter(|row| row::has_more(row)).map(|row| row.id).collect();
+    let mut known = Known::default();
+    known.more.extend(rows.iter().filter(|row| row::has_more(row)).map(|row| row.id));
+    known.keys.extend(rows.iter().filter_map(|row| Some((row.id, row.key?))));
     Ok((Ledger::new(rows, memos), known))
 }
 
@@ -118,7 +139,7 @@ impl Committed {
             run.write_batch(&statements.insert_more, &more).await?;
         }
         if !writes.update.is_empty() {
-            let (most, more) = row::update_batches(&writes.update, |id| known.contains(&id))?;
+            let (most, more) = row::update_batches(&writes.update, |id| known.more.contains(&id))?;
             run.write_batch(&statements.update, &most).await?;
             run.write_batch(&statements.update_more, &more).await?;
         }
@@ -126,7 +147,7 @@ impl Committed {
         run.write_batch(&statements.memo, &row::memo_batch(&writes.memos)?).await?;
         let forgotten = Batch::of_ids(&ONE_KEY, writes.forget.iter().map(|key| *key.as_uuid()));
         run.write_batch(&statements.forget, &forgotten).await?;
-        run.write_batch(&statements.restore, &restored(&writes)).await?;
+        run.write_batch(&statements.restore, &restored(&writes, known)).await?;
         if !writes.notes.is_empty() {
             write_notes(run, &Notes::fold(&writes.notes)).await?;
         }
@@ -134,10 +155,13 @@ impl Committed {
         run.write_batch(&statements.stop, &row::since_batch(writes.stop.iter().copied())).await?;
         if !writes.sweep.is_empty() {
             let given_up: BTreeSet<_> = writes.sweep.iter().collect();
+            // A place may be free where one of them ran (G8).
+            self.effects.ready = true;
             let roots = row::sweep_batch(rows(&writes).filter(|row| given_up.contains(&row.id)));
             run.write(&statements.sweep, run.values(&roots, [])).await?;
         }
         let erased = Batch::of_ids(&ONE_ID, writes.erase.iter().map(|id| *id.as_uuid()));
+        run.write_batch(&statements.erase_tried, &erased).await?;
         run.write_batch(&statements.erase, &erased).await?;
         Ok(writes.follow)
     }
@@ -188,13 +212,12 @@ fn rows<'w>(writes: &'w Writes<'_>) -> impl Iterator<Item = &'w Row> {
 }
 
 /// Signals that go back to their memos. Of two under one key the first does: then the memo has a value.
-fn restored(writes: &Writes<'_>) -> Batch<'static> {
-    let mut keys = BTreeMap::new();
-    if !writes.restore.is_empty() {
-        keys.extend(rows(writes).filter_map(|row| Some((row.id, row.key?))));
-    }
+fn restored(writes: &Writes<'_>, known: &Known) -> Batch<'static> {
     let mut given = BTreeSet::new();
-    let taken = writes.restore.iter().filter_map(|task| Some((*keys.get(task)?, *task)));
+    let taken = writes.restore.iter().filter_map(|task| {
+        let new = || writes.insert.iter().find(|insert| insert.row.id == *task)?.row.key;
+        Some((known.keys.get(task).copied().or_else(new)?, *task))
+    });
     row::restore_batch(taken.filter(|(key, _)| given.insert(*key)))
 }
 

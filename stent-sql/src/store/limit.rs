@@ -142,15 +142,19 @@ impl Limits {
     }
 }
 
-/// When a limit leaves more room than this, once that is taken.
+/// When a limit leaves more room than what is `left` now, once that is taken.
 fn more_at(limit: &Limit, usage: &Usage, request: &ClaimRequest<'_>, left: usize) -> Option<Timestamp> {
-    let left = left as u64;
-    let full = |room: u64| room <= left;
-    let places = limit.max_concurrent.filter(|max| full(u64::from(*max).saturating_sub(usage.running)));
-    let a_lease_ends = places.map(|_| usage.first_end.map_or(request.until, |end| end.min(request.until)));
-    let starts = limit.rate.filter(|rate| full(rate.room(usage.started)));
-    let a_bucket_counts_no_more =
-        starts.map(|rate| rate.forgets(usage.first_bucket.unwrap_or_else(|| rate.bucket(request.now))));
+    let taken = left > 0;
+    let binds = |room: u64| room <= left as u64;
+    let places = limit.max_concurrent.filter(|max| binds(u64::from(*max).saturating_sub(usage.running)));
+    let a_lease_ends =
+        places.and_then(|_| usage.first_end.into_iter().chain(taken.then_some(request.until)).min());
+    let starts = limit.rate.filter(|rate| binds(rate.room(usage.started)));
+    let a_bucket_counts_no_more = starts.and_then(|rate| {
+        let now = taken.then(|| rate.bucket(request.now));
+        usage.first_bucket.into_iter().chain(now).min().map(|bucket| rate.forgets(bucket))
+    });
+    // All that binds has to give way.
     a_lease_ends.max(a_bucket_counts_no_more)
 }
 

@@ -1,17 +1,23 @@
 //! Deletes what is old.
 
+use std::collections::BTreeSet;
+
 use sea_orm::DatabaseTransaction;
-use stent_core::TaskId;
+use stent_core::ExecutionId;
 use stent_core::backend::{Purge, PurgeRequest, Purged, Result};
 use uuid::Uuid;
 
-use super::SqlStore;
+use super::{SqlStore, commit};
 use crate::Statement;
 use crate::batch::Batch;
 use crate::row::Reader;
 use crate::row::columns::{ONE_ID, ONE_KEY};
 
 const OPERATION: &str = "purge";
+
+/// Executions that are looked at in one transaction to find some that have something to compact. What is written of most
+/// of them is one number.
+const WINDOW: usize = 1_000;
 
 impl SqlStore {
     pub(super) async fn run_purge(&self, request: &PurgeRequest) -> Result<Purged> {
@@ -28,7 +34,7 @@ impl SqlStore {
         let statements = &self.statements;
         let transaction = self.begin(OPERATION).await?;
         let run = self.within(OPERATION, &transaction);
-        let roots = run.read(which, bounds(request), |reader| reader.id(TaskId::from_uuid)).await?;
+        let roots = run.read(which, bounds(request), |reader| reader.id(ExecutionId::from_uuid)).await?;
         if roots.is_empty() {
             return self.nothing(transaction).await;
         }
@@ -44,39 +50,63 @@ impl SqlStore {
         ] {
             run.write_batch(delete, &batch).await?;
         }
+        let effects = commit::follow_gone(&run, &roots, request.now).await?;
         self.commit(OPERATION, transaction).await?;
+        effects.publish(self);
         Ok(purged(roots.len()))
     }
 
-    /// Puts numbers in the place of steps.
+    /// Puts numbers in the place of steps, in windows of a transaction each: most executions may have nothing to compact,
+    /// and are passed over once and for all.
     async fn compact(&self, request: &PurgeRequest) -> Result<Purged> {
-        let statements = &self.statements;
-        let transaction = self.begin(OPERATION).await?;
-        let run = self.within(OPERATION, &transaction);
-        let roots =
-            run.read(&statements.whole, bounds(request), |reader| reader.id(TaskId::from_uuid)).await?;
-        if roots.is_empty() {
-            return self.nothing(transaction).await;
+        let mut count = 0;
+        loop {
+            let left = request.max as usize - count;
+            let transaction = self.begin(OPERATION).await?;
+            let run = self.within(OPERATION, &transaction);
+            let window = vec![request.before.as_micros().into(), (WINDOW as i64).into()];
+            let roots = run.read(&self.statements.whole, window, |reader| {
+                Ok((reader.id(ExecutionId::from_uuid)?, reader.next::<i64>()? > 0))
+            });
+            let roots = roots.await?;
+            if roots.is_empty() || left == 0 {
+                self.nothing(transaction).await?;
+                return Ok(purged(count));
+            }
+            let is_last = roots.len() < WINDOW;
+            let detailed: Vec<_> = roots.iter().filter(|(_, details)| *details).map(|(id, _)| *id).collect();
+            let (whole, later) = detailed.split_at(left.min(detailed.len()));
+            let later: BTreeSet<_> = later.iter().collect();
+            let seen = roots.iter().map(|(id, _)| id).filter(|id| !later.contains(id));
+            let batch = Batch::of_ids(&ONE_ID, whole.iter().map(|id| *id.as_uuid()));
+            let statements = &self.statements;
+            for write in [
+                &statements.summary,
+                &statements.purge_steps,
+                &statements.purge_progress,
+                &statements.purge_tried,
+            ] {
+                run.write_batch(write, &batch).await?;
+            }
+            let seen = Batch::of_ids(&ONE_ID, seen.map(|id| *id.as_uuid()));
+            run.write_batch(&statements.compacted, &seen).await?;
+            let effects = commit::follow_gone(&run, whole, request.now).await?;
+            self.commit(OPERATION, transaction).await?;
+            effects.publish(self);
+            count += whole.len();
+            if is_last {
+                return Ok(purged(count));
+            }
         }
-        let batch = Batch::of_ids(&ONE_ID, roots.iter().map(|id| *id.as_uuid()));
-        for write in [
-            &statements.summary,
-            &statements.purge_steps,
-            &statements.purge_progress,
-            &statements.purge_tried,
-            &statements.compacted,
-        ] {
-            run.write_batch(write, &batch).await?;
-        }
-        self.commit(OPERATION, transaction).await?;
-        Ok(purged(roots.len()))
     }
 
     async fn purge_results(&self, request: &PurgeRequest) -> Result<Purged> {
         let statements = &self.statements;
         let transaction = self.begin(OPERATION).await?;
         let run = self.within(OPERATION, &transaction);
-        let keys: Vec<Uuid> = run.read(&statements.results, bounds(request), Reader::next).await?;
+        let mut bounds = bounds(request);
+        bounds.push(request.now.as_micros().into());
+        let keys: Vec<Uuid> = run.read(&statements.results, bounds, Reader::next).await?;
         if keys.is_empty() {
             return self.nothing(transaction).await;
         }
