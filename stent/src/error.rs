@@ -154,6 +154,13 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
 
+    /// A worker has stopped before it was ready.
+    #[error("the worker stopped before it was ready{}", said_last(.last_error))]
+    WorkerStopped {
+        /// What its store failed with last.
+        last_error: Option<String>,
+    },
+
     /// The `Stent` handle was closed.
     #[error("this Stent was closed")]
     Closed,
@@ -200,6 +207,10 @@ impl Error {
             _ => false,
         }
     }
+}
+
+fn said_last(error: &Option<String>) -> String {
+    error.as_ref().map_or_else(String::new, |error| format!("; its store failed with: {error}"))
 }
 
 fn known_here(known: &[String]) -> String {

@@ -27,8 +27,9 @@ use stent_core::{ExecutionId, Failure, TaskId, WorkerId};
 
 /// What is told of the work of a process. Every method does nothing by default, so one implements what one counts.
 ///
-/// Hooks are called on the worker's own loop, after the fact: what they are told stands in the store. They must return at
-/// once; send on what takes longer. A hook that panics is caught and logged, and harms no task.
+/// Hooks are called on the worker's own loop, after the fact: what they are told stands in the store. (One thing is told
+/// earlier: that a step has failed in its parent's turn and will be tried again.) They must return at once; send on what takes
+/// longer. A hook that panics is caught and logged, and harms no task.
 ///
 /// What a process did not live to tell is not told again: these numbers are for graphs and alarms, and the store has the
 /// truth.

@@ -286,7 +286,7 @@ impl Worker {
     /// a timeout of your own where the store may be away.
     ///
     /// # Errors
-    /// [`Error::Closed`] when the worker has stopped before it was ready.
+    /// [`Error::WorkerStopped`] when the worker has stopped before it was ready.
     ///
     /// # Cancel safety
     /// Safe: it only looks.

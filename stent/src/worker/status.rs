@@ -206,7 +206,11 @@ impl Vitals {
     pub(crate) async fn wait_until_ready(&self) -> Result<()> {
         let mut life = self.life.subscribe();
         let life = life.wait_for(|life| life.was_ready || life.state == WorkerState::Stopped).await;
-        if life.is_ok_and(|life| life.was_ready) { Ok(()) } else { Err(Error::Closed) }
+        if life.is_ok_and(|life| life.was_ready) {
+            return Ok(());
+        }
+        let last_error = self.contact().last_error.clone();
+        Err(Error::WorkerStopped { last_error: last_error.map(|error| error.message) })
     }
 
     async fn wait_until_stopped(&self) {

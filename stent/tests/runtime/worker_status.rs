@@ -53,9 +53,12 @@ on_every_store! {
         rigged.is_out.store(true, Ordering::SeqCst);
         let worker = stent.worker().state(Db).start().await.expect("starts");
 
+        until(|| worker.status().last_error.is_some()).await;
+
         let ((), ready) = tokio::join!(stent.drain(), worker.wait_until_ready());
 
-        assert!(matches!(ready, Err(Error::Closed)), "{ready:?}");
+        let error = ready.expect_err("it never was");
+        assert!(matches!(error, Error::WorkerStopped { .. }) && error.to_string().contains("rigged"), "{error}");
         assert_eq!(worker.status().state, WorkerState::Stopped);
     }
 
