@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, Claimed, Error as StoreError, Exchanged, Expired, Limit, Listener, Renewal, Topic,
+    ClaimRequest, Claimed, Error as StoreError, ErrorKind, Exchanged, Expired, Limit, Listener, Renewal, Topic,
 };
 use stent_core::decide::{self, Held};
 use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
@@ -573,8 +573,14 @@ impl Driver {
         self.pump.handle_renewing();
         let leases: Vec<Lease> = self.active.values().map(|active| active.lease).collect();
         let (shared, until) = (self.port.shared.clone(), now + self.port.lease);
+        // So that there is time to ask again: renewing is idempotent.
+        let patience = self.port.lease / 3;
         self.renewal = Some(Box::pin(async move {
-            let answer = shared.store.renew(&leases, until).await;
+            let answer = tokio::time::timeout(patience, shared.store.renew(&leases, until)).await;
+            let answer = answer.unwrap_or_else(|_| {
+                let message = format!("no answer within {patience:?}");
+                Err(StoreError::new(ErrorKind::Unavailable, "renew").with_message(message))
+            });
             (leases, until, answer)
         }));
     }

@@ -23,6 +23,8 @@ pub(crate) struct Rigged {
     deaf: bool,
     /// So many renewals fail from now on.
     pub(crate) failing_renewals: AtomicU64,
+    /// So many renewals do not come back from now on.
+    pub(crate) hanging_renewals: AtomicU64,
     /// Renewals that were asked for.
     pub(crate) renewals: AtomicU64,
     /// Exchanges fail.
@@ -53,6 +55,7 @@ impl Rigged {
             inner: Arc::clone(inner),
             deaf: !hears,
             failing_renewals: AtomicU64::new(0),
+            hanging_renewals: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             is_out: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
@@ -92,10 +95,13 @@ impl Backend for Rigged {
 
     async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
         self.renewals.fetch_add(1, Ordering::SeqCst);
-        let failing = self
-            .failing_renewals
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |failing| failing.checked_sub(1));
-        if failing.is_ok() {
+        let takes_one = |left: &AtomicU64| {
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+        };
+        if takes_one(&self.hanging_renewals) {
+            return std::future::pending().await;
+        }
+        if takes_one(&self.failing_renewals) {
             return Err(Self::refused("renew"));
         }
         self.inner.renew(leases, until).await

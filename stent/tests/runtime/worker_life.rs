@@ -242,24 +242,26 @@ on_every_store! {
     }
 
     async fn a_renewal_that_fails_is_tried_again_and_the_work_goes_on(world) {
-        let rigged = Rigged::new(world.stent.store());
-        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
-        let lease = |worker: stent::WorkerBuilder| worker.lease("600ms").state(crate::Db);
-        let (one, two) = (lease(stent.worker()), lease(world.stent.worker()));
-        let one = one.start().await.expect("starts");
-        let key = unique();
-        rigged.failing_renewals.store(1, Ordering::SeqCst);
-        let run = stent.dispatch(slow(key, 1_500)).await.expect("dispatched");
-        until(|| ran::count(key, "started") == 1).await;
-        // Who would take over if the lease were not kept.
-        let two = two.start().await.expect("starts");
+        for hangs in [false, true] {
+            let rigged = Rigged::new(world.stent.store());
+            let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+            let lease = |worker: stent::WorkerBuilder| worker.lease("900ms").state(crate::Db);
+            let one = lease(stent.worker()).start().await.expect("starts");
+            let key = unique();
+            let missing = if hangs { &rigged.hanging_renewals } else { &rigged.failing_renewals };
+            missing.store(1, Ordering::SeqCst);
+            let run = stent.dispatch(slow(key, 2_000)).await.expect("dispatched");
+            until(|| ran::count(key, "started") == 1).await;
+            // Who would take over if the lease were not kept.
+            let two = lease(world.stent.worker()).start().await.expect("starts");
 
-        run.result().timeout("20s").await.expect("runs");
+            run.result().timeout("20s").await.expect("runs");
 
-        assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (1, 1));
-        assert_eq!(rigged.failing_renewals.load(Ordering::SeqCst), 0, "a renewal has failed");
-        one.drain().await.expect("drains");
-        two.drain().await.expect("drains");
+            assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (1, 1));
+            assert_eq!(missing.load(Ordering::SeqCst), 0, "a renewal has failed");
+            one.drain().await.expect("drains");
+            two.drain().await.expect("drains");
+        }
     }
 
     async fn work_whose_lease_cannot_be_renewed_is_stopped_when_it_has_run_out_and_that_is_said(world) {
