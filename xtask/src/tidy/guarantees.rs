@@ -12,21 +12,6 @@ const GUARANTEES: u32 = 17;
 
 const SEMANTICS: &str = "docs/semantics.md";
 
-/// A guarantee that has no case yet, and why.
-struct Pending {
-    guarantee: u32,
-    reason: &'static str,
-}
-
-const CONTRACT: &str = "comes with the contract";
-
-/// Shrinks, never grows: a guarantee that has a case is to be taken off, here and under "not built yet" in the page.
-const PENDING: &[Pending] = &[
-    Pending { guarantee: 8, reason: CONTRACT },
-    Pending { guarantee: 11, reason: CONTRACT },
-    Pending { guarantee: 12, reason: CONTRACT },
-];
-
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let written = files.iter().find(|file| file.path == SEMANTICS);
     let mut findings = written_down(written.map_or("", |file| file.text.as_str()));
@@ -71,27 +56,11 @@ fn number(rest: &str) -> Option<u32> {
 
 fn proven(cases: &[&File]) -> Vec<Finding> {
     let proven: BTreeSet<u32> = cases.iter().flat_map(|file| guarantees_in(&file.text)).collect();
-    let judge = |guarantee| {
-        let pending = PENDING.iter().find(|pending| pending.guarantee == guarantee);
-        match (proven.contains(&guarantee), pending) {
-            (true, None) | (false, Some(_)) => None,
-            (false, None) => {
-                let remedy = format!("list a case of it: `G{guarantee} what_it_claims,`");
-                Some(Finding::new(CASES, format!("no case checks G{guarantee}"), remedy))
-            }
-            (true, Some(Pending { reason, .. })) => {
-                let what = format!("G{guarantee} has a case, but counts as pending ({reason})");
-                Some(Finding::new(
-                    CASES,
-                    what,
-                    format!(
-                        "take it off the list in xtask/src/tidy/guarantees.rs, and say in {SEMANTICS} what is built"
-                    ),
-                ))
-            }
-        }
-    };
-    (1..=GUARANTEES).filter_map(judge).collect()
+    let missing = (1..=GUARANTEES).filter(|guarantee| !proven.contains(guarantee)).map(|guarantee| {
+        let remedy = format!("list a case of it: `G{guarantee} what_it_claims,`");
+        Finding::new(CASES, format!("no case checks G{guarantee}"), remedy)
+    });
+    missing.collect()
 }
 
 /// The guarantees of a file's cases, as they are listed: `G3 a_stale_epoch_changes_nothing,`.
@@ -116,14 +85,9 @@ mod tests {
         File::new(format!("{CASES}/all.rs"), guarantees.map(case).collect::<String>())
     }
 
-    fn is_pending(guarantee: u32) -> bool {
-        PENDING.iter().any(|pending| pending.guarantee == guarantee)
-    }
-
     #[test]
     fn a_whole_page_and_a_case_for_each_pass() {
-        let files =
-            [File::new(SEMANTICS, page(1..=17)), cases((1..=17).filter(|guarantee| !is_pending(*guarantee)))];
+        let files = [File::new(SEMANTICS, page(1..=17)), cases(1..=17)];
         assert_eq!(check(&files), []);
     }
 
@@ -136,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_guarantee_without_a_case_is_found_and_a_comment_is_no_case() {
-        let mut suite = cases((1..=17).filter(|guarantee| *guarantee != 1 && !is_pending(*guarantee)));
+        let mut suite = cases((1..=17).filter(|guarantee| *guarantee != 1));
         suite.text.push_str("// G1 what_it_claims,");
         assert_eq!(whats(proven(&[&suite])), ["no case checks G1"]);
     }
@@ -144,12 +108,5 @@ mod tests {
     #[test]
     fn a_suite_that_is_not_where_it_should_be_is_found() {
         assert_eq!(whats(check(&[File::new(SEMANTICS, page(1..=17))])), ["there are no cases"]);
-    }
-
-    #[test]
-    fn a_pending_guarantee_with_a_case_is_found() {
-        let found = whats(proven(&[&cases(1..=17)]));
-        assert_eq!(found.len(), PENDING.len());
-        assert_eq!(found[0], "G8 has a case, but counts as pending (comes with the contract)");
     }
 }
