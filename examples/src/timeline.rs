@@ -53,7 +53,13 @@ fn add(
 fn attempts(task: &TaskView) -> String {
     match task.kind {
         StepKind::Call => (task.attempts + 1).to_string(),
-        StepKind::Sleep | StepKind::Inline | StepKind::Map => "-".to_owned(),
+        StepKind::Sleep
+        | StepKind::Inline
+        | StepKind::Map
+        | StepKind::Gather
+        | StepKind::Signal
+        | StepKind::Spawn
+        | StepKind::Join => "-".to_owned(),
     }
 }
 
