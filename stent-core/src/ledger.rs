@@ -18,7 +18,7 @@ mod keys;
 mod row;
 mod writes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use keys::FollowUp;
 use keys::Memos;
@@ -47,6 +47,8 @@ pub struct Ledger<'a> {
     sweep: Vec<TaskId>,
     erase: Vec<TaskId>,
     follow: Follow,
+    /// The keys that are known to be followed up.
+    following: BTreeSet<Key>,
     ended: bool,
     ready: bool,
 }
@@ -122,9 +124,7 @@ impl<'a> Ledger<'a> {
         // Others end as if one by one: so many that are over at once are still one batch.
         let execution_of = |task| row_execution(self.row(task));
         let keys = Self::reads(std::slice::from_ref(transition)).keys;
-        keys.is_empty()
-            || self.follow.ups.is_empty()
-                && !keys.iter().any(|key| self.memos.concern(*key, swept, execution_of))
+        !keys.iter().any(|key| self.following.contains(key) || self.memos.concern(*key, swept, execution_of))
     }
 
     /// What is to be written.
@@ -547,7 +547,7 @@ impl<'a> Ledger<'a> {
                 let (key, taken) = (row.key, (row.ended_at, row.done_order, *step));
                 self.change(*step, |row| row.mark = Some(Mark::Cancel));
                 self.restore.push(taken);
-                self.follow.ups.extend(key.map(|key| FollowUp::Deliver { key, at }));
+                key.into_iter().for_each(|key| self.follow_up(key, FollowUp::Deliver { key, at }));
             }
         }
     }
@@ -561,11 +561,16 @@ impl<'a> Ledger<'a> {
                     Some(Written::Kept(Ok(value))) => self.give_back(key, value),
                     _ => self.restore.push((row.ended_at, row.done_order, *step)),
                 }
-                self.follow.ups.push(FollowUp::Deliver { key, at });
+                self.follow_up(key, FollowUp::Deliver { key, at });
             }
             self.follow.executions.insert(row.tree.execution, at);
             self.erase.push(*step);
         }
+    }
+
+    fn follow_up(&mut self, key: Key, up: FollowUp) {
+        self.following.insert(key);
+        self.follow.ups.push(up);
     }
 
     fn sweep(&mut self, root: TaskId, at: Timestamp) {

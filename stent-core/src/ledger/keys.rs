@@ -348,7 +348,8 @@ impl<'a> Ledger<'a> {
             (None, _) => {
                 self.ended = true;
                 // Who waits for this execution is known to the store only.
-                self.follow.ups.push(FollowUp::Joined { execution: tree.execution, at });
+                let execution = tree.execution;
+                self.follow_up(Key::of_execution(execution), FollowUp::Joined { execution, at });
             }
             (Some(map), Some(owner)) if self.row(map).is_some_and(|row| !row.status.is_terminal()) => {
                 self.complete_item(map, owner, &result, at);

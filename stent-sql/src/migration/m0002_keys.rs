@@ -212,8 +212,9 @@ fn indexes(dialect: &dyn Dialect) -> [String; 16] {
             &["compacted", "ended_at", "id"],
             "parent_id IS NULL AND ended_at IS NOT NULL AND (status <> 'failed' OR mark IS NOT NULL)",
         ),
-        index("stent_task_dead", &["ended_at", "id"], dead),
-        index("stent_task_reason", &["reason", "name"], dead),
+        // With the status, so that it is the better one of two: lists of what failed have an index of that, too.
+        index("stent_task_dead", &["status", "ended_at", "id"], dead),
+        index("stent_task_reason", &["status", "reason", "name"], dead),
         whole("stent_memo_execution", "stent_memo", &["execution_id"]),
         of_memos("stent_memo_ended", "ended_at"),
         of_memos("stent_memo_expiry", "expires_at"),

@@ -1,6 +1,5 @@
 //! How many tasks of limited functions run and have started, and which tasks are over.
 
-use sea_orm::EntityName;
 use sea_orm::sea_query::{
     Alias, Expr, ExprTrait, Func, OnConflict, Order, Query, SelectStatement, SimpleExpr, UnionType,
 };
@@ -103,10 +102,7 @@ pub(super) fn ends(sql: Sql<'_>) -> Built {
             .order_by(Column::Id, Order::Asc)
             .limit(max)
             .take();
-        Query::select()
-            .columns(names(&columns::ENDS))
-            .from_subquery(expiring, Alias::new(format!("{}_{what}", Entity.table_name())))
-            .take()
+        Query::select().columns(names(&columns::ENDS)).from_subquery(expiring, Alias::new("ending")).take()
     };
     let over = expiring(OVER, Expr::col(Column::ExpiresAt).lte(now()), EXPIRED_MAX as u64 + 1);
     let next = expiring(NEXT, Expr::col(Column::ExpiresAt).gt(now()), 1);

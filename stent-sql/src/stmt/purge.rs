@@ -189,8 +189,7 @@ pub(super) fn results(sql: Sql<'_>) -> Built {
             .from_subquery(first, Alias::new("old"))
             .take()
     };
-    let over =
-        results(memo::Column::ExpiresAt, Expr::col(memo::Column::ExpiresAt).lte(sql.param(3)));
+    let over = results(memo::Column::ExpiresAt, Expr::col(memo::Column::ExpiresAt).lte(sql.param(3)));
     let old = results(memo::Column::EndedAt, Expr::col(memo::Column::EndedAt).lt(sql.param(1)));
     let all = Query::select()
         .column(memo::Column::Key)

@@ -69,6 +69,8 @@ async fn survives_drops(store: &SqlStore, seed: u64) {
             max: 1,
             functions: &functions,
             queues: None,
+            tags: &[],
+            limits: &[],
             recall: &NoRecall,
         };
         let batch = [both];

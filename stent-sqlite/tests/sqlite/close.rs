@@ -1,6 +1,6 @@
 //! The end of a handle.
 
-use stent_core::backend::{Backend, ErrorKind, Inspect, Migrate, PurgeRequest};
+use stent_core::backend::{Backend, ErrorKind, Inspect, Migrate, Purge, PurgeRequest};
 
 use crate::support::{Folder, commit, root, start, t};
 
@@ -11,7 +11,7 @@ async fn a_closed_handle_refuses_every_call() {
     store.close().await.expect("closes");
 
     let id = root("charge").id;
-    let purge = PurgeRequest { before: t(0), max: 1 };
+    let purge = PurgeRequest { what: Purge::Executions, now: t(0), before: t(0), max: 1 };
     let errors = [
         store.clock().await.err(),
         store.exchange(&[start(root("charge"))], None).await.err(),

@@ -1,10 +1,14 @@
 //! The schema: made once, whoever comes, and never taken for an older one.
 
 use sea_orm::ConnectionTrait;
-use stent_core::backend::{ErrorKind, Migrate, SchemaVersion};
-use stent_sqlite::SqliteStore;
+use sea_orm_migration::MigratorTraitSelf;
+use stent_core::backend::{DeadLetterStat, ErrorKind, Inspect, Migrate, SchemaVersion};
+use stent_core::model::{Epoch, ExecutionStatus, Lane};
+use stent_core::transition::Outcome;
+use stent_sql::migration::Migrator;
+use stent_sqlite::{SqliteDialect, SqliteStore};
 
-use crate::support::{Folder, commit, root, start};
+use crate::support::{Folder, claim, commit, end, root, start, t};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn handles_that_migrate_at_once_all_succeed() {
@@ -50,7 +54,7 @@ async fn a_store_that_is_new_has_seen_no_migration() {
 
     let version = store.version().await.expect("reads");
 
-    assert_eq!(version, SchemaVersion { applied: 0, known: 1 });
+    assert_eq!(version, SchemaVersion { applied: 0, known: 2 });
 }
 
 #[tokio::test]
@@ -65,7 +69,53 @@ async fn a_newer_schema_is_refused_by_name() {
     assert_eq!(error.kind(), ErrorKind::Schema);
     assert!(error.to_string().contains("m9999_signals"), "{error}");
     assert!(error.to_string().contains("upgrade this program"), "{error}");
-    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 2, known: 1 });
+    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 3, known: 2 });
+}
+
+/// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
+/// first schema has them.
+const OPEN: &str = "
+    INSERT INTO stent_lane (key, queue, function) VALUES (LANE, 'default', 'charge');
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+        attempts, commit_no, commit_epoch, ready_at, worker_id, done, done_order, fed, created_at, started_at, ended_at,
+        failure, args_type, args)
+    SELECT id, execution, parent, 0, 'call', LANE, 'default', 'charge', 0, status, epoch, epoch, 0, epoch, epoch, ready,
+        worker, 0, NULL, 0, 1, NULL, ended, failure, 'application/cbor', x'00'
+    FROM (SELECT x'00000000000070008000000000000001' AS id, x'00000000000070008000000000000001' AS execution,
+            NULL AS parent, 'pending' AS status, 0 AS epoch, 1 AS ready, NULL AS worker, NULL AS ended, NULL AS failure
+        UNION ALL SELECT x'00000000000070008000000000000002', x'00000000000070008000000000000002', NULL, 'running', 1, 2,
+            x'00000000000070008000000000000009', NULL, NULL
+        UNION ALL SELECT x'00000000000070008000000000000003', x'00000000000070008000000000000002',
+            x'00000000000070008000000000000002', 'pending', 0, 3, NULL, NULL, NULL
+        UNION ALL SELECT x'00000000000070008000000000000004', x'00000000000070008000000000000004', NULL, 'failed', 1, NULL,
+            NULL, 4, '{\"kind\":\"Declined\",\"message\":\"no funds\"}')";
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_goes_on() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let migrator = Migrator::new(std::sync::Arc::new(SqliteDialect));
+    migrator.up(&store.connections().write, Some(1)).await.expect("migrates");
+    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 1, known: 2 });
+    let lane = Lane::new("default", "charge").key().as_i64().to_string();
+    store.connections().write.execute_unprepared(&OPEN.replace("LANE", &lane)).await.expect("writes");
+
+    store.migrate().await.expect("migrates");
+
+    let claimed = claim(&store, &["charge"], 9, t(0)).await;
+    let shown: Vec<_> = claimed
+        .iter()
+        .map(|claimed| (claimed.task.epoch, claimed.task.crashes, claimed.steps.len()))
+        .collect();
+    assert_eq!(shown, [(Epoch(1), 0, 0), (Epoch(2), 1, 1), (Epoch(1), 0, 0)]);
+    assert_eq!(store.tries(claimed[1].task.id).await.expect("reads").len(), 1);
+    let ends: Vec<_> = claimed.iter().rev().map(end).collect();
+    assert!(commit(&store, &ends).await.iter().all(Outcome::stands));
+    let counts = store.count().await.expect("counts");
+    assert_eq!(counts, [(ExecutionStatus::Completed, 2), (ExecutionStatus::Failed, 1)].into());
+    let stats = store.dead_letter_stats().await.expect("counts");
+    let expected = DeadLetterStat { reason: "Declined".to_owned(), function: "charge".to_owned(), count: 1 };
+    assert_eq!(stats, [expected]);
 }
 
 #[tokio::test]

@@ -24,6 +24,42 @@ const FILL: &str = "
         0, IIF(n % 10 < 2, n, NULL), 0, n, IIF(n % 10 < 2, n, NULL), 'application/cbor', zeroblob(64)
     FROM (SELECT n, randomblob(16) AS id FROM task) AS new, parent, charge, other";
 
+/// What is read from one end to the other: a batch, what was found before, lanes.
+const FEW: [&str; 17] = [
+    "at VIRTUAL TABLE",
+    "batch",
+    "stream",
+    "below",
+    "lane",
+    "row",
+    "CONSTANT ROW",
+    "root",
+    "keyed",
+    "picked",
+    "oldest",
+    "old",
+    "ending",
+    "open",
+    "completed",
+    "failed",
+    "cancelled",
+];
+
+/// Statements that read an index from one end to the other: they count what is in it.
+const SCANS: [&str; 2] = ["count_open", "dead_letter_stats"];
+
+/// Statements that sort, and how much.
+const SORTS: [(&str, &str); 8] = [
+    ("pick", "the heads of streams, each as long as what is asked for"),
+    ("pick_with", "the heads of streams, each as long as what is asked for"),
+    ("steps", "what it gives"),
+    ("ended", "twice as many as are asked for"),
+    ("results", "twice as many as are asked for"),
+    ("summary", "the steps that it sums up"),
+    ("list", "four times as many as are asked for, and those in order already"),
+    ("running", "what runs"),
+];
+
 async fn filled(folder: &Folder) -> std::sync::Arc<SqlStore> {
     let store = folder.ready().await;
     commit(&store, &[start(root("checkout")), start(root("charge")), start(root("other"))]).await;
@@ -36,17 +72,22 @@ async fn every_statement_finds_its_rows_by_index() {
     let folder = Folder::new();
     let store = filled(&folder).await;
 
-    let mut plans = String::new();
+    let (mut plans, mut faults) = (String::new(), String::new());
     for (name, statement) in store.statements().iter() {
         let plan = plan(&store, &statement.text).await;
         // Whoever reads tasks from one end to the other gets slower with each one; nothing here does.
         for line in plan.lines().filter(|line| line.trim_start().starts_with("SCAN")) {
             let scanned = line.trim_start().trim_start_matches("SCAN ");
-            let few = ["at VIRTUAL TABLE", "batch", "stream", "below", "lane", "row", "CONSTANT ROW", "root"];
-            assert!(few.iter().any(|few| scanned.starts_with(few)), "{name} scans:\n{plan}");
+            if !FEW.iter().any(|few| scanned.starts_with(few)) && !SCANS.contains(&name) {
+                let _ = writeln!(faults, "{name} scans:\n{plan}");
+            }
+        }
+        if plan.contains("USE TEMP B-TREE") && !SORTS.iter().any(|(few, _)| *few == name) {
+            let _ = writeln!(faults, "{name} sorts:\n{plan}");
         }
         let _ = writeln!(plans, "{name}\n{plan}");
     }
+    assert!(faults.is_empty(), "{faults}");
     insta::assert_snapshot!("plans", plans);
 }
 

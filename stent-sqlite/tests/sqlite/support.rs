@@ -60,6 +60,9 @@ pub(crate) fn root(function: &str) -> NewTask {
         args: payload(b"order"),
         retry: None,
         attempts: 0,
+        failure: None,
+        keyed: None,
+        expires_at: None,
         state: NewTaskState::Pending { ready_at: t(0) },
     }
 }
@@ -73,12 +76,16 @@ pub(crate) fn step(parent: &Claimed, seq: u32, function: &str) -> NewTask {
 
 /// Dispatches a root.
 pub(crate) fn start(task: NewTask) -> Transition {
-    Transition { insert: vec![task.clone()], ..Transition::new(Guard::Absent(task.id), t(0), Change::Start) }
+    Transition {
+        insert: vec![task.clone()],
+        ..Transition::new(Guard::Absent { task: task.id, key: None }, t(0), Change::Start)
+    }
 }
 
 /// A leaseholder's write.
 pub(crate) fn turn(claimed: &Claimed, change: Change) -> Transition {
-    Transition::new(Guard::Leased { fence: claimed.fence, tree: claimed.task.tree }, t(1), change)
+    let guard = Guard::Leased { fence: claimed.fence, tree: claimed.task.tree, key: claimed.task.key };
+    Transition::new(guard, t(1), change)
 }
 
 pub(crate) fn end(claimed: &Claimed) -> Transition {
@@ -102,14 +109,21 @@ pub(crate) async fn exchange(
     now: Timestamp,
 ) -> Exchanged {
     let functions: Vec<_> = functions.iter().map(|&function| function.to_owned()).collect();
-    let request = ClaimRequest {
+    let request = ClaimRequest { max, ..request(&functions, now) };
+    store.exchange(batch, Some(&request)).await.expect("exchanges")
+}
+
+/// A wish for one task, under a lease of 30 seconds.
+pub(crate) fn request(functions: &[String], now: Timestamp) -> ClaimRequest<'_> {
+    ClaimRequest {
         worker: WorkerId::from_uuid(Uuid::from_u128(7)),
         now,
         until: now + Duration::from_secs(30),
-        max,
-        functions: &functions,
+        max: 1,
+        functions,
         queues: None,
+        tags: &[],
+        limits: &[],
         recall: &NoRecall,
-    };
-    store.exchange(batch, Some(&request)).await.expect("exchanges")
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, Claimed, Error as StoreError, ErrorKind, Exchanged, Expired, Limit, Listener, Renewal, Topic,
+    ClaimRequest, Claimed, Error as StoreError, ErrorKind, Exchanged, Expired, Limit, Listener, Renewal,
+    Topic,
 };
 use stent_core::decide::{self, Held};
 use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
