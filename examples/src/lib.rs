@@ -12,6 +12,14 @@ pub mod walk;
 /// The pages of the guide, so that their code is compiled and run with the doc tests. Nothing of them is in the library.
 #[cfg(doctest)]
 mod guide {
+    #[doc = include_str!("../../docs/guide/cancellation.md")]
+    mod cancellation {}
+    #[doc = include_str!("../../docs/guide/child-executions.md")]
+    mod child_executions {}
+    #[doc = include_str!("../../docs/guide/dead-letters.md")]
+    mod dead_letters {}
+    #[doc = include_str!("../../docs/guide/execution.md")]
+    mod execution {}
     #[doc = include_str!("../../docs/guide/failures.md")]
     mod failures {}
     #[doc = include_str!("../../docs/guide/functions.md")]
@@ -20,6 +28,14 @@ mod guide {
     mod observability {}
     #[doc = include_str!("../../docs/guide/testing.md")]
     mod testing {}
+    #[doc = include_str!("../../docs/guide/idempotency.md")]
+    mod idempotency {}
+    #[doc = include_str!("../../docs/guide/limits.md")]
+    mod limits {}
+    #[doc = include_str!("../../docs/guide/maps.md")]
+    mod maps {}
+    #[doc = include_str!("../../docs/guide/signals.md")]
+    mod signals {}
     #[doc = include_str!("../../docs/guide/time.md")]
     mod time {}
     #[doc = include_str!("../../docs/guide/waiting.md")]
