@@ -91,7 +91,7 @@ impl Records {
     }
 
     pub(crate) fn notes(&self, execution: ExecutionId) -> NotesView {
-        self.notes.get(&execution).map(|notes| notes.as_view()).unwrap_or_default()
+        self.notes.get(&execution).map(super::notes::Notes::as_view).unwrap_or_default()
     }
 
     pub(crate) fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Vec<DeadLetter> {

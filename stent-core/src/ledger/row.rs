@@ -146,7 +146,7 @@ impl Row {
         slot: Option<FunctionKey>,
     ) -> Option<Tried> {
         debug_assert!(!self.status.is_terminal() && self.ready_at.is_some_and(|ready_at| ready_at <= now));
-        let crashed = (self.status == TaskStatus::Running).then(|| Tried {
+        let crashed = (self.status == TaskStatus::Running).then_some(Tried {
             task: self.id,
             execution: self.tree.execution,
             epoch: self.epoch,
