@@ -38,15 +38,18 @@ type Items<F> = Peekable<Box<dyn Iterator<Item = <F as Function>::Args> + Send>>
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Map<F: Function> {
     fan: Fan<F>,
-    reading: Option<BoxFuture<'static, Result<Vec<F::Output>>>>,
+    reading: Reading<Vec<F::Output>>,
 }
 
 /// A map that goes on when items fail, and gives the outcome of each: see [`Map::outcomes`].
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Outcomes<F: Function> {
     fan: Fan<F>,
-    reading: Option<BoxFuture<'static, Result<Vec<Result<F::Output>>>>>,
+    reading: Reading<Vec<Result<F::Output>>>,
 }
+
+/// The results on their way out of the store.
+type Reading<T> = Option<BoxFuture<'static, Result<T>>>;
 
 /// The items on their way into the store.
 struct Fan<F: Function> {
@@ -286,10 +289,7 @@ impl<F: Function> Future for Outcomes<F> {
     }
 }
 
-fn poll_once<T: 'static>(
-    reading: &mut Option<BoxFuture<'static, Result<T>>>,
-    cx: &mut TaskContext<'_>,
-) -> Poll<Result<T>> {
+fn poll_once<T: 'static>(reading: &mut Reading<T>, cx: &mut TaskContext<'_>) -> Poll<Result<T>> {
     let Some(future) = reading else { return Poll::Pending };
     let output = ready!(future.as_mut().poll(cx));
     *reading = Some(Box::pin(std::future::pending()));

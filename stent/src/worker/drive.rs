@@ -320,7 +320,7 @@ impl Driver {
                 if let (Some(active), Some(row)) = (self.active.remove(&parked.task), row) {
                     let subject = Subject::of_step(row, now);
                     let Active { abort, stop, .. } = active;
-                    self.hold(Active { held: step, lease, abort, subject, stop, expires_at: None });
+                    self.hold(Active { held: *step, lease, abort, subject, stop, expires_at: None });
                 }
                 self.keep_hot(parked);
                 self.submit(

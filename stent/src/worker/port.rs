@@ -28,7 +28,7 @@ pub(super) enum Message {
     Promote {
         transition: Transition,
         parked: Parked,
-        step: Held,
+        step: Box<Held>,
         lease: Lease,
         reply: oneshot::Sender<Option<News>>,
     },

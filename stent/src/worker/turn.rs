@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use stent_core::decide::{self, Held};
 use stent_core::model::{Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, TaskResult, Tree};
-use stent_core::replay::{Ask, Needs, Turn};
+use stent_core::replay::{Ask, Needs, Replay, Turn};
 use stent_core::transition::{News, Transition};
 use stent_core::{Failure, Timestamp};
 use tokio::sync::oneshot;
@@ -233,7 +233,7 @@ impl Running {
             let is_leaf = matches!(step.durable.replay(|replay| replay.needs()), Needs::World);
             match ended {
                 Some(result) if is_leaf => {
-                    let notes = step.durable.replay(|replay| replay.take_notes());
+                    let notes = step.durable.replay(Replay::take_notes);
                     return Local::Ended { started_at, result, notes };
                 }
                 // It has let steps go on without it: they need a row to hang below.
@@ -307,7 +307,7 @@ impl Running {
         let lease = Lease { task: ask.id, epoch: Epoch(1), until };
         let (transition, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
-        port.send(Message::Promote { transition, parked, step: held.clone(), lease, reply });
+        port.send(Message::Promote { transition, parked, step: Box::new(held.clone()), lease, reply });
         let promoted = Self { port, activation: step, held, said_by: None };
         match answer.await.ok().flatten() {
             Some(_) => Some(promoted),

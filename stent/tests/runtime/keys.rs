@@ -84,18 +84,14 @@ async fn mapped(keys: Vec<u64>) -> Result<Vec<u64>, Error> {
     slow_once::map(keys).await
 }
 
-fn customer(_key: &u64, name: &str) -> String {
-    name.to_owned()
-}
-
 #[durable(idempotent, key = by_name)]
 async fn greet(key: u64, name: String, _nonce: u64) -> Result<String, String> {
     ran::note(key, "greeted");
     Ok(format!("hello {name}"))
 }
 
-fn by_name(key: &u64, name: &String, _nonce: &u64) -> String {
-    customer(key, name)
+fn by_name(_key: &u64, name: &str, _nonce: &u64) -> String {
+    name.to_owned()
 }
 
 #[durable]
