@@ -5,6 +5,7 @@ mod claim;
 mod commit;
 mod crash;
 mod dispatch_key;
+mod expiry;
 mod fate;
 mod fence;
 mod inspect;
@@ -23,6 +24,7 @@ mod retry;
 mod signal;
 mod sleep;
 mod start;
+mod stop;
 mod tag;
 mod terminal;
 mod time;
@@ -50,6 +52,8 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     key::CASES,
     dispatch_key::CASES,
     cancel::CASES,
+    stop::CASES,
+    expiry::CASES,
     terminal::CASES,
     inspect::CASES,
     purge::CASES,
