@@ -4,6 +4,7 @@ mod cancel;
 mod claim;
 mod commit;
 mod crash;
+mod dead_letter;
 mod dispatch_key;
 mod expiry;
 mod fate;
@@ -13,6 +14,7 @@ mod key;
 mod limit;
 mod map;
 mod migrate;
+mod note;
 mod order;
 mod park;
 mod payload;
@@ -28,6 +30,7 @@ mod stop;
 mod tag;
 mod terminal;
 mod time;
+mod tries;
 mod wake;
 
 use crate::case::Listed;
@@ -54,6 +57,9 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     cancel::CASES,
     stop::CASES,
     expiry::CASES,
+    tries::CASES,
+    dead_letter::CASES,
+    note::CASES,
     terminal::CASES,
     inspect::CASES,
     purge::CASES,

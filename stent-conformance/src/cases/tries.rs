@@ -1,0 +1,225 @@
+//! Tries: what is kept of claims that ended badly.
+
+use stent_core::model::{Tried, TryEnd};
+
+use super::words::*;
+
+list! { tries:
+    G13 a_failed_attempt_is_recorded,
+    G13 the_last_failure_is_recorded_too,
+    G13 a_lost_lease_is_recorded_when_it_is_taken_over,
+    G13 a_shutdown_is_recorded,
+    G13 each_is_counted_apart,
+    G13 what_failed_before_it_was_written_is_recorded,
+    G13 what_goes_well_is_not_recorded,
+    G3 a_repeated_commit_is_recorded_once,
+    G3 a_refused_write_is_not_recorded,
+    G13 each_task_has_its_own,
+    G13 the_history_is_in_order_and_outlives_a_crash,
+    G16 the_history_leaves_with_its_execution,
+    G14 failures_in_the_history_come_back_whole,
+}
+
+async fn a_failed_attempt_is_recorded(world: World) {
+    let claimed = world.running("charge").await;
+
+    world.apply(claimed.retry(t(9), declined()).at(t(2))).await;
+
+    let expected = Tried {
+        task: claimed.task.id,
+        execution: claimed.task.tree.execution,
+        epoch: Epoch(1),
+        worker: Some(world.worker),
+        end: TryEnd::Failed,
+        at: t(2),
+        failure: Some(declined()),
+    };
+    same("tries", world.tries(claimed.task.id).await, [expected]);
+}
+
+async fn the_last_failure_is_recorded_too(world: World) {
+    let claimed = world.running("charge").await;
+
+    world.apply(claimed.fail(declined()).at(t(2))).await;
+
+    let tries = world.tries(claimed.task.id).await;
+    same("how many", tries.len(), 1);
+    same(
+        "the try",
+        (tries[0].end, tries[0].at, tries[0].failure.clone()),
+        (TryEnd::Failed, t(2), Some(declined())),
+    );
+    same("attempts that were tried again", world.task(claimed.task.id).await.attempts, 0);
+}
+
+async fn a_lost_lease_is_recorded_when_it_is_taken_over(world: World) {
+    let claimed = world.running("charge").await;
+    same("before", world.tries(claimed.task.id).await, Vec::new());
+
+    let peer = world.peer().await;
+    same("taken over", peer.claim_one(t(33)).await.lease.epoch, Epoch(2));
+
+    let tries = world.tries(claimed.task.id).await;
+    same("how many", tries.len(), 1);
+    same(
+        "the try",
+        (tries[0].end, tries[0].at, tries[0].epoch, tries[0].worker, tries[0].failure.clone()),
+        (TryEnd::Crashed, t(33), Epoch(1), Some(world.worker), None),
+    );
+    same("crashes", world.task(claimed.task.id).await.crashes, 1);
+}
+
+async fn a_shutdown_is_recorded(world: World) {
+    let claimed = world.running("charge").await;
+
+    world.apply(claimed.release().at(t(2))).await;
+
+    let tries = world.tries(claimed.task.id).await;
+    same("how many", tries.len(), 1);
+    same(
+        "the try",
+        (tries[0].end, tries[0].at, tries[0].worker),
+        (TryEnd::Released, t(2), Some(world.worker)),
+    );
+    same("shutdowns", world.task(claimed.task.id).await.releases, 1);
+}
+
+async fn each_is_counted_apart(world: World) {
+    let id = world.dispatch(world.call("charge")).await;
+    world.apply(world.claim_one(t(0)).await.retry(t(1), declined())).await;
+    world.apply(world.claim_one(t(1)).await.release().at(t(2))).await;
+    world.claim_one(t(2)).await;
+    world.claim_one(t(40)).await;
+    world.apply(world.claim_one(t(80)).await.release().at(t(80))).await;
+    world.apply(world.claim_one(t(80)).await.release().at(t(80))).await;
+
+    let claimed = world.claim_one(t(80)).await;
+
+    let task = &claimed.task;
+    same("counters", (task.attempts, task.crashes, task.releases), (1, 2, 3));
+    let view = world.task(id).await;
+    same("as readers see them", (view.attempts, view.crashes, view.releases), (1, 2, 3));
+    let ends: Vec<_> = world.tries(id).await.iter().map(|tried| tried.end).collect();
+    use TryEnd::{Crashed, Failed, Released};
+    same("history", ends, [Failed, Released, Crashed, Crashed, Released, Released]);
+}
+
+/// A step that ran under its parent's lease, and is to be tried again.
+async fn what_failed_before_it_was_written_is_recorded(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.call("ship").failed_before(1).failure(declined()).due(t(5));
+    let id = step.id;
+
+    world.apply(root.park().with(step).at(t(3))).await;
+
+    let tries = world.tries(id).await;
+    same("how many", tries.len(), 1);
+    same(
+        "the try",
+        (tries[0].epoch, tries[0].worker, tries[0].end, tries[0].at, tries[0].failure.clone()),
+        (Epoch(0), None, TryEnd::Failed, t(3), Some(declined())),
+    );
+    let view = world.task(id).await;
+    same("as readers see it", (view.attempts, view.failure), (1, Some(declined().message)));
+    same("attempts at its first claim", world.claim_one(t(5)).await.task.attempts, 1);
+}
+
+async fn what_goes_well_is_not_recorded(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.park(), world.call("ship")).await;
+    world.apply(step.complete("parcel")).await;
+    let woken = world.claim_one(t(0)).await;
+    world.apply(woken.keep()).await;
+    world.apply(later(&woken, 1, 1).park_for(Wait::for_next(1).until(Some(t(500))))).await;
+    world.apply(world.claim_one(t(500)).await.complete("summary")).await;
+
+    for id in [root.task.id, step.task.id] {
+        same("tries", world.tries(id).await, Vec::new());
+        same("crashes", world.task(id).await.crashes, 0);
+    }
+    same("of an unknown task", world.tries(world.id()).await, Vec::new());
+}
+
+async fn a_repeated_commit_is_recorded_once(world: World) {
+    let claimed = world.running("charge").await;
+    let retry = claimed.retry(t(1), declined());
+    world.apply(retry.clone()).await;
+    already(world.commit(retry).await);
+    let claimed = world.claim_one(t(1)).await;
+    let release = claimed.release();
+    world.commit_all([release.clone(), release]).await;
+
+    same("tries", world.tries(claimed.task.id).await.len(), 2);
+    let view = world.task(claimed.task.id).await;
+    same("counters", (view.attempts, view.releases), (1, 1));
+}
+
+async fn a_refused_write_is_not_recorded(world: World) {
+    let stale = world.running("charge").await;
+    world.claim_one(t(30)).await;
+
+    for turn in [stale.retry(t(1), declined()), stale.fail(declined()), stale.release()] {
+        same("outcome", world.commit(turn).await, Outcome::Fenced);
+    }
+
+    let ends: Vec<_> = world.tries(stale.task.id).await.iter().map(|tried| tried.end).collect();
+    same("tries", ends, [TryEnd::Crashed]);
+}
+
+async fn each_task_has_its_own(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.keep(), world.call("ship")).await;
+    world.apply(step.retry(t(1), declined())).await;
+    world.apply(later(&root, 1, 0).retry(t(1), declined())).await;
+
+    same("of the root", world.tries(root.task.id).await.len(), 1);
+    same(
+        "of the step",
+        world.tries(step.task.id).await.iter().map(|tried| tried.task).collect::<Vec<_>>(),
+        [step.task.id],
+    );
+}
+
+async fn the_history_is_in_order_and_outlives_a_crash(world: World) {
+    let id = world.dispatch(world.call("charge")).await;
+    let mut world = world;
+    for n in 0..9 {
+        let claimed = world.claim_one(t(n)).await;
+        world.apply(claimed.retry(t(n + 1), Failure::new("Busy", n.to_string())).at(t(n))).await;
+        world.crash_in_place().await;
+    }
+
+    let tries = world.tries(id).await;
+
+    let messages: Vec<_> =
+        tries.iter().map(|tried| tried.failure.as_ref().map(|failure| failure.message.clone())).collect();
+    same("in order", messages, (0..9).map(|n: i32| Some(n.to_string())).collect::<Vec<_>>());
+    same("epochs", tries.iter().map(|tried| tried.epoch.0).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
+}
+
+async fn the_history_leaves_with_its_execution(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.keep(), world.call("ship")).await;
+    world.apply(step.retry(t(99), declined())).await;
+    let other = world.running("charge").await;
+    world.apply(other.retry(t(99), declined())).await;
+    world.apply(later(&root, 1, 0).complete("summary")).await;
+
+    same("purged", world.purge(t(1), 9).await, 1);
+
+    same("of what has left", world.tries(step.task.id).await, Vec::new());
+    same("of another", world.tries(other.task.id).await.len(), 1);
+}
+
+async fn failures_in_the_history_come_back_whole(world: World) {
+    let failure = Failure {
+        causes: vec!["é".to_owned(), String::new(), "'\"\\\n".to_owned()],
+        data: Some(Payload::new("application/cbor", vec![0, 255, 0])),
+        ..Failure::new("Declined", "no funds\u{1F600}").with_trace("src/main.rs:7").fatal()
+    };
+    let claimed = world.running("charge").await;
+
+    world.apply(claimed.retry(t(1), failure.clone())).await;
+
+    same("failure", world.tries(claimed.task.id).await[0].failure.clone(), Some(failure));
+}
