@@ -9,9 +9,12 @@ mod dispatch_key;
 mod expiry;
 mod fate;
 mod fence;
+mod gather;
 mod inspect;
+mod join;
 mod key;
 mod limit;
+mod list;
 mod map;
 mod migrate;
 mod note;
@@ -51,6 +54,8 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     sleep::CASES,
     retry::CASES,
     map::CASES,
+    gather::CASES,
+    join::CASES,
     signal::CASES,
     key::CASES,
     dispatch_key::CASES,
@@ -62,6 +67,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     note::CASES,
     terminal::CASES,
     inspect::CASES,
+    list::CASES,
     purge::CASES,
     migrate::CASES,
     payload::CASES,

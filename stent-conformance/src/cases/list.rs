@@ -1,0 +1,341 @@
+//! Reads for people: lists, counts, lanes, and what runs.
+
+use std::collections::BTreeMap;
+
+use stent_core::backend::{ExecutionView, Filter, LaneView};
+use stent_core::model::Lane;
+
+use super::words::*;
+
+list! { list:
+    G1 executions_are_listed_newest_first,
+    G1 pages_have_neither_gaps_nor_doubles,
+    G1 pages_stay_apart_while_others_are_dispatched,
+    G1 a_page_has_its_limit,
+    G1 steps_are_not_listed,
+    G1 they_are_listed_by_status,
+    G1 they_are_listed_by_function_queue_and_tag,
+    G1 every_part_of_a_filter_must_fit,
+    G1 a_listed_one_is_seen_as_it_is,
+    G1 executions_are_counted_by_status,
+    G1 a_purged_one_is_not_listed,
+    G9 what_waits_in_each_lane_is_counted,
+    G9 what_does_not_wait_is_not_counted,
+    G2 what_runs_is_listed_last_claimed_first,
+    G2 a_lost_task_is_still_listed_as_running,
+    G1 reading_changes_nothing,
+}
+
+async fn list(world: &World, filter: Filter) -> Vec<TaskId> {
+    let page = world.store().list(&filter, None, limits::PAGE_MAX).await.expect("a page");
+    page.iter().map(|view| view.id.root()).collect()
+}
+
+async fn executions_are_listed_newest_first(world: World) {
+    let mut ids = world.dispatch_many(5, || world.call("charge")).await;
+    // The order is that of their ids, not that of writing.
+    let (old, young) = (world.call("charge"), world.call("charge"));
+    ids.extend([old.id, young.id]);
+    world.commit_all([young.start(t(0)), old.start(t(0))]).await;
+    ids.reverse();
+
+    same("listed", list(&world, Filter::default()).await, ids);
+}
+
+async fn pages_have_neither_gaps_nor_doubles(world: World) {
+    let mut expected = Vec::new();
+    for n in 0..40 {
+        let id = world.dispatch(world.call(["charge", "ship", "mail"][n % 3])).await;
+        if n % 3 == 1 {
+            expected.push(id);
+        }
+    }
+    expected.reverse();
+    let filter = Filter { function: Some("ship".to_owned()), ..Filter::default() };
+
+    let (mut read, mut before) = (Vec::new(), None);
+    loop {
+        let page = world.store().list(&filter, before, 4).await.expect("a page");
+        read.extend(page.iter().map(|view| view.id.root()));
+        before = page.last().map(|view| view.id);
+        if page.len() < 4 {
+            break;
+        }
+    }
+
+    same("read", read, expected);
+}
+
+async fn pages_stay_apart_while_others_are_dispatched(world: World) {
+    let mut ids = world.dispatch_many(10, || world.call("charge")).await;
+    ids.reverse();
+    let first = world.store().list(&Filter::default(), None, 6).await.expect("a page");
+
+    world.dispatch_many(10, || world.call("charge")).await;
+    let before = first.last().map(|view| view.id);
+    let second = world.store().list(&Filter::default(), before, 6).await.expect("a page");
+
+    let read: Vec<_> = first.iter().chain(&second).map(|view| view.id.root()).collect();
+    same("read", read, ids);
+}
+
+async fn a_page_has_its_limit(world: World) {
+    world.dispatch_many(limits::PAGE_MAX + 5, || world.call("charge")).await;
+
+    let page = async |max| world.store().list(&Filter::default(), None, max).await.expect("a page").len();
+
+    same("as many as there may be", page(usize::MAX).await, limits::PAGE_MAX);
+    same("none", page(0).await, 0);
+}
+
+async fn steps_are_not_listed(world: World) {
+    let root = world.running("checkout").await;
+    world.apply(root.keep().with(world.call("ship")).with(world.inline("render", "note"))).await;
+
+    same("listed", list(&world, Filter::default()).await, [root.task.id]);
+    same(
+        "by a step's function",
+        list(&world, Filter { function: Some("ship".to_owned()), ..Filter::default() }).await,
+        [],
+    );
+}
+
+/// One execution in each status.
+async fn one_of_each(world: &World) -> BTreeMap<ExecutionStatus, TaskId> {
+    use ExecutionStatus::{Cancelled, Cancelling, Completed, Failed, Pending, Running, TimedOut};
+    let mut all = BTreeMap::new();
+    let over = world.dispatch(world.call("charge").due(t(99)).expires(t(1))).await;
+    world.expire_all(t(1)).await;
+    all.insert(TimedOut, over);
+    let cancelled = world.dispatch(world.call("charge")).await;
+    world.apply(cancel(cancelled, 10, t(0))).await;
+    all.insert(Cancelled, cancelled);
+    let completed = world.running("charge").await;
+    world.apply(completed.complete("receipt")).await;
+    all.insert(Completed, completed.task.id);
+    let failed = world.running("charge").await;
+    world.apply(failed.fail(declined())).await;
+    all.insert(Failed, failed.task.id);
+    let cancelling = world.running("charge").await;
+    world.apply(cancel(cancelling.task.id, 10, t(0))).await;
+    all.insert(Cancelling, cancelling.task.id);
+    all.insert(Running, world.running("charge").await.task.id);
+    all.insert(Pending, world.dispatch(world.call("charge")).await);
+    all
+}
+
+async fn they_are_listed_by_status(world: World) {
+    let all = one_of_each(&world).await;
+    same("statuses", all.len(), ExecutionStatus::ALL.len());
+
+    for (status, id) in all {
+        let filter = Filter { status: Some(status), ..Filter::default() };
+        same(status.as_str(), list(&world, filter).await, [id]);
+    }
+
+    // One that is parked, or waits to be tried again, or was revived, counts as running.
+    let parked = world.claim(1).await.remove(0);
+    world.apply(parked.park()).await;
+    let retried = world.running("charge").await;
+    world.apply(retried.retry(t(99), declined())).await;
+    let revived = world.running("charge").await;
+    world.apply(revived.fail(declined())).await;
+    world.apply(revive(revived.task.id)).await;
+    let filter = Filter { status: Some(ExecutionStatus::Running), ..Filter::default() };
+    same("running", list(&world, filter).await.len(), 4);
+}
+
+async fn they_are_listed_by_function_queue_and_tag(world: World) {
+    let charge = world.dispatch(world.call("charge").on("eu").tags(["gpu"])).await;
+    let ship = world.dispatch(world.call("ship").on("us").tags(["gpu", "disk"])).await;
+    let plain = world.dispatch(world.call("ship")).await;
+    let by = |function: &str, queue: &str, tag: &str| {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Filter { status: None, function: some(function), queue: some(queue), tag: some(tag) }
+    };
+
+    same("by function", list(&world, by("ship", "", "")).await, [plain, ship]);
+    same("by queue", list(&world, by("", "eu", "")).await, [charge]);
+    same("by tag", list(&world, by("", "", "gpu")).await, [ship, charge]);
+    same("by another tag", list(&world, by("", "", "disk")).await, [ship]);
+    same("by part of a tag", list(&world, by("", "", "gp")).await, []);
+    same("by an unknown function", list(&world, by("Charge", "", "")).await, []);
+}
+
+async fn every_part_of_a_filter_must_fit(world: World) {
+    let mut expected = Vec::new();
+    for n in 0..16 {
+        let call = world.call(["charge", "ship"][n % 2]).on(["eu", "us"][n / 2 % 2]);
+        let call = if n / 4 % 2 == 0 { call.tags(["gpu"]) } else { call.tags(["disk"]) };
+        let id = world.dispatch(if n / 8 == 0 { call } else { call.due(t(99)) }).await;
+        if (n % 2, n / 2 % 2, n / 4 % 2, n / 8) == (1, 0, 0, 0) {
+            expected.push(id);
+        }
+    }
+    world.claim(99).await;
+
+    let filter = Filter {
+        status: Some(ExecutionStatus::Running),
+        function: Some("ship".to_owned()),
+        queue: Some("eu".to_owned()),
+        tag: Some("gpu".to_owned()),
+    };
+
+    same("listed", list(&world, filter).await, expected);
+}
+
+async fn a_listed_one_is_seen_as_it_is(world: World) {
+    let call = world.call("charge").on("eu").tags(["gpu", "a"]).priority(-3).expires(t(900));
+    let id = world.dispatch(call).await;
+    world.apply(world.claim_one(t(2)).await.retry(t(3), declined())).await;
+
+    let listed = world.store().list(&Filter::default(), None, 9).await.expect("a page").remove(0);
+
+    let expected = ExecutionView {
+        id: id.execution(),
+        function: "charge".to_owned(),
+        queue: "eu".to_owned(),
+        tags: ["a".to_owned(), "gpu".to_owned()].into(),
+        priority: -3,
+        status: ExecutionStatus::Running,
+        attempts: 1,
+        expires_at: Some(t(900)),
+        result: None,
+        created_at: t(0),
+        started_at: Some(t(2)),
+        ended_at: None,
+    };
+    same("listed", listed, expected.clone());
+    same("read by its id", world.execution(id).await, Some(expected));
+    world.apply(world.claim_one(t(3)).await.complete("receipt").at(t(4))).await;
+    let listed = world.store().list(&Filter::default(), None, 9).await.expect("a page").remove(0);
+    same("its result", (listed.result, listed.ended_at), (Some(Ok(text("receipt"))), Some(t(4))));
+}
+
+async fn executions_are_counted_by_status(world: World) {
+    same("of an empty store", world.store().count().await.expect("counts"), BTreeMap::new());
+    one_of_each(&world).await;
+    world.dispatch_many(3, || world.call("charge")).await;
+    // Steps are none.
+    let root = world.claim(1).await.remove(0);
+    world.apply(root.keep().with(world.call("ship"))).await;
+
+    let counts = world.store().count().await.expect("counts");
+
+    let expected: BTreeMap<_, _> = ExecutionStatus::ALL
+        .iter()
+        .map(|status| match status {
+            ExecutionStatus::Pending => (*status, 3),
+            ExecutionStatus::Running => (*status, 2),
+            _ => (*status, 1),
+        })
+        .collect();
+    same("counts", counts, expected);
+}
+
+async fn a_purged_one_is_not_listed(world: World) {
+    let claimed = world.running("charge").await;
+    world.apply(claimed.complete("receipt")).await;
+    let other = world.dispatch(world.call("charge")).await;
+
+    world.purge(t(1), 9).await;
+
+    same("listed", list(&world, Filter::default()).await, [other]);
+    same(
+        "counted",
+        world.store().count().await.expect("counts"),
+        BTreeMap::from([(ExecutionStatus::Pending, 1)]),
+    );
+}
+
+async fn lanes(world: &World, now: Timestamp) -> Vec<LaneView> {
+    let lanes = world.store().lanes(now).await.expect("lanes");
+    let mut lanes: Vec<_> = lanes.into_iter().filter(|view| view.due + view.delayed > 0).collect();
+    lanes.sort_by(|one, other| one.lane.cmp(&other.lane));
+    lanes
+}
+
+async fn what_waits_in_each_lane_is_counted(world: World) {
+    for due in [3, 1, 2, 50, 60] {
+        world.dispatch(world.call("charge").due(t(due)).priority(5)).await;
+    }
+    world.dispatch(world.call("charge").due(t(4)).on("eu")).await;
+    world.dispatch(world.call("charge").due(t(70)).tags(["gpu"])).await;
+
+    let seen = lanes(&world, t(10)).await;
+
+    let of = |queue: &str, due, delayed, oldest_due_at| LaneView {
+        lane: Lane::new(queue, "charge"),
+        due,
+        delayed,
+        oldest_due_at,
+    };
+    let tagged = LaneView { lane: Lane::new("default", "charge").with_tags(["gpu"]), ..of("", 0, 1, None) };
+    same("lanes", seen, [of("default", 3, 2, Some(t(1))), tagged, of("eu", 1, 0, Some(t(4)))]);
+}
+
+async fn what_does_not_wait_is_not_counted(world: World) {
+    let root = world.running("checkout").await;
+    let (one, two) = (world.call("ship").due(t(1)), world.call("ship").due(t(2)));
+    let parked =
+        root.park_for(Wait::for_next(0).until(Some(t(5)))).with(world.sleep(t(3))).with(world.map("mail"));
+    world.apply(parked.with(one).with(two)).await;
+    let ended = world.claim(9).at(t(2)).await;
+    world.apply(ended[0].complete("parcel").at(t(3))).await;
+
+    // What runs does not wait; a parked task waits once its moment or its completion has come.
+    let seen = lanes(&world, t(2)).await;
+    same("before the moment", seen.len(), 0);
+    let seen = lanes(&world, t(4)).await;
+    let expected =
+        LaneView { lane: Lane::new("default", "checkout"), due: 1, delayed: 0, oldest_due_at: Some(t(3)) };
+    same("after a completion", seen, [expected]);
+}
+
+async fn what_runs_is_listed_last_claimed_first(world: World) {
+    let peer = world.peer().await;
+    let mut ids = Vec::new();
+    for second in 0..5 {
+        let id = world.dispatch(world.call("charge").due(t(second)).on("eu")).await;
+        let worker = if second % 2 == 0 { &world } else { &peer };
+        same("claimed", worker.claim_one(t(second)).await.task.id, id);
+        ids.push(id);
+    }
+    let parked = world.running("checkout").await;
+    world.apply(parked.park().with(world.sleep(t(9)))).await;
+    world.dispatch(world.call("charge").due(t(99))).await;
+    ids.reverse();
+
+    let running = world.store().running(99).await.expect("running");
+
+    same("which", running.iter().map(|view| view.id).collect::<Vec<_>>(), ids.clone());
+    let (last, before) = (&running[0], &running[1]);
+    same("names", (last.function.as_str(), last.queue.as_str()), ("charge", "eu"));
+    same("its execution", last.execution, ids[0].execution());
+    same("moments", (last.lease_until, last.started_at), (Some(t(34)), Some(t(4))));
+    same("workers", (last.worker, before.worker), (Some(world.worker), Some(peer.worker)));
+    let two = world.store().running(2).await.expect("running");
+    same("no more than asked for", two.iter().map(|view| view.id).collect::<Vec<_>>(), &ids[..2]);
+}
+
+async fn a_lost_task_is_still_listed_as_running(world: World) {
+    let claimed = world.running("charge").await;
+
+    let running = world.crash().await.store().running(9).await.expect("running");
+
+    same("listed", running.len(), 1);
+    same("its lease", running[0].lease_until, Some(claimed.lease.until));
+}
+
+async fn reading_changes_nothing(world: World) {
+    one_of_each(&world).await;
+    let before = world.snapshot().await;
+
+    list(&world, Filter::default()).await;
+    world.store().count().await.expect("counts");
+    world.store().lanes(t(9)).await.expect("lanes");
+    world.store().running(9).await.expect("running");
+    world.store().dead_letter_stats().await.expect("stats");
+
+    world.snapshot().await.expect_same("reading changed something", &before);
+}
