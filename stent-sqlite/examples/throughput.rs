@@ -61,6 +61,8 @@ async fn run(durability: Durability, batch: usize) -> Result<(), Box<dyn Error>>
         max: batch,
         functions: &functions,
         queues: None,
+        tags: &[],
+        limits: &[],
         recall: &NoRecall,
     };
     let before = Instant::now();
@@ -98,12 +100,15 @@ fn dispatch(now: Timestamp) -> Transition {
         args: Payload::new("application/cbor", vec![7; 64]),
         retry: None,
         attempts: 0,
+        failure: None,
+        keyed: None,
+        expires_at: None,
         state: NewTaskState::Pending { ready_at: now },
     };
-    Transition { insert: vec![task], ..Transition::new(Guard::Absent(id.root()), now, Change::Start) }
+    Transition { insert: vec![task], ..Transition::new(Guard::Absent { task: id.root(), key: None }, now, Change::Start) }
 }
 
 fn end(claimed: &Claimed, now: Timestamp) -> Transition {
-    let guard = Guard::Leased { fence: claimed.fence, tree: claimed.task.tree };
+    let guard = Guard::Leased { fence: claimed.fence, tree: claimed.task.tree, key: claimed.task.key };
     Transition::new(guard, now, Change::End(Ok(Payload::new("application/cbor", vec![7; 64]))))
 }

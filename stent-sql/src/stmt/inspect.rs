@@ -1,6 +1,7 @@
 //! Reads for people and waiters. None of them locks.
 
 use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Func, Order, Query, SelectStatement, UnionType};
+use stent_core::model::{ExecutionStatus, TaskStatus};
 
 use super::{Built, DEAD, Sql, carried, limit, literal, name, names, of};
 use crate::entity::lane;
@@ -66,40 +67,44 @@ pub(super) fn items(sql: Sql<'_>) -> Built {
 
 /// A page of executions, newest first. Parameters: before, how many, status, function, queue, tag; the last four may be null.
 ///
-/// Open ones and those that ended this way or that are read from their own ends, each by age, and merged.
+/// Open ones and those that ended this way or that are read from their own ends, each by age, and merged. Those that cannot
+/// stand as is asked for are not read at all: that condition names no column.
 pub(super) fn list(sql: Sql<'_>) -> Built {
     let fits = |n: usize, test: &dyn Fn(Expr) -> Expr| sql.param(n).is_null().or(test(sql.param(n)));
-    let newest = |roots: SelectStatement, alias: &'static str| {
-        let newest = roots
-            .clone()
+    let newest = |alias: &'static str, ended: Expr, statuses: &[ExecutionStatus]| {
+        let words: Vec<_> = statuses.iter().map(|status| literal(status.as_str())).collect();
+        let newest = Query::select()
             .column(Column::Id)
             .from(Entity)
+            .and_where(fits(3, &|status| status.is_in(words.clone())))
             .and_where(Expr::col(Column::ParentId).is_null())
+            .and_where(ended)
             .and_where(Expr::col(Column::Id).lt(sql.param(1)))
             .and_where(fits(3, &|status| Expr::cust(STANDS).eq(status)))
             .and_where(fits(4, &|function| Expr::col(Column::Name).eq(function)))
             .and_where(fits(5, &|queue| Expr::col(Column::Queue).eq(queue)))
             .and_where(fits(6, &|tag| {
-                let without =
-                    Func::cust(Alias::new("REPLACE")).args([Expr::col(Column::Tags), tag, literal("")]);
-                Expr::from(without).ne(Expr::col(Column::Tags))
+                let tags = || Expr::col(Column::Tags);
+                let without = Func::cust(Alias::new("REPLACE")).args([tags(), tag, literal("")]);
+                Expr::from(without).ne(tags())
             }))
             .order_by(Column::Id, Order::Desc)
             .limit(limit(2))
             .take();
         Query::select().column(Column::Id).from_subquery(newest, Alias::new(alias)).take()
     };
-    let open = Query::select().and_where(Expr::col(Column::EndedAt).is_null()).take();
-    let past = |status: &'static str| {
-        Query::select()
-            .and_where(Expr::col(Column::EndedAt).is_not_null())
-            .and_where(Expr::col(Column::Status).eq(literal(status)))
-            .take()
+    let past = |status: TaskStatus, statuses: &[ExecutionStatus]| {
+        let ended = Expr::col(Column::EndedAt).is_not_null();
+        newest(status.as_str(), ended.and(Expr::col(Column::Status).eq(literal(status.as_str()))), statuses)
     };
-    let all = newest(open, "open")
-        .union(UnionType::All, newest(past("completed"), "completed"))
-        .union(UnionType::All, newest(past("failed"), "failed"))
-        .union(UnionType::All, newest(past("cancelled"), "cancelled"))
+    let open = [ExecutionStatus::Pending, ExecutionStatus::Running, ExecutionStatus::Cancelling];
+    let all = newest("open", Expr::col(Column::EndedAt).is_null(), &open)
+        .union(UnionType::All, past(TaskStatus::Completed, &[ExecutionStatus::Completed]))
+        .union(
+            UnionType::All,
+            past(TaskStatus::Failed, &[ExecutionStatus::Failed, ExecutionStatus::TimedOut]),
+        )
+        .union(UnionType::All, past(TaskStatus::Cancelled, &[ExecutionStatus::Cancelled]))
         .order_by(Column::Id, Order::Desc)
         .limit(limit(2))
         .take();

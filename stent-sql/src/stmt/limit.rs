@@ -6,7 +6,7 @@ use sea_orm::sea_query::{
 use stent_core::limits::EXPIRED_MAX;
 use stent_core::model::{Mark, TaskStatus};
 
-use super::{BATCH, Built, Sql, in_batch, literal, name, names};
+use super::{BATCH, Built, Sql, in_batch, literal, number, name, names};
 use crate::entity::rate;
 use crate::entity::task::{Column, Entity};
 use crate::row::{NEXT, OVER, STOPPING, columns};
@@ -88,7 +88,7 @@ pub(super) fn ends(sql: Sql<'_>) -> Built {
     let (now, worker) = (|| sql.param(1), || sql.param(2));
     let ending = |what: i64| {
         Query::select()
-            .expr_as(Expr::cust(what.to_string()), Alias::new("what"))
+            .expr_as(number(what), Alias::new("what"))
             .columns(columns::ENDS[1..].iter().map(|column| name(column.name)))
             .from(Entity)
             .take()

@@ -4,7 +4,7 @@ use sea_orm::sea_query::{
     Alias, Condition, Expr, ExprTrait, JoinType, OnConflict, Query, SelectStatement, UnionType,
 };
 
-use super::{BATCH, Built, Sql, in_batch, literal, name, names};
+use super::{BATCH, Built, Sql, in_batch, literal, number, name, names};
 use crate::entity::memo::{Column, Entity};
 use crate::entity::task::{self, Column as Task};
 use crate::row::{CLOSING, VACANT, columns};
@@ -71,7 +71,7 @@ pub(super) fn follow(sql: Sql<'_>) -> Built {
         .and_where(Expr::col((name("holder"), Task::Id)).equals((Entity, Column::HolderId)))
         .take();
     let vacant = Query::select()
-        .expr_as(Expr::cust(VACANT.to_string()), Alias::new("what"))
+        .expr_as(number(VACANT), Alias::new("what"))
         .expr_as(Expr::col((Entity, Column::Key)), Alias::new("id"))
         .expr_as(in_batch("at"), Alias::new("at"))
         .from(Alias::new(BATCH))
@@ -88,7 +88,7 @@ pub(super) fn follow(sql: Sql<'_>) -> Built {
         .take();
     let of_root = |column: Task| Expr::col((name("root"), column));
     let closing = Query::select()
-        .expr_as(Expr::cust(CLOSING.to_string()), Alias::new("what"))
+        .expr_as(number(CLOSING), Alias::new("what"))
         .expr_as(of_root(Task::Id), Alias::new("id"))
         .expr_as(in_batch("at"), Alias::new("at"))
         .from(Alias::new(BATCH))

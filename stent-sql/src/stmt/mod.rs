@@ -310,6 +310,11 @@ fn literal(value: impl Into<Value>) -> Expr {
     Expr::Constant(value.into())
 }
 
+/// A number as a column has it: of 64 bits.
+fn number(value: i64) -> Expr {
+    Expr::cust(format!("CAST({value} AS bigint)"))
+}
+
 fn null() -> Expr {
     Expr::cust("NULL")
 }

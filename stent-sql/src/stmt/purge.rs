@@ -2,7 +2,7 @@
 
 use sea_orm::sea_query::{Alias, CaseStatement, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
 
-use super::{Built, DEAD, SETTLED, Sql, limit, literal};
+use super::{Built, DEAD, SETTLED, Sql, limit, literal, number};
 use crate::entity::task::{Column, Entity};
 use crate::entity::{memo, note, progress, tried};
 use crate::row::SUMMARY;
@@ -35,7 +35,7 @@ pub(super) fn whole(sql: Sql<'_>) -> Built {
     let tried = any(Query::select()
         .from(tried::Entity)
         .and_where(Expr::col((tried::Entity, tried::Column::ExecutionId)).eq(root())));
-    let details = CaseStatement::new().case(step.or(entry).or(tried), literal(1_i64)).finally(literal(0_i64));
+    let details = CaseStatement::new().case(step.or(entry).or(tried), number(1)).finally(number(0));
     let whole = Query::select()
         .column(Column::Id)
         .expr_as(details, Alias::new("details"))
