@@ -206,7 +206,12 @@ fn indexes(dialect: &dyn Dialect) -> [String; 16] {
         index("stent_task_stopping", &["execution_id", "id"], "mark = 'cancel' AND ended_at IS NULL"),
         index("stent_task_stopped_by", &["worker_id"], "mark = 'cancel' AND worker_id IS NOT NULL"),
         index("stent_task_live", &["id"], "parent_id IS NULL AND ended_at IS NULL"),
-        index("stent_task_past", &["status", "id", "mark"], "parent_id IS NULL AND ended_at IS NOT NULL"),
+        // With the columns of its own condition, which SQLite would read the rows for: executions are counted in here.
+        index(
+            "stent_task_past",
+            &["status", "id", "mark", "parent_id", "ended_at"],
+            "parent_id IS NULL AND ended_at IS NOT NULL",
+        ),
         index(
             "stent_task_ended",
             &["compacted", "ended_at", "id"],
@@ -214,7 +219,7 @@ fn indexes(dialect: &dyn Dialect) -> [String; 16] {
         ),
         // With the status, so that it is the better one of two: lists of what failed have an index of that, too.
         index("stent_task_dead", &["status", "ended_at", "id"], dead),
-        index("stent_task_reason", &["status", "reason", "name"], dead),
+        index("stent_task_reason", &["status", "reason", "name", "parent_id", "mark"], dead),
         whole("stent_memo_execution", "stent_memo", &["execution_id"]),
         of_memos("stent_memo_ended", "ended_at"),
         of_memos("stent_memo_expiry", "expires_at"),

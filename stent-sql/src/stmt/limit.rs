@@ -6,7 +6,7 @@ use sea_orm::sea_query::{
 use stent_core::limits::EXPIRED_MAX;
 use stent_core::model::{Mark, TaskStatus};
 
-use super::{BATCH, Built, Sql, in_batch, literal, number, name, names};
+use super::{BATCH, Built, Sql, in_batch, literal, name, names, number};
 use crate::entity::rate;
 use crate::entity::task::{Column, Entity};
 use crate::row::{NEXT, OVER, STOPPING, columns};

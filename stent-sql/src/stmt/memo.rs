@@ -4,7 +4,7 @@ use sea_orm::sea_query::{
     Alias, Condition, Expr, ExprTrait, JoinType, OnConflict, Query, SelectStatement, UnionType,
 };
 
-use super::{BATCH, Built, Sql, in_batch, literal, number, name, names};
+use super::{BATCH, Built, Sql, in_batch, literal, name, names, number};
 use crate::entity::memo::{Column, Entity};
 use crate::entity::task::{self, Column as Task};
 use crate::row::{CLOSING, VACANT, columns};
