@@ -212,7 +212,8 @@ impl<F: Function> Call<F> {
         let keyed = match user_key {
             Some(text) => {
                 let (name, version) = split_version(F::NAME);
-                Some(Keyed::new(Key::of_user(name, version, &text)))
+                let ttl = spec.keyed.and_then(|keyed| keyed.ttl);
+                Some(Keyed { key: Key::of_user(name, version, &text), ttl })
             }
             None => spec.keyed,
         };

@@ -15,8 +15,8 @@ use crate::{Error, Result, ids};
 ///
 /// Counters, states and progress belong to the execution as a whole: any of its functions may write them, on any worker,
 /// and [`Stent::notes`](crate::Stent::notes) reads them from outside while it runs. They are written with the function's
-/// next commit, and at the latest a second later; a function that is run again after a crash does not write them twice.
-/// What an attempt says that fails and is tried again is not written.
+/// next commit, and at the latest a second later; a function that is run again, after a crash or for another attempt, does
+/// not write again what it has written. What an attempt says within the last second before it fails is not written.
 ///
 /// ```
 /// # use stent::prelude::*;

@@ -68,7 +68,8 @@ pub struct FunctionOptions {
     pub tags: &'static [&'static str],
     /// How many of its tasks run at the same time, on all workers together.
     pub max_concurrent: Option<u32>,
-    /// How many of its tasks start in a stretch of time, on all workers together.
+    /// How many of its tasks are claimed in a stretch of time, on all workers together. A parked function that goes on is
+    /// claimed again, and counts again.
     pub rate: Option<Rate>,
     /// Whether the same call, whoever makes it, runs once.
     pub idempotent: bool,

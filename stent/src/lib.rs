@@ -39,6 +39,49 @@
 //!   chance, the iteration order of hash maps, or anything else that is not recorded. A step in flight when its process
 //!   dies runs again: effects are at least once, records exactly once.
 //!
+//! # Fan-out and children
+//!
+//! `charge::map(items)` is a [`Map`]: one step with a task for each item, results in order, the first failure ends it.
+//! With [`outcomes`](Map::outcomes) it goes on, and gives the result or the failure of each. [`spawn`](spawn()) starts an
+//! execution of its own instead of a step; its handle's [`result`](Handle::result) is a recorded wait.
+//!
+//! # Signals
+//!
+//! [`signal`](signal()) waits, parked, for a value that [`Handle::signal`] or [`Stent::send_signal`] sends, before or
+//! during the wait. The latest value counts, and is consumed once.
+//!
+//! # Cancellation and expiry
+//!
+//! [`Handle::cancel`] asks an execution to end, with all that is below it. What does not run ends at once; what runs is
+//! dropped at its next `await`, or tidies up if it listens to [`cancelled`]. [`max_duration`](Dispatch::max_duration)
+//! ends an execution, or a [step](Call::max_duration), whose time is up.
+//!
+//! # Idempotency and caching
+//!
+//! Calls of a function that is `idempotent` or `cached` run once for the same arguments, or the same `key`, whoever makes
+//! them: later ones have the result, concurrent ones wait for it. [`Call::idempotency_key`] says it of one step, and
+//! [`Dispatch::idempotency_key`] of a dispatch, where the second gives the handle of the first.
+//!
+//! # Limits and routing
+//!
+//! `max_concurrent` and `rate` hold over all workers together. Work goes to workers by function,
+//! [queue](WorkerBuilder::queues) and [tags](WorkerBuilder::tags), and by priority among what is due.
+//!
+//! # What code says
+//!
+//! [`execution`](execution()) gives the running code its ids and its attempt, and takes counters, states and progress,
+//! which [`Handle::notes`] and [`Stent::notes`] read from outside. Each is written once, with the function's next commit.
+//!
+//! # Dead letters and retention
+//!
+//! An execution that fails for good is a dead letter: [`Stent::dead_letters`] lists, replays and discards them. Nothing
+//! is deleted unless [`Stent::clean`] or [`Stent::keep_clean`] is told to, by a [`Retention`].
+//!
+//! # Operating it
+//!
+//! [`WorkerBuilder`] has a worker's options, [`Worker::status`] how it is; [`Metrics`] are hooks for what happens. Unit
+//! tests run a body with [`Call::local`], or a store and a worker from [`testing`].
+//!
 //! # Features
 //!
 //! | Feature | Default | Brings |

@@ -145,7 +145,7 @@ async fn it_may_be_a_hit_or_wait(world: World) {
     world.apply(joins.into_iter().fold(turn, Turn::with)).await;
 
     same("the hit", world.result(ids[0]).await, ok("parcel"));
-    same("the other", world.status(ids[1]).await, ExecutionStatus::Running);
+    same("the other", world.status(ids[1]).await, ExecutionStatus::Pending);
     world.apply(holder.complete("another")).await;
 
     same("the other then", world.result(ids[1]).await, ok("another"));

@@ -142,7 +142,8 @@ impl ExecutionStatus {
             (TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting, Some(Mark::Cancel)) => {
                 Self::Cancelling
             }
-            (TaskStatus::Pending, _) if !started => Self::Pending,
+            // Also one that waits for another call under its key.
+            (TaskStatus::Pending | TaskStatus::Waiting, _) if !started => Self::Pending,
             (TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting, _) => Self::Running,
             (TaskStatus::Completed, _) => Self::Completed,
             (TaskStatus::Failed, Some(Mark::Expire)) => Self::TimedOut,

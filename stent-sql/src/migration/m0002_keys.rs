@@ -235,7 +235,7 @@ fn views(dialect: &dyn Dialect) -> [String; 2] {
         format!(
             "CREATE VIEW stent_execution_view AS SELECT id, name AS function, queue, tags, priority, \
              CASE WHEN ended_at IS NULL AND mark = 'cancel' THEN 'cancelling' \
-             WHEN status = 'pending' AND started_at IS NULL THEN 'pending' \
+             WHEN ended_at IS NULL AND started_at IS NULL THEN 'pending' \
              WHEN ended_at IS NULL THEN 'running' \
              WHEN status = 'failed' AND mark = 'expire' THEN 'timed_out' ELSE status END AS status, \
              attempts, failure, {moments} FROM stent_task WHERE parent_id IS NULL"

@@ -8,16 +8,18 @@ use sea_orm::sea_query::{
     SelectStatement, UnionType, WithClause,
 };
 
-use stent_core::model::Mark;
+use stent_core::model::{Mark, TaskStatus};
 
-use super::{BATCH, Built, Sql, carried, in_batch, literal, name, of};
+use super::{BATCH, Built, Sql, carried, in_batch, literal, name, number, of};
 use crate::entity::lane;
 use crate::entity::task::{Column, Entity};
 use crate::row::columns;
 
 const STREAM: &str = "stream";
 
-/// Every lane by priority, with the moments of its first task and of its first one that is not due.
+/// Every lane by priority, with the moments of its first task and of its first one that is not due. And one row without a
+/// function, which says whether [`ends`](super::limit::ends) is worth asking: when the first task's time is up, and whether
+/// one of a worker is asked to end. So those who find nothing have asked once.
 pub(super) fn streams(sql: Sql<'_>) -> Built {
     let of_lane = |column| Expr::col((name("lane"), column));
     let of_stream = |column| Expr::col((name(STREAM), column));
@@ -65,10 +67,40 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
             of_lane(lane::Column::Key).eq(of_stream(Column::Lane)),
         )
         .and_where(of_stream(Column::Priority).is_not_null())
+        .union(UnionType::All, signs(sql))
         .take();
     let mut with = WithClause::new();
     with.recursive(true).cte(streams);
     Built::read(&columns::STREAM, listed.with(with))
+}
+
+/// Of what ends, only whether and when, in the form of a stream.
+fn signs(sql: Sql<'_>) -> SelectStatement {
+    let first_end = Query::select()
+        .expr(Expr::col(Column::ExpiresAt).min())
+        .from(Entity)
+        .and_where(Expr::col(Column::ExpiresAt).is_not_null())
+        .and_where(Expr::col(Column::EndedAt).is_null())
+        .take();
+    // The end of a lease stands for its being there.
+    let stopping = Query::select()
+        .expr(Expr::col(Column::ReadyAt).min())
+        .from(Entity)
+        .and_where(stopping(sql.param(2)))
+        .take();
+    Query::select()
+        .exprs([number(0), literal(""), literal(""), literal("[]"), number(0)])
+        .exprs([scalar(first_end), scalar(stopping)])
+        .take()
+}
+
+/// Tasks of a worker that are asked to end.
+pub(super) fn stopping(worker: Expr) -> Expr {
+    Expr::col(Column::WorkerId)
+        .eq(worker)
+        .and(Expr::col(Column::WorkerId).is_not_null())
+        .and(Expr::col(Column::Mark).eq(literal(Mark::Cancel.as_str())))
+        .and(Expr::col(Column::Status).eq(literal(TaskStatus::Running.as_str())))
 }
 
 /// The heads of the batch's streams, merged in the order priority, due time, age.

@@ -10,7 +10,7 @@ use crate::row::columns;
 
 /// The status of an execution by its root: see [`of_root`](stent_core::model::ExecutionStatus::of_root).
 const STANDS: &str = "CASE WHEN ended_at IS NULL AND mark = 'cancel' THEN 'cancelling' \
-    WHEN status = 'pending' AND started_at IS NULL THEN 'pending' WHEN ended_at IS NULL THEN 'running' \
+    WHEN ended_at IS NULL AND started_at IS NULL THEN 'pending' WHEN ended_at IS NULL THEN 'running' \
     WHEN status = 'failed' AND mark = 'expire' THEN 'timed_out' ELSE status END";
 
 pub(super) fn clock(sql: Sql<'_>) -> Built {

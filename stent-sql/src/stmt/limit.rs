@@ -4,7 +4,6 @@ use sea_orm::sea_query::{
     Alias, Expr, ExprTrait, Func, OnConflict, Order, Query, SelectStatement, SimpleExpr, UnionType,
 };
 use stent_core::limits::EXPIRED_MAX;
-use stent_core::model::{Mark, TaskStatus};
 
 use super::{BATCH, Built, Sql, in_batch, literal, name, names, number};
 use crate::entity::rate;
@@ -107,10 +106,7 @@ pub(super) fn ends(sql: Sql<'_>) -> Built {
     let over = expiring(OVER, Expr::col(Column::ExpiresAt).lte(now()), EXPIRED_MAX as u64 + 1);
     let next = expiring(NEXT, Expr::col(Column::ExpiresAt).gt(now()), 1);
     let stopping = ending(STOPPING)
-        .and_where(Expr::col(Column::WorkerId).eq(worker()))
-        .and_where(Expr::col(Column::WorkerId).is_not_null())
-        .and_where(Expr::col(Column::Mark).eq(literal(Mark::Cancel.as_str())))
-        .and_where(Expr::col(Column::Status).eq(literal(TaskStatus::Running.as_str())))
+        .and_where(super::claim::stopping(worker()))
         .take();
     let all = over.clone().union(UnionType::All, next).union(UnionType::All, stopping).take();
     Built::read(&columns::ENDS, all)

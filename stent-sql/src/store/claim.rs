@@ -22,6 +22,16 @@ pub(super) struct Agenda {
     due: Vec<Stream>,
     limits: Limits,
     next_due: Option<Timestamp>,
+    signs: Signs,
+}
+
+/// Whether anything ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Signs {
+    /// When the first task's time is up, or was.
+    first_end: Option<Timestamp>,
+    /// Whether a task of the claimer is asked to end.
+    stopping: bool,
 }
 
 impl Agenda {
@@ -29,8 +39,14 @@ impl Agenda {
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
     ) -> Result<Self> {
-        let now = request.now.as_micros().into();
-        let mut streams = run.read(&run.store.statements.streams, vec![now], Stream::read).await?;
+        let values = vec![request.now.as_micros().into(), (*request.worker.as_uuid()).into()];
+        let mut streams = run.read(&run.store.statements.streams, values, Stream::read).await?;
+        let signs = streams.iter().find(|stream| stream.lane.function.is_empty());
+        let signs = signs.map_or_else(Signs::default, |signs| Signs {
+            first_end: signs.first_at,
+            stopping: signs.next_at.is_some(),
+        });
+        streams.retain(|stream| !stream.lane.function.is_empty());
         streams.retain(|stream| request.admits(&stream.lane)); // G10
         let next_due = streams.iter().filter_map(|stream| stream.next_at).min();
         let mut due = streams;
@@ -39,7 +55,7 @@ impl Agenda {
             [] => Limits::default(),
             _ => Limits::read(run, request, &mut due, most(request)).await?,
         };
-        Ok(Self { due, limits, next_due })
+        Ok(Self { due, limits, next_due, signs })
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -48,6 +64,10 @@ impl Agenda {
 
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.next_due.into_iter().chain(self.limits.gives_way()).min()
+    }
+
+    pub(super) const fn signs(&self) -> Signs {
+        self.signs
     }
 }
 
@@ -65,6 +85,19 @@ pub(super) struct Ends {
 }
 
 impl Ends {
+    /// What ends, if there are signs that anything does.
+    pub(super) async fn if_any<C: ConnectionTrait>(
+        run: &Run<'_, C>,
+        request: &ClaimRequest<'_>,
+        signs: Signs,
+    ) -> Result<Self> {
+        match signs.first_end {
+            Some(first_end) if first_end <= request.now => Self::read(run, request).await,
+            _ if signs.stopping => Self::read(run, request).await,
+            next => Ok(Self { next, ..Self::default() }),
+        }
+    }
+
     pub(super) async fn read<C: ConnectionTrait>(
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
@@ -94,6 +127,7 @@ pub(super) struct Picks {
     picked: Vec<Pick>,
     limits: Limits,
     next_due: Option<Timestamp>,
+    signs: Signs,
 }
 
 #[derive(Debug)]
@@ -107,9 +141,10 @@ struct Pick {
 pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRequest<'_>) -> Result<Picks> {
     let max = most(request);
     if max == 0 {
-        return Ok(Picks::default());
+        // Nothing is looked for, so nothing was seen: ask.
+        return Ok(Picks { signs: Signs { stopping: true, ..Signs::default() }, ..Picks::default() });
     }
-    let Agenda { due, mut limits, next_due } = Agenda::read(run, request).await?;
+    let Agenda { due, mut limits, next_due, signs } = Agenda::read(run, request).await?;
     let statements = &run.store.statements;
     let mut picked = Vec::new();
     if !due.is_empty() || limits.are_tight() {
@@ -135,7 +170,7 @@ pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRe
         let recalled = request.recall.seen(task.row.id, task.row.epoch);
         Pick { task, recalled }
     });
-    Ok(Picks { picked: picked.collect(), limits, next_due })
+    Ok(Picks { picked: picked.collect(), limits, next_due, signs })
 }
 
 impl Picks {
@@ -145,6 +180,10 @@ impl Picks {
 
     pub(super) const fn next_due(&self) -> Option<Timestamp> {
         self.next_due
+    }
+
+    pub(super) const fn signs(&self) -> Signs {
+        self.signs
     }
 
     /// Asks for the steps that the claimer does not have. A task that has committed nothing has recorded nothing.

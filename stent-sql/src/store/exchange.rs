@@ -17,22 +17,21 @@ impl SqlStore {
         transitions: &[Transition],
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged> {
-        let mut ends = None;
         if transitions.is_empty() {
             // Who finds nothing to do must not write, nor keep others from writing: look before you begin.
             let Some(request) = claim else {
                 return self.check_open(OPERATION).map(|()| Exchanged::default());
             };
             let run = self.reading(OPERATION)?;
-            let looked = Ends::read(&run, request).await?;
             if request.max == 0 {
-                return Ok(exchanged(Vec::new(), Vec::new(), None, looked));
+                let ends = Ends::read(&run, request).await?;
+                return Ok(exchanged(Vec::new(), Vec::new(), None, ends));
             }
             let agenda = Agenda::read(&run, request).await?;
             if agenda.is_empty() {
-                return Ok(exchanged(Vec::new(), Vec::new(), agenda.next_due(), looked));
+                let ends = Ends::if_any(&run, request, agenda.signs()).await?;
+                return Ok(exchanged(Vec::new(), Vec::new(), agenda.next_due(), ends));
             }
-            ends = Some(looked);
         }
 
         // A transaction that is dropped is rolled back: a call that is dropped before its commit changes nothing.
@@ -43,10 +42,9 @@ impl SqlStore {
             Some(request) => claim::pick(&run, request).await?,
             None => Picks::default(),
         };
-        let ends = match (ends, claim) {
-            (Some(looked), _) => looked,
-            (None, Some(request)) => Ends::read(&run, request).await?,
-            (None, None) => Ends::default(),
+        let ends = match claim {
+            Some(request) => Ends::if_any(&run, request, picks.signs()).await?,
+            None => Ends::default(),
         };
         let mut wanted = Wanted::default();
         committed.want(&mut wanted);

@@ -228,6 +228,7 @@ impl Running {
     /// Runs a step's code in this turn, until it ends or wants steps of its own. The parent's code is looked after meanwhile.
     async fn run_here(&mut self, seq: Seq, mut step: Activation) -> Local {
         let started_at = self.now();
+        let mut said_by = None;
         loop {
             let ended = step.poll_until_quiet().await;
             let is_leaf = matches!(step.durable.replay(|replay| replay.needs()), Needs::World);
@@ -248,7 +249,12 @@ impl Running {
             if stop.is_set() && !stop.is_heeded() {
                 return Local::Stopped;
             }
+            let says = [&self.activation, &step].map(|code| code.durable.replay(|replay| replay.has_notes()));
+            said_by = says.contains(&true).then(|| said_by.unwrap_or_else(|| Instant::now() + NOTES_PAUSE));
             tokio::select! {
+                biased;
+                // What is said is committed under the task that says it, so the step needs a row.
+                () = until(said_by) => return Local::Grew(step),
                 () = step.waker.woken() => {}
                 () = stop.wait(), if !stop.is_set() => {}
                 () = self.activation.waker.woken() => {

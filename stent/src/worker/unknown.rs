@@ -9,9 +9,13 @@ use crate::client::Shared;
 /// How often the store is asked.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 
+/// How long a new worker waits before it asks: others may be about to start.
+const CHECK_FIRST: Duration = Duration::from_secs(10);
+
 /// Warns, once per function, of work that waits for a worker which knows it. Ends with the `Stent`.
 pub(super) async fn watch(shared: Weak<Shared>) {
     let mut warned = BTreeSet::new();
+    tokio::time::sleep(CHECK_FIRST).await;
     loop {
         let Some(alive) = shared.upgrade() else { return };
         warn(&alive, &mut warned).await;

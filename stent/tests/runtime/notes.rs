@@ -51,6 +51,12 @@ async fn says_and_waits(key: u64) -> Result<(), Error> {
     Ok(())
 }
 
+#[durable]
+async fn calls_says_and_waits(key: u64) -> Result<(), Error> {
+    stent::execution()?.progress("began")?;
+    says_and_waits(key).await
+}
+
 on_every_store! {
     async fn all_tasks_write_to_their_execution_and_each_write_counts_once(world) {
         let key = unique();
@@ -93,6 +99,22 @@ on_every_store! {
         ran::note(key, "go");
         run.result().timeout("20s").await.expect("runs");
         assert_eq!(run.notes().await.expect("read").counters["rows"], 3);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_step_that_runs_in_its_parents_turn_is_heard_while_it_runs(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(calls_says_and_waits(key)).await.expect("dispatched");
+        eventually(async || {
+            let notes = run.notes().await.expect("read");
+            notes.counters.get("rows") == Some(&3) && notes.progress.len() == 1
+        }).await;
+        assert!(!run.status().await.expect("known").is_terminal());
+        ran::note(key, "go");
+        run.result().timeout("20s").await.expect("runs");
+        let notes = run.notes().await.expect("read");
+        assert_eq!((notes.counters["rows"], notes.progress.len()), (3, 1));
         worker.drain().await.expect("drains");
     }
 
