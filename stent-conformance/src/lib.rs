@@ -70,6 +70,7 @@ mod harness;
 mod model;
 mod request;
 mod runner;
+mod say;
 mod task;
 mod turn;
 mod world;

@@ -606,9 +606,11 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Of what is to be inserted, that which has ended already.
+    /// Of what is to be inserted, that which has ended already, and the executions that it says were started (G1).
     fn insert_ended(&mut self, transition: &'a Transition) {
-        for new in transition.insert.iter().filter(|new| matches!(new.state, NewTaskState::Done { .. })) {
+        let stands =
+            |new: &NewTask| matches!(new.state, NewTaskState::Done { .. }) || new.tree.parent.is_none();
+        for new in transition.insert.iter().filter(|new| stands(new)) {
             self.insert(new, transition.at);
         }
     }

@@ -1,5 +1,7 @@
 //! Reads: what waiters and readers of the timeline see.
 
+use stent_core::model::Mark;
+
 use super::words::*;
 
 list! { inspect:
@@ -13,6 +15,7 @@ list! { inspect:
     G6 the_moment_a_task_waits_for_is_seen,
     G1 a_step_is_not_an_execution,
     G1 reading_changes_nothing,
+    G1 a_task_tells_what_its_status_does_not,
 }
 
 async fn an_execution_is_seen_in_every_state_of_its_life(world: World) {
@@ -150,4 +153,40 @@ async fn reading_changes_nothing(world: World) {
     world.snapshot().await.expect_same("reading again", &first);
 
     same("claimed", world.claim(9).await.len(), 2);
+}
+
+/// A mark says why a task has ended without running, is on its way to its end, or is tried again.
+async fn a_task_tells_what_its_status_does_not(world: World) {
+    let mark = async |id| {
+        let view = world.task(id).await;
+        (view.status, view.mark)
+    };
+    let plain = world.running("charge").await.task.id;
+    same("nothing to tell", mark(plain).await, (TaskStatus::Running, None));
+    let asked = world.running("charge").await;
+    world.apply(cancel(asked.task.id, 60, t(1))).await;
+    same("asked to end", mark(asked.task.id).await, (TaskStatus::Running, Some(Mark::Cancel)));
+    let over = world.dispatch(world.call("charge").due(t(900)).expires(t(1))).await;
+    world.expire_all(t(2)).await;
+    same("its time was up", mark(over).await, (TaskStatus::Failed, Some(Mark::Expire)));
+
+    let failed = world.running("charge").await;
+    world.apply(failed.fail(declined())).await;
+    same("a dead letter", mark(failed.task.id).await, (TaskStatus::Failed, None));
+    world.apply(revive(failed.task.id)).await;
+    same("revived", mark(failed.task.id).await, (TaskStatus::Pending, Some(Mark::Revive)));
+    let again = world.claim_one(t(0)).await;
+    world.apply(again.keep()).await;
+    same("come further", mark(failed.task.id).await, (TaskStatus::Running, None));
+    world.apply(later(&again, 1, 0).fail(declined())).await;
+    world.apply(discard(failed.task.id)).await;
+    same("seen to", mark(failed.task.id).await, (TaskStatus::Failed, Some(Mark::Discard)));
+
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.keep(), world.call("ship").keyed(key("order 7"))).await;
+    world.apply(step.complete("parcel")).await;
+    let hit = world.call("ship").keyed(key("order 7"));
+    let id = hit.id;
+    world.apply(later(&parent, 1, 1).keep().with(hit)).await;
+    same("a hit", mark(id).await, (TaskStatus::Completed, Some(Mark::Hit)));
 }

@@ -26,6 +26,32 @@ list! { join:
     G5 parking_and_end_meet_in_one_batch_in_either_order,
     G5 a_join_outlives_a_crash,
     G5 an_end_races_with_joins_and_all_are_told,
+    G4 an_execution_that_was_cancelled_says_so,
+    G4 an_execution_that_is_cancelled_while_it_is_waited_for_says_so,
+    G4 an_execution_that_ends_at_once_when_asked_to_tells_who_waits,
+    G4 an_execution_whose_time_was_up_says_so,
+    G4 an_execution_whose_time_is_up_while_it_is_waited_for_says_so,
+    G4 a_purged_execution_fails_the_wait,
+    G4 a_step_is_no_execution_to_wait_for,
+    G14 failures_come_back_whole,
+    G4 one_function_may_wait_twice,
+    G4 it_has_its_place_among_the_completions,
+    G7 other_executions_tell_nothing,
+    G4 the_failure_of_an_earlier_attempt_is_no_result,
+    G4 a_dead_letter_that_was_revived_is_waited_for_again,
+    G4 what_was_told_stays_told,
+    G15 a_wait_below_a_cancelled_execution_is_not_told,
+    G7 a_function_that_has_ended_is_not_told,
+    G15 of_those_who_wait_only_the_one_who_gave_up_is_left_out,
+    G4 a_wait_that_left_the_record_is_not_told,
+    G5 the_failure_and_the_wait_meet_in_one_batch_in_either_order,
+    G15 the_end_and_the_giving_up_meet_in_one_batch_in_either_order,
+    G4 many_ends_in_one_batch_are_told_each_to_its_own,
+    G5 a_step_may_wait_for_an_execution,
+    G3 a_repeated_end_is_told_once,
+    G3 a_repeated_wait_waits_once,
+    G3 a_fenced_end_is_not_told,
+    G16 what_was_given_outlives_the_purge_of_its_giver,
 }
 
 fn ok(value: &str) -> Option<Result<Payload, Failure>> {
@@ -422,4 +448,481 @@ async fn an_end_races_with_joins_and_all_are_told(world: World) {
         }
         world.commit_all(woken.iter().map(|claimed| claimed.complete("summary"))).await;
     }
+}
+
+/// The kind of a failure that a step gave.
+fn kind(steps: &[Step], step: TaskId) -> Option<String> {
+    given(steps, step)?.err().map(|failure| failure.kind)
+}
+
+/// Dispatches a call and claims it, whatever else is due.
+async fn claim(world: &World, function: &str) -> Claimed {
+    let id = world.dispatch(world.call(function)).await;
+    let claimed = world.claim(99).functions([function]).await;
+    claimed.into_iter().find(|claimed| claimed.task.id == id).expect("what was dispatched is due")
+}
+
+/// A function that is parked until another execution ends, and its wait.
+async fn waiting_for(world: &World, root: TaskId) -> (Claimed, TaskId) {
+    let waiter = claim(world, "checkout").await;
+    let join = world.join(root);
+    let id = join.id;
+    world.apply(waiter.park().with(join)).await;
+    (waiter, id)
+}
+
+/// A function that is at work, one that is parked until the first has ended, and its wait.
+async fn pair(world: &World) -> (Claimed, Claimed, TaskId) {
+    let root = world.running("ship").await;
+    let (waiter, join) = waiting_for(world, root.task.id).await;
+    (root, waiter, join)
+}
+
+/// What a function hears at once when it waits for an execution.
+async fn heard(world: &World, root: TaskId) -> (Step, Vec<Step>) {
+    let waiter = claim(world, "checkout").await;
+    let join = world.join(root);
+    let id = join.id;
+    let news = world.apply(waiter.keep().with(join).at(t(50))).await;
+    same("completions", news.done, 1);
+    let step = news.steps.iter().find(|step| step.id == id).expect("the wait is over").clone();
+    (step, news.steps)
+}
+
+/// One that was cancelled before leaves that as a failure.
+async fn an_execution_that_was_cancelled_says_so(world: World) {
+    let root = world.dispatch(world.call("ship").due(t(900))).await;
+    world.apply(cancel(root, 0, t(1))).await;
+    same("status", world.status(root).await, ExecutionStatus::Cancelled);
+
+    let (step, steps) = heard(&world, root).await;
+
+    same("failure", given(&steps, step.id), Some(Err(Failure::cancelled())));
+}
+
+/// One that runs when it is asked to end tells when it has ended, not before.
+async fn an_execution_that_is_cancelled_while_it_is_waited_for_says_so(world: World) {
+    let (root, waiter, join) = pair(&world).await;
+
+    world.apply(cancel(root.task.id, 20, t(1))).await;
+    same("claimed while it tidies up", world.claim(9).at(t(2)).await.len(), 0);
+    world.apply(root.complete("too late").at(t(3))).await;
+
+    let woken = world.claim_one(t(3)).await;
+    same("woken", woken.task.id, waiter.task.id);
+    same("failure", given(&woken.steps, join), Some(Err(Failure::cancelled())));
+}
+
+/// One that does not run when it is asked to end has ended then, and so have the waits for it.
+async fn an_execution_that_ends_at_once_when_asked_to_tells_who_waits(world: World) {
+    let parked = world.running("ship").await;
+    world.apply(parked.park()).await;
+    let pending = world.dispatch(world.call("ship").due(t(900))).await;
+    for root in [parked.task.id, pending] {
+        let (waiter, join) = waiting_for(&world, root).await;
+
+        world.apply(cancel(root, 20, t(1))).await;
+
+        let woken = world.claim_one(t(1)).await;
+        same("woken", woken.task.id, waiter.task.id);
+        same("failure", given(&woken.steps, join), Some(Err(Failure::cancelled())));
+    }
+}
+
+/// One whose time was up before says that.
+async fn an_execution_whose_time_was_up_says_so(world: World) {
+    let root = world.dispatch(world.call("ship").expires(t(5)).due(t(900))).await;
+    world.expire_all(t(6)).await;
+    let expected = world.result(root).await;
+
+    let (step, steps) = heard(&world, root).await;
+
+    same("kind", kind(&steps, step.id).as_deref(), Some(Failure::TIMED_OUT));
+    same("failure", given(&steps, step.id), expected);
+}
+
+/// So does one whose time is up while somebody waits.
+async fn an_execution_whose_time_is_up_while_it_is_waited_for_says_so(world: World) {
+    let root = world.dispatch(world.call("ship").expires(t(5)).due(t(900))).await;
+    let (waiter, join) = waiting_for(&world, root).await;
+
+    same("expired", world.expire_all(t(6)).await, [root]);
+
+    let woken = world.claim_one(t(6)).await;
+    same("woken", woken.task.id, waiter.task.id);
+    same("kind", kind(&woken.steps, join).as_deref(), Some(Failure::TIMED_OUT));
+}
+
+/// Nor for what is there no more.
+async fn a_purged_execution_fails_the_wait(world: World) {
+    let root = world.running("ship").await;
+    world.apply(root.complete("shipped")).await;
+    same("purged", world.purge(t(1), 9).await, 1);
+
+    let (step, steps) = heard(&world, root.task.id).await;
+
+    same("kind", kind(&steps, step.id).as_deref(), Some(Failure::NOT_FOUND));
+}
+
+/// An execution is waited for by the id of its root; a task below it has an end, but is none.
+async fn a_step_is_no_execution_to_wait_for(world: World) {
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.keep(), world.call("ship")).await;
+
+    let join = world.join(step.task.id);
+    let id = join.id;
+    world.apply(later(&parent, 1, 0).keep().with(join)).await;
+    world.apply(step.complete("shipped")).await;
+
+    let steps = world.apply(later(&parent, 2, 0).keep()).await.steps;
+    let result = given(&steps, id);
+    assert!(result != ok("shipped"), "the wait for a step gave its result: {result:?}");
+}
+
+/// Kind, message, causes, trace, data and whether it is fatal: all of a failure is told, at once and later.
+async fn failures_come_back_whole(world: World) {
+    let failure = Failure {
+        causes: vec!["no\u{0}van".to_owned(), String::new()],
+        trace: Some("at ship.rs:7".to_owned()),
+        data: Some(Payload::new("application/cbor", (0..=255).collect())),
+        ..Failure::new("ShipError::Lost", "parcel\nwas é lost").fatal()
+    };
+    let (root, _, join) = pair(&world).await;
+
+    world.apply(root.fail(failure.clone())).await;
+
+    same("later", given(&world.claim_one(t(0)).await.steps, join), Some(Err(failure.clone())));
+    let (step, steps) = heard(&world, root.task.id).await;
+    same("at once", given(&steps, step.id), Some(Err(failure)));
+}
+
+/// Each wait of a function is a step of its own, and a completion of its own.
+async fn one_function_may_wait_twice(world: World) {
+    let root = world.running("ship").await;
+    let waiter = claim(&world, "checkout").await;
+    let (one, two) = (world.join(root.task.id), world.join(root.task.id));
+    let ids = [one.id, two.id];
+    world.apply(waiter.park_for(wait_for(2)).with(one).with(two)).await;
+
+    world.apply(root.complete("shipped")).await;
+
+    let woken = world.claim_one(t(0)).await;
+    same("completions", woken.task.done, 2);
+    same("numbers", woken.steps.iter().filter_map(Step::order).collect::<Vec<_>>(), [1, 2]);
+    for id in ids {
+        same("result", given(&woken.steps, id), ok("shipped"));
+    }
+}
+
+/// The end of a wait is the next completion of the function, after those that came before it.
+async fn it_has_its_place_among_the_completions(world: World) {
+    let root = world.running("ship").await;
+    let waiter = claim(&world, "checkout").await;
+    let (join, before, after) = (world.join(root.task.id), world.call("pack"), world.call("pack"));
+    let ids = [before.id, join.id, after.id];
+    let turn = waiter.park_for(wait_for(4)).with(world.inline("render", "note"));
+    world.apply(turn.with(join).with(before).with(after)).await;
+    let calls = world.claim(2).functions(["pack"]).await;
+
+    world.apply(calls[0].complete("before")).await;
+    world.apply(root.complete("shipped")).await;
+    world.apply(calls[1].complete("after")).await;
+
+    let woken = world.claim_one(t(0)).await;
+    let completed: Vec<_> = woken.steps[1..].iter().map(|step| (step.id, step.order())).collect();
+    same("completions", completed, [(ids[0], Some(2)), (ids[1], Some(3)), (ids[2], Some(4))]);
+}
+
+/// The end of one execution says nothing to those who wait for another one.
+async fn other_executions_tell_nothing(world: World) {
+    let (root, _, join) = pair(&world).await;
+    let other = world.running("ship").await;
+    let step = world.spawn(root.keep(), world.call("pack")).await;
+
+    world.apply(other.complete("another")).await;
+    world.apply(step.complete("packed")).await;
+
+    same("claimed", world.claim(9).at(t(9)).await.len(), 0);
+    world.expect_status(join, TaskStatus::Waiting).await;
+}
+
+/// What is kept of a failed attempt is not taken for a result by one who comes while it is tried again.
+async fn the_failure_of_an_earlier_attempt_is_no_result(world: World) {
+    let root = world.running("ship").await;
+    world.apply(root.retry(t(50), declined())).await;
+
+    let (_, join) = waiting_for(&world, root.task.id).await;
+
+    world.expect_status(join, TaskStatus::Waiting).await;
+    same("failure", world.task(join).await.failure, None);
+    let again = world.claim_one(t(50)).await;
+    world.apply(again.complete("shipped")).await;
+    same("result", given(&world.claim_one(t(50)).await.steps, join), ok("shipped"));
+}
+
+/// A revived dead letter is open again; who asks now waits for its new end.
+async fn a_dead_letter_that_was_revived_is_waited_for_again(world: World) {
+    let root = world.running("ship").await;
+    world.apply(root.fail(declined())).await;
+    world.apply(revive(root.task.id)).await;
+    let again = world.claim_one(t(0)).await;
+
+    let (waiter, join) = waiting_for(&world, root.task.id).await;
+    world.expect_status(join, TaskStatus::Waiting).await;
+    world.apply(again.complete("at last")).await;
+
+    let woken = world.claim_one(t(0)).await;
+    same("woken", (woken.task.id, given(&woken.steps, join)), (waiter.task.id, ok("at last")));
+}
+
+/// Who was told of a failure has it on record, whatever becomes of the dead letter.
+async fn what_was_told_stays_told(world: World) {
+    let (root, waiter, join) = pair(&world).await;
+    world.apply(root.fail(declined())).await;
+    world.apply(revive(root.task.id)).await;
+    let woken = world.claim(9).await;
+    let again = woken.iter().find(|claimed| claimed.task.id == root.task.id).expect("revived");
+
+    world.apply(again.complete("at last")).await;
+
+    let waiter = woken.iter().find(|claimed| claimed.task.id == waiter.task.id).expect("woken");
+    let later = world.apply(waiter.keep().seen(0)).await;
+    same("completions", later.done, 1);
+    same("what is on record", given(&later.steps, join), Some(Err(declined())));
+}
+
+/// Nor is one whose execution was asked to end.
+async fn a_wait_below_a_cancelled_execution_is_not_told(world: World) {
+    let (root, waiter, join) = pair(&world).await;
+    world.apply(cancel(waiter.task.id, 0, t(1))).await;
+    same("status", world.status(waiter.task.id).await, ExecutionStatus::Cancelled);
+    let before = world.timeline(waiter.task.tree.execution).await;
+
+    world.apply(root.complete("shipped")).await;
+
+    same("the waiter's tasks", world.timeline(waiter.task.tree.execution).await, before);
+    world.expect_status(join, TaskStatus::Cancelled).await;
+    same("claimed", world.claim(9).at(t(9)).await.len(), 0);
+}
+
+/// A function that ended without its wait hears nothing, and its end stays as it is.
+async fn a_function_that_has_ended_is_not_told(world: World) {
+    let root = world.running("ship").await;
+    let waiter = claim(&world, "checkout").await;
+    world.apply(waiter.keep().with(world.join(root.task.id))).await;
+    world.apply(later(&waiter, 1, 0).complete("without it")).await;
+    let before = world.execution(waiter.task.id).await;
+
+    world.apply(root.complete("shipped")).await;
+
+    same("the waiter", world.execution(waiter.task.id).await, before);
+    same("claimed", world.claim(9).at(t(9)).await.len(), 0);
+}
+
+/// The others are told, and in their order.
+async fn of_those_who_wait_only_the_one_who_gave_up_is_left_out(world: World) {
+    let root = world.running("ship").await;
+    let waiter = claim(&world, "checkout").await;
+    let joins = [world.join(root.task.id), world.join(root.task.id), world.join(root.task.id)];
+    let ids = joins.clone().map(|join| join.id);
+    world.apply(joins.into_iter().fold(waiter.keep(), Turn::with)).await;
+    world.apply(later(&waiter, 1, 0).park().cancel(ids[1])).await;
+
+    world.apply(root.complete("shipped")).await;
+
+    let woken = world.claim_one(t(0)).await;
+    same("completions", woken.task.done, 2);
+    same("the first", woken.steps[0].id, ids[0]);
+    same("the last", (woken.steps[1].id, woken.steps[1].order()), (ids[2], Some(2)));
+    same("the other", woken.steps[2].state.clone(), StepState::Cancelled);
+}
+
+/// A retried function takes its wait out of the record; the next attempt asks anew.
+async fn a_wait_that_left_the_record_is_not_told(world: World) {
+    let root = world.running("ship").await;
+    let waiter = claim(&world, "checkout").await;
+    let join = world.join(root.task.id);
+    let id = join.id;
+    world.apply(waiter.keep().with(join)).await;
+    world.apply(later(&waiter, 1, 0).retry(t(5), declined()).erase(id)).await;
+
+    world.apply(root.complete("shipped")).await;
+
+    same("the wait", world.find(id).await, None);
+    let again = world.claim_one(t(5)).await;
+    same("completions", (again.task.done, again.steps.len()), (0, 0));
+    let join = world.join(root.task.id);
+    let id = join.id;
+    same("asked anew", given(&world.apply(again.keep().with(join)).await.steps, id), ok("shipped"));
+}
+
+/// A failure is found in the batch like a result; and an expiry, and a cancellation.
+async fn the_failure_and_the_wait_meet_in_one_batch_in_either_order(world: World) {
+    for end_first in [true, false] {
+        let failing = world.running("ship").await;
+        let expiring = world.dispatch(world.call("ship").expires(t(5)).due(t(900))).await;
+        let asked = world.dispatch(world.call("ship").due(t(900))).await;
+        let waiter = claim(&world, "checkout").await;
+        let joins = [failing.task.id, expiring, asked].map(|root| world.join(root));
+        let ids = joins.clone().map(|join| join.id);
+        let expired = world.expired(t(6)).await.remove(0);
+        let wait = joins.into_iter().fold(waiter.park_for(wait_for(3)).at(t(6)), Turn::with).into();
+        let ends = [failing.fail(declined()).at(t(6)).into(), expire(&expired, t(6)), cancel(asked, 0, t(6))];
+        let batch: Vec<Transition> = match end_first {
+            true => ends.into_iter().chain([wait]).collect(),
+            false => [wait].into_iter().chain(ends).collect(),
+        };
+
+        for outcome in world.commit_all(batch).await {
+            applied(outcome);
+        }
+
+        let woken = world.claim_one(t(6)).await;
+        same("woken", (woken.task.id, woken.task.done), (waiter.task.id, 3));
+        let kinds = ids.map(|id| kind(&woken.steps, id).unwrap_or_default());
+        same(
+            "failures",
+            kinds.each_ref().map(String::as_str),
+            ["Declined", Failure::TIMED_OUT, Failure::CANCELLED],
+        );
+        world.apply(woken.complete("summary")).await;
+    }
+}
+
+/// Whichever stands first in a batch decides whether the wait was over.
+async fn the_end_and_the_giving_up_meet_in_one_batch_in_either_order(world: World) {
+    for end_first in [true, false] {
+        let root = world.running("ship").await;
+        let waiter = claim(&world, "checkout").await;
+        let join = world.join(root.task.id);
+        let id = join.id;
+        world.apply(waiter.keep().with(join)).await;
+        let (end, give_up) = (root.complete("shipped"), later(&waiter, 1, 0).park().cancel(id));
+
+        for outcome in world.commit_all(if end_first { [end, give_up] } else { [give_up, end] }).await {
+            applied(outcome);
+        }
+
+        let (status, woken) = if end_first { (TaskStatus::Completed, 1) } else { (TaskStatus::Cancelled, 0) };
+        world.expect_status(id, status).await;
+        same("woken", world.claim(9).await.len(), woken);
+    }
+}
+
+/// Results are not mixed up, however many executions end and are waited for in one batch.
+async fn many_ends_in_one_batch_are_told_each_to_its_own(world: World) {
+    world.dispatch_many(30, || world.call("ship")).await;
+    let roots = world.claim(30).await;
+    world.dispatch_many(30, || world.call("checkout")).await;
+    let waiters = world.claim(30).functions(["checkout"]).await;
+    let (mut batch, mut joins) = (Vec::<Transition>::new(), Vec::new());
+    for (n, (root, waiter)) in roots.iter().zip(&waiters).enumerate() {
+        let join = world.join(root.task.id);
+        joins.push(join.id);
+        let (wait, end) = (waiter.park().with(join), root.complete(&format!("shipped {n}")));
+        if n % 2 == 0 {
+            batch.push(wait.into());
+            batch.insert(0, end.into());
+        } else {
+            batch.insert(0, wait.into());
+            batch.push(end.into());
+        }
+    }
+
+    for outcome in world.commit_all(batch).await {
+        applied(outcome);
+    }
+
+    let woken = world.claim(99).await;
+    same("woken", woken.len(), 30);
+    for (n, (waiter, join)) in waiters.iter().zip(joins).enumerate() {
+        let woken = woken.iter().find(|woken| woken.task.id == waiter.task.id).expect("each is woken");
+        same("result", given(&woken.steps, join), ok(&format!("shipped {n}")));
+    }
+}
+
+/// Any function may wait, at any depth, items of a map included.
+async fn a_step_may_wait_for_an_execution(world: World) {
+    let root = world.running("ship").await;
+    let parent = claim(&world, "checkout").await;
+    let map = world.map("mail");
+    let (map_id, item) = (map.id, world.call("mail"));
+    world.apply(parent.park().with(map).items(map_id, [item]).feed(map_id, 1, Some(1))).await;
+    let item = world.claim_one(t(0)).await;
+    let join = world.join(root.task.id);
+    let id = join.id;
+    world.apply(item.park().with(join)).await;
+
+    world.apply(root.complete("shipped")).await;
+
+    let woken = world.claim_one(t(0)).await;
+    same("woken", (woken.task.id, given(&woken.steps, id)), (item.task.id, ok("shipped")));
+    world.apply(woken.complete("sent")).await;
+    same("and then its owner", world.claim_one(t(0)).await.task.id, parent.task.id);
+}
+
+/// An end that is sent again, in the batch or later, is no second completion.
+async fn a_repeated_end_is_told_once(world: World) {
+    let (root, waiter, join) = pair(&world).await;
+
+    world.commit_all([root.complete("shipped"), root.complete("shipped")]).await;
+    already(world.peer().await.commit(root.complete("shipped")).await);
+    let woken = world.claim_one(t(0)).await;
+    already(world.commit(root.complete("shipped")).await);
+
+    same("completions", world.apply(woken.keep()).await.done, 1);
+    same("the wait", world.task(join).await.done_order, Some(1));
+    same("tasks of the waiter", world.timeline(waiter.task.tree.execution).await.len(), 2);
+}
+
+/// A turn whose fate is unknown is sent again after the end: the wait is there, and over, once.
+async fn a_repeated_wait_waits_once(world: World) {
+    let root = world.running("ship").await;
+    let waiter = claim(&world, "checkout").await;
+    let join = world.join(root.task.id);
+    let id = join.id;
+    let turn: Transition = waiter.keep().with(join).into();
+    world.apply(turn.clone()).await;
+    world.apply(root.complete("shipped")).await;
+    let before = world.snapshot().await;
+
+    let news = already(world.commit(turn).await);
+
+    world.snapshot().await.expect_same("the repeat changed something", &before);
+    same("told with the repeat", (news.done, given(&news.steps, id)), (1, ok("shipped")));
+}
+
+/// A worker that has lost the execution to another one ends nothing.
+async fn a_fenced_end_is_not_told(world: World) {
+    let (lost, _, join) = pair(&world).await;
+    let taken = world.peer().await.claim_one(t(30)).await;
+
+    same("outcome", world.commit(lost.complete("late")).await, Outcome::Fenced);
+    world.expect_status(join, TaskStatus::Waiting).await;
+    world.apply(taken.complete("in time")).await;
+
+    same("result", given(&world.claim_one(t(30)).await.steps, join), ok("in time"));
+}
+
+/// Whoever was told has the result for himself.
+async fn what_was_given_outlives_the_purge_of_its_giver(world: World) {
+    let (root, _, join) = pair(&world).await;
+    world.apply(root.complete("shipped")).await;
+    let (step, steps) = heard_beside(&world, root.task.id).await;
+    same("told at once", given(&steps, step), ok("shipped"));
+
+    same("purged", world.purge(t(1), 9).await, 1);
+
+    let woken = world.claim(9).at(t(60)).await;
+    let results: Vec<_> =
+        [join, step].into_iter().map(|id| woken.iter().find_map(|woken| given(&woken.steps, id))).collect();
+    same("results", results, [ok("shipped"), ok("shipped")]);
+}
+
+/// A function that waits while others are woken, and what it hears.
+async fn heard_beside(world: &World, root: TaskId) -> (TaskId, Vec<Step>) {
+    let waiter = claim(world, "checkout").await;
+    let join = world.join(root);
+    let id = join.id;
+    (id, world.apply(waiter.keep().with(join)).await.steps)
 }

@@ -24,6 +24,10 @@ list! { list:
     G2 what_runs_is_listed_last_claimed_first,
     G2 a_lost_task_is_still_listed_as_running,
     G1 reading_changes_nothing,
+    G1 names_and_tags_are_compared_whole,
+    G1 pages_of_a_filter_have_neither_gaps_nor_doubles_while_others_come_and_go,
+    G9 what_nobody_may_claim_does_not_wait,
+    G2 a_renewed_lease_and_the_execution_of_a_step_are_seen,
 }
 
 async fn list(world: &World, filter: Filter) -> Vec<TaskId> {
@@ -338,4 +342,103 @@ async fn reading_changes_nothing(world: World) {
     world.store().dead_letter_stats().await.expect("stats");
 
     world.snapshot().await.expect_same("reading changed something", &before);
+}
+
+/// A filter fits what is the same to the last byte, whatever the text means to a database.
+async fn names_and_tags_are_compared_whole(world: World) {
+    let texts = ["eu", "EU", "eu-west", "e", "e_", "e%", "%", "\"eu\"", "e'u", "é", "e\u{301}", "eu,us"];
+    let mut ids = Vec::new();
+    for text in texts {
+        ids.push(world.dispatch(world.call("charge").tags([text, "all"])).await);
+        world.dispatch(world.call(text)).await;
+        world.dispatch(world.call("charge").on(text)).await;
+    }
+
+    for (text, id) in texts.iter().zip(&ids) {
+        let (of, all) = (Some((*text).to_owned()), Some("all".to_owned()));
+        let by_tag = list(&world, Filter { tag: of.clone(), ..Filter::default() }).await;
+        same(&format!("the tag {text:?}"), by_tag, [*id]);
+        let by_function = list(&world, Filter { function: of.clone(), ..Filter::default() }).await;
+        same(&format!("the function {text:?}"), by_function.len(), 1);
+        let by_queue = list(&world, Filter { queue: of.clone(), ..Filter::default() }).await;
+        same(&format!("the queue {text:?}"), by_queue.len(), 1);
+        let none = list(&world, Filter { queue: of, tag: all, ..Filter::default() }).await;
+        same(&format!("the queue {text:?} with a tag of another"), none, []);
+    }
+    let all = list(&world, Filter { tag: Some("all".to_owned()), ..Filter::default() }).await;
+    same("a tag that all have", all, ids.into_iter().rev().collect::<Vec<_>>());
+}
+
+/// What fits all the time is listed once; what is dispatched meanwhile is newer than every page that is still to come, and
+/// what does not fit any more leaves no gap.
+async fn pages_of_a_filter_have_neither_gaps_nor_doubles_while_others_come_and_go(world: World) {
+    let draft = |n: usize| {
+        let call = world.call(["charge", "ship"][n % 2]);
+        if n.is_multiple_of(3) { call.tags(["eu", "big"]) } else { call.tags(["us"]) }
+    };
+    let mut expected = Vec::new();
+    for n in 0..60 {
+        let id = world.dispatch(draft(n)).await;
+        if n % 6 == 0 {
+            expected.push(id);
+        }
+    }
+    expected.reverse();
+    let filter = Filter {
+        status: Some(ExecutionStatus::Pending),
+        function: Some("charge".to_owned()),
+        tag: Some("eu".to_owned()),
+        ..Filter::default()
+    };
+
+    let (mut read, mut before) = (Vec::new(), None);
+    loop {
+        let page = world.store().list(&filter, before, 3).await.expect("a page");
+        read.extend(page.iter().map(|view| view.id.root()));
+        before = page.last().map(|view| view.id);
+        if page.len() < 3 {
+            break;
+        }
+        // One that was read does not fit any more, and two that do are new.
+        world.apply(cancel(read[read.len() - 3], 0, t(1))).await;
+        world.dispatch(draft(0)).await;
+        world.peer().await.dispatch(draft(6)).await;
+    }
+
+    same("read", read, expected);
+}
+
+/// Waits for signals, for executions and for the result of the same call, sleeps, maps, and what was asked to end: no
+/// worker could claim any of these.
+async fn what_nobody_may_claim_does_not_wait(world: World) {
+    let other = world.running("charge").await;
+    let root = world.running("checkout").await;
+    let holder = world.spawn(root.keep(), world.call("ship").keyed(key("order 7"))).await;
+    let turn = later(&root, 1, 0).park().with(world.wait(root.task.id, "approval"));
+    let turn = turn.with(world.join(other.task.id)).with(world.sleep(t(1))).with(world.map("mail"));
+    world.apply(turn.with(world.call("ship").keyed(key("order 7")))).await;
+    let ended = world.dispatch(world.call("charge")).await;
+    world.apply(cancel(ended, 0, t(1))).await;
+    world.apply(cancel(root.task.id, 60, t(1))).await;
+
+    same("lanes", lanes(&world, t(9)).await, []);
+    let running: Vec<_> =
+        world.store().running(9).await.expect("running").iter().map(|view| view.id).collect();
+    same("what runs", running.len(), 2);
+    same("and tidies up", running.contains(&holder.task.id), true);
+}
+
+/// The end of a lease is the one that it was renewed to; a step names the execution that it belongs to.
+async fn a_renewed_lease_and_the_execution_of_a_step_are_seen(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.park(), world.call("ship").on("parcels")).await;
+    world.store().renew(&[step.lease], t(500)).await.expect("renew");
+
+    let running = world.peer().await.store().running(9).await.expect("running");
+
+    let seen: Vec<_> = running.iter().map(|view| (view.id, view.execution, view.lease_until)).collect();
+    same("what runs", seen, [(step.task.id, root.task.tree.execution, Some(t(500)))]);
+    same("its queue", running[0].queue.as_str(), "parcels");
+    world.apply(step.complete("shipped")).await;
+    same("once it has ended", world.store().running(9).await.expect("running"), []);
 }

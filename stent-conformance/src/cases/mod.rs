@@ -3,6 +3,7 @@
 mod cancel;
 mod claim;
 mod commit;
+mod compact;
 mod crash;
 mod dead_letter;
 mod dispatch_key;
@@ -25,9 +26,11 @@ mod purge;
 mod race;
 mod renew;
 mod repeat;
+mod retention;
 mod retry;
 mod signal;
 mod sleep;
+mod spawn;
 mod start;
 mod stop;
 mod tag;
@@ -55,6 +58,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     retry::CASES,
     map::CASES,
     gather::CASES,
+    spawn::CASES,
     join::CASES,
     signal::CASES,
     key::CASES,
@@ -69,6 +73,8 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     inspect::CASES,
     list::CASES,
     purge::CASES,
+    retention::CASES,
+    compact::CASES,
     migrate::CASES,
     payload::CASES,
     crash::CASES,

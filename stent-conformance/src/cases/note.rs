@@ -1,9 +1,10 @@
 //! Notes: what code says of its execution, once for each commit.
 
-use stent_core::backend::Purge;
+use stent_core::backend::{NotesView, ProgressView, Purge};
 use stent_core::model::Note;
 
 use super::words::*;
+use crate::say::{count, count_from, progress, set, set_from, set_to};
 
 list! { note:
     G1 counters_add_up,
@@ -26,26 +27,24 @@ list! { note:
     G14 values_come_back_byte_by_byte,
     G1 names_of_any_text_are_told_apart,
     G1 many_tasks_at_once_add_to_one_counter,
-}
-
-fn count(name: &str, add: i64) -> Note {
-    Note::Count { name: name.to_owned(), add }
-}
-
-fn count_from(name: &str, value: i64) -> Note {
-    Note::CountFrom { name: name.to_owned(), value }
-}
-
-fn set(name: &str, value: &str) -> Note {
-    Note::Set { name: name.to_owned(), value: text(value) }
-}
-
-fn set_from(name: &str, value: &str) -> Note {
-    Note::SetFrom { name: name.to_owned(), value: text(value) }
-}
-
-fn progress(id: TaskId, text: &str) -> Note {
-    Note::Progress { id, text: text.to_owned() }
+    G1 a_turn_writes_what_it_says,
+    G1 every_change_of_a_lease_writes_what_was_said,
+    G1 a_step_speaks_of_its_execution,
+    G1 a_counter_stays_at_its_end,
+    G1 a_counter_that_stands_at_zero_has_begun,
+    G1 the_last_commit_counts_whatever_its_moment,
+    G1 an_empty_state_has_begun,
+    G1 notes_of_a_batch_are_written_as_if_one_by_one,
+    G1 a_long_batch_adds_up,
+    G3 an_entry_of_progress_is_written_once,
+    G1 the_oldest_progress_makes_way,
+    G1 progress_of_one_execution_leaves_room_for_another,
+    G3 a_repeated_commit_says_nothing_twice,
+    G3 a_fenced_commit_is_silent_in_a_batch_that_is_not,
+    G3 a_repeat_is_not_counted_among_the_notes,
+    G1 the_count_of_notes_outlives_a_retry_and_a_crash,
+    G15 who_is_asked_to_end_is_still_heard,
+    G1 one_of_many_handles_begins_a_counter,
 }
 
 async fn counter(world: &World, root: TaskId, name: &str) -> Option<i64> {
@@ -355,4 +354,314 @@ async fn many_tasks_at_once_add_to_one_counter(world: World) {
     same("sent", notes.counters.get("sent"), Some(&40));
     same("weight", notes.counters.get("weight"), Some(&(5 * (1..=8).sum::<i64>())));
     same("progress", notes.progress.len(), TASKS);
+}
+
+/// A root that goes on, and so many steps of it that run.
+async fn crew(world: &World, steps: usize) -> (Claimed, Vec<Claimed>) {
+    let root = world.running("checkout").await;
+    world.apply((0..steps).fold(root.keep(), |turn, _| turn.with(world.call("ship")))).await;
+    let steps = world.claim(steps).functions(["ship"]).await;
+    (later(&root, 1, 0), steps)
+}
+
+/// Texts of the entries, as they are read.
+async fn told(world: &World, root: TaskId) -> Vec<String> {
+    world.notes(root).await.progress.into_iter().map(|entry| entry.text).collect()
+}
+
+/// Counters, states and progress of one turn are all there once it is committed.
+async fn a_turn_writes_what_it_says(world: World) {
+    let root = world.running("checkout").await;
+    let id = world.id();
+
+    let turn = root.keep().say(count("parcels", 3)).say(set("phase", "packing")).say(progress(id, "packed"));
+    world.apply(turn.at(t(4))).await;
+
+    let expected = NotesView {
+        counters: [("parcels".to_owned(), 3)].into(),
+        states: [("phase".to_owned(), text("packing"))].into(),
+        progress: vec![ProgressView { id, task: root.task.id, at: t(4), text: "packed".to_owned() }],
+        summary: Vec::new(),
+    };
+    same("notes", world.notes(root.task.id).await, expected);
+}
+
+/// Whatever becomes of the task, what the turn says is written with it.
+async fn every_change_of_a_lease_writes_what_was_said(world: World) {
+    for what in ["keep", "park", "retry", "redo", "release", "complete", "fail"] {
+        let root = world.running("checkout").await;
+        let turn = match what {
+            "keep" => root.keep(),
+            "park" => root.park(),
+            "retry" => root.retry(t(900), declined()),
+            "redo" => root.redo().at(t(900)),
+            "release" => root.release().at(t(900)),
+            "complete" => root.complete("summary"),
+            _ => root.fail(declined()),
+        };
+
+        world.apply(turn.say(count("turns", 1)).say(set("last", what)).say(progress(world.id(), what))).await;
+
+        same(what, counter(&world, root.task.id, "turns").await, Some(1));
+        same(what, state(&world, root.task.id, "last").await, Some(text(what)));
+        same(what, told(&world, root.task.id).await, [what]);
+    }
+}
+
+/// What a step says, at any depth, is said of the execution that it belongs to.
+async fn a_step_speaks_of_its_execution(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.keep(), world.call("ship")).await;
+    let below = world.spawn(step.keep(), world.call("pack")).await;
+
+    world.apply(below.complete("packed").say(count("parcels", 2)).say(set("phase", "packed"))).await;
+    world.apply(later(&step, 1, 1).complete("shipped").say(count("parcels", 5))).await;
+
+    same("counter", counter(&world, root.task.id, "parcels").await, Some(7));
+    same("state", state(&world, root.task.id, "phase").await, Some(text("packed")));
+    same("by the step's id", world.notes(step.task.id).await, NotesView::default());
+}
+
+/// At the end of the numbers a counter stays where it is, neither wraps nor turns into something else, and goes back from
+/// there.
+async fn a_counter_stays_at_its_end(world: World) {
+    let root = world.running("checkout").await;
+    world.apply(root.keep().say(count("most", i64::MAX))).await;
+    same("at the end", counter(&world, root.task.id, "most").await, Some(i64::MAX));
+
+    world.apply(later(&root, 1, 0).keep().say(count("most", 5))).await;
+
+    same("beyond the end", counter(&world, root.task.id, "most").await, Some(i64::MAX));
+    world.apply(later(&root, 2, 0).keep().say(count("most", -5))).await;
+    same("and back", counter(&world, root.task.id, "most").await, Some(i64::MAX - 5));
+}
+
+/// Zero is a value: a counter that has it is not begun anew.
+async fn a_counter_that_stands_at_zero_has_begun(world: World) {
+    let root = world.running("checkout").await;
+    world.apply(root.keep().say(count_from("told", 0)).say(count("added", 0)).say(count("both", 4))).await;
+
+    let turn = later(&root, 1, 0).keep().say(count("both", -4)).say(count_from("both", 7));
+    world.apply(turn.say(count_from("told", 7)).say(count_from("added", 7))).await;
+
+    for name in ["told", "added", "both"] {
+        same(name, counter(&world, root.task.id, name).await, Some(0));
+    }
+}
+
+/// Commits count in their order: a worker whose clock is behind does not lose its say.
+async fn the_last_commit_counts_whatever_its_moment(world: World) {
+    let (root, steps) = crew(&world, 2).await;
+
+    world.apply(steps[0].complete("one").say(set("phase", "by the fast clock")).at(t(20))).await;
+    world.apply(steps[1].complete("two").say(set("phase", "by the slow clock")).at(t(2))).await;
+
+    same("state", state(&world, root.task.id, "phase").await, Some(text("by the slow clock")));
+}
+
+/// A value without bytes is a value: a state that has it is not begun anew.
+async fn an_empty_state_has_begun(world: World) {
+    let root = world.running("checkout").await;
+    world.apply(root.keep().say(set_to("phase", Payload::empty())).say(set("text", ""))).await;
+
+    world
+        .apply(later(&root, 1, 0).keep().say(set_from("phase", "again")).say(set_from("text", "again")))
+        .await;
+
+    same("no bytes at all", state(&world, root.task.id, "phase").await, Some(Payload::empty()));
+    same("an empty text", state(&world, root.task.id, "text").await, Some(text("")));
+}
+
+/// Two transitions of one batch that say something of the same execution do so one after the other.
+async fn notes_of_a_batch_are_written_as_if_one_by_one(world: World) {
+    let (one, adds_first) = crew(&world, 2).await;
+    let (two, begins_first) = crew(&world, 2).await;
+
+    let outcomes = world
+        .commit_all([
+            adds_first[0].complete("a").say(count("parcels", 1)).say(set("phase", "a")),
+            begins_first[0].complete("b").say(count_from("parcels", 10)).say(set_from("phase", "b")),
+            adds_first[1].complete("b").say(count_from("parcels", 10)).say(set_from("phase", "b")),
+            begins_first[1].complete("a").say(count("parcels", 1)).say(set("phase", "a")),
+            one.keep().say(count("parcels", 2)),
+            two.keep().say(count("parcels", 2)).say(set_from("phase", "c")),
+        ])
+        .await;
+
+    outcomes.into_iter().for_each(|outcome| drop(applied(outcome)));
+    same("added to, then begun", counter(&world, one.task.id, "parcels").await, Some(3));
+    same("begun, then added to", counter(&world, two.task.id, "parcels").await, Some(13));
+    same("set, then begun", state(&world, one.task.id, "phase").await, Some(text("a")));
+    same("begun, then set", state(&world, two.task.id, "phase").await, Some(text("a")));
+}
+
+/// A batch with many transitions, each with several notes, loses none of them.
+async fn a_long_batch_adds_up(world: World) {
+    let (root, steps) = crew(&world, 100).await;
+
+    let turns = (0..).zip(&steps).map(|(n, step)| {
+        let turn = step.complete("shipped").say(count("parcels", n)).say(count(&format!("of {}", n % 7), 1));
+        turn.say(set("last", &n.to_string())).say(progress(world.id(), &n.to_string()))
+    });
+    world.commit_all(turns.collect::<Vec<_>>()).await;
+
+    let notes = world.notes(root.task.id).await;
+    same("parcels", notes.counters.get("parcels"), Some(&4950));
+    let shares: Vec<_> = (0..7).map(|n| notes.counters.get(&format!("of {n}")).copied()).collect();
+    same("shares", shares, [15, 15, 14, 14, 14, 14, 14].map(Some));
+    same("the last", notes.states.get("last"), Some(&text("99")));
+    let texts: Vec<_> = notes.progress.into_iter().map(|entry| entry.text).collect();
+    same("progress", texts, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+/// An entry is known by its id: a second one with the same id is the same entry.
+async fn an_entry_of_progress_is_written_once(world: World) {
+    let root = world.running("checkout").await;
+    let id = world.id();
+
+    world.apply(root.keep().say(progress(id, "once")).say(progress(id, "once more"))).await;
+    world.apply(later(&root, 1, 0).keep().say(progress(id, "and again"))).await;
+
+    same("progress", told(&world, root.task.id).await, ["once"]);
+}
+
+/// No more than `PROGRESS_MAX` entries are kept: those with the oldest ids go, even if they come last.
+async fn the_oldest_progress_makes_way(world: World) {
+    let root = world.running("checkout").await;
+    let early = world.id();
+    let texts: Vec<_> = (0..limits::PROGRESS_MAX + 5).map(|n| n.to_string()).collect();
+    let (first, rest) = texts.split_at(limits::PROGRESS_MAX - 5);
+    let tell = |turn: Turn, text: &String| turn.say(progress(world.id(), text));
+
+    world.apply(first.iter().fold(root.keep(), tell)).await;
+    same("below the bound", told(&world, root.task.id).await, first);
+    world.apply(rest.iter().fold(later(&root, 1, 0).keep(), tell)).await;
+    same("above the bound", told(&world, root.task.id).await, &texts[5..]);
+    world.apply(later(&root, 2, 0).keep().say(progress(early, "too late")).say(count("turns", 1))).await;
+
+    same("an old one that comes late", told(&world, root.task.id).await, &texts[5..]);
+    same("what else the turn says", counter(&world, root.task.id, "turns").await, Some(1));
+}
+
+/// The bound is each execution's own.
+async fn progress_of_one_execution_leaves_room_for_another(world: World) {
+    let quiet = world.running("checkout").await;
+    world.apply(quiet.keep().say(progress(world.id(), "the only one"))).await;
+    let loud = world.running("checkout").await;
+
+    let tell = |turn: Turn, n: usize| turn.say(progress(world.id(), &n.to_string()));
+    world.apply((0..=limits::PROGRESS_MAX).fold(loud.keep(), tell)).await;
+
+    same("the quiet one's", told(&world, quiet.task.id).await, ["the only one"]);
+    same("the loud one's", told(&world, loud.task.id).await.len(), limits::PROGRESS_MAX);
+}
+
+/// The same commit sent again is answered `Already` and adds nothing, on another handle too.
+async fn a_repeated_commit_says_nothing_twice(world: World) {
+    let root = world.running("checkout").await;
+    let turn: Transition = root
+        .park()
+        .say(count("parcels", 3))
+        .say(set("phase", "packing"))
+        .say(progress(world.id(), "packed"))
+        .into();
+    world.apply(turn.clone()).await;
+    world.apply(root.nudge()).await;
+    let next = world.claim_one(t(0)).await;
+    let before = world.snapshot().await;
+
+    already(world.commit(turn.clone()).await);
+    already(world.peer().await.commit(turn.clone()).await);
+    world.snapshot().await.expect_same("the repeat said something", &before);
+    world.apply(next.keep().say(set("phase", "sent"))).await;
+    same("after the next write", world.commit(turn).await, Outcome::Fenced);
+
+    same("counter", counter(&world, root.task.id, "parcels").await, Some(3));
+    same("state", state(&world, root.task.id, "phase").await, Some(text("sent")));
+}
+
+/// In a batch, what is refused is silent and what is applied is not.
+async fn a_fenced_commit_is_silent_in_a_batch_that_is_not(world: World) {
+    let (root, lost) = crew(&world, 3).await;
+    let taken = world.claim(3).at(t(30)).functions(["ship"]).await;
+    same("taken over", taken.len(), 3);
+
+    let turns = lost.iter().zip(&taken).flat_map(|(lost, taken)| {
+        let (late, live) = (lost.complete("late"), taken.complete("in time"));
+        [
+            late.say(count("late", 1)).say(set("phase", "late")),
+            live.say(count("parcels", 1)).say(set("phase", "live")),
+        ]
+    });
+    let outcomes = world.commit_all(turns.collect::<Vec<_>>()).await;
+
+    same("applied", outcomes.iter().filter(|outcome| outcome.stands()).count(), 3);
+    let notes = world.notes(root.task.id).await;
+    same("counters", notes.counters, [("parcels".to_owned(), 3)].into());
+    same("states", notes.states, [("phase".to_owned(), text("live"))].into());
+}
+
+/// A repeated or fenced commit does not count as having spoken.
+async fn a_repeat_is_not_counted_among_the_notes(world: World) {
+    let root = world.running("checkout").await;
+    let turn: Transition = root.release().say(count("a", 1)).say(count("a", 1)).into();
+    world.apply(turn.clone()).await;
+    already(world.commit(turn).await);
+    let lost = world.claim_one(t(0)).await;
+    same("after a repeat", lost.task.noted, 2);
+
+    let taken = world.peer().await.claim_one(t(30)).await;
+    same("outcome", world.commit(lost.keep().say(count("a", 1))).await, Outcome::Fenced);
+    world.apply(taken.release()).await;
+
+    same("after a fenced commit", world.claim_one(t(30)).await.task.noted, 2);
+}
+
+/// What was said stays said when the code is run again, so that it is told apart from what is new.
+async fn the_count_of_notes_outlives_a_retry_and_a_crash(world: World) {
+    let first = world.running("checkout").await;
+    world.apply(first.keep().say(count("a", 1))).await;
+    world.apply(later(&first, 1, 0).retry(t(1), declined()).say(count("a", 1))).await;
+
+    let world = world.crash().await;
+    let second = world.claim_one(t(1)).await;
+    same("after a retry", (second.task.attempts, second.task.noted), (1, 2));
+    let third = world.claim_one(t(60)).await;
+
+    same("after a take-over", (third.task.crashes, third.task.noted), (1, 2));
+}
+
+/// A function that tidies up may say so, with its last turn too.
+async fn who_is_asked_to_end_is_still_heard(world: World) {
+    let root = world.running("checkout").await;
+    world.apply(cancel(root.task.id, 10, t(1))).await;
+
+    world.apply(root.keep().say(count("tidied", 1)).at(t(2))).await;
+    let last = later(&root, 1, 0).complete("too late").say(set("phase", "tidy"));
+    same("ended as it was asked to", world.apply(last.at(t(3))).await.stopped, true);
+
+    same("counter", counter(&world, root.task.id, "tidied").await, Some(1));
+    same("state", state(&world, root.task.id, "phase").await, Some(text("tidy")));
+    same("status", world.status(root.task.id).await, ExecutionStatus::Cancelled);
+}
+
+/// Whoever comes first begins; what the others add is added to that.
+async fn one_of_many_handles_begins_a_counter(world: World) {
+    for _ in 0..5 {
+        let (root, steps) = crew(&world, 4).await;
+
+        at_once(&world, 4, |peer, n| {
+            let begin = i64::try_from(n).expect("a small number") * 100 + 100;
+            let turn =
+                steps[n].complete("shipped").say(count_from("parcels", begin)).say(count("parcels", 1));
+            let turn = turn.say(set_from("first", &begin.to_string()));
+            async move { peer.apply(turn).await }
+        })
+        .await;
+
+        let parcels = counter(&world, root.task.id, "parcels").await.expect("a counter");
+        same("one began, and four added", parcels % 100, 4);
+        let first = (parcels - 4).to_string();
+        same("the same one", state(&world, root.task.id, "first").await, Some(text(&first)));
+    }
 }

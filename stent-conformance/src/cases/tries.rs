@@ -1,5 +1,6 @@
 //! Tries: what is kept of claims that ended badly.
 
+use stent_core::WorkerId;
 use stent_core::model::{Tried, TryEnd};
 
 use super::words::*;
@@ -18,6 +19,14 @@ list! { tries:
     G13 the_history_is_in_order_and_outlives_a_crash,
     G16 the_history_leaves_with_its_execution,
     G14 failures_in_the_history_come_back_whole,
+    G13 what_was_ended_from_outside_is_no_try,
+    G13 a_committed_turn_leaves_the_history_as_it_is,
+    G13 a_crash_loop_leaves_its_whole_history,
+    G13 a_task_that_was_never_there_has_none,
+    G13 tries_of_a_batch_are_written_as_if_one_by_one,
+    G2 handles_that_take_over_at_once_leave_one_try,
+    G13 tries_outlive_the_end,
+    G4 a_step_that_leaves_the_record_takes_its_tries_along,
 }
 
 async fn a_failed_attempt_is_recorded(world: World) {
@@ -222,4 +231,146 @@ async fn failures_in_the_history_come_back_whole(world: World) {
     world.apply(claimed.retry(t(1), failure.clone())).await;
 
     same("failure", world.tries(claimed.task.id).await[0].failure.clone(), Some(failure));
+}
+
+/// A try, as it is to be read.
+fn tried(claimed: &Claimed, worker: WorkerId, end: TryEnd, at: Timestamp, failure: Option<Failure>) -> Tried {
+    let (task, execution, epoch) = (claimed.task.id, claimed.task.tree.execution, claimed.lease.epoch);
+    Tried { task, execution, epoch, worker: Some(worker), end, at, failure }
+}
+
+fn counts(claimed: &Claimed) -> (u32, u32, u32) {
+    (claimed.task.attempts, claimed.task.crashes, claimed.task.releases)
+}
+
+async fn ends(world: &World, task: TaskId) -> Vec<TryEnd> {
+    world.tries(task).await.iter().map(|tried| tried.end).collect()
+}
+
+/// A task whose time is up, or that was asked to end, did not fail by itself.
+async fn what_was_ended_from_outside_is_no_try(world: World) {
+    world.dispatch(world.call("charge").expires(t(5))).await;
+    let expired = world.claim_one(t(0)).await;
+    world.expire_all(t(6)).await;
+    let asked = world.running("charge").await;
+    world.apply(cancel(asked.task.id, 10, t(1))).await;
+    world.apply(asked.fail(Failure::cancelled())).await;
+    let dropped = world.running("checkout").await;
+    let step = world.spawn(dropped.keep(), world.call("ship")).await;
+    world.apply(later(&dropped, 1, 0).keep().cancel(step.task.id)).await;
+
+    for (what, claimed) in [("time is up", &expired), ("asked to end", &asked), ("given up", &step)] {
+        same(what, world.tries(claimed.task.id).await, Vec::new());
+    }
+}
+
+/// Progress makes a task's worker trustworthy again; it does not change what was.
+async fn a_committed_turn_leaves_the_history_as_it_is(world: World) {
+    let lost = world.running("charge").await;
+    let taken = world.claim_one(t(30)).await;
+    same("tries so far", taken.task.tries, 2);
+
+    world.apply(taken.park()).await;
+    world.apply(taken.nudge().at(t(30))).await;
+
+    let again = world.claim_one(t(30)).await;
+    same("claims without a turn", again.task.tries, 1);
+    same("counts", counts(&again), (0, 1, 0));
+    same("tries", ends(&world, lost.task.id).await, [TryEnd::Crashed]);
+}
+
+/// A task that kills its workers ends as a dead letter with every one of them on record.
+async fn a_crash_loop_leaves_its_whole_history(world: World) {
+    let id = world.dispatch(world.call("charge")).await;
+    let mut moment = 0;
+    let last = loop {
+        let claimed = world.claim_one(t(moment)).await;
+        if let Some(given_up) = stent_core::decide::crashed(&claimed, t(moment)) {
+            world.apply(given_up).await;
+            break claimed;
+        }
+        moment += 30;
+    };
+
+    let tries = world.tries(id).await;
+
+    let crashes = limits::CRASHES_MAX as usize;
+    same("crashes", tries[..crashes].iter().filter(|tried| tried.end == TryEnd::Crashed).count(), crashes);
+    let epochs: Vec<_> = tries.iter().map(|tried| tried.epoch.0).collect();
+    same("claims", epochs, (1..=last.lease.epoch.0).collect::<Vec<_>>());
+    let kind = tries[crashes].failure.as_ref().map(|failure| failure.kind.as_str());
+    same("what ended it", kind, Some(Failure::CRASH_LOOP));
+    same("dead letter", world.dead_letters().await[0].crashes, limits::CRASHES_MAX);
+}
+
+/// Nothing is read of an id that the store does not know.
+async fn a_task_that_was_never_there_has_none(world: World) {
+    let claimed = world.running("charge").await;
+    world.apply(claimed.release()).await;
+
+    same("tries", world.tries(world.id()).await, Vec::new());
+}
+
+/// Failures of many tasks in one batch are each recorded with their own task, and of one task in order.
+async fn tries_of_a_batch_are_written_as_if_one_by_one(world: World) {
+    world.dispatch_many(30, || world.call("charge")).await;
+    let claimed = world.claim(30).await;
+    let failure = |n: usize| Failure::new("Declined", format!("for the {n}th time"));
+
+    let turns = claimed.iter().enumerate().map(|(n, claimed)| match n % 3 {
+        0 => claimed.retry(t(900), failure(n)),
+        1 => claimed.release().at(t(900)),
+        _ => claimed.fail(failure(n)),
+    });
+    world.commit_all(turns.collect::<Vec<_>>()).await;
+
+    for (n, claimed) in claimed.iter().enumerate() {
+        let end = if n % 3 == 1 { TryEnd::Released } else { TryEnd::Failed };
+        let at = if n % 3 == 1 { t(900) } else { t(0) };
+        let expected = tried(claimed, world.worker, end, at, (n % 3 != 1).then(|| failure(n)));
+        same("tries", world.tries(claimed.task.id).await, [expected]);
+    }
+}
+
+/// Many workers that find a lost task record its loss once: only one of them takes it over.
+async fn handles_that_take_over_at_once_leave_one_try(world: World) {
+    for _ in 0..5 {
+        let lost = world.running("charge").await;
+
+        let taken = at_once(&world, 5, |peer, _| async move { peer.claim(9).at(t(30)).await.pop() }).await;
+
+        let taken: Vec<_> = taken.into_iter().flatten().collect();
+        same("taken over", taken.iter().map(counts).collect::<Vec<_>>(), [(0, 1, 0)]);
+        same("tries", ends(&world, lost.task.id).await, [TryEnd::Crashed]);
+        world.apply(taken[0].complete("receipt")).await;
+    }
+}
+
+/// That a task came through in the end does not hide what it took.
+async fn tries_outlive_the_end(world: World) {
+    let one = world.running("charge").await;
+    world.apply(one.retry(t(0), declined())).await;
+    let two = world.claim_one(t(0)).await;
+
+    world.apply(two.complete("receipt")).await;
+
+    same("tries", ends(&world, one.task.id).await, [TryEnd::Failed]);
+    let view = world.execution(one.task.id).await.expect("is there");
+    same("attempts", (view.status, view.attempts), (ExecutionStatus::Completed, 1));
+}
+
+/// A retried parent takes steps out of its record; of these nothing is left, at any depth.
+async fn a_step_that_leaves_the_record_takes_its_tries_along(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.keep(), world.call("ship")).await;
+    let below = world.spawn(step.keep(), world.call("pack")).await;
+    world.apply(below.retry(t(900), declined())).await;
+    world.apply(later(&step, 1, 0).fail(declined())).await;
+    same("before", (ends(&world, step.task.id).await.len(), ends(&world, below.task.id).await.len()), (1, 1));
+
+    world.apply(later(&root, 1, 1).retry(t(5), declined()).erase(step.task.id)).await;
+
+    same("the step's", world.tries(step.task.id).await, Vec::new());
+    same("of what was below it", world.tries(below.task.id).await, Vec::new());
+    same("the root's", ends(&world, root.task.id).await, [TryEnd::Failed]);
 }
