@@ -47,7 +47,7 @@ pub struct Ledger<'a> {
     sweep: Vec<TaskId>,
     erase: Vec<TaskId>,
     follow: Follow,
-    /// The keys that are known to be followed up.
+    /// The keys of what is to be followed up, as far as they are known.
     following: BTreeSet<Key>,
     ended: bool,
     ready: bool,
@@ -328,7 +328,7 @@ impl<'a> Ledger<'a> {
             self.change(task, |row| row.end(TaskStatus::Cancelled, at));
             self.sweep(task, at);
         }
-        self.follow.executions.insert(tree.execution, at);
+        self.look_after(tree.execution, at);
     }
 
     // What is asked for from outside.
@@ -387,7 +387,7 @@ impl<'a> Ledger<'a> {
                     }
                 });
                 self.stop.push((tree.execution, at));
-                self.follow.executions.insert(tree.execution, at);
+                self.look_after(tree.execution, at);
                 self.ready = true; // Those who run something of it look for what has changed.
                 done
             }
@@ -483,7 +483,7 @@ impl<'a> Ledger<'a> {
             let items = self.entries.values_mut().filter(|entry| entry.row.tree.parent == Some(feed.map));
             items.filter(|entry| entry.new.is_some()).for_each(|entry| entry.row.cancel(at));
             let execution = row_execution(self.row(feed.map));
-            self.follow.executions.extend(execution.map(|execution| (execution, at)));
+            execution.into_iter().for_each(|execution| self.look_after(execution, at));
             return;
         }
         let parent = row.tree.parent;
@@ -563,9 +563,15 @@ impl<'a> Ledger<'a> {
                 }
                 self.follow_up(key, FollowUp::Deliver { key, at });
             }
-            self.follow.executions.insert(row.tree.execution, at);
+            self.look_after(row.tree.execution, at);
             self.erase.push(*step);
         }
+    }
+
+    /// Tasks of an execution end that are not here; so may it itself, and who waits for it be told.
+    fn look_after(&mut self, execution: ExecutionId, at: Timestamp) {
+        self.following.insert(Key::of_execution(execution));
+        self.follow.executions.insert(execution, at);
     }
 
     fn follow_up(&mut self, key: Key, up: FollowUp) {
@@ -575,7 +581,7 @@ impl<'a> Ledger<'a> {
 
     fn sweep(&mut self, root: TaskId, at: Timestamp) {
         let execution = row_execution(self.row(root));
-        self.follow.executions.extend(execution.map(|execution| (execution, at)));
+        execution.into_iter().for_each(|execution| self.look_after(execution, at));
         self.sweep.push(root);
     }
 

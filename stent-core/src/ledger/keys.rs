@@ -180,7 +180,7 @@ impl<'a> Ledger<'a> {
                     self.write(root, written.clone());
                     self.settle(root, &tree, &written, at);
                     // It may have held a key.
-                    self.follow.executions.insert(tree.execution, at);
+                    self.look_after(tree.execution, at);
                 }
             }
             FollowUp::Joined { execution, at } => {

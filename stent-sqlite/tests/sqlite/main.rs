@@ -1,5 +1,6 @@
 //! What is SQLite's own, beside the conformance suite: options, errors, budgets, plans, locks.
 
+mod batches;
 mod bounds;
 mod budget;
 mod cancel;

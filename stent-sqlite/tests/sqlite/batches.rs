@@ -1,0 +1,283 @@
+//! A batch comes to the same as its transitions one by one: two stores get the same ones, the one at once, the other each by
+//! itself, and in the end their tables are compared row by row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use stent_core::backend::Claimed;
+use stent_core::model::{Keyed, NewTask, NewTaskState, Note, Said, StepKind, Tree, Wait};
+use stent_core::transition::{Change, Feed, Guard, Outcome, Transition};
+use stent_core::{ExecutionId, Failure, Key, TaskId};
+use stent_sql::SqlStore;
+use uuid::Uuid;
+
+use crate::support::{Folder, claim, commit, payload, root, step, t};
+
+const SEEDS: u64 = 60;
+
+const TABLES: [&str; 5] = [
+    "SELECT hex(id) || ' ' || name, * FROM stent_task ORDER BY id",
+    "SELECT hex(key), * FROM stent_memo ORDER BY key",
+    "SELECT hex(execution_id) || name, * FROM stent_note ORDER BY execution_id, kind, name",
+    "SELECT hex(id), * FROM stent_progress ORDER BY id",
+    "SELECT hex(task_id), * FROM stent_tried ORDER BY task_id, epoch, at",
+];
+
+#[tokio::test]
+async fn a_batch_comes_to_the_same_as_its_transitions_one_by_one() {
+    for seed in 0..300 {
+        let folders = [Folder::new(), Folder::new()];
+        let mut world = World {
+            at_once: folders[0].ready().await,
+            one_by_one: folders[1].ready().await,
+            dice: Dice(seed),
+            known: BTreeMap::new(),
+        };
+        world.run(seed).await;
+    }
+}
+
+/// Numbers that look like chance; the same ones each time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+struct World {
+    at_once: Arc<SqlStore>,
+    one_by_one: Arc<SqlStore>,
+    dice: Dice,
+    /// Every task, with where it hangs and its key.
+    known: BTreeMap<TaskId, (Tree, Option<Key>, bool)>,
+}
+
+impl World {
+    async fn run(&mut self, seed: u64) {
+        let dispatches: Vec<_> = (0..10).map(|_| self.start()).collect();
+        let executions: Vec<_> = dispatches.iter().map(|start| start.guard.task().execution()).collect();
+        self.send(seed, dispatches).await;
+        for round in 0..4 {
+            let parents = self.claim("checkout", round).await;
+            let turns: Vec<_> = parents.iter().map(|parent| self.turn(parent, &executions, round)).collect();
+            self.send(seed, turns).await;
+
+            let mut batch = Vec::new();
+            for held in self.claim("charge", round).await {
+                batch.extend(self.end(&held, round));
+            }
+            for task in self.known.keys().copied().collect::<Vec<_>>() {
+                batch.extend(self.request(task, round));
+            }
+            for at in (1..batch.len()).rev() {
+                batch.swap(at, self.dice.roll(at + 1));
+            }
+            self.send(seed, batch).await;
+        }
+    }
+
+    /// Sends a batch to both, and compares what came of it.
+    async fn send(&self, seed: u64, batch: Vec<Transition>) {
+        let outcomes = commit(&self.at_once, &batch).await;
+        let mut expected = Vec::new();
+        for transition in &batch {
+            expected.extend(commit(&self.one_by_one, std::slice::from_ref(transition)).await);
+        }
+        if outcomes != expected {
+            for (at, transition) in batch.iter().enumerate() {
+                let short = |id: TaskId| id.to_string()[9..18].to_owned();
+                eprintln!("{at} {:?} parent {:?} key {:?} {:?} cancel {:?} erase {:?} => {:?} | {:?}", short(transition.guard.task()),
+                    self.known.get(&transition.guard.task()).and_then(|k| k.0.parent).map(short),
+                    self.known.get(&transition.guard.task()).and_then(|k| k.1),
+                    format!("{:?}", transition.change).chars().take(60).collect::<String>(), transition.cancel, transition.erase,
+                    outcomes[at], expected[at]);
+            }
+        }
+        for (at, (outcome, expected)) in outcomes.iter().zip(&expected).enumerate() {
+            assert_eq!(outcome, expected, "seed {seed}: {:#?}", batch[at]);
+        }
+        for table in TABLES {
+            let [rows, expected] = [rows(&self.at_once, table).await, rows(&self.one_by_one, table).await];
+            for (row, expected) in rows.iter().zip(&expected) {
+                assert_eq!(row, expected, "seed {seed}: {table} after {batch:#?}");
+            }
+            assert_eq!(rows.len(), expected.len(), "seed {seed}: {table} after {batch:#?}");
+        }
+        drop(outcomes.into_iter().filter(Outcome::stands).count());
+    }
+
+    async fn claim(&self, function: &str, round: u64) -> Vec<Claimed> {
+        let now = t(10 * round);
+        let claimed = claim(&self.at_once, &[function], 500, now).await;
+        let expected = claim(&self.one_by_one, &[function], 500, now).await;
+        assert_eq!(claimed, expected);
+        claimed
+    }
+
+    fn root(&mut self) -> NewTask {
+        let mut task = root("checkout");
+        if self.dice.roll(4) == 0 {
+            task.keyed = Some(Keyed::new(Key::of_user("checkout", None, &self.dice.roll(2).to_string())));
+        }
+        self.limited(task)
+    }
+
+    /// Perhaps with an end of its time.
+    fn limited(&mut self, mut task: NewTask) -> NewTask {
+        if self.dice.roll(5) == 0 {
+            task.expires_at = Some(t(5 + 10 * self.dice.roll(3) as u64));
+        }
+        let key = task.keyed.map(|keyed| keyed.key);
+        self.known.insert(task.id, (task.tree, key, task.expires_at.is_some()));
+        task
+    }
+
+    fn start(&mut self) -> Transition {
+        let task = self.root();
+        let key = (self.dice.roll(3) == 0)
+            .then(|| Key::of_dispatch("checkout", &self.dice.roll(4).to_string()));
+        let guard = Guard::Absent { task: task.id, key };
+        Transition { insert: vec![task], ..Transition::new(guard, t(0), Change::Start) }
+    }
+
+    /// A parent asks for some steps, gives up others, and parks or ends.
+    fn turn(&mut self, parent: &Claimed, executions: &[ExecutionId], round: u64) -> Transition {
+        let at = t(10 * round + 1);
+        let guard = Guard::Leased { fence: parent.fence, tree: parent.task.tree, key: parent.task.key };
+        let ended = self.dice.roll(6) == 0;
+        let change = match ended {
+            true => Change::End(Ok(payload(b"summary"))),
+            false => Change::Park(Wait::for_next(parent.task.done)),
+        };
+        let mut turn = Transition::new(guard, at, change);
+        for step in &parent.steps {
+            let open = step.order().is_none();
+            match self.dice.roll(4) {
+                0 if open || step.kind == StepKind::Signal => turn.cancel.push(step.id),
+                1 => turn.erase.push(step.id),
+                _ if ended && open => turn.cancel.push(step.id),
+                _ => {}
+            }
+        }
+        if !ended {
+            for seq in 0..1 + self.dice.roll(4) as u32 {
+                self.step(&mut turn, parent, 10 * round as u32 + seq, executions);
+            }
+        }
+        turn.notes = vec![
+            Said { task: parent.task.id, note: Note::CountFrom { name: "turns".to_owned(), value: 5 } },
+            Said { task: parent.task.id, note: Note::Count { name: "turns".to_owned(), add: 1 } },
+            Said { task: parent.task.id, note: Note::Set { name: "at".to_owned(), value: payload(&[round as u8]) } },
+        ];
+        turn
+    }
+
+    fn step(&mut self, turn: &mut Transition, parent: &Claimed, seq: u32, executions: &[ExecutionId]) {
+        let tree = parent.task.tree;
+        let mut task = step(parent, seq, "charge");
+        task.state = NewTaskState::Pending { ready_at: turn.at };
+        match self.dice.roll(6) {
+            0 => {}
+            1 | 2 => {
+                task.keyed = Some(Keyed::new(Key::of_user("charge", None, &self.dice.roll(3).to_string())));
+            }
+            3 => {
+                task.kind = StepKind::Signal;
+                task.keyed = Some(Keyed::new(Key::of_signal(tree.execution, "go")));
+                task.state = NewTaskState::Signal;
+            }
+            4 => {
+                let execution = executions[self.dice.roll(executions.len())];
+                task.kind = StepKind::Join;
+                task.keyed = Some(Keyed::new(Key::of_execution(execution)));
+                task.state = NewTaskState::Join { execution };
+            }
+            _ => {
+                task.kind = if self.dice.roll(2) == 0 { StepKind::Map } else { StepKind::Gather };
+                task.state = NewTaskState::Map;
+                for at in 0..2 {
+                    let item = NewTask {
+                        tree: Tree::item(tree.execution, task.id, parent.task.id),
+                        state: NewTaskState::Pending { ready_at: turn.at },
+                        ..step_of(parent, at)
+                    };
+                    let item = self.limited(item);
+                    turn.insert.push(item);
+                }
+                turn.feed.push(Feed { map: task.id, fed: 2, total: Some(2) });
+            }
+        }
+        let task = self.limited(task);
+        turn.insert.push(task);
+    }
+
+    fn end(&mut self, held: &Claimed, round: u64) -> Option<Transition> {
+        let guard = Guard::Leased { fence: held.fence, tree: held.task.tree, key: held.task.key };
+        let at = t(10 * round + 6);
+        let failure = || Failure::new("Declined", "no funds");
+        let change = match self.dice.roll(8) {
+            0 => Change::End(Err(failure())),
+            1 => Change::Release,
+            2 => Change::Retry { ready_at: at, failure: failure() },
+            3 => return None,
+            _ => Change::End(Ok(payload(&[round as u8]))),
+        };
+        Some(Transition::new(guard, at, change))
+    }
+
+    /// What is asked from outside.
+    fn request(&mut self, task: TaskId, round: u64) -> Option<Transition> {
+        let (tree, key, limited) = *self.known.get(&task)?;
+        let at = t(10 * round + 6);
+        let guard = Guard::Known { task, tree, key };
+        if limited && self.dice.roll(2) == 0 {
+            let failure = Failure::new(Failure::TIMED_OUT, "too late");
+            return Some(Transition::new(guard, at, Change::Expire(failure)));
+        }
+        if tree.parent.is_some() {
+            return None;
+        }
+        let change = match self.dice.roll(12) {
+            0 => Change::Cancel { until: at },
+            1..4 => Change::Signal {
+                key: Key::of_signal(tree.execution, "go"),
+                name: "go".to_owned(),
+                id: TaskId::from_uuid(Uuid::now_v7()),
+                value: payload(&[self.dice.roll(256) as u8]),
+            },
+            4 => Change::Revive { retry: None },
+            5 => Change::Discard,
+            _ => return None,
+        };
+        Some(Transition::new(guard, at, change))
+    }
+}
+
+fn step_of(parent: &Claimed, seq: u32) -> NewTask {
+    step(parent, seq, "charge")
+}
+
+async fn rows(store: &SqlStore, query: &str) -> Vec<String> {
+    let columns = {
+        let statement = Statement::from_string(DbBackend::Sqlite, query);
+        store.connections().read.query_all_raw(statement).await.expect("reads")
+    };
+    columns
+        .iter()
+        .map(|row| {
+            let cells = row.column_names().into_iter().enumerate().map(|(at, name)| {
+                let text = row
+                    .try_get_by_index::<Option<String>>(at)
+                    .map(|text| format!("{text:?}"))
+                    .or_else(|_| row.try_get_by_index::<Option<i64>>(at).map(|number| format!("{number:?}")))
+                    .or_else(|_| row.try_get_by_index::<Option<Vec<u8>>>(at).map(|bytes| format!("{bytes:?}")));
+                format!("{name}={}", text.unwrap_or_else(|_| "?".to_owned()))
+            });
+            cells.collect::<Vec<_>>().join(" ")
+        })
+        .collect()
+}
