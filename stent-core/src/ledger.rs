@@ -121,10 +121,13 @@ impl<'a> Ledger<'a> {
         if execution.is_some_and(|execution| swept.contains_key(&execution)) {
             return false;
         }
-        // Others end as if one by one: so many that are over at once are still one batch.
+        // Others end as if one by one, so that many which are over at once are still one batch.
+        let reads = Self::reads(std::slice::from_ref(transition));
         let execution_of = |task| row_execution(self.row(task));
-        let keys = Self::reads(std::slice::from_ref(transition)).keys;
-        !keys.iter().any(|key| self.following.contains(key) || self.memos.concern(*key, swept, execution_of))
+        let waits_under = reads.tasks.iter().filter_map(|task| self.row(*task)?.key);
+        !reads.keys.iter().copied().chain(waits_under).any(|key| {
+            self.following.contains(&key) || self.memos.concern(key, swept, execution_of)
+        })
     }
 
     /// What is to be written.

@@ -105,7 +105,10 @@ fn dispatch(now: Timestamp) -> Transition {
         expires_at: None,
         state: NewTaskState::Pending { ready_at: now },
     };
-    Transition { insert: vec![task], ..Transition::new(Guard::Absent { task: id.root(), key: None }, now, Change::Start) }
+    Transition {
+        insert: vec![task],
+        ..Transition::new(Guard::Absent { task: id.root(), key: None }, now, Change::Start)
+    }
 }
 
 fn end(claimed: &Claimed, now: Timestamp) -> Transition {

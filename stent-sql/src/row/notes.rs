@@ -137,3 +137,46 @@ fn state_cells<'a>(execution: ExecutionId, name: &'a str, value: &'a Payload) ->
         Cell::bytes(value.bytes()),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use stent_core::TaskId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn fold(notes: &[Note]) -> [usize; 3] {
+        let (task, execution) = (TaskId::from_uuid(Uuid::nil()), ExecutionId::from_uuid(Uuid::nil()));
+        let at = stent_core::Timestamp::from_micros(0);
+        let said: Vec<_> = notes.iter().map(|note| Noted { execution, task, at, note }).collect();
+        let notes = Notes::fold(&said);
+        [notes.firsts().len(), notes.counts().len(), notes.states().len()]
+    }
+
+    fn count(add: i64) -> Note {
+        Note::Count { name: "n".to_owned(), add }
+    }
+
+    fn from(value: i64) -> Note {
+        Note::CountFrom { name: "n".to_owned(), value }
+    }
+
+    fn set(over: bool) -> Note {
+        let (name, value) = ("n".to_owned(), Payload::empty());
+        if over { Note::Set { name, value } } else { Note::SetFrom { name, value } }
+    }
+
+    #[test]
+    fn a_first_value_counts_only_if_nothing_was_said_before() {
+        assert_eq!(fold(&[from(5), count(1), from(6)]), [1, 1, 0]);
+        assert_eq!(fold(&[count(1), from(5)]), [0, 1, 0]);
+        assert_eq!(fold(&[from(5)]), [1, 0, 0]);
+        assert_eq!(fold(&[count(0)]), [0, 1, 0], "a counter is there once it is counted");
+    }
+
+    #[test]
+    fn a_state_is_written_once_however_often_it_is_set() {
+        assert_eq!(fold(&[set(false), set(false)]), [1, 0, 0]);
+        assert_eq!(fold(&[set(false), set(true), set(false), set(true)]), [0, 0, 1]);
+    }
+}

@@ -50,7 +50,8 @@ async fn a_counter_stays_at_its_end() {
     let count = |name: &str, add| Note::Count { name: name.to_owned(), add };
 
     for _ in 0..2 {
-        say(&store, &mut claimed, vec![count("up", i64::MAX), count("down", -i64::MAX), count("both", 7)]).await;
+        say(&store, &mut claimed, vec![count("up", i64::MAX), count("down", -i64::MAX), count("both", 7)])
+            .await;
     }
     say(&store, &mut claimed, vec![count("up", -1), count("down", 1), count("both", -20)]).await;
 
@@ -118,7 +119,10 @@ async fn what_is_to_be_compacted_is_found_behind_what_is_not() {
     let purge = PurgeRequest { what: Purge::Executions, now: t(9), before: t(9), max: 9_999 };
     assert_eq!(store.purge(&purge).await.expect("purges").count, 2_503);
     for table in ["stent_task", "stent_note"] {
-        let count = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, format!("SELECT COUNT(*) FROM {table}"));
+        let count = sea_orm::Statement::from_string(
+            sea_orm::DbBackend::Sqlite,
+            format!("SELECT COUNT(*) FROM {table}"),
+        );
         let row = store.connections().read.query_one_raw(count).await.expect("reads").expect("a row");
         assert_eq!(row.try_get_by_index::<i64>(0).expect("a number"), 0, "{table}");
     }
@@ -179,5 +183,8 @@ async fn lists_are_read_in_pages_whatever_stands_between() {
     assert_eq!(pages(&checkouts).await.len(), 5);
     let counts = store.count().await.expect("counts");
     assert_eq!(counts.values().sum::<u64>(), 40);
-    assert_eq!(store.dead_letters(None, 99).await.expect("reads").len() as u64, counts[&ExecutionStatus::Failed]);
+    assert_eq!(
+        store.dead_letters(None, 99).await.expect("reads").len() as u64,
+        counts[&ExecutionStatus::Failed]
+    );
 }
