@@ -8,15 +8,19 @@ use std::env;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Store};
-use stent_core::model::{Epoch, StepKind, Wait};
+use stent_core::backend::{
+    ClaimRequest, Claimed, Exchanged, Expired, Filter, Limit, Purge, PurgeRequest, Store,
+};
+use stent_core::limits::PAGE_MAX;
+use stent_core::model::{Epoch, ExecutionStatus, Mark, Note, RetryPolicy, StepKind, Wait};
 use stent_core::transition::{Change, Outcome, Transition};
 use stent_core::{Failure, TaskId, Timestamp};
 use stent_memory::MemoryStore;
 
 use crate::chance::Chance;
 use crate::harness::{BoxError, Fixture, Harness};
-use crate::task::{Draft, t, text};
+use crate::request::{self, At};
+use crate::task::{Draft, key, t, text};
 use crate::turn::{Holder, Turn, later, wait_for_items};
 use crate::world::{Memory, Trace, World};
 
@@ -97,6 +101,8 @@ async fn play(harness: &Arc<dyn Harness>, draws: &[u64]) -> Result<(), Differenc
         held: Vec::new(),
         lost: VecDeque::new(),
         sent: VecDeque::new(),
+        roots: VecDeque::new(),
+        over: Vec::new(),
     };
     for (operation, draw) in draws.iter().enumerate() {
         if let Err(what) = play.step(&mut Chance::new(*draw)).await {
@@ -115,6 +121,10 @@ struct Play {
     /// Claims that have been given back or overtaken.
     lost: VecDeque<Held>,
     sent: VecDeque<Transition>,
+    /// Executions that were dispatched or started.
+    roots: VecDeque<TaskId>,
+    /// Tasks that a claim told to be over.
+    over: Vec<Expired>,
 }
 
 /// A claim, and the record as its holder knows it.
@@ -127,6 +137,10 @@ struct Held {
 
 const FUNCTIONS: [&str; 3] = ["checkout", "charge", "ship"];
 const QUEUES: [&str; 2] = ["default", "eu"];
+const TAGS: [&str; 2] = ["gpu", "disk"];
+
+/// Keys of calls, names of signals, counters and states: few, so that they meet.
+const NAMES: [&str; 3] = ["a", "b", "c"];
 
 impl Play {
     async fn step(&mut self, chance: &mut Chance) -> Result<(), String> {
@@ -135,12 +149,16 @@ impl Play {
                 let start = self.dispatch(chance);
                 self.exchange(vec![start], None).await?;
             }
-            8..32 => self.claim(Vec::new(), chance).await?,
-            32..65 => {
+            8..30 => self.claim(Vec::new(), chance).await?,
+            30..58 => {
                 let turn = self.turn(chance);
                 self.exchange(turn.into_iter().collect(), None).await?;
             }
-            65..78 => {
+            58..68 => {
+                let request = self.request(chance);
+                self.exchange(request.into_iter().collect(), None).await?;
+            }
+            68..80 => {
                 let batch = self.batch(chance);
                 if chance.happens(70) {
                     self.claim(batch, chance).await?;
@@ -148,17 +166,18 @@ impl Play {
                     self.exchange(batch, None).await?;
                 }
             }
-            78..83 => {
+            80..84 => {
                 let again = chance.pick(self.sent.make_contiguous()).cloned();
                 self.exchange(again.into_iter().collect(), None).await?;
             }
-            83..87 => {
+            84..87 => {
                 let late = self.late(chance);
                 self.exchange(late.into_iter().collect(), None).await?;
             }
-            87..91 => self.renew(chance).await?,
-            91..97 => self.now += i64::try_from(chance.below(12)).unwrap_or_default(),
-            97..99 => self.purge(chance).await?,
+            87..90 => self.renew(chance).await?,
+            90..96 => self.now += i64::try_from(chance.below(12)).unwrap_or_default(),
+            96..98 => self.purge(chance).await?,
+            98..99 => self.read().await?,
             _ => self.crash().await,
         }
         let differences = self.store.snapshot().await.differences(&self.memory.snapshot().await);
@@ -174,23 +193,64 @@ impl Play {
         let queue = chance.pick(&QUEUES).copied().unwrap_or_default();
         let priority = chance.pick(&[0, 0, 0, -3, 5]).copied().unwrap_or_default();
         let call = self.memory.call(function).on(queue).priority(priority);
-        let call = call.args(text(&format!("{:x}", chance.next())));
+        let mut call = call.args(text(&format!("{:x}", chance.next())));
+        if chance.happens(20) {
+            call = call.tags([TAGS[chance.below(2)]]);
+        }
+        if chance.happens(15) {
+            call = call.expires(self.moment(chance));
+        }
+        if chance.happens(25) {
+            call = call.keyed(key(NAMES[chance.below(3)]));
+            if chance.happens(30) {
+                call = call.ttl(10);
+            }
+            return call.due(self.moment(chance));
+        }
         match chance.below(12) {
             0 => call.leased(self.memory.worker, t(self.now + 10)),
             1 => call.done(t(self.now), Ok(text("cached"))),
+            2 => call
+                .failed_before(1)
+                .failure(Failure::new("Busy", "before it was written"))
+                .due(self.moment(chance)),
             _ => call.due(self.moment(chance)),
         }
     }
 
     fn dispatch(&self, chance: &mut Chance) -> Transition {
-        self.call(chance).start(t(self.now))
+        let under = chance.happens(15).then(|| key(NAMES[chance.below(3)]));
+        self.call(chance).start_under(under, t(self.now))
+    }
+
+    /// Something that is asked for from outside.
+    fn request(&mut self, chance: &mut Chance) -> Option<Transition> {
+        let now = t(self.now);
+        if chance.happens(35) {
+            return chance.pick(&self.over).map(|expired| request::expire(expired, now));
+        }
+        let root = *chance.pick(self.roots.make_contiguous())?;
+        Some(match chance.below(8) {
+            0..4 => {
+                let value = text(&format!("{:x}", chance.next()));
+                request::signal(root, NAMES[chance.below(3)], self.memory.id(), value).at(now)
+            }
+            4..6 => request::cancel(root, *chance.pick(&[0, 5, 20]).unwrap_or(&5), now),
+            6 => match chance.below(3) {
+                0 => request::discard(root).at(now),
+                1 => request::revive_by(root, RetryPolicy::never()).at(now),
+                _ => request::revive(root).at(now),
+            },
+            _ => request::revive(root).at(now),
+        })
     }
 
     fn batch(&mut self, chance: &mut Chance) -> Vec<Transition> {
         let mut batch = Vec::new();
         for _ in 0..=chance.below(5) {
-            match chance.below(10) {
+            match chance.below(12) {
                 0..2 => batch.push(self.dispatch(chance)),
+                10..12 => batch.extend(self.request(chance)),
                 2 => batch.extend(self.late(chance)),
                 3 => batch.extend(chance.pick(self.sent.make_contiguous()).cloned()),
                 _ => batch.extend(self.turn(chance)),
@@ -233,6 +293,7 @@ impl Play {
             }
             14..16 => claimed.complete("result"),
             16..17 => claimed.fail(Failure::new("Declined", "no funds")),
+            17 if claimed.task.mark == Some(Mark::Revive) => claimed.redo(),
             17..19 => claimed.retry(self.moment(chance), Failure::new("Busy", "try again")),
             _ => claimed.release(),
         }
@@ -247,12 +308,15 @@ impl Play {
 
     fn draw_part(&self, held: &Held, turn: Turn, chance: &mut Chance) -> Turn {
         let step = chance.pick(&held.steps).copied();
-        match (chance.below(12), step) {
+        let root = held.claimed.task.tree.execution.root();
+        let name = NAMES[chance.below(3)];
+        match (chance.below(18), step) {
             (0..3, _) => turn.with(self.call(chance)),
             (3..5, _) => turn.with(self.memory.inline("render", "note")),
             (5, _) => turn.with(self.memory.sleep(self.moment(chance))),
             (6, _) => {
-                let map = self.memory.map("ship");
+                let map =
+                    if chance.happens(60) { self.memory.map("ship") } else { self.memory.gather("ship") };
                 let (id, items) = (map.id, chance.below(4));
                 let total = chance.happens(40).then_some(items as u32);
                 let items: Vec<_> = (0..items).map(|_| self.item(chance)).collect();
@@ -270,12 +334,35 @@ impl Play {
             (9, Some((step, StepKind::Sleep))) => turn.fire(step),
             (9 | 10, Some((step, _))) => turn.cancel(step),
             (11, Some((step, _))) => turn.erase(step),
+            (12..14, _) => turn.with(self.memory.wait(root, name)),
+            (14, _) => match chance.pick(&self.roots.iter().copied().collect::<Vec<_>>()) {
+                Some(joined) => turn.with(self.memory.join(*joined)),
+                None => turn,
+            },
+            (15, _) => {
+                let child = self.call(chance).due(self.moment(chance));
+                turn.spawn(self.memory.start_of(child.id), child)
+            }
+            (16..18, _) => turn.say(self.note(name, chance)),
             _ => turn,
         }
     }
 
+    fn note(&self, name: &str, chance: &mut Chance) -> Note {
+        let (name, value) = (name.to_owned(), i64::try_from(chance.below(9)).unwrap_or_default() - 3);
+        let state = text(&format!("{:x}", chance.next()));
+        match chance.below(6) {
+            0..2 => Note::Count { name, add: value },
+            2 => Note::CountFrom { name, value },
+            3 => Note::Set { name, value: state },
+            4 => Note::SetFrom { name, value: state },
+            _ => Note::Progress { id: self.memory.id(), text: name },
+        }
+    }
+
     fn item(&self, chance: &mut Chance) -> Draft {
-        self.memory.call("ship").due(self.moment(chance))
+        let item = self.memory.call("ship").due(self.moment(chance));
+        if chance.happens(25) { item.keyed(key(NAMES[chance.below(3)])) } else { item }
     }
 
     async fn exchange(
@@ -291,6 +378,11 @@ impl Play {
         agree("the outcomes", &actual.outcomes, &expected.outcomes)?;
         agree("the claimed tasks", &actual.claimed, &expected.claimed)?;
         agree("the next moment", &actual.next_due, &expected.next_due)?;
+        agree("what is over", &actual.expired, &expected.expired)?;
+        agree("what is to end", &actual.stopping, &expected.stopping)?;
+        if claim.is_some() {
+            self.over.clone_from(&expected.expired);
+        }
         for (transition, outcome) in batch.iter().zip(&expected.outcomes) {
             self.learn(transition, outcome);
         }
@@ -304,7 +396,14 @@ impl Play {
     /// Keeps the holder's knowledge up to date with what it has written.
     fn learn(&mut self, transition: &Transition, outcome: &Outcome) {
         let task = transition.guard.task();
-        if let (Outcome::Applied(_), Change::Start) = (outcome, &transition.change) {
+        if let Outcome::Applied(_) = outcome {
+            let started = transition.insert.iter().filter(|new| new.tree.parent.is_none());
+            self.roots.extend(started.map(|new| new.id));
+            while self.roots.len() > REMEMBERED_MAX {
+                self.roots.pop_front();
+            }
+        }
+        if transition.guard.leased().is_none() {
             return;
         }
         let Some(place) = self.held.iter().position(|held| held.claimed.task.id == task) else { return };
@@ -346,6 +445,12 @@ impl Play {
             memory.0.insert((task.id, task.epoch), task.done);
             memory.0.insert((task.id, Epoch(task.epoch.0 + 1)), task.done / 2);
         }
+        let tags: Vec<_> = chance.happens(30).then(|| TAGS[chance.below(2)].to_owned()).into_iter().collect();
+        // Whoever limits a function says the same of it.
+        let limits = [
+            Limit { function: "charge".to_owned(), max_concurrent: Some(2), rate: None },
+            Limit { function: "ship".to_owned(), max_concurrent: Some(3), rate: "5/20s".parse().ok() },
+        ];
         let request = ClaimRequest {
             worker: self.memory.worker,
             now: t(self.now),
@@ -353,8 +458,8 @@ impl Play {
             max: chance.below(5),
             functions: &functions,
             queues: queues.as_deref(),
-            tags: &[],
-            limits: &[],
+            tags: &tags,
+            limits: &limits,
             recall: &memory,
         };
         let exchanged = self.exchange(batch, Some(&request)).await?;
@@ -382,13 +487,47 @@ impl Play {
     }
 
     async fn purge(&mut self, chance: &mut Chance) -> Result<(), String> {
-        let before = t(self.now - *chance.pick(&[0, 0, 10]).unwrap_or(&0));
-        let max = chance.below(4) as u32;
-        agree(
-            "the purged executions",
-            &self.store.purge(before, max).await,
-            &self.memory.purge(before, max).await,
-        )
+        let what = [Purge::Executions, Purge::Executions, Purge::DeadLetters, Purge::Details, Purge::Results];
+        let request = PurgeRequest {
+            what: what[chance.below(5)],
+            before: t(self.now - *chance.pick(&[0, 0, 10]).unwrap_or(&0)),
+            now: t(self.now),
+            max: chance.below(4) as u32,
+        };
+        agree("what was purged", &self.store.purge_as(request).await, &self.memory.purge_as(request).await)
+    }
+
+    /// Compares what people read.
+    async fn read(&mut self) -> Result<(), String> {
+        let (store, memory) = (self.store.store(), self.memory.store());
+        let say = |error: stent_core::backend::Error| error.to_string();
+        agree("the counts", &store.count().await.map_err(say)?, &memory.count().await.map_err(say)?)?;
+        let now = t(self.now);
+        let lanes = |mut lanes: Vec<stent_core::backend::LaneView>| {
+            lanes.retain(|view| view.due + view.delayed > 0);
+            lanes.sort_by(|one, other| one.lane.cmp(&other.lane));
+            lanes
+        };
+        let (actual, expected) =
+            (store.lanes(now).await.map_err(say)?, memory.lanes(now).await.map_err(say)?);
+        agree("the lanes", &lanes(actual), &lanes(expected))?;
+        let running = |mut running: Vec<stent_core::backend::RunningView>| {
+            running.sort_by_key(|view| view.id);
+            running
+        };
+        let (actual, expected) =
+            (store.running(PAGE_MAX).await.map_err(say)?, memory.running(PAGE_MAX).await.map_err(say)?);
+        agree("what runs", &running(actual), &running(expected))?;
+        for status in [None, Some(ExecutionStatus::Running), Some(ExecutionStatus::Failed)] {
+            let filter = Filter { status, function: Some("checkout".to_owned()), ..Filter::default() };
+            let before = self.roots.back().map(|root| root.execution());
+            let actual = store.list(&filter, before, 7).await.map_err(say)?;
+            agree("a list", &actual, &memory.list(&filter, before, 7).await.map_err(say)?)?;
+        }
+        let mut stats =
+            [store.dead_letter_stats().await.map_err(say)?, memory.dead_letter_stats().await.map_err(say)?];
+        stats.iter_mut().for_each(|stats| stats.sort_unstable());
+        agree("the counts of dead letters", &stats[0], &stats[1])
     }
 
     async fn crash(&mut self) {
