@@ -20,7 +20,7 @@ use stent_memory::MemoryStore;
 use crate::chance::Chance;
 use crate::harness::{BoxError, Fixture, Harness};
 use crate::request::{self, At};
-use crate::task::{Draft, key, t, text};
+use crate::task::{Draft, dispatch_key, key, t, text};
 use crate::turn::{Holder, Turn, later, wait_for_items};
 use crate::world::{Memory, Trace, World};
 
@@ -219,7 +219,7 @@ impl Play {
     }
 
     fn dispatch(&self, chance: &mut Chance) -> Transition {
-        let under = chance.happens(15).then(|| key(NAMES[chance.below(3)]));
+        let under = chance.happens(15).then(|| dispatch_key(NAMES[chance.below(3)]));
         self.call(chance).start_under(under, t(self.now))
     }
 

@@ -26,6 +26,11 @@ pub(crate) fn key(text: &str) -> Key {
     Key::of_user("charge", None, text)
 }
 
+/// The key of dispatches that are the same.
+pub(crate) fn dispatch_key(text: &str) -> Key {
+    Key::of_dispatch("charge", text)
+}
+
 /// A task to be written. It takes its place in a tree when it is dispatched or put into a turn.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {

@@ -20,11 +20,14 @@
 //! | `records.rs` | what is under the lock: transitions and renewals |
 //! | `claim.rs`, `purge.rs` | claims, and what leaves |
 //! | `notes.rs` | what code says of its execution |
+//! | `invariant.rs` | what holds between two calls, checked in debug builds |
 //! | `view.rs` | records in a reader's terms |
 //!
 //! [`purge`]: stent_core::backend::Backend::purge
 
 mod claim;
+#[cfg(debug_assertions)]
+mod invariant;
 mod notes;
 mod purge;
 mod records;
@@ -143,6 +146,8 @@ impl Backend for MemoryStore {
         let outcomes = commit.iter().map(|transition| records.apply(transition)).collect();
         let Claims { claimed, next_due, expired, stopping } =
             claim.map(|request| records.claim(request)).unwrap_or_default();
+        #[cfg(debug_assertions)]
+        records.check();
         let hints = records.take_hints();
         drop(records);
         self.tell(hints);
@@ -157,6 +162,8 @@ impl Backend for MemoryStore {
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
         let mut records = self.records("purge")?;
         let count = records.purge(request);
+        #[cfg(debug_assertions)]
+        records.check();
         let hints = records.take_hints();
         drop(records);
         self.tell(hints);

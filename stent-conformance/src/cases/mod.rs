@@ -100,7 +100,7 @@ mod words {
     pub(super) use crate::chance::Chance;
     pub(super) use crate::expect::{already, applied, same};
     pub(super) use crate::request::{At, cancel, discard, expire, revive, revive_by, signal};
-    pub(super) use crate::task::{declined, key, t, text};
+    pub(super) use crate::task::{declined, dispatch_key, key, t, text};
     pub(super) use crate::turn::{Holder, Turn, given, later, wait_for, wait_for_items};
     pub(super) use crate::world::{Memory, World, at_once};
 }

@@ -1,0 +1,89 @@
+//! What holds between two calls, whatever was asked for. Checked in debug builds after each of them.
+
+use stent_core::TaskId;
+use stent_core::model::{Mark, Memo, MemoKind, NewTaskState, StepKind, TaskStatus};
+
+use crate::records::{Record, Records};
+
+impl Records {
+    /// Panics if something does not hold. The suite, the model and the simulation run through this all the time.
+    pub(crate) fn check(&self) {
+        self.memos.values().for_each(|memo| self.check_memo(memo));
+        for record in self.tasks.values() {
+            if record.row.status.is_terminal() {
+                Self::check_ended(record);
+            } else {
+                self.check_open(record);
+            }
+        }
+        let roots =
+            self.tasks.values().filter(|record| record.row.tree.parent.is_none() && record.row.is_stopping());
+        for root in roots {
+            let execution = root.row.tree.execution;
+            let runs = |record: &Record| record.row.status == TaskStatus::Running;
+            let any = runs(root) || self.below_root(execution).any(runs);
+            assert!(any, "{execution} was asked to end and nothing of it runs: it has ended (G15)");
+        }
+    }
+
+    fn check_memo(&self, memo: &Memo) {
+        if memo.kind == MemoKind::Result && memo.value.is_none() {
+            let holder = memo.holder.filter(|holder| self.is_open(*holder));
+            assert!(
+                holder.is_some(),
+                "whoever is to give the result under {} is at it (G12): {memo:?}",
+                memo.key
+            );
+        }
+    }
+
+    fn check_ended(record: &Record) {
+        let row = &record.row;
+        assert!(row.ready_at.is_none() && row.worker.is_none() && row.slot.is_none(), "it is over: {row:?}");
+        assert!(row.ended_at.is_some(), "it ended at some moment: {row:?}");
+    }
+
+    fn check_open(&self, record: &Record) {
+        let row = &record.row;
+        let runs = row.status == TaskStatus::Running;
+        assert_eq!(row.worker.is_some(), runs, "what runs is held: {row:?}");
+        assert!(runs || row.slot.is_none(), "what does not run has no place: {row:?} (G8)");
+        assert!(!runs || row.ready_at.is_some(), "a lease ends: {row:?} (G2)");
+        if let Some(parent) = row.tree.parent.and_then(|parent| self.tasks.get(&parent)) {
+            // What runs in an execution that is asked to end may tidy up.
+            let given_up =
+                parent.row.status == TaskStatus::Cancelled || parent.row.mark == Some(Mark::Expire);
+            assert!(
+                !given_up || row.is_stopping(),
+                "nothing is left below what was given up: {row:?} below {:?} (G15)",
+                parent.row
+            );
+        }
+        match (row.kind, &record.task.state) {
+            (StepKind::Signal, _) => {
+                let value = row.key.and_then(|key| self.memos.get(&key)).and_then(|memo| memo.value.as_ref());
+                assert!(value.is_none(), "a value that is there is taken: {row:?} (G11)");
+            }
+            (StepKind::Join, NewTaskState::Join { execution }) => {
+                assert!(self.is_open(execution.root()), "what is waited for has not ended: {row:?}");
+            }
+            (StepKind::Map | StepKind::Gather, _) => {
+                assert!(row.total != Some(row.done), "all of its items have ended: {row:?}");
+            }
+            (StepKind::Call, _) if row.waits_for_key() && !row.is_stopping() => {
+                let memo = row.key.and_then(|key| self.memos.get(&key));
+                let holder = memo.filter(|memo| memo.value.is_none()).and_then(|memo| memo.holder);
+                assert!(holder.is_some_and(|holder| holder != row.id), "it waits for another: {row:?} (G12)");
+            }
+            (StepKind::Call, _) if row.status == TaskStatus::Waiting && !row.is_stopping() => {
+                let reached = row.wake_at.is_some_and(|wake_at| row.done >= wake_at);
+                assert!(!reached || row.ready_at.is_some(), "what it waits for has happened: {row:?} (G5)");
+            }
+            _ => {}
+        }
+    }
+
+    fn is_open(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|record| !record.row.status.is_terminal())
+    }
+}
