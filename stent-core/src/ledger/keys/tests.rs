@@ -1,0 +1,394 @@
+//! Rows and memos in, exact writes out: what tasks under the same key have to do with each other within a batch.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::WorkerId;
+use crate::decide;
+use crate::ledger::{Follow, Writes};
+use crate::model::{Lane, Seq, TaskResult, Tree};
+use crate::transition::{Change, Guard, Outcome};
+
+// Given: executions 1, 2, …, whose roots run, and steps 10·n + … below them.
+
+const fn task(n: u128) -> TaskId {
+    TaskId::from_uuid(Uuid::from_u128(n))
+}
+
+const fn t(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn text(text: &str) -> Payload {
+    Payload::new("text/plain", text.into())
+}
+
+fn declined() -> Failure {
+    Failure::new("Declined", "no funds")
+}
+
+fn key() -> Key {
+    Key::of_user("charge", None, "k")
+}
+
+fn slot(root: u128) -> Key {
+    Key::of_signal(task(root).execution(), "approval")
+}
+
+fn running(row: Row) -> Row {
+    let mut row = Row { ready_at: Some(t(0)), ..row };
+    row.claim(WorkerId::from_uuid(Uuid::from_u128(7)), t(1), t(31), None);
+    row
+}
+
+fn root(n: u128) -> Row {
+    running(Row::new(task(n), Tree::root(task(n).execution()), StepKind::Call))
+}
+
+fn step(n: u128, root: u128, kind: StepKind) -> Row {
+    Row::new(task(n), Tree::step(task(root).execution(), task(root)), kind)
+}
+
+/// A call that waits for the one that holds its key.
+fn waiting(n: u128, root: u128) -> Row {
+    Row { status: TaskStatus::Waiting, key: Some(key()), ..step(n, root, StepKind::Call) }
+}
+
+fn awaiting_signal(n: u128, root: u128) -> Row {
+    Row { status: TaskStatus::Waiting, key: Some(slot(root)), ..step(n, root, StepKind::Signal) }
+}
+
+/// A wait that took its value at this moment.
+fn taken(n: u128, root: u128, at: i64, order: u32) -> Row {
+    let mut row = Row { done_order: Some(order), ..awaiting_signal(n, root) };
+    row.end(TaskStatus::Completed, t(at));
+    row
+}
+
+fn holding(n: u128, root: u128) -> Row {
+    running(Row { key: Some(key()), ..step(n, root, StepKind::Call) })
+}
+
+fn held_by(holder: TaskId, root: u128) -> Memo {
+    let memo = Memo::new(key(), MemoKind::Result, task(root).execution(), "charge".to_owned());
+    Memo { holder: Some(holder), ..memo }
+}
+
+fn signal_memo(root: u128, value: Option<&str>) -> Memo {
+    let memo = Memo::new(slot(root), MemoKind::Signal, task(root).execution(), "approval".to_owned());
+    Memo { value: value.map(text), ..memo }
+}
+
+fn new_step(n: u128, root: u128, kind: StepKind, state: NewTaskState, key: Key) -> NewTask {
+    NewTask {
+        id: task(n),
+        tree: Tree::step(task(root).execution(), task(root)),
+        seq: Seq(3),
+        kind,
+        lane: Lane::new("default", "charge"),
+        priority: 0,
+        args: Payload::empty(),
+        retry: None,
+        attempts: 0,
+        failure: None,
+        keyed: Some(Keyed::new(key)),
+        expires_at: None,
+        state,
+    }
+}
+
+fn new_call(n: u128, root: u128) -> NewTask {
+    new_step(n, root, StepKind::Call, NewTaskState::Pending { ready_at: t(50) }, key())
+}
+
+// When: what is sent.
+
+fn leased(row: &Row, change: Change) -> Transition {
+    Transition::new(Guard::Leased { fence: row.fence(), tree: row.tree, key: row.key }, t(10), change)
+}
+
+fn end(row: &Row, result: TaskResult) -> Transition {
+    leased(row, Change::End(result))
+}
+
+fn keep(row: &Row, insert: NewTask) -> Transition {
+    Transition { insert: vec![insert], ..leased(row, Change::Keep) }
+}
+
+fn retry_without(row: &Row, erase: &[u128]) -> Transition {
+    let change = Change::Retry { ready_at: t(20), failure: declined() };
+    Transition { erase: erase.iter().map(|step| task(*step)).collect(), ..leased(row, change) }
+}
+
+fn apply<'a>(ledger: &mut Ledger<'a>, batch: &'a [Transition]) {
+    for transition in batch {
+        assert!(ledger.takes(transition), "{transition:?} needs a ledger of its own");
+        assert!(matches!(ledger.apply(transition), Outcome::Applied(_)), "{transition:?} was refused");
+    }
+}
+
+fn written<'a>(rows: &[Row], memos: &[Memo], batch: &'a [Transition]) -> Writes<'a> {
+    let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
+    apply(&mut ledger, batch);
+    ledger.into_writes()
+}
+
+fn followed(rows: &[Row], memos: &[Memo], up: FollowUp) -> Writes<'static> {
+    let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
+    ledger.follow(&up);
+    ledger.into_writes()
+}
+
+fn row(writes: &Writes<'_>, n: u128) -> Row {
+    let inserted = writes.insert.iter().map(|insert| &insert.row);
+    let mut rows = inserted.chain(writes.update.iter().map(|update| &update.row));
+    rows.find(|row| row.id == task(n)).unwrap_or_else(|| panic!("task {n} is not written")).clone()
+}
+
+fn result(writes: &Writes<'_>, n: u128) -> Option<TaskResult> {
+    let inserted = writes.insert.iter().map(|insert| (insert.row.id, &insert.result));
+    let mut all = inserted.chain(writes.update.iter().map(|update| (update.row.id, &update.result)));
+    let written = all.find(|(id, _)| *id == task(n))?.1.as_ref()?;
+    Some(written.as_result().map(Clone::clone).map_err(Clone::clone))
+}
+
+// What is read.
+
+#[test]
+fn the_end_of_a_keyed_step_reads_its_parent_and_its_key() {
+    let reads = Ledger::reads(&[end(&holding(10, 1), Ok(text("x")))]);
+
+    assert_eq!(reads.tasks, [task(1), task(10)].into());
+    assert_eq!(reads.keys, [key()].into());
+    assert_eq!(reads.memos, [key()].into());
+}
+
+#[test]
+fn the_end_of_a_root_reads_who_waits_for_its_execution() {
+    let reads = Ledger::reads(&[end(&root(1), Ok(text("x")))]);
+
+    assert_eq!(reads.keys, [Key::of_execution(task(1).execution())].into());
+    assert!(reads.memos.is_empty(), "there is no memo under the key of an execution");
+}
+
+#[test]
+fn a_turn_that_goes_on_reads_no_key_of_its_own() {
+    assert!(Ledger::reads(&[leased(&holding(10, 1), Change::Keep)]).keys.is_empty());
+}
+
+#[test]
+fn a_join_reads_the_root_that_it_waits_for() {
+    let execution = task(2).execution();
+    let join =
+        new_step(10, 1, StepKind::Join, NewTaskState::Join { execution }, Key::of_execution(execution));
+
+    let reads = Ledger::reads(&[keep(&root(1), join)]);
+
+    assert_eq!(reads.tasks, [task(1), task(2)].into());
+    assert_eq!(reads.keys, [Key::of_execution(execution)].into());
+}
+
+// Calls.
+
+#[test]
+fn the_first_call_holds_the_key_and_the_second_waits() {
+    let (one, two) = (root(1), root(2));
+    let batch = [keep(&one, new_call(10, 1)), keep(&two, new_call(20, 2))];
+
+    let writes = written(&[one, two], &[], &batch);
+
+    assert_eq!(writes.memos, [held_by(task(10), 1)]);
+    assert_eq!(row(&writes, 10).status, TaskStatus::Pending);
+    assert_eq!((row(&writes, 20).status, row(&writes, 20).ready_at), (TaskStatus::Waiting, None));
+}
+
+#[test]
+fn a_result_ends_those_who_wait_and_is_kept_for_its_time() {
+    let memo = Memo { ttl: Some(Duration::from_secs(5)), ..held_by(task(10), 1) };
+    let rows = [root(1), root(2), holding(10, 1), waiting(20, 2)];
+    let batch = [end(&rows[2], Ok(text("receipt")))];
+
+    let writes = written(&rows, &[memo], &batch);
+
+    let memo = &writes.memos[0];
+    assert_eq!(
+        (memo.value.clone(), memo.ended_at, memo.expires_at),
+        (Some(text("receipt")), Some(t(10)), Some(t(15)))
+    );
+    let hit = row(&writes, 20);
+    assert_eq!((hit.status, hit.mark, hit.done_order), (TaskStatus::Completed, Some(Mark::Hit), Some(1)));
+    assert_eq!(result(&writes, 20), Some(Ok(text("receipt"))));
+    assert_eq!(row(&writes, 2).done, 1);
+}
+
+#[test]
+fn a_hit_is_a_completion_of_the_turn_that_asks() {
+    let memo = Memo { value: Some(text("")), ended_at: Some(t(2)), ..held_by(task(90), 9) };
+    let rows = [root(1)];
+    let batch = [keep(&rows[0], new_call(10, 1))];
+
+    let writes = written(&rows, &[memo], &batch);
+
+    assert_eq!((row(&writes, 10).mark, row(&writes, 10).done_order), (Some(Mark::Hit), Some(1)));
+    assert_eq!(result(&writes, 10), Some(Ok(text(""))));
+    assert!(writes.memos.is_empty());
+}
+
+#[test]
+fn one_who_left_the_record_in_the_same_batch_is_passed_over() {
+    let rows = [root(1), root(2), root(3), holding(10, 1), waiting(20, 2), waiting(30, 3)];
+    let batch = [retry_without(&rows[1], &[20]), end(&rows[3], Err(declined()))];
+
+    let writes = written(&rows, &[held_by(task(10), 1)], &batch);
+
+    assert_eq!(writes.memos, [held_by(task(30), 3)]);
+    assert_eq!(row(&writes, 30).status, TaskStatus::Pending);
+    assert_eq!(writes.erase, [task(20)]);
+}
+
+#[test]
+fn a_key_that_nobody_wants_any_more_is_forgotten() {
+    let rows = [root(1), root(2), holding(10, 1), waiting(20, 2)];
+    let batch = [retry_without(&rows[1], &[20]), end(&rows[2], Err(declined()))];
+
+    let writes = written(&rows, &[held_by(task(10), 1)], &batch);
+
+    assert_eq!((writes.memos, writes.forget), (Vec::new(), vec![key()]));
+}
+
+#[test]
+fn what_may_have_ended_out_of_sight_is_looked_for_before_its_key_is_touched() {
+    // The holder may be below the step that is given up: only the store knows.
+    let rows = [root(1), root(2), running(step(11, 1, StepKind::Call))];
+    let giving_up = Transition { cancel: vec![task(11)], ..leased(&rows[0], Change::Keep) };
+    let asking = keep(&rows[1], new_call(20, 2));
+    let mut ledger = Ledger::new(rows.to_vec(), [held_by(task(12), 1)]);
+
+    ledger.apply(&giving_up);
+
+    assert!(!ledger.takes(&asking));
+    assert!(ledger.takes(&end(&rows[1], Ok(text("of another execution")))));
+    let Follow { executions, ups } = ledger.into_writes().follow;
+    assert_eq!((executions.len(), ups), (1, Vec::new()));
+}
+
+#[test]
+fn a_vacant_key_goes_to_the_oldest_who_waits() {
+    let writes = followed(
+        &[root(2), root(3), waiting(30, 3), waiting(20, 2)],
+        &[held_by(task(10), 1)],
+        FollowUp::Vacate { key: key(), at: t(10) },
+    );
+
+    assert_eq!(writes.memos, [held_by(task(20), 2)]);
+    assert_eq!((row(&writes, 20).status, row(&writes, 20).ready_at), (TaskStatus::Pending, Some(t(10))));
+    assert!(writes.ready && writes.update.len() == 1);
+}
+
+#[test]
+fn a_key_with_a_value_is_not_vacant() {
+    let memo = Memo { value: Some(text("x")), ..held_by(task(10), 1) };
+
+    let writes = followed(&[], &[memo], FollowUp::Vacate { key: key(), at: t(10) });
+
+    assert!(writes.is_empty());
+}
+
+// Signals.
+
+#[test]
+fn only_the_last_sends_are_remembered() {
+    let root = root(1);
+    let batch: Vec<_> = (100..100 + SIGNAL_SENDS_KEPT as u128 + 1)
+        .map(|send| decide::signal(task(1).execution(), "approval", task(send), text("x"), t(10)))
+        .collect();
+
+    let writes = written(&[root], &[], &batch);
+
+    let sends = &writes.memos[0].sends;
+    assert_eq!((sends.len(), sends.first()), (SIGNAL_SENDS_KEPT, Some(&task(101))));
+}
+
+#[test]
+fn what_was_taken_and_left_the_record_in_one_batch_is_in_its_slot_again() {
+    let root = root(1);
+    let wait = new_step(10, 1, StepKind::Signal, NewTaskState::Signal, slot(1));
+    let later = Row { commit: 1, commit_epoch: root.epoch, ..root.clone() };
+    let batch = [keep(&root, wait), retry_without(&later, &[10])];
+
+    let writes = written(&[root], &[signal_memo(1, Some("yes"))], &batch);
+
+    assert_eq!(writes.memos, [signal_memo(1, Some("yes"))]);
+    assert!(writes.insert.is_empty() && writes.restore.is_empty());
+    assert_eq!(writes.follow.ups, [FollowUp::Deliver { key: slot(1), at: t(10) }]);
+}
+
+#[test]
+fn the_signal_that_was_taken_last_goes_back_first() {
+    let rows = [root(1), taken(10, 1, 4, 1), taken(11, 1, 5, 2), taken(12, 1, 5, 3)];
+    let batch = [Transition { cancel: vec![task(11), task(12), task(10)], ..leased(&rows[0], Change::Keep) }];
+
+    let writes = written(&rows, &[], &batch);
+
+    assert_eq!(writes.restore, [task(12), task(11), task(10)]);
+    assert_eq!(row(&writes, 11).mark, Some(Mark::Cancel));
+}
+
+#[test]
+fn a_wait_that_left_the_record_takes_no_value_along() {
+    let rows = [root(1), root(2), awaiting_signal(10, 1), awaiting_signal(11, 1)];
+    let batch = [retry_without(&rows[0], &[10])];
+    let mut ledger = Ledger::new(rows.to_vec(), [signal_memo(1, None)]);
+    apply(&mut ledger, &batch);
+
+    // A store follows up before it sends; here the ledger is asked as if it had not.
+    ledger.memos.put(signal_memo(1, Some("yes")));
+    ledger.follow(&FollowUp::Deliver { key: slot(1), at: t(10) });
+
+    let writes = ledger.into_writes();
+    assert_eq!(result(&writes, 11), Some(Ok(text("yes"))));
+}
+
+// Executions.
+
+#[test]
+fn a_join_of_one_that_has_ended_copies_its_result() {
+    let mut ended = root(2);
+    ended.end(TaskStatus::Completed, t(5));
+    let execution = task(2).execution();
+    let join =
+        new_step(10, 1, StepKind::Join, NewTaskState::Join { execution }, Key::of_execution(execution));
+    let rows = [root(1), ended];
+    let batch = [keep(&rows[0], join)];
+
+    let writes = written(&rows, &[], &batch);
+
+    assert_eq!(writes.copy, [(task(10), task(2))]);
+    assert_eq!((row(&writes, 10).status, row(&writes, 10).done_order), (TaskStatus::Completed, Some(1)));
+}
+
+#[test]
+fn closing_ends_a_root_that_was_asked_to_end_and_tells_who_waits() {
+    let stopping = Row { status: TaskStatus::Waiting, worker: None, mark: Some(Mark::Cancel), ..root(1) };
+    let join = Row {
+        status: TaskStatus::Waiting,
+        key: Some(Key::of_execution(task(1).execution())),
+        ..step(20, 2, StepKind::Join)
+    };
+
+    let writes = followed(&[stopping, root(2), join], &[], FollowUp::Close { root: task(1), at: t(10) });
+
+    assert_eq!((row(&writes, 1).status, row(&writes, 1).ended_at), (TaskStatus::Cancelled, Some(t(10))));
+    assert_eq!(result(&writes, 20), Some(Err(Failure::cancelled())));
+    assert_eq!(row(&writes, 2).done, 1);
+    assert!(writes.ended);
+}
+
+#[test]
+fn closing_leaves_a_root_alone_that_was_not_asked_to_end() {
+    let writes = followed(&[root(1)], &[], FollowUp::Close { root: task(1), at: t(10) });
+
+    assert!(writes.is_empty());
+}
