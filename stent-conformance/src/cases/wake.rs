@@ -12,6 +12,12 @@ list! { wake:
     G17 what_happens_while_nobody_waits_is_heard_of,
     G17 a_wake_up_of_a_parked_task_is_heard_of,
     G17 an_end_is_heard_of,
+    G17 a_signal_is_heard_of,
+    G17 a_revival_is_heard_of,
+    G17 a_request_to_end_is_heard_of,
+    G17 a_free_place_is_heard_of,
+    G17 a_key_that_changes_hands_is_heard_of,
+    G17 every_kind_of_end_is_heard_of,
     G17 every_listener_hears,
     G17 the_stores_clock_goes_on,
     G1 a_closed_handle_says_so,
@@ -81,6 +87,99 @@ async fn an_end_is_heard_of(world: World) {
     there.changed().await;
     let view = peer.execution(claimed.task.id).await.expect("is there");
     same("status", view.status, ExecutionStatus::Completed);
+}
+
+async fn a_signal_is_heard_of(world: World) {
+    let root = world.running("checkout").await;
+    world.apply(root.park().with(world.wait(root.task.id, "approval"))).await;
+    let mut listener = world.store().listen(Topic::Work);
+
+    world.peer().await.signal(root.task.id, "approval", "yes").await;
+
+    listener.changed().await;
+    world.claim_one(t(0)).await;
+}
+
+async fn a_revival_is_heard_of(world: World) {
+    let claimed = world.running("charge").await;
+    world.apply(claimed.fail(declined())).await;
+    let mut listener = world.store().listen(Topic::Work);
+
+    world.apply(revive(claimed.task.id)).await;
+
+    listener.changed().await;
+    world.claim_one(t(0)).await;
+}
+
+/// Whoever runs something of it is to look at once, not when its leases are renewed.
+async fn a_request_to_end_is_heard_of(world: World) {
+    let claimed = world.running("charge").await;
+    let mut listener = world.store().listen(Topic::Work);
+
+    world.peer().await.apply(cancel(claimed.task.id, 10, t(0))).await;
+
+    listener.changed().await;
+    same("told", world.stopping(t(0)).await, [claimed.task.id]);
+}
+
+async fn a_free_place_is_heard_of(world: World) {
+    world.dispatch_many(2, || world.call("charge")).await;
+    let claimed = world.claim(9).limit("charge", 1).await.remove(0);
+    let mut listener = world.store().listen(Topic::Work);
+
+    world.apply(claimed.complete("receipt")).await;
+
+    listener.changed().await;
+    same("claimed", world.claim(9).limit("charge", 1).await.len(), 1);
+}
+
+async fn a_key_that_changes_hands_is_heard_of(world: World) {
+    let first = world.dispatch(world.call("charge").keyed(key("k"))).await;
+    let second = world.dispatch(world.call("charge").keyed(key("k"))).await;
+    let mut listener = world.store().listen(Topic::Work);
+
+    world.apply(cancel(first, 10, t(0))).await;
+
+    listener.changed().await;
+    same("claimed", world.claim_one(t(0)).await.task.id, second);
+}
+
+async fn every_kind_of_end_is_heard_of(world: World) {
+    // By the result of another call.
+    world.dispatch(world.call("charge").keyed(key("k"))).await;
+    let holder = world.claim_one(t(0)).await;
+    let waiting = world.dispatch(world.call("charge").keyed(key("k"))).await;
+    let mut listener = world.store().listen(Topic::Ended);
+    world.apply(holder.complete("receipt")).await;
+    listener.changed().await;
+    same("one that waited", world.status(waiting).await, ExecutionStatus::Completed);
+
+    // At once, by a result that is there.
+    let mut listener = world.store().listen(Topic::Ended);
+    world.dispatch(world.call("charge").keyed(key("k"))).await;
+    listener.changed().await;
+
+    // On request, without a worker.
+    let pending = world.dispatch(world.call("ship")).await;
+    let mut listener = world.store().listen(Topic::Ended);
+    world.apply(cancel(pending, 10, t(0))).await;
+    listener.changed().await;
+    same("one that was cancelled", world.status(pending).await, ExecutionStatus::Cancelled);
+
+    // With the last of what ran below it.
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.park(), world.call("ship")).await;
+    world.apply(cancel(root.task.id, 10, t(0))).await;
+    let mut listener = world.store().listen(Topic::Ended);
+    world.apply(step.complete("late")).await;
+    listener.changed().await;
+    same("one that was closed", world.status(root.task.id).await, ExecutionStatus::Cancelled);
+
+    // Because its time is up.
+    world.dispatch(world.call("ship").due(t(9)).expires(t(5))).await;
+    let mut listener = world.store().listen(Topic::Ended);
+    world.expire_all(t(5)).await;
+    listener.changed().await;
 }
 
 async fn every_listener_hears(world: World) {
