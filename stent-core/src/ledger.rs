@@ -201,7 +201,9 @@ impl<'a> Ledger<'a> {
         let Some(row) = self.row(fence.task) else { return Outcome::Gone };
         // The same write again: the count has moved past it, under this very claim. Only its holder could move it.
         if row.commit > fence.commit && row.commit_epoch == fence.epoch {
-            return Outcome::Already(News { done: row.done, ..News::default() });
+            // What ended the task may have found it asked to end: that is answered as it was the first time.
+            let stopped = matches!(transition.change, Change::End(_)) && row.mark == Some(Mark::Cancel);
+            return Outcome::Already(News { done: row.done, stopped, ..News::default() });
         }
         if row.status.is_terminal() {
             return Outcome::Gone; // G7
@@ -547,24 +549,30 @@ impl<'a> Ledger<'a> {
                 self.change(*step, |row| row.cancel(at));
                 self.sweep(*step, at);
             } else if row.has_unseen_signal() {
-                let (key, taken) = (row.key, (row.ended_at, row.done_order, *step));
+                let row = row.clone();
+                let value = self.entries.get(step).and_then(|entry| entry.result.clone());
                 self.change(*step, |row| row.mark = Some(Mark::Cancel));
-                self.restore.push(taken);
-                key.into_iter().for_each(|key| self.follow_up(key, FollowUp::Deliver { key, at }));
+                self.take_back(&row, value, at);
             }
         }
+    }
+
+    /// Takes the value back that a wait for a signal has taken and the code has never seen (G11).
+    fn take_back(&mut self, wait: &Row, result: Option<Written<'a>>, at: Timestamp) {
+        let Some(key) = wait.key else { return };
+        match result {
+            // It was taken in this batch, so no store has it yet.
+            Some(Written::Kept(Ok(value))) => self.give_back(key, value),
+            _ => self.restore.push((wait.ended_at, wait.done_order, wait.id)),
+        }
+        self.follow_up(key, FollowUp::Deliver { key, at });
     }
 
     fn erase(&mut self, steps: &[TaskId], at: Timestamp) {
         for step in steps {
             let Some(Entry { row, result, .. }) = self.entries.remove(step) else { continue };
-            if let Some(key) = row.key.filter(|_| row.has_unseen_signal()) {
-                match result {
-                    // It was taken in this batch: no row will be there to read it from.
-                    Some(Written::Kept(Ok(value))) => self.give_back(key, value),
-                    _ => self.restore.push((row.ended_at, row.done_order, *step)),
-                }
-                self.follow_up(key, FollowUp::Deliver { key, at });
+            if row.has_unseen_signal() {
+                self.take_back(&row, result, at);
             }
             self.look_after(row.tree.execution, at);
             self.erase.push(*step);

@@ -146,19 +146,25 @@ impl Memos {
         value: &Payload,
         at: Timestamp,
     ) -> bool {
-        if self.get(key).is_none() {
-            self.put(Memo::new(key, MemoKind::Signal, execution, name.to_owned()));
+        match self.get(key) {
+            Some(memo) if memo.sends.contains(&id) => return false,
+            Some(_) => {}
+            None => self.put(Memo::new(key, MemoKind::Signal, execution, name.to_owned())),
         }
         let Some(memo) = self.change(key) else { return false };
-        if memo.sends.contains(&id) {
-            return false;
-        }
         memo.sends.push(id);
         let old = memo.sends.len().saturating_sub(SIGNAL_SENDS_KEPT);
         memo.sends.drain(..old);
         memo.value = Some(value.clone());
         memo.ended_at = Some(at);
         true
+    }
+
+    /// Keeps a signal's value that was taken from here, unless there is a later one.
+    pub(super) fn put_back(&mut self, key: Option<Key>, value: Payload) {
+        if let Some(memo) = key.and_then(|key| self.change(key)) {
+            memo.value.get_or_insert(value);
+        }
     }
 
     pub(super) fn into_writes(self) -> (Vec<Memo>, Vec<Key>) {

@@ -1,12 +1,23 @@
 //! Transitions in, exact outcomes and rows out.
 //!
-//! Each test loads a ledger with nothing but the rows that [`Ledger::reads`] names, as a store does.
+//! Each test loads a ledger with nothing but the rows and memos that [`Ledger::reads`] names, as a store does.
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `tests.rs` | what leaseholders write |
+//! | `tests/keys.rs` | memos, signals, joins, spawns |
+//! | `tests/requests.rs` | cancellation, expiry, dead letters; tries, notes, slots |
+//! | `tests/shelf.rs` | a store in a few lines, and batches by chance |
 
-use proptest::prelude::*;
+mod crowd;
+mod keys;
+mod requests;
+mod shelf;
+
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{Lane, RetryPolicy, Seq, TaskResult, Threshold, Wait};
+use crate::model::{Keyed, Lane, MemoKind, Note, RetryPolicy, Seq, TaskResult, Threshold, Wait};
 use crate::{ExecutionId, Payload, WorkerId};
 
 // Given: one execution and its rows. The root is task 1; everything else hangs where the test says.
@@ -162,9 +173,26 @@ fn start(state: NewTaskState) -> Transition {
 
 // Then: what came out.
 
+/// What a store loads of these rows and memos: tasks by id; under each key its memo and the open tasks that have it, with
+/// those above them.
+fn load<'a>(rows: &[Row], memos: &[Memo], reads: &Reads) -> Ledger<'a> {
+    let mut tasks = reads.tasks.clone();
+    for row in rows.iter().filter(|row| !row.status.is_terminal()) {
+        if row.key.is_some_and(|key| reads.keys.contains(&key)) {
+            tasks.insert(row.id);
+            tasks.extend(row.tree.ancestors());
+        }
+    }
+    let rows = rows.iter().filter(|row| tasks.contains(&row.id)).cloned();
+    Ledger::new(rows, memos.iter().filter(|memo| reads.memos.contains(&memo.key)).cloned())
+}
+
 fn apply<'a>(rows: &[Row], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>) {
-    let reads = Ledger::reads(batch);
-    let mut ledger = Ledger::new(rows.iter().filter(|row| reads.tasks.contains(&row.id)).cloned(), []);
+    apply_under(rows, &[], batch)
+}
+
+fn apply_under<'a>(rows: &[Row], memos: &[Memo], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>) {
+    let mut ledger = load(rows, memos, &Ledger::reads(batch));
     let outcomes = batch
         .iter()
         .map(|transition| {
@@ -896,148 +924,5 @@ mod rows {
         assert_eq!(reads(complete(&rows[2])), [1, 2, 3].map(task));
         assert_eq!(reads(park(&rows[2], Wait::for_next(0))), [3].map(task));
         assert_eq!(reads(nudge(&rows[1])), [2].map(task));
-    }
-}
-
-/// A store in a few lines, so that batches can be compared with their transitions one by one.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Shelf(BTreeMap<TaskId, Row>);
-
-impl Shelf {
-    fn apply(&mut self, batch: &[Transition]) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        let mut rest = batch;
-        while !rest.is_empty() {
-            let rows = Ledger::reads(rest).tasks.into_iter().filter_map(|id| self.0.get(&id).cloned());
-            let mut ledger = Ledger::new(rows, []);
-            let taken = rest.iter().take_while(|next| {
-                let takes = ledger.takes(next);
-                if takes {
-                    outcomes.push(ledger.apply(next));
-                }
-                takes
-            });
-            rest = &rest[taken.count()..];
-            self.write(ledger.into_writes());
-        }
-        outcomes
-    }
-
-    fn write(&mut self, writes: Writes<'_>) {
-        self.0.extend(writes.insert.into_iter().map(|insert| (insert.row.id, insert.row)));
-        self.0.extend(writes.update.into_iter().map(|update| (update.row.id, update.row)));
-        for swept in writes.sweep {
-            let at = self.0[&swept].ended_at.expect("who is swept has ended");
-            for id in self.below(swept) {
-                self.0.get_mut(&id).expect("is there").cancel(at);
-            }
-        }
-        for erased in writes.erase {
-            for id in self.below(erased).into_iter().chain([erased]) {
-                self.0.remove(&id);
-            }
-        }
-    }
-
-    fn below(&self, root: TaskId) -> Vec<TaskId> {
-        let direct = self.0.values().filter(|row| row.tree.parent == Some(root)).map(|row| row.id);
-        direct.flat_map(|id| [vec![id], self.below(id)].concat()).collect()
-    }
-}
-
-/// What a leaseholder of some task does next, drawn at random.
-#[derive(Clone, Debug)]
-struct Move {
-    task: usize,
-    stale: bool,
-    what: u8,
-    other: usize,
-}
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let one = (0..8_usize, prop::bool::weighted(0.1), 0..12_u8, 0..8_usize);
-    prop::collection::vec(one.prop_map(|(task, stale, what, other)| Move { task, stale, what, other }), 1..12)
-}
-
-/// A root with two steps, one of which has a step of its own, a map with two items and a sleep: all at work.
-fn family() -> Shelf {
-    let rows = [
-        root(),
-        step(2),
-        step(3),
-        running(task(4), Tree::step(EXECUTION, task(2))),
-        map(5, 0, 2, Some(2)),
-        item(6, 5),
-        item(7, 5),
-        sleep(8, t(9)),
-    ];
-    Shelf(rows.into_iter().map(|row| (row.id, row)).collect())
-}
-
-/// Turns a move into a transition, given how often each task was written to before.
-fn transition(shelf: &Shelf, writes: &mut BTreeMap<TaskId, u32>, n: u128, step: &Move) -> Transition {
-    let ids: Vec<_> = (1..=8).map(task).collect();
-    let row = shelf.0[&ids[step.task]].clone();
-    let written = writes.entry(row.id).or_default();
-    let row = Row { commit: *written - u32::from(step.stale && *written > 0), ..row };
-    let other = ids[step.other];
-    let mut transition = match step.what {
-        0 => nudge(&row),
-        1 | 2 => complete(&row),
-        3 => fail(&row),
-        4 => park(&row, Wait::for_next(0)),
-        5 => retry(&row),
-        6 => leased(&row, Change::Release),
-        _ => leased(&row, Change::Keep),
-    };
-    match step.what {
-        7 => transition.insert.push(NewTask { tree: Tree::step(EXECUTION, row.id), ..inline(100 + n) }),
-        8 => transition.cancel.push(other),
-        9 if other != row.id => transition.erase.push(other),
-        10 if row.id == ROOT => transition.fire.push(task(8)),
-        _ => {}
-    }
-    *written += 1;
-    transition
-}
-
-proptest! {
-    #[test]
-    fn a_batch_is_the_same_as_its_transitions_one_by_one(moves in moves()) {
-        let mut written = BTreeMap::new();
-        let batch: Vec<_> =
-            (0..).zip(&moves).map(|(n, step)| transition(&family(), &mut written, n, step)).collect();
-
-        let (mut together, mut apart) = (family(), family());
-        let outcomes = together.apply(&batch);
-        let one_by_one: Vec<_> = batch.iter().flat_map(|next| apart.apply(std::slice::from_ref(next))).collect();
-
-        prop_assert_eq!(outcomes, one_by_one);
-        prop_assert_eq!(together, apart);
-    }
-
-    #[test]
-    fn ends_are_final_and_completions_are_numbered_once(moves in moves()) {
-        let mut written = BTreeMap::new();
-        let mut shelf = family();
-        for (n, step) in (0..).zip(&moves) {
-            let before = shelf.clone();
-            let next = transition(&family(), &mut written, n, step);
-            let outcome = shelf.apply(std::slice::from_ref(&next)).remove(0);
-
-            if !matches!(outcome, Outcome::Applied(_)) {
-                prop_assert_eq!(&before, &shelf, "a refused transition changes nothing");
-            }
-            let ended = before.0.values().filter(|row| row.status.is_terminal());
-            for row in ended.filter(|row| shelf.0.contains_key(&row.id)) {
-                prop_assert_eq!(&shelf.0[&row.id], row, "what has ended stays as it is");
-            }
-            let mut orders: Vec<_> =
-                shelf.0.values().filter_map(|row| Some((row.tree.parent, row.done_order?))).collect();
-            orders.sort_unstable();
-            let count = orders.len();
-            orders.dedup();
-            prop_assert_eq!(orders.len(), count, "a number is given once");
-        }
     }
 }

@@ -133,6 +133,8 @@ impl Replay {
         self.done = self.done.max(done);
         for step in steps {
             if let Some(order) = step.order() {
+                // Steps may be read a little later than they were counted.
+                self.done = self.done.max(order);
                 if order <= self.seen {
                     continue;
                 }
