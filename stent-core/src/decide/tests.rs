@@ -307,3 +307,108 @@ fn a_nudge_is_guarded_by_the_claim_that_parked_the_task() {
     let guard = Guard::Parked { task: TASK, epoch: Epoch(3) };
     assert_eq!(nudge(TASK, Epoch(3), NOW), Transition::new(guard, NOW, Change::Wake));
 }
+
+// Dead letters that are tried again.
+
+fn revived(attempts: u32) -> Held {
+    Held { revived: true, ..held(Some(steady()), attempts) }
+}
+
+#[test]
+fn a_revived_dead_letter_is_cut_at_the_failure_that_it_has_on_record() {
+    for attempts in [0, 2, 9] {
+        let transition = end(&revived(attempts), turn(), failed(true), NOW);
+
+        // Nothing that this run wished for is written, and nothing that it said: it goes on at once, before the cut.
+        let redo = Transition { erase: vec![id(13), id(16)], seen: 4, ..bare(Change::Redo) };
+        assert_eq!(transition, redo);
+    }
+}
+
+#[test]
+fn a_revived_dead_letter_that_fails_by_itself_or_ends_well_is_like_any_other() {
+    let itself = End { redo: Vec::new(), ..failed(true) };
+    assert_eq!(
+        end(&revived(9), turn(), itself.clone(), NOW),
+        end(&held(Some(steady()), 9), turn(), itself, NOW)
+    );
+    let good = End { result: ok(), ..failed(true) };
+    assert_eq!(end(&revived(0), turn(), good, NOW), expected(Change::End(ok())));
+}
+
+#[test]
+fn a_claim_knows_whether_its_task_was_revived_and_which_key_it_has() {
+    let key = Key::of_user("charge", None, "order 7");
+    let mut claimed = claimed(1);
+    claimed.task.mark = Some(Mark::Revive);
+    claimed.task.key = Some(key);
+
+    let held = Held::claimed(&claimed);
+
+    assert_eq!(held, Held { key: Some(key), ..revived(1) });
+    assert_eq!(release(&held, NOW).guard, Guard::Leased { fence: FENCE, tree: TREE, key: Some(key) });
+}
+
+// Asked to end.
+
+#[test]
+fn code_that_was_asked_to_end_ends_as_cancelled_with_all_that_its_last_turn_brought() {
+    let cancelled = Change::End(Err(Failure::cancelled()));
+    assert_eq!(stop(&held(None, 0), turn(), NOW), expected(cancelled));
+    assert!(Failure::cancelled().fatal);
+}
+
+#[test]
+fn a_task_that_was_asked_to_end_and_is_claimed_is_ended_before_its_code_runs_again() {
+    let mut asked = claimed(2);
+    asked.task.mark = Some(Mark::Cancel);
+    assert_eq!(stopped(&asked, NOW), Some(bare(Change::End(Err(Failure::cancelled())))));
+    for mark in [None, Some(Mark::Revive)] {
+        asked.task.mark = mark;
+        assert_eq!(stopped(&asked, NOW), None);
+    }
+}
+
+// From outside.
+
+fn from_outside(change: Change) -> Transition {
+    Transition::new(Guard::Known { task: id(1), tree: Tree::root(EXECUTION), key: None }, NOW, change)
+}
+
+#[test]
+fn a_task_expires_where_it_hangs_and_with_its_key() {
+    let key = Some(Key::of_user("charge", None, "order 7"));
+    let expired = Expired { task: TASK, tree: TREE, key, expires_at: t(90) };
+
+    let transition = expire(&expired, NOW);
+
+    let Change::Expire(failure) = &transition.change else { panic!("{transition:?}") };
+    assert_eq!((failure.kind.as_str(), failure.fatal), (Failure::TIMED_OUT, true));
+    assert!(failure.message.contains(&t(90).to_string()), "{failure}");
+    let guard = Guard::Known { task: TASK, tree: TREE, key };
+    assert_eq!(transition, Transition::new(guard, NOW, transition.change.clone()));
+}
+
+#[test]
+fn a_cancellation_gives_what_runs_its_grace() {
+    assert_eq!(cancel(EXECUTION, s(10), NOW), from_outside(Change::Cancel { until: NOW + s(10) }));
+    assert_eq!(cancel(EXECUTION, s(0), NOW), from_outside(Change::Cancel { until: NOW }));
+}
+
+#[test]
+fn a_signal_is_kept_under_the_key_that_waits_for_its_name() {
+    let value = Payload::new("text/plain", b"yes".to_vec());
+    let key = Key::of_signal(EXECUTION, "approval");
+    let change = Change::Signal { key, name: "approval".to_owned(), id: id(80), value: value.clone() };
+    assert_eq!(signal(EXECUTION, "approval", id(80), value, NOW), from_outside(change));
+    assert_ne!(key, Key::of_signal(EXECUTION, "payment"));
+    assert_ne!(key, Key::of_signal(id(9).execution(), "approval"));
+}
+
+#[test]
+fn dead_letters_are_revived_and_discarded_by_their_root() {
+    for retry in [None, Some(steady())] {
+        assert_eq!(revive(EXECUTION, retry.clone(), NOW), from_outside(Change::Revive { retry }));
+    }
+    assert_eq!(discard(EXECUTION, NOW), from_outside(Change::Discard));
+}

@@ -3,6 +3,7 @@
 //! [`Code`] is a durable function as data, and [`Run`] polls it as a worker's turn does. Most tests are one call of [`quiet`]:
 //! a script and a record in; what was delivered, what is needed and what is to be committed out.
 
+mod asking;
 mod interrupted;
 mod script;
 
