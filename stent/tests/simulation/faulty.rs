@@ -1,22 +1,23 @@
 //! A store that fails: one process's handle on a memory store, with faults as chance has them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use stent::ExecutionId;
-use stent::TaskId;
-use stent::Timestamp;
 use stent::core::backend::{
-    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, ExecutionView, Inspect, ItemView,
-    Listener, Migrate, PurgeRequest, Purged, Renewal, Result, SchemaVersion, TaskView, Topic, Wake,
+    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
+    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
+    Renewal, Result, RunningView, SchemaVersion, TaskView, Topic, Wake,
 };
 use stent::core::model::{Lease, Seq};
 use stent::core::transition::Transition;
+use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp, Tried};
 use stent_memory::MemoryStore;
 use tokio::sync::watch;
 
 use crate::chance::Chance;
+use crate::program::{LIMIT, LIMITED};
 
 /// The weather over all processes of one world.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Weather {
     /// Nothing fails any more.
     pub(crate) calm: AtomicBool,
     pub(crate) faults: AtomicU64,
+    /// Promises that the store was seen to break.
+    pub(crate) broken: Mutex<Vec<String>>,
 }
 
 /// How a process reaches the store.
@@ -100,6 +103,24 @@ impl FaultyStore {
         Error::new(kind, operation).with_message("on purpose")
     }
 
+    /// Makes an exchange, and looks at what it has claimed: no process can do anything in between.
+    async fn make(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
+        let exchanged = self.inner.exchange(commit, claim).await?;
+        let limited = |name: &str| name == LIMITED;
+        if let Some(claim) = claim
+            && exchanged.claimed.iter().any(|claimed| limited(&claimed.task.lane.function))
+        {
+            let running = self.inner.running(usize::MAX).await?;
+            let running = running.iter().filter(|one| limited(&one.function));
+            let held = running.filter(|one| one.lease_until.is_some_and(|until| until > claim.now)).count();
+            if held > LIMIT {
+                let broken = format!("G8: {held} of {LIMITED} run at once");
+                self.weather.broken.lock().expect("nothing panics under the lock").push(broken);
+            }
+        }
+        Ok(exchanged)
+    }
+
     /// Reads fail or are slow; nothing else can happen to them.
     async fn read<T>(&self, operation: &'static str, read: impl Future<Output = Result<T>>) -> Result<T> {
         match self.travel().await {
@@ -121,16 +142,16 @@ impl Backend for FaultyStore {
 
     async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
         match self.travel().await {
-            Fault::None => self.inner.exchange(commit, claim).await,
+            Fault::None => self.make(commit, claim).await,
             Fault::Before => Err(self.error("exchange")),
             Fault::After => {
-                self.inner.exchange(commit, claim).await?;
+                self.make(commit, claim).await?;
                 Err(self.error("exchange"))
             }
             Fault::Twice => {
                 self.inner.exchange(commit, None).await?;
                 tokio::task::yield_now().await;
-                self.inner.exchange(commit, claim).await
+                self.make(commit, claim).await
             }
         }
     }
@@ -172,6 +193,47 @@ impl Inspect for FaultyStore {
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         self.read("items", self.inner.items(map, from, max)).await
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> Result<Vec<ExecutionView>> {
+        self.read("list", self.inner.list(filter, before, max)).await
+    }
+
+    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        self.read("count", self.inner.count()).await
+    }
+
+    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
+        self.read("lanes", self.inner.lanes(now)).await
+    }
+
+    async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
+        self.read("running", self.inner.running(max)).await
+    }
+
+    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
+        self.read("tries", self.inner.tries(task)).await
+    }
+
+    async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
+        self.read("notes", self.inner.notes(execution)).await
+    }
+
+    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
+        self.read("dead_letters", self.inner.dead_letters(before, max)).await
+    }
+
+    async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>> {
+        self.read("dead_letter", self.inner.dead_letter(execution)).await
+    }
+
+    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
+        self.read("dead_letter_stats", self.inner.dead_letter_stats()).await
     }
 }
 

@@ -1,16 +1,18 @@
 //! The processes of one world: they start, die, are cut off, stopped and drained; then there is calm, and all must end.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
-use stent::{Handle, Stent, Worker};
+use stent::core::backend::Inspect;
+use stent::{ClockSource, ExecutionId, ExecutionStatus, Filter, Handle, Stent, Timestamp, Worker};
 use stent_memory::MemoryStore;
 
 use crate::chance::Chance;
 use crate::faulty::{FaultyStore, Link, Weather};
 use crate::judge::{Tree, Witness};
-use crate::program::{self, Author, Do, Failures};
+use crate::program::{self, Author, CHILD, Do, Failures, SIGNALS};
 
 /// What happens between two looks at the store.
 const TICK: Duration = Duration::from_millis(3);
@@ -33,6 +35,60 @@ struct Fleet {
     events: Vec<&'static str>,
 }
 
+/// A dispatched program, and what becomes of it from outside.
+struct Run {
+    handle: Handle<String>,
+    dos: Vec<Do>,
+    /// Whether its time is limited.
+    limited: bool,
+    /// At which look it is cancelled.
+    cancel_at: Option<u32>,
+    /// What whoever cancelled it was told.
+    told: Arc<Mutex<Option<ExecutionStatus>>>,
+}
+
+/// Sends values to executions, each its own.
+struct Sender {
+    stent: Stent,
+    sent: BTreeMap<u64, (ExecutionId, &'static str)>,
+    chance: Chance,
+}
+
+impl Sender {
+    fn send(&mut self, runs: &[Run]) {
+        let n = usize::try_from(self.chance.below(runs.len() as u64)).expect("an index");
+        let (id, name) = (runs[n].handle.id(), self.chance.pick(&SIGNALS));
+        let value = self.sent.len() as u64;
+        self.sent.insert(value, (id, name));
+        let stent = self.stent.clone();
+        // An execution that has ended takes none.
+        tokio::spawn(async move { stent.send_signal(id, name, &value).await });
+    }
+}
+
+impl Run {
+    fn cancel(&self, stent: &Stent) {
+        let (stent, id, told) = (stent.clone(), self.handle.id(), self.told.clone());
+        tokio::spawn(async move {
+            if let Ok(status) = stent.cancel(id).grace("60ms").await {
+                *told.lock().expect("nothing panics under the lock") = Some(status);
+            }
+        });
+    }
+
+    /// Whether it ended in a way in which it may.
+    fn misjudged(&self, status: ExecutionStatus) -> Option<String> {
+        let told = *self.told.lock().expect("nothing panics under the lock");
+        let fits = match status {
+            ExecutionStatus::Cancelled => self.cancel_at.is_some(),
+            ExecutionStatus::TimedOut => self.limited && told.is_none_or(|told| told == status),
+            ExecutionStatus::Completed | ExecutionStatus::Failed => told.is_none_or(|told| told == status),
+            _ => false,
+        };
+        (!fits).then(|| format!("G15: it ended as {status}, and who cancelled it was told {told:?}"))
+    }
+}
+
 /// Runs the world of a seed and says what was broken in it.
 pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
     let mut chance = Chance::of(seed);
@@ -42,16 +98,19 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
         Fleet { memory, weather: Arc::default(), chance, processes: Vec::new(), events: Vec::new() };
 
     let caller = fleet.open().await;
-    let mut runs: Vec<(Handle<String>, Vec<Do>)> = Vec::new();
+    let mut runs: Vec<Run> = Vec::new();
     for _ in 0..2 + fleet.chance.below(3) {
         let dos = author.root();
-        let run = caller
-            .1
-            .dispatch(program::root(seed, dos.clone()))
-            .await
-            .expect("a dispatch is sent until it arrives");
-        runs.push((run, dos));
+        let limited = fleet.chance.permille(200);
+        let mut dispatch = caller.1.dispatch(program::root(seed, dos.clone()));
+        if limited {
+            dispatch = dispatch.max_duration(Duration::from_millis(5 + fleet.chance.below(300)));
+        }
+        let handle = dispatch.await.expect("a dispatch is sent until it arrives");
+        let cancel_at = fleet.chance.permille(200).then(|| fleet.chance.below(40) as u32);
+        runs.push(Run { handle, dos, limited, cancel_at, told: Arc::default() });
     }
+    let mut sender = Sender { stent: caller.1.clone(), sent: BTreeMap::new(), chance: fleet.chance.fork() };
     for _ in 0..=fleet.chance.below(3) {
         fleet.start().await;
     }
@@ -63,11 +122,16 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
     loop {
         let mut at_rest = true;
         let looked = Instant::now();
-        for (run, _) in &runs {
-            let tree = Tree::read(&fleet.memory, run.id()).await;
+        for run in &runs {
+            let tree = Tree::read(&fleet.memory, run.handle.id()).await;
             broken.extend(witness.look(&tree));
             at_rest &= tree.is_at_rest();
+            if run.cancel_at == Some(ticks) {
+                run.cancel(&caller.1);
+            }
         }
+        at_rest &= fleet.children().await.values().all(|status| status.is_terminal());
+        sender.send(&runs);
         if at_rest || !broken.is_empty() {
             break;
         }
@@ -84,29 +148,73 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
         // Looking at a large tree must not become all that this thread does.
         tokio::time::sleep(TICK.max(looked.elapsed() * 20)).await;
     }
-    for (run, dos) in runs {
-        let tree = Tree::read(&fleet.memory, run.id()).await;
+    broken.extend(std::mem::take(&mut *fleet.weather.broken.lock().expect("nothing panics under the lock")));
+    let mut all = All::default();
+    for run in &runs {
+        let tree = Tree::read(&fleet.memory, run.handle.id()).await;
         let before = broken.len();
         if tree.is_at_rest() {
-            broken.extend(tree.invariants());
-            let expected = tree.expected(tree.root, &dos, Failures::Handled, &mut broken);
-            let given = match run.result().await {
-                Ok(words) => Ok(words),
-                Err(stent::Error::Failed(failure)) => Err(failure.message),
-                Err(error) => Err(format!("an error and no failure: {error}")),
-            };
-            if given != expected {
-                broken.push(format!("it was to give {expected:?}, and gave {given:?}"));
-            }
+            broken.extend(fleet.judge(run, &tree).await);
+            broken.extend(all.take(&tree, &sender));
         }
         if broken.len() > before || !tree.is_at_rest() {
-            broken.push(format!("{dos:?}\n{}", tree.describe()));
+            broken.push(format!("{:?}\n{}", run.dos, tree.describe()));
         }
     }
+    broken.extend(all.judge(&fleet.children().await));
     broken.extend(program::accusations(seed));
     // Other worlds need the time that idle processes would spend on looking for work.
     fleet.processes.into_iter().for_each(Process::kill);
     broken
+}
+
+/// What is looked at over all executions of a world.
+#[derive(Default)]
+struct All {
+    values: BTreeSet<u64>,
+    given: BTreeMap<String, u64>,
+    spawned: BTreeSet<ExecutionId>,
+    /// Whether code was stopped, so that a start which it recorded may have come to nothing.
+    stopped: bool,
+}
+
+impl All {
+    fn take(&mut self, tree: &Tree, sender: &Sender) -> Vec<String> {
+        let mut broken = Vec::new();
+        for (name, value) in tree.taken() {
+            let sent =
+                sender.sent.get(&value).is_some_and(|(id, sent)| id.root() == tree.root && *sent == name);
+            if !sent || !self.values.insert(value) {
+                broken.push(format!(
+                    "G11: `{name}` took {value}, sent to it: {sent}, and not for the first time"
+                ));
+            }
+        }
+        for (args, value, mark) in tree.under_keys() {
+            let first = *self.given.entry(args).or_insert(value);
+            if first != value {
+                broken.push(format!("G12: one call gave {first} and {value} ({mark:?})"));
+            }
+        }
+        self.spawned.extend(tree.spawned());
+        self.stopped |= tree.status() == ExecutionStatus::Cancelled;
+        broken
+    }
+
+    fn judge(&self, children: &BTreeMap<ExecutionId, ExecutionStatus>) -> Vec<String> {
+        let there: BTreeSet<ExecutionId> = children.keys().copied().collect();
+        let mut broken = Vec::new();
+        if !there.is_subset(&self.spawned) || (there != self.spawned && !self.stopped) {
+            broken.push(format!("spawned were {:?}, and there are {there:?}", self.spawned));
+        }
+        broken.extend(
+            children
+                .iter()
+                .filter(|(_, status)| **status != ExecutionStatus::Completed)
+                .map(|child| format!("a spawned execution ended badly: {child:?}")),
+        );
+        broken
+    }
 }
 
 impl Process {
@@ -120,8 +228,39 @@ impl Process {
 impl Fleet {
     async fn open(&mut self) -> (Arc<FaultyStore>, Stent) {
         let store = FaultyStore::new(&self.memory, self.weather.clone(), self.chance.fork());
-        let stent = Stent::builder().open(store.clone()).await.expect("the store opens");
+        // A tenth of a lease, at most: G17.
+        let skew = self.chance.pick(&[0, 0, -30_000, 30_000]);
+        let clock = move || Timestamp::from_micros(host_micros() + skew);
+        let stent = Stent::builder().clock(ClockSource::Host).host_clock(clock);
+        let stent = stent.open(store.clone()).await.expect("the store opens");
         (store, stent)
+    }
+
+    /// Executions that others have spawned.
+    async fn children(&self) -> BTreeMap<ExecutionId, ExecutionStatus> {
+        let filter = Filter { function: Some(CHILD.to_owned()), ..Filter::default() };
+        let all = self.memory.list(&filter, None, 1_000).await.expect("memory reads");
+        all.into_iter().map(|child| (child.id, child.status)).collect()
+    }
+
+    /// What must hold of one execution that is at rest.
+    async fn judge(&self, run: &Run, tree: &Tree) -> Vec<String> {
+        let mut broken = tree.invariants();
+        let notes = self.memory.notes(run.handle.id()).await.expect("memory reads");
+        broken.extend(tree.miscounted(&notes, &run.dos));
+        broken.extend(run.misjudged(tree.status()));
+        let given = match run.handle.result().await {
+            Ok(words) => Ok(words),
+            Err(stent::Error::Failed(failure)) => Err(failure.message),
+            Err(stent::Error::Cancelled) if tree.status() == ExecutionStatus::Cancelled => return broken,
+            Err(stent::Error::TimedOut) if tree.status() == ExecutionStatus::TimedOut => return broken,
+            Err(error) => Err(format!("an error and no failure: {error}")),
+        };
+        let expected = tree.expected(tree.root, &run.dos, Failures::Handled, &mut broken);
+        if given != expected {
+            broken.push(format!("it was to give {expected:?}, and gave {given:?}"));
+        }
+        broken
     }
 
     async fn start(&mut self) {
@@ -197,4 +336,9 @@ impl Fleet {
         }
         self.start().await;
     }
+}
+
+fn host_micros() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_micros()).expect("before the year 294,000")
 }

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use stent::core::backend::{Inspect, ItemView, TaskView};
 use stent::core::limits::PAGE_MAX;
 use stent::core::model::{Seq, TaskResult};
-use stent::{ExecutionId, Payload, StepKind, TaskId, TaskStatus};
+use stent::{ExecutionId, ExecutionStatus, Mark, NotesView, Payload, StepKind, TaskId, TaskStatus};
 use stent_memory::MemoryStore;
 
-use crate::program::{Do, Failures, Leaf, NAP, failure_in_words, map_in_words};
+use crate::program::{
+    DOUBLES, Do, Failures, Leaf, NAP, failure_in_words, map_in_words, outcomes_in_words, said_by,
+};
 
 /// A task and what it was called with and gave, as its parent's record has it.
 #[derive(Clone, Debug)]
@@ -103,7 +105,7 @@ impl Tree {
     /// What must hold of every tree that is at rest.
     pub(crate) fn invariants(&self) -> Vec<String> {
         let mut broken = Vec::new();
-        for found in self.tasks.values().filter(|found| found.view.kind != StepKind::Map) {
+        for found in self.tasks.values().filter(|found| !found.view.kind.is_map()) {
             let task = &found.view;
             let seqs: Vec<Seq> = self.below(task.id).map(|step| step.view.seq).collect();
             if seqs.windows(2).any(|two| two[0] == two[1]) {
@@ -120,13 +122,72 @@ impl Tree {
                 broken.push(format!("completions of {} are missing: {orders:?}", task.name));
             }
         }
-        for found in self.tasks.values().filter(|found| found.view.kind == StepKind::Map) {
+        for found in self.tasks.values().filter(|found| found.view.kind.is_map()) {
             let seqs: Vec<u32> = self.below(found.view.id).map(|item| item.view.seq.0).collect();
             if !seqs.iter().copied().eq(0..u32::try_from(seqs.len()).expect("small")) {
                 broken.push(format!("items of a map are missing or doubled: {seqs:?}"));
             }
         }
         broken
+    }
+
+    /// How the root ended.
+    pub(crate) fn status(&self) -> ExecutionStatus {
+        let root = &self.tasks[&self.root].view;
+        ExecutionStatus::of_root(root.status, root.started_at.is_some(), root.mark)
+    }
+
+    /// What of the counters is not as it must be: code counts where it has come to, exactly once.
+    pub(crate) fn miscounted(&self, notes: &NotesView, dos: &[Do]) -> Vec<String> {
+        let mut broken = Vec::new();
+        let counted = |name: &str| notes.counters.get(name).copied().unwrap_or(0);
+        let all = || self.tasks.values().map(|found| &found.view);
+        let doubled = all()
+            .filter(|task| {
+                task.kind == StepKind::Call
+                    && task.name == "sim.double"
+                    && task.status == TaskStatus::Completed
+            })
+            .count() as i64;
+        // What a retry took out of the record has been counted; so has what was about to end when it was asked to.
+        let recounts = all().any(|task| task.name == "sim.stubborn" && task.attempts > 0)
+            || self.status() == ExecutionStatus::Cancelled;
+        let doubles = counted(DOUBLES);
+        if doubles < doubled || (doubles > doubled && !recounts) {
+            broken.push(format!("{doubled} were doubled, and {doubles} were counted"));
+        }
+        if self.status() == ExecutionStatus::Completed {
+            let said = counted(&said_by(self.root));
+            if said != dos.len() as i64 {
+                broken.push(format!("{} statements were made, and {said} were counted", dos.len()));
+            }
+        }
+        broken
+    }
+
+    /// Executions that were spawned.
+    pub(crate) fn spawned(&self) -> Vec<ExecutionId> {
+        let spawns = self.tasks.values().filter(|found| found.view.kind == StepKind::Spawn);
+        spawns.filter_map(|found| found.result()?.as_ref().ok()?.decode().ok()).collect()
+    }
+
+    /// Values that waits for signals took, with the signals' names, but for those that were given back.
+    pub(crate) fn taken(&self) -> Vec<(String, u64)> {
+        let waits = self.tasks.values().filter(|found| found.view.kind == StepKind::Signal);
+        let kept = waits.filter(|found| found.view.mark != Some(Mark::Cancel));
+        kept.filter_map(|found| Some((found.view.name.clone(), number(found.result()?.as_ref().ok()?)?)))
+            .collect()
+    }
+
+    /// What calls under keys gave, by what they were called with.
+    pub(crate) fn under_keys(&self) -> Vec<(String, u64, Option<Mark>)> {
+        let calls = self.tasks.values().filter(|found| found.view.name == "sim.keyed");
+        let given = calls.filter_map(|found| {
+            let item = found.item.as_ref()?;
+            let value = number(item.result.as_ref()?.as_ref().ok()?)?;
+            Some((format!("{:?}", item.args.bytes()), value, found.view.mark))
+        });
+        given.collect()
     }
 
     /// What a program must have given, going by what is recorded of its steps. What it was not to give is noted.
@@ -169,6 +230,10 @@ impl<'a> Reader<'a> {
                 return Ok("let go".to_owned());
             }
             Do::World(_) => return Ok("the world".to_owned()),
+            Do::Child(n) => {
+                let join = self.places(2)[1].1;
+                return self.handled(join, &Leaf::Double(*n));
+            }
         };
         let mut places = self.places(leaves.len());
         let order = |place: &Place<'_>| place.1.and_then(|step| step.view.done_order);
@@ -214,17 +279,6 @@ impl<'a> Reader<'a> {
             self.broken.push(format!("{leaf:?} is not recorded"));
             return Ok("nothing".to_owned());
         };
-        let expected = match leaf {
-            Leaf::Double(n) => Ok((2 * n).to_string()),
-            Leaf::Flaky(key, _) | Leaf::Frail(key, _) => Ok(key.to_string()),
-            Leaf::Broken(n) => Err(format!("broken {n}")),
-            Leaf::Nap(_) => Ok(NAP.to_owned()),
-            Leaf::Inline(n) => Ok(format!("inline {n}")),
-            Leaf::Slow(n) => Ok(format!("slow {n}")),
-            Leaf::Map(items) => Ok(map_in_words(&(0..*items).map(|n| 2 * n).collect::<Vec<_>>())),
-            Leaf::Nested(dos) => self.tree.expected(step.view.id, dos, Failures::Handled, self.broken),
-            Leaf::Stubborn(dos) => self.tree.expected(step.view.id, dos, Failures::Returned, self.broken),
-        };
         let recorded = match (leaf, step.result()) {
             (_, Some(Err(failure))) => Err(failure.message.clone()),
             // Sleeps and maps end without a result of their own.
@@ -234,10 +288,35 @@ impl<'a> Reader<'a> {
                     self.tree.below(step.view.id).filter_map(|item| number(item.result()?.as_ref().ok()?));
                 Ok(map_in_words(&items.collect::<Vec<_>>()))
             }
+            (Leaf::Outcomes(..), None) if step.view.status == TaskStatus::Completed => {
+                let items: Vec<&Found> = self.tree.below(step.view.id).collect();
+                let well: Vec<u64> =
+                    items.iter().filter_map(|item| number(item.result()?.as_ref().ok()?)).collect();
+                Ok(outcomes_in_words(items.len(), &well))
+            }
             (_, None) => Err(format!("no result, {}", step.view.status)),
             (_, Some(Ok(payload))) => {
                 Ok(number(payload).map_or_else(|| payload.decode().expect("a text"), |n| n.to_string()))
             }
+        };
+        let expected = match leaf {
+            Leaf::Double(n) => Ok((2 * n).to_string()),
+            Leaf::Flaky(key, _) | Leaf::Frail(key, _) => Ok(key.to_string()),
+            Leaf::Broken(n) => Err(format!("broken {n}")),
+            Leaf::Nap(_) => Ok(NAP.to_owned()),
+            Leaf::Inline(n) => Ok(format!("inline {n}")),
+            Leaf::Slow(n) => Ok(format!("slow {n}")),
+            Leaf::Map(items) => Ok(map_in_words(&(0..*items).map(|n| 2 * n).collect::<Vec<_>>())),
+            Leaf::Outcomes(first, items) => {
+                let well: Vec<u64> = (*first..first + items).filter(|n| n % 2 == 0).collect();
+                Ok(outcomes_in_words(*items as usize, &well))
+            }
+            // What these give is looked at over all executions.
+            Leaf::Keyed(..) => recorded.clone().map_err(|_| "not yet".to_owned()),
+            Leaf::Signal(_) => Ok(recorded.clone().unwrap_or_default()),
+            Leaf::Limited(n) => Ok(n.to_string()),
+            Leaf::Nested(dos) => self.tree.expected(step.view.id, dos, Failures::Handled, self.broken),
+            Leaf::Stubborn(dos) => self.tree.expected(step.view.id, dos, Failures::Returned, self.broken),
         };
         if recorded != expected {
             self.broken.push(format!("{leaf:?} was to give {expected:?}, and gave {recorded:?}"));
@@ -260,16 +339,28 @@ impl Found {
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     ended: BTreeMap<TaskId, (TaskView, Option<TaskResult>)>,
+    /// Tasks of executions that were ended from outside.
+    closed: BTreeMap<TaskId, BTreeSet<TaskId>>,
 }
 
 impl Witness {
     pub(crate) fn look(&mut self, tree: &Tree) -> Vec<String> {
         let mut broken = Vec::new();
         for (id, found) in tree.tasks.iter().filter(|(_, found)| found.view.status.is_terminal()) {
-            let now = (found.view.clone(), found.result().cloned());
+            let mut now = (found.view.clone(), found.result().cloned());
+            if now.0.kind == StepKind::Signal {
+                now.0.mark = None; // It may give its value back.
+            }
             let before = self.ended.entry(*id).or_insert_with(|| now.clone());
             if *before != now {
                 broken.push(format!("G4: {before:?} has become {now:?}"));
+            }
+        }
+        if matches!(tree.status(), ExecutionStatus::Cancelled | ExecutionStatus::TimedOut) {
+            let ids: BTreeSet<TaskId> = tree.tasks.keys().copied().collect();
+            let before = self.closed.entry(tree.root).or_insert_with(|| ids.clone());
+            if *before != ids || !tree.is_at_rest() {
+                broken.push(format!("G15: something goes on below what was ended\n{}", tree.describe()));
             }
         }
         let mut cut: BTreeSet<TaskId> = BTreeSet::new();

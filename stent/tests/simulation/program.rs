@@ -9,7 +9,7 @@ use futures::future::{Either, join_all, select_all, try_join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;
-use stent::{Error, Timestamp};
+use stent::{Error, TaskId, Timestamp};
 
 use crate::chance::Chance;
 
@@ -30,6 +30,8 @@ pub(crate) enum Do {
     Detach(u64),
     /// Waits for something that nobody records.
     World(u64),
+    /// Starts an execution of its own, and waits for it.
+    Child(u64),
 }
 
 /// One step.
@@ -47,6 +49,14 @@ pub(crate) enum Leaf {
     /// An inline step that waits for the world.
     Slow(u64),
     Map(u64),
+    /// A map over so many calls under keys from this one on, that goes on when some fail: those of odd numbers do.
+    Outcomes(u64, u64),
+    /// A call under a key, which others make too. It fails so often before it goes well, and is not retried.
+    Keyed(u64, u32),
+    /// A wait for one of the signals that are sent all the time.
+    Signal(u64),
+    /// A function of which only so many may run.
+    Limited(u64),
     Nested(Vec<Do>),
     /// A function that is tried again as a whole.
     Stubborn(Vec<Do>),
@@ -92,8 +102,57 @@ async fn double(n: u64) -> Result<u64, String> {
     for _ in 0..n % 3 {
         tokio::task::yield_now().await;
     }
+    count(DOUBLES).map_err(|error| error.to_string())?;
     Ok(n * 2)
 }
+
+/// The counter of those who double.
+pub(crate) const DOUBLES: &str = "doubles";
+
+/// The counter of what a program has said.
+pub(crate) fn said_by(task: TaskId) -> String {
+    format!("said {task}")
+}
+
+fn count(counter: &str) -> Result<(), Error> {
+    stent::execution()?.counter(counter).add(1)
+}
+
+#[durable(name = "sim.child")]
+async fn child(n: u64) -> Result<u64, String> {
+    tokio::task::yield_now().await;
+    Ok(n * 2)
+}
+
+/// Executions that others spawn.
+pub(crate) const CHILD: &str = "sim.child";
+
+#[durable(name = "sim.picky", idempotent, retry(max_attempts = 1))]
+async fn picky(n: u64) -> Result<u64, String> {
+    tokio::task::yield_now().await;
+    if n % 2 == 0 { Ok(n) } else { Err(format!("odd {n}")) }
+}
+
+/// Gives the number of its run, so that everyone who has a result of one key must have the same.
+#[durable(name = "sim.keyed", idempotent, retry(max_attempts = 1))]
+async fn keyed(key: u64, failures: u32) -> Result<u64, String> {
+    tokio::task::yield_now().await;
+    let run = run_of(key);
+    if run <= failures { Err("not yet".to_owned()) } else { Ok(u64::from(run)) }
+}
+
+/// Who is limited, and to how many.
+pub(crate) const LIMITED: &str = "sim.limited";
+pub(crate) const LIMIT: usize = 2;
+
+#[durable(name = "sim.limited", max_concurrent = 2)]
+async fn limited(n: u64) -> Result<u64, String> {
+    tokio::time::sleep(Duration::from_millis(n % 4)).await;
+    Ok(n)
+}
+
+/// The names of the signals that are sent.
+pub(crate) const SIGNALS: [&str; 2] = ["approval", "payment"];
 
 #[durable(name = "sim.flaky", retry(max_attempts = 20, initial_delay = "1ms", backoff_factor = 1.0))]
 async fn flaky(key: u64, failures: u32) -> Result<u64, String> {
@@ -157,6 +216,21 @@ fn build(seed: u64, leaf: Leaf) -> Step {
             let map = double::map(0..items);
             Box::pin(async move { map.await.map(|outputs| map_in_words(&outputs)) })
         }
+        Leaf::Outcomes(first, items) => {
+            let outcomes = picky::map(first..first + items).outcomes();
+            Box::pin(async move {
+                let outcomes = outcomes.await?;
+                let well: Vec<u64> =
+                    outcomes.iter().filter_map(|outcome| outcome.as_ref().ok().copied()).collect();
+                Ok(outcomes_in_words(outcomes.len(), &well))
+            })
+        }
+        Leaf::Keyed(key, failures) => in_words(keyed(key, failures)),
+        Leaf::Signal(which) => {
+            let signal = stent::signal::<u64>(SIGNALS[which as usize % SIGNALS.len()]);
+            Box::pin(async move { signal.await.map(|value| value.to_string()) })
+        }
+        Leaf::Limited(n) => in_words(limited(n)),
         Leaf::Nested(dos) => in_words(program(seed, dos)),
         Leaf::Stubborn(dos) => in_words(stubborn(seed, dos)),
     }
@@ -175,6 +249,11 @@ where
 /// What a map gave, in words.
 pub(crate) fn map_in_words(outputs: &[u64]) -> String {
     format!("{} items, {} in all", outputs.len(), outputs.iter().sum::<u64>())
+}
+
+/// What a map gave that goes on when items fail, in words.
+pub(crate) fn outcomes_in_words(items: usize, well: &[u64]) -> String {
+    format!("of {items} items, {}", map_in_words(well))
 }
 
 /// What a failure is, in words.
@@ -199,6 +278,7 @@ async fn perform(seed: u64, dos: Vec<Do>, failures: Failures) -> Result<String, 
             accuse(seed, format!("G4: statement {n} gave {before:?} in one run and {saw:?} in another"));
         }
         said.push(words);
+        count(&said_by(stent::execution()?.task()))?;
     }
     Ok(said.join("; "))
 }
@@ -248,6 +328,10 @@ async fn perform_one(seed: u64, one: Do, failures: Failures) -> Result<String, E
             wait.await;
             Ok("the world".to_owned())
         }
+        Do::Child(n) => {
+            let run = stent::spawn(child(n)).await?;
+            handle(run.result().await.map(|output| output.to_string()))
+        }
     }
 }
 
@@ -255,12 +339,14 @@ async fn perform_one(seed: u64, one: Do, failures: Failures) -> Result<String, E
 pub(crate) struct Author {
     chance: Chance,
     next_key: u64,
+    /// Where keys begin that are called under by many.
+    shared: u64,
 }
 
 impl Author {
     pub(crate) const fn new(seed: u64, chance: Chance) -> Self {
         // Keys of leaves are counted over all worlds.
-        Self { chance, next_key: seed << 16 }
+        Self { chance, next_key: seed << 16, shared: (seed << 16) + 0xf000 }
     }
 
     pub(crate) fn root(&mut self) -> Vec<Do> {
@@ -288,7 +374,8 @@ impl Author {
     }
 
     fn one(&mut self, depth: u64) -> Do {
-        match self.chance.below(16) {
+        match self.chance.below(17) {
+            16 => Do::Child(self.key()),
             0..=4 => Do::One(self.leaf(depth)),
             5..=7 => Do::All(self.leaves(depth)),
             8..=10 => Do::Race(self.leaves(depth)),
@@ -303,7 +390,7 @@ impl Author {
     }
 
     fn leaf(&mut self, depth: u64) -> Leaf {
-        match self.chance.below(if depth > 0 { 20 } else { 16 }) {
+        match self.chance.below(if depth > 0 { 26 } else { 22 }) {
             0..=5 => Leaf::Double(self.key()),
             6..=7 => Leaf::Flaky(self.key(), u32::try_from(self.chance.below(3)).expect("small")),
             8 => Leaf::Broken(self.key()),
@@ -311,10 +398,23 @@ impl Author {
             11..=12 => Leaf::Inline(self.key()),
             13 => Leaf::Slow(self.key()),
             14 => Leaf::Map(self.chance.below(6)),
-            15 => Leaf::Double(self.key()),
-            16..=17 => Leaf::Nested(self.dos(depth - 1)),
+            15 => self.outcomes(),
+            16..=17 => self.keyed(),
+            18..=19 => Leaf::Signal(self.chance.below(2)),
+            20..=21 => Leaf::Limited(self.key()),
+            22..=23 => Leaf::Nested(self.dos(depth - 1)),
             _ => Leaf::Stubborn(self.stubborn()),
         }
+    }
+
+    /// A call under one of a few keys.
+    fn keyed(&mut self) -> Leaf {
+        let which = self.chance.below(4);
+        Leaf::Keyed(self.shared + which, u32::try_from(which % 3).expect("small"))
+    }
+
+    fn outcomes(&mut self) -> Leaf {
+        Leaf::Outcomes(self.shared + self.chance.below(4), self.chance.below(6))
     }
 
     /// A leaf that may still run when another has failed.
@@ -328,7 +428,10 @@ impl Author {
 
     /// Statements of a function that is tried again until all of its steps go well.
     fn stubborn(&mut self) -> Vec<Do> {
-        let leaf = |author: &mut Self| match author.chance.below(5) {
+        let leaf = |author: &mut Self| match author.chance.below(8) {
+            5 => author.keyed(),
+            6 => Leaf::Signal(author.chance.below(2)),
+            7 => Leaf::Limited(author.key()),
             0..=1 => Leaf::Frail(author.key(), u32::try_from(author.chance.below(3)).expect("small")),
             2 => Leaf::Nap(author.chance.below(3)),
             3 => Leaf::Inline(author.key()),
