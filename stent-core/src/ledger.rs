@@ -228,8 +228,11 @@ impl<'a> Ledger<'a> {
             self.fire(*step, fence.task, transition.at);
         }
         self.cancel(&transition.cancel, transition.at);
-        self.erase(&transition.erase, transition.at);
-        if !stopping {
+        if stopping {
+            // G4: nothing is tried again, so nothing leaves the record.
+            self.cancel(&transition.erase, transition.at);
+        } else {
+            self.erase(&transition.erase, transition.at);
             for feed in &transition.feed {
                 self.feed(feed, transition.at);
             }

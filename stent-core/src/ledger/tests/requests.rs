@@ -247,6 +247,24 @@ mod stopping {
     }
 
     #[test]
+    fn what_another_attempt_would_have_cut_stays_on_record_and_is_given_up() {
+        let rows = [asked(root()), failed(step(2)), asked(step(3)), completed(step(4), Some(1))];
+        let cuts = vec![task(2), task(3), task(4)];
+        for ending in [retry(&rows[0]), leased(&rows[0], Change::Redo)] {
+            let ending = Transition { erase: cuts.clone(), ..ending };
+
+            let (_, writes) = apply_one(&rows, &ending);
+
+            assert!(writes.erase.is_empty());
+            assert_eq!(writes.ids(), [ROOT, task(3)]);
+            assert_eq!(
+                (writes.row(task(3)).status, writes.sweep.as_slice()),
+                (TaskStatus::Cancelled, &[task(3)][..])
+            );
+        }
+    }
+
+    #[test]
     fn what_it_has_done_is_recorded_and_what_it_asks_for_is_not() {
         let rows = [asked(root()), sleep(5, t(9)), step(6), map(7, 0, 0, None)];
         for change in [Change::Keep, Change::End(ok("done"))] {
