@@ -21,7 +21,7 @@ mod program;
 use std::time::Duration;
 
 /// How many worlds run side by side, where nothing else is said.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 60;
 /// Worlds under way at the same time: they wait for leases and naps most of the time.
 const AT_ONCE: usize = 4;
 /// How long one world may take before it counts as stuck. Far more than it needs, also on a busy machine.

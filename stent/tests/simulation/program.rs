@@ -390,7 +390,7 @@ impl Author {
     }
 
     fn leaf(&mut self, depth: u64) -> Leaf {
-        match self.chance.below(if depth > 0 { 26 } else { 22 }) {
+        match self.chance.below(if depth > 0 { 28 } else { 24 }) {
             0..=5 => Leaf::Double(self.key()),
             6..=7 => Leaf::Flaky(self.key(), u32::try_from(self.chance.below(3)).expect("small")),
             8 => Leaf::Broken(self.key()),
@@ -399,10 +399,10 @@ impl Author {
             13 => Leaf::Slow(self.key()),
             14 => Leaf::Map(self.chance.below(6)),
             15 => self.outcomes(),
-            16..=17 => self.keyed(),
-            18..=19 => Leaf::Signal(self.chance.below(2)),
-            20..=21 => Leaf::Limited(self.key()),
-            22..=23 => Leaf::Nested(self.dos(depth - 1)),
+            16..=19 => self.keyed(),
+            20..=21 => Leaf::Signal(self.chance.below(2)),
+            22..=23 => Leaf::Limited(self.key()),
+            24..=25 => Leaf::Nested(self.dos(depth - 1)),
             _ => Leaf::Stubborn(self.stubborn()),
         }
     }
