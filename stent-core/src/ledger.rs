@@ -125,9 +125,12 @@ impl<'a> Ledger<'a> {
         let reads = Self::reads(std::slice::from_ref(transition));
         let execution_of = |task| row_execution(self.row(task));
         let waits_under = reads.tasks.iter().filter_map(|task| self.row(*task)?.key);
-        !reads.keys.iter().copied().chain(waits_under).any(|key| {
-            self.following.contains(&key) || self.memos.concern(key, swept, execution_of)
-        })
+        !reads
+            .keys
+            .iter()
+            .copied()
+            .chain(waits_under)
+            .any(|key| self.following.contains(&key) || self.memos.concern(key, swept, execution_of))
     }
 
     /// What is to be written.
@@ -400,11 +403,11 @@ impl<'a> Ledger<'a> {
                 done
             }
             Change::Signal { key, name, id, value } => {
-                if !self.memos.send(*key, tree.execution, name, *id, value, at) {
+                let Some(replaced) = self.memos.send(*key, tree.execution, name, *id, value, at) else {
                     return Outcome::Already(News::default()); // G3
-                }
+                };
                 self.deliver(*key, at);
-                done
+                Outcome::Applied(News { replaced, ..News::default() })
             }
             Change::Start
             | Change::Keep

@@ -212,7 +212,7 @@ impl Outcome {
     }
 }
 
-/// What a leaseholder learns with its commit, when it keeps the task.
+/// What a leaseholder learns with its commit, when it keeps the task, and the sender of a signal with its value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct News {
     /// Steps of the task that have ended so far.
@@ -222,4 +222,6 @@ pub struct News {
     pub steps: Vec<Step>,
     /// Whether the task was asked to end and has now done so: it is cancelled, whatever it gave.
     pub stopped: bool,
+    /// Whether the value of a signal took the place of one that nobody has consumed (G11).
+    pub replaced: bool,
 }

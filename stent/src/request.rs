@@ -25,9 +25,15 @@ pub(crate) async fn signal<V: Serialize + Sync>(
 ) -> Result<()> {
     check_name("signal", &name)?;
     let value = shared.encode(value, || format!("signal `{name}`"))?;
-    let sent = decide::signal(id, name, ids::task(), value, shared.clock.now());
+    let sent = decide::signal(id, name.clone(), ids::task(), value, shared.clock.now());
     match shared.writer.write(sent).await? {
-        Outcome::Applied(_) | Outcome::Already(_) => Ok(()),
+        Outcome::Applied(news) => {
+            if news.replaced {
+                tracing::debug!(execution = %id, signal = name, "a value that nobody had consumed was replaced");
+            }
+            Ok(())
+        }
+        Outcome::Already(_) => Ok(()),
         _ => Err(ended(shared, id, "nobody is there to get a signal; dispatch it anew").await?),
     }
 }

@@ -291,7 +291,7 @@ impl Transforms {
         for outcome in outcomes {
             match outcome {
                 Outcome::Applied(news) | Outcome::Already(news) => {
-                    let News { done: _, steps, stopped: _ } = news;
+                    let News { done: _, steps, stopped: _, replaced: _ } = news;
                     self.open_steps(steps);
                 }
                 Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {}

@@ -136,7 +136,8 @@ impl Memos {
         self.put(Memo { holder, ..Memo::new(key, MemoKind::Dispatch, execution, name) });
     }
 
-    /// Keeps the value of a signal. False if it was kept before.
+    /// Keeps the value of a signal: says whether it takes the place of one that nobody has consumed, and nothing if it was
+    /// kept before.
     pub(super) fn send(
         &mut self,
         key: Key,
@@ -145,26 +146,19 @@ impl Memos {
         id: TaskId,
         value: &Payload,
         at: Timestamp,
-    ) -> bool {
+    ) -> Option<bool> {
         match self.get(key) {
-            Some(memo) if memo.sends.contains(&id) => return false,
+            Some(memo) if memo.sends.contains(&id) => return None,
             Some(_) => {}
             None => self.put(Memo::new(key, MemoKind::Signal, execution, name.to_owned())),
         }
-        let Some(memo) = self.change(key) else { return false };
+        let memo = self.change(key)?;
         memo.sends.push(id);
         let old = memo.sends.len().saturating_sub(SIGNAL_SENDS_KEPT);
         memo.sends.drain(..old);
-        memo.value = Some(value.clone());
+        let replaced = memo.value.replace(value.clone()).is_some();
         memo.ended_at = Some(at);
-        true
-    }
-
-    /// Keeps a signal's value that was taken from here, unless there is a later one.
-    pub(super) fn put_back(&mut self, key: Option<Key>, value: Payload) {
-        if let Some(memo) = key.and_then(|key| self.change(key)) {
-            memo.value.get_or_insert(value);
-        }
+        Some(replaced)
     }
 
     pub(super) fn into_writes(self) -> (Vec<Memo>, Vec<Key>) {

@@ -105,9 +105,7 @@ pub(super) fn ends(sql: Sql<'_>) -> Built {
     };
     let over = expiring(OVER, Expr::col(Column::ExpiresAt).lte(now()), EXPIRED_MAX as u64 + 1);
     let next = expiring(NEXT, Expr::col(Column::ExpiresAt).gt(now()), 1);
-    let stopping = ending(STOPPING)
-        .and_where(super::claim::stopping(worker()))
-        .take();
+    let stopping = ending(STOPPING).and_where(super::claim::stopping(worker())).take();
     let all = over.clone().union(UnionType::All, next).union(UnionType::All, stopping).take();
     Built::read(&columns::ENDS, all)
 }

@@ -139,4 +139,30 @@ on_every_store! {
         assert!(matches!(bad.status().await, Err(Error::NotFound(_))));
         worker.drain().await.expect("drains");
     }
+
+    async fn they_are_listed_newest_first_in_pages_and_counted(world) {
+        let worker = world.worker().await;
+        let mut all = Vec::new();
+        for _ in 0..5 {
+            let run = world.stent.dispatch(broken_until_mended(unique())).await.expect("dispatched");
+            run.result().timeout("20s").await.expect_err("it is broken");
+            all.insert(0, run.id());
+        }
+        let fine = world.stent.dispatch(good(unique())).await.expect("dispatched");
+        fine.result().timeout("20s").await.expect("runs");
+        let letters = world.stent.dead_letters();
+        let page = async |before, max| {
+            let page = letters.list(before, max).await.expect("listed");
+            page.into_iter().map(|letter| letter.execution.id).collect::<Vec<_>>()
+        };
+        assert_eq!(page(None, 2).await, all[..2]);
+        assert_eq!(page(Some(all[1]), 2).await, all[2..4]);
+        assert_eq!(page(Some(all[3]), 2).await, all[4..]);
+        let count = async || letters.stats().await.expect("counted").iter().map(|stat| stat.count).sum::<u64>();
+        assert_eq!(count().await, 5);
+        letters.discard(all[2]).await.expect("discarded");
+        assert_eq!(page(None, 9).await, [all[0], all[1], all[3], all[4]]);
+        assert_eq!(count().await, 4);
+        worker.drain().await.expect("drains");
+    }
 }

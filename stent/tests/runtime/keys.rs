@@ -121,6 +121,26 @@ async fn keyed_steps(key: u64) -> Result<(u64, u64, u64), Error> {
     ))
 }
 
+/// Kept for good, which is more than for a moment.
+#[durable(name = "keys.for_a_moment", idempotent, cached = "1us")]
+async fn for_a_moment(key: u64) -> Result<u64, String> {
+    ran::note(key, "ran");
+    Ok(ran::count(key, "ran") as u64)
+}
+
+/// By the function's key, by one of the call's own, and by the function's again.
+#[durable(name = "keys.both_kinds")]
+async fn both_kinds(key: u64) -> Result<[u64; 5], Error> {
+    let text = format!("own-{key}");
+    Ok([
+        for_a_moment(key).await?,
+        for_a_moment(key).await?,
+        for_a_moment(key).idempotency_key(&text).await?,
+        for_a_moment(key).idempotency_key(&text).await?,
+        for_a_moment(key).await?,
+    ])
+}
+
 on_every_store! {
     async fn falsy_results_are_hits_like_any_other(world) {
         let worker = world.worker().await;
@@ -225,6 +245,37 @@ on_every_store! {
         assert_eq!(late.result().await.expect("is there"), 1);
         let other = world.stent.dispatch(slow_once(key)).idempotency_key(&text).await.expect("dispatched");
         assert_ne!(other.id(), first.id(), "keys belong to their function");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn one_key_a_call_is_asked_for_its_own_first(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(both_kinds(key)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), [1, 1, 2, 2, 1]);
+        let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+        let hits: Vec<_> = timeline
+            .iter()
+            .filter(|task| task.name == "keys.for_a_moment")
+            .map(|task| task.mark == Some(Mark::Hit))
+            .collect();
+        assert_eq!(hits, [false, true, false, true, true]);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn bodies_that_run_locally_neither_ask_for_results_nor_keep_them(world) {
+        let key = unique();
+        for n in 1..=2 {
+            assert_eq!(slow_once(key).local().await.expect("runs"), 7);
+            assert_eq!(ran::count(key, "ran"), n);
+        }
+        assert_eq!(three_at_once(key).local().await.expect("runs"), 21);
+        assert_eq!(ran::count(key, "ran"), 5, "nor do the calls below");
+        let worker = world.worker().await;
+        world.stent.run(slow_once(key)).await.expect("runs");
+        assert_eq!(ran::count(key, "ran"), 6, "nothing was kept");
+        assert_eq!(slow_once(key).idempotency_key("same").local().await.expect("runs"), 7);
+        assert_eq!(ran::count(key, "ran"), 7, "nothing was asked for");
         worker.drain().await.expect("drains");
     }
 }

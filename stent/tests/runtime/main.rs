@@ -2,16 +2,19 @@
 
 mod cancelling;
 mod chance;
+mod cleaning;
 mod clocks;
 mod control_flow;
 mod dead_letters;
 mod declaring;
+mod dispatching;
 mod errors;
 mod expiring;
 mod failures;
 mod fan_out;
 mod keys;
 mod limits;
+mod listing;
 mod logging;
 mod logs;
 mod metrics;
@@ -95,12 +98,14 @@ pub(crate) fn run<F: Future<Output = ()>>(
 
 /// Shows what the environment asks for, and keeps what tests ask for.
 fn log() {
-    use tracing_subscriber::filter::LevelFilter;
+    use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
 
     let shown = tracing_subscriber::EnvFilter::from_default_env();
     let shown = tracing_subscriber::fmt::layer().with_test_writer().with_filter(shown);
-    let kept = logs::Collector.with_filter(LevelFilter::INFO);
+    let kept =
+        Targets::new().with_default(LevelFilter::INFO).with_target("stent::request", LevelFilter::DEBUG);
+    let kept = logs::Collector.with_filter(kept);
     let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
 }
 

@@ -1,6 +1,7 @@
 //! What code says of its execution: counters, states, progress; once, and readable while it runs.
 
 use stent::Error;
+use stent::core::limits::PROGRESS_MAX;
 use stent::prelude::*;
 
 use crate::{eventually, on_every_store, ran, unique};
@@ -55,6 +56,39 @@ async fn says_and_waits(key: u64) -> Result<(), Error> {
 async fn calls_says_and_waits(key: u64) -> Result<(), Error> {
     stent::execution()?.progress("began")?;
     says_and_waits(key).await
+}
+
+#[durable(name = "notes.begins")]
+async fn begins() -> Result<(), Error> {
+    let execution = stent::execution()?;
+    execution.counter("late").init(100)?;
+    execution.counter("early").init(100)?;
+    execution.state("set").init(&"too late")?;
+    execution.state("first").init(&"kept")
+}
+
+/// Adds before there is a first value, and sets before and after it, in other tasks of the same execution.
+#[durable(name = "notes.begins_late")]
+async fn begins_late() -> Result<(), Error> {
+    let execution = stent::execution()?;
+    execution.counter("early").add(3)?;
+    execution.state("set").set(&"set")?;
+    begins().queue("other").await?;
+    execution.counter("early").add(10)?;
+    execution.counter("late").add(7)?;
+    execution.state("set").set(&"again")?;
+    execution.state("first").init(&"too late")
+}
+
+#[durable(name = "notes.says_much")]
+async fn says_much(rounds: u64) -> Result<(), Error> {
+    for round in 0..rounds {
+        for n in 0..500 {
+            stent::execution()?.progress(format!("{round}/{n}"))?;
+        }
+        stent::sleep("1ms").await?;
+    }
+    Ok(())
 }
 
 on_every_store! {
@@ -123,6 +157,28 @@ on_every_store! {
         let local = says_nothing().local().await;
         local.expect("nothing is written in a unit test");
         assert!(matches!(stent::execution(), Err(Error::OutsideDurable { .. })));
+    }
+
+    async fn a_first_value_counts_only_where_there_is_none(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(begins_late()).await.expect("dispatched");
+        run.result().timeout("20s").await.expect("runs");
+        let notes = run.notes().await.expect("read");
+        assert_eq!(notes.counters, [("early".to_owned(), 13), ("late".to_owned(), 107)].into());
+        let state = |name: &str| notes.states[name].decode::<String>().expect("a text");
+        assert_eq!((state("set").as_str(), state("first").as_str()), ("again", "kept"));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn no_more_than_the_last_entries_are_kept(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(says_much(3)).await.expect("dispatched");
+        run.result().timeout("40s").await.expect("runs");
+        let said = run.notes().await.expect("read").progress;
+        let said: Vec<_> = said.iter().map(|said| said.text.as_str()).collect();
+        let all: Vec<_> = (0..3).flat_map(|round| (0..500).map(move |n| format!("{round}/{n}"))).collect();
+        assert_eq!(said, all[all.len() - PROGRESS_MAX..], "the oldest are gone");
+        worker.drain().await.expect("drains");
     }
 }
 

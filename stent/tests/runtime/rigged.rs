@@ -33,8 +33,14 @@ pub(crate) struct Rigged {
     pub(crate) hangs: AtomicBool,
     /// The clock was read.
     pub(crate) clock_reads: AtomicU64,
-    /// Reads of executions.
+    /// Reads of executions and dead letters, by id and by page.
     pub(crate) reads: AtomicU64,
+    /// Transitions that were written.
+    pub(crate) written: AtomicU64,
+    /// So many purges fail from now on.
+    pub(crate) failing_purges: AtomicU64,
+    /// Purges that were asked for, and how much each might take.
+    pub(crate) purges: std::sync::Mutex<Vec<PurgeRequest>>,
     /// How every execution is said to stand, if it is not as it does.
     pub(crate) shown: Mutex<Option<ExecutionStatus>>,
     pub(crate) clock_read: Notify,
@@ -61,6 +67,9 @@ impl Rigged {
             hangs: AtomicBool::new(false),
             clock_reads: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            failing_purges: AtomicU64::new(0),
+            purges: std::sync::Mutex::default(),
             shown: Mutex::new(None),
             clock_read: Notify::new(),
         }
@@ -69,6 +78,10 @@ impl Rigged {
     fn refused(operation: &'static str) -> Error {
         Error::new(ErrorKind::Unavailable, operation).with_message("rigged")
     }
+}
+
+fn takes_one(left: &AtomicU64) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 #[async_trait]
@@ -90,14 +103,13 @@ impl Backend for Rigged {
         if self.is_out.load(Ordering::SeqCst) {
             return Err(Self::refused("exchange"));
         }
-        self.inner.exchange(commit, claim).await
+        let exchanged = self.inner.exchange(commit, claim).await?;
+        self.written.fetch_add(commit.len() as u64, Ordering::SeqCst);
+        Ok(exchanged)
     }
 
     async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
         self.renewals.fetch_add(1, Ordering::SeqCst);
-        let takes_one = |left: &AtomicU64| {
-            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-        };
         if takes_one(&self.hanging_renewals) {
             return std::future::pending().await;
         }
@@ -108,6 +120,11 @@ impl Backend for Rigged {
     }
 
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
+        self.purges.lock().expect("not poisoned").push(*request);
+        if takes_one(&self.failing_purges) {
+            // Not one that is tried again at once.
+            return Err(Error::new(ErrorKind::Corrupt, "purge").with_message("rigged"));
+        }
         self.inner.purge(request).await
     }
 
@@ -146,6 +163,7 @@ impl Inspect for Rigged {
         before: Option<ExecutionId>,
         max: usize,
     ) -> Result<Vec<ExecutionView>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.list(filter, before, max).await
     }
 
@@ -170,6 +188,7 @@ impl Inspect for Rigged {
     }
 
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.dead_letters(before, max).await
     }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;
-use stent::{Error, ExecutionStatus};
+use stent::{Error, ExecutionStatus, StepKind, TaskStatus};
 
-use crate::{eventually, on_every_store, ran, unique};
+use crate::{eventually, logs, on_every_store, ran, unique};
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Approval {
@@ -172,6 +172,55 @@ on_every_store! {
         run.signal("approval", &7_u64).await.expect("sent");
         let error = run.result().timeout("20s").await.expect_err("a number is no approval");
         assert!(error.to_string().contains("approval"), "{error}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_wait_is_seen_in_the_timeline(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(approved_twice(key)).await.expect("dispatched");
+        let waits = async || {
+            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let waits = timeline.iter().filter(|task| task.kind == StepKind::Signal);
+            waits.map(|task| (task.name.clone(), task.status)).collect::<Vec<_>>()
+        };
+        let wait = |status| ("approval".to_owned(), status);
+        eventually(async || waits().await == [wait(TaskStatus::Waiting)]).await;
+        run.signal("approval", &by("kim")).await.expect("sent");
+        eventually(async || waits().await == [wait(TaskStatus::Completed), wait(TaskStatus::Waiting)]).await;
+        run.signal("approval", &by("lee")).await.expect("sent");
+        run.result().timeout("20s").await.expect("runs");
+        assert_eq!(waits().await, [wait(TaskStatus::Completed), wait(TaskStatus::Completed)]);
+
+        // A value that was there before the wait ends it at once.
+        let early = world.stent.dispatch(approved()).delay("20ms").await.expect("dispatched");
+        early.signal("approval", &by("kim")).await.expect("sent");
+        early.result().timeout("20s").await.expect("runs");
+        let timeline = world.stent.timeline(early.id()).await.expect("a timeline");
+        let seen = (timeline[1].kind, timeline[1].name.as_str(), timeline[1].status);
+        assert_eq!(seen, (StepKind::Signal, "approval", TaskStatus::Completed));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_value_that_replaces_one_nobody_consumed_is_logged(world) {
+        let key = unique();
+        let run = world.stent.dispatch(approved_twice(key)).await.expect("dispatched");
+        let logged = || {
+            let id = run.id().to_string();
+            let lines = logs::lines(|line| line.field("execution") == id && line.field("signal") == "approval");
+            assert!(lines.iter().all(|line| line.level == tracing::Level::DEBUG), "{lines:#?}");
+            lines.len()
+        };
+        run.signal("approval", &by("kim")).await.expect("sent");
+        run.signal("other", &by("kim")).await.expect("sent");
+        assert_eq!(logged(), 0, "nothing was there");
+        run.signal("approval", &by("lee")).await.expect("sent");
+        assert_eq!(logged(), 1);
+        let worker = world.worker().await;
+        eventually(async || ran::count(key, "one") > 0).await;
+        run.signal("approval", &by("kim")).await.expect("sent");
+        run.result().timeout("20s").await.expect("runs");
+        assert_eq!(logged(), 1, "the one before was consumed");
         worker.drain().await.expect("drains");
     }
 }

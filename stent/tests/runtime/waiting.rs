@@ -8,7 +8,7 @@ use stent::prelude::*;
 use stent::{Error, ExecutionStatus, PollOptions};
 
 use crate::rigged::Rigged;
-use crate::{Db, on_every_store, unique, until};
+use crate::{Db, eventually, on_every_store, ran, unique, until};
 
 #[durable]
 async fn add(a: u64, b: u64) -> Result<u64, String> {
@@ -36,6 +36,31 @@ async fn both_modes(world: &crate::World) -> [(Stent, Arc<Rigged>); 2] {
     let open =
         async |rigged: Arc<Rigged>| (Stent::builder().open(rigged.clone()).await.expect("opens"), rigged);
     [open(Rigged::new(inner)).await, open(Rigged::deaf(inner)).await]
+}
+
+#[durable(name = "waiting.second_try", retry(max_attempts = 2, initial_delay = "50ms"))]
+async fn second_try(key: u64) -> Result<(), String> {
+    ran::note(key, "tried");
+    if ran::count(key, "tried") < 2 { Err("not yet".to_owned()) } else { Ok(()) }
+}
+
+#[durable(name = "waiting.third_try", retry(max_attempts = 3, initial_delay = "300ms"))]
+async fn third_try(key: u64) -> Result<(), String> {
+    ran::note(key, "tried");
+    if ran::count(key, "tried") < 3 { Err("not yet".to_owned()) } else { Ok(()) }
+}
+
+#[durable(name = "waiting.runs_on")]
+async fn runs_on(key: u64) -> Result<(), Error> {
+    struct Dropped(u64);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            ran::note(self.0, "dropped");
+        }
+    }
+    let _dropped = Dropped(key);
+    ran::note(key, "runs");
+    std::future::pending().await
 }
 
 on_every_store! {
@@ -265,5 +290,40 @@ on_every_store! {
         assert!(is_unknown(world.stent.wait_for(id).timeout("20s").await.err()));
         assert!(is_unknown(world.stent.result_of(id).await.err()));
         assert!(is_unknown(world.stent.status(id).await.err()));
+    }
+
+    async fn retries_and_cancels_are_heard_of_long_before_the_next_poll(world) {
+        let key = unique();
+        let hour = Duration::from_secs(3_600);
+        let seldom = PollOptions { min: hour, max: hour, ..PollOptions::default() };
+        let open = async || Stent::builder().poll(seldom).open(world.stent.store().clone()).await.expect("opens");
+        // Neither a poll nor a renewal comes while this test runs.
+        let start = async |stent: &Stent| {
+            let worker = stent.worker().state(Db).lease("1h").start().await.expect("starts");
+            worker.wait_until_ready().await.expect("becomes ready");
+            worker
+        };
+        let (mine, other) = (open().await, open().await);
+        let (first, second) = (start(&mine).await, start(&other).await);
+
+        let run = mine.dispatch(second_try(key)).await.expect("dispatched");
+        eventually(async || ran::count(key, "tried") == 1).await;
+        run.result().timeout("20s").await.expect("is tried again when it is due");
+
+        // The worker that was the first to try may be gone by then.
+        let key = unique();
+        let run = mine.dispatch(third_try(key)).await.expect("dispatched");
+        eventually(async || world.stent.view(run.id()).await.expect("known").attempts == 1).await;
+        first.drain().await.expect("drains");
+        run.result().timeout("20s").await.expect("the other worker has heard of it");
+
+        let key = unique();
+        let run = mine.dispatch(runs_on(key)).await.expect("dispatched");
+        eventually(async || ran::count(key, "runs") == 1).await;
+        mine.cancel(run.id()).await.expect("asked");
+        let error = run.result().timeout("20s").await.expect_err("it is cancelled");
+        assert!(matches!(error, Error::Cancelled), "{error}");
+        eventually(async || ran::count(key, "dropped") == 1).await;
+        second.drain().await.expect("drains");
     }
 }

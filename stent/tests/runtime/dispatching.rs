@@ -1,0 +1,167 @@
+//! Dispatching: what an execution is born with, whose word counts, and how many are dispatched at once.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use stent::core::limits::EXCHANGE_TRANSITIONS_MAX;
+use stent::prelude::*;
+use stent::{Error, ExecutionStatus};
+
+use crate::rigged::Rigged;
+use crate::{on_every_store, run};
+
+#[durable(name = "dispatching.plain")]
+async fn plain(n: u64) -> Result<u64, String> {
+    Ok(n)
+}
+
+#[durable(name = "dispatching.declared", queue = "declared", priority = 10, tags = ["gpu", "eu"])]
+async fn declared(n: u64) -> Result<u64, String> {
+    Ok(n)
+}
+
+/// What the options of a call are called, given to a function as its own.
+type Named = (Vec<String>, String, i16, String, u64, Option<String>);
+
+#[durable(name = "dispatching.named")]
+async fn named(
+    tags: Vec<String>,
+    queue: String,
+    priority: i16,
+    delay: String,
+    expiry: u64,
+    max_duration: Option<String>,
+) -> Result<Named, String> {
+    Ok((tags, queue, priority, delay, expiry, max_duration))
+}
+
+fn words(list: &[&str]) -> BTreeSet<String> {
+    list.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn example() -> Named {
+    let words = vec!["mine".to_owned()];
+    (words, "mine".to_owned(), 7, "1h".to_owned(), 3, Some("1ms".to_owned()))
+}
+
+on_every_store! {
+    async fn an_execution_is_born_pending_with_the_options_of_its_dispatch(world) {
+        let dispatch = world.stent.dispatch(plain(1)).queue("slow").priority(-3).tag("b").tag("a");
+        let run = dispatch.delay("1h").max_duration("2h").await.expect("dispatched");
+        let view = world.stent.view(run.id()).await.expect("known");
+        assert_eq!((view.id, view.status), (run.id(), ExecutionStatus::Pending));
+        assert_eq!(view.id.as_uuid().get_version_num(), 7, "ids grow with time");
+        assert_eq!((view.function.as_str(), view.queue.as_str()), ("dispatching.plain", "slow"));
+        assert_eq!((view.priority, &view.tags), (-3, &words(&["a", "b"])));
+        assert_eq!(view.expires_at, Some(view.created_at + Duration::from_secs(3 * 3_600)));
+        assert_eq!((view.attempts, view.result, view.started_at, view.ended_at), (0, None, None, None));
+        let other = world.stent.dispatch(plain(1)).await.expect("dispatched");
+        assert_ne!(other.id(), run.id(), "each has an id of its own");
+    }
+
+    async fn declared_options_count_for_roots_too_and_the_dispatch_overrides_them(world) {
+        let stent = &world.stent;
+        let view = async |run: Handle<u64>| stent.view(run.id()).await.expect("known");
+        let own = view(stent.dispatch(declared(1)).await.expect("dispatched")).await;
+        assert_eq!((own.queue.as_str(), own.priority, own.tags), ("declared", 10, words(&["eu", "gpu"])));
+        let other = stent.dispatch(declared(1)).queue("other").priority(0).tag("cpu");
+        let other = view(other.await.expect("dispatched")).await;
+        assert_eq!((other.queue.as_str(), other.priority, other.tags), ("other", 0, words(&["cpu"])));
+        // On the call it means the same as on the dispatch, whose word is the last one.
+        let call = declared(1).queue("call").priority(1);
+        let call = view(stent.dispatch(call).priority(2).await.expect("dispatched")).await;
+        assert_eq!((call.queue.as_str(), call.priority, call.tags), ("call", 2, words(&["eu", "gpu"])));
+        let bulk = stent.dispatch_all([declared(1), declared(2).queue("bulk")]).await.expect("dispatched");
+        for (run, queue) in bulk.into_iter().zip(["declared", "bulk"]) {
+            let view = view(run).await;
+            assert_eq!((view.queue.as_str(), view.priority), (queue, 10));
+        }
+    }
+
+    async fn arguments_that_are_called_as_options_are_arguments(world) {
+        let (tags, queue, priority, delay, expiry, max_duration) = example();
+        let call = || named(tags.clone(), queue.clone(), priority, delay.clone(), expiry, max_duration.clone());
+        let run = world.stent.dispatch(call()).await.expect("dispatched");
+        let view = world.stent.view(run.id()).await.expect("known");
+        assert_eq!((view.queue.as_str(), view.priority, view.expires_at), ("default", 0, None));
+        assert!(view.tags.is_empty(), "{view:?}");
+        let worker = world.worker().await;
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), example());
+        assert_eq!(call().local().await.expect("runs"), example());
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_call_that_cannot_be_stored_ends_a_bulk_dispatch_after_the_batches_before_it(world) {
+        let calls = (0..700).map(|n| if n == 600 { plain(n).queue("") } else { plain(n) });
+        let error = world.stent.dispatch_all(calls).await.expect_err("a queue has a name");
+        assert!(matches!(error, Error::Option { option: "queue", .. }), "{error}");
+        let count = world.stent.count().await.expect("counted");
+        assert_eq!(count.get(&ExecutionStatus::Pending), Some(&(EXCHANGE_TRANSITIONS_MAX as u64)));
+    }
+}
+
+/// Dispatches so many calls from an iterator that knows how far it is ahead of what is written.
+async fn dispatches_many(world: &crate::World, many: u64) {
+    let rigged = Rigged::new(world.stent.store());
+    let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+    let ahead = Arc::new(AtomicU64::new(0));
+    let calls = {
+        let (rigged, ahead) = (rigged.clone(), ahead.clone());
+        (0..many).map(move |n| {
+            ahead.fetch_max(n + 1 - rigged.written.load(Ordering::SeqCst), Ordering::SeqCst);
+            plain(n).priority((n % 1_000) as i16)
+        })
+    };
+
+    let runs = stent.dispatch_all(calls).await.expect("dispatched");
+
+    let ahead = ahead.load(Ordering::SeqCst);
+    assert!(ahead <= EXCHANGE_TRANSITIONS_MAX as u64, "{ahead} calls were drawn and not written");
+    assert_eq!(runs.iter().map(Handle::id).collect::<HashSet<_>>().len() as u64, many);
+    for (n, run) in runs.iter().enumerate().step_by(997) {
+        let view = stent.view(run.id()).await.expect("known");
+        assert_eq!(view.priority, (n % 1_000) as i16, "handles stand in the order of the calls");
+    }
+    let count = stent.count().await.expect("counted");
+    assert_eq!(count, [(ExecutionStatus::Pending, many)].into());
+}
+
+#[test]
+fn many_calls_are_dispatched_in_order_and_drawn_no_further_ahead_than_a_batch_in_memory() {
+    run(crate::World::memory(), async |world| dispatches_many(&world, 20_000).await);
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn many_calls_are_dispatched_in_order_and_drawn_no_further_ahead_than_a_batch_in_sqlite() {
+    run(crate::World::sqlite(), async |world| dispatches_many(&world, 5_000).await);
+}
+
+#[durable(name = "dispatching.large")]
+async fn large(_text: String) -> Result<(), String> {
+    Ok(())
+}
+
+#[test]
+fn large_calls_are_drawn_less_far_ahead() {
+    run(crate::World::memory(), async |world| {
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        let ahead = Arc::new(AtomicU64::new(0));
+        let calls = {
+            let ahead = ahead.clone();
+            (1..=100).map(move |n| {
+                ahead.fetch_max(n - rigged.written.load(Ordering::SeqCst), Ordering::SeqCst);
+                large("x".repeat(400_000))
+            })
+        };
+
+        let runs = stent.dispatch_all(calls).await.expect("dispatched");
+
+        assert_eq!(runs.len(), 100);
+        let ahead = ahead.load(Ordering::SeqCst);
+        assert!(ahead <= 30, "{ahead} calls of 400 kB each were drawn and not written");
+    });
+}

@@ -1,0 +1,248 @@
+//! Looking: executions by page and filter, counts, what runs, and what a view and a timeline tell.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use stent::prelude::*;
+use stent::{Error, ExecutionStatus, Filter, Mark, StepKind, TaskStatus, TryEnd};
+
+use crate::rigged::Rigged;
+use crate::{eventually, on_every_store, ran, unique};
+
+#[durable(name = "listing.good", tags = ["listed"])]
+async fn good(n: u64) -> Result<u64, String> {
+    Ok(n)
+}
+
+#[durable(name = "listing.bad", retry(max_attempts = 3, initial_delay = "1ms"))]
+async fn bad(_n: u64) -> Result<u64, std::num::ParseIntError> {
+    "x".parse()
+}
+
+#[durable(name = "listing.gated")]
+async fn gated(key: u64) -> Result<(), Error> {
+    ran::note(key, "runs");
+    while ran::count(key, "go") == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+#[durable(name = "listing.second", retry(max_attempts = 2, initial_delay = "5ms"))]
+async fn second_time(key: u64) -> Result<(), String> {
+    ran::note(key, "tried");
+    if ran::count(key, "tried") < 2 { Err("not yet".to_owned()) } else { Ok(()) }
+}
+
+#[durable(name = "listing.once", idempotent)]
+async fn once(_key: u64) -> Result<(), String> {
+    Ok(())
+}
+
+/// A step that is tried twice, one that fails for good, one that is a hit, and one that is seen running.
+#[durable(name = "listing.tells")]
+async fn tells(key: u64) -> Result<(), Error> {
+    second_time(key).await?;
+    bad(key).await.expect_err("it always fails");
+    once(key).await?;
+    once(key).await?;
+    stent::execution()?.progress("halfway")?;
+    gated(key).await
+}
+
+fn status(status: ExecutionStatus) -> Filter {
+    Filter { status: Some(status), ..Filter::default() }
+}
+
+on_every_store! {
+    async fn executions_are_listed_newest_first_in_pages_and_by_what_fits(world) {
+        let stent = &world.stent;
+        let mut all = Vec::new();
+        for n in 0..7 {
+            let run = match n % 2 {
+                0 => stent.dispatch(good(n)).await,
+                _ => stent.dispatch(bad(n)).queue("odd").await,
+            };
+            all.push(run.expect("dispatched").id());
+        }
+        let newest: Vec<_> = all.iter().rev().copied().collect();
+        let list = async |filter: Filter| {
+            let mut listed = Vec::new();
+            loop {
+                let page = stent.list(&filter, listed.last().copied(), 2).await.expect("listed");
+                assert!(page.len() <= 2, "a page is no longer than asked for");
+                let is_last = page.len() < 2;
+                listed.extend(page.into_iter().map(|view| view.id));
+                if is_last {
+                    return listed;
+                }
+            }
+        };
+        let fits = |fits: fn(usize) -> bool| {
+            let fitting = all.iter().enumerate().filter(|(n, _)| fits(*n)).map(|(_, id)| *id);
+            fitting.rev().collect::<Vec<_>>()
+        };
+        assert_eq!(list(Filter::default()).await, newest);
+        assert_eq!(list(status(ExecutionStatus::Pending)).await, newest);
+        assert_eq!(list(status(ExecutionStatus::Completed)).await, []);
+        let odd = |n: usize| n % 2 == 1;
+        let even = |n: usize| n % 2 == 0;
+        assert_eq!(list(Filter { queue: Some("odd".to_owned()), ..Filter::default() }).await, fits(odd));
+        assert_eq!(list(Filter { tag: Some("listed".to_owned()), ..Filter::default() }).await, fits(even));
+        let function = Some("listing.bad".to_owned());
+        assert_eq!(list(Filter { function, ..Filter::default() }).await, fits(odd));
+
+        let worker = world.worker().await;
+        for id in &all {
+            let _ = stent.wait_for(*id).timeout("20s").await;
+        }
+        assert_eq!(list(status(ExecutionStatus::Pending)).await, []);
+        assert_eq!(list(status(ExecutionStatus::Completed)).await, fits(even));
+        assert_eq!(list(status(ExecutionStatus::Failed)).await, fits(odd));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn executions_queues_and_dead_letters_are_counted_and_not_read(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        let bads = stent.dispatch_all((0..3).map(bad)).await.expect("dispatched");
+        let goods = stent.dispatch_all((0..5).map(good)).await.expect("dispatched");
+        let worker = world.worker().await;
+        for run in bads {
+            run.result().timeout("20s").await.expect_err("it always fails");
+        }
+        for run in goods {
+            run.result().timeout("20s").await.expect("runs");
+        }
+        worker.drain().await.expect("drains");
+        stent.dispatch_all((0..4).map(|n| good(n).queue("later"))).await.expect("dispatched");
+        stent.dispatch_all((0..2).map(|n| good(n).queue("later").delay("1h"))).await.expect("dispatched");
+        stent.dispatch(good(9)).await.expect("dispatched");
+        let before = rigged.reads.load(Ordering::SeqCst);
+
+        let count = stent.count().await.expect("counted");
+        let depths = [None, Some("later"), Some("default"), Some("unheard of")];
+        let depths = futures::future::try_join_all(depths.map(|queue| stent.queue_depth(queue)));
+        let depths = depths.await.expect("counted");
+        let letters = stent.dead_letters().stats().await.expect("counted");
+
+        use ExecutionStatus::{Completed, Failed, Pending};
+        assert_eq!(count, BTreeMap::from([(Pending, 7), (Completed, 5), (Failed, 3)]));
+        assert_eq!(depths, [7, 6, 1, 0]);
+        let letters: Vec<_> =
+            letters.iter().map(|stat| (stat.reason.as_str(), stat.function.as_str(), stat.count)).collect();
+        assert_eq!(letters, [("ParseIntError", "listing.bad", 3)]);
+        assert_eq!(rigged.reads.load(Ordering::SeqCst), before, "no execution was read for it");
+    }
+
+    async fn what_runs_is_listed_last_claimed_first(world) {
+        let (first, second) = (unique(), unique());
+        let worker = world.worker().await;
+        assert_eq!(world.stent.running(9).await.expect("read"), []);
+        let mut runs = Vec::new();
+        for key in [first, second] {
+            runs.push(world.stent.dispatch(gated(key)).queue(format!("of {key}")).await.expect("dispatched"));
+            eventually(async || ran::count(key, "runs") == 1).await;
+        }
+        let parked = world.stent.dispatch(good(1)).delay("1h").await.expect("dispatched");
+        let running = world.stent.running(9).await.expect("read");
+        let ids: Vec<_> = running.iter().map(|view| view.execution).collect();
+        assert_eq!(ids, [runs[1].id(), runs[0].id()], "and nothing that waits, such as {}", parked.id());
+        for (view, key) in running.iter().zip([second, first]) {
+            assert_eq!((view.function.as_str(), view.queue.as_str()), ("listing.gated", format!("of {key}").as_str()));
+            assert_eq!(view.worker, Some(worker.id()));
+            assert!(view.lease_until > view.started_at, "{view:?}");
+        }
+        assert_eq!(world.stent.running(1).await.expect("read"), running[..1]);
+        for (key, run) in [first, second].into_iter().zip(runs) {
+            ran::note(key, "go");
+            run.result().timeout("20s").await.expect("runs");
+        }
+        assert_eq!(world.stent.running(9).await.expect("read"), []);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn attempts_and_the_failure_are_seen_wherever_an_execution_is(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(bad(1)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("it always fails");
+        let view = world.stent.view(run.id()).await.expect("known");
+        let list = world.stent.list(&status(ExecutionStatus::Failed), None, 9).await.expect("listed");
+        let letter = world.stent.dead_letters().show(run.id()).await.expect("shown");
+        for view in [&view, &list[0], &letter.execution] {
+            assert_eq!((view.id, view.attempts), (run.id(), 2), "two attempts were tried again");
+            let failure = view.result.as_ref().expect("ended").as_ref().expect_err("failed");
+            assert_eq!(failure.kind, "ParseIntError");
+            assert!(failure.message.contains("invalid digit"), "{failure}");
+        }
+        let root = &world.stent.timeline(run.id()).await.expect("a timeline")[0];
+        assert_eq!(root.attempts, 2);
+        assert!(root.failure.as_deref().expect("failed").contains("invalid digit"), "{root:#?}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_timeline_tells_of_every_attempt_when_it_was_asked_for_started_and_ended(world) {
+        let key = unique();
+        let worker = world.forgetful_worker().await;
+        let run = world.stent.dispatch(tells(key)).await.expect("dispatched");
+        let gated = async || {
+            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            timeline.into_iter().find(|task| task.name == "listing.gated")
+        };
+        eventually(async || gated().await.is_some_and(|task| task.status == TaskStatus::Running)).await;
+        let running = gated().await.expect("was asked for");
+        assert!(running.started_at >= Some(running.created_at), "{running:#?}");
+        assert_eq!(running.ended_at, None);
+        let said = world.stent.notes(run.id()).await.expect("read");
+        assert_eq!(said.progress.iter().map(|said| said.text.as_str()).collect::<Vec<_>>(), ["halfway"]);
+        ran::note(key, "go");
+        run.result().timeout("20s").await.expect("runs");
+
+        let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+        let told: Vec<_> = timeline
+            .iter()
+            .map(|task| (task.name.as_str(), task.status, task.attempts, task.mark == Some(Mark::Hit)))
+            .collect();
+        assert_eq!(told, [
+            ("listing.tells", TaskStatus::Completed, 0, false),
+            ("listing.second", TaskStatus::Completed, 1, false),
+            ("listing.bad", TaskStatus::Failed, 2, false),
+            ("listing.once", TaskStatus::Completed, 0, false),
+            ("listing.once", TaskStatus::Completed, 0, true),
+            ("listing.gated", TaskStatus::Completed, 0, false),
+        ]);
+        for task in &timeline {
+            assert_eq!((task.kind, task.ended_at >= Some(task.created_at)), (StepKind::Call, true), "{task:#?}");
+            assert!(task.started_at.is_none_or(|started| Some(started) <= task.ended_at), "{task:#?}");
+        }
+        // Each attempt that failed, with its moment and what it failed with.
+        for (task, attempts) in [(&timeline[1], 1), (&timeline[2], 3)] {
+            let tries = world.stent.dead_letters().history(task.id).await.expect("read");
+            let failed = tries.iter().filter(|tried| tried.end == TryEnd::Failed);
+            assert!(tries.iter().all(|tried| tried.failure.is_some() && tried.at >= task.created_at), "{tries:#?}");
+            assert_eq!(failed.count() + usize::from(attempts == 3 && tries.len() == 2), attempts, "{tries:#?}");
+        }
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_timeline_reads_as_one_line_of_what_ended_and_how_long_it_took(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(tells(key)).await.expect("dispatched");
+        let line = async || {
+            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let took = timeline.iter().filter_map(|task| {
+                let took = task.ended_at?.since(task.started_at.unwrap_or(task.created_at));
+                Some(format!("{} ({:.0}h)", task.name, took.as_secs_f64() / 3_600.0))
+            });
+            took.collect::<Vec<_>>().join(" > ")
+        };
+        eventually(async || ran::count(key, "runs") == 1).await;
+        let steps = "listing.second (0h) > listing.bad (0h) > listing.once (0h) > listing.once (0h)";
+        assert_eq!(line().await, steps);
+        ran::note(key, "go");
+        run.result().timeout("20s").await.expect("runs");
+        assert_eq!(line().await, format!("listing.tells (0h) > {steps} > listing.gated (0h)"));
+        worker.drain().await.expect("drains");
+    }
+}
