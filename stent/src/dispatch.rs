@@ -13,6 +13,7 @@ use crate::call::{Call, describe};
 use crate::client::Shared;
 use crate::function::{BoxFuture, Function};
 use crate::handle::Handle;
+use crate::map::CHUNK_BYTES_MAX;
 use crate::{Result, ids};
 
 /// A dispatch: awaited, it writes a new execution and gives its handle.
@@ -152,9 +153,13 @@ where
             loop {
                 let mut batch = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
                 let mut ids = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
-                for call in self.calls.by_ref().take(EXCHANGE_TRANSITIONS_MAX) {
+                let mut bytes = 0;
+                while batch.len() < EXCHANGE_TRANSITIONS_MAX && bytes < CHUNK_BYTES_MAX {
+                    let Some(call) = self.calls.next() else { break };
                     let id = ids::execution();
-                    batch.push(start(&self.shared, id, call)?);
+                    let transition = start(&self.shared, id, call)?;
+                    bytes += transition.insert.iter().map(|root| root.args.len()).sum::<usize>();
+                    batch.push(transition);
                     ids.push(id);
                 }
                 if batch.is_empty() {

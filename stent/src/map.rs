@@ -19,8 +19,8 @@ use crate::function::{BoxFuture, Function, Overrides};
 use crate::state::States;
 use crate::{Error, Result, ids};
 
-/// Most bytes of arguments that are written in one chunk, so that large items make small chunks.
-const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most bytes of arguments that are written in one chunk, so that large items make small chunks; of a bulk dispatch too.
+pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 type Items<F> = Peekable<Box<dyn Iterator<Item = <F as Function>::Args> + Send>>;
 

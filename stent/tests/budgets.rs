@@ -3,8 +3,10 @@
 #![cfg(feature = "sqlite")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use stent::core::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
 use stent::prelude::*;
 use stent::sqlite::SqliteStore;
 
@@ -35,6 +37,27 @@ async fn waits(rounds: u64) -> Result<(), stent::Error> {
 #[durable]
 async fn fans(items: u64) -> Result<usize, stent::Error> {
     Ok(add::map(0..items).await?.len())
+}
+
+/// Items of a map that were drawn from their iterator, and that have run.
+static DRAWN: AtomicU64 = AtomicU64::new(0);
+static RAN: AtomicU64 = AtomicU64::new(0);
+/// Most items that were drawn and had not run.
+static MOST: AtomicU64 = AtomicU64::new(0);
+
+#[durable]
+async fn item(_n: u64) -> Result<(), String> {
+    RAN.fetch_add(1, Ordering::SeqCst);
+    Ok(())
+}
+
+#[durable]
+async fn fans_items(items: u64) -> Result<usize, stent::Error> {
+    let items = (0..items).inspect(|_| {
+        let drawn = DRAWN.fetch_add(1, Ordering::SeqCst) + 1;
+        MOST.fetch_max(drawn.saturating_sub(RAN.load(Ordering::SeqCst)), Ordering::SeqCst);
+    });
+    Ok(item::map(items).await?.len())
 }
 
 /// What the store does for a while, beyond what it did before.
@@ -142,6 +165,32 @@ async fn an_item_of_a_map_is_three_rows_and_wakes_its_parent_once_a_window() {
     // Three for each item; the map's and the parent's own rows are written once an exchange at most.
     let own = cost.rows - 3 * 20_000;
     assert!(own <= 3 * cost.transactions, "{own} rows beside the items' in {cost:?}");
+    worker.drain().await.expect("drains");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_map_costs_as_many_times_more_as_it_has_items_and_draws_no_further_than_its_window() {
+    const FEW: u64 = 3_000;
+    const MANY: u64 = 12_000;
+    let bench = Bench::new().await;
+    let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
+    let cost = async |items| {
+        let (ran, cost) = bench.cost(bench.stent.run(fans_items(items))).await;
+        assert_eq!(ran.expect("runs") as u64, items);
+        cost
+    };
+
+    let (few, many) = (cost(FEW).await, cost(MANY).await);
+
+    // Four times the items. How full transactions are depends on how busy the machine is, so they have some room.
+    assert!(many.rows <= few.rows * 5, "{few:?}, {many:?}");
+    assert!(many.statements <= few.statements * 6, "{few:?}, {many:?}");
+    assert!(many.transactions <= few.transactions * 6, "{few:?}, {many:?}");
+    // Whatever number there is, it is written by the chunk, and no more than the window's chunks are open.
+    assert_eq!(DRAWN.load(Ordering::SeqCst), FEW + MANY, "each item is drawn once");
+    let most = MOST.load(Ordering::SeqCst);
+    // One more is looked at, to see whether it is there.
+    assert!(most <= (MAP_CHUNK * MAP_WINDOW_CHUNKS) as u64 + 1, "{most} items were drawn and had not run");
     worker.drain().await.expect("drains");
 }
 

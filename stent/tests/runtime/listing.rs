@@ -47,7 +47,8 @@ async fn tells(key: u64) -> Result<(), Error> {
     once(key).await?;
     once(key).await?;
     stent::execution()?.progress("halfway")?;
-    gated(key).await
+    // A step that no other worker has to run is written when it has ended; this one may be for another.
+    gated(key).queue("gates").await
 }
 
 fn status(status: ExecutionStatus) -> Filter {
@@ -183,7 +184,8 @@ on_every_store! {
 
     async fn a_timeline_tells_of_every_attempt_when_it_was_asked_for_started_and_ended(world) {
         let key = unique();
-        let worker = world.forgetful_worker().await;
+        let worker = world.worker_with(|worker| worker.queues(["default"]).cache(0)).await;
+        let gatekeeper = world.worker_with(|worker| worker.queues(["gates"])).await;
         let run = world.stent.dispatch(tells(key)).await.expect("dispatched");
         let gated = async || {
             let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
@@ -219,10 +221,12 @@ on_every_store! {
         for (task, attempts) in [(&timeline[1], 1), (&timeline[2], 3)] {
             let tries = world.stent.dead_letters().history(task.id).await.expect("read");
             let failed = tries.iter().filter(|tried| tried.end == TryEnd::Failed);
-            assert!(tries.iter().all(|tried| tried.failure.is_some() && tried.at >= task.created_at), "{tries:#?}");
-            assert_eq!(failed.count() + usize::from(attempts == 3 && tries.len() == 2), attempts, "{tries:#?}");
+            assert!(tries.iter().all(|tried| tried.failure.is_some()), "{tries:#?}");
+            assert!(tries.is_sorted_by_key(|tried| tried.at), "{tries:#?}");
+            assert_eq!(failed.count(), attempts, "{tries:#?}");
         }
         worker.drain().await.expect("drains");
+        gatekeeper.drain().await.expect("drains");
     }
 
     async fn a_timeline_reads_as_one_line_of_what_ended_and_how_long_it_took(world) {
