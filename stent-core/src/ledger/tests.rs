@@ -861,6 +861,31 @@ mod giving_up {
     }
 
     #[test]
+    fn who_waits_for_what_is_to_be_followed_up_waits_for_that() {
+        // Execution 80 may close once its cancellation is written; task 2 waits for it, task 90 has nothing to do with it.
+        let (closing, unrelated) = (task(80), running(task(90), Tree::root(task(90).execution())));
+        let joiner = Row {
+            kind: StepKind::Join,
+            status: TaskStatus::Waiting,
+            ready_at: None,
+            key: Some(Key::of_execution(closing.execution())),
+            ..step(2)
+        };
+        let rows = [root(), joiner, pending(closing, Tree::root(closing.execution())), unrelated];
+        let guard = Guard::Known { task: closing, tree: Tree::root(closing.execution()), key: None };
+        let cancel = Transition::new(guard, t(10), Change::Cancel { until: t(20) });
+        let mut keep = leased(&rows[0], Change::Keep);
+        keep.cancel = vec![task(2)];
+        let end = complete(&rows[3]);
+
+        let mut ledger = Ledger::new(rows.iter().cloned(), []);
+        assert!(ledger.takes(&keep) && ledger.takes(&end));
+        ledger.apply(&cancel);
+
+        assert!(!ledger.takes(&keep) && ledger.takes(&end));
+    }
+
+    #[test]
     fn a_ledger_that_gave_up_a_subtree_wants_to_be_written_before_it_goes_on_there() {
         // Task 5 hangs somewhere below 2; only the store knows.
         let rows = [root(), step(2)];
