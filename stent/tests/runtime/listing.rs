@@ -87,7 +87,7 @@ on_every_store! {
         assert_eq!(list(status(ExecutionStatus::Pending)).await, newest);
         assert_eq!(list(status(ExecutionStatus::Completed)).await, []);
         let odd = |n: usize| n % 2 == 1;
-        let even = |n: usize| n % 2 == 0;
+        let even = |n: usize| n.is_multiple_of(2);
         assert_eq!(list(Filter { queue: Some("odd".to_owned()), ..Filter::default() }).await, fits(odd));
         assert_eq!(list(Filter { tag: Some("listed".to_owned()), ..Filter::default() }).await, fits(even));
         let function = Some("listing.bad".to_owned());

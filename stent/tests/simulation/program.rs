@@ -130,7 +130,7 @@ pub(crate) const CHILD: &str = "sim.child";
 #[durable(name = "sim.picky", idempotent, retry(max_attempts = 1))]
 async fn picky(n: u64) -> Result<u64, String> {
     tokio::task::yield_now().await;
-    if n % 2 == 0 { Ok(n) } else { Err(format!("odd {n}")) }
+    if n.is_multiple_of(2) { Ok(n) } else { Err(format!("odd {n}")) }
 }
 
 /// Gives the number of its run, so that everyone who has a result of one key must have the same.

@@ -151,7 +151,7 @@ fn result(writes: &Writes<'_>, n: u128) -> Option<TaskResult> {
     let inserted = writes.insert.iter().map(|insert| (insert.row.id, &insert.result));
     let mut all = inserted.chain(writes.update.iter().map(|update| (update.row.id, &update.result)));
     let written = all.find(|(id, _)| *id == task(n))?.1.as_ref()?;
-    Some(written.as_result().map(Clone::clone).map_err(Clone::clone))
+    Some(written.as_result().cloned().map_err(Clone::clone))
 }
 
 // What is read.

@@ -49,14 +49,14 @@ impl Maker<'_> {
         task(*self.next)
     }
 
-    fn new(&mut self, tree: Tree, kind: StepKind, key: Option<Key>, state: NewTaskState) -> NewTask {
+    fn fresh(&mut self, tree: Tree, kind: StepKind, key: Option<Key>, state: NewTaskState) -> NewTask {
         let id = self.id();
         let fresh = NewTask { keyed: key.map(Keyed::new), ..new_task(9, tree, kind, state) };
         NewTask { id, ..fresh }
     }
 
     fn call(&mut self, tree: Tree, n: usize) -> NewTask {
-        let call = self.new(tree, StepKind::Call, Some(key(n)), NewTaskState::Pending { ready_at: t(10) });
+        let call = self.fresh(tree, StepKind::Call, Some(key(n)), NewTaskState::Pending { ready_at: t(10) });
         NewTask { expires_at: (n % 4 == 3).then_some(t(10)), ..call }
     }
 
@@ -96,12 +96,12 @@ impl Maker<'_> {
             0..=6 => keep.insert = vec![self.call(tree, n)],
             7..=8 => {
                 let key = Key::of_signal(row.tree.execution, signal_name(n));
-                keep.insert = vec![self.new(tree, StepKind::Signal, Some(key), NewTaskState::Signal)];
+                keep.insert = vec![self.fresh(tree, StepKind::Signal, Some(key), NewTaskState::Signal)];
             }
             9..=10 => {
                 let execution = root_of(n).execution();
                 let (key, state) = (Key::of_execution(execution), NewTaskState::Join { execution });
-                keep.insert = vec![self.new(tree, StepKind::Join, Some(key), state)];
+                keep.insert = vec![self.fresh(tree, StepKind::Join, Some(key), state)];
             }
             11 => {
                 let root = self.id();
@@ -110,15 +110,15 @@ impl Maker<'_> {
                 keep.insert = vec![spawned];
             }
             12..=13 => {
-                let kind = if n % 2 == 0 { StepKind::Map } else { StepKind::Gather };
-                let map = self.new(tree, kind, None, NewTaskState::Map);
+                let kind = if n.is_multiple_of(2) { StepKind::Map } else { StepKind::Gather };
+                let map = self.fresh(tree, kind, None, NewTaskState::Map);
                 let item = Tree::item(row.tree.execution, map.id, row.id);
                 keep.feed = vec![Feed { map: map.id, fed: 2, total: Some(2) }];
                 keep.insert = vec![map, self.call(item, n), self.call(item, n + 1)];
             }
             14..=15 => {
                 keep.cancel = steps.get(n % steps.len().max(1)).map(|step| step.id).into_iter().collect();
-                if one.who % 2 == 0 {
+                if one.who.is_multiple_of(2) {
                     keep.insert = vec![self.call(tree, n)];
                 }
             }

@@ -463,7 +463,8 @@ mod signals {
     fn the_latest_value_counts_and_a_send_that_is_repeated_does_not() {
         let batch = [send(80, "yes"), send(81, "no"), send(80, "yes")];
         let (outcomes, writes) = apply_under(&[root()], &[], &batch);
-        assert_eq!(outcomes, [applied(0), applied(0), already(0)]);
+        let replacing = Outcome::Applied(News { replaced: true, ..News::default() });
+        assert_eq!(outcomes, [applied(0), replacing, already(0)]);
         assert_eq!(writes.memos, [slot_memo(&[80, 81], Some("no"))]);
 
         let (outcome, writes) = apply_one_under(&[root()], &[slot_memo(&[80, 81], None)], &batch[0]);

@@ -49,7 +49,8 @@ fn count(add: i64) -> Note {
 
 #[test]
 fn a_call_runs_here_only_if_nothing_has_a_say_in_it() {
-    let cases: [(&str, fn(&mut Ask), bool); 4] = [
+    type Case = (&'static str, fn(&mut Ask), bool);
+    let cases: [Case; 4] = [
         ("plain", |_| {}, true),
         ("under a key", |ask| ask.keyed = Some(key()), false),
         ("limited", |ask| ask.call.as_mut().expect("a call").limited = true, false),
