@@ -479,9 +479,11 @@ impl Play {
     async fn renew(&mut self, chance: &mut Chance) -> Result<(), String> {
         let known: Vec<_> = self.held.iter().chain(&self.lost).collect();
         let leases: Vec<_> = (0..4).filter_map(|_| Some(chance.pick(&known)?.claimed.lease)).collect();
-        let until = t(self.now + 25);
-        let expected = self.memory.store().renew(&leases, until).await.map_err(|error| error.to_string())?;
-        let actual = self.store.store().renew(&leases, until).await.map_err(|error| error.to_string())?;
+        let (now, until) = (t(self.now), t(self.now + 25));
+        let expected =
+            self.memory.store().renew(&leases, now, until).await.map_err(|error| error.to_string())?;
+        let actual =
+            self.store.store().renew(&leases, now, until).await.map_err(|error| error.to_string())?;
         self.store.note(format_args!("renew {leases:?} until {until} -> {actual:?}"));
         agree("the renewals", &actual, &expected)
     }

@@ -154,9 +154,9 @@ impl Backend for MemoryStore {
         Ok(Exchanged { outcomes, claimed, next_due, expired, stopping })
     }
 
-    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
+    async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
         let mut records = self.records("renew")?;
-        Ok(leases.iter().map(|lease| records.renew(lease, until)).collect())
+        Ok(leases.iter().map(|lease| records.renew(lease, now, until)).collect())
     }
 
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {

@@ -118,10 +118,15 @@ impl Records {
         self.below_root(execution).any(|record| !record.row.status.is_terminal())
     }
 
-    /// Extends a lease while its claim is the task's last one and the task runs.
-    pub(crate) fn renew(&mut self, lease: &Lease, until: Timestamp) -> Renewal {
+    /// Extends a lease while its claim is the task's last one and the task runs; and, if its place is counted, before it has
+    /// run out: the place may have been given to another (G8).
+    pub(crate) fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
         match self.tasks.get_mut(&lease.task) {
-            Some(Record { row, .. }) if row.status == TaskStatus::Running && row.epoch == lease.epoch => {
+            Some(Record { row, .. })
+                if row.status == TaskStatus::Running
+                    && row.epoch == lease.epoch
+                    && (row.slot.is_none() || row.ready_at.is_some_and(|ends_at| ends_at > now)) =>
+            {
                 row.ready_at = Some(until);
                 Renewal::Renewed
             }

@@ -365,8 +365,8 @@ impl Backend for Transformed {
         Ok(exchanged)
     }
 
-    async fn renew(&self, leases: &[Lease], until: Timestamp) -> StoreResult<Vec<Renewal>> {
-        self.inner.renew(leases, until).await
+    async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> StoreResult<Vec<Renewal>> {
+        self.inner.renew(leases, now, until).await
     }
 
     async fn purge(&self, request: &PurgeRequest) -> StoreResult<Purged> {

@@ -22,6 +22,7 @@ list! { limit:
     G8 a_lost_lease_frees_its_place,
     G8 a_lost_task_takes_its_own_place_again,
     G8 a_renewed_lease_keeps_its_place,
+    G8 a_lease_that_ran_out_does_not_take_its_place_back,
     G8 a_lower_limit_waits_until_it_is_reached,
     G8 a_place_outlives_a_crash,
     G9 what_is_held_back_holds_up_nothing_else,
@@ -233,10 +234,21 @@ async fn a_lost_task_takes_its_own_place_again(world: World) {
 async fn a_renewed_lease_keeps_its_place(world: World) {
     let (claimed, next) = full(&world).await;
 
-    world.store().renew(&[claimed.lease], t(50)).await.expect("renew");
+    world.store().renew(&[claimed.lease], t(0), t(50)).await.expect("renew");
 
     same("at its old end", claim_one_place(&world, t(30)).await, []);
     same("at its new end", claim_one_place(&world, t(50)).await, [next]);
+}
+
+/// A lease that ran out gave its place away. Taking it back would make one too many.
+async fn a_lease_that_ran_out_does_not_take_its_place_back(world: World) {
+    let (claimed, next) = full(&world).await;
+    same("the place is free", claim_one_place(&world, t(30)).await, [next]);
+
+    let late = world.store().renew(&[claimed.lease], t(30), t(90)).await.expect("renew");
+
+    same("the renewal", late, [Renewal::Lost]);
+    same("and no more", claim_one_place(&world, t(31)).await, []);
 }
 
 async fn a_lower_limit_waits_until_it_is_reached(world: World) {
@@ -303,7 +315,7 @@ async fn the_moment_of_the_next_place_is_told(world: World) {
     same("told with the claim itself", taking.next_due, Some(t(20)));
 
     same("told to another", world.claim(9).at(t(3)).limit("charge", 1).next_due().await, Some(t(20)));
-    world.store().renew(&[taking.claimed[0].lease], t(45)).await.expect("renew");
+    world.store().renew(&[taking.claimed[0].lease], t(0), t(45)).await.expect("renew");
     same("told after a renewal", world.claim(9).at(t(21)).limit("charge", 1).next_due().await, Some(t(45)));
 }
 

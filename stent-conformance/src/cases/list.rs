@@ -432,7 +432,7 @@ async fn what_nobody_may_claim_does_not_wait(world: World) {
 async fn a_renewed_lease_and_the_execution_of_a_step_are_seen(world: World) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.park(), world.call("ship").on("parcels")).await;
-    world.store().renew(&[step.lease], t(500)).await.expect("renew");
+    world.store().renew(&[step.lease], t(0), t(500)).await.expect("renew");
 
     let running = world.peer().await.store().running(9).await.expect("running");
 

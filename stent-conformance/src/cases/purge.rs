@@ -360,7 +360,7 @@ async fn a_purged_task_is_gone(world: World) {
     // A step that was let go of is still at work: its execution is not there any more.
     same("a late result", world.commit(step.complete("parcel")).await, Outcome::Gone);
     same("a repeated end", world.commit(later(&root, 1, 0).complete("summary")).await, Outcome::Gone);
-    let answers = world.store().renew(&[step.lease], t(500)).await.expect("renew");
+    let answers = world.store().renew(&[step.lease], t(0), t(500)).await.expect("renew");
     same("renewal", answers, [Renewal::Lost]);
 }
 

@@ -92,7 +92,7 @@ async fn a_renewal_and_a_claim_cannot_both_have_the_task(world: World) {
             let lease = claimed.lease;
             async move {
                 if n == 0 {
-                    peer.store().renew(&[lease], t(900)).await.expect("renew")[0] == Renewal::Renewed
+                    peer.store().renew(&[lease], t(0), t(900)).await.expect("renew")[0] == Renewal::Renewed
                 } else {
                     !peer.claim(1).at(t(30)).lease(870).await.is_empty()
                 }

@@ -17,7 +17,7 @@ list! { renew:
 
 async fn renew(world: &World, claimed: &[&Claimed], until: Timestamp) -> Vec<Renewal> {
     let leases: Vec<_> = claimed.iter().map(|claimed| claimed.lease).collect();
-    let answers = world.store().renew(&leases, until).await.expect("renew");
+    let answers = world.store().renew(&leases, t(0), until).await.expect("renew");
     world.note(format_args!("renew {leases:?} until {until} -> {answers:?}"));
     answers
 }

@@ -266,7 +266,7 @@ async fn what_is_over_after_the_grace_ends_by_force(world: World) {
     same("told", world.stopping(t(12)).await, []);
     same("a late result", world.commit(step.complete("late").at(t(12))).await, Outcome::Gone);
     same("a late root", world.commit(later(&root, 1, 0).keep().at(t(12))).await, Outcome::Gone);
-    let renewals = world.store().renew(&[root.lease, step.lease], t(99)).await.expect("renew");
+    let renewals = world.store().renew(&[root.lease, step.lease], t(0), t(99)).await.expect("renew");
     same("renewals", renewals, [Renewal::Lost, Renewal::Lost]);
 }
 
@@ -315,7 +315,7 @@ async fn it_may_tidy_up(world: World) {
 
     let note = world.inline("tidy", "done");
     let id = note.id;
-    let renewals = world.store().renew(&[root.lease], t(60)).await.expect("renew");
+    let renewals = world.store().renew(&[root.lease], t(0), t(60)).await.expect("renew");
     same("renewal", renewals, [Renewal::Renewed]);
     same("completions", world.apply(root.keep().with(note).at(t(2))).await.done, 1);
     world.apply(later(&root, 1, 1).complete("tidy").at(t(3))).await;

@@ -33,7 +33,7 @@ async fn expect_final(world: &World, ended: &Claimed) {
         }
     }
     same("a hint", world.commit(ended.nudge()).await, Outcome::Gone);
-    let answers = world.store().renew(&[ended.lease], t(500)).await.expect("renew");
+    let answers = world.store().renew(&[ended.lease], t(0), t(500)).await.expect("renew");
     same("renewal", answers, [Renewal::Lost]);
     world.snapshot().await.expect_same(&format!("{id:?} has ended and changed again"), &before);
 }

@@ -216,7 +216,7 @@ async fn a_closed_handle_says_so(world: World) {
     let errors = [
         store.clock().await.map(drop),
         store.exchange(&[end], None).await.map(drop),
-        store.renew(&[claimed.lease], t(50)).await.map(drop),
+        store.renew(&[claimed.lease], t(0), t(50)).await.map(drop),
         store.purge(&request).await.map(drop),
         store.executions(&[claimed.task.tree.execution]).await.map(drop),
         store.tasks(claimed.task.tree.execution, None, 1).await.map(drop),

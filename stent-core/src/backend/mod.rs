@@ -85,10 +85,12 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// 1. One answer per lease, in order.
     /// 2. A lease is extended only while its claim is the task's last one and the task runs; whether it has run out does
     ///    not matter as long as nobody else has claimed the task (G2).
+    /// 3. But a lease that takes one of the places of a [limit](Limit::max_concurrent) is lost once it has run out at `now`:
+    ///    the place may have been given to another task (G8).
     ///
     /// # Cancel safety
     /// Safe: renewing is idempotent.
-    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>>;
+    async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>>;
 
     /// Deletes what is old.
     ///

@@ -181,8 +181,8 @@ impl Backend for SqlStore {
         self.run_exchange(commit, claim).await
     }
 
-    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
-        self.run_renew(leases, until).await
+    async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
+        self.run_renew(leases, now, until).await
     }
 
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {

@@ -12,14 +12,20 @@ use crate::row;
 const OPERATION: &str = "renew";
 
 impl SqlStore {
-    pub(super) async fn run_renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
+    pub(super) async fn run_renew(
+        &self,
+        leases: &[Lease],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Renewal>> {
         if leases.is_empty() {
             self.check_open(OPERATION)?;
             return Ok(Vec::new());
         }
         let transaction = self.begin(OPERATION).await?;
         let run = self.within(OPERATION, &transaction);
-        let values = run.values(&row::lease_batch(leases), [until.as_micros().into()]);
+        let values =
+            run.values(&row::lease_batch(leases), [until.as_micros().into(), now.as_micros().into()]);
         let renewed = run.read(&self.statements.renew, values, |reader| {
             Ok((reader.id(TaskId::from_uuid)?, reader.epoch()?))
         });

@@ -15,7 +15,7 @@ async fn a_closed_handle_refuses_every_call() {
     let errors = [
         store.clock().await.err(),
         store.exchange(&[start(root("charge"))], None).await.err(),
-        store.renew(&[], t(0)).await.err(),
+        store.renew(&[], t(0), t(0)).await.err(),
         store.purge(&purge).await.err(),
         store.executions(&[id.execution()]).await.err(),
         store.tasks(id.execution(), None, 1).await.err(),

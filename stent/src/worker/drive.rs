@@ -577,7 +577,7 @@ impl Driver {
         // So that there is time to ask again: renewing is idempotent.
         let patience = self.port.lease / 3;
         self.renewal = Some(Box::pin(async move {
-            let answer = tokio::time::timeout(patience, shared.store.renew(&leases, until)).await;
+            let answer = tokio::time::timeout(patience, shared.store.renew(&leases, now, until)).await;
             let answer = answer.unwrap_or_else(|_| {
                 let message = format!("no answer within {patience:?}");
                 Err(StoreError::new(ErrorKind::Unavailable, "renew").with_message(message))

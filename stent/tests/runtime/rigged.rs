@@ -108,7 +108,7 @@ impl Backend for Rigged {
         Ok(exchanged)
     }
 
-    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
+    async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
         self.renewals.fetch_add(1, Ordering::SeqCst);
         if takes_one(&self.hanging_renewals) {
             return std::future::pending().await;
@@ -116,7 +116,7 @@ impl Backend for Rigged {
         if takes_one(&self.failing_renewals) {
             return Err(Self::refused("renew"));
         }
-        self.inner.renew(leases, until).await
+        self.inner.renew(leases, now, until).await
     }
 
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {

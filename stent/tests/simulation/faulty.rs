@@ -156,12 +156,12 @@ impl Backend for FaultyStore {
         }
     }
 
-    async fn renew(&self, leases: &[Lease], until: Timestamp) -> Result<Vec<Renewal>> {
+    async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
         match self.travel().await {
-            Fault::None | Fault::Twice => self.inner.renew(leases, until).await,
+            Fault::None | Fault::Twice => self.inner.renew(leases, now, until).await,
             Fault::Before => Err(self.error("renew")),
             Fault::After => {
-                self.inner.renew(leases, until).await?;
+                self.inner.renew(leases, now, until).await?;
                 Err(self.error("renew"))
             }
         }

@@ -53,7 +53,8 @@ fn follow<'a>(rows: &[Row], up: FollowUp) -> Writes<'a> {
     ledger.into_writes()
 }
 
-const ALREADY: Outcome = Outcome::Already(News { done: 0, steps: Vec::new(), stopped: false, replaced: false });
+const ALREADY: Outcome =
+    Outcome::Already(News { done: 0, steps: Vec::new(), stopped: false, replaced: false });
 
 mod cancelling {
     use super::*;
