@@ -102,6 +102,7 @@ async fn play(harness: &Arc<dyn Harness>, draws: &[u64]) -> Result<(), Differenc
         lost: VecDeque::new(),
         sent: VecDeque::new(),
         roots: VecDeque::new(),
+        dead: Vec::new(),
         over: Vec::new(),
     };
     for (operation, draw) in draws.iter().enumerate() {
@@ -123,6 +124,8 @@ struct Play {
     sent: VecDeque<Transition>,
     /// Executions that were dispatched or started.
     roots: VecDeque<TaskId>,
+    /// Those of them that have failed.
+    dead: Vec<TaskId>,
     /// Tasks that a claim told to be over.
     over: Vec<Expired>,
 }
@@ -229,18 +232,18 @@ impl Play {
         if chance.happens(35) {
             return chance.pick(&self.over).map(|expired| request::expire(expired, now));
         }
-        let root = *chance.pick(self.roots.make_contiguous())?;
+        let among = self.roots.make_contiguous();
+        let among = if chance.happens(25) { &self.dead[..] } else { &*among };
+        let root = *chance.pick(among)?;
+        let is_dead = self.dead.contains(&root);
         Some(match chance.below(8) {
-            0..4 => {
+            0..4 if !is_dead => {
                 let value = text(&format!("{:x}", chance.next()));
                 request::signal(root, NAMES[chance.below(3)], self.memory.id(), value).at(now)
             }
             4..6 => request::cancel(root, *chance.pick(&[0, 5, 20]).unwrap_or(&5), now),
-            6 => match chance.below(3) {
-                0 => request::discard(root).at(now),
-                1 => request::revive_by(root, RetryPolicy::never()).at(now),
-                _ => request::revive(root).at(now),
-            },
+            6 => request::discard(root).at(now),
+            7 => request::revive_by(root, RetryPolicy::never()).at(now),
             _ => request::revive(root).at(now),
         })
     }
@@ -291,8 +294,8 @@ impl Play {
                 }
                 claimed.park_for(wait)
             }
-            14..16 => claimed.complete("result"),
-            16..17 => claimed.fail(Failure::new("Declined", "no funds")),
+            14 => claimed.complete("result"),
+            15..17 => claimed.fail(Failure::new("Declined", "no funds")),
             17 if claimed.task.mark == Some(Mark::Revive) => claimed.redo(),
             17..19 => claimed.retry(self.moment(chance), Failure::new("Busy", "try again")),
             _ => claimed.release(),
@@ -405,6 +408,9 @@ impl Play {
         }
         if transition.guard.leased().is_none() {
             return;
+        }
+        if let (Outcome::Applied(_), Change::End(Err(_))) = (outcome, &transition.change) {
+            self.dead.extend(self.roots.contains(&task).then_some(task));
         }
         let Some(place) = self.held.iter().position(|held| held.claimed.task.id == task) else { return };
         let held = &mut self.held[place];
