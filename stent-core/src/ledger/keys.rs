@@ -199,7 +199,7 @@ impl<'a> Ledger<'a> {
                 self.deliver(key, at);
             }
             (NewTaskState::Join { execution }, Some(Keyed { key, .. })) => {
-                if self.row(execution.root()).is_none_or(|root| root.status.is_terminal()) {
+                if self.root(*execution).is_none_or(|root| root.status.is_terminal()) {
                     self.join_ended(new.id, *execution, at);
                 } else {
                     self.wait_under(key, new.id);
@@ -311,10 +311,15 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// The root of an execution. A step has an id of the same form, but is none.
+    fn root(&self, execution: ExecutionId) -> Option<&Row> {
+        self.row(execution.root()).filter(|row| row.tree.parent.is_none())
+    }
+
     /// An execution that is waited for has ended before, or was never there.
     fn join_ended(&mut self, joiner: TaskId, execution: ExecutionId, at: Timestamp) {
         let root = execution.root();
-        match self.row(root).map(|row| row.status) {
+        match self.root(execution).map(|row| row.status) {
             Some(status) if status.is_terminal() => {
                 let status = if status == TaskStatus::Completed { status } else { TaskStatus::Failed };
                 self.change(joiner, |row| row.end(status, at));
