@@ -45,6 +45,7 @@ pub(crate) struct Draft {
     failure: Option<Failure>,
     keyed: Option<Keyed>,
     expires_at: Option<Timestamp>,
+    trace: Option<String>,
     state: NewTaskState,
 }
 
@@ -64,6 +65,7 @@ impl Draft {
             failure: None,
             keyed: None,
             expires_at: None,
+            trace: None,
             state,
         }
     }
@@ -93,6 +95,12 @@ impl Draft {
     /// Its time is up at this moment.
     pub(crate) const fn expires(mut self, expires_at: Timestamp) -> Self {
         self.expires_at = Some(expires_at);
+        self
+    }
+
+    /// It was asked for within this trace.
+    pub(crate) fn traced(mut self, trace: &str) -> Self {
+        self.trace = Some(trace.to_owned());
         self
     }
 
@@ -172,6 +180,7 @@ impl Draft {
             failure: self.failure,
             keyed: self.keyed,
             expires_at: self.expires_at,
+            trace: self.trace,
             state: self.state,
         }
     }

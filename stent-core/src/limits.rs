@@ -57,6 +57,10 @@ pub const TAGS_MAX: usize = 16;
 /// Longest name of a function, a step or a queue, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Longest trace context of a task, in bytes; a longer one is not taken along. A `traceparent` has 55, and later versions of
+/// it may have more.
+pub const TRACE_BYTES_MAX: usize = 512;
+
 /// Most functions parked in a worker's memory.
 pub const HOT_MAX: usize = 10_000;
 

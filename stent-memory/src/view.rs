@@ -150,6 +150,7 @@ impl Record {
             mark: self.row.mark,
             key: self.row.key,
             expires_at: self.row.expires_at,
+            trace: self.task.trace.clone(),
             created_at: self.created_at,
             started_at: self.row.started_at,
             ended_at: self.row.ended_at,

@@ -19,7 +19,7 @@ use stent_core::{Codec, ExecutionId, Failure, Key, Payload, Timestamp, canonical
 use crate::context::{Context, Durable, Pending, Wish};
 use crate::function::{BoxFuture, Function, Overrides, StartAt};
 use crate::state::States;
-use crate::{Error, Result, failure};
+use crate::{Error, Result, failure, trace};
 
 /// A call of the durable function `F`: a plain description, until it is used.
 ///
@@ -227,6 +227,7 @@ impl<F: Function> Call<F> {
                 retry: spec.retry,
                 ready_at,
                 expires_at: spec.max_duration.map(|limit| ready_at.unwrap_or(now) + limit),
+                trace: spec.trace,
                 limited: spec.limited,
             }),
             keyed,
@@ -315,6 +316,8 @@ pub(crate) struct Described {
     pub(crate) max_duration: Option<Duration>,
     /// Whether only a claim may start it.
     pub(crate) limited: bool,
+    /// Where in a trace it was asked for.
+    pub(crate) trace: Option<String>,
 }
 
 impl Described {
@@ -335,6 +338,7 @@ impl Described {
             keyed: self.keyed,
             // From the moment at which it may start, always.
             expires_at: self.max_duration.map(|limit| ready_at + limit),
+            trace: self.trace,
             state: NewTaskState::Pending { ready_at },
         }
     }
@@ -376,6 +380,7 @@ pub(crate) fn describe<F: Function>(
         keyed,
         max_duration: overrides.max_duration.or(options.max_duration).filter(|limit| !limit.is_zero()),
         limited,
+        trace: trace::current(),
     })
 }
 

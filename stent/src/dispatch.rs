@@ -8,13 +8,14 @@ use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
 use stent_core::model::{RetryPolicy, split_version};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, Timestamp};
+use tracing::Instrument as _;
 
 use crate::call::{Call, describe};
 use crate::client::Shared;
 use crate::function::{BoxFuture, Function};
 use crate::handle::Handle;
 use crate::map::CHUNK_BYTES_MAX;
-use crate::{Result, ids};
+use crate::{Result, ids, trace};
 
 /// A dispatch: awaited, it writes a new execution and gives its handle.
 ///
@@ -108,13 +109,11 @@ impl<F: Function> IntoFuture for Dispatch<F> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let id = self.id.unwrap_or_else(ids::execution);
-            let transition = start(&self.shared, id, self.call)?;
-            let id = match self.shared.writer.write(transition).await? {
-                Outcome::Exists(first) => first,
-                _ => id,
-            };
-            Ok(Handle::new(self.shared, id))
+            let Self { shared, call, id } = self;
+            let span = trace::dispatch(F::NAME);
+            let dispatched = write(&shared, call, id).instrument(span.clone()).await;
+            trace::dispatched(&span, dispatched.as_ref().ok().copied(), dispatched.as_ref().map(drop));
+            Ok(Handle::new(shared, dispatched?))
         })
     }
 }
@@ -149,29 +148,49 @@ where
 
     fn into_future(mut self) -> Self::IntoFuture {
         Box::pin(async move {
-            let mut handles = Vec::new();
-            loop {
-                let mut batch = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
-                let mut ids = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
-                let mut bytes = 0;
-                while batch.len() < EXCHANGE_TRANSITIONS_MAX && bytes < CHUNK_BYTES_MAX {
-                    let Some(call) = self.calls.next() else { break };
-                    let id = ids::execution();
-                    let transition = start(&self.shared, id, call)?;
-                    bytes += transition.insert.iter().map(|root| root.args.len()).sum::<usize>();
-                    batch.push(transition);
-                    ids.push(id);
-                }
-                if batch.is_empty() {
-                    return Ok(handles);
-                }
-                let outcomes = self.shared.writer.write_all(batch).await?;
-                handles.extend(ids.into_iter().zip(outcomes).map(|(id, outcome)| {
-                    let id = if let Outcome::Exists(first) = outcome { first } else { id };
-                    Handle::new(self.shared.clone(), id)
-                }));
-            }
+            // One span for all of them.
+            let span = trace::dispatch(F::NAME);
+            let written = write_all(&self.shared, &mut self.calls).instrument(span.clone()).await;
+            trace::dispatched(&span, None, written.as_ref().map(drop));
+            Ok(written?.into_iter().map(|id| Handle::new(self.shared.clone(), id)).collect())
         })
+    }
+}
+
+/// Writes an execution and gives its id, or that of the one that was there first.
+async fn write<F: Function>(shared: &Shared, call: Call<F>, id: Option<ExecutionId>) -> Result<ExecutionId> {
+    let id = id.unwrap_or_else(ids::execution);
+    let transition = start(shared, id, call)?;
+    Ok(match shared.writer.write(transition).await? {
+        Outcome::Exists(first) => first,
+        _ => id,
+    })
+}
+
+/// Writes executions, batch by batch, and gives their ids.
+async fn write_all<F: Function>(
+    shared: &Shared,
+    calls: &mut (impl Iterator<Item = Call<F>> + Send),
+) -> Result<Vec<ExecutionId>> {
+    let mut written = Vec::new();
+    loop {
+        let mut batch = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
+        let mut ids = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
+        let mut bytes = 0;
+        while batch.len() < EXCHANGE_TRANSITIONS_MAX && bytes < CHUNK_BYTES_MAX {
+            let Some(call) = calls.next() else { break };
+            let id = ids::execution();
+            let transition = start(shared, id, call)?;
+            bytes += transition.insert.iter().map(|root| root.args.len()).sum::<usize>();
+            batch.push(transition);
+            ids.push(id);
+        }
+        if batch.is_empty() {
+            return Ok(written);
+        }
+        let outcomes = shared.writer.write_all(batch).await?;
+        let stands = |(id, outcome)| if let Outcome::Exists(first) = outcome { first } else { id };
+        written.extend(ids.into_iter().zip(outcomes).map(stands));
     }
 }
 

@@ -88,6 +88,7 @@
 //! |---|---|---|
 //! | `sqlite` | yes | `sqlite://` URLs |
 //! | `macros` | yes | `#[durable]` |
+//! | `otel` | no | traces that go on across processes, through OpenTelemetry |
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -120,6 +121,7 @@ mod spawn;
 mod state;
 mod stop;
 pub mod testing;
+mod trace;
 mod transform;
 mod waiters;
 mod worker;

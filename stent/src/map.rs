@@ -342,6 +342,7 @@ fn feed<F: Function>(
             failure: None,
             keyed: described.keyed,
             expires_at: described.max_duration.map(|limit| now + limit),
+            trace: described.trace,
             state: NewTaskState::Pending { ready_at: now },
         });
         *fed += 1;

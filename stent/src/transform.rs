@@ -35,8 +35,8 @@ pub type TransformError = Box<dyn StdError + Send + Sync>;
 /// that reads can open: give it to all of them with [`StentBuilder::opens`](crate::StentBuilder::opens) first.
 ///
 /// Sealed are arguments, results, values of signals, states, and the data that an error of the user's own type carries. **Not**
-/// sealed are names, queues, tags, counters, progress, and the kinds, messages and causes of failures: people read those where
-/// no key is at hand.
+/// sealed are names, queues, tags, counters, progress, trace contexts, and the kinds, messages and causes of failures: people
+/// read those where no key is at hand.
 ///
 /// ```
 /// use stent::{PayloadTransform, TransformError};
@@ -177,6 +177,7 @@ impl Transforms {
             failure,
             keyed: _,
             expires_at: _,
+            trace: _,
             state,
         } = row;
         self.seal(args)?;
@@ -278,6 +279,7 @@ impl Transforms {
             mark: _,
             key: _,
             expires_at: _,
+            trace: _,
             created_at: _,
             started_at: _,
             ended_at: _,

@@ -12,6 +12,7 @@ list! { payload:
     G14 failures_come_back_whole,
     G14 names_of_any_text_come_back_and_are_told_apart,
     G14 retry_policies_come_back_exactly,
+    G14 traces_come_back_as_they_were,
     G14 moments_come_back_to_the_microsecond,
     G14 positions_and_counts_reach_their_ends,
 }
@@ -204,6 +205,28 @@ async fn retry_policies_come_back_exactly(world: World) {
         world.apply(claimed.complete("receipt")).await;
     }
     same("no policy", world.running("charge").await.task.retry, None);
+}
+
+async fn traces_come_back_as_they_were(world: World) {
+    let longest = "x".repeat(limits::TRACE_BYTES_MAX);
+    for trace in
+        ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", "no ünusual 'trace'", &longest]
+    {
+        world.dispatch(world.call("charge").traced(trace)).await;
+        let claimed = world.claim_one(t(0)).await;
+        same("trace of a root", claimed.task.trace.as_deref(), Some(trace));
+        let child = world.call("render").traced(trace);
+        world.apply(claimed.park().with(child)).await;
+
+        let child = world.claim_one(t(0)).await;
+        same("trace of a step", child.task.trace.as_deref(), Some(trace));
+        world.apply(child.complete("page")).await;
+        let again = world.claim_one(t(0)).await;
+        same("trace of a root that goes on", again.task.trace.as_deref(), Some(trace));
+        world.apply(again.complete("receipt")).await;
+    }
+
+    same("no trace", world.running("charge").await.task.trace, None);
 }
 
 async fn moments_come_back_to_the_microsecond(world: World) {

@@ -60,6 +60,7 @@ fn new_task(n: u128) -> NewTask {
         failure: None,
         keyed: None,
         expires_at: None,
+        trace: None,
         state: NewTaskState::Pending { ready_at: NOW },
     }
 }
@@ -101,6 +102,7 @@ fn claimed(tries: u32) -> Claimed {
         mark: None,
         key: None,
         expires_at: None,
+        trace: None,
         created_at: t(0),
         started_at: Some(t(1)),
         ended_at: None,

@@ -152,6 +152,7 @@ fn new_task(n: u128, tree: Tree, kind: StepKind, state: NewTaskState) -> NewTask
         failure: None,
         keyed: None,
         expires_at: None,
+        trace: None,
         state,
     }
 }

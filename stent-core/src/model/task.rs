@@ -100,6 +100,8 @@ pub struct Task {
     pub key: Option<Key>,
     /// When its time is up.
     pub expires_at: Option<Timestamp>,
+    /// The trace that it goes on with, as it was written.
+    pub trace: Option<String>,
     /// When it was written.
     pub created_at: Timestamp,
     /// When it was first claimed.
@@ -135,6 +137,9 @@ pub struct NewTask {
     pub keyed: Option<Keyed>,
     /// When its time is up: it ends then, with everything below it, whatever it is doing.
     pub expires_at: Option<Timestamp>,
+    /// Where in a trace it was asked for, as W3C `traceparent` text. Carried along and read by nobody here; at most
+    /// [`TRACE_BYTES_MAX`](crate::limits::TRACE_BYTES_MAX) bytes.
+    pub trace: Option<String>,
     /// How it starts its life in the store.
     pub state: NewTaskState,
 }

@@ -45,6 +45,8 @@ pub struct CallSpec {
     pub ready_at: Option<Timestamp>,
     /// When its time is up.
     pub expires_at: Option<Timestamp>,
+    /// Where in a trace it was asked for.
+    pub trace: Option<String>,
     /// Whether its function's running tasks are counted, so that only a claim may start it.
     pub limited: bool,
 }

@@ -300,9 +300,9 @@ impl Ask {
 
 fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) -> NewTask {
     let expires_at = ask.call.as_ref().and_then(|call| call.expires_at);
-    let (lane, priority, args, retry) = match ask.call {
-        Some(call) => (call.lane, call.priority, call.args, call.retry),
-        None => (crate::model::Lane::new("", ask.name), 0, Payload::new("", Vec::new()), None),
+    let (lane, priority, args, retry, trace) = match ask.call {
+        Some(call) => (call.lane, call.priority, call.args, call.retry, call.trace),
+        None => (crate::model::Lane::new("", ask.name), 0, Payload::new("", Vec::new()), None, None),
     };
     NewTask {
         id: ask.id,
@@ -317,6 +317,7 @@ fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) 
         failure: None,
         keyed: ask.keyed,
         expires_at,
+        trace,
         state,
     }
 }

@@ -91,6 +91,8 @@ pub struct Model {
     pub reason: Option<String>,
     /// 1 for a root whose steps were summed up and deleted.
     pub compacted: i64,
+    /// The trace that it goes on with, as W3C `traceparent` text.
+    pub trace: Option<String>,
 }
 
 /// A task refers to its parent and its execution; no foreign keys, which would cost every insert a look-up.

@@ -1,4 +1,4 @@
-//! Keys, signals, limits, deadlines, notes, tries, and reads for people.
+//! Keys, signals, limits, deadlines, notes, tries, traces, and reads for people.
 //!
 //! What a task pays for is what it uses: the columns that are new take no room while they are null or zero, and the indexes
 //! that are new have only those tasks which use what they are for, but for the two that lists are read from.
@@ -81,7 +81,7 @@ fn count(name: &'static str) -> ColumnDef {
     column(name).big_integer().not_null().default(0).take()
 }
 
-fn task_columns() -> [ColumnDef; 10] {
+fn task_columns() -> [ColumnDef; 11] {
     [
         column("tags").text().null().take(),
         count("crashes"),
@@ -93,6 +93,7 @@ fn task_columns() -> [ColumnDef; 10] {
         column("slot").big_integer().null().take(),
         column("reason").text().null().take(),
         count("compacted"),
+        column("trace").text().null().take(),
     ]
 }
 

@@ -104,7 +104,8 @@ pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>
     for insert in inserts {
         let Insert { task, row, .. } = insert;
         let written = Gave::of(row, insert.result.as_ref())?;
-        if written.reason.is_none() && task.lane.tags.is_empty() && row.key.is_none() && !has_more(row) {
+        let is_plain = task.lane.tags.is_empty() && task.trace.is_none() && row.key.is_none();
+        if written.reason.is_none() && is_plain && !has_more(row) {
             most.push(insert_cells(insert, written)?);
             continue;
         }
@@ -119,8 +120,9 @@ pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>
             moment(row.expires_at),
             slot(row.slot),
             Cell::or_null(written.reason, Cell::text),
+            Cell::or_null(task.trace.as_deref(), Cell::text),
         ];
-        more.push(joined::<32, 9, 41>(insert_cells(insert, written)?, few));
+        more.push(joined::<32, 10, 42>(insert_cells(insert, written)?, few));
     }
     Ok((most, more))
 }

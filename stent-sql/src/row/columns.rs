@@ -51,6 +51,7 @@ columns! {
     EXPIRES_AT: "expires_at" Int or_null,
     SLOT: "slot" Int or_null,
     REASON: "reason" Text or_null,
+    TRACE: "trace" Text or_null,
     MEMO_KEY: "key" Id,
     TASK_ID: "task_id" Id,
     AT: "at" Int,
@@ -95,8 +96,8 @@ pub(crate) const ROW: [Column; 27] = [
 ];
 
 /// What a claim reads.
-pub(crate) const PICKED: [Column; 36] =
-    joined(ROW, [SEQ, QUEUE, NAME, TAGS, PRIORITY, CREATED_AT, RETRY, ARGS_TYPE, ARGS]);
+pub(crate) const PICKED: [Column; 37] =
+    joined(ROW, [SEQ, QUEUE, NAME, TAGS, PRIORITY, CREATED_AT, RETRY, TRACE, ARGS_TYPE, ARGS]);
 
 /// What is read of a step.
 pub(crate) const STEP: [Column; 32] = joined(ROW, [SEQ, NAME, FAILURE, RESULT_TYPE, RESULT]);
@@ -201,8 +202,8 @@ pub(crate) const INSERT: [Column; 32] = [
 ];
 
 /// What few new tasks have, beside what all have: what is null or zero elsewhere.
-pub(crate) const INSERT_MORE: [Column; 41] =
-    joined(INSERT, [TAGS, CRASHES, RELEASES, NOTED, MARK, KEY, EXPIRES_AT, SLOT, REASON]);
+pub(crate) const INSERT_MORE: [Column; 42] =
+    joined(INSERT, [TAGS, CRASHES, RELEASES, NOTED, MARK, KEY, EXPIRES_AT, SLOT, REASON, TRACE]);
 
 /// What changes of a task in its life, beside its result.
 pub(crate) const CHANGING: [Column; 15] = [

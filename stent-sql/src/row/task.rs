@@ -18,6 +18,7 @@ pub(crate) struct Picked {
     priority: i16,
     created_at: Timestamp,
     retry: Option<RetryPolicy>,
+    trace: Option<String>,
     args: Payload,
 }
 
@@ -106,6 +107,7 @@ impl Picked {
             priority: reader.next()?,
             created_at: reader.moment()?,
             retry: reader.json_or_null()?,
+            trace: reader.next()?,
             args: reader.payload()?,
         })
     }
@@ -142,6 +144,7 @@ impl Picked {
             mark: row.mark,
             key: row.key,
             expires_at: row.expires_at,
+            trace: self.trace,
             created_at: self.created_at,
             started_at: row.started_at,
             ended_at: row.ended_at,

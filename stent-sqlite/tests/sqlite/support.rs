@@ -63,6 +63,7 @@ pub(crate) fn root(function: &str) -> NewTask {
         failure: None,
         keyed: None,
         expires_at: None,
+        trace: None,
         state: NewTaskState::Pending { ready_at: t(0) },
     }
 }

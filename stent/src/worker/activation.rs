@@ -9,7 +9,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use futures::task::AtomicWaker;
 use stent_core::backend::Claimed;
 use stent_core::model::{Epoch, TaskResult};
-use stent_core::replay::Replay;
+use stent_core::replay::{CallSpec, Replay};
 use stent_core::{Failure, Payload, TaskId};
 use tokio::sync::mpsc;
 use tracing::Span;
@@ -19,6 +19,7 @@ use crate::context::{Context, Durable, Place};
 use crate::failure::from_panic;
 use crate::function::BoxFuture;
 use crate::stop::StopSign;
+use crate::trace;
 
 /// How often code that wakes itself is polled before others get their turn.
 const POLLS_MAX: usize = 128;
@@ -43,25 +44,42 @@ impl Activation {
         let replay = Replay::new(started_at, task.done, claimed.steps).noted(task.noted);
         let function = task.lane.function;
         let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };
-        Self::new(port, place, &task.args, Arc::default(), replay)
+        Self::new(port, place, &task.args, task.trace.as_deref(), Arc::default(), replay)
     }
 
     /// The code of a step that its parent's turn runs. It is stopped when its parent is.
-    pub(super) fn of_step(port: &Port, place: Place, args: &Payload, stop: Arc<StopSign>) -> Self {
-        Self::new(port, place, args, stop, Replay::new(port.shared.clock.now(), 0, Vec::new()))
+    pub(super) fn of_step(port: &Port, place: Place, call: &CallSpec, stop: Arc<StopSign>) -> Self {
+        let CallSpec { args, trace, .. } = call;
+        Self::new(
+            port,
+            place,
+            args,
+            trace.as_deref(),
+            stop,
+            Replay::new(port.shared.clock.now(), 0, Vec::new()),
+        )
     }
 
-    fn new(port: &Port, place: Place, args: &Payload, stop: Arc<StopSign>, replay: Replay) -> Self {
+    fn new(
+        port: &Port,
+        place: Place,
+        args: &Payload,
+        trace: Option<&str>,
+        stop: Arc<StopSign>,
+        replay: Replay,
+    ) -> Self {
         let durable = Arc::new(Durable::new(place, port.shared.clone(), stop, replay));
         let Durable { task, tree, function, .. } = &*durable;
         let span = tracing::info_span!(
             target: "stent",
             "task",
+            otel.kind = trace::CONSUMER,
             execution = %tree.execution,
             %task,
             worker = %port.worker,
             function,
         );
+        trace::continue_from(&span, trace);
         // Arguments are decoded and user code is entered in here, so this may panic as a poll may.
         let built = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let _entered = span.enter();
@@ -99,6 +117,11 @@ impl Activation {
     pub(super) fn has_ended(&mut self, result: TaskResult) {
         self.code = Box::pin(std::future::ready(result));
         self.waker.set_woken();
+    }
+
+    /// Says in its span how the attempt came out.
+    pub(super) fn report_end(&self, result: &TaskResult) {
+        trace::attempt_ended(&self.span, result);
     }
 
     /// Drops the code where it stands, and with it the steps that it waits for.

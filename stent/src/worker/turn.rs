@@ -118,6 +118,7 @@ impl Running {
     fn end(self, result: TaskResult) -> Option<Self> {
         let turn = self.take_turn();
         let end = self.activation.durable.replay(|replay| replay.end(result));
+        self.activation.report_end(&end.result);
         if let Err(failure) = &end.result {
             tracing::debug!(task = %self.held.fence.task, function = self.activation.durable.function, %failure, "failed");
         }
@@ -213,7 +214,7 @@ impl Running {
         };
         let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
         let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
-        let step = Activation::of_step(&self.port, place, &call.args, self.stop().clone());
+        let step = Activation::of_step(&self.port, place, call, self.stop().clone());
         match self.run_here(seq, step).await {
             Local::Ended { started_at, result, notes } => {
                 self.record(seq, &ask, started_at, result, notes).await
@@ -235,6 +236,7 @@ impl Running {
             match ended {
                 Some(result) if is_leaf => {
                     let notes = step.durable.replay(Replay::take_notes);
+                    step.report_end(&result);
                     return Local::Ended { started_at, result, notes };
                 }
                 // It has let steps go on without it: they need a row to hang below.

@@ -307,6 +307,7 @@ impl Run {
             retry: None,
             ready_at,
             expires_at: None,
+            trace: None,
             limited: false,
         });
         Ask {
@@ -393,6 +394,7 @@ pub(super) fn row(seq: u32, kind: StepKind, lane: Lane, state: NewTaskState) -> 
         failure: None,
         keyed: None,
         expires_at: None,
+        trace: None,
         state,
     }
 }
