@@ -14,10 +14,15 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args) -> Result<bool> {
     // The tests come last: their closing lines are what one looks for at the end of a log.
-    let checks: [(&str, &dyn Fn() -> Result<bool>); 5] = [
+    let checks: [(&str, &dyn Fn() -> Result<bool>); 6] = [
         ("fmt", &|| shown(&Command::cargo(["fmt", "--all", "--check"]))),
         ("clippy", &|| {
             shown(&Command::cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        }),
+        ("otel", &|| {
+            let options =
+                ["--workspace", "--all-targets", "--features", test::FEATURES, "--", "-D", "warnings"];
+            shown(&Command::cargo(["clippy"]).args(options))
         }),
         ("tidy", &|| {
             println!("$ cargo xtask tidy");
