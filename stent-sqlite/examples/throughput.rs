@@ -103,6 +103,7 @@ fn dispatch(now: Timestamp) -> Transition {
         failure: None,
         keyed: None,
         expires_at: None,
+        trace: None,
         state: NewTaskState::Pending { ready_at: now },
     };
     Transition {
