@@ -95,6 +95,7 @@ fn new_step(n: u128, root: u128, kind: StepKind, state: NewTaskState, key: Key) 
         failure: None,
         keyed: Some(Keyed::new(key)),
         expires_at: None,
+        trace: None,
         state,
     }
 }
