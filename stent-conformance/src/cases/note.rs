@@ -434,6 +434,10 @@ async fn a_counter_stays_at_its_end(world: World) {
     same("beyond the end", counter(&world, root.task.id, "most").await, Some(i64::MAX));
     world.apply(later(&root, 2, 0).keep().say(count("most", -5))).await;
     same("and back", counter(&world, root.task.id, "most").await, Some(i64::MAX - 5));
+
+    world.apply(later(&root, 3, 0).keep().say(count("least", i64::MIN))).await;
+    world.apply(later(&root, 4, 0).keep().say(count("least", -5))).await;
+    same("at the other end", counter(&world, root.task.id, "least").await, Some(i64::MIN));
 }
 
 /// Zero is a value: a counter that has it is not begun anew.

@@ -21,7 +21,8 @@ pub(super) fn count(sql: Sql<'_>) -> Built {
     let was = || Expr::col((note::Entity, note::Column::Count));
     let add = || Expr::col((name("excluded"), note::Column::Count));
     let most = || literal(i64::MAX);
-    let least = || literal(-i64::MAX);
+    // One below what can be written as the negative of a literal.
+    let least = || literal(-i64::MAX).sub(literal(1_i64));
     let sum = CaseStatement::new()
         .case(add().gt(literal(0_i64)).and(was().gt(most().sub(add()))), most())
         .case(add().lt(literal(0_i64)).and(was().lt(least().sub(add()))), least())

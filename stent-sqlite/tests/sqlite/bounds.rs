@@ -50,13 +50,13 @@ async fn a_counter_stays_at_its_end() {
     let count = |name: &str, add| Note::Count { name: name.to_owned(), add };
 
     for _ in 0..2 {
-        say(&store, &mut claimed, vec![count("up", i64::MAX), count("down", -i64::MAX), count("both", 7)])
+        say(&store, &mut claimed, vec![count("up", i64::MAX), count("down", i64::MIN), count("both", 7)])
             .await;
     }
     say(&store, &mut claimed, vec![count("up", -1), count("down", 1), count("both", -20)]).await;
 
     let counters = store.notes(claimed.task.tree.execution).await.expect("reads").counters;
-    let expected = [("both", -6), ("down", 1 - i64::MAX), ("up", i64::MAX - 1)];
+    let expected = [("both", -6), ("down", i64::MIN + 1), ("up", i64::MAX - 1)];
     assert_eq!(counters, expected.map(|(name, count)| (name.to_owned(), count)).into());
 }
 
