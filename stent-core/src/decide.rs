@@ -8,7 +8,7 @@
 //! | the code ended with a result | [`end`] | completed |
 //! | the code ended with a failure | [`end`] | pending, if the policy has an attempt left; else failed |
 //! | a claim found too many crashes | [`crashed`] | failed, before its code runs again |
-//! | its code stops because it was asked to end | [`stop`], [`stopped`] | cancelled |
+//! | its code stops because it was asked to end | [`stop`] | cancelled |
 //! | a worker shuts down | [`release`] | pending |
 //! | parked code was woken by the world | [`nudge`] | ready |
 //! | its time is up | [`expire`] | failed, or cancelled if it was asked to end |
@@ -148,12 +148,6 @@ pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Transition> {
         );
         record(&Held::claimed(claimed), Turn::default(), Change::End(Err(failure.fatal())), now)
     })
-}
-
-/// Ends a task that was asked to end while nobody worked on it: its worker died before it could say so.
-#[must_use]
-pub fn stopped(claimed: &Claimed, now: Timestamp) -> Option<Transition> {
-    (claimed.task.mark == Some(Mark::Cancel)).then(|| stop(&Held::claimed(claimed), Turn::default(), now))
 }
 
 /// Ends a task that was asked to end, with what its last turn has done (G15).

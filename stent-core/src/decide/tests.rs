@@ -360,17 +360,6 @@ fn code_that_was_asked_to_end_ends_as_cancelled_with_all_that_its_last_turn_brou
     assert!(Failure::cancelled().fatal);
 }
 
-#[test]
-fn a_task_that_was_asked_to_end_and_is_claimed_is_ended_before_its_code_runs_again() {
-    let mut asked = claimed(2);
-    asked.task.mark = Some(Mark::Cancel);
-    assert_eq!(stopped(&asked, NOW), Some(bare(Change::End(Err(Failure::cancelled())))));
-    for mark in [None, Some(Mark::Revive)] {
-        asked.task.mark = mark;
-        assert_eq!(stopped(&asked, NOW), None);
-    }
-}
-
 // From outside.
 
 fn from_outside(change: Change) -> Transition {

@@ -175,7 +175,7 @@ impl Row {
         self.end(TaskStatus::Completed, at);
     }
 
-    /// Gives up a task that is below one which was given up: what a store does to those that it [sweeps](Writes::sweep).
+    /// Gives up a task that is below one which was given up: what a store does to those that it [sweeps](super::Writes::sweep).
     pub fn cancel(&mut self, at: Timestamp) {
         if !self.status.is_terminal() {
             self.end(TaskStatus::Cancelled, at);
@@ -183,7 +183,7 @@ impl Row {
     }
 
     /// Asks an open task below one that was asked to end to do so too: what a store does to those that it
-    /// [stops](Writes::stop). What does not run ends at once.
+    /// [stops](super::Writes::stop). What does not run ends at once.
     pub fn stop(&mut self, at: Timestamp) {
         match self.status {
             TaskStatus::Running => self.mark = Some(Mark::Cancel),

@@ -535,11 +535,6 @@ impl Driver {
             self.submit(Submission { subject: Some(subject), ..Submission::of(transition) }, now);
             return;
         }
-        if let Some(transition) = decide::stopped(&claimed, now) {
-            self.hot.forget(claimed.task.id);
-            self.submit(Submission::of(transition), now);
-            return;
-        }
         let (held, lease, expires_at) = (Held::claimed(&claimed), claimed.lease, claimed.task.expires_at);
         let activation = match claimed.recalled {
             Some(_) => match self.hot.take(claimed.task.id, lease.epoch) {
