@@ -16,8 +16,32 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// The database, as sea-orm calls it.
     fn backend(&self) -> DbBackend;
 
-    /// How a transaction that writes begins. What it reads must hold until it has written.
+    /// How a transaction that writes begins. What it reads must hold until it has written: because it is the only one, or
+    /// because it [locks](Writers::Many) that.
     fn begin(&self) -> TransactionOptions;
+
+    /// How many transactions write at once.
+    fn writers(&self) -> Writers;
+
+    /// What runs first in each transaction that writes, where the connections could not be set up for it.
+    fn settings(&self) -> Option<&str> {
+        None
+    }
+
+    /// What runs before migrations, and in their transaction. Whoever else migrates waits there.
+    fn before_migrations(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What runs after them, if there were any.
+    fn after_migrations(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// How the rows of a new table are stored: what follows `ALTER TABLE name`, if anything.
+    fn storage(&self, _table: &str) -> Option<&'static str> {
+        None
+    }
 
     /// Renders a statement; see [`render`].
     fn render(&self, query: &SubQueryStatement) -> String;
@@ -71,11 +95,29 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// A moment in microseconds as an ISO 8601 text, for people.
     fn iso(&self, column: &str) -> String;
 
+    /// Whether an error says that the transaction met another one: it was rolled back, and may be run again.
+    fn is_conflict(&self, _error: &DbErr) -> bool {
+        false
+    }
+
     /// What kind of failure an error is.
     fn classify(&self, error: &DbErr) -> ErrorKind;
 
     /// What was wrong and what to do about it, where more can be said than the kind.
     fn explain(&self, error: &DbErr) -> Option<String>;
+}
+
+/// How many transactions write at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// One: what it reads holds until it has written, and nothing need be locked.
+    One,
+    /// Many: rows that are read to be written are locked, in the order of their ids. What has no row yet, or none of its own,
+    /// is locked by a number.
+    Many {
+        /// The function that takes a lock by a number of 64 bits, for as long as the transaction lasts.
+        hold: &'static str,
+    },
 }
 
 /// Name of the column that says how many bytes there are in another.

@@ -23,6 +23,6 @@ mod stmt;
 mod store;
 pub mod wake;
 
-pub use dialect::Dialect;
-pub use stmt::{Statement, Statements};
+pub use dialect::{Dialect, Writers};
+pub use stmt::{Locks, Statement, Statements};
 pub use store::{Connections, Counters, SqlStore};

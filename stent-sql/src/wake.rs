@@ -67,11 +67,14 @@ pub trait Neighbours: Debug + Send + Sync + 'static {
     /// Somebody listens from now on.
     fn listening(&self, hub: &Hub);
 
-    /// This process has begun a transaction: nobody else can commit until it ends.
-    fn began(&self);
+    /// This process has begun a transaction: where one writes at a time, nobody else can commit until it ends.
+    fn began(&self) {}
 
     /// This process has committed something itself, and hints at it.
-    fn committed(&self);
+    fn committed(&self) {}
+
+    /// This process has hinted at something to its own: now others may learn of it.
+    fn hinted(&self, _topic: Topic) {}
 
     /// The store was closed.
     fn close(&self);

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use stent_core::backend::ErrorKind;
 use stent_sql::batch::{Answer, Batch, Column};
-use stent_sql::dialect::{Dialect, render};
+use stent_sql::dialect::{Dialect, Writers, render};
 
 use crate::{pack, unpack};
 
@@ -31,6 +31,10 @@ impl Dialect for SqliteDialect {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         }
+    }
+
+    fn writers(&self) -> Writers {
+        Writers::One
     }
 
     fn render(&self, query: &SubQueryStatement) -> String {

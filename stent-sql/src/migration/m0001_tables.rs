@@ -39,6 +39,9 @@ impl MigrationTrait for Tables {
         manager.create_table(task()).await?;
         manager.create_table(lane()).await?;
         let connection = manager.get_connection();
+        for storage in super::storage(&*self.dialect, &["stent_task", "stent_lane"]) {
+            connection.execute_unprepared(&storage).await?;
+        }
         for index in indexes(&*self.dialect) {
             connection.execute_unprepared(&index).await?;
         }

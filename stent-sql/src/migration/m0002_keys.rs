@@ -55,6 +55,10 @@ impl MigrationTrait for Keys {
         for table in tables() {
             manager.create_table(table).await?;
         }
+        let tables = ["stent_memo", "stent_note", "stent_progress", "stent_tried", "stent_rate"];
+        for storage in super::storage(&*self.dialect, &tables) {
+            connection.execute_unprepared(&storage).await?;
+        }
         connection.execute_unprepared(&reasons(&*self.dialect)).await?;
         for index in ["stent_task_ready", "stent_task_ended"] {
             connection.execute_unprepared(&format!("DROP INDEX {index}")).await?;

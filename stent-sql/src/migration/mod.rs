@@ -41,6 +41,11 @@ impl Migrator {
     }
 }
 
+/// How new tables are stored, where the dialect has something to say of that.
+fn storage<'a>(dialect: &'a dyn Dialect, tables: &'a [&str]) -> impl Iterator<Item = String> + 'a {
+    tables.iter().filter_map(|table| Some(format!("ALTER TABLE {table} {}", dialect.storage(table)?)))
+}
+
 impl MigratorTraitSelf for Migrator {
     fn migrations(&self) -> Vec<Box<dyn MigrationTrait>> {
         let dialect = || Arc::clone(&self.dialect);

@@ -37,9 +37,21 @@ pub(crate) fn lane_batch<'a>(lanes: impl ExactSizeIterator<Item = &'a Lane>) -> 
     batch
 }
 
+/// Numbers of locks.
+pub(crate) fn lock_batch(locks: impl IntoIterator<Item = i64>) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::LOCK, 0);
+    for lock in locks {
+        batch.push([Cell::Int(lock)]);
+    }
+    batch
+}
+
 /// Leases to extend.
 pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
     let mut batch = Batch::new(&columns::HELD, leases.len());
+    // In one order, so that two who extend the same ones do not wait for each other in a circle.
+    let mut leases: Vec<_> = leases.iter().collect();
+    leases.sort_unstable_by_key(|lease| lease.task);
     for lease in leases {
         batch.push([Cell::Id(*lease.task.as_uuid()), int(lease.epoch.0)]);
     }

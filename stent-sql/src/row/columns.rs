@@ -162,6 +162,9 @@ pub(crate) const ONE_ID: [Column; 1] = [ID];
 /// A key.
 pub(crate) const ONE_KEY: [Column; 1] = [MEMO_KEY];
 
+/// The number of a lock.
+pub(crate) const LOCK: [Column; 1] = [Column::new("lock", Kind::Int)];
+
 /// A moment.
 pub(crate) const NOW: [Column; 1] = [Column::new("now", Kind::Int)];
 

@@ -3,6 +3,7 @@
 //! Nothing here looks at a row that is not due or not admitted, however many there are (G9): streams are found by jumping
 //! from one to the next in the claim index, and of each only the head is read.
 
+use sea_orm::EntityName;
 use sea_orm::sea_query::{
     Alias, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order, Query,
     SelectStatement, UnionType, WithClause,
@@ -10,7 +11,7 @@ use sea_orm::sea_query::{
 
 use stent_core::model::{Mark, TaskStatus};
 
-use super::{BATCH, Built, Sql, carried, in_batch, literal, name, number, of};
+use super::{BATCH, Built, Sql, carried, in_batch, literal, name, names, number, of};
 use crate::entity::lane;
 use crate::entity::task::{Column, Entity};
 use crate::row::columns;
@@ -105,6 +106,9 @@ pub(super) fn stopping(worker: Expr) -> Expr {
 
 /// The heads of the batch's streams, merged in the order priority, due time, age.
 pub(super) fn pick(sql: Sql<'_>) -> Built {
+    if sql.locks() {
+        return sql.gathered(&columns::PICKED, taken(sql, &columns::PICKED));
+    }
     // Sorted by what is narrow; what is wide is read of those that are left.
     let rows = Query::select()
         .exprs(carried(sql, &columns::PICKED))
@@ -117,21 +121,36 @@ pub(super) fn pick(sql: Sql<'_>) -> Built {
 /// The same, with the tasks of a second batch.
 pub(super) fn pick_with(sql: Sql<'_>) -> Built {
     let first = sql.dialect.batch_params(&columns::HEADS) + 3;
+    let others = sql.dialect.batch_source(&columns::ONE_ID, first);
+    let rows = |ids| {
+        Query::select()
+            .exprs(carried(sql, &columns::PICKED))
+            .from(Entity)
+            .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), ids))
+            .take()
+    };
+    if sql.locks() {
+        // The others are locked already.
+        let both = Query::select()
+            .columns(names(&columns::PICKED))
+            .from_subquery(taken(sql, &columns::PICKED), Alias::new("picked"))
+            .union(UnionType::All, rows(others))
+            .take();
+        return sql.gathered(&columns::PICKED, both);
+    }
     let both = Query::select()
         .column(Column::Id)
         .from_subquery(picked(sql), Alias::new("picked"))
-        .union(UnionType::All, sql.dialect.batch_source(&columns::ONE_ID, first))
+        .union(UnionType::All, others)
         .take();
-    let rows = Query::select()
-        .exprs(carried(sql, &columns::PICKED))
-        .from(Entity)
-        .and_where(Expr::col((Entity, Column::Id)).in_subquery(both))
-        .take();
-    sql.gathered(&columns::PICKED, rows)
+    sql.gathered(&columns::PICKED, rows(both))
 }
 
 /// The heads of the batch's streams, as far as is needed to tell which of them there is room for.
 pub(super) fn heads(sql: Sql<'_>) -> Built {
+    if sql.locks() {
+        return sql.gathered(&columns::NARROW, locked_heads(sql, &columns::NARROW));
+    }
     let heads = Query::select()
         .with_cte(sql.batch_once(&columns::HEADS))
         .columns(columns::NARROW.iter().map(|column| (Entity, name(column.name))))
@@ -140,6 +159,33 @@ pub(super) fn heads(sql: Sql<'_>) -> Built {
         .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), head(sql)))
         .take();
     sql.gathered(&columns::NARROW, heads)
+}
+
+/// The heads of the batch's streams, locked. What is given of them is what was locked: the same rows looked up by their
+/// ids could be older. Those that others have locked are passed over, and those behind them taken.
+fn locked_heads(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement {
+    let head = head(sql)
+        .clear_selects()
+        .columns(of("head", gives))
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .take();
+    Query::select()
+        .with_cte(sql.batch_once(&columns::HEADS))
+        .columns(of(Entity.table_name(), gives))
+        .from(Alias::new(BATCH))
+        .join_lateral(JoinType::InnerJoin, head, Entity, Expr::cust("TRUE"))
+        .take()
+}
+
+/// The first of them, in the order priority, due time, age. The others stay locked as long as the transaction lasts, which
+/// is not long.
+fn taken(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement {
+    locked_heads(sql, gives)
+        .order_by((Entity, Column::Priority), Order::Desc)
+        .order_by((Entity, Column::ReadyAt), Order::Asc)
+        .order_by((Entity, Column::Id), Order::Asc)
+        .limit(sql.limit_after(&columns::HEADS, 2))
+        .take()
 }
 
 /// The head of a stream of the batch.
@@ -156,7 +202,6 @@ fn head(sql: Sql<'_>) -> SelectStatement {
         .order_by((name("head"), Column::ReadyAt), Order::Asc)
         .order_by((name("head"), Column::Id), Order::Asc)
         .limit(sql.limit_after(&columns::HEADS, 2))
-        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .take()
 }
 

@@ -21,7 +21,7 @@ pub(super) fn executions(sql: Sql<'_>) -> Built {
     let executions = Query::select()
         .exprs(carried(sql, &columns::EXECUTION))
         .from(Entity)
-        .and_where(Expr::col(Column::Id).in_subquery(sql.batch(&columns::ONE_ID)))
+        .and_where(sql.in_batch_of(Column::Id, &columns::ONE_ID))
         .and_where(Expr::col(Column::ParentId).is_null())
         .take();
     sql.gathered(&columns::EXECUTION, executions)
@@ -111,7 +111,7 @@ pub(super) fn list(sql: Sql<'_>) -> Built {
     let rows = Query::select()
         .exprs(carried(sql, &columns::EXECUTION))
         .from(Entity)
-        .and_where(Expr::col((Entity, Column::Id)).in_subquery(all))
+        .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), all))
         .take();
     sql.gathered(&columns::EXECUTION, rows)
 }
@@ -214,7 +214,7 @@ pub(super) fn running(sql: Sql<'_>) -> Built {
     let rows = Query::select()
         .columns(names(&columns::RUNNING))
         .from(Entity)
-        .and_where(Expr::col(Column::Id).in_subquery(last))
+        .and_where(sql.dialect.any_of(Expr::col(Column::Id), last))
         .take();
     sql.gathered(&columns::RUNNING, rows)
 }
@@ -235,7 +235,7 @@ pub(super) fn dead_letters(sql: Sql<'_>) -> Built {
     let rows = Query::select()
         .exprs(carried(sql, &columns::DEAD_LETTER))
         .from(Entity)
-        .and_where(Expr::col((Entity, Column::Id)).in_subquery(newest))
+        .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), newest))
         .take();
     sql.gathered(&columns::DEAD_LETTER, rows)
 }

@@ -76,7 +76,7 @@ pub(super) fn trim_rate(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
         .from_table(rate::Entity)
-        .and_where(of_rate(rate::Column::FunctionKey).in_subquery(functions))
+        .and_where(sql.dialect.any_of(of_rate(rate::Column::FunctionKey), functions))
         .and_where(Expr::exists(old));
     Built::write(delete)
 }

@@ -14,10 +14,9 @@ pub(super) fn read(sql: Sql<'_>) -> Built {
     let memos = Query::select()
         .columns(names(&columns::MEMO))
         .from(Entity)
-        .and_where(Expr::col(Column::Key).in_subquery(sql.batch(&columns::ONE_KEY)))
-        .lock_exclusive()
+        .and_where(sql.in_batch_of(Column::Key, &columns::ONE_KEY))
         .take();
-    Built::read(&columns::MEMO, memos)
+    Built::read(&columns::MEMO, sql.locked(memos, Column::Key))
 }
 
 /// Over what is there.
@@ -32,7 +31,7 @@ pub(super) fn write(sql: Sql<'_>) -> Built {
 
 pub(super) fn forget(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
-    delete.from_table(Entity).and_where(Expr::col(Column::Key).in_subquery(sql.batch(&columns::ONE_KEY)));
+    delete.from_table(Entity).and_where(sql.in_batch_of(Column::Key, &columns::ONE_KEY));
     Built::write(delete)
 }
 

@@ -9,6 +9,7 @@ mod inspect;
 mod lane;
 mod lease;
 mod limit;
+mod lock;
 mod memo;
 mod note;
 mod purge;
@@ -18,11 +19,11 @@ mod tree;
 mod write;
 
 use sea_orm::sea_query::{
-    Alias, CaseStatement, CommonTableExpression, DynIden, Expr, ExprTrait, Func, IntoIden, SelectExpr,
-    SelectStatement, SubQueryStatement, TableRef, Value,
+    Alias, CaseStatement, CommonTableExpression, DynIden, Expr, ExprTrait, Func, IntoColumnRef, IntoIden, Order,
+    SelectExpr, SelectStatement, SubQueryStatement, TableRef, Value,
 };
 
-use crate::Dialect;
+use crate::{Dialect, Writers};
 use crate::batch::{Column, Kind};
 use crate::dialect::len_of;
 use crate::entity::task::Entity;
@@ -49,14 +50,14 @@ pub struct Statement {
 }
 
 macro_rules! statements {
-    ($($(#[$doc:meta])* $name:ident: $build:path,)+) => {
-        /// Every statement of the store, rendered for one dialect.
+    ($(#[$about:meta])* $all:ident { $($(#[$doc:meta])* $name:ident: $build:path,)+ }) => {
+        $(#[$about])*
         #[derive(Clone, Debug)]
-        pub struct Statements {
+        pub struct $all {
             $($(#[$doc])* pub $name: Statement,)+
         }
 
-        impl Statements {
+        impl $all {
             /// Renders every statement.
             #[must_use]
             pub fn new(dialect: &dyn Dialect) -> Self {
@@ -73,6 +74,20 @@ macro_rules! statements {
 }
 
 statements! {
+    /// What locks where [many](Writers::Many) write at once.
+    Locks {
+    /// Takes locks by number. Batch: numbers.
+    hold: lock::hold,
+    /// Locks every open task below tasks. Batch: ids.
+    hold_below: lock::below,
+    /// Locks every open task below the roots of executions. Batch: ids of executions.
+    hold_within: lock::within,
+    }
+}
+
+statements! {
+    /// Every statement of the store, rendered for one dialect, but for those that only lock.
+    Statements {
     /// Reads the rows that transitions read. Batch: ids.
     read: read::read,
     /// Reads them, and what is open under keys. Batches: ids, keys.
@@ -202,6 +217,7 @@ statements! {
     read_progress: note::read_progress,
     /// Reads the tries of a task. Parameter: task.
     tries: note::tries,
+    }
 }
 
 /// Which roots are dead letters, as the indexes of dead letters have it.
@@ -244,6 +260,24 @@ impl Built {
 }
 
 impl Sql<'_> {
+    /// Whether rows that are read to be written must be locked.
+    fn locks(self) -> bool {
+        self.dialect.writers() != Writers::One
+    }
+
+    /// Rows that are read to be written, locked in the order of a column if they must be.
+    fn locked(self, mut rows: SelectStatement, by: impl IntoColumnRef) -> SelectStatement {
+        if self.locks() {
+            rows.order_by(by, Order::Asc).lock_exclusive();
+        }
+        rows
+    }
+
+    /// Whether a column is one of the batch's, which has no other.
+    fn in_batch_of(self, column: impl IntoColumnRef, batch: &[Column]) -> Expr {
+        self.dialect.any_of(Expr::col(column), self.batch(batch))
+    }
+
     /// A statement that gives many rows, though not more than were asked for.
     fn gathered(self, gives: &'static [Column], query: SelectStatement) -> Built {
         Built { query: self.dialect.gather(query, gives, None).into(), gives, gathered: true }

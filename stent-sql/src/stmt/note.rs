@@ -75,7 +75,7 @@ pub(super) fn trim_progress(sql: Sql<'_>) -> Built {
         .and_where(of("old", progress::Column::Id).lte(Expr::SubQuery(None, Box::new(newest_old.into()))))
         .take();
     let mut delete = Query::delete();
-    delete.from_table(progress::Entity).and_where(Expr::col(progress::Column::Id).in_subquery(old));
+    delete.from_table(progress::Entity).and_where(sql.dialect.any_of(Expr::col(progress::Column::Id), old));
     Built::write(delete)
 }
 

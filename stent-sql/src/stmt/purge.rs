@@ -88,7 +88,7 @@ pub(super) fn steps(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
         .from_table(Entity)
-        .and_where(Expr::col(Column::ExecutionId).in_subquery(sql.batch(&ONE_ID)))
+        .and_where(sql.in_batch_of(Column::ExecutionId, &ONE_ID))
         .and_where(Expr::col(Column::ParentId).is_not_null());
     Built::write(delete)
 }
@@ -96,7 +96,7 @@ pub(super) fn steps(sql: Sql<'_>) -> Built {
 /// The roots themselves.
 pub(super) fn roots(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
-    delete.from_table(Entity).and_where(Expr::col(Column::Id).in_subquery(sql.batch(&ONE_ID)));
+    delete.from_table(Entity).and_where(sql.in_batch_of(Column::Id, &ONE_ID));
     Built::write(delete)
 }
 
@@ -105,7 +105,7 @@ pub(super) fn memos(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
         .from_table(memo::Entity)
-        .and_where(Expr::col(memo::Column::ExecutionId).in_subquery(sql.batch(&ONE_ID)))
+        .and_where(sql.in_batch_of(memo::Column::ExecutionId, &ONE_ID))
         .and_where(Expr::col(memo::Column::Kind).ne(literal("result")));
     Built::write(delete)
 }
@@ -115,7 +115,7 @@ pub(super) fn notes(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
         .from_table(note::Entity)
-        .and_where(Expr::col(note::Column::ExecutionId).in_subquery(sql.batch(&ONE_ID)));
+        .and_where(sql.in_batch_of(note::Column::ExecutionId, &ONE_ID));
     Built::write(delete)
 }
 
@@ -124,7 +124,7 @@ pub(super) fn entries(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
         .from_table(progress::Entity)
-        .and_where(Expr::col(progress::Column::ExecutionId).in_subquery(sql.batch(&ONE_ID)));
+        .and_where(sql.in_batch_of(progress::Column::ExecutionId, &ONE_ID));
     Built::write(delete)
 }
 
@@ -133,7 +133,7 @@ pub(super) fn tries(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
         .from_table(tried::Entity)
-        .and_where(Expr::col(tried::Column::ExecutionId).in_subquery(sql.batch(&ONE_ID)));
+        .and_where(sql.in_batch_of(tried::Column::ExecutionId, &ONE_ID));
     Built::write(delete)
 }
 
@@ -146,7 +146,7 @@ pub(super) fn summary(sql: Sql<'_>) -> Built {
         .expr(Expr::cust("\"kind\" || '/' || \"name\" || '/' || \"status\""))
         .expr(Expr::cust("COUNT(*)"))
         .from(Entity)
-        .and_where(Expr::col(Column::ExecutionId).in_subquery(sql.batch(&ONE_ID)))
+        .and_where(sql.in_batch_of(Column::ExecutionId, &ONE_ID))
         .and_where(Expr::col(Column::ParentId).is_not_null())
         .group_by_columns(alike)
         .take();
@@ -166,7 +166,7 @@ pub(super) fn compacted(sql: Sql<'_>) -> Built {
     let update = Query::update()
         .table(Entity)
         .value(Column::Compacted, literal(1_i64))
-        .and_where(Expr::col(Column::Id).in_subquery(sql.batch(&ONE_ID)))
+        .and_where(sql.in_batch_of(Column::Id, &ONE_ID))
         .take();
     Built::write(update)
 }

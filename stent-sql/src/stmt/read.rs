@@ -13,9 +13,8 @@ pub(super) fn read(sql: Sql<'_>) -> Built {
         .exprs(carried(sql, &columns::ROW))
         .from(Entity)
         .and_where(among(sql))
-        .lock_exclusive()
         .take();
-    sql.gathered(&columns::ROW, rows)
+    sql.gathered(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
 }
 
 /// The same, with the open tasks under the keys of a second batch, and the parents and owners of those.
@@ -24,7 +23,7 @@ pub(super) fn read_keyed(sql: Sql<'_>) -> Built {
     let under = Query::select()
         .columns([Task::Id, Task::ParentId, Task::OwnerId])
         .from(Entity)
-        .and_where(Expr::col(Task::Key).in_subquery(sql.batch_after(&columns::ONE_ID, &columns::ONE_KEY)))
+        .and_where(sql.dialect.any_of(Expr::col(Task::Key), sql.batch_after(&columns::ONE_ID, &columns::ONE_KEY)))
         .and_where(Expr::col(Task::Key).is_not_null())
         .and_where(Expr::col(Task::EndedAt).is_null())
         .take();
@@ -41,10 +40,9 @@ pub(super) fn read_keyed(sql: Sql<'_>) -> Built {
         .with_cte(keyed)
         .exprs(carried(sql, &columns::ROW))
         .from(Entity)
-        .and_where(Expr::col((Entity, Task::Id)).in_subquery(all))
-        .lock_exclusive()
+        .and_where(sql.dialect.any_of(Expr::col((Entity, Task::Id)), all))
         .take();
-    sql.gathered(&columns::ROW, rows)
+    sql.gathered(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
 }
 
 /// Arguments that were too large to come along.
@@ -62,5 +60,5 @@ fn far(sql: Sql<'_>, gives: &[Column]) -> SelectStatement {
 }
 
 fn among(sql: Sql<'_>) -> Expr {
-    Expr::col((Entity, Task::Id)).in_subquery(sql.batch(&columns::ONE_ID))
+    sql.in_batch_of((Entity, Task::Id), &columns::ONE_ID)
 }

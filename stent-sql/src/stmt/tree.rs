@@ -28,7 +28,7 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
     let directly = Query::select()
         .column(Column::Id)
         .from(Entity)
-        .and_where(Expr::col(Column::ParentId).in_subquery(roots))
+        .and_where(sql.dialect.any_of(Expr::col(Column::ParentId), roots))
         .take();
     let mut with = WithClause::new();
     with.recursive(true).cte(sql.batch_once(&columns::SWEEP)).cte(with_all_below(directly));
@@ -41,7 +41,7 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
         .value(Column::Slot, null())
         .value(Column::WakeAt, null())
         .value(Column::EndedAt, Expr::SubQuery(None, Box::new(ended_at.into())))
-        .and_where(Expr::col(Column::Id).in_subquery(ids_below()))
+        .and_where(sql.dialect.any_of(Expr::col(Column::Id), ids_below()))
         .and_where(Expr::col(Column::EndedAt).is_null())
         .take();
     Built::write(update)
@@ -73,7 +73,7 @@ pub(super) fn erase(sql: Sql<'_>) -> Built {
     let mut with = WithClause::new();
     with.recursive(true).cte(with_all_below(sql.batch(&columns::ONE_ID)));
     let mut delete = Query::delete();
-    delete.with_cte(with).from_table(Entity).and_where(Expr::col(Column::Id).in_subquery(ids_below()));
+    delete.with_cte(with).from_table(Entity).and_where(sql.dialect.any_of(Expr::col(Column::Id), ids_below()));
     Built::write(delete)
 }
 
@@ -85,12 +85,12 @@ pub(super) fn erase_tried(sql: Sql<'_>) -> Built {
     delete
         .with_cte(with)
         .from_table(tried::Entity)
-        .and_where(Expr::col(tried::Column::TaskId).in_subquery(ids_below()));
+        .and_where(sql.dialect.any_of(Expr::col(tried::Column::TaskId), ids_below()));
     Built::write(delete)
 }
 
 /// These tasks and everything below them.
-fn with_all_below(first: SelectStatement) -> CommonTableExpression {
+pub(super) fn with_all_below(first: SelectStatement) -> CommonTableExpression {
     let next = Query::select()
         .column((name("task"), Column::Id))
         .from(Alias::new(BELOW))
@@ -106,6 +106,6 @@ fn with_all_below(first: SelectStatement) -> CommonTableExpression {
     below
 }
 
-fn ids_below() -> SelectStatement {
+pub(super) fn ids_below() -> SelectStatement {
     Query::select().column(Column::Id).from(Alias::new(BELOW)).take()
 }

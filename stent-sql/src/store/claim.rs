@@ -128,6 +128,7 @@ pub(super) struct Picks {
     limits: Limits,
     next_due: Option<Timestamp>,
     signs: Signs,
+    leaves_locked: bool,
 }
 
 #[derive(Debug)]
@@ -147,6 +148,7 @@ pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRe
     let Agenda { due, mut limits, next_due, signs } = Agenda::read(run, request).await?;
     let statements = &run.store.statements;
     let mut picked = Vec::new();
+    let streams = due.len();
     if !due.is_empty() || limits.are_tight() {
         let mut streams = Batch::new(&HEADS, due.len());
         for stream in &due {
@@ -166,11 +168,13 @@ pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRe
         picked.truncate(max);
     }
     let next_due = next_due.into_iter().chain(limits.gives_way()).min().filter(|_| picked.len() < max);
+    // Of each stream as many were locked as were asked for.
+    let leaves_locked = run.locks.is_some() && streams > 1 && picked.len() == max;
     let picked = picked.into_iter().map(|task| {
         let recalled = request.recall.seen(task.row.id, task.row.epoch);
         Pick { task, recalled }
     });
-    Ok(Picks { picked: picked.collect(), limits, next_due, signs })
+    Ok(Picks { picked: picked.collect(), limits, next_due, signs, leaves_locked })
 }
 
 impl Picks {
@@ -184,6 +188,11 @@ impl Picks {
 
     pub(super) const fn signs(&self) -> Signs {
         self.signs
+    }
+
+    /// Whether tasks were locked that are not taken.
+    pub(super) const fn leaves_locked(&self) -> bool {
+        self.leaves_locked
     }
 
     /// Asks for the steps that the claimer does not have. A task that has committed nothing has recorded nothing.

@@ -36,7 +36,7 @@ struct Lacking {
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub(super) wrote: bool,
-    ready: bool,
+    pub(super) ready: bool,
     ended: bool,
     lanes: BTreeMap<LaneKey, Lane>,
 }
@@ -86,6 +86,7 @@ struct Known {
 }
 
 async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result<(Ledger<'a>, Known)> {
+    run.hold_keys(&reads.keys).await?;
     let statements = &run.store.statements;
     let ids = Batch::of_ids(&ONE_ID, reads.tasks.iter().map(|id| *id.as_uuid()));
     let rows = if reads.keys.is_empty() {
@@ -152,14 +153,18 @@ impl Committed {
             write_notes(run, &Notes::fold(&writes.notes)).await?;
         }
         run.write_batch(&statements.tried, &row::tried_batch(&writes.tried)?).await?;
+        let stopped: Vec<_> = writes.stop.iter().map(|(execution, _)| *execution).collect();
+        run.hold_within(&stopped).await?;
         run.write_batch(&statements.stop, &row::since_batch(writes.stop.iter().copied())).await?;
         if !writes.sweep.is_empty() {
             let given_up: BTreeSet<_> = writes.sweep.iter().collect();
             // A place may be free where one of them ran (G8).
             self.effects.ready = true;
+            run.hold_below(&writes.sweep).await?;
             let roots = row::sweep_batch(rows(&writes).filter(|row| given_up.contains(&row.id)));
             run.write(&statements.sweep, run.values(&roots, [])).await?;
         }
+        run.hold_below(&writes.erase).await?;
         let erased = Batch::of_ids(&ONE_ID, writes.erase.iter().map(|id| *id.as_uuid()));
         run.write_batch(&statements.erase_tried, &erased).await?;
         run.write_batch(&statements.erase, &erased).await?;
@@ -271,10 +276,10 @@ impl Effects {
     pub(super) fn publish(self, store: &SqlStore) {
         store.known_lanes().extend(self.lanes);
         if self.ready {
-            store.hub.hint(Topic::Work);
+            store.hint(Topic::Work);
         }
         if self.ended {
-            store.hub.hint(Topic::Ended);
+            store.hint(Topic::Ended);
         }
     }
 }

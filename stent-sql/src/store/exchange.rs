@@ -5,6 +5,7 @@ use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Result};
 use stent_core::transition::{Outcome, Transition};
 
 use super::SqlStore;
+use super::again::Runs;
 use super::claim::{self, Agenda, Ends, Picks};
 use super::commit;
 use super::record::{Record, Wanted};
@@ -13,6 +14,20 @@ const OPERATION: &str = "exchange";
 
 impl SqlStore {
     pub(super) async fn run_exchange(
+        &self,
+        transitions: &[Transition],
+        claim: Option<&ClaimRequest<'_>>,
+    ) -> Result<Exchanged> {
+        let mut runs = Runs::default();
+        loop {
+            match self.try_exchange(transitions, claim).await {
+                Err(error) if runs.again(self, &error).await => {}
+                exchanged => return exchanged,
+            }
+        }
+    }
+
+    async fn try_exchange(
         &self,
         transitions: &[Transition],
         claim: Option<&ClaimRequest<'_>>,
@@ -50,8 +65,10 @@ impl SqlStore {
         committed.want(&mut wanted);
         picks.want(&mut wanted);
         let mut record = Record::read(&run, wanted).await?;
-        let (outcomes, effects) = committed.complete(&record)?;
+        let (outcomes, mut effects) = committed.complete(&record)?;
         let next_due = picks.next_due();
+        // What was locked and left is free again, and others may have passed it over meanwhile.
+        effects.ready |= picks.leaves_locked();
         let wrote = effects.wrote || !picks.is_empty();
         let claimed = match claim {
             Some(request) => picks.take(&run, request, &mut record).await?,

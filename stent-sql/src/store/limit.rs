@@ -51,6 +51,8 @@ impl Limits {
         if limited.is_empty() {
             return Ok(limits);
         }
+        let functions: Vec<_> = limited.keys().copied().collect();
+        run.hold_counts(&functions).await?;
         let since = |limit: &Limit| limit.rate.map_or(Timestamp::MAX, |rate| rate.since(request.now));
         let batch = row::limited_batch(limited.iter().map(|(function, limit)| (*function, since(limit))));
         let values = run.values(&batch, [request.now.as_micros().into()]);

@@ -1,6 +1,7 @@
 //! Brings the schema to what this program needs.
 
 use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use sea_orm_migration::MigratorTraitSelf;
 use stent_core::backend::{Error, ErrorKind, Migrate, Result, SchemaVersion};
 
@@ -19,9 +20,11 @@ impl Migrate for SqlStore {
         }
         // Whoever else migrates waits for this transaction, and then finds nothing to do.
         let transaction = self.begin(OPERATION).await?;
+        self.run_all(&transaction, &self.dialect.before_migrations()).await?;
         let applied = migrator.applied(&transaction).await.map_err(|error| self.error(OPERATION, error))?;
         if migrator.check(&applied)? == Standing::Behind {
             migrator.up(&transaction, None).await.map_err(|error| self.error(OPERATION, error))?;
+            self.run_all(&transaction, &self.dialect.after_migrations()).await?;
         }
         self.commit(OPERATION, transaction).await
     }
@@ -35,6 +38,14 @@ impl Migrate for SqlStore {
 impl SqlStore {
     fn migrator(&self) -> Migrator {
         Migrator::new(std::sync::Arc::clone(&self.dialect))
+    }
+
+    async fn run_all(&self, transaction: &DatabaseTransaction, statements: &[String]) -> Result<()> {
+        for statement in statements {
+            let run = transaction.execute_unprepared(statement).await;
+            run.map_err(|error| self.error(OPERATION, error))?;
+        }
+        Ok(())
     }
 
     async fn applied(&self) -> Result<Vec<String>> {
@@ -56,8 +67,9 @@ impl Migrator {
         let known: Vec<_> = self.migrations().iter().map(|migration| migration.name().to_owned()).collect();
         if let Some(unknown) = applied.iter().find(|name| !known.contains(name)) {
             let message = format!(
-                "the store has seen the migration {unknown:?}, which this program does not know: a newer version of it has \
-                 been here; upgrade this program"
+                "the store has seen the migration {unknown:?}, which this program does not know, whose last is {:?}: a newer \
+                 version of it has been here; upgrade this program",
+                known.last().map_or("none", String::as_str)
             );
             return Err(Error::new(ErrorKind::Schema, OPERATION).with_message(message));
         }

@@ -1,12 +1,14 @@
 //! The store: runs statements in transactions. What they say is in `stmt`, what comes back in `row`, what a transition
 //! does in the core's ledger.
 
+mod again;
 mod claim;
 mod commit;
 mod counters;
 mod exchange;
 mod inspect;
 mod limit;
+mod lock;
 mod migrate;
 mod purge;
 mod record;
@@ -19,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
 use stent_core::Timestamp;
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Listener, PurgeRequest, Purged, Renewal,
@@ -33,7 +35,10 @@ use counters::Tally;
 use run::Run;
 
 use crate::wake::{Hub, Neighbours};
-use crate::{Dialect, Statements};
+use crate::{Dialect, Locks, Statements, Writers};
+
+/// Most lost connections that a beginning transaction passes over: as many as a pool is likely to have.
+const LOST_MAX: usize = 64;
 
 /// The connections of a store.
 #[derive(Clone, Debug)]
@@ -48,6 +53,7 @@ pub struct Connections {
 pub struct SqlStore {
     dialect: Arc<dyn Dialect>,
     statements: Statements,
+    locks: Option<Locks>,
     connections: Connections,
     location: String,
     /// Lanes that are known to be stored. Never forgotten: there are as many as functions and queues.
@@ -56,6 +62,8 @@ pub struct SqlStore {
     neighbours: Option<Box<dyn Neighbours>>,
     tally: Tally,
     closed: AtomicBool,
+    /// Whether the connections are the caller's, and stay open.
+    borrowed: bool,
 }
 
 impl SqlStore {
@@ -64,6 +72,7 @@ impl SqlStore {
     pub fn new(dialect: Arc<dyn Dialect>, connections: Connections, location: String) -> Self {
         Self {
             statements: Statements::new(&*dialect),
+            locks: (dialect.writers() != Writers::One).then(|| Locks::new(&*dialect)),
             dialect,
             connections,
             location,
@@ -72,7 +81,15 @@ impl SqlStore {
             neighbours: None,
             tally: Tally::default(),
             closed: AtomicBool::new(false),
+            borrowed: false,
         }
+    }
+
+    /// The same store, on connections of the caller's own: they stay open when the store is closed.
+    #[must_use]
+    pub const fn on_borrowed_connections(mut self) -> Self {
+        self.borrowed = true;
+        self
     }
 
     /// The same store, which also notices what other processes commit.
@@ -94,6 +111,12 @@ impl SqlStore {
         &self.statements
     }
 
+    /// The text of what locks, where many write at once.
+    #[must_use]
+    pub const fn locks(&self) -> Option<&Locks> {
+        self.locks.as_ref()
+    }
+
     /// The connections, for whoever reads Stent's tables along with its own.
     #[must_use]
     pub const fn connections(&self) -> &Connections {
@@ -103,12 +126,38 @@ impl SqlStore {
     /// Begins a transaction that writes.
     async fn begin(&self, operation: &'static str) -> Result<DatabaseTransaction> {
         self.check_open(operation)?;
-        let begun = self.connections.write.begin_with_options(self.dialect.begin()).await;
-        let transaction = begun.map_err(|error| self.error(operation, error))?;
+        let transaction = match self.dialect.writers() {
+            Writers::One => self.connections.write.begin_with_options(self.dialect.begin()).await,
+            Writers::Many { .. } => self.begin_among_many().await,
+        }
+        .map_err(|error| self.error(operation, error))?;
         if let Some(neighbours) = &self.neighbours {
             neighbours.began();
         }
         Ok(transaction)
+    }
+
+    /// Begins in a task of its own: the driver forgets a BEGIN whose future is dropped, and the next who gets the connection
+    /// would find itself in a transaction.
+    ///
+    /// A connection that was lost while nobody used it shows that here, where nothing has been done yet: then another one
+    /// serves.
+    async fn begin_among_many(&self) -> std::result::Result<DatabaseTransaction, DbErr> {
+        let mut lost = 0;
+        loop {
+            let (connection, options) = (self.connections.write.clone(), self.dialect.begin());
+            let begun = tokio::spawn(async move { connection.begin_with_options(options).await }).await;
+            match begun.map_err(|error| DbErr::Custom(format!("BEGIN did not end: {error}")))? {
+                Ok(transaction) => {
+                    if let Some(settings) = self.dialect.settings() {
+                        transaction.execute_unprepared(settings).await?;
+                    }
+                    return Ok(transaction);
+                }
+                Err(DbErr::Query(_) | DbErr::Exec(_)) if lost < LOST_MAX => lost += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     async fn commit(&self, operation: &'static str, transaction: DatabaseTransaction) -> Result<()> {
@@ -126,18 +175,26 @@ impl SqlStore {
         operation: &'static str,
         transaction: &'a DatabaseTransaction,
     ) -> Run<'a, DatabaseTransaction> {
-        Run { store: self, connection: transaction, operation }
+        Run { store: self, connection: transaction, locks: self.locks.as_ref(), operation }
     }
 
     /// Runs statements that only read.
     fn reading(&self, operation: &'static str) -> Result<Run<'_, DatabaseConnection>> {
         self.check_open(operation)?;
-        Ok(Run { store: self, connection: &self.connections.read, operation })
+        Ok(Run { store: self, connection: &self.connections.read, locks: None, operation })
     }
 
     /// The lanes that are known to be stored. Nothing is awaited under the guard.
     fn known_lanes(&self) -> MutexGuard<'_, BTreeMap<LaneKey, Lane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hints at what was committed, here and, where there is a way, in other processes.
+    fn hint(&self, topic: Topic) {
+        self.hub.hint(topic);
+        if let Some(neighbours) = &self.neighbours {
+            neighbours.hinted(topic);
+        }
     }
 
     fn check_open(&self, operation: &'static str) -> Result<()> {
@@ -193,6 +250,9 @@ impl Backend for SqlStore {
         self.closed.store(true, Ordering::Release);
         if let Some(neighbours) = &self.neighbours {
             neighbours.close();
+        }
+        if self.borrowed {
+            return Ok(());
         }
         // Pools wait for the connections that are out: for calls under way.
         for connection in [&self.connections.read, &self.connections.write] {

@@ -7,6 +7,7 @@ use stent_core::ExecutionId;
 use stent_core::backend::{Purge, PurgeRequest, Purged, Result};
 use uuid::Uuid;
 
+use super::again::Runs;
 use super::{SqlStore, commit};
 use crate::Statement;
 use crate::batch::Batch;
@@ -21,6 +22,16 @@ const WINDOW: usize = 1_000;
 
 impl SqlStore {
     pub(super) async fn run_purge(&self, request: &PurgeRequest) -> Result<Purged> {
+        let mut runs = Runs::default();
+        loop {
+            match self.try_purge(request).await {
+                Err(error) if runs.again(self, &error).await => {}
+                purged => return purged,
+            }
+        }
+    }
+
+    async fn try_purge(&self, request: &PurgeRequest) -> Result<Purged> {
         let statements = &self.statements;
         match request.what {
             Purge::Executions => self.purge_executions(&statements.ended, request).await,

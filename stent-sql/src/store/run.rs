@@ -8,12 +8,14 @@ use super::SqlStore;
 use crate::batch::{Answer, Batch};
 use crate::row::columns::{ARGS, ONE_ID, RESULT};
 use crate::row::{Reader, read_plainly};
-use crate::stmt::Statement;
+use crate::stmt::{Locks, Statement};
 
 /// Runs statements on a connection, for an operation.
 pub(super) struct Run<'a, C> {
     pub(super) store: &'a SqlStore,
     pub(super) connection: &'a C,
+    /// What locks: within a transaction, where many write at once.
+    pub(super) locks: Option<&'a Locks>,
     pub(super) operation: &'static str,
 }
 

@@ -1,0 +1,160 @@
+//! What Postgres does in its own way.
+
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, PostgresQueryBuilder, SelectStatement};
+use sea_orm::sea_query::{SubQueryStatement, Value};
+use sea_orm::{DbBackend, DbErr, QueryResult, TransactionOptions};
+use stent_core::backend::ErrorKind;
+use stent_sql::batch::{Answer, Batch, Column};
+use stent_sql::dialect::{Dialect, Writers, render};
+
+use crate::{error, pack};
+
+/// The lock under which schemas are migrated, one of a database at a time: "stent" in ASCII.
+const MIGRATION_LOCK: i64 = 0x73_74_65_6e_74;
+
+/// Tables whose rows change, or come and go, all the time. Pages keep room for the next versions of their rows; what is
+/// dead is cleared away soon, since claims look at the beginning of an index where most of it lies.
+const HOT: &str = "SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, \
+    autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.1)";
+
+/// Few rows that change all the time: each page holds a few of them and many of their versions.
+const SMALL: &str = "SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, \
+    autovacuum_vacuum_cost_delay = 0)";
+
+/// Postgres, as far as `stent-sql` must know it.
+#[derive(Clone, Debug, Default)]
+pub struct PostgresDialect {
+    schema: Option<String>,
+    settings: Option<String>,
+}
+
+impl PostgresDialect {
+    /// For connections that are set up as they are opened, with tables in a schema, or where they look for tables first.
+    #[must_use]
+    pub(crate) const fn new(schema: Option<String>) -> Self {
+        Self { schema, settings: None }
+    }
+
+    /// For connections that others have opened: each transaction begins by setting this.
+    #[must_use]
+    pub(crate) const fn with_settings(settings: String) -> Self {
+        Self { schema: None, settings: Some(settings) }
+    }
+}
+
+impl Dialect for PostgresDialect {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn backend(&self) -> DbBackend {
+        DbBackend::Postgres
+    }
+
+    /// As the connection has it: `READ COMMITTED`, under which each statement sees what was committed before it. What is
+    /// read to be written is locked.
+    fn begin(&self) -> TransactionOptions {
+        TransactionOptions::default()
+    }
+
+    fn writers(&self) -> Writers {
+        Writers::Many { hold: "pg_advisory_xact_lock" }
+    }
+
+    fn settings(&self) -> Option<&str> {
+        self.settings.as_deref()
+    }
+
+    fn before_migrations(&self) -> Vec<String> {
+        let mut statements = vec![format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")];
+        // Not `CREATE SCHEMA IF NOT EXISTS`, which asks for the right to create one also where there is no need.
+        statements.extend(self.schema.as_ref().map(|schema| {
+            format!(
+                "DO $$ BEGIN IF to_regnamespace('\"{schema}\"') IS NULL THEN CREATE SCHEMA \"{schema}\"; END IF; END $$"
+            )
+        }));
+        statements
+    }
+
+    /// Statistics: autovacuum gathers them when many rows have changed, which a migration may not have done.
+    fn after_migrations(&self) -> Vec<String> {
+        vec!["ANALYZE stent_task".to_owned()]
+    }
+
+    fn storage(&self, table: &str) -> Option<&'static str> {
+        match table {
+            "stent_task" | "stent_memo" | "stent_note" => Some(HOT),
+            "stent_rate" => Some(SMALL),
+            _ => None,
+        }
+    }
+
+    fn render(&self, query: &SubQueryStatement) -> String {
+        render(query, PostgresQueryBuilder)
+    }
+
+    fn param(&self, n: usize) -> String {
+        format!("${n}")
+    }
+
+    fn limit(&self, n: usize) -> String {
+        self.param(n)
+    }
+
+    fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement {
+        pack::source(columns, first)
+    }
+
+    fn batch_params(&self, columns: &[Column]) -> usize {
+        pack::params(columns)
+    }
+
+    fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value> {
+        pack::values(batch)
+    }
+
+    fn near_bytes_max(&self) -> Option<usize> {
+        None
+    }
+
+    fn gather(
+        &self,
+        query: SelectStatement,
+        _columns: &[Column],
+        _numbered_by: Option<&str>,
+    ) -> SelectStatement {
+        query
+    }
+
+    fn scatter(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
+        pack::read(&rows, columns)
+    }
+
+    /// By an array, which is made once and looked up by index; `IN` would be a join, planned anew and planned wrong.
+    fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {
+        let array = Func::cust(Alias::new("ARRAY")).arg(Expr::SubQuery(None, Box::new(subquery.into())));
+        column.eq(Func::cust(Alias::new("ANY")).arg(array))
+    }
+
+    fn clock(&self) -> Expr {
+        Expr::cust("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    }
+
+    fn iso(&self, column: &str) -> String {
+        format!(
+            "to_char(to_timestamp({column} / 1000000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+        )
+    }
+
+    fn is_conflict(&self, error: &DbErr) -> bool {
+        error::is_conflict(error)
+    }
+
+    fn classify(&self, error: &DbErr) -> ErrorKind {
+        error::classify(error)
+    }
+
+    fn explain(&self, error: &DbErr) -> Option<String> {
+        error::explain(error)
+    }
+}

@@ -1,0 +1,36 @@
+//! Stent's Postgres backend: any number of processes on any number of machines.
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> stent_core::backend::Result<()> {
+//! use stent_core::backend::{Backend, Migrate};
+//! use stent_postgres::PostgresStore;
+//!
+//! let store = PostgresStore::open("postgres://app@db.internal/shop?schema=orders".parse()?).await?;
+//! store.migrate().await?;
+//! assert_eq!(store.info().name, "postgres");
+//! # store.close().await
+//! # }
+//! ```
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `options.rs` | what can be set, and how it is written as a URL |
+//! | `open.rs` | connections, and how the server is to plan for them |
+//! | `dialect.rs` | what Postgres does in its own way, for `stent-sql` |
+//! | `error.rs` | what kind of failure an error is, and what to do about it |
+//! | `pack.rs` | a batch of rows as arrays, and rows read back |
+//! | `wake.rs` | hints from process to process |
+//!
+//! Everything else is `stent-sql`'s.
+
+mod dialect;
+mod error;
+mod open;
+mod options;
+mod pack;
+mod wake;
+
+pub use dialect::PostgresDialect;
+pub use open::PostgresStore;
+pub use options::PostgresOptions;

@@ -1,0 +1,282 @@
+//! What can be set, and how it is written as a URL.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use stent_core::backend::{Error, ErrorKind, Result};
+use stent_core::duration;
+
+/// Where a Postgres store is and how it is opened.
+///
+/// ```
+/// use std::time::Duration;
+/// use stent_postgres::PostgresOptions;
+///
+/// let url = "postgres://app:secret@db.internal/shop?schema=orders&max_connections=20&acquire_timeout=10s";
+/// let options: PostgresOptions = url.parse()?;
+/// let same = "postgres://app:secret@db.internal/shop".parse::<PostgresOptions>()?
+///     .schema("orders")?
+///     .max_connections(20)
+///     .acquire_timeout(Duration::from_secs(10));
+/// assert_eq!(options.location(), same.location());
+/// # Ok::<(), stent_core::backend::Error>(())
+/// ```
+///
+/// Parameters of Stent's own are `schema`, `min_connections`, `max_connections` and `acquire_timeout`, named as the methods
+/// here. Those that libpq knows (`sslmode`, `application_name`, `options`, …) are handed to the driver, which warns of any
+/// that it does not use.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    pub(crate) connect: PgConnectOptions,
+    pub(crate) schema: Option<String>,
+    pub(crate) min_connections: u32,
+    pub(crate) max_connections: u32,
+    pub(crate) acquire_timeout: Duration,
+}
+
+/// Bounds the connections of one handle: a server has some hundreds in all.
+const CONNECTIONS_MAX: u32 = 1_000;
+
+/// Bytes of a name, in Postgres.
+const SCHEMA_BYTES_MAX: usize = 63;
+
+const PARAMETERS: &str = "schema, min_connections, max_connections, acquire_timeout";
+
+/// Parameters of connection URLs that are libpq's, or the driver's.
+const LIBPQ: [&str; 36] = [
+    "application_name",
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "dbname",
+    "fallback_application_name",
+    "gssencmode",
+    "gsslib",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "options",
+    "passfile",
+    "password",
+    "port",
+    "require_auth",
+    "requirepeer",
+    "service",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcert",
+    "sslcompression",
+    "sslcrl",
+    "sslkey",
+    "sslmode",
+    "sslpassword",
+    "sslrootcert",
+    "sslsni",
+    "statement-cache-capacity",
+    "target_session_attrs",
+    "user",
+];
+
+impl PostgresOptions {
+    /// A store on a server that the driver's own options name.
+    #[must_use]
+    pub const fn new(connect: PgConnectOptions) -> Self {
+        Self {
+            connect,
+            schema: None,
+            min_connections: 0,
+            max_connections: 10,
+            acquire_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// The schema that Stent's tables are in, which migrating creates if it is not there. By default, and as Postgres does,
+    /// the first one of the user's `search_path`, mostly `public`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] if it is not 1 to 63 ASCII letters, digits and underscores of which the first is no digit, or
+    /// begins with `pg_`.
+    pub fn schema(mut self, schema: impl Into<String>) -> Result<Self> {
+        let schema = schema.into();
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let is_name = !schema.is_empty()
+            && schema.len() <= SCHEMA_BYTES_MAX
+            && schema.bytes().all(fits)
+            && !schema.starts_with(|first: char| first.is_ascii_digit());
+        if !is_name || schema.starts_with("pg_") {
+            return Err(config(format!(
+                "schema={schema} is no name for a schema here: take 1 to {SCHEMA_BYTES_MAX} letters, digits and \
+                 underscores, no digit first, and not pg_ at the beginning"
+            )));
+        }
+        self.schema = Some(schema);
+        Ok(self)
+    }
+
+    /// Connections that are kept open even while nobody uses them; 0 by default.
+    #[must_use]
+    pub const fn min_connections(mut self, connections: u32) -> Self {
+        self.min_connections = connections;
+        self
+    }
+
+    /// Most connections that are open at once, from 1 to 1,000; 10 by default. Two more carry hints, once somebody waits for
+    /// them.
+    #[must_use]
+    pub const fn max_connections(mut self, connections: u32) -> Self {
+        self.max_connections = if connections == 0 {
+            1
+        } else if connections > CONNECTIONS_MAX {
+            CONNECTIONS_MAX
+        } else {
+            connections
+        };
+        self
+    }
+
+    /// How long a call waits for a connection, be it that all are in use or that the server cannot be reached; 10 s by
+    /// default.
+    #[must_use]
+    pub const fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.acquire_timeout = timeout;
+        self
+    }
+
+    /// The server, the database and the schema. No secrets.
+    #[must_use]
+    pub fn location(&self) -> String {
+        let host = match self.connect.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", self.connect.get_host(), self.connect.get_port()),
+        };
+        let database = self.connect.get_database().unwrap_or_else(|| self.connect.get_username());
+        match &self.schema {
+            Some(schema) => format!("{host}/{database}, schema {schema}"),
+            None => format!("{host}/{database}"),
+        }
+    }
+
+    /// Sets one of Stent's own parameters; none if it is not one.
+    fn set(&mut self, name: &str, value: &str) -> Result<bool> {
+        let number = |least: u32| match value.parse() {
+            Ok(number) if (least..=CONNECTIONS_MAX).contains(&number) => Ok(number),
+            _ => Err(config(format!("{name}={value} is not a number from {least} to {CONNECTIONS_MAX}"))),
+        };
+        match name {
+            "schema" => *self = self.clone().schema(value)?,
+            "min_connections" => self.min_connections = number(0)?,
+            "max_connections" => self.max_connections = number(1)?,
+            "acquire_timeout" => {
+                let timeout = duration::parse(value);
+                self.acquire_timeout =
+                    timeout.map_err(|error| config(format!("acquire_timeout: {error}")))?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+impl FromStr for PostgresOptions {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            // The URL may hold a password, so it is not shown.
+            return Err(config(
+                "a URL does not begin with postgres://; write it like postgres://user@host/database".to_owned(),
+            ));
+        }
+        let (server, query) = url.split_once('?').unwrap_or((url, ""));
+        // What is Stent's own is kept here; the driver gets the rest.
+        let mut own = Self::new(PgConnectOptions::new_without_pgpass());
+        let mut rest = Vec::new();
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let name = decode(name)?;
+            if own.set(&name, &decode(value)?)? {
+                continue;
+            }
+            if !LIBPQ.contains(&name.as_str()) && !name.starts_with("options[") {
+                return Err(config(format!(
+                    "parameter {name:?} is unknown; known are {PARAMETERS}, and those of libpq"
+                )));
+            }
+            rest.push(parameter);
+        }
+        let rest = format!("{server}?{}", rest.join("&"));
+        own.connect = rest.parse().map_err(|error| config(format!("the URL cannot be read: {error}")))?;
+        Ok(own)
+    }
+}
+
+fn decode(text: &str) -> Result<String> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(config(format!("{text:?} is not UTF-8 once its %.. are decoded"))),
+    }
+}
+
+pub(crate) fn config(message: String) -> Error {
+    Error::new(ErrorKind::Config, "open").with_message(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> PostgresOptions {
+        url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    #[test]
+    fn parameters_are_read_and_the_others_handed_on() {
+        let options = parsed(
+            "postgres://kim:secret@db:5433/shop?schema=orders&sslmode=disable&min_connections=2&max_connections=7\
+             &acquire_timeout=1.5s&application_name=till",
+        );
+
+        assert_eq!(options.location(), "db:5433/shop, schema orders");
+        assert_eq!((options.min_connections, options.max_connections), (2, 7));
+        assert_eq!(options.acquire_timeout, Duration::from_millis(1_500));
+        assert_eq!(options.connect.get_application_name(), Some("till"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_what_would_be_right() {
+        for (url, said) in [
+            ("sqlite://a.db", "postgres://user@host/database"),
+            ("postgres://h/d?scheme=orders", "known are schema, min_connections"),
+            ("postgres://h/d?schema=", "no name for a schema"),
+            ("postgres://h/d?schema=1st", "no digit first"),
+            ("postgres://h/d?schema=a%22b", "letters, digits and underscores"),
+            ("postgres://h/d?schema=pg_stent", "not pg_"),
+            ("postgres://h/d?max_connections=0", "from 1 to 1000"),
+            ("postgres://h/d?min_connections=many", "from 0 to 1000"),
+            ("postgres://h/d?acquire_timeout=5", "position 1"),
+            ("postgres://h:port/d", "cannot be read"),
+        ] {
+            let error = url.parse::<PostgresOptions>().expect_err(url);
+            assert_eq!(error.kind(), ErrorKind::Config, "{url}");
+            assert!(error.to_string().contains(said), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        for url in ["postgres://kim:secret@h/d", "mysql://kim:secret@h/d", "postgres://kim:secret@h/d?x=1"] {
+            let shown = match url.parse::<PostgresOptions>() {
+                Ok(options) => options.location(),
+                Err(error) => error.to_string(),
+            };
+            assert!(!shown.contains("secret"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Hints from process to process, by `NOTIFY`.
+//!
+//! Who has committed something tells so after the commit, on a connection of its own: a transaction that notifies holds a
+//! lock of the whole server while it commits. A topic is told of at once, and then at most once in [`PAUSE`], however much
+//! is committed meanwhile. What was told by oneself is not listened to.
+//!
+//! Notifications get lost where a pooler stands between that hands each transaction to another connection. Whoever begins to
+//! listen therefore tells and listens whether it comes back; if not, that is said once, and polling finds what there is.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sea_orm::sqlx;
+use sea_orm::sqlx::postgres::{PgListener, PgNotification, PgPool};
+use stent_core::backend::Topic;
+use stent_sql::wake::{Hub, Neighbours};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+/// Pause between two notifications of one topic.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a notification to oneself may take before it counts as lost.
+const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a listener looks whether anybody still wants to hear.
+const DESERTED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause before a lost connection is opened again.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Topics, and the beginnings of the channels that stand for them. What follows is drawn from the schema: stores of one
+/// database do not hear each other.
+const CHANNELS: [(Topic, &str); 2] = [(Topic::Work, "stent_work_"), (Topic::Ended, "stent_ended_")];
+
+/// What makes the names of the channels, in the session that is asked.
+const SUFFIX: &str = "SELECT md5(current_schema())";
+
+/// Notifies where the parameter says so, and tells which connection it was.
+const TELL: &str = "SELECT pg_backend_pid(), CASE WHEN $1 THEN pg_notify('stent_work_' || md5(current_schema()), '') END, \
+    CASE WHEN $2 THEN pg_notify('stent_ended_' || md5(current_schema()), '') END";
+
+/// Tells other processes and hears from them.
+#[derive(Debug)]
+pub(crate) struct Notices {
+    shared: Arc<Shared>,
+    runtime: Handle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pool: PgPool,
+    /// What is to be told, by topic.
+    due: [AtomicBool; 2],
+    told: Notify,
+    /// The connection that tells. Zero is none.
+    teller: AtomicU32,
+    /// Whether it was said that notifications do not come.
+    warned: AtomicBool,
+    tasks: Mutex<Tasks>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    tells: Option<AbortHandle>,
+    listens: Option<AbortHandle>,
+    is_closed: bool,
+}
+
+impl Notices {
+    /// To be made within a runtime.
+    pub(crate) fn new(pool: PgPool) -> Self {
+        let shared = Shared {
+            pool,
+            due: Default::default(),
+            told: Notify::new(),
+            teller: AtomicU32::new(0),
+            warned: AtomicBool::new(false),
+            tasks: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared), runtime: Handle::current() }
+    }
+}
+
+impl Neighbours for Notices {
+    fn listening(&self, hub: &Hub) {
+        let mut tasks = self.shared.tasks();
+        if !tasks.is_closed && tasks.listens.is_none() {
+            let (shared, hub) = (Arc::clone(&self.shared), hub.clone());
+            tasks.listens = Some(self.runtime.spawn(listen(shared, hub)).abort_handle());
+        }
+    }
+
+    fn hinted(&self, topic: Topic) {
+        for ((of, _), due) in CHANNELS.iter().zip(&self.shared.due) {
+            due.fetch_or(*of == topic, Ordering::AcqRel);
+        }
+        self.shared.told.notify_one();
+        let mut tasks = self.shared.tasks();
+        if !tasks.is_closed && tasks.tells.is_none() {
+            tasks.tells = Some(self.runtime.spawn(tell(Arc::clone(&self.shared))).abort_handle());
+        }
+    }
+
+    fn close(&self) {
+        self.shared.stop();
+    }
+}
+
+impl Drop for Notices {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        let mut tasks = self.tasks();
+        tasks.is_closed = true;
+        for task in [tasks.tells.take(), tasks.listens.take()].into_iter().flatten() {
+            task.abort();
+        }
+    }
+
+    /// Tells what is due, in one statement.
+    async fn tell(&self) -> Result<(), sqlx::Error> {
+        let [work, ended] = &self.due;
+        let (work, ended) = (work.swap(false, Ordering::AcqRel), ended.swap(false, Ordering::AcqRel));
+        if !work && !ended {
+            return Ok(());
+        }
+        let told = sqlx::query_as::<_, (i32, Option<()>, Option<()>)>(TELL).bind(work).bind(ended);
+        let (teller, ..) = told.fetch_one(&self.pool).await?;
+        self.teller.store(teller.cast_unsigned(), Ordering::Release);
+        Ok(())
+    }
+
+    fn warn_once(&self) {
+        if !self.warned.swap(true, Ordering::AcqRel) {
+            tracing::warn!(
+                "notifications do not come back within {ECHO_TIMEOUT:?}: is there a pooler before Postgres that does not \
+                 keep sessions together? Work of other processes is found by polling; connect past the pooler to find it \
+                 at once"
+            );
+        }
+    }
+}
+
+async fn tell(shared: Arc<Shared>) {
+    loop {
+        shared.told.notified().await;
+        if let Err(error) = shared.tell().await {
+            // Hints may be lost.
+            tracing::debug!(%error, "a hint was not told");
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Listens as long as somebody wants to hear.
+async fn listen(shared: Arc<Shared>, hub: Hub) {
+    loop {
+        match hear(&shared, &hub).await {
+            Ok(()) => {
+                let mut tasks = shared.tasks();
+                // Whoever came meanwhile is heard: both look under the lock.
+                if hub.is_deserted() {
+                    tasks.listens = None;
+                    return;
+                }
+            }
+            Err(sqlx::Error::PoolClosed) => return,
+            Err(error) => {
+                tracing::debug!(%error, "the connection that hears hints was lost");
+                sleep(RECONNECT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Listens on one connection until it is lost, or nobody wants to hear any more.
+async fn hear(shared: &Shared, hub: &Hub) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(&shared.pool).await?;
+    let (suffix,) = sqlx::query_as::<_, (String,)>(SUFFIX).fetch_one(&mut listener).await?;
+    let channels = CHANNELS.map(|(topic, channel)| (topic, format!("{channel}{suffix}")));
+    listener.listen_all(channels.iter().map(|(_, channel)| channel.as_str())).await?;
+    // What happened before is not notified of.
+    hint_all(hub);
+    echo(shared, &mut listener, hub, &channels).await?;
+    while !hub.is_deserted() {
+        match timeout(DESERTED_PAUSE, listener.try_recv()).await {
+            Err(_) => {}
+            Ok(heard) => match heard? {
+                Some(notification) => pass_on(shared, hub, &channels, &notification),
+                None => {
+                    // What happens until it is connected again is not notified of; that it is, the next call sees to.
+                    listener.listen_all([]).await?;
+                    hint_all(hub);
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Tells, and waits until that is heard.
+async fn echo(
+    shared: &Shared,
+    listener: &mut PgListener,
+    hub: &Hub,
+    channels: &[(Topic, String)],
+) -> Result<(), sqlx::Error> {
+    shared.due.iter().for_each(|due| due.store(true, Ordering::Release));
+    shared.tell().await?;
+    let deadline = Instant::now() + ECHO_TIMEOUT;
+    let teller = shared.teller.load(Ordering::Acquire);
+    loop {
+        match timeout_at(deadline, listener.try_recv()).await {
+            Err(_) => {
+                shared.warn_once();
+                return Ok(());
+            }
+            Ok(heard) => match heard? {
+                Some(notification) if notification.process_id() == teller => return Ok(()),
+                Some(notification) => pass_on(shared, hub, channels, &notification),
+                None => return Err(sqlx::Error::WorkerCrashed),
+            },
+        }
+    }
+}
+
+fn pass_on(shared: &Shared, hub: &Hub, channels: &[(Topic, String)], notification: &PgNotification) {
+    if notification.process_id() == shared.teller.load(Ordering::Acquire) {
+        return;
+    }
+    for (topic, _) in channels.iter().filter(|(_, channel)| channel == notification.channel()) {
+        hub.hint(*topic);
+    }
+}
+
+fn hint_all(hub: &Hub) {
+    CHANNELS.iter().for_each(|(topic, _)| hub.hint(*topic));
+}

@@ -1,0 +1,71 @@
+//! Holds what a transaction goes by until it has written, where many write at once. Elsewhere all of this is nothing.
+//!
+//! Rows that are read to be written are locked as they are read. What is locked here has no row yet, or is more than what was
+//! read: keys, the count of a limit, everything below a task. See `docs/decisions/0011-what-postgres-locks.md`.
+
+use std::collections::BTreeSet;
+
+use sea_orm::ConnectionTrait;
+use stent_core::backend::Result;
+use stent_core::model::FunctionKey;
+use stent_core::{ExecutionId, Key, TaskId};
+use uuid::Uuid;
+
+use super::run::Run;
+use crate::batch::Batch;
+use crate::row::columns::ONE_ID;
+use crate::row::{Reader, lock_batch};
+use crate::Statement;
+
+impl<C: ConnectionTrait> Run<'_, C> {
+    /// Holds keys: who waits under them, and what is kept there.
+    pub(super) async fn hold_keys(&self, keys: &BTreeSet<Key>) -> Result<()> {
+        self.hold(keys.iter().map(number_of).collect()).await
+    }
+
+    /// Holds the counts of functions that are limited (G8).
+    pub(super) async fn hold_counts(&self, functions: &[FunctionKey]) -> Result<()> {
+        self.hold(functions.iter().map(|function| function.as_i64()).collect()).await
+    }
+
+    /// Holds every open task below these, so that nobody adds to them.
+    pub(super) async fn hold_below(&self, tasks: &[TaskId]) -> Result<()> {
+        let Some(locks) = self.locks else { return Ok(()) };
+        let tasks = Batch::of_ids(&ONE_ID, tasks.iter().map(|task| *task.as_uuid()));
+        self.hold_rows(&locks.hold_below, &tasks).await
+    }
+
+    /// Holds every open task below the roots of these, so that nobody adds to them.
+    pub(super) async fn hold_within(&self, executions: &[ExecutionId]) -> Result<()> {
+        let Some(locks) = self.locks else { return Ok(()) };
+        let executions = Batch::of_ids(&ONE_ID, executions.iter().map(|execution| *execution.as_uuid()));
+        self.hold_rows(&locks.hold_within, &executions).await
+    }
+
+    /// Takes locks by number, in their order. Two things with one number wait for each other without need, and no more.
+    async fn hold(&self, numbers: BTreeSet<i64>) -> Result<()> {
+        match self.locks {
+            Some(locks) => self.write_batch(&locks.hold, &lock_batch(numbers)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Locks rows until there are no others: whoever has added some was waited for at the row that they belong to.
+    async fn hold_rows(&self, statement: &Statement, batch: &Batch<'_>) -> Result<()> {
+        let mut held = 0;
+        while !batch.is_empty() {
+            let found = self.read(statement, self.values(batch, []), Reader::next::<Uuid>).await?.len();
+            // What is held cannot end, so as many are the same ones.
+            if found == held {
+                break;
+            }
+            held = found;
+        }
+        Ok(())
+    }
+}
+
+fn number_of(key: &Key) -> i64 {
+    let (high, low) = key.as_uuid().as_u64_pair();
+    (high ^ low).cast_signed()
+}
