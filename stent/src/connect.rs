@@ -11,12 +11,16 @@ use crate::{Error, Result};
 #[cfg(feature = "sqlite")]
 pub use stent_sqlite as sqlite;
 
+/// The Postgres backend, likewise; its `PostgresStore::from_connection` takes a pool that the application has.
+#[cfg(feature = "postgres")]
+pub use stent_postgres as postgres;
+
 /// A scheme, the feature that it needs, and whether this program was built with it.
 const SCHEMES: &[(&str, &str, bool)] = &[
     ("memory", "", true),
     ("sqlite", "sqlite", cfg!(feature = "sqlite")),
-    ("postgres", "postgres", false),
-    ("postgresql", "postgres", false),
+    ("postgres", "postgres", cfg!(feature = "postgres")),
+    ("postgresql", "postgres", cfg!(feature = "postgres")),
     ("redis", "redis", false),
     ("rediss", "redis", false),
 ];
@@ -28,7 +32,9 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>> {
         Some(("memory", ..)) => return Ok(Arc::new(stent_memory::MemoryStore::new())),
         #[cfg(feature = "sqlite")]
         Some(("sqlite", ..)) => return Ok(stent_sqlite::SqliteStore::open(url.parse()?).await?),
-        Some((_, feature @ ("postgres" | "redis"), _)) => {
+        #[cfg(feature = "postgres")]
+        Some((_, "postgres", _)) => return Ok(stent_postgres::PostgresStore::open(url.parse()?).await?),
+        Some((_, feature @ "redis", _)) => {
             format!("this version of stent has no {feature} backend yet; use sqlite://PATH")
         }
         Some((known, feature, _)) => format!(
@@ -73,7 +79,7 @@ mod tests {
         let unknown = store("mysql://x").await.expect_err("no such scheme").to_string();
         assert!(unknown.contains("unknown scheme `mysql`") && unknown.contains("memory"), "{unknown}");
 
-        let missing = store("postgres://x").await.expect_err("not built").to_string();
-        assert!(missing.contains("postgres"), "{missing}");
+        let missing = store("redis://x").await.expect_err("not built").to_string();
+        assert!(missing.contains("redis"), "{missing}");
     }
 }

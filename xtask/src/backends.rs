@@ -10,16 +10,19 @@ pub(crate) enum Backend {
     Memory,
     /// The default store.
     Sqlite,
+    /// The store of many machines.
+    Postgres,
 }
 
 impl Backend {
     /// All of them, the specification first: what fails there need not be looked for elsewhere.
-    pub(crate) const ALL: &'static [Self] = &[Self::Memory, Self::Sqlite];
+    pub(crate) const ALL: &'static [Self] = &[Self::Memory, Self::Sqlite, Self::Postgres];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
         }
     }
 
@@ -59,7 +62,7 @@ fn parse(name: &str) -> Result<Backend, String> {
     }
     let known = Backend::ALL.iter().map(|backend| backend.name()).collect::<Vec<_>>().join(", ");
     Err(match name {
-        "postgres" | "redis" => {
+        "redis" => {
             format!(
                 "{name} comes with its own crate, stent-{name}, which is not built yet; there are {known}, all"
             )
@@ -82,13 +85,13 @@ mod tests {
     #[test]
     fn an_unknown_backend_is_told_the_known_ones() {
         let error = "memory,mysql".parse::<Backends>().expect_err("mysql is no backend");
-        assert_eq!(error, "there is no backend \"mysql\"; there are memory, sqlite, all");
+        assert_eq!(error, "there is no backend \"mysql\"; there are memory, sqlite, postgres, all");
         assert!("".parse::<Backends>().is_err());
     }
 
     #[test]
     fn a_backend_to_come_is_told_apart_from_a_typo() {
-        let error = "postgres".parse::<Backends>().expect_err("not built yet");
-        assert!(error.contains("comes with its own crate, stent-postgres"), "{error}");
+        let error = "redis".parse::<Backends>().expect_err("not built yet");
+        assert!(error.contains("comes with its own crate, stent-redis"), "{error}");
     }
 }

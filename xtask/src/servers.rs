@@ -17,6 +17,8 @@ impl Servers {
         let environment = backends.iter().flat_map(|backend| match backend {
             // Both live in the process of the test.
             Backend::Memory | Backend::Sqlite => [],
+            // Its tests are told by whoever runs them: STENT_POSTGRES_URL.
+            Backend::Postgres => [],
         });
         Self { environment: environment.collect() }
     }

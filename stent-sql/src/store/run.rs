@@ -43,9 +43,14 @@ impl<C: ConnectionTrait> Run<'_, C> {
 
     /// Runs a statement that writes and counts the rows that it wrote.
     pub(super) async fn write(&self, statement: &Statement, values: Vec<Value>) -> Result<()> {
-        let written = self.connection.execute_raw(self.bound(statement, values)).await;
-        self.store.tally.rows_written(written.map_err(|error| self.error(error))?.rows_affected());
+        self.store.tally.rows_written(self.run(statement, values).await?);
         Ok(())
+    }
+
+    /// Runs a statement, and tells how many rows it was about.
+    pub(super) async fn run(&self, statement: &Statement, values: Vec<Value>) -> Result<u64> {
+        let run = self.connection.execute_raw(self.bound(statement, values)).await;
+        Ok(run.map_err(|error| self.error(error))?.rows_affected())
     }
 
     /// Runs a statement for a batch, unless that is empty.

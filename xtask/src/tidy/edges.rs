@@ -20,10 +20,11 @@ const HOUSE: &[Edges] = &[
     Edges { from: "stent-memory", to: &["stent-core"], tests_to: &["stent-conformance"] },
     Edges { from: "stent-sql", to: &["stent-core"], tests_to: &[] },
     Edges { from: "stent-sqlite", to: &["stent-core", "stent-sql"], tests_to: &["stent-conformance"] },
+    Edges { from: "stent-postgres", to: &["stent-core", "stent-sql"], tests_to: &["stent-conformance"] },
     Edges { from: "stent-macros", to: &[], tests_to: &["stent"] },
     Edges {
         from: "stent",
-        to: &["stent-core", "stent-macros", "stent-memory", "stent-sqlite"],
+        to: &["stent-core", "stent-macros", "stent-memory", "stent-postgres", "stent-sqlite"],
         tests_to: &[],
     },
     Edges { from: "stent-examples", to: &["stent"], tests_to: &[] },

@@ -1,0 +1,313 @@
+//! What an exchange may cost: so many statements, however much it carries; nothing, when there is nothing to do.
+
+use stent_core::backend::{Backend, ClaimRequest, Claimed, Expired, Limit};
+use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
+use stent_core::model::{Keyed, NewTask, NewTaskState, Note, Said, Tree, Wait};
+use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::{Failure, Key, TaskId};
+use stent_sql::Counters;
+use uuid::Uuid;
+
+use crate::schema::Schema;
+use crate::support::{claim, commit, end, exchange, payload, request, root, start, step, t, turn};
+
+/// Beginning and end of the transaction, which are not counted as statements.
+const FRAME: u64 = 2;
+
+#[tokio::test]
+async fn an_exchange_takes_the_same_statements_for_one_and_for_many() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+    let mut costs = Vec::new();
+    for size in [1, 100, EXCHANGE_TRANSITIONS_MAX] {
+        // Parents with a step each: what is sent ends steps, parks parents, dispatches, and claims what that wakes.
+        let dispatches: Vec<_> = (0..size).map(|_| start(root("checkout"))).collect();
+        commit(&store, &dispatches).await;
+        let parents = claim(&store, &["checkout"], size, t(0)).await;
+        let parks: Vec<_> =
+            parents.iter().map(|parent| parked_on(parent, step(parent, 0, "charge"))).collect();
+        commit(&store, &parks).await;
+        let steps = claim(&store, &["charge"], size, t(0)).await;
+        let batch: Vec<_> = steps.iter().map(end).collect();
+
+        let before = store.counters();
+        let exchanged = exchange(&store, &batch, &["checkout"], size, t(1)).await;
+        let cost = store.counters() - before;
+
+        assert_eq!(exchanged.claimed.len(), size);
+        assert!(exchanged.claimed.iter().all(|claimed| claimed.steps.len() == 1));
+        assert_eq!(cost.transactions, 1);
+        assert_eq!(cost.rows_written, 3 * size as u64, "a step, its parent, and the claim of that");
+        costs.push(cost.statements);
+        let ends: Vec<_> = exchanged.claimed.iter().map(end).collect();
+        commit(&store, &ends).await;
+    }
+    assert_eq!(costs, [6, 6, 6]);
+}
+
+#[tokio::test]
+async fn the_dearest_exchange_stays_within_its_budget() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+    commit(&store, &[start(root("checkout")), start(root("checkout"))]).await;
+    let parents = claim(&store, &["checkout"], 2, t(0)).await;
+    let mut timer = step(&parents[0], 0, "sleep");
+    timer.kind = stent_core::model::StepKind::Sleep;
+    timer.state = NewTaskState::Timer { due: t(20) };
+    let mut park = parked_on(&parents[0], timer);
+    let given_up = step(&parents[1], 0, "charge");
+    let erased = step(&parents[1], 1, "charge");
+    let Change::Park(wait) = &mut park.change else { unreachable!() };
+    wait.until = Some(t(20));
+    let keep =
+        Transition { insert: vec![given_up.clone(), erased.clone()], ..turn(&parents[1], Change::Keep) };
+    commit(&store, &[park, keep]).await;
+
+    // Everything at once: rows read, a lane not seen before, rows written and changed, a tree swept and one erased, news to
+    // complete, and a claim that reads its record and completes a sleep.
+    let mut dearest = turn(&parents[1], Change::Keep);
+    let stent_core::transition::Guard::Leased { fence, .. } = &mut dearest.guard else { unreachable!() };
+    *fence = fence.next();
+    dearest.insert = vec![step(&parents[1], 2, "new")];
+    dearest.cancel = vec![given_up.id];
+    dearest.erase = vec![erased.id];
+    dearest.seen = 5;
+    let before = store.counters();
+    let exchanged = exchange(&store, &[dearest], &["checkout"], 1, t(21)).await;
+    let cost = store.counters() - before;
+
+    assert_eq!(exchanged.claimed.len(), 1);
+    assert_eq!(exchanged.claimed[0].task.done, 1, "the sleep has ended");
+    assert_eq!(cost.transactions, 1);
+    assert_eq!(cost.statements + FRAME, 14, "of which two look after what was swept and erased");
+}
+
+#[tokio::test]
+async fn an_idle_claim_is_one_query_and_writes_nothing() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+    let mut later = root("charge");
+    later.state = NewTaskState::Pending { ready_at: t(60) };
+    commit(&store, &[start(later)]).await;
+
+    let before = store.counters();
+    let exchanged = exchange(&store, &[], &["charge"], 9, t(0)).await;
+
+    assert_eq!(exchanged.next_due, Some(t(60)));
+    assert_eq!(store.counters() - before, Counters { statements: 1, ..Counters::default() });
+}
+
+#[tokio::test]
+async fn what_is_refused_writes_nothing() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+    commit(&store, &[start(root("charge"))]).await;
+    let claimed = claim(&store, &["charge"], 1, t(0)).await;
+    commit(&store, &[end(&claimed[0])]).await;
+
+    let before = store.counters();
+    commit(&store, &[end(&claimed[0])]).await;
+    let cost = store.counters() - before;
+
+    assert_eq!((cost.transactions, cost.rows_written), (0, 0));
+}
+
+#[tokio::test]
+async fn a_leaf_is_claimed_without_looking_for_steps() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+    commit(&store, &[start(root("charge"))]).await;
+
+    let before = store.counters();
+    claim(&store, &["charge"], 1, t(0)).await;
+    let cost = store.counters() - before;
+
+    assert_eq!(cost.statements, 4, "a look, the streams, the pick, the claim");
+}
+
+#[tokio::test]
+async fn a_step_is_three_rows_written() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+    let mut costs = Vec::new();
+    for _ in 0..2 {
+        let before = store.counters();
+        commit(&store, &[start(root("charge"))]).await;
+        let claimed = claim(&store, &["charge"], 1, t(0)).await;
+        commit(&store, &[end(&claimed[0])]).await;
+        costs.push((store.counters() - before).rows_written);
+    }
+    assert_eq!(costs, [4, 3], "the first one brings its lane");
+}
+
+/// Statements of exchanges that carry so many of something.
+async fn costs_of(
+    mut prepare: impl AsyncFnMut(&stent_sql::SqlStore, usize) -> Vec<Transition>,
+    check: impl Fn(&[Outcome]),
+) -> Vec<u64> {
+    let mut costs = Vec::new();
+    for size in [1, 100, 500] {
+        let schema = Schema::new();
+        let store = schema.ready().await;
+        // Lanes that are seen for the first time are written; not here.
+        commit(&store, &[start(root("charge")), start(root("checkout"))]).await;
+        let warm = claim(&store, &["charge", "checkout"], 2, t(0)).await;
+        let ends: Vec<_> = warm.iter().map(end).collect();
+        commit(&store, &ends).await;
+        let batch = prepare(&store, size).await;
+        let before = store.counters();
+        check(&commit(&store, &batch).await);
+        let cost = store.counters() - before;
+        assert_eq!(cost.transactions, 1);
+        costs.push(cost.statements);
+    }
+    costs
+}
+
+fn all_applied(outcomes: &[Outcome]) {
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied(_))), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn roots_that_end_cost_what_they_did() {
+    let costs = costs_of(
+        async |store, size| {
+            let dispatches: Vec<_> = (0..size).map(|_| start(root("charge"))).collect();
+            commit(store, &dispatches).await;
+            claim(store, &["charge"], size, t(0)).await.iter().map(end).collect()
+        },
+        all_applied,
+    );
+    assert_eq!(costs.await, [2, 2, 2], "who joins them is read along with them");
+}
+
+#[tokio::test]
+async fn keys_cost_the_same_for_one_and_for_many() {
+    // Half of the calls have keys of their own, the others wait under the same ones; all end at once.
+    let keyed = |n: usize| {
+        let keyed = Keyed::new(Key::of_user("charge", None, &(n / 2).to_string()));
+        NewTask { keyed: Some(keyed), ..root("charge") }
+    };
+    let dispatched =
+        costs_of(async |_, size| (0..2 * size.div_ceil(2)).map(|n| start(keyed(n))).collect(), all_applied);
+    assert_eq!(dispatched.await, [4, 4, 4], "rows, memos; rows, memos");
+
+    let ended = costs_of(
+        async |store, size| {
+            let dispatches: Vec<_> = (0..2 * size.div_ceil(2)).map(|n| start(keyed(n))).collect();
+            commit(store, &dispatches).await;
+            let claimed = claim(store, &["charge"], size, t(0)).await;
+            assert_eq!(claimed.len(), size.div_ceil(2));
+            claimed.iter().map(end).collect()
+        },
+        all_applied,
+    );
+    assert_eq!(ended.await, [6, 6, 6], "rows, memos; rows of two kinds, memos; who joins those that waited");
+}
+
+#[tokio::test]
+async fn notes_cost_the_same_for_one_and_for_many() {
+    let costs = costs_of(
+        async |store, size| {
+            let dispatches: Vec<_> = (0..size).map(|_| start(root("charge"))).collect();
+            commit(store, &dispatches).await;
+            let say = |claimed: &Claimed| {
+                let said = |note| Said { task: claimed.task.id, note };
+                let name = || "items".to_owned();
+                let notes = vec![
+                    said(Note::CountFrom { name: name(), value: 3 }),
+                    said(Note::Count { name: name(), add: 4 }),
+                    said(Note::Set { name: name(), value: payload(b"many") }),
+                    said(Note::Progress { id: TaskId::from_uuid(Uuid::now_v7()), text: "seen".to_owned() }),
+                ];
+                Transition { notes, ..turn(claimed, Change::Keep) }
+            };
+            claim(store, &["charge"], size, t(0)).await.iter().map(say).collect()
+        },
+        all_applied,
+    );
+    assert_eq!(
+        costs.await,
+        [7, 7, 7],
+        "rows; rows, first values, counts, states, progress, what is too much of that"
+    );
+}
+
+#[tokio::test]
+async fn executions_whose_time_is_up_end_in_one_batch() {
+    let costs = costs_of(
+        async |store, size| {
+            let over = || NewTask { expires_at: Some(t(1)), ..root("charge") };
+            let dispatches: Vec<_> = (0..size).map(|_| start(over())).collect();
+            commit(store, &dispatches).await;
+            let told = exchange(store, &[], &["charge"], 1, t(2)).await;
+            assert_eq!(told.claimed.len(), 0, "no code of them starts any more");
+            let end = |expired: &Expired| {
+                let guard = Guard::Known { task: expired.task, tree: expired.tree, key: expired.key };
+                Transition::new(guard, t(2), Change::Expire(Failure::new(Failure::TIMED_OUT, "too late")))
+            };
+            told.expired.iter().map(end).collect()
+        },
+        all_applied,
+    );
+    assert_eq!(costs.await, [4, 4, 4], "rows; rows, the sweep, what is to be looked after");
+}
+
+#[tokio::test]
+async fn executions_are_asked_to_end_in_one_batch() {
+    let costs = costs_of(
+        async |store, size| {
+            let dispatches: Vec<_> = (0..size).map(|_| start(root("charge"))).collect();
+            commit(store, &dispatches).await;
+            let cancel = |dispatch: &Transition| {
+                let task = dispatch.guard.task();
+                let guard = Guard::Known { task, tree: Tree::root(task.execution()), key: None };
+                Transition::new(guard, t(1), Change::Cancel { until: t(9) })
+            };
+            dispatches.iter().map(cancel).collect()
+        },
+        all_applied,
+    );
+    assert_eq!(
+        costs.await,
+        [7, 7, 7],
+        "rows; rows, those below, what closes; rows; rows, and what closing leads to"
+    );
+}
+
+#[tokio::test]
+async fn limits_cost_the_same_for_one_and_for_many() {
+    let mut costs = Vec::new();
+    for size in [10, 400] {
+        let schema = Schema::new();
+        let store = schema.ready().await;
+        let dispatches: Vec<_> =
+            (0..size).flat_map(|_| [start(root("charge")), start(root("checkout"))]).collect();
+        for batch in dispatches.chunks(500) {
+            commit(&store, batch).await;
+        }
+        let limits = [Limit {
+            function: "charge".to_owned(),
+            max_concurrent: Some(size as u32 / 2),
+            rate: Some("300/s".parse().expect("a rate")),
+        }];
+        let functions = ["charge".to_owned(), "checkout".to_owned()];
+        let request = ClaimRequest { max: size, limits: &limits, ..request(&functions, t(0)) };
+
+        let before = store.counters();
+        let exchanged = store.exchange(&[], Some(&request)).await.expect("exchanges");
+        costs.push((store.counters() - before).statements);
+
+        let of = |name: &str| {
+            exchanged.claimed.iter().filter(|claimed| claimed.task.lane.function == name).count()
+        };
+        assert_eq!((of("charge"), of("checkout")), (size / 2, size / 2), "by age, as far as there is room");
+        let again = store.exchange(&[], Some(&request)).await.expect("exchanges").claimed;
+        assert!(again.iter().all(|claimed| claimed.task.lane.function == "checkout"));
+    }
+    assert_eq!(costs, [10, 10]);
+}
+
+fn parked_on(parent: &stent_core::backend::Claimed, step: stent_core::model::NewTask) -> Transition {
+    Transition { insert: vec![step], ..turn(parent, Change::Park(Wait::for_next(0))) }
+}

@@ -1,0 +1,148 @@
+//! The schema: made once, whoever comes, and never taken for an older one.
+
+use sea_orm::ConnectionTrait;
+use sea_orm_migration::MigratorTraitSelf;
+use stent_core::backend::{DeadLetterStat, ErrorKind, Inspect, Migrate, SchemaVersion};
+use stent_core::model::{Epoch, ExecutionStatus, Lane};
+use stent_core::transition::Outcome;
+use stent_sql::migration::Migrator;
+use stent_postgres::{PostgresDialect, PostgresStore};
+
+use crate::schema::Schema;
+use crate::support::{claim, commit, end, root, start, t};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn handles_that_migrate_at_once_all_succeed() {
+    for _ in 0..5 {
+        let schema = Schema::new();
+        let start_together = std::sync::Arc::new(tokio::sync::Barrier::new(8));
+        let handles: Vec<_> = (0..8)
+            .map(|_| {
+                let (options, together) = (schema.options(2).expect("options"), std::sync::Arc::clone(&start_together));
+                tokio::spawn(async move {
+                    together.wait().await;
+                    let store = PostgresStore::open(options).await?;
+                    store.migrate().await?;
+                    store.version().await
+                })
+            })
+            .collect();
+
+        for handle in handles {
+            let version = handle.await.expect("ends").expect("migrates");
+            assert_eq!(version.applied, version.known);
+        }
+        let store = schema.handle().await;
+        commit(&store, &[start(root("charge"))]).await;
+    }
+}
+
+#[tokio::test]
+async fn migrating_again_does_nothing() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+
+    let before = store.counters();
+    store.migrate().await.expect("migrates");
+
+    assert_eq!((store.counters() - before).transactions, 0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_new_has_seen_no_migration() {
+    let schema = Schema::new();
+    let store = schema.handle().await;
+
+    let version = store.version().await.expect("reads");
+
+    assert_eq!(version, SchemaVersion { applied: 0, known: 2 });
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_by_name() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+    let newer = "INSERT INTO stent_migration (version, applied_at) VALUES ('m9999_signals', 0)";
+    store.connections().write.execute_unprepared(newer).await.expect("writes");
+
+    let error = schema.handle().await.migrate().await.expect_err("is newer");
+
+    assert_eq!(error.kind(), ErrorKind::Schema);
+    assert!(error.to_string().contains("m9999_signals") && error.to_string().contains("m0002_keys"), "{error}");
+    assert!(error.to_string().contains("upgrade this program"), "{error}");
+    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 3, known: 2 });
+}
+
+/// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
+/// first schema has them.
+const OPEN: &str = "
+    INSERT INTO stent_lane (key, queue, function) VALUES (LANE, 'default', 'charge');
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+        attempts, commit_no, commit_epoch, ready_at, worker_id, done, done_order, fed, created_at, started_at, ended_at,
+        failure, args_type, args)
+    SELECT id, execution, parent, 0, 'call', LANE, 'default', 'charge', 0, status, epoch, epoch, 0, epoch, epoch, ready,
+        worker, 0, NULL, 0, 1, NULL, ended, failure, 'application/cbor', '\\x00'
+    FROM (VALUES
+        ('00000000-0000-7000-8000-000000000001'::uuid, '00000000-0000-7000-8000-000000000001'::uuid, NULL::uuid, 'pending',
+            0, 1, NULL::uuid, NULL::bigint, NULL),
+        ('00000000-0000-7000-8000-000000000002', '00000000-0000-7000-8000-000000000002', NULL, 'running', 1, 2,
+            '00000000-0000-7000-8000-000000000009', NULL, NULL),
+        ('00000000-0000-7000-8000-000000000003', '00000000-0000-7000-8000-000000000002',
+            '00000000-0000-7000-8000-000000000002', 'pending', 0, 3, NULL, NULL, NULL),
+        ('00000000-0000-7000-8000-000000000004', '00000000-0000-7000-8000-000000000004', NULL, 'failed', 1, NULL, NULL, 4,
+            '{\"kind\":\"Declined\",\"message\":\"no funds\"}')
+    ) AS open (id, execution, parent, status, epoch, ready, worker, ended, failure)";
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_goes_on() {
+    let schema = Schema::new();
+    let store = schema.handle().await;
+    let migrator = Migrator::new(std::sync::Arc::new(PostgresDialect::default()));
+    let make = format!("CREATE SCHEMA \"{}\"", schema.name);
+    store.connections().write.execute_unprepared(&make).await.expect("makes a schema");
+    migrator.up(&store.connections().write, Some(1)).await.expect("migrates");
+    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 1, known: 2 });
+    let lane = Lane::new("default", "charge").key().as_i64().to_string();
+    store.connections().write.execute_unprepared(&OPEN.replace("LANE", &lane)).await.expect("writes");
+
+    store.migrate().await.expect("migrates");
+
+    let claimed = claim(&store, &["charge"], 9, t(0)).await;
+    let shown: Vec<_> = claimed
+        .iter()
+        .map(|claimed| (claimed.task.epoch, claimed.task.crashes, claimed.steps.len()))
+        .collect();
+    assert_eq!(shown, [(Epoch(1), 0, 0), (Epoch(2), 1, 1), (Epoch(1), 0, 0)]);
+    assert_eq!(store.tries(claimed[1].task.id).await.expect("reads").len(), 1);
+    let ends: Vec<_> = claimed.iter().rev().map(end).collect();
+    assert!(commit(&store, &ends).await.iter().all(Outcome::stands));
+    let counts = store.count().await.expect("counts");
+    assert_eq!(counts, [(ExecutionStatus::Completed, 2), (ExecutionStatus::Failed, 1)].into());
+    let stats = store.dead_letter_stats().await.expect("counts");
+    let expected = DeadLetterStat { reason: "Declined".to_owned(), function: "charge".to_owned(), count: 1 };
+    assert_eq!(stats, [expected]);
+}
+
+#[tokio::test]
+async fn views_show_moments_as_people_write_them() {
+    let schema = Schema::new();
+    let store = schema.ready().await;
+    commit(&store, &[start(root("charge"))]).await;
+
+    let read = |text: &'static str| {
+        let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, text);
+        let connection = store.connections().read.clone();
+        async move { connection.query_one_raw(statement).await.expect("reads").expect("a row") }
+    };
+    let execution = read("SELECT function, status, created_at FROM stent_execution_view").await;
+    let task = read("SELECT name, status, ready_at FROM stent_task_view").await;
+
+    for (row, name) in [(execution, "charge"), (task, "charge")] {
+        let (shown, status, moment): (String, String, String) =
+            row.try_get_many_by_index().expect("three texts");
+        assert_eq!(
+            (shown.as_str(), status.as_str(), moment.as_str()),
+            (name, "pending", "2025-11-21T00:00:00.123Z")
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! The query plan of every statement, on a store with a hundred thousand tasks.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
+use stent_sql::SqlStore;
+
+use crate::schema::Schema;
+use crate::support::{claim, commit, root, start, t};
+
+/// Roots that are due, roots that are not (of a higher priority), roots of a function that nobody here knows, and steps of
+/// one parent, of which every other one has ended.
+const FILL: &str = "
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+        attempts, commit_no, commit_epoch, ready_at, done, done_order, fed, created_at, ended_at, args_type, args)
+    SELECT new.id, CASE WHEN n % 10 < 4 THEN parent.id ELSE new.id END, CASE WHEN n % 10 < 4 THEN parent.id END, n, 'call',
+        CASE WHEN n % 10 = 9 THEN other.key ELSE charge.key END, 'default',
+        CASE WHEN n % 10 = 9 THEN 'other' ELSE 'charge' END, CASE WHEN n % 10 = 8 THEN 5 ELSE 0 END,
+        CASE WHEN n % 10 < 2 THEN 'completed' ELSE 'pending' END, 0, 0, 0, 0, 0,
+        CASE WHEN n % 10 < 2 THEN NULL WHEN n % 10 = 8 THEN 9000000000000000 ELSE n END,
+        0, CASE WHEN n % 10 < 2 THEN n END, 0, n, CASE WHEN n % 10 < 2 THEN n END, 'application/cbor', 'args'::bytea
+    FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(0, 99999) AS n) AS new,
+        (SELECT id FROM stent_task WHERE name = 'checkout') AS parent,
+        (SELECT key FROM stent_lane WHERE function = 'charge') AS charge,
+        (SELECT key FROM stent_lane WHERE function = 'other') AS other";
+
+async fn filled(schema: &Schema) -> Arc<SqlStore> {
+    let store = schema.ready().await;
+    commit(&store, &[start(root("checkout")), start(root("charge")), start(root("other"))]).await;
+    store.connections().write.execute_unprepared(FILL).await.expect("fills");
+    store.connections().write.execute_unprepared("ANALYZE stent_task").await.expect("looks at it");
+    store
+}
+
+#[tokio::test]
+async fn every_statement_finds_its_rows_by_index() {
+    let schema = Schema::new();
+    let store = filled(&schema).await;
+
+    let (mut plans, mut faults) = (String::new(), String::new());
+    let locks = store.locks().expect("many write at once");
+    for (name, statement) in store.statements().iter().chain(locks.iter()) {
+        let plan = plan(&store, &statement.text).await;
+        // Whoever reads tasks from one end to the other gets slower with each one; nothing here does. (Lanes are few, and a
+        // query of them all is what they are for.)
+        for line in plan.lines().filter(|line| line.contains("Seq Scan on") && !line.contains("stent_lane")) {
+            let _ = writeln!(faults, "{name}: {}\n{plan}", line.trim());
+        }
+        for line in plan.lines().filter(|line| line.contains("Hash Join") || line.contains("Merge Join")) {
+            let _ = writeln!(faults, "{name}: {}\n{plan}", line.trim());
+        }
+        let _ = writeln!(plans, "{name}\n{plan}");
+    }
+    assert!(faults.is_empty(), "{faults}");
+    insta::assert_snapshot!("plans", plans);
+}
+
+#[tokio::test]
+async fn what_is_due_is_found_behind_what_is_not() {
+    let schema = Schema::new();
+    let store = filled(&schema).await;
+
+    let claimed = claim(&store, &["charge"], 100, t(0)).await;
+
+    let due: Vec<_> = claimed.iter().map(|claimed| claimed.task.priority).collect();
+    assert_eq!(due, [0; 100]);
+    assert!(claimed.iter().all(|claimed| claimed.task.lane.function == "charge"));
+}
+
+/// The plan that serves for any parameters, without costs, which differ from server to server.
+async fn plan(store: &SqlStore, text: &str) -> String {
+    let transaction = store.connections().write.begin().await.expect("begins");
+    transaction.execute_unprepared(&format!("PREPARE shown AS {text}")).await.expect("prepares");
+    let count = (1..=99).take_while(|n| text.contains(&format!("${n}"))).count();
+    let nulls = vec!["NULL"; count].join(", ");
+    let arguments = if count == 0 { String::new() } else { format!("({nulls})") };
+    let explain = format!("EXPLAIN (COSTS OFF) EXECUTE shown{arguments}");
+    let explain = Statement::from_string(DbBackend::Postgres, explain);
+    let rows = transaction.query_all_raw(explain).await.expect("explains");
+    transaction.execute_unprepared("DEALLOCATE shown").await.expect("forgets");
+    transaction.rollback().await.expect("ends");
+    let mut plan = String::new();
+    for row in rows {
+        let line: String = row.try_get_by_index(0).expect("a line");
+        let _ = writeln!(plan, "  {line}");
+    }
+    plan
+}

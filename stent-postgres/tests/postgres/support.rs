@@ -1,0 +1,125 @@
+//! What tests begin with: a store in a schema of its own, tasks, claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent_core::backend::{Backend, ClaimRequest, Claimed, Exchanged, Migrate, NoRecall};
+use stent_core::model::{Lane, NewTask, NewTaskState, Seq, StepKind, Tree};
+use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
+use stent_sql::SqlStore;
+use uuid::Uuid;
+
+use crate::schema::{Schema, url};
+
+/// Connections of a handle.
+const CONNECTIONS: u32 = 4;
+
+impl Schema {
+    pub(crate) fn new() -> Self {
+        Self::of(&url().unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    /// A handle on the schema, as yet without tables.
+    pub(crate) async fn handle(&self) -> Arc<SqlStore> {
+        self.open(CONNECTIONS).await.expect("opens")
+    }
+
+    /// A handle on the schema, ready for work.
+    pub(crate) async fn ready(&self) -> Arc<SqlStore> {
+        let store = self.handle().await;
+        store.migrate().await.expect("migrates");
+        store
+    }
+}
+
+/// So many seconds after a beginning.
+pub(crate) fn t(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(1_763_683_200_123_456) + Duration::from_secs(seconds)
+}
+
+pub(crate) fn payload(bytes: &[u8]) -> Payload {
+    Payload::new("application/octet-stream", bytes.to_vec())
+}
+
+/// A root that is due.
+pub(crate) fn root(function: &str) -> NewTask {
+    let id = ExecutionId::from_uuid(Uuid::now_v7());
+    NewTask {
+        id: id.root(),
+        tree: Tree::root(id),
+        seq: Seq(0),
+        kind: StepKind::Call,
+        lane: Lane::new(Lane::DEFAULT_QUEUE, function),
+        priority: 0,
+        args: payload(b"order"),
+        retry: None,
+        attempts: 0,
+        failure: None,
+        keyed: None,
+        expires_at: None,
+        trace: None,
+        state: NewTaskState::Pending { ready_at: t(0) },
+    }
+}
+
+/// A step of a claimed task that is due.
+pub(crate) fn step(parent: &Claimed, seq: u32, function: &str) -> NewTask {
+    let id = TaskId::from_uuid(Uuid::now_v7());
+    let tree = Tree::step(parent.task.tree.execution, parent.task.id);
+    NewTask { id, tree, seq: Seq(seq), ..root(function) }
+}
+
+/// Dispatches a root.
+pub(crate) fn start(task: NewTask) -> Transition {
+    Transition {
+        insert: vec![task.clone()],
+        ..Transition::new(Guard::Absent { task: task.id, key: None }, t(0), Change::Start)
+    }
+}
+
+/// A leaseholder's write.
+pub(crate) fn turn(claimed: &Claimed, change: Change) -> Transition {
+    let guard = Guard::Leased { fence: claimed.fence, tree: claimed.task.tree, key: claimed.task.key };
+    Transition::new(guard, t(1), change)
+}
+
+pub(crate) fn end(claimed: &Claimed) -> Transition {
+    turn(claimed, Change::End(Ok(payload(b"receipt"))))
+}
+
+pub(crate) async fn commit(store: &SqlStore, batch: &[Transition]) -> Vec<Outcome> {
+    store.exchange(batch, None).await.expect("commits").outcomes
+}
+
+/// Claims under a lease of 30 seconds.
+pub(crate) async fn claim(store: &SqlStore, functions: &[&str], max: usize, now: Timestamp) -> Vec<Claimed> {
+    exchange(store, &[], functions, max, now).await.claimed
+}
+
+pub(crate) async fn exchange(
+    store: &SqlStore,
+    batch: &[Transition],
+    functions: &[&str],
+    max: usize,
+    now: Timestamp,
+) -> Exchanged {
+    let functions: Vec<_> = functions.iter().map(|&function| function.to_owned()).collect();
+    let request = ClaimRequest { max, ..request(&functions, now) };
+    store.exchange(batch, Some(&request)).await.expect("exchanges")
+}
+
+/// A wish for one task, under a lease of 30 seconds.
+pub(crate) fn request(functions: &[String], now: Timestamp) -> ClaimRequest<'_> {
+    ClaimRequest {
+        worker: WorkerId::from_uuid(Uuid::from_u128(7)),
+        now,
+        until: now + Duration::from_secs(30),
+        max: 1,
+        functions,
+        queues: None,
+        tags: &[],
+        limits: &[],
+        recall: &NoRecall,
+    }
+}
