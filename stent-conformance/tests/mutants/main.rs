@@ -1,0 +1,149 @@
+//! Proves the suite: stores that are broken on purpose, each in one way, and each caught by the case that is about it.
+//!
+//! A suite that passes a broken store is worth nothing, and nobody sees that by running it against good ones. So here are
+//! *mutants*: wrappers of `stent-memory` that do one thing wrong. A mutant passes as a trial if the case that is named for
+//! it fails, and fails over that very thing: its report must have the words that the mutant says it has. The first trial
+//! is the control: the wrapper with nothing wrong passes every case.
+//!
+//! ```console
+//! $ cargo test -p stent-conformance --test mutants            # each mutant against the areas of its case
+//! $ cargo test -p stent-conformance --test mutants -- G3      # some of them
+//! $ cargo xtask conformance --mutants                         # each against every case, and the table
+//! ```
+//!
+//! | File | Holds |
+//! |---|---|
+//! | `sins/` | the mutants: what can be wrong with a store, by guarantee |
+//! | `mutant.rs` | what a mutant is, and every place where it can go wrong |
+//! | `store.rs`, `past.rs` | the wrapper, and what it remembers |
+//! | `play.rs` | how cases are run against it |
+//! | `table.rs` | what is printed in the end |
+//!
+//! A mutant that survives is a hole in the suite: the remedy is a case. The `model` cases are left out: they compare
+//! everything with `stent-memory` and so catch nearly all mutants, which says nothing about the named cases.
+
+mod mutant;
+mod past;
+mod play;
+mod sins;
+mod store;
+mod table;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use stent_conformance::{Case, Guarantee, Harness, cases};
+
+use crate::mutant::{Mutant, mutant};
+use crate::play::{Played, play};
+use crate::store::Broken;
+use crate::table::Table;
+
+/// Cases that put thousands of tasks in front of one: seconds each, and so played only to the mutants that they are named
+/// for, and to the control.
+const CROWDED: [&str; 4] = [
+    "claim::work_of_other_functions_hides_nothing",
+    "claim::work_of_other_queues_hides_nothing",
+    "claim::work_of_the_future_hides_nothing",
+    "limit::what_is_held_back_holds_up_nothing_else",
+];
+
+/// What has not ended so long after the last case of a mutant began has hung. The suite itself waits for minutes, so that no
+/// slow store is called a broken one; memory answers at once, and a case that has hung is only one of several.
+const HUNG: Duration = Duration::from_secs(10);
+
+/// Set to run every mutant against every case, as `cargo xtask conformance --mutants` does: minutes, and the count of all
+/// cases that catch it.
+const ALL: &str = "STENT_MUTANTS_ALL";
+
+fn main() -> ExitCode {
+    // Cases of broken stores panic by the thousand, also in tasks of their own. What matters of it is in the reports.
+    std::panic::set_hook(Box::new(|_| ()));
+    let arguments = Arguments::from_args();
+    let everything = std::env::var_os(ALL).is_some();
+    let cases: Arc<[Case]> =
+        cases().into_iter().filter(|case| !case.name().starts_with("model::")).collect();
+    let table = Arc::new(Table::default());
+
+    let mut trials = vec![control(&cases), coverage(&cases)];
+    for (n, mutant) in sins::all().into_iter().enumerate() {
+        let (cases, table) = (Arc::clone(&cases), Arc::clone(&table));
+        let kind = guarantee(&mutant, &cases).map_or("?", Guarantee::id);
+        let name = mutant.name.replace(' ', "_");
+        let catch = move || catch(mutant, n, &cases, everything, &table).map_err(Failed::from);
+        trials.push(Trial::test(name, catch).with_kind(kind));
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    table.print();
+    conclusion.exit_code()
+}
+
+/// The wrapper is as sound as what it wraps: what fails with a mutant fails because of its sin.
+fn control(cases: &Arc<[Case]>) -> Trial {
+    let cases = Arc::clone(cases);
+    Trial::test("the_unbroken_wrapper_passes_every_case", move || {
+        let failed: Vec<_> = against(mutant("nothing", "", ""), cases.iter(), Duration::MAX)
+            .into_iter()
+            .filter_map(|played| Some(format!("{}\n{}", played.case.name(), played.report?)))
+            .collect();
+        if failed.is_empty() { Ok(()) } else { Err(Failed::from(failed.join("\n\n"))) }
+    })
+}
+
+/// No guarantee goes unproved, and no two mutants have one name.
+fn coverage(cases: &Arc<[Case]>) -> Trial {
+    let cases = Arc::clone(cases);
+    Trial::test("every_guarantee_has_a_mutant", move || {
+        let mutants = sins::all();
+        let covered: BTreeSet<_> = mutants.iter().filter_map(|mutant| guarantee(mutant, &cases)).collect();
+        if let Some(open) = Guarantee::ALL.iter().find(|guarantee| !covered.contains(guarantee)) {
+            return Err(Failed::from(format!("no mutant breaks {open}: add one to tests/mutants/sins/")));
+        }
+        let names: BTreeSet<_> = mutants.iter().map(|mutant| mutant.name).collect();
+        if names.len() < mutants.len() {
+            return Err(Failed::from("two mutants have the same name"));
+        }
+        Ok(())
+    })
+}
+
+/// What a mutant breaks: what its case is about.
+fn guarantee(mutant: &Mutant, cases: &[Case]) -> Option<Guarantee> {
+    cases.iter().find(|case| case.name() == mutant.case).map(Case::guarantee)
+}
+
+/// Runs cases against a mutant. An error if it survives, or is caught by chance only.
+fn catch(mutant: Mutant, n: usize, cases: &[Case], everything: bool, table: &Table) -> Result<(), String> {
+    let Mutant { name, case: named, report: words, .. } = mutant;
+    let Some(guarantee) = guarantee(&mutant, cases) else { return Err(format!("there is no case {named:?}")) };
+    let area = named.split_inclusive("::").next().unwrap_or(named);
+
+    let near = cases.iter().filter(|case| {
+        let near = everything || case.name().starts_with(area);
+        case.name() == named || (near && !CROWDED.contains(&case.name()))
+    });
+    let played = against(mutant, near, HUNG);
+
+    let caught = played.iter().filter(|played| played.report.is_some()).count();
+    table.add(n, name, guarantee, named, caught, played.len());
+    let report = played.iter().find(|played| played.case.name() == named);
+    match report.and_then(|played| played.report.as_deref()) {
+        Some(report) if report.contains(words) => Ok(()),
+        Some(report) => Err(format!("{named} fails, but not over {words:?}:\n\n{report}")),
+        None => Err(format!("{named} passes with it; it is caught by {caught} other cases: {}", others(&played))),
+    }
+}
+
+fn others(played: &[Played]) -> String {
+    let others: Vec<_> =
+        played.iter().filter(|played| played.report.is_some()).map(|played| played.case.name()).collect();
+    others.join(", ")
+}
+
+fn against<'a>(mutant: Mutant, cases: impl Iterator<Item = &'a Case>, patience: Duration) -> Vec<Played> {
+    let harness: Arc<dyn Harness> = Arc::new(Broken(Arc::new(mutant)));
+    play(&harness, cases, patience)
+}

@@ -1,0 +1,115 @@
+//! A mutant: a name, the case that must catch it, and the one thing that it does wrong.
+
+use std::collections::BTreeMap;
+
+use stent_core::backend::{
+    ClaimRequest, Claimed, DeadLetter, Exchanged, ExecutionView, Filter, ItemView, LaneView,
+    NotesView, PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
+};
+use stent_core::model::{ExecutionStatus, Lease, Tried};
+use stent_core::transition::{Outcome, Transition};
+use stent_core::{ExecutionId, Timestamp};
+use stent_memory::MemoryStore;
+
+use crate::past::Past;
+use crate::store::Sound;
+
+macro_rules! sins {
+    ($($(#[$doc:meta])* $sin:ident: $hook:ty,)+) => {
+        /// A store that does one thing wrong.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Mutant {
+            /// What it does wrong, in a few words.
+            pub(crate) name: &'static str,
+            /// The case that must catch it.
+            pub(crate) case: &'static str,
+            /// A part of that case's report: it must fail over this very thing.
+            pub(crate) report: &'static str,
+            $($(#[$doc])* pub(crate) $sin: Option<$hook>,)+
+        }
+
+        /// A mutant that has done nothing wrong yet.
+        pub(crate) const fn mutant(name: &'static str, case: &'static str, report: &'static str) -> Mutant {
+            Mutant { name, case, report, $($sin: None,)+ }
+        }
+
+        impl Mutant {
+            $($(#[$doc])* pub(crate) const fn $sin(mut self, sin: $hook) -> Self {
+                self.$sin = Some(sin);
+                self
+            })+
+        }
+    };
+}
+
+sins! {
+    // On the way in.
+
+    /// Rewrites a transition before the store sees it.
+    rewrites: fn(&mut Transition, &Past),
+    /// Answers a transition with `Applied` and forgets it.
+    drops: fn(&Transition, &Past) -> bool,
+    /// Rewrites what a worker asks for.
+    asks: fn(&mut ClaimRequest<'_>, &Past),
+    /// Does an exchange in its own way.
+    exchanges: fn(&Sound, &[Transition], Option<&ClaimRequest<'_>>, &Past) -> Result<Exchanged>,
+    /// Applies a batch in two halves, with time between them in which the caller may go away; this is where it is cut.
+    tears: fn(usize) -> usize,
+    /// Renews leases in its own way.
+    renews: fn(&Sound, &[Lease], Timestamp, Timestamp) -> Result<Vec<Renewal>>,
+    /// Rewrites what is to be purged; it may do more harm before.
+    purges: fn(&Sound, &mut PurgeRequest, &Past),
+    /// Does harm while the schema is migrated.
+    migrates: fn(&Sound, &Past),
+
+    // On the way out.
+
+    /// Rewrites the answer to a transition.
+    answers: fn(&mut Outcome, &Transition, &Past),
+    /// Rewrites a claimed task.
+    hands_out: fn(&mut Claimed, &Past),
+    /// Rewrites what an exchange brings.
+    brings: fn(&mut Exchanged, &Past),
+    /// Miscounts what was purged.
+    counts_purged: fn(&mut Purged),
+
+    // To readers.
+
+    /// Misreads executions.
+    shows_executions: fn(&mut Vec<ExecutionView>, &Past),
+    /// Misreads a page of tasks.
+    shows_tasks: fn(&mut Vec<TaskView>, &Past),
+    /// Misreads items.
+    shows_items: fn(&mut Vec<ItemView>),
+    /// Misunderstands what is to be listed.
+    filters: fn(&mut Filter),
+    /// Misreads a page of a list; the page before it ended here.
+    lists: fn(&mut Vec<ExecutionView>, Option<ExecutionId>),
+    /// Miscounts executions.
+    counts: fn(&mut BTreeMap<ExecutionStatus, u64>),
+    /// Misreads what waits.
+    shows_lanes: fn(&mut Vec<LaneView>),
+    /// Misreads what runs.
+    shows_running: fn(&mut Vec<RunningView>),
+    /// Misreads tries.
+    shows_tries: fn(&mut Vec<Tried>),
+    /// Misreads notes.
+    shows_notes: fn(&mut NotesView),
+    /// Misreads dead letters.
+    shows_dead_letters: fn(&mut Vec<DeadLetter>),
+
+    // Around it.
+
+    /// Opens a handle in its own way; what it opens from is the store of the place.
+    opens: fn(&mut MemoryStore, &Past) -> MemoryStore,
+    /// Closes a handle in its own way.
+    closes: fn() -> Result<()>,
+    /// Reads the clock in its own way.
+    ticks: fn(Timestamp, &mut Past) -> Timestamp,
+    /// Never hears of some topic.
+    misses: fn(Topic) -> bool,
+    /// Hears only what happens while somebody waits.
+    dozes: (),
+    /// Misreads the version of the schema.
+    versions: fn(&mut SchemaVersion),
+}

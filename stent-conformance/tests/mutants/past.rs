@@ -1,0 +1,72 @@
+//! What a broken store remembers, so that it can go wrong at the right moment. Knows no sin.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use stent_core::backend::Claimed;
+use stent_core::model::{Fence, StepKind};
+use stent_core::transition::{Guard, Outcome, Transition};
+use stent_core::{ExecutionId, TaskId, WorkerId};
+
+/// What has happened in one place, through all of its handles.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// Every transition that came, as it came.
+    pub(crate) sent: Vec<Transition>,
+    /// The last claim of each task.
+    pub(crate) claims: BTreeMap<TaskId, Claimed>,
+    /// Workers that have claimed something.
+    pub(crate) claimers: BTreeSet<WorkerId>,
+    /// What the next write of a task under its last claim is checked against.
+    pub(crate) fences: BTreeMap<TaskId, Fence>,
+    /// How often the clock was read.
+    pub(crate) ticks: i64,
+    /// Every open handle has a clone of it.
+    pub(crate) open: Arc<()>,
+    parents: BTreeMap<TaskId, TaskId>,
+    kinds: BTreeMap<TaskId, StepKind>,
+}
+
+impl Past {
+    /// Takes note of an exchange: of the transitions as they came, and of what the sound store made of them.
+    pub(crate) fn learn(&mut self, batch: &[Transition], outcomes: &[Outcome], claimed: &[Claimed]) {
+        for (transition, outcome) in batch.iter().zip(outcomes) {
+            for new in &transition.insert {
+                self.kinds.insert(new.id, new.kind);
+                self.parents.extend(new.tree.parent.map(|parent| (new.id, parent)));
+            }
+            let fence = self.fences.get_mut(&transition.guard.task());
+            if let (Guard::Leased { .. }, Outcome::Applied(_), Some(fence)) =
+                (&transition.guard, outcome, fence)
+            {
+                *fence = fence.next();
+            }
+        }
+        self.sent.extend_from_slice(batch);
+        for claimed in claimed {
+            self.claims.insert(claimed.task.id, claimed.clone());
+            self.fences.insert(claimed.task.id, claimed.fence);
+        }
+    }
+
+    /// Whether no handle is open: the first is about to be, or all have gone in a crash.
+    pub(crate) fn is_left(&self) -> bool {
+        Arc::strong_count(&self.open) == 1
+    }
+
+    /// Whether the very same transition came before.
+    pub(crate) fn knows(&self, transition: &Transition) -> bool {
+        self.sent.contains(transition)
+    }
+
+    /// Whether a task hangs below one that is not its execution's root.
+    pub(crate) fn is_deep(&self, task: TaskId) -> bool {
+        self.parents.get(&task).is_some_and(|parent| self.parents.contains_key(parent))
+    }
+
+    /// Everything that was dispatched, oldest first.
+    pub(crate) fn executions(&self) -> impl Iterator<Item = ExecutionId> {
+        let starts = self.sent.iter().filter(|sent| matches!(sent.guard, Guard::Absent { .. }));
+        starts.map(|start| start.guard.task().execution())
+    }
+}

@@ -1,0 +1,50 @@
+//! Runs cases against a mutant, without the patience that a sound store deserves.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use stent_conformance::{Case, Harness, check};
+
+/// A case that takes longer goes on beside the next ones: it may have hung, as cases do when a hint is lost.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// What came of a case.
+pub(crate) struct Played {
+    pub(crate) case: Case,
+    /// Why it failed; none if it did not.
+    pub(crate) report: Option<String>,
+}
+
+/// Runs cases one after another. Those that have not ended when nothing else has for as long as `patience` have hung; they
+/// are left behind until the process ends.
+pub(crate) fn play<'a>(
+    harness: &Arc<dyn Harness>,
+    cases: impl Iterator<Item = &'a Case>,
+    patience: Duration,
+) -> Vec<Played> {
+    let mut played = Vec::new();
+    let mut open = 0_usize;
+    let (ended, ends) = mpsc::channel();
+    for (n, case) in cases.enumerate() {
+        let (ended, harness, this) = (ended.clone(), Arc::clone(harness), case.clone());
+        thread::spawn(move || {
+            // Nobody listens any more if it has hung.
+            ended.send((n, check(&harness, &this).err())).ok();
+        });
+        played.push(Played { case: case.clone(), report: Some("the case has hung".to_owned()) });
+        open += 1;
+        if let Ok((n, report)) = ends.recv_timeout(SLOW) {
+            played[n].report = report;
+            open -= 1;
+        }
+    }
+    while open > 0
+        && let Ok((n, report)) = ends.recv_timeout(patience)
+    {
+        played[n].report = report;
+        open -= 1;
+    }
+    played
+}
