@@ -4,6 +4,7 @@
 //! then started one by one: building each for itself (`cargo test -p`) unifies other features and so builds the whole
 //! tree of dependencies once more.
 
+mod mutants;
 mod report;
 
 use std::path::PathBuf;
@@ -37,9 +38,16 @@ pub(crate) struct Args {
     /// Lists the cases and runs none
     #[arg(long)]
     list: bool,
+
+    /// Proves the suite instead: stores that are broken on purpose, and which case caught each
+    #[arg(long, conflicts_with_all = ["backend", "json"])]
+    mutants: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<bool> {
+    if args.mutants {
+        return mutants::run(args.filter.as_deref(), args.list);
+    }
     let servers = Servers::start(&args.backend.0);
     eprintln!("{}", servers.describe());
     let runners = build()?;

@@ -11,6 +11,7 @@ list! { fate:
     G3 a_dropped_batch_sent_again_converges,
     G2 a_claim_that_was_dropped_is_due_again,
     G1 a_dropped_commit_is_applied_whole_or_not_at_all,
+    G1 a_dropped_batch_is_applied_whole_or_not_at_all,
 }
 
 /// Polls a future so many times, a little work of others in between, then drops it. Says whether it came to its end.
@@ -130,5 +131,25 @@ async fn a_dropped_commit_is_applied_whole_or_not_at_all(world: World) {
 
         assert!(world.commit(turn).await.stands(), "a commit sent again was refused");
         same("number of tasks", world.timeline(parent.task.tree.execution).await.len(), 31);
+    }
+}
+
+/// One call is one transaction, however many transitions it carries: half of a batch is a state that nobody decided.
+async fn a_dropped_batch_is_applied_whole_or_not_at_all(world: World) {
+    let mut chance = Chance::new(37);
+    for round in 0..40 {
+        let starts: Vec<_> = (0..20).map(|_| world.call("charge").start(t(0))).collect();
+        let ids: Vec<_> = starts.iter().map(|start| start.guard.task().execution()).collect();
+        let polls = point(&mut chance);
+        world.note(format_args!("round {round}: dropped after {polls} polls"));
+        dropped_after(polls, world.store().exchange(&starts, None)).await;
+
+        // A reader sees all of it or nothing, whenever it looks.
+        let seen = world.store().executions(&ids).await.expect("executions").len();
+        assert!([0, 20].contains(&seen), "a reader sees {seen} of a batch that was dropped, which has 20");
+
+        for outcome in world.commit_all(starts).await {
+            assert!(outcome.stands(), "a batch sent again came to {outcome:?}");
+        }
     }
 }

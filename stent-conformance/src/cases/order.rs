@@ -16,6 +16,7 @@ list! { order:
     G4 recall_brings_maps_that_go_on,
     G4 memory_of_another_claim_is_not_recalled,
     G4 a_recorded_result_never_changes,
+    G4 every_claim_brings_the_same_record,
     G4 a_crash_keeps_record_and_order,
 }
 
@@ -295,4 +296,19 @@ async fn a_crash_keeps_record_and_order(world: World) {
 
     same("completed steps", &again.steps[..3], &before[..]);
     same("number of steps", again.steps.len(), 5);
+}
+
+async fn every_claim_brings_the_same_record(world: World) {
+    let (_, steps) = family(&world, 4).await;
+    world.apply(steps[2].complete("parcel")).await;
+    world.apply(steps[0].fail(declined())).await;
+    let first = world.claim_one(t(30)).await;
+
+    world.apply(steps[1].complete("later")).await;
+
+    for end in [60, 90] {
+        let again = world.claim_one(t(end)).await;
+        same("the record", &again.steps[..2], &first.steps[..2]);
+        same("what came since", again.steps[2].order(), Some(3));
+    }
 }

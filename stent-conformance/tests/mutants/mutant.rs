@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use stent_core::backend::{
-    ClaimRequest, Claimed, DeadLetter, Exchanged, ExecutionView, Filter, ItemView, LaneView,
-    NotesView, PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
+    ClaimRequest, Claimed, DeadLetter, Exchanged, ExecutionView, Filter, ItemView, LaneView, NotesView,
+    PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
 use stent_core::model::{ExecutionStatus, Lease, Tried};
 use stent_core::transition::{Outcome, Transition};
@@ -23,14 +23,18 @@ macro_rules! sins {
             pub(crate) name: &'static str,
             /// The case that must catch it.
             pub(crate) case: &'static str,
-            /// A part of that case's report: it must fail over this very thing.
-            pub(crate) report: &'static str,
+            /// What the report of that case says, each in a line of it: it must fail over this very thing.
+            pub(crate) over: &'static [&'static str],
             $($(#[$doc])* pub(crate) $sin: Option<$hook>,)+
         }
 
         /// A mutant that has done nothing wrong yet.
-        pub(crate) const fn mutant(name: &'static str, case: &'static str, report: &'static str) -> Mutant {
-            Mutant { name, case, report, $($sin: None,)+ }
+        pub(crate) const fn mutant(
+            name: &'static str,
+            case: &'static str,
+            over: &'static [&'static str],
+        ) -> Mutant {
+            Mutant { name, case, over, $($sin: None,)+ }
         }
 
         impl Mutant {

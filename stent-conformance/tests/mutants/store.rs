@@ -27,11 +27,7 @@ pub(crate) struct Broken(pub(crate) Arc<Mutant>);
 #[async_trait]
 impl Harness for Broken {
     async fn fresh(&self) -> std::result::Result<Box<dyn Fixture>, BoxError> {
-        Ok(Box::new(Place {
-            mutant: Arc::clone(&self.0),
-            sound: Mutex::default(),
-            past: Arc::default(),
-        }))
+        Ok(Box::new(Place { mutant: Arc::clone(&self.0), sound: Mutex::default(), past: Arc::default() }))
     }
 }
 

@@ -7,27 +7,53 @@ use stent_conformance::Guarantee;
 
 /// Rows by the number of the mutant: trials end in any order.
 #[derive(Debug, Default)]
-pub(crate) struct Table(Mutex<BTreeMap<usize, [String; 4]>>);
+pub(crate) struct Table(Mutex<BTreeMap<usize, Row>>);
+
+/// What became of a mutant.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// What it does.
+    pub(crate) name: &'static str,
+    /// What that breaks.
+    pub(crate) breaks: Guarantee,
+    /// The case that is named for it.
+    pub(crate) case: &'static str,
+    /// Whether that case has caught it, and over this very thing.
+    pub(crate) caught: bool,
+    /// How many cases have failed.
+    pub(crate) failed: usize,
+    /// Of how many.
+    pub(crate) played: usize,
+}
+
+impl Row {
+    fn cells(&self) -> [String; 4] {
+        let case = if self.caught { self.case.to_owned() } else { format!("SURVIVES {}", self.case) };
+        let failed = format!("{} of {}", self.failed, self.played);
+        [self.name.to_owned(), self.breaks.id().to_owned(), case, failed]
+    }
+}
 
 impl Table {
-    /// Adds a mutant that was run against so many cases and caught by so many of them.
-    pub(crate) fn add(&self, n: usize, name: &str, breaks: Guarantee, case: &str, caught: usize, cases: usize) {
-        let row = [name.to_owned(), breaks.id().to_owned(), case.to_owned(), format!("{caught} of {cases}")];
+    /// Adds the mutant with this number.
+    pub(crate) fn add(&self, n: usize, row: Row) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(n, row);
     }
 
+    /// Prints the rows, if there are any, and how many were caught.
     pub(crate) fn print(&self) {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if rows.is_empty() {
             return;
         }
         let head = ["a store that", "breaks", "is caught by", "cases that fail"].map(str::to_owned);
-        let width = |column: usize| {
-            rows.values().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or_default()
-        };
+        let cells: Vec<_> = [head].into_iter().chain(rows.values().map(Row::cells)).collect();
+        let width = |column: usize| cells.iter().map(|row| row[column].len()).max().unwrap_or_default();
         let [name, breaks, case] = [0, 1, 2].map(width);
-        for row in [&head].into_iter().chain(rows.values()) {
+        for row in &cells {
             println!("{:name$}  {:breaks$}  {:case$}  {}", row[0], row[1], row[2], row[3]);
         }
+        let survivors = rows.values().filter(|row| !row.caught).count();
+        println!("\n{} mutants, {} caught, {survivors} survived", rows.len(), rows.len() - survivors);
     }
 }

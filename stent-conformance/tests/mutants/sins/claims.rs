@@ -4,83 +4,117 @@ use super::words::*;
 
 pub(super) fn mutants() -> Vec<Mutant> {
     vec![
-        mutant("runs things early", "time::nothing_is_claimed_before_its_moment", "")
-            .asks(|request, _| request.now = request.now + Duration::from_secs(1)),
-        mutant("runs things a moment late", "park::it_wakes_at_its_moment_and_not_before", "")
-            .asks(|request, _| request.now = Timestamp::from_micros(request.now.as_micros() - 1)),
-        mutant("forgets delays", "time::the_far_future_stays_there", "").rewrites(|transition, _| {
-            for new in &mut transition.insert {
-                if let NewTaskState::Pending { ready_at } = &mut new.state {
-                    *ready_at = transition.at;
-                }
-            }
-        }),
-        mutant("tries again at once", "time::a_retry_is_not_claimed_before_its_moment", "").rewrites(
+        mutant(
+            "runs things early",
+            "time::nothing_is_claimed_before_its_moment",
+            &["claimed just before", "actual: 1"],
+        )
+        .asks(|request, _| request.now = request.now + Duration::from_secs(1)),
+        mutant(
+            "runs things a moment late",
+            "park::it_wakes_at_its_moment_and_not_before",
+            &["the number of tasks that are due", "actual: 0"],
+        )
+        .asks(|request, _| request.now = Timestamp::from_micros(request.now.as_micros() - 1)),
+        mutant("forgets delays", "time::the_far_future_stays_there", &["claimed", "actual: 1"]).rewrites(
             |transition, _| {
-                if let Change::Retry { ready_at, .. } = &mut transition.change {
-                    *ready_at = transition.at;
-                }
-            },
-        ),
-        mutant("does not say when to come back", "claim::the_next_moment_is_told", "")
-            .brings(|exchanged, _| exchanged.next_due = None),
-        mutant("has no limits", "limit::no_more_run_than_the_limit_says", "")
-            .asks(|request, _| request.limits = &[]),
-        mutant("limits each worker for itself", "limit::it_counts_across_workers", "").asks(|request, past| {
-            if !past.claimers.contains(&request.worker) {
-                request.limits = &[];
-            }
-        }),
-        mutant("has no rates", "limit::a_rate_bounds_what_starts_in_a_stretch_of_time", "").exchanges(
-            |sound, batch, claim, _| {
-                let Some(claim) = claim else { return sound.exchange(batch, claim) };
-                let limits: Vec<_> =
-                    claim.limits.iter().map(|limit| Limit { rate: None, ..limit.clone() }).collect();
-                sound.exchange(batch, Some(&ClaimRequest { limits: &limits, ..*claim }))
-            },
-        ),
-        mutant("serves the last first", "claim::higher_priority_comes_first", "")
-            .brings(|exchanged, _| exchanged.claimed.reverse()),
-        mutant("knows no priorities", "claim::priority_beats_due_time_and_due_time_beats_age", "")
-            .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.priority = 0)),
-        mutant("takes more than it is asked for", "claim::never_more_than_asked_for", "")
-            .asks(|request, _| request.max += 1),
-        // Takes what comes first, keeps what the worker may have and hands back the rest.
-        mutant("filters after the fact", "claim::work_of_other_queues_hides_nothing", "").exchanges(
-            |sound, batch, claim, _| {
-                let Some(claim) = claim else { return sound.exchange(batch, claim) };
-                let mut exchanged = sound.exchange(batch, Some(&ClaimRequest { queues: None, ..*claim }))?;
-                let (mine, others) =
-                    exchanged.claimed.into_iter().partition(|claimed| claim.admits(&claimed.task.lane));
-                exchanged.claimed = mine;
-                let others: Vec<Claimed> = others;
-                let back = others.into_iter().map(|Claimed { task, fence, .. }| {
-                    let guard = Guard::Leased { fence, tree: task.tree, key: task.key };
-                    Transition::new(guard, claim.now, Change::Release)
-                });
-                sound.exchange(&back.collect::<Vec<_>>(), None)?;
-                Ok(exchanged)
-            },
-        ),
-        mutant("serves every queue", "claim::other_queues_stay_for_those_who_serve_them", "")
-            .asks(|request, _| request.queues = None),
-        mutant("knows no tags", "tag::workers_with_other_tags_keep_apart", "")
-            .asks(|request, _| request.tags = &[]),
-        mutant("keeps untagged work from the tagged", "tag::what_has_no_tag_is_for_everyone", "").rewrites(
-            |transition, _| {
-                for new in transition.insert.iter_mut().filter(|new| new.lane.tags.is_empty()) {
-                    new.lane.tags.insert("untagged".to_owned());
-                }
-            },
-        ),
-        mutant("claims what is not a call", "claim::sleeps_closures_and_maps_are_not_claimed", "").rewrites(
-            |transition, _| {
-                for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Sleep) {
-                    if let NewTaskState::Timer { due } = new.state {
-                        (new.kind, new.state) = (StepKind::Call, NewTaskState::Pending { ready_at: due });
+                for new in &mut transition.insert {
+                    if let NewTaskState::Pending { ready_at } = &mut new.state {
+                        *ready_at = transition.at;
                     }
                 }
             },
         ),
+        mutant(
+            "tries again at once",
+            "time::a_retry_is_not_claimed_before_its_moment",
+            &["claimed just before", "actual: 1"],
+        )
+        .rewrites(|transition, _| {
+            if let Change::Retry { ready_at, .. } = &mut transition.change {
+                *ready_at = transition.at;
+            }
+        }),
+        mutant(
+            "does not say when to come back",
+            "claim::the_next_moment_is_told",
+            &["next moment", "actual: None"],
+        )
+        .brings(|exchanged, _| exchanged.next_due = None),
+        mutant("has no limits", "limit::no_more_run_than_the_limit_says", &["claimed"])
+            .asks(|request, _| request.limits = &[]),
+        mutant("limits each worker for itself", "limit::it_counts_across_workers", &["another", "actual: 7"])
+            .asks(|request, past| {
+                if !past.claimers.contains(&request.worker) {
+                    request.limits = &[];
+                }
+            }),
+        mutant(
+            "has no rates",
+            "limit::a_rate_bounds_what_starts_in_a_stretch_of_time",
+            &["started within 10s, at a rate of 5/10s"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let Some(claim) = claim else { return sound.exchange(batch, claim) };
+            let limits: Vec<_> =
+                claim.limits.iter().map(|limit| Limit { rate: None, ..limit.clone() }).collect();
+            sound.exchange(batch, Some(&ClaimRequest { limits: &limits, ..*claim }))
+        }),
+        mutant("serves the last first", "claim::higher_priority_comes_first", &["order"])
+            .brings(|exchanged, _| exchanged.claimed.reverse()),
+        mutant("knows no priorities", "claim::priority_beats_due_time_and_due_time_beats_age", &["order"])
+            .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.priority = 0)),
+        mutant(
+            "takes more than it is asked for",
+            "claim::never_more_than_asked_for",
+            &["claimed", "actual: 8"],
+        )
+        .asks(|request, _| request.max += 1),
+        // Takes what comes first, keeps what the worker may have and hands back the rest.
+        mutant(
+            "filters after the fact",
+            "claim::work_of_other_queues_hides_nothing",
+            &["claimed", "actual: []"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let Some(claim) = claim else { return sound.exchange(batch, claim) };
+            let mut exchanged = sound.exchange(batch, Some(&ClaimRequest { queues: None, ..*claim }))?;
+            let (mine, others) =
+                exchanged.claimed.into_iter().partition(|claimed| claim.admits(&claimed.task.lane));
+            exchanged.claimed = mine;
+            let others: Vec<Claimed> = others;
+            let back = others.into_iter().map(|Claimed { task, fence, .. }| {
+                let guard = Guard::Leased { fence, tree: task.tree, key: task.key };
+                Transition::new(guard, claim.now, Change::Release)
+            });
+            sound.exchange(&back.collect::<Vec<_>>(), None)?;
+            Ok(exchanged)
+        }),
+        mutant("serves every queue", "claim::other_queues_stay_for_those_who_serve_them", &["served"])
+            .asks(|request, _| request.queues = None),
+        mutant("knows no tags", "tag::workers_with_other_tags_keep_apart", &["not for "])
+            .asks(|request, _| request.tags = &[]),
+        mutant(
+            "keeps untagged work from the tagged",
+            "tag::what_has_no_tag_is_for_everyone",
+            &["a worker with a tag", "actual: []"],
+        )
+        .rewrites(|transition, _| {
+            for new in transition.insert.iter_mut().filter(|new| new.lane.tags.is_empty()) {
+                new.lane.tags.insert("untagged".to_owned());
+            }
+        }),
+        mutant(
+            "claims what is not a call",
+            "claim::sleeps_closures_and_maps_are_not_claimed",
+            &["claimed", "actual: 1"],
+        )
+        .rewrites(|transition, _| {
+            for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Sleep) {
+                if let NewTaskState::Timer { due } = new.state {
+                    (new.kind, new.state) = (StepKind::Call, NewTaskState::Pending { ready_at: due });
+                }
+            }
+        }),
     ]
 }

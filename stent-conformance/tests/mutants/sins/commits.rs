@@ -4,115 +4,176 @@ use super::words::*;
 
 pub(super) fn mutants() -> Vec<Mutant> {
     vec![
-        mutant("writes a part of a turn", "commit::a_turn_brings_all_of_its_rows", "")
+        mutant("writes a part of a turn", "commit::a_turn_brings_all_of_its_rows", &["is not in the store"])
             .rewrites(|transition, _| transition.insert.truncate(1)),
-        mutant("fails a whole batch over one", "commit::a_refused_transition_does_not_stop_the_others", "")
-            .exchanges(|sound, batch, claim, _| {
-                let mut exchanged = sound.exchange(&[], claim)?;
-                for transition in batch {
-                    let refused = exchanged.outcomes.last().is_some_and(|outcome| !outcome.stands());
-                    exchanged.outcomes.push(match refused {
-                        true => Outcome::Gone,
-                        false => sound.exchange(std::slice::from_ref(transition), None)?.outcomes.remove(0),
-                    });
-                }
-                Ok(exchanged)
-            }),
-        mutant("loses the last of a batch", "crash::a_batch_is_there_whole", "").exchanges(
-            |sound, batch, claim, _| {
-                let kept = if batch.len() > 1 { &batch[..batch.len() - 1] } else { batch };
-                let mut exchanged = sound.exchange(kept, claim)?;
-                exchanged.outcomes.resize(batch.len(), Outcome::Applied(News::default()));
-                Ok(exchanged)
-            },
-        ),
-        mutant("shuffles its answers", "commit::outcomes_stand_in_the_order_of_the_batch", "")
-            .brings(|exchanged, _| exchanged.outcomes.reverse()),
-        mutant("applies a batch backwards", "commit::transitions_of_one_batch_see_each_other", "").exchanges(
-            |sound, batch, claim, _| {
-                let backwards: Vec<_> = batch.iter().rev().cloned().collect();
-                let mut exchanged = sound.exchange(&backwards, claim)?;
-                exchanged.outcomes.reverse();
-                Ok(exchanged)
-            },
-        ),
-        mutant("claims before it commits", "start::a_dispatch_is_claimed_in_the_same_exchange", "").exchanges(
-            |sound, batch, claim, _| {
-                let claimed = sound.exchange(&[], claim)?;
-                let outcomes = sound.exchange(batch, None)?.outcomes;
-                Ok(Exchanged { outcomes, ..claimed })
-            },
-        ),
-        mutant("commits in two halves", "fate::a_dropped_commit_is_applied_whole_or_not_at_all", "")
-            .tears(|len| len / 2),
-        mutant("lets anyone write", "fence::a_stale_epoch_changes_nothing", "")
-            .rewrites(|transition, past| {
-                if let Guard::Leased { fence, .. } = &mut transition.guard
-                    && let Some(current) = past.fences.get(&fence.task)
-                {
-                    *fence = *current;
-                }
-            }),
-        mutant("does not count commits", "fence::a_count_that_is_ahead_changes_nothing", "")
-            .rewrites(|transition, past| {
-                if let Guard::Leased { fence, .. } = &mut transition.guard
-                    && let Some(current) = past.fences.get(&fence.task)
-                    && current.epoch == fence.epoch
-                {
-                    fence.commit = current.commit;
-                }
-            }),
-        mutant("takes hints from the past", "fence::a_stale_hint_wakes_nobody", "")
-            .rewrites(|transition, past| {
-                if let Guard::Parked { task, epoch } = &mut transition.guard
-                    && let Some(fence) = past.fences.get(task)
-                {
-                    *epoch = fence.epoch;
-                }
-            }),
-        mutant("applies a repeat again", "note::a_repeated_commit_says_it_once", "").rewrites(|transition, past| {
+        mutant(
+            "fails a whole batch over one",
+            "commit::a_refused_transition_does_not_stop_the_others",
+            &["outcomes", "Fenced, Gone, Gone, Gone"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let mut exchanged = sound.exchange(&[], claim)?;
+            for transition in batch {
+                let refused = exchanged.outcomes.last().is_some_and(|outcome| !outcome.stands());
+                exchanged.outcomes.push(match refused {
+                    true => Outcome::Gone,
+                    false => sound.exchange(std::slice::from_ref(transition), None)?.outcomes.remove(0),
+                });
+            }
+            Ok(exchanged)
+        }),
+        mutant(
+            "loses the last of a batch",
+            "crash::a_batch_is_there_whole",
+            &["steps to claim", "actual: 9"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let kept = if batch.len() > 1 { &batch[..batch.len() - 1] } else { batch };
+            let mut exchanged = sound.exchange(kept, claim)?;
+            exchanged.outcomes.resize(batch.len(), Outcome::Applied(News::default()));
+            Ok(exchanged)
+        }),
+        mutant(
+            "shuffles its answers",
+            "commit::outcomes_stand_in_the_order_of_the_batch",
+            &["which are refused"],
+        )
+        .brings(|exchanged, _| exchanged.outcomes.reverse()),
+        mutant(
+            "applies a batch backwards",
+            "commit::transitions_of_one_batch_see_each_other",
+            &["the outcome of a transition", "actual: Gone"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let backwards: Vec<_> = batch.iter().rev().cloned().collect();
+            let mut exchanged = sound.exchange(&backwards, claim)?;
+            exchanged.outcomes.reverse();
+            Ok(exchanged)
+        }),
+        mutant(
+            "claims before it commits",
+            "start::a_dispatch_is_claimed_in_the_same_exchange",
+            &["the claimed task", "actual: []"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let claimed = sound.exchange(&[], claim)?;
+            let outcomes = sound.exchange(batch, None)?.outcomes;
+            Ok(Exchanged { outcomes, ..claimed })
+        }),
+        mutant(
+            "commits in two halves",
+            "fate::a_dropped_batch_is_applied_whole_or_not_at_all",
+            &["a batch that was dropped"],
+        )
+        .tears(|len| len / 2),
+        mutant(
+            "lets anyone write",
+            "fence::a_stale_epoch_changes_nothing",
+            &["expected: Fenced", "actual: Applied"],
+        )
+        .rewrites(|transition, past| {
+            if let Guard::Leased { fence, .. } = &mut transition.guard
+                && let Some(current) = past.fences.get(&fence.task)
+            {
+                *fence = *current;
+            }
+        }),
+        mutant(
+            "does not count commits",
+            "fence::a_count_that_is_ahead_changes_nothing",
+            &["expected: Fenced", "actual: Applied"],
+        )
+        .rewrites(|transition, past| {
+            if let Guard::Leased { fence, .. } = &mut transition.guard
+                && let Some(current) = past.fences.get(&fence.task)
+                && current.epoch == fence.epoch
+            {
+                fence.commit = current.commit;
+            }
+        }),
+        mutant(
+            "takes hints from the past",
+            "fence::a_stale_hint_wakes_nobody",
+            &["a hint from the first parking", "actual: Applied"],
+        )
+        .rewrites(|transition, past| {
+            if let Guard::Parked { task, epoch } = &mut transition.guard
+                && let Some(fence) = past.fences.get(task)
+            {
+                *epoch = fence.epoch;
+            }
+        }),
+        mutant(
+            "applies a repeat again",
+            "note::a_repeated_commit_says_it_once",
+            &["counted", "actual: Some(2)"],
+        )
+        .rewrites(|transition, past| {
             if past.knows(transition)
                 && let Guard::Leased { fence, .. } = &mut transition.guard
                 && let Some(current) = past.fences.get(&fence.task)
             {
                 *fence = *current;
-                // The rows are there; a store that looked at them would know.
-                transition.insert.clear();
+            }
+        })
+        .answers(|outcome, transition, past| {
+            if let Outcome::Applied(news) = outcome
+                && past.knows(transition)
+            {
+                *outcome = Outcome::Already(std::mem::take(news));
             }
         }),
-        mutant("takes a repeat for new", "repeat::a_batch_sent_again_is_there_already", "").answers(|outcome, _, _| {
+        mutant(
+            "takes a repeat for new",
+            "repeat::a_batch_sent_again_is_there_already",
+            &["expected: Already", "actual: Applied"],
+        )
+        .answers(|outcome, _, _| {
             if let Outcome::Already(news) = outcome {
                 *outcome = Outcome::Applied(std::mem::take(news));
             }
         }),
-        mutant("takes a repeat for a stranger's", "repeat::a_repeat_is_known_after_a_crash", "").answers(
-            |outcome, _, _| {
-                if let Outcome::Already(_) = outcome {
-                    *outcome = Outcome::Fenced;
-                }
-            },
-        ),
-        mutant("forgets a commit with the next claim", "repeat::a_repeat_is_known_after_the_next_claim", "").answers(
-            |outcome, transition, past| {
-                if let (Outcome::Already(_), Some(fence)) = (&outcome, transition.guard.leased())
-                    && past.fences.get(&fence.task).is_some_and(|last| last.epoch > fence.epoch)
-                {
-                    *outcome = Outcome::Fenced;
-                }
-            },
-        ),
-        mutant("says that it has what it refused", "fence::a_retried_task_takes_no_write_of_its_last_lease", "")
-            .answers(|outcome, _, _| {
-                if *outcome == Outcome::Fenced {
-                    *outcome = Outcome::Already(News::default());
-                }
-            }),
-        mutant("brings the first news only", "repeat::a_repeat_brings_the_news_again", "").answers(
-            |outcome, _, _| {
-                if let Outcome::Already(news) = outcome {
-                    *news = News::default();
-                }
-            },
-        ),
+        mutant(
+            "takes a repeat for a stranger's",
+            "repeat::a_repeat_is_known_after_a_crash",
+            &["expected: Already", "actual: Fenced"],
+        )
+        .answers(|outcome, _, _| {
+            if let Outcome::Already(_) = outcome {
+                *outcome = Outcome::Fenced;
+            }
+        }),
+        mutant(
+            "forgets a commit with the next claim",
+            "repeat::a_repeat_is_known_after_the_next_claim",
+            &["expected: Already", "actual: Fenced"],
+        )
+        .answers(|outcome, transition, past| {
+            if let (Outcome::Already(_), Some(fence)) = (&outcome, transition.guard.leased())
+                && past.fences.get(&fence.task).is_some_and(|last| last.epoch > fence.epoch)
+            {
+                *outcome = Outcome::Fenced;
+            }
+        }),
+        mutant(
+            "says that it has what it refused",
+            "fence::a_retried_task_takes_no_write_of_its_last_lease",
+            &["expected: Fenced", "actual: Already"],
+        )
+        .answers(|outcome, _, _| {
+            if *outcome == Outcome::Fenced {
+                *outcome = Outcome::Already(News::default());
+            }
+        }),
+        mutant(
+            "brings the first news only",
+            "repeat::a_repeat_brings_the_news_again",
+            &["news", "actual: News { done: 0, steps: []"],
+        )
+        .answers(|outcome, _, _| {
+            if let Outcome::Already(news) = outcome {
+                *news = News::default();
+            }
+        }),
     ]
 }

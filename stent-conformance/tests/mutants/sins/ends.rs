@@ -4,72 +4,137 @@ use super::words::*;
 
 pub(super) fn mutants() -> Vec<Mutant> {
     vec![
-        mutant("tells success as failure", "terminal::a_completed_task_never_changes_again", "").shows_executions(
-            |views, _| {
-                for view in views.iter_mut().filter(|view| view.status == ExecutionStatus::Completed) {
-                    view.status = ExecutionStatus::Failed;
-                }
-            },
-        ),
-        mutant("says yes to the second end", "terminal::the_first_of_two_ends_wins", "").answers(|outcome, _, _| {
+        mutant(
+            "tells success as failure",
+            "commit::a_result_ends_the_execution",
+            &["status", "actual: Failed"],
+        )
+        .shows_executions(|views, _| {
+            for view in views.iter_mut().filter(|view| view.status == ExecutionStatus::Completed) {
+                view.status = ExecutionStatus::Failed;
+            }
+        }),
+        mutant(
+            "says yes to the second end",
+            "terminal::the_first_of_two_ends_wins",
+            &["the second", "actual: Applied"],
+        )
+        .answers(|outcome, _, _| {
             if *outcome == Outcome::Gone {
                 *outcome = Outcome::Applied(News::default());
             }
         }),
-        mutant("claims what has ended", "terminal::an_ended_task_is_never_claimed", "").brings(|exchanged, past| {
+        mutant(
+            "claims what has ended",
+            "terminal::an_ended_task_is_never_claimed",
+            &["claimed", "actual: 1"],
+        )
+        .brings(|exchanged, past| {
             let ended = past.sent.iter().filter(|sent| matches!(sent.change, Change::End(_)));
             let ended = ended.filter_map(|end| past.claims.get(&end.guard.task())).next();
             if exchanged.claimed.is_empty() && exchanged.outcomes.is_empty() {
                 exchanged.claimed.extend(ended.cloned());
             }
         }),
-        mutant("does not count tries", "time::claims_without_a_committed_turn_are_counted", "")
-            .hands_out(|claimed, _| claimed.task.tries = 1),
-        mutant("forgets earlier attempts", "start::attempts_from_before_the_first_write_count", "")
-            .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.attempts = 0)),
-        mutant("keeps no history", "tries::a_crash_loop_leaves_its_whole_history", "")
-            .shows_tries(|tries| drop(tries.drain(..tries.len().saturating_sub(1)))),
-        mutant("does not record crashes", "tries::a_lost_lease_is_recorded_when_it_is_taken_over", "")
-            .shows_tries(|tries| tries.retain(|tried| tried.end != TryEnd::Crashed)),
-        mutant("hides dead letters", "dead_letter::one_that_failed_for_good_is_listed", "")
-            .shows_dead_letters(Vec::clear),
-        mutant("counts a redo as an attempt", "dead_letter::what_is_done_again_costs_no_attempt", "").rewrites(
-            |transition, _| {
-                if transition.change == Change::Redo {
-                    let failure = Failure::new("Redo", "");
-                    transition.change = Change::Retry { ready_at: transition.at, failure };
-                }
-            },
-        ),
-        mutant("lets cancelled steps run", "cancel::a_cancelled_step_is_not_claimed", "")
-            .rewrites(|transition, _| transition.cancel.clear()),
-        mutant("cancels children only", "cancel::cancel_reaches_every_descendant", "").shows_tasks(|tasks, past| {
+        mutant(
+            "does not count tries",
+            "time::claims_without_a_committed_turn_are_counted",
+            &["tries", "actual: 1"],
+        )
+        .hands_out(|claimed, _| claimed.task.tries = 1),
+        mutant(
+            "forgets earlier attempts",
+            "start::attempts_from_before_the_first_write_count",
+            &["attempts in the timeline", "actual: 0"],
+        )
+        .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.attempts = 0)),
+        mutant(
+            "keeps the last try only",
+            "tries::the_history_is_in_order_and_outlives_a_crash",
+            &["in order"],
+        )
+        .shows_tries(|tries| drop(tries.drain(..tries.len().saturating_sub(1)))),
+        mutant(
+            "does not record crashes",
+            "tries::a_lost_lease_is_recorded_when_it_is_taken_over",
+            &["how many", "actual: 0"],
+        )
+        .shows_tries(|tries| tries.retain(|tried| tried.end != TryEnd::Crashed)),
+        mutant(
+            "hides dead letters",
+            "dead_letter::one_that_failed_for_good_is_listed",
+            &["how many", "actual: 0"],
+        )
+        .shows_dead_letters(Vec::clear),
+        mutant(
+            "counts a redo as an attempt",
+            "dead_letter::what_is_done_again_costs_no_attempt",
+            &["counters", "actual: (1, 1, None)"],
+        )
+        .rewrites(|transition, _| {
+            if transition.change == Change::Redo {
+                let failure = Failure::new("Redo", "");
+                transition.change = Change::Retry { ready_at: transition.at, failure };
+            }
+        }),
+        mutant(
+            "lets cancelled steps run",
+            "cancel::a_cancelled_step_is_not_claimed",
+            &["claimed", "actual: 3"],
+        )
+        .rewrites(|transition, _| transition.cancel.clear()),
+        mutant(
+            "cancels children only",
+            "cancel::cancel_reaches_every_descendant",
+            &["call `parked`", "actual: (Pending"],
+        )
+        .shows_tasks(|tasks, past| {
             let deep = tasks.iter_mut().filter(|task| past.is_deep(task.id));
             for task in deep.filter(|task| task.status == TaskStatus::Cancelled) {
                 task.status = TaskStatus::Pending;
             }
         }),
-        mutant("ignores a request to end", "stop::one_that_has_not_started_ends_at_once", "")
-            .drops(|transition, _| matches!(transition.change, Change::Cancel { .. })),
-        mutant("gives no grace", "stop::it_may_tidy_up", "").rewrites(|transition, _| {
-            if let Change::Cancel { until } = &mut transition.change {
-                *until = transition.at;
+        mutant(
+            "ignores a request to end",
+            "stop::one_that_has_not_started_ends_at_once",
+            &["the execution", "actual: (Pending, None)"],
+        )
+        .drops(|transition, _| matches!(transition.change, Change::Cancel { .. })),
+        mutant("gives no grace", "stop::what_is_over_after_the_grace_ends_by_force", &["when to look"])
+            .rewrites(|transition, _| {
+                if let Change::Cancel { until } = &mut transition.change {
+                    *until = transition.at;
+                }
+            }),
+        mutant(
+            "tells nobody to stop",
+            "stop::what_runs_is_told_to_its_own_worker",
+            &["told to the worker", "actual: []"],
+        )
+        .brings(|exchanged, _| exchanged.stopping.clear()),
+        mutant("forgets deadlines", "expiry::deadlines_are_seen", &["of the execution", "actual: None"])
+            .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.expires_at = None)),
+        mutant(
+            "never tells whose time is up",
+            "expiry::an_execution_whose_time_is_up_has_timed_out",
+            &["ended", "actual: []"],
+        )
+        .brings(|exchanged, _| exchanged.expired.clear()),
+        mutant(
+            "ends things before their time",
+            "expiry::nothing_ends_before_its_time",
+            &["ended early", "actual: Applied"],
+        )
+        .rewrites(|transition, _| {
+            if let Change::Expire(_) = &transition.change {
+                transition.at = NEVER;
             }
         }),
-        mutant("tells nobody to stop", "stop::what_runs_is_told_to_its_own_worker", "")
-            .brings(|exchanged, _| exchanged.stopping.clear()),
-        mutant("forgets deadlines", "expiry::deadlines_are_seen", "")
-            .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.expires_at = None)),
-        mutant("never tells whose time is up", "expiry::an_execution_whose_time_is_up_has_timed_out", "")
-            .brings(|exchanged, _| exchanged.expired.clear()),
-        mutant("ends things before their time", "expiry::nothing_ends_before_its_time", "").rewrites(
-            |transition, _| {
-                if let Change::Expire(_) = &transition.change {
-                    transition.at = NEVER;
-                }
-            },
-        ),
-        mutant("tells of the youngest only", "expiry::those_longest_over_are_told_first_and_no_more_than_the_limit", "")
-            .brings(|exchanged, _| exchanged.expired.reverse()),
+        mutant(
+            "tells first who was over last",
+            "expiry::those_longest_over_are_told_first_and_no_more_than_the_limit",
+            &["told first"],
+        )
+        .brings(|exchanged, _| exchanged.expired.reverse()),
     ]
 }

@@ -48,7 +48,4 @@ mod words {
 
     /// A moment after all others.
     pub(super) const NEVER: Timestamp = Timestamp::from_micros(i64::MAX / 2);
-
-    /// A minute.
-    pub(super) const MINUTE: Duration = Duration::from_secs(60);
 }

@@ -4,73 +4,129 @@ use super::words::*;
 
 pub(super) fn mutants() -> Vec<Mutant> {
     vec![
-        mutant("numbers completions anew", "order::completions_are_numbered_from_one_without_gaps", "").shows_tasks(
-            |tasks, _| {
-                let done = tasks.iter_mut().filter(|task| task.done_order.is_some());
-                for (order, task) in (1..).zip(done) {
-                    task.done_order = Some(order);
-                }
-            },
-        ),
+        mutant(
+            "numbers completions anew",
+            "order::completions_are_numbered_from_one_without_gaps",
+            &["number", "actual: Some(1)"],
+        )
+        .shows_tasks(|tasks, _| {
+            let done = tasks.iter_mut().filter(|task| task.done_order.is_some());
+            for (order, task) in (1..).zip(done) {
+                task.done_order = Some(order);
+            }
+        }),
         mutant(
             "gives steps by position",
             "order::a_claim_brings_completed_steps_in_order_then_the_others_by_position",
-            "",
+            &["order"],
         )
         .hands_out(|claimed, _| claimed.steps.sort_by_key(|step| step.seq)),
-        mutant("fires sleeps in any order", "sleep::sleeps_fire_in_the_order_of_their_moments", "").hands_out(
-            |claimed, _| {
-                let sleeps: Vec<_> = (0..claimed.steps.len())
-                    .filter(|n| claimed.steps[*n].kind == StepKind::Sleep)
-                    .collect();
+        mutant("fires sleeps in any order", "sleep::sleeps_fire_in_the_order_of_their_moments", &["order"])
+            .hands_out(|claimed, _| {
+                let sleeps: Vec<_> =
+                    (0..claimed.steps.len()).filter(|n| claimed.steps[*n].kind == StepKind::Sleep).collect();
                 if let [first, .., last] = sleeps[..] {
                     claimed.steps.swap(first, last);
                 }
-            },
-        ),
-        mutant("keeps news to itself", "order::news_bring_what_others_completed", "").answers(|outcome, _, _| {
-            if let Outcome::Applied(news) = outcome {
-                news.steps.clear();
-            }
-        }),
-        mutant("changes what is recorded", "order::a_recorded_result_never_changes", "").hands_out(|claimed, past| {
-            let before = past.claims.get(&claimed.task.id).map(|before| before.steps.clone());
-            for step in &mut claimed.steps {
-                if let StepState::Done { result, .. } = &mut step.state
-                    && before.iter().flatten().any(|before| before.id == step.id && before.order().is_some())
-                {
-                    *result = Ok(Payload::new("text/plain", b"another".to_vec()));
-                }
-            }
-        }),
-        mutant("trusts any memory", "order::memory_of_another_claim_is_not_recalled", "").exchanges(
-            |sound, batch, claim, _| {
-                let Some(claim) = claim else { return sound.exchange(batch, claim) };
-                let recall = Gullible(claim.recall);
-                sound.exchange(batch, Some(&ClaimRequest { recall: &recall, ..*claim }))
-            },
-        ),
-        mutant("keeps erased steps", "retry::erased_steps_leave_no_trace", "")
-            .rewrites(|transition, _| transition.erase.clear()),
-        mutant("forgets the record at a retry", "retry::recorded_steps_survive_a_retry", "").hands_out(
-            |claimed, _| {
-                if claimed.task.attempts > 0 {
-                    claimed.steps.clear();
-                }
-            },
-        ),
-        mutant("shuffles items", "map::results_are_read_in_the_order_of_the_items", "")
-            .shows_items(|items| items.reverse()),
-        mutant("ends a gather over one failure", "gather::it_goes_on_past_failures_and_ends_when_all_have_ended", "")
-            .rewrites(|transition, _| {
-                for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Gather) {
-                    new.kind = StepKind::Map;
+            }),
+        mutant("keeps news to itself", "order::news_bring_what_others_completed", &["order", "actual: []"])
+            .answers(|outcome, _, _| {
+                if let Outcome::Applied(news) = outcome {
+                    news.steps.clear();
                 }
             }),
-        mutant("loses what code says", "note::a_turn_writes_what_it_says", "")
-            .rewrites(|transition, _| transition.notes.clear()),
-        mutant("writes notes in any order", "note::notes_of_a_commit_are_taken_in_their_order", "")
-            .rewrites(|transition, _| transition.notes.reverse()),
+        mutant("believes the last result", "order::a_recorded_result_never_changes", &["result"]).hands_out(
+            |claimed, past| {
+                for step in &mut claimed.steps {
+                    let ends = past.sent.iter().rev().filter(|sent| sent.guard.task() == step.id);
+                    let last = ends.filter_map(|sent| match &sent.change {
+                        Change::End(result) => Some(result),
+                        _ => None,
+                    });
+                    if let (StepState::Done { result, .. }, Some(last)) =
+                        (&mut step.state, last.take(1).next())
+                    {
+                        *result = last.clone();
+                    }
+                }
+            },
+        ),
+        mutant("changes what is recorded", "order::every_claim_brings_the_same_record", &["the record"])
+            .hands_out(|claimed, past| {
+                let before = past.claims.get(&claimed.task.id).map(|before| before.steps.clone());
+                for step in &mut claimed.steps {
+                    if let StepState::Done { result, .. } = &mut step.state
+                        && before
+                            .iter()
+                            .flatten()
+                            .any(|before| before.id == step.id && before.order().is_some())
+                    {
+                        *result = Ok(Payload::new("text/plain", b"another".to_vec()));
+                    }
+                }
+            }),
+        mutant(
+            "trusts any memory",
+            "order::memory_of_another_claim_is_not_recalled",
+            &["recalled", "actual: Some(1)"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let Some(claim) = claim else { return sound.exchange(batch, claim) };
+            let recall = Gullible(claim.recall);
+            sound.exchange(batch, Some(&ClaimRequest { recall: &recall, ..*claim }))
+        }),
+        mutant(
+            "keeps erased steps",
+            "retry::erased_steps_leave_no_trace",
+            &["the erased step", "actual: Some"],
+        )
+        .rewrites(|transition, _| transition.erase.clear()),
+        mutant(
+            "forgets the record at a retry",
+            "retry::recorded_steps_survive_a_retry",
+            &["steps", "actual: []"],
+        )
+        .hands_out(|claimed, _| {
+            if claimed.task.attempts > 0 {
+                claimed.steps.clear();
+            }
+        }),
+        mutant("shuffles items", "map::results_are_read_in_the_order_of_the_items", &["results"])
+            .shows_items(|items| items.reverse()),
+        mutant(
+            "ends a gather over one failure",
+            "gather::it_goes_on_past_failures_and_ends_when_all_have_ended",
+            &["expected: Applied", "actual: Gone"],
+        )
+        .rewrites(|transition, _| {
+            for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Gather) {
+                new.kind = StepKind::Map;
+            }
+        }),
+        mutant(
+            "loses what code says",
+            "note::a_turn_writes_what_it_says",
+            &["notes", "actual: NotesView { counters: {}, states: {}, progress: []"],
+        )
+        .rewrites(|transition, _| transition.notes.clear()),
+        mutant(
+            "begins counters and never adds",
+            "note::counters_add_up",
+            &["after the second", "actual: Some(3)"],
+        )
+        .rewrites(|transition, _| {
+            for said in &mut transition.notes {
+                if let Note::Count { name, add } = &said.note {
+                    said.note = Note::CountFrom { name: name.clone(), value: *add };
+                }
+            }
+        }),
+        mutant(
+            "writes notes in any order",
+            "note::notes_of_a_commit_are_taken_in_their_order",
+            &["given, then added to", "actual: Some(1)"],
+        )
+        .rewrites(|transition, _| transition.notes.reverse()),
     ]
 }
 

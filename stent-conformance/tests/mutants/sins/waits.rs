@@ -1,82 +1,129 @@
 //! Waits: whoever waits is woken (G5), and hears of signals (G11).
 
+use stent_core::TaskId;
+use uuid::Uuid;
+
 use super::words::*;
 
 pub(super) fn mutants() -> Vec<Mutant> {
     vec![
-        mutant("waits for one too many", "park::the_awaited_completion_wakes_it", "").rewrites(|transition, _| {
+        mutant(
+            "waits for one too many",
+            "park::the_awaited_completion_wakes_it",
+            &["the number of tasks that are due", "actual: 0"],
+        )
+        .rewrites(|transition, _| {
             if let Change::Park(wait) = &mut transition.change {
                 wait.done += 1;
             }
         }),
         // Looks at nothing when it parks: what came before is not what it waits for.
-        mutant("parks without looking", "park::what_happened_before_the_parking_counts", "").exchanges(
-            |sound, batch, claim, _| {
-                let mut batch = batch.to_vec();
-                for transition in &mut batch {
-                    if let (Change::Park(wait), Guard::Leased { fence, .. }) =
-                        (&mut transition.change, &mut transition.guard)
-                    {
-                        let keep = Transition::new(
-                            Guard::Leased { fence: *fence, tree: Tree::root(fence.task.execution()), key: None },
-                            transition.at,
-                            Change::Keep,
-                        );
-                        if let Outcome::Applied(news) = &sound.exchange(&[keep], None)?.outcomes[0] {
-                            *fence = fence.next();
-                            wait.done = wait.done.max(news.done + 1);
-                        }
+        mutant(
+            "parks without looking",
+            "park::what_happened_before_the_parking_counts",
+            &["the number of tasks that are due", "actual: 0"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let mut batch = batch.to_vec();
+            for transition in &mut batch {
+                if let (Change::Park(wait), Guard::Leased { fence, .. }) =
+                    (&mut transition.change, &mut transition.guard)
+                {
+                    let keep = Transition::new(
+                        Guard::Leased { fence: *fence, tree: Tree::root(fence.task.execution()), key: None },
+                        transition.at,
+                        Change::Keep,
+                    );
+                    if let Outcome::Applied(news) = &sound.exchange(&[keep], None)?.outcomes[0] {
+                        *fence = fence.next();
+                        wait.done = wait.done.max(news.done + 1);
                     }
                 }
-                sound.exchange(&batch, claim)
-            },
-        ),
-        mutant("forgets when to wake", "park::it_wakes_at_its_moment_and_not_before", "").rewrites(|transition, _| {
+            }
+            sound.exchange(&batch, claim)
+        }),
+        mutant(
+            "forgets when to wake",
+            "park::it_wakes_at_its_moment_and_not_before",
+            &["next moment", "actual: None"],
+        )
+        .rewrites(|transition, _| {
             if let Change::Park(wait) = &mut transition.change {
                 wait.until = None;
             }
         }),
-        mutant("lets a map run dry", "map::the_threshold_wakes_the_owner_for_more", "").rewrites(|transition, _| {
+        mutant(
+            "lets a map run dry",
+            "map::the_threshold_wakes_the_owner_for_more",
+            &["the number of tasks that are due", "actual: 0"],
+        )
+        .rewrites(|transition, _| {
             if let Change::Park(wait) = &mut transition.change {
                 wait.maps.clear();
             }
         }),
-        mutant("takes hints and does nothing", "park::a_hint_wakes_it", "")
-            .drops(|transition, _| transition.change == Change::Wake),
-        mutant("swallows signals", "signal::a_value_that_came_before_the_wait_ends_it_at_once", "")
-            .drops(|transition, _| matches!(transition.change, Change::Signal { .. })),
-        mutant("keeps the first value", "signal::of_two_values_before_the_wait_the_latest_counts", "").drops(
-            |transition, past| {
-                let Change::Signal { key, .. } = &transition.change else { return false };
-                let of_this_key = |sent: &Transition| matches!(&sent.change, Change::Signal { key: sent, .. } if sent == key);
-                past.sent.iter().any(of_this_key)
-            },
-        ),
-        mutant("hears a signal twice", "signal::a_value_is_consumed_once", "").exchanges(|sound, batch, claim, _| {
+        mutant(
+            "takes hints and does nothing",
+            "park::a_hint_wakes_it",
+            &["the number of tasks that are due", "actual: 0"],
+        )
+        .drops(|transition, _| transition.change == Change::Wake),
+        mutant(
+            "swallows signals",
+            "signal::a_value_that_came_before_the_wait_ends_it_at_once",
+            &["completions", "actual: 0"],
+        )
+        .drops(|transition, _| matches!(transition.change, Change::Signal { .. })),
+        mutant(
+            "keeps the first value",
+            "signal::of_two_values_before_the_wait_the_latest_counts",
+            &["the first wait"],
+        )
+        .drops(|transition, past| {
+            let Change::Signal { key, .. } = &transition.change else { return false };
+            let of_this_key =
+                |sent: &Transition| matches!(&sent.change, Change::Signal { key: sent, .. } if sent == key);
+            past.sent.iter().any(of_this_key)
+        }),
+        // What was consumed is still there: it comes again under another id.
+        mutant(
+            "gives a value twice",
+            "signal::a_value_is_consumed_once",
+            &["claimed without a new value", "actual: 1"],
+        )
+        .exchanges(|sound, batch, claim, past| {
             let exchanged = sound.exchange(batch, claim)?;
-            let again = batch.iter().cloned().filter_map(|mut transition| {
-                let Change::Signal { id, .. } = &mut transition.change else { return None };
-                *id = stent_core::TaskId::from_uuid(uuid::Uuid::from_u128(!id.as_uuid().as_u128()));
-                Some(transition)
+            let waits = batch.iter().flat_map(|transition| &transition.insert);
+            let keys: Vec<_> =
+                waits.filter(|new| new.kind == StepKind::Signal).filter_map(|new| new.keyed).collect();
+            let again = past.sent.iter().rev().cloned().filter_map(|mut sent| {
+                let Change::Signal { key, id, .. } = &mut sent.change else { return None };
+                *id = TaskId::from_uuid(Uuid::from_u128(!id.as_uuid().as_u128()));
+                keys.iter().any(|keyed| keyed.key == *key).then_some(sent)
             });
-            sound.exchange(&again.collect::<Vec<_>>(), None)?;
+            sound.exchange(&again.take(1).collect::<Vec<_>>(), None)?;
             Ok(exchanged)
         }),
-        mutant("takes one signal for another", "signal::names_are_told_apart", "").rewrites(|transition, _| {
-            let task = transition.guard.task();
-            if let Change::Signal { key, .. } = &mut transition.change {
-                *key = Key::of_signal(task.execution(), "");
-            }
-            for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Signal) {
-                new.keyed = Some(Keyed::new(Key::of_signal(new.tree.execution, "")));
-            }
-        }),
-        mutant("takes a repeated send for another", "signal::a_send_that_is_repeated_late_is_told", "").answers(
-            |outcome, transition, _| {
-                if let (Change::Signal { .. }, Outcome::Already(news)) = (&transition.change, &mut *outcome) {
-                    *outcome = Outcome::Applied(std::mem::take(news));
+        mutant("takes one signal for another", "signal::names_are_told_apart", &["value"]).rewrites(
+            |transition, _| {
+                let task = transition.guard.task();
+                if let Change::Signal { key, .. } = &mut transition.change {
+                    *key = Key::of_signal(task.execution(), "");
+                }
+                for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Signal) {
+                    new.keyed = Some(Keyed::new(Key::of_signal(new.tree.execution, "")));
                 }
             },
         ),
+        mutant(
+            "takes a repeated send for another",
+            "signal::a_send_that_is_repeated_late_is_told",
+            &["expected: Already", "actual: Applied"],
+        )
+        .answers(|outcome, transition, _| {
+            if let (Change::Signal { .. }, Outcome::Already(news)) = (&transition.change, &mut *outcome) {
+                *outcome = Outcome::Applied(std::mem::take(news));
+            }
+        }),
     ]
 }
