@@ -19,6 +19,8 @@ pub(crate) struct Past {
     pub(crate) claimers: BTreeSet<WorkerId>,
     /// What the next write of a task under its last claim is checked against.
     pub(crate) fences: BTreeMap<TaskId, Fence>,
+    /// How often any handle was called.
+    pub(crate) calls: u32,
     /// How often the clock was read.
     pub(crate) ticks: i64,
     /// Every open handle has a clone of it.

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 use stent_conformance::{BoxError, Fixture, Harness};
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter,
-    Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged, Renewal, Result,
-    RunningView, SchemaVersion, Store, TaskView, Topic, Wake,
+    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
+    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
+    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Wake,
 };
 use stent_core::model::{ExecutionStatus, Lease, Seq, Tried};
 use stent_core::transition::{News, Outcome, Transition};
@@ -19,6 +19,10 @@ use stent_memory::MemoryStore;
 
 use crate::mutant::Mutant;
 use crate::past::Past;
+
+/// Calls that one place takes in all; no case needs a third of them. A broken store leads some round in circles, where they
+/// would fill the memory.
+const CALLS_MAX: u32 = 10_000;
 
 /// Makes places for a mutant's stores.
 #[derive(Debug)]
@@ -99,12 +103,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl BrokenStore {
+    /// The store underneath, until it was called more often than a case that comes to an end calls it.
+    fn sound(&self) -> Result<&Sound> {
+        let mut past = self.past();
+        past.calls += 1;
+        if past.calls > CALLS_MAX {
+            return Err(Error::new(ErrorKind::Limit, "mutant").with_message("the case goes round in circles"));
+        }
+        Ok(&self.sound)
+    }
+
     fn past(&self) -> MutexGuard<'_, Past> {
         lock(&self.past)
     }
 
     fn exchange_whole(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
-        let mutant = &self.mutant;
+        let (mutant, sound) = (&self.mutant, self.sound()?);
         let past = &mut self.past();
         let dropped: Vec<bool> = commit
             .iter()
@@ -121,14 +135,14 @@ impl BrokenStore {
         }
 
         let mut exchanged = match mutant.exchanges {
-            Some(exchanges) => exchanges(&self.sound, &batch, claim.as_ref(), past)?,
-            None => self.sound.exchange(&batch, claim.as_ref())?,
+            Some(exchanges) => exchanges(sound, &batch, claim.as_ref(), past)?,
+            None => sound.exchange(&batch, claim.as_ref())?,
         };
 
         for (n, _) in dropped.iter().enumerate().filter(|(_, dropped)| **dropped) {
             exchanged.outcomes.insert(n, Outcome::Applied(News::default()));
         }
-        let sound = exchanged.clone();
+        let kept = exchanged.clone();
         if let Some(answers) = mutant.answers {
             let pairs = exchanged.outcomes.iter_mut().zip(commit);
             pairs.for_each(|(outcome, transition)| answers(outcome, transition, past));
@@ -139,8 +153,8 @@ impl BrokenStore {
         if let Some(brings) = mutant.brings {
             brings(&mut exchanged, past);
         }
-        past.learn(commit, &sound.outcomes, &sound.claimed);
-        past.claimers.extend(claim.filter(|_| !sound.claimed.is_empty()).map(|claim| claim.worker));
+        past.learn(commit, &kept.outcomes, &kept.claimed);
+        past.claimers.extend(claim.filter(|_| !kept.claimed.is_empty()).map(|claim| claim.worker));
         Ok(exchanged)
     }
 }
@@ -152,7 +166,7 @@ impl Backend for BrokenStore {
     }
 
     async fn clock(&self) -> Result<Timestamp> {
-        let now = self.sound.0.clock().await?;
+        let now = self.sound()?.0.clock().await?;
         Ok(self.mutant.ticks.map_or(now, |ticks| ticks(now, &mut self.past())))
     }
 
@@ -168,8 +182,8 @@ impl Backend for BrokenStore {
 
     async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
         match self.mutant.renews {
-            Some(renews) => renews(&self.sound, leases, now, until),
-            None => self.sound.renew(leases, now, until),
+            Some(renews) => renews(self.sound()?, leases, now, until),
+            None => self.sound()?.renew(leases, now, until),
         }
     }
 
@@ -178,7 +192,7 @@ impl Backend for BrokenStore {
         if let Some(purges) = self.mutant.purges {
             purges(&self.sound, &mut request, &self.past());
         }
-        let mut purged = self.sound.purge(&request)?;
+        let mut purged = self.sound()?.purge(&request)?;
         if let Some(counts_purged) = self.mutant.counts_purged {
             counts_purged(&mut purged);
         }
@@ -188,7 +202,7 @@ impl Backend for BrokenStore {
     async fn close(&self) -> Result<()> {
         match self.mutant.closes {
             Some(closes) => closes(),
-            None => self.sound.0.close().await,
+            None => self.sound()?.0.close().await,
         }
     }
 }
@@ -196,7 +210,7 @@ impl Backend for BrokenStore {
 #[async_trait]
 impl Inspect for BrokenStore {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
-        let mut views = self.sound.0.executions(ids).await?;
+        let mut views = self.sound()?.0.executions(ids).await?;
         if let Some(shows_executions) = self.mutant.shows_executions {
             shows_executions(&mut views, &self.past());
         }
@@ -209,7 +223,7 @@ impl Inspect for BrokenStore {
         after: Option<TaskId>,
         max: usize,
     ) -> Result<Vec<TaskView>> {
-        let mut views = self.sound.0.tasks(execution, after, max).await?;
+        let mut views = self.sound()?.0.tasks(execution, after, max).await?;
         if let Some(shows_tasks) = self.mutant.shows_tasks {
             shows_tasks(&mut views, &self.past());
         }
@@ -217,7 +231,7 @@ impl Inspect for BrokenStore {
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
-        let mut views = self.sound.0.items(map, from, max).await?;
+        let mut views = self.sound()?.0.items(map, from, max).await?;
         if let Some(shows_items) = self.mutant.shows_items {
             shows_items(&mut views);
         }
@@ -234,7 +248,7 @@ impl Inspect for BrokenStore {
         if let Some(filters) = self.mutant.filters {
             filters(&mut filter);
         }
-        let mut views = self.sound.0.list(&filter, before, max).await?;
+        let mut views = self.sound()?.0.list(&filter, before, max).await?;
         if let Some(lists) = self.mutant.lists {
             lists(&mut views, before);
         }
@@ -242,7 +256,7 @@ impl Inspect for BrokenStore {
     }
 
     async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        let mut counts = self.sound.0.count().await?;
+        let mut counts = self.sound()?.0.count().await?;
         if let Some(miscounts) = self.mutant.counts {
             miscounts(&mut counts);
         }
@@ -250,7 +264,7 @@ impl Inspect for BrokenStore {
     }
 
     async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
-        let mut lanes = self.sound.0.lanes(now).await?;
+        let mut lanes = self.sound()?.0.lanes(now).await?;
         if let Some(shows_lanes) = self.mutant.shows_lanes {
             shows_lanes(&mut lanes);
         }
@@ -258,7 +272,7 @@ impl Inspect for BrokenStore {
     }
 
     async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
-        let mut running = self.sound.0.running(max).await?;
+        let mut running = self.sound()?.0.running(max).await?;
         if let Some(shows_running) = self.mutant.shows_running {
             shows_running(&mut running);
         }
@@ -266,7 +280,7 @@ impl Inspect for BrokenStore {
     }
 
     async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
-        let mut tries = self.sound.0.tries(task).await?;
+        let mut tries = self.sound()?.0.tries(task).await?;
         if let Some(shows_tries) = self.mutant.shows_tries {
             shows_tries(&mut tries);
         }
@@ -274,7 +288,7 @@ impl Inspect for BrokenStore {
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
-        let mut notes = self.sound.0.notes(execution).await?;
+        let mut notes = self.sound()?.0.notes(execution).await?;
         if let Some(shows_notes) = self.mutant.shows_notes {
             shows_notes(&mut notes);
         }
@@ -282,7 +296,7 @@ impl Inspect for BrokenStore {
     }
 
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
-        let mut letters = self.sound.0.dead_letters(before, max).await?;
+        let mut letters = self.sound()?.0.dead_letters(before, max).await?;
         if let Some(shows_dead_letters) = self.mutant.shows_dead_letters {
             shows_dead_letters(&mut letters);
         }
@@ -290,11 +304,11 @@ impl Inspect for BrokenStore {
     }
 
     async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>> {
-        self.sound.0.dead_letter(execution).await
+        self.sound()?.0.dead_letter(execution).await
     }
 
     async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
-        self.sound.0.dead_letter_stats().await
+        self.sound()?.0.dead_letter_stats().await
     }
 }
 
