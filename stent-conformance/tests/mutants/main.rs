@@ -8,7 +8,7 @@
 //! ```console
 //! $ cargo test -p stent-conformance --test mutants            # each mutant against the areas of its case
 //! $ cargo test -p stent-conformance --test mutants -- '[G3]'  # some of them
-//! $ cargo xtask conformance --mutants                         # each against every case, and the table
+//! $ cargo xtask conformance --mutants                         # each against nearly every case
 //! ```
 //!
 //! | File | Holds |
@@ -55,8 +55,8 @@ const CROWDED: [&str; 4] = [
 /// slow store is called a broken one; memory answers at once, and a case that has hung is only one of several.
 const HUNG: Duration = Duration::from_secs(10);
 
-/// Set to run every mutant against every case, as `cargo xtask conformance --mutants` does: minutes, and the count of all
-/// cases that catch it.
+/// Set to play each mutant every case but the crowded ones, as `cargo xtask conformance --mutants` does. That takes minutes,
+/// and counts all that catch it.
 const ALL: &str = "STENT_MUTANTS_ALL";
 
 fn main() -> ExitCode {

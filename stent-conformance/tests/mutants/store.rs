@@ -20,9 +20,9 @@ use stent_memory::MemoryStore;
 use crate::mutant::Mutant;
 use crate::past::Past;
 
-/// Calls that one place takes in all; no case needs a third of them. A broken store leads some round in circles, where they
+/// Calls that one place takes in all; no case needs two thirds of them. A broken store leads some round in circles, where they
 /// would fill the memory.
-const CALLS_MAX: u32 = 10_000;
+const CALLS_MAX: u32 = 5_000;
 
 /// Makes places for a mutant's stores.
 #[derive(Debug)]
