@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use stent::prelude::*;
 use tokio::sync::Notify;
@@ -28,7 +29,7 @@ impl Ended {
     }
 }
 
-/// Where a job of `two-workers` notes that it ran; none in the other benches.
+/// Where a job of `two-workers` notes that it ran, and one of `start` when; none in the other benches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes(pub(crate) Option<Arc<File>>);
 
@@ -46,6 +47,19 @@ pub(crate) async fn noted_job(number: u32, State(notes): State<Notes>) -> Result
     if let Some(file) = &notes.0 {
         // One write of a whole line: the file is opened to append.
         (&**file).write_all(format!("{number:010}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Bytes of the moment that is noted by [`stamped`].
+pub(crate) const STAMP_LEN: usize = 17;
+
+/// Notes when it started, in microseconds since 1970.
+#[durable]
+pub(crate) async fn stamped(State(notes): State<Notes>) -> Result<(), std::io::Error> {
+    let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    if let Some(file) = &notes.0 {
+        (&**file).write_all(format!("{:016}\n", started.as_micros()).as_bytes())?;
     }
     Ok(())
 }

@@ -8,7 +8,8 @@
 //! | `workflows` | executions of three steps, one after the other |
 //! | `latency` | one execution with one step at a time, from dispatch to result |
 //! | `map` | one execution over many items |
-//! | `two-workers` | `jobs`, worked off by two processes on one file |
+//! | `two-workers` | `jobs`, worked off by two processes on one store |
+//! | `start` | one execution at a time, from its dispatch here to its start in another, idle process |
 //!
 //! Every measurement is a process of its own on a store of its own, so that no memory and no cache is shared with the
 //! one before, and the process's peak is the measurement's.
@@ -82,6 +83,9 @@ enum Role {
     /// A worker of `two-workers`
     #[command(hide = true)]
     Work { spec: String },
+    /// The other process of `start`
+    #[command(hide = true)]
+    Start { spec: String },
 }
 
 fn main() -> ExitCode {
@@ -98,6 +102,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.role {
         Some(Role::Measure { spec }) => measure::run(&serde_json::from_str(&spec)?),
         Some(Role::Work { spec }) => measure::two_workers::work(&serde_json::from_str(&spec)?),
+        Some(Role::Start { spec }) => measure::start::start(&serde_json::from_str(&spec)?),
         None => run_all(&cli.options),
     }
 }

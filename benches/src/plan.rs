@@ -17,6 +17,7 @@ pub(crate) enum Bench {
     Latency,
     Map,
     TwoWorkers,
+    Start,
 }
 
 impl Bench {
@@ -25,14 +26,14 @@ impl Bench {
         match self {
             Self::Jobs | Self::JobsStep | Self::TwoWorkers => &[10_000],
             Self::Workflows => &[1_000],
-            Self::Latency => &[200],
+            Self::Latency | Self::Start => &[200],
             Self::Map => &[1_000, 10_000, 100_000],
         }
     }
 
     /// Whether it makes sense on a store that only one process sees.
     const fn is_for(self, backend: Backend) -> bool {
-        !matches!((self, backend), (Self::TwoWorkers, Backend::Memory))
+        !matches!((self, backend), (Self::TwoWorkers | Self::Start, Backend::Memory))
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Dispatching {
     pub(crate) rate_with_dispatch: f64,
 }
 
-/// Times from the dispatch of an execution to its result.
+/// Times from the dispatch of an execution to its result, or to its start.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) p50_ms: f64,

@@ -3,6 +3,7 @@
 mod bulk;
 mod latency;
 mod map;
+pub(crate) mod start;
 pub(crate) mod two_workers;
 
 use anyhow::Result;
@@ -23,6 +24,7 @@ pub(crate) fn run(spec: &Spec) -> Result<()> {
             Bench::Workflows => bulk::measure(spec, &scene, three_steps, 3).await,
             Bench::Latency => latency::measure(spec, &scene).await,
             Bench::Map => map::measure(spec, &scene).await,
+            Bench::Start => start::measure(spec, &scene).await,
             Bench::TwoWorkers => two_workers::measure(spec, &scene).await,
         }
     })?;
