@@ -4,6 +4,7 @@
 //! then started one by one: building each for itself (`cargo test -p`) unifies other features and so builds the whole
 //! tree of dependencies once more.
 
+mod junit;
 mod mutants;
 mod report;
 
@@ -15,25 +16,36 @@ use cargo_metadata::Message;
 use self::report::{Report, Verdict};
 use crate::backends::Backends;
 use crate::command::Command;
-use crate::servers::Servers;
+use crate::servers::{Fsync, Servers, ServersArgs};
 
 /// Runs the conformance suite and reports every case by name and guarantee
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --backend memory --filter G3\n  cargo xtask conformance --backend all --json"
+    after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --backend memory --filter G3\n  cargo xtask conformance --backend postgres --servers docker\n  cargo xtask conformance --backend all --seeds 1000 --json"
 )]
 pub(crate) struct Args {
-    /// Backends to certify, with commas between them: memory, sqlite, all
+    /// Backends to certify, with commas between them: memory, sqlite, postgres, all
     #[arg(long, value_name = "NAME,…", default_value = "all")]
     backend: Backends,
+
+    #[command(flatten)]
+    servers: ServersArgs,
 
     /// Only cases whose guarantee or name contains this, such as `[G3]` or `fence::`
     #[arg(long, value_name = "PART")]
     filter: Option<String>,
 
+    /// How many seeds each random case takes; each has its own default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: Option<u64>,
+
     /// One JSON object per case on standard output, and a last one that sums up
     #[arg(long)]
     json: bool,
+
+    /// Writes the outcomes as JUnit XML too, a suite for each backend
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    junit: Option<PathBuf>,
 
     /// Lists the cases and runs none
     #[arg(long)]
@@ -48,8 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     if args.mutants {
         return mutants::run(args.filter.as_deref(), args.list);
     }
-    let servers = Servers::start(&args.backend.0);
-    eprintln!("{}", servers.describe());
+    let servers = Servers::start(&args.backend.0, &args.servers.choice, Fsync::Off)?;
     let runners = build()?;
 
     let mut reports = Vec::new();
@@ -77,6 +88,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         reports.push(report);
     }
 
+    if let Some(file) = &args.junit {
+        junit::write(file, &reports)?;
+    }
     if args.json {
         println!("{}", report::json_summary(&reports));
     } else {
@@ -98,6 +112,9 @@ impl Runner {
         let mut command = Command::new(&self.program).folder(&self.folder).args(["--color", "never"]);
         if args.list {
             command = command.args(["--list"]);
+        }
+        if let Some(seeds) = args.seeds {
+            command = command.env("STENT_SEEDS", seeds.to_string());
         }
         command.args(args.filter.clone())
     }

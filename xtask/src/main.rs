@@ -11,6 +11,7 @@ mod bench;
 mod ci;
 mod command;
 mod conformance;
+mod images;
 mod servers;
 mod test;
 mod tidy;
@@ -30,6 +31,10 @@ enum Task {
     Tidy(tidy::Args),
     Bench(bench::Args),
     Ci(ci::Args),
+    Servers(servers::Args),
+    Images(images::Args),
+    #[command(hide = true)]
+    Keep(servers::KeepArgs),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +44,9 @@ fn main() -> ExitCode {
         Task::Tidy(args) => tidy::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Ci(args) => ci::run(&args),
+        Task::Servers(args) => servers::run(&args),
+        Task::Images(args) => images::run(&args),
+        Task::Keep(args) => servers::keep(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::backends::Backend;
 use crate::command::Command;
-use crate::servers::Servers;
+use crate::servers::{Fsync, Servers, ServersArgs};
 
 /// What is off by default and has tests. Without it Stent is checked by the lints and the docs of `cargo xtask ci`.
 pub(crate) const FEATURES: &str = "stent/otel";
@@ -15,6 +15,9 @@ pub(crate) const FEATURES: &str = "stent/otel";
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch")]
 pub(crate) struct Args {
+    #[command(flatten)]
+    servers: ServersArgs,
+
     /// Handed to every test runner: a part of the names to run, or the runner's options
     #[arg(last = true, value_name = "FILTER")]
     filter: Vec<String>,
@@ -22,8 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let start = Instant::now();
-    let servers = Servers::start(Backend::ALL);
-    println!("{}", servers.describe());
+    let servers = Servers::start(Backend::ALL, &args.servers.choice, Fsync::Off)?;
 
     // Built apart, so that what does not compile is said once, and in colour. The same flags as below: nothing is
     // built twice.

@@ -76,8 +76,17 @@ impl Report {
         Self { backend, cases: Vec::new(), reading: None, trouble: None, counted: None }
     }
 
+    pub(super) const fn backend(&self) -> Backend {
+        self.backend
+    }
+
     pub(super) fn cases(&self) -> &[Case] {
         &self.cases
+    }
+
+    /// Why the run cannot be trusted although no case of it failed.
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Takes a line. Gives the case that it tells of, if it does.
