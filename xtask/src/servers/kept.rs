@@ -73,3 +73,45 @@ fn apart(keeper: &mut Command) {
 
 #[cfg(not(unix))]
 const fn apart(_keeper: &mut Command) {}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::Path;
+
+    use super::*;
+
+    /// A keeper that tidies up by making a file.
+    fn keeper(says: &str, tidied: &Path) -> Command {
+        let mut keeper = Command::new("sh");
+        let script = format!("echo '{says}'; cat > /dev/null; echo tidied > '{}'", tidied.display());
+        keeper.args(["-c", &script]);
+        keeper
+    }
+
+    #[test]
+    fn a_panic_ends_the_server_before_it_goes_on() {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let tidied = folder.path().join("tidied");
+
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let kept = Kept::start(&mut keeper(r#"{"ready":7}"#, &tidied)).expect("sh is everywhere");
+            assert_ne!(kept.port(), 7, "a test fails");
+        }));
+
+        assert!(panicked.is_err());
+        assert!(tidied.exists());
+    }
+
+    #[test]
+    fn a_server_that_does_not_come_up_says_why() {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let tidied = folder.path().join("tidied");
+
+        let failed = Kept::start(&mut keeper(r#"{"failed":"no room"}"#, &tidied));
+        assert_eq!(failed.expect_err("it failed").to_string(), "no room");
+
+        let silent = Kept::start(&mut keeper("", &tidied)).expect_err("it said nothing");
+        assert_eq!(silent.to_string(), "sh ended before its server was ready");
+    }
+}

@@ -106,7 +106,7 @@ impl Kind {
     pub(crate) fn url(self, port: u16, password: &str) -> String {
         match self {
             Self::Postgres => format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres"),
-            Self::Redis => format!("redis://:{password}@127.0.0.1:{port}/0"),
+            Self::Redis => format!("redis://default:{password}@127.0.0.1:{port}/0"),
         }
     }
 
