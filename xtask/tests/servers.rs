@@ -66,7 +66,7 @@ mod trials {
         let postgres = Path::new("/usr/lib/postgresql").is_dir();
         let mut trials = Vec::new();
         for (kind, there) in [("redis", true), ("postgres", postgres)] {
-            let mut add = |name, can_run, trial: fn(&'static str) -> Outcome| {
+            let mut add = |name: &str, can_run: bool, trial: fn(&'static str) -> Outcome| {
                 let trial = Trial::test(format!("{kind}_{name}"), move || trial(kind));
                 trials.push(trial.with_ignored_flag(!can_run));
             };
