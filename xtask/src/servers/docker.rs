@@ -180,9 +180,8 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_container_is_a_leftover_once_its_process_is_gone() {
-        let mut ended = Process::new("true").spawn().expect("true is everywhere");
-        assert!(!is_leftover(&keeper_of(std::process::id())));
-        assert!(!is_leftover(&keeper_of(ended.id())), "it still has its number");
+        let mut ended = Process::new("cat").stdin(Stdio::piped()).spawn().expect("cat is everywhere");
+        assert!(!is_leftover(&keeper_of(ended.id())), "it waits for its input");
 
         ended.wait().expect("it ends");
         assert!(is_leftover(&keeper_of(ended.id())));

@@ -46,14 +46,23 @@ pub(super) fn write_secret(path: &Path, text: &str) -> Result<()> {
     Ok(file.write_all(text.as_bytes())?)
 }
 
-/// Whether there is no process of this number.
+/// Whether the process of this number has ended.
 #[cfg(unix)]
 pub(super) fn is_gone(process: u32) -> bool {
     use rustix::io::Errno;
     use rustix::process::{Pid, test_kill_process};
 
     let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-    process.is_some_and(|process| test_kill_process(process) == Err(Errno::SRCH))
+    process.is_some_and(|process| test_kill_process(process) == Err(Errno::SRCH) || is_zombie(process))
+}
+
+/// Whether a process has ended and only its number is left, until its parent asks for it. The first process of a
+/// container seldom does.
+#[cfg(unix)]
+fn is_zombie(process: rustix::process::Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // Its state follows its name, which may contain anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// Unknown, so nobody is taken for gone.
