@@ -41,17 +41,11 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-<<<<<<< HEAD
-    /// Sees to it that every server which `backends` need is running.
-    pub(crate) fn start(backends: &[Backend]) -> Self {
-        let environment = backends.iter().flat_map(|backend| match backend {
-            // Both live in the process of the test.
-            Backend::Memory | Backend::Sqlite => [],
-            // Its tests are told by whoever runs them: STENT_POSTGRES_URL.
-            Backend::Postgres => [],
-        });
-        Self { environment: environment.collect() }
-=======
+    /// No server, for what asks none.
+    pub(crate) const fn none() -> Self {
+        Self { environment: Vec::new(), _kept: Vec::new() }
+    }
+
     /// Sees to it that every server which `backends` need is running, and says of each in one line which way was taken.
     ///
     /// # Errors
@@ -68,7 +62,7 @@ impl Servers {
     }
 
     fn start_kinds(kinds: &[Kind], choice: &Choice, fsync: Fsync) -> Result<Self> {
-        let mut servers = Self { environment: Vec::new(), _kept: Vec::new() };
+        let mut servers = Self::none();
         for &kind in kinds {
             let found = find(kind, choice, fsync)?;
             eprintln!("{kind}: {}", found.way);
@@ -76,7 +70,6 @@ impl Servers {
             servers._kept.extend(found.kept);
         }
         Ok(servers)
->>>>>>> 6cf88c4 (xtask: servers for tests, by docker or from programs of the machine; images; JUnit)
     }
 
     /// What tests find the servers by.
@@ -95,10 +88,11 @@ struct Found {
 
 impl Found {
     fn there(url: &str, way: &str) -> Self {
-        // Without what precedes the host: there may be a password in it.
-        let host = url.rsplit('@').next().unwrap_or(url).trim_start_matches(|c| c != '/').trim_matches('/');
-        let host = if url.contains('@') { url.rsplit('@').next().unwrap_or(url) } else { host };
-        Self { url: url.into(), way: format!("{way}, {host}"), kept: None }
+        // Without what precedes the host or follows the database: there may be a password in either.
+        let place = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let place = place.rsplit('@').next().unwrap_or(place);
+        let place = place.split('?').next().unwrap_or(place);
+        Self { url: url.into(), way: format!("{way}, {place}"), kept: None }
     }
 
     fn started(kind: Kind, password: &str, how: &str, kept: Kept) -> Self {
@@ -273,7 +267,7 @@ mod tests {
 
         assert_eq!(found.url, url);
         assert_eq!(found.way, "as given by --servers, db.example:5432/test");
-        assert_eq!(Found::there("redis://127.0.0.1:6379", "so").way, "so, 127.0.0.1:6379");
+        assert_eq!(Found::there("redis://127.0.0.1:6379?password=secret", "so").way, "so, 127.0.0.1:6379");
     }
 
     #[test]
