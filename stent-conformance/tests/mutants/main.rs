@@ -53,7 +53,7 @@ const CROWDED: [&str; 4] = [
 
 /// What has not ended so long after the last case of a mutant began has hung. The suite itself waits for minutes, so that no
 /// slow store is called a broken one; memory answers at once, and a case that has hung is only one of several.
-const HUNG: Duration = Duration::from_secs(10);
+const HUNG: Duration = Duration::from_secs(15);
 
 /// Set to play each mutant every case but the crowded ones, as `cargo xtask conformance --mutants` does. That takes minutes,
 /// and counts all that catch it.

@@ -73,12 +73,12 @@ pub(super) fn mutants() -> Vec<Mutant> {
         // Takes what comes first, keeps what the worker may have and hands back the rest.
         mutant(
             "filters after the fact",
-            "claim::work_of_other_queues_hides_nothing",
+            "tag::work_with_other_tags_hides_nothing",
             &["claimed", "actual: []"],
         )
         .exchanges(|sound, batch, claim, _| {
             let Some(claim) = claim else { return sound.exchange(batch, claim) };
-            let mut exchanged = sound.exchange(batch, Some(&ClaimRequest { queues: None, ..*claim }))?;
+            let mut exchanged = sound.exchange(batch, Some(&ClaimRequest { tags: &[], ..*claim }))?;
             let (mine, others) =
                 exchanged.claimed.into_iter().partition(|claimed| claim.admits(&claimed.task.lane));
             exchanged.claimed = mine;
