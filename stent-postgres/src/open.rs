@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::sqlx::ConnectOptions;
+use sea_orm::sqlx::{ConnectOptions, Connection};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector};
 use stent_core::backend::Result;
@@ -33,6 +33,9 @@ const HINT_CONNECTIONS: u32 = 2;
 /// How long a connection that nobody uses stays open, beyond `min_connections`.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
+/// How long a connection is taken for sound without asking.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// Opens Postgres stores.
 #[derive(Clone, Copy, Debug)]
 pub struct PostgresStore;
@@ -55,8 +58,17 @@ impl PostgresStore {
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(IDLE_TIMEOUT)
-            // A connection that was lost shows it when a transaction begins on it, which then takes another one.
+            // One that was in use a moment ago is not tried out first. If it was lost since, that shows when a transaction
+            // begins on it, which then takes another one.
             .test_before_acquire(false)
+            .before_acquire(|connection, metadata| {
+                Box::pin(async move {
+                    if metadata.idle_for > FRESH {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
             .connect_lazy_with(connect.clone());
         let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
         let connections = Connections { write: connection.clone(), read: connection };

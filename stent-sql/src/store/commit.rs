@@ -86,15 +86,21 @@ struct Known {
 }
 
 async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result<(Ledger<'a>, Known)> {
-    run.hold_keys(&reads.keys).await?;
+    run.hold_keys(&reads.memos).await?;
     let statements = &run.store.statements;
     let ids = Batch::of_ids(&ONE_ID, reads.tasks.iter().map(|id| *id.as_uuid()));
-    let rows = if reads.keys.is_empty() {
-        run.read(&statements.read, run.values(&ids, []), row::row).await?
-    } else {
+    // The key of an execution is held with its root, whose end is waited for under it: so the root comes first, and then,
+    // once nobody else can add to them, those who wait.
+    let apart = run.locks.is_some() && reads.keys.len() > reads.memos.len();
+    let mut rows = Vec::new();
+    if apart || reads.keys.is_empty() {
+        rows = run.read(&statements.read, run.values(&ids, []), row::row).await?;
+    }
+    if !reads.keys.is_empty() {
+        let ids = if apart { Batch::new(&ONE_ID, 0) } else { ids };
         let keys = Batch::of_ids(&ONE_KEY, reads.keys.iter().map(|key| *key.as_uuid()));
-        run.read(&statements.read_keyed, run.values_of_two(&ids, [], &keys), row::row).await?
-    };
+        rows.extend(run.read(&statements.read_keyed, run.values_of_two(&ids, [], &keys), row::row).await?);
+    }
     let memos = if reads.memos.is_empty() {
         Vec::new()
     } else {
