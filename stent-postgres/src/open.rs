@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::sqlx::{ConnectOptions, Connection};
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sea_orm::sqlx::{ConnectOptions, Connection};
 use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector};
 use stent_core::backend::Result;
 use stent_sql::{Connections, SqlStore};

@@ -191,7 +191,8 @@ impl FromStr for PostgresOptions {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             // The URL may hold a password, so it is not shown.
             return Err(config(
-                "a URL does not begin with postgres://; write it like postgres://user@host/database".to_owned(),
+                "a URL does not begin with postgres://; write it like postgres://user@host/database"
+                    .to_owned(),
             ));
         }
         let (server, query) = url.split_once('?').unwrap_or((url, ""));

@@ -12,7 +12,8 @@ use crate::support::{claim, commit, end, root, start, t};
 
 /// Ends every session of a store, by the name that it gives itself.
 async fn end_sessions(connection: &mut PgConnection, name: &str) -> u64 {
-    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'");
+    let end =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'");
     connection.execute(AssertSqlSafe(end)).await.expect("ends sessions").rows_affected()
 }
 

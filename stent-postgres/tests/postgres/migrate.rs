@@ -5,8 +5,8 @@ use sea_orm_migration::MigratorTraitSelf;
 use stent_core::backend::{DeadLetterStat, ErrorKind, Inspect, Migrate, SchemaVersion};
 use stent_core::model::{Epoch, ExecutionStatus, Lane};
 use stent_core::transition::Outcome;
-use stent_sql::migration::Migrator;
 use stent_postgres::{PostgresDialect, PostgresStore};
+use stent_sql::migration::Migrator;
 
 use crate::schema::Schema;
 use crate::support::{claim, commit, end, root, start, t};
@@ -18,7 +18,8 @@ async fn handles_that_migrate_at_once_all_succeed() {
         let start_together = std::sync::Arc::new(tokio::sync::Barrier::new(8));
         let handles: Vec<_> = (0..8)
             .map(|_| {
-                let (options, together) = (schema.options(2).expect("options"), std::sync::Arc::clone(&start_together));
+                let (options, together) =
+                    (schema.options(2).expect("options"), std::sync::Arc::clone(&start_together));
                 tokio::spawn(async move {
                     together.wait().await;
                     let store = PostgresStore::open(options).await?;
@@ -68,7 +69,10 @@ async fn a_newer_schema_is_refused_by_name() {
     let error = schema.handle().await.migrate().await.expect_err("is newer");
 
     assert_eq!(error.kind(), ErrorKind::Schema);
-    assert!(error.to_string().contains("m9999_signals") && error.to_string().contains("m0002_keys"), "{error}");
+    assert!(
+        error.to_string().contains("m9999_signals") && error.to_string().contains("m0002_keys"),
+        "{error}"
+    );
     assert!(error.to_string().contains("upgrade this program"), "{error}");
     assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 3, known: 2 });
 }

@@ -24,7 +24,8 @@ async fn a_store_opens_before_its_server_is_there() {
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_said_to_be_so() {
-    let (server, _) = url().expect("a server").rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a URL");
+    let (server, _) =
+        url().expect("a server").rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a URL");
     let options: PostgresOptions = format!("{server}/no_such_database").parse().expect("options");
     let store = PostgresStore::open(options).await.expect("opens");
 
@@ -65,9 +66,10 @@ async fn a_pool_of_the_application_serves_and_stays_open() {
         .execute(AssertSqlSafe(format!("CREATE SCHEMA \"{}\"", schema.name)))
         .await
         .expect("makes a schema");
-    let pool = Database::connect(format!("{}?options=-csearch_path%3D{}", url().expect("a server"), schema.name))
-        .await
-        .expect("connects");
+    let pool =
+        Database::connect(format!("{}?options=-csearch_path%3D{}", url().expect("a server"), schema.name))
+            .await
+            .expect("connects");
     let store = PostgresStore::from_connection(pool.clone()).expect("opens");
     store.migrate().await.expect("migrates");
 

@@ -1,4 +1,5 @@
-//! The query plan of every statement, on a store with a hundred thousand tasks.
+//! The query plan of every statement, on a store with a hundred thousand tasks. What it looks like differs from version to
+//! version of the server; what it must not be does not.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -25,11 +26,38 @@ const FILL: &str = "
         (SELECT key FROM stent_lane WHERE function = 'charge') AS charge,
         (SELECT key FROM stent_lane WHERE function = 'other') AS other";
 
+/// Some that are asked to end, have deadlines, keys or slots, are timers, have ended well or as dead letters; and their
+/// tries, progress, memos and rates: statistics decide between indexes, and where nothing is, none is better than another.
+const FILL_MORE: &str = "
+    UPDATE stent_task SET mark = 'cancel' WHERE ended_at IS NULL AND seq % 50 = 7;
+    UPDATE stent_task SET expires_at = 9000000000000000 WHERE ended_at IS NULL AND seq % 5 = 2;
+    UPDATE stent_task SET key = gen_random_uuid() WHERE ended_at IS NULL AND seq % 10 = 5;
+    UPDATE stent_task SET status = 'running', slot = seq % 10, worker_id = gen_random_uuid()
+        WHERE ended_at IS NULL AND seq % 20 IN (6, 7);
+    UPDATE stent_task SET lane = NULL, kind = 'sleep', parent_id = gen_random_uuid() WHERE ended_at IS NULL AND seq % 20 = 3;
+    UPDATE stent_task SET status = 'completed', ended_at = seq, ready_at = NULL WHERE parent_id IS NULL AND seq % 40 = 4;
+    UPDATE stent_task SET status = 'failed', reason = 'Declined', ended_at = seq, ready_at = NULL
+        WHERE parent_id IS NULL AND seq % 40 = 14;
+    INSERT INTO stent_tried (task_id, epoch, at, execution_id, how)
+        SELECT id, 1, 1, execution_id, 'failed' FROM stent_task WHERE seq % 10 = 4;
+    INSERT INTO stent_progress (id, execution_id, task_id, at, text)
+        SELECT gen_random_uuid(), execution_id, id, 1, 'text' FROM stent_task WHERE seq % 10 = 4;
+    INSERT INTO stent_memo (key, kind, execution_id, name, holder_id, ended_at, expires_at, value_type)
+        SELECT gen_random_uuid(), 'result', execution_id, 'charge', id, seq, seq, 'application/cbor'
+        FROM stent_task WHERE seq % 10 = 4;
+    INSERT INTO stent_rate (function_key, bucket, used) SELECT n % 100, n, 1 FROM generate_series(1, 10000) AS n;
+    INSERT INTO stent_note (execution_id, kind, name, count)
+        SELECT execution_id, 'counter', 'items', 1 FROM stent_task WHERE seq % 10 = 4;
+    ANALYZE stent_task, stent_tried, stent_progress, stent_memo, stent_rate, stent_note";
+
+/// Statements that read an index from one end to the other: they count what is in it.
+const SCANS: [&str; 2] = ["count_open", "dead_letter_stats"];
+
 async fn filled(schema: &Schema) -> Arc<SqlStore> {
     let store = schema.ready().await;
     commit(&store, &[start(root("checkout")), start(root("charge")), start(root("other"))]).await;
     store.connections().write.execute_unprepared(FILL).await.expect("fills");
-    store.connections().write.execute_unprepared("ANALYZE stent_task").await.expect("looks at it");
+    store.connections().write.execute_unprepared(FILL_MORE).await.expect("fills");
     store
 }
 
@@ -38,7 +66,7 @@ async fn every_statement_finds_its_rows_by_index() {
     let schema = Schema::new();
     let store = filled(&schema).await;
 
-    let (mut plans, mut faults) = (String::new(), String::new());
+    let mut faults = String::new();
     let locks = store.locks().expect("many write at once");
     for (name, statement) in store.statements().iter().chain(locks.iter()) {
         let plan = plan(&store, &statement.text).await;
@@ -47,13 +75,20 @@ async fn every_statement_finds_its_rows_by_index() {
         for line in plan.lines().filter(|line| line.contains("Seq Scan on") && !line.contains("stent_lane")) {
             let _ = writeln!(faults, "{name}: {}\n{plan}", line.trim());
         }
+        // An index that is read without a condition is no better, but for its first entries.
+        let lines: Vec<_> = plan.lines().chain([""]).collect();
+        for near in lines.windows(3).filter(|_| !SCANS.contains(&name)) {
+            let [before, line, after] = near else { continue };
+            let reads = line.contains("Index") && line.contains("Scan") && !line.contains("stent_lane");
+            if reads && !before.contains("Limit") && !after.contains("Index Cond") {
+                let _ = writeln!(faults, "{name}: {}\n{plan}", line.trim());
+            }
+        }
         for line in plan.lines().filter(|line| line.contains("Hash Join") || line.contains("Merge Join")) {
             let _ = writeln!(faults, "{name}: {}\n{plan}", line.trim());
         }
-        let _ = writeln!(plans, "{name}\n{plan}");
     }
     assert!(faults.is_empty(), "{faults}");
-    insta::assert_snapshot!("plans", plans);
 }
 
 #[tokio::test]
@@ -73,7 +108,8 @@ async fn plan(store: &SqlStore, text: &str) -> String {
     let transaction = store.connections().write.begin().await.expect("begins");
     let count = (1..=99).take_while(|n| text.contains(&format!("${n}"))).count();
     // What may be null is compared with nothing that would tell its type; the driver does.
-    let types = (1..=count).map(|n| if text.contains(&format!("(${n}) IS NULL")) { "text" } else { "unknown" });
+    let types =
+        (1..=count).map(|n| if text.contains(&format!("(${n}) IS NULL")) { "text" } else { "unknown" });
     let types = types.collect::<Vec<_>>().join(", ");
     let types = if count == 0 { String::new() } else { format!("({types})") };
     transaction.execute_unprepared(&format!("PREPARE shown {types} AS {text}")).await.expect("prepares");

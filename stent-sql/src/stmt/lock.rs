@@ -6,7 +6,7 @@
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, Query, WithClause};
 
-use super::tree::{ids_below, with_all_below};
+use super::tree::{directly_below, ids_below, with_all_below};
 use super::{Built, Sql, in_batch};
 use crate::Writers;
 use crate::entity::task::{Column, Entity};
@@ -23,13 +23,8 @@ pub(super) fn hold(sql: Sql<'_>) -> Built {
 }
 
 pub(super) fn below(sql: Sql<'_>) -> Built {
-    let directly = Query::select()
-        .column(Column::Id)
-        .from(Entity)
-        .and_where(sql.in_batch_of(Column::ParentId, &ONE_ID))
-        .take();
     let mut with = WithClause::new();
-    with.recursive(true).cte(with_all_below(directly));
+    with.recursive(true).cte(sql.batch_once(&ONE_ID)).cte(with_all_below(directly_below(sql)));
     let open = Query::select()
         .column(Column::Id)
         .from(Entity)

@@ -19,14 +19,14 @@ mod tree;
 mod write;
 
 use sea_orm::sea_query::{
-    Alias, CaseStatement, CommonTableExpression, DynIden, Expr, ExprTrait, Func, IntoColumnRef, IntoIden, Order,
-    SelectExpr, SelectStatement, SubQueryStatement, TableRef, Value,
+    Alias, CaseStatement, CommonTableExpression, DynIden, Expr, ExprTrait, Func, IntoColumnRef, IntoIden,
+    Order, SelectExpr, SelectStatement, SubQueryStatement, TableRef, Value,
 };
 
-use crate::{Dialect, Writers};
 use crate::batch::{Column, Kind};
 use crate::dialect::len_of;
 use crate::entity::task::Entity;
+use crate::{Dialect, Writers};
 
 /// Name of the derived table that holds a batch.
 const BATCH: &str = "batch";

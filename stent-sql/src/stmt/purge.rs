@@ -24,7 +24,14 @@ pub(super) fn ended(sql: Sql<'_>) -> Built {
 /// The same, those alone that are not compacted; and of each whether there is anything to compact.
 pub(super) fn whole(sql: Sql<'_>) -> Built {
     let root = || Expr::col((Alias::new("oldest"), Column::Id));
-    let any = |query: &mut SelectStatement| Expr::exists(query.expr(Expr::cust("1")).take());
+    let any = |query: &mut SelectStatement| {
+        let one = query.expr(Expr::cust("1")).take();
+        if sql.locks() {
+            // Of `EXISTS` Postgres may make a table of all that there are, to look in that.
+            return Expr::SubQuery(None, Box::new(one.clone().limit(1).take().into())).is_not_null();
+        }
+        Expr::exists(one)
+    };
     let step = any(Query::select()
         .from(Entity)
         .and_where(Expr::col((Entity, Column::ExecutionId)).eq(root()))
@@ -113,27 +120,21 @@ pub(super) fn memos(sql: Sql<'_>) -> Built {
 /// Their notes.
 pub(super) fn notes(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
-    delete
-        .from_table(note::Entity)
-        .and_where(sql.in_batch_of(note::Column::ExecutionId, &ONE_ID));
+    delete.from_table(note::Entity).and_where(sql.in_batch_of(note::Column::ExecutionId, &ONE_ID));
     Built::write(delete)
 }
 
 /// Their progress.
 pub(super) fn entries(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
-    delete
-        .from_table(progress::Entity)
-        .and_where(sql.in_batch_of(progress::Column::ExecutionId, &ONE_ID));
+    delete.from_table(progress::Entity).and_where(sql.in_batch_of(progress::Column::ExecutionId, &ONE_ID));
     Built::write(delete)
 }
 
 /// The tries of their tasks.
 pub(super) fn tries(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
-    delete
-        .from_table(tried::Entity)
-        .and_where(sql.in_batch_of(tried::Column::ExecutionId, &ONE_ID));
+    delete.from_table(tried::Entity).and_where(sql.in_batch_of(tried::Column::ExecutionId, &ONE_ID));
     Built::write(delete)
 }
 

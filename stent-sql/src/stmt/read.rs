@@ -9,11 +9,7 @@ use crate::row::columns;
 
 /// What transitions are applied to.
 pub(super) fn read(sql: Sql<'_>) -> Built {
-    let rows = Query::select()
-        .exprs(carried(sql, &columns::ROW))
-        .from(Entity)
-        .and_where(among(sql))
-        .take();
+    let rows = Query::select().exprs(carried(sql, &columns::ROW)).from(Entity).and_where(among(sql)).take();
     sql.gathered(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
 }
 
@@ -23,7 +19,9 @@ pub(super) fn read_keyed(sql: Sql<'_>) -> Built {
     let under = Query::select()
         .columns([Task::Id, Task::ParentId, Task::OwnerId])
         .from(Entity)
-        .and_where(sql.dialect.any_of(Expr::col(Task::Key), sql.batch_after(&columns::ONE_ID, &columns::ONE_KEY)))
+        .and_where(
+            sql.dialect.any_of(Expr::col(Task::Key), sql.batch_after(&columns::ONE_ID, &columns::ONE_KEY)),
+        )
         .and_where(Expr::col(Task::Key).is_not_null())
         .and_where(Expr::col(Task::EndedAt).is_null())
         .take();

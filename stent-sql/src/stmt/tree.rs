@@ -24,12 +24,7 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
         .and_where(in_batch("execution_id").eq(Expr::col((Entity, Column::ExecutionId))))
         .limit(1)
         .take();
-    let roots = Query::select().expr(in_batch("id")).from(Alias::new(BATCH)).take();
-    let directly = Query::select()
-        .column(Column::Id)
-        .from(Entity)
-        .and_where(sql.dialect.any_of(Expr::col(Column::ParentId), roots))
-        .take();
+    let directly = directly_below(sql);
     let mut with = WithClause::new();
     with.recursive(true).cte(sql.batch_once(&columns::SWEEP)).cte(with_all_below(directly));
     let update = Query::update()
@@ -45,6 +40,18 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
         .and_where(Expr::col(Column::EndedAt).is_null())
         .take();
     Built::write(update)
+}
+
+/// The steps of the batch's tasks. Where many write, by a join, each one's being looked up: of an array of parents, of which
+/// some have very many, Postgres takes all steps that there are to be theirs, and reads those.
+pub(super) fn directly_below(sql: Sql<'_>) -> SelectStatement {
+    let steps = || Query::select().column((Entity, Column::Id)).from(Entity).take();
+    let parent = Expr::col((Entity, Column::ParentId));
+    if sql.locks() {
+        return steps().from(Alias::new(BATCH)).and_where(parent.eq(in_batch("id"))).take();
+    }
+    let roots = Query::select().expr(in_batch("id")).from(Alias::new(BATCH)).take();
+    steps().and_where(sql.dialect.any_of(parent, roots)).take()
 }
 
 /// Asks every open task below the roots of the batch's executions to end: what runs is marked, the rest has ended. What
@@ -73,7 +80,10 @@ pub(super) fn erase(sql: Sql<'_>) -> Built {
     let mut with = WithClause::new();
     with.recursive(true).cte(with_all_below(sql.batch(&columns::ONE_ID)));
     let mut delete = Query::delete();
-    delete.with_cte(with).from_table(Entity).and_where(sql.dialect.any_of(Expr::col(Column::Id), ids_below()));
+    delete
+        .with_cte(with)
+        .from_table(Entity)
+        .and_where(sql.dialect.any_of(Expr::col(Column::Id), ids_below()));
     Built::write(delete)
 }
 

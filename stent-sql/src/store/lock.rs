@@ -12,10 +12,10 @@ use stent_core::{ExecutionId, Key, TaskId};
 use uuid::Uuid;
 
 use super::run::Run;
+use crate::Statement;
 use crate::batch::Batch;
 use crate::row::columns::ONE_ID;
 use crate::row::{Reader, lock_batch};
-use crate::Statement;
 
 impl<C: ConnectionTrait> Run<'_, C> {
     /// Holds keys under which there may be memos: those, and who waits there.

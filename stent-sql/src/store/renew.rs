@@ -32,12 +32,7 @@ impl SqlStore {
         }
     }
 
-    async fn try_renew(
-        &self,
-        leases: &[Lease],
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<Vec<Renewal>> {
+    async fn try_renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
         let transaction = self.begin(OPERATION).await?;
         let run = self.within(OPERATION, &transaction);
         let values =
