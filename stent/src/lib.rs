@@ -131,6 +131,8 @@ pub use call::{Call, LocalCall};
 pub use chance::{now, random, random_u64, uuid};
 pub use client::{Stent, StentBuilder};
 pub use clock::ClockSource;
+#[cfg(feature = "postgres")]
+pub use connect::postgres;
 #[cfg(feature = "sqlite")]
 pub use connect::sqlite;
 pub use dead_letters::{DeadLetters, Replay};
