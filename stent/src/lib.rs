@@ -87,6 +87,7 @@
 //! | Feature | Default | Brings |
 //! |---|---|---|
 //! | `sqlite` | yes | `sqlite://` URLs |
+//! | `postgres` | no | `postgres://` URLs |
 //! | `macros` | yes | `#[durable]` |
 //! | `otel` | no | traces that go on across processes, through OpenTelemetry |
 
