@@ -60,7 +60,11 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     if args.mutants {
         return mutants::run(args.filter.as_deref(), args.list);
     }
-    let servers = Servers::start(&args.backend.0, &args.servers.choice, Fsync::Off)?;
+    let servers = if args.list {
+        Servers::none()
+    } else {
+        Servers::start(&args.backend.0, &args.servers.choice, Fsync::Off)?
+    };
     let runners = build()?;
 
     let mut reports = Vec::new();

@@ -69,8 +69,10 @@ const UNREAD: &[&str] =
 fn make_base(root: &Path, sources: &Sources) -> Result<()> {
     let archive = &sources.archive;
     let components = format!("--components={}", archive.components.join(","));
-    let options = ["--variant=minbase", &components, &archive.suite, text(root)?, &archive.mirror];
-    shown("debootstrap", &options)?;
+    // What it mounts is seen by itself only, and goes with it, also when it is killed.
+    let debootstrap = ["--mount", "debootstrap", "--variant=minbase", &components];
+    let what = [&archive.suite, text(root)?, &archive.mirror];
+    shown("unshare", &[&debootstrap[..], &what].concat())?;
 
     fs::write(root.join("etc/apt/sources.list"), sources.lines())?;
     // Its packages come from the same places as this machine's, by the same names.
@@ -93,12 +95,17 @@ fn make_image(kind: Kind, root: &Path) -> Result<String> {
     }
     let image = kind.own_image();
     import(root, &changes(kind), image)?;
+    // The one that had the name before. A container that still runs of it keeps it.
+    docker(["image", "prune", "--force", "--filter", &format!("label={MADE_OF}={kind}")]).output()?;
     let size = docker(["image", "inspect", "--format", "{{.Size}}", image]).output()?;
     let megabytes = size.trim().parse::<u64>().context("a size is a number")? / 1_000_000;
     Ok(format!("{image}, {megabytes} MB"))
 }
 
-/// What the official image of this kind says of itself.
+/// The label of images that are made here.
+const MADE_OF: &str = "dev.stent.image";
+
+/// What the official image of this kind says of itself, and a label of ours.
 fn changes(kind: Kind) -> Vec<String> {
     let (command, data) = match kind {
         Kind::Postgres => ("postgres", "/var/lib/postgresql/data"),
@@ -110,6 +117,7 @@ fn changes(kind: Kind) -> Vec<String> {
         format!("EXPOSE {}", kind.port()),
         format!("VOLUME {data}"),
         "ENV LANG=C.UTF-8".into(),
+        format!("LABEL {MADE_OF}={kind}"),
     ];
     match kind {
         Kind::Postgres => changes.push(format!("ENV PGDATA={data}")),

@@ -12,7 +12,7 @@ use super::report::{Case, Report, Verdict};
 pub(super) fn write(file: &Path, reports: &[Report]) -> Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let made = folder.map_or(Ok(()), fs::create_dir_all);
-    made.and_then(|()| fs::write(file, document(reports)?.as_bytes()).map_err(Into::into))
+    made.and_then(|()| fs::write(file, document(reports)?))
         .with_context(|| format!("cannot write {}", file.display()))
 }
 

@@ -15,6 +15,10 @@ if [ "$(id -u)" = 0 ]; then
     exec setpriv --reuid=redis --regid=redis --init-groups "$0" "$@"
 fi
 
+case "${2:-}" in
+    --version | -v | --help | -h) exec "$@" ;;
+esac
+
 shift
 # First a file, if there is one; what comes later wins. A container is reached through its published port only, so
 # that it listens on all addresses and asks for no password unless told to.
