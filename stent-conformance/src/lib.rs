@@ -72,6 +72,7 @@ mod request;
 mod runner;
 mod say;
 mod task;
+mod tell;
 mod turn;
 mod world;
 

@@ -103,7 +103,7 @@ fn quietly(play: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     PLAYING.set(true);
     let ended = panic::catch_unwind(AssertUnwindSafe(play));
     PLAYING.set(false);
-    ended.unwrap_or_else(|panic| Err(PANIC.take().unwrap_or_else(|| message(panic.as_ref()))))
+    ended.unwrap_or_else(|panic| Err(message_of(panic.as_ref())))
 }
 
 /// The line of a case on which this thread panics, if the program has lines. Helpers panic for their callers, and an async
@@ -115,8 +115,11 @@ fn place() -> Option<String> {
     place.map(|place| format!("src/cases/{place}"))
 }
 
-/// What was said in a panic of another thread that was handed on.
-fn message(panic: &(dyn Any + Send)) -> String {
+/// What was said in a panic: of this thread with its place, of another one that was handed on the words alone.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
+    if let Some(said) = PANIC.take() {
+        return said;
+    }
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
 }

@@ -5,10 +5,17 @@ use std::time::Duration;
 use stent_core::model::{Keyed, Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, TaskResult, Tree};
 use stent_core::transition::{Change, Guard, Transition};
 use stent_core::{Failure, Key, Payload, TaskId, Timestamp, WorkerId};
+use uuid::Uuid;
 
 /// A moment, in seconds from the one at which every case begins. It has a fraction, as real moments do.
 pub(crate) const fn t(seconds: i64) -> Timestamp {
     Timestamp::from_micros(1_763_683_200_123_456 + seconds * 1_000_000)
+}
+
+/// The `n`-th id of a case. Ids grow, and have the bits of a UUID of version 7.
+pub(crate) fn id(n: u64) -> TaskId {
+    let millis: u128 = 1_763_683_200_123;
+    TaskId::from_uuid(Uuid::from_u128((millis << 80) | (0x7 << 76) | (0b10 << 62) | u128::from(n)))
 }
 
 /// A payload that people can read.

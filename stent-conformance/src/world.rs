@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,19 +19,22 @@ use stent_core::model::{
 use stent_core::transition::{News, Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
 use tokio::sync::Barrier;
-use uuid::Uuid;
 
 use crate::expect::{applied, same};
 use crate::harness::{Fixture, Harness};
 use crate::request;
-use crate::task::{Draft, t, text};
+use crate::task::{Draft, id, t, text};
+use crate::tell;
 use crate::turn::Turn;
 
 /// Lines of the trace that a failure prints.
 const TRACE_MAX: usize = 40;
 
+/// Lines of a list of operations that a failure prints: more than any list that was shrunk has.
+const LIST_MAX: usize = 400;
+
 /// Length of such a line.
-const LINE_MAX: usize = 400;
+const LINE_MAX: usize = 600;
 
 /// Rows that a look at the store asks for at once.
 const PAGE: usize = 100;
@@ -52,6 +55,8 @@ struct Shared {
     seqs: AtomicU32,
     trace: Trace,
     known: Mutex<Known>,
+    /// Those who are started at once. Handles and not worlds, which would keep what keeps them.
+    crew: tokio::sync::Mutex<Vec<(Arc<dyn Store>, WorkerId)>>,
 }
 
 /// What was ever sent.
@@ -64,11 +69,14 @@ struct Known {
 
 /// What happened so far, for the report of a failure.
 #[derive(Clone, Default)]
-pub(crate) struct Trace(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Trace {
+    lines: Arc<Mutex<Vec<String>>>,
+    whole: Arc<AtomicBool>,
+}
 
 impl Trace {
     pub(crate) fn note(&self, line: impl fmt::Display) {
-        let mut line = line.to_string();
+        let mut line = tell::short(&line.to_string());
         if let Some((end, _)) = line.char_indices().nth(LINE_MAX) {
             line.truncate(end);
             line.push('…');
@@ -77,13 +85,24 @@ impl Trace {
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last lines.
+    /// The last lines, or, after [`keep_all`](Self::keep_all), so many as a list of operations may need.
     pub(crate) fn tail(&self) -> Vec<String> {
+        let max = if self.whole.load(Ordering::Relaxed) { LIST_MAX } else { TRACE_MAX };
         let lines = self.lines();
-        lines[lines.len().saturating_sub(TRACE_MAX)..].to_vec()
+        lines[lines.len().saturating_sub(max)..].to_vec()
+    }
+
+    /// Every line.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.lines().clone()
+    }
+
+    /// What is noted here is a list that is worth reading from its beginning.
+    pub(crate) fn keep_all(&self) {
+        self.whole.store(true, Ordering::Relaxed);
     }
 }
 
@@ -99,7 +118,8 @@ impl World {
     async fn bare(harness: Arc<dyn Harness>, trace: Trace) -> Self {
         let fixture = harness.fresh().await.expect("the harness makes a place for a store");
         let (ids, seqs) = (AtomicU64::new(1), AtomicU32::new(0));
-        Self::open(Arc::new(Shared { harness, fixture, ids, seqs, trace, known: Mutex::default() })).await
+        let (known, crew) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self::open(Arc::new(Shared { harness, fixture, ids, seqs, trace, known, crew })).await
     }
 
     async fn open(shared: Arc<Shared>) -> Self {
@@ -117,6 +137,19 @@ impl World {
     /// Another worker, with a handle of its own.
     pub(crate) async fn peer(&self) -> Self {
         Self::open(Arc::clone(&self.shared)).await
+    }
+
+    /// So many other workers, each with a handle of its own that has a connection; the same ones every time.
+    async fn crew(&self, workers: usize) -> Vec<Self> {
+        let mut crew = self.shared.crew.lock().await;
+        while crew.len() < workers {
+            let peer = self.peer().await;
+            peer.store().clock().await.expect("clock");
+            crew.push((Arc::clone(peer.store()), peer.worker));
+        }
+        let crew = crew.iter().take(workers).cloned();
+        crew.map(|(store, worker)| Self { shared: Arc::clone(&self.shared), store: Some(store), worker })
+            .collect()
     }
 
     /// Another world, with nothing in it but what the harness made: no schema yet.
@@ -400,13 +433,7 @@ impl World {
             snapshot.executions.extend(views.into_iter().map(|view| (view.id, view)));
         }
         for execution in executions {
-            for task in self.timeline(execution).await {
-                if task.attempts + task.crashes + task.releases > 0 || task.status == TaskStatus::Failed {
-                    snapshot.tries.insert(task.id, self.tries(task.id).await);
-                }
-                snapshot.tasks.insert(task.id, task);
-            }
-            snapshot.notes.insert(execution, self.notes(execution.root()).await);
+            snapshot.details.insert(execution, self.detail(execution).await);
         }
         let letters = self.dead_letters().await;
         snapshot.dead_letters.extend(letters.into_iter().map(|letter| (letter.execution.id, letter)));
@@ -416,29 +443,32 @@ impl World {
         snapshot
     }
 
+    /// All that readers can see of an execution beside its own line.
+    pub(crate) async fn detail(&self, execution: ExecutionId) -> Detail {
+        let mut detail = Detail { notes: self.notes(execution.root()).await, ..Detail::default() };
+        for task in self.timeline(execution).await {
+            if task.attempts + task.crashes + task.releases > 0 || task.status == TaskStatus::Failed {
+                detail.tries.insert(task.id, self.tries(task.id).await);
+            }
+            if task.map.is_some() {
+                detail.items.insert(task.id, self.items(task.id).await);
+            }
+            detail.tasks.insert(task.id, task);
+        }
+        detail
+    }
+
+    /// The execution of a task that was ever sent.
+    pub(crate) fn home(&self, task: TaskId) -> Option<ExecutionId> {
+        self.shared.known().homes.get(&task).copied()
+    }
+
     fn note_exchange(&self, batch: &[Transition], claim: Option<&ClaimRequest<'_>>, exchanged: &Exchanged) {
         for (transition, outcome) in batch.iter().zip(&exchanged.outcomes) {
-            let extent = format_args!(
-                "insert {} fire {:?} cancel {:?} erase {:?} feed {:?}",
-                transition.insert.len(),
-                transition.fire,
-                transition.cancel,
-                transition.erase,
-                transition.feed,
-            );
-            self.note(format_args!(
-                "commit {:?} at {}: {:?}, {extent}\n      -> {outcome:?}",
-                transition.guard, transition.at, transition.change,
-            ));
+            self.note(tell::commit(transition, outcome));
         }
         if let Some(claim) = claim {
-            let claimed: Vec<_> =
-                exchanged.claimed.iter().map(|claimed| (claimed.task.id, claimed.lease.epoch)).collect();
-            let (expired, stopping) = (&exchanged.expired, &exchanged.stopping);
-            self.note(format_args!(
-                "claim {} at {}\n      -> {claimed:?}, over {expired:?}, to end {stopping:?}",
-                claim.max, claim.now
-            ));
+            self.note(tell::claim(claim, exchanged));
         }
     }
 }
@@ -448,11 +478,8 @@ impl Shared {
         self.fixture.open().await.expect("the harness opens a handle")
     }
 
-    /// Ids grow, and have the bits of a UUID of version 7.
     fn id(&self) -> TaskId {
-        let n = u128::from(self.ids.fetch_add(1, Ordering::Relaxed));
-        let millis: u128 = 1_763_683_200_123;
-        TaskId::from_uuid(Uuid::from_u128((millis << 80) | (0x7 << 76) | (0b10 << 62) | n))
+        id(self.ids.fetch_add(1, Ordering::Relaxed))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -592,11 +619,32 @@ impl Recall for Memory {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Snapshot {
     executions: BTreeMap<ExecutionId, ExecutionView>,
-    tasks: BTreeMap<TaskId, TaskView>,
+    details: BTreeMap<ExecutionId, Detail>,
+    /// Of every map that was ever sent, also where the map itself is gone.
     items: BTreeMap<(TaskId, Seq), ItemView>,
-    tries: BTreeMap<TaskId, Vec<Tried>>,
-    notes: BTreeMap<ExecutionId, NotesView>,
     dead_letters: BTreeMap<ExecutionId, DeadLetter>,
+}
+
+/// All that readers can see of an execution beside its own line.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Detail {
+    pub(crate) tasks: BTreeMap<TaskId, TaskView>,
+    items: BTreeMap<TaskId, Vec<ItemView>>,
+    tries: BTreeMap<TaskId, Vec<Tried>>,
+    notes: NotesView,
+}
+
+impl Detail {
+    /// What differs, a line each.
+    pub(crate) fn differences(&self, expected: &Self) -> Vec<String> {
+        let mut lines = differences(&self.tasks, &expected.tasks);
+        lines.append(&mut differences(&self.items, &expected.items));
+        lines.append(&mut differences(&self.tries, &expected.tries));
+        if self.notes != expected.notes {
+            lines.push(format!("notes\n  expected: {:?}\n    actual: {:?}", expected.notes, self.notes));
+        }
+        lines
+    }
 }
 
 impl Snapshot {
@@ -610,10 +658,12 @@ impl Snapshot {
     /// What differs, a line each.
     pub(crate) fn differences(&self, expected: &Self) -> Vec<String> {
         let mut lines = differences(&self.executions, &expected.executions);
-        lines.append(&mut differences(&self.tasks, &expected.tasks));
+        let executions = self.details.keys().chain(expected.details.keys());
+        for execution in executions.collect::<BTreeSet<_>>() {
+            let of = |snapshot: &'_ Self| snapshot.details.get(execution).cloned().unwrap_or_default();
+            lines.append(&mut of(self).differences(&of(expected)));
+        }
         lines.append(&mut differences(&self.items, &expected.items));
-        lines.append(&mut differences(&self.tries, &expected.tries));
-        lines.append(&mut differences(&self.notes, &expected.notes));
         lines.append(&mut differences(&self.dead_letters, &expected.dead_letters));
         lines
     }
@@ -632,6 +682,9 @@ where
 }
 
 /// Starts as many workers as are given, each on a handle of its own, at the same moment, and gives what they give.
+///
+/// The handles are opened and used once before the start, and kept for the next round: a connection that has yet to be made
+/// would keep the workers from meeting.
 pub(crate) async fn at_once<T, F>(world: &World, workers: usize, work: impl Fn(World, usize) -> F) -> Vec<T>
 where
     T: Send + 'static,
@@ -639,8 +692,8 @@ where
 {
     let start = Arc::new(Barrier::new(workers));
     let mut tasks = Vec::new();
-    for n in 0..workers {
-        let (start, work) = (Arc::clone(&start), work(world.peer().await, n));
+    for (n, peer) in world.crew(workers).await.into_iter().enumerate() {
+        let (start, work) = (Arc::clone(&start), work(peer, n));
         tasks.push(tokio::spawn(async move {
             start.wait().await;
             work.await

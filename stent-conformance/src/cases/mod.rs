@@ -5,6 +5,7 @@ mod claim;
 mod commit;
 mod compact;
 mod crash;
+mod crowd;
 mod dead_letter;
 mod dispatch_key;
 mod expiry;
@@ -79,6 +80,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     payload::CASES,
     crash::CASES,
     race::CASES,
+    crowd::CASES,
     fate::CASES,
     wake::CASES,
 ];

@@ -1,122 +1,34 @@
-//! The model: random operations, on the backend and on memory side by side.
-//!
-//! A seed gives a list of draws, one per operation. What a draw comes to depends on where the two stores stand, so any part
-//! of a list is itself a list that can be played: that is how a failure is shrunk.
+//! What a few confused workers know of a store, and what they do next.
 
-use std::collections::VecDeque;
-use std::env;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use stent_core::backend::{
-    ClaimRequest, Claimed, Exchanged, Expired, Filter, Limit, Purge, PurgeRequest, Store,
-};
-use stent_core::limits::PAGE_MAX;
-use stent_core::model::{Epoch, ExecutionStatus, Mark, Note, RetryPolicy, StepKind, Wait};
+use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Expired, Limit, Purge, PurgeRequest};
+use stent_core::model::{Epoch, Mark, Note, RetryPolicy, StepKind, Wait};
 use stent_core::transition::{Change, Outcome, Transition};
-use stent_core::{Failure, TaskId, Timestamp};
-use stent_memory::MemoryStore;
+use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 
+use super::Oracle;
+use super::tally::Tally;
+use super::watch::{Pace, Watch, agree, say};
 use crate::chance::Chance;
-use crate::harness::{BoxError, Fixture, Harness};
+use crate::harness::Harness;
 use crate::request::{self, At};
 use crate::task::{Draft, dispatch_key, key, t, text};
 use crate::turn::{Holder, Turn, later, wait_for_items};
 use crate::world::{Memory, Trace, World};
 
-/// Seeds that are played unless `STENT_SEEDS` says otherwise.
-const SEEDS: u64 = 8;
-
-/// Operations of a seed: enough for some dozen executions to live and die.
-const OPERATIONS: usize = 300;
-
-/// Plays that are spent on making a failure smaller.
-const SHRINKING_MAX: usize = 120;
-
 /// Claims and transitions that are remembered to be sent again, or too late.
 const REMEMBERED_MAX: usize = 30;
 
-/// How many seeds to play.
-pub(crate) fn seeds() -> u64 {
-    match env::var("STENT_SEEDS") {
-        Ok(seeds) => seeds.parse().unwrap_or_else(|_| panic!("STENT_SEEDS is a number, not {seeds:?}")),
-        Err(_) => SEEDS,
-    }
-}
-
-/// Plays a seed.
-///
-/// # Errors
-/// When the two stores differ: the shortest list of operations that was found to show it, and how they differ.
-pub(crate) async fn check(harness: &Arc<dyn Harness>, seed: u64, trace: &Trace) -> Result<(), String> {
-    let mut chance = Chance::new(seed);
-    let mut draws: Vec<u64> = (0..OPERATIONS).map(|_| chance.next()).collect();
-    let Err(mut difference) = play(harness, &draws).await else { return Ok(()) };
-
-    draws.truncate(difference.operation + 1);
-    let mut plays = 0;
-    let mut part = draws.len() / 2;
-    while part > 0 {
-        let mut from = 0;
-        while from < draws.len() && plays < SHRINKING_MAX {
-            let mut fewer = draws.clone();
-            fewer.drain(from..(from + part).min(fewer.len()));
-            plays += 1;
-            match play(harness, &fewer).await {
-                Err(smaller) => {
-                    fewer.truncate(smaller.operation + 1);
-                    (draws, difference) = (fewer, smaller);
-                }
-                Ok(()) => from += part,
-            }
-        }
-        part /= 2;
-    }
-
-    for line in difference.trace.tail() {
-        trace.note(line);
-    }
-    Err(format!(
-        "seed {seed}: after {} operations the store differs from memory\n{}",
-        draws.len(),
-        difference.what
-    ))
-}
-
-/// Where two stores went different ways.
-struct Difference {
-    operation: usize,
-    what: String,
-    trace: Trace,
-}
-
-async fn play(harness: &Arc<dyn Harness>, draws: &[u64]) -> Result<(), Difference> {
-    let trace = Trace::default();
-    let oracle: Arc<dyn Harness> = Arc::new(Oracle);
-    let mut play = Play {
-        // The trace of one side is enough: both are sent the same.
-        store: World::new(Arc::clone(harness), trace.clone()).await,
-        memory: World::new(oracle, Trace::default()).await,
-        now: 0,
-        held: Vec::new(),
-        lost: VecDeque::new(),
-        sent: VecDeque::new(),
-        roots: VecDeque::new(),
-        dead: Vec::new(),
-        over: Vec::new(),
-    };
-    for (operation, draw) in draws.iter().enumerate() {
-        if let Err(what) = play.step(&mut Chance::new(*draw)).await {
-            return Err(Difference { operation, what, trace });
-        }
-    }
-    Ok(())
-}
-
 /// Two stores, and what a few confused workers know of them.
-struct Play {
-    store: World,
+pub(super) struct Play {
+    /// Two handles on the store, as two processes have them: what one writes the other reads.
+    handles: [World; 2],
     memory: World,
+    workers: [WorkerId; 2],
+    /// Which handle and which worker are at it.
+    at: usize,
     now: i64,
     held: Vec<Held>,
     /// Claims that have been given back or overtaken.
@@ -128,6 +40,10 @@ struct Play {
     dead: Vec<TaskId>,
     /// Tasks that a claim told to be over.
     over: Vec<Expired>,
+    /// Executions that the operation under way has named.
+    named: BTreeSet<ExecutionId>,
+    watch: Watch,
+    tally: Tally,
 }
 
 /// A claim, and the record as its holder knows it.
@@ -145,46 +61,116 @@ const TAGS: [&str; 2] = ["gpu", "disk"];
 /// Keys of calls, names of signals, counters and states: few, so that they meet.
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
+/// One of the names, the first more often than the others.
+fn name(chance: &mut Chance) -> &'static str {
+    NAMES[if chance.happens(60) { 0 } else { chance.below(3) }]
+}
+
+/// Something to be stored: text, nothing at all, what counts as false, and bytes that are no text.
+fn payload(chance: &mut Chance) -> Payload {
+    match chance.below(8) {
+        0 => Payload::empty(),
+        1 => {
+            let falsy = ["null", "false", "0", "\"\""][chance.below(4)];
+            Payload::new("application/json", falsy.as_bytes().to_vec())
+        }
+        2 => Payload::new("application/octet-stream", chance.next().to_le_bytes().to_vec()),
+        _ => text(&format!("{:x}", chance.next())),
+    }
+}
+
 impl Play {
-    async fn step(&mut self, chance: &mut Chance) -> Result<(), String> {
+    /// Two empty stores. The trace is that of one side: both are sent the same.
+    pub(super) async fn new(harness: Arc<dyn Harness>, trace: &Trace) -> Self {
+        let store = World::new(harness, trace.clone()).await;
+        let memory = World::new(Arc::new(Oracle), Trace::default()).await;
+        let other = WorkerId::from_uuid(*memory.id().as_uuid());
+        Self {
+            handles: [store.peer().await, store],
+            workers: [memory.worker, other],
+            memory,
+            at: 0,
+            now: 0,
+            held: Vec::new(),
+            lost: VecDeque::new(),
+            sent: VecDeque::new(),
+            roots: VecDeque::new(),
+            dead: Vec::new(),
+            over: Vec::new(),
+            named: BTreeSet::new(),
+            watch: Watch::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// One operation, on both sides, and whether they still agree.
+    pub(super) async fn step(&mut self, chance: &mut Chance, pace: Pace) -> Result<(), String> {
+        self.at = chance.below(2);
+        self.named.clear();
+        self.operate(chance).await?;
+        // Whoever reads need not be the one who wrote.
+        let reader = &self.handles[chance.below(2)];
+        let named = std::mem::take(&mut self.named);
+        let worlds = (reader, &self.memory);
+        self.watch.compare(worlds, named, t(self.now), pace, &mut self.tally).await
+    }
+
+    /// A last look at everything, and what came up.
+    pub(super) async fn end(self) -> Result<Tally, String> {
+        self.watch.all((self.store(), &self.memory)).await?;
+        Ok(self.tally)
+    }
+
+    async fn operate(&mut self, chance: &mut Chance) -> Result<(), String> {
         match chance.below(100) {
             0..8 => {
                 let start = self.dispatch(chance);
-                self.exchange(vec![start], None).await?;
+                self.exchange(vec![start], None).await.map(drop)
             }
-            8..30 => self.claim(Vec::new(), chance).await?,
+            8..30 => self.claim(Vec::new(), chance).await,
             30..58 => {
                 let turn = self.turn(chance);
-                self.exchange(turn.into_iter().collect(), None).await?;
+                self.exchange(turn.into_iter().collect(), None).await.map(drop)
             }
             58..68 => {
                 let request = self.request(chance);
-                self.exchange(request.into_iter().collect(), None).await?;
+                self.exchange(request.into_iter().collect(), None).await.map(drop)
             }
             68..80 => {
                 let batch = self.batch(chance);
                 if chance.happens(70) {
-                    self.claim(batch, chance).await?;
+                    self.claim(batch, chance).await
                 } else {
-                    self.exchange(batch, None).await?;
+                    self.exchange(batch, None).await.map(drop)
                 }
             }
             80..84 => {
                 let again = chance.pick(self.sent.make_contiguous()).cloned();
-                self.exchange(again.into_iter().collect(), None).await?;
+                self.exchange(again.into_iter().collect(), None).await.map(drop)
             }
             84..87 => {
                 let late = self.late(chance);
-                self.exchange(late.into_iter().collect(), None).await?;
+                self.exchange(late.into_iter().collect(), None).await.map(drop)
             }
-            87..90 => self.renew(chance).await?,
-            90..96 => self.now += i64::try_from(chance.below(12)).unwrap_or_default(),
-            96..98 => self.purge(chance).await?,
-            98..99 => self.read().await?,
-            _ => self.crash().await,
+            87..90 => self.renew(chance).await,
+            90..96 => {
+                self.now += i64::try_from(chance.below(12)).unwrap_or_default();
+                Ok(())
+            }
+            96..99 => self.purge(chance).await,
+            _ => {
+                self.handles[self.at].crash_in_place().await;
+                Ok(())
+            }
         }
-        let differences = self.store.snapshot().await.differences(&self.memory.snapshot().await);
-        if differences.is_empty() { Ok(()) } else { Err(differences.join("\n")) }
+    }
+
+    const fn store(&self) -> &World {
+        &self.handles[self.at]
+    }
+
+    const fn worker(&self) -> WorkerId {
+        self.workers[self.at]
     }
 
     fn moment(&self, chance: &mut Chance) -> Timestamp {
@@ -196,7 +182,14 @@ impl Play {
         let queue = chance.pick(&QUEUES).copied().unwrap_or_default();
         let priority = chance.pick(&[0, 0, 0, -3, 5]).copied().unwrap_or_default();
         let call = self.memory.call(function).on(queue).priority(priority);
-        let mut call = call.args(text(&format!("{:x}", chance.next())));
+        let mut call = call.args(payload(chance));
+        if chance.happens(20) {
+            call = call
+                .retry(RetryPolicy { max_attempts: 1 + chance.below(4) as u32, ..RetryPolicy::default() });
+        }
+        if chance.happens(10) {
+            call = call.traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        }
         if chance.happens(20) {
             call = call.tags([TAGS[chance.below(2)]]);
         }
@@ -211,7 +204,7 @@ impl Play {
             return call.due(self.moment(chance));
         }
         match chance.below(12) {
-            0 => call.leased(self.memory.worker, t(self.now + 10)),
+            0 => call.leased(self.worker(), t(self.now + 10)),
             1 => call.done(t(self.now), Ok(text("cached"))),
             2 => call
                 .failed_before(1)
@@ -238,8 +231,7 @@ impl Play {
         let is_dead = self.dead.contains(&root);
         Some(match chance.below(8) {
             0..4 if !is_dead => {
-                let value = text(&format!("{:x}", chance.next()));
-                request::signal(root, NAMES[chance.below(3)], self.memory.id(), value).at(now)
+                request::signal(root, name(chance), self.memory.id(), payload(chance)).at(now)
             }
             4..6 => request::cancel(root, *chance.pick(&[0, 5, 20]).unwrap_or(&5), now),
             6 => request::discard(root).at(now),
@@ -282,9 +274,14 @@ impl Play {
     fn draw_turn(&self, held: &Held, chance: &mut Chance) -> Transition {
         let claimed = &held.claimed;
         let seen = claimed.task.done;
+        let is_item = claimed.task.tree.owner.is_some();
         let mut turn = match chance.below(20) {
-            0..9 => claimed.keep(),
-            9..14 => {
+            // What was revived does again what failed; items end, or no map ever would.
+            _ if claimed.task.mark == Some(Mark::Revive) && chance.happens(40) => claimed.redo(),
+            _ if is_item && chance.happens(40) => claimed.complete("parcel"),
+            _ if is_item && chance.happens(15) => claimed.fail(Failure::new("Lost", "on the way")),
+            0..8 => claimed.keep(),
+            8..13 => {
                 let mut wait = match held.maps.last() {
                     Some((map, fed, None)) if chance.happens(60) => wait_for_items(seen, *map, *fed / 2 + 1),
                     _ => Wait::for_next(seen + chance.below(2) as u32),
@@ -294,9 +291,8 @@ impl Play {
                 }
                 claimed.park_for(wait)
             }
-            14 => claimed.complete("result"),
+            13..15 => claimed.complete("result"),
             15..17 => claimed.fail(Failure::new("Declined", "no funds")),
-            17 if claimed.task.mark == Some(Mark::Revive) => claimed.redo(),
             17..19 => claimed.retry(self.moment(chance), Failure::new("Busy", "try again")),
             _ => claimed.release(),
         }
@@ -312,10 +308,20 @@ impl Play {
     fn draw_part(&self, held: &Held, turn: Turn, chance: &mut Chance) -> Turn {
         let step = chance.pick(&held.steps).copied();
         let root = held.claimed.task.tree.execution.root();
-        let name = NAMES[chance.below(3)];
+        let name = name(chance);
         match (chance.below(18), step) {
             (0..3, _) => turn.with(self.call(chance)),
-            (3..5, _) => turn.with(self.memory.inline("render", "note")),
+            (3, _) => turn.with(self.memory.inline("render", "note")),
+            (4, _) => {
+                // A closure that failed, or that had something to say.
+                let inline = self.memory.inline("render", "note");
+                let (id, now) = (inline.id, t(self.now));
+                if chance.happens(50) {
+                    turn.with(inline.done(now, Err(Failure::new("Torn", "the paper"))))
+                } else {
+                    turn.with(inline).say_for(id, self.note(name, chance))
+                }
+            }
             (5, _) => turn.with(self.memory.sleep(self.moment(chance))),
             (6, _) => {
                 let map =
@@ -353,7 +359,7 @@ impl Play {
 
     fn note(&self, name: &str, chance: &mut Chance) -> Note {
         let (name, value) = (name.to_owned(), i64::try_from(chance.below(9)).unwrap_or_default() - 3);
-        let state = text(&format!("{:x}", chance.next()));
+        let state = payload(chance);
         match chance.below(6) {
             0..2 => Note::Count { name, add: value },
             2 => Note::CountFrom { name, value },
@@ -377,7 +383,7 @@ impl Play {
             return Ok(Exchanged::default());
         }
         let expected = self.memory.exchange(&batch, claim).await;
-        let actual = self.store.exchange(&batch, claim).await;
+        let actual = self.store().exchange(&batch, claim).await;
         agree("the outcomes", &actual.outcomes, &expected.outcomes)?;
         agree("the claimed tasks", &actual.claimed, &expected.claimed)?;
         agree("the next moment", &actual.next_due, &expected.next_due)?;
@@ -387,8 +393,11 @@ impl Play {
             self.over.clone_from(&expected.expired);
         }
         for (transition, outcome) in batch.iter().zip(&expected.outcomes) {
+            self.tally.sent(transition, outcome);
+            self.named.extend(self.memory.home(transition.guard.task()));
             self.learn(transition, outcome);
         }
+        self.named.extend(expected.claimed.iter().map(|claimed| claimed.task.tree.execution));
         self.sent.extend(batch);
         while self.sent.len() > REMEMBERED_MAX {
             self.sent.pop_front();
@@ -458,7 +467,7 @@ impl Play {
             Limit { function: "ship".to_owned(), max_concurrent: Some(3), rate: "5/20s".parse().ok() },
         ];
         let request = ClaimRequest {
-            worker: self.memory.worker,
+            worker: self.worker(),
             now: t(self.now),
             until: t(self.now + *chance.pick(&[3, 10, 30]).unwrap_or(&30)),
             max: chance.below(5),
@@ -486,87 +495,30 @@ impl Play {
         let known: Vec<_> = self.held.iter().chain(&self.lost).collect();
         let leases: Vec<_> = (0..4).filter_map(|_| Some(chance.pick(&known)?.claimed.lease)).collect();
         let (now, until) = (t(self.now), t(self.now + 25));
-        let expected =
-            self.memory.store().renew(&leases, now, until).await.map_err(|error| error.to_string())?;
-        let actual =
-            self.store.store().renew(&leases, now, until).await.map_err(|error| error.to_string())?;
-        self.store.note(format_args!("renew {leases:?} until {until} -> {actual:?}"));
+        let expected = self.memory.store().renew(&leases, now, until).await.map_err(say)?;
+        let actual = self.store().store().renew(&leases, now, until).await.map_err(say)?;
+        self.store().note(format_args!("renew {leases:?} until {until} -> {actual:?}"));
+        self.tally.renewed(&expected);
         agree("the renewals", &actual, &expected)
     }
 
     async fn purge(&mut self, chance: &mut Chance) -> Result<(), String> {
-        let what = [Purge::Executions, Purge::Executions, Purge::DeadLetters, Purge::Details, Purge::Results];
+        let what = [
+            Purge::Executions,
+            Purge::Executions,
+            Purge::DeadLetters,
+            Purge::Details,
+            Purge::Results,
+            Purge::Results,
+        ];
         let request = PurgeRequest {
-            what: what[chance.below(5)],
+            what: what[chance.below(what.len())],
             before: t(self.now - *chance.pick(&[0, 0, 10]).unwrap_or(&0)),
             now: t(self.now),
-            max: chance.below(4) as u32,
+            max: chance.below(9) as u32,
         };
-        agree("what was purged", &self.store.purge_as(request).await, &self.memory.purge_as(request).await)
-    }
-
-    /// Compares what people read.
-    async fn read(&mut self) -> Result<(), String> {
-        let (store, memory) = (self.store.store(), self.memory.store());
-        let say = |error: stent_core::backend::Error| error.to_string();
-        agree("the counts", &store.count().await.map_err(say)?, &memory.count().await.map_err(say)?)?;
-        let now = t(self.now);
-        let lanes = |mut lanes: Vec<stent_core::backend::LaneView>| {
-            lanes.retain(|view| view.due + view.delayed > 0);
-            lanes.sort_by(|one, other| one.lane.cmp(&other.lane));
-            lanes
-        };
-        let (actual, expected) =
-            (store.lanes(now).await.map_err(say)?, memory.lanes(now).await.map_err(say)?);
-        agree("the lanes", &lanes(actual), &lanes(expected))?;
-        let running = |mut running: Vec<stent_core::backend::RunningView>| {
-            running.sort_by_key(|view| view.id);
-            running
-        };
-        let (actual, expected) =
-            (store.running(PAGE_MAX).await.map_err(say)?, memory.running(PAGE_MAX).await.map_err(say)?);
-        agree("what runs", &running(actual), &running(expected))?;
-        for status in [None, Some(ExecutionStatus::Running), Some(ExecutionStatus::Failed)] {
-            let filter = Filter { status, function: Some("checkout".to_owned()), ..Filter::default() };
-            let before = self.roots.back().map(|root| root.execution());
-            let actual = store.list(&filter, before, 7).await.map_err(say)?;
-            agree("a list", &actual, &memory.list(&filter, before, 7).await.map_err(say)?)?;
-        }
-        let mut stats =
-            [store.dead_letter_stats().await.map_err(say)?, memory.dead_letter_stats().await.map_err(say)?];
-        stats.iter_mut().for_each(|stats| stats.sort_unstable());
-        agree("the counts of dead letters", &stats[0], &stats[1])
-    }
-
-    async fn crash(&mut self) {
-        self.store.crash_in_place().await;
-    }
-}
-
-fn agree<T: PartialEq + std::fmt::Debug>(what: &str, actual: &T, expected: &T) -> Result<(), String> {
-    if actual == expected {
-        return Ok(());
-    }
-    Err(format!("{what}\n  memory: {expected:#?}\n  store: {actual:#?}"))
-}
-
-/// Memory, as the other side of the comparison.
-#[derive(Debug)]
-struct Oracle;
-
-#[async_trait]
-impl Harness for Oracle {
-    async fn fresh(&self) -> Result<Box<dyn Fixture>, BoxError> {
-        Ok(Box::new(Place(MemoryStore::new())))
-    }
-}
-
-#[derive(Debug)]
-struct Place(MemoryStore);
-
-#[async_trait]
-impl Fixture for Place {
-    async fn open(&self) -> Result<Arc<dyn Store>, BoxError> {
-        Ok(Arc::new(self.0.peer()))
+        let expected = self.memory.purge_as(request).await;
+        self.tally.purged(request.what, expected);
+        agree("what was purged", &self.store().purge_as(request).await, &expected)
     }
 }

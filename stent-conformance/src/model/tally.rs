@@ -1,0 +1,144 @@
+//! Counts what came up: every kind of change, applied and refused, every kind of row, and how it ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use stent_core::backend::{Purge, Renewal};
+use stent_core::model::{NewTaskState, Note, StepKind};
+use stent_core::transition::{Change, Guard, Outcome, Transition};
+
+use crate::world::Detail;
+
+/// How often something came up, by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally(BTreeMap<String, u32>);
+
+impl Tally {
+    pub(super) fn count(&mut self, what: impl Into<String>) {
+        *self.0.entry(what.into()).or_default() += 1;
+    }
+
+    /// A transition and what became of it.
+    pub(super) fn sent(&mut self, transition: &Transition, outcome: &Outcome) {
+        let change = match &transition.change {
+            Change::Start => "start",
+            Change::Keep => "keep",
+            Change::Park(_) => "park",
+            Change::Retry { .. } => "retry",
+            Change::Redo => "redo",
+            Change::End(Ok(_)) => "complete",
+            Change::End(Err(_)) => "fail",
+            Change::Release => "release",
+            Change::Wake => "wake",
+            Change::Expire(_) => "expire",
+            Change::Cancel { .. } => "cancel",
+            Change::Signal { .. } => "signal",
+            Change::Revive { .. } => "revive",
+            Change::Discard => "discard",
+        };
+        let word = match outcome {
+            Outcome::Applied(_) => "applied",
+            Outcome::Already(_) => "already",
+            Outcome::Fenced => "fenced",
+            Outcome::Exists(_) => "exists",
+            Outcome::Gone => "gone",
+        };
+        self.count(format!("{change} {word}"));
+        if let Outcome::Applied(news) = outcome {
+            if news.replaced {
+                self.count("a signal replaced");
+            }
+            if news.stopped {
+                self.count("a turn stopped");
+            }
+            self.parts(transition);
+        }
+    }
+
+    fn parts(&mut self, transition: &Transition) {
+        for new in &transition.insert {
+            let state = match &new.state {
+                NewTaskState::Pending { .. } => "pending",
+                NewTaskState::Leased { .. } => "leased",
+                NewTaskState::Done { result: Ok(_), .. } => "done",
+                NewTaskState::Done { result: Err(_), .. } => "failed",
+                NewTaskState::Timer { .. }
+                | NewTaskState::Map
+                | NewTaskState::Signal
+                | NewTaskState::Join { .. } => "open",
+            };
+            self.count(format!("{} written {state}", new.kind));
+        }
+        let guard = match transition.guard {
+            Guard::Absent { key: Some(_), .. } => Some("dispatch under a key"),
+            Guard::Absent { .. } | Guard::Known { .. } | Guard::Leased { .. } | Guard::Parked { .. } => None,
+        };
+        let parts = [
+            (transition.fire.is_empty(), "sleep fired"),
+            (transition.cancel.is_empty(), "step given up"),
+            (transition.erase.is_empty(), "step erased"),
+            (transition.feed.is_empty(), "map fed"),
+        ];
+        let parts = parts.into_iter().filter_map(|(none, what)| (!none).then_some(what));
+        parts.chain(guard).for_each(|what| self.count(what));
+        for said in &transition.notes {
+            self.count(match &said.note {
+                Note::Count { .. } => "note count",
+                Note::CountFrom { .. } => "note count from",
+                Note::Set { .. } => "note set",
+                Note::SetFrom { .. } => "note set from",
+                Note::Progress { .. } => "note progress",
+            });
+        }
+    }
+
+    /// What became of an execution's tasks by an operation.
+    pub(super) fn changed(&mut self, then: &Detail, now: &Detail) {
+        for (id, task) in &now.tasks {
+            let before = then.tasks.get(id);
+            if before.is_none_or(|before| before.status != task.status) {
+                self.count(format!("{} is {}", task.kind, task.status));
+            }
+            if let Some(mark) = task.mark.filter(|_| before.is_none_or(|before| before.mark != task.mark)) {
+                self.count(format!("mark {mark:?}"));
+            }
+            if before.is_some_and(|before| before.crashes < task.crashes) {
+                self.count("a lease taken over");
+            }
+            let item = task
+                .parent
+                .and_then(|parent| now.tasks.get(&parent))
+                .is_some_and(|parent| matches!(parent.kind, StepKind::Map | StepKind::Gather));
+            if item && before.is_none_or(|before| before.status != task.status) {
+                self.count(format!("item is {}", task.status));
+            }
+        }
+    }
+
+    pub(super) fn purged(&mut self, what: Purge, count: u32) {
+        if count > 0 {
+            self.count(format!("purge of {what:?}"));
+        }
+    }
+
+    pub(super) fn renewed(&mut self, renewals: &[Renewal]) {
+        renewals.iter().for_each(|renewal| self.count(format!("lease {renewal:?}")));
+    }
+
+    #[cfg(test)]
+    pub(super) fn add(&mut self, other: Self) {
+        other.0.into_iter().for_each(|(what, times)| *self.0.entry(what).or_default() += times);
+    }
+
+    /// How often something came up.
+    #[cfg(test)]
+    pub(super) fn of(&self, what: &str) -> u32 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|(what, times)| writeln!(f, "  {times:>6} {what}"))
+    }
+}

@@ -1,0 +1,145 @@
+//! Compares everything that can be observed of two stores.
+//!
+//! After each operation it compares what the call gave; the lists of the whole store (every execution, every lane, everything
+//! that runs); and, of each execution that the operation names or that changed in memory, all that is known of it. Reading
+//! all of every execution costs a hundred statements, so that is done after every few operations and at the end. A change
+//! where none should be is noticed by then; once it was, the list of operations is played again with everything compared after
+//! each of them, so what is reported is the operation that did it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use stent_core::backend::{Error, Filter};
+use stent_core::limits::PAGE_MAX;
+use stent_core::model::ExecutionStatus;
+use stent_core::{ExecutionId, Timestamp};
+
+use super::tally::Tally;
+use crate::world::{Detail, World};
+
+/// Operations between two looks at everything.
+const STRIDE: u32 = 16;
+
+/// How much is compared after each operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// What the operation can have touched, and everything now and then.
+    Quick,
+    /// Everything.
+    Thorough,
+}
+
+/// What was last seen of memory.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    details: BTreeMap<ExecutionId, Detail>,
+    since_all: u32,
+}
+
+impl Watch {
+    /// Compares after an operation at `now` that named some executions.
+    pub(super) async fn compare(
+        &mut self,
+        (store, memory): (&World, &World),
+        named: BTreeSet<ExecutionId>,
+        now: Timestamp,
+        pace: Pace,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
+        let listed = listed(memory).await?;
+        agree("the executions", &self::listed(store).await?, &listed)?;
+        self.lanes_and_running((store, memory), now).await?;
+
+        let changed = self.changed(memory, &listed, tally).await;
+        self.since_all += 1;
+        if pace == Pace::Thorough || self.since_all == STRIDE {
+            self.since_all = 0;
+            return self.all((store, memory)).await;
+        }
+        for execution in changed.union(&named) {
+            let expected = self.details.get(execution).cloned().unwrap_or_default();
+            let differences = store.detail(*execution).await.differences(&expected);
+            if !differences.is_empty() {
+                return Err(differences.join("\n"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares everything that was ever sent, also what should be gone, and what people read.
+    pub(super) async fn all(&self, (store, memory): (&World, &World)) -> Result<(), String> {
+        let differences = store.snapshot().await.differences(&memory.snapshot().await);
+        if !differences.is_empty() {
+            return Err(differences.join("\n"));
+        }
+        let (store, memory) = (store.store(), memory.store());
+        agree("the counts", &store.count().await.map_err(say)?, &memory.count().await.map_err(say)?)?;
+        let mut stats =
+            [store.dead_letter_stats().await.map_err(say)?, memory.dead_letter_stats().await.map_err(say)?];
+        stats.iter_mut().for_each(|stats| stats.sort_unstable());
+        agree("the counts of dead letters", &stats[0], &stats[1])?;
+        let before = self.details.keys().next_back().copied();
+        for status in [None, Some(ExecutionStatus::Running), Some(ExecutionStatus::Failed)] {
+            let filter = Filter { status, function: Some("checkout".to_owned()), ..Filter::default() };
+            let actual = store.list(&filter, before, 7).await.map_err(say)?;
+            agree("a list", &actual, &memory.list(&filter, before, 7).await.map_err(say)?)?;
+        }
+        Ok(())
+    }
+
+    async fn lanes_and_running(
+        &self,
+        (store, memory): (&World, &World),
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let (store, memory) = (store.store(), memory.store());
+        let mut lanes = [store.lanes(now).await.map_err(say)?, memory.lanes(now).await.map_err(say)?];
+        for lanes in &mut lanes {
+            lanes.retain(|view| view.due + view.delayed > 0);
+            lanes.sort_by(|one, other| one.lane.cmp(&other.lane));
+        }
+        agree("the lanes", &lanes[0], &lanes[1])?;
+        let mut running =
+            [store.running(PAGE_MAX).await.map_err(say)?, memory.running(PAGE_MAX).await.map_err(say)?];
+        running.iter_mut().for_each(|running| running.sort_by_key(|view| view.id));
+        agree("what runs", &running[0], &running[1])
+    }
+
+    /// Which executions are not as they were, with those that are gone.
+    async fn changed(
+        &mut self,
+        memory: &World,
+        listed: &[stent_core::backend::ExecutionView],
+        tally: &mut Tally,
+    ) -> BTreeSet<ExecutionId> {
+        let mut before = std::mem::take(&mut self.details);
+        let mut changed = BTreeSet::new();
+        for view in listed {
+            let now = memory.detail(view.id).await;
+            let then = before.remove(&view.id).unwrap_or_default();
+            if now != then {
+                tally.changed(&then, &now);
+                changed.insert(view.id);
+            }
+            self.details.insert(view.id, now);
+        }
+        changed.extend(before.into_keys());
+        changed
+    }
+}
+
+/// Every execution there is.
+async fn listed(world: &World) -> Result<Vec<stent_core::backend::ExecutionView>, String> {
+    world.store().list(&Filter::default(), None, PAGE_MAX).await.map_err(say)
+}
+
+pub(super) fn say(error: Error) -> String {
+    error.to_string()
+}
+
+pub(super) fn agree<T: PartialEq + Debug>(what: &str, actual: &T, expected: &T) -> Result<(), String> {
+    if actual == expected {
+        return Ok(());
+    }
+    Err(format!("{what}\n  expected, as memory says: {expected:#?}\n  actual: {actual:#?}"))
+}
