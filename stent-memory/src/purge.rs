@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use stent_core::backend::{Purge, PurgeRequest};
+use stent_core::backend::{Purge, PurgeRequest, SummaryView};
 use stent_core::ledger::Follow;
 use stent_core::model::{MemoKind, TaskStatus};
 use stent_core::{ExecutionId, Key, TaskId};
@@ -26,7 +26,12 @@ impl Records {
                 let whole = self.ended(request, max, |records, record| {
                     !record.is_dead_letter() && records.has_details(record)
                 });
-                whole.into_iter().map(|execution| self.compact(execution, request)).count()
+                // Counted before any of them goes: what one of them was to give under a key may be a step of another's to
+                // give then, which would count it as one that was never there.
+                let steps = |execution| self.below_root(execution).map(Record::as_summary).collect();
+                let whole: Vec<(_, Vec<_>)> =
+                    whole.into_iter().map(|execution| (execution, steps(execution))).collect();
+                whole.into_iter().map(|(execution, steps)| self.compact(execution, steps, request)).count()
             }
             Purge::Results => {
                 let old = self.old_results(request, max);
@@ -60,8 +65,7 @@ impl Records {
         self.memos.retain(|_, memo| memo.execution != execution || memo.kind == MemoKind::Result);
     }
 
-    fn compact(&mut self, execution: ExecutionId, request: &PurgeRequest) {
-        let steps: Vec<_> = self.below_root(execution).map(Record::as_summary).collect();
+    fn compact(&mut self, execution: ExecutionId, steps: Vec<SummaryView>, request: &PurgeRequest) {
         self.remove_all(execution, |record| record.row.tree.parent.is_some(), request);
         self.tries.remove(&execution.root());
         self.notes.entry(execution).or_default().compact(steps);

@@ -10,6 +10,7 @@ use crate::say::{count, progress, set};
 list! { compact:
     G16 steps_are_summed_up_by_kind_name_and_status,
     G16 steps_below_steps_are_summed_up_too,
+    G16 steps_are_summed_up_as_they_stood_before_the_call,
     G16 the_root_stays_as_it_is,
     G16 tries_leave,
     G16 tries_or_progress_alone_are_details,
@@ -131,6 +132,27 @@ async fn steps_below_steps_are_summed_up_too(world: World) {
 }
 
 /// Who reads the execution, its result or its row sees what he saw before.
+/// A step that goes was to give a result under a key. Who waits for that in an execution which goes in the same call does not
+/// come to be at it in between.
+async fn steps_are_summed_up_as_they_stood_before_the_call(world: World) {
+    let mut roots = Vec::new();
+    for _ in 0..2 {
+        let root = world.running("checkout").await;
+        world.apply(root.complete("summary").with(world.call("charge").due(t(9)).keyed(key("k")))).await;
+        roots.push(root.task.id);
+    }
+
+    same("how many", compact(&world, t(1), 9).await, 2);
+
+    for (root, status) in roots.into_iter().zip([TaskStatus::Pending, TaskStatus::Waiting]) {
+        let expected = [alike(StepKind::Call, "charge", status, 1)].into();
+        same("what is told", summary(&world, root).await, expected);
+    }
+    // Both are gone, and so the key is free.
+    world.dispatch(world.call("charge").keyed(key("k"))).await;
+    same("claimed", world.claim(9).at(t(99)).await.len(), 1);
+}
+
 async fn the_root_stays_as_it_is(world: World) {
     let root = ended_at(&world, t(1)).await;
     let (view, task) = (world.execution(root).await, world.task(root).await);

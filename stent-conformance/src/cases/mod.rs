@@ -15,6 +15,7 @@ mod gather;
 mod inspect;
 mod join;
 mod key;
+mod life;
 mod limit;
 mod list;
 mod map;
@@ -79,6 +80,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     migrate::CASES,
     payload::CASES,
     crash::CASES,
+    life::CASES,
     race::CASES,
     crowd::CASES,
     fate::CASES,

@@ -64,6 +64,7 @@ pub(crate) async fn check(harness: &Arc<dyn Harness>, seed: u64, trace: &Trace) 
     let mut smallest = Smallest { draws, difference };
     smallest.draws.truncate(smallest.difference.operation + 1);
     let shrunk = tokio::time::timeout(SHRINKING, smallest.shrink(harness)).await.is_ok();
+    smallest.replay(harness, smallest.draws.clone(), Pace::Thorough).await;
 
     let Smallest { draws, difference } = smallest;
     difference.trace.all().into_iter().for_each(|line| trace.note(line));
@@ -98,15 +99,13 @@ struct Smallest {
 impl Smallest {
     /// Leaves out what is not needed, in ever smaller parts. May be dropped at any time.
     async fn shrink(&mut self, harness: &Arc<dyn Harness>) {
-        // A quick play may notice late.
-        self.replay(harness, self.draws.clone()).await;
         let mut part = self.draws.len() / 2;
         while part > 0 {
             let mut from = 0;
             while from < self.draws.len() {
                 let mut fewer = self.draws.clone();
                 fewer.drain(from..(from + part).min(fewer.len()));
-                if !self.replay(harness, fewer).await {
+                if !self.replay(harness, fewer, Pace::Quick).await {
                     from += part;
                 }
             }
@@ -114,9 +113,9 @@ impl Smallest {
         }
     }
 
-    /// Takes a list instead of the one so far if it shows a difference, too.
-    async fn replay(&mut self, harness: &Arc<dyn Harness>, mut draws: Vec<u64>) -> bool {
-        let Err(difference) = play(harness, &draws, Pace::Thorough).await else { return false };
+    /// Takes a list instead of the one so far if it shows a difference, too. A quick play may notice it late.
+    async fn replay(&mut self, harness: &Arc<dyn Harness>, mut draws: Vec<u64>, pace: Pace) -> bool {
+        let Err(difference) = play(harness, &draws, pace).await else { return false };
         draws.truncate(difference.operation + 1);
         *self = Self { draws, difference };
         true

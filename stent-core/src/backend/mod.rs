@@ -101,7 +101,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///    stays with all of them; an open one stays (G16). Results that are kept under keys stay.
     /// 3. Dead letters go only when dead letters are asked for.
     /// 4. Compacting an execution leaves its root, counters and states, and puts in the place of its steps, tries and entries
-    ///    of progress how many steps of each kind, name and status it had.
+    ///    of progress how many steps of each kind, name and status it had when the call began.
     ///
     /// # Cancel safety
     /// Safe: what is left is deleted by the next call.
