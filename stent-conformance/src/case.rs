@@ -51,6 +51,12 @@ impl Case {
         &self.name
     }
 
+    /// What it claims, in words: its name, read out. The same words stand in `docs/semantics.md`, under its guarantee.
+    #[must_use]
+    pub fn claim(&self) -> String {
+        self.name.replace("::", ": ").replace('_', " ")
+    }
+
     /// The guarantee that it belongs to.
     #[must_use]
     pub const fn guarantee(&self) -> Guarantee {
@@ -82,4 +88,112 @@ pub fn cases() -> Vec<Case> {
         body: Body::Model { seed },
     });
     written.chain(drawn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::{env, fs};
+
+    use super::*;
+
+    /// Set to write what the tests here compare.
+    const BLESS: &str = "STENT_BLESS";
+
+    /// Names of cases, which others name in their reports and in their settings: whoever changes one changes this list, too.
+    const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cases.txt");
+
+    const SEMANTICS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/semantics.md");
+
+    /// Between these lines of the page stands what is made here.
+    const BEGIN: &str = "<!-- cases: made by the tests of stent-conformance -->\n";
+    const END: &str = "<!-- end of cases -->\n";
+
+    /// Columns of the page.
+    const WIDTH: usize = 120;
+
+    /// Every case; the seeds of the model as one.
+    fn listed() -> Vec<(Guarantee, String)> {
+        let written = crate::cases::AREAS.iter().flat_map(|area| area.iter());
+        let written = written.map(|listed| (listed.guarantee, listed.name.to_owned()));
+        written.chain([(Guarantee::G1, "model::agrees_with_memory_seed_*".to_owned())]).collect()
+    }
+
+    #[track_caller]
+    fn expect_file(path: &str, expected: &str) {
+        if env::var_os(BLESS).is_some() {
+            fs::write(path, expected).expect("the file is written");
+        }
+        let actual = fs::read_to_string(path).unwrap_or_default();
+        let differs = actual.lines().zip(expected.lines()).find(|(actual, expected)| actual != expected);
+        assert!(
+            actual == expected,
+            "{path} is not up to date ({differs:?}); if the change is meant: \
+             {BLESS}=1 cargo test -p stent-conformance --lib case::"
+        );
+    }
+
+    #[test]
+    fn names_stay_as_they_are() {
+        let mut names: Vec<_> =
+            listed().into_iter().map(|(guarantee, name)| format!("{guarantee:<3} {name}\n")).collect();
+        names.sort_by(|one, other| one[4..].cmp(&other[4..]));
+        expect_file(LIST, &names.concat());
+    }
+
+    #[test]
+    fn no_two_cases_have_one_name() {
+        let mut names: Vec<_> = listed().into_iter().map(|(_, name)| name).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+        assert_eq!(twice, None);
+    }
+
+    #[test]
+    fn the_page_says_what_each_guarantee_is_checked_by() {
+        let page = fs::read_to_string(SEMANTICS).expect("the page is there");
+        let (before, rest) = page.split_once(BEGIN).expect("the page says where the cases begin");
+        let (_, after) = rest.split_once(END).expect("the page says where the cases end");
+        expect_file(SEMANTICS, &[before, BEGIN, &checked(), END, after].concat());
+    }
+
+    /// By guarantee and area, the claims in words.
+    fn checked() -> String {
+        let mut by_guarantee: BTreeMap<_, Vec<(String, Vec<String>)>> = BTreeMap::new();
+        for (guarantee, name) in listed() {
+            let (area, claim) = name.split_once("::").expect("an area and a claim");
+            let (area, claim) = (area.replace('_', " "), claim.replace('_', " "));
+            let areas = by_guarantee.entry(guarantee).or_default();
+            match areas.iter_mut().find(|(known, _)| *known == area) {
+                Some((_, claims)) => claims.push(claim),
+                None => areas.push((area, vec![claim])),
+            }
+        }
+        let mut text = String::new();
+        for (guarantee, areas) in by_guarantee {
+            let count: usize = areas.iter().map(|(_, claims)| claims.len()).sum();
+            text.push_str(&format!("\n## Checked for {guarantee}\n\n{count} cases.\n\n"));
+            for (area, claims) in areas {
+                text.push_str(&wrapped(&format!("- **{area}**: {}.", claims.join("; "))));
+            }
+        }
+        text + "\n"
+    }
+
+    /// An entry of a list in lines that are not too long.
+    fn wrapped(entry: &str) -> String {
+        let (mut text, mut column) = (String::new(), 0);
+        for word in entry.split(' ') {
+            if column > 0 && column + 1 + word.len() > WIDTH {
+                text.push_str("\n  ");
+                column = 2;
+            } else if column > 0 {
+                text.push(' ');
+                column += 1;
+            }
+            text.push_str(word);
+            column += word.len();
+        }
+        text + "\n"
+    }
 }

@@ -3,7 +3,9 @@
 use std::any::Any;
 use std::backtrace::Backtrace;
 use std::cell::RefCell;
+use std::env;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::case::{Body, Case, cases};
 use crate::harness::Harness;
 use crate::model;
+use crate::tell;
 use crate::world::{Trace, World};
 
 /// After this long a case counts as hung. Nothing is measured by it: it is far beyond what any case takes.
@@ -26,6 +29,9 @@ const THREADS: usize = 4;
 ///
 /// The command line is that of `cargo test` programs: names or parts of them, `--list`, `--exact`, `--skip`,
 /// `--test-threads`, `--format`.
+///
+/// Gives a failure if any case failed, and a case fails if the harness cannot make a place for it or open a handle: nothing is
+/// left out.
 pub fn run(harness: impl Harness) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
     let trials = cases().into_iter().map(|case| {
@@ -71,13 +77,38 @@ fn play(runtime: &Runtime, harness: &Arc<dyn Harness>, case: &Case, trace: &Trac
 
 fn report(case: &Case, failure: &str, trace: &Trace) -> String {
     let guarantee = case.guarantee();
-    let mut report = format!("{guarantee} promises: {}\n\n{failure}\n", guarantee.promise());
+    let mut report = format!(
+        "{guarantee} promises: {}\nthis case claims: {}\n\n{}\n",
+        guarantee.promise(),
+        case.claim(),
+        tell::short(failure)
+    );
     let lines = trace.tail();
     if !lines.is_empty() {
-        report.push_str("\nthe last calls:\n");
+        report.push_str(
+            "\nthe last calls (#3 is the third id that the case drew, t+5s five seconds after it began):\n",
+        );
         lines.iter().for_each(|line| report.extend(["  ", line, "\n"]));
     }
-    report
+    report + &format!("\nrun it again: {}\n", again(case))
+}
+
+/// The command that runs a case alone.
+fn again(case: &Case) -> String {
+    let program = env::args().next().unwrap_or_default();
+    // `conformance` of `target/debug/deps/conformance-0d3c…`.
+    let target = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let target = target.rsplit_once('-').map_or(target, |(target, _)| target);
+    let program = match env::var("CARGO_PKG_NAME") {
+        Ok(package) => format!("cargo test -p {package} --test {target} --"),
+        Err(_) => program,
+    };
+    // A seed is only there when so many are played.
+    let seeds = match case.body() {
+        Body::Model { seed } => format!("STENT_SEEDS={} ", seed + 1),
+        Body::Script(_) => String::new(),
+    };
+    format!("{seeds}{program} --exact {}", case.name())
 }
 
 thread_local! {
@@ -122,4 +153,76 @@ pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     }
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use stent_core::backend::Store;
+
+    use super::*;
+    use crate::harness::{BoxError, Fixture};
+
+    /// A server that is not there.
+    #[derive(Debug)]
+    struct Nowhere;
+
+    #[async_trait]
+    impl Harness for Nowhere {
+        async fn fresh(&self) -> Result<Box<dyn Fixture>, BoxError> {
+            Err("connection refused".into())
+        }
+    }
+
+    /// A server that goes before it is opened.
+    #[derive(Debug)]
+    struct Gone;
+
+    #[async_trait]
+    impl Harness for Gone {
+        async fn fresh(&self) -> Result<Box<dyn Fixture>, BoxError> {
+            Ok(Box::new(Self))
+        }
+    }
+
+    #[async_trait]
+    impl Fixture for Gone {
+        async fn open(&self) -> Result<Arc<dyn Store>, BoxError> {
+            Err("connection refused".into())
+        }
+    }
+
+    fn case(name: &str) -> Case {
+        cases().into_iter().find(|case| case.name() == name).expect("it is there")
+    }
+
+    #[test]
+    fn a_harness_that_cannot_open_fails_its_cases() {
+        let harnesses: [Arc<dyn Harness>; 2] = [Arc::new(Nowhere), Arc::new(Gone)];
+        for harness in &harnesses {
+            for name in ["fence::a_stale_epoch_changes_nothing", "migrate::migrating_again_changes_nothing"] {
+                assert!(check(harness, &case(name)).is_err(), "{name} passed on {harness:?}");
+            }
+            let report =
+                check(harness, &case("model::agrees_with_memory_seed_3")).expect_err("nothing is there");
+            assert!(report.contains("seed 3:") && report.contains("connection refused"), "{report}");
+        }
+    }
+
+    #[test]
+    fn a_report_says_what_is_promised_claimed_and_done() {
+        let harness: Arc<dyn Harness> = Arc::new(Nowhere);
+        let report =
+            check(&harness, &case("fence::a_stale_epoch_changes_nothing")).expect_err("nothing is there");
+
+        for part in [
+            "G3 promises: A stale epoch",
+            "this case claims: fence: a stale epoch changes nothing",
+            "connection refused",
+            "run it again: ",
+            " --exact fence::a_stale_epoch_changes_nothing",
+        ] {
+            assert!(report.contains(part), "{part:?} is not in\n{report}");
+        }
+    }
 }

@@ -271,9 +271,12 @@ impl Records {
     /// What has changed of a task's steps after the first `seen` completions: those that completed, and open maps.
     pub(crate) fn steps_since(&self, parent: TaskId, seen: u32) -> Vec<Step> {
         let mut steps = self.steps(parent);
+        // What ended after its parent had ended has no place among the completions, and is open no more.
+        let is_open =
+            |step: TaskId| self.tasks.get(&step).is_some_and(|record| record.row.ended_at.is_none());
         steps.retain(|step| match &step.state {
             StepState::Done { order, .. } => *order > seen,
-            StepState::Open { .. } => step.kind.is_map(),
+            StepState::Open { .. } => step.kind.is_map() && is_open(step.id),
             StepState::Cancelled => false,
         });
         steps

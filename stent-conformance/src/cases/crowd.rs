@@ -444,10 +444,10 @@ async fn waits_at_once_share_the_values(world: World) {
             let turn = steps.get(n).map(|step| step.park().with(peer.wait(id, "approval")));
             async move {
                 let Some(turn) = turn else {
-                    for value in 0..WAITS {
-                        // Until it takes no other's place: the one before has been taken then.
-                        let send = || signal(id, "approval", peer.id(), text(&value.to_string()));
-                        while peer.apply(send()).await.replaced {}
+                    for _ in 0..WAITS {
+                        // Until one takes no other's place: the one before has been taken then. No two are alike.
+                        let send = |send: TaskId| signal(id, "approval", send, text(&send.to_string()));
+                        while peer.apply(send(peer.id())).await.replaced {}
                     }
                     return;
                 };

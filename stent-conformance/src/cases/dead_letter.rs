@@ -27,6 +27,7 @@ list! { dead_letter:
     G7 only_a_dead_letter_can_be_discarded,
     G13 they_outlive_a_crash,
     G13 those_who_waited_keep_the_failure,
+    G4 a_map_that_ended_after_its_owner_is_open_no_more,
     G3 of_many_revivals_at_once_one_counts,
     G7 revival_and_discard_race_and_one_of_them_wins,
 }
@@ -403,6 +404,30 @@ async fn those_who_waited_keep_the_failure(world: World) {
     let id = again.id;
     let news = world.apply(woken.keep().with(again)).await;
     same("one who asks now", given(&news.steps, id), Some(Ok(text("receipt"))));
+}
+
+/// A worker that remembers the owner is told of maps whose items may have gone on.
+async fn a_map_that_ended_after_its_owner_is_open_no_more(world: World) {
+    for ended in [true, false] {
+        let owner = world.running("checkout").await;
+        let map = world.map("ship");
+        let id = map.id;
+        let turn = owner.fail(declined()).with(map).items(id, [world.call("ship")]).feed(id, 1, None);
+        world.apply(turn).await;
+        let item = world.claim_one(t(0)).await;
+        if ended {
+            world.apply(item.fail(declined())).await;
+        }
+        world.apply(revive(owner.task.id)).await;
+
+        let memory = Memory([((owner.task.id, Epoch(1)), 0)].into());
+        let again = world.claim(1).functions(["checkout"]).recall(&memory).await.remove(0);
+
+        same("recalled", again.recalled, Some(0));
+        let open: Vec<_> = again.steps.iter().map(|step| step.id).collect();
+        same("maps that may go on", open, if ended { vec![] } else { vec![id] });
+        world.apply(again.complete("summary")).await;
+    }
 }
 
 async fn of_many_revivals_at_once_one_counts(world: World) {

@@ -1,5 +1,6 @@
 //! Leases that are extended, and leases that are lost.
 
+use super::fate::dropped_after;
 use super::words::*;
 
 list! { renew:
@@ -11,6 +12,10 @@ list! { renew:
     G15 the_lease_of_a_cancelled_task_is_lost,
     G2 the_lease_of_an_unknown_task_is_lost,
     G2 answers_stand_in_the_order_of_the_leases,
+    G2 many_leases_are_answered_one_by_one,
+    G2 a_renewal_counts_on_every_handle,
+    G2 a_renewal_outlives_a_crash,
+    G3 a_dropped_renewal_is_made_again,
     G3 renewing_leaves_the_fence_alone,
     G13 renewing_is_no_progress,
 }
@@ -119,4 +124,55 @@ async fn renewing_is_no_progress(world: World) {
     renew(&world, &[&claimed], t(50)).await;
 
     same("tries", world.claim_one(t(50)).await.task.tries, 2);
+}
+
+/// More than one statement, or one script, may take; every third of them is lost.
+async fn many_leases_are_answered_one_by_one(world: World) {
+    const LEASES: usize = 400;
+    world.dispatch_many(LEASES, || world.call("charge")).await;
+    let claimed = world.claim(LEASES).await;
+    let ends = claimed.iter().step_by(3).map(|claimed| claimed.complete("receipt"));
+    world.commit_all(ends.collect::<Vec<_>>()).await;
+
+    let answers = renew(&world, &claimed.iter().rev().collect::<Vec<_>>(), t(900)).await;
+
+    let lost: Vec<_> = answers.iter().rev().map(|answer| *answer == Renewal::Lost).collect();
+    same("which are lost", lost, (0..LEASES).map(|n| n % 3 == 0).collect::<Vec<_>>());
+    same("claimed", world.claim(LEASES).at(t(899)).await.len(), 0);
+    let left = LEASES - LEASES.div_ceil(3);
+    same("claimed at the new end", world.claim(LEASES).at(t(900)).await.len(), left);
+}
+
+async fn a_renewal_counts_on_every_handle(world: World) {
+    let claimed = world.running("charge").await;
+    let (one, other) = (world.peer().await, world.peer().await);
+
+    same("answer", renew(&one, &[&claimed], t(50)).await, [Renewal::Renewed]);
+
+    same("claimed by another", other.claim(5).at(t(49)).await.len(), 0);
+    same("claimed by another at the new end", other.claim_one(t(50)).await.lease.epoch, Epoch(2));
+    same("answer to the first holder", renew(&one, &[&claimed], t(90)).await, [Renewal::Lost]);
+}
+
+async fn a_renewal_outlives_a_crash(world: World) {
+    let claimed = world.running("charge").await;
+    renew(&world, &[&claimed], t(50)).await;
+
+    let world = world.crash().await;
+
+    same("claimed", world.claim(5).at(t(49)).await.len(), 0);
+    same("answer", renew(&world, &[&claimed], t(60)).await, [Renewal::Renewed]);
+    same("claimed at the new end", world.claim_one(t(60)).await.lease.epoch, Epoch(2));
+}
+
+async fn a_dropped_renewal_is_made_again(world: World) {
+    for polls in [0, 1, 2, 5, 20, 80] {
+        let claimed = world.running("charge").await;
+        dropped_after(polls, world.store().renew(&[claimed.lease], t(0), t(60))).await;
+
+        same("answer", renew(&world, &[&claimed], t(60)).await, [Renewal::Renewed]);
+
+        same("claimed", world.claim(5).at(t(59)).await.len(), 0);
+        world.apply(claimed.complete("receipt")).await;
+    }
 }

@@ -6,6 +6,9 @@ list! { terminal:
     G7 a_completed_task_never_changes_again,
     G7 a_failed_task_never_changes_again,
     G7 a_cancelled_task_never_changes_again,
+    G7 a_task_whose_time_was_up_never_changes_again,
+    G7 an_execution_that_has_ended_takes_no_request,
+    G7 an_end_is_final_on_every_handle,
     G7 an_ended_task_is_never_claimed,
     G7 the_end_of_a_step_does_not_reach_a_parent_that_has_ended,
     G7 the_first_of_two_ends_wins,
@@ -58,6 +61,70 @@ async fn a_cancelled_task_never_changes_again(world: World) {
     world.apply(later(&parent, 1, 0).keep().cancel(step.task.id)).await;
 
     expect_final(&world, &step).await;
+}
+
+async fn a_task_whose_time_was_up_never_changes_again(world: World) {
+    world.dispatch(world.call("charge").expires(t(5))).await;
+    let claimed = world.claim_one(t(0)).await;
+    world.expire_all(t(5)).await;
+
+    expect_final(&world, &claimed).await;
+}
+
+async fn an_execution_that_has_ended_takes_no_request(world: World) {
+    let completed = world.running("charge").await;
+    world.apply(completed.complete("receipt")).await;
+    let cancelled = world.dispatch(world.call("charge")).await;
+    world.apply(cancel(cancelled, 5, t(0))).await;
+    let over = world.dispatch(world.call("charge").expires(t(5))).await;
+    world.expire_all(t(5)).await;
+    let before = world.snapshot().await;
+
+    for id in [completed.task.id, cancelled, over] {
+        let requests = [
+            signal(id, "approval", world.id(), text("late")),
+            revive(id).at(t(9)),
+            revive_by(id, RetryPolicy::default()).at(t(9)),
+            discard(id).at(t(9)),
+        ];
+        for request in requests {
+            let what = format!("{request:?}");
+            same(&what, world.commit(request).await, Outcome::Gone);
+        }
+        let asked = world.commit(cancel(id, 9, t(9))).await;
+        let expected = if id == cancelled { Outcome::Already(News::default()) } else { Outcome::Gone };
+        same("asked to end", asked, expected);
+    }
+    world.snapshot().await.expect_same("something changed after its end", &before);
+}
+
+async fn an_end_is_final_on_every_handle(world: World) {
+    for _ in 0..10 {
+        let claimed = world.running("charge").await;
+        let id = claimed.task.id;
+
+        // Different ends, and a request, from everywhere: whoever comes first, it stays so.
+        let outcomes = at_once(&world, 6, |peer, n| {
+            let end: Transition = match n % 3 {
+                0 => claimed.complete(&n.to_string()).into(),
+                1 => claimed.retry(t(50), declined()).into(),
+                _ => claimed.release().into(),
+            };
+            async move { peer.commit(end).await }
+        })
+        .await;
+
+        let applied = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Applied(_))).count();
+        same("applied", applied, 1);
+        let first = world.execution(id).await;
+        for _ in 0..3 {
+            let views = at_once(&world, 4, |peer, _| async move { peer.execution(id).await }).await;
+            same("seen from everywhere", views, vec![first.clone(); 4]);
+        }
+        if first.is_some_and(|view| !view.status.is_terminal()) {
+            world.apply(cancel(id, 0, t(0))).await;
+        }
+    }
 }
 
 async fn an_ended_task_is_never_claimed(world: World) {

@@ -19,6 +19,8 @@ list! { wake:
     G17 a_key_that_changes_hands_is_heard_of,
     G17 every_kind_of_end_is_heard_of,
     G17 every_listener_hears,
+    G17 every_handle_hears_every_time,
+    G17 a_handle_that_comes_back_hears_again,
     G17 the_stores_clock_goes_on,
     G1 a_closed_handle_says_so,
     G1 closing_one_handle_leaves_the_others_open,
@@ -189,6 +191,35 @@ async fn every_listener_hears(world: World) {
 
     for listener in &mut listeners {
         listener.changed().await;
+    }
+}
+
+/// A hint that is only sent for the first change, or only to those who listen in the sender's process, is found out.
+async fn every_handle_hears_every_time(world: World) {
+    let (one, other) = (world.peer().await, world.peer().await);
+    let mut listeners = [&world, &one, &other].map(|world| world.store().listen(Topic::Work));
+    for round in 0..9 {
+        let sender = [&world, &one, &other][round % 3];
+        sender.dispatch(sender.call("charge")).await;
+
+        for listener in &mut listeners {
+            listener.changed().await;
+        }
+    }
+    same("claimed", world.claim(99).await.len(), 9);
+}
+
+async fn a_handle_that_comes_back_hears_again(world: World) {
+    let mut peer = world.peer().await;
+    for _ in 0..3 {
+        let mut listener = peer.store().listen(Topic::Ended);
+        let claimed = world.running("charge").await;
+
+        world.apply(claimed.complete("receipt")).await;
+
+        listener.changed().await;
+        drop(listener);
+        peer.crash_in_place().await;
     }
 }
 

@@ -141,5 +141,38 @@ pub(super) fn agree<T: PartialEq + Debug>(what: &str, actual: &T, expected: &T) 
     if actual == expected {
         return Ok(());
     }
-    Err(format!("{what}\n  expected, as memory says: {expected:#?}\n  actual: {actual:#?}"))
+    Err(format!("{what}\n{}", contrast(&format!("{actual:#?}"), &format!("{expected:#?}"))))
+}
+
+/// The lines in which two texts differ, from the first to the last, with a few before them.
+fn contrast(actual: &str, expected: &str) -> String {
+    const BEFORE: usize = 12;
+    let (actual, expected): (Vec<_>, Vec<_>) = (actual.lines().collect(), expected.lines().collect());
+    let shared =
+        |one: &mut dyn Iterator<Item = (&&str, &&str)>| one.take_while(|(one, other)| one == other).count();
+    let first = shared(&mut actual.iter().zip(&expected));
+    let last = shared(&mut actual.iter().rev().zip(expected.iter().rev()))
+        .min(actual.len().min(expected.len()) - first);
+    let part = |name: &str, lines: &[&str]| {
+        let lines = &lines[first..lines.len() - last];
+        if lines.is_empty() {
+            format!("  {name}: nothing")
+        } else {
+            format!("  {name}:\n{}", lines.join("\n"))
+        }
+    };
+    let before = actual[first.saturating_sub(BEFORE)..first].join("\n");
+    format!("{before}\n{}\n{}", part("expected, as memory says", &expected), part("actual", &actual))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contrast;
+
+    #[test]
+    fn only_what_differs_is_shown() {
+        let shown = contrast("a\nb\nx\nc\nd", "a\nb\ny\nz\nc\nd");
+        assert_eq!(shown, "a\nb\n  expected, as memory says:\ny\nz\n  actual:\nx");
+        assert_eq!(contrast("a\na", "a"), "a\n  expected, as memory says: nothing\n  actual:\na");
+    }
 }
