@@ -16,6 +16,7 @@ list! { repeat:
     G4 a_repeated_completion_counts_once,
     G4 a_repeat_brings_the_news_again,
     G7 the_repeat_of_an_end_is_told_from_a_late_write,
+    G3 a_repeat_is_told_of_what_the_rest_of_its_batch_erases,
 }
 
 /// Sends a transition twice; the second copy must be known and must change nothing.
@@ -207,4 +208,21 @@ async fn the_repeat_of_an_end_is_told_from_a_late_write(world: World) {
 
     already(world.commit(claimed.complete("receipt")).await);
     same("the next write", world.commit(later(&claimed, 1, 0).keep()).await, Outcome::Gone);
+}
+
+async fn a_repeat_is_told_of_what_the_rest_of_its_batch_erases(world: World) {
+    let root = world.running("checkout").await;
+    let first: Transition = root.keep().into();
+    world.apply(first.clone()).await;
+    let note = world.inline("render", "note");
+    let id = note.id;
+    world.apply(later(&root, 1, 0).keep().with(note)).await;
+
+    let erasing: Transition = later(&root, 2, 1).keep().erase(id).into();
+    let outcomes = world.commit_all([first, erasing]).await;
+
+    let news = already(outcomes[0].clone());
+    same("told", (news.done, given(&news.steps, id)), (1, Some(Ok(text("note")))));
+    same("erased", applied(outcomes[1].clone()).steps, []);
+    same("tasks", world.timeline(root.task.tree.execution).await.len(), 1);
 }

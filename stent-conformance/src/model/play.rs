@@ -231,7 +231,14 @@ impl Play {
         let is_dead = self.dead.contains(&root);
         Some(match chance.below(8) {
             0..4 if !is_dead => {
-                request::signal(root, name(chance), self.memory.id(), payload(chance)).at(now)
+                // Often to the slot of the last one, so that values meet.
+                let slot = |sent: &Transition| match &sent.change {
+                    Change::Signal { name, .. } => Some((sent.guard.task(), name.clone())),
+                    _ => None,
+                };
+                let again = self.sent.iter().rev().find_map(slot).filter(|_| chance.happens(50));
+                let (root, name) = again.unwrap_or_else(|| (root, name(chance).to_owned()));
+                request::signal(root, &name, self.memory.id(), payload(chance)).at(now)
             }
             4..6 => request::cancel(root, *chance.pick(&[0, 5, 20]).unwrap_or(&5), now),
             6 => request::discard(root).at(now),

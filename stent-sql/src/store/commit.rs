@@ -59,6 +59,9 @@ pub(super) async fn apply<C: ConnectionTrait>(
         let follow = committed.write(run, ledger.into_writes(), &known).await?;
         committed.follow(run, follow).await?;
         rest = &rest[taken..];
+        if !rest.is_empty() {
+            committed.settle(run).await?;
+        }
     }
     Ok(committed)
 }
@@ -116,13 +119,14 @@ async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result
 impl Committed {
     /// Whether the ledger takes the transition; if so, it has been applied.
     fn apply<'a>(&mut self, ledger: &mut Ledger<'a>, transition: &'a Transition) -> bool {
-        if !ledger.takes(transition) {
+        let task = transition.guard.task();
+        let erases = !transition.erase.is_empty();
+        if !ledger.takes(transition) || erases && self.lacking.iter().any(|lacking| lacking.task == task) {
             return false;
         }
         let outcome = ledger.apply(transition);
         if lacks_steps(transition, &outcome) {
-            let (index, task) = (self.outcomes.len(), transition.guard.task());
-            self.lacking.push(Lacking { index, task, seen: transition.seen });
+            self.lacking.push(Lacking { index: self.outcomes.len(), task, seen: transition.seen });
         }
         self.outcomes.push(outcome);
         true
@@ -203,16 +207,27 @@ impl Committed {
         }
     }
 
-    /// The outcomes, with their news complete.
-    pub(super) fn complete(self, record: &Record) -> Result<(Vec<Outcome>, Effects)> {
-        let Self { mut outcomes, lacking, effects } = self;
-        for Lacking { index, task, seen } in lacking {
-            if let Outcome::Applied(news) | Outcome::Already(news) = &mut outcomes[index] {
+    /// Completes the news so far, before the rest of the batch takes away what they tell of.
+    async fn settle<C: ConnectionTrait>(&mut self, run: &Run<'_, C>) -> Result<()> {
+        let mut wanted = Wanted::default();
+        self.want(&mut wanted);
+        self.tell(&Record::read(run, wanted).await?)
+    }
+
+    fn tell(&mut self, record: &Record) -> Result<()> {
+        for Lacking { index, task, seen } in std::mem::take(&mut self.lacking) {
+            if let Outcome::Applied(news) | Outcome::Already(news) = &mut self.outcomes[index] {
                 // What later transitions of the batch completed is no news yet.
                 news.steps = record.ended(task, seen, news.done)?;
             }
         }
-        Ok((outcomes, effects))
+        Ok(())
+    }
+
+    /// The outcomes, with their news complete.
+    pub(super) fn complete(mut self, record: &Record) -> Result<(Vec<Outcome>, Effects)> {
+        self.tell(record)?;
+        Ok((self.outcomes, self.effects))
     }
 }
 
