@@ -445,7 +445,11 @@ impl World {
 
     /// All that readers can see of an execution beside its own line.
     pub(crate) async fn detail(&self, execution: ExecutionId) -> Detail {
-        let mut detail = Detail { notes: self.notes(execution.root()).await, ..Detail::default() };
+        Detail { notes: self.notes(execution.root()).await, ..self.detail_without_notes(execution).await }
+    }
+
+    pub(crate) async fn detail_without_notes(&self, execution: ExecutionId) -> Detail {
+        let mut detail = Detail::default();
         for task in self.timeline(execution).await {
             if task.attempts + task.crashes + task.releases > 0 || task.status == TaskStatus::Failed {
                 detail.tries.insert(task.id, self.tries(task.id).await);
@@ -631,7 +635,7 @@ pub(crate) struct Detail {
     pub(crate) tasks: BTreeMap<TaskId, TaskView>,
     items: BTreeMap<TaskId, Vec<ItemView>>,
     tries: BTreeMap<TaskId, Vec<Tried>>,
-    notes: NotesView,
+    pub(crate) notes: NotesView,
 }
 
 impl Detail {

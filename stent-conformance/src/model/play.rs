@@ -125,32 +125,32 @@ impl Play {
         match chance.below(100) {
             0..8 => {
                 let start = self.dispatch(chance);
-                self.exchange(vec![start], None).await.map(drop)
+                self.send(Some(start), chance).await
             }
             8..30 => self.claim(Vec::new(), chance).await,
             30..58 => {
                 let turn = self.turn(chance);
-                self.exchange(turn.into_iter().collect(), None).await.map(drop)
+                self.send(turn, chance).await
             }
             58..68 => {
                 let request = self.request(chance);
-                self.exchange(request.into_iter().collect(), None).await.map(drop)
+                self.send(request, chance).await
             }
             68..80 => {
                 let batch = self.batch(chance);
                 if chance.happens(70) {
                     self.claim(batch, chance).await
                 } else {
-                    self.exchange(batch, None).await.map(drop)
+                    self.send(batch, chance).await
                 }
             }
             80..84 => {
                 let again = chance.pick(self.sent.make_contiguous()).cloned();
-                self.exchange(again.into_iter().collect(), None).await.map(drop)
+                self.send(again, chance).await
             }
             84..87 => {
                 let late = self.late(chance);
-                self.exchange(late.into_iter().collect(), None).await.map(drop)
+                self.send(late, chance).await
             }
             87..90 => self.renew(chance).await,
             90..96 => {
@@ -163,6 +163,19 @@ impl Play {
                 Ok(())
             }
         }
+    }
+
+    /// Sends what there is, or looks for work if there is nothing.
+    async fn send(
+        &mut self,
+        batch: impl IntoIterator<Item = Transition>,
+        chance: &mut Chance,
+    ) -> Result<(), String> {
+        let batch: Vec<_> = batch.into_iter().collect();
+        if batch.is_empty() {
+            return self.claim(batch, chance).await;
+        }
+        self.exchange(batch, None).await.map(drop)
     }
 
     const fn store(&self) -> &World {
@@ -386,9 +399,6 @@ impl Play {
         batch: Vec<Transition>,
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged, String> {
-        if batch.is_empty() && claim.is_none() {
-            return Ok(Exchanged::default());
-        }
         let expected = self.memory.exchange(&batch, claim).await;
         let actual = self.store().exchange(&batch, claim).await;
         agree("the outcomes", &actual.outcomes, &expected.outcomes)?;

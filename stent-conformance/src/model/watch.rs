@@ -1,8 +1,8 @@
 //! Compares everything that can be observed of two stores.
 //!
 //! After each operation it compares what the call gave; the lists of the whole store (every execution, every lane, everything
-//! that runs); and, of each execution that the operation names or that changed in memory, all that is known of it. Reading
-//! all of every execution costs a hundred statements, so that is done after every few operations and at the end. A change
+//! that runs); and, of each execution that the operation names or that changed in memory, its tasks, items, tries and what was
+//! said of it. Reading all of every execution costs a hundred statements, so that is done after every few operations and at the end. A change
 //! where none should be is noticed by then; once it was, the list of operations is played again with everything compared after
 //! each of them, so what is reported is the operation that did it.
 
@@ -18,7 +18,7 @@ use super::tally::Tally;
 use crate::world::{Detail, World};
 
 /// Operations between two looks at everything.
-const STRIDE: u32 = 16;
+const STRIDE: u32 = 24;
 
 /// How much is compared after each operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,9 +56,13 @@ impl Watch {
             self.since_all = 0;
             return self.all((store, memory)).await;
         }
-        for execution in changed.union(&named) {
-            let expected = self.details.get(execution).cloned().unwrap_or_default();
-            let differences = store.detail(*execution).await.differences(&expected);
+        for execution in named.into_iter().chain(changed.keys().copied()).collect::<BTreeSet<_>>() {
+            let expected = self.details.get(&execution).cloned().unwrap_or_default();
+            let mut actual = store.detail_without_notes(execution).await;
+            // Statements of their own, and seldom anything new.
+            let is_said = changed.get(&execution).is_some_and(|notes| *notes);
+            actual.notes = if is_said { store.notes(execution.root()).await } else { expected.notes.clone() };
+            let differences = actual.differences(&expected);
             if !differences.is_empty() {
                 return Err(differences.join("\n"));
             }
@@ -105,25 +109,25 @@ impl Watch {
         agree("what runs", &running[0], &running[1])
     }
 
-    /// Which executions are not as they were, with those that are gone.
+    /// Which executions are not as they were, with those that are gone, and whether something new was said of them.
     async fn changed(
         &mut self,
         memory: &World,
         listed: &[stent_core::backend::ExecutionView],
         tally: &mut Tally,
-    ) -> BTreeSet<ExecutionId> {
+    ) -> BTreeMap<ExecutionId, bool> {
         let mut before = std::mem::take(&mut self.details);
-        let mut changed = BTreeSet::new();
+        let mut changed = BTreeMap::new();
         for view in listed {
             let now = memory.detail(view.id).await;
             let then = before.remove(&view.id).unwrap_or_default();
             if now != then {
                 tally.changed(&then, &now);
-                changed.insert(view.id);
+                changed.insert(view.id, now.notes != then.notes);
             }
             self.details.insert(view.id, now);
         }
-        changed.extend(before.into_keys());
+        changed.extend(before.into_keys().map(|gone| (gone, true)));
         changed
     }
 }
