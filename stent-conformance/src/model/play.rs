@@ -347,7 +347,7 @@ impl Play {
                 let map =
                     if chance.happens(60) { self.memory.map("ship") } else { self.memory.gather("ship") };
                 let (id, items) = (map.id, chance.below(4));
-                let total = chance.happens(40).then_some(items as u32);
+                let total = chance.happens(60).then_some(items as u32);
                 let items: Vec<_> = (0..items).map(|_| self.item(chance)).collect();
                 let fed = items.len() as u32;
                 turn.with(map).items(id, items).feed(id, fed, total)
@@ -356,7 +356,7 @@ impl Play {
                 Some((map, fed, None)) => {
                     let items: Vec<_> = (0..chance.below(3)).map(|_| self.item(chance)).collect();
                     let fed = fed + items.len() as u32;
-                    turn.items(map, items).feed(map, fed, chance.happens(50).then_some(fed))
+                    turn.items(map, items).feed(map, fed, chance.happens(70).then_some(fed))
                 }
                 _ => turn,
             },
