@@ -7,6 +7,22 @@
 //!
 //! The ledger applies; it does not decide. It counts, compares and copies: no delay is computed here, no retry considered.
 //!
+//! # How a store applies a batch
+//!
+//! In one transaction, which holds what it reads against others until the end:
+//!
+//! 1. [`Ledger::reads`] says what is needed: rows by id; under keys memos, and the open rows that have the key, with their
+//!    parents and owners. The store loads what of it exists into [`Ledger::new`].
+//! 2. For each transition, in order: if the ledger [`takes`](Ledger::takes) it, [`apply`](Ledger::apply) it; if not, do 3
+//!    and 4 first, and go on at 1 with those that are left.
+//! 3. Write [`Ledger::into_writes`], field by field in the order of [`Writes`].
+//! 4. While [`Writes::follow`] is not empty: look for what it names (see [`Follow`]), load what [`FollowUp::reads`] says, let
+//!    a new ledger [`follow`](Ledger::follow) them up, and write what comes out.
+//! 5. Complete the news of those that [`lacks_steps`] names.
+//!
+//! A store that takes transitions one at a time, each with a ledger of its own and each followed up, never has to ask
+//! `takes`.
+//!
 //! | File | Holds |
 //! |---|---|
 //! | `ledger.rs` | transitions, one by one |

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use stent_core::backend::{ClaimRequest, Claimed, Expired, Limit};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
-use stent_core::model::{FunctionKey, Lease, Mark, Rate, StepKind};
+use stent_core::model::{FunctionKey, Lease, Rate, StepKind};
 use stent_core::{TaskId, Timestamp};
 
-use crate::records::{Record, Records};
+use crate::records::Records;
 
 /// What a claim gives.
 #[derive(Debug, Default)]
@@ -84,7 +84,7 @@ impl Records {
         let record = self.tasks.get_mut(&id)?;
         record.row = row;
 
-        let task = record.as_task();
+        let task = record.to_task();
         let fence = record.row.fence();
         let lease = Lease { task: id, epoch: record.row.epoch, until: request.until };
         let steps = match recalled {
@@ -157,7 +157,7 @@ impl Records {
             open.filter_map(|record| Some((record.row.expires_at?, record.row.id))).collect();
         ends.sort_unstable();
         let over = ends.iter().take_while(|(expires_at, _)| *expires_at <= now).take(EXPIRED_MAX);
-        let expired: Vec<_> = over.filter_map(|(_, id)| self.tasks.get(id)?.as_expired()).collect();
+        let expired: Vec<_> = over.filter_map(|(_, id)| self.tasks.get(id)?.to_expired()).collect();
         let next = ends.get(expired.len()).map(|(expires_at, _)| *expires_at);
         (expired, next)
     }
@@ -166,21 +166,5 @@ impl Records {
     fn stopping(&self, request: &ClaimRequest<'_>) -> Vec<TaskId> {
         let mine = self.tasks.values().filter(|record| record.row.worker == Some(request.worker));
         mine.filter(|record| record.row.is_stopping()).map(|record| record.row.id).collect()
-    }
-}
-
-impl Record {
-    /// Whether a worker may take it, now or later. Sleeps, closures, maps and waits are nobody's to claim; what was asked
-    /// to end, or whose time is up, does not start again (G15).
-    fn is_claimable(&self, now: Timestamp) -> bool {
-        self.task.kind == StepKind::Call
-            && !self.row.status.is_terminal()
-            && self.row.mark != Some(Mark::Cancel)
-            && self.row.expires_at.is_none_or(|expires_at| now < expires_at)
-    }
-
-    fn as_expired(&self) -> Option<Expired> {
-        let row = &self.row;
-        Some(Expired { task: row.id, tree: row.tree, key: row.key, expires_at: row.expires_at? })
     }
 }

@@ -1,9 +1,10 @@
 //! What holds between two calls, whatever was asked for. Checked in debug builds after each of them.
 
 use stent_core::TaskId;
+use stent_core::backend::Record;
 use stent_core::model::{Mark, Memo, MemoKind, NewTaskState, StepKind, TaskStatus};
 
-use crate::records::{Record, Records};
+use crate::records::Records;
 
 impl Records {
     /// Panics if something does not hold. The suite, the model and the simulation run through this all the time.

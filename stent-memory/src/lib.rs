@@ -21,7 +21,7 @@
 //! | `claim.rs`, `purge.rs` | claims, and what leaves |
 //! | `notes.rs` | what code says of its execution |
 //! | `invariant.rs` | what holds between two calls, checked in debug builds |
-//! | `view.rs` | records in a reader's terms |
+//! | `view.rs` | reads |
 //!
 //! [`purge`]: stent_core::backend::Backend::purge
 

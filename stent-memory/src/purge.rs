@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use stent_core::backend::{Purge, PurgeRequest, SummaryView};
+use stent_core::backend::{Purge, PurgeRequest, Record, SummaryView};
 use stent_core::ledger::Follow;
-use stent_core::model::{MemoKind, TaskStatus};
+use stent_core::model::MemoKind;
 use stent_core::{ExecutionId, Key, TaskId};
 
-use crate::records::{Record, Records};
+use crate::records::Records;
 
 impl Records {
     /// Deletes what is old, and counts it.
@@ -28,7 +28,7 @@ impl Records {
                 });
                 // Counted before any of them goes: what one of them was to give under a key may be a step of another's to
                 // give then, which would count it as one that was never there.
-                let steps = |execution| self.below_root(execution).map(Record::as_summary).collect();
+                let steps = |execution| self.below_root(execution).map(Record::to_summary).collect();
                 let whole: Vec<(_, Vec<_>)> =
                     whole.into_iter().map(|execution| (execution, steps(execution))).collect();
                 whole.into_iter().map(|(execution, steps)| self.compact(execution, steps, request)).count()
@@ -104,13 +104,5 @@ impl Records {
             .collect();
         old.sort_unstable();
         old.into_iter().take(max).map(|(_, key)| key).collect()
-    }
-}
-
-impl Record {
-    /// Whether it is the root of an execution that failed for good, and nobody has seen to that yet.
-    pub(crate) fn is_dead_letter(&self) -> bool {
-        let row = &self.row;
-        row.tree.parent.is_none() && row.status == TaskStatus::Failed && row.mark.is_none()
     }
 }

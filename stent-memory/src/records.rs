@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::slice;
 
-use stent_core::backend::Renewal;
-use stent_core::ledger::{Follow, FollowUp, Ledger, Reads, Row, Writes, Written, lacks_steps};
-use stent_core::model::{
-    FunctionKey, Lease, Memo, MemoKind, NewTask, Seq, Step, StepState, TaskResult, TaskStatus, Tried,
-};
+use stent_core::backend::{Record, Renewal};
+use stent_core::ledger::{Follow, FollowUp, Ledger, Reads, Row, Writes, lacks_steps};
+use stent_core::model::{FunctionKey, Lease, Memo, MemoKind, Seq, Step, StepState, TaskStatus, Tried};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
@@ -27,18 +25,6 @@ pub(crate) struct Records {
     /// How many tasks of a function with a rate were claimed, by where the rate's bucket begins.
     pub(crate) started: BTreeMap<(FunctionKey, Timestamp), u64>,
     pub(crate) hints: Hints,
-}
-
-/// One task.
-#[derive(Debug)]
-pub(crate) struct Record {
-    /// What never changes; its `state` is how the task began.
-    pub(crate) task: NewTask,
-    /// What does.
-    pub(crate) row: Row,
-    pub(crate) created_at: Timestamp,
-    /// The result, or the last failure of a task that is tried again.
-    pub(crate) result: Option<TaskResult>,
 }
 
 /// What others may want to hear of.
@@ -146,16 +132,11 @@ impl Records {
             if let Some(parent) = insert.task.tree.parent {
                 self.children.insert((parent, insert.task.seq, id));
             }
-            let result = insert.result.map(owned);
-            let record =
-                Record { task: insert.task.clone(), row: insert.row, created_at: insert.created_at, result };
-            self.tasks.insert(id, record);
+            self.tasks.insert(id, Record::of(insert));
         }
         for update in writes.update {
             if let Some(record) = self.tasks.get_mut(&update.row.id) {
-                record.row = update.row;
-                record.result = update.result.map(owned).or(record.result.take());
-                record.task.retry = update.retry.cloned().or(record.task.retry.take());
+                record.update(update);
             }
         }
         for (to, from) in writes.copy {
@@ -263,7 +244,7 @@ impl Records {
 
     /// All steps of a task: completed ones in the order of their completion, then the others by position.
     pub(crate) fn steps(&self, parent: TaskId) -> Vec<Step> {
-        let mut steps: Vec<Step> = self.below(parent).map(Record::as_step).collect();
+        let mut steps: Vec<Step> = self.below(parent).map(Record::to_step).collect();
         steps.sort_by_key(|step| (step.order().is_none(), step.order(), step.seq)); // G4
         steps
     }
@@ -287,13 +268,5 @@ impl Records {
         let mut steps = self.steps(parent);
         steps.retain(|step| step.order().is_some_and(|order| order > seen));
         steps
-    }
-}
-
-fn owned(written: Written<'_>) -> TaskResult {
-    match written {
-        Written::Result(result) => result.clone(),
-        Written::Failure(failure) => Err(failure.clone()),
-        Written::Kept(result) => result,
     }
 }

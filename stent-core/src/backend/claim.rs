@@ -92,7 +92,8 @@ pub struct Expired {
 ///
 /// Asked by a store in the middle of a claim: an answer must be quick and must not block.
 pub trait Recall: Debug + Send + Sync {
-    /// How many completions the code of this task has seen, if the worker holds it as it was parked by this claim.
+    /// How many completions the code of this task has seen, if the worker holds it as it was parked by this claim: the
+    /// epoch is the one that the task has *before* it is claimed anew.
     fn seen(&self, task: TaskId, epoch: Epoch) -> Option<u32>;
 }
 

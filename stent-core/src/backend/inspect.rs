@@ -1,30 +1,33 @@
 //! Reads, in the reader's terms: plain data, paged, without locks.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::Result;
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::model::{ExecutionStatus, Lane, Mark, RetryPolicy, Seq, StepKind, TaskResult, TaskStatus, Tried};
 use crate::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
-/// Reads. None of them locks or writes, and each is bounded.
+/// Reads. None of them locks or writes, and each is bounded: of what `max` asks for, at most
+/// [`PAGE_MAX`](crate::limits::PAGE_MAX) come. What does not exist is empty, and no error. Bounds such as `after` and `before`
+/// are not part of the page that they bound, and may name something that is gone.
 #[async_trait]
 pub trait Inspect: Debug + Send + Sync + 'static {
-    /// Reads executions by id, in any order; those that do not exist are left out. At most
+    /// Reads executions by id, in any order; those that do not exist are left out, and so are ids of steps. At most
     /// [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) ids are looked at in one call.
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>>;
 
-    /// Reads a page of an execution's tasks, oldest first, those after `after`.
+    /// Reads a page of an execution's tasks at every depth, its root and the items of its maps too, by id and so oldest
+    /// first, those after `after`.
     async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize)
     -> Result<Vec<TaskView>>;
 
     /// Reads a page of a map's items by position, from `from` on.
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>>;
 
-    /// Reads a page of executions, newest first, those before `before`.
+    /// Reads a page of executions by id, newest first, those before `before`: up to `max` that fit the filter.
     async fn list(
         &self,
         filter: &Filter,
@@ -35,10 +38,10 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     /// Counts executions by status. Statuses that none has are left out.
     async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>>;
 
-    /// Reads what waits in each lane, by lane.
+    /// Reads what waits in each lane, by lane. Only calls wait in lanes, and a lane in which nothing waits is left out.
     async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>>;
 
-    /// Reads tasks that run under a lease, those claimed last first, at most `max`.
+    /// Reads tasks that run under a lease, at most `max`: those whose lease ends last first, and of these the youngest.
     async fn running(&self, max: usize) -> Result<Vec<RunningView>>;
 
     /// Reads the tries of a task that ended badly, oldest first, at most [`PAGE_MAX`](crate::limits::PAGE_MAX).
@@ -53,7 +56,7 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     /// Reads one dead letter.
     async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>>;
 
-    /// Counts dead letters by reason and function.
+    /// Counts dead letters by reason and function, in this order. The reason is the failure's kind.
     async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>>;
 }
 
@@ -103,7 +106,7 @@ pub struct RunningView {
 }
 
 /// What an execution's code has said of it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NotesView {
     /// Counters.
     pub counters: BTreeMap<String, i64>,
@@ -116,7 +119,7 @@ pub struct NotesView {
 }
 
 /// An entry of progress.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgressView {
     /// Its id.
     pub id: TaskId,
@@ -129,7 +132,7 @@ pub struct ProgressView {
 }
 
 /// Steps of an execution that were alike.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SummaryView {
     /// What kind they were of.
     pub kind: StepKind,

@@ -7,10 +7,13 @@
 //! | [`Wake`] | whoever waits for something to change: hints that may be lost |
 //! | [`Migrate`] | operators: the schema |
 //! | [`Store`] | all four in one, which is what a program holds |
+//!
+//! [`Record`] is one task as a simple store keeps it, with the views that are read from it.
 
 mod claim;
 mod error;
 mod inspect;
+mod record;
 
 use std::fmt::Debug;
 
@@ -22,6 +25,7 @@ pub use inspect::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,
     RunningView, SummaryView, TaskView,
 };
+pub use record::Record;
 
 use crate::model::Lease;
 use crate::transition::{Outcome, Transition};
@@ -70,6 +74,15 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///     [`EXPIRED_MAX`](crate::limits::EXPIRED_MAX), those that are longest over first), whoever they are for, and which
     ///     tasks that the worker holds are asked to end.
     /// 14. A claim that takes over a running task records the try that it puts an end to.
+    /// 15. A claim with a `max` of 0 takes nothing and tells what 13 says all the same; so does one that names no function.
+    /// 16. News of an applied or repeated transition have the completions that its holder has not seen, where
+    ///     [`lacks_steps`](crate::ledger::lacks_steps) says so.
+    /// 17. Whoever listens is told once the transaction is done: of [`Topic::Work`] if a task may have become ready or the
+    ///     place of a limit is free, of [`Topic::Ended`] if an execution may have ended (G17).
+    ///
+    /// Callers keep a batch below [`EXCHANGE_TRANSITIONS_MAX`](crate::limits::EXCHANGE_TRANSITIONS_MAX) transitions and
+    /// payloads below [`PAYLOAD_BYTES_MAX`](crate::limits::PAYLOAD_BYTES_MAX). A store that cannot hold what it is given
+    /// fails the call with [`ErrorKind::Limit`] and changes nothing; it never shortens anything.
     ///
     /// # Concurrency
     /// Any number of calls on any number of handles. A task is claimed once.
@@ -92,7 +105,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Safe: renewing is idempotent.
     async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>>;
 
-    /// Deletes what is old.
+    /// Deletes what is old. "Old" is strictly before `request.before`, by when the root ended or the result came.
     ///
     /// # Behaviour
     /// 1. Deletes what [`request.what`](PurgeRequest::what) names and what ended before `request.before`, oldest first, at
@@ -101,18 +114,27 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///    stays with all of them; an open one stays (G16). Results that are kept under keys stay.
     /// 3. Dead letters go only when dead letters are asked for.
     /// 4. Compacting an execution leaves its root, counters and states, and puts in the place of its steps, tries and entries
-    ///    of progress how many steps of each kind, name and status it had when the call began.
+    ///    of progress how many steps of each kind, name and status it had when the call began. Only executions that have
+    ///    any of these are compacted, and counted.
+    /// 5. A key whose holder goes is [looked after](crate::ledger::Follow) as if the holder had been erased (G12).
     ///
     /// # Cancel safety
     /// Safe: what is left is deleted by the next call.
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged>;
 
-    /// Closes the handle: waits for calls under way, then gives back connections and files. Calls after it fail with
-    /// [`ErrorKind::Closed`].
+    /// Closes the handle: waits for calls under way, then gives back connections and files.
+    ///
+    /// # Behaviour
+    /// 1. Calls after it, those of [`Inspect`] and [`Migrate`] too, fail with [`ErrorKind::Closed`]; closing again is fine.
+    /// 2. Other handles on the same store stay open. Leases stay as they are.
     async fn close(&self) -> Result<()>;
 }
 
-/// Hints that something may have changed. Losing one costs time, never work (G17).
+/// Hints that something may have changed. Losing one costs time, never work (G17), and one too many costs a look.
+///
+/// The suite does ask for them: what one handle changes is heard on every other handle of the same store, with other
+/// processes or without. A store that cannot tell others looks itself, every few milliseconds, at something that grows
+/// with each change.
 pub trait Wake: Debug + Send + Sync + 'static {
     /// Starts to listen. What happens from now on is noticed by the listener, even while nobody waits on it.
     fn listen(&self, topic: Topic) -> Box<dyn Listener>;
@@ -146,7 +168,8 @@ pub trait Migrate: Debug + Send + Sync + 'static {
     /// [`ErrorKind::Schema`] when the store's schema is newer than this program.
     async fn migrate(&self) -> Result<()>;
 
-    /// How many migrations the store has seen, and how many this program knows.
+    /// How many migrations the store has seen, and how many this program knows. A place without a schema has seen none; a
+    /// store that needs no schema knows none.
     async fn version(&self) -> Result<SchemaVersion>;
 }
 

@@ -1,5 +1,7 @@
 //! One task's row: the part that changes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, StepKind, TaskResult, TaskStatus, Tree, Tried,
     TryEnd,
@@ -7,7 +9,7 @@ use crate::model::{
 use crate::{Key, TaskId, Timestamp, WorkerId};
 
 /// The part of a task that changes in its life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// The task.
     pub id: TaskId,
@@ -54,7 +56,7 @@ pub struct Row {
     pub key: Option<Key>,
     /// When its time is up.
     pub expires_at: Option<Timestamp>,
-    /// Set while it runs and its function's running tasks are counted.
+    /// Set while it runs and its function's running tasks are counted. Those whose lease (`ready_at`) is over do not count.
     pub slot: Option<FunctionKey>,
     /// When it was first claimed.
     pub started_at: Option<Timestamp>,
@@ -136,8 +138,10 @@ impl Row {
     }
 
     /// Claims the task: the one change that a store makes without a transition. `slot` is set if the running tasks of its
-    /// function are counted. Gives the try that this claim puts an end to, if the task is taken over from a worker whose
-    /// lease has run out.
+    /// function are counted, that is if the request limits how many of it run at once. Gives the try that this claim puts an
+    /// end to, if the task is taken over from a worker whose lease has run out: the store writes it.
+    ///
+    /// The store then [fires](Self::fire) the sleeps below the task that are due, by moment and then position.
     pub fn claim(
         &mut self,
         worker: WorkerId,

@@ -11,7 +11,8 @@ use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 pub struct Reads {
     /// Tasks, by id.
     pub tasks: BTreeSet<TaskId>,
-    /// Keys: of each its memo; and every open task that has it, with the parents and owners of those.
+    /// Keys: of each its memo; and every task in the store that is not over and [has it](Row::key), with the parents and
+    /// owners of those.
     pub keys: BTreeSet<Key>,
     /// Those of the keys under which there may be a memo: the others are of executions, under which tasks only wait.
     pub memos: BTreeSet<Key>,
@@ -40,6 +41,16 @@ impl Written<'_> {
             Self::Kept(result) => result.as_ref(),
         }
     }
+
+    /// What is to be written, to keep.
+    #[must_use]
+    pub fn into_result(self) -> TaskResult {
+        match self {
+            Self::Result(result) => result.clone(),
+            Self::Failure(failure) => Err(failure.clone()),
+            Self::Kept(result) => result,
+        }
+    }
 }
 
 /// What a batch of transitions changes, in the order in which it is to be written.
@@ -49,25 +60,26 @@ pub struct Writes<'a> {
     pub insert: Vec<Insert<'a>>,
     /// Rows to update, in the order of their ids.
     pub update: Vec<Update<'a>>,
-    /// Results to copy, to the first task from the second, once the rows are written.
+    /// Results to copy, to the first task from the second, once the rows are written: the result columns, nothing else.
     pub copy: Vec<(TaskId, TaskId)>,
     /// Memos to write, over what is there.
     pub memos: Vec<Memo>,
     /// Memos to delete.
     pub forget: Vec<Key>,
-    /// Signals that were taken and never seen, those taken last first: the value of each goes back to the memo under the
-    /// task's key, unless that has one.
+    /// Signals that were taken and never seen, those taken last first: the value of each, which is the task's result, goes
+    /// back to the memo under the task's key, unless that has one. These tasks may be among those to erase.
     pub restore: Vec<TaskId>,
-    /// What running code says, in order.
+    /// What running code says, in order. What each does is said at [`Note`].
     pub notes: Vec<Noted<'a>>,
     /// Tries that ended badly.
     pub tried: Vec<Tried>,
-    /// Every open task below these roots is to be [stopped](Row::stop), at the moment.
+    /// Every open task of these executions but the root is to be [stopped](Row::stop), at the moment.
     pub stop: Vec<(ExecutionId, Timestamp)>,
-    /// Every open task below these is to be [cancelled](Row::cancel), at the moment at which they themselves ended, once
-    /// all else is written; they themselves are in `update` or `insert`.
+    /// Every open task below these, at any depth, is to be [cancelled](Row::cancel), at the moment at which they themselves
+    /// ended, once all else is written; they themselves are in `update` or `insert`. A task that loses its
+    /// [slot](Row::slot) here, or where it is stopped or erased, is as good as `ready`: a place is free.
     pub sweep: Vec<TaskId>,
-    /// These are to be deleted with everything below them, after all else.
+    /// These are to be deleted with everything below them and with their tries, after all else.
     pub erase: Vec<TaskId>,
     /// What is to be looked after once all of this is written.
     pub follow: Follow,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::status::ParseStatusError;
 use crate::{ExecutionId, Key, Payload, TaskId, Timestamp};
 
 /// What is kept under a key.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Memo {
     /// The key.
     pub key: Key,
@@ -31,7 +33,8 @@ pub struct Memo {
 }
 
 /// What kind of memo it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MemoKind {
     /// The latest value of a signal.
     Signal,

@@ -2,13 +2,15 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::status::ParseStatusError;
 use crate::{ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 
 /// Something that running code says about its execution. It is written with the task's next commit, so exactly once.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
-    /// Adds to a counter of the execution.
+    /// Adds to a counter of the execution, which begins at 0 and stops at the ends of `i64`.
     Count {
         /// The counter.
         name: String,
@@ -36,7 +38,8 @@ pub enum Note {
         /// The value.
         value: Payload,
     },
-    /// Adds an entry to the execution's progress.
+    /// Adds an entry to the execution's progress, unless it has one with this id. Beyond
+    /// [`PROGRESS_MAX`](crate::limits::PROGRESS_MAX) the oldest go.
     Progress {
         /// The entry's id, made by the caller; entries are read in the order of their ids.
         id: TaskId,
@@ -55,7 +58,7 @@ pub struct Said {
 }
 
 /// One claim of a task that did not end well.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tried {
     /// The task.
     pub task: TaskId,
@@ -74,7 +77,8 @@ pub struct Tried {
 }
 
 /// How a try ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TryEnd {
     /// The code failed.
     Failed,

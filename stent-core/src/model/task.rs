@@ -23,7 +23,7 @@ impl fmt::Display for Seq {
 }
 
 /// Where a task hangs in its execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// The execution that the task belongs to.
     pub execution: ExecutionId,
@@ -111,7 +111,7 @@ pub struct Task {
 }
 
 /// A task to be written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewTask {
     /// Its id, made by the caller.
     pub id: TaskId,
@@ -145,7 +145,7 @@ pub struct NewTask {
 }
 
 /// A task's key, and how long what it gives is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyed {
     /// The key.
     pub key: Key,
@@ -162,7 +162,8 @@ impl Keyed {
 }
 
 /// How a task starts its life in the store.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NewTaskState {
     /// To be claimed from this moment on.
     Pending {

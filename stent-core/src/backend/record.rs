@@ -1,0 +1,352 @@
+//! One task as a store keeps it, and what is read from it: a worker's view, a parent's, a waiter's.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DeadLetter, ExecutionView, Expired, ItemView, RunningView, SummaryView, TaskView};
+use crate::ledger::{Insert, Row, Update};
+use crate::model::{
+    ExecutionStatus, Mark, NewTask, Progress, Step, StepKind, StepState, Task, TaskResult, TaskStatus,
+};
+use crate::{Payload, Timestamp};
+
+/// One task as a store keeps it. Which columns a reader sees, and under which status, is decided here; where the columns lie
+/// is the store's business.
+///
+/// A store that keeps tasks as documents keeps this; its serde form is for that, and is the same for as long as a major
+/// version is. A store with columns of its own fills one from them, or does in its queries what is done here.
+///
+/// | What | Is written | By |
+/// |---|---|---|
+/// | `task` | once, but for `task.retry` | [`Insert::task`]; [`Update::retry`] |
+/// | `row` | as a whole, whenever it changes | [`Insert::row`], [`Update::row`] |
+/// | `created_at` | once | [`Insert::created_at`] |
+/// | `result` | when there is one | [`Insert::result`], [`Update::result`], [`Writes::copy`](crate::ledger::Writes::copy) |
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// What never changes, but for `retry`. Its `state`, `attempts`, `failure`, `keyed` and `expires_at` are how the task
+    /// began: the row says how it stands, and nothing of these is read again.
+    pub task: NewTask,
+    /// What does.
+    pub row: Row,
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// The result, or the last failure of a task that is tried again.
+    pub result: Option<TaskResult>,
+}
+
+impl Record {
+    /// A task as it is inserted.
+    #[must_use]
+    pub fn of(insert: Insert<'_>) -> Self {
+        Self {
+            task: insert.task.clone(),
+            row: insert.row,
+            created_at: insert.created_at,
+            result: insert.result.map(crate::ledger::Written::into_result),
+        }
+    }
+
+    /// Takes over what has changed. What an update does not name stays as it is.
+    pub fn update(&mut self, update: Update<'_>) {
+        self.row = update.row;
+        if let Some(result) = update.result {
+            self.result = Some(result.into_result());
+        }
+        if let Some(retry) = update.retry {
+            self.task.retry = Some(retry.clone());
+        }
+    }
+
+    /// Whether it is the root of an execution. A step has an id of the same form, but is none.
+    #[must_use]
+    pub const fn is_root(&self) -> bool {
+        self.row.tree.parent.is_none()
+    }
+
+    /// Whether a worker may take it, now or later: whether it is due is for [`Row::ready_at`] to say. Sleeps, closures, maps
+    /// and waits are nobody's to claim; what was asked to end, or whose time is up, does not start again (G15).
+    #[must_use]
+    pub fn is_claimable(&self, now: Timestamp) -> bool {
+        self.row.kind == StepKind::Call
+            && !self.row.status.is_terminal()
+            && self.row.mark != Some(Mark::Cancel)
+            && self.row.expires_at.is_none_or(|expires_at| now < expires_at)
+    }
+
+    /// Whether it is the root of an execution that failed for good, and nobody has seen to that yet.
+    #[must_use]
+    pub fn is_dead_letter(&self) -> bool {
+        self.is_root() && self.row.status == TaskStatus::Failed && self.row.mark.is_none()
+    }
+
+    /// For a map, how far it has come.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        let row = &self.row;
+        row.kind.is_map().then_some(Progress { fed: row.fed, total: row.total, done: row.done })
+    }
+
+    /// The result of a task that has ended with one; the failure of an attempt that is tried again is none.
+    #[must_use]
+    pub const fn final_result(&self) -> Option<&TaskResult> {
+        match self.row.status {
+            TaskStatus::Completed | TaskStatus::Failed => self.result.as_ref(),
+            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting | TaskStatus::Cancelled => None,
+        }
+    }
+
+    /// For the worker that has claimed it.
+    #[must_use]
+    pub fn to_task(&self) -> Task {
+        Task {
+            id: self.row.id,
+            tree: self.task.tree,
+            seq: self.task.seq,
+            kind: self.task.kind,
+            lane: self.task.lane.clone(),
+            priority: self.task.priority,
+            args: self.task.args.clone(),
+            retry: self.task.retry.clone(),
+            status: self.row.status,
+            epoch: self.row.epoch,
+            tries: self.row.tries,
+            attempts: self.row.attempts,
+            crashes: self.row.crashes,
+            releases: self.row.releases,
+            done: self.row.done,
+            noted: self.row.noted,
+            mark: self.row.mark,
+            key: self.row.key,
+            expires_at: self.row.expires_at,
+            trace: self.task.trace.clone(),
+            created_at: self.created_at,
+            started_at: self.row.started_at,
+            ended_at: self.row.ended_at,
+        }
+    }
+
+    /// For the task above it.
+    #[must_use]
+    pub fn to_step(&self) -> Step {
+        let row = &self.row;
+        let state = match (row.status, row.done_order, row.ended_at) {
+            (TaskStatus::Cancelled, ..) => StepState::Cancelled,
+            (TaskStatus::Completed | TaskStatus::Failed, Some(order), Some(at)) => {
+                // A sleep and a map end without a result of their own.
+                let result = self.result.clone().unwrap_or(Ok(Payload::empty()));
+                StepState::Done { order, at, result }
+            }
+            _ => StepState::Open { due: row.ready_at.filter(|_| row.kind == StepKind::Sleep) },
+        };
+        Step {
+            id: row.id,
+            seq: self.task.seq,
+            kind: row.kind,
+            name: self.task.lane.function.clone(),
+            state,
+            map: self.progress(),
+        }
+    }
+
+    /// For one who waits for the execution. None for a task that is not the root of one.
+    #[must_use]
+    pub fn to_execution(&self) -> Option<ExecutionView> {
+        let row = &self.row;
+        self.is_root().then(|| ExecutionView {
+            id: row.tree.execution,
+            function: self.task.lane.function.clone(),
+            queue: self.task.lane.queue.clone(),
+            tags: self.task.lane.tags.clone(),
+            priority: self.task.priority,
+            status: ExecutionStatus::of_root(row.status, row.started_at.is_some(), row.mark),
+            attempts: row.attempts,
+            expires_at: row.expires_at,
+            result: self.final_result().cloned(),
+            created_at: self.created_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+        })
+    }
+
+    /// For one who reads the timeline.
+    #[must_use]
+    pub fn to_view(&self) -> TaskView {
+        let row = &self.row;
+        let failure = self.result.as_ref().and_then(|result| result.as_ref().err());
+        TaskView {
+            id: row.id,
+            parent: row.tree.parent,
+            seq: self.task.seq,
+            kind: row.kind,
+            name: self.task.lane.function.clone(),
+            status: row.status,
+            mark: row.mark,
+            attempts: row.attempts,
+            crashes: row.crashes,
+            releases: row.releases,
+            map: self.progress(),
+            done_order: row.done_order,
+            failure: failure.map(|failure| failure.message.clone()),
+            // The end of a lease is no moment that the task waits for.
+            ready_at: row.ready_at.filter(|_| row.status != TaskStatus::Running),
+            created_at: self.created_at,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+        }
+    }
+
+    /// As an item of the map above it.
+    #[must_use]
+    pub fn to_item(&self) -> ItemView {
+        ItemView {
+            seq: self.task.seq,
+            status: self.row.status,
+            args: self.task.args.clone(),
+            result: self.final_result().cloned(),
+        }
+    }
+
+    /// As a task under a lease.
+    #[must_use]
+    pub fn to_running(&self) -> RunningView {
+        let row = &self.row;
+        RunningView {
+            id: row.id,
+            execution: row.tree.execution,
+            function: self.task.lane.function.clone(),
+            queue: self.task.lane.queue.clone(),
+            worker: row.worker,
+            lease_until: row.ready_at,
+            started_at: row.started_at,
+        }
+    }
+
+    /// As a [dead letter](Self::is_dead_letter), if it is one.
+    #[must_use]
+    pub fn to_dead_letter(&self) -> Option<DeadLetter> {
+        let row = &self.row;
+        Some(DeadLetter {
+            execution: self.to_execution().filter(|_| self.is_dead_letter())?,
+            args: self.task.args.clone(),
+            retry: self.task.retry.clone(),
+            attempts: row.attempts,
+            crashes: row.crashes,
+            releases: row.releases,
+        })
+    }
+
+    /// For one who is to end it because its time is up; that it is, is for the store to see. None if it has no limit.
+    #[must_use]
+    pub fn to_expired(&self) -> Option<Expired> {
+        let row = &self.row;
+        Some(Expired { task: row.id, tree: row.tree, key: row.key, expires_at: row.expires_at? })
+    }
+
+    /// It alone, as one of those that are alike.
+    #[must_use]
+    pub fn to_summary(&self) -> SummaryView {
+        let (kind, name) = (self.row.kind, self.task.lane.function.clone());
+        SummaryView { kind, name, status: self.row.status, count: 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{Lane, NewTaskState, Seq, Tree};
+    use crate::{Failure, TaskId};
+
+    fn record() -> Record {
+        let id = TaskId::from_uuid(Uuid::from_u128(7));
+        let task = NewTask {
+            id,
+            tree: Tree::root(id.execution()),
+            seq: Seq(0),
+            kind: StepKind::Call,
+            lane: Lane::new("default", "charge"),
+            priority: 0,
+            args: Payload::new("application/json", b"1".to_vec()),
+            retry: None,
+            attempts: 0,
+            failure: None,
+            keyed: None,
+            expires_at: None,
+            trace: None,
+            state: NewTaskState::Pending { ready_at: Timestamp::EPOCH },
+        };
+        let row = Row { ready_at: Some(Timestamp::EPOCH), ..Row::new(id, task.tree, task.kind) };
+        Record { task, row, created_at: Timestamp::EPOCH, result: None }
+    }
+
+    #[test]
+    fn what_an_update_does_not_name_stays() {
+        let failure = Failure::new("ChargeError", "declined");
+        let mut record = Record { result: Some(Err(failure.clone())), ..record() };
+        let row = Row { attempts: 1, ..record.row.clone() };
+
+        record.update(Update { row: row.clone(), result: None, retry: None });
+
+        assert_eq!(record, Record { row, result: Some(Err(failure)), ..self::record() });
+    }
+
+    #[test]
+    fn the_failure_of_an_attempt_is_no_result() {
+        let mut record = Record { result: Some(Err(Failure::new("ChargeError", "declined"))), ..record() };
+        assert_eq!(record.final_result(), None);
+        assert_eq!(record.to_view().failure.as_deref(), Some("declined"));
+
+        record.row.status = TaskStatus::Failed;
+        assert!(record.final_result().is_some() && record.is_dead_letter());
+    }
+
+    #[test]
+    fn the_end_of_a_lease_is_not_waited_for() {
+        let mut record = record();
+        record.row.status = TaskStatus::Running;
+        assert_eq!(record.to_view().ready_at, None);
+        assert_eq!(record.to_running().lease_until, Some(Timestamp::EPOCH));
+    }
+
+    #[test]
+    fn what_is_asked_to_end_or_over_is_not_claimable() {
+        let now = Timestamp::from_micros(5);
+        let with = |change: fn(&mut Row)| {
+            let mut record = record();
+            change(&mut record.row);
+            record.is_claimable(now)
+        };
+        assert!(with(|_| {}));
+        assert!(with(|row| row.expires_at = Some(Timestamp::from_micros(6))));
+        assert!(!with(|row| row.expires_at = Some(Timestamp::from_micros(5))));
+        assert!(!with(|row| row.mark = Some(Mark::Cancel)));
+        assert!(!with(|row| row.kind = StepKind::Sleep));
+        assert!(!with(|row| row.status = TaskStatus::Completed));
+    }
+
+    #[test]
+    fn its_stored_form_is_fixed() {
+        let id = "00000000-0000-0000-0000-000000000007";
+        let stored = serde_json::json!({
+            "task": {
+                "id": id, "tree": { "execution": id, "parent": null, "owner": null }, "seq": 0, "kind": "call",
+                "lane": { "queue": "default", "function": "charge", "tags": [] }, "priority": 0,
+                "args": { "content_type": "application/json", "bytes": [49] }, "retry": null, "attempts": 0,
+                "failure": null, "keyed": null, "expires_at": null, "trace": null,
+                "state": { "pending": { "ready_at": 0 } },
+            },
+            "row": {
+                "id": id, "tree": { "execution": id, "parent": null, "owner": null }, "kind": "call",
+                "status": "pending", "epoch": 0, "tries": 0, "attempts": 0, "crashes": 0, "releases": 0, "commit": 0,
+                "commit_epoch": 0, "ready_at": 0, "worker": null, "done": 0, "wake_at": null, "done_order": null,
+                "fed": 0, "total": null, "noted": 0, "mark": null, "key": null, "expires_at": null, "slot": null,
+                "started_at": null, "ended_at": null,
+            },
+            "created_at": 0,
+            "result": null,
+        });
+        assert_eq!(serde_json::to_value(record()).expect("encodes"), stored);
+        assert_eq!(serde_json::from_value::<Record>(stored).expect("decodes"), record());
+    }
+}
