@@ -42,8 +42,10 @@ impl Written<'_> {
         }
     }
 
-    /// What is to be written, to keep.
-    #[must_use]
+    /// What is to be written, to keep: a result, or a failure.
+    ///
+    /// # Errors
+    /// The failure.
     pub fn into_result(self) -> TaskResult {
         match self {
             Self::Result(result) => result.clone(),
