@@ -1,0 +1,153 @@
+//! Claims and leases: who gets which work, in which order, and for how long.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Limit, Record, Renewal};
+use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
+use stent_core::model::{FunctionKey, Lease, StepKind, StepState, TaskStatus};
+use stent_core::{TaskId, Timestamp};
+
+use crate::data::Data;
+
+impl Data {
+    /// Everything of an exchange but the outcomes.
+    pub(crate) fn claim(&mut self, request: &ClaimRequest<'_>) -> Exchanged {
+        let (now, max) = (request.now, request.max.min(CLAIM_MAX));
+        let mut due = Vec::new();
+        let mut moments = Vec::new();
+        for record in self.tasks.values().filter(|record| record.is_claimable(now)) {
+            match record.row.ready_at.filter(|_| request.admits(&record.task.lane)) {
+                Some(ready_at) if ready_at <= now => {
+                    due.push((Reverse(record.task.priority), ready_at, record.row.id)); // G9
+                }
+                later => moments.extend(later), // G6
+            }
+        }
+        due.sort_unstable();
+
+        let mut claimed = Vec::new();
+        let mut held_back = BTreeSet::new();
+        for (.., id) in due {
+            if claimed.len() == max {
+                break;
+            }
+            let limit = request.limit(&self.tasks[&id].task.lane.function);
+            match limit.filter(|limit| self.room(limit, now) == Some(0)) {
+                Some(limit) => drop(held_back.insert(limit.function.as_str())), // G8
+                None => claimed.push(self.claim_one(request, id, limit)),
+            }
+        }
+        let limits = held_back.iter().filter_map(|function| request.limit(function));
+        moments.extend(limits.filter_map(|limit| self.gives_way(limit, now)));
+        if claimed.len() == max {
+            moments.clear();
+        }
+
+        let open = self.tasks.values().filter(|record| !record.row.status.is_terminal());
+        let mut over: Vec<_> = open.filter_map(Record::to_expired).collect();
+        over.sort_unstable_by_key(|expired| (expired.expires_at, expired.task));
+        let told = over.iter().take_while(|expired| expired.expires_at <= now).count().min(EXPIRED_MAX);
+        let next_expiry = over.get(told).map(|expired| expired.expires_at);
+        over.truncate(told);
+
+        let rows = self.tasks.values().map(|record| &record.row);
+        let stopping = rows.filter(|row| row.worker == Some(request.worker) && row.is_stopping());
+        Exchanged {
+            outcomes: Vec::new(),
+            claimed,
+            next_due: moments.into_iter().chain(next_expiry).min(),
+            expired: over,
+            stopping: stopping.map(|row| row.id).collect(),
+        }
+    }
+
+    fn claim_one(&mut self, request: &ClaimRequest<'_>, id: TaskId, limit: Option<&Limit>) -> Claimed {
+        let ClaimRequest { worker, now, until, recall, .. } = *request;
+        let mut row = self.tasks[&id].row.clone();
+        let recalled = recall.seen(id, row.epoch); // The epoch before the claim.
+        let slot = limit.filter(|limit| limit.max_concurrent.is_some());
+        let tried = row.claim(worker, now, until, slot.map(|limit| FunctionKey::of(&limit.function)));
+        if let Some(tried) = tried {
+            self.tries.entry(id).or_default().push(tried);
+        }
+        for sleep in self.due_sleeps(id, now) {
+            if let Some(sleep) = self.tasks.get_mut(&sleep) {
+                sleep.row.fire(&mut row, now);
+            }
+        }
+        if let Some((limit, rate)) = limit.and_then(|limit| Some((limit, limit.rate?))) {
+            let buckets = self.started.entry(FunctionKey::of(&limit.function)).or_default();
+            *buckets = buckets.split_off(&rate.since(now)); // What is older never counts again.
+            *buckets.entry(rate.bucket(now)).or_default() += 1;
+        }
+        let (fence, lease) = (row.fence(), Lease { task: id, epoch: row.epoch, until });
+        let record = self.tasks.get_mut(&id).expect("it was found under the same lock");
+        record.row = row;
+        let task = record.to_task();
+        let mut steps = self.steps(id);
+        if let Some(seen) = recalled {
+            steps.retain(|step| match &step.state {
+                StepState::Done { order, .. } => *order > seen,
+                StepState::Open { .. } => step.kind.is_map(),
+                StepState::Cancelled => false,
+            });
+        }
+        Claimed { task, lease, fence, recalled, steps }
+    }
+
+    /// The sleeps directly below a task that are over, by moment, then position.
+    fn due_sleeps(&self, parent: TaskId, now: Timestamp) -> Vec<TaskId> {
+        let below = self.below(parent).into_iter();
+        let open = below.filter(|record| !record.row.status.is_terminal());
+        let sleeps = open.filter(|record| record.row.kind == StepKind::Sleep);
+        let due = sleeps.filter_map(|record| Some((record.row.ready_at?, record.task.seq, record.row.id)));
+        let mut due: Vec<_> = due.filter(|(moment, ..)| *moment <= now).collect();
+        due.sort_unstable();
+        due.into_iter().map(|(.., id)| id).collect()
+    }
+
+    /// When the leases end that take the places of a function.
+    fn places(&self, function: FunctionKey, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let counted = self.tasks.values().filter(move |record| record.row.slot == Some(function));
+        counted.filter_map(|record| record.row.ready_at).filter(move |ends_at| *ends_at > now)
+    }
+
+    /// The buckets of a function's rate that count, and what is in them.
+    fn starts(&self, limit: &Limit, now: Timestamp) -> BTreeMap<Timestamp, u64> {
+        let buckets = self.started.get(&FunctionKey::of(&limit.function));
+        let Some((rate, buckets)) = limit.rate.zip(buckets) else { return BTreeMap::new() };
+        buckets.range(rate.since(now)..).map(|(bucket, count)| (*bucket, *count)).collect()
+    }
+
+    fn room(&self, limit: &Limit, now: Timestamp) -> Option<u64> {
+        let running = self.places(FunctionKey::of(&limit.function), now).count();
+        limit.room(running as u64, self.starts(limit, now).values().sum())
+    }
+
+    /// When a limit that is full may have room without anybody doing anything.
+    fn gives_way(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
+        let places: Vec<_> = self.places(FunctionKey::of(&limit.function), now).collect();
+        let full = limit.max_concurrent.is_some_and(|max| places.len() >= max as usize);
+        let starts = self.starts(limit, now);
+        let rate = limit.rate.filter(|rate| rate.room(starts.values().sum()) == 0);
+        let start = rate.and_then(|rate| Some(rate.forgets(*starts.keys().next()?)));
+        places.into_iter().min().filter(|_| full).max(start)
+    }
+
+    /// Extends a lease that nobody has taken over.
+    pub(crate) fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
+        match self.tasks.get_mut(&lease.task).map(|record| &mut record.row) {
+            Some(row)
+                if row.status == TaskStatus::Running
+                    && row.epoch == lease.epoch // G2
+                    && (row.slot.is_none() || row.ready_at > Some(now)) =>
+            // G8
+            {
+                row.ready_at = Some(until);
+                Renewal::Renewed
+            }
+            _ => Renewal::Lost,
+        }
+    }
+}

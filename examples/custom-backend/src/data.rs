@@ -1,0 +1,209 @@
+//! Everything that a store keeps, as a value in memory, and what a transition does to it. Knows nothing of files.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stent_core::backend::{NotesView, ProgressView, Record};
+use stent_core::ledger::{Follow, FollowUp, Ledger, Noted, Reads, Row, Writes, lacks_steps};
+use stent_core::limits::PROGRESS_MAX;
+use stent_core::model::{FunctionKey, Memo, MemoKind, Note, Step, TaskStatus, Tried};
+use stent_core::transition::{Outcome, Transition};
+use stent_core::{ExecutionId, Key, TaskId, Timestamp};
+
+/// Everything. BTreeMaps, since ids sort by age.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Data {
+    pub(crate) tasks: BTreeMap<TaskId, Record>,
+    pub(crate) memos: BTreeMap<Key, Memo>,
+    pub(crate) notes: BTreeMap<ExecutionId, NotesView>,
+    pub(crate) tries: BTreeMap<TaskId, Vec<Tried>>,
+    pub(crate) started: BTreeMap<FunctionKey, BTreeMap<Timestamp, u64>>,
+    /// How often a task may have become ready, and an execution may have ended.
+    pub(crate) work: u64,
+    pub(crate) ended: u64,
+}
+
+impl Data {
+    /// Applies one transition.
+    pub(crate) fn apply(&mut self, transition: &Transition) -> Outcome {
+        let mut ledger = self.load(&Ledger::reads(std::slice::from_ref(transition)));
+        let mut outcome = ledger.apply(transition);
+        let follow = self.write(ledger.into_writes());
+        self.follow(follow);
+        if lacks_steps(transition, &outcome)
+            && let Outcome::Applied(news) | Outcome::Already(news) = &mut outcome
+        {
+            news.steps = self.steps(transition.guard.task());
+            news.steps.retain(|step| step.order().is_some_and(|order| order > transition.seen));
+        }
+        outcome
+    }
+
+    fn load<'a>(&self, reads: &Reads) -> Ledger<'a> {
+        let mut ids = reads.tasks.clone();
+        for record in self.tasks.values().filter(|record| !record.row.status.is_terminal()) {
+            if record.row.key.is_some_and(|key| reads.keys.contains(&key)) {
+                ids.insert(record.row.id);
+                ids.extend(record.row.tree.ancestors());
+            }
+        }
+        let rows = ids.iter().filter_map(|id| self.tasks.get(id)).map(|record| record.row.clone());
+        let memos = reads.memos.iter().filter_map(|key| self.memos.get(key)).cloned();
+        Ledger::new(rows, memos)
+    }
+
+    fn write(&mut self, writes: Writes<'_>) -> Follow {
+        for insert in writes.insert {
+            self.tasks.insert(insert.row.id, Record::of(insert));
+        }
+        for update in writes.update {
+            if let Some(record) = self.tasks.get_mut(&update.row.id) {
+                record.update(update);
+            }
+        }
+        for (to, from) in writes.copy {
+            let result = self.tasks.get(&from).and_then(|record| record.result.clone());
+            if let Some(record) = self.tasks.get_mut(&to) {
+                record.result = result;
+            }
+        }
+        self.memos.extend(writes.memos.into_iter().map(|memo| (memo.key, memo)));
+        for key in writes.forget {
+            self.memos.remove(&key);
+        }
+        for task in writes.restore {
+            if let Some(Record { row, result: Some(Ok(value)), .. }) = self.tasks.get(&task)
+                && let Some(memo) = row.key.and_then(|key| self.memos.get_mut(&key))
+            {
+                memo.value.get_or_insert_with(|| value.clone()); // G11
+            }
+        }
+        for noted in writes.notes {
+            say(self.notes.entry(noted.execution).or_default(), &noted);
+        }
+        for tried in writes.tried {
+            self.tries.entry(tried.task).or_default().push(tried);
+        }
+        for (execution, at) in writes.stop {
+            let open: Vec<_> = self.open_steps(execution).collect();
+            self.end(open, |row| row.stop(at)); // G15
+        }
+        for root in writes.sweep {
+            if let Some(at) = self.tasks.get(&root).and_then(|record| record.row.ended_at) {
+                let open = self.descendants(root).into_iter().filter(|id| self.is_open(*id)).collect();
+                self.end(open, |row| row.cancel(at)); // G15
+            }
+        }
+        for root in writes.erase {
+            self.descendants(root).into_iter().chain([root]).for_each(|task| self.remove(task));
+        }
+        self.work += u64::from(writes.ready);
+        self.ended += u64::from(writes.ended);
+        writes.follow
+    }
+
+    /// Ends open tasks, or asks them to end. A place that becomes free is worth a look.
+    fn end(&mut self, tasks: Vec<TaskId>, end: impl Fn(&mut Row)) {
+        for task in tasks {
+            if let Some(Record { row, .. }) = self.tasks.get_mut(&task) {
+                let counted = row.slot.is_some();
+                end(row);
+                self.work += u64::from(counted && row.slot.is_none());
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, task: TaskId) {
+        self.tries.remove(&task);
+        let removed = self.tasks.remove(&task);
+        self.work += u64::from(removed.is_some_and(|record| record.row.slot.is_some()));
+    }
+
+    /// Looks after what ended out of sight, until nothing follows any more.
+    pub(crate) fn follow(&mut self, mut follow: Follow) {
+        while !follow.is_empty() {
+            let mut ups = follow.ups;
+            for (execution, at) in follow.executions {
+                let memos = self.memos.values().filter(|memo| memo.execution == execution);
+                let vacant = memos.filter(|memo| {
+                    memo.kind == MemoKind::Result
+                        && memo.value.is_none()
+                        && !memo.holder.is_some_and(|holder| self.is_open(holder))
+                });
+                ups.extend(vacant.map(|memo| FollowUp::Vacate { key: memo.key, at }));
+                let root = execution.root();
+                if self.tasks.get(&root).is_some_and(|record| record.row.is_stopping())
+                    && self.tasks[&root].row.status != TaskStatus::Running
+                    && self.open_steps(execution).next().is_none()
+                {
+                    ups.push(FollowUp::Close { root, at });
+                }
+            }
+            let mut ledger = self.load(&FollowUp::reads(&ups));
+            ups.iter().for_each(|up| ledger.follow(up));
+            follow = self.write(ledger.into_writes());
+        }
+    }
+
+    fn is_open(&self, task: TaskId) -> bool {
+        self.tasks.get(&task).is_some_and(|record| !record.row.status.is_terminal())
+    }
+
+    /// The open tasks of an execution but its root.
+    fn open_steps(&self, execution: ExecutionId) -> impl Iterator<Item = TaskId> {
+        let steps = self.of(execution).filter(|record| !record.is_root());
+        steps.filter(|record| !record.row.status.is_terminal()).map(|record| record.row.id)
+    }
+
+    /// All tasks of an execution, its root too.
+    pub(crate) fn of(&self, execution: ExecutionId) -> impl Iterator<Item = &Record> {
+        self.tasks.values().filter(move |record| record.row.tree.execution == execution)
+    }
+
+    /// The tasks directly below one, by position.
+    pub(crate) fn below(&self, parent: TaskId) -> Vec<&Record> {
+        let all = self.tasks.values();
+        let mut below: Vec<_> = all.filter(|record| record.row.tree.parent == Some(parent)).collect();
+        below.sort_by_key(|record| record.task.seq);
+        below
+    }
+
+    /// The tasks at any depth below one.
+    fn descendants(&self, root: TaskId) -> Vec<TaskId> {
+        let mut found = vec![root];
+        let mut next = 0;
+        while let Some(id) = found.get(next).copied() {
+            found.extend(self.below(id).into_iter().map(|record| record.row.id));
+            next += 1;
+        }
+        found.split_off(1)
+    }
+
+    /// All steps of a task: completed ones in the order of their completion, then the others by position (G4).
+    pub(crate) fn steps(&self, parent: TaskId) -> Vec<Step> {
+        let mut steps: Vec<_> = self.below(parent).into_iter().map(Record::to_step).collect();
+        steps.sort_by_key(|step| (step.order().is_none(), step.order(), step.seq));
+        steps
+    }
+}
+
+/// Applies a note.
+fn say(notes: &mut NotesView, noted: &Noted<'_>) {
+    match noted.note.clone() {
+        Note::Count { name, add } => {
+            let counter = notes.counters.entry(name).or_default();
+            *counter = counter.saturating_add(add);
+        }
+        Note::CountFrom { name, value } => drop(notes.counters.entry(name).or_insert(value)),
+        Note::Set { name, value } => drop(notes.states.insert(name, value)),
+        Note::SetFrom { name, value } => drop(notes.states.entry(name).or_insert(value)),
+        Note::Progress { id, text } => {
+            if let Err(place) = notes.progress.binary_search_by_key(&id, |entry| entry.id) {
+                let entry = ProgressView { id, task: noted.task, at: noted.at, text };
+                notes.progress.insert(place, entry);
+            }
+            let old = notes.progress.len().saturating_sub(PROGRESS_MAX);
+            notes.progress.drain(..old);
+        }
+    }
+}

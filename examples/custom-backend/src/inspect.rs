@@ -1,0 +1,132 @@
+//! Reads: pages of what was read from the file last. None of them locks or writes.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use stent_core::backend::{
+    DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, Record,
+    Result, RunningView, TaskView,
+};
+use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
+use stent_core::model::{ExecutionStatus, Lane, Seq, StepKind, TaskStatus, Tried};
+use stent_core::{ExecutionId, TaskId, Timestamp};
+
+use crate::JsonStore;
+use crate::data::Data;
+
+#[async_trait]
+impl Inspect for JsonStore {
+    async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
+        let data = self.data("executions")?;
+        let ids = ids.iter().take(LOOKUP_MAX);
+        Ok(ids.filter_map(|id| data.tasks.get(&id.root())?.to_execution()).collect())
+    }
+
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<TaskView>> {
+        let data = self.data("tasks")?;
+        let tasks = data.of(execution).filter(|record| Some(record.row.id) > after);
+        Ok(page(tasks.map(Record::to_view), max))
+    }
+
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
+        let data = self.data("items")?;
+        let items = data.below(map).into_iter().filter(|record| record.task.seq >= from);
+        Ok(page(items.map(Record::to_item), max))
+    }
+
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> Result<Vec<ExecutionView>> {
+        Ok(list(&*self.data("list")?, filter, before, max))
+    }
+
+    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        let mut counts = BTreeMap::new();
+        for view in self.data("count")?.tasks.values().filter_map(Record::to_execution) {
+            *counts.entry(view.status).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
+        let data = self.data("lanes")?;
+        let mut lanes: BTreeMap<&Lane, LaneView> = BTreeMap::new();
+        for record in data.tasks.values().filter(|record| record.row.kind == StepKind::Call) {
+            let lane = &record.task.lane;
+            let none = || LaneView { lane: lane.clone(), due: 0, delayed: 0, oldest_due_at: None };
+            match (record.row.status, record.row.ready_at) {
+                (TaskStatus::Pending | TaskStatus::Waiting, Some(due_at)) if due_at <= now => {
+                    let view = lanes.entry(lane).or_insert_with(none);
+                    view.due += 1;
+                    view.oldest_due_at = view.oldest_due_at.into_iter().chain([due_at]).min();
+                }
+                (TaskStatus::Pending, Some(_)) => lanes.entry(lane).or_insert_with(none).delayed += 1,
+                _ => {}
+            }
+        }
+        Ok(lanes.into_values().collect())
+    }
+
+    async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
+        let data = self.data("running")?;
+        let running = data.tasks.values().filter(|record| record.row.status == TaskStatus::Running);
+        let mut running: Vec<_> = running.map(Record::to_running).collect();
+        running.sort_by_key(|view| std::cmp::Reverse((view.lease_until, view.id)));
+        Ok(page(running, max))
+    }
+
+    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
+        let data = self.data("tries")?;
+        Ok(page(data.tries.get(&task).into_iter().flatten().cloned(), PAGE_MAX))
+    }
+
+    async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
+        Ok(self.data("notes")?.notes.get(&execution).cloned().unwrap_or_default())
+    }
+
+    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
+        let data = self.data("dead_letters")?;
+        let letters = data.tasks.values().rev().filter_map(Record::to_dead_letter);
+        Ok(page(letters.filter(|letter| before.is_none_or(|before| letter.execution.id < before)), max))
+    }
+
+    async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>> {
+        Ok(self.data("dead_letter")?.tasks.get(&execution.root()).and_then(Record::to_dead_letter))
+    }
+
+    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
+        let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for letter in self.data("dead_letter_stats")?.tasks.values().filter_map(Record::to_dead_letter) {
+            if let Some(Err(failure)) = letter.execution.result {
+                *counts.entry((failure.kind, letter.execution.function)).or_default() += 1;
+            }
+        }
+        let stats = counts.into_iter();
+        Ok(stats.map(|((reason, function), count)| DeadLetterStat { reason, function, count }).collect())
+    }
+}
+
+/// The first of what was found, as many as a page holds.
+fn page<T>(found: impl IntoIterator<Item = T>, max: usize) -> Vec<T> {
+    found.into_iter().take(max.min(PAGE_MAX)).collect()
+}
+
+/// A page of a list, newest first.
+fn list(data: &Data, filter: &Filter, before: Option<ExecutionId>, max: usize) -> Vec<ExecutionView> {
+    let fits = |view: &ExecutionView| {
+        before.is_none_or(|before| view.id < before)
+            && filter.status.is_none_or(|status| view.status == status)
+            && filter.function.as_ref().is_none_or(|function| view.function == *function)
+            && filter.queue.as_ref().is_none_or(|queue| view.queue == *queue)
+            && filter.tag.as_ref().is_none_or(|tag| view.tags.contains(tag))
+    };
+    page(data.tasks.values().rev().filter_map(Record::to_execution).filter(fits), max)
+}

@@ -1,0 +1,148 @@
+//! One file under a lock: how everything is read and written as a whole.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use stent_core::backend::{Error, ErrorKind, Result};
+
+use crate::Durability;
+use crate::data::Data;
+
+/// The form of the file that this program writes. Whoever changes it raises it, and mends older files in `migrate`.
+pub(crate) const FORMAT: u32 = 1;
+
+/// The first line of the file; the second is everything else.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Header {
+    pub(crate) format: u32,
+    /// Grows with every write, so that what was read before is known to be good still.
+    version: u64,
+    /// What listeners look at.
+    pub(crate) work: u64,
+    pub(crate) ended: u64,
+}
+
+/// Where the file is, and what was read from it last.
+#[derive(Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    durability: Durability,
+    /// Good for as long as the file has this version.
+    last: Mutex<(u64, Arc<Data>)>,
+}
+
+impl Place {
+    pub(crate) fn new(path: PathBuf, durability: Durability) -> Self {
+        Self { path, durability, last: Mutex::default() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is there. The file is replaced as a whole, so readers need no lock.
+    pub(crate) fn read(&self, operation: &'static str) -> Result<Arc<Data>> {
+        Ok(self.load(operation)?.1)
+    }
+
+    /// The first line, if there is a file.
+    pub(crate) fn header(&self, operation: &'static str) -> Result<Option<Header>> {
+        Ok(self.open(operation)?.map(|(header, _)| header))
+    }
+
+    /// Loads all, changes it, saves all, while nobody else does.
+    pub(crate) fn update<T>(
+        &self,
+        operation: &'static str,
+        change: impl FnOnce(&mut Data) -> T,
+    ) -> Result<T> {
+        let lock = File::create(self.beside("lock")).map_err(failed(operation))?;
+        lock.lock().map_err(failed(operation))?; // Until it is dropped, or the process dies. It keeps threads apart, too.
+        let (version, before) = self.load(operation)?;
+        let mut data = Data::clone(&before);
+        let given = change(&mut data);
+        if data != *before || version == 0 {
+            self.save(operation, version + 1, data)?;
+        }
+        Ok(given) // Most claims find nothing, and write nothing.
+    }
+
+    fn load(&self, operation: &'static str) -> Result<(u64, Arc<Data>)> {
+        let Some((Header { version, .. }, mut file)) = self.open(operation)? else {
+            return Ok(Default::default());
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != version {
+            let mut text = Vec::new();
+            file.read_to_end(&mut text).map_err(failed(operation))?;
+            *last = (version, Arc::new(serde_json::from_slice(&text).map_err(corrupt(operation))?));
+        }
+        Ok(last.clone())
+    }
+
+    /// The file, read up to the end of its first line.
+    fn open(&self, operation: &'static str) -> Result<Option<(Header, BufReader<File>)>> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => BufReader::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(operation)(error)),
+        };
+        let mut line = String::new();
+        file.read_line(&mut line).map_err(failed(operation))?;
+        let header: Header = serde_json::from_str(&line).map_err(corrupt(operation))?;
+        if header.format > FORMAT {
+            let message =
+                format!("the file has form {}, this program knows {FORMAT}: update it", header.format);
+            return Err(Error::new(ErrorKind::Schema, operation).with_message(message));
+        }
+        Ok(Some((header, file)))
+    }
+
+    /// Whoever dies in here leaves the old file or the new one (G1).
+    fn save(&self, operation: &'static str, version: u64, data: Data) -> Result<()> {
+        let header = Header { format: FORMAT, version, work: data.work, ended: data.ended };
+        let mut text = serde_json::to_vec(&header).map_err(corrupt(operation))?;
+        text.push(b'\n');
+        serde_json::to_writer(&mut text, &data).map_err(corrupt(operation))?;
+
+        let new = self.beside("new");
+        let mut file = File::create(&new).map_err(failed(operation))?;
+        file.write_all(&text).map_err(failed(operation))?;
+        if self.durability == Durability::Full {
+            file.sync_all().map_err(failed(operation))?;
+        }
+        fs::rename(&new, &self.path).map_err(failed(operation))?;
+        if self.durability == Durability::Full
+            && let Some(folder) = self.path.parent()
+        {
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(operation))?; // Keeps the rename.
+        }
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (version, Arc::new(data));
+        Ok(())
+    }
+
+    /// A file beside the file: `x.json.lock`.
+    fn beside(&self, what: &str) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".");
+        name.push(what);
+        name.into()
+    }
+}
+
+fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
+    move |error| {
+        let kind = match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Config,
+            _ => ErrorKind::Unavailable,
+        };
+        Error::new(kind, operation).with_source(error)
+    }
+}
+
+fn corrupt(operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
+    move |error| Error::new(ErrorKind::Corrupt, operation).with_source(error)
+}

@@ -1,0 +1,101 @@
+//! Deletes what is old, and never what is open (G16).
+
+use std::collections::BTreeSet;
+
+use stent_core::backend::{Purge, PurgeRequest, Purged, Record};
+use stent_core::ledger::Follow;
+use stent_core::model::MemoKind;
+use stent_core::{ExecutionId, Key, TaskId};
+
+use crate::data::Data;
+
+impl Data {
+    pub(crate) fn purge(&mut self, request: &PurgeRequest) -> Purged {
+        let count = match request.what {
+            Purge::Executions => self.purge_roots(request, |_, root| !root.is_dead_letter(), Self::forget),
+            Purge::DeadLetters => self.purge_roots(request, |_, root| root.is_dead_letter(), Self::forget),
+            Purge::Details => self.purge_roots(request, Self::has_details, Self::compact),
+            Purge::Results => self.purge_results(request),
+        };
+        Purged { count: u32::try_from(count).unwrap_or(u32::MAX) }
+    }
+
+    /// Purges executions that have ended and are of the kind, the oldest first.
+    fn purge_roots(
+        &mut self,
+        request: &PurgeRequest,
+        is_of_kind: impl Fn(&Self, &Record) -> bool,
+        purge: impl Fn(&mut Self, ExecutionId),
+    ) -> usize {
+        let roots = self.tasks.values().filter(|record| record.is_root() && is_of_kind(self, record));
+        let ended = roots.filter_map(|root| Some((root.row.ended_at?, root.row.id)));
+        let mut old: Vec<_> = ended.filter(|(ended_at, _)| *ended_at < request.before).collect();
+        old.sort_unstable();
+        old.truncate(request.max as usize);
+        for (_, root) in &old {
+            purge(self, root.execution());
+            let executions = [(root.execution(), request.now)].into();
+            self.follow(Follow { executions, ..Follow::default() });
+        }
+        old.len()
+    }
+
+    /// Deletes an execution, but not the results that others may still find under their keys.
+    fn forget(&mut self, execution: ExecutionId) {
+        for task in self.ids_of(execution) {
+            self.remove(task);
+        }
+        self.notes.remove(&execution);
+        self.memos.retain(|_, memo| memo.execution != execution || memo.kind == MemoKind::Result);
+    }
+
+    fn has_details(&self, root: &Record) -> bool {
+        let execution = root.row.tree.execution;
+        !root.is_dead_letter()
+            && (self.of(execution).any(|record| !record.is_root())
+                || self.tries.contains_key(&root.row.id)
+                || self.notes.get(&execution).is_some_and(|notes| !notes.progress.is_empty()))
+    }
+
+    /// Puts numbers in the place of an execution's steps, tries and entries of progress.
+    fn compact(&mut self, execution: ExecutionId) {
+        let steps = self.of(execution).filter(|record| !record.is_root());
+        let summaries: Vec<_> = steps.map(Record::to_summary).collect();
+        let notes = self.notes.entry(execution).or_default();
+        notes.progress.clear();
+        for new in summaries {
+            let mut known = notes.summary.iter_mut();
+            let alike =
+                known.find(|old| (old.kind, &old.name, old.status) == (new.kind, &new.name, new.status));
+            match alike {
+                Some(old) => old.count += new.count,
+                None => notes.summary.push(new),
+            }
+        }
+        notes.summary.sort_unstable();
+
+        let root = execution.root();
+        self.tries.remove(&root);
+        for task in self.ids_of(execution).into_iter().filter(|task| *task != root) {
+            self.remove(task);
+        }
+    }
+
+    /// Deletes kept results: those whose time is over, and those that came before the bound.
+    fn purge_results(&mut self, request: &PurgeRequest) -> usize {
+        let kept = self.memos.values().filter(|memo| memo.kind == MemoKind::Result && memo.value.is_some());
+        let old = kept.filter(|memo| {
+            memo.result(request.now).is_none() || memo.ended_at.is_some_and(|at| at < request.before)
+        });
+        let old: BTreeSet<_> = old.map(|memo| (memo.ended_at, memo.key)).collect();
+        let old: Vec<Key> = old.into_iter().map(|(_, key)| key).take(request.max as usize).collect();
+        for key in &old {
+            self.memos.remove(key);
+        }
+        old.len()
+    }
+
+    fn ids_of(&self, execution: ExecutionId) -> Vec<TaskId> {
+        self.of(execution).map(|record| record.row.id).collect()
+    }
+}

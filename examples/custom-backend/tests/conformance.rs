@@ -1,0 +1,38 @@
+//! The store is held to all that a store promises.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use custom_backend::{Durability, JsonStore};
+use stent_conformance::{BoxError, Fixture, Harness};
+use stent_core::backend::Store;
+use tempfile::TempDir;
+
+#[derive(Debug)]
+struct Json;
+
+#[async_trait]
+impl Harness for Json {
+    /// An empty place of its own: a folder, a schema, a prefix. Cases run side by side.
+    async fn fresh(&self) -> Result<Box<dyn Fixture>, BoxError> {
+        Ok(Box::new(Folder(tempfile::tempdir()?)))
+    }
+}
+
+/// Dropping it removes what is there.
+#[derive(Debug)]
+struct Folder(TempDir);
+
+#[async_trait]
+impl Fixture for Folder {
+    /// One more handle on this place, as another process would open it. Not migrated: the suite does that.
+    async fn open(&self) -> Result<Arc<dyn Store>, BoxError> {
+        // No case takes the power away, so no case waits for the disk.
+        Ok(JsonStore::open_with(self.0.path().join("x.json"), Durability::Process)?)
+    }
+}
+
+fn main() -> ExitCode {
+    stent_conformance::run(Json)
+}
