@@ -92,10 +92,3 @@ pub use case::{Case, cases};
 pub use guarantee::Guarantee;
 pub use harness::{BoxError, Fixture, Harness};
 pub use runner::{check, run};
-
-/// The page that says how to write a backend, so that its code is compiled and run with the doc tests.
-#[cfg(doctest)]
-mod guide {
-    #[doc = include_str!("../../docs/guide/write-a-backend.md")]
-    mod write_a_backend {}
-}

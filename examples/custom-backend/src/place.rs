@@ -1,7 +1,7 @@
 //! One file under a lock: how everything is read and written as a whole.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -104,13 +104,12 @@ impl Place {
     /// Whoever dies in here leaves the old file or the new one (G1).
     fn save(&self, operation: &'static str, version: u64, data: Data) -> Result<()> {
         let header = Header { format: FORMAT, version, work: data.work, ended: data.ended };
-        let mut text = serde_json::to_vec(&header).map_err(corrupt(operation))?;
-        text.push(b'\n');
-        serde_json::to_writer(&mut text, &data).map_err(corrupt(operation))?;
-
         let new = self.beside("new");
-        let mut file = File::create(&new).map_err(failed(operation))?;
-        file.write_all(&text).map_err(failed(operation))?;
+        let mut file = BufWriter::new(File::create(&new).map_err(failed(operation))?);
+        serde_json::to_writer(&mut file, &header).map_err(unwritten(operation))?;
+        file.write_all(b"\n").map_err(failed(operation))?;
+        serde_json::to_writer(&mut file, &data).map_err(unwritten(operation))?;
+        let file = file.into_inner().map_err(|error| failed(operation)(error.into_error()))?;
         if self.durability == Durability::Full {
             file.sync_all().map_err(failed(operation))?;
         }
@@ -145,4 +144,9 @@ fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
 
 fn corrupt(operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
     move |error| Error::new(ErrorKind::Corrupt, operation).with_source(error)
+}
+
+/// Everything that there is can be encoded, so what fails is the disk.
+fn unwritten(operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
+    move |error| failed(operation)(error.into())
 }
