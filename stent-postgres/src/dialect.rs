@@ -140,6 +140,10 @@ impl Dialect for PostgresDialect {
         Expr::cust("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
     }
 
+    fn home(&self) -> Expr {
+        Expr::cust("current_database() || '.' || current_schema()")
+    }
+
     fn iso(&self, column: &str) -> String {
         format!(
             "to_char(to_timestamp({column} / 1000000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use sea_orm::sea_query::{Expr, QueryBuilder, SelectStatement, SubQueryStatement, Value};
 use sea_orm::{DbBackend, DbErr, QueryResult, TransactionOptions};
-use stent_core::backend::ErrorKind;
+use stent_core::backend::{ErrorKind, Topic};
 
 use crate::batch::{Answer, Batch, Column};
 
@@ -91,6 +91,17 @@ pub trait Dialect: Debug + Send + Sync + 'static {
 
     /// The database's clock, in microseconds since the Unix epoch.
     fn clock(&self) -> Expr;
+
+    /// Which database a connection is in, and where in it Stent's tables are looked for: a text that is the same for two
+    /// connections only if they find the same tables.
+    fn home(&self) -> Expr;
+
+    /// A statement that, run in a transaction, hints at a topic when that is committed. None where others notice a commit
+    /// without being told.
+    fn hint_within(&self, topic: Topic) -> Option<String> {
+        let _ = topic;
+        None
+    }
 
     /// A moment in microseconds as an ISO 8601 text, for people.
     fn iso(&self, column: &str) -> String;

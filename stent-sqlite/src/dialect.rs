@@ -89,6 +89,11 @@ impl Dialect for SqliteDialect {
         Expr::cust("CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000")
     }
 
+    /// The file, by the whole path that SQLite has made of what it was opened with.
+    fn home(&self) -> Expr {
+        Expr::cust("(SELECT file FROM pragma_database_list WHERE name = 'main')")
+    }
+
     fn iso(&self, column: &str) -> String {
         format!("strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000000.0, 'unixepoch')")
     }
@@ -108,12 +113,28 @@ impl Dialect for SqliteDialect {
     fn explain(&self, error: &DbErr) -> Option<String> {
         match self.classify(error) {
             ErrorKind::Schema => Some("its tables are not there; run migrate first".to_owned()),
+            ErrorKind::Contended if is_stale(error) => Some(
+                "the transaction has read before it wrote, and another one has committed in between; roll it back, and begin \
+                 it with begin_with_options and sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate)"
+                    .to_owned(),
+            ),
             ErrorKind::Contended => {
                 Some("another process holds the write lock for longer than busy_timeout".to_owned())
             }
             _ => None,
         }
     }
+}
+
+/// Whether a transaction was refused to write because what it has read is not the last state any more
+/// (`SQLITE_BUSY_SNAPSHOT`). No waiting helps.
+fn is_stale(error: &DbErr) -> bool {
+    const BUSY_SNAPSHOT: &str = "517";
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == BUSY_SNAPSHOT)
 }
 
 /// What kind of failure an error of the driver is.

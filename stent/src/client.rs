@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use stent_core::backend::{
     ClaimRequest, ExecutionView, Filter, LaneView, NoRecall, NotesView, Purge, PurgeRequest, RunningView,
-    Store, TaskView,
+    Store, TaskView, Transactions,
 };
 use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_WARN};
 use stent_core::model::{ExecutionStatus, TaskResult};
+use stent_core::transition::{Outcome, Transition};
 use stent_core::{Codec, ExecutionId, Failure, Payload, Timestamp, WorkerId, decide};
 
 use crate::call::Call;
@@ -23,13 +24,13 @@ use crate::handle::{Handle, ResultOf, decode_outcome};
 use crate::metrics::{Hooks, Metrics};
 use crate::poll::PollOptions;
 use crate::registry::Registry;
-use crate::request::{self, Cancel};
+use crate::request::{Cancel, SendSignal};
 use crate::retention::{self, Cleaned, Cleaner, Retention};
 use crate::transform::{PayloadTransform, Transforms};
 use crate::waiters::Waiters;
 use crate::worker::{Outside, Roster, WorkerBuilder, WorkersOverview};
-use crate::writer::Writer;
-use crate::{Error, Result, connect};
+use crate::writer::{Way, Writer};
+use crate::{Error, Result, connect, context};
 
 /// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.
 ///
@@ -103,6 +104,42 @@ impl Shared {
             tracing::warn!(len, "{} is large; keep large data elsewhere and pass a reference", what());
         }
         Ok(())
+    }
+
+    /// Writes one transition.
+    pub(crate) async fn write(&self, way: Way<'_>, transition: Transition) -> Result<Outcome> {
+        match way {
+            Way::Grouped => {
+                context::check_not_within(self)?;
+                self.writer.write(transition).await
+            }
+            Way::Within(transaction) => {
+                let outcomes = self.transactions()?.exchange_within(transaction, &[transition]).await?;
+                outcomes.into_iter().next().ok_or(Error::Closed)
+            }
+        }
+    }
+
+    /// Writes many transitions.
+    pub(crate) async fn write_all(&self, way: Way<'_>, transitions: Vec<Transition>) -> Result<Vec<Outcome>> {
+        match way {
+            Way::Grouped => {
+                context::check_not_within(self)?;
+                self.writer.write_all(transitions).await
+            }
+            Way::Within(transaction) => {
+                Ok(self.transactions()?.exchange_within(transaction, &transitions).await?)
+            }
+        }
+    }
+
+    /// What the store offers to applications that have tables in its database.
+    ///
+    /// # Errors
+    /// [`Error::NoTransactions`].
+    pub(crate) fn transactions(&self) -> Result<&dyn Transactions> {
+        let none = || Error::NoTransactions { store: self.store.info().name };
+        self.store.transactions().ok_or_else(none)
     }
 
     /// Lanes with work that is due and whose function is not known here.
@@ -453,17 +490,14 @@ impl Stent {
     /// Sends a value to an execution, for whoever of it waits, or will wait, for this [signal](crate::signal()).
     ///
     /// # Errors
-    /// Those of [`Handle::signal`].
-    ///
-    /// # Cancel safety
-    /// A send that is dropped was made wholly or not at all.
-    pub async fn send_signal<V: serde::Serialize + Sync>(
+    /// Those of [`SendSignal`].
+    pub fn send_signal<V: serde::Serialize>(
         &self,
         id: ExecutionId,
         name: impl Into<String>,
         value: &V,
-    ) -> Result<()> {
-        request::signal(&self.shared, id, name.into(), value).await
+    ) -> SendSignal {
+        SendSignal::new(self.shared.clone(), id, name.into(), value)
     }
 
     /// Asks an execution to end: see [`Cancel`].

@@ -6,6 +6,11 @@ use stent_core::backend::Store;
 
 use crate::{Error, Result};
 
+/// The library that SQL backends, and applications with tables in the same database, talk to it by. Re-exported so that the
+/// transactions that Stent takes part in are of the type that it knows.
+#[cfg(feature = "sql")]
+pub use sea_orm;
+
 /// The SQLite backend, for what a URL cannot say: open it by hand and give it to
 /// [`StentBuilder::open`](crate::StentBuilder::open).
 #[cfg(feature = "sqlite")]

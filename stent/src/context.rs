@@ -10,12 +10,15 @@ use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
 use stent_core::{ExecutionId, TaskId, Timestamp};
 
 use crate::client::Shared;
+use crate::desk::Desk;
 use crate::state::States;
 use crate::stop::StopSign;
 use crate::{Error, Result, ids};
 
 tokio::task_local! {
     static CURRENT: Context;
+    /// Set while the closure of a transaction is polled: whose store it is in.
+    static WITHIN: Arc<Shared>;
 }
 
 /// Where code runs.
@@ -29,7 +32,7 @@ pub(crate) enum Context {
 
 impl Context {
     pub(crate) fn current() -> Option<Self> {
-        CURRENT.try_with(Clone::clone).ok()
+        CURRENT.try_with(Clone::clone).ok().filter(|_| !is_within())
     }
 
     pub(crate) fn durable() -> Option<Arc<Durable>> {
@@ -44,6 +47,13 @@ impl Context {
     /// # Errors
     /// Names what was awaited and what to do instead.
     pub(crate) fn require(name: &str) -> Result<Self> {
+        if is_within() {
+            return Err(Error::InTransaction {
+                what: format!("`{name}`"),
+                remedy: "cannot be a step: the transaction is recorded as a whole, and its closure does not run again; do it \
+                         before or after",
+            });
+        }
         Self::current().ok_or_else(|| Error::OutsideDurable { name: name.to_owned() })
     }
 
@@ -54,6 +64,32 @@ impl Context {
     pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, future)
     }
+}
+
+fn is_within() -> bool {
+    WITHIN.try_with(|_| ()).is_ok()
+}
+
+/// Polls the closure of a transaction: what it awaits is no step, and what it writes to the same store past the transaction
+/// is refused.
+#[cfg(feature = "sql")]
+pub(crate) fn enter_within<T>(shared: &Arc<Shared>, body: impl FnOnce() -> T) -> T {
+    WITHIN.sync_scope(shared.clone(), body)
+}
+
+/// Whether a write would go past the transaction that the code is in. On SQLite it would wait for that for ever.
+///
+/// # Errors
+/// Says what to do instead.
+pub(crate) fn check_not_within(shared: &Shared) -> Result<()> {
+    let past = WITHIN.try_with(|within| Arc::ptr_eq(&within.store, &shared.store)).unwrap_or(false);
+    if !past {
+        return Ok(());
+    }
+    Err(Error::InTransaction {
+        what: "what is dispatched or sent".to_owned(),
+        remedy: "must be part of it: add .within(&txn)",
+    })
 }
 
 /// One task's code, as the steps that it builds see it.
@@ -84,11 +120,12 @@ struct Cell {
     wakers: BTreeMap<Seq, Waker>,
     /// Numbers drawn so far.
     drawn: u64,
+    desk: Desk,
 }
 
 impl Durable {
     pub(crate) fn new(task: Place, shared: Arc<Shared>, stop: Arc<StopSign>, replay: Replay) -> Self {
-        let cell = Cell { replay, wakers: BTreeMap::new(), drawn: 0 };
+        let cell = Cell { replay, wakers: BTreeMap::new(), drawn: 0, desk: Desk::default() };
         let Place { task, tree, function, attempts } = task;
         Self { task, tree, function, attempts, shared, stop, cell: Mutex::new(cell) }
     }
@@ -112,6 +149,18 @@ impl Durable {
             waker.wake();
         }
         true
+    }
+
+    /// Has the code that waits for a step look again.
+    pub(crate) fn wake(&self, seq: Seq) {
+        let waker = self.cell().wakers.remove(&seq);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn desk<T>(&self, access: impl FnOnce(&mut Desk) -> T) -> T {
+        access(&mut self.cell().desk)
     }
 
     pub(crate) fn reserve(&self) -> Seq {
@@ -258,6 +307,10 @@ impl Drop for Pending {
             let mut cell = self.durable.cell();
             cell.wakers.remove(&self.seq);
             cell.replay.forget(self.seq);
+            let done = cell.desk.leave(self.seq);
+            drop(cell);
+            // Rolled back here, and not under the lock.
+            drop(done);
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::client::Shared;
 use crate::function::{BoxFuture, Function};
 use crate::handle::Handle;
 use crate::map::CHUNK_BYTES_MAX;
+use crate::writer::Way;
 use crate::{Result, ids, trace};
 
 /// A dispatch: awaited, it writes a new execution and gives its handle.
@@ -101,6 +102,14 @@ impl<F: Function> Dispatch<F> {
         self.call = self.call.retry(policy);
         self
     }
+
+    pub(crate) async fn write(self, way: Way<'_>) -> Result<Handle<F::Output>> {
+        let Self { shared, call, id } = self;
+        let span = trace::dispatch(F::NAME);
+        let dispatched = write(&shared, way, call, id).instrument(span.clone()).await;
+        trace::dispatched(&span, dispatched.as_ref().ok().copied(), dispatched.as_ref().map(drop));
+        Ok(Handle::new(shared, dispatched?))
+    }
 }
 
 impl<F: Function> IntoFuture for Dispatch<F> {
@@ -108,13 +117,7 @@ impl<F: Function> IntoFuture for Dispatch<F> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let Self { shared, call, id } = self;
-            let span = trace::dispatch(F::NAME);
-            let dispatched = write(&shared, call, id).instrument(span.clone()).await;
-            trace::dispatched(&span, dispatched.as_ref().ok().copied(), dispatched.as_ref().map(drop));
-            Ok(Handle::new(shared, dispatched?))
-        })
+        Box::pin(self.write(Way::Grouped))
     }
 }
 
@@ -138,6 +141,16 @@ impl<F: Function, I: Iterator<Item = Call<F>>> DispatchAll<F, I> {
     }
 }
 
+impl<F: Function, I: Iterator<Item = Call<F>> + Send> DispatchAll<F, I> {
+    pub(crate) async fn write(mut self, way: Way<'_>) -> Result<Vec<Handle<F::Output>>> {
+        // One span for all of them.
+        let span = trace::dispatch(F::NAME);
+        let written = write_all(&self.shared, way, &mut self.calls).instrument(span.clone()).await;
+        trace::dispatched(&span, None, written.as_ref().map(drop));
+        Ok(written?.into_iter().map(|id| Handle::new(self.shared.clone(), id)).collect())
+    }
+}
+
 impl<F, I> IntoFuture for DispatchAll<F, I>
 where
     F: Function,
@@ -146,22 +159,21 @@ where
     type Output = Result<Vec<Handle<F::Output>>>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
-    fn into_future(mut self) -> Self::IntoFuture {
-        Box::pin(async move {
-            // One span for all of them.
-            let span = trace::dispatch(F::NAME);
-            let written = write_all(&self.shared, &mut self.calls).instrument(span.clone()).await;
-            trace::dispatched(&span, None, written.as_ref().map(drop));
-            Ok(written?.into_iter().map(|id| Handle::new(self.shared.clone(), id)).collect())
-        })
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.write(Way::Grouped))
     }
 }
 
 /// Writes an execution and gives its id, or that of the one that was there first.
-async fn write<F: Function>(shared: &Shared, call: Call<F>, id: Option<ExecutionId>) -> Result<ExecutionId> {
+async fn write<F: Function>(
+    shared: &Shared,
+    way: Way<'_>,
+    call: Call<F>,
+    id: Option<ExecutionId>,
+) -> Result<ExecutionId> {
     let id = id.unwrap_or_else(ids::execution);
     let transition = start(shared, id, call)?;
-    Ok(match shared.writer.write(transition).await? {
+    Ok(match shared.write(way, transition).await? {
         Outcome::Exists(first) => first,
         _ => id,
     })
@@ -170,6 +182,7 @@ async fn write<F: Function>(shared: &Shared, call: Call<F>, id: Option<Execution
 /// Writes executions, batch by batch, and gives their ids.
 async fn write_all<F: Function>(
     shared: &Shared,
+    way: Way<'_>,
     calls: &mut (impl Iterator<Item = Call<F>> + Send),
 ) -> Result<Vec<ExecutionId>> {
     let mut written = Vec::new();
@@ -188,7 +201,7 @@ async fn write_all<F: Function>(
         if batch.is_empty() {
             return Ok(written);
         }
-        let outcomes = shared.writer.write_all(batch).await?;
+        let outcomes = shared.write_all(way, batch).await?;
         let stands = |(id, outcome)| if let Outcome::Exists(first) = outcome { first } else { id };
         written.extend(ids.into_iter().zip(outcomes).map(stands));
     }

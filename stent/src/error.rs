@@ -101,6 +101,24 @@ pub enum Error {
         name: String,
     },
 
+    /// Something cannot be done inside the closure of [`transaction`](crate::transaction()), or cannot be done so.
+    #[error("{what} inside of a transaction {remedy}")]
+    InTransaction {
+        /// What was tried.
+        what: String,
+        /// Why not, and what to do instead.
+        remedy: &'static str,
+    },
+
+    /// The store has no database that an application could have tables in.
+    #[error(
+        "a {store} store takes part in no transaction of the application's; use sqlite://… or postgres://…"
+    )]
+    NoTransactions {
+        /// The kind of store.
+        store: &'static str,
+    },
+
     /// No execution has this id.
     #[error("no execution has the id {0}; it was never dispatched to this store, or it was purged")]
     NotFound(ExecutionId),

@@ -12,7 +12,7 @@ use stent_core::{Codec, Failure};
 
 use crate::Error;
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// An error on its way to becoming a failure. Which of the two ways it takes is chosen by method resolution: the macro
 /// calls `(&&Caught::new(error)).into_failure()`, and the trait that is implemented one reference further out wins.
@@ -66,14 +66,18 @@ pub trait IntoFailureBoxed {
 
 impl<E: Into<BoxError> + 'static> IntoFailureBoxed for Caught<E> {
     fn into_failure(&self) -> Failure {
-        let boxed: BoxError = self.take().into();
-        match boxed.downcast::<Error>() {
-            Ok(error) => from_stent_error(*error),
-            Err(boxed) => match boxed.downcast::<Failure>() {
-                Ok(failure) => *failure,
-                Err(boxed) => Failure::from_error(Failure::kind_of::<E>(), &*boxed),
-            },
-        }
+        from_boxed(self.take().into(), Failure::kind_of::<E>)
+    }
+}
+
+/// What an error of any type is as a failure. `kind` names its type, if it is none of Stent's own.
+pub(crate) fn from_boxed(boxed: BoxError, kind: impl FnOnce() -> String) -> Failure {
+    match boxed.downcast::<Error>() {
+        Ok(error) => from_stent_error(*error),
+        Err(boxed) => match boxed.downcast::<Failure>() {
+            Ok(failure) => *failure,
+            Err(boxed) => Failure::from_error(kind(), &*boxed),
+        },
     }
 }
 

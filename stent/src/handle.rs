@@ -17,7 +17,7 @@ use stent_core::{ExecutionId, Failure, Key, Payload};
 use crate::client::Shared;
 use crate::context::{Context, Durable, Pending, Wish};
 use crate::function::BoxFuture;
-use crate::request::{self, Cancel};
+use crate::request::{Cancel, SendSignal};
 use crate::{Error, Result};
 
 /// An execution that gives a `T`. Cheap to clone; what one stores is its [`id`](Self::id).
@@ -49,13 +49,9 @@ impl<T> Handle<T> {
     /// Sends a value to the execution, for whoever of it waits, or will wait, for this [signal](crate::signal()).
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Ended`] when the execution has ended; a value that cannot be stored; store errors. The
-    /// value has not been sent then, unless the store failed in the middle of the write.
-    ///
-    /// # Cancel safety
-    /// A send that is dropped was made wholly or not at all.
-    pub async fn signal<V: Serialize + Sync>(&self, name: impl Into<String>, value: &V) -> Result<()> {
-        request::signal(&self.shared, self.id, name.into(), value).await
+    /// Those of [`SendSignal`].
+    pub fn signal<V: Serialize>(&self, name: impl Into<String>, value: &V) -> SendSignal {
+        SendSignal::new(self.shared.clone(), self.id, name.into(), value)
     }
 
     /// Asks the execution to end: see [`Cancel`].

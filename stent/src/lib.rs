@@ -67,6 +67,12 @@
 //! `max_concurrent` and `rate` hold over all workers together. Work goes to workers by function,
 //! [queue](WorkerBuilder::queues) and [tags](WorkerBuilder::tags), and by priority among what is due.
 //!
+//! # Transactions of the application's own
+//!
+//! On an SQL store, [`within`](Dispatch::within) makes a dispatch or a signal part of a transaction of the application's, and
+//! [`transaction`](transaction()) is a step whose effects on the application's tables and whose record are committed together:
+//! exactly once.
+//!
 //! # What code says
 //!
 //! [`execution`](execution()) gives the running code its ids and its attempt, and takes counters, states and progress,
@@ -101,6 +107,7 @@ mod clock;
 mod connect;
 mod context;
 mod dead_letters;
+mod desk;
 mod dispatch;
 mod error;
 mod execution;
@@ -123,8 +130,12 @@ mod state;
 mod stop;
 pub mod testing;
 mod trace;
+#[cfg(feature = "sql")]
+mod transaction;
 mod transform;
 mod waiters;
+#[cfg(feature = "sql")]
+mod within;
 mod worker;
 mod writer;
 
@@ -134,6 +145,8 @@ pub use client::{Stent, StentBuilder};
 pub use clock::ClockSource;
 #[cfg(feature = "postgres")]
 pub use connect::postgres;
+#[cfg(feature = "sql")]
+pub use connect::sea_orm;
 #[cfg(feature = "sqlite")]
 pub use connect::sqlite;
 pub use dead_letters::{DeadLetters, Replay};
@@ -149,7 +162,7 @@ pub use map::{Map, Outcomes};
 pub use metrics::Metrics;
 pub use poll::PollOptions;
 pub use registry::Registry;
-pub use request::Cancel;
+pub use request::{Cancel, SendSignal};
 pub use retention::{Cleaned, Cleaner, Retention};
 pub use signal::{Signal, signal};
 pub use spawn::{Spawn, spawn};
@@ -164,5 +177,9 @@ pub use stent_core::{Codec, ExecutionId, Failure, Payload, TaskId, Timestamp, Wo
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;
 pub use stop::cancelled;
+#[cfg(feature = "sql")]
+pub use transaction::{Transaction, TransactionStep, transaction};
 pub use transform::{PayloadTransform, TransformError};
+#[cfg(feature = "sql")]
+pub use within::Within;
 pub use worker::{StoreTrouble, Worker, WorkerBuilder, WorkerState, WorkerStatus, WorkersOverview};

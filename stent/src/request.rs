@@ -9,32 +9,66 @@ use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::CANCEL_GRACE;
 use stent_core::model::ExecutionStatus;
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{ExecutionId, decide};
+use stent_core::{ExecutionId, Payload, decide};
 
 use crate::call::check_name;
 use crate::client::Shared;
 use crate::function::BoxFuture;
+use crate::writer::Way;
 use crate::{Error, Result, ids};
 
-/// Sends a value to an execution.
-pub(crate) async fn signal<V: Serialize + Sync>(
-    shared: &Shared,
+/// A value on its way to an execution, for whoever of it waits, or will wait, for this [signal](crate::signal()): awaited, it
+/// is sent.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Ended`] when the execution has ended; a value that cannot be stored; store errors. The value
+/// has not been sent then, unless the store failed in the middle of the write.
+///
+/// # Cancel safety
+/// A send that is dropped was made wholly or not at all.
+#[must_use = "nothing is sent until this is awaited"]
+pub struct SendSignal {
+    shared: Arc<Shared>,
     id: ExecutionId,
     name: String,
-    value: &V,
-) -> Result<()> {
-    check_name("signal", &name)?;
-    let value = shared.encode(value, || format!("signal `{name}`"))?;
-    let sent = decide::signal(id, name.clone(), ids::task(), value, shared.clock.now());
-    match shared.writer.write(sent).await? {
-        Outcome::Applied(news) => {
-            if news.replaced {
-                tracing::debug!(execution = %id, signal = name, "a value that nobody had consumed was replaced");
+    value: Result<Payload>,
+}
+
+impl SendSignal {
+    pub(crate) fn new<V: Serialize>(shared: Arc<Shared>, id: ExecutionId, name: String, value: &V) -> Self {
+        let value =
+            check_name("signal", &name).and_then(|()| shared.encode(value, || format!("signal `{name}`")));
+        Self { shared, id, name, value }
+    }
+
+    pub(crate) async fn send(self, way: Way<'_>) -> Result<()> {
+        let Self { shared, id, name, value } = self;
+        let sent = decide::signal(id, name.clone(), ids::task(), value?, shared.clock.now());
+        match shared.write(way, sent).await? {
+            Outcome::Applied(news) => {
+                if news.replaced {
+                    tracing::debug!(execution = %id, signal = name, "a value that nobody had consumed was replaced");
+                }
+                Ok(())
             }
-            Ok(())
+            Outcome::Already(_) => Ok(()),
+            _ => Err(ended(&shared, id, "nobody is there to get a signal; dispatch it anew").await?),
         }
-        Outcome::Already(_) => Ok(()),
-        _ => Err(ended(shared, id, "nobody is there to get a signal; dispatch it anew").await?),
+    }
+}
+
+impl fmt::Debug for SendSignal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendSignal").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl IntoFuture for SendSignal {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send(Way::Grouped))
     }
 }
 
@@ -98,7 +132,7 @@ impl IntoFuture for Cancel {
             let Self { shared, id, grace } = self;
             let grace = grace?;
             let request = || decide::cancel(id, grace, shared.clock.now());
-            let outcome = shared.writer.write(request()).await?;
+            let outcome = shared.write(Way::Grouped, request()).await?;
             if grace.is_zero() && outcome.stands() {
                 // What still runs after it was asked is ended now.
                 shared.expire().await?;
@@ -110,5 +144,5 @@ impl IntoFuture for Cancel {
 
 /// Writes a request whose refusal means that the execution has ended or is not there.
 pub(crate) async fn ask(shared: &Shared, transition: Transition) -> Result<bool> {
-    Ok(shared.writer.write(transition).await?.stands())
+    Ok(shared.write(Way::Grouped, transition).await?.stands())
 }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind,
-    Exchanged, ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView,
-    PurgeRequest, Purged, Renewal, Result as StoreResult, RunningView, SchemaVersion, Store, TaskView, Topic,
-    Wake,
+    Exchanged, ExecutionView, Filter, HostTransaction, Inspect, ItemView, LaneView, Listener, Migrate,
+    NotesView, PurgeRequest, Purged, Renewal, Result as StoreResult, RunningView, SchemaVersion, Store,
+    TaskView, Topic, Transactions, Wake,
 };
 use stent_core::model::{
     ExecutionStatus, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task, TaskResult, Tried,
@@ -237,6 +237,10 @@ impl Transforms {
         Ok(transition)
     }
 
+    fn sealed_all(&self, commit: &[Transition]) -> StoreResult<Vec<Transition>> {
+        commit.iter().map(|transition| self.sealed(transition)).collect()
+    }
+
     fn open_result(&self, result: &mut TaskResult) {
         match result {
             Ok(payload) => self.open(payload),
@@ -288,17 +292,19 @@ impl Transforms {
         self.open_steps(steps);
     }
 
+    fn open_outcome(&self, outcome: &mut Outcome) {
+        match outcome {
+            Outcome::Applied(news) | Outcome::Already(news) => {
+                let News { done: _, steps, stopped: _, replaced: _ } = news;
+                self.open_steps(steps);
+            }
+            Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {}
+        }
+    }
+
     fn open_exchanged(&self, exchanged: &mut Exchanged) {
         let Exchanged { outcomes, claimed, next_due: _, expired: _, stopping: _ } = exchanged;
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Applied(news) | Outcome::Already(news) => {
-                    let News { done: _, steps, stopped: _, replaced: _ } = news;
-                    self.open_steps(steps);
-                }
-                Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {}
-            }
-        }
+        outcomes.iter_mut().for_each(|outcome| self.open_outcome(outcome));
         claimed.iter_mut().for_each(|claimed| self.open_claimed(claimed));
     }
 
@@ -360,8 +366,7 @@ impl Backend for Transformed {
         commit: &[Transition],
         claim: Option<&ClaimRequest<'_>>,
     ) -> StoreResult<Exchanged> {
-        let sealed = commit.iter().map(|transition| self.transforms.sealed(transition));
-        let sealed: Vec<Transition> = sealed.collect::<StoreResult<_>>()?;
+        let sealed = self.transforms.sealed_all(commit)?;
         let mut exchanged = self.inner.exchange(&sealed, claim).await?;
         self.transforms.open_exchanged(&mut exchanged);
         Ok(exchanged)
@@ -375,8 +380,44 @@ impl Backend for Transformed {
         self.inner.purge(request).await
     }
 
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        self.inner.transactions().map(|_| self as &dyn Transactions)
+    }
+
     async fn close(&self) -> StoreResult<()> {
         self.inner.close().await
+    }
+}
+
+impl Transformed {
+    fn inner_transactions(&self) -> StoreResult<&dyn Transactions> {
+        self.inner.transactions().ok_or_else(|| StoreError::new(ErrorKind::Config, "transactions"))
+    }
+}
+
+#[async_trait]
+impl Transactions for Transformed {
+    async fn begin(&self) -> StoreResult<Arc<HostTransaction>> {
+        self.inner_transactions()?.begin().await
+    }
+
+    async fn exchange_within(
+        &self,
+        transaction: &HostTransaction,
+        commit: &[Transition],
+    ) -> StoreResult<Vec<Outcome>> {
+        let sealed = self.transforms.sealed_all(commit)?;
+        let mut outcomes = self.inner_transactions()?.exchange_within(transaction, &sealed).await?;
+        outcomes.iter_mut().for_each(|outcome| self.transforms.open_outcome(outcome));
+        Ok(outcomes)
+    }
+
+    async fn commit(&self, transaction: Arc<HostTransaction>) -> StoreResult<()> {
+        self.inner_transactions()?.commit(transaction).await
+    }
+
+    fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+        self.inner.transactions()?.classify(error)
     }
 }
 

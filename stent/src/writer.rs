@@ -1,9 +1,10 @@
-//! Group commit for callers: dispatches that come while another batch is being written share the next one.
+//! Group commit for callers: dispatches that come while another batch is being written share the next one. What is part of
+//! the caller's own transaction does not come here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{Error as StoreError, ErrorKind, Store};
+use stent_core::backend::{Error as StoreError, ErrorKind, HostTransaction, Store};
 use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
 use stent_core::transition::{Outcome, Transition};
 use tokio::sync::{mpsc, oneshot};
@@ -12,6 +13,16 @@ use crate::{Error, Result};
 
 /// How often a write is tried again while the store is contended or away, with pauses from 10 ms doubled: five seconds in all.
 const WRITE_RETRIES: u32 = 9;
+
+/// Which way a write goes to the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way<'t> {
+    /// At once, together with those of others.
+    Grouped,
+    /// As part of a transaction of the caller's, which decides whether it stands.
+    #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "no backend with transactions is built in"))]
+    Within(&'t HostTransaction),
+}
 
 type Reply = oneshot::Sender<Result<Outcome, Arc<StoreError>>>;
 

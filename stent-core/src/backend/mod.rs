@@ -7,6 +7,7 @@
 //! | [`Wake`] | whoever waits for something to change: hints that may be lost |
 //! | [`Migrate`] | operators: the schema |
 //! | [`Store`] | all four in one, which is what a program holds |
+//! | [`Transactions`] | applications with tables of their own beside Stent's: what a store may offer, and need not |
 //!
 //! [`Record`] is one task as a simple store keeps it, with the views that are read from it.
 
@@ -14,6 +15,7 @@ mod claim;
 mod error;
 mod inspect;
 mod record;
+mod transactions;
 
 use std::fmt::Debug;
 
@@ -26,6 +28,7 @@ pub use inspect::{
     RunningView, SummaryView, TaskView,
 };
 pub use record::Record;
+pub use transactions::{HostTransaction, Transactions};
 
 use crate::model::Lease;
 use crate::transition::{Outcome, Transition};
@@ -121,6 +124,13 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Safe: what is left is deleted by the next call.
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged>;
+
+    /// What the store offers to applications that have tables in its database. The one thing that a store need not have, so
+    /// it has a default: none. A store in front of another one that does not say otherwise has none either, and so cannot let
+    /// transitions pass by it.
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        None
+    }
 
     /// Closes the handle: waits for calls under way, then gives back connections and files.
     ///

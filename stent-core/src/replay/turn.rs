@@ -230,6 +230,15 @@ impl Replay {
         Some(new_step(task, tree, seq, *ask, state))
     }
 
+    /// The row of a step that the code has asked for and has run to its end in a transaction, for the commit of both. The
+    /// wish stays as it is until the step has [`ended`](Self::ended): what was rolled back has never been.
+    #[must_use]
+    pub fn row_within(&self, task: TaskId, tree: &Tree, seq: Seq, result: TaskResult) -> Option<NewTask> {
+        let ask = self.wished_call(seq)?.clone();
+        let state = NewTaskState::Done { started_at: ask.at, result };
+        Some(new_step(task, tree, seq, ask, state))
+    }
+
     /// How the code ended: with its own result, unless that is a success and the record has steps that the code never asked
     /// for. Code that fails may do so before it comes as far as an earlier run.
     #[must_use]

@@ -168,6 +168,9 @@ pub(crate) const LOCK: [Column; 1] = [Column::new("lock", Kind::Int)];
 /// A moment.
 pub(crate) const NOW: [Column; 1] = [Column::new("now", Kind::Int)];
 
+/// In which database a connection is.
+pub(crate) const HOME: [Column; 1] = [Column::new("home", Kind::Text)];
+
 /// What is written of a new task: all of it.
 pub(crate) const INSERT: [Column; 32] = [
     ID,

@@ -17,6 +17,10 @@ pub(super) fn clock(sql: Sql<'_>) -> Built {
     Built::read(&columns::NOW, Query::select().expr_as(sql.dialect.clock(), "now").take())
 }
 
+pub(super) fn home(sql: Sql<'_>) -> Built {
+    Built::read(&columns::HOME, Query::select().expr_as(sql.dialect.home(), "home").take())
+}
+
 pub(super) fn executions(sql: Sql<'_>) -> Built {
     let executions = Query::select()
         .exprs(carried(sql, &columns::EXECUTION))

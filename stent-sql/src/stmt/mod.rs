@@ -189,6 +189,8 @@ statements! {
     purge_roots: purge::roots,
     /// Reads the clock.
     clock: inspect::clock,
+    /// Reads in which database a connection is.
+    home: inspect::home,
     /// Reads executions. Batch: ids.
     executions: inspect::executions,
     /// Reads a page of an execution's tasks. Parameters: execution, after, how many.

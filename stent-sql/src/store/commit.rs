@@ -293,6 +293,13 @@ impl Effects {
         Ok(())
     }
 
+    /// Who is to hear of it once it is committed.
+    pub(super) fn topics(&self) -> impl Iterator<Item = Topic> {
+        [(self.ready, Topic::Work), (self.ended, Topic::Ended)]
+            .into_iter()
+            .filter_map(|(concerned, topic)| concerned.then_some(topic))
+    }
+
     /// Tells what has been committed to those whom it concerns.
     pub(super) fn publish(self, store: &SqlStore) {
         store.known_lanes().extend(self.lanes);

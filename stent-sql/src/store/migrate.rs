@@ -13,6 +13,8 @@ const OPERATION: &str = "migrate";
 #[async_trait]
 impl Migrate for SqlStore {
     async fn migrate(&self) -> Result<()> {
+        // Asked for now, while the store has its connections to itself: see `within`.
+        self.home().await?;
         let migrator = self.migrator();
         // Most starts find nothing to do, and must not wait for a writer to learn that.
         if migrator.check(&self.applied().await?)? == Standing::Current {

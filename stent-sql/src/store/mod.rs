@@ -14,6 +14,7 @@ mod purge;
 mod record;
 mod renew;
 mod run;
+mod within;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,14 +26,16 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, T
 use stent_core::Timestamp;
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Listener, PurgeRequest, Purged, Renewal,
-    Result, Topic, Wake,
+    Result, Topic, Transactions, Wake,
 };
 use stent_core::model::{Lane, LaneKey, Lease};
 use stent_core::transition::Transition;
+use tokio::sync::OnceCell;
 
 pub use counters::Counters;
 use counters::Tally;
 use run::Run;
+use within::Gates;
 
 use crate::wake::{Hub, Neighbours};
 use crate::{Dialect, Locks, Statements, Writers};
@@ -60,6 +63,9 @@ pub struct SqlStore {
     lanes: Mutex<BTreeMap<LaneKey, Lane>>,
     hub: Hub,
     neighbours: Option<Box<dyn Neighbours>>,
+    /// In which database it is, once that was asked for.
+    home: OnceCell<String>,
+    gates: Gates,
     tally: Tally,
     closed: AtomicBool,
     /// Whether the connections are the caller's, and stay open.
@@ -79,6 +85,8 @@ impl SqlStore {
             lanes: Mutex::default(),
             hub: Hub::default(),
             neighbours: None,
+            home: OnceCell::new(),
+            gates: Gates::default(),
             tally: Tally::default(),
             closed: AtomicBool::new(false),
             borrowed: false,
@@ -244,6 +252,10 @@ impl Backend for SqlStore {
 
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
         self.run_purge(request).await
+    }
+
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        Some(self)
     }
 
     async fn close(&self) -> Result<()> {

@@ -306,6 +306,7 @@ impl Driver {
             Message::Keep { transition, reply } => {
                 self.submit(Submission { reply: Some(reply), ..Submission::of(transition) }, now);
             }
+            Message::Kept { transition } => self.kept(&transition),
             Message::Done { transition, parked } => {
                 let ended = self.finished(transition.guard.task());
                 let (is_parked, subject) = (parked.is_some(), ended.map(|active| active.subject));
@@ -489,12 +490,7 @@ impl Driver {
             Outcome::Applied(news) | Outcome::Already(news) => {
                 let stopped = news.stopped;
                 self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
-                let task = submission.transition.guard.task();
-                if let Some(active) = self.active.get_mut(&task)
-                    && submission.transition.guard.leased() == Some(&active.held.fence)
-                {
-                    active.held.fence = active.held.fence.next();
-                }
+                self.kept(&submission.transition);
                 if let Change::End(result) = &submission.transition.change
                     && !stopped
                     && let stent_core::transition::Guard::Leased { tree, .. } = &submission.transition.guard
@@ -515,6 +511,15 @@ impl Driver {
                 }
                 self.lost(submission);
             }
+        }
+    }
+
+    /// A write of a task that may still run here stands: the next one is checked against the next fence.
+    fn kept(&mut self, transition: &Transition) {
+        if let Some(active) = self.active.get_mut(&transition.guard.task())
+            && transition.guard.leased() == Some(&active.held.fence)
+        {
+            active.held.fence = active.held.fence.next();
         }
     }
 
@@ -610,6 +615,9 @@ impl Driver {
 
     /// Stops every turn and hands its task back.
     fn hand_back(&mut self) {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.handle(message);
+        }
         let now = self.port.shared.clock.now();
         for (task, mut active) in std::mem::take(&mut self.active) {
             tracing::debug!(%task, "handed back");

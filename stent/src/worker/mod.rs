@@ -19,6 +19,7 @@ mod outside;
 mod port;
 mod report;
 mod status;
+mod transact;
 mod turn;
 mod unknown;
 

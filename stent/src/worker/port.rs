@@ -21,6 +21,8 @@ use crate::state::States;
 pub(super) enum Message {
     /// The turn records something and goes on once that is committed.
     Keep { transition: Transition, reply: oneshot::Sender<Option<News>> },
+    /// The turn has recorded something by itself, in a transaction of the application's.
+    Kept { transition: Transition },
     /// The turn is over. Parked code comes along, to be kept in memory.
     Done { transition: Transition, parked: Option<Parked> },
     /// The turn's task is parked, and the turn goes on with a step of it that has just been written under a lease of its

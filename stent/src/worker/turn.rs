@@ -6,6 +6,7 @@
 //!   ended: commit    known completions: deliver one ──┤
 //!                    something to record: commit ─────┤
 //!                    one call: run it here, commit ───┤
+//!                    a transaction: see `transact` ───┤
 //!                    the world: wait for a waker ─────┘
 //!                    steps of others: park
 //! ```
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use super::activation::Activation;
 use super::port::{Message, Parked, Port};
 use crate::context::Place;
+use crate::desk::Stage;
 use crate::stop::StopSign;
 
 /// How long what a function says may wait for its next commit.
@@ -38,10 +40,10 @@ pub(super) async fn run(port: Port, activation: Activation, held: Held) {
 }
 
 /// A task under a lease, in a turn. What ends the turn consumes it.
-struct Running {
-    port: Port,
-    activation: Activation,
-    held: Held,
+pub(super) struct Running {
+    pub(super) port: Port,
+    pub(super) activation: Activation,
+    pub(super) held: Held,
     /// By when what the code has said is to be committed.
     said_by: Option<Instant>,
 }
@@ -79,7 +81,15 @@ impl Running {
         if self.activation.durable.deliver() {
             return Some(self);
         }
-        match self.activation.durable.replay(|replay| replay.needs()) {
+        let needs = self.activation.durable.replay(|replay| replay.needs());
+        match self.activation.durable.desk(|desk| desk.stage()) {
+            // Nothing is written for code that does not match its record.
+            _ if matches!(needs, Needs::Nothing(_)) => {}
+            Stage::Done => return self.commit_within().await,
+            Stage::Open => return self.wait_for_the_transaction().await,
+            Stage::Wanted | Stage::Free => {}
+        }
+        match needs {
             // Code that tidies up may talk to the world, and to nothing else.
             Needs::Call(_) | Needs::Steps if stopping => self.stopped(),
             Needs::Nothing(mismatch) => {
@@ -90,6 +100,9 @@ impl Running {
             Needs::Call(seq) => self.call(seq).await,
             Needs::Steps => self.park(None),
             Needs::World => {
+                if self.grant() {
+                    return Some(self);
+                }
                 let durable = &self.activation.durable;
                 if durable.replay(|replay| replay.has_steps() && !replay.is_in_step()) {
                     self.port.shared.outside.waited(&durable.function);
@@ -99,11 +112,11 @@ impl Running {
         }
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.port.shared.clock.now()
     }
 
-    fn stop(&self) -> &Arc<StopSign> {
+    pub(super) fn stop(&self) -> &Arc<StopSign> {
         &self.activation.durable.stop
     }
 
@@ -149,7 +162,7 @@ impl Running {
         }
     }
 
-    fn learn(&self, news: News, own: &[Seq]) {
+    pub(super) fn learn(&self, news: News, own: &[Seq]) {
         self.activation.durable.replay(|replay| {
             if news.steps.is_empty() {
                 replay.committed(own);
@@ -182,7 +195,7 @@ impl Running {
         self.activation.durable.replay(|replay| replay.turn(self.held.fence.task, &self.held.tree))
     }
 
-    fn lost(self) -> Option<Self> {
+    pub(super) fn lost(self) -> Option<Self> {
         self.port.send(Message::Gone { task: self.held.fence.task });
         None
     }
@@ -232,7 +245,9 @@ impl Running {
         let mut said_by = None;
         loop {
             let ended = step.poll_until_quiet().await;
-            let is_leaf = matches!(step.durable.replay(|replay| replay.needs()), Needs::World);
+            // A transaction is written under the fence of the task whose code has it, so that needs a row, too.
+            let is_leaf = matches!(step.durable.replay(|replay| replay.needs()), Needs::World)
+                && step.durable.desk(|desk| desk.stage()) == Stage::Free;
             match ended {
                 Some(result) if is_leaf => {
                     let notes = step.durable.replay(Replay::take_notes);

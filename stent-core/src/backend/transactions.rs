@@ -1,0 +1,70 @@
+//! Transactions of the application's own, in which transitions take part.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{ErrorKind, Result};
+use crate::transition::{Outcome, Transition};
+
+/// A transaction as the library of its database knows it, of which the core knows nothing. Each store says which type it
+/// takes: an SQL store takes sea-orm's `DatabaseTransaction`.
+pub type HostTransaction = dyn Any + Send + Sync;
+
+/// What a store offers whose database is the application's too: transitions that stand if, and only if, the application's
+/// own rows do.
+///
+/// A store has it behind [`Backend::transactions`](super::Backend::transactions). A store in front of another one implements
+/// it if the other one does, and treats transitions here as it does in `exchange`.
+#[async_trait]
+pub trait Transactions: Debug + Send + Sync {
+    /// Begins a transaction on a connection of the store's own, such that what it reads holds until it has written. It is
+    /// rolled back if it is dropped.
+    ///
+    /// # Errors
+    /// Nothing has begun then.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn begin(&self) -> Result<Arc<HostTransaction>>;
+
+    /// Applies transitions in a transaction that is open, whoever began it. They stand once it is committed, and nobody sees
+    /// them before; if it is rolled back, they have never been.
+    ///
+    /// # Behaviour
+    /// 1. The outcomes are those of [`exchange`](super::Backend::exchange), as long as the transaction is committed.
+    /// 2. If this fails, nothing of the transitions is in the transaction, and what the application has done in it before
+    ///    still is.
+    /// 3. What the application's commit makes ready is hinted at no later than a poll would find it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when it is no transaction of this store's database.
+    ///
+    /// # Concurrency
+    /// Calls in one transaction take place one after the other. What a transition locks stays locked until the end of the
+    /// transaction.
+    ///
+    /// # Cancel safety
+    /// A call that is dropped is in the transaction wholly or not at all.
+    async fn exchange_within(
+        &self,
+        transaction: &HostTransaction,
+        commit: &[Transition],
+    ) -> Result<Vec<Outcome>>;
+
+    /// Commits a transaction that [`begin`](Self::begin) has begun.
+    ///
+    /// # Errors
+    /// Its fate is unknown then, as that of a failed exchange is. Sending its transitions in another transaction tells: those
+    /// that are `Already` there were committed. [`ErrorKind::Config`] when somebody else still holds it; then it was not.
+    ///
+    /// # Cancel safety
+    /// Its fate is unknown if the call is dropped.
+    async fn commit(&self, transaction: Arc<HostTransaction>) -> Result<()>;
+
+    /// What kind of failure an error is that code has met in a transaction, if it is one of the database's.
+    fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind>;
+}

@@ -1,0 +1,139 @@
+//! Transactions of the application's own: transitions take part in them, and the application decides whether they stand.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, RuntimeErr, TransactionTrait};
+use stent_core::backend::{Error, ErrorKind, HostTransaction, Result, Topic, Transactions};
+use stent_core::transition::{Outcome, Transition};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::SqlStore;
+use super::commit;
+use super::record::{Record, Wanted};
+use super::run::Run;
+use crate::row::Reader;
+
+const OPERATION: &str = "exchange within a transaction";
+
+#[async_trait]
+impl Transactions for SqlStore {
+    async fn begin(&self) -> Result<Arc<HostTransaction>> {
+        Ok(Arc::new(self.begin("begin").await?))
+    }
+
+    async fn exchange_within(
+        &self,
+        transaction: &HostTransaction,
+        transitions: &[Transition],
+    ) -> Result<Vec<Outcome>> {
+        self.check_open(OPERATION)?;
+        let transaction = transaction.downcast_ref::<DatabaseTransaction>().ok_or_else(not_ours)?;
+        if transaction.get_database_backend() != self.dialect.backend() {
+            return Err(elsewhere(&format!("one of {:?}", transaction.get_database_backend()), self));
+        }
+        let gate = self.gates.of(transaction);
+        let _passed = gate.lock().await;
+        // Of a call that fails or is dropped nothing must stay for the application to commit, and its own work must: with
+        // the savepoint both go without saying.
+        let savepoint = transaction.begin().await.map_err(|error| self.error(OPERATION, error))?;
+        let run = self.within(OPERATION, &savepoint);
+        self.check_home(&run).await?;
+        let committed = commit::apply(&run, transitions).await?;
+        let mut wanted = Wanted::default();
+        committed.want(&mut wanted);
+        let record = Record::read(&run, wanted).await?;
+        // What is remembered of a commit, such as which lanes are stored, is not: this may be rolled back.
+        let (outcomes, effects) = committed.complete(&record)?;
+        for topic in effects.topics() {
+            run.hint(topic).await?;
+        }
+        savepoint.commit().await.map_err(|error| self.error(OPERATION, error))?;
+        Ok(outcomes)
+    }
+
+    async fn commit(&self, transaction: Arc<HostTransaction>) -> Result<()> {
+        let transaction = transaction.downcast::<DatabaseTransaction>().map_err(|_| not_ours())?;
+        let transaction = Arc::into_inner(transaction).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "commit").with_message("somebody else still holds the transaction")
+        })?;
+        self.commit("commit", transaction).await?;
+        // Nobody has kept count of what was done in it. Hints may come in vain.
+        self.hub.hint(Topic::Work);
+        self.hub.hint(Topic::Ended);
+        Ok(())
+    }
+
+    fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+        if let Some(error) = error.downcast_ref::<DbErr>() {
+            return Some(self.dialect.classify(error));
+        }
+        // What is left of a `DbErr` underneath an error that is transparent.
+        let error = error.downcast_ref::<RuntimeErr>()?;
+        Some(self.dialect.classify(&DbErr::Query(error.clone())))
+    }
+}
+
+impl SqlStore {
+    /// In which database the store is.
+    pub(super) async fn home(&self) -> Result<&str> {
+        let read = || async { self.reading("home")?.home().await };
+        self.home.get_or_try_init(read).await.map(String::as_str)
+    }
+
+    /// Whether a transaction is in the store's own database.
+    async fn check_home(&self, run: &Run<'_, DatabaseTransaction>) -> Result<()> {
+        let (own, theirs) = (self.home().await?, run.home().await?);
+        if own == theirs { Ok(()) } else { Err(elsewhere(&theirs, self)) }
+    }
+}
+
+impl<C: ConnectionTrait> Run<'_, C> {
+    /// In which database the connection is.
+    async fn home(&self) -> Result<String> {
+        let read = self.read(&self.store.statements.home, Vec::new(), Reader::next).await?;
+        read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "home"))
+    }
+
+    /// Hints at a topic when the transaction is committed, where the database can.
+    async fn hint(&self, topic: Topic) -> Result<()> {
+        let Some(statement) = self.store.dialect.hint_within(topic) else { return Ok(()) };
+        self.store.tally.statement();
+        let hinted = self.connection.execute_unprepared(&statement).await;
+        hinted.map(drop).map_err(|error| self.store.error(self.operation, error))
+    }
+}
+
+/// Lets calls in one transaction pass one by one: savepoints on one connection must not cross each other.
+///
+/// A transaction is known by where it lies in memory, which is its own for as long as somebody borrows it.
+#[derive(Debug, Default)]
+pub(super) struct Gates(Mutex<BTreeMap<usize, Weak<AsyncMutex<()>>>>);
+
+impl Gates {
+    fn of(&self, transaction: &DatabaseTransaction) -> Arc<AsyncMutex<()>> {
+        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.retain(|_, gate| gate.strong_count() > 0);
+        let place = std::ptr::from_ref(transaction).addr();
+        gates.get(&place).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let gate = Arc::default();
+            gates.insert(place, Arc::downgrade(&gate));
+            gate
+        })
+    }
+}
+
+fn not_ours() -> Error {
+    Error::new(ErrorKind::Config, OPERATION).with_message("it is no transaction of sea-orm's")
+}
+
+fn elsewhere(theirs: &str, store: &SqlStore) -> Error {
+    let theirs = if theirs.is_empty() { "a database in memory" } else { theirs };
+    Error::new(ErrorKind::Config, OPERATION).with_message(format!(
+        "the transaction is in another database ({theirs}) than the store ({}); roll it back, and begin one on a connection \
+         to the store's database",
+        store.location
+    ))
+}

@@ -1,0 +1,431 @@
+//! Steps that are transactions of the application's own database: what they do there and their record are committed together.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stent_core::backend::{ErrorKind, HostTransaction, Result as StoreResult};
+use stent_core::duration::{DurationError, IntoDuration};
+use stent_core::model::{Seq, StepKind};
+use stent_core::{Failure, Payload};
+use tokio::time::Sleep;
+
+use crate::call::{check_name, decode_result};
+use crate::context::{self, Context, Durable, Pending, Wish};
+use crate::desk::{Done, Word};
+use crate::failure::{BoxError, from_boxed};
+use crate::function::BoxFuture;
+use crate::{Error, Result};
+
+/// How long a closure may have its transaction open, unless it says otherwise. On SQLite nobody else writes meanwhile, and
+/// leases are renewed by writing.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a closure is run again because others were in the way, with pauses from [`PAUSE_MIN`] doubled: about five seconds
+/// in all.
+const RERUNS_MAX: u32 = 9;
+/// First pause before another try.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause between two tries to begin a transaction, of which there may be any number.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Runs a closure in a transaction of the application's database, and commits what it does there together with the step's
+/// record: **exactly once**. The database is the one that the store is in.
+///
+/// If the process dies before the commit, nothing has happened and the closure runs again; once it is committed, the record
+/// answers and the closure never runs again. An error of the closure rolls everything back and is recorded in place of a
+/// result; like one of [`step`](crate::step()), it is not retried.
+///
+/// ```
+/// # use stent::prelude::*;
+/// use stent::sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+///
+/// #[durable]
+/// async fn pay(account: i64, cents: i64) -> Result<i64, stent::Error> {
+///     let left: i64 = stent::transaction(async |txn| {
+///         let withdraw = Statement::from_sql_and_values(
+///             DbBackend::Sqlite,
+///             "UPDATE accounts SET cents = cents - ?2 WHERE id = ?1 RETURNING cents",
+///             [account.into(), cents.into()],
+///         );
+///         let row = txn.query_one_raw(withdraw).await?;
+///         row.ok_or(DbErr::RecordNotFound("no such account".to_owned()))?.try_get_by_index(0)
+///     })
+///     .await?;
+///     Ok(left)
+/// }
+/// ```
+///
+/// The closure may run several times before it is committed once: after a crash, and, a few times, when the database says that
+/// others were in the way (a deadlock, a serialization failure). So what it does must be done **in the transaction**: a mail
+/// that it sends is sent as often as it runs. Steps cannot be awaited in it. Executions are dispatched and signals are sent as
+/// part of it by [`within`](crate::Dispatch::within); without, they are refused.
+///
+/// While it is open, nothing else of the function is written, and other steps of it that are awaited at the same time are not
+/// started. On SQLite nobody writes to the store at all. So it is bounded by a [timeout](TransactionStep::timeout), which is
+/// five seconds unless it is set: do what takes long before.
+///
+/// # Errors
+/// What the closure fails with, as [`Error::Failed`]; [`Error::NoTransactions`] on a store without a database;
+/// [`Error::InTransaction`] inside of another one; [`Error::OutsideDurable`]; store errors, if the database refuses.
+///
+/// # Cancel safety
+/// If it is dropped before it is committed, it is rolled back.
+#[track_caller]
+pub fn transaction<F, Fut, T, E>(body: F) -> TransactionStep<F, Fut>
+where
+    F: FnMut(Transaction) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    T: Serialize + DeserializeOwned,
+    E: Into<BoxError> + 'static,
+{
+    let position = Context::durable().map(|durable| {
+        let seq = durable.reserve();
+        (durable, seq)
+    });
+    TransactionStep {
+        name: "transaction".to_owned(),
+        timeout: Ok(TIMEOUT),
+        body,
+        position,
+        pending: None,
+        stage: Stage::Built,
+        reruns: 0,
+        location: Location::caller(),
+    }
+}
+
+/// An open transaction, as the closure of [`transaction`] has it: a connection for whatever takes one of sea-orm's, and a
+/// [`DatabaseTransaction`] by reference. It is committed when the closure has returned, so the closure must not keep it.
+#[derive(Debug)]
+pub struct Transaction(Arc<DatabaseTransaction>);
+
+impl Deref for Transaction {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.0
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Transaction {
+    fn get_database_backend(&self) -> DbBackend {
+        self.0.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.0.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.0.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.0.query_one_raw(statement).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.0.query_all_raw(statement).await
+    }
+}
+
+/// A step that is a transaction: see [`transaction`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct TransactionStep<F, Fut> {
+    name: String,
+    timeout: Result<Duration, DurationError>,
+    body: F,
+    position: Option<(Arc<Durable>, Seq)>,
+    pending: Option<Pending>,
+    stage: Stage<Fut>,
+    /// How often the closure was run again.
+    reruns: u32,
+    location: &'static Location<'static>,
+}
+
+enum Stage<Fut> {
+    Built,
+    /// For the turn: to be let begin, or to hear what has become of the commit. If the record has the step, only for that.
+    Waiting,
+    /// Before another try.
+    Pausing(Pin<Box<Sleep>>, Duration),
+    Beginning(BoxFuture<'static, StoreResult<Arc<HostTransaction>>>, Duration),
+    Running(Running<Fut>),
+}
+
+struct Running<Fut> {
+    // In this order: the closure goes before what it works on.
+    body: Pin<Box<Fut>>,
+    timeout: Pin<Box<Sleep>>,
+    transaction: Arc<HostTransaction>,
+}
+
+impl<F, Fut> TransactionStep<F, Fut> {
+    /// Names the step, for people who read a timeline; without, it is `transaction`. Another name is another step to code that
+    /// is replayed.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Rolls back, and fails, if the closure takes longer than this; the default is five seconds. Stay well below the worker's
+    /// lease.
+    pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
+        self.timeout = timeout.into_duration();
+        self
+    }
+}
+
+impl<F, Fut, T, E> TransactionStep<F, Fut>
+where
+    F: FnMut(Transaction) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    T: Serialize + DeserializeOwned,
+    E: Into<BoxError> + 'static,
+{
+    /// Asks for the step, and for its transaction if the record does not have it.
+    fn start(&mut self) -> Result<Pending> {
+        check_name("transaction", &self.name)?;
+        self.timeout.clone()?;
+        let Context::Durable(durable) = Context::require("stent::transaction")? else {
+            return Err(Error::Option {
+                option: "local",
+                problem: "a body that is run with .local() has no database; dispatch it to sqlite::memory:"
+                    .to_owned(),
+            });
+        };
+        durable.shared.transactions()?;
+        let (durable, seq) = self.position.take().unwrap_or_else(|| {
+            let seq = durable.reserve();
+            (durable, seq)
+        });
+        let wish = Wish::new(StepKind::Inline, &self.name, self.location);
+        let pending = Pending::ask(durable, seq, wish)?;
+        if pending.durable().replay(|replay| replay.must_run(seq)) {
+            pending.durable().desk(|desk| desk.want(seq));
+        }
+        Ok(pending)
+    }
+
+    /// Runs the closure in a transaction that has begun.
+    fn run(&mut self, durable: &Arc<Durable>, transaction: Arc<HostTransaction>) -> Result<Stage<Fut>> {
+        let Ok(open) = transaction.clone().downcast::<DatabaseTransaction>() else {
+            return Err(Error::NoTransactions { store: durable.shared.store.info().name });
+        };
+        let body = context::enter_within(&durable.shared, || Box::pin((self.body)(Transaction(open))));
+        let timeout = Box::pin(tokio::time::sleep(self.timeout.clone()?));
+        Ok(Stage::Running(Running { body, timeout, transaction }))
+    }
+
+    /// What a closure has come to.
+    fn finish(
+        &mut self,
+        durable: &Arc<Durable>,
+        seq: Seq,
+        transaction: Arc<HostTransaction>,
+        ran: Result<T, E>,
+    ) -> Stage<Fut> {
+        let shared = &durable.shared;
+        let value = match ran {
+            Ok(value) => value,
+            Err(error) => {
+                let error: BoxError = error.into();
+                let others_in_the_way = shared.transactions().is_ok_and(|transactions| {
+                    chain(&*error).any(|error| transactions.classify(error) == Some(ErrorKind::Contended))
+                });
+                drop(transaction);
+                return match self.pause() {
+                    Some(pause) if others_in_the_way => {
+                        tracing::debug!(step = self.name, %error, "a transaction is run again");
+                        pause
+                    }
+                    _ => fail(durable, seq, from_boxed(error, Failure::kind_of::<E>)),
+                };
+            }
+        };
+        match checked(durable, &self.name, &value) {
+            Err(failure) => {
+                drop(transaction);
+                fail(durable, seq, failure)
+            }
+            Ok(_) if Arc::strong_count(&transaction) > 1 => {
+                drop(transaction);
+                let message = format!(
+                    "the closure of `{}` has kept its transaction; do not hand it to anything that outlives the closure",
+                    self.name
+                );
+                fail(durable, seq, Failure::new("TransactionKept", message).fatal())
+            }
+            Ok(result) => {
+                durable.desk(|desk| desk.finish(Done { seq, transaction, result }));
+                Stage::Waiting
+            }
+        }
+    }
+
+    /// Before the closure is run again, if it may be.
+    fn pause(&mut self) -> Option<Stage<Fut>> {
+        if self.reruns == RERUNS_MAX {
+            return None;
+        }
+        let pause = PAUSE_MIN * 2_u32.pow(self.reruns);
+        self.reruns += 1;
+        Some(Stage::Pausing(Box::pin(tokio::time::sleep(pause)), PAUSE_MIN))
+    }
+}
+
+impl<F, Fut, T, E> Future for TransactionStep<F, Fut>
+where
+    F: FnMut(Transaction) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    T: Serialize + DeserializeOwned,
+    E: Into<BoxError> + 'static,
+{
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if matches!(this.stage, Stage::Built) {
+            this.pending = Some(this.start()?);
+            this.stage = Stage::Waiting;
+        }
+        let Some(pending) = &mut this.pending else { return Poll::Pending };
+        let (durable, seq) = (pending.durable().clone(), pending.seq());
+        loop {
+            this.stage = match &mut this.stage {
+                Stage::Built => return Poll::Pending,
+                Stage::Waiting => {
+                    // Has this polled again when the turn says something, too.
+                    if let Some(Poll::Ready((_, result))) =
+                        this.pending.as_mut().map(|pending| pending.poll(cx))
+                    {
+                        this.pending = None;
+                        return Poll::Ready(decode_result(&this.name, result));
+                    }
+                    match durable.desk(|desk| desk.listen(seq)) {
+                        None => return Poll::Pending,
+                        Some(Word::Go) => begin(&durable, PAUSE_MIN),
+                        Some(Word::Refused(error)) => {
+                            this.pending = None;
+                            return Poll::Ready(Err(error.into()));
+                        }
+                        Some(Word::Again(error)) => match this.pause() {
+                            Some(pause) => {
+                                tracing::warn!(step = this.name, %error, "a transaction is run again");
+                                pause
+                            }
+                            None => fail(
+                                &durable,
+                                seq,
+                                from_boxed(Box::new(Error::from(error)), || String::new()),
+                            ),
+                        },
+                    }
+                }
+                Stage::Pausing(sleep, next) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    let next = *next;
+                    begin(&durable, next)
+                }
+                Stage::Beginning(begun, pause) => match ready!(begun.as_mut().poll(cx)) {
+                    Ok(transaction) => this.run(&durable, transaction)?,
+                    Err(error) if error.is_transient() => {
+                        let pause = *pause;
+                        tracing::warn!(step = this.name, %error, ?pause, "a transaction could not begin yet");
+                        let next = (pause * 2).min(PAUSE_MAX);
+                        Stage::Pausing(Box::pin(tokio::time::sleep(pause)), next)
+                    }
+                    Err(error) => {
+                        this.pending = None;
+                        return Poll::Ready(Err(error.into()));
+                    }
+                },
+                Stage::Running(Running { body, timeout, .. }) => {
+                    let polled = context::enter_within(&durable.shared, || body.as_mut().poll(cx));
+                    let is_over = polled.is_pending() && timeout.as_mut().poll(cx).is_ready();
+                    if polled.is_pending() && !is_over {
+                        return Poll::Pending;
+                    }
+                    let Stage::Running(Running { body, transaction, .. }) =
+                        std::mem::replace(&mut this.stage, Stage::Waiting)
+                    else {
+                        return Poll::Pending;
+                    };
+                    drop(body);
+                    match polled {
+                        Poll::Ready(ran) => this.finish(&durable, seq, transaction, ran),
+                        Poll::Pending => {
+                            drop(transaction);
+                            fail(&durable, seq, took_too_long(&this.name, this.timeout.clone()?))
+                        }
+                    }
+                }
+            };
+        }
+    }
+}
+
+fn begin<Fut>(durable: &Arc<Durable>, pause: Duration) -> Stage<Fut> {
+    let shared = durable.shared.clone();
+    let begun = async move {
+        match shared.store.transactions() {
+            Some(transactions) => transactions.begin().await,
+            None => std::future::pending().await,
+        }
+    };
+    Stage::Beginning(Box::pin(begun), pause)
+}
+
+/// Records a failure in place of a result, in the ordinary way: the transaction is gone.
+fn fail<Fut>(durable: &Arc<Durable>, seq: Seq, failure: Failure) -> Stage<Fut> {
+    let left = durable.desk(|desk| desk.leave(seq));
+    drop(left);
+    let at = durable.shared.clock.now();
+    durable.replay(|replay| replay.record(seq, at, Err(failure)));
+    Stage::Waiting
+}
+
+fn checked<T: Serialize>(durable: &Durable, name: &str, value: &T) -> Result<Payload, Failure> {
+    let shared = &durable.shared;
+    let encoded = shared.codec.encode(value);
+    let codec = |error| Failure::new(Failure::CODEC, format!("result of `{name}`: {error}")).fatal();
+    shared.checked(name, encoded.map_err(codec))
+}
+
+fn took_too_long(name: &str, timeout: Duration) -> Failure {
+    let message = format!(
+        "the closure of `{name}` was not done after {timeout:?} and was rolled back; do what takes long before the \
+         transaction, use nothing in it that waits for the store, or give it more time with .timeout(…)"
+    );
+    Failure::new("TransactionTimeout", message)
+}
+
+/// An error and what it comes from.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+impl<F, Fut> Unpin for TransactionStep<F, Fut> {}
+
+impl<F, Fut> fmt::Debug for TransactionStep<F, Fut> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransactionStep").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,145 @@
+//! A turn's side of a transaction: the grant, and the commit of what the code has done together with its record.
+//!
+//! The record is an ordinary write of the leaseholder, so the fence tells whether it stands. It is never sent in any other way
+//! than within a transaction that holds the effects: what was not committed with them must not be recorded without.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent_core::backend::{Error as StoreError, HostTransaction, Store, Transactions};
+use stent_core::decide;
+use stent_core::replay::Turn;
+use stent_core::transition::{News, Outcome, Transition};
+
+use super::port::Message;
+use super::turn::Running;
+use crate::desk::{Desk, Done, Word};
+
+/// Pause before it is asked again what has become of a commit, doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What has become of a transaction.
+enum Fate {
+    /// It is committed.
+    Stands(News),
+    /// It is rolled back, and may go well another time.
+    Again(StoreError),
+    /// It is rolled back, and the store will not have it.
+    Refused(StoreError),
+    /// The task was lost to another claim, and nothing of it is committed.
+    Lost,
+}
+
+impl Running {
+    /// Lets the first step that wants a transaction begin it, now that nothing else is to be written.
+    pub(super) fn grant(&self) -> bool {
+        let durable = &self.activation.durable;
+        let granted = durable.desk(Desk::grant);
+        if let Some(seq) = granted {
+            durable.wake(seq);
+        }
+        granted.is_some()
+    }
+
+    /// The code is at its transaction. Nothing is written meanwhile, whatever is due.
+    pub(super) async fn wait_for_the_transaction(self) -> Option<Self> {
+        let stop = self.stop().clone();
+        tokio::select! {
+            biased;
+            () = self.activation.waker.woken() => {}
+            () = stop.wait(), if !stop.is_set() => {}
+        }
+        Some(self)
+    }
+
+    /// Commits what the code has done in a transaction, together with its record.
+    pub(super) async fn commit_within(mut self) -> Option<Self> {
+        let durable = self.activation.durable.clone();
+        let Some(Done { seq, transaction, result }) = durable.desk(Desk::take_done) else {
+            return Some(self);
+        };
+        let (now, result) = (self.now(), Ok(result));
+        // The step's row and nothing else, so that nothing else must be taken back if this is rolled back.
+        let (row, seen) = durable.replay(|replay| {
+            let row = replay.row_within(self.held.fence.task, &self.held.tree, seq, result.clone());
+            (row, replay.seen())
+        });
+        let turn = Turn { insert: row.into_iter().collect(), seen, ..Turn::default() };
+        let transition = decide::keep(&self.held, turn, now);
+        match settle(self.port.shared.store.clone(), &transition, transaction).await {
+            Fate::Stands(news) => {
+                self.held.fence = self.held.fence.next();
+                self.port.send(Message::Kept { transition });
+                durable.replay(|replay| replay.ended(seq, now, result));
+                drop(durable.desk(|desk| desk.leave(seq)));
+                self.learn(news, &[seq]);
+                Some(self)
+            }
+            Fate::Again(error) => Some(self.told(seq, Word::Again(error))),
+            Fate::Refused(error) => Some(self.told(seq, Word::Refused(error))),
+            Fate::Lost => self.lost(),
+        }
+    }
+
+    fn told(self, seq: stent_core::model::Seq, word: Word) -> Self {
+        self.activation.durable.desk(|desk| desk.tell(seq, word));
+        self.activation.durable.wake(seq);
+        self
+    }
+}
+
+async fn settle(store: Arc<dyn Store>, transition: &Transition, transaction: Arc<HostTransaction>) -> Fate {
+    let Some(transactions) = store.transactions() else { return Fate::Lost };
+    let news = match ask(transactions, transition, &*transaction).await {
+        Ok(Outcome::Applied(news)) => news,
+        // An earlier commit of it stands after all. This one is rolled back.
+        Ok(Outcome::Already(news)) => return Fate::Stands(news),
+        Ok(Outcome::Fenced | Outcome::Gone | Outcome::Exists(_)) => return Fate::Lost,
+        Err(error) if error.is_transient() => return Fate::Again(error),
+        Err(error) => return Fate::Refused(error),
+    };
+    match transactions.commit(transaction).await {
+        Ok(()) => Fate::Stands(news),
+        Err(error) => look(transactions, transition, error).await,
+    }
+}
+
+/// Finds out what has become of a commit of which nobody knows: whoever was to write the same record now would either find it
+/// or be the first. Nothing that is done here is committed.
+async fn look(transactions: &dyn Transactions, transition: &Transition, failed: StoreError) -> Fate {
+    tracing::warn!(error = %failed, task = %transition.guard.task(), "a commit may have failed; the store is asked");
+    let mut pause = PAUSE_MIN;
+    // Until the lease has run out: then the turn is ended from outside.
+    loop {
+        let answer = match transactions.begin().await {
+            Ok(probe) => ask(transactions, transition, &*probe).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(Outcome::Already(news)) => return Fate::Stands(news),
+            Ok(Outcome::Applied(_)) if failed.is_transient() => return Fate::Again(failed),
+            Ok(Outcome::Applied(_)) => return Fate::Refused(failed),
+            Ok(Outcome::Fenced | Outcome::Gone | Outcome::Exists(_)) => return Fate::Lost,
+            Err(error) if error.is_transient() => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            Err(error) => {
+                tracing::error!(%error, task = %transition.guard.task(), "the store does not tell what it has committed");
+                return Fate::Lost;
+            }
+        }
+    }
+}
+
+async fn ask(
+    transactions: &dyn Transactions,
+    transition: &Transition,
+    transaction: &HostTransaction,
+) -> Result<Outcome, StoreError> {
+    let outcomes = transactions.exchange_within(transaction, std::slice::from_ref(transition)).await?;
+    // One for each, so there is one.
+    Ok(outcomes.into_iter().next().unwrap_or(Outcome::Gone))
+}
