@@ -172,6 +172,11 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
 
+    /// The application's database failed, in a [`transaction`](crate::transaction()).
+    #[cfg(feature = "sql")]
+    #[error(transparent)]
+    Database(#[from] sea_orm::DbErr),
+
     /// A worker has stopped before it was ready.
     #[error("the worker stopped before it was ready{}", said_last(.last_error))]
     WorkerStopped {

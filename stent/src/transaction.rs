@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stent_core::backend::{ErrorKind, HostTransaction, Result as StoreResult};
+use stent_core::backend::{ErrorKind, HostTransaction, Result as StoreResult, Transactions};
 use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::model::{Seq, StepKind};
 use stent_core::{Failure, Payload};
@@ -243,7 +243,7 @@ where
             Err(error) => {
                 let error: BoxError = error.into();
                 let others_in_the_way = shared.transactions().is_ok_and(|transactions| {
-                    chain(&*error).any(|error| transactions.classify(error) == Some(ErrorKind::Contended))
+                    chain(&*error).any(|error| kind(transactions, error) == Some(ErrorKind::Contended))
                 });
                 drop(transaction);
                 return match self.pause() {
@@ -410,6 +410,15 @@ fn took_too_long(name: &str, timeout: Duration) -> Failure {
          transaction, use nothing in it that waits for the store, or give it more time with .timeout(…)"
     );
     Failure::new("TransactionTimeout", message)
+}
+
+/// What kind of failure an error is, if it is one of the database's.
+fn kind(transactions: &dyn Transactions, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Database(error)) => transactions.classify(error),
+        Some(Error::Store(error)) => Some(error.kind()),
+        _ => transactions.classify(error),
+    }
 }
 
 /// An error and what it comes from.

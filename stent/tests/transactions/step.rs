@@ -1,0 +1,396 @@
+//! Steps that are transactions.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stent::prelude::*;
+use stent::sea_orm::{DbErr, RuntimeErr, sqlx};
+use stent::{Error, ExecutionStatus, StepKind, TaskStatus};
+
+use crate::rigged::Rigged;
+use crate::{Tries, World, on_every_database, order, ran, unique};
+
+#[durable(name = "step.double")]
+async fn double(n: i64) -> Result<i64, String> {
+    Ok(n * 2)
+}
+
+/// Puts orders in, one by one, each in a transaction of its own, and sleeps between them.
+#[durable(name = "step.orders")]
+async fn orders(test: i64, count: i64) -> Result<i64, stent::Error> {
+    let mut sum = 0;
+    for id in 0..count {
+        sum += stent::transaction(async |txn| {
+            ran::note(test);
+            order(&txn, id).await?;
+            Ok::<_, DbErr>(id)
+        })
+        .name("order")
+        .await?;
+        stent::sleep("1ms").await?;
+    }
+    Ok(sum)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum OrderError {
+    #[error("sold out")]
+    SoldOut,
+    #[error(transparent)]
+    Database(#[from] DbErr),
+}
+
+#[durable(name = "step.sold_out")]
+async fn sold_out(test: i64) -> Result<String, stent::Error> {
+    let failed = stent::transaction(async |txn| {
+        ran::note(test);
+        order(&txn, 1).await?;
+        Err::<(), _>(OrderError::SoldOut)
+    })
+    .await;
+    stent::sleep("1ms").await?;
+    Ok(failed.unwrap_err().to_string())
+}
+
+/// Fails at first after its transaction, and is tried again.
+#[durable(name = "step.retried", retry(max_attempts = 3, initial_delay = "1ms"))]
+async fn retried(test: i64) -> Result<i64, stent::Error> {
+    let first = stent::transaction(async |txn| {
+        order(&txn, 5).await?;
+        Ok::<_, DbErr>(5)
+    })
+    .await?;
+    stent::step("stumble", || async move { if ran::note(test) < 3 { Err("stumbled") } else { Ok(()) } })
+        .await?;
+    Ok(first)
+}
+
+/// Others are in the way at first.
+#[durable(name = "step.contended")]
+async fn contended(test: i64, times: u32) -> Result<u32, stent::Error> {
+    stent::transaction(async |txn| {
+        order(&txn, test).await?;
+        let runs = ran::note(test);
+        match runs <= times {
+            true => {
+                let busy = RuntimeErr::SqlxError(sqlx::Error::PoolTimedOut.into());
+                Err(OrderError::Database(DbErr::Exec(busy)))
+            }
+            false => Ok(runs),
+        }
+    })
+    .await
+}
+
+/// Never ends when it is run first.
+#[durable(name = "step.hangs")]
+async fn hangs(test: i64, timeout_ms: u64) -> Result<u32, stent::Error> {
+    stent::transaction(async |txn| {
+        order(&txn, test).await?;
+        let runs = ran::note(test);
+        if runs == 1 {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, DbErr>(runs)
+    })
+    .timeout(Duration::from_millis(timeout_ms))
+    .await
+}
+
+/// All that can be in a transaction and all that cannot: gives what it was told.
+#[durable(name = "step.inside")]
+async fn inside(test: i64, State(stent): State<Stent>) -> Result<Vec<String>, stent::Error> {
+    stent::transaction(async |txn| {
+        order(&txn, test).await?;
+        let told = vec![
+            double(1).await.unwrap_err().to_string(),
+            stent::sleep("1ms").await.unwrap_err().to_string(),
+            stent::step("inner", || async { Ok::<_, String>(()) }).await.unwrap_err().to_string(),
+            stent::transaction(async |_| Ok::<_, String>(())).await.unwrap_err().to_string(),
+            stent.dispatch(double(2)).await.unwrap_err().to_string(),
+            stent.dispatch_all([double(2)]).await.unwrap_err().to_string(),
+        ];
+        stent.dispatch(double(3)).within(&txn).await?;
+        Ok::<_, stent::Error>(told)
+    })
+    .await
+}
+
+#[durable(name = "step.beside")]
+async fn beside(test: i64) -> Result<i64, stent::Error> {
+    let put = |txn: stent::Transaction, gives: i64| async move {
+        order(&txn, test).await?;
+        Ok::<i64, DbErr>(gives)
+    };
+    let one = stent::transaction(move |txn| put(txn, 1));
+    let two = stent::transaction(move |txn| put(txn, 2));
+    let (one, four, two) = stent::join!(one, double(2), two);
+    Ok(one? + four? + two?)
+}
+
+/// The transaction never ends, and loses.
+#[durable(name = "step.loses")]
+async fn loses(test: i64) -> Result<String, stent::Error> {
+    let notify = &tokio::sync::Notify::new();
+    let winner = stent::select! {
+        () = notify.notified() => "world".to_owned(),
+        done = stent::transaction(|txn| async move {
+            order(&txn, test).await?;
+            notify.notify_one();
+            std::future::pending::<Result<String, DbErr>>().await
+        }) => done?,
+    };
+    // It is gone from the store's one writer, too.
+    double(1).await?;
+    Ok(winner)
+}
+
+#[durable(name = "step.parent")]
+async fn parent(test: i64) -> Result<i64, stent::Error> {
+    orders(test, 2).await
+}
+
+#[durable(name = "step.panics")]
+async fn panics() -> Result<(), stent::Error> {
+    stent::transaction(async |txn| {
+        order(&txn, 1).await?;
+        if true {
+            panic!("in the middle");
+        }
+        Ok::<_, DbErr>(())
+    })
+    .await
+}
+
+static KEPT: Mutex<Option<stent::Transaction>> = Mutex::new(None);
+
+#[durable(name = "step.keeps")]
+async fn keeps() -> Result<(), stent::Error> {
+    stent::transaction(async |txn| {
+        order(&txn, 1).await?;
+        *KEPT.lock().unwrap() = Some(txn);
+        tokio::spawn(async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            *KEPT.lock().unwrap() = None;
+        });
+        Ok::<_, DbErr>(())
+    })
+    .await
+}
+
+/// A `Stent` on a rigged store, and a worker of it.
+async fn rigged(world: &World) -> (std::sync::Arc<Rigged>, Stent, stent::Worker) {
+    let rigged = Rigged::new(world.stent.store());
+    let stent = Stent::builder().open(rigged.clone()).await.unwrap();
+    let worker = stent.worker().state(stent.clone()).state(Tries::nowhere()).lease("600ms");
+    (rigged, stent, worker.start().await.unwrap())
+}
+
+on_every_database! {
+    async fn effects_and_record_are_there_once_however_often_the_code_runs(world) {
+        for cache in [0, 100] {
+            let (test, before) = (unique(), world.orders().await.len());
+            let worker = world.worker_with(|worker| worker.cache(cache)).await;
+            let run = world.stent.dispatch(orders(test, 5)).await.unwrap();
+            assert_eq!(run.result().timeout("30s").await.unwrap(), 10);
+            assert_eq!(ran::count(test), 5);
+            assert_eq!(world.orders().await.len(), before + 5);
+            let steps = world.stent.timeline(run.id()).await.unwrap();
+            let steps: Vec<_> = steps.iter().filter(|step| step.kind == StepKind::Inline).collect();
+            assert_eq!(steps.len(), 5);
+            assert!(steps.iter().all(|step| step.name == "order" && step.status == TaskStatus::Completed));
+            worker.drain().await.unwrap();
+        }
+    }
+
+    async fn a_function_that_is_called_has_transactions_too(world) {
+        let (test, worker) = (unique(), world.worker().await);
+        let run = world.stent.dispatch(parent(test)).await.unwrap();
+        assert_eq!(run.result().timeout("30s").await.unwrap(), 1);
+        assert_eq!((ran::count(test), world.orders().await), (2, vec![0, 1]));
+        worker.drain().await.unwrap();
+    }
+
+    async fn an_error_rolls_back_and_is_recorded(world) {
+        let (test, worker) = (unique(), world.worker_with(|worker| worker.cache(0)).await);
+        let run = world.stent.dispatch(sold_out(test)).await.unwrap();
+        let told = run.result().timeout("30s").await.unwrap();
+        assert!(told.contains("sold out"), "{told}");
+        assert_eq!((ran::count(test), world.orders().await.len()), (1, 0));
+        worker.drain().await.unwrap();
+    }
+
+    async fn a_panic_rolls_back(world) {
+        let worker = world.worker().await;
+        let error = world.stent.run(panics()).await.unwrap_err();
+        assert!(error.to_string().contains("in the middle"), "{error}");
+        assert!(world.orders().await.is_empty());
+        worker.drain().await.unwrap();
+    }
+
+    async fn another_attempt_of_the_function_does_not_do_it_again(world) {
+        let (test, worker) = (unique(), world.worker().await);
+        let run = world.stent.dispatch(retried(test)).await.unwrap();
+        assert_eq!(run.result().timeout("30s").await.unwrap(), 5);
+        assert_eq!((ran::count(test), world.orders().await), (3, vec![5]));
+        worker.drain().await.unwrap();
+    }
+
+    async fn it_is_run_again_while_others_are_in_the_way_and_not_for_ever(world) {
+        let worker = world.worker().await;
+        let test = unique();
+        let run = world.stent.dispatch(contended(test, 3)).await.unwrap();
+        assert_eq!(run.result().timeout("30s").await.unwrap(), 4);
+        assert_eq!(world.orders().await, [test]);
+
+        let test = unique();
+        let run = world.stent.dispatch(contended(test, u32::MAX)).await.unwrap();
+        run.result().timeout("60s").await.unwrap_err();
+        assert_eq!((ran::count(test), world.orders().await.len()), (10, 1));
+        worker.drain().await.unwrap();
+    }
+
+    async fn one_that_takes_too_long_is_rolled_back_and_says_so(world) {
+        let (test, worker) = (unique(), world.worker().await);
+        let error = world.stent.run(hangs(test, 50)).await.unwrap_err();
+        assert_eq!(error.failure().unwrap().kind, "TransactionTimeout");
+        assert!(error.to_string().contains("was rolled back"), "{error}");
+        assert!(world.orders().await.is_empty());
+        worker.drain().await.unwrap();
+    }
+
+    async fn a_lease_that_runs_out_rolls_back_and_the_next_claim_does_it(world) {
+        let test = unique();
+        let worker = world.worker_with(|worker| worker.lease("400ms")).await;
+        let run = world.stent.dispatch(hangs(test, 60_000)).await.unwrap();
+        assert_eq!(run.result().timeout("60s").await.unwrap(), 2);
+        assert_eq!(world.orders().await, [test]);
+        worker.drain().await.unwrap();
+    }
+
+    async fn a_stale_claim_rolls_back(world) {
+        let (test, (rigged, stent, worker)) = (unique(), rigged(&world).await);
+        rigged.fences.store(1, Ordering::SeqCst);
+        let run = stent.dispatch(orders(test, 2)).await.unwrap();
+        assert_eq!(run.result().timeout("60s").await.unwrap(), 1);
+        assert_eq!((ran::count(test), world.orders().await), (3, vec![0, 1]));
+        worker.drain().await.unwrap();
+    }
+
+    async fn a_commit_whose_fate_is_unknown_is_looked_after(world) {
+        let (rigged, stent, worker) = rigged(&world).await;
+        let test = unique();
+        rigged.lies.store(1, Ordering::SeqCst);
+        let run = stent.dispatch(orders(test, 2)).await.unwrap();
+        assert_eq!(run.result().timeout("60s").await.unwrap(), 1);
+        assert_eq!((ran::count(test), world.orders().await), (2, vec![0, 1]), "it was committed");
+
+        let test = unique();
+        rigged.fails.store(2, Ordering::SeqCst);
+        let run = stent.dispatch(orders(test, 2)).await.unwrap();
+        assert_eq!(run.result().timeout("60s").await.unwrap(), 1);
+        assert_eq!((ran::count(test), world.orders().await), (4, vec![0, 0, 1, 1]), "it was not");
+        worker.drain().await.unwrap();
+    }
+
+    async fn a_store_that_is_busy_is_waited_for(world) {
+        let (test, (rigged, stent, worker)) = (unique(), rigged(&world).await);
+        rigged.busy.store(4, Ordering::SeqCst);
+        let run = stent.dispatch(orders(test, 1)).await.unwrap();
+        assert_eq!(run.result().timeout("60s").await.unwrap(), 0);
+        assert_eq!((ran::count(test), world.orders().await), (1, vec![0]));
+        worker.drain().await.unwrap();
+    }
+
+    async fn what_would_go_past_it_is_refused_and_what_is_within_is_committed_with_it(world) {
+        let (test, worker) = (unique(), world.worker().await);
+        let told = world.stent.run(inside(test)).await.unwrap();
+        for (told, name) in told.iter().zip(["step.double", "stent::sleep", "inner", "stent::transaction"]) {
+            assert!(told.contains(name) && told.contains("cannot be a step"), "{told}");
+        }
+        assert_eq!(told.iter().filter(|told| told.contains("add .within(&txn)")).count(), 2, "{told:?}");
+        assert_eq!((world.orders().await, world.executions().await), (vec![test], 2));
+        worker.drain().await.unwrap();
+    }
+
+    async fn two_at_once_take_turns_and_other_steps_go_on(world) {
+        let (test, worker) = (unique(), world.worker().await);
+        assert_eq!(world.stent.run(beside(test)).await.unwrap(), 7);
+        assert_eq!(world.orders().await, [test, test]);
+        worker.drain().await.unwrap();
+    }
+
+    async fn one_that_is_given_up_is_rolled_back(world) {
+        let (test, worker) = (unique(), world.worker().await);
+        assert_eq!(world.stent.run(loses(test)).await.unwrap(), "world");
+        assert!(world.orders().await.is_empty());
+        worker.drain().await.unwrap();
+    }
+
+    async fn cancelling_rolls_back(world) {
+        let (test, worker) = (unique(), world.worker_with(|worker| worker.lease("2s")).await);
+        let run = world.stent.dispatch(hangs(test, 1_500)).await.unwrap();
+        while ran::count(test) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // On SQLite, not before it has given way.
+        run.cancel().await.unwrap();
+        run.result().timeout("30s").await.unwrap_err();
+        assert!(matches!(run.status().await.unwrap(), ExecutionStatus::Cancelled | ExecutionStatus::Failed));
+        assert!(world.orders().await.is_empty());
+        worker.drain().await.unwrap();
+    }
+
+    async fn one_that_outlives_its_closure_is_refused(world) {
+        let worker = world.worker().await;
+        let error = world.stent.run(keeps()).await.unwrap_err();
+        assert_eq!(error.failure().unwrap().kind, "TransactionKept");
+        assert!(world.orders().await.is_empty());
+        worker.drain().await.unwrap();
+    }
+
+    async fn a_transform_seals_what_it_gives(world) {
+        let test = unique();
+        let stent = Stent::builder().transform(Flipped).open(world.stent.store().clone()).await.unwrap();
+        let worker = stent.worker().state(stent.clone()).state(Tries::nowhere()).cache(0).start().await.unwrap();
+        let txn = world.begin().await;
+        let run = stent.dispatch(orders(test, 2)).within(&txn).await.unwrap();
+        txn.commit().await.unwrap();
+        assert_eq!(run.result().timeout("30s").await.unwrap(), 1);
+        assert_eq!(ran::count(test), 2);
+        // One who cannot open it cannot have sealed it.
+        let error = world.stent.handle::<i64>(run.id()).result().await.unwrap_err().to_string();
+        assert!(error.contains("flipped"), "{error}");
+        worker.drain().await.unwrap();
+    }
+
+    async fn a_store_without_a_database_says_so(world) {
+        let memory = Stent::connect("memory:").await.unwrap();
+        let worker = memory.worker().state(world.stent.clone()).state(Tries::nowhere()).start().await.unwrap();
+        let error = memory.run(orders(unique(), 1)).await.unwrap_err();
+        assert!(error.to_string().contains("a memory store takes part in no transaction"), "{error}");
+        worker.drain().await.unwrap();
+
+        let error = orders(unique(), 1).local().await.unwrap_err();
+        assert!(error.to_string().contains("sqlite::memory:"), "{error}");
+        let error = stent::transaction(async |_| Ok::<_, String>(())).await.unwrap_err();
+        assert!(matches!(error, Error::OutsideDurable { .. }), "{error}");
+    }
+}
+
+struct Flipped;
+
+impl stent::PayloadTransform for Flipped {
+    fn name(&self) -> &str {
+        "flipped"
+    }
+
+    fn seal(&self, bytes: Vec<u8>) -> Result<Vec<u8>, stent::TransformError> {
+        Ok(bytes.iter().map(|byte| !byte).collect())
+    }
+
+    fn open(&self, bytes: Vec<u8>) -> Result<Vec<u8>, stent::TransformError> {
+        self.seal(bytes)
+    }
+}
