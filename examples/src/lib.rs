@@ -38,6 +38,8 @@ mod guide {
     mod signals {}
     #[doc = include_str!("../../docs/guide/time.md")]
     mod time {}
+    #[doc = include_str!("../../docs/guide/transactions.md")]
+    mod transactions {}
     #[doc = include_str!("../../docs/guide/waiting.md")]
     mod waiting {}
     #[doc = include_str!("../../docs/guide/workers.md")]

@@ -95,6 +95,7 @@
 //! | `sqlite` | yes | `sqlite://` URLs |
 //! | `postgres` | no | `postgres://` URLs |
 //! | `macros` | yes | `#[durable]` |
+//! | `sql` | with `sqlite` | transactions of the application's own |
 //! | `otel` | no | traces that go on across processes, through OpenTelemetry |
 
 #[doc(hidden)]

@@ -71,6 +71,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// that it sends is sent as often as it runs. Steps cannot be awaited in it. Executions are dispatched and signals are sent as
 /// part of it by [`within`](crate::Dispatch::within); without, they are refused.
 ///
+/// A closure that cannot be proved to be `Send` where the step is stored before it is awaited, or is in a `join!`, is written
+/// `|txn| async move { … }`.
+///
 /// While it is open, nothing else of the function is written, and other steps of it that are awaited at the same time are not
 /// started. On SQLite nobody writes to the store at all. So it is bounded by a [timeout](TransactionStep::timeout), which is
 /// five seconds unless it is set: do what takes long before.
