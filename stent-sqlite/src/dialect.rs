@@ -134,7 +134,8 @@ fn is_stale(error: &DbErr) -> bool {
     else {
         return false;
     };
-    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == BUSY_SNAPSHOT)
+    let code = error.as_database_error().map(sqlx::error::DatabaseError::code);
+    code.flatten().is_some_and(|code| code == BUSY_SNAPSHOT)
 }
 
 /// What kind of failure an error of the driver is.

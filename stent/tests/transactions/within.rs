@@ -1,7 +1,8 @@
 //! Dispatches and signals as part of a transaction.
 
 use std::future::IntoFuture;
-use std::task::{Context, Waker};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
 use stent::prelude::*;
 use stent::sea_orm::{Database, TransactionTrait};
@@ -17,6 +18,16 @@ async fn double(n: i64) -> Result<i64, String> {
 #[durable(name = "within.approve")]
 async fn approve() -> Result<String, stent::Error> {
     stent::signal("by").await
+}
+
+/// Tells when a future is worth polling again.
+#[derive(Debug, Default)]
+struct Woken(tokio::sync::Notify);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
 }
 
 on_every_database! {
@@ -156,12 +167,14 @@ on_every_database! {
             let txn = world.begin().await;
             order(&txn, polls).await.unwrap();
             let mut dispatch = world.stent.dispatch(double(1)).within(&txn).into_future();
-            let mut cx = Context::from_waker(Waker::noop());
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(woken.clone());
+            let mut cx = Context::from_waker(&waker);
             for _ in 0..polls {
                 if dispatch.as_mut().poll(&mut cx).is_ready() {
                     break;
                 }
-                tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+                woken.0.notified().await;
             }
             drop(dispatch);
             let before = world.executions().await;
