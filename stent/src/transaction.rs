@@ -23,7 +23,7 @@ use tokio::time::Sleep;
 use crate::call::{check_name, decode_result};
 use crate::context::{self, Context, Durable, Pending, Wish};
 use crate::desk::{Done, Word};
-use crate::failure::{BoxError, from_boxed};
+use crate::failure::{BoxError, from_boxed, from_stent_error};
 use crate::function::BoxFuture;
 use crate::{Error, Result};
 
@@ -329,11 +329,7 @@ where
                                 tracing::warn!(step = this.name, %error, "a transaction is run again");
                                 pause
                             }
-                            None => fail(
-                                &durable,
-                                seq,
-                                from_boxed(Box::new(Error::from(error)), || String::new()),
-                            ),
+                            None => fail(&durable, seq, from_stent_error(error.into())),
                         },
                     }
                 }
