@@ -13,8 +13,20 @@ const OPERATION: &str = "migrate";
 #[async_trait]
 impl Migrate for SqlStore {
     async fn migrate(&self) -> Result<()> {
-        // Asked for now, while the store has its connections to itself: see `within`.
-        self.home().await?;
+        self.bring_up_to_date().await?;
+        // Asked for now, while the store has its connections to itself: see `within`. Not before, since a schema that is not
+        // there yet has no name.
+        self.home().await.map(drop)
+    }
+
+    async fn version(&self) -> Result<SchemaVersion> {
+        let (applied, known) = (self.applied().await?.len(), self.migrator().migrations().len());
+        Ok(SchemaVersion { applied: applied as u32, known: known as u32 })
+    }
+}
+
+impl SqlStore {
+    async fn bring_up_to_date(&self) -> Result<()> {
         let migrator = self.migrator();
         // Most starts find nothing to do, and must not wait for a writer to learn that.
         if migrator.check(&self.applied().await?)? == Standing::Current {
@@ -31,13 +43,6 @@ impl Migrate for SqlStore {
         self.commit(OPERATION, transaction).await
     }
 
-    async fn version(&self) -> Result<SchemaVersion> {
-        let (applied, known) = (self.applied().await?.len(), self.migrator().migrations().len());
-        Ok(SchemaVersion { applied: applied as u32, known: known as u32 })
-    }
-}
-
-impl SqlStore {
     fn migrator(&self) -> Migrator {
         Migrator::new(std::sync::Arc::clone(&self.dialect))
     }
