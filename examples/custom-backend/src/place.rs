@@ -59,8 +59,8 @@ impl Place {
         operation: &'static str,
         change: impl FnOnce(&mut Data) -> T,
     ) -> Result<T> {
-        let lock = File::create(self.beside("lock")).map_err(failed(operation))?;
-        lock.lock().map_err(failed(operation))?; // Until it is dropped, or the process dies. It keeps threads apart, too.
+        let lock = File::create(self.beside("lock")).map_err(self.failed(operation))?;
+        lock.lock().map_err(self.failed(operation))?; // Until it is dropped, or the process dies. It keeps threads apart, too.
         let (version, before) = self.load(operation)?;
         let mut data = Data::clone(&before);
         let given = change(&mut data);
@@ -77,8 +77,8 @@ impl Place {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.0 != version {
             let mut text = Vec::new();
-            file.read_to_end(&mut text).map_err(failed(operation))?;
-            *last = (version, Arc::new(serde_json::from_slice(&text).map_err(corrupt(operation))?));
+            file.read_to_end(&mut text).map_err(self.failed(operation))?;
+            *last = (version, Arc::new(serde_json::from_slice(&text).map_err(self.corrupt(operation))?));
         }
         Ok(last.clone())
     }
@@ -88,11 +88,11 @@ impl Place {
         let mut file = match File::open(&self.path) {
             Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(operation)(error)),
+            Err(error) => return Err(self.failed(operation)(error)),
         };
         let mut line = String::new();
-        file.read_line(&mut line).map_err(failed(operation))?;
-        let header: Header = serde_json::from_str(&line).map_err(corrupt(operation))?;
+        file.read_line(&mut line).map_err(self.failed(operation))?;
+        let header: Header = serde_json::from_str(&line).map_err(self.corrupt(operation))?;
         if header.format > FORMAT {
             let message =
                 format!("the file has form {}, this program knows {FORMAT}: update it", header.format);
@@ -105,19 +105,19 @@ impl Place {
     fn save(&self, operation: &'static str, version: u64, data: Data) -> Result<()> {
         let header = Header { format: FORMAT, version, work: data.work, ended: data.ended };
         let new = self.beside("new");
-        let mut file = BufWriter::new(File::create(&new).map_err(failed(operation))?);
-        serde_json::to_writer(&mut file, &header).map_err(unwritten(operation))?;
-        file.write_all(b"\n").map_err(failed(operation))?;
-        serde_json::to_writer(&mut file, &data).map_err(unwritten(operation))?;
-        let file = file.into_inner().map_err(|error| failed(operation)(error.into_error()))?;
+        let mut file = BufWriter::new(File::create(&new).map_err(self.failed(operation))?);
+        serde_json::to_writer(&mut file, &header).map_err(self.unwritten(operation))?;
+        file.write_all(b"\n").map_err(self.failed(operation))?;
+        serde_json::to_writer(&mut file, &data).map_err(self.unwritten(operation))?;
+        let file = file.into_inner().map_err(|error| self.failed(operation)(error.into_error()))?;
         if self.durability == Durability::Full {
-            file.sync_all().map_err(failed(operation))?;
+            file.sync_all().map_err(self.failed(operation))?;
         }
-        fs::rename(&new, &self.path).map_err(failed(operation))?;
+        fs::rename(&new, &self.path).map_err(self.failed(operation))?;
         if self.durability == Durability::Full
             && let Some(folder) = self.path.parent()
         {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(operation))?; // Keeps the rename.
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(self.failed(operation))?; // Keeps the rename.
         }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (version, Arc::new(data));
         Ok(())
@@ -130,23 +130,27 @@ impl Place {
         name.push(what);
         name.into()
     }
-}
 
-fn failed(operation: &'static str) -> impl Fn(io::Error) -> Error {
-    move |error| {
-        let kind = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Config,
-            _ => ErrorKind::Unavailable,
-        };
-        Error::new(kind, operation).with_source(error)
+    fn failed(&self, operation: &'static str) -> impl Fn(io::Error) -> Error {
+        move |error| {
+            let kind = match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => ErrorKind::Config,
+                _ => ErrorKind::Unavailable,
+            };
+            self.error(kind, operation).with_source(error)
+        }
     }
-}
 
-fn corrupt(operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
-    move |error| Error::new(ErrorKind::Corrupt, operation).with_source(error)
-}
+    fn corrupt(&self, operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
+        move |error| self.error(ErrorKind::Corrupt, operation).with_source(error)
+    }
 
-/// Everything that there is can be encoded, so what fails is the disk.
-fn unwritten(operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
-    move |error| failed(operation)(error.into())
+    /// Everything that there is can be encoded, so what fails is the disk.
+    fn unwritten(&self, operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
+        move |error| self.failed(operation)(error.into())
+    }
+
+    fn error(&self, kind: ErrorKind, operation: &'static str) -> Error {
+        Error::new(kind, operation).with_message(self.path.display().to_string())
+    }
 }

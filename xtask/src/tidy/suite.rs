@@ -82,9 +82,10 @@ fn is_test(attribute: &str) -> bool {
 
 /// The program that a source is compiled into, and its module there.
 fn place(path: &str, members: &[Member]) -> Option<(String, String)> {
-    let member = members.iter().find(|member| {
+    let around = members.iter().filter(|member| {
         path.starts_with(member.manifest.strip_suffix("Cargo.toml").unwrap_or(&member.manifest))
-    })?;
+    });
+    let member = around.max_by_key(|member| member.manifest.len())?; // One may lie in the folder of another.
     let inside = path[member.manifest.len() - "Cargo.toml".len()..].strip_suffix(".rs")?;
     let (program, file) = if let Some(file) = inside.strip_prefix("src/") {
         (member.name.clone(), file)
@@ -146,7 +147,11 @@ mod tests {
             manifest: manifest.to_owned(),
             dependencies: Vec::new(),
         };
-        let members = [member("stent", "stent/Cargo.toml"), member("stent-examples", "examples/Cargo.toml")];
+        let members = [
+            member("stent", "stent/Cargo.toml"),
+            member("stent-examples", "examples/Cargo.toml"),
+            member("custom-backend", "examples/custom-backend/Cargo.toml"),
+        ];
         tests(&[File::new(path, text)], &members).into_iter().collect()
     }
 
@@ -160,6 +165,7 @@ mod tests {
             ("stent/tests/budgets.rs", "stent::budgets "),
             ("stent/tests/runtime/main.rs", "stent::runtime "),
             ("examples/tests/saga.rs", "stent-examples::saga "),
+            ("examples/custom-backend/tests/kill.rs", "custom-backend::kill "),
         ] {
             assert_eq!(found(path, text), [format!("{program}a"), format!("{program}tests::b")], "{path}");
         }
