@@ -9,11 +9,20 @@ use crate::command::Command;
 use crate::servers::{Fsync, Servers, ServersArgs};
 
 /// What is off by default and has tests. Without it Stent is checked by the lints and the docs of `cargo xtask ci`.
-pub(crate) const FEATURES: &str = "stent/otel";
+pub(crate) const FEATURES: &str = "stent/otel,stent/postgres";
+
+/// What the runners of the conformance suite read how many seeds of its model to play from.
+const SEEDS_VARIABLE: &str = "STENT_SEEDS";
+
+/// Seeds that are played here of each backend, where the environment names no other number: a quick look, since every change
+/// waits for it. `cargo xtask conformance` plays the suite's own number.
+const SEEDS: &str = "24";
 
 /// Runs every test: unit, snapshots, conformance, crashes, doc tests, examples, tidy
 #[derive(Debug, Default, clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch")]
+#[command(
+    after_help = "The model of the conformance suite plays 24 seeds of each backend, or as many as STENT_SEEDS says.\n\nExamples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch"
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     servers: ServersArgs,
@@ -39,6 +48,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
     let mut tests = Command::cargo(["test", "--color", "never", "--workspace", "--features", FEATURES])
         .args(["--no-fail-fast"])
         .envs(servers.environment());
+    if std::env::var_os(SEEDS_VARIABLE).is_none() {
+        tests = tests.env(SEEDS_VARIABLE, SEEDS);
+    }
     if !args.filter.is_empty() {
         tests = tests.args(["--"]).args(&args.filter);
     }

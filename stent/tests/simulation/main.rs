@@ -10,7 +10,7 @@
 //! | `chance` | numbers from a seed |
 //!
 //! The seed decides on programs and faults, but not on time: workers read the host's clock. So a seed that has failed may
-//! have to be run a few times before it fails again. `STENT_SEEDS=1000` runs a thousand, `STENT_SEED=7` only that one.
+//! have to be run a few times before it fails again. `STENT_SIMULATION_SEEDS=1000` runs a thousand, `STENT_SEED=7` only that one.
 
 mod chance;
 mod faulty;
@@ -34,7 +34,7 @@ fn seeds() -> Vec<u64> {
     };
     match number("STENT_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("STENT_SEEDS").unwrap_or(SEEDS)).collect(),
+        None => (0..number("STENT_SIMULATION_SEEDS").unwrap_or(SEEDS)).collect(),
     }
 }
 
