@@ -20,6 +20,7 @@ mod plan;
 mod process;
 mod report;
 mod scene;
+mod schema;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,7 +54,7 @@ struct Options {
     #[arg(long, value_name = "full,normal", value_delimiter = ',', default_value = "full,normal")]
     durability: Vec<Durability>,
 
-    /// Stores to measure
+    /// Stores to measure: sqlite, postgres (on the server that STENT_POSTGRES_URL names, in schemas of its own), memory
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "sqlite")]
     backend: Vec<Backend>,
 

@@ -42,6 +42,7 @@ impl Bench {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Backend {
     Sqlite,
+    Postgres,
     Memory,
 }
 
@@ -92,8 +93,8 @@ pub(crate) fn specs(options: &Options, dir: &Path) -> Vec<Spec> {
 
 fn stores(options: &Options) -> Vec<(Backend, Durability)> {
     let of = |backend: &Backend| match backend {
-        Backend::Sqlite => {
-            options.durability.iter().map(|durability| (Backend::Sqlite, *durability)).collect()
+        backend @ (Backend::Sqlite | Backend::Postgres) => {
+            options.durability.iter().map(|durability| (*backend, *durability)).collect()
         }
         Backend::Memory => vec![(Backend::Memory, Durability::None)],
     };

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use stent::core::limits::PAGE_MAX;
+use stent::postgres::PostgresStore;
 use stent::sqlite::SqliteStore;
 use stent::{ExecutionId, ExecutionStatus, Stent, WorkerBuilder};
 use tempfile::TempDir;
 
 use crate::plan::{Backend, Durability, Spec};
+use crate::schema::Schema;
 
 /// A folder for the stores that is on the same disk as this program.
 pub(crate) fn beside_this_program() -> Result<PathBuf> {
@@ -28,14 +30,31 @@ pub(crate) struct Scene {
     /// Where the store is, and what else a measurement writes.
     pub(crate) folder: TempDir,
     concurrency: Option<usize>,
+    schema: Option<Schema>,
 }
 
 impl Scene {
     pub(crate) async fn set(spec: &Spec) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("stent-bench-").tempdir_in(&spec.dir)?;
-        let url = url(spec, folder.path())?;
+        let (url, schema) = match spec.backend {
+            Backend::Memory => ("memory:".to_owned(), None),
+            Backend::Sqlite => (sqlite(spec, folder.path())?, None),
+            Backend::Postgres => {
+                let schema = Schema::name_one(spec.durability)?;
+                (schema.url(), Some(schema))
+            }
+        };
         let (stent, meter) = open(&url).await?;
-        Ok(Self { stent, meter, url, folder, concurrency: spec.concurrency })
+        Ok(Self { stent, meter, url, folder, concurrency: spec.concurrency, schema })
+    }
+
+    /// Leaves nothing behind on a server.
+    pub(crate) async fn strike(self) -> Result<()> {
+        self.stent.close().await?;
+        match self.schema {
+            Some(schema) => schema.drop().await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn worker(&self) -> WorkerBuilder {
@@ -66,11 +85,10 @@ pub(crate) fn worker(stent: &Stent, concurrency: Option<usize>) -> WorkerBuilder
     }
 }
 
-fn url(spec: &Spec, folder: &Path) -> Result<String> {
-    let durability = match (spec.backend, spec.durability) {
-        (Backend::Memory, _) => return Ok("memory:".to_owned()),
-        (Backend::Sqlite, Durability::Full) => "full",
-        (Backend::Sqlite, Durability::Normal | Durability::None) => "normal",
+fn sqlite(spec: &Spec, folder: &Path) -> Result<String> {
+    let durability = match spec.durability {
+        Durability::Full => "full",
+        Durability::Normal | Durability::None => "normal",
     };
     let file = folder.canonicalize()?.join("bench.db");
     let file = file.to_str().context("the path of the store is not UTF-8; choose another with --dir")?;
@@ -79,10 +97,11 @@ fn url(spec: &Spec, folder: &Path) -> Result<String> {
 
 /// Opens the store of a URL, and what counts its doings.
 pub(crate) async fn open(url: &str) -> Result<(Stent, Meter)> {
-    if !url.starts_with("sqlite:") {
-        return Ok((Stent::connect(url).await?, Meter(None)));
-    }
-    let store = SqliteStore::open(url.parse()?).await?;
+    let store = match url.split_once(':') {
+        Some(("sqlite", _)) => SqliteStore::open(url.parse()?).await?,
+        Some(("postgres" | "postgresql", _)) => PostgresStore::open(url.parse()?).await?,
+        _ => return Ok((Stent::connect(url).await?, Meter(None))),
+    };
     let stent = Stent::builder().open(store.clone()).await?;
     let count = move || {
         let counters = store.counters();

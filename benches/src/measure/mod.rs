@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::functions::{job, one_step, three_steps};
 use crate::plan::{Bench, Spec};
 use crate::process::peak_rss_mb;
+use crate::report::Measurement;
 use crate::scene::Scene;
 
 /// Measures, and prints what was found.
@@ -18,17 +19,23 @@ pub(crate) fn run(spec: &Spec) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut measurement = runtime.block_on(async {
         let scene = Scene::set(spec).await?;
-        match spec.bench {
-            Bench::Jobs => bulk::measure(spec, &scene, job, 1).await,
-            Bench::JobsStep => bulk::measure(spec, &scene, one_step, 1).await,
-            Bench::Workflows => bulk::measure(spec, &scene, three_steps, 3).await,
-            Bench::Latency => latency::measure(spec, &scene).await,
-            Bench::Map => map::measure(spec, &scene).await,
-            Bench::Start => start::measure(spec, &scene).await,
-            Bench::TwoWorkers => two_workers::measure(spec, &scene).await,
-        }
+        let measurement = measure(spec, &scene).await;
+        scene.strike().await?;
+        measurement
     })?;
     measurement.peak_rss_mb = measurement.peak_rss_mb.or_else(peak_rss_mb);
     println!("{}", serde_json::to_string(&measurement)?);
     Ok(())
+}
+
+async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
+    match spec.bench {
+        Bench::Jobs => bulk::measure(spec, scene, job, 1).await,
+        Bench::JobsStep => bulk::measure(spec, scene, one_step, 1).await,
+        Bench::Workflows => bulk::measure(spec, scene, three_steps, 3).await,
+        Bench::Latency => latency::measure(spec, scene).await,
+        Bench::Map => map::measure(spec, scene).await,
+        Bench::Start => start::measure(spec, scene).await,
+        Bench::TwoWorkers => two_workers::measure(spec, scene).await,
+    }
 }

@@ -1,0 +1,46 @@
+//! A schema of one measurement's own, on the server that `STENT_POSTGRES_URL` names.
+
+use anyhow::{Context, Result};
+use sea_orm::{ConnectionTrait, Database};
+
+use crate::plan::Durability;
+
+const VARIABLE: &str = "STENT_POSTGRES_URL";
+
+/// A name that no schema has; opening a store on its [`url`](Self::url) makes one.
+#[derive(Debug)]
+pub(crate) struct Schema {
+    server: String,
+    name: String,
+    durability: Durability,
+}
+
+impl Schema {
+    pub(crate) fn name_one(durability: Durability) -> Result<Self> {
+        let server = std::env::var(VARIABLE).with_context(|| {
+            format!(
+                "{VARIABLE} names no server to measure, like postgres://user@localhost/postgres; \
+                 `cargo xtask bench --backend postgres` finds or starts one and sets it"
+            )
+        })?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let name = format!("stent_bench_{}_{}", std::process::id(), now.as_micros());
+        Ok(Self { server, name, durability })
+    }
+
+    /// What `normal` means here: a crash of the server may lose the last commits, and nothing else.
+    pub(crate) fn url(&self) -> String {
+        let mark = if self.server.contains('?') { '&' } else { '?' };
+        let commit = match self.durability {
+            Durability::Full => "on",
+            Durability::Normal | Durability::None => "off",
+        };
+        format!("{}{mark}schema={}&options=-csynchronous_commit%3D{commit}", self.server, self.name)
+    }
+
+    pub(crate) async fn drop(self) -> Result<()> {
+        let connection = Database::connect(&self.server).await?;
+        connection.execute_unprepared(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name)).await?;
+        Ok(connection.close().await?)
+    }
+}
