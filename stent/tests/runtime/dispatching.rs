@@ -139,6 +139,12 @@ fn many_calls_are_dispatched_in_order_and_drawn_no_further_ahead_than_a_batch_in
     run(crate::World::sqlite(), async |world| dispatches_many(&world, 5_000).await);
 }
 
+#[cfg(feature = "postgres")]
+#[test]
+fn many_calls_are_dispatched_in_order_and_drawn_no_further_ahead_than_a_batch_in_postgres() {
+    run(crate::World::postgres(), async |world| dispatches_many(&world, 5_000).await);
+}
+
 #[durable(name = "dispatching.large")]
 async fn large(_text: String) -> Result<(), String> {
     Ok(())

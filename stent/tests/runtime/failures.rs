@@ -350,15 +350,14 @@ fn code_that_does_not_match_its_record_fails_with_a_diff() {
 }
 
 /// The policy comes from the store: the second process has a function of that name and says nothing of retries.
-#[cfg(feature = "sqlite")]
-#[test]
-fn retry_for_is_kept_when_the_store_is_opened_again() {
-    crate::run(crate::World::memory(), |_| async move {
-        let folder = tempfile::tempdir().expect("a folder");
-        let url = format!("sqlite://{}?durability=normal", folder.path().join("test.db").display());
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod retry_for_is_kept_when_the_store_is_opened_again {
+    use super::*;
+
+    async fn body(url: &str) {
         let key = unique();
 
-        let before = Stent::connect(&url).await.expect("opens");
+        let before = Stent::connect(url).await.expect("opens");
         let only_for = |kind: &str| stent::RetryPolicy {
             initial_delay: std::time::Duration::from_millis(1),
             retry_for: Some(vec![kind.to_owned()]),
@@ -371,7 +370,7 @@ fn retry_for_is_kept_when_the_store_is_opened_again() {
         }
         before.close().await.expect("closes");
 
-        let after = Stent::connect(&url).await.expect("opens again");
+        let after = Stent::connect(url).await.expect("opens again");
         let worker = after.worker().state(crate::Db).start().await.expect("starts");
         for (run, attempts) in runs.into_iter().zip([1, 3]) {
             after.wait_for(run).await.expect_err("it fails");
@@ -380,5 +379,20 @@ fn retry_for_is_kept_when_the_store_is_opened_again() {
         }
         assert_eq!(ran::count(key, "flaky"), 4);
         worker.drain().await.expect("drains");
-    });
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn sqlite() {
+        crate::run(crate::World::memory(), async |_| {
+            let folder = tempfile::tempdir().expect("a folder");
+            body(&format!("sqlite://{}?durability=normal", folder.path().join("test.db").display())).await;
+        });
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn postgres() {
+        crate::run(crate::World::memory(), async |_| body(&crate::schema::Schema::new().url()).await);
+    }
 }

@@ -8,8 +8,8 @@ use stent::prelude::*;
 
 use crate::{on_every_store, ran, unique};
 
-static RUNNING: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
-static MOST: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+static RUNNING: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+static MOST: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
 async fn counted(which: usize) {
     let now = RUNNING[which].fetch_add(1, Ordering::SeqCst) + 1;
@@ -27,6 +27,12 @@ async fn two_at_once_in_memory(_n: u64) -> Result<(), String> {
 #[durable(max_concurrent = 2)]
 async fn two_at_once_in_sqlite(_n: u64) -> Result<(), String> {
     counted(1).await;
+    Ok(())
+}
+
+#[durable(max_concurrent = 2)]
+async fn two_at_once_in_postgres(_n: u64) -> Result<(), String> {
+    counted(2).await;
     Ok(())
 }
 
@@ -55,12 +61,12 @@ async fn tagged(key: u64) -> Result<(), String> {
 
 async fn limit_holds(world: &crate::World, which: usize) {
     let workers = [world.worker().await, world.worker().await, world.forgetful_worker().await];
-    let runs: Vec<_> = if which == 0 {
-        world.stent.dispatch_all((0..30).map(two_at_once_in_memory)).await.expect("dispatched")
-    } else {
-        let all = world.stent.dispatch_all((0..30).map(two_at_once_in_sqlite)).await.expect("dispatched");
-        all.into_iter().collect()
+    let runs = match which {
+        0 => world.stent.dispatch_all((0..30).map(two_at_once_in_memory)).await,
+        1 => world.stent.dispatch_all((0..30).map(two_at_once_in_sqlite)).await,
+        _ => world.stent.dispatch_all((0..30).map(two_at_once_in_postgres)).await,
     };
+    let runs = runs.expect("dispatched");
     let key = unique();
     let free = world.stent.dispatch_all((0..20).map(move |_| free(key))).await.expect("dispatched");
     for run in free {
@@ -84,6 +90,12 @@ fn no_more_run_than_the_limit_says_in_memory() {
 #[test]
 fn no_more_run_than_the_limit_says_in_sqlite() {
     crate::run(crate::World::sqlite(), async |world| limit_holds(&world, 1).await);
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn no_more_run_than_the_limit_says_in_postgres() {
+    crate::run(crate::World::postgres(), async |world| limit_holds(&world, 2).await);
 }
 
 on_every_store! {

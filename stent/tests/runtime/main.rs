@@ -30,6 +30,10 @@ mod waiting;
 mod worker_life;
 mod worker_status;
 
+#[cfg(feature = "postgres")]
+#[path = "../schema/mod.rs"]
+mod schema;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,12 +46,23 @@ pub(crate) struct World {
     pub(crate) stent: Stent,
     /// Removed with the test.
     #[allow(dead_code, reason = "held for its destructor")]
-    folder: Option<tempfile::TempDir>,
+    place: Place,
+}
+
+/// Where the store of a test is.
+#[derive(Debug)]
+#[allow(dead_code, reason = "held for their destructors")]
+enum Place {
+    Memory,
+    #[cfg(feature = "sqlite")]
+    Folder(tempfile::TempDir),
+    #[cfg(feature = "postgres")]
+    Schema(schema::Schema),
 }
 
 impl World {
     async fn memory() -> Self {
-        Self { stent: Stent::connect("memory:").await.expect("memory opens"), folder: None }
+        Self { stent: Stent::connect("memory:").await.expect("memory opens"), place: Place::Memory }
     }
 
     #[cfg(feature = "sqlite")]
@@ -55,7 +70,14 @@ impl World {
         let folder = tempfile::tempdir().expect("a folder");
         // Tests lose nothing with the machine.
         let url = format!("sqlite://{}?durability=normal", folder.path().join("test.db").display());
-        Self { stent: Stent::connect(&url).await.expect("sqlite opens"), folder: Some(folder) }
+        Self { stent: Stent::connect(&url).await.expect("sqlite opens"), place: Place::Folder(folder) }
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn postgres() -> Self {
+        let schema = schema::Schema::new();
+        let stent = Stent::connect(&schema.url()).await.expect("postgres opens");
+        Self { stent, place: Place::Schema(schema) }
     }
 
     /// A second handle on the same store, with its own functions.
@@ -136,6 +158,12 @@ macro_rules! on_every_store {
                 #[test]
                 fn sqlite() {
                     crate::run(crate::World::sqlite(), body);
+                }
+
+                #[cfg(feature = "postgres")]
+                #[test]
+                fn postgres() {
+                    crate::run(crate::World::postgres(), body);
                 }
             }
         )+
