@@ -1,6 +1,9 @@
-//! What things cost the store, counted: the budgets of the design, on SQLite.
+//! What things cost the store, counted: the budgets of the design, on every store that has a database.
 
-#![cfg(feature = "sqlite")]
+#![cfg(feature = "sql")]
+
+#[cfg(feature = "postgres")]
+mod schema;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +11,6 @@ use std::time::Duration;
 
 use stent::core::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
 use stent::prelude::*;
-use stent::sqlite::SqliteStore;
 
 #[durable]
 async fn add(n: u64) -> Result<u64, String> {
@@ -39,25 +41,33 @@ async fn fans(items: u64) -> Result<usize, stent::Error> {
     Ok(add::map(0..items).await?.len())
 }
 
-/// Items of a map that were drawn from their iterator, and that have run.
-static DRAWN: AtomicU64 = AtomicU64::new(0);
-static RAN: AtomicU64 = AtomicU64::new(0);
-/// Most items that were drawn and had not run.
-static MOST: AtomicU64 = AtomicU64::new(0);
+/// What has become of a map's items. One for each test that looks: they run at once.
+#[derive(Debug)]
+struct Items {
+    drawn: AtomicU64,
+    ran: AtomicU64,
+    /// Most that were drawn and had not run.
+    most: AtomicU64,
+}
+
+static ITEMS: [Items; 2] =
+    [const { Items { drawn: AtomicU64::new(0), ran: AtomicU64::new(0), most: AtomicU64::new(0) } }; 2];
 
 #[durable]
-async fn item(_n: u64) -> Result<(), String> {
-    RAN.fetch_add(1, Ordering::SeqCst);
+async fn item(test: usize, _n: u64) -> Result<(), String> {
+    ITEMS[test].ran.fetch_add(1, Ordering::SeqCst);
     Ok(())
 }
 
 #[durable]
-async fn fans_items(items: u64) -> Result<usize, stent::Error> {
-    let items = (0..items).inspect(|_| {
-        let drawn = DRAWN.fetch_add(1, Ordering::SeqCst) + 1;
-        MOST.fetch_max(drawn.saturating_sub(RAN.load(Ordering::SeqCst)), Ordering::SeqCst);
+async fn fans_items(test: usize, count: u64) -> Result<usize, stent::Error> {
+    let items = &ITEMS[test];
+    let calls = (0..count).map(move |n| {
+        let drawn = items.drawn.fetch_add(1, Ordering::SeqCst) + 1;
+        items.most.fetch_max(drawn.saturating_sub(items.ran.load(Ordering::SeqCst)), Ordering::SeqCst);
+        (test, n)
     });
-    Ok(item::map(items).await?.len())
+    Ok(item::map(calls).await?.len())
 }
 
 /// What the store does for a while, beyond what it did before.
@@ -71,20 +81,50 @@ struct Cost {
 struct Bench {
     stent: Stent,
     counters: Box<dyn Fn() -> (u64, u64, u64) + Send + Sync>,
-    _folder: tempfile::TempDir,
+    /// Which of [`ITEMS`] are this one's.
+    items: usize,
+    #[allow(dead_code, reason = "held for its destructor")]
+    place: Place,
 }
 
-impl Bench {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let url = format!("sqlite://{}?durability=normal", folder.path().join("test.db").display());
-        let store = SqliteStore::open(url.parse().expect("a store")).await.expect("opens");
+/// Where the store of a test is.
+#[allow(dead_code, reason = "held for their destructors")]
+enum Place {
+    #[cfg(feature = "sqlite")]
+    Folder(tempfile::TempDir),
+    #[cfg(feature = "postgres")]
+    Schema(schema::Schema),
+}
+
+/// A bench on an open SQL store: what counts is of the same type in every one, which has no name here.
+macro_rules! bench {
+    ($store:expr, $items:literal, $place:expr) => {{
+        let store = $store;
         let counted = Arc::clone(&store);
         let counters = Box::new(move || {
             let counters = counted.counters();
             (counters.transactions, counters.statements, counters.rows_written)
         });
-        Self { stent: Stent::builder().open(store).await.expect("opens"), counters, _folder: folder }
+        let stent = Stent::builder().open(store).await.expect("opens");
+        Self { stent, counters, items: $items, place: $place }
+    }};
+}
+
+impl Bench {
+    #[cfg(feature = "sqlite")]
+    async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}?durability=normal", folder.path().join("test.db").display());
+        let store = stent::sqlite::SqliteStore::open(url.parse().expect("a store")).await.expect("opens");
+        bench!(store, 0, Place::Folder(folder))
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn postgres() -> Self {
+        let schema = schema::Schema::new();
+        let options = schema.url().parse().expect("a store");
+        let store = stent::postgres::PostgresStore::open(options).await.expect("opens");
+        bench!(store, 1, Place::Schema(schema))
     }
 
     async fn cost<F: Future>(&self, what: F) -> (F::Output, Cost) {
@@ -102,136 +142,166 @@ impl Bench {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_local_step_is_one_row_and_one_transaction() {
-    let bench = Bench::new().await;
-    let worker = bench.stent.worker().start().await.expect("starts");
-    let cost = async |steps| {
-        let (n, cost) = bench.cost(bench.stent.run(chain(steps))).await;
-        assert_eq!(n.expect("runs"), steps);
-        cost
-    };
+/// Declares tests that run on every store that has a database.
+macro_rules! on_every_store {
+    ($(async fn $name:ident($bench:ident) $body:block)+) => {
+        $(
+            mod $name {
+                use super::*;
 
-    let (short, long) = (cost(10).await, cost(110).await);
+                async fn body($bench: Bench) $body
 
-    // One row of its own, and the row of the parent that counts it: two writes. Nothing else grows with the steps.
-    assert_eq!(long.transactions - short.transactions, 100, "one transaction a step");
-    assert!(long.rows - short.rows <= 200, "one row a step beside its parent's: {short:?}, {long:?}");
-    worker.drain().await.expect("drains");
-}
+                #[cfg(feature = "sqlite")]
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn sqlite() {
+                    body(Bench::sqlite().await).await;
+                }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_nth_step_costs_what_the_first_one_did() {
-    let bench = Bench::new().await;
-    let worker = bench.stent.worker().start().await.expect("starts");
-    let cost = async |rounds| bench.cost(bench.stent.run(waits(rounds))).await.1;
-
-    let (few, many) = (cost(20).await, cost(200).await);
-
-    // Parked and claimed again each round, from memory: ten times the rounds cost ten times as much, not a hundred.
-    assert!(many.statements <= few.statements * 12, "{few:?}, {many:?}");
-    assert!(many.rows <= few.rows * 12, "{few:?}, {many:?}");
-    worker.drain().await.expect("drains");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_executions_share_transactions() {
-    let bench = Bench::new().await;
-    let worker = bench.stent.worker().concurrency(256).start().await.expect("starts");
-
-    let (_, cost) = bench
-        .cost(async {
-            let runs = bench.stent.dispatch_all((0..1_000).map(add)).await.expect("dispatched");
-            for run in runs {
-                run.result().await.expect("runs");
+                #[cfg(feature = "postgres")]
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn postgres() {
+                    body(Bench::postgres().await).await;
+                }
             }
-        })
-        .await;
-
-    assert!(cost.transactions <= 200, "a thousand executions in {cost:?}");
-    // Dispatched, claimed, completed.
-    assert!(cost.rows <= 3_000 + 10, "{cost:?}");
-    worker.drain().await.expect("drains");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_item_of_a_map_is_three_rows_and_wakes_its_parent_once_a_window() {
-    let bench = Bench::new().await;
-    let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
-
-    let (items, cost) = bench.cost(bench.stent.run(fans(20_000))).await;
-
-    assert_eq!(items.expect("runs"), 20_000);
-    // Three for each item; the map's and the parent's own rows are written once an exchange at most.
-    let own = cost.rows - 3 * 20_000;
-    assert!(own <= 3 * cost.transactions, "{own} rows beside the items' in {cost:?}");
-    worker.drain().await.expect("drains");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_map_costs_as_many_times_more_as_it_has_items_and_draws_no_further_than_its_window() {
-    const FEW: u64 = 3_000;
-    const MANY: u64 = 12_000;
-    let bench = Bench::new().await;
-    let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
-    let cost = async |items| {
-        let (ran, cost) = bench.cost(bench.stent.run(fans_items(items))).await;
-        assert_eq!(ran.expect("runs") as u64, items);
-        cost
+        )+
     };
-
-    let (few, many) = (cost(FEW).await, cost(MANY).await);
-
-    // Four times the items. How full transactions are depends on how busy the machine is, so they have some room.
-    assert!(many.rows <= few.rows * 5, "{few:?}, {many:?}");
-    assert!(many.statements <= few.statements * 6, "{few:?}, {many:?}");
-    assert!(many.transactions <= few.transactions * 6, "{few:?}, {many:?}");
-    // Whatever number there is, it is written by the chunk, and no more than the window's chunks are open.
-    assert_eq!(DRAWN.load(Ordering::SeqCst), FEW + MANY, "each item is drawn once");
-    let most = MOST.load(Ordering::SeqCst);
-    // One more is looked at, to see whether it is there.
-    assert!(most <= (MAP_CHUNK * MAP_WINDOW_CHUNKS) as u64 + 1, "{most} items were drawn and had not run");
-    worker.drain().await.expect("drains");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_process_asks_at_most_once_a_second_and_writes_nothing() {
-    let bench = Bench::new().await;
-    let worker = bench.stent.worker().start().await.expect("starts");
-    // Parked functions, sleeps and waiters are idle too.
-    let sleeping = bench.stent.dispatch(chain(1)).delay("1h").await.expect("dispatched");
-    let waiting = tokio::spawn(async move { sleeping.result().timeout("1h").await });
-    // The pauses between polls have grown to their longest after this.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+on_every_store! {
+    async fn a_local_step_is_one_row_and_one_transaction(bench) {
+        let worker = bench.stent.worker().start().await.expect("starts");
+        let cost = async |steps| {
+            let (n, cost) = bench.cost(bench.stent.run(chain(steps))).await;
+            assert_eq!(n.expect("runs"), steps);
+            cost
+        };
 
-    let (_, cost) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
+        let (short, long) = (cost(10).await, cost(110).await);
 
-    assert_eq!((cost.rows, cost.transactions), (0, 0), "{cost:?}");
-    assert!(cost.statements <= 4, "{cost:?}");
-    waiting.abort();
-    worker.drain().await.expect("drains");
-}
+        // One row of its own, and the row of the parent that counts it: two writes. Nothing else grows with the steps.
+        assert_eq!(long.transactions - short.transactions, 100, "one transaction a step");
+        assert!(long.rows - short.rows <= 200, "one row a step beside its parent's: {short:?}, {long:?}");
+        worker.drain().await.expect("drains");
+    }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_waiters_cost_the_store_what_one_costs() {
-    const WAITERS: u64 = 10_000;
-    let bench = Bench::new().await;
-    let calls = (0..WAITERS).map(|n| add(n).delay("1h"));
-    let runs = bench.stent.dispatch_all(calls).await.expect("dispatched");
-    let wait = |run: &stent::Handle<u64>| tokio::spawn(run.result().into_future());
-    // The pauses between polls have grown to their longest after four seconds.
-    let settle = || tokio::time::sleep(Duration::from_secs(4));
+    async fn the_nth_step_costs_what_the_first_one_did(bench) {
+        let worker = bench.stent.worker().start().await.expect("starts");
+        let cost = async |rounds| bench.cost(bench.stent.run(waits(rounds))).await.1;
 
-    let first = wait(&runs[0]);
-    settle().await;
-    let (_, one) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
-    let others: Vec<_> = runs[1..].iter().map(wait).collect();
-    settle().await;
-    let (_, all) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
+        let (few, many) = (cost(20).await, cost(200).await);
 
-    assert!(one.statements >= 1, "it is counted: {one:?}");
-    // A poll more or less, as the window falls.
-    assert!(all.statements <= one.statements + 1, "{WAITERS} waiters {all:?}, one {one:?}");
-    assert_eq!((all.rows, all.transactions), (0, 0), "{all:?}");
-    others.into_iter().chain([first]).for_each(|wait| wait.abort());
+        // Parked and claimed again each round, from memory: ten times the rounds cost ten times as much, not a hundred.
+        assert!(many.statements <= few.statements * 12, "{few:?}, {many:?}");
+        assert!(many.rows <= few.rows * 12, "{few:?}, {many:?}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn many_executions_share_transactions(bench) {
+        let worker = bench.stent.worker().concurrency(256).start().await.expect("starts");
+
+        let (_, cost) = bench
+            .cost(async {
+                let runs = bench.stent.dispatch_all((0..1_000).map(add)).await.expect("dispatched");
+                for run in runs {
+                    run.result().await.expect("runs");
+                }
+            })
+            .await;
+
+        assert!(cost.transactions <= 200, "a thousand executions in {cost:?}");
+        // Dispatched, claimed, completed.
+        assert!(cost.rows <= 3_000 + 10, "{cost:?}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_item_of_a_map_is_three_rows_and_wakes_its_parent_once_a_window(bench) {
+        let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
+
+        let (items, cost) = bench.cost(bench.stent.run(fans(20_000))).await;
+
+        assert_eq!(items.expect("runs"), 20_000);
+        // Three for each item; the map's and the parent's own rows are written once an exchange at most.
+        let own = cost.rows - 3 * 20_000;
+        assert!(own <= 3 * cost.transactions, "{own} rows beside the items' in {cost:?}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_map_costs_as_many_times_more_as_it_has_items_and_draws_no_further_than_its_window(bench) {
+        const FEW: u64 = 3_000;
+        const MANY: u64 = 12_000;
+        let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
+        let cost = async |items| {
+            let (ran, cost) = bench.cost(bench.stent.run(fans_items(bench.items, items))).await;
+            assert_eq!(ran.expect("runs") as u64, items);
+            cost
+        };
+
+        let (few, many) = (cost(FEW).await, cost(MANY).await);
+
+        // Four times the items. How full transactions are depends on how busy the machine is, so they have some room.
+        assert!(many.rows <= few.rows * 5, "{few:?}, {many:?}");
+        assert!(many.statements <= few.statements * 6, "{few:?}, {many:?}");
+        assert!(many.transactions <= few.transactions * 6, "{few:?}, {many:?}");
+        // Whatever number there is, it is written by the chunk, and no more than the window's chunks are open.
+        let items = &ITEMS[bench.items];
+        assert_eq!(items.drawn.load(Ordering::SeqCst), FEW + MANY, "each item is drawn once");
+        let most = items.most.load(Ordering::SeqCst);
+        // One more is looked at, to see whether it is there.
+        assert!(most <= (MAP_CHUNK * MAP_WINDOW_CHUNKS) as u64 + 1, "{most} items were drawn and had not run");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_idle_process_asks_at_most_once_a_second_and_writes_nothing(bench) {
+        let worker = bench.stent.worker().start().await.expect("starts");
+        // Parked functions, sleeps and waiters are idle too.
+        let sleeping = bench.stent.dispatch(chain(1)).delay("1h").await.expect("dispatched");
+        let waiting = tokio::spawn(async move { sleeping.result().timeout("1h").await });
+        // The pauses between polls have grown to their longest after this.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+
+        let (_, cost) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
+
+        assert_eq!((cost.rows, cost.transactions), (0, 0), "{cost:?}");
+        assert!(cost.statements <= 4, "{cost:?}");
+        waiting.abort();
+        worker.drain().await.expect("drains");
+    }
+
+    async fn ten_thousand_waiters_cost_the_store_what_one_costs(bench) {
+        const WAITERS: u64 = 10_000;
+        let calls = (0..WAITERS).map(|n| add(n).delay("1h"));
+        let runs = bench.stent.dispatch_all(calls).await.expect("dispatched");
+        let wait = |run: &stent::Handle<u64>| tokio::spawn(run.result().into_future());
+        // The pauses between polls have grown to their longest after four seconds.
+        let settle = || tokio::time::sleep(Duration::from_secs(4));
+
+        let first = wait(&runs[0]);
+        settle().await;
+        let (_, one) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
+        let others: Vec<_> = runs[1..].iter().map(wait).collect();
+        settle().await;
+        let (_, all) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
+
+        assert!(one.statements >= 1, "it is counted: {one:?}");
+        // A poll more or less, as the window falls.
+        assert!(all.statements <= one.statements + 1, "{WAITERS} waiters {all:?}, one {one:?}");
+        assert_eq!((all.rows, all.transactions), (0, 0), "{all:?}");
+        others.into_iter().chain([first]).for_each(|wait| wait.abort());
+    }
+
+    async fn an_exchange_takes_as_many_statements_however_much_it_writes(bench) {
+        let dispatch = async |count| {
+            let runs = bench.stent.dispatch_all((0..count).map(add)).await.expect("dispatched");
+            assert_eq!(runs.len() as u64, count);
+        };
+        // The first one stores the lane as well.
+        dispatch(1).await;
+
+        let (((), one), ((), many)) = (bench.cost(dispatch(1)).await, bench.cost(dispatch(500)).await);
+
+        // The many may be handed over in more than one batch.
+        assert_eq!((one.transactions, one.rows, many.rows), (1, 1, 500));
+        assert_eq!(many.statements, one.statements * many.transactions, "{one:?}, {many:?}");
+        assert!(many.transactions <= 10, "{many:?}");
+    }
 }

@@ -1,5 +1,5 @@
-//! Workers that are killed, against an independent ledger. Real processes on one SQLite file, SIGKILL at random moments, and
-//! an append-only file in which every step notes its start and its end, past the store and past Stent.
+//! Workers that are killed, against an independent ledger. Real processes on one store, SIGKILL at random moments, and an
+//! append-only file in which every step notes its start and its end, past the store and past Stent.
 //!
 //! | File | Is |
 //! |---|---|
@@ -15,6 +15,9 @@
 
 mod functions;
 mod ledger;
+#[cfg(feature = "postgres")]
+#[path = "../schema/mod.rs"]
+mod schema;
 mod stage;
 mod verdict;
 
@@ -47,102 +50,123 @@ fn worker_process() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_workers_lose_nothing_and_repeat_only_what_was_in_flight() {
-    let stage = Stage::set();
-    let stent = Stent::connect(&stage.url()).await.unwrap();
-    let mut chance = Chance::seeded();
-    let (mut runs, mut recorded) = (Vec::new(), Recorded::default());
-    // Of each life, whether a lease may have run out in it.
-    let mut outlived = Vec::new();
+/// Declares tests that run on every store that several processes can share.
+macro_rules! on_every_store {
+    ($(async fn $name:ident($stage:ident) $body:block)+) => {
+        $(
+            mod $name {
+                use super::*;
 
-    for _ in 0..ROUNDS {
-        for _ in 0..KILLS {
-            let worker = stage.start(Life { lease: SHORT_LEASE, ..Life::number(outlived.len()) });
-            dispatch(&stent, &mut runs, RUNS).await;
-            // Not a wait for anything: the moment of the kill is what is random here.
-            tokio::time::sleep(Duration::from_millis(5 + chance.below(146))).await;
-            let lived = worker.kill();
-            outlived.push(lived >= SHORT_LEASE);
-            recorded.read(&stent, &runs, || stage.lines().len()).await;
+                async fn body($stage: Stage) $body
+
+                #[cfg(feature = "sqlite")]
+                #[tokio::test(flavor = "multi_thread")]
+                async fn sqlite() {
+                    body(Stage::sqlite()).await;
+                }
+
+                #[cfg(feature = "postgres")]
+                #[tokio::test(flavor = "multi_thread")]
+                async fn postgres() {
+                    body(Stage::postgres()).await;
+                }
+            }
+        )+
+    };
+}
+
+on_every_store! {
+    async fn killed_workers_lose_nothing_and_repeat_only_what_was_in_flight(stage) {
+        let stent = Stent::connect(&stage.url()).await.unwrap();
+        let mut chance = Chance::seeded();
+        let (mut runs, mut recorded) = (Vec::new(), Recorded::default());
+        // Of each life, whether a lease may have run out in it.
+        let mut outlived = Vec::new();
+
+        for _ in 0..ROUNDS {
+            for _ in 0..KILLS {
+                let worker = stage.start(Life { lease: SHORT_LEASE, ..Life::number(outlived.len()) });
+                dispatch(&stent, &mut runs, RUNS).await;
+                // Not a wait for anything: the moment of the kill is what is random here.
+                tokio::time::sleep(Duration::from_millis(5 + chance.below(146))).await;
+                let lived = worker.kill();
+                outlived.push(lived >= SHORT_LEASE);
+                recorded.read(&stent, &runs, || stage.lines().len()).await;
+            }
+            let worker = stage.start(Life::number(outlived.len()));
+            check_results(&runs).await;
+            worker.finish();
+            outlived.push(false);
         }
-        let worker = stage.start(Life::number(outlived.len()));
+
+        let attempts = verdict::attempts(&stage.lines());
+        let twice = attempts.check_repeats(|earlier, later| earlier.life != later.life || outlived[earlier.life]);
+        recorded.check_never_started_again(&attempts);
+        attempts.check_complete(&stent, &runs).await;
+        println!(
+            "{} kills; {} executions with {} steps; {} steps were recorded at some kill; {twice} ran again",
+            ROUNDS * KILLS,
+            runs.len(),
+            attempts.len(),
+            recorded.len(),
+        );
+    }
+
+    async fn two_workers_on_one_store_never_run_a_step_twice(stage) {
+        const TURNS: usize = 8;
+        let stent = Stent::connect(&stage.url()).await.unwrap();
+        let workers = [0, 1].map(|number| stage.start(Life { turns: TURNS, ..Life::number(number) }));
+
+        // More than one worker has turns for, and none ends before both workers have one: so both are at work.
+        let mut runs = Vec::new();
+        for _ in 0..=TURNS {
+            let place = Place::root(runs.len());
+            runs.push(Run { handle: stent.dispatch(meet(place.clone(), 2)).await.unwrap(), expected: 2, place });
+        }
+        dispatch(&stent, &mut runs, 300).await;
         check_results(&runs).await;
-        worker.finish();
-        outlived.push(false);
+        workers.into_iter().for_each(stage::WorkerProcess::finish);
+
+        let attempts = verdict::attempts(&stage.lines());
+        assert_eq!(attempts.check_repeats(|_, _| false), 0);
+        attempts.check_complete(&stent, &runs).await;
+        let shares = [0, 1].map(|life| attempts.of_life(life));
+        assert!(shares.iter().all(|share| *share > 0), "one worker did nothing: {shares:?}");
+        println!("{} executions with {} steps, of which the workers ran {shares:?}", runs.len(), attempts.len());
     }
 
-    let attempts = verdict::attempts(&stage.lines());
-    let twice = attempts.check_repeats(|earlier, later| earlier.life != later.life || outlived[earlier.life]);
-    recorded.check_never_started_again(&attempts);
-    attempts.check_complete(&stent, &runs).await;
-    println!(
-        "{} kills; {} executions with {} steps; {} steps were recorded at some kill; {twice} ran again",
-        ROUNDS * KILLS,
-        runs.len(),
-        attempts.len(),
-        recorded.len(),
-    );
-}
+    async fn one_of_two_workers_is_killed_and_the_other_finishes_everything(stage) {
+        const VICTIM: usize = 0;
+        const SURVIVOR: usize = 1;
+        let stent = Stent::connect(&stage.url()).await.unwrap();
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_workers_on_one_file_never_run_a_step_twice() {
-    const TURNS: usize = 8;
-    let stage = Stage::set();
-    let stent = Stent::connect(&stage.url()).await.unwrap();
-    let workers = [0, 1].map(|number| stage.start(Life { turns: TURNS, ..Life::number(number) }));
+        // The victim is alone at first, with a task that it never ends, and with too few turns to do all else by itself.
+        let victim = stage.start(Life { lease: SHORT_LEASE, turns: 4, ..Life::number(VICTIM) });
+        let place = Place::root(0);
+        let handle = stent.dispatch(linger(place.clone(), VICTIM)).await.unwrap();
+        let mut runs = vec![Run { handle, expected: 0, place: place.clone() }];
+        stage.until(PATIENCE, |lines| !lines.is_empty()).await;
 
-    // More than one worker has turns for, and none ends before both workers have one: so both are at work.
-    let mut runs = Vec::new();
-    for _ in 0..=TURNS {
-        let place = Place::root(runs.len());
-        runs.push(Run { handle: stent.dispatch(meet(place.clone(), 2)).await.unwrap(), expected: 2, place });
+        dispatch(&stent, &mut runs, 200).await;
+        let survivor = stage.start(Life::number(SURVIVOR));
+        stage.until(PATIENCE, |lines| lines.len() > 500).await;
+        victim.kill();
+        let mut recorded = Recorded::default();
+        recorded.read(&stent, &runs, || stage.lines().len()).await;
+        check_results(&runs).await;
+        survivor.finish();
+
+        let attempts = verdict::attempts(&stage.lines());
+        // The victim's lease is short, so a victim that stood still may have lost it before it was killed; the survivor's holds.
+        let twice = attempts.check_repeats(|earlier, _| earlier.life == VICTIM);
+        recorded.check_never_started_again(&attempts);
+        attempts.check_complete(&stent, &runs).await;
+        let lingering = attempts.at(&place);
+        assert_eq!(lingering.first().map(|attempt| attempt.life), Some(VICTIM));
+        assert_eq!(lingering.last().map(|attempt| attempt.life), Some(SURVIVOR));
+        let shares = [VICTIM, SURVIVOR].map(|life| attempts.of_life(life));
+        println!("{} executions; the workers ran {shares:?} steps, {twice} of them again", runs.len());
     }
-    dispatch(&stent, &mut runs, 300).await;
-    check_results(&runs).await;
-    workers.into_iter().for_each(stage::WorkerProcess::finish);
-
-    let attempts = verdict::attempts(&stage.lines());
-    assert_eq!(attempts.check_repeats(|_, _| false), 0);
-    attempts.check_complete(&stent, &runs).await;
-    let shares = [0, 1].map(|life| attempts.of_life(life));
-    assert!(shares.iter().all(|share| *share > 0), "one worker did nothing: {shares:?}");
-    println!("{} executions with {} steps, of which the workers ran {shares:?}", runs.len(), attempts.len());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_of_two_workers_is_killed_and_the_other_finishes_everything() {
-    const VICTIM: usize = 0;
-    const SURVIVOR: usize = 1;
-    let stage = Stage::set();
-    let stent = Stent::connect(&stage.url()).await.unwrap();
-
-    // The victim is alone at first, with a task that it never ends, and with too few turns to do all else by itself.
-    let victim = stage.start(Life { lease: SHORT_LEASE, turns: 4, ..Life::number(VICTIM) });
-    let place = Place::root(0);
-    let handle = stent.dispatch(linger(place.clone(), VICTIM)).await.unwrap();
-    let mut runs = vec![Run { handle, expected: 0, place: place.clone() }];
-    stage.until(PATIENCE, |lines| !lines.is_empty()).await;
-
-    dispatch(&stent, &mut runs, 200).await;
-    let survivor = stage.start(Life::number(SURVIVOR));
-    stage.until(PATIENCE, |lines| lines.len() > 500).await;
-    victim.kill();
-    let mut recorded = Recorded::default();
-    recorded.read(&stent, &runs, || stage.lines().len()).await;
-    check_results(&runs).await;
-    survivor.finish();
-
-    let attempts = verdict::attempts(&stage.lines());
-    // The victim's lease is short, so a victim that stood still may have lost it before it was killed; the survivor's holds.
-    let twice = attempts.check_repeats(|earlier, _| earlier.life == VICTIM);
-    recorded.check_never_started_again(&attempts);
-    attempts.check_complete(&stent, &runs).await;
-    let lingering = attempts.at(&place);
-    assert_eq!(lingering.first().map(|attempt| attempt.life), Some(VICTIM));
-    assert_eq!(lingering.last().map(|attempt| attempt.life), Some(SURVIVOR));
-    let shares = [VICTIM, SURVIVOR].map(|life| attempts.of_life(life));
-    println!("{} executions; the workers ran {shares:?} steps, {twice} of them again", runs.len());
 }
 
 /// Dispatches so many executions, of all kinds in turn.

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 use crate::LONG_LEASE;
 use crate::ledger::{self, Ledger, Line};
+#[cfg(feature = "postgres")]
+use crate::schema::Schema;
 
 /// Tells a process of this program that it is a worker.
 const TOLD: &str = "STENT_CRASH_LIFE";
@@ -22,17 +24,40 @@ const READY: &str = "ready";
 /// A store and a ledger that nobody has used, gone with this value.
 pub(crate) struct Stage {
     folder: TempDir,
+    /// Where the store is, if it is not in the folder.
+    #[cfg(feature = "postgres")]
+    schema: Option<Schema>,
 }
 
 impl Stage {
-    pub(crate) fn set() -> Self {
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn sqlite() -> Self {
+        Self::set()
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres() -> Self {
+        let mut stage = Self::set();
+        stage.schema = Some(Schema::new());
+        stage
+    }
+
+    fn set() -> Self {
         let folder = tempfile::Builder::new().prefix("stent-crash-").tempdir().unwrap();
-        let stage = Self { folder };
+        let stage = Self {
+            folder,
+            #[cfg(feature = "postgres")]
+            schema: None,
+        };
         std::fs::write(stage.ledger(), "").unwrap();
         stage
     }
 
     pub(crate) fn url(&self) -> String {
+        #[cfg(feature = "postgres")]
+        if let Some(schema) = &self.schema {
+            return schema.url();
+        }
         format!("sqlite://{}", self.folder.path().join("store.db").display())
     }
 
