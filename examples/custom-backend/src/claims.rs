@@ -87,9 +87,12 @@ impl Data {
         let task = record.to_task();
         let mut steps = self.steps(id);
         if let Some(seen) = recalled {
+            // What ended after its parent had ended has no place among the completions, and is open no more.
+            let is_open =
+                |step: TaskId| self.tasks.get(&step).is_some_and(|step| step.row.ended_at.is_none());
             steps.retain(|step| match &step.state {
                 StepState::Done { order, .. } => *order > seen,
-                StepState::Open { .. } => step.kind.is_map(),
+                StepState::Open { .. } => step.kind.is_map() && is_open(step.id),
                 StepState::Cancelled => false,
             });
         }

@@ -34,9 +34,10 @@ impl Data {
         old.truncate(request.max as usize);
         for (_, root) in &old {
             purge(self, root.execution());
-            let executions = [(root.execution(), request.now)].into();
-            self.follow(Follow { executions, ..Follow::default() });
         }
+        // Last of all: what goes on under a key may be a step of another of them, which counts as it stood before.
+        let executions = old.iter().map(|(_, root)| (root.execution(), request.now)).collect();
+        self.follow(Follow { executions, ..Follow::default() });
         old.len()
     }
 
