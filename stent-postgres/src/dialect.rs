@@ -3,11 +3,11 @@
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, PostgresQueryBuilder, SelectStatement};
 use sea_orm::sea_query::{SubQueryStatement, Value};
 use sea_orm::{DbBackend, DbErr, QueryResult, TransactionOptions};
-use stent_core::backend::ErrorKind;
+use stent_core::backend::{ErrorKind, Topic};
 use stent_sql::batch::{Answer, Batch, Column};
 use stent_sql::dialect::{Dialect, Writers, render};
 
-use crate::{error, pack};
+use crate::{error, pack, wake};
 
 /// The lock under which schemas are migrated, one of a database at a time: "stent" in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_65_6e_74;
@@ -140,8 +140,17 @@ impl Dialect for PostgresDialect {
         Expr::cust("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
     }
 
+    /// The server as well: shards of one application have databases and schemas of the same names. There may be no schema,
+    /// when the `search_path` names none that is there.
     fn home(&self) -> Expr {
-        Expr::cust("current_database() || '.' || current_schema()")
+        Expr::cust(
+            "current_database() || '.' || coalesce(current_schema(), '') || ' on server ' || \
+             (pg_control_system()).system_identifier",
+        )
+    }
+
+    fn hint_within(&self, topic: Topic) -> Option<String> {
+        Some(wake::tell_within(topic).to_owned())
     }
 
     fn iso(&self, column: &str) -> String {

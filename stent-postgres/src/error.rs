@@ -6,10 +6,18 @@ use sea_orm::sqlx;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use stent_core::backend::ErrorKind;
 
+/// A row is there already.
+const UNIQUE: &str = "23505";
+
 /// Whether two transactions met, and this one was rolled back: a serialization failure, a deadlock, or a row that another
 /// one has inserted meanwhile.
 pub(crate) fn is_conflict(error: &DbErr) -> bool {
-    matches!(driver(error).and_then(code).as_deref(), Some("40001" | "40P01" | "23505"))
+    let Some(error) = driver(error) else { return false };
+    match code(error).as_deref() {
+        Some("40001" | "40P01") => true,
+        Some(UNIQUE) => is_of_stent(error),
+        _ => false,
+    }
 }
 
 pub(crate) fn classify(error: &DbErr) -> ErrorKind {
@@ -62,9 +70,18 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
 }
 
+/// Whether an error is about one of Stent's tables.
+fn is_of_stent(error: &sqlx::Error) -> bool {
+    let table = error.as_database_error().and_then(|error| error.table());
+    table.is_some_and(|table| table.starts_with("stent_"))
+}
+
 fn of_driver(error: &sqlx::Error) -> ErrorKind {
-    if let Some(code) = code(error) {
-        return by_code(&code);
+    match code(error) {
+        // A table of the application's own: its row will be there the next time, too.
+        Some(code) if code == UNIQUE && !is_of_stent(error) => return ErrorKind::Corrupt,
+        Some(code) => return by_code(&code),
+        None => {}
     }
     match error {
         sqlx::Error::PoolClosed => ErrorKind::Closed,

@@ -2,7 +2,8 @@
 //!
 //! Who has committed something tells so after the commit, on a connection of its own: a transaction that notifies holds a
 //! lock of the whole server while it commits. A topic is told of at once, and then at most once in [`PAUSE`], however much
-//! is committed meanwhile. What was told by oneself is not listened to.
+//! is committed meanwhile. What was told by oneself is not listened to. Only a transaction of the application's own, of whose
+//! commit nobody else may learn, notifies by itself.
 //!
 //! Notifications get lost where a pooler stands between that hands each transaction to another connection. Whoever begins to
 //! listen therefore tells and listens whether it comes back; if not, that is said once, and polling finds what there is.
@@ -32,16 +33,36 @@ const DESERTED_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before a lost connection is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Topics, and the beginnings of the channels that stand for them. What follows is drawn from the schema: stores of one
-/// database do not hear each other.
-const CHANNELS: [(Topic, &str); 2] = [(Topic::Work, "stent_work_"), (Topic::Ended, "stent_ended_")];
+/// The name of the channel that stands for a topic, as an expression. It is drawn from the schema of the session that asks:
+/// stores of one database do not hear each other.
+macro_rules! channel {
+    ($topic:literal) => {
+        concat!("'stent_", $topic, "_' || md5(current_schema())")
+    };
+}
 
-/// What makes the names of the channels, in the session that is asked.
-const SUFFIX: &str = "SELECT md5(current_schema())";
+/// In this order wherever there is something for each topic.
+const TOPICS: [Topic; 2] = [Topic::Work, Topic::Ended];
+
+/// The names of the channels, in the session that is asked.
+const CHANNELS: &str = concat!("SELECT ", channel!("work"), ", ", channel!("ended"));
 
 /// Notifies where the parameter says so, and tells which connection it was.
-const TELL: &str = "SELECT pg_backend_pid(), CASE WHEN $1 THEN pg_notify('stent_work_' || md5(current_schema()), '') END, \
-    CASE WHEN $2 THEN pg_notify('stent_ended_' || md5(current_schema()), '') END";
+const TELL: &str = concat!(
+    "SELECT pg_backend_pid(), CASE WHEN $1 THEN pg_notify(",
+    channel!("work"),
+    ", '') END, CASE WHEN $2 THEN pg_notify(",
+    channel!("ended"),
+    ", '') END"
+);
+
+/// Notifies of a topic once the transaction is committed that it runs in.
+pub(crate) const fn tell_within(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Work => concat!("SELECT pg_notify(", channel!("work"), ", '')"),
+        Topic::Ended => concat!("SELECT pg_notify(", channel!("ended"), ", '')"),
+    }
+}
 
 /// Tells other processes and hears from them.
 #[derive(Debug)]
@@ -95,7 +116,7 @@ impl Neighbours for Notices {
     }
 
     fn hinted(&self, topic: Topic) {
-        for ((of, _), due) in CHANNELS.iter().zip(&self.shared.due) {
+        for (of, due) in TOPICS.iter().zip(&self.shared.due) {
             due.fetch_or(*of == topic, Ordering::AcqRel);
         }
         self.shared.told.notify_one();
@@ -188,9 +209,9 @@ async fn listen(shared: Arc<Shared>, hub: Hub) {
 /// Listens on one connection until it is lost, or nobody wants to hear any more.
 async fn hear(shared: &Shared, hub: &Hub) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(&shared.pool).await?;
-    let (suffix,) = sqlx::query_as::<_, (String,)>(SUFFIX).fetch_one(&mut listener).await?;
-    let channels = CHANNELS.map(|(topic, channel)| (topic, format!("{channel}{suffix}")));
-    listener.listen_all(channels.iter().map(|(_, channel)| channel.as_str())).await?;
+    let (work, ended) = sqlx::query_as::<_, (String, String)>(CHANNELS).fetch_one(&mut listener).await?;
+    let channels = [work, ended];
+    listener.listen_all(channels.iter().map(String::as_str)).await?;
     // What happened before is not notified of.
     hint_all(hub);
     echo(shared, &mut listener, hub, &channels).await?;
@@ -215,7 +236,7 @@ async fn echo(
     shared: &Shared,
     listener: &mut PgListener,
     hub: &Hub,
-    channels: &[(Topic, String)],
+    channels: &[String],
 ) -> Result<(), sqlx::Error> {
     shared.due.iter().for_each(|due| due.store(true, Ordering::Release));
     shared.tell().await?;
@@ -236,15 +257,15 @@ async fn echo(
     }
 }
 
-fn pass_on(shared: &Shared, hub: &Hub, channels: &[(Topic, String)], notification: &PgNotification) {
+fn pass_on(shared: &Shared, hub: &Hub, channels: &[String], notification: &PgNotification) {
     if notification.process_id() == shared.teller.load(Ordering::Acquire) {
         return;
     }
-    for (topic, _) in channels.iter().filter(|(_, channel)| channel == notification.channel()) {
+    for (topic, _) in TOPICS.iter().zip(channels).filter(|(_, channel)| *channel == notification.channel()) {
         hub.hint(*topic);
     }
 }
 
 fn hint_all(hub: &Hub) {
-    CHANNELS.iter().for_each(|(topic, _)| hub.hint(*topic));
+    TOPICS.iter().for_each(|topic| hub.hint(*topic));
 }

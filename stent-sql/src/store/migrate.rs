@@ -14,8 +14,7 @@ const OPERATION: &str = "migrate";
 impl Migrate for SqlStore {
     async fn migrate(&self) -> Result<()> {
         self.bring_up_to_date().await?;
-        // Asked for now, while the store has its connections to itself: see `within`. Not before, since a schema that is not
-        // there yet has no name.
+        // Asked for now, while the store has its connections to itself (see `within`), and not before there is a schema.
         self.home().await.map(drop)
     }
 

@@ -1,13 +1,19 @@
 //! The application's own transactions, on every store that has a database: what is written within one, steps that are one,
 //! and processes that are killed around the commit.
 //!
-//! A store is added in two places: a constructor of [`World`], and a line in [`on_every_database!`].
+//! A store is added in two places: a constructor of [`World`], and a test in [`on_every_database!`].
 
 #![cfg(feature = "sql")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
 mod crash;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod rigged;
+#[cfg(feature = "postgres")]
+#[path = "../schema/mod.rs"]
+mod schema;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod step;
 mod within;
@@ -31,14 +37,25 @@ pub(crate) struct World {
     pub(crate) url: String,
     /// Gone with the test.
     pub(crate) folder: tempfile::TempDir,
+    /// Gone with the test, and after everybody who is connected to it.
+    #[cfg(feature = "postgres")]
+    schema: Option<schema::Schema>,
 }
 
 impl World {
+    #[cfg(feature = "sqlite")]
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = format!("sqlite://{}", folder.path().join("shop.db").display());
         // Tests lose nothing with the machine.
         Self::new(folder, format!("{file}?durability=normal"), &format!("{file}?mode=rwc")).await
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn postgres() -> Self {
+        let schema = schema::Schema::new();
+        let world = Self::new(tempfile::tempdir().unwrap(), schema.url(), &schema.application_url()).await;
+        Self { schema: Some(schema), ..world }
     }
 
     async fn new(folder: tempfile::TempDir, url: String, database: &str) -> Self {
@@ -50,7 +67,19 @@ impl World {
         ] {
             database.execute_unprepared(table).await.unwrap();
         }
-        Self { stent, database, url, folder }
+        Self {
+            stent,
+            database,
+            url,
+            folder,
+            #[cfg(feature = "postgres")]
+            schema: None,
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    pub(crate) fn schema_name(&self) -> &str {
+        self.schema.as_ref().map_or("", schema::Schema::name)
     }
 
     /// Begins a transaction as an application should that reads before it writes.
@@ -91,6 +120,16 @@ pub(crate) async fn numbers(connection: &impl ConnectionTrait, sql: &str) -> Vec
 
 pub(crate) async fn order(connection: &impl ConnectionTrait, id: i64) -> Result<(), stent::sea_orm::DbErr> {
     connection.execute_unprepared(&format!("INSERT INTO orders (id) VALUES ({id})")).await.map(drop)
+}
+
+/// Sees to it that a transaction was refused because it is in another database than the store.
+#[track_caller]
+pub(crate) fn refused(error: stent::Error) -> String {
+    let stent::Error::Store(store) = &error else { panic!("{error}") };
+    assert_eq!(store.kind(), stent::StoreErrorKind::Config);
+    let told = error.to_string();
+    assert!(told.contains("another database"), "{told}");
+    told
 }
 
 /// A file in which closures note each run of theirs, past every transaction.
@@ -168,8 +207,15 @@ macro_rules! on_every_database {
                 async fn body($world: std::sync::Arc<crate::World>) $body
 
                 #[test]
+                #[cfg(feature = "sqlite")]
                 fn sqlite() {
                     crate::run(crate::World::sqlite(), body);
+                }
+
+                #[test]
+                #[cfg(feature = "postgres")]
+                fn postgres() {
+                    crate::run(crate::World::postgres(), body);
                 }
             }
         )+

@@ -28,12 +28,14 @@ pub(crate) struct Rigged {
     pub(crate) fences: AtomicU32,
     /// No transaction can begin.
     pub(crate) busy: AtomicU32,
+    /// No lease is renewed.
+    pub(crate) lapses: AtomicU32,
 }
 
 impl Rigged {
     pub(crate) fn new(inner: &Arc<dyn Store>) -> Arc<Self> {
-        let (lies, fails, fences, busy) = Default::default();
-        Arc::new(Self { inner: inner.clone(), lies, fails, fences, busy })
+        let (lies, fails, fences, busy, lapses) = Default::default();
+        Arc::new(Self { inner: inner.clone(), lies, fails, fences, busy, lapses })
     }
 
     fn real(&self) -> &dyn Transactions {
@@ -97,6 +99,9 @@ impl Backend for Rigged {
     }
 
     async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
+        if takes_one(&self.lapses) {
+            return Err(lost());
+        }
         self.inner.renew(leases, now, until).await
     }
 

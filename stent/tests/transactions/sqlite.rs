@@ -2,9 +2,9 @@
 
 use stent::StoreErrorKind;
 use stent::prelude::*;
-use stent::sea_orm::{ConnectionTrait, TransactionTrait};
+use stent::sea_orm::{ConnectionTrait, Database, TransactionTrait};
 
-use crate::{World, numbers, order};
+use crate::{World, numbers, order, refused};
 
 #[durable(name = "sqlite.nothing")]
 async fn nothing() {}
@@ -43,5 +43,20 @@ fn a_store_in_memory_has_transactions_in_its_steps() {
         assert_eq!(stent.run(in_memory()).await.unwrap(), 7);
         worker.drain().await.unwrap();
         assert_eq!(stent.count().await.unwrap().values().sum::<u64>(), 2);
+    });
+}
+
+#[test]
+fn a_transaction_of_another_database_is_refused_and_nothing_is_in_it() {
+    crate::run(World::sqlite(), async |world| {
+        let elsewhere = World::sqlite().await;
+        let bare = tempfile::tempdir().unwrap();
+        let bare = format!("sqlite://{}?mode=rwc", bare.path().join("bare.db").display());
+        let bare = Database::connect(bare).await.unwrap();
+        for txn in [elsewhere.begin().await, bare.begin().await.unwrap()] {
+            refused(world.stent.dispatch(nothing()).within(&txn).await.unwrap_err());
+            txn.commit().await.unwrap();
+        }
+        assert_eq!((elsewhere.executions().await, world.executions().await), (0, 0));
     });
 }

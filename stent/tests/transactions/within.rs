@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 
 use stent::prelude::*;
-use stent::sea_orm::{Database, TransactionTrait};
-use stent::{Error, ExecutionId, ExecutionStatus, StoreErrorKind};
+use stent::{Error, ExecutionId, ExecutionStatus};
 
 use crate::{on_every_database, order};
 
@@ -189,21 +188,6 @@ on_every_database! {
         }
         assert!(whole > 0 && nothing > 0, "whole {whole}, nothing {nothing}");
         assert_eq!(world.orders().await.len(), 60);
-    }
-
-    async fn a_transaction_of_another_database_is_refused_and_nothing_is_in_it(world) {
-        let elsewhere = crate::World::sqlite().await;
-        let bare = tempfile::tempdir().unwrap();
-        let bare = format!("sqlite://{}?mode=rwc", bare.path().join("bare.db").display());
-        let bare = Database::connect(bare).await.unwrap();
-        for txn in [elsewhere.begin().await, bare.begin().await.unwrap()] {
-            let error = world.stent.dispatch(double(1)).within(&txn).await.unwrap_err();
-            let Error::Store(store) = &error else { panic!("{error}") };
-            assert_eq!(store.kind(), StoreErrorKind::Config);
-            assert!(error.to_string().contains("another database"), "{error}");
-            txn.commit().await.unwrap();
-        }
-        assert_eq!((elsewhere.executions().await, world.executions().await), (0, 0));
     }
 
     async fn a_store_without_a_database_says_so(world) {
