@@ -19,7 +19,8 @@ use crate::writer::Way;
 /// back all the same, unless the application can do without.
 ///
 /// # Cancel safety
-/// If it is dropped, it is in the transaction wholly or not at all.
+/// If it is dropped, drop the transaction too, or roll it back. It runs under a savepoint, and when one is given up while it is
+/// being set, the database driver may roll back all of the transaction, and say nothing of it when that is committed.
 #[must_use = "nothing is written until this is awaited"]
 #[derive(Debug)]
 pub struct Within<'t, R> {

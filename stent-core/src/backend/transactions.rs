@@ -48,7 +48,7 @@ pub trait Transactions: Debug + Send + Sync {
     /// transaction.
     ///
     /// # Cancel safety
-    /// A call that is dropped is in the transaction wholly or not at all.
+    /// The transaction of a call that is dropped may only be rolled back.
     async fn exchange_within(
         &self,
         transaction: &HostTransaction,
