@@ -1,5 +1,7 @@
-//! The example `digest`, run as a process on SQLite.
+//! The example `digest`, run as processes: on SQLite, and on Postgres where it is about sharing the work.
 
+#[path = "../../stent/tests/schema/mod.rs"]
+mod schema;
 mod support;
 
 use std::ffi::OsStr;
@@ -297,12 +299,24 @@ fn a_store_inside_the_folder_is_left_out() {
 }
 
 #[test]
-fn two_processes_share_one_run_and_give_the_same_report() {
+fn two_processes_share_one_run_and_give_the_same_report_on_sqlite() {
+    two_processes_share_one_run_and_give_the_same_report("sqlite://digest.db");
+}
+
+#[test]
+fn two_processes_share_one_run_and_give_the_same_report_on_postgres() {
+    let schema = schema::Schema::new();
+    two_processes_share_one_run_and_give_the_same_report(&schema.url());
+}
+
+fn two_processes_share_one_run_and_give_the_same_report(store: &str) {
     let place = Place::of(300);
-    place.crash_after("1");
+    let args = ["tree", "--store", store];
+    let crashed = place.digest(&[&args[..], &["--crash-after", "1"]].concat());
+    assert_eq!(crashed.status.signal(), Some(ABORTED), "{crashed:?}");
 
     let processes = [(); 2].map(|()| {
-        place.command(&["tree"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process")
+        place.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process")
     });
 
     let expected = place.expected("tree");

@@ -2,6 +2,8 @@
 //!
 //! By SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>; the first two characters are the class.
 
+use std::borrow::Cow;
+
 use sea_orm::sqlx;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use stent_core::backend::ErrorKind;
@@ -67,7 +69,7 @@ fn driver(error: &DbErr) -> Option<&sqlx::Error> {
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error()?.code().map(|code| code.into_owned())
+    error.as_database_error()?.code().map(Cow::into_owned)
 }
 
 /// Whether an error is about one of Stent's tables.
