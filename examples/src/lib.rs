@@ -34,6 +34,8 @@ mod guide {
     mod limits {}
     #[doc = include_str!("../../docs/guide/maps.md")]
     mod maps {}
+    #[doc = include_str!("../../docs/guide/postgres.md")]
+    mod postgres {}
     #[doc = include_str!("../../docs/guide/signals.md")]
     mod signals {}
     #[doc = include_str!("../../docs/guide/time.md")]
