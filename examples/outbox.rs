@@ -51,7 +51,11 @@ async fn fulfil(number: i64) -> Result<Fate, stent::Error> {
     .name("reserve")
     .await?;
     // What is outside of the database comes after it, in a step of its own, and happens at least once.
-    stent::step("tell", || async { Ok::<_, String>(println!("order {number}: {fate:?}")) }).await?;
+    let tell = || async {
+        println!("order {number}: {fate:?}");
+        Ok::<_, String>(())
+    };
+    stent::step("tell", tell).await?;
     Ok(fate)
 }
 
