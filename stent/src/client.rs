@@ -114,7 +114,9 @@ impl Shared {
                 self.writer.write(transition).await
             }
             Way::Within(transaction) => {
-                let outcomes = self.transactions()?.exchange_within(transaction, &[transition]).await?;
+                let transition = [transition];
+                let write = self.transactions()?.exchange_within(transaction, &transition);
+                let outcomes = context::written_within(write).await?;
                 outcomes.into_iter().next().ok_or(Error::Closed)
             }
         }
@@ -128,7 +130,8 @@ impl Shared {
                 self.writer.write_all(transitions).await
             }
             Way::Within(transaction) => {
-                Ok(self.transactions()?.exchange_within(transaction, &transitions).await?)
+                let write = self.transactions()?.exchange_within(transaction, &transitions);
+                Ok(context::written_within(write).await?)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
@@ -18,7 +19,7 @@ use crate::{Error, Result, ids};
 tokio::task_local! {
     static CURRENT: Context;
     /// Set while the closure of a transaction is polled: whose store it is in.
-    static WITHIN: Arc<Shared>;
+    static WITHIN: Arc<Within>;
 }
 
 /// Where code runs.
@@ -73,8 +74,42 @@ fn is_within() -> bool {
 /// Polls the closure of a transaction: what it awaits is no step, and what it writes to the same store past the transaction
 /// is refused.
 #[cfg(feature = "sql")]
-pub(crate) fn enter_within<T>(shared: &Arc<Shared>, body: impl FnOnce() -> T) -> T {
-    WITHIN.sync_scope(shared.clone(), body)
+pub(crate) fn enter_within<T>(within: &Arc<Within>, body: impl FnOnce() -> T) -> T {
+    WITHIN.sync_scope(within.clone(), body)
+}
+
+/// The closure of a transaction that runs, as what it writes to the store sees it.
+#[derive(Debug)]
+pub(crate) struct Within {
+    shared: Arc<Shared>,
+    /// Writes that have begun and not ended.
+    open: AtomicU32,
+}
+
+#[cfg(feature = "sql")]
+impl Within {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self { shared: shared.clone(), open: AtomicU32::new(0) })
+    }
+
+    /// Whether a write was dropped before it had ended. The driver may then have rolled back more than that write, and says
+    /// nothing of it.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.open.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Awaits a write that is part of a transaction, and remembers if it is dropped before it has ended.
+pub(crate) async fn written_within<T>(write: impl Future<Output = T>) -> T {
+    let within = WITHIN.try_with(Clone::clone).ok();
+    if let Some(within) = &within {
+        within.open.fetch_add(1, Ordering::AcqRel);
+    }
+    let written = write.await;
+    if let Some(within) = &within {
+        within.open.fetch_sub(1, Ordering::AcqRel);
+    }
+    written
 }
 
 /// Whether a write would go past the transaction that the code is in. On SQLite it would wait for that for ever.
@@ -82,7 +117,7 @@ pub(crate) fn enter_within<T>(shared: &Arc<Shared>, body: impl FnOnce() -> T) ->
 /// # Errors
 /// Says what to do instead.
 pub(crate) fn check_not_within(shared: &Shared) -> Result<()> {
-    let past = WITHIN.try_with(|within| Arc::ptr_eq(&within.store, &shared.store)).unwrap_or(false);
+    let past = WITHIN.try_with(|within| Arc::ptr_eq(&within.shared.store, &shared.store)).unwrap_or(false);
     if !past {
         return Ok(());
     }

@@ -21,7 +21,7 @@ use stent_core::{Failure, Payload};
 use tokio::time::Sleep;
 
 use crate::call::{check_name, decode_result};
-use crate::context::{self, Context, Durable, Pending, Wish};
+use crate::context::{self, Context, Durable, Pending, Wish, Within};
 use crate::desk::{Done, Word};
 use crate::failure::{BoxError, from_boxed, from_stent_error};
 use crate::function::BoxFuture;
@@ -173,6 +173,7 @@ struct Running<Fut> {
     body: Pin<Box<Fut>>,
     timeout: Pin<Box<Sleep>>,
     transaction: Arc<HostTransaction>,
+    within: Arc<Within>,
 }
 
 impl<F, Fut> TransactionStep<F, Fut> {
@@ -227,9 +228,10 @@ where
         let Ok(open) = transaction.clone().downcast::<DatabaseTransaction>() else {
             return Err(Error::NoTransactions { store: durable.shared.store.info().name });
         };
-        let body = context::enter_within(&durable.shared, || Box::pin((self.body)(Transaction(open))));
+        let within = Within::new(&durable.shared);
+        let body = context::enter_within(&within, || Box::pin((self.body)(Transaction(open))));
         let timeout = Box::pin(tokio::time::sleep(self.timeout.clone()?));
-        Ok(Stage::Running(Running { body, timeout, transaction }))
+        Ok(Stage::Running(Running { body, timeout, transaction, within }))
     }
 
     /// What a closure has come to.
@@ -351,19 +353,23 @@ where
                         return Poll::Ready(Err(error.into()));
                     }
                 },
-                Stage::Running(Running { body, timeout, .. }) => {
-                    let polled = context::enter_within(&durable.shared, || body.as_mut().poll(cx));
+                Stage::Running(Running { body, timeout, within, .. }) => {
+                    let polled = context::enter_within(within, || body.as_mut().poll(cx));
                     let is_over = polled.is_pending() && timeout.as_mut().poll(cx).is_ready();
                     if polled.is_pending() && !is_over {
                         return Poll::Pending;
                     }
-                    let Stage::Running(Running { body, transaction, .. }) =
+                    let Stage::Running(Running { body, transaction, within, .. }) =
                         std::mem::replace(&mut this.stage, Stage::Waiting)
                     else {
                         return Poll::Pending;
                     };
                     drop(body);
                     match polled {
+                        Poll::Ready(Ok(_)) if within.is_torn() => {
+                            drop(transaction);
+                            fail(&durable, seq, torn(&this.name))
+                        }
                         Poll::Ready(ran) => this.finish(&durable, seq, transaction, ran),
                         Poll::Pending => {
                             drop(transaction);
@@ -401,6 +407,15 @@ fn checked<T: Serialize>(durable: &Durable, name: &str, value: &T) -> Result<Pay
     let encoded = shared.codec.encode(value);
     let codec = |error| Failure::new(Failure::CODEC, format!("result of `{name}`: {error}")).fatal();
     shared.checked(name, encoded.map_err(codec))
+}
+
+/// What was dropped may have taken with it what the closure had done before.
+fn torn(name: &str) -> Failure {
+    let message = format!(
+        "the closure of `{name}` dropped a dispatch or a signal of its transaction before it had ended; nothing of the \
+         transaction was kept. Await what is begun, and put no timeout and no select! around it"
+    );
+    Failure::new("TransactionTorn", message).fatal()
 }
 
 fn took_too_long(name: &str, timeout: Duration) -> Failure {

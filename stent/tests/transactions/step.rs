@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use stent::prelude::*;
@@ -196,7 +197,29 @@ async fn rigged(world: &World) -> (std::sync::Arc<Rigged>, Stent, stent::Worker)
     (rigged, stent, worker.start().await.unwrap())
 }
 
+/// Begins a dispatch within its transaction and lets go of it in the middle.
+#[durable(name = "step.lets_go", retry(max_attempts = 1))]
+async fn lets_go(State(stent): State<Stent>) -> Result<(), stent::Error> {
+    stent::transaction(async |txn| {
+        order(&txn, 1).await?;
+        let mut dispatch = std::pin::pin!(stent.dispatch(double(1)).within(&txn).into_future());
+        let ended = std::future::poll_fn(|cx| Poll::Ready(dispatch.as_mut().poll(cx).is_ready())).await;
+        assert!(!ended, "a dispatch takes longer than one poll");
+        Ok::<_, DbErr>(())
+    })
+    .await
+}
+
 on_every_database! {
+    async fn what_a_dropped_dispatch_may_have_torn_is_not_recorded(world) {
+        let worker = world.worker_with(|worker| worker.state(world.stent.clone())).await;
+        let run = world.stent.dispatch(lets_go()).await.unwrap();
+        let failed = run.result().timeout("30s").await.unwrap_err();
+        assert!(failed.to_string().contains("dropped a dispatch or a signal"), "{failed}");
+        assert_eq!((world.orders().await.len(), world.executions().await), (0, 1));
+        worker.drain().await.unwrap();
+    }
+
     async fn effects_and_record_are_there_once_however_often_the_code_runs(world) {
         for cache in [0, 100] {
             let (test, before) = (unique(), world.orders().await.len());
