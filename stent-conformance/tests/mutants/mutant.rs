@@ -14,6 +14,9 @@ use stent_memory::MemoryStore;
 use crate::past::Past;
 use crate::store::Sound;
 
+/// An exchange, given the store that does it right.
+type Exchange = fn(&Sound, &[Transition], Option<&ClaimRequest<'_>>, &Past) -> Result<Exchanged>;
+
 macro_rules! sins {
     ($($(#[$doc:meta])* $sin:ident: $hook:ty,)+) => {
         /// A store that does one thing wrong.
@@ -56,7 +59,7 @@ sins! {
     /// Rewrites what a worker asks for.
     asks: fn(&mut ClaimRequest<'_>, &Past),
     /// Does an exchange in its own way.
-    exchanges: fn(&Sound, &[Transition], Option<&ClaimRequest<'_>>, &Past) -> Result<Exchanged>,
+    exchanges: Exchange,
     /// Applies a batch in two halves, with time between them in which the caller may go away; this is where it is cut.
     tears: fn(usize) -> usize,
     /// Renews leases in its own way.
