@@ -17,6 +17,9 @@ use crate::store::Sound;
 /// An exchange, given the store that does it right.
 type Exchange = fn(&Sound, &[Transition], Option<&ClaimRequest<'_>>, &Past) -> Result<Exchanged>;
 
+/// A renewal, given the store that does it right, the moment, and the end of the leases.
+type Renew = fn(&Sound, &[Lease], Timestamp, Timestamp) -> Result<Vec<Renewal>>;
+
 macro_rules! sins {
     ($($(#[$doc:meta])* $sin:ident: $hook:ty,)+) => {
         /// A store that does one thing wrong.
@@ -63,7 +66,7 @@ sins! {
     /// Applies a batch in two halves, with time between them in which the caller may go away; this is where it is cut.
     tears: fn(usize) -> usize,
     /// Renews leases in its own way.
-    renews: fn(&Sound, &[Lease], Timestamp, Timestamp) -> Result<Vec<Renewal>>,
+    renews: Renew,
     /// Rewrites what is to be purged; it may do more harm before.
     purges: fn(&Sound, &mut PurgeRequest, &Past),
     /// Does harm while the schema is migrated.
