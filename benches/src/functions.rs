@@ -51,7 +51,7 @@ pub(crate) async fn noted_job(number: u32, State(notes): State<Notes>) -> Result
     Ok(())
 }
 
-/// Bytes of the moment that is noted by [`stamped`].
+/// Bytes of the moment that is noted by [`stamped()`].
 pub(crate) const STAMP_LEN: usize = 17;
 
 /// Notes when it started, in microseconds since 1970.

@@ -100,7 +100,7 @@ impl PostgresStore {
         let connections = Connections { write: connection.clone(), read: connection };
         let dialect = PostgresDialect::with_settings(settings());
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
-        Ok(Arc::new(store.with_neighbours(Notices::new(pool)).on_borrowed_connections()))
+        Ok(Arc::new(store.with_neighbours(Notices::on_borrowed(pool)).on_borrowed_connections()))
     }
 }
 

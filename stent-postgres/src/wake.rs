@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sea_orm::sqlx;
 use sea_orm::sqlx::postgres::{PgListener, PgNotification, PgPool};
 use stent_core::backend::Topic;
@@ -69,6 +70,7 @@ pub(crate) const fn tell_within(topic: Topic) -> &'static str {
 pub(crate) struct Notices {
     shared: Arc<Shared>,
     runtime: Handle,
+    borrowed: bool,
 }
 
 #[derive(Debug)]
@@ -92,8 +94,17 @@ struct Tasks {
 }
 
 impl Notices {
-    /// To be made within a runtime.
+    /// On connections of its own, which are closed with the store. To be made within a runtime.
     pub(crate) fn new(pool: PgPool) -> Self {
+        Self::on(pool, false)
+    }
+
+    /// On connections of the application's. To be made within a runtime.
+    pub(crate) fn on_borrowed(pool: PgPool) -> Self {
+        Self::on(pool, true)
+    }
+
+    fn on(pool: PgPool, borrowed: bool) -> Self {
         let shared = Shared {
             pool,
             due: Default::default(),
@@ -102,10 +113,11 @@ impl Notices {
             warned: AtomicBool::new(false),
             tasks: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), runtime: Handle::current() }
+        Self { shared: Arc::new(shared), runtime: Handle::current(), borrowed }
     }
 }
 
+#[async_trait]
 impl Neighbours for Notices {
     fn listening(&self, hub: &Hub) {
         let mut tasks = self.shared.tasks();
@@ -126,8 +138,11 @@ impl Neighbours for Notices {
         }
     }
 
-    fn close(&self) {
+    async fn close(&self) {
         self.shared.stop();
+        if !self.borrowed {
+            self.shared.pool.close().await;
+        }
     }
 }
 

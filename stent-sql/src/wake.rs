@@ -62,7 +62,8 @@ impl Listener for HubListener {
     }
 }
 
-/// Notices what other processes commit. Each method returns at once.
+/// Notices what other processes commit. Each method but [`close`](Self::close) returns at once.
+#[async_trait]
 pub trait Neighbours: Debug + Send + Sync + 'static {
     /// Somebody listens from now on.
     fn listening(&self, hub: &Hub);
@@ -76,6 +77,6 @@ pub trait Neighbours: Debug + Send + Sync + 'static {
     /// This process has hinted at something to its own: now others may learn of it.
     fn hinted(&self, _topic: Topic) {}
 
-    /// The store was closed.
-    fn close(&self);
+    /// The store was closed: gives back what is held, connections for one.
+    async fn close(&self);
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use stent_core::backend::Topic;
 use stent_sql::wake::{Hub, Neighbours};
 use tokio::runtime::Handle;
@@ -58,6 +59,7 @@ impl WalWatch {
     }
 }
 
+#[async_trait]
 impl Neighbours for WalWatch {
     fn listening(&self, hub: &Hub) {
         let mut state = self.shared.state();
@@ -83,7 +85,7 @@ impl Neighbours for WalWatch {
         }
     }
 
-    fn close(&self) {
+    async fn close(&self) {
         self.shared.stop();
     }
 }

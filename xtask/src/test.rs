@@ -16,12 +16,12 @@ const SEEDS_VARIABLE: &str = "STENT_SEEDS";
 
 /// Seeds that are played here of each backend, where the environment names no other number: a quick look, since every change
 /// waits for it. `cargo xtask conformance` plays the suite's own number.
-const SEEDS: &str = "24";
+const SEEDS: &str = "12";
 
 /// Runs every test: unit, snapshots, conformance, crashes, doc tests, examples, tidy
 #[derive(Debug, Default, clap::Args)]
 #[command(
-    after_help = "The model of the conformance suite plays 24 seeds of each backend, or as many as STENT_SEEDS says.\n\nExamples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch"
+    after_help = "The model of the conformance suite plays 12 seeds of each backend, or as many as STENT_SEEDS says.\n\nExamples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch"
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -261,7 +261,7 @@ impl Backend for SqlStore {
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         if let Some(neighbours) = &self.neighbours {
-            neighbours.close();
+            neighbours.close().await;
         }
         if self.borrowed {
             return Ok(());
