@@ -257,6 +257,12 @@ proptest! {
             let mut writers = std::collections::BTreeSet::new();
             batch.retain(|one| one.guard.leased().is_none_or(|fence| writers.insert(fence.task)));
 
+            // So is who waits for the value of a signal that is given back: whoever gives one back comes last.
+            batch.sort_by_key(|one| {
+                let gone = one.cancel.iter().chain(&one.erase);
+                gone.filter_map(|id| before.rows.get(id)).any(|step| step.kind == StepKind::Signal)
+            });
+
             let outcomes = together.apply(&batch);
             let one_by_one: Vec<_> = batch.iter().flat_map(|one| apart.apply(std::slice::from_ref(one))).collect();
 
