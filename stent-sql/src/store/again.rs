@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use sea_orm::DbErr;
-use stent_core::backend::Error;
+use stent_core::backend::{Error, Result};
 
 use super::SqlStore;
 
@@ -18,25 +18,29 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// The longest pause of all.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// The runs of one operation.
-#[derive(Debug, Default)]
-pub(super) struct Runs {
-    again: u32,
-}
-
-impl Runs {
-    /// Whether to run the operation once more; if so, after a pause that differs between those who met.
-    ///
-    /// The transaction was rolled back, so nothing of the failed run stands.
-    pub(super) async fn again(&mut self, store: &SqlStore, error: &Error) -> bool {
-        let error = error.source().and_then(|source| source.downcast_ref::<DbErr>());
-        if self.again == AGAIN_MAX || !error.is_some_and(|error| store.dialect.is_conflict(error)) {
-            return false;
+impl SqlStore {
+    /// Runs an operation, and runs it again when it has met another transaction, after a pause that differs between those
+    /// who met. Its transaction was rolled back then, so nothing of a failed run stands.
+    pub(super) async fn run_again<T, Run>(&self, operation: impl Fn() -> Run) -> Result<T>
+    where
+        Run: Future<Output = Result<T>>,
+    {
+        let mut longest = PAUSE;
+        for _ in 0..AGAIN_MAX {
+            match operation().await {
+                Err(error) if self.has_met_another(&error) => {
+                    tokio::time::sleep(longest.mul_f64(chance())).await;
+                    longest = longest.saturating_mul(2).min(PAUSE_MAX);
+                }
+                ran => return ran,
+            }
         }
-        let longest = PAUSE.saturating_mul(1 << self.again).min(PAUSE_MAX);
-        self.again += 1;
-        tokio::time::sleep(longest.mul_f64(chance())).await;
-        true
+        operation().await
+    }
+
+    fn has_met_another(&self, error: &Error) -> bool {
+        let error = error.source().and_then(|source| source.downcast_ref::<DbErr>());
+        error.is_some_and(|error| self.dialect.is_conflict(error))
     }
 }
 

@@ -224,6 +224,15 @@ impl Committed {
         Ok(())
     }
 
+    /// The outcomes, where nothing else is read along with what their news lack.
+    pub(super) async fn finish<C: ConnectionTrait>(
+        mut self,
+        run: &Run<'_, C>,
+    ) -> Result<(Vec<Outcome>, Effects)> {
+        self.settle(run).await?;
+        Ok((self.outcomes, self.effects))
+    }
+
     /// The outcomes, with their news complete.
     pub(super) fn complete(mut self, record: &Record) -> Result<(Vec<Outcome>, Effects)> {
         self.tell(record)?;
@@ -294,7 +303,7 @@ impl Effects {
     }
 
     /// Who is to hear of it once it is committed.
-    pub(super) fn topics(&self) -> impl Iterator<Item = Topic> {
+    pub(super) fn topics(&self) -> impl Iterator<Item = Topic> + use<> {
         [(self.ready, Topic::Work), (self.ended, Topic::Ended)]
             .into_iter()
             .filter_map(|(concerned, topic)| concerned.then_some(topic))
@@ -302,13 +311,9 @@ impl Effects {
 
     /// Tells what has been committed to those whom it concerns.
     pub(super) fn publish(self, store: &SqlStore) {
+        let topics = self.topics();
         store.known_lanes().extend(self.lanes);
-        if self.ready {
-            store.hint(Topic::Work);
-        }
-        if self.ended {
-            store.hint(Topic::Ended);
-        }
+        topics.for_each(|topic| store.hint(topic));
     }
 }
 

@@ -5,7 +5,6 @@ use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Result};
 use stent_core::transition::{Outcome, Transition};
 
 use super::SqlStore;
-use super::again::Runs;
 use super::claim::{self, Agenda, Ends, Picks};
 use super::commit;
 use super::record::{Record, Wanted};
@@ -18,13 +17,7 @@ impl SqlStore {
         transitions: &[Transition],
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged> {
-        let mut runs = Runs::default();
-        loop {
-            match self.try_exchange(transitions, claim).await {
-                Err(error) if runs.again(self, &error).await => {}
-                exchanged => return exchanged,
-            }
-        }
+        self.run_again(|| self.try_exchange(transitions, claim)).await
     }
 
     async fn try_exchange(

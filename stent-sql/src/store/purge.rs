@@ -7,7 +7,6 @@ use stent_core::ExecutionId;
 use stent_core::backend::{Purge, PurgeRequest, Purged, Result};
 use uuid::Uuid;
 
-use super::again::Runs;
 use super::{SqlStore, commit};
 use crate::Statement;
 use crate::batch::Batch;
@@ -22,13 +21,7 @@ const WINDOW: usize = 1_000;
 
 impl SqlStore {
     pub(super) async fn run_purge(&self, request: &PurgeRequest) -> Result<Purged> {
-        let mut runs = Runs::default();
-        loop {
-            match self.try_purge(request).await {
-                Err(error) if runs.again(self, &error).await => {}
-                purged => return purged,
-            }
-        }
+        self.run_again(|| self.try_purge(request)).await
     }
 
     async fn try_purge(&self, request: &PurgeRequest) -> Result<Purged> {

@@ -7,7 +7,6 @@ use stent_core::model::Lease;
 use stent_core::{TaskId, Timestamp};
 
 use super::SqlStore;
-use super::again::Runs;
 use crate::row;
 
 const OPERATION: &str = "renew";
@@ -23,13 +22,7 @@ impl SqlStore {
             self.check_open(OPERATION)?;
             return Ok(Vec::new());
         }
-        let mut runs = Runs::default();
-        loop {
-            match self.try_renew(leases, now, until).await {
-                Err(error) if runs.again(self, &error).await => {}
-                renewed => return renewed,
-            }
-        }
+        self.run_again(|| self.try_renew(leases, now, until)).await
     }
 
     async fn try_renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {

@@ -12,7 +12,6 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::SqlStore;
 use super::commit;
-use super::record::{Record, Wanted};
 use super::run::Run;
 use crate::row::Reader;
 
@@ -41,12 +40,8 @@ impl Transactions for SqlStore {
         let savepoint = transaction.begin().await.map_err(|error| self.error(OPERATION, error))?;
         let run = self.within(OPERATION, &savepoint);
         self.check_home(&run).await?;
-        let committed = commit::apply(&run, transitions).await?;
-        let mut wanted = Wanted::default();
-        committed.want(&mut wanted);
-        let record = Record::read(&run, wanted).await?;
         // What is remembered of a commit, such as which lanes are stored, is not: this may be rolled back.
-        let (outcomes, effects) = committed.complete(&record)?;
+        let (outcomes, effects) = commit::apply(&run, transitions).await?.finish(&run).await?;
         for topic in effects.topics() {
             run.hint(topic).await?;
         }
