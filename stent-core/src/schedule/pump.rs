@@ -4,6 +4,13 @@ use std::time::Duration;
 
 use crate::Timestamp;
 
+/// Workers of fewer slots claim nothing ahead: they have few because what they do is scarce, or to be done in order.
+const AHEAD_SLOTS_MIN: usize = 8;
+/// At most so many tasks for each slot are claimed before there is a slot for them.
+const AHEAD_PER_SLOT: usize = 3;
+/// How long what was claimed ahead may wait for a slot, where the store is quick.
+const AHEAD_PATIENCE: Duration = Duration::from_millis(50);
+
 /// How a worker paces itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PumpConfig {
@@ -43,10 +50,22 @@ pub enum Action {
 /// [`poll_action`](Self::poll_action) until it returns `None`, then sleep until [`poll_deadline`](Self::poll_deadline)
 /// or until something happens. Moments never go backwards by more than the worker's clock does; a step back only makes a
 /// poll late by as much.
+///
+/// # Claims ahead
+/// While a claim is under way turns end, and their slots would stand empty until it is answered. So a worker claims more than
+/// it has slots for: as many as will have ended when this one is answered, and again as many for the time that the next one
+/// takes, going by those that have ended since the last claim. Where turns are long that is none. What no slot comes free
+/// for is handed back after [a while](Self::patience).
 #[derive(Debug)]
 pub struct Pump {
     config: PumpConfig,
     running: usize,
+    /// Tasks that were claimed ahead and wait for a slot.
+    waiting: usize,
+    /// When the last claim was sent, how long it took to be answered, and how many turns have ended since.
+    claimed_at: Timestamp,
+    claim_took: Duration,
+    ended: usize,
     claiming: bool,
     renewing: bool,
     draining: bool,
@@ -65,6 +84,10 @@ impl Pump {
         Self {
             config,
             running: 0,
+            waiting: 0,
+            claimed_at: now,
+            claim_took: Duration::ZERO,
+            ended: 0,
             claiming: false,
             renewing: false,
             draining: false,
@@ -84,8 +107,10 @@ impl Pump {
     }
 
     /// A claim was sent.
-    pub fn handle_claiming(&mut self) {
+    pub fn handle_claiming(&mut self, now: Timestamp) {
         self.claiming = true;
+        self.claimed_at = now;
+        self.ended = 0;
         // What wakes from here on is not part of that claim.
         self.claim_at = Timestamp::MAX;
         self.look_at = Timestamp::MAX;
@@ -94,6 +119,7 @@ impl Pump {
     /// The answer to a claim came: so many tasks of at most `max`, and when the next one is due, if that is known.
     pub fn handle_claimed(&mut self, now: Timestamp, max: usize, got: usize, next_due: Option<Timestamp>) {
         self.handle_looked(now, None);
+        self.claim_took = now.since(self.claimed_at);
         let next = if got >= max {
             self.pause = self.config.poll_min;
             now
@@ -128,6 +154,17 @@ impl Pump {
         self.handle_claimed(now, 1, 0, None);
     }
 
+    /// A task that was claimed waits for a slot.
+    pub fn handle_waiting(&mut self) {
+        self.waiting += 1;
+    }
+
+    /// One that did waits no more: it is about to start, or is handed back.
+    pub fn handle_waited(&mut self) {
+        debug_assert!(self.waiting > 0, "a task waits no more that never did");
+        self.waiting = self.waiting.saturating_sub(1);
+    }
+
     /// A turn began: it holds a slot and a lease.
     pub fn handle_started(&mut self, now: Timestamp) {
         self.running += 1;
@@ -140,6 +177,7 @@ impl Pump {
     pub fn handle_finished(&mut self) {
         debug_assert!(self.running > 0, "a turn ended that never began");
         self.running = self.running.saturating_sub(1);
+        self.ended += 1;
         if self.running == 0 && !self.renewing {
             self.renew_at = None;
         }
@@ -175,7 +213,7 @@ impl Pump {
         if !self.renewing && self.renew_at.is_some_and(|renew_at| renew_at <= now) {
             return Some(Action::Renew);
         }
-        let max = self.free().min(self.config.claim_max);
+        let max = self.room(now).min(self.config.claim_max);
         let claims = !self.draining && !self.claiming && max > 0 && self.claim_at <= now;
         let looks = self.looks() && !self.claiming && self.look_at <= now;
         claims.then_some(Action::Claim { max }).or(looks.then_some(Action::Look))
@@ -203,10 +241,39 @@ impl Pump {
         self.running
     }
 
-    /// Slots that are free.
+    /// Slots that are free, and not waited for.
     #[must_use]
     pub const fn free(&self) -> usize {
-        self.config.slots.saturating_sub(self.running)
+        self.config.slots.saturating_sub(self.running + self.waiting)
+    }
+
+    /// Whether a task may start now.
+    #[must_use]
+    pub const fn has_slot(&self) -> bool {
+        self.running < self.config.slots
+    }
+
+    /// How long a task that was claimed ahead waits for a slot before it is handed back, for others: long enough for those to
+    /// come free that were counted on, and much shorter than a lease, so that what waits need not be renewed.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        (self.claim_took * 4).max(AHEAD_PATIENCE).min(self.config.lease / 4)
+    }
+
+    /// How many tasks can be taken: a free slot for each, or one that will be free when the claim is answered.
+    fn room(&self, now: Timestamp) -> usize {
+        (self.config.slots + self.ahead(now)).saturating_sub(self.running + self.waiting)
+    }
+
+    /// How many turns will end while a claim is under way, and the next one.
+    fn ahead(&self, now: Timestamp) -> usize {
+        if self.config.slots < AHEAD_SLOTS_MIN {
+            return 0;
+        }
+        let took = self.claim_took.as_micros();
+        let elapsed = now.since(self.claimed_at).as_micros().max(took).max(1);
+        let ended = 2 * self.ended as u128 * took / elapsed;
+        usize::try_from(ended).unwrap_or(usize::MAX).min(self.config.slots * AHEAD_PER_SLOT)
     }
 
     /// Whether the worker claims no more.
@@ -241,7 +308,7 @@ mod tests {
         let mut now = t(0);
         for _ in 0..5 {
             assert_eq!(pump.poll_action(now), Some(Action::Claim { max: 3 }));
-            pump.handle_claiming();
+            pump.handle_claiming(now);
             pump.handle_claimed(now, 3, 0, None);
             claimed_at.push(now);
             now = pump.poll_deadline(true).expect("an idle worker polls");
@@ -252,7 +319,7 @@ mod tests {
     #[test]
     fn a_wake_during_a_claim_is_not_lost() {
         let mut pump = Pump::new(CONFIG, t(0));
-        pump.handle_claiming();
+        pump.handle_claiming(t(0));
         pump.handle_wake(t(1));
         assert_eq!(pump.poll_action(t(1)), None);
 
@@ -264,7 +331,7 @@ mod tests {
     #[test]
     fn a_known_due_time_is_met() {
         let mut pump = Pump::new(CONFIG, t(0));
-        pump.handle_claiming();
+        pump.handle_claiming(t(0));
         pump.handle_claimed(t(0), 3, 0, Some(t(7)));
         assert_eq!(pump.poll_deadline(true), Some(t(7)));
     }
@@ -272,7 +339,7 @@ mod tests {
     #[test]
     fn a_full_worker_claims_when_a_turn_ends() {
         let mut pump = Pump::new(CONFIG, t(0));
-        pump.handle_claiming();
+        pump.handle_claiming(t(0));
         pump.handle_claimed(t(0), 3, 3, None);
         (0..4).for_each(|_| pump.handle_started(t(0)));
         assert_eq!(pump.poll_action(t(1)), None);
@@ -307,7 +374,7 @@ mod tests {
         pump.handle_step(t(1_000));
 
         assert_eq!(pump.poll_action(t(1_000)), Some(Action::Claim { max: 3 }));
-        pump.handle_claiming();
+        pump.handle_claiming(t(1_000));
         assert_eq!(pump.poll_deadline(true), Some(t(11_000)));
     }
 
@@ -321,7 +388,7 @@ mod tests {
     #[test]
     fn a_worker_that_may_claim_no_more_looks_after_what_it_has() {
         let mut pump = Pump::new(CONFIG, t(0));
-        pump.handle_claiming();
+        pump.handle_claiming(t(0));
         pump.handle_claimed(t(0), 3, 3, None);
         (0..4).for_each(|_| pump.handle_started(t(0)));
         assert_eq!((pump.poll_action(t(0)), pump.poll_deadline(true)), (None, Some(t(200))));
@@ -339,5 +406,88 @@ mod tests {
         pump.handle_finished();
         pump.handle_drain();
         assert_eq!(pump.poll_action(t(260)), Some(Action::Look));
+    }
+
+    /// A pump of eight slots that claims at once and is answered after ten milliseconds, again and again. In each round all
+    /// turns but `kept` end before the next claim.
+    fn after_rounds(rounds: i64, kept: usize) -> (Pump, Timestamp) {
+        let mut pump = Pump::new(PumpConfig { slots: 8, claim_max: 512, ..CONFIG }, t(0));
+        let mut now = t(0);
+        for _ in 0..rounds {
+            let Some(Action::Claim { max }) = pump.poll_action(now) else { break };
+            pump.handle_claiming(now);
+            now = now + Duration::from_millis(10);
+            pump.handle_claimed(now, max, max, None);
+            (0..max).for_each(|_| pump.handle_waiting());
+            while pump.running() > kept || pump.waiting > 0 {
+                if pump.has_slot() && pump.waiting > 0 {
+                    pump.handle_waited();
+                    pump.handle_started(now);
+                } else if pump.running() > kept {
+                    pump.handle_finished();
+                } else {
+                    break;
+                }
+            }
+        }
+        (pump, now)
+    }
+
+    #[test]
+    fn a_worker_whose_turns_end_while_it_claims_claims_ahead_of_its_slots() {
+        let (pump, now) = after_rounds(1, 0);
+        // Eight have ended in the time that a claim takes: as many again while the next is under way, and the one after.
+        assert_eq!(pump.poll_action(now), Some(Action::Claim { max: 8 + 16 }));
+
+        let (pump, now) = after_rounds(20, 0);
+        assert_eq!(pump.poll_action(now), Some(Action::Claim { max: 8 + 8 * AHEAD_PER_SLOT }));
+    }
+
+    #[test]
+    fn a_worker_whose_turns_are_long_claims_no_more_than_it_has_slots_for() {
+        let (mut pump, now) = after_rounds(1, 8);
+        assert_eq!(pump.poll_action(now), None);
+
+        // Two of eight in a second, where a claim takes ten milliseconds.
+        (0..2).for_each(|_| pump.handle_finished());
+
+        assert_eq!(pump.poll_action(now + Duration::from_secs(1)), Some(Action::Claim { max: 2 }));
+    }
+
+    #[test]
+    fn what_waits_counts_as_taken() {
+        let (mut pump, now) = after_rounds(1, 0);
+        (0..8).for_each(|_| pump.handle_waiting());
+
+        assert_eq!(pump.free(), 0);
+        assert_eq!(pump.poll_action(now), Some(Action::Claim { max: 16 }));
+        assert_eq!(pump.poll_action(now + Duration::from_secs(60)), None, "nothing has ended for a minute");
+    }
+
+    #[test]
+    fn a_worker_of_few_slots_claims_nothing_ahead() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_claiming(t(0));
+        pump.handle_claimed(t(10), 3, 3, None);
+        (0..3).for_each(|_| pump.handle_started(t(10)));
+        (0..3).for_each(|_| pump.handle_finished());
+
+        let wide = PumpConfig { claim_max: 512, ..CONFIG };
+        pump.config = wide;
+
+        assert_eq!(pump.poll_action(t(10)), Some(Action::Claim { max: wide.slots }));
+    }
+
+    #[test]
+    fn patience_goes_by_the_store_and_ends_well_before_the_lease() {
+        let of = |took| {
+            let mut pump = Pump::new(CONFIG, t(0));
+            pump.handle_claiming(t(0));
+            pump.handle_claimed(t(took), 1, 0, None);
+            pump.patience()
+        };
+        assert_eq!(of(1), AHEAD_PATIENCE);
+        assert_eq!(of(200), Duration::from_millis(800));
+        assert_eq!(of(60_000), CONFIG.lease / 4);
     }
 }

@@ -20,6 +20,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::activation::Activation;
+use super::ahead::{Ahead, Ready};
 use super::hot::Hot;
 use super::port::{Message, Parked, Port};
 use super::report::{Reporter, Subject};
@@ -85,6 +86,7 @@ pub(super) struct Driver {
     inbox: mpsc::UnboundedReceiver<Message>,
     hints: Box<dyn Listener>,
     active: HashMap<TaskId, Active>,
+    ahead: Ahead,
     queue: Vec<Submission>,
     exchange: Option<BoxFuture<'static, ExchangeDone>>,
     renewal: Option<BoxFuture<'static, Renewed>>,
@@ -123,6 +125,7 @@ impl Driver {
             inbox,
             hints,
             active: HashMap::new(),
+            ahead: Ahead::default(),
             queue: Vec::new(),
             exchange: None,
             renewal: None,
@@ -172,13 +175,16 @@ impl Driver {
             }
             self.stop_lapsed();
             self.end_expired();
+            self.start_waiting();
             self.act().await;
+            // Turns that ended just now are in the exchange that begins: others use their slots meanwhile.
+            self.start_waiting();
             self.port.report.vitals().count(self.pump.running(), self.hot.len());
             let hands_back = deadline.filter(|_| !handed_back && self.exchange.is_none());
             let wait = self.next_deadline(hands_back.or(given_up));
             tokio::select! {
                 biased;
-                Some(message) = self.inbox.recv() => self.handle(message),
+                Some(message) = self.inbox.recv() => self.handle_all(message),
                 done = poll_some(&mut self.exchange) => self.handle_exchange(done),
                 renewed = poll_some(&mut self.renewal) => self.handle_renewed(renewed),
                 _ = stop.changed() => {}
@@ -238,6 +244,29 @@ impl Driver {
         }
     }
 
+    /// Starts what was claimed ahead, as far as there are slots, and hands back what has waited for too long.
+    fn start_waiting(&mut self) {
+        if self.ahead.is_empty() {
+            return;
+        }
+        let now = self.port.shared.clock.now();
+        let draining = self.pump.is_draining();
+        while !draining && self.pump.has_slot() {
+            let Some(ready) = self.ahead.next() else { return };
+            self.pump.handle_waited();
+            // Nothing starts under a lease that is about to run out: it was not renewed while the task waited.
+            match ready.lease.until.since(now) < self.port.lease / 2 {
+                true => self.submit(Submission::of(decide::release(&ready.held, now)), now),
+                false => self.start(ready, now),
+            }
+        }
+        let patience = if draining { Duration::ZERO } else { self.pump.patience() };
+        while let Some(ready) = self.ahead.overdue(now, patience) {
+            self.pump.handle_waited();
+            self.submit(Submission::of(decide::release(&ready.held, now)), now);
+        }
+    }
+
     /// The lease on a task is lost: whatever runs under it is stopped.
     fn lose(&mut self, task: TaskId, loss: LeaseLoss) {
         let Some(active) = self.finished(task) else { return };
@@ -246,7 +275,7 @@ impl Driver {
     }
 
     fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.queue.is_empty() && self.exchange.is_none() && self.inbox.is_empty()
+        self.active.is_empty() && self.ahead.is_empty() && self.queue.is_empty() && self.exchange.is_none() && self.inbox.is_empty()
     }
 
     /// When the loop must look again, if nothing happens before.
@@ -254,7 +283,9 @@ impl Driver {
         let now = self.port.shared.clock.now();
         let can_claim = self.exchange.is_none() && self.retry_at.is_none();
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
-        let paced = self.pump.poll_deadline(can_claim).into_iter().chain(self.lapse_at).chain(expires_at);
+        let overdue_at = self.ahead.overdue_at(self.pump.patience());
+        let paced = self.pump.poll_deadline(can_claim).into_iter();
+        let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at);
         let paced = paced.min().map(|at| Instant::now() + at.since(now));
         let retry_at = self.retry_at.filter(|_| self.exchange.is_none());
         paced.into_iter().chain(retry_at).chain(stops_at).min()
@@ -291,12 +322,21 @@ impl Driver {
             }
             tokio::task::yield_now().await;
             let before = self.queue.len();
-            while let Ok(message) = self.inbox.try_recv() {
-                self.handle(message);
-            }
+            self.handle_rest();
             if self.queue.len() == before {
                 return;
             }
+        }
+    }
+
+    fn handle_all(&mut self, first: Message) {
+        self.handle(first);
+        self.handle_rest();
+    }
+
+    fn handle_rest(&mut self) {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.handle(message);
         }
     }
 
@@ -368,7 +408,7 @@ impl Driver {
         match claim {
             None => {}
             Some(0) => self.pump.handle_looking(),
-            Some(_) => self.pump.handle_claiming(),
+            Some(_) => self.pump.handle_claiming(self.port.shared.clock.now()),
         }
         let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
         let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
@@ -437,20 +477,28 @@ impl Driver {
                 if done.claim.is_some() {
                     let now = self.port.shared.clock.now();
                     for expired in &exchanged.expired {
-                        let subject = self.finished(expired.task).map(|active| {
+                        let running = self.finished(expired.task).map(|active| {
                             active.abort.abort();
                             active.subject
                         });
+                        let waiting = self.ahead.remove(expired.task).map(|ready| {
+                            self.pump.handle_waited();
+                            ready.subject
+                        });
+                        let subject = running.or(waiting);
                         let transition = decide::expire(expired, now);
                         self.submit(Submission { subject, ..Submission::of(transition) }, now);
                     }
-                    let stopping = exchanged.stopping.iter().filter_map(|task| self.active.get(task));
-                    stopping.for_each(|active| active.stop.set());
+                    for task in &exchanged.stopping {
+                        let running = self.active.get(task).map(|active| &active.stop);
+                        let waiting = || self.ahead.get(*task).map(|ready| &ready.activation.durable.stop);
+                        running.or_else(waiting).into_iter().for_each(|stop| stop.set());
+                    }
                 }
                 if let Some(max) = done.claim {
                     let (now, got) = (self.port.shared.clock.now(), exchanged.claimed.len());
                     for claimed in exchanged.claimed {
-                        self.start_turn(claimed, now);
+                        self.take(claimed, now);
                     }
                     match max {
                         0 => self.pump.handle_looked(now, exchanged.next_due),
@@ -532,8 +580,14 @@ impl Driver {
         }
     }
 
-    fn start_turn(&mut self, claimed: Claimed, now: Timestamp) {
+    /// Takes on what was claimed: its turn starts, at once or when there is a slot for it; or it is handed back, when the
+    /// worker was told to stop meanwhile.
+    fn take(&mut self, claimed: Claimed, now: Timestamp) {
         self.port.report.claimed(&claimed);
+        if self.pump.is_draining() {
+            self.submit(Submission::of(decide::release(&Held::claimed(&claimed), now)), now);
+            return;
+        }
         let subject = Subject::of_claim(&claimed, now);
         if let Some(transition) = decide::crashed(&claimed, now) {
             tracing::error!(task = %claimed.task.id, function = claimed.task.lane.function, "given up: it crashes its workers");
@@ -564,8 +618,20 @@ impl Driver {
                 Activation::of_claim(&self.port, claimed)
             }
         };
+        let ready = Ready { held, lease, activation, subject, expires_at };
+        if self.ahead.is_empty() && self.pump.has_slot() {
+            self.start(ready, now);
+        } else {
+            self.pump.handle_waiting();
+            self.ahead.push(now, ready);
+        }
+    }
+
+    fn start(&mut self, ready: Ready, now: Timestamp) {
+        let Ready { held, lease, activation, subject, expires_at } = ready;
         self.pump.handle_started(now);
         let stop = activation.durable.stop.clone();
+        let subject = subject.from(now);
         let running = tokio::spawn(turn::run(self.port.clone(), activation, held.clone()));
         self.hold(Active { held, lease, abort: running.abort_handle(), subject, stop, expires_at });
     }
@@ -615,9 +681,7 @@ impl Driver {
 
     /// Stops every turn and hands its task back.
     fn hand_back(&mut self) {
-        while let Ok(message) = self.inbox.try_recv() {
-            self.handle(message);
-        }
+        self.handle_rest();
         let now = self.port.shared.clock.now();
         for (task, mut active) in std::mem::take(&mut self.active) {
             tracing::debug!(%task, "handed back");

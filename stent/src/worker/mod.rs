@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `drive` | the one loop of a worker: group commit, claims, renewals, drain; performs what the core's `Pump` says |
 //! | `turn` | one turn of one task: polls the code against its replay until it ends, waits or goes on |
+//! | `ahead` | tasks that were claimed before there was a slot for them |
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `hot` | parked code that is kept in memory |
 //! | `outside` | warns of functions that wait for what is not recorded |
@@ -13,6 +14,7 @@
 //! | `unknown` | says what work waits for a worker that knows it |
 
 mod activation;
+mod ahead;
 mod drive;
 mod hot;
 mod outside;

@@ -39,6 +39,11 @@ impl Subject {
         }
     }
 
+    /// The same, with a turn that begins now.
+    pub(super) fn from(self, now: Timestamp) -> Self {
+        Self { turn_at: now, ..self }
+    }
+
     /// Of a step that was written under a lease of its own.
     pub(super) fn of_step(row: &NewTask, now: Timestamp) -> Self {
         Self { task: row.id, tree: row.tree, lane: row.lane.clone(), started_at: now, turn_at: now }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stent::core::backend::{
@@ -31,6 +32,8 @@ pub(crate) struct Rigged {
     pub(crate) is_out: AtomicBool,
     /// Exchanges do not come back.
     pub(crate) hangs: AtomicBool,
+    /// How long each exchange takes at least, in milliseconds.
+    pub(crate) exchange_ms: AtomicU64,
     /// The clock was read.
     pub(crate) clock_reads: AtomicU64,
     /// Reads of executions and dead letters, by id and by page.
@@ -65,6 +68,7 @@ impl Rigged {
             renewals: AtomicU64::new(0),
             is_out: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            exchange_ms: AtomicU64::new(0),
             clock_reads: AtomicU64::new(0),
             reads: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -103,6 +107,7 @@ impl Backend for Rigged {
         if self.is_out.load(Ordering::SeqCst) {
             return Err(Self::refused("exchange"));
         }
+        tokio::time::sleep(Duration::from_millis(self.exchange_ms.load(Ordering::SeqCst))).await;
         let exchanged = self.inner.exchange(commit, claim).await?;
         self.written.fetch_add(commit.len() as u64, Ordering::SeqCst);
         Ok(exchanged)

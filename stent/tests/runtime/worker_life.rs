@@ -1,16 +1,16 @@
 //! Workers: draining, stopping, leases, queues, crash loops.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stent::core::backend::{ClaimRequest, NoRecall, Store};
-use stent::metrics::{LeaseLoss, LeaseLost};
+use stent::metrics::{LeaseLoss, LeaseLost, TaskClaimed};
 use stent::prelude::*;
 use stent::{ExecutionStatus, Metrics, Registry, TaskId, WorkerId};
 
 use crate::rigged::Rigged;
-use crate::{logs, on_every_store, ran, unique, until};
+use crate::{Db, World, logs, on_every_store, ran, unique, until};
 
 #[durable]
 async fn quick(n: u64) -> Result<u64, String> {
@@ -93,6 +93,37 @@ impl Metrics for Losses {
     }
 }
 
+/// Counts the claims of a function's tasks.
+#[derive(Clone, Debug, Default)]
+struct Claims(Arc<AtomicUsize>);
+
+impl Metrics for Claims {
+    fn task_claimed(&self, event: &TaskClaimed<'_>) {
+        if event.task.function == "life.gated" {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// How many turns the worker of [`claims_ahead`] runs at once, and how much it finds that does not end.
+const SLOTS: usize = 8;
+const GATED: usize = 24;
+
+/// A worker on a store where an exchange takes a while. It has come from work that ends at once to work that waits for a
+/// gate: so it has claimed more of that than it has slots for, and runs as much as it can.
+async fn claims_ahead(world: &World, key: u64) -> (Stent, Worker) {
+    let rigged = Rigged::new(world.stent.store());
+    rigged.exchange_ms.store(100, Ordering::SeqCst);
+    let claims = Claims::default();
+    let stent = Stent::builder().metrics(claims.clone()).open(rigged).await.expect("opens");
+    world.stent.dispatch_all((0..256).map(quick)).await.expect("dispatched");
+    world.stent.dispatch_all((0..GATED).map(move |_| gated(key))).await.expect("dispatched");
+
+    let worker = stent.worker().state(Db).concurrency(SLOTS).start().await.expect("starts");
+    until(|| ran::count(key, "started") == SLOTS && claims.0.load(Ordering::SeqCst) > SLOTS).await;
+    (stent, worker)
+}
+
 /// Claims a task as a worker would whose clock is a day ahead: whatever lease there is has run out for it.
 async fn steal(store: &Arc<dyn Store>, task: TaskId) {
     let now = store.clock().await.expect("answers") + Duration::from_hours(24);
@@ -112,6 +143,34 @@ async fn steal(store: &Arc<dyn Store>, task: TaskId) {
 }
 
 on_every_store! {
+    async fn what_no_slot_comes_free_for_is_handed_back_to_others(world) {
+        let key = unique();
+        let (_, full) = claims_ahead(&world, key).await;
+
+        let other = world.worker().await;
+        until(|| ran::count(key, "started") == GATED).await;
+
+        ran::note(key, "open");
+        full.drain().await.expect("drains");
+        other.drain().await.expect("drains");
+        assert_eq!(ran::count(key, "ended"), GATED);
+    }
+
+    async fn a_drain_starts_nothing_that_was_claimed_ahead(world) {
+        let key = unique();
+        let (stent, worker) = claims_ahead(&world, key).await;
+
+        let drained = tokio::spawn(worker.drain());
+        until(|| stent.workers().draining).await;
+        ran::note(key, "open");
+        drained.await.expect("does not panic").expect("drains");
+        assert_eq!(ran::count(key, "started"), SLOTS);
+
+        let other = world.worker().await;
+        until(|| ran::count(key, "ended") == GATED).await;
+        other.drain().await.expect("drains");
+    }
+
     async fn a_drain_lets_a_running_turn_end(world) {
         let worker = world.worker().await;
         let key = unique();

@@ -1,0 +1,62 @@
+//! Tasks that were claimed before there was a slot for them. They start as slots come free, oldest claim first; what waits for
+//! too long is handed back, so that another worker may have it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use stent_core::decide::Held;
+use stent_core::model::Lease;
+use stent_core::{TaskId, Timestamp};
+
+use super::activation::Activation;
+use super::report::Subject;
+
+/// A claimed task whose code is ready to run.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) held: Held,
+    pub(super) lease: Lease,
+    pub(super) activation: Activation,
+    pub(super) subject: Subject,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// What waits for a slot, in the order of its claims.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    waiting: VecDeque<(Timestamp, Ready)>,
+}
+
+impl Ahead {
+    pub(super) fn push(&mut self, now: Timestamp, ready: Ready) {
+        self.waiting.push_back((now, ready));
+    }
+
+    /// The next one to start.
+    pub(super) fn next(&mut self) -> Option<Ready> {
+        self.waiting.pop_front().map(|(_, ready)| ready)
+    }
+
+    /// One that has waited for as long as `patience` goes.
+    pub(super) fn overdue(&mut self, now: Timestamp, patience: Duration) -> Option<Ready> {
+        self.waiting.pop_front_if(|(since, _)| now >= *since + patience).map(|(_, ready)| ready)
+    }
+
+    /// When the first of them will have waited for that long.
+    pub(super) fn overdue_at(&self, patience: Duration) -> Option<Timestamp> {
+        self.waiting.front().map(|(since, _)| *since + patience)
+    }
+
+    pub(super) fn get(&self, task: TaskId) -> Option<&Ready> {
+        self.waiting.iter().map(|(_, ready)| ready).find(|ready| ready.lease.task == task)
+    }
+
+    pub(super) fn remove(&mut self, task: TaskId) -> Option<Ready> {
+        let at = self.waiting.iter().position(|(_, ready)| ready.lease.task == task)?;
+        self.waiting.remove(at).map(|(_, ready)| ready)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
