@@ -37,7 +37,7 @@ fn judge(page: &str, target: &str, exists: impl Fn(&str) -> bool) -> Option<Find
 }
 
 /// The path from the root that `target` means on `page`; none when it is above the root.
-fn resolve(page: &str, target: &str) -> Option<String> {
+pub(super) fn resolve(page: &str, target: &str) -> Option<String> {
     let folder =
         if target.starts_with('/') { "" } else { page.rsplit_once('/').map_or("", |(folder, _)| folder) };
     let mut parts: Vec<&str> = Vec::new();

@@ -89,6 +89,11 @@ impl Attribute<'_> {
     pub(super) const fn end(&self) -> usize {
         self.end
     }
+
+    /// What stands in its quotes, in the source whose code it was found in.
+    pub(super) fn quoted<'a>(&self, source: &'a str) -> Option<&'a str> {
+        source[self.start..self.end].split('"').nth(1)
+    }
 }
 
 /// Every attribute of the code.
@@ -313,6 +318,14 @@ let HashMap = r#type;
         let found = imports(source);
         let expected = [(1, "std::fs"), (1, "std::io"), (1, "std::io::Read"), (2, "std::env")];
         assert_eq!(found, expected.map(|(line, path)| (line, path.to_owned())));
+    }
+
+    #[test]
+    fn what_an_attribute_quotes_is_read_from_the_source() {
+        let source = "// \"no\"\n#[path = \"a/b.rs\"]\nmod b;\n#[test]";
+        let quoted: Vec<_> =
+            attributes(&code(source)).iter().map(|attribute| attribute.quoted(source)).collect();
+        assert_eq!(quoted, [Some("a/b.rs"), None]);
     }
 
     #[test]

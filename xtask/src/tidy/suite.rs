@@ -2,13 +2,15 @@
 //!
 //! A test is named by the program that it is in and by its path there: `stent-core decide::tests::a_leaf_is_retried` is a
 //! unit test, `stent::runtime waiting::purge_works` stands in `stent/tests/runtime/`, and `conformance park::a_hint_wakes_it`
-//! is a case that every backend runs. A runtime test that runs on every store has one name, for all of them.
+//! is a case that every backend runs. A runtime test that runs on every store has one name, for all of them. A test in a module
+//! that several programs take by `#[path]` has a name in each: `stent-sqlite::sqlite race::…` and `stent-postgres::postgres
+//! race::…` may be the same lines.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::checkout::{File, Member};
-use super::source;
+use super::{links, source};
 
 /// Where the conformance cases are.
 pub(super) const CASES: &str = "stent-conformance/src/cases";
@@ -23,7 +25,14 @@ const EVERY_STORE: &str = "on_every_store! {";
 /// The names of all tests.
 pub(super) fn tests(files: &[File], members: &[Member]) -> BTreeSet<String> {
     let sources = files.iter().filter(|file| file.is_rust());
-    sources.flat_map(|file| if is_cases(file) { cases(file) } else { functions(file, members) }).collect()
+    let names = sources.flat_map(|file| {
+        if is_cases(file) {
+            return cases(file);
+        }
+        let place = place(&file.path, members, files);
+        place.map_or_else(Vec::new, |(program, module)| functions(file, &program, &module, files))
+    });
+    names.collect()
 }
 
 /// The guarantee and the name of a case as a line lists it: `G3 a_stale_epoch_changes_nothing,`.
@@ -51,8 +60,8 @@ fn cases(file: &File) -> Vec<String> {
     names
 }
 
-fn functions(file: &File, members: &[Member]) -> Vec<String> {
-    let Some((program, module)) = place(&file.path, members) else { return Vec::new() };
+/// The tests of a module, and of those that it takes by `#[path]`.
+fn functions(file: &File, program: &str, module: &str, files: &[File]) -> Vec<String> {
     let code = source::without_macros(&source::code(&file.text));
     let modules = blocks(&code, "mod ");
     let marked = source::attributes(&code)
@@ -72,7 +81,23 @@ fn functions(file: &File, members: &[Member]) -> Vec<String> {
             .collect();
         names.push(format!("{program} {}", path.join("::")));
     }
+    for (name, path) in taken(file, &code) {
+        let module = if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") };
+        let file = files.iter().find(|file| file.path == path);
+        names.extend(file.map_or_else(Vec::new, |file| functions(file, program, &module, files)));
+    }
     names
+}
+
+/// The modules that a file takes by `#[path]`: their names, and their files from the root.
+fn taken<'a>(file: &File, code: &'a str) -> Vec<(&'a str, String)> {
+    let attributes = source::attributes(code).into_iter();
+    let found = attributes.filter(|attribute| word(attribute.body) == "path").filter_map(|attribute| {
+        let path = links::resolve(&file.path, attribute.quoted(&file.text)?)?;
+        let name = code[attribute.end()..].split_once("mod ")?.1;
+        Some((word(name), path))
+    });
+    found.collect()
 }
 
 fn is_test(attribute: &str) -> bool {
@@ -81,7 +106,7 @@ fn is_test(attribute: &str) -> bool {
 }
 
 /// The program that a source is compiled into, and its module there.
-fn place(path: &str, members: &[Member]) -> Option<(String, String)> {
+fn place(path: &str, members: &[Member], files: &[File]) -> Option<(String, String)> {
     let around = members.iter().filter(|member| {
         path.starts_with(member.manifest.strip_suffix("Cargo.toml").unwrap_or(&member.manifest))
     });
@@ -92,6 +117,11 @@ fn place(path: &str, members: &[Member]) -> Option<(String, String)> {
     } else {
         let file = inside.strip_prefix("tests/")?;
         let (target, file) = file.split_once('/').unwrap_or((file, "main"));
+        // A folder with nothing to begin with is no program: what is in it is for others to take.
+        let main = path.strip_suffix(&format!("/{file}.rs")).map(|folder| format!("{folder}/main.rs"));
+        if main.is_some_and(|main| files.iter().all(|file| file.path != main)) {
+            return None;
+        }
         (format!("{}::{target}", member.name), file)
     };
     let module = file.strip_suffix("/mod").unwrap_or(file);
@@ -141,7 +171,7 @@ fn word(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn found(path: &str, text: &str) -> Vec<String> {
+    fn found_in(files: &[(&str, &str)]) -> Vec<String> {
         let member = |name: &str, manifest: &str| Member {
             name: name.to_owned(),
             manifest: manifest.to_owned(),
@@ -152,7 +182,12 @@ mod tests {
             member("stent-examples", "examples/Cargo.toml"),
             member("custom-backend", "examples/custom-backend/Cargo.toml"),
         ];
-        tests(&[File::new(path, text)], &members).into_iter().collect()
+        let files = files.iter().map(|(path, text)| File::new(*path, *text)).collect::<Vec<_>>();
+        tests(&files, &members).into_iter().collect()
+    }
+
+    fn found(path: &str, text: &str) -> Vec<String> {
+        found_in(&[(path, text)])
     }
 
     #[test]
@@ -177,8 +212,40 @@ mod tests {
         let text = "fn helper() {}\non_every_store! {\n    async fn a(world) { fn inner() {} }\n\n    async fn b(world) {}\n}";
 
         assert_eq!(
-            found("stent/tests/runtime/waiting.rs", text),
+            found_in(&[
+                ("stent/tests/runtime/main.rs", "mod waiting;"),
+                ("stent/tests/runtime/waiting.rs", text)
+            ]),
             ["stent::runtime waiting::a", "stent::runtime waiting::b"]
+        );
+    }
+
+    #[test]
+    fn a_test_that_programs_share_has_a_name_in_each() {
+        let takes =
+            |path| format!("// #[path = \"no.rs\"] mod no;\n#[path = \"{path}\"]\npub(crate) mod race;");
+        let (near, far) = (takes("shared/race.rs"), takes("../../stent/tests/shared/race.rs"));
+        let shared = ("stent/tests/shared/race.rs", "#[test]\nfn a() {}\nmod deep { #[test] fn b() {} }");
+
+        assert_eq!(
+            found_in(&[("stent/tests/one.rs", &near), ("examples/tests/two.rs", &far), shared]),
+            [
+                "stent-examples::two race::a",
+                "stent-examples::two race::deep::b",
+                "stent::one race::a",
+                "stent::one race::deep::b"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_folder_of_modules_is_no_program() {
+        let module = ("stent/tests/shared/race.rs", "#[test]\nfn a() {}");
+
+        assert_eq!(found_in(&[module]), [""; 0]);
+        assert_eq!(
+            found_in(&[module, ("stent/tests/shared/main.rs", "mod race;")]),
+            ["stent::shared race::a"]
         );
     }
 
