@@ -3,10 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use stent_core::backend::{Error, ErrorKind, Result};
 use stent_core::duration;
+use stent_sql::url::{self, Parameter};
 
 /// Where a Postgres store is and how it is opened.
 ///
@@ -195,14 +195,13 @@ impl FromStr for PostgresOptions {
                     .to_owned(),
             ));
         }
-        let (server, query) = url.split_once('?').unwrap_or((url, ""));
+        let (server, parameters) = url::split(url);
         // What is Stent's own is kept here; the driver gets the rest.
         let mut own = Self::new(PgConnectOptions::new_without_pgpass());
         let mut rest = Vec::new();
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let name = decode(name)?;
-            if own.set(&name, &decode(value)?)? {
+        for parameter in parameters {
+            let Parameter { name, value, text } = parameter?;
+            if own.set(&name, &value)? {
                 continue;
             }
             if !LIBPQ.contains(&name.as_str()) && !name.starts_with("options[") {
@@ -210,18 +209,11 @@ impl FromStr for PostgresOptions {
                     "parameter {name:?} is unknown; known are {PARAMETERS}, and those of libpq"
                 )));
             }
-            rest.push(parameter);
+            rest.push(text);
         }
         let rest = format!("{server}?{}", rest.join("&"));
         own.connect = rest.parse().map_err(|error| config(format!("the URL cannot be read: {error}")))?;
         Ok(own)
-    }
-}
-
-fn decode(text: &str) -> Result<String> {
-    match percent_decode_str(text).decode_utf8() {
-        Ok(text) => Ok(text.into_owned()),
-        Err(_) => Err(config(format!("{text:?} is not UTF-8 once its %.. are decoded"))),
     }
 }
 
@@ -272,7 +264,12 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        for url in ["postgres://kim:secret@h/d", "mysql://kim:secret@h/d", "postgres://kim:secret@h/d?x=1"] {
+        for url in [
+            "postgres://kim:secret@h/d",
+            "mysql://kim:secret@h/d",
+            "postgres://kim:secret@h/d?x=1",
+            "postgres://kim@h/d?password=secret%FF",
+        ] {
             let shown = match url.parse::<PostgresOptions>() {
                 Ok(options) => options.location(),
                 Err(error) => error.to_string(),

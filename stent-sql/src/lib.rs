@@ -12,6 +12,7 @@
 //! | [`dialect`] | what differs between databases, on a page |
 //! | [`batch`] | many rows as the parameters of one statement |
 //! | [`migration`] | the schema and its history |
+//! | `url` | how the URLs of stores are taken apart, for the database crates |
 //! | [`wake`] | hints within the process, and where a database adds those from outside |
 
 pub mod batch;
@@ -21,6 +22,8 @@ pub mod migration;
 mod row;
 mod stmt;
 mod store;
+#[doc(hidden)]
+pub mod url;
 pub mod wake;
 
 pub use dialect::{Dialect, Writers};

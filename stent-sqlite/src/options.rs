@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
 use stent_core::backend::{Error, ErrorKind, Result};
 use stent_core::duration;
+use stent_sql::url;
 
 /// Where an SQLite store is and how it is opened.
 ///
@@ -139,16 +139,15 @@ impl FromStr for SqliteOptions {
         let rest = url.strip_prefix("sqlite:").ok_or_else(|| {
             config(format!("{url:?} does not begin with sqlite:; write it like sqlite://orders.db"))
         })?;
-        let rest = rest.strip_prefix("//").unwrap_or(rest);
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (path, parameters) = url::split(rest.strip_prefix("//").unwrap_or(rest));
         let mut options = match path {
             "" => return Err(config(format!("{url:?} names no file; write it like sqlite://orders.db"))),
             ":memory:" => Self::memory(),
-            _ => Self::file(decode(path)?),
+            _ => Self::file(url::decode(path, path)?),
         };
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            options = options.set(&decode(name)?, &decode(value)?)?;
+        for parameter in parameters {
+            let parameter = parameter?;
+            options = options.set(&parameter.name, &parameter.value)?;
         }
         Ok(options)
     }
@@ -160,14 +159,6 @@ impl fmt::Display for Location {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Memory => f.write_str(":memory:"),
         }
-    }
-}
-
-fn decode(text: &str) -> Result<String> {
-    match percent_decode_str(text).decode_utf8() {
-        Ok(text) if text.contains('\0') => Err(config(format!("{text:?} contains a zero byte"))),
-        Ok(text) => Ok(text.into_owned()),
-        Err(_) => Err(config(format!("{text:?} is not UTF-8 once its %.. are decoded"))),
     }
 }
 
