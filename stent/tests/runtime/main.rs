@@ -12,6 +12,8 @@ mod errors;
 mod expiring;
 mod failures;
 mod fan_out;
+#[path = "../front/mod.rs"]
+mod front;
 mod keys;
 mod limits;
 mod listing;

@@ -1,24 +1,26 @@
 //! A store in front of another one that misbehaves on command: deaf to hints, unable to renew, out for a while.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use stent::core::backend::{
-    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
-    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
-    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Wake,
+    ClaimRequest, DeadLetter, ErrorKind, Exchanged, ExecutionView, Filter, Listener, PurgeRequest, Purged,
+    Renewal, Result, Store, Topic,
 };
-use stent::core::model::{ExecutionStatus, Lease, Seq, Tried};
+use stent::core::model::{ExecutionStatus, Lease};
 use stent::core::transition::Transition;
-use stent::{ExecutionId, TaskId, Timestamp};
+use stent::{ExecutionId, Timestamp};
 use tokio::sync::{Mutex, Notify};
+
+use crate::front::{Front, Rig, refused, takes_one};
+
+pub(crate) type Rigged = Front<Switches>;
 
 /// What is rigged. Everything works as long as nothing is set.
 #[derive(Debug)]
-pub(crate) struct Rigged {
+pub(crate) struct Switches {
     inner: Arc<dyn Store>,
     /// No hint is heard.
     deaf: bool,
@@ -60,7 +62,7 @@ impl Rigged {
     }
 
     fn with_hints(inner: &Arc<dyn Store>, hears: bool) -> Self {
-        Self {
+        Self(Switches {
             inner: Arc::clone(inner),
             deaf: !hears,
             failing_renewals: AtomicU64::new(0),
@@ -76,22 +78,14 @@ impl Rigged {
             purges: std::sync::Mutex::default(),
             shown: Mutex::new(None),
             clock_read: Notify::new(),
-        }
+        })
     }
-
-    fn refused(operation: &'static str) -> Error {
-        Error::new(ErrorKind::Unavailable, operation).with_message("rigged")
-    }
-}
-
-fn takes_one(left: &AtomicU64) -> bool {
-    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 #[async_trait]
-impl Backend for Rigged {
-    fn info(&self) -> BackendInfo {
-        self.inner.info()
+impl Rig for Switches {
+    fn behind(&self) -> &dyn Store {
+        &*self.inner
     }
 
     async fn clock(&self) -> Result<Timestamp> {
@@ -105,7 +99,7 @@ impl Backend for Rigged {
             return std::future::pending().await;
         }
         if self.is_out.load(Ordering::SeqCst) {
-            return Err(Self::refused("exchange"));
+            return Err(refused(ErrorKind::Unavailable, "exchange"));
         }
         tokio::time::sleep(Duration::from_millis(self.exchange_ms.load(Ordering::SeqCst))).await;
         let exchanged = self.inner.exchange(commit, claim).await?;
@@ -119,7 +113,7 @@ impl Backend for Rigged {
             return std::future::pending().await;
         }
         if takes_one(&self.failing_renewals) {
-            return Err(Self::refused("renew"));
+            return Err(refused(ErrorKind::Unavailable, "renew"));
         }
         self.inner.renew(leases, now, until).await
     }
@@ -128,18 +122,11 @@ impl Backend for Rigged {
         self.purges.lock().expect("not poisoned").push(*request);
         if takes_one(&self.failing_purges) {
             // Not one that is tried again at once.
-            return Err(Error::new(ErrorKind::Corrupt, "purge").with_message("rigged"));
+            return Err(refused(ErrorKind::Corrupt, "purge"));
         }
         self.inner.purge(request).await
     }
 
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
-}
-
-#[async_trait]
-impl Inspect for Rigged {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let mut views = self.inner.executions(ids).await?;
@@ -147,19 +134,6 @@ impl Inspect for Rigged {
             views.iter_mut().for_each(|view| view.status = shown);
         }
         Ok(views)
-    }
-
-    async fn tasks(
-        &self,
-        execution: ExecutionId,
-        after: Option<TaskId>,
-        max: usize,
-    ) -> Result<Vec<TaskView>> {
-        self.inner.tasks(execution, after, max).await
-    }
-
-    async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
-        self.inner.items(map, from, max).await
     }
 
     async fn list(
@@ -172,41 +146,11 @@ impl Inspect for Rigged {
         self.inner.list(filter, before, max).await
     }
 
-    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        self.inner.count().await
-    }
-
-    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
-        self.inner.lanes(now).await
-    }
-
-    async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
-        self.inner.running(max).await
-    }
-
-    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
-        self.inner.tries(task).await
-    }
-
-    async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
-        self.inner.notes(execution).await
-    }
-
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.dead_letters(before, max).await
     }
 
-    async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>> {
-        self.inner.dead_letter(execution).await
-    }
-
-    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
-        self.inner.dead_letter_stats().await
-    }
-}
-
-impl Wake for Rigged {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         if self.deaf { Box::new(Deaf) } else { self.inner.listen(topic) }
     }
@@ -219,16 +163,5 @@ struct Deaf;
 impl Listener for Deaf {
     async fn changed(&mut self) {
         std::future::pending::<()>().await;
-    }
-}
-
-#[async_trait]
-impl Migrate for Rigged {
-    async fn migrate(&self) -> Result<()> {
-        self.inner.migrate().await
-    }
-
-    async fn version(&self) -> Result<SchemaVersion> {
-        self.inner.version().await
     }
 }

@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
 mod crash;
+#[path = "../front/mod.rs"]
+mod front;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod rigged;

@@ -295,7 +295,7 @@ on_every_database! {
     async fn a_lease_that_runs_out_rolls_back_and_the_next_claim_does_it(world) {
         let (test, (rigged, stent, worker)) = (unique(), rigged(&world).await);
         // On SQLite, renewals wait for the transaction anyway.
-        rigged.lapses.store(u32::MAX, Ordering::SeqCst);
+        rigged.lapses.store(u64::MAX, Ordering::SeqCst);
         let run = stent.dispatch(hangs(test, 60_000)).await.unwrap();
         assert_eq!(run.result().timeout("60s").await.unwrap(), 2);
         assert_eq!(world.orders().await, [test]);
