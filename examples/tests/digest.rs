@@ -1,6 +1,6 @@
 //! The example `digest`, run as processes: on SQLite, and on Postgres where it is about sharing the work.
 
-#[path = "../../stent/tests/schema/mod.rs"]
+#[path = "../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
 mod support;
 

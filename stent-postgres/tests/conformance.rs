@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use stent_conformance::{BoxError, Fixture, Harness};
 use stent_core::backend::Store;
+use stent_postgres::{PostgresOptions, PostgresStore};
 
 use schema::Schema;
 
@@ -15,27 +16,26 @@ use schema::Schema;
 const CONNECTIONS: u32 = 2;
 
 #[derive(Debug)]
-struct Postgres {
-    url: String,
-}
+struct Postgres;
 
 #[async_trait]
 impl Harness for Postgres {
     async fn fresh(&self) -> Result<Box<dyn Fixture>, BoxError> {
-        Ok(Box::new(Schema::of(&self.url)))
+        Ok(Box::new(Schema::new()))
     }
 }
 
 #[async_trait]
 impl Fixture for Schema {
     async fn open(&self) -> Result<Arc<dyn Store>, BoxError> {
-        Ok(Self::open(self, CONNECTIONS).await?)
+        let options: PostgresOptions = self.url().parse()?;
+        Ok(PostgresStore::open(options.max_connections(CONNECTIONS)).await?)
     }
 }
 
 fn main() -> ExitCode {
     match schema::url() {
-        Ok(url) => stent_conformance::run(Postgres { url }),
+        Ok(_) => stent_conformance::run(Postgres),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

@@ -3,6 +3,7 @@
 #![cfg(feature = "sql")]
 
 #[cfg(feature = "postgres")]
+#[path = "../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
 
 use std::sync::Arc;

@@ -1,138 +1,17 @@
-//! Futures dropped at any moment: what they began is done wholly or not at all, and the store goes on.
+//! Futures dropped at any moment.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::Duration;
-
-use stent_core::WorkerId;
-use stent_core::backend::{Backend, ClaimRequest, NoRecall};
-use stent_core::model::TaskStatus;
-use stent_core::transition::{Change, Outcome, Transition};
-use stent_sql::SqlStore;
-use uuid::Uuid;
+#[path = "../../../stent-sql/tests/shared/cancel.rs"]
+mod shared;
 
 use crate::schema::Schema;
-use crate::support::{claim, commit, end, root, start, step, t, turn};
-
-/// How often a future is dropped.
-const DROPS: u32 = 500;
-
-/// Polls a future so many times at most, and drops it. Whether it came to its end.
-///
-/// Between polls the server gets some time, so that it is dropped in any state, and not only at its start.
-async fn poll_up_to(times: u32, pause: Duration, future: impl Future) -> bool {
-    let mut future = pin!(future);
-    for _ in 0..times {
-        let polled =
-            std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await;
-        if polled {
-            return true;
-        }
-        tokio::task::yield_now().await;
-        std::thread::sleep(pause);
-    }
-    false
-}
-
-/// Numbers that look like chance; the same ones each time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) % u64::from(sides)) as u32
-    }
-}
-
-async fn survives_drops(store: &SqlStore, seed: u64) {
-    let mut dice = Dice(seed);
-    let (mut finished, mut sent) = (0, Vec::new());
-    for _ in 0..DROPS {
-        // A dispatch of a root with a step that is already done: two rows that belong together.
-        let task = root("checkout");
-        let id = task.id;
-        let mut both = start(task);
-        let mut note = root("note");
-        note.tree = stent_core::model::Tree::step(id.execution(), id);
-        note.kind = stent_core::model::StepKind::Inline;
-        note.state = stent_core::model::NewTaskState::Done {
-            started_at: t(0),
-            result: Ok(crate::support::payload(b"note")),
-        };
-        both.insert.push(note);
-        let functions = ["checkout".to_owned()];
-        let request = ClaimRequest {
-            worker: WorkerId::from_uuid(Uuid::from_u128(9)),
-            now: t(0),
-            until: t(30),
-            max: 1,
-            functions: &functions,
-            queues: None,
-            tags: &[],
-            limits: &[],
-            recall: &NoRecall,
-        };
-        let batch = [both];
-        let exchange = store.exchange(&batch, Some(&request));
-        let pause = Duration::from_micros(dice.roll(120).into());
-        finished += u32::from(poll_up_to(dice.roll(40), pause, exchange).await);
-        sent.push(batch);
-    }
-    assert!(finished > DROPS / 20 && finished < DROPS, "{finished} of {DROPS} came to their end");
-
-    // What was sent again is applied if it had not been, and found whole if it had.
-    let mut known = 0;
-    for batch in &sent {
-        let outcomes = commit(store, batch).await;
-        known += u32::from(matches!(outcomes[0], Outcome::Already(_)));
-        let execution = batch[0].guard.task().execution();
-        let tasks = stent_core::backend::Inspect::tasks(store, execution, None, 9).await.expect("reads");
-        assert_eq!(tasks.len(), 2, "an execution in halves");
-    }
-    assert!(known >= finished, "{known} stand, {finished} were told so");
-
-    // Whoever claimed in vain left no lock and no lease that lasts.
-    let mut left = sent.len();
-    while left > 0 {
-        let claimed = claim(store, &["checkout"], 500, t(30)).await;
-        assert!(!claimed.is_empty(), "{left} cannot be claimed");
-        let ends: Vec<_> = claimed.iter().map(end).collect();
-        assert!(commit(store, &ends).await.iter().all(Outcome::stands));
-        left -= claimed.len();
-    }
-}
 
 #[tokio::test]
 async fn a_store_survives_dropped_exchanges() {
     let schema = Schema::new();
-    survives_drops(&*schema.ready().await, 1).await;
+    shared::survives_drops(&*schema.ready().await, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_that_are_aborted_leave_a_healthy_store() {
-    let schema = Schema::new();
-    let store = schema.ready().await;
-    let mut dice = Dice(3);
-    for _ in 0..200 {
-        let tasks: Vec<_> = (0..5)
-            .map(|_| {
-                let store = std::sync::Arc::clone(&store);
-                tokio::spawn(async move { commit(&store, &[start(root("charge"))]).await })
-            })
-            .collect();
-        for _ in 0..dice.roll(20) {
-            tokio::task::yield_now().await;
-        }
-        tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    }
-
-    commit(&store, &[start(root("checkout"))]).await;
-    let claimed = claim(&store, &["checkout"], 1, t(0)).await;
-    let insert = vec![step(&claimed[0], 0, "charge")];
-    commit(&store, &[Transition { insert, ..turn(&claimed[0], Change::Keep) }]).await;
-    let tasks = stent_core::backend::Inspect::tasks(&*store, claimed[0].task.tree.execution, None, 9).await;
-    let statuses: Vec<_> = tasks.expect("reads").iter().map(|task| task.status).collect();
-    assert_eq!(statuses, [TaskStatus::Running, TaskStatus::Pending]);
-    store.close().await.expect("closes");
+    shared::many_tasks_that_are_aborted_leave_a_healthy_store().await;
 }

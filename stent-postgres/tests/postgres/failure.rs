@@ -22,8 +22,8 @@ async fn what_was_under_way_when_a_session_ended_stands_or_does_not_and_is_sent_
     let schema = Schema::new();
     schema.ready().await;
     let url = url().expect("a server");
-    let name = &schema.name;
-    let named = format!("{url}?schema={}&application_name={name}", schema.name);
+    let name = schema.name();
+    let named = format!("{url}?schema={}&application_name={name}", schema.name());
     let store = PostgresStore::open(named.parse().expect("options")).await.expect("opens");
     let mut killer = PgConnection::connect(&url).await.expect("connects");
 
@@ -67,8 +67,8 @@ async fn sessions_that_ended_while_idle_are_passed_over() {
     let schema = Schema::new();
     schema.ready().await;
     let url = url().expect("a server");
-    let name = &schema.name;
-    let named = format!("{url}?schema={}&application_name={name}", schema.name);
+    let name = schema.name();
+    let named = format!("{url}?schema={}&application_name={name}", schema.name());
     let store = PostgresStore::open(named.parse().expect("options")).await.expect("opens");
     let dispatches: Vec<_> = (0..4).map(|_| start(root("charge"))).collect();
     let at_once = dispatches.chunks(1).map(|batch| {

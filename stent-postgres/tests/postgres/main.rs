@@ -1,15 +1,21 @@
-//! What is Postgres' own, beside the conformance suite: options, errors, budgets, plans, locks.
+//! What is to be shown of Postgres beside the conformance suite: options, errors, budgets, plans, locks. What is shown of SQLite
+//! in the same words stands in `stent-sql/tests/shared`.
 
+#[path = "../../../stent-sql/tests/shared/budget.rs"]
 mod budget;
 mod cancel;
 mod close;
 mod failure;
+#[path = "../../../stent-sql/tests/shared/migrate.rs"]
 mod migrate;
 mod open;
+mod place;
 mod plans;
+#[path = "../../../stent-sql/tests/shared/race.rs"]
 mod race;
 #[path = "../schema/mod.rs"]
 mod schema;
 mod statements;
+#[path = "../../../stent-sql/tests/shared/support.rs"]
 mod support;
 mod wake;

@@ -38,7 +38,7 @@ async fn a_database_that_is_not_there_is_said_to_be_so() {
 #[tokio::test]
 async fn tables_that_are_not_there_are_missed_by_name() {
     let schema = Schema::new();
-    let store = schema.handle().await;
+    let store = schema.open().await;
 
     let error = store.exchange(&[start(root("charge"))], None).await.expect_err("no tables");
 
@@ -55,7 +55,7 @@ async fn schemas_of_one_database_keep_apart() {
 
     assert_eq!(claim(&beside, &["charge"], 9, t(0)).await.len(), 0);
     assert_eq!(claim(&store, &["charge"], 9, t(0)).await.len(), 1);
-    assert!(store.info().location.ends_with(&format!("schema {}", one.name)), "{:?}", store.info());
+    assert!(store.info().location.ends_with(&format!("schema {}", one.name())), "{:?}", store.info());
 }
 
 #[tokio::test]
@@ -63,13 +63,10 @@ async fn a_pool_of_the_application_serves_and_stays_open() {
     let schema = Schema::new();
     let mut connection = PgConnection::connect(&url().expect("a server")).await.expect("connects");
     connection
-        .execute(AssertSqlSafe(format!("CREATE SCHEMA \"{}\"", schema.name)))
+        .execute(AssertSqlSafe(format!("CREATE SCHEMA \"{}\"", schema.name())))
         .await
         .expect("makes a schema");
-    let pool =
-        Database::connect(format!("{}?options=-csearch_path%3D{}", url().expect("a server"), schema.name))
-            .await
-            .expect("connects");
+    let pool = Database::connect(schema.application_url()).await.expect("connects");
     let store = PostgresStore::from_connection(pool.clone()).expect("opens");
     store.migrate().await.expect("migrates");
 
@@ -89,7 +86,7 @@ async fn a_pool_of_the_application_serves_and_stays_open() {
 #[tokio::test]
 async fn connections_of_its_own_are_set_up() {
     let schema = Schema::new();
-    let store = schema.handle().await;
+    let store = schema.open().await;
 
     assert_eq!(setting(&store, "enable_seqscan").await, "off");
     assert_eq!(setting(&store, "plan_cache_mode").await, "force_generic_plan");

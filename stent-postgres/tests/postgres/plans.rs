@@ -1,6 +1,9 @@
 //! The query plan of every statement, on a store with a hundred thousand tasks. What it looks like differs from version to
 //! version of the server; what it must not be does not.
 
+#[path = "../../../stent-sql/tests/shared/plans.rs"]
+mod shared;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -8,7 +11,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 use stent_sql::SqlStore;
 
 use crate::schema::Schema;
-use crate::support::{claim, commit, root, start, t};
+use crate::support::{commit, root, start};
 
 /// Roots that are due, roots that are not (of a higher priority), roots of a function that nobody here knows, and steps of
 /// one parent, of which every other one has ended.
@@ -94,13 +97,7 @@ async fn every_statement_finds_its_rows_by_index() {
 #[tokio::test]
 async fn what_is_due_is_found_behind_what_is_not() {
     let schema = Schema::new();
-    let store = filled(&schema).await;
-
-    let claimed = claim(&store, &["charge"], 100, t(0)).await;
-
-    let due: Vec<_> = claimed.iter().map(|claimed| claimed.task.priority).collect();
-    assert_eq!(due, [0; 100]);
-    assert!(claimed.iter().all(|claimed| claimed.task.lane.function == "charge"));
+    shared::what_is_due_is_found_behind_what_is_not(&*filled(&schema).await).await;
 }
 
 /// The plan that serves for any parameters, without costs, which differ from server to server.

@@ -1,13 +1,16 @@
 //! The text of every statement.
 
-use std::fmt::Write;
+#[path = "../../../stent-sql/tests/shared/statements.rs"]
+mod shared;
 
 use stent_postgres::PostgresDialect;
 use stent_sql::{Locks, Statements};
 
 #[test]
 fn every_statement_in_postgres() {
-    insta::assert_snapshot!("postgres", shown());
+    let dialect = PostgresDialect::default();
+    let (statements, locks) = (Statements::new(&dialect), Locks::new(&dialect));
+    insta::assert_snapshot!("postgres", shared::shown(statements.iter().chain(locks.iter())));
 }
 
 #[test]
@@ -20,22 +23,4 @@ fn what_is_read_to_be_written_is_locked_in_order() {
     for claim in [&statements.pick, &statements.pick_with, &statements.heads] {
         assert_eq!(claim.text.matches("FOR UPDATE SKIP LOCKED").count(), 1, "{}", claim.text);
     }
-}
-
-/// Statements by name, with a line for each clause.
-fn shown() -> String {
-    let dialect = PostgresDialect::default();
-    let (statements, locks) = (Statements::new(&dialect), Locks::new(&dialect));
-    let mut shown = String::new();
-    for (name, statement) in statements.iter().chain(locks.iter()) {
-        let mut text = statement.text.clone();
-        for clause in
-            ["FROM", "WHERE", "SET", "VALUES", "UNION ALL", "ON CONFLICT", "RETURNING", "ORDER BY", "SELECT"]
-        {
-            text = text.replace(&format!(" {clause} "), &format!("\n  {clause} "));
-            text = text.replace(&format!("({clause} "), &format!("(\n  {clause} "));
-        }
-        let _ = writeln!(shown, "-- {name}\n{text}\n");
-    }
-    shown
 }

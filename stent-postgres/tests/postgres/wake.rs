@@ -1,5 +1,8 @@
 //! Hints from other handles, and none from one's own.
 
+#[path = "../../../stent-sql/tests/shared/wake.rs"]
+mod shared;
+
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgListener;
@@ -8,9 +11,7 @@ use stent_core::backend::{Topic, Wake};
 
 use crate::schema::{Schema, url};
 use crate::support::{claim, commit, end, root, start, t};
-
-/// Longer than a hint takes, by far.
-const DEADLINE: Duration = Duration::from_secs(20);
+use shared::DEADLINE;
 
 /// Longer than a hint takes on its way.
 const QUIET: Duration = Duration::from_millis(500);
@@ -39,15 +40,7 @@ async fn a_commit_on_another_handle_is_noticed_by_its_topic() {
 
 #[tokio::test]
 async fn listening_anew_is_heard_again() {
-    let schema = Schema::new();
-    let (store, peer) = (schema.ready().await, schema.ready().await);
-    for _ in 0..3 {
-        let mut work = store.listen(Topic::Work);
-        commit(&peer, &[start(root("charge"))]).await;
-        tokio::time::timeout(DEADLINE, work.changed()).await.expect("a hint");
-        drop(work);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    shared::listening_anew_is_heard_again().await;
 }
 
 #[tokio::test]
@@ -70,7 +63,7 @@ async fn many_commits_are_few_notifications() {
     let store = schema.ready().await;
     let mut listener = PgListener::connect(&url().expect("a server")).await.expect("connects");
     let (suffix,): (String,) = sea_orm::sqlx::query_as("SELECT md5($1)")
-        .bind(&schema.name)
+        .bind(schema.name())
         .fetch_one(&mut listener)
         .await
         .expect("reads");
@@ -100,7 +93,7 @@ async fn a_listener_that_lost_its_connection_hears_of_what_it_missed() {
     let mut work = store.listen(Topic::Work);
     quiet(&mut *work).await;
 
-    let suffix = format!("SELECT md5('{}')", schema.name);
+    let suffix = format!("SELECT md5('{}')", schema.name());
     let mut connection = PgConnection::connect(&url().expect("a server")).await.expect("connects");
     let ended = connection
         .execute(AssertSqlSafe(format!(
@@ -112,7 +105,7 @@ async fn a_listener_that_lost_its_connection_hears_of_what_it_missed() {
     assert_eq!(ended.rows_affected(), 1, "one session listens");
 
     tokio::time::timeout(DEADLINE, work.changed()).await.expect("a hint: something may have been missed");
-    let peer = schema.handle().await;
+    let peer = schema.open().await;
     quiet(&mut *work).await;
     commit(&peer, &[start(root("charge"))]).await;
     tokio::time::timeout(DEADLINE, work.changed()).await.expect("a hint");

@@ -1,15 +1,20 @@
-//! A schema of one test's own, on the server that `STENT_POSTGRES_URL` names; gone with everything in it when it is dropped.
+//! A schema of one test's own, on the Postgres server that `STENT_POSTGRES_URL` names; gone with everything in it when it is
+//! dropped. Whatever tests on Postgres takes this module by its path, also tests that see only `stent`: it knows nothing of
+//! Stent but how a URL is written.
 
 use std::error::Error;
-use std::sync::Arc;
 
-use sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use stent_postgres::{PostgresOptions, PostgresStore};
-use stent_sql::SqlStore;
+use sea_orm::{ConnectionTrait, Database};
 use uuid::Uuid;
 
 /// What the tests find the server by.
 const VARIABLE: &str = "STENT_POSTGRES_URL";
+
+/// Most connections of each handle: many tests run at once, each with several handles, and share the server.
+const CONNECTIONS: u32 = 4;
+
+/// How long dropping a schema waits for transactions that a test has left open.
+const PATIENCE: &str = "10s";
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -26,36 +31,55 @@ pub(crate) fn url() -> Result<String, BoxError> {
 
 #[derive(Debug)]
 pub(crate) struct Schema {
-    url: String,
-    pub(crate) name: String,
+    server: String,
+    name: String,
 }
 
 impl Schema {
     /// A name that no schema has yet: the first migration makes one.
-    pub(crate) fn of(url: &str) -> Self {
-        Self { url: url.to_owned(), name: format!("stent_{}", Uuid::now_v7().simple()) }
+    ///
+    /// # Panics
+    /// Without a server: a test that did not run must not look like one that passed.
+    pub(crate) fn new() -> Self {
+        let server = url().unwrap_or_else(|error| panic!("{error}"));
+        Self { server, name: format!("stent_{}", Uuid::now_v7().simple()) }
     }
 
-    /// How a handle is opened that has so many connections.
-    pub(crate) fn options(&self, connections: u32) -> Result<PostgresOptions, BoxError> {
-        Ok(self.url.parse::<PostgresOptions>()?.schema(&self.name)?.max_connections(connections))
+    #[allow(dead_code, reason = "not every test looks into its schema past Stent")]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
-    pub(crate) async fn open(&self, connections: u32) -> Result<Arc<SqlStore>, BoxError> {
-        Ok(PostgresStore::open(self.options(connections)?).await?)
+    /// What a store in the schema is opened by.
+    pub(crate) fn url(&self) -> String {
+        self.url_with(&format!("schema={}&max_connections={CONNECTIONS}", self.name))
+    }
+
+    /// What an application is connected by whose own tables are in the same schema.
+    #[allow(dead_code, reason = "not every test has tables of the application's own")]
+    pub(crate) fn application_url(&self) -> String {
+        self.url_with(&format!("options=-c%20search_path%3D{}", self.name))
+    }
+
+    fn url_with(&self, parameters: &str) -> String {
+        let and = if self.server.contains('?') { '&' } else { '?' };
+        format!("{}{and}{parameters}", self.server)
     }
 }
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        let (url, drop) = (self.url.clone(), format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.name));
+        let (server, name) = (self.server.clone(), self.name.clone());
         // A thread of its own: a test ends within a runtime, which must not block.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let mut connection = PgConnection::connect(&url).await?;
-                connection.execute(AssertSqlSafe(drop)).await?;
-                connection.close().await
+                let database = Database::connect(&server).await?;
+                // One batch, and so one connection.
+                let drop =
+                    format!("SET lock_timeout = '{PATIENCE}'; DROP SCHEMA IF EXISTS \"{name}\" CASCADE");
+                database.execute_unprepared(&drop).await?;
+                database.close().await
             })?;
             Ok::<_, BoxError>(())
         });

@@ -16,7 +16,8 @@ use stent_core::{ExecutionId, Failure, Key, TaskId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
 
-use crate::support::{Folder, claim, commit, payload, root, step, t};
+use crate::place::Folder;
+use crate::support::{claim, commit, payload, root, step, t};
 
 const SEEDS: u64 = 24;
 

@@ -9,7 +9,8 @@ use stent_core::{ExecutionId, TaskId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
 
-use crate::support::{Folder, claim, commit, end, payload, root, start, step, t, turn};
+use crate::place::Folder;
+use crate::support::{claim, commit, end, payload, root, start, step, t, turn};
 
 async fn running(store: &SqlStore) -> Claimed {
     commit(store, &[start(root("charge"))]).await;

@@ -3,7 +3,8 @@
 use stent_core::backend::{Backend, ErrorKind};
 use stent_core::model::Lane;
 
-use crate::support::{Folder, claim, commit, root, start, t};
+use crate::place::Folder;
+use crate::support::{claim, commit, root, start, t};
 
 /// Two lanes with one key: the byte that keeps queue and function apart occurs in the names.
 fn colliding() -> [Lane; 2] {

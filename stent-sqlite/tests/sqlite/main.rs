@@ -1,16 +1,22 @@
-//! What is SQLite's own, beside the conformance suite: options, errors, budgets, plans, locks.
+//! What is to be shown of SQLite beside the conformance suite: options, errors, budgets, plans, locks. What is shown of Postgres
+//! in the same words stands in `stent-sql/tests/shared`.
 
 mod batches;
 mod bounds;
+#[path = "../../../stent-sql/tests/shared/budget.rs"]
 mod budget;
 mod cancel;
 mod close;
 mod lanes;
+#[path = "../../../stent-sql/tests/shared/migrate.rs"]
 mod migrate;
 mod open;
 mod payloads;
+mod place;
 mod plans;
+#[path = "../../../stent-sql/tests/shared/race.rs"]
 mod race;
 mod statements;
+#[path = "../../../stent-sql/tests/shared/support.rs"]
 mod support;
 mod wake;

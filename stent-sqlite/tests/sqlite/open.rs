@@ -7,7 +7,8 @@ use sea_orm::ConnectionTrait;
 use stent_core::backend::{Backend, Error, ErrorKind, Migrate};
 use stent_sqlite::{SqliteOptions, SqliteStore};
 
-use crate::support::{Folder, commit, root, start};
+use crate::place::Folder;
+use crate::support::{commit, root, start};
 
 async fn refusal(options: SqliteOptions) -> Error {
     match SqliteStore::open(options).await {

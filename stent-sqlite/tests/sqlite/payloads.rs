@@ -7,7 +7,8 @@ use stent_core::model::{Lane, NewTaskState, RetryPolicy, Seq, StepKind, StepStat
 use stent_core::transition::{Change, Feed, Transition};
 use stent_core::{Failure, Payload};
 
-use crate::support::{Folder, claim, commit, payload, root, start, step, t, turn};
+use crate::place::Folder;
+use crate::support::{claim, commit, payload, root, start, step, t, turn};
 
 /// Sizes around those at which bytes take another way.
 const SIZES: [usize; 7] = [0, 1, 4_095, 4_096, 4_097, 100_000, PAYLOAD_BYTES_MAX];

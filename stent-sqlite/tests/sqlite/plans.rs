@@ -1,12 +1,16 @@
 //! The query plan of every statement, on a store with a hundred thousand tasks.
 
+#[path = "../../../stent-sql/tests/shared/plans.rs"]
+mod shared;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use stent_sql::SqlStore;
 
-use crate::support::{Folder, claim, commit, root, start, t};
+use crate::place::Folder;
+use crate::support::{commit, root, start};
 
 /// Roots that are due, roots that are not (of a higher priority), roots of a function that nobody here knows, and steps of
 /// one parent, of which every other one has ended.
@@ -95,13 +99,7 @@ async fn every_statement_finds_its_rows_by_index() {
 #[tokio::test]
 async fn what_is_due_is_found_behind_what_is_not() {
     let folder = Folder::new();
-    let store = filled(&folder).await;
-
-    let claimed = claim(&store, &["charge"], 100, t(0)).await;
-
-    let due: Vec<_> = claimed.iter().map(|claimed| claimed.task.priority).collect();
-    assert_eq!(due, [0; 100]);
-    assert!(claimed.iter().all(|claimed| claimed.task.lane.function == "charge"));
+    shared::what_is_due_is_found_behind_what_is_not(&*filled(&folder).await).await;
 }
 
 async fn plan(store: &SqlStore, text: &str) -> String {

@@ -1,13 +1,14 @@
 //! The text of every statement.
 
-use std::fmt::Write;
+#[path = "../../../stent-sql/tests/shared/statements.rs"]
+mod shared;
 
-use stent_sql::{Dialect, Statements};
+use stent_sql::Statements;
 use stent_sqlite::SqliteDialect;
 
 #[test]
 fn every_statement_in_sqlite() {
-    insta::assert_snapshot!("sqlite", shown(&SqliteDialect));
+    insta::assert_snapshot!("sqlite", shared::shown(Statements::new(&SqliteDialect).iter()));
 }
 
 #[test]
@@ -26,20 +27,4 @@ fn no_statement_is_prepared_anew_for_a_new_limit() {
         let limits = statement.text.split("LIMIT ?").skip(1);
         assert!(limits.into_iter().all(|rest| rest[1..].starts_with(" + 0")), "{name}: {}", statement.text);
     }
-}
-
-/// Statements by name, with a line for each clause.
-fn shown(dialect: &dyn Dialect) -> String {
-    let mut shown = String::new();
-    for (name, statement) in Statements::new(dialect).iter() {
-        let mut text = statement.text.clone();
-        for clause in
-            ["FROM", "WHERE", "SET", "VALUES", "UNION ALL", "ON CONFLICT", "RETURNING", "ORDER BY", "SELECT"]
-        {
-            text = text.replace(&format!(" {clause} "), &format!("\n  {clause} "));
-            text = text.replace(&format!("({clause} "), &format!("(\n  {clause} "));
-        }
-        let _ = writeln!(shown, "-- {name}\n{text}\n");
-    }
-    shown
 }

@@ -1,13 +1,15 @@
 //! Hints from other handles, and none from one's own.
 
+#[path = "../../../stent-sql/tests/shared/wake.rs"]
+mod shared;
+
 use std::time::Duration;
 
 use stent_core::backend::{Topic, Wake};
 
-use crate::support::{Folder, claim, commit, end, root, start, t};
-
-/// Longer than a hint takes, by far.
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::place::Folder;
+use crate::support::{claim, commit, end, root, start, t};
+use shared::DEADLINE;
 
 #[tokio::test]
 async fn a_commit_on_another_handle_is_noticed() {
@@ -23,15 +25,7 @@ async fn a_commit_on_another_handle_is_noticed() {
 
 #[tokio::test]
 async fn listening_anew_is_heard_again() {
-    let folder = Folder::new();
-    let (store, peer) = (folder.ready().await, folder.ready().await);
-    for _ in 0..3 {
-        let mut work = store.listen(Topic::Work);
-        commit(&peer, &[start(root("charge"))]).await;
-        tokio::time::timeout(DEADLINE, work.changed()).await.expect("a hint");
-        drop(work);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    shared::listening_anew_is_heard_again().await;
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@
 mod functions;
 mod ledger;
 #[cfg(feature = "postgres")]
-#[path = "../schema/mod.rs"]
+#[path = "../../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
 mod stage;
 mod verdict;

@@ -33,7 +33,7 @@ mod worker_life;
 mod worker_status;
 
 #[cfg(feature = "postgres")]
-#[path = "../schema/mod.rs"]
+#[path = "../../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
 
 use std::future::Future;

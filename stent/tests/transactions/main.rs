@@ -13,7 +13,7 @@ mod front;
 mod postgres;
 mod rigged;
 #[cfg(feature = "postgres")]
-#[path = "../schema/mod.rs"]
+#[path = "../../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -8,15 +8,46 @@ use stent_core::{Failure, Key, TaskId};
 use stent_sql::Counters;
 use uuid::Uuid;
 
-use crate::support::{Folder, claim, commit, end, exchange, payload, request, root, start, step, t, turn};
+use crate::place::{COSTS, Place};
+use crate::support::{claim, commit, end, exchange, payload, request, root, start, step, t, turn};
 
 /// Beginning and end of the transaction, which are not counted as statements.
 const FRAME: u64 = 2;
 
+/// So many statements, and which they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost(pub(crate) u64, pub(crate) &'static str);
+
+/// What exchanges take on one database.
+pub(crate) struct Costs {
+    pub(crate) steps_end_and_parents_go_on: Cost,
+    /// Everything that can happen, with the beginning and the end of the transaction.
+    pub(crate) everything_at_once: Cost,
+    pub(crate) leaf_claimed: Cost,
+    pub(crate) roots_end: Cost,
+    pub(crate) keyed_dispatched: Cost,
+    /// Calls with keys end, under each of which another one waits.
+    pub(crate) keyed_end: Cost,
+    pub(crate) notes_of_every_kind: Cost,
+    pub(crate) time_is_up: Cost,
+    pub(crate) asked_to_end: Cost,
+    /// A claim of a function that has limits, and of one that has none.
+    pub(crate) limited_claimed: Cost,
+}
+
+impl Cost {
+    /// Sees to it that exchanges of so many sizes took as much, each of them.
+    #[track_caller]
+    fn is_each_of<const SIZES: usize>(self, costs: &[u64]) {
+        let Self(statements, which) = self;
+        assert_eq!(costs, [statements; SIZES], "{which}");
+    }
+}
+
 #[tokio::test]
 async fn an_exchange_takes_the_same_statements_for_one_and_for_many() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     let mut costs = Vec::new();
     for size in [1, 100, EXCHANGE_TRANSITIONS_MAX] {
         // Parents with a step each: what is sent ends steps, parks parents, dispatches, and claims what that wakes.
@@ -41,13 +72,13 @@ async fn an_exchange_takes_the_same_statements_for_one_and_for_many() {
         let ends: Vec<_> = exchanged.claimed.iter().map(end).collect();
         commit(&store, &ends).await;
     }
-    assert_eq!(costs, [6, 6, 6]);
+    COSTS.steps_end_and_parents_go_on.is_each_of::<3>(&costs);
 }
 
 #[tokio::test]
 async fn the_dearest_exchange_stays_within_its_budget() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     commit(&store, &[start(root("checkout")), start(root("checkout"))]).await;
     let parents = claim(&store, &["checkout"], 2, t(0)).await;
     let mut timer = step(&parents[0], 0, "sleep");
@@ -78,13 +109,13 @@ async fn the_dearest_exchange_stays_within_its_budget() {
     assert_eq!(exchanged.claimed.len(), 1);
     assert_eq!(exchanged.claimed[0].task.done, 1, "the sleep has ended");
     assert_eq!(cost.transactions, 1);
-    assert_eq!(cost.statements + FRAME, 14, "of which two look after what was swept and erased");
+    COSTS.everything_at_once.is_each_of::<1>(&[cost.statements + FRAME]);
 }
 
 #[tokio::test]
 async fn an_idle_claim_is_one_query_and_writes_nothing() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     let mut later = root("charge");
     later.state = NewTaskState::Pending { ready_at: t(60) };
     commit(&store, &[start(later)]).await;
@@ -98,8 +129,8 @@ async fn an_idle_claim_is_one_query_and_writes_nothing() {
 
 #[tokio::test]
 async fn what_is_refused_writes_nothing() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     commit(&store, &[start(root("charge"))]).await;
     let claimed = claim(&store, &["charge"], 1, t(0)).await;
     commit(&store, &[end(&claimed[0])]).await;
@@ -113,21 +144,21 @@ async fn what_is_refused_writes_nothing() {
 
 #[tokio::test]
 async fn a_leaf_is_claimed_without_looking_for_steps() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     commit(&store, &[start(root("charge"))]).await;
 
     let before = store.counters();
     claim(&store, &["charge"], 1, t(0)).await;
     let cost = store.counters() - before;
 
-    assert_eq!(cost.statements, 4, "a look, the streams, the pick, the claim");
+    COSTS.leaf_claimed.is_each_of::<1>(&[cost.statements]);
 }
 
 #[tokio::test]
 async fn a_step_is_three_rows_written() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     let mut costs = Vec::new();
     for _ in 0..2 {
         let before = store.counters();
@@ -146,8 +177,8 @@ async fn costs_of(
 ) -> Vec<u64> {
     let mut costs = Vec::new();
     for size in [1, 100, 500] {
-        let folder = Folder::new();
-        let store = folder.ready().await;
+        let place = Place::new();
+        let store = place.ready().await;
         // Lanes that are seen for the first time are written; not here.
         commit(&store, &[start(root("charge")), start(root("checkout"))]).await;
         let warm = claim(&store, &["charge", "checkout"], 2, t(0)).await;
@@ -177,7 +208,7 @@ async fn roots_that_end_cost_what_they_did() {
         },
         all_applied,
     );
-    assert_eq!(costs.await, [2, 2, 2], "who joins them is read along with them");
+    COSTS.roots_end.is_each_of::<3>(&costs.await);
 }
 
 #[tokio::test]
@@ -189,7 +220,7 @@ async fn keys_cost_the_same_for_one_and_for_many() {
     };
     let dispatched =
         costs_of(async |_, size| (0..2 * size.div_ceil(2)).map(|n| start(keyed(n))).collect(), all_applied);
-    assert_eq!(dispatched.await, [4, 4, 4], "rows, memos; rows, memos");
+    COSTS.keyed_dispatched.is_each_of::<3>(&dispatched.await);
 
     let ended = costs_of(
         async |store, size| {
@@ -201,7 +232,7 @@ async fn keys_cost_the_same_for_one_and_for_many() {
         },
         all_applied,
     );
-    assert_eq!(ended.await, [6, 6, 6], "rows, memos; rows of two kinds, memos; who joins those that waited");
+    COSTS.keyed_end.is_each_of::<3>(&ended.await);
 }
 
 #[tokio::test]
@@ -225,11 +256,7 @@ async fn notes_cost_the_same_for_one_and_for_many() {
         },
         all_applied,
     );
-    assert_eq!(
-        costs.await,
-        [7, 7, 7],
-        "rows; rows, first values, counts, states, progress, what is too much of that"
-    );
+    COSTS.notes_of_every_kind.is_each_of::<3>(&costs.await);
 }
 
 #[tokio::test]
@@ -249,7 +276,7 @@ async fn executions_whose_time_is_up_end_in_one_batch() {
         },
         all_applied,
     );
-    assert_eq!(costs.await, [4, 4, 4], "rows; rows, the sweep, what is to be looked after");
+    COSTS.time_is_up.is_each_of::<3>(&costs.await);
 }
 
 #[tokio::test]
@@ -267,19 +294,15 @@ async fn executions_are_asked_to_end_in_one_batch() {
         },
         all_applied,
     );
-    assert_eq!(
-        costs.await,
-        [7, 7, 7],
-        "rows; rows, those below, what closes; rows; rows, and what closing leads to"
-    );
+    COSTS.asked_to_end.is_each_of::<3>(&costs.await);
 }
 
 #[tokio::test]
 async fn limits_cost_the_same_for_one_and_for_many() {
     let mut costs = Vec::new();
     for size in [10, 400] {
-        let folder = Folder::new();
-        let store = folder.ready().await;
+        let place = Place::new();
+        let store = place.ready().await;
         let dispatches: Vec<_> =
             (0..size).flat_map(|_| [start(root("charge")), start(root("checkout"))]).collect();
         for batch in dispatches.chunks(500) {
@@ -304,7 +327,7 @@ async fn limits_cost_the_same_for_one_and_for_many() {
         let again = store.exchange(&[], Some(&request)).await.expect("exchanges").claimed;
         assert!(again.iter().all(|claimed| claimed.task.lane.function == "checkout"));
     }
-    assert_eq!(costs, [10, 10]);
+    COSTS.limited_claimed.is_each_of::<2>(&costs);
 }
 
 fn parked_on(parent: &stent_core::backend::Claimed, step: stent_core::model::NewTask) -> Transition {

@@ -1,4 +1,27 @@
-//! What tests begin with: a store in a schema of its own, tasks, claims.
+//! What tests of every SQL database begin with: a store, tasks, claims.
+//!
+//! This folder holds what is shown in the same words of SQLite and of Postgres. It is no crate and no test program, but modules
+//! that the test programs of both take by `#[path]`: so each test is listed by the program that runs it, under one name in
+//! both, and the crates gain no edge. (A crate of tests would bring no tests: they are found only where they are compiled, and
+//! so each crate would list them all over again.)
+//!
+//! | File | Is |
+//! |---|---|
+//! | `support` | what tests begin with, here and in the crates |
+//! | `budget`, `migrate`, `race` | tests, whole modules of them |
+//! | `cancel`, `close`, `wake`, `plans`, `statements` | what tests call that stand in the crates, beside others of one database's own |
+//!
+//! What differs is told by the program in its module `place`:
+//!
+//! | Name | Is |
+//! |---|---|
+//! | `Place` | where the store of one test is, gone with everything in it when it is dropped |
+//! | `Place::new()` | a place where nothing is yet |
+//! | `place.open().await` | a handle on it, as yet without tables |
+//! | `place.open_first().await` | a handle on it, with the tables of the first migration and no others |
+//! | `FIRST_ROWS` | what is written there to see that a later migration keeps it |
+//! | `COSTS` | how many statements exchanges take |
+//! | `DROPS` | how often a future is dropped |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,24 +33,12 @@ use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
 
-use crate::schema::{Schema, url};
+use crate::place::Place;
 
-/// Connections of a handle.
-const CONNECTIONS: u32 = 4;
-
-impl Schema {
-    pub(crate) fn new() -> Self {
-        Self::of(&url().unwrap_or_else(|error| panic!("{error}")))
-    }
-
-    /// A handle on the schema, as yet without tables.
-    pub(crate) async fn handle(&self) -> Arc<SqlStore> {
-        self.open(CONNECTIONS).await.expect("opens")
-    }
-
-    /// A handle on the schema, ready for work.
+impl Place {
+    /// A handle on the place, ready for work.
     pub(crate) async fn ready(&self) -> Arc<SqlStore> {
-        let store = self.handle().await;
+        let store = self.open().await;
         store.migrate().await.expect("migrates");
         store
     }

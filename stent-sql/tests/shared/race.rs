@@ -1,24 +1,24 @@
-//! Handles on one schema that work at once, as processes do.
+//! Handles on one place that work at once, as processes do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use stent_core::transition::Outcome;
 
-use crate::schema::Schema;
+use crate::place::Place;
 use crate::support::{commit, end, exchange, root, start, t};
 
 const TASKS: usize = 2_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn two_handles_claim_each_task_once() {
-    let schema = Schema::new();
+    let place = Place::new();
     let dispatches: Vec<_> = (0..TASKS).map(|_| start(root("charge"))).collect();
-    commit(&*schema.ready().await, &dispatches).await;
+    commit(&*place.ready().await, &dispatches).await;
 
     let mut workers = Vec::new();
     for size in [7, 31] {
-        let store = schema.ready().await;
+        let store = place.ready().await;
         workers.push(tokio::spawn(async move {
             let (mut done, mut batch) = (Vec::new(), Vec::new());
             loop {
@@ -43,8 +43,8 @@ async fn two_handles_claim_each_task_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn callers_of_one_handle_take_turns() {
-    let schema = Schema::new();
-    let store = schema.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     let callers: Vec<_> = (0..50)
         .map(|_| {
             let store = Arc::clone(&store);

@@ -1,26 +1,26 @@
 //! The schema: made once, whoever comes, and never taken for an older one.
 
+use std::sync::Arc;
+
 use sea_orm::ConnectionTrait;
-use sea_orm_migration::MigratorTraitSelf;
 use stent_core::backend::{DeadLetterStat, ErrorKind, Inspect, Migrate, SchemaVersion};
 use stent_core::model::{Epoch, ExecutionStatus, Lane};
 use stent_core::transition::Outcome;
-use stent_sql::migration::Migrator;
-use stent_sqlite::{SqliteDialect, SqliteStore};
 
-use crate::support::{Folder, claim, commit, end, root, start, t};
+use crate::place::{FIRST_ROWS, Place};
+use crate::support::{claim, commit, end, root, start, t};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn handles_that_migrate_at_once_all_succeed() {
     for _ in 0..5 {
-        let folder = Folder::new();
-        let start_together = std::sync::Arc::new(tokio::sync::Barrier::new(8));
+        let place = Arc::new(Place::new());
+        let start_together = Arc::new(tokio::sync::Barrier::new(8));
         let handles: Vec<_> = (0..8)
             .map(|_| {
-                let (options, together) = (folder.options(), std::sync::Arc::clone(&start_together));
+                let (place, together) = (Arc::clone(&place), Arc::clone(&start_together));
                 tokio::spawn(async move {
                     together.wait().await;
-                    let store = SqliteStore::open(options).await?;
+                    let store = place.open().await;
                     store.migrate().await?;
                     store.version().await
                 })
@@ -31,15 +31,15 @@ async fn handles_that_migrate_at_once_all_succeed() {
             let version = handle.await.expect("ends").expect("migrates");
             assert_eq!(version.applied, version.known);
         }
-        let store = folder.open().await;
+        let store = place.open().await;
         commit(&store, &[start(root("charge"))]).await;
     }
 }
 
 #[tokio::test]
 async fn migrating_again_does_nothing() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
 
     let before = store.counters();
     store.migrate().await.expect("migrates");
@@ -49,8 +49,8 @@ async fn migrating_again_does_nothing() {
 
 #[tokio::test]
 async fn a_store_that_is_new_has_seen_no_migration() {
-    let folder = Folder::new();
-    let store = folder.open().await;
+    let place = Place::new();
+    let store = place.open().await;
 
     let version = store.version().await.expect("reads");
 
@@ -59,46 +59,29 @@ async fn a_store_that_is_new_has_seen_no_migration() {
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_by_name() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     let newer = "INSERT INTO stent_migration (version, applied_at) VALUES ('m9999_signals', 0)";
     store.connections().write.execute_unprepared(newer).await.expect("writes");
 
-    let error = folder.open().await.migrate().await.expect_err("is newer");
+    let error = place.open().await.migrate().await.expect_err("is newer");
 
     assert_eq!(error.kind(), ErrorKind::Schema);
-    assert!(error.to_string().contains("m9999_signals"), "{error}");
+    assert!(
+        error.to_string().contains("m9999_signals") && error.to_string().contains("m0002_keys"),
+        "{error}"
+    );
     assert!(error.to_string().contains("upgrade this program"), "{error}");
     assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 3, known: 2 });
 }
 
-/// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
-/// first schema has them.
-const OPEN: &str = "
-    INSERT INTO stent_lane (key, queue, function) VALUES (LANE, 'default', 'charge');
-    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
-        attempts, commit_no, commit_epoch, ready_at, worker_id, done, done_order, fed, created_at, started_at, ended_at,
-        failure, args_type, args)
-    SELECT id, execution, parent, 0, 'call', LANE, 'default', 'charge', 0, status, epoch, epoch, 0, epoch, epoch, ready,
-        worker, 0, NULL, 0, 1, NULL, ended, failure, 'application/cbor', x'00'
-    FROM (SELECT x'00000000000070008000000000000001' AS id, x'00000000000070008000000000000001' AS execution,
-            NULL AS parent, 'pending' AS status, 0 AS epoch, 1 AS ready, NULL AS worker, NULL AS ended, NULL AS failure
-        UNION ALL SELECT x'00000000000070008000000000000002', x'00000000000070008000000000000002', NULL, 'running', 1, 2,
-            x'00000000000070008000000000000009', NULL, NULL
-        UNION ALL SELECT x'00000000000070008000000000000003', x'00000000000070008000000000000002',
-            x'00000000000070008000000000000002', 'pending', 0, 3, NULL, NULL, NULL
-        UNION ALL SELECT x'00000000000070008000000000000004', x'00000000000070008000000000000004', NULL, 'failed', 1, NULL,
-            NULL, 4, '{\"kind\":\"Declined\",\"message\":\"no funds\"}')";
-
 #[tokio::test]
 async fn a_store_of_the_first_schema_goes_on() {
-    let folder = Folder::new();
-    let store = folder.open().await;
-    let migrator = Migrator::new(std::sync::Arc::new(SqliteDialect));
-    migrator.up(&store.connections().write, Some(1)).await.expect("migrates");
+    let place = Place::new();
+    let store = place.open_first().await;
     assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 1, known: 2 });
     let lane = Lane::new("default", "charge").key().as_i64().to_string();
-    store.connections().write.execute_unprepared(&OPEN.replace("LANE", &lane)).await.expect("writes");
+    store.connections().write.execute_unprepared(&FIRST_ROWS.replace("LANE", &lane)).await.expect("writes");
 
     store.migrate().await.expect("migrates");
 
@@ -120,13 +103,13 @@ async fn a_store_of_the_first_schema_goes_on() {
 
 #[tokio::test]
 async fn views_show_moments_as_people_write_them() {
-    let folder = Folder::new();
-    let store = folder.ready().await;
+    let place = Place::new();
+    let store = place.ready().await;
     commit(&store, &[start(root("charge"))]).await;
 
     let read = |text: &'static str| {
-        let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, text);
         let connection = store.connections().read.clone();
+        let statement = sea_orm::Statement::from_string(connection.get_database_backend(), text);
         async move { connection.query_one_raw(statement).await.expect("reads").expect("a row") }
     };
     let execution = read("SELECT function, status, created_at FROM stent_execution_view").await;

@@ -1,0 +1,83 @@
+//! Where Postgres' stores are in tests, and what else differs from database to database in those that stand in
+//! `stent-sql/tests/shared`. `support.rs` there says what is asked for.
+
+use std::sync::Arc;
+
+use sea_orm::ConnectionTrait;
+use sea_orm_migration::MigratorTraitSelf;
+use stent_postgres::{PostgresDialect, PostgresStore};
+use stent_sql::SqlStore;
+use stent_sql::migration::Migrator;
+
+use crate::budget::{Cost, Costs};
+use crate::schema::Schema;
+
+/// What the tests call it that are not of Postgres alone.
+pub(crate) type Place = Schema;
+
+impl Schema {
+    /// A handle on the schema, as yet without tables.
+    pub(crate) async fn open(&self) -> Arc<SqlStore> {
+        PostgresStore::open(self.url().parse().expect("options")).await.expect("opens")
+    }
+
+    /// A handle on the schema, with the tables of the first migration.
+    pub(crate) async fn open_first(&self) -> Arc<SqlStore> {
+        let store = self.open().await;
+        let make = format!("CREATE SCHEMA \"{}\"", self.name());
+        store.connections().write.execute_unprepared(&make).await.expect("makes a schema");
+        let migrator = Migrator::new(Arc::new(PostgresDialect::default()));
+        migrator.up(&store.connections().write, Some(1)).await.expect("migrates");
+        store
+    }
+}
+
+/// How often a future is dropped: each time is a way to the server and back.
+pub(crate) const DROPS: u32 = 500;
+
+/// How many statements exchanges take, and which: those that SQLite takes, and those that lock: one where there are keys of memos, one where roots end, one
+/// for the counts of limits, and a look below what is swept, stopped or erased, with a second one if something is there.
+pub(crate) const COSTS: Costs = Costs {
+    steps_end_and_parents_go_on: Cost(6, "whatever the size"),
+    everything_at_once: Cost(
+        16,
+        "of which two look after what was swept and erased, and two lock what is below that",
+    ),
+    leaf_claimed: Cost(4, "a look, the streams, the pick, the claim"),
+    roots_end: Cost(3, "rows; who joins them; rows"),
+    keyed_dispatched: Cost(5, "locks; rows, memos; rows, memos"),
+    keyed_end: Cost(
+        9,
+        "locks; rows, who waits, memos; rows of two kinds, memos; rows and who joins those that waited",
+    ),
+    notes_of_every_kind: Cost(
+        7,
+        "rows; rows, first values, counts, states, progress, what is too much of that",
+    ),
+    time_is_up: Cost(6, "rows, who joins them; rows, a look below, the sweep, what is to be looked after"),
+    asked_to_end: Cost(
+        9,
+        "rows; rows, a look below, those below, what closes; rows, who joins; rows, and what closing leads to",
+    ),
+    limited_claimed: Cost(11, "with the lock of the count"),
+};
+
+/// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
+/// first schema has them.
+pub(crate) const FIRST_ROWS: &str = "
+    INSERT INTO stent_lane (key, queue, function) VALUES (LANE, 'default', 'charge');
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+        attempts, commit_no, commit_epoch, ready_at, worker_id, done, done_order, fed, created_at, started_at, ended_at,
+        failure, args_type, args)
+    SELECT id, execution, parent, 0, 'call', LANE, 'default', 'charge', 0, status, epoch, epoch, 0, epoch, epoch, ready,
+        worker, 0, NULL, 0, 1, NULL, ended, failure, 'application/cbor', '\\x00'
+    FROM (VALUES
+        ('00000000-0000-7000-8000-000000000001'::uuid, '00000000-0000-7000-8000-000000000001'::uuid, NULL::uuid, 'pending',
+            0, 1, NULL::uuid, NULL::bigint, NULL),
+        ('00000000-0000-7000-8000-000000000002', '00000000-0000-7000-8000-000000000002', NULL, 'running', 1, 2,
+            '00000000-0000-7000-8000-000000000009', NULL, NULL),
+        ('00000000-0000-7000-8000-000000000003', '00000000-0000-7000-8000-000000000002',
+            '00000000-0000-7000-8000-000000000002', 'pending', 0, 3, NULL, NULL, NULL),
+        ('00000000-0000-7000-8000-000000000004', '00000000-0000-7000-8000-000000000004', NULL, 'failed', 1, NULL, NULL, 4,
+            '{\"kind\":\"Declined\",\"message\":\"no funds\"}')
+    ) AS open (id, execution, parent, status, epoch, ready, worker, ended, failure)";

@@ -1,0 +1,80 @@
+//! Where SQLite's stores are in tests, and what else differs from database to database in those that stand in
+//! `stent-sql/tests/shared`. `support.rs` there says what is asked for.
+
+use std::sync::Arc;
+
+use sea_orm_migration::MigratorTraitSelf;
+use stent_sql::SqlStore;
+use stent_sql::migration::Migrator;
+use stent_sqlite::{SqliteDialect, SqliteOptions, SqliteStore};
+use tempfile::TempDir;
+
+use crate::budget::{Cost, Costs};
+
+/// What the tests call it that are not of SQLite alone.
+pub(crate) type Place = Folder;
+
+/// A folder with a database.
+#[derive(Debug)]
+pub(crate) struct Folder(pub(crate) TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder for a database"))
+    }
+
+    pub(crate) fn options(&self) -> SqliteOptions {
+        SqliteOptions::file(self.0.path().join("stent.db"))
+    }
+
+    /// A handle on the database, as yet without tables.
+    pub(crate) async fn open(&self) -> Arc<SqlStore> {
+        SqliteStore::open(self.options()).await.expect("opens")
+    }
+
+    /// A handle on the database, with the tables of the first migration.
+    pub(crate) async fn open_first(&self) -> Arc<SqlStore> {
+        let store = self.open().await;
+        let migrator = Migrator::new(Arc::new(SqliteDialect));
+        migrator.up(&store.connections().write, Some(1)).await.expect("migrates");
+        store
+    }
+}
+
+/// How often a future is dropped.
+pub(crate) const DROPS: u32 = 1_500;
+
+/// How many statements exchanges take, and which.
+pub(crate) const COSTS: Costs = Costs {
+    steps_end_and_parents_go_on: Cost(6, "whatever the size"),
+    everything_at_once: Cost(14, "of which two look after what was swept and erased"),
+    leaf_claimed: Cost(4, "a look, the streams, the pick, the claim"),
+    roots_end: Cost(2, "who joins them is read along with them"),
+    keyed_dispatched: Cost(4, "rows, memos; rows, memos"),
+    keyed_end: Cost(6, "rows, memos; rows of two kinds, memos; who joins those that waited"),
+    notes_of_every_kind: Cost(
+        7,
+        "rows; rows, first values, counts, states, progress, what is too much of that",
+    ),
+    time_is_up: Cost(4, "rows; rows, the sweep, what is to be looked after"),
+    asked_to_end: Cost(7, "rows; rows, those below, what closes; rows; rows, and what closing leads to"),
+    limited_claimed: Cost(10, "whatever the size"),
+};
+
+/// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
+/// first schema has them.
+pub(crate) const FIRST_ROWS: &str = "
+    INSERT INTO stent_lane (key, queue, function) VALUES (LANE, 'default', 'charge');
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+        attempts, commit_no, commit_epoch, ready_at, worker_id, done, done_order, fed, created_at, started_at, ended_at,
+        failure, args_type, args)
+    SELECT id, execution, parent, 0, 'call', LANE, 'default', 'charge', 0, status, epoch, epoch, 0, epoch, epoch, ready,
+        worker, 0, NULL, 0, 1, NULL, ended, failure, 'application/cbor', x'00'
+    FROM (SELECT x'00000000000070008000000000000001' AS id, x'00000000000070008000000000000001' AS execution,
+            NULL AS parent, 'pending' AS status, 0 AS epoch, 1 AS ready, NULL AS worker, NULL AS ended, NULL AS failure
+        UNION ALL SELECT x'00000000000070008000000000000002', x'00000000000070008000000000000002', NULL, 'running', 1, 2,
+            x'00000000000070008000000000000009', NULL, NULL
+        UNION ALL SELECT x'00000000000070008000000000000003', x'00000000000070008000000000000002',
+            x'00000000000070008000000000000002', 'pending', 0, 3, NULL, NULL, NULL
+        UNION ALL SELECT x'00000000000070008000000000000004', x'00000000000070008000000000000004', NULL, 'failed', 1, NULL,
+            NULL, 4, '{\"kind\":\"Declined\",\"message\":\"no funds\"}')";
