@@ -133,7 +133,7 @@ impl fmt::Debug for MemoryStore {
 #[async_trait]
 impl Backend for MemoryStore {
     fn info(&self) -> BackendInfo {
-        BackendInfo { name: "memory", location: "this process".to_owned() }
+        BackendInfo { name: "memory", location: "this process".to_owned(), parallel: true }
     }
 
     async fn clock(&self) -> Result<Timestamp> {

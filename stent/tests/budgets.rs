@@ -273,8 +273,15 @@ on_every_store! {
         let calls = (0..WAITERS).map(|n| add(n).delay("1h"));
         let runs = bench.stent.dispatch_all(calls).await.expect("dispatched");
         let wait = |run: &stent::Handle<u64>| tokio::spawn(run.result().into_future());
-        // The pauses between polls have grown to their longest after four seconds.
-        let settle = || tokio::time::sleep(Duration::from_secs(4));
+        // Until the pauses between polls have grown to their longest, two seconds.
+        let settle = async || {
+            loop {
+                let (_, cost) = bench.cost(tokio::time::sleep(Duration::from_secs(2))).await;
+                if cost.statements <= 1 {
+                    break;
+                }
+            }
+        };
 
         let first = wait(&runs[0]);
         settle().await;

@@ -133,7 +133,7 @@ impl JsonStore {
 #[async_trait]
 impl Backend for JsonStore {
     fn info(&self) -> BackendInfo {
-        BackendInfo { name: "json", location: self.place.path().display().to_string() }
+        BackendInfo { name: "json", location: self.place.path().display().to_string(), parallel: false }
     }
 
     async fn clock(&self) -> Result<Timestamp> {

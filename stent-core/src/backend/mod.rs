@@ -204,6 +204,9 @@ pub struct BackendInfo {
     pub name: &'static str,
     /// Where it is, without secrets.
     pub location: String,
+    /// Whether two calls are worked on at the same time. Then a worker that has much to do commits and claims side by side;
+    /// where there is one writer at a time, both share a transaction.
+    pub parallel: bool,
 }
 
 /// What an exchange brought.

@@ -43,7 +43,7 @@ pub(crate) const COSTS: Costs = Costs {
         16,
         "of which two look after what was swept and erased, and two lock what is below that",
     ),
-    leaf_claimed: Cost(4, "a look, the streams, the pick, the claim"),
+    leaf_claimed: Cost(3, "a look at the streams, the pick, the claim"),
     roots_end: Cost(3, "rows; who joins them; rows"),
     keyed_dispatched: Cost(5, "locks; rows, memos; rows, memos"),
     keyed_end: Cost(

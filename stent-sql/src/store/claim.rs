@@ -69,6 +69,12 @@ impl Agenda {
     pub(super) const fn signs(&self) -> Signs {
         self.signs
     }
+
+    /// What was seen before a transaction began, if it is as good within. Where something is due does not change what may be
+    /// taken: the heads themselves are looked at again, and what came since is the next claim's. What is counted, changes.
+    pub(super) fn if_it_holds(self) -> Option<Self> {
+        self.limits.are_none().then_some(self)
+    }
 }
 
 fn most(request: &ClaimRequest<'_>) -> usize {
@@ -139,13 +145,21 @@ struct Pick {
 }
 
 /// Picks the first due tasks that the request admits and its limits leave room for, in the order G9.
-pub(super) async fn pick<C: ConnectionTrait>(run: &Run<'_, C>, request: &ClaimRequest<'_>) -> Result<Picks> {
+pub(super) async fn pick<C: ConnectionTrait>(
+    run: &Run<'_, C>,
+    request: &ClaimRequest<'_>,
+    agenda: Option<Agenda>,
+) -> Result<Picks> {
     let max = most(request);
     if max == 0 {
         // Nothing is looked for, so nothing was seen: ask.
         return Ok(Picks { signs: Signs { stopping: true, ..Signs::default() }, ..Picks::default() });
     }
-    let Agenda { due, mut limits, next_due, signs } = Agenda::read(run, request).await?;
+    let agenda = match agenda {
+        Some(agenda) => agenda,
+        None => Agenda::read(run, request).await?,
+    };
+    let Agenda { due, mut limits, next_due, signs } = agenda;
     let statements = &run.store.statements;
     let mut picked = Vec::new();
     let streams = due.len();

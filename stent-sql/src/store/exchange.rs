@@ -25,6 +25,7 @@ impl SqlStore {
         transitions: &[Transition],
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged> {
+        let mut agenda = None;
         if transitions.is_empty() {
             // Who finds nothing to do must not write, nor keep others from writing: look before you begin.
             let Some(request) = claim else {
@@ -35,11 +36,12 @@ impl SqlStore {
                 let ends = Ends::read(&run, request).await?;
                 return Ok(exchanged(Vec::new(), Vec::new(), None, ends));
             }
-            let agenda = Agenda::read(&run, request).await?;
-            if agenda.is_empty() {
-                let ends = Ends::if_any(&run, request, agenda.signs()).await?;
-                return Ok(exchanged(Vec::new(), Vec::new(), agenda.next_due(), ends));
+            let seen = Agenda::read(&run, request).await?;
+            if seen.is_empty() {
+                let ends = Ends::if_any(&run, request, seen.signs()).await?;
+                return Ok(exchanged(Vec::new(), Vec::new(), seen.next_due(), ends));
             }
+            agenda = seen.if_it_holds();
         }
 
         // A transaction that is dropped is rolled back: a call that is dropped before its commit changes nothing.
@@ -47,7 +49,7 @@ impl SqlStore {
         let run = self.within(OPERATION, &transaction);
         let committed = commit::apply(&run, transitions).await?;
         let picks = match claim {
-            Some(request) => claim::pick(&run, request).await?,
+            Some(request) => claim::pick(&run, request, agenda).await?,
             None => Picks::default(),
         };
         let ends = match claim {

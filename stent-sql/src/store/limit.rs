@@ -23,6 +23,8 @@ pub(super) struct Limits {
     usage: BTreeMap<FunctionKey, Usage>,
     /// When a limit that holds something back may give way.
     gives_way: Option<Timestamp>,
+    /// Whether anything was counted.
+    counted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,7 @@ impl Limits {
         if limited.is_empty() {
             return Ok(limits);
         }
+        limits.counted = true;
         let functions: Vec<_> = limited.keys().copied().collect();
         run.hold_counts(&functions).await?;
         let since = |limit: &Limit| limit.rate.map_or(Timestamp::MAX, |rate| rate.since(request.now));
@@ -79,6 +82,11 @@ impl Limits {
             false
         });
         Ok(limits)
+    }
+
+    /// Whether nothing that is due is limited.
+    pub(super) const fn are_none(&self) -> bool {
+        !self.counted
     }
 
     /// Whether there is some room for functions that have due tasks, but less than the claim asks for.

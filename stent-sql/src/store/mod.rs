@@ -235,7 +235,11 @@ impl fmt::Debug for SqlStore {
 #[async_trait]
 impl Backend for SqlStore {
     fn info(&self) -> BackendInfo {
-        BackendInfo { name: self.dialect.name(), location: self.location.clone() }
+        BackendInfo {
+            name: self.dialect.name(),
+            location: self.location.clone(),
+            parallel: self.dialect.writers() != Writers::One,
+        }
     }
 
     async fn clock(&self) -> Result<Timestamp> {

@@ -48,7 +48,7 @@ pub(crate) const DROPS: u32 = 1_500;
 pub(crate) const COSTS: Costs = Costs {
     steps_end_and_parents_go_on: Cost(6, "whatever the size"),
     everything_at_once: Cost(14, "of which two look after what was swept and erased"),
-    leaf_claimed: Cost(4, "a look, the streams, the pick, the claim"),
+    leaf_claimed: Cost(3, "a look at the streams, the pick, the claim"),
     roots_end: Cost(2, "who joins them is read along with them"),
     keyed_dispatched: Cost(4, "rows, memos; rows, memos"),
     keyed_end: Cost(6, "rows, memos; rows of two kinds, memos; who joins those that waited"),

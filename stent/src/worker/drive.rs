@@ -37,6 +37,9 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often the loop lets turns that are about to end do so before it commits without them. This is the bounded wait
 /// under load: a few passes through the scheduler, no timer.
 const GATHER_YIELDS: usize = 4;
+/// From so many commits and so many free places on, a worker claims beside its commits, where its store works on both at the
+/// same time. Below, one transaction for both is the cheaper way.
+const APART_MIN: usize = 8;
 
 /// What a turn waits for, or left to be committed.
 #[derive(Debug)]
@@ -65,9 +68,11 @@ struct Active {
     expires_at: Option<Timestamp>,
 }
 
+/// An exchange that came back.
 #[derive(Debug)]
 struct ExchangeDone {
     batch: Vec<Submission>,
+    /// How much was asked for; nothing, if only what has changed of the work at hand.
     claim: Option<usize>,
     took: Duration,
     answer: Result<Exchanged, StoreError>,
@@ -88,7 +93,12 @@ pub(super) struct Driver {
     active: HashMap<TaskId, Active>,
     ahead: Ahead,
     queue: Vec<Submission>,
-    exchange: Option<BoxFuture<'static, ExchangeDone>>,
+    /// The exchange under way that commits, and claims as well unless another one does.
+    committing: Option<BoxFuture<'static, ExchangeDone>>,
+    /// One beside it that only claims.
+    claiming: Option<BoxFuture<'static, ExchangeDone>>,
+    /// Whether the store works on both at the same time.
+    parallel: bool,
     renewal: Option<BoxFuture<'static, Renewed>>,
     /// No lease that is held runs out before this.
     lapse_at: Option<Timestamp>,
@@ -105,6 +115,7 @@ impl Driver {
         let hints = shared.store.listen(Topic::Work);
         let functions = shared.registry.names().map(str::to_owned).collect();
         let limits = shared.registry.functions().filter_map(limit_of).collect();
+        let parallel = shared.store.info().parallel;
         Self {
             pump: Pump::new(pump, shared.clock.now()),
             port: Port {
@@ -127,7 +138,9 @@ impl Driver {
             active: HashMap::new(),
             ahead: Ahead::default(),
             queue: Vec::new(),
-            exchange: None,
+            committing: None,
+            claiming: None,
+            parallel,
             renewal: None,
             lapse_at: None,
             retry_at: None,
@@ -157,7 +170,7 @@ impl Driver {
             }
             // Not while an exchange is under way: it may move the fences that a hand-back is checked against.
             let due = deadline.is_some_and(|deadline| deadline <= Instant::now());
-            if due && !handed_back && self.exchange.is_none() {
+            if due && !handed_back && !self.exchanges() {
                 handed_back = true;
                 self.hand_back();
             }
@@ -180,12 +193,19 @@ impl Driver {
             // Turns that ended just now are in the exchange that begins: others use their slots meanwhile.
             self.start_waiting();
             self.port.report.vitals().count(self.pump.running(), self.hot.len());
-            let hands_back = deadline.filter(|_| !handed_back && self.exchange.is_none());
+            let hands_back = deadline.filter(|_| !handed_back && !self.exchanges());
             let wait = self.next_deadline(hands_back.or(given_up));
             tokio::select! {
                 biased;
                 Some(message) = self.inbox.recv() => self.handle_all(message),
-                done = poll_some(&mut self.exchange) => self.handle_exchange(done),
+                done = poll_some(&mut self.committing) => {
+                    self.committing = None;
+                    self.handle_exchange(done, false);
+                }
+                done = poll_some(&mut self.claiming) => {
+                    self.claiming = None;
+                    self.handle_exchange(done, true);
+                }
                 renewed = poll_some(&mut self.renewal) => self.handle_renewed(renewed),
                 _ = stop.changed() => {}
                 _ = steps.changed() => self.pump.handle_step(self.port.shared.clock.now()),
@@ -275,19 +295,23 @@ impl Driver {
     }
 
     fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.ahead.is_empty() && self.queue.is_empty() && self.exchange.is_none() && self.inbox.is_empty()
+        self.active.is_empty() && self.ahead.is_empty() && self.queue.is_empty() && !self.exchanges() && self.inbox.is_empty()
+    }
+
+    const fn exchanges(&self) -> bool {
+        self.committing.is_some() || self.claiming.is_some()
     }
 
     /// When the loop must look again, if nothing happens before.
     fn next_deadline(&self, stops_at: Option<Instant>) -> Option<Instant> {
         let now = self.port.shared.clock.now();
-        let can_claim = self.exchange.is_none() && self.retry_at.is_none();
+        let can_claim = self.committing.is_none() && self.retry_at.is_none();
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
         let overdue_at = self.ahead.overdue_at(self.pump.patience());
         let paced = self.pump.poll_deadline(can_claim).into_iter();
         let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at);
         let paced = paced.min().map(|at| Instant::now() + at.since(now));
-        let retry_at = self.retry_at.filter(|_| self.exchange.is_none());
+        let retry_at = self.retry_at.filter(|_| self.committing.is_none());
         paced.into_iter().chain(retry_at).chain(stops_at).min()
     }
 
@@ -297,21 +321,36 @@ impl Driver {
         if self.renewal.is_none() && self.pump.poll_action(now) == Some(Action::Renew) {
             self.start_renewal(now);
         }
-        if self.exchange.is_some() || self.retry_at.is_some_and(|retry_at| retry_at > Instant::now()) {
+        if self.retry_at.is_some_and(|retry_at| retry_at > Instant::now()) {
             return;
         }
         self.retry_at = None;
-        if !self.queue.is_empty() {
+        let commits = self.committing.is_none();
+        if !commits && !self.parallel {
+            return;
+        }
+        if commits && !self.queue.is_empty() {
             self.gather().await;
         }
-        let claim = match self.pump.poll_action(self.port.shared.clock.now()) {
+        let mut claim = match self.pump.poll_action(self.port.shared.clock.now()) {
             Some(Action::Claim { max }) => Some(max),
             Some(Action::Look) => Some(0),
             Some(Action::Renew) | None => None,
         };
-        if !self.queue.is_empty() || claim.is_some() {
-            self.start_exchange(claim);
+        if claim.is_some_and(|max| self.claims_apart(max)) {
+            self.claiming = Some(self.exchange(Vec::new(), claim.take()));
         }
+        if commits && (!self.queue.is_empty() || claim.is_some()) {
+            let batch = self.next_batch();
+            self.committing = Some(self.exchange(batch, claim));
+        }
+    }
+
+    /// Whether a claim is made beside what is committed, and not with it.
+    fn claims_apart(&self, max: usize) -> bool {
+        let is_much = |commits: usize| commits >= APART_MIN && max >= APART_MIN;
+        let is_alone = self.committing.is_none() && self.queue.is_empty();
+        self.parallel && (is_alone || self.committing.is_some() && is_much(APART_MIN) || is_much(self.queue.len()))
     }
 
     /// Lets turns that are about to end do so, so that their commits share this exchange.
@@ -402,9 +441,14 @@ impl Driver {
         self.queue.push(submission);
     }
 
-    fn start_exchange(&mut self, claim: Option<usize>) {
-        self.hot.shrink();
-        let batch = self.next_batch();
+    fn exchange(
+        &mut self,
+        batch: Vec<Submission>,
+        claim: Option<usize>,
+    ) -> BoxFuture<'static, ExchangeDone> {
+        if !self.exchanges() {
+            self.hot.shrink();
+        }
         match claim {
             None => {}
             Some(0) => self.pump.handle_looking(),
@@ -413,7 +457,7 @@ impl Driver {
         let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
         let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
         let (tags, limits) = (self.port.tags.clone(), self.limits.clone());
-        self.exchange = Some(Box::pin(async move {
+        Box::pin(async move {
             let (mut transitions, mut rest) =
                 (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
             for submission in batch {
@@ -446,7 +490,7 @@ impl Driver {
                 })
                 .collect();
             ExchangeDone { batch, claim, took, answer }
-        }));
+        })
     }
 
     /// Takes what goes into the next exchange, in order and within its limits.
@@ -462,15 +506,24 @@ impl Driver {
         self.queue.drain(..count).collect()
     }
 
-    fn handle_exchange(&mut self, done: ExchangeDone) {
-        self.exchange = None;
+    /// An exchange came back: the one that commits, or the one beside it.
+    fn handle_exchange(&mut self, done: ExchangeDone, is_beside: bool) {
         let claimed = done.answer.as_ref().map(|exchanged| exchanged.claimed.len());
         self.port.report.exchanged(done.took, done.batch.len(), claimed);
         match done.answer {
             Ok(exchanged) => {
-                self.retry_at = None;
-                self.retry_pause = RETRY_PAUSE_MIN;
-                self.one_by_one = self.one_by_one && !self.queue.is_empty();
+                if !is_beside {
+                    self.one_by_one = self.one_by_one && !self.queue.is_empty();
+                }
+                // What failed beside this one waits for its own time.
+                if !is_beside || self.retry_at.is_none() {
+                    self.retry_at = None;
+                    self.retry_pause = RETRY_PAUSE_MIN;
+                }
+                if done.claim.is_none() && done.batch.iter().any(|one| makes_ready(&one.transition)) {
+                    // A claim beside it may have looked before this was there.
+                    self.pump.handle_wake(self.port.shared.clock.now());
+                }
                 for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
                     self.committed(submission, outcome);
                 }

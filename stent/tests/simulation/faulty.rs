@@ -133,7 +133,7 @@ impl FaultyStore {
 #[async_trait]
 impl Backend for FaultyStore {
     fn info(&self) -> BackendInfo {
-        BackendInfo { name: "faulty", location: "this process".to_owned() }
+        BackendInfo { name: "faulty", location: "this process".to_owned(), parallel: true }
     }
 
     async fn clock(&self) -> Result<Timestamp> {
