@@ -54,7 +54,7 @@ const FILL_MORE: &str = "
     ANALYZE stent_task, stent_tried, stent_progress, stent_memo, stent_rate, stent_note";
 
 /// Statements that read an index from one end to the other: they count what is in it.
-const SCANS: [&str; 2] = ["count_open", "dead_letter_stats"];
+const SCANS: [&str; 2] = ["tally", "dead_letter_stats"];
 
 async fn filled(schema: &Schema) -> Arc<SqlStore> {
     let store = schema.ready().await;

@@ -330,13 +330,14 @@ pub(crate) const NARROW: [Column; 4] = [ID, Column::new("lane", Kind::Int), PRIO
 pub(crate) const RATE: [Column; 3] = [FUNCTION_KEY, BUCKET, Column::new("used", Kind::Int)];
 
 /// How many executions stand where.
-pub(crate) const TALLY: [Column; 2] = [STATUS, NUMBER];
-
-/// How many executions that are open stand where.
-pub(crate) const TALLY_OPEN: [Column; 3] = [
+pub(crate) const TALLY: [Column; 7] = [
     Column::new("pending", Kind::Int),
     Column::new("running", Kind::Int),
     Column::new("cancelling", Kind::Int),
+    Column::new("completed", Kind::Int),
+    Column::new("failed", Kind::Int),
+    Column::new("timed_out", Kind::Int),
+    Column::new("cancelled", Kind::Int),
 ];
 
 /// What waits in a lane.

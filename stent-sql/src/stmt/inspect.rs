@@ -123,54 +123,45 @@ pub(super) fn list(sql: Sql<'_>) -> Built {
     sql.gathered(&columns::EXECUTION, rows)
 }
 
-/// How many executions have ended, by how.
-pub(super) fn count_ended(_sql: Sql<'_>) -> Built {
-    let count = |status: &'static str, stands: &'static str, which: Condition| {
-        Query::select()
-            .expr_as(literal(stands), Alias::new("status"))
-            .expr_as(Expr::cust("COUNT(*)"), Alias::new("count"))
+/// How many executions stand where, in one look: one that ends is counted as open or as ended, and not as neither.
+pub(super) fn tally(_sql: Sql<'_>) -> Built {
+    let open = |stands: &'static str| {
+        Expr::cust(format!(
+            "CAST(COALESCE(SUM(CASE WHEN {STANDS} = '{stands}' THEN 1 ELSE 0 END), 0) AS bigint)"
+        ))
+    };
+    let ended = |status: &'static str, which: Condition| {
+        let ended = Query::select()
+            .expr(Expr::cust("COUNT(*)"))
             .from(Entity)
             .and_where(Expr::col(Column::ParentId).is_null())
             .and_where(Expr::col(Column::EndedAt).is_not_null())
             .and_where(Expr::col(Column::Status).eq(literal(status)))
             .cond_where(which)
-            .take()
+            .take();
+        Expr::SubQuery(None, Box::new(ended.into()))
     };
     let mark = || Expr::col(Column::Mark);
-    let all = count("completed", "completed", Condition::all())
-        .union(
-            UnionType::All,
-            count(
-                "failed",
-                "failed",
-                Condition::any().add(mark().is_null()).add(mark().ne(literal("expire"))),
-            ),
-        )
-        .union(
-            UnionType::All,
-            count("failed", "timed_out", Condition::all().add(mark().eq(literal("expire")))),
-        )
-        .union(UnionType::All, count("cancelled", "cancelled", Condition::all()))
-        .take();
-    Built::read(&columns::TALLY, all)
-}
-
-/// How many executions are open, by how.
-pub(super) fn count_open(_sql: Sql<'_>) -> Built {
-    let count = |stands: &'static str| {
-        Expr::cust(format!(
-            "CAST(COALESCE(SUM(CASE WHEN {STANDS} = '{stands}' THEN 1 ELSE 0 END), 0) AS bigint)"
-        ))
-    };
-    let open = Query::select()
-        .expr_as(count("pending"), Alias::new("pending"))
-        .expr_as(count("running"), Alias::new("running"))
-        .expr_as(count("cancelling"), Alias::new("cancelling"))
+    let in_time = Condition::any().add(mark().is_null()).add(mark().ne(literal("expire")));
+    let timed_out = Condition::all().add(mark().eq(literal("expire")));
+    let counts = [
+        open("pending"),
+        open("running"),
+        open("cancelling"),
+        ended("completed", Condition::all()),
+        ended("failed", in_time),
+        ended("failed", timed_out),
+        ended("cancelled", Condition::all()),
+    ];
+    let mut tally = Query::select();
+    for (column, count) in columns::TALLY.iter().zip(counts) {
+        tally.expr_as(count, Alias::new(column.name));
+    }
+    tally
         .from(Entity)
         .and_where(Expr::col(Column::ParentId).is_null())
-        .and_where(Expr::col(Column::EndedAt).is_null())
-        .take();
-    Built::read(&columns::TALLY_OPEN, open)
+        .and_where(Expr::col(Column::EndedAt).is_null());
+    Built::read(&columns::TALLY, tally)
 }
 
 /// What waits in each lane.

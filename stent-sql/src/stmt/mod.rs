@@ -199,10 +199,8 @@ statements! {
     items: inspect::items,
     /// Reads a page of executions. Parameters: before, how many, status, function, queue, tag.
     list: inspect::list,
-    /// Counts executions that ended.
-    count_ended: inspect::count_ended,
-    /// Counts executions that are open.
-    count_open: inspect::count_open,
+    /// Counts executions.
+    tally: inspect::tally,
     /// Reads what waits in lanes. Parameter: now.
     lanes: inspect::lanes,
     /// Reads what runs. Parameter: how many.

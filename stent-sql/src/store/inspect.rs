@@ -84,19 +84,18 @@ impl Inspect for SqlStore {
 
     async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
         let run = self.reading("count")?;
-        let statements = &self.statements;
-        let mut counts = run
-            .read(&statements.count_ended, Vec::new(), |reader| Ok((reader.word()?, reader.number()?)))
-            .await?;
-        let open = run.read(&statements.count_open, Vec::new(), |reader| {
+        let counts = run.read(&self.statements.tally, Vec::new(), |reader| {
             Ok([
                 (ExecutionStatus::Pending, reader.number()?),
                 (ExecutionStatus::Running, reader.number()?),
                 (ExecutionStatus::Cancelling, reader.number()?),
+                (ExecutionStatus::Completed, reader.number()?),
+                (ExecutionStatus::Failed, reader.number()?),
+                (ExecutionStatus::TimedOut, reader.number()?),
+                (ExecutionStatus::Cancelled, reader.number()?),
             ])
         });
-        counts.extend(open.await?.into_iter().flatten());
-        Ok(counts.into_iter().filter(|(_, count)| *count > 0).collect())
+        Ok(counts.await?.into_iter().flatten().filter(|(_, count)| *count > 0).collect())
     }
 
     async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {

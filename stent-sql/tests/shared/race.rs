@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use stent_core::backend::Inspect;
 use stent_core::transition::Outcome;
 
 use crate::place::Place;
@@ -39,6 +41,37 @@ async fn two_handles_claim_each_task_once() {
     }
     assert_eq!(all.len(), TASKS);
     assert_eq!(all.into_iter().collect::<BTreeSet<_>>().len(), TASKS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_execution_that_ends_is_counted_once() {
+    let place = Place::new();
+    let store = place.ready().await;
+    let dispatches: Vec<_> = (0..TASKS).map(|_| start(root("charge"))).collect();
+    commit(&*store, &dispatches).await;
+
+    let (counting, ended) = (place.ready().await, Arc::new(AtomicBool::new(false)));
+    let counts = tokio::spawn({
+        let ended = Arc::clone(&ended);
+        async move {
+            let mut counted = BTreeSet::new();
+            while !ended.load(Ordering::Acquire) {
+                counted.insert(counting.count().await.expect("counts").into_values().sum::<u64>());
+            }
+            counted
+        }
+    });
+    let mut batch = Vec::new();
+    loop {
+        let exchanged = exchange(&store, &batch, &["charge"], 5, t(0)).await;
+        batch = exchanged.claimed.iter().map(end).collect();
+        if batch.is_empty() {
+            break;
+        }
+    }
+    ended.store(true, Ordering::Release);
+
+    assert_eq!(counts.await.expect("ends"), BTreeSet::from([TASKS as u64]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

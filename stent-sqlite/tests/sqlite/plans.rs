@@ -51,7 +51,7 @@ const FEW: [&str; 18] = [
 ];
 
 /// Statements that read an index from one end to the other: they count what is in it.
-const SCANS: [&str; 2] = ["count_open", "dead_letter_stats"];
+const SCANS: [&str; 2] = ["tally", "dead_letter_stats"];
 
 /// Statements that sort, and how much.
 const SORTS: [(&str, &str); 8] = [

@@ -295,7 +295,11 @@ impl Driver {
     }
 
     fn is_idle(&self) -> bool {
-        self.active.is_empty() && self.ahead.is_empty() && self.queue.is_empty() && !self.exchanges() && self.inbox.is_empty()
+        self.active.is_empty()
+            && self.ahead.is_empty()
+            && self.queue.is_empty()
+            && !self.exchanges()
+            && self.inbox.is_empty()
     }
 
     const fn exchanges(&self) -> bool {
@@ -350,7 +354,8 @@ impl Driver {
     fn claims_apart(&self, max: usize) -> bool {
         let is_much = |commits: usize| commits >= APART_MIN && max >= APART_MIN;
         let is_alone = self.committing.is_none() && self.queue.is_empty();
-        self.parallel && (is_alone || self.committing.is_some() && is_much(APART_MIN) || is_much(self.queue.len()))
+        self.parallel
+            && (is_alone || self.committing.is_some() && is_much(APART_MIN) || is_much(self.queue.len()))
     }
 
     /// Lets turns that are about to end do so, so that their commits share this exchange.
@@ -441,11 +446,7 @@ impl Driver {
         self.queue.push(submission);
     }
 
-    fn exchange(
-        &mut self,
-        batch: Vec<Submission>,
-        claim: Option<usize>,
-    ) -> BoxFuture<'static, ExchangeDone> {
+    fn exchange(&mut self, batch: Vec<Submission>, claim: Option<usize>) -> BoxFuture<'static, ExchangeDone> {
         if !self.exchanges() {
             self.hot.shrink();
         }
