@@ -34,6 +34,8 @@ pub(crate) struct Switches {
     pub(crate) is_out: AtomicBool,
     /// Exchanges do not come back.
     pub(crate) hangs: AtomicBool,
+    /// What each exchange brought: how many commits, and whether it claimed.
+    pub(crate) exchanges: std::sync::Mutex<Vec<(usize, bool)>>,
     /// How long each exchange takes at least, in milliseconds.
     pub(crate) exchange_ms: AtomicU64,
     /// The clock was read.
@@ -70,6 +72,7 @@ impl Rigged {
             renewals: AtomicU64::new(0),
             is_out: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            exchanges: std::sync::Mutex::default(),
             exchange_ms: AtomicU64::new(0),
             clock_reads: AtomicU64::new(0),
             reads: AtomicU64::new(0),
@@ -101,6 +104,7 @@ impl Rig for Switches {
         if self.is_out.load(Ordering::SeqCst) {
             return Err(refused(ErrorKind::Unavailable, "exchange"));
         }
+        self.exchanges.lock().expect("whole").push((commit.len(), claim.is_some()));
         tokio::time::sleep(Duration::from_millis(self.exchange_ms.load(Ordering::SeqCst))).await;
         let exchanged = self.inner.exchange(commit, claim).await?;
         self.written.fetch_add(commit.len() as u64, Ordering::SeqCst);

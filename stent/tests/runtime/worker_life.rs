@@ -156,6 +156,28 @@ on_every_store! {
         assert_eq!(ran::count(key, "ended"), GATED);
     }
 
+    async fn a_busy_worker_claims_beside_its_commits_where_the_store_works_on_both(world) {
+        let rigged = Rigged::new(world.stent.store());
+        rigged.exchange_ms.store(20, Ordering::SeqCst);
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        let runs = world.stent.dispatch_all((0..512).map(quick)).await.expect("dispatched");
+
+        let worker = stent.worker().state(Db).start().await.expect("starts");
+        for run in &runs {
+            run.result().await.expect("runs");
+        }
+        worker.drain().await.expect("drains");
+
+        let exchanges = std::mem::take(&mut *rigged.exchanges.lock().expect("whole"));
+        let apart = exchanges.iter().filter(|(commits, claims)| *commits >= 8 && !claims).count();
+        match world.stent.store().info().parallel {
+            true => assert!(apart > 0, "{exchanges:?}"),
+            // The last commits find nothing more to claim, and may come once the worker drains.
+            false => assert!(apart <= 1, "{exchanges:?}"),
+        }
+        assert_eq!(exchanges.iter().map(|(commits, _)| commits).sum::<usize>(), 512, "{exchanges:?}");
+    }
+
     async fn a_drain_starts_nothing_that_was_claimed_ahead(world) {
         let key = unique();
         let (stent, worker) = claims_ahead(&world, key).await;

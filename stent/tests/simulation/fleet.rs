@@ -267,7 +267,7 @@ impl Fleet {
         let (store, stent) = self.open().await;
         let worker = stent
             .worker()
-            .concurrency(self.chance.pick(&[1, 2, 8]))
+            .concurrency(self.chance.pick(&[1, 2, 8, 24]))
             .cache(self.chance.pick(&[0, 0, 1, 100]))
             .lease("300ms")
             .heartbeat("80ms")
