@@ -34,8 +34,9 @@ pub(crate) struct Switches {
     pub(crate) is_out: AtomicBool,
     /// Exchanges do not come back.
     pub(crate) hangs: AtomicBool,
-    /// What each exchange brought: how many commits, and whether it claimed.
-    pub(crate) exchanges: std::sync::Mutex<Vec<(usize, bool)>>,
+    /// Exchanges that are under way, and how many were at most.
+    under_way: AtomicU64,
+    pub(crate) at_once: AtomicU64,
     /// How long each exchange takes at least, in milliseconds.
     pub(crate) exchange_ms: AtomicU64,
     /// The clock was read.
@@ -72,7 +73,8 @@ impl Rigged {
             renewals: AtomicU64::new(0),
             is_out: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
-            exchanges: std::sync::Mutex::default(),
+            under_way: AtomicU64::new(0),
+            at_once: AtomicU64::new(0),
             exchange_ms: AtomicU64::new(0),
             clock_reads: AtomicU64::new(0),
             reads: AtomicU64::new(0),
@@ -104,9 +106,12 @@ impl Rig for Switches {
         if self.is_out.load(Ordering::SeqCst) {
             return Err(refused(ErrorKind::Unavailable, "exchange"));
         }
-        self.exchanges.lock().expect("whole").push((commit.len(), claim.is_some()));
+        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.at_once.fetch_max(under_way, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(self.exchange_ms.load(Ordering::SeqCst))).await;
-        let exchanged = self.inner.exchange(commit, claim).await?;
+        let exchanged = self.inner.exchange(commit, claim).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        let exchanged = exchanged?;
         self.written.fetch_add(commit.len() as u64, Ordering::SeqCst);
         Ok(exchanged)
     }
