@@ -119,7 +119,8 @@ async fn claims_ahead(world: &World, key: u64) -> (Stent, Worker) {
     world.stent.dispatch_all((0..256).map(quick)).await.expect("dispatched");
     world.stent.dispatch_all((0..GATED).map(move |_| gated(key))).await.expect("dispatched");
 
-    let worker = stent.worker().state(Db).concurrency(SLOTS).start().await.expect("starts");
+    // With a lease that nobody lives to see the end of.
+    let worker = stent.worker().state(Db).concurrency(SLOTS).lease("1h").start().await.expect("starts");
     until(|| ran::count(key, "started") == SLOTS && claims.0.load(Ordering::SeqCst) > SLOTS).await;
     (stent, worker)
 }
