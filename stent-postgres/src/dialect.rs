@@ -149,6 +149,14 @@ impl Dialect for PostgresDialect {
         )
     }
 
+    /// `READ UNCOMMITTED` is `READ COMMITTED` here.
+    fn frozen(&self) -> Expr {
+        Expr::cust(
+            "CASE WHEN current_setting('transaction_isolation') IN ('repeatable read', 'serializable') \
+             THEN upper(current_setting('transaction_isolation')) ELSE '' END",
+        )
+    }
+
     fn hint_within(&self, topic: Topic) -> Option<String> {
         Some(wake::tell_within(topic).to_owned())
     }

@@ -96,6 +96,12 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// connections only if they find the same tables.
     fn home(&self) -> Expr;
 
+    /// The isolation level of the transaction that asks, if its statements do not see what others have committed since it
+    /// began, and may write all the same; else an empty text.
+    fn frozen(&self) -> Expr {
+        Expr::cust("''")
+    }
+
     /// A statement that, run in a transaction, hints at a topic when that is committed. None where others notice a commit
     /// without being told.
     fn hint_within(&self, topic: Topic) -> Option<String> {

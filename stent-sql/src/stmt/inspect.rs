@@ -18,7 +18,9 @@ pub(super) fn clock(sql: Sql<'_>) -> Built {
 }
 
 pub(super) fn home(sql: Sql<'_>) -> Built {
-    Built::read(&columns::HOME, Query::select().expr_as(sql.dialect.home(), "home").take())
+    let home =
+        Query::select().expr_as(sql.dialect.home(), "home").expr_as(sql.dialect.frozen(), "frozen").take();
+    Built::read(&columns::HOME, home)
 }
 
 pub(super) fn executions(sql: Sql<'_>) -> Built {

@@ -38,7 +38,7 @@ impl SqlStore {
         operation().await
     }
 
-    fn has_met_another(&self, error: &Error) -> bool {
+    pub(super) fn has_met_another(&self, error: &Error) -> bool {
         let error = error.source().and_then(|source| source.downcast_ref::<DbErr>());
         error.is_some_and(|error| self.dialect.is_conflict(error))
     }

@@ -35,18 +35,7 @@ impl Transactions for SqlStore {
         }
         let gate = self.gates.of(transaction);
         let _passed = gate.lock().await;
-        // Of a call that fails or is dropped nothing must stay for the application to commit, and its own work must: with
-        // the savepoint both go without saying.
-        let savepoint = transaction.begin().await.map_err(|error| self.error(OPERATION, error))?;
-        let run = self.within(OPERATION, &savepoint);
-        self.check_home(&run).await?;
-        // What is remembered of a commit, such as which lanes are stored, is not: this may be rolled back.
-        let (outcomes, effects) = commit::apply(&run, transitions).await?.finish(&run).await?;
-        for topic in effects.topics() {
-            run.hint(topic).await?;
-        }
-        savepoint.commit().await.map_err(|error| self.error(OPERATION, error))?;
-        Ok(outcomes)
+        self.apply_within(transaction, transitions).await.map_err(|error| self.for_the_application(error))
     }
 
     async fn commit(&self, transaction: Arc<HostTransaction>) -> Result<()> {
@@ -74,21 +63,65 @@ impl Transactions for SqlStore {
 impl SqlStore {
     /// In which database the store is.
     pub(super) async fn home(&self) -> Result<&str> {
-        let read = || async { self.reading("home")?.home().await };
+        let read = || async { Ok(self.reading("home")?.place().await?.home) };
         self.home.get_or_try_init(read).await.map(String::as_str)
     }
 
-    /// Whether a transaction is in the store's own database.
-    async fn check_home(&self, run: &Run<'_, DatabaseTransaction>) -> Result<()> {
-        let (own, theirs) = (self.home().await?, run.home().await?);
-        if own == theirs { Ok(()) } else { Err(elsewhere(&theirs, self)) }
+    async fn apply_within(
+        &self,
+        transaction: &DatabaseTransaction,
+        transitions: &[Transition],
+    ) -> Result<Vec<Outcome>> {
+        // Of a call that fails or is dropped nothing must stay for the application to commit, and its own work must: with
+        // the savepoint both go without saying.
+        let savepoint = transaction.begin().await.map_err(|error| self.error(OPERATION, error))?;
+        let run = self.within(OPERATION, &savepoint);
+        self.check_fit(&run).await?;
+        // What is remembered of a commit, such as which lanes are stored, is not: this may be rolled back.
+        let (outcomes, effects) = commit::apply(&run, transitions).await?.finish(&run).await?;
+        for topic in effects.topics() {
+            run.hint(topic).await?;
+        }
+        savepoint.commit().await.map_err(|error| self.error(OPERATION, error))?;
+        Ok(outcomes)
+    }
+
+    /// Whether a transaction is in the store's own database, and sees what others have committed there. What is held is
+    /// read once it is held; one that looks at an older state would miss who has begun to wait for a signal since (G11).
+    async fn check_fit(&self, run: &Run<'_, DatabaseTransaction>) -> Result<()> {
+        let own = self.home().await?;
+        let Place { home, frozen } = run.place().await?;
+        if own != home {
+            return Err(elsewhere(&home, self));
+        }
+        if frozen.is_empty() { Ok(()) } else { Err(sees_too_little(&frozen)) }
+    }
+
+    /// Nobody can run a transaction again but the application, whose it is.
+    fn for_the_application(&self, error: Error) -> Error {
+        if !self.has_met_another(&error) {
+            return error;
+        }
+        let met = error.source().map_or_else(String::new, |met| format!(" ({met})"));
+        error.with_message(format!(
+            "another transaction was in the way; roll this one back, and run all of it again{met}"
+        ))
     }
 }
 
+/// Where a transaction is.
+struct Place {
+    /// In which database.
+    home: String,
+    /// Its isolation level, if it does not see what others commit.
+    frozen: String,
+}
+
 impl<C: ConnectionTrait> Run<'_, C> {
-    /// In which database the connection is.
-    async fn home(&self) -> Result<String> {
-        let read = self.read(&self.store.statements.home, Vec::new(), Reader::next).await?;
+    /// Where the connection is.
+    async fn place(&self) -> Result<Place> {
+        let place = |reader: &mut Reader| Ok(Place { home: reader.next()?, frozen: reader.next()? });
+        let read = self.read(&self.store.statements.home, Vec::new(), place).await?;
         read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "home"))
     }
 
@@ -130,5 +163,13 @@ fn elsewhere(theirs: &str, store: &SqlStore) -> Error {
         "the transaction is in another database ({theirs}) than the store ({}); roll it back, and begin one on a connection \
          to the store's database",
         store.location
+    ))
+}
+
+fn sees_too_little(isolation: &str) -> Error {
+    Error::new(ErrorKind::Config, OPERATION).with_message(format!(
+        "the transaction is {isolation}, and does not see what others have committed since it began: a signal that is sent in \
+         it could pass by who waits for it; roll it back, and begin one that is READ COMMITTED, by begin_with_config with \
+         Some(IsolationLevel::ReadCommitted)"
     ))
 }

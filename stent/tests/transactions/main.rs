@@ -10,6 +10,8 @@ mod crash;
 #[path = "../front/mod.rs"]
 mod front;
 #[cfg(feature = "postgres")]
+mod isolation;
+#[cfg(feature = "postgres")]
 mod postgres;
 mod rigged;
 #[cfg(feature = "postgres")]
