@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `options.rs` | what can be set, and how it is written as a URL |
 //! | `open.rs` | connections, and how the server is to plan for them |
+//! | `spare.rs` | connections that are open while nobody uses them |
 //! | `dialect.rs` | what Postgres does in its own way, for `stent-sql` |
 //! | `error.rs` | what kind of failure an error is, and what to do about it |
 //! | `pack.rs` | a batch of rows as arrays, and rows read back |
@@ -29,6 +30,7 @@ mod error;
 mod open;
 mod options;
 mod pack;
+mod spare;
 mod wake;
 
 pub use dialect::PostgresDialect;

@@ -11,6 +11,7 @@ use stent_sql::{Connections, SqlStore};
 
 use crate::dialect::PostgresDialect;
 use crate::options::{PostgresOptions, config};
+use crate::spare;
 use crate::wake::Notices;
 
 /// How the server is to plan. Every statement here finds its rows by index, however many there are; statistics, which lag
@@ -53,7 +54,8 @@ impl PostgresStore {
     /// Outside of a tokio runtime.
     pub async fn open(options: PostgresOptions) -> Result<Arc<SqlStore>> {
         let connect = set_up(&options);
-        let pool = PgPoolOptions::new()
+        let (pool, opened) = spare::told(PgPoolOptions::new());
+        let pool = pool
             .min_connections(options.min_connections)
             .max_connections(options.max_connections)
             .acquire_timeout(options.acquire_timeout)
@@ -74,7 +76,9 @@ impl PostgresStore {
         let connections = Connections { write: connection.clone(), read: connection };
         let dialect = PostgresDialect::new(options.schema.clone());
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
-        Ok(Arc::new(store.with_neighbours(Notices::new(hints(connect)))))
+        let store = Arc::new(store.with_neighbours(Notices::new(hints(connect))));
+        spare::keep(&store, options.min_connections.min(options.max_connections), opened);
+        Ok(store)
     }
 
     /// Opens a store on a pool that the application has. Closing the store leaves the pool open.

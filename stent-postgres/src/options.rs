@@ -120,7 +120,8 @@ impl PostgresOptions {
         Ok(self)
     }
 
-    /// Connections that are kept open even while nobody uses them; 0 by default.
+    /// Connections that are kept open even while nobody uses them, from the first use on; 0 by default. No more than
+    /// [`max_connections`](Self::max_connections).
     #[must_use]
     pub const fn min_connections(mut self, connections: u32) -> Self {
         self.min_connections = connections;

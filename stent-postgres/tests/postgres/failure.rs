@@ -2,30 +2,20 @@
 
 use std::time::Duration;
 
-use sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use stent_core::backend::{Backend, Error, Inspect};
 use stent_core::transition::{Outcome, Transition};
 use stent_postgres::PostgresStore;
 
-use crate::schema::{Schema, url};
+use crate::schema::Schema;
+use crate::sessions::Sessions;
 use crate::support::{claim, commit, end, root, start, t};
-
-/// Ends every session of a store, by the name that it gives itself.
-async fn end_sessions(connection: &mut PgConnection, name: &str) -> u64 {
-    let end =
-        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'");
-    connection.execute(AssertSqlSafe(end)).await.expect("ends sessions").rows_affected()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_under_way_when_a_session_ended_stands_or_does_not_and_is_sent_again() {
     let schema = Schema::new();
     schema.ready().await;
-    let url = url().expect("a server");
-    let name = schema.name();
-    let named = format!("{url}?schema={}&application_name={name}", schema.name());
-    let store = PostgresStore::open(named.parse().expect("options")).await.expect("opens");
-    let mut killer = PgConnection::connect(&url).await.expect("connects");
+    let store = PostgresStore::open(schema.named("")).await.expect("opens");
+    let mut sessions = Sessions::of(schema.name()).await;
 
     let writer = tokio::spawn({
         let store = std::sync::Arc::clone(&store);
@@ -49,7 +39,7 @@ async fn what_was_under_way_when_a_session_ended_stands_or_does_not_and_is_sent_
         }
     });
     while !writer.is_finished() {
-        end_sessions(&mut killer, name).await;
+        sessions.end().await;
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
 
@@ -66,10 +56,7 @@ async fn what_was_under_way_when_a_session_ended_stands_or_does_not_and_is_sent_
 async fn sessions_that_ended_while_idle_are_passed_over() {
     let schema = Schema::new();
     schema.ready().await;
-    let url = url().expect("a server");
-    let name = schema.name();
-    let named = format!("{url}?schema={}&application_name={name}", schema.name());
-    let store = PostgresStore::open(named.parse().expect("options")).await.expect("opens");
+    let store = PostgresStore::open(schema.named("")).await.expect("opens");
     let dispatches: Vec<_> = (0..4).map(|_| start(root("charge"))).collect();
     let at_once = dispatches.chunks(1).map(|batch| {
         let (store, batch) = (std::sync::Arc::clone(&store), batch.to_vec());
@@ -79,8 +66,7 @@ async fn sessions_that_ended_while_idle_are_passed_over() {
         dispatched.await.expect("ends").expect("dispatches");
     }
 
-    let mut killer = PgConnection::connect(&url).await.expect("connects");
-    assert!(end_sessions(&mut killer, name).await > 0);
+    assert!(Sessions::of(schema.name()).await.end().await > 0);
 
     // A session that was in use a moment ago would be trusted, and fail once.
     tokio::time::sleep(Duration::from_millis(1_100)).await;

@@ -5,6 +5,7 @@
 mod budget;
 mod cancel;
 mod close;
+mod connections;
 mod failure;
 #[path = "../../../stent-sql/tests/shared/migrate.rs"]
 mod migrate;
@@ -15,6 +16,7 @@ mod plans;
 mod race;
 #[path = "../schema/mod.rs"]
 mod schema;
+mod sessions;
 mod statements;
 #[path = "../../../stent-sql/tests/shared/support.rs"]
 mod support;

@@ -61,7 +61,8 @@ impl Schema {
         self.url_with(&format!("options=-c%20search_path%3D{}", self.name))
     }
 
-    fn url_with(&self, parameters: &str) -> String {
+    /// The server, with what else is said in a URL.
+    pub(crate) fn url_with(&self, parameters: &str) -> String {
         let and = if self.server.contains('?') { '&' } else { '?' };
         format!("{}{and}{parameters}", self.server)
     }

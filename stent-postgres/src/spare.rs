@@ -1,0 +1,59 @@
+//! Opens the connections that are to be there while nobody uses them. The pool itself opens them only in place of others that
+//! have grown old.
+//!
+//! They are opened once somebody has opened one: a process can start before its server does, and when a server comes back they
+//! come back with the first who asks it something.
+
+use std::sync::{Arc, Weak};
+
+use sea_orm::sqlx::postgres::PgPoolOptions;
+use stent_sql::SqlStore;
+use tokio::sync::watch;
+
+/// Hears of each connection that a pool opens.
+pub(crate) type Opened = watch::Receiver<()>;
+
+/// The same options, for a pool that tells of the connections that it opens.
+pub(crate) fn told(options: PgPoolOptions) -> (PgPoolOptions, Opened) {
+    let (opens, opened) = watch::channel(());
+    let tell = move || {
+        let _ = opens.send(());
+    };
+    let options = options.after_connect(move |_, _| {
+        tell();
+        Box::pin(async { Ok(()) })
+    });
+    (options, opened)
+}
+
+/// Keeps so many connections of a store open, for as long as there is the store.
+pub(crate) fn keep(store: &Arc<SqlStore>, least: u32, mut opened: Opened) {
+    let store = Arc::downgrade(store);
+    tokio::spawn(async move {
+        // The pool has the other end, and the store the pool.
+        while opened.changed().await.is_ok() {
+            fill(&store, least).await;
+            // Its own are no news.
+            opened.mark_unchanged();
+        }
+    });
+}
+
+async fn fill(store: &Weak<SqlStore>, least: u32) {
+    let Some(pool) =
+        store.upgrade().map(|store| store.connections().write.get_postgres_connection_pool().clone())
+    else {
+        return;
+    };
+    // As long as fewer are open than may be, a caller gets one too, and at the latest when these are given back.
+    let mut held = Vec::new();
+    while pool.size() < least {
+        match pool.acquire().await {
+            Ok(connection) => held.push(connection),
+            Err(error) => {
+                tracing::debug!(%error, least, "connections that are to be open could not be opened yet");
+                return;
+            }
+        }
+    }
+}

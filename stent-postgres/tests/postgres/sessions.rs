@@ -1,0 +1,57 @@
+//! The sessions of one handle, as its server knows them.
+
+use std::time::{Duration, Instant};
+
+use sea_orm::sqlx::{self, Connection, PgConnection};
+use stent_postgres::PostgresOptions;
+
+use crate::schema::{Schema, url};
+
+impl Schema {
+    /// Options in a URL for a handle on the schema that says to its server that it is this schema's.
+    pub(crate) fn named(&self, options: &str) -> PostgresOptions {
+        let named = self.url_with(&format!("schema={0}&application_name={0}&{options}", self.name()));
+        named.parse().expect("options")
+    }
+}
+
+/// What a server says of the sessions that give themselves a name.
+pub(crate) struct Sessions {
+    connection: PgConnection,
+    name: String,
+}
+
+/// Longer than a server takes to see that a session has begun, or ended.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+impl Sessions {
+    pub(crate) async fn of(name: &str) -> Self {
+        let url = url().unwrap_or_else(|error| panic!("{error}"));
+        Self { connection: PgConnection::connect(&url).await.expect("connects"), name: name.to_owned() }
+    }
+
+    pub(crate) async fn count(&mut self) -> i64 {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1";
+        let count = sqlx::query_scalar(count).bind(&self.name).fetch_one(&mut self.connection);
+        count.await.expect("counts")
+    }
+
+    pub(crate) async fn become_as_many_as(&mut self, expected: i64) {
+        let began = Instant::now();
+        loop {
+            let count = self.count().await;
+            if count == expected {
+                return;
+            }
+            assert!(began.elapsed() < DEADLINE, "{count} are open, and not {expected}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Ends all of them, and tells how many there were.
+    pub(crate) async fn end(&mut self) -> u64 {
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        let end = sqlx::query(end).bind(&self.name).execute(&mut self.connection);
+        end.await.expect("ends sessions").rows_affected()
+    }
+}
