@@ -7,6 +7,7 @@ use stent_core::backend::{ErrorKind, Topic};
 use stent_sql::batch::{Answer, Batch, Column};
 use stent_sql::dialect::{Dialect, Writers, render};
 
+use crate::error::NOT_SET_UP;
 use crate::{error, pack, wake};
 
 /// The lock under which schemas are migrated, one of a database at a time: "stent" in ASCII.
@@ -63,6 +64,30 @@ impl Dialect for PostgresDialect {
 
     fn settings(&self) -> Option<&str> {
         self.settings.as_deref()
+    }
+
+    /// A pooler may ignore what a connection asks for, and say nothing.
+    fn check(&self) -> Option<String> {
+        if self.settings.is_some() {
+            return None;
+        }
+        let lost = "a pooler before the server ignores the startup parameter `options`?";
+        let elsewhere = self.schema.as_ref().map(|schema| {
+            let first = "trim(split_part(replace(current_setting('search_path'), '\"', ''), ',', 1))";
+            format!(
+                "IF {first} <> '{schema}' THEN RAISE EXCEPTION \
+                 'a connection was to look for tables in schema {schema}, and looks in % (%); say it to the server, by \
+                 ALTER ROLE … SET search_path = {schema}, or connect past the pooler', \
+                 {first}, '{lost}' USING ERRCODE = '{NOT_SET_UP}'; END IF;"
+            )
+        });
+        let frozen = format!(
+            "IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN \
+             RAISE EXCEPTION 'transactions were to be READ COMMITTED, and are % (%); say it to the server, by \
+             ALTER ROLE … SET default_transaction_isolation = ''read committed'', or connect past the pooler', \
+             upper(current_setting('transaction_isolation')), '{lost}' USING ERRCODE = '{NOT_SET_UP}'; END IF;"
+        );
+        Some(format!("DO $$ BEGIN {} {frozen} END $$", elsewhere.unwrap_or_default()))
     }
 
     fn before_migrations(&self) -> Vec<String> {

@@ -11,6 +11,9 @@ use stent_core::backend::ErrorKind;
 /// A row is there already.
 const UNIQUE: &str = "23505";
 
+/// A connection is not set up as the store has asked for. One of the codes that are left to whoever writes functions.
+pub(crate) const NOT_SET_UP: &str = "STN01";
+
 /// Whether two transactions met, and this one was rolled back: a serialization failure, a deadlock, or a row that another
 /// one has inserted meanwhile.
 pub(crate) fn is_conflict(error: &DbErr) -> bool {
@@ -38,13 +41,14 @@ pub(crate) fn explain(error: &DbErr) -> Option<String> {
     }
     let error = driver(error)?;
     let what = match code(error)?.as_str() {
+        NOT_SET_UP => return Some(error.as_database_error()?.message().to_owned()),
         "42P01" | "3F000" | "42703" => "its tables are not there, or are older; run migrate first",
         "40001" | "40P01" | "23505" => "others write the same rows again and again",
         "22021" => "a text contains a zero byte, which Postgres cannot hold",
         "25006" => "the server only reads: it is a standby; name the primary in the URL",
         "26000" | "42P05" => {
-            "a pooler hands statements to other connections than those they were prepared on; connect past it, or let it \
-             keep sessions together"
+            "a pooler hands statements to other connections than those they were prepared on; connect past it, let it keep \
+             sessions together, or have it keep track of them (max_prepared_statements of PgBouncer 1.21 or newer)"
         }
         "3D000" => "the database does not exist; create it first",
         "42501" => "the user lacks a permission on Stent's schema or tables",
@@ -98,7 +102,7 @@ fn by_code(code: &str) -> ErrorKind {
     match code {
         "23505" | "55P03" | "57014" => ErrorKind::Contended, // unique, lock_timeout, statement_timeout
         "42P01" | "3F000" | "42703" => ErrorKind::Schema,    // no table, no schema, no column
-        "3D000" | "42501" | "26000" | "42P05" | "08P01" => ErrorKind::Config,
+        "3D000" | "42501" | "26000" | "42P05" | "08P01" | NOT_SET_UP => ErrorKind::Config,
         "25006" => ErrorKind::Unavailable, // read-only, until the standby is promoted
         _ => match code.get(..2).unwrap_or_default() {
             "40" => ErrorKind::Contended,

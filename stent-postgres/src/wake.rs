@@ -7,20 +7,23 @@
 //!
 //! Notifications get lost where a pooler stands between that hands each transaction to another connection. Whoever begins to
 //! listen therefore tells and listens whether it comes back; if not, that is said once, and polling finds what there is.
+//! Nothing is prepared here, which such a pooler would not let pass either.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::sqlx;
 use sea_orm::sqlx::postgres::{PgListener, PgNotification, PgPool};
+use sea_orm::sqlx::{self, Row};
 use stent_core::backend::Topic;
 use stent_sql::wake::{Hub, Neighbours};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::options::PostgresOptions;
 
 /// Pause between two notifications of one topic.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -48,13 +51,15 @@ const TOPICS: [Topic; 2] = [Topic::Work, Topic::Ended];
 /// The names of the channels, in the session that is asked.
 const CHANNELS: &str = concat!("SELECT ", channel!("work"), ", ", channel!("ended"));
 
-/// Notifies where the parameter says so, and tells which connection it was.
-const TELL: &str = concat!(
-    "SELECT pg_backend_pid(), CASE WHEN $1 THEN pg_notify(",
+/// Notifies of one topic, or of both, and tells which connection it was.
+const TELL_WORK: &str = concat!("SELECT pg_backend_pid(), pg_notify(", channel!("work"), ", '')");
+const TELL_ENDED: &str = concat!("SELECT pg_backend_pid(), pg_notify(", channel!("ended"), ", '')");
+const TELL_BOTH: &str = concat!(
+    "SELECT pg_backend_pid(), pg_notify(",
     channel!("work"),
-    ", '') END, CASE WHEN $2 THEN pg_notify(",
+    ", ''), pg_notify(",
     channel!("ended"),
-    ", '') END"
+    ", '')"
 );
 
 /// Notifies of a topic once the transaction is committed that it runs in.
@@ -169,18 +174,22 @@ impl Shared {
     async fn tell(&self) -> Result<(), sqlx::Error> {
         let [work, ended] = &self.due;
         let (work, ended) = (work.swap(false, Ordering::AcqRel), ended.swap(false, Ordering::AcqRel));
-        if !work && !ended {
-            return Ok(());
-        }
-        let told = sqlx::query_as::<_, (i32, Option<()>, Option<()>)>(TELL).bind(work).bind(ended);
-        let (teller, ..) = told.fetch_one(&self.pool).await?;
-        self.teller.store(teller.cast_unsigned(), Ordering::Release);
+        let tell = match (work, ended) {
+            (true, true) => TELL_BOTH,
+            (true, false) => TELL_WORK,
+            (false, true) => TELL_ENDED,
+            (false, false) => return Ok(()),
+        };
+        let told = sqlx::raw_sql(tell).fetch_one(&self.pool).await?;
+        self.teller.store(told.try_get::<i32, _>(0)?.cast_unsigned(), Ordering::Release);
         Ok(())
     }
 
     fn warn_once(&self) {
         if !self.warned.swap(true, Ordering::AcqRel) {
+            let store = PostgresOptions::new(self.pool.connect_options().as_ref().clone()).location();
             tracing::warn!(
+                store,
                 "notifications do not come back within {ECHO_TIMEOUT:?}: is there a pooler before Postgres that does not \
                  keep sessions together? Work of other processes is found by polling; connect past the pooler to find it \
                  at once"
@@ -224,8 +233,8 @@ async fn listen(shared: Arc<Shared>, hub: Hub) {
 /// Listens on one connection until it is lost, or nobody wants to hear any more.
 async fn hear(shared: &Shared, hub: &Hub) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(&shared.pool).await?;
-    let (work, ended) = sqlx::query_as::<_, (String, String)>(CHANNELS).fetch_one(&mut listener).await?;
-    let channels = [work, ended];
+    let named = sqlx::raw_sql(CHANNELS).fetch_one(&mut listener).await?;
+    let channels = [named.try_get(0)?, named.try_get(1)?];
     listener.listen_all(channels.iter().map(String::as_str)).await?;
     // What happened before is not notified of.
     hint_all(hub);

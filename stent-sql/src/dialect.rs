@@ -28,6 +28,12 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         None
     }
 
+    /// What fails where a connection of the store's own is not as it was to be set up, and what is done on it would go to other
+    /// tables, or see too little of others.
+    fn check(&self) -> Option<String> {
+        None
+    }
+
     /// What runs before migrations, and in their transaction. Whoever else migrates waits there.
     fn before_migrations(&self) -> Vec<String> {
         Vec::new()

@@ -13,6 +13,7 @@ const OPERATION: &str = "migrate";
 #[async_trait]
 impl Migrate for SqlStore {
     async fn migrate(&self) -> Result<()> {
+        self.check_connection().await?;
         self.bring_up_to_date().await?;
         // Asked for now, while the store has its connections to itself (see `within`), and not before there is a schema.
         self.home().await.map(drop)
@@ -25,6 +26,12 @@ impl Migrate for SqlStore {
 }
 
 impl SqlStore {
+    async fn check_connection(&self) -> Result<()> {
+        let Some(check) = self.dialect.check() else { return Ok(()) };
+        let checked = self.reading(OPERATION)?.connection.execute_unprepared(&check).await;
+        checked.map(drop).map_err(|error| self.error(OPERATION, error))
+    }
+
     async fn bring_up_to_date(&self) -> Result<()> {
         let migrator = self.migrator();
         // Most starts find nothing to do, and must not wait for a writer to learn that.

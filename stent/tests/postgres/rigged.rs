@@ -1,0 +1,30 @@
+//! A store that hears of work by another handle than it works with.
+
+use std::sync::Arc;
+
+use stent::core::backend::{Listener, Store, Topic};
+
+use crate::front::{Front, Rig};
+
+#[derive(Debug)]
+pub(crate) struct Ears {
+    inner: Arc<dyn Store>,
+    ears: Arc<dyn Store>,
+}
+
+impl Front<Ears> {
+    /// One that hears what another handle on the same store hears, and nothing else.
+    pub(crate) fn with_ears(inner: &Arc<dyn Store>, ears: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self(Ears { inner: inner.clone(), ears }))
+    }
+}
+
+impl Rig for Ears {
+    fn behind(&self) -> &dyn Store {
+        &*self.inner
+    }
+
+    fn listen(&self, topic: Topic) -> Box<dyn Listener> {
+        self.ears.listen(topic)
+    }
+}
