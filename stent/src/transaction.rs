@@ -31,8 +31,8 @@ use crate::{Error, Result};
 /// leases are renewed by writing.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a closure is run again because others were in the way, with pauses from [`PAUSE_MIN`] doubled: about five seconds
-/// in all.
+/// How often a closure is run again because others were in the way or the database went away, with pauses from [`PAUSE_MIN`]
+/// doubled: about five seconds in all.
 const RERUNS_MAX: u32 = 9;
 /// First pause before another try.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -67,7 +67,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// ```
 ///
 /// The closure may run several times before it is committed once: after a crash, and, a few times, when the database says that
-/// others were in the way (a deadlock, a serialization failure). So what it does must be done **in the transaction**: a mail
+/// others were in the way (a deadlock, a serialization failure) or goes away in the middle. So what it does must be done **in the transaction**: a mail
 /// that it sends is sent as often as it runs. Steps cannot be awaited in it. Executions are dispatched and signals are sent as
 /// part of it by [`within`](crate::Dispatch::within); without, they are refused.
 ///
@@ -247,12 +247,16 @@ where
             Ok(value) => value,
             Err(error) => {
                 let error: BoxError = error.into();
-                let others_in_the_way = shared.transactions().is_ok_and(|transactions| {
-                    chain(&*error).any(|error| kind(transactions, error) == Some(ErrorKind::Contended))
+                // Others were in the way, or the database went away. Nobody has tried to commit it, so nothing of it stands.
+                let passes = shared.transactions().is_ok_and(|transactions| {
+                    chain(&*error).any(|error| {
+                        let kind = kind(transactions, error);
+                        matches!(kind, Some(ErrorKind::Contended | ErrorKind::Unavailable))
+                    })
                 });
                 drop(transaction);
                 return match self.pause() {
-                    Some(pause) if others_in_the_way => {
+                    Some(pause) if passes => {
                         tracing::debug!(step = self.name, %error, "a transaction is run again");
                         pause
                     }

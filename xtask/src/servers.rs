@@ -5,6 +5,7 @@
 //! started here is private: it listens on a free port of loopback, has a password that nobody was told, and ends with
 //! this process, whatever ends that (`kept.rs`).
 
+mod beside;
 mod choice;
 mod container;
 pub(crate) mod debian;
@@ -24,6 +25,7 @@ use std::process::Command as Process;
 
 use anyhow::{Context, Result, ensure};
 
+pub(crate) use self::beside::programs_for_tests;
 pub(crate) use self::choice::Choice;
 use self::kept::Kept;
 pub(crate) use self::kind::{Fsync, Kind};

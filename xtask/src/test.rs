@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::backends::Backend;
 use crate::command::Command;
-use crate::servers::{Fsync, Servers, ServersArgs};
+use crate::servers::{Fsync, Servers, ServersArgs, programs_for_tests};
 
 /// What is off by default and has tests. Without it Stent is checked by the lints and the docs of `cargo xtask ci`.
 pub(crate) const FEATURES: &str = "stent/otel,stent/postgres";
@@ -35,6 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<bool> {
     let start = Instant::now();
     let servers = Servers::start(Backend::ALL, &args.servers.choice, Fsync::Off)?;
+    programs_for_tests();
 
     // Built apart, so that what does not compile is said once, and in colour. The same flags as below: nothing is
     // built twice.

@@ -1,8 +1,7 @@
 //! A PgBouncer of one test's own before the server, on a free port of loopback; it ends when this is dropped, also by a panic.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,15 +9,13 @@ use std::time::{Duration, Instant};
 use stent::sea_orm::sqlx::postgres::PgConnectOptions;
 
 use crate::database::TestDatabase;
+use crate::system::{self, User};
 
 /// What names the program, where it is not the one that is found.
 const VARIABLE: &str = "STENT_PGBOUNCER";
 
 /// Where Debian has it; not everybody's PATH leads there.
 const DEBIAN: &str = "/usr/sbin";
-
-/// As whom it runs where root starts it: it refuses root.
-const USERS: [&str; 2] = ["postgres", "nobody"];
 
 /// Startup parameters of the driver that it does not know.
 const IGNORED: &str = "options,extra_float_digits";
@@ -58,11 +55,11 @@ impl Bouncer {
         ignored: &str,
     ) -> Self {
         let server: PgConnectOptions = database.url().parse().unwrap();
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = system::free_port();
         let folder = tempfile::tempdir().unwrap();
         let (login, url) = login(&database.url(), port);
         let [users, settings, log] = ["users", "settings", "log"].map(|name| folder.path().join(name));
-        write(&users, &login);
+        system::write(&users, &login);
         let mode = match mode {
             Mode::Session => "session",
             Mode::Transaction => "transaction",
@@ -70,7 +67,7 @@ impl Bouncer {
         // Who has a password shows it here, too.
         let auth = if login.ends_with(" \"\"\n") { "trust" } else { "scram-sha-256" };
         let tracks = if tracks_statements() { "max_prepared_statements = 500" } else { "" };
-        write(
+        system::write(
             &settings,
             &format!(
                 "[databases]\n* = host={} port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
@@ -82,11 +79,9 @@ impl Bouncer {
             ),
         );
         let mut command = Command::new(program());
-        if let Some(user) = lesser_user() {
-            for path in [folder.path(), &users, &settings] {
-                chown(path, Some(user.id), Some(user.group)).unwrap();
-            }
-            command.args(["-u", user.name]);
+        if let Some(user) = User::lesser() {
+            [folder.path(), &users, &settings].into_iter().for_each(|path| user.own(path));
+            user.take_on(&mut command);
         }
         let file = File::create(&log).unwrap();
         command.arg(&settings).stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
@@ -142,15 +137,14 @@ fn program() -> PathBuf {
     if let Some(named) = std::env::var_os(VARIABLE) {
         return named.into();
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders = std::env::split_paths(&path).chain([PathBuf::from(DEBIAN)]);
-    let found = folders.find_map(|folder| Some(folder.join("pgbouncer")).filter(|program| program.is_file()));
-    found.unwrap_or_else(|| {
+    let found = system::folder_with(&["pgbouncer"], [PathBuf::from(DEBIAN)]);
+    let folder = found.unwrap_or_else(|| {
         panic!(
             "there is no pgbouncer to test with: `cargo xtask test` installs it, as root on Debian; elsewhere install it, or \
              name the program in {VARIABLE}"
         )
-    })
+    });
+    folder.join("pgbouncer")
 }
 
 /// The user and the password in the form of its file, and the URL through it.
@@ -161,31 +155,4 @@ fn login(url: &str, port: u16) -> (String, String) {
     assert!(!login.contains('%'), "the tests read no %.. in the user and the password of the server");
     let (_, database) = place.split_once('/').unwrap();
     (format!("\"{user}\" \"{password}\"\n"), format!("{scheme}://{login}@127.0.0.1:{port}/{database}"))
-}
-
-/// A file that only its owner may read.
-fn write(path: &Path, text: &str) {
-    use std::io::Write;
-    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
-    file.unwrap().write_all(text.as_bytes()).unwrap();
-}
-
-struct User {
-    name: &'static str,
-    id: u32,
-    group: u32,
-}
-
-/// Another user than root, if we are root.
-fn lesser_user() -> Option<User> {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").unwrap();
-    let user = USERS.iter().find_map(|name| {
-        let line = users.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-        let mut fields = line.split(':').skip(1).map(str::parse);
-        Some(User { name, id: fields.next()?.ok()?, group: fields.next()?.ok()? })
-    });
-    Some(user.expect("pgbouncer does not run as root, and there is neither a user postgres nor nobody"))
 }

@@ -67,6 +67,30 @@ fn what_breaks_a_constraint_of_the_application_is_not_run_again() {
     });
 }
 
+/// Ends the session that it works in when it is run first.
+#[durable(name = "postgres.ends_session")]
+async fn ends_session(test: i64) -> Result<u32, stent::Error> {
+    stent::transaction(async |txn| {
+        order(&txn, test).await?;
+        let runs = ran::note(test);
+        if runs == 1 {
+            txn.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
+        }
+        Ok::<_, DbErr>(runs)
+    })
+    .await
+}
+
+#[test]
+fn a_connection_that_is_lost_in_the_middle_has_the_closure_run_again() {
+    crate::run(World::postgres(), async |world| {
+        let (test, worker) = (unique(), world.worker().await);
+        assert_eq!(world.stent.run(ends_session(test)).await.unwrap(), 2);
+        assert_eq!(world.orders().await, [test]);
+        worker.drain().await.unwrap();
+    });
+}
+
 /// Idle workers poll once in seconds; the application's commit says itself that there is work, to every process.
 #[test]
 fn a_commit_of_the_application_wakes_a_worker_of_another_process() {

@@ -1,0 +1,63 @@
+//! What a test needs of the machine to start a server of its own.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// As whom servers run where root starts them: they refuse root.
+const USERS: [&str; 2] = ["postgres", "nobody"];
+
+/// A user other than the one who runs this.
+#[derive(Debug)]
+pub(crate) struct User {
+    id: u32,
+    group: u32,
+}
+
+impl User {
+    /// One for servers, if we are root.
+    pub(crate) fn lesser() -> Option<Self> {
+        if fs::metadata("/proc/self").unwrap().uid() != 0 {
+            return None;
+        }
+        let users = fs::read_to_string("/etc/passwd").unwrap();
+        let user = USERS.iter().find_map(|name| {
+            let line = users.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            let mut fields = line.split(':').skip(1).map(str::parse);
+            Some(Self { id: fields.next()?.ok()?, group: fields.next()?.ok()? })
+        });
+        Some(user.expect("servers do not run as root, and there is neither a user postgres nor nobody"))
+    }
+
+    /// Gives a file or a folder to this user.
+    pub(crate) fn own(&self, path: &Path) {
+        chown(path, Some(self.id), Some(self.group)).unwrap();
+    }
+
+    /// Has a command run as this user.
+    pub(crate) fn take_on(&self, command: &mut Command) {
+        command.uid(self.id).gid(self.group);
+    }
+}
+
+/// A port of loopback that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// The first of these folders, and then of PATH, that has all of these programs.
+pub(crate) fn folder_with(programs: &[&str], first: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = first.into_iter().chain(std::env::split_paths(&path));
+    folders.find(|folder| programs.iter().all(|program| folder.join(program).is_file()))
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write(path: &Path, text: &str) {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
