@@ -14,9 +14,13 @@ use crate::writer::Way;
 /// only if the application commits. See [`Dispatch::within`].
 ///
 /// # Errors
-/// Those of the dispatch or the signal itself; [`NoTransactions`](crate::Error::NoTransactions); a [`StoreError`](crate::StoreError) of the kind
-/// `Config` when the transaction is in another database than the store. Nothing of it is in the transaction then, but roll it
-/// back all the same, unless the application can do without.
+/// Those of the dispatch or the signal itself; [`NoTransactions`](crate::Error::NoTransactions); a
+/// [`StoreError`](crate::StoreError) of the kind `Config` when the transaction is in another database than the store, or, on
+/// Postgres, is `REPEATABLE READ` or `SERIALIZABLE`, where a signal could be lost. Nothing of it is in the transaction then, but
+/// roll it back all the same, unless the application can do without.
+///
+/// One of the kind `Contended` says that another transaction was in the way, as in a deadlock: roll back, and run all of the
+/// transaction again. [`Error::is_transient`](crate::Error::is_transient) is true then.
 ///
 /// # Cancel safety
 /// If it is dropped, drop the transaction too, or roll it back. It runs under a savepoint, and when one is given up while it is

@@ -41,7 +41,8 @@ pub trait Transactions: Debug + Send + Sync {
     /// 3. What the application's commit makes ready is hinted at no later than a poll would find it.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when it is no transaction of this store's database.
+    /// [`ErrorKind::Config`] when it is no transaction of this store's database, or one that does not see what others have
+    /// committed since it began. [`ErrorKind::Contended`] when it met another one and is to be run again, by whoever began it.
     ///
     /// # Concurrency
     /// Calls in one transaction take place one after the other. What a transition locks stays locked until the end of the

@@ -1,6 +1,6 @@
 //! What stands between a `Stent` and its Postgres, or goes away there: poolers, and servers that stop.
 
-#![cfg(feature = "postgres")]
+#![cfg(all(unix, feature = "postgres"))]
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
 mod bouncer;

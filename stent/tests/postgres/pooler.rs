@@ -29,7 +29,7 @@ async fn double(n: i64) -> Result<i64, String> {
 
 #[durable(name = "pooler.quadruple")]
 async fn quadruple(n: i64) -> Result<i64, stent::Error> {
-    Ok(double(double(n).await?).await?)
+    double(double(n).await?).await
 }
 
 /// How often it was said that notifications do not come through this pooler.

@@ -16,12 +16,13 @@ const PGBOUNCER_VARIABLE: &str = "STENT_PGBOUNCER";
 /// Installs what is missing, where that can be done, and says so. Where it cannot, that is said too, and the tests which start
 /// the program will fail.
 pub(crate) fn programs_for_tests() {
-    let programs: [(&str, &str, fn() -> bool); 2] = [
-        ("pgbouncer", "pgbouncer", has_pgbouncer),
-        ("postgres", Kind::Postgres.debian_package(), || local::programs(Kind::Postgres).is_some()),
+    let has_postgres = local::programs(Kind::Postgres).is_some();
+    let programs = [
+        ("pgbouncer", "pgbouncer", has_pgbouncer()),
+        ("postgres", Kind::Postgres.debian_package(), has_postgres),
     ];
     for (program, package, is_here) in programs {
-        if is_here() {
+        if is_here {
             continue;
         }
         let installed = debian::can_install().and_then(|()| {
