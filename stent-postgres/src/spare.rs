@@ -5,10 +5,17 @@
 //! come back with the first who asks it something.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::postgres::PgPoolOptions;
+use sea_orm::sqlx::{Connection, Postgres};
 use stent_sql::SqlStore;
 use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long a connection that nobody uses may take to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Hears of each connection that a pool opens.
 pub(crate) type Opened = watch::Receiver<()>;
@@ -45,15 +52,30 @@ async fn fill(store: &Weak<SqlStore>, least: u32) {
     else {
         return;
     };
-    // As long as fewer are open than may be, a caller gets one too, and at the latest when these are given back.
+    // Each is held until all are there. Callers wait no longer than it takes to look at one, or to open it.
     let mut held = Vec::new();
-    while pool.size() < least {
-        match pool.acquire().await {
-            Ok(connection) => held.push(connection),
-            Err(error) => {
-                tracing::debug!(%error, least, "connections that are to be open could not be opened yet");
-                return;
-            }
-        }
+    while pool.size() < least || held.len() < least as usize {
+        let next = match pool.try_acquire() {
+            Some(idle) => idle,
+            None if pool.size() < least => match pool.acquire().await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    tracing::debug!(%error, least, "connections that are to be open could not be opened yet");
+                    return;
+                }
+            },
+            // The others are in use.
+            None => return,
+        };
+        held.extend(sound(next).await);
     }
+}
+
+/// A connection that answers. One that was lost counts as open, as long as nobody has tried to use it; here it is closed.
+async fn sound(mut connection: PoolConnection<Postgres>) -> Option<PoolConnection<Postgres>> {
+    if let Ok(Ok(())) = timeout(PING_TIMEOUT, connection.ping()).await {
+        return Some(connection);
+    }
+    drop(connection.detach());
+    None
 }

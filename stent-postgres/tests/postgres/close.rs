@@ -33,7 +33,7 @@ async fn closing_leaves_no_connection_at_the_server() {
 
     store.close().await.expect("closes");
 
-    sessions.become_as_many_as(0).await;
+    sessions.become_one_of(..1).await;
 }
 
 #[tokio::test]

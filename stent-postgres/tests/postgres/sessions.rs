@@ -1,5 +1,7 @@
 //! The sessions of one handle, as its server knows them.
 
+use std::fmt::Debug;
+use std::ops::RangeBounds;
 use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::{self, Connection, PgConnection};
@@ -36,14 +38,15 @@ impl Sessions {
         count.await.expect("counts")
     }
 
-    pub(crate) async fn become_as_many_as(&mut self, expected: i64) {
+    /// Waits until their number is one of these.
+    pub(crate) async fn become_one_of(&mut self, expected: impl RangeBounds<i64> + Debug) {
         let began = Instant::now();
         loop {
             let count = self.count().await;
-            if count == expected {
+            if expected.contains(&count) {
                 return;
             }
-            assert!(began.elapsed() < DEADLINE, "{count} are open, and not {expected}");
+            assert!(began.elapsed() < DEADLINE, "{count} are open, and not {expected:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
