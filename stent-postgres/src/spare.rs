@@ -52,13 +52,14 @@ async fn fill(store: &Weak<SqlStore>, least: u32) {
     else {
         return;
     };
-    // Each is held until all are there. Callers wait no longer than it takes to look at one, or to open it.
+    // Each is held until all are there: as many as are to be, and those that are lost, of which there is an end. Callers wait no
+    // longer than it takes to look at them, and to open others.
     let mut held = Vec::new();
-    while pool.size() < least || held.len() < least as usize {
-        let next = match pool.try_acquire() {
-            Some(idle) => idle,
+    while held.len() < least as usize {
+        match pool.try_acquire() {
+            Some(idle) => held.extend(sound(idle).await),
             None if pool.size() < least => match pool.acquire().await {
-                Ok(opened) => opened,
+                Ok(opened) => held.push(opened),
                 Err(error) => {
                     tracing::debug!(%error, least, "connections that are to be open could not be opened yet");
                     return;
@@ -66,8 +67,7 @@ async fn fill(store: &Weak<SqlStore>, least: u32) {
             },
             // The others are in use.
             None => return,
-        };
-        held.extend(sound(next).await);
+        }
     }
 }
 
