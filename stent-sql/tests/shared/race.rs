@@ -48,7 +48,7 @@ async fn an_execution_that_ends_is_counted_once() {
     let place = Place::new();
     let store = place.ready().await;
     let dispatches: Vec<_> = (0..TASKS).map(|_| start(root("charge"))).collect();
-    commit(&*store, &dispatches).await;
+    commit(&store, &dispatches).await;
 
     let (counting, ended) = (place.ready().await, Arc::new(AtomicBool::new(false)));
     let counts = tokio::spawn({
