@@ -30,8 +30,9 @@ pub const LOOKUP_MAX: usize = 16_384;
 /// Items that a map writes in one transition.
 pub const MAP_CHUNK: usize = 1_000;
 
-/// Chunks of a map that may be open at once; the parent feeds more when half of them are done.
-pub const MAP_WINDOW_CHUNKS: usize = 4;
+/// Chunks of a map that may be open at once; the parent feeds more when half of them are done. It is claimed behind the
+/// items that are open by then, so there are enough of them to keep workers busy most of the time.
+pub const MAP_WINDOW_CHUNKS: usize = 16;
 
 /// Claims without a committed turn after which a task is given up: it kills the workers that take it.
 pub const CRASHES_MAX: u32 = 10;

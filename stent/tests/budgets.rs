@@ -228,8 +228,8 @@ on_every_store! {
     }
 
     async fn a_map_costs_as_many_times_more_as_it_has_items_and_draws_no_further_than_its_window(bench) {
-        const FEW: u64 = 3_000;
-        const MANY: u64 = 12_000;
+        const FEW: u64 = 5_000;
+        const MANY: u64 = 20_000;
         let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
         let cost = async |items| {
             let (ran, cost) = bench.cost(bench.stent.run(fans_items(bench.items, items))).await;

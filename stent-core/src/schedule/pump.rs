@@ -7,7 +7,7 @@ use crate::Timestamp;
 /// Workers of fewer slots claim nothing ahead: they have few because what they do is scarce, or to be done in order.
 const AHEAD_SLOTS_MIN: usize = 8;
 /// At most so many tasks for each slot are claimed before there is a slot for them.
-const AHEAD_PER_SLOT: usize = 3;
+const AHEAD_PER_SLOT: usize = 7;
 /// How long what was claimed ahead may wait for a slot, where the store is quick.
 const AHEAD_PATIENCE: Duration = Duration::from_millis(50);
 

@@ -64,17 +64,17 @@ async fn chunk_of_none() -> Result<Vec<u64>, stent::Error> {
 on_every_store! {
     async fn results_come_in_order_whatever_the_number(world) {
         let worker = world.worker().await;
-        for n in [0, 1, 999, 1_000, 1_001, 9_000] {
+        for n in [0, 1, 999, 1_000, 1_001, 18_000] {
             let run = world.stent.dispatch(squares(n)).await.expect("dispatched");
-            assert_eq!(run.result().timeout("30s").await.expect("runs"), n);
+            assert_eq!(run.result().timeout("40s").await.expect("runs"), n);
         }
         worker.drain().await.expect("drains");
     }
 
     async fn a_map_is_replayed_from_its_record(world) {
         let worker = world.forgetful_worker().await;
-        let run = world.stent.dispatch(squares(9_000)).await.expect("dispatched");
-        assert_eq!(run.result().timeout("40s").await.expect("runs"), 9_000);
+        let run = world.stent.dispatch(squares(18_000)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("40s").await.expect("runs"), 18_000);
         worker.drain().await.expect("drains");
     }
 
