@@ -1,24 +1,28 @@
-//! The one loop of a worker. It performs what the core's [`Pump`] says, and groups what turns commit: one exchange at a time,
-//! which carries everything that has come up since the last one and fetches the next work.
+//! The one loop of a worker. It performs what the core's [`Pump`] says, and groups what turns commit.
+//!
+//! | File | Does |
+//! |---|---|
+//! | `exchange` | what is sent to the store and what becomes of it: everything that has come up since the last time, and the next work |
+//! | `lease` | renews what is held, and stops what is lost |
+
+mod exchange;
+mod lease;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{
-    ClaimRequest, Claimed, Error as StoreError, ErrorKind, Exchanged, Expired, Limit, Listener, Renewal,
-    Topic,
-};
+use stent_core::backend::{Claimed, Expired, Limit, Listener, Topic};
 use stent_core::decide::{self, Held};
-use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
-use stent_core::model::{ExecutionStatus, Lease, NewTaskState};
+use stent_core::model::Lease;
 use stent_core::schedule::{Action, Pump, PumpConfig};
-use stent_core::transition::{Change, News, Outcome, Transition};
 use stent_core::{TaskId, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use self::exchange::{ExchangeDone, RETRY_PAUSE_MIN, Submission, makes_ready};
+use self::lease::Renewed;
 use super::activation::Activation;
 use super::ahead::{Ahead, Ready};
 use super::hot::Hot;
@@ -30,33 +34,6 @@ use crate::function::{BoxFuture, FunctionOptions, Registration};
 use crate::metrics::LeaseLoss;
 use crate::stop::StopSign;
 
-/// First pause after an exchange that failed; doubled up to [`RETRY_PAUSE_MAX`].
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
-/// Longest such pause.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often the loop lets turns that are about to end do so before it commits without them. This is the bounded wait
-/// under load: a few passes through the scheduler, no timer.
-const GATHER_YIELDS: usize = 4;
-/// From so many commits and so many free places on, a worker claims beside its commits, where its store works on both at the
-/// same time. Below, one transaction for both is the cheaper way.
-const APART_MIN: usize = 8;
-
-/// What a turn waits for, or left to be committed.
-#[derive(Debug)]
-struct Submission {
-    transition: Transition,
-    reply: Option<oneshot::Sender<Option<News>>>,
-    parked: bool,
-    /// Whose turn has ended with it.
-    subject: Option<Subject>,
-}
-
-impl Submission {
-    const fn of(transition: Transition) -> Self {
-        Self { transition, reply: None, parked: false, subject: None }
-    }
-}
-
 /// A turn that runs.
 #[derive(Debug)]
 struct Active {
@@ -67,18 +44,6 @@ struct Active {
     stop: Arc<StopSign>,
     expires_at: Option<Timestamp>,
 }
-
-/// An exchange that came back.
-#[derive(Debug)]
-struct ExchangeDone {
-    batch: Vec<Submission>,
-    /// How much was asked for; nothing, if only what has changed of the work at hand.
-    claim: Option<usize>,
-    took: Duration,
-    answer: Result<Exchanged, StoreError>,
-}
-
-type Renewed = (Vec<Lease>, Timestamp, Result<Vec<Renewal>, StoreError>);
 
 /// The state of a worker's loop.
 pub(super) struct Driver {
@@ -234,18 +199,6 @@ impl Driver {
         }
     }
 
-    /// Stops the work whose lease has run out: another worker may be at it by now.
-    fn stop_lapsed(&mut self) {
-        let now = self.port.shared.clock.now();
-        if self.lapse_at.is_none_or(|lapse_at| lapse_at > now) {
-            return;
-        }
-        let ran_out = self.active.values().map(|active| active.lease).filter(|lease| lease.until <= now);
-        let lapsed: Vec<TaskId> = ran_out.map(|lease| lease.task).collect();
-        lapsed.into_iter().for_each(|task| self.lose(task, LeaseLoss::Lapsed));
-        self.lapse_at = self.active.values().map(|active| active.lease.until).min();
-    }
-
     /// Ends what runs here and has come to the end of its time.
     fn end_expired(&mut self) {
         let now = self.port.shared.clock.now();
@@ -285,13 +238,6 @@ impl Driver {
             self.pump.handle_waited();
             self.submit(Submission::of(decide::release(&ready.held, now)), now);
         }
-    }
-
-    /// The lease on a task is lost: whatever runs under it is stopped.
-    fn lose(&mut self, task: TaskId, loss: LeaseLoss) {
-        let Some(active) = self.finished(task) else { return };
-        active.abort.abort();
-        self.port.report.lost(&active.subject, loss);
     }
 
     fn is_idle(&self) -> bool {
@@ -347,29 +293,6 @@ impl Driver {
         if commits && (!self.queue.is_empty() || claim.is_some()) {
             let batch = self.next_batch();
             self.committing = Some(self.exchange(batch, claim));
-        }
-    }
-
-    /// Whether a claim is made beside what is committed, and not with it.
-    fn claims_apart(&self, max: usize) -> bool {
-        let is_much = |commits: usize| commits >= APART_MIN && max >= APART_MIN;
-        let is_alone = self.committing.is_none() && self.queue.is_empty();
-        self.parallel
-            && (is_alone || self.committing.is_some() && is_much(APART_MIN) || is_much(self.queue.len()))
-    }
-
-    /// Lets turns that are about to end do so, so that their commits share this exchange.
-    async fn gather(&mut self) {
-        for _ in 0..GATHER_YIELDS {
-            if self.pump.running() == 0 || self.queue.len() >= EXCHANGE_TRANSITIONS_MAX {
-                return;
-            }
-            tokio::task::yield_now().await;
-            let before = self.queue.len();
-            self.handle_rest();
-            if self.queue.len() == before {
-                return;
-            }
         }
     }
 
@@ -446,194 +369,6 @@ impl Driver {
         self.queue.push(submission);
     }
 
-    fn exchange(&mut self, batch: Vec<Submission>, claim: Option<usize>) -> BoxFuture<'static, ExchangeDone> {
-        if !self.exchanges() {
-            self.hot.shrink();
-        }
-        match claim {
-            None => {}
-            Some(0) => self.pump.handle_looking(),
-            Some(_) => self.pump.handle_claiming(self.port.shared.clock.now()),
-        }
-        let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
-        let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
-        let (tags, limits) = (self.port.tags.clone(), self.limits.clone());
-        Box::pin(async move {
-            let (mut transitions, mut rest) =
-                (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-            for submission in batch {
-                transitions.push(submission.transition);
-                rest.push((submission.reply, submission.parked, submission.subject));
-            }
-            let now = shared.clock.now();
-            let request = claim.map(|max| ClaimRequest {
-                worker,
-                now,
-                until: now + lease,
-                max,
-                functions: &functions,
-                queues: queues.as_deref(),
-                tags: &tags,
-                limits: &limits,
-                recall: &hot,
-            });
-            let sent = Instant::now();
-            let answer = shared.store.exchange(&transitions, request.as_ref()).await;
-            let took = sent.elapsed();
-            let batch = transitions
-                .into_iter()
-                .zip(rest)
-                .map(|(transition, (reply, parked, subject))| Submission {
-                    transition,
-                    reply,
-                    parked,
-                    subject,
-                })
-                .collect();
-            ExchangeDone { batch, claim, took, answer }
-        })
-    }
-
-    /// Takes what goes into the next exchange, in order and within its limits.
-    fn next_batch(&mut self) -> Vec<Submission> {
-        let most = if self.one_by_one { 1 } else { EXCHANGE_TRANSITIONS_MAX };
-        let mut rows = 0;
-        let fits = self.queue.iter().take(most).take_while(|submission| {
-            let first = rows == 0;
-            rows += 1 + submission.transition.insert.len();
-            first || rows <= EXCHANGE_ROWS_MAX
-        });
-        let count = fits.count();
-        self.queue.drain(..count).collect()
-    }
-
-    /// An exchange came back: the one that commits, or the one beside it.
-    fn handle_exchange(&mut self, done: ExchangeDone, is_beside: bool) {
-        let claimed = done.answer.as_ref().map(|exchanged| exchanged.claimed.len());
-        self.port.report.exchanged(done.took, done.batch.len(), claimed);
-        match done.answer {
-            Ok(exchanged) => {
-                if !is_beside {
-                    self.one_by_one = self.one_by_one && !self.queue.is_empty();
-                }
-                // What failed beside this one waits for its own time.
-                if !is_beside || self.retry_at.is_none() {
-                    self.retry_at = None;
-                    self.retry_pause = RETRY_PAUSE_MIN;
-                }
-                if done.claim.is_none() && done.batch.iter().any(|one| makes_ready(&one.transition)) {
-                    // A claim beside it may have looked before this was there.
-                    self.pump.handle_wake(self.port.shared.clock.now());
-                }
-                for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
-                    self.committed(submission, outcome);
-                }
-                if done.claim.is_some() {
-                    let now = self.port.shared.clock.now();
-                    for expired in &exchanged.expired {
-                        let running = self.finished(expired.task).map(|active| {
-                            active.abort.abort();
-                            active.subject
-                        });
-                        let waiting = self.ahead.remove(expired.task).map(|ready| {
-                            self.pump.handle_waited();
-                            ready.subject
-                        });
-                        let subject = running.or(waiting);
-                        let transition = decide::expire(expired, now);
-                        self.submit(Submission { subject, ..Submission::of(transition) }, now);
-                    }
-                    for task in &exchanged.stopping {
-                        let running = self.active.get(task).map(|active| &active.stop);
-                        let waiting = || self.ahead.get(*task).map(|ready| &ready.activation.durable.stop);
-                        running.or_else(waiting).into_iter().for_each(|stop| stop.set());
-                    }
-                }
-                if let Some(max) = done.claim {
-                    let (now, got) = (self.port.shared.clock.now(), exchanged.claimed.len());
-                    for claimed in exchanged.claimed {
-                        self.take(claimed, now);
-                    }
-                    match max {
-                        0 => self.pump.handle_looked(now, exchanged.next_due),
-                        _ => self.pump.handle_claimed(now, max, got, exchanged.next_due),
-                    }
-                }
-            }
-            Err(error) => self.exchange_failed(done.batch, done.claim.is_some(), &error),
-        }
-    }
-
-    /// The fate of the batch is unknown: it is sent again. A refusal is sent again one by one, and who is refused alone is
-    /// given up: its lease runs out, and the task is claimed again.
-    fn exchange_failed(&mut self, batch: Vec<Submission>, claimed: bool, error: &StoreError) {
-        if claimed {
-            self.pump.handle_claim_failed(self.port.shared.clock.now());
-        }
-        self.retry_at = Some(Instant::now() + self.retry_pause);
-        self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
-        if error.is_transient() {
-            tracing::warn!(%error, pause = ?self.retry_pause, "an exchange is sent again");
-        } else if batch.len() <= 1 {
-            tracing::error!(%error, task = ?batch.first().map(|one| one.transition.guard.task()), "an exchange was refused");
-            for submission in batch {
-                self.lost(submission);
-            }
-            return;
-        } else {
-            tracing::error!(%error, "an exchange was refused; its transitions are sent one by one");
-            self.one_by_one = true;
-        }
-        self.queue.splice(0..0, batch);
-    }
-
-    fn committed(&mut self, submission: Submission, outcome: Outcome) {
-        match outcome {
-            Outcome::Applied(news) | Outcome::Already(news) => {
-                let stopped = news.stopped;
-                self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
-                self.kept(&submission.transition);
-                if let Change::End(result) = &submission.transition.change
-                    && !stopped
-                    && let stent_core::transition::Guard::Leased { tree, .. } = &submission.transition.guard
-                    && tree.parent.is_none()
-                {
-                    let status =
-                        if result.is_ok() { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
-                    self.port.shared.waiters.resolve(tree.execution, status, Some(result));
-                }
-                if let Some(reply) = submission.reply {
-                    let _ = reply.send(Some(news));
-                }
-            }
-            Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {
-                // A nudge that came too late is no news.
-                if submission.transition.guard.leased().is_some() {
-                    tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "a commit was refused");
-                }
-                self.lost(submission);
-            }
-        }
-    }
-
-    /// A write of a task that may still run here stands: the next one is checked against the next fence.
-    fn kept(&mut self, transition: &Transition) {
-        if let Some(active) = self.active.get_mut(&transition.guard.task())
-            && transition.guard.leased() == Some(&active.held.fence)
-        {
-            active.held.fence = active.held.fence.next();
-        }
-    }
-
-    fn lost(&mut self, submission: Submission) {
-        if submission.parked {
-            self.hot.forget(submission.transition.guard.task());
-        }
-        if let Some(reply) = submission.reply {
-            let _ = reply.send(None);
-        }
-    }
-
     /// Takes on what was claimed: its turn starts, at once or when there is a slot for it; or it is handed back, when the
     /// worker was told to stop meanwhile.
     fn take(&mut self, claimed: Claimed, now: Timestamp) {
@@ -690,49 +425,6 @@ impl Driver {
         self.hold(Active { held, lease, abort: running.abort_handle(), subject, stop, expires_at });
     }
 
-    fn start_renewal(&mut self, now: Timestamp) {
-        self.pump.handle_renewing();
-        let leases: Vec<Lease> = self.active.values().map(|active| active.lease).collect();
-        let (shared, until) = (self.port.shared.clone(), now + self.port.lease);
-        // So that there is time to ask again: renewing is idempotent.
-        let patience = self.port.lease / 3;
-        self.renewal = Some(Box::pin(async move {
-            let answer = tokio::time::timeout(patience, shared.store.renew(&leases, now, until)).await;
-            let answer = answer.unwrap_or_else(|_| {
-                let message = format!("no answer within {patience:?}");
-                Err(StoreError::new(ErrorKind::Unavailable, "renew").with_message(message))
-            });
-            (leases, until, answer)
-        }));
-    }
-
-    fn handle_renewed(&mut self, (leases, until, answer): Renewed) {
-        self.renewal = None;
-        let now = self.port.shared.clock.now();
-        match answer {
-            Ok(renewals) => {
-                self.pump.handle_renewed(now, false);
-                for (lease, renewal) in leases.into_iter().zip(renewals) {
-                    let Some(active) = self.active.get_mut(&lease.task) else { continue };
-                    match renewal {
-                        Renewal::Renewed => {
-                            active.lease.until = until;
-                            self.port.report.renewed(lease.task);
-                        }
-                        Renewal::Lost if active.lease.epoch == lease.epoch => {
-                            self.lose(lease.task, LeaseLoss::Taken);
-                        }
-                        Renewal::Lost => {}
-                    }
-                }
-            }
-            Err(error) => {
-                self.port.report.not_renewed(&leases, &error);
-                self.pump.handle_renewed(now, true);
-            }
-        }
-    }
-
     /// Stops every turn and hands its task back.
     fn hand_back(&mut self) {
         self.handle_rest();
@@ -765,32 +457,6 @@ struct End(Reporter);
 impl Drop for End {
     fn drop(&mut self) {
         self.0.vitals().stopped();
-    }
-}
-
-/// Whether a commit may make a task ready that this worker could claim in the same exchange.
-fn makes_ready(transition: &Transition) -> bool {
-    let below_another = match &transition.guard {
-        stent_core::transition::Guard::Leased { tree, .. } => tree.parent.is_some(),
-        stent_core::transition::Guard::Absent { .. }
-        | stent_core::transition::Guard::Known { .. }
-        | stent_core::transition::Guard::Parked { .. } => true,
-    };
-    let dispatches = || {
-        transition.insert.iter().any(|row| match row.state {
-            NewTaskState::Pending { ready_at } => ready_at <= transition.at,
-            _ => false,
-        })
-    };
-    match &transition.change {
-        Change::End(_) => below_another,
-        Change::Wake | Change::Release | Change::Redo | Change::Expire(_) | Change::Revive { .. } => true,
-        Change::Keep | Change::Park(_) => dispatches(),
-        Change::Retry { .. }
-        | Change::Start
-        | Change::Cancel { .. }
-        | Change::Signal { .. }
-        | Change::Discard => false,
     }
 }
 
