@@ -53,13 +53,13 @@ impl Records {
     /// above them.
     fn load<'a>(&self, reads: &Reads) -> Ledger<'a> {
         let mut tasks = reads.tasks.clone();
-        let asked = |key: Key| reads.keys.contains(&key);
         // Most transitions have nothing to do with keys, and there may be many tasks.
-        let all = (!reads.keys.is_empty()).then(|| self.tasks.values()).into_iter().flatten();
-        for Record { row, .. } in all.filter(|record| record.row.key.is_some_and(asked)) {
-            if !row.status.is_terminal() {
-                tasks.insert(row.id);
-                tasks.extend(row.tree.ancestors());
+        if !reads.keys.is_empty() {
+            for Record { row, .. } in self.tasks.values() {
+                if !row.status.is_terminal() && row.key.is_some_and(|key| reads.keys.contains(&key)) {
+                    tasks.insert(row.id);
+                    tasks.extend(row.tree.ancestors());
+                }
             }
         }
         let rows = tasks.iter().filter_map(|id| self.tasks.get(id)).map(|record| record.row.clone());

@@ -13,6 +13,9 @@ use crate::{error, pack, wake};
 /// The lock under which schemas are migrated, one of a database at a time: "stent" in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_65_6e_74;
 
+/// Holds in transactions that go on seeing what was there when they began. `READ UNCOMMITTED` is `READ COMMITTED` here.
+const FROZEN: &str = "current_setting('transaction_isolation') IN ('repeatable read', 'serializable')";
+
 /// Tables whose rows change, or come and go, all the time. Pages keep room for the next versions of their rows; what is
 /// dead is cleared away soon, since claims look at the beginning of an index where most of it lies.
 const HOT: &str = "SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, \
@@ -82,7 +85,7 @@ impl Dialect for PostgresDialect {
             )
         });
         let frozen = format!(
-            "IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN \
+            "IF {FROZEN} THEN \
              RAISE EXCEPTION 'transactions were to be READ COMMITTED, and are % (%); say it to the server, by \
              ALTER ROLE … SET default_transaction_isolation = ''read committed'', or connect past the pooler', \
              upper(current_setting('transaction_isolation')), '{lost}' USING ERRCODE = '{NOT_SET_UP}'; END IF;"
@@ -174,12 +177,10 @@ impl Dialect for PostgresDialect {
         )
     }
 
-    /// `READ UNCOMMITTED` is `READ COMMITTED` here.
     fn frozen(&self) -> Expr {
-        Expr::cust(
-            "CASE WHEN current_setting('transaction_isolation') IN ('repeatable read', 'serializable') \
-             THEN upper(current_setting('transaction_isolation')) ELSE '' END",
-        )
+        let level =
+            format!("CASE WHEN {FROZEN} THEN upper(current_setting('transaction_isolation')) ELSE '' END");
+        Expr::cust(level)
     }
 
     fn hint_within(&self, topic: Topic) -> Option<String> {

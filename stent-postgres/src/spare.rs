@@ -35,6 +35,9 @@ pub(crate) fn told(options: PgPoolOptions) -> (PgPoolOptions, Opened) {
 
 /// Keeps so many connections of a store open, for as long as there is the store.
 pub(crate) fn keep(store: &Arc<SqlStore>, least: u32, mut opened: Opened) {
+    if least == 0 {
+        return;
+    }
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
         // The pool has the other end, and the store the pool.

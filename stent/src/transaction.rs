@@ -67,9 +67,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// ```
 ///
 /// The closure may run several times before it is committed once: after a crash, and, a few times, when the database says that
-/// others were in the way (a deadlock, a serialization failure) or goes away in the middle. So what it does must be done **in the transaction**: a mail
-/// that it sends is sent as often as it runs. Steps cannot be awaited in it. Executions are dispatched and signals are sent as
-/// part of it by [`within`](crate::Dispatch::within); without, they are refused.
+/// others were in the way (a deadlock, a serialization failure) or goes away in the middle. So what it does must be done **in
+/// the transaction**: a mail that it sends is sent as often as it runs. Steps cannot be awaited in it. Executions are
+/// dispatched and signals are sent as part of it by [`within`](crate::Dispatch::within); without, they are refused.
 ///
 /// A closure that cannot be proved to be `Send` where the step is stored before it is awaited, or is in a `join!`, is written
 /// `|txn| async move { … }`.

@@ -70,22 +70,28 @@ impl Schema {
 
 impl Drop for Schema {
     fn drop(&mut self) {
-        let (server, name) = (self.server.clone(), self.name.clone());
-        // A thread of its own: a test ends within a runtime, which must not block.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let database = Database::connect(&server).await?;
-                // One batch, and so one connection.
-                let drop =
-                    format!("SET lock_timeout = '{PATIENCE}'; DROP SCHEMA IF EXISTS \"{name}\" CASCADE");
-                database.execute_unprepared(&drop).await?;
-                database.close().await
-            })?;
-            Ok::<_, BoxError>(())
-        });
-        if let Ok(Err(error)) = dropped.join() {
-            eprintln!("schema {} was not dropped: {error}", self.name);
-        }
+        // One batch, and so one connection.
+        clean_up(
+            &self.server,
+            format!("SET lock_timeout = '{PATIENCE}'; DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.name),
+        );
+    }
+}
+
+/// Runs on the server what takes away something that a test had there. On a thread of its own: a test ends within a runtime,
+/// which must not block.
+pub(crate) fn clean_up(server: &str, statement: String) {
+    let (server, told) = (server.to_owned(), statement.clone());
+    let cleaned = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let database = Database::connect(&server).await?;
+            database.execute_unprepared(&statement).await?;
+            database.close().await
+        })?;
+        Ok::<_, BoxError>(())
+    });
+    if let Ok(Err(error)) = cleaned.join() {
+        eprintln!("a test has left something on the server, since `{told}` failed: {error}");
     }
 }

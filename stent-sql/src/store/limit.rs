@@ -20,11 +20,10 @@ pub(super) struct Limits {
     tight: Vec<(LaneKey, i16)>,
     /// Whose they are.
     functions: BTreeMap<LaneKey, FunctionKey>,
+    /// What was counted: for each limited function of the streams.
     usage: BTreeMap<FunctionKey, Usage>,
     /// When a limit that holds something back may give way.
     gives_way: Option<Timestamp>,
-    /// Whether anything was counted.
-    counted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +52,6 @@ impl Limits {
         if limited.is_empty() {
             return Ok(limits);
         }
-        limits.counted = true;
         let functions: Vec<_> = limited.keys().copied().collect();
         run.hold_counts(&functions).await?;
         let since = |limit: &Limit| limit.rate.map_or(Timestamp::MAX, |rate| rate.since(request.now));
@@ -85,8 +83,8 @@ impl Limits {
     }
 
     /// Whether nothing that is due is limited.
-    pub(super) const fn are_none(&self) -> bool {
-        !self.counted
+    pub(super) fn are_none(&self) -> bool {
+        self.usage.is_empty()
     }
 
     /// Whether there is some room for functions that have due tasks, but less than the claim asks for.

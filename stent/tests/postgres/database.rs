@@ -48,14 +48,6 @@ async fn run(server: &str, statement: String) -> Result<(), stent::sea_orm::sqlx
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let (server, drop) = (self.server.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.name));
-        // A thread of its own: a test ends within a runtime, which must not block.
-        let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(run(&server, drop))
-        });
-        if let Ok(Err(error)) = dropped.join() {
-            eprintln!("database {} was not dropped: {error}", self.name);
-        }
+        schema::clean_up(&self.server, format!("DROP DATABASE {} WITH (FORCE)", self.name));
     }
 }
