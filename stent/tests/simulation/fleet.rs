@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use stent::core::backend::Inspect;
+use stent::core::limits::CRASHES_MAX;
 use stent::{ClockSource, ExecutionId, ExecutionStatus, Filter, Handle, Stent, Timestamp, Worker};
 use stent_memory::MemoryStore;
 
@@ -18,6 +19,10 @@ use crate::program::{self, Author, CHILD, Do, Failures, SIGNALS};
 const TICK: Duration = Duration::from_millis(3);
 /// Looks at the store before the weather calms.
 const STORMY_TICKS: u32 = 100;
+/// How long a lease is good for.
+const LEASE: Duration = Duration::from_millis(300);
+/// The weather calms before leases can have run out so often that a task counts as one that ends its workers.
+const STORM_MAX: Duration = LEASE.saturating_mul(CRASHES_MAX - 2);
 
 /// One process: it works until it dies.
 struct Process {
@@ -115,7 +120,7 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
         fleet.start().await;
     }
 
-    let started = Instant::now();
+    let (started, mut calm_since) = (Instant::now(), None);
     let mut witness = Witness::default();
     let mut broken = Vec::new();
     let mut ticks = 0;
@@ -131,19 +136,21 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
             }
         }
         at_rest &= fleet.children().await.values().all(|status| status.is_terminal());
-        sender.send(&runs);
+        // Looks may be so rare that who waits for a signal would wait for long.
+        runs.iter().for_each(|_| sender.send(&runs));
         if at_rest || !broken.is_empty() {
             break;
         }
-        if started.elapsed() > stuck {
-            broken.push(format!("it is stuck, after {:?}", fleet.events));
+        if calm_since.is_some_and(|since: Instant| since.elapsed() > stuck) {
+            broken.push(format!("it is stuck, after {ticks} looks and {:?}", fleet.events));
             break;
         }
         ticks += 1;
-        if ticks < STORMY_TICKS {
+        if ticks < STORMY_TICKS && started.elapsed() < STORM_MAX {
             fleet.storm().await;
         } else {
             fleet.calm().await;
+            calm_since.get_or_insert_with(Instant::now);
         }
         // Looking at a large tree must not become all that this thread does.
         tokio::time::sleep(TICK.max(looked.elapsed() * 20)).await;
@@ -269,7 +276,7 @@ impl Fleet {
             .worker()
             .concurrency(self.chance.pick(&[1, 2, 8, 24]))
             .cache(self.chance.pick(&[0, 0, 1, 100]))
-            .lease("300ms")
+            .lease(LEASE)
             .heartbeat("80ms")
             .poll_max("5ms")
             .grace("20ms");

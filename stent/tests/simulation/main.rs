@@ -24,8 +24,9 @@ use std::time::Duration;
 const SEEDS: u64 = 60;
 /// Worlds under way at the same time: they wait for leases and naps most of the time.
 const AT_ONCE: usize = 4;
-/// How long one world may take before it counts as stuck. Far more than it needs, also on a busy machine.
-const STUCK: Duration = Duration::from_secs(60);
+/// How long one world may take, once nothing fails any more, before it counts as stuck. Far more than it needs, also on a busy
+/// machine.
+const STUCK: Duration = Duration::from_secs(120);
 
 fn seeds() -> Vec<u64> {
     let number = |name| {
