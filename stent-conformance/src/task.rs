@@ -146,8 +146,8 @@ impl Draft {
         self.state(NewTaskState::Pending { ready_at })
     }
 
-    pub(crate) fn leased(self, worker: WorkerId, until: Timestamp) -> Self {
-        self.state(NewTaskState::Leased { worker, until })
+    pub(crate) fn leased(self, started_at: Timestamp, worker: WorkerId, until: Timestamp) -> Self {
+        self.state(NewTaskState::Leased { started_at, worker, until })
     }
 
     pub(crate) fn done(self, started_at: Timestamp, result: TaskResult) -> Self {

@@ -133,11 +133,11 @@ async fn outcomes_stand_in_the_order_of_the_batch(world: World) {
 }
 
 async fn transitions_of_one_batch_see_each_other(world: World) {
-    let charge = world.call("charge").leased(world.worker, t(30));
+    let charge = world.call("charge").leased(t(0), world.worker, t(30));
     let mut held = world.running("charge").await;
     held.task.tree = stent_core::model::Tree::root(charge.id.execution());
     held.fence.task = charge.id;
-    let ship = world.call("ship").leased(world.worker, t(30));
+    let ship = world.call("ship").leased(t(0), world.worker, t(30));
     let mut step = held.clone();
     step.task.tree = stent_core::model::Tree::step(charge.id.execution(), charge.id);
     step.fence.task = ship.id;
@@ -254,7 +254,7 @@ async fn commit_and_claim_travel_together(world: World) {
 
 async fn a_step_that_is_started_under_a_lease_is_its_writers(world: World) {
     let parent = world.running("checkout").await;
-    let ship = world.call("ship").leased(world.worker, t(30));
+    let ship = world.call("ship").leased(t(0), world.worker, t(30));
     let mut step = parent.clone();
     step.fence.task = ship.id;
     step.task.tree = stent_core::model::Tree::step(parent.task.tree.execution, parent.task.id);

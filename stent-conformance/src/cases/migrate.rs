@@ -73,7 +73,7 @@ async fn handles_that_migrate_while_others_work_disturb_nobody(world: World) {
                 peer.store().migrate().await.expect("migrate");
                 continue;
             }
-            let root = peer.call("charge").leased(peer.worker, t(30));
+            let root = peer.call("charge").leased(t(0), peer.worker, t(30));
             let id = root.id;
             peer.apply(root.start(t(0))).await;
             peer.apply(cancel(id, 0, t(0))).await;

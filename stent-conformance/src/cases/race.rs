@@ -204,7 +204,7 @@ async fn batches_at_once_are_applied_whole(world: World) {
     let sizes = at_once(&world, 5, |peer, n| async move {
         let mut written = Vec::new();
         for _ in 0..10 {
-            let root = peer.call("charge").leased(peer.worker, t(30));
+            let root = peer.call("charge").leased(t(0), peer.worker, t(30));
             let id = root.id;
             let mut start = root.start(t(0));
             // A dispatch that brings steps of its own: all or none of it is seen.

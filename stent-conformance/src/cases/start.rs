@@ -121,9 +121,9 @@ async fn a_dispatch_is_claimed_in_the_same_exchange(world: World) {
 }
 
 async fn a_root_can_start_under_a_lease(world: World) {
-    let charge = world.call("charge").leased(world.worker, t(30));
+    let charge = world.call("charge").leased(t(0), world.worker, t(30));
     let id = charge.id;
-    world.apply(charge.start(t(0))).await;
+    world.apply(charge.start(t(2))).await;
 
     // Its writer holds it; nobody else gets it before the lease has run out.
     world.expect_status(id, TaskStatus::Running).await;

@@ -217,7 +217,7 @@ impl Play {
             return call.due(self.moment(chance));
         }
         match chance.below(12) {
-            0 => call.leased(self.worker(), t(self.now + 10)),
+            0 => call.leased(t(self.now), self.worker(), t(self.now + 10)),
             1 => call.done(t(self.now), Ok(text("cached"))),
             2 => call
                 .failed_before(1)

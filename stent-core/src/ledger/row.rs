@@ -106,13 +106,13 @@ impl Row {
         };
         match &new.state {
             NewTaskState::Pending { ready_at } => row.ready_at = Some(*ready_at),
-            NewTaskState::Leased { worker, until } => {
+            NewTaskState::Leased { started_at, worker, until } => {
                 row.status = TaskStatus::Running;
                 row.epoch = Epoch(1);
                 row.tries = 1;
                 row.worker = Some(*worker);
                 row.ready_at = Some(*until);
-                row.started_at = Some(at);
+                row.started_at = Some(*started_at);
             }
             NewTaskState::Timer { due } => {
                 row.status = TaskStatus::Waiting;

@@ -283,13 +283,13 @@ mod starting {
 
     #[test]
     fn a_leased_root_begins_with_its_first_claim() {
-        let start = start(NewTaskState::Leased { worker: worker(7), until: t(40) });
+        let start = start(NewTaskState::Leased { started_at: t(9), worker: worker(7), until: t(40) });
 
         let (_, writes) = apply_one(&[], &start);
 
         let row = writes.row(ROOT);
         assert_eq!((row.status, row.epoch, row.tries), (TaskStatus::Running, Epoch(1), 1));
-        assert_eq!((row.worker, row.ready_at, row.started_at), (Some(worker(7)), Some(t(40)), Some(t(10))));
+        assert_eq!((row.worker, row.ready_at, row.started_at), (Some(worker(7)), Some(t(40)), Some(t(9))));
         assert!(!writes.ready);
     }
 

@@ -172,6 +172,8 @@ pub enum NewTaskState {
     },
     /// Running already, under a first lease of the worker that writes it.
     Leased {
+        /// When it started: its code may have begun before it was known that it needs a row.
+        started_at: Timestamp,
         /// The worker.
         worker: WorkerId,
         /// When its lease ends.

@@ -10,7 +10,7 @@ use futures::task::AtomicWaker;
 use stent_core::backend::Claimed;
 use stent_core::model::{Epoch, TaskResult};
 use stent_core::replay::{CallSpec, Replay};
-use stent_core::{Failure, Payload, TaskId};
+use stent_core::{Failure, Payload, TaskId, Timestamp};
 use tokio::sync::mpsc;
 use tracing::Span;
 
@@ -48,16 +48,15 @@ impl Activation {
     }
 
     /// The code of a step that its parent's turn runs. It is stopped when its parent is.
-    pub(super) fn of_step(port: &Port, place: Place, call: &CallSpec, stop: Arc<StopSign>) -> Self {
+    pub(super) fn of_step(
+        port: &Port,
+        place: Place,
+        call: &CallSpec,
+        stop: Arc<StopSign>,
+        started_at: Timestamp,
+    ) -> Self {
         let CallSpec { args, trace, .. } = call;
-        Self::new(
-            port,
-            place,
-            args,
-            trace.as_deref(),
-            stop,
-            Replay::new(port.shared.clock.now(), 0, Vec::new()),
-        )
+        Self::new(port, place, args, trace.as_deref(), stop, Replay::new(started_at, 0, Vec::new()))
     }
 
     fn new(

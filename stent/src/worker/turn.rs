@@ -58,7 +58,7 @@ struct Ran {
 /// How a step that was run in its parent's turn came out.
 enum Local {
     /// It ended.
-    Ended { started_at: Timestamp, result: TaskResult, notes: Vec<Note> },
+    Ended { result: TaskResult, notes: Vec<Note> },
     /// It was asked to end, with its parent.
     Stopped,
     /// It wants steps of its own, so it needs a row and a lease of its own.
@@ -227,13 +227,12 @@ impl Running {
         };
         let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
         let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
-        let step = Activation::of_step(&self.port, place, call, self.stop().clone());
+        let started_at = self.now();
+        let step = Activation::of_step(&self.port, place, call, self.stop().clone(), started_at);
         match self.run_here(seq, step).await {
-            Local::Ended { started_at, result, notes } => {
-                self.record(seq, &ask, started_at, result, notes).await
-            }
+            Local::Ended { result, notes } => self.record(seq, &ask, started_at, result, notes).await,
             Local::Stopped => self.stopped(),
-            Local::Grew(step) => self.promote(seq, &ask, step).await,
+            Local::Grew(step) => self.promote(seq, &ask, started_at, step).await,
             Local::Dropped => Some(self),
             Local::ParentEnded(result) => self.end(result),
         }
@@ -241,7 +240,6 @@ impl Running {
 
     /// Runs a step's code in this turn, until it ends or wants steps of its own. The parent's code is looked after meanwhile.
     async fn run_here(&mut self, seq: Seq, mut step: Activation) -> Local {
-        let started_at = self.now();
         let mut said_by = None;
         loop {
             let ended = step.poll_until_quiet().await;
@@ -252,7 +250,7 @@ impl Running {
                 Some(result) if is_leaf => {
                     let notes = step.durable.replay(Replay::take_notes);
                     step.report_end(&result);
-                    return Local::Ended { started_at, result, notes };
+                    return Local::Ended { result, notes };
                 }
                 // It has let steps go on without it: they need a row to hang below.
                 Some(result) => {
@@ -317,10 +315,10 @@ impl Running {
     }
 
     /// Gives a step a row and a lease of its own, parks its parent, and goes on with the step.
-    async fn promote(self, seq: Seq, ask: &Ask, step: Activation) -> Option<Self> {
+    async fn promote(self, seq: Seq, ask: &Ask, started_at: Timestamp, step: Activation) -> Option<Self> {
         let (task, tree) = (self.held.fence.task, self.held.tree);
         let until = self.now() + self.port.lease;
-        let state = NewTaskState::Leased { worker: self.port.worker, until };
+        let state = NewTaskState::Leased { started_at, worker: self.port.worker, until };
         let row = self.activation.durable.replay(|replay| replay.write_call(task, &tree, seq, state));
         let Some(row) = row else { return Some(self) };
         let port = self.port.clone();

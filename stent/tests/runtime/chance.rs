@@ -15,17 +15,26 @@ async fn draws(key: u64) -> Result<(), stent::Error> {
     Ok(())
 }
 
+/// Its step is begun in its own turn, and gets a row when it turns out to have steps.
+#[durable]
+async fn calls_what_draws(key: u64) -> Result<(), stent::Error> {
+    draws(key).await
+}
+
 on_every_store! {
     async fn a_replay_sees_the_same_time_and_chance(world) {
         let worker = world.forgetful_worker().await;
-        let key = unique();
-        world.stent.run(draws(key)).await.expect("runs");
-        // Three turns: one, two and three notes. Three different ones in all.
-        let mut notes = ran::list(key);
-        assert_eq!(notes.len(), 6, "{notes:#?}");
-        notes.sort();
-        notes.dedup();
-        assert_eq!(notes.len(), 3, "{notes:#?}");
+        let (root, step) = (unique(), unique());
+        world.stent.run(draws(root)).await.expect("runs");
+        world.stent.run(calls_what_draws(step)).await.expect("runs");
+        for key in [root, step] {
+            // Three turns: one, two and three notes. Three different ones in all.
+            let mut notes = ran::list(key);
+            assert_eq!(notes.len(), 6, "{notes:#?}");
+            notes.sort();
+            notes.dedup();
+            assert_eq!(notes.len(), 3, "{notes:#?}");
+        }
         worker.drain().await.expect("drains");
     }
 }

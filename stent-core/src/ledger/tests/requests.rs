@@ -274,7 +274,7 @@ mod stopping {
                 inline(2),
                 new_step(3, NewTaskState::Pending { ready_at: t(10) }),
                 new_step(4, NewTaskState::Timer { due: t(50) }),
-                new_step(8, NewTaskState::Leased { worker: worker(7), until: t(40) }),
+                new_step(8, NewTaskState::Leased { started_at: t(9), worker: worker(7), until: t(40) }),
                 new_task(
                     9,
                     Tree::item(EXECUTION, task(7), ROOT),
