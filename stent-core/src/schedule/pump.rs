@@ -8,6 +8,10 @@ use crate::Timestamp;
 const AHEAD_SLOTS_MIN: usize = 8;
 /// At most so many tasks for each slot are claimed before there is a slot for them.
 const AHEAD_PER_SLOT: usize = 7;
+/// A store that takes longer than this part of a lease to answer gets no claims ahead: what they bring is not renewed while it
+/// waits, and has to be begun and committed before its lease ends. Else workers that are too slow for their leases take tasks
+/// from each other, and none of them gets anything done.
+const AHEAD_LEASE_PART: u32 = 20;
 /// How long what was claimed ahead may wait for a slot, where the store is quick.
 const AHEAD_PATIENCE: Duration = Duration::from_millis(50);
 
@@ -54,8 +58,8 @@ pub enum Action {
 /// # Claims ahead
 /// While a claim is under way turns end, and their slots would stand empty until it is answered. So a worker claims more than
 /// it has slots for: as many as will have ended when this one is answered, and again as many for the time that the next one
-/// takes, going by those that have ended since the last claim. Where turns are long that is none. What no slot comes free
-/// for is handed back after [a while](Self::patience).
+/// takes, going by those that have ended since the last claim. Where turns are long that is none, and where the store is slow,
+/// too. What no slot comes free for is handed back after [a while](Self::patience).
 #[derive(Debug)]
 pub struct Pump {
     config: PumpConfig,
@@ -267,7 +271,8 @@ impl Pump {
 
     /// How many turns will end while a claim is under way, and the next one.
     fn ahead(&self, now: Timestamp) -> usize {
-        if self.config.slots < AHEAD_SLOTS_MIN {
+        let is_slow = self.claim_took * AHEAD_LEASE_PART > self.config.lease;
+        if self.config.slots < AHEAD_SLOTS_MIN || is_slow {
             return 0;
         }
         let took = self.claim_took.as_micros();
@@ -418,15 +423,10 @@ mod tests {
             pump.handle_claiming(now);
             now = now + Duration::from_millis(10);
             pump.handle_claimed(now, max, max, None);
-            (0..max).for_each(|_| pump.handle_waiting());
-            while pump.running() > kept || pump.waiting > 0 {
-                if pump.has_slot() && pump.waiting > 0 {
-                    pump.handle_waited();
-                    pump.handle_started(now);
-                } else if pump.running() > kept {
+            for n in 0..max {
+                pump.handle_started(now);
+                if n >= kept {
                     pump.handle_finished();
-                } else {
-                    break;
                 }
             }
         }
@@ -452,6 +452,17 @@ mod tests {
         (0..2).for_each(|_| pump.handle_finished());
 
         assert_eq!(pump.poll_action(now + Duration::from_secs(1)), Some(Action::Claim { max: 2 }));
+    }
+
+    #[test]
+    fn a_worker_whose_store_is_slow_for_its_leases_claims_nothing_ahead() {
+        let (mut pump, now) = after_rounds(1, 0);
+
+        // A claim took ten milliseconds.
+        for (lease, max) in [(200, 24), (199, 8)] {
+            pump.config.lease = Duration::from_millis(lease);
+            assert_eq!(pump.poll_action(now), Some(Action::Claim { max }));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use stent_core::backend::{Claimed, Expired, Limit, Listener, Topic};
 use stent_core::decide::{self, Held};
-use stent_core::model::Lease;
+use stent_core::model::{Fence, Lease};
 use stent_core::schedule::{Action, Pump, PumpConfig};
 use stent_core::{TaskId, Timestamp};
 use tokio::sync::mpsc;
@@ -43,6 +43,9 @@ struct Active {
     subject: Subject,
     stop: Arc<StopSign>,
     expires_at: Option<Timestamp>,
+    /// Whether the store is known to have the lease. A step that its parent's turn goes on with gets its row, and the lease on
+    /// it, with what is committed next.
+    stands: bool,
 }
 
 /// The state of a worker's loop.
@@ -162,7 +165,10 @@ impl Driver {
             let wait = self.next_deadline(hands_back.or(given_up));
             tokio::select! {
                 biased;
-                Some(message) = self.inbox.recv() => self.handle_all(message),
+                Some(message) = self.inbox.recv() => {
+                    self.handle(message);
+                    self.handle_rest();
+                }
                 done = poll_some(&mut self.committing) => {
                     self.committing = None;
                     self.handle_exchange(done, false);
@@ -229,14 +235,14 @@ impl Driver {
             self.pump.handle_waited();
             // Nothing starts under a lease that is about to run out: it was not renewed while the task waited.
             match ready.lease.until.since(now) < self.port.lease / 2 {
-                true => self.submit(Submission::of(decide::release(&ready.held, now)), now),
+                true => self.release(&ready.held, now),
                 false => self.start(ready, now),
             }
         }
         let patience = if draining { Duration::ZERO } else { self.pump.patience() };
         while let Some(ready) = self.ahead.overdue(now, patience) {
             self.pump.handle_waited();
-            self.submit(Submission::of(decide::release(&ready.held, now)), now);
+            self.release(&ready.held, now);
         }
     }
 
@@ -296,11 +302,6 @@ impl Driver {
         }
     }
 
-    fn handle_all(&mut self, first: Message) {
-        self.handle(first);
-        self.handle_rest();
-    }
-
     fn handle_rest(&mut self) {
         while let Ok(message) = self.inbox.try_recv() {
             self.handle(message);
@@ -315,7 +316,7 @@ impl Driver {
             }
             Message::Kept { transition } => self.kept(&transition),
             Message::Done { transition, parked } => {
-                let ended = self.finished(transition.guard.task());
+                let ended = transition.guard.leased().and_then(|fence| self.ended(fence));
                 let (is_parked, subject) = (parked.is_some(), ended.map(|active| active.subject));
                 if let Some(parked) = parked {
                     self.keep_hot(parked);
@@ -325,10 +326,19 @@ impl Driver {
             Message::Promote { transition, parked, step, lease, reply } => {
                 // The turn goes on with the step: it keeps its slot.
                 let row = transition.insert.iter().find(|row| row.id == lease.task);
-                if let (Some(active), Some(row)) = (self.active.remove(&parked.task), row) {
+                let parent = transition.guard.leased().filter(|fence| self.is_current(fence));
+                let parent = parent.and_then(|fence| self.active.remove(&fence.task));
+                if let (Some(Active { abort, stop, .. }), Some(row)) = (parent, row) {
                     let subject = Subject::of_step(row, now);
-                    let Active { abort, stop, .. } = active;
-                    self.hold(Active { held: *step, lease, abort, subject, stop, expires_at: None });
+                    self.hold(Active {
+                        held: *step,
+                        lease,
+                        abort,
+                        subject,
+                        stop,
+                        expires_at: None,
+                        stands: false,
+                    });
                 }
                 self.keep_hot(parked);
                 self.submit(
@@ -340,7 +350,11 @@ impl Driver {
                 let transition = decide::nudge(task, epoch, now);
                 self.submit(Submission::of(transition), now);
             }
-            Message::Gone { task } => self.lose(task, LeaseLoss::Taken),
+            Message::Gone { fence } => {
+                if self.is_current(&fence) {
+                    self.lose(fence.task, LeaseLoss::Taken);
+                }
+            }
         }
     }
 
@@ -353,6 +367,17 @@ impl Driver {
     fn hold(&mut self, active: Active) {
         self.lapse_at = self.lapse_at.into_iter().chain([active.lease.until]).min();
         self.active.insert(active.lease.task, active);
+    }
+
+    /// Whether what runs under this fence is what runs here of its task. A turn that was stopped because its lease had run out
+    /// may still have something to say, when its task is here again.
+    fn is_current(&self, fence: &Fence) -> bool {
+        self.active.get(&fence.task).is_some_and(|active| active.lease.epoch == fence.epoch)
+    }
+
+    /// The turn under this fence has ended.
+    fn ended(&mut self, fence: &Fence) -> Option<Active> {
+        if self.is_current(fence) { self.finished(fence.task) } else { None }
     }
 
     fn finished(&mut self, task: TaskId) -> Option<Active> {
@@ -369,12 +394,19 @@ impl Driver {
         self.queue.push(submission);
     }
 
+    /// Gives a task back, for any worker to claim.
+    fn release(&mut self, held: &Held, now: Timestamp) {
+        self.submit(Submission::of(decide::release(held, now)), now);
+    }
+
     /// Takes on what was claimed: its turn starts, at once or when there is a slot for it; or it is handed back, when the
     /// worker was told to stop meanwhile.
     fn take(&mut self, claimed: Claimed, now: Timestamp) {
         self.port.report.claimed(&claimed);
+        // The store gives it away again when its lease has run out, which may be before that was noticed here.
+        self.lose(claimed.task.id, LeaseLoss::Lapsed);
         if self.pump.is_draining() {
-            self.submit(Submission::of(decide::release(&Held::claimed(&claimed), now)), now);
+            self.release(&Held::claimed(&claimed), now);
             return;
         }
         let subject = Subject::of_claim(&claimed, now);
@@ -398,7 +430,7 @@ impl Driver {
                 }
                 None => {
                     // What was recalled is gone: without it the steps are not whole. Hand the task back, to be claimed cold.
-                    self.submit(Submission::of(decide::release(&held, now)), now);
+                    self.release(&held, now);
                     return;
                 }
             },
@@ -422,7 +454,8 @@ impl Driver {
         let stop = activation.durable.stop.clone();
         let subject = subject.from(now);
         let running = tokio::spawn(turn::run(self.port.clone(), activation, held.clone()));
-        self.hold(Active { held, lease, abort: running.abort_handle(), subject, stop, expires_at });
+        let abort = running.abort_handle();
+        self.hold(Active { held, lease, abort, subject, stop, expires_at, stands: true });
     }
 
     /// Stops every turn and hands its task back.
@@ -439,7 +472,7 @@ impl Driver {
                     active.held.fence = active.held.fence.next();
                 }
             }
-            self.submit(Submission::of(decide::release(&active.held, now)), now);
+            self.release(&active.held, now);
         }
     }
 }

@@ -18,9 +18,19 @@ pub(super) struct Hot {
     max: usize,
 }
 
+/// What is known of one parked task.
+#[derive(Debug)]
+struct Entry {
+    age: u64,
+    parked: Parked,
+    /// Whether its parking is known to stand in the store. Until then it may come to nothing, and with it the steps that the code
+    /// takes for recorded.
+    stands: bool,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    entries: HashMap<TaskId, (u64, Parked)>,
+    entries: HashMap<TaskId, Entry>,
     by_age: BTreeMap<u64, TaskId>,
     parked: u64,
 }
@@ -36,7 +46,14 @@ impl Hot {
         let (age, task) = (inner.parked, parked.task);
         inner.remove(task);
         inner.by_age.insert(age, task);
-        inner.entries.insert(task, (age, parked));
+        inner.entries.insert(task, Entry { age, parked, stands: false });
+    }
+
+    /// The parking by the claim of this epoch stands in the store: from now on claims may recall the code.
+    pub(super) fn stands(&self, task: TaskId, epoch: Epoch) {
+        if let Some(entry) = self.lock().entries.get_mut(&task).filter(|entry| entry.parked.epoch == epoch) {
+            entry.stands = true;
+        }
     }
 
     /// Takes the code that was parked by the claim before `epoch`.
@@ -74,9 +91,9 @@ impl Hot {
 
 impl Inner {
     fn remove(&mut self, task: TaskId) -> Option<Parked> {
-        let (age, parked) = self.entries.remove(&task)?;
-        self.by_age.remove(&age);
-        Some(parked)
+        let entry = self.entries.remove(&task)?;
+        self.by_age.remove(&entry.age);
+        Some(entry.parked)
     }
 }
 
@@ -85,7 +102,7 @@ impl Recall for Hot {
         self.lock()
             .entries
             .get(&task)
-            .filter(|(_, parked)| parked.epoch == epoch)
-            .map(|(_, parked)| parked.seen)
+            .filter(|entry| entry.stands && entry.parked.epoch == epoch)
+            .map(|entry| entry.parked.seen)
     }
 }

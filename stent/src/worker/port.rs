@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::decide::Held;
-use stent_core::model::{Epoch, Lane, Lease};
+use stent_core::model::{Epoch, Fence, Lane, Lease};
 use stent_core::transition::{News, Transition};
 use stent_core::{TaskId, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,7 +37,7 @@ pub(super) enum Message {
     /// Parked code was woken by something that no store knows of.
     Nudge { task: TaskId, epoch: Epoch },
     /// The turn ended without anything to commit: its task was lost to another claim.
-    Gone { task: TaskId },
+    Gone { fence: Fence },
 }
 
 /// Code in memory, between two turns.

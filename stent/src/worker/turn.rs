@@ -196,7 +196,7 @@ impl Running {
     }
 
     pub(super) fn lost(self) -> Option<Self> {
-        self.port.send(Message::Gone { task: self.held.fence.task });
+        self.port.send(Message::Gone { fence: self.held.fence });
         None
     }
 

@@ -34,6 +34,10 @@ pub(crate) struct Switches {
     pub(crate) is_out: AtomicBool,
     /// Exchanges do not come back.
     pub(crate) hangs: AtomicBool,
+    /// Exchanges that commit something are held back; those that only claim are not.
+    pub(crate) holds_commits: AtomicBool,
+    /// So many claims from now on are made as if it were a day later, when all leases have run out.
+    pub(crate) late_claims: AtomicU64,
     /// Exchanges that are under way, and how many were at most.
     under_way: AtomicU64,
     pub(crate) at_once: AtomicU64,
@@ -73,6 +77,8 @@ impl Rigged {
             renewals: AtomicU64::new(0),
             is_out: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            holds_commits: AtomicBool::new(false),
+            late_claims: AtomicU64::new(0),
             under_way: AtomicU64::new(0),
             at_once: AtomicU64::new(0),
             exchange_ms: AtomicU64::new(0),
@@ -106,6 +112,14 @@ impl Rig for Switches {
         if self.is_out.load(Ordering::SeqCst) {
             return Err(refused(ErrorKind::Unavailable, "exchange"));
         }
+        while !commit.is_empty() && self.holds_commits.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let day = Duration::from_hours(24);
+        let late = claim.filter(|claim| claim.max > 0 && takes_one(&self.late_claims));
+        let late =
+            late.map(|claim| ClaimRequest { now: claim.now + day, until: claim.until + day, ..*claim });
+        let claim = late.as_ref().or(claim);
         let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.at_once.fetch_max(under_way, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(self.exchange_ms.load(Ordering::SeqCst))).await;

@@ -83,6 +83,11 @@ async fn two_slow(key: u64) -> Result<(), stent::Error> {
     Ok(())
 }
 
+#[durable(name = "life.calls_two_slow")]
+async fn calls_two_slow(key: u64) -> Result<(), stent::Error> {
+    two_slow(key).await
+}
+
 /// Keeps which leases were lost, and how.
 #[derive(Clone, Debug, Default)]
 struct Losses(Arc<Mutex<Vec<(TaskId, String, LeaseLoss)>>>);
@@ -94,13 +99,23 @@ impl Metrics for Losses {
 }
 
 /// Counts the claims of a function's tasks.
-#[derive(Clone, Debug, Default)]
-struct Claims(Arc<AtomicUsize>);
+#[derive(Clone, Debug)]
+struct Claims(&'static str, Arc<AtomicUsize>);
+
+impl Claims {
+    fn of(function: &'static str) -> Self {
+        Self(function, Arc::default())
+    }
+
+    fn count(&self) -> usize {
+        self.1.load(Ordering::SeqCst)
+    }
+}
 
 impl Metrics for Claims {
     fn task_claimed(&self, event: &TaskClaimed<'_>) {
-        if event.task.function == "life.gated" {
-            self.0.fetch_add(1, Ordering::SeqCst);
+        if event.task.function == self.0 {
+            self.1.fetch_add(1, Ordering::SeqCst);
         }
     }
 }
@@ -114,14 +129,14 @@ const GATED: usize = 24;
 async fn claims_ahead(world: &World, key: u64) -> (Stent, Worker) {
     let rigged = Rigged::new(world.stent.store());
     rigged.exchange_ms.store(100, Ordering::SeqCst);
-    let claims = Claims::default();
+    let claims = Claims::of("life.gated");
     let stent = Stent::builder().metrics(claims.clone()).open(rigged).await.expect("opens");
     world.stent.dispatch_all((0..256).map(quick)).await.expect("dispatched");
     world.stent.dispatch_all((0..GATED).map(move |_| gated(key))).await.expect("dispatched");
 
     // With a lease that nobody lives to see the end of.
     let worker = stent.worker().state(Db).concurrency(SLOTS).lease("1h").start().await.expect("starts");
-    until(|| ran::count(key, "started") == SLOTS && claims.0.load(Ordering::SeqCst) > SLOTS).await;
+    until(|| ran::count(key, "started") == SLOTS && claims.count() > SLOTS).await;
     (stent, worker)
 }
 
@@ -171,6 +186,65 @@ on_every_store! {
 
         let most = if world.stent.store().info().parallel { 2 } else { 1 };
         assert_eq!(rigged.at_once.load(Ordering::SeqCst), most);
+    }
+
+    async fn what_was_parked_and_came_to_nothing_is_not_gone_on_with_from_memory(world) {
+        let rigged = Rigged::new(world.stent.store());
+        rigged.holds_commits.store(true, Ordering::SeqCst);
+        let claims = Claims::of("life.waits_for_two");
+        let stent = Stent::builder().metrics(claims.clone()).open(rigged.clone()).await.expect("opens");
+        let key = unique();
+        ran::note(key, "open");
+        let run = world.stent.dispatch(waits_for_two(key)).await.expect("dispatched");
+
+        // Its code waits for two steps that are on the way to the store when its lease runs out, and the worker claims it again.
+        let worker = stent.worker().state(Db).lease("300ms").start().await.expect("starts");
+        let claimed = if world.stent.store().info().parallel { 2 } else { 1 };
+        while claims.count() < claimed {
+            // A hint, so that it looks for work though it is still about to commit.
+            world.stent.dispatch(quick(1)).await.expect("dispatched");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        rigged.holds_commits.store(false, Ordering::SeqCst);
+
+        run.result().timeout("20s").await.expect("runs");
+        assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (3, 3));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_worker_that_claims_its_own_work_again_stops_what_ran_before(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let losses = Losses::default();
+        let stent = Stent::builder().metrics(losses.clone()).open(rigged.clone()).await.expect("opens");
+        let worker = stent.worker().state(Db).start().await.expect("starts");
+        let key = unique();
+        let run = stent.dispatch(endless(key)).await.expect("dispatched");
+        until(|| ran::count(key, "started") == 1).await;
+
+        rigged.late_claims.store(1, Ordering::SeqCst);
+
+        until(|| ran::count(key, "started") == 2).await;
+        until(|| ran::count(key, "interrupted") == 1).await;
+        assert_eq!(worker.status().running, 1);
+        assert_eq!(*losses.0.lock().expect("whole"), [(run.id().root(), "life.endless".to_owned(), LeaseLoss::Lapsed)]);
+        worker.stop().await.expect("stops");
+    }
+
+    async fn a_step_that_is_not_in_the_store_yet_is_not_taken_for_lost(world) {
+        let rigged = Rigged::new(world.stent.store());
+        rigged.exchange_ms.store(200, Ordering::SeqCst);
+        let losses = Losses::default();
+        let stent = Stent::builder().metrics(losses.clone()).open(rigged.clone()).await.expect("opens");
+        let worker = stent.worker().state(Db).lease("1m").heartbeat("20ms").start().await.expect("starts");
+        let key = unique();
+
+        let run = stent.dispatch(calls_two_slow(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect("runs");
+
+        assert!(rigged.renewals.load(Ordering::SeqCst) > 0);
+        assert!(losses.0.lock().expect("whole").is_empty(), "{losses:?}");
+        assert_eq!(ran::count(key, "started"), 2);
+        worker.drain().await.expect("drains");
     }
 
     async fn a_drain_starts_nothing_that_was_claimed_ahead(world) {

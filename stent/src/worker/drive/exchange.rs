@@ -55,10 +55,13 @@ pub(super) struct ExchangeDone {
 impl Driver {
     /// Whether a claim is made beside what is committed, and not with it.
     pub(super) fn claims_apart(&self, max: usize) -> bool {
-        let is_much = |commits: usize| commits >= APART_MIN && max >= APART_MIN;
-        let is_alone = self.committing.is_none() && self.queue.is_empty();
-        self.parallel
-            && (is_alone || self.committing.is_some() && is_much(APART_MIN) || is_much(self.queue.len()))
+        if !self.parallel {
+            false
+        } else if self.committing.is_none() && self.queue.is_empty() {
+            true
+        } else {
+            max >= APART_MIN && (self.committing.is_some() || self.queue.len() >= APART_MIN)
+        }
     }
 
     /// Lets turns that are about to end do so, so that their commits share this exchange.
@@ -162,8 +165,8 @@ impl Driver {
                 for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
                     self.committed(submission, outcome);
                 }
-                if done.claim.is_some() {
-                    let now = self.port.shared.clock.now();
+                if let Some(max) = done.claim {
+                    let (now, got) = (self.port.shared.clock.now(), exchanged.claimed.len());
                     for expired in &exchanged.expired {
                         let running = self.finished(expired.task).map(|active| {
                             active.abort.abort();
@@ -182,9 +185,6 @@ impl Driver {
                         let waiting = || self.ahead.get(*task).map(|ready| &ready.activation.durable.stop);
                         running.or_else(waiting).into_iter().for_each(|stop| stop.set());
                     }
-                }
-                if let Some(max) = done.claim {
-                    let (now, got) = (self.port.shared.clock.now(), exchanged.claimed.len());
                     for claimed in exchanged.claimed {
                         self.take(claimed, now);
                     }
@@ -227,6 +227,14 @@ impl Driver {
                 let stopped = news.stopped;
                 self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
                 self.kept(&submission.transition);
+                for row in &submission.transition.insert {
+                    if let Some(step) = self.active.get_mut(&row.id) {
+                        step.stands = true;
+                    }
+                }
+                if let (true, Some(fence)) = (submission.parked, submission.transition.guard.leased()) {
+                    self.hot.stands(fence.task, fence.epoch);
+                }
                 if let Change::End(result) = &submission.transition.change
                     && !stopped
                     && let Guard::Leased { tree, .. } = &submission.transition.guard

@@ -30,8 +30,10 @@ impl Driver {
     }
 
     pub(super) fn start_renewal(&mut self, now: Timestamp) {
+        // The store would say of one that it does not have yet that it was lost.
+        let stands = self.active.values().filter(|active| active.stands);
+        let leases: Vec<Lease> = stands.map(|active| active.lease).collect();
         self.pump.handle_renewing();
-        let leases: Vec<Lease> = self.active.values().map(|active| active.lease).collect();
         let (shared, until) = (self.port.shared.clone(), now + self.port.lease);
         // So that there is time to ask again: renewing is idempotent.
         let patience = self.port.lease / 3;
