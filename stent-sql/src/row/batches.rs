@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use stent_core::backend::Result;
 use stent_core::ledger::{Insert, Row, Update, Written};
-use stent_core::model::{FunctionKey, Lane, Lease, Memo, StepKind, Tried};
+use stent_core::model::{FunctionKey, Lane, LaneKey, Lease, Memo, StepKind, Tried};
 use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp};
 
 use super::{columns, failure, tags};
@@ -34,6 +34,13 @@ pub(crate) fn lane_batch<'a>(lanes: impl ExactSizeIterator<Item = &'a Lane>) -> 
             tags,
         ]);
     }
+    batch
+}
+
+/// The keys of lanes.
+pub(crate) fn lane_keys(keys: impl ExactSizeIterator<Item = LaneKey>) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::ONE_LANE, keys.len());
+    keys.for_each(|key| batch.push([Cell::Int(key.as_i64())]));
     batch
 }
 

@@ -162,6 +162,9 @@ pub(crate) const ONE_ID: [Column; 1] = [ID];
 /// A key.
 pub(crate) const ONE_KEY: [Column; 1] = [MEMO_KEY];
 
+/// The key of a lane.
+pub(crate) const ONE_LANE: [Column; 1] = [Column::new("key", Kind::Int)];
+
 /// The number of a lock.
 pub(crate) const LOCK: [Column; 1] = [Column::new("lock", Kind::Int)];
 

@@ -126,6 +126,8 @@ statements! {
     stop: tree::stop,
     /// Writes lanes, and gives what is stored under their keys. Batch: lanes.
     lane: lane::insert,
+    /// Reads lanes. Batch: keys of lanes.
+    stored_lanes: lane::read,
     /// Cancels what is open below tasks. Batch: the tasks and when they ended.
     sweep: tree::sweep,
     /// Deletes the tries of tasks and of everything below them. Batch: ids.

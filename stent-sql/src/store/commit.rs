@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{Error, ErrorKind, Result, Topic};
 use stent_core::ledger::{Follow, FollowUp, Insert, Ledger, Reads, Row, Writes, lacks_steps};
-use stent_core::model::{Lane, LaneKey, StepKind};
+use stent_core::model::{Lane, LaneKey, NewTask, StepKind};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
@@ -50,7 +50,17 @@ pub(super) async fn apply<C: ConnectionTrait>(
     run: &Run<'_, C>,
     transitions: &[Transition],
 ) -> Result<Committed> {
-    let mut committed = Committed::default();
+    apply_knowing(run, BTreeMap::new(), transitions).await
+}
+
+/// The same, where these lanes are known to be stored.
+pub(super) async fn apply_knowing<C: ConnectionTrait>(
+    run: &Run<'_, C>,
+    lanes: BTreeMap<LaneKey, Lane>,
+    transitions: &[Transition],
+) -> Result<Committed> {
+    let effects = Effects { lanes, ..Effects::default() };
+    let mut committed = Committed { effects, ..Committed::default() };
     let mut rest = transitions;
     // Once around, but for a batch that goes on in an execution in which it has given up tasks.
     while !rest.is_empty() {
@@ -274,17 +284,10 @@ impl Effects {
         run: &Run<'_, C>,
         inserts: &[Insert<'_>],
     ) -> Result<()> {
-        let mut unknown = BTreeMap::new();
-        {
-            let known = run.store.known_lanes();
-            for insert in inserts.iter().filter(|insert| insert.task.kind == StepKind::Call) {
-                let lane = &insert.task.lane;
-                let key = lane.key();
-                match known.get(&key).or_else(|| self.lanes.get(&key)).or_else(|| unknown.get(&key).copied())
-                {
-                    Some(stored) => check(stored, lane)?,
-                    None => drop(unknown.insert(key, lane)),
-                }
+        let mut unknown = run.store.unknown_lanes(inserts.iter().map(|insert| insert.task))?;
+        for (key, stored) in &self.lanes {
+            if let Some(lane) = unknown.remove(key) {
+                check(stored, lane)?;
             }
         }
         if unknown.is_empty() {
@@ -314,6 +317,25 @@ impl Effects {
         let topics = self.topics();
         store.known_lanes().extend(self.lanes);
         topics.for_each(|topic| store.hint(topic));
+    }
+}
+
+impl SqlStore {
+    /// The lanes of calls that this handle has not seen stored yet.
+    pub(super) fn unknown_lanes<'t>(
+        &self,
+        tasks: impl Iterator<Item = &'t NewTask>,
+    ) -> Result<BTreeMap<LaneKey, &'t Lane>> {
+        let known = self.known_lanes();
+        let mut unknown = BTreeMap::new();
+        for task in tasks.filter(|task| task.kind == StepKind::Call) {
+            let (key, lane) = (task.lane.key(), &task.lane);
+            match known.get(&key).or_else(|| unknown.get(&key).copied()) {
+                Some(stored) => check(stored, lane)?,
+                None => drop(unknown.insert(key, lane)),
+            }
+        }
+        Ok(unknown)
     }
 }
 

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, RuntimeErr, TransactionTrait};
 use stent_core::backend::{Error, ErrorKind, HostTransaction, Result, Topic, Transactions};
+use stent_core::model::{Lane, LaneKey};
 use stent_core::transition::{Outcome, Transition};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::SqlStore;
 use super::commit;
 use super::run::Run;
-use crate::row::Reader;
+use crate::row::{self, Reader};
 
 const OPERATION: &str = "exchange within a transaction";
 
@@ -78,7 +79,9 @@ impl SqlStore {
         let run = self.within(OPERATION, &savepoint);
         self.check_fit(&run).await?;
         // What is remembered of a commit, such as which lanes are stored, is not: this may be rolled back.
-        let (outcomes, effects) = commit::apply(&run, transitions).await?.finish(&run).await?;
+        let lanes = run.stored_lanes(transitions).await?;
+        let committed = commit::apply_knowing(&run, lanes, transitions).await?;
+        let (outcomes, effects) = committed.finish(&run).await?;
         for topic in effects.topics() {
             run.hint(topic).await?;
         }
@@ -123,6 +126,19 @@ impl<C: ConnectionTrait> Run<'_, C> {
         let place = |reader: &mut Reader| Ok(Place { home: reader.next()?, frozen: reader.next()? });
         let read = self.read(&self.store.statements.home, Vec::new(), place).await?;
         read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "home"))
+    }
+
+    /// Which lanes are stored of those that this handle does not know, so that only those are written that are not. Whoever
+    /// writes a lane holds it, also one that is there, and everybody else who does waits until the application is done.
+    async fn stored_lanes(&self, transitions: &[Transition]) -> Result<BTreeMap<LaneKey, Lane>> {
+        let tasks = transitions.iter().flat_map(|transition| &transition.insert);
+        let unknown = self.store.unknown_lanes(tasks)?;
+        if self.locks.is_none() || unknown.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let keys = self.values(&row::lane_keys(unknown.into_keys()), []);
+        let stored = self.read(&self.store.statements.stored_lanes, keys, row::lane).await?;
+        Ok(stored.into_iter().collect())
     }
 
     /// Hints at a topic when the transaction is committed, where the database can.

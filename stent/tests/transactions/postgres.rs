@@ -1,5 +1,6 @@
 //! What is Postgres's own.
 
+use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use stent::prelude::*;
@@ -28,6 +29,23 @@ fn a_transaction_that_looks_for_tables_elsewhere_is_refused_and_goes_on() {
         world.stent.dispatch(nothing()).within(&txn).await.unwrap();
         txn.commit().await.unwrap();
         assert_eq!((elsewhere.executions().await, world.executions().await), (0, 1));
+    });
+}
+
+/// Of a function that is known in the database: one that nobody has ever called is written by the first, and the second waits.
+#[test]
+fn two_open_transactions_call_the_same_function() {
+    crate::run(World::postgres(), async |world| {
+        world.stent.dispatch(nothing()).await.unwrap();
+        // A process that has done nothing yet.
+        let stent = Stent::connect(&world.url).await.unwrap();
+        let (one, other) = (world.begin().await, world.begin().await);
+        stent.dispatch(nothing()).within(&one).await.unwrap();
+        let second = stent.dispatch(nothing()).within(&other).into_future();
+        tokio::time::timeout(Duration::from_secs(20), second).await.expect("it does not wait").unwrap();
+        one.commit().await.unwrap();
+        other.commit().await.unwrap();
+        assert_eq!(world.executions().await, 3);
     });
 }
 

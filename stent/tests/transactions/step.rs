@@ -338,6 +338,7 @@ on_every_database! {
         let run = stent.dispatch(orders(test, 1)).await.unwrap();
         assert_eq!(run.result().timeout("60s").await.unwrap(), 0);
         assert_eq!((ran::count(test), world.orders().await), (1, vec![0]));
+        assert_eq!(rigged.busy.load(Ordering::SeqCst), 0, "it was busy");
         worker.drain().await.unwrap();
     }
 
