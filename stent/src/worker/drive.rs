@@ -261,7 +261,8 @@ impl Driver {
     /// When the loop must look again, if nothing happens before.
     fn next_deadline(&self, stops_at: Option<Instant>) -> Option<Instant> {
         let now = self.port.shared.clock.now();
-        let can_claim = self.committing.is_none() && self.retry_at.is_none();
+        let is_busy = self.committing.is_some() && !self.claims_apart(self.pump.free());
+        let can_claim = !is_busy && self.retry_at.is_none();
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
         let overdue_at = self.ahead.overdue_at(self.pump.patience());
         let paced = self.pump.poll_deadline(can_claim).into_iter();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stent::core::backend::{ClaimRequest, NoRecall, Store};
 use stent::metrics::{LeaseLoss, LeaseLost, TaskClaimed};
 use stent::prelude::*;
-use stent::{ExecutionStatus, Metrics, Registry, TaskId, WorkerId};
+use stent::{ExecutionStatus, Metrics, PollOptions, Registry, TaskId, WorkerId};
 
 use crate::rigged::Rigged;
 use crate::{Db, World, logs, on_every_store, ran, unique, until};
@@ -140,6 +140,18 @@ async fn claims_ahead(world: &World, key: u64) -> (Stent, Worker) {
     (stent, worker)
 }
 
+/// A worker on a store where commits are on their way for as long as it is rigged to hold them. It hears no hints, and looks
+/// for work when it starts and at intervals that are longer than its leases: what it commits goes without a claim.
+async fn holds_commits(world: &World) -> (Arc<Rigged>, Claims, Worker) {
+    let rigged = Rigged::deaf(world.stent.store());
+    rigged.holds_commits.store(true, Ordering::SeqCst);
+    let claims = Claims::of("life.waits_for_a_signal");
+    let stent = Stent::builder().metrics(claims.clone()).open(rigged.clone()).await.expect("opens");
+    let poll = PollOptions { min: Duration::from_millis(1_500), ..PollOptions::default() };
+    let worker = stent.worker().state(Db).lease("1s").poll(poll).start().await.expect("starts");
+    (rigged, claims, worker)
+}
+
 /// Claims a task as a worker would whose clock is a day ahead: whatever lease there is has run out for it.
 async fn steal(store: &Arc<dyn Store>, task: TaskId) {
     let now = store.clock().await.expect("answers") + Duration::from_hours(24);
@@ -188,27 +200,34 @@ on_every_store! {
         assert_eq!(rigged.at_once.load(Ordering::SeqCst), most);
     }
 
-    async fn what_was_parked_and_came_to_nothing_is_not_gone_on_with_from_memory(world) {
-        let rigged = Rigged::new(world.stent.store());
-        rigged.holds_commits.store(true, Ordering::SeqCst);
-        let claims = Claims::of("life.waits_for_two");
-        let stent = Stent::builder().metrics(claims.clone()).open(rigged.clone()).await.expect("opens");
-        let key = unique();
-        ran::note(key, "open");
-        let run = world.stent.dispatch(waits_for_two(key)).await.expect("dispatched");
+    async fn what_comes_due_starts_though_a_commit_takes_long_where_the_store_works_on_both(world) {
+        let (first, late) = (unique(), unique());
+        world.stent.dispatch(slow(first, 0)).await.expect("dispatched");
+        let (rigged, _, worker) = holds_commits(&world).await;
+        until(|| ran::count(first, "ended") == 1).await;
 
-        // Its code waits for two steps that are on the way to the store when its lease runs out, and the worker claims it again.
-        let worker = stent.worker().state(Db).lease("300ms").start().await.expect("starts");
-        let claimed = if world.stent.store().info().parallel { 2 } else { 1 };
-        while claims.count() < claimed {
-            // A hint, so that it looks for work though it is still about to commit.
-            world.stent.dispatch(quick(1)).await.expect("dispatched");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let run = world.stent.dispatch(slow(late, 0)).delay("10ms").await.expect("dispatched");
+        if world.stent.store().info().parallel {
+            until(|| ran::count(late, "ended") == 1).await;
         }
+
+        rigged.holds_commits.store(false, Ordering::SeqCst);
+        run.result().timeout("20s").await.expect("runs");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn what_was_parked_and_came_to_nothing_is_not_gone_on_with_from_memory(world) {
+        let key = unique();
+        let run = world.stent.dispatch(waits_for_a_signal(key)).await.expect("dispatched");
+        let (rigged, claims, worker) = holds_commits(&world).await;
+
+        // Its wait is on the way to the store when its lease runs out, and the worker claims it again.
+        let claimed = if world.stent.store().info().parallel { 2 } else { 1 };
+        until(|| claims.count() == claimed).await;
         rigged.holds_commits.store(false, Ordering::SeqCst);
 
-        run.result().timeout("20s").await.expect("runs");
-        assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (3, 3));
+        run.signal("go", &5_u64).await.expect("sent");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), 5);
         worker.drain().await.expect("drains");
     }
 
