@@ -2,7 +2,7 @@
 //!
 //! Dropping an entry is always safe: the record has all that is needed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stent_core::TaskId;
@@ -33,6 +33,8 @@ struct Inner {
     entries: HashMap<TaskId, Entry>,
     by_age: BTreeMap<u64, TaskId>,
     parked: u64,
+    /// What the claim under way has recalled: it must be there when that comes back.
+    recalled: BTreeSet<TaskId>,
 }
 
 impl Hot {
@@ -68,16 +70,20 @@ impl Hot {
         drop(forgotten);
     }
 
-    /// Brings the cache back to its bound. Not called while an exchange is under way: what that recalls must stay.
+    /// Brings the cache back to its bound, but for what the claim under way has recalled.
     pub(super) fn shrink(&self) {
-        let mut evicted = Vec::new();
         let mut inner = self.lock();
-        while inner.entries.len() > self.max {
-            let Some((_, task)) = inner.by_age.pop_first() else { break };
-            evicted.extend(inner.entries.remove(&task));
-        }
+        let over = inner.entries.len().saturating_sub(self.max);
+        let idle = inner.by_age.values().filter(|task| !inner.recalled.contains(task));
+        let oldest: Vec<TaskId> = idle.take(over).copied().collect();
+        let evicted: Vec<_> = oldest.into_iter().filter_map(|task| inner.remove(task)).collect();
         drop(inner);
         drop(evicted);
+    }
+
+    /// The claim came back, and what it recalled was taken, or was not claimed after all.
+    pub(super) fn claimed(&self) {
+        self.lock().recalled.clear();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -99,10 +105,10 @@ impl Inner {
 
 impl Recall for Hot {
     fn seen(&self, task: TaskId, epoch: Epoch) -> Option<u32> {
-        self.lock()
-            .entries
-            .get(&task)
-            .filter(|entry| entry.stands && entry.parked.epoch == epoch)
-            .map(|entry| entry.parked.seen)
+        let mut inner = self.lock();
+        let entry = inner.entries.get(&task).filter(|entry| entry.stands && entry.parked.epoch == epoch)?;
+        let seen = entry.parked.seen;
+        inner.recalled.insert(task);
+        Some(seen)
     }
 }

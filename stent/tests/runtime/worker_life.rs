@@ -7,7 +7,7 @@ use std::time::Duration;
 use stent::core::backend::{ClaimRequest, NoRecall, Store};
 use stent::metrics::{LeaseLoss, LeaseLost, TaskClaimed};
 use stent::prelude::*;
-use stent::{ExecutionStatus, Metrics, PollOptions, Registry, TaskId, WorkerId};
+use stent::{ExecutionStatus, Metrics, PollOptions, Registry, TaskId, WorkerBuilder, WorkerId};
 
 use crate::rigged::Rigged;
 use crate::{Db, World, logs, on_every_store, ran, unique, until};
@@ -72,6 +72,13 @@ async fn sleeps(key: u64) -> Result<(), stent::Error> {
 
 #[durable(name = "life.waits_for_a_signal")]
 async fn waits_for_a_signal(key: u64) -> Result<u64, stent::Error> {
+    ran::note(key, "parent");
+    stent::signal::<u64>("go").await
+}
+
+#[durable(name = "life.waits_a_while_for_a_signal")]
+async fn waits_a_while_for_a_signal(key: u64) -> Result<u64, stent::Error> {
+    tokio::time::sleep(Duration::from_millis(100)).await;
     ran::note(key, "parent");
     stent::signal::<u64>("go").await
 }
@@ -143,12 +150,21 @@ async fn claims_ahead(world: &World, key: u64) -> (Stent, Worker) {
 /// A worker on a store where commits are on their way for as long as it is rigged to hold them. It hears no hints, and looks
 /// for work when it starts and at intervals that are longer than its leases: what it commits goes without a claim.
 async fn holds_commits(world: &World) -> (Arc<Rigged>, Claims, Worker) {
+    holds_commits_with(world, |worker| worker).await
+}
+
+/// The same, with other options beside.
+async fn holds_commits_with(
+    world: &World,
+    options: impl FnOnce(WorkerBuilder) -> WorkerBuilder,
+) -> (Arc<Rigged>, Claims, Worker) {
     let rigged = Rigged::deaf(world.stent.store());
     rigged.holds_commits.store(true, Ordering::SeqCst);
     let claims = Claims::of("life.waits_for_a_signal");
     let stent = Stent::builder().metrics(claims.clone()).open(rigged.clone()).await.expect("opens");
     let poll = PollOptions { min: Duration::from_millis(1_500), ..PollOptions::default() };
-    let worker = stent.worker().state(Db).lease("1s").poll(poll).start().await.expect("starts");
+    let worker = options(stent.worker().state(Db).lease("1s").poll(poll));
+    let worker = worker.start().await.expect("starts");
     (rigged, claims, worker)
 }
 
@@ -228,6 +244,29 @@ on_every_store! {
 
         run.signal("go", &5_u64).await.expect("sent");
         assert_eq!(run.result().timeout("20s").await.expect("runs"), 5);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn what_is_kept_in_memory_is_bounded_while_a_commit_takes_long(world) {
+        let key = unique();
+        world.stent.dispatch(quick(1)).await.expect("dispatched");
+        let runs = (0..20).map(move |_| waits_a_while_for_a_signal(key));
+        let runs = world.stent.dispatch_all(runs).await.expect("dispatched");
+        let (rigged, _, worker) = holds_commits_with(&world, |worker| worker.cache(2).lease("1m")).await;
+        until(|| ran::count(key, "parent") == 20).await;
+
+        if world.stent.store().info().parallel {
+            // The next look for work is made while the end of the quick one is still about to be committed.
+            until(|| worker.status().parked == 2).await;
+        }
+        rigged.holds_commits.store(false, Ordering::SeqCst);
+
+        for run in &runs {
+            run.signal("go", &5_u64).await.expect("sent");
+        }
+        for run in &runs {
+            assert_eq!(run.result().timeout("20s").await.expect("runs"), 5);
+        }
         worker.drain().await.expect("drains");
     }
 

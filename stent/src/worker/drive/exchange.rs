@@ -84,9 +84,7 @@ impl Driver {
         batch: Vec<Submission>,
         claim: Option<usize>,
     ) -> BoxFuture<'static, ExchangeDone> {
-        if !self.exchanges() {
-            self.hot.shrink();
-        }
+        self.hot.shrink();
         match claim {
             None => {}
             Some(0) => self.pump.handle_looking(),
@@ -148,6 +146,7 @@ impl Driver {
     pub(super) fn handle_exchange(&mut self, done: ExchangeDone, is_beside: bool) {
         let claimed = done.answer.as_ref().map(|exchanged| exchanged.claimed.len());
         self.port.report.exchanged(done.took, done.batch.len(), claimed);
+        let claims = done.claim.is_some();
         match done.answer {
             Ok(exchanged) => {
                 if !is_beside {
@@ -194,7 +193,10 @@ impl Driver {
                     }
                 }
             }
-            Err(error) => self.exchange_failed(done.batch, done.claim.is_some(), &error),
+            Err(error) => self.exchange_failed(done.batch, claims, &error),
+        }
+        if claims {
+            self.hot.claimed();
         }
     }
 
