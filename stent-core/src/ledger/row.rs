@@ -58,7 +58,7 @@ pub struct Row {
     pub expires_at: Option<Timestamp>,
     /// Set while it runs and its function's running tasks are counted. Those whose lease (`ready_at`) is over do not count.
     pub slot: Option<FunctionKey>,
-    /// When it was first claimed.
+    /// When it was first claimed, or its code began in its parent's turn.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,

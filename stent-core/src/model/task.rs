@@ -104,7 +104,7 @@ pub struct Task {
     pub trace: Option<String>,
     /// When it was written.
     pub created_at: Timestamp,
-    /// When it was first claimed.
+    /// When it was first claimed, or its code began in its parent's turn.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,

@@ -48,6 +48,8 @@ pub(crate) struct FaultyStore {
     link: watch::Sender<Link>,
     /// Whether hints reach this process.
     hears: bool,
+    /// Whether it says that it works on two calls at once, so that workers claim beside their commits.
+    parallel: bool,
 }
 
 /// Where in a call it fails.
@@ -61,9 +63,9 @@ enum Fault {
 
 impl FaultyStore {
     pub(crate) fn new(inner: &MemoryStore, weather: Arc<Weather>, mut chance: Chance) -> Arc<Self> {
-        let hears = chance.permille(600);
+        let (hears, parallel) = (chance.permille(600), chance.permille(600));
         let (link, _) = watch::channel(Link::Up);
-        Arc::new(Self { inner: inner.peer(), weather, chance: Mutex::new(chance), link, hears })
+        Arc::new(Self { inner: inner.peer(), weather, chance: Mutex::new(chance), link, hears, parallel })
     }
 
     pub(crate) fn set_link(&self, link: Link) {
@@ -133,7 +135,7 @@ impl FaultyStore {
 #[async_trait]
 impl Backend for FaultyStore {
     fn info(&self) -> BackendInfo {
-        BackendInfo { name: "faulty", location: "this process".to_owned(), parallel: true }
+        BackendInfo { name: "faulty", location: "this process".to_owned(), parallel: self.parallel }
     }
 
     async fn clock(&self) -> Result<Timestamp> {
