@@ -10,7 +10,8 @@
 //! | `chance` | numbers from a seed |
 //!
 //! The seed decides on programs and faults, but not on time: workers read the host's clock. So a seed that has failed may
-//! have to be run a few times before it fails again. `STENT_SIMULATION_SEEDS=1000` runs a thousand, `STENT_SEED=7` only that one.
+//! have to be run a few times before it fails again, and on a machine that is as busy. `STENT_SIMULATION_SEEDS=1000` runs a
+//! thousand, `STENT_SEED=7` only that one; `STENT_SIMULATION_THREADS=32` makes the machine busier.
 
 mod chance;
 mod faulty;
@@ -20,23 +21,50 @@ mod program;
 
 use std::time::Duration;
 
-/// How many worlds run side by side, where nothing else is said.
-const SEEDS: u64 = 60;
-/// Worlds under way at the same time: they wait for leases and naps most of the time.
+/// How many worlds there are, where nothing else is said.
+const SEEDS: u64 = 120;
+/// Threads that run them, where nothing else is said: more than a small machine has cores. Code that is held up in the middle
+/// meets others at moments at which it never would by itself.
+const THREADS: u64 = 6;
+/// Worlds under way on each thread at the same time: they wait for leases and naps most of the time.
 const AT_ONCE: usize = 4;
 /// How long one world may take, once nothing fails any more, before it counts as stuck. Far more than it needs, also on a busy
 /// machine.
 const STUCK: Duration = Duration::from_secs(120);
 
-fn seeds() -> Vec<u64> {
-    let number = |name| {
-        let text: String = std::env::var(name).ok()?;
-        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
-    };
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// The seeds of each thread.
+fn seeds() -> Vec<Vec<u64>> {
+    let threads = number("STENT_SIMULATION_THREADS").unwrap_or(THREADS).max(1);
     match number("STENT_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("STENT_SIMULATION_SEEDS").unwrap_or(SEEDS)).collect(),
+        Some(seed) => vec![vec![seed]],
+        None => {
+            let seeds = number("STENT_SIMULATION_SEEDS").unwrap_or(SEEDS);
+            (0..threads).map(|thread| (thread..seeds).step_by(threads as usize).collect()).collect()
+        }
     }
+}
+
+/// Runs the worlds of these seeds on this thread, and says what was broken in them.
+fn run(seeds: Vec<u64>) -> Vec<String> {
+    use futures::stream::{self, StreamExt};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let broken = runtime.block_on(async {
+        let worlds = seeds.into_iter().map(|seed| async move {
+            let world = tokio::spawn(fleet::world(seed, STUCK));
+            let broken = world.await.unwrap_or_else(|panic| vec![format!("panicked: {panic}")]);
+            (!broken.is_empty()).then(|| format!("seed {seed}:\n  {}", broken.join("\n  ")))
+        });
+        let broken: Vec<Option<String>> = stream::iter(worlds).buffer_unordered(AT_ONCE).collect().await;
+        broken.into_iter().flatten().collect()
+    });
+    // What still runs belongs to processes that are dead.
+    runtime.shutdown_background();
+    broken
 }
 
 #[test]
@@ -45,18 +73,10 @@ fn every_execution_ends_well_and_the_record_agrees_with_it() {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_test_writer()
         .try_init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let broken = runtime.block_on(async {
-        use futures::stream::{self, StreamExt};
-        let worlds = seeds().into_iter().map(|seed| async move {
-            let world = tokio::spawn(fleet::world(seed, STUCK));
-            let broken = world.await.unwrap_or_else(|panic| vec![format!("panicked: {panic}")]);
-            (!broken.is_empty()).then(|| format!("seed {seed}:\n  {}", broken.join("\n  ")))
-        });
-        let broken: Vec<Option<String>> = stream::iter(worlds).buffer_unordered(AT_ONCE).collect().await;
-        broken.into_iter().flatten().collect::<Vec<_>>()
-    });
-    // What still runs belongs to processes that are dead.
-    runtime.shutdown_background();
+    let threads: Vec<_> = seeds().into_iter().map(|seeds| std::thread::spawn(move || run(seeds))).collect();
+    let broken: Vec<String> = threads
+        .into_iter()
+        .flat_map(|thread| thread.join().expect("worlds panic in tasks of their own"))
+        .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
