@@ -22,10 +22,10 @@ mod program;
 use std::time::Duration;
 
 /// How many worlds there are, where nothing else is said.
-const SEEDS: u64 = 120;
-/// Threads that run them, where nothing else is said: more than a small machine has cores. Code that is held up in the middle
+const SEEDS: u64 = 240;
+/// Threads that run them, where nothing else is said: many more than a small machine has cores. Code that is held up in the middle
 /// meets others at moments at which it never would by itself.
-const THREADS: u64 = 6;
+const THREADS: u64 = 24;
 /// Worlds under way on each thread at the same time: they wait for leases and naps most of the time.
 const AT_ONCE: usize = 4;
 /// How long one world may take, once nothing fails any more, before it counts as stuck. Far more than it needs, also on a busy
