@@ -23,8 +23,8 @@ pub(super) struct Hot {
 struct Entry {
     age: u64,
     parked: Parked,
-    /// Whether its parking is known to stand in the store. Until then it may come to nothing, and with it the steps that the code
-    /// takes for recorded.
+    /// Whether its parking is known to stand in the store. Until then it may come to nothing, and with it the steps that the
+    /// code takes for recorded.
     stands: bool,
 }
 

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 /// How many worlds there are, where nothing else is said.
 const SEEDS: u64 = 240;
-/// Threads that run them, where nothing else is said: many more than a small machine has cores. Code that is held up in the middle
-/// meets others at moments at which it never would by itself.
+/// Threads that run them, where nothing else is said: many more than a small machine has cores. Code that is held up in the
+/// middle meets others at moments at which it never would by itself.
 const THREADS: u64 = 24;
 /// Worlds under way on each thread at the same time: they wait for leases and naps most of the time.
 const AT_ONCE: usize = 4;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use stent_core::backend::{ClaimRequest, Error as StoreError, Exchanged};
 use stent_core::decide;
 use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
-use stent_core::model::{ExecutionStatus, NewTaskState};
+use stent_core::model::{ExecutionStatus, NewTask, NewTaskState};
 use stent_core::transition::{Change, Guard, News, Outcome, Transition};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -146,7 +146,6 @@ impl Driver {
     pub(super) fn handle_exchange(&mut self, done: ExchangeDone, is_beside: bool) {
         let claimed = done.answer.as_ref().map(|exchanged| exchanged.claimed.len());
         self.port.report.exchanged(done.took, done.batch.len(), claimed);
-        let claims = done.claim.is_some();
         match done.answer {
             Ok(exchanged) => {
                 if !is_beside {
@@ -193,9 +192,9 @@ impl Driver {
                     }
                 }
             }
-            Err(error) => self.exchange_failed(done.batch, claims, &error),
+            Err(error) => self.exchange_failed(done.batch, done.claim.is_some(), &error),
         }
-        if claims {
+        if done.claim.is_some() {
             self.hot.claimed();
         }
     }
@@ -229,13 +228,8 @@ impl Driver {
                 let stopped = news.stopped;
                 self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
                 self.kept(&submission.transition);
-                for row in &submission.transition.insert {
-                    if let Some(step) = self.active.get_mut(&row.id) {
-                        step.stands = true;
-                    }
-                }
-                if let (true, Some(fence)) = (submission.parked, submission.transition.guard.leased()) {
-                    self.hot.stands(fence.task, fence.epoch);
+                if submission.parked {
+                    self.parking_stands(&submission.transition);
                 }
                 if let Change::End(result) = &submission.transition.change
                     && !stopped
@@ -256,6 +250,19 @@ impl Driver {
                     tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "a commit was refused");
                 }
                 self.lost(submission);
+            }
+        }
+    }
+
+    /// A parking stands in the store, and with it the step that its turn goes on with, if there is one.
+    fn parking_stands(&mut self, transition: &Transition) {
+        if let Some(fence) = transition.guard.leased() {
+            self.hot.stands(fence.task, fence.epoch);
+        }
+        let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
+        for row in transition.insert.iter().filter(leased) {
+            if let Some(step) = self.active.get_mut(&row.id) {
+                step.stands = true;
             }
         }
     }
