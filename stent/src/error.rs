@@ -177,6 +177,13 @@ pub enum Error {
     #[error(transparent)]
     Database(#[from] sea_orm::DbErr),
 
+    /// A worker's loop has panicked, and nothing runs on it any more. What it held is due again when its leases have run out.
+    #[error("the worker has crashed: its loop panicked: {panic}")]
+    WorkerCrashed {
+        /// What it panicked with.
+        panic: String,
+    },
+
     /// A worker has stopped before it was ready.
     #[error("the worker stopped before it was ready{}", said_last(.last_error))]
     WorkerStopped {

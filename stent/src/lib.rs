@@ -113,6 +113,7 @@ mod dispatch;
 mod error;
 mod execution;
 mod failure;
+mod foreign;
 mod function;
 mod handle;
 mod ids;

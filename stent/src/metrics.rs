@@ -19,11 +19,12 @@
 //! ```
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::{ExecutionId, Failure, TaskId, WorkerId};
+
+use crate::foreign::caught;
 
 /// What is told of the work of a process. Every method does nothing by default, so one implements what one counts.
 ///
@@ -179,6 +180,8 @@ pub enum LeaseLoss {
     Lapsed,
     /// The store said that another claim has the task, or that the task has ended.
     Taken,
+    /// The turn under it broke off. It is not renewed any more, and the task is claimed again when it has run out.
+    BrokenOff,
 }
 
 impl LeaseLoss {
@@ -188,6 +191,7 @@ impl LeaseLoss {
         match self {
             Self::Lapsed => "lapsed",
             Self::Taken => "taken",
+            Self::BrokenOff => "broken_off",
         }
     }
 }
@@ -236,8 +240,11 @@ impl Hooks {
     /// Calls a hook. What it panics with stays here.
     pub(crate) fn tell(&self, hook: impl FnOnce(&dyn Metrics)) {
         let Some(metrics) = &self.0 else { return };
-        if std::panic::catch_unwind(AssertUnwindSafe(|| hook(&**metrics))).is_err() {
-            tracing::error!("a metrics hook panicked; the task that it was about is not affected");
+        if let Err(failure) = caught(|| hook(&**metrics)) {
+            tracing::error!(
+                panic = failure.message,
+                "a metrics hook panicked; the task that it was about is not affected"
+            );
         }
     }
 

@@ -1,7 +1,6 @@
 //! A task's code in memory, and how it is polled.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -16,21 +15,60 @@ use tracing::Span;
 
 use super::port::{Message, Port};
 use crate::context::{Context, Durable, Place};
-use crate::failure::from_panic;
+use crate::foreign::{Disposal, caught, destroy};
 use crate::function::BoxFuture;
+use crate::state::States;
 use crate::stop::StopSign;
 use crate::trace;
 
 /// How often code that wakes itself is polled before others get their turn.
 const POLLS_MAX: usize = 128;
 
-/// A task's code, its replay, and its waker.
+/// A task's code, its replay, and its waker. Code that is not gone on with is destroyed on a thread that may block.
 pub(super) struct Activation {
     pub(super) durable: Arc<Durable>,
-    code: BoxFuture<'static, TaskResult>,
+    code: Code,
     /// What every event is in that the code logs.
     span: Span,
     pub(super) waker: Arc<TurnWaker>,
+    disposal: Arc<Disposal>,
+}
+
+/// How far a task's code has come.
+enum Code {
+    /// It is built at its first poll: that decodes its arguments and enters it.
+    Described { args: Payload, states: Arc<States> },
+    /// It has been entered.
+    Entered(BoxFuture<'static, TaskResult>),
+    /// It has ended, and its result is still to be taken.
+    Ended(TaskResult),
+    /// It has ended or was dropped.
+    Gone,
+}
+
+/// Code that was entered and is not gone on with.
+struct Remains {
+    durable: Arc<Durable>,
+    code: Option<BoxFuture<'static, TaskResult>>,
+    span: Span,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        let (code, durable) = (self.code.take(), &self.durable);
+        // Its destructors may log.
+        let destroyed = self.span.in_scope(|| destroy(code));
+        if let Err(failure) = destroyed {
+            tracing::warn!(
+                execution = %durable.execution(),
+                task = %durable.task,
+                function = durable.function,
+                panic = failure.message,
+                "a destructor in `{}` panicked when its code was dropped; nothing else is affected",
+                durable.function
+            );
+        }
+    }
 }
 
 impl Activation {
@@ -44,7 +82,7 @@ impl Activation {
         let replay = Replay::new(started_at, task.done, claimed.steps).noted(task.noted);
         let function = task.lane.function;
         let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };
-        Self::new(port, place, &task.args, task.trace.as_deref(), Arc::default(), replay)
+        Self::new(port, place, task.args, task.trace.as_deref(), Arc::default(), replay)
     }
 
     /// The code of a step that its parent's turn runs. It is stopped when its parent is.
@@ -56,13 +94,13 @@ impl Activation {
         started_at: Timestamp,
     ) -> Self {
         let CallSpec { args, trace, .. } = call;
-        Self::new(port, place, args, trace.as_deref(), stop, Replay::new(started_at, 0, Vec::new()))
+        Self::new(port, place, args.clone(), trace.as_deref(), stop, Replay::new(started_at, 0, Vec::new()))
     }
 
     fn new(
         port: &Port,
         place: Place,
-        args: &Payload,
+        args: Payload,
         trace: Option<&str>,
         stop: Arc<StopSign>,
         replay: Replay,
@@ -79,22 +117,8 @@ impl Activation {
             function,
         );
         trace::continue_from(&span, trace);
-        // Arguments are decoded and user code is entered in here, so this may panic as a poll may.
-        let built = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let _entered = span.enter();
-            Context::Durable(durable.clone()).enter(|| match port.shared.registry.get(function) {
-                Ok(function) => (function.invoke)(args, &port.states, port.shared.codec),
-                Err(error) => {
-                    let failure = Failure::new("NotRegistered", error.to_string()).fatal();
-                    Box::pin(async move { Err(failure) }) as BoxFuture<'static, TaskResult>
-                }
-            })
-        }));
-        let code = built.unwrap_or_else(|panic| {
-            let failure = from_panic(&*panic);
-            Box::pin(async move { Err(failure) })
-        });
-        Self { durable, code, span, waker: TurnWaker::new() }
+        let code = Code::Described { args, states: port.states.clone() };
+        Self { durable, code, span, waker: TurnWaker::new(), disposal: port.disposal.clone() }
     }
 
     /// Polls the code until it has ended or is quiet: pending, and not woken since.
@@ -114,7 +138,7 @@ impl Activation {
 
     /// Takes the place of code that has ended: the next poll gives its result again.
     pub(super) fn has_ended(&mut self, result: TaskResult) {
-        self.code = Box::pin(std::future::ready(result));
+        self.code = Code::Ended(result);
         self.waker.set_woken();
     }
 
@@ -125,25 +149,67 @@ impl Activation {
 
     /// Drops the code where it stands, and with it the steps that it waits for.
     pub(super) fn abandon(&mut self) {
-        let abandoned = std::mem::replace(&mut self.code, Box::pin(std::future::pending()));
-        // Its destructors may log.
-        self.span.in_scope(|| drop(abandoned));
+        drop(self.remains());
+    }
+
+    /// Hands the next known completion to the code and wakes what waits for it. False when the code has seen all.
+    ///
+    /// # Errors
+    /// What a waker of the code's own panicked with.
+    pub(super) fn deliver(&self) -> Result<bool, Failure> {
+        caught(|| self.durable.deliver())
+    }
+
+    fn remains(&mut self) -> Option<Remains> {
+        match std::mem::replace(&mut self.code, Code::Gone) {
+            Code::Entered(code) => {
+                Some(Remains { durable: self.durable.clone(), code: Some(code), span: self.span.clone() })
+            }
+            Code::Described { .. } | Code::Ended(_) | Code::Gone => None,
+        }
     }
 
     fn poll(&mut self) -> Poll<TaskResult> {
         let waker = Waker::from(self.waker.clone());
         let mut cx = TaskContext::from_waker(&waker);
-        let code = &mut self.code;
-        let span = &self.span;
-        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let _entered = span.enter();
-            Context::Durable(self.durable.clone()).enter(|| code.as_mut().poll(&mut cx))
-        }));
-        polled.unwrap_or_else(|panic| {
-            // What panicked must not be polled again.
+        let (durable, code) = (&self.durable, &mut self.code);
+        let polled = self.span.in_scope(|| {
+            caught(|| Context::Durable(durable.clone()).enter(|| poll_code(durable, code, &mut cx)))
+        });
+        let polled = polled.unwrap_or_else(|failure| Poll::Ready(Err(failure)));
+        if polled.is_ready() {
+            // What has ended, or has panicked, must not be polled again.
             self.abandon();
-            Poll::Ready(Err(from_panic(&*panic)))
-        })
+        }
+        polled
+    }
+}
+
+/// Decodes the arguments and enters the code, if that is still to be done, and polls it.
+fn poll_code(durable: &Durable, code: &mut Code, cx: &mut TaskContext<'_>) -> Poll<TaskResult> {
+    if let Code::Described { args, states } = code {
+        let shared = &durable.shared;
+        *code = match shared.registry.get(&durable.function) {
+            Ok(function) => Code::Entered((function.invoke)(args, states, shared.codec)),
+            Err(error) => Code::Ended(Err(Failure::new("NotRegistered", error.to_string()).fatal())),
+        };
+    }
+    match code {
+        Code::Entered(entered) => entered.as_mut().poll(cx),
+        Code::Ended(_) | Code::Gone | Code::Described { .. } => match std::mem::replace(code, Code::Gone) {
+            Code::Ended(result) => Poll::Ready(result),
+            Code::Entered(_) | Code::Gone | Code::Described { .. } => Poll::Pending,
+        },
+    }
+}
+
+impl Drop for Activation {
+    fn drop(&mut self) {
+        // Its destructors may wake it.
+        self.waker.unpark();
+        if let Some(remains) = self.remains() {
+            self.disposal.take(remains);
+        }
     }
 }
 

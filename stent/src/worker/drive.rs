@@ -2,26 +2,31 @@
 //!
 //! | File | Does |
 //! |---|---|
+//! | `forget` | lets go of parked code whose executions have ended elsewhere |
 //! | `exchange` | what is sent to the store and what becomes of it: everything that has come up since the last time, and the next work |
 //! | `lease` | renews what is held, and stops what is lost |
 
 mod exchange;
+mod forget;
 mod lease;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use stent_core::backend::{Claimed, Expired, Limit, Listener, Topic};
 use stent_core::decide::{self, Held};
 use stent_core::model::{Fence, Lease};
 use stent_core::schedule::{Action, Pump, PumpConfig};
-use stent_core::{TaskId, Timestamp};
+use stent_core::{Failure, TaskId, Timestamp};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use self::exchange::{ExchangeDone, RETRY_PAUSE_MIN, Submission, makes_ready};
+use self::forget::Asked;
 use self::lease::Renewed;
 use super::activation::Activation;
 use super::ahead::{Ahead, Ready};
@@ -30,9 +35,14 @@ use super::port::{Message, Parked, Port};
 use super::report::{Reporter, Subject};
 use super::{Config, Stop, turn};
 use crate::client::Shared;
+use crate::foreign::panicked;
 use crate::function::{BoxFuture, FunctionOptions, Registration};
 use crate::metrics::LeaseLoss;
 use crate::stop::StopSign;
+use crate::{Error, Result};
+
+/// How long a worker that stops waits for the destructors of the code that it had parked.
+const DISPOSAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A turn that runs.
 #[derive(Debug)]
@@ -68,6 +78,11 @@ pub(super) struct Driver {
     /// Whether the store works on both at the same time.
     parallel: bool,
     renewal: Option<BoxFuture<'static, Renewed>>,
+    /// The question under way, whether executions are still open whose code is parked here.
+    asking: Option<BoxFuture<'static, Asked>>,
+    /// Whether it is to be asked, and when it was last.
+    ask_due: bool,
+    asked_at: Option<Instant>,
     /// No lease that is held runs out before this.
     lapse_at: Option<Timestamp>,
     /// After a failed exchange: not before this, and how long to pause after the next failure.
@@ -75,6 +90,26 @@ pub(super) struct Driver {
     retry_pause: Duration,
     /// After an exchange that the store refused for good: transitions go one by one, so that one bad one stops no other.
     one_by_one: bool,
+}
+
+/// Runs a worker's loop to its end.
+///
+/// # Errors
+/// [`Error::WorkerCrashed`] when it panicked.
+pub(super) async fn run(driver: Driver) -> Result<()> {
+    let worker = driver.port.worker;
+    let ran = AssertUnwindSafe(driver.run()).catch_unwind().await;
+    ran.map_err(|panic| {
+        let failure = panicked(panic);
+        tracing::error!(
+            %worker,
+            panic = failure.message,
+            trace = failure.trace,
+            "the worker has crashed: its loop panicked, and nothing runs on it any more; what it held is due again when its \
+             leases have run out; start another worker, or the process again"
+        );
+        Error::WorkerCrashed { panic: failure.message }
+    })
 }
 
 impl Driver {
@@ -96,6 +131,7 @@ impl Driver {
                 messages,
                 stop: report.vitals().stopping(),
                 report,
+                disposal: Arc::default(),
             },
             hot: Hot::new(config.cache),
             functions,
@@ -110,6 +146,9 @@ impl Driver {
             claiming: None,
             parallel,
             renewal: None,
+            asking: None,
+            ask_due: false,
+            asked_at: None,
             lapse_at: None,
             retry_at: None,
             retry_pause: RETRY_PAUSE_MIN,
@@ -118,8 +157,8 @@ impl Driver {
     }
 
     /// Runs until the worker is stopped and has committed or handed back everything, or has tried for long enough.
-    pub(super) async fn run(mut self) {
-        let end = End(self.port.report.clone());
+    async fn run(mut self) {
+        let end = End { report: self.port.report.clone(), is_well: false };
         let mut stop = self.port.stop.clone();
         let mut steps = self.port.shared.clock.steps();
         let mut handed_back = false;
@@ -163,6 +202,7 @@ impl Driver {
             self.port.report.vitals().count(self.pump.running(), self.hot.len());
             let hands_back = deadline.filter(|_| !handed_back && !self.exchanges());
             let wait = self.next_deadline(hands_back.or(given_up));
+            self.port.report.vitals().due(wait);
             tokio::select! {
                 biased;
                 Some(message) = self.inbox.recv() => {
@@ -178,16 +218,30 @@ impl Driver {
                     self.handle_exchange(done, true);
                 }
                 renewed = poll_some(&mut self.renewal) => self.handle_renewed(renewed),
+                asked = poll_some(&mut self.asking) => {
+                    self.asking = None;
+                    self.handle_asked(asked);
+                }
                 _ = stop.changed() => {}
                 _ = steps.changed() => self.pump.handle_step(self.port.shared.clock.now()),
                 () = self.hints.changed(), if !self.pump.is_draining() || !self.active.is_empty() => self.pump.handle_wake(self.port.shared.clock.now()),
                 () = sleep_until(wait) => {}
             }
+            self.port.report.vitals().due(Some(Instant::now()));
         }
-        // Parked code is dropped before anybody is told that nothing runs here any more.
-        let worker = self.port.worker;
+        // Parked code and what was lent to it are destroyed before anybody is told that nothing runs here any more.
+        let (worker, disposal, states) =
+            (self.port.worker, self.port.disposal.clone(), self.port.states.clone());
         drop(self);
-        drop(end);
+        disposal.take(states);
+        if tokio::time::timeout(DISPOSAL_PATIENCE, disposal.emptied()).await.is_err() {
+            tracing::warn!(
+                %worker,
+                "a destructor of code that was parked has run for {DISPOSAL_PATIENCE:?} and has not returned; the worker \
+                 stops without waiting for it"
+            );
+        }
+        end.is_well();
         tracing::info!(%worker, "worker stopped");
     }
 
@@ -269,7 +323,7 @@ impl Driver {
         let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at);
         let paced = paced.min().map(|at| Instant::now() + at.since(now));
         let retry_at = self.retry_at.filter(|_| self.committing.is_none());
-        paced.into_iter().chain(retry_at).chain(stops_at).min()
+        paced.into_iter().chain(retry_at).chain(self.ask_at()).chain(stops_at).min()
     }
 
     /// Does what is to be done: an exchange, a renewal.
@@ -278,6 +332,7 @@ impl Driver {
         if self.renewal.is_none() && self.pump.poll_action(now) == Some(Action::Renew) {
             self.start_renewal(now);
         }
+        self.start_asking();
         if self.retry_at.is_some_and(|retry_at| retry_at > Instant::now()) {
             return;
         }
@@ -356,6 +411,16 @@ impl Driver {
                     self.lose(fence.task, LeaseLoss::Taken);
                 }
             }
+            Message::BrokeOff { turn, failure } => self.broke_off(turn, &failure),
+        }
+    }
+
+    /// A turn is over and has left nothing to be committed. Its lease runs out, and the claim after that counts a crash.
+    fn broke_off(&mut self, turn: tokio::task::Id, failure: &Failure) {
+        let is_it = |active: &&Active| active.abort.id() == turn;
+        let Some(task) = self.active.values().find(is_it).map(|active| active.lease.task) else { return };
+        if let Some(active) = self.finished(task) {
+            self.port.report.broke_off(&active.subject, failure);
         }
     }
 
@@ -486,11 +551,24 @@ fn limit_of(function: &Registration) -> Option<Limit> {
 }
 
 /// Says that the worker has stopped, however its loop ended.
-struct End(Reporter);
+struct End {
+    report: Reporter,
+    is_well: bool,
+}
+
+impl End {
+    fn is_well(mut self) {
+        self.is_well = true;
+    }
+}
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.vitals().stopped();
+        // A loop that is dropped with its runtime has neither stopped well nor panicked; nobody asks it any more.
+        match self.is_well || !std::thread::panicking() {
+            true => self.report.vitals().stopped(),
+            false => self.report.vitals().crashed(),
+        }
     }
 }
 

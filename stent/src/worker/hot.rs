@@ -3,11 +3,12 @@
 //! Dropping an entry is always safe: the record has all that is needed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stent_core::TaskId;
 use stent_core::backend::Recall;
 use stent_core::model::Epoch;
+use stent_core::{ExecutionId, TaskId};
 
 use super::port::Parked;
 
@@ -35,6 +36,8 @@ struct Inner {
     parked: u64,
     /// What the claim under way has recalled: it must be there when that comes back.
     recalled: BTreeSet<TaskId>,
+    /// Up to which age the store was asked whether executions are still open. The next question begins behind it.
+    asked: u64,
 }
 
 impl Hot {
@@ -84,6 +87,53 @@ impl Hot {
     /// The claim came back, and what it recalled was taken, or was not claimed after all.
     pub(super) fn claimed(&self) {
         self.lock().recalled.clear();
+    }
+
+    /// At most `max` executions whose code is here, other ones each time until all have had their turn.
+    pub(super) fn to_ask(&self, max: usize) -> BTreeSet<ExecutionId> {
+        let mut inner = self.lock();
+        let behind = (Bound::Excluded(inner.asked), Bound::Unbounded);
+        let before = (Bound::Unbounded, Bound::Included(inner.asked));
+        let (mut asked, mut executions) = (inner.asked, BTreeSet::new());
+        for (age, task) in inner.by_age.range(behind).chain(inner.by_age.range(before)) {
+            let Some(entry) = inner.entries.get(task) else { continue };
+            if executions.len() == max && !executions.contains(&entry.parked.execution()) {
+                break;
+            }
+            asked = *age;
+            executions.insert(entry.parked.execution());
+        }
+        inner.asked = asked;
+        executions
+    }
+
+    /// Takes out the code of executions that have ended or are gone.
+    pub(super) fn take_ended(&self, ended: &BTreeSet<ExecutionId>) -> Vec<Parked> {
+        self.take_where(|parked| ended.contains(&parked.execution()))
+    }
+
+    /// Takes out the code of tasks that were given up, and of what hangs below them as far as that is here. Most that is given
+    /// up are timers, which have no code, so only what is found is looked below.
+    pub(super) fn take_below(&self, given_up: &[TaskId]) -> Vec<Parked> {
+        let mut inner = self.lock();
+        let mut taken: Vec<Parked> = given_up.iter().filter_map(|task| inner.remove(*task)).collect();
+        drop(inner);
+        let mut looked_below = 0;
+        while looked_below < taken.len() {
+            let tops: BTreeSet<TaskId> = taken[looked_below..].iter().map(|parked| parked.task).collect();
+            looked_below = taken.len();
+            taken.extend(
+                self.take_where(|parked| parked.parent().is_some_and(|parent| tops.contains(&parent))),
+            );
+        }
+        taken
+    }
+
+    fn take_where(&self, is_meant: impl Fn(&Parked) -> bool) -> Vec<Parked> {
+        let mut inner = self.lock();
+        let meant = inner.entries.iter().filter(|(_, entry)| is_meant(&entry.parked));
+        let meant: Vec<TaskId> = meant.map(|(task, _)| *task).collect();
+        meant.into_iter().filter_map(|task| inner.remove(task)).collect()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -198,7 +198,7 @@ impl WorkerBuilder {
         self.shared.watching.call_once(|| drop(tokio::spawn(unknown::watch(shared))));
         let driver = drive::Driver::new(report, self.shared, self.config, pump);
         tracing::info!(worker = %id, name = vitals.name(), "worker started");
-        Ok(Worker { vitals, driver: Some(tokio::spawn(driver.run())) })
+        Ok(Worker { vitals, driver: Some(tokio::spawn(drive::run(driver))) })
     }
 }
 
@@ -263,7 +263,7 @@ pub(crate) enum Stop {
 #[derive(Debug)]
 pub struct Worker {
     vitals: Arc<Vitals>,
-    driver: Option<JoinHandle<()>>,
+    driver: Option<JoinHandle<Result<()>>>,
 }
 
 impl Worker {
@@ -305,7 +305,7 @@ impl Worker {
     /// by then is due again anyway, once its lease has run out.
     ///
     /// # Errors
-    /// None today; the worker's own task having panicked is reported as [`Error::Closed`].
+    /// [`Error::WorkerCrashed`] when the worker's loop has panicked.
     ///
     /// # Cancel safety
     /// The drain goes on if this is dropped.
@@ -325,7 +325,8 @@ impl Worker {
 
     async fn join(&mut self) -> Result<()> {
         match self.driver.take() {
-            Some(driver) => driver.await.map_err(|_| Error::Closed),
+            // It is joined in vain only where its runtime shuts down.
+            Some(driver) => driver.await.map_err(|_| Error::Closed)?,
             None => Ok(()),
         }
     }

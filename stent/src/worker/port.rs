@@ -7,13 +7,14 @@ use std::time::Duration;
 use stent_core::decide::Held;
 use stent_core::model::{Epoch, Fence, Lane, Lease};
 use stent_core::transition::{News, Transition};
-use stent_core::{TaskId, WorkerId};
+use stent_core::{ExecutionId, Failure, TaskId, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Stop;
 use super::activation::Activation;
 use super::report::Reporter;
 use crate::client::Shared;
+use crate::foreign::Disposal;
 use crate::state::States;
 
 /// A turn to the loop.
@@ -38,6 +39,8 @@ pub(super) enum Message {
     Nudge { task: TaskId, epoch: Epoch },
     /// The turn ended without anything to commit: its task was lost to another claim.
     Gone { fence: Fence },
+    /// The turn that runs as this task of the runtime broke off: something other than the code in it panicked.
+    BrokeOff { turn: tokio::task::Id, failure: Failure },
 }
 
 /// Code in memory, between two turns.
@@ -47,6 +50,16 @@ pub(super) struct Parked {
     pub(super) epoch: Epoch,
     pub(super) seen: u32,
     pub(super) activation: Activation,
+}
+
+impl Parked {
+    pub(super) fn execution(&self) -> ExecutionId {
+        self.activation.durable.execution()
+    }
+
+    pub(super) fn parent(&self) -> Option<TaskId> {
+        self.activation.durable.tree.parent
+    }
 }
 
 /// What a turn knows of its worker.
@@ -61,6 +74,7 @@ pub(super) struct Port {
     pub(super) messages: mpsc::UnboundedSender<Message>,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) report: Reporter,
+    pub(super) disposal: Arc<Disposal>,
 }
 
 impl Port {

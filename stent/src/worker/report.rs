@@ -195,8 +195,28 @@ impl Reporter {
         let how = match loss {
             LeaseLoss::Lapsed => "it ran out before it could be renewed",
             LeaseLoss::Taken => "another claim has the task, or the task has ended",
+            LeaseLoss::BrokenOff => "its turn broke off",
         };
         tracing::warn!(%execution, %task, function, %loss, "a lease was lost and its work stopped: {how}");
+        self.tell_lost(subject, loss);
+    }
+
+    /// A turn broke off, outside of the code that it ran.
+    pub(super) fn broke_off(&self, subject: &Subject, failure: &Failure) {
+        let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
+        tracing::error!(
+            %execution,
+            %task,
+            function,
+            panic = failure.message,
+            trace = failure.trace,
+            "a turn of `{function}` broke off: something panicked beside its code, such as a layer of your tracing \
+             subscriber; it runs again when its lease has run out, and ends as a crash loop if that goes on"
+        );
+        self.tell_lost(subject, LeaseLoss::BrokenOff);
+    }
+
+    fn tell_lost(&self, subject: &Subject, loss: LeaseLoss) {
         let lost = LeaseLost { worker: self.vitals.id(), task: subject.as_ref(), loss };
         self.hooks.tell(|metrics| metrics.lease_lost(&lost));
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use stent_core::backend::Error as StoreError;
 use stent_core::{Timestamp, WorkerId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Stop;
 use crate::clock::Clock;
@@ -27,6 +28,8 @@ pub enum WorkerState {
     Draining,
     /// It has stopped: nothing runs, and nothing is left to be written.
     Stopped,
+    /// It has stopped without having been told to: its loop panicked. Start another worker, or the process again.
+    Crashed,
 }
 
 impl WorkerState {
@@ -38,6 +41,7 @@ impl WorkerState {
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
+            Self::Crashed => "crashed",
         }
     }
 }
@@ -71,6 +75,17 @@ pub struct WorkerStatus {
     pub clock_drift_us: i64,
     /// What the store failed with last. Older than `last_exchange` means that it is over.
     pub last_error: Option<StoreTrouble>,
+    /// By how many milliseconds the worker's loop is late. It renews leases and claims work, and is late when something holds
+    /// up the runtime that it is on, such as code that blocks.
+    pub late_ms: u64,
+}
+
+impl WorkerStatus {
+    /// Whether the worker's loop does what it should: it has not panicked, and is not late by a whole lease.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        !matches!(self.state, WorkerState::Crashed) && self.late_ms < self.lease_ms
+    }
 }
 
 /// An error of the store, as a worker met it.
@@ -85,7 +100,7 @@ pub struct StoreTrouble {
 
 /// How the workers of one [`Stent`](crate::Stent) are: see [`Stent::workers`](crate::Stent::workers).
 ///
-/// For a readiness probe, answer yes while `ready && !draining`.
+/// For a readiness probe, answer yes while `ready && !draining`; for a liveness probe, while `live`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct WorkersOverview {
@@ -93,7 +108,9 @@ pub struct WorkersOverview {
     pub ready: bool,
     /// Whether a worker drains.
     pub draining: bool,
-    /// The workers, oldest first. Those that have stopped are left out.
+    /// Whether every worker [is live](WorkerStatus::is_live). A store that is away does not change that: workers wait for it.
+    pub live: bool,
+    /// The workers, oldest first. Those that were told to stop and have stopped are left out.
     pub workers: Vec<WorkerStatus>,
 }
 
@@ -109,6 +126,8 @@ pub(crate) struct Vitals {
     changed: watch::Sender<()>,
     running: AtomicUsize,
     parked: AtomicUsize,
+    /// When the loop is to come round next at the latest, if anything is to be done by then.
+    due: Mutex<Option<Instant>>,
     contact: Mutex<Contact>,
 }
 
@@ -117,6 +136,13 @@ struct Life {
     state: WorkerState,
     /// Whether the store has answered.
     was_ready: bool,
+}
+
+impl Life {
+    /// Whether the worker's loop has ended.
+    const fn is_over(&self) -> bool {
+        matches!(self.state, WorkerState::Stopped | WorkerState::Crashed)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -172,15 +198,35 @@ impl Vitals {
         }
     }
 
-    /// The worker's loop has ended, well or not.
+    /// The worker's loop has ended.
     pub(super) fn stopped(&self) {
+        self.ended(WorkerState::Stopped);
+    }
+
+    /// The worker's loop has panicked.
+    pub(super) fn crashed(&self) {
+        self.ended(WorkerState::Crashed);
+    }
+
+    fn ended(&self, state: WorkerState) {
         self.count(0, 0);
-        self.live(|life| life.state = WorkerState::Stopped);
+        self.due(None);
+        self.live(|life| life.state = state);
     }
 
     pub(super) fn count(&self, running: usize, parked: usize) {
         self.running.store(running, Ordering::Relaxed);
         self.parked.store(parked, Ordering::Relaxed);
+    }
+
+    /// The loop comes round at this time at the latest, unless it has nothing to do.
+    pub(super) fn due(&self, at: Option<Instant>) {
+        *self.due.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    fn late(&self) -> Duration {
+        let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        due.map_or(Duration::ZERO, |due| Instant::now().saturating_duration_since(due))
     }
 
     fn live(&self, change: impl FnOnce(&mut Life)) {
@@ -200,12 +246,13 @@ impl Vitals {
             last_exchange: contact.last_exchange,
             clock_drift_us: self.clock.drift_us(),
             last_error: contact.last_error.clone(),
+            late_ms: u64::try_from(self.late().as_millis()).unwrap_or(u64::MAX),
         }
     }
 
     pub(crate) async fn wait_until_ready(&self) -> Result<()> {
         let mut life = self.life.subscribe();
-        let life = life.wait_for(|life| life.was_ready || life.state == WorkerState::Stopped).await;
+        let life = life.wait_for(|life| life.was_ready || life.is_over()).await;
         if life.is_ok_and(|life| life.was_ready) {
             return Ok(());
         }
@@ -215,7 +262,7 @@ impl Vitals {
 
     async fn wait_until_stopped(&self) {
         // An error means that there is nobody left who could run.
-        let _ = self.life.subscribe().wait_for(|life| life.state == WorkerState::Stopped).await;
+        let _ = self.life.subscribe().wait_for(Life::is_over).await;
     }
 
     fn contact(&self) -> MutexGuard<'_, Contact> {
@@ -261,6 +308,7 @@ impl Roster {
             changed: self.changed.clone(),
             running: AtomicUsize::new(0),
             parked: AtomicUsize::new(0),
+            due: Mutex::default(),
             contact: Mutex::default(),
         });
         listed.vitals.push(Arc::downgrade(&vitals));
@@ -270,11 +318,13 @@ impl Roster {
     }
 
     pub(crate) fn overview(&self) -> WorkersOverview {
-        let all = self.running();
+        let all = self.unstopped();
         let workers: Vec<WorkerStatus> = all.iter().map(|vitals| vitals.status()).collect();
+        let is_ready = |life: Life| life.was_ready && !life.is_over();
         WorkersOverview {
-            ready: all.iter().any(|vitals| vitals.life.borrow().was_ready),
+            ready: all.iter().any(|vitals| is_ready(*vitals.life.borrow())),
             draining: workers.iter().any(|worker| worker.state == WorkerState::Draining),
+            live: workers.iter().all(WorkerStatus::is_live),
             workers,
         }
     }
@@ -291,14 +341,15 @@ impl Roster {
 
     /// Has every worker drain, and waits for all of them.
     pub(crate) async fn drain(&self) {
-        let workers = self.running();
+        let workers = self.unstopped();
         workers.iter().for_each(|vitals| vitals.stop(Stop::Drain));
         for vitals in workers {
             vitals.wait_until_stopped().await;
         }
     }
 
-    fn running(&self) -> Vec<Arc<Vitals>> {
+    /// Those that have not been told to stop and stopped.
+    fn unstopped(&self) -> Vec<Arc<Vitals>> {
         let mut listed = self.listed();
         let is_over = |vitals: &Arc<Vitals>| vitals.life.borrow().state == WorkerState::Stopped;
         listed.vitals.retain(|vitals| vitals.upgrade().is_some_and(|vitals| !is_over(&vitals)));

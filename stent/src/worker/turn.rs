@@ -11,9 +11,11 @@
 //!                    steps of others: park
 //! ```
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use stent_core::decide::{self, Held};
 use stent_core::model::{Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, TaskResult, Tree};
 use stent_core::replay::{Ask, Needs, Replay, Turn};
@@ -26,14 +28,24 @@ use super::activation::Activation;
 use super::port::{Message, Parked, Port};
 use crate::context::Place;
 use crate::desk::Stage;
+use crate::foreign::panicked;
 use crate::stop::StopSign;
 
 /// How long what a function says may wait for its next commit.
 const NOTES_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a turn to its end.
+/// Runs a turn to its end, of which the loop is always told: by what the turn commits, or by its having broken off.
 pub(super) async fn run(port: Port, activation: Activation, held: Held) {
-    let mut running = Some(Running { port, activation, held, said_by: None });
+    let messages = port.messages.clone();
+    let turn = AssertUnwindSafe(advance_to_the_end(Running { port, activation, held, said_by: None }));
+    if let Err(panic) = turn.catch_unwind().await {
+        // Nobody hears it when the loop has ended.
+        let _ = messages.send(Message::BrokeOff { turn: tokio::task::id(), failure: panicked(panic) });
+    }
+}
+
+async fn advance_to_the_end(turn: Running) {
+    let mut running = Some(turn);
     while let Some(turn) = running {
         running = turn.advance().await;
     }
@@ -78,8 +90,13 @@ impl Running {
         if let Some(result) = self.activation.poll_until_quiet().await {
             return self.end(result);
         }
-        if self.activation.durable.deliver() {
-            return Some(self);
+        match self.activation.deliver() {
+            Ok(true) => return Some(self),
+            Ok(false) => {}
+            Err(failure) => {
+                self.activation.abandon();
+                return self.end(Err(failure));
+            }
         }
         let needs = self.activation.durable.replay(|replay| replay.needs());
         match self.activation.durable.desk(|desk| desk.stage()) {
@@ -262,6 +279,7 @@ impl Running {
             }
             let stop = self.stop().clone();
             if stop.is_set() && !stop.is_heeded() {
+                step.abandon();
                 return Local::Stopped;
             }
             let says = [&self.activation, &step].map(|code| code.durable.replay(|replay| replay.has_notes()));
@@ -274,9 +292,11 @@ impl Running {
                 () = stop.wait(), if !stop.is_set() => {}
                 () = self.activation.waker.woken() => {
                     if let Some(result) = self.activation.poll_until_quiet().await {
+                        step.abandon();
                         return Local::ParentEnded(result);
                     }
                     if self.activation.durable.replay(|replay| replay.wished_call(seq).is_none()) {
+                        step.abandon();
                         return Local::Dropped;
                     }
                 }

@@ -1,6 +1,6 @@
 //! What was logged, with the fields of the spans around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 
@@ -43,6 +43,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::default();
         attributes.record(&mut fields);
+        fields.panic_where_a_test_wants_it();
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
         }
@@ -63,6 +64,23 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
 
 #[derive(Default)]
 struct Fields(BTreeMap<&'static str, String>);
+
+impl Fields {
+    /// Layers are code of others, and may panic anywhere: see `destroying`.
+    fn panic_where_a_test_wants_it(&self) {
+        static PANICKED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        let field = |name| self.0.get(name).map_or("", String::as_str);
+        let panics = match field("function") {
+            "destroying.ends_the_loop" => true,
+            "destroying.cannot_be_traced" => {
+                let execution = field("execution").to_owned();
+                PANICKED.lock().unwrap_or_else(PoisonError::into_inner).insert(execution)
+            }
+            _ => false,
+        };
+        assert!(!panics, "this layer cannot show {}", field("function"));
+    }
+}
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {

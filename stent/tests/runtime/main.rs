@@ -7,6 +7,7 @@ mod clocks;
 mod control_flow;
 mod dead_letters;
 mod declaring;
+mod destroying;
 mod dispatching;
 mod errors;
 mod expiring;

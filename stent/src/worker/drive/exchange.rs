@@ -196,6 +196,7 @@ impl Driver {
         }
         if done.claim.is_some() {
             self.hot.claimed();
+            self.has_looked();
         }
     }
 
@@ -228,6 +229,9 @@ impl Driver {
                 let stopped = news.stopped;
                 self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
                 self.kept(&submission.transition);
+                if !submission.transition.cancel.is_empty() {
+                    drop(self.hot.take_below(&submission.transition.cancel));
+                }
                 if submission.parked {
                     self.parking_stands(&submission.transition);
                 }
