@@ -22,6 +22,7 @@ use stent_core::model::{
 use stent_core::transition::{Change, News, Outcome, Transition};
 use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
 
+use crate::foreign::caught;
 use crate::{Error, Result};
 
 /// What a transform may fail with.
@@ -132,7 +133,7 @@ impl Transforms {
         let Some(transform) = self.seals.as_ref().filter(|_| !payload.content_type().is_empty()) else {
             return Ok(());
         };
-        let sealed = transform.seal(payload.bytes().to_vec()).map_err(|source| {
+        let sealed = transformed(|| transform.seal(payload.bytes().to_vec())).map_err(|source| {
             StoreError::new(ErrorKind::Config, "seal")
                 .with_message(format!("transform {}: {source}", transform.name()))
                 .with_source(source)
@@ -145,7 +146,7 @@ impl Transforms {
     fn open(&self, payload: &mut Payload) {
         let Some((content_type, name)) = payload.content_type().rsplit_once('+') else { return };
         let Some(transform) = self.opens.iter().find(|transform| transform.name() == name) else { return };
-        match transform.open(payload.bytes().to_vec()) {
+        match transformed(|| transform.open(payload.bytes().to_vec())) {
             Ok(opened) => *payload = Payload::new(content_type, opened),
             Err(error) => tracing::error!(%error, transform = name, "a payload could not be opened"),
         }
@@ -342,6 +343,13 @@ impl Transforms {
         self.open_execution(execution);
         self.open(args);
     }
+}
+
+/// Runs a transform. One that panics has failed, and ends neither a worker's loop nor what writes dispatches.
+fn transformed(
+    transform: impl FnOnce() -> Result<Vec<u8>, TransformError>,
+) -> Result<Vec<u8>, TransformError> {
+    caught(transform).unwrap_or_else(|failure| Err(format!("it panicked: {}", failure.message).into()))
 }
 
 /// A store whose payloads are sealed on the way in and opened on the way out.

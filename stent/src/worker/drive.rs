@@ -241,7 +241,7 @@ impl Driver {
                  stops without waiting for it"
             );
         }
-        end.is_well();
+        end.well();
         tracing::info!(%worker, "worker stopped");
     }
 
@@ -557,7 +557,7 @@ struct End {
 }
 
 impl End {
-    fn is_well(mut self) {
+    fn well(mut self) {
         self.is_well = true;
     }
 }

@@ -63,7 +63,7 @@ impl Driver {
             }
             // Asked again with the next look; others report a store that is away.
             Err(error) => {
-                tracing::debug!(%error, "the store did not say which parked executions are still open")
+                tracing::debug!(%error, "the store did not say which parked executions are still open");
             }
         }
     }
