@@ -16,7 +16,7 @@ use stent_core::model::{
 use stent_core::replay::CallSpec;
 use stent_core::{Codec, ExecutionId, Failure, Key, Payload, Timestamp, canonical};
 
-use crate::context::{Context, Durable, Pending, Wish};
+use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::function::{BoxFuture, Function, Overrides, StartAt};
 use crate::state::States;
 use crate::{Error, Result, failure, trace};
@@ -182,6 +182,10 @@ impl<F: Function> Call<F> {
         self.position.clone()
     }
 
+    pub(crate) const fn has_idempotency_key(&self) -> bool {
+        self.overrides.idempotency_key.is_some()
+    }
+
     pub(crate) fn into_dispatch(mut self) -> Result<(F::Args, Overrides)> {
         match (self.invalid.take(), std::mem::replace(&mut self.state, CallState::Used)) {
             (Some(error), _) => Err(error),
@@ -259,7 +263,7 @@ impl<F: Function> Future for Call<F> {
         let output = match &mut self.state {
             CallState::Asked(pending) => decode_result(F::NAME, ready!(pending.poll(cx)).1),
             CallState::Local(body) => ready!(body.as_mut().poll(cx)).map_err(Error::Failed),
-            CallState::Described(_) | CallState::Used => return Poll::Pending,
+            CallState::Described(_) | CallState::Used => polled_after_completion(F::NAME),
         };
         self.state = CallState::Used;
         Poll::Ready(output)

@@ -1,10 +1,10 @@
 //! Time, chance and ids that are the same in every run of a durable function.
 
-use stent_core::TaskId;
-use stent_core::Timestamp;
+use stent_core::model::Seq;
+use stent_core::{TaskId, Timestamp};
 use uuid::Uuid;
 
-use crate::context::Context;
+use crate::context::{Context, InStep};
 
 /// The time, the same in every run: inside a durable function, the moment of the last completion that the code has seen,
 /// or of the function's start. It costs nothing and records nothing. Elsewhere it is the host's time.
@@ -12,7 +12,8 @@ use crate::context::Context;
 /// For the time *right now*, as a recorded value, use [`step`](crate::step()).
 #[must_use]
 pub fn now() -> Timestamp {
-    Context::durable().map_or_else(|| crate::clock::Clock::default().now(), |durable| durable.now())
+    let durable = Context::around().and_then(Context::into_durable);
+    durable.map_or_else(|| crate::clock::Clock::default().now(), |durable| durable.now())
 }
 
 /// A number in `0.0..1.0`, the same in every run of a durable function; elsewhere, any. Not for secrets.
@@ -40,10 +41,24 @@ pub fn uuid() -> Uuid {
 }
 
 fn draw() -> (u64, u64) {
+    if let Some(step) = InStep::current() {
+        // The closure does not run in every run of its function, so it must not draw of the function's numbers.
+        return match step.draw() {
+            Some((task, seq, n)) => nth_of_step(task, seq, n),
+            None => nth(crate::ids::task(), 0),
+        };
+    }
     match Context::durable() {
         Some(durable) => nth(durable.task, durable.draw()),
         None => nth(crate::ids::task(), 0),
     }
+}
+
+/// The n-th pair of numbers of a step's closure.
+fn nth_of_step(task: TaskId, seq: Seq, n: u64) -> (u64, u64) {
+    let (high, low) = nth(task, u64::MAX - u64::from(seq.0));
+    let stream = TaskId::from_uuid(Uuid::from_u64_pair(high, low));
+    nth(stream, n)
 }
 
 /// The n-th pair of numbers of a task: SplitMix64, keyed by both halves of the task's id.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
@@ -20,6 +20,8 @@ tokio::task_local! {
     static CURRENT: Context;
     /// Set while the closure of a transaction is polled: whose store it is in.
     static WITHIN: Arc<Within>;
+    /// Which step's closure is polled, if it is one.
+    static STEP: Option<Arc<InStep>>;
 }
 
 /// Where code runs.
@@ -32,12 +34,23 @@ pub(crate) enum Context {
 }
 
 impl Context {
+    /// Where the code runs, if it is code of a durable function itself: that of a step's or a transaction's closure is not.
     pub(crate) fn current() -> Option<Self> {
-        CURRENT.try_with(Clone::clone).ok().filter(|_| !is_within())
+        Self::around().filter(|_| !is_within() && InStep::current().is_none())
     }
 
+    /// Where the code runs, in a closure of a step or not.
+    pub(crate) fn around() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+
+    /// The durable function that the code is of, if it is one's and not run by `.local()`.
     pub(crate) fn durable() -> Option<Arc<Durable>> {
-        match Self::current()? {
+        Self::current().and_then(Self::into_durable)
+    }
+
+    pub(crate) fn into_durable(self) -> Option<Arc<Durable>> {
+        match self {
             Self::Durable(durable) => Some(durable),
             Self::Local(_) => None,
         }
@@ -55,6 +68,9 @@ impl Context {
                          before or after",
             });
         }
+        if let Some(step) = InStep::current() {
+            return Err(Error::InStep { what: format!("`{name}`"), step: step.name.clone() });
+        }
         Self::current().ok_or_else(|| Error::OutsideDurable { name: name.to_owned() })
     }
 
@@ -62,9 +78,60 @@ impl Context {
         CURRENT.sync_scope(self, body)
     }
 
+    /// Runs a body of its own in this context, wherever that is done.
     pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, future)
+        CURRENT.scope(self, STEP.scope(None, future))
     }
+}
+
+/// The closure of an inline step, as what it calls sees it: it is no code of its function, so it takes no positions in the
+/// function's record and draws no numbers of the function's.
+#[derive(Debug)]
+pub(crate) struct InStep {
+    name: String,
+    /// Which numbers it draws: the function's task and the step's position. None in a unit test.
+    stream: Option<(TaskId, Seq)>,
+    /// Numbers drawn so far.
+    drawn: AtomicU64,
+}
+
+impl InStep {
+    pub(crate) fn new(name: &str, stream: Option<(TaskId, Seq)>) -> Arc<Self> {
+        Arc::new(Self { name: name.to_owned(), stream, drawn: AtomicU64::new(0) })
+    }
+
+    /// The step whose closure runs.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        STEP.try_with(Clone::clone).ok().flatten()
+    }
+
+    /// Polls the step's closure.
+    pub(crate) fn enter<T>(self: &Arc<Self>, body: impl FnOnce() -> T) -> T {
+        STEP.sync_scope(Some(self.clone()), body)
+    }
+
+    /// The step's position in its function; none in a unit test.
+    pub(crate) fn seq(&self) -> Option<Seq> {
+        self.stream.map(|(_, seq)| seq)
+    }
+
+    /// Which numbers the step draws, and the count of the next one.
+    pub(crate) fn draw(&self) -> Option<(TaskId, Seq, u64)> {
+        let (task, seq) = self.stream?;
+        Some((task, seq, self.drawn.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+}
+
+/// Whether what is about to be written would be written again by each replay of the code that does so.
+///
+/// In the closure of a step it is not, because the closure does not run again once the step is recorded; nor in that of a
+/// transaction, which it is part of.
+///
+/// # Errors
+/// Names what was tried and says what to do instead.
+pub(crate) fn check_not_replayed(what: &str, remedy: &'static str) -> Result<()> {
+    let Some(durable) = Context::durable() else { return Ok(()) };
+    Err(Error::InDurable { what: what.to_owned(), function: durable.function.clone(), remedy })
 }
 
 fn is_within() -> bool {
@@ -316,7 +383,11 @@ impl Pending {
     }
 
     /// Takes the step's result once it has been delivered.
+    ///
+    /// # Panics
+    /// When it is polled after that, as futures do: it would never be woken.
     pub(crate) fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<(TaskId, TaskResult)> {
+        assert!(!self.taken, "a step was polled after it had completed");
         let mut cell = self.durable.cell();
         match cell.replay.take(self.seq) {
             Some(result) => {
@@ -348,4 +419,10 @@ impl Drop for Pending {
             drop(done);
         }
     }
+}
+
+/// Ends a poll of a future that has completed, as the futures of the standard library do. Pending would be a wait for ever.
+#[track_caller]
+pub(crate) fn polled_after_completion(what: &str) -> ! {
+    panic!("{what} was polled after it had completed")
 }

@@ -16,13 +16,23 @@ use crate::function::{BoxFuture, Function};
 use crate::handle::Handle;
 use crate::map::CHUNK_BYTES_MAX;
 use crate::writer::Way;
-use crate::{Result, ids, trace};
+use crate::{Result, context, ids, trace};
+
+/// What a dispatch is called where it cannot be made, and what to do instead.
+const DISPATCH: &str = "a dispatch";
+const DISPATCH_REMEDY: &str = "use stent::spawn(call), which starts one execution however often the code is replayed; or give the \
+                               dispatch an id or an idempotency key; or dispatch in the closure of stent::step(…)";
 
 /// A dispatch: awaited, it writes a new execution and gives its handle.
 ///
+/// In a durable function it is an error, unless it has an [id](Self::id) or an
+/// [idempotency key](Self::idempotency_key): each replay of the code would start another execution. Use
+/// [`spawn`](crate::spawn()) there. In the closure of a [`step`](crate::step()) it can be made: that closure runs again only
+/// if the process dies, or the attempt fails, before the step is recorded.
+///
 /// # Errors
-/// [`Error::NotRegistered`](crate::Error::NotRegistered), arguments that cannot be stored, options that do not fit, store
-/// errors. Nothing has been started then, unless the store failed in the middle of the write.
+/// [`Error::NotRegistered`](crate::Error::NotRegistered), arguments that cannot be stored, options that do not fit,
+/// [`Error::InDurable`](crate::Error::InDurable), store errors. Nothing has been started then, unless the store failed in the middle of the write.
 ///
 /// # Cancel safety
 /// A dispatch that is dropped has been written wholly or not at all.
@@ -105,6 +115,9 @@ impl<F: Function> Dispatch<F> {
 
     pub(crate) async fn write(self, way: Way<'_>) -> Result<Handle<F::Output>> {
         let Self { shared, call, id } = self;
+        if id.is_none() && !call.has_idempotency_key() {
+            context::check_not_replayed(DISPATCH, DISPATCH_REMEDY)?;
+        }
         let span = trace::dispatch(F::NAME);
         let dispatched = write(&shared, way, call, id).instrument(span.clone()).await;
         trace::dispatched(&span, dispatched.as_ref().ok().copied(), dispatched.as_ref().map(drop));
@@ -143,6 +156,7 @@ impl<F: Function, I: Iterator<Item = Call<F>>> DispatchAll<F, I> {
 
 impl<F: Function, I: Iterator<Item = Call<F>> + Send> DispatchAll<F, I> {
     pub(crate) async fn write(mut self, way: Way<'_>) -> Result<Vec<Handle<F::Output>>> {
+        context::check_not_replayed(DISPATCH, DISPATCH_REMEDY)?;
         // One span for all of them.
         let span = trace::dispatch(F::NAME);
         let written = write_all(&self.shared, way, &mut self.calls).instrument(span.clone()).await;

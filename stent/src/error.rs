@@ -94,11 +94,37 @@ pub enum Error {
     /// A call was awaited where nothing is durable.
     #[error(
         "`{name}` was awaited outside of a durable function; dispatch it with stent.dispatch(…) or stent.run(…), or \
-             run its body with .local() in a unit test"
+             run its body with .local() in a unit test. Code that a durable function gives to tokio::spawn or to a thread is \
+             outside of it: await the call in the function itself, and several at once with stent::join!"
     )]
     OutsideDurable {
         /// The function, or the kind of step.
         name: String,
+    },
+
+    /// A durable call was made inside the closure of [`step`](crate::step()), which is recorded as a whole.
+    #[error(
+        "{what} was awaited inside the closure of step `{step}`, and cannot be a step there; await it in the function, before or \
+         after stent::step(…), or make the closure a durable function of its own"
+    )]
+    InStep {
+        /// What was awaited.
+        what: String,
+        /// The step whose closure it was.
+        step: String,
+    },
+
+    /// Something was done in a durable function that every replay of its code would do again.
+    #[error(
+        "{what} inside durable function `{function}` would happen again with every replay of its code; {remedy}"
+    )]
+    InDurable {
+        /// What was tried.
+        what: String,
+        /// The function.
+        function: String,
+        /// What to do instead.
+        remedy: &'static str,
     },
 
     /// Something cannot be done inside the closure of [`transaction`](crate::transaction()), or cannot be done so.
@@ -120,7 +146,10 @@ pub enum Error {
     },
 
     /// No execution has this id.
-    #[error("no execution has the id {0}; it was never dispatched to this store, or it was purged")]
+    #[error(
+        "no execution has the id {0}; it was never dispatched to this store, the transaction that dispatches it is not \
+         committed, or it was purged"
+    )]
     NotFound(ExecutionId),
 
     /// A value could not be encoded or decoded.

@@ -8,7 +8,7 @@ use stent_core::model::Note;
 use stent_core::{ExecutionId, TaskId};
 
 use crate::call::check_name;
-use crate::context::{Context, Durable};
+use crate::context::{Context, Durable, InStep};
 use crate::{Error, Result, ids};
 
 /// The execution that the code runs in: its ids, and what the code says about it.
@@ -17,6 +17,9 @@ use crate::{Error, Result, ids};
 /// and [`Stent::notes`](crate::Stent::notes) reads them from outside while it runs. They are written with the function's
 /// next commit, and at the latest a second later; a function that is run again, after a crash or for another attempt, does
 /// not write again what it has written. What an attempt says within the last second before it fails is not written.
+///
+/// The closure of a [`step`](crate::step()) may say something, too. It is the step's: said once with the step's result, and
+/// seen while the step runs. A step that runs again, because its process died, says it again.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -33,10 +36,12 @@ use crate::{Error, Result, ids};
 /// # Errors
 /// [`Error::OutsideDurable`] when there is no durable function around.
 pub fn execution() -> Result<Execution> {
-    match Context::require("stent::execution")? {
-        Context::Durable(durable) => Ok(Execution { durable: Some(durable) }),
-        Context::Local(_) => Ok(Execution { durable: None }),
-    }
+    // The closure of a step may say things, too.
+    let context = match InStep::current() {
+        Some(_) => Context::around(),
+        None => Some(Context::require("stent::execution")?),
+    };
+    Ok(Execution { durable: context.and_then(Context::into_durable) })
 }
 
 /// A running function's execution: see [`execution`]. In a body that is run with [`local`](crate::Call::local), what it says
@@ -96,8 +101,10 @@ impl Execution {
     }
 
     fn note(&self, note: Note) {
-        if let Some(durable) = &self.durable {
-            durable.replay(|replay| replay.note(note));
+        let Some(durable) = &self.durable else { return };
+        match InStep::current().and_then(|step| step.seq()) {
+            Some(seq) => durable.replay(|replay| replay.note_in_step(seq, note)),
+            None => durable.replay(|replay| replay.note(note)),
         }
     }
 }

@@ -4,15 +4,16 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::duration::{DurationError, IntoDuration};
-use stent_core::model::StepKind;
+use stent_core::model::{Seq, StepKind};
 
 use crate::call::{check_name, decode_result, encode_result};
-use crate::context::{Context, Pending, Wish};
+use crate::context::{Context, Durable, InStep, Pending, Wish, polled_after_completion};
 use crate::{Error, Result};
 
 /// Runs a closure once and records what it gives: a step without a function of its own.
@@ -20,6 +21,10 @@ use crate::{Error, Result};
 /// The closure may borrow. It runs in the function that contains it, on the worker that has it. What it returns is
 /// recorded before the code goes on, so it never runs again; if the process dies while it runs, it runs again. A failure
 /// is recorded too, and not retried: use a durable function for what is worth retrying.
+///
+/// The closure is no code of its function: in it, durable calls, sleeps, signals, maps, spawns and other steps are
+/// [`Error::InStep`]; [`uuid`](crate::uuid()) and [`random`](crate::random()) draw from a stream of the step's own; and what it
+/// says of the [`execution`](crate::execution()) is the step's.
 ///
 /// Inside `select!`, a step that loses is dropped where it stands, and may be started again when the code is replayed.
 ///
@@ -47,18 +52,28 @@ where
         let seq = durable.reserve();
         (durable, seq)
     });
-    Step { name, body: Some(body), running: None, pending: None, position, location: Location::caller() }
+    Step { name, state: StepState::Built(body), position, location: Location::caller() }
 }
 
 /// An inline step: see [`step`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Step<F, Fut> {
     name: String,
-    body: Option<F>,
-    running: Option<Pin<Box<Fut>>>,
-    pending: Option<Pending>,
-    position: Option<(std::sync::Arc<crate::context::Durable>, stent_core::model::Seq)>,
+    state: StepState<F, Fut>,
+    position: Option<(Arc<Durable>, Seq)>,
     location: &'static Location<'static>,
+}
+
+enum StepState<F, Fut> {
+    Built(F),
+    /// In a unit test the closure runs without being asked for.
+    Running {
+        body: Pin<Box<Fut>>,
+        step: Arc<InStep>,
+        pending: Option<Pending>,
+    },
+    Recorded(Pending),
+    Done,
 }
 
 impl<F, Fut> Unpin for Step<F, Fut> {}
@@ -66,6 +81,34 @@ impl<F, Fut> Unpin for Step<F, Fut> {}
 impl<F, Fut> fmt::Debug for Step<F, Fut> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Step").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<F, Fut, T, E> Step<F, Fut>
+where
+    F: FnOnce() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    /// Asks for the step, and starts the closure if the record does not have it.
+    fn start(&mut self, body: F) -> Result<StepState<F, Fut>> {
+        check_name("step", &self.name)?;
+        let Context::Durable(durable) = Context::require(&self.name)? else {
+            let step = InStep::new(&self.name, None);
+            let body = step.enter(|| Box::pin(body()));
+            return Ok(StepState::Running { body, step, pending: None });
+        };
+        let (durable, seq) = self.position.take().unwrap_or_else(|| {
+            let seq = durable.reserve();
+            (durable, seq)
+        });
+        let wish = Wish::new(StepKind::Inline, &self.name, self.location);
+        let pending = Pending::ask(durable, seq, wish)?;
+        if !pending.durable().replay(|replay| replay.must_run(seq)) {
+            return Ok(StepState::Recorded(pending));
+        }
+        let step = InStep::new(&self.name, Some((pending.durable().task, seq)));
+        let body = step.enter(|| Box::pin(body()));
+        Ok(StepState::Running { body, step, pending: Some(pending) })
     }
 }
 
@@ -80,46 +123,31 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if this.pending.is_none() && this.running.is_none() {
-            check_name("step", &this.name)?;
-            match Context::require(&this.name)? {
-                Context::Local(_) => this.running = this.body.take().map(|body| Box::pin(body())),
-                Context::Durable(durable) => {
-                    let (durable, seq) = this.position.take().unwrap_or_else(|| {
-                        let seq = durable.reserve();
-                        (durable, seq)
-                    });
-                    let wish = Wish::new(StepKind::Inline, &this.name, this.location);
-                    let pending = Pending::ask(durable, seq, wish)?;
-                    if pending.durable().replay(|replay| replay.must_run(seq)) {
-                        this.running = this.body.take().map(|body| Box::pin(body()));
-                    }
-                    this.pending = Some(pending);
-                }
-            }
+        if matches!(this.state, StepState::Built(_))
+            && let StepState::Built(body) = std::mem::replace(&mut this.state, StepState::Done)
+        {
+            this.state = this.start(body)?;
         }
-        if let Some(running) = &mut this.running {
-            let result = ready!(running.as_mut().poll(cx));
-            this.running = None;
-            let Some(pending) = &this.pending else {
+        if let StepState::Running { body, step, .. } = &mut this.state {
+            let result = ready!(step.enter(|| body.as_mut().poll(cx)));
+            let ran = std::mem::replace(&mut this.state, StepState::Done);
+            let StepState::Running { pending: Some(pending), .. } = ran else {
                 // In a unit test: through the codec all the same, so that what would not survive the store shows.
-                return Poll::Ready(decode_result(
-                    &this.name,
-                    encode_result(&this.name, Default::default(), result),
-                ));
+                let result = encode_result(&this.name, Default::default(), result);
+                return Poll::Ready(decode_result(&this.name, result));
             };
             let shared = &pending.durable().shared;
             let result = shared.checked(&this.name, encode_result(&this.name, shared.codec, result));
             let (seq, at) = (pending.seq(), shared.clock.now());
             pending.durable().replay(|replay| replay.record(seq, at, result));
+            this.state = StepState::Recorded(pending);
         }
-        match &mut this.pending {
-            Some(pending) => {
-                let (_, result) = ready!(pending.poll(cx));
-                Poll::Ready(decode_result(&this.name, result))
-            }
-            None => Poll::Pending,
-        }
+        let StepState::Recorded(pending) = &mut this.state else {
+            polled_after_completion("a step");
+        };
+        let (_, result) = ready!(pending.poll(cx));
+        this.state = StepState::Done;
+        Poll::Ready(decode_result(&this.name, result))
     }
 }
 
@@ -153,7 +181,7 @@ pub fn sleep(duration: impl IntoDuration) -> Sleep {
 pub struct Sleep {
     duration: Result<std::time::Duration, DurationError>,
     state: SleepState,
-    position: Option<(std::sync::Arc<crate::context::Durable>, stent_core::model::Seq)>,
+    position: Option<(Arc<Durable>, Seq)>,
     location: &'static Location<'static>,
 }
 
@@ -162,6 +190,23 @@ enum SleepState {
     Built,
     Asked(Pending),
     Local(Pin<Box<tokio::time::Sleep>>),
+    Done,
+}
+
+impl Sleep {
+    fn start(&mut self) -> Result<SleepState> {
+        let duration = self.duration.clone()?;
+        let Context::Durable(durable) = Context::require("stent::sleep")? else {
+            return Ok(SleepState::Local(Box::pin(tokio::time::sleep(duration))));
+        };
+        let (durable, seq) = self.position.take().unwrap_or_else(|| {
+            let seq = durable.reserve();
+            (durable, seq)
+        });
+        let due = Some(durable.shared.clock.now() + duration);
+        let wish = Wish { due, ..Wish::new(StepKind::Sleep, "sleep", self.location) };
+        Pending::ask(durable, seq, wish).map(SleepState::Asked)
+    }
 }
 
 impl Future for Sleep {
@@ -169,27 +214,18 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         if matches!(self.state, SleepState::Built) {
-            let duration = self.duration.clone()?;
-            self.state = match Context::require("stent::sleep")? {
-                Context::Local(_) => SleepState::Local(Box::pin(tokio::time::sleep(duration))),
-                Context::Durable(durable) => {
-                    let (durable, seq) = self.position.take().unwrap_or_else(|| {
-                        let seq = durable.reserve();
-                        (durable, seq)
-                    });
-                    let due = Some(durable.shared.clock.now() + duration);
-                    let wish = Wish { due, ..Wish::new(StepKind::Sleep, "sleep", self.location) };
-                    SleepState::Asked(Pending::ask(durable, seq, wish)?)
-                }
-            };
+            self.state = SleepState::Done;
+            self.state = self.start()?;
         }
-        match &mut self.state {
-            SleepState::Asked(pending) => {
-                let (_, result) = ready!(pending.poll(cx));
-                Poll::Ready(result.map(|_| ()).map_err(Error::Failed))
+        let slept = match &mut self.state {
+            SleepState::Asked(pending) => ready!(pending.poll(cx)).1.map(|_| ()).map_err(Error::Failed),
+            SleepState::Local(sleep) => {
+                ready!(sleep.as_mut().poll(cx));
+                Ok(())
             }
-            SleepState::Local(sleep) => sleep.as_mut().poll(cx).map(Ok),
-            SleepState::Built => Poll::Pending,
-        }
+            SleepState::Built | SleepState::Done => polled_after_completion("a sleep"),
+        };
+        self.state = SleepState::Done;
+        Poll::Ready(slept)
     }
 }

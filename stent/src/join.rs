@@ -26,7 +26,9 @@ where
     I: IntoIterator,
     I::Item: Future,
 {
-    future::join_all(futures)
+    // A block of code, because it panics when it is polled after it has completed, and the future in it does not.
+    let all = future::join_all(futures);
+    async move { all.await }
 }
 
 /// Waits for any number of futures at once and gives all that they give, in their order, or the first failure. The calls
@@ -51,7 +53,8 @@ where
     I: IntoIterator,
     I::Item: Future<Output = Result<T, E>>,
 {
-    future::try_join_all(futures)
+    let all = future::try_join_all(futures);
+    async move { all.await }
 }
 
 /// Waits for several futures at once and gives all that they give. Polls them in the order in which they are written.

@@ -14,7 +14,7 @@ use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree}
 use stent_core::{Failure, TaskId};
 
 use crate::call::{decode_result, describe};
-use crate::context::{Context, Durable, Pending, Wish};
+use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::function::{BoxFuture, Function, Overrides};
 use crate::state::States;
 use crate::{Error, Result, ids};
@@ -191,7 +191,9 @@ impl<F: Function> Fan<F> {
                 Err(fanned) => return Poll::Ready(Ok(fanned)),
             }
         }
-        let FanState::Feeding { items, fed, pending } = &mut self.state else { return Poll::Pending };
+        let FanState::Feeding { items, fed, pending } = &mut self.state else {
+            polled_after_completion("a map");
+        };
         match pending.poll(cx) {
             Poll::Ready((map, result)) => {
                 let durable = pending.durable().clone();
@@ -292,7 +294,7 @@ impl<F: Function> Future for Outcomes<F> {
 fn poll_once<T: 'static>(reading: &mut Reading<T>, cx: &mut TaskContext<'_>) -> Poll<Result<T>> {
     let Some(future) = reading else { return Poll::Pending };
     let output = ready!(future.as_mut().poll(cx));
-    *reading = Some(Box::pin(std::future::pending()));
+    *reading = Some(Box::pin(async { polled_after_completion("a map") }));
     Poll::Ready(output)
 }
 

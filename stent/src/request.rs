@@ -15,13 +15,20 @@ use crate::call::check_name;
 use crate::client::Shared;
 use crate::function::BoxFuture;
 use crate::writer::Way;
-use crate::{Error, Result, ids};
+use crate::{Error, Result, context, ids};
+
+/// How a durable function sends a signal.
+const SIGNAL_REMEDY: &str =
+    "send it in the closure of stent::step(…), which does not run again once it is recorded";
 
 /// A value on its way to an execution, for whoever of it waits, or will wait, for this [signal](crate::signal()): awaited, it
 /// is sent.
 ///
+/// In a durable function it is an error, because each replay of the code would send it again: send it in the closure of a
+/// [`step`](crate::step()) there.
+///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Ended`] when the execution has ended; a value that cannot be stored; store errors. The value
+/// [`Error::NotFound`]; [`Error::Ended`] when the execution has ended; [`Error::InDurable`]; a value that cannot be stored; store errors. The value
 /// has not been sent then, unless the store failed in the middle of the write.
 ///
 /// # Cancel safety
@@ -42,6 +49,7 @@ impl SendSignal {
     }
 
     pub(crate) async fn send(self, way: Way<'_>) -> Result<()> {
+        context::check_not_replayed("a signal", SIGNAL_REMEDY)?;
         let Self { shared, id, name, value } = self;
         let sent = decide::signal(id, name.clone(), ids::task(), value?, shared.clock.now());
         match shared.write(way, sent).await? {

@@ -15,7 +15,7 @@ use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::model::{Keyed, Seq, StepKind};
 
 use crate::call::{check_name, decode_result};
-use crate::context::{Context, Durable, Pending, Wish};
+use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::{Error, Result};
 
 /// Waits for a value that is sent to the execution from outside, under a name: by
@@ -125,7 +125,9 @@ impl<T: DeserializeOwned> Future for Signal<T> {
             this.state = State::Done;
             this.state = this.start()?;
         }
-        let State::Waiting { value, timeout } = &mut this.state else { return Poll::Pending };
+        let State::Waiting { value, timeout } = &mut this.state else {
+            polled_after_completion("a wait for a signal");
+        };
         let output = match value.poll(cx) {
             Poll::Ready((_, result)) => decode_result(&this.name, result),
             Poll::Pending => match timeout.as_mut().map(|timeout| timeout.poll(cx)) {

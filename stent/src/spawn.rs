@@ -11,7 +11,7 @@ use stent_core::model::{Seq, StepKind, split_version};
 use stent_core::{ExecutionId, Key};
 
 use crate::call::{Call, describe};
-use crate::context::{Context, Durable, Pending, Wish};
+use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::function::Function;
 use crate::handle::Handle;
 use crate::{Error, Result, ids};
@@ -61,9 +61,13 @@ pub struct Spawn<F: Function> {
 
 impl<F: Function> Spawn<F> {
     fn start(&mut self, call: Call<F>) -> Result<Pending> {
-        let Some((durable, seq)) = self.position.take() else {
+        let Context::Durable(durable) = Context::require("stent::spawn")? else {
             return Err(Error::OutsideDurable { name: "stent::spawn".to_owned() });
         };
+        let (durable, seq) = self.position.take().unwrap_or_else(|| {
+            let seq = durable.reserve();
+            (durable, seq)
+        });
         durable.shared.registry.get(F::NAME)?;
         let (args, overrides) = call.into_dispatch()?;
         if overrides.idempotency_key.is_some() {
@@ -105,12 +109,14 @@ impl<F: Function> Future for Spawn<F> {
         if let Some(call) = self.call.take() {
             self.pending = Some(self.start(call)?);
         }
-        let Some(pending) = &mut self.pending else { return Poll::Pending };
+        let Some(pending) = &mut self.pending else {
+            polled_after_completion("stent::spawn");
+        };
         let (_, result) = ready!(pending.poll(cx));
-        let id: ExecutionId = crate::call::decode_result("stent::spawn", result)?;
-        let handle = Handle::new(pending.durable().shared.clone(), id);
+        let shared = pending.durable().shared.clone();
         self.pending = None;
-        Poll::Ready(Ok(handle))
+        let id: ExecutionId = crate::call::decode_result("stent::spawn", result)?;
+        Poll::Ready(Ok(Handle::new(shared, id)))
     }
 }
 

@@ -67,7 +67,9 @@ impl StopSign {
 /// # Cancel safety
 /// Safe.
 pub async fn cancelled() {
-    let Some(durable) = Context::durable() else { return std::future::pending().await };
+    let Some(durable) = Context::around().and_then(Context::into_durable) else {
+        return std::future::pending().await;
+    };
     durable.stop.heeded.store(true, Ordering::Release);
     durable.stop.wait().await;
 }

@@ -310,7 +310,9 @@ where
             this.pending = Some(this.start()?);
             this.stage = Stage::Waiting;
         }
-        let Some(pending) = &mut this.pending else { return Poll::Pending };
+        let Some(pending) = &mut this.pending else {
+            context::polled_after_completion("a transaction");
+        };
         let (durable, seq) = (pending.durable().clone(), pending.seq());
         loop {
             this.stage = match &mut this.stage {

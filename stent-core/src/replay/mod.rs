@@ -51,8 +51,8 @@ pub struct Replay {
     cancelled: Vec<TaskId>,
     fresh_inline: Vec<Seq>,
     steps_asked: bool,
-    /// What the code has said since the last turn.
-    notes: Vec<Note>,
+    /// What the code has said since the last turn, and in which step, if it was in one's closure.
+    notes: Vec<(Option<TaskId>, Note)>,
     /// Notes that an earlier run of the code has made, and this one has not come to yet.
     noted: u32,
     /// Reads of the code that nothing is delivered into.
@@ -300,7 +300,16 @@ impl Replay {
     pub fn note(&mut self, note: Note) {
         match self.noted.checked_sub(1) {
             Some(left) => self.noted = left,
-            None => self.notes.push(note),
+            None => self.notes.push((None, note)),
+        }
+    }
+
+    /// The closure of an inline step says something about the execution. It is said under the step's name, and is none of the
+    /// notes that are counted to be skipped: a closure whose step is recorded does not run again.
+    pub fn note_in_step(&mut self, seq: Seq, note: Note) {
+        // A closure that has ended says nothing.
+        if let Some(Slot::Open(open)) = self.slots.get(&seq) {
+            self.notes.push((Some(open.id), note));
         }
     }
 
@@ -313,7 +322,7 @@ impl Replay {
     /// Takes what the code has said.
     #[must_use]
     pub fn take_notes(&mut self) -> Vec<Note> {
-        std::mem::take(&mut self.notes)
+        std::mem::take(&mut self.notes).into_iter().map(|(_, note)| note).collect()
     }
 
     /// The time as of the last completion that the code has seen, or of its start: the same in every run.

@@ -143,7 +143,8 @@ impl Replay {
             // Nothing is appended to a record that the code does not match.
             return turn;
         }
-        turn.notes = self.take_notes().into_iter().map(|note| Said { task, note }).collect();
+        let notes = std::mem::take(&mut self.notes).into_iter();
+        turn.notes = notes.map(|(step, note)| Said { task: step.unwrap_or(task), note }).collect();
         let fresh = std::mem::take(&mut self.fresh_inline);
         for seq in fresh {
             if let Some(Slot::Open(open)) = self.slots.get_mut(&seq)

@@ -15,6 +15,7 @@ mod failures;
 mod fan_out;
 #[path = "../front/mod.rs"]
 mod front;
+mod in_step;
 mod keys;
 mod limits;
 mod listing;
@@ -23,6 +24,7 @@ mod logs;
 mod metrics;
 mod not_durable;
 mod notes;
+mod polling;
 mod rigged;
 mod signals;
 mod spawning;

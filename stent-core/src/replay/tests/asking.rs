@@ -286,6 +286,24 @@ fn what_a_step_says_that_runs_here_is_for_its_parent_to_commit() {
 }
 
 #[test]
+fn what_the_closure_of_a_step_says_is_the_steps_and_shifts_nothing() {
+    // One note of the function's own is on record, and the step's closure runs anew.
+    let mut run = blank(Vec::new());
+    run.replay = Replay::new(t(0), 0, Vec::new()).noted(1);
+    let step = ask(&mut run, &Slow("x"), |_| {});
+
+    run.replay.note_in_step(step, count(1));
+    run.replay.note(count(2));
+    run.replay.note(count(3));
+
+    let of_step = Said { task: new(step.0), note: count(1) };
+    assert_eq!(run.turn().notes, [of_step, Said { task: TASK, note: count(3) }]);
+    run.replay.forget(step);
+    run.replay.note_in_step(step, count(4));
+    assert!(!run.replay.has_notes(), "a closure that is gone says nothing");
+}
+
+#[test]
 fn code_that_does_not_match_its_record_says_nothing() {
     let mut run = blank(vec![open(0, "a")]);
     run.replay.note(count(1));
