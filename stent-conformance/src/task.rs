@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use stent_core::model::{Keyed, Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, TaskResult, Tree};
+use stent_core::model::{
+    Keyed, Lane, NewTask, NewTaskState, Nonce, RetryPolicy, Seq, StepKind, TaskResult, Tree,
+};
 use stent_core::transition::{Change, Guard, Transition};
 use stent_core::{Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
@@ -147,7 +149,7 @@ impl Draft {
     }
 
     pub(crate) fn leased(self, started_at: Timestamp, worker: WorkerId, until: Timestamp) -> Self {
-        self.state(NewTaskState::Leased { started_at, worker, until })
+        self.state(NewTaskState::Leased { started_at, worker, nonce: Nonce::new(1), until })
     }
 
     pub(crate) fn done(self, started_at: Timestamp, result: TaskResult) -> Self {

@@ -57,7 +57,7 @@ pub(crate) fn claim(request: &ClaimRequest<'_>, exchanged: &Exchanged) -> String
     }
     let _ = write!(line, "; at {} until {}\n      ->", request.now, request.until);
     for claimed in &exchanged.claimed {
-        let _ = write!(line, " {} in epoch {},", claimed.task.id, claimed.lease.epoch.0);
+        let _ = write!(line, " {} in epoch {},", claimed.task.id, claimed.lease.epoch);
     }
     if exchanged.claimed.is_empty() {
         line.push_str(" nothing,");
@@ -131,10 +131,10 @@ impl fmt::Display for Subject<'_> {
                 write!(f, "{task} unless under key {:.KEY_LENGTH$}", key.to_string())
             }
             Guard::Leased { fence, .. } => {
-                write!(f, "{} in epoch {} after {} commits", fence.task, fence.epoch.0, fence.commit)
+                write!(f, "{} in epoch {} after {} commits", fence.task, fence.epoch, fence.commit)
             }
             Guard::Known { task, .. } => write!(f, "{task} from outside"),
-            Guard::Parked { task, epoch } => write!(f, "{task} parked in epoch {}", epoch.0),
+            Guard::Parked { task, epoch } => write!(f, "{task} parked in epoch {epoch}"),
         }
     }
 }

@@ -14,7 +14,7 @@ use stent_core::backend::{
 };
 use stent_core::limits::{EXCHANGE_TRANSITIONS_MAX, PAGE_MAX};
 use stent_core::model::{
-    Epoch, ExecutionStatus, NewTaskState, Rate, Seq, StepKind, TaskResult, TaskStatus, Tried,
+    ExecutionStatus, Fence, NewTaskState, Nonce, Rate, Seq, StepKind, TaskResult, TaskStatus, Tried,
 };
 use stent_core::transition::{News, Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
@@ -53,6 +53,7 @@ struct Shared {
     fixture: Box<dyn Fixture>,
     ids: AtomicU64,
     seqs: AtomicU32,
+    nonces: AtomicU32,
     trace: Trace,
     known: Mutex<Known>,
     /// Those who are started at once. Handles and not worlds, which would keep what keeps them.
@@ -117,9 +118,9 @@ impl World {
     /// A world with a place where not even a schema is.
     async fn bare(harness: Arc<dyn Harness>, trace: Trace) -> Self {
         let fixture = harness.fresh().await.expect("the harness makes a place for a store");
-        let (ids, seqs) = (AtomicU64::new(1), AtomicU32::new(0));
+        let (ids, seqs, nonces) = (AtomicU64::new(1), AtomicU32::new(0), AtomicU32::new(1));
         let (known, crew) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self::open(Arc::new(Shared { harness, fixture, ids, seqs, trace, known, crew })).await
+        Self::open(Arc::new(Shared { harness, fixture, ids, seqs, nonces, trace, known, crew })).await
     }
 
     async fn open(shared: Arc<Shared>) -> Self {
@@ -177,6 +178,11 @@ impl World {
 
     pub(crate) fn id(&self) -> TaskId {
         self.shared.id()
+    }
+
+    /// The chance of a claim: another one each time.
+    pub(crate) fn nonce(&self) -> Nonce {
+        Nonce::new(self.shared.nonces.fetch_add(1, Ordering::Relaxed))
     }
 
     fn draft(&self, kind: StepKind, name: &str, state: NewTaskState) -> Draft {
@@ -575,6 +581,7 @@ impl<'a> Claim<'a> {
             self.functions.unwrap_or_else(|| self.world.shared.known().functions.iter().cloned().collect());
         let request = ClaimRequest {
             worker: self.world.worker,
+            nonce: self.world.nonce(),
             now: self.now,
             until: self.now + self.lease,
             max: self.max,
@@ -611,11 +618,18 @@ impl<'a> IntoFuture for Claim<'a> {
 
 /// A worker's memory, as a case says it is.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Memory(pub(crate) BTreeMap<(TaskId, Epoch), u32>);
+pub(crate) struct Memory(pub(crate) BTreeMap<Fence, u32>);
+
+impl Memory {
+    /// It has one task, as it stands under this fence.
+    pub(crate) fn of(fence: Fence, seen: u32) -> Self {
+        Self([(fence, seen)].into())
+    }
+}
 
 impl Recall for Memory {
-    fn seen(&self, task: TaskId, epoch: Epoch) -> Option<u32> {
-        self.0.get(&(task, epoch)).copied()
+    fn seen(&self, fence: &Fence) -> Option<u32> {
+        self.0.get(fence).copied()
     }
 }
 

@@ -667,7 +667,7 @@ impl<'a> Ledger<'a> {
             self.tried.push(Tried {
                 task: new.id,
                 execution: new.tree.execution,
-                epoch: Epoch(0),
+                epoch: Epoch::NEVER,
                 worker: None,
                 end: TryEnd::Failed,
                 at,

@@ -63,14 +63,14 @@ impl Records {
     fn claim_one(&mut self, id: TaskId, request: &ClaimRequest<'_>) -> Option<Claimed> {
         let limit = self.limit(id, request);
         let timers = self.due_timers(id, request.now);
-        let recalled = request.recall.seen(id, self.tasks.get(&id)?.row.epoch);
+        let recalled = request.recall.seen(&self.tasks.get(&id)?.row.fence());
 
         // The row leaves the map while it and the timers below it change together.
         let mut row = self.tasks.get(&id)?.row.clone();
         let slot = limit
             .filter(|limit| limit.max_concurrent.is_some())
             .map(|limit| FunctionKey::of(&limit.function));
-        let tried = row.claim(request.worker, request.now, request.until, slot);
+        let tried = row.claim(request.worker, request.nonce, request.now, request.until, slot);
         for timer in timers {
             self.tasks.get_mut(&timer)?.row.fire(&mut row, request.now);
         }

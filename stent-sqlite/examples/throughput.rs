@@ -10,7 +10,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use stent_core::backend::{Backend, ClaimRequest, Claimed, Migrate, NoRecall};
-use stent_core::model::{Lane, NewTask, NewTaskState, Seq, StepKind, Tree};
+use stent_core::model::{Lane, NewTask, NewTaskState, Nonce, Seq, StepKind, Tree};
 use stent_core::transition::{Change, Guard, Transition};
 use stent_core::{ExecutionId, Payload, Timestamp, WorkerId};
 use stent_sqlite::{Durability, SqliteOptions, SqliteStore};
@@ -56,6 +56,7 @@ async fn run(durability: Durability, batch: usize) -> Result<(), Box<dyn Error>>
     let functions = ["charge".to_owned()];
     let request = ClaimRequest {
         worker: WorkerId::from_uuid(Uuid::now_v7()),
+        nonce: Nonce::new(7),
         now,
         until: now + Duration::from_secs(30),
         max: batch,

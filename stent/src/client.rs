@@ -30,7 +30,7 @@ use crate::transform::{PayloadTransform, Transforms};
 use crate::waiters::Waiters;
 use crate::worker::{Outside, Roster, WorkerBuilder, WorkersOverview};
 use crate::writer::{Way, Writer};
-use crate::{Error, Result, connect, context};
+use crate::{Error, Result, connect, context, ids};
 
 /// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.
 ///
@@ -182,6 +182,7 @@ impl Shared {
 pub(crate) async fn expire(store: &dyn Store, now: Timestamp) -> stent_core::backend::Result<()> {
     let request = ClaimRequest {
         worker: WorkerId::from_uuid(uuid::Uuid::nil()),
+        nonce: ids::nonce(),
         now,
         until: now,
         max: 0,

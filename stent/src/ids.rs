@@ -1,5 +1,6 @@
-//! New ids: version 7, so that they sort by age.
+//! New ids: version 7, so that they sort by age. And what names a claim.
 
+use stent_core::model::Nonce;
 use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
@@ -22,4 +23,10 @@ pub(crate) fn task() -> TaskId {
 
 pub(crate) fn worker() -> WorkerId {
     WorkerId::from_uuid(Uuid::now_v7())
+}
+
+/// The chance of one claim. The last bits of such an id are random.
+pub(crate) fn nonce() -> Nonce {
+    let (_, low) = Uuid::now_v7().as_u64_pair();
+    Nonce::new(low as u32)
 }

@@ -186,7 +186,7 @@ impl Transforms {
         match state {
             NewTaskState::Done { started_at: _, result } => self.seal_result(result),
             NewTaskState::Pending { ready_at: _ }
-            | NewTaskState::Leased { started_at: _, worker: _, until: _ }
+            | NewTaskState::Leased { started_at: _, worker: _, nonce: _, until: _ }
             | NewTaskState::Timer { due: _ }
             | NewTaskState::Map
             | NewTaskState::Signal

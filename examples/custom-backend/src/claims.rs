@@ -63,11 +63,11 @@ impl Data {
     }
 
     fn claim_one(&mut self, request: &ClaimRequest<'_>, id: TaskId, limit: Option<&Limit>) -> Claimed {
-        let ClaimRequest { worker, now, until, recall, .. } = *request;
+        let ClaimRequest { worker, nonce, now, until, recall, .. } = *request;
         let mut row = self.tasks[&id].row.clone();
-        let recalled = recall.seen(id, row.epoch); // The epoch before the claim.
+        let recalled = recall.seen(&row.fence()); // The fence before the claim.
         let slot = limit.filter(|limit| limit.max_concurrent.is_some());
-        let tried = row.claim(worker, now, until, slot.map(|limit| FunctionKey::of(&limit.function)));
+        let tried = row.claim(worker, nonce, now, until, slot.map(|limit| FunctionKey::of(&limit.function)));
         if let Some(tried) = tried {
             self.tries.entry(id).or_default().push(tried);
         }

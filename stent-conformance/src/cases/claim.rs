@@ -50,16 +50,16 @@ async fn a_claim_brings_the_task_and_its_lease(world: World) {
     same("status", task.status, TaskStatus::Running);
     same(
         "epoch, tries, attempts, done",
-        (task.epoch, task.tries, task.attempts, task.done),
-        (Epoch(1), 1, 0, 0),
+        (task.epoch.count, task.tries, task.attempts, task.done),
+        (1, 1, 0, 0),
     );
     same(
         "created, started, ended",
         (task.created_at, task.started_at, task.ended_at),
         (t(1), Some(t(3)), None),
     );
-    same("lease", claimed.lease, Lease { task: id, epoch: Epoch(1), until: t(23) });
-    same("fence", (claimed.fence.task, claimed.fence.epoch, claimed.fence.commit), (id, Epoch(1), 0));
+    same("lease", claimed.lease, Lease { task: id, epoch: task.epoch, until: t(23) });
+    same("fence", claimed.fence, Fence { task: id, epoch: task.epoch, commit: 0 });
     same("steps", (claimed.recalled, claimed.steps.len()), (None, 0));
 }
 
@@ -159,7 +159,7 @@ async fn asking_for_none_takes_none(world: World) {
     same("claimed", world.claim(0).await.len(), 0);
 
     world.expect_status(id, TaskStatus::Pending).await;
-    same("epoch at the first claim", world.claim_one(t(0)).await.lease.epoch, Epoch(1));
+    same("epoch at the first claim", world.claim_one(t(0)).await.lease.epoch.count, 1);
 }
 
 async fn unknown_functions_stay_for_those_who_know_them(world: World) {

@@ -101,7 +101,7 @@ async fn a_refused_transition_does_not_stop_the_others(world: World) {
     world.dispatch_many(5, || world.call("charge")).await;
     let claimed = world.claim(5).await;
     let mut stale = claimed[1].clone();
-    stale.fence.epoch = Epoch(9);
+    stale.fence.epoch = Epoch::plain(9);
     let mut unknown = claimed[3].clone();
     unknown.fence.task = world.id();
 

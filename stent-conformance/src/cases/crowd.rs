@@ -354,7 +354,7 @@ async fn a_hint_of_ones_own_code_races_with_the_parking(world: World) {
         .await;
 
         let woken = world.claim_one(t(0)).await;
-        same("woken", (woken.task.id, woken.task.done, woken.lease.epoch), (id, 1, Epoch(2)));
+        same("woken", (woken.task.id, woken.task.done, woken.lease.epoch.count), (id, 1, 2));
         world.apply(woken.complete("summary")).await;
     }
 }

@@ -170,7 +170,7 @@ async fn a_revived_one_is_tried_again_at_once(world: World) {
     same("execution", (view.status, view.ended_at, view.result), (ExecutionStatus::Running, None, None));
     let claimed = world.claim_one(t(5)).await;
     let task = &claimed.task;
-    same("claimed", (task.id, task.epoch, task.mark), (id, Epoch(3), Some(Mark::Revive)));
+    same("claimed", (task.id, task.epoch.count, task.mark), (id, 3, Some(Mark::Revive)));
     same("attempts and tries start anew", (task.attempts, task.tries), (0, 1));
     world.apply(claimed.complete("receipt").at(t(6))).await;
     same("result", world.result(id).await, Some(Ok(text("receipt"))));
@@ -420,7 +420,7 @@ async fn a_map_that_ended_after_its_owner_is_open_no_more(world: World) {
         }
         world.apply(revive(owner.task.id)).await;
 
-        let memory = Memory([((owner.task.id, Epoch(1)), 0)].into());
+        let memory = Memory::of(owner.fence.next(), 0);
         let again = world.claim(1).functions(["checkout"]).recall(&memory).await.remove(0);
 
         same("recalled", again.recalled, Some(0));

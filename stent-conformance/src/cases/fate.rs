@@ -90,6 +90,7 @@ async fn a_claim_that_was_dropped_is_due_again(world: World) {
         let id = world.dispatch(world.call("charge")).await;
         let request = stent_core::backend::ClaimRequest {
             worker: world.worker,
+            nonce: world.nonce(),
             now: t(0),
             until: t(10),
             max: 5,
@@ -106,7 +107,7 @@ async fn a_claim_that_was_dropped_is_due_again(world: World) {
         // Either it was not claimed, or its lease runs out like any other.
         let claimed = world.claim_one(t(10)).await;
         same("claimed", claimed.task.id, id);
-        assert!(claimed.lease.epoch <= Epoch(2), "claimed by nobody in between: {:?}", claimed.lease);
+        assert!(claimed.lease.epoch.count <= 2, "claimed by nobody in between: {:?}", claimed.lease);
         world.apply(claimed.complete("receipt")).await;
     }
 }

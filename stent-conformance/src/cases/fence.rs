@@ -14,6 +14,9 @@ list! { fence:
     G3 a_stale_hint_wakes_nobody,
     G2 a_lease_that_ran_out_still_writes_while_nobody_has_claimed,
     G2 the_new_holder_writes_where_the_old_one_stopped,
+    G3 a_count_of_claims_that_recurs_does_not_let_the_old_holder_write,
+    G3 a_turn_that_never_stood_is_not_there_already,
+    G3 a_hint_of_a_claim_that_never_stood_wakes_nobody,
     G7 an_unknown_task_is_gone,
 }
 
@@ -96,10 +99,10 @@ async fn an_unclaimed_task_takes_no_write(world: World) {
     let mut never = claimed.clone();
     never.fence.task = world.dispatch(world.call("charge")).await;
     never.task.tree = stent_core::model::Tree::root(never.fence.task.execution());
-    never.fence.epoch = Epoch(0);
+    never.fence.epoch = Epoch::NEVER;
 
     expect_fenced(&world, changes(&never)).await;
-    never.fence.epoch = Epoch(1);
+    never.fence.epoch = Epoch::plain(1);
     expect_fenced(&world, changes(&never)).await;
 }
 
@@ -149,12 +152,60 @@ async fn the_new_holder_writes_where_the_old_one_stopped(world: World) {
     let first = world.running("checkout").await;
     world.apply(first.keep().with(world.inline("render", "note"))).await;
     let second = world.claim_one(t(30)).await;
-    same("commits so far", (second.fence.epoch, second.fence.commit), (Epoch(2), 1));
+    same("commits so far", (second.fence.epoch.count, second.fence.commit), (2, 1));
 
     world.apply(second.keep().with(world.inline("render", "again")).at(t(31))).await;
     world.apply(later(&second, 1, 2).complete("summary").at(t(32))).await;
 
     world.expect_status(first.task.id, TaskStatus::Completed).await;
+}
+
+/// A task that is claimed for the first time twice: a retry of its parent took it out of the record, and the next attempt
+/// asked for it again. So it is where a store is restored, or fails over, to a state before a claim that it had granted.
+async fn claimed_twice_for_the_first_time(world: &World) -> (Claimed, Claimed) {
+    let parent = world.running("checkout").await;
+    let ship = world.call("ship");
+    let (id, again) = (ship.id, ship.clone());
+    world.apply(parent.keep().with(ship)).await;
+    let old = world.claim(1).functions(["ship"]).lease(1_000).await.remove(0);
+    world.apply(later(&parent, 1, 0).retry(t(0), declined()).erase(id)).await;
+    let parent = world.claim(1).functions(["checkout"]).lease(1_000).await.remove(0);
+    world.apply(parent.keep().with(again)).await;
+    let new = world.peer().await.claim(1).functions(["ship"]).lease(1_000).await.remove(0);
+
+    same("the task and its count of claims", (new.task.id, new.lease.epoch.count), (id, 1));
+    same("the old one's", (old.task.id, old.lease.epoch.count), (id, 1));
+    (old, new)
+}
+
+async fn a_count_of_claims_that_recurs_does_not_let_the_old_holder_write(world: World) {
+    let (old, new) = claimed_twice_for_the_first_time(&world).await;
+
+    expect_fenced(&world, changes(&old)).await;
+    let renewed = world.store().renew(&[old.lease, new.lease], t(1), t(2_000)).await.expect("renews");
+    same("renewals", renewed, [Renewal::Lost, Renewal::Renewed]);
+
+    world.apply(new.complete("parcel")).await;
+}
+
+async fn a_turn_that_never_stood_is_not_there_already(world: World) {
+    let (old, new) = claimed_twice_for_the_first_time(&world).await;
+    world.apply(new.keep().with(world.inline("render", "note"))).await;
+
+    expect_fenced(&world, changes(&old)).await;
+    already(world.commit(new.keep()).await);
+    world.apply(later(&new, 1, 1).complete("parcel")).await;
+    same("outcome", world.commit(old.complete("late")).await, Outcome::Gone);
+    already(world.commit(later(&new, 1, 1).complete("parcel")).await);
+}
+
+async fn a_hint_of_a_claim_that_never_stood_wakes_nobody(world: World) {
+    let (old, new) = claimed_twice_for_the_first_time(&world).await;
+    world.apply(new.park()).await;
+
+    same("a hint from the old holder", world.commit(old.nudge()).await, Outcome::Fenced);
+    same("tasks to claim", world.claim(5).functions(["ship"]).at(t(9)).await.len(), 0);
+    world.apply(new.nudge()).await;
 }
 
 async fn an_unknown_task_is_gone(world: World) {

@@ -210,7 +210,7 @@ async fn a_memory_is_told_of_open_ones(world: World) {
         world.apply(item.fail(declined())).await;
     }
 
-    let memory = Memory([((root.task.id, Epoch(2)), 1)].into());
+    let memory = Memory::of(woken.fence.next(), 1);
     let again = world.claim(1).functions(["checkout"]).recall(&memory).await.remove(0);
 
     same("recalled", again.recalled, Some(1));

@@ -83,7 +83,7 @@ async fn three(world: &World) -> (Claimed, [(TaskId, TaskId); 3]) {
 async fn expect_takeover(world: &World, all: &[(TaskId, TaskId); 3], now: Timestamp) {
     let next = world.claim_one(now).await;
     same("who takes over", next.task.id, all[1].1);
-    same("its claim", (next.lease.epoch, next.task.tries), (Epoch(1), 1));
+    same("its claim", (next.lease.epoch.count, next.task.tries), (1, 1));
     world.expect_status(all[2].1, TaskStatus::Waiting).await;
 
     world.apply(next.complete("receipt").at(now)).await;
@@ -224,7 +224,7 @@ async fn a_crash_keeps_the_key(world: World) {
     let world = world.crash().await;
 
     let again = world.claim_one(t(30)).await;
-    same("who runs", (again.task.id, again.lease.epoch), (all[0].1, Epoch(2)));
+    same("who runs", (again.task.id, again.lease.epoch.count), (all[0].1, 2));
     let late = world.dispatch(world.call("charge").keyed(key("k"))).await;
     same("claimed", world.claim(9).at(t(30)).await.len(), 0);
     world.apply(again.complete("receipt").at(t(30))).await;

@@ -94,8 +94,8 @@ mod words {
     pub(super) use stent_core::backend::{Claimed, Renewal};
     pub(super) use stent_core::limits;
     pub(super) use stent_core::model::{
-        Epoch, ExecutionStatus, Lease, Progress, RetryPolicy, Seq, Step, StepKind, StepState, TaskStatus,
-        Wait,
+        Epoch, ExecutionStatus, Fence, Lease, Progress, RetryPolicy, Seq, Step, StepKind, StepState,
+        TaskStatus, Wait,
     };
     pub(super) use stent_core::transition::{News, Outcome, Transition};
     pub(super) use stent_core::{Failure, Payload, TaskId, Timestamp};

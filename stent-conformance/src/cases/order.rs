@@ -221,7 +221,7 @@ async fn recall_brings_only_what_has_ended_since(world: World) {
     world.apply(steps[0].complete("one")).await;
     world.apply(steps[1].complete("two")).await;
 
-    let memory = Memory([((parent.task.id, parent.lease.epoch), 1)].into());
+    let memory = Memory::of(parent.fence.next(), 1);
     let again = world.claim(5).recall(&memory).at(t(5)).await.remove(0);
 
     same("recalled", again.recalled, Some(1));
@@ -243,7 +243,7 @@ async fn recall_brings_maps_that_go_on(world: World) {
     }
 
     // Nothing of the owner's has ended, but there is room for more items.
-    let memory = Memory([((owner.task.id, owner.lease.epoch), 0)].into());
+    let memory = Memory::of(owner.fence.next(), 0);
     let claimed = world.claim(5).recall(&memory).functions(["checkout"]).await.remove(0);
 
     same("recalled", claimed.recalled, Some(0));
@@ -255,10 +255,16 @@ async fn memory_of_another_claim_is_not_recalled(world: World) {
     let (parent, steps) = family(&world, 1).await;
     world.apply(steps[0].complete("parcel")).await;
     world.apply(parent.park()).await;
-    let memory = Memory(
-        [((parent.task.id, Epoch(0)), 1), ((parent.task.id, Epoch(2)), 1), ((steps[0].task.id, Epoch(1)), 1)]
-            .into(),
-    );
+    let parked = parent.fence.next();
+    let others = [
+        Fence { epoch: Epoch::plain(parked.epoch.count), ..parked },
+        Fence { epoch: parked.epoch.next(world.nonce()), ..parked },
+        Fence { epoch: Epoch::NEVER, ..parked },
+        Fence { task: steps[0].task.id, ..parked },
+        // The same claim before it was parked: the store may have lost a commit, or the worker's memory be older.
+        parent.fence,
+    ];
+    let memory = Memory(others.map(|fence| (fence, 1)).into());
 
     let again = world.claim(5).recall(&memory).await.remove(0);
 
@@ -276,7 +282,7 @@ async fn a_recorded_result_never_changes(world: World) {
     already(world.commit(step.complete("second")).await);
     same("outcome", world.commit(later(step, 1, 0).complete("third")).await, Outcome::Gone);
     let mut next = step.clone();
-    (next.fence.epoch, next.fence.commit) = (Epoch(2), 1);
+    (next.fence.epoch, next.fence.commit) = (next.fence.epoch.next(world.nonce()), 1);
     same("outcome", world.commit(next.fail(declined())).await, Outcome::Gone);
 
     let again = world.claim_one(t(0)).await;

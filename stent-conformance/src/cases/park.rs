@@ -44,7 +44,7 @@ async fn the_awaited_completion_wakes_it(world: World) {
     world.peer().await.apply(step.complete("parcel").at(t(3))).await;
 
     let claimed = world.claim_one(t(3)).await;
-    same("woken", (claimed.task.id, claimed.lease.epoch, claimed.task.done), (parent.task.id, Epoch(2), 1));
+    same("woken", (claimed.task.id, claimed.lease.epoch.count, claimed.task.done), (parent.task.id, 2, 1));
     same("tries start anew", claimed.task.tries, 1);
 }
 
@@ -159,7 +159,7 @@ async fn a_hint_wakes_it(world: World) {
     world.apply(Transition { at: t(3), ..parent.nudge() }).await;
 
     same("claimed early", world.claim(5).at(t(2)).await.len(), 0);
-    same("claimed", world.claim_one(t(3)).await.lease.epoch, Epoch(2));
+    same("claimed", world.claim_one(t(3)).await.lease.epoch.count, 2);
 }
 
 async fn a_completion_after_a_hint_keeps_it_awake(world: World) {

@@ -28,7 +28,7 @@ async fn every_task_is_claimed_once(world: World) {
             if claimed.is_empty() {
                 return mine;
             }
-            assert!(claimed.iter().all(|claimed| claimed.lease.epoch == Epoch(1)), "a second claim");
+            assert!(claimed.iter().all(|claimed| claimed.lease.epoch.count == 1), "a second claim");
             mine.extend(claimed.iter().map(|claimed| claimed.task.id));
         }
     })
@@ -123,12 +123,12 @@ async fn one_of_many_claimers_gets_a_lost_task(world: World) {
                 .lease(30)
                 .await
                 .first()
-                .map(|claimed| (claimed.task.id, claimed.lease.epoch))
+                .map(|claimed| (claimed.task.id, claimed.lease.epoch.count))
         })
         .await;
 
         let claimed: Vec<_> = claimed.into_iter().flatten().collect();
-        let epoch = Epoch(u32::try_from(round).expect("a small number") + 1);
+        let epoch = u32::try_from(round).expect("a small number") + 1;
         same("claimed", claimed, [(id, epoch)]);
     }
 }

@@ -33,7 +33,7 @@ async fn a_renewed_lease_keeps_others_out(world: World) {
     same("answer", renew(&world, &[&claimed], t(50)).await, [Renewal::Renewed]);
 
     same("claimed before the new end", world.claim(5).at(t(49)).await.len(), 0);
-    same("claimed at the new end", world.claim_one(t(50)).await.lease.epoch, Epoch(2));
+    same("claimed at the new end", world.claim_one(t(50)).await.lease.epoch.count, 2);
 }
 
 async fn a_lease_that_ran_out_can_be_renewed_while_nobody_has_claimed(world: World) {
@@ -51,7 +51,7 @@ async fn a_lease_is_lost_once_another_has_claimed(world: World) {
 
     same("answer", renew(&world, &[&old], t(900)).await, [Renewal::Lost]);
 
-    same("the other's lease runs on", world.claim_one(t(60)).await.lease.epoch, Epoch(3));
+    same("the other's lease runs on", world.claim_one(t(60)).await.lease.epoch.count, 3);
     same("answer", renew(&world, &[&new], t(900)).await, [Renewal::Lost]);
 }
 
@@ -150,7 +150,7 @@ async fn a_renewal_counts_on_every_handle(world: World) {
     same("answer", renew(&one, &[&claimed], t(50)).await, [Renewal::Renewed]);
 
     same("claimed by another", other.claim(5).at(t(49)).await.len(), 0);
-    same("claimed by another at the new end", other.claim_one(t(50)).await.lease.epoch, Epoch(2));
+    same("claimed by another at the new end", other.claim_one(t(50)).await.lease.epoch.count, 2);
     same("answer to the first holder", renew(&one, &[&claimed], t(90)).await, [Renewal::Lost]);
 }
 
@@ -162,7 +162,7 @@ async fn a_renewal_outlives_a_crash(world: World) {
 
     same("claimed", world.claim(5).at(t(49)).await.len(), 0);
     same("answer", renew(&world, &[&claimed], t(60)).await, [Renewal::Renewed]);
-    same("claimed at the new end", world.claim_one(t(60)).await.lease.epoch, Epoch(2));
+    same("claimed at the new end", world.claim_one(t(60)).await.lease.epoch.count, 2);
 }
 
 async fn a_dropped_renewal_is_made_again(world: World) {

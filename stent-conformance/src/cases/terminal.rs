@@ -21,7 +21,7 @@ async fn expect_final(world: &World, ended: &Claimed) {
     // Under the count at which the task ended, and as the next claim would write if there were one.
     let next = later(ended, 1, 0);
     let mut reclaimed = next.clone();
-    reclaimed.fence.epoch = reclaimed.fence.epoch.next();
+    reclaimed.fence.epoch = reclaimed.fence.epoch.next(world.nonce());
     for holder in [next, reclaimed] {
         for turn in [
             holder.keep().with(world.call("ship")).with(world.inline("render", "note")),

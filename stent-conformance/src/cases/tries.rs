@@ -37,7 +37,7 @@ async fn a_failed_attempt_is_recorded(world: World) {
     let expected = Tried {
         task: claimed.task.id,
         execution: claimed.task.tree.execution,
-        epoch: Epoch(1),
+        epoch: claimed.lease.epoch,
         worker: Some(world.worker),
         end: TryEnd::Failed,
         at: t(2),
@@ -66,14 +66,14 @@ async fn a_lost_lease_is_recorded_when_it_is_taken_over(world: World) {
     same("before", world.tries(claimed.task.id).await, Vec::new());
 
     let peer = world.peer().await;
-    same("taken over", peer.claim_one(t(33)).await.lease.epoch, Epoch(2));
+    same("taken over", peer.claim_one(t(33)).await.lease.epoch.count, 2);
 
     let tries = world.tries(claimed.task.id).await;
     same("how many", tries.len(), 1);
     same(
         "the try",
         (tries[0].end, tries[0].at, tries[0].epoch, tries[0].worker, tries[0].failure.clone()),
-        (TryEnd::Crashed, t(33), Epoch(1), Some(world.worker), None),
+        (TryEnd::Crashed, t(33), claimed.lease.epoch, Some(world.worker), None),
     );
     same("crashes", world.task(claimed.task.id).await.crashes, 1);
 }
@@ -126,7 +126,7 @@ async fn what_failed_before_it_was_written_is_recorded(world: World) {
     same(
         "the try",
         (tries[0].epoch, tries[0].worker, tries[0].end, tries[0].at, tries[0].failure.clone()),
-        (Epoch(0), None, TryEnd::Failed, t(3), Some(declined())),
+        (Epoch::NEVER, None, TryEnd::Failed, t(3), Some(declined())),
     );
     let view = world.task(id).await;
     same("as readers see it", (view.attempts, view.failure), (1, Some(declined().message)));
@@ -203,7 +203,11 @@ async fn the_history_is_in_order_and_outlives_a_crash(world: World) {
     let messages: Vec<_> =
         tries.iter().map(|tried| tried.failure.as_ref().map(|failure| failure.message.clone())).collect();
     same("in order", messages, (0..9).map(|n: i32| Some(n.to_string())).collect::<Vec<_>>());
-    same("epochs", tries.iter().map(|tried| tried.epoch.0).collect::<Vec<_>>(), (1..=9).collect::<Vec<_>>());
+    same(
+        "epochs",
+        tries.iter().map(|tried| tried.epoch.count).collect::<Vec<_>>(),
+        (1..=9).collect::<Vec<_>>(),
+    );
 }
 
 async fn the_history_leaves_with_its_execution(world: World) {
@@ -296,8 +300,8 @@ async fn a_crash_loop_leaves_its_whole_history(world: World) {
 
     let crashes = limits::CRASHES_MAX as usize;
     same("crashes", tries[..crashes].iter().filter(|tried| tried.end == TryEnd::Crashed).count(), crashes);
-    let epochs: Vec<_> = tries.iter().map(|tried| tried.epoch.0).collect();
-    same("claims", epochs, (1..=last.lease.epoch.0).collect::<Vec<_>>());
+    let epochs: Vec<_> = tries.iter().map(|tried| tried.epoch.count).collect();
+    same("claims", epochs, (1..=last.lease.epoch.count).collect::<Vec<_>>());
     let kind = tries[crashes].failure.as_ref().map(|failure| failure.kind.as_str());
     same("what ended it", kind, Some(Failure::CRASH_LOOP));
     same("dead letter", world.dead_letters().await[0].crashes, limits::CRASHES_MAX);

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Expired, Limit, Purge, PurgeRequest};
-use stent_core::model::{Epoch, Mark, Note, RetryPolicy, StepKind, Wait};
+use stent_core::model::{Fence, Mark, Note, RetryPolicy, StepKind, Wait};
 use stent_core::transition::{Change, Outcome, Transition};
 use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 
@@ -471,11 +471,13 @@ impl Play {
         let functions = if chance.happens(80) { all } else { vec![FUNCTIONS[chance.below(3)].to_owned()] };
         let queues = chance.happens(20).then(|| vec![QUEUES[chance.below(2)].to_owned()]);
         // A worker may remember less than has happened, and tasks that it never had.
+        let nonce = self.store().nonce();
         let mut memory = Memory::default();
         for held in self.lost.iter().chain(&self.held).filter(|held| held.claimed.task.done % 2 == 0) {
-            let task = &held.claimed.task;
-            memory.0.insert((task.id, task.epoch), task.done);
-            memory.0.insert((task.id, Epoch(task.epoch.0 + 1)), task.done / 2);
+            let (fence, done) = (held.claimed.fence, held.claimed.task.done);
+            memory.0.insert(fence, done);
+            memory.0.insert(fence.next(), done);
+            memory.0.insert(Fence { epoch: fence.epoch.next(nonce), ..fence }, done / 2);
         }
         let tags: Vec<_> = chance.happens(30).then(|| TAGS[chance.below(2)].to_owned()).into_iter().collect();
         // Whoever limits a function says the same of it.
@@ -485,6 +487,7 @@ impl Play {
         ];
         let request = ClaimRequest {
             worker: self.worker(),
+            nonce,
             now: t(self.now),
             until: t(self.now + *chance.pick(&[3, 10, 30]).unwrap_or(&30)),
             max: chance.below(5),

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::model::{Epoch, Fence, Lane, Lease, Rate, Step, Task, Tree};
+use crate::model::{Fence, Lane, Lease, Nonce, Rate, Step, Task, Tree};
 use crate::{Key, TaskId, Timestamp, WorkerId};
 
 /// A worker's wish for work.
@@ -10,6 +10,8 @@ use crate::{Key, TaskId, Timestamp, WorkerId};
 pub struct ClaimRequest<'a> {
     /// Who asks.
     pub worker: WorkerId,
+    /// Chance that was drawn for this request, and for no other: it is part of the epoch of each task that is claimed.
+    pub nonce: Nonce,
     /// The moment that "due" is measured by.
     pub now: Timestamp,
     /// When the leases end.
@@ -92,9 +94,9 @@ pub struct Expired {
 ///
 /// Asked by a store in the middle of a claim: an answer must be quick and must not block.
 pub trait Recall: Debug + Send + Sync {
-    /// How many completions the code of this task has seen, if the worker holds it as it was parked by this claim: the
-    /// epoch is the one that the task has *before* it is claimed anew.
-    fn seen(&self, task: TaskId, epoch: Epoch) -> Option<u32>;
+    /// How many completions the code of a task has seen, if the worker holds it as it stands in the store: parked by this
+    /// claim, after so many commits. The fence is the one that the task has *before* it is claimed anew.
+    fn seen(&self, fence: &Fence) -> Option<u32>;
 }
 
 /// A memory that holds nothing.
@@ -102,7 +104,7 @@ pub trait Recall: Debug + Send + Sync {
 pub struct NoRecall;
 
 impl Recall for NoRecall {
-    fn seen(&self, _task: TaskId, _epoch: Epoch) -> Option<u32> {
+    fn seen(&self, _fence: &Fence) -> Option<u32> {
         None
     }
 }

@@ -63,10 +63,10 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// 8. Claims take due tasks only (`ready_at <= now`), of lanes that the request admits, in the order priority, due
     ///    time, age (G6, G9, G10). A running task whose lease has run out is due. What is asked to end, or has come to the
     ///    end of its time (`expires_at <= now`), is not due any more: no code of it starts again (G15).
-    /// 9. Each claim raises `epoch` and `tries` by one, sets the lease, and completes the sleeps of the task that are due,
-    ///    in the order of their moments (G2).
+    /// 9. Each claim raises the count of `epoch` and `tries` by one, gives `epoch` the request's nonce, sets the lease, and
+    ///    completes the sleeps of the task that are due, in the order of their moments (G2).
     /// 10. A claim brings the steps that the worker's memory does not have: all of them, or, if
-    ///     [`Recall::seen`] knows the task under the epoch before, those which have ended since and the maps that are
+    ///     [`Recall::seen`] knows the task under the fence before, those which have ended since and the maps that are
     ///     still open, whose items may have gone on.
     /// 11. Payloads come back byte-identical (G14).
     /// 12. Claims keep to the request's limits: with what is claimed, no more tasks of a function run under live leases, in

@@ -14,7 +14,7 @@ use crate::transition::Feed;
 const EXECUTION: crate::ExecutionId = id(1).execution();
 const TASK: TaskId = id(2);
 const TREE: Tree = Tree::step(EXECUTION, id(1));
-const FENCE: Fence = Fence { task: TASK, epoch: Epoch(3), commit: 5 };
+const FENCE: Fence = Fence { task: TASK, epoch: Epoch::plain(3), commit: 5 };
 const NOW: Timestamp = t(100);
 
 const fn id(n: u128) -> TaskId {
@@ -306,8 +306,8 @@ fn a_task_that_is_handed_back_changes_in_nothing_else() {
 
 #[test]
 fn a_nudge_is_guarded_by_the_claim_that_parked_the_task() {
-    let guard = Guard::Parked { task: TASK, epoch: Epoch(3) };
-    assert_eq!(nudge(TASK, Epoch(3), NOW), Transition::new(guard, NOW, Change::Wake));
+    let guard = Guard::Parked { task: TASK, epoch: Epoch::plain(3) };
+    assert_eq!(nudge(TASK, Epoch::plain(3), NOW), Transition::new(guard, NOW, Change::Wake));
 }
 
 // Dead letters that are tried again.

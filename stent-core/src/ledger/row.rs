@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, StepKind, TaskResult, TaskStatus, Tree, Tried,
-    TryEnd,
+    Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, Nonce, StepKind, TaskResult, TaskStatus, Tree,
+    Tried, TryEnd,
 };
 use crate::{Key, TaskId, Timestamp, WorkerId};
 
@@ -19,7 +19,7 @@ pub struct Row {
     pub kind: StepKind,
     /// Where it stands.
     pub status: TaskStatus,
-    /// Counts its claims.
+    /// Its last claim.
     pub epoch: Epoch,
     /// Claims since the last committed turn.
     pub tries: u32,
@@ -73,13 +73,13 @@ impl Row {
             tree,
             kind,
             status: TaskStatus::Pending,
-            epoch: Epoch(0),
+            epoch: Epoch::NEVER,
             tries: 0,
             attempts: 0,
             crashes: 0,
             releases: 0,
             commit: 0,
-            commit_epoch: Epoch(0),
+            commit_epoch: Epoch::NEVER,
             ready_at: None,
             worker: None,
             done: 0,
@@ -106,9 +106,9 @@ impl Row {
         };
         match &new.state {
             NewTaskState::Pending { ready_at } => row.ready_at = Some(*ready_at),
-            NewTaskState::Leased { started_at, worker, until } => {
+            NewTaskState::Leased { started_at, worker, nonce, until } => {
                 row.status = TaskStatus::Running;
-                row.epoch = Epoch(1);
+                row.epoch = Epoch::new(1, *nonce);
                 row.tries = 1;
                 row.worker = Some(*worker);
                 row.ready_at = Some(*until);
@@ -145,6 +145,7 @@ impl Row {
     pub fn claim(
         &mut self,
         worker: WorkerId,
+        nonce: Nonce,
         now: Timestamp,
         until: Timestamp,
         slot: Option<FunctionKey>,
@@ -161,7 +162,7 @@ impl Row {
         });
         self.crashes += u32::from(crashed.is_some());
         self.status = TaskStatus::Running;
-        self.epoch = self.epoch.next();
+        self.epoch = self.epoch.next(nonce);
         self.tries += 1;
         self.worker = Some(worker);
         self.ready_at = Some(until);
@@ -204,7 +205,7 @@ impl Row {
     /// Whether it waits for a value under its key, and for nothing else.
     #[must_use]
     pub const fn waits_for_key(&self) -> bool {
-        self.key.is_some() && matches!(self.status, TaskStatus::Waiting) && self.epoch.0 == 0
+        self.key.is_some() && matches!(self.status, TaskStatus::Waiting) && self.epoch.count == 0
     }
 
     /// Whether it took a signal that, if it is given up now, the code has never seen and others may want (G11).

@@ -17,7 +17,7 @@ mod shelf;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{Keyed, Lane, MemoKind, Note, RetryPolicy, Seq, TaskResult, Threshold, Wait};
+use crate::model::{Keyed, Lane, MemoKind, Nonce, Note, RetryPolicy, Seq, TaskResult, Threshold, Wait};
 use crate::{ExecutionId, Payload, WorkerId};
 
 // Given: one execution and its rows. The root is task 1; everything else hangs where the test says.
@@ -51,7 +51,7 @@ fn pending(id: TaskId, tree: Tree) -> Row {
 
 fn running(id: TaskId, tree: Tree) -> Row {
     let mut row = pending(id, tree);
-    row.claim(worker(7), t(1), t(31), None);
+    row.claim(worker(7), Nonce::NONE, t(1), t(31), None);
     row
 }
 
@@ -69,7 +69,7 @@ fn parked(wake_at: u32) -> Row {
         status: TaskStatus::Waiting,
         tries: 0,
         commit: 1,
-        commit_epoch: Epoch(1),
+        commit_epoch: Epoch::plain(1),
         ready_at: None,
         worker: None,
         wake_at: Some(wake_at),
@@ -283,12 +283,17 @@ mod starting {
 
     #[test]
     fn a_leased_root_begins_with_its_first_claim() {
-        let start = start(NewTaskState::Leased { started_at: t(9), worker: worker(7), until: t(40) });
+        let start = start(NewTaskState::Leased {
+            started_at: t(9),
+            worker: worker(7),
+            nonce: Nonce::NONE,
+            until: t(40),
+        });
 
         let (_, writes) = apply_one(&[], &start);
 
         let row = writes.row(ROOT);
-        assert_eq!((row.status, row.epoch, row.tries), (TaskStatus::Running, Epoch(1), 1));
+        assert_eq!((row.status, row.epoch, row.tries), (TaskStatus::Running, Epoch::plain(1), 1));
         assert_eq!((row.worker, row.ready_at, row.started_at), (Some(worker(7)), Some(t(40)), Some(t(9))));
         assert!(!writes.ready);
     }
@@ -323,7 +328,7 @@ mod fence {
     fn every_change_of_a_stale_epoch_is_fenced() {
         let stale = root();
         let mut now = stale.clone();
-        now.claim(worker(8), t(31), t(61), None);
+        now.claim(worker(8), Nonce::NONE, t(31), t(61), None);
 
         for transition in changes(&stale) {
             let (outcome, writes) = apply_one(&[now.clone()], &transition);
@@ -399,7 +404,7 @@ mod fence {
     fn a_write_is_known_again_after_a_later_claim_and_not_after_a_later_write() {
         let write = park(&root(), Wait::for_next(0));
         let mut later = committed(root());
-        later.claim(worker(8), t(31), t(61), None);
+        later.claim(worker(8), Nonce::NONE, t(31), t(61), None);
 
         assert_eq!(apply_one(&[later.clone()], &write).0, already(0));
         assert_eq!(apply_one(&[committed(later)], &write).0, Outcome::Fenced);
@@ -649,7 +654,7 @@ mod nudging {
     #[test]
     fn a_task_that_has_moved_on_is_fenced() {
         let mut moved = parked(1);
-        moved.epoch = Epoch(2);
+        moved.epoch = Epoch::plain(2);
         assert_eq!(apply_one(&[moved], &nudge(&parked(1))).0, Outcome::Fenced);
         assert_eq!(apply_one(&[root()], &nudge(&root())).0, Outcome::Fenced);
     }
@@ -912,10 +917,10 @@ mod rows {
     #[test]
     fn a_claim_raises_epoch_and_tries_and_ends_the_wait() {
         let mut row = Row { ready_at: Some(t(40)), ..parked(3) };
-        row.claim(worker(9), t(40), t(70), None);
+        row.claim(worker(9), Nonce::NONE, t(40), t(70), None);
         let expected = Row {
             status: TaskStatus::Running,
-            epoch: Epoch(2),
+            epoch: Epoch::plain(2),
             tries: 1,
             worker: Some(worker(9)),
             ready_at: Some(t(70)),

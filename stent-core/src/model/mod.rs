@@ -13,7 +13,7 @@ mod task;
 mod wait;
 
 pub use lane::{FunctionKey, Lane, LaneKey};
-pub use lease::{Epoch, Fence, Lease};
+pub use lease::{Epoch, Fence, Lease, Nonce};
 pub use memo::{Memo, MemoKind};
 pub use name::{split_version, versioned};
 pub use note::{Note, Said, Tried, TryEnd};

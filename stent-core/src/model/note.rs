@@ -64,7 +64,7 @@ pub struct Tried {
     pub task: TaskId,
     /// The execution that it belongs to.
     pub execution: ExecutionId,
-    /// The claim, by its epoch; zero for an attempt that was made before the task was first written.
+    /// The claim, by its epoch; [`NEVER`](super::Epoch::NEVER) for an attempt that was made before the task was first written.
     pub epoch: super::Epoch,
     /// Whose claim it was.
     pub worker: Option<WorkerId>,

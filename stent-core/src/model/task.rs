@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Lane, Mark, RetryPolicy, StepKind, TaskStatus};
+use super::{Epoch, Lane, Mark, Nonce, RetryPolicy, StepKind, TaskStatus};
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 
 /// What a task gave in the end.
@@ -80,7 +80,7 @@ pub struct Task {
     pub retry: Option<RetryPolicy>,
     /// Where it stands.
     pub status: TaskStatus,
-    /// Counts its claims.
+    /// Its last claim.
     pub epoch: Epoch,
     /// Claims since the last committed turn.
     pub tries: u32,
@@ -176,6 +176,8 @@ pub enum NewTaskState {
         started_at: Timestamp,
         /// The worker.
         worker: WorkerId,
+        /// Its chance, which names this lease: see [`Epoch`].
+        nonce: Nonce,
         /// When its lease ends.
         until: Timestamp,
     },

@@ -29,7 +29,8 @@ pub struct Model {
     pub priority: i16,
     /// `pending`, `running`, `waiting`, `completed`, `failed` or `cancelled`.
     pub status: String,
-    /// Counts its claims.
+    /// Its last claim: how many there were, times 2³¹, plus the nonce of the last. A claim without a nonce, by a program of
+    /// before there were any, is the number alone.
     pub epoch: i64,
     /// Claims since the last committed turn.
     pub tries: i64,

@@ -2,6 +2,7 @@
 
 mod m0001_tables;
 mod m0002_keys;
+mod m0003_nonces;
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ impl MigratorTraitSelf for Migrator {
         vec![
             Box::new(m0001_tables::Tables { dialect: dialect() }),
             Box::new(m0002_keys::Keys { dialect: dialect() }),
+            Box::new(m0003_nonces::Nonces { dialect: dialect() }),
         ]
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use stent_core::backend::Result;
 use stent_core::ledger::{Insert, Row, Update, Written};
-use stent_core::model::{FunctionKey, Lane, LaneKey, Lease, Memo, StepKind, Tried};
+use stent_core::model::{Epoch, FunctionKey, Lane, LaneKey, Lease, Memo, StepKind, Tried};
 use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp};
 
 use super::{columns, failure, tags};
@@ -60,7 +60,7 @@ pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
     let mut leases: Vec<_> = leases.iter().collect();
     leases.sort_unstable_by_key(|lease| lease.task);
     for lease in leases {
-        batch.push([Cell::Id(*lease.task.as_uuid()), int(lease.epoch.0)]);
+        batch.push([Cell::Id(*lease.task.as_uuid()), epoch(lease.epoch)]);
     }
     batch
 }
@@ -84,7 +84,7 @@ pub(crate) fn sweep_batch<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Batch<
 pub(crate) fn claim_batch(rows: &[Row]) -> Batch<'static> {
     let mut batch = Batch::new(&columns::CLAIM, rows.len());
     for row in rows {
-        batch.push([Cell::Id(*row.id.as_uuid()), int(row.epoch.0), int(row.tries), moment(row.started_at)]);
+        batch.push([Cell::Id(*row.id.as_uuid()), epoch(row.epoch), int(row.tries), moment(row.started_at)]);
     }
     batch
 }
@@ -95,7 +95,7 @@ pub(crate) fn claim_more_batch(rows: &[Row]) -> Batch<'static> {
     for row in rows {
         batch.push([
             Cell::Id(*row.id.as_uuid()),
-            int(row.epoch.0),
+            epoch(row.epoch),
             int(row.tries),
             moment(row.started_at),
             int(row.crashes),
@@ -163,11 +163,11 @@ fn insert_cells<'a>(insert: &'a Insert<'a>, written: Gave<'a>) -> Result<[Cell<'
         Cell::text(&task.lane.function),
         Cell::Int(task.priority.into()),
         Cell::text(row.status.as_str()),
-        int(row.epoch.0),
+        epoch(row.epoch),
         int(row.tries),
         int(row.attempts),
         int(row.commit),
-        int(row.commit_epoch.0),
+        epoch(row.commit_epoch),
         moment(row.ready_at),
         Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
         int(row.done),
@@ -223,11 +223,11 @@ fn update_cells<'a>(update: &'a Update<'a>, written: Gave<'a>) -> [Cell<'a>; 20]
     [
         Cell::Id(*row.id.as_uuid()),
         Cell::text(row.status.as_str()),
-        int(row.epoch.0),
+        epoch(row.epoch),
         int(row.tries),
         int(row.attempts),
         int(row.commit),
-        int(row.commit_epoch.0),
+        epoch(row.commit_epoch),
         moment(row.ready_at),
         Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
         int(row.done),
@@ -305,7 +305,7 @@ pub(crate) fn tried_batch(tried: &[Tried]) -> Result<Batch<'_>> {
         let text = failure.as_ref().map(|failure| failure::to_text(failure, *task)).transpose()?;
         batch.push([
             Cell::Id(*task.as_uuid()),
-            int(epoch.0),
+            Cell::Int(epoch.to_i64()),
             Cell::Int(at.as_micros()),
             Cell::Id(*execution.as_uuid()),
             Cell::or_null(*worker, |id| Cell::Id(*id.as_uuid())),
@@ -377,6 +377,10 @@ fn slot<'a>(slot: Option<FunctionKey>) -> Cell<'a> {
 
 fn int<'a>(value: u32) -> Cell<'a> {
     Cell::Int(value.into())
+}
+
+fn epoch<'a>(epoch: Epoch) -> Cell<'a> {
+    Cell::Int(epoch.to_i64())
 }
 
 fn moment<'a>(moment: Option<Timestamp>) -> Cell<'a> {

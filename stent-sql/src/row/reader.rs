@@ -94,7 +94,7 @@ impl Reader {
 
     /// The next cell, an epoch.
     pub(crate) fn epoch(&mut self) -> Result<Epoch> {
-        self.count().map(Epoch)
+        Epoch::from_i64(self.next()?).ok_or_else(|| self.corrupt("it holds no epoch"))
     }
 
     /// The next cell, a moment.

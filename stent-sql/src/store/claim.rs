@@ -185,7 +185,7 @@ pub(super) async fn pick<C: ConnectionTrait>(
     // Of each stream as many were locked as were asked for.
     let leaves_locked = run.locks.is_some() && streams > 1 && picked.len() == max;
     let picked = picked.into_iter().map(|task| {
-        let recalled = request.recall.seen(task.row.id, task.row.epoch);
+        let recalled = request.recall.seen(&task.row.fence());
         Pick { task, recalled }
     });
     Ok(Picks { picked: picked.collect(), limits, next_due, signs, leaves_locked })
@@ -243,7 +243,7 @@ impl Picks {
                 .limit(task.function())
                 .filter(|limit| limit.max_concurrent.is_some())
                 .map(|limit| FunctionKey::of(&limit.function));
-            tried.extend(row.claim(request.worker, request.now, request.until, slot));
+            tried.extend(row.claim(request.worker, request.nonce, request.now, request.until, slot));
             if row.crashes != task.row.crashes || row.slot != task.row.slot {
                 more.insert(row.id);
             }

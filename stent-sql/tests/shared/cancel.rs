@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stent_core::WorkerId;
 use stent_core::backend::{Backend, ClaimRequest, NoRecall};
-use stent_core::model::TaskStatus;
+use stent_core::model::{Nonce, TaskStatus};
 use stent_core::transition::{Change, Outcome, Transition};
 use stent_sql::SqlStore;
 use uuid::Uuid;
@@ -61,6 +61,7 @@ pub(crate) async fn survives_drops(store: &SqlStore, seed: u64) {
         let functions = ["checkout".to_owned()];
         let request = ClaimRequest {
             worker: WorkerId::from_uuid(Uuid::from_u128(9)),
+            nonce: Nonce::new(7),
             now: t(0),
             until: t(30),
             max: 1,

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::backend::{Backend, ClaimRequest, Claimed, Exchanged, Migrate, NoRecall};
-use stent_core::model::{Lane, NewTask, NewTaskState, Seq, StepKind, Tree};
+use stent_core::model::{Lane, NewTask, NewTaskState, Nonce, Seq, StepKind, Tree};
 use stent_core::transition::{Change, Guard, Outcome, Transition};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 use stent_sql::SqlStore;
@@ -124,6 +124,7 @@ pub(crate) async fn exchange(
 pub(crate) fn request(functions: &[String], now: Timestamp) -> ClaimRequest<'_> {
     ClaimRequest {
         worker: WorkerId::from_uuid(Uuid::from_u128(7)),
+        nonce: Nonce::new(7),
         now,
         until: now + Duration::from_secs(30),
         max: 1,

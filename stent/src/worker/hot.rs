@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stent_core::backend::Recall;
-use stent_core::model::Epoch;
+use stent_core::model::{Epoch, Fence};
 use stent_core::{ExecutionId, TaskId};
 
 use super::port::Parked;
@@ -64,7 +64,7 @@ impl Hot {
     /// Takes the code that was parked by the claim before `epoch`.
     pub(super) fn take(&self, task: TaskId, epoch: Epoch) -> Option<Parked> {
         let parked = self.lock().remove(task)?;
-        (parked.epoch.next() == epoch).then_some(parked)
+        (parked.epoch.count + 1 == epoch.count).then_some(parked)
     }
 
     pub(super) fn forget(&self, task: TaskId) {
@@ -154,11 +154,15 @@ impl Inner {
 }
 
 impl Recall for Hot {
-    fn seen(&self, task: TaskId, epoch: Epoch) -> Option<u32> {
+    /// A store that has lost the parking, though it was acknowledged, has an earlier count of commits.
+    fn seen(&self, fence: &Fence) -> Option<u32> {
         let mut inner = self.lock();
-        let entry = inner.entries.get(&task).filter(|entry| entry.stands && entry.parked.epoch == epoch)?;
-        let seen = entry.parked.seen;
-        inner.recalled.insert(task);
+        let entry = inner.entries.get(&fence.task)?;
+        let Parked { epoch, commit, seen, .. } = entry.parked;
+        if !entry.stands || (epoch, commit) != (fence.epoch, fence.commit) {
+            return None;
+        }
+        inner.recalled.insert(fence.task);
         Some(seen)
     }
 }

@@ -48,6 +48,8 @@ pub(super) enum Message {
 pub(super) struct Parked {
     pub(super) task: TaskId,
     pub(super) epoch: Epoch,
+    /// How many transitions of the task are committed, its parking included.
+    pub(super) commit: u32,
     pub(super) seen: u32,
     pub(super) activation: Activation,
 }

@@ -29,6 +29,7 @@ use super::port::{Message, Parked, Port};
 use crate::context::Place;
 use crate::desk::Stage;
 use crate::foreign::panicked;
+use crate::ids;
 use crate::stop::StopSign;
 
 /// How long what a function says may wait for its next commit.
@@ -204,8 +205,8 @@ impl Running {
         turn.insert.extend(insert);
         let (wait, seen) = self.activation.durable.replay(|replay| (replay.wait(), replay.seen()));
         let transition = decide::park(&self.held, turn, wait, self.now());
-        let Fence { task, epoch, .. } = self.held.fence;
-        (transition, Parked { task, epoch, seen, activation: self.activation })
+        let Fence { task, epoch, commit } = self.held.fence.next();
+        (transition, Parked { task, epoch, commit, seen, activation: self.activation })
     }
 
     fn take_turn(&self) -> Turn {
@@ -338,14 +339,16 @@ impl Running {
     async fn promote(self, seq: Seq, ask: &Ask, started_at: Timestamp, step: Activation) -> Option<Self> {
         let (task, tree) = (self.held.fence.task, self.held.tree);
         let until = self.now() + self.port.lease;
-        let state = NewTaskState::Leased { started_at, worker: self.port.worker, until };
+        let nonce = ids::nonce();
+        let state = NewTaskState::Leased { started_at, worker: self.port.worker, nonce, until };
         let row = self.activation.durable.replay(|replay| replay.write_call(task, &tree, seq, state));
         let Some(row) = row else { return Some(self) };
         let port = self.port.clone();
-        let fence = Fence { task: ask.id, epoch: Epoch(1), commit: 0 };
+        let epoch = Epoch::new(1, nonce);
+        let fence = Fence { task: ask.id, epoch, commit: 0 };
         let held =
             Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0, key: None, revived: false };
-        let lease = Lease { task: ask.id, epoch: Epoch(1), until };
+        let lease = Lease { task: ask.id, epoch, until };
         let (transition, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
         port.send(Message::Promote { transition, parked, step: Box::new(held.clone()), lease, reply });

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stent::core::backend::{ClaimRequest, NoRecall, Store};
+use stent::core::model::Nonce;
 use stent::metrics::{LeaseLoss, LeaseLost, TaskClaimed};
 use stent::prelude::*;
 use stent::{ExecutionStatus, Metrics, PollOptions, Registry, TaskId, WorkerBuilder, WorkerId};
@@ -173,6 +174,7 @@ async fn steal(store: &Arc<dyn Store>, task: TaskId) {
     let now = store.clock().await.expect("answers") + Duration::from_hours(24);
     let request = ClaimRequest {
         worker: WorkerId::from_uuid(uuid::Uuid::from_u128(7)),
+        nonce: Nonce::new(7),
         now,
         until: now + Duration::from_hours(1),
         max: 100,

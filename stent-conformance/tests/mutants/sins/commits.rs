@@ -92,6 +92,21 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }
         }),
         mutant(
+            "knows a claim by its count",
+            "fence::a_count_of_claims_that_recurs_does_not_let_the_old_holder_write",
+            &["expected: Fenced", "actual: Applied"],
+        )
+        .rewrites(|transition, past| match &mut transition.guard {
+            Guard::Leased { fence: Fence { task, epoch, .. }, .. } | Guard::Parked { task, epoch } => {
+                if let Some(current) =
+                    past.fences.get(task).filter(|current| current.epoch.count == epoch.count)
+                {
+                    *epoch = current.epoch;
+                }
+            }
+            Guard::Absent { .. } | Guard::Known { .. } => {}
+        }),
+        mutant(
             "takes hints from the past",
             "fence::a_stale_hint_wakes_nobody",
             &["a hint from the first parking", "actual: Applied"],

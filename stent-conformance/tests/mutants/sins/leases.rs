@@ -17,12 +17,12 @@ pub(super) fn mutants() -> Vec<Mutant> {
         mutant(
             "leaves the epoch as it is",
             "time::the_epoch_grows_with_every_claim",
-            &["epoch", "actual: (Epoch(1), Epoch(1), Epoch(1))"],
+            &["epoch", "actual: (1, 1, 1)"],
         )
         .hands_out(|claimed, _| {
-            claimed.task.epoch = Epoch(1);
-            claimed.lease.epoch = Epoch(1);
-            claimed.fence.epoch = Epoch(1);
+            claimed.task.epoch.count = 1;
+            claimed.lease.epoch.count = 1;
+            claimed.fence.epoch.count = 1;
         }),
         mutant(
             "lets no lease run out",
@@ -44,6 +44,22 @@ pub(super) fn mutants() -> Vec<Mutant> {
         .renews(|sound, leases, now, until| {
             sound.renew(leases, now, until)?;
             Ok(vec![Renewal::Renewed; leases.len()])
+        }),
+        mutant(
+            "renews by the count of claims",
+            "fence::a_count_of_claims_that_recurs_does_not_let_the_old_holder_write",
+            &["renewals", "actual: [Renewed, Renewed]"],
+        )
+        .renews(|sound, leases, now, until| {
+            let answers = sound.renew(leases, now, until)?;
+            let stands = |lease: &Lease| {
+                let same = leases.iter().zip(&answers).find(|(other, answer)| {
+                    **answer == Renewal::Renewed
+                        && (other.task, other.epoch.count) == (lease.task, lease.epoch.count)
+                });
+                same.map_or(Renewal::Lost, |_| Renewal::Renewed)
+            };
+            Ok(leases.iter().map(stands).collect())
         }),
         mutant(
             "says that it renews",

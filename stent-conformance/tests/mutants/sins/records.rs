@@ -135,7 +135,11 @@ pub(super) fn mutants() -> Vec<Mutant> {
 struct Gullible<'a>(&'a dyn Recall);
 
 impl Recall for Gullible<'_> {
-    fn seen(&self, task: stent_core::TaskId, epoch: Epoch) -> Option<u32> {
-        (0..=epoch.0 + 1).rev().find_map(|any| self.0.seen(task, Epoch(any)))
+    fn seen(&self, fence: &Fence) -> Option<u32> {
+        let epochs = (0..=fence.epoch.count + 1).rev().map(|count| Epoch { count, ..fence.epoch });
+        let epochs = epochs.flat_map(|epoch| [epoch, Epoch::plain(epoch.count)]);
+        let mut any =
+            epochs.flat_map(|epoch| (0..=fence.commit).map(move |commit| Fence { epoch, commit, ..*fence }));
+        any.find_map(|any| self.0.seen(&any))
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::WorkerId;
 use crate::decide;
 use crate::ledger::{Follow, Writes};
-use crate::model::{Lane, Seq, TaskResult, Tree};
+use crate::model::{Lane, Nonce, Seq, TaskResult, Tree};
 use crate::transition::{Change, Guard, Outcome};
 
 // Given: executions 1, 2, …, whose roots run, and steps 10·n + … below them.
@@ -39,7 +39,7 @@ fn slot(root: u128) -> Key {
 
 fn running(row: Row) -> Row {
     let mut row = Row { ready_at: Some(t(0)), ..row };
-    row.claim(WorkerId::from_uuid(Uuid::from_u128(7)), t(1), t(31), None);
+    row.claim(WorkerId::from_uuid(Uuid::from_u128(7)), Nonce::NONE, t(1), t(31), None);
     row
 }
 

@@ -258,7 +258,7 @@ mod calls {
     fn what_is_written_ended_or_leased_under_a_key_says_nothing_about_it() {
         let states = [
             NewTaskState::Done { started_at: t(9), result: ok("inline") },
-            NewTaskState::Leased { started_at: t(9), worker: worker(7), until: t(40) },
+            NewTaskState::Leased { started_at: t(9), worker: worker(7), nonce: Nonce::NONE, until: t(40) },
         ];
         for state in states {
             let keep = keep_with(&root(), vec![keyed(key(), new_step(2, state))]);

@@ -274,7 +274,15 @@ mod stopping {
                 inline(2),
                 new_step(3, NewTaskState::Pending { ready_at: t(10) }),
                 new_step(4, NewTaskState::Timer { due: t(50) }),
-                new_step(8, NewTaskState::Leased { started_at: t(9), worker: worker(7), until: t(40) }),
+                new_step(
+                    8,
+                    NewTaskState::Leased {
+                        started_at: t(9),
+                        worker: worker(7),
+                        nonce: Nonce::NONE,
+                        until: t(40),
+                    },
+                ),
                 new_task(
                     9,
                     Tree::item(EXECUTION, task(7), ROOT),
@@ -524,7 +532,7 @@ mod tries {
 
     fn tried(end: TryEnd, failure: Option<Failure>) -> Tried {
         let worker = Some(worker(7));
-        Tried { task: ROOT, execution: EXECUTION, epoch: Epoch(1), worker, end, at: t(10), failure }
+        Tried { task: ROOT, execution: EXECUTION, epoch: Epoch::plain(1), worker, end, at: t(10), failure }
     }
 
     #[test]
@@ -546,14 +554,14 @@ mod tries {
     #[test]
     fn a_claim_of_what_runs_is_a_crash_of_who_ran_it() {
         let mut row = root();
-        let crashed = row.claim(worker(8), t(31), t(61), None).expect("its lease ran out");
+        let crashed = row.claim(worker(8), Nonce::NONE, t(31), t(61), None).expect("its lease ran out");
         assert_eq!(crashed, Tried { at: t(31), ..tried(TryEnd::Crashed, None) });
         assert_eq!((row.crashes, row.releases, row.tries, row.attempts), (1, 0, 2, 0));
 
         let mut fresh = new_root();
-        assert_eq!(fresh.claim(worker(8), t(31), t(61), None), None);
+        assert_eq!(fresh.claim(worker(8), Nonce::NONE, t(31), t(61), None), None);
         let mut woken = Row { ready_at: Some(t(31)), ..parked(1) };
-        assert_eq!(woken.claim(worker(8), t(31), t(61), None), None);
+        assert_eq!(woken.claim(worker(8), Nonce::NONE, t(31), t(61), None), None);
         assert_eq!((fresh.crashes, woken.crashes), (0, 0));
     }
 
@@ -565,8 +573,12 @@ mod tries {
 
         let (_, writes) = apply_one(&[root()], &parking);
 
-        let first =
-            Tried { task: task(2), epoch: Epoch(0), worker: None, ..tried(TryEnd::Failed, Some(declined())) };
+        let first = Tried {
+            task: task(2),
+            epoch: Epoch::NEVER,
+            worker: None,
+            ..tried(TryEnd::Failed, Some(declined()))
+        };
         assert_eq!(writes.tried, [first]);
         assert_eq!(writes.insert[0].result, Some(Written::Failure(&declined())));
         assert_eq!(writes.row(task(2)).attempts, 1);
@@ -603,7 +615,7 @@ mod notes {
         let mut keep = leased(&root(), Change::Keep);
         keep.notes = vec![said(1, 5)];
         let mut later = root();
-        later.claim(worker(8), t(31), t(61), None);
+        later.claim(worker(8), Nonce::NONE, t(31), t(61), None);
         for there in [later, committed(root()), completed(root(), None)] {
             assert!(apply_one(&[there], &keep).1.notes.is_empty());
         }
@@ -650,7 +662,7 @@ mod slots {
     fn a_claim_takes_a_place_only_if_its_function_is_counted() {
         for slot in [None, Some(FunctionKey::of("charge"))] {
             let mut row = counted(pending(task(2), Tree::step(EXECUTION, ROOT)));
-            row.claim(worker(8), t(31), t(61), slot);
+            row.claim(worker(8), Nonce::NONE, t(31), t(61), slot);
             assert_eq!(row.slot, slot);
         }
     }

@@ -41,7 +41,7 @@ impl Shelf {
     #[track_caller]
     pub(super) fn claim(&mut self, id: TaskId) -> Row {
         let row = self.rows.get_mut(&id).expect("is there");
-        row.claim(worker(7), t(10), t(40), None);
+        row.claim(worker(7), Nonce::NONE, t(10), t(40), None);
         row.clone()
     }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Driver;
 use crate::function::BoxFuture;
+use crate::ids;
 use crate::worker::report::Subject;
 
 /// First pause after an exchange that failed; doubled up to [`RETRY_PAUSE_MAX`].
@@ -103,6 +104,7 @@ impl Driver {
             let now = shared.clock.now();
             let request = claim.map(|max| ClaimRequest {
                 worker,
+                nonce: ids::nonce(),
                 now,
                 until: now + lease,
                 max,
