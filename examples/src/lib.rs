@@ -26,6 +26,8 @@ mod guide {
     mod functions {}
     #[doc = include_str!("../../docs/guide/observability.md")]
     mod observability {}
+    #[doc = include_str!("../../docs/guide/sqlite.md")]
+    mod sqlite {}
     #[doc = include_str!("../../docs/guide/testing.md")]
     mod testing {}
     #[doc = include_str!("../../docs/guide/idempotency.md")]

@@ -183,6 +183,20 @@ impl Dialect for PostgresDialect {
         Expr::cust(level)
     }
 
+    /// `SET` looks at nothing, so that the application may still choose its isolation level.
+    fn mark(&self, number: u64) -> Option<String> {
+        Some(format!("SET LOCAL stent.transaction = '{number}'"))
+    }
+
+    fn marked(&self) -> Expr {
+        Expr::cust("coalesce(current_setting('stent.transaction', true), '')")
+    }
+
+    /// By the driver's name for it. If there is another one, both are gone by this, and releasing it fails.
+    fn only_savepoint(&self) -> Option<&'static str> {
+        Some("RELEASE SAVEPOINT _sqlx_savepoint_1; SAVEPOINT _sqlx_savepoint_1")
+    }
+
     fn hint_within(&self, topic: Topic) -> Option<String> {
         Some(wake::tell_within(topic).to_owned())
     }

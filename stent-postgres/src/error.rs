@@ -103,6 +103,7 @@ fn by_code(code: &str) -> ErrorKind {
         "23505" | "55P03" | "57014" => ErrorKind::Contended, // unique, lock_timeout, statement_timeout
         "42P01" | "3F000" | "42703" => ErrorKind::Schema,    // no table, no schema, no column
         "3D000" | "42501" | "26000" | "42P05" | "08P01" | NOT_SET_UP => ErrorKind::Config,
+        "25P01" => ErrorKind::Ended,       // a savepoint, and no transaction
         "25006" => ErrorKind::Unavailable, // read-only, until the standby is promoted
         _ => match code.get(..2).unwrap_or_default() {
             "40" => ErrorKind::Contended,

@@ -73,7 +73,7 @@ impl PostgresStore {
             })
             .connect_lazy_with(connect.clone());
         let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-        let connections = Connections { write: connection.clone(), read: connection };
+        let connections = Connections::new(connection.clone(), connection);
         let dialect = PostgresDialect::new(options.schema.clone());
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
         let store = Arc::new(store.with_neighbours(Notices::new(hints(connect))));
@@ -101,7 +101,7 @@ impl PostgresStore {
         }
         let pool = connection.get_postgres_connection_pool().clone();
         let options = PostgresOptions::new(pool.connect_options().as_ref().clone());
-        let connections = Connections { write: connection.clone(), read: connection };
+        let connections = Connections::new(connection.clone(), connection);
         let dialect = PostgresDialect::with_settings(settings());
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
         Ok(Arc::new(store.with_neighbours(Notices::on_borrowed(pool)).on_borrowed_connections()))

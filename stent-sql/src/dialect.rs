@@ -108,6 +108,28 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         Expr::cust("''")
     }
 
+    /// A statement that marks a transaction with a number until it ends, so that another one in its place can be told from it.
+    /// None where the backend has the database tell when one ends ([`OneWriter`](crate::OneWriter)).
+    fn mark(&self, _number: u64) -> Option<String> {
+        None
+    }
+
+    /// The number that the transaction which asks was marked with, as a text; an empty one if it was not.
+    fn marked(&self) -> Expr {
+        Expr::cust("''")
+    }
+
+    /// What fails, sooner or later, in a transaction of a closure's unless the savepoint that was just set is the only one. A
+    /// transaction within its transaction that the closure has kept would else be what the driver commits.
+    fn only_savepoint(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What tells whether a transaction is what its driver says, where the database ends some without being asked.
+    fn probes(&self) -> Option<Probes> {
+        None
+    }
+
     /// A statement that, run in a transaction, hints at a topic when that is committed. None where others notice a commit
     /// without being told.
     fn hint_within(&self, topic: Topic) -> Option<String> {
@@ -128,6 +150,18 @@ pub trait Dialect: Debug + Send + Sync + 'static {
 
     /// What was wrong and what to do about it, where more can be said than the kind.
     fn explain(&self, error: &DbErr) -> Option<String>;
+}
+
+/// Statements that tell what state a connection is in by whether they fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probes {
+    /// Fails in a transaction, and begins one outside.
+    pub begin: &'static str,
+    /// Ends what that has begun.
+    pub rollback: &'static str,
+    /// Each fails unless the driver has as many savepoints open, the most first. Going through them stops at the first that
+    /// does not fail, which is the innermost savepoint.
+    pub nested: Vec<String>,
 }
 
 /// How many transactions write at once.

@@ -13,6 +13,7 @@
 //! | [`batch`] | many rows as the parameters of one statement |
 //! | [`migration`] | the schema and its history |
 //! | `url` | how the URLs of stores are taken apart, for the database crates |
+//! | [`writer`] | where there is one writer at a time: whose turn it is, and what the database says of its transactions |
 //! | [`wake`] | hints within the process, and where a database adds those from outside |
 
 pub mod batch;
@@ -25,7 +26,9 @@ mod store;
 #[doc(hidden)]
 pub mod url;
 pub mod wake;
+pub mod writer;
 
 pub use dialect::{Dialect, Writers};
 pub use stmt::{Locks, Statement, Statements};
 pub use store::{Connections, Counters, SqlStore};
+pub use writer::OneWriter;

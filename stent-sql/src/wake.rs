@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stent_core::backend::{Listener, Topic};
+use stent_core::backend::{Listener, Result, Topic};
 use tokio::sync::watch;
 
 /// Where hints come together. Clones are the same hub.
@@ -62,7 +62,7 @@ impl Listener for HubListener {
     }
 }
 
-/// Notices what other processes commit. Each method but [`close`](Self::close) returns at once.
+/// Notices what other processes do with the database. Each method but [`close`](Self::close) returns at once.
 #[async_trait]
 pub trait Neighbours: Debug + Send + Sync + 'static {
     /// Somebody listens from now on.
@@ -76,6 +76,15 @@ pub trait Neighbours: Debug + Send + Sync + 'static {
 
     /// This process has hinted at something to its own: now others may learn of it.
     fn hinted(&self, _topic: Topic) {}
+
+    /// Fails where the database that is open is not the one that others find any more, so that nothing is confirmed which
+    /// nobody will see. Asked when a transaction has begun, when it was committed, and before reads.
+    ///
+    /// # Errors
+    /// What has happened and what to do about it.
+    fn check_place(&self, _operation: &'static str) -> Result<()> {
+        Ok(())
+    }
 
     /// The store was closed: gives back what is held, connections for one.
     async fn close(&self);

@@ -7,9 +7,15 @@ use sea_orm::{
 };
 use stent_core::backend::ErrorKind;
 use stent_sql::batch::{Answer, Batch, Column};
-use stent_sql::dialect::{Dialect, Writers, render};
+use stent_sql::dialect::{Dialect, Probes, Writers, render};
 
 use crate::{pack, unpack};
+
+/// `SQLITE_CONSTRAINT_COMMITHOOK`.
+const COMMIT_REFUSED: i32 = 531;
+
+/// How deep transactions may be nested for that to be noticed.
+const NESTED_MAX: u32 = 8;
 
 /// SQLite, as far as `stent-sql` must know it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,6 +100,12 @@ impl Dialect for SqliteDialect {
         Expr::cust("(SELECT file FROM pragma_database_list WHERE name = 'main')")
     }
 
+    /// The savepoints are the driver's, `_sqlx_savepoint_N`. The first is in every transaction in which one was rolled back.
+    fn probes(&self) -> Option<Probes> {
+        let nested = (2..=NESTED_MAX).rev().map(|depth| format!("ROLLBACK TO _sqlx_savepoint_{depth}"));
+        Some(Probes { begin: "BEGIN", rollback: "ROLLBACK", nested: nested.collect() })
+    }
+
     fn iso(&self, column: &str) -> String {
         format!("strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000000.0, 'unixepoch')")
     }
@@ -155,6 +167,8 @@ pub(crate) fn classify(error: &sqlx::Error) -> ErrorKind {
 /// By SQLite's result codes, <https://www.sqlite.org/rescode.html>. The low byte is the code proper.
 fn by_code(code: i32, message: &str) -> ErrorKind {
     match code & 0xff {
+        // A COMMIT of a closure's own, which the store does not let through.
+        19 if code == COMMIT_REFUSED => ErrorKind::Ended,
         1 if message.contains("no such table: stent_") => ErrorKind::Schema,
         5 | 6 => ErrorKind::Contended,      // BUSY, LOCKED
         8 | 23 => ErrorKind::Config,        // READONLY, AUTH

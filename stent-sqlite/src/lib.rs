@@ -17,6 +17,8 @@
 //! |---|---|
 //! | `options.rs` | what can be set, and how it is written as a URL |
 //! | `open.rs` | connections, and what can be wrong with a file |
+//! | `connections.rs` | what becomes of a connection that comes back, and what the database tells of its transactions |
+//! | `files.rs` | whether the files on the disk are the ones that are open |
 //! | `dialect.rs` | what SQLite does in its own way, for `stent-sql` |
 //! | `pack.rs` | a batch of rows as one buffer |
 //! | `unpack.rs` | many rows as one, the way back |
@@ -24,7 +26,9 @@
 //!
 //! Everything else is `stent-sql`'s.
 
+mod connections;
 mod dialect;
+mod files;
 mod open;
 mod options;
 mod pack;

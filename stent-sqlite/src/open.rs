@@ -13,9 +13,11 @@ use sea_orm::sqlx::sqlite::{
 };
 use sea_orm::sqlx::{ConnectOptions, Executor};
 use stent_core::backend::{Error, ErrorKind, Result};
-use stent_sql::{Connections, SqlStore};
+use stent_sql::{Connections, OneWriter, SqlStore};
 
+use crate::connections;
 use crate::dialect::{SqliteDialect, classify};
+use crate::files::Files;
 use crate::options::{Durability, Location, SqliteOptions};
 use crate::wake::WalWatch;
 
@@ -64,73 +66,94 @@ impl SqliteStore {
 
 async fn open_memory(options: &SqliteOptions) -> Result<SqlStore> {
     // One connection, for as long as the store lives: the data is its own and goes with it.
-    let connect = common(options).filename(":memory:");
-    let pool = writer(options).connect_with(connect).await.map_err(|error| failed(&error, options))?;
+    let connect = common(options).filename(":memory:").foreign_keys(true);
+    let writer = OneWriter::new(patience(options));
+    let pool = connections::of_memory(one(options).min_connections(1), &writer);
+    let pool = pool.connect_with(connect).await.map_err(|error| failed(&error, options))?;
     let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
-    let connections = Connections { write: connection.clone(), read: connection };
-    Ok(SqlStore::new(Arc::new(SqliteDialect), connections, options.location.to_string()))
+    let connections = Connections::new(connection.clone(), connection);
+    let store = SqlStore::new(Arc::new(SqliteDialect), connections, options.location.to_string());
+    Ok(store.with_writer(writer))
 }
 
 async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     // Connections are opened later, too, when the current directory may be another.
     let path = std::path::absolute(path).map_err(|error| unusable(path, "is no path").with_source(error))?;
     check(&path)?;
-    // No statistics are gathered (`ANALYZE`, `PRAGMA optimize`), on purpose: a queue that is empty now holds a million
-    // tasks later, and plans made for the one are bad for the other. Without any, SQLite takes tables for large.
-    let connect = common(options)
+    let (writer, files) = (OneWriter::new(patience(options)), Arc::new(Files::new(&path)));
+    let writing = common(options)
         .filename(&path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(match options.durability {
             Durability::Full => SqliteSynchronous::Full,
             Durability::Normal => SqliteSynchronous::Normal,
         })
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .pragma("journal_size_limit", LOG_BYTES_MAX.to_string());
+    // No statistics are gathered (`ANALYZE`, `PRAGMA optimize`), on purpose: a queue that is empty now holds a million
+    // tasks later, and plans made for the one are bad for the other. Without any, SQLite takes tables for large.
+    let connect = tuned(writing.clone()).journal_mode(SqliteJournalMode::Wal);
 
-    let write = connect_patiently(options, &connect).await?;
+    let pool = connections::of_own(one(options).min_connections(1), &writer, &files);
+    let write = connect_patiently(options, &pool, &connect.clone().create_if_missing(true)).await?;
+    // A connection that takes the place of another one must not make a new store where the file is gone.
+    write.set_connect_options(connect);
     write.execute(TRY_TO_WRITE).await.map_err(|error| failed(&error, options))?;
-    let read = SqlitePoolOptions::new()
+    files.check("open")?;
+    let read = connections::of_readers(SqlitePoolOptions::new())
         .max_connections(options.readers)
         .test_before_acquire(false)
-        .acquire_timeout(options.busy_timeout + QUEUE_TIMEOUT)
+        .acquire_timeout(patience(options))
         .max_lifetime(None)
-        .connect_lazy_with(common(options).filename(&path).pragma("query_only", "ON"));
-    let connections = Connections {
-        write: SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
-        read: SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
-    };
+        .connect_lazy_with(tuned(common(options).filename(&path)).pragma("query_only", "ON"));
+    let guests = connections::of_guests(one(options), &writer).connect_lazy_with(writing.foreign_keys(true));
+    let connections = Connections::new(
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(read),
+    )
+    .with_guests(SqlxSqliteConnector::from_sqlx_sqlite_pool(guests));
     let store = SqlStore::new(Arc::new(SqliteDialect), connections, path.display().to_string());
-    Ok(store.with_neighbours(WalWatch::new(&path)))
+    Ok(store.with_writer(writer).with_neighbours(WalWatch::new(files)))
 }
 
+/// What all connections have.
 fn common(options: &SqliteOptions) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .busy_timeout(options.busy_timeout)
         .foreign_keys(false)
-        .pragma("cache_size", format!("-{CACHE_KIB}"))
-        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
 
-/// The pool of the one connection that writes. It is never closed for its age or for being idle, and not tried out before
+/// What those have that are Stent's alone.
+fn tuned(connect: SqliteConnectOptions) -> SqliteConnectOptions {
+    connect.pragma("cache_size", format!("-{CACHE_KIB}")).pragma("temp_store", "MEMORY")
+}
+
+/// How long writers of this process wait for each other, and readers for a connection.
+fn patience(options: &SqliteOptions) -> Duration {
+    options.busy_timeout.saturating_add(QUEUE_TIMEOUT)
+}
+
+/// A pool of one connection. It is never closed for its age or for being idle, and not tried out before
 /// each use: there is no network between.
-fn writer(options: &SqliteOptions) -> SqlitePoolOptions {
+fn one(options: &SqliteOptions) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
-        .min_connections(1)
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .acquire_timeout(options.busy_timeout + QUEUE_TIMEOUT)
+        .acquire_timeout(patience(options))
 }
 
 /// Switching a new file to write-ahead logging needs it for oneself, and SQLite does not wait for that; several processes
 /// that open a new file at once do.
-async fn connect_patiently(options: &SqliteOptions, connect: &SqliteConnectOptions) -> Result<SqlitePool> {
+async fn connect_patiently(
+    options: &SqliteOptions,
+    pool: &SqlitePoolOptions,
+    connect: &SqliteConnectOptions,
+) -> Result<SqlitePool> {
     let deadline = Instant::now() + options.busy_timeout;
     loop {
-        match writer(options).connect_with(connect.clone()).await {
+        match pool.clone().connect_with(connect.clone()).await {
             Ok(pool) => return Ok(pool),
             Err(error) if classify(&error) == ErrorKind::Contended && Instant::now() < deadline => {
                 tokio::time::sleep(SWITCH_PAUSE).await;

@@ -7,15 +7,16 @@
 //! The file itself is never opened here: closing a file drops all locks that the process has on it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use stent_core::backend::Topic;
+use stent_core::backend::{Result, Topic};
 use stent_sql::wake::{Hub, Neighbours};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+
+use crate::files::Files;
 
 /// Pause between two looks at the log: the longest that a commit of another process goes unnoticed.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -29,7 +30,7 @@ pub(crate) struct WalWatch {
 
 #[derive(Debug)]
 struct Shared {
-    log: PathBuf,
+    files: Arc<Files>,
     state: Mutex<State>,
 }
 
@@ -51,10 +52,8 @@ struct Stamp {
 
 impl WalWatch {
     /// A watch over the log of this database. To be made within a runtime.
-    pub(crate) fn new(database: &Path) -> Self {
-        let mut log = database.as_os_str().to_owned();
-        log.push("-wal");
-        let shared = Shared { log: log.into(), state: Mutex::default() };
+    pub(crate) fn new(files: Arc<Files>) -> Self {
+        let shared = Shared { files, state: Mutex::default() };
         Self { shared: Arc::new(shared), runtime: Handle::current() }
     }
 }
@@ -85,6 +84,10 @@ impl Neighbours for WalWatch {
         }
     }
 
+    fn check_place(&self, operation: &'static str) -> Result<()> {
+        self.shared.files.check(operation)
+    }
+
     async fn close(&self) {
         self.shared.stop();
     }
@@ -102,7 +105,7 @@ impl Shared {
     }
 
     fn stamp(&self) -> Stamp {
-        fs::metadata(&self.log).map_or_else(
+        fs::metadata(self.files.log()).map_or_else(
             |_| Stamp::default(),
             |found| Stamp { len: found.len(), changed: found.modified().ok() },
         )

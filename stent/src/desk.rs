@@ -44,6 +44,8 @@ pub(crate) enum Word {
     Again(StoreError),
     /// What it did was not committed, and never will be.
     Refused(StoreError),
+    /// The closure has ended its transaction by itself.
+    Ended,
 }
 
 /// A closure that went well, to be committed with what it gave.

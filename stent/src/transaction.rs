@@ -247,19 +247,22 @@ where
             Ok(value) => value,
             Err(error) => {
                 let error: BoxError = error.into();
+                let kinds: Vec<_> = match shared.transactions() {
+                    Ok(transactions) => {
+                        chain(&*error).filter_map(|error| kind(transactions, error)).collect()
+                    }
+                    Err(_) => Vec::new(),
+                };
                 // Others were in the way, or the database went away. Nobody has tried to commit it, so nothing of it stands.
-                let passes = shared.transactions().is_ok_and(|transactions| {
-                    chain(&*error).any(|error| {
-                        let kind = kind(transactions, error);
-                        matches!(kind, Some(ErrorKind::Contended | ErrorKind::Unavailable))
-                    })
-                });
+                let passes =
+                    kinds.iter().any(|kind| matches!(kind, ErrorKind::Contended | ErrorKind::Unavailable));
                 drop(transaction);
                 return match self.pause() {
                     Some(pause) if passes => {
                         tracing::debug!(step = self.name, %error, "a transaction is run again");
                         pause
                     }
+                    _ if kinds.contains(&ErrorKind::Ended) => fail(durable, seq, ended(&self.name)),
                     _ => fail(durable, seq, from_boxed(error, Failure::kind_of::<E>)),
                 };
             }
@@ -332,6 +335,7 @@ where
                             this.pending = None;
                             return Poll::Ready(Err(error.into()));
                         }
+                        Some(Word::Ended) => fail(&durable, seq, ended(&this.name)),
                         Some(Word::Again(error)) => match this.pause() {
                             Some(pause) => {
                                 tracing::warn!(step = this.name, %error, "a transaction is run again");
@@ -422,6 +426,15 @@ fn torn(name: &str) -> Failure {
          transaction was kept. Await what is begun, and put no timeout and no select! around it"
     );
     Failure::new("TransactionTorn", message).fatal()
+}
+
+/// There is nothing left that could be committed with the record.
+fn ended(name: &str) -> Failure {
+    let message = format!(
+        "the closure of `{name}` ended its transaction: by COMMIT, ROLLBACK or END as SQL, or by a conflict under OR ROLLBACK; \
+         the step is not recorded as done. Return Ok from the closure to commit and an error to roll back"
+    );
+    Failure::new("TransactionEnded", message).fatal()
 }
 
 fn took_too_long(name: &str, timeout: Duration) -> Failure {

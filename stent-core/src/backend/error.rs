@@ -22,6 +22,9 @@ pub enum ErrorKind {
     Config,
     /// A request was over a named limit.
     Limit,
+    /// A transaction of the application's is not open any more: it was ended by a statement in it, or by the database, and not
+    /// by whoever was to commit it.
+    Ended,
     /// The store handle was closed.
     Closed,
 }
@@ -35,6 +38,7 @@ impl ErrorKind {
             Self::Schema => "schema does not fit",
             Self::Config => "configuration does not fit",
             Self::Limit => "request is over a limit",
+            Self::Ended => "transaction has ended",
             Self::Closed => "store is closed",
         }
     }
@@ -85,6 +89,7 @@ impl Error {
             | ErrorKind::Schema
             | ErrorKind::Config
             | ErrorKind::Limit
+            | ErrorKind::Ended
             | ErrorKind::Closed => false,
         }
     }

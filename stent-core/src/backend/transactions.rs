@@ -43,6 +43,7 @@ pub trait Transactions: Debug + Send + Sync {
     /// # Errors
     /// [`ErrorKind::Config`] when it is no transaction of this store's database, or one that does not see what others have
     /// committed since it began. [`ErrorKind::Contended`] when it met another one and is to be run again, by whoever began it.
+    /// [`ErrorKind::Ended`] when it is not open any more, whatever the driver says.
     ///
     /// # Concurrency
     /// Calls in one transaction take place one after the other. What a transition locks stays locked until the end of the
@@ -60,7 +61,8 @@ pub trait Transactions: Debug + Send + Sync {
     ///
     /// # Errors
     /// Its fate is unknown then, as that of a failed exchange is. Sending its transitions in another transaction tells: those
-    /// that are `Already` there were committed. [`ErrorKind::Config`] when somebody else still holds it; then it was not.
+    /// that are `Already` there were committed. [`ErrorKind::Config`] when somebody else still holds it, and
+    /// [`ErrorKind::Ended`] when it was ended by a statement in it: then it was not.
     ///
     /// # Cancel safety
     /// Its fate is unknown if the call is dropped.

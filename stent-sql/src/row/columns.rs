@@ -172,7 +172,8 @@ pub(crate) const LOCK: [Column; 1] = [Column::new("lock", Kind::Int)];
 pub(crate) const NOW: [Column; 1] = [Column::new("now", Kind::Int)];
 
 /// In which database a connection is, and how its transaction looks at that.
-pub(crate) const HOME: [Column; 2] = [Column::new("home", Kind::Text), Column::new("frozen", Kind::Text)];
+pub(crate) const HOME: [Column; 3] =
+    [Column::new("home", Kind::Text), Column::new("frozen", Kind::Text), Column::new("mark", Kind::Text)];
 
 /// What is written of a new task: all of it.
 pub(crate) const INSERT: [Column; 32] = [

@@ -18,8 +18,11 @@ pub(super) fn clock(sql: Sql<'_>) -> Built {
 }
 
 pub(super) fn home(sql: Sql<'_>) -> Built {
-    let home =
-        Query::select().expr_as(sql.dialect.home(), "home").expr_as(sql.dialect.frozen(), "frozen").take();
+    let home = Query::select()
+        .expr_as(sql.dialect.home(), "home")
+        .expr_as(sql.dialect.frozen(), "frozen")
+        .expr_as(sql.dialect.marked(), "mark")
+        .take();
     Built::read(&columns::HOME, home)
 }
 

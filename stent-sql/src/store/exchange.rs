@@ -74,7 +74,7 @@ impl SqlStore {
             self.commit(OPERATION, transaction).await?;
             effects.publish(self);
         } else {
-            transaction.rollback().await.map_err(|error| self.error(OPERATION, error))?;
+            self.rollback(OPERATION, transaction).await?;
         }
         Ok(exchanged(outcomes, claimed, next_due, ends))
     }

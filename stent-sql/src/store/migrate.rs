@@ -41,9 +41,9 @@ impl SqlStore {
         // Whoever else migrates waits for this transaction, and then finds nothing to do.
         let transaction = self.begin(OPERATION).await?;
         self.run_all(&transaction, &self.dialect.before_migrations()).await?;
-        let applied = migrator.applied(&transaction).await.map_err(|error| self.error(OPERATION, error))?;
+        let applied = migrator.applied(&*transaction).await.map_err(|error| self.error(OPERATION, error))?;
         if migrator.check(&applied)? == Standing::Behind {
-            migrator.up(&transaction, None).await.map_err(|error| self.error(OPERATION, error))?;
+            migrator.up(&*transaction, None).await.map_err(|error| self.error(OPERATION, error))?;
             self.run_all(&transaction, &self.dialect.after_migrations()).await?;
         }
         self.commit(OPERATION, transaction).await

@@ -2,6 +2,7 @@
 //! does in the core's ledger.
 
 mod again;
+mod begin;
 mod claim;
 mod commit;
 mod counters;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use stent_core::Timestamp;
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Listener, PurgeRequest, Purged, Renewal,
@@ -35,13 +36,10 @@ use tokio::sync::OnceCell;
 pub use counters::Counters;
 use counters::Tally;
 use run::Run;
-use within::Gates;
+use within::{Gates, Guests};
 
 use crate::wake::{Hub, Neighbours};
-use crate::{Dialect, Locks, Statements, Writers};
-
-/// Most lost connections that a beginning transaction passes over: as many as a pool is likely to have.
-const LOST_MAX: usize = 64;
+use crate::{Dialect, Locks, OneWriter, Statements, Writers};
 
 /// The connections of a store.
 #[derive(Clone, Debug)]
@@ -50,6 +48,24 @@ pub struct Connections {
     pub write: DatabaseConnection,
     /// Reads that lock nothing. May be the same as `write`.
     pub read: DatabaseConnection,
+    /// Transactions that the application's statements run in. What they leave on a connection is undone, or the connection is
+    /// closed, before it is used again.
+    pub guests: DatabaseConnection,
+}
+
+impl Connections {
+    /// Some that write, also for the application, and some that read.
+    #[must_use]
+    pub fn new(write: DatabaseConnection, read: DatabaseConnection) -> Self {
+        Self { guests: write.clone(), write, read }
+    }
+
+    /// The same, with others for transactions that the application's statements run in.
+    #[must_use]
+    pub fn with_guests(mut self, guests: DatabaseConnection) -> Self {
+        self.guests = guests;
+        self
+    }
 }
 
 /// A store in an SQL database.
@@ -66,6 +82,9 @@ pub struct SqlStore {
     /// In which database it is, once that was asked for.
     home: OnceCell<String>,
     gates: Gates,
+    guests: Guests,
+    /// Where one writes at a time.
+    writer: Option<Arc<OneWriter>>,
     tally: Tally,
     closed: AtomicBool,
     /// Whether the connections are the caller's, and stay open.
@@ -87,6 +106,8 @@ impl SqlStore {
             neighbours: None,
             home: OnceCell::new(),
             gates: Gates::default(),
+            guests: Guests::default(),
+            writer: None,
             tally: Tally::default(),
             closed: AtomicBool::new(false),
             borrowed: false,
@@ -104,6 +125,13 @@ impl SqlStore {
     #[must_use]
     pub fn with_neighbours(mut self, neighbours: impl Neighbours) -> Self {
         self.neighbours = Some(Box::new(neighbours));
+        self
+    }
+
+    /// The same store, whose connections report to this writer what the database does with their transactions.
+    #[must_use]
+    pub fn with_writer(mut self, writer: Arc<OneWriter>) -> Self {
+        self.writer = Some(writer);
         self
     }
 
@@ -131,52 +159,6 @@ impl SqlStore {
         &self.connections
     }
 
-    /// Begins a transaction that writes.
-    async fn begin(&self, operation: &'static str) -> Result<DatabaseTransaction> {
-        self.check_open(operation)?;
-        let transaction = match self.dialect.writers() {
-            Writers::One => self.connections.write.begin_with_options(self.dialect.begin()).await,
-            Writers::Many { .. } => self.begin_among_many().await,
-        }
-        .map_err(|error| self.error(operation, error))?;
-        if let Some(neighbours) = &self.neighbours {
-            neighbours.began();
-        }
-        Ok(transaction)
-    }
-
-    /// Begins in a task of its own: the driver forgets a BEGIN whose future is dropped, and the next who gets the connection
-    /// would find itself in a transaction.
-    ///
-    /// A connection that was lost while nobody used it shows that here, where nothing has been done yet: then another one
-    /// serves.
-    async fn begin_among_many(&self) -> std::result::Result<DatabaseTransaction, DbErr> {
-        let mut lost = 0;
-        loop {
-            let (connection, options) = (self.connections.write.clone(), self.dialect.begin());
-            let begun = tokio::spawn(async move { connection.begin_with_options(options).await }).await;
-            match begun.map_err(|error| DbErr::Custom(format!("BEGIN did not end: {error}")))? {
-                Ok(transaction) => {
-                    if let Some(settings) = self.dialect.settings() {
-                        transaction.execute_unprepared(settings).await?;
-                    }
-                    return Ok(transaction);
-                }
-                Err(DbErr::Query(_) | DbErr::Exec(_)) if lost < LOST_MAX => lost += 1,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn commit(&self, operation: &'static str, transaction: DatabaseTransaction) -> Result<()> {
-        transaction.commit().await.map_err(|error| self.error(operation, error))?;
-        self.tally.transaction();
-        if let Some(neighbours) = &self.neighbours {
-            neighbours.committed();
-        }
-        Ok(())
-    }
-
     /// Runs statements in a transaction.
     const fn within<'a>(
         &'a self,
@@ -189,6 +171,7 @@ impl SqlStore {
     /// Runs statements that only read.
     fn reading(&self, operation: &'static str) -> Result<Run<'_, DatabaseConnection>> {
         self.check_open(operation)?;
+        self.check_place(operation)?;
         Ok(Run { store: self, connection: &self.connections.read, locks: None, operation })
     }
 
@@ -271,7 +254,7 @@ impl Backend for SqlStore {
             return Ok(());
         }
         // Pools wait for the connections that are out: for calls under way.
-        for connection in [&self.connections.read, &self.connections.write] {
+        for connection in [&self.connections.read, &self.connections.guests, &self.connections.write] {
             connection.close_by_ref().await.map_err(|error| self.error("close", error))?;
         }
         Ok(())

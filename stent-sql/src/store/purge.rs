@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sea_orm::DatabaseTransaction;
 use stent_core::ExecutionId;
 use stent_core::backend::{Purge, PurgeRequest, Purged, Result};
 use uuid::Uuid;
 
+use super::begin::Open;
 use super::{SqlStore, commit};
 use crate::Statement;
 use crate::batch::Batch;
@@ -120,8 +120,8 @@ impl SqlStore {
     }
 
     /// There was nothing to do, and nothing was done.
-    async fn nothing(&self, transaction: DatabaseTransaction) -> Result<Purged> {
-        transaction.rollback().await.map_err(|error| self.error(OPERATION, error))?;
+    async fn nothing(&self, transaction: Open) -> Result<Purged> {
+        self.rollback(OPERATION, transaction).await?;
         Ok(Purged::default())
     }
 }

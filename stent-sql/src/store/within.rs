@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
@@ -12,16 +13,21 @@ use stent_core::transition::{Outcome, Transition};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::SqlStore;
+use super::begin::ended;
 use super::commit;
 use super::run::Run;
+
+use crate::Dialect;
+use crate::dialect::Probes;
 use crate::row::{self, Reader};
+use crate::writer::Mark;
 
 const OPERATION: &str = "exchange within a transaction";
 
 #[async_trait]
 impl Transactions for SqlStore {
     async fn begin(&self) -> Result<Arc<HostTransaction>> {
-        Ok(Arc::new(self.begin("begin").await?))
+        Ok(self.begin_guest("begin").await?)
     }
 
     async fn exchange_within(
@@ -41,10 +47,17 @@ impl Transactions for SqlStore {
 
     async fn commit(&self, transaction: Arc<HostTransaction>) -> Result<()> {
         let transaction = transaction.downcast::<DatabaseTransaction>().map_err(|_| not_ours())?;
+        let mark = match self.guests.began(&transaction) {
+            Some(Began::After(mark)) => Some(mark),
+            Some(Began::Marked(_)) | None => None,
+        };
         let transaction = Arc::into_inner(transaction).ok_or_else(|| {
             Error::new(ErrorKind::Config, "commit").with_message("somebody else still holds the transaction")
         })?;
-        self.commit("commit", transaction).await?;
+        if let Some(writer) = &self.writer {
+            writer.takes_over();
+        }
+        self.commit_marked("commit", transaction, mark).await?;
         // Nobody has kept count of what was done in it. Hints may come in vain.
         self.hub.hint(Topic::Work);
         self.hub.hint(Topic::Ended);
@@ -75,9 +88,29 @@ impl SqlStore {
     ) -> Result<Vec<Outcome>> {
         // Of a call that fails or is dropped nothing must stay for the application to commit, and its own work must: with
         // the savepoint both go without saying.
+        let began = self.guests.began(transaction);
+        let probes = if began.is_none() { self.dialect.probes() } else { None };
+        match (&began, &self.writer) {
+            (Some(Began::After(mark)), Some(writer)) if !mark.still_open(writer) => {
+                return Err(ended(OPERATION));
+            }
+            _ => {}
+        }
+        if let Some(probes) = &probes {
+            self.check_open_in_database(transaction, probes).await?;
+        }
         let savepoint = transaction.begin().await.map_err(|error| self.error(OPERATION, error))?;
         let run = self.within(OPERATION, &savepoint);
-        self.check_fit(&run).await?;
+        if let Some(probes) = &probes {
+            self.check_outermost(&run, probes).await?;
+        }
+        if began.is_some()
+            && let Some(only) = self.dialect.only_savepoint()
+        {
+            let is_only = run.connection.execute_unprepared(only).await;
+            is_only.map_err(|error| self.error(OPERATION, error))?;
+        }
+        self.check_fit(&run, began.as_ref()).await?;
         // What is remembered of a commit, such as which lanes are stored, is not: this may be rolled back.
         let lanes = run.stored_lanes(transitions).await?;
         let committed = commit::apply_knowing(&run, lanes, transitions).await?;
@@ -89,11 +122,40 @@ impl SqlStore {
         Ok(outcomes)
     }
 
+    /// Whether a transaction that the application has begun is open in the database, whatever its driver says: SQLite ends
+    /// some by itself, and outside of a transaction a savepoint would be one of its own, which commits what it holds.
+    async fn check_open_in_database(&self, transaction: &DatabaseTransaction, probes: &Probes) -> Result<()> {
+        if transaction.execute_unprepared(probes.begin).await.is_err() {
+            return Ok(());
+        }
+        let undone = transaction.execute_unprepared(probes.rollback).await;
+        undone.map_err(|error| self.error(OPERATION, error))?;
+        Err(ended(OPERATION))
+    }
+
+    /// Whether a transaction that the application has begun is one of its own, and not a savepoint in another one: so it looks
+    /// when an earlier transaction on the connection was ended by the database, which the driver has not noticed. Committing
+    /// such a one commits nothing.
+    ///
+    /// The driver numbers its savepoints. That of this call was set a moment ago, and nothing was done since; so going back to
+    /// it, by its number, changes nothing, and to one that is not there is an error.
+    async fn check_outermost(&self, run: &Run<'_, DatabaseTransaction>, probes: &Probes) -> Result<()> {
+        for nested in &probes.nested {
+            if run.connection.execute_unprepared(nested).await.is_ok() {
+                return Err(nested_one());
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a transaction is in the store's own database, and sees what others have committed there. What is held is
     /// read once it is held; one that looks at an older state would miss who has begun to wait for a signal since (G11).
-    async fn check_fit(&self, run: &Run<'_, DatabaseTransaction>) -> Result<()> {
+    async fn check_fit(&self, run: &Run<'_, DatabaseTransaction>, expected: Option<&Began>) -> Result<()> {
         let own = self.home().await?;
-        let Place { home, frozen } = run.place().await?;
+        let Place { home, frozen, mark } = run.place().await?;
+        if matches!(expected, Some(Began::Marked(number)) if number.to_string() != mark) {
+            return Err(ended(OPERATION));
+        }
         if own != home {
             return Err(elsewhere(&home, self));
         }
@@ -118,12 +180,16 @@ struct Place {
     home: String,
     /// Its isolation level, if it does not see what others commit.
     frozen: String,
+    /// What the transaction was marked with when it began, if it was.
+    mark: String,
 }
 
 impl<C: ConnectionTrait> Run<'_, C> {
     /// Where the connection is.
     async fn place(&self) -> Result<Place> {
-        let place = |reader: &mut Reader| Ok(Place { home: reader.next()?, frozen: reader.next()? });
+        let place = |reader: &mut Reader| {
+            Ok(Place { home: reader.next()?, frozen: reader.next()?, mark: reader.next()? })
+        };
         let read = self.read(&self.store.statements.home, Vec::new(), place).await?;
         read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "home"))
     }
@@ -170,6 +236,53 @@ impl Gates {
             gate
         })
     }
+}
+
+/// What tells a closure's transaction from one that a statement of the closure's has put in its place.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Began {
+    /// After so many that the database had ended.
+    After(Mark),
+    /// Marked with this number.
+    Marked(u64),
+}
+
+/// The transactions of closures that are open.
+#[derive(Debug, Default)]
+pub(super) struct Guests {
+    open: Mutex<Vec<(Weak<DatabaseTransaction>, Began)>>,
+    numbers: AtomicU64,
+}
+
+impl Guests {
+    /// A number for the next transaction, and the statement that marks it.
+    pub(super) fn mark(&self, dialect: &dyn Dialect) -> (u64, Option<String>) {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        (number, dialect.mark(number))
+    }
+
+    pub(super) fn note(&self, transaction: &Arc<DatabaseTransaction>, began: Began) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|(transaction, _)| transaction.strong_count() > 0);
+        open.push((Arc::downgrade(transaction), began));
+    }
+
+    /// How a transaction began, if it is a closure's. Whoever asks holds it, so nothing else is where it is.
+    fn began(&self, transaction: &DatabaseTransaction) -> Option<Began> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = open.iter().find(|(open, _)| {
+            open.strong_count() > 0 && std::ptr::eq(open.as_ptr(), std::ptr::from_ref(transaction))
+        });
+        found.map(|(_, began)| *began)
+    }
+}
+
+fn nested_one() -> Error {
+    Error::new(ErrorKind::Config, OPERATION).with_message(
+        "the transaction is a savepoint in another one, or SQLite has ended an earlier transaction on this connection and the \
+         driver takes that one for open, so that a commit commits nothing; give the outermost transaction, and have the pool \
+         close connections in that state, as the guide to SQLite shows",
+    )
 }
 
 fn not_ours() -> Error {

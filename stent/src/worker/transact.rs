@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{Error as StoreError, HostTransaction, Store, Transactions};
+use stent_core::backend::{Error as StoreError, ErrorKind, HostTransaction, Store, Transactions};
 use stent_core::decide;
 use stent_core::replay::Turn;
 use stent_core::transition::{News, Outcome, Transition};
@@ -28,6 +28,8 @@ enum Fate {
     Again(StoreError),
     /// It is rolled back, and the store will not have it.
     Refused(StoreError),
+    /// It was ended by a statement of the closure's, and nothing is recorded.
+    Ended,
     /// The task was lost to another claim, and nothing of it is committed.
     Lost,
 }
@@ -79,6 +81,7 @@ impl Running {
             }
             Fate::Again(error) => Some(self.told(seq, Word::Again(error))),
             Fate::Refused(error) => Some(self.told(seq, Word::Refused(error))),
+            Fate::Ended => Some(self.told(seq, Word::Ended)),
             Fate::Lost => self.lost(),
         }
     }
@@ -97,11 +100,13 @@ async fn settle(store: Arc<dyn Store>, transition: &Transition, transaction: Arc
         // An earlier commit of it stands after all. This one is rolled back.
         Ok(Outcome::Already(news)) => return Fate::Stands(news),
         Ok(Outcome::Fenced | Outcome::Gone | Outcome::Exists(_)) => return Fate::Lost,
+        Err(error) if error.kind() == ErrorKind::Ended => return Fate::Ended,
         Err(error) if error.is_transient() => return Fate::Again(error),
         Err(error) => return Fate::Refused(error),
     };
     match transactions.commit(transaction).await {
         Ok(()) => Fate::Stands(news),
+        Err(error) if error.kind() == ErrorKind::Ended => Fate::Ended,
         Err(error) => look(transactions, transition, error).await,
     }
 }

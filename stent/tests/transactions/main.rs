@@ -7,6 +7,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
 mod crash;
+#[cfg(all(feature = "sqlite", unix))]
+mod disk;
+mod ended;
+#[cfg(all(feature = "sqlite", unix))]
+mod files;
 #[path = "../front/mod.rs"]
 mod front;
 #[cfg(feature = "postgres")]

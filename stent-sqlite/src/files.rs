@@ -1,0 +1,109 @@
+//! Whether the files on the disk are the ones that are open.
+//!
+//! A file that is removed, moved or replaced stays open for those who have it, and what they write goes where nobody else looks.
+//! The log goes the same way when the process loses its locks: closing any handle on the database's file, as `std::fs::copy`
+//! does, drops all that the process has (<https://www.sqlite.org/howtocorrupt.html>), and the next process that opens and closes
+//! the store takes itself for the last one and removes the log.
+//!
+//! The files are never opened here, for that very reason. Looking at both takes about a microsecond.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use stent_core::backend::{Error, ErrorKind, Result};
+
+/// The files of a store, as its connections have opened them.
+#[derive(Debug)]
+pub(crate) struct Files {
+    database: PathBuf,
+    log: PathBuf,
+    opened: Mutex<Opened>,
+}
+
+#[derive(Debug, Default)]
+struct Opened {
+    database: Option<Identity>,
+    log: Option<Identity>,
+}
+
+/// What tells a file from another one that has its name: the device and the number there.
+type Identity = (u64, u64);
+
+impl Files {
+    /// To be made before the first connection is opened.
+    pub(crate) fn new(database: &Path) -> Self {
+        let mut log = database.as_os_str().to_owned();
+        log.push("-wal");
+        Self { database: database.to_owned(), log: log.into(), opened: Mutex::default() }
+    }
+
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The connection that writes was opened, anew perhaps. It may have been the only one, and then its log is another one.
+    pub(crate) fn opened(&self) {
+        let mut opened = self.lock();
+        opened.log = None;
+    }
+
+    /// Fails if one of the files is not the one that was opened. What is seen first, in the first transaction of a connection,
+    /// is what was opened.
+    pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
+        let mut opened = self.lock();
+        let found = identity(&self.database);
+        let is_same = |seen: &mut Option<Identity>, found: Option<Identity>| match seen {
+            Some(seen) => Some(*seen) == found,
+            None => {
+                *seen = found;
+                true
+            }
+        };
+        match found {
+            Ok(found) if !is_same(&mut opened.database, found) => {
+                return Err(gone(operation, &self.database, found, DATABASE));
+            }
+            _ => {}
+        }
+        match identity(&self.log) {
+            Ok(found) if !is_same(&mut opened.log, found) => Err(gone(operation, &self.log, found, LOG)),
+            _ => Ok(()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const DATABASE: &str = "others would not see what this process writes, so it confirms nothing any more; stop it, put the file \
+    back or start it again on the one that is there, and copy a store with Stent::backup_to only";
+
+const LOG: &str = "another process has taken the store for one that nobody uses and has removed its log, so what this process \
+    has written last may be lost, and it confirms nothing any more; start it again. This happens when a process opens and \
+    closes the file by itself, as std::fs::copy does, and loses its locks by that: copy a store with Stent::backup_to only";
+
+fn gone(operation: &'static str, path: &Path, found: Option<Identity>, so: &str) -> Error {
+    let how = if found.is_some() { "was replaced" } else { "was removed or moved" };
+    Error::new(ErrorKind::Config, operation)
+        .with_message(format!("{} {how} while it was open: {so}", path.display()))
+}
+
+/// None if there is no such file. An error says nothing about it.
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<Option<Identity>> {
+    use std::os::unix::fs::MetadataExt;
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some((found.dev(), found.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a file that is open cannot be removed, there is nothing to look for.
+#[cfg(not(unix))]
+fn identity(_path: &Path) -> io::Result<Option<Identity>> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,94 @@
+//! Files that are not the ones that are open: the process confirms nothing more, and says why.
+//!
+//! The other process is this test program, started again for the one test that turns it into it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use stent::StoreErrorKind;
+use stent::prelude::*;
+
+use crate::World;
+
+const URL: &str = "STENT_OPENS_AND_CLOSES";
+
+#[durable(name = "files.nothing")]
+async fn nothing() {}
+
+impl World {
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("shop.db")
+    }
+}
+
+#[track_caller]
+fn says(error: &stent::Error, what: &str) {
+    let stent::Error::Store(store) = error else { panic!("{error}") };
+    assert_eq!(store.kind(), StoreErrorKind::Config, "{error}");
+    assert!(error.to_string().contains(what) && error.to_string().contains("backup_to"), "{error}");
+}
+
+#[test]
+fn a_store_whose_file_is_removed_stops_confirming() {
+    crate::run(World::sqlite(), async |world| {
+        world.stent.dispatch(nothing()).await.unwrap();
+
+        fs::remove_file(world.file()).unwrap();
+
+        says(&world.stent.dispatch(nothing()).await.unwrap_err(), "was removed or moved");
+        says(&world.stent.count().await.unwrap_err(), "was removed or moved");
+    });
+}
+
+#[test]
+fn a_store_whose_file_is_moved_stops_confirming_until_it_is_back() {
+    crate::run(World::sqlite(), async |world| {
+        world.stent.dispatch(nothing()).await.unwrap();
+        let elsewhere = world.folder.path().join("elsewhere.db");
+
+        fs::rename(world.file(), &elsewhere).unwrap();
+        says(&world.stent.dispatch(nothing()).await.unwrap_err(), "was removed or moved");
+        fs::copy(&elsewhere, world.file()).unwrap();
+        says(&world.stent.dispatch(nothing()).await.unwrap_err(), "was replaced");
+
+        fs::rename(&elsewhere, world.file()).unwrap();
+        world.stent.dispatch(nothing()).await.unwrap();
+        assert_eq!(world.executions().await, 2);
+    });
+}
+
+#[test]
+fn a_store_that_was_copied_by_hand_and_lost_its_log_stops_confirming() {
+    crate::run(World::sqlite(), async |world| {
+        world.stent.dispatch(nothing()).await.unwrap();
+        // The application's own pool has the file open, too, and is not what this is about.
+        world.database.clone().close().await.unwrap();
+
+        // Drops the locks of this process, so that the next one takes itself for the last.
+        fs::copy(world.file(), world.folder.path().join("copy.db")).unwrap();
+        let opened = Command::new(std::env::current_exe().unwrap())
+            .args(["files::a_process_that_opens_and_closes", "--exact"])
+            .env(URL, &world.url)
+            .status();
+        assert!(opened.unwrap().success());
+
+        for _ in 0..20 {
+            says(&world.stent.dispatch(nothing()).await.unwrap_err(), "has removed its log");
+        }
+        let other = Stent::connect(&world.url).await.unwrap();
+        assert_eq!(other.count().await.unwrap().values().sum::<u64>(), 1);
+    });
+}
+
+/// Not a test of its own: what this program is when a test has started it again.
+#[test]
+fn a_process_that_opens_and_closes() {
+    let Ok(url) = std::env::var(URL) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stent = Stent::connect(&url).await.unwrap();
+        stent.count().await.unwrap();
+        stent.close().await.unwrap();
+    });
+}
