@@ -14,8 +14,10 @@
 //! | [`migration`] | the schema and its history |
 //! | `url` | how the URLs of stores are taken apart, for the database crates |
 //! | [`writer`] | where there is one writer at a time: whose turn it is, and what the database says of its transactions |
+//! | `backup` | copies of a store, where a database is a file |
 //! | [`wake`] | hints within the process, and where a database adds those from outside |
 
+mod backup;
 pub mod batch;
 pub mod dialect;
 pub mod entity;
@@ -28,6 +30,7 @@ pub mod url;
 pub mod wake;
 pub mod writer;
 
+pub use backup::Backup;
 pub use dialect::{Dialect, Writers};
 pub use stmt::{Locks, Statement, Statements};
 pub use store::{Connections, Counters, SqlStore};

@@ -17,6 +17,7 @@
 //! |---|---|
 //! | `options.rs` | what can be set, and how it is written as a URL |
 //! | `open.rs` | connections, and what can be wrong with a file |
+//! | `backup.rs` | a copy of the whole store in a new file |
 //! | `connections.rs` | what becomes of a connection that comes back, and what the database tells of its transactions |
 //! | `files.rs` | whether the files on the disk are the ones that are open |
 //! | `dialect.rs` | what SQLite does in its own way, for `stent-sql` |
@@ -26,6 +27,7 @@
 //!
 //! Everything else is `stent-sql`'s.
 
+mod backup;
 mod connections;
 mod dialect;
 mod files;

@@ -15,6 +15,7 @@ use sea_orm::sqlx::{ConnectOptions, Executor};
 use stent_core::backend::{Error, ErrorKind, Result};
 use stent_sql::{Connections, OneWriter, SqlStore};
 
+use crate::backup::Source;
 use crate::connections;
 use crate::dialect::{SqliteDialect, classify};
 use crate::files::Files;
@@ -70,10 +71,10 @@ async fn open_memory(options: &SqliteOptions) -> Result<SqlStore> {
     let writer = OneWriter::new(patience(options));
     let pool = connections::of_memory(one(options).min_connections(1), &writer);
     let pool = pool.connect_with(connect).await.map_err(|error| failed(&error, options))?;
-    let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+    let connection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.clone());
     let connections = Connections::new(connection.clone(), connection);
     let store = SqlStore::new(Arc::new(SqliteDialect), connections, options.location.to_string());
-    Ok(store.with_writer(writer))
+    Ok(store.with_writer(writer).with_backup(Source::Memory(pool)))
 }
 
 async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
@@ -112,7 +113,9 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     )
     .with_guests(SqlxSqliteConnector::from_sqlx_sqlite_pool(guests));
     let store = SqlStore::new(Arc::new(SqliteDialect), connections, path.display().to_string());
-    Ok(store.with_writer(writer).with_neighbours(WalWatch::new(files)))
+    let connect = Box::new(common(options).filename(&path));
+    let backup = Source::File { connect, files: Arc::clone(&files) };
+    Ok(store.with_writer(writer).with_backup(backup).with_neighbours(WalWatch::new(files)))
 }
 
 /// What all connections have.

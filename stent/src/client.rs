@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -617,6 +618,22 @@ impl Stent {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
+    }
+
+    /// Writes a copy of the whole store, as it is at one moment, into a new file, while work goes on: the safe way to copy an
+    /// SQLite store. Copying its file by other means is not ([why](https://www.sqlite.org/howtocorrupt.html)): it misses what is
+    /// in the log, and `std::fs::copy` in a process that has it open costs that process its locks.
+    ///
+    /// The copy is a store that [`connect`](Self::connect) opens. It appears under its name once it is complete and on the disk.
+    ///
+    /// # Errors
+    /// A store error of the kind `Config` when there is such a file already, when it cannot be written there, and on stores other
+    /// than SQLite; others when the store cannot be read or the disk is full. Nothing is left at `path` then.
+    ///
+    /// # Cancel safety
+    /// A copy that was begun is brought to its end.
+    pub async fn backup_to(&self, path: impl AsRef<Path>) -> Result<()> {
+        Ok(self.shared.store.backup_to(path.as_ref()).await?)
     }
 
     /// Closes the store: waits for writes under way and gives back its files and connections. Drain the workers first.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -390,6 +391,10 @@ impl Backend for Transformed {
 
     fn transactions(&self) -> Option<&dyn Transactions> {
         self.inner.transactions().map(|_| self as &dyn Transactions)
+    }
+
+    async fn backup_to(&self, path: &Path) -> StoreResult<()> {
+        self.inner.backup_to(path).await
     }
 
     async fn close(&self) -> StoreResult<()> {

@@ -18,6 +18,7 @@ mod record;
 mod transactions;
 
 use std::fmt::Debug;
+use std::path::Path;
 
 use async_trait::async_trait;
 
@@ -130,6 +131,23 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// transitions pass by it.
     fn transactions(&self) -> Option<&dyn Transactions> {
         None
+    }
+
+    /// Writes a copy of the whole store, as it is at one moment, into a new file, while work goes on. A store that is not in one
+    /// file does not do that, which is the default; its database has means of its own.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when there is such a file already, when it cannot be written, or when the store does not do that.
+    /// Whatever went wrong, nothing is left at `path`.
+    ///
+    /// # Cancel safety
+    /// A copy that was begun is brought to its end.
+    async fn backup_to(&self, path: &Path) -> Result<()> {
+        let _ = path;
+        Err(Error::new(ErrorKind::Config, "backup").with_message(format!(
+            "a store of the kind {} makes no copy in a file; use the means of its database, such as pg_dump",
+            self.info().name
+        )))
     }
 
     /// Closes the handle: waits for calls under way, then gives back connections and files.

@@ -19,6 +19,7 @@ mod within;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +40,7 @@ use run::Run;
 use within::{Gates, Guests};
 
 use crate::wake::{Hub, Neighbours};
-use crate::{Dialect, Locks, OneWriter, Statements, Writers};
+use crate::{Backup, Dialect, Locks, OneWriter, Statements, Writers};
 
 /// The connections of a store.
 #[derive(Clone, Debug)]
@@ -85,6 +86,7 @@ pub struct SqlStore {
     guests: Guests,
     /// Where one writes at a time.
     writer: Option<Arc<OneWriter>>,
+    backup: Option<Box<dyn Backup>>,
     tally: Tally,
     closed: AtomicBool,
     /// Whether the connections are the caller's, and stay open.
@@ -108,6 +110,7 @@ impl SqlStore {
             gates: Gates::default(),
             guests: Guests::default(),
             writer: None,
+            backup: None,
             tally: Tally::default(),
             closed: AtomicBool::new(false),
             borrowed: false,
@@ -132,6 +135,13 @@ impl SqlStore {
     #[must_use]
     pub fn with_writer(mut self, writer: Arc<OneWriter>) -> Self {
         self.writer = Some(writer);
+        self
+    }
+
+    /// The same store, which can be copied.
+    #[must_use]
+    pub fn with_backup(mut self, backup: impl Backup) -> Self {
+        self.backup = Some(Box::new(backup));
         self
     }
 
@@ -243,6 +253,18 @@ impl Backend for SqlStore {
 
     fn transactions(&self) -> Option<&dyn Transactions> {
         Some(self)
+    }
+
+    async fn backup_to(&self, path: &Path) -> Result<()> {
+        const OPERATION: &str = "backup";
+        self.check_open(OPERATION)?;
+        match &self.backup {
+            Some(backup) => backup.copy_to(path).await,
+            None => Err(Error::new(ErrorKind::Config, OPERATION).with_message(format!(
+                "a store of the kind {} makes no copy in a file; use the means of its database, such as pg_dump",
+                self.dialect.name()
+            ))),
+        }
     }
 
     async fn close(&self) -> Result<()> {

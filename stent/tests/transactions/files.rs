@@ -8,6 +8,7 @@ use std::process::Command;
 
 use stent::StoreErrorKind;
 use stent::prelude::*;
+use stent::sea_orm::ConnectionTrait;
 
 use crate::World;
 
@@ -90,5 +91,57 @@ fn a_process_that_opens_and_closes() {
         let stent = Stent::connect(&url).await.unwrap();
         stent.count().await.unwrap();
         stent.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_backup_is_a_whole_store_and_work_goes_on_meanwhile() {
+    crate::run(World::sqlite(), async |world| {
+        world.database.execute_unprepared("INSERT INTO orders VALUES (7)").await.unwrap();
+        for _ in 0..50 {
+            world.stent.dispatch(nothing()).await.unwrap();
+        }
+        let path = world.folder.path().join("backup.db");
+
+        let (backup, run) = tokio::join!(world.stent.backup_to(&path), world.stent.dispatch(nothing()));
+        backup.unwrap();
+        run.unwrap();
+
+        let copy = Stent::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        let count: u64 = copy.count().await.unwrap().values().sum();
+        assert!(count == 50 || count == 51, "{count}");
+        let worker = copy.worker().state(copy.clone()).state(crate::Tries::nowhere()).start().await.unwrap();
+        copy.run(nothing()).await.unwrap();
+        worker.drain().await.unwrap();
+        world.stent.dispatch(nothing()).await.unwrap();
+        assert_eq!(world.executions().await, 52);
+        let left: Vec<_> = fs::read_dir(world.folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.contains("part"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    });
+}
+
+#[test]
+fn a_backup_overwrites_nothing_and_says_what_does_not_fit() {
+    crate::run(World::sqlite(), async |world| {
+        let error = world.stent.backup_to(world.file()).await.unwrap_err();
+        assert!(error.to_string().contains("is there already"), "{error}");
+        let nowhere = world.folder.path().join("nowhere").join("backup.db");
+        let error = world.stent.backup_to(nowhere).await.unwrap_err();
+        assert!(error.to_string().contains("create the directory first"), "{error}");
+
+        let memory = Stent::connect("memory:").await.unwrap();
+        let path = world.folder.path().join("memory.db");
+        let error = memory.backup_to(&path).await.unwrap_err();
+        assert!(error.to_string().contains("no copy in a file"), "{error}");
+
+        let memory = Stent::connect("sqlite::memory:").await.unwrap();
+        memory.dispatch(nothing()).await.unwrap();
+        memory.backup_to(&path).await.unwrap();
+        let copy = Stent::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+        assert_eq!(copy.count().await.unwrap().values().sum::<u64>(), 1);
     });
 }
