@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::command::Command;
-use crate::{test, tidy};
+use crate::{chaos, test, tidy};
 
-/// Runs everything that a change has to pass: format, lints, tidy, docs, tests
+/// Runs everything that a change has to pass: format, lints, tidy, docs, chaos, tests
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args) -> Result<bool> {
     // The tests come last: their closing lines are what one looks for at the end of a log.
-    let checks: [(&str, &dyn Fn() -> Result<bool>); 7] = [
+    let checks: [(&str, &dyn Fn() -> Result<bool>); 8] = [
         ("fmt", &|| shown(&Command::cargo(["fmt", "--all", "--check"]))),
         ("clippy", &|| {
             shown(&Command::cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
@@ -35,6 +35,10 @@ pub(crate) fn run(_args: &Args) -> Result<bool> {
         }),
         ("doc", &|| {
             shown(&Command::cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+        }),
+        ("chaos", &|| {
+            println!("$ cargo xtask chaos");
+            chaos::run(&chaos::Args::default())
         }),
         ("test", &|| test::run(&test::Args::default())),
     ];

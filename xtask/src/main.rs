@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod backends;
 mod bench;
+mod chaos;
 mod ci;
 mod command;
 mod conformance;
@@ -30,6 +31,7 @@ enum Task {
     Conformance(conformance::Args),
     Tidy(tidy::Args),
     Bench(bench::Args),
+    Chaos(chaos::Args),
     Ci(ci::Args),
     Servers(servers::Args),
     Images(images::Args),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Task::Conformance(args) => conformance::run(&args),
         Task::Tidy(args) => tidy::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Chaos(args) => chaos::run(&args),
         Task::Ci(args) => ci::run(&args),
         Task::Servers(args) => servers::run(&args),
         Task::Images(args) => images::run(&args),

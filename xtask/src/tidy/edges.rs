@@ -31,6 +31,7 @@ const HOUSE: &[Edges] = &[
     // Written as a third party would: against the core and the suite, and in no crate's way.
     Edges { from: "custom-backend", to: &["stent", "stent-core"], tests_to: &["stent-conformance"] },
     Edges { from: "stent-bench", to: &["stent"], tests_to: &[] },
+    Edges { from: "stent-chaos", to: &["stent"], tests_to: &[] },
     Edges { from: "xtask", to: &[], tests_to: &[] },
 ];
 

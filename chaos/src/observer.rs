@@ -1,0 +1,63 @@
+//! Looks at the store during the run: what has a result, and since when at the latest. What begins after that has no excuse.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stent::prelude::*;
+use stent::{ExecutionId, ExecutionStatus, Filter, TaskId};
+
+use crate::moment::Moment;
+
+/// What had ended when the store was looked at, with the first moment after an answer that said so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) tasks: BTreeMap<TaskId, Moment>,
+    pub(crate) executions: BTreeMap<ExecutionId, Moment>,
+}
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(400);
+/// For one look: a store that is away is looked at again.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Executions whose timelines are read in one look.
+const TIMELINES: usize = 12;
+/// Executions that are listed in one look.
+const LISTED: usize = 150;
+
+/// Looks until its task is aborted.
+pub(crate) fn watch(stent: Stent) -> (tokio::task::JoinHandle<()>, Arc<Mutex<Seen>>) {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let noted = seen.clone();
+    let watching = tokio::spawn(async move {
+        for look in 0.. {
+            let _ = tokio::time::timeout(PATIENCE, self::look(&stent, look, &noted)).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    });
+    (watching, seen)
+}
+
+async fn look(stent: &Stent, number: usize, seen: &Mutex<Seen>) -> stent::Result<()> {
+    let recent = stent.list(&Filter::default(), None, LISTED).await?;
+    let now = Moment::now();
+    {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for view in recent.iter().filter(|view| view.status.is_terminal()) {
+            seen.executions.entry(view.id).or_insert(now);
+        }
+    }
+    let running = Filter { status: Some(ExecutionStatus::Running), ..Filter::default() };
+    let running = stent.list(&running, None, LISTED).await?;
+    // Not the same ones each time.
+    let first = if running.is_empty() { 0 } else { number * TIMELINES % running.len() };
+    for view in running.iter().cycle().skip(first).take(TIMELINES.min(running.len())) {
+        let tasks = stent.timeline(view.id).await?;
+        let now = Moment::now();
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for task in tasks.iter().filter(|task| task.status.is_terminal()) {
+            seen.tasks.entry(task.id).or_insert(now);
+        }
+    }
+    Ok(())
+}

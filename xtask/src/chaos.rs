@@ -1,0 +1,47 @@
+//! `cargo xtask chaos`: plays faults to real workers. Builds the program that does and hands it what was asked for; what is
+//! played, and what is judged, is its own.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use cargo_metadata::Message;
+
+use crate::command::Command;
+use crate::servers::programs_for_tests;
+use crate::test::FEATURES;
+
+/// Plays real faults to real worker processes, two at a time, and judges what came of it
+#[derive(Debug, Default, clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// Handed to the program, which has the help: `cargo xtask chaos --help`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    options: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<bool> {
+    programs_for_tests();
+    let program = build()?;
+    let command = Command::new(program).args(&args.options);
+    eprintln!("$ {command}");
+    command.run()
+}
+
+/// Builds it as `cargo xtask test` does, as the program of its own test, so that neither of the two builds it anew for the
+/// other.
+fn build() -> Result<PathBuf> {
+    let build =
+        Command::cargo(["test", "--workspace", "--features", FEATURES, "--test", "chaos", "--no-run"]);
+    eprintln!("$ {build}");
+    let output = build.args(["--message-format", "json-render-diagnostics"]).output()?;
+    for message in Message::parse_stream(output.as_bytes()) {
+        let Message::CompilerArtifact(artifact) = message? else { continue };
+        if artifact.target.name == "stent-chaos"
+            && !artifact.profile.test
+            && let Some(program) = artifact.executable
+        {
+            return Ok(program.into());
+        }
+    }
+    None.context("cargo built no program stent-chaos")
+}
