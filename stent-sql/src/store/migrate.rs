@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use sea_orm_migration::MigratorTraitSelf;
-use stent_core::backend::{Error, ErrorKind, Migrate, Result, SchemaVersion};
+use stent_core::backend::{Backend, Error, ErrorKind, Migrate, Result, SchemaVersion};
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber as _;
 
 use super::SqlStore;
 use crate::migration::Migrator;
@@ -43,10 +45,23 @@ impl SqlStore {
         self.run_all(&transaction, &self.dialect.before_migrations()).await?;
         let applied = migrator.applied(&*transaction).await.map_err(|error| self.error(OPERATION, error))?;
         if migrator.check(&applied)? == Standing::Behind {
-            migrator.up(&*transaction, None).await.map_err(|error| self.error(OPERATION, error))?;
+            // The library logs each of its steps at INFO, and servers' notices.
+            let up = migrator.up(&*transaction, None).with_subscriber(Dispatch::none()).await;
+            up.map_err(|error| self.error(OPERATION, error))?;
             self.run_all(&transaction, &self.dialect.after_migrations()).await?;
         }
-        self.commit(OPERATION, transaction).await
+        self.commit(OPERATION, transaction).await?;
+        if applied.len() == migrator.migrations().len() {
+            return Ok(());
+        }
+        let (store, known) = (self.info().location, migrator.migrations().len());
+        tracing::info!(
+            store,
+            from = applied.len(),
+            to = known,
+            "the schema of {store} was brought up to date"
+        );
+        Ok(())
     }
 
     fn migrator(&self) -> Migrator {
