@@ -29,7 +29,7 @@ use crate::request::{Cancel, SendSignal};
 use crate::retention::{self, Cleaned, Cleaner, Retention};
 use crate::transform::{PayloadTransform, Transforms};
 use crate::waiters::Waiters;
-use crate::worker::{Outside, Roster, WorkerBuilder, WorkersOverview};
+use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview};
 use crate::writer::{Way, Writer};
 use crate::{Error, Result, connect, context, ids};
 
@@ -72,6 +72,7 @@ pub(crate) struct Shared {
     /// Whether somebody looks for work that nobody here knows.
     pub(crate) watching: Once,
     pub(crate) outside: Outside,
+    pub(crate) blocking: Blocking,
     _calibrator: Calibrator,
 }
 
@@ -341,6 +342,7 @@ impl StentBuilder {
                 roster: Roster::new(),
                 watching: Once::new(),
                 outside: Outside::default(),
+                blocking: Blocking::default(),
             }),
         })
     }

@@ -229,9 +229,16 @@ thread_local! {
     static PANICKED: Cell<Option<(Option<String>, String)>> = const { Cell::new(None) };
 }
 
-/// From the first call on, notes where each panic is, before the hook that was there says so. What catches a panic is not
-/// told that.
-pub(crate) fn watch_panics() {
+/// Has the failures that panics become say at which line it was, with the stack if `RUST_BACKTRACE` asks for it. Without this
+/// they name the function.
+///
+/// It installs a panic hook for the whole process, which notes the place and then calls the hook that was there, so call it
+/// after other hooks are installed. Calling it again does nothing.
+///
+/// ```
+/// stent::install_panic_hook();
+/// ```
+pub fn install_panic_hook() {
     static WATCHING: Once = Once::new();
     WATCHING.call_once(|| {
         let known = panic::take_hook();
@@ -318,6 +325,17 @@ mod tests {
             use super::{IntoFailureBoxed as _, IntoFailureSerde as _};
             (&&Caught::new($error)).into_failure()
         }};
+    }
+
+    #[test]
+    fn where_a_panic_was_is_noted_only_if_the_program_asks_for_that() {
+        let panicked = || panic::catch_unwind(|| panic!("here")).expect_err("it panics");
+        assert_eq!(from_panic(&*panicked()).trace, None);
+
+        install_panic_hook();
+
+        let trace = from_panic(&*panicked()).trace.expect("a place");
+        assert!(trace.starts_with("at ") && trace.contains("failure.rs:"), "{trace}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use stent_core::model::{Rate, RetryPolicy};
 use stent_core::{Codec, Failure, Payload, Timestamp};
 
 use crate::call::check_name;
-use crate::failure::{located, watch_panics};
+use crate::failure::located;
 use crate::state::{StateKey, States};
 use crate::{Error, Result};
 
@@ -243,7 +243,6 @@ fn invoke_encoded<F: Function>(
     states: &States,
     codec: Codec,
 ) -> BoxFuture<'static, Result<Payload, Failure>> {
-    watch_panics();
     let args = match args.decode::<F::Args>() {
         Ok(args) => args,
         Err(error) => {

@@ -155,7 +155,7 @@ pub use dead_letters::{DeadLetters, Replay};
 pub use dispatch::{Dispatch, DispatchAll};
 pub use error::{Error, Result};
 pub use execution::{Counter, Execution, ExecutionState, execution};
-pub use failure::{Classify, failure, fatal};
+pub use failure::{Classify, failure, fatal, install_panic_hook};
 pub use function::{Cached, Function, FunctionOptions};
 pub use handle::{Handle, ResultOf};
 pub use inline::{Sleep, Step, sleep, step};

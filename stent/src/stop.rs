@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 
 use crate::context::Context;
+use crate::worker::Pulse;
 
 /// Tells a task's running code that it is asked to end.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub(crate) struct StopSign {
     /// Whether the code has ever looked: then it gets time to tidy up, and is dropped at its next `await` otherwise.
     heeded: AtomicBool,
     notify: Notify,
+    /// How long the code takes between two awaits, so that code which cannot be stopped is told apart.
+    pub(crate) pulse: Pulse,
 }
 
 impl StopSign {

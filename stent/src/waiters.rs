@@ -95,7 +95,7 @@ async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<
         let answered = match read(&*store, &alive, &wanted, &mut expires_at).await {
             Ok(answered) => answered,
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "waiters are read again");
+                tracing::debug!(%error, "the store did not say which executions have ended; it is asked again");
                 0
             }
             Err(error) => {

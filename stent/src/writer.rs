@@ -90,7 +90,12 @@ async fn write_batch(store: &dyn Store, batch: &[Transition]) -> Result<Vec<Outc
     for _ in 0..WRITE_RETRIES {
         match store.exchange(batch, None).await {
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "a write is sent again");
+                tracing::warn!(
+                    %error,
+                    "the store {} has not taken dispatches or requests yet ({error}); they are sent again for five seconds, and \
+                     then fail to their callers",
+                    store.info().location
+                );
                 tokio::time::sleep(pause).await;
                 pause *= 2;
             }

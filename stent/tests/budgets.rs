@@ -38,6 +38,11 @@ async fn waits(rounds: u64) -> Result<(), stent::Error> {
 }
 
 #[durable]
+async fn forever() -> Result<(), stent::Error> {
+    stent::signal("never").await
+}
+
+#[durable]
 async fn fans(items: u64) -> Result<usize, stent::Error> {
     Ok(add::map(0..items).await?.len())
 }
@@ -257,6 +262,10 @@ on_every_store! {
         // Parked functions, sleeps and waiters are idle too.
         let sleeping = bench.stent.dispatch(chain(1)).delay("1h").await.expect("dispatched");
         let waiting = tokio::spawn(async move { sleeping.result().timeout("1h").await });
+        bench.stent.dispatch(forever()).await.expect("dispatched");
+        while worker.status().parked == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         // The pauses between polls have grown to their longest after this.
         tokio::time::sleep(Duration::from_secs(4)).await;
 

@@ -173,10 +173,15 @@ impl Activation {
         let waker = Waker::from(self.waker.clone());
         let mut cx = TaskContext::from_waker(&waker);
         let (durable, code) = (&self.durable, &mut self.code);
+        durable.stop.pulse.begin();
         let polled = self.span.in_scope(|| {
             caught(|| Context::Durable(durable.clone()).enter(|| poll_code(durable, code, &mut cx)))
         });
-        let polled = polled.unwrap_or_else(|failure| Poll::Ready(Err(failure)));
+        durable.shared.blocking.polled(&durable.function, durable.stop.pulse.end());
+        let polled = polled.unwrap_or_else(|mut failure| {
+            failure.trace.get_or_insert_with(|| format!("in `{}`", durable.function));
+            Poll::Ready(Err(failure))
+        });
         if polled.is_ready() {
             // What has ended, or has panicked, must not be polled again.
             self.abandon();

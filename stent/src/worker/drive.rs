@@ -30,6 +30,7 @@ use self::forget::Asked;
 use self::lease::Renewed;
 use super::activation::Activation;
 use super::ahead::{Ahead, Ready};
+use super::blocking::BLOCKS_FROM;
 use super::hot::Hot;
 use super::port::{Message, Parked, Port};
 use super::report::{Reporter, Subject};
@@ -80,9 +81,10 @@ pub(super) struct Driver {
     renewal: Option<BoxFuture<'static, Renewed>>,
     /// The question under way, whether executions are still open whose code is parked here.
     asking: Option<BoxFuture<'static, Asked>>,
-    /// Whether it is to be asked, and when it was last.
-    ask_due: bool,
-    asked_at: Option<Instant>,
+    /// How often it is still to be asked, and when it was last.
+    ask_left: usize,
+    asked_at: Instant,
+    ends: Box<dyn Listener>,
     /// No lease that is held runs out before this.
     lapse_at: Option<Timestamp>,
     /// After a failed exchange: not before this, and how long to pause after the next failure.
@@ -115,7 +117,7 @@ pub(super) async fn run(driver: Driver) -> Result<()> {
 impl Driver {
     pub(super) fn new(report: Reporter, shared: Arc<Shared>, config: Config, pump: PumpConfig) -> Self {
         let (messages, inbox) = mpsc::unbounded_channel();
-        let hints = shared.store.listen(Topic::Work);
+        let (hints, ends) = (shared.store.listen(Topic::Work), shared.store.listen(Topic::Ended));
         let functions = shared.registry.names().map(str::to_owned).collect();
         let limits = shared.registry.functions().filter_map(limit_of).collect();
         let parallel = shared.store.info().parallel;
@@ -147,8 +149,9 @@ impl Driver {
             parallel,
             renewal: None,
             asking: None,
-            ask_due: false,
-            asked_at: None,
+            ask_left: 0,
+            asked_at: Instant::now(),
+            ends,
             lapse_at: None,
             retry_at: None,
             retry_pause: RETRY_PAUSE_MIN,
@@ -182,7 +185,9 @@ impl Driver {
                 self.hand_back();
             }
             if self.pump.is_draining() {
-                self.port.report.vitals().draining();
+                if self.port.report.vitals().draining() {
+                    self.port.report.drains(self.active.values().map(|active| &active.subject), self.grace);
+                }
                 if self.is_idle() {
                     break;
                 }
@@ -202,7 +207,8 @@ impl Driver {
             self.port.report.vitals().count(self.pump.running(), self.hot.len());
             let hands_back = deadline.filter(|_| !handed_back && !self.exchanges());
             let wait = self.next_deadline(hands_back.or(given_up));
-            self.port.report.vitals().due(wait);
+            let due = wait.map(|wait| wait.max(Instant::now()));
+            self.port.report.vitals().due(due);
             tokio::select! {
                 biased;
                 Some(message) = self.inbox.recv() => {
@@ -225,9 +231,15 @@ impl Driver {
                 _ = stop.changed() => {}
                 _ = steps.changed() => self.pump.handle_step(self.port.shared.clock.now()),
                 () = self.hints.changed(), if !self.pump.is_draining() || !self.active.is_empty() => self.pump.handle_wake(self.port.shared.clock.now()),
+                () = self.ends.changed(), if self.ask_left == 0 && self.hot.len() > 0 => self.handle_ended(),
                 () = sleep_until(wait) => {}
             }
-            self.port.report.vitals().due(Some(Instant::now()));
+            let now = Instant::now();
+            self.port.report.vitals().due(Some(now));
+            let late = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+            if late >= BLOCKS_FROM.max(self.port.lease / 3) {
+                self.port.report.held_up(late);
+            }
         }
         // Parked code and what was lent to it are destroyed before anybody is told that nothing runs here any more.
         let (worker, disposal, states) =
@@ -477,7 +489,14 @@ impl Driver {
         }
         let subject = Subject::of_claim(&claimed, now);
         if let Some(transition) = decide::crashed(&claimed, now) {
-            tracing::error!(task = %claimed.task.id, function = claimed.task.lane.function, "given up: it crashes its workers");
+            let (function, tries) = (&claimed.task.lane.function, claimed.task.tries);
+            tracing::error!(
+                execution = %claimed.task.tree.execution,
+                task = %claimed.task.id,
+                function,
+                "`{function}` is given up: {tries} claims of it ended without progress, because their workers died, lost their \
+                 leases, or broke off; stent.dead_letters().history(task) has them"
+            );
             self.submit(Submission { subject: Some(subject), ..Submission::of(transition) }, now);
             return;
         }
@@ -528,6 +547,7 @@ impl Driver {
     fn hand_back(&mut self) {
         self.handle_rest();
         let now = self.port.shared.clock.now();
+        self.port.report.hands_back(self.active.values().map(|active| &active.subject));
         for (task, mut active) in std::mem::take(&mut self.active) {
             tracing::debug!(%task, "handed back");
             active.abort.abort();

@@ -6,6 +6,7 @@
 //! | `turn` | one turn of one task: polls the code against its replay until it ends, waits or goes on |
 //! | `ahead` | tasks that were claimed before there was a slot for them |
 //! | `activation` | a task's code in memory, and how it is polled |
+//! | `blocking` | warns of functions that block their thread |
 //! | `hot` | parked code that is kept in memory |
 //! | `outside` | warns of functions that wait for what is not recorded |
 //! | `port` | what turns and the loop say to each other |
@@ -15,6 +16,7 @@
 
 mod activation;
 mod ahead;
+mod blocking;
 mod drive;
 mod hot;
 mod outside;
@@ -34,6 +36,7 @@ use stent_core::limits::{CLAIM_MAX, HOT_MAX, LEASE};
 use stent_core::schedule::PumpConfig;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::blocking::{Blocking, Pulse};
 pub(crate) use self::outside::Outside;
 use self::report::Reporter;
 pub(crate) use self::status::Roster;
@@ -193,7 +196,7 @@ impl WorkerBuilder {
         let id = ids::worker();
         let (name, clock) = (self.config.name.take(), self.shared.clock.clone());
         let vitals = self.shared.roster.add(id, name, self.config.lease, clock.clone());
-        let report = Reporter::new(self.shared.hooks.clone(), clock, vitals.clone());
+        let report = Reporter::new(&self.shared, vitals.clone());
         let shared = Arc::downgrade(&self.shared);
         self.shared.watching.call_once(|| drop(tokio::spawn(unknown::watch(shared))));
         let driver = drive::Driver::new(report, self.shared, self.config, pump);

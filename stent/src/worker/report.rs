@@ -1,6 +1,7 @@
 //! What a worker tells of its work: to metrics hooks, to whoever asks for its status, and, where work is stopped, to the
 //! log. Decides nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use stent_core::transition::{Change, Transition};
 use stent_core::{Failure, TaskId, Timestamp};
 
 use super::status::Vitals;
+use crate::client::Shared;
 use crate::clock::Clock;
 use crate::metrics::{
     ExchangeDone, Hooks, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
@@ -64,6 +66,30 @@ fn task_ref<'a>(id: TaskId, tree: &Tree, lane: &'a Lane) -> TaskRef<'a> {
     }
 }
 
+/// How many turns there are, and of which functions.
+fn counted<'a>(turns: impl Iterator<Item = &'a Subject>) -> (usize, String) {
+    let mut functions = BTreeMap::<&str, usize>::new();
+    turns.for_each(|turn| *functions.entry(&turn.lane.function).or_default() += 1);
+    let count = functions.values().sum();
+    let shown: Vec<String> = functions
+        .into_iter()
+        .map(
+            |(function, count)| {
+                if count == 1 { format!("`{function}`") } else { format!("{count} of `{function}`") }
+            },
+        )
+        .collect();
+    (count, shown.join(", "))
+}
+
+fn tell_retried(&TaskRef { id, execution, function, .. }: &TaskRef<'_>, failure: &Failure, pause: Duration) {
+    tracing::info!(%execution, task = %id, function, %failure, "`{function}` failed and is tried again in {pause:?}: {failure}");
+}
+
+fn tell_failed_step(&TaskRef { id, execution, function, .. }: &TaskRef<'_>, failure: &Failure) {
+    tracing::info!(%execution, task = %id, function, %failure, "`{function}` failed, and its caller gets the error: {failure}");
+}
+
 /// How an attempt at a task came out.
 struct Ended<'a> {
     task: TaskRef<'a>,
@@ -79,11 +105,14 @@ pub(super) struct Reporter {
     hooks: Hooks,
     clock: Arc<Clock>,
     vitals: Arc<Vitals>,
+    /// Where the store is, without secrets.
+    store: Arc<str>,
 }
 
 impl Reporter {
-    pub(super) const fn new(hooks: Hooks, clock: Arc<Clock>, vitals: Arc<Vitals>) -> Self {
-        Self { hooks, clock, vitals }
+    pub(super) fn new(shared: &Shared, vitals: Arc<Vitals>) -> Self {
+        let (hooks, clock) = (shared.hooks.clone(), shared.clock.clone());
+        Self { hooks, clock, vitals, store: shared.store.info().location.into() }
     }
 
     pub(super) fn vitals(&self) -> &Vitals {
@@ -136,17 +165,43 @@ impl Reporter {
         if let (Change::End(Err(failure)), None) = (&transition.change, subject.tree.parent) {
             self.hooks.dead_lettered(subject.as_ref(), failure);
         }
+        self.tell_failure(subject, transition);
+    }
+
+    /// Says of what has failed what becomes of it.
+    fn tell_failure(&self, subject: &Subject, transition: &Transition) {
+        let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
+        match (&transition.change, subject.tree.parent) {
+            (Change::Retry { ready_at, failure }, _) => {
+                tell_retried(&subject.as_ref(), failure, ready_at.since(transition.at));
+            }
+            (Change::End(Err(failure)), Some(_)) => tell_failed_step(&subject.as_ref(), failure),
+            (Change::End(Err(failure)), None) => tracing::warn!(
+                %execution,
+                %task,
+                function,
+                %failure,
+                "`{function}` failed for good and is kept as a dead letter: {failure}; stent.dead_letters() shows it, and replays it \
+                 from the step that failed"
+            ),
+            (Change::Expire(failure), None) => {
+                tracing::warn!(%execution, %task, function, %failure, "`{function}` was ended: {failure}");
+            }
+            _ => {}
+        }
     }
 
     /// A step has run in its parent's turn.
     pub(super) fn ran_here(&self, row: &NewTask, turn: Duration, result: &TaskResult, is_retried: bool) {
-        self.ended(&Ended {
-            task: task_ref(row.id, &row.tree, &row.lane),
-            result: result.as_ref().map(drop),
-            is_retried,
-            duration: turn,
-            turn,
-        });
+        let task = task_ref(row.id, &row.tree, &row.lane);
+        self.ended(&Ended { task, result: result.as_ref().map(drop), is_retried, duration: turn, turn });
+        match (result, &row.state) {
+            (Err(failure), NewTaskState::Pending { ready_at }) => {
+                tell_retried(&task, failure, ready_at.since(self.clock.now()));
+            }
+            (Err(failure), _) => tell_failed_step(&task, failure),
+            (Ok(_), _) => {}
+        }
     }
 
     fn ended(&self, ended: &Ended<'_>) {
@@ -179,7 +234,7 @@ impl Reporter {
     }
 
     pub(super) fn not_renewed(&self, leases: &[Lease], error: &StoreError) {
-        tracing::warn!(%error, leases = leases.len(), "leases were not renewed; trying again soon");
+        tracing::debug!(%error, leases = leases.len(), "leases were not renewed; trying again soon");
         self.answered(Some(error));
         leases.iter().for_each(|lease| self.tell_renewed(lease.task, false));
     }
@@ -190,14 +245,29 @@ impl Reporter {
     }
 
     /// A lease was lost, and the work under it stopped.
-    pub(super) fn lost(&self, subject: &Subject, loss: LeaseLoss) {
+    ///
+    /// `blocked` is for how long its code has blocked its thread, if it has: then it could not be stopped in time.
+    pub(super) fn lost(&self, subject: &Subject, loss: LeaseLoss, blocked: Option<Duration>) {
         let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
         let how = match loss {
             LeaseLoss::Lapsed => "it ran out before it could be renewed",
             LeaseLoss::Taken => "another claim has the task, or the task has ended",
             LeaseLoss::BrokenOff => "its turn broke off",
         };
-        tracing::warn!(%execution, %task, function, %loss, "a lease was lost and its work stopped: {how}");
+        match blocked {
+            None => {
+                tracing::warn!(%execution, %task, function, %loss, "a lease was lost and its work stopped: {how}");
+            }
+            Some(blocked) => tracing::warn!(
+                %execution,
+                %task,
+                function,
+                %loss,
+                ?blocked,
+                "a lease was lost: {how}; its code has blocked its thread for {blocked:?}, so it could not be stopped, and may run \
+                 beside the worker that has the task next; move what blocks to tokio::task::spawn_blocking"
+            ),
+        }
         self.tell_lost(subject, loss);
     }
 
@@ -223,12 +293,69 @@ impl Reporter {
 
     fn answered(&self, error: Option<&StoreError>) {
         let now = self.clock.now();
+        let store = &self.store;
         match error {
-            None => self.vitals.reached(now),
-            Some(error) => {
-                self.vitals.troubled(now, error);
-                self.clock.doubt();
+            None => {
+                if let Some(lasted) = self.vitals.reached(now) {
+                    let worker = self.vitals.id();
+                    tracing::info!(%worker, %store, "the store {store} answers again, after {lasted:?}");
+                }
             }
+            Some(error) => {
+                let lasts = self.vitals.troubled(now, error);
+                self.clock.doubt();
+                if let Some(lasts) = lasts.filter(|_| error.is_transient()) {
+                    let lease = Duration::from_millis(self.vitals.status().lease_ms);
+                    tracing::warn!(
+                        worker = %self.vitals.id(),
+                        %store,
+                        %error,
+                        "the store {store} has not done what this worker asked for {lasts:?} ({error}); it is asked again and again. \
+                         Functions go on, and what they finish is kept and sent when the store answers; work whose lease cannot be \
+                         renewed for {lease:?} is stopped and runs again. Look after the store if this is said again"
+                    );
+                }
+            }
+        }
+    }
+
+    /// The loop came round so late.
+    pub(super) fn held_up(&self, late: Duration) {
+        tracing::warn!(
+            worker = %self.vitals.id(),
+            name = self.vitals.name(),
+            ?late,
+            "the worker's loop was held up for {late:?}, and leases that are not renewed run out: either functions block the threads \
+             of its runtime (move what blocks to tokio::task::spawn_blocking), or this process was stopped for so long"
+        );
+    }
+
+    /// The worker was told to drain.
+    pub(super) fn drains<'a>(&self, turns: impl Iterator<Item = &'a Subject>, grace: Duration) {
+        let (count, functions) = counted(turns);
+        let (worker, name) = (self.vitals.id(), self.vitals.name());
+        match count {
+            0 => tracing::info!(%worker, name, "the worker drains: it claims no more"),
+            _ => tracing::info!(
+                %worker,
+                name,
+                running = count,
+                "the worker drains: it claims no more, and waits for at most {grace:?} until what runs comes to a wait or an end: \
+                 {functions}"
+            ),
+        }
+    }
+
+    /// The grace of a drain is over, and turns still run.
+    pub(super) fn hands_back<'a>(&self, turns: impl Iterator<Item = &'a Subject>) {
+        let (count, functions) = counted(turns);
+        if count > 0 {
+            tracing::info!(
+                worker = %self.vitals.id(),
+                name = self.vitals.name(),
+                running = count,
+                "what still runs is stopped and handed back, to run again elsewhere: {functions}"
+            );
         }
     }
 }

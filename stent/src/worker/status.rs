@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
-use stent_core::backend::Error as StoreError;
+use stent_core::backend::{Error as StoreError, ErrorKind};
 use stent_core::{Timestamp, WorkerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,6 +14,11 @@ use tokio::time::Instant;
 use super::Stop;
 use crate::clock::Clock;
 use crate::{Error, Result};
+
+/// People are told of an outage that lasts this often.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+/// A store in which others are in the way is no news before this.
+const CONTENDED_FOR: Duration = Duration::from_secs(2);
 
 /// Where a worker is in its life. Each is left for a later one only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -149,6 +154,15 @@ impl Life {
 struct Contact {
     last_exchange: Option<Timestamp>,
     last_error: Option<StoreTrouble>,
+    outage: Option<Outage>,
+}
+
+/// A time in which the store has failed and not answered.
+#[derive(Clone, Copy, Debug)]
+struct Outage {
+    since: Timestamp,
+    /// When people were told of it last.
+    told_at: Option<Timestamp>,
 }
 
 impl Vitals {
@@ -175,27 +189,45 @@ impl Vitals {
         });
     }
 
-    /// The store has answered.
-    pub(super) fn reached(&self, now: Timestamp) {
-        self.contact().last_exchange = Some(now);
+    /// The store has answered. Says how long an outage was that is over with that, if people were told of one.
+    pub(super) fn reached(&self, now: Timestamp) -> Option<Duration> {
+        let mut contact = self.contact();
+        contact.last_exchange = Some(now);
+        let outage = contact.outage.take().filter(|outage| outage.told_at.is_some());
+        drop(contact);
         if !self.life.borrow().was_ready {
             self.live(|life| {
                 life.was_ready = true;
                 life.state = life.state.max(WorkerState::Ready);
             });
         }
+        outage.map(|outage| now.since(outage.since))
     }
 
-    /// The store has failed.
-    pub(super) fn troubled(&self, now: Timestamp, error: &StoreError) {
-        self.contact().last_error = Some(StoreTrouble { at: now, message: error.to_string() });
+    /// The store has failed. Says for how long it has, if people are to be told of it now: at once where it is away, after a
+    /// while where others are in the way, and then now and again.
+    pub(super) fn troubled(&self, now: Timestamp, error: &StoreError) -> Option<Duration> {
+        let mut contact = self.contact();
+        contact.last_error = Some(StoreTrouble { at: now, message: error.to_string() });
+        let outage = contact.outage.get_or_insert(Outage { since: now, told_at: None });
+        let lasts = now.since(outage.since);
+        let is_due = match outage.told_at {
+            Some(told_at) => now.since(told_at) >= TELL_AGAIN,
+            None => error.kind() != ErrorKind::Contended || lasts >= CONTENDED_FOR,
+        };
+        is_due.then(|| {
+            outage.told_at = Some(now);
+            lasts
+        })
     }
 
-    /// The worker claims no more.
-    pub(super) fn draining(&self) {
-        if self.life.borrow().state < WorkerState::Draining {
+    /// The worker claims no more. Says whether that is new.
+    pub(super) fn draining(&self) -> bool {
+        let is_new = self.life.borrow().state < WorkerState::Draining;
+        if is_new {
             self.live(|life| life.state = WorkerState::Draining);
         }
+        is_new
     }
 
     /// The worker's loop has ended.

@@ -150,9 +150,6 @@ impl Running {
         let turn = self.take_turn();
         let end = self.activation.durable.replay(|replay| replay.end(result));
         self.activation.report_end(&end.result);
-        if let Err(failure) = &end.result {
-            tracing::debug!(task = %self.held.fence.task, function = self.activation.durable.function, %failure, "failed");
-        }
         let transition = decide::end(&self.held, turn, end, self.now());
         self.port.send(Message::Done { transition, parked: None });
         None

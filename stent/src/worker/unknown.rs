@@ -33,7 +33,11 @@ async fn warn(shared: &Arc<Shared>, warned: &mut BTreeSet<String>) {
                 function = view.lane.function,
                 queue = view.lane.queue,
                 due = view.due,
-                "work is due for a function that this process does not know; it waits for a worker that does"
+                "{} due of `{}` on queue `{}` cannot run here: this process does not know the function. It waits for a worker of a \
+                 process that does; if there is none, link or register the function, or cancel the executions",
+                view.due,
+                view.lane.function,
+                view.lane.queue
             );
         }
     }

@@ -15,6 +15,7 @@ use tracing_subscriber::registry::LookupSpan;
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) level: Level,
+    pub(crate) target: String,
     pub(crate) fields: BTreeMap<&'static str, String>,
 }
 
@@ -57,7 +58,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
             }
         }
         event.record(&mut fields);
-        let line = Line { level: *event.metadata().level(), fields: fields.0 };
+        let line = Line {
+            level: *event.metadata().level(),
+            target: event.metadata().target().to_owned(),
+            fields: fields.0,
+        };
         LINES.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 }

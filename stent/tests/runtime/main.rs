@@ -29,6 +29,7 @@ mod rigged;
 mod signals;
 mod spawning;
 mod steps;
+mod telling;
 mod testing;
 mod transforms;
 mod waiting;
@@ -128,6 +129,7 @@ fn log() {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
 
+    stent::install_panic_hook();
     let shown = tracing_subscriber::EnvFilter::from_default_env();
     let shown = tracing_subscriber::fmt::layer().with_test_writer().with_filter(shown);
     let kept =

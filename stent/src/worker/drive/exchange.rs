@@ -211,7 +211,7 @@ impl Driver {
         self.retry_at = Some(Instant::now() + self.retry_pause);
         self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
         if error.is_transient() {
-            tracing::warn!(%error, pause = ?self.retry_pause, "an exchange is sent again");
+            tracing::debug!(%error, pause = ?self.retry_pause, "an exchange is sent again");
         } else if batch.len() <= 1 {
             tracing::error!(%error, task = ?batch.first().map(|one| one.transition.guard.task()), "an exchange was refused");
             for submission in batch {

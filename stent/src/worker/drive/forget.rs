@@ -1,5 +1,5 @@
-//! Lets go of parked code whose executions have ended: cancelled, expired, purged, or ended by another worker. The store has
-//! nothing to tell of them, so it is asked, beside the looks for work and no more often.
+//! Lets go of parked code whose executions have ended: cancelled, expired, purged, or ended by another worker. No claim tells
+//! of them, so the store is asked when it hints that executions have ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::Driver;
 
-/// Shortest pause between two questions. A worker that has nothing to do asks as often as it looks for work, so that it has at
-/// most one query a second in all.
+/// Shortest pause between two questions, however many executions end.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Longest pause, beside looks for work: hints may be lost. An idle process has at most one query a second in all, so this is
+/// a small part of them.
+const ASK_ANYWAY: Duration = Duration::from_secs(30);
 /// Executions that one question is about. Where more are parked, they take turns.
 const ASK_MAX: usize = PAGE_MAX;
 
@@ -21,15 +23,21 @@ const ASK_MAX: usize = PAGE_MAX;
 pub(super) type Asked = (BTreeSet<ExecutionId>, Result<Vec<ExecutionView>, StoreError>);
 
 impl Driver {
-    /// The worker has looked for work: what is parked is to be looked at, too.
+    /// Executions have ended: everything that is parked is to be asked about once.
+    pub(super) fn handle_ended(&mut self) {
+        self.ask_left = if self.pump.is_draining() { 0 } else { self.hot.len().div_ceil(ASK_MAX) };
+    }
+
+    /// The worker has looked for work.
     pub(super) fn has_looked(&mut self) {
-        self.ask_due = !self.pump.is_draining() && self.hot.len() > 0;
+        if self.ask_left == 0 && self.asked_at.elapsed() >= ASK_ANYWAY {
+            self.handle_ended();
+        }
     }
 
     /// When the store is to be asked next.
     pub(super) fn ask_at(&self) -> Option<Instant> {
-        let is_due = self.ask_due && self.asking.is_none();
-        is_due.then(|| self.asked_at.map_or_else(Instant::now, |asked_at| asked_at + ASK_EVERY))
+        (self.ask_left > 0 && self.asking.is_none()).then(|| self.asked_at + ASK_EVERY)
     }
 
     /// Asks the store which executions are still open whose code is parked here.
@@ -37,7 +45,8 @@ impl Driver {
         if self.ask_at().is_none_or(|ask_at| ask_at > Instant::now()) {
             return;
         }
-        (self.ask_due, self.asked_at) = (false, Some(Instant::now()));
+        self.ask_left -= 1;
+        self.asked_at = Instant::now();
         let about = self.hot.to_ask(ASK_MAX);
         let store = self.port.shared.store.clone();
         self.asking = Some(Box::pin(async move {

@@ -1,0 +1,165 @@
+//! What a person reads in the log at the levels that are on by default: what failed and what to do about it, and nothing of the
+//! libraries underneath.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stent::prelude::*;
+use tracing::Level;
+
+use crate::rigged::Rigged;
+use crate::{Db, World, eventually, logs, on_every_store, ran, unique, until};
+
+#[durable(name = "telling.flaky", retry(max_attempts = 2, initial_delay = "1ms"))]
+async fn flaky(key: u64) -> Result<(), String> {
+    Err(format!("no {key}"))
+}
+
+#[durable(name = "telling.calls_flaky")]
+async fn calls_flaky(key: u64) -> Result<(), stent::Error> {
+    flaky(key).await
+}
+
+#[durable(name = "telling.endless")]
+async fn endless(key: u64) -> Result<(), String> {
+    ran::note(key, "started");
+    std::future::pending().await
+}
+
+#[durable(name = "telling.blocks")]
+async fn blocks(key: u64) -> Result<(), String> {
+    ran::note(key, "started");
+    std::thread::sleep(Duration::from_millis(1_200));
+    // What it holds is only noticed to be lost when the loop comes round.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    Ok(())
+}
+
+fn said(execution: stent::ExecutionId) -> Vec<(Level, String)> {
+    let id = execution.to_string();
+    let lines = logs::lines(|line| line.field("execution") == id && line.level <= Level::INFO);
+    lines.into_iter().map(|line| (line.level, line.message().to_owned())).collect()
+}
+
+on_every_store! {
+    async fn what_fails_is_said_with_what_becomes_of_it(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        let run = world.stent.dispatch(calls_flaky(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("fails");
+        worker.drain().await.expect("drains");
+
+        let said = said(run.id());
+        let of = |level, parts: &[&str]| {
+            let fits = |(at, text): &&(Level, String)| *at == level && parts.iter().all(|part| text.contains(part));
+            said.iter().filter(fits).count()
+        };
+        let why = format!("no {key}");
+        assert_eq!(of(Level::INFO, &["`telling.flaky` failed and is tried again in", &why]), 1, "{said:#?}");
+        assert_eq!(of(Level::INFO, &["`telling.flaky` failed, and its caller gets the error", &why]), 1, "{said:#?}");
+        assert_eq!(of(Level::WARN, &["`telling.calls_flaky` failed for good", "dead_letters()", &why]), 1, "{said:#?}");
+    }
+
+    async fn what_runs_over_its_time_is_said(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        let run = world.stent.dispatch(endless(key)).max_duration("50ms").await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("expires");
+        eventually(async || !said(run.id()).is_empty()).await;
+        worker.drain().await.expect("drains");
+
+        let said = said(run.id());
+        assert!(said.iter().any(|(level, text)| *level == Level::WARN && text.contains("`telling.endless` was ended")), "{said:#?}");
+    }
+
+    async fn a_drain_that_waits_says_for_what_and_what_it_hands_back(world) {
+        let key = unique();
+        let worker = world.worker_with(|worker| worker.grace("50ms")).await;
+        let id = worker.id().to_string();
+        world.stent.dispatch(endless(key)).await.expect("dispatched");
+        until(|| ran::count(key, "started") == 1).await;
+
+        worker.drain().await.expect("drains");
+
+        for part in ["waits for at most 50ms until what runs", "is stopped and handed back"] {
+            let said = logs::lines(|line| line.field("worker") == id && line.message().contains(part));
+            assert_eq!(said.len(), 1, "{part}");
+            assert!(said[0].level == Level::INFO && said[0].message().contains("`telling.endless`"), "{said:?}");
+        }
+    }
+
+    async fn a_store_that_is_away_is_said_once_with_what_happens_meanwhile_and_so_is_its_return(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        let worker = stent.worker().state(Db).start().await.expect("starts");
+        worker.wait_until_ready().await.expect("becomes ready");
+        let id = worker.id().to_string();
+        let about = |part: &str| {
+            logs::lines(|line| line.field("worker") == id && line.level <= Level::INFO && line.message().contains(part))
+        };
+
+        rigged.is_out.store(true, Ordering::SeqCst);
+        // Something to ask the store for.
+        world.stent.dispatch(flaky(unique())).await.expect("dispatched");
+        eventually(async || about("is asked again and again").len() == 1).await;
+        let failures = worker.status().last_error;
+        eventually(async || worker.status().last_error != failures).await;
+        rigged.is_out.store(false, Ordering::SeqCst);
+        eventually(async || about("answers again").len() == 1).await;
+
+        let said = about("is asked again and again");
+        assert_eq!((said.len(), said[0].level), (1, Level::WARN));
+        assert!(about("is sent again").is_empty());
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_function_that_blocks_its_thread_is_named(world) {
+        let worker = world.worker().await;
+        world.stent.run(blocks(unique())).await.expect("runs");
+        worker.drain().await.expect("drains");
+
+        let said = logs::lines(|line| line.field("function") == "telling.blocks" && line.message().contains("blocked its thread"));
+        assert!(!said.is_empty() && said[0].level == Level::WARN, "{said:?}");
+        assert!(said[0].message().contains("spawn_blocking"), "{said:?}");
+    }
+
+    async fn statements_and_migrations_are_not_logged(world) {
+        let worker = world.worker().await;
+        world.stent.run(flaky(unique())).await.expect_err("fails");
+        worker.drain().await.expect("drains");
+
+        let noise = logs::lines(|line| {
+            (line.target.starts_with("sea_orm") || line.target.starts_with("sqlx")) && line.level <= Level::INFO
+        });
+        assert!(noise.is_empty(), "{noise:#?}");
+    }
+}
+
+/// On one thread, where a function that blocks holds up the loop and so loses its own lease.
+#[test]
+fn a_lease_that_runs_out_under_a_function_that_blocks_says_so() {
+    crate::log();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let key = unique();
+        let world = World::memory().await;
+        let worker = world.worker_with(|worker| worker.lease("600ms")).await;
+        let id = worker.id().to_string();
+        let run = world.stent.dispatch(blocks(key)).await.expect("dispatched");
+
+        eventually(async || said(run.id()).iter().any(|(_, text)| text.contains("a lease was lost"))).await;
+
+        let said = said(run.id());
+        let lost = said.iter().find(|(_, text)| text.contains("a lease was lost")).expect("just seen");
+        assert!(
+            lost.0 == Level::WARN
+                && lost.1.contains("blocked its thread")
+                && lost.1.contains("spawn_blocking"),
+            "{said:#?}"
+        );
+        let held_up =
+            logs::lines(|line| line.field("worker") == id && line.message().contains("loop was held up"));
+        assert!(!held_up.is_empty());
+        worker.stop().await.expect("stops");
+    });
+}
