@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::Payload;
+use crate::limits::{FAILURE_KIND_BYTES_MAX, FAILURE_TEXT_BYTES_MAX};
 use crate::model::ExecutionStatus;
 
 /// A failure of a durable function: kind, message, the chain of causes, and the user's own data.
@@ -41,6 +42,8 @@ impl Failure {
     pub const MISMATCH: &'static str = "Mismatch";
     /// Kind of a failure that stands for too many crashes without progress.
     pub const CRASH_LOOP: &'static str = "CrashLoop";
+    /// Kind of a failure that stands for something which the store cannot hold.
+    pub const REFUSED: &'static str = "Refused";
     /// Kind of a failure that stands for arguments or a result that do not decode.
     pub const CODEC: &'static str = "Codec";
 
@@ -150,12 +153,52 @@ impl Failure {
         self
     }
 
+    /// The failure as every store can hold it: a kind without zero characters, and no text longer than
+    /// [`FAILURE_KIND_BYTES_MAX`] or [`FAILURE_TEXT_BYTES_MAX`]. What is cut says so. The value is left as it is.
+    #[must_use]
+    pub fn storable(mut self) -> Self {
+        if self.kind.contains('\0') {
+            self.kind = self.kind.replace('\0', ZERO_PICTURE);
+        }
+        cut(&mut self.kind, FAILURE_KIND_BYTES_MAX);
+        cut(&mut self.message, FAILURE_TEXT_BYTES_MAX);
+        if let Some(trace) = &mut self.trace {
+            cut(trace, FAILURE_TEXT_BYTES_MAX);
+        }
+        let mut left = FAILURE_TEXT_BYTES_MAX;
+        let fits = self.causes.iter().take_while(|cause| {
+            let fits = left > 0;
+            left = left.saturating_sub(cause.len().max(1));
+            fits
+        });
+        let (kept, causes) = (fits.count(), self.causes.len());
+        if kept < causes {
+            self.causes.truncate(kept);
+            self.causes.push(format!("… {} more causes", causes - kept));
+        }
+        self.causes.iter_mut().for_each(|cause| cut(cause, FAILURE_TEXT_BYTES_MAX));
+        self
+    }
+
     /// Adds where it happened.
     #[must_use]
     pub fn with_trace(mut self, trace: impl Into<String>) -> Self {
         self.trace = Some(trace.into());
         self
     }
+}
+
+/// What stands for a zero character where a text must have none: the picture of it.
+pub const ZERO_PICTURE: &str = "\u{2400}";
+
+/// Cuts a text to so many bytes, the note that it was longer included.
+fn cut(text: &mut String, max: usize) {
+    if text.len() <= max {
+        return;
+    }
+    let note = format!("… (cut; {} bytes in all)", text.len());
+    text.truncate(text.floor_char_boundary(max - note.len()));
+    text.push_str(&note);
 }
 
 impl fmt::Display for Failure {
@@ -223,6 +266,27 @@ mod tests {
             assert_eq!(failure.downcast(), Some(Declined(51)));
             assert_eq!(failure.downcast::<Other>(), None);
         }
+    }
+
+    #[test]
+    fn what_no_store_could_hold_is_cut_and_says_so() {
+        let given = Failure { causes: vec!["no funds".to_owned()], ..Failure::new("Declined", "no\0 funds") };
+        assert_eq!(given.clone().storable(), given, "what fits stays as it is");
+
+        assert_eq!(Failure::new("a\0b", "m").storable().kind, "a\u{2400}b");
+        let long = "é".repeat(20_000);
+        let cut = Failure { causes: vec![long.clone(); 3], ..Failure::new(long.clone(), long.clone()) };
+        let cut = cut.with_trace(long).storable();
+        assert!(
+            cut.kind.len() <= FAILURE_KIND_BYTES_MAX && cut.kind.ends_with("… (cut; 40000 bytes in all)"),
+            "{}",
+            cut.kind
+        );
+        assert!(cut.message.len() <= FAILURE_TEXT_BYTES_MAX && cut.message.ends_with("bytes in all)"));
+        assert!(cut.trace.as_ref().is_some_and(|trace| trace.len() <= FAILURE_TEXT_BYTES_MAX));
+        assert_eq!(cut.causes.len(), 2);
+        assert_eq!(cut.causes[1], "… 2 more causes");
+        assert_eq!(cut.clone().storable(), cut, "once is enough");
     }
 
     #[test]

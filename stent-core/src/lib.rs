@@ -34,7 +34,7 @@ pub mod schedule;
 mod timestamp;
 pub mod transition;
 
-pub use failure::Failure;
+pub use failure::{Failure, ZERO_PICTURE};
 pub use id::{ExecutionId, TaskId, WorkerId};
 pub use key::{Key, canonical};
 pub use payload::{Codec, CodecError, Payload};

@@ -15,6 +15,10 @@ pub const EXCHANGE_TRANSITIONS_MAX: usize = 512;
 /// Most rows inserted by the transitions of one exchange, for the same reason. One transition may exceed it alone.
 pub const EXCHANGE_ROWS_MAX: usize = 4_096;
 
+/// Most bytes that the transitions of one exchange carry: a store that writes twenty of them in a second is held for less
+/// than half of one, and no statement comes near to what a database takes. One transition may exceed it alone.
+pub const EXCHANGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Most tasks claimed in one exchange.
 pub const CLAIM_MAX: usize = 512;
 
@@ -57,6 +61,14 @@ pub const TAGS_MAX: usize = 16;
 
 /// Longest name of a function, a step or a queue, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
+
+/// Longest kind of a failure, in bytes: as long as a name. Stores find dead letters by it, and no index takes a text of any
+/// length. A longer one is cut, and says so.
+pub const FAILURE_KIND_BYTES_MAX: usize = NAME_BYTES_MAX;
+
+/// Longest message, and longest trace, of a failure, and most bytes of all its causes together. A failure is stored once for
+/// each attempt, and people read it. What is longer is cut, and says so.
+pub const FAILURE_TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// Longest trace context of a task, in bytes; a longer one is not taken along. A `traceparent` has 55, and later versions of
 /// it may have more.

@@ -88,13 +88,26 @@ impl Shared {
         Ok(payload)
     }
 
-    /// Holds a result against the limits: one that is too large is a failure.
+    /// Holds a result against the limits: one that is too large is a failure, and a failure that is too large is cut.
     pub(crate) fn checked(&self, name: &str, result: TaskResult) -> TaskResult {
-        let payload = result?;
+        let payload = result.map_err(|failure| self.storable(failure))?;
         match self.check_size(&payload, &|| format!("result of `{name}`")) {
             Ok(()) => Ok(payload),
             Err(error) => Err(Failure::new("PayloadTooLarge", error.to_string()).fatal()),
         }
+    }
+
+    /// A failure as the store can hold it. The code hears of it as it will be read again.
+    pub(crate) fn storable(&self, mut failure: Failure) -> Failure {
+        let large = failure.data.take_if(|data| data.len() > self.payload_max);
+        let mut failure = failure.storable();
+        if let Some(data) = large {
+            let (len, max) = (data.len(), self.payload_max);
+            failure
+                .causes
+                .push(format!("… its value of {len} bytes was left out; at most {max} are allowed"));
+        }
+        failure
     }
 
     fn check_size(&self, payload: &Payload, what: &dyn Fn() -> String) -> Result<()> {

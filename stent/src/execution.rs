@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use stent_core::limits::PROGRESS_BYTES_MAX;
 use stent_core::model::Note;
-use stent_core::{ExecutionId, TaskId};
+use stent_core::{ExecutionId, TaskId, ZERO_PICTURE};
 
 use crate::call::check_name;
 use crate::context::{Context, Durable, InStep};
@@ -85,12 +85,13 @@ impl Execution {
         ExecutionState { execution: self.clone(), name: name.into() }
     }
 
-    /// Adds an entry to the execution's progress. The last 1,000 are kept.
+    /// Adds an entry to the execution's progress. The last 1,000 are kept. A zero character in it, which not every store can
+    /// hold, becomes a `␀`.
     ///
     /// # Errors
     /// When the text is longer than 4,096 bytes.
     pub fn progress(&self, text: impl Into<String>) -> Result<()> {
-        let text = text.into();
+        let text = text.into().replace('\0', ZERO_PICTURE);
         if text.len() > PROGRESS_BYTES_MAX {
             let problem =
                 format!("the entry is {} bytes long; at most {PROGRESS_BYTES_MAX} are allowed", text.len());
