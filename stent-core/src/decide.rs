@@ -9,6 +9,7 @@
 //! | the code ended with a failure | [`end`] | pending, if the policy has an attempt left; else failed |
 //! | a claim found too many crashes | [`crashed`] | failed, before its code runs again |
 //! | its code stops because it was asked to end | [`stop`] | cancelled |
+//! | the store cannot hold what it gave | [`refuse`] | failed, after the one time that its code ran |
 //! | a worker shuts down | [`release`] | pending |
 //! | parked code was woken by the world | [`nudge`] | ready |
 //! | its time is up | [`expire`] | failed, or cancelled if it was asked to end |
@@ -17,6 +18,7 @@
 //! | a dead letter is tried again | [`revive`] | pending |
 //! | a dead letter has been seen to | [`discard`] | failed, and no dead letter any more |
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::backend::{Claimed, Expired};
@@ -93,7 +95,7 @@ pub fn park(held: &Held, turn: Turn, wait: Wait, now: Timestamp) -> Transition {
 pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Transition {
     let failure = match end.result {
         Ok(result) => return record(held, turn, Change::End(Ok(result)), now),
-        Err(failure) => failure,
+        Err(failure) => failure.storable(),
     };
     if held.revived && !end.redo.is_empty() {
         let mut redo = record(held, Turn { seen: turn.seen, ..Turn::default() }, Change::Redo, now);
@@ -154,6 +156,37 @@ pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Transition> {
 #[must_use]
 pub fn stop(held: &Held, turn: Turn, now: Timestamp) -> Transition {
     record(held, turn, Change::End(Err(Failure::cancelled())), now)
+}
+
+/// Ends a task whose turn gave something that the store cannot hold, however often it is sent: running the code again would
+/// give it again. `None` for what is no turn's, and for what has been through this already.
+///
+/// Steps that the code has given up are given up; nothing else of the turn is written.
+#[must_use]
+pub fn refuse(refused: &Transition, reason: impl fmt::Display, now: Timestamp) -> Option<Transition> {
+    let what = match &refused.change {
+        Change::End(Ok(_)) => "its result".to_owned(),
+        Change::End(Err(failure)) if failure.kind == Failure::REFUSED => return None,
+        Change::End(Err(failure)) | Change::Retry { failure, .. } => {
+            format!("its failure `{}`", failure.clone().storable().kind)
+        }
+        Change::Keep | Change::Park(_) | Change::Redo => "what it recorded".to_owned(),
+        Change::Start
+        | Change::Release
+        | Change::Wake
+        | Change::Expire(_)
+        | Change::Cancel { .. }
+        | Change::Signal { .. }
+        | Change::Revive { .. }
+        | Change::Discard => return None,
+    };
+    refused.guard.leased()?;
+    let message = format!("the store cannot hold {what}: {reason}");
+    let failure = Failure::new(Failure::REFUSED, message).fatal().storable();
+    let mut end = Transition::new(refused.guard, now, Change::End(Err(failure)));
+    end.cancel.clone_from(&refused.cancel);
+    end.seen = refused.seen;
+    Some(end)
 }
 
 /// Hands a task back: its worker shuts down. Counts as nothing.

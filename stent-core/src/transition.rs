@@ -3,7 +3,9 @@
 //! Transitions are made in [`decide`](crate::decide) and applied by backends. A backend tests the guard and applies
 //! the data; it knows no rule.
 
-use crate::model::{Epoch, Fence, NewTask, RetryPolicy, Said, Step, TaskResult, Tree, Wait};
+use crate::model::{
+    Epoch, Fence, NewTask, NewTaskState, Note, RetryPolicy, Said, Step, TaskResult, Tree, Wait,
+};
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// One change of the store. All of it is applied, or none (G1).
@@ -55,7 +57,7 @@ impl Transition {
     pub fn own_completions(&self) -> u32 {
         let Some(task) = self.guard.leased() else { return 0 };
         let inserted = self.insert.iter().filter(|new| {
-            matches!(new.state, crate::model::NewTaskState::Done { .. }) && new.tree.parent == Some(task.task)
+            matches!(new.state, NewTaskState::Done { .. }) && new.tree.parent == Some(task.task)
         });
         u32::try_from(inserted.count() + self.fire.len()).unwrap_or(u32::MAX)
     }
@@ -97,6 +99,59 @@ pub enum Guard {
         /// The claim that parked it.
         epoch: Epoch,
     },
+}
+
+impl Transition {
+    /// About how many bytes it carries to the store: payloads, and texts that may be long.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of_result = |result: &TaskResult| result.as_ref().map_or_else(of_failure, Payload::len);
+        let change = match &self.change {
+            Change::End(result) => of_result(result),
+            Change::Retry { failure, .. } | Change::Expire(failure) => of_failure(failure),
+            Change::Signal { value, .. } => value.len(),
+            Change::Start
+            | Change::Keep
+            | Change::Park(_)
+            | Change::Redo
+            | Change::Release
+            | Change::Wake
+            | Change::Cancel { .. }
+            | Change::Revive { .. }
+            | Change::Discard => 0,
+        };
+        let rows = self.insert.iter().map(|row| {
+            let result = match &row.state {
+                NewTaskState::Done { result, .. } => of_result(result),
+                NewTaskState::Pending { .. }
+                | NewTaskState::Leased { .. }
+                | NewTaskState::Timer { .. }
+                | NewTaskState::Map
+                | NewTaskState::Signal
+                | NewTaskState::Join { .. } => 0,
+            };
+            ROW_BYTES + row.args.len() + result + row.failure.as_ref().map_or(0, of_failure)
+        });
+        let notes = self.notes.iter().map(|said| match &said.note {
+            Note::Set { value, .. } | Note::SetFrom { value, .. } => value.len(),
+            Note::Progress { text, .. } => text.len(),
+            Note::Count { .. } | Note::CountFrom { .. } => 0,
+        });
+        ROW_BYTES + change + rows.sum::<usize>() + notes.sum::<usize>()
+    }
+}
+
+/// What a row takes beside its payloads, roughly.
+const ROW_BYTES: usize = 256;
+
+fn of_failure(failure: &Failure) -> usize {
+    let causes: usize = failure.causes.iter().map(String::len).sum();
+    let trace = failure.trace.as_ref().map_or(0, String::len);
+    failure.kind.len()
+        + failure.message.len()
+        + causes
+        + trace
+        + failure.data.as_ref().map_or(0, Payload::len)
 }
 
 impl Guard {

@@ -104,6 +104,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///    not matter as long as nobody else has claimed the task (G2).
     /// 3. But a lease that takes one of the places of a [limit](Limit::max_concurrent) is lost once it has run out at `now`:
     ///    the place may have been given to another task (G8).
+    /// 4. What another transaction holds is passed over and answered with [`Renewal::Held`]; it keeps nobody from having the
+    ///    other leases extended.
     ///
     /// # Cancel safety
     /// Safe: renewing is idempotent.
@@ -251,6 +253,9 @@ pub enum Renewal {
     Renewed,
     /// Another claim has the task, or it has ended: stop working on it.
     Lost,
+    /// Another transaction holds the task: the lease is as it was, and nobody can claim the task while that lasts. Ask again
+    /// soon.
+    Held,
 }
 
 /// What to delete.

@@ -64,6 +64,8 @@ pub enum Action {
 pub struct Pump {
     config: PumpConfig,
     running: usize,
+    /// Leases of turns that have ended and whose results are not committed yet.
+    kept: usize,
     /// Tasks that were claimed ahead and wait for a slot.
     waiting: usize,
     /// When the last claim was sent, how long it took to be answered, and how many turns have ended since.
@@ -88,6 +90,7 @@ impl Pump {
         Self {
             config,
             running: 0,
+            kept: 0,
             waiting: 0,
             claimed_at: now,
             claim_took: Duration::ZERO,
@@ -172,8 +175,30 @@ impl Pump {
     /// A turn began: it holds a slot and a lease.
     pub fn handle_started(&mut self, now: Timestamp) {
         self.running += 1;
-        if self.renew_at.is_none() {
-            self.renew_at = Some(now + self.config.heartbeat);
+        self.renew_from(now);
+    }
+
+    /// A turn is about to end, or to commit something: its lease is kept until that is known to stand.
+    pub fn handle_kept(&mut self, now: Timestamp) {
+        self.kept += 1;
+        self.renew_from(now);
+    }
+
+    /// What a lease was kept for stands, or has come to nothing.
+    pub fn handle_settled(&mut self) {
+        debug_assert!(self.kept > 0, "a lease is given up that was never kept");
+        self.kept = self.kept.saturating_sub(1);
+        self.rest();
+    }
+
+    fn renew_from(&mut self, now: Timestamp) {
+        self.renew_at = self.renew_at.or((!self.renewing).then(|| now + self.config.heartbeat));
+    }
+
+    /// Nothing is renewed while there is nothing to renew.
+    const fn rest(&mut self) {
+        if self.running + self.kept == 0 && !self.renewing {
+            self.renew_at = None;
         }
     }
 
@@ -182,9 +207,7 @@ impl Pump {
         debug_assert!(self.running > 0, "a turn ended that never began");
         self.running = self.running.saturating_sub(1);
         self.ended += 1;
-        if self.running == 0 && !self.renewing {
-            self.renew_at = None;
-        }
+        self.rest();
     }
 
     /// A renewal was sent.
@@ -192,11 +215,16 @@ impl Pump {
         self.renewing = true;
     }
 
-    /// A renewal ended, well or not: the next one comes after a heartbeat, or soon if it failed.
-    pub fn handle_renewed(&mut self, now: Timestamp, failed: bool) {
+    /// A renewal ended: the next one comes after a heartbeat, or soon if it failed or passed over some.
+    pub fn handle_renewed(&mut self, now: Timestamp, soon: bool) {
         self.renewing = false;
-        let pause = if failed { self.config.heartbeat / 10 } else { self.config.heartbeat };
-        self.renew_at = (self.running > 0).then(|| now + pause);
+        let pause = if soon { self.config.heartbeat / 10 } else { self.config.heartbeat };
+        self.renew_at = (self.running + self.kept > 0).then(|| now + pause);
+    }
+
+    /// Leases are to be renewed at once: a commit took long, and its rows were locked all the while.
+    pub fn handle_overdue(&mut self, now: Timestamp) {
+        self.renew_at = self.renew_at.map(|renew_at| renew_at.min(now));
     }
 
     /// The worker's clock was set, by whatever amount: what was to happen at a moment of the old one is not put off by a
@@ -368,6 +396,25 @@ mod tests {
         assert_eq!(pump.poll_deadline(false), Some(t(11_000)));
 
         pump.handle_finished();
+        assert_eq!(pump.poll_deadline(false), None);
+    }
+
+    #[test]
+    fn a_lease_is_renewed_until_the_result_of_its_turn_stands() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_drain();
+        pump.handle_started(t(0));
+        pump.handle_kept(t(9_000));
+        pump.handle_finished();
+        assert_eq!(pump.poll_action(t(10_000)), Some(Action::Renew));
+
+        pump.handle_renewing();
+        pump.handle_renewed(t(10_000), false);
+        assert_eq!(pump.poll_deadline(false), Some(t(20_000)));
+        pump.handle_overdue(t(12_000));
+        assert_eq!(pump.poll_action(t(12_000)), Some(Action::Renew));
+
+        pump.handle_settled();
         assert_eq!(pump.poll_deadline(false), None);
     }
 

@@ -3,12 +3,14 @@
 //! | File | Does |
 //! |---|---|
 //! | `forget` | lets go of parked code whose executions have ended elsewhere |
+//! | `outbox` | what is still to be sent, and in which units |
 //! | `exchange` | what is sent to the store and what becomes of it: everything that has come up since the last time, and the next work |
 //! | `lease` | renews what is held, and stops what is lost |
 
 mod exchange;
 mod forget;
 mod lease;
+mod outbox;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use stent_core::backend::{Claimed, Expired, Limit, Listener, Topic};
 use stent_core::decide::{self, Held};
+use stent_core::limits::CLAIM_MAX;
 use stent_core::model::{Fence, Lease};
 use stent_core::schedule::{Action, Pump, PumpConfig};
 use stent_core::{Failure, TaskId, Timestamp};
@@ -25,9 +28,10 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use self::exchange::{ExchangeDone, RETRY_PAUSE_MIN, Submission, makes_ready};
+use self::exchange::{ExchangeDone, Lane, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, Submission, makes_ready};
 use self::forget::Asked;
 use self::lease::Renewed;
+use self::outbox::Outbox;
 use super::activation::Activation;
 use super::ahead::{Ahead, Ready};
 use super::blocking::BLOCKS_FROM;
@@ -71,11 +75,22 @@ pub(super) struct Driver {
     hints: Box<dyn Listener>,
     active: HashMap<TaskId, Active>,
     ahead: Ahead,
-    queue: Vec<Submission>,
+    outbox: Outbox,
+    /// Leases of tasks of which something is to be committed, whether a turn still runs or not: until it is known to stand,
+    /// nobody else is to run them.
+    kept: HashMap<TaskId, Lease>,
+    /// Tasks that were claimed here while something of theirs was under way to the store, under an older claim.
+    taken_back: HashMap<TaskId, (Held, Lease)>,
+    /// Of which tasks something is under way, and how many writes of theirs it follows.
+    under_way: HashMap<TaskId, u32>,
     /// The exchange under way that commits, and claims as well unless another one does.
     committing: Option<BoxFuture<'static, ExchangeDone>>,
     /// One beside it that only claims.
     claiming: Option<BoxFuture<'static, ExchangeDone>>,
+    /// One beside them that sends what has failed alone before: it may wait for a row that somebody else has locked.
+    straggling: Option<BoxFuture<'static, ExchangeDone>>,
+    /// Most tasks in one claim, by what the store has answered in time.
+    claim_unit: usize,
     /// Whether the store works on both at the same time.
     parallel: bool,
     renewal: Option<BoxFuture<'static, Renewed>>,
@@ -90,8 +105,10 @@ pub(super) struct Driver {
     /// After a failed exchange: not before this, and how long to pause after the next failure.
     retry_at: Option<Instant>,
     retry_pause: Duration,
-    /// After an exchange that the store refused for good: transitions go one by one, so that one bad one stops no other.
-    one_by_one: bool,
+    /// Longest such pause.
+    retry_pause_max: Duration,
+    /// Nothing is committed before leases were renewed: rows were locked by a commit that took long and came to nothing.
+    renews_first: bool,
 }
 
 /// Runs a worker's loop to its end.
@@ -121,6 +138,8 @@ impl Driver {
         let functions = shared.registry.names().map(str::to_owned).collect();
         let limits = shared.registry.functions().filter_map(limit_of).collect();
         let parallel = shared.store.info().parallel;
+        // An outage that is over must not be slept through.
+        let retry_pause_max = RETRY_PAUSE_MAX.min(config.lease / 3);
         Self {
             pump: Pump::new(pump, shared.clock.now()),
             port: Port {
@@ -143,9 +162,14 @@ impl Driver {
             hints,
             active: HashMap::new(),
             ahead: Ahead::default(),
-            queue: Vec::new(),
+            outbox: Outbox::new(retry_pause_max),
+            kept: HashMap::new(),
+            taken_back: HashMap::new(),
+            under_way: HashMap::new(),
             committing: None,
             claiming: None,
+            straggling: None,
+            claim_unit: CLAIM_MAX,
             parallel,
             renewal: None,
             asking: None,
@@ -154,8 +178,9 @@ impl Driver {
             ends,
             lapse_at: None,
             retry_at: None,
-            retry_pause: RETRY_PAUSE_MIN,
-            one_by_one: false,
+            retry_pause: RETRY_PAUSE_MIN.min(retry_pause_max),
+            retry_pause_max,
+            renews_first: false,
         }
     }
 
@@ -175,7 +200,8 @@ impl Driver {
                 }
                 Stop::Now => {
                     self.pump.handle_drain();
-                    deadline = Some(Instant::now());
+                    // Once: what the loop waits for after it must not be put off by each round.
+                    deadline = Some(deadline.map_or_else(Instant::now, |known| known.min(Instant::now())));
                 }
             }
             // Not while an exchange is under way: it may move the fences that a hand-back is checked against.
@@ -217,11 +243,15 @@ impl Driver {
                 }
                 done = poll_some(&mut self.committing) => {
                     self.committing = None;
-                    self.handle_exchange(done, false);
+                    self.handle_exchange(done, Lane::Main);
                 }
                 done = poll_some(&mut self.claiming) => {
                     self.claiming = None;
-                    self.handle_exchange(done, true);
+                    self.handle_exchange(done, Lane::Claims);
+                }
+                done = poll_some(&mut self.straggling) => {
+                    self.straggling = None;
+                    self.handle_exchange(done, Lane::Stragglers);
                 }
                 renewed = poll_some(&mut self.renewal) => self.handle_renewed(renewed),
                 asked = poll_some(&mut self.asking) => {
@@ -262,7 +292,7 @@ impl Driver {
         tracing::warn!(
             worker = %self.port.worker,
             running = self.active.len(),
-            commits = self.queue.len(),
+            commits = self.outbox.iter().count(),
             "the store cannot be reached, so the worker stops without handing its work back; it is due again when its leases \
              have run out"
         );
@@ -315,13 +345,13 @@ impl Driver {
     fn is_idle(&self) -> bool {
         self.active.is_empty()
             && self.ahead.is_empty()
-            && self.queue.is_empty()
+            && self.outbox.is_done()
             && !self.exchanges()
             && self.inbox.is_empty()
     }
 
     const fn exchanges(&self) -> bool {
-        self.committing.is_some() || self.claiming.is_some()
+        self.committing.is_some() || self.claiming.is_some() || self.straggling.is_some()
     }
 
     /// When the loop must look again, if nothing happens before.
@@ -335,7 +365,11 @@ impl Driver {
         let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at);
         let paced = paced.min().map(|at| Instant::now() + at.since(now));
         let retry_at = self.retry_at.filter(|_| self.committing.is_none());
-        paced.into_iter().chain(retry_at).chain(self.ask_at()).chain(stops_at).min()
+        let lane = if self.parallel { &self.straggling } else { &self.committing };
+        let aside_at = self.outbox.aside_at().filter(|_| lane.is_none());
+        let aside_at = aside_at.map(|at| self.retry_at.map_or(at, |retry_at| retry_at.max(at)));
+        let at = paced.into_iter().chain(retry_at).chain(aside_at).chain(self.ask_at()).chain(stops_at);
+        at.min()
     }
 
     /// Does what is to be done: an exchange, a renewal.
@@ -349,24 +383,38 @@ impl Driver {
             return;
         }
         self.retry_at = None;
+        if self.renews_first && self.renewal.is_some() {
+            return;
+        }
+        self.renews_first = false;
+        if self.parallel
+            && self.straggling.is_none()
+            && let Some(straggler) = self.outbox.next_aside(Instant::now())
+        {
+            self.straggling = Some(self.exchange(vec![straggler], None));
+        }
         let commits = self.committing.is_none();
         if !commits && !self.parallel {
             return;
         }
-        if commits && !self.queue.is_empty() {
+        if commits && !self.outbox.is_empty() {
             self.gather().await;
         }
         let mut claim = match self.pump.poll_action(self.port.shared.clock.now()) {
-            Some(Action::Claim { max }) => Some(max),
+            Some(Action::Claim { max }) => Some(max.min(self.claim_unit)),
             Some(Action::Look) => Some(0),
             Some(Action::Renew) | None => None,
         };
         if claim.is_some_and(|max| self.claims_apart(max)) {
             self.claiming = Some(self.exchange(Vec::new(), claim.take()));
         }
-        if commits && (!self.queue.is_empty() || claim.is_some()) {
-            let batch = self.next_batch();
-            self.committing = Some(self.exchange(batch, claim));
+        if commits {
+            let unit = self.next_unit();
+            // What is under suspicion goes without a claim: if it fails, that is its own doing.
+            let claim = claim.filter(|_| !unit.iter().any(Submission::is_suspect));
+            if !unit.is_empty() || claim.is_some() {
+                self.committing = Some(self.exchange(unit, claim));
+            }
         }
     }
 
@@ -380,10 +428,12 @@ impl Driver {
         let now = self.port.shared.clock.now();
         match message {
             Message::Keep { transition, reply } => {
+                self.keep_lease(&transition, now);
                 self.submit(Submission { reply: Some(reply), ..Submission::of(transition) }, now);
             }
             Message::Kept { transition } => self.kept(&transition),
             Message::Done { transition, parked } => {
+                self.keep_lease(&transition, now);
                 let ended = transition.guard.leased().and_then(|fence| self.ended(fence));
                 let (is_parked, subject) = (parked.is_some(), ended.map(|active| active.subject));
                 if let Some(parked) = parked {
@@ -392,6 +442,7 @@ impl Driver {
                 self.submit(Submission { parked: is_parked, subject, ..Submission::of(transition) }, now);
             }
             Message::Promote { transition, parked, step, lease, reply } => {
+                self.keep_lease(&transition, now);
                 // The turn goes on with the step: it keeps its slot.
                 let row = transition.insert.iter().find(|row| row.id == lease.task);
                 let parent = transition.guard.leased().filter(|fence| self.is_current(fence));
@@ -469,7 +520,7 @@ impl Driver {
             // Claimed in the same exchange that makes it ready.
             self.pump.handle_wake(now);
         }
-        self.queue.push(submission);
+        self.outbox.push(submission);
     }
 
     /// Gives a task back, for any worker to claim.
@@ -483,6 +534,9 @@ impl Driver {
         self.port.report.claimed(&claimed);
         // The store gives it away again when its lease has run out, which may be before that was noticed here.
         self.lose(claimed.task.id, LeaseLoss::Lapsed);
+        if self.take_back(&claimed, now) {
+            return;
+        }
         if self.pump.is_draining() {
             self.release(&Held::claimed(&claimed), now);
             return;
@@ -553,7 +607,7 @@ impl Driver {
             active.abort.abort();
             self.pump.handle_finished();
             // What the turn has left to be committed comes first, and moves the fence on.
-            for submission in &self.queue {
+            for submission in self.outbox.iter() {
                 if submission.transition.guard.leased().is_some_and(|fence| fence.task == task) {
                     active.held.fence = active.held.fence.next();
                 }

@@ -21,7 +21,7 @@ use crate::state::States;
 #[derive(Debug)]
 pub(super) enum Message {
     /// The turn records something and goes on once that is committed.
-    Keep { transition: Transition, reply: oneshot::Sender<Option<News>> },
+    Keep { transition: Transition, reply: oneshot::Sender<Kept> },
     /// The turn has recorded something by itself, in a transaction of the application's.
     Kept { transition: Transition },
     /// The turn is over. Parked code comes along, to be kept in memory.
@@ -33,7 +33,7 @@ pub(super) enum Message {
         parked: Parked,
         step: Box<Held>,
         lease: Lease,
-        reply: oneshot::Sender<Option<News>>,
+        reply: oneshot::Sender<Kept>,
     },
     /// Parked code was woken by something that no store knows of.
     Nudge { task: TaskId, epoch: Epoch },
@@ -41,6 +41,17 @@ pub(super) enum Message {
     Gone { fence: Fence },
     /// The turn that runs as this task of the runtime broke off: something other than the code in it panicked.
     BrokeOff { turn: tokio::task::Id, failure: Failure },
+}
+
+/// What a turn hears of what it has recorded.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// It stands.
+    Stands(News),
+    /// The store cannot hold it, and never will: the task is to end with this.
+    Refused(Failure),
+    /// The task was lost to another claim.
+    Lost,
 }
 
 /// Code in memory, between two turns.
@@ -94,11 +105,11 @@ impl Port {
         let _ = self.messages.send(message);
     }
 
-    /// Commits, and waits until that stands. `None` when the task was lost to another claim.
-    pub(super) async fn keep(&self, transition: Transition) -> Option<News> {
+    /// Commits, and waits until it is known what has become of that.
+    pub(super) async fn keep(&self, transition: Transition) -> Kept {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Keep { transition, reply });
-        answer.await.ok().flatten()
+        answer.await.unwrap_or(Kept::Lost)
     }
 }
 

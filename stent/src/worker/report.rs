@@ -51,6 +51,10 @@ impl Subject {
         Self { task: row.id, tree: row.tree, lane: row.lane.clone(), started_at: now, turn_at: now }
     }
 
+    pub(super) fn function(&self) -> &str {
+        &self.lane.function
+    }
+
     fn as_ref(&self) -> TaskRef<'_> {
         task_ref(self.task, &self.tree, &self.lane)
     }

@@ -100,14 +100,23 @@ async fn settle(store: Arc<dyn Store>, transition: &Transition, transaction: Arc
         // An earlier commit of it stands after all. This one is rolled back.
         Ok(Outcome::Already(news)) => return Fate::Stands(news),
         Ok(Outcome::Fenced | Outcome::Gone | Outcome::Exists(_)) => return Fate::Lost,
-        Err(error) if error.kind() == ErrorKind::Ended => return Fate::Ended,
-        Err(error) if error.is_transient() => return Fate::Again(error),
-        Err(error) => return Fate::Refused(error),
+        Err(error) => return failed(error),
     };
     match transactions.commit(transaction).await {
         Ok(()) => Fate::Stands(news),
         Err(error) if error.kind() == ErrorKind::Ended => Fate::Ended,
         Err(error) => look(transactions, transition, error).await,
+    }
+}
+
+/// What becomes of a transaction that is rolled back. It is done again unless that is in vain: what a server or a pooler says
+/// in passing is no verdict.
+fn failed(error: StoreError) -> Fate {
+    match error.kind() {
+        ErrorKind::Ended => Fate::Ended,
+        ErrorKind::Limit | ErrorKind::Corrupt => Fate::Refused(error),
+        ErrorKind::Closed => Fate::Lost,
+        _ => Fate::Again(error),
     }
 }
 
@@ -124,16 +133,15 @@ async fn look(transactions: &dyn Transactions, transition: &Transition, failed: 
         };
         match answer {
             Ok(Outcome::Already(news)) => return Fate::Stands(news),
-            Ok(Outcome::Applied(_)) if failed.is_transient() => return Fate::Again(failed),
-            Ok(Outcome::Applied(_)) => return Fate::Refused(failed),
+            Ok(Outcome::Applied(_)) => return self::failed(failed),
             Ok(Outcome::Fenced | Outcome::Gone | Outcome::Exists(_)) => return Fate::Lost,
-            Err(error) if error.is_transient() => {
+            Err(error) if error.kind() == ErrorKind::Closed => return Fate::Lost,
+            Err(error) => {
+                if !error.is_transient() {
+                    tracing::error!(%error, task = %transition.guard.task(), "the store does not tell what it has committed; it is asked again");
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
-            }
-            Err(error) => {
-                tracing::error!(%error, task = %transition.guard.task(), "the store does not tell what it has committed");
-                return Fate::Lost;
             }
         }
     }

@@ -18,14 +18,14 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use stent_core::decide::{self, Held};
 use stent_core::model::{Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, TaskResult, Tree};
-use stent_core::replay::{Ask, Needs, Replay, Turn};
+use stent_core::replay::{Ask, End, Needs, Replay, Turn};
 use stent_core::transition::{News, Transition};
 use stent_core::{Failure, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::activation::Activation;
-use super::port::{Message, Parked, Port};
+use super::port::{Kept, Message, Parked, Port};
 use crate::context::Place;
 use crate::desk::Stage;
 use crate::foreign::panicked;
@@ -167,14 +167,27 @@ impl Running {
         self.activation.durable.replay(|replay| replay.fire_due(now, &mut turn));
         let own = std::mem::take(&mut turn.own);
         match self.port.keep(decide::keep(&self.held, turn, now)).await {
-            Some(news) => {
+            Kept::Stands(news) => {
                 self.said_by = None;
                 self.held.fence = self.held.fence.next();
                 self.learn(news, &own);
                 Some(self)
             }
-            None => self.lost(),
+            Kept::Refused(failure) => self.refused(failure),
+            Kept::Lost => self.lost(),
         }
+    }
+
+    /// The store cannot hold what the code gave, so the code is dropped where it stands: run again, it would give the same.
+    fn refused(mut self, failure: Failure) -> Option<Self> {
+        self.activation.abandon();
+        // Nothing that it asks for is written: that may be what cannot be held.
+        let Turn { cancel, seen, .. } = self.take_turn();
+        let turn = Turn { cancel, seen, ..Turn::default() };
+        let end = End { result: Err(failure), had_steps: true, redo: Vec::new() };
+        let transition = decide::end(&self.held, turn, end, self.now());
+        self.port.send(Message::Done { transition, parked: None });
+        None
     }
 
     pub(super) fn learn(&self, news: News, own: &[Seq]) {
@@ -350,9 +363,9 @@ impl Running {
         let (reply, answer) = oneshot::channel();
         port.send(Message::Promote { transition, parked, step: Box::new(held.clone()), lease, reply });
         let promoted = Self { port, activation: step, held, said_by: None };
-        match answer.await.ok().flatten() {
-            Some(_) => Some(promoted),
-            None => promoted.lost(),
+        match answer.await.unwrap_or(Kept::Lost) {
+            Kept::Stands(_) => Some(promoted),
+            Kept::Refused(_) | Kept::Lost => promoted.lost(),
         }
     }
 }

@@ -26,6 +26,7 @@ mod not_durable;
 mod notes;
 mod polling;
 mod rigged;
+mod sending;
 mod signals;
 mod spawning;
 mod steps;

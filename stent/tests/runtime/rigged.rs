@@ -1,5 +1,6 @@
 //! A store in front of another one that misbehaves on command: deaf to hints, unable to renew, out for a while.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,9 +10,9 @@ use stent::core::backend::{
     ClaimRequest, DeadLetter, ErrorKind, Exchanged, ExecutionView, Filter, Listener, PurgeRequest, Purged,
     Renewal, Result, Store, Topic,
 };
-use stent::core::model::{ExecutionStatus, Lease};
-use stent::core::transition::Transition;
-use stent::{ExecutionId, Timestamp};
+use stent::core::model::{ExecutionStatus, Lease, NewTaskState, Note, Said, TaskResult};
+use stent::core::transition::{Change, Transition};
+use stent::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::{Mutex, Notify};
 
 use crate::front::{Front, Rig, refused, takes_one};
@@ -53,6 +54,18 @@ pub(crate) struct Switches {
     pub(crate) failing_purges: AtomicU64,
     /// Purges that were asked for, and how much each might take.
     pub(crate) purges: std::sync::Mutex<Vec<PurgeRequest>>,
+    /// Exchanges that commit something fail in this way.
+    pub(crate) fails_with: std::sync::Mutex<Option<ErrorKind>>,
+    /// Exchanges that commit more than this are contended.
+    pub(crate) fits: AtomicU64,
+    /// Exchanges that carry more bytes than this are over a limit.
+    pub(crate) bytes_fit: AtomicU64,
+    /// Exchanges that carry this in a result or as progress are over a limit.
+    pub(crate) cannot_hold: std::sync::Mutex<Option<&'static str>>,
+    /// Tasks that another transaction holds: what commits to them is contended, and their leases are not extended.
+    pub(crate) held: std::sync::Mutex<BTreeSet<TaskId>>,
+    /// Exchanges that failed for one of these, or because the store was out.
+    pub(crate) failed: AtomicU64,
     /// How every execution is said to stand, if it is not as it does.
     pub(crate) shown: Mutex<Option<ExecutionStatus>>,
     pub(crate) clock_read: Notify,
@@ -87,10 +100,47 @@ impl Rigged {
             written: AtomicU64::new(0),
             failing_purges: AtomicU64::new(0),
             purges: std::sync::Mutex::default(),
+            fails_with: std::sync::Mutex::default(),
+            fits: AtomicU64::new(u64::MAX),
+            bytes_fit: AtomicU64::new(u64::MAX),
+            cannot_hold: std::sync::Mutex::default(),
+            held: std::sync::Mutex::default(),
+            failed: AtomicU64::new(0),
             shown: Mutex::new(None),
             clock_read: Notify::new(),
         })
     }
+}
+
+impl Switches {
+    /// What commits fail with that are rigged to.
+    fn failure_of(&self, commit: &[Transition]) -> Option<ErrorKind> {
+        if commit.is_empty() {
+            return None;
+        }
+        let contended = commit.len() as u64 > self.fits.load(Ordering::SeqCst)
+            || commit.iter().any(|one| self.held.lock().expect("not poisoned").contains(&one.guard.task()));
+        let too_much = self.cannot_hold.lock().expect("not poisoned");
+        let bytes: usize = commit.iter().map(Transition::bytes).sum();
+        let limit = too_much.is_some_and(|text| commit.iter().any(|one| carries(one, text)))
+            || bytes as u64 > self.bytes_fit.load(Ordering::SeqCst);
+        let contended = contended.then_some(ErrorKind::Contended);
+        contended.or(limit.then_some(ErrorKind::Limit)).or(*self.fails_with.lock().expect("not poisoned"))
+    }
+}
+
+/// Whether a transition carries a text: in arguments, in a result, or as progress.
+fn carries(transition: &Transition, text: &str) -> bool {
+    let within = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    let in_result = |result: &TaskResult| within(result.as_ref().map_or(&[][..], |payload| payload.bytes()));
+    let ends = matches!(&transition.change, Change::End(result) if in_result(result));
+    let mut rows = transition.insert.iter();
+    let starts = matches!(transition.change, Change::Start) && rows.any(|row| within(row.args.bytes()));
+    let mut rows = transition.insert.iter();
+    let records =
+        rows.any(|row| matches!(&row.state, NewTaskState::Done { result, .. } if in_result(result)));
+    let says = |said: &Said| matches!(&said.note, Note::Progress { text: entry, .. } if entry.contains(text));
+    ends || starts || records || transition.notes.iter().any(says)
 }
 
 #[async_trait]
@@ -109,7 +159,12 @@ impl Rig for Switches {
         if self.hangs.load(Ordering::SeqCst) {
             return std::future::pending().await;
         }
+        if let Some(kind) = self.failure_of(commit) {
+            self.failed.fetch_add(1, Ordering::SeqCst);
+            return Err(refused(kind, "exchange"));
+        }
         if self.is_out.load(Ordering::SeqCst) {
+            self.failed.fetch_add(1, Ordering::SeqCst);
             return Err(refused(ErrorKind::Unavailable, "exchange"));
         }
         while !commit.is_empty() && self.holds_commits.load(Ordering::SeqCst) {
@@ -138,7 +193,14 @@ impl Rig for Switches {
         if takes_one(&self.failing_renewals) {
             return Err(refused(ErrorKind::Unavailable, "renew"));
         }
-        self.inner.renew(leases, now, until).await
+        let held = self.held.lock().expect("not poisoned").clone();
+        let (held, free): (Vec<_>, Vec<_>) = leases.iter().partition(|lease| held.contains(&lease.task));
+        let mut answers = self.inner.renew(&free, now, until).await?.into_iter();
+        let answers = leases.iter().map(|lease| match held.contains(lease) {
+            true => Some(Renewal::Held),
+            false => answers.next(),
+        });
+        Ok(answers.map(|answer| answer.expect("one for each")).collect())
     }
 
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {

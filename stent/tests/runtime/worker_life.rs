@@ -239,9 +239,11 @@ on_every_store! {
         let run = world.stent.dispatch(waits_for_a_signal(key)).await.expect("dispatched");
         let (rigged, claims, worker) = holds_commits(&world).await;
 
-        // Its wait is on the way to the store when its lease runs out, and the worker claims it again.
+        // Its wait is on the way to the store when its lease runs out, since nothing renews it, and the worker claims it again.
+        rigged.failing_renewals.store(u64::MAX, Ordering::SeqCst);
         let claimed = if world.stent.store().info().parallel { 2 } else { 1 };
         until(|| claims.count() == claimed).await;
+        rigged.failing_renewals.store(0, Ordering::SeqCst);
         rigged.holds_commits.store(false, Ordering::SeqCst);
 
         run.signal("go", &5_u64).await.expect("sent");

@@ -3,23 +3,25 @@
 
 use std::time::Duration;
 
-use stent_core::backend::{ClaimRequest, Error as StoreError, Exchanged};
-use stent_core::decide;
-use stent_core::limits::{EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
+use stent_core::backend::{ClaimRequest, Error as StoreError, ErrorKind, Exchanged};
+use stent_core::limits::{CLAIM_MAX, EXCHANGE_TRANSITIONS_MAX};
 use stent_core::model::{ExecutionStatus, NewTask, NewTaskState};
-use stent_core::transition::{Change, Guard, News, Outcome, Transition};
+use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::{TaskId, Timestamp, decide};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Driver;
+use super::outbox::is_of_the_store;
 use crate::function::BoxFuture;
 use crate::ids;
+use crate::worker::port::Kept;
 use crate::worker::report::Subject;
 
 /// First pause after an exchange that failed; doubled up to [`RETRY_PAUSE_MAX`].
 pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
-/// Longest such pause.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest such pause, and no longer than a third of a lease.
+pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often the loop lets turns that are about to end do so before it commits without them. This is the bounded wait
 /// under load: a few passes through the scheduler, no timer.
 const GATHER_YIELDS: usize = 4;
@@ -31,16 +33,61 @@ const APART_MIN: usize = 8;
 #[derive(Debug)]
 pub(super) struct Submission {
     pub(super) transition: Transition,
-    pub(super) reply: Option<oneshot::Sender<Option<News>>>,
+    pub(super) reply: Option<oneshot::Sender<Kept>>,
     pub(super) parked: bool,
     /// Whose turn has ended with it.
     pub(super) subject: Option<Subject>,
+    /// About how much it carries.
+    pub(super) bytes: usize,
+    /// How many may share a unit with it, itself included: fewer, after one that it was in has failed.
+    pub(super) fits_with: usize,
+    /// How long it waited after it failed alone, if it did.
+    pub(super) pause: Option<Duration>,
 }
 
 impl Submission {
-    pub(super) const fn of(transition: Transition) -> Self {
-        Self { transition, reply: None, parked: false, subject: None }
+    pub(super) fn of(transition: Transition) -> Self {
+        let bytes = transition.bytes();
+        Self {
+            transition,
+            reply: None,
+            parked: false,
+            subject: None,
+            bytes,
+            fits_with: usize::MAX,
+            pause: None,
+        }
     }
+
+    /// Whether it is what a task's turn has done: thrown away, it would be done again.
+    pub(super) fn is_result_of(&self, task: TaskId) -> bool {
+        self.transition.guard.task() == task && self.is_result()
+    }
+
+    fn is_result(&self) -> bool {
+        self.transition.guard.leased().is_some() && !matches!(self.transition.change, Change::Release)
+    }
+
+    /// Whether it was part of a unit that failed.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.fits_with < usize::MAX
+    }
+
+    /// Whether it has failed alone.
+    pub(super) const fn is_aside(&self) -> bool {
+        self.pause.is_some()
+    }
+}
+
+/// Which of the exchanges that may be under way at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The one that commits.
+    Main,
+    /// The one that claims beside it.
+    Claims,
+    /// The one that sends what failed alone.
+    Stragglers,
 }
 
 /// An exchange that came back.
@@ -58,23 +105,23 @@ impl Driver {
     pub(super) fn claims_apart(&self, max: usize) -> bool {
         if !self.parallel {
             false
-        } else if self.committing.is_none() && self.queue.is_empty() {
+        } else if self.committing.is_none() && self.outbox.is_empty() {
             true
         } else {
-            max >= APART_MIN && (self.committing.is_some() || self.queue.len() >= APART_MIN)
+            max >= APART_MIN && (self.committing.is_some() || self.outbox.len() >= APART_MIN)
         }
     }
 
     /// Lets turns that are about to end do so, so that their commits share this exchange.
     pub(super) async fn gather(&mut self) {
         for _ in 0..GATHER_YIELDS {
-            if self.pump.running() == 0 || self.queue.len() >= EXCHANGE_TRANSITIONS_MAX {
+            if self.pump.running() == 0 || self.outbox.len() >= EXCHANGE_TRANSITIONS_MAX {
                 return;
             }
             tokio::task::yield_now().await;
-            let before = self.queue.len();
+            let before = self.outbox.len();
             self.handle_rest();
-            if self.queue.len() == before {
+            if self.outbox.len() == before {
                 return;
             }
         }
@@ -94,14 +141,21 @@ impl Driver {
         let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
         let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
         let (tags, limits) = (self.port.tags.clone(), self.limits.clone());
+        for submission in batch.iter().filter(|submission| submission.is_result()) {
+            let fence = submission.transition.guard.leased();
+            self.under_way.extend(fence.map(|fence| (fence.task, fence.commit)));
+        }
         Box::pin(async move {
+            let now = shared.clock.now();
             let (mut transitions, mut rest) =
                 (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-            for submission in batch {
-                transitions.push(submission.transition);
-                rest.push((submission.reply, submission.parked, submission.subject));
+            for mut submission in batch {
+                lease_from(now + lease, &mut submission.transition);
+                // The store takes them as a slice; what goes with them waits here.
+                let left = Transition::new(submission.transition.guard, now, Change::Keep);
+                transitions.push(std::mem::replace(&mut submission.transition, left));
+                rest.push(submission);
             }
-            let now = shared.clock.now();
             let request = claim.map(|max| ClaimRequest {
                 worker,
                 nonce: ids::nonce(),
@@ -117,46 +171,41 @@ impl Driver {
             let sent = Instant::now();
             let answer = shared.store.exchange(&transitions, request.as_ref()).await;
             let took = sent.elapsed();
-            let batch = transitions
-                .into_iter()
-                .zip(rest)
-                .map(|(transition, (reply, parked, subject))| Submission {
-                    transition,
-                    reply,
-                    parked,
-                    subject,
-                })
-                .collect();
+            let batch = rest.into_iter().zip(transitions);
+            let batch =
+                batch.map(|(submission, transition)| Submission { transition, ..submission }).collect();
             ExchangeDone { batch, claim, took, answer }
         })
     }
 
-    /// Takes what goes into the next exchange, in order and within its limits.
-    pub(super) fn next_batch(&mut self) -> Vec<Submission> {
-        let most = if self.one_by_one { 1 } else { EXCHANGE_TRANSITIONS_MAX };
-        let mut rows = 0;
-        let fits = self.queue.iter().take(most).take_while(|submission| {
-            let first = rows == 0;
-            rows += 1 + submission.transition.insert.len();
-            first || rows <= EXCHANGE_ROWS_MAX
-        });
-        let count = fits.count();
-        self.queue.drain(..count).collect()
+    /// Takes what goes into the next exchange. Where the store does one thing at a time, what has failed alone has its moments
+    /// in between.
+    pub(super) fn next_unit(&mut self) -> Vec<Submission> {
+        if !self.parallel
+            && let Some(straggler) = self.outbox.next_aside(Instant::now())
+        {
+            return vec![straggler];
+        }
+        self.outbox.next_unit()
     }
 
-    /// An exchange came back: the one that commits, or the one beside it.
-    pub(super) fn handle_exchange(&mut self, done: ExchangeDone, is_beside: bool) {
+    /// An exchange came back.
+    pub(super) fn handle_exchange(&mut self, done: ExchangeDone, lane: Lane) {
+        for submission in &done.batch {
+            self.under_way.remove(&submission.transition.guard.task());
+        }
         let claimed = done.answer.as_ref().map(|exchanged| exchanged.claimed.len());
         self.port.report.exchanged(done.took, done.batch.len(), claimed);
         match done.answer {
             Ok(exchanged) => {
-                if !is_beside {
-                    self.one_by_one = self.one_by_one && !self.queue.is_empty();
+                self.outbox.succeeded(&done.batch);
+                if done.claim.is_some_and(|max| max > 0) {
+                    self.claim_unit = (self.claim_unit * 2).min(CLAIM_MAX);
                 }
                 // What failed beside this one waits for its own time.
-                if !is_beside || self.retry_at.is_none() {
+                if lane == Lane::Main || self.retry_at.is_none() {
                     self.retry_at = None;
-                    self.retry_pause = RETRY_PAUSE_MIN;
+                    self.retry_pause = RETRY_PAUSE_MIN.min(self.retry_pause_max);
                 }
                 if done.claim.is_none() && done.batch.iter().any(|one| makes_ready(&one.transition)) {
                     // A claim beside it may have looked before this was there.
@@ -194,7 +243,7 @@ impl Driver {
                     }
                 }
             }
-            Err(error) => self.exchange_failed(done.batch, done.claim.is_some(), &error),
+            Err(error) => self.exchange_failed(done.batch, done.claim, done.took, lane, &error),
         }
         if done.claim.is_some() {
             self.hot.claimed();
@@ -202,33 +251,128 @@ impl Driver {
         }
     }
 
-    /// The fate of the batch is unknown: it is sent again. A refusal is sent again one by one, and who is refused alone is
-    /// given up: its lease runs out, and the task is claimed again.
-    fn exchange_failed(&mut self, batch: Vec<Submission>, claimed: bool, error: &StoreError) {
-        if claimed {
-            self.pump.handle_claim_failed(self.port.shared.clock.now());
-        }
-        self.retry_at = Some(Instant::now() + self.retry_pause);
-        self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);
-        if error.is_transient() {
-            tracing::debug!(%error, pause = ?self.retry_pause, "an exchange is sent again");
-        } else if batch.len() <= 1 {
-            tracing::error!(%error, task = ?batch.first().map(|one| one.transition.guard.task()), "an exchange was refused");
-            for submission in batch {
-                self.lost(submission);
+    /// The fate of the batch is unknown, and nothing of it is given up: it is sent again, in smaller pieces if they may be what
+    /// is wrong. Only one that the store says it cannot hold, sent all by itself, ends its task.
+    fn exchange_failed(
+        &mut self,
+        batch: Vec<Submission>,
+        claim: Option<usize>,
+        took: Duration,
+        lane: Lane,
+        error: &StoreError,
+    ) {
+        let (now, kind) = (self.port.shared.clock.now(), error.kind());
+        let mut batch = self.under_later_claims(batch);
+        if let Some(max) = claim {
+            self.pump.handle_claim_failed(now);
+            if matches!(kind, ErrorKind::Contended | ErrorKind::Limit) {
+                self.claim_unit = (max / 2).max(1);
             }
-            return;
-        } else {
-            tracing::error!(%error, "an exchange was refused; its transitions are sent one by one");
-            self.one_by_one = true;
         }
-        self.queue.splice(0..0, batch);
+        if kind == ErrorKind::Closed {
+            tracing::error!(%error, commits = batch.len(), "the store was closed under a worker");
+            batch.into_iter().for_each(|submission| self.lost(submission));
+            return;
+        }
+        let is_alone = batch.len() == 1 && claim.is_none();
+        let is_told = batch.first().is_some_and(Submission::is_aside);
+        if is_alone && kind == ErrorKind::Limit {
+            batch.drain(..).for_each(|submission| self.refused(submission, error));
+            return;
+        }
+        let of_store = is_of_the_store(kind);
+        if batch.is_empty() || (of_store && lane == Lane::Main) {
+            self.retry_at = Some(Instant::now() + self.retry_pause);
+            self.retry_pause = (self.retry_pause * 2).min(self.retry_pause_max);
+        }
+        let commits = batch.len();
+        let task = batch.first().filter(|_| commits == 1).map(|one| one.transition.guard.task());
+        if is_told || (error.is_transient() && of_store) {
+            tracing::debug!(%error, commits, ?task, pause = ?self.retry_pause, "an exchange is sent again");
+        } else if error.is_transient() {
+            tracing::warn!(
+                %error,
+                commits,
+                ?task,
+                "a commit takes too long, or waits for what another transaction holds; it is sent again in smaller pieces, and \
+                 nothing is lost"
+            );
+        } else {
+            tracing::error!(
+                %error,
+                commits,
+                ?task,
+                "a commit is refused and will be until somebody mends the store; it is kept and sent again"
+            );
+        }
+        if batch.is_empty() {
+            return;
+        }
+        // Their rows were locked by this one for as long as it took, so nobody could renew their leases.
+        if took >= self.port.lease / 10 {
+            self.renews_first = true;
+            self.pump.handle_overdue(now);
+        }
+        match batch.len() {
+            1 if claim.is_some() && !of_store => {
+                batch.into_iter().for_each(|submission| self.outbox.failed_with_a_claim(submission));
+            }
+            _ => self.outbox.failed(batch, kind, Instant::now()),
+        }
+    }
+
+    /// What was under way while its task was claimed anew goes by the new claim from now on.
+    fn under_later_claims(&mut self, batch: Vec<Submission>) -> Vec<Submission> {
+        let now = self.port.shared.clock.now();
+        let mut left = Vec::with_capacity(batch.len());
+        for submission in batch {
+            match self.taken_back.remove(&submission.transition.guard.task()) {
+                Some((held, lease)) if submission.is_result() => {
+                    self.write_under(submission, &held, lease, now)
+                }
+                _ => left.push(submission),
+            }
+        }
+        left
+    }
+
+    /// The store says that it cannot hold this, whoever sends it and however often. So the task ends, and says so: to run its
+    /// code again would give the same once more.
+    fn refused(&mut self, submission: Submission, error: &StoreError) {
+        let now = self.port.shared.clock.now();
+        let Submission { transition, reply, parked, subject, .. } = submission;
+        let task = transition.guard.task();
+        let Some(end) = decide::refuse(&transition, error, now) else {
+            tracing::error!(%error, %task, change = ?transition.change, "the store cannot hold this; it is given up");
+            self.lost(Submission { reply, parked, subject, ..Submission::of(transition) });
+            return;
+        };
+        tracing::error!(%error, %task, "the store cannot hold what a task gave; the task ends with a failure");
+        // A step that was to have its first row by this will not run.
+        let leased = |row: &NewTask| matches!(row.state, NewTaskState::Leased { .. }).then_some(row.id);
+        let steps: Vec<TaskId> = transition.insert.iter().filter_map(leased).collect();
+        for step in steps {
+            self.finished(step).into_iter().for_each(|active| active.abort.abort());
+        }
+        if let (Change::Keep, Change::End(Err(failure)), Some(reply)) =
+            (&transition.change, &end.change, reply)
+            && reply.send(Kept::Refused(failure.clone())).is_ok()
+        {
+            // The turn is still there, and can say which of its steps are not wanted any more.
+            self.settle_lease(&transition);
+            return;
+        }
+        if parked {
+            self.hot.forget(task);
+        }
+        self.submit(Submission { subject, ..Submission::of(end) }, now);
     }
 
     fn committed(&mut self, submission: Submission, outcome: Outcome) {
         match outcome {
             Outcome::Applied(news) | Outcome::Already(news) => {
                 let stopped = news.stopped;
+                self.settle_lease(&submission.transition);
                 self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
                 self.kept(&submission.transition);
                 if !submission.transition.cancel.is_empty() {
@@ -247,10 +391,12 @@ impl Driver {
                     self.port.shared.waiters.resolve(tree.execution, status, Some(result));
                 }
                 if let Some(reply) = submission.reply {
-                    let _ = reply.send(Some(news));
+                    let _ = reply.send(Kept::Stands(news));
                 }
             }
             Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {
+                let submission = self.under_later_claims(vec![submission]).pop();
+                let Some(submission) = submission else { return };
                 // A nudge that came too late is no news.
                 if submission.transition.guard.leased().is_some() {
                     tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "a commit was refused");
@@ -267,8 +413,12 @@ impl Driver {
         }
         let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
         for row in transition.insert.iter().filter(leased) {
-            if let Some(step) = self.active.get_mut(&row.id) {
+            if let (Some(step), NewTaskState::Leased { until, .. }) =
+                (self.active.get_mut(&row.id), &row.state)
+            {
                 step.stands = true;
+                step.lease.until = *until;
+                self.lapse_at = self.lapse_at.into_iter().chain([*until]).min();
             }
         }
     }
@@ -282,12 +432,22 @@ impl Driver {
         }
     }
 
-    fn lost(&mut self, submission: Submission) {
+    pub(super) fn lost(&mut self, submission: Submission) {
+        self.settle_lease(&submission.transition);
         if submission.parked {
             self.hot.forget(submission.transition.guard.task());
         }
         if let Some(reply) = submission.reply {
-            let _ = reply.send(None);
+            let _ = reply.send(Kept::Lost);
+        }
+    }
+}
+
+/// Steps that are written under a lease have it for a whole one from when they are sent, however long that was put off.
+fn lease_from(until: Timestamp, transition: &mut Transition) {
+    for row in &mut transition.insert {
+        if let NewTaskState::Leased { until: ends, .. } = &mut row.state {
+            *ends = until;
         }
     }
 }

@@ -1,10 +1,15 @@
-//! Renews the leases of what runs, and stops what has lost its own.
+//! Renews the leases of what runs, and of what has ended and is not committed yet; stops what has lost its own.
 
-use stent_core::backend::{Error as StoreError, ErrorKind, Renewal};
+use std::collections::BTreeMap;
+
+use stent_core::backend::{Claimed, Error as StoreError, ErrorKind, Renewal};
+use stent_core::decide::Held;
 use stent_core::model::Lease;
+use stent_core::transition::{Change, Guard, Transition};
 use stent_core::{TaskId, Timestamp};
 
 use super::Driver;
+use super::exchange::Submission;
 use crate::metrics::LeaseLoss;
 
 pub(super) type Renewed = (Vec<Lease>, Timestamp, Result<Vec<Renewal>, StoreError>);
@@ -16,10 +21,21 @@ impl Driver {
         if self.lapse_at.is_none_or(|lapse_at| lapse_at > now) {
             return;
         }
-        let ran_out = self.active.values().map(|active| active.lease).filter(|lease| lease.until <= now);
-        let lapsed: Vec<TaskId> = ran_out.map(|lease| lease.task).collect();
-        lapsed.into_iter().for_each(|task| self.lose(task, LeaseLoss::Lapsed));
-        self.lapse_at = self.active.values().map(|active| active.lease.until).min();
+        // A lease that the store does not have yet cannot be given to others.
+        let stands = || self.active.values().filter(|active| active.stands).map(|active| active.lease);
+        let lapsed: Vec<TaskId> =
+            stands().filter(|lease| lease.until <= now).map(|lease| lease.task).collect();
+        for task in lapsed {
+            let held = self.active.get(&task).map(|active| active.held.clone());
+            self.lose(task, LeaseLoss::Lapsed);
+            // Nobody crashed, and if nobody else has the task yet, nothing is counted as if. What its turn has given comes
+            // first.
+            if let Some(held) = held.filter(|_| !self.kept.contains_key(&task)) {
+                self.release(&held, now);
+            }
+        }
+        let stands = self.active.values().filter(|active| active.stands).map(|active| active.lease.until);
+        self.lapse_at = stands.min();
     }
 
     /// The lease on a task is lost: whatever runs under it is stopped.
@@ -31,8 +47,10 @@ impl Driver {
 
     pub(super) fn start_renewal(&mut self, now: Timestamp) {
         // The store would say of one that it does not have yet that it was lost.
-        let stands = self.active.values().filter(|active| active.stands);
-        let leases: Vec<Lease> = stands.map(|active| active.lease).collect();
+        let stands = self.active.values().filter(|active| active.stands).map(|active| active.lease);
+        let leases: BTreeMap<TaskId, Lease> =
+            self.kept.values().copied().chain(stands).map(|lease| (lease.task, lease)).collect();
+        let leases: Vec<Lease> = leases.into_values().collect();
         self.pump.handle_renewing();
         let (shared, until) = (self.port.shared.clone(), now + self.port.lease);
         // So that there is time to ask again: renewing is idempotent.
@@ -52,18 +70,32 @@ impl Driver {
         let now = self.port.shared.clock.now();
         match answer {
             Ok(renewals) => {
-                self.pump.handle_renewed(now, false);
+                let held = renewals.contains(&Renewal::Held);
+                self.pump.handle_renewed(now, held);
                 for (lease, renewal) in leases.into_iter().zip(renewals) {
-                    let Some(active) = self.active.get_mut(&lease.task) else { continue };
                     match renewal {
                         Renewal::Renewed => {
-                            active.lease.until = until;
+                            self.extend(&lease, until);
                             self.port.report.renewed(lease.task);
                         }
-                        Renewal::Lost if active.lease.epoch == lease.epoch => {
-                            self.lose(lease.task, LeaseLoss::Taken);
+                        // Nobody can claim the task as long as it is held, and it is asked for again soon. But its place
+                        // under a limit is counted by its lease, and may be given away.
+                        Renewal::Held if !self.is_limited(lease.task) => {
+                            self.extend(&lease, lease.until.max(now + self.port.lease / 3));
                         }
-                        Renewal::Lost => {}
+                        Renewal::Held => {}
+                        Renewal::Lost => {
+                            if self.kept.get(&lease.task).is_some_and(|kept| kept.epoch == lease.epoch) {
+                                self.give_lease_up(lease.task);
+                            }
+                            if self
+                                .active
+                                .get(&lease.task)
+                                .is_some_and(|active| active.lease.epoch == lease.epoch)
+                            {
+                                self.lose(lease.task, LeaseLoss::Taken);
+                            }
+                        }
                     }
                 }
             }
@@ -71,6 +103,97 @@ impl Driver {
                 self.port.report.not_renewed(&leases, &error);
                 self.pump.handle_renewed(now, true);
             }
+        }
+    }
+
+    fn extend(&mut self, lease: &Lease, until: Timestamp) {
+        let active = self.active.get_mut(&lease.task).map(|active| &mut active.lease);
+        for held in active.into_iter().chain(self.kept.get_mut(&lease.task)) {
+            if held.epoch == lease.epoch {
+                held.until = until;
+            }
+        }
+    }
+
+    fn is_limited(&self, task: TaskId) -> bool {
+        let function = self.active.get(&task).map(|active| active.subject.function());
+        let of_function = |function| self.limits.iter().find(|limit| limit.function == function);
+        function.and_then(of_function).is_some_and(|limit| limit.max_concurrent.is_some())
+    }
+
+    /// A turn has given something that is to be committed: its lease is kept until that stands.
+    pub(super) fn keep_lease(&mut self, transition: &Transition, now: Timestamp) {
+        let Some(fence) = transition.guard.leased() else { return };
+        let active = self.active.get(&fence.task).map(|active| active.lease);
+        // That of a turn which was stopped has run out, but as long as nobody else has claimed the task it can be renewed.
+        let lease = active.filter(|lease| lease.epoch == fence.epoch);
+        let lease = lease.unwrap_or(Lease { task: fence.task, epoch: fence.epoch, until: now });
+        if self.kept.insert(fence.task, lease).is_none() {
+            self.pump.handle_kept(now);
+        }
+    }
+
+    /// It is known what has become of it.
+    pub(super) fn settle_lease(&mut self, transition: &Transition) {
+        let Some(fence) = transition.guard.leased() else { return };
+        if self.kept.get(&fence.task).is_some_and(|kept| kept.epoch == fence.epoch) {
+            self.give_lease_up(fence.task);
+        }
+    }
+
+    fn give_lease_up(&mut self, task: TaskId) {
+        if self.kept.remove(&task).is_some() {
+            self.pump.handle_settled();
+        }
+    }
+
+    /// A task was claimed here whose turn has given something that did not reach the store in time. That is not thrown away
+    /// and its code not run again: if nothing was written since, it is written under the new claim.
+    pub(super) fn take_back(&mut self, claimed: &Claimed, now: Timestamp) -> bool {
+        let task = claimed.task.id;
+        if let Some(submission) = self.outbox.take_result_of(task) {
+            let stood = submission.transition.guard.leased();
+            if stood.is_some_and(|fence| fence.commit == claimed.fence.commit) {
+                self.write_under(submission, &Held::claimed(claimed), claimed.lease, now);
+                return true;
+            }
+            self.lost(submission);
+            return false;
+        }
+        // What is under way under the older claim can only be refused now.
+        let is_under_way = self.under_way.get(&task) == Some(&claimed.fence.commit);
+        if is_under_way {
+            if self.kept.insert(task, claimed.lease).is_none() {
+                self.pump.handle_kept(now);
+            }
+            self.taken_back.insert(task, (Held::claimed(claimed), claimed.lease));
+        }
+        is_under_way
+    }
+
+    /// Sends what a turn has given once more, under a claim that has come after.
+    pub(super) fn write_under(
+        &mut self,
+        mut submission: Submission,
+        held: &Held,
+        lease: Lease,
+        now: Timestamp,
+    ) {
+        tracing::info!(task = %lease.task, "what a turn has done is written under a later claim of its task");
+        submission.transition.guard = Guard::Leased { fence: held.fence, tree: held.tree, key: held.key };
+        // The code in memory goes by the older claim.
+        if std::mem::take(&mut submission.parked) {
+            self.hot.forget(lease.task);
+        }
+        let goes_on = matches!(submission.transition.change, Change::Keep);
+        if self.kept.insert(lease.task, lease).is_none() {
+            self.pump.handle_kept(now);
+        }
+        self.submit(submission, now);
+        if goes_on {
+            // Its code was stopped.
+            let held = Held { fence: held.fence.next(), ..held.clone() };
+            self.release(&held, now);
         }
     }
 }
