@@ -94,7 +94,11 @@ impl Dialect for PostgresDialect {
     }
 
     fn before_migrations(&self) -> Vec<String> {
-        let mut statements = vec![format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")];
+        // Another process may migrate for as long as it takes.
+        let mut statements = vec![
+            "SET LOCAL lock_timeout = 0".to_owned(),
+            format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"),
+        ];
         // Not `CREATE SCHEMA IF NOT EXISTS`, which asks for the right to create one also where there is no need.
         statements.extend(self.schema.as_ref().map(|schema| {
             format!(

@@ -25,6 +25,11 @@ const PLANNING: [(&str, &str); 5] = [
     ("jit", "off"),
 ];
 
+/// How long a statement of the store's own waits for what another transaction holds, in milliseconds. A worker's commit that
+/// waits longer is sent again in halves, until only that waits which must, and the rest is committed without it: see
+/// `docs/decisions/0011-what-postgres-locks.md`.
+const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "1000");
+
 /// What transactions must see of each other, whatever the server's default is.
 const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 
@@ -110,7 +115,7 @@ impl PostgresStore {
 
 /// How connections of the store's own begin.
 fn set_up(options: &PostgresOptions) -> PgConnectOptions {
-    let mut connect = options.connect.clone().options(PLANNING).options([ISOLATION]);
+    let mut connect = options.connect.clone().options(PLANNING).options([ISOLATION, LOCK_TIMEOUT]);
     if let Some(schema) = &options.schema {
         connect = connect.options([("search_path", format!("\"{schema}\""))]);
     }
@@ -124,7 +129,7 @@ fn set_up(options: &PostgresOptions) -> PgConnectOptions {
 fn settings() -> String {
     let local = |(name, value)| format!("set_config('{name}', '{value}', true)");
     let isolation = ("transaction_isolation", ISOLATION.1);
-    let all: Vec<_> = [isolation].into_iter().chain(PLANNING).map(local).collect();
+    let all: Vec<_> = [isolation, LOCK_TIMEOUT].into_iter().chain(PLANNING).map(local).collect();
     format!("SELECT {}", all.join(", "))
 }
 

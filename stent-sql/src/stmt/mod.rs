@@ -82,6 +82,8 @@ statements! {
     hold_below: lock::below,
     /// Locks every open task below the roots of executions. Batch: ids of executions.
     hold_within: lock::within,
+    /// Reads which leases could be extended but for the locks of others. Batch: leases. Parameter: now.
+    held: lease::held,
     }
 }
 
@@ -162,7 +164,7 @@ statements! {
     far_args: read::far_args,
     /// Reads results that did not come along with their steps. Batch: ids.
     far_results: read::far_results,
-    /// Extends leases. Batch: leases. Parameter: until.
+    /// Extends leases, but for those that others have locked. Batch: leases. Parameters: until, now.
     renew: lease::renew,
     /// Picks roots that ended, but for dead letters. Parameters: before, how many.
     ended: purge::ended,

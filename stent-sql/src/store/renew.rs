@@ -35,11 +35,23 @@ impl SqlStore {
         });
         let renewed: BTreeSet<_> = renewed.await?.into_iter().collect();
         self.tally.rows_written(renewed.len() as u64);
+        let is_renewed = |lease: &&Lease| renewed.contains(&(lease.task, lease.epoch));
+        let left: Vec<Lease> = leases.iter().filter(|lease| !is_renewed(lease)).copied().collect();
+        let held: BTreeSet<_> = match &self.locks {
+            Some(locks) if !left.is_empty() => {
+                let values = run.values(&row::lease_batch(&left), [now.as_micros().into()]);
+                let held = run
+                    .read(&locks.held, values, |reader| Ok((reader.id(TaskId::from_uuid)?, reader.epoch()?)));
+                held.await?.into_iter().collect()
+            }
+            _ => BTreeSet::new(),
+        };
         self.commit(OPERATION, transaction).await?;
 
-        let answers = leases.iter().map(|lease| match renewed.contains(&(lease.task, lease.epoch)) {
-            true => Renewal::Renewed,
-            false => Renewal::Lost,
+        let answers = leases.iter().map(|lease| match lease {
+            lease if is_renewed(&lease) => Renewal::Renewed,
+            lease if held.contains(&(lease.task, lease.epoch)) => Renewal::Held,
+            _ => Renewal::Lost,
         });
         Ok(answers.collect())
     }

@@ -12,11 +12,13 @@ mod front;
 #[allow(dead_code, reason = "it keeps more than is asked for here")]
 mod logs;
 mod pooler;
+mod proxy;
 mod restart;
 mod rigged;
 #[path = "../../../stent-postgres/tests/schema/mod.rs"]
 #[allow(dead_code, reason = "only where the server is; these tests have a database each")]
 mod schema;
+mod sending;
 mod server;
 mod system;
 

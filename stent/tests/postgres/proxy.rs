@@ -1,0 +1,120 @@
+//! What stands before a server and lets everybody through, or nobody, with a word that is not the server's.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use stent::sea_orm::sqlx::postgres::PgConnectOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::database::TestDatabase;
+
+/// What a client asks before it says who it is: whether the connection may be sealed.
+const SSL_REQUEST: u32 = 80_877_103;
+
+type Refusal = Option<(&'static str, &'static str)>;
+
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    url: String,
+    refusal: watch::Sender<Refusal>,
+    refused: Arc<AtomicU64>,
+    listening: AbortHandle,
+}
+
+impl Proxy {
+    pub(crate) async fn start(database: &TestDatabase) -> Self {
+        let server: PgConnectOptions = database.url().parse().unwrap();
+        let place = (server.get_host().to_owned(), server.get_port());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = database.url().replacen(
+            &format!("{}:{}", server.get_host(), server.get_port()),
+            &format!("127.0.0.1:{port}"),
+            1,
+        );
+        assert!(url.contains(&port.to_string()), "the server's URL names its host and port: {url}");
+        let (refusal, refused) = (watch::Sender::new(None), Arc::new(AtomicU64::new(0)));
+        let (refuses, counts) = (refusal.clone(), refused.clone());
+        let listening = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, place.clone(), refuses.subscribe(), counts.clone()));
+            }
+        });
+        Self { url, refusal, refused, listening: listening.abort_handle() }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// From now on every connection, those that are open too, ends with an error.
+    pub(crate) fn turn_away(&self, code: &'static str, message: &'static str) {
+        self.refused.store(0, Ordering::SeqCst);
+        self.refusal.send_replace(Some((code, message)));
+    }
+
+    /// Waits until so many were turned away.
+    pub(crate) async fn turned_away(&self, count: u64) {
+        while self.refused.load(Ordering::SeqCst) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) fn let_pass(&self) {
+        self.refusal.send_replace(None);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+async fn serve(
+    mut client: TcpStream,
+    server: (String, u16),
+    mut refusal: watch::Receiver<Refusal>,
+    refused: Arc<AtomicU64>,
+) -> std::io::Result<()> {
+    let turned_away = *refusal.borrow_and_update();
+    if let Some((code, message)) = turned_away {
+        refused.fetch_add(1, Ordering::SeqCst);
+        if startup(&mut client).await? == SSL_REQUEST {
+            client.write_all(b"N").await?;
+            startup(&mut client).await?;
+        }
+        return client.write_all(&error(code, message)).await;
+    }
+    let mut server = TcpStream::connect(server).await?;
+    let ended = tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut server) => None,
+        ended = refusal.wait_for(Option::is_some) => ended.ok().and_then(|ended| *ended),
+    };
+    if let Some((code, message)) = ended {
+        refused.fetch_add(1, Ordering::SeqCst);
+        client.write_all(&error(code, message)).await?;
+    }
+    Ok(())
+}
+
+/// Reads what a client begins with, and gives the number by which it says what that is.
+async fn startup(client: &mut TcpStream) -> std::io::Result<u32> {
+    let length = client.read_u32().await?;
+    let code = client.read_u32().await?;
+    let mut rest = vec![0; length.saturating_sub(8) as usize];
+    client.read_exact(&mut rest).await?;
+    Ok(code)
+}
+
+/// An error that ends a connection, as the protocol has it.
+fn error(code: &str, message: &str) -> Vec<u8> {
+    let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
+    let length = u32::try_from(fields.len() + 4).unwrap();
+    [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat()
+}

@@ -1,0 +1,190 @@
+//! What turns have done reaches a real server: past rows that others hold, past timeouts, and past what stands before it and
+//! says in passing that it will not have anybody.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stent::core::backend::{Backend, ClaimRequest, Migrate, NoRecall, Renewal};
+use stent::core::model::Nonce;
+use stent::postgres::{PostgresOptions, PostgresStore};
+use stent::prelude::*;
+use stent::sea_orm::sqlx::{self, Connection, Executor, PgConnection};
+use stent::{ExecutionId, WorkerId};
+use tokio::sync::watch;
+
+use crate::database::TestDatabase;
+use crate::proxy::Proxy;
+
+const LEASE: Duration = Duration::from_secs(2);
+
+/// Which bodies have run, and how often; and which may end.
+#[derive(Clone, Debug)]
+struct Stage {
+    ran: Arc<Mutex<BTreeMap<u64, u32>>>,
+    open: watch::Sender<bool>,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self { ran: Arc::default(), open: watch::Sender::new(false) }
+    }
+
+    fn ran(&self) -> BTreeMap<u64, u32> {
+        self.ran.lock().unwrap().clone()
+    }
+
+    async fn ran_all(&self, count: usize) {
+        while self.ran().len() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn worker(&self, stent: &Stent, lease: Duration) -> Worker {
+        stent.worker().state(self.clone()).lease(lease).concurrency(256).start().await.unwrap()
+    }
+}
+
+/// Gives so many bytes once it may end.
+#[durable(name = "sending.gated", retry(max_attempts = 1))]
+async fn gated(n: u64, bytes: usize, State(stage): State<Stage>) -> Result<String, String> {
+    *stage.ran.lock().unwrap().entry(n).or_default() += 1;
+    let mut open = stage.open.subscribe();
+    open.wait_for(|open| *open).await.map_err(|error| error.to_string())?;
+    Ok("x".repeat(bytes))
+}
+
+/// A transaction of somebody else's that holds a task's row.
+async fn hold(database: &TestDatabase, execution: ExecutionId) -> PgConnection {
+    let mut connection = PgConnection::connect(&database.url()).await.unwrap();
+    connection.execute("BEGIN").await.unwrap();
+    let row = sqlx::query("SELECT 1 FROM stent_task WHERE id = $1 FOR UPDATE");
+    row.bind(*execution.root().as_uuid()).fetch_one(&mut connection).await.unwrap();
+    connection
+}
+
+#[test]
+fn a_renewal_passes_over_what_another_transaction_holds_and_extends_the_rest() {
+    crate::run(async {
+        let database = TestDatabase::new().await;
+        let store = PostgresStore::open(database.url().parse::<PostgresOptions>().unwrap()).await.unwrap();
+        store.migrate().await.unwrap();
+        let stent = Stent::builder().open(store.clone()).await.unwrap();
+        let ids = [
+            stent.dispatch(gated(1, 1)).await.unwrap().id(),
+            stent.dispatch(gated(2, 1)).await.unwrap().id(),
+        ];
+        let now = store.clock().await.unwrap();
+        let functions = ["sending.gated".to_owned()];
+        let request = ClaimRequest {
+            worker: WorkerId::from_uuid(*ids[0].root().as_uuid()),
+            nonce: Nonce::new(7),
+            now,
+            until: now + LEASE,
+            max: 2,
+            functions: &functions,
+            queues: None,
+            tags: &[],
+            limits: &[],
+            recall: &NoRecall,
+        };
+        let claimed = store.exchange(&[], Some(&request)).await.unwrap().claimed;
+        let mut leases: Vec<_> = claimed.iter().map(|claimed| claimed.lease).collect();
+        leases.sort_by_key(|lease| lease.task != ids[0].root());
+
+        let mut holder = hold(&database, ids[0]).await;
+        let mut gone = leases[1];
+        gone.epoch = gone.epoch.next(Nonce::new(9));
+        let asked = [leases[0], leases[1], gone];
+        let answers = store.renew(&asked, now, now + 2 * LEASE).await.unwrap();
+        assert_eq!(answers, [Renewal::Held, Renewal::Renewed, Renewal::Lost]);
+
+        holder.execute("ROLLBACK").await.unwrap();
+        let answers = store.renew(&leases, now, now + 2 * LEASE).await.unwrap();
+        assert_eq!(answers, [Renewal::Renewed, Renewal::Renewed]);
+    });
+}
+
+#[test]
+fn a_row_that_somebody_holds_costs_no_other_its_lease_and_its_own_task_no_second_run() {
+    crate::run(async {
+        let database = TestDatabase::new().await;
+        let stage = Stage::new();
+        let stent = Stent::connect(&database.url()).await.unwrap();
+        let worker = stage.worker(&stent, LEASE).await;
+        let runs = stent.dispatch_all((0..7).map(|n| gated(n, 1))).await.unwrap();
+        stage.ran_all(7).await;
+        // Who would take over what is not renewed.
+        let others = Stent::connect(&database.url()).await.unwrap();
+        let other = stage.worker(&others, LEASE).await;
+
+        // Held while they run, and while they end: longer than their leases, both times.
+        let mut holder = hold(&database, runs[3].id()).await;
+        tokio::time::sleep(2 * LEASE).await;
+        stage.open.send_replace(true);
+        for (n, run) in runs.iter().enumerate().filter(|(n, _)| *n != 3) {
+            run.result().timeout("60s").await.unwrap_or_else(|error| panic!("{n}: {error}"));
+        }
+        tokio::time::sleep(2 * LEASE).await;
+        assert!(!stent.status(runs[3].id()).await.unwrap().is_terminal());
+        holder.execute("ROLLBACK").await.unwrap();
+
+        runs[3].result().timeout("60s").await.unwrap();
+        assert_eq!(stage.ran(), (0..7).map(|n| (n, 1)).collect());
+        worker.drain().await.unwrap();
+        other.drain().await.unwrap();
+    });
+}
+
+#[test]
+fn results_that_do_not_fit_into_a_statement_timeout_together_are_sent_in_smaller_units() {
+    crate::run(async {
+        let database = TestDatabase::new().await;
+        let stent = Stent::connect(&database.url()).await.unwrap();
+        database.set("statement_timeout = '400ms'").await;
+        let stage = Stage::new();
+        let limited = Stent::connect(&database.url()).await.unwrap();
+        let worker = stage.worker(&limited, 5 * LEASE).await;
+        let runs = stent.dispatch_all((0..200).map(|n| gated(n, 176 * 1024))).await.unwrap();
+        stage.ran_all(200).await;
+
+        stage.open.send_replace(true);
+
+        for run in runs {
+            run.result().timeout("60s").await.unwrap();
+        }
+        assert_eq!(stage.ran(), (0..200).map(|n| (n, 1)).collect());
+        worker.drain().await.unwrap();
+    });
+}
+
+#[test]
+fn a_pooler_that_turns_everybody_away_for_a_while_costs_no_effect_and_no_dispatch() {
+    crate::run(async {
+        let database = TestDatabase::new().await;
+        let direct = Stent::connect(&database.url()).await.unwrap();
+        let proxy = Proxy::start(&database).await;
+        let stage = Stage::new();
+        let stent = Stent::connect(proxy.url()).await.unwrap();
+        let worker = stage.worker(&stent, 5 * LEASE).await;
+        let run = direct.dispatch(gated(1, 1)).await.unwrap();
+        stage.ran_all(1).await;
+
+        for (code, message) in
+            [("08P01", "server conn crashed?"), ("28000", "role is not permitted to log in")]
+        {
+            proxy.turn_away(code, message);
+            stage.open.send_replace(true);
+            let dispatched = tokio::spawn(stent.dispatch(gated(2, 1)).into_future());
+            proxy.turned_away(3).await;
+            proxy.let_pass();
+
+            dispatched.await.unwrap().unwrap().result().timeout("60s").await.unwrap();
+            run.result().timeout("60s").await.unwrap();
+        }
+
+        assert_eq!(stage.ran().get(&1), Some(&1));
+        assert_eq!(direct.store().tries(run.id().root()).await.unwrap(), []);
+        worker.drain().await.unwrap();
+    });
+}
