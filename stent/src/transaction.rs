@@ -352,7 +352,7 @@ where
                 }
                 Stage::Beginning(begun, pause) => match ready!(begun.as_mut().poll(cx)) {
                     Ok(transaction) => this.run(&durable, transaction)?,
-                    Err(error) if error.is_transient() => {
+                    Err(error) if !matches!(error.kind(), ErrorKind::Closed | ErrorKind::Limit) => {
                         let pause = *pause;
                         tracing::warn!(step = this.name, %error, ?pause, "a transaction could not begin yet");
                         let next = (pause * 2).min(PAUSE_MAX);
@@ -407,7 +407,7 @@ fn begin<Fut>(durable: &Arc<Durable>, pause: Duration) -> Stage<Fut> {
 fn fail<Fut>(durable: &Arc<Durable>, seq: Seq, failure: Failure) -> Stage<Fut> {
     let left = durable.desk(|desk| desk.leave(seq));
     drop(left);
-    let at = durable.shared.clock.now();
+    let (at, failure) = (durable.shared.clock.now(), durable.shared.storable(failure));
     durable.replay(|replay| replay.record(seq, at, Err(failure)));
     Stage::Waiting
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use stent_core::backend::{ExecutionView, Listener, Store, Topic};
+use stent_core::backend::{Error as StoreError, ErrorKind, ExecutionView, Listener, Store, Topic};
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::{ExecutionId, Timestamp};
@@ -18,6 +18,12 @@ use crate::{Error, Result};
 
 /// Shortest pause between two reads, hints or not, so that a busy store is not read for each of its commits.
 const READ_PAUSE: Duration = Duration::from_millis(2);
+
+/// How long reads that fail as if for good are tried again, before those who wait hear of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// So many reads of single executions that fail one after the other stand for all others.
+const IN_A_ROW_MAX: usize = 8;
 
 /// How often the router looks whether its owner is still there, while nobody waits. It asks no store for that.
 const IDLE_MAX: Duration = Duration::from_secs(2);
@@ -82,31 +88,43 @@ impl Inner {
             let _ = sender.send(answer());
         }
     }
+
+    fn fail(&self, id: ExecutionId, error: &StoreError) {
+        let again = || StoreError::new(error.kind(), "wait").with_message(error.to_string());
+        self.answer(id, || Err(again().into()));
+    }
 }
 
 async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<Inner>, poll: PollOptions) {
     let mut hints: Box<dyn Listener> = store.listen(Topic::Ended);
     let mut pause = poll.min;
+    // Most ids in one look-up, by what has been answered in time; and since when reads fail.
+    let mut page = LOOKUP_MAX;
+    let mut failing: Option<Instant> = None;
     loop {
         let Some(alive) = inner.upgrade() else { return };
         let wanted = alive.wanted();
         let started = Instant::now();
         let mut expires_at = None;
-        let answered = match read(&*store, &alive, &wanted, &mut expires_at).await {
-            Ok(answered) => answered,
-            Err(error) if error.is_transient() => {
-                tracing::debug!(%error, "the store did not say which executions have ended; it is asked again");
-                0
+        let answered = match read(&*store, &alive, &wanted, page, &mut expires_at).await {
+            Ok(answered) => {
+                page = (page * 2).min(LOOKUP_MAX);
+                failing = None;
+                answered
             }
             Err(error) => {
-                tracing::error!(%error, "waiters cannot be read");
-                let message = error.to_string();
-                for id in &wanted {
-                    alive.answer(*id, || {
-                        Err(stent_core::backend::Error::new(error.kind(), "wait")
-                            .with_message(message.clone())
-                            .into())
-                    });
+                let since = *failing.get_or_insert(started);
+                if matches!(error.kind(), ErrorKind::Contended | ErrorKind::Limit | ErrorKind::Corrupt) {
+                    page = (page / 2).max(1);
+                }
+                if error.kind() == ErrorKind::Closed {
+                    wanted.iter().for_each(|id| alive.fail(*id, &error));
+                } else if error.is_transient() || since.elapsed() < PATIENCE {
+                    tracing::debug!(%error, "the store did not say which executions have ended; it is asked again");
+                } else {
+                    tracing::error!(%error, "waiters cannot be read");
+                    failing = None;
+                    tell_apart(&*store, &alive, &wanted).await;
                 }
                 0
             }
@@ -144,15 +162,34 @@ async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<
     }
 }
 
+/// Tells those whose own reads fail, and only those: one that cannot be read is nothing to the others.
+async fn tell_apart(store: &dyn Store, inner: &Inner, wanted: &[ExecutionId]) {
+    let mut in_a_row = 0;
+    for (at, id) in wanted.iter().enumerate() {
+        match read(store, inner, &[*id], 1, &mut None).await {
+            Err(error) if !error.is_transient() => {
+                inner.fail(*id, &error);
+                in_a_row += 1;
+                if in_a_row == IN_A_ROW_MAX {
+                    wanted[at..].iter().for_each(|id| inner.fail(*id, &error));
+                    return;
+                }
+            }
+            Ok(_) | Err(_) => in_a_row = 0,
+        }
+    }
+}
+
 /// Reads what is waited for and answers those that have ended or do not exist.
 async fn read(
     store: &dyn Store,
     inner: &Inner,
     wanted: &[ExecutionId],
+    page: usize,
     expires_at: &mut Option<Timestamp>,
 ) -> stent_core::backend::Result<usize> {
     let mut answered = 0;
-    for page in wanted.chunks(LOOKUP_MAX) {
+    for page in wanted.chunks(page) {
         let mut found = look_up(store, page).await?;
         if page.len() > PAGE_MAX && found.len() < page.len() {
             // Nobody is told that there is no such execution because a store took fewer ids than it was given.

@@ -1,18 +1,28 @@
 //! Group commit for callers: dispatches that come while another batch is being written share the next one. What is part of
 //! the caller's own transaction does not come here.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::backend::{Error as StoreError, ErrorKind, HostTransaction, Store};
-use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
+use stent_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
 use stent_core::transition::{Outcome, Transition};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::{Error, Result};
 
-/// How often a write is tried again while the store is contended or away, with pauses from 10 ms doubled: five seconds in all.
-const WRITE_RETRIES: u32 = 9;
+/// How long a write is sent again, whatever the store says, unless that it cannot hold it. Then the caller hears of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// First pause before that, doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest such pause: a caller waits.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// After so many failures that say nothing of what was sent, it is halved all the same.
+const FAILURES_MAX: u32 = 3;
+/// Most writes that are sent again beside the others, each in an exchange of its own. Further ones hold the others up.
+const STRAGGLERS_MAX: usize = 16;
 
 /// Which way a write goes to the store.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +35,12 @@ pub(crate) enum Way<'t> {
 }
 
 type Reply = oneshot::Sender<Result<Outcome, Arc<StoreError>>>;
+type Request = (Transition, Reply);
 
 /// The writing end of one `Stent`.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    requests: mpsc::Sender<(Transition, Reply)>,
+    requests: mpsc::Sender<Request>,
 }
 
 impl Writer {
@@ -63,46 +74,165 @@ impl Writer {
     }
 }
 
-async fn write_batches(store: Arc<dyn Store>, mut inbox: mpsc::Receiver<(Transition, Reply)>) {
+async fn write_batches(store: Arc<dyn Store>, mut inbox: mpsc::Receiver<Request>) {
+    let stragglers = Arc::new(Semaphore::new(STRAGGLERS_MAX));
     let mut requests = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
     while inbox.recv_many(&mut requests, EXCHANGE_TRANSITIONS_MAX).await > 0 {
-        let (batch, replies): (Vec<_>, Vec<_>) = requests.drain(..).unzip();
-        match write_batch(&*store, &batch).await {
-            Ok(outcomes) => {
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    // A caller that is gone does not want to know.
-                    let _ = reply.send(Ok(outcome));
+        let mut units = in_units(requests.drain(..));
+        while let Some(unit) = units.pop_front() {
+            match write(&*store, unit).await {
+                Left::Nothing => {}
+                Left::Halves(first, second) => {
+                    units.push_front(second);
+                    units.push_front(first);
                 }
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                for reply in replies {
-                    let _ = reply.send(Err(error.clone()));
-                }
+                Left::Straggler(unit) => match stragglers.clone().try_acquire_owned() {
+                    // The others need not wait for what it waits for.
+                    Ok(permit) => {
+                        let store = store.clone();
+                        tokio::spawn(async move {
+                            persist(&*store, unit).await;
+                            drop(permit);
+                        });
+                    }
+                    Err(_) => persist(&*store, unit).await,
+                },
             }
         }
     }
 }
 
-/// Writes a batch, and sends it again while its fate is unknown and may still turn: a repeated transition changes nothing.
-async fn write_batch(store: &dyn Store, batch: &[Transition]) -> Result<Vec<Outcome>, StoreError> {
-    let mut pause = Duration::from_millis(10);
-    for _ in 0..WRITE_RETRIES {
-        match store.exchange(batch, None).await {
-            Err(error) if error.is_transient() => {
-                tracing::warn!(
-                    %error,
-                    "the store {} has not taken dispatches or requests yet ({error}); they are sent again for five seconds, and \
-                     then fail to their callers",
-                    store.info().location
-                );
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            answer => return answer.map(|exchanged| exchanged.outcomes),
+/// Requests in order, as many to a unit as an exchange takes.
+fn in_units(requests: impl Iterator<Item = Request>) -> VecDeque<Unit> {
+    let mut units = VecDeque::new();
+    let (mut unit, mut rows, mut bytes) = (Unit::default(), 0, 0);
+    for (transition, reply) in requests {
+        let (more, size) = (1 + transition.insert.len(), transition.bytes());
+        if !unit.replies.is_empty() && (rows + more > EXCHANGE_ROWS_MAX || bytes + size > EXCHANGE_BYTES_MAX)
+        {
+            units.push_back(std::mem::take(&mut unit));
+            (rows, bytes) = (0, 0);
+        }
+        rows += more;
+        bytes += size;
+        unit.transitions.push(transition);
+        unit.replies.push(reply);
+    }
+    units.extend((!unit.replies.is_empty()).then_some(unit));
+    units
+}
+
+/// Transitions that share an exchange, and who waits for them.
+#[derive(Default)]
+struct Unit {
+    transitions: Vec<Transition>,
+    replies: Vec<Reply>,
+    /// When patience with it ends, once it was sent.
+    until: Option<Instant>,
+}
+
+/// What is left to be done for a unit.
+enum Left {
+    /// Everybody has an answer.
+    Nothing,
+    /// Something in it is in the way of the rest: each half is sent by itself.
+    Halves(Unit, Unit),
+    /// This one is in its own way, and may be for a while.
+    Straggler(Unit),
+}
+
+impl Unit {
+    fn answer(self, outcomes: Vec<Outcome>) {
+        for (reply, outcome) in self.replies.into_iter().zip(outcomes) {
+            // A caller that is gone does not want to know.
+            let _ = reply.send(Ok(outcome));
         }
     }
-    store.exchange(batch, None).await.map(|exchanged| exchanged.outcomes)
+
+    fn fail(self, error: StoreError) {
+        let error = Arc::new(error);
+        for reply in self.replies {
+            let _ = reply.send(Err(error.clone()));
+        }
+    }
+
+    fn halves(mut self) -> (Self, Self) {
+        let half = self.replies.len() / 2;
+        let transitions = self.transitions.split_off(half);
+        let replies = self.replies.split_off(half);
+        let second = Self { transitions, replies, until: self.until };
+        (self, second)
+    }
+}
+
+/// Writes a unit, and sends it again while its fate is unknown and may still turn: a repeated transition changes nothing. An
+/// error that may be the doing of one of its parts is that one's alone in the end.
+async fn write(store: &dyn Store, mut unit: Unit) -> Left {
+    let until = *unit.until.get_or_insert_with(|| Instant::now() + PATIENCE);
+    let mut pause = PAUSE_MIN;
+    let mut failures = 0;
+    loop {
+        let error = match store.exchange(&unit.transitions, None).await {
+            Ok(exchanged) => {
+                unit.answer(exchanged.outcomes);
+                return Left::Nothing;
+            }
+            Err(error) => error,
+        };
+        failures += 1;
+        let is_one = unit.replies.len() == 1;
+        let is_over = Instant::now() >= until;
+        let splits = match error.kind() {
+            ErrorKind::Limit | ErrorKind::Corrupt => true,
+            // Where one writes at a time, nobody got by for as long as that took.
+            ErrorKind::Contended => store.info().parallel || !is_over,
+            // A server that dies of a unit is away, too.
+            _ => failures % FAILURES_MAX == 0,
+        };
+        match error.kind() {
+            ErrorKind::Closed => {
+                unit.fail(error);
+                return Left::Nothing;
+            }
+            ErrorKind::Limit if is_one => {
+                unit.fail(error);
+                return Left::Nothing;
+            }
+            _ if splits && !is_one => {
+                tracing::debug!(%error, writes = unit.replies.len(), "a write is sent again in halves");
+                let (first, second) = unit.halves();
+                return Left::Halves(first, second);
+            }
+            _ if is_over => {
+                unit.fail(error);
+                return Left::Nothing;
+            }
+            _ => tracing::warn!(
+                %error,
+                "the store {} has not taken dispatches or requests yet ({error}); they are sent again for five seconds, and \
+                 then fail to their callers",
+                store.info().location
+            ),
+        }
+        if splits {
+            return Left::Straggler(unit);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Sends one that failed alone until it is written, or its time is over.
+async fn persist(store: &dyn Store, mut unit: Unit) {
+    let mut pause = PAUSE_MIN;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+        match write(store, unit).await {
+            Left::Straggler(left) => unit = left,
+            Left::Nothing | Left::Halves(..) => return,
+        }
+    }
 }
 
 /// One error for each of the callers that shared a batch.
