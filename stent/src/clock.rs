@@ -2,6 +2,9 @@
 //!
 //! Workers of different machines must agree on when a lease ends and what is due. So a process asks the store's clock when
 //! it opens the store, again every so often, and soon after the store has failed, and goes by the difference.
+//!
+//! In between it goes by the host's *monotonic* clock, which nobody can set. The host's time of day is compared with that
+//! whenever the time is asked for: when it has been set, it is not believed before the store has been asked.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -12,6 +15,7 @@ use stent_core::Timestamp;
 use stent_core::backend::{Backend, ErrorKind, Result, Store};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::metrics::{ClockDrift, Hooks};
 
@@ -24,6 +28,9 @@ pub(crate) const DRIFT_WARN: Duration = Duration::from_secs(1);
 /// How long after a failure of the store the clocks are compared again, so that a burst of failures asks once.
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
+/// A host's time of day that is so far, in microseconds, from what its monotonic clock says was set.
+const STEP_MIN_US: u64 = 500_000;
+
 /// Whose clock decides when leases end and what is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -32,7 +39,8 @@ pub enum ClockSource {
     #[default]
     Store,
     /// The host's, as it is. All hosts must then be kept in step, by NTP for instance, within less than a third of the lease.
-    /// The difference from the store's clock is measured all the same, and warned of.
+    /// The difference from the store's clock is measured all the same, and warned of. A host's clock that is set by more than
+    /// half a second is followed if that brings it nearer to the store's.
     Host,
 }
 
@@ -64,18 +72,24 @@ impl fmt::Debug for ClockOptions {
     }
 }
 
-/// Host time plus what the store's clock is ahead.
+/// The monotonic clock plus what was ahead of it when the clocks were compared last.
 #[derive(Debug)]
 pub(crate) struct Clock {
     options: ClockOptions,
-    /// What host time is corrected by.
-    correction_us: AtomicI64,
+    /// What all moments of the monotonic clock are counted from.
+    origin: Instant,
+    /// What the time that is gone by is ahead of the monotonic clock.
+    ahead_us: AtomicI64,
+    /// What the host's time of day was ahead of the monotonic clock when it was looked at last.
+    host_ahead_us: AtomicI64,
     /// Tells whoever must know when time makes a step.
     stepped: watch::Sender<()>,
-    /// What the store's clock is ahead, whether that is corrected or not.
+    /// What the store's clock is ahead of the host's, whether that is corrected or not.
     drift_us: AtomicI64,
     warned: AtomicBool,
     doubted: Notify,
+    /// The host's time of day was set.
+    was_set: Notify,
 }
 
 impl Default for Clock {
@@ -86,23 +100,42 @@ impl Default for Clock {
 
 impl Clock {
     pub(crate) fn new(options: ClockOptions) -> Self {
-        Self {
+        let clock = Self {
             options,
-            correction_us: AtomicI64::new(0),
+            origin: Instant::now(),
+            ahead_us: AtomicI64::new(0),
+            host_ahead_us: AtomicI64::new(0),
             stepped: watch::Sender::new(()),
             drift_us: AtomicI64::new(0),
             warned: AtomicBool::new(false),
             doubted: Notify::new(),
-        }
+            was_set: Notify::new(),
+        };
+        let ahead = clock.host_now().as_micros().saturating_sub(clock.elapsed_us());
+        clock.ahead_us.store(ahead, Ordering::Relaxed);
+        clock.host_ahead_us.store(ahead, Ordering::Relaxed);
+        clock
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let correction = self.correction_us.load(Ordering::Relaxed);
-        Timestamp::from_micros(self.host_now().as_micros().saturating_add(correction))
+        self.at(self.elapsed_us(), self.host_now())
+    }
+
+    /// The time, after so much by the monotonic clock and with this time of day.
+    fn at(&self, elapsed: i64, host: Timestamp) -> Timestamp {
+        let ahead = host.as_micros().saturating_sub(elapsed);
+        if was_set(ahead, self.host_ahead_us.load(Ordering::Relaxed)) {
+            self.was_set.notify_one();
+        }
+        Timestamp::from_micros(elapsed.saturating_add(self.ahead_us.load(Ordering::Relaxed)))
     }
 
     fn host_now(&self) -> Timestamp {
         self.options.host.as_ref().map_or_else(host_now, |host| host())
+    }
+
+    fn elapsed_us(&self) -> i64 {
+        i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
     /// By how many microseconds the store's clock was ahead of the host's when they were compared last.
@@ -120,19 +153,44 @@ impl Clock {
         self.doubted.notify_one();
     }
 
-    /// Compares the clocks, and corrects host time if the store's clock is what counts.
+    /// Compares the clocks, and corrects what is gone by: to the store's clock, or to the host's if that is what counts.
     pub(crate) async fn calibrate(&self, store: &(impl Backend + ?Sized), hooks: &Hooks) -> Result<()> {
-        let before = self.host_now();
+        let before = self.elapsed_us();
         let theirs = store.clock().await?;
-        let after = self.host_now();
-        let known = self.drift_us();
-        let drift = measured(before, theirs, after, known);
+        let after = self.elapsed_us();
+        let host_ahead = self.host_now().as_micros().saturating_sub(after);
+        let on_host = |elapsed: i64| Timestamp::from_micros(elapsed.saturating_add(host_ahead));
+
+        let known_ahead = self.host_ahead_us.swap(host_ahead, Ordering::Relaxed);
+        // What was known of the drift goes by the host's time of day as it was then.
+        let known = self.drift_us().saturating_add(known_ahead).saturating_sub(host_ahead);
+        let is_set = was_set(host_ahead, known_ahead);
+        let known = if is_set { known } else { self.drift_us() };
+        let drift = measured(on_host(before), theirs, on_host(after), known);
         self.drift_us.store(drift, Ordering::Relaxed);
-        if self.options.source == ClockSource::Store && drift != known {
-            self.correction_us.store(drift, Ordering::Relaxed);
+        let gone_by = self.ahead_us.load(Ordering::Relaxed);
+        let ahead = match self.options.source {
+            ClockSource::Store => host_ahead.saturating_add(drift),
+            ClockSource::Host if is_set => {
+                let store_ahead = host_ahead.saturating_add(drift);
+                nearer_to(store_ahead, host_ahead, gone_by)
+            }
+            // Once it was not followed, it is left alone until it comes back to where it is believed.
+            ClockSource::Host if was_set(host_ahead, gone_by) => gone_by,
+            ClockSource::Host => host_ahead,
+        };
+        self.ahead_us.store(ahead, Ordering::Relaxed);
+        let slack = i64::try_from(CORRECTION_MIN.as_micros()).unwrap_or(i64::MAX);
+        if is_set || ahead.abs_diff(gone_by) > slack.unsigned_abs() {
             self.stepped.send_replace(());
         }
-        let uncertainty = after.since(before);
+        if is_set {
+            tracing::warn!(
+                by_us = host_ahead.saturating_sub(known_ahead),
+                "this host's clock was set; it was not followed before the store's had been read"
+            );
+        }
+        let uncertainty = Duration::from_micros(after.saturating_sub(before).unsigned_abs());
         hooks.tell(|metrics| metrics.clock_drift(&ClockDrift { ahead_us: drift, uncertainty }));
         self.warn(drift);
         Ok(())
@@ -157,6 +215,16 @@ impl Clock {
             ),
         }
     }
+}
+
+/// Whether a host's time of day was set, going by what it is and was ahead of the monotonic clock.
+const fn was_set(ahead_us: i64, known_us: i64) -> bool {
+    ahead_us.abs_diff(known_us) > STEP_MIN_US
+}
+
+/// Which of two is nearer to a third.
+const fn nearer_to(aim: i64, one: i64, other: i64) -> i64 {
+    if aim.abs_diff(one) <= aim.abs_diff(other) { one } else { other }
 }
 
 /// What the store's clock is ahead, in microseconds, when it was read at some time between `before` and `after`.
@@ -196,9 +264,14 @@ async fn compare(clock: Weak<Clock>, store: Weak<dyn Store>, hooks: Hooks) {
         if doubted {
             tokio::time::sleep(DOUBT_PAUSE).await;
         } else {
-            doubted = tokio::time::timeout(held.options.check_every, held.doubted.notified()).await.is_ok();
-            if doubted {
-                continue;
+            tokio::select! {
+                // At once: until then it is not known what time it is.
+                () = held.was_set.notified() => {}
+                () = held.doubted.notified() => {
+                    doubted = true;
+                    continue;
+                }
+                () = tokio::time::sleep(held.options.check_every) => {}
             }
         }
         let Some(store) = store.upgrade() else { return };
@@ -232,6 +305,52 @@ mod tests {
     fn the_store_is_taken_to_have_been_read_in_the_middle_of_the_call() {
         assert_eq!(measured(t(0), t(90_010), t(20), 0), 90_000 * MS);
         assert_eq!(measured(t(0), t(-89_990), t(20), 0), -90_000 * MS);
+    }
+
+    const T0: i64 = 1_800_000_000_000_000;
+    const HOUR: i64 = 3_600_000_000;
+
+    fn clock(source: ClockSource) -> Clock {
+        let clock = Clock::new(ClockOptions { source, ..ClockOptions::default() });
+        clock.ahead_us.store(T0, Ordering::Relaxed);
+        clock.host_ahead_us.store(T0, Ordering::Relaxed);
+        clock
+    }
+
+    /// Whether the store is to be asked at once.
+    fn asks(clock: &Clock) -> bool {
+        use futures::FutureExt as _;
+        clock.was_set.notified().now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_host_clock_that_is_set_is_not_followed_and_the_store_is_asked() {
+        for source in [ClockSource::Store, ClockSource::Host] {
+            for step in [HOUR, -HOUR, 600 * MS] {
+                let clock = clock(source);
+                let host = Timestamp::from_micros(T0 + 10_000 * MS + step);
+                assert_eq!(
+                    clock.at(10_000 * MS, host),
+                    Timestamp::from_micros(T0 + 10_000 * MS),
+                    "{source:?} {step}"
+                );
+                assert!(asks(&clock));
+            }
+        }
+    }
+
+    #[test]
+    fn a_host_clock_that_goes_by_itself_asks_nobody() {
+        let clock = clock(ClockSource::Store);
+        let host = Timestamp::from_micros(T0 + 60_400 * MS);
+        assert_eq!(clock.at(60_000 * MS, host), Timestamp::from_micros(T0 + 60_000 * MS));
+        assert!(!asks(&clock));
+    }
+
+    #[test]
+    fn a_host_that_was_set_is_followed_where_that_brings_it_nearer_to_the_store() {
+        assert_eq!(nearer_to(10, HOUR, 0), 0);
+        assert_eq!(nearer_to(HOUR + 10, HOUR, 0), HOUR);
     }
 
     #[test]

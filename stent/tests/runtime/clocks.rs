@@ -105,6 +105,47 @@ on_every_store! {
     }
 }
 
+#[durable(name = "clocks.holds", retry(max_attempts = 1))]
+async fn holds(key: u64) -> Result<(), String> {
+    ran::note(key, "ran");
+    until(|| ran::count(key, "open") > 0).await;
+    Ok(())
+}
+
+#[durable(name = "clocks.sleeps")]
+async fn sleeps(key: u64) -> Result<(), stent::Error> {
+    ran::note(key, "ran");
+    stent::sleep("10m").await?;
+    ran::note(key, "fired");
+    Ok(())
+}
+
+on_every_store! {
+    async fn a_host_whose_clock_is_set_takes_nothing_from_others_and_fires_nothing(world) {
+        let holder = world.worker_with(|worker| worker.lease("10s")).await;
+        let (key, timer) = (unique(), unique());
+        let held = world.stent.dispatch(holds(key)).await.expect("dispatched");
+        let sleeping = world.stent.dispatch(sleeps(timer)).await.expect("dispatched");
+        until(|| ran::count(key, "ran") == 1 && ran::count(timer, "ran") == 1).await;
+
+        let host = Host::ahead(0);
+        let stent = host.builder().clock_check("1h").open(world.stent.store().clone()).await.expect("opens");
+        let other = worker(&stent).await;
+        other.wait_until_ready().await.expect("becomes ready");
+        host.set(HOUR_US);
+        until(|| (other.status().clock_drift_us + HOUR_US).abs() < 1_000_000).await;
+        // It has looked for work since then, too.
+        stent.dispatch(quick(unique())).await.expect("dispatched").result().timeout("20s").await.expect("runs");
+
+        ran::note(key, "open");
+        held.result().timeout("20s").await.expect("runs");
+        assert_eq!((ran::count(key, "ran"), ran::count(timer, "fired")), (1, 0));
+        assert!(!sleeping.status().await.expect("known").is_terminal());
+        holder.drain().await.expect("drains");
+        other.drain().await.expect("drains");
+    }
+}
+
 fn on_memory<F: Future<Output = ()>>(test: impl FnOnce(Arc<dyn Store>) -> F) {
     run(crate::World::memory(), |_| test(Arc::new(MemoryStore::new())));
 }
