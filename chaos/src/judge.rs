@@ -746,3 +746,6 @@ fn merged(mut stretches: Vec<(Moment, Moment)>) -> Vec<(Moment, Moment)> {
     }
     merged
 }
+
+#[cfg(test)]
+mod tests;

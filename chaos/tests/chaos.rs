@@ -92,3 +92,74 @@ fn a_signal_that_was_acknowledged_and_did_not_arrive_is_caught() {
 fn a_cancellation_that_was_acknowledged_and_did_nothing_is_caught() {
     is_caught("deaf", "wrong-end");
 }
+
+/// Whatever ends the run, nothing that it has started is left.
+#[cfg(target_os = "linux")]
+mod ends {
+    use std::fs;
+    use std::os::unix::process::ExitStatusExt;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use rustix::process::{Pid, Signal, kill_process};
+
+    /// Processes of a run: their environment says where its files are.
+    fn processes(folder: &Path) -> Vec<i32> {
+        let folder = folder.display().to_string();
+        let entries = fs::read_dir("/proc").expect("this is Linux").flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let told = |pid: &i32| {
+            // Processes come and go while they are listed.
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let environment = String::from_utf8_lossy(&environment).into_owned();
+            environment.contains("STENT_CHAOS_ROLE=") && environment.contains(&folder)
+        };
+        pids.filter(told).collect()
+    }
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn by(signal: Signal) {
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let mut run = Command::new(env!("CARGO_BIN_EXE_stent-chaos"))
+            .args(["--backend", "sqlite", "--faults", "none", "--minutes", "10", "--keep"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        until("three workers and a dispatcher start", || processes(folder.path()).len() == 4);
+        // One that is stopped ends, too.
+        let paused =
+            processes(folder.path()).into_iter().filter_map(Pid::from_raw).next().expect("there are four");
+        kill_process(paused, Signal::STOP).expect("it is ours");
+
+        kill_process(Pid::from_child(&run), signal).expect("it is ours");
+        let status = run.wait().expect("it is ours");
+
+        assert!(!status.success());
+        assert_eq!(status.signal().is_some(), signal == Signal::KILL, "{status}");
+        until("they end with it", || processes(folder.path()).is_empty());
+    }
+
+    #[test]
+    fn by_ctrl_c() {
+        by(Signal::INT);
+    }
+
+    #[test]
+    fn by_a_signal_that_asks_it_to_end() {
+        by(Signal::TERM);
+    }
+
+    #[test]
+    fn by_a_signal_that_nobody_can_handle() {
+        by(Signal::KILL);
+    }
+}
