@@ -29,7 +29,7 @@ use crate::request::{Cancel, SendSignal};
 use crate::retention::{self, Cleaned, Cleaner, Retention};
 use crate::transform::{PayloadTransform, Transforms};
 use crate::waiters::Waiters;
-use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview};
+use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview, tell_expired};
 use crate::writer::{Way, Writer};
 use crate::{Error, Result, connect, context, ids};
 
@@ -210,7 +210,14 @@ pub(crate) async fn expire(store: &dyn Store, now: Timestamp) -> stent_core::bac
     let expired = store.exchange(&[], Some(&request)).await?.expired;
     let ends: Vec<_> = expired.iter().map(|expired| decide::expire(expired, now)).collect();
     if !ends.is_empty() {
-        store.exchange(&ends, None).await?;
+        let ended = store.exchange(&ends, None).await?;
+        for (end, outcome) in ends.iter().zip(&ended.outcomes) {
+            if let Outcome::Applied(news) = outcome
+                && !news.stopped
+            {
+                tell_expired(end, None);
+            }
+        }
     }
     Ok(())
 }

@@ -122,7 +122,11 @@ async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<
                 } else if error.is_transient() || since.elapsed() < PATIENCE {
                     tracing::debug!(%error, "the store did not say which executions have ended; it is asked again");
                 } else {
-                    tracing::error!(%error, "waiters cannot be read");
+                    tracing::error!(
+                        %error,
+                        "the store does not say which executions have ended; each is asked for alone now, and those who wait \
+                         for what cannot be read get the error"
+                    );
                     failing = None;
                     tell_apart(&*store, &alive, &wanted).await;
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stent_core::backend::{Claimed, Error as StoreError};
 use stent_core::model::{Lane, Lease, NewTask, NewTaskState, StepKind, TaskResult, Tree};
-use stent_core::transition::{Change, Transition};
+use stent_core::transition::{Change, Guard, Transition};
 use stent_core::{Failure, TaskId, Timestamp};
 
 use super::status::Vitals;
@@ -86,6 +86,26 @@ fn counted<'a>(turns: impl Iterator<Item = &'a Subject>) -> (usize, String) {
     (count, shown.join(", "))
 }
 
+/// Says what was ended because its time was up, if this ends it so. Of what is parked only the ids are known.
+pub(crate) fn tell_expired(transition: &Transition, function: Option<&str>) {
+    let (Change::Expire(failure), Guard::Known { task, tree, .. }) = (&transition.change, &transition.guard)
+    else {
+        return;
+    };
+    let execution = tree.execution;
+    let what = match (function, tree.parent) {
+        (Some(function), _) => format!("`{function}`"),
+        (None, None) => format!("execution {execution}"),
+        (None, Some(_)) => format!("step {task}"),
+    };
+    match tree.parent {
+        None => tracing::warn!(%execution, %task, function, %failure, "{what} was ended: {failure}"),
+        Some(_) => {
+            tracing::info!(%execution, %task, function, %failure, "{what} was ended, and its caller gets the error: {failure}")
+        }
+    }
+}
+
 fn tell_retried(&TaskRef { id, execution, function, .. }: &TaskRef<'_>, failure: &Failure, pause: Duration) {
     tracing::info!(%execution, task = %id, function, %failure, "`{function}` failed and is tried again in {pause:?}: {failure}");
 }
@@ -143,6 +163,9 @@ impl Reporter {
                 self.ran_here(row, transition.at.since(*started_at), result, false);
             }
         }
+        if !stopped {
+            tell_expired(transition, subject.map(|subject| &*subject.lane.function));
+        }
         let Some(subject) = subject.filter(|_| !stopped) else { return };
         let (result, is_retried) = match &transition.change {
             Change::End(result) => (result.as_ref().map(drop), false),
@@ -188,9 +211,6 @@ impl Reporter {
                 "`{function}` failed for good and is kept as a dead letter: {failure}; stent.dead_letters() shows it, and replays it \
                  from the step that failed"
             ),
-            (Change::Expire(failure), None) => {
-                tracing::warn!(%execution, %task, function, %failure, "`{function}` was ended: {failure}");
-            }
             _ => {}
         }
     }

@@ -20,6 +20,11 @@ async fn calls_flaky(key: u64) -> Result<(), stent::Error> {
     flaky(key).await
 }
 
+#[durable(name = "telling.parked")]
+async fn parked() -> Result<u64, stent::Error> {
+    stent::signal("never").await
+}
+
 #[durable(name = "telling.endless")]
 async fn endless(key: u64) -> Result<(), String> {
     ran::note(key, "started");
@@ -70,6 +75,15 @@ on_every_store! {
 
         let said = said(run.id());
         assert!(said.iter().any(|(level, text)| *level == Level::WARN && text.contains("`telling.endless` was ended")), "{said:#?}");
+    }
+
+    async fn what_is_over_its_time_while_it_is_parked_is_said_too(world) {
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(parked()).max_duration("50ms").await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("expires");
+        let ended = format!("execution {} was ended", run.id());
+        eventually(async || said(run.id()).iter().any(|(level, text)| *level == Level::WARN && text.contains(&ended))).await;
+        worker.drain().await.expect("drains");
     }
 
     async fn a_drain_that_waits_says_for_what_and_what_it_hands_back(world) {
