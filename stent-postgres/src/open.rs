@@ -28,7 +28,7 @@ const PLANNING: [(&str, &str); 5] = [
 /// How long a statement of the store's own waits for what another transaction holds, in milliseconds. A worker's commit that
 /// waits longer is sent again in halves, until only that waits which must, and the rest is committed without it: see
 /// `docs/decisions/0011-what-postgres-locks.md`.
-const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "1000");
+const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "2000");
 
 /// What transactions must see of each other, whatever the server's default is.
 const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");

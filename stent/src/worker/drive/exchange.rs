@@ -103,7 +103,8 @@ pub(super) struct ExchangeDone {
 impl Driver {
     /// Whether a claim is made beside what is committed, and not with it.
     pub(super) fn claims_apart(&self, max: usize) -> bool {
-        if !self.parallel {
+        if !self.parallel || self.outbox.hands_back() {
+            // What is handed back comes before a claim that would find it taken over from a crash.
             false
         } else if self.committing.is_none() && self.outbox.is_empty() {
             true
@@ -328,7 +329,7 @@ impl Driver {
         for submission in batch {
             match self.taken_back.remove(&submission.transition.guard.task()) {
                 Some((held, lease)) if submission.is_result() => {
-                    self.write_under(submission, &held, lease, now)
+                    self.write_under(submission, &held, lease, now);
                 }
                 _ => left.push(submission),
             }

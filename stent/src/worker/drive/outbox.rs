@@ -14,6 +14,7 @@ use std::time::Duration;
 use stent_core::TaskId;
 use stent_core::backend::ErrorKind;
 use stent_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
+use stent_core::transition::Change;
 use tokio::time::Instant;
 
 use super::exchange::{RETRY_PAUSE_MIN, Submission};
@@ -84,6 +85,11 @@ impl Outbox {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Submission> {
         self.queue.iter().chain(self.aside.iter().map(|aside| &aside.submission))
+    }
+
+    /// Whether a task is to be handed back whose lease has run out or is about to.
+    pub(super) fn hands_back(&self) -> bool {
+        self.queue.iter().any(|submission| matches!(submission.transition.change, Change::Release))
     }
 
     /// Takes out what a task's turn has done, if that is here.
