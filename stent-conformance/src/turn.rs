@@ -62,6 +62,13 @@ pub(crate) trait Holder {
         let (fence, ..) = self.held();
         Transition::new(Guard::Parked { task: fence.task, epoch: fence.epoch }, t(0), Change::Wake)
     }
+
+    /// Puts off the moment at which what was parked under this claim is due.
+    fn put_off(&self, from: Timestamp, until: Timestamp) -> Transition {
+        let (fence, ..) = self.held();
+        let guard = Guard::Parked { task: fence.task, epoch: fence.epoch };
+        Transition::new(guard, t(0), Change::PutOff { from, until })
+    }
 }
 
 impl Holder for Claimed {

@@ -14,7 +14,7 @@ use stent_core::backend::{
 };
 use stent_core::limits::{EXCHANGE_TRANSITIONS_MAX, PAGE_MAX};
 use stent_core::model::{
-    ExecutionStatus, Fence, NewTaskState, Nonce, Rate, Seq, StepKind, TaskResult, TaskStatus, Tried,
+    ExecutionStatus, Fence, NewTaskState, Nonce, Rate, Seq, Step, StepKind, TaskResult, TaskStatus, Tried,
 };
 use stent_core::transition::{News, Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
@@ -338,6 +338,12 @@ impl World {
         let claimed = self.claim_one(t(0)).await;
         same("the claimed task", claimed.task.id, id);
         claimed
+    }
+
+    /// Reads what has become of a task's steps after the first completions.
+    pub(crate) async fn completions(&self, task: TaskId, seen: u32) -> Vec<Step> {
+        let mut read = self.store().completions(&[(task, seen)]).await.expect("completions are read");
+        read.pop().map(|(_, steps)| steps).unwrap_or_default()
     }
 
     /// Deletes executions that have ended.

@@ -12,6 +12,7 @@
 //! | the store cannot hold what it gave | [`refuse`] | failed, after the one time that its code ran |
 //! | a worker shuts down | [`release`] | pending |
 //! | parked code was woken by the world | [`nudge`] | ready |
+//! | parked code still waits for the world | [`put_off`] | waiting, due later |
 //! | its time is up | [`expire`] | failed, or cancelled if it was asked to end |
 //! | an execution is asked to end | [`cancel`] | cancelling, then cancelled |
 //! | a value is sent to an execution | [`signal`] | unchanged; who waits for the value goes on |
@@ -174,6 +175,7 @@ pub fn refuse(refused: &Transition, reason: impl fmt::Display, now: Timestamp) -
         Change::Start
         | Change::Release
         | Change::Wake
+        | Change::PutOff { .. }
         | Change::Expire(_)
         | Change::Cancel { .. }
         | Change::Signal { .. }
@@ -199,6 +201,19 @@ pub fn release(held: &Held, now: Timestamp) -> Transition {
 #[must_use]
 pub fn nudge(task: TaskId, epoch: Epoch, now: Timestamp) -> Transition {
     Transition::new(Guard::Parked { task, epoch }, now, Change::Wake)
+}
+
+/// Keeps a parked task from being claimed before `until`, which would be due at `from`: its code, still in memory, waits for
+/// what no store knows of.
+#[must_use]
+pub const fn put_off(
+    task: TaskId,
+    epoch: Epoch,
+    from: Timestamp,
+    until: Timestamp,
+    now: Timestamp,
+) -> Transition {
+    Transition::new(Guard::Parked { task, epoch }, now, Change::PutOff { from, until })
 }
 
 /// Ends a task whose time is up (G15).

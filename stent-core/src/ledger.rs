@@ -205,8 +205,19 @@ impl<'a> Ledger<'a> {
         if row.status != TaskStatus::Waiting || row.epoch != epoch || row.is_stopping() {
             return Outcome::Fenced;
         }
-        let at = transition.at;
-        if row.ready_at.is_some_and(|ready_at| ready_at <= at) {
+        let (at, ready_at) = (transition.at, row.ready_at);
+        if let Change::PutOff { from, until } = &transition.change {
+            if ready_at == Some(*until) {
+                return Outcome::Already(News::default());
+            }
+            // G5: whatever has woken it meanwhile has made it due at another moment.
+            if ready_at != Some(*from) || *from <= at {
+                return Outcome::Fenced;
+            }
+            self.change(task, |row| row.ready_at = Some(*until));
+            return Outcome::Applied(News::default());
+        }
+        if ready_at.is_some_and(|ready_at| ready_at <= at) {
             return Outcome::Already(News::default());
         }
         self.change(task, |row| row.wake(at));
@@ -321,6 +332,7 @@ impl<'a> Ledger<'a> {
             }
             Change::Start
             | Change::Wake
+            | Change::PutOff { .. }
             | Change::Expire(_)
             | Change::Cancel { .. }
             | Change::Signal { .. }
@@ -433,6 +445,7 @@ impl<'a> Ledger<'a> {
             | Change::End(_)
             | Change::Release
             | Change::Wake
+            | Change::PutOff { .. }
             | Change::Revive { .. }
             | Change::Discard => Outcome::Gone,
         }
@@ -476,16 +489,18 @@ impl<'a> Ledger<'a> {
 
     fn complete_step(&mut self, step: TaskId, parent: TaskId, at: Timestamp) {
         let mut order = None;
-        let mut woken = false;
+        let mut concerns = false;
         self.change(parent, |row| {
             row.done += 1;
             order = Some(row.done);
             if row.threshold_reached() && !row.is_stopping() {
                 row.wake(at);
-                woken = true;
+                concerns = true;
             }
+            // Its code may go on with this while it does something else.
+            concerns |= row.status == TaskStatus::Running;
         });
-        self.ready |= woken;
+        self.ready |= concerns;
         self.change(step, |row| row.done_order = order);
     }
 

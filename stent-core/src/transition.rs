@@ -116,6 +116,7 @@ impl Transition {
             | Change::Redo
             | Change::Release
             | Change::Wake
+            | Change::PutOff { .. }
             | Change::Cancel { .. }
             | Change::Revive { .. }
             | Change::Discard => 0,
@@ -199,6 +200,15 @@ pub enum Change {
     /// A parked task is worth waking: something that only its own code waits for has happened. Only with
     /// [`Guard::Parked`].
     Wake,
+    /// A parked task that is due at a moment is due at a later one: its code, still in memory, waits for what no store knows
+    /// of, and whoever has it still does. What was woken meanwhile stays so: it is not due at the moment that is put off. Only
+    /// with [`Guard::Parked`].
+    PutOff {
+        /// When it is due.
+        from: Timestamp,
+        /// When it is to be due.
+        until: Timestamp,
+    },
     /// Its time is up: it ends as failed with this failure, and with it everything below it. A task that was asked to end
     /// and did not do so in time ends as cancelled. Only with [`Guard::Known`], only when it is due.
     Expire(Failure),

@@ -45,7 +45,8 @@ use stent_core::backend::{
     ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
     Renewal, Result, RunningView, SchemaVersion, TaskView, Topic, Wake,
 };
-use stent_core::model::{ExecutionStatus, Lease, Seq, Tried};
+use stent_core::limits::LOOKUP_MAX;
+use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent_core::transition::Transition;
 use stent_core::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::watch;
@@ -193,6 +194,11 @@ impl Inspect for MemoryStore {
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         Ok(self.records("items")?.items(map, from, max))
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
+        let records = self.records("completions")?;
+        Ok(seen.iter().take(LOOKUP_MAX).map(|(task, seen)| (*task, records.news(*task, *seen))).collect())
     }
 
     async fn list(

@@ -267,6 +267,18 @@ impl Records {
     }
 
     /// The steps of a task that completed after the first `seen`, in the order of their completion.
+    /// What somebody does not know who has a task's code in memory: the steps that ended after the first ones that it has
+    /// seen, and the maps that are open.
+    pub(crate) fn news(&self, parent: TaskId, seen: u32) -> Vec<Step> {
+        let mut steps = self.steps(parent);
+        steps.retain(|step| match &step.state {
+            StepState::Done { order, .. } => *order > seen,
+            StepState::Open { .. } => step.kind.is_map(),
+            StepState::Cancelled => false,
+        });
+        steps
+    }
+
     fn steps_after(&self, parent: TaskId, seen: u32) -> Vec<Step> {
         let mut steps = self.steps(parent);
         steps.retain(|step| step.order().is_some_and(|order| order > seen));

@@ -20,6 +20,7 @@ use crate::call::Call;
 use crate::clock::{Calibrator, Clock, ClockOptions, ClockSource};
 use crate::dead_letters::DeadLetters;
 use crate::dispatch::{Dispatch, DispatchAll};
+use crate::ears::Ears;
 use crate::function::Function;
 use crate::handle::{Handle, ResultOf, decode_outcome};
 use crate::metrics::{Hooks, Metrics};
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) payload_max: usize,
     pub(crate) writer: Writer,
     pub(crate) waiters: Waiters,
+    pub(crate) ears: Ears,
     pub(crate) poll: PollOptions,
     pub(crate) hooks: Hooks,
     pub(crate) roster: Roster,
@@ -351,6 +353,7 @@ impl StentBuilder {
             shared: Arc::new(Shared {
                 writer: Writer::start(store.clone()),
                 waiters: Waiters::start(store.clone(), clock.clone(), poll),
+                ears: Ears::default(),
                 _calibrator: Calibrator::start(&clock, &store, self.hooks.clone()),
                 store,
                 registry,

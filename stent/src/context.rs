@@ -261,6 +261,13 @@ impl Durable {
         }
     }
 
+    /// How many of the code's durable futures are woken by this waker, and how many by another one.
+    pub(crate) fn waits_with(&self, waker: &Waker) -> (usize, usize) {
+        let cell = self.cell();
+        let direct = cell.wakers.values().filter(|own| own.will_wake(waker)).count();
+        (direct + self.stop.waits_with(waker), cell.wakers.len() - direct)
+    }
+
     pub(crate) fn desk<T>(&self, access: impl FnOnce(&mut Desk) -> T) -> T {
         access(&mut self.cell().desk)
     }

@@ -2,7 +2,66 @@
 
 use std::future::Future;
 
-use futures::future;
+use std::pin::Pin;
+use std::task::Poll;
+
+use futures::future::{self, Either};
+
+/// Up to so many futures are polled together, by the waker of the function: then Stent can tell what else may wake it. Beyond,
+/// each has a waker of its own, and only those are polled that were woken.
+const POLLED_MAX: usize = 1_000;
+
+/// A future and what it gave.
+struct Joined<F: Future> {
+    future: Option<Pin<Box<F>>>,
+    output: Option<F::Output>,
+}
+
+impl<F: Future> Joined<F> {
+    fn new(future: F) -> Self {
+        Self { future: Some(Box::pin(future)), output: None }
+    }
+}
+
+/// Waits for all of the futures. Each poll polls all of them that are not done.
+async fn polled_together<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut all: Vec<_> = futures.into_iter().map(Joined::new).collect();
+    let each = future::poll_fn(|cx| {
+        for joined in &mut all {
+            if let Some(future) = &mut joined.future
+                && let Poll::Ready(output) = future.as_mut().poll(cx)
+            {
+                *joined = Joined { future: None, output: Some(output) };
+            }
+        }
+        if all.iter().all(|joined| joined.future.is_none()) { Poll::Ready(()) } else { Poll::Pending }
+    });
+    each.await;
+    all.into_iter().filter_map(|joined| joined.output).collect()
+}
+
+/// The same until one of them fails.
+async fn polled_together_until_one_fails<F, T, E>(futures: Vec<F>) -> Result<Vec<T>, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut all: Vec<_> = futures.into_iter().map(Joined::new).collect();
+    let each = future::poll_fn(|cx| {
+        for joined in &mut all {
+            if let Some(future) = &mut joined.future
+                && let Poll::Ready(output) = future.as_mut().poll(cx)
+            {
+                match output {
+                    Ok(_) => *joined = Joined { future: None, output: Some(output) },
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+        }
+        if all.iter().all(|joined| joined.future.is_none()) { Poll::Ready(Ok(())) } else { Poll::Pending }
+    });
+    each.await?;
+    all.into_iter().filter_map(|joined| joined.output).collect()
+}
 
 /// Waits for any number of futures at once and gives all that they give, in their order. A failure is one of the results:
 /// the others go on. The calls are built, and so take their positions, before this returns.
@@ -26,8 +85,13 @@ where
     I: IntoIterator,
     I::Item: Future,
 {
+    let futures: Vec<_> = futures.into_iter().collect();
     // A block of code, because it panics when it is polled after it has completed, and the future in it does not.
-    let all = future::join_all(futures);
+    let all = if futures.len() <= POLLED_MAX {
+        Either::Left(polled_together(futures))
+    } else {
+        Either::Right(future::join_all(futures))
+    };
     async move { all.await }
 }
 
@@ -53,7 +117,12 @@ where
     I: IntoIterator,
     I::Item: Future<Output = Result<T, E>>,
 {
-    let all = future::try_join_all(futures);
+    let futures: Vec<_> = futures.into_iter().collect();
+    let all = if futures.len() <= POLLED_MAX {
+        Either::Left(polled_together_until_one_fails(futures))
+    } else {
+        Either::Right(future::try_join_all(futures))
+    };
     async move { all.await }
 }
 

@@ -110,6 +110,7 @@ mod context;
 mod dead_letters;
 mod desk;
 mod dispatch;
+mod ears;
 mod error;
 mod execution;
 mod failure;

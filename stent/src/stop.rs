@@ -1,6 +1,8 @@
 //! Being asked to end: how running code learns of it and tidies up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context as TaskContext, Poll, Waker};
 
 use tokio::sync::Notify;
 
@@ -16,12 +18,38 @@ pub(crate) struct StopSign {
     notify: Notify,
     /// How long the code takes between two awaits, so that code which cannot be stopped is told apart.
     pub(crate) pulse: Pulse,
+    /// Code that waits for it.
+    wakers: Mutex<Vec<Waker>>,
 }
 
 impl StopSign {
     pub(crate) fn set(&self) {
         self.set.store(true, Ordering::Release);
         self.notify.notify_waiters();
+        let wakers = std::mem::take(&mut *self.wakers());
+        // A waker may be code of the application's: not under the lock.
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// As code waits for it. Its wakers are kept here and not in a `Notify`, so that they are told from foreign ones.
+    fn poll(&self, cx: &TaskContext<'_>) -> Poll<()> {
+        let mut wakers = self.wakers();
+        if self.is_set() {
+            return Poll::Ready(());
+        }
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// How many of those who wait are woken by this waker.
+    pub(crate) fn waits_with(&self, waker: &Waker) -> usize {
+        self.wakers().iter().filter(|own| own.will_wake(waker)).count()
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_set(&self) -> bool {
@@ -74,5 +102,5 @@ pub async fn cancelled() {
         return std::future::pending().await;
     };
     durable.stop.heeded.store(true, Ordering::Release);
-    durable.stop.wait().await;
+    std::future::poll_fn(|cx| durable.stop.poll(cx)).await;
 }

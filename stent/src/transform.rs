@@ -232,6 +232,7 @@ impl Transforms {
             | Change::Redo
             | Change::Release
             | Change::Wake
+            | Change::PutOff { from: _, until: _ }
             | Change::Cancel { until: _ }
             | Change::Revive { retry: _ }
             | Change::Discard => {}
@@ -456,6 +457,12 @@ impl Inspect for Transformed {
         let mut items = self.inner.items(map, from, max).await?;
         items.iter_mut().for_each(|item| self.transforms.open_item(item));
         Ok(items)
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> StoreResult<Vec<(TaskId, Vec<Step>)>> {
+        let mut completions = self.inner.completions(seen).await?;
+        completions.iter_mut().for_each(|(_, steps)| self.transforms.open_steps(steps));
+        Ok(completions)
     }
 
     async fn list(

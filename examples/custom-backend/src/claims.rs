@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Limit, Record, Renewal};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
-use stent_core::model::{FunctionKey, Lease, StepKind, StepState, TaskStatus};
+use stent_core::model::{FunctionKey, Lease, Step, StepKind, StepState, TaskStatus};
 use stent_core::{TaskId, Timestamp};
 
 use crate::data::Data;
@@ -85,18 +85,22 @@ impl Data {
         let record = self.tasks.get_mut(&id).expect("it was found under the same lock");
         record.row = row;
         let task = record.to_task();
-        let mut steps = self.steps(id);
-        if let Some(seen) = recalled {
-            // What ended after its parent had ended has no place among the completions, and is open no more.
-            let is_open =
-                |step: TaskId| self.tasks.get(&step).is_some_and(|step| step.row.ended_at.is_none());
-            steps.retain(|step| match &step.state {
-                StepState::Done { order, .. } => *order > seen,
-                StepState::Open { .. } => step.kind.is_map() && is_open(step.id),
-                StepState::Cancelled => false,
-            });
-        }
+        let steps = recalled.map_or_else(|| self.steps(id), |seen| self.news(id, seen));
         Claimed { task, lease, fence, recalled, steps }
+    }
+
+    /// What is new to whoever has a task in memory and has seen so many of its completions: those after them, and the maps
+    /// that are open.
+    pub(crate) fn news(&self, id: TaskId, seen: u32) -> Vec<Step> {
+        // What ended after its parent had ended has no place among the completions, and is open no more.
+        let is_open = |step: TaskId| self.tasks.get(&step).is_some_and(|step| step.row.ended_at.is_none());
+        let mut steps = self.steps(id);
+        steps.retain(|step| match &step.state {
+            StepState::Done { order, .. } => *order > seen,
+            StepState::Open { .. } => step.kind.is_map() && is_open(step.id),
+            StepState::Cancelled => false,
+        });
+        steps
     }
 
     /// The sleeps directly below a task that are over, by moment, then position.

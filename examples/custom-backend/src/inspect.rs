@@ -8,7 +8,7 @@ use stent_core::backend::{
     Result, RunningView, TaskView,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{ExecutionStatus, Lane, Seq, StepKind, TaskStatus, Tried};
+use stent_core::model::{ExecutionStatus, Lane, Seq, Step, StepKind, TaskStatus, Tried};
 use stent_core::{ExecutionId, TaskId, Timestamp};
 
 use crate::JsonStore;
@@ -37,6 +37,11 @@ impl Inspect for JsonStore {
         let data = self.data("items")?;
         let items = data.below(map).into_iter().filter(|record| record.task.seq >= from);
         Ok(page(items.map(Record::to_item), max))
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
+        let data = self.data("completions")?;
+        Ok(seen.iter().take(LOOKUP_MAX).map(|(task, seen)| (*task, data.news(*task, *seen))).collect())
     }
 
     async fn list(

@@ -13,6 +13,8 @@ list! { inspect:
     G1 a_page_has_its_limit,
     G1 a_timeline_is_one_executions,
     G6 the_moment_a_task_waits_for_is_seen,
+    G4 what_a_running_task_has_not_seen_is_read_in_order,
+    G4 what_many_running_tasks_have_not_seen_is_read_at_once,
     G1 a_step_is_not_an_execution,
     G1 reading_changes_nothing,
     G1 a_task_tells_what_its_status_does_not,
@@ -189,4 +191,51 @@ async fn a_task_tells_what_its_status_does_not(world: World) {
     let id = hit.id;
     world.apply(later(&parent, 1, 1).keep().with(hit)).await;
     same("a hit", mark(id).await, (TaskStatus::Completed, Some(Mark::Hit)));
+}
+
+async fn what_a_running_task_has_not_seen_is_read_in_order(world: World) {
+    let parent = world.running("checkout").await;
+    let (charge, ship, map) = (world.call("charge"), world.call("ship"), world.map("pack"));
+    let (charge_id, ship_id, map_id) = (charge.id, ship.id, map.id);
+    let item = world.call("pack").priority(-1);
+    let turn = parent.keep().with(charge).with(ship).with(map).items(map_id, [item]).feed(map_id, 1, None);
+    world.apply(turn).await;
+    let claimed = world.claim(3).at(t(0)).await;
+    let of = |id| claimed.iter().find(|claimed| claimed.task.id == id).expect("it is due");
+    same("nothing yet", ended(&world.completions(parent.task.id, 0).await), vec![]);
+
+    world.apply(of(ship_id).complete("parcel").at(t(2))).await;
+    world.peer().await.apply(of(charge_id).fail(declined()).at(t(1))).await;
+
+    let news = world.completions(parent.task.id, 0).await;
+    same("in the order of their ends", ended(&news), vec![(ship_id, 1), (charge_id, 2)]);
+    same("what one gave", given(&news, ship_id), Some(Ok(text("parcel"))));
+    let open: Vec<_> = news.iter().filter(|step| step.order().is_none()).map(|step| step.id).collect();
+    same("what is open, but for calls", open, vec![map_id]);
+    same("after the first", ended(&world.completions(parent.task.id, 1).await), vec![(charge_id, 2)]);
+    same("after both", ended(&world.completions(parent.task.id, 2).await), vec![]);
+
+    // Reading is no writing: its holder goes on, and is told the same.
+    let Outcome::Applied(told) = world.commit(later(&parent, 1, 0).keep()).await else { panic!("fenced") };
+    same("news of a commit", ended(&told.steps), vec![(ship_id, 1), (charge_id, 2)]);
+}
+
+async fn what_many_running_tasks_have_not_seen_is_read_at_once(world: World) {
+    let (one, other, third) =
+        (world.running("checkout").await, world.running("checkout").await, world.running("checkout").await);
+    let first = world.spawn(one.keep(), world.call("ship")).await;
+    world.apply(first.complete("parcel")).await;
+    let second = world.spawn(other.keep(), world.call("ship")).await;
+    world.apply(second.complete("parcel")).await;
+
+    let asked = [(one.task.id, 0), (other.task.id, 1), (third.task.id, 0), (world.call("none").id, 0)];
+    let read = world.store().completions(&asked).await.expect("reads");
+
+    let told: Vec<_> = read.iter().filter(|(_, steps)| !steps.is_empty()).map(|(task, _)| *task).collect();
+    same("of whom there is something new", told, vec![one.task.id]);
+    same("nobody asks", world.store().completions(&[]).await.expect("reads").len(), 0);
+}
+
+fn ended(steps: &[Step]) -> Vec<(TaskId, u32)> {
+    steps.iter().filter_map(|step| Some((step.id, step.order()?))).collect()
 }

@@ -18,6 +18,9 @@ list! { park:
     G6 a_moment_that_has_passed_is_due_at_once,
     G5 a_hint_wakes_it,
     G5 a_completion_after_a_hint_keeps_it_awake,
+    G6 what_is_put_off_is_due_later,
+    G5 what_was_woken_is_not_put_off,
+    G3 only_the_last_parking_can_be_put_off,
     G5 it_can_park_again_and_again,
     G5 parking_races_with_completion_and_no_wake_up_is_lost,
     G5 the_last_of_many_completions_wakes_it_whoever_races,
@@ -170,6 +173,52 @@ async fn a_completion_after_a_hint_keeps_it_awake(world: World) {
     world.apply(step.complete("parcel").at(t(4))).await;
 
     same("completions", world.claim_one(t(3)).await.task.done, 1);
+}
+
+async fn what_is_put_off_is_due_later(world: World) {
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.park_for(wait_for(1).until(Some(t(10)))), world.call("ship")).await;
+
+    let put_off = Transition { at: t(5), ..parent.put_off(t(10), t(20)) };
+    world.apply(put_off.clone()).await;
+    same("sent again", world.commit(put_off).await, Outcome::Already(News::default()));
+
+    same("claimed early", world.claim(5).at(t(15)).await.len(), 0);
+    // What it waits for still comes first.
+    world.apply(step.complete("parcel").at(t(16))).await;
+    same("claimed", world.claim_one(t(16)).await.task.done, 1);
+
+    let other = world.running("checkout").await;
+    world.apply(other.park_for(wait_for(1).until(Some(t(10))))).await;
+    world.apply(Transition { at: t(5), ..other.put_off(t(10), t(20)) }).await;
+    same("claimed in time", world.claim_one(t(20)).await.task.id, other.task.id);
+}
+
+async fn what_was_woken_is_not_put_off(world: World) {
+    let parent = world.running("checkout").await;
+    world.apply(parent.park_for(wait_for(1).until(Some(t(10))))).await;
+    world.apply(Transition { at: t(3), ..parent.nudge() }).await;
+
+    // Whoever puts it off has not heard of it, and its clock is a little late.
+    let put_off = Transition { at: t(2), ..parent.put_off(t(10), t(20)) };
+    same("put off", world.commit(put_off).await, Outcome::Fenced);
+    let put_off = Transition { at: t(11), ..parent.put_off(t(10), t(20)) };
+    same("put off when it is due", world.commit(put_off).await, Outcome::Fenced);
+
+    world.claim_one(t(3)).await;
+}
+
+async fn only_the_last_parking_can_be_put_off(world: World) {
+    let first = world.running("checkout").await;
+    let put_off = |claimed: &Claimed| Transition { at: t(1), ..claimed.put_off(t(10), t(20)) };
+    same("while it runs", world.commit(put_off(&first)).await, Outcome::Fenced);
+    world.apply(first.park_for(wait_for(1).until(Some(t(0))))).await;
+    let second = world.claim_one(t(0)).await;
+    world.apply(second.park_for(wait_for(1).until(Some(t(10))))).await;
+
+    same("the first parking", world.commit(put_off(&first)).await, Outcome::Fenced);
+
+    same("claimed", world.claim_one(t(10)).await.task.id, first.task.id);
 }
 
 async fn it_can_park_again_and_again(world: World) {

@@ -11,6 +11,7 @@ list! { wake:
     G17 a_dispatch_on_another_handle_is_heard_of,
     G17 what_happens_while_nobody_waits_is_heard_of,
     G17 a_wake_up_of_a_parked_task_is_heard_of,
+    G17 a_completion_below_a_running_task_is_heard_of,
     G17 an_end_is_heard_of,
     G17 a_signal_is_heard_of,
     G17 a_revival_is_heard_of,
@@ -76,6 +77,20 @@ async fn a_wake_up_of_a_parked_task_is_heard_of(world: World) {
 
     listener.changed().await;
     world.claim_one(t(0)).await;
+}
+
+/// Its code may go on with it while it does something else.
+async fn a_completion_below_a_running_task_is_heard_of(world: World) {
+    let parent = world.running("checkout").await;
+    let step = world.spawn(parent.keep(), world.call("ship")).await;
+    let peer = world.peer().await;
+    let (mut here, mut there) = (world.store().listen(Topic::Work), peer.store().listen(Topic::Work));
+
+    world.apply(step.complete("parcel")).await;
+
+    here.changed().await;
+    there.changed().await;
+    same("completions", peer.completions(parent.task.id, 0).await.len(), 1);
 }
 
 async fn an_end_is_heard_of(world: World) {

@@ -6,7 +6,7 @@ use stent_core::backend::{
     ClaimRequest, Claimed, DeadLetter, Exchanged, ExecutionView, Filter, ItemView, LaneView, NotesView,
     PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
-use stent_core::model::{ExecutionStatus, Lease, Tried};
+use stent_core::model::{ExecutionStatus, Lease, Step, Tried};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Timestamp};
 use stent_memory::MemoryStore;
@@ -91,6 +91,8 @@ sins! {
     shows_tasks: fn(&mut Vec<TaskView>, &Past),
     /// Misreads items.
     shows_items: fn(&mut Vec<ItemView>),
+    /// Misreads what has become of a task's steps.
+    shows_completions: fn(&mut Vec<Step>),
     /// Misunderstands what is to be listed.
     filters: fn(&mut Filter),
     /// Misreads a page of a list; the page before it ended here.
@@ -118,6 +120,8 @@ sins! {
     ticks: fn(Timestamp, &mut Past) -> Timestamp,
     /// Never hears of some topic.
     misses: fn(Topic) -> bool,
+    /// Tells nobody of what it wrote last.
+    mutes: fn(&Transition, &Past) -> bool,
     /// Hears only what happens while somebody waits.
     dozes: (),
     /// Misreads the version of the schema.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stent_core::backend::Claimed;
 use stent_core::model::{Fence, StepKind};
-use stent_core::transition::{Guard, Outcome, Transition};
+use stent_core::transition::{Change, Guard, Outcome, Transition};
 use stent_core::{ExecutionId, TaskId, WorkerId};
 
 /// What has happened in one place, through all of its handles.
@@ -21,6 +21,8 @@ pub(crate) struct Past {
     pub(crate) fences: BTreeMap<TaskId, Fence>,
     /// How often any handle was called.
     pub(crate) calls: u32,
+    /// Whether nobody is told of the last exchange.
+    pub(crate) is_silent: bool,
     /// How often the clock was read.
     pub(crate) ticks: i64,
     /// Every open handle has a clone of it.
@@ -64,6 +66,17 @@ impl Past {
     /// Whether a task hangs below one that is not its execution's root.
     pub(crate) fn is_deep(&self, task: TaskId) -> bool {
         self.parents.get(&task).is_some_and(|parent| self.parents.contains_key(parent))
+    }
+
+    /// The task above one.
+    pub(crate) fn parent(&self, task: TaskId) -> Option<TaskId> {
+        self.parents.get(&task).copied()
+    }
+
+    /// Whether the last that a task's holder sent parked it.
+    pub(crate) fn is_parked(&self, task: TaskId) -> bool {
+        let last = self.sent.iter().rev().find(|sent| sent.guard.task() == task);
+        last.is_some_and(|sent| matches!(sent.change, Change::Park(_)))
     }
 
     /// Everything that was dispatched, oldest first.

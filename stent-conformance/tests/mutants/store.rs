@@ -12,7 +12,7 @@ use stent_core::backend::{
     ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
     Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Wake,
 };
-use stent_core::model::{ExecutionStatus, Lease, Seq, Tried};
+use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent_core::transition::{News, Outcome, Transition};
 use stent_core::{ExecutionId, TaskId, Timestamp};
 use stent_memory::MemoryStore;
@@ -134,6 +134,8 @@ impl BrokenStore {
             asks(claim, past);
         }
 
+        past.is_silent =
+            mutant.mutes.is_some_and(|mutes| commit.iter().any(|transition| mutes(transition, past)));
         let mut exchanged = match mutant.exchanges {
             Some(exchanges) => exchanges(sound, &batch, claim.as_ref(), past)?,
             None => sound.exchange(&batch, claim.as_ref())?,
@@ -238,6 +240,14 @@ impl Inspect for BrokenStore {
         Ok(views)
     }
 
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
+        let mut completions = self.sound()?.0.completions(seen).await?;
+        if let Some(shows_completions) = self.mutant.shows_completions {
+            completions.iter_mut().for_each(|(_, steps)| shows_completions(steps));
+        }
+        Ok(completions)
+    }
+
     async fn list(
         &self,
         filter: &Filter,
@@ -319,6 +329,7 @@ impl Wake for BrokenStore {
             store: self.sound.0.clone(),
             topic,
             sound: self.sound.0.listen(topic),
+            past: Arc::clone(&self.past),
         })
     }
 }
@@ -329,6 +340,7 @@ struct BrokenListener {
     store: MemoryStore,
     topic: Topic,
     sound: Box<dyn Listener>,
+    past: Arc<Mutex<Past>>,
 }
 
 #[async_trait]
@@ -341,6 +353,9 @@ impl Listener for BrokenListener {
             std::future::pending::<()>().await;
         }
         self.sound.changed().await;
+        while lock(&self.past).is_silent {
+            self.sound.changed().await;
+        }
     }
 }
 

@@ -81,8 +81,9 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// 15. A claim with a `max` of 0 takes nothing and tells what 13 says all the same; so does one that names no function.
     /// 16. News of an applied or repeated transition have the completions that its holder has not seen, where
     ///     [`lacks_steps`](crate::ledger::lacks_steps) says so.
-    /// 17. Whoever listens is told once the transaction is done: of [`Topic::Work`] if a task may have become ready or the
-    ///     place of a limit is free, of [`Topic::Ended`] if an execution may have ended (G17).
+    /// 17. Whoever listens is told once the transaction is done: of [`Topic::Work`] if a task may have become ready, a step
+    ///     of a running task has ended, or the place of a limit is free, of [`Topic::Ended`] if an execution may have ended
+    ///     (G17).
     ///
     /// Callers keep a batch below [`EXCHANGE_TRANSITIONS_MAX`](crate::limits::EXCHANGE_TRANSITIONS_MAX) transitions and
     /// payloads below [`PAYLOAD_BYTES_MAX`](crate::limits::PAYLOAD_BYTES_MAX). A store that cannot hold what it is given
@@ -183,7 +184,7 @@ pub trait Listener: Debug + Send {
 /// What a hint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
-    /// A task may have become ready.
+    /// A task may have become ready, or a step of a running one has ended.
     Work,
     /// An execution may have ended.
     Ended,

@@ -557,6 +557,7 @@ mod completing {
         let ending = complete(&rows[1]);
         let (_, writes) = apply_one(&rows, &ending);
         assert_eq!(*writes.row(ROOT), Row { done: 1, ..root() });
+        assert!(writes.ready, "its holder is to look");
     }
 
     #[test]
@@ -649,6 +650,28 @@ mod nudging {
         let (outcome, writes) = apply_one(std::slice::from_ref(&there), &nudge);
         assert_eq!(outcome, already(0));
         assert!(writes.is_empty());
+    }
+
+    #[test]
+    fn a_moment_is_put_off_if_it_is_still_the_one() {
+        let due = |at| Row { ready_at: Some(t(at)), ..parked(1) };
+        let put_off = |from, until| {
+            let guard = Guard::Parked { task: ROOT, epoch: parked(1).epoch };
+            Transition::new(guard, t(10), Change::PutOff { from: t(from), until: t(until) })
+        };
+
+        let later = put_off(20, 30);
+        let (outcome, writes) = apply_one(&[due(20)], &later);
+        assert_eq!((outcome, writes.ready), (applied(0), false));
+        assert_eq!(*writes.row(ROOT), due(30));
+
+        assert_eq!(apply_one(&[due(30)], &put_off(20, 30)).0, already(0));
+        for (row, why) in
+            [(due(9), "it was woken"), (parked(1), "it waits for no moment"), (root(), "it runs")]
+        {
+            assert_eq!(apply_one(&[row], &put_off(20, 30)).0, Outcome::Fenced, "{why}");
+        }
+        assert_eq!(apply_one(&[due(10)], &put_off(10, 30)).0, Outcome::Fenced, "it is due");
     }
 
     #[test]

@@ -17,6 +17,13 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// The same wait, but no longer than until `moment`, too.
+    #[must_use]
+    pub fn no_longer_than(mut self, moment: Timestamp) -> Self {
+        self.until = Some(self.until.map_or(moment, |until| until.min(moment)));
+        self
+    }
+
     /// Waits for the next completion after the `seen` ones that the code knows.
     #[must_use]
     pub const fn for_next(seen: u32) -> Self {

@@ -91,7 +91,7 @@ impl Replay {
         if !self.fresh_inline.is_empty() || maps().any(wants_more) {
             return Needs::Commit;
         }
-        let unsaid = self.wished_dispatch() || !self.cancelled.is_empty() || maps().any(|map| map.changed);
+        let unsaid = self.is_unsaid();
         let awaited = || self.opens().filter(|(_, open)| open.is_awaited());
         let busy = self.holds > 0 || awaited().any(|(_, open)| open.kind == StepKind::Inline);
         let mut steps = awaited();
@@ -111,6 +111,24 @@ impl Replay {
         let runs =
             |open: &Open| open.kind == StepKind::Inline && open.unwritten.is_some() && open.ended.is_none();
         self.holds > 0 || self.opens().any(|(_, open)| runs(open))
+    }
+
+    /// Whether the code waits for steps that others complete, and how many completions it has been told of: it is to hear of
+    /// the next one also while it does something else.
+    #[must_use]
+    pub fn listens(&self) -> Option<u32> {
+        let by_others = |open: &Open| {
+            open.unwritten.is_none() && !matches!(open.kind, StepKind::Sleep | StepKind::Inline)
+        };
+        self.opens().any(|(_, open)| open.is_awaited() && by_others(open)).then_some(self.done)
+    }
+
+    /// Whether there is something to be written before the code's steps can be waited for.
+    #[must_use]
+    pub fn is_unsaid(&self) -> bool {
+        self.wished_dispatch()
+            || !self.cancelled.is_empty()
+            || self.opens().any(|(_, open)| open.map.as_ref().is_some_and(|map| map.changed))
     }
 
     /// The earliest moment at which a sleep of the code is due.

@@ -298,7 +298,7 @@ fn fire(parent: &mut Row, steps: &mut [Recorded], now: Timestamp) -> Vec<Row> {
 
 /// Completed steps in the order of their completion, then the others by position (G4); for a claimer that has the task
 /// in memory, only what has changed there: what ended since, and the maps that are open.
-fn arrange(steps: Vec<Recorded>, recalled: Option<u32>) -> Result<Vec<Step>> {
+pub(super) fn arrange(steps: Vec<Recorded>, recalled: Option<u32>) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = steps.into_iter().map(Recorded::into_step).collect::<Result<_>>()?;
     if let Some(seen) = recalled {
         steps.retain(|step| match &step.state {

@@ -9,14 +9,16 @@ use stent_core::backend::{
     NotesView, Result, RunningView, TaskView,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{ExecutionStatus, Seq, Tried};
+use stent_core::model::{ExecutionStatus, Seq, Step, Tried};
 use stent_core::{ExecutionId, TaskId, Timestamp};
 use uuid::Uuid;
 
 use super::SqlStore;
+use super::claim::arrange;
+use super::record::{Record, Wanted};
 use crate::batch::Batch;
 use crate::row::columns::ONE_ID;
-use crate::row::{self, NoteRow, Reader};
+use crate::row::{self, NoteRow, Reader, WANT_OPEN};
 
 impl SqlStore {
     pub(super) async fn read_clock(&self) -> Result<Timestamp> {
@@ -57,6 +59,14 @@ impl Inspect for SqlStore {
         let mut items = self.reading("items")?.read(&self.statements.items, values, row::item_view).await?;
         items.sort_by_key(|item| item.seq);
         Ok(items)
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
+        let run = self.reading("completions")?;
+        let (mut wanted, seen) = (Wanted::default(), &seen[..seen.len().min(LOOKUP_MAX)]);
+        seen.iter().for_each(|(task, seen)| wanted.add(*task, *seen, WANT_OPEN));
+        let mut record = Record::read(&run, wanted).await?;
+        seen.iter().map(|(task, seen)| Ok((*task, arrange(record.take(*task), Some(*seen))?))).collect()
     }
 
     async fn list(

@@ -147,6 +147,27 @@ impl Activation {
         trace::attempt_ended(&self.span, result);
     }
 
+    /// Whether something else may wake the code, which is quiet, than what is recorded: whatever can has a clone of its waker.
+    ///
+    /// Combinators that give the futures in them wakers of their own, such as `FuturesUnordered`, have one, too.
+    pub(super) fn awaits_the_world(&self) -> bool {
+        self.foreign_wakers().0 > 0
+    }
+
+    /// Whether something else surely does: more clones than such a combinator of durable futures would explain.
+    pub(super) fn surely_awaits_the_world(&self) -> bool {
+        let (foreign, wrapped) = self.foreign_wakers();
+        foreign > usize::from(wrapped > 0)
+    }
+
+    /// Clones of the code's waker that are not Stent's, and durable futures that are woken through another waker.
+    fn foreign_wakers(&self) -> (usize, usize) {
+        let own = Waker::from(self.waker.clone());
+        let (direct, wrapped) = self.durable.waits_with(&own);
+        let others = Arc::strong_count(&self.waker).saturating_sub(2);
+        (others.saturating_sub(direct), wrapped)
+    }
+
     /// Drops the code where it stands, and with it the steps that it waits for.
     pub(super) fn abandon(&mut self) {
         drop(self.remains());

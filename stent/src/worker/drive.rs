@@ -153,6 +153,7 @@ impl Driver {
                 stop: report.vitals().stopping(),
                 report,
                 disposal: Arc::default(),
+                keeps_parked: config.cache > 0,
             },
             hot: Hot::new(config.cache),
             functions,
@@ -226,6 +227,7 @@ impl Driver {
             }
             self.stop_lapsed();
             self.end_expired();
+            self.put_off();
             self.start_waiting();
             self.act().await;
             // Turns that ended just now are in the exchange that begins: others use their slots meanwhile.
@@ -319,6 +321,14 @@ impl Driver {
         }
     }
 
+    /// Has what is parked here, and waits for what no store knows of, be due later: its code is still in memory.
+    fn put_off(&mut self) {
+        let now = self.port.shared.clock.now();
+        for transition in self.hot.put_off(now, self.port.lease) {
+            self.submit(Submission::of(transition), now);
+        }
+    }
+
     /// Starts what was claimed ahead, as far as there are slots, and hands back what has waited for too long.
     fn start_waiting(&mut self) {
         if self.ahead.is_empty() {
@@ -362,7 +372,8 @@ impl Driver {
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
         let overdue_at = self.ahead.overdue_at(self.pump.patience());
         let paced = self.pump.poll_deadline(can_claim).into_iter();
-        let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at);
+        let put_off_at = self.hot.put_off_at(self.port.lease);
+        let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at).chain(put_off_at);
         let paced = paced.min().map(|at| Instant::now() + at.since(now));
         let retry_at = self.retry_at.filter(|_| self.committing.is_none());
         let lane = if self.parallel { &self.straggling } else { &self.committing };

@@ -5,10 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use stent_core::backend::Recall;
 use stent_core::model::{Epoch, Fence};
-use stent_core::{ExecutionId, TaskId};
+use stent_core::transition::Transition;
+use stent_core::{ExecutionId, TaskId, Timestamp, decide};
 
 use super::port::Parked;
 
@@ -36,6 +38,9 @@ struct Inner {
     parked: u64,
     /// What the claim under way has recalled: it must be there when that comes back.
     recalled: BTreeSet<TaskId>,
+    /// Tasks that are due in the store at a moment only because their code waits for what no store knows of. It is put off
+    /// while the code is here.
+    due: BTreeSet<(Timestamp, TaskId)>,
     /// Up to which age the store was asked whether executions are still open. The next question begins behind it.
     asked: u64,
 }
@@ -56,9 +61,40 @@ impl Hot {
 
     /// The parking by the claim of this epoch stands in the store: from now on claims may recall the code.
     pub(super) fn stands(&self, task: TaskId, epoch: Epoch) {
-        if let Some(entry) = self.lock().entries.get_mut(&task).filter(|entry| entry.parked.epoch == epoch) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if let Some(entry) = inner.entries.get_mut(&task).filter(|entry| entry.parked.epoch == epoch) {
             entry.stands = true;
+            let due = entry.parked.due;
+            inner.due.extend(due.map(|due| (due, task)));
         }
+    }
+
+    /// What puts off the moments at which code is due that is here, once a third of a lease has passed.
+    pub(super) fn put_off(&self, now: Timestamp, lease: Duration) -> Vec<Transition> {
+        let mut inner = self.lock();
+        let mut put_off = Vec::new();
+        while let Some((from, task)) = inner.due.first().copied()
+            && from.since(now) <= lease * 2 / 3
+        {
+            inner.due.pop_first();
+            let Some(Entry { parked, .. }) = inner.entries.get_mut(&task) else { continue };
+            let sleeps_until = parked.activation.durable.replay(|replay| replay.wait().until);
+            let until = sleeps_until.map_or(now + lease, |due| due.min(now + lease));
+            // A sleep of its own is due first, or it is due already: whoever claims it then goes on.
+            if until <= from || from <= now {
+                continue;
+            }
+            put_off.push(decide::put_off(task, parked.epoch, from, until, now));
+            parked.due = Some(until);
+            inner.due.insert((until, task));
+        }
+        put_off
+    }
+
+    /// When something is to be put off.
+    pub(super) fn put_off_at(&self, lease: Duration) -> Option<Timestamp> {
+        self.lock().due.first().map(|(due, _)| *due - lease * 2 / 3)
     }
 
     /// Takes the code that was parked by the claim before `epoch`.
@@ -149,6 +185,9 @@ impl Inner {
     fn remove(&mut self, task: TaskId) -> Option<Parked> {
         let entry = self.entries.remove(&task)?;
         self.by_age.remove(&entry.age);
+        if let Some(due) = entry.parked.due {
+            self.due.remove(&(due, task));
+        }
         Some(entry.parked)
     }
 }

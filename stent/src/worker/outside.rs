@@ -24,6 +24,21 @@ impl Outside {
         }
     }
 
+    /// A function is parked while it waits for something else, too: says once what that means.
+    pub(super) fn parked(&self, function: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(function) == Some(&Known::Warned) {
+            return;
+        }
+        known.insert(function.to_owned(), Known::Warned);
+        tracing::warn!(
+            function,
+            "function `{function}` awaits something that is not recorded beside its steps, such as a timeout of tokio's: it is \
+             held in memory for that, and if its process dies, it is run again from its record after the lease, and awaits it \
+             anew; use stent::sleep(…), .timeout(…) or stent::step(…) for what is to survive"
+        );
+    }
+
     /// A function is started again from its record: says once what that means, if it has waited so.
     pub(super) fn replayed(&self, function: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stent_core::decide::Held;
 use stent_core::model::{Epoch, Fence, Lane, Lease};
 use stent_core::transition::{News, Transition};
-use stent_core::{ExecutionId, Failure, TaskId, WorkerId};
+use stent_core::{ExecutionId, Failure, TaskId, Timestamp, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Stop;
@@ -62,6 +62,8 @@ pub(super) struct Parked {
     /// How many transitions of the task are committed, its parking included.
     pub(super) commit: u32,
     pub(super) seen: u32,
+    /// When it is due, unless that is put off, because its code waits for what no store knows of.
+    pub(super) due: Option<Timestamp>,
     pub(super) activation: Activation,
 }
 
@@ -88,6 +90,8 @@ pub(super) struct Port {
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) report: Reporter,
     pub(super) disposal: Arc<Disposal>,
+    /// Whether parked code is kept in memory.
+    pub(super) keeps_parked: bool,
 }
 
 impl Port {

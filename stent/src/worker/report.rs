@@ -177,6 +177,7 @@ impl Reporter {
             | Change::Redo
             | Change::Release
             | Change::Wake
+            | Change::PutOff { .. }
             | Change::Cancel { .. }
             | Change::Signal { .. }
             | Change::Revive { .. }

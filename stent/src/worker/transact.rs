@@ -12,7 +12,7 @@ use stent_core::replay::Turn;
 use stent_core::transition::{News, Outcome, Transition};
 
 use super::port::Message;
-use super::turn::Running;
+use super::turn::{Running, heard};
 use crate::desk::{Desk, Done, Word};
 
 /// Pause before it is asked again what has become of a commit, doubled up to [`PAUSE_MAX`].
@@ -45,11 +45,13 @@ impl Running {
         granted.is_some()
     }
 
-    /// The code is at its transaction. Nothing is written meanwhile, whatever is due.
-    pub(super) async fn wait_for_the_transaction(self) -> Option<Self> {
+    /// The code is at its transaction. Nothing is written meanwhile, whatever is due; but what others complete is delivered.
+    pub(super) async fn wait_for_the_transaction(mut self) -> Option<Self> {
+        self.listen();
         let stop = self.stop().clone();
         tokio::select! {
             biased;
+            steps = heard(self.ear.as_ref()) => self.hear(steps),
             () = self.activation.waker.woken() => {}
             () = stop.wait(), if !stop.is_set() => {}
         }

@@ -7,7 +7,8 @@
 //!                    something to record: commit ─────┤
 //!                    one call: run it here, commit ───┤
 //!                    a transaction: see `transact` ───┤
-//!                    the world: wait for a waker ─────┘
+//!                    the world: wait for a waker, ────┘
+//!                      and for what others complete
 //!                    steps of others: park
 //! ```
 
@@ -17,7 +18,9 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use stent_core::decide::{self, Held};
-use stent_core::model::{Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, TaskResult, Tree};
+use stent_core::model::{
+    Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, TaskResult, Tree,
+};
 use stent_core::replay::{Ask, End, Needs, Replay, Turn};
 use stent_core::transition::{News, Transition};
 use stent_core::{Failure, Timestamp};
@@ -28,6 +31,7 @@ use super::activation::Activation;
 use super::port::{Kept, Message, Parked, Port};
 use crate::context::Place;
 use crate::desk::Stage;
+use crate::ears::Ear;
 use crate::foreign::panicked;
 use crate::ids;
 use crate::stop::StopSign;
@@ -38,7 +42,8 @@ const NOTES_PAUSE: Duration = Duration::from_secs(1);
 /// Runs a turn to its end, of which the loop is always told: by what the turn commits, or by its having broken off.
 pub(super) async fn run(port: Port, activation: Activation, held: Held) {
     let messages = port.messages.clone();
-    let turn = AssertUnwindSafe(advance_to_the_end(Running { port, activation, held, said_by: None }));
+    let turn =
+        AssertUnwindSafe(advance_to_the_end(Running { port, activation, held, said_by: None, ear: None }));
     if let Err(panic) = turn.catch_unwind().await {
         // Nobody hears it when the loop has ended.
         let _ = messages.send(Message::BrokeOff { turn: tokio::task::id(), failure: panicked(panic) });
@@ -59,6 +64,8 @@ pub(super) struct Running {
     pub(super) held: Held,
     /// By when what the code has said is to be committed.
     said_by: Option<Instant>,
+    /// Hears of the code's steps while it does something else.
+    pub(super) ear: Option<Ear>,
 }
 
 /// A step that ran in its parent's turn and is to be recorded.
@@ -116,7 +123,7 @@ impl Running {
             }
             Needs::Commit => self.keep(None).await,
             Needs::Call(seq) => self.call(seq).await,
-            Needs::Steps => self.park(None),
+            Needs::Steps => self.rest().await,
             Needs::World => {
                 if self.grant() {
                     return Some(self);
@@ -202,6 +209,18 @@ impl Running {
         self.activation.waker.set_woken();
     }
 
+    /// The code waits for steps: it is parked. But if it waits for the world, too, and this worker keeps no parked code, it
+    /// stays, as what it waits for there would be gone.
+    async fn rest(self) -> Option<Self> {
+        if self.port.keeps_parked || !self.activation.awaits_the_world() {
+            return self.park(None);
+        }
+        match self.activation.durable.replay(|replay| replay.is_unsaid()) {
+            true => self.keep(None).await,
+            false => self.wait_for_the_world().await,
+        }
+    }
+
     fn park(self, insert: Option<NewTask>) -> Option<Self> {
         let port = self.port.clone();
         let (transition, parked) = self.parking(insert);
@@ -213,10 +232,20 @@ impl Running {
     fn parking(self, insert: Option<NewTask>) -> (Transition, Parked) {
         let mut turn = self.take_turn();
         turn.insert.extend(insert);
-        let (wait, seen) = self.activation.durable.replay(|replay| (replay.wait(), replay.seen()));
-        let transition = decide::park(&self.held, turn, wait, self.now());
+        let (now, durable) = (self.now(), &self.activation.durable);
+        let (mut wait, seen) = durable.replay(|replay| (replay.wait(), replay.seen()));
+        let mut due = None;
+        if self.activation.awaits_the_world() {
+            if self.activation.surely_awaits_the_world() {
+                self.port.shared.outside.parked(&durable.function);
+            }
+            // No store knows what would wake it. If this process dies, it is due again as if it had run.
+            wait = wait.no_longer_than(now + self.port.lease);
+            due = wait.until;
+        }
+        let transition = decide::park(&self.held, turn, wait, now);
         let Fence { task, epoch, commit } = self.held.fence.next();
-        (transition, Parked { task, epoch, commit, seen, activation: self.activation })
+        (transition, Parked { task, epoch, commit, seen, due, activation: self.activation })
     }
 
     fn take_turn(&self) -> Turn {
@@ -228,8 +257,32 @@ impl Running {
         None
     }
 
-    /// The code waits for something that is not recorded; its sleeps may be due meanwhile.
+    /// Listens for steps that others complete, if the code waits for any.
+    pub(super) fn listen(&mut self) {
+        let Some(seen) = self.activation.durable.replay(|replay| replay.listens()) else {
+            self.ear = None;
+            return;
+        };
+        match &self.ear {
+            Some(ear) => ear.knows(seen),
+            None => {
+                let shared = &self.port.shared;
+                self.ear = Some(shared.ears.listen(&shared.store, self.held.fence.task, seen));
+            }
+        }
+    }
+
+    /// What others have completed is delivered while the code does something else. Nothing need be written for that: where a
+    /// completion stands among the others is on record already (G4).
+    pub(super) fn hear(&self, steps: Vec<Step>) {
+        self.activation.durable.replay(|replay| replay.resume(0, steps));
+        // A map may have room for its next chunk now.
+        self.activation.waker.set_woken();
+    }
+
+    /// The code waits for something that is not recorded; its sleeps may be due meanwhile, and its steps complete.
     async fn wait_for_the_world(mut self) -> Option<Self> {
+        self.listen();
         let (due, says) = self.activation.durable.replay(|replay| (replay.next_due(), replay.has_notes()));
         let due = due.map(|due| Instant::now() + due.since(self.now()));
         self.said_by = says.then(|| self.said_by.unwrap_or_else(|| Instant::now() + NOTES_PAUSE));
@@ -239,6 +292,10 @@ impl Running {
         tokio::select! {
             biased;
             () = until(deadline) => self.keep(None).await,
+            steps = heard(self.ear.as_ref()) => {
+                self.hear(steps);
+                Some(self)
+            }
             () = self.activation.waker.woken() => Some(self),
             () = stop.wait(), if !stop.is_set() => Some(self),
         }
@@ -251,7 +308,7 @@ impl Running {
             return Some(self);
         };
         let Some(call) = ask.call.as_ref().filter(|call| self.port.admits(&call.lane)) else {
-            return self.park(None);
+            return self.rest().await;
         };
         let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
         let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
@@ -310,6 +367,11 @@ impl Running {
                         step.abandon();
                         return Local::Dropped;
                     }
+                    // It has asked for more, which must not wait until the step is done.
+                    let needs = self.activation.durable.replay(|replay| replay.needs());
+                    if matches!(needs, Needs::Steps | Needs::Commit) {
+                        return Local::Grew(step);
+                    }
                 }
             }
         }
@@ -362,7 +424,7 @@ impl Running {
         let (transition, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
         port.send(Message::Promote { transition, parked, step: Box::new(held.clone()), lease, reply });
-        let promoted = Self { port, activation: step, held, said_by: None };
+        let promoted = Self { port, activation: step, held, said_by: None, ear: None };
         match answer.await.unwrap_or(Kept::Lost) {
             Kept::Stands(_) => Some(promoted),
             Kept::Refused(_) | Kept::Lost => promoted.lost(),
@@ -373,6 +435,14 @@ impl Running {
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What an ear hears; nothing where there is none.
+pub(super) async fn heard(ear: Option<&Ear>) -> Vec<Step> {
+    match ear {
+        Some(ear) => ear.heard().await,
         None => std::future::pending().await,
     }
 }

@@ -12,7 +12,7 @@ use stent::core::backend::{
     ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
     Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Transactions, Wake,
 };
-use stent::core::model::{ExecutionStatus, Lease, Seq, Tried};
+use stent::core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent::core::transition::Transition;
 use stent::{ExecutionId, TaskId, Timestamp};
 
@@ -135,6 +135,10 @@ impl<R: Rig> Inspect for Front<R> {
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         self.0.behind().items(map, from, max).await
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
+        self.0.behind().completions(seen).await
     }
 
     async fn list(

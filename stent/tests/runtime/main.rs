@@ -1,5 +1,6 @@
 //! The runtime on every store: what user code can do, and what it is told when it cannot.
 
+mod beside;
 mod cancelling;
 mod chance;
 mod cleaning;
@@ -15,6 +16,7 @@ mod failures;
 mod fan_out;
 #[path = "../front/mod.rs"]
 mod front;
+mod hearing;
 mod in_step;
 mod keys;
 mod limits;

@@ -10,7 +10,7 @@ use stent::core::backend::{
     ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
     Renewal, Result, RunningView, SchemaVersion, TaskView, Topic, Wake,
 };
-use stent::core::model::{Lease, Seq};
+use stent::core::model::{Lease, Seq, Step};
 use stent::core::transition::Transition;
 use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp, Tried};
 use stent_memory::MemoryStore;
@@ -195,6 +195,10 @@ impl Inspect for FaultyStore {
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         self.read("items", self.inner.items(map, from, max)).await
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
+        self.read("completions", self.inner.completions(seen)).await
     }
 
     async fn list(

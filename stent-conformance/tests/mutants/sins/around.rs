@@ -10,6 +10,16 @@ pub(super) fn mutants() -> Vec<Mutant> {
         mutant("never hears of ends", "wake::an_end_is_heard_of", &["hung"])
             .misses(|topic| topic == Topic::Ended),
         mutant(
+            "tells nobody of what ends below running code",
+            "wake::a_completion_below_a_running_task_is_heard_of",
+            &["hung"],
+        )
+        .mutes(|transition, past| {
+            let parent = transition.guard.leased().and_then(|_| past.parent(transition.guard.task()));
+            matches!(transition.change, Change::End(_))
+                && parent.is_some_and(|parent| !past.is_parked(parent))
+        }),
+        mutant(
             "hears nothing while nobody waits",
             "wake::what_happens_while_nobody_waits_is_heard_of",
             &["hung"],

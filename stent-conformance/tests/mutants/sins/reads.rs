@@ -11,6 +11,21 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 }
             },
         ),
+        mutant(
+            "keeps the last completion to itself",
+            "inspect::what_a_running_task_has_not_seen_is_read_in_order",
+            &["in the order of their ends"],
+        )
+        .shows_completions(|steps| {
+            let last = steps.iter().rposition(|step| step.order().is_some());
+            last.map(|last| steps.remove(last));
+        }),
+        mutant(
+            "tells completions as they stand in the code",
+            "inspect::what_a_running_task_has_not_seen_is_read_in_order",
+            &["in the order of their ends"],
+        )
+        .shows_completions(|steps| steps.sort_by_key(|step| step.seq)),
         mutant("lists everything", "list::they_are_listed_by_status", &["pending"])
             .filters(|filter| *filter = Filter::default()),
         mutant(

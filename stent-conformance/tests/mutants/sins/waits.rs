@@ -68,6 +68,21 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["the number of tasks that are due", "actual: 0"],
         )
         .drops(|transition, _| transition.change == Change::Wake),
+        mutant("puts nothing off", "park::what_is_put_off_is_due_later", &["sent again", "actual: Applied"])
+            .drops(|transition, _| matches!(transition.change, Change::PutOff { .. })),
+        mutant(
+            "puts off what was woken",
+            "park::what_was_woken_is_not_put_off",
+            &["put off", "expected: Fenced"],
+        )
+        .rewrites(|transition, past| {
+            let task = transition.guard.task();
+            let woken =
+                past.sent.iter().rev().find(|sent| sent.guard.task() == task && sent.change == Change::Wake);
+            if let (Change::PutOff { from, .. }, Some(woken)) = (&mut transition.change, woken) {
+                *from = woken.at;
+            }
+        }),
         mutant(
             "swallows signals",
             "signal::a_value_that_came_before_the_wait_ends_it_at_once",
