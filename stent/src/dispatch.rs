@@ -121,7 +121,7 @@ impl<F: Function> Dispatch<F> {
         let span = trace::dispatch(F::NAME);
         let dispatched = write(&shared, way, call, id).instrument(span.clone()).await;
         trace::dispatched(&span, dispatched.as_ref().ok().copied(), dispatched.as_ref().map(drop));
-        Ok(Handle::new(shared, dispatched?))
+        Ok(handle(way, shared, dispatched?))
     }
 }
 
@@ -161,7 +161,7 @@ impl<F: Function, I: Iterator<Item = Call<F>> + Send> DispatchAll<F, I> {
         let span = trace::dispatch(F::NAME);
         let written = write_all(&self.shared, way, &mut self.calls).instrument(span.clone()).await;
         trace::dispatched(&span, None, written.as_ref().map(drop));
-        Ok(written?.into_iter().map(|id| Handle::new(self.shared.clone(), id)).collect())
+        Ok(written?.into_iter().map(|id| handle(way, self.shared.clone(), id)).collect())
     }
 }
 
@@ -175,6 +175,13 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.write(Way::Grouped))
+    }
+}
+
+fn handle<T>(way: Way<'_>, shared: Arc<Shared>, id: ExecutionId) -> Handle<T> {
+    match way {
+        Way::Grouped => Handle::new(shared, id),
+        Way::Within(_) => Handle::uncommitted(shared, id),
     }
 }
 

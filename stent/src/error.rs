@@ -220,6 +220,13 @@ pub enum Error {
         last_error: Option<String>,
     },
 
+    /// The runtime in which the `Stent` was connected has ended, and what works for it with it.
+    #[error(
+        "the tokio runtime in which this Stent was connected has ended, and with it what writes and waits for it; connect in \
+         the runtime that uses it. Each #[tokio::test] has a runtime of its own"
+    )]
+    RuntimeEnded,
+
     /// The `Stent` handle was closed.
     #[error("this Stent was closed")]
     Closed,

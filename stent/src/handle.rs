@@ -24,12 +24,19 @@ use crate::{Error, Result};
 pub struct Handle<T> {
     shared: Arc<Shared>,
     id: ExecutionId,
+    /// Whether it was dispatched within a transaction, which may not be committed yet.
+    may_come: bool,
     output: PhantomData<fn() -> T>,
 }
 
 impl<T> Handle<T> {
     pub(crate) const fn new(shared: Arc<Shared>, id: ExecutionId) -> Self {
-        Self { shared, id, output: PhantomData }
+        Self { shared, id, may_come: false, output: PhantomData }
+    }
+
+    /// The handle of an execution that is there once a transaction is committed.
+    pub(crate) const fn uncommitted(shared: Arc<Shared>, id: ExecutionId) -> Self {
+        Self { shared, id, may_come: true, output: PhantomData }
     }
 
     /// The execution's id.
@@ -39,11 +46,14 @@ impl<T> Handle<T> {
     }
 
     /// Waits until the execution has ended and gives its result: `run.result().timeout("1h").await?`.
+    ///
+    /// The handle of a dispatch within a transaction also waits for that to be committed. Of one that is rolled back nobody
+    /// hears, so give the wait a timeout.
     pub fn result(&self) -> ResultOf<T>
     where
         T: DeserializeOwned,
     {
-        ResultOf::new(self.shared.clone(), self.id, decode::<T>)
+        ResultOf { may_come: self.may_come, ..ResultOf::new(self.shared.clone(), self.id, decode::<T>) }
     }
 
     /// Sends a value to the execution, for whoever of it waits, or will wait, for this [signal](crate::signal()).
@@ -80,7 +90,7 @@ impl<T> Handle<T> {
 
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
-        Self::new(self.shared.clone(), self.id)
+        Self { shared: self.shared.clone(), id: self.id, may_come: self.may_come, output: PhantomData }
     }
 }
 
@@ -105,6 +115,8 @@ impl<T> fmt::Debug for Handle<T> {
 pub struct ResultOf<T> {
     shared: Arc<Shared>,
     id: ExecutionId,
+    /// Whether the execution may still come to be.
+    may_come: bool,
     timeout: Result<Option<Duration>, DurationError>,
     decode: fn(Payload) -> Result<T>,
     /// Where in a durable function the wait is, and where its timeout.
@@ -127,7 +139,8 @@ impl<T> ResultOf<T> {
             let seq = durable.reserve();
             (durable, seq)
         });
-        Self { shared, id, timeout: Ok(None), decode, position, clock: None, location: Location::caller() }
+        let (may_come, location) = (false, Location::caller());
+        Self { shared, id, may_come, timeout: Ok(None), decode, position, clock: None, location }
     }
 
     /// Waits no longer than this: a [`Duration`], a text such as `"90s"`, or an `Option<Duration>`. `None` and zero mean no
@@ -201,7 +214,7 @@ impl<T: 'static> IntoFuture for ResultOf<T> {
         let this = this;
         Box::pin(async move {
             let timeout = this.timeout?;
-            let ended = this.shared.waiters.ended(this.id);
+            let ended = this.shared.waiters.ended(this.id, this.may_come);
             let (status, result) = match timeout {
                 None => ended.await?,
                 Some(waited) => match tokio::time::timeout(waited, ended).await {

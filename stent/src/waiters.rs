@@ -1,14 +1,14 @@
 //! One router for everyone in this process who waits for executions: ten thousand waiters cost the store what one costs.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stent_core::backend::{Error as StoreError, ErrorKind, ExecutionView, Listener, Store, Topic};
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::{ExecutionId, Timestamp};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::client::expire;
@@ -34,59 +34,104 @@ type Ended = (ExecutionStatus, Option<TaskResult>);
 #[derive(Clone, Debug)]
 pub(crate) struct Waiters {
     inner: Arc<Inner>,
+    /// Its other end is the router's.
+    router: watch::Receiver<()>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    waiting: Mutex<HashMap<ExecutionId, Vec<oneshot::Sender<Result<Ended>>>>>,
+    waiting: Mutex<Waiting>,
     arrived: Notify,
+}
+
+type Waiting = HashMap<ExecutionId, Vec<Waiter>>;
+
+/// Somebody who waits.
+#[derive(Debug)]
+struct Waiter {
+    reply: oneshot::Sender<Result<Ended>>,
+    /// Whether the execution may still come to be: it was dispatched within a transaction that may not be committed yet.
+    may_come: bool,
 }
 
 impl Waiters {
     pub(crate) fn start(store: Arc<dyn Store>, clock: Arc<Clock>, poll: PollOptions) -> Self {
         let inner = Arc::new(Inner { waiting: Mutex::default(), arrived: Notify::new() });
-        tokio::spawn(route(store, clock, Arc::downgrade(&inner), poll));
-        Self { inner }
+        let (alive, router) = watch::channel(());
+        let routing = route(store, clock, Arc::downgrade(&inner), poll);
+        tokio::spawn(async move {
+            routing.await;
+            drop(alive);
+        });
+        Self { inner, router }
     }
 
-    /// Waits until an execution has ended.
+    /// Waits until an execution has ended, and also for it to be dispatched, if that `may_come`.
     ///
     /// Cancel safe: a waiter that is gone is forgotten with the next answer.
-    pub(crate) async fn ended(&self, id: ExecutionId) -> Result<Ended> {
-        let (sender, answer) = oneshot::channel();
-        self.inner.lock().entry(id).or_default().push(sender);
+    pub(crate) async fn ended(&self, id: ExecutionId, may_come: bool) -> Result<Ended> {
+        let (reply, answer) = oneshot::channel();
+        self.inner.lock().entry(id).or_default().push(Waiter { reply, may_come });
         self.inner.arrived.notify_one();
-        answer.await.map_err(|_| Error::Closed)?
+        let mut router = self.router.clone();
+        tokio::select! {
+            biased;
+            answer = answer => answer.map_err(|_| Error::RuntimeEnded)?,
+            // Nothing is sent there: it ends with the runtime that the router is in.
+            _ = router.changed() => Err(Error::RuntimeEnded),
+        }
     }
 
     /// Tells whoever waits that an execution has ended: this process has just committed its end.
     pub(crate) fn resolve(&self, id: ExecutionId, status: ExecutionStatus, result: Option<&TaskResult>) {
-        let Some(senders) = self.inner.lock().remove(&id) else { return };
-        for sender in senders {
-            let _ = sender.send(Ok((status, result.cloned())));
+        let Some(waiters) = self.inner.lock().remove(&id) else { return };
+        for waiter in waiters {
+            let _ = waiter.reply.send(Ok((status, result.cloned())));
         }
     }
 }
 
 impl Inner {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Vec<oneshot::Sender<Result<Ended>>>>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ids that are waited for; waiters that are gone are dropped.
     fn wanted(&self) -> Vec<ExecutionId> {
         let mut waiting = self.lock();
-        waiting.retain(|_, senders| {
-            senders.retain(|sender| !sender.is_closed());
-            !senders.is_empty()
+        waiting.retain(|_, waiters| {
+            waiters.retain(|waiter| !waiter.reply.is_closed());
+            !waiters.is_empty()
         });
         waiting.keys().copied().collect()
     }
 
     fn answer(&self, id: ExecutionId, answer: impl Fn() -> Result<Ended>) {
-        for sender in self.lock().remove(&id).into_iter().flatten() {
-            let _ = sender.send(answer());
+        for waiter in self.lock().remove(&id).into_iter().flatten() {
+            let _ = waiter.reply.send(answer());
         }
+    }
+
+    /// There is no such execution. False if somebody waits for it to come.
+    fn is_missing(&self, id: ExecutionId) -> bool {
+        let mut waiting = self.lock();
+        let Some(waiters) = waiting.remove(&id) else { return true };
+        let (come, gone): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.may_come);
+        let is_over = come.is_empty();
+        if !is_over {
+            waiting.insert(id, come);
+        }
+        drop(waiting);
+        for waiter in gone {
+            let _ = waiter.reply.send(Err(Error::NotFound(id)));
+        }
+        is_over
+    }
+
+    /// An execution is there. If it is missing later, it was purged.
+    fn is_there(&self, id: ExecutionId) {
+        let mut waiting = self.lock();
+        waiting.get_mut(&id).into_iter().flatten().for_each(|waiter| waiter.may_come = false);
     }
 
     fn fail(&self, id: ExecutionId, error: &StoreError) {
@@ -204,11 +249,13 @@ async fn read(
         }
         for id in page {
             match found.get(id) {
-                None => inner.answer(*id, || Err(Error::NotFound(*id))),
+                None if inner.is_missing(*id) => {}
+                None => continue,
                 Some(view) if view.status.is_terminal() => {
                     inner.answer(*id, || Ok((view.status, view.result.clone())));
                 }
                 Some(view) => {
+                    inner.is_there(*id);
                     *expires_at = expires_at.iter().copied().chain(view.expires_at).min();
                     continue;
                 }

@@ -34,8 +34,8 @@ pub struct Within<'t, R> {
 
 impl<F: Function> Dispatch<F> {
     /// Starts the execution as part of a transaction of the application's own, on the database that the store is in: it exists
-    /// if and only if that transaction is committed. The handle is good from then on; until then nobody sees the execution,
-    /// and if the transaction is rolled back, or dropped, there never was one.
+    /// if and only if that transaction is committed. Until then nobody sees the execution, and if the transaction is rolled
+    /// back, or dropped, there never was one. A wait for the handle's [`result`](Handle::result) also waits for the commit.
     ///
     /// ```standalone_crate
     /// # use stent::prelude::*;

@@ -54,8 +54,8 @@ impl Writer {
     /// Writes one transition, in one batch with whatever else is waiting.
     pub(crate) async fn write(&self, transition: Transition) -> Result<Outcome> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send((transition, reply)).await.map_err(|_| Error::Closed)?;
-        answer.await.map_err(|_| Error::Closed)?.map_err(shared_error)
+        self.requests.send((transition, reply)).await.map_err(|_| Error::RuntimeEnded)?;
+        answer.await.map_err(|_| Error::RuntimeEnded)?.map_err(shared_error)
     }
 
     /// Writes many transitions.
@@ -63,12 +63,12 @@ impl Writer {
         let mut answers = Vec::with_capacity(transitions.len());
         for transition in transitions {
             let (reply, answer) = oneshot::channel();
-            self.requests.send((transition, reply)).await.map_err(|_| Error::Closed)?;
+            self.requests.send((transition, reply)).await.map_err(|_| Error::RuntimeEnded)?;
             answers.push(answer);
         }
         let mut outcomes = Vec::with_capacity(answers.len());
         for answer in answers {
-            outcomes.push(answer.await.map_err(|_| Error::Closed)?.map_err(shared_error)?);
+            outcomes.push(answer.await.map_err(|_| Error::RuntimeEnded)?.map_err(shared_error)?);
         }
         Ok(outcomes)
     }

@@ -7,6 +7,7 @@
 //! | `ahead` | tasks that were claimed before there was a slot for them |
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `blocking` | warns of functions that block their thread |
+//! | `held` | says at the start what other workers hold |
 //! | `hot` | parked code that is kept in memory |
 //! | `outside` | warns of functions that wait for what is not recorded |
 //! | `port` | what turns and the loop say to each other |
@@ -18,6 +19,7 @@ mod activation;
 mod ahead;
 mod blocking;
 mod drive;
+mod held;
 mod hot;
 mod outside;
 mod port;
@@ -200,6 +202,7 @@ impl WorkerBuilder {
         let report = Reporter::new(&self.shared, vitals.clone());
         let shared = Arc::downgrade(&self.shared);
         self.shared.watching.call_once(|| drop(tokio::spawn(unknown::watch(shared))));
+        tokio::spawn(held::tell(Arc::downgrade(&self.shared), id));
         let driver = drive::Driver::new(report, self.shared, self.config, pump);
         tracing::info!(worker = %id, name = vitals.name(), "worker started");
         Ok(Worker { vitals, driver: Some(tokio::spawn(drive::run(driver))) })

@@ -188,3 +188,23 @@ async fn urls_that_name_no_store_say_what_would() {
     );
     says(&Stent::connect("redis://:secret@host").await.expect_err("later"), &["redis", "***"]);
 }
+
+#[test]
+fn a_stent_whose_runtime_has_ended_says_so() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let first = runtime();
+    let (stent, run) = first.block_on(async {
+        let stent = Stent::connect("memory:").await.expect("memory opens");
+        let run = stent.dispatch(known(1)).await.expect("dispatched");
+        (stent, run)
+    });
+    drop(first);
+
+    runtime().block_on(async {
+        let remedy =
+            ["runtime in which this Stent was connected has ended", "connect in the runtime that uses it"];
+        says(&stent.dispatch(known(1)).await.expect_err("nobody writes"), &remedy);
+        says(&stent.dispatch_all([known(1)]).await.expect_err("nobody writes"), &remedy);
+        says(&run.result().timeout("20s").await.expect_err("nobody looks"), &remedy);
+    });
+}

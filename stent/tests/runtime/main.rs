@@ -17,6 +17,7 @@ mod fan_out;
 #[path = "../front/mod.rs"]
 mod front;
 mod hearing;
+mod held;
 mod in_step;
 mod keys;
 mod limits;

@@ -43,6 +43,21 @@ on_every_database! {
         worker.drain().await.unwrap();
     }
 
+    async fn a_wait_for_what_is_not_committed_yet_waits_for_that_too(world) {
+        let worker = world.worker().await;
+        let txn = world.begin().await;
+        let run = world.stent.dispatch(double(21)).within(&txn).await.unwrap();
+        let all = world.stent.dispatch_all([double(4)]).within(&txn).await.unwrap();
+        let early = run.clone().result().timeout("50ms").await;
+        assert!(matches!(early, Err(Error::WaitTimeout { .. })), "{early:?}");
+        let waits = tokio::spawn(run.result().timeout("30s").into_future());
+        txn.commit().await.unwrap();
+
+        assert_eq!(waits.await.unwrap().unwrap(), 42);
+        assert_eq!(all[0].result().timeout("30s").await.unwrap(), 8);
+        worker.drain().await.unwrap();
+    }
+
     async fn of_what_is_rolled_back_or_dropped_nothing_is_left(world) {
         for drops in [false, true] {
             let txn = world.begin().await;

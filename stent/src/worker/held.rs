@@ -1,0 +1,44 @@
+//! Says, when a worker starts, what others hold: after a crash that is why work does not go on at once.
+
+use std::collections::BTreeSet;
+use std::sync::Weak;
+
+use stent_core::WorkerId;
+use stent_core::limits::PAGE_MAX;
+
+use crate::client::Shared;
+
+/// Looks once. Which of the other workers are alive nobody knows before their leases end, so this is no warning.
+pub(super) async fn tell(shared: Weak<Shared>, worker: WorkerId) {
+    let Some(shared) = shared.upgrade() else { return };
+    let running = match shared.retrying(|| shared.store.running(PAGE_MAX)).await {
+        Ok(running) => running,
+        Err(error) => {
+            tracing::debug!(%error, "it is not known what other workers hold");
+            return;
+        }
+    };
+    let now = shared.clock.now();
+    let own: BTreeSet<_> =
+        shared.roster.overview().workers.iter().map(|status| status.id).chain([worker]).collect();
+    let held = running.iter().filter(|task| {
+        task.worker.is_some_and(|holder| !own.contains(&holder))
+            && task.lease_until.is_some_and(|until| until > now)
+    });
+    let (tasks, holders, until) =
+        held.fold((0_usize, BTreeSet::new(), now), |(tasks, mut holders, until), task| {
+            holders.extend(task.worker);
+            (tasks + 1, holders, until.max(task.lease_until.unwrap_or(until)))
+        });
+    if tasks > 0 {
+        tracing::info!(
+            %worker,
+            tasks,
+            holders = holders.len(),
+            %until,
+            "{tasks} tasks are held by {} other workers; if one of these is gone, its tasks go on when its leases have run out, \
+             the last of them at {until}",
+            holders.len()
+        );
+    }
+}
