@@ -101,7 +101,7 @@ pub(crate) fn tell_expired(transition: &Transition, function: Option<&str>) {
     match tree.parent {
         None => tracing::warn!(%execution, %task, function, %failure, "{what} was ended: {failure}"),
         Some(_) => {
-            tracing::info!(%execution, %task, function, %failure, "{what} was ended, and its caller gets the error: {failure}")
+            tracing::info!(%execution, %task, function, %failure, "{what} was ended, and its caller gets the error: {failure}");
         }
     }
 }
