@@ -623,7 +623,8 @@ impl Stent {
     /// processes may do so; one is enough.
     ///
     /// # Errors
-    /// Store errors. What was deleted until then is deleted.
+    /// The first store error, after all kinds were tried: one kind that cannot be deleted holds up no other. What was deleted
+    /// until then is deleted.
     ///
     /// # Cancel safety
     /// Safe: what is left is deleted by the next call.

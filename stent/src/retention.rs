@@ -50,13 +50,25 @@ pub struct Cleaned {
 }
 
 pub(crate) async fn clean(shared: &Shared, retention: &Retention) -> Result<Cleaned> {
-    Ok(Cleaned {
-        executions: purge(shared, Purge::Executions, retention.executions).await?,
-        dead_letters: purge(shared, Purge::DeadLetters, retention.dead_letters).await?,
-        details: purge(shared, Purge::Details, retention.details).await?,
+    // One kind that cannot be deleted holds up no other: the first error is told at the end.
+    let mut failed = None;
+    let mut count = |purged: Result<u64>| {
+        purged.unwrap_or_else(|error| {
+            failed.get_or_insert(error);
+            0
+        })
+    };
+    let cleaned = Cleaned {
+        executions: count(purge(shared, Purge::Executions, retention.executions).await),
+        dead_letters: count(purge(shared, Purge::DeadLetters, retention.dead_letters).await),
+        details: count(purge(shared, Purge::Details, retention.details).await),
         // Those whose own time is over go in any case.
-        results: purge(shared, Purge::Results, Some(retention.results.unwrap_or(Duration::MAX))).await?,
-    })
+        results: count(purge(shared, Purge::Results, Some(retention.results.unwrap_or(Duration::MAX))).await),
+    };
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(cleaned),
+    }
 }
 
 async fn purge(shared: &Shared, what: Purge, age: Option<Duration>) -> Result<u64> {

@@ -33,6 +33,7 @@ list! { crowd:
     G12 a_map_and_dispatches_under_one_key_are_told_one_result,
     G15 cancellation_races_with_claims_and_nothing_runs_unnoticed,
     G15 a_sweep_and_a_completion_below_leave_nothing_open,
+    G15 parts_that_stop_at_once_end_the_execution,
     G13 two_operators_and_a_worker_meet_at_a_dead_letter,
     G16 a_purge_and_a_revival_leave_all_or_nothing,
     G16 a_purge_races_with_the_end_and_takes_no_part,
@@ -592,6 +593,32 @@ async fn a_sweep_and_a_completion_below_leave_nothing_open(world: World) {
             world.expect_status(step.task.id, expected).await;
         }
         same("claimed", world.claim(9).at(t(999)).await.len(), 0);
+    }
+}
+
+/// Each of them sees the others' parts open until they are committed, and the last has to see that all have stopped.
+async fn parts_that_stop_at_once_end_the_execution(world: World) {
+    const PARTS: usize = 4;
+    for _ in 0..15 {
+        let root = world.running("checkout").await;
+        let mut leaves = Vec::new();
+        for n in 0..PARTS {
+            // Two levels down, where an end does not touch the root's row.
+            let part = world.spawn(later(&root, n as u32, 0).keep(), world.call("ship")).await;
+            leaves.push(world.spawn(part.park(), world.call("pack")).await);
+        }
+        world.apply(later(&root, PARTS as u32, 0).park()).await;
+        world.apply(cancel(root.task.id, 1_000, t(1))).await;
+        same("status", world.status(root.task.id).await, ExecutionStatus::Cancelling);
+
+        let stopped = at_once(&world, PARTS, |peer, n| {
+            let end: Transition = leaves[n].complete("late").at(t(2)).into();
+            async move { applied(peer.commit(end).await).stopped }
+        })
+        .await;
+
+        same("stopped", stopped, [true; PARTS]);
+        same("status", world.status(root.task.id).await, ExecutionStatus::Cancelled);
     }
 }
 

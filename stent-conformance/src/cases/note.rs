@@ -31,6 +31,7 @@ list! { note:
     G1 every_change_of_a_lease_writes_what_was_said,
     G1 a_step_speaks_of_its_execution,
     G1 a_counter_stays_at_its_end,
+    G1 a_counter_that_is_added_to_and_fro_stops_at_each_end,
     G1 a_counter_that_stands_at_zero_has_begun,
     G1 the_last_commit_counts_whatever_its_moment,
     G1 an_empty_state_has_begun,
@@ -441,6 +442,34 @@ async fn a_counter_stays_at_its_end(world: World) {
 }
 
 /// Zero is a value: a counter that has it is not begun anew.
+/// Also within one commit and one batch, each addition stops at the end by itself.
+async fn a_counter_that_is_added_to_and_fro_stops_at_each_end(world: World) {
+    let root = world.running("checkout").await;
+    let id = root.task.id;
+    world
+        .apply(root.keep().say(count_from("there", 5)).say(count_from("low", -5)).say(count("other", 2)))
+        .await;
+
+    let turn = later(&root, 1, 0)
+        .keep()
+        .say(count("there", i64::MAX))
+        .say(count("there", -i64::MAX))
+        .say(count("low", i64::MIN))
+        .say(count("low", i64::MAX))
+        .say(count("low", i64::MAX))
+        .say(count("new", 7))
+        .say(count("new", i64::MIN))
+        .say(count("new", 1))
+        .say(count("other", 3));
+    let next = later(&root, 2, 0).keep().say(count("there", 1)).say(count("new", -3)).say(count("new", 2));
+    world.commit_all([turn, next]).await;
+
+    same("up and down", counter(&world, id, "there").await, Some(1));
+    same("down and up and up", counter(&world, id, "low").await, Some(i64::MAX - 1));
+    same("one that is new", counter(&world, id, "new").await, Some(i64::MIN + 7));
+    same("one that goes one way", counter(&world, id, "other").await, Some(5));
+}
+
 async fn a_counter_that_stands_at_zero_has_begun(world: World) {
     let root = world.running("checkout").await;
     world.apply(root.keep().say(count_from("told", 0)).say(count("added", 0)).say(count("both", 4))).await;

@@ -7,16 +7,21 @@ mod cancel;
 mod close;
 mod connections;
 mod failure;
+#[path = "../../../stent-sql/tests/shared/lost.rs"]
+mod lost;
 #[path = "../../../stent-sql/tests/shared/migrate.rs"]
 mod migrate;
 mod open;
 mod place;
 mod plans;
+#[path = "../../../stent-sql/tests/shared/purge.rs"]
+mod purge;
 #[path = "../../../stent-sql/tests/shared/race.rs"]
 mod race;
 #[path = "../schema/mod.rs"]
 mod schema;
 mod sessions;
+mod slices;
 mod statements;
 #[path = "../../../stent-sql/tests/shared/support.rs"]
 mod support;

@@ -295,6 +295,18 @@ pub(crate) const RESTORE: [Column; 2] = [MEMO_KEY, ID];
 /// A counter, a state or a line of a summary.
 pub(crate) const NOTE: [Column; 6] = [EXECUTION_ID, KIND, NAME, COUNT, VALUE_TYPE, VALUE];
 
+/// A counter to which is added to and fro.
+pub(crate) const RECOUNT: [Column; 8] = [
+    EXECUTION_ID,
+    NAME,
+    Column::new("half", Kind::Int),
+    Column::new("rest", Kind::Int),
+    Column::new("top", Kind::Int),
+    Column::new("bottom", Kind::Int),
+    Column::new("most", Kind::Int),
+    Column::new("least", Kind::Int),
+];
+
 /// An entry of progress.
 pub(crate) const PROGRESS: [Column; 5] = [ID, EXECUTION_ID, TASK_ID, AT, Column::new("text", Kind::Text)];
 

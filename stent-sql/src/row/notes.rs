@@ -17,12 +17,53 @@ pub(crate) struct Notes<'a> {
     progress: Vec<&'a Noted<'a>>,
 }
 
-/// A counter comes to `first + add` if it is new, and to `add` more than it was if it is not.
+/// A counter comes to what `adds` makes of its value: of `first` if it is new, and of 0 if that was not said.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counter {
     first: Option<i64>,
-    add: i64,
-    added: bool,
+    adds: Option<Adds>,
+}
+
+/// Any number of additions, each of which stops at the ends of `i64`: the sum of all, and then the bounds between which they
+/// leave any value. Adding 1 at the upper end and then -1 leaves one below it, so a sum alone does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Adds {
+    sum: i128,
+    least: i64,
+    most: i64,
+    /// Whether all go one way, and their sum is a number of 64 bits.
+    is_plain: bool,
+}
+
+impl Adds {
+    const NONE: Self = Self { sum: 0, least: i64::MIN, most: i64::MAX, is_plain: true };
+
+    fn then(self, add: i64) -> Self {
+        let sum = self.sum.saturating_add(add.into());
+        let same_way = self.sum == 0 || add == 0 || (self.sum > 0) == (add > 0);
+        Self {
+            sum,
+            least: self.least.saturating_add(add),
+            most: self.most.saturating_add(add),
+            is_plain: self.is_plain && same_way && i64::try_from(sum).is_ok(),
+        }
+    }
+
+    /// The sum in two parts, of which any value that ends between the bounds stays within 64 bits after each; the values
+    /// above and below which it ends at a bound; and the bounds.
+    fn parts(self) -> [i64; 6] {
+        let Self { sum, least, most, .. } = self;
+        let clipped = |value: i128| value.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+        if i128::from(i64::MIN) + sum >= most.into() {
+            return [0, 0, most, most, most, most]; // Every value ends at the upper bound,
+        }
+        if i128::from(i64::MAX) + sum <= least.into() {
+            return [0, 0, least, least, least, least]; // or at the lower one.
+        }
+        let half = sum / 2;
+        let (top, bottom) = (i128::from(most) - sum, i128::from(least) - sum);
+        [clipped(half), clipped(sum - half), clipped(top), clipped(bottom), most, least]
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +81,11 @@ impl<'a> Notes<'a> {
             match said.note {
                 Note::Count { name, add } => {
                     let counter = notes.counters.entry(of(name)).or_default();
-                    counter.add = counter.add.saturating_add(*add);
-                    counter.added = true;
+                    counter.adds = Some(counter.adds.unwrap_or(Adds::NONE).then(*add));
                 }
                 Note::CountFrom { name, value } => {
                     let counter = notes.counters.entry(of(name)).or_default();
-                    if counter.first.is_none() && !counter.added {
+                    if counter.first.is_none() && counter.adds.is_none() {
                         counter.first = Some(*value);
                     }
                 }
@@ -65,7 +105,9 @@ impl<'a> Notes<'a> {
     pub(crate) fn firsts(&self) -> Batch<'a> {
         let mut batch = Batch::new(&columns::NOTE, 0);
         for ((execution, name), counter) in &self.counters {
-            if let Some(first) = counter.first {
+            // What is added to and fro finds a value there.
+            let zero = counter.adds.is_some_and(|adds| !adds.is_plain).then_some(0);
+            if let Some(first) = counter.first.or(zero) {
                 batch.push(counter_cells(*execution, name, first));
             }
         }
@@ -75,11 +117,26 @@ impl<'a> Notes<'a> {
         batch
     }
 
-    /// What is added to counters.
+    /// What is added to counters, where it all goes one way.
     pub(crate) fn counts(&self) -> Batch<'a> {
         let mut batch = Batch::new(&columns::NOTE, 0);
-        for ((execution, name), counter) in self.counters.iter().filter(|(_, counter)| counter.added) {
-            batch.push(counter_cells(*execution, name, counter.add));
+        for ((execution, name), counter) in &self.counters {
+            if let Some(adds) = counter.adds.filter(|adds| adds.is_plain) {
+                batch.push(counter_cells(*execution, name, adds.sum as i64));
+            }
+        }
+        batch
+    }
+
+    /// What is added to counters to and fro. They have a value, once the [first ones](Self::firsts) are written.
+    pub(crate) fn recounts(&self) -> Batch<'a> {
+        let mut batch = Batch::new(&columns::RECOUNT, 0);
+        for ((execution, name), counter) in &self.counters {
+            if let Some(adds) = counter.adds.filter(|adds| !adds.is_plain) {
+                let [half, rest, top, bottom, most, least] = adds.parts().map(Cell::Int);
+                let (execution, name) = (Cell::Id(*execution.as_uuid()), Cell::text(name));
+                batch.push([execution, name, half, rest, top, bottom, most, least]);
+            }
         }
         batch
     }
@@ -145,12 +202,13 @@ mod tests {
 
     use super::*;
 
-    fn fold(notes: &[Note]) -> [usize; 3] {
+    /// How many first values, counts, counts to and fro, and states.
+    fn fold(notes: &[Note]) -> [usize; 4] {
         let (task, execution) = (TaskId::from_uuid(Uuid::nil()), ExecutionId::from_uuid(Uuid::nil()));
         let at = stent_core::Timestamp::from_micros(0);
         let said: Vec<_> = notes.iter().map(|note| Noted { execution, task, at, note }).collect();
         let notes = Notes::fold(&said);
-        [notes.firsts().len(), notes.counts().len(), notes.states().len()]
+        [notes.firsts().len(), notes.counts().len(), notes.recounts().len(), notes.states().len()]
     }
 
     fn count(add: i64) -> Note {
@@ -168,15 +226,44 @@ mod tests {
 
     #[test]
     fn a_first_value_counts_only_if_nothing_was_said_before() {
-        assert_eq!(fold(&[from(5), count(1), from(6)]), [1, 1, 0]);
-        assert_eq!(fold(&[count(1), from(5)]), [0, 1, 0]);
-        assert_eq!(fold(&[from(5)]), [1, 0, 0]);
-        assert_eq!(fold(&[count(0)]), [0, 1, 0], "a counter is there once it is counted");
+        assert_eq!(fold(&[from(5), count(1), from(6)]), [1, 1, 0, 0]);
+        assert_eq!(fold(&[count(1), from(5)]), [0, 1, 0, 0]);
+        assert_eq!(fold(&[from(5)]), [1, 0, 0, 0]);
+        assert_eq!(fold(&[count(0)]), [0, 1, 0, 0], "a counter is there once it is counted");
+        assert_eq!(fold(&[count(2), count(-1), from(5)]), [1, 0, 1, 0], "a counter that is new begins at 0");
+    }
+
+    /// What the statement makes of a value.
+    fn recounted(value: i64, adds: Adds) -> i64 {
+        let [half, rest, top, bottom, most, least] = adds.parts();
+        match value {
+            _ if value > top => most,
+            _ if value < bottom => least,
+            _ => value + half + rest,
+        }
+    }
+
+    #[test]
+    fn counts_of_a_batch_come_to_what_they_do_one_by_one() {
+        let ends =
+            [i64::MIN, i64::MIN + 1, i64::MIN / 2, -5, -1, 0, 1, 5, i64::MAX / 2, i64::MAX - 1, i64::MAX];
+        let pairs: Vec<_> = ends.iter().flat_map(|a| ends.map(|b| [*a, b])).collect();
+        let lists = pairs.iter().flat_map(|[a, b]| ends.map(|c| [*a, *b, c]));
+        for list in lists {
+            let adds = list.iter().fold(Adds::NONE, |adds, add| adds.then(*add));
+            for value in ends {
+                let one_by_one = list.iter().fold(value, |value, add| value.saturating_add(*add));
+                assert_eq!(recounted(value, adds), one_by_one, "{value} and {list:?}");
+                if adds.is_plain {
+                    assert_eq!(value.saturating_add(adds.sum as i64), one_by_one, "{value} and {list:?}");
+                }
+            }
+        }
     }
 
     #[test]
     fn a_state_is_written_once_however_often_it_is_set() {
-        assert_eq!(fold(&[set(false), set(false)]), [1, 0, 0]);
-        assert_eq!(fold(&[set(false), set(true), set(false), set(true)]), [0, 0, 1]);
+        assert_eq!(fold(&[set(false), set(false)]), [1, 0, 0, 0]);
+        assert_eq!(fold(&[set(false), set(true), set(false), set(true)]), [0, 0, 0, 1]);
     }
 }

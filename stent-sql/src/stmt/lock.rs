@@ -34,6 +34,17 @@ pub(super) fn below(sql: Sql<'_>) -> Built {
     Built::read(&ONE_ID, sql.locked(open, Column::Id).with(with))
 }
 
+/// Roots that are asked to end.
+pub(super) fn stopping(sql: Sql<'_>) -> Built {
+    let roots = Query::select()
+        .column((Entity, Column::Id))
+        .from(Entity)
+        .and_where(sql.in_batch_of(Column::Id, &ONE_ID))
+        .and_where(Expr::col(Column::EndedAt).is_null())
+        .take();
+    Built::read(&ONE_ID, sql.locked(roots, Column::Id))
+}
+
 pub(super) fn within(sql: Sql<'_>) -> Built {
     let open = Query::select()
         .column((Entity, Column::Id))

@@ -84,6 +84,8 @@ statements! {
     hold_within: lock::within,
     /// Reads which leases could be extended but for the locks of others. Batch: leases. Parameter: now.
     held: lease::held,
+    /// Locks roots that are open. Batch: ids.
+    hold_roots: lock::stopping,
     }
 }
 
@@ -96,9 +98,9 @@ statements! {
     read_keyed: read::read_keyed,
     /// Reads memos. Batch: keys.
     memos: memo::read,
-    /// Writes new tasks. Batch: tasks.
+    /// Writes new tasks, if their lanes are stored. Batches: tasks, keys of lanes. Parameter between them: how many lanes.
     insert: write::insert,
-    /// Writes new tasks that have more than most. Batch: tasks.
+    /// Writes new tasks that have more than most, if their lanes are stored. Batches and parameter: the same.
     insert_more: write::insert_more,
     /// Writes what has changed of tasks. Batch: rows.
     update: write::update,
@@ -116,6 +118,8 @@ statements! {
     first: note::first,
     /// Adds to counters. Batch: notes.
     count: note::count,
+    /// Adds to counters to and fro. Batch: counters, with what comes of them.
+    recount: note::recount,
     /// Sets states. Batch: notes.
     set: note::set,
     /// Writes entries of progress. Batch: entries.
@@ -130,6 +134,8 @@ statements! {
     lane: lane::insert,
     /// Reads lanes. Batch: keys of lanes.
     stored_lanes: lane::read,
+    /// Finds lanes that are not stored though tasks are ready in them.
+    lost_lanes: lane::lost,
     /// Cancels what is open below tasks. Batch: the tasks and when they ended.
     sweep: tree::sweep,
     /// Deletes the tries of tasks and of everything below them. Batch: ids.
@@ -177,9 +183,9 @@ statements! {
     purge_memos: purge::memos,
     /// Deletes notes of executions. Batch: ids of executions.
     purge_notes: purge::notes,
-    /// Deletes the progress of executions. Batch: ids of executions.
+    /// Deletes the progress of executions. Batch: ids of executions. Parameter: how many rows.
     purge_progress: purge::entries,
-    /// Deletes tries of executions. Batch: ids of executions.
+    /// Deletes tries of executions. Batch: ids of executions. Parameter: how many rows.
     purge_tried: purge::tries,
     /// Writes what is left of steps. Batch: ids of executions.
     summary: purge::summary,
@@ -187,7 +193,7 @@ statements! {
     compacted: purge::compacted,
     /// Picks results that are old. Parameters: before, how many, now.
     results: purge::results,
-    /// Deletes the tasks below roots. Batch: ids of executions.
+    /// Deletes the tasks below roots. Batch: ids of executions. Parameter: how many rows.
     purge_steps: purge::steps,
     /// Deletes roots. Batch: ids.
     purge_roots: purge::roots,

@@ -5,7 +5,7 @@ use stent_core::limits::{PAGE_MAX, PROGRESS_MAX};
 
 use super::{Built, Sql, in_batch, literal, name, names};
 use crate::entity::{note, progress, tried};
-use crate::row::columns;
+use crate::row::{COUNTER, columns};
 
 /// First values, where there are none.
 pub(super) fn first(sql: Sql<'_>) -> Built {
@@ -32,6 +32,25 @@ pub(super) fn count(sql: Sql<'_>) -> Built {
     insert.select_from(sql.upserted(&columns::NOTE)).expect("as many columns as values");
     insert.on_conflict(OnConflict::columns(key()).value(note::Column::Count, sum).to_owned());
     Built::write(insert)
+}
+
+/// Adds to counters to and fro, as if one by one: each addition stops at the ends of what 64 bits can count.
+pub(super) fn recount(sql: Sql<'_>) -> Built {
+    let of_note = |column| Expr::col((note::Entity, column));
+    let was = || of_note(note::Column::Count);
+    let sum = CaseStatement::new()
+        .case(was().gt(in_batch("top")), in_batch("most"))
+        .case(was().lt(in_batch("bottom")), in_batch("least"))
+        .finally(was().add(in_batch("half")).add(in_batch("rest")));
+    let update = Query::update()
+        .table(note::Entity)
+        .value(note::Column::Count, sum)
+        .from(sql.batch_table(&columns::RECOUNT))
+        .and_where(of_note(note::Column::ExecutionId).eq(in_batch("execution_id")))
+        .and_where(of_note(note::Column::Kind).eq(literal(COUNTER)))
+        .and_where(of_note(note::Column::Name).eq(in_batch("name")))
+        .take();
+    Built::write(update)
 }
 
 /// Sets states.

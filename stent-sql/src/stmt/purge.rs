@@ -90,13 +90,17 @@ fn heads(sql: Sql<'_>, mut roots: SelectStatement) -> SelectStatement {
         .take()
 }
 
-/// Everything below the roots.
+/// What is below the roots, up to so many rows.
 pub(super) fn steps(sql: Sql<'_>) -> Built {
-    let mut delete = Query::delete();
-    delete
-        .from_table(Entity)
+    let some = Query::select()
+        .column(Column::Id)
+        .from(Entity)
         .and_where(sql.in_batch_of(Column::ExecutionId, &ONE_ID))
-        .and_where(Expr::col(Column::ParentId).is_not_null());
+        .and_where(Expr::col(Column::ParentId).is_not_null())
+        .limit(sql.limit_after(&ONE_ID, 1))
+        .take();
+    let mut delete = Query::delete();
+    delete.from_table(Entity).and_where(sql.dialect.any_of(Expr::col(Column::Id), some));
     Built::write(delete)
 }
 
@@ -124,17 +128,29 @@ pub(super) fn notes(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// Their progress.
+/// Their progress, up to so many rows.
 pub(super) fn entries(sql: Sql<'_>) -> Built {
+    let some = Query::select()
+        .column(progress::Column::Id)
+        .from(progress::Entity)
+        .and_where(sql.in_batch_of(progress::Column::ExecutionId, &ONE_ID))
+        .limit(sql.limit_after(&ONE_ID, 1))
+        .take();
     let mut delete = Query::delete();
-    delete.from_table(progress::Entity).and_where(sql.in_batch_of(progress::Column::ExecutionId, &ONE_ID));
+    delete.from_table(progress::Entity).and_where(sql.dialect.any_of(Expr::col(progress::Column::Id), some));
     Built::write(delete)
 }
 
-/// The tries of their tasks.
+/// The tries of their tasks: so many rows, and what else there is of the same tasks.
 pub(super) fn tries(sql: Sql<'_>) -> Built {
+    let some = Query::select()
+        .column(tried::Column::TaskId)
+        .from(tried::Entity)
+        .and_where(sql.in_batch_of(tried::Column::ExecutionId, &ONE_ID))
+        .limit(sql.limit_after(&ONE_ID, 1))
+        .take();
     let mut delete = Query::delete();
-    delete.from_table(tried::Entity).and_where(sql.in_batch_of(tried::Column::ExecutionId, &ONE_ID));
+    delete.from_table(tried::Entity).and_where(sql.dialect.any_of(Expr::col(tried::Column::TaskId), some));
     Built::write(delete)
 }
 

@@ -5,6 +5,7 @@ use stent_core::model::TaskStatus;
 
 use super::{Built, Sql, in_batch, literal, name, names, null};
 use crate::batch::Column;
+use crate::entity::lane;
 use crate::entity::task::{Column as Task, Entity};
 use crate::row::{KEPT, columns};
 
@@ -18,10 +19,22 @@ pub(super) fn insert_more(sql: Sql<'_>) -> Built {
     whole(sql, &columns::INSERT_MORE)
 }
 
+/// All of them, if their lanes are stored, and else none: without its lane no claim finds a task. What the store remembers of
+/// lanes may have gone since.
 fn whole(sql: Sql<'_>, all: &[Column]) -> Built {
+    let first = sql.dialect.batch_params(all) + 2;
+    let keys = sql.dialect.batch_source(&columns::ONE_LANE, first);
+    let stored = Query::select()
+        .expr(Expr::cust("COUNT(*)"))
+        .from(lane::Entity)
+        .and_where(sql.dialect.any_of(Expr::col((lane::Entity, lane::Column::Key)), keys))
+        .take();
+    let stored = Expr::SubQuery(None, Box::new(stored.into()));
+    let mut rows = sql.batch(all);
+    rows.and_where(stored.eq(sql.param_after(all, 1)));
     let mut insert = Query::insert();
     insert.into_table(Entity).columns(names(all));
-    insert.select_from(sql.batch(all)).expect("as many columns as values");
+    insert.select_from(rows).expect("as many columns as values");
     Built::write(insert)
 }
 

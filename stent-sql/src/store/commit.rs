@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{Error, ErrorKind, Result, Topic};
 use stent_core::ledger::{Follow, FollowUp, Insert, Ledger, Reads, Row, Writes, lacks_steps};
-use stent_core::model::{Lane, LaneKey, NewTask, StepKind};
+use stent_core::model::{Lane, LaneKey, Mark, NewTask, StepKind};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
 use super::SqlStore;
 use super::record::{Record, Wanted};
 use super::run::Run;
+use crate::Statement;
 use crate::batch::Batch;
 use crate::row::columns::{ONE_ID, ONE_KEY};
 use crate::row::{self, Notes, WANT_NONE};
@@ -22,6 +23,8 @@ pub(super) struct Committed {
     outcomes: Vec<Outcome>,
     lacking: Vec<Lacking>,
     effects: Effects,
+    /// Executions of which tasks that were asked to end are written.
+    stopping: BTreeSet<ExecutionId>,
 }
 
 /// An outcome whose news must be completed with steps.
@@ -153,11 +156,13 @@ impl Committed {
         self.effects.ready |= writes.ready;
         self.effects.ended |= writes.ended;
         self.effects.wrote |= !writes.is_empty();
+        let stopping = rows(&writes).filter(|row| row.mark == Some(Mark::Cancel));
+        self.stopping.extend(stopping.map(|row| row.tree.execution));
         if !writes.insert.is_empty() {
             self.effects.add_lanes(run, &writes.insert).await?;
             let (most, more) = row::insert_batches(&writes.insert)?;
-            run.write_batch(&statements.insert, &most).await?;
-            run.write_batch(&statements.insert_more, &more).await?;
+            self.effects.insert(run, &statements.insert, &most, &writes.insert).await?;
+            self.effects.insert(run, &statements.insert_more, &more, &writes.insert).await?;
         }
         if !writes.update.is_empty() {
             let (most, more) = row::update_batches(&writes.update, |id| known.more.contains(&id))?;
@@ -196,6 +201,9 @@ impl Committed {
         for _ in 0..ROUNDS_MAX {
             let Follow { executions, mut ups } = follow;
             if !executions.is_empty() {
+                // G15: whoever stops the last part of an execution ends it, so two who stop parts of it look one by one.
+                let stopping = executions.keys().filter(|execution| self.stopping.contains(execution));
+                run.hold_roots(&stopping.copied().collect::<Vec<_>>()).await?;
                 let values = run.values(&row::since_batch(executions), []);
                 ups.extend(run.read(&run.store.statements.follow, values, row::follow_up).await?);
             }
@@ -270,11 +278,28 @@ async fn write_notes<C: ConnectionTrait>(run: &Run<'_, C>, notes: &Notes<'_>) ->
     let statements = &run.store.statements;
     run.write_batch(&statements.first, &notes.firsts()).await?;
     run.write_batch(&statements.count, &notes.counts()).await?;
+    run.write_batch(&statements.recount, &notes.recounts()).await?;
     run.write_batch(&statements.set, &notes.states()).await?;
     run.write_batch(&statements.progress, &notes.progress()).await?;
     let progressed = notes.progressed();
     let executions = Batch::of_ids(&ONE_ID, progressed.iter().map(|execution| *execution.as_uuid()));
     run.write_batch(&statements.trim_progress, &executions).await
+}
+
+/// Writes a batch of tasks, if all of their lanes are stored. Otherwise nothing is written.
+async fn insert_among<C: ConnectionTrait>(
+    run: &Run<'_, C>,
+    statement: &Statement,
+    batch: &Batch<'_>,
+    inserts: &[Insert<'_>],
+) -> Result<bool> {
+    let calls = inserts.iter().filter(|insert| insert.task.kind == StepKind::Call);
+    let lanes: BTreeSet<_> = calls.map(|insert| insert.task.lane.key()).collect();
+    let number = [sea_orm::Value::from(lanes.len() as i64)];
+    let values = run.values_of_two(batch, number, &row::lane_keys(lanes.into_iter()));
+    let written = run.run(statement, values).await?;
+    run.store.tally.rows_written(written);
+    Ok(written > 0)
 }
 
 impl Effects {
@@ -303,6 +328,29 @@ impl Effects {
             self.lanes.insert(key, lane);
         }
         Ok(())
+    }
+
+    /// Writes a batch of the tasks; and their lanes once more, if those that are remembered have gone.
+    async fn insert<C: ConnectionTrait>(
+        &mut self,
+        run: &Run<'_, C>,
+        statement: &Statement,
+        batch: &Batch<'_>,
+        inserts: &[Insert<'_>],
+    ) -> Result<()> {
+        if batch.is_empty() || insert_among(run, statement, batch, inserts).await? {
+            return Ok(());
+        }
+        run.store.known_lanes().clear();
+        self.lanes.clear();
+        self.add_lanes(run, inserts).await?;
+        match insert_among(run, statement, batch, inserts).await? {
+            true => Ok(()),
+            false => {
+                let message = "the lanes of new tasks go as soon as they are written";
+                Err(Error::new(ErrorKind::Contended, "exchange").with_message(message))
+            }
+        }
     }
 
     /// Who is to hear of it once it is committed.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use stent_core::backend::{
     DeadLetter, DeadLetterStat, Error, ErrorKind, ExecutionView, Filter, Inspect, ItemView, LaneView,
-    NotesView, Result, RunningView, TaskView,
+    NotesView, Result, RunningView, TaskView, Topic,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, Seq, Step, Tried};
@@ -25,6 +25,23 @@ impl SqlStore {
         let run = self.reading("clock")?;
         let read = run.read(&self.statements.clock, Vec::new(), Reader::moment).await?;
         read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "clock"))
+    }
+
+    /// Stores lanes again that have gone while tasks are ready in them: no claim finds those tasks without.
+    async fn find_lost_lanes(&self) -> Result<()> {
+        let run = self.reading("lanes")?;
+        let lost = run.read(&self.statements.lost_lanes, Vec::new(), row::lane).await?;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let transaction = self.begin("lanes").await?;
+        let run = self.within("lanes", &transaction);
+        let values = run.values(&row::lane_batch(lost.iter().map(|(_, lane)| lane)), []);
+        let stored = run.read(&self.statements.lane, values, row::lane).await?;
+        self.tally.rows_written(stored.len() as u64);
+        self.commit("lanes", transaction).await?;
+        self.hint(Topic::Work);
+        Ok(())
     }
 }
 
@@ -109,6 +126,7 @@ impl Inspect for SqlStore {
     }
 
     async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
+        self.find_lost_lanes().await?;
         let values = vec![now.as_micros().into()];
         let mut lanes = self.reading("lanes")?.read(&self.statements.lanes, values, row::lane_view).await?;
         lanes.retain(|lane| lane.due + lane.delayed > 0);

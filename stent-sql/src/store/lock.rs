@@ -42,6 +42,14 @@ impl<C: ConnectionTrait> Run<'_, C> {
         self.hold_rows(&locks.hold_within, &executions).await
     }
 
+    /// Holds the roots of executions that are asked to end, so that of those who stop parts of one at the same time the last
+    /// sees what the others have stopped, and ends the whole.
+    pub(super) async fn hold_roots(&self, executions: &[ExecutionId]) -> Result<()> {
+        let Some(locks) = self.locks.filter(|_| !executions.is_empty()) else { return Ok(()) };
+        let roots = Batch::of_ids(&ONE_ID, executions.iter().map(|execution| *execution.root().as_uuid()));
+        self.read(&locks.hold_roots, self.values(&roots, []), Reader::next::<Uuid>).await.map(drop)
+    }
+
     /// Takes locks by number, in their order. Two things with one number wait for each other without need, and no more.
     async fn hold(&self, numbers: BTreeSet<i64>) -> Result<()> {
         match self.locks {

@@ -8,7 +8,7 @@
 //! | File | Is |
 //! |---|---|
 //! | `support` | what tests begin with, here and in the crates |
-//! | `budget`, `migrate`, `race` | tests, whole modules of them |
+//! | `budget`, `lost`, `migrate`, `purge`, `race` | tests, whole modules of them |
 //! | `cancel`, `close`, `wake`, `plans`, `statements` | what tests call that stand in the crates, beside others of one database's own |
 //!
 //! What differs is told by the program in its module `place`:

@@ -8,12 +8,16 @@ mod budget;
 mod cancel;
 mod close;
 mod lanes;
+#[path = "../../../stent-sql/tests/shared/lost.rs"]
+mod lost;
 #[path = "../../../stent-sql/tests/shared/migrate.rs"]
 mod migrate;
 mod open;
 mod payloads;
 mod place;
 mod plans;
+#[path = "../../../stent-sql/tests/shared/purge.rs"]
+mod purge;
 #[path = "../../../stent-sql/tests/shared/race.rs"]
 mod race;
 mod statements;

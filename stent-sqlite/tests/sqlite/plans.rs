@@ -29,11 +29,12 @@ const FILL: &str = "
     FROM (SELECT n, randomblob(16) AS id FROM task) AS new, parent, charge, other";
 
 /// What is read from one end to the other: a batch, what was found before, lanes.
-const FEW: [&str; 18] = [
+const FEW: [&str; 19] = [
     "at VIRTUAL TABLE",
     "pragma_database_list VIRTUAL TABLE",
     "batch",
     "stream",
+    "found",
     "below",
     "lane",
     "row",

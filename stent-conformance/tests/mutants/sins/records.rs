@@ -122,6 +122,24 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }
         }),
         mutant(
+            "adds up before it adds",
+            "note::a_counter_that_is_added_to_and_fro_stops_at_each_end",
+            &["up and down"],
+        )
+        .rewrites(|transition, _| {
+            for at in 1..transition.notes.len() {
+                let (before, from) = transition.notes.split_at_mut(at);
+                let Note::Count { name, add } = &mut from[0].note else { continue };
+                let same = before.iter_mut().find_map(|said| match &mut said.note {
+                    Note::Count { name: other, add } if other == name => Some(add),
+                    _ => None,
+                });
+                if let Some(sum) = same {
+                    *sum = sum.saturating_add(std::mem::take(add));
+                }
+            }
+        }),
+        mutant(
             "writes notes in any order",
             "note::notes_of_a_commit_are_taken_in_their_order",
             &["given, then added to", "actual: Some(1)"],

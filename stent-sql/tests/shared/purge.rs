@@ -1,0 +1,75 @@
+//! Executions that have more rows than one slice of a purge.
+
+use stent_core::backend::{Backend, Inspect, Purge, PurgeRequest, SummaryView};
+use stent_core::model::{Lane, NewTask, NewTaskState, Seq, StepKind, TaskStatus, Tree};
+use stent_core::transition::Transition;
+use stent_core::{ExecutionId, TaskId};
+use stent_sql::SqlStore;
+use uuid::Uuid;
+
+use crate::place::Place;
+use crate::support::{claim, commit, end, payload, root, start, t};
+
+/// Somewhat more than two slices.
+const STEPS: u32 = 11_000;
+
+/// An execution that has ended, with so many steps.
+async fn ended(store: &SqlStore, steps: u32) -> ExecutionId {
+    commit(store, &[start(root("checkout"))]).await;
+    let parent = claim(store, &["checkout"], 1, t(0)).await.remove(0);
+    let execution = parent.task.tree.execution;
+    let step = |seq| NewTask {
+        id: TaskId::from_uuid(Uuid::now_v7()),
+        tree: Tree::step(execution, parent.task.id),
+        seq: Seq(seq),
+        kind: StepKind::Inline,
+        lane: Lane { queue: String::new(), ..Lane::new("", "render") },
+        state: NewTaskState::Done { started_at: t(1), result: Ok(payload(b"page")) },
+        ..root("render")
+    };
+    commit(store, &[Transition { insert: (0..steps).map(step).collect(), ..end(&parent) }]).await;
+    execution
+}
+
+#[tokio::test]
+async fn executions_of_any_size_go_whole_and_within_the_bound() {
+    let place = Place::new();
+    let store = place.ready().await;
+    let mut executions = Vec::new();
+    for steps in [3, STEPS, 0, 4_000, 4_000, 7] {
+        executions.push(ended(&store, steps).await);
+    }
+    let purge = async |max| {
+        let request = PurgeRequest { what: Purge::Executions, now: t(9), before: t(9), max };
+        store.purge(&request).await.expect("purges").count
+    };
+
+    assert_eq!([purge(4).await, purge(0).await, purge(9).await, purge(9).await], [4, 0, 2, 0]);
+
+    assert_eq!(store.executions(&executions).await.expect("reads"), []);
+    for execution in executions {
+        assert_eq!(store.tasks(execution, None, 9).await.expect("reads"), []);
+    }
+}
+
+#[tokio::test]
+async fn executions_of_any_size_are_compacted() {
+    let place = Place::new();
+    let store = place.ready().await;
+    let (large, small) = (ended(&store, STEPS).await, ended(&store, 2).await);
+    let request = PurgeRequest { what: Purge::Details, now: t(9), before: t(9), max: 9 };
+
+    assert_eq!(store.purge(&request).await.expect("compacts").count, 2);
+
+    for (execution, count) in [(large, u64::from(STEPS)), (small, 2)] {
+        let line = SummaryView {
+            kind: StepKind::Inline,
+            name: "render".to_owned(),
+            status: TaskStatus::Completed,
+            count,
+        };
+        assert_eq!(store.notes(execution).await.expect("reads").summary, [line]);
+        assert_eq!(store.tasks(execution, None, 9).await.expect("reads").len(), 1);
+    }
+    assert_eq!(store.purge(&request).await.expect("compacts").count, 0);
+}
