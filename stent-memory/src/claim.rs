@@ -1,7 +1,7 @@
 //! Claims: what is due, for whom, in which order, and how much of it.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use stent_core::backend::{ClaimRequest, Claimed, Expired, Limit};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
@@ -36,6 +36,9 @@ impl Records {
             }
         }
         due.sort_unstable();
+        if max > 0 {
+            self.vacate(due.iter().map(|(.., id)| *id), request);
+        }
 
         let mut claimed = Vec::new();
         let mut held_back = BTreeSet::new();
@@ -117,6 +120,20 @@ impl Records {
         let started =
             limit.rate.map_or(0, |rate| self.started(function, &rate, now).map(|(_, count)| count).sum());
         limit.room(self.places(function, now).count() as u64, started)
+    }
+
+    /// Gives the places away of those whose leases have run out, of functions that there is room for (G8).
+    fn vacate(&mut self, due: impl Iterator<Item = TaskId>, request: &ClaimRequest<'_>) {
+        let limits: BTreeMap<_, _> = due
+            .filter_map(|id| self.limit(id, request))
+            .filter(|limit| limit.max_concurrent.is_some())
+            .map(|limit| (FunctionKey::of(&limit.function), limit))
+            .collect();
+        for (function, limit) in limits {
+            if self.room(limit, request.now) != Some(0) {
+                self.tasks.values_mut().for_each(|record| record.row.vacate(function, request.now));
+            }
+        }
     }
 
     /// When the leases end that count against a function's limit.

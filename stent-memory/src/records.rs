@@ -112,9 +112,7 @@ impl Records {
     pub(crate) fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
         match self.tasks.get_mut(&lease.task) {
             Some(Record { row, .. })
-                if row.status == TaskStatus::Running
-                    && row.epoch == lease.epoch
-                    && (row.slot.is_none() || row.ready_at.is_some_and(|ends_at| ends_at > now)) =>
+                if row.status == TaskStatus::Running && row.epoch == lease.epoch && row.keeps_place(now) =>
             {
                 row.ready_at = Some(until);
                 Renewal::Renewed

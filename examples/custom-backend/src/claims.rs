@@ -25,6 +25,9 @@ impl Data {
             }
         }
         due.sort_unstable();
+        if max > 0 {
+            self.vacate(request, due.iter().map(|(.., id)| *id));
+        }
 
         let mut claimed = Vec::new();
         let mut held_back = BTreeSet::new();
@@ -120,6 +123,18 @@ impl Data {
         counted.filter_map(|record| record.row.ready_at).filter(move |ends_at| *ends_at > now)
     }
 
+    /// Where there is room, those whose leases have run out lose their places: a renewal that comes late must not take them
+    /// back.
+    fn vacate(&mut self, request: &ClaimRequest<'_>, due: impl Iterator<Item = TaskId>) {
+        let limits = due.filter_map(|id| request.limit(&self.tasks[&id].task.lane.function));
+        let limits: BTreeMap<_, _> = limits.map(|limit| (FunctionKey::of(&limit.function), limit)).collect();
+        for (function, limit) in limits {
+            if limit.max_concurrent.is_some() && self.room(limit, request.now) != Some(0) {
+                self.tasks.values_mut().for_each(|record| record.row.vacate(function, request.now)); // G8
+            }
+        }
+    }
+
     /// The buckets of a function's rate that count, and what is in them.
     fn starts(&self, limit: &Limit, now: Timestamp) -> BTreeMap<Timestamp, u64> {
         let buckets = self.started.get(&FunctionKey::of(&limit.function));
@@ -148,7 +163,7 @@ impl Data {
             Some(row)
                 if row.status == TaskStatus::Running
                     && row.epoch == lease.epoch // G2
-                    && (row.slot.is_none() || row.ready_at > Some(now)) =>
+                    && row.keeps_place(now) =>
             // G8
             {
                 row.ready_at = Some(until);

@@ -23,6 +23,8 @@ list! { limit:
     G8 a_lost_task_takes_its_own_place_again,
     G8 a_renewed_lease_keeps_its_place,
     G8 a_lease_that_ran_out_does_not_take_its_place_back,
+    G8 a_renewal_that_comes_late_does_not_take_its_place_back,
+    G8 a_lease_that_ran_out_is_lost_before_its_place_is_taken,
     G8 a_lower_limit_waits_until_it_is_reached,
     G8 a_place_outlives_a_crash,
     G9 what_is_held_back_holds_up_nothing_else,
@@ -249,6 +251,29 @@ async fn a_lease_that_ran_out_does_not_take_its_place_back(world: World) {
 
     same("the renewal", late, [Renewal::Lost]);
     same("and no more", claim_one_place(&world, t(31)).await, []);
+}
+
+/// Whether somebody has taken it cannot be known to who renews.
+async fn a_lease_that_ran_out_is_lost_before_its_place_is_taken(world: World) {
+    let (claimed, next) = full(&world).await;
+
+    let late = world.store().renew(&[claimed.lease], t(30), t(90)).await.expect("renew");
+
+    same("the renewal", late, [Renewal::Lost]);
+    same("the place is free", claim_one_place(&world, t(30)).await, [next]);
+}
+
+/// It was decided while the lease ran, and comes after the place was given away.
+async fn a_renewal_that_comes_late_does_not_take_its_place_back(world: World) {
+    let (claimed, next) = full(&world).await;
+    same("the place is free", claim_one_place(&world, t(30)).await, [next]);
+
+    let late = world.store().renew(&[claimed.lease], t(20), t(90)).await.expect("renew");
+
+    same("the renewal", late, [Renewal::Lost]);
+    same("and no more", claim_one_place(&world, t(31)).await, []);
+    // What it has finished counts, as long as nobody has claimed the task.
+    world.apply(claimed.complete("receipt").at(t(32))).await;
 }
 
 async fn a_lower_limit_waits_until_it_is_reached(world: World) {

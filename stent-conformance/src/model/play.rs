@@ -514,7 +514,9 @@ impl Play {
     async fn renew(&mut self, chance: &mut Chance) -> Result<(), String> {
         let known: Vec<_> = self.held.iter().chain(&self.lost).collect();
         let leases: Vec<_> = (0..4).filter_map(|_| Some(chance.pick(&known)?.claimed.lease)).collect();
-        let (now, until) = (t(self.now), t(self.now + 25));
+        // A renewal may have been decided some time before it comes.
+        let ago = *chance.pick(&[0, 0, 0, 10]).unwrap_or(&0);
+        let (now, until) = (t(self.now - ago), t(self.now + 25));
         let expected = self.memory.store().renew(&leases, now, until).await.map_err(say)?;
         let actual = self.store().store().renew(&leases, now, until).await.map_err(say)?;
         self.store().note(format_args!("renew {leases:?} until {until} -> {actual:?}"));

@@ -73,7 +73,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// 12. Claims keep to the request's limits: with what is claimed, no more tasks of a function run under live leases, in
     ///     all lanes and of all workers together, than its limit says, and no more of them were claimed within any stretch of
     ///     time than its rate says (a store may count in tenths of the stretch, and so admit up to a tenth later). What a
-    ///     limit holds back holds up nothing else (G8, G9).
+    ///     limit holds back holds up nothing else (G8, G9). Where there is room for due tasks of a function, those of its tasks
+    ///     whose leases have run out [lose their places](crate::ledger::Row::vacate).
     /// 13. A claim tells which tasks of the store have come to the end of their time (at most
     ///     [`EXPIRED_MAX`](crate::limits::EXPIRED_MAX), those that are longest over first), whoever they are for, and which
     ///     tasks that the worker holds are asked to end.
@@ -104,7 +105,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// 2. A lease is extended only while its claim is the task's last one and the task runs; whether it has run out does
     ///    not matter as long as nobody else has claimed the task (G2).
     /// 3. But a lease that takes one of the places of a [limit](Limit::max_concurrent) is lost once it has run out at `now`:
-    ///    the place may have been given to another task (G8).
+    ///    the place may have been given to another task (G8). And it is lost, whatever `now` says, once a claim has given
+    ///    the place away: see [`Row::keeps_place`](crate::ledger::Row::keeps_place).
     /// 4. What another transaction holds is passed over and answered with [`Renewal::Held`]; it keeps nobody from having the
     ///    other leases extended.
     ///

@@ -56,7 +56,8 @@ pub struct Row {
     pub key: Option<Key>,
     /// When its time is up.
     pub expires_at: Option<Timestamp>,
-    /// Set while it runs and its function's running tasks are counted. Those whose lease (`ready_at`) is over do not count.
+    /// Set while it runs and its function's running tasks are counted. Those whose lease (`ready_at`) is over do not count, and
+    /// [lose](Self::vacate) their place when it is given away.
     pub slot: Option<FunctionKey>,
     /// When it was first claimed, or its code began in its parent's turn.
     pub started_at: Option<Timestamp>,
@@ -170,6 +171,27 @@ impl Row {
         self.slot = slot;
         self.started_at = self.started_at.or(Some(now));
         crashed
+    }
+
+    /// Takes its place of a function's limit away, if its lease has run out: what a claim does with every task of the function
+    /// when it counts the places (G8) and finds room. From then on its lease cannot be [renewed](Self::keeps_place); it can
+    /// still write.
+    pub fn vacate(&mut self, function: FunctionKey, now: Timestamp) {
+        if self.slot == Some(function) && self.ready_at.is_some_and(|ends_at| ends_at <= now) {
+            self.slot = Some(FunctionKey::VACATED);
+        }
+    }
+
+    /// Whether a renewal may extend its lease, as far as limits go: if it takes no place of one, or still has it. A lease that
+    /// was over at `now` may have lost it; and if a claim has given the place away, no renewal that was decided earlier and
+    /// comes later takes it back (G8).
+    #[must_use]
+    pub fn keeps_place(&self, now: Timestamp) -> bool {
+        match self.slot {
+            None => true,
+            Some(FunctionKey::VACATED) => false,
+            Some(_) => self.ready_at.is_some_and(|ends_at| ends_at > now),
+        }
     }
 
     /// Completes a sleep as the next completion of its parent.

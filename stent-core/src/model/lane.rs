@@ -35,10 +35,16 @@ impl LaneKey {
 pub struct FunctionKey(i64);
 
 impl FunctionKey {
+    /// The key of no function: the slot of a task whose lease has run out and whose place was given away.
+    pub const VACATED: Self = Self(0);
+
     /// The key of a function.
     #[must_use]
     pub fn of(function: &str) -> Self {
-        Self(hash(function.bytes()))
+        match hash(function.bytes()) {
+            0 => Self(1),
+            key => Self(key),
+        }
     }
 
     /// A key as a store reads it back.

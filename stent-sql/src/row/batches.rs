@@ -327,6 +327,15 @@ pub(crate) fn limited_batch(functions: impl IntoIterator<Item = (FunctionKey, Ti
     batch
 }
 
+/// Functions.
+pub(crate) fn slot_batch(functions: impl IntoIterator<Item = FunctionKey>) -> Batch<'static> {
+    let mut batch = Batch::new(&columns::ONE_LANE, 0);
+    for function in functions {
+        batch.push([Cell::Int(function.as_i64())]);
+    }
+    batch
+}
+
 /// How many tasks of functions started in the stretches of time that begin then.
 pub(crate) fn rate_batch(started: impl IntoIterator<Item = (FunctionKey, Timestamp, u32)>) -> Batch<'static> {
     let mut batch = Batch::new(&columns::RATE, 0);

@@ -330,9 +330,10 @@ pub(crate) const ENDS: [Column; 7] = [WHAT, ID, EXECUTION_ID, PARENT_ID, OWNER_I
 pub(crate) const LIMITED: [Column; 2] = [FUNCTION_KEY, BUCKET];
 
 /// What runs and what has started of a function.
-pub(crate) const USAGE: [Column; 6] = [
+pub(crate) const USAGE: [Column; 7] = [
     FUNCTION_KEY,
     Column::new("running", Kind::Int),
+    Column::new("over", Kind::Int),
     Column::new("first_end", Kind::Int).or_null(),
     Column::new("started", Kind::Int),
     Column::new("first_bucket", Kind::Int).or_null(),

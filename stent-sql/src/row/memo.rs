@@ -88,7 +88,10 @@ pub(crate) fn ending(reader: &mut Reader) -> Result<Ending> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     pub(crate) function: FunctionKey,
+    /// What has a place: what runs under live leases, and what is over and was not taken away from.
     pub(crate) running: u64,
+    /// Of these, what is over.
+    pub(crate) over: u64,
     /// When the first lease ends of those that run.
     pub(crate) first_end: Option<Timestamp>,
     pub(crate) started: u64,
@@ -102,6 +105,7 @@ pub(crate) fn usage(reader: &mut Reader) -> Result<Usage> {
     Ok(Usage {
         function: reader.next().map(FunctionKey::from_i64)?,
         running: reader.number()?,
+        over: reader.number()?,
         first_end: reader.moment_or_null()?,
         started: reader.number()?,
         first_bucket: reader.moment_or_null()?,

@@ -14,7 +14,7 @@ mod view;
 pub(crate) use batches::{
     KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, claim_more_batch, copy_batch, has_more,
     insert_batches, lane_batch, lane_keys, lease_batch, limited_batch, lock_batch, memo_batch, rate_batch,
-    restore_batch, since_batch, sweep_batch, tried_batch, update_batches,
+    restore_batch, since_batch, slot_batch, sweep_batch, tried_batch, update_batches,
 };
 pub(crate) use memo::{CLOSING, Ending, NEXT, OVER, STOPPING, Usage, VACANT, ending, follow_up, memo, usage};
 pub(crate) use notes::Notes;

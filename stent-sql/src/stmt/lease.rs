@@ -2,7 +2,7 @@
 
 use sea_orm::EntityName;
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, Query, SelectStatement};
-use stent_core::model::TaskStatus;
+use stent_core::model::{FunctionKey, TaskStatus};
 
 use super::{BATCH, Built, Sql, in_batch, literal, name, of};
 use crate::entity::task::{Column, Entity};
@@ -56,8 +56,9 @@ fn runs(task: &'static str) -> Expr {
     Expr::col((name(task), Column::Status)).eq(literal(TaskStatus::Running.as_str()))
 }
 
-/// G8: the place may have been given to another.
+/// G8: the place may have been given to another, or was: see [`Row::keeps_place`](stent_core::ledger::Row::keeps_place).
 fn is_not_over(task: &'static str, now: Expr) -> Expr {
     let of_task = |column| Expr::col((name(task), column));
-    of_task(Column::Slot).is_null().or(of_task(Column::ReadyAt).gt(now))
+    let has_place = of_task(Column::Slot).ne(literal(FunctionKey::VACATED.as_i64()));
+    of_task(Column::Slot).is_null().or(has_place.and(of_task(Column::ReadyAt).gt(now)))
 }

@@ -1,25 +1,29 @@
 //! How many tasks of limited functions run and have started, and which tasks are over.
 
 use sea_orm::sea_query::{
-    Alias, Expr, ExprTrait, Func, OnConflict, Order, Query, SelectStatement, SimpleExpr, UnionType,
+    Alias, Expr, ExprTrait, Func, LockBehavior, LockType, OnConflict, Order, Query, SelectStatement,
+    SimpleExpr, UnionType,
 };
 use stent_core::limits::EXPIRED_MAX;
+use stent_core::model::FunctionKey;
 
 use super::{BATCH, Built, Sql, in_batch, literal, name, names, number};
 use crate::entity::rate;
 use crate::entity::task::{Column, Entity};
 use crate::row::{NEXT, OVER, STOPPING, columns};
 
-/// What runs under live leases and what has started, of the batch's functions (G8).
+/// What has a place and what has started, of the batch's functions (G8).
 pub(super) fn usage(sql: Sql<'_>) -> Built {
-    let running = || {
+    let placed = || {
         Query::select()
             .from(Entity)
             .and_where(Expr::col((Entity, Column::Slot)).eq(in_batch("function_key")))
             .and_where(Expr::col((Entity, Column::Slot)).is_not_null())
-            .and_where(Expr::col((Entity, Column::ReadyAt)).gt(sql.param_after(&columns::LIMITED, 1)))
             .take()
     };
+    let now = || sql.param_after(&columns::LIMITED, 1);
+    let live = || placed().and_where(Expr::col((Entity, Column::ReadyAt)).gt(now())).take();
+    let over = || placed().and_where(Expr::col((Entity, Column::ReadyAt)).lte(now())).take();
     let of_rate = |column: rate::Column| Expr::col((rate::Entity, column));
     let started = || {
         Query::select()
@@ -34,8 +38,9 @@ pub(super) fn usage(sql: Sql<'_>) -> Built {
     let usage = Query::select()
         .with_cte(sql.batch_once(&columns::LIMITED))
         .expr_as(in_batch("function_key"), Alias::new("function_key"))
-        .expr_as(scalar(running().expr(Expr::cust("COUNT(*)")).take()), Alias::new("running"))
-        .expr_as(scalar(running().expr(ready_at().min()).take()), Alias::new("first_end"))
+        .expr_as(scalar(placed().expr(Expr::cust("COUNT(*)")).take()), Alias::new("running"))
+        .expr_as(scalar(over().expr(Expr::cust("COUNT(*)")).take()), Alias::new("over"))
+        .expr_as(scalar(live().expr(ready_at().min()).take()), Alias::new("first_end"))
         .expr_as(scalar(started().expr(used).take()), Alias::new("started"))
         .expr_as(
             scalar(started().expr(of_rate(rate::Column::Bucket).min()).take()),
@@ -48,6 +53,26 @@ pub(super) fn usage(sql: Sql<'_>) -> Built {
         .from(Alias::new(BATCH))
         .take();
     Built::read(&columns::USAGE, usage)
+}
+
+/// Takes the places away of what is over, of the batch's functions. Who holds one of the rows is at work on its lease, and
+/// keeps the place for now.
+pub(super) fn vacate(sql: Sql<'_>) -> Built {
+    let mut over = Query::select();
+    over.column(Column::Id)
+        .from(Entity)
+        .and_where(sql.in_batch_of(Column::Slot, &columns::ONE_LANE))
+        .and_where(Expr::col(Column::Slot).is_not_null())
+        .and_where(Expr::col(Column::ReadyAt).lte(sql.param_after(&columns::ONE_LANE, 1)));
+    if sql.locks() {
+        over.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    }
+    let update = Query::update()
+        .table(Entity)
+        .value(Column::Slot, literal(FunctionKey::VACATED.as_i64()))
+        .and_where(sql.dialect.any_of(Expr::col(Column::Id), over))
+        .take();
+    Built::write(update)
 }
 
 /// Adds to what has started.

@@ -152,6 +152,8 @@ statements! {
     pick: claim::pick,
     /// Counts what runs and has started. Batch: functions, and since when. Parameter: now.
     usage: limit::usage,
+    /// Takes the places away of what is over. Batch: functions. Parameter: now.
+    vacate: limit::vacate,
     /// Reads heads of streams. Batch: streams. Parameters: now, how many.
     heads: claim::heads,
     /// Picks due tasks, and brings others. Batches: streams, ids. Parameters between them: now, how many.

@@ -35,9 +35,11 @@ pub(super) struct Signs {
 }
 
 impl Agenda {
+    /// What may be taken; in a transaction that `writes`, with the places that are free taken away from who had them.
     pub(super) async fn read<C: ConnectionTrait>(
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
+        writes: bool,
     ) -> Result<Self> {
         let values = vec![request.now.as_micros().into(), (*request.worker.as_uuid()).into()];
         let mut streams = run.read(&run.store.statements.streams, values, Stream::read).await?;
@@ -53,7 +55,7 @@ impl Agenda {
         due.retain(|stream| stream.first_at.is_some_and(|first_at| first_at <= request.now)); // G6
         let limits = match request.limits {
             [] => Limits::default(),
-            _ => Limits::read(run, request, &mut due, most(request)).await?,
+            _ => Limits::read(run, request, &mut due, most(request), writes).await?,
         };
         Ok(Self { due, limits, next_due, signs })
     }
@@ -157,7 +159,7 @@ pub(super) async fn pick<C: ConnectionTrait>(
     }
     let agenda = match agenda {
         Some(agenda) => agenda,
-        None => Agenda::read(run, request).await?,
+        None => Agenda::read(run, request, true).await?,
     };
     let Agenda { due, mut limits, next_due, signs } = agenda;
     let statements = &run.store.statements;

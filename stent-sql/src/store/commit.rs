@@ -25,6 +25,8 @@ pub(super) struct Committed {
     effects: Effects,
     /// Executions of which tasks that were asked to end are written.
     stopping: BTreeSet<ExecutionId>,
+    /// Executions whose roots are written, and so held since they were read.
+    rooted: BTreeSet<ExecutionId>,
 }
 
 /// An outcome whose news must be completed with steps.
@@ -158,6 +160,8 @@ impl Committed {
         self.effects.wrote |= !writes.is_empty();
         let stopping = rows(&writes).filter(|row| row.mark == Some(Mark::Cancel));
         self.stopping.extend(stopping.map(|row| row.tree.execution));
+        let roots = rows(&writes).filter(|row| row.tree.parent.is_none());
+        self.rooted.extend(roots.map(|row| row.tree.execution));
         if !writes.insert.is_empty() {
             self.effects.add_lanes(run, &writes.insert).await?;
             let (most, more) = row::insert_batches(&writes.insert)?;
@@ -203,7 +207,8 @@ impl Committed {
             if !executions.is_empty() {
                 // G15: whoever stops the last part of an execution ends it, so two who stop parts of it look one by one.
                 let stopping = executions.keys().filter(|execution| self.stopping.contains(execution));
-                run.hold_roots(&stopping.copied().collect::<Vec<_>>()).await?;
+                let unheld = stopping.filter(|execution| !self.rooted.contains(execution)).copied();
+                run.hold_roots(&unheld.collect::<Vec<_>>()).await?;
                 let values = run.values(&row::since_batch(executions), []);
                 ups.extend(run.read(&run.store.statements.follow, values, row::follow_up).await?);
             }

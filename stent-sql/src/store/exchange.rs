@@ -36,7 +36,7 @@ impl SqlStore {
                 let ends = Ends::read(&run, request).await?;
                 return Ok(exchanged(Vec::new(), Vec::new(), None, ends));
             }
-            let seen = Agenda::read(&run, request).await?;
+            let seen = Agenda::read(&run, request, false).await?;
             if seen.is_empty() {
                 let ends = Ends::if_any(&run, request, seen.signs()).await?;
                 return Ok(exchanged(Vec::new(), Vec::new(), seen.next_due(), ends));

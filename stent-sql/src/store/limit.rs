@@ -41,6 +41,7 @@ impl Limits {
         request: &ClaimRequest<'_>,
         due: &mut Vec<Stream>,
         max: usize,
+        writes: bool,
     ) -> Result<Self> {
         let mut limits = Self::default();
         let mut limited = BTreeMap::new();
@@ -56,8 +57,30 @@ impl Limits {
         run.hold_counts(&functions).await?;
         let since = |limit: &Limit| limit.rate.map_or(Timestamp::MAX, |rate| rate.since(request.now));
         let batch = row::limited_batch(limited.iter().map(|(function, limit)| (*function, since(limit))));
-        let values = run.values(&batch, [request.now.as_micros().into()]);
-        for usage in run.read(&run.store.statements.usage, values, row::usage).await? {
+        let usages = async || {
+            let values = run.values(&batch, [request.now.as_micros().into()]);
+            run.read(&run.store.statements.usage, values, row::usage).await
+        };
+        let mut counted = usages().await?;
+        // Their places are free, as far as can be seen. Who takes one takes it away first: from then on no renewal that was
+        // decided before, and comes later, gets it back.
+        let live = |usage: &Usage| Usage { running: usage.running - usage.over, ..*usage };
+        let over = counted.iter().map(live).zip(&counted).filter(|(live, usage)| {
+            usage.over > 0
+                && limited.get(&usage.function).is_some_and(|limit| {
+                    limit.max_concurrent.is_some() && limit.room(live.running, live.started) != Some(0)
+                })
+        });
+        let over: Vec<_> = over.map(|(live, _)| live.function).collect();
+        if !writes {
+            counted = counted.iter().map(live).collect();
+        } else if !over.is_empty() {
+            let functions = row::slot_batch(over);
+            let values = run.values(&functions, [request.now.as_micros().into()]);
+            run.write(&run.store.statements.vacate, values).await?;
+            counted = usages().await?;
+        }
+        for usage in counted {
             let Some(limit) = limited.get(&usage.function) else { continue };
             limits.usage.insert(usage.function, usage);
             let left = limit.room(usage.running, usage.started).and_then(|room| usize::try_from(room).ok());

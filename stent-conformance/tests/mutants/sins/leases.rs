@@ -74,8 +74,21 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 Ok(answers)
             }),
         mutant(
+            "believes who says that its lease still runs",
+            "limit::a_renewal_that_comes_late_does_not_take_its_place_back",
+            &["the renewal", "actual: [Renewed]"],
+        )
+        .renews(|sound, leases, now, until| {
+            let mut answers = sound.renew(leases, now, until)?;
+            let in_time = |lease: &Lease| now > Timestamp::EPOCH && now < lease.until;
+            for (_, answer) in leases.iter().zip(&mut answers).filter(|(lease, _)| in_time(lease)) {
+                *answer = Renewal::Renewed;
+            }
+            Ok(answers)
+        }),
+        mutant(
             "renews a place that it has given away",
-            "limit::a_lease_that_ran_out_does_not_take_its_place_back",
+            "limit::a_lease_that_ran_out_is_lost_before_its_place_is_taken",
             &["the renewal", "actual: [Renewed]"],
         )
         .renews(|sound, leases, _, until| sound.renew(leases, Timestamp::EPOCH, until)),
