@@ -1,5 +1,8 @@
 //! What Postgres does in its own way.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, PostgresQueryBuilder, SelectStatement};
 use sea_orm::sea_query::{SubQueryStatement, Value};
 use sea_orm::{DbBackend, DbErr, QueryResult, TransactionOptions};
@@ -8,7 +11,9 @@ use stent_sql::batch::{Answer, Batch, Column};
 use stent_sql::dialect::{Dialect, Writers, render};
 
 use crate::error::NOT_SET_UP;
-use crate::{error, pack, wake};
+use crate::place::Place;
+use crate::sessions::Sessions;
+use crate::{error, guests, pack, wake};
 
 /// The lock under which schemas are migrated, one of a database at a time: "stent" in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_65_6e_74;
@@ -26,23 +31,39 @@ const SMALL: &str = "SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, a
     autovacuum_vacuum_cost_delay = 0)";
 
 /// Postgres, as far as `stent-sql` must know it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PostgresDialect {
-    schema: Option<String>,
+    place: Arc<Place>,
+    sessions: Arc<Sessions>,
     settings: Option<String>,
 }
 
+impl Default for PostgresDialect {
+    /// With tables where connections look for tables first.
+    fn default() -> Self {
+        Self::new(Place::new(None), Arc::default())
+    }
+}
+
 impl PostgresDialect {
-    /// For connections that are set up as they are opened, with tables in a schema, or where they look for tables first.
+    /// For connections that are set up as they are opened, of which these are the sessions.
     #[must_use]
-    pub(crate) const fn new(schema: Option<String>) -> Self {
-        Self { schema, settings: None }
+    pub(crate) const fn new(place: Arc<Place>, sessions: Arc<Sessions>) -> Self {
+        Self { place, sessions, settings: None }
     }
 
     /// For connections that others have opened: each transaction begins by setting this.
     #[must_use]
-    pub(crate) const fn with_settings(settings: String) -> Self {
-        Self { schema: None, settings: Some(settings) }
+    pub(crate) fn with_settings(mut self, settings: String) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// With tables in a schema, for tests of what is rendered.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_schema(schema: &str) -> Self {
+        Self::new(Place::new(Some(schema.to_owned())), Arc::default())
     }
 }
 
@@ -69,28 +90,50 @@ impl Dialect for PostgresDialect {
         self.settings.as_deref()
     }
 
-    /// A pooler may ignore what a connection asks for, and say nothing.
+    fn guest_settings(&self, limit: Option<Duration>) -> Option<String> {
+        Some(guests::settings(limit, &self.sessions, &self.place))
+    }
+
+    fn enter(&self) -> Option<String> {
+        self.place.quoted().map(|schema| format!("SET LOCAL search_path = {schema}"))
+    }
+
+    fn schema_query(&self) -> Option<&'static str> {
+        self.place.schema().is_none().then_some("SELECT current_schema()::text")
+    }
+
+    fn settle(&self, schema: String) {
+        self.place.settle(schema);
+    }
+
+    /// What would make later calls fail for reasons that they cannot tell. A pooler may ignore what a connection asks for, and
+    /// say nothing. In ASCII, which every encoding has.
     fn check(&self) -> Option<String> {
-        if self.settings.is_some() {
-            return None;
+        let mut faults = vec![
+            "IF getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN RAISE EXCEPTION \
+             'the database % is encoded in %, which cannot hold every text; create one by CREATE DATABASE ... ENCODING ''UTF8'' \
+             TEMPLATE template0', current_database(), getdatabaseencoding()"
+                .to_owned(),
+        ];
+        if self.place.schema().is_none() {
+            faults.push(
+                "IF current_schema() IS NULL THEN RAISE EXCEPTION \
+                 'there is no schema for the tables of Stent: the search_path is \"%\", and names none that is there; name one \
+                 by the parameter schema of the URL, or by ALTER ROLE ... SET search_path', current_setting('search_path')"
+                    .to_owned(),
+            );
         }
-        let lost = "a pooler before the server ignores the startup parameter `options`?";
-        let elsewhere = self.schema.as_ref().map(|schema| {
-            let first = "trim(split_part(replace(current_setting('search_path'), '\"', ''), ',', 1))";
-            format!(
-                "IF {first} <> '{schema}' THEN RAISE EXCEPTION \
-                 'a connection was to look for tables in schema {schema}, and looks in % (%); say it to the server, by \
-                 ALTER ROLE … SET search_path = {schema}, or connect past the pooler', \
-                 {first}, '{lost}' USING ERRCODE = '{NOT_SET_UP}'; END IF;"
-            )
-        });
-        let frozen = format!(
-            "IF {FROZEN} THEN \
-             RAISE EXCEPTION 'transactions were to be READ COMMITTED, and are % (%); say it to the server, by \
-             ALTER ROLE … SET default_transaction_isolation = ''read committed'', or connect past the pooler', \
-             upper(current_setting('transaction_isolation')), '{lost}' USING ERRCODE = '{NOT_SET_UP}'; END IF;"
-        );
-        Some(format!("DO $$ BEGIN {} {frozen} END $$", elsewhere.unwrap_or_default()))
+        if self.settings.is_none() {
+            faults.push(format!(
+                "IF {FROZEN} THEN RAISE EXCEPTION 'transactions were to be READ COMMITTED, and are % (a pooler before the \
+                 server ignores the startup parameter `options`?); say it to the server, by \
+                 ALTER ROLE ... SET default_transaction_isolation = ''read committed'', or connect past the pooler', \
+                 upper(current_setting('transaction_isolation'))"
+            ));
+        }
+        let faults: Vec<_> =
+            faults.iter().map(|fault| format!("{fault} USING ERRCODE = '{NOT_SET_UP}'; END IF;")).collect();
+        Some(format!("DO $$ BEGIN {} END $$", faults.join(" ")))
     }
 
     fn before_migrations(&self) -> Vec<String> {
@@ -100,11 +143,13 @@ impl Dialect for PostgresDialect {
             format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"),
         ];
         // Not `CREATE SCHEMA IF NOT EXISTS`, which asks for the right to create one also where there is no need.
-        statements.extend(self.schema.as_ref().map(|schema| {
+        statements.extend(self.place.quoted().map(|schema| {
+            let name = schema.replace('\'', "''");
             format!(
-                "DO $$ BEGIN IF to_regnamespace('\"{schema}\"') IS NULL THEN CREATE SCHEMA \"{schema}\"; END IF; END $$"
+                "DO $$ BEGIN IF to_regnamespace('{name}') IS NULL THEN CREATE SCHEMA {schema}; END IF; END $$"
             )
         }));
+        statements.extend(self.enter());
         statements
     }
 
@@ -122,7 +167,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn render(&self, query: &SubQueryStatement) -> String {
-        render(query, PostgresQueryBuilder)
+        self.place.name_in(&render(query, PostgresQueryBuilder))
     }
 
     fn param(&self, n: usize) -> String {
@@ -172,12 +217,13 @@ impl Dialect for PostgresDialect {
         Expr::cust("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
     }
 
-    /// The server as well: shards of one application have databases and schemas of the same names. There may be no schema,
-    /// when the `search_path` names none that is there.
+    /// The server as well: shards of one application have databases of the same names. When it was started is what everybody
+    /// may ask of it; its own identifier is kept from most users on some servers.
     fn home(&self) -> Expr {
         Expr::cust(
-            "current_database() || '.' || coalesce(current_schema(), '') || ' on server ' || \
-             (pg_control_system()).system_identifier",
+            "current_database() || ', of oid ' || (SELECT oid FROM pg_database WHERE datname = current_database()) || \
+             ', on the server that was started at ' || \
+             to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
         )
     }
 
@@ -202,7 +248,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn hint_within(&self, topic: Topic) -> Option<String> {
-        Some(wake::tell_within(topic).to_owned())
+        Some(wake::tell_within(&self.place, topic))
     }
 
     fn iso(&self, column: &str) -> String {
@@ -211,12 +257,26 @@ impl Dialect for PostgresDialect {
         )
     }
 
+    fn begun(&self) {
+        self.sessions.let_in();
+    }
+
+    fn heard(&self, error: &DbErr) {
+        if error::spoils_sessions(error) {
+            self.sessions.retire();
+        }
+    }
+
+    fn is_of_session(&self, error: &DbErr) -> bool {
+        error::is_of_session(error)
+    }
+
     fn is_conflict(&self, error: &DbErr) -> bool {
         error::is_conflict(error)
     }
 
     fn classify(&self, error: &DbErr) -> ErrorKind {
-        error::classify(error)
+        error::classify(error, self.sessions.has_let_in())
     }
 
     fn explain(&self, error: &DbErr) -> Option<String> {

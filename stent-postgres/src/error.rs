@@ -14,6 +14,13 @@ const UNIQUE: &str = "23505";
 /// A connection is not set up as the store has asked for. One of the codes that are left to whoever writes functions.
 pub(crate) const NOT_SET_UP: &str = "STN01";
 
+/// What PgBouncer says of a startup parameter that it neither knows nor ignores. All else that it says under `08P01` passes: that
+/// its server has crashed, that nobody was served in time, that no more are let in.
+const UNSUPPORTED_PARAMETER: &str = "unsupported startup parameter";
+
+/// What the server says under `0A000` of a prepared statement whose tables have changed since.
+const STALE_PLAN: &str = "cached plan must not change result type";
+
 /// Whether two transactions met, and this one was rolled back: a serialization failure, a deadlock, or a row that another
 /// one has inserted meanwhile.
 pub(crate) fn is_conflict(error: &DbErr) -> bool {
@@ -25,39 +32,86 @@ pub(crate) fn is_conflict(error: &DbErr) -> bool {
     }
 }
 
-pub(crate) fn classify(error: &DbErr) -> ErrorKind {
+/// Whether it is the session that is in a bad state: it was made read-only, or its prepared statements are gone, doubled or
+/// stale. Nothing of its transaction stands.
+pub(crate) fn is_of_session(error: &DbErr) -> bool {
+    let Some(error) = driver(error) else { return false };
+    code(error).is_some_and(|code| has_bad_session(&code, said(error)))
+}
+
+/// Whether sessions that were opened earlier are likely to fail as this one did: they are in a bad state as well, or were lost
+/// with it.
+pub(crate) fn spoils_sessions(error: &DbErr) -> bool {
+    let Some(error) = driver(error) else { return false };
+    match (code(error).as_deref(), error) {
+        (Some("57P01" | "57P02"), _) | (None, sqlx::Error::Io(_)) => true,
+        (Some(code), _) => has_bad_session(code, said(error)),
+        _ => false,
+    }
+}
+
+fn has_bad_session(code: &str, said: &str) -> bool {
+    match code {
+        "25006" | "26000" | "42P05" => true,
+        "0A000" => said.contains(STALE_PLAN),
+        _ => false,
+    }
+}
+
+/// What kind of failure an error is. Who was let in before and is refused now will be let in again: somebody changes a role, a
+/// password, `pg_hba.conf`.
+pub(crate) fn classify(error: &DbErr, was_let_in: bool) -> ErrorKind {
     match error {
         DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => ErrorKind::Closed,
         // Whether the server cannot be reached or all connections are out, the pool does not say.
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) | DbErr::Custom(_) => ErrorKind::Unavailable,
-        error => driver(error).map_or(ErrorKind::Corrupt, of_driver),
+        error => driver(error).map_or(ErrorKind::Corrupt, |error| of_driver(error, was_let_in)),
     }
 }
 
 pub(crate) fn explain(error: &DbErr) -> Option<String> {
     if let DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) = error {
-        let what = "no connection within acquire_timeout: the server cannot be reached, or all of max_connections are in use";
+        let what = "no connection within acquire_timeout: all of max_connections are in use";
         return Some(what.to_owned());
     }
     let error = driver(error)?;
     let what = match code(error)?.as_str() {
-        NOT_SET_UP => return Some(error.as_database_error()?.message().to_owned()),
-        "42P01" | "3F000" | "42703" => "its tables are not there, or are older; run migrate first",
-        "40001" | "40P01" | "23505" => "others write the same rows again and again",
+        NOT_SET_UP => return Some(said(error).to_owned()),
+        "42P01" | "42703" => "Stent's tables are not there, or are older; run migrate first",
+        "3F000" => {
+            "the schema is not there, or no schema of the search_path is; name one by the parameter schema of the URL, and run \
+             migrate"
+        }
+        "40001" | "40P01" => "others write the same rows again and again",
+        UNIQUE if is_of_stent(error) => "others write the same rows again and again",
         "22021" => "a text contains a zero byte, which Postgres cannot hold",
-        "25006" => "the server only reads: it is a standby; name the primary in the URL",
+        "25006" => {
+            "the session may only read: the server is a standby, or default_transaction_read_only is on for the role or the \
+             database; name the primary in the URL, or set that off"
+        }
+        "25P01" => {
+            "the transaction has ended already: code in it has run COMMIT or ROLLBACK; leave that to whoever began it"
+        }
+        "25P02" => {
+            "a statement of the transaction has failed before, after which the server takes no more; pass its error on, or run \
+             it under a savepoint"
+        }
         "26000" | "42P05" => {
             "a pooler hands statements to other connections than those they were prepared on; connect past it, let it keep \
              sessions together, or have it keep track of them (max_prepared_statements of PgBouncer 1.21 or newer)"
         }
         "3D000" => "the database does not exist; create it first",
-        "42501" => "the user lacks a permission on Stent's schema or tables",
+        "42501" => "the user lacks a permission; grant it",
         "53300" => "the server has no connection left; lower max_connections here or raise it there",
-        "08P01" => {
-            "the server, or a pooler before it, does not take the connection's settings; let it ignore the startup \
-             parameter `options`, or open the store on a pool of your own"
+        "08P01" if said(error).contains(UNSUPPORTED_PARAMETER) => {
+            "a pooler before the server does not take the connection's settings; let it ignore the startup parameter `options`, \
+             or open the store on a pool of your own"
         }
+        "08P01" => "the server, or a pooler before it, gave the connection up",
         code if code.starts_with("28") => "the server does not let this user in",
+        code if code.starts_with("23") && !is_of_stent(error) => {
+            "a constraint of the application's own refuses what the transaction has written"
+        }
         _ => return None,
     };
     Some(format!("{what} ({error})"))
@@ -76,18 +130,24 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(Cow::into_owned)
 }
 
+/// The server's own words.
+fn said(error: &sqlx::Error) -> &str {
+    error.as_database_error().map_or("", |error| error.message())
+}
+
 /// Whether an error is about one of Stent's tables.
 fn is_of_stent(error: &sqlx::Error) -> bool {
     let table = error.as_database_error().and_then(|error| error.table());
     table.is_some_and(|table| table.starts_with("stent_"))
 }
 
-fn of_driver(error: &sqlx::Error) -> ErrorKind {
-    match code(error) {
-        // A table of the application's own: its row will be there the next time, too.
-        Some(code) if code == UNIQUE && !is_of_stent(error) => return ErrorKind::Corrupt,
-        Some(code) => return by_code(&code),
-        None => {}
+fn of_driver(error: &sqlx::Error, was_let_in: bool) -> ErrorKind {
+    if let Some(code) = code(error) {
+        return match code.get(..2) {
+            // A constraint of the application's own: its row will be there the next time, too.
+            Some("23") if !is_of_stent(error) => ErrorKind::Rejected,
+            _ => by_code(&code, said(error), was_let_in),
+        };
     }
     match error {
         sqlx::Error::PoolClosed => ErrorKind::Closed,
@@ -98,19 +158,28 @@ fn of_driver(error: &sqlx::Error) -> ErrorKind {
     }
 }
 
-fn by_code(code: &str) -> ErrorKind {
+fn by_code(code: &str, said: &str, was_let_in: bool) -> ErrorKind {
     match code {
-        "23505" | "55P03" | "57014" => ErrorKind::Contended, // unique, lock_timeout, statement_timeout
-        "42P01" | "3F000" | "42703" => ErrorKind::Schema,    // no table, no schema, no column
-        "3D000" | "42501" | "26000" | "42P05" | "08P01" | NOT_SET_UP => ErrorKind::Config,
-        "25P01" => ErrorKind::Ended,       // a savepoint, and no transaction
-        "25006" => ErrorKind::Unavailable, // read-only, until the standby is promoted
+        "23505" | "55P03" | "57014" | "25P04" => ErrorKind::Contended, // unique, lock_timeout, statement and transaction timeout
+        "42P01" | "3F000" | "42703" => ErrorKind::Schema,              // no table, no schema, no column
+        "08P01" if said.contains(UNSUPPORTED_PARAMETER) => ErrorKind::Config,
+        "25P01" => ErrorKind::Ended, // a savepoint, and no transaction
+        "25006" | "25P03" => ErrorKind::Unavailable, // read-only, until another session is not; idle for too long
+        "0A000" if said.contains(STALE_PLAN) => ErrorKind::Contended,
+        "3D000" if was_let_in => ErrorKind::Unavailable,
+        NOT_SET_UP => ErrorKind::Config,
+        // Of all that is internal, only these say that what is stored is broken.
+        "XX001" | "XX002" => ErrorKind::Corrupt,
         _ => match code.get(..2).unwrap_or_default() {
             "40" => ErrorKind::Contended,
-            "28" => ErrorKind::Config,
+            "28" if was_let_in => ErrorKind::Unavailable,
             "22" | "54" => ErrorKind::Limit,
-            "23" | "XX" => ErrorKind::Corrupt,
-            _ => ErrorKind::Unavailable, // 08, 53, 57, 58: connections, resources, shutdown, I/O
+            "23" => ErrorKind::Corrupt,
+            "P0" => ErrorKind::Rejected, // raised by a function, of which Stent has none
+            // What the server will say again: features, states of transactions, names, syntax, permissions.
+            "0A" | "0L" | "0P" | "20" | "21" | "24" | "25" | "26" | "27" | "28" | "2B" | "2D" | "2F"
+            | "34" | "38" | "39" | "3B" | "3D" | "3F" | "42" | "44" => ErrorKind::Config,
+            _ => ErrorKind::Unavailable, // 08, 53, 55, 57, 58, XX: connections, resources, shutdown, I/O
         },
     }
 }
@@ -129,11 +198,53 @@ mod tests {
             ("53200", ErrorKind::Unavailable),
             ("28P01", ErrorKind::Config),
             ("42P01", ErrorKind::Schema),
+            ("42601", ErrorKind::Config),
             ("22021", ErrorKind::Limit),
+            ("54000", ErrorKind::Limit),
             ("23502", ErrorKind::Corrupt),
+            ("P0001", ErrorKind::Rejected),
+            ("XX000", ErrorKind::Unavailable),
             ("XX001", ErrorKind::Corrupt),
         ] {
-            assert_eq!(by_code(code), kind, "{code}");
+            assert_eq!(by_code(code, "", false), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn what_a_pooler_says_in_passing_passes() {
+        for said in [
+            "server conn crashed?",
+            "query_wait_timeout",
+            "server login has been failing, try again later",
+            "no more connections allowed",
+            "database removed",
+            "pgbouncer cannot connect to server",
+        ] {
+            assert_eq!(by_code("08P01", said, true), ErrorKind::Unavailable, "{said}");
+            assert_eq!(by_code("08P01", said, false), ErrorKind::Unavailable, "{said}");
+        }
+        for said in
+            ["unsupported startup parameter: options", "unsupported startup parameter in options: jit"]
+        {
+            assert_eq!(by_code("08P01", said, true), ErrorKind::Config, "{said}");
+        }
+    }
+
+    #[test]
+    fn who_was_let_in_once_will_be_let_in_again() {
+        for code in ["28000", "28P01", "3D000"] {
+            assert_eq!(by_code(code, "", false), ErrorKind::Config, "{code}");
+            assert_eq!(by_code(code, "", true), ErrorKind::Unavailable, "{code}");
+        }
+    }
+
+    #[test]
+    fn sessions_in_a_bad_state_are_known_by_their_codes() {
+        for code in ["25006", "26000", "42P05"] {
+            assert!(has_bad_session(code, ""), "{code}");
+        }
+        assert!(has_bad_session("0A000", "cached plan must not change result type"));
+        assert!(!has_bad_session("0A000", "FOR UPDATE is not allowed with aggregate functions"));
+        assert!(!has_bad_session("40001", ""));
     }
 }

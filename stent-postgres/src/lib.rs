@@ -17,6 +17,9 @@
 //! |---|---|
 //! | `options.rs` | what can be set, and how it is written as a URL |
 //! | `open.rs` | connections, and how the server is to plan for them |
+//! | `guests.rs` | connections that the application's statements run on, and how they are reset |
+//! | `sessions.rs` | which sessions are not to be used again |
+//! | `place.rs` | the schema of the tables, and how statements name it |
 //! | `spare.rs` | connections that are open while nobody uses them |
 //! | `dialect.rs` | what Postgres does in its own way, for `stent-sql` |
 //! | `error.rs` | what kind of failure an error is, and what to do about it |
@@ -27,9 +30,12 @@
 
 mod dialect;
 mod error;
+mod guests;
 mod open;
 mod options;
 mod pack;
+mod place;
+mod sessions;
 mod spare;
 mod wake;
 

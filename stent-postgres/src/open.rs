@@ -10,9 +10,11 @@ use stent_core::backend::Result;
 use stent_sql::{Connections, SqlStore};
 
 use crate::dialect::PostgresDialect;
-use crate::options::{PostgresOptions, config};
-use crate::spare;
+use crate::options::{PostgresOptions, Shares, config};
+use crate::place::Place;
+use crate::sessions::Sessions;
 use crate::wake::Notices;
+use crate::{guests, spare};
 
 /// How the server is to plan. Every statement here finds its rows by index, however many there are; statistics, which lag
 /// behind a queue that grows and shrinks by the second, can only lead away from that. Plans are made once per connection.
@@ -36,6 +38,10 @@ const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committe
 /// Connections for hints: one that listens, and one that tells.
 const HINT_CONNECTIONS: u32 = 2;
 
+/// How long it is tried to find out why there is no connection, at most: within `acquire_timeout`, of which it takes no more than
+/// a fifth.
+pub(crate) const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a connection that nobody uses stays open, beyond `min_connections`.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
@@ -58,41 +64,47 @@ impl PostgresStore {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn open(options: PostgresOptions) -> Result<Arc<SqlStore>> {
+        let sessions = Arc::new(Sessions::default());
         let connect = set_up(&options);
-        let (pool, opened) = spare::told(PgPoolOptions::new());
-        let pool = pool
-            .min_connections(options.min_connections)
-            .max_connections(options.max_connections)
-            .acquire_timeout(options.acquire_timeout)
-            .idle_timeout(IDLE_TIMEOUT)
-            // One that was in use a moment ago is not tried out first. If it was lost since, that shows when a transaction
-            // begins on it, which then takes another one.
-            .test_before_acquire(false)
-            .before_acquire(|connection, metadata| {
-                Box::pin(async move {
-                    if metadata.idle_for > FRESH {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
+        let Shares { writes, renewals, reads, guests } = options.shares();
+        let own = |most| {
+            let pool = pool(&options, most, &sessions);
+            let (of_new, of_old) = (Arc::clone(&sessions), Arc::clone(&sessions));
+            let pool = pool
+                .after_connect(move |_, _| {
+                    of_new.opened();
+                    Box::pin(async { Ok(()) })
                 })
-            })
-            .connect_lazy_with(connect.clone());
-        let connection = SqlxPostgresConnector::from_sqlx_postgres_pool(pool);
-        let connections = Connections::new(connection.clone(), connection);
-        let dialect = PostgresDialect::new(options.schema.clone());
+                .after_release(move |_, metadata| {
+                    let is_sound = !of_old.is_retired(metadata.age);
+                    Box::pin(async move { Ok(is_sound) })
+                });
+            SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(connect.clone()))
+        };
+        let guests_pool = guests::undone(pool(&options, guests, &sessions), &sessions);
+        let guests_pool = guests_pool.connect_lazy_with(named(options.connect.clone()));
+        let connections = Connections::new(own(writes), own(reads))
+            .with_renewals(own(renewals))
+            .with_guests(SqlxPostgresConnector::from_sqlx_postgres_pool(guests_pool));
+        let place = Place::new(options.schema.clone());
+        let dialect = PostgresDialect::new(Arc::clone(&place), Arc::clone(&sessions));
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
-        let store = Arc::new(store.with_neighbours(Notices::new(hints(connect))));
-        spare::keep(&store, options.min_connections.min(options.max_connections), opened);
+        let notices = Notices::new(hints(connect.clone()), place);
+        let store = Arc::new(store.with_neighbours(notices));
+        spare::keep(&store, kept(&options), sessions.hear());
         Ok(store)
     }
 
     /// Opens a store on a pool that the application has. Closing the store leaves the pool open.
     ///
     /// Beside a store of its own, one on a borrowed pool
-    /// - keeps its tables where the pool's connections look for tables first (their `search_path`): there is no schema to
-    ///   set;
+    /// - keeps its tables where the pool's connections look for tables first (their `search_path`) when it is migrated: there is
+    ///   no schema to set;
     /// - says to the server how to plan at the beginning of each transaction, which is one more statement, and leaves it to
     ///   the server for what only reads;
+    /// - runs everything on that pool. Long reads and closures of `stent::transaction` can leave no connection for commits and
+    ///   renewals, and what a closure changes of its connection stays, as it does wherever else the application does that: give
+    ///   the pool an `after_release` that runs `DISCARD ALL`, where closures do;
     /// - takes two of the pool's connections for hints, once somebody waits for them, so the pool should have at least four.
     ///
     /// # Errors
@@ -107,30 +119,78 @@ impl PostgresStore {
         let pool = connection.get_postgres_connection_pool().clone();
         let options = PostgresOptions::new(pool.connect_options().as_ref().clone());
         let connections = Connections::new(connection.clone(), connection);
-        let dialect = PostgresDialect::with_settings(settings());
+        let place = Place::new(None);
+        let dialect = PostgresDialect::new(Arc::clone(&place), Arc::default()).with_settings(settings());
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
-        Ok(Arc::new(store.with_neighbours(Notices::on_borrowed(pool)).on_borrowed_connections()))
+        Ok(Arc::new(store.with_neighbours(Notices::on_borrowed(pool, place)).on_borrowed_connections()))
     }
+}
+
+/// A pool of at most so many connections.
+fn pool(options: &PostgresOptions, most: u32, sessions: &Arc<Sessions>) -> PgPoolOptions {
+    let sessions = Arc::clone(sessions);
+    // What is left is for finding out why there was none.
+    let acquire_timeout = options.acquire_timeout - (options.acquire_timeout / 5).min(DIAGNOSIS_TIMEOUT);
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(acquire_timeout)
+        .idle_timeout(IDLE_TIMEOUT)
+        // One that was in use a moment ago is not tried out first. If it was lost since, that shows when a transaction
+        // begins on it, which then takes another one.
+        .test_before_acquire(false)
+        .before_acquire(move |connection, metadata| {
+            let is_retired = sessions.is_retired(metadata.age);
+            Box::pin(async move {
+                if is_retired {
+                    return Ok(false);
+                }
+                if metadata.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
 }
 
 /// How connections of the store's own begin.
 fn set_up(options: &PostgresOptions) -> PgConnectOptions {
     let mut connect = options.connect.clone().options(PLANNING).options([ISOLATION, LOCK_TIMEOUT]);
     if let Some(schema) = &options.schema {
+        // Stent's statements name it. This is for whoever looks into the tables along with them.
         connect = connect.options([("search_path", format!("\"{schema}\""))]);
     }
+    named(connect)
+}
+
+fn named(mut connect: PgConnectOptions) -> PgConnectOptions {
     if connect.get_application_name().is_none() {
         connect = connect.application_name("stent");
     }
     connect.disable_statement_logging()
 }
 
-/// The same, for one transaction on a connection of others.
+/// How many connections of each kind are open while nobody uses them: those that write first.
+fn kept(options: &PostgresOptions) -> Vec<spare::Kept> {
+    let Shares { writes, renewals: _, reads, guests } = options.shares();
+    let mut left = options.min_connections.min(options.max_connections);
+    let mut take = |most: u32| {
+        let kept = left.min(most);
+        left -= kept;
+        kept
+    };
+    vec![
+        (|connections: &Connections| &connections.write, take(writes)),
+        (|connections: &Connections| &connections.read, take(reads)),
+        (|connections: &Connections| &connections.guests, take(guests)),
+    ]
+}
+
+/// The same, for one transaction on a connection of others. The isolation level first, and by a statement that looks at
+/// nothing: afterwards it cannot be set any more.
 fn settings() -> String {
     let local = |(name, value)| format!("set_config('{name}', '{value}', true)");
-    let isolation = ("transaction_isolation", ISOLATION.1);
-    let all: Vec<_> = [isolation, LOCK_TIMEOUT].into_iter().chain(PLANNING).map(local).collect();
-    format!("SELECT {}", all.join(", "))
+    let all: Vec<_> = [LOCK_TIMEOUT].into_iter().chain(PLANNING).map(local).collect();
+    format!("SET TRANSACTION ISOLATION LEVEL {}; SELECT {}", ISOLATION.1.to_uppercase(), all.join(", "))
 }
 
 fn hints(connect: PgConnectOptions) -> PgPool {

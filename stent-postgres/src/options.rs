@@ -39,6 +39,10 @@ pub struct PostgresOptions {
 /// Bounds the connections of one handle: a server has some hundreds in all.
 const CONNECTIONS_MAX: u32 = 1_000;
 
+/// Connections that write, unless a handle is to have fewer in all: a worker commits and claims at the same time, and
+/// dispatches go beside.
+const WRITES_MIN: u32 = 3;
+
 /// Bytes of a name, in Postgres.
 const SCHEMA_BYTES_MAX: usize = 63;
 
@@ -84,6 +88,15 @@ const LIBPQ: [&str; 36] = [
     "user",
 ];
 
+/// How many connections a handle has at most, by what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shares {
+    pub(crate) writes: u32,
+    pub(crate) renewals: u32,
+    pub(crate) reads: u32,
+    pub(crate) guests: u32,
+}
+
 impl PostgresOptions {
     /// A store on a server that the driver's own options name.
     #[must_use]
@@ -128,8 +141,10 @@ impl PostgresOptions {
         self
     }
 
-    /// Most connections that are open at once, from 1 to 1,000; 10 by default. Two more carry hints, once somebody waits for
-    /// them.
+    /// Most connections that are open at once for reads and for closures of `stent::transaction`, from 1 to 1,000; 10 by
+    /// default. Of these, three tenths are for reads and the others for closures, one of each at the least. Beside them there
+    /// are up to three (or three tenths, if that is more) that commit and claim, one for renewals of leases, and two that carry
+    /// hints: so neither a slow read nor a closure keeps a worker from writing what it has done.
     #[must_use]
     pub const fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = if connections == 0 {
@@ -142,8 +157,8 @@ impl PostgresOptions {
         self
     }
 
-    /// How long a call waits for a connection, be it that all are in use or that the server cannot be reached; 10 s by
-    /// default.
+    /// How long a call waits for a connection, be it that all are in use or that the server cannot be reached, which the error
+    /// tells apart; 10 s by default.
     #[must_use]
     pub const fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
@@ -161,6 +176,18 @@ impl PostgresOptions {
         match &self.schema {
             Some(schema) => format!("{host}/{database}, schema {schema}"),
             None => format!("{host}/{database}"),
+        }
+    }
+
+    /// How many connections there are at most of each kind.
+    pub(crate) fn shares(&self) -> Shares {
+        let (most, tenths) = (self.max_connections, self.max_connections * 3 / 10);
+        let reads = tenths.max(1);
+        Shares {
+            writes: tenths.max(most.min(WRITES_MIN)),
+            renewals: 1,
+            reads,
+            guests: (most - reads.min(most)).max(1),
         }
     }
 
@@ -261,6 +288,17 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Config, "{url}");
             assert!(error.to_string().contains(said), "{url}: {error}");
         }
+    }
+
+    #[test]
+    fn each_kind_of_connection_has_at_least_one() {
+        let shares = |most| {
+            PostgresOptions::new(PgConnectOptions::new_without_pgpass()).max_connections(most).shares()
+        };
+        assert_eq!(shares(1), Shares { writes: 1, renewals: 1, reads: 1, guests: 1 });
+        assert_eq!(shares(2), Shares { writes: 2, renewals: 1, reads: 1, guests: 1 });
+        assert_eq!(shares(10), Shares { writes: 3, renewals: 1, reads: 3, guests: 7 });
+        assert_eq!(shares(100), Shares { writes: 30, renewals: 1, reads: 30, guests: 70 });
     }
 
     #[test]

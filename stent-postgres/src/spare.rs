@@ -7,51 +7,41 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use sea_orm::DatabaseConnection;
 use sea_orm::sqlx::pool::PoolConnection;
-use sea_orm::sqlx::postgres::PgPoolOptions;
 use sea_orm::sqlx::{Connection, Postgres};
-use stent_sql::SqlStore;
-use tokio::sync::watch;
+use stent_sql::{Connections, SqlStore};
 use tokio::time::timeout;
+
+use crate::sessions::Opened;
 
 /// How long a connection that nobody uses may take to answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Hears of each connection that a pool opens.
-pub(crate) type Opened = watch::Receiver<()>;
-
-/// The same options, for a pool that tells of the connections that it opens.
-pub(crate) fn told(options: PgPoolOptions) -> (PgPoolOptions, Opened) {
-    let (opens, opened) = watch::channel(());
-    let tell = move || {
-        let _ = opens.send(());
-    };
-    let options = options.after_connect(move |_, _| {
-        tell();
-        Box::pin(async { Ok(()) })
-    });
-    (options, opened)
-}
+/// Connections of one kind, and how many of them are to be open.
+pub(crate) type Kept = (fn(&Connections) -> &DatabaseConnection, u32);
 
 /// Keeps so many connections of a store open, for as long as there is the store.
-pub(crate) fn keep(store: &Arc<SqlStore>, least: u32, mut opened: Opened) {
-    if least == 0 {
+pub(crate) fn keep(store: &Arc<SqlStore>, kept: Vec<Kept>, mut opened: Opened) {
+    if kept.iter().all(|(_, least)| *least == 0) {
         return;
     }
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
-        // The pool has the other end, and the store the pool.
+        // The store has the other end.
         while opened.changed().await.is_ok() {
-            fill(&store, least).await;
+            for (of, least) in &kept {
+                fill(&store, *of, *least).await;
+            }
             // Its own are no news.
             opened.mark_unchanged();
         }
     });
 }
 
-async fn fill(store: &Weak<SqlStore>, least: u32) {
+async fn fill(store: &Weak<SqlStore>, of: fn(&Connections) -> &DatabaseConnection, least: u32) {
     let Some(pool) =
-        store.upgrade().map(|store| store.connections().write.get_postgres_connection_pool().clone())
+        store.upgrade().map(|store| of(store.connections()).get_postgres_connection_pool().clone())
     else {
         return;
     };

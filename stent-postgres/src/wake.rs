@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::sqlx::postgres::{PgListener, PgNotification, PgPool};
-use sea_orm::sqlx::{self, Row};
+use sea_orm::sqlx::postgres::{PgConnection, PgListener, PgNotification, PgPool};
+use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Row};
 use stent_core::backend::Topic;
 use stent_sql::wake::{Hub, Neighbours};
 use tokio::runtime::Handle;
@@ -23,7 +23,9 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::open::DIAGNOSIS_TIMEOUT;
 use crate::options::PostgresOptions;
+use crate::place::Place;
 
 /// Pause between two notifications of one topic.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -37,37 +39,18 @@ const DESERTED_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before a lost connection is opened again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// The name of the channel that stands for a topic, as an expression. It is drawn from the schema of the session that asks:
-/// stores of one database do not hear each other.
-macro_rules! channel {
-    ($topic:literal) => {
-        concat!("'stent_", $topic, "_' || md5(current_schema())")
-    };
-}
-
 /// In this order wherever there is something for each topic.
 const TOPICS: [Topic; 2] = [Topic::Work, Topic::Ended];
 
-/// The names of the channels, in the session that is asked.
-const CHANNELS: &str = concat!("SELECT ", channel!("work"), ", ", channel!("ended"));
-
-/// Notifies of one topic, or of both, and tells which connection it was.
-const TELL_WORK: &str = concat!("SELECT pg_backend_pid(), pg_notify(", channel!("work"), ", '')");
-const TELL_ENDED: &str = concat!("SELECT pg_backend_pid(), pg_notify(", channel!("ended"), ", '')");
-const TELL_BOTH: &str = concat!(
-    "SELECT pg_backend_pid(), pg_notify(",
-    channel!("work"),
-    ", ''), pg_notify(",
-    channel!("ended"),
-    ", '')"
-);
-
 /// Notifies of a topic once the transaction is committed that it runs in.
-pub(crate) const fn tell_within(topic: Topic) -> &'static str {
-    match topic {
-        Topic::Work => concat!("SELECT pg_notify(", channel!("work"), ", '')"),
-        Topic::Ended => concat!("SELECT pg_notify(", channel!("ended"), ", '')"),
-    }
+pub(crate) fn tell_within(place: &Place, topic: Topic) -> String {
+    format!("SELECT pg_notify({}, '')", place.channel(topic))
+}
+
+/// Gives the names of the channels.
+fn channels(place: &Place) -> String {
+    let [work, ended] = TOPICS.map(|topic| place.channel(topic));
+    format!("SELECT {work}, {ended}")
 }
 
 /// Tells other processes and hears from them.
@@ -81,6 +64,7 @@ pub(crate) struct Notices {
 #[derive(Debug)]
 struct Shared {
     pool: PgPool,
+    place: Arc<Place>,
     /// What is to be told, by topic.
     due: [AtomicBool; 2],
     told: Notify,
@@ -100,18 +84,19 @@ struct Tasks {
 
 impl Notices {
     /// On connections of its own, which are closed with the store. To be made within a runtime.
-    pub(crate) fn new(pool: PgPool) -> Self {
-        Self::on(pool, false)
+    pub(crate) fn new(pool: PgPool, place: Arc<Place>) -> Self {
+        Self::on(pool, place, false)
     }
 
     /// On connections of the application's. To be made within a runtime.
-    pub(crate) fn on_borrowed(pool: PgPool) -> Self {
-        Self::on(pool, true)
+    pub(crate) fn on_borrowed(pool: PgPool, place: Arc<Place>) -> Self {
+        Self::on(pool, place, true)
     }
 
-    fn on(pool: PgPool, borrowed: bool) -> Self {
+    fn on(pool: PgPool, place: Arc<Place>, borrowed: bool) -> Self {
         let shared = Shared {
             pool,
+            place,
             due: Default::default(),
             told: Notify::new(),
             teller: AtomicU32::new(0),
@@ -141,6 +126,21 @@ impl Neighbours for Notices {
         if !tasks.is_closed && tasks.tells.is_none() {
             tasks.tells = Some(self.runtime.spawn(tell(Arc::clone(&self.shared))).abort_handle());
         }
+    }
+
+    async fn diagnose(&self) -> Option<String> {
+        let connect = self.shared.pool.connect_options();
+        let place = PostgresOptions::new(connect.as_ref().clone()).location();
+        let wait = DIAGNOSIS_TIMEOUT;
+        let cause = match timeout(wait, PgConnection::connect_with(&connect)).await {
+            Ok(Ok(connection)) => {
+                drop(connection);
+                return None;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("it does not answer within {wait:?}"),
+        };
+        Some(format!("no connection to {place} within acquire_timeout: {cause}"))
     }
 
     async fn close(&self) {
@@ -174,13 +174,15 @@ impl Shared {
     async fn tell(&self) -> Result<(), sqlx::Error> {
         let [work, ended] = &self.due;
         let (work, ended) = (work.swap(false, Ordering::AcqRel), ended.swap(false, Ordering::AcqRel));
-        let tell = match (work, ended) {
-            (true, true) => TELL_BOTH,
-            (true, false) => TELL_WORK,
-            (false, true) => TELL_ENDED,
-            (false, false) => return Ok(()),
-        };
-        let told = sqlx::raw_sql(tell).fetch_one(&self.pool).await?;
+        // Which connection it was tells one's own notifications from those of others.
+        let mut tell = "SELECT pg_backend_pid()".to_owned();
+        for topic in TOPICS.iter().zip([work, ended]).filter_map(|(topic, is_due)| is_due.then_some(*topic)) {
+            tell = format!("{tell}, pg_notify({}, '')", self.place.channel(topic));
+        }
+        if !work && !ended {
+            return Ok(());
+        }
+        let told = sqlx::raw_sql(AssertSqlSafe(tell)).fetch_one(&self.pool).await?;
         self.teller.store(told.try_get::<i32, _>(0)?.cast_unsigned(), Ordering::Release);
         Ok(())
     }
@@ -233,7 +235,7 @@ async fn listen(shared: Arc<Shared>, hub: Hub) {
 /// Listens on one connection until it is lost, or nobody wants to hear any more.
 async fn hear(shared: &Shared, hub: &Hub) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(&shared.pool).await?;
-    let named = sqlx::raw_sql(CHANNELS).fetch_one(&mut listener).await?;
+    let named = sqlx::raw_sql(AssertSqlSafe(channels(&shared.place))).fetch_one(&mut listener).await?;
     let channels = [named.try_get(0)?, named.try_get(1)?];
     listener.listen_all(channels.iter().map(String::as_str)).await?;
     // What happened before is not notified of.

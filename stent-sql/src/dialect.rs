@@ -1,6 +1,7 @@
 //! What differs between databases, on a page.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use sea_orm::sea_query::{Expr, QueryBuilder, SelectStatement, SubQueryStatement, Value};
 use sea_orm::{DbBackend, DbErr, QueryResult, TransactionOptions};
@@ -26,6 +27,27 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// What runs first in each transaction that writes, where the connections could not be set up for it.
     fn settings(&self) -> Option<&str> {
         None
+    }
+
+    /// What runs first in a transaction that the application's statements run in, for no longer than `limit` if there is one.
+    fn guest_settings(&self, limit: Option<Duration>) -> Option<String> {
+        let _ = limit;
+        None
+    }
+
+    /// What runs first in a transaction whose statements find Stent's tables without naming their schema, as migrations do.
+    fn enter(&self) -> Option<String> {
+        None
+    }
+
+    /// What reads the schema that tables without one are looked for in, as long as the dialect needs to know.
+    fn schema_query(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Says which schema that is. Statements that are rendered from now on name it.
+    fn settle(&self, schema: String) {
+        let _ = schema;
     }
 
     /// What fails where a connection of the store's own is not as it was to be set up, and what is done on it would go to other
@@ -139,6 +161,20 @@ pub trait Dialect: Debug + Send + Sync + 'static {
 
     /// A moment in microseconds as an ISO 8601 text, for people.
     fn iso(&self, column: &str) -> String;
+
+    /// A transaction has begun: the server lets this user in.
+    fn begun(&self) {}
+
+    /// Hears of an error before its connection goes back to the pool, so that sessions in a bad state are not used again.
+    fn heard(&self, error: &DbErr) {
+        let _ = error;
+    }
+
+    /// Whether an error says that the session is in a bad state: nothing of its transaction stands, and the same may go well in
+    /// another session.
+    fn is_of_session(&self, _error: &DbErr) -> bool {
+        false
+    }
 
     /// Whether an error says that the transaction met another one: it was rolled back, and may be run again.
     fn is_conflict(&self, _error: &DbErr) -> bool {

@@ -86,6 +86,12 @@ pub trait Neighbours: Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Why there is no connection, where a call has waited for one in vain: tries to open one, within a second. None if that goes
+    /// well.
+    async fn diagnose(&self) -> Option<String> {
+        None
+    }
+
     /// The store was closed: gives back what is held, connections for one.
     async fn close(&self);
 }

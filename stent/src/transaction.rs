@@ -241,6 +241,7 @@ where
         seq: Seq,
         transaction: Arc<HostTransaction>,
         ran: Result<T, E>,
+        is_over: bool,
     ) -> Stage<Fut> {
         let shared = &durable.shared;
         let value = match ran {
@@ -257,6 +258,10 @@ where
                 let passes =
                     kinds.iter().any(|kind| matches!(kind, ErrorKind::Contended | ErrorKind::Unavailable));
                 drop(transaction);
+                // The server has ended its statement before we did.
+                if let (true, Ok(timeout)) = (passes && is_over, &self.timeout) {
+                    return fail(durable, seq, took_too_long(&self.name, *timeout));
+                }
                 return match self.pause() {
                     Some(pause) if passes => {
                         tracing::debug!(step = self.name, %error, "a transaction is run again");
@@ -330,7 +335,7 @@ where
                     }
                     match durable.desk(|desk| desk.listen(seq)) {
                         None => return Poll::Pending,
-                        Some(Word::Go) => begin(&durable, PAUSE_MIN),
+                        Some(Word::Go) => begin(&durable, PAUSE_MIN, this.timeout.clone()?),
                         Some(Word::Refused(error)) => {
                             this.pending = None;
                             return Poll::Ready(Err(error.into()));
@@ -348,7 +353,7 @@ where
                 Stage::Pausing(sleep, next) => {
                     ready!(sleep.as_mut().poll(cx));
                     let next = *next;
-                    begin(&durable, next)
+                    begin(&durable, next, this.timeout.clone()?)
                 }
                 Stage::Beginning(begun, pause) => match ready!(begun.as_mut().poll(cx)) {
                     Ok(transaction) => this.run(&durable, transaction)?,
@@ -365,7 +370,8 @@ where
                 },
                 Stage::Running(Running { body, timeout, within, .. }) => {
                     let polled = context::enter_within(within, || body.as_mut().poll(cx));
-                    let is_over = polled.is_pending() && timeout.as_mut().poll(cx).is_ready();
+                    let is_over =
+                        !matches!(polled, Poll::Ready(Ok(_))) && timeout.as_mut().poll(cx).is_ready();
                     if polled.is_pending() && !is_over {
                         return Poll::Pending;
                     }
@@ -380,7 +386,7 @@ where
                             drop(transaction);
                             fail(&durable, seq, torn(&this.name))
                         }
-                        Poll::Ready(ran) => this.finish(&durable, seq, transaction, ran),
+                        Poll::Ready(ran) => this.finish(&durable, seq, transaction, ran, is_over),
                         Poll::Pending => {
                             drop(transaction);
                             fail(&durable, seq, took_too_long(&this.name, this.timeout.clone()?))
@@ -392,11 +398,11 @@ where
     }
 }
 
-fn begin<Fut>(durable: &Arc<Durable>, pause: Duration) -> Stage<Fut> {
+fn begin<Fut>(durable: &Arc<Durable>, pause: Duration, limit: Duration) -> Stage<Fut> {
     let shared = durable.shared.clone();
     let begun = async move {
         match shared.store.transactions() {
-            Some(transactions) => transactions.begin().await,
+            Some(transactions) => transactions.begin_for(limit).await,
             None => std::future::pending().await,
         }
     };

@@ -9,6 +9,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use stent_core::backend::{
@@ -413,6 +414,10 @@ impl Transformed {
 impl Transactions for Transformed {
     async fn begin(&self) -> StoreResult<Arc<HostTransaction>> {
         self.inner_transactions()?.begin().await
+    }
+
+    async fn begin_for(&self, limit: Duration) -> StoreResult<Arc<HostTransaction>> {
+        self.inner_transactions()?.begin_for(limit).await
     }
 
     async fn exchange_within(

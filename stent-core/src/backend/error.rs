@@ -20,11 +20,13 @@ pub enum ErrorKind {
     Schema,
     /// The options do not fit: a path, a URL, a permission.
     Config,
-    /// A request was over a named limit.
+    /// A request was over a named limit, or holds data that the store cannot.
     Limit,
     /// A transaction of the application's is not open any more: it was ended by a statement in it, or by the database, and not
     /// by whoever was to commit it.
     Ended,
+    /// A constraint or a trigger of the application's own refuses what a transaction has written.
+    Rejected,
     /// The store handle was closed.
     Closed,
 }
@@ -39,6 +41,7 @@ impl ErrorKind {
             Self::Config => "configuration does not fit",
             Self::Limit => "request is over a limit",
             Self::Ended => "transaction has ended",
+            Self::Rejected => "the application's database refuses it",
             Self::Closed => "store is closed",
         }
     }
@@ -90,6 +93,7 @@ impl Error {
             | ErrorKind::Config
             | ErrorKind::Limit
             | ErrorKind::Ended
+            | ErrorKind::Rejected
             | ErrorKind::Closed => false,
         }
     }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -30,6 +31,21 @@ pub trait Transactions: Debug + Send + Sync {
     /// # Cancel safety
     /// Safe.
     async fn begin(&self) -> Result<Arc<HostTransaction>>;
+
+    /// Begins a transaction, as [`begin`](Self::begin) does, that code of the application's runs in for no longer than
+    /// `limit`. The runtime gives up the transaction then; a store whose statements run on a server sees to it that they end
+    /// there, too. Begun this way, the application's statements run under its own settings, and what they change of the
+    /// connection is undone before Stent uses that connection again.
+    ///
+    /// # Errors
+    /// Nothing has begun then.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn begin_for(&self, limit: Duration) -> Result<Arc<HostTransaction>> {
+        let _ = limit;
+        self.begin().await
+    }
 
     /// Applies transitions in a transaction that is open, whoever began it. They stand once it is committed, and nobody sees
     /// them before; if it is rolled back, they have never been.

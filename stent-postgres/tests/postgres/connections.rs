@@ -1,15 +1,19 @@
 //! How many connections a handle has, as its server counts them.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use stent_core::backend::{Backend, ErrorKind, Migrate, Transactions};
+use sea_orm::TransactionTrait;
+use stent_core::backend::{Backend, ErrorKind, Migrate, Renewal, Transactions};
 use stent_postgres::PostgresStore;
 use stent_sql::SqlStore;
 
 use crate::schema::Schema;
 use crate::sessions::Sessions;
-use crate::support::{commit, root, start};
+use crate::support::{claim, commit, root, start, t};
 
 /// What `acquire_timeout` is where nothing is said of it.
 const UNSET: Duration = Duration::from_secs(10);
@@ -60,38 +64,39 @@ async fn no_more_are_opened_than_max_connections_says() {
         write.await.expect("ends");
     }
 
-    let hints = 1;
+    // One has read, when the store was migrated. Those that write are beside, and no more than three here.
+    let (reads, writes, hints) = (1, 3, 1);
     let count = sessions.count().await;
-    assert!((2..=3 + hints).contains(&count), "{count} are open");
+    assert!((2..=reads + writes + hints).contains(&count), "{count} are open");
 }
 
 #[tokio::test]
 async fn who_finds_all_of_them_in_use_waits_for_acquire_timeout_and_is_told_so() {
     let schema = Schema::new();
-    let (store, mut sessions) = named(&schema, "max_connections=2&acquire_timeout=300ms").await;
-    let first = store.begin().await.expect("begins");
-    let _second = store.begin().await.expect("begins");
+    let (store, _) = named(&schema, "max_connections=2&acquire_timeout=300ms").await;
+    let first = store.begin_for(UNSET).await.expect("begins");
 
-    let waits = tokio::time::timeout(UNSET / 2, store.clock()).await;
+    let waits = tokio::time::timeout(UNSET / 2, store.begin_for(UNSET)).await;
 
     let error =
         waits.expect("it gives up long before it would without the option").expect_err("all are in use");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.is_transient());
     assert!(error.to_string().contains("all of max_connections are in use"), "{error}");
-    assert_eq!(sessions.count().await, 2);
+    store.clock().await.expect("reads have connections of their own");
+    commit(&store, &[start(root("charge"))]).await;
     drop(first);
-    store.clock().await.expect("one was given back");
+    store.begin_for(UNSET).await.expect("one was given back");
 }
 
 #[tokio::test]
 async fn a_connection_that_is_given_back_in_time_serves_who_waits_for_it() {
     let schema = Schema::new();
     let (store, _) = named(&schema, "max_connections=1").await;
-    let open = store.begin().await.expect("begins");
+    let open = store.begin_for(UNSET).await.expect("begins");
     let waits = tokio::spawn({
         let store = Arc::clone(&store);
-        async move { store.clock().await }
+        async move { store.begin_for(UNSET).await }
     });
     tokio::task::yield_now().await;
     assert!(!waits.is_finished());
@@ -99,4 +104,59 @@ async fn a_connection_that_is_given_back_in_time_serves_who_waits_for_it() {
     drop(open);
 
     waits.await.expect("ends").expect("serves");
+}
+
+#[tokio::test]
+async fn neither_closures_nor_reads_nor_commits_keep_leases_from_being_renewed() {
+    let schema = Schema::new();
+    let (store, _) = named(&schema, "max_connections=1&acquire_timeout=20s").await;
+    commit(&store, &[start(root("charge"))]).await;
+    let claimed = claim(&store, &["charge"], 1, t(0)).await;
+
+    let _closure = store.begin_for(UNSET).await.expect("begins");
+    let _read = store.connections().read.begin().await.expect("begins");
+    commit(&store, &[start(root("charge"))]).await;
+    let _commit = store.connections().write.begin().await.expect("begins");
+
+    let leases = [claimed[0].lease];
+    let renewed = tokio::time::timeout(UNSET, store.renew(&leases, t(1), t(60))).await;
+    assert_eq!(renewed.expect("waits for nobody").expect("renews"), [Renewal::Renewed]);
+}
+
+/// Lets in whoever comes, and fails at the first statement, as a pooler does whose server has crashed.
+fn crashed_pooler() -> (u16, Arc<AtomicU32>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let came = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&came);
+    // It ends with the process.
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let Ok(mut client) = client else { return };
+            counted.fetch_add(1, Ordering::SeqCst);
+            let mut read = [0; 4096];
+            let _ = client.read(&mut read);
+            // It is let in, and may ask.
+            let _ = client.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
+            let _ = client.read(&mut read);
+            let said = b"SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0";
+            let length = (said.len() as u32 + 4).to_be_bytes();
+            let _ = client.write_all(&[b"E", &length[..], said].concat());
+        }
+    });
+    (port, came)
+}
+
+#[tokio::test]
+async fn a_server_that_lets_in_and_fails_is_not_asked_again_without_end() {
+    let (port, came) = crashed_pooler();
+    let url = format!("postgres://stent@127.0.0.1:{port}/shop?sslmode=disable");
+    let store = PostgresStore::open(url.parse().expect("options")).await.expect("opens");
+
+    let error = store.exchange(&[start(root("charge"))], None).await.expect_err("it fails");
+
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("server conn crashed?"), "{error}");
+    let came = came.load(Ordering::SeqCst);
+    assert!((1..=16).contains(&came), "{came} connections for one call");
 }

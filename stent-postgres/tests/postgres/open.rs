@@ -1,7 +1,7 @@
 //! Ways to open a store.
 
 use sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use stent_core::backend::{Backend, ErrorKind, Inspect, Migrate};
 use stent_postgres::{PostgresOptions, PostgresStore};
 use stent_sql::SqlStore;
@@ -19,7 +19,9 @@ async fn a_store_opens_before_its_server_is_there() {
 
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.is_transient());
-    assert!(error.to_string().contains("acquire_timeout"), "{error}");
+    for part in ["acquire_timeout", "127.0.0.1:1/none", "refused"] {
+        assert!(error.to_string().contains(part), "{part} in {error}");
+    }
 }
 
 #[tokio::test]
@@ -88,6 +90,9 @@ async fn connections_of_its_own_are_set_up() {
     let schema = Schema::new();
     let store = schema.open().await;
 
+    let (own, guests) = (&store.connections().renew, &store.connections().guests);
+    assert_eq!(setting_of(own, "plan_cache_mode").await, "force_generic_plan");
+    assert_eq!(setting_of(guests, "plan_cache_mode").await, "auto");
     assert_eq!(setting(&store, "enable_seqscan").await, "off");
     assert_eq!(setting(&store, "plan_cache_mode").await, "force_generic_plan");
     assert_eq!(setting(&store, "transaction_isolation").await, "read committed");
@@ -95,7 +100,11 @@ async fn connections_of_its_own_are_set_up() {
 }
 
 async fn setting(store: &SqlStore, name: &str) -> String {
+    setting_of(&store.connections().read, name).await
+}
+
+async fn setting_of(connection: &DatabaseConnection, name: &str) -> String {
     let show = Statement::from_string(DbBackend::Postgres, format!("SHOW {name}"));
-    let row = store.connections().read.query_one_raw(show).await.expect("reads").expect("a row");
+    let row = connection.query_one_raw(show).await.expect("reads").expect("a row");
     row.try_get_by_index(0).expect("a text")
 }

@@ -3,19 +3,33 @@
 //! The driver's word is not enough for that. Where the database tells what it does ([`OneWriter`](crate::OneWriter)), a commit
 //! is confirmed only if the database has committed the very transaction that was begun.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use sea_orm::{
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait,
+};
 use stent_core::backend::{Error, ErrorKind, Result};
 
 use super::SqlStore;
+use super::again::Pauses;
 use super::within::Began;
-use crate::Writers;
 use crate::writer::{Mark, Turn, Whose};
+use crate::{Dialect, Writers};
 
-/// Most lost connections that a beginning transaction passes over: as many as a pool is likely to have.
-const LOST_MAX: usize = 64;
+/// Most lost connections that a beginning transaction passes over. A pool of the store's own drops the others when it hears of
+/// the first; in one of the application's there may be as many as it has, which are found by more calls than one.
+const LOST_MAX: u32 = 10;
+
+/// So many of them are passed over without a pause. Before a server that lets in and then fails, the next ones are not idle
+/// connections that were lost, but new ones.
+const LOST_AT_ONCE: u32 = 2;
+
+/// What runs first in a transaction. It is asked for once the transaction has begun: a dialect may have learned from its
+/// connection.
+type Settings<'a> = dyn Fn(&'a dyn Dialect) -> Option<Cow<'a, str>> + Send + Sync + 'a;
 
 /// A transaction of the store's own. It is rolled back if it is dropped.
 pub(super) struct Open {
@@ -38,16 +52,43 @@ impl SqlStore {
     pub(super) async fn begin(&self, operation: &'static str) -> Result<Open> {
         self.check_open(operation)?;
         let turn = self.turn(operation, Whose::Own).await?;
-        let transaction = self.begin_on(&self.connections.write, operation, self.dialect.settings()).await?;
+        let transaction = self.begin_on(&self.connections.write, operation, &own).await?;
         Ok(Open { transaction, mark: self.mark(), _turn: turn })
     }
 
-    /// Begins one that the application's statements run in.
-    pub(super) async fn begin_guest(&self, operation: &'static str) -> Result<Arc<DatabaseTransaction>> {
+    /// Begins one that renews leases.
+    pub(super) async fn begin_renewal(&self, operation: &'static str) -> Result<Open> {
+        self.check_open(operation)?;
+        let turn = self.turn(operation, Whose::Own).await?;
+        let transaction = self.begin_on(&self.connections.renew, operation, &own).await?;
+        Ok(Open { transaction, mark: self.mark(), _turn: turn })
+    }
+
+    /// Begins one whose statements find the tables without naming their schema, and which only reads.
+    pub(super) async fn begin_to_read(
+        &self,
+        operation: &'static str,
+        enter: &str,
+    ) -> Result<DatabaseTransaction> {
+        self.check_open(operation)?;
+        let settings = |_: &dyn Dialect| Some(Cow::Owned(enter.to_owned()));
+        self.begin_on(&self.connections.read, operation, &settings).await
+    }
+
+    /// Begins one that the application's statements run in, for no longer than `limit`.
+    pub(super) async fn begin_guest(
+        &self,
+        operation: &'static str,
+        limit: Option<Duration>,
+    ) -> Result<Arc<DatabaseTransaction>> {
         self.check_open(operation)?;
         let turn = self.turn(operation, Whose::Guest).await?;
         let (number, mark) = self.guests.mark(&*self.dialect);
-        let transaction = self.begin_on(&self.connections.guests, operation, mark.as_deref()).await?;
+        let settings = |dialect: &dyn Dialect| {
+            let all: Vec<_> = dialect.guest_settings(limit).into_iter().chain(mark.clone()).collect();
+            (!all.is_empty()).then(|| Cow::Owned(all.join("; ")))
+        };
+        let transaction = self.begin_on(&self.connections.guests, operation, &settings).await?;
         let began = match (&self.writer, turn) {
             (Some(writer), Some(turn)) => Began::After(writer.lend(turn)),
             _ => Began::Marked(number),
@@ -94,17 +135,20 @@ impl SqlStore {
         Ok(())
     }
 
-    async fn begin_on(
-        &self,
+    async fn begin_on<'a>(
+        &'a self,
         connection: &DatabaseConnection,
         operation: &'static str,
-        settings: Option<&str>,
+        settings: &Settings<'a>,
     ) -> Result<DatabaseTransaction> {
-        let transaction = match self.dialect.writers() {
+        let begun = match self.dialect.writers() {
             Writers::One => connection.begin_with_options(self.dialect.begin()).await,
             Writers::Many { .. } => self.begin_among_many(connection, settings).await,
-        }
-        .map_err(|error| self.error(operation, error))?;
+        };
+        let transaction = match begun {
+            Ok(transaction) => transaction,
+            Err(error) => return Err(self.failed(operation, error).await),
+        };
         self.check_place(operation)?;
         if let Some(neighbours) = &self.neighbours {
             neighbours.began();
@@ -117,25 +161,45 @@ impl SqlStore {
     ///
     /// A connection that was lost while nobody used it shows that here, where nothing has been done yet: then another one
     /// serves.
-    async fn begin_among_many(
-        &self,
+    async fn begin_among_many<'a>(
+        &'a self,
         connection: &DatabaseConnection,
-        settings: Option<&str>,
+        settings: &Settings<'a>,
     ) -> std::result::Result<DatabaseTransaction, DbErr> {
-        let mut lost = 0;
+        let (mut lost, mut pauses) = (0, Pauses::new());
         loop {
             let (connection, options) = (connection.clone(), self.dialect.begin());
             let begun = tokio::spawn(async move { connection.begin_with_options(options).await }).await;
             match begun.map_err(|error| DbErr::Custom(format!("BEGIN did not end: {error}")))? {
                 Ok(transaction) => {
-                    if let Some(settings) = settings {
-                        transaction.execute_unprepared(settings).await?;
+                    if let Some(settings) = settings(&*self.dialect) {
+                        transaction.execute_unprepared(&settings).await?;
                     }
+                    self.dialect.begun();
                     return Ok(transaction);
                 }
-                Err(DbErr::Query(_) | DbErr::Exec(_)) if lost < LOST_MAX => lost += 1,
+                Err(error @ (DbErr::Query(_) | DbErr::Exec(_))) if lost < LOST_MAX => {
+                    self.dialect.heard(&error);
+                    lost += 1;
+                    if lost > LOST_AT_ONCE {
+                        tokio::time::sleep(pauses.next()).await;
+                    }
+                }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// An error of a call that may have waited for a connection in vain: then it is found out why.
+    pub(super) async fn failed(&self, operation: &'static str, error: DbErr) -> Error {
+        let is_late = matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
+        let failed = self.error(operation, error);
+        match &self.neighbours {
+            Some(neighbours) if is_late => match neighbours.diagnose().await {
+                Some(cause) => failed.with_message(cause),
+                None => failed,
+            },
+            _ => failed,
         }
     }
 
@@ -162,6 +226,10 @@ impl SqlStore {
             None => Ok(()),
         }
     }
+}
+
+fn own(dialect: &dyn Dialect) -> Option<Cow<'_, str>> {
+    dialect.settings().map(Cow::Borrowed)
 }
 
 /// A transaction is not open any more, and it was not the store that ended it.

@@ -30,8 +30,10 @@ impl Migrate for SqlStore {
 impl SqlStore {
     async fn check_connection(&self) -> Result<()> {
         let Some(check) = self.dialect.check() else { return Ok(()) };
-        let checked = self.reading(OPERATION)?.connection.execute_unprepared(&check).await;
-        checked.map(drop).map_err(|error| self.error(OPERATION, error))
+        match self.reading(OPERATION)?.connection.execute_unprepared(&check).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed(OPERATION, error).await),
+        }
     }
 
     async fn bring_up_to_date(&self) -> Result<()> {
@@ -77,9 +79,17 @@ impl SqlStore {
     }
 
     async fn applied(&self) -> Result<Vec<String>> {
-        let run = self.reading(OPERATION)?;
-        let applied = self.migrator().applied(run.connection).await;
-        applied.map_err(|error| self.error(OPERATION, error))
+        let applied = match self.dialect.enter() {
+            Some(enter) => {
+                let transaction = self.begin_to_read(OPERATION, &enter).await?;
+                self.migrator().applied(&transaction).await
+            }
+            None => self.migrator().applied(self.reading(OPERATION)?.connection).await,
+        };
+        match applied {
+            Ok(applied) => Ok(applied),
+            Err(error) => Err(self.failed(OPERATION, error).await),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod commit;
 mod counters;
 mod exchange;
 mod inspect;
+mod late;
 mod limit;
 mod lock;
 mod migrate;
@@ -36,29 +37,39 @@ use tokio::sync::OnceCell;
 
 pub use counters::Counters;
 use counters::Tally;
+use late::Late;
 use run::Run;
 use within::{Gates, Guests};
 
 use crate::wake::{Hub, Neighbours};
 use crate::{Backup, Dialect, Locks, OneWriter, Statements, Writers};
 
-/// The connections of a store.
+/// The connections of a store. Those of one kind may be the same as those of another.
 #[derive(Clone, Debug)]
 pub struct Connections {
     /// Writes, and reads that must hold until the write.
     pub write: DatabaseConnection,
-    /// Reads that lock nothing. May be the same as `write`.
+    /// Reads that lock nothing.
     pub read: DatabaseConnection,
+    /// Renewals of leases, for which nothing else may stand in the way.
+    pub renew: DatabaseConnection,
     /// Transactions that the application's statements run in. What they leave on a connection is undone, or the connection is
     /// closed, before it is used again.
     pub guests: DatabaseConnection,
 }
 
 impl Connections {
-    /// Some that write, also for the application, and some that read.
+    /// Some that write, also renewals and for the application, and some that read.
     #[must_use]
     pub fn new(write: DatabaseConnection, read: DatabaseConnection) -> Self {
-        Self { guests: write.clone(), write, read }
+        Self { renew: write.clone(), guests: write.clone(), write, read }
+    }
+
+    /// The same, with others for renewals.
+    #[must_use]
+    pub fn with_renewals(mut self, renew: DatabaseConnection) -> Self {
+        self.renew = renew;
+        self
     }
 
     /// The same, with others for transactions that the application's statements run in.
@@ -72,8 +83,8 @@ impl Connections {
 /// A store in an SQL database.
 pub struct SqlStore {
     dialect: Arc<dyn Dialect>,
-    statements: Statements,
-    locks: Option<Locks>,
+    statements: Late<Statements>,
+    locks: Option<Late<Locks>>,
     connections: Connections,
     location: String,
     /// Lanes that are known to be stored. Never forgotten: there are as many as functions and queues.
@@ -98,8 +109,8 @@ impl SqlStore {
     #[must_use]
     pub fn new(dialect: Arc<dyn Dialect>, connections: Connections, location: String) -> Self {
         Self {
-            statements: Statements::new(&*dialect),
-            locks: (dialect.writers() != Writers::One).then(|| Locks::new(&*dialect)),
+            statements: Late::new(Statements::new(&*dialect)),
+            locks: (dialect.writers() != Writers::One).then(|| Late::new(Locks::new(&*dialect))),
             dialect,
             connections,
             location,
@@ -153,14 +164,14 @@ impl SqlStore {
 
     /// The text of the statements.
     #[must_use]
-    pub const fn statements(&self) -> &Statements {
+    pub fn statements(&self) -> &Statements {
         &self.statements
     }
 
     /// The text of what locks, where many write at once.
     #[must_use]
-    pub const fn locks(&self) -> Option<&Locks> {
-        self.locks.as_ref()
+    pub fn locks(&self) -> Option<&Locks> {
+        self.locks.as_deref()
     }
 
     /// The connections, for whoever reads Stent's tables along with its own.
@@ -170,12 +181,12 @@ impl SqlStore {
     }
 
     /// Runs statements in a transaction.
-    const fn within<'a>(
+    fn within<'a>(
         &'a self,
         operation: &'static str,
         transaction: &'a DatabaseTransaction,
     ) -> Run<'a, DatabaseTransaction> {
-        Run { store: self, connection: transaction, locks: self.locks.as_ref(), operation }
+        Run { store: self, connection: transaction, locks: self.locks.as_deref(), operation }
     }
 
     /// Runs statements that only read.
@@ -206,6 +217,7 @@ impl SqlStore {
     }
 
     fn error(&self, operation: &'static str, error: DbErr) -> Error {
+        self.dialect.heard(&error);
         let failed = Error::new(self.dialect.classify(&error), operation);
         match self.dialect.explain(&error) {
             Some(message) => failed.with_message(message),
@@ -276,7 +288,8 @@ impl Backend for SqlStore {
             return Ok(());
         }
         // Pools wait for the connections that are out: for calls under way.
-        for connection in [&self.connections.read, &self.connections.guests, &self.connections.write] {
+        let Connections { write, read, renew, guests } = &self.connections;
+        for connection in [guests, read, renew, write] {
             connection.close_by_ref().await.map_err(|error| self.error("close", error))?;
         }
         Ok(())

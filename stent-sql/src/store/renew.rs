@@ -26,7 +26,7 @@ impl SqlStore {
     }
 
     async fn try_renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
-        let transaction = self.begin(OPERATION).await?;
+        let transaction = self.begin_renewal(OPERATION).await?;
         let run = self.within(OPERATION, &transaction);
         let values =
             run.values(&row::lease_batch(leases), [until.as_micros().into(), now.as_micros().into()]);

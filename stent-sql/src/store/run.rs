@@ -82,7 +82,10 @@ impl<C: ConnectionTrait> Run<'_, C> {
 
     async fn answer(&self, statement: &Statement, values: Vec<Value>) -> Result<Answer> {
         let rows = self.connection.query_all_raw(self.bound(statement, values)).await;
-        let rows = rows.map_err(|error| self.error(error))?;
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.store.failed(self.operation, error).await),
+        };
         let answer = match statement.gathered {
             true => self.store.dialect.scatter(rows, statement.gives),
             false => read_plainly(&rows, statement.gives),

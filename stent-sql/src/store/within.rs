@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, RuntimeErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, RuntimeErr, Statement, TransactionTrait};
 use stent_core::backend::{Error, ErrorKind, HostTransaction, Result, Topic, Transactions};
 use stent_core::model::{Lane, LaneKey};
 use stent_core::transition::{Outcome, Transition};
@@ -21,13 +22,19 @@ use crate::Dialect;
 use crate::dialect::Probes;
 use crate::row::{self, Reader};
 use crate::writer::Mark;
+use crate::{Locks, Statements};
 
 const OPERATION: &str = "exchange within a transaction";
+const HOME: &str = "home";
 
 #[async_trait]
 impl Transactions for SqlStore {
     async fn begin(&self) -> Result<Arc<HostTransaction>> {
-        Ok(self.begin_guest("begin").await?)
+        Ok(self.begin_guest("begin", None).await?)
+    }
+
+    async fn begin_for(&self, limit: Duration) -> Result<Arc<HostTransaction>> {
+        Ok(self.begin_guest("begin", Some(limit)).await?)
     }
 
     async fn exchange_within(
@@ -65,20 +72,46 @@ impl Transactions for SqlStore {
     }
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
+        // A transaction that is run again gets another session.
+        let classify = |error: &DbErr| match self.dialect.is_of_session(error) {
+            true => ErrorKind::Contended,
+            false => self.dialect.classify(error),
+        };
         if let Some(error) = error.downcast_ref::<DbErr>() {
-            return Some(self.dialect.classify(error));
+            return Some(classify(error));
         }
         // What is left of a `DbErr` underneath an error that is transparent.
         let error = error.downcast_ref::<RuntimeErr>()?;
-        Some(self.dialect.classify(&DbErr::Query(error.clone())))
+        Some(classify(&DbErr::Query(error.clone())))
     }
 }
 
 impl SqlStore {
     /// In which database the store is.
     pub(super) async fn home(&self) -> Result<&str> {
-        let read = || async { Ok(self.reading("home")?.place().await?.home) };
+        let read = || async {
+            self.settle_schema().await?;
+            Ok(self.reading(HOME)?.place().await?.home)
+        };
         self.home.get_or_try_init(read).await.map(String::as_str)
+    }
+
+    /// Has the statements name the schema that the tables are in, where that is the database's to say.
+    async fn settle_schema(&self) -> Result<()> {
+        let Some(query) = self.dialect.schema_query() else { return Ok(()) };
+        let run = self.reading(HOME)?;
+        let query = Statement::from_string(self.dialect.backend(), query);
+        let row = match run.connection.query_one_raw(query).await {
+            Ok(row) => row,
+            Err(error) => return Err(self.failed(HOME, error).await),
+        };
+        let schema = row.map(|row| row.try_get_by_index::<Option<String>>(0)).transpose();
+        if let Some(schema) = schema.map_err(|error| self.error(HOME, error))?.flatten() {
+            self.dialect.settle(schema);
+            self.statements.settle(Statements::new(&*self.dialect));
+            self.locks.iter().for_each(|locks| locks.settle(Locks::new(&*self.dialect)));
+        }
+        Ok(())
     }
 
     async fn apply_within(
@@ -156,7 +189,8 @@ impl SqlStore {
         if matches!(expected, Some(Began::Marked(number)) if number.to_string() != mark) {
             return Err(ended(OPERATION));
         }
-        if own != home {
+        // The server may be another one by now, or have been started again.
+        if own != home && self.reading(HOME)?.place().await?.home != home {
             return Err(elsewhere(&home, self));
         }
         if frozen.is_empty() { Ok(()) } else { Err(sees_too_little(&frozen)) }
@@ -164,13 +198,15 @@ impl SqlStore {
 
     /// Nobody can run a transaction again but the application, whose it is.
     fn for_the_application(&self, error: Error) -> Error {
-        if !self.has_met_another(&error) {
-            return error;
-        }
+        let because = match (self.has_met_another(&error), self.has_a_bad_session(&error)) {
+            (true, _) => "another transaction was in the way",
+            (_, true) => "its session is in a bad state",
+            _ => return error,
+        };
         let met = error.source().map_or_else(String::new, |met| format!(" ({met})"));
-        error.with_message(format!(
-            "another transaction was in the way; roll this one back, and run all of it again{met}"
-        ))
+        Error::new(ErrorKind::Contended, OPERATION)
+            .with_message(format!("{because}; roll this one back, and run all of it again{met}"))
+            .with_source(error)
     }
 }
 

@@ -21,6 +21,35 @@ impl TestDatabase {
         Self { server, name }
     }
 
+    /// One whose texts are encoded in this way.
+    pub(crate) async fn encoded(encoding: &str) -> Self {
+        let server = schema::url().unwrap_or_else(|error| panic!("{error}"));
+        let name = format!("stent_{}", stent::uuid().simple());
+        let create = "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' ENCODING";
+        run(&server, format!("CREATE DATABASE {name} {create} '{encoding}'")).await.unwrap();
+        Self { server, name }
+    }
+
+    /// A user who may do what applications may, and no more.
+    pub(crate) async fn role(&self) -> Role<'_> {
+        let name = format!("stent_{}", stent::uuid().simple());
+        self.run(&format!("CREATE ROLE {name} LOGIN PASSWORD '{name}'")).await;
+        self.run(&format!("GRANT CREATE ON DATABASE {} TO {name}", self.name)).await;
+        Role { database: self, name }
+    }
+
+    /// Ends every session in it.
+    pub(crate) async fn end_sessions(&self) {
+        let end =
+            format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", self.name);
+        run(&self.server, end).await.unwrap();
+    }
+
+    /// Takes back what [`set`](Self::set) has set.
+    pub(crate) async fn reset(&self, setting: &str) {
+        run(&self.server, format!("ALTER DATABASE {} RESET {setting}", self.name)).await.unwrap();
+    }
+
     /// Runs a statement in it.
     pub(crate) async fn run(&self, statement: &str) {
         run(&self.url(), statement.to_owned()).await.unwrap();
@@ -37,6 +66,39 @@ impl TestDatabase {
         let (server, _) = server.rsplit_once('/').unwrap();
         let mark = if options.is_empty() { "" } else { "?" };
         format!("{server}/{}{mark}{options}", self.name)
+    }
+}
+
+/// A user, gone with what is its own when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Role<'d> {
+    database: &'d TestDatabase,
+    name: String,
+}
+
+impl Role<'_> {
+    /// The database, as this user.
+    pub(crate) fn url(&self) -> String {
+        self.url_of(&self.name)
+    }
+
+    /// The database, as a user of this name.
+    pub(crate) fn url_of(&self, name: &str) -> String {
+        let url = self.database.url();
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+        format!("{scheme}://{name}:{name}@{place}")
+    }
+
+    pub(crate) async fn alter(&self, option: &str) {
+        run(&self.database.server, format!("ALTER ROLE {} {option}", self.name)).await.unwrap();
+    }
+}
+
+impl Drop for Role<'_> {
+    fn drop(&mut self) {
+        let name = &self.name;
+        schema::clean_up(&self.database.url(), format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}"));
     }
 }
 

@@ -8,9 +8,11 @@ mod database;
 #[path = "../front/mod.rs"]
 #[allow(dead_code, reason = "what is rigged here fails in no call")]
 mod front;
+mod guests;
 #[path = "../runtime/logs.rs"]
 #[allow(dead_code, reason = "it keeps more than is asked for here")]
 mod logs;
+mod passing;
 mod pooler;
 mod proxy;
 mod restart;
@@ -18,6 +20,7 @@ mod rigged;
 #[path = "../../../stent-postgres/tests/schema/mod.rs"]
 #[allow(dead_code, reason = "only where the server is; these tests have a database each")]
 mod schema;
+mod schemas;
 mod sending;
 mod server;
 mod system;

@@ -48,7 +48,7 @@ pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
     /// Gone with the test, and after everybody who is connected to it.
     #[cfg(feature = "postgres")]
-    schema: Option<schema::Schema>,
+    _schema: Option<schema::Schema>,
 }
 
 impl World {
@@ -64,7 +64,7 @@ impl World {
     pub(crate) async fn postgres() -> Self {
         let schema = schema::Schema::new();
         let world = Self::new(tempfile::tempdir().unwrap(), schema.url(), &schema.application_url()).await;
-        Self { schema: Some(schema), ..world }
+        Self { _schema: Some(schema), ..world }
     }
 
     async fn new(folder: tempfile::TempDir, url: String, database: &str) -> Self {
@@ -82,13 +82,8 @@ impl World {
             url,
             folder,
             #[cfg(feature = "postgres")]
-            schema: None,
+            _schema: None,
         }
-    }
-
-    #[cfg(feature = "postgres")]
-    pub(crate) fn schema_name(&self) -> &str {
-        self.schema.as_ref().map_or("", schema::Schema::name)
     }
 
     /// Begins a transaction as an application should that reads before it writes.

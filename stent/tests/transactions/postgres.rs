@@ -4,31 +4,24 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use stent::prelude::*;
-use stent::sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
+use stent::sea_orm::{ConnectionTrait, Database, DbErr, TransactionTrait};
 
 use crate::{World, order, ran, refused, unique};
 
 #[durable(name = "postgres.nothing")]
 async fn nothing() {}
 
+/// Stent's statements name their schema. Where the application's look for tables is the application's.
 #[test]
-fn a_transaction_that_looks_for_tables_elsewhere_is_refused_and_goes_on() {
+fn a_transaction_that_looks_for_tables_elsewhere_takes_part() {
     crate::run(World::postgres(), async |world| {
         let elsewhere = World::postgres().await;
         let txn = elsewhere.begin().await;
         order(&txn, 1).await.unwrap();
-        let told = refused(world.stent.dispatch(nothing()).within(&txn).await.unwrap_err());
-        assert!(told.contains(elsewhere.schema_name()) && told.contains(world.schema_name()), "{told}");
-        txn.commit().await.unwrap();
-        assert_eq!((elsewhere.executions().await, world.executions().await), (0, 0));
-        assert_eq!(elsewhere.orders().await, [1]);
-
-        // What counts is where a transaction is, and not who has begun it.
-        let txn = elsewhere.database.begin().await.unwrap();
-        txn.execute_unprepared(&format!("SET LOCAL search_path = {}", world.schema_name())).await.unwrap();
         world.stent.dispatch(nothing()).within(&txn).await.unwrap();
         txn.commit().await.unwrap();
         assert_eq!((elsewhere.executions().await, world.executions().await), (0, 1));
+        assert_eq!((elsewhere.orders().await, world.orders().await), (vec![1], vec![]));
     });
 }
 
@@ -50,13 +43,100 @@ fn two_open_transactions_call_the_same_function() {
 }
 
 #[test]
-fn a_transaction_that_finds_no_schema_is_refused() {
+fn a_transaction_that_finds_no_schema_takes_part() {
     crate::run(World::postgres(), async |world| {
         let txn = world.begin().await;
         txn.execute_unprepared("SET LOCAL search_path = nowhere").await.unwrap();
-        refused(world.stent.dispatch(nothing()).within(&txn).await.unwrap_err());
-        txn.rollback().await.unwrap();
+        world.stent.dispatch(nothing()).within(&txn).await.unwrap();
+        txn.commit().await.unwrap();
+        assert_eq!(world.executions().await, 1);
+    });
+}
+
+/// Another database of the same server has tables of the same names.
+#[test]
+fn a_transaction_in_another_database_is_refused_and_goes_on() {
+    crate::run(World::postgres(), async |world| {
+        let name = format!("stent_{}", stent::uuid().simple());
+        world.database.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let url = world.url.split('?').next().unwrap();
+        let elsewhere =
+            Database::connect(format!("{}/{name}", url.rsplit_once('/').unwrap().0)).await.unwrap();
+        elsewhere.execute_unprepared("CREATE TABLE orders (id BIGINT)").await.unwrap();
+
+        let txn = elsewhere.begin().await.unwrap();
+        order(&txn, 1).await.unwrap();
+        let told = refused(world.stent.dispatch(nothing()).within(&txn).await.unwrap_err());
+        assert!(told.contains(&name), "{told}");
+        txn.commit().await.unwrap();
+
         assert_eq!(world.executions().await, 0);
+        elsewhere.close().await.unwrap();
+        world.database.execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    });
+}
+
+/// A reference that is looked at when the transaction ends.
+#[durable(name = "postgres.dangling")]
+async fn dangling() -> Result<(), stent::Error> {
+    stent::transaction(async |txn| {
+        txn.execute_unprepared("CREATE TEMPORARY TABLE parents (id BIGINT PRIMARY KEY)").await?;
+        txn.execute_unprepared(
+            "CREATE TEMPORARY TABLE children (id BIGINT REFERENCES parents DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .await?;
+        txn.execute_unprepared("INSERT INTO children (id) VALUES (1)").await.map(drop)
+    })
+    .await
+}
+
+#[test]
+fn a_constraint_of_the_application_that_refuses_the_commit_is_said_to_be_that() {
+    crate::run(World::postgres(), async |world| {
+        let worker = world.worker().await;
+        let error = world.stent.run(dangling()).await.unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.contains("a constraint of the application's own") && told.contains("children"),
+            "{told}"
+        );
+        worker.drain().await.unwrap();
+    });
+}
+
+/// Ends its transaction by itself.
+#[durable(name = "postgres.commits")]
+async fn commits(sql: String) -> Result<(), stent::Error> {
+    stent::transaction(async |txn| txn.execute_unprepared(&sql).await.map(drop)).await
+}
+
+/// Goes on after a statement that has failed.
+#[durable(name = "postgres.swallows")]
+async fn swallows() -> Result<(), stent::Error> {
+    stent::transaction(async |txn| {
+        txn.execute_unprepared("SELECT 1 / 0").await.unwrap_err();
+        Ok::<_, DbErr>(())
+    })
+    .await
+}
+
+#[test]
+fn a_closure_that_ends_its_transaction_or_breaks_it_is_told_so_and_others_stand() {
+    crate::run(World::postgres(), async |world| {
+        let worker = world.worker().await;
+        for end in ["COMMIT", "ROLLBACK"] {
+            let error = world.stent.run(commits(end.to_owned())).await.unwrap_err();
+            assert!(error.to_string().contains("ended its transaction"), "{end}: {error}");
+        }
+        let error = world.stent.run(swallows()).await.unwrap_err();
+        assert!(error.to_string().contains("has failed before"), "{error}");
+
+        for _ in 0..10 {
+            world.stent.run(nothing()).await.unwrap();
+        }
+        let other = Stent::connect(&world.url).await.unwrap();
+        assert_eq!(other.count().await.unwrap()[&stent::ExecutionStatus::Completed], 10);
+        worker.drain().await.unwrap();
     });
 }
 

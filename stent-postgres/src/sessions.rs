@@ -1,0 +1,117 @@
+//! What is known of the sessions of one handle: whether the server has let one in, and which are not to be used any more.
+//!
+//! A session that the server has made read-only, or that has lost its prepared statements, fails whatever is done in it, and so
+//! do others that were opened before what happened. They are all retired at the first such error, and closed as the pool comes
+//! upon them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// Hears of each session that is opened.
+pub(crate) type Opened = watch::Receiver<()>;
+
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    opens: watch::Sender<()>,
+    let_in: AtomicBool,
+    retired: Mutex<Option<Instant>>,
+    /// The server's own bound on a statement of the application's, in milliseconds; 0 is none.
+    statement_ms_max: AtomicU64,
+    /// Where the server has the application's statements look for tables.
+    search_path: OnceLock<String>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            opens: watch::Sender::new(()),
+            let_in: AtomicBool::new(false),
+            retired: Mutex::new(None),
+            statement_ms_max: AtomicU64::new(0),
+            search_path: OnceLock::new(),
+        }
+    }
+}
+
+impl Sessions {
+    /// The server has let a session in.
+    pub(crate) fn opened(&self) {
+        self.let_in();
+        self.opens.send_replace(());
+    }
+
+    pub(crate) fn hear(&self) -> Opened {
+        self.opens.subscribe()
+    }
+
+    /// The same, where nobody tells of sessions that are opened.
+    pub(crate) fn let_in(&self) {
+        self.let_in.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_let_in(&self) -> bool {
+        self.let_in.load(Ordering::Acquire)
+    }
+
+    /// No session that is open now is used again.
+    pub(crate) fn retire(&self) {
+        *self.retired() = Some(Instant::now());
+    }
+
+    /// Whether a session of this age is not to be used again.
+    pub(crate) fn is_retired(&self, age: Duration) -> bool {
+        self.retired().is_some_and(|retired| age >= retired.elapsed())
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the server does with the application's statements if nobody says otherwise.
+    pub(crate) fn learn(&self, statement_ms_max: u64, search_path: String) {
+        self.statement_ms_max.store(statement_ms_max, Ordering::Release);
+        let _ = self.search_path.set(search_path);
+    }
+
+    pub(crate) fn search_path(&self) -> Option<&str> {
+        self.search_path.get().map(String::as_str)
+    }
+
+    /// How long a statement of the application's may take of which the closure may take so long.
+    pub(crate) fn statement_ms(&self, limit_ms: u64) -> u64 {
+        match self.statement_ms_max.load(Ordering::Acquire) {
+            0 => limit_ms,
+            own => limit_ms.min(own),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_from_before_are_retired_and_later_ones_are_not() {
+        let sessions = Sessions::default();
+        assert!(!sessions.is_retired(Duration::from_secs(9)));
+
+        sessions.retire();
+
+        assert!(sessions.is_retired(Duration::from_secs(9)));
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(!sessions.is_retired(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_bound_of_the_servers_own_is_not_widened() {
+        let sessions = Sessions::default();
+        assert_eq!(sessions.statement_ms(5_000), 5_000);
+
+        sessions.learn(800, "public".to_owned());
+
+        assert_eq!((sessions.statement_ms(5_000), sessions.statement_ms(300)), (800, 300));
+    }
+}
