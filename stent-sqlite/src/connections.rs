@@ -22,19 +22,29 @@ const RESET: &str = "PRAGMA query_only = OFF; PRAGMA foreign_keys = ON; PRAGMA i
     PRAGMA legacy_alter_table = OFF; PRAGMA automatic_index = ON; PRAGMA cell_size_check = OFF; \
     PRAGMA locking_mode = NORMAL; PRAGMA temp_store = FILE; PRAGMA temp_store = MEMORY";
 
-/// The pool of the connection that writes: it is closed when the driver has a transaction open that nobody has any more.
+/// The pool of the connection that writes: it is closed when the driver has a transaction open that nobody has any more. If it
+/// was the only one, its log goes with it.
 pub(crate) fn of_own(
     pool: SqlitePoolOptions,
     writer: &Arc<OneWriter>,
     files: &Arc<Files>,
 ) -> SqlitePoolOptions {
-    let (writer, files) = (Arc::clone(writer), Arc::clone(files));
+    let (writer, opened, closed) = (Arc::clone(writer), Arc::clone(files), Arc::clone(files));
     pool.after_connect(move |connection, _| {
         let writer = Arc::clone(&writer);
-        files.opened();
+        opened.forget_log();
         Box::pin(tell(connection, writer))
     })
-    .after_release(|connection, _| Box::pin(is_sound(connection)))
+    .after_release(move |connection, _| {
+        let files = Arc::clone(&closed);
+        Box::pin(async move {
+            let sound = is_sound(connection).await?;
+            if !sound {
+                files.forget_log();
+            }
+            Ok(sound)
+        })
+    })
     .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
 }
 

@@ -3,7 +3,7 @@
 //! A file that is removed, moved or replaced stays open for those who have it, and what they write goes where nobody else looks.
 //! The log goes the same way when the process loses its locks: closing any handle on the database's file, as `std::fs::copy`
 //! does, drops all that the process has (<https://www.sqlite.org/howtocorrupt.html>), and the next process that opens and closes
-//! the store takes itself for the last one and removes the log.
+//! the store takes itself for the last one and removes the log. (SQLite does not from 3.51 on, but others may be older.)
 //!
 //! The files are never opened here, for that very reason. Looking at both takes about a microsecond.
 
@@ -32,9 +32,9 @@ struct Opened {
 type Identity = (u64, u64);
 
 impl Files {
-    /// To be made before the first connection is opened.
+    /// To be made before the first connection is opened. The log of a file that a link leads to is beside that file.
     pub(crate) fn new(database: &Path) -> Self {
-        let mut log = database.as_os_str().to_owned();
+        let mut log = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()).into_os_string();
         log.push("-wal");
         Self { database: database.to_owned(), log: log.into(), opened: Mutex::default() }
     }
@@ -43,10 +43,9 @@ impl Files {
         &self.log
     }
 
-    /// The connection that writes was opened, anew perhaps. It may have been the only one, and then its log is another one.
-    pub(crate) fn opened(&self) {
-        let mut opened = self.lock();
-        opened.log = None;
+    /// The connection that writes is opened or closed. It may be the only one, and then its log is another one from now on.
+    pub(crate) fn forget_log(&self) {
+        self.lock().log = None;
     }
 
     /// Fails if one of the files is not the one that was opened. What is seen first, in the first transaction of a connection,

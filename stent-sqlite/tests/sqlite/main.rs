@@ -7,6 +7,8 @@ mod bounds;
 mod budget;
 mod cancel;
 mod close;
+mod connections;
+mod files;
 mod lanes;
 #[path = "../../../stent-sql/tests/shared/lost.rs"]
 mod lost;
