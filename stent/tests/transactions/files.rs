@@ -67,9 +67,8 @@ fn a_store_whose_log_is_removed_stops_confirming() {
         // As a process does whose SQLite is older than 3.51, when it closes a store whose other processes have lost their locks.
         fs::remove_file(world.folder.path().join("shop.db-wal")).unwrap();
 
-        for _ in 0..20 {
-            says(&world.stent.dispatch(nothing()).await.unwrap_err(), "has removed its log");
-        }
+        says(&world.stent.dispatch(nothing()).await.unwrap_err(), "has removed its log");
+        says(&world.stent.count().await.unwrap_err(), "has removed its log");
     });
 }
 
