@@ -82,6 +82,7 @@ pub(crate) async fn conduct(settings: &Settings) -> Result<Outcome> {
         seed: settings.seed,
         backend: settings.backend,
         lease: settings.lease,
+        ahead: Moment::time_of_day_ahead(),
         lines: ledger::read(&role::ledger(&settings.folder))?,
         journal: journal::read(&role::journal(&settings.folder))?,
         spells: spells.into_inner(),

@@ -11,7 +11,7 @@
 //! | `repeated-record` | a step that was seen to be recorded, or whose execution was seen to have ended, does not begin again |
 //! | `no-effect` | a step that is recorded as completed has a run that ended, or another's result under its key |
 //! | `no-record` | a step that ran is in the record of its execution |
-//! | `crowded`, `rushed` | limits and rates hold |
+//! | `crowded`, `rushed` | limits and rates hold; rates are counted by the store's record where nothing is wrong, and by the ledger, with some slack, always |
 //! | `rows` | the rows of a transaction step are there once if its record is, and not at all if it is not |
 //! | `two-results` | all calls under one key have the result of one run |
 //! | `silent` | the store is used again soon after it is well |
@@ -23,8 +23,8 @@
 //! lost its lease before the result was recorded. What can take a lease are: the end of the worker's life; a pause of it;
 //! a store that does not answer for longer than a lease bears (two thirds of it are left when it was renewed last, and after
 //! an outage the worker may pause for one third, so more than a third); a row of the execution that somebody else has locked
-//! for so long; a machine that stands still for so long. A repeat without any of these between the begins of the two runs is
-//! `doubled`. A shorter outage excuses nothing: finished work has to be kept and sent again.
+//! for so long; a machine that stands still for so long. A repeat without any of these between the begins of the two runs, or
+//! just before the first, is `doubled`. A shorter outage excuses nothing: finished work has to be kept and sent again.
 //!
 //! A process that was paused does not know at once that its leases are gone. What it begins in the first moments after a pause
 //! it begins on its own account, and is no evidence against anyone (G2 of docs/semantics.md).
@@ -61,6 +61,8 @@ pub(crate) struct Evidence {
     pub(crate) seed: u64,
     pub(crate) backend: Backend,
     pub(crate) lease: Duration,
+    /// By how many microseconds the time of day is ahead of the clock of the ledger.
+    pub(crate) ahead: i64,
     pub(crate) lines: Vec<Line>,
     pub(crate) journal: Vec<Entry>,
     pub(crate) spells: Vec<Spell>,
@@ -238,7 +240,9 @@ impl<'a> Court<'a> {
 
     /// Whether something within this time can have taken a lease from a run.
     fn may_have_lost_lease(&self, run: &Run, until: Moment) -> bool {
-        let meets = |from: Moment, to: Moment| from <= until && to >= run.begin;
+        // A lease that is nearly over when somebody answers again may be lost to the first who asks.
+        let begin = run.begin.minus(self.bearable());
+        let meets = |from: Moment, to: Moment| from <= until && to >= begin;
         let ended =
             self.evidence.lives.iter().any(|life| {
                 life.life == run.life && life.to.is_some_and(|to| to >= run.begin && to <= until)
@@ -495,7 +499,8 @@ impl<'a> Court<'a> {
             |task: &&Task| task.kind == StepKind::Call && ["paced", "unpaced"].contains(&task.name.as_str());
         let tasks = self.evidence.cases.values().flat_map(|case| &case.tasks);
         let started = tasks.filter(is_paced).filter_map(|task| task.started_at);
-        let mut claims: Vec<_> = started.map(|at| Moment(at.as_micros().unsigned_abs())).collect();
+        let mut claims: Vec<_> =
+            started.map(|at| self.by_our_clock(at)).filter(|at| !self.is_troubled(*at)).collect();
         let begun = self.runs.iter().filter(|run| run.effect == Effect::Paced && !self.began_dazed(run));
         let mut begins: Vec<_> = begun.map(|run| run.begin).collect();
         let second = Duration::from_secs(1);
@@ -519,6 +524,17 @@ impl<'a> Court<'a> {
                 ));
             }
         }
+    }
+
+    /// A moment of the store by the clock of the ledger. Both go by this machine.
+    fn by_our_clock(&self, at: Timestamp) -> Moment {
+        Moment(at.as_micros().saturating_sub(self.evidence.ahead).unsigned_abs())
+    }
+
+    /// Whether something was wrong at this moment, or a lease before. A claim that had to wait is recorded with the moment at
+    /// which it was asked for, and not with that at which it was made.
+    fn is_troubled(&self, at: Moment) -> bool {
+        self.evidence.spells.iter().any(|spell| at >= spell.from && at <= spell.to.plus(self.evidence.lease))
     }
 
     /// `rows`.

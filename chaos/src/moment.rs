@@ -1,7 +1,7 @@
 //! Moments by the monotonic clock of the machine, which all of its processes share and nobody sets.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +16,18 @@ impl Moment {
         Self(now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000)
     }
 
+    /// By how many microseconds the time of day is ahead of this clock.
+    pub(crate) fn time_of_day_ahead() -> i64 {
+        let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(day.as_micros()).unwrap_or_default().saturating_sub_unsigned(Self::now().0)
+    }
+
     pub(crate) fn plus(self, duration: Duration) -> Self {
         Self(self.0 + micros(duration))
+    }
+
+    pub(crate) fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(duration)))
     }
 
     /// How long after `earlier` this is; nothing if it is before.

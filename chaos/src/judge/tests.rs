@@ -21,6 +21,7 @@ fn evidence(backend: Backend, pulses: u64) -> Evidence {
         seed: SEED,
         backend,
         lease: LEASE,
+        ahead: 0,
         lines: Vec::new(),
         journal: Vec::new(),
         spells: Vec::new(),
@@ -151,6 +152,34 @@ fn an_outage_excuses_what_is_longer_than_a_lease_bears() {
     assert_eq!(twice.rules(), [""; 0], "nobody recovers in half a second");
     let apart = away(2_000, 3_500).spell(Fault::Restart(Duration::ZERO), None, 10_000, 11_000);
     assert_eq!(apart.rules(), ["doubled"]);
+}
+
+#[test]
+fn an_outage_that_ended_just_before_a_run_may_have_used_up_its_lease() {
+    let away = |from, to| {
+        let mut evidence = Evidence::repeated(Backend::Postgres).spell(read_only(), None, from, to);
+        evidence.lines.iter_mut().for_each(|line| line.at = line.at.plus(Duration::from_secs(10)));
+        evidence.rules()
+    };
+    assert_eq!(away(5_000, 10_500), [""; 0], "the run began at 11 s");
+    assert_eq!(away(3_000, 8_500), ["doubled"], "it had been renewed by then");
+}
+
+#[test]
+fn a_rate_is_counted_by_the_record_where_nothing_was_wrong() {
+    let mut evidence = evidence(Backend::Postgres, PACED_MAX as u64 + 1);
+    for pulse in 0..=PACED_MAX as u64 {
+        evidence.run_of(Effect::Paced, pulse, 1, 20_000, Some(20_001));
+    }
+    for case in evidence.cases.values_mut() {
+        case.tasks[0].name = "paced".into();
+        case.tasks[0].started_at = Some(Timestamp::from_micros(20_000_000));
+    }
+    assert_eq!(evidence.rules(), ["rushed"]);
+    let troubled = evidence.clone().spell(Fault::Kill(Target::Worker(0)), Some(1), 15_000, 15_001);
+    assert_eq!(troubled.rules(), [""; 0]);
+    let calm = evidence.spell(Fault::Kill(Target::Worker(0)), Some(1), 13_000, 13_001);
+    assert_eq!(calm.rules(), ["rushed"]);
 }
 
 #[test]
