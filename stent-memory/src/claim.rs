@@ -81,8 +81,10 @@ impl Records {
         if let Some(limit) = limit
             && let Some(rate) = &limit.rate
         {
-            let bucket = (FunctionKey::of(&limit.function), rate.bucket(request.now));
-            *self.started.entry(bucket).or_default() += 1;
+            let function = FunctionKey::of(&limit.function);
+            let last = self.started(function, rate, request.now).last().map(|(bucket, _)| bucket);
+            let bucket = rate.counts_in(request.now, last);
+            *self.started.entry((function, bucket)).or_default() += 1;
         }
         let record = self.tasks.get_mut(&id)?;
         record.row = row;

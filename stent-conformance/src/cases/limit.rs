@@ -38,6 +38,7 @@ list! { limit:
     G8 a_rate_counts_every_claim,
     G8 the_moment_of_the_next_start_is_told,
     G8 a_rate_and_a_limit_hold_together,
+    G8 a_claim_that_comes_late_starts_when_it_comes,
     G8 many_claimers_at_once_keep_to_a_rate,
 }
 
@@ -487,6 +488,19 @@ async fn a_rate_and_a_limit_hold_together(world: World) {
     world.commit_all(running.iter().map(|claimed| claimed.complete("receipt"))).await;
     same("as many as may start", claim(t(1)).await.len(), 2);
     same("places are taken again", claim(t(20)).await.len(), 1);
+}
+
+async fn a_claim_that_comes_late_starts_when_it_comes(world: World) {
+    // Who has waited for a lock asks with a moment that has passed when it is let in, and clocks differ.
+    world.dispatch_many(30, || world.call("charge")).await;
+    let claim = async |max, now: Timestamp| {
+        world.claim(max).at(now).lease(999).rate("charge", "8/10s", None).await.len()
+    };
+
+    same("claimed in time", claim(7, t(17)).await, 7);
+    same("claimed late", claim(9, t(8)).await, 1);
+    same("claimed when the late one counts", claim(9, t(19)).await, 0);
+    same("claimed when their time is over", claim(9, t(29)).await, 8);
 }
 
 async fn many_claimers_at_once_keep_to_a_rate(world: World) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::CLAIM_LATE_MAX;
 use crate::{Timestamp, duration};
 
 /// How many tasks of a function may start in any stretch of time: `max` of them `per` that long.
@@ -46,6 +47,18 @@ impl Rate {
     #[must_use]
     pub fn bucket(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_micros(at.as_micros().saturating_sub(at.as_micros().rem_euclid(self.width())))
+    }
+
+    /// The bucket in which a start counts that was asked for at a moment, where `last` is the last one in which any counts.
+    ///
+    /// A claim may come late: it has waited for a lock, or its clock is behind. It starts when it comes, and not when it was
+    /// asked for, so it counts with those that came before it; else it would be forgotten too early. A bucket that is further
+    /// ahead than [`CLAIM_LATE_MAX`] is that of a clock that is wrong, and holds nobody up for longer than it does by itself.
+    #[must_use]
+    pub fn counts_in(&self, at: Timestamp, last: Option<Timestamp>) -> Timestamp {
+        let own = self.bucket(at);
+        let latest = own + CLAIM_LATE_MAX;
+        last.filter(|last| (own..=latest).contains(last)).unwrap_or(own)
     }
 
     /// The first bucket that counts at a moment: it and those after it are all that reach into the time before the moment.
@@ -204,6 +217,17 @@ mod tests {
             assert!(rate.since(forgets) > rate.since(now));
             assert_eq!(rate.since(forgets - Duration::from_micros(1)), rate.since(now));
         }
+    }
+
+    #[test]
+    fn a_start_that_comes_late_counts_with_those_before_it() {
+        let rate: Rate = "8/10s".parse().expect("a rate");
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        assert_eq!(rate.counts_in(at(100), None), at(100));
+        assert_eq!(rate.counts_in(at(100), Some(at(99))), at(100), "it begins a bucket");
+        assert_eq!(rate.counts_in(at(100), Some(at(107))), at(107));
+        assert_eq!(rate.counts_in(at(100), Some(at(130))), at(130));
+        assert_eq!(rate.counts_in(at(100), Some(at(131))), at(100), "that clock is wrong");
     }
 
     #[test]

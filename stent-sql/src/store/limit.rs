@@ -162,12 +162,15 @@ impl Limits {
             }
         }
         let now = request.now;
-        let used = started.iter().map(|(function, (rate, used))| (*function, rate.bucket(now), *used));
+        let last = |function: &FunctionKey| self.usage.get(function).and_then(|usage| usage.last_bucket);
+        let used = started
+            .iter()
+            .map(|(function, (rate, used))| (*function, rate.counts_in(now, last(function)), *used));
         run.write_batch(&run.store.statements.rate, &row::rate_batch(used)).await?;
         // Who begins a bucket clears away those that count no more.
-        let begun = started.iter().filter(|(function, (rate, _))| {
-            self.usage.get(*function).and_then(|usage| usage.last_bucket) != Some(rate.bucket(now))
-        });
+        let begun = started
+            .iter()
+            .filter(|(function, (rate, _))| last(function) != Some(rate.counts_in(now, last(function))));
         let old = row::limited_batch(begun.map(|(function, (rate, _))| (*function, rate.since(now))));
         run.write_batch(&run.store.statements.trim_rate, &old).await
     }
@@ -182,7 +185,7 @@ fn more_at(limit: &Limit, usage: &Usage, request: &ClaimRequest<'_>, left: usize
         places.and_then(|_| usage.first_end.into_iter().chain(taken.then_some(request.until)).min());
     let starts = limit.rate.filter(|rate| binds(rate.room(usage.started)));
     let a_bucket_counts_no_more = starts.and_then(|rate| {
-        let now = taken.then(|| rate.bucket(request.now));
+        let now = taken.then(|| rate.counts_in(request.now, usage.last_bucket));
         usage.first_bucket.into_iter().chain(now).min().map(|bucket| rate.forgets(bucket))
     });
     // All that binds has to give way.

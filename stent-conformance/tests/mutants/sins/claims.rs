@@ -60,6 +60,20 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 claim.limits.iter().map(|limit| Limit { rate: None, ..limit.clone() }).collect();
             sound.exchange(batch, Some(&ClaimRequest { limits: &limits, ..*claim }))
         }),
+        mutant(
+            "forgets the start of a claim that comes late",
+            "limit::a_claim_that_comes_late_starts_when_it_comes",
+            &["claimed when the late one counts", "actual: 1"],
+        )
+        .exchanges(|sound, batch, claim, past| {
+            let is_late = |claim: &&ClaimRequest<'_>| {
+                past.claims.values().any(|earlier| earlier.lease.until > claim.until)
+            };
+            let Some(claim) = claim.filter(is_late) else { return sound.exchange(batch, claim) };
+            let limits: Vec<_> =
+                claim.limits.iter().map(|limit| Limit { rate: None, ..limit.clone() }).collect();
+            sound.exchange(batch, Some(&ClaimRequest { limits: &limits, max: claim.max.min(1), ..*claim }))
+        }),
         mutant("serves the last first", "claim::higher_priority_comes_first", &["order"])
             .brings(|exchanged, _| exchanged.claimed.reverse()),
         mutant("knows no priorities", "claim::priority_beats_due_time_and_due_time_beats_age", &["order"])
