@@ -153,7 +153,6 @@ impl Driver {
                 stop: report.vitals().stopping(),
                 report,
                 disposal: Arc::default(),
-                keeps_parked: config.cache > 0,
             },
             hot: Hot::new(config.cache),
             functions,

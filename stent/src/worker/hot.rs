@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stent_core::backend::Recall;
+use stent_core::limits::HOT_MAX;
 use stent_core::model::{Epoch, Fence};
 use stent_core::transition::Transition;
 use stent_core::{ExecutionId, TaskId, Timestamp, decide};
@@ -38,6 +39,8 @@ struct Inner {
     parked: u64,
     /// What the claim under way has recalled: it must be there when that comes back.
     recalled: BTreeSet<TaskId>,
+    /// How many of them wait for what no store knows of.
+    awaiting: usize,
     /// Tasks that are due in the store at a moment only because their code waits for what no store knows of. It is put off
     /// while the code is here.
     due: BTreeSet<(Timestamp, TaskId)>,
@@ -56,6 +59,7 @@ impl Hot {
         let (age, task) = (inner.parked, parked.task);
         inner.remove(task);
         inner.by_age.insert(age, task);
+        inner.awaiting += usize::from(parked.due.is_some());
         inner.entries.insert(task, Entry { age, parked, stands: false });
     }
 
@@ -109,13 +113,26 @@ impl Hot {
         drop(forgotten);
     }
 
-    /// Brings the cache back to its bound, but for what the claim under way has recalled.
+    /// Brings the cache back to its bound, but for what the claim under way has recalled. Code that waits for what no store
+    /// knows of has a bound of its own, and is not counted to this one: what it waits for would be gone with it.
     pub(super) fn shrink(&self) {
         let mut inner = self.lock();
-        let over = inner.entries.len().saturating_sub(self.max);
-        let idle = inner.by_age.values().filter(|task| !inner.recalled.contains(task));
-        let oldest: Vec<TaskId> = idle.take(over).copied().collect();
-        let evicted: Vec<_> = oldest.into_iter().filter_map(|task| inner.remove(task)).collect();
+        let awaiting = inner.awaiting;
+        let over = (inner.entries.len() - awaiting).saturating_sub(self.max);
+        let awaiting_over = awaiting.saturating_sub(self.max.max(HOT_MAX));
+        let mut evicted = Vec::new();
+        for (over, awaits) in [(over, false), (awaiting_over, true)] {
+            if over == 0 {
+                continue;
+            }
+            let idle = inner.by_age.values().filter(|task| {
+                let entry = inner.entries.get(task);
+                !inner.recalled.contains(task)
+                    && entry.is_some_and(|entry| entry.parked.due.is_some() == awaits)
+            });
+            let oldest: Vec<TaskId> = idle.take(over).copied().collect();
+            evicted.extend(oldest.into_iter().filter_map(|task| inner.remove(task)));
+        }
         drop(inner);
         drop(evicted);
     }
@@ -186,6 +203,7 @@ impl Inner {
         let entry = self.entries.remove(&task)?;
         self.by_age.remove(&entry.age);
         if let Some(due) = entry.parked.due {
+            self.awaiting -= 1;
             self.due.remove(&(due, task));
         }
         Some(entry.parked)

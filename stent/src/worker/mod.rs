@@ -149,7 +149,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// Keeps at most so many parked functions in memory; the default is 10,000. Others are replayed when they go on.
+    /// Keeps at most so many parked functions in memory; the default is 10,000. Others are replayed when they go on. Functions
+    /// that await something beside what is recorded do not count: see the guide's page on observability.
     pub const fn cache(mut self, functions: usize) -> Self {
         self.config.cache = functions;
         self

@@ -90,8 +90,6 @@ pub(super) struct Port {
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) report: Reporter,
     pub(super) disposal: Arc<Disposal>,
-    /// Whether parked code is kept in memory.
-    pub(super) keeps_parked: bool,
 }
 
 impl Port {

@@ -123,7 +123,7 @@ impl Running {
             }
             Needs::Commit => self.keep(None).await,
             Needs::Call(seq) => self.call(seq).await,
-            Needs::Steps => self.rest().await,
+            Needs::Steps => self.park(None),
             Needs::World => {
                 if self.grant() {
                     return Some(self);
@@ -207,18 +207,6 @@ impl Running {
         });
         // A map may have room for its next chunk now.
         self.activation.waker.set_woken();
-    }
-
-    /// The code waits for steps: it is parked. But if it waits for the world, too, and this worker keeps no parked code, it
-    /// stays, as what it waits for there would be gone.
-    async fn rest(self) -> Option<Self> {
-        if self.port.keeps_parked || !self.activation.awaits_the_world() {
-            return self.park(None);
-        }
-        match self.activation.durable.replay(|replay| replay.is_unsaid()) {
-            true => self.keep(None).await,
-            false => self.wait_for_the_world().await,
-        }
     }
 
     fn park(self, insert: Option<NewTask>) -> Option<Self> {
@@ -308,7 +296,7 @@ impl Running {
             return Some(self);
         };
         let Some(call) = ask.call.as_ref().filter(|call| self.port.admits(&call.lane)) else {
-            return self.rest().await;
+            return self.park(None);
         };
         let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
         let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };

@@ -223,7 +223,11 @@ impl<'a> Reader<'a> {
     fn one(&mut self, one: &Do) -> Words {
         let leaves = match one {
             Do::One(leaf) => std::slice::from_ref(leaf),
-            Do::All(leaves) | Do::Race(leaves) | Do::Unordered(leaves) | Do::Doomed(leaves) => leaves,
+            Do::All(leaves)
+            | Do::Beside(leaves)
+            | Do::Race(leaves)
+            | Do::Unordered(leaves)
+            | Do::Doomed(leaves) => leaves,
             Do::Detach(n) => {
                 let (_, step) = self.places(1)[0];
                 self.said(step, &Leaf::Double(*n))?;

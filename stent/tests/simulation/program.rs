@@ -26,6 +26,9 @@ pub(crate) enum Do {
     Unordered(Vec<Leaf>),
     /// `try_join!`: the failure of one drops the others and ends the program.
     Doomed(Vec<Leaf>),
+    /// `join!` of the first step, which runs in the program's own turn, with a chain of the others: each of these starts when
+    /// the one before it has ended.
+    Beside(Vec<Leaf>),
     /// Starts a step and lets it go.
     Detach(u64),
     /// Waits for something that nobody records.
@@ -315,6 +318,25 @@ async fn perform_one(seed: u64, one: Do, failures: Failures) -> Result<String, E
             }
             Ok(said.join(", "))
         }
+        Do::Beside(leaves) => {
+            let mut leaves = leaves.into_iter();
+            let first = leaves.next().map(|leaf| build(seed, leaf));
+            let first = async {
+                match first {
+                    Some(first) => handle(first.await),
+                    None => Ok(String::new()),
+                }
+            };
+            let chain = async {
+                let mut said = Vec::new();
+                for leaf in leaves {
+                    said.push(handle(build(seed, leaf).await)?);
+                }
+                Ok::<_, Error>(said)
+            };
+            let (first, chain) = stent::join!(first, chain);
+            Ok([vec![first?], chain?].concat().join(", "))
+        }
         Do::Doomed(leaves) => Ok(try_join_all(build_all(leaves)).await?.join(", ")),
         Do::Detach(n) => {
             double(n).detach()?;
@@ -374,8 +396,12 @@ impl Author {
     }
 
     fn one(&mut self, depth: u64) -> Do {
-        match self.chance.below(17) {
+        match self.chance.below(19) {
             16 => Do::Child(self.key()),
+            17..=18 => {
+                let slow = Leaf::Slow(self.key());
+                Do::Beside(std::iter::once(slow).chain(self.leaves(depth)).collect())
+            }
             0..=4 => Do::One(self.leaf(depth)),
             5..=7 => Do::All(self.leaves(depth)),
             8..=10 => Do::Race(self.leaves(depth)),
