@@ -80,6 +80,10 @@ where
 ///
 /// # Cancel safety
 /// Dropping it drops the futures: calls that are not done are cancelled.
+#[expect(
+    clippy::redundant_async_block,
+    reason = "a block panics when it is polled again, the future in it does not"
+)]
 pub fn join_all<I>(futures: I) -> impl Future<Output = Vec<<I::Item as Future>::Output>> + use<I>
 where
     I: IntoIterator,
@@ -112,6 +116,10 @@ where
 ///
 /// # Cancel safety
 /// As [`join_all`].
+#[expect(
+    clippy::redundant_async_block,
+    reason = "a block panics when it is polled again, the future in it does not"
+)]
 pub fn try_join_all<I, T, E>(futures: I) -> impl Future<Output = Result<Vec<T>, E>> + use<I, T, E>
 where
     I: IntoIterator,

@@ -65,7 +65,8 @@ async fn joins(key: u64) -> Result<Vec<String>, Error> {
             Ok::<_, Error>(())
         }
     );
-    (step?, calls?);
+    step?;
+    calls?;
     let order = order.into_inner().expect("not poisoned");
     ran::note(key, format!("order {}", order.join(" ")));
     stent::sleep("5ms").await?;
@@ -106,7 +107,7 @@ async fn waits(key: u64) -> Result<String, Error> {
     let run = stent::spawn(says(key, "child".to_owned())).await?;
     stent::select! {
         said = run.result() => said,
-        step = stent::step("endless", || pending::<Result<String, String>>()) => step,
+        step = stent::step("endless", pending::<Result<String, String>>) => step,
     }
 }
 
