@@ -18,16 +18,23 @@ use crate::proxy::Proxy;
 
 const LEASE: Duration = Duration::from_secs(2);
 
+/// Every stage, by its number. Not a state of workers: those of the other tests in this program have none to give.
+static STAGES: Mutex<Vec<Stage>> = Mutex::new(Vec::new());
+
 /// Which bodies have run, and how often; and which may end.
 #[derive(Clone, Debug)]
 struct Stage {
+    number: usize,
     ran: Arc<Mutex<BTreeMap<u64, u32>>>,
     open: watch::Sender<bool>,
 }
 
 impl Stage {
     fn new() -> Self {
-        Self { ran: Arc::default(), open: watch::Sender::new(false) }
+        let mut stages = STAGES.lock().unwrap();
+        let stage = Self { number: stages.len(), ran: Arc::default(), open: watch::Sender::new(false) };
+        stages.push(stage.clone());
+        stage
     }
 
     fn ran(&self) -> BTreeMap<u64, u32> {
@@ -40,14 +47,15 @@ impl Stage {
         }
     }
 
-    async fn worker(&self, stent: &Stent, lease: Duration) -> Worker {
-        stent.worker().state(self.clone()).lease(lease).concurrency(256).start().await.unwrap()
+    async fn worker(stent: &Stent, lease: Duration) -> Worker {
+        stent.worker().lease(lease).concurrency(256).start().await.unwrap()
     }
 }
 
 /// Gives so many bytes once it may end.
 #[durable(name = "sending.gated", retry(max_attempts = 1))]
-async fn gated(n: u64, bytes: usize, State(stage): State<Stage>) -> Result<String, String> {
+async fn gated(stage: usize, n: u64, bytes: usize) -> Result<String, String> {
+    let stage = STAGES.lock().unwrap()[stage].clone();
     *stage.ran.lock().unwrap().entry(n).or_default() += 1;
     let mut open = stage.open.subscribe();
     open.wait_for(|open| *open).await.map_err(|error| error.to_string())?;
@@ -71,8 +79,8 @@ fn a_renewal_passes_over_what_another_transaction_holds_and_extends_the_rest() {
         store.migrate().await.unwrap();
         let stent = Stent::builder().open(store.clone()).await.unwrap();
         let ids = [
-            stent.dispatch(gated(1, 1)).await.unwrap().id(),
-            stent.dispatch(gated(2, 1)).await.unwrap().id(),
+            stent.dispatch(gated(0, 1, 1)).await.unwrap().id(),
+            stent.dispatch(gated(0, 2, 1)).await.unwrap().id(),
         ];
         let now = store.clock().await.unwrap();
         let functions = ["sending.gated".to_owned()];
@@ -111,12 +119,13 @@ fn a_row_that_somebody_holds_costs_no_other_its_lease_and_its_own_task_no_second
         let database = TestDatabase::new().await;
         let stage = Stage::new();
         let stent = Stent::connect(&database.url()).await.unwrap();
-        let worker = stage.worker(&stent, LEASE).await;
-        let runs = stent.dispatch_all((0..7).map(|n| gated(n, 1))).await.unwrap();
+        let worker = Stage::worker(&stent, LEASE).await;
+        let number = stage.number;
+        let runs = stent.dispatch_all((0..7).map(move |n| gated(number, n, 1))).await.unwrap();
         stage.ran_all(7).await;
         // Who would take over what is not renewed.
         let others = Stent::connect(&database.url()).await.unwrap();
-        let other = stage.worker(&others, LEASE).await;
+        let other = Stage::worker(&others, LEASE).await;
 
         // Held while they run, and while they end: longer than their leases, both times.
         let mut holder = hold(&database, runs[3].id()).await;
@@ -144,8 +153,9 @@ fn results_that_do_not_fit_into_a_statement_timeout_together_are_sent_in_smaller
         database.set("statement_timeout = '400ms'").await;
         let stage = Stage::new();
         let limited = Stent::connect(&database.url()).await.unwrap();
-        let worker = stage.worker(&limited, 5 * LEASE).await;
-        let runs = stent.dispatch_all((0..200).map(|n| gated(n, 176 * 1024))).await.unwrap();
+        let worker = Stage::worker(&limited, 5 * LEASE).await;
+        let number = stage.number;
+        let runs = stent.dispatch_all((0..200).map(move |n| gated(number, n, 176 * 1024))).await.unwrap();
         stage.ran_all(200).await;
 
         stage.open.send_replace(true);
@@ -166,8 +176,8 @@ fn a_pooler_that_turns_everybody_away_for_a_while_costs_no_effect_and_no_dispatc
         let proxy = Proxy::start(&database).await;
         let stage = Stage::new();
         let stent = Stent::connect(proxy.url()).await.unwrap();
-        let worker = stage.worker(&stent, 5 * LEASE).await;
-        let run = direct.dispatch(gated(1, 1)).await.unwrap();
+        let worker = Stage::worker(&stent, 5 * LEASE).await;
+        let run = direct.dispatch(gated(stage.number, 1, 1)).await.unwrap();
         stage.ran_all(1).await;
 
         for (code, message) in
@@ -175,7 +185,7 @@ fn a_pooler_that_turns_everybody_away_for_a_while_costs_no_effect_and_no_dispatc
         {
             proxy.turn_away(code, message);
             stage.open.send_replace(true);
-            let dispatched = tokio::spawn(stent.dispatch(gated(2, 1)).into_future());
+            let dispatched = tokio::spawn(stent.dispatch(gated(stage.number, 2, 1)).into_future());
             proxy.turned_away(3).await;
             proxy.let_pass();
 
