@@ -92,7 +92,7 @@ pub(crate) fn settings(limit: Option<Duration>, sessions: &Sessions, place: &Pla
     }
     match (sessions.search_path(), place.asked_for()) {
         (Some("" | "\"\""), Some(schema)) => {
-            settings.push_str(&format!("; SET LOCAL search_path = {schema}"))
+            settings.push_str(&format!("; SET LOCAL search_path = {schema}"));
         }
         (Some(own), Some(schema)) => settings.push_str(&format!("; SET LOCAL search_path = {own}, {schema}")),
         _ => {}
