@@ -82,7 +82,8 @@ impl Data {
         if let Some((limit, rate)) = limit.and_then(|limit| Some((limit, limit.rate?))) {
             let buckets = self.started.entry(FunctionKey::of(&limit.function)).or_default();
             *buckets = buckets.split_off(&rate.since(now)); // What is older never counts again.
-            *buckets.entry(rate.bucket(now)).or_default() += 1;
+            let last = buckets.keys().next_back().copied();
+            *buckets.entry(rate.counts_in(now, last)).or_default() += 1; // A late claim starts when it comes.
         }
         let (fence, lease) = (row.fence(), Lease { task: id, epoch: row.epoch, until });
         let record = self.tasks.get_mut(&id).expect("it was found under the same lock");
