@@ -8,15 +8,20 @@ use sea_orm::sea_query::{SubQueryStatement, Value};
 use sea_orm::{DbBackend, DbErr, QueryResult, TransactionOptions};
 use stent_core::backend::{ErrorKind, Topic};
 use stent_sql::batch::{Answer, Batch, Column};
-use stent_sql::dialect::{Dialect, Writers, render};
+use stent_sql::dialect::{Dialect, Patience, Writers, render};
 
 use crate::error::NOT_SET_UP;
+use crate::options::ACQUIRE_TIMEOUT;
 use crate::place::Place;
 use crate::sessions::Sessions;
 use crate::{error, guests, pack, wake};
 
 /// The lock under which schemas are migrated, one of a database at a time: "stent" in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_65_6e_74;
+
+/// How long the server may take to answer a statement of Stent's own. Those that may look at all there is take several times as
+/// long, and migrations as long as they take. A server that is gone without a word would never answer.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Holds in transactions that go on seeing what was there when they began. `READ UNCOMMITTED` is `READ COMMITTED` here.
 const FROZEN: &str = "current_setting('transaction_isolation') IN ('repeatable read', 'serializable')";
@@ -36,6 +41,7 @@ pub struct PostgresDialect {
     place: Arc<Place>,
     sessions: Arc<Sessions>,
     settings: Option<String>,
+    acquire_timeout: Duration,
 }
 
 impl Default for PostgresDialect {
@@ -49,7 +55,14 @@ impl PostgresDialect {
     /// For connections that are set up as they are opened, of which these are the sessions.
     #[must_use]
     pub(crate) const fn new(place: Arc<Place>, sessions: Arc<Sessions>) -> Self {
-        Self { place, sessions, settings: None }
+        Self { place, sessions, settings: None, acquire_timeout: ACQUIRE_TIMEOUT }
+    }
+
+    /// For pools that say so after this time that they have no connection.
+    #[must_use]
+    pub(crate) const fn with_acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.acquire_timeout = timeout;
+        self
     }
 
     /// For connections that others have opened: each transaction begins by setting this.
@@ -255,6 +268,18 @@ impl Dialect for PostgresDialect {
         format!(
             "to_char(to_timestamp({column} / 1000000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
         )
+    }
+
+    fn patience(&self) -> Option<Patience> {
+        Some(Patience { connection: self.acquire_timeout, answer: ANSWER_TIMEOUT })
+    }
+
+    fn silent(&self) {
+        self.sessions.retire();
+    }
+
+    fn abandoned(&self) {
+        self.sessions.doubt();
     }
 
     fn begun(&self) {

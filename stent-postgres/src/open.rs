@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::sqlx::ConnectOptions;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sea_orm::sqlx::{ConnectOptions, Connection};
 use sea_orm::{DatabaseConnection, DbBackend, SqlxPostgresConnector};
 use stent_core::backend::Result;
 use stent_sql::{Connections, SqlStore};
@@ -75,9 +75,17 @@ impl PostgresStore {
                     of_new.opened();
                     Box::pin(async { Ok(()) })
                 })
-                .after_release(move |_, metadata| {
-                    let is_sound = !of_old.is_retired(metadata.age);
-                    Box::pin(async move { Ok(is_sound) })
+                .after_release(move |connection, metadata| {
+                    let sessions = Arc::clone(&of_old);
+                    Box::pin(async move {
+                        if sessions.is_retired(metadata.age) {
+                            return Ok(false);
+                        }
+                        if sessions.is_in_doubt() {
+                            return sessions.answers(connection).await;
+                        }
+                        Ok(true)
+                    })
                 });
             SqlxPostgresConnector::from_sqlx_postgres_pool(pool.connect_lazy_with(connect.clone()))
         };
@@ -88,6 +96,7 @@ impl PostgresStore {
             .with_guests(SqlxPostgresConnector::from_sqlx_postgres_pool(guests_pool));
         let place = Place::new(options.schema.clone());
         let dialect = PostgresDialect::new(Arc::clone(&place), Arc::clone(&sessions));
+        let dialect = dialect.with_acquire_timeout(options.acquire_timeout);
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
         let notices = Notices::new(hints(connect.clone()), place);
         let store = Arc::new(store.with_neighbours(notices));
@@ -121,6 +130,7 @@ impl PostgresStore {
         let connections = Connections::new(connection.clone(), connection);
         let place = Place::new(None);
         let dialect = PostgresDialect::new(Arc::clone(&place), Arc::default()).with_settings(settings());
+        let dialect = dialect.with_acquire_timeout(pool.options().get_acquire_timeout());
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
         Ok(Arc::new(store.with_neighbours(Notices::on_borrowed(pool, place)).on_borrowed_connections()))
     }
@@ -139,13 +149,13 @@ fn pool(options: &PostgresOptions, most: u32, sessions: &Arc<Sessions>) -> PgPoo
         // begins on it, which then takes another one.
         .test_before_acquire(false)
         .before_acquire(move |connection, metadata| {
-            let is_retired = sessions.is_retired(metadata.age);
+            let sessions = Arc::clone(&sessions);
             Box::pin(async move {
-                if is_retired {
+                if sessions.is_retired(metadata.age) {
                     return Ok(false);
                 }
                 if metadata.idle_for > FRESH {
-                    connection.ping().await?;
+                    return sessions.answers(connection).await;
                 }
                 Ok(true)
             })

@@ -46,6 +46,9 @@ const WRITES_MIN: u32 = 3;
 /// Bytes of a name, in Postgres.
 const SCHEMA_BYTES_MAX: usize = 63;
 
+/// How long a call waits for a connection, where nothing else is said.
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
 const PARAMETERS: &str = "schema, min_connections, max_connections, acquire_timeout";
 
 /// Parameters of connection URLs that are libpq's, or the driver's.
@@ -106,7 +109,7 @@ impl PostgresOptions {
             schema: None,
             min_connections: 0,
             max_connections: 10,
-            acquire_timeout: Duration::from_secs(10),
+            acquire_timeout: ACQUIRE_TIMEOUT,
         }
     }
 

@@ -8,16 +8,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use sea_orm::sqlx::postgres::PgConnection;
+use sea_orm::sqlx::{self, Connection};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// Hears of each session that is opened.
 pub(crate) type Opened = watch::Receiver<()>;
+
+/// How long a connection that does nothing may take to answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For so long after somebody stopped waiting, connections that come back are tried out with a bound. The driver has none.
+const DOUBT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Sessions {
     opens: watch::Sender<()>,
     let_in: AtomicBool,
     retired: Mutex<Option<Instant>>,
+    /// When somebody last stopped waiting for an answer.
+    doubted: Mutex<Option<Instant>>,
     /// The server's own bound on a statement of the application's, in milliseconds; 0 is none.
     statement_ms_max: AtomicU64,
     /// Where the server has the application's statements look for tables.
@@ -30,6 +41,7 @@ impl Default for Sessions {
             opens: watch::Sender::new(()),
             let_in: AtomicBool::new(false),
             retired: Mutex::new(None),
+            doubted: Mutex::new(None),
             statement_ms_max: AtomicU64::new(0),
             search_path: OnceLock::new(),
         }
@@ -58,16 +70,36 @@ impl Sessions {
 
     /// No session that is open now is used again.
     pub(crate) fn retire(&self) {
-        *self.retired() = Some(Instant::now());
+        *lock(&self.retired) = Some(Instant::now());
     }
 
     /// Whether a session of this age is not to be used again.
     pub(crate) fn is_retired(&self, age: Duration) -> bool {
-        self.retired().is_some_and(|retired| age >= retired.elapsed())
+        lock(&self.retired).is_some_and(|retired| age >= retired.elapsed())
     }
 
-    fn retired(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Somebody has stopped waiting for an answer, and which of the connections that come back now that was on is not known.
+    pub(crate) fn doubt(&self) {
+        *lock(&self.doubted) = Some(Instant::now());
+    }
+
+    /// Whether a connection that comes back may be one that does not answer.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        lock(&self.doubted).is_some_and(|doubted| doubted.elapsed() < DOUBT)
+    }
+
+    /// Whether a session answers. If it does not, neither do those that were opened before.
+    ///
+    /// # Errors
+    /// When it was lost.
+    pub(crate) async fn answers(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        match timeout(PING_TIMEOUT, connection.ping()).await {
+            Ok(answered) => answered.map(|()| true),
+            Err(_) => {
+                self.retire();
+                Ok(false)
+            }
+        }
     }
 
     /// What the server does with the application's statements if nobody says otherwise.
@@ -87,6 +119,10 @@ impl Sessions {
             own => limit_ms.min(own),
         }
     }
+}
+
+fn lock(moment: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
+    moment.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

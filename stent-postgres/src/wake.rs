@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::dialect::ANSWER_TIMEOUT;
 use crate::open::DIAGNOSIS_TIMEOUT;
 use crate::options::PostgresOptions;
 use crate::place::Place;
@@ -182,7 +183,16 @@ impl Shared {
         if !work && !ended {
             return Ok(());
         }
-        let told = sqlx::raw_sql(AssertSqlSafe(tell)).fetch_one(&self.pool).await?;
+        let mut connection = self.pool.acquire().await?;
+        let told = sqlx::raw_sql(AssertSqlSafe(tell)).fetch_one(&mut *connection);
+        let told = match timeout(ANSWER_TIMEOUT, told).await {
+            Ok(told) => told?,
+            Err(elapsed) => {
+                // It would be waited for by the pool.
+                drop(connection.detach());
+                return Err(sqlx::Error::Io(elapsed.into()));
+            }
+        };
         self.teller.store(told.try_get::<i32, _>(0)?.cast_unsigned(), Ordering::Release);
         Ok(())
     }

@@ -162,6 +162,17 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// A moment in microseconds as an ISO 8601 text, for people.
     fn iso(&self, column: &str) -> String;
 
+    /// How long a server may take to answer, where it can go away without a word. What takes longer is given up.
+    fn patience(&self) -> Option<Patience> {
+        None
+    }
+
+    /// The server has not answered in time: no session that is open now is to be used again.
+    fn silent(&self) {}
+
+    /// Somebody has stopped waiting for an answer: the connection that comes back next may be one that does not give any.
+    fn abandoned(&self) {}
+
     /// A transaction has begun: the server lets this user in.
     fn begun(&self) {}
 
@@ -198,6 +209,15 @@ pub struct Probes {
     /// Each fails unless the driver has as many savepoints open, the most first. Going through them stops at the first that
     /// does not fail, which is the innermost savepoint.
     pub nested: Vec<String>,
+}
+
+/// How long a server may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Until there is a connection, which the pool bounds by itself.
+    pub connection: Duration,
+    /// Until it has answered one statement.
+    pub answer: Duration,
 }
 
 /// How many transactions write at once.

@@ -181,7 +181,9 @@ async fn write(store: &dyn Store, mut unit: Unit) -> Left {
         };
         failures += 1;
         let is_one = unit.replies.len() == 1;
-        let is_over = Instant::now() >= until;
+        // A store that gave no answer for all that time has been asked only once.
+        let was_silent = failures == 1 && error.kind() == ErrorKind::Unavailable;
+        let is_over = Instant::now() >= until && !was_silent;
         let splits = match error.kind() {
             ErrorKind::Limit | ErrorKind::Corrupt => true,
             // Where one writes at a time, nobody got by for as long as that took.

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::ops::Deref;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use stent_core::backend::{Error, ErrorKind, Result};
 
 use super::SqlStore;
 use super::again::Pauses;
+use super::answer::{On, is_silence, silence};
 use super::within::Began;
 use crate::writer::{Mark, Turn, Whose};
 use crate::{Dialect, Writers};
@@ -107,7 +109,8 @@ impl SqlStore {
     /// Rolls a transaction of the store's own back.
     pub(super) async fn rollback(&self, operation: &'static str, open: Open) -> Result<()> {
         let Open { transaction, mark: _, _turn } = open;
-        transaction.rollback().await.map_err(|error| self.error(operation, error))
+        let rolled_back = self.answered(operation, On::Connection, transaction.rollback()).await;
+        rolled_back.map_err(|error| self.error(operation, error))
     }
 
     /// Commits a transaction, and is content only if the database has committed it and others can see that.
@@ -121,7 +124,8 @@ impl SqlStore {
         if marked.is_some_and(|(writer, mark)| !mark.still_open(writer)) {
             return Err(ended(operation));
         }
-        transaction.commit().await.map_err(|error| self.error(operation, error))?;
+        let committed = self.answered(operation, On::Connection, transaction.commit()).await;
+        committed.map_err(|error| self.error(operation, error))?;
         if marked.is_some_and(|(writer, mark)| !mark.was_committed(writer)) {
             return Err(Error::new(ErrorKind::Unavailable, operation).with_message(
                 "the driver says that the transaction was committed, and the database does not",
@@ -143,7 +147,7 @@ impl SqlStore {
     ) -> Result<DatabaseTransaction> {
         let begun = match self.dialect.writers() {
             Writers::One => connection.begin_with_options(self.dialect.begin()).await,
-            Writers::Many { .. } => self.begin_among_many(connection, settings).await,
+            Writers::Many { .. } => self.begin_among_many(connection, operation, settings).await,
         };
         let transaction = match begun {
             Ok(transaction) => transaction,
@@ -160,24 +164,37 @@ impl SqlStore {
     /// would find itself in a transaction.
     ///
     /// A connection that was lost while nobody used it shows that here, where nothing has been done yet: then another one
-    /// serves.
+    /// serves. So it does where a connection has become silent.
     async fn begin_among_many<'a>(
         &'a self,
         connection: &DatabaseConnection,
+        operation: &'static str,
         settings: &Settings<'a>,
     ) -> std::result::Result<DatabaseTransaction, DbErr> {
         let (mut lost, mut pauses) = (0, Pauses::new());
         loop {
             let (connection, options) = (connection.clone(), self.dialect.begin());
-            let begun = tokio::spawn(async move { connection.begin_with_options(options).await }).await;
-            match begun.map_err(|error| DbErr::Custom(format!("BEGIN did not end: {error}")))? {
+            let (limit, dialect) = (self.limit(operation, On::Pool), Arc::clone(&self.dialect));
+            let begun = tokio::spawn(async move {
+                let begin = pin!(connection.begin_with_options(options));
+                let Some(limit) = limit else { return begin.await };
+                // In here, for it goes on if nobody waits for it any more.
+                match tokio::time::timeout(limit, begin).await {
+                    Ok(begun) => begun,
+                    Err(_) => Err(silence(&*dialect, limit)),
+                }
+            });
+            match begun.await.map_err(|error| DbErr::Custom(format!("BEGIN did not end: {error}")))? {
                 Ok(transaction) => {
                     if let Some(settings) = settings(&*self.dialect) {
-                        transaction.execute_unprepared(&settings).await?;
+                        let set = transaction.execute_unprepared(&settings);
+                        self.answered(operation, On::Connection, set).await?;
                     }
                     self.dialect.begun();
                     return Ok(transaction);
                 }
+                // What was asked for may have been the last of the silent ones.
+                Err(error) if lost == 0 && is_silence(&error) => lost += 1,
                 Err(error @ (DbErr::Query(_) | DbErr::Exec(_))) if lost < LOST_MAX => {
                     self.dialect.heard(&error);
                     lost += 1;

@@ -10,7 +10,7 @@ use tracing::instrument::WithSubscriber as _;
 use super::SqlStore;
 use crate::migration::Migrator;
 
-const OPERATION: &str = "migrate";
+pub(super) const OPERATION: &str = "migrate";
 
 #[async_trait]
 impl Migrate for SqlStore {

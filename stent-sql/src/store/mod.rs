@@ -2,6 +2,7 @@
 //! does in the core's ledger.
 
 mod again;
+mod answer;
 mod begin;
 mod claim;
 mod commit;
@@ -35,6 +36,7 @@ use stent_core::model::{Lane, LaneKey, Lease};
 use stent_core::transition::Transition;
 use tokio::sync::OnceCell;
 
+use answer::On;
 pub use counters::Counters;
 use counters::Tally;
 use late::Late;
@@ -186,14 +188,20 @@ impl SqlStore {
         operation: &'static str,
         transaction: &'a DatabaseTransaction,
     ) -> Run<'a, DatabaseTransaction> {
-        Run { store: self, connection: transaction, locks: self.locks.as_deref(), operation }
+        Run {
+            store: self,
+            connection: transaction,
+            locks: self.locks.as_deref(),
+            operation,
+            on: On::Connection,
+        }
     }
 
     /// Runs statements that only read.
     fn reading(&self, operation: &'static str) -> Result<Run<'_, DatabaseConnection>> {
         self.check_open(operation)?;
         self.check_place(operation)?;
-        Ok(Run { store: self, connection: &self.connections.read, locks: None, operation })
+        Ok(Run { store: self, connection: &self.connections.read, locks: None, operation, on: On::Pool })
     }
 
     /// The lanes that are known to be stored. Nothing is awaited under the guard.

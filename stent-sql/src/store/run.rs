@@ -5,6 +5,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use stent_core::backend::{Error, Result};
 
 use super::SqlStore;
+use super::answer::On;
 use crate::batch::{Answer, Batch};
 use crate::row::columns::{ARGS, ONE_ID, RESULT};
 use crate::row::{Reader, read_plainly};
@@ -17,6 +18,7 @@ pub(super) struct Run<'a, C> {
     /// What locks: within a transaction, where many write at once.
     pub(super) locks: Option<&'a Locks>,
     pub(super) operation: &'static str,
+    pub(super) on: On,
 }
 
 impl<C: ConnectionTrait> Run<'_, C> {
@@ -49,7 +51,8 @@ impl<C: ConnectionTrait> Run<'_, C> {
 
     /// Runs a statement, and tells how many rows it was about.
     pub(super) async fn run(&self, statement: &Statement, values: Vec<Value>) -> Result<u64> {
-        let run = self.connection.execute_raw(self.bound(statement, values)).await;
+        let run = self.connection.execute_raw(self.bound(statement, values));
+        let run = self.store.answered(self.operation, self.on, run).await;
         Ok(run.map_err(|error| self.error(error))?.rows_affected())
     }
 
@@ -81,7 +84,8 @@ impl<C: ConnectionTrait> Run<'_, C> {
     }
 
     async fn answer(&self, statement: &Statement, values: Vec<Value>) -> Result<Answer> {
-        let rows = self.connection.query_all_raw(self.bound(statement, values)).await;
+        let rows = self.connection.query_all_raw(self.bound(statement, values));
+        let rows = self.store.answered(self.operation, self.on, rows).await;
         let rows = match rows {
             Ok(rows) => rows,
             Err(error) => return Err(self.store.failed(self.operation, error).await),

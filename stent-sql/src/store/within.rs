@@ -24,7 +24,7 @@ use crate::row::{self, Reader};
 use crate::writer::Mark;
 use crate::{Locks, Statements};
 
-const OPERATION: &str = "exchange within a transaction";
+pub(super) const OPERATION: &str = "exchange within a transaction";
 const HOME: &str = "home";
 
 #[async_trait]
@@ -250,7 +250,8 @@ impl<C: ConnectionTrait> Run<'_, C> {
     async fn hint(&self, topic: Topic) -> Result<()> {
         let Some(statement) = self.store.dialect.hint_within(topic) else { return Ok(()) };
         self.store.tally.statement();
-        let hinted = self.connection.execute_unprepared(&statement).await;
+        let hinted = self.connection.execute_unprepared(&statement);
+        let hinted = self.store.answered(self.operation, self.on, hinted).await;
         hinted.map(drop).map_err(|error| self.store.error(self.operation, error))
     }
 }

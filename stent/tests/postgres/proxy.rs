@@ -23,6 +23,7 @@ pub(crate) struct Proxy {
     url: String,
     refusal: watch::Sender<Refusal>,
     refused: Arc<AtomicU64>,
+    silent: watch::Sender<bool>,
     listening: AbortHandle,
 }
 
@@ -40,12 +41,15 @@ impl Proxy {
         assert!(url.contains(&port.to_string()), "the server's URL names its host and port: {url}");
         let (refusal, refused) = (watch::Sender::new(None), Arc::new(AtomicU64::new(0)));
         let (refuses, counts) = (refusal.clone(), refused.clone());
+        let silent = watch::Sender::new(false);
+        let silences = silent.clone();
         let listening = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, place.clone(), refuses.subscribe(), counts.clone()));
+                let serving = serve(client, place.clone(), refuses.subscribe(), counts.clone());
+                tokio::spawn(until_silent(serving, silences.subscribe()));
             }
         });
-        Self { url, refusal, refused, listening: listening.abort_handle() }
+        Self { url, refusal, refused, silent, listening: listening.abort_handle() }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -65,7 +69,14 @@ impl Proxy {
         }
     }
 
+    /// From now on nobody gets an answer, as when a host is gone without a word. Connections that are open stay so for ever, and
+    /// are of no use, also when others get through again.
+    pub(crate) fn fall_silent(&self) {
+        self.silent.send_replace(true);
+    }
+
     pub(crate) fn let_pass(&self) {
+        self.silent.send_replace(false);
         self.refusal.send_replace(None);
     }
 }
@@ -73,6 +84,19 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.listening.abort();
+    }
+}
+
+async fn until_silent(serving: impl Future<Output = std::io::Result<()>>, mut silent: watch::Receiver<bool>) {
+    tokio::pin!(serving);
+    let is_silent = tokio::select! {
+        biased;
+        is_silent = silent.wait_for(|silent| *silent) => is_silent.is_ok(),
+        _ = &mut serving => false,
+    };
+    if is_silent {
+        // With both ends open.
+        std::future::pending().await
     }
 }
 

@@ -198,3 +198,45 @@ fn a_pooler_that_turns_everybody_away_for_a_while_costs_no_effect_and_no_dispatc
         worker.drain().await.unwrap();
     });
 }
+
+#[test]
+fn connections_that_fall_silent_are_given_up_and_what_was_sent_on_them_is_sent_again() {
+    crate::run(async {
+        let database = TestDatabase::new().await;
+        let proxy = Proxy::start(&database).await;
+        let stage = Stage::new();
+        let stent = Stent::connect(proxy.url()).await.unwrap();
+        let worker = stage.worker(&stent, Duration::from_secs(40)).await;
+        let runs = stent.dispatch_all((0..12).map(|n| gated(n, 1))).await.unwrap();
+        stage.ran_all(12).await;
+        let waits: Vec<_> =
+            runs.iter().map(|run| tokio::spawn(run.result().timeout("100s").into_future())).collect();
+
+        proxy.fall_silent();
+        stage.open.send_replace(true);
+        let writes = (12..15).map(|n| {
+            let stent = stent.clone();
+            tokio::spawn(async move { stent.dispatch(gated(n, 1)).await })
+        });
+        let writes: Vec<_> = writes.collect();
+        // Somebody who asks, and loses patience before the store does.
+        for run in &runs {
+            let asked = tokio::time::timeout(Duration::from_millis(100), stent.status(run.id())).await;
+            assert!(asked.is_err(), "nothing is answered");
+        }
+        proxy.let_pass();
+
+        for wait in waits {
+            wait.await.unwrap().expect("its result is written, and read");
+        }
+        for write in writes {
+            // One that has waited for too long may have failed, as what passes.
+            let ended = write.await.unwrap();
+            assert!(ended.as_ref().map_or_else(stent::Error::is_transient, |_| true), "{ended:?}");
+        }
+        stent.dispatch(gated(20, 1)).await.unwrap().result().timeout("20s").await.unwrap();
+        let ran = stage.ran();
+        assert!((0..12).all(|n| ran[&n] == 1), "each ran once: {ran:?}");
+        worker.drain().await.unwrap();
+    });
+}

@@ -1,0 +1,116 @@
+//! Waits for what a server answers, and for no longer than it may take. A server can go away without a word: packets are lost
+//! from then on, and neither side hears that the connection is gone.
+
+use std::time::Duration;
+
+use sea_orm::DbErr;
+
+use super::SqlStore;
+use crate::Dialect;
+use crate::dialect::Patience;
+
+/// How many times as long those operations may take that may look at all there is.
+const LARGE: u32 = 6;
+
+/// What takes as long as it takes: migrations, and what a closure's transaction does, which has a timeout of its own.
+const UNBOUNDED: [&str; 2] = [super::migrate::OPERATION, super::within::OPERATION];
+
+const SILENCE: &str = "no answer";
+
+/// Those that may look at all there is: retention, looks at the whole store, and the commit of what a closure has done, which
+/// may have left its constraints to that.
+const LARGE_ONES: [&str; 7] = ["purge", "commit", "count", "list", "lanes", "running", "dead_letter_stats"];
+
+impl SqlStore {
+    /// What the server answers in a transaction, or on a connection that has still to be had. If it says nothing in time, it is
+    /// not known what it has done, and no session that is open now is used again.
+    pub(super) async fn answered<T>(
+        &self,
+        operation: &'static str,
+        on: On,
+        answer: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        let limit = self.limit(operation, on);
+        let dialect = &*self.dialect;
+        let answer = std::pin::pin!(answer);
+        // Dropped before the call that it is about, whose connection is looked at then.
+        let mut waits = Waits { dialect, is_over: false };
+        let answered = match limit {
+            None => Ok(answer.await),
+            Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| limit),
+        };
+        let answered = answered.unwrap_or_else(|limit| Err(silence(dialect, limit)));
+        waits.is_over = true;
+        answered
+    }
+
+    /// How long a call may take, if there is a bound.
+    pub(super) fn limit(&self, operation: &str, on: On) -> Option<Duration> {
+        self.dialect.patience().and_then(|patience| limit(patience, operation, on))
+    }
+}
+
+/// What a call goes out on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// A connection that it has.
+    Connection,
+    /// One that it waits for first.
+    Pool,
+}
+
+fn limit(patience: Patience, operation: &str, on: On) -> Option<Duration> {
+    if UNBOUNDED.contains(&operation) {
+        return None;
+    }
+    let times = if LARGE_ONES.contains(&operation) { LARGE } else { 1 };
+    let answer = patience.answer.saturating_mul(times);
+    Some(match on {
+        On::Connection => answer,
+        On::Pool => answer.saturating_add(patience.connection),
+    })
+}
+
+/// Nothing was answered within this time: says so to the dialect, while the call still has its connection.
+pub(super) fn silence(dialect: &dyn Dialect, limit: Duration) -> DbErr {
+    dialect.silent();
+    DbErr::Custom(format!(
+        "{SILENCE} within {limit:?}; the connection is given up, and what was asked may have been done"
+    ))
+}
+
+pub(super) fn is_silence(error: &DbErr) -> bool {
+    matches!(error, DbErr::Custom(message) if message.starts_with(SILENCE))
+}
+
+/// A call that is under way.
+struct Waits<'a> {
+    dialect: &'a dyn Dialect,
+    is_over: bool,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.dialect.abandoned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_to_wait_for_a_connection_or_may_look_at_all_there_is_may_take_longer() {
+        let s = Duration::from_secs;
+        let patience = Patience { connection: s(7), answer: s(10) };
+
+        assert_eq!(limit(patience, "exchange", On::Connection), Some(s(10)));
+        assert_eq!(limit(patience, "executions", On::Pool), Some(s(17)));
+        assert_eq!(limit(patience, "purge", On::Connection), Some(s(60)));
+        for operation in UNBOUNDED {
+            assert_eq!(limit(patience, operation, On::Connection), None);
+        }
+    }
+}
