@@ -17,7 +17,7 @@ use tokio::time::timeout;
 pub(crate) type Opened = watch::Receiver<()>;
 
 /// How long a connection that does nothing may take to answer.
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// For so long after somebody stopped waiting, connections that come back are tried out with a bound. The driver has none.
 const DOUBT: Duration = Duration::from_secs(5);

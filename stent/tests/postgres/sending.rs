@@ -206,8 +206,9 @@ fn connections_that_fall_silent_are_given_up_and_what_was_sent_on_them_is_sent_a
         let proxy = Proxy::start(&database).await;
         let stage = Stage::new();
         let stent = Stent::connect(proxy.url()).await.unwrap();
-        let worker = stage.worker(&stent, Duration::from_secs(40)).await;
-        let runs = stent.dispatch_all((0..12).map(|n| gated(n, 1))).await.unwrap();
+        let worker = Stage::worker(&stent, Duration::from_secs(40)).await;
+        let number = stage.number;
+        let runs = stent.dispatch_all((0..12).map(move |n| gated(number, n, 1))).await.unwrap();
         stage.ran_all(12).await;
         let waits: Vec<_> =
             runs.iter().map(|run| tokio::spawn(run.result().timeout("100s").into_future())).collect();
@@ -216,7 +217,7 @@ fn connections_that_fall_silent_are_given_up_and_what_was_sent_on_them_is_sent_a
         stage.open.send_replace(true);
         let writes = (12..15).map(|n| {
             let stent = stent.clone();
-            tokio::spawn(async move { stent.dispatch(gated(n, 1)).await })
+            tokio::spawn(async move { stent.dispatch(gated(number, n, 1)).await })
         });
         let writes: Vec<_> = writes.collect();
         // Somebody who asks, and loses patience before the store does.
@@ -234,7 +235,7 @@ fn connections_that_fall_silent_are_given_up_and_what_was_sent_on_them_is_sent_a
             let ended = write.await.unwrap();
             assert!(ended.as_ref().map_or_else(stent::Error::is_transient, |_| true), "{ended:?}");
         }
-        stent.dispatch(gated(20, 1)).await.unwrap().result().timeout("20s").await.unwrap();
+        stent.dispatch(gated(number, 20, 1)).await.unwrap().result().timeout("20s").await.unwrap();
         let ran = stage.ran();
         assert!((0..12).all(|n| ran[&n] == 1), "each ran once: {ran:?}");
         worker.drain().await.unwrap();
