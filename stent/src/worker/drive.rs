@@ -23,8 +23,9 @@ use stent_core::decide::{self, Held};
 use stent_core::limits::CLAIM_MAX;
 use stent_core::model::{Fence, Lease};
 use stent_core::schedule::{Action, Pump, PumpConfig};
+use stent_core::transition::News;
 use stent_core::{Failure, TaskId, Timestamp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -36,7 +37,7 @@ use super::activation::Activation;
 use super::ahead::{Ahead, Ready};
 use super::blocking::BLOCKS_FROM;
 use super::hot::Hot;
-use super::port::{Message, Parked, Port};
+use super::port::{Kept, Message, Parked, Port};
 use super::report::{Reporter, Subject};
 use super::{Config, Stop, turn};
 use crate::client::Shared;
@@ -61,6 +62,11 @@ struct Active {
     /// Whether the store is known to have the lease. A step that its parent's turn goes on with gets its row, and the lease on
     /// it, with what is committed next.
     stands: bool,
+    /// Until when the store itself is known to have it. Where a renewal finds the row held by somebody else, the lease here goes
+    /// on, and that in the store does not.
+    stored_until: Timestamp,
+    /// What its turn waits to hear, and goes on with, once the lease is renewed.
+    goes_on: Option<(oneshot::Sender<Kept>, News)>,
 }
 
 /// The state of a worker's loop.
@@ -441,7 +447,10 @@ impl Driver {
                 self.keep_lease(&transition, now);
                 self.submit(Submission { reply: Some(reply), ..Submission::of(transition) }, now);
             }
-            Message::Kept { transition } => self.kept(&transition),
+            Message::Kept { transition, news, reply } => {
+                self.kept(&transition);
+                self.goes_on(&transition, reply, news);
+            }
             Message::Done { transition, parked } => {
                 self.keep_lease(&transition, now);
                 let ended = transition.guard.leased().and_then(|fence| self.ended(fence));
@@ -467,6 +476,8 @@ impl Driver {
                         stop,
                         expires_at: None,
                         stands: false,
+                        stored_until: lease.until,
+                        goes_on: None,
                     });
                 }
                 self.keep_hot(parked);
@@ -547,7 +558,8 @@ impl Driver {
         if self.take_back(&claimed, now) {
             return;
         }
-        if self.pump.is_draining() {
+        // The answer of a claim may take so long that others have the task by now.
+        if self.pump.is_draining() || claimed.lease.until <= now {
             self.release(&Held::claimed(&claimed), now);
             return;
         }
@@ -604,7 +616,18 @@ impl Driver {
         let subject = subject.from(now);
         let running = tokio::spawn(turn::run(self.port.clone(), activation, held.clone()));
         let abort = running.abort_handle();
-        self.hold(Active { held, lease, abort, subject, stop, expires_at, stands: true });
+        let stored_until = lease.until;
+        self.hold(Active {
+            held,
+            lease,
+            abort,
+            subject,
+            stop,
+            expires_at,
+            stands: true,
+            stored_until,
+            goes_on: None,
+        });
     }
 
     /// Stops every turn and hands its task back.

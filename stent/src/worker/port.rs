@@ -22,8 +22,8 @@ use crate::state::States;
 pub(super) enum Message {
     /// The turn records something and goes on once that is committed.
     Keep { transition: Transition, reply: oneshot::Sender<Kept> },
-    /// The turn has recorded something by itself, in a transaction of the application's.
-    Kept { transition: Transition },
+    /// The turn has recorded something by itself, in a transaction of the application's, and goes on when it is told.
+    Kept { transition: Transition, news: News, reply: oneshot::Sender<Kept> },
     /// The turn is over. Parked code comes along, to be kept in memory.
     Done { transition: Transition, parked: Option<Parked> },
     /// The turn's task is parked, and the turn goes on with a step of it that has just been written under a lease of its
@@ -111,6 +111,13 @@ impl Port {
     pub(super) async fn keep(&self, transition: Transition) -> Kept {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Keep { transition, reply });
+        answer.await.unwrap_or(Kept::Lost)
+    }
+
+    /// Tells of what was committed without the loop, and waits until the turn may go on.
+    pub(super) async fn kept(&self, transition: Transition, news: News) -> Kept {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::Kept { transition, news, reply });
         answer.await.unwrap_or(Kept::Lost)
     }
 }

@@ -11,7 +11,7 @@ use stent_core::decide;
 use stent_core::replay::Turn;
 use stent_core::transition::{News, Outcome, Transition};
 
-use super::port::Message;
+use super::port::Kept;
 use super::turn::{Running, heard};
 use crate::desk::{Desk, Done, Word};
 
@@ -75,7 +75,7 @@ impl Running {
         match settle(self.port.shared.store.clone(), &transition, transaction).await {
             Fate::Stands(news) => {
                 self.held.fence = self.held.fence.next();
-                self.port.send(Message::Kept { transition });
+                let Kept::Stands(news) = self.port.kept(transition, news).await else { return self.lost() };
                 durable.replay(|replay| replay.ended(seq, now, result));
                 drop(durable.desk(|desk| desk.leave(seq)));
                 self.learn(news, &[seq]);

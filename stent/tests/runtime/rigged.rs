@@ -64,6 +64,8 @@ pub(crate) struct Switches {
     pub(crate) cannot_hold: std::sync::Mutex<Option<&'static str>>,
     /// Tasks that another transaction holds: what commits to them is contended, and their leases are not extended.
     pub(crate) held: std::sync::Mutex<BTreeSet<TaskId>>,
+    /// Tasks whose leases are not extended because another transaction holds them, as renewals see it.
+    pub(crate) not_renewed: std::sync::Mutex<BTreeSet<TaskId>>,
     /// Exchanges that failed for one of these, or because the store was out.
     pub(crate) failed: AtomicU64,
     /// How every execution is said to stand, if it is not as it does.
@@ -105,6 +107,7 @@ impl Rigged {
             bytes_fit: AtomicU64::new(u64::MAX),
             cannot_hold: std::sync::Mutex::default(),
             held: std::sync::Mutex::default(),
+            not_renewed: std::sync::Mutex::default(),
             failed: AtomicU64::new(0),
             shown: Mutex::new(None),
             clock_read: Notify::new(),
@@ -193,7 +196,8 @@ impl Rig for Switches {
         if takes_one(&self.failing_renewals) {
             return Err(refused(ErrorKind::Unavailable, "renew"));
         }
-        let held = self.held.lock().expect("not poisoned").clone();
+        let mut held = self.held.lock().expect("not poisoned").clone();
+        held.extend(self.not_renewed.lock().expect("not poisoned").iter());
         let (held, free): (Vec<_>, Vec<_>) = leases.iter().partition(|lease| held.contains(&lease.task));
         let mut answers = self.inner.renew(&free, now, until).await?.into_iter();
         let answers = leases.iter().map(|lease| match held.contains(lease) {

@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stent::core::backend::ErrorKind;
+use stent::core::limits::PAGE_MAX;
 use stent::prelude::*;
 use stent::{Failure, Stent, Worker};
 
 use crate::rigged::Rigged;
-use crate::{Db, World, on_every_store, ran, unique, until};
+use crate::{Db, World, eventually, on_every_store, ran, unique, until};
 
 /// What [`Rigged`] cannot hold, if it is told so.
 const UNHOLDABLE: &str = "cannot be held";
@@ -62,6 +63,12 @@ async fn sleeps_between(key: u64, n: u64) -> Result<u64, stent::Error> {
     let got = gated(key, n).await?;
     stent::sleep("1ms").await?;
     gated(key, got + 100).await
+}
+
+#[durable(name = "sending.goes_on")]
+async fn goes_on(key: u64) -> Result<u64, stent::Error> {
+    gated(key, 1).await?;
+    gated(key, 2).await
 }
 
 #[durable(name = "sending.interruptible", retry(max_attempts = 1))]
@@ -208,6 +215,38 @@ on_every_store! {
         for n in 0..7 {
             assert_eq!(ran::count(key, &format!("effect {n}")), 1, "{n}");
         }
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_turn_whose_lease_ran_out_in_the_store_goes_on_once_it_is_renewed(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        // It has no room to claim the task a second time.
+        let worker = stent.worker().state(Db).lease(LEASE).concurrency(1).start().await.expect("starts");
+        let key = unique();
+        let run = stent.dispatch(goes_on(key)).await.expect("dispatched");
+        until(|| ran::count(key, "effect 1") == 1).await;
+
+        let root = run.id().root();
+        rigged.held.lock().expect("whole").insert(root);
+        rigged.not_renewed.lock().expect("whole").insert(root);
+        ran::note(key, "open");
+        eventually(async || {
+            let running = stent.store().running(PAGE_MAX).await.expect("read");
+            let now = stent.store().clock().await.expect("read");
+            running.iter().all(|task| task.id != root || task.lease_until.is_none_or(|until| until <= now))
+        }).await;
+        let before = rigged.written.load(Ordering::SeqCst);
+        rigged.held.lock().expect("whole").clear();
+        until(|| rigged.written.load(Ordering::SeqCst) > before).await;
+
+        let before = rigged.renewals.load(Ordering::SeqCst);
+        until(|| rigged.renewals.load(Ordering::SeqCst) >= before + 8 || ran::count(key, "effect 2") > 0).await;
+        assert_eq!(ran::count(key, "effect 2"), 0, "others may have the task by now");
+        rigged.not_renewed.lock().expect("whole").clear();
+
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), 2);
+        assert_eq!((ran::count(key, "effect 1"), ran::count(key, "effect 2")), (1, 1));
         worker.drain().await.expect("drains");
     }
 

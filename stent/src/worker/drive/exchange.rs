@@ -6,13 +6,13 @@ use std::time::Duration;
 use stent_core::backend::{ClaimRequest, Error as StoreError, ErrorKind, Exchanged};
 use stent_core::limits::{CLAIM_MAX, EXCHANGE_TRANSITIONS_MAX};
 use stent_core::model::{ExecutionStatus, NewTask, NewTaskState};
-use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::transition::{Change, Guard, News, Outcome, Transition};
 use stent_core::{TaskId, Timestamp, decide};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Driver;
 use super::outbox::is_of_the_store;
+use super::{Active, Driver};
 use crate::function::BoxFuture;
 use crate::ids;
 use crate::worker::port::Kept;
@@ -28,6 +28,10 @@ const GATHER_YIELDS: usize = 4;
 /// From so many commits and so many free places on, a worker claims beside its commits, where its store works on both at the
 /// same time. Below, one transaction for both is the cheaper way.
 const APART_MIN: usize = 8;
+
+/// A turn goes on after a commit if at least such a part of its lease is left, or else when it is renewed. Renewals come before
+/// half of it is over.
+const GOES_ON_PART: u32 = 4;
 
 /// What a turn waits for, or left to be committed.
 #[derive(Debug)]
@@ -392,7 +396,7 @@ impl Driver {
                     self.port.shared.waiters.resolve(tree.execution, status, Some(result));
                 }
                 if let Some(reply) = submission.reply {
-                    let _ = reply.send(Kept::Stands(news));
+                    self.goes_on(&submission.transition, reply, news);
                 }
             }
             Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {
@@ -419,8 +423,29 @@ impl Driver {
             {
                 step.stands = true;
                 step.lease.until = *until;
+                step.stored_until = *until;
                 self.lapse_at = self.lapse_at.into_iter().chain([*until]).min();
             }
+        }
+    }
+
+    /// A turn goes on with what comes after a commit: at once if its lease is good for that. A commit stands also under a lease
+    /// that has run out, when it had waited for a row that somebody else held; but others may claim the task by now, so nothing
+    /// else begins before the lease is renewed.
+    pub(super) fn goes_on(&mut self, transition: &Transition, reply: oneshot::Sender<Kept>, news: News) {
+        let now = self.port.shared.clock.now();
+        let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
+        let step = transition.insert.iter().find(leased).map(|row| row.id);
+        let task = step.unwrap_or_else(|| transition.guard.task());
+        let least = self.port.lease / GOES_ON_PART;
+        let runs_out = |active: &&mut Active| active.stands && active.stored_until.since(now) < least;
+        match self.active.get_mut(&task).filter(runs_out) {
+            Some(active) => {
+                tracing::debug!(%task, "a turn goes on when its lease is renewed");
+                active.goes_on = Some((reply, news));
+                self.pump.handle_overdue(now);
+            }
+            None => drop(reply.send(Kept::Stands(news))),
         }
     }
 

@@ -11,6 +11,7 @@ use stent_core::{TaskId, Timestamp};
 use super::Driver;
 use super::exchange::Submission;
 use crate::metrics::LeaseLoss;
+use crate::worker::port::Kept;
 
 pub(super) type Renewed = (Vec<Lease>, Timestamp, Result<Vec<Renewal>, StoreError>);
 
@@ -71,11 +72,16 @@ impl Driver {
         match answer {
             Ok(renewals) => {
                 let held = renewals.contains(&Renewal::Held);
-                self.pump.handle_renewed(now, held);
+                // A turn that has begun to wait for a renewal since is not in this one.
+                let mut waiting = self.active.values().filter(|active| active.goes_on.is_some());
+                let missed =
+                    waiting.any(|active| !leases.iter().any(|lease| lease.task == active.lease.task));
+                self.pump.handle_renewed(now, held || missed);
                 for (lease, renewal) in leases.into_iter().zip(renewals) {
                     match renewal {
                         Renewal::Renewed => {
                             self.extend(&lease, until);
+                            self.stored(&lease, until);
                             self.port.report.renewed(lease.task);
                         }
                         // Nobody can claim the task as long as it is held, and it is asked for again soon. But its place
@@ -112,6 +118,16 @@ impl Driver {
             if held.epoch == lease.epoch {
                 held.until = until;
             }
+        }
+    }
+
+    /// The store has the lease for so long: a turn that has waited for that goes on.
+    fn stored(&mut self, lease: &Lease, until: Timestamp) {
+        let active = self.active.get_mut(&lease.task).filter(|active| active.lease.epoch == lease.epoch);
+        let Some(active) = active else { return };
+        active.stored_until = until;
+        if let Some((reply, news)) = active.goes_on.take() {
+            let _ = reply.send(Kept::Stands(news));
         }
     }
 
