@@ -96,7 +96,7 @@ async fn until_silent(serving: impl Future<Output = std::io::Result<()>>, mut si
     };
     if is_silent {
         // With both ends open.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
