@@ -76,7 +76,8 @@ impl Fields {
         static PANICKED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         let field = |name| self.0.get(name).map_or("", String::as_str);
         let panics = match field("function") {
-            "destroying.ends_the_loop" => true,
+            // The span of the task itself, which the worker's loop opens, and not that of the dispatch.
+            "destroying.ends_the_loop" => self.0.contains_key("worker"),
             "destroying.cannot_be_traced" => {
                 let execution = field("execution").to_owned();
                 PANICKED.lock().unwrap_or_else(PoisonError::into_inner).insert(execution)
