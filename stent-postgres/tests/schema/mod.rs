@@ -73,7 +73,10 @@ impl Drop for Schema {
         // One batch, and so one connection.
         clean_up(
             &self.server,
-            format!("SET lock_timeout = '{PATIENCE}'; DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.name),
+            format!(
+                "SET lock_timeout = '{PATIENCE}'; SET client_min_messages = warning; DROP SCHEMA IF EXISTS \"{}\" CASCADE",
+                self.name
+            ),
         );
     }
 }
