@@ -15,6 +15,9 @@ use crate::{Error, Result};
 
 /// How long a write is sent again, whatever the store says, unless that it cannot hold it. Then the caller hears of it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a write is sent at least where others hold what it needs: SQLite waits for its write lock by itself, for five
+/// seconds unless `busy_timeout` says otherwise, and somebody may hold it for as long.
+const CONTENDED_TRIES_MIN: u32 = 3;
 /// First pause before that, doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest such pause: a caller waits.
@@ -129,6 +132,8 @@ struct Unit {
     replies: Vec<Reply>,
     /// When patience with it ends, once it was sent.
     until: Option<Instant>,
+    /// How often it was sent, alone or as part of a larger one.
+    tries: u32,
 }
 
 /// What is left to be done for a unit.
@@ -160,7 +165,7 @@ impl Unit {
         let half = self.replies.len() / 2;
         let transitions = self.transitions.split_off(half);
         let replies = self.replies.split_off(half);
-        let second = Self { transitions, replies, until: self.until };
+        let second = Self { transitions, replies, until: self.until, tries: self.tries };
         (self, second)
     }
 }
@@ -181,13 +186,19 @@ async fn write(store: &dyn Store, mut unit: Unit) -> Left {
         };
         failures += 1;
         let is_one = unit.replies.len() == 1;
-        // A store that gave no answer for all that time has been asked only once.
-        let was_silent = failures == 1 && error.kind() == ErrorKind::Unavailable;
-        let is_over = Instant::now() >= until && !was_silent;
+        unit.tries += 1;
+        // One call may last longer than all patience: a store that is silent, or one whose write lock others hold.
+        let tries_min = match error.kind() {
+            ErrorKind::Unavailable => 2,
+            ErrorKind::Contended => CONTENDED_TRIES_MIN,
+            _ => 1,
+        };
+        let is_late = Instant::now() >= until;
+        let is_over = is_late && unit.tries >= tries_min;
         let splits = match error.kind() {
             ErrorKind::Limit | ErrorKind::Corrupt => true,
             // Where one writes at a time, nobody got by for as long as that took.
-            ErrorKind::Contended => store.info().parallel || !is_over,
+            ErrorKind::Contended => store.info().parallel || !is_late,
             // A server that dies of a unit is away, too.
             _ => failures % FAILURES_MAX == 0,
         };

@@ -65,6 +65,27 @@ fn a_transaction_of_another_database_is_refused_and_nothing_is_in_it() {
     });
 }
 
+#[test]
+fn a_dispatch_waits_for_a_write_lock_that_another_process_holds_for_longer_than_one_try() {
+    crate::run(World::sqlite(), async |_| {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("held.db");
+        let stent = Stent::connect(&format!("sqlite://{}?busy_timeout=3s", file.display())).await.unwrap();
+        let other = Database::connect(format!("sqlite://{}", file.display())).await.unwrap();
+        other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
+
+        // Two tries are over by then, and with them the five seconds for which writes are sent again.
+        let release = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(7_500)).await;
+            other.close().await.unwrap();
+        });
+        let run = stent.dispatch(nothing()).await.unwrap();
+        release.await.unwrap();
+
+        assert_eq!(run.status().await.unwrap(), stent::ExecutionStatus::Pending);
+    });
+}
+
 /// A pool of an application's with one connection, which is looked after as the guide says, or not.
 async fn pool(world: &World, looked_after: bool) -> DatabaseConnection {
     let pool = SqlitePoolOptions::new().max_connections(1);
