@@ -24,6 +24,7 @@ use crate::ears::Ears;
 use crate::function::Function;
 use crate::handle::{Handle, ResultOf, decode_outcome};
 use crate::metrics::{Hooks, Metrics};
+use crate::patience::Patience;
 use crate::poll::PollOptions;
 use crate::registry::Registry;
 use crate::request::{Cancel, SendSignal};
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) waiters: Waiters,
     pub(crate) ears: Ears,
     pub(crate) poll: PollOptions,
+    pub(crate) patience: Patience,
     pub(crate) hooks: Hooks,
     pub(crate) roster: Roster,
     /// Whether somebody looks for work that nobody here knows.
@@ -182,7 +184,7 @@ impl Shared {
     {
         let mut pause = Duration::from_millis(10);
         for _ in 0..READ_RETRIES {
-            match read().await {
+            match self.patience.answered("read", read()).await {
                 Err(error) if error.is_transient() => {
                     tracing::debug!(%error, "a read is tried again");
                     tokio::time::sleep(pause).await;
@@ -191,7 +193,7 @@ impl Shared {
                 answer => return answer,
             }
         }
-        read().await
+        self.patience.answered("read", read()).await
     }
 }
 
@@ -285,6 +287,18 @@ impl StentBuilder {
         self
     }
 
+    /// Gives a call to the store up when it has had no answer for so long, and makes it again; the default is two minutes.
+    /// Commits, claims, dispatches, requests, waits for results and looks at the store's clock are bounded by it. On Postgres a
+    /// statement that gets no answer is given up after 10 s in any case.
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: impl IntoDuration) -> Self {
+        match timeout.into_duration() {
+            Ok(timeout) => self.clock.patience = Patience(timeout),
+            Err(error) => self.invalid = Some(error),
+        }
+        self
+    }
+
     /// Tells this of what happens, to be counted.
     #[must_use]
     pub fn metrics(mut self, metrics: impl Metrics) -> Self {
@@ -347,12 +361,13 @@ impl StentBuilder {
         let store = self.transforms.in_front_of(store)?;
         let registry = self.registry.unwrap_or_else(Registry::linked).validated()?;
         store.migrate().await?;
+        let patience = self.clock.patience;
         let clock = Arc::new(Clock::new(self.clock));
         clock.calibrate(&*store, &self.hooks).await?;
         Ok(Stent {
             shared: Arc::new(Shared {
-                writer: Writer::start(store.clone()),
-                waiters: Waiters::start(store.clone(), clock.clone(), poll),
+                writer: Writer::start(store.clone(), patience),
+                waiters: Waiters::start(store.clone(), clock.clone(), poll, patience),
                 ears: Ears::default(),
                 _calibrator: Calibrator::start(&clock, &store, self.hooks.clone()),
                 store,
@@ -361,6 +376,7 @@ impl StentBuilder {
                 clock,
                 payload_max: self.payload_max,
                 poll,
+                patience,
                 hooks: self.hooks,
                 roster: Roster::new(),
                 watching: Once::new(),

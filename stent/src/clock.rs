@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::metrics::{ClockDrift, Hooks};
+use crate::patience::Patience;
 
 /// Differences below this are not corrected: they are within what reading a clock over a connection can tell.
 const CORRECTION_MIN: Duration = Duration::from_millis(5);
@@ -54,11 +55,18 @@ pub(crate) struct ClockOptions {
     pub(crate) drift_warn: Duration,
     pub(crate) check_every: Duration,
     pub(crate) host: Option<HostClock>,
+    pub(crate) patience: Patience,
 }
 
 impl Default for ClockOptions {
     fn default() -> Self {
-        Self { source: ClockSource::default(), drift_warn: DRIFT_WARN, check_every: CHECK_EVERY, host: None }
+        Self {
+            source: ClockSource::default(),
+            drift_warn: DRIFT_WARN,
+            check_every: CHECK_EVERY,
+            host: None,
+            patience: Patience::default(),
+        }
     }
 }
 
@@ -156,7 +164,7 @@ impl Clock {
     /// Compares the clocks, and corrects what is gone by: to the store's clock, or to the host's if that is what counts.
     pub(crate) async fn calibrate(&self, store: &(impl Backend + ?Sized), hooks: &Hooks) -> Result<()> {
         let before = self.elapsed_us();
-        let theirs = store.clock().await?;
+        let theirs = self.options.patience.answered("clock", store.clock()).await?;
         let after = self.elapsed_us();
         let host_ahead = self.host_now().as_micros().saturating_sub(after);
         let on_host = |elapsed: i64| Timestamp::from_micros(elapsed.saturating_add(host_ahead));

@@ -122,6 +122,7 @@ mod inline;
 mod join;
 mod map;
 pub mod metrics;
+mod patience;
 mod poll;
 pub mod prelude;
 mod registry;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::client::expire;
 use crate::clock::Clock;
+use crate::patience::Patience;
 use crate::poll::PollOptions;
 use crate::{Error, Result};
 
@@ -55,10 +56,15 @@ struct Waiter {
 }
 
 impl Waiters {
-    pub(crate) fn start(store: Arc<dyn Store>, clock: Arc<Clock>, poll: PollOptions) -> Self {
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<Clock>,
+        poll: PollOptions,
+        patience: Patience,
+    ) -> Self {
         let inner = Arc::new(Inner { waiting: Mutex::default(), arrived: Notify::new() });
         let (alive, router) = watch::channel(());
-        let routing = route(store, clock, Arc::downgrade(&inner), poll);
+        let routing = route(store, clock, Arc::downgrade(&inner), poll, patience);
         tokio::spawn(async move {
             routing.await;
             drop(alive);
@@ -140,7 +146,13 @@ impl Inner {
     }
 }
 
-async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<Inner>, poll: PollOptions) {
+async fn route(
+    store: Arc<dyn Store>,
+    clock: Arc<Clock>,
+    inner: std::sync::Weak<Inner>,
+    poll: PollOptions,
+    patience: Patience,
+) {
     let mut hints: Box<dyn Listener> = store.listen(Topic::Ended);
     let mut pause = poll.min;
     // Most ids in one look-up, by what has been answered in time; and since when reads fail.
@@ -151,7 +163,10 @@ async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<
         let wanted = alive.wanted();
         let started = Instant::now();
         let mut expires_at = None;
-        let answered = match read(&*store, &alive, &wanted, page, &mut expires_at).await {
+        let answered = match patience
+            .answered("wait", read(&*store, &alive, &wanted, page, &mut expires_at))
+            .await
+        {
             Ok(answered) => {
                 page = (page * 2).min(LOOKUP_MAX);
                 failing = None;
@@ -173,7 +188,7 @@ async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<
                          for what cannot be read get the error"
                     );
                     failing = None;
-                    tell_apart(&*store, &alive, &wanted).await;
+                    tell_apart(&*store, patience, &alive, &wanted).await;
                 }
                 0
             }
@@ -195,7 +210,7 @@ async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<
         // Whoever waits for an execution also ends it when its time is up: there may be no worker to do so.
         let expires_in = expires_at.map(|expires_at: Timestamp| expires_at.since(clock.now()));
         if expires_in == Some(Duration::ZERO)
-            && let Err(error) = expire(&*store, clock.now()).await
+            && let Err(error) = patience.answered("exchange", expire(&*store, clock.now())).await
         {
             tracing::warn!(%error, "what has expired is ended later");
         }
@@ -212,10 +227,10 @@ async fn route(store: Arc<dyn Store>, clock: Arc<Clock>, inner: std::sync::Weak<
 }
 
 /// Tells those whose own reads fail, and only those: one that cannot be read is nothing to the others.
-async fn tell_apart(store: &dyn Store, inner: &Inner, wanted: &[ExecutionId]) {
+async fn tell_apart(store: &dyn Store, patience: Patience, inner: &Inner, wanted: &[ExecutionId]) {
     let mut in_a_row = 0;
     for (at, id) in wanted.iter().enumerate() {
-        match read(store, inner, &[*id], 1, &mut None).await {
+        match patience.answered("wait", read(store, inner, &[*id], 1, &mut None)).await {
             Err(error) if !error.is_transient() => {
                 inner.fail(*id, &error);
                 in_a_row += 1;

@@ -11,6 +11,7 @@ use stent_core::transition::{Outcome, Transition};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::patience::Patience;
 use crate::{Error, Result};
 
 /// How long a write is sent again, whatever the store says, unless that it cannot hold it. Then the caller hears of it.
@@ -47,10 +48,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(store: Arc<dyn Store>) -> Self {
+    pub(crate) fn start(store: Arc<dyn Store>, patience: Patience) -> Self {
         // Callers beyond this many wait for room: the writer takes a whole batch at a time.
         let (requests, inbox) = mpsc::channel(2 * EXCHANGE_TRANSITIONS_MAX);
-        tokio::spawn(write_batches(store, inbox));
+        tokio::spawn(write_batches(store, patience, inbox));
         Self { requests }
     }
 
@@ -77,13 +78,13 @@ impl Writer {
     }
 }
 
-async fn write_batches(store: Arc<dyn Store>, mut inbox: mpsc::Receiver<Request>) {
+async fn write_batches(store: Arc<dyn Store>, patience: Patience, mut inbox: mpsc::Receiver<Request>) {
     let stragglers = Arc::new(Semaphore::new(STRAGGLERS_MAX));
     let mut requests = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
     while inbox.recv_many(&mut requests, EXCHANGE_TRANSITIONS_MAX).await > 0 {
         let mut units = in_units(requests.drain(..));
         while let Some(unit) = units.pop_front() {
-            match write(&*store, unit).await {
+            match write(&*store, patience, unit).await {
                 Left::Nothing => {}
                 Left::Halves(first, second) => {
                     units.push_front(second);
@@ -94,11 +95,11 @@ async fn write_batches(store: Arc<dyn Store>, mut inbox: mpsc::Receiver<Request>
                     Ok(permit) => {
                         let store = store.clone();
                         tokio::spawn(async move {
-                            persist(&*store, unit).await;
+                            persist(&*store, patience, unit).await;
                             drop(permit);
                         });
                     }
-                    Err(_) => persist(&*store, unit).await,
+                    Err(_) => persist(&*store, patience, unit).await,
                 },
             }
         }
@@ -172,12 +173,12 @@ impl Unit {
 
 /// Writes a unit, and sends it again while its fate is unknown and may still turn: a repeated transition changes nothing. An
 /// error that may be the doing of one of its parts is that one's alone in the end.
-async fn write(store: &dyn Store, mut unit: Unit) -> Left {
+async fn write(store: &dyn Store, patience: Patience, mut unit: Unit) -> Left {
     let until = *unit.until.get_or_insert_with(|| Instant::now() + PATIENCE);
     let mut pause = PAUSE_MIN;
     let mut failures = 0;
     loop {
-        let error = match store.exchange(&unit.transitions, None).await {
+        let error = match patience.answered("exchange", store.exchange(&unit.transitions, None)).await {
             Ok(exchanged) => {
                 unit.answer(exchanged.outcomes);
                 return Left::Nothing;
@@ -236,12 +237,12 @@ async fn write(store: &dyn Store, mut unit: Unit) -> Left {
 }
 
 /// Sends one that failed alone until it is written, or its time is over.
-async fn persist(store: &dyn Store, mut unit: Unit) {
+async fn persist(store: &dyn Store, patience: Patience, mut unit: Unit) {
     let mut pause = PAUSE_MIN;
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
-        match write(store, unit).await {
+        match write(store, patience, unit).await {
             Left::Straggler(left) => unit = left,
             Left::Nothing | Left::Halves(..) => return,
         }

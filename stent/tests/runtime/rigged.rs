@@ -35,6 +35,8 @@ pub(crate) struct Switches {
     pub(crate) is_out: AtomicBool,
     /// Exchanges do not come back.
     pub(crate) hangs: AtomicBool,
+    /// Exchanges that did not.
+    pub(crate) hanging: AtomicU64,
     /// Exchanges that commit something are held back; those that only claim are not.
     pub(crate) holds_commits: AtomicBool,
     /// So many claims from now on are made as if it were a day later, when all leases have run out.
@@ -92,6 +94,7 @@ impl Rigged {
             renewals: AtomicU64::new(0),
             is_out: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            hanging: AtomicU64::new(0),
             holds_commits: AtomicBool::new(false),
             late_claims: AtomicU64::new(0),
             under_way: AtomicU64::new(0),
@@ -160,6 +163,7 @@ impl Rig for Switches {
 
     async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
         if self.hangs.load(Ordering::SeqCst) {
+            self.hanging.fetch_add(1, Ordering::SeqCst);
             return std::future::pending().await;
         }
         if let Some(kind) = self.failure_of(commit) {

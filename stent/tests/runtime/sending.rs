@@ -105,6 +105,28 @@ async fn two_leases(rigged: &Rigged) {
 }
 
 on_every_store! {
+    async fn a_store_that_does_not_answer_is_asked_again(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().call_timeout("500ms").open(rigged.clone()).await.expect("opens");
+        let worker = stent.worker().state(Db).start().await.expect("starts");
+        let key = unique();
+        let gated = stent.dispatch(gated(key, 1)).await.expect("dispatched");
+        until(|| ran::count(key, "effect 1") == 1).await;
+
+        rigged.hangs.store(true, Ordering::SeqCst);
+        ran::note(key, "open");
+        let sent = tokio::spawn(stent.dispatch(effect(key)).into_future());
+        until(|| rigged.hanging.load(Ordering::SeqCst) >= 2).await;
+        rigged.hangs.store(false, Ordering::SeqCst);
+
+        let sent = tokio::time::timeout(Duration::from_secs(30), sent).await.expect("it is sent again");
+        let sent = sent.expect("no panic").expect("accepted");
+        sent.result().timeout("20s").await.expect("runs");
+        assert_eq!(gated.result().timeout("20s").await.expect("runs"), 1);
+        assert_eq!((ran::count(key, "effect 1"), ran::count(key, "effect")), (1, 1));
+        worker.drain().await.expect("drains");
+    }
+
     async fn a_result_is_sent_until_it_stands_whatever_the_store_says_meanwhile(world) {
         for kind in [ErrorKind::Config, ErrorKind::Corrupt, ErrorKind::Schema, ErrorKind::Unavailable, ErrorKind::Contended] {
             let (rigged, stent, worker) = rigged(&world).await;

@@ -174,7 +174,8 @@ impl Driver {
                 recall: &hot,
             });
             let sent = Instant::now();
-            let answer = shared.store.exchange(&transitions, request.as_ref()).await;
+            let answer = shared.store.exchange(&transitions, request.as_ref());
+            let answer = shared.patience.answered("exchange", answer).await;
             let took = sent.elapsed();
             let batch = rest.into_iter().zip(transitions);
             let batch =
