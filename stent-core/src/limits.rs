@@ -80,6 +80,6 @@ pub const HOT_MAX: usize = 10_000;
 const _: () = assert!(PAYLOAD_BYTES_WARN < PAYLOAD_BYTES_MAX);
 const _: () = assert!(MAP_CHUNK <= EXCHANGE_ROWS_MAX);
 
-/// How late a claim may come that counts against a rate: longer than a database lets one wait for its write lock, and than
+/// How late a claim may arrive and still count with earlier claims of a rate: longer than a database lets one wait for its write lock, and than
 /// clocks differ within the bound of the default lease.
 pub const CLAIM_LATE_MAX: Duration = Duration::from_secs(30);

@@ -200,9 +200,8 @@ pub enum Change {
     /// A parked task is worth waking: something that only its own code waits for has happened. Only with
     /// [`Guard::Parked`].
     Wake,
-    /// A parked task that is due at a moment is due at a later one: its code, still in memory, waits for what no store knows
-    /// of, and whoever has it still does. What was woken meanwhile stays so: it is not due at the moment that is put off. Only
-    /// with [`Guard::Parked`].
+    /// Moves a parked task's due moment later, while its worker still has the code, which waits for something that no store
+    /// knows of. A task that was woken meanwhile is left alone. Only with [`Guard::Parked`].
     PutOff {
         /// When it is due.
         from: Timestamp,

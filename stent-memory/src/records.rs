@@ -264,9 +264,8 @@ impl Records {
         steps
     }
 
-    /// The steps of a task that completed after the first `seen`, in the order of their completion.
-    /// What somebody does not know who has a task's code in memory: the steps that ended after the first ones that it has
-    /// seen, and the maps that are open.
+    /// What a holder of the task's code has not seen: steps that ended after the first `seen`, in the order of their
+    /// completion, and open maps.
     pub(crate) fn news(&self, parent: TaskId, seen: u32) -> Vec<Step> {
         let mut steps = self.steps(parent);
         steps.retain(|step| match &step.state {

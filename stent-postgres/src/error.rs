@@ -58,8 +58,8 @@ fn has_bad_session(code: &str, said: &str) -> bool {
     }
 }
 
-/// What kind of failure an error is. Who was let in before and is refused now will be let in again: somebody changes a role, a
-/// password, `pg_hba.conf`.
+/// The kind of an error. A refused login is transient once this handle has logged in: roles, passwords and `pg_hba.conf`
+/// change.
 pub(crate) fn classify(error: &DbErr, was_let_in: bool) -> ErrorKind {
     match error {
         DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => ErrorKind::Closed,

@@ -160,8 +160,8 @@ impl PostgresOptions {
         self
     }
 
-    /// How long a call waits for a connection, be it that all are in use or that the server cannot be reached, which the error
-    /// tells apart; 10 s by default.
+    /// How long a call waits for a connection, whether all are in use or the server is unreachable; the error says which. 10 s
+    /// by default.
     #[must_use]
     pub const fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;

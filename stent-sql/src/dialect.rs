@@ -29,18 +29,18 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         None
     }
 
-    /// What runs first in a transaction that the application's statements run in, for no longer than `limit` if there is one.
+    /// Statements that begin the transaction of a closure, which may last for `limit` if that is given.
     fn guest_settings(&self, limit: Option<Duration>) -> Option<String> {
         let _ = limit;
         None
     }
 
-    /// What runs first in a transaction whose statements find Stent's tables without naming their schema, as migrations do.
+    /// Statements that begin a transaction whose other statements do not name the schema of Stent's tables: a migration.
     fn enter(&self) -> Option<String> {
         None
     }
 
-    /// What reads the schema that tables without one are looked for in, as long as the dialect needs to know.
+    /// The query for the default schema, until the dialect knows it.
     fn schema_query(&self) -> Option<&'static str> {
         None
     }

@@ -86,9 +86,9 @@ pub(crate) struct Clock {
     options: ClockOptions,
     /// What all moments of the monotonic clock are counted from.
     origin: Instant,
-    /// What the time that is gone by is ahead of the monotonic clock.
+    /// How far the time in use is ahead of the monotonic clock.
     ahead_us: AtomicI64,
-    /// What the host's time of day was ahead of the monotonic clock when it was looked at last.
+    /// How far the host's time of day was ahead of the monotonic clock at the last look.
     host_ahead_us: AtomicI64,
     /// Tells whoever must know when time makes a step.
     stepped: watch::Sender<()>,

@@ -32,7 +32,8 @@ const DISPATCH_REMEDY: &str = "use stent::spawn(call), which starts one executio
 ///
 /// # Errors
 /// [`Error::NotRegistered`](crate::Error::NotRegistered), arguments that cannot be stored, options that do not fit,
-/// [`Error::InDurable`](crate::Error::InDurable), store errors. Nothing has been started then, unless the store failed in the middle of the write.
+/// [`Error::InDurable`](crate::Error::InDurable), store errors. Nothing has been started then, unless the store failed in the
+/// middle of the write.
 ///
 /// # Cancel safety
 /// A dispatch that is dropped has been written wholly or not at all.

@@ -1,7 +1,7 @@
-//! What functions hear of their steps while they run: one reader for everyone in this process who has a function under a lease
-//! that waits for steps of others and does something else meanwhile.
+//! Tells running functions of completions: one reader for all functions of this process that run under a lease and wait for
+//! steps of others meanwhile.
 //!
-//! Nobody who has such a function, no reads.
+//! Without such a function there are no reads.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

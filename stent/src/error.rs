@@ -220,10 +220,10 @@ pub enum Error {
         last_error: Option<String>,
     },
 
-    /// The runtime in which the `Stent` was connected has ended, and what works for it with it.
+    /// The tokio runtime in which this `Stent` was connected has ended, so its background tasks are gone.
     #[error(
-        "the tokio runtime in which this Stent was connected has ended, and with it what writes and waits for it; connect in \
-         the runtime that uses it. Each #[tokio::test] has a runtime of its own"
+        "the tokio runtime in which this Stent was connected has ended, and its writer and waiters with it; connect in the \
+         runtime that uses it. Each #[tokio::test] has a runtime of its own"
     )]
     RuntimeEnded,
 

@@ -229,8 +229,7 @@ thread_local! {
     static PANICKED: Cell<Option<(Option<String>, String)>> = const { Cell::new(None) };
 }
 
-/// Has the failures that panics become say at which line it was, with the stack if `RUST_BACKTRACE` asks for it. Without this
-/// they name the function.
+/// Makes failures from panics name the line, and the stack if `RUST_BACKTRACE` is set. Without it they name the function only.
 ///
 /// It installs a panic hook for the whole process, which notes the place and then calls the hook that was there, so call it
 /// after other hooks are installed. Calling it again does nothing.

@@ -1,5 +1,4 @@
-//! Values of the application's, such as code and what it holds: what their destructors do goes no further. Knows nothing of
-//! tasks.
+//! Values of the application, such as code and its captures: panics of their destructors are contained. Knows nothing of tasks.
 
 use std::any::Any;
 use std::collections::VecDeque;

@@ -47,8 +47,8 @@ impl<T> Handle<T> {
 
     /// Waits until the execution has ended and gives its result: `run.result().timeout("1h").await?`.
     ///
-    /// The handle of a dispatch within a transaction also waits for that to be committed. Of one that is rolled back nobody
-    /// hears, so give the wait a timeout.
+    /// The handle of a dispatch within a transaction also waits for that to be committed. The wait is not told
+    /// of a rollback, so give it a timeout.
     pub fn result(&self) -> ResultOf<T>
     where
         T: DeserializeOwned,

@@ -28,8 +28,8 @@ const SIGNAL_REMEDY: &str =
 /// [`step`](crate::step()) there.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Ended`] when the execution has ended; [`Error::InDurable`]; a value that cannot be stored; store errors. The value
-/// has not been sent then, unless the store failed in the middle of the write.
+/// [`Error::NotFound`]; [`Error::Ended`] when the execution has ended; [`Error::InDurable`] outside of a step; a value that cannot
+/// be stored; store errors. The value has not been sent then, unless the store failed in the middle of the write.
 ///
 /// # Cancel safety
 /// A send that is dropped was made wholly or not at all.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::patience::Patience;
 use crate::{Error, Result};
 
-/// How long a write is sent again, whatever the store says, unless that it cannot hold it. Then the caller hears of it.
+/// How long a failed write is retried, unless the store cannot hold it. Then the caller gets the error.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a write is sent at least where others hold what it needs: SQLite waits for its write lock by itself, for five
 /// seconds unless `busy_timeout` says otherwise, and somebody may hold it for as long.
@@ -141,9 +141,9 @@ struct Unit {
 enum Left {
     /// Everybody has an answer.
     Nothing,
-    /// Something in it is in the way of the rest: each half is sent by itself.
+    /// One part blocks the rest: each half is sent by itself.
     Halves(Unit, Unit),
-    /// This one is in its own way, and may be for a while.
+    /// This one is retried alone, perhaps for a while.
     Straggler(Unit),
 }
 

@@ -29,10 +29,9 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     /// Reads a page of a map's items by position, from `from` on.
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>>;
 
-    /// Reads what has become of steps since their task's code looked last: for each of these tasks, those that ended as its
-    /// completions after the `seen` first ones, in their order, and the maps of it that are open. It is what a claim brings
-    /// that has [recalled](super::Recall) the task, for who holds it and so claims nothing. Tasks of which there is nothing
-    /// new may be left out. At most [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) tasks are looked at in one call.
+    /// Reads, for each task, the steps that completed after the first `seen`, in the order of their completion, and its open
+    /// maps: the same that a claim brings which has [recalled](super::Recall) the task, for a worker that holds it already.
+    /// Tasks of which there is nothing new may be left out. At most [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) tasks are looked at in one call.
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>>;
 
     /// Reads a page of executions by id, newest first, those before `before`: up to `max` that fit the filter.

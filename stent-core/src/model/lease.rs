@@ -93,7 +93,7 @@ impl fmt::Display for Epoch {
 pub struct Nonce(u32);
 
 impl Nonce {
-    /// The nonce of what no claim with a nonce has touched.
+    /// The nonce of tasks that were last claimed before there were nonces, or never.
     pub const NONE: Self = Self(0);
 
     /// Bits of chance: as many as leave room for any count of claims in an integer of a store.

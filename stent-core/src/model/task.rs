@@ -176,7 +176,7 @@ pub enum NewTaskState {
         started_at: Timestamp,
         /// The worker.
         worker: WorkerId,
-        /// Its chance, which names this lease: see [`Epoch`].
+        /// The nonce that the worker drew for this lease: see [`Epoch`].
         nonce: Nonce,
         /// When its lease ends.
         until: Timestamp,

@@ -87,7 +87,7 @@ pub(super) struct Driver {
     kept: HashMap<TaskId, Lease>,
     /// Tasks that were claimed here while something of theirs was under way to the store, under an older claim.
     taken_back: HashMap<TaskId, (Held, Lease)>,
-    /// Of which tasks something is under way, and how many writes of theirs it follows.
+    /// Tasks with a write in flight, and how many of their writes came before it.
     under_way: HashMap<TaskId, u32>,
     /// The exchange under way that commits, and claims as well unless another one does.
     committing: Option<BoxFuture<'static, ExchangeDone>>,

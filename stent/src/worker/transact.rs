@@ -111,8 +111,8 @@ async fn settle(store: Arc<dyn Store>, transition: &Transition, transaction: Arc
     }
 }
 
-/// What becomes of a transaction that is rolled back. It is done again unless that is in vain: what a server or a pooler says
-/// in passing is no verdict.
+/// The fate of a transaction that is rolled back. It is retried unless a retry cannot help: transient errors of a server or a
+/// pooler are retried.
 fn failed(error: StoreError) -> Fate {
     match error.kind() {
         ErrorKind::Ended => Fate::Ended,

@@ -470,7 +470,7 @@ impl Driver {
     }
 }
 
-/// Steps that are written under a lease have it for a whole one from when they are sent, however long that was put off.
+/// A step that is written under a lease gets a full lease from the moment it is sent, however late that is.
 fn lease_from(until: Timestamp, transition: &mut Transition) {
     for row in &mut transition.insert {
         if let NewTaskState::Leased { until: ends, .. } = &mut row.state {

@@ -19,8 +19,7 @@ use tokio::time::Instant;
 
 use super::exchange::{RETRY_PAUSE_MIN, Submission};
 
-/// So many failures in a row that say nothing of what was sent, as those of a store that is away, are taken to do so after
-/// all: a server that dies of a batch is away, too.
+/// After this many store-wide failures in a row, the batch itself is suspected: a batch may be what kills the server.
 const FAILURES_MAX: u32 = 3;
 
 /// After so many full units that went well, the next one may be twice as large. Where a timeout bounds what fits, one unit
