@@ -12,11 +12,11 @@ use stent::sea_orm::ConnectionTrait;
 use crate::ledger::{Effect, Ledger, Place};
 use crate::mutant::Mutant;
 
-/// Runs of [`narrow`] at once.
+/// Runs of [`narrow()`] at once.
 pub(crate) const NARROW_MAX: usize = 2;
-/// Starts of [`paced`] in a second.
+/// Starts of [`paced()`] in a second.
 pub(crate) const PACED_MAX: usize = 8;
-/// How long a run of [`narrow`] takes.
+/// How long a run of [`narrow()`] takes.
 const NARROW_RUN: Duration = Duration::from_millis(120);
 /// What a step that takes part in a race against a sleep of [`RACE`] takes: either may win.
 const RACER_RUN: u64 = 60;
@@ -175,7 +175,7 @@ pub(crate) async fn wait(place: Place, value: u64) -> stent::Result<u64> {
     leaf(place.at(3), value.wrapping_add(sent)).await
 }
 
-/// The signal that [`wait`] waits for.
+/// The signal that [`wait()`] waits for.
 pub(crate) const SIGNAL: &str = "go";
 
 /// Steps that fail at first.
@@ -194,10 +194,10 @@ pub(crate) async fn doom(place: Place, value: u64) -> stent::Result<u64> {
     flaky(place.at(1), value, u32::MAX).await
 }
 
-/// The kind of the failure that [`doom`] ends with.
+/// The kind of the failure that [`doom()`] ends with.
 pub(crate) const DOOM: &str = "Stumbled";
 
-/// The table that [`post`] writes to. It has no keys that a second insert would run into.
+/// The table that [`post()`] writes to. It has no keys that a second insert would run into.
 pub(crate) const TABLE: &str = "CREATE TABLE chaos_posted (place VARCHAR(64) NOT NULL, run BIGINT NOT NULL)";
 /// The name of its steps that write, in the timeline.
 pub(crate) const ROW: &str = "row";

@@ -32,7 +32,7 @@ pub(crate) struct Role {
     pub(crate) life: u64,
     pub(crate) seed: u64,
     pub(crate) url: String,
-    /// Where the logs of this run are: see [`crate::scene`].
+    /// Where the logs of this run are.
     pub(crate) folder: PathBuf,
     pub(crate) lease: Duration,
     pub(crate) mutant: Option<Mutant>,
