@@ -4,7 +4,7 @@
 
 use std::error::Error;
 
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use uuid::Uuid;
 
 /// What the tests find the server by.
@@ -88,7 +88,10 @@ pub(crate) fn clean_up(server: &str, statement: String) {
     let cleaned = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let database = Database::connect(&server).await?;
+            // What is slow here is no news of what a test looks at.
+            let mut options = ConnectOptions::new(&server);
+            options.sqlx_logging(false);
+            let database = Database::connect(options).await?;
             database.execute_unprepared(&statement).await?;
             database.close().await
         })?;
