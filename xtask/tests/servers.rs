@@ -189,7 +189,7 @@ mod trials {
             let path = std::env::var("PATH").unwrap_or_default();
             let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"))
                 .args(["servers", "--only", kind, "--servers", "local", "--"])
-                .args(["sh", "-c", "echo $STENT_POSTGRES_URL$STENT_REDIS_URL; cat"])
+                .args(["sh", "-c", "echo $STENT_POSTGRES_URL$STENT_REDIS_URL; exec cat"])
                 .env("PATH", format!("{}:{path}", home.0.path().display()))
                 .env("TMPDIR", home.0.path())
                 .env_remove("STENT_POSTGRES_URL")
