@@ -23,7 +23,7 @@ use crate::role::{self, Order, Part, Role};
 use crate::stall;
 use crate::store::{LOCKED_MAX, Store};
 
-/// What a run is to be.
+/// The settings of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) backend: Backend,
@@ -37,12 +37,12 @@ pub(crate) struct Settings {
     pub(crate) folder: PathBuf,
 }
 
-/// What a run has left behind.
+/// The evidence that a run leaves.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) began: Moment,
     pub(crate) evidence: Evidence,
-    /// What was seen to be wrong with processes.
+    /// Faults that the conductor saw in processes.
     pub(crate) violations: Vec<Violation>,
 }
 
@@ -309,7 +309,7 @@ impl<'a> Stage<'a> {
     async fn rest(&self, patience: Duration) -> Result<()> {
         self.is_resting.set(true);
         let Some(mut dispatcher) = self.slot(Target::Dispatcher).take() else { return Ok(()) };
-        // One that has died in this very moment is judged by what it has left open.
+        // A process that died at this very moment is judged by the runs that it left open.
         let _ = dispatcher.tell(Order::Finish);
         if !dispatcher.wait(patience).await? {
             dispatcher.kill()?;

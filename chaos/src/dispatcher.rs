@@ -1,5 +1,5 @@
 //! The dispatcher process: an application that starts executions, sends signals, cancels and waits, and writes down what it was
-//! told. One that is killed goes on where its journal ends.
+//! told. A dispatcher that was killed resumes from the end of its journal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub(crate) async fn dispatch(role: &Role, finishing: watch::Receiver<bool>) -> R
     Ok(())
 }
 
-/// What earlier lives of the dispatcher have written down.
+/// The entries that earlier lives of the dispatcher wrote.
 struct Before {
     /// Executions that were begun and have not been heard of to their ends.
     open: BTreeMap<u64, Known>,
@@ -73,7 +73,7 @@ struct Before {
     next_pulse: u64,
 }
 
-/// What is known of an execution.
+/// The facts about an execution.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     id: ExecutionId,
@@ -144,7 +144,7 @@ impl Clerk {
             self.journal.note(number, Told::Intended(known.id));
             known
         });
-        // What was acknowledged is not dispatched again: that would hide its loss.
+        // An acknowledged execution is not dispatched again: that would hide its loss.
         if !known.is_acknowledged && !self.dispatch(&plan, known.id).await {
             return;
         }

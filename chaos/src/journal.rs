@@ -57,7 +57,7 @@ impl Journal {
         Ok(Self(Log::open(folder, &format!("life{life:04}"))?))
     }
 
-    /// Notes what was told. Who cannot write this down must not go on: what follows could not be judged.
+    /// Writes an entry. A dispatcher that cannot write it must stop: later answers could not be judged.
     pub(crate) fn note(&self, number: u64, told: Told) {
         let entry = Entry { at: Moment::now(), number, told };
         let line = serde_json::to_string(&entry).unwrap_or_default();

@@ -20,7 +20,7 @@
 //! | `locked` | nobody keeps the write lock of a file |
 //!
 //! **Effects are at least once, and the record exactly once.** So the same step may run twice, where the first run's worker
-//! lost its lease before the result was recorded. What can take a lease are: the end of the worker's life; a pause of it;
+//! lost its lease before the result was recorded. A lease can be lost by: the end of the worker's life; a pause of it;
 //! a store that does not answer for longer than a lease bears (two thirds of it are left when it was renewed last, and after
 //! an outage the worker may pause for one third, so more than a third); a row of the execution that somebody else has locked
 //! for so long; a machine that stands still for so long. A repeat without any of these between the begins of the two runs, or
@@ -166,7 +166,7 @@ struct Run {
     execution: ExecutionId,
 }
 
-/// What is known of an execution that was dispatched.
+/// The facts about an execution that was dispatched.
 #[derive(Clone, Debug)]
 struct Dispatched {
     number: u64,
