@@ -126,6 +126,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///    of progress how many steps of each kind, name and status it had when the call began. Only executions that have
     ///    any of these are compacted, and counted.
     /// 5. A key whose holder goes is [looked after](crate::ledger::Follow) as if the holder had been erased (G12).
+    /// 6. A task that still ran below a root which has ended leaves with its execution. Whoever listens is told of
+    ///    [`Topic::Work`] if it took the place of a limit (G17).
     ///
     /// # Cancel safety
     /// Safe: what is left is deleted by the next call.

@@ -82,13 +82,15 @@ pub(super) async fn apply_knowing<C: ConnectionTrait>(
 }
 
 /// Looks after what executions leave that are gone, or whose steps are: a key that one of them held is the next one's who
-/// wants it (G12).
+/// wants it (G12). And if rows went, so may have tasks that ran, each of which leaves a place of a limit (G8).
 pub(super) async fn follow_gone<C: ConnectionTrait>(
     run: &Run<'_, C>,
     executions: &[ExecutionId],
+    rows: usize,
     at: Timestamp,
 ) -> Result<Effects> {
-    let mut committed = Committed::default();
+    let effects = Effects { ready: rows > 0, ..Effects::default() };
+    let mut committed = Committed { effects, ..Committed::default() };
     let executions = executions.iter().map(|execution| (*execution, at)).collect();
     committed.follow(run, Follow { executions, ups: Vec::new() }).await?;
     Ok(committed.effects)

@@ -138,7 +138,7 @@ impl SqlStore {
         for delete in [&statements.purge_roots, &statements.purge_memos, &statements.purge_notes] {
             run.write_batch(delete, &batch).await?;
         }
-        let effects = commit::follow_gone(&run, &roots, request.now).await?;
+        let effects = commit::follow_gone(&run, &roots, rows, request.now).await?;
         self.commit(OPERATION, transaction).await?;
         effects.publish(self);
         Ok(went(roots.len(), rows, roots.len() < asked))
@@ -169,7 +169,7 @@ impl SqlStore {
         };
         let seen = Batch::of_ids(&ONE_ID, seen.map(|id| *id.as_uuid()));
         run.write_batch(&statements.compacted, &seen).await?;
-        let effects = commit::follow_gone(&run, whole, request.now).await?;
+        let effects = commit::follow_gone(&run, whole, rows, request.now).await?;
         self.commit(OPERATION, transaction).await?;
         effects.publish(self);
         Ok(went(whole.len(), rows, is_last))
