@@ -95,9 +95,20 @@ impl Draft {
         self
     }
 
+    /// What it gives under its key is good for so many seconds.
+    pub(crate) fn ttl(self, seconds: u64) -> Self {
+        self.good_for(Duration::from_secs(seconds))
+    }
+
     /// What it gives under its key is good for so long.
-    pub(crate) fn ttl(mut self, seconds: u64) -> Self {
-        self.keyed = self.keyed.map(|keyed| Keyed { ttl: Some(Duration::from_secs(seconds)), ..keyed });
+    pub(crate) fn good_for(mut self, ttl: Duration) -> Self {
+        self.keyed = self.keyed.map(|keyed| Keyed { ttl: Some(ttl), ..keyed });
+        self
+    }
+
+    /// It has an id that the case has chosen.
+    pub(crate) const fn with_id(mut self, id: TaskId) -> Self {
+        self.id = id;
         self
     }
 

@@ -28,6 +28,7 @@ list! { claim:
     G2 sleeps_closures_and_maps_are_not_claimed,
     G6 the_next_moment_is_told,
     G10 the_next_moment_is_that_of_admitted_work,
+    G6 the_end_of_a_lease_is_a_next_moment,
     G6 the_next_moment_is_not_told_when_there_may_be_more_now,
 }
 
@@ -301,4 +302,19 @@ async fn the_next_moment_is_not_told_when_there_may_be_more_now(world: World) {
 
     same("claimed", exchanged.claimed.len(), 1);
     same("next moment", exchanged.next_due, None);
+}
+
+/// Then what runs under it may be lost, and somebody has to look.
+async fn the_end_of_a_lease_is_a_next_moment(world: World) {
+    let claimed = world.running("charge").await;
+    world.dispatch(world.call("charge").due(t(60))).await;
+    same("next moment", world.claim(9).at(t(1)).next_due().await, Some(t(30)));
+    same("of one who may not claim it", world.claim(9).at(t(1)).functions(["ship"]).next_due().await, None);
+
+    world.store().renew(&[claimed.lease], t(1), t(40)).await.expect("renew");
+    same("next moment after a renewal", world.claim(9).at(t(2)).next_due().await, Some(t(40)));
+    world.apply(claimed.keep().at(t(3))).await;
+    same("next moment after a turn", world.claim(9).at(t(4)).next_due().await, Some(t(40)));
+    world.apply(later(&claimed, 1, 0).complete("receipt").at(t(5))).await;
+    same("next moment after its end", world.claim(9).at(t(6)).next_due().await, Some(t(60)));
 }

@@ -14,6 +14,7 @@ list! { compact:
     G16 the_root_stays_as_it_is,
     G16 tries_leave,
     G16 tries_or_progress_alone_are_details,
+    G16 counters_and_states_stay_where_no_steps_are,
     G16 what_has_no_details_is_not_counted,
     G16 every_other_end_is_compacted,
     G16 the_oldest_is_compacted_first_within_the_bound,
@@ -327,4 +328,23 @@ async fn handles_that_compact_at_once_count_each_once(world: World) {
         let expected = alike(StepKind::Inline, "render", TaskStatus::Completed, 1);
         same("summary", summary(&world, root).await, [expected].into());
     }
+}
+
+/// There is nothing to sum up, and something to take away.
+async fn counters_and_states_stay_where_no_steps_are(world: World) {
+    let root = world.running("charge").await;
+    let turn = root.release().say(count("parcels", 3)).say(set("phase", "over"));
+    world.apply(turn.say(progress(world.id(), "on"))).await;
+    world.apply(world.claim_one(t(0)).await.complete("receipt").at(t(1))).await;
+    let before = world.notes(root.task.id).await;
+
+    same("compacted", compact(&world, t(2), 9).await, 1);
+
+    let after = world.notes(root.task.id).await;
+    same("counters and states", (after.counters, after.states), (before.counters, before.states));
+    same("progress", after.progress, Vec::new());
+    same("nothing to sum up", after.summary, Vec::new());
+    same("tries", world.tries(root.task.id).await, Vec::new());
+    same("result", world.result(root.task.id).await, Some(Ok(text("receipt"))));
+    same("compacted again", compact(&world, t(2), 9).await, 0);
 }

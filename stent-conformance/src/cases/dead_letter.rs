@@ -9,6 +9,7 @@ list! { dead_letter:
     G13 a_crash_loop_is_listed_with_its_reason,
     G13 nothing_else_is_listed,
     G13 they_are_read_newest_first_in_pages,
+    G13 they_are_read_newest_first_whenever_they_ended,
     G13 they_are_counted_by_reason_and_function,
     G13 one_is_read_by_its_id,
     G13 a_revived_one_is_tried_again_at_once,
@@ -460,4 +461,27 @@ async fn revival_and_discard_race_and_one_of_them_wins(world: World) {
             other => panic!("a revival and a discard met: {other:?}"),
         }
     }
+}
+
+/// Newest by their ids: the page before is named by one, and what ends while others read must not move it.
+async fn they_are_read_newest_first_whenever_they_ended(world: World) {
+    let mut ids = Vec::new();
+    for n in 0..12 {
+        let claimed = world.running("charge").await;
+        world.apply(claimed.fail(declined()).at(t((n * 7) % 12))).await;
+        ids.push(claimed.task.id);
+    }
+    ids.reverse();
+
+    let (mut read, mut before) = (Vec::new(), None);
+    loop {
+        let page = world.store().dead_letters(before, 5).await.expect("a page");
+        read.extend(page.iter().map(|letter| letter.execution.id.root()));
+        before = read.last().map(|id: &TaskId| id.execution());
+        if page.len() < 5 {
+            break;
+        }
+    }
+
+    same("newest first, each once", read, ids);
 }

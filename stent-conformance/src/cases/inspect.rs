@@ -10,6 +10,7 @@ list! { inspect:
     G1 unknown_executions_are_left_out,
     G1 many_executions_are_read_at_once,
     G1 a_timeline_is_read_in_pages,
+    G1 a_timeline_is_in_the_order_of_ids_whenever_they_were_written,
     G1 a_page_has_its_limit,
     G1 a_timeline_is_one_executions,
     G6 the_moment_a_task_waits_for_is_seen,
@@ -238,4 +239,18 @@ async fn what_many_running_tasks_have_not_seen_is_read_at_once(world: World) {
 
 fn ended(steps: &[Step]) -> Vec<(TaskId, u32)> {
     steps.iter().filter_map(|step| Some((step.id, step.order()?))).collect()
+}
+
+async fn a_timeline_is_in_the_order_of_ids_whenever_they_were_written(world: World) {
+    let root = world.running("checkout").await;
+    let (old, young) = (world.call("ship").due(t(99)), world.call("ship").due(t(99)));
+    let expected = [root.task.id, old.id, young.id];
+    world.apply(root.keep().with(young).at(t(1))).await;
+    world.apply(later(&root, 1, 0).keep().with(old).at(t(2))).await;
+
+    let read = world.timeline(root.task.tree.execution).await;
+
+    same("oldest first", read.iter().map(|task| task.id).collect::<Vec<_>>(), expected);
+    let page = world.store().tasks(root.task.tree.execution, Some(expected[1]), 9).await.expect("a page");
+    same("after one", page.iter().map(|task| task.id).collect::<Vec<_>>(), &expected[2..]);
 }

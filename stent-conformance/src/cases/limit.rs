@@ -39,6 +39,7 @@ list! { limit:
     G8 the_moment_of_the_next_start_is_told,
     G8 a_rate_and_a_limit_hold_together,
     G8 a_claim_that_comes_late_starts_when_it_comes,
+    G8 starts_by_a_clock_that_is_ahead_count,
     G8 many_claimers_at_once_keep_to_a_rate,
 }
 
@@ -517,4 +518,20 @@ async fn many_claimers_at_once_keep_to_a_rate(world: World) {
     let starts: Vec<_> = by_moment.iter().flat_map(|(at, count)| vec![*at; *count]).collect();
     let most = most_within(&starts, Duration::from_secs(10));
     assert!(most <= 4, "{most} started within ten seconds: {by_moment:?}");
+}
+
+/// By however much: whoever's clock is right finds that the rate is used up, and that it frees when their time is over.
+async fn starts_by_a_clock_that_is_ahead_count(world: World) {
+    world.dispatch_many(30, || world.call("charge")).await;
+    let claim = async |max, now: Timestamp| {
+        world.claim(max).at(now).lease(9_999).rate("charge", "5/10s", None).await.len()
+    };
+    same("claimed by a clock that is ahead", claim(4, t(900)).await, 4);
+
+    same("claimed by a clock that is right", claim(9, t(0)).await, 1);
+    same("claimed then", claim(9, t(0)).await, 0);
+    let next = world.claim(9).at(t(1)).rate("charge", "5/10s", None).next_due().await;
+    assert!(next.is_some_and(|next| t(10) <= next && next <= t(12)), "the next start is told for {next:?}");
+    same("claimed when the one that was right is over", claim(9, t(12)).await, 1);
+    same("claimed when all are over", claim(9, t(912)).await, 5);
 }

@@ -9,6 +9,7 @@ use super::words::*;
 
 list! { list:
     G1 executions_are_listed_newest_first,
+    G1 executions_are_listed_by_id_whenever_they_were_written,
     G1 pages_have_neither_gaps_nor_doubles,
     G1 pages_stay_apart_while_others_are_dispatched,
     G1 a_page_has_its_limit,
@@ -22,6 +23,8 @@ list! { list:
     G9 what_waits_in_each_lane_is_counted,
     G9 what_does_not_wait_is_not_counted,
     G2 what_runs_is_listed_last_claimed_first,
+    G2 of_leases_that_end_together_the_youngest_comes_first,
+    G1 a_page_may_begin_behind_what_is_gone,
     G2 a_lost_task_is_still_listed_as_running,
     G1 reading_changes_nothing,
     G1 names_and_tags_are_compared_whole,
@@ -441,4 +444,71 @@ async fn a_renewed_lease_and_the_execution_of_a_step_are_seen(world: World) {
     same("its queue", running[0].queue.as_str(), "parcels");
     world.apply(step.complete("shipped")).await;
     same("once it has ended", world.store().running(9).await.expect("running"), []);
+}
+
+async fn executions_are_listed_by_id_whenever_they_were_written(world: World) {
+    let drafts: Vec<_> = (0..6).map(|_| world.call("charge")).collect();
+    let mut expected: Vec<_> = drafts.iter().map(|draft| draft.id).collect();
+    expected.reverse();
+    for (n, draft) in drafts.into_iter().enumerate().rev() {
+        world.apply(draft.start(t(9 - i64::try_from(n).expect("a small number")))).await;
+    }
+
+    same("newest first", list(&world, Filter::default()).await, expected.clone());
+    let page =
+        world.store().list(&Filter::default(), Some(expected[2].execution()), 2).await.expect("a page");
+    same("newest first", page.iter().map(|view| view.id.root()).collect::<Vec<_>>(), &expected[3..5]);
+}
+
+async fn of_leases_that_end_together_the_youngest_comes_first(world: World) {
+    let mut ids = world.dispatch_many(5, || world.call("charge")).await;
+    world.claim(9).await;
+    ids.reverse();
+
+    let running = world.store().running(3).await.expect("running");
+
+    same("running", running.iter().map(|view| view.id).collect::<Vec<_>>(), &ids[..3]);
+}
+
+/// Who reads page after page names the last that was read, which may be gone by then.
+async fn a_page_may_begin_behind_what_is_gone(world: World) {
+    let ended = async |world: &World| {
+        let claimed = world.running("charge").await;
+        world.apply(claimed.complete("receipt")).await;
+        claimed.task.id
+    };
+    let (old, gone) = (ended(&world).await, world.call("charge"));
+    let gone_id = gone.id;
+    let young = world.dispatch(world.call("charge").due(t(99))).await;
+    world.apply(gone.done(t(0), Ok(text("receipt"))).start(t(-9))).await;
+    same("purged", world.purge(t(-1), 9).await, 1);
+    let page = world.store().list(&Filter::default(), Some(gone_id.execution()), 9).await.expect("a page");
+    same("executions", page.iter().map(|view| view.id.root()).collect::<Vec<_>>(), [old]);
+    world.apply(cancel(young, 0, t(0))).await;
+
+    let mut dead = Vec::new();
+    for _ in 0..3 {
+        let claimed = world.running("charge").await;
+        world.apply(claimed.fail(declined())).await;
+        dead.push(claimed.task.id);
+    }
+    world.apply(discard(dead[1])).await;
+    let page = world.store().dead_letters(Some(dead[1].execution()), 9).await.expect("a page");
+    same("dead letters", page.iter().map(|letter| letter.execution.id.root()).collect::<Vec<_>>(), [dead[0]]);
+
+    let root = world.running("checkout").await;
+    let steps: Vec<_> = (0..3).map(|_| world.call("ship").due(t(99))).collect();
+    let ids: Vec<_> = steps.iter().map(|step| step.id).collect();
+    world.apply(steps.into_iter().fold(root.keep(), Turn::with)).await;
+    world.apply(later(&root, 1, 0).retry(t(99), declined()).erase(ids[1])).await;
+    let page = world.store().tasks(root.task.tree.execution, Some(ids[1]), 9).await.expect("a page");
+    same("tasks", page.iter().map(|task| task.id).collect::<Vec<_>>(), [ids[2]]);
+
+    let owner = world.running("checkout").await;
+    let map = world.map("ship");
+    let id = map.id;
+    let items = [0, 4, 9, 10, 100].map(|seq| world.call("ship").seq(seq).due(t(99)));
+    world.apply(owner.keep().with(map).items(id, items).feed(id, 5, None)).await;
+    let page = world.store().items(id, Seq(3), 3).await.expect("a page");
+    same("items", page.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [4, 9, 10]);
 }

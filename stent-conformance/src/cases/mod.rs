@@ -26,11 +26,13 @@ mod park;
 mod payload;
 mod purge;
 mod race;
+mod range;
 mod renew;
 mod repeat;
 mod retention;
 mod retry;
 mod signal;
+mod size;
 mod sleep;
 mod spawn;
 mod start;
@@ -79,6 +81,8 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     compact::CASES,
     migrate::CASES,
     payload::CASES,
+    range::CASES,
+    size::CASES,
     crash::CASES,
     life::CASES,
     race::CASES,

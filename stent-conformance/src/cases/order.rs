@@ -4,6 +4,7 @@ use super::words::*;
 
 list! { order:
     G4 completions_are_numbered_from_one_without_gaps,
+    G4 ten_comes_after_nine,
     G4 completions_of_one_batch_are_numbered_in_its_order,
     G4 a_turns_own_completions_stand_in_its_order,
     G4 a_claim_brings_completed_steps_in_order_then_the_others_by_position,
@@ -317,4 +318,26 @@ async fn every_claim_brings_the_same_record(world: World) {
         same("the record", &again.steps[..2], &first.steps[..2]);
         same("what came since", again.steps[2].order(), Some(3));
     }
+}
+
+/// In positions and in the numbers of completions; a text would have it before.
+async fn ten_comes_after_nine(world: World) {
+    let root = world.running("checkout").await;
+    let notes: Vec<_> = (0..12).map(|seq| world.inline("render", "note").seq(seq)).collect();
+    let calls: Vec<_> = (0..12).map(|n| world.call("ship").seq(95 + n).due(t(99))).collect();
+    let done: Vec<_> = notes.iter().map(|note| note.id).collect();
+    let open: Vec<_> = calls.iter().map(|call| call.id).collect();
+    let map = world.map("mail").seq(200);
+    let id = map.id;
+    let items: Vec<_> = (0..12).map(|n| world.call("mail").seq(95 + n).due(t(99))).collect();
+    let turn = notes.into_iter().chain(calls).fold(root.park(), Turn::with);
+    world.apply(turn.with(map).items(id, items).feed(id, 12, None)).await;
+
+    let again = world.claim_one(t(0)).await;
+
+    let ids: Vec<_> = again.steps.iter().map(|step| step.id).collect();
+    same("completions", &ids[..12], done);
+    same("open steps", &ids[12..24], open);
+    let seqs: Vec<_> = world.items(id).await.iter().map(|item| item.seq.0).collect();
+    same("items", seqs, (95..107).collect::<Vec<_>>());
 }

@@ -9,6 +9,8 @@ list! { payload:
     G14 results_of_items_come_back_byte_by_byte,
     G14 a_large_payload_comes_back_whole,
     G14 content_types_come_back,
+    G14 arguments_keep_their_type_until_the_end,
+    G14 types_come_back_wherever_a_value_is_read,
     G14 failures_come_back_whole,
     G14 names_of_any_text_come_back_and_are_told_apart,
     G14 retry_policies_come_back_exactly,
@@ -274,4 +276,119 @@ async fn positions_and_counts_reach_their_ends(world: World) {
     world.apply(parent.nudge()).await;
     let again = world.claim_one(t(9)).await;
     same("progress", again.steps[0].map, Some(Progress { fed: END, total: Some(END), done: 0 }));
+}
+
+/// Whatever a task has been through when it is claimed.
+async fn arguments_keep_their_type_until_the_end(world: World) {
+    let args = Payload::new("x/arguments", b"bytes".to_vec());
+    let check = |what: &str, claimed: Claimed| {
+        same(
+            what,
+            (claimed.task.args.content_type(), claimed.task.args.bytes()),
+            ("x/arguments", &b"bytes"[..]),
+        );
+        claimed
+    };
+    let root = world.dispatch(world.call("charge").args(args.clone())).await;
+    let claimed = check("at first", world.claim_one(t(0)).await);
+    world.apply(claimed.retry(t(1), declined())).await;
+    let claimed = check("after a retry", world.claim_one(t(1)).await);
+    world.apply(claimed.release().at(t(1))).await;
+    check("after a shutdown", world.claim_one(t(1)).await);
+    let claimed = check("after a lost lease", world.claim_one(t(99)).await);
+    world.apply(claimed.park_for(Wait::for_next(0).until(Some(t(100)))).at(t(99))).await;
+    let claimed = check("after a wait", world.claim_one(t(100)).await);
+    world.apply(claimed.keep().at(t(100))).await;
+    world.apply(later(&claimed, 1, 0).fail(declined()).at(t(100))).await;
+    same("of a dead letter", world.dead_letters().await[0].args.clone(), args.clone());
+    world.apply(revive(root).at(t(100))).await;
+    let claimed = check("after a revival", world.claim_one(t(100)).await);
+    world.apply(claimed.complete("receipt").at(t(100))).await;
+
+    let owner = world.running("checkout").await;
+    let map = world.map("ship");
+    let (id, item) = (map.id, world.call("ship").args(args.clone()));
+    world.apply(owner.park().with(map).items(id, [item]).feed(id, 1, Some(1))).await;
+    let item = check("of an item", world.claim_one(t(0)).await);
+    world.apply(item.retry(t(0), declined())).await;
+    world.apply(check("of an item after a retry", world.claim_one(t(0)).await).complete("parcel")).await;
+    same("of an item that has ended", world.items(id).await[0].args.clone(), args.clone());
+    world.apply(world.claim_one(t(0)).await.complete("summary")).await;
+
+    world.dispatch(world.call("charge").keyed(key("k"))).await;
+    let holder = world.claim_one(t(0)).await;
+    world.dispatch(world.call("charge").keyed(key("k")).args(args.clone())).await;
+    world.apply(holder.fail(declined())).await;
+    check("after a wait under a key", world.claim_one(t(0)).await);
+}
+
+async fn types_come_back_wherever_a_value_is_read(world: World) {
+    use stent_core::transition::Change;
+
+    use crate::say::set_to;
+
+    let typed = |n: usize| Payload::new(format!("x/type-{n}"), b"bytes".to_vec());
+    let end = |claimed: &Claimed, n| claimed.turn(Change::End(Ok(typed(n))));
+    let type_of = |result: Option<stent_core::model::TaskResult>| {
+        result.and_then(Result::ok).map(|payload| payload.content_type().to_owned())
+    };
+    let some = |n: usize| Some(format!("x/type-{n}"));
+    let types = |steps: &[Step]| steps.iter().map(|step| type_of(given(steps, step.id))).collect::<Vec<_>>();
+
+    world.dispatch(world.call("charge").args(typed(0)).keyed(key("k"))).await;
+    let claimed = world.claim_one(t(0)).await;
+    world.apply(end(&claimed, 1)).await;
+    same("of an execution", type_of(world.result(claimed.task.id).await), some(1));
+    let hit = world.dispatch(world.call("charge").args(typed(2)).keyed(key("k"))).await;
+    same("of a hit", type_of(world.result(hit).await), some(1));
+
+    let root = world.running("checkout").await;
+    let notes = [3, 4].map(|n| world.inline("render", "").done(t(0), Ok(typed(n))));
+    let turn = notes.into_iter().fold(root.keep().seen(0), Turn::with);
+    world.apply(turn.with(world.call("ship")).with(world.join(claimed.task.id))).await;
+    let step = world.claim_one(t(0)).await;
+    world.apply(end(&step, 5)).await;
+    let expected = vec![some(3), some(4), some(1), some(5)];
+    same("of completions", types(&world.completions(root.task.id, 0).await), expected.clone());
+    let news = world.apply(later(&root, 1, 0).keep()).await;
+    same("of news", types(&news.steps), expected.clone());
+    world.apply(later(&root, 2, 4).park_for(Wait::for_next(4).until(Some(t(0))))).await;
+    let again = world.claim_one(t(0)).await;
+    same("of steps", types(&again.steps), expected);
+
+    // Values of signals: one that came before its wait, and one that came during it.
+    world.apply(signal(root.task.id, "approval", world.id(), typed(6))).await;
+    let wait = || world.wait(root.task.id, "approval");
+    world.apply(again.keep().with(wait()).with(wait())).await;
+    world.apply(signal(root.task.id, "approval", world.id(), typed(7))).await;
+    let told = world.completions(root.task.id, 4).await;
+    same("of signals", types(&told), vec![some(6), some(7)]);
+    for n in [8, 9] {
+        let turn = later(&again, n - 7, 6).keep().say(set_to("phase", typed(n as usize)));
+        world.apply(turn).await;
+        let states = world.notes(root.task.id).await.states;
+        same("of states", states.get("phase").cloned(), Some(typed(n as usize)));
+    }
+
+    let map = world.map("ship");
+    let id = map.id;
+    let items = [10, 11].map(|n| world.call("ship").args(typed(n)));
+    world.apply(later(&again, 3, 6).keep().with(map).items(id, items).feed(id, 2, Some(2))).await;
+    for (n, item) in world.claim(2).await.iter().enumerate() {
+        world.apply(end(item, 12 + n)).await;
+    }
+    let read = world.items(id).await;
+    let of_items: Vec<_> =
+        read.iter().map(|item| (item.args.clone(), type_of(item.result.clone()))).collect();
+    same("of items", of_items, [(typed(10), some(12)), (typed(11), some(13))]);
+
+    let failure = Failure { data: Some(typed(14)), ..declined() };
+    let failing = world.dispatch(world.call("charge").args(typed(15))).await;
+    world.apply(world.claim_one(t(0)).await.retry(t(0), failure.clone())).await;
+    same("of a failure in the history", world.tries(failing).await[0].failure.clone(), Some(failure.clone()));
+    world.apply(world.claim_one(t(0)).await.fail(failure.clone())).await;
+    same("of a failure", world.result(failing).await, Some(Err(failure)));
+    same("of a dead letter", world.dead_letters().await[0].args.clone(), typed(15));
+    let letter = world.store().dead_letter(failing.execution()).await.expect("a read").expect("is there");
+    same("of one dead letter", letter.args, typed(15));
 }

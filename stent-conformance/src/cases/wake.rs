@@ -17,6 +17,8 @@ list! { wake:
     G17 a_revival_is_heard_of,
     G17 a_request_to_end_is_heard_of,
     G17 a_free_place_is_heard_of,
+    G17 a_place_that_frees_far_below_is_heard_of,
+    G17 a_place_that_a_purge_frees_is_heard_of,
     G17 a_key_that_changes_hands_is_heard_of,
     G17 every_kind_of_end_is_heard_of,
     G17 every_listener_hears,
@@ -283,4 +285,50 @@ async fn closing_one_handle_leaves_the_others_open(world: World) {
     world.apply(claimed.complete("receipt")).await;
 
     world.expect_status(claimed.task.id, TaskStatus::Completed).await;
+}
+
+/// A root, and a task two below it that runs in the only place.
+async fn place_far_below(world: &World, root: Claimed) -> (Claimed, TaskId) {
+    let step = world.spawn(root.keep(), world.call("ship")).await;
+    world.apply(step.park().with(world.call("charge"))).await;
+    same("who runs", world.claim(9).limit("charge", 1).await.len(), 1);
+    (later(&root, 1, 0), step.task.id)
+}
+
+async fn a_place_that_frees_far_below_is_heard_of(world: World) {
+    let (root, step) = place_far_below(&world, world.running("checkout").await).await;
+    let peer = world.peer().await;
+    let mut listeners = [&world, &peer].map(|world| world.store().listen(Topic::Work));
+    world.apply(root.keep().cancel(step)).await;
+    for listener in &mut listeners {
+        listener.changed().await;
+    }
+
+    world.dispatch(world.call("checkout").expires(t(5))).await;
+    let root = world.claim_one(t(0)).await;
+    place_far_below(&world, root).await;
+    let over = world.expired(t(5)).await;
+    let mut listeners = [&world, &peer].map(|world| world.store().listen(Topic::Work));
+    world.commit_all(over.iter().map(|over| expire(over, t(5)))).await;
+    for listener in &mut listeners {
+        listener.changed().await;
+    }
+    world.dispatch(world.call("charge")).await;
+    same("claimed", world.claim(9).at(t(5)).functions(["charge"]).limit("charge", 1).await.len(), 1);
+}
+
+/// What runs below a function that has ended leaves with it.
+async fn a_place_that_a_purge_frees_is_heard_of(world: World) {
+    let (root, _) = place_far_below(&world, world.running("checkout").await).await;
+    world.apply(root.complete("summary")).await;
+    let peer = world.peer().await;
+    let mut listeners = [&world, &peer].map(|world| world.store().listen(Topic::Work));
+
+    same("purged", world.purge(t(1), 9).await, 1);
+
+    for listener in &mut listeners {
+        listener.changed().await;
+    }
+    world.dispatch(world.call("charge")).await;
+    same("claimed", world.claim(9).functions(["charge"]).limit("charge", 1).await.len(), 1);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Expired, Limit, Purge, PurgeRequest};
 use stent_core::model::{Fence, Mark, Note, RetryPolicy, StepKind, Wait};
@@ -187,13 +188,15 @@ impl Play {
     }
 
     fn moment(&self, chance: &mut Chance) -> Timestamp {
-        t(self.now + *chance.pick(&[0, 0, 0, 1, 4, 20]).unwrap_or(&0))
+        let moment = t(self.now + *chance.pick(&[0, 0, 0, 1, 4, 20]).unwrap_or(&0));
+        // Some are a microsecond apart, which only an exact number tells.
+        moment + Duration::from_micros(*chance.pick(&[0, 0, 0, 1, 2]).unwrap_or(&0))
     }
 
     fn call(&self, chance: &mut Chance) -> Draft {
         let function = chance.pick(&FUNCTIONS).copied().unwrap_or_default();
         let queue = chance.pick(&QUEUES).copied().unwrap_or_default();
-        let priority = chance.pick(&[0, 0, 0, -3, 5]).copied().unwrap_or_default();
+        let priority = chance.pick(&[0, 0, 0, -3, 5, i16::MIN, i16::MAX]).copied().unwrap_or_default();
         let call = self.memory.call(function).on(queue).priority(priority);
         let mut call = call.args(payload(chance));
         if chance.happens(20) {
@@ -262,7 +265,9 @@ impl Play {
 
     fn batch(&mut self, chance: &mut Chance) -> Vec<Transition> {
         let mut batch = Vec::new();
-        for _ in 0..=chance.below(5) {
+        // Most are small; few have more than one part of everything.
+        let most = if chance.happens(10) { 40 } else { 5 };
+        for _ in 0..=chance.below(most) {
             match chance.below(12) {
                 0..2 => batch.push(self.dispatch(chance)),
                 10..12 => batch.extend(self.request(chance)),

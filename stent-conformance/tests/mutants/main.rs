@@ -51,6 +51,9 @@ const CROWDED: [&str; 4] = [
     "limit::what_is_held_back_holds_up_nothing_else",
 ];
 
+/// The area of cases that are as slow as those.
+const CROWDED_AREA: &str = "size::";
+
 /// What has not ended so long after the last case of a mutant began has hung. The suite itself waits for minutes, so that no
 /// slow store is called a broken one; memory answers at once, and a case that has hung is only one of several.
 const HUNG: Duration = Duration::from_secs(15);
@@ -109,6 +112,10 @@ fn coverage(cases: &Arc<[Case]>) -> Trial {
     })
 }
 
+fn is_crowded(case: &Case) -> bool {
+    CROWDED.contains(&case.name()) || case.name().starts_with(CROWDED_AREA)
+}
+
 /// What a mutant breaks: what its case is about.
 fn guarantee(mutant: &Mutant, cases: &[Case]) -> Option<Guarantee> {
     cases.iter().find(|case| case.name() == mutant.case).map(Case::guarantee)
@@ -124,7 +131,7 @@ fn catch(mutant: Mutant, n: usize, cases: &[Case], everything: bool, table: &Tab
 
     let near = cases.iter().filter(|case| {
         let near = everything || case.name().starts_with(area);
-        case.name() == named || (near && !CROWDED.contains(&case.name()))
+        case.name() == named || (near && !is_crowded(case))
     });
     let played = against(mutant, near, HUNG);
 

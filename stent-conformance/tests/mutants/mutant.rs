@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use stent_core::backend::{
-    ClaimRequest, Claimed, DeadLetter, Exchanged, ExecutionView, Filter, ItemView, LaneView, NotesView,
-    PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
+    ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter, ItemView, LaneView,
+    NotesView, PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
-use stent_core::model::{ExecutionStatus, Lease, Step, Tried};
+use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{ExecutionId, Timestamp};
+use stent_core::{ExecutionId, TaskId, Timestamp};
 use stent_memory::MemoryStore;
 
 use crate::past::Past;
@@ -19,6 +19,18 @@ type Exchange = fn(&Sound, &[Transition], Option<&ClaimRequest<'_>>, &Past) -> R
 
 /// A renewal, given the store that does it right, the moment, and the end of the leases.
 type Renew = fn(&Sound, &[Lease], Timestamp, Timestamp) -> Result<Vec<Renewal>>;
+
+/// A read of executions by a filter, given the store that does it right, the end of the page before, and the page's size.
+type ListBy = fn(&Sound, &Filter, Option<ExecutionId>, usize) -> Result<Vec<ExecutionView>>;
+
+/// A read of dead letters, given the same.
+type LettersBy = fn(&Sound, Option<ExecutionId>, usize) -> Result<Vec<DeadLetter>>;
+
+/// A read of a timeline, given the same.
+type TasksBy = fn(&Sound, ExecutionId, Option<TaskId>, usize) -> Result<Vec<TaskView>>;
+
+/// A read of a map's items, given where the page begins.
+type ItemsBy = fn(&Sound, TaskId, Seq, usize) -> Result<Vec<ItemView>>;
 
 macro_rules! sins {
     ($($(#[$doc:meta])* $sin:ident: $hook:ty,)+) => {
@@ -69,6 +81,8 @@ sins! {
     renews: Renew,
     /// Rewrites what is to be purged; it may do more harm before.
     purges: fn(&Sound, &mut PurgeRequest, &Past),
+    /// Does harm after a purge.
+    leaves: fn(&Sound, &PurgeRequest, &Past),
     /// Does harm while the schema is migrated.
     migrates: fn(&Sound, &Past),
 
@@ -93,6 +107,8 @@ sins! {
     shows_items: fn(&mut Vec<ItemView>),
     /// Misreads what has become of a task's steps.
     shows_completions: fn(&mut Vec<Step>),
+    /// Misreads whose steps have ended.
+    shows_news: fn(&mut Vec<(TaskId, Vec<Step>)>),
     /// Misunderstands what is to be listed.
     filters: fn(&mut Filter),
     /// Misreads a page of a list; the page before it ended here.
@@ -106,9 +122,19 @@ sins! {
     /// Misreads tries.
     shows_tries: fn(&mut Vec<Tried>),
     /// Misreads notes.
-    shows_notes: fn(&mut NotesView),
+    shows_notes: fn(&mut NotesView, &Past),
     /// Misreads dead letters.
     shows_dead_letters: fn(&mut Vec<DeadLetter>),
+    /// Miscounts dead letters.
+    shows_stats: fn(&mut Vec<DeadLetterStat>),
+    /// Reads a page of executions in its own way.
+    lists_by: ListBy,
+    /// Reads a page of dead letters in its own way.
+    letters_by: LettersBy,
+    /// Reads a page of a timeline in its own way.
+    tasks_by: TasksBy,
+    /// Reads a page of items in its own way.
+    items_by: ItemsBy,
 
     // Around it.
 
@@ -122,6 +148,8 @@ sins! {
     misses: fn(Topic) -> bool,
     /// Tells nobody of what it wrote last.
     mutes: fn(&Transition, &Past) -> bool,
+    /// Tells nobody of what a purge brings about.
+    hushes: (),
     /// Hears only what happens while somebody waits.
     dozes: (),
     /// Misreads the version of the schema.

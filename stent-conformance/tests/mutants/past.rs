@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use stent_core::backend::Claimed;
-use stent_core::model::{Fence, StepKind};
+use stent_core::backend::{Claimed, PurgeRequest};
+use stent_core::model::{Fence, NewTask, NewTaskState, StepKind};
 use stent_core::transition::{Change, Guard, Outcome, Transition};
-use stent_core::{ExecutionId, TaskId, WorkerId};
+use stent_core::{ExecutionId, TaskId, Timestamp, WorkerId};
 
 /// What has happened in one place, through all of its handles.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Past {
     pub(crate) claimers: BTreeSet<WorkerId>,
     /// What the next write of a task under its last claim is checked against.
     pub(crate) fences: BTreeMap<TaskId, Fence>,
+    /// Every purge that came.
+    pub(crate) purges: Vec<PurgeRequest>,
     /// How often any handle was called.
     pub(crate) calls: u32,
     /// Whether nobody is told of the last exchange.
@@ -71,6 +73,22 @@ impl Past {
     /// The task above one.
     pub(crate) fn parent(&self, task: TaskId) -> Option<TaskId> {
         self.parents.get(&task).copied()
+    }
+
+    /// Every row that was written, in the order in which they came.
+    pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &NewTask> {
+        self.sent.iter().flat_map(|sent| &sent.insert)
+    }
+
+    /// Since when a task is due: since it was to be, or since its last lease ended.
+    pub(crate) fn due(&self, task: TaskId) -> Option<Timestamp> {
+        if let Some(claimed) = self.claims.get(&task) {
+            return Some(claimed.lease.until);
+        }
+        match self.rows().find(|row| row.id == task)?.state {
+            NewTaskState::Pending { ready_at } => Some(ready_at),
+            _ => None,
+        }
     }
 
     /// Whether the last that a task's holder sent parked it.

@@ -81,7 +81,8 @@ impl Sound {
     }
 }
 
-fn at_once<T>(future: impl Future<Output = T>) -> T {
+/// What memory answers.
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => unreachable!("memory answers at once"),
@@ -195,6 +196,13 @@ impl Backend for BrokenStore {
             purges(&self.sound, &mut request, &self.past());
         }
         let mut purged = self.sound()?.purge(&request)?;
+        let mut past = self.past();
+        past.purges.push(request);
+        past.is_silent = self.mutant.hushes.is_some();
+        if let Some(leaves) = self.mutant.leaves {
+            leaves(&self.sound, &request, &past);
+        }
+        drop(past);
         if let Some(counts_purged) = self.mutant.counts_purged {
             counts_purged(&mut purged);
         }
@@ -225,7 +233,10 @@ impl Inspect for BrokenStore {
         after: Option<TaskId>,
         max: usize,
     ) -> Result<Vec<TaskView>> {
-        let mut views = self.sound()?.0.tasks(execution, after, max).await?;
+        let mut views = match self.mutant.tasks_by {
+            Some(tasks_by) => tasks_by(self.sound()?, execution, after, max)?,
+            None => self.sound()?.0.tasks(execution, after, max).await?,
+        };
         if let Some(shows_tasks) = self.mutant.shows_tasks {
             shows_tasks(&mut views, &self.past());
         }
@@ -233,7 +244,10 @@ impl Inspect for BrokenStore {
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
-        let mut views = self.sound()?.0.items(map, from, max).await?;
+        let mut views = match self.mutant.items_by {
+            Some(items_by) => items_by(self.sound()?, map, from, max)?,
+            None => self.sound()?.0.items(map, from, max).await?,
+        };
         if let Some(shows_items) = self.mutant.shows_items {
             shows_items(&mut views);
         }
@@ -244,6 +258,9 @@ impl Inspect for BrokenStore {
         let mut completions = self.sound()?.0.completions(seen).await?;
         if let Some(shows_completions) = self.mutant.shows_completions {
             completions.iter_mut().for_each(|(_, steps)| shows_completions(steps));
+        }
+        if let Some(shows_news) = self.mutant.shows_news {
+            shows_news(&mut completions);
         }
         Ok(completions)
     }
@@ -258,7 +275,10 @@ impl Inspect for BrokenStore {
         if let Some(filters) = self.mutant.filters {
             filters(&mut filter);
         }
-        let mut views = self.sound()?.0.list(&filter, before, max).await?;
+        let mut views = match self.mutant.lists_by {
+            Some(lists_by) => lists_by(self.sound()?, &filter, before, max)?,
+            None => self.sound()?.0.list(&filter, before, max).await?,
+        };
         if let Some(lists) = self.mutant.lists {
             lists(&mut views, before);
         }
@@ -300,13 +320,16 @@ impl Inspect for BrokenStore {
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
         let mut notes = self.sound()?.0.notes(execution).await?;
         if let Some(shows_notes) = self.mutant.shows_notes {
-            shows_notes(&mut notes);
+            shows_notes(&mut notes, &self.past());
         }
         Ok(notes)
     }
 
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
-        let mut letters = self.sound()?.0.dead_letters(before, max).await?;
+        let mut letters = match self.mutant.letters_by {
+            Some(letters_by) => letters_by(self.sound()?, before, max)?,
+            None => self.sound()?.0.dead_letters(before, max).await?,
+        };
         if let Some(shows_dead_letters) = self.mutant.shows_dead_letters {
             shows_dead_letters(&mut letters);
         }
@@ -318,7 +341,11 @@ impl Inspect for BrokenStore {
     }
 
     async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
-        self.sound()?.0.dead_letter_stats().await
+        let mut stats = self.sound()?.0.dead_letter_stats().await?;
+        if let Some(shows_stats) = self.mutant.shows_stats {
+            shows_stats(&mut stats);
+        }
+        Ok(stats)
     }
 }
 

@@ -20,6 +20,24 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 && parent.is_some_and(|parent| !past.is_parked(parent))
         }),
         mutant(
+            "tells nobody of places that a sweep frees",
+            "wake::a_place_that_frees_far_below_is_heard_of",
+            &["hung"],
+        )
+        .mutes(|transition, _| !transition.cancel.is_empty()),
+        mutant(
+            "tells nobody of places that a deadline frees",
+            "wake::a_place_that_frees_far_below_is_heard_of",
+            &["hung"],
+        )
+        .mutes(|transition, _| matches!(transition.change, Change::Expire(_))),
+        mutant(
+            "tells nobody of places that a purge frees",
+            "wake::a_place_that_a_purge_frees_is_heard_of",
+            &["hung"],
+        )
+        .hushes(()),
+        mutant(
             "hears nothing while nobody waits",
             "wake::what_happens_while_nobody_waits_is_heard_of",
             &["hung"],

@@ -6,8 +6,10 @@ mod commits;
 mod ends;
 mod keys;
 mod leases;
+mod pages;
 mod payloads;
 mod purges;
+mod ranges;
 mod reads;
 mod records;
 mod waits;
@@ -25,6 +27,8 @@ pub(crate) fn all() -> Vec<Mutant> {
         keys::mutants(),
         ends::mutants(),
         payloads::mutants(),
+        ranges::mutants(),
+        pages::mutants(),
         reads::mutants(),
         purges::mutants(),
         around::mutants(),

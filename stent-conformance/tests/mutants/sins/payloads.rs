@@ -15,7 +15,107 @@ fn payloads(transition: &mut Transition, rewrite: fn(&Payload) -> Payload) {
     }
 }
 
+/// The same bytes under another type.
+fn typed(payload: &Payload, content_type: &str) -> Payload {
+    Payload::new(content_type, payload.bytes().to_vec())
+}
+
+/// Takes one type for all results of a record.
+fn one_type(steps: &mut [Step]) {
+    let mut first = None;
+    for step in steps {
+        if let StepState::Done { result: Ok(result), .. } = &mut step.state {
+            *result = typed(result, first.get_or_insert_with(|| result.content_type().to_owned()));
+        }
+    }
+}
+
 pub(super) fn mutants() -> Vec<Mutant> {
+    let mut all = contents();
+    all.extend(types());
+    all
+}
+
+fn types() -> Vec<Mutant> {
+    const LATER: &str = "payload::arguments_keep_their_type_until_the_end";
+    const WHEREVER: &str = "payload::types_come_back_wherever_a_value_is_read";
+    vec![
+        mutant("knows the type of arguments at the first claim only", LATER, &["after a retry"]).hands_out(
+            |claimed, _| {
+                if claimed.task.epoch.count > 1 {
+                    claimed.task.args = typed(&claimed.task.args, "application/cbor");
+                }
+            },
+        ),
+        mutant("forgets the type of arguments when a lease is lost", LATER, &["after a lost lease"])
+            .hands_out(|claimed, _| {
+                if claimed.task.crashes > 0 {
+                    claimed.task.args = typed(&claimed.task.args, "application/cbor");
+                }
+            }),
+        mutant("forgets the type of arguments in a revival", LATER, &["after a revival"]).hands_out(
+            |claimed, _| {
+                if claimed.task.mark == Some(Mark::Revive) {
+                    claimed.task.args = typed(&claimed.task.args, "application/cbor");
+                }
+            },
+        ),
+        mutant("forgets the type of arguments that wait under a key", LATER, &["after a wait under a key"])
+            .hands_out(|claimed, past| {
+                let first = past.rows().find(|row| row.keyed.is_some()).map(|row| row.id);
+                if claimed.task.key.is_some() && first != Some(claimed.task.id) {
+                    claimed.task.args = typed(&claimed.task.args, "application/cbor");
+                }
+            }),
+        mutant("keeps one type for all steps of a record", WHEREVER, &["of steps"])
+            .hands_out(|claimed, _| one_type(&mut claimed.steps)),
+        mutant("tells news with one type", WHEREVER, &["of news"]).answers(|outcome, _, _| {
+            if let Outcome::Applied(news) | Outcome::Already(news) = outcome {
+                one_type(&mut news.steps);
+            }
+        }),
+        mutant("reads completions with one type", WHEREVER, &["of completions"])
+            .shows_completions(|steps| one_type(steps)),
+        mutant("reads items with one type", WHEREVER, &["of items"]).shows_items(|items| {
+            for item in items {
+                if let Some(Ok(result)) = &mut item.result {
+                    *result = typed(result, item.args.content_type());
+                }
+            }
+        }),
+        mutant("lists dead letters with one type", WHEREVER, &["of a dead letter"]).shows_dead_letters(
+            |letters| {
+                for letter in letters {
+                    letter.args = typed(&letter.args, "text/plain");
+                }
+            },
+        ),
+        mutant("keeps the type of a state's first value", WHEREVER, &["of states"]).rewrites(
+            |transition, past| {
+                let said = past.sent.iter().flat_map(|sent| &sent.notes);
+                for new in &mut transition.notes {
+                    let Note::Set { name, value } = &mut new.note else { continue };
+                    let first = said.clone().find_map(|said| match &said.note {
+                        Note::Set { name: other, value } if other == name => Some(value),
+                        _ => None,
+                    });
+                    if let Some(first) = first {
+                        *value = typed(value, first.content_type());
+                    }
+                }
+            },
+        ),
+        mutant("keeps no type with a failure's data", WHEREVER, &["of a failure"]).rewrites(
+            |transition, _| {
+                if let Change::End(Err(Failure { data: Some(data), .. })) = &mut transition.change {
+                    *data = typed(data, "application/cbor");
+                }
+            },
+        ),
+    ]
+}
+
+fn contents() -> Vec<Mutant> {
     vec![
         mutant(
             "cuts payloads off",

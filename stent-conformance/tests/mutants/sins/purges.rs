@@ -45,6 +45,18 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }
         }),
         mutant(
+            "takes counters and states away where no steps are",
+            "compact::counters_and_states_stay_where_no_steps_are",
+            &["counters and states"],
+        )
+        .shows_notes(|notes, past| {
+            let compacted = past.purges.iter().any(|request| request.what == Purge::Details);
+            if compacted && notes.summary.is_empty() {
+                notes.counters.clear();
+                notes.states.clear();
+            }
+        }),
+        mutant(
             "miscounts what it purged",
             "purge::purging_again_finds_nothing",
             &["purged from an empty store", "actual: 1"],

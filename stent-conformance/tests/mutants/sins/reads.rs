@@ -57,6 +57,6 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .shows_tasks(|tasks, _| tasks.reverse()),
         mutant("tells progress backwards", "note::progress_is_read_in_the_order_of_its_ids", &["order"])
-            .shows_notes(|notes| notes.progress.reverse()),
+            .shows_notes(|notes, _| notes.progress.reverse()),
     ]
 }
