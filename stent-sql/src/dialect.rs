@@ -187,6 +187,11 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         false
     }
 
+    /// What ends the transaction that a connection was left in, if an error says that `BEGIN` was refused for one.
+    fn left_open(&self, _error: &DbErr) -> Option<&'static str> {
+        None
+    }
+
     /// Whether an error says that the transaction met another one: it was rolled back, and may be run again.
     fn is_conflict(&self, _error: &DbErr) -> bool {
         false

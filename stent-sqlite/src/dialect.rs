@@ -110,6 +110,11 @@ impl Dialect for SqliteDialect {
         format!("strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000000.0, 'unixepoch')")
     }
 
+    fn left_open(&self, error: &DbErr) -> Option<&'static str> {
+        let in_another = error.to_string().contains("cannot start a transaction within a transaction");
+        in_another.then_some("ROLLBACK")
+    }
+
     fn classify(&self, error: &DbErr) -> ErrorKind {
         match error {
             DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => ErrorKind::Closed,

@@ -1,10 +1,14 @@
 //! What is to be shown of Postgres beside the conformance suite: options, errors, budgets, plans, locks. What is shown of SQLite
 //! in the same words stands in `stent-sql/tests/shared`.
 
+#[path = "../../../stent-sql/tests/shared/atomic.rs"]
+mod atomic;
 #[path = "../../../stent-sql/tests/shared/budget.rs"]
 mod budget;
 mod cancel;
 mod close;
+#[path = "../../../stent-sql/tests/shared/connection.rs"]
+mod connection;
 mod connections;
 mod failure;
 #[path = "../../../stent-sql/tests/shared/lost.rs"]

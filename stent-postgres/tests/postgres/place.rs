@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sea_orm_migration::MigratorTraitSelf;
 use stent_postgres::{PostgresDialect, PostgresStore};
 use stent_sql::SqlStore;
@@ -11,6 +11,7 @@ use stent_sql::migration::Migrator;
 
 use crate::budget::{Cost, Costs};
 use crate::schema::Schema;
+use crate::support::TABLES;
 
 /// What the tests call it that are not of Postgres alone.
 pub(crate) type Place = Schema;
@@ -19,6 +20,14 @@ impl Schema {
     /// A handle on the schema, as yet without tables.
     pub(crate) async fn open(&self) -> Arc<SqlStore> {
         PostgresStore::open(self.url().parse().expect("options")).await.expect("opens")
+    }
+
+    /// A handle, ready for work, with one connection of each kind: they can be asked what they have been sent.
+    pub(crate) async fn open_with_one_connection(&self) -> Arc<SqlStore> {
+        // What migrates has connections of its own.
+        self.ready().await;
+        let url = self.url_with(&format!("schema={}&max_connections=1", self.name()));
+        PostgresStore::open(url.parse().expect("options")).await.expect("opens")
     }
 
     /// A handle on the schema, with the tables of the first migration.
@@ -62,6 +71,45 @@ pub(crate) const COSTS: Costs = Costs {
     ),
     limited_claimed: Cost(11, "with the lock of the count"),
 };
+
+/// What leaves a connection in a transaction of which the driver knows nothing: an open one, and one that has failed.
+pub(crate) const POISONS: [&[&str]; 2] = [&["BEGIN"], &["BEGIN; SELECT * FROM nowhere"]];
+
+/// What has the database refuse such a write of a table, before or after the row is written.
+pub(crate) fn cut(table: &str, verb: &str, when: &str) -> [String; 2] {
+    [
+        CUT.to_owned(),
+        format!("CREATE TRIGGER cut_{table} {when} {verb} ON {table} FOR EACH ROW EXECUTE FUNCTION cut()"),
+    ]
+}
+
+const CUT: &str = "CREATE OR REPLACE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS \
+    $$ BEGIN RAISE EXCEPTION 'cut'; END $$";
+
+/// What has the database refuse to commit a transaction that has inserted a task.
+pub(crate) const CUT_AT_COMMIT: [&str; 2] = [
+    CUT,
+    "CREATE CONSTRAINT TRIGGER cut_stent_task AFTER INSERT ON stent_task DEFERRABLE INITIALLY DEFERRED \
+        FOR EACH ROW EXECUTE FUNCTION cut()",
+];
+
+/// What takes that away.
+pub(crate) fn mend(table: &str) -> [String; 1] {
+    [format!("DROP TRIGGER cut_{table} ON {table}")]
+}
+
+/// All rows of all tables, as another connection sees them.
+pub(crate) async fn dump(store: &SqlStore) -> String {
+    let mut dump = String::new();
+    for table in TABLES {
+        let query = format!("SELECT row::text AS line FROM {table} AS row ORDER BY line");
+        let rows = store.connections().read.query_all_raw(Statement::from_string(DbBackend::Postgres, query));
+        let rows = rows.await.expect("reads");
+        let rows = rows.iter().map(|row| row.try_get_by_index::<String>(0).expect("a text"));
+        dump.push_str(&format!("{table}\n{}\n", rows.collect::<Vec<_>>().join("\n")));
+    }
+    dump
+}
 
 /// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
 /// first schema has them.

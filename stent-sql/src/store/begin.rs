@@ -146,7 +146,7 @@ impl SqlStore {
         settings: &Settings<'a>,
     ) -> Result<DatabaseTransaction> {
         let begun = match self.dialect.writers() {
-            Writers::One => connection.begin_with_options(self.dialect.begin()).await,
+            Writers::One => self.begin_as_one(connection).await,
             Writers::Many { .. } => self.begin_among_many(connection, operation, settings).await,
         };
         let transaction = match begun {
@@ -158,6 +158,19 @@ impl SqlStore {
             neighbours.began();
         }
         Ok(transaction)
+    }
+
+    /// A connection may have been left in a transaction by a statement past the driver. Nobody has that one, since the right to
+    /// write is this call's: so it is rolled back.
+    async fn begin_as_one(
+        &self,
+        connection: &DatabaseConnection,
+    ) -> std::result::Result<DatabaseTransaction, DbErr> {
+        let begun = connection.begin_with_options(self.dialect.begin()).await;
+        let Err(error) = &begun else { return begun };
+        let Some(rollback) = self.dialect.left_open(error) else { return begun };
+        connection.execute_unprepared(rollback).await?;
+        connection.begin_with_options(self.dialect.begin()).await
     }
 
     /// Begins in a task of its own: the driver forgets a BEGIN whose future is dropped, and the next who gets the connection

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stent_core::backend::Inspect;
+use stent_core::model::NewTask;
 use stent_core::transition::Outcome;
 
 use crate::place::Place;
-use crate::support::{commit, end, exchange, root, start, t};
+use crate::support::{claim, commit, end, exchange, root, start, t};
 
 const TASKS: usize = 2_000;
 
@@ -87,5 +88,35 @@ async fn callers_of_one_handle_take_turns() {
 
     for caller in callers {
         assert!(caller.await.expect("ends").iter().all(Outcome::stands));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn claimers_at_once_take_what_has_priority_before_all_else() {
+    let place = Place::new();
+    let store = place.ready().await;
+    let mut peers = Vec::new();
+    for _ in 0..4 {
+        peers.push(place.open().await);
+    }
+    for round in 0..5 {
+        let high = (0..50).map(|_| NewTask { priority: 9, ..root("charge") });
+        let tasks: Vec<_> = (0..50).map(|_| root("charge")).chain(high).map(start).collect();
+        commit(&store, &tasks).await;
+
+        let claims = peers.iter().map(|peer| {
+            let peer = Arc::clone(peer);
+            tokio::spawn(async move { claim(&peer, &["charge"], 10, t(round)).await })
+        });
+        let mut claimed = Vec::new();
+        for claims in claims.collect::<Vec<_>>() {
+            claimed.extend(claims.await.expect("claims"));
+        }
+
+        let low = claimed.iter().filter(|claimed| claimed.task.priority == 0).count();
+        assert_eq!((claimed.len(), low), (40, 0), "as many as were asked for, and none before its turn");
+        claimed.extend(claim(&store, &["charge"], 99, t(round)).await);
+        let ends: Vec<_> = claimed.iter().map(end).collect();
+        commit(&store, &ends).await;
     }
 }

@@ -8,7 +8,7 @@
 //! | File | Is |
 //! |---|---|
 //! | `support` | what tests begin with, here and in the crates |
-//! | `budget`, `lost`, `migrate`, `purge`, `race` | tests, whole modules of them |
+//! | `atomic`, `budget`, `connection`, `lost`, `migrate`, `purge`, `race` | tests, whole modules of them |
 //! | `cancel`, `close`, `wake`, `plans`, `statements` | what tests call that stand in the crates, beside others of one database's own |
 //!
 //! What differs is told by the program in its module `place`:
@@ -19,9 +19,13 @@
 //! | `Place::new()` | a place where nothing is yet |
 //! | `place.open().await` | a handle on it, as yet without tables |
 //! | `place.open_first().await` | a handle on it, with the tables of the first migration and no others |
+//! | `place.open_with_one_connection().await` | one that is ready, with one connection of each kind |
 //! | `FIRST_ROWS` | what is written there to see that a later migration keeps it |
 //! | `COSTS` | how many statements exchanges take |
 //! | `DROPS` | how often a future is dropped |
+//! | `cut(table, verb, when)`, `CUT_AT_COMMIT`, `mend(table)` | statements that have the database refuse a write, or a commit, and no longer |
+//! | `dump(store).await` | all rows |
+//! | `POISONS` | statements that leave a connection in a transaction |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +38,10 @@ use stent_sql::SqlStore;
 use uuid::Uuid;
 
 use crate::place::Place;
+
+/// The tables of a store.
+pub(crate) const TABLES: [&str; 7] =
+    ["stent_task", "stent_lane", "stent_memo", "stent_note", "stent_progress", "stent_tried", "stent_rate"];
 
 impl Place {
     /// A handle on the place, ready for work.

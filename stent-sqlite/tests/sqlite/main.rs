@@ -1,12 +1,16 @@
 //! What is to be shown of SQLite beside the conformance suite: options, errors, budgets, plans, locks. What is shown of Postgres
 //! in the same words stands in `stent-sql/tests/shared`.
 
+#[path = "../../../stent-sql/tests/shared/atomic.rs"]
+mod atomic;
 mod batches;
 mod bounds;
 #[path = "../../../stent-sql/tests/shared/budget.rs"]
 mod budget;
 mod cancel;
 mod close;
+#[path = "../../../stent-sql/tests/shared/connection.rs"]
+mod connection;
 mod connections;
 mod files;
 mod lanes;

@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use sea_orm_migration::MigratorTraitSelf;
+use stent_core::backend::Migrate;
 use stent_sql::SqlStore;
 use stent_sql::migration::Migrator;
 use stent_sqlite::{SqliteDialect, SqliteOptions, SqliteStore};
 use tempfile::TempDir;
 
 use crate::budget::{Cost, Costs};
+use crate::support::TABLES;
 
 /// What the tests call it that are not of SQLite alone.
 pub(crate) type Place = Folder;
@@ -30,6 +33,13 @@ impl Folder {
     /// A handle on the database, as yet without tables.
     pub(crate) async fn open(&self) -> Arc<SqlStore> {
         SqliteStore::open(self.options()).await.expect("opens")
+    }
+
+    /// A handle, ready for work, with one connection of each kind.
+    pub(crate) async fn open_with_one_connection(&self) -> Arc<SqlStore> {
+        let store = SqliteStore::open(self.options().readers(1)).await.expect("opens");
+        store.migrate().await.expect("migrates");
+        store
     }
 
     /// A handle on the database, with the tables of the first migration.
@@ -60,6 +70,46 @@ pub(crate) const COSTS: Costs = Costs {
     asked_to_end: Cost(7, "rows; rows, those below, what closes; rows; rows, and what closing leads to"),
     limited_claimed: Cost(10, "whatever the size"),
 };
+
+/// What leaves a connection in a transaction of which the driver knows nothing.
+pub(crate) const POISONS: [&[&str]; 2] = [&["BEGIN IMMEDIATE"], &["BEGIN", "SELECT * FROM nowhere"]];
+
+/// What has the database refuse such a write of a table, before or after the row is written.
+pub(crate) fn cut(table: &str, verb: &str, when: &str) -> [String; 1] {
+    // FAIL leaves what the statement has written so far, and the transaction open: more is left to the store than after ABORT.
+    [format!("CREATE TRIGGER cut_{table} {when} {verb} ON {table} BEGIN SELECT RAISE(FAIL, 'cut'); END")]
+}
+
+/// What has the database refuse to commit a transaction that has inserted a task. SQLite leaves it open then.
+pub(crate) const CUT_AT_COMMIT: [&str; 4] = [
+    "PRAGMA foreign_keys = ON",
+    "CREATE TABLE nobody (id INTEGER PRIMARY KEY)",
+    "CREATE TABLE orphan (id INTEGER REFERENCES nobody DEFERRABLE INITIALLY DEFERRED)",
+    "CREATE TRIGGER cut_stent_task AFTER INSERT ON stent_task BEGIN INSERT INTO orphan VALUES (1); END",
+];
+
+/// What takes that away.
+pub(crate) fn mend(table: &str) -> [String; 1] {
+    [format!("DROP TRIGGER cut_{table}")]
+}
+
+/// All rows of all tables, as another connection sees them.
+pub(crate) async fn dump(store: &SqlStore) -> String {
+    let read = async |query: String| {
+        let rows = store.connections().read.query_all_raw(Statement::from_string(DbBackend::Sqlite, query));
+        let rows = rows.await.expect("reads");
+        rows.iter().map(|row| row.try_get_by_index::<String>(0).expect("a text")).collect::<Vec<_>>()
+    };
+    let mut dump = String::new();
+    for table in TABLES {
+        let columns =
+            read(format!("SELECT 'quote(\"' || name || '\")' FROM pragma_table_info('{table}')")).await;
+        let rows =
+            read(format!("SELECT {} AS line FROM {table} ORDER BY line", columns.join(" || ' ' || "))).await;
+        dump.push_str(&format!("{table}\n{}\n", rows.join("\n")));
+    }
+    dump
+}
 
 /// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
 /// first schema has them.
