@@ -47,6 +47,21 @@ async fn fans(items: u64) -> Result<usize, stent::Error> {
     Ok(add::map(0..items).await?.len())
 }
 
+#[durable(idempotent)]
+async fn kept(n: u64) -> Result<u64, String> {
+    Ok(n)
+}
+
+/// A chunk of items that nobody runs.
+#[durable]
+async fn feeds(from: u64, items: u64, keyed: bool) -> Result<usize, stent::Error> {
+    let items = from..from + items;
+    match keyed {
+        true => Ok(kept::map(items).queue("nobody").await?.len()),
+        false => Ok(add::map(items).queue("nobody").await?.len()),
+    }
+}
+
 /// What has become of a map's items. One for each test that looks: they run at once.
 #[derive(Debug)]
 struct Items {
@@ -229,6 +244,45 @@ on_every_store! {
         // Three for each item; the map's and the parent's own rows are written once an exchange at most.
         let own = cost.rows - 3 * 20_000;
         assert!(own <= 3 * cost.transactions, "{own} rows beside the items' in {cost:?}");
+        // And exchanges are few: else it would be counted item by item after all. Most carry some hundred items.
+        assert!(cost.transactions <= 20_000 / 20, "{cost:?}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn the_items_of_a_chunk_are_looked_up_and_written_in_one_transaction(bench) {
+        const CHUNK: u64 = MAP_CHUNK as u64;
+        let worker = bench.stent.worker().queues(["default"]).start().await.expect("starts");
+        let mut parked = 0;
+        let mut from = 0;
+        let mut cost = async |items, keyed| {
+            parked += 1;
+            let fed = async {
+                bench.stent.dispatch(feeds(from, items, keyed)).await.expect("dispatched");
+                while worker.status().parked < parked {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                // Once it is in the store: parking is told of a little earlier.
+                while bench.stent.queue_depth(Some("nobody")).await.expect("counted") < from + items {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            let ((), cost) = bench.cost(fed).await;
+            from += items;
+            cost
+        };
+
+        for keyed in [false, true] {
+            // The first one brings the lanes.
+            cost(1, keyed).await;
+            let (one, chunk) = (cost(1, keyed).await, cost(CHUNK, keyed).await);
+
+            // An item with a key has a memo, too.
+            let rows = if keyed { 2 } else { 1 };
+            assert_eq!(chunk.rows - one.rows, rows * (CHUNK - 1), "{one:?}, {chunk:?}");
+            assert!(chunk.transactions <= one.transactions + 1, "{one:?}, {chunk:?}");
+            // A few of them look whether it has been written, and whether there is work.
+            assert!(chunk.statements <= 100, "{one:?}, {chunk:?}");
+        }
         worker.drain().await.expect("drains");
     }
 
@@ -255,6 +309,34 @@ on_every_store! {
         // One more is looked at, to see whether it is there.
         assert!(most <= (MAP_CHUNK * MAP_WINDOW_CHUNKS) as u64 + 1, "{most} items were drawn and had not run");
         worker.drain().await.expect("drains");
+    }
+
+    async fn counting_costs_as_much_however_much_there_is(bench) {
+        let counted = async || {
+            let (count, cost) = bench
+                .cost(async {
+                    let count = bench.stent.count().await.expect("counted").values().sum::<u64>();
+                    let depth = bench.stent.queue_depth(Some("counted")).await.expect("counted");
+                    let letters = bench.stent.dead_letters().stats().await.expect("counted").len();
+                    (count, depth, letters)
+                })
+                .await;
+            (count, cost.statements)
+        };
+        let dispatch = async |count| {
+            let calls = (0..count).map(|n| add(n).queue("counted"));
+            bench.stent.dispatch_all(calls).await.expect("dispatched");
+        };
+
+        dispatch(1).await;
+        let ((few, depth, _), cost) = counted().await;
+        assert_eq!((few, depth), (1, 1));
+        dispatch(2_500).await;
+        let ((many, depth, letters), more) = counted().await;
+
+        assert_eq!((many, depth, letters), (2_501, 2_501, 0));
+        assert_eq!(more, cost, "no page is read, and nothing is read one by one");
+        assert!(cost <= 4, "{cost} statements");
     }
 
     async fn an_idle_process_asks_at_most_once_a_second_and_writes_nothing(bench) {

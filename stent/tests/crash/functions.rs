@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use stent::prelude::*;
+use stent::{ExecutionId, Timestamp};
 
 use crate::ledger::{Ledger, Place};
 
@@ -186,4 +187,20 @@ pub(crate) async fn linger(place: Place, life: usize, State(ledger): State<Ledge
         Ok(0)
     };
     ledger.note(&place, work).await
+}
+
+/// What a worker process takes the time to be, as a number and in words; what it starts in an hour; and which one it is.
+#[durable]
+pub(crate) async fn tell_time(
+    place: Place,
+    State(ledger): State<Ledger>,
+) -> stent::Result<(Timestamp, String, ExecutionId, usize)> {
+    let now = stent::now();
+    let later = stent::spawn(leaf(place.at("later"), 1).delay("1h")).await?;
+    // Sleeps are due by the same clock.
+    stent::select! {
+        slept = stent::sleep("1h") => slept?,
+        woken = stent::sleep("1ms") => woken?,
+    }
+    Ok((now, now.to_string(), later.id(), ledger.life))
 }

@@ -21,11 +21,12 @@ mod schema;
 mod stage;
 mod verdict;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use functions::{Run, linger, meet};
+use functions::{Run, linger, meet, tell_time};
 use ledger::Place;
 use stage::{Life, Stage};
+use stent::Timestamp;
 use stent::prelude::*;
 use verdict::Recorded;
 
@@ -135,6 +136,31 @@ on_every_store! {
         println!("{} executions with {} steps, of which the workers ran {shares:?}", runs.len(), attempts.len());
     }
 
+    async fn workers_in_zones_a_day_apart_mean_the_same_moments_and_keep_to_each_others_leases(stage) {
+        const EAST: usize = 0;
+        const WEST: usize = 1;
+        let stent = Stent::connect(&stage.url()).await.unwrap();
+        let life = |number, zone: &str| Life { turns: 1, zone: Some(zone.to_owned()), ..Life::number(number) };
+
+        // 14 hours ahead of UTC, by the host's clock; and, once that one has its hands full, 12 hours behind, by the store's.
+        let east = stage.start(Life { by_host: true, ..life(EAST, "EAST-14") });
+        check_time(&stent, EAST).await;
+        let place = Place::root(9);
+        stent.dispatch(linger(place, EAST)).await.unwrap();
+        stage.until(PATIENCE, |lines| !lines.is_empty()).await;
+        let west = stage.start(life(WEST, "WEST+12"));
+        check_time(&stent, WEST).await;
+
+        // The lease ends within the hour for which it was taken, and whoever looked for work meanwhile left it alone.
+        let running = stent.running(9).await.unwrap();
+        let left = running[0].lease_until.unwrap().since(SystemTime::now().into());
+        assert!(running.len() == 1 && left <= LONG_LEASE && left >= LONG_LEASE / 2, "{running:?}");
+        let started: Vec<usize> = stage.lines().iter().map(|line| line.life).collect();
+        assert_eq!(started, [EAST], "nothing was taken over, and nothing that is due in an hour has begun");
+        west.finish();
+        east.kill();
+    }
+
     async fn one_of_two_workers_is_killed_and_the_other_finishes_everything(stage) {
         const VICTIM: usize = 0;
         const SURVIVOR: usize = 1;
@@ -167,6 +193,30 @@ on_every_store! {
         let shares = [VICTIM, SURVIVOR].map(|life| attempts.of_life(life));
         println!("{} executions; the workers ran {shares:?} steps, {twice} of them again", runs.len());
     }
+}
+
+/// Whether a worker process means the same moments as this one, whatever zone it is in: what it says, what it writes, and when
+/// what it starts is due.
+async fn check_time(stent: &Stent, life: usize) {
+    let hour = Duration::from_secs(3_600);
+    // Clocks are set and read with less care than this; zones differ by much more.
+    let slack = Duration::from_secs(60);
+    let now = || Timestamp::from(SystemTime::now());
+    let before = now() - slack;
+    let run = stent.dispatch(tell_time(Place::root(life))).await.unwrap();
+    let (told, words, later, teller) = run.result().timeout(PATIENCE).await.unwrap();
+    let around = before..=now() + slack;
+
+    assert_eq!(teller, life);
+    assert!(around.contains(&told), "{told} is not within {around:?}");
+    assert_eq!(words, told.to_string(), "it reads the same everywhere");
+    for task in stent.timeline(run.id()).await.unwrap() {
+        for moment in [Some(task.created_at), task.started_at, task.ended_at].into_iter().flatten() {
+            assert!(around.contains(&moment), "{moment} of {task:?} is not within {around:?}");
+        }
+    }
+    let due = stent.timeline(later).await.unwrap()[0].ready_at.unwrap();
+    assert!(around.contains(&(due - hour)), "{due} is not an hour after {around:?}");
 }
 
 /// Dispatches so many executions, of all kinds in turn.

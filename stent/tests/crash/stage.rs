@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use stent::ClockSource;
 use stent::prelude::*;
 use tempfile::TempDir;
 
@@ -95,6 +96,7 @@ impl Stage {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["worker_process", "--exact", "--nocapture"])
             .env(TOLD, serde_json::to_string(&life).unwrap())
+            .envs(life.zone.iter().flat_map(|zone| [("TZ", zone), ("PGTZ", zone)]))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -125,6 +127,9 @@ pub(crate) struct Life {
     pub(crate) number: usize,
     pub(crate) lease: Duration,
     pub(crate) turns: usize,
+    /// The zone in which it takes itself to be, as `TZ` has it, and whether it works by its host's clock.
+    pub(crate) zone: Option<String>,
+    pub(crate) by_host: bool,
     pub(crate) url: String,
     pub(crate) ledger: PathBuf,
 }
@@ -150,7 +155,8 @@ impl Life {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let ledger = Ledger::open(&self.ledger, self.number).unwrap();
         let worker = runtime.block_on(async {
-            let stent = Stent::connect(&self.url).await.unwrap();
+            let clock = if self.by_host { ClockSource::Host } else { ClockSource::Store };
+            let stent = Stent::builder().clock(clock).connect(&self.url).await.unwrap();
             stent.worker().concurrency(self.turns).lease(self.lease).state(ledger).start().await.unwrap()
         });
         println!("{READY}");
