@@ -47,6 +47,14 @@ pub(crate) trait Rig: Debug + Send + Sync + 'static {
         self.behind().executions(ids).await
     }
 
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
+        self.behind().items(map, from, max).await
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
+        self.behind().completions(seen).await
+    }
+
     async fn list(
         &self,
         filter: &Filter,
@@ -134,11 +142,11 @@ impl<R: Rig> Inspect for Front<R> {
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
-        self.0.behind().items(map, from, max).await
+        self.0.items(map, from, max).await
     }
 
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
-        self.0.behind().completions(seen).await
+        self.0.completions(seen).await
     }
 
     async fn list(

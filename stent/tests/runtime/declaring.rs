@@ -145,6 +145,19 @@ fn a_registry_shows_what_attributes_say() {
 }
 
 #[test]
+fn a_registry_is_a_value_of_its_own() {
+    let mut names = Registry::new().with::<declared>().with::<ship_2>();
+    let copy = names.clone();
+    names = names.with::<cached_for_ever>();
+    assert_eq!(names.names().collect::<Vec<_>>(), ["cached_for_ever", "declared", "declaring.ship@2"]);
+    assert_eq!(copy.names().collect::<Vec<_>>(), ["declared", "declaring.ship@2"]);
+    assert_eq!(Registry::new().names().count(), 0);
+    let linked = Registry::linked();
+    assert!(linked.names().any(|name| name == "declaring.ship@2"), "what is linked is there unasked");
+    assert!(linked.names().all(|name| name != "declaring.idle"), "and what is registered by hand is not");
+}
+
+#[test]
 fn a_key_is_what_the_users_function_says_of_the_arguments() {
     let args = (Order { number: 7 }, true);
     assert_eq!(declared::key(&args).as_deref(), Some("7"));

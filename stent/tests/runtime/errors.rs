@@ -141,6 +141,7 @@ async fn awaited_outside_of_a_durable_function_a_call_says_what_to_do() {
         stent::sleep("1s").await.expect_err("outside"),
         known::map([1, 2]).await.map(|_| ()).expect_err("outside"),
         stent::step("total", || async { Ok::<_, String>(1) }).await.expect_err("outside"),
+        stent::signal::<u64>("approval").await.expect_err("outside"),
     ] {
         says(&error, &["outside of a durable function", "stent.dispatch", ".local()"]);
     }

@@ -44,6 +44,27 @@ async fn times_out_itself(key: u64) -> Result<(), std::io::Error> {
     Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
 }
 
+/// Fails with what a wait of its own, or the end of another execution, has given: words that Stent has for itself.
+#[durable(retry(max_attempts = 2, initial_delay = "5ms"))]
+async fn fails_in_stents_words(key: u64, word: u8) -> Result<(), Error> {
+    ran::note(key, "tried");
+    Err(match word {
+        0 => Error::TimedOut,
+        1 => {
+            let execution = stent::execution()?.id();
+            Error::WaitTimeout { execution, waited: Duration::from_secs(1) }
+        }
+        2 => Error::SignalTimeout { name: "go".to_owned(), waited: Duration::from_secs(1) },
+        _ => Error::Failed(Failure::new(Failure::TIMED_OUT, "as of a step whose time was up")),
+    })
+}
+
+#[durable]
+async fn calls_what_fails(key: u64, word: u8) -> Result<(), Error> {
+    ran::note(key, "parent");
+    fails_in_stents_words(key, word).await
+}
+
 async fn is_timed_out(world: &crate::World, id: stent::ExecutionId) {
     let error = world.stent.wait_for(id).timeout("20s").await.expect_err("its time is up");
     assert!(matches!(error, Error::TimedOut), "{error}");
@@ -119,6 +140,26 @@ on_every_store! {
         assert!(matches!(error, Error::Failed(_)), "{error}");
         assert_eq!(run.status().await.expect("known"), ExecutionStatus::Failed);
         assert_eq!(ran::count(key, "tried"), 2);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_error_in_stents_own_words_ends_no_execution_as_timed_out(world) {
+        let worker = world.worker().await;
+        for word in 0..4 {
+            let key = unique();
+            let root = world.stent.dispatch(fails_in_stents_words(key, word)).max_duration("1h").await.expect("dispatched");
+            let error = root.result().timeout("20s").await.expect_err("it fails");
+            assert!(matches!(error, Error::Failed(_)), "{word}: {error:?}");
+            assert_eq!(root.status().await.expect("known"), ExecutionStatus::Failed, "{word}");
+            assert_eq!(ran::count(key, "tried"), 2, "{word}: it is retried like any other");
+
+            let key = unique();
+            let parent = world.stent.dispatch(calls_what_fails(key, word)).max_duration("1h").await.expect("dispatched");
+            let error = parent.result().timeout("20s").await.expect_err("its step fails");
+            assert!(matches!(error, Error::Failed(_)), "{word}: {error:?}");
+            assert_eq!(parent.status().await.expect("known"), ExecutionStatus::Failed, "{word}");
+            assert_eq!((ran::count(key, "tried"), ran::count(key, "parent")), (2, 1), "{word}");
+        }
         worker.drain().await.expect("drains");
     }
 }

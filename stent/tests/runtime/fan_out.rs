@@ -1,9 +1,76 @@
 //! `map`: order, windows, failures, replay.
 
-use stent::TaskStatus;
-use stent::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::{on_every_store, ran, unique};
+use async_trait::async_trait;
+use stent::core::backend::{ClaimRequest, Exchanged, ItemView, Result as StoreResult, Store};
+use stent::core::limits::MAP_CHUNK;
+use stent::core::model::{Seq, Step};
+use stent::core::transition::{Outcome, Transition};
+use stent::prelude::*;
+use stent::{TaskId, TaskStatus};
+
+use crate::front::{Front, Rig};
+use crate::{Db, eventually, on_every_store, ran, unique};
+
+/// Counts the items that are written together, and what a worker is given to read.
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<dyn Store>,
+    /// Of each transition that writes items, how many.
+    chunks: Mutex<Vec<usize>>,
+    /// Steps and items that were handed out: with claims, as news, and read.
+    handed: AtomicUsize,
+}
+
+impl Watched {
+    fn new(inner: &Arc<dyn Store>) -> Arc<Front<Self>> {
+        let (inner, chunks, handed) = (Arc::clone(inner), Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Front(Self { inner, chunks, handed }))
+    }
+
+    fn hand(&self, count: usize) {
+        self.handed.fetch_add(count, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Rig for Watched {
+    fn behind(&self) -> &dyn Store {
+        &*self.inner
+    }
+
+    async fn exchange(
+        &self,
+        commit: &[Transition],
+        claim: Option<&ClaimRequest<'_>>,
+    ) -> StoreResult<Exchanged> {
+        let items = |one: &Transition| one.insert.iter().filter(|new| new.tree.owner.is_some()).count();
+        let chunks = commit.iter().map(items).filter(|items| *items > 0);
+        self.chunks.lock().expect("not poisoned").extend(chunks);
+        let exchanged = self.inner.exchange(commit, claim).await?;
+        let news = exchanged.outcomes.iter().map(|outcome| match outcome {
+            Outcome::Applied(news) | Outcome::Already(news) => news.steps.len(),
+            Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => 0,
+        });
+        let claimed = exchanged.claimed.iter().map(|claimed| claimed.steps.len());
+        self.hand(news.chain(claimed).sum());
+        Ok(exchanged)
+    }
+
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> StoreResult<Vec<ItemView>> {
+        let items = self.inner.items(map, from, max).await?;
+        self.hand(items.len());
+        Ok(items)
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> StoreResult<Vec<(TaskId, Vec<Step>)>> {
+        let completions = self.inner.completions(seen).await?;
+        self.hand(completions.iter().map(|(_, steps)| steps.len()).sum());
+        Ok(completions)
+    }
+}
 
 #[durable]
 async fn square(n: u64) -> Result<u64, String> {
@@ -57,6 +124,74 @@ async fn picky_outcomes(key: u64, n: u64) -> Result<(u64, Vec<usize>), stent::Er
 }
 
 #[durable]
+async fn joined_text(a: u64, b: String) -> Result<String, String> {
+    Ok(format!("{a}{b}"))
+}
+
+/// What the worker lends is no part of an item.
+#[durable]
+async fn lent(
+    a: u64,
+    State(db): State<Db>,
+    b: Option<bool>,
+    c: Vec<u8>,
+) -> Result<(u64, bool, usize), String> {
+    let Db = db;
+    Ok((a, b.unwrap_or_default(), c.len()))
+}
+
+type Forms = (Vec<u64>, Vec<String>, Vec<(u64, bool, usize)>);
+
+/// Items as a function takes them: the bare value of one parameter, tuples of several.
+#[durable]
+async fn forms() -> Result<Forms, stent::Error> {
+    let one = square::map([3, 4]).await?;
+    let two = joined_text::map(vec![(1, "a".to_owned()), (2, "b".to_owned())]).await?;
+    let three = lent::map([(7, Some(true), vec![1, 2]), (8, None, Vec::new())]).await?;
+    Ok((one, two, three))
+}
+
+#[durable(name = "fan_out.gated")]
+async fn gated(key: u64, n: u64) -> Result<(), String> {
+    while n >= 3 && ran::count(key, "go") == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+#[durable(name = "fan_out.maps_gated")]
+async fn maps_gated(key: u64) -> Result<usize, stent::Error> {
+    Ok(gated::map((0..5).map(move |n| (key, n))).await?.len())
+}
+
+/// Ends once three have begun.
+#[durable(name = "fan_out.meet")]
+async fn meet(key: u64, n: u64) -> Result<u64, String> {
+    ran::note(key, "here");
+    while ran::count(key, "here") < 3 {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    Ok(n)
+}
+
+#[durable(name = "fan_out.meets")]
+async fn meets(keys: [u64; 4]) -> Result<[u64; 4], stent::Error> {
+    use futures::StreamExt as _;
+    use futures::stream::FuturesUnordered;
+
+    let [joined, listed, unordered, mapped] = keys;
+    let (a, b, c) = stent::join!(meet(joined, 1), meet(joined, 2), meet(joined, 3));
+    let listed = stent::try_join_all((1..=3).map(|n| meet(listed, n))).await?;
+    let mut each = (1..=3).map(|n| meet(unordered, n)).collect::<FuturesUnordered<_>>();
+    let mut sum = 0;
+    while let Some(n) = each.next().await {
+        sum += n?;
+    }
+    let mapped = meet::map((1..=3).map(move |n| (mapped, n))).await?;
+    Ok([a? + b? + c?, listed.iter().sum(), sum, mapped.iter().sum()])
+}
+
+#[durable]
 async fn chunk_of_none() -> Result<Vec<u64>, stent::Error> {
     square::map([1]).chunk(0).await
 }
@@ -68,6 +203,63 @@ on_every_store! {
             let run = world.stent.dispatch(squares(n)).await.expect("dispatched");
             assert_eq!(run.result().timeout("40s").await.expect("runs"), n);
         }
+        worker.drain().await.expect("drains");
+    }
+
+    async fn items_are_values_or_tuples_as_the_function_takes_them(world) {
+        let worker = world.worker().await;
+        let (one, two, three) = world.stent.run(forms()).await.expect("runs");
+        assert_eq!(one, [9, 16]);
+        assert_eq!(two, ["1a", "2b"]);
+        assert_eq!(three, [(7, true, 2), (8, false, 0)]);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_chunk_is_written_whole_and_an_item_is_read_once(world) {
+        const ITEMS: u64 = 3_500;
+        let watched = Watched::new(world.stent.store());
+        let stent = Stent::builder().open(watched.clone()).await.expect("opens");
+        let worker = stent.worker().state(Db).concurrency(256).start().await.expect("starts");
+        assert_eq!(stent.run(squares(ITEMS)).await.expect("runs"), ITEMS);
+        worker.drain().await.expect("drains");
+
+        let chunks = watched.chunks.lock().expect("not poisoned").clone();
+        let (last, whole) = chunks.split_last().expect("some");
+        assert_eq!((whole, *last), (&[MAP_CHUNK; 3][..], 500));
+        // Each item once, for its result, and the map itself whenever its function goes on; never what there was so far.
+        let handed = watched.handed.load(Ordering::SeqCst);
+        assert!(handed <= ITEMS as usize + 200, "{handed} steps and items were read");
+
+        // And by the chunks that the code asks for.
+        watched.chunks.lock().expect("not poisoned").clear();
+        let worker = stent.worker().state(Db).start().await.expect("starts");
+        stent.run(picky_outcomes(unique(), 40)).await.expect("runs");
+        assert_eq!(*watched.chunks.lock().expect("not poisoned"), [7, 7, 7, 7, 7, 5]);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn calls_run_side_by_side_however_they_are_waited_for(world) {
+        for concurrency in [3, 64] {
+            let worker = world.worker_with(|worker| worker.concurrency(concurrency)).await;
+            let keys = std::array::from_fn(|_| unique());
+            let run = world.stent.dispatch(meets(keys)).await.expect("dispatched");
+            assert_eq!(run.result().timeout("20s").await.expect("they meet"), [6; 4]);
+            worker.drain().await.expect("drains");
+        }
+    }
+
+    async fn how_far_a_map_has_come_is_seen_in_the_timeline(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(maps_gated(key)).await.expect("dispatched");
+        let progress = async || {
+            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            timeline.into_iter().find_map(|task| task.map).map(|map| (map.fed, map.total, map.done))
+        };
+        eventually(async || progress().await == Some((5, Some(5), 3))).await;
+        ran::note(key, "go");
+        run.result().timeout("20s").await.expect("runs");
+        assert_eq!(progress().await, Some((5, Some(5), 5)));
         worker.drain().await.expect("drains");
     }
 
@@ -92,7 +284,9 @@ on_every_store! {
     }
 
     async fn items_may_have_steps_and_maps_may_be_joined(world) {
-        for worker in [world.worker().await, world.forgetful_worker().await] {
+        // Also by one that does one thing at a time: whoever waits is not in its way.
+        for (concurrency, cache) in [(64, 100), (64, 0), (1, 100), (1, 0)] {
+            let worker = world.worker_with(|worker| worker.concurrency(concurrency).cache(cache)).await;
             let run = world.stent.dispatch(nested_maps(50)).await.expect("dispatched");
             assert_eq!(run.result().timeout("30s").await.expect("runs"), 50 + 12);
             worker.drain().await.expect("drains");

@@ -1,6 +1,7 @@
 //! A function hears of what its steps have come to while one of them runs in its own turn.
 
 use std::future::pending;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stent::prelude::*;
@@ -155,11 +156,15 @@ on_every_store! {
     }
 
     async fn it_is_heard_without_any_hint(world) {
-        let deaf = Stent::builder().open(Rigged::deaf(world.stent.store())).await.expect("opens");
+        let rigged = Rigged::deaf(world.stent.store());
+        let deaf = Stent::builder().open(rigged.clone()).await.expect("opens");
         let worker = deaf.worker().state(crate::Db).start().await.expect("starts");
         let key = unique();
-        let run = deaf.dispatch(stops(key)).await.expect("dispatched");
+        // Sent by somebody else, of whom nothing in memory tells the worker.
+        let run = world.stent.dispatch(stops(key)).await.expect("dispatched");
         until(|| ran::count(key, "step") > 0).await;
+        // It looks when it begins to listen; what is sent is there only after that.
+        until(|| rigged.looks.load(Ordering::SeqCst) > 0).await;
         run.signal("stop", &"stopped").await.expect("sent");
         assert_eq!(run.result().timeout("20s").await.expect("it looks"), "stopped");
         worker.drain().await.expect("drains");

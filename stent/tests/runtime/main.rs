@@ -1,5 +1,6 @@
 //! The runtime on every store: what user code can do, and what it is told when it cannot.
 
+mod at_the_call;
 mod beside;
 mod cancelling;
 mod chance;
@@ -12,6 +13,7 @@ mod destroying;
 mod dispatching;
 mod errors;
 mod expiring;
+mod exports;
 mod failures;
 mod fan_out;
 #[path = "../front/mod.rs"]
@@ -20,6 +22,7 @@ mod hearing;
 mod held;
 mod in_step;
 mod keys;
+mod levels;
 mod limits;
 mod listing;
 mod logging;
@@ -28,6 +31,7 @@ mod metrics;
 mod not_durable;
 mod notes;
 mod polling;
+mod quoting;
 mod rigged;
 mod sending;
 mod signals;

@@ -84,6 +84,14 @@ impl Metrics for Panics {
         panic!("completed");
     }
 
+    fn task_failed(&self, _event: &TaskFailed<'_>) {
+        panic!("failed");
+    }
+
+    fn dead_lettered(&self, _event: &DeadLettered<'_>) {
+        panic!("dead");
+    }
+
     fn exchange_done(&self, _event: &ExchangeDone) {
         panic!("exchanged");
     }
@@ -177,6 +185,10 @@ on_every_store! {
         stent.run(slow(400)).await.expect("runs");
         stent.run(flaky(key, 0)).await.expect("runs");
         assert_eq!(ran::list(key), ["flaky"], "once, and not again for the hook's sake");
+        let key = unique();
+        stent.run(flaky(key, 9)).await.expect_err("has two attempts");
+        assert_eq!(ran::list(key).len(), 2, "nor once more than it has attempts");
+        assert_eq!(stent.dead_letters().list(None, 9).await.expect("listed").len(), 1);
         worker.drain().await.expect("drains");
     }
 

@@ -91,7 +91,48 @@ async fn says_much(rounds: u64) -> Result<(), Error> {
     Ok(())
 }
 
+#[durable(name = "notes.says_a_bit")]
+async fn says_a_bit(who: u64, entries: u64) -> Result<(), Error> {
+    for n in 0..entries {
+        stent::execution()?.progress(format!("{who}/{n}"))?;
+    }
+    Ok(())
+}
+
+/// Says more at once than is kept, and then has others say so much that nothing is left of it.
+#[durable(name = "notes.says_it_in_parts")]
+async fn says_it_in_parts(key: u64, each: u64) -> Result<(), Error> {
+    let execution = stent::execution()?;
+    for n in 0..PROGRESS_MAX + 500 {
+        execution.progress(format!("own/{n}"))?;
+    }
+    stent::sleep("1ms").await?;
+    ran::note(key, "said");
+    stent::signal::<()>("go").await?;
+    says_a_bit::map([(1, each), (2, each), (3, each)]).await?;
+    Ok(())
+}
+
 on_every_store! {
+    async fn no_more_entries_are_kept_of_all_tasks_together_and_at_any_time(world) {
+        let key = unique();
+        let each = PROGRESS_MAX as u64 / 2;
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(says_it_in_parts(key, each)).await.expect("dispatched");
+        eventually(async || ran::count(key, "said") > 0).await;
+        let said = run.notes().await.expect("read").progress;
+        let said: Vec<_> = said.iter().map(|said| said.text.clone()).collect();
+        let last: Vec<_> = (500..PROGRESS_MAX + 500).map(|n| format!("own/{n}")).collect();
+        assert_eq!(said, last, "while it runs too");
+
+        run.signal("go", &()).await.expect("sent");
+        run.result().timeout("20s").await.expect("runs");
+        let said = run.notes().await.expect("read").progress;
+        assert_eq!(said.len(), PROGRESS_MAX);
+        assert!(said.iter().all(|said| !said.text.starts_with("own/")), "the oldest are gone");
+        worker.drain().await.expect("drains");
+    }
+
     async fn all_tasks_write_to_their_execution_and_each_write_counts_once(world) {
         let key = unique();
         let worker = world.forgetful_worker().await;

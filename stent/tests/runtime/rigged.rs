@@ -10,7 +10,7 @@ use stent::core::backend::{
     ClaimRequest, DeadLetter, ErrorKind, Exchanged, ExecutionView, Filter, Listener, PurgeRequest, Purged,
     Renewal, Result, Store, Topic,
 };
-use stent::core::model::{ExecutionStatus, Lease, NewTaskState, Note, Said, TaskResult};
+use stent::core::model::{ExecutionStatus, Lease, NewTaskState, Note, Said, Step, TaskResult};
 use stent::core::transition::{Change, Transition};
 use stent::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::{Mutex, Notify};
@@ -50,6 +50,8 @@ pub(crate) struct Switches {
     pub(crate) clock_reads: AtomicU64,
     /// Reads of executions and dead letters, by id and by page.
     pub(crate) reads: AtomicU64,
+    /// Reads of what has become of steps, for functions that run meanwhile.
+    pub(crate) looks: AtomicU64,
     /// Transitions that were written.
     pub(crate) written: AtomicU64,
     /// So many purges fail from now on.
@@ -102,6 +104,7 @@ impl Rigged {
             exchange_ms: AtomicU64::new(0),
             clock_reads: AtomicU64::new(0),
             reads: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             written: AtomicU64::new(0),
             failing_purges: AtomicU64::new(0),
             purges: std::sync::Mutex::default(),
@@ -218,6 +221,12 @@ impl Rig for Switches {
             return Err(refused(ErrorKind::Corrupt, "purge"));
         }
         self.inner.purge(request).await
+    }
+
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
+        let completions = self.inner.completions(seen).await;
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        completions
     }
 
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {

@@ -68,6 +68,12 @@ async fn both_wait() -> Result<u64, Error> {
     Ok(first? * 100 + second?)
 }
 
+#[durable(name = "signals.waits_twice_at_once")]
+async fn waits_twice_at_once() -> Result<(u64, u64), Error> {
+    let (first, second) = stent::join!(stent::signal("number"), stent::signal("number"));
+    Ok((first?, second?))
+}
+
 on_every_store! {
     async fn a_value_that_came_before_the_wait_is_there(world) {
         let run = world.stent.dispatch(approved()).await.expect("dispatched");
@@ -150,6 +156,13 @@ on_every_store! {
         run.signal("number", &2_u64).await.expect("sent");
         let sum = run.result().timeout("20s").await.expect("runs");
         assert!(sum == 102 || sum == 201, "each gets one value: {sum}");
+
+        // Of one function's, the one that it has begun first.
+        let run = world.stent.dispatch(waits_twice_at_once()).await.expect("dispatched");
+        eventually(async || world.stent.timeline(run.id()).await.expect("a timeline").len() == 3).await;
+        run.signal("number", &1_u64).await.expect("sent");
+        run.signal("number", &2_u64).await.expect("sent");
+        assert_eq!(run.result().timeout("20s").await.expect("runs"), (1, 2));
         worker.drain().await.expect("drains");
     }
 

@@ -60,6 +60,12 @@ struct Everything {
     text: String,
     map: std::collections::BTreeMap<(u8, bool), Option<f64>>,
     unit: (),
+    pair: (i8, Option<String>),
+    set: std::collections::BTreeSet<i64>,
+    at: std::time::SystemTime,
+    took: Duration,
+    marked: std::collections::BTreeMap<String, String>,
+    by_number: std::collections::BTreeMap<i64, char>,
 }
 
 #[durable]
@@ -149,6 +155,13 @@ on_every_store! {
             text: "zero \0, quote ', newline \n, snowman ☃".to_owned(),
             map: [((1, true), Some(0.1)), ((2, false), None)].into(),
             unit: (),
+            pair: (-7, Some(String::new())),
+            set: [i64::MIN, 0, i64::MAX].into(),
+            at: std::time::SystemTime::UNIX_EPOCH + Duration::from_nanos(1_234_567_890_123_456_789),
+            took: Duration::from_nanos(1),
+            // What marks a type, or a result, in some encodings is nothing but a map of the user's.
+            marked: [("__type__", "Result"), ("Ok", "1"), ("Err", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            by_number: [(-1, 'é'), (1, '\u{0}')].into(),
         };
         assert_eq!(world.stent.run(echo(value(), 7)).await.expect("runs"), (value(), 7));
         worker.drain().await.expect("drains");

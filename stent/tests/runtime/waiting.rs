@@ -20,6 +20,12 @@ async fn adds_later() -> Result<u64, stent::Error> {
     add(1, 2).at(stent::now() + Duration::from_millis(80)).await
 }
 
+/// Waits, parked, for what another worker runs.
+#[durable]
+async fn adds_elsewhere(n: u64) -> Result<u64, stent::Error> {
+    add(n, 1).queue("elsewhere").await
+}
+
 #[durable]
 async fn never(_key: u64) -> Result<(), stent::Error> {
     stent::sleep("1w").await
@@ -137,10 +143,17 @@ on_every_store! {
         // The last word counts.
         assert_eq!(due(world.stent.dispatch(add(1, 1)).delay("2h").at(now + hour)).await, now + hour);
         assert_eq!(due(world.stent.dispatch(add(1, 1).at(now + hour))).await, now + hour);
+        let before = stent::Timestamp::from(std::time::SystemTime::now());
         let scheduled = due(world.stent.schedule("2h", add(1, 1))).await;
-        assert!(scheduled >= now + hour, "{scheduled}");
+        let after = stent::Timestamp::from(std::time::SystemTime::now());
+        // The store's clock may be read to the millisecond.
+        let millisecond = Duration::from_millis(1);
+        let hours = before + 2 * hour - millisecond..=after + 2 * hour + millisecond;
+        assert!(hours.contains(&scheduled), "{scheduled} is not two hours after {before}");
 
         let worker = world.worker().await;
+        let run = world.stent.dispatch(add(1, 2)).delay("0s").await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("no delay"), 3);
         let run = world.stent.dispatch(add(1, 2)).at(stent::Timestamp::EPOCH).await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("what has passed is now"), 3);
         worker.drain().await.expect("drains");
@@ -216,14 +229,24 @@ on_every_store! {
     }
 
     async fn work_is_found_and_ends_are_heard_of_without_any_hint(world) {
-        let deaf = Stent::builder().open(Rigged::deaf(world.stent.store())).await.expect("opens");
-        let worker = deaf.worker().state(Db).start().await.expect("starts");
-        for n in 0..3 {
-            // Dispatched and waited for by somebody else, so that nothing in memory tells the worker either.
-            let run = world.stent.dispatch(add(n, 1)).await.expect("dispatched");
-            let waiting = deaf.handle::<u64>(run.id());
+        // Each of them is on a handle of its own, as if in a process of its own: nothing in memory tells one of another.
+        let deaf = async || Stent::builder().open(Rigged::deaf(world.stent.store())).await.expect("opens");
+        let (calls, works, waits) = (deaf().await, deaf().await, deaf().await);
+        let caller = calls.worker().state(Db).queues(["default"]).start().await.expect("starts");
+        let worker = works.worker().state(Db).queues(["elsewhere"]).start().await.expect("starts");
+        for n in 0..2 {
+            let run = world.stent.dispatch(adds_elsewhere(n)).await.expect("dispatched");
+            let waiting = waits.handle::<u64>(run.id());
             assert_eq!(waiting.result().timeout("20s").await.expect("runs"), n + 1);
         }
+        let run = world.stent.dispatch(fails()).queue("elsewhere").await.expect("dispatched");
+        waits.wait_for(run.id()).timeout("20s").await.expect_err("a failure is heard of too");
+        let run = world.stent.dispatch(never(unique())).await.expect("dispatched");
+        let waiting = tokio::spawn(waits.handle::<()>(run.id()).result().timeout("20s").into_future());
+        world.stent.cancel(run.id()).await.expect("asked");
+        let error = waiting.await.expect("no panic").expect_err("so is a cancellation");
+        assert!(matches!(error, Error::Cancelled), "{error}");
+        caller.drain().await.expect("drains");
         worker.drain().await.expect("drains");
     }
 

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stent::core::backend::{ClaimRequest, NoRecall, Store};
+use stent::core::limits::CRASHES_MAX;
 use stent::core::model::Nonce;
 use stent::metrics::{LeaseLoss, LeaseLost, TaskClaimed};
 use stent::prelude::*;
-use stent::{ExecutionStatus, Metrics, PollOptions, Registry, TaskId, WorkerBuilder, WorkerId};
+use stent::{
+    ExecutionStatus, Failure, Metrics, PollOptions, Registry, TaskId, Timestamp, WorkerBuilder, WorkerId,
+};
 
 use crate::rigged::Rigged;
 use crate::{Db, World, logs, on_every_store, ran, unique, until};
@@ -172,11 +175,17 @@ async fn holds_commits_with(
 /// Claims a task as a worker would whose clock is a day ahead: whatever lease there is has run out for it.
 async fn steal(store: &Arc<dyn Store>, task: TaskId) {
     let now = store.clock().await.expect("answers") + Duration::from_hours(24);
+    let claimed = claim_for(store, now, Duration::from_hours(1)).await;
+    assert!(claimed.contains(&task), "{claimed:?}");
+}
+
+/// Claims what never ends, under a lease of such a length, and does nothing about it.
+async fn claim_for(store: &Arc<dyn Store>, now: Timestamp, lease: Duration) -> Vec<TaskId> {
     let request = ClaimRequest {
         worker: WorkerId::from_uuid(uuid::Uuid::from_u128(7)),
         nonce: Nonce::new(7),
         now,
-        until: now + Duration::from_hours(1),
+        until: now + lease,
         max: 100,
         functions: &["life.endless".to_owned()],
         queues: None,
@@ -185,7 +194,7 @@ async fn steal(store: &Arc<dyn Store>, task: TaskId) {
         recall: &NoRecall,
     };
     let claimed = store.exchange(&[], Some(&request)).await.expect("claims").claimed;
-    assert!(claimed.iter().any(|claimed| claimed.task.id == task), "{claimed:?}");
+    claimed.iter().map(|claimed| claimed.task.id).collect()
 }
 
 on_every_store! {
@@ -368,8 +377,35 @@ on_every_store! {
         let run = world.stent.dispatch(slow(key, 700)).await.expect("dispatched");
         run.result().timeout("20s").await.expect("runs");
         assert_eq!(ran::count(key, "started"), 1);
+        // It slept all the time, and not durably: the store knows nothing of that.
+        assert_eq!(world.stent.timeline(run.id()).await.expect("a timeline").len(), 1);
         one.drain().await.expect("drains");
         two.drain().await.expect("drains");
+    }
+
+    async fn a_task_that_has_ended_its_workers_is_given_up_before_its_code_runs_again(world) {
+        let key = unique();
+        let run = world.stent.dispatch(endless(key)).await.expect("dispatched");
+        let store = world.stent.store();
+        // Workers that claim it and are not heard of again, one after the other.
+        let began = store.clock().await.expect("answers");
+        let (lease, mut now) = (Duration::from_millis(1), began);
+        for _ in 0..CRASHES_MAX {
+            let claimed = claim_for(store, now, lease).await;
+            assert_eq!(claimed, [run.id().root()]);
+            now = now + 2 * lease;
+        }
+        while store.clock().await.expect("answers") < now {
+            tokio::time::sleep(lease).await;
+        }
+
+        let worker = world.worker().await;
+        let error = run.result().timeout("20s").await.expect_err("it is given up");
+        assert_eq!(error.failure().expect("a failure").kind, Failure::CRASH_LOOP);
+        assert_eq!(ran::list(key), Vec::<String>::new(), "its code has not run again");
+        let letter = world.stent.dead_letters().show(run.id()).await.expect("a dead letter");
+        assert_eq!(letter.crashes, CRASHES_MAX);
+        worker.drain().await.expect("drains");
     }
 
     async fn queues_are_served_by_their_workers_only(world) {
