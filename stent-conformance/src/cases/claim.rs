@@ -1,5 +1,8 @@
 //! What a claim takes, and in which order.
 
+use stent_core::backend::{ClaimRequest, NoRecall};
+use stent_core::model::Nonce;
+
 use super::words::*;
 
 list! { claim:
@@ -11,6 +14,9 @@ list! { claim:
     G9 priorities_reach_from_end_to_end,
     G9 the_order_holds_across_queues_and_functions,
     G9 claim_after_claim_goes_on_where_the_last_one_stopped,
+    G9 a_task_keeps_its_place_in_line_whatever_it_went_through,
+    G9 names_that_come_twice_count_once,
+    G2 an_epoch_has_the_chance_of_its_claim,
     G9 never_more_than_asked_for,
     G9 never_more_than_the_limit,
     G10 asking_for_none_takes_none,
@@ -317,4 +323,78 @@ async fn the_end_of_a_lease_is_a_next_moment(world: World) {
     same("next moment after a turn", world.claim(9).at(t(4)).next_due().await, Some(t(40)));
     world.apply(later(&claimed, 1, 0).complete("receipt").at(t(5))).await;
     same("next moment after its end", world.claim(9).at(t(6)).next_due().await, Some(t(60)));
+}
+
+/// By priority, then by when it is due again, then by age: it is neither new nor without a priority.
+async fn a_task_keeps_its_place_in_line_whatever_it_went_through(world: World) {
+    let then = t(30);
+    for way in ["a retry", "a shutdown", "a lost lease", "a wait", "a revival", "a wait under a key"] {
+        let call = || world.call("charge").priority(5).due(then);
+        let mut old = call().due(t(0));
+        let holder = match way {
+            "a wait under a key" => {
+                world.dispatch(world.call("charge").keyed(key(way))).await;
+                old = old.keyed(key(way));
+                Some(world.claim_one(t(0)).await)
+            }
+            _ => None,
+        };
+        let id = world.dispatch(old).await;
+        let claimed = world.claim(1).await;
+        match (way, claimed.first(), holder) {
+            ("a retry", Some(claimed), _) => drop(world.apply(claimed.retry(then, declined())).await),
+            ("a shutdown", Some(claimed), _) => drop(world.apply(claimed.release().at(then)).await),
+            ("a wait", Some(claimed), _) => {
+                world.apply(claimed.park_for(Wait::for_next(0).until(Some(then)))).await;
+            }
+            ("a revival", Some(claimed), _) => {
+                world.apply(claimed.fail(declined())).await;
+                world.apply(revive(id).at(then)).await;
+            }
+            (_, _, Some(holder)) => drop(world.apply(holder.fail(declined()).at(then)).await),
+            _ => {}
+        }
+        let young = world.dispatch(call()).await;
+        let low = world.dispatch(call().priority(1)).await;
+        let high = world.dispatch(call().priority(9)).await;
+
+        let claimed = world.claim(9).at(then).await;
+
+        let order: Vec<_> = claimed.iter().map(|claimed| claimed.task.id).collect();
+        same(&format!("after {way}"), order, [high, id, young, low]);
+        world.commit_all(claimed.iter().map(|claimed| claimed.complete("receipt"))).await;
+    }
+}
+
+async fn names_that_come_twice_count_once(world: World) {
+    let ids = world.dispatch_many(3, || world.call("charge").tags(["gpu", "eu"])).await;
+    let claim = || world.claim(2).functions(["charge", "ship", "charge"]).queues(["default", "default"]);
+
+    same("claimed", claim().tags(["eu", "gpu", "eu"]).ids().await, &ids[..2]);
+    same("claimed", claim().ids().await, &ids[2..]);
+}
+
+/// All of it: it is what tells the holder of a claim from that of another one with the same count.
+async fn an_epoch_has_the_chance_of_its_claim(world: World) {
+    let id = world.dispatch(world.call("charge")).await;
+    for (n, chance) in [(1, u32::MAX), (2, 0x4000_0001), (3, 0x0001_0000), (4, 1)] {
+        let nonce = Nonce::new(chance);
+        let request = ClaimRequest {
+            worker: world.worker,
+            nonce,
+            now: t(0),
+            until: t(30),
+            max: 1,
+            functions: &["charge".to_owned()],
+            queues: None,
+            tags: &[],
+            limits: &[],
+            recall: &NoRecall,
+        };
+        let claimed = world.exchange(&[], Some(&request)).await.claimed.remove(0);
+
+        same("nonce", (claimed.task.id, claimed.lease.epoch), (id, Epoch::new(n, nonce)));
+        same("fence", claimed.fence.epoch, claimed.lease.epoch);
+        world.apply(claimed.release()).await;
+    }
 }

@@ -11,6 +11,7 @@ list! { commit:
     G1 a_refused_transition_does_not_stop_the_others,
     G1 outcomes_stand_in_the_order_of_the_batch,
     G1 transitions_of_one_batch_see_each_other,
+    G1 what_stands_before_its_dispatch_in_a_batch_is_gone,
     G15 a_result_that_follows_its_cancel_in_the_batch_is_gone,
     G15 an_item_that_follows_the_first_failure_in_the_batch_is_gone,
     G15 a_result_that_follows_its_erasure_in_the_batch_is_gone,
@@ -264,4 +265,22 @@ async fn a_step_that_is_started_under_a_lease_is_its_writers(world: World) {
     same("tasks to claim", world.claim(5).at(t(29)).await.len(), 0);
     world.apply(step.complete("parcel")).await;
     same("steps that have ended", world.claim_one(t(1)).await.task.done, 1);
+}
+
+/// As if one by one: what is asked of an execution before it was dispatched finds none.
+async fn what_stands_before_its_dispatch_in_a_batch_is_gone(world: World) {
+    let draft = world.call("charge");
+    let id = draft.id;
+    let batch = [
+        signal(id, "approval", world.id(), text("early")),
+        cancel(id, 0, t(0)),
+        draft.start(t(0)),
+        signal(id, "approval", world.id(), text("in time")),
+    ];
+
+    let outcomes = world.commit_all(batch).await;
+
+    let fine = Outcome::Applied(News::default());
+    same("outcomes", outcomes, [Outcome::Gone, Outcome::Gone, fine.clone(), fine]);
+    same("status", world.status(id).await, ExecutionStatus::Pending);
 }

@@ -10,6 +10,7 @@ use crate::say::{count, progress, set};
 list! { compact:
     G16 steps_are_summed_up_by_kind_name_and_status,
     G16 steps_below_steps_are_summed_up_too,
+    G16 names_of_any_text_are_summed_up,
     G16 steps_are_summed_up_as_they_stood_before_the_call,
     G16 the_root_stays_as_it_is,
     G16 tries_leave,
@@ -347,4 +348,17 @@ async fn counters_and_states_stay_where_no_steps_are(world: World) {
     same("tries", world.tries(root.task.id).await, Vec::new());
     same("result", world.result(root.task.id).await, Some(Ok(text("receipt"))));
     same("compacted again", compact(&world, t(2), 9).await, 0);
+}
+
+async fn names_of_any_text_are_summed_up(world: World) {
+    let names = ["a", "a/b", "a/", "/", "b/completed", "inline/a", "a b", "%", "'\"", "é", "e\u{301}", "A"];
+    let root = world.running("checkout").await;
+    let turn =
+        names.iter().fold(root.complete("summary"), |turn, name| turn.with(world.inline(name, "note")));
+    world.apply(turn.at(t(1))).await;
+
+    same("compacted", compact(&world, t(2), 9).await, 1);
+
+    let expected = names.map(|name| alike(StepKind::Inline, name, TaskStatus::Completed, 1));
+    same("summary", summary(&world, root.task.id).await, expected.into());
 }

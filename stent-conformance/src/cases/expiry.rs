@@ -2,6 +2,9 @@
 
 use stent_core::model::Mark;
 
+use stent_core::backend::Expired;
+use stent_core::model::Tree;
+
 use super::words::*;
 
 list! { expiry:
@@ -25,6 +28,7 @@ list! { expiry:
     G15 what_has_no_deadline_does_not_end,
     G15 those_who_wait_for_it_are_told,
     G15 deadlines_are_seen,
+    G15 what_is_over_is_told_with_its_place_and_key,
     G15 a_deadline_outlives_a_crash,
     G15 an_end_and_a_deadline_in_one_batch_in_either_order,
     G15 many_who_are_told_end_it_once,
@@ -418,4 +422,25 @@ async fn the_end_races_with_the_deadline_and_one_of_them_wins(world: World) {
         };
         same("status", world.status(id).await, expected);
     }
+}
+
+/// Which whoever ends it names, so that the store knows what else that changes.
+async fn what_is_over_is_told_with_its_place_and_key(world: World) {
+    let root = world.dispatch(world.call("charge").keyed(key("k")).expires(t(1))).await;
+    let claimed = world.claim_one(t(0)).await;
+    let map = world.map("ship");
+    let (id, item) = (map.id, world.call("ship").expires(t(3)).due(t(9)));
+    let step = world.call("ship").keyed(key("l")).expires(t(2)).due(t(9));
+    let ids = [step.id, item.id];
+    world.apply(claimed.park().with(step).with(map).items(id, [item]).feed(id, 1, Some(1))).await;
+
+    let over = world.expired(t(4)).await;
+
+    let execution = root.execution();
+    let expected = [
+        Expired { task: root, tree: Tree::root(execution), key: Some(key("k")), expires_at: t(1) },
+        Expired { task: ids[0], tree: Tree::step(execution, root), key: Some(key("l")), expires_at: t(2) },
+        Expired { task: ids[1], tree: Tree::item(execution, id, root), key: None, expires_at: t(3) },
+    ];
+    same("told", over, expected);
 }

@@ -7,6 +7,7 @@ use super::words::*;
 list! { inspect:
     G1 an_execution_is_seen_in_every_state_of_its_life,
     G1 a_task_is_seen_in_every_state_of_its_life,
+    G1 a_task_began_when_it_was_first_claimed,
     G1 unknown_executions_are_left_out,
     G1 many_executions_are_read_at_once,
     G1 a_timeline_is_read_in_pages,
@@ -253,4 +254,28 @@ async fn a_timeline_is_in_the_order_of_ids_whenever_they_were_written(world: Wor
     same("oldest first", read.iter().map(|task| task.id).collect::<Vec<_>>(), expected);
     let page = world.store().tasks(root.task.tree.execution, Some(expected[1]), 9).await.expect("a page");
     same("after one", page.iter().map(|task| task.id).collect::<Vec<_>>(), &expected[2..]);
+}
+
+async fn a_task_began_when_it_was_first_claimed(world: World) {
+    let draft = world.call("charge");
+    let id = draft.id;
+    world.apply(draft.start(t(0))).await;
+    let mut claimed = world.claim_one(t(1)).await;
+    for round in 0..4 {
+        let now = t(40 * (round + 1));
+        match round {
+            0 => drop(world.apply(claimed.retry(now, declined()).at(t(2))).await),
+            1 => drop(world.apply(claimed.release().at(now)).await),
+            2 => drop(world.apply(claimed.park_for(Wait::for_next(0).until(Some(now)))).await),
+            _ => {}
+        }
+        claimed = world.claim_one(now).await;
+        same("created and started", (claimed.task.created_at, claimed.task.started_at), (t(0), Some(t(1))));
+    }
+
+    world.apply(claimed.complete("receipt").at(t(161))).await;
+
+    let (execution, task) = (world.execution(id).await.expect("is there"), world.task(id).await);
+    same("of the execution", (execution.created_at, execution.started_at), (t(0), Some(t(1))));
+    same("of the task", (task.created_at, task.started_at, task.ended_at), (t(0), Some(t(1)), Some(t(161))));
 }

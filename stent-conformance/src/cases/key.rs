@@ -12,6 +12,7 @@ list! { key:
     G14 hits_have_the_result_byte_by_byte,
     G12 keys_are_told_apart,
     G12 a_failure_is_not_kept_and_the_oldest_who_waits_runs,
+    G12 who_takes_the_place_of_the_holder_is_as_it_was_given,
     G12 a_failure_that_nobody_waits_for_frees_the_key,
     G12 a_retry_keeps_the_key,
     G12 a_crash_keeps_the_key,
@@ -792,4 +793,26 @@ async fn a_call_races_with_a_failure_and_runs(world: World) {
         world.apply(next.complete("receipt")).await;
         same("claimed after", world.claim(9).at(t(99)).await.len(), 0);
     }
+}
+
+/// It shares the key with the one before, and nothing else.
+async fn who_takes_the_place_of_the_holder_is_as_it_was_given(world: World) {
+    let policy = RetryPolicy { max_attempts: 7, ..RetryPolicy::default() };
+    let holder = world.call("charge").keyed(key("k")).priority(1).traced("the first").tags(["eu"]);
+    world.dispatch(holder.retry(RetryPolicy::never()).args(text("one"))).await;
+    let claimed = world.claim_one(t(0)).await;
+    let next = world.call("ship").on("parcels").keyed(key("k")).priority(-3).traced("the second");
+    let id = world.dispatch(next.tags(["us"]).retry(policy.clone()).args(text("two")).expires(t(900))).await;
+
+    world.apply(claimed.fail(declined())).await;
+
+    let task = world.claim_one(t(0)).await.task;
+    same("id", task.id, id);
+    same("lane", (task.lane.function.as_str(), task.lane.queue.as_str()), ("ship", "parcels"));
+    same("tags", task.lane.tags, ["us".to_owned()].into());
+    same("priority and attempts", (task.priority, task.attempts), (-3, 0));
+    same("policy", task.retry, Some(policy));
+    same("trace", task.trace.as_deref(), Some("the second"));
+    same("arguments", task.args, text("two"));
+    same("the end of its time", task.expires_at, Some(t(900)));
 }

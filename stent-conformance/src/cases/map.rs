@@ -1,5 +1,7 @@
 //! Maps: one step with many items, counted and read in pages.
 
+use stent_core::model::Threshold;
+
 use super::words::*;
 
 list! { map:
@@ -22,6 +24,8 @@ list! { map:
     G15 cancelling_a_map_cancels_its_items,
     G4 an_item_can_have_steps_of_its_own,
     G6 an_item_is_retried_like_any_task,
+    G14 steps_and_items_are_as_they_were_given,
+    G5 each_of_several_maps_wakes_its_owner,
     G1 a_crash_between_two_chunks_loses_nothing,
     G5 many_workers_complete_a_map_while_it_is_fed,
 }
@@ -356,4 +360,79 @@ async fn many_workers_complete_a_map_while_it_is_fed(world: World) {
     let woken = world.claim_one(t(0)).await;
     same("woken", (woken.task.id, woken.task.done), (owner.task.id, 1));
     same("progress", woken.steps[0].map, Some(Progress { fed: TOTAL, total: Some(TOTAL), done: TOTAL }));
+}
+
+/// Whatever can be said of a call can be said of one that is a step, and of one that is an item.
+async fn steps_and_items_are_as_they_were_given(world: World) {
+    let policy = RetryPolicy { max_attempts: 7, ..RetryPolicy::default() };
+    let failure = Failure::new("Busy", "before it was written");
+    let call = || {
+        let call = world.call("ship").on("parcels").tags(["eu"]).priority(-3).args(text("parcel"));
+        let call = call.retry(policy.clone()).traced("a trace").expires(t(500)).due(t(5));
+        call.failed_before(2).failure(failure.clone())
+    };
+    let owner = world.running("checkout").await;
+    let map = world.map("ship");
+    let (id, step, item) = (map.id, call(), call().seq(0));
+    let ids = [step.id, item.id];
+    // Another one of each: what has no priority and no delay.
+    let plain = [world.call("ship"), world.call("ship").seq(1)];
+    let plain_ids = [plain[0].id, plain[1].id];
+    let [plain_step, plain_item] = plain;
+    let turn = owner.park().with(step).with(plain_step).with(map).items(id, [item, plain_item]);
+    world.apply(turn.feed(id, 2, None)).await;
+
+    same("due at once", world.claim(9).at(t(4)).lease(1).ids().await, plain_ids);
+    let claimed = world.claim(9).at(t(5)).lease(100).await;
+    // Those without a priority of their own come first, though their leases ended when these came due.
+    let order: Vec<_> = claimed.iter().map(|claimed| claimed.task.id).collect();
+    same("order", order, [plain_ids[0], plain_ids[1], ids[0], ids[1]]);
+    for (claimed, id) in claimed[2..].iter().zip(ids) {
+        let task = &claimed.task;
+        same("lane", (task.lane.queue.as_str(), task.lane.tags.contains("eu")), ("parcels", true));
+        same("priority", task.priority, -3);
+        same("arguments", task.args.clone(), text("parcel"));
+        same("policy", task.retry.clone(), Some(policy.clone()));
+        same("trace", task.trace.as_deref(), Some("a trace"));
+        same("the end of its time", task.expires_at, Some(t(500)));
+        same("attempts", task.attempts, 2);
+        same("the failure before", world.tries(id).await[0].failure.clone(), Some(failure.clone()));
+    }
+    same("over", world.expired(t(500)).await.iter().map(|over| over.task).collect::<Vec<_>>(), ids);
+}
+
+/// One who feeds two maps at once waits for either.
+async fn each_of_several_maps_wakes_its_owner(world: World) {
+    let owner = world.running("checkout").await;
+    let maps = [world.map("ship"), world.map("mail")];
+    let ids = [maps[0].id, maps[1].id];
+    let [one, other] = maps;
+    let items = |name: &str| [0, 1].map(|seq| world.call(name).seq(seq));
+    let turn = owner.keep().with(one).items(ids[0], items("ship")).feed(ids[0], 2, Some(2));
+    world.apply(turn.with(other).items(ids[1], items("mail")).feed(ids[1], 2, Some(2))).await;
+    let items = world.claim(9).await;
+    same("items", items.len(), 4);
+    let mut owner = later(&owner, 1, 0);
+    for (n, function) in ["ship", "mail"].into_iter().enumerate() {
+        // Of the first there was one before.
+        let done = |map| if map == ids[0] && n == 1 { 2 } else { 1 };
+        let maps = ids.map(|map| Threshold { map, done: done(map) });
+        world.apply(owner.park_for(Wait { maps: maps.into(), ..Wait::for_next(0) })).await;
+        same("before", world.claim(9).functions(["checkout"]).await.len(), 0);
+
+        let is_first = |item: &&Claimed| item.task.lane.function == function && item.task.seq == Seq(0);
+        let item = items.iter().find(is_first).expect("one of its items");
+        world.apply(item.complete("done")).await;
+
+        let woken = world.claim(9).functions(["checkout"]).await;
+        same("woken", woken.iter().map(|woken| woken.task.id).collect::<Vec<_>>(), [owner.task.id]);
+        owner = woken[0].clone();
+    }
+
+    let rest: Vec<_> = items.iter().filter(|item| item.task.seq == Seq(1)).collect();
+    world.commit_all(rest.iter().map(|item| item.complete("done"))).await;
+    for id in ids {
+        same("the map", world.task(id).await.status, TaskStatus::Completed);
+    }
+    same("completions", world.apply(owner.keep()).await.done, 2);
 }

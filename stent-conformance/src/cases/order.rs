@@ -14,6 +14,7 @@ list! { order:
     G4 news_are_empty_when_the_turn_brought_all_there_is,
     G4 news_stop_at_their_own_moment,
     G4 recall_brings_only_what_has_ended_since,
+    G4 each_of_several_is_recalled,
     G4 recall_brings_maps_that_go_on,
     G4 memory_of_another_claim_is_not_recalled,
     G4 a_recorded_result_never_changes,
@@ -340,4 +341,27 @@ async fn ten_comes_after_nine(world: World) {
     same("open steps", &ids[12..24], open);
     let seqs: Vec<_> = world.items(id).await.iter().map(|item| item.seq.0).collect();
     same("items", seqs, (95..107).collect::<Vec<_>>());
+}
+
+/// In one claim, each by what the worker remembers of it.
+async fn each_of_several_is_recalled(world: World) {
+    let mut memory = Memory::default();
+    let mut expected = Vec::new();
+    for n in 0..3 {
+        let parent = world.running("checkout").await;
+        let notes = (0..3).map(|_| world.inline("render", "note"));
+        let until = Wait::for_next(3).until(Some(t(5)));
+        world.apply(notes.fold(parent.park_for(until), Turn::with)).await;
+        memory.0.insert(parent.fence.next(), n);
+        expected.push((parent.task.id, Some(n), 3 - n as usize));
+    }
+    let stranger = world.running("checkout").await;
+    world.apply(stranger.park_for(Wait::for_next(0).until(Some(t(5)))).with(world.sleep(t(99)))).await;
+    expected.push((stranger.task.id, None, 1));
+
+    let claimed = world.claim(9).at(t(5)).recall(&memory).await;
+
+    let told: Vec<_> =
+        claimed.iter().map(|claimed| (claimed.task.id, claimed.recalled, claimed.steps.len())).collect();
+    same("recalled", told, expected);
 }

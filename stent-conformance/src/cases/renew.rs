@@ -5,6 +5,7 @@ use super::words::*;
 
 list! { renew:
     G2 a_renewed_lease_keeps_others_out,
+    G2 a_lease_ends_when_its_last_renewal_says,
     G2 a_lease_that_ran_out_can_be_renewed_while_nobody_has_claimed,
     G2 a_lease_is_lost_once_another_has_claimed,
     G2 the_lease_of_an_ended_task_is_lost,
@@ -175,4 +176,14 @@ async fn a_dropped_renewal_is_made_again(world: World) {
         same("claimed", world.claim(5).at(t(59)).await.len(), 0);
         world.apply(claimed.complete("receipt")).await;
     }
+}
+
+/// Also if that is earlier than before: whoever renews knows how long it needs.
+async fn a_lease_ends_when_its_last_renewal_says(world: World) {
+    let claimed = world.running("charge").await;
+    same("answer", renew(&world, &[&claimed], t(90)).await, [Renewal::Renewed]);
+    same("answer", renew(&world, &[&claimed], t(20)).await, [Renewal::Renewed]);
+
+    same("claimed before", world.claim(9).at(t(20) - Duration::from_micros(1)).await.len(), 0);
+    same("claimed then", world.claim(9).at(t(20)).await.len(), 1);
 }

@@ -4,6 +4,7 @@ use super::words::*;
 
 list! { retry:
     G6 a_failed_attempt_is_kept_readable_until_the_next,
+    G13 the_last_failure_is_seen_while_it_runs_again,
     G4 a_retried_step_has_not_ended,
     G13 attempts_and_tries_are_counted_apart,
     G4 recorded_steps_survive_a_retry,
@@ -165,4 +166,22 @@ async fn completions_go_on_counting_between_two_attempts(world: World) {
     same("a completion does not hasten the retry", world.claim(5).at(t(49)).await.len(), 0);
     let again = world.claim_one(t(50)).await;
     same("completions", (again.task.done, again.steps[0].order()), (1, Some(1)));
+}
+
+async fn the_last_failure_is_seen_while_it_runs_again(world: World) {
+    let claimed = world.running("charge").await;
+    let id = claimed.task.id;
+    world.apply(claimed.retry(t(0), Failure::new("Busy", "first"))).await;
+    let claimed = world.claim_one(t(0)).await;
+    same("while it runs", world.task(id).await.failure.as_deref(), Some("first"));
+    world.apply(claimed.park_for(Wait::for_next(0).until(Some(t(1))))).await;
+    same("while it waits", world.task(id).await.failure.as_deref(), Some("first"));
+    let claimed = world.claim_one(t(1)).await;
+    world.apply(claimed.retry(t(1), Failure::new("Busy", "second"))).await;
+    let claimed = world.claim_one(t(1)).await;
+    same("after another one", world.task(id).await.failure.as_deref(), Some("second"));
+
+    world.apply(claimed.complete("receipt")).await;
+
+    same("after it went well", world.task(id).await.failure, None);
 }

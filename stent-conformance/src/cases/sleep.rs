@@ -6,6 +6,7 @@ list! { sleep:
     G6 a_sleep_fires_when_its_task_is_claimed_in_time,
     G6 a_sleep_does_not_fire_early,
     G4 sleeps_fire_in_the_order_of_their_moments,
+    G4 sleeps_of_one_moment_fire_by_position,
     G4 what_completed_before_the_claim_comes_before_the_sleep,
     G4 a_sleep_fires_once,
     G6 a_turn_can_fire_a_sleep,
@@ -156,4 +157,19 @@ async fn a_sleep_of_the_deep_future_holds_nothing_up(world: World) {
 
     same("completions", claimed.task.done, 1);
     same("the other one", world.task(sleeps[0]).await.ready_at, Some(Timestamp::MAX));
+}
+
+/// Which need not be the order of their ids.
+async fn sleeps_of_one_moment_fire_by_position(world: World) {
+    let root = world.running("checkout").await;
+    let sleeps: Vec<_> = [3, 1, 2].map(|seq| world.sleep(t(5)).seq(seq)).into();
+    let ids: Vec<_> = sleeps.iter().map(|sleep| sleep.id).collect();
+    world
+        .apply(sleeps.into_iter().fold(root.park_for(Wait::for_next(0).until(Some(t(5)))), Turn::with))
+        .await;
+
+    let claimed = world.claim_one(t(9)).await;
+
+    let order: Vec<_> = claimed.steps.iter().map(|step| (step.order(), step.id)).collect();
+    same("order", order, [(Some(1), ids[1]), (Some(2), ids[2]), (Some(3), ids[0])]);
 }

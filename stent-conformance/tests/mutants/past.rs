@@ -23,6 +23,8 @@ pub(crate) struct Past {
     pub(crate) purges: Vec<PurgeRequest>,
     /// How often any handle was called.
     pub(crate) calls: u32,
+    /// Whether the last claim named a function twice.
+    pub(crate) asked_twice: bool,
     /// Whether nobody is told of the last exchange.
     pub(crate) is_silent: bool,
     /// How often the clock was read.

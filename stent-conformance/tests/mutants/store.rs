@@ -135,6 +135,11 @@ impl BrokenStore {
             asks(claim, past);
         }
 
+        past.asked_twice = claim.is_some_and(|claim| {
+            let mut names: Vec<_> = claim.functions.iter().collect();
+            names.sort_unstable();
+            names.windows(2).any(|pair| pair[0] == pair[1])
+        });
         past.is_silent =
             mutant.mutes.is_some_and(|mutes| commit.iter().any(|transition| mutes(transition, past)));
         let mut exchanged = match mutant.exchanges {

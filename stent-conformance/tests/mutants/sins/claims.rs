@@ -1,5 +1,7 @@
 //! Claims: not before the time (G6), no more than a limit says (G8), in order (G9), for whom it is meant (G10).
 
+use std::cmp::Reverse;
+
 use super::words::*;
 
 pub(super) fn mutants() -> Vec<Mutant> {
@@ -117,6 +119,42 @@ pub(super) fn mutants() -> Vec<Mutant> {
             for new in transition.insert.iter_mut().filter(|new| new.lane.tags.is_empty()) {
                 new.lane.tags.insert("untagged".to_owned());
             }
+        }),
+        mutant(
+            "tries again with the priority of those that have none",
+            "claim::a_task_keeps_its_place_in_line_whatever_it_went_through",
+            &["after a retry"],
+        )
+        .brings(|exchanged, _| {
+            exchanged.claimed.sort_by_key(|claimed| {
+                let is_retried = claimed.task.attempts > 0;
+                Reverse(if is_retried { 0 } else { claimed.task.priority })
+            });
+        }),
+        mutant(
+            "puts what is handed back behind all others",
+            "claim::a_task_keeps_its_place_in_line_whatever_it_went_through",
+            &["after a shutdown"],
+        )
+        .brings(|exchanged, _| {
+            exchanged
+                .claimed
+                .sort_by_key(|claimed| (Reverse(claimed.task.priority), claimed.task.releases > 0));
+        }),
+        mutant("keeps sixteen bits of a nonce", "claim::an_epoch_has_the_chance_of_its_claim", &["nonce"])
+            .asks(|request, _| {
+                let Ok(low) = u32::try_from(i64::from(Epoch::new(1, request.nonce)) & 0xffff) else { return };
+                request.nonce = Nonce::new(low);
+            }),
+        mutant(
+            "claims twice for one that names a function twice",
+            "claim::names_that_come_twice_count_once",
+            &["claimed"],
+        )
+        .brings(|exchanged, past| {
+            let twice = past.asked_twice;
+            let again: Vec<_> = exchanged.claimed.iter().filter(|_| twice).cloned().collect();
+            exchanged.claimed.extend(again);
         }),
         mutant(
             "claims what is not a call",

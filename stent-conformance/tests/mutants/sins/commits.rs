@@ -23,6 +23,21 @@ pub(super) fn mutants() -> Vec<Mutant> {
             Ok(exchanged)
         }),
         mutant(
+            "applies the dispatches of a batch first",
+            "commit::what_stands_before_its_dispatch_in_a_batch_is_gone",
+            &["outcomes"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let mut order: Vec<usize> = (0..batch.len()).collect();
+            order.sort_by_key(|n| batch[*n].change != Change::Start);
+            let sorted: Vec<_> = order.iter().map(|n| batch[*n].clone()).collect();
+            let mut exchanged = sound.exchange(&sorted, claim)?;
+            let mut outcomes: Vec<_> = order.into_iter().zip(exchanged.outcomes).collect();
+            outcomes.sort_by_key(|(n, _)| *n);
+            exchanged.outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+            Ok(exchanged)
+        }),
+        mutant(
             "loses the last of a batch",
             "crash::a_batch_is_there_whole",
             &["steps to claim", "actual: 9"],

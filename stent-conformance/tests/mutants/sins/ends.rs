@@ -131,6 +131,12 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }
         }),
         mutant(
+            "tells what is over without its key",
+            "expiry::what_is_over_is_told_with_its_place_and_key",
+            &["told", "key: None"],
+        )
+        .brings(|exchanged, _| exchanged.expired.iter_mut().for_each(|over| over.key = None)),
+        mutant(
             "tells first who was over last",
             "expiry::those_longest_over_are_told_first_and_no_more_than_the_limit",
             &["told first"],

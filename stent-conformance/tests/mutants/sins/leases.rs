@@ -67,6 +67,15 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["claimed before the new end", "actual: 1"],
         )
         .renews(|_, leases, _, _| Ok(vec![Renewal::Renewed; leases.len()])),
+        mutant(
+            "never lets a renewal end a lease earlier",
+            "renew::a_lease_ends_when_its_last_renewal_says",
+            &["claimed then", "actual: 0"],
+        )
+        .renews(|sound, leases, now, until| {
+            let ends = leases.iter().map(|lease| lease.until).max();
+            sound.renew(leases, now, ends.map_or(until, |ends| ends.max(until)))
+        }),
         mutant("shuffles renewals", "renew::answers_stand_in_the_order_of_the_leases", &["which are lost"])
             .renews(|sound, leases, now, until| {
                 let mut answers = sound.renew(leases, now, until)?;

@@ -15,6 +15,11 @@ fn payloads(transition: &mut Transition, rewrite: fn(&Payload) -> Payload) {
     }
 }
 
+/// The items among the rows to write.
+fn items(transition: &mut Transition) -> impl Iterator<Item = &mut NewTask> {
+    transition.insert.iter_mut().filter(|new| new.tree.owner.is_some())
+}
+
 /// The same bytes under another type.
 fn typed(payload: &Payload, content_type: &str) -> Payload {
     Payload::new(content_type, payload.bytes().to_vec())
@@ -204,6 +209,44 @@ fn contents() -> Vec<Mutant> {
             &["trace of a root", "actual: None"],
         )
         .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.trace = None)),
+        mutant(
+            "gives items no priority of their own",
+            "map::steps_and_items_are_as_they_were_given",
+            &["order"],
+        )
+        .rewrites(|transition, _| items(transition).for_each(|item| item.priority = 0)),
+        mutant(
+            "gives items no policy of their own",
+            "map::steps_and_items_are_as_they_were_given",
+            &["policy", "actual: None"],
+        )
+        .rewrites(|transition, _| items(transition).for_each(|item| item.retry = None)),
+        mutant(
+            "drops traces of items",
+            "map::steps_and_items_are_as_they_were_given",
+            &["trace", "actual: None"],
+        )
+        .rewrites(|transition, _| items(transition).for_each(|item| item.trace = None)),
+        mutant(
+            "forgets the trace of who waits under a key",
+            "key::who_takes_the_place_of_the_holder_is_as_it_was_given",
+            &["trace", "actual: None"],
+        )
+        .hands_out(|claimed, _| {
+            if claimed.task.key.is_some() {
+                claimed.task.trace = None;
+            }
+        }),
+        mutant(
+            "hides the last failure while it is tried again",
+            "retry::the_last_failure_is_seen_while_it_runs_again",
+            &["while it runs", "actual: None"],
+        )
+        .shows_tasks(|tasks, _| {
+            for task in tasks.iter_mut().filter(|task| task.status == TaskStatus::Running) {
+                task.failure = None;
+            }
+        }),
         mutant(
             "rounds retry policies",
             "payload::retry_policies_come_back_exactly",

@@ -57,6 +57,16 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }
         }),
         mutant(
+            "takes a summary apart at its slashes",
+            "compact::names_of_any_text_are_summed_up",
+            &["each of them once"],
+        )
+        .shows_notes(|notes, _| {
+            for alike in &mut notes.summary {
+                alike.name = alike.name.split('/').next().unwrap_or_default().to_owned();
+            }
+        }),
+        mutant(
             "miscounts what it purged",
             "purge::purging_again_finds_nothing",
             &["purged from an empty store", "actual: 1"],

@@ -1,5 +1,7 @@
 //! Records: what was recorded stays, in its order (G4).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::words::*;
 
 pub(super) fn mutants() -> Vec<Mutant> {
@@ -29,6 +31,33 @@ pub(super) fn mutants() -> Vec<Mutant> {
                     claimed.steps.swap(first, last);
                 }
             }),
+        mutant(
+            "fires sleeps of one moment by their ids",
+            "sleep::sleeps_of_one_moment_fire_by_position",
+            &["order"],
+        )
+        .hands_out(|claimed, past| {
+            let due = |id| past.rows().find(|row| row.id == id).map(|row| row.state.clone());
+            let fired: Vec<_> = (0..claimed.steps.len())
+                .filter(|n| claimed.steps[*n].kind == StepKind::Sleep && claimed.steps[*n].order().is_some())
+                .collect();
+            for pair in fired.windows(2) {
+                let [one, other] = [pair[0], pair[1]].map(|n| claimed.steps[n].id);
+                if one > other && due(one) == due(other) {
+                    claimed.steps.swap(pair[0], pair[1]);
+                }
+            }
+        }),
+        mutant(
+            "takes a new start with each claim",
+            "inspect::a_task_began_when_it_was_first_claimed",
+            &["created and started"],
+        )
+        .hands_out(|claimed, past| {
+            if let Some(before) = past.claims.get(&claimed.task.id) {
+                claimed.task.started_at = claimed.task.started_at.map(|_| before.lease.until);
+            }
+        }),
         mutant("keeps news to itself", "order::news_bring_what_others_completed", &["order", "actual: []"])
             .answers(|outcome, _, _| {
                 if let Outcome::Applied(news) = outcome {
@@ -75,6 +104,13 @@ pub(super) fn mutants() -> Vec<Mutant> {
             let recall = Gullible(claim.recall);
             sound.exchange(batch, Some(&ClaimRequest { recall: &recall, ..*claim }))
         }),
+        mutant("recalls one task of a claim", "order::each_of_several_is_recalled", &["recalled"]).exchanges(
+            |sound, batch, claim, _| {
+                let Some(claim) = claim else { return sound.exchange(batch, claim) };
+                let recall = Once(claim.recall, AtomicBool::new(false));
+                sound.exchange(batch, Some(&ClaimRequest { recall: &recall, ..*claim }))
+            },
+        ),
         mutant(
             "keeps erased steps",
             "retry::erased_steps_leave_no_trace",
@@ -93,6 +129,12 @@ pub(super) fn mutants() -> Vec<Mutant> {
         }),
         mutant("shuffles items", "map::results_are_read_in_the_order_of_the_items", &["results"])
             .shows_items(|items| items.reverse()),
+        mutant(
+            "feeds the first of several maps",
+            "map::each_of_several_maps_wakes_its_owner",
+            &["the map", "actual: Waiting"],
+        )
+        .rewrites(|transition, _| transition.feed.truncate(1)),
         mutant(
             "ends a gather over one failure",
             "gather::it_goes_on_past_failures_and_ends_when_all_have_ended",
@@ -159,5 +201,16 @@ impl Recall for Gullible<'_> {
         let mut any =
             epochs.flat_map(|epoch| (0..=fence.commit).map(move |commit| Fence { epoch, commit, ..*fence }));
         any.find_map(|any| self.0.seen(&any))
+    }
+}
+
+/// A memory that is asked for one task.
+#[derive(Debug)]
+struct Once<'a>(&'a dyn Recall, AtomicBool);
+
+impl Recall for Once<'_> {
+    fn seen(&self, fence: &Fence) -> Option<u32> {
+        let was_asked = self.1.swap(true, Ordering::Relaxed);
+        self.0.seen(fence).filter(|_| !was_asked)
     }
 }

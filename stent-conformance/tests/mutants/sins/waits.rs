@@ -63,6 +63,17 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }
         }),
         mutant(
+            "waits for the last of several maps",
+            "map::each_of_several_maps_wakes_its_owner",
+            &["woken", "actual: []"],
+        )
+        .rewrites(|transition, _| {
+            if let Change::Park(wait) = &mut transition.change {
+                let others = wait.maps.len().saturating_sub(1);
+                wait.maps.drain(..others);
+            }
+        }),
+        mutant(
             "takes hints and does nothing",
             "park::a_hint_wakes_it",
             &["the number of tasks that are due", "actual: 0"],
