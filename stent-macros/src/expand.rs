@@ -60,9 +60,8 @@ impl Durable {
         let marker = self.marker();
         let implementation = self.implementation(options);
         let map = self.map();
-        let check = self.plain_output_check();
         let registration = self.registration();
-        quote!(#public #marker #implementation #map #check #registration)
+        quote!(#public #marker #implementation #map #registration)
     }
 
     fn name(&self) -> &Ident {
@@ -188,13 +187,10 @@ impl Durable {
         let called = quote_spanned!(site=> __Body::#name(#(#passed),*).await);
         let outcome = match &self.signature.output {
             Output::Plain(_) => quote_spanned!(site=> ::core::result::Result::Ok(#called)),
-            Output::Result(ty) => {
-                let failure = caught(ty);
+            Output::Named(ty) => {
+                let (returned, failure) = (returned(ty), caught(ty));
                 quote_spanned! {site=>
-                    match #called {
-                        ::core::result::Result::Ok(value) => ::core::result::Result::Ok(value),
-                        ::core::result::Result::Err(error) => ::core::result::Result::Err(#failure),
-                    }
+                    <#ty as #returned>::returned(#called).map_err(|error| #failure)
                 }
             }
         };
@@ -299,41 +295,24 @@ impl Durable {
     fn output_type(&self) -> TokenStream {
         match &self.signature.output {
             Output::Plain(ty) => quote_spanned!(here(ty)=> type Output = #ty;),
-            Output::Result(ty) => {
-                quote_spanned!(here(ty)=> type Output = <#ty as ::stent::__private::Returned>::Output;)
+            Output::Named(ty) => {
+                let returned = returned(ty);
+                quote_spanned!(here(ty)=> type Output = <#ty as #returned>::Output;)
             }
         }
     }
+}
 
-    /// Refuses a `Result` whose name does not say so, which only the compiler can tell: its errors would be stored as
-    /// results, and nothing would be retried.
-    ///
-    /// An inherent constant wins over one from a trait, and the inherent one is there for a `Result` only.
-    fn plain_output_check(&self) -> TokenStream {
-        let Output::Plain(ty @ (Type::Path(_) | Type::Group(_) | Type::Paren(_) | Type::Macro(_))) =
-            &self.signature.output
-        else {
-            return TokenStream::new();
-        };
-        let cfg = &self.attributes.cfg;
-        let message = "this return type is a `Result` by another name, so its errors would be taken for results; \
-                       write `Result<T, E>`, or an alias whose name ends in `Result`";
-        quote_spanned! {here(ty)=>
-            #(#cfg)*
-            #[allow(dead_code)]
-            const _: () = {
-                struct __Plain<T>(::core::marker::PhantomData<T>);
-                trait __IsPlain {
-                    const CHECKED: () = ();
-                }
-                impl<T> __IsPlain for __Plain<T> {}
-                impl<T, E> __Plain<::core::result::Result<T, E>> {
-                    const CHECKED: () = ::core::panic!(#message);
-                }
-                __Plain::<#ty>::CHECKED
-            };
-        }
-    }
+/// The trait by which a return type is seen through: once for a `Result`, whatever it is called, and once for any other type.
+///
+/// An inherent constant wins over one from a trait, and the inherent one is there for a `Result` only.
+fn returned(ty: &Type) -> TokenStream {
+    let is_result = quote_spanned! {here(ty)=> {
+        #[allow(unused_imports)]
+        use ::stent::__private::IsPlain as _;
+        ::stent::__private::IsResult::<#ty>::IS_RESULT
+    }};
+    quote_spanned!(here(ty)=> ::stent::__private::Returned<#is_result>)
 }
 
 /// `error`, turned into a failure. The traits are tried one after the other, by how often `Caught` is borrowed: a type

@@ -99,8 +99,8 @@ use proc_macro::TokenStream;
 /// # Return type
 ///
 /// A function that can fail returns a `Result`; the value is stored, and the error is turned into a failure, which is
-/// retried. A type whose name ends in `Result` is taken for one: `Result<T, E>`, `io::Result<T>`, `ApiResult<T>`. Any
-/// other type is the value itself. A guess that is wrong, either way, does not compile.
+/// retried. The compiler tells whether a type is one, whatever it is called: `Result<T, E>`, `io::Result<T>`, or an alias such
+/// as `type R<T> = Result<T, Error>`. Any other type is the value itself.
 ///
 /// # Other attributes
 ///

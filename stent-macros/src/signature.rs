@@ -30,9 +30,9 @@ pub(crate) enum Parameter {
 
 /// What a function returns, as far as the text of its type tells.
 pub(crate) enum Output {
-    /// A `Result` under any name that ends so, whose arms are told apart.
-    Result(Type),
-    /// Anything else. There is no way to fail but to panic.
+    /// A type by a name. The compiler knows whether it is a `Result`, which may be called anything.
+    Named(Type),
+    /// No `Result`: a tuple, say, or nothing. There is no way to fail but to panic.
     Plain(Type),
 }
 
@@ -146,13 +146,14 @@ fn read_output(output: &ReturnType, problems: &mut Problems) -> Output {
     let ty = (**ty).clone();
     if !is_result(&ty) {
         check_type(&ty, BORROWED_RESULT, problems);
-        return Output::Plain(ty);
-    }
-    // The error is turned into a failure and not stored as it is: it may borrow for ever, as `&'static str` does.
-    if let Some(GenericArgument::Type(value)) = generic_arguments(&ty).next() {
+    } else if let Some(GenericArgument::Type(value)) = generic_arguments(&ty).next() {
+        // The error is turned into a failure and not stored as it is: it may borrow for ever, as `&'static str` does.
         check_type(value, BORROWED_RESULT, problems);
     }
-    Output::Result(ty)
+    match ty {
+        Type::Path(_) | Type::Group(_) | Type::Paren(_) | Type::Macro(_) => Output::Named(ty),
+        _ => Output::Plain(ty),
+    }
 }
 
 fn state_type(ty: &Type) -> Option<&Type> {
@@ -164,6 +165,7 @@ fn state_type(ty: &Type) -> Option<&Type> {
     }
 }
 
+/// Whether a type is called a `Result`, so that its second argument is an error.
 fn is_result(ty: &Type) -> bool {
     let last = path_of(ty).and_then(|path| path.path.segments.last());
     last.is_some_and(|segment| segment.ident.to_string().ends_with("Result"))
@@ -288,17 +290,17 @@ mod tests {
     }
 
     #[test]
-    fn a_result_is_known_by_the_end_of_its_name() {
+    fn a_type_by_a_name_may_be_a_result() {
         for output in [
             quote!(Result<u32, Oops>),
             quote!(io::Result<()>),
-            quote!(::stent::Result<u32>),
-            quote!(ApiResult),
+            quote!(R<u32>),
+            quote!(u32),
             quote!((Result<u32, &'static str>)),
         ] {
-            assert!(matches!(read(quote!(async fn f() -> #output {})).output, Output::Result(_)), "{output}");
+            assert!(matches!(read(quote!(async fn f() -> #output {})).output, Output::Named(_)), "{output}");
         }
-        for output in [quote!(u32), quote!(Vec<Result<u32, Oops>>), quote!((u32, String)), quote!(Results)] {
+        for output in [quote!((u32, String)), quote!([u8; 4]), quote!(())] {
             assert!(matches!(read(quote!(async fn f() -> #output {})).output, Output::Plain(_)), "{output}");
         }
     }

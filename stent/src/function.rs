@@ -1,6 +1,8 @@
 //! What `#[durable]` makes of a function.
 
+use std::convert::Infallible;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -49,7 +51,7 @@ pub trait Function: Send + Sync + Sized + 'static {
 pub enum Cached {
     /// As long as the store has it.
     Forever,
-    /// For this time after it was made.
+    /// For this time after it was made. Zero is an error at the start, since it might be meant for either.
     For(Duration),
 }
 
@@ -173,6 +175,9 @@ impl FunctionOptions {
         if let Some(problem) = self.rate.as_ref().and_then(Rate::problem) {
             return fail("rate", problem);
         }
+        if self.cached == Some(Cached::For(Duration::ZERO)) {
+            return fail("cached", "its time is zero; give `Cached::Forever` for no limit, or leave it out");
+        }
         if let Some(queue) = self.queue {
             check_name("queue", queue)?;
         }
@@ -194,19 +199,55 @@ impl FunctionOptions {
     }
 }
 
-/// What a function's declared return type gives: the `T` of a `Result<T, E>`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a `Result`",
-    note = "a return type whose name ends in `Result` counts as one; rename it, or return `Result<…>`"
-)]
-pub trait Returned {
+/// What a function's declared return type gives: the `T` of a `Result<T, E>`, and any other type itself. The attribute asks
+/// [`IsResult`] which of the two it is.
+pub trait Returned<const IS_RESULT: bool> {
     /// The value.
     type Output;
+    /// What the function fails with.
+    type Error;
+
+    /// The two told apart.
+    ///
+    /// # Errors
+    /// What the function has failed with.
+    fn returned(self) -> Result<Self::Output, Self::Error>;
 }
 
-impl<T, E> Returned for Result<T, E> {
+impl<T> Returned<false> for T {
     type Output = T;
+    type Error = Infallible;
+
+    fn returned(self) -> Result<T, Infallible> {
+        Ok(self)
+    }
 }
+
+impl<T, E> Returned<true> for Result<T, E> {
+    type Output = T;
+    type Error = E;
+
+    fn returned(self) -> Self {
+        self
+    }
+}
+
+/// Tells whether a type is a `Result`: by a constant of its own if it is, and else by that of [`IsPlain`].
+#[derive(Debug)]
+pub struct IsResult<T>(PhantomData<T>);
+
+impl<T, E> IsResult<Result<T, E>> {
+    /// It is one.
+    pub const IS_RESULT: bool = true;
+}
+
+/// What [`IsResult`] says of all types.
+pub trait IsPlain {
+    /// It is none, unless the type says otherwise.
+    const IS_RESULT: bool = false;
+}
+
+impl<T> IsPlain for IsResult<T> {}
 
 /// One entry of the default registry, made at link time.
 #[derive(Clone, Copy, Debug)]
@@ -292,5 +333,21 @@ impl StartAt {
             Self::After(delay) => now + delay,
             Self::Moment(moment) => moment.max(now),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_counts_for_no_time_is_refused_and_a_limit_of_none_is_none() {
+        let options = |ttl| FunctionOptions::new().cached(Cached::For(ttl)).validate("charge");
+        let error = options(Duration::ZERO).expect_err("it might mean either").to_string();
+        assert!(error.contains("`cached`") && error.contains("Cached::Forever"), "{error}");
+        for ttl in [Duration::from_nanos(1), Duration::MAX] {
+            options(ttl).expect("it is a time");
+        }
+        assert_eq!(FunctionOptions::new().max_duration(Duration::ZERO).max_duration, None);
     }
 }

@@ -4,7 +4,7 @@ pub use inventory;
 pub use tokio;
 
 pub use crate::failure::{Caught, Classified, Classifier, IntoFailureBoxed, IntoFailureSerde, Unclassified};
-pub use crate::function::{BoxFuture, Registration, Returned};
+pub use crate::function::{BoxFuture, IsPlain, IsResult, Registration, Returned};
 pub use crate::state::{StateKey, States};
 
 /// The kind of an error type's failures, for `retry_for`.

@@ -112,7 +112,7 @@ fn the_implementation_has_types_name_options_and_needs() {
     assert_holds(&expanded.member("Args"), quote!(= (Order, u32,);));
     assert_holds(
         &expanded.member("Output"),
-        quote!(= <Result<Receipt, ChargeError> as ::stent::__private::Returned>::Output;),
+        quote!(::stent::__private::IsResult::<Result<Receipt, ChargeError>>::IS_RESULT),
     );
     assert_holds(&expanded.member("NAME"), quote!(= "charge";));
     assert_holds(&expanded.member("needs"), quote!(::std::vec![::stent::__private::StateKey::of::<Db>()]));
@@ -156,7 +156,7 @@ fn the_body_stays_as_it_was_written() {
 #[test]
 fn the_arms_of_a_result_are_told_apart() {
     let invoke = charge().member("invoke");
-    assert_holds(&invoke, quote!(match __Body::charge(arg0, arg1, state0).await));
+    assert_holds(&invoke, quote!(::returned(__Body::charge(arg0, arg1, state0).await).map_err));
     assert_holds(&invoke, quote!((&&::stent::__private::Caught::new(error)).into_failure()));
 }
 
@@ -291,18 +291,25 @@ fn bare_retry_writes_the_default_policy_out() {
 }
 
 #[test]
-fn a_plain_output_is_checked_not_to_be_a_result() {
-    let check = |item| Expanded::of(quote!(), item).0.items.iter().any(|item| matches!(item, Item::Const(_)));
+fn a_named_output_may_be_a_result_and_any_other_is_none() {
+    let output = |item| Expanded::of(quote!(), item).member("Output");
 
-    assert!(check(quote!(
-        async fn f() -> Outcome<u8> {}
-    )));
-    assert!(!check(quote!(
-        async fn f() -> Result<u8, Oops> {}
-    )));
-    assert!(!check(quote!(
-        async fn f() {}
-    )));
+    for named in [
+        output(quote!(
+            async fn f() -> Outcome<u8> {}
+        )),
+        output(quote!(
+            async fn f() -> Result<u8, Oops> {}
+        )),
+    ] {
+        assert_holds(&named, quote!(as ::stent::__private::Returned<));
+    }
+    assert_holds(
+        &output(quote!(
+            async fn f() -> (u8, u8) {}
+        )),
+        quote!(= (u8, u8);),
+    );
 }
 
 #[test]
@@ -314,7 +321,7 @@ fn a_condition_holds_for_every_item() {
             async fn f(a: u8) -> u8 { a }
         },
     );
-    assert_eq!(expanded.0.items.len(), 6);
+    assert_eq!(expanded.0.items.len(), 5);
     for item in &expanded.0.items {
         assert!(text(item).starts_with("# [cfg (unix)]"), "{}", text(item));
     }

@@ -32,6 +32,7 @@ mod not_durable;
 mod notes;
 mod polling;
 mod quoting;
+mod returning;
 mod rigged;
 mod sending;
 mod signals;
