@@ -68,6 +68,9 @@ where
 ///
 /// A `map` is the better way to call one function for very many items: it is one step, and holds a window of them.
 ///
+/// A function that fails because several of these have failed has at most the last one run again when its dead letter is
+/// [replayed](crate::DeadLetters::replay).
+///
 /// ```
 /// # use stent::prelude::*;
 /// # #[durable] async fn charge(cents: u64) -> Result<u64, String> { Ok(cents) }

@@ -175,6 +175,10 @@ impl<F: Function> Map<F> {
     ///     Ok((outcomes.into_iter().flatten().sum(), bad))
     /// }
     /// ```
+    ///
+    /// A function that fails because of what it found among the outcomes runs no item again when its dead letter is
+    /// [replayed](crate::DeadLetters::replay): the map has completed, and answers from the record. Where failed items are to be
+    /// retried by hand, await the map itself, or [spawn](crate::spawn()) an execution for each.
     pub fn outcomes(self) -> Outcomes<F> {
         Outcomes { fan: Fan { kind: StepKind::Gather, ..self.fan }, reading: None }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stent::prelude::*;
 use stent::{Error, ExecutionStatus, RetryPolicy, TryEnd};
 
-use crate::{on_every_store, ran, unique};
+use crate::{eventually, on_every_store, ran, unique};
 
 #[durable]
 async fn good(key: u64) -> Result<u64, String> {
@@ -38,7 +38,53 @@ async fn tried_once(key: u64) -> Result<u64, String> {
     if ran::count(key, "tried") < 3 { Err("not yet".to_owned()) } else { Ok(3) }
 }
 
+#[durable(name = "dead_letters.item", retry(max_attempts = 1))]
+async fn item(key: u64, n: u64) -> Result<u64, String> {
+    ran::note(key, n.to_string());
+    if [2, 5].contains(&n) && ran::count(key, "mended") == 0 { Err(format!("{n} is broken")) } else { Ok(n) }
+}
+
+/// Fails because some of seven have, once it has heard of all.
+#[durable(name = "dead_letters.collects", retry(max_attempts = 1))]
+async fn collects(key: u64, how: String) -> Result<Vec<u64>, Error> {
+    let results: Vec<Result<u64, Error>> = match how.as_str() {
+        "outcomes" => item::map((0..7).map(move |n| (key, n))).outcomes().await?,
+        "join_all" => stent::join_all((0..7).map(|n| item(key, n))).await,
+        _ => {
+            let mut results = Vec::new();
+            for n in 0..7 {
+                results.push(item(key, n).await);
+            }
+            results
+        }
+    };
+    ran::note(key, "collected");
+    results.into_iter().collect()
+}
+
 on_every_store! {
+    /// What the guide warns of, until an execution can be restarted from a step.
+    async fn code_that_collects_failures_runs_none_of_them_again(world) {
+        // One at a time, so that what failed is not what the code hears of last.
+        let worker = world.worker_with(|worker| worker.concurrency(1).cache(0)).await;
+        for how in ["outcomes", "join_all", "loop"] {
+            let key = unique();
+            let run = world.stent.dispatch(collects(key, how.to_owned())).await.expect("dispatched");
+            let first = run.result().timeout("20s").await.expect_err("two are broken");
+
+            ran::note(key, "mended");
+            world.stent.dead_letters().replay(run.id()).await.expect("replayed");
+            eventually(async || ran::count(key, "collected") == 2).await;
+            let again = run.result().timeout("20s").await.expect_err("nothing of it has changed");
+
+            assert_eq!(again.to_string(), first.to_string(), "{how}");
+            for n in 0..7 {
+                assert_eq!(ran::count(key, &n.to_string()), 1, "{how}: {n}");
+            }
+        }
+        worker.drain().await.expect("drains");
+    }
+
     async fn one_fault_is_one_dead_letter_and_a_replay_goes_on_where_it_stood(world) {
         let key = unique();
         let worker = world.forgetful_worker().await;
