@@ -77,6 +77,54 @@ impl IntoTimeout for Option<Duration> {
     }
 }
 
+/// A duration in microseconds, as stores keep it: rounded up, so that a short one is never taken for zero, which means no
+/// limit; and the largest number for one that does not fit.
+///
+/// ```
+/// use std::time::Duration;
+/// use stent_core::duration::micros;
+///
+/// assert_eq!(micros(Duration::from_nanos(1)), 1);
+/// assert_eq!(micros(Duration::MAX), i64::MAX);
+/// ```
+#[must_use]
+pub fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos().div_ceil(1_000)).unwrap_or(i64::MAX)
+}
+
+/// A duration in milliseconds, rounded up, and at most `max`: for drivers and servers that count in them.
+///
+/// ```
+/// use std::time::Duration;
+/// use stent_core::duration::millis;
+///
+/// assert_eq!(millis(Duration::from_nanos(1), 1_000), 1);
+/// assert_eq!(millis(Duration::MAX, 1_000), 1_000);
+/// ```
+#[must_use]
+pub fn millis(duration: Duration, max: u64) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).min(max)
+}
+
+/// A duration times `factor`, at most `max`. A factor of infinity is one too, and zero stays zero.
+///
+/// ```
+/// use std::time::Duration;
+/// use stent_core::duration::scaled;
+///
+/// let minute = Duration::from_secs(60);
+/// assert_eq!(scaled(Duration::from_secs(1), 2.0, minute), Duration::from_secs(2));
+/// assert_eq!(scaled(Duration::from_secs(1), f64::INFINITY, minute), minute);
+/// assert_eq!(scaled(Duration::ZERO, f64::INFINITY, minute), Duration::ZERO);
+/// ```
+#[must_use]
+pub fn scaled(duration: Duration, factor: f64, max: Duration) -> Duration {
+    if duration.is_zero() {
+        return duration;
+    }
+    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(max).min(max)
+}
+
 /// Reads one or more `number unit` pairs, where a unit is `us`, `ms`, `s`, `m`, `h`, `d` or `w` and a number may have a
 /// decimal part. The whole text must be used up; white space is allowed only around it.
 ///
@@ -115,6 +163,8 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         total += number * seconds;
     }
     match Duration::try_from_secs_f64(total) {
+        // What is shorter than any duration is still more than none.
+        Ok(duration) if total > 0.0 => Ok(duration.max(Duration::from_nanos(1))),
         Ok(duration) => Ok(duration),
         Err(_) => fail(0, "too long"),
     }

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::duration;
+
 /// A moment in UTC, in microseconds since 1970-01-01T00:00:00Z. Stores keep it as a 64-bit integer.
 ///
-/// Arithmetic saturates: the far future stays the far future.
+/// Arithmetic saturates: the far future stays the far future. A duration is rounded up to whole microseconds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -80,7 +82,7 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_add(duration::micros(duration)))
     }
 }
 
@@ -88,7 +90,7 @@ impl Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+        Self(self.0.saturating_sub(duration::micros(duration)))
     }
 }
 
@@ -115,6 +117,17 @@ mod tests {
     fn arithmetic_saturates() {
         assert_eq!(Timestamp::MAX + Duration::from_secs(1), Timestamp::MAX);
         assert_eq!(Timestamp::EPOCH.since(Timestamp::from_micros(5)), Duration::ZERO);
+        assert_eq!(Timestamp::EPOCH + Duration::MAX, Timestamp::MAX);
+        assert_eq!(Timestamp::from_micros(-2) - Duration::MAX, Timestamp::from_micros(i64::MIN));
+    }
+
+    #[test]
+    fn a_part_of_a_microsecond_is_a_whole_one() {
+        let nanos = Duration::from_nanos;
+        for (duration, micros) in [(nanos(0), 0), (nanos(1), 1), (nanos(1_000), 1), (nanos(1_001), 2)] {
+            assert_eq!(Timestamp::EPOCH + duration, Timestamp::from_micros(micros), "{duration:?}");
+            assert_eq!(Timestamp::EPOCH - duration, Timestamp::from_micros(-micros), "{duration:?}");
+        }
     }
 
     #[test]

@@ -59,9 +59,12 @@ pub(crate) fn read(text: &str) -> Result<u64, Fault> {
         at += unit.len();
         seconds += number_of * unit_seconds;
     }
+    // What is shorter than any duration is still more than none.
+    let least = u64::from(seconds > 0.0);
     Duration::try_from_secs_f64(seconds)
         .ok()
         .and_then(|duration| u64::try_from(duration.as_nanos()).ok())
+        .map(|nanoseconds| nanoseconds.max(least))
         .ok_or(Fault { at: 0, problem: TOO_LONG })
 }
 

@@ -417,7 +417,8 @@ fn retry(key: &Ident, input: ParseStream<'_>) -> Result<Retry> {
     let retry: Retry = settings.parse()?;
     let initial = retry.initial_delay_ns.unwrap_or(INITIAL_DELAY_NS);
     let longest = retry.max_delay_ns.unwrap_or(MAX_DELAY_NS);
-    if initial > longest {
+    // Zero is no limit.
+    if longest > 0 && initial > longest {
         let message = "`initial_delay` (\"1s\" unless given) is longer than `max_delay` (\"1m\" unless given); shorten \
                        the one, or raise the other";
         return Err(Error::new(key.span(), message));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnection, PgPoolOptions};
 use sea_orm::sqlx::{self, Connection, Executor, Row};
+use stent_core::duration;
 use tokio::time::timeout;
 
 use crate::place::Place;
@@ -84,7 +85,7 @@ async fn reset(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 pub(crate) fn settings(limit: Option<Duration>, sessions: &Sessions, place: &Place) -> String {
     let mut settings = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned();
     if let Some(limit) = limit {
-        let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).saturating_add(LATER_MS).min(MS_MAX);
+        let ms = (duration::millis(limit, MS_MAX) + LATER_MS).min(MS_MAX);
         let statement_ms = sessions.statement_ms(ms);
         settings.push_str(&format!(
             "; SET LOCAL statement_timeout = {statement_ms}; SET LOCAL idle_in_transaction_session_timeout = {ms}"

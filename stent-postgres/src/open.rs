@@ -96,7 +96,7 @@ impl PostgresStore {
             .with_guests(SqlxPostgresConnector::from_sqlx_postgres_pool(guests_pool));
         let place = Place::new(options.schema.clone());
         let dialect = PostgresDialect::new(Arc::clone(&place), Arc::clone(&sessions));
-        let dialect = dialect.with_acquire_timeout(options.acquire_timeout);
+        let dialect = dialect.with_acquire_timeout(options.acquire_limit());
         let store = SqlStore::new(Arc::new(dialect), connections, options.location());
         let notices = Notices::new(hints(connect.clone()), place);
         let store = Arc::new(store.with_neighbours(notices));
@@ -140,7 +140,8 @@ impl PostgresStore {
 fn pool(options: &PostgresOptions, most: u32, sessions: &Arc<Sessions>) -> PgPoolOptions {
     let sessions = Arc::clone(sessions);
     // What is left is for finding out why there was none.
-    let acquire_timeout = options.acquire_timeout - (options.acquire_timeout / 5).min(DIAGNOSIS_TIMEOUT);
+    let acquire_limit = options.acquire_limit();
+    let acquire_timeout = acquire_limit - (acquire_limit / 5).min(DIAGNOSIS_TIMEOUT);
     PgPoolOptions::new()
         .max_connections(most)
         .acquire_timeout(acquire_timeout)

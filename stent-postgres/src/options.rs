@@ -49,6 +49,9 @@ const SCHEMA_BYTES_MAX: usize = 63;
 /// How long a call waits for a connection, where nothing else is said.
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest time for which a call waits for a connection, as good as no limit: a hundred years.
+const ACQUIRE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
 const PARAMETERS: &str = "schema, min_connections, max_connections, acquire_timeout";
 
 /// Parameters of connection URLs that are libpq's, or the driver's.
@@ -161,11 +164,19 @@ impl PostgresOptions {
     }
 
     /// How long a call waits for a connection, whether all are in use or the server is unreachable; the error says which. 10 s
-    /// by default.
+    /// by default. Zero is no limit, and a call then waits for a server that is away until it is there.
     #[must_use]
     pub const fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
         self
+    }
+
+    /// The acquire timeout as pools take it, which add it to the present moment.
+    pub(crate) fn acquire_limit(&self) -> Duration {
+        match self.acquire_timeout {
+            Duration::ZERO => ACQUIRE_MAX,
+            timeout => timeout.min(ACQUIRE_MAX),
+        }
     }
 
     /// The server, the database and the schema. No secrets.
@@ -271,6 +282,19 @@ mod tests {
         assert_eq!((options.min_connections, options.max_connections), (2, 7));
         assert_eq!(options.acquire_timeout, Duration::from_millis(1_500));
         assert_eq!(options.connect.get_application_name(), Some("till"));
+    }
+
+    #[test]
+    fn a_wait_for_a_connection_of_zero_is_no_limit_and_none_is_too_long_for_a_pool() {
+        let limit = |timeout| {
+            PostgresOptions::new(PgConnectOptions::new_without_pgpass())
+                .acquire_timeout(timeout)
+                .acquire_limit()
+        };
+        let nano = Duration::from_nanos(1);
+        assert_eq!((limit(Duration::ZERO), limit(Duration::MAX)), (ACQUIRE_MAX, ACQUIRE_MAX));
+        assert_eq!((limit(nano), limit(ACQUIRE_TIMEOUT)), (nano, ACQUIRE_TIMEOUT));
+        assert!(std::time::Instant::now().checked_add(ACQUIRE_MAX).is_some(), "as pools add it");
     }
 
     #[test]

@@ -121,7 +121,7 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
 /// What all connections have.
 fn common(options: &SqliteOptions) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
-        .busy_timeout(options.busy_timeout)
+        .busy_timeout(options.busy_limit())
         .foreign_keys(false)
         .disable_statement_logging()
 }
@@ -133,7 +133,7 @@ fn tuned(connect: SqliteConnectOptions) -> SqliteConnectOptions {
 
 /// How long writers of this process wait for each other, and readers for a connection.
 fn patience(options: &SqliteOptions) -> Duration {
-    options.busy_timeout.saturating_add(QUEUE_TIMEOUT)
+    options.busy_limit() + QUEUE_TIMEOUT
 }
 
 /// A pool of one connection. It is never closed for its age or for being idle, and not tried out before
@@ -154,7 +154,7 @@ async fn connect_patiently(
     pool: &SqlitePoolOptions,
     connect: &SqliteConnectOptions,
 ) -> Result<SqlitePool> {
-    let deadline = Instant::now() + options.busy_timeout;
+    let deadline = Instant::now() + options.busy_limit();
     loop {
         match pool.clone().connect_with(connect.clone()).await {
             Ok(pool) => return Ok(pool),

@@ -58,6 +58,9 @@ pub enum Durability {
 /// Bounds the readers of one handle: each is a thread and a cache.
 const READERS_MAX: u32 = 64;
 
+/// The longest busy timeout of SQLite, which counts it in an `int` of milliseconds.
+const BUSY_MS_MAX: u64 = i32::MAX as u64;
+
 const PARAMETERS: &str = "durability, busy_timeout, readers";
 
 impl SqliteOptions {
@@ -83,7 +86,8 @@ impl SqliteOptions {
         self
     }
 
-    /// How long to wait for the write lock while another process has it; 5 s by default.
+    /// How long to wait for the write lock while another process has it; 5 s by default. Zero is no limit. SQLite counts whole
+    /// milliseconds, so a part of one is a whole one, and no limit is 24 days.
     #[must_use]
     pub const fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
@@ -101,6 +105,14 @@ impl SqliteOptions {
             readers
         };
         self
+    }
+
+    /// The busy timeout as SQLite takes it, which itself understands zero as not waiting at all.
+    pub(crate) fn busy_limit(&self) -> Duration {
+        match self.busy_timeout {
+            Duration::ZERO => Duration::from_millis(BUSY_MS_MAX),
+            timeout => Duration::from_millis(duration::millis(timeout, BUSY_MS_MAX)),
+        }
     }
 
     /// The file, unless the store is in memory.
@@ -204,6 +216,24 @@ mod tests {
         let options = options.busy_timeout(Duration::from_millis(1_500)).readers(2);
         assert_eq!(parsed("sqlite://a.db?durability=normal&busy_timeout=1.5s&readers=2"), options);
         assert_eq!(parsed("sqlite://a.db?durability=full&"), SqliteOptions::file("a.db"));
+    }
+
+    #[test]
+    fn a_busy_timeout_of_zero_is_no_limit_and_no_other_is_taken_for_it() {
+        let limit = |timeout| SqliteOptions::memory().busy_timeout(timeout).busy_limit().as_millis();
+        for (timeout, millis) in [
+            (Duration::ZERO, i32::MAX as u128),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_micros(1_500), 2),
+            (Duration::from_secs(5), 5_000),
+            (Duration::MAX, i32::MAX as u128),
+        ] {
+            assert_eq!(limit(timeout), millis, "{timeout:?}");
+        }
+        for (url, millis) in [("0s", i32::MAX as u128), ("0.001us", 1), ("999999999999h", i32::MAX as u128)] {
+            let options = parsed(&format!("sqlite::memory:?busy_timeout={url}"));
+            assert_eq!(options.busy_limit().as_millis(), millis, "{url}");
+        }
     }
 
     #[test]

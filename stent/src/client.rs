@@ -7,10 +7,10 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, ExecutionView, Filter, LaneView, NoRecall, NotesView, Purge, PurgeRequest, RunningView,
-    Store, TaskView, Transactions,
+    ClaimRequest, ExecutionView, Filter, LaneView, NoRecall, NotesView, Purge, RunningView, Store, TaskView,
+    Transactions,
 };
-use stent_core::duration::{DurationError, IntoDuration};
+use stent_core::duration::{DurationError, IntoDuration, IntoTimeout};
 use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_WARN};
 use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::transition::{Outcome, Transition};
@@ -25,7 +25,7 @@ use crate::function::Function;
 use crate::handle::{Handle, ResultOf, decode_outcome};
 use crate::metrics::{Hooks, Metrics};
 use crate::patience::Patience;
-use crate::poll::PollOptions;
+use crate::poll::{PollOptions, check_interval};
 use crate::registry::Registry;
 use crate::request::{Cancel, SendSignal};
 use crate::retention::{self, Cleaned, Cleaner, Retention};
@@ -287,13 +287,13 @@ impl StentBuilder {
         self
     }
 
-    /// Gives a call to the store up when it has had no answer for so long, and makes it again; the default is two minutes.
-    /// Commits, claims, dispatches, requests, waits for results and looks at the store's clock are bounded by it. On Postgres a
-    /// statement that gets no answer is given up after 10 s in any case.
+    /// Gives a call to the store up when it has had no answer for so long, and makes it again; the default is two minutes, and
+    /// zero is no limit. Commits, claims, dispatches, requests, waits for results and looks at the store's clock are bounded by
+    /// it. On Postgres a statement that gets no answer is given up after 10 s in any case.
     #[must_use]
-    pub fn call_timeout(mut self, timeout: impl IntoDuration) -> Self {
-        match timeout.into_duration() {
-            Ok(timeout) => self.clock.patience = Patience(timeout),
+    pub fn call_timeout(mut self, timeout: impl IntoTimeout) -> Self {
+        match timeout.into_timeout() {
+            Ok(timeout) => self.clock.patience = Patience(timeout.unwrap_or(Duration::MAX)),
             Err(error) => self.invalid = Some(error),
         }
         self
@@ -313,22 +313,23 @@ impl StentBuilder {
         self
     }
 
-    /// Warns, once, when the host's clock and the store's differ by more than this; the default is 1 s.
+    /// Warns, once, when the host's clock and the store's differ by more than this; the default is 1 s. Zero is no limit:
+    /// nothing is warned of.
     #[must_use]
-    pub fn clock_drift_warn(mut self, drift: impl IntoDuration) -> Self {
-        match drift.into_duration() {
-            Ok(drift) => self.clock.drift_warn = drift,
+    pub fn clock_drift_warn(mut self, drift: impl IntoTimeout) -> Self {
+        match drift.into_timeout() {
+            Ok(drift) => self.clock.drift_warn = drift.unwrap_or(Duration::MAX),
             Err(error) => self.invalid = Some(error),
         }
         self
     }
 
     /// Compares the host's clock with the store's this often, beside after failures of the store; the default is one minute,
-    /// and the shortest is 1 ms.
+    /// and the shortest is 1 ms. Less than that, zero too, is an error when the store is opened.
     #[must_use]
     pub fn clock_check(mut self, every: impl IntoDuration) -> Self {
         match every.into_duration() {
-            Ok(every) => self.clock.check_every = every.max(Duration::from_millis(1)),
+            Ok(every) => self.clock.check_every = every,
             Err(error) => self.invalid = Some(error),
         }
         self
@@ -358,6 +359,7 @@ impl StentBuilder {
             return Err(error.into());
         }
         let poll = self.poll.validated()?;
+        check_interval("clock_check", self.clock.check_every, "a minute is usual")?;
         let store = self.transforms.in_front_of(store)?;
         let registry = self.registry.unwrap_or_else(Registry::linked).validated()?;
         store.migrate().await?;
@@ -628,11 +630,20 @@ impl Stent {
     /// were. Dead letters stay: they have a [purge of their own](DeadLetters::purge).
     ///
     /// # Errors
-    /// When a text is not a duration; store errors.
+    /// When a text is not a duration; an age of zero, which elsewhere keeps things for good, and here might mean everything: see
+    /// [`purge_all`](Self::purge_all); store errors.
     pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
-        let now = self.shared.clock.now();
-        let request = PurgeRequest { what: Purge::Executions, before: now - age.into_duration()?, max, now };
-        Ok(self.shared.store.purge(&request).await?.count)
+        let age = retention::aged(age)?;
+        retention::purge_once(&self.shared, Purge::Executions, age, max).await
+    }
+
+    /// Deletes executions that have ended, however short ago, oldest first, at most `max` of them, and says how many they were.
+    /// Dead letters stay: they have a [purge of their own](DeadLetters::purge_all).
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn purge_all(&self, max: u32) -> Result<u32> {
+        retention::purge_once(&self.shared, Purge::Executions, Duration::ZERO, max).await
     }
 
     /// Deletes everything that is older than it is to be kept, in bounded steps, and says how much it was. Any number of
@@ -651,7 +662,7 @@ impl Stent {
     /// Has this process [clean](Self::clean) the store this often, until the answer is dropped.
     ///
     /// # Errors
-    /// When a text is not a duration, or it is zero.
+    /// When a text is not a duration, or it is less than 1 ms.
     pub fn keep_clean(&self, retention: Retention, every: impl IntoDuration) -> Result<Cleaner> {
         Cleaner::start(self.shared.clone(), retention, every.into_duration()?)
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use stent_core::backend::{DeadLetter, DeadLetterStat, Purge, PurgeRequest};
+use stent_core::backend::{DeadLetter, DeadLetterStat, Purge};
 use stent_core::duration::IntoDuration;
 use stent_core::limits::PAGE_MAX;
 use stent_core::model::{RetryPolicy, Tried};
@@ -11,7 +12,7 @@ use stent_core::{ExecutionId, TaskId, decide};
 
 use crate::client::Shared;
 use crate::function::BoxFuture;
-use crate::{Error, Result, request};
+use crate::{Error, Result, request, retention};
 
 /// The dead letters of a store: see [`Stent::dead_letters`](crate::Stent::dead_letters).
 ///
@@ -72,6 +73,10 @@ impl DeadLetters {
 
     /// Tries one again where it stood: what had gone well is kept, and the step whose failure the code saw last runs anew. A
     /// function without steps runs anew as a whole. Its attempts count from zero, and it has no deadline any more.
+    ///
+    /// Code that collected several failures and then failed itself ([`Map::outcomes`](crate::Map::outcomes), a loop,
+    /// [`join_all`](crate::join_all)) has at most the last of them run anew, and mostly none: it fails in the same way however
+    /// often it is replayed. The guide says how to write it instead.
     pub fn replay(&self, id: ExecutionId) -> Replay {
         Replay { shared: self.shared.clone(), id, retry: None }
     }
@@ -92,11 +97,20 @@ impl DeadLetters {
     /// how many they were.
     ///
     /// # Errors
-    /// When a text is not a duration; store errors.
+    /// When a text is not a duration; an age of zero, which elsewhere keeps things for good, and here might mean everything: see
+    /// [`purge_all`](Self::purge_all); store errors.
     pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
-        let now = self.shared.clock.now();
-        let request = PurgeRequest { what: Purge::DeadLetters, before: now - age.into_duration()?, max, now };
-        Ok(self.shared.store.purge(&request).await?.count)
+        let age = retention::aged(age)?;
+        retention::purge_once(&self.shared, Purge::DeadLetters, age, max).await
+    }
+
+    /// Deletes dead letters with their executions, however short ago they failed, oldest first, at most `max` of them, and says
+    /// how many they were.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn purge_all(&self, max: u32) -> Result<u32> {
+        retention::purge_once(&self.shared, Purge::DeadLetters, Duration::ZERO, max).await
     }
 }
 

@@ -8,7 +8,7 @@ use stent_core::backend::{Error, ErrorKind, Result};
 /// How long a store may take for one call, where nothing else is said: longer than any waits for its turn to write.
 const CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// How long a store may take for one call. After that nobody knows what has become of it, and it is made again, as after every
+/// How long a store may take for one call; `Duration::MAX` is no limit. After that nobody knows what has become of it, and it is made again, as after every
 /// outage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience(pub(crate) Duration);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use stent_core::duration;
+
 use crate::{Error, Result};
 
 /// The pauses between two questions to the store that found nothing new: the first is `min` long, each further one
@@ -35,15 +37,23 @@ impl Default for PollOptions {
     }
 }
 
-/// Below this, polling is a busy loop by another name.
-const MIN_MIN: Duration = Duration::from_millis(1);
+/// The shortest interval at which anything is done again and again: below it, that is a busy loop by another name.
+pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+/// Refuses an interval that is too short, zero above all: an interval has no limit that zero could switch off.
+pub(crate) fn check_interval(option: &'static str, interval: Duration, usual: &str) -> Result<()> {
+    if interval >= INTERVAL_MIN {
+        return Ok(());
+    }
+    let problem =
+        format!("{interval:?} is too short for an interval; take at least {INTERVAL_MIN:?}, {usual}");
+    Err(Error::Option { option, problem })
+}
 
 impl PollOptions {
     /// The pause after one of `pause`.
     pub(crate) fn after(&self, pause: Duration) -> Duration {
-        // A product beyond what a duration can hold is beyond the longest pause too.
-        let grown = Duration::try_from_secs_f64(pause.as_secs_f64() * self.factor);
-        grown.unwrap_or(self.max).clamp(self.min, self.max)
+        duration::scaled(pause, self.factor, self.max).max(self.min)
     }
 
     /// The same with another longest pause, and a shortest one that is not above it.
@@ -52,8 +62,8 @@ impl PollOptions {
     }
 
     pub(crate) fn validated(self) -> Result<Self> {
-        let problem = if self.min < MIN_MIN {
-            format!("min is {:?}; take at least {MIN_MIN:?}", self.min)
+        let problem = if self.min < INTERVAL_MIN {
+            format!("min is {:?}; take at least {INTERVAL_MIN:?}", self.min)
         } else if self.max < self.min {
             format!("max is {:?} and below min, which is {:?}; take at least as much", self.max, self.min)
         } else if !self.factor.is_finite() || self.factor < 1.0 {
@@ -94,7 +104,11 @@ mod tests {
 
     #[test]
     fn a_pause_beyond_all_bounds_is_the_longest_one() {
-        let poll = PollOptions { factor: f64::MAX, ..PollOptions::default() };
-        assert_eq!(poll.after(poll.max), poll.max);
+        for factor in [f64::MAX, f64::INFINITY] {
+            let poll = PollOptions { factor, ..PollOptions::default() };
+            assert_eq!(poll.after(poll.max), poll.max);
+        }
+        let poll = PollOptions { min: Duration::MAX, max: Duration::MAX, ..PollOptions::default() };
+        assert_eq!(poll.after(poll.min), poll.max);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use stent_core::duration::{DurationError, IntoDuration};
+use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::limits::CANCEL_GRACE;
 use stent_core::model::ExecutionStatus;
 use stent_core::transition::{Outcome, Transition};
@@ -118,9 +118,16 @@ impl Cancel {
         Self { shared, id, grace: Ok(CANCEL_GRACE) }
     }
 
-    /// What runs may go on for this long; the default is 10 s. With zero, nothing waits for it.
-    pub fn grace(mut self, grace: impl IntoDuration) -> Self {
-        self.grace = grace.into_duration();
+    /// What runs may go on for this long; the default is 10 s. Zero is no limit: the execution is `cancelling` until its code
+    /// has ended by itself. If the worker is lost meanwhile, nobody else ends it; cancel it again with a grace then.
+    pub fn grace(mut self, grace: impl IntoTimeout) -> Self {
+        self.grace = grace.into_timeout().map(|grace| grace.unwrap_or(Duration::MAX));
+        self
+    }
+
+    /// Waits for nothing that runs: the execution is `cancelled` at once, and its code is dropped when its worker hears of it.
+    pub fn no_grace(mut self) -> Self {
+        self.grace = Ok(Duration::ZERO);
         self
     }
 }

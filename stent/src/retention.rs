@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::backend::{Purge, PurgeRequest};
+use stent_core::duration::IntoDuration;
 use tokio::task::AbortHandle;
 
 use crate::client::Shared;
+use crate::poll::check_interval;
 use crate::{Error, Result};
 
 /// Most things that are deleted in one transaction.
 const BATCH: u32 = 500;
 
-/// How long what has ended is kept. `None` keeps for good, which is the default of everything.
+/// How long what has ended is kept. `None` keeps for good, which is the default of everything, and so does zero: a retention
+/// is a limit, and zero is no limit. What is to go with the next cleaning is given a microsecond.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,17 +61,41 @@ pub(crate) async fn clean(shared: &Shared, retention: &Retention) -> Result<Clea
             0
         })
     };
+    // Results whose own time is over go in any case.
+    let results = limit(retention.results).unwrap_or(Duration::MAX);
     let cleaned = Cleaned {
-        executions: count(purge(shared, Purge::Executions, retention.executions).await),
-        dead_letters: count(purge(shared, Purge::DeadLetters, retention.dead_letters).await),
-        details: count(purge(shared, Purge::Details, retention.details).await),
-        // Those whose own time is over go in any case.
-        results: count(purge(shared, Purge::Results, Some(retention.results.unwrap_or(Duration::MAX))).await),
+        executions: count(purge(shared, Purge::Executions, limit(retention.executions)).await),
+        dead_letters: count(purge(shared, Purge::DeadLetters, limit(retention.dead_letters)).await),
+        details: count(purge(shared, Purge::Details, limit(retention.details)).await),
+        results: count(purge(shared, Purge::Results, Some(results)).await),
     };
     match failed {
         Some(error) => Err(error),
         None => Ok(cleaned),
     }
+}
+
+/// Zero is no limit.
+fn limit(age: Option<Duration>) -> Option<Duration> {
+    age.filter(|age| !age.is_zero())
+}
+
+/// The age of a purge that is asked for once. Nobody means "for good" by it, so zero is refused and not guessed at.
+pub(crate) fn aged(age: impl IntoDuration) -> Result<Duration> {
+    let age = age.into_duration()?;
+    if age.is_zero() {
+        let problem = "it is zero, which is no limit: what is kept without a limit is never deleted; to delete whatever has \
+                       ended, use `purge_all`";
+        return Err(Error::Option { option: "age", problem: problem.to_owned() });
+    }
+    Ok(age)
+}
+
+/// Deletes at most `max` things in one transaction.
+pub(crate) async fn purge_once(shared: &Shared, what: Purge, age: Duration, max: u32) -> Result<u32> {
+    let now = shared.clock.now();
+    let request = PurgeRequest { what, before: now - age, max, now };
+    Ok(shared.store.purge(&request).await?.count)
 }
 
 async fn purge(shared: &Shared, what: Purge, age: Option<Duration>) -> Result<u64> {
@@ -91,10 +118,7 @@ pub struct Cleaner(AbortHandle);
 
 impl Cleaner {
     pub(crate) fn start(shared: Arc<Shared>, retention: Retention, every: Duration) -> Result<Self> {
-        if every.is_zero() {
-            let problem = "it is zero; an hour is usual".to_owned();
-            return Err(Error::Option { option: "every", problem });
-        }
+        check_interval("every", every, "an hour is usual")?;
         let cleaning = tokio::spawn(async move {
             loop {
                 match clean(&shared, &retention).await {

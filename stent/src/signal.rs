@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stent_core::Key;
-use stent_core::duration::{DurationError, IntoDuration};
+use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{Keyed, Seq, StepKind};
 
 use crate::call::{check_name, decode_result};
@@ -82,9 +82,8 @@ fn reserve(durable: Arc<Durable>) -> (Arc<Durable>, Seq) {
 
 impl<T> Signal<T> {
     /// Waits no longer than this. The time is recorded: a crash does not start it over. Zero means no limit.
-    pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
-        self.timeout =
-            timeout.into_duration().map(|timeout| Some(timeout).filter(|timeout| !timeout.is_zero()));
+    pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
+        self.timeout = timeout.into_timeout();
         if matches!(self.timeout, Ok(Some(_))) && self.clock.is_none() {
             self.clock = Context::durable().map(reserve);
         }

@@ -15,7 +15,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::backend::{ErrorKind, HostTransaction, Result as StoreResult, Transactions};
-use stent_core::duration::{DurationError, IntoDuration};
+use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{Seq, StepKind};
 use stent_core::{Failure, Payload};
 use tokio::time::Sleep;
@@ -98,7 +98,7 @@ where
     });
     TransactionStep {
         name: "transaction".to_owned(),
-        timeout: Ok(TIMEOUT),
+        timeout: Ok(Some(TIMEOUT)),
         body,
         position,
         pending: None,
@@ -148,7 +148,8 @@ impl ConnectionTrait for Transaction {
 #[must_use = "futures do nothing unless awaited"]
 pub struct TransactionStep<F, Fut> {
     name: String,
-    timeout: Result<Duration, DurationError>,
+    /// `None` is no limit.
+    timeout: Result<Option<Duration>, DurationError>,
     body: F,
     position: Option<(Arc<Durable>, Seq)>,
     pending: Option<Pending>,
@@ -185,10 +186,15 @@ impl<F, Fut> TransactionStep<F, Fut> {
     }
 
     /// Rolls back, and fails, if the closure takes longer than this; the default is five seconds. Stay well below the worker's
-    /// lease.
-    pub fn timeout(mut self, timeout: impl IntoDuration) -> Self {
-        self.timeout = timeout.into_duration();
+    /// lease. Zero is no limit: on SQLite, a closure that hangs then keeps everybody else from writing.
+    pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
+        self.timeout = timeout.into_timeout();
         self
+    }
+
+    /// The longest that the closure may take.
+    fn limit(&self) -> Result<Duration> {
+        Ok(self.timeout.clone()?.unwrap_or(Duration::MAX))
     }
 }
 
@@ -230,7 +236,7 @@ where
         };
         let within = Within::new(&durable.shared);
         let body = context::enter_within(&within, || Box::pin((self.body)(Transaction(open))));
-        let timeout = Box::pin(tokio::time::sleep(self.timeout.clone()?));
+        let timeout = Box::pin(tokio::time::sleep(self.limit()?));
         Ok(Stage::Running(Running { body, timeout, transaction, within }))
     }
 
@@ -259,8 +265,8 @@ where
                     kinds.iter().any(|kind| matches!(kind, ErrorKind::Contended | ErrorKind::Unavailable));
                 drop(transaction);
                 // The server has ended its statement before we did.
-                if let (true, Ok(timeout)) = (passes && is_over, &self.timeout) {
-                    return fail(durable, seq, took_too_long(&self.name, *timeout));
+                if let (true, Ok(timeout)) = (passes && is_over, self.limit()) {
+                    return fail(durable, seq, took_too_long(&self.name, timeout));
                 }
                 return match self.pause() {
                     Some(pause) if passes => {
@@ -335,7 +341,7 @@ where
                     }
                     match durable.desk(|desk| desk.listen(seq)) {
                         None => return Poll::Pending,
-                        Some(Word::Go) => begin(&durable, PAUSE_MIN, this.timeout.clone()?),
+                        Some(Word::Go) => begin(&durable, PAUSE_MIN, this.limit()?),
                         Some(Word::Refused(error)) => {
                             this.pending = None;
                             return Poll::Ready(Err(error.into()));
@@ -353,7 +359,7 @@ where
                 Stage::Pausing(sleep, next) => {
                     ready!(sleep.as_mut().poll(cx));
                     let next = *next;
-                    begin(&durable, next, this.timeout.clone()?)
+                    begin(&durable, next, this.limit()?)
                 }
                 Stage::Beginning(begun, pause) => match ready!(begun.as_mut().poll(cx)) {
                     Ok(transaction) => this.run(&durable, transaction)?,
@@ -389,7 +395,7 @@ where
                         Poll::Ready(ran) => this.finish(&durable, seq, transaction, ran, is_over),
                         Poll::Pending => {
                             drop(transaction);
-                            fail(&durable, seq, took_too_long(&this.name, this.timeout.clone()?))
+                            fail(&durable, seq, took_too_long(&this.name, this.limit()?))
                         }
                     }
                 }

@@ -214,14 +214,13 @@ async fn route(
         {
             tracing::warn!(%error, "what has expired is ended later");
         }
-        let deadline =
-            Instant::now() + expires_in.filter(|left| !left.is_zero()).map_or(pause, |left| left.min(pause));
+        let left = expires_in.filter(|left| !left.is_zero()).map_or(pause, |left| left.min(pause));
         pause = poll.after(pause);
         tokio::time::sleep(rest).await;
         tokio::select! {
             () = hints.changed() => pause = poll.min,
             () = async move { arrived.arrived.notified().await } => pause = poll.min,
-            () = tokio::time::sleep_until(deadline) => {}
+            () = tokio::time::sleep(left.saturating_sub(rest)) => {}
         }
     }
 }

@@ -29,6 +29,7 @@ list! { key:
     G12 one_who_left_in_the_same_batch_is_passed_over,
     G12 all_who_wait_may_be_given_up,
     G12 a_result_is_good_for_its_time_and_not_longer,
+    G12 a_result_is_good_for_the_shortest_time_and_for_the_longest,
     G12 a_result_that_is_over_is_computed_once,
     G12 a_result_outlives_its_execution,
     G16 results_are_purged_by_age,
@@ -444,6 +445,18 @@ async fn a_result_is_good_for_its_time_and_not_longer(world: World) {
     let after_id = after.id;
     world.apply(after.start(t(900_000))).await;
     same("the new result", world.result(after_id).await, ok("another"));
+}
+
+/// Stores count microseconds: a part of one is a whole one, and none is too many.
+async fn a_result_is_good_for_the_shortest_time_and_for_the_longest(world: World) {
+    for (name, ttl) in [("short", Duration::from_nanos(1)), ("long", Duration::MAX)] {
+        world.dispatch(world.call("charge").keyed(key(name)).good_for(ttl)).await;
+        world.apply(world.claim_one(t(0)).await.complete("receipt").at(t(10))).await;
+    }
+
+    same("within the microsecond", would_run(&world, "short", t(10)).await, false);
+    same("after it", would_run(&world, "short", t(10) + Duration::from_micros(1)).await, true);
+    same("in a thousand years", would_run(&world, "long", t(31_557_600_000)).await, false);
 }
 
 async fn a_result_that_is_over_is_computed_once(world: World) {

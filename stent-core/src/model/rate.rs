@@ -84,7 +84,7 @@ impl Rate {
 
     /// The width of a bucket, in microseconds. Rounded up, so that the buckets that count are never shorter than the time.
     fn width(&self) -> i64 {
-        let per = i64::try_from(self.per.as_micros()).unwrap_or(i64::MAX);
+        let per = duration::micros(self.per);
         (per / BUCKETS + i64::from(per % BUCKETS != 0)).max(1)
     }
 }

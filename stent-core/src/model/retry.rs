@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, TaskId};
+use crate::{Failure, TaskId, duration};
 
 /// A retry policy. It is stored with the task, so a task keeps its policy whatever becomes of the code.
 ///
@@ -22,11 +22,11 @@ use crate::{Failure, TaskId};
 pub struct RetryPolicy {
     /// How often the function runs at most, the first time included.
     pub max_attempts: u32,
-    /// Wait before the first retry.
+    /// Wait before the first retry. With zero, every retry follows at once.
     pub initial_delay: Duration,
     /// What each further wait is multiplied by.
     pub backoff_factor: f64,
-    /// Longest wait, before jitter.
+    /// Longest wait, before jitter. Zero is no limit: waits grow without end.
     pub max_delay: Duration,
     /// Share of the wait by which it is spread, in either direction, from 0 to 1. It comes on top of `max_delay`.
     pub jitter: f64,
@@ -84,7 +84,7 @@ impl RetryPolicy {
         if !(0.0..=1.0).contains(&self.jitter) {
             return fail("jitter", "is not a share of the wait; give a number from 0 to 1");
         }
-        if self.initial_delay > self.max_delay {
+        if self.initial_delay > self.longest() {
             return fail("initial_delay", "is longer than `max_delay`; shorten it, or raise `max_delay`");
         }
         if self.retry_for.as_ref().is_some_and(Vec::is_empty) {
@@ -114,10 +114,15 @@ impl RetryPolicy {
             return None;
         }
         let exponent = i32::try_from(failed.saturating_sub(1)).unwrap_or(i32::MAX);
-        let grown = self.initial_delay.as_secs_f64() * self.backoff_factor.max(1.0).powi(exponent);
-        let capped = grown.min(self.max_delay.as_secs_f64());
-        let spread = capped * self.jitter.clamp(0.0, 1.0) * (2.0 * unit_interval(task, failed) - 1.0);
-        Some(Duration::try_from_secs_f64((capped + spread).max(0.0)).unwrap_or(self.max_delay))
+        let factor = self.backoff_factor.max(1.0).powi(exponent);
+        let capped = duration::scaled(self.initial_delay, factor, self.longest());
+        let spread = self.jitter.clamp(0.0, 1.0) * (2.0 * unit_interval(task, failed) - 1.0);
+        Some(duration::scaled(capped, 1.0 + spread, Duration::MAX))
+    }
+
+    /// The longest wait before jitter.
+    const fn longest(&self) -> Duration {
+        if self.max_delay.is_zero() { Duration::MAX } else { self.max_delay }
     }
 }
 
@@ -154,6 +159,29 @@ mod tests {
         };
         let delays: Vec<_> = (1..=5).map(|failed| policy.next_delay(task(1), failed, &failure())).collect();
         assert_eq!(delays, [Some(1), Some(2), Some(3), Some(3), None].map(|s| s.map(Duration::from_secs)));
+    }
+
+    #[test]
+    fn no_delay_stays_none_and_the_longest_one_has_no_end() {
+        let policy = |initial_delay, max_delay| RetryPolicy {
+            max_attempts: u32::MAX,
+            initial_delay,
+            max_delay,
+            ..RetryPolicy::default()
+        };
+        let (second, nano) = (Duration::from_secs(1), Duration::from_nanos(1));
+        for failed in [1, 2, 309, 310, 1_024, 1_025, 2_000, u32::MAX - 1] {
+            let delay = |initial, max| policy(initial, max).next_delay(task(1), failed, &failure());
+            for max in [Duration::ZERO, nano, second, Duration::MAX] {
+                assert_eq!(delay(Duration::ZERO, max), Some(Duration::ZERO), "{failed} failed, {max:?}");
+            }
+            assert!(delay(nano, nano) <= Some(nano * 2), "{failed} failed");
+            assert!(delay(second, Duration::MAX) >= delay(second, second), "{failed} failed");
+            assert!(delay(Duration::MAX, Duration::MAX) > Some(Duration::MAX / 2), "{failed} failed");
+            assert_eq!(delay(second, Duration::ZERO), delay(second, Duration::MAX), "{failed} failed");
+        }
+        policy(second, Duration::ZERO).validate().expect("zero is no limit");
+        policy(Duration::ZERO, Duration::ZERO).validate().expect("no delay, no limit");
     }
 
     #[test]

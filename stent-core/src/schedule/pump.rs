@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Timestamp;
+use crate::{Timestamp, duration};
 
 /// Workers of fewer slots claim nothing ahead: they have few because what they do is scarce, or to be done in order.
 const AHEAD_SLOTS_MIN: usize = 8;
@@ -135,7 +135,7 @@ impl Pump {
                 self.pause = self.config.poll_min;
             }
             let poll = now + self.pause;
-            self.pause = self.pause.mul_f64(self.config.poll_factor.max(1.0)).min(self.config.poll_max);
+            self.pause = duration::scaled(self.pause, self.config.poll_factor.max(1.0), self.config.poll_max);
             next_due.map_or(poll, |due| due.max(now).min(poll))
         };
         self.claim_at = self.claim_at.min(next);
@@ -332,6 +332,29 @@ mod tests {
 
     fn t(ms: i64) -> Timestamp {
         Timestamp::from_micros(ms * 1_000)
+    }
+
+    #[test]
+    fn pauses_of_any_length_grow_by_any_factor() {
+        for pause in [Duration::from_nanos(1), Duration::from_secs(1), Duration::MAX] {
+            for poll_factor in [1.0, 2.0, f64::MAX, f64::INFINITY] {
+                let longest = PumpConfig {
+                    poll_min: pause,
+                    poll_max: Duration::MAX,
+                    poll_factor,
+                    lease: Duration::MAX,
+                    heartbeat: Duration::MAX,
+                    ..CONFIG
+                };
+                let mut pump = Pump::new(longest, t(0));
+                pump.handle_started(t(0));
+                for _ in 0..200 {
+                    pump.handle_claiming(t(0));
+                    pump.handle_claimed(t(0), 3, 0, None);
+                }
+                assert!(pump.poll_deadline(true) > Some(t(0)), "{pause:?} and {poll_factor}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use stent_core::backend::Result;
 use stent_core::ledger::{Insert, Row, Update, Written};
 use stent_core::model::{Epoch, FunctionKey, Lane, LaneKey, Lease, Memo, StepKind, Tried};
-use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp};
+use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, duration};
 
 use super::{columns, failure, tags};
 use crate::batch::{Batch, Cell};
@@ -270,7 +270,7 @@ pub(crate) fn memo_batch(memos: &[Memo]) -> Result<Batch<'_>> {
         let sends =
             sends.map_err(|error| failure::unfit("sends of a signal", memo.execution.root(), error))?;
         // Longer than 64 bits can say is for good.
-        let ttl = memo.ttl.and_then(|ttl| i64::try_from(ttl.as_micros()).ok());
+        let ttl = memo.ttl.map(duration::micros);
         batch.push([
             Cell::Id(*memo.key.as_uuid()),
             Cell::text(memo.kind.as_str()),

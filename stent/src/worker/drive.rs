@@ -76,7 +76,8 @@ pub(super) struct Driver {
     hot: Hot,
     functions: Arc<[String]>,
     limits: Arc<[Limit]>,
-    grace: Duration,
+    /// How long a drain waits; `None` is no limit.
+    grace: Option<Duration>,
     inbox: mpsc::UnboundedReceiver<Message>,
     hints: Box<dyn Listener>,
     active: HashMap<TaskId, Active>,
@@ -196,13 +197,15 @@ impl Driver {
         let mut stop = self.port.stop.clone();
         let mut steps = self.port.shared.clock.steps();
         let mut handed_back = false;
+        // When a drain stops waiting; none without a drain, and in one that has no limit.
         let mut deadline: Option<Instant> = None;
         loop {
             match *stop.borrow_and_update() {
                 Stop::No => {}
+                Stop::Drain if self.pump.is_draining() => {}
                 Stop::Drain => {
                     self.pump.handle_drain();
-                    deadline.get_or_insert_with(|| Instant::now() + self.grace);
+                    deadline = self.grace.and_then(|grace| Instant::now().checked_add(grace));
                 }
                 Stop::Now => {
                     self.pump.handle_drain();
@@ -225,7 +228,7 @@ impl Driver {
                 }
             }
             // By then every lease has run out that could not be handed back.
-            let given_up = deadline.map(|deadline| deadline + self.port.lease);
+            let given_up = deadline.and_then(|deadline| deadline.checked_add(self.port.lease));
             if given_up.is_some_and(|given_up| given_up <= Instant::now()) {
                 self.give_up();
                 break;

@@ -79,7 +79,7 @@ impl Hot {
         let mut inner = self.lock();
         let mut put_off = Vec::new();
         while let Some((from, task)) = inner.due.first().copied()
-            && from.since(now) <= lease * 2 / 3
+            && from.since(now) <= lease / 3 * 2
         {
             inner.due.pop_first();
             let Some(Entry { parked, .. }) = inner.entries.get_mut(&task) else { continue };
@@ -98,7 +98,7 @@ impl Hot {
 
     /// When something is to be put off.
     pub(super) fn put_off_at(&self, lease: Duration) -> Option<Timestamp> {
-        self.lock().due.first().map(|(due, _)| *due - lease * 2 / 3)
+        self.lock().due.first().map(|(due, _)| *due - lease / 3 * 2)
     }
 
     /// Takes the code that was parked by the claim before `epoch`.

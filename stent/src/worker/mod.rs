@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::WorkerId;
-use stent_core::duration::IntoDuration;
+use stent_core::duration::{IntoDuration, IntoTimeout};
 use stent_core::limits::{CLAIM_MAX, HOT_MAX, LEASE};
 use stent_core::schedule::PumpConfig;
 use tokio::task::JoinHandle;
@@ -47,7 +47,7 @@ use self::status::Vitals;
 pub use self::status::{StoreTrouble, WorkerState, WorkerStatus, WorkersOverview};
 use crate::call::{check_name, check_tags};
 use crate::client::Shared;
-use crate::poll::PollOptions;
+use crate::poll::{INTERVAL_MIN, PollOptions};
 use crate::state::States;
 use crate::{Error, Result, ids};
 
@@ -77,7 +77,8 @@ pub(crate) struct Config {
     queues: Option<Vec<String>>,
     tags: Vec<String>,
     states: States,
-    grace: Duration,
+    /// `None` is no limit.
+    grace: Option<Duration>,
     cache: usize,
     poll: PollOptions,
 }
@@ -126,14 +127,14 @@ impl WorkerBuilder {
         self
     }
 
-    /// Claims are good for this long without renewal; the default is 30 s, and the shortest is 100 ms. After a crash, this is
-    /// how long others wait before they take over.
+    /// Claims are good for this long without renewal; the default is 30 s, and the shortest is 100 ms: less, zero too, is an
+    /// error at the start. After a crash, this is how long others wait before they take over.
     pub fn lease(mut self, lease: impl IntoDuration) -> Self {
         self.config.lease = self.duration(lease, LEASE);
         self
     }
 
-    /// Leases are renewed this often; the default is a third of the lease, and at most it is a half.
+    /// Leases are renewed this often; the default is a third of the lease, at most it is a half, and at least 1 ms.
     ///
     /// A renewal that fails is tried again until the lease has run out. Then the work under it is stopped, at the next
     /// `.await` at which it is pending: another worker may have it by now.
@@ -143,9 +144,19 @@ impl WorkerBuilder {
         self
     }
 
-    /// A drain waits this long for running turns before it hands them back; the default is 30 s.
-    pub fn grace(mut self, grace: impl IntoDuration) -> Self {
-        self.config.grace = self.duration(grace, GRACE);
+    /// A drain waits this long for running turns before it hands them back; the default is 30 s. Zero is no limit: it waits
+    /// until they have come to a wait or an end, and until what they gave is committed.
+    pub fn grace(mut self, grace: impl IntoTimeout) -> Self {
+        self.config.grace = grace.into_timeout().unwrap_or_else(|error| {
+            self.invalid.get_or_insert(error.into());
+            Some(GRACE)
+        });
+        self
+    }
+
+    /// A drain hands running turns back at once, as [`Worker::stop`] does.
+    pub const fn no_grace(mut self) -> Self {
+        self.config.grace = Some(Duration::ZERO);
         self
     }
 
@@ -157,7 +168,7 @@ impl WorkerBuilder {
     }
 
     /// Asks the store for work at least this often, hints or not; the default is that of
-    /// [`StentBuilder::poll`](crate::StentBuilder::poll), 2 s.
+    /// [`StentBuilder::poll`](crate::StentBuilder::poll), 2 s, and the shortest is 1 ms.
     pub fn poll_max(mut self, pause: impl IntoDuration) -> Self {
         let max = self.duration(pause, self.config.poll.max);
         self.config.poll = self.config.poll.with_max(max);
@@ -220,7 +231,7 @@ impl Config {
             queues: None,
             tags: Vec::new(),
             states: States::default(),
-            grace: GRACE,
+            grace: Some(GRACE),
             cache: HOT_MAX,
             poll,
         }
@@ -237,8 +248,16 @@ impl Config {
             ),
             (
                 "heartbeat",
-                !heartbeat.is_zero() && heartbeat * 2 <= self.lease,
-                format!("{heartbeat:?} does not fit a lease of {:?}; take at most half of it", self.lease),
+                (INTERVAL_MIN..=self.lease / 2).contains(&heartbeat),
+                format!(
+                    "{heartbeat:?} does not fit a lease of {:?}; take at most half of it, and at least {INTERVAL_MIN:?}",
+                    self.lease
+                ),
+            ),
+            (
+                "poll_max",
+                self.poll.max >= INTERVAL_MIN,
+                format!("{:?} is too short for an interval; take at least {INTERVAL_MIN:?}", self.poll.max),
             ),
         ];
         if let Some((option, _, problem)) = fits.into_iter().find(|(_, fits, _)| !fits) {
@@ -310,7 +329,8 @@ impl Worker {
     ///
     /// A function that waits, for steps of its own, a moment or a signal, does not hold a drain up: it is parked, and goes on
     /// wherever a worker runs. Nor does a store that is away, beyond the grace and one lease: what could not be handed back
-    /// by then is due again anyway, once its lease has run out.
+    /// by then is due again anyway, once its lease has run out. A worker [without a limit to its grace](WorkerBuilder::grace)
+    /// waits for either for as long as it takes.
     ///
     /// # Errors
     /// [`Error::WorkerCrashed`] when the worker's loop has panicked.

@@ -356,16 +356,17 @@ impl Reporter {
     }
 
     /// The worker was told to drain.
-    pub(super) fn drains<'a>(&self, turns: impl Iterator<Item = &'a Subject>, grace: Duration) {
+    pub(super) fn drains<'a>(&self, turns: impl Iterator<Item = &'a Subject>, grace: Option<Duration>) {
         let (count, functions) = counted(turns);
         let (worker, name) = (self.vitals.id(), self.vitals.name());
+        let most = grace.map(|grace| format!(" for at most {grace:?}")).unwrap_or_default();
         match count {
             0 => tracing::info!(%worker, name, "the worker drains: it claims no more"),
             _ => tracing::info!(
                 %worker,
                 name,
                 running = count,
-                "the worker drains: it claims no more, and waits for at most {grace:?} until what runs comes to a wait or an end: \
+                "the worker drains: it claims no more, and waits{most} until what runs comes to a wait or an end: \
                  {functions}"
             ),
         }

@@ -11,8 +11,8 @@ use stent::{Cleaned, Error, ExecutionStatus, Retention, TaskStatus};
 use crate::rigged::Rigged;
 use crate::{eventually, on_every_store, ran, unique};
 
-/// Older than anything here is when it is asked for.
-const NONE: Option<Duration> = Some(Duration::ZERO);
+/// Younger than anything here is when it is asked for. Zero would keep everything for good.
+const NONE: Option<Duration> = Some(Duration::from_micros(1));
 const WEEK: Option<Duration> = Some(Duration::from_secs(7 * 24 * 3_600));
 
 #[durable(name = "cleaning.good")]
@@ -44,7 +44,7 @@ async fn steps(key: u64) -> Result<u64, Error> {
     kept(key).await
 }
 
-/// One more moment than the age of zero leaves room for.
+/// More than the age of a microsecond leaves room for.
 async fn later() {
     tokio::time::sleep(Duration::from_millis(3)).await;
 }

@@ -307,7 +307,7 @@ on_every_store! {
         eventually(async || ran::count(key, "held") == 2).await;
 
         elsewhere.cancel(goes.id()).await.expect("asked");
-        eventually(async || elsewhere.purge("0s", 100).await.expect("purges") > 0).await;
+        eventually(async || elsewhere.purge_all(100).await.expect("purges") > 0).await;
 
         eventually(async || ran::count(key, "dropped") == 2 && worker.status().parked == 0).await;
         assert!(elsewhere.status(goes.id()).await.is_err() && expires.result().await.is_err());

@@ -11,6 +11,7 @@ mod dead_letters;
 mod declaring;
 mod destroying;
 mod dispatching;
+mod durations;
 mod errors;
 mod expiring;
 mod exports;

@@ -174,7 +174,7 @@ on_every_store! {
         ended.result().await.expect("runs");
         assert_eq!(world.stent.purge("1h", 100).await.expect("purges"), 0);
         tokio::time::sleep(Duration::from_millis(2)).await;
-        assert_eq!(world.stent.purge(Duration::ZERO, 100).await.expect("purges"), 1);
+        assert_eq!(world.stent.purge_all(100).await.expect("purges"), 1);
         assert!(matches!(ended.status().await, Err(Error::NotFound(_))));
         assert!(!open.status().await.expect("known").is_terminal());
         worker.drain().await.expect("drains");

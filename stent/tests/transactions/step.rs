@@ -108,6 +108,18 @@ async fn hangs(test: i64, timeout_ms: u64) -> Result<u32, stent::Error> {
     .await
 }
 
+/// Takes a while.
+#[durable(name = "step.lasts", retry(max_attempts = 1))]
+async fn lasts(test: i64, timeout: Duration) -> Result<i64, stent::Error> {
+    stent::transaction(async |txn| {
+        order(&txn, test).await?;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        Ok::<_, DbErr>(test)
+    })
+    .timeout(timeout)
+    .await
+}
+
 /// All that can be in a transaction and all that cannot: gives what it was told.
 #[durable(name = "step.inside")]
 async fn inside(test: i64, State(stent): State<Stent>) -> Result<Vec<String>, stent::Error> {
@@ -378,6 +390,18 @@ on_every_database! {
         run.result().timeout("30s").await.unwrap_err();
         assert!(matches!(run.status().await.unwrap(), ExecutionStatus::Cancelled | ExecutionStatus::Failed));
         assert!(world.orders().await.is_empty());
+        worker.drain().await.unwrap();
+    }
+
+    async fn one_has_no_limit_or_runs_out_of_the_shortest(world) {
+        let worker = world.worker().await;
+        for timeout in [Duration::ZERO, Duration::MAX] {
+            let test = unique();
+            assert_eq!(world.stent.run(lasts(test, timeout)).await.unwrap(), test, "{timeout:?}");
+        }
+        let error = world.stent.run(lasts(unique(), Duration::from_nanos(1))).await.unwrap_err();
+        assert_eq!(error.failure().unwrap().kind, "TransactionTimeout", "{error}");
+        assert_eq!(world.orders().await.len(), 2);
         worker.drain().await.unwrap();
     }
 

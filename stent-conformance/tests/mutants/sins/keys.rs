@@ -53,6 +53,17 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 .filter_map(|new| new.keyed.as_mut())
                 .for_each(|keyed| keyed.ttl = None);
         }),
+        mutant(
+            "keeps times in whole milliseconds",
+            "key::a_result_is_good_for_the_shortest_time_and_for_the_longest",
+            &["within the microsecond", "actual: true"],
+        )
+        .rewrites(|transition, _| {
+            for keyed in transition.insert.iter_mut().filter_map(|new| new.keyed.as_mut()) {
+                let millis = |ttl: Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+                keyed.ttl = keyed.ttl.map(|ttl| Duration::from_millis(millis(ttl)));
+            }
+        }),
         mutant("keeps results in memory", "key::a_result_outlives_its_execution", &["a hit", "actual: None"])
             .opens(|sound, past| {
                 if past.is_left() {
