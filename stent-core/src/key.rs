@@ -63,7 +63,7 @@ impl Key {
     }
 
     /// SHA-256 over the kind and the parts, each after its length, cut to 128 bits.
-    fn draw(kind: &str, parts: &[&[u8]]) -> Self {
+    pub(crate) fn draw(kind: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in [b"stent key 1", kind.as_bytes()].iter().chain(parts) {
             hash.update((part.len() as u64).to_be_bytes());

@@ -24,7 +24,7 @@ pub struct Transition {
     /// Steps that the guarded task has given up, with everything below them. Those that have ended stay as they are.
     pub cancel: Vec<TaskId>,
     /// Steps of the guarded task that leave the record with everything below them, because an attempt that had
-    /// asked for them is tried again.
+    /// asked for them is tried again. The next attempt may write them anew under the same ids.
     pub erase: Vec<TaskId>,
     /// Maps of the guarded task that get items; the items themselves are in `insert`.
     pub feed: Vec<Feed>,

@@ -23,7 +23,7 @@ pub use mismatch::Mismatch;
 pub use turn::{End, Needs, Turn};
 
 use crate::model::{Note, Progress, Seq, Step, StepKind, StepState, TaskResult};
-use crate::{TaskId, Timestamp};
+use crate::{Origin, TaskId, Timestamp};
 
 /// The state of one task's code.
 ///
@@ -59,6 +59,8 @@ pub struct Replay {
     holds: u32,
     /// Whether the last completion that the code saw was a failure.
     saw_failure: bool,
+    /// The order of the last failure that the code saw, or zero.
+    failure: u32,
     /// What leaves the record if the code fails now and is tried again: see [`End::redo`].
     redo: BTreeSet<TaskId>,
     broken: Option<Mismatch>,
@@ -112,6 +114,7 @@ impl Replay {
             noted: 0,
             holds: 0,
             saw_failure: false,
+            failure: 0,
             redo: BTreeSet::new(),
             broken: None,
         };
@@ -331,6 +334,28 @@ impl Replay {
         self.now
     }
 
+    /// The order of the last failure that the code has seen, or zero if it has seen none. What the code does after a retry
+    /// has cut the record differs in it from what it did before.
+    #[must_use]
+    pub const fn failure(&self) -> u32 {
+        self.failure
+    }
+
+    /// Where the code of a task asks for a step now: what the step's id is derived from.
+    #[must_use]
+    pub const fn origin<'a>(&self, task: TaskId, seq: Seq, kind: StepKind, name: &'a str) -> Origin<'a> {
+        Origin { parent: task, seq, failure: self.failure, kind, name, now: self.now }
+    }
+
+    /// The id of a step that the code waits for.
+    #[must_use]
+    pub fn id_of(&self, seq: Seq) -> Option<TaskId> {
+        match self.slots.get(&seq) {
+            Some(Slot::Open(open)) => Some(open.id),
+            Some(Slot::Recorded(_) | Slot::Delivered(..)) | None => None,
+        }
+    }
+
     // What the runtime does.
 
     /// Hands the next completion to the code, in the recorded order. `None` when the code has seen all that is known, or
@@ -350,7 +375,7 @@ impl Replay {
         self.seen = self.seen.max(order);
         match self.slots.remove(&seq) {
             Some(Slot::Open(Open { id, ended: Some((at, result)), detached: false, .. })) => {
-                self.show(seq, id, at, result);
+                self.show(order, seq, id, at, result);
             }
             // It may still be asked for; if it never is, that is a mismatch at the end.
             Some(other) => {
@@ -362,11 +387,12 @@ impl Replay {
     }
 
     /// Lets the code see a completion.
-    fn show(&mut self, seq: Seq, id: TaskId, at: Timestamp, result: TaskResult) {
+    fn show(&mut self, order: u32, seq: Seq, id: TaskId, at: Timestamp, result: TaskResult) {
         self.now = self.now.max(at);
         self.saw_failure = result.is_err();
         self.redo.clear();
         if self.saw_failure {
+            self.failure = order;
             self.redo.insert(id);
         }
         self.slots.insert(seq, Slot::Delivered(id, result));

@@ -5,6 +5,7 @@
 
 mod asking;
 mod interrupted;
+mod lineage;
 mod script;
 
 use std::collections::VecDeque;

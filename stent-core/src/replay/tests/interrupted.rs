@@ -127,22 +127,27 @@ impl Record {
 struct Driver {
     record: Record,
     code: Code,
-    activations: u128,
     /// The longest that a run of this attempt has seen.
     saw: Vec<(u32, String, Timestamp)>,
+    /// What a retry took out of the record.
+    erased: Vec<Step>,
 }
 
 impl Driver {
     fn activate(&mut self) -> Run {
-        self.activations += 1;
         let mut run = Run::new(&self.code, self.record.done, self.record.steps.clone());
-        run.ids = 1_000 * self.activations;
+        run.ids = None;
         run.clock = t(self.record.clock);
         run
     }
 
-    /// Every run of an attempt sees what those before it have seen, in the same order, at the same time.
+    /// Every run of an attempt sees what those before it have seen, in the same order, at the same time. And it asks for each
+    /// step with the id that the step has.
     fn check(&mut self, run: &Run) {
+        for step in &self.record.steps {
+            let asked = run.asked.get(&step.seq).copied().unwrap_or(step.id);
+            assert_eq!(asked, step.id, "the id of {step:?} in another run of {:?}", self.code);
+        }
         let both = self.saw.len().min(run.saw.len());
         assert_eq!(self.saw[..both], run.saw[..both], "G4 for {:?}", self.code);
         if run.saw.len() > both {
@@ -150,7 +155,23 @@ impl Driver {
         }
     }
 
+    /// A step that is written again under its id is the same piece of work.
+    fn check_new(&self, turn: &Turn) {
+        for row in &turn.insert {
+            assert!(self.record.steps.iter().all(|step| step.id != row.id), "the id of {row:?} is taken");
+            for step in self.erased.iter().filter(|step| step.id == row.id) {
+                assert_eq!(
+                    (step.seq, step.kind, &step.name),
+                    (row.seq, row.kind, &row.lane.function),
+                    "{:?}",
+                    self.code
+                );
+            }
+        }
+    }
+
     fn commit(&mut self, run: &mut Run, turn: &Turn) {
+        self.check_new(turn);
         let at = run.clock;
         self.record.commit(turn, at);
         if self.record.done == turn.seen + u32::try_from(turn.own.len()).expect("few") {
@@ -179,7 +200,7 @@ impl Driver {
                 failures += 1;
                 let cancel = turn.cancel.into_iter().filter(|id| !end.redo.contains(id)).collect();
                 self.record.commit(&Turn { cancel, ..Turn::default() }, run.clock);
-                self.record.steps.retain(|step| !end.redo.contains(&step.id));
+                self.erased.extend(self.record.steps.extract_if(.., |step| end.redo.contains(&step.id)));
                 // What was cut is not seen again, or not as it was.
                 self.saw.clear();
                 run = self.activate();
@@ -209,6 +230,7 @@ impl Driver {
                 }
                 Needs::Call(_) | Needs::Steps => {
                     let turn = run.turn();
+                    self.check_new(&turn);
                     self.record.commit(&turn, run.clock);
                     let woken = self.record.pass_until(&run.replay.wait());
                     assert!(woken, "{:?} waits for what never comes", self.code);
@@ -297,7 +319,7 @@ proptest! {
     #[test]
     fn any_code_takes_the_same_way_however_it_is_interrupted(code in any_code(), chance: u64, attempts in 1..4_u32) {
         let record = Record { chance, ..Record::default() };
-        let mut driver = Driver { record, code, activations: 0, saw: Vec::new() };
+        let mut driver = Driver { record, code, saw: Vec::new(), erased: Vec::new() };
 
         let result = driver.run(attempts);
 

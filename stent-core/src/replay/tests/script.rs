@@ -1,6 +1,6 @@
 //! A durable function as data, and what polls it as a worker's turn does.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::Location;
 
 use uuid::Uuid;
@@ -124,8 +124,10 @@ pub(super) struct Run {
     /// What of the world has happened.
     pub(super) world: BTreeSet<&'static str>,
     pub(super) clock: Timestamp,
-    /// Steps that it asks for get ids from here on.
-    pub(super) ids: u128,
+    /// Steps that it asks for get ids from here on; none, if they get those that are derived.
+    pub(super) ids: Option<u128>,
+    /// The ids that it has asked for steps with, by position.
+    pub(super) asked: BTreeMap<Seq, TaskId>,
     pub(super) delivered: Vec<u32>,
     /// What the code has seen: position, result, and the time that it then was.
     pub(super) saw: Vec<(u32, String, Timestamp)>,
@@ -138,7 +140,8 @@ impl Run {
             code: Node::Over,
             world: BTreeSet::new(),
             clock: t(0),
-            ids: 1_000,
+            ids: Some(1_000),
+            asked: BTreeMap::new(),
             delivered: Vec::new(),
             saw: Vec::new(),
         };
@@ -264,6 +267,7 @@ impl Run {
     fn poll_leaf(&mut self, code: &Code, seq: Seq, asked: &mut bool) -> Option<TaskResult> {
         if !std::mem::replace(asked, true) {
             let ask = self.ask_for(code, seq);
+            self.asked.insert(seq, ask.id);
             let _ = self.replay.ask(seq, ask);
         }
         match code {
@@ -314,7 +318,10 @@ impl Run {
             keyed: None,
             spawn: None,
             join: None,
-            id: id(self.ids + u128::from(seq.0)),
+            id: match self.ids {
+                Some(from) => id(from + u128::from(seq.0)),
+                None => TaskId::of_step(&self.replay.origin(TASK, seq, kind, name)),
+            },
             kind,
             name: name.to_owned(),
             call,
