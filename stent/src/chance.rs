@@ -1,10 +1,9 @@
 //! Time, chance and ids that are the same in every run of a durable function.
 
-use stent_core::model::Seq;
 use stent_core::{TaskId, Timestamp};
 use uuid::Uuid;
 
-use crate::context::{Context, InStep};
+use crate::context::{Context, InStep, Stream, draw_within};
 
 /// The time, the same in every run: inside a durable function, the moment of the last completion that the code has seen,
 /// or of the function's start. It costs nothing and records nothing. Elsewhere it is the host's time.
@@ -30,7 +29,9 @@ pub fn random_u64() -> u64 {
 
 /// A UUID (version 4 in form), the same in every run of a durable function; elsewhere, any.
 ///
-/// Its bits are drawn from the task's own id, which is unique, so it is as unique as that.
+/// Its bits are drawn from the task's own id, which is unique, so it is as unique as that. In the closure of a step or of a
+/// transaction they are drawn from that step's id. Another attempt of a function with steps draws the same up to the failure
+/// that ended the attempt before, and other numbers after it.
 #[must_use]
 pub fn uuid() -> Uuid {
     let (high, low) = draw();
@@ -41,24 +42,29 @@ pub fn uuid() -> Uuid {
 }
 
 fn draw() -> (u64, u64) {
-    if let Some(step) = InStep::current() {
-        // The closure does not run in every run of its function, so it must not draw of the function's numbers.
-        return match step.draw() {
-            Some((task, seq, n)) => nth_of_step(task, seq, n),
-            None => nth(crate::ids::task(), 0),
-        };
-    }
-    match Context::durable() {
-        Some(durable) => nth(durable.task, durable.draw()),
-        None => nth(crate::ids::task(), 0),
+    // A closure does not run in every run of its function, so it must not draw of the function's numbers.
+    let of_closure = match InStep::current() {
+        Some(step) => Some(step.stream().map(Stream::next)),
+        None => draw_within().map(Some),
+    };
+    match (of_closure, Context::durable()) {
+        (Some(Some((step, n))), _) => nth(step, n),
+        (None, Some(durable)) => {
+            let (failure, n) = durable.draw();
+            nth_after(durable.task, failure, n)
+        }
+        (Some(None), _) | (None, None) => nth(crate::ids::task(), 0),
     }
 }
 
-/// The n-th pair of numbers of a step's closure.
-fn nth_of_step(task: TaskId, seq: Seq, n: u64) -> (u64, u64) {
-    let (high, low) = nth(task, u64::MAX - u64::from(seq.0));
-    let stream = TaskId::from_uuid(Uuid::from_u64_pair(high, low));
-    nth(stream, n)
+/// The n-th pair of numbers of a task's code, drawn after the failure of this order, or before any: what two attempts draw
+/// for different purposes must differ, and they part at a failure.
+fn nth_after(task: TaskId, failure: u32, n: u64) -> (u64, u64) {
+    if failure == 0 {
+        return nth(task, n);
+    }
+    let (high, low) = nth(task, u64::MAX - u64::from(failure));
+    nth(TaskId::from_uuid(Uuid::from_u64_pair(high, low)), n)
 }
 
 /// The n-th pair of numbers of a task: SplitMix64, keyed by both halves of the task's id.
@@ -86,6 +92,14 @@ mod tests {
         let numbers = |task| (0..1_000).map(|n| nth(task, n)).collect::<BTreeSet<_>>();
         assert_eq!(numbers(one), numbers(one));
         assert_eq!(numbers(one).union(&numbers(two)).count(), 2_000);
+    }
+
+    #[test]
+    fn numbers_after_each_failure_are_others() {
+        let task = crate::ids::task();
+        let after = |failure| (0..1_000).map(move |n| nth_after(task, failure, n));
+        assert!(after(0).eq((0..1_000).map(|n| nth(task, n))), "a function that has seen none draws as ever");
+        assert_eq!((0..4).flat_map(after).collect::<BTreeSet<_>>().len(), 4_000);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::client::Shared;
 use crate::desk::Desk;
 use crate::state::States;
 use crate::stop::StopSign;
-use crate::{Error, Result, ids};
+use crate::{Error, Result};
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -89,15 +89,15 @@ impl Context {
 #[derive(Debug)]
 pub(crate) struct InStep {
     name: String,
-    /// Which numbers it draws: the function's task and the step's position. None in a unit test.
-    stream: Option<(TaskId, Seq)>,
-    /// Numbers drawn so far.
-    drawn: AtomicU64,
+    /// Its position in its function, and the numbers that it draws. None in a unit test.
+    place: Option<(Seq, Stream)>,
 }
 
 impl InStep {
-    pub(crate) fn new(name: &str, stream: Option<(TaskId, Seq)>) -> Arc<Self> {
-        Arc::new(Self { name: name.to_owned(), stream, drawn: AtomicU64::new(0) })
+    /// The closure of a step at a position, with the id that the step has.
+    pub(crate) fn new(name: &str, place: Option<(Seq, TaskId)>) -> Arc<Self> {
+        let place = place.map(|(seq, id)| (seq, Stream::of(id)));
+        Arc::new(Self { name: name.to_owned(), place })
     }
 
     /// The step whose closure runs.
@@ -112,13 +112,31 @@ impl InStep {
 
     /// The step's position in its function; none in a unit test.
     pub(crate) fn seq(&self) -> Option<Seq> {
-        self.stream.map(|(_, seq)| seq)
+        self.place.as_ref().map(|(seq, _)| *seq)
     }
 
-    /// Which numbers the step draws, and the count of the next one.
-    pub(crate) fn draw(&self) -> Option<(TaskId, Seq, u64)> {
-        let (task, seq) = self.stream?;
-        Some((task, seq, self.drawn.fetch_add(1, Ordering::Relaxed) + 1))
+    /// What the closure draws its numbers from.
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        self.place.as_ref().map(|(_, stream)| stream)
+    }
+}
+
+/// The numbers of a closure, which are its step's own: the closure does not run in every run of its function.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    step: TaskId,
+    drawn: AtomicU64,
+}
+
+impl Stream {
+    /// The numbers of a step from the first one on.
+    pub(crate) const fn of(step: TaskId) -> Self {
+        Self { step, drawn: AtomicU64::new(0) }
+    }
+
+    /// The step, and the count of its next number.
+    pub(crate) fn next(&self) -> (TaskId, u64) {
+        (self.step, self.drawn.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
@@ -151,12 +169,20 @@ pub(crate) struct Within {
     shared: Arc<Shared>,
     /// Writes that have begun and not ended.
     open: AtomicU32,
+    /// What the closure draws its numbers from.
+    stream: Stream,
+}
+
+/// Draws of the numbers of the transaction whose closure is polled, if one is.
+pub(crate) fn draw_within() -> Option<(TaskId, u64)> {
+    WITHIN.try_with(|within| within.stream.next()).ok()
 }
 
 #[cfg(feature = "sql")]
 impl Within {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Arc<Self> {
-        Arc::new(Self { shared: shared.clone(), open: AtomicU32::new(0) })
+    /// The closure of the step that has this id.
+    pub(crate) fn new(shared: &Arc<Shared>, step: TaskId) -> Arc<Self> {
+        Arc::new(Self { shared: shared.clone(), open: AtomicU32::new(0), stream: Stream::of(step) })
     }
 
     /// Whether a write was dropped before it had ended. The driver may then have rolled back more than that write, and says
@@ -286,10 +312,16 @@ impl Durable {
         Hold(self.clone())
     }
 
-    pub(crate) fn draw(&self) -> u64 {
+    /// The order of the last failure that the code has seen, and the count of the code's next number.
+    pub(crate) fn draw(&self) -> (u32, u64) {
         let mut cell = self.cell();
         cell.drawn += 1;
-        cell.drawn
+        (cell.replay.failure(), cell.drawn)
+    }
+
+    /// The id of a step that the code waits for. Its own, for one that is not asked for: there is none such.
+    pub(crate) fn id_of(&self, seq: Seq) -> TaskId {
+        self.replay(|replay| replay.id_of(seq)).unwrap_or(self.task)
     }
 
     fn cell(&self) -> MutexGuard<'_, Cell> {
@@ -363,20 +395,24 @@ impl Pending {
         if durable.stop.is_set() {
             return Err(Error::Cancelled);
         }
-        let ask = Ask {
-            id: ids::task(),
-            kind: wish.kind,
-            name: wish.name,
-            call: wish.call,
-            due: wish.due,
-            keyed: wish.keyed,
-            spawn: wish.spawn,
-            join: wish.join,
-            at: durable.shared.clock.now(),
-            detached: wish.detached,
-            location: wish.location,
-        };
-        let asked: Result<Asked, Mismatch> = durable.replay(|replay| replay.ask(seq, ask));
+        let (task, at) = (durable.task, durable.shared.clock.now());
+        let asked: Result<Asked, Mismatch> = durable.replay(|replay| {
+            let id = TaskId::of_step(&replay.origin(task, seq, wish.kind, &wish.name));
+            let ask = Ask {
+                id,
+                kind: wish.kind,
+                name: wish.name,
+                call: wish.call,
+                due: wish.due,
+                keyed: wish.keyed,
+                spawn: wish.spawn,
+                join: wish.join,
+                at,
+                detached: wish.detached,
+                location: wish.location,
+            };
+            replay.ask(seq, ask)
+        });
         drop(asked);
         Ok(Self { durable, seq, taken: false })
     }

@@ -60,8 +60,10 @@ impl Execution {
             .map_or_else(|| ExecutionId::from_uuid(Default::default()), |durable| durable.execution())
     }
 
-    /// The id of the function's own task, which is the same in every attempt and every run: a good key for services that
-    /// take one. Nil in a body that is run with [`local`](crate::Call::local).
+    /// The id of the function's own task, which is the same in every attempt and every run, also if an earlier run was cut off
+    /// before anything of it was recorded: a good key for services that take one. A function that is a step of another one
+    /// keeps its id when the other is retried because of it; its own steps may then have new ones. Nil in a body that is run
+    /// with [`local`](crate::Call::local).
     #[must_use]
     pub fn task(&self) -> TaskId {
         self.durable.as_ref().map_or_else(|| TaskId::from_uuid(Default::default()), |durable| durable.task)

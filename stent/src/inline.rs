@@ -106,7 +106,7 @@ where
         if !pending.durable().replay(|replay| replay.must_run(seq)) {
             return Ok(StepState::Recorded(pending));
         }
-        let step = InStep::new(&self.name, Some((pending.durable().task, seq)));
+        let step = InStep::new(&self.name, Some((seq, pending.durable().id_of(seq))));
         let body = step.enter(|| Box::pin(body()));
         Ok(StepState::Running { body, step, pending: Some(pending) })
     }

@@ -17,7 +17,7 @@ use crate::call::{decode_result, describe};
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::function::{BoxFuture, Function, Overrides};
 use crate::state::States;
-use crate::{Error, Result, ids};
+use crate::{Error, Result};
 
 /// Most bytes of arguments that are written in one chunk, so that large items make small chunks; of a bulk dispatch too.
 pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -336,7 +336,7 @@ fn feed<F: Function>(
         let described = describe::<F>(&args, overrides.clone(), &durable.shared)?;
         bytes += described.args.len();
         chunk.push(NewTask {
-            id: ids::task(),
+            id: TaskId::of_item(map, Seq(*fed)),
             tree: Tree::item(durable.execution(), map, durable.task),
             seq: Seq(*fed),
             kind: StepKind::Call,

@@ -7,14 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
+use stent_core::ExecutionId;
 use stent_core::model::{Seq, StepKind, split_version};
-use stent_core::{ExecutionId, Key};
 
 use crate::call::{Call, describe};
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::function::Function;
 use crate::handle::Handle;
-use crate::{Error, Result, ids};
+use crate::{Error, Result};
 
 /// Starts an execution of its own from inside a durable function, and gives its handle: once, however often the function is
 /// run again, because the start is recorded in the same commit that writes the new execution.
@@ -77,13 +77,12 @@ impl<F: Function> Spawn<F> {
             });
         }
         let now = durable.shared.clock.now();
-        let id = spawned(&durable, seq);
+        let name = split_version(F::NAME).0;
+        let id = durable
+            .replay(|replay| ExecutionId::of_spawn(&replay.origin(durable.task, seq, StepKind::Spawn, name)));
         let root = describe::<F>(&args, overrides, &durable.shared)?.into_root(id, now);
         let result = durable.shared.encode(&id, || "id of a spawned execution".to_owned())?;
-        let wish = Wish {
-            spawn: Some(Box::new(root)),
-            ..Wish::new(StepKind::Spawn, split_version(F::NAME).0, self.location)
-        };
+        let wish = Wish { spawn: Some(Box::new(root)), ..Wish::new(StepKind::Spawn, name, self.location) };
         let pending = Pending::ask(durable, seq, wish)?;
         pending.durable().replay(|replay| {
             if replay.must_run(seq) {
@@ -92,12 +91,6 @@ impl<F: Function> Spawn<F> {
         });
         Ok(pending)
     }
-}
-
-/// The id of the execution that a function spawns at a position: the same in every run.
-fn spawned(durable: &Durable, seq: Seq) -> ExecutionId {
-    let position = Key::of_user("stent::spawn", None, &format!("{} {seq}", durable.task));
-    ids::execution_of(durable.now(), position)
 }
 
 impl<F: Function> Unpin for Spawn<F> {}

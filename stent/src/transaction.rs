@@ -70,6 +70,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// others were in the way (a deadlock, a serialization failure) or goes away in the middle. So what it does must be done **in
 /// the transaction**: a mail that it sends is sent as often as it runs. Steps cannot be awaited in it. Executions are
 /// dispatched and signals are sent as part of it by [`within`](crate::Dispatch::within); without, they are refused.
+/// [`uuid`](crate::uuid()) and [`random`](crate::random()) draw from a stream of the step's own, the same each time that the
+/// closure runs.
 ///
 /// A closure that cannot be proved to be `Send` where the step is stored before it is awaited, or is in a `join!`, is written
 /// `|txn| async move { … }`.
@@ -230,11 +232,16 @@ where
     }
 
     /// Runs the closure in a transaction that has begun.
-    fn run(&mut self, durable: &Arc<Durable>, transaction: Arc<HostTransaction>) -> Result<Stage<Fut>> {
+    fn run(
+        &mut self,
+        durable: &Arc<Durable>,
+        seq: Seq,
+        transaction: Arc<HostTransaction>,
+    ) -> Result<Stage<Fut>> {
         let Ok(open) = transaction.clone().downcast::<DatabaseTransaction>() else {
             return Err(Error::NoTransactions { store: durable.shared.store.info().name });
         };
-        let within = Within::new(&durable.shared);
+        let within = Within::new(&durable.shared, durable.id_of(seq));
         let body = context::enter_within(&within, || Box::pin((self.body)(Transaction(open))));
         let timeout = Box::pin(tokio::time::sleep(self.limit()?));
         Ok(Stage::Running(Running { body, timeout, transaction, within }))
@@ -362,7 +369,7 @@ where
                     begin(&durable, next, this.limit()?)
                 }
                 Stage::Beginning(begun, pause) => match ready!(begun.as_mut().poll(cx)) {
-                    Ok(transaction) => this.run(&durable, transaction)?,
+                    Ok(transaction) => this.run(&durable, seq, transaction)?,
                     Err(error) if !matches!(error.kind(), ErrorKind::Closed | ErrorKind::Limit) => {
                         let pause = *pause;
                         tracing::warn!(step = this.name, %error, ?pause, "a transaction could not begin yet");

@@ -300,12 +300,13 @@ impl Running {
         };
         let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
         let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
-        let started_at = self.now();
-        let step = Activation::of_step(&self.port, place, call, self.stop().clone(), started_at);
+        // The step is not recorded yet, and may be begun again from here: its time must then be the same.
+        let (started_at, began_at) = (self.now(), self.activation.durable.now());
+        let step = Activation::of_step(&self.port, place, call, self.stop().clone(), began_at);
         match self.run_here(seq, step).await {
             Local::Ended { result, notes } => self.record(seq, &ask, started_at, result, notes).await,
             Local::Stopped => self.stopped(),
-            Local::Grew(step) => self.promote(seq, &ask, started_at, step).await,
+            Local::Grew(step) => self.promote(seq, &ask, began_at, step).await,
             Local::Dropped => Some(self),
             Local::ParentEnded(result) => self.end(result),
         }

@@ -78,6 +78,30 @@ fn parse(line: &str) -> Option<Line> {
     Some(Line { place, life: life.parse().ok()?, nonce: nonce.parse().ok()?, event })
 }
 
+/// What a step has [said](Ledger::tell).
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) place: String,
+    pub(crate) life: usize,
+    pub(crate) text: String,
+}
+
+fn told(folder: &Path) -> PathBuf {
+    folder.join("told")
+}
+
+/// Everything that steps have said so far, in whole lines.
+pub(crate) fn read_told(folder: &Path) -> Vec<Told> {
+    let text = std::fs::read_to_string(told(folder)).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let parse = |line: &str| {
+        let mut parts = line.splitn(3, '\t');
+        let (place, life, text) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Told { place: place.to_owned(), life: life.parse().ok()?, text: text.to_owned() })
+    };
+    whole.lines().map(|line| parse(line).unwrap_or_else(|| panic!("a step has said {line:?}"))).collect()
+}
+
 /// The ledger as the steps of one process see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
@@ -108,6 +132,12 @@ impl Ledger {
         let words = format!("{place} {}-{nonce} {word}", self.life);
         assert!(words.len() < LINE, "a line of the ledger is too long: {words}");
         (&*self.file).write_all(format!("{words:<width$}\n", width = LINE - 1).as_bytes())
+    }
+
+    /// Says something of a step, in a file beside the ledger.
+    pub(crate) fn tell(&self, place: &Place, text: &str) -> Result<()> {
+        let mut told = OpenOptions::new().create(true).append(true).open(told(&self.folder))?;
+        told.write_all(format!("{place}\t{}\t{text}\n", self.life).as_bytes())
     }
 
     /// Puts up a mark for all processes to see. True if it was not there.

@@ -3,6 +3,7 @@
 //!
 //! | File | Is |
 //! |---|---|
+//! | `again` | steps that are cut off and run again, which must be told the same of themselves |
 //! | `functions` | the durable functions that the workers run, and what each must give |
 //! | `ledger` | the notes that the steps write |
 //! | `stage` | the store, the ledger, and worker processes |
@@ -13,6 +14,32 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
+/// Declares tests that run on every store that several processes can share.
+macro_rules! on_every_store {
+    ($(async fn $name:ident($stage:ident) $body:block)+) => {
+        $(
+            mod $name {
+                use super::*;
+
+                async fn body($stage: Stage) $body
+
+                #[cfg(feature = "sqlite")]
+                #[tokio::test(flavor = "multi_thread")]
+                async fn sqlite() {
+                    body(Stage::sqlite()).await;
+                }
+
+                #[cfg(feature = "postgres")]
+                #[tokio::test(flavor = "multi_thread")]
+                async fn postgres() {
+                    body(Stage::postgres()).await;
+                }
+            }
+        )+
+    };
+}
+
+mod again;
 mod functions;
 mod ledger;
 #[cfg(feature = "postgres")]
@@ -49,31 +76,6 @@ fn worker_process() {
     if let Some(life) = Life::told() {
         life.live();
     }
-}
-
-/// Declares tests that run on every store that several processes can share.
-macro_rules! on_every_store {
-    ($(async fn $name:ident($stage:ident) $body:block)+) => {
-        $(
-            mod $name {
-                use super::*;
-
-                async fn body($stage: Stage) $body
-
-                #[cfg(feature = "sqlite")]
-                #[tokio::test(flavor = "multi_thread")]
-                async fn sqlite() {
-                    body(Stage::sqlite()).await;
-                }
-
-                #[cfg(feature = "postgres")]
-                #[tokio::test(flavor = "multi_thread")]
-                async fn postgres() {
-                    body(Stage::postgres()).await;
-                }
-            }
-        )+
-    };
 }
 
 on_every_store! {

@@ -2,6 +2,7 @@
 //!
 //! A worker process is this test program, started again for the one test that turns it into a worker.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -13,7 +14,7 @@ use stent::prelude::*;
 use tempfile::TempDir;
 
 use crate::LONG_LEASE;
-use crate::ledger::{self, Ledger, Line};
+use crate::ledger::{self, Ledger, Line, Told};
 #[cfg(feature = "postgres")]
 use crate::schema::Schema;
 
@@ -88,6 +89,21 @@ impl Stage {
         }
     }
 
+    /// What steps have said beside the ledger.
+    pub(crate) fn told(&self) -> Vec<Told> {
+        ledger::read_told(self.folder.path())
+    }
+
+    /// Waits until so many of them have.
+    pub(crate) async fn until_told(&self, patience: Duration, steps: usize) {
+        let start = Instant::now();
+        let places = |told: Vec<Told>| told.into_iter().map(|told| told.place).collect::<BTreeSet<_>>();
+        while places(self.told()).len() < steps {
+            assert!(start.elapsed() < patience, "not so many steps run: {:#?}", self.told());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Starts a worker and waits until it is at work.
     pub(crate) fn start(&self, life: Life) -> WorkerProcess {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
@@ -126,6 +142,8 @@ impl Drop for Stage {
 pub(crate) struct Life {
     pub(crate) number: usize,
     pub(crate) lease: Duration,
+    /// How long it waits for its steps when the test hangs up, if not for as long as they take.
+    pub(crate) grace: Option<Duration>,
     pub(crate) turns: usize,
     /// The zone in which it takes itself to be, as `TZ` has it, and whether it works by its host's clock.
     pub(crate) zone: Option<String>,
@@ -157,7 +175,12 @@ impl Life {
         let worker = runtime.block_on(async {
             let clock = if self.by_host { ClockSource::Host } else { ClockSource::Store };
             let stent = Stent::builder().clock(clock).connect(&self.url).await.unwrap();
-            stent.worker().concurrency(self.turns).lease(self.lease).state(ledger).start().await.unwrap()
+            let worker = stent.worker().concurrency(self.turns).lease(self.lease).state(ledger);
+            let worker = match self.grace {
+                Some(grace) => worker.grace(grace),
+                None => worker,
+            };
+            worker.start().await.unwrap()
         });
         println!("{READY}");
         // This thread is not the runtime's, so it may wait here.

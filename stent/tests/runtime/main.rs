@@ -1,6 +1,7 @@
 //! The runtime on every store: what user code can do, and what it is told when it cannot.
 
 mod at_the_call;
+mod attempts;
 mod beside;
 mod cancelling;
 mod chance;
