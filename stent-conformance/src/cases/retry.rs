@@ -13,6 +13,7 @@ list! { retry:
     G15 the_late_result_of_an_erased_step_is_gone,
     G4 numbers_of_erased_completions_are_not_given_again,
     G4 a_position_can_be_taken_again_after_an_erasure,
+    G4 an_erased_map_is_written_again_under_its_ids_and_starts_over,
     G5 completions_go_on_counting_between_two_attempts,
 }
 
@@ -154,6 +155,35 @@ async fn a_position_can_be_taken_again_after_an_erasure(world: World) {
     let step = world.spawn(again.keep(), world.call("ship").seq(1)).await;
 
     same("position", step.task.seq, Seq(1));
+}
+
+/// The ids of a step and of its items are derived from where they hang, so the next attempt gives them again.
+async fn an_erased_map_is_written_again_under_its_ids_and_starts_over(world: World) {
+    let parent = world.running("checkout").await;
+    let (map, items) = (world.map("mail"), [0, 1, 2].map(|seq| world.call("mail").seq(seq)));
+    let id = map.id;
+    let whole = |turn: Turn| turn.with(map.clone()).items(id, items.clone()).feed(id, 3, Some(3));
+    world.apply(whole(parent.keep())).await;
+    let old = world.claim(3).functions(["mail"]).lease(1_000).await;
+    world.apply(old[0].complete("sent")).await;
+    world.apply(old[1].fail(declined())).await;
+    world.apply(later(&parent, 1, 1).retry(t(9), declined()).erase(id)).await;
+
+    let again = world.claim(1).functions(["checkout"]).at(t(9)).await.remove(0);
+    world.apply(whole(again.keep())).await;
+
+    let read: Vec<_> = world.items(id).await.into_iter().map(|item| (item.status, item.result)).collect();
+    same("items", read, vec![(TaskStatus::Pending, None); 3]);
+    same("a late result of the first attempt", world.commit(old[2].complete("late")).await, Outcome::Fenced);
+    let new = world.claim(3).functions(["mail"]).at(t(10)).await;
+    same("claims of each", new.iter().map(|item| item.fence.epoch.count).collect::<Vec<_>>(), [1, 1, 1]);
+    world.apply(new[0].complete("sent again").at(t(11))).await;
+    let owner = world.claim(1).functions(["checkout"]).at(t(60)).await.remove(0);
+    same("how far the map has come", owner.steps[0].map, Some(Progress { fed: 3, total: Some(3), done: 1 }));
+    for item in &new[1..] {
+        world.apply(item.complete("sent again").at(t(12))).await;
+    }
+    same("which completion it is", world.task(id).await.done_order, Some(2));
 }
 
 async fn completions_go_on_counting_between_two_attempts(world: World) {

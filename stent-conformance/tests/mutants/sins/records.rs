@@ -118,6 +118,21 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .rewrites(|transition, _| transition.erase.clear()),
         mutant(
+            "counts the items of an erased map",
+            "retry::an_erased_map_is_written_again_under_its_ids_and_starts_over",
+            &["how far the map has come", "done: 3"],
+        )
+        .hands_out(|claimed, past| {
+            for step in &mut claimed.steps {
+                let ends = past.sent.iter().filter(|sent| {
+                    past.parent(sent.guard.task()) == Some(step.id) && matches!(sent.change, Change::End(_))
+                });
+                if let (Some(map), Ok(ended)) = (&mut step.map, u32::try_from(ends.count())) {
+                    map.done = map.done.max(ended.min(map.fed));
+                }
+            }
+        }),
+        mutant(
             "forgets the record at a retry",
             "retry::recorded_steps_survive_a_retry",
             &["steps", "actual: []"],
