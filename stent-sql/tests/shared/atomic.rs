@@ -40,7 +40,7 @@ fn name() -> String {
 }
 
 /// What is to be written all at once: rows of every table are inserted, changed and deleted by it.
-async fn everything(store: &SqlStore) -> Vec<Transition> {
+pub(crate) async fn everything(store: &SqlStore) -> Vec<Transition> {
     commit(store, &[start(root("checkout")), start(keyed("held")), start(keyed("held"))]).await;
     let parent = claim(store, &["checkout"], 1, t(0)).await.remove(0);
     let holder = claim(store, &["charge"], 2, t(0)).await.remove(0);

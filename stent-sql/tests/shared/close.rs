@@ -1,6 +1,9 @@
 //! The end of a handle.
 
-use stent_core::backend::{Backend, ErrorKind, Inspect, Migrate, Purge, PurgeRequest};
+use std::time::Duration;
+
+use stent_core::backend::{Backend, ErrorKind, Filter, Inspect, Migrate, Purge, PurgeRequest, Transactions};
+use stent_core::model::Seq;
 
 use crate::place::Place;
 use crate::support::{commit, root, start, t};
@@ -11,20 +14,33 @@ pub(crate) async fn a_closed_handle_refuses_every_call() {
     store.close().await.expect("closes");
 
     let id = root("charge").id;
+    let execution = id.execution();
     let purge = PurgeRequest { what: Purge::Executions, now: t(0), before: t(0), max: 1 };
     let errors = [
         store.clock().await.err(),
         store.exchange(&[start(root("charge"))], None).await.err(),
         store.renew(&[], t(0), t(0)).await.err(),
         store.purge(&purge).await.err(),
-        store.executions(&[id.execution()]).await.err(),
-        store.tasks(id.execution(), None, 1).await.err(),
+        store.executions(&[execution]).await.err(),
+        store.tasks(execution, None, 1).await.err(),
+        store.items(id, Seq(0), 1).await.err(),
+        store.completions(&[(id, 0)]).await.err(),
+        store.list(&Filter::default(), None, 1).await.err(),
+        store.count().await.err(),
+        store.lanes(t(0)).await.err(),
+        store.running(1).await.err(),
+        store.tries(id).await.err(),
+        store.notes(execution).await.err(),
+        store.dead_letters(None, 1).await.err(),
+        store.dead_letter(execution).await.err(),
+        store.dead_letter_stats().await.err(),
+        store.begin_for(Duration::from_secs(1)).await.err(),
         store.migrate().await.err(),
         store.version().await.err(),
     ];
 
     let kinds = errors.map(|error| error.map(|error| error.kind()));
-    assert_eq!(kinds, [Some(ErrorKind::Closed); 8]);
+    assert_eq!(kinds, [Some(ErrorKind::Closed); 20]);
     store.close().await.expect("closes again");
 }
 

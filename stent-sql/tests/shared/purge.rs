@@ -2,13 +2,14 @@
 
 use stent_core::backend::{Backend, Inspect, Purge, PurgeRequest, SummaryView};
 use stent_core::model::{Lane, NewTask, NewTaskState, Seq, StepKind, TaskStatus, Tree};
-use stent_core::transition::Transition;
-use stent_core::{ExecutionId, TaskId};
+use stent_core::transition::{Change, Transition};
+use stent_core::{ExecutionId, Failure, TaskId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
 
-use crate::place::Place;
-use crate::support::{claim, commit, end, payload, root, start, t};
+use crate::atomic::everything;
+use crate::place::{Place, dump};
+use crate::support::{TABLES, claim, commit, end, payload, root, start, t, turn};
 
 /// Somewhat more than two slices.
 const STEPS: u32 = 11_000;
@@ -72,4 +73,40 @@ async fn executions_of_any_size_are_compacted() {
         assert_eq!(store.tasks(execution, None, 9).await.expect("reads").len(), 1);
     }
     assert_eq!(store.purge(&request).await.expect("compacts").count, 0);
+}
+
+#[tokio::test]
+async fn of_what_is_purged_nothing_is_left_in_any_table() {
+    let place = Place::new();
+    let store = place.ready().await;
+    // Rows of every table; then all of it ends, well or badly.
+    let batch = everything(&store).await;
+    commit(&store, &batch).await;
+    loop {
+        let claimed =
+            claim(&store, &["checkout", "charge", "ship", "pack", "new", "limited"], 99, t(500)).await;
+        if claimed.is_empty() {
+            break;
+        }
+        let fail = |claimed| turn(claimed, Change::End(Err(Failure::new("Broken", "for good"))));
+        let ends: Vec<_> = claimed
+            .iter()
+            .enumerate()
+            .map(|(n, claimed)| if n % 2 == 0 { end(claimed) } else { fail(claimed) });
+        commit(&store, &ends.collect::<Vec<_>>()).await;
+    }
+    assert!(
+        dump(&store).await.contains("stent_memo\n'") || dump(&store).await.contains("stent_memo\n("),
+        "results are kept"
+    );
+
+    for what in [Purge::Executions, Purge::DeadLetters, Purge::Results] {
+        let request = PurgeRequest { what, now: t(900), before: t(900), max: 99 };
+        store.purge(&request).await.expect("purges");
+    }
+
+    let left = dump(&store).await;
+    for table in TABLES.into_iter().filter(|table| !["stent_lane", "stent_rate"].contains(table)) {
+        assert!(left.contains(&format!("{table}\n\n")), "{table} is not empty: {left}");
+    }
 }
