@@ -163,8 +163,8 @@ on_every_store! {
         // Sent by somebody else, of whom nothing in memory tells the worker.
         let run = world.stent.dispatch(stops(key)).await.expect("dispatched");
         until(|| ran::count(key, "step") > 0).await;
-        // It looks when it begins to listen; what is sent is there only after that.
-        until(|| rigged.looks.load(Ordering::SeqCst) > 0).await;
+        // It looks twice when it begins to listen; what is sent after that is found by polling only.
+        until(|| rigged.looks.load(Ordering::SeqCst) >= 2).await;
         run.signal("stop", &"stopped").await.expect("sent");
         assert_eq!(run.result().timeout("20s").await.expect("it looks"), "stopped");
         worker.drain().await.expect("drains");
