@@ -36,6 +36,9 @@ const LIST_MAX: usize = 400;
 /// Length of such a line.
 const LINE_MAX: usize = 600;
 
+/// Length of a line of which so much is left once its ids are made short.
+const RAW_LINE_MAX: usize = 20 * LINE_MAX;
+
 /// Rows that a look at the store asks for at once.
 const PAGE: usize = 100;
 
@@ -77,7 +80,12 @@ pub(crate) struct Trace {
 
 impl Trace {
     pub(crate) fn note(&self, line: impl fmt::Display) {
-        let mut line = tell::short(&line.to_string());
+        let mut line = line.to_string();
+        // What is cut off in the end need not be made short before: that takes time, and some lines have thousands of ids.
+        if let Some((end, _)) = line.char_indices().nth(RAW_LINE_MAX) {
+            line.truncate(end);
+        }
+        let mut line = tell::short(&line);
         if let Some((end, _)) = line.char_indices().nth(LINE_MAX) {
             line.truncate(end);
             line.push('…');

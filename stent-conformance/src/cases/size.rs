@@ -171,24 +171,20 @@ async fn an_execution_is_compacted_with_all_of_its_tasks(world: World) {
 }
 
 async fn all_that_runs_is_told_to_end(world: World) {
-    let (root, step, ids) = many_below(&world).await;
-    let mut running = Vec::new();
-    while running.len() < MANY_ROWS {
-        running.append(&mut world.claim(limits::CLAIM_MAX).lease(999).await);
-    }
+    let (root, _, ids) = many_below(&world).await;
+    same("claimed", claimable(&world, t(0)).await, MANY_ROWS);
 
     world.apply(cancel(root.task.id, 60, t(1))).await;
 
     let told = world.stopping(t(2)).await;
     same("told to end", told.len(), MANY_ROWS + 2);
     same("the last of them", told.contains(&ids[MANY_ROWS - 1]), true);
-    let ends: Vec<_> = running.iter().map(|claimed| claimed.complete("late").at(t(3))).collect();
-    for batch in ends.chunks(limits::EXCHANGE_TRANSITIONS_MAX) {
-        world.commit_all(batch.iter().cloned()).await;
-    }
-    world.commit_all([step.complete("late").at(t(3)), root.complete("late").at(t(3))]).await;
+    // Nobody does so in time.
+    same("over", world.expire_all(t(61)).await, [root.task.id]);
     same("status", world.status(root.task.id).await, ExecutionStatus::Cancelled);
-    same("told to end then", world.stopping(t(4)).await.len(), 0);
+    let expected = [(TaskStatus::Cancelled, MANY_ROWS + 1)].into();
+    same("tasks", statuses(&world, root.task.id).await, expected);
+    same("told to end then", world.stopping(t(62)).await.len(), 0);
 }
 
 async fn a_record_of_many_steps_is_claimed_whole(world: World) {
