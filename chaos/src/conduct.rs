@@ -374,7 +374,7 @@ async fn answer(stent: &Stent, id: ExecutionId) -> Result<Answer> {
     Ok(match stent.result_of(id).await {
         Ok(Some(payload)) => Answer::Value(payload.decode()?),
         Ok(None) => Answer::Failed("it has not ended".into()),
-        Err(Error::Failed(failure)) => Answer::Failed(failure.kind),
+        Err(Error::Failed(failure)) => Answer::Failed(failure.kind.into()),
         Err(Error::Cancelled) => Answer::Cancelled,
         Err(Error::TimedOut) => Answer::TimedOut,
         Err(error) => return Err(error.into()),

@@ -211,7 +211,7 @@ impl Clerk {
         let answer = loop {
             match self.stent.handle::<u64>(id).result().timeout(WAIT).await {
                 Ok(value) => break Answer::Value(value),
-                Err(Error::Failed(failure)) => break Answer::Failed(failure.kind),
+                Err(Error::Failed(failure)) => break Answer::Failed(failure.kind.into()),
                 Err(Error::Cancelled) => break Answer::Cancelled,
                 Err(Error::TimedOut) => break Answer::TimedOut,
                 Err(Error::WaitTimeout { .. }) => {}

@@ -27,7 +27,7 @@ use crate::limits::CRASHES_MAX;
 use crate::model::{Epoch, Fence, Mark, NewTask, RetryPolicy, Tree, Wait};
 use crate::replay::{End, Turn};
 use crate::transition::{Change, Guard, Transition};
-use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
+use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, own_failure};
 
 /// What a leaseholder knows of its task: enough to write to it.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,7 +141,7 @@ pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Transition> {
     // The claim itself counts as a try; the ones before it were crashes.
     let crashes = claimed.task.tries.saturating_sub(1);
     (crashes >= CRASHES_MAX).then(|| {
-        let failure = Failure::new(
+        let failure = own_failure(
             Failure::CRASH_LOOP,
             format!(
                 "task {} of `{}` was claimed {crashes} times and no worker committed a turn: it seems to end the process \
@@ -184,7 +184,7 @@ pub fn refuse(refused: &Transition, reason: impl fmt::Display, now: Timestamp) -
     };
     refused.guard.leased()?;
     let message = format!("the store cannot hold {what}: {reason}");
-    let failure = Failure::new(Failure::REFUSED, message).fatal().storable();
+    let failure = own_failure(Failure::REFUSED, message).fatal().storable();
     let mut end = Transition::new(refused.guard, now, Change::End(Err(failure)));
     end.cancel.clone_from(&refused.cancel);
     end.seen = refused.seen;
@@ -220,7 +220,7 @@ pub const fn put_off(
 #[must_use]
 pub fn expire(expired: &Expired, now: Timestamp) -> Transition {
     let Expired { task, tree, key, expires_at, .. } = expired;
-    let failure = Failure::new(Failure::TIMED_OUT, format!("its time was up at {expires_at}")).fatal();
+    let failure = own_failure(Failure::TIMED_OUT, format!("its time was up at {expires_at}")).fatal();
     let guard = Guard::Known { task: *task, tree: *tree, key: *key };
     Transition::new(guard, now, Change::Expire(failure))
 }

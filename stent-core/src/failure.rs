@@ -1,14 +1,20 @@
 //! Failures: what went wrong in user code, in a form that crosses the store and keeps its identity.
 
+use std::any::TypeId;
 use std::error::Error;
 use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Payload;
+pub use self::kind::Kind;
+pub use self::known::{ErrorType, KnownError, check_known_errors, known_failure};
 use crate::limits::{FAILURE_KIND_BYTES_MAX, FAILURE_TEXT_BYTES_MAX};
 use crate::model::ExecutionStatus;
+use crate::{Codec, Payload};
+
+mod kind;
+mod known;
 
 /// A failure of a durable function: kind, message, the chain of causes, and the user's own data.
 ///
@@ -16,9 +22,9 @@ use crate::model::ExecutionStatus;
 /// hands on this value, not a text about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of error it is: the type's name without its path, such as `ChargeError`, or a variant of it, such as
-    /// `ChargeError::Declined`.
-    pub kind: String,
+    /// What kind of error it is: the path of its type, such as `shop::ChargeError`, or a variant of it, such as
+    /// `shop::ChargeError::Declined`.
+    pub kind: Kind,
     /// The error's own message.
     pub message: String,
     /// Messages of the causes, nearest first.
@@ -30,6 +36,9 @@ pub struct Failure {
     /// The error value itself, when its type is serde's to encode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Payload>,
+    /// The name of the type of `data`, which [`downcast`](Self::downcast) compares. Older versions stored none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_type: Option<String>,
     /// A fatal failure is not retried, whatever the policy says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fatal: bool,
@@ -37,62 +46,71 @@ pub struct Failure {
 
 impl Failure {
     /// Kind of a failure that stands for a panic.
-    pub const PANIC: &'static str = "Panic";
+    pub const PANIC: &'static str = Kind::PANIC;
     /// Kind of a failure that stands for code which no longer matches its record.
-    pub const MISMATCH: &'static str = "Mismatch";
+    pub const MISMATCH: &'static str = Kind::MISMATCH;
     /// Kind of a failure that stands for too many crashes without progress.
-    pub const CRASH_LOOP: &'static str = "CrashLoop";
+    pub const CRASH_LOOP: &'static str = Kind::CRASH_LOOP;
     /// Kind of a failure that stands for something which the store cannot hold.
-    pub const REFUSED: &'static str = "Refused";
-    /// Kind of a failure that stands for arguments or a result that do not decode.
-    pub const CODEC: &'static str = "Codec";
-
+    pub const REFUSED: &'static str = Kind::REFUSED;
+    /// Kind of a failure that stands for arguments or a result that do not encode or decode.
+    pub const CODEC: &'static str = Kind::CODEC;
     /// Kind of a failure that stands for a task whose time was up.
-    pub const TIMED_OUT: &'static str = "TimedOut";
+    pub const TIMED_OUT: &'static str = Kind::TIMED_OUT;
     /// Kind of a failure that stands for an execution which was cancelled.
-    pub const CANCELLED: &'static str = "Cancelled";
+    pub const CANCELLED: &'static str = Kind::CANCELLED;
     /// Kind of a failure that stands for an execution which is not there.
-    pub const NOT_FOUND: &'static str = "NotFound";
+    pub const NOT_FOUND: &'static str = Kind::NOT_FOUND;
+    /// Kind of a failure of which only the text is known.
+    pub const UNTYPED: &'static str = Kind::UNTYPED;
 
     /// What an execution that was cancelled leaves to those who wait for it.
     #[must_use]
     pub fn cancelled() -> Self {
-        Self::new(Self::CANCELLED, "the execution was cancelled").fatal()
+        own(Self::CANCELLED, "the execution was cancelled").fatal()
     }
 
     /// How the execution ended that left this failure, if it was not its code that failed: cancelled, or timed out.
     #[must_use]
     pub fn outcome(&self) -> Option<ExecutionStatus> {
-        // User code may have errors of these names, but their failures carry where they come from, or data.
+        // Older versions had no namespace. User code may have errors of those names, but their failures carry where they come
+        // from, or data.
         let by_store = self.fatal && self.data.is_none() && self.trace.is_none();
         match self.kind.as_str() {
-            Self::CANCELLED if by_store => Some(ExecutionStatus::Cancelled),
-            Self::TIMED_OUT if by_store => Some(ExecutionStatus::TimedOut),
+            Self::CANCELLED | "Cancelled" if by_store => Some(ExecutionStatus::Cancelled),
+            Self::TIMED_OUT | "TimedOut" if by_store => Some(ExecutionStatus::TimedOut),
             _ => None,
         }
     }
 
-    /// A failure from a kind and a message.
-    pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
+    /// Whether it stands for an execution that is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.fatal && matches!(self.kind.as_str(), Self::NOT_FOUND | "NotFound")
+    }
+
+    /// A failure from a kind and a message. A kind in Stent's own namespace is put into another one: see [`Kind`].
+    pub fn new(kind: impl Into<Kind>, message: impl Into<String>) -> Self {
         Self {
             kind: kind.into(),
             message: message.into(),
             causes: Vec::new(),
             trace: None,
             data: None,
+            data_type: None,
             fatal: false,
         }
     }
 
     /// A failure from an error, with the messages of its causes.
-    pub fn from_error(kind: impl Into<String>, error: &(dyn Error + 'static)) -> Self {
+    pub fn from_error(kind: impl Into<Kind>, error: &(dyn Error + 'static)) -> Self {
         let mut failure = Self::new(kind, error.to_string());
         let mut cause = error.source();
         while let Some(error) = cause {
             match error.downcast_ref::<Self>() {
                 // Its text holds its causes; here they stay one each.
                 Some(inner) => {
-                    failure.causes.push(format!("{}: {}", inner.kind, inner.message));
+                    failure.causes.push(inner.headline());
                     failure.causes.extend(inner.causes.iter().cloned());
                 }
                 None => failure.causes.push(error.to_string()),
@@ -102,46 +120,52 @@ impl Failure {
         failure
     }
 
-    /// The kind of an error type's failures: its name without path and parameters, so that `charge::ChargeError` is
-    /// `ChargeError`. Texts and boxed errors have no name of their own, and are an `Error`.
+    /// The kind of an error type's failures: see [`Kind::of`].
     #[must_use]
-    pub fn kind_of<E: ?Sized>() -> String {
-        let full = std::any::type_name::<E>();
-        let bare = full.split('<').next().unwrap_or(full);
-        let name = bare.rsplit("::").next().unwrap_or(bare);
-        let named = name.chars().all(|c| c.is_alphanumeric() || c == '_');
-        if named && !matches!(name, "Box" | "String" | "str") { name.to_owned() } else { "Error".to_owned() }
+    pub fn kind_of<E: ?Sized + 'static>() -> Kind {
+        Kind::of::<E>()
+    }
+
+    /// The failure with the error value, for [`downcast`](Self::downcast) to give back. A value that cannot be stored is left
+    /// out, and the causes say so.
+    #[must_use]
+    pub fn with_value<E: Serialize + 'static>(mut self, value: &E) -> Self {
+        match Codec::default().encode_for_any(value) {
+            Ok(data) => {
+                self.data = Some(data);
+                self.data_type = Some(data_type::<E>());
+            }
+            Err(error) => self.causes.push(format!("… its value was left out: {error}")),
+        }
+        self
     }
 
     /// The error value itself, if it is of type `E` and serde could encode it.
     ///
-    /// No type has to be registered: the kind tells the type's name, and the value was stored as serde wrote it. `None`
-    /// when the kind is another one, or when the value does not read as an `E`, say because `E` has changed since.
+    /// No type has to be registered: the name of the value's type is stored with it, and the value as serde wrote it. `None`
+    /// when the value is of another type, or does not read as an `E`, say because `E` has changed since. A type that was moved
+    /// or renamed is another type, unless its author gives it the name that it had.
     #[must_use]
-    pub fn downcast<E: DeserializeOwned>(&self) -> Option<E> {
-        if !self.is(&Self::kind_of::<E>()) {
-            return None;
-        }
-        self.data.as_ref()?.decode().ok()
+    pub fn downcast<E: DeserializeOwned + 'static>(&self) -> Option<E> {
+        let is_of_type = match &self.data_type {
+            Some(name) => *name == data_type::<E>(),
+            // As older versions stored it: the kind is the type's bare name, or a variant of it.
+            None => {
+                self.kind.split("::").next() == kind::path(std::any::type_name::<E>()).rsplit("::").next()
+            }
+        };
+        if is_of_type { self.data.as_ref()?.decode().ok() } else { None }
     }
 
-    /// Whether it is of a kind: of that very one, or of a variant of it. `ChargeError::Declined` is a `ChargeError`.
-    ///
-    /// ```
-    /// use stent_core::Failure;
-    ///
-    /// let failure = Failure::new("ChargeError::Declined", "no funds");
-    /// assert!(failure.is("ChargeError") && failure.is("ChargeError::Declined"));
-    /// assert!(!failure.is("Charge") && !failure.is("Declined"));
-    /// ```
+    /// Whether it is of a kind, or of a variant of it: see [`Kind::is`].
     #[must_use]
     pub fn is(&self, kind: &str) -> bool {
-        self.kind.strip_prefix(kind).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        self.kind.is(kind)
     }
 
     /// Names its kind otherwise: what `retry_for` looks at, and what people search for.
     #[must_use]
-    pub fn with_kind(mut self, kind: impl Into<String>) -> Self {
+    pub fn with_kind(mut self, kind: impl Into<Kind>) -> Self {
         self.kind = kind.into();
         self
     }
@@ -157,10 +181,14 @@ impl Failure {
     /// [`FAILURE_KIND_BYTES_MAX`] or [`FAILURE_TEXT_BYTES_MAX`]. What is cut says so. The value is left as it is.
     #[must_use]
     pub fn storable(mut self) -> Self {
-        if self.kind.contains('\0') {
-            self.kind = self.kind.replace('\0', ZERO_PICTURE);
+        let kind = self.kind.text_mut();
+        if kind.contains('\0') {
+            *kind = kind.replace('\0', ZERO_PICTURE);
         }
-        cut(&mut self.kind, FAILURE_KIND_BYTES_MAX);
+        cut(kind, FAILURE_KIND_BYTES_MAX);
+        if let Some(data_type) = &mut self.data_type {
+            cut(data_type, FAILURE_TEXT_BYTES_MAX);
+        }
         cut(&mut self.message, FAILURE_TEXT_BYTES_MAX);
         if let Some(trace) = &mut self.trace {
             cut(trace, FAILURE_TEXT_BYTES_MAX);
@@ -188,6 +216,21 @@ impl Failure {
     }
 }
 
+/// A failure of one of Stent's own kinds.
+#[must_use]
+pub fn own(kind: &'static str, message: impl Into<String>) -> Failure {
+    Failure::new(Kind::own(kind), message)
+}
+
+/// The name of a type of values: as in kinds, and with its parameters.
+fn data_type<E: 'static>() -> String {
+    let type_name = std::any::type_name::<E>();
+    match known::name_of(TypeId::of::<E>()) {
+        Some(name) => format!("{name}{}", kind::parameters(type_name)),
+        None => type_name.to_owned(),
+    }
+}
+
 /// What stands for a zero character where a text must have none: the picture of it.
 pub const ZERO_PICTURE: &str = "\u{2400}";
 
@@ -201,9 +244,20 @@ fn cut(text: &mut String, max: usize) {
     text.push_str(&note);
 }
 
+impl Failure {
+    /// Its message, after the short form of its kind if it has a type.
+    fn headline(&self) -> String {
+        match self.kind.as_str() {
+            Self::UNTYPED => self.message.clone(),
+            _ => format!("{}: {}", self.kind.short(), self.message),
+        }
+    }
+}
+
+/// Shows the kind without its modules, the message and the causes.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.message)?;
+        f.write_str(&self.headline())?;
         self.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
     }
 }
@@ -213,7 +267,6 @@ impl Error for Failure {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Codec;
 
     #[derive(Debug, thiserror::Error)]
     #[error("no checkout")]
@@ -224,11 +277,12 @@ mod tests {
         let whole = Failure {
             causes: vec!["timed out".to_owned()],
             data: Some(Codec::Json.encode(&51).expect("encodes")),
+            data_type: Some("u8".to_owned()),
             ..Failure::new("ChargeError::Declined", "no funds").with_trace("in `charge`").fatal()
         };
         let stored = r#"{"kind":"ChargeError::Declined","message":"no funds","causes":["timed out"],"#
             .to_owned()
-            + r#""trace":"in `charge`","data":{"content_type":"application/json","bytes":[53,49]},"fatal":true}"#;
+            + r#""trace":"in `charge`","data":{"content_type":"application/json","bytes":[53,49]},"data_type":"u8","fatal":true}"#;
         assert_eq!(serde_json::to_string(&whole).expect("encodes"), stored);
         assert_eq!(serde_json::from_str::<Failure>(&stored).expect("decodes"), whole);
 
@@ -238,34 +292,73 @@ mod tests {
         assert_eq!(serde_json::from_str::<Failure>(stored).expect("decodes"), least);
     }
 
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Declined<T = u16>(T);
+
+    mod other {
+        use serde::{Deserialize, Serialize};
+
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        pub(super) struct Declined(pub(super) u16);
+    }
+
+    type Alias = Declined;
+
     #[test]
-    fn a_kind_is_the_bare_name_of_a_type() {
-        for (kind, expected) in [
-            (Failure::kind_of::<Wrapper>(), "Wrapper"),
-            (Failure::kind_of::<std::io::Error>(), "Error"),
-            (Failure::kind_of::<Option<Wrapper>>(), "Option"),
-            (Failure::kind_of::<String>(), "Error"),
-            (Failure::kind_of::<&str>(), "Error"),
-            (Failure::kind_of::<Box<dyn Error + Send + Sync>>(), "Error"),
-        ] {
-            assert_eq!(kind, expected);
+    fn the_value_comes_back_as_its_own_type_only() {
+        // The kind says nothing of the value: it may be another one.
+        for kind in [Kind::of::<Declined>(), Kind::from("Late"), Kind::of::<other::Declined>()] {
+            let failure = Failure::new(kind, "declined").with_value(&Declined(51_u16));
+            assert_eq!(failure.downcast(), Some(Declined(51_u16)));
+            assert_eq!(failure.downcast::<Alias>(), Some(Declined(51)));
+            assert_eq!(failure.downcast::<other::Declined>(), None);
+            assert_eq!(failure.downcast::<Declined<u32>>(), None);
+            assert_eq!(failure.downcast::<u16>(), None);
+        }
+        assert_eq!(Failure::new(Kind::of::<Declined>(), "declined").downcast::<Declined>(), None);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_stored_is_left_out_and_the_failure_says_so() {
+        let failure = Failure::new("Declined", "no").with_value(&Some(None::<u8>));
+        assert_eq!((&failure.data, &failure.data_type), (&None, &None));
+        assert!(failure.causes[0].starts_with("… its value was left out: cannot encode"), "{failure}");
+    }
+
+    #[test]
+    fn a_value_of_an_older_version_comes_back_by_the_bare_name_of_its_type() {
+        let data = Some(Codec::Cbor.encode(&Declined(51_u16)).expect("encodes"));
+        for kind in ["Declined", "Declined::Late"] {
+            let failure = Failure { data: data.clone(), ..Failure::new(kind, "declined") };
+            assert_eq!(failure.downcast(), Some(Declined(51_u16)));
+            assert_eq!(failure.downcast::<u16>(), None);
+        }
+        for kind in ["Other", "stent_core::Declined", ""] {
+            let failure = Failure { data: data.clone(), ..Failure::new(kind, "declined") };
+            assert_eq!(failure.downcast::<Declined>(), None, "{kind}");
         }
     }
 
     #[test]
-    fn the_value_comes_back_as_its_own_type_only() {
-        #[derive(Debug, PartialEq, Serialize, Deserialize)]
-        struct Declined(u16);
-        #[derive(Debug, PartialEq, Serialize, Deserialize)]
-        struct Other(u16);
+    fn a_failure_shows_its_kind_without_modules_and_a_text_shows_itself() {
+        assert_eq!(
+            Failure::new("shop::errors::ChargeError::Busy", "later").to_string(),
+            "ChargeError::Busy: later"
+        );
+        assert_eq!(own(Failure::PANIC, "boom").to_string(), "Panic: boom");
+        assert_eq!(own(Failure::UNTYPED, "no").to_string(), "no");
+    }
 
-        for kind in ["Declined", "Declined::Late"] {
-            let mut failure = Failure::new(kind, "declined");
-            assert_eq!(failure.downcast::<Declined>(), None);
-            failure.data = Some(Codec::Cbor.encode(&Declined(51)).expect("encodes"));
-            assert_eq!(failure.downcast(), Some(Declined(51)));
-            assert_eq!(failure.downcast::<Other>(), None);
-        }
+    #[test]
+    fn what_older_versions_left_in_a_store_is_understood() {
+        assert_eq!(Failure::cancelled().outcome(), Some(ExecutionStatus::Cancelled));
+        assert_eq!(Failure::new("Cancelled", "").fatal().outcome(), Some(ExecutionStatus::Cancelled));
+        assert_eq!(Failure::new("TimedOut", "").fatal().outcome(), Some(ExecutionStatus::TimedOut));
+        assert_eq!(Failure::new("shop::Cancelled", "").fatal().outcome(), None);
+        assert!(
+            Failure::new("NotFound", "").fatal().is_not_found()
+                && !Failure::new("shop::NotFound", "").fatal().is_not_found()
+        );
     }
 
     #[test]

@@ -35,7 +35,9 @@ pub mod schedule;
 mod timestamp;
 pub mod transition;
 
-pub use failure::{Failure, ZERO_PICTURE};
+#[doc(hidden)]
+pub use failure::{ErrorType, KnownError, check_known_errors, known_failure, own as own_failure};
+pub use failure::{Failure, Kind, ZERO_PICTURE};
 pub use id::{ExecutionId, TaskId, WorkerId};
 pub use key::{Key, canonical};
 pub use lineage::Origin;

@@ -8,6 +8,17 @@ pub const PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// A payload above this many bytes is taken with a warning: it is rewritten whenever its row changes.
 pub const PAYLOAD_BYTES_WARN: usize = 512 * 1024;
 
+/// How deep a value may be nested in CBOR: as deep as the decoder reads. An enum is a level, and what a variant of several
+/// fields holds is another; so is the list of a function's arguments.
+pub const CBOR_DEPTH_MAX: u16 = 256;
+
+/// How deep a value may be nested in JSON: as deep as the decoder reads. Levels are counted as in CBOR.
+pub const JSON_DEPTH_MAX: u16 = 127;
+
+/// Largest payload, in bytes, that is decoded once where it is encoded, to see that it can be. A type that does not read what
+/// it writes shows that in small values, too; larger payloads are read back only if they hold something that is rare.
+pub const READ_BACK_BYTES_MAX: usize = 16 * 1024;
+
 /// Most transitions in one exchange. Large enough that a commit's fsync is shared by hundreds of tasks, small
 /// enough that the writer is not held for longer than some tens of milliseconds.
 pub const EXCHANGE_TRANSITIONS_MAX: usize = 512;

@@ -5,6 +5,11 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::guard::{Doubt, Guarded, Rules};
+use crate::limits::{CBOR_DEPTH_MAX, JSON_DEPTH_MAX, READ_BACK_BYTES_MAX};
+
+mod guard;
+
 /// How a value becomes bytes. CBOR is the default: compact, and it keeps byte strings and map keys as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
@@ -29,23 +34,61 @@ impl Codec {
         [Self::Cbor, Self::Json].into_iter().find(|codec| codec.content_type() == content_type)
     }
 
-    /// Encodes a value.
+    /// How deep a value may be nested to be read again.
+    #[must_use]
+    pub const fn depth_max(self) -> u16 {
+        match self {
+            Self::Cbor => CBOR_DEPTH_MAX,
+            Self::Json => JSON_DEPTH_MAX,
+        }
+    }
+
+    /// Encodes a value of a type that is read again: the payload gives the same value back, or there is no payload.
+    ///
+    /// Small payloads are read back, and larger ones if they have something in them that some types do not read.
     ///
     /// # Errors
-    /// When the value's `Serialize` refuses, or the codec cannot express it (JSON and maps whose keys are not texts).
-    pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Payload, CodecError> {
-        let mut bytes = Vec::new();
-        match self {
-            Self::Cbor => {
-                ciborium::into_writer(value, &mut bytes)
-                    .map_err(|error| CodecError::Encode(error.to_string()))?;
-            }
-            Self::Json => {
-                serde_json::to_writer(&mut bytes, value)
-                    .map_err(|error| CodecError::Encode(error.to_string()))?;
-            }
+    /// When the value's `Serialize` refuses; when the codec cannot express it (JSON and maps whose keys are not texts), or
+    /// would not give it back.
+    pub fn encode<T: Serialize + DeserializeOwned>(self, value: &T) -> Result<Payload, CodecError> {
+        let (payload, doubt) = self.write(value)?;
+        if doubt.is_some() || payload.len() <= READ_BACK_BYTES_MAX {
+            payload.decode::<T>().map_err(|error| {
+                CodecError::refused(format_args!("what its type writes is not what it reads: {error}"))
+            })?;
         }
-        Ok(Payload { content_type: self.content_type().into(), bytes })
+        Ok(payload)
+    }
+
+    /// Encodes a value of which this process does not know the type that will read it, such as a signal's.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode). What only some types can read is refused: integers of 128 bits, raw JSON in another
+    /// format, and maps in JSON whose keys are not texts.
+    pub fn encode_for_any<T: Serialize + ?Sized>(self, value: &T) -> Result<Payload, CodecError> {
+        match self.write(value)? {
+            (_, Some(Doubt::Serious(what))) => Err(CodecError::refused(format_args!(
+                "it holds {what}, which only some types can read; write that as a text"
+            ))),
+            (payload, _) => Ok(payload),
+        }
+    }
+
+    fn write<T: Serialize + ?Sized>(self, value: &T) -> Result<(Payload, Option<Doubt>), CodecError> {
+        let rules = Rules::of(self);
+        let guarded = Guarded::new(value, &rules);
+        let mut bytes = Vec::new();
+        let written = match self {
+            Self::Cbor => ciborium::into_writer(&guarded, &mut bytes).map_err(|error| match error {
+                ciborium::ser::Error::Value(reason) => reason,
+                ciborium::ser::Error::Io(error) => error.to_string(),
+            }),
+            Self::Json => serde_json::to_writer(&mut bytes, &guarded).map_err(|error| error.to_string()),
+        };
+        match written {
+            Ok(()) => Ok((Payload { content_type: self.content_type().into(), bytes }, rules.doubt())),
+            Err(reason) => Err(CodecError::Encode { reason, is_deep: rules.is_deep() }),
+        }
     }
 }
 
@@ -126,9 +169,14 @@ impl fmt::Debug for Payload {
 /// Why a value did not become a payload, or a payload a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// The value cannot be expressed.
-    #[error("cannot encode: {0}")]
-    Encode(String),
+    /// The value cannot be expressed, or would not be read again as what it is.
+    #[error("cannot encode: {reason}")]
+    Encode {
+        /// What is wrong with it, and where.
+        reason: String,
+        /// Whether it is nested too deeply. Such a value may be too deep for the stack of a thread to drop it, too.
+        is_deep: bool,
+    },
     /// The bytes do not hold what was asked for.
     #[error("cannot decode as {expected}: {reason}")]
     Decode {
@@ -149,38 +197,20 @@ pub enum CodecError {
 }
 
 impl CodecError {
+    pub(crate) fn refused(reason: impl fmt::Display) -> Self {
+        Self::Encode { reason: reason.to_string(), is_deep: false }
+    }
+
+    /// Whether the value was nested too deeply.
+    #[must_use]
+    pub const fn is_deep(&self) -> bool {
+        matches!(self, Self::Encode { is_deep: true, .. })
+    }
+
     fn decode<T>(reason: &dyn fmt::Display) -> Self {
         Self::Decode { expected: std::any::type_name::<T>(), reason: reason.to_string() }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    #[test]
-    fn both_codecs_return_what_they_were_given() {
-        let value = BTreeMap::from([("a".to_owned(), vec![1_u8, 2]), (String::new(), vec![])]);
-        for codec in [Codec::Cbor, Codec::Json] {
-            let payload = codec.encode(&value).expect("encodes");
-            assert_eq!(payload.decode::<BTreeMap<String, Vec<u8>>>().expect("decodes"), value);
-        }
-    }
-
-    #[test]
-    fn cbor_keeps_keys_that_json_cannot() {
-        let value = BTreeMap::from([((1, true), 2)]);
-        let payload = Codec::Cbor.encode(&value).expect("encodes");
-        assert_eq!(payload.decode::<BTreeMap<(i32, bool), i32>>().expect("decodes"), value);
-        assert!(Codec::Json.encode(&value).is_err());
-    }
-
-    #[test]
-    fn a_wrong_type_is_named() {
-        let payload = Codec::Cbor.encode("text").expect("encodes");
-        let error = payload.decode::<u32>().expect_err("a text is no number");
-        assert!(error.to_string().contains("u32"), "{error}");
-    }
-}
+mod tests;

@@ -152,6 +152,7 @@ fn of_failure(failure: &Failure) -> usize {
         + failure.message.len()
         + causes
         + trace
+        + failure.data_type.as_ref().map_or(0, String::len)
         + failure.data.as_ref().map_or(0, Payload::len)
 }
 

@@ -61,7 +61,8 @@ impl Durable {
         let implementation = self.implementation(options);
         let map = self.map();
         let registration = self.registration();
-        quote!(#public #marker #implementation #map #registration)
+        let errors = self.known_errors(options);
+        quote!(#public #marker #implementation #map #errors #registration)
     }
 
     fn name(&self) -> &Ident {
@@ -284,6 +285,40 @@ impl Durable {
         }
     }
 
+    /// Enters the error types that the function returns, and that it names, in the list of those that the process knows: so
+    /// they are found in boxes, and by the names that their authors give them.
+    fn known_errors(&self, options: &Options) -> TokenStream {
+        let cfg = &self.attributes.cfg;
+        let returned = match &self.signature.output {
+            Output::Named(ty) => {
+                let returned = returned(ty);
+                Some(quote_spanned!(here(ty)=> <#ty as #returned>::Error))
+            }
+            Output::Plain(_) => None,
+        };
+        let kinds = options.retry.iter().filter_map(|retry| retry.retry_for.as_ref()).flatten();
+        let named = kinds.filter_map(|kind| match kind {
+            Kind::Text(_) => None,
+            Kind::Type(ty) | Kind::Variant(ty, _) => Some(quote_spanned!(here(ty)=> #ty)),
+        });
+        returned.into_iter().chain(named).map(|ty| {
+            quote_spanned! {Span::mixed_site()=>
+                #(#cfg)*
+                ::stent::__private::inventory::submit! {
+                    ::stent::__private::KnownError(|| {
+                        #[allow(unused_imports)]
+                        use ::stent::__private::{
+                            Classified as _, KnowError as _, KnowNothing as _, KnowSerde as _, Named as _, Unclassified as _,
+                            Unnamed as _,
+                        };
+                        let probe = ::stent::__private::Probe::<#ty>::new();
+                        (&&&probe).entry((&&probe).name(), |error| (&&::stent::__private::Classifier(error)).class())
+                    })
+                }
+            }
+        }).collect()
+    }
+
     /// Spanned like the parameter list, for there rustc points when one of them is private or cannot be stored.
     fn args_type(&self) -> TokenStream {
         let types = self.signature.stored().map(|(_, ty)| ty);
@@ -320,12 +355,12 @@ fn returned(ty: &Type) -> TokenStream {
 fn caught(result: &Type) -> TokenStream {
     let site = Span::mixed_site();
     let caught = quote_spanned!(site=> ::stent::__private::Caught::new(error));
-    let failure = quote_spanned!(here(result)=> (&&#caught).into_failure());
+    let failure = quote_spanned!(here(result)=> (&&&#caught).into_failure());
     quote_spanned! {site=>
         {
             #[allow(unused_imports)]
             use ::stent::__private::{
-                Classified as _, IntoFailureBoxed as _, IntoFailureSerde as _, Unclassified as _,
+                Classified as _, IntoFailureBoxed as _, IntoFailureSerde as _, IntoFailureShown as _, Unclassified as _,
             };
             let class = (&&::stent::__private::Classifier(&error)).class();
             class.of(#failure)
@@ -396,7 +431,15 @@ fn retry_expression(retry: &Retry) -> TokenStream {
 /// whether there is one.
 fn kind_expression(kind: &Kind) -> TokenStream {
     match kind {
-        Kind::Text(text) => quote!(::std::string::String::from(#text)),
+        Kind::Text(text) => {
+            let message = "this kind begins with `stent::` and is none of Stent's own; see the constants of `stent::Failure`";
+            quote_spanned! {here(text)=> {
+                const _: () = if !::stent::__private::is_kind(#text) {
+                    ::core::panic!(#message)
+                };
+                ::std::string::String::from(#text)
+            }}
+        }
         Kind::Type(ty) => quote_spanned!(here(ty)=> ::stent::__private::kind_of::<#ty>()),
         Kind::Variant(ty, variant) => {
             let name = variant.segments.last().map(|last| last.ident.unraw().to_string());

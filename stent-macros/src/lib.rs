@@ -82,7 +82,7 @@ use proc_macro::TokenStream;
 /// | `backoff_factor = 2.0` | 1 or more | what each further wait is multiplied by |
 /// | `max_delay = "1m"` | duration | the longest wait |
 /// | `jitter = 0.1` | 0 to 1 | the share of a wait by which it is spread, in either direction |
-/// | `retry_for = [Timeout, ChargeError::Busy, "Panic"]` | error types, variants of them, or texts | the kinds of failures that are worth another attempt; without it, all are. A variant is known by `stent::Classify` |
+/// | `retry_for = [Timeout, ChargeError::Busy, "stent::Panic"]` | error types, variants of them, or texts | the kinds of failures that are worth another attempt; without it, all are. A variant is known by `stent::Classify`. A text stands for every kind that ends so |
 ///
 /// A duration is a text of one or more `number unit` pairs, such as `"90s"`, `"1h30m"` or `"1.5d"`, with the units
 /// `us`, `ms`, `s`, `m`, `h`, `d` and `w`. It is checked while the crate compiles.

@@ -107,7 +107,7 @@ impl Records {
                 .execution
                 .result
                 .and_then(Result::err)
-                .map_or_else(String::new, |failure| failure.kind);
+                .map_or_else(String::new, |failure| failure.kind.into());
             *counts.entry((reason, letter.execution.function)).or_default() += 1;
         }
         counts

@@ -9,17 +9,20 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use stent_core::duration::IntoDuration;
-use stent_core::limits::TAGS_MAX;
+use stent_core::limits::{PAYLOAD_BYTES_WARN, TAGS_MAX};
 use stent_core::model::{
     Keyed, Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, TaskResult, Tree, split_version,
 };
 use stent_core::replay::CallSpec;
-use stent_core::{Codec, ExecutionId, Failure, Key, Payload, Timestamp, canonical};
+use stent_core::{
+    Codec, CodecError, ExecutionId, Failure, Key, Kind, Payload, Timestamp, canonical, own_failure,
+};
 
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
-use crate::function::{BoxFuture, Function, Overrides, StartAt};
-use crate::state::States;
-use crate::{Error, Result, failure, trace};
+use crate::failure::from_any;
+use crate::function::{BoxFuture, Function, Overrides, StartAt, invoke_locally};
+use crate::state::{Local, States};
+use crate::{Error, Result, foreign, trace};
 
 /// A call of the durable function `F`: a plain description, until it is used.
 ///
@@ -45,7 +48,7 @@ pub struct Call<F: Function> {
 enum CallState<F: Function> {
     Described(F::Args),
     Asked(Pending),
-    Local(BoxFuture<'static, Result<F::Output, Failure>>),
+    Local(BoxFuture<'static, Result<F::Output>>),
     Used,
 }
 
@@ -156,11 +159,12 @@ impl<F: Function> Call<F> {
         let Context::Durable(_) = Context::require(F::NAME)? else {
             return Err(Error::OutsideDurable { name: F::NAME.to_owned() });
         };
-        self.ask(&args, true).map(Pending::detach)
+        self.ask(args, true).map(Pending::detach)
     }
 
     /// Runs the body directly, without a store: for unit tests. Calls inside it run directly too, sleeps take their time,
-    /// and nothing is recorded or retried.
+    /// and nothing is recorded or retried. Arguments and results go through the codec and its limits all the same, so that a
+    /// value which a store would refuse is refused here.
     ///
     /// ```
     /// # use stent::prelude::*;
@@ -174,7 +178,7 @@ impl<F: Function> Call<F> {
     /// # Ok(()) }
     /// ```
     pub fn local(self) -> LocalCall<F> {
-        LocalCall { call: self, states: States::default() }
+        LocalCall { call: self, states: States::default(), codec: Codec::default() }
     }
 
     /// The position that the call has taken.
@@ -194,7 +198,7 @@ impl<F: Function> Call<F> {
         }
     }
 
-    fn ask(&mut self, args: &F::Args, detached: bool) -> Result<Pending> {
+    fn ask(&mut self, args: F::Args, detached: bool) -> Result<Pending> {
         if let Some(error) = self.invalid.take() {
             return Err(error);
         }
@@ -246,8 +250,8 @@ impl<F: Function> Call<F> {
             return Ok(());
         };
         self.state = match Context::require(F::NAME)? {
-            Context::Durable(_) => CallState::Asked(self.ask(&args, false)?),
-            Context::Local(states) => CallState::Local(F::invoke(args, &states)),
+            Context::Durable(_) => CallState::Asked(self.ask(args, false)?),
+            Context::Local(local) => CallState::Local(invoke_locally::<F>(args, &local)?),
         };
         Ok(())
     }
@@ -262,7 +266,7 @@ impl<F: Function> Future for Call<F> {
         }
         let output = match &mut self.state {
             CallState::Asked(pending) => decode_result(F::NAME, ready!(pending.poll(cx)).1),
-            CallState::Local(body) => ready!(body.as_mut().poll(cx)).map_err(Error::Failed),
+            CallState::Local(body) => ready!(body.as_mut().poll(cx)),
             CallState::Described(_) | CallState::Used => polled_after_completion(F::NAME),
         };
         self.state = CallState::Used;
@@ -285,12 +289,19 @@ impl<F: Function> fmt::Debug for Call<F> {
 pub struct LocalCall<F: Function> {
     call: Call<F>,
     states: States,
+    codec: Codec,
 }
 
 impl<F: Function> LocalCall<F> {
     /// Lends a state to the body.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(state);
+        self
+    }
+
+    /// Takes this codec in place of the default one, as a store that was opened with it would.
+    pub const fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
         self
     }
 }
@@ -302,8 +313,9 @@ impl<F: Function> IntoFuture for LocalCall<F> {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let (args, _) = self.call.into_dispatch()?;
-            let body = F::invoke(args, &self.states);
-            Context::Local(Arc::new(self.states)).scope(body).await.map_err(Error::Failed)
+            let local = Arc::new(Local { states: self.states, codec: self.codec });
+            let body = invoke_locally::<F>(args, &local)?;
+            Context::Local(local).scope(body).await
         })
     }
 }
@@ -350,7 +362,7 @@ impl Described {
 
 /// Encodes a call, with the function's own options where the call says nothing else.
 pub(crate) fn describe<F: Function>(
-    args: &F::Args,
+    args: F::Args,
     overrides: Overrides,
     shared: &crate::client::Shared,
 ) -> Result<Described> {
@@ -370,10 +382,16 @@ pub(crate) fn describe<F: Function>(
         None => Lane::new(queue, F::NAME).with_tags(options.tags.iter().copied()),
     };
     let limited = options.is_limited();
-    let payload = shared.encode(args, || format!("arguments of `{}`", F::NAME))?;
+    let payload = match shared.encode(&args, arguments::<F>) {
+        Ok(payload) => payload,
+        Err(error) => {
+            foreign::bury_if(error.is_deep(), args);
+            return Err(error);
+        }
+    };
     let keyed = options
         .answers()
-        .map(|ttl| Ok::<_, Error>(Keyed { key: key::<F>(args, &payload)?, ttl }))
+        .map(|ttl| Ok::<_, Error>(Keyed { key: key::<F>(&args, &payload)?, ttl }))
         .transpose()?;
     Ok(Described {
         lane,
@@ -394,11 +412,16 @@ fn key<F: Function>(args: &F::Args, payload: &Payload) -> Result<Key> {
     match F::key(args) {
         Some(text) => Ok(Key::of_user(name, version, &text)),
         None => {
-            let bytes = canonical(payload)
-                .map_err(|source| Error::Codec { what: format!("arguments of `{}`", F::NAME), source })?;
+            let bytes =
+                canonical(payload).map_err(|source| Error::Codec { what: arguments::<F>(), source })?;
             Ok(Key::of_call(name, version, &bytes))
         }
     }
+}
+
+/// The arguments of a function, as messages call them.
+pub(crate) fn arguments<F: Function>() -> String {
+    format!("arguments of `{}`", F::NAME)
 }
 
 fn both_limits() -> Error {
@@ -440,12 +463,41 @@ pub(crate) fn decode_result<T: serde::de::DeserializeOwned>(name: &str, result: 
 /// Encodes what a step gave.
 pub(crate) fn encode_result<T, E>(name: &str, codec: Codec, result: Result<T, E>) -> TaskResult
 where
-    T: serde::Serialize,
+    T: serde::Serialize + serde::de::DeserializeOwned,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
-    use crate::failure::IntoFailureBoxed as _;
-    let value = result.map_err(|error| failure::Caught::new(error).into_failure())?;
-    codec
-        .encode(&value)
-        .map_err(|error| Failure::new(Failure::CODEC, format!("result of `{name}`: {error}")).fatal())
+    encode_output(name, codec, &result.map_err(from_any)?)
+}
+
+/// Encodes what a function or a step gave. No attempt makes a value that cannot be stored one that can.
+pub(crate) fn encode_output<T>(name: &str, codec: Codec, value: &T) -> TaskResult
+where
+    T: serde::Serialize + serde::de::DeserializeOwned,
+{
+    codec.encode(value).map_err(|error| unfit_output(name, &error))
+}
+
+/// The failure of what gave a value that cannot be stored.
+pub(crate) fn unfit_output(name: &str, error: &CodecError) -> Failure {
+    own_failure(Failure::CODEC, format!("result of `{name}`: {error}")).fatal()
+}
+
+/// Holds an encoded result against the limit.
+pub(crate) fn fit_output(name: &str, output: Payload, max: usize) -> TaskResult {
+    match check_size(&output, max, &|| format!("result of `{name}`")) {
+        Ok(()) => Ok(output),
+        Err(error) => Err(own_failure(Kind::PAYLOAD_TOO_LARGE, error.to_string()).fatal()),
+    }
+}
+
+/// Holds a payload against the limit.
+pub(crate) fn check_size(payload: &Payload, max: usize, what: &dyn Fn() -> String) -> Result<()> {
+    let len = payload.len();
+    if len > max {
+        return Err(Error::PayloadTooLarge { what: what(), len, max });
+    }
+    if len > PAYLOAD_BYTES_WARN {
+        tracing::warn!(len, "{} is large; keep large data elsewhere and pass a reference", what());
+    }
+    Ok(())
 }

@@ -11,12 +11,12 @@ use stent_core::backend::{
     Transactions,
 };
 use stent_core::duration::{DurationError, IntoDuration, IntoTimeout};
-use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_WARN};
+use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX};
 use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{Codec, ExecutionId, Failure, Payload, Timestamp, WorkerId, decide};
+use stent_core::{Codec, CodecError, ExecutionId, Failure, Payload, Timestamp, WorkerId, decide};
 
-use crate::call::Call;
+use crate::call::{Call, check_size, fit_output};
 use crate::clock::{Calibrator, Clock, ClockOptions, ClockSource};
 use crate::dead_letters::DeadLetters;
 use crate::dispatch::{Dispatch, DispatchAll};
@@ -82,23 +82,37 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Encodes a value and holds it against the limits.
-    pub(crate) fn encode<T: serde::Serialize>(
+    pub(crate) fn encode<T: serde::Serialize + serde::de::DeserializeOwned>(
         &self,
         value: &T,
         what: impl Fn() -> String,
     ) -> Result<Payload> {
-        let payload = self.codec.encode(value).map_err(|source| Error::Codec { what: what(), source })?;
-        self.check_size(&payload, &what)?;
+        self.encoded(self.codec.encode(value), what)
+    }
+
+    /// The same for a value that is read as a type which is not known here.
+    pub(crate) fn encode_for_any<T: serde::Serialize>(
+        &self,
+        value: &T,
+        what: impl Fn() -> String,
+    ) -> Result<Payload> {
+        self.encoded(self.codec.encode_for_any(value), what)
+    }
+
+    fn encoded(
+        &self,
+        payload: std::result::Result<Payload, CodecError>,
+        what: impl Fn() -> String,
+    ) -> Result<Payload> {
+        let payload = payload.map_err(|source| Error::Codec { what: what(), source })?;
+        check_size(&payload, self.payload_max, &what)?;
         Ok(payload)
     }
 
     /// Holds a result against the limits: one that is too large is a failure, and a failure that is too large is cut.
     pub(crate) fn checked(&self, name: &str, result: TaskResult) -> TaskResult {
         let payload = result.map_err(|failure| self.storable(failure))?;
-        match self.check_size(&payload, &|| format!("result of `{name}`")) {
-            Ok(()) => Ok(payload),
-            Err(error) => Err(Failure::new("PayloadTooLarge", error.to_string()).fatal()),
-        }
+        fit_output(name, payload, self.payload_max)
     }
 
     /// A failure as the store can hold it. The code hears of it as it will be read again.
@@ -112,17 +126,6 @@ impl Shared {
                 .push(format!("… its value of {len} bytes was left out; at most {max} are allowed"));
         }
         failure
-    }
-
-    fn check_size(&self, payload: &Payload, what: &dyn Fn() -> String) -> Result<()> {
-        let len = payload.len();
-        if len > self.payload_max {
-            return Err(Error::PayloadTooLarge { what: what(), len, max: self.payload_max });
-        }
-        if len > PAYLOAD_BYTES_WARN {
-            tracing::warn!(len, "{} is large; keep large data elsewhere and pass a reference", what());
-        }
-        Ok(())
     }
 
     /// Writes one transition.

@@ -8,11 +8,11 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use stent_core::model::{Keyed, NewTask, Seq, StepKind, TaskResult, Tree};
 use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
-use stent_core::{ExecutionId, TaskId, Timestamp};
+use stent_core::{Codec, ExecutionId, TaskId, Timestamp};
 
 use crate::client::Shared;
 use crate::desk::Desk;
-use crate::state::States;
+use crate::state::Local;
 use crate::stop::StopSign;
 use crate::{Error, Result};
 
@@ -30,7 +30,7 @@ pub(crate) enum Context {
     /// In a durable function, under a lease.
     Durable(Arc<Durable>),
     /// In a unit test, by `.local()`: calls run in place and nothing is recorded.
-    Local(Arc<States>),
+    Local(Arc<Local>),
 }
 
 impl Context {
@@ -72,6 +72,14 @@ impl Context {
             return Err(Error::InStep { what: format!("`{name}`"), step: step.name.clone() });
         }
         Self::current().ok_or_else(|| Error::OutsideDurable { name: name.to_owned() })
+    }
+
+    /// The codec that values of a body go through, in a store or by `.local()`.
+    pub(crate) fn codec(&self) -> Codec {
+        match self {
+            Self::Durable(durable) => durable.shared.codec,
+            Self::Local(local) => local.codec,
+        }
     }
 
     pub(crate) fn enter<T>(self, body: impl FnOnce() -> T) -> T {

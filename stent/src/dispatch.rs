@@ -235,6 +235,6 @@ fn start<F: Function>(shared: &Shared, id: ExecutionId, call: Call<F>) -> Result
     let key =
         overrides.idempotency_key.as_deref().map(|text| Key::of_dispatch(split_version(F::NAME).0, text));
     let now = shared.clock.now();
-    let root = describe::<F>(&args, overrides, shared)?.into_root(id, now);
+    let root = describe::<F>(args, overrides, shared)?.into_root(id, now);
     Ok(decide::start(root, key, now))
 }

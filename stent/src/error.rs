@@ -264,6 +264,11 @@ impl Error {
         }
     }
 
+    /// Whether a value was refused because it is nested too deeply.
+    pub(crate) const fn is_deep(&self) -> bool {
+        matches!(self, Self::Codec { source, .. } if source.is_deep())
+    }
+
     /// Whether the same call may succeed later, without anybody doing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use stent_core::limits::PROGRESS_BYTES_MAX;
 use stent_core::model::Note;
-use stent_core::{ExecutionId, TaskId, ZERO_PICTURE};
+use stent_core::{Codec, ExecutionId, TaskId, ZERO_PICTURE};
 
 use crate::call::check_name;
 use crate::context::{Context, Durable, InStep};
@@ -41,14 +41,16 @@ pub fn execution() -> Result<Execution> {
         Some(_) => Context::around(),
         None => Some(Context::require("stent::execution")?),
     };
-    Ok(Execution { durable: context.and_then(Context::into_durable) })
+    let codec = context.as_ref().map_or_else(Codec::default, Context::codec);
+    Ok(Execution { durable: context.and_then(Context::into_durable), codec })
 }
 
 /// A running function's execution: see [`execution`]. In a body that is run with [`local`](crate::Call::local), what it says
-/// goes nowhere.
+/// goes nowhere, and what could not be stored is refused all the same.
 #[derive(Clone, Debug)]
 pub struct Execution {
     durable: Option<Arc<Durable>>,
+    codec: Codec,
 }
 
 impl Execution {
@@ -168,9 +170,11 @@ impl ExecutionState {
     fn write<T: Serialize>(&self, value: &T, note: fn(String, stent_core::Payload) -> Note) -> Result<()> {
         check_name("state", &self.name)?;
         if let Some(durable) = &self.execution.durable {
-            let value = durable.shared.encode(value, || format!("state `{}`", self.name))?;
+            let value = durable.shared.encode_for_any(value, || format!("state `{}`", self.name))?;
             self.execution.note(note(self.name.clone(), value));
+            return Ok(());
         }
-        Ok(())
+        let refused = |source| Error::Codec { what: format!("state `{}`", self.name), source };
+        self.execution.codec.encode_for_any(value).map(drop).map_err(refused)
     }
 }

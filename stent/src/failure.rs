@@ -4,18 +4,19 @@ use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::error::Error as StdError;
+use std::marker::PhantomData;
 use std::panic;
 use std::sync::Once;
 
 use serde::Serialize;
-use stent_core::{Codec, Failure};
+use stent_core::{ErrorType, Failure, Kind, known_failure, own_failure};
 
 use crate::Error;
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// An error on its way to becoming a failure. Which of the two ways it takes is chosen by method resolution: the macro
-/// calls `(&&Caught::new(error)).into_failure()`, and the trait that is implemented one reference further out wins.
+/// An error on its way to becoming a failure. Which of the ways it takes is chosen by method resolution: the macro calls
+/// `(&&&Caught::new(error)).into_failure()`, and of the traits that apply the one that is implemented furthest out wins.
 pub struct Caught<E>(Cell<Option<E>>);
 
 impl<E> std::fmt::Debug for Caught<E> {
@@ -45,15 +46,23 @@ pub trait IntoFailureSerde {
     fn into_failure(&self) -> Failure;
 }
 
-impl<E: StdError + Serialize + 'static> IntoFailureSerde for &Caught<E> {
+impl<E: StdError + Serialize + 'static> IntoFailureSerde for &&Caught<E> {
+    fn into_failure(&self) -> Failure {
+        with_value(&self.take())
+    }
+}
+
+/// The way of types that hold an error of any type and show it, such as a box, `anyhow::Error` and `eyre::Report`.
+pub trait IntoFailureShown {
+    /// Makes the failure.
+    #[expect(clippy::wrong_self_convention, reason = "as above")]
+    fn into_failure(&self) -> Failure;
+}
+
+impl<E: Into<BoxError> + AsRef<dyn StdError + Send + Sync> + 'static> IntoFailureShown for &Caught<E> {
     fn into_failure(&self) -> Failure {
         let error = self.take();
-        if let Some(failure) = (&error as &dyn Any).downcast_ref::<Failure>() {
-            return failure.clone();
-        }
-        let mut failure = Failure::from_error(Failure::kind_of::<E>(), &error);
-        failure.data = Codec::default().encode(&error).ok();
-        failure
+        unclassified::<E>(error.as_ref())
     }
 }
 
@@ -66,20 +75,178 @@ pub trait IntoFailureBoxed {
 
 impl<E: Into<BoxError> + 'static> IntoFailureBoxed for Caught<E> {
     fn into_failure(&self) -> Failure {
-        from_boxed(self.take().into(), Failure::kind_of::<E>)
+        let error = self.take();
+        match in_anyhow(&error) {
+            Some(shown) => unclassified::<E>(shown),
+            None => unclassified::<E>(&*error.into()),
+        }
     }
 }
 
-/// What an error of any type is as a failure. `kind` names its type, if it is none of Stent's own.
-pub(crate) fn from_boxed(boxed: BoxError, kind: impl FnOnce() -> String) -> Failure {
-    match boxed.downcast::<Error>() {
-        Ok(error) => from_stent_error(*error),
-        Err(boxed) => match boxed.downcast::<Failure>() {
-            Ok(failure) => *failure,
-            Err(boxed) => Failure::from_error(kind(), &*boxed),
-        },
+/// The failure of an error whose [`Class`] the macro asks for by itself.
+fn unclassified<E: 'static>(error: &(dyn StdError + 'static)) -> Failure {
+    match Kind::of::<E>() {
+        kind if kind == Kind::UNTYPED => from_shown(error, kind),
+        kind => as_stents(error).unwrap_or_else(|| Failure::from_error(kind, error)),
     }
 }
+
+/// What an error of any type is as a failure, with what it says of itself if its type is known.
+pub(crate) fn from_any<E: Into<BoxError> + 'static>(error: E) -> Failure {
+    match in_anyhow(&error) {
+        Some(shown) => from_shown(shown, Kind::of::<E>()),
+        None => from_shown(&*error.into(), Kind::of::<E>()),
+    }
+}
+
+/// The same, with the error itself in a box.
+#[cfg(feature = "sql")]
+pub(crate) fn from_any_kept<E: Into<BoxError> + 'static>(error: E) -> (Failure, BoxError) {
+    let shown = in_anyhow(&error).map(|shown| from_shown(shown, Kind::of::<E>()));
+    let boxed = error.into();
+    (shown.unwrap_or_else(|| from_shown(&*boxed, Kind::of::<E>())), boxed)
+}
+
+/// The error that an `anyhow::Error` holds. Boxed, its type would be lost.
+#[cfg(feature = "anyhow")]
+fn in_anyhow(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
+    let error: &(dyn StdError + Send + Sync) = error.downcast_ref::<anyhow::Error>()?.as_ref();
+    Some(error)
+}
+
+#[cfg(not(feature = "anyhow"))]
+const fn in_anyhow(_: &dyn Any) -> Option<&(dyn StdError + 'static)> {
+    None
+}
+
+/// The failure of an error. `kind` is that of the type which the code gave.
+///
+/// An error of a type stays of that type, whatever caused it. One in a box, or in an `anyhow::Error`, has the kind and the
+/// value of the first in its chain of causes whose type is known; what stands before it are words about it.
+fn from_shown(error: &(dyn StdError + 'static), kind: Kind) -> Failure {
+    if kind != Kind::UNTYPED {
+        return as_known(error).unwrap_or_else(|| Failure::from_error(kind, error));
+    }
+    let mut before = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(failure) = as_known(error) {
+            return told_after(before, failure);
+        }
+        before.push(error.to_string());
+        next = error.source();
+    }
+    let mut texts = before.into_iter();
+    let message = texts.next().unwrap_or_default();
+    Failure { causes: texts.collect(), ..own_failure(Kind::UNTYPED, message) }
+}
+
+/// The failure of an error whose type is Stent's, or known here.
+fn as_known(error: &(dyn StdError + 'static)) -> Option<Failure> {
+    as_stents(error).or_else(|| known_failure(error))
+}
+
+fn as_stents(error: &(dyn StdError + 'static)) -> Option<Failure> {
+    match error.downcast_ref::<Error>() {
+        Some(error) => Some(from_stent_error(error)),
+        None => error.downcast_ref::<Failure>().cloned(),
+    }
+}
+
+/// A failure with the words that were put before it: they are its message now, and its own is the first of the causes.
+fn told_after(before: Vec<String>, mut failure: Failure) -> Failure {
+    let mut before = before.into_iter();
+    if let Some(message) = before.next() {
+        let own = std::mem::replace(&mut failure.message, message);
+        let causes = std::mem::take(&mut failure.causes);
+        failure.causes = before.chain([own]).chain(causes).collect();
+    }
+    failure
+}
+
+fn with_value<E: StdError + Serialize + 'static>(error: &E) -> Failure {
+    match (error as &dyn Any).downcast_ref::<Failure>() {
+        Some(failure) => failure.clone(),
+        None => Failure::from_error(Kind::of::<E>(), error).with_value(error),
+    }
+}
+
+/// An error type, to be entered in the list of those that this process knows. What can be done with its errors is found as
+/// [`Caught`] finds its way.
+#[derive(Debug)]
+pub struct Probe<E>(PhantomData<fn(E)>);
+
+impl<E> Probe<E> {
+    /// Of a type.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<E> Default for Probe<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The entry of types whose errors serde can encode.
+pub trait KnowSerde<E> {
+    /// Makes the entry.
+    fn entry(&self, name: Option<&'static str>, class: fn(&E) -> Class) -> Option<ErrorType>;
+}
+
+impl<E: StdError + Serialize + 'static> KnowSerde<E> for &&Probe<E> {
+    fn entry(&self, name: Option<&'static str>, class: fn(&E) -> Class) -> Option<ErrorType> {
+        Some(ErrorType::new(name, move |error| class(error).of(with_value(error))))
+    }
+}
+
+/// The entry of all other error types.
+pub trait KnowError<E> {
+    /// Makes the entry.
+    fn entry(&self, name: Option<&'static str>, class: fn(&E) -> Class) -> Option<ErrorType>;
+}
+
+impl<E: StdError + 'static> KnowError<E> for &Probe<E> {
+    fn entry(&self, name: Option<&'static str>, class: fn(&E) -> Class) -> Option<ErrorType> {
+        Some(ErrorType::new(name, move |error| class(error).of(Failure::from_error(Kind::of::<E>(), error))))
+    }
+}
+
+/// Types that are no errors, such as texts, have none.
+pub trait KnowNothing<E> {
+    /// Makes no entry.
+    fn entry(&self, name: Option<&'static str>, class: fn(&E) -> Class) -> Option<ErrorType>;
+}
+
+impl<E> KnowNothing<E> for Probe<E> {
+    fn entry(&self, _: Option<&'static str>, _: fn(&E) -> Class) -> Option<ErrorType> {
+        None
+    }
+}
+
+/// The name of types that have one.
+pub trait Named {
+    /// The name.
+    fn name(&self) -> Option<&'static str>;
+}
+
+impl<E: Classify> Named for &Probe<E> {
+    fn name(&self) -> Option<&'static str> {
+        E::KIND
+    }
+}
+
+/// All other types have none.
+pub trait Unnamed {
+    /// None.
+    fn name(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+impl<E> Unnamed for Probe<E> {}
 
 /// What an error says of itself beyond its type: which variant it is, and whether a retry can help. Without it, the kind of
 /// every failure of a type is the type's name, and the policy alone decides.
@@ -112,7 +279,7 @@ pub(crate) fn from_boxed(boxed: BoxError, kind: impl FnOnce() -> String) -> Fail
 ///     }
 /// }
 ///
-/// // The kinds are `ChargeError::Declined` and so on, and `ChargeError` stands for all of them.
+/// // The kinds are `shop::ChargeError::Declined` and so on, and `ChargeError` stands for all of them.
 /// #[durable(retry(max_attempts = 5, retry_for = [ChargeError::Busy]))]
 /// async fn charge(card: String) -> Result<(), ChargeError> {
 ///     if card.is_empty() { Err(ChargeError::NoCard) } else { Ok(()) }
@@ -123,7 +290,19 @@ pub(crate) fn from_boxed(boxed: BoxError, kind: impl FnOnce() -> String) -> Fail
     note = "implement `stent::Classify` for it, or name a kind that its failures are given as a text"
 )]
 pub trait Classify {
-    /// The variant that it is, as its kind shall name it: `Declined` makes the kind `ChargeError::Declined`.
+    /// The name of the type in kinds, in place of its path. It is stored with failures and with retry policies, so a type
+    /// that has one may be moved and renamed; one that has none may be given the path that it had, when it is moved. No two
+    /// types may have the same name.
+    ///
+    /// ```
+    /// # #[derive(Debug, thiserror::Error)] #[error("declined")] struct ChargeError;
+    /// impl stent::Classify for ChargeError {
+    ///     const KIND: Option<&'static str> = Some("billing::ChargeError");
+    /// }
+    /// ```
+    const KIND: Option<&'static str> = None;
+
+    /// The variant that it is, as its kind shall name it: `Declined` makes the kind `shop::ChargeError::Declined`.
     fn variant(&self) -> Option<&'static str> {
         None
     }
@@ -150,7 +329,7 @@ impl Class {
     #[must_use]
     pub fn of(self, mut failure: Failure) -> Failure {
         if let Some(variant) = self.variant {
-            failure.kind = format!("{}::{variant}", failure.kind);
+            failure.kind = failure.kind.variant(variant);
         }
         failure.fatal |= self.fatal;
         failure
@@ -179,25 +358,25 @@ pub trait Unclassified {
 
 impl<E> Unclassified for Classifier<'_, E> {}
 
-/// The kind of the failures of one variant.
-pub(crate) fn variant_kind<E>(variant: &str) -> String {
-    format!("{}::{variant}", Failure::kind_of::<E>())
+/// What stands for a kind in a policy, and for no other that ends alike.
+pub(crate) fn absolute(kind: &Kind) -> String {
+    format!("::{kind}")
 }
 
 /// A failure that passes through a function with `?` stays the failure that it is.
-pub(crate) fn from_stent_error(error: Error) -> Failure {
-    match error {
-        Error::Failed(failure) => failure,
-        other => {
-            let kind = match &other {
-                Error::Cancelled => "Cancelled",
-                Error::TimedOut => "TimedOut",
-                Error::Codec { .. } => Failure::CODEC,
-                _ => "StentError",
-            };
-            Failure::from_error(kind, &other)
-        }
-    }
+pub(crate) fn from_stent_error(error: &Error) -> Failure {
+    let kind = match error {
+        Error::Failed(failure) => return failure.clone(),
+        Error::Cancelled => Kind::CANCELLED,
+        Error::TimedOut => Kind::TIMED_OUT,
+        Error::Codec { .. } => Kind::CODEC,
+        Error::PayloadTooLarge { .. } => Kind::PAYLOAD_TOO_LARGE,
+        Error::NotFound(_) => Kind::NOT_FOUND,
+        Error::NotRegistered { .. } => Kind::NOT_REGISTERED,
+        _ => Kind::ERROR,
+    };
+    let Failure { message, causes, .. } = Failure::from_error("", error);
+    Failure { causes, ..own_failure(kind, message) }
 }
 
 /// A failure, with the function that it comes from where it does not know better. The stack says nothing here: the body
@@ -258,7 +437,7 @@ pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
         .or_else(|| panic.downcast_ref::<String>().cloned());
     let noted = PANICKED.take();
     let text = message.clone().unwrap_or_else(|| "the panic had no message".to_owned());
-    let failure = Failure::new(Failure::PANIC, text);
+    let failure = own_failure(Failure::PANIC, text);
     match noted {
         // A panic that is resumed calls no hook, so what is noted may be another one's.
         Some((noted, place)) if noted == message => failure.with_trace(place),
@@ -267,7 +446,7 @@ pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
 }
 
 /// Makes a failure of an error, to be changed and then returned: `stent::failure(error).with_kind("Timeout")`. Its value is
-/// kept, and [`downcast`](Failure::downcast) gives it back while the kind is its type's or a variant of it.
+/// kept, and [`downcast`](Failure::downcast) gives it back whatever the kind is.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -280,13 +459,13 @@ pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
 /// }
 /// ```
 pub fn failure<E: StdError + Serialize + 'static>(error: E) -> Failure {
-    (&Caught::new(error)).into_failure()
+    with_value(&error)
 }
 
 /// Marks an error as one that no retry can help, whatever the policy says. Takes what `?` would box: errors and texts.
 ///
-/// The value itself is not kept. Where the caller wants it back, an error says that it is fatal by [`Classify`], or is
-/// returned as `stent::failure(error).fatal()`.
+/// The value is kept only if a durable function returns errors of its type. Where the caller wants another one back, an error
+/// says that it is fatal by [`Classify`], or is returned as `stent::failure(error).fatal()`.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -299,7 +478,7 @@ pub fn failure<E: StdError + Serialize + 'static>(error: E) -> Failure {
 /// }
 /// ```
 pub fn fatal<E: Into<BoxError> + 'static>(error: E) -> Failure {
-    IntoFailureBoxed::into_failure(&Caught::new(error)).fatal()
+    from_any(error).fatal()
 }
 
 #[cfg(test)]
@@ -320,9 +499,9 @@ mod tests {
 
     macro_rules! failure {
         ($error:expr) => {{
-            #[allow(unused_imports, reason = "which of the two is used is what the test is about")]
-            use super::{IntoFailureBoxed as _, IntoFailureSerde as _};
-            (&&Caught::new($error)).into_failure()
+            #[allow(unused_imports, reason = "which of them is used is what the test is about")]
+            use super::{IntoFailureBoxed as _, IntoFailureSerde as _, IntoFailureShown as _};
+            (&&&Caught::new($error)).into_failure()
         }};
     }
 
@@ -341,7 +520,8 @@ mod tests {
     fn an_error_that_serde_knows_keeps_its_value() {
         let failure = failure!(Declined { code: 51 });
 
-        assert_eq!(failure.kind, "Declined");
+        // In Stent's own crate every path begins as Stent's kinds do, so it is put into the other namespace.
+        assert_eq!(failure.kind, concat!("user::", module_path!(), "::Declined"));
         assert_eq!(Error::Failed(failure).downcast(), Some(Declined { code: 51 }));
     }
 
@@ -349,16 +529,18 @@ mod tests {
     fn other_errors_keep_kind_message_and_causes() {
         let failure = failure!(Opaque(std::io::Error::other("disk")));
 
-        assert_eq!((failure.kind.as_str(), failure.message.as_str()), ("Opaque", "opaque"));
+        assert_eq!((failure.kind.short(), failure.message.as_str()), ("Opaque", "opaque"));
         assert_eq!(failure.causes, ["disk"]);
         assert!(Error::Failed(failure).downcast::<Declined>().is_none());
     }
 
     #[test]
     fn texts_and_boxes_are_errors_too() {
-        assert_eq!(failure!("no").to_string(), "Error: no");
-        assert_eq!(failure!("no".to_owned()).kind, "Error");
-        assert_eq!(failure!(BoxError::from("no")).message, "no");
+        for failure in
+            [failure!("no"), failure!("no".to_owned()), failure!(BoxError::from("no")), fatal("no")]
+        {
+            assert_eq!((failure.kind.as_str(), failure.to_string().as_str()), (Failure::UNTYPED, "no"));
+        }
     }
 
     #[test]
@@ -366,6 +548,58 @@ mod tests {
         let inner = failure!(Declined { code: 51 });
         assert_eq!(failure!(Error::Failed(inner.clone())), inner);
         assert_eq!(failure!(BoxError::from(Error::Failed(inner.clone()))), inner);
-        assert_eq!(failure!(inner.clone().fatal()), inner.fatal());
+        assert_eq!(failure!(inner.clone().fatal()), inner.clone().fatal());
+        assert_eq!(failure!(anyhow::Error::from(inner.clone())), inner);
+        assert_eq!(failure!(anyhow::Error::from(Error::Failed(inner.clone()))), inner);
+        assert_eq!(from_any(anyhow::Error::from(Error::Failed(inner.clone()))), inner);
+        assert_eq!(
+            from_any(BoxError::from(anyhow::Error::from(inner.clone()).context("x"))).kind,
+            inner.kind
+        );
+    }
+
+    #[test]
+    fn words_before_a_failure_are_its_message_and_it_stays_what_it_is() {
+        let inner =
+            Failure { causes: vec!["no funds".to_owned()], ..failure!(Declined { code: 51 }).fatal() };
+        let told = anyhow::Error::from(Error::Failed(inner.clone()))
+            .context("while charging")
+            .context("at checkout");
+        for failure in [
+            failure!(told),
+            from_any(anyhow::Error::from(inner.clone()).context("while charging").context("at checkout")),
+        ] {
+            assert_eq!(failure.message, "at checkout");
+            assert_eq!(failure.causes, ["while charging", "declined with 51", "no funds"]);
+            assert_eq!(
+                failure.to_string(),
+                "Declined: at checkout: while charging: declined with 51: no funds"
+            );
+            assert_eq!(failure.downcast(), Some(Declined { code: 51 }));
+            assert!(failure.fatal);
+            // Handed on, nothing grows.
+            assert_eq!(failure!(anyhow::Error::from(Error::Failed(failure.clone()))), failure);
+        }
+    }
+
+    #[test]
+    fn an_error_in_anyhow_has_the_kind_of_its_type_if_that_is_known() {
+        let io = || std::io::Error::other("disk");
+        for failure in [
+            failure!(anyhow::Error::from(io())),
+            from_any(anyhow::Error::from(io())),
+            failure!(BoxError::from(io())),
+            from_any(BoxError::from(io())),
+            fatal(anyhow::Error::from(io())),
+        ] {
+            assert_eq!(
+                (failure.kind.as_str(), failure.to_string().as_str()),
+                ("std::io::Error", "Error: disk")
+            );
+        }
+        let unknown = failure!(anyhow::Error::msg("no").context("really"));
+        assert_eq!((unknown.kind.as_str(), unknown.to_string().as_str()), (Failure::UNTYPED, "really: no"));
+        // A typed error is of its own type, whatever caused it.
+        assert_eq!(failure!(Opaque(io())).kind.short(), "Opaque");
     }
 }

@@ -32,6 +32,20 @@ pub(crate) fn destroy<T>(value: T) -> Result<(), Failure> {
     caught(|| drop(value))
 }
 
+/// Stack of a thread that drops a value which is nested too deeply: for some hundred thousand levels, and only what is used of
+/// it is taken from memory.
+const DEEP_STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// Drops a value here, or, if it is nested so deeply that its destructors may need more stack than threads have, on a thread
+/// that has more. An overflow would end the process.
+pub(crate) fn bury_if(is_deep: bool, value: impl Send + 'static) {
+    if is_deep {
+        let thread = std::thread::Builder::new().name("stent-drop".into()).stack_size(DEEP_STACK_BYTES);
+        // Without a thread the value goes with the closure, here.
+        drop(thread.spawn(move || said(destroy(value))));
+    }
+}
+
 /// The failure that a panic becomes. To be called on the thread that panicked.
 pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Failure {
     let failure = from_panic(&*panic);

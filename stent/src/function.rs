@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Rate, RetryPolicy};
-use stent_core::{Codec, Failure, Payload, Timestamp};
+use stent_core::{Codec, Failure, Payload, Timestamp, own_failure};
 
-use crate::call::check_name;
+use crate::call::{arguments, check_name, check_size, decode_result, fit_output, unfit_output};
 use crate::failure::located;
-use crate::state::{StateKey, States};
-use crate::{Error, Result};
+use crate::state::{Local, StateKey, States};
+use crate::{Error, Result, foreign};
 
 /// A boxed future, as functions return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -287,8 +288,7 @@ fn invoke_encoded<F: Function>(
     let args = match args.decode::<F::Args>() {
         Ok(args) => args,
         Err(error) => {
-            let failure =
-                Failure::new(Failure::CODEC, format!("arguments of `{}`: {error}", F::NAME)).fatal();
+            let failure = own_failure(Failure::CODEC, format!("arguments of `{}`: {error}", F::NAME)).fatal();
             return Box::pin(async move { Err(failure) });
         }
     };
@@ -296,9 +296,34 @@ fn invoke_encoded<F: Function>(
     Box::pin(async move {
         let output = body.await.map_err(located::<F>)?;
         codec.encode(&output).map_err(|error| {
-            Failure::new(Failure::CODEC, format!("result of `{}`: {error}", F::NAME)).fatal()
+            foreign::bury_if(error.is_deep(), output);
+            unfit_output(F::NAME, &error)
         })
     })
+}
+
+/// Runs a body in place, in a unit test. What goes into it and comes out of it is encoded, held against the limits and decoded,
+/// as a store would have it.
+pub(crate) fn invoke_locally<F: Function>(
+    args: F::Args,
+    local: &Local,
+) -> Result<BoxFuture<'static, Result<F::Output>>> {
+    let payload = match local.codec.encode(&args) {
+        Ok(payload) => payload,
+        Err(source) => {
+            foreign::bury_if(source.is_deep(), args);
+            return Err(Error::Codec { what: arguments::<F>(), source });
+        }
+    };
+    check_size(&payload, PAYLOAD_BYTES_MAX, &arguments::<F>)?;
+    let body = invoke_encoded::<F>(&payload, &local.states, local.codec);
+    Ok(Box::pin(async move {
+        let result = body
+            .await
+            .map_err(Failure::storable)
+            .and_then(|output| fit_output(F::NAME, output, PAYLOAD_BYTES_MAX));
+        decode_result(F::NAME, result)
+    }))
 }
 
 inventory::collect!(Registration);

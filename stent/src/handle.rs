@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use stent_core::backend::NotesView;
 use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{ExecutionStatus, Keyed, Seq, StepKind, TaskResult};
-use stent_core::{ExecutionId, Failure, Key, Payload};
+use stent_core::{ExecutionId, Key, Kind, Payload, own_failure};
 
 use crate::client::Shared;
 use crate::context::{Context, Durable, Pending, Wish};
@@ -185,7 +185,7 @@ impl<T> ResultOf<T> {
             Some(Err(failure)) => Err(match failure.outcome() {
                 Some(ExecutionStatus::Cancelled) => Error::Cancelled,
                 Some(ExecutionStatus::TimedOut) => Error::TimedOut,
-                _ if failure.kind == Failure::NOT_FOUND && failure.fatal => Error::NotFound(self.id),
+                _ if failure.is_not_found() => Error::NotFound(self.id),
                 _ => Error::Failed(failure),
             }),
             None => Err(Error::WaitTimeout { execution: self.id, waited: waited.unwrap_or_default() }),
@@ -233,7 +233,9 @@ pub(crate) fn decode_outcome(status: ExecutionStatus, result: Option<TaskResult>
         (ExecutionStatus::Cancelled | ExecutionStatus::Cancelling, _) => Err(Error::Cancelled),
         (ExecutionStatus::TimedOut, _) => Err(Error::TimedOut),
         (_, Some(result)) => result.map_err(Error::Failed),
-        (_, None) => Err(Error::Failed(Failure::new("Missing", "the execution has ended without a result"))),
+        (_, None) => {
+            Err(Error::Failed(own_failure(Kind::MISSING, "the execution has ended without a result")))
+        }
     }
 }
 

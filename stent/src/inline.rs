@@ -10,9 +10,10 @@ use std::task::{Context as TaskContext, Poll, ready};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::duration::{DurationError, IntoDuration};
+use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Seq, StepKind};
 
-use crate::call::{check_name, decode_result, encode_result};
+use crate::call::{check_name, decode_result, encode_result, fit_output};
 use crate::context::{Context, Durable, InStep, Pending, Wish, polled_after_completion};
 use crate::{Error, Result};
 
@@ -133,7 +134,9 @@ where
             let ran = std::mem::replace(&mut this.state, StepState::Done);
             let StepState::Running { pending: Some(pending), .. } = ran else {
                 // In a unit test: through the codec all the same, so that what would not survive the store shows.
-                let result = encode_result(&this.name, Default::default(), result);
+                let codec = Context::around().map_or_else(Default::default, |context| context.codec());
+                let result = encode_result(&this.name, codec, result);
+                let result = result.and_then(|output| fit_output(&this.name, output, PAYLOAD_BYTES_MAX));
                 return Poll::Ready(decode_result(&this.name, result));
             };
             let shared = &pending.durable().shared;

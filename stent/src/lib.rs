@@ -177,7 +177,7 @@ pub use stent_core::backend::{
     LaneView, NotesView, ProgressView, RunningView, SummaryView, TaskView,
 };
 pub use stent_core::model::{ExecutionStatus, Mark, Rate, RetryPolicy, StepKind, TaskStatus, Tried, TryEnd};
-pub use stent_core::{Codec, ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
+pub use stent_core::{Codec, ExecutionId, Failure, Kind, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;
 pub use stop::cancelled;

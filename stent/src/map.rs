@@ -11,12 +11,12 @@ use std::task::{Context as TaskContext, Poll, ready};
 use stent_core::duration::IntoDuration;
 use stent_core::limits::{MAP_CHUNK, PAGE_MAX};
 use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree};
-use stent_core::{Failure, TaskId};
+use stent_core::{Failure, Kind, TaskId, own_failure};
 
 use crate::call::{decode_result, describe};
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
-use crate::function::{BoxFuture, Function, Overrides};
-use crate::state::States;
+use crate::function::{BoxFuture, Function, Overrides, invoke_locally};
+use crate::state::Local;
 use crate::{Error, Result};
 
 /// Most bytes of arguments that are written in one chunk, so that large items make small chunks; of a bulk dispatch too.
@@ -73,7 +73,7 @@ enum Fanned<F: Function> {
     /// In the store, below this task.
     Stored(Arc<Durable>, TaskId),
     /// In a unit test: still to be computed.
-    Local(Arc<States>, Items<F>),
+    Local(Arc<Local>, Items<F>),
 }
 
 impl<F: Function> Unpin for Map<F> {}
@@ -220,7 +220,7 @@ impl<F: Function> Fan<F> {
             return Err(error);
         }
         match Context::require(F::NAME)? {
-            Context::Local(states) => Ok(Err(Fanned::Local(states, items))),
+            Context::Local(local) => Ok(Err(Fanned::Local(local, items))),
             Context::Durable(durable) => {
                 durable.shared.registry.get(F::NAME)?;
                 let (durable, seq) = self.position.take().unwrap_or_else(|| {
@@ -243,9 +243,9 @@ impl<F: Function> Fanned<F> {
                 read_each::<F>(&durable, map, take).await?;
                 drop(hold);
             }
-            Self::Local(states, items) => {
+            Self::Local(local, items) => {
                 for args in items {
-                    take(F::invoke(args, &states).await.map_err(Error::Failed))?;
+                    take(invoke_locally::<F>(args, &local)?.await)?;
                 }
             }
         }
@@ -333,7 +333,7 @@ fn feed<F: Function>(
     let mut bytes = 0;
     while chunk.len() < room && bytes < CHUNK_BYTES_MAX {
         let Some(args) = items.next() else { break };
-        let described = describe::<F>(&args, overrides.clone(), &durable.shared)?;
+        let described = describe::<F>(args, overrides.clone(), &durable.shared)?;
         bytes += described.args.len();
         chunk.push(NewTask {
             id: TaskId::of_item(map, Seq(*fed)),
@@ -359,7 +359,7 @@ fn feed<F: Function>(
 }
 
 fn shorter_than_recorded<F: Function>(given: u32, recorded: u32) -> Failure {
-    Failure::new(
+    own_failure(
         Failure::MISMATCH,
         format!(
             "the code does not match its record: a map of `{}` was given {recorded} items before and gives {given} now; its \
@@ -383,8 +383,8 @@ async fn read_each<F: Function>(
         for item in page {
             from = item.seq.0 + 1;
             let result = item.result.unwrap_or_else(|| {
-                Err(Failure::new(
-                    "Missing",
+                Err(own_failure(
+                    Kind::MISSING,
                     format!("item {} of a finished map of `{}` has no result", item.seq, F::NAME),
                 ))
             });

@@ -1,22 +1,36 @@
 //! What the macros expand to. Not for use by hand.
 
+use stent_core::Kind;
+
 pub use inventory;
+pub use stent_core::KnownError;
 pub use tokio;
 
-pub use crate::failure::{Caught, Classified, Classifier, IntoFailureBoxed, IntoFailureSerde, Unclassified};
+use crate::failure::absolute;
+
+pub use crate::failure::{
+    Caught, Classified, Classifier, IntoFailureBoxed, IntoFailureSerde, IntoFailureShown, KnowError,
+    KnowNothing, KnowSerde, Named, Probe, Unclassified, Unnamed,
+};
 pub use crate::function::{BoxFuture, IsPlain, IsResult, Registration, Returned};
 pub use crate::state::{StateKey, States};
 
 /// The kind of an error type's failures, for `retry_for`.
 #[must_use]
-pub fn kind_of<E>() -> String {
-    stent_core::Failure::kind_of::<E>()
+pub fn kind_of<E: 'static>() -> String {
+    absolute(&Kind::of::<E>())
+}
+
+/// Whether a name in `retry_for` is one that a failure can have.
+#[must_use]
+pub const fn is_kind(name: &str) -> bool {
+    !Kind::is_nothing(name)
 }
 
 /// The kind of the failures of one variant of an error type, for `retry_for`.
 #[must_use]
-pub fn variant_of<E: crate::Classify>(variant: &str) -> String {
-    crate::failure::variant_kind::<E>(variant)
+pub fn variant_of<E: crate::Classify + 'static>(variant: &str) -> String {
+    absolute(&E::KIND.map_or_else(Kind::of::<E>, Kind::new).variant(variant))
 }
 
 /// A call of a function with its arguments.

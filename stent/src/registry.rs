@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use stent_core::check_known_errors;
+
 use crate::function::{Function, FunctionOptions, Registration};
 use crate::{Error, Result};
 
@@ -72,6 +74,7 @@ impl Registry {
 
     pub(crate) fn validated(self) -> Result<Arc<Self>> {
         self.functions().try_for_each(Registration::validate)?;
+        check_known_errors().map_err(|problem| Error::Option { option: "Classify::KIND", problem })?;
         match &self.duplicate {
             None => Ok(Arc::new(self)),
             Some((first, second)) => Err(Error::DuplicateName {

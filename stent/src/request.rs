@@ -43,8 +43,8 @@ pub struct SendSignal {
 
 impl SendSignal {
     pub(crate) fn new<V: Serialize>(shared: Arc<Shared>, id: ExecutionId, name: String, value: &V) -> Self {
-        let value =
-            check_name("signal", &name).and_then(|()| shared.encode(value, || format!("signal `{name}`")));
+        let value = check_name("signal", &name)
+            .and_then(|()| shared.encode_for_any(value, || format!("signal `{name}`")));
         Self { shared, id, name, value }
     }
 

@@ -80,7 +80,7 @@ impl<F: Function> Spawn<F> {
         let name = split_version(F::NAME).0;
         let id = durable
             .replay(|replay| ExecutionId::of_spawn(&replay.origin(durable.task, seq, StepKind::Spawn, name)));
-        let root = describe::<F>(&args, overrides, &durable.shared)?.into_root(id, now);
+        let root = describe::<F>(args, overrides, &durable.shared)?.into_root(id, now);
         let result = durable.shared.encode(&id, || "id of a spawned execution".to_owned())?;
         let wish = Wish { spawn: Some(Box::new(root)), ..Wish::new(StepKind::Spawn, name, self.location) };
         let pending = Pending::ask(durable, seq, wish)?;

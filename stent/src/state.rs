@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use stent_core::Failure;
+use stent_core::{Codec, Failure, Kind, own_failure};
 
 /// A parameter that comes from the worker and not from the caller.
 ///
@@ -65,13 +65,21 @@ impl States {
     pub fn get<T: Clone + Send + Sync + 'static>(&self) -> Result<State<T>, Failure> {
         let state = self.0.get(&TypeId::of::<T>()).and_then(|state| state.downcast_ref::<T>());
         state.cloned().map(State).ok_or_else(|| {
-            Failure::new(
-                "MissingState",
+            own_failure(
+                Kind::MISSING_STATE,
                 format!("State<{}> was not given; add it with .state(…)", std::any::type_name::<T>()),
             )
             .fatal()
         })
     }
+}
+
+/// Where a body runs in a unit test, without a store.
+#[derive(Debug)]
+pub(crate) struct Local {
+    pub(crate) states: States,
+    /// What goes into functions and steps, and comes out of them, goes through this.
+    pub(crate) codec: Codec,
 }
 
 impl fmt::Debug for States {

@@ -17,13 +17,13 @@ use serde::de::DeserializeOwned;
 use stent_core::backend::{ErrorKind, HostTransaction, Result as StoreResult, Transactions};
 use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{Seq, StepKind};
-use stent_core::{Failure, Payload};
+use stent_core::{Failure, Kind, Payload, own_failure};
 use tokio::time::Sleep;
 
-use crate::call::{check_name, decode_result};
+use crate::call::{check_name, decode_result, encode_output};
 use crate::context::{self, Context, Durable, Pending, Wish, Within};
 use crate::desk::{Done, Word};
-use crate::failure::{BoxError, from_boxed, from_stent_error};
+use crate::failure::{BoxError, from_any_kept, from_stent_error};
 use crate::function::BoxFuture;
 use crate::{Error, Result};
 
@@ -260,7 +260,7 @@ where
         let value = match ran {
             Ok(value) => value,
             Err(error) => {
-                let error: BoxError = error.into();
+                let (failure, error) = from_any_kept(error);
                 let kinds: Vec<_> = match shared.transactions() {
                     Ok(transactions) => {
                         chain(&*error).filter_map(|error| kind(transactions, error)).collect()
@@ -281,7 +281,7 @@ where
                         pause
                     }
                     _ if kinds.contains(&ErrorKind::Ended) => fail(durable, seq, ended(&self.name)),
-                    _ => fail(durable, seq, from_boxed(error, Failure::kind_of::<E>)),
+                    _ => fail(durable, seq, failure),
                 };
             }
         };
@@ -296,7 +296,7 @@ where
                     "the closure of `{}` has kept its transaction; do not hand it to anything that outlives the closure",
                     self.name
                 );
-                fail(durable, seq, Failure::new("TransactionKept", message).fatal())
+                fail(durable, seq, own_failure(Kind::TRANSACTION_KEPT, message).fatal())
             }
             Ok(result) => {
                 durable.desk(|desk| desk.finish(Done { seq, transaction, result }));
@@ -359,7 +359,7 @@ where
                                 tracing::warn!(step = this.name, %error, "a transaction is run again");
                                 pause
                             }
-                            None => fail(&durable, seq, from_stent_error(error.into())),
+                            None => fail(&durable, seq, from_stent_error(&error.into())),
                         },
                     }
                 }
@@ -431,11 +431,13 @@ fn fail<Fut>(durable: &Arc<Durable>, seq: Seq, failure: Failure) -> Stage<Fut> {
     Stage::Waiting
 }
 
-fn checked<T: Serialize>(durable: &Durable, name: &str, value: &T) -> Result<Payload, Failure> {
+fn checked<T: Serialize + DeserializeOwned>(
+    durable: &Durable,
+    name: &str,
+    value: &T,
+) -> Result<Payload, Failure> {
     let shared = &durable.shared;
-    let encoded = shared.codec.encode(value);
-    let codec = |error| Failure::new(Failure::CODEC, format!("result of `{name}`: {error}")).fatal();
-    shared.checked(name, encoded.map_err(codec))
+    shared.checked(name, encode_output(name, shared.codec, value))
 }
 
 /// What was dropped may have taken with it what the closure had done before.
@@ -444,7 +446,7 @@ fn torn(name: &str) -> Failure {
         "the closure of `{name}` dropped a dispatch or a signal of its transaction before it had ended; nothing of the \
          transaction was kept. Await what is begun, and put no timeout and no select! around it"
     );
-    Failure::new("TransactionTorn", message).fatal()
+    own_failure(Kind::TRANSACTION_TORN, message).fatal()
 }
 
 /// There is nothing left that could be committed with the record.
@@ -453,7 +455,7 @@ fn ended(name: &str) -> Failure {
         "the closure of `{name}` ended its transaction: by COMMIT, ROLLBACK or END as SQL, or by a conflict under OR ROLLBACK; \
          the step is not recorded as done. Return Ok from the closure to commit and an error to roll back"
     );
-    Failure::new("TransactionEnded", message).fatal()
+    own_failure(Kind::TRANSACTION_ENDED, message).fatal()
 }
 
 fn took_too_long(name: &str, timeout: Duration) -> Failure {
@@ -461,7 +463,7 @@ fn took_too_long(name: &str, timeout: Duration) -> Failure {
         "the closure of `{name}` was not done after {timeout:?} and was rolled back; do what takes long before the \
          transaction, use nothing in it that waits for the store, or give it more time with .timeout(…)"
     );
-    Failure::new("TransactionTimeout", message)
+    own_failure(Kind::TRANSACTION_TIMEOUT, message)
 }
 
 /// What kind of failure an error is, if it is one of the database's.

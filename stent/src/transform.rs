@@ -155,7 +155,7 @@ impl Transforms {
     }
 
     fn seal_failure(&self, failure: &mut Failure) -> StoreResult<()> {
-        let Failure { kind: _, message: _, causes: _, trace: _, data, fatal: _ } = failure;
+        let Failure { kind: _, message: _, causes: _, trace: _, data, data_type: _, fatal: _ } = failure;
         data.as_mut().map_or(Ok(()), |data| self.seal(data))
     }
 

@@ -111,7 +111,7 @@ impl Inspect for JsonStore {
         let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
         for letter in self.data("dead_letter_stats")?.tasks.values().filter_map(Record::to_dead_letter) {
             if let Some(Err(failure)) = letter.execution.result {
-                *counts.entry((failure.kind, letter.execution.function)).or_default() += 1;
+                *counts.entry((failure.kind.into(), letter.execution.function)).or_default() += 1;
             }
         }
         let stats = counts.into_iter();

@@ -396,7 +396,11 @@ async fn an_item_whose_time_is_up_has_ended(world: World) {
 
     same("expired", world.expire_all(t(6)).await.len(), 1);
 
-    let kind = world.items(id).await[0].result.clone().and_then(Result::err).map(|failure| failure.kind);
+    let kind = world.items(id).await[0]
+        .result
+        .clone()
+        .and_then(Result::err)
+        .map(|failure| String::from(failure.kind));
     same("the item's failure", kind.as_deref(), Some(Failure::TIMED_OUT));
     world.expect_status(id, TaskStatus::Completed).await;
     same("woken", world.claim_one(t(6)).await.task.id, owner.task.id);

@@ -452,7 +452,7 @@ async fn an_end_races_with_joins_and_all_are_told(world: World) {
 
 /// The kind of a failure that a step gave.
 fn kind(steps: &[Step], step: TaskId) -> Option<String> {
-    given(steps, step)?.err().map(|failure| failure.kind)
+    given(steps, step)?.err().map(|failure| failure.kind.into())
 }
 
 /// Dispatches a call and claims it, whatever else is due.

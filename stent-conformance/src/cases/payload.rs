@@ -135,11 +135,12 @@ async fn content_types_come_back(world: World) {
 
 async fn failures_come_back_whole(world: World) {
     let failure = Failure {
-        kind: "Charge'Error\"".to_owned(),
+        kind: "shop::Charge'Error\"".into(),
         message: "no funds\nünd \u{1f980} keine \\Deckung\\".to_owned(),
         causes: vec!["the bank said no".to_owned(), String::new(), "it is closed".to_owned()],
         trace: Some("at src/main.rs:7:1\n  in charge".to_owned()),
         data: Some(Payload::new("application/cbor", (0..=255).collect())),
+        data_type: Some("shop::Charge'Error<\"é\">".to_owned()),
         fatal: true,
     };
     for failure in [failure, declined(), Failure::new("", "")] {

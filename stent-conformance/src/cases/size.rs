@@ -364,8 +364,11 @@ async fn many_executions_are_counted(world: World) {
     let counted = world.store().count().await.expect("counts");
     same("counted", counted, [(ExecutionStatus::Failed, u64::from(MANY))].into());
     let stats = world.store().dead_letter_stats().await.expect("stats");
-    let expected =
-        DeadLetterStat { reason: declined().kind, function: "charge".to_owned(), count: u64::from(MANY) };
+    let expected = DeadLetterStat {
+        reason: declined().kind.into(),
+        function: "charge".to_owned(),
+        count: u64::from(MANY),
+    };
     same("dead letters", stats, [expected]);
     let (mut read, mut before) = (0, None);
     loop {

@@ -7,7 +7,7 @@ use super::{Ledger, Reads, Row, Written};
 use crate::limits::SIGNAL_SENDS_KEPT;
 use crate::model::{Keyed, Mark, Memo, MemoKind, NewTask, NewTaskState, StepKind, TaskStatus};
 use crate::transition::Transition;
-use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
+use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, own_failure};
 
 /// What is to be done about tasks that ended out of a batch's sight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,7 +328,7 @@ impl<'a> Ledger<'a> {
             }
             Some(_) => {}
             None => {
-                let failure = Failure::new(
+                let failure = own_failure(
                     Failure::NOT_FOUND,
                     format!("there is no execution {execution}; it was purged, or never dispatched"),
                 );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, TaskId, duration};
+use crate::{Failure, Kind, TaskId, duration};
 
 /// A retry policy. It is stored with the task, so a task keeps its policy whatever becomes of the code.
 ///
@@ -30,8 +30,8 @@ pub struct RetryPolicy {
     pub max_delay: Duration,
     /// Share of the wait by which it is spread, in either direction, from 0 to 1. It comes on top of `max_delay`.
     pub jitter: f64,
-    /// Kinds of failures that are worth another attempt; every kind when there is no list. See [`Failure::is`] for what a
-    /// kind stands for. A kind that no failure has matches nothing.
+    /// Kinds of failures that are worth another attempt; every kind when there is no list. See [`Kind::is`](crate::Kind::is)
+    /// for what a name stands for. A name that no failure has matches nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_for: Option<Vec<String>>,
 }
@@ -94,6 +94,12 @@ impl RetryPolicy {
                  `max_attempts = 1`",
             );
         }
+        if self.retry_for.iter().flatten().any(|name| Kind::is_nothing(name)) {
+            return fail(
+                "retry_for",
+                "names a kind that begins with `stent::` and is none of Stent's; see `Failure` for those",
+            );
+        }
         Ok(())
     }
 
@@ -140,6 +146,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::own_failure;
 
     fn task(n: u128) -> TaskId {
         TaskId::from_uuid(Uuid::from_u128(n))
@@ -209,12 +216,28 @@ mod tests {
             (&["ChargeError::Timeout"], "ChargeError::Declined", false),
             (&["ChargeError::Timeout"], "ChargeError", false),
             (&["Charge"], "ChargeError", false),
-            (&["Panic"], Failure::PANIC, true),
             (&["NoSuchKind"], "Declined", false),
             (&[], "Declined", false),
+            (&["ChargeError"], "shop::ChargeError::Timeout", true),
+            (&["::shop::ChargeError"], "shop::ChargeError::Timeout", true),
+            (&["::shop::ChargeError"], "other::ChargeError", false),
+            (&["ChargeError::Timeout"], "shop::ChargeError::Declined", false),
+            (&[Failure::PANIC, "Panic"], "shop::PanicError", false),
+            (&[Failure::PANIC], "Panic", false),
+            (&[Failure::PANIC], Failure::PANIC, false),
         ] {
             let delay = only_for(kinds).next_delay(task(1), 1, &Failure::new(kind, ""));
             assert_eq!(delay.is_some(), retried, "{kinds:?} and {kind}");
+        }
+    }
+
+    #[test]
+    fn stents_own_kinds_are_listed_with_their_namespace_or_as_older_versions_stored_them() {
+        let panic = own_failure(Failure::PANIC, "boom");
+        for (kind, retried) in
+            [("stent::Panic", true), ("Panic", true), ("stent::Codec", false), ("::shop::Panic", false)]
+        {
+            assert_eq!(only_for(&[kind]).next_delay(task(1), 1, &panic).is_some(), retried, "{kind}");
         }
     }
 
@@ -250,6 +273,7 @@ mod tests {
             (RetryPolicy { jitter: f64::NAN, ..policy() }, "jitter"),
             (RetryPolicy { initial_delay: Duration::from_secs(61), ..policy() }, "initial_delay"),
             (only_for(&[]), "retry_for"),
+            (only_for(&["Timeout", "stent::Panik"]), "retry_for"),
         ] {
             assert_eq!(wrong.validate().expect_err(setting).setting, setting);
         }

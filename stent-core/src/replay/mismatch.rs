@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::Ask;
-use crate::Failure;
 use crate::model::{Seq, Step, StepKind, split_version};
+use crate::{Failure, own_failure};
 
 /// The code and its record disagree. Nothing is appended to such a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,6 @@ impl fmt::Display for Mismatch {
 
 impl From<&Mismatch> for Failure {
     fn from(mismatch: &Mismatch) -> Self {
-        Self::new(Self::MISMATCH, mismatch.to_string()).fatal()
+        own_failure(Self::MISMATCH, mismatch.to_string()).fatal()
     }
 }

@@ -157,7 +157,7 @@ fn the_body_stays_as_it_was_written() {
 fn the_arms_of_a_result_are_told_apart() {
     let invoke = charge().member("invoke");
     assert_holds(&invoke, quote!(::returned(__Body::charge(arg0, arg1, state0).await).map_err));
-    assert_holds(&invoke, quote!((&&::stent::__private::Caught::new(error)).into_failure()));
+    assert_holds(&invoke, quote!((&&&::stent::__private::Caught::new(error)).into_failure()));
 }
 
 #[test]
@@ -198,6 +198,28 @@ fn the_function_is_registered() {
             ::stent::__private::inventory::submit! { ::stent::__private::Registration::of::<charge>() }
         ))
     );
+}
+
+#[test]
+fn error_types_that_are_returned_or_named_are_known() {
+    let known = |options, item| {
+        let items = Expanded::of(options, item).0.items;
+        items.iter().map(text).filter(|text| text.contains("KnownError")).collect::<Vec<_>>()
+    };
+
+    let item = quote!(
+        async fn f() -> Result<u8, ChargeError> {}
+    );
+    let entries = known(quote!(retry(retry_for = [Gone, Bank::Busy, "Late"])), item);
+    assert_eq!(entries.len(), 3);
+    assert!(entries[0].contains("Result < u8 , ChargeError >"), "{}", entries[0]);
+    assert_holds(&entries[1], quote!(Probe::<Gone>::new()));
+    assert_holds(&entries[2], quote!(Probe::<Bank>::new()));
+
+    let plain = quote!(
+        async fn f() {}
+    );
+    assert_eq!(known(quote!(), plain), Vec::<String>::new());
 }
 
 #[test]

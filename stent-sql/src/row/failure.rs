@@ -13,6 +13,8 @@ struct Text<'a> {
     causes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_type: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     fatal: bool,
 }
@@ -24,8 +26,15 @@ struct Message {
 }
 
 pub(super) fn to_text(failure: &Failure, task: TaskId) -> Result<String> {
-    let Failure { kind, message, causes, trace, data: _, fatal } = failure;
-    let text = Text { kind, message, causes, trace: trace.as_deref(), fatal: *fatal };
+    let Failure { kind, message, causes, trace, data: _, data_type, fatal } = failure;
+    let text = Text {
+        kind,
+        message,
+        causes,
+        trace: trace.as_deref(),
+        data_type: data_type.as_deref(),
+        fatal: *fatal,
+    };
     serde_json::to_string(&text).map_err(|error| unfit("failure", task, error))
 }
 

@@ -64,9 +64,9 @@ pub(crate) fn attempt_ended(span: &Span, result: &TaskResult) {
     match result {
         Ok(_) => span.set_status(Status::Ok),
         Err(failure) => {
-            span.set_attribute(ERROR_TYPE, failure.kind.clone());
+            span.set_attribute(ERROR_TYPE, failure.kind.to_string());
             let message = [
-                KeyValue::new("exception.type", failure.kind.clone()),
+                KeyValue::new("exception.type", failure.kind.to_string()),
                 KeyValue::new("exception.message", failure.message.clone()),
             ];
             span.add_event("exception", message.into());

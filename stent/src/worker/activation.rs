@@ -9,7 +9,7 @@ use futures::task::AtomicWaker;
 use stent_core::backend::Claimed;
 use stent_core::model::{Epoch, TaskResult};
 use stent_core::replay::{CallSpec, Replay};
-use stent_core::{Failure, Payload, TaskId, Timestamp};
+use stent_core::{Failure, Kind, Payload, TaskId, Timestamp, own_failure};
 use tokio::sync::mpsc;
 use tracing::Span;
 
@@ -217,7 +217,7 @@ fn poll_code(durable: &Durable, code: &mut Code, cx: &mut TaskContext<'_>) -> Po
         let shared = &durable.shared;
         *code = match shared.registry.get(&durable.function) {
             Ok(function) => Code::Entered((function.invoke)(args, states, shared.codec)),
-            Err(error) => Code::Ended(Err(Failure::new("NotRegistered", error.to_string()).fatal())),
+            Err(error) => Code::Ended(Err(own_failure(Kind::NOT_REGISTERED, error.to_string()).fatal())),
         };
     }
     match code {

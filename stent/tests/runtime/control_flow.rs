@@ -163,7 +163,7 @@ on_every_store! {
         let worker = world.forgetful_worker().await;
         let key = unique();
         let results = world.stent.run(joined_with_one_failing(key)).await.expect("runs");
-        assert_eq!(results, [Ok(20), Err("Error: not 1".to_owned()), Ok(30)]);
+        assert_eq!(results, [Ok(20), Err("not 1".to_owned()), Ok(30)]);
         assert_eq!(ran::list(key).len(), 2);
         assert_eq!(world.stent.run(joined_of_nothing()).await.expect("runs"), 0);
         worker.drain().await.expect("drains");
@@ -173,7 +173,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(joined_until_one_fails(unique())).await.expect("dispatched");
         let error = run.result().timeout("20s").await.expect_err("one fails");
-        assert_eq!(error.to_string(), "Error: not 1");
+        assert_eq!(error.to_string(), "not 1");
         let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
         assert!(tasks.iter().any(|task| task.status == TaskStatus::Cancelled), "{tasks:#?}");
         assert!(tasks.iter().all(|task| task.status.is_terminal()), "{tasks:#?}");

@@ -129,8 +129,11 @@ struct Slow(u64);
 impl<'de> Deserialize<'de> for Slow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let key = u64::deserialize(deserializer)?;
+        // The first time is that of the dispatch, which sees whether what it writes can be read.
         ran::note(key, "decoding");
-        gate::pass(key);
+        if ran::count(key, "decoding") > 1 {
+            gate::pass(key);
+        }
         Ok(Self(key))
     }
 }
@@ -346,7 +349,7 @@ on_every_store! {
         let key = unique();
         let worker = world.worker().await;
         let run = world.stent.dispatch(takes_slow(Slow(key))).await.expect("dispatched");
-        eventually(async || ran::count(key, "decoding") == 1).await;
+        eventually(async || ran::count(key, "decoding") == 2).await;
 
         still_works(&world).await;
 

@@ -29,7 +29,7 @@ async fn limited(key: u64) -> Result<(), Error> {
 async fn gives_up_on_a_step(key: u64) -> Result<String, Error> {
     let outcome = forever(key).max_duration("40ms").await;
     let Err(Error::Failed(failure)) = outcome else { panic!("{outcome:?}") };
-    Ok(failure.kind)
+    Ok(failure.kind.into())
 }
 
 #[durable]

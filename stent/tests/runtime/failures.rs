@@ -278,10 +278,10 @@ on_every_store! {
     async fn an_error_says_which_variant_it_is_and_whether_a_retry_helps(world) {
         let worker = world.worker().await;
         for (error, kind, attempts) in [
-            (BankError::Busy, "BankError::Busy", 3),
-            (BankError::Odd("7".into()), "BankError::Odd", 1),
+            (BankError::Busy, "runtime::failures::BankError::Busy", 3),
+            (BankError::Odd("7".into()), "runtime::failures::BankError::Odd", 1),
             // In the list, but the error itself knows better.
-            (BankError::NoCard, "BankError::NoCard", 1),
+            (BankError::NoCard, "runtime::failures::BankError::NoCard", 1),
         ] {
             let key = unique();
             let failed = world.stent.run(fails_as(key, error.clone())).await.expect_err("it fails");
@@ -312,7 +312,7 @@ on_every_store! {
         let worker = world.worker().await;
         let key = unique();
         let error = world.stent.run(parses(key, "x".into())).await.expect_err("it fails");
-        assert_eq!(error.failure().expect("a failure").kind, "ParseIntError");
+        assert_eq!(error.failure().expect("a failure").kind, "std::num::ParseIntError");
         assert_eq!(ran::count(key, "parses"), 1);
         worker.drain().await.expect("drains");
     }

@@ -147,7 +147,7 @@ on_every_store! {
         assert_eq!(depths, [7, 6, 1, 0]);
         let letters: Vec<_> =
             letters.iter().map(|stat| (stat.reason.as_str(), stat.function.as_str(), stat.count)).collect();
-        assert_eq!(letters, [("ParseIntError", "listing.bad", 3)]);
+        assert_eq!(letters, [("std::num::ParseIntError", "listing.bad", 3)]);
         assert_eq!(rigged.reads.load(Ordering::SeqCst), before, "no execution was read for it");
     }
 
@@ -188,7 +188,7 @@ on_every_store! {
         for view in [&view, &list[0], &letter.execution] {
             assert_eq!((view.id, view.attempts), (run.id(), 2), "two attempts were tried again");
             let failure = view.result.as_ref().expect("ended").as_ref().expect_err("failed");
-            assert_eq!(failure.kind, "ParseIntError");
+            assert_eq!(failure.kind, "std::num::ParseIntError");
             assert!(failure.message.contains("invalid digit"), "{failure}");
         }
         let root = &world.stent.timeline(run.id()).await.expect("a timeline")[0];

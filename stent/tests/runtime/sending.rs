@@ -379,7 +379,7 @@ on_every_store! {
             let run = world.stent.dispatch(fails_with(key, kind)).await.expect("dispatched");
             let error = run.result().timeout("20s").await.expect_err("it fails");
             let stent::Error::Failed(failure) = error else { panic!("{error}") };
-            assert_eq!((failure.kind, failure.message.as_str()), (stored, "a\0b"));
+            assert_eq!((failure.kind.as_str(), failure.message.as_str()), (stored.as_str(), "a\0b"));
             assert_eq!(ran::count(key, "effect"), 1);
         }
         worker.drain().await.expect("drains");

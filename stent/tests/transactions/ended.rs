@@ -64,7 +64,7 @@ async fn what_is_confirmed_stands(world: &World) {
 #[track_caller]
 fn says_that_it_ended(result: Result<i64, stent::Error>) {
     let error = result.unwrap_err();
-    assert_eq!(error.failure().unwrap().kind, "TransactionEnded", "{error}");
+    assert_eq!(error.failure().unwrap().kind, "stent::TransactionEnded", "{error}");
     assert!(error.to_string().contains("ended its transaction"), "{error}");
 }
 

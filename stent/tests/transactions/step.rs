@@ -303,7 +303,7 @@ on_every_database! {
     async fn one_that_takes_too_long_is_rolled_back_and_says_so(world) {
         let (test, worker) = (unique(), world.worker().await);
         let error = world.stent.run(hangs(test, 50)).await.unwrap_err();
-        assert_eq!(error.failure().unwrap().kind, "TransactionTimeout");
+        assert_eq!(error.failure().unwrap().kind, "stent::TransactionTimeout");
         assert!(error.to_string().contains("was rolled back"), "{error}");
         assert!(world.orders().await.is_empty());
         worker.drain().await.unwrap();
@@ -408,7 +408,7 @@ on_every_database! {
     async fn one_that_outlives_its_closure_is_refused(world) {
         let worker = world.worker().await;
         let error = world.stent.run(keeps()).await.unwrap_err();
-        assert_eq!(error.failure().unwrap().kind, "TransactionKept");
+        assert_eq!(error.failure().unwrap().kind, "stent::TransactionKept");
         assert!(world.orders().await.is_empty());
         worker.drain().await.unwrap();
     }

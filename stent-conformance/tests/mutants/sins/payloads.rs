@@ -185,6 +185,16 @@ fn contents() -> Vec<Mutant> {
             }
         }),
         mutant(
+            "forgets of which type a failure's value is",
+            "payload::failures_come_back_whole",
+            &["the step's failure", "data_type: None"],
+        )
+        .rewrites(|transition, _| {
+            if let Change::End(Err(failure)) = &mut transition.change {
+                failure.data_type = None;
+            }
+        }),
+        mutant(
             "counts in milliseconds",
             "payload::moments_come_back_to_the_microsecond",
             &["in the timeline"],
