@@ -5,7 +5,14 @@ use super::*;
 use Code::{All, Call, Chain, Handled};
 
 /// The ids that a run asks for steps with, from its first line until it is quiet or ends.
-fn asked(code: &Code, done: u32, record: Vec<Step>) -> Vec<TaskId> {
+///
+/// All that has ended did so at one moment, so that no two ids differ by their time alone.
+fn asked(code: &Code, done: u32, mut record: Vec<Step>) -> Vec<TaskId> {
+    for step in &mut record {
+        if let StepState::Done { at, .. } = &mut step.state {
+            *at = t(1);
+        }
+    }
     let mut run = Run { ids: None, ..Run::new(code, done, record) };
     run.until_quiet();
     run.asked.into_values().collect()
