@@ -6,7 +6,7 @@ use stent_core::model::{
     Keyed, Lane, NewTask, NewTaskState, Nonce, RetryPolicy, Seq, StepKind, TaskResult, Tree,
 };
 use stent_core::transition::{Change, Guard, Transition};
-use stent_core::{Failure, Key, Payload, TaskId, Timestamp, WorkerId};
+use stent_core::{Digest, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
 /// A moment, in seconds from the one at which every case begins. It has a fraction, as real moments do.
@@ -55,6 +55,7 @@ pub(crate) struct Draft {
     keyed: Option<Keyed>,
     expires_at: Option<Timestamp>,
     trace: Option<String>,
+    digest: Option<Digest>,
     state: NewTaskState,
 }
 
@@ -75,6 +76,7 @@ impl Draft {
             keyed: None,
             expires_at: None,
             trace: None,
+            digest: None,
             state,
         }
     }
@@ -121,6 +123,12 @@ impl Draft {
     /// It was asked for within this trace.
     pub(crate) fn traced(mut self, trace: &str) -> Self {
         self.trace = Some(trace.to_owned());
+        self
+    }
+
+    /// It is called with what has this digest.
+    pub(crate) const fn digest(mut self, digest: Digest) -> Self {
+        self.digest = Some(digest);
         self
     }
 
@@ -201,6 +209,7 @@ impl Draft {
             keyed: self.keyed,
             expires_at: self.expires_at,
             trace: self.trace,
+            digest: self.digest,
             state: self.state,
         }
     }

@@ -3,7 +3,7 @@
 use stent_core::backend::Claimed;
 use stent_core::model::{Fence, Note, Said, Step, StepState, TaskResult, Threshold, Tree, Wait};
 use stent_core::transition::{Change, Feed, Guard, Transition};
-use stent_core::{Failure, Key, TaskId, Timestamp};
+use stent_core::{Digest, Failure, Key, TaskId, Timestamp};
 
 use crate::task::{Draft, t, text};
 
@@ -156,8 +156,19 @@ impl Turn {
         self
     }
 
-    pub(crate) fn feed(mut self, map: TaskId, fed: u32, total: Option<u32>) -> Self {
-        self.0.feed.push(Feed { map, fed, total });
+    pub(crate) fn feed(self, map: TaskId, fed: u32, total: Option<u32>) -> Self {
+        self.feed_with(map, fed, total, None)
+    }
+
+    /// Feeds a map with items that have this digest, with those of before.
+    pub(crate) fn feed_with(
+        mut self,
+        map: TaskId,
+        fed: u32,
+        total: Option<u32>,
+        digest: Option<Digest>,
+    ) -> Self {
+        self.0.feed.push(Feed { map, fed, total, digest });
         self
     }
 

@@ -99,7 +99,7 @@ pub fn canonical(payload: &Payload) -> Result<Vec<u8>, CodecError> {
             canonical_json(&payload.decode::<Box<RawValue>>()?, JSON_DEPTH_MAX, &mut out)?;
             Ok(out)
         }
-        None => Err(CodecError::UnknownContentType(payload.content_type().to_owned())),
+        None => Err(payload.unread()),
     }
 }
 

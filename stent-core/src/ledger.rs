@@ -532,6 +532,7 @@ impl<'a> Ledger<'a> {
         self.change(feed.map, |row| {
             row.fed = feed.fed;
             row.total = feed.total;
+            row.digest = feed.digest;
         });
         if let Some(owner) = parent {
             self.check_map(feed.map, owner, at);

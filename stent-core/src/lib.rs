@@ -21,7 +21,9 @@
 
 pub mod backend;
 pub mod decide;
+mod digest;
 pub mod duration;
+mod excerpt;
 mod failure;
 mod id;
 mod key;
@@ -35,6 +37,7 @@ pub mod schedule;
 mod timestamp;
 pub mod transition;
 
+pub use digest::Digest;
 #[doc(hidden)]
 pub use failure::{ErrorType, KnownError, check_known_errors, known_failure, own as own_failure};
 pub use failure::{Failure, Kind, ZERO_PICTURE};

@@ -85,6 +85,16 @@ pub const FAILURE_TEXT_BYTES_MAX: usize = 16 * 1024;
 /// it may have more.
 pub const TRACE_BYTES_MAX: usize = 512;
 
+/// Most bytes of an argument that a message shows.
+pub const EXCERPT_BYTES: usize = 512;
+
+/// Most bytes of an argument that are looked at for the place in which it differs from another. A message shows
+/// [`EXCERPT_BYTES`] around it.
+pub const EXCERPT_BYTES_MAX: usize = 16 * 1024;
+
+/// Items of a map among which a message looks for the first that differs.
+pub const EXCERPT_ITEMS_MAX: usize = 32;
+
 /// Most functions parked in a worker's memory.
 pub const HOT_MAX: usize = 10_000;
 

@@ -154,8 +154,16 @@ impl Payload {
             Some(Codec::Json) => {
                 serde_json::from_slice(&self.bytes).map_err(|error| CodecError::decode::<T>(&error))
             }
-            None if self.content_type.contains('+') => Err(CodecError::Sealed(self.content_type.clone())),
-            None => Err(CodecError::UnknownContentType(self.content_type.clone())),
+            None => Err(self.unread()),
+        }
+    }
+
+    /// Why a payload without a codec cannot be read.
+    pub(crate) fn unread(&self) -> CodecError {
+        if self.content_type.contains('+') {
+            CodecError::Sealed(self.content_type.clone())
+        } else {
+            CodecError::UnknownContentType(self.content_type.clone())
         }
     }
 }

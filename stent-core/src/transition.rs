@@ -6,7 +6,7 @@
 use crate::model::{
     Epoch, Fence, NewTask, NewTaskState, Note, RetryPolicy, Said, Step, TaskResult, Tree, Wait,
 };
-use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
+use crate::{Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// One change of the store. All of it is applied, or none (G1).
 #[derive(Clone, Debug, PartialEq)]
@@ -249,6 +249,8 @@ pub struct Feed {
     pub fed: u32,
     /// Items in all, once the last of them is written.
     pub total: Option<u32>,
+    /// What they are, those of this transition included: the map's digest from now on.
+    pub digest: Option<Digest>,
 }
 
 /// What a store answers to one transition. All of these are normal.

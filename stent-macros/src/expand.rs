@@ -389,6 +389,7 @@ fn options_expression(options: &Options) -> TokenStream {
     });
     let cached = cached.into_iter();
     let max_duration = options.max_duration_ns.map(duration_expression).into_iter();
+    let unchecked_args = options.unchecked_args.iter().map(|()| quote!(.unchecked_args()));
     quote! {
         ::stent::FunctionOptions::new()
             #(.retry(#retry))*
@@ -400,6 +401,7 @@ fn options_expression(options: &Options) -> TokenStream {
             #(#idempotent)*
             #(.cached(#cached))*
             #(.max_duration(#max_duration))*
+            #(#unchecked_args)*
     }
 }
 

@@ -70,6 +70,7 @@ use proc_macro::TokenStream;
 /// | `rate = "100/s"` | number, slash, unit or duration | how many of its tasks start in a stretch of time, on all workers together |
 /// | `retry(…)` | see below | when and how often a failure is tried again |
 /// | `tags = ["gpu", "eu"]` | texts, 1 to 255 bytes | what a worker needs one of to run it; without tags, every worker may |
+/// | `unchecked_args` | | a replay does not compare the arguments of its calls with the recorded ones. For arguments that have another order in each run, such as a `HashSet` |
 /// | `version = "2"` | text, 1 to 255 bytes, without `@` | which version this is. The store knows the function as `name@2`, so versions of one name stand side by side |
 ///
 /// `retry`, or `retry()`, asks for the default policy. That is not the same as silence: a function that has recorded

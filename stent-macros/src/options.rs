@@ -14,7 +14,7 @@ use crate::rate::Rate;
 use crate::{duration, rate};
 
 /// The options there are, as an error lists them.
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 13] = [
     "cached",
     "idempotent",
     "key",
@@ -26,6 +26,7 @@ const OPTIONS: [&str; 12] = [
     "rate",
     "retry",
     "tags",
+    "unchecked_args",
     "version",
 ];
 
@@ -66,6 +67,8 @@ pub(crate) struct Options {
     pub(crate) cached: Option<Cached>,
     /// The function that says which calls are the same.
     pub(crate) key: Option<Path>,
+    /// A replay does not compare the arguments of its calls.
+    pub(crate) unchecked_args: Option<()>,
     /// Which of several versions of the function this is.
     pub(crate) version: Option<LitStr>,
     /// How long an execution of it may take, in nanoseconds; 0 for no limit.
@@ -130,6 +133,7 @@ impl Options {
             "idempotent" => once(&mut self.idempotent, key, flag(key, input)?),
             "cached" => once(&mut self.cached, key, cached(key, input)?),
             "key" => once(&mut self.key, key, key_function(key, input)?),
+            "unchecked_args" => once(&mut self.unchecked_args, key, flag(key, input)?),
             "version" => once(&mut self.version, key, plain_name(key, input, "version = \"2\"")?),
             "max_duration" | "expiry" => {
                 let limit = max_duration(key, input)?;
@@ -569,7 +573,7 @@ mod tests {
     fn the_options_of_limits_keys_and_versions_are_read() {
         let options = options(
             r#"tags = ["gpu", "eu",], max_concurrent = 10, rate = "100/10s", idempotent, cached = "1h",
-               key = orders::number, version = "2", max_duration = "10m""#,
+               key = orders::number, version = "2", max_duration = "10m", unchecked_args"#,
         )
         .expect("all options");
 
@@ -578,6 +582,7 @@ mod tests {
         assert_eq!(options.max_concurrent, Some(10));
         assert_eq!(options.rate, Some(Rate { max: 100, per_ns: 10_000_000_000 }));
         assert!(options.idempotent.is_some() && options.key.is_some());
+        assert!(options.unchecked_args.is_some());
         assert_eq!(options.cached, Some(Cached::For(3_600_000_000_000)));
         assert_eq!(options.version.expect("a version").value(), "2");
         assert_eq!(options.max_duration_ns, Some(600_000_000_000));

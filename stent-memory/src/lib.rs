@@ -48,7 +48,7 @@ use stent_core::backend::{
 use stent_core::limits::LOOKUP_MAX;
 use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent_core::transition::Transition;
-use stent_core::{ExecutionId, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use tokio::sync::watch;
 
 use crate::claim::Claims;
@@ -194,6 +194,10 @@ impl Inspect for MemoryStore {
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         Ok(self.records("items")?.items(map, from, max))
+    }
+
+    async fn args(&self, task: TaskId) -> Result<Option<Payload>> {
+        Ok(self.records("args")?.args(task))
     }
 
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {

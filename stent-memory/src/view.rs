@@ -9,7 +9,7 @@ use stent_core::backend::{
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, Seq, StepKind, TaskStatus, Tried};
-use stent_core::{ExecutionId, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 
 use crate::records::Records;
 
@@ -31,6 +31,10 @@ impl Records {
 
     pub(crate) fn items(&self, map: TaskId, from: Seq, max: usize) -> Vec<ItemView> {
         self.below_from(map, from).take(max.min(PAGE_MAX)).map(Record::to_item).collect()
+    }
+
+    pub(crate) fn args(&self, task: TaskId) -> Option<Payload> {
+        self.tasks.get(&task).map(|record| record.task.args.clone())
     }
 
     pub(crate) fn list(

@@ -105,6 +105,7 @@ fn dispatch(now: Timestamp) -> Transition {
         keyed: None,
         expires_at: None,
         trace: None,
+        digest: None,
         state: NewTaskState::Pending { ready_at: now },
     };
     Transition {

@@ -15,7 +15,7 @@ use stent_core::model::{
 };
 use stent_core::replay::CallSpec;
 use stent_core::{
-    Codec, CodecError, ExecutionId, Failure, Key, Kind, Payload, Timestamp, canonical, own_failure,
+    Codec, CodecError, Digest, ExecutionId, Failure, Key, Kind, Payload, Timestamp, canonical, own_failure,
 };
 
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
@@ -214,6 +214,7 @@ impl<F: Function> Call<F> {
         durable.shared.registry.get(F::NAME)?;
         let overrides = std::mem::take(&mut self.overrides);
         let user_key = overrides.idempotency_key.clone();
+        let digest = digest::<F>(args, user_key.as_deref())?;
         let spec = describe::<F>(args, overrides, &durable.shared)?;
         let now = durable.shared.clock.now();
         let ready_at = spec.start.map(|start| start.resolve(now));
@@ -239,6 +240,7 @@ impl<F: Function> Call<F> {
                 limited: spec.limited,
             }),
             keyed,
+            digest,
             detached,
             ..Wish::new(StepKind::Call, F::NAME, self.location)
         };
@@ -355,6 +357,7 @@ impl Described {
             // From the moment at which it may start, always.
             expires_at: self.max_duration.map(|limit| ready_at + limit),
             trace: self.trace,
+            digest: None,
             state: NewTaskState::Pending { ready_at },
         }
     }
@@ -422,6 +425,29 @@ fn key<F: Function>(args: &F::Args, payload: &Payload) -> Result<Key> {
 /// The arguments of a function, as messages call them.
 pub(crate) fn arguments<F: Function>() -> String {
     format!("arguments of `{}`", F::NAME)
+}
+
+/// What a replay compares of a call; none if its function leaves that uncompared. A key that the call was given says which work is
+/// meant, as its arguments do.
+pub(crate) fn digest<F: Function>(args: &F::Args, key: Option<&str>) -> Result<Option<Digest>> {
+    if F::options().unchecked_args {
+        return Ok(None);
+    }
+    let digest = digest_of::<F>(args)?;
+    let key = key.map(Digest::of).transpose().map_err(undigested::<F>)?;
+    Ok(Some(key.map_or(digest, |key| digest.then(key))))
+}
+
+/// The digest of one call's arguments.
+pub(crate) fn digest_of<F: Function>(args: &F::Args) -> Result<Digest> {
+    Digest::of(args).map_err(undigested::<F>)
+}
+
+fn undigested<F: Function>(source: CodecError) -> Error {
+    Error::Codec {
+        what: format!("digest of the arguments of `{}` (`unchecked_args` goes without)", F::NAME),
+        source,
+    }
 }
 
 fn both_limits() -> Error {

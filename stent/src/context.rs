@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use stent_core::model::{Keyed, NewTask, Seq, StepKind, TaskResult, Tree};
 use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
-use stent_core::{Codec, ExecutionId, TaskId, Timestamp};
+use stent_core::{Codec, Digest, ExecutionId, TaskId, Timestamp};
 
 use crate::client::Shared;
 use crate::desk::Desk;
@@ -367,6 +367,7 @@ pub(crate) struct Wish {
     pub(crate) keyed: Option<Keyed>,
     pub(crate) spawn: Option<Box<NewTask>>,
     pub(crate) join: Option<ExecutionId>,
+    pub(crate) digest: Option<Digest>,
     pub(crate) detached: bool,
     pub(crate) location: &'static std::panic::Location<'static>,
 }
@@ -386,6 +387,7 @@ impl Wish {
             keyed: None,
             spawn: None,
             join: None,
+            digest: None,
             detached: false,
             location,
         }
@@ -415,6 +417,7 @@ impl Pending {
                 keyed: wish.keyed,
                 spawn: wish.spawn,
                 join: wish.join,
+                digest: wish.digest,
                 at,
                 detached: wish.detached,
                 location: wish.location,

@@ -80,6 +80,8 @@ pub struct FunctionOptions {
     pub cached: Option<Cached>,
     /// How long a call of it may take in all, from the moment at which it may start.
     pub max_duration: Option<Duration>,
+    /// Whether a replay leaves the arguments of its calls, the items of its maps included, uncompared with the recorded ones.
+    pub unchecked_args: bool,
 }
 
 impl FunctionOptions {
@@ -96,6 +98,7 @@ impl FunctionOptions {
             idempotent: false,
             cached: None,
             max_duration: None,
+            unchecked_args: false,
         }
     }
 
@@ -159,6 +162,14 @@ impl FunctionOptions {
     #[must_use]
     pub const fn max_duration(mut self, limit: Duration) -> Self {
         self.max_duration = if limit.is_zero() { None } else { Some(limit) };
+        self
+    }
+
+    /// Leaves the arguments of calls uncompared when a replay asks for them again: for arguments that have another order in each
+    /// run, such as a `HashSet`. Code that calls it with other arguments than before then gets the recorded result all the same.
+    #[must_use]
+    pub const fn unchecked_args(mut self) -> Self {
+        self.unchecked_args = true;
         self
     }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use stent_core::backend::NotesView;
 use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{ExecutionStatus, Keyed, Seq, StepKind, TaskResult};
-use stent_core::{ExecutionId, Key, Kind, Payload, own_failure};
+use stent_core::{Digest, ExecutionId, Key, Kind, Payload, own_failure};
 
 use crate::client::Shared;
 use crate::context::{Context, Durable, Pending, Wish};
@@ -162,6 +162,7 @@ impl<T> ResultOf<T> {
         let wish = Wish {
             keyed: Some(Keyed::new(Key::of_execution(self.id))),
             join: Some(self.id),
+            digest: Digest::of(&self.id).ok(),
             ..Wish::new(StepKind::Join, "execution", self.location)
         };
         let mut end = Pending::ask(durable.clone(), seq, wish)?;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use stent_core::duration::IntoDuration;
-use stent_core::limits::{MAP_CHUNK, PAGE_MAX};
+use stent_core::limits::{EXCERPT_ITEMS_MAX, MAP_CHUNK, PAGE_MAX};
 use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree};
-use stent_core::{Failure, Kind, TaskId, own_failure};
+use stent_core::replay::Walk;
+use stent_core::{Digest, Failure, Kind, TaskId, own_failure};
 
-use crate::call::{decode_result, describe};
+use crate::call::{decode_result, describe, digest_of};
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::function::{BoxFuture, Function, Overrides, invoke_locally};
 use crate::state::Local;
@@ -29,8 +30,8 @@ type Items<F> = Peekable<Box<dyn Iterator<Item = <F as Function>::Args> + Send>>
 /// failure of each item.
 ///
 /// Items are written in chunks through a bounded window, so an iterator of hundreds of thousands of items costs memory for
-/// a few chunks and for the results. After a crash it continues from what was recorded: the iterator is walked again, so
-/// it must give the same items again.
+/// a few chunks and for the results. After a crash it continues from what was recorded: the iterator is walked again, and
+/// must give the same items in the same order. A replay to which it gives others is a mismatch.
 ///
 /// Every item is a task of its own: claimed by any worker that knows `F`, retried by the policy of `F`. If `F` is
 /// idempotent or cached, items that were computed before are not computed again. A function of several parameters is mapped
@@ -64,7 +65,12 @@ struct Fan<F: Function> {
 
 enum FanState<F: Function> {
     Described(Items<F>),
-    Feeding { items: Items<F>, fed: u32, pending: Pending },
+    /// `digest` is that of the items that it has been fed with, if they are compared.
+    Feeding {
+        items: Items<F>,
+        digest: Option<Digest>,
+        pending: Pending,
+    },
     Used,
 }
 
@@ -195,7 +201,7 @@ impl<F: Function> Fan<F> {
                 Err(fanned) => return Poll::Ready(Ok(fanned)),
             }
         }
-        let FanState::Feeding { items, fed, pending } = &mut self.state else {
+        let FanState::Feeding { items, digest, pending } = &mut self.state else {
             polled_after_completion("a map");
         };
         match pending.poll(cx) {
@@ -206,7 +212,7 @@ impl<F: Function> Fan<F> {
                 Poll::Ready(Ok(Fanned::Stored(durable, map)))
             }
             Poll::Pending => {
-                if feed::<F>(items, fed, pending, &self.overrides, self.chunk)? {
+                if feed::<F>(items, digest, pending, &self.overrides, self.chunk)? {
                     // The chunk may leave room for another.
                     cx.waker().wake_by_ref();
                 }
@@ -215,7 +221,7 @@ impl<F: Function> Fan<F> {
         }
     }
 
-    fn start(&mut self, items: Items<F>) -> Result<Result<FanState<F>, Fanned<F>>> {
+    fn start(&mut self, mut items: Items<F>) -> Result<Result<FanState<F>, Fanned<F>>> {
         if let Some(error) = self.invalid.take() {
             return Err(error);
         }
@@ -228,9 +234,43 @@ impl<F: Function> Fan<F> {
                     (durable, seq)
                 });
                 let pending = Pending::ask(durable, seq, Wish::new(self.kind, F::NAME, self.location))?;
-                Ok(Ok(FanState::Feeding { items, fed: 0, pending }))
+                let digest = self.walk(&mut items, &pending)?;
+                Ok(Ok(FanState::Feeding { items, digest, pending }))
             }
         }
+    }
+
+    /// Walks past the items that the record has, and compares them with it. Gives their digest, if they are compared.
+    fn walk(&self, items: &mut Items<F>, pending: &Pending) -> Result<Option<Digest>> {
+        let (durable, checked) = (pending.durable(), !F::options().unchecked_args);
+        let Some((progress, recorded)) = durable.replay(|replay| replay.fed_before(pending.seq())) else {
+            return Ok(checked.then_some(Digest::NO_ITEMS));
+        };
+        let mut digest = recorded.filter(|_| checked).map(|_| Digest::NO_ITEMS);
+        if digest.is_none() && progress.total.is_some() {
+            return Ok(None);
+        }
+        let (mut walked, mut first) = (0, Vec::new());
+        while walked < progress.fed {
+            let Some(args) = items.next() else { break };
+            walked += 1;
+            if let Some(before) = digest {
+                digest = Some(before.then(digest_of::<F>(&args)?));
+                if first.len() < EXCERPT_ITEMS_MAX {
+                    first.push(args);
+                }
+            }
+        }
+        let more = progress.total.is_some() && items.peek().is_some();
+        if digest != recorded || walked < progress.fed || more {
+            let first = first.iter().map(|args| durable.shared.codec.encode(args));
+            let first = first
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|source| Error::Codec { what: format!("item of a map of `{}`", F::NAME), source })?;
+            let walk = Walk { name: F::NAME, location: self.location, items: walked, more, digest, first };
+            durable.replay(|replay| replay.walked(pending.seq(), walk));
+        }
+        Ok(digest)
     }
 }
 
@@ -305,7 +345,7 @@ fn poll_once<T: 'static>(reading: &mut Reading<T>, cx: &mut TaskContext<'_>) -> 
 /// Gives the map its next chunk if it has room for one. True if it did.
 fn feed<F: Function>(
     items: &mut Items<F>,
-    fed: &mut u32,
+    digest: &mut Option<Digest>,
     pending: &Pending,
     overrides: &Overrides,
     most: usize,
@@ -314,31 +354,24 @@ fn feed<F: Function>(
     let Some((map, room, progress)) = durable.replay(|replay| replay.map_room(pending.seq())) else {
         return Ok(false);
     };
-    if progress.total.is_some() {
-        return Ok(false);
-    }
-    // After a crash: these are recorded.
-    while *fed < progress.fed {
-        if items.next().is_none() {
-            return Err(Error::Failed(shorter_than_recorded::<F>(*fed, progress.fed)));
-        }
-        *fed += 1;
-    }
-    if room == 0 {
+    if progress.total.is_some() || room == 0 {
         return Ok(false);
     }
     let now = durable.shared.clock.now();
     let room = room.min(most);
     let mut chunk = Vec::with_capacity(room.min(items.size_hint().0));
-    let mut bytes = 0;
+    let (mut bytes, mut seq) = (0, progress.fed);
     while chunk.len() < room && bytes < CHUNK_BYTES_MAX {
         let Some(args) = items.next() else { break };
+        if let Some(before) = digest {
+            *before = before.then(digest_of::<F>(&args)?);
+        }
         let described = describe::<F>(args, overrides.clone(), &durable.shared)?;
         bytes += described.args.len();
         chunk.push(NewTask {
-            id: TaskId::of_item(map, Seq(*fed)),
+            id: TaskId::of_item(map, Seq(seq)),
             tree: Tree::item(durable.execution(), map, durable.task),
-            seq: Seq(*fed),
+            seq: Seq(seq),
             kind: StepKind::Call,
             lane: described.lane,
             priority: described.priority,
@@ -349,25 +382,14 @@ fn feed<F: Function>(
             keyed: described.keyed,
             expires_at: described.max_duration.map(|limit| now + limit),
             trace: described.trace,
+            digest: None,
             state: NewTaskState::Pending { ready_at: now },
         });
-        *fed += 1;
+        seq += 1;
     }
     let last = items.peek().is_none();
-    durable.replay(|replay| replay.feed(pending.seq(), chunk, last));
+    durable.replay(|replay| replay.feed(pending.seq(), chunk, last, *digest));
     Ok(true)
-}
-
-fn shorter_than_recorded<F: Function>(given: u32, recorded: u32) -> Failure {
-    own_failure(
-        Failure::MISMATCH,
-        format!(
-            "the code does not match its record: a map of `{}` was given {recorded} items before and gives {given} now; its \
-             iterator must give the same items in every run",
-            F::NAME
-        ),
-    )
-    .fatal()
 }
 
 /// Reads the items of a map that has ended, page by page.

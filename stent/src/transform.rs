@@ -181,6 +181,7 @@ impl Transforms {
             keyed: _,
             expires_at: _,
             trace: _,
+            digest: _,
             state,
         } = row;
         self.seal(args)?;
@@ -462,6 +463,12 @@ impl Inspect for Transformed {
         let mut items = self.inner.items(map, from, max).await?;
         items.iter_mut().for_each(|item| self.transforms.open_item(item));
         Ok(items)
+    }
+
+    async fn args(&self, task: TaskId) -> StoreResult<Option<Payload>> {
+        let mut args = self.inner.args(task).await?;
+        args.iter_mut().for_each(|args| self.transforms.open(args));
+        Ok(args)
     }
 
     async fn completions(&self, seen: &[(TaskId, u32)]) -> StoreResult<Vec<(TaskId, Vec<Step>)>> {

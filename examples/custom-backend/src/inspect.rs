@@ -9,7 +9,7 @@ use stent_core::backend::{
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, Lane, Seq, Step, StepKind, TaskStatus, Tried};
-use stent_core::{ExecutionId, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 
 use crate::JsonStore;
 use crate::data::Data;
@@ -37,6 +37,10 @@ impl Inspect for JsonStore {
         let data = self.data("items")?;
         let items = data.below(map).into_iter().filter(|record| record.task.seq >= from);
         Ok(page(items.map(Record::to_item), max))
+    }
+
+    async fn args(&self, task: TaskId) -> Result<Option<Payload>> {
+        Ok(self.data("args")?.tasks.get(&task).map(|record| record.task.args.clone()))
     }
 
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {

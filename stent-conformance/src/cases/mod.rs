@@ -7,6 +7,7 @@ mod compact;
 mod crash;
 mod crowd;
 mod dead_letter;
+mod digest;
 mod dispatch_key;
 mod expiry;
 mod fate;
@@ -58,6 +59,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     repeat::CASES,
     park::CASES,
     order::CASES,
+    digest::CASES,
     sleep::CASES,
     retry::CASES,
     map::CASES,

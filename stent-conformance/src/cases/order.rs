@@ -136,6 +136,7 @@ async fn a_claim_brings_every_state_of_a_step(world: World) {
         name: name.to_owned(),
         state,
         map: (kind == StepKind::Map).then(Progress::default),
+        digest: None,
     };
     let expected = [
         step(7, StepKind::Inline, "render", done(1, t(1), Ok(text("note")))),

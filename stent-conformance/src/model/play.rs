@@ -7,7 +7,7 @@ use std::time::Duration;
 use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Expired, Limit, Purge, PurgeRequest};
 use stent_core::model::{Fence, Mark, Note, RetryPolicy, StepKind, Wait};
 use stent_core::transition::{Change, Outcome, Transition};
-use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
+use stent_core::{Digest, ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 
 use super::Oracle;
 use super::tally::Tally;
@@ -78,6 +78,12 @@ fn payload(chance: &mut Chance) -> Payload {
         2 => Payload::new("application/octet-stream", chance.next().to_le_bytes().to_vec()),
         _ => text(&format!("{:x}", chance.next())),
     }
+}
+
+/// One of few, or any.
+fn digest(chance: &mut Chance) -> Digest {
+    let any = chance.next().cast_signed();
+    Digest::from_i64(*chance.pick(&[0, -1, i64::MIN, i64::MAX, any, any]).unwrap_or(&any))
 }
 
 impl Play {
@@ -199,6 +205,9 @@ impl Play {
         let priority = chance.pick(&[0, 0, 0, -3, 5, i16::MIN, i16::MAX]).copied().unwrap_or_default();
         let call = self.memory.call(function).on(queue).priority(priority);
         let mut call = call.args(payload(chance));
+        if chance.happens(50) {
+            call = call.digest(digest(chance));
+        }
         if chance.happens(20) {
             call = call
                 .retry(RetryPolicy { max_attempts: 1 + chance.below(4) as u32, ..RetryPolicy::default() });
@@ -355,13 +364,15 @@ impl Play {
                 let total = chance.happens(60).then_some(items as u32);
                 let items: Vec<_> = (0..items).map(|_| self.item(chance)).collect();
                 let fed = items.len() as u32;
-                turn.with(map).items(id, items).feed(id, fed, total)
+                let digest = chance.happens(70).then(|| digest(chance));
+                turn.with(map).items(id, items).feed_with(id, fed, total, digest)
             }
             (7..9, _) => match chance.pick(&held.maps).copied() {
                 Some((map, fed, None)) => {
                     let items: Vec<_> = (0..chance.below(3)).map(|_| self.item(chance)).collect();
                     let fed = fed + items.len() as u32;
-                    turn.items(map, items).feed(map, fed, chance.happens(70).then_some(fed))
+                    let digest = chance.happens(70).then(|| digest(chance));
+                    turn.items(map, items).feed_with(map, fed, chance.happens(70).then_some(fed), digest)
                 }
                 _ => turn,
             },

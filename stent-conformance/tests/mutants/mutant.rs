@@ -8,7 +8,7 @@ use stent_core::backend::{
 };
 use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{ExecutionId, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use stent_memory::MemoryStore;
 
 use crate::past::Past;
@@ -105,6 +105,8 @@ sins! {
     shows_tasks: fn(&mut Vec<TaskView>, &Past),
     /// Misreads items.
     shows_items: fn(&mut Vec<ItemView>),
+    /// Misreads what a task was called with.
+    shows_args: fn(&mut Option<Payload>),
     /// Misreads what has become of a task's steps.
     shows_completions: fn(&mut Vec<Step>),
     /// Misreads whose steps have ended.

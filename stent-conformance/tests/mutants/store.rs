@@ -14,7 +14,7 @@ use stent_core::backend::{
 };
 use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent_core::transition::{News, Outcome, Transition};
-use stent_core::{ExecutionId, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use stent_memory::MemoryStore;
 
 use crate::mutant::Mutant;
@@ -257,6 +257,14 @@ impl Inspect for BrokenStore {
             shows_items(&mut views);
         }
         Ok(views)
+    }
+
+    async fn args(&self, task: TaskId) -> Result<Option<Payload>> {
+        let mut args = self.sound()?.0.args(task).await?;
+        if let Some(shows_args) = self.mutant.shows_args {
+            shows_args(&mut args);
+        }
+        Ok(args)
     }
 
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {

@@ -29,6 +29,9 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     /// Reads a page of a map's items by position, from `from` on.
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>>;
 
+    /// Reads what a task was called with, whatever kind of task it is. None if there is no such task.
+    async fn args(&self, task: TaskId) -> Result<Option<Payload>>;
+
     /// Reads, for each task, the steps that completed after the first `seen`, in the order of their completion, and its open
     /// maps: the same that a claim brings which has [recalled](super::Recall) the task, for a worker that holds it already.
     /// Tasks of which there is nothing new may be left out. At most [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) tasks are looked at in one call.

@@ -145,6 +145,7 @@ impl Record {
             name: self.task.lane.function.clone(),
             state,
             map: self.progress(),
+            digest: row.digest,
         }
     }
 
@@ -274,6 +275,7 @@ mod tests {
             keyed: None,
             expires_at: None,
             trace: None,
+            digest: None,
             state: NewTaskState::Pending { ready_at: Timestamp::EPOCH },
         };
         let row = Row { ready_at: Some(Timestamp::EPOCH), ..Row::new(id, task.tree, task.kind) };
@@ -328,25 +330,31 @@ mod tests {
     #[test]
     fn its_stored_form_is_fixed() {
         let id = "00000000-0000-0000-0000-000000000007";
-        let stored = serde_json::json!({
+        let mut stored = serde_json::json!({
             "task": {
                 "id": id, "tree": { "execution": id, "parent": null, "owner": null }, "seq": 0, "kind": "call",
                 "lane": { "queue": "default", "function": "charge", "tags": [] }, "priority": 0,
                 "args": { "content_type": "application/json", "bytes": [49] }, "retry": null, "attempts": 0,
                 "failure": null, "keyed": null, "expires_at": null, "trace": null,
-                "state": { "pending": { "ready_at": 0 } },
+                "digest": null, "state": { "pending": { "ready_at": 0 } },
             },
             "row": {
                 "id": id, "tree": { "execution": id, "parent": null, "owner": null }, "kind": "call",
                 "status": "pending", "epoch": 0, "tries": 0, "attempts": 0, "crashes": 0, "releases": 0, "commit": 0,
                 "commit_epoch": 0, "ready_at": 0, "worker": null, "done": 0, "wake_at": null, "done_order": null,
-                "fed": 0, "total": null, "noted": 0, "mark": null, "key": null, "expires_at": null, "slot": null,
+                "fed": 0, "total": null, "digest": null, "noted": 0, "mark": null, "key": null, "expires_at": null, "slot": null,
                 "started_at": null, "ended_at": null,
             },
             "created_at": 0,
             "result": null,
         });
         assert_eq!(serde_json::to_value(record()).expect("encodes"), stored);
+        assert_eq!(serde_json::from_value::<Record>(stored.clone()).expect("decodes"), record());
+
+        // What was written before there were digests.
+        for part in ["task", "row"] {
+            stored[part].as_object_mut().expect("an object").remove("digest");
+        }
         assert_eq!(serde_json::from_value::<Record>(stored).expect("decodes"), record());
     }
 }

@@ -61,6 +61,7 @@ fn new_task(n: u128) -> NewTask {
         keyed: None,
         expires_at: None,
         trace: None,
+        digest: None,
         state: NewTaskState::Pending { ready_at: NOW },
     }
 }
@@ -70,7 +71,7 @@ fn turn() -> Turn {
         insert: vec![new_task(10), new_task(11)],
         own: vec![Seq(7)],
         cancel: vec![id(12), id(13)],
-        feed: vec![Feed { map: id(14), fed: 1_000, total: None }],
+        feed: vec![Feed { map: id(14), fed: 1_000, total: None, digest: None }],
         fire: vec![id(15)],
         seen: 4,
         notes: vec![Said { task: TASK, note: Note::Count { name: "rows".to_owned(), add: 2 } }],

@@ -6,7 +6,7 @@ use crate::model::{
     Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, Nonce, StepKind, TaskResult, TaskStatus, Tree,
     Tried, TryEnd,
 };
-use crate::{Key, TaskId, Timestamp, WorkerId};
+use crate::{Digest, Key, TaskId, Timestamp, WorkerId};
 
 /// The part of a task that changes in its life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct Row {
     pub fed: u32,
     /// Items in all, for a map whose last item is written.
     pub total: Option<u32>,
+    /// What it was called with, or fed with so far, for a map.
+    #[serde(default)]
+    pub digest: Option<Digest>,
     /// Notes that its code has written.
     pub noted: u32,
     /// What its status does not say.
@@ -88,6 +91,7 @@ impl Row {
             done_order: None,
             fed: 0,
             total: None,
+            digest: None,
             noted: 0,
             mark: None,
             key: None,
@@ -101,6 +105,7 @@ impl Row {
     pub(super) fn of(new: &NewTask, at: Timestamp) -> Self {
         let mut row = Self {
             attempts: new.attempts,
+            digest: new.digest,
             key: new.keyed.map(|keyed| keyed.key),
             expires_at: new.expires_at,
             ..Self::new(new.id, new.tree, new.kind)

@@ -153,6 +153,7 @@ fn new_task(n: u128, tree: Tree, kind: StepKind, state: NewTaskState) -> NewTask
         keyed: None,
         expires_at: None,
         trace: None,
+        digest: None,
         state,
     }
 }
@@ -700,7 +701,7 @@ mod maps {
             .into_iter()
             .map(|n| new_task(n, tree, StepKind::Call, NewTaskState::Pending { ready_at: t(10) }))
             .collect();
-        feeding.feed = vec![Feed { map: task(2), fed, total }];
+        feeding.feed = vec![Feed { map: task(2), fed, total, digest: None }];
         feeding
     }
 
@@ -968,7 +969,7 @@ mod rows {
         let rows = [root(), step(2), item(3, 2)];
         let mut keep = leased(&rows[0], Change::Keep);
         (keep.fire, keep.cancel, keep.erase) = (vec![task(10)], vec![task(11)], vec![task(12)]);
-        keep.feed = vec![Feed { map: task(13), fed: 0, total: None }];
+        keep.feed = vec![Feed { map: task(13), fed: 0, total: None, digest: None }];
         let wait = Wait { maps: vec![Threshold { map: task(14), done: 1 }], ..Wait::for_next(0) };
 
         let reads = |transition| Ledger::reads(&[transition]).tasks.into_iter().collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::ParseStatusError;
 use super::{Seq, TaskResult};
-use crate::{TaskId, Timestamp};
+use crate::{Digest, TaskId, Timestamp};
 
 /// What kind of task a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,6 +99,9 @@ pub struct Step {
     pub state: StepState,
     /// For a map, how far it has come.
     pub map: Option<Progress>,
+    /// What it was called with; for a map, what it has been fed with so far. None where this was not recorded: see
+    /// [`NewTask::digest`](super::NewTask::digest).
+    pub digest: Option<Digest>,
 }
 
 /// How far a step has come, as its parent sees it.

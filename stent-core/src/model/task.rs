@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, Lane, Mark, Nonce, RetryPolicy, StepKind, TaskStatus};
-use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
+use crate::{Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 
 /// What a task gave in the end.
 pub type TaskResult = Result<Payload, Failure>;
@@ -140,6 +140,11 @@ pub struct NewTask {
     /// Where in a trace it was asked for, as W3C `traceparent` text. Carried along and read by nobody here; at most
     /// [`TRACE_BYTES_MAX`](crate::limits::TRACE_BYTES_MAX) bytes.
     pub trace: Option<String>,
+    /// What a step is called with, so that a replay that calls it with something else is a mismatch. A store gives it back with
+    /// the step and reads nothing from it. None for a step without arguments, for one whose arguments are not compared, for a
+    /// map, which gets its own with its [`Feed`](crate::transition::Feed), for an item, and for a root.
+    #[serde(default)]
+    pub digest: Option<Digest>,
     /// How it starts its life in the store.
     pub state: NewTaskState,
 }

@@ -1,7 +1,7 @@
 //! What code asks for.
 
 use crate::model::{Keyed, Lane, NewTask, RetryPolicy, StepKind};
-use crate::{ExecutionId, Payload, TaskId, Timestamp};
+use crate::{Digest, ExecutionId, Payload, TaskId, Timestamp};
 
 /// A wish of the code for a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Ask {
     pub spawn: Option<Box<NewTask>>,
     /// The execution that it waits for, for joins.
     pub join: Option<ExecutionId>,
+    /// What it is called with, if that is compared.
+    pub digest: Option<Digest>,
     /// When the code asked, which is when an inline step starts.
     pub at: Timestamp,
     /// Whether the code does not wait for it.

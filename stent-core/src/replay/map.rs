@@ -1,5 +1,6 @@
 //! The window of a map: how many of its items may be open at once, and when to add more.
 
+use crate::Digest;
 use crate::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
 use crate::model::{NewTask, Progress};
 
@@ -7,6 +8,8 @@ use crate::model::{NewTask, Progress};
 #[derive(Debug, Default)]
 pub struct MapWindow {
     progress: Progress,
+    /// What it was fed with so far.
+    pub(super) digest: Option<Digest>,
     /// Items that the next turn writes.
     pub(super) chunk: Vec<NewTask>,
     /// Whether the next turn has something to say about the map.
@@ -20,17 +23,18 @@ const WINDOW: u32 = (MAP_CHUNK * MAP_WINDOW_CHUNKS) as u32;
 
 impl MapWindow {
     pub(super) const fn new() -> Self {
-        Self { progress: Progress { fed: 0, total: None, done: 0 }, chunk: Vec::new(), changed: false }
+        Self::recorded(Progress { fed: 0, total: None, done: 0 }, None)
     }
 
-    pub(super) const fn recorded(progress: Progress) -> Self {
-        Self { progress, chunk: Vec::new(), changed: false }
+    pub(super) const fn recorded(progress: Progress, digest: Option<Digest>) -> Self {
+        Self { progress, digest, chunk: Vec::new(), changed: false }
     }
 
-    pub(super) fn learn(&mut self, progress: Progress) {
+    pub(super) fn learn(&mut self, progress: Progress, digest: Option<Digest>) {
         self.progress.done = self.progress.done.max(progress.done);
         if progress.fed > self.progress.fed {
             self.progress = progress;
+            self.digest = digest;
         }
     }
 
@@ -48,7 +52,8 @@ impl MapWindow {
         if may { MAP_CHUNK } else { 0 }
     }
 
-    pub(super) fn feed(&mut self, items: Vec<NewTask>, last: bool) {
+    pub(super) fn feed(&mut self, items: Vec<NewTask>, last: bool, digest: Option<Digest>) {
+        self.digest = digest;
         self.progress.fed += u32::try_from(items.len()).unwrap_or(u32::MAX);
         self.progress.total = last.then_some(self.progress.fed);
         self.chunk = items;
@@ -67,21 +72,21 @@ mod tests {
 
     #[test]
     fn a_window_takes_whole_chunks_until_it_is_full_and_again_when_half_is_done() {
-        let mut window = MapWindow::recorded(Progress { fed: WINDOW - CHUNK, total: None, done: 0 });
+        let mut window = MapWindow::recorded(Progress { fed: WINDOW - CHUNK, total: None, done: 0 }, None);
         assert_eq!(window.room(), MAP_CHUNK);
 
         window.progress.fed = WINDOW;
         assert_eq!(window.room(), 0);
         assert_eq!(window.threshold(), Some(WINDOW / 2));
 
-        window.learn(Progress { fed: WINDOW, total: None, done: WINDOW / 2 });
+        window.learn(Progress { fed: WINDOW, total: None, done: WINDOW / 2 }, None);
         assert_eq!(window.room(), MAP_CHUNK);
     }
 
     #[test]
     fn a_map_that_knows_its_total_takes_no_more() {
         let mut window = MapWindow::new();
-        window.feed(Vec::new(), true);
+        window.feed(Vec::new(), true, None);
         assert_eq!((window.room(), window.threshold(), window.progress().total), (0, None, Some(0)));
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use super::Ask;
-use crate::model::{Seq, Step, StepKind, split_version};
-use crate::{Failure, own_failure};
+use super::{Ask, MapWindow};
+use crate::excerpt::{args_of, around_difference};
+use crate::limits::{EXCERPT_BYTES_MAX, EXCERPT_ITEMS_MAX};
+use crate::model::{Seq, Step, StepKind, StepState, split_version};
+use crate::{Digest, ExecutionId, Failure, Payload, TaskId, own_failure};
 
 /// The code and its record disagree. Nothing is appended to such a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,28 +19,204 @@ pub struct Mismatch {
     pub asked: Option<String>,
     /// Where in the source it asks.
     pub location: Option<String>,
+    /// In what they disagree.
+    pub difference: Difference,
+}
+
+/// In what the code and its record disagree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// In the kind of the step, in its name, or in whether there is one.
+    Step,
+    /// In the arguments of the same step.
+    Args {
+        /// The task whose arguments are the recorded ones.
+        of: TaskId,
+        /// Those that the code gives, as people read them.
+        asked: String,
+    },
+    /// In the items of the same map.
+    Items {
+        /// The map.
+        of: TaskId,
+        /// The first of those that the code gives, as people read them.
+        asked: Vec<String>,
+    },
+}
+
+/// A walk of the code through the items that its map was fed with before.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    /// The function that is called for each.
+    pub name: &'static str,
+    /// Where in the source the map is.
+    pub location: &'static std::panic::Location<'static>,
+    /// How many there are, up to those that were fed.
+    pub items: u32,
+    /// Whether there are more than a map was fed with that has all of its items.
+    pub more: bool,
+    /// What they are; none if that is not compared.
+    pub digest: Option<Digest>,
+    /// The arguments of the first of them, up to [`EXCERPT_ITEMS_MAX`].
+    pub first: Vec<Payload>,
+}
+
+/// Whether the digests of a step and of what the code asks for say anything: those of different versions of a function do not,
+/// because its parameters may be others.
+pub(super) fn is_comparable(step: &Step, ask: &Ask) -> bool {
+    step.name == ask.name
 }
 
 impl Mismatch {
     pub(super) fn between(step: &Step, ask: &Ask) -> Option<Self> {
         // Another version of a function is the same step: what was recorded stands, what is open goes on as it was asked for.
         let same_name = match ask.kind {
-            StepKind::Call | StepKind::Map | StepKind::Gather => {
+            StepKind::Call | StepKind::Map | StepKind::Gather | StepKind::Spawn => {
                 split_version(&step.name).0 == split_version(&ask.name).0
             }
-            _ => step.name == ask.name,
+            StepKind::Sleep | StepKind::Inline | StepKind::Signal | StepKind::Join => step.name == ask.name,
         };
-        let same = step.kind == ask.kind && same_name;
-        (!same).then(|| Self {
+        let mismatch = |recorded, asked, difference| Self {
             seq: step.seq,
-            recorded: step.described(),
-            asked: Some(format!("{} `{}`", ask.kind, ask.name)),
+            recorded,
+            asked: Some(asked),
             location: Some(ask.location.to_string()),
+            difference,
+        };
+        if step.kind != ask.kind || !same_name {
+            let asked = format!("{} `{}`", ask.kind, ask.name);
+            return Some(mismatch(step.described(), asked, Difference::Step));
+        }
+        let (Some(recorded), Some(asked)) = (step.digest, ask.digest) else { return None };
+        if recorded == asked || !is_comparable(step, ask) {
+            return None;
+        }
+        let text = ask.args();
+        let asked = format!("{} `{}{text}`", ask.kind, ask.name);
+        let difference = Difference::Args { of: step.of_args(), asked: text };
+        Some(mismatch(format!("{} with other arguments", step.described()), asked, difference))
+    }
+
+    pub(super) fn walked(
+        seq: Seq,
+        map: TaskId,
+        kind: StepKind,
+        recorded: &MapWindow,
+        walk: Walk,
+    ) -> Option<Self> {
+        let fed = recorded.progress().fed;
+        let differs =
+            matches!((recorded.digest, walk.digest), (Some(recorded), Some(now)) if recorded != now);
+        let Walk { name, location, items, more, first, .. } = walk;
+        if items == fed && !more && !differs {
+            return None;
+        }
+        let with = |items: u32, more| {
+            format!("{kind} `{name}` over {items}{} items", if more { " or more" } else { "" })
+        };
+        let (all, now) =
+            (with(fed, recorded.progress().total.is_none()), with(items + u32::from(more), more));
+        let now = if all == now { format!("{kind} `{name}` over other items") } else { now };
+        let asked = first.iter().take(EXCERPT_ITEMS_MAX).map(shown).collect();
+        Some(Self {
+            seq,
+            recorded: all,
+            asked: Some(now),
+            location: Some(location.to_string()),
+            difference: Difference::Items { of: map, asked },
         })
     }
 
     pub(super) fn never_asked(step: &Step) -> Self {
-        Self { seq: step.seq, recorded: step.described(), asked: None, location: None }
+        Self {
+            seq: step.seq,
+            recorded: step.described(),
+            asked: None,
+            location: None,
+            difference: Difference::Step,
+        }
+    }
+
+    /// The same mismatch with what is recorded, as far as it is small: the arguments of the task that its difference names, or
+    /// those of the first items of the map. None if they are not there any more; an error says why they could not be read.
+    #[must_use]
+    pub fn shown(mut self, recorded: Result<&[Option<Payload>], &str>) -> Self {
+        let Some(asked_for) = &mut self.asked else { return self };
+        let recorded = match recorded {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                self.recorded.push_str(&format!(", which could not be read: {error}"));
+                return self;
+            }
+        };
+        match &self.difference {
+            Difference::Step => {}
+            Difference::Args { asked, .. } => {
+                let Some(Some(payload)) = recorded.first() else {
+                    self.recorded.push_str(", which are not there any more");
+                    return self;
+                };
+                let [was, is] = around_difference(&shown(payload), asked);
+                let step =
+                    self.recorded.split_once("` with").map_or(self.recorded.as_str(), |(step, _)| step);
+                self.recorded = format!("{step}{was}`");
+                if let Some(at) = asked_for.find(asked.as_str()) {
+                    asked_for.replace_range(at.., &format!("{is}`"));
+                }
+                if was == is {
+                    asked_for.push_str(&format!(
+                        " (alike as far as is shown: another idempotency key, or a difference after {EXCERPT_BYTES_MAX} bytes)"
+                    ));
+                }
+            }
+            Difference::Items { asked, .. } => {
+                let was = recorded.iter().map(|item| item.as_ref().map(shown));
+                let differing = (0..).zip(was.zip(asked)).find(|(_, (was, is))| was.as_ref() != Some(is));
+                match differing {
+                    Some((n, (was, is))) => {
+                        let was = was.unwrap_or_else(|| "(not there any more)".to_owned());
+                        let [was, is] = around_difference(&was, is);
+                        self.recorded.push_str(&format!(", item {n}: {was}"));
+                        asked_for.push_str(&format!(", item {n}: {is}"));
+                    }
+                    None if asked.len() >= EXCERPT_ITEMS_MAX => {
+                        asked_for.push_str(&format!(", the first {} of which are the same", asked.len()));
+                    }
+                    None => {}
+                }
+            }
+        }
+        self
+    }
+}
+
+/// Arguments for people.
+fn shown(payload: &Payload) -> String {
+    args_of(payload).unwrap_or_else(|error| format!("(unreadable: {error})"))
+}
+
+impl Ask {
+    /// What it is called with, for people.
+    fn args(&self) -> String {
+        let call = self.call.as_ref().map(|call| &call.args);
+        let args = call.or_else(|| self.spawn.as_ref().map(|root| &root.args));
+        match (args, self.join) {
+            (Some(args), _) => shown(args),
+            (None, Some(execution)) => format!("(\"{execution}\")"),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+impl Step {
+    /// The task that has the step's arguments: for a spawn, the execution that it started.
+    fn of_args(&self) -> TaskId {
+        match (&self.state, self.kind) {
+            (StepState::Done { result: Ok(id), .. }, StepKind::Spawn) => {
+                id.decode::<ExecutionId>().map_or(self.id, |execution| execution.root())
+            }
+            _ => self.id,
+        }
     }
 }
 
@@ -57,7 +235,15 @@ impl fmt::Display for Mismatch {
             f,
             "\nThe function was changed while this execution was under way, or it takes its way by something that is not \
              recorded (the clock, chance, a hash map's order, tokio's unbiased select!)."
-        )
+        )?;
+        if self.difference != Difference::Step {
+            write!(
+                f,
+                "\nA HashSet within an argument is in another order in each run: use a BTreeSet, or mark the called function \
+                 with #[durable(unchecked_args)], and its arguments are not compared."
+            )?;
+        }
+        Ok(())
     }
 }
 

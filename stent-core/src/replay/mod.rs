@@ -19,10 +19,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use ask::{Ask, Asked, CallSpec};
 pub use map::MapWindow;
-pub use mismatch::Mismatch;
+pub use mismatch::{Difference, Mismatch, Walk};
 pub use turn::{End, Needs, Turn};
 
-use crate::model::{Note, Progress, Seq, Step, StepKind, StepState, TaskResult};
+use crate::model::{Note, Seq, Step, StepKind, StepState, TaskResult};
 use crate::{Origin, TaskId, Timestamp};
 
 /// The state of one task's code.
@@ -197,7 +197,7 @@ impl Replay {
             }
             Some(Slot::Recorded(step)) => {
                 if let Some(mismatch) = Mismatch::between(&step, &ask) {
-                    self.broken = Some(mismatch.clone());
+                    self.broken.get_or_insert_with(|| mismatch.clone());
                     self.slots.insert(seq, Slot::Recorded(step));
                     return Err(mismatch);
                 }
@@ -207,7 +207,8 @@ impl Replay {
                         // Its turn came while the code waited for the world: it takes it now.
                         self.undelivered.insert(order, seq);
                     }
-                    self.slots.insert(seq, Slot::Open(Open::recorded(step)));
+                    let digest = step.digest.filter(|_| mismatch::is_comparable(&step, &ask));
+                    self.slots.insert(seq, Slot::Open(Open::recorded(Step { digest, ..step })));
                 }
                 (id, Asked::Recorded)
             }
@@ -410,6 +411,12 @@ impl Replay {
         self.broken.as_ref()
     }
 
+    /// Replaces the mismatch that broke this replay by the same one, [shown](Mismatch::shown) with what is recorded.
+    pub fn explain(&mut self, mismatch: Mismatch) {
+        debug_assert!(self.broken.is_some(), "what is not broken needs no explanation");
+        self.broken = Some(mismatch);
+    }
+
     /// Whether the code has asked for any step: then it is no leaf.
     #[must_use]
     pub const fn has_steps(&self) -> bool {
@@ -439,7 +446,7 @@ impl Open {
             unwritten: None,
             ended: None,
             due: None,
-            map: step.map.map(MapWindow::recorded),
+            map: step.map.map(|progress| MapWindow::recorded(progress, step.digest)),
             detached: false,
             dead: false,
         };
@@ -449,7 +456,7 @@ impl Open {
 
     fn learn(&mut self, step: Step) {
         if let (Some(map), Some(progress)) = (&mut self.map, step.map) {
-            map.learn(progress);
+            map.learn(progress, step.digest);
         }
         match step.state {
             StepState::Open { due } => self.due = due,
@@ -468,12 +475,6 @@ impl Step {
     /// What the record has at this position, in words.
     pub(crate) fn described(&self) -> String {
         format!("{} `{}`", self.kind, self.name)
-    }
-}
-
-impl From<Progress> for MapWindow {
-    fn from(progress: Progress) -> Self {
-        Self::recorded(progress)
     }
 }
 

@@ -4,6 +4,7 @@
 //! a script and a record in; what was delivered, what is needed and what is to be committed out.
 
 mod asking;
+mod identity;
 mod interrupted;
 mod lineage;
 mod script;
@@ -15,7 +16,7 @@ use script::*;
 
 use super::*;
 use crate::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
-use crate::model::{Lane, NewTask, NewTaskState, Threshold, Tree, Wait};
+use crate::model::{Lane, NewTask, NewTaskState, Progress, Threshold, Tree, Wait};
 use crate::transition::Feed;
 use crate::{Failure, Payload};
 
@@ -54,7 +55,7 @@ fn each_kind_of_wish_becomes_its_row() {
             // What has ended comes first, so that the order of completions is that of the rows.
             insert: vec![ran(4, "x", ok("x")), pending(0, "a"), delayed, timer(2, 7), pending(3, "c"), map],
             own: seqs(&[4]),
-            feed: vec![Feed { map: new(5), fed: 0, total: Some(0) }],
+            feed: vec![Feed { map: new(5), fed: 0, total: Some(0), digest: None }],
             ..Turn::default()
         }
     );
@@ -367,6 +368,7 @@ fn a_mismatch_reads_as_a_diff() {
         recorded: "call `charge`".to_owned(),
         asked: Some("sleep `sleep`".to_owned()),
         location: Some("src/checkout.rs:12:5".to_owned()),
+        difference: Difference::Step,
     };
     let why = "\nThe function was changed while this execution was under way, or it takes its way by something that is not \
                recorded (the clock, chance, a hash map's order, tokio's unbiased select!).";
@@ -717,7 +719,7 @@ fn a_map_is_fed_chunk_by_chunk_until_its_window_is_full() {
         let rows = turn.insert.iter().filter(|row| row.tree.parent == Some(new(0)));
         assert!(rows.map(|row| row.seq.0).eq(fed..n * chunk));
         fed = n * chunk;
-        assert_eq!(turn.feed, [Feed { map: new(0), fed, total: None }]);
+        assert_eq!(turn.feed, [Feed { map: new(0), fed, total: None, digest: None }]);
         // The map's own row goes with the first of them.
         assert_eq!(turn.insert.len(), MAP_CHUNK + usize::from(n == 1));
         assert_eq!(needs, if fed < window { Needs::Commit } else { Needs::Steps });
@@ -731,7 +733,7 @@ fn a_map_is_fed_chunk_by_chunk_until_its_window_is_full() {
     let turn = run.turn();
     assert_eq!(
         (turn.insert.len(), turn.feed),
-        (10, vec![Feed { map: new(0), fed: window + 10, total: Some(window + 10) }])
+        (10, vec![Feed { map: new(0), fed: window + 10, total: Some(window + 10), digest: None }])
     );
     assert_eq!((run.replay.needs(), run.replay.wait().maps), (Needs::Steps, Vec::new()));
 }
@@ -745,7 +747,7 @@ fn a_map_that_is_resumed_after_a_crash_skips_nothing_and_counts_nothing_twice() 
 
         let rows: Vec<u32> = quiet.turn.insert.iter().map(|row| row.seq.0).collect();
         assert!(rows.iter().copied().eq(fed..fed + chunk), "{fed}: {:?}", rows.first());
-        assert_eq!(quiet.turn.feed, [Feed { map: old(0), fed: fed + chunk, total: None }]);
+        assert_eq!(quiet.turn.feed, [Feed { map: old(0), fed: fed + chunk, total: None, digest: None }]);
         // What the store tells of the map again does not take it back.
         run.replay.resume(0, vec![mapping(0, fed, done)]);
         assert_eq!(run.replay.map_room(Seq(0)).map(|(.., progress)| progress.fed), Some(fed + chunk));

@@ -1,11 +1,11 @@
 //! What a turn leaves behind.
 
-use super::{Ask, Mismatch, Open, Replay, Slot};
+use super::{Ask, Mismatch, Open, Replay, Slot, Walk};
 use crate::model::{
-    NewTask, NewTaskState, Said, Seq, StepKind, StepState, TaskResult, Threshold, Tree, Wait,
+    NewTask, NewTaskState, Progress, Said, Seq, StepKind, StepState, TaskResult, Threshold, Tree, Wait,
 };
 use crate::transition::Feed;
-use crate::{Failure, Payload, TaskId, Timestamp};
+use crate::{Codec, Digest, ExecutionId, Failure, Payload, TaskId, Timestamp};
 
 /// What quiet code is waiting for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,16 +56,41 @@ pub struct End {
 }
 
 impl Replay {
-    /// Feeds a map with its next items. `build` makes the row of the item at a position.
-    pub fn feed(&mut self, seq: Seq, items: Vec<NewTask>, last: bool) {
+    /// Feeds a map with its next items. `digest` is that of all of its items so far, if they are compared.
+    pub fn feed(&mut self, seq: Seq, items: Vec<NewTask>, last: bool, digest: Option<Digest>) {
         if let Some(map) = self.map_mut(seq) {
-            map.feed(items, last);
+            map.feed(items, last, digest);
+        }
+    }
+
+    /// What a map that the code has asked for was fed with in earlier runs: how far it had come, and the digest of the items, if
+    /// they are to be compared. None if it is new, or nothing was fed yet.
+    #[must_use]
+    pub fn fed_before(&self, seq: Seq) -> Option<(Progress, Option<Digest>)> {
+        match self.slots.get(&seq) {
+            Some(Slot::Open(Open { map: Some(map), unwritten: None, .. })) if map.progress().fed > 0 => {
+                Some((map.progress(), map.digest))
+            }
+            _ => None,
+        }
+    }
+
+    /// The code has walked through the items that a map was [fed with before](Self::fed_before). The replay is broken if they
+    /// are not the same.
+    pub fn walked(&mut self, seq: Seq, walk: Walk) {
+        let Some(Slot::Open(Open { id, kind, map: Some(map), .. })) = self.slots.get(&seq) else { return };
+        let mismatch = Mismatch::walked(seq, *id, *kind, map, walk);
+        if let Some(mismatch) = mismatch {
+            self.broken.get_or_insert(mismatch);
         }
     }
 
     /// How many items a map takes now, and how many it has been given, or `None` if no such map is open.
     #[must_use]
-    pub fn map_room(&self, seq: Seq) -> Option<(TaskId, usize, crate::model::Progress)> {
+    pub fn map_room(&self, seq: Seq) -> Option<(TaskId, usize, Progress)> {
+        if self.broken.is_some() {
+            return None;
+        }
         match self.slots.get(&seq) {
             Some(Slot::Open(Open { id, map: Some(map), ended: None, dead: false, .. })) => {
                 Some((*id, map.room(), map.progress()))
@@ -196,7 +221,8 @@ impl Replay {
                 && std::mem::take(&mut map.changed)
             {
                 let progress = map.progress();
-                turn.feed.push(Feed { map: *id, fed: progress.fed, total: progress.total });
+                let digest = map.digest;
+                turn.feed.push(Feed { map: *id, fed: progress.fed, total: progress.total, digest });
                 turn.insert.append(&mut map.chunk);
             }
         }
@@ -330,7 +356,11 @@ fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) 
     let expires_at = ask.call.as_ref().and_then(|call| call.expires_at);
     let (lane, priority, args, retry, trace) = match ask.call {
         Some(call) => (call.lane, call.priority, call.args, call.retry, call.trace),
-        None => (crate::model::Lane::new("", ask.name), 0, Payload::new("", Vec::new()), None, None),
+        None => {
+            // Kept for people: nothing else says for which execution it waits.
+            let args = ask.join.map_or_else(Payload::empty, waits_for);
+            (crate::model::Lane::new("", ask.name), 0, args, None, None)
+        }
     };
     NewTask {
         id: ask.id,
@@ -346,6 +376,12 @@ fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) 
         keyed: ask.keyed,
         expires_at,
         trace,
+        digest: ask.digest,
         state,
     }
+}
+
+/// The argument of a join.
+fn waits_for(execution: ExecutionId) -> Payload {
+    Payload::new(Codec::Json.content_type(), format!("[\"{execution}\"]").into_bytes())
 }

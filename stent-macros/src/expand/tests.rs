@@ -271,6 +271,7 @@ fn options_are_handed_to_the_runtime_one_by_one() {
             cached = "1s",
             key = number,
             max_duration = "1s",
+            unchecked_args,
             retry(retry_for = ["Timeout", errors::Gone, ChargeError::Declined])
         ),
         quote!(
@@ -287,7 +288,10 @@ fn options_are_handed_to_the_runtime_one_by_one() {
         &options,
         quote!(.idempotent().cached(::stent::Cached::For(::core::time::Duration::from_nanos(1000000000)))),
     );
-    assert_holds(&options, quote!(.max_duration(::core::time::Duration::from_nanos(1000000000))));
+    assert_holds(
+        &options,
+        quote!(.max_duration(::core::time::Duration::from_nanos(1000000000)).unchecked_args()),
+    );
     assert_holds(&options, quote!(::std::string::String::from("Timeout")));
     assert_holds(&options, quote!(::stent::__private::kind_of::<errors::Gone>()));
     assert_holds(&options, quote!(::core::matches!(error, ChargeError::Declined { .. })));

@@ -141,12 +141,12 @@ pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>
             Cell::or_null(written.reason, Cell::text),
             Cell::or_null(task.trace.as_deref(), Cell::text),
         ];
-        more.push(joined::<32, 10, 42>(insert_cells(insert, written)?, few));
+        more.push(joined::<33, 10, 43>(insert_cells(insert, written)?, few));
     }
     Ok((most, more))
 }
 
-fn insert_cells<'a>(insert: &'a Insert<'a>, written: Gave<'a>) -> Result<[Cell<'a>; 32]> {
+fn insert_cells<'a>(insert: &'a Insert<'a>, written: Gave<'a>) -> Result<[Cell<'a>; 33]> {
     let Insert { task, row, created_at, .. } = insert;
     let lane = (task.kind == StepKind::Call).then(|| task.lane.key());
     let retry = task.retry.as_ref().map(serde_json::to_string).transpose();
@@ -175,6 +175,7 @@ fn insert_cells<'a>(insert: &'a Insert<'a>, written: Gave<'a>) -> Result<[Cell<'
         Cell::or_null(row.done_order, int),
         int(row.fed),
         Cell::or_null(row.total, int),
+        Cell::or_null(row.digest, |digest| Cell::Int(digest.to_i64())),
         moment(Some(*created_at)),
         moment(row.started_at),
         moment(row.ended_at),
@@ -213,12 +214,12 @@ pub(crate) fn update_batches<'a>(
             Cell::or_null(written.reason, Cell::text),
             Cell::or_null(retry, |text| Cell::Text(Cow::Owned(text))),
         ];
-        more.push(joined::<20, 8, 28>(update_cells(update, written), few));
+        more.push(joined::<21, 8, 29>(update_cells(update, written), few));
     }
     Ok((most, more))
 }
 
-fn update_cells<'a>(update: &'a Update<'a>, written: Gave<'a>) -> [Cell<'a>; 20] {
+fn update_cells<'a>(update: &'a Update<'a>, written: Gave<'a>) -> [Cell<'a>; 21] {
     let Update { row, result, .. } = update;
     [
         Cell::Id(*row.id.as_uuid()),
@@ -235,6 +236,7 @@ fn update_cells<'a>(update: &'a Update<'a>, written: Gave<'a>) -> [Cell<'a>; 20]
         Cell::or_null(row.done_order, int),
         int(row.fed),
         Cell::or_null(row.total, int),
+        Cell::or_null(row.digest, |digest| Cell::Int(digest.to_i64())),
         moment(row.started_at),
         moment(row.ended_at),
         Cell::Int(if result.is_some() { WRITTEN } else { KEPT }),

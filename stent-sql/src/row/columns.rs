@@ -33,6 +33,7 @@ columns! {
     DONE_ORDER: "done_order" Count or_null,
     FED: "fed" Count,
     TOTAL: "total" Count or_null,
+    DIGEST: "digest" Int or_null,
     CREATED_AT: "created_at" Int,
     STARTED_AT: "started_at" Int or_null,
     ENDED_AT: "ended_at" Int or_null,
@@ -65,7 +66,7 @@ columns! {
 }
 
 /// What makes a [`Row`](stent_core::ledger::Row). No payloads.
-pub(crate) const ROW: [Column; 27] = [
+pub(crate) const ROW: [Column; 28] = [
     ID,
     EXECUTION_ID,
     PARENT_ID,
@@ -84,6 +85,7 @@ pub(crate) const ROW: [Column; 27] = [
     DONE_ORDER,
     FED,
     TOTAL,
+    DIGEST,
     STARTED_AT,
     ENDED_AT,
     CRASHES,
@@ -96,11 +98,11 @@ pub(crate) const ROW: [Column; 27] = [
 ];
 
 /// What a claim reads.
-pub(crate) const PICKED: [Column; 37] =
+pub(crate) const PICKED: [Column; 38] =
     joined(ROW, [SEQ, QUEUE, NAME, TAGS, PRIORITY, CREATED_AT, RETRY, TRACE, ARGS_TYPE, ARGS]);
 
 /// What is read of a step.
-pub(crate) const STEP: [Column; 32] = joined(ROW, [SEQ, NAME, FAILURE, RESULT_TYPE, RESULT]);
+pub(crate) const STEP: [Column; 33] = joined(ROW, [SEQ, NAME, FAILURE, RESULT_TYPE, RESULT]);
 
 /// What makes an execution's view.
 pub(crate) const EXECUTION: [Column; 15] = [
@@ -132,6 +134,9 @@ pub(crate) const TASK: [Column; 19] = [
 
 /// What makes an item's view.
 pub(crate) const ITEM: [Column; 8] = [ID, SEQ, STATUS, ARGS_TYPE, ARGS, FAILURE, RESULT_TYPE, RESULT];
+
+/// What a task was called with.
+pub(crate) const CALLED_WITH: [Column; 3] = [ID, ARGS_TYPE, ARGS];
 
 /// Arguments that were too large to come along.
 pub(crate) const FAR_ARGS: [Column; 2] = [ID, ARGS];
@@ -176,7 +181,7 @@ pub(crate) const HOME: [Column; 3] =
     [Column::new("home", Kind::Text), Column::new("frozen", Kind::Text), Column::new("mark", Kind::Text)];
 
 /// What is written of a new task: all of it.
-pub(crate) const INSERT: [Column; 32] = [
+pub(crate) const INSERT: [Column; 33] = [
     ID,
     EXECUTION_ID,
     PARENT_ID,
@@ -200,6 +205,7 @@ pub(crate) const INSERT: [Column; 32] = [
     DONE_ORDER,
     FED,
     TOTAL,
+    DIGEST,
     CREATED_AT,
     STARTED_AT,
     ENDED_AT,
@@ -212,11 +218,11 @@ pub(crate) const INSERT: [Column; 32] = [
 ];
 
 /// What few new tasks have, beside what all have: what is null or zero elsewhere.
-pub(crate) const INSERT_MORE: [Column; 42] =
+pub(crate) const INSERT_MORE: [Column; 43] =
     joined(INSERT, [TAGS, CRASHES, RELEASES, NOTED, MARK, KEY, EXPIRES_AT, SLOT, REASON, TRACE]);
 
 /// What changes of a task in its life, beside its result.
-pub(crate) const CHANGING: [Column; 15] = [
+pub(crate) const CHANGING: [Column; 16] = [
     STATUS,
     EPOCH,
     TRIES,
@@ -230,6 +236,7 @@ pub(crate) const CHANGING: [Column; 15] = [
     DONE_ORDER,
     FED,
     TOTAL,
+    DIGEST,
     STARTED_AT,
     ENDED_AT,
 ];
@@ -238,8 +245,8 @@ pub(crate) const CHANGING: [Column; 15] = [
 pub(crate) const WRITTEN: [Column; 3] = [FAILURE, RESULT_TYPE, RESULT];
 
 /// What is written of a changed task. `written` says whether its result is.
-pub(crate) const UPDATE: [Column; 20] = joined(
-    joined::<1, 15, 16>([ID], CHANGING),
+pub(crate) const UPDATE: [Column; 21] = joined(
+    joined::<1, 16, 17>([ID], CHANGING),
     joined::<1, 3, 4>([Column::new("written", Kind::Count)], WRITTEN),
 );
 
@@ -253,8 +260,8 @@ pub(crate) const CLAIM: [Column; 4] = joined([ID], CLAIMING);
 pub(crate) const CHANGING_MORE: [Column; 6] = [CRASHES, RELEASES, NOTED, MARK, EXPIRES_AT, SLOT];
 
 /// What is written of a changed task that has more than most. A retry policy is written if there is one.
-pub(crate) const UPDATE_MORE: [Column; 28] =
-    joined(joined::<20, 6, 26>(UPDATE, CHANGING_MORE), [REASON, RETRY]);
+pub(crate) const UPDATE_MORE: [Column; 29] =
+    joined(joined::<21, 6, 27>(UPDATE, CHANGING_MORE), [REASON, RETRY]);
 
 /// What differs between claimed tasks whose function is limited, or that are taken over.
 pub(crate) const CLAIMING_MORE: [Column; 5] = joined(CLAIMING, [CRASHES, SLOT]);

@@ -42,7 +42,7 @@ impl Recorded {
             _ => StepState::Open { due: row.ready_at.filter(|_| row.kind == StepKind::Sleep) },
         };
         let map = row.kind.is_map().then_some(Progress { fed: row.fed, total: row.total, done: row.done });
-        Ok(Step { id: row.id, seq, kind: row.kind, name, state, map })
+        Ok(Step { id: row.id, seq, kind: row.kind, name, state, map, digest: row.digest })
     }
 }
 

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use stent_core::backend::Result;
 use stent_core::ledger::Row;
 use stent_core::model::{FunctionKey, Lane, LaneKey, RetryPolicy, Seq, Task, Tree};
-use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
+use stent_core::{Digest, ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 
 use super::Reader;
 
@@ -77,6 +77,7 @@ pub(crate) fn row(reader: &mut Reader) -> Result<Row> {
         done_order: reader.count_or_null()?,
         fed: reader.count()?,
         total: reader.count_or_null()?,
+        digest: reader.next::<Option<i64>>()?.map(Digest::from_i64),
         started_at: reader.moment_or_null()?,
         ended_at: reader.moment_or_null()?,
         crashes: reader.count()?,

@@ -204,6 +204,12 @@ pub(crate) fn item_view(reader: &mut Reader) -> Result<ItemView> {
     Ok(ItemView { seq, status, args, result })
 }
 
+/// Decodes [`CALLED_WITH`](super::columns::CALLED_WITH).
+pub(crate) fn called_with(reader: &mut Reader) -> Result<Payload> {
+    let _: TaskId = reader.id(TaskId::from_uuid)?;
+    reader.payload()
+}
+
 fn result(reader: &mut Reader, status: TaskStatus) -> Result<Option<TaskResult>> {
     let failure: Option<String> = reader.next()?;
     let payload = reader.payload_or_null()?;

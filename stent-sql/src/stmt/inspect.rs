@@ -77,6 +77,16 @@ pub(super) fn items(sql: Sql<'_>) -> Built {
     sql.gathered(&columns::ITEM, items)
 }
 
+/// What a task was called with.
+pub(super) fn args(sql: Sql<'_>) -> Built {
+    let args = Query::select()
+        .exprs(carried(sql, &columns::CALLED_WITH))
+        .from(Entity)
+        .and_where(Expr::col(Column::Id).eq(sql.param(1)))
+        .take();
+    sql.gathered(&columns::CALLED_WITH, args)
+}
+
 /// A page of executions, newest first. Parameters: before, how many, status, function, queue, tag; the last four may be null.
 ///
 /// Open ones and those that ended this way or that are read from their own ends, each by age, and merged. Those that cannot

@@ -209,6 +209,8 @@ statements! {
     tasks: inspect::tasks,
     /// Reads a page of a map's items. Parameters: map, from, how many.
     items: inspect::items,
+    /// Reads what a task was called with. Parameter: task.
+    args: inspect::args,
     /// Reads a page of executions. Parameters: before, how many, status, function, queue, tag.
     list: inspect::list,
     /// Counts executions.

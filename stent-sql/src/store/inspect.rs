@@ -10,7 +10,7 @@ use stent_core::backend::{
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, Seq, Step, Tried};
-use stent_core::{ExecutionId, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use uuid::Uuid;
 
 use super::SqlStore;
@@ -76,6 +76,12 @@ impl Inspect for SqlStore {
         let mut items = self.reading("items")?.read(&self.statements.items, values, row::item_view).await?;
         items.sort_by_key(|item| item.seq);
         Ok(items)
+    }
+
+    async fn args(&self, task: TaskId) -> Result<Option<Payload>> {
+        let values = vec![(*task.as_uuid()).into()];
+        let found = self.reading("args")?.read(&self.statements.args, values, row::called_with).await?;
+        Ok(found.into_iter().next())
     }
 
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {

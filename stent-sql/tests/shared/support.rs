@@ -78,6 +78,7 @@ pub(crate) fn root(function: &str) -> NewTask {
         keyed: None,
         expires_at: None,
         trace: None,
+        digest: None,
         state: NewTaskState::Pending { ready_at: t(0) },
     }
 }

@@ -222,7 +222,7 @@ impl World {
                     let item = self.limited(item);
                     turn.insert.push(item);
                 }
-                turn.feed.push(Feed { map: task.id, fed: 2, total: Some(2) });
+                turn.feed.push(Feed { map: task.id, fed: 2, total: Some(2), digest: None });
             }
         }
         let task = self.limited(task);

@@ -63,7 +63,7 @@ async fn items_of_every_size_come_back_in_order() {
             item
         })
         .collect();
-    let feed = Feed { map: map.id, fed: SIZES.len() as u32, total: Some(SIZES.len() as u32) };
+    let feed = Feed { map: map.id, fed: SIZES.len() as u32, total: Some(SIZES.len() as u32), digest: None };
     let insert = [vec![map.clone()], items].concat();
     let park = turn(&parent, Change::Park(Wait::for_next(0)));
     commit(&store, &[Transition { insert, feed: vec![feed], ..park }]).await;

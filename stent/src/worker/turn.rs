@@ -21,7 +21,7 @@ use stent_core::decide::{self, Held};
 use stent_core::model::{
     Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, TaskResult, Tree,
 };
-use stent_core::replay::{Ask, End, Needs, Replay, Turn};
+use stent_core::replay::{Ask, Difference, End, Mismatch, Needs, Replay, Turn};
 use stent_core::transition::{News, Transition};
 use stent_core::{Failure, Timestamp};
 use tokio::sync::oneshot;
@@ -119,7 +119,7 @@ impl Running {
             Needs::Call(_) | Needs::Steps if stopping => self.stopped(),
             Needs::Nothing(mismatch) => {
                 self.activation.abandon();
-                self.end(Err(Failure::from(&mismatch)))
+                self.explain(&mismatch).await.end(Err(Failure::from(&mismatch)))
             }
             Needs::Commit => self.keep(None).await,
             Needs::Call(seq) => self.call(seq).await,
@@ -135,6 +135,25 @@ impl Running {
                 self.wait_for_the_world().await
             }
         }
+    }
+
+    /// Shows in a mismatch what is recorded, which is read for that only now.
+    async fn explain(self, mismatch: &Mismatch) -> Self {
+        let store = self.port.shared.store.clone();
+        let recorded = match &mismatch.difference {
+            Difference::Step => return self,
+            Difference::Args { of, .. } => store.args(*of).await.map(|args| vec![args]),
+            Difference::Items { of, asked } => store
+                .items(*of, Seq(0), asked.len())
+                .await
+                .map(|items| items.into_iter().map(|item| Some(item.args)).collect()),
+        };
+        let shown = match recorded {
+            Ok(recorded) => mismatch.clone().shown(Ok(&recorded)),
+            Err(error) => mismatch.clone().shown(Err(&error.to_string())),
+        };
+        self.activation.durable.replay(|replay| replay.explain(shown));
+        self
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -177,6 +177,17 @@ pub(crate) async fn meet(place: Place, workers: usize, State(ledger): State<Ledg
     ledger.note(&place, work).await
 }
 
+/// Takes its way by the order of a hash map, which is another one in every process.
+#[durable]
+pub(crate) async fn shuffle(place: Place, life: usize) -> stent::Result<u64> {
+    let keys: std::collections::HashMap<u64, u32> = (0..20).zip(0..).collect();
+    let mut sum = 0;
+    for (n, key) in (0..).zip(keys.into_keys()) {
+        sum += leaf(place.at(n), key).await?;
+    }
+    linger(place.at(20), life).await.map(|_| sum)
+}
+
 /// Never ends in the worker process of this number, and at once in any other.
 #[durable]
 pub(crate) async fn linger(place: Place, life: usize, State(ledger): State<Ledger>) -> io::Result<u64> {

@@ -50,7 +50,7 @@ mod verdict;
 
 use std::time::{Duration, SystemTime};
 
-use functions::{Run, linger, meet, tell_time};
+use functions::{Run, linger, meet, shuffle, tell_time};
 use ledger::Place;
 use stage::{Life, Stage};
 use stent::Timestamp;
@@ -113,6 +113,26 @@ on_every_store! {
             attempts.len(),
             recorded.len(),
         );
+    }
+
+    async fn code_that_takes_another_way_after_a_kill_is_told_so(stage) {
+        let stent = Stent::connect(&stage.url()).await.unwrap();
+        let place = Place::root(0);
+        let victim = stage.start(Life { lease: SHORT_LEASE, ..Life::number(0) });
+        let run = stent.dispatch(shuffle(place.clone(), 0)).await.unwrap();
+        let lingers = place.at(20);
+        stage.until(PATIENCE, |lines| lines.iter().any(|line| line.place == lingers)).await;
+        victim.kill();
+
+        let worker = stage.start(Life::number(1));
+        let error = run.result().timeout(PATIENCE).await.expect_err("other arguments than before");
+        worker.finish();
+
+        let stent::Error::Failed(failure) = error else { panic!("{error}") };
+        assert_eq!(failure.kind, stent::Failure::MISMATCH, "{failure}");
+        assert_eq!(failure.message.matches("call `leaf(").count(), 2, "{failure}");
+        // Nothing ran again.
+        assert_eq!(verdict::attempts(&stage.lines()).of_life(1), 0);
     }
 
     async fn two_workers_on_one_store_never_run_a_step_twice(stage) {

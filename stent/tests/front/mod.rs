@@ -14,7 +14,7 @@ use stent::core::backend::{
 };
 use stent::core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent::core::transition::Transition;
-use stent::{ExecutionId, TaskId, Timestamp};
+use stent::{ExecutionId, Payload, TaskId, Timestamp};
 
 /// What a store in front of another one may do in its own way. A method that some rig needs is added here.
 #[async_trait]
@@ -143,6 +143,10 @@ impl<R: Rig> Inspect for Front<R> {
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         self.0.items(map, from, max).await
+    }
+
+    async fn args(&self, task: TaskId) -> Result<Option<Payload>> {
+        self.0.behind().args(task).await
     }
 
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {

@@ -22,6 +22,7 @@ mod fan_out;
 mod front;
 mod hearing;
 mod held;
+mod identity;
 mod in_step;
 mod keys;
 mod kinds;

@@ -197,6 +197,10 @@ impl Inspect for FaultyStore {
         self.read("items", self.inner.items(map, from, max)).await
     }
 
+    async fn args(&self, task: TaskId) -> Result<Option<Payload>> {
+        self.read("args", self.inner.args(task)).await
+    }
+
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>> {
         self.read("completions", self.inner.completions(seen)).await
     }

@@ -3,6 +3,7 @@
 mod around;
 mod claims;
 mod commits;
+mod digests;
 mod ends;
 mod keys;
 mod leases;
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<Mutant> {
         leases::mutants(),
         claims::mutants(),
         records::mutants(),
+        digests::mutants(),
         waits::mutants(),
         keys::mutants(),
         ends::mutants(),

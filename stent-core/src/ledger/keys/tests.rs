@@ -96,6 +96,7 @@ fn new_step(n: u128, root: u128, kind: StepKind, state: NewTaskState, key: Key) 
         keyed: Some(Keyed::new(key)),
         expires_at: None,
         trace: None,
+        digest: None,
         state,
     }
 }

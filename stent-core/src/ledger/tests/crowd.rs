@@ -113,7 +113,7 @@ impl Maker<'_> {
                 let kind = if n.is_multiple_of(2) { StepKind::Map } else { StepKind::Gather };
                 let map = self.fresh(tree, kind, None, NewTaskState::Map);
                 let item = Tree::item(row.tree.execution, map.id, row.id);
-                keep.feed = vec![Feed { map: map.id, fed: 2, total: Some(2) }];
+                keep.feed = vec![Feed { map: map.id, fed: 2, total: Some(2), digest: None }];
                 keep.insert = vec![map, self.call(item, n), self.call(item, n + 1)];
             }
             14..=15 => {

@@ -272,7 +272,7 @@ mod calls {
             let item = |n| NewTask { tree: Tree::item(EXECUTION, task(2), ROOT), ..call(n) };
             let mapping = new_task(2, Tree::step(EXECUTION, ROOT), kind, NewTaskState::Map);
             let mut feeding = keep_with(&root(), vec![mapping, item(3), item(4)]);
-            feeding.feed = vec![Feed { map: task(2), fed: 2, total: Some(2) }];
+            feeding.feed = vec![Feed { map: task(2), fed: 2, total: Some(2), digest: None }];
 
             let (outcome, writes) = apply_one_under(&[root()], &[kept(9, "receipt")], &feeding);
             assert_eq!((outcome, writes.row(task(2)).done), (applied(1), 2));

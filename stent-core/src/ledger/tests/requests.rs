@@ -291,7 +291,7 @@ mod stopping {
                 ),
                 new_step(10, NewTaskState::Map),
             ];
-            turn.feed = vec![Feed { map: task(7), fed: 1, total: Some(1) }];
+            turn.feed = vec![Feed { map: task(7), fed: 1, total: Some(1), digest: None }];
             turn.fire = vec![task(5)];
             turn.cancel = vec![task(6)];
             turn.notes = vec![Said { task: ROOT, note: Note::Count { name: "rows".to_owned(), add: 1 } }];

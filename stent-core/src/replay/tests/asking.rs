@@ -3,7 +3,7 @@
 use super::script::*;
 use super::*;
 use crate::model::{Keyed, Said};
-use crate::{ExecutionId, Key};
+use crate::{Codec, ExecutionId, Key};
 
 // Given: code that is polled by hand.
 
@@ -207,7 +207,8 @@ fn a_join_waits_for_an_execution_under_its_key() {
 
     assert_eq!(run.replay.needs(), Needs::Steps);
     let expected = row(0, StepKind::Join, Lane::new("", "report"), NewTaskState::Join { execution });
-    assert_eq!(run.turn().insert, [NewTask { keyed: Some(keyed), ..expected }]);
+    let args = Codec::Json.encode(&(execution,)).expect("encodes");
+    assert_eq!(run.turn().insert, [NewTask { keyed: Some(keyed), args, ..expected }]);
 }
 
 // Gathers.
@@ -222,9 +223,9 @@ fn a_gather_is_fed_in_windows_as_a_map_is() {
     for n in 0..window / chunk {
         assert_eq!(run.replay.map_room(seq).map(|(_, room, _)| room), Some(MAP_CHUNK));
         let items = (n * chunk..(n + 1) * chunk).map(|n| item(new(0), n)).collect();
-        run.replay.feed(seq, items, false);
+        run.replay.feed(seq, items, false, None);
         let turn = run.turn();
-        assert_eq!(turn.feed, [Feed { map: new(0), fed: (n + 1) * chunk, total: None }]);
+        assert_eq!(turn.feed, [Feed { map: new(0), fed: (n + 1) * chunk, total: None, digest: None }]);
         if n == 0 {
             assert_eq!((turn.insert[0].kind, &turn.insert[0].state), (StepKind::Gather, &NewTaskState::Map));
         }

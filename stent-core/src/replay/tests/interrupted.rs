@@ -53,7 +53,15 @@ impl Record {
                 | NewTaskState::Join { .. } => unreachable!("not scripted"),
             };
             let name = row.lane.function.clone();
-            self.steps.push(Step { id: row.id, seq: row.seq, kind: row.kind, name, state, map: None });
+            self.steps.push(Step {
+                id: row.id,
+                seq: row.seq,
+                kind: row.kind,
+                name,
+                state,
+                map: None,
+                digest: None,
+            });
         }
         for id in &turn.fire {
             self.complete(*id, at, Ok(Payload::empty()));

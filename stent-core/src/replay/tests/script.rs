@@ -45,7 +45,7 @@ pub(super) fn text(result: &TaskResult) -> String {
 }
 
 pub(super) fn step(seq: u32, kind: StepKind, name: &str, state: StepState) -> Step {
-    Step { id: old(seq), seq: Seq(seq), kind, name: name.to_owned(), state, map: None }
+    Step { id: old(seq), seq: Seq(seq), kind, name: name.to_owned(), state, map: None, digest: None }
 }
 
 /// A recorded call that was the `order`-th completion, in the second of that number.
@@ -292,7 +292,7 @@ impl Run {
         }
         let end = items.min(progress.fed + u32::try_from(room).expect("a chunk"));
         let chunk = (progress.fed..end).map(|n| item(map, n)).collect();
-        self.replay.feed(seq, chunk, end == items);
+        self.replay.feed(seq, chunk, end == items, None);
     }
 
     pub(super) fn ask_for(&self, code: &Code, seq: Seq) -> Ask {
@@ -318,6 +318,7 @@ impl Run {
             keyed: None,
             spawn: None,
             join: None,
+            digest: None,
             id: match self.ids {
                 Some(from) => id(from + u128::from(seq.0)),
                 None => TaskId::of_step(&self.replay.origin(TASK, seq, kind, name)),
@@ -402,6 +403,7 @@ pub(super) fn row(seq: u32, kind: StepKind, lane: Lane, state: NewTaskState) -> 
         keyed: None,
         expires_at: None,
         trace: None,
+        digest: None,
         state,
     }
 }
