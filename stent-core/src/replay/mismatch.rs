@@ -116,7 +116,7 @@ impl Mismatch {
         };
         let (all, now) =
             (with(fed, recorded.progress().total.is_none()), with(items + u32::from(more), more));
-        let now = if all == now { format!("{kind} `{name}` over other items") } else { now };
+        let now = if items == fed && !more { format!("{kind} `{name}` over other items") } else { now };
         let asked = first.iter().take(EXCERPT_ITEMS_MAX).map(shown).collect();
         Some(Self {
             seq,
