@@ -12,7 +12,7 @@ use stent::core::backend::{
 };
 use stent::core::model::{Lease, Seq, Step};
 use stent::core::transition::Transition;
-use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp, Tried};
+use stent::{ExecutionId, ExecutionStatus, Payload, TaskId, Timestamp, Tried};
 use stent_memory::MemoryStore;
 use tokio::sync::watch;
 
