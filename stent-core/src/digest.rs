@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use siphasher::sip::SipHasher13;
 
 use crate::CodecError;
+use crate::limits::CBOR_DEPTH_MAX;
 
 /// Tells the arguments of a step, or the items that a map was fed with, from others.
 ///
@@ -54,11 +55,11 @@ impl Digest {
     /// Draws the digest of a value, in one walk through it and without a copy.
     ///
     /// # Errors
-    /// When the value's `Serialize` refuses.
+    /// When the value's `Serialize` refuses, or the value is nested deeper than any codec takes it.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CodecError> {
-        match hashed(value) {
+        match hashed(value, DEPTH_MAX) {
             Ok(hash) => Ok(Self(hash.cast_signed())),
-            Err(Refused(why)) => Err(CodecError::Encode(why)),
+            Err(Refused { reason, is_deep }) => Err(CodecError::Encode { reason, is_deep }),
         }
     }
 
@@ -108,14 +109,17 @@ const SEQUENCE: u8 = 7;
 const END: u8 = 8;
 const MAP: u8 = 9;
 
-fn hashed<T: Serialize + ?Sized>(value: &T) -> Result<u64, Refused> {
+/// How deep a value may be nested, with all that wraps it: deeper than any codec writes it, and far from the end of a stack.
+const DEPTH_MAX: u16 = 4 * CBOR_DEPTH_MAX;
+
+fn hashed<T: Serialize + ?Sized>(value: &T, depth: u16) -> Result<u64, Refused> {
     let mut hash = SipHasher13::new();
-    value.serialize(Canonical(&mut hash))?;
+    value.serialize(Canonical(&mut hash, depth))?;
     Ok(hash.finish())
 }
 
 /// Feeds a value to a hash, in its canonical form.
-struct Canonical<'a>(&'a mut SipHasher13);
+struct Canonical<'a>(&'a mut SipHasher13, u16);
 
 impl Canonical<'_> {
     fn put(self, tag: u8, bytes: &[u8]) {
@@ -153,23 +157,29 @@ impl Canonical<'_> {
 
     /// What a variant holds, as a map of one entry.
     fn variant(self, name: &str, value: u64) -> Result<(), Refused> {
-        let name = hashed(name)?;
+        let name = hashed(name, 1)?;
         self.map(vec![(name, value)]);
         Ok(())
+    }
+
+    /// What may still be nested below.
+    fn below(&self) -> Result<u16, Refused> {
+        let deep = || Refused { reason: "the value is nested too deeply".to_owned(), is_deep: true };
+        self.1.checked_sub(1).ok_or_else(deep)
     }
 }
 
 /// Elements, one after the other.
-struct Elements<'a>(&'a mut SipHasher13);
+struct Elements<'a>(&'a mut SipHasher13, u16);
 
 impl<'a> Elements<'a> {
-    fn begin(hash: &'a mut SipHasher13) -> Self {
+    fn begin(hash: &'a mut SipHasher13, depth: u16) -> Self {
         hash.write(&[SEQUENCE]);
-        Self(hash)
+        Self(hash, depth)
     }
 
     fn add<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        value.serialize(Canonical(self.0))
+        value.serialize(Canonical(self.0, self.1))
     }
 
     fn close(self) {
@@ -182,6 +192,7 @@ struct VariantElements<'a> {
     outer: &'a mut SipHasher13,
     name: &'static str,
     inner: SipHasher13,
+    depth: u16,
 }
 
 /// Entries, hashed apart until all are there.
@@ -191,41 +202,45 @@ struct Entries<'a> {
     variant: Option<&'static str>,
     key: u64,
     entries: Vec<(u64, u64)>,
+    depth: u16,
 }
 
 impl<'a> Entries<'a> {
-    fn begin(hash: &'a mut SipHasher13, variant: Option<&'static str>, len: usize) -> Self {
+    fn begin(hash: &'a mut SipHasher13, variant: Option<&'static str>, len: usize, depth: u16) -> Self {
         // A length that is announced need not be true.
-        Self { hash, variant, key: 0, entries: Vec::with_capacity(len.min(1_024)) }
+        Self { hash, variant, key: 0, entries: Vec::with_capacity(len.min(1_024)), depth }
     }
 
     /// A field that is `None` is as good as none, so that one may be added to a struct while calls are under way.
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
-        let value = hashed(value)?;
-        if value != hashed(&())? {
-            self.entries.push((hashed(name)?, value));
+        let value = hashed(value, self.depth)?;
+        if value != hashed(&(), 1)? {
+            self.entries.push((hashed(name, 1)?, value));
         }
         Ok(())
     }
 
     fn close(self) -> Result<(), Refused> {
         let Some(name) = self.variant else {
-            Canonical(self.hash).map(self.entries);
+            Canonical(self.hash, 0).map(self.entries);
             return Ok(());
         };
         let mut inner = SipHasher13::new();
-        Canonical(&mut inner).map(self.entries);
-        Canonical(self.hash).variant(name, inner.finish())
+        Canonical(&mut inner, 0).map(self.entries);
+        Canonical(self.hash, 0).variant(name, inner.finish())
     }
 }
 
 /// What a `Serialize` said instead of its value.
 #[derive(Debug)]
-struct Refused(String);
+struct Refused {
+    reason: String,
+    is_deep: bool,
+}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.reason)
     }
 }
 
@@ -233,7 +248,7 @@ impl std::error::Error for Refused {}
 
 impl ser::Error for Refused {
     fn custom<T: fmt::Display>(why: T) -> Self {
-        Self(why.to_string())
+        Self { reason: why.to_string(), is_deep: false }
     }
 }
 
@@ -310,7 +325,8 @@ impl<'a> Serializer for Canonical<'a> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
-        value.serialize(self)
+        let below = self.below()?;
+        value.serialize(Canonical(self.0, below))
     }
 
     fn serialize_unit(self) -> Result<(), Refused> {
@@ -331,7 +347,8 @@ impl<'a> Serializer for Canonical<'a> {
         _: &'static str,
         value: &T,
     ) -> Result<(), Refused> {
-        value.serialize(self)
+        let below = self.below()?;
+        value.serialize(Canonical(self.0, below))
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -341,19 +358,23 @@ impl<'a> Serializer for Canonical<'a> {
         name: &'static str,
         value: &T,
     ) -> Result<(), Refused> {
-        self.variant(name, hashed(value)?)
+        let below = self.below()?;
+        self.variant(name, hashed(value, below)?)
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Elements<'a>, Refused> {
-        Ok(Elements::begin(self.0))
+        let below = self.below()?;
+        Ok(Elements::begin(self.0, below))
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Elements<'a>, Refused> {
-        Ok(Elements::begin(self.0))
+        let below = self.below()?;
+        Ok(Elements::begin(self.0, below))
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Elements<'a>, Refused> {
-        Ok(Elements::begin(self.0))
+        let below = self.below()?;
+        Ok(Elements::begin(self.0, below))
     }
 
     fn serialize_tuple_variant(
@@ -364,16 +385,19 @@ impl<'a> Serializer for Canonical<'a> {
         _: usize,
     ) -> Result<VariantElements<'a>, Refused> {
         let mut inner = SipHasher13::new();
-        Elements::begin(&mut inner);
-        Ok(VariantElements { outer: self.0, name, inner })
+        let depth = self.below()?;
+        Elements::begin(&mut inner, depth);
+        Ok(VariantElements { outer: self.0, name, inner, depth })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Entries<'a>, Refused> {
-        Ok(Entries::begin(self.0, None, len.unwrap_or(0)))
+        let below = self.below()?;
+        Ok(Entries::begin(self.0, None, len.unwrap_or(0), below))
     }
 
     fn serialize_struct(self, _: &'static str, len: usize) -> Result<Entries<'a>, Refused> {
-        Ok(Entries::begin(self.0, None, len))
+        let below = self.below()?;
+        Ok(Entries::begin(self.0, None, len, below))
     }
 
     fn serialize_struct_variant(
@@ -383,7 +407,8 @@ impl<'a> Serializer for Canonical<'a> {
         name: &'static str,
         len: usize,
     ) -> Result<Entries<'a>, Refused> {
-        Ok(Entries::begin(self.0, Some(name), len))
+        let below = self.below()?;
+        Ok(Entries::begin(self.0, Some(name), len, below))
     }
 }
 
@@ -416,12 +441,12 @@ impl SerializeTupleVariant for VariantElements<'_> {
     type Error = Refused;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        Elements(&mut self.inner).add(value)
+        Elements(&mut self.inner, self.depth).add(value)
     }
 
     fn end(mut self) -> Result<(), Refused> {
-        Elements(&mut self.inner).close();
-        Canonical(self.outer).variant(self.name, self.inner.finish())
+        Elements(&mut self.inner, 0).close();
+        Canonical(self.outer, 0).variant(self.name, self.inner.finish())
     }
 }
 
@@ -430,12 +455,12 @@ impl SerializeMap for Entries<'_> {
     type Error = Refused;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
-        self.key = hashed(key)?;
+        self.key = hashed(key, self.depth)?;
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
-        self.entries.push((self.key, hashed(value)?));
+        self.entries.push((self.key, hashed(value, self.depth)?));
         Ok(())
     }
 

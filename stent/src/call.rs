@@ -214,7 +214,6 @@ impl<F: Function> Call<F> {
         durable.shared.registry.get(F::NAME)?;
         let overrides = std::mem::take(&mut self.overrides);
         let user_key = overrides.idempotency_key.clone();
-        let digest = digest::<F>(args, user_key.as_deref())?;
         let spec = describe::<F>(args, overrides, &durable.shared)?;
         let now = durable.shared.clock.now();
         let ready_at = spec.start.map(|start| start.resolve(now));
@@ -240,7 +239,7 @@ impl<F: Function> Call<F> {
                 limited: spec.limited,
             }),
             keyed,
-            digest,
+            digest: spec.digest,
             detached,
             ..Wish::new(StepKind::Call, F::NAME, self.location)
         };
@@ -334,6 +333,8 @@ pub(crate) struct Described {
     pub(crate) max_duration: Option<Duration>,
     /// Whether only a claim may start it.
     pub(crate) limited: bool,
+    /// What a replay compares of it.
+    pub(crate) digest: Option<Digest>,
     /// Where in a trace it was asked for.
     pub(crate) trace: Option<String>,
 }
@@ -396,6 +397,7 @@ pub(crate) fn describe<F: Function>(
         .answers()
         .map(|ttl| Ok::<_, Error>(Keyed { key: key::<F>(&args, &payload)?, ttl }))
         .transpose()?;
+    let digest = digest::<F>(&args, overrides.idempotency_key.as_deref())?;
     Ok(Described {
         lane,
         priority: overrides.priority.unwrap_or(options.priority),
@@ -405,6 +407,7 @@ pub(crate) fn describe<F: Function>(
         keyed,
         max_duration: overrides.max_duration.or(options.max_duration).filter(|limit| !limit.is_zero()),
         limited,
+        digest,
         trace: trace::current(),
     })
 }

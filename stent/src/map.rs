@@ -12,7 +12,7 @@ use stent_core::duration::IntoDuration;
 use stent_core::limits::{EXCERPT_ITEMS_MAX, MAP_CHUNK, PAGE_MAX};
 use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree};
 use stent_core::replay::Walk;
-use stent_core::{Digest, Failure, Kind, TaskId, own_failure};
+use stent_core::{Digest, Kind, TaskId, own_failure};
 
 use crate::call::{decode_result, describe, digest_of};
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
@@ -363,10 +363,8 @@ fn feed<F: Function>(
     let (mut bytes, mut seq) = (0, progress.fed);
     while chunk.len() < room && bytes < CHUNK_BYTES_MAX {
         let Some(args) = items.next() else { break };
-        if let Some(before) = digest {
-            *before = before.then(digest_of::<F>(&args)?);
-        }
         let described = describe::<F>(args, overrides.clone(), &durable.shared)?;
+        *digest = digest.and_then(|before| Some(before.then(described.digest?)));
         bytes += described.args.len();
         chunk.push(NewTask {
             id: TaskId::of_item(map, Seq(seq)),

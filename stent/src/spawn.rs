@@ -10,7 +10,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use stent_core::ExecutionId;
 use stent_core::model::{Seq, StepKind, split_version};
 
-use crate::call::{Call, describe, digest};
+use crate::call::{Call, describe};
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::function::Function;
 use crate::handle::Handle;
@@ -80,8 +80,9 @@ impl<F: Function> Spawn<F> {
         let name = split_version(F::NAME).0;
         let id = durable
             .replay(|replay| ExecutionId::of_spawn(&replay.origin(durable.task, seq, StepKind::Spawn, name)));
-        let digest = digest::<F>(&args, None)?;
-        let root = describe::<F>(args, overrides, &durable.shared)?.into_root(id, now);
+        let described = describe::<F>(args, overrides, &durable.shared)?;
+        let digest = described.digest;
+        let root = described.into_root(id, now);
         let result = durable.shared.encode(&id, || "id of a spawned execution".to_owned())?;
         let wish = Wish {
             spawn: Some(Box::new(root)),

@@ -170,7 +170,20 @@ fn what_refuses_to_be_written_has_no_digest() {
         }
     }
 
-    assert_eq!(Digest::of(&[Some(Refuses)]), Err(CodecError::Encode("not today".to_owned())));
+    assert_eq!(
+        Digest::of(&[Some(Refuses)]),
+        Err(CodecError::Encode { reason: "not today".to_owned(), is_deep: false })
+    );
+}
+
+#[test]
+fn what_is_nested_too_deeply_is_refused_and_not_followed() {
+    #[derive(Serialize)]
+    struct Chain(Option<Box<Chain>>);
+    let chain = |levels| (0..levels).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))));
+
+    assert!(Digest::of(&chain(400)).is_ok());
+    assert!(Digest::of(&chain(5_000)).is_err_and(|error| error.is_deep()));
 }
 
 #[test]
