@@ -130,7 +130,7 @@ fn sort_maps(value: &mut Value) -> Result<(), CodecError> {
 
 fn cbor(value: &Value) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
-    ciborium::into_writer(value, &mut bytes).map_err(|error| CodecError::refused(error))?;
+    ciborium::into_writer(value, &mut bytes).map_err(CodecError::refused)?;
     Ok(bytes)
 }
 

@@ -1,3 +1,6 @@
+//! What makes two values the same, and what does not.
+#![expect(clippy::disallowed_types, reason = "a digest must not depend on the order of a hash map")]
+
 use std::collections::{BTreeMap, HashMap};
 
 use proptest::collection::vec;
@@ -179,7 +182,7 @@ fn what_refuses_to_be_written_has_no_digest() {
 #[test]
 fn what_is_nested_too_deeply_is_refused_and_not_followed() {
     #[derive(Serialize)]
-    struct Chain(Option<Box<Chain>>);
+    struct Chain(Option<Box<Self>>);
     let chain = |levels| (0..levels).fold(Chain(None), |chain, _| Chain(Some(Box::new(chain))));
 
     assert!(Digest::of(&chain(400)).is_ok());

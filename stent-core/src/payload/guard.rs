@@ -162,7 +162,7 @@ impl<'a> Position<'a> {
 
 /// The way to a value, innermost first.
 struct Place<'a> {
-    around: Option<&'a Place<'a>>,
+    around: Option<&'a Self>,
     step: Step,
 }
 

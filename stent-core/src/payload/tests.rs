@@ -1,3 +1,6 @@
+//! What is encoded comes back as the same value, or is refused.
+#![expect(clippy::disallowed_types, reason = "applications have hash maps")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 
@@ -253,7 +256,7 @@ fn raw_json_stays_in_json() {
 /// As deep as it says. It is dropped level by level, as a type has to be that may be nested without a bound.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Chain {
-    next: Option<Box<Chain>>,
+    next: Option<Box<Self>>,
 }
 
 impl Chain {
@@ -274,7 +277,7 @@ impl Drop for Chain {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 enum Tree {
     Leaf,
-    Node(Vec<Tree>),
+    Node(Vec<Self>),
 }
 
 fn tree(nodes: usize) -> Tree {
@@ -282,7 +285,7 @@ fn tree(nodes: usize) -> Tree {
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Hollow(Option<Box<Hollow>>);
+struct Hollow(Option<Box<Self>>);
 
 #[test]
 fn what_is_deeper_than_its_codec_reads_is_refused() {

@@ -213,7 +213,7 @@ impl Step {
     fn of_args(&self) -> TaskId {
         match (&self.state, self.kind) {
             (StepState::Done { result: Ok(id), .. }, StepKind::Spawn) => {
-                id.decode::<ExecutionId>().map_or(self.id, |execution| execution.root())
+                id.decode::<ExecutionId>().map_or(self.id, ExecutionId::root)
             }
             _ => self.id,
         }

@@ -3,7 +3,7 @@
 mod m0001_tables;
 mod m0002_keys;
 mod m0003_nonces;
-mod m0005_digests;
+mod m0004_digests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0001_tables::Tables { dialect: dialect() }),
             Box::new(m0002_keys::Keys { dialect: dialect() }),
             Box::new(m0003_nonces::Nonces { dialect: dialect() }),
-            Box::new(m0005_digests::Digests),
+            Box::new(m0004_digests::Digests),
         ]
     }
 

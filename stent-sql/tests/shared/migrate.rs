@@ -68,7 +68,7 @@ async fn a_newer_schema_is_refused_by_name() {
 
     assert_eq!(error.kind(), ErrorKind::Schema);
     assert!(
-        error.to_string().contains("m9999_signals") && error.to_string().contains("m0005_digests"),
+        error.to_string().contains("m9999_signals") && error.to_string().contains("m0004_digests"),
         "{error}"
     );
     assert!(error.to_string().contains("upgrade this program"), "{error}");

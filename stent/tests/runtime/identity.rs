@@ -195,7 +195,7 @@ struct Odd {
     bytes: Vec<u8>,
     at: std::time::SystemTime,
     long: u128,
-    deep: Option<Box<Odd>>,
+    deep: Option<Box<Self>>,
     letter: char,
     unit: (),
     pairs: BTreeMap<(u8, bool), i64>,

@@ -41,7 +41,7 @@ impl Odd {
 /// Dropped level by level.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Chain {
-    next: Option<Box<Chain>>,
+    next: Option<Box<Self>>,
 }
 
 impl Chain {
@@ -62,7 +62,7 @@ impl Drop for Chain {
 /// Dropped by the compiler's code, which takes more of the stack with each level.
 #[derive(Debug, Serialize, Deserialize)]
 struct Naive {
-    next: Option<Box<Naive>>,
+    next: Option<Box<Self>>,
 }
 
 impl Naive {

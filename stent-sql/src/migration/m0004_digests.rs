@@ -9,7 +9,7 @@ pub(super) struct Digests;
 
 impl MigrationName for Digests {
     fn name(&self) -> &str {
-        "m0005_digests"
+        "m0004_digests"
     }
 }
 
