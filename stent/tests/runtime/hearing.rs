@@ -130,7 +130,9 @@ on_every_store! {
             let key = unique();
             let run = world.stent.dispatch(joins(key)).await.expect("dispatched");
             let order = run.result().timeout("20s").await.expect("it goes on");
-            assert_eq!((order.len(), order[0].as_str(), order[1].as_str()), (4, "a", "b"));
+            // The step ends only if `b` starts beside it. Which of the two is recorded first is nobody's promise.
+            let calls: Vec<_> = order.iter().filter(|name| *name != "step").collect();
+            assert_eq!((order.len(), order[0].as_str(), calls), (4, "a", vec!["a", "b", "c"]));
             // G4: every run has seen the completions in the same order.
             let runs: Vec<_> = ran::list(key).into_iter().filter(|ran| ran.starts_with("order")).collect();
             assert!(runs.iter().all(|run| *run == format!("order {}", order.join(" "))), "{runs:?}");
