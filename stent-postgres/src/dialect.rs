@@ -304,6 +304,10 @@ impl Dialect for PostgresDialect {
         error::classify(error, self.sessions.has_let_in())
     }
 
+    fn classify_guest(&self, error: &DbErr) -> ErrorKind {
+        error::classify_guest(error, self.sessions.has_let_in())
+    }
+
     fn explain(&self, error: &DbErr) -> Option<String> {
         error::explain(error)
     }

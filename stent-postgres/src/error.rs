@@ -11,6 +11,9 @@ use stent_core::backend::ErrorKind;
 /// A row is there already.
 const UNIQUE: &str = "23505";
 
+/// A statement was ended, by `statement_timeout` or by somebody's request.
+const STATEMENT_CANCELED: &str = "57014";
+
 /// A connection is not set up as the store has asked for. One of the codes that are left to whoever writes functions.
 pub(crate) const NOT_SET_UP: &str = "STN01";
 
@@ -66,6 +69,28 @@ pub(crate) fn classify(error: &DbErr, was_let_in: bool) -> ErrorKind {
         // Whether the server cannot be reached or all connections are out, the pool does not say.
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) | DbErr::Custom(_) => ErrorKind::Unavailable,
         error => driver(error).map_or(ErrorKind::Corrupt, |error| of_driver(error, was_let_in)),
+    }
+}
+
+/// The kind of an error that the application's own code has met in a transaction: what the store tries again in case it passes
+/// is the application's to judge, unless the server says that its transaction met another one, or its connection was lost.
+pub(crate) fn classify_guest(error: &DbErr, was_let_in: bool) -> ErrorKind {
+    if let DbErr::ConnectionAcquire(_) = error {
+        return classify(error, was_let_in);
+    }
+    let Some(error) = driver(error) else { return ErrorKind::Rejected };
+    let kind = of_driver(error, was_let_in);
+    match (code(error).as_deref(), error) {
+        (Some(STATEMENT_CANCELED), _) => ErrorKind::Limit,
+        (Some("40001" | "40P01" | "55P03"), _) => ErrorKind::Contended,
+        (Some(UNIQUE), _) => kind,
+        // Shutdowns, and sessions and transactions that were idle for too long: all end the connection.
+        (Some("57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04"), _) => ErrorKind::Unavailable,
+        (Some(code), _) if code.starts_with("08") => kind,
+        (None, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => kind,
+        (None, sqlx::Error::PoolTimedOut) => kind,
+        _ if matches!(kind, ErrorKind::Contended | ErrorKind::Unavailable) => ErrorKind::Rejected,
+        _ => kind,
     }
 }
 

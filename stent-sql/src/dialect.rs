@@ -200,6 +200,11 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// What kind of failure an error is.
     fn classify(&self, error: &DbErr) -> ErrorKind;
 
+    /// What kind of failure an error is that the application's own code has met in a transaction. It is `Contended` or
+    /// `Unavailable` only if the database says that the same transaction may succeed if it is made again: it met another one,
+    /// or its connection was lost. It is `Limit` if the server has ended a statement for the time that it took.
+    fn classify_guest(&self, error: &DbErr) -> ErrorKind;
+
     /// What was wrong and what to do about it, where more can be said than the kind.
     fn explain(&self, error: &DbErr) -> Option<String>;
 }

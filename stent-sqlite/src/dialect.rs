@@ -14,6 +14,10 @@ use crate::{pack, unpack};
 /// `SQLITE_CONSTRAINT_COMMITHOOK`.
 const COMMIT_REFUSED: i32 = 531;
 
+/// `SQLITE_IOERR` and `SQLITE_PROTOCOL`: the file could not be had, and SQLite has rolled back.
+const IOERR: i32 = 10;
+const PROTOCOL: i32 = 15;
+
 /// How deep transactions may be nested for that to be noticed.
 const NESTED_MAX: u32 = 8;
 
@@ -127,6 +131,16 @@ impl Dialect for SqliteDialect {
         }
     }
 
+    fn classify_guest(&self, error: &DbErr) -> ErrorKind {
+        match error {
+            DbErr::ConnectionAcquire(_) => self.classify(error),
+            DbErr::Conn(RuntimeErr::SqlxError(error))
+            | DbErr::Exec(RuntimeErr::SqlxError(error))
+            | DbErr::Query(RuntimeErr::SqlxError(error)) => classify_guest(error),
+            _ => ErrorKind::Rejected,
+        }
+    }
+
     fn explain(&self, error: &DbErr) -> Option<String> {
         match self.classify(error) {
             ErrorKind::Schema => Some("its tables are not there; run migrate first".to_owned()),
@@ -166,6 +180,21 @@ pub(crate) fn classify(error: &sqlx::Error) -> ErrorKind {
         sqlx::Error::PoolTimedOut => ErrorKind::Contended,
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
         _ => ErrorKind::Unavailable,
+    }
+}
+
+/// What kind of failure an error is that the application's own code has met. What the store tries again in case it passes, such
+/// as a mistake in SQL (code 1), is the application's to mend.
+fn classify_guest(error: &sqlx::Error) -> ErrorKind {
+    let kind = classify(error);
+    match error {
+        sqlx::Error::Database(said) if kind == ErrorKind::Unavailable => {
+            let code = said.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or_default();
+            if matches!(code & 0xff, IOERR | PROTOCOL) { kind } else { ErrorKind::Rejected }
+        }
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => kind,
+        _ if kind == ErrorKind::Unavailable => ErrorKind::Rejected,
+        _ => kind,
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum Word {
     Again(StoreError),
     /// What it did was not committed, and never will be.
     Refused(StoreError),
+    /// A constraint of the application's has refused the commit: the step fails with it.
+    Failed(StoreError),
     /// The closure has ended its transaction by itself.
     Ended,
 }

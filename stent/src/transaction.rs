@@ -67,7 +67,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// ```
 ///
 /// The closure may run several times before it is committed once: after a crash, and, a few times, when the database says that
-/// others were in the way (a deadlock, a serialization failure) or goes away in the middle. So what it does must be done **in
+/// others were in the way (a deadlock, a serialization failure, a lock) or the connection is lost before the commit. So what it does must be done **in
 /// the transaction**: a mail that it sends is sent as often as it runs. Steps cannot be awaited in it. Executions are
 /// dispatched and signals are sent as part of it by [`within`](crate::Dispatch::within); without, they are refused.
 /// [`uuid`](crate::uuid()) and [`random`](crate::random()) draw from a stream of the step's own, the same each time that the
@@ -272,7 +272,8 @@ where
                     kinds.iter().any(|kind| matches!(kind, ErrorKind::Contended | ErrorKind::Unavailable));
                 drop(transaction);
                 // The server has ended its statement before we did.
-                if let (true, Ok(timeout)) = (passes && is_over, self.limit()) {
+                let may_be_ended = passes || kinds.contains(&ErrorKind::Limit);
+                if let (true, Ok(timeout)) = (may_be_ended && is_over, self.limit()) {
                     return fail(durable, seq, took_too_long(&self.name, timeout));
                 }
                 return match self.pause() {
@@ -353,6 +354,7 @@ where
                             this.pending = None;
                             return Poll::Ready(Err(error.into()));
                         }
+                        Some(Word::Failed(error)) => fail(&durable, seq, from_stent_error(&error.into())),
                         Some(Word::Ended) => fail(&durable, seq, ended(&this.name)),
                         Some(Word::Again(error)) => match this.pause() {
                             Some(pause) => {

@@ -75,7 +75,7 @@ impl Transactions for SqlStore {
         // A transaction that is run again gets another session.
         let classify = |error: &DbErr| match self.dialect.is_of_session(error) {
             true => ErrorKind::Contended,
-            false => self.dialect.classify(error),
+            false => self.dialect.classify_guest(error),
         };
         if let Some(error) = error.downcast_ref::<DbErr>() {
             return Some(classify(error));

@@ -28,6 +28,8 @@ enum Fate {
     Again(StoreError),
     /// It is rolled back, and the store will not have it.
     Refused(StoreError),
+    /// It is rolled back, because a constraint or a trigger of the application's refuses its commit.
+    Failed(StoreError),
     /// It was ended by a statement of the closure's, and nothing is recorded.
     Ended,
     /// The task was lost to another claim, and nothing of it is committed.
@@ -83,6 +85,7 @@ impl Running {
             }
             Fate::Again(error) => Some(self.told(seq, Word::Again(error))),
             Fate::Refused(error) => Some(self.told(seq, Word::Refused(error))),
+            Fate::Failed(error) => Some(self.told(seq, Word::Failed(error))),
             Fate::Ended => Some(self.told(seq, Word::Ended)),
             Fate::Lost => self.lost(),
         }
@@ -116,6 +119,7 @@ async fn settle(store: Arc<dyn Store>, transition: &Transition, transaction: Arc
 fn failed(error: StoreError) -> Fate {
     match error.kind() {
         ErrorKind::Ended => Fate::Ended,
+        ErrorKind::Rejected => Fate::Failed(error),
         ErrorKind::Limit | ErrorKind::Corrupt => Fate::Refused(error),
         ErrorKind::Closed => Fate::Lost,
         _ => Fate::Again(error),

@@ -10,6 +10,7 @@ mod crash;
 #[cfg(all(feature = "sqlite", unix))]
 mod disk;
 mod ended;
+mod errors;
 #[cfg(all(feature = "sqlite", unix))]
 mod files;
 #[path = "../front/mod.rs"]

@@ -400,7 +400,7 @@ on_every_database! {
             assert_eq!(world.stent.run(lasts(test, timeout)).await.unwrap(), test, "{timeout:?}");
         }
         let error = world.stent.run(lasts(unique(), Duration::from_nanos(1))).await.unwrap_err();
-        assert_eq!(error.failure().unwrap().kind, "TransactionTimeout", "{error}");
+        assert_eq!(error.failure().unwrap().kind, "stent::TransactionTimeout", "{error}");
         assert_eq!(world.orders().await.len(), 2);
         worker.drain().await.unwrap();
     }
