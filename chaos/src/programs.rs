@@ -195,7 +195,7 @@ pub(crate) async fn doom(place: Place, value: u64) -> stent::Result<u64> {
 }
 
 /// The kind of the failure that [`doom()`] ends with.
-pub(crate) const DOOM: &str = "Stumbled";
+pub(crate) const DOOM: &str = "stent_chaos::programs::Stumbled";
 
 /// The table that [`post()`] writes to. It has no keys that a second insert would run into.
 pub(crate) const TABLE: &str = "CREATE TABLE chaos_posted (place VARCHAR(64) NOT NULL, run BIGINT NOT NULL)";

@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     pub(crate) codec: Codec,
     pub(crate) clock: Arc<Clock>,
     pub(crate) payload_max: usize,
+    /// Whether payloads are sealed on their way to the store, or may be.
+    pub(crate) is_sealed: bool,
     pub(crate) writer: Writer,
     pub(crate) waiters: Waiters,
     pub(crate) ears: Ears,
@@ -363,6 +365,7 @@ impl StentBuilder {
         }
         let poll = self.poll.validated()?;
         check_interval("clock_check", self.clock.check_every, "a minute is usual")?;
+        let is_sealed = !self.transforms.is_empty();
         let store = self.transforms.in_front_of(store)?;
         let registry = self.registry.unwrap_or_else(Registry::linked).validated()?;
         store.migrate().await?;
@@ -380,6 +383,7 @@ impl StentBuilder {
                 codec: self.codec,
                 clock,
                 payload_max: self.payload_max,
+                is_sealed,
                 poll,
                 patience,
                 hooks: self.hooks,

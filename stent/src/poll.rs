@@ -11,7 +11,7 @@ use crate::{Error, Result};
 ///
 /// Hints make these pauses short in practice: a store that hears of commits at once (SQLite in one process, say) is asked
 /// then, and polling is what is left for hints that were lost. With none at all, nothing is wrong; what happens is noticed
-/// up to `max` later.
+/// up to `max` later. The end of a sleep that began since the last claim is noticed with the next one, too: at least `min` later.
 ///
 /// ```
 /// use std::time::Duration;

@@ -39,7 +39,8 @@ pub type TransformError = Box<dyn StdError + Send + Sync>;
 ///
 /// Sealed are arguments, results, values of signals, states, and the data that an error of the user's own type carries. **Not**
 /// sealed are names, queues, tags, counters, progress, trace contexts, and the kinds, messages and causes of failures: people
-/// read those where no key is at hand.
+/// read those where no key is at hand. So a mismatch of arguments names the step, and shows arguments only in a process that has no
+/// transform.
 ///
 /// ```
 /// use stent::{PayloadTransform, TransformError};
@@ -110,6 +111,10 @@ impl Transforms {
     }
 
     /// The store behind these transforms; the store itself if there are none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.opens.is_empty()
+    }
+
     pub(crate) fn in_front_of(self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>> {
         for (n, transform) in self.opens.iter().enumerate() {
             let name = transform.name();

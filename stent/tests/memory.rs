@@ -34,12 +34,12 @@ struct Item {
 }
 
 #[derive(Debug)]
-struct Counted;
+struct Counted(());
 
 impl Default for Counted {
     fn default() -> Self {
         MOST.fetch_max(HELD.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        Self
+        Self(())
     }
 }
 
@@ -60,7 +60,7 @@ async fn number(item: Item) -> Result<u64, String> {
 async fn numbers(items: u64) -> Result<u64, stent::Error> {
     let items = (0..items).map(|n| {
         MOST_OPEN.fetch_max(OPEN.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        Item { n, carried: "x".repeat(BYTES), _counted: Counted }
+        Item { n, carried: "x".repeat(BYTES), _counted: Counted::default() }
     });
     let results = number::map(items).await?;
     assert!((0..).zip(&results).all(|(n, result)| n == *result), "results stand in the order of the items");

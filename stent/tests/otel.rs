@@ -242,7 +242,7 @@ fn an_attempt_that_is_made_again_is_a_span_beside_the_one_that_failed() {
         (&failed_step.0.status, &good_step.0.status),
         (&Status::error("Fault: the line is down"), &Status::Ok)
     );
-    assert_eq!(failed_step.attribute("error.type").as_deref(), Some("Fault"));
+    assert_eq!(failed_step.attribute("error.type").as_deref(), Some("otel::Fault"));
 }
 
 #[test]

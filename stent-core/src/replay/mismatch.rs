@@ -35,6 +35,8 @@ pub enum Difference {
         /// Those that the code gives, as people read them.
         asked: String,
     },
+    /// In arguments or items which are sealed in the store, and so not shown.
+    Sealed,
     /// In the items of the same map.
     Items {
         /// The map.
@@ -127,6 +129,30 @@ impl Mismatch {
         })
     }
 
+    /// The same mismatch without arguments, if those are sealed in the store: what shows it is not.
+    pub(super) fn sealed(mut self, is_sealed: bool) -> Self {
+        let shown = match &self.difference {
+            Difference::Args { asked, .. } => asked.as_str(),
+            Difference::Items { .. } => "",
+            Difference::Step | Difference::Sealed => return self,
+        };
+        if is_sealed {
+            self.asked = self.asked.map(|asked| {
+                let step = asked.strip_suffix('`').and_then(|step| step.strip_suffix(shown));
+                let step = step.map_or_else(|| asked.clone(), |step| format!("{step}`"));
+                format!("{step} (arguments are sealed in this store, and not shown)")
+            });
+            self.difference = Difference::Sealed;
+        }
+        self
+    }
+
+    /// Whether only the arguments of a step differ that has failed.
+    pub(super) const fn is_of_a_failure(&self, step: &Step) -> bool {
+        matches!(self.difference, Difference::Args { .. } | Difference::Sealed)
+            && matches!(step.state, StepState::Done { result: Err(_), .. })
+    }
+
     pub(super) fn never_asked(step: &Step) -> Self {
         Self {
             seq: step.seq,
@@ -150,7 +176,7 @@ impl Mismatch {
             }
         };
         match &self.difference {
-            Difference::Step => {}
+            Difference::Step | Difference::Sealed => {}
             Difference::Args { asked, .. } => {
                 let Some(Some(payload)) = recorded.first() else {
                     self.recorded.push_str(", which are not there any more");

@@ -64,6 +64,13 @@ pub struct Replay {
     /// What leaves the record if the code fails now and is tried again: see [`End::redo`].
     redo: BTreeSet<TaskId>,
     broken: Option<Mismatch>,
+    /// Whether the task failed for good and is tried again: then it first comes to the failure that it has on record.
+    revived: bool,
+    /// Failed steps that a revived task asks for with other arguments. The failure that it comes to leaves the record, and so
+    /// may they; if the code does not end with it, they are mismatches.
+    excused: Vec<(TaskId, Mismatch)>,
+    /// Whether a mismatch shows no arguments.
+    is_sealed: bool,
 }
 
 /// What is known about one position.
@@ -117,6 +124,9 @@ impl Replay {
             failure: 0,
             redo: BTreeSet::new(),
             broken: None,
+            revived: false,
+            excused: Vec::new(),
+            is_sealed: false,
         };
         replay.resume(done, steps);
         replay
@@ -126,6 +136,21 @@ impl Replay {
     #[must_use]
     pub const fn noted(mut self, notes: u32) -> Self {
         self.noted = notes;
+        self
+    }
+
+    /// The same, for code that failed for good and is tried again. The step whose failure it comes to first is run anew, so it
+    /// may be asked for with other arguments.
+    #[must_use]
+    pub const fn revived(mut self, revived: bool) -> Self {
+        self.revived = revived;
+        self
+    }
+
+    /// The same, for a task whose arguments are sealed in the store: a mismatch, which is not, shows none.
+    #[must_use]
+    pub const fn sealed(mut self, is_sealed: bool) -> Self {
+        self.is_sealed = is_sealed;
         self
     }
 
@@ -196,10 +221,16 @@ impl Replay {
                 (id, Asked::New)
             }
             Some(Slot::Recorded(step)) => {
-                if let Some(mismatch) = Mismatch::between(&step, &ask) {
-                    self.broken.get_or_insert_with(|| mismatch.clone());
-                    self.slots.insert(seq, Slot::Recorded(step));
-                    return Err(mismatch);
+                if let Some(mismatch) =
+                    Mismatch::between(&step, &ask).map(|found| found.sealed(self.is_sealed))
+                {
+                    if self.revived && mismatch.is_of_a_failure(&step) {
+                        self.excused.push((step.id, mismatch));
+                    } else {
+                        self.broken.get_or_insert_with(|| mismatch.clone());
+                        self.slots.insert(seq, Slot::Recorded(step));
+                        return Err(mismatch);
+                    }
                 }
                 let id = step.id;
                 if !ask.detached {
@@ -371,6 +402,10 @@ impl Replay {
         let (order, seq) = self.undelivered.pop_first().or_else(|| {
             // Completions that were erased from the record leave gaps in the count.
             self.seen = self.done;
+            // The code has seen its failure and goes on.
+            if let Some((_, mismatch)) = self.excused.first() {
+                self.broken.get_or_insert_with(|| mismatch.clone());
+            }
             None
         })?;
         self.seen = self.seen.max(order);

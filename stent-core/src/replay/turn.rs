@@ -79,7 +79,7 @@ impl Replay {
     /// are not the same.
     pub fn walked(&mut self, seq: Seq, walk: Walk) {
         let Some(Slot::Open(Open { id, kind, map: Some(map), .. })) = self.slots.get(&seq) else { return };
-        let mismatch = Mismatch::walked(seq, *id, *kind, map, walk);
+        let mismatch = Mismatch::walked(seq, *id, *kind, map, walk).map(|found| found.sealed(self.is_sealed));
         if let Some(mismatch) = mismatch {
             self.broken.get_or_insert(mismatch);
         }
@@ -292,7 +292,9 @@ impl Replay {
             Slot::Recorded(step) if result.is_ok() && step.state != StepState::Cancelled => Some(step),
             _ => None,
         });
-        let result = match (&self.broken, unasked) {
+        let stays = |(id, _): &&(TaskId, Mismatch)| result.is_ok() || !self.redo.contains(id);
+        let excused = self.excused.iter().find(stays).map(|(_, mismatch)| mismatch);
+        let result = match (self.broken.as_ref().or(excused), unasked) {
             (Some(mismatch), _) => Err(Failure::from(mismatch)),
             (None, Some(step)) => Err(Failure::from(&Mismatch::never_asked(step))),
             (None, None) => result,

@@ -7,7 +7,7 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
 use stent_core::backend::Claimed;
-use stent_core::model::{Epoch, TaskResult};
+use stent_core::model::{Epoch, Mark, TaskResult};
 use stent_core::replay::{CallSpec, Replay};
 use stent_core::{Failure, Kind, Payload, TaskId, Timestamp, own_failure};
 use tokio::sync::mpsc;
@@ -79,7 +79,10 @@ impl Activation {
         }
         let task = claimed.task;
         let started_at = task.started_at.unwrap_or(task.created_at);
-        let replay = Replay::new(started_at, task.done, claimed.steps).noted(task.noted);
+        let replay = Replay::new(started_at, task.done, claimed.steps)
+            .noted(task.noted)
+            .revived(task.mark == Some(Mark::Revive))
+            .sealed(port.shared.is_sealed);
         let function = task.lane.function;
         let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };
         Self::new(port, place, task.args, task.trace.as_deref(), Arc::default(), replay)

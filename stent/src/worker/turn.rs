@@ -141,7 +141,7 @@ impl Running {
     async fn explain(self, mismatch: &Mismatch) -> Self {
         let store = self.port.shared.store.clone();
         let recorded = match &mismatch.difference {
-            Difference::Step => return self,
+            Difference::Step | Difference::Sealed => return self,
             Difference::Args { of, .. } => store.args(*of).await.map(|args| vec![args]),
             Difference::Items { of, asked } => store
                 .items(*of, Seq(0), asked.len())

@@ -131,7 +131,7 @@ on_every_store! {
             let run = world.stent.dispatch(joins(key)).await.expect("dispatched");
             let order = run.result().timeout("20s").await.expect("it goes on");
             // The step ends only if `b` starts beside it. Which of the two is recorded first is nobody's promise.
-            let calls: Vec<_> = order.iter().filter(|name| *name != "step").collect();
+            let calls: Vec<_> = order.iter().map(String::as_str).filter(|name| *name != "step").collect();
             assert_eq!((order.len(), order[0].as_str(), calls), (4, "a", vec!["a", "b", "c"]));
             // G4: every run has seen the completions in the same order.
             let runs: Vec<_> = ran::list(key).into_iter().filter(|ran| ran.starts_with("order")).collect();

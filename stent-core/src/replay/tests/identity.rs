@@ -64,6 +64,54 @@ fn other_arguments_are_a_mismatch_that_shows_both() {
 }
 
 #[test]
+fn sealed_arguments_are_shown_nowhere() {
+    let mut run = run(vec![charged("alice")]);
+    run.replay = Replay::new(t(0), 1, vec![charged("alice")]).sealed(true);
+    let seq = run.replay.reserve();
+    let mismatch = run.replay.ask(seq, charge(&run, seq, "bob")).expect_err("differs");
+
+    let text = mismatch.to_string();
+    assert!(text.contains("call `charge` (arguments are sealed in this store, and not shown)"), "{text}");
+    assert!(!text.contains("bob") && text.contains("HashSet"), "{text}");
+    assert_eq!(run.replay.broken(), Some(&mismatch));
+}
+
+/// A replay of a task that was given up after this step had failed, and has asked for it with `bob`.
+fn revived(failed_with: &str) -> Run {
+    let declined = ended(0, "charge", 1, failed("declined"));
+    let step = Step { digest: Some(digest(failed_with)), ..declined };
+    let mut run = run(vec![step.clone()]);
+    run.replay = Replay::new(t(0), 1, vec![step]).revived(true);
+    let seq = run.replay.reserve();
+    let ask = charge(&run, seq, "bob");
+    assert!(run.replay.ask(seq, ask).is_ok(), "the failed step leaves the record");
+    assert_eq!(run.replay.deliver(), Some(seq));
+    assert!(run.replay.take(seq).is_some());
+    run
+}
+
+#[test]
+fn a_revived_task_may_ask_for_the_failed_step_with_other_arguments() {
+    let run = revived("alice");
+    let end = run.replay.end(failed("declined"));
+    assert_eq!((end.result, end.redo), (failed("declined"), vec![old(0)]));
+}
+
+#[test]
+fn a_revived_task_that_goes_on_after_a_failure_of_other_arguments_does_not_match() {
+    let is_mismatch = |end: End| end.result.is_err_and(|failure| failure.kind == Failure::MISMATCH);
+    assert!(is_mismatch(revived("alice").replay.end(Ok(Payload::empty()))));
+    assert!(!is_mismatch(revived("bob").replay.end(Ok(Payload::empty()))));
+
+    let mut goes_on = revived("alice");
+    assert_eq!(goes_on.replay.deliver(), None);
+    assert!(goes_on.replay.broken().is_some());
+    let mut goes_on = revived("bob");
+    assert_eq!(goes_on.replay.deliver(), None);
+    assert_eq!(goes_on.replay.broken(), None);
+}
+
+#[test]
 fn arguments_that_look_alike_are_said_to() {
     let bob = Codec::Cbor.encode_for_any(&("bob",)).expect("encodes");
     let mismatch = asked_for_bob(charged("bob with a key")).expect("differs").shown(Ok(&[Some(bob)]));
