@@ -347,7 +347,7 @@ fn a_condition_holds_for_every_item() {
             async fn f(a: u8) -> u8 { a }
         },
     );
-    assert_eq!(expanded.0.items.len(), 5);
+    assert_eq!(expanded.0.items.len(), 6);
     for item in &expanded.0.items {
         assert!(text(item).starts_with("# [cfg (unix)]"), "{}", text(item));
     }
