@@ -21,6 +21,7 @@ use stent_core::{
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::failure::from_any;
 use crate::function::{BoxFuture, Function, Overrides, StartAt, invoke_locally};
+use crate::position::Position;
 use crate::state::{Local, States};
 use crate::{Error, Result, foreign, trace};
 
@@ -41,7 +42,7 @@ pub struct Call<F: Function> {
     state: CallState<F>,
     overrides: Overrides,
     invalid: Option<Error>,
-    position: Option<(Arc<Durable>, Seq)>,
+    position: Position,
     location: &'static Location<'static>,
 }
 
@@ -56,16 +57,11 @@ impl<F: Function> Unpin for Call<F> {}
 
 #[track_caller]
 pub(crate) fn call<F: Function>(args: F::Args) -> Call<F> {
-    let durable = Context::durable();
     Call {
         state: CallState::Described(args),
         overrides: Overrides::default(),
         invalid: None,
-        // The position is taken here and not at the first poll, so that the order of polling cannot change the record.
-        position: durable.map(|durable| {
-            let seq = durable.reserve();
-            (durable, seq)
-        }),
+        position: Position::here(),
         location: Location::caller(),
     }
 }
@@ -156,10 +152,10 @@ impl<F: Function> Call<F> {
         let CallState::Described(args) = std::mem::replace(&mut self.state, CallState::Used) else {
             return Ok(());
         };
-        let Context::Durable(_) = Context::require(F::NAME)? else {
+        let Context::Durable(durable) = self.position.require(F::NAME)? else {
             return Err(Error::OutsideDurable { name: F::NAME.to_owned() });
         };
-        self.ask(args, true).map(Pending::detach)
+        self.ask(durable, args, true).map(Pending::detach)
     }
 
     /// Runs the body directly, without a store: for unit tests. Calls inside it run directly too, sleeps take their time,
@@ -181,8 +177,8 @@ impl<F: Function> Call<F> {
         LocalCall { call: self, states: States::default(), codec: Codec::default() }
     }
 
-    /// The position that the call has taken.
-    pub(crate) fn position(&self) -> Option<(Arc<Durable>, Seq)> {
+    /// Where the call was built.
+    pub(crate) fn position(&self) -> Position {
         self.position.clone()
     }
 
@@ -198,19 +194,11 @@ impl<F: Function> Call<F> {
         }
     }
 
-    fn ask(&mut self, args: F::Args, detached: bool) -> Result<Pending> {
+    fn ask(&mut self, polled_in: Arc<Durable>, args: F::Args, detached: bool) -> Result<Pending> {
         if let Some(error) = self.invalid.take() {
             return Err(error);
         }
-        let (durable, seq) = match self.position.take() {
-            Some(position) => position,
-            None => {
-                let durable =
-                    Context::durable().ok_or_else(|| Error::OutsideDurable { name: F::NAME.to_owned() })?;
-                let seq = durable.reserve();
-                (durable, seq)
-            }
-        };
+        let (durable, seq) = self.position.take(polled_in);
         durable.shared.registry.get(F::NAME)?;
         let overrides = std::mem::take(&mut self.overrides);
         let user_key = overrides.idempotency_key.clone();
@@ -250,8 +238,8 @@ impl<F: Function> Call<F> {
         let CallState::Described(args) = std::mem::replace(&mut self.state, CallState::Used) else {
             return Ok(());
         };
-        self.state = match Context::require(F::NAME)? {
-            Context::Durable(_) => CallState::Asked(self.ask(args, false)?),
+        self.state = match self.position.require(F::NAME)? {
+            Context::Durable(durable) => CallState::Asked(self.ask(durable, args, false)?),
             Context::Local(local) => CallState::Local(invoke_locally::<F>(args, &local)?),
         };
         Ok(())

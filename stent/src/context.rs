@@ -62,14 +62,10 @@ impl Context {
     /// Names what was awaited and what to do instead.
     pub(crate) fn require(name: &str) -> Result<Self> {
         if is_within() {
-            return Err(Error::InTransaction {
-                what: format!("`{name}`"),
-                remedy: "cannot be a step: the transaction is recorded as a whole, and its closure does not run again; do it \
-                         before or after",
-            });
+            return Err(in_transaction(name));
         }
         if let Some(step) = InStep::current() {
-            return Err(Error::InStep { what: format!("`{name}`"), step: step.name.clone() });
+            return Err(step.refuse(name));
         }
         Self::current().ok_or_else(|| Error::OutsideDurable { name: name.to_owned() })
     }
@@ -118,6 +114,11 @@ impl InStep {
         STEP.sync_scope(Some(self.clone()), body)
     }
 
+    /// What is no step because it was built or awaited in the closure.
+    pub(crate) fn refuse(&self, what: &str) -> Error {
+        Error::InStep { what: format!("`{what}`"), step: self.name.clone() }
+    }
+
     /// The step's position in its function; none in a unit test.
     pub(crate) fn seq(&self) -> Option<Seq> {
         self.place.as_ref().map(|(seq, _)| *seq)
@@ -160,8 +161,18 @@ pub(crate) fn check_not_replayed(what: &str, remedy: &'static str) -> Result<()>
     Err(Error::InDurable { what: what.to_owned(), function: durable.function.clone(), remedy })
 }
 
-fn is_within() -> bool {
+/// Whether the code is that of a transaction's closure.
+pub(crate) fn is_within() -> bool {
     WITHIN.try_with(|_| ()).is_ok()
+}
+
+/// What is no step because it was built or awaited in the closure of a transaction.
+pub(crate) fn in_transaction(what: &str) -> Error {
+    Error::InTransaction {
+        what: format!("`{what}`"),
+        remedy: "cannot be a step: the transaction is recorded as a whole, and its closure does not run again; do it before or \
+                 after",
+    }
 }
 
 /// Polls the closure of a transaction: what it awaits is no step, and what it writes to the same store past the transaction

@@ -102,13 +102,14 @@ pub enum Error {
         name: String,
     },
 
-    /// A durable call was made inside the closure of [`step`](crate::step()), which is recorded as a whole.
+    /// A durable call was made or awaited inside the closure of [`step`](crate::step()), which is recorded as a whole and does
+    /// not run again.
     #[error(
-        "{what} was awaited inside the closure of step `{step}`, and cannot be a step there; await it in the function, before or \
-         after stent::step(…), or make the closure a durable function of its own"
+        "{what} was made or awaited inside the closure of step `{step}`, and cannot be a step there; make and await it in the \
+         function, before or after stent::step(…), or make the closure a durable function of its own"
     )]
     InStep {
-        /// What was awaited.
+        /// What was made or awaited.
         what: String,
         /// The step whose closure it was.
         step: String,

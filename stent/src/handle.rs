@@ -17,6 +17,7 @@ use stent_core::{Digest, ExecutionId, Key, Kind, Payload, own_failure};
 use crate::client::Shared;
 use crate::context::{Context, Durable, Pending, Wish};
 use crate::function::BoxFuture;
+use crate::position::Position;
 use crate::request::{Cancel, SendSignal};
 use crate::{Error, Result};
 
@@ -120,7 +121,7 @@ pub struct ResultOf<T> {
     timeout: Result<Option<Duration>, DurationError>,
     decode: fn(Payload) -> Result<T>,
     /// Where in a durable function the wait is, and where its timeout.
-    position: Option<(Arc<Durable>, Seq)>,
+    position: Position,
     clock: Option<Seq>,
     location: &'static Location<'static>,
 }
@@ -135,10 +136,7 @@ impl ResultOf<Payload> {
 impl<T> ResultOf<T> {
     #[track_caller]
     fn new(shared: Arc<Shared>, id: ExecutionId, decode: fn(Payload) -> Result<T>) -> Self {
-        let position = Context::durable().map(|durable| {
-            let seq = durable.reserve();
-            (durable, seq)
-        });
+        let position = Position::here();
         let (may_come, location) = (false, Location::caller());
         Self { shared, id, may_come, timeout: Ok(None), decode, position, clock: None, location }
     }
@@ -150,7 +148,8 @@ impl<T> ResultOf<T> {
     /// on.
     pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
         self.timeout = timeout.into_timeout();
-        if let (Some((durable, _)), Ok(Some(_)), None) = (&self.position, &self.timeout, self.clock) {
+        if let (Position::Taken(durable, _), Ok(Some(_)), None) = (&self.position, &self.timeout, self.clock)
+        {
             self.clock = Some(durable.reserve());
         }
         self
@@ -208,12 +207,16 @@ impl<T: 'static> IntoFuture for ResultOf<T> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let mut this = self;
-        if let Some((durable, seq)) = this.position.take() {
+        let this = self;
+        if let Position::Taken(durable, seq) = &this.position {
+            let (durable, seq) = (durable.clone(), *seq);
             return Box::pin(this.join(durable, seq));
         }
-        let this = this;
         Box::pin(async move {
+            // In the closure it waits for the store itself. In the function that would not be recorded.
+            if Context::durable().is_some() {
+                this.position.check("the result of an execution")?;
+            }
             let timeout = this.timeout?;
             let ended = this.shared.waiters.ended(this.id, this.may_come);
             let (status, result) = match timeout {

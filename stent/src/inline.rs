@@ -11,10 +11,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
-use stent_core::model::{Seq, StepKind};
+use stent_core::model::StepKind;
 
 use crate::call::{check_name, decode_result, encode_result, fit_output};
-use crate::context::{Context, Durable, InStep, Pending, Wish, polled_after_completion};
+use crate::context::{Context, InStep, Pending, Wish, polled_after_completion};
+use crate::position::Position;
 use crate::{Error, Result};
 
 /// Runs a closure once and records what it gives: a step without a function of its own.
@@ -24,8 +25,9 @@ use crate::{Error, Result};
 /// is recorded too, and not retried: use a durable function for what is worth retrying.
 ///
 /// The closure is no code of its function: in it, durable calls, sleeps, signals, maps, spawns and other steps are
-/// [`Error::InStep`]; [`uuid`](crate::uuid()) and [`random`](crate::random()) draw from a stream of the step's own; and what it
-/// says of the [`execution`](crate::execution()) is the step's.
+/// [`Error::InStep`], also if they are made in it and awaited after it; [`uuid`](crate::uuid()) and
+/// [`random`](crate::random()) draw from a stream of the step's own; and what it says of the
+/// [`execution`](crate::execution()) is the step's.
 ///
 /// Inside `select!`, a step that loses is dropped where it stands, and may be started again when the code is replayed.
 ///
@@ -49,10 +51,7 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
     let name = name.into();
-    let position = Context::durable().map(|durable| {
-        let seq = durable.reserve();
-        (durable, seq)
-    });
+    let position = Position::here();
     Step { name, state: StepState::Built(body), position, location: Location::caller() }
 }
 
@@ -61,7 +60,7 @@ where
 pub struct Step<F, Fut> {
     name: String,
     state: StepState<F, Fut>,
-    position: Option<(Arc<Durable>, Seq)>,
+    position: Position,
     location: &'static Location<'static>,
 }
 
@@ -93,15 +92,12 @@ where
     /// Asks for the step, and starts the closure if the record does not have it.
     fn start(&mut self, body: F) -> Result<StepState<F, Fut>> {
         check_name("step", &self.name)?;
-        let Context::Durable(durable) = Context::require(&self.name)? else {
+        let Context::Durable(durable) = self.position.require(&self.name)? else {
             let step = InStep::new(&self.name, None);
             let body = step.enter(|| Box::pin(body()));
             return Ok(StepState::Running { body, step, pending: None });
         };
-        let (durable, seq) = self.position.take().unwrap_or_else(|| {
-            let seq = durable.reserve();
-            (durable, seq)
-        });
+        let (durable, seq) = self.position.take(durable);
         let wish = Wish::new(StepKind::Inline, &self.name, self.location);
         let pending = Pending::ask(durable, seq, wish)?;
         if !pending.durable().replay(|replay| replay.must_run(seq)) {
@@ -166,10 +162,7 @@ where
 /// Dropping it gives the sleep up.
 #[track_caller]
 pub fn sleep(duration: impl IntoDuration) -> Sleep {
-    let position = Context::durable().map(|durable| {
-        let seq = durable.reserve();
-        (durable, seq)
-    });
+    let position = Position::here();
     Sleep {
         duration: duration.into_duration(),
         state: SleepState::Built,
@@ -184,7 +177,7 @@ pub fn sleep(duration: impl IntoDuration) -> Sleep {
 pub struct Sleep {
     duration: Result<std::time::Duration, DurationError>,
     state: SleepState,
-    position: Option<(Arc<Durable>, Seq)>,
+    position: Position,
     location: &'static Location<'static>,
 }
 
@@ -199,13 +192,10 @@ enum SleepState {
 impl Sleep {
     fn start(&mut self) -> Result<SleepState> {
         let duration = self.duration.clone()?;
-        let Context::Durable(durable) = Context::require("stent::sleep")? else {
+        let Context::Durable(durable) = self.position.require("stent::sleep")? else {
             return Ok(SleepState::Local(Box::pin(tokio::time::sleep(duration))));
         };
-        let (durable, seq) = self.position.take().unwrap_or_else(|| {
-            let seq = durable.reserve();
-            (durable, seq)
-        });
+        let (durable, seq) = self.position.take(durable);
         let due = Some(durable.shared.clock.now() + duration);
         let wish = Wish { due, ..Wish::new(StepKind::Sleep, "sleep", self.location) };
         Pending::ask(durable, seq, wish).map(SleepState::Asked)

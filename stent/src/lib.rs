@@ -124,6 +124,7 @@ mod map;
 pub mod metrics;
 mod patience;
 mod poll;
+mod position;
 pub mod prelude;
 mod registry;
 mod request;

@@ -17,6 +17,7 @@ use stent_core::{Digest, Kind, TaskId, own_failure};
 use crate::call::{decode_result, describe, digest_of};
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::function::{BoxFuture, Function, Overrides, invoke_locally};
+use crate::position::Position;
 use crate::state::Local;
 use crate::{Error, Result};
 
@@ -59,7 +60,7 @@ struct Fan<F: Function> {
     overrides: Overrides,
     chunk: usize,
     invalid: Option<Error>,
-    position: Option<(Arc<Durable>, Seq)>,
+    position: Position,
     location: &'static Location<'static>,
 }
 
@@ -110,10 +111,7 @@ where
         overrides: Overrides::default(),
         chunk: MAP_CHUNK,
         invalid: None,
-        position: Context::durable().map(|durable| {
-            let seq = durable.reserve();
-            (durable, seq)
-        }),
+        position: Position::here(),
         location: Location::caller(),
     };
     Map { fan, reading: None }
@@ -225,14 +223,11 @@ impl<F: Function> Fan<F> {
         if let Some(error) = self.invalid.take() {
             return Err(error);
         }
-        match Context::require(F::NAME)? {
+        match self.position.require(F::NAME)? {
             Context::Local(local) => Ok(Err(Fanned::Local(local, items))),
             Context::Durable(durable) => {
                 durable.shared.registry.get(F::NAME)?;
-                let (durable, seq) = self.position.take().unwrap_or_else(|| {
-                    let seq = durable.reserve();
-                    (durable, seq)
-                });
+                let (durable, seq) = self.position.take(durable);
                 let pending = Pending::ask(durable, seq, Wish::new(self.kind, F::NAME, self.location))?;
                 let digest = self.walk(&mut items, &pending)?;
                 Ok(Ok(FanState::Feeding { items, digest, pending }))

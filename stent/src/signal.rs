@@ -16,6 +16,7 @@ use stent_core::model::{Keyed, Seq, StepKind};
 
 use crate::call::{check_name, decode_result};
 use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
+use crate::position::Position;
 use crate::{Error, Result};
 
 /// Waits for a value that is sent to the execution from outside, under a name: by
@@ -49,7 +50,7 @@ pub fn signal<T: DeserializeOwned>(name: impl Into<String>) -> Signal<T> {
         name: name.into(),
         timeout: Ok(None),
         state: State::Built,
-        position: Context::durable().map(reserve),
+        position: Position::here(),
         clock: None,
         location: Location::caller(),
         value: PhantomData,
@@ -62,7 +63,7 @@ pub struct Signal<T> {
     name: String,
     timeout: Result<Option<Duration>, DurationError>,
     state: State,
-    position: Option<(Arc<Durable>, Seq)>,
+    position: Position,
     /// The position of the timeout.
     clock: Option<(Arc<Durable>, Seq)>,
     location: &'static Location<'static>,
@@ -93,14 +94,14 @@ impl<T> Signal<T> {
     fn start(&mut self) -> Result<State> {
         check_name("signal", &self.name)?;
         let waited = self.timeout.clone()?;
-        let Context::Durable(durable) = Context::require("stent::signal")? else {
+        let Context::Durable(durable) = self.position.require("stent::signal")? else {
             return Err(Error::Option {
                 option: "local",
                 problem: "a body that is run with .local() gets no signals; dispatch it to a store in memory"
                     .to_owned(),
             });
         };
-        let (durable, seq) = self.position.take().unwrap_or_else(|| reserve(durable));
+        let (durable, seq) = self.position.take(durable);
         let key = Key::of_signal(durable.execution(), &self.name);
         let wish =
             Wish { keyed: Some(Keyed::new(key)), ..Wish::new(StepKind::Signal, &self.name, self.location) };

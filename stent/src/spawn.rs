@@ -4,16 +4,16 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use stent_core::ExecutionId;
-use stent_core::model::{Seq, StepKind, split_version};
+use stent_core::model::{StepKind, split_version};
 
 use crate::call::{Call, describe};
-use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
+use crate::context::{Context, Pending, Wish, polled_after_completion};
 use crate::function::Function;
 use crate::handle::Handle;
+use crate::position::Position;
 use crate::{Error, Result};
 
 /// Starts an execution of its own from inside a durable function, and gives its handle: once, however often the function is
@@ -38,12 +38,10 @@ use crate::{Error, Result};
 pub fn spawn<F: Function>(call: Call<F>) -> Spawn<F> {
     Spawn {
         // The call has taken a position of its own when it was built, as every call does. It is this step's.
-        position: call.position().or_else(|| {
-            Context::durable().map(|durable| {
-                let seq = durable.reserve();
-                (durable, seq)
-            })
-        }),
+        position: match call.position() {
+            Position::Outside => Position::here(),
+            taken => taken,
+        },
         call: Some(call),
         pending: None,
         location: Location::caller(),
@@ -55,19 +53,16 @@ pub fn spawn<F: Function>(call: Call<F>) -> Spawn<F> {
 pub struct Spawn<F: Function> {
     call: Option<Call<F>>,
     pending: Option<Pending>,
-    position: Option<(Arc<Durable>, Seq)>,
+    position: Position,
     location: &'static Location<'static>,
 }
 
 impl<F: Function> Spawn<F> {
     fn start(&mut self, call: Call<F>) -> Result<Pending> {
-        let Context::Durable(durable) = Context::require("stent::spawn")? else {
+        let Context::Durable(durable) = self.position.require("stent::spawn")? else {
             return Err(Error::OutsideDurable { name: "stent::spawn".to_owned() });
         };
-        let (durable, seq) = self.position.take().unwrap_or_else(|| {
-            let seq = durable.reserve();
-            (durable, seq)
-        });
+        let (durable, seq) = self.position.take(durable);
         durable.shared.registry.get(F::NAME)?;
         let (args, overrides) = call.into_dispatch()?;
         if overrides.idempotency_key.is_some() {

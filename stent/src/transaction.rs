@@ -25,6 +25,7 @@ use crate::context::{self, Context, Durable, Pending, Wish, Within};
 use crate::desk::{Done, Word};
 use crate::failure::{BoxError, from_any_kept, from_stent_error};
 use crate::function::BoxFuture;
+use crate::position::Position;
 use crate::{Error, Result};
 
 /// How long a closure may have its transaction open, unless it says otherwise. On SQLite nobody else writes meanwhile, and
@@ -94,10 +95,7 @@ where
     T: Serialize + DeserializeOwned,
     E: Into<BoxError> + 'static,
 {
-    let position = Context::durable().map(|durable| {
-        let seq = durable.reserve();
-        (durable, seq)
-    });
+    let position = Position::here();
     TransactionStep {
         name: "transaction".to_owned(),
         timeout: Ok(Some(TIMEOUT)),
@@ -153,7 +151,7 @@ pub struct TransactionStep<F, Fut> {
     /// `None` is no limit.
     timeout: Result<Option<Duration>, DurationError>,
     body: F,
-    position: Option<(Arc<Durable>, Seq)>,
+    position: Position,
     pending: Option<Pending>,
     stage: Stage<Fut>,
     /// How often the closure was run again.
@@ -211,7 +209,7 @@ where
     fn start(&mut self) -> Result<Pending> {
         check_name("transaction", &self.name)?;
         self.timeout.clone()?;
-        let Context::Durable(durable) = Context::require("stent::transaction")? else {
+        let Context::Durable(durable) = self.position.require("stent::transaction")? else {
             return Err(Error::Option {
                 option: "local",
                 problem: "a body that is run with .local() has no database; dispatch it to sqlite::memory:"
@@ -219,10 +217,7 @@ where
             });
         };
         durable.shared.transactions()?;
-        let (durable, seq) = self.position.take().unwrap_or_else(|| {
-            let seq = durable.reserve();
-            (durable, seq)
-        });
+        let (durable, seq) = self.position.take(durable);
         let wish = Wish::new(StepKind::Inline, &self.name, self.location);
         let pending = Pending::ask(durable, seq, wish)?;
         if pending.durable().replay(|replay| replay.must_run(seq)) {

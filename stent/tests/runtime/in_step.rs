@@ -120,7 +120,95 @@ async fn spawns() -> Result<Vec<String>, Error> {
     told.await
 }
 
+/// Makes a future in the closure of a step, awaits it after that, and notes what it was told. In a replay it is not there.
+macro_rules! made_inside {
+    ($key:expr, $made:expr) => {
+        let mut made = None;
+        stent::step("outer", || async {
+            made = Some($made);
+            Ok::<_, String>(())
+        })
+        .await?;
+        if let Some(made) = made {
+            ran::note($key, told(made.await).unwrap_or_else(|done| done));
+        }
+    };
+}
+
+/// Makes each kind of future in the closure of a step, and awaits it in the function.
+#[durable(name = "in_step.takes_out", retry(max_attempts = 1))]
+async fn takes_out(key: u64) -> Result<u64, Error> {
+    let run = stent::spawn(one(1)).await?;
+    made_inside!(key, one(1));
+    made_inside!(key, one::map([1, 2]));
+    made_inside!(key, one::map([1, 2]).outcomes());
+    made_inside!(key, stent::sleep("1ms"));
+    made_inside!(key, stent::signal::<u64>("n").timeout("1ms"));
+    made_inside!(key, stent::spawn(one(1)));
+    made_inside!(key, run.result());
+    made_inside!(key, stent::step("inner", || async { Ok::<_, String>(1) }));
+    let mut made = None;
+    stent::step("outer", || async {
+        made = Some(one(1));
+        Ok::<_, String>(())
+    })
+    .await?;
+    if let Some(made) = made {
+        ran::note(key, told(made.detach()).unwrap_or_else(|done| done));
+    }
+    let mut made = None;
+    stent::step("outer", || async {
+        made = Some(one(1));
+        Ok::<_, String>(())
+    })
+    .await?;
+    if let Some(made) = made {
+        ran::note(key, told(stent::spawn(made).await).unwrap_or_else(|done| done));
+    }
+    stent::sleep("1ms").await?;
+    one(7).await
+}
+
+/// Runs a call's body, and dispatches one, that were made in the closure.
+#[durable(name = "in_step.uses", retry(max_attempts = 1))]
+async fn uses(key: u64) -> Result<u64, Error> {
+    let stent = stent_of(key);
+    stent::step("uses", || async {
+        let local = one(3).local().await?;
+        Ok::<_, Error>(local + stent.dispatch(one(4)).await?.result().await?)
+    })
+    .await
+}
+
 on_every_store! {
+    async fn what_is_made_in_a_step_and_awaited_after_it_says_so(world) {
+        let worker = world.forgetful_worker().await;
+        let key = unique();
+        let run = world.stent.dispatch(takes_out(key)).await.expect("dispatched");
+        let result = run.result().timeout("20s").await;
+        let told = ran::list(key);
+        let made = [
+            "`in_step.one`", "`in_step.one`", "`in_step.one`", "`stent::sleep`", "`stent::signal`", "`stent::spawn`",
+            "`the result of an execution`", "`inner`", "`in_step.one`", "`stent::spawn`",
+        ];
+        assert_eq!(told.len(), made.len(), "{told:#?}");
+        for (told, what) in told.iter().zip(made) {
+            assert!(told.contains(what) && told.contains("closure of step `outer`"), "{what}: {told}");
+        }
+        assert_eq!(result.expect("runs, and is replayed"), 7);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_call_that_is_made_in_a_step_is_run_locally_and_dispatched_there(world) {
+        let worker = world.worker().await;
+        let key = unique();
+        STENTS.lock().expect("not poisoned").insert(key, world.stent.clone());
+        let ran = world.stent.dispatch(uses(key)).await.expect("dispatched").result().timeout("20s").await;
+        STENTS.lock().expect("not poisoned").remove(&key);
+        assert_eq!(ran.expect("runs"), 7);
+        worker.drain().await.expect("drains");
+    }
+
     async fn what_can_be_no_part_of_a_step_says_so(world) {
         let worker = world.forgetful_worker().await;
         let run = world.stent.dispatch(tries()).await.expect("dispatched");

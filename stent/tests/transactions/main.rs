@@ -17,6 +17,7 @@ mod files;
 mod front;
 #[cfg(feature = "postgres")]
 mod isolation;
+mod made;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod rigged;

@@ -1,0 +1,73 @@
+//! Where a future that can be a step was built, which is what says where its step is in the record.
+
+use std::sync::Arc;
+
+use stent_core::model::Seq;
+
+use crate::context::{Context, Durable, InStep, in_transaction, is_within};
+use crate::{Error, Result};
+
+/// Where a future was built. The position is taken there and not at the first poll, so that the order of polling cannot change
+/// the record.
+#[derive(Clone, Debug)]
+pub(crate) enum Position {
+    /// In the code of a durable function, where it took a position.
+    Taken(Arc<Durable>, Seq),
+    /// In the closure of a step, which does not run in a replay: what is built there is not there the next time.
+    InStep(Arc<InStep>),
+    /// In the closure of a transaction, with which it is the same.
+    InTransaction,
+    /// In no code of a durable function, or in a unit test.
+    Outside,
+}
+
+impl Position {
+    /// The position of a future that is built here and now.
+    pub(crate) fn here() -> Self {
+        if is_within() {
+            return Self::InTransaction;
+        }
+        if let Some(step) = InStep::current() {
+            return Self::InStep(step);
+        }
+        Context::durable().map_or(Self::Outside, Self::reserve)
+    }
+
+    fn reserve(durable: Arc<Durable>) -> Self {
+        let seq = durable.reserve();
+        Self::Taken(durable, seq)
+    }
+
+    /// The durable function that a future is polled in, if it may be a step of it.
+    ///
+    /// # Errors
+    /// Names what was awaited and what to do instead.
+    pub(crate) fn require(&self, name: &str) -> Result<Context> {
+        let context = Context::require(name)?;
+        self.check(name)?;
+        Ok(context)
+    }
+
+    /// Whether it was built where it can be built again.
+    ///
+    /// # Errors
+    /// Names the closure, and what to do instead.
+    pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
+        match self {
+            Self::InStep(step) => Err(step.refuse(name)),
+            Self::InTransaction => Err(in_transaction(name)),
+            Self::Taken(..) | Self::Outside => Ok(()),
+        }
+    }
+
+    /// The position, or the next one of the function that it is polled in.
+    pub(crate) fn take(&mut self, polled_in: Arc<Durable>) -> (Arc<Durable>, Seq) {
+        match std::mem::replace(self, Self::Outside) {
+            Self::Taken(durable, seq) => (durable, seq),
+            _ => {
+                let seq = polled_in.reserve();
+                (polled_in, seq)
+            }
+        }
+    }
+}
