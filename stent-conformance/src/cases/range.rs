@@ -10,6 +10,7 @@ list! { range:
     G9 due_times_a_microsecond_apart_keep_their_order_at_every_priority,
     G9 due_times_reach_from_end_to_end,
     G15 deadlines_reach_from_end_to_end,
+    G2 leases_are_as_long_as_was_said,
     G9 ids_of_any_bits_keep_their_order,
     G12 a_result_is_good_to_the_microsecond,
     G12 what_is_kept_is_kept_for_good,
@@ -91,6 +92,29 @@ async fn deadlines_reach_from_end_to_end(world: World) {
     same("over after a century", world.expired(t(0) + CENTURY).await, Vec::new());
     same("told to end", world.stopping(t(1)).await, [running.task.id]);
     world.apply(running.complete("late")).await;
+}
+
+/// Some queues have a longest lease, such as twelve hours.
+async fn leases_are_as_long_as_was_said(world: World) {
+    let hours = [13, 24 * 8, 24 * 400].map(Duration::from_hours);
+    for length in hours.into_iter().chain([CENTURY, Duration::MAX]) {
+        let end = t(0) + length;
+        for renewed in [true, false] {
+            world.dispatch(world.call("charge")).await;
+            let lease = if renewed { 30 } else { length.as_secs() };
+            let claimed = world.claim(9).lease(lease).await.remove(0);
+            if renewed {
+                let renewals = world.store().renew(&[claimed.lease], t(0), end).await.expect("renew");
+                same("the renewal", renewals, [Renewal::Renewed]);
+            }
+
+            let before = if renewed { "renewed: claimed before the end" } else { "claimed before the end" };
+            same(before, world.claim(9).at(end - MICROSECOND).await.len(), 0);
+            let again = world.claim_one(end).await;
+            same("claimed at the end", again.task.id, claimed.task.id);
+            world.apply(again.complete("receipt").at(end)).await;
+        }
+    }
 }
 
 /// Ids are 128 bits without a sign, compared from the first to the last. None has no bit, or all of them: these are no ids

@@ -33,8 +33,16 @@ list! { size:
     G1 as_many_ids_are_looked_up_as_there_may_be,
     G1 many_counters_and_states_are_kept,
     G13 a_long_history_is_kept,
+    G13 the_oldest_of_a_longer_history_are_read,
     G16 more_leave_at_once_than_a_page,
     G16 what_has_no_details_does_not_hide_what_has,
+    G15 what_is_given_up_ends_to_its_deepest_level,
+    G4 what_leaves_the_record_takes_its_deepest_level_along,
+    G16 an_execution_leaves_with_its_deepest_level,
+    G12 many_keys_of_what_is_given_up_are_free,
+    G12 many_keys_of_what_is_purged_are_free,
+    G8 no_late_renewal_of_many_takes_its_place_back,
+    G6 all_of_many_sleeps_fire_with_one_claim,
 }
 
 /// More rows than any store reads or writes at once.
@@ -429,6 +437,23 @@ async fn a_long_history_is_kept(world: World) {
     same("counted", (task.releases, task.epoch.count, task.tries), (TRIES, TRIES + 1, 1));
 }
 
+/// Every claim takes over from the one before, whose lease has run out.
+async fn the_oldest_of_a_longer_history_are_read(world: World) {
+    let page = u32::try_from(limits::PAGE_MAX).expect("a small number");
+    let id = world.dispatch(world.call("charge")).await;
+    for moment in 0..page + 50 {
+        let claimed = world.claim(2).at(t(i64::from(moment))).lease(1).await;
+        same("claimed", claimed.len(), 1);
+    }
+
+    let tries = world.tries(id).await;
+
+    same("read", tries.len(), limits::PAGE_MAX);
+    let epoch = |n: usize| tries[n].epoch.count;
+    same("the first and the last", (epoch(0), epoch(limits::PAGE_MAX - 1)), (1, page));
+    same("in order", tries.is_sorted_by_key(|tried| tried.epoch.count), true);
+}
+
 async fn more_leave_at_once_than_a_page(world: World) {
     for (what, result) in [(Purge::Executions, Ok(text("receipt"))), (Purge::DeadLetters, Err(declined()))] {
         let ended = (0..MANY).map(|_| world.call("charge").done(t(0), result.clone())).collect();
@@ -449,4 +474,115 @@ async fn what_has_no_details_does_not_hide_what_has(world: World) {
 
     same("tasks", world.timeline(root.task.tree.execution).await.len(), 1);
     same("compacted again", world.purge_of(Purge::Details, t(9), 3).await, 0);
+}
+
+/// More levels than a store goes down that counts its steps.
+const LEVELS: usize = 120;
+
+/// A root and the steps below it, each below the one before; all of them run until `t(30)`.
+async fn deep(world: &World) -> (Claimed, Vec<TaskId>) {
+    let root = world.running("checkout").await;
+    let mut steps = vec![root.clone()];
+    for level in 0..LEVELS {
+        let mut exchanged = world.claim(2).with([steps[level].keep().with(world.call("ship"))]).await;
+        same("claimed", exchanged.claimed.len(), 1);
+        steps.append(&mut exchanged.claimed);
+    }
+    (later(&root, 1, 0), steps.iter().skip(1).map(|step| step.task.id).collect())
+}
+
+async fn what_is_given_up_ends_to_its_deepest_level(world: World) {
+    let (root, steps) = deep(&world).await;
+
+    world.apply(root.keep().cancel(steps[0]).at(t(1))).await;
+
+    same("claimed", claimable(&world, t(40)).await, 1);
+    same("tasks", statuses(&world, root.task.id).await, [(TaskStatus::Cancelled, LEVELS)].into());
+}
+
+async fn what_leaves_the_record_takes_its_deepest_level_along(world: World) {
+    let (root, steps) = deep(&world).await;
+
+    world.apply(root.retry(t(9), declined()).erase(steps[0])).await;
+
+    same("claimed", claimable(&world, t(40)).await, 1);
+    same("tasks", world.timeline(root.task.tree.execution).await.len(), 1);
+}
+
+async fn an_execution_leaves_with_its_deepest_level(world: World) {
+    let (root, steps) = deep(&world).await;
+
+    world.apply(cancel(root.task.id, 60, t(1))).await;
+    same("claimed", claimable(&world, t(40)).await, 0);
+    same("over", world.expire_all(t(61)).await, [root.task.id]);
+    same("tasks", statuses(&world, root.task.id).await, [(TaskStatus::Cancelled, LEVELS)].into());
+    same("purged", world.purge(t(62), 9).await, 1);
+
+    let again = world.call("pack").with_id(steps[LEVELS - 1]).start(t(62));
+    same("the id of the deepest", world.commit(again).await, Outcome::Applied(News::default()));
+}
+
+/// Keys that one execution holds.
+const KEYS: usize = 1_200;
+
+/// A root with a step whose calls hold many keys. For each of these, another execution waits.
+async fn many_keys(world: &World) -> (Claimed, Claimed) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.keep(), world.call("ship")).await;
+    let calls = || (0..KEYS).map(|n| world.call("charge").keyed(key(&n.to_string())));
+    world.apply(calls().fold(step.park(), Turn::with)).await;
+    write(world, calls().collect(), t(0)).await;
+    (later(&root, 1, 0), step)
+}
+
+async fn many_keys_of_what_is_given_up_are_free(world: World) {
+    let (root, step) = many_keys(&world).await;
+
+    world.apply(root.keep().cancel(step.task.id).at(t(1))).await;
+
+    same("claimed", claimable(&world, t(2)).await, KEYS);
+}
+
+async fn many_keys_of_what_is_purged_are_free(world: World) {
+    let (root, _) = many_keys(&world).await;
+    world.apply(root.complete("summary").at(t(1))).await;
+
+    same("purged", world.purge(t(2), 9).await, 1);
+
+    same("claimed", claimable(&world, t(3)).await, KEYS);
+}
+
+async fn no_late_renewal_of_many_takes_its_place_back(world: World) {
+    const PLACES: u32 = 600;
+    let claim = async |max, now| world.claim(max).at(now).limit("charge", PLACES).await;
+    world.dispatch_many(PLACES as usize, || world.call("charge")).await;
+    let mut leases = Vec::new();
+    for _ in 0..2 {
+        leases.extend(claim(limits::CLAIM_MAX, t(0)).await.iter().map(|claimed| claimed.lease));
+    }
+    same("claimed", leases.len(), PLACES as usize);
+    let next = world.dispatch(world.call("charge")).await;
+    let claimed: Vec<_> = claim(1, t(30)).await.iter().map(|claimed| claimed.task.id).collect();
+    same("the place is free", claimed, [next]);
+
+    let late = world.store().renew(&leases, t(20), t(90)).await.expect("renew");
+
+    same("renewed", late.iter().filter(|renewal| **renewal == Renewal::Renewed).count(), 0);
+    let more = claim(limits::CLAIM_MAX, t(31)).await.len() + claim(limits::CLAIM_MAX, t(31)).await.len();
+    same("claimed then", more, PLACES as usize - 1);
+}
+
+/// The last of them is due first.
+async fn all_of_many_sleeps_fire_with_one_claim(world: World) {
+    let root = world.running("checkout").await;
+    let due = |n: u32| t(1) + Duration::from_micros(u64::from(MANY - n));
+    let sleeps: Vec<_> = (0..MANY).map(|n| world.sleep(due(n)).seq(n)).collect();
+    let ids: Vec<_> = sleeps.iter().rev().map(|sleep| sleep.id).collect();
+    let wait = Wait::for_next(0).until(Some(due(MANY - 1)));
+    world.apply(sleeps.into_iter().fold(root.park_for(wait), Turn::with)).await;
+
+    let claimed = world.claim_one(t(5)).await;
+
+    same("completions", claimed.task.done, MANY);
+    same("order", claimed.steps.iter().map(|step| step.id).collect::<Vec<_>>() == ids, true);
 }

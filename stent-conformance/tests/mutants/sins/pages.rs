@@ -15,6 +15,12 @@ const MEGABYTE: usize = 1024 * 1024;
 /// Items that it writes or looks up at once.
 const HUNDRED: usize = 100;
 
+/// Levels that it goes down.
+const DEPTH: usize = 31;
+
+/// Places that it clears at once.
+const PLACES: usize = 25;
+
 /// Moves what an execution has beyond a page out of its reach: such rows are there and can be claimed, but nothing that is
 /// done to their execution finds them.
 fn beyond_a_page(transition: &mut Transition, past: &Past, moves: fn(&NewTask) -> bool) {
@@ -24,6 +30,27 @@ fn beyond_a_page(transition: &mut Transition, past: &Past, moves: fn(&NewTask) -
         let before = past.rows().chain(&transition.insert[..n]).filter(|row| row.tree.execution == execution);
         if before.count() > PAGE && moves(new) {
             transition.insert[n].tree = Tree::root(new.id.execution());
+        }
+    }
+}
+
+/// Moves what is further below its root than a store goes down out of its reach, in the same way.
+fn beyond_a_depth(transition: &mut Transition, past: &Past) {
+    for new in &mut transition.insert {
+        if std::iter::successors(new.tree.parent, |above| past.parent(*above)).count() > DEPTH {
+            new.tree = Tree::root(new.id.execution());
+        }
+    }
+}
+
+/// Lets an execution wait for ever whose key is not among the first hundred that are held.
+fn beyond_a_hundred_keys(transition: &mut Transition, past: &Past) {
+    let held: Vec<_> =
+        past.rows().filter(|row| row.tree.parent.is_some()).filter_map(|row| row.keyed).collect();
+    for new in transition.insert.iter_mut().filter(|new| new.tree.parent.is_none()) {
+        if held.iter().skip(HUNDRED).any(|keyed| Some(*keyed) == new.keyed) {
+            new.keyed = None;
+            new.state = NewTaskState::Pending { ready_at: NEVER };
         }
     }
 }
@@ -61,7 +88,7 @@ fn fits(filter: &Filter, view: &ExecutionView) -> bool {
 }
 
 pub(super) fn mutants() -> Vec<Mutant> {
-    [trees(), records(), waiters(), batches(), reads(), purges()].into_iter().flatten().collect()
+    [trees(), depths(), records(), waiters(), batches(), reads(), purges()].into_iter().flatten().collect()
 }
 
 fn trees() -> Vec<Mutant> {
@@ -115,6 +142,15 @@ fn trees() -> Vec<Mutant> {
         )
         .brings(|exchanged, _| exchanged.stopping.truncate(HUNDRED)),
     ]
+}
+
+fn depths() -> Vec<Mutant> {
+    let cases = [
+        ("sweeps thirty levels", "size::what_is_given_up_ends_to_its_deepest_level"),
+        ("erases thirty levels", "size::what_leaves_the_record_takes_its_deepest_level_along"),
+        ("ends thirty levels of an execution", "size::an_execution_leaves_with_its_deepest_level"),
+    ];
+    cases.map(|(name, case)| mutant(name, case, &["claimed"]).rewrites(beyond_a_depth)).into()
 }
 
 fn records() -> Vec<Mutant> {
@@ -208,6 +244,29 @@ fn waiters() -> Vec<Mutant> {
             }
         }),
         mutant(
+            "frees a hundred keys of what is given up",
+            "size::many_keys_of_what_is_given_up_are_free",
+            &["claimed", "actual: 100"],
+        )
+        .rewrites(beyond_a_hundred_keys),
+        mutant(
+            "frees a hundred keys of what is purged",
+            "size::many_keys_of_what_is_purged_are_free",
+            &["claimed", "actual: 100"],
+        )
+        .rewrites(beyond_a_hundred_keys),
+        mutant(
+            "fires a hundred sleeps with a claim",
+            "size::all_of_many_sleeps_fire_with_one_claim",
+            &["completions", "actual: 100"],
+        )
+        .rewrites(|transition, _| {
+            let sleeps = transition.insert.iter_mut().filter(|new| new.kind == StepKind::Sleep);
+            for new in sleeps.rev().skip(HUNDRED) {
+                new.state = NewTaskState::Timer { due: NEVER };
+            }
+        }),
+        mutant(
             "counts a page of places",
             "size::a_limit_may_be_larger_than_a_page",
             &["claimed", "actual: 512"],
@@ -242,6 +301,20 @@ fn batches() -> Vec<Mutant> {
             let (renewed, left) = leases.split_at(leases.len().min(PAGE));
             let mut renewals = sound.renew(renewed, now, until)?;
             renewals.extend(left.iter().map(|_| Renewal::Renewed));
+            Ok(renewals)
+        }),
+        mutant(
+            "clears the places of a few lost leases only",
+            "size::no_late_renewal_of_many_takes_its_place_back",
+            &["renewed", "actual: 575"],
+        )
+        .renews(|sound, leases, now, until| {
+            let mut renewals = sound.renew(leases, now, until)?;
+            for (lease, renewal) in leases.iter().zip(&mut renewals).skip(PLACES) {
+                if now > Timestamp::EPOCH && now < lease.until {
+                    *renewal = Renewal::Renewed;
+                }
+            }
             Ok(renewals)
         }),
         mutant(
@@ -313,6 +386,16 @@ fn reads() -> Vec<Mutant> {
         }),
         mutant("keeps a hundred tries", "size::a_long_history_is_kept", &["tries", "actual: 100"])
             .shows_tries(|tries| tries.truncate(HUNDRED)),
+        mutant(
+            "reads the newest of a long history",
+            "size::the_oldest_of_a_longer_history_are_read",
+            &["the first and the last", "actual: (2, 1001)"],
+        )
+        .shows_tries(|tries| {
+            if tries.len() == PAGE {
+                tries.iter_mut().for_each(|tried| tried.epoch.count += 1);
+            }
+        }),
         mutant("shows a hundred lanes", "size::a_worker_may_know_many_functions", &["lanes", "actual: 100"])
             .shows_lanes(|lanes| lanes.truncate(HUNDRED)),
     ]

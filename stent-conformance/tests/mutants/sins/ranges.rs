@@ -7,6 +7,9 @@ use stent_core::TaskId;
 use super::words::*;
 use crate::store::at_once;
 
+/// The longest lease of some queues.
+const HALF_A_DAY: Duration = Duration::from_hours(12);
+
 /// The score of a sorted set that orders by priority, and then by moment: a double.
 fn score(priority: i16, ready_at: Timestamp) -> f64 {
     const STEP: f64 = (1_u64 << 51) as f64;
@@ -92,6 +95,18 @@ fn moments() -> Vec<Mutant> {
             &["over"],
         )
         .brings(|exchanged, _| exchanged.expired.retain(|expired| expired.expires_at >= Timestamp::EPOCH)),
+        mutant(
+            "renews for half a day at most",
+            "range::leases_are_as_long_as_was_said",
+            &["renewed: claimed before the end", "actual: 1"],
+        )
+        .renews(|sound, leases, now, until| sound.renew(leases, now, until.min(now + HALF_A_DAY))),
+        mutant(
+            "leases for half a day at most",
+            "range::leases_are_as_long_as_was_said",
+            &["claimed before the end", "actual: 1"],
+        )
+        .asks(|request, _| request.until = request.until.min(request.now + HALF_A_DAY)),
         mutant(
             "forgets when leases end",
             "claim::the_end_of_a_lease_is_a_next_moment",
