@@ -97,12 +97,12 @@ impl Draft {
         self
     }
 
-    /// What it gives under its key is good for so many seconds.
+    /// Its keyed result is good for so many seconds.
     pub(crate) fn ttl(self, seconds: u64) -> Self {
         self.good_for(Duration::from_secs(seconds))
     }
 
-    /// What it gives under its key is good for so long.
+    /// Its keyed result is good for so long.
     pub(crate) fn good_for(mut self, ttl: Duration) -> Self {
         self.keyed = self.keyed.map(|keyed| Keyed { ttl: Some(ttl), ..keyed });
         self

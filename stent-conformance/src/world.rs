@@ -81,7 +81,7 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn note(&self, line: impl fmt::Display) {
         let mut line = line.to_string();
-        // What is cut off in the end need not be made short before: that takes time, and some lines have thousands of ids.
+        // Cut first, then shorten the ids: some lines have thousands of them, and the rest is thrown away.
         if let Some((end, _)) = line.char_indices().nth(RAW_LINE_MAX) {
             line.truncate(end);
         }

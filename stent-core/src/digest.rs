@@ -97,7 +97,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// What a value begins with, so that no two kinds of values meet. A value says where it ends, by its length or by [`END`].
+/// The first byte of a value, which tells kinds of values apart. A value says where it ends, by its length or by [`END`].
 const NOTHING: u8 = 0;
 const BOOL: u8 = 1;
 const NATURAL: u8 = 2;
@@ -127,7 +127,7 @@ impl Canonical<'_> {
         self.0.write(bytes);
     }
 
-    /// What has no length of its own.
+    /// A value without a length of its own.
     fn put_long(self, tag: u8, bytes: &[u8]) {
         self.0.write(&[tag]);
         self.0.write(&(bytes.len() as u64).to_le_bytes());
@@ -162,7 +162,7 @@ impl Canonical<'_> {
         Ok(())
     }
 
-    /// What may still be nested below.
+    /// How many levels may still be nested below.
     fn below(&self) -> Result<u16, Refused> {
         let deep = || Refused { reason: "the value is nested too deeply".to_owned(), is_deep: true };
         self.1.checked_sub(1).ok_or_else(deep)
@@ -231,7 +231,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// What a `Serialize` said instead of its value.
+/// The error of a `Serialize` that gave no value.
 #[derive(Debug)]
 struct Refused {
     reason: String,

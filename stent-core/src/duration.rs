@@ -163,7 +163,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
         total += number * seconds;
     }
     match Duration::try_from_secs_f64(total) {
-        // What is shorter than any duration is still more than none.
+        // A time shorter than a nanosecond is still more than none.
         Ok(duration) if total > 0.0 => Ok(duration.max(Duration::from_nanos(1))),
         Ok(duration) => Ok(duration),
         Err(_) => fail(0, "too long"),

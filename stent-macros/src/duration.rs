@@ -59,7 +59,7 @@ pub(crate) fn read(text: &str) -> Result<u64, Fault> {
         at += unit.len();
         seconds += number_of * unit_seconds;
     }
-    // What is shorter than any duration is still more than none.
+    // A time shorter than a nanosecond is still more than none.
     let least = u64::from(seconds > 0.0);
     Duration::try_from_secs_f64(seconds)
         .ok()

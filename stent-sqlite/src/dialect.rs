@@ -183,7 +183,7 @@ pub(crate) fn classify(error: &sqlx::Error) -> ErrorKind {
     }
 }
 
-/// What kind of failure an error is that the application's own code has met. What the store tries again in case it passes, such
+/// The kind of an error that the application's own code has met. What the store tries again in case it passes, such
 /// as a mistake in SQL (code 1), is the application's to mend.
 fn classify_guest(error: &sqlx::Error) -> ErrorKind {
     let kind = classify(error);

@@ -463,7 +463,7 @@ fn took_too_long(name: &str, timeout: Duration) -> Failure {
     own_failure(Kind::TRANSACTION_TIMEOUT, message)
 }
 
-/// What kind of failure an error is, if it is one of the database's.
+/// The kind of an error, if it is one of the database's.
 fn kind(transactions: &dyn Transactions, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     match error.downcast_ref::<Error>() {
         Some(Error::Database(error)) => transactions.classify(error),

@@ -81,7 +81,7 @@ impl Sound {
     }
 }
 
-/// What memory answers.
+/// The answer of the memory store.
 pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,

@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(serde_json::to_value(record()).expect("encodes"), stored);
         assert_eq!(serde_json::from_value::<Record>(stored.clone()).expect("decodes"), record());
 
-        // What was written before there were digests.
+        // Written before there were digests.
         for part in ["task", "row"] {
             stored[part].as_object_mut().expect("an object").remove("digest");
         }

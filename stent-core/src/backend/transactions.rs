@@ -84,7 +84,7 @@ pub trait Transactions: Debug + Send + Sync {
     /// Its fate is unknown if the call is dropped.
     async fn commit(&self, transaction: Arc<HostTransaction>) -> Result<()>;
 
-    /// What kind of failure an error is that code has met in a transaction, if it is one of the database's. The code runs again
+    /// The kind of an error that code has met in a transaction, if it is one of the database's. The code runs again
     /// if it is `Contended` or `Unavailable`, so it is that only if the database says that the same transaction may succeed if it
     /// is made again: it met another one (a serialization failure, a deadlock, a lock that was not had), or its connection was
     /// lost. It is `Limit` if the database has ended a statement for the time that it took.

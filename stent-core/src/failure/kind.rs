@@ -13,7 +13,7 @@ use super::known;
 /// The namespace of Stent's own kinds.
 const OWN: &str = "stent::";
 
-/// What a kind of the application is put under that would be in Stent's namespace.
+/// The prefix of an application's kind that would be in Stent's namespace.
 const NOT_OWN: &str = "user::";
 
 /// All kinds of Stent's own.
@@ -176,7 +176,7 @@ impl Kind {
         true
     }
 
-    /// What versions called it that had no namespace.
+    /// Its name in versions that had no namespace.
     fn older_name(&self) -> Option<&str> {
         match self.0.as_str() {
             Self::UNTYPED => Some("Error"),
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_kind_is_the_path_of_a_type() {
-        // What the compiler writes is what `module_path!` says.
+        // `type_name` agrees with `module_path!`.
         assert_eq!(Kind::of::<ChargeError>(), concat!(module_path!(), "::ChargeError"));
         assert_ne!(Kind::of::<ChargeError>(), Kind::of::<other::ChargeError>());
         assert_eq!(Kind::of::<Wrapped<Vec<ChargeError>>>(), concat!(module_path!(), "::Wrapped"));

@@ -1,7 +1,7 @@
 //! Error types that this process knows: by the names that their authors give them, and inside of boxes.
 //!
 //! `#[durable]` makes an entry at link time for each error type that a function returns, and for each that a `retry_for`
-//! names. What is not in the list has the path of its type as a name, and cannot be told from others once it is boxed.
+//! names. A type that is not in the list has the path of its type as a name, and cannot be told from others once it is boxed.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;

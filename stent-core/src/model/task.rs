@@ -140,7 +140,7 @@ pub struct NewTask {
     /// Where in a trace it was asked for, as W3C `traceparent` text. Carried along and read by nobody here; at most
     /// [`TRACE_BYTES_MAX`](crate::limits::TRACE_BYTES_MAX) bytes.
     pub trace: Option<String>,
-    /// What a step is called with, so that a replay that calls it with something else is a mismatch. A store gives it back with
+    /// A digest of a step's arguments, so that a replay that calls it with something else is a mismatch. A store gives it back with
     /// the step and reads nothing from it. None for a step without arguments, for one whose arguments are not compared, for a
     /// map, which gets its own with its [`Feed`](crate::transition::Feed), for an item, and for a root.
     #[serde(default)]

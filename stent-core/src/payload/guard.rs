@@ -35,7 +35,7 @@ pub(super) enum Doubt {
     Serious(&'static str),
 }
 
-/// What the guard holds values against, and what it has found.
+/// The rules of a codec, and the guard's findings.
 #[derive(Debug)]
 pub(super) struct Rules {
     codec: Codec,
@@ -122,7 +122,7 @@ impl<'a> Position<'a> {
         Position { place: Some(place), ..self }
     }
 
-    /// What reads back as `None`.
+    /// A value that reads back as `None`.
     fn nothing<E: ser::Error>(self, what: &str) -> Result<(), E> {
         if self.in_some {
             return Err(self.refuse(format_args!(

@@ -1,4 +1,4 @@
-//! What is encoded comes back as the same value, or is refused.
+//! An encoded value comes back as the same value, or is refused.
 #![expect(clippy::disallowed_types, reason = "applications have hash maps")]
 
 use std::collections::{BTreeMap, HashMap};

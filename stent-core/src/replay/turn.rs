@@ -63,7 +63,7 @@ impl Replay {
         }
     }
 
-    /// What a map that the code has asked for was fed with in earlier runs: how far it had come, and the digest of the items, if
+    /// The items that earlier runs fed to a map of the code: how far it had come, and the digest of the items, if
     /// they are to be compared. None if it is new, or nothing was fed yet.
     #[must_use]
     pub fn fed_before(&self, seq: Seq) -> Option<(Progress, Option<Digest>)> {

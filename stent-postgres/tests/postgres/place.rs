@@ -24,7 +24,7 @@ impl Schema {
 
     /// A handle, ready for work, with one connection of each kind: they can be asked what they have been sent.
     pub(crate) async fn open_with_one_connection(&self) -> Arc<SqlStore> {
-        // What migrates has connections of its own.
+        // Migrations have connections of their own.
         self.ready().await;
         let url = self.url_with(&format!("schema={}&max_connections=1", self.name()));
         PostgresStore::open(url.parse().expect("options")).await.expect("opens")
@@ -72,10 +72,10 @@ pub(crate) const COSTS: Costs = Costs {
     limited_claimed: Cost(11, "with the lock of the count"),
 };
 
-/// What leaves a connection in a transaction of which the driver knows nothing: an open one, and one that has failed.
+/// Statements that leave a connection in a transaction of which the driver knows nothing: an open one, and one that has failed.
 pub(crate) const POISONS: [&[&str]; 2] = [&["BEGIN"], &["BEGIN; SELECT * FROM nowhere"]];
 
-/// What has the database refuse such a write of a table, before or after the row is written.
+/// SQL that makes the database refuse such a write of a table, before or after the row is written.
 pub(crate) fn cut(table: &str, verb: &str, when: &str) -> [String; 2] {
     [
         CUT.to_owned(),
@@ -86,14 +86,14 @@ pub(crate) fn cut(table: &str, verb: &str, when: &str) -> [String; 2] {
 const CUT: &str = "CREATE OR REPLACE FUNCTION cut() RETURNS trigger LANGUAGE plpgsql AS \
     $$ BEGIN RAISE EXCEPTION 'cut'; END $$";
 
-/// What has the database refuse to commit a transaction that has inserted a task.
+/// SQL that makes the database refuse to commit a transaction that has inserted a task.
 pub(crate) const CUT_AT_COMMIT: [&str; 2] = [
     CUT,
     "CREATE CONSTRAINT TRIGGER cut_stent_task AFTER INSERT ON stent_task DEFERRABLE INITIALLY DEFERRED \
         FOR EACH ROW EXECUTE FUNCTION cut()",
 ];
 
-/// What takes that away.
+/// SQL that takes that away.
 pub(crate) fn mend(table: &str) -> [String; 1] {
     [format!("DROP TRIGGER cut_{table} ON {table}")]
 }

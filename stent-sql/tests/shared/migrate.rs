@@ -91,7 +91,7 @@ async fn a_store_of_the_first_schema_goes_on() {
         .map(|claimed| (claimed.task.epoch.count, claimed.task.crashes, claimed.steps.len()))
         .collect();
     assert_eq!(shown, [(1, 0, 0), (2, 1, 1), (1, 0, 0)]);
-    // What was written before there were digests has none, and is not compared.
+    // Rows of older schemas have no digest, so they are not compared.
     assert!(claimed.iter().flat_map(|claimed| &claimed.steps).all(|step| step.digest.is_none()));
     assert_eq!(store.tries(claimed[1].task.id).await.expect("reads").len(), 1);
     let ends: Vec<_> = claimed.iter().rev().map(end).collect();

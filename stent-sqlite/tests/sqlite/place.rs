@@ -71,16 +71,16 @@ pub(crate) const COSTS: Costs = Costs {
     limited_claimed: Cost(10, "whatever the size"),
 };
 
-/// What leaves a connection in a transaction of which the driver knows nothing.
+/// A statement that leaves a connection in a transaction of which the driver knows nothing.
 pub(crate) const POISONS: [&[&str]; 2] = [&["BEGIN IMMEDIATE"], &["BEGIN", "SELECT * FROM nowhere"]];
 
-/// What has the database refuse such a write of a table, before or after the row is written.
+/// SQL that makes the database refuse such a write of a table, before or after the row is written.
 pub(crate) fn cut(table: &str, verb: &str, when: &str) -> [String; 1] {
     // FAIL leaves what the statement has written so far, and the transaction open: more is left to the store than after ABORT.
     [format!("CREATE TRIGGER cut_{table} {when} {verb} ON {table} BEGIN SELECT RAISE(FAIL, 'cut'); END")]
 }
 
-/// What has the database refuse to commit a transaction that has inserted a task. SQLite leaves it open then.
+/// SQL that makes the database refuse to commit a transaction that has inserted a task. SQLite leaves it open then.
 pub(crate) const CUT_AT_COMMIT: [&str; 4] = [
     "PRAGMA foreign_keys = ON",
     "CREATE TABLE nobody (id INTEGER PRIMARY KEY)",
@@ -88,7 +88,7 @@ pub(crate) const CUT_AT_COMMIT: [&str; 4] = [
     "CREATE TRIGGER cut_stent_task AFTER INSERT ON stent_task BEGIN INSERT INTO orphan VALUES (1); END",
 ];
 
-/// What takes that away.
+/// SQL that takes that away.
 pub(crate) fn mend(table: &str) -> [String; 1] {
     [format!("DROP TRIGGER cut_{table}")]
 }

@@ -55,7 +55,7 @@ fn beyond_a_hundred_keys(transition: &mut Transition, past: &Past) {
     }
 }
 
-/// What is claimed or told of a record, up to a megabyte.
+/// The part of a record that fits into a megabyte.
 fn up_to_a_megabyte(steps: &mut Vec<Step>) {
     let mut bytes = 0;
     steps.retain(|step| {
