@@ -155,7 +155,7 @@ impl Canonical<'_> {
         }
     }
 
-    /// What a variant holds, as a map of one entry.
+    /// The content of a variant, as a map of one entry.
     fn variant(self, name: &str, value: u64) -> Result<(), Refused> {
         let name = hashed(name, 1)?;
         self.map(vec![(name, value)]);

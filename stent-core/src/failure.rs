@@ -22,7 +22,7 @@ mod known;
 /// hands on this value, not a text about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of error it is: the path of its type, such as `shop::ChargeError`, or a variant of it, such as
+    /// The kind of the error: the path of its type, such as `shop::ChargeError`, or a variant of it, such as
     /// `shop::ChargeError::Declined`.
     pub kind: Kind,
     /// The error's own message.

@@ -470,7 +470,7 @@ async fn of_leases_that_end_together_the_youngest_comes_first(world: World) {
     same("running", running.iter().map(|view| view.id).collect::<Vec<_>>(), &ids[..3]);
 }
 
-/// Who reads page after page names the last that was read, which may be gone by then.
+/// A reader of pages names the last execution that it read, which may be gone by then.
 async fn a_page_may_begin_behind_what_is_gone(world: World) {
     let ended = async |world: &World| {
         let claimed = world.running("charge").await;

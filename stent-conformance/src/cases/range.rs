@@ -244,7 +244,7 @@ async fn long_names_are_told_apart_to_their_last_byte(world: World) {
     same("steps", steps, names);
 }
 
-/// What looks alike, or is alike to people, is not the same.
+/// Names that look alike are different names.
 async fn names_are_not_normalized(world: World) {
     let names =
         ["", " ", "é", "e\u{301}", "É", "ß", "ss", "a", "a ", "a\u{200b}", "\u{212b}", "\u{c5}", "A", "ａ"];

@@ -317,7 +317,7 @@ async fn a_place_that_frees_far_below_is_heard_of(world: World) {
     same("claimed", world.claim(9).at(t(5)).functions(["charge"]).limit("charge", 1).await.len(), 1);
 }
 
-/// What runs below a function that has ended leaves with it.
+/// A task below a function that has ended leaves with it.
 async fn a_place_that_a_purge_frees_is_heard_of(world: World) {
     let (root, _) = place_far_below(&world, world.running("checkout").await).await;
     world.apply(root.complete("summary")).await;

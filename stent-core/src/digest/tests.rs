@@ -1,4 +1,4 @@
-//! What makes two values the same, and what does not.
+//! Which values are the same, and which are not.
 #![expect(clippy::disallowed_types, reason = "a digest must not depend on the order of a hash map")]
 
 use std::collections::{BTreeMap, HashMap};

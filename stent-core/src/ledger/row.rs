@@ -48,7 +48,7 @@ pub struct Row {
     pub fed: u32,
     /// Items in all, for a map whose last item is written.
     pub total: Option<u32>,
-    /// What it was called with, or fed with so far, for a map.
+    /// The digest of its arguments, or of the items that a map was fed with so far.
     #[serde(default)]
     pub digest: Option<Digest>,
     /// Notes that its code has written.

@@ -54,7 +54,7 @@ pub struct Model {
     pub fed: i64,
     /// Items in all, for a map whose last item is written.
     pub total: Option<i64>,
-    /// What it was called with, or fed with so far, for a map: the 64 bits of its [`Digest`](stent_core::Digest).
+    /// The digest of its arguments, or of the items that a map was fed with so far: the 64 bits of a [`Digest`](stent_core::Digest).
     pub digest: Option<i64>,
     /// When it was written.
     pub created_at: i64,
