@@ -63,7 +63,7 @@ impl Codec {
     /// Encodes a value of which this process does not know the type that will read it, such as a signal's.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode). What only some types can read is refused: integers of 128 bits, raw JSON in another
+    /// As [`encode`](Self::encode). It refuses values that only some types can read: integers of 128 bits, raw JSON in another
     /// format, and maps in JSON whose keys are not texts.
     pub fn encode_for_any<T: Serialize + ?Sized>(self, value: &T) -> Result<Payload, CodecError> {
         match self.write(value)? {
@@ -180,7 +180,7 @@ pub enum CodecError {
     /// The value cannot be expressed, or would not be read again as what it is.
     #[error("cannot encode: {reason}")]
     Encode {
-        /// What is wrong with it, and where.
+        /// The fault, and its place in the value.
         reason: String,
         /// Whether it is nested too deeply. Such a value may be too deep for the stack of a thread to drop it, too.
         is_deep: bool,

@@ -10,7 +10,7 @@ use super::*;
 
 const BOTH: [Codec; 2] = [Codec::Cbor, Codec::Json];
 
-/// Whether a value came back as itself. What is accepted and comes back otherwise, or not at all, is no answer.
+/// Whether a value came back as itself. A value that is accepted and then lost or changed fails the test.
 fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(codec: Codec, value: &T) -> bool {
     let Ok(payload) = codec.encode(value) else { return false };
     match payload.decode::<T>() {

@@ -22,7 +22,7 @@ pub struct Ask {
     pub spawn: Option<Box<NewTask>>,
     /// The execution that it waits for, for joins.
     pub join: Option<ExecutionId>,
-    /// What it is called with, if that is compared.
+    /// The digest of its arguments, if they are compared.
     pub digest: Option<Digest>,
     /// When the code asked, which is when an inline step starts.
     pub at: Timestamp,

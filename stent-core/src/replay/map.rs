@@ -8,7 +8,7 @@ use crate::model::{NewTask, Progress};
 #[derive(Debug, Default)]
 pub struct MapWindow {
     progress: Progress,
-    /// What it was fed with so far.
+    /// The digest of the items that it was fed with so far.
     pub(super) digest: Option<Digest>,
     /// Items that the next turn writes.
     pub(super) chunk: Vec<NewTask>,

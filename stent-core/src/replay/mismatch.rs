@@ -32,7 +32,7 @@ pub enum Difference {
     Args {
         /// The task whose arguments are the recorded ones.
         of: TaskId,
-        /// Those that the code gives, as people read them.
+        /// The arguments that the code gives, as people read them.
         asked: String,
     },
     /// In arguments or items which are sealed in the store, and so not shown.
@@ -57,7 +57,7 @@ pub struct Walk {
     pub items: u32,
     /// Whether there are more than a map was fed with that has all of its items.
     pub more: bool,
-    /// What they are; none if that is not compared.
+    /// The digest of these items; none if they are not compared.
     pub digest: Option<Digest>,
     /// The arguments of the first of them, up to [`EXCERPT_ITEMS_MAX`].
     pub first: Vec<Payload>,
@@ -69,8 +69,11 @@ pub(super) fn is_comparable(step: &Step, ask: &Ask) -> bool {
     step.name == ask.name
 }
 
+/// Stands in a mismatch for the arguments that the store has sealed: the failure that a mismatch becomes is not sealed.
+const SEALED: &str = "(arguments are sealed in this store, and not shown)";
+
 impl Mismatch {
-    pub(super) fn between(step: &Step, ask: &Ask) -> Option<Self> {
+    pub(super) fn between(step: &Step, ask: &Ask, is_sealed: bool) -> Option<Self> {
         // Another version of a function is the same step: what was recorded stands, what is open goes on as it was asked for.
         let same_name = match ask.kind {
             StepKind::Call | StepKind::Map | StepKind::Gather | StepKind::Spawn => {
@@ -93,9 +96,13 @@ impl Mismatch {
         if recorded == asked || !is_comparable(step, ask) {
             return None;
         }
-        let text = ask.args();
-        let asked = format!("{} `{}{text}`", ask.kind, ask.name);
-        let difference = Difference::Args { of: step.of_args(), asked: text };
+        let (asked, difference) = if is_sealed {
+            (format!("{} `{}` {SEALED}", ask.kind, ask.name), Difference::Sealed)
+        } else {
+            let text = ask.args();
+            let asked = format!("{} `{}{text}`", ask.kind, ask.name);
+            (asked, Difference::Args { of: step.of_args(), asked: text })
+        };
         Some(mismatch(format!("{} with other arguments", step.described()), asked, difference))
     }
 
@@ -105,6 +112,7 @@ impl Mismatch {
         kind: StepKind,
         recorded: &MapWindow,
         walk: Walk,
+        is_sealed: bool,
     ) -> Option<Self> {
         let fed = recorded.progress().fed;
         let differs =
@@ -119,32 +127,13 @@ impl Mismatch {
         let (all, now) =
             (with(fed, recorded.progress().total.is_none()), with(items + u32::from(more), more));
         let now = if items == fed && !more { format!("{kind} `{name}` over other items") } else { now };
-        let asked = first.iter().take(EXCERPT_ITEMS_MAX).map(shown).collect();
-        Some(Self {
-            seq,
-            recorded: all,
-            asked: Some(now),
-            location: Some(location.to_string()),
-            difference: Difference::Items { of: map, asked },
-        })
-    }
-
-    /// The same mismatch without arguments, if those are sealed in the store: what shows it is not.
-    pub(super) fn sealed(mut self, is_sealed: bool) -> Self {
-        let shown = match &self.difference {
-            Difference::Args { asked, .. } => asked.as_str(),
-            Difference::Items { .. } => "",
-            Difference::Step | Difference::Sealed => return self,
+        let (now, difference) = if is_sealed {
+            (format!("{now} {SEALED}"), Difference::Sealed)
+        } else {
+            let asked = first.iter().take(EXCERPT_ITEMS_MAX).map(shown).collect();
+            (now, Difference::Items { of: map, asked })
         };
-        if is_sealed {
-            self.asked = self.asked.map(|asked| {
-                let step = asked.strip_suffix('`').and_then(|step| step.strip_suffix(shown));
-                let step = step.map_or_else(|| asked.clone(), |step| format!("{step}`"));
-                format!("{step} (arguments are sealed in this store, and not shown)")
-            });
-            self.difference = Difference::Sealed;
-        }
-        self
+        Some(Self { seq, recorded: all, asked: Some(now), location: Some(location.to_string()), difference })
     }
 
     /// Whether only the arguments of a step differ that has failed.

@@ -221,9 +221,7 @@ impl Replay {
                 (id, Asked::New)
             }
             Some(Slot::Recorded(step)) => {
-                if let Some(mismatch) =
-                    Mismatch::between(&step, &ask).map(|found| found.sealed(self.is_sealed))
-                {
+                if let Some(mismatch) = Mismatch::between(&step, &ask, self.is_sealed) {
                     if self.revived && mismatch.is_of_a_failure(&step) {
                         self.excused.push((step.id, mismatch));
                     } else {

@@ -79,7 +79,7 @@ impl Replay {
     /// are not the same.
     pub fn walked(&mut self, seq: Seq, walk: Walk) {
         let Some(Slot::Open(Open { id, kind, map: Some(map), .. })) = self.slots.get(&seq) else { return };
-        let mismatch = Mismatch::walked(seq, *id, *kind, map, walk).map(|found| found.sealed(self.is_sealed));
+        let mismatch = Mismatch::walked(seq, *id, *kind, map, walk, self.is_sealed);
         if let Some(mismatch) = mismatch {
             self.broken.get_or_insert(mismatch);
         }
