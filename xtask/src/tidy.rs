@@ -15,6 +15,7 @@ mod links;
 mod manifests;
 mod opening;
 mod purity;
+mod rooms;
 mod source;
 mod suite;
 mod words;
@@ -119,6 +120,8 @@ fn check(root: &Path, open: Open) -> Result<Report> {
         bans::check(files),
         clippy::check(files),
         opening::check(files),
+        rooms::check(files),
+        unreadable(files),
         guarantees::check(files),
         contract::check(files, &suite::tests(files, &checkout.members), open),
         attributes::check(files),
@@ -130,6 +133,17 @@ fn check(root: &Path, open: Open) -> Result<Report> {
     // Stable: within a place, findings stay in the order in which their rule tells them.
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     Ok(Report { longest: longest(files), waiting: contract::open(files), findings })
+}
+
+/// Sources that are no Rust, which no other rule can read.
+fn unreadable(files: &[File]) -> Vec<Finding> {
+    let sources = files.iter().filter(|file| file.is_rust());
+    let broken = sources.filter_map(|file| {
+        let error = file.code().err()?;
+        let finding = Finding::new(&file.path, format!("it is no Rust: {error}"), "mend it");
+        Some(finding.at(error.span().start().line))
+    });
+    broken.collect()
 }
 
 /// How many of the longest files are reported.

@@ -1,5 +1,7 @@
 //! Exceptions come with a reason, tests are not switched off, and the suite waits for signals rather than for time.
 
+use quote::ToTokens;
+
 use super::Finding;
 use super::checkout::File;
 use super::source;
@@ -15,55 +17,28 @@ pub(super) fn check(files: &[File]) -> Vec<Finding> {
 }
 
 fn in_file(file: &File) -> Vec<Finding> {
-    let code = source::without_quotes(&source::code(&file.text));
+    let Ok(code) = file.code() else { return Vec::new() };
+    let code = code.to_token_stream();
     let mut findings = Vec::new();
-    for attribute in source::attributes(&code) {
-        let found = if is_named(attribute.body, "ignore") {
-            Some((
-                "a test is switched off",
-                "mend it or take it out: a test that does not run proves nothing",
-            ))
-        } else if silences(attribute.body) && !attribute.body.contains("reason") {
-            Some(("a lint is silenced without a reason", "write `#[expect(…, reason = \"…\")]`"))
-        } else {
-            None
-        };
-        findings
-            .extend(found.map(|(what, remedy)| Finding::new(&file.path, what, remedy).at(attribute.line)));
+    for (line, meta) in source::attributes(code.clone()) {
+        let has_reason =
+            || source::arguments(&meta).iter().any(|argument| argument.path().is_ident("reason"));
+        let is_named = |name: &str| meta.path().is_ident(name);
+        if is_named("ignore") {
+            let remedy = "mend it or take it out: a test that does not run proves nothing";
+            findings.push(Finding::new(&file.path, "a test is switched off", remedy).at(line));
+        } else if (is_named("allow") || is_named("expect")) && !has_reason() {
+            let remedy = "write `#[expect(…, reason = \"…\")]`";
+            findings.push(Finding::new(&file.path, "a lint is silenced without a reason", remedy).at(line));
+        }
     }
     if SUITES.iter().any(|suite| file.path.starts_with(suite)) {
+        let sleeps = source::paths(code).into_iter().filter(|path| SLEEPS.contains(&path.text().as_str()));
         let remedy = "wait for a signal, or move the manual clock";
-        findings.extend(
-            sleeps(&code)
-                .into_iter()
-                .map(|line| Finding::new(&file.path, "the suite sleeps", remedy).at(line)),
-        );
+        findings
+            .extend(sleeps.map(|path| Finding::new(&file.path, "the suite sleeps", remedy).at(path.line)));
     }
     findings
-}
-
-/// Whether an attribute is `name`, `name = …` or `name(…)`, also behind a `cfg_attr`.
-fn is_named(body: &str, name: &str) -> bool {
-    let begins = |body: &str| {
-        let rest = body.trim_start().strip_prefix(name).map(str::trim_start);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', '(', ',', ')']))
-    };
-    let conditional = body.strip_prefix("cfg_attr").is_some_and(|rest| rest.split(',').skip(1).any(begins));
-    begins(body) || conditional
-}
-
-fn silences(body: &str) -> bool {
-    is_named(body, "allow") || is_named(body, "expect")
-}
-
-fn sleeps(code: &str) -> Vec<usize> {
-    let called = SLEEPS.iter().flat_map(|sleep| source::uses(code, sleep));
-    let imports = source::imports(code).into_iter();
-    let imported = imports.filter(|(_, path)| SLEEPS.contains(&path.as_str())).map(|(line, _)| line);
-    let mut lines: Vec<_> = called.chain(imported).collect();
-    lines.sort_unstable();
-    lines.dedup();
-    lines
 }
 
 #[cfg(test)]
@@ -81,21 +56,21 @@ mod tests {
     fn a_test_that_is_switched_off_is_found() {
         for attribute in ["#[ignore]", "#[ignore = \"slow\"]", "#[cfg_attr(windows, ignore)]"] {
             assert_eq!(
-                found("stent/tests/a.rs", attribute),
+                found("stent/tests/a.rs", &format!("{attribute} fn a() {{}}")),
                 [(1, "a test is switched off".into())],
                 "{attribute}"
             );
         }
-        assert_eq!(found("stent/src/a.rs", "#[ignored_by(x)] // #[ignore]"), []);
+        assert_eq!(found("stent/src/a.rs", "#[ignored_by(x)] fn a() {} // #[ignore]"), []);
     }
 
     #[test]
     fn a_silenced_lint_needs_a_reason() {
         let silenced = |line| (line, "a lint is silenced without a reason".to_owned());
         assert_eq!(found("stent/src/a.rs", "#![allow(dead_code)]"), [silenced(1)]);
-        assert_eq!(found("stent/src/a.rs", "\n#[expect(\n    dead_code\n)]"), [silenced(2)]);
-        assert_eq!(found("stent/src/a.rs", "#[cfg_attr(test, allow(dead_code))]"), [silenced(1)]);
-        assert_eq!(found("stent/src/a.rs", "#[allow(dead_code, reason = \"later\")]"), []);
+        assert_eq!(found("stent/src/a.rs", "\n#[expect(\n    dead_code\n)] fn a() {}"), [silenced(2)]);
+        assert_eq!(found("stent/src/a.rs", "#[cfg_attr(test, allow(dead_code))] fn a() {}"), [silenced(1)]);
+        assert_eq!(found("stent/src/a.rs", "#[allow(dead_code, reason = \"later\")] fn a() {}"), []);
         assert_eq!(found("stent-macros/src/expand.rs", "quote! { #[allow(dead_code)] #item }"), []);
     }
 
@@ -103,10 +78,10 @@ mod tests {
     fn a_suite_that_sleeps_is_found() {
         let path = "stent-conformance/src/cases/park.rs";
         let slept = |line| (line, "the suite sleeps".to_owned());
-        assert_eq!(found(path, "x;\ntokio::time::sleep(d).await;"), [slept(2)]);
+        assert_eq!(found(path, "fn a() {\ntokio::time::sleep(d).await; }"), [slept(2)]);
         assert_eq!(found(path, "use std::{fmt, thread::sleep};"), [slept(1)]);
-        assert_eq!(found(path, "use tokio::time;\ntime::sleep(d)"), [slept(2)]);
-        assert_eq!(found(path, "tokio::time::timeout(d, f)"), []);
-        assert_eq!(found("stent/src/worker.rs", "tokio::time::sleep(d)"), []);
+        assert_eq!(found(path, "use tokio::time;\nfn a() { time::sleep(d) }"), [slept(2)]);
+        assert_eq!(found(path, "fn a() { tokio::time::timeout(d, f) }"), []);
+        assert_eq!(found("stent/src/worker.rs", "fn a() { tokio::time::sleep(d) }"), []);
     }
 }

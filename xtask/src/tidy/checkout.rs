@@ -1,10 +1,12 @@
 //! Reads a checkout once: its text files, its crates as cargo sees them, and what stands below stent-core. The only
 //! part of tidy that touches the disk or starts a process.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use cargo_metadata::camino::Utf8Path;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 use crate::command::Command;
@@ -18,10 +20,10 @@ pub(super) struct Checkout {
 }
 
 /// A text file, by its path from the root, with slashes.
-#[derive(Clone, Debug)]
 pub(super) struct File {
     pub(super) path: String,
     pub(super) text: String,
+    code: OnceCell<syn::Result<syn::File>>,
 }
 
 /// A crate of the workspace.
@@ -31,6 +33,17 @@ pub(super) struct Member {
     /// Its manifest, from the root.
     pub(super) manifest: String,
     pub(super) dependencies: Vec<Dependency>,
+    pub(super) targets: Vec<Target>,
+}
+
+/// What cargo compiles of a crate.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) name: String,
+    /// Whether it is in `tests/`.
+    pub(super) is_test: bool,
+    /// The root of its source, from the root of the checkout.
+    pub(super) source: String,
 }
 
 /// A dependency as a manifest declares it.
@@ -45,7 +58,12 @@ pub(super) struct Dependency {
 
 impl File {
     pub(super) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { path: path.into(), text: text.into() }
+        Self { path: path.into(), text: text.into(), code: OnceCell::new() }
+    }
+
+    /// The file as the compiler reads it.
+    pub(super) fn code(&self) -> Result<&syn::File, &syn::Error> {
+        self.code.get_or_init(|| syn::parse_file(&self.text)).as_ref()
     }
 
     pub(super) fn is_rust(&self) -> bool {
@@ -90,14 +108,19 @@ fn read_folder(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
 
 fn members(metadata: &Metadata) -> Vec<Member> {
     let root = &metadata.workspace_root;
+    let from_root = |path: &Utf8Path| path.strip_prefix(root).unwrap_or(path).as_str().replace('\\', "/");
     let packages = metadata.workspace_packages().into_iter().map(|package| Member {
         name: package.name.to_string(),
-        manifest: package
-            .manifest_path
-            .strip_prefix(root)
-            .unwrap_or(&package.manifest_path)
-            .as_str()
-            .replace('\\', "/"),
+        manifest: from_root(&package.manifest_path),
+        targets: package
+            .targets
+            .iter()
+            .map(|target| Target {
+                name: target.name.clone(),
+                is_test: target.is_test(),
+                source: from_root(&target.src_path),
+            })
+            .collect(),
         dependencies: package
             .dependencies
             .iter()

@@ -85,6 +85,7 @@ mod tests {
             name: name.into(),
             manifest: format!("{name}/Cargo.toml"),
             dependencies: dependencies.to_vec(),
+            targets: Vec::new(),
         }
     }
 

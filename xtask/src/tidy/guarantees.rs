@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Finding;
 use super::checkout::File;
-use super::source;
-use super::suite::{CASES, is_cases, listed};
+use super::suite::{CASES, cases};
 
 /// How many there are: G1 to G17.
 const GUARANTEES: u32 = 17;
@@ -15,12 +14,12 @@ const SEMANTICS: &str = "docs/semantics.md";
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
     let written = files.iter().find(|file| file.path == SEMANTICS);
     let mut findings = written_down(written.map_or("", |file| file.text.as_str()));
-    let cases: Vec<_> = files.iter().filter(|file| is_cases(file)).collect();
-    if cases.is_empty() {
+    let proven: BTreeSet<u32> = cases(files).iter().map(|case| case.guarantee).collect();
+    if proven.is_empty() {
         let remedy = "put the suite's cases there, or name their new place in xtask/src/tidy/guarantees.rs";
         findings.push(Finding::new(CASES, "there are no cases", remedy));
     } else {
-        findings.extend(proven(&cases));
+        findings.extend(unproven(&proven));
     }
     findings
 }
@@ -54,18 +53,12 @@ fn number(rest: &str) -> Option<u32> {
     rest[..digits].parse().ok()
 }
 
-fn proven(cases: &[&File]) -> Vec<Finding> {
-    let proven: BTreeSet<u32> = cases.iter().flat_map(|file| guarantees_in(&file.text)).collect();
+fn unproven(proven: &BTreeSet<u32>) -> Vec<Finding> {
     let missing = (1..=GUARANTEES).filter(|guarantee| !proven.contains(guarantee)).map(|guarantee| {
         let remedy = format!("list a case of it: `G{guarantee} what_it_claims,`");
         Finding::new(CASES, format!("no case checks G{guarantee}"), remedy)
     });
     missing.collect()
-}
-
-/// The guarantees of a file's cases, as they are listed: `G3 a_stale_epoch_changes_nothing,`.
-fn guarantees_in(text: &str) -> Vec<u32> {
-    source::code(text).lines().filter_map(|line| Some(listed(line)?.0)).collect()
 }
 
 #[cfg(test)]
@@ -80,14 +73,17 @@ mod tests {
         findings.into_iter().map(|finding| finding.what).collect()
     }
 
-    fn cases(guarantees: impl Iterator<Item = u32>) -> File {
+    fn suite(guarantees: impl Iterator<Item = u32>, more: &str) -> File {
         let case = |guarantee| format!("    G{guarantee} what_it_claims,\n");
-        File::new(format!("{CASES}/all.rs"), guarantees.map(case).collect::<String>())
+        File::new(
+            format!("{CASES}/all.rs"),
+            format!("list! {{ all:\n{}{more} }}", guarantees.map(case).collect::<String>()),
+        )
     }
 
     #[test]
     fn a_whole_page_and_a_case_for_each_pass() {
-        let files = [File::new(SEMANTICS, page(1..=17)), cases(1..=17)];
+        let files = [File::new(SEMANTICS, page(1..=17)), suite(1..=17, "")];
         assert_eq!(check(&files), []);
     }
 
@@ -100,9 +96,8 @@ mod tests {
 
     #[test]
     fn a_guarantee_without_a_case_is_found_and_a_comment_is_no_case() {
-        let mut suite = cases((1..=17).filter(|guarantee| *guarantee != 1));
-        suite.text.push_str("// G1 what_it_claims,");
-        assert_eq!(whats(proven(&[&suite])), ["no case checks G1"]);
+        let suite = suite((1..=17).filter(|guarantee| *guarantee != 1), "// G1 what_it_claims,\n");
+        assert_eq!(whats(check(&[File::new(SEMANTICS, page(1..=17)), suite])), ["no case checks G1"]);
     }
 
     #[test]

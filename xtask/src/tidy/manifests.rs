@@ -73,7 +73,12 @@ mod tests {
 
     #[test]
     fn only_members_are_looked_at() {
-        let member = Member { name: "a".into(), manifest: "a/Cargo.toml".into(), dependencies: Vec::new() };
+        let member = Member {
+            name: "a".into(),
+            manifest: "a/Cargo.toml".into(),
+            dependencies: Vec::new(),
+            targets: Vec::new(),
+        };
         let files = [File::new("a/Cargo.toml", "[package]"), File::new("b/Cargo.toml", "[package]")];
         assert!(check(&[member], &files).iter().all(|finding| finding.path == "a/Cargo.toml"));
     }

@@ -1,266 +1,285 @@
-//! Looks at Rust source as tokens, roughly: enough to tell code from comments, literals and tests, and to find paths,
-//! imports and attributes in it. Not a parser; the compiler has seen the code before.
+//! Rust sources as `syn` reads them: the modules of a crate, and the paths and attributes in code. Knows no rule.
 
-/// The code of a source: comments and the insides of literals are blanked, and line breaks stay, so that a place in
-/// the result is the same line as in the source.
-pub(super) fn code(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = bytes.to_vec();
-    let mut at = 0;
-    while at < bytes.len() {
-        let (from, to, end) = match bytes[at] {
-            b'/' if bytes[at..].starts_with(b"//") => {
-                let end = find(bytes, at, b"\n").unwrap_or(bytes.len());
-                (at, end, end)
-            }
-            b'/' if bytes[at..].starts_with(b"/*") => {
-                let end = block_comment_end(bytes, at);
-                (at, end, end)
-            }
-            b'r' if raw_hashes(bytes, at).is_some() => {
-                let hashes = raw_hashes(bytes, at).expect("just seen");
-                let close = [b"\"".as_slice(), &b"#".repeat(hashes)].concat();
-                let from = at + hashes + 2;
-                let to = find(bytes, from, &close).unwrap_or(bytes.len());
-                (from, to, to + close.len())
-            }
-            b'"' => {
-                let to = quote_end(bytes, at + 1, b'"');
-                (at + 1, to, to + 1)
-            }
-            b'\'' if is_char_literal(text, at) => {
-                let to = quote_end(bytes, at + 1, b'\'');
-                (at + 1, to, to + 1)
-            }
-            _ => (at, at, at + 1),
-        };
-        let to = to.min(bytes.len());
-        blank(&mut out[from..to]);
-        at = end;
-    }
-    String::from_utf8(out).expect("whole characters were blanked")
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::parse::{ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::token::Comma;
+use syn::{Attribute, Expr, Item, ItemUse, Lit, Meta, UseTree};
+
+use super::checkout::File;
+use super::links;
+
+/// A module of a crate, in a file of its own or in braces.
+pub(super) struct Module<'a> {
+    /// Its name, and those of the modules around it; the root has none.
+    pub(super) path: Vec<String>,
+    pub(super) file: &'a File,
+    pub(super) items: &'a [Item],
+    /// Whether it, or a module around it, is compiled for tests only.
+    pub(super) is_test: bool,
 }
 
-/// The code without what `#[cfg(test)]` stands on.
-pub(super) fn without_tests(code: &str) -> String {
-    let mut out = code.as_bytes().to_vec();
-    for attribute in attributes(code) {
-        let condition: String = attribute.body.split_whitespace().collect();
-        if condition == "cfg(test)" || condition.starts_with("cfg(all(test") {
-            let end = item_end(code.as_bytes(), attribute.end);
-            blank(&mut out[attribute.start..end]);
-        }
-    }
-    String::from_utf8(out).expect("whole items were blanked")
-}
-
-/// The code without what macros quote: that is code for somewhere else.
-pub(super) fn without_quotes(code: &str) -> String {
-    let mut out = code.as_bytes().to_vec();
-    for (at, name) in code.match_indices("quote!").chain(code.match_indices("quote_spanned!")) {
-        let open =
-            at + name.len() + code[at + name.len()..].bytes().take_while(u8::is_ascii_whitespace).count();
-        if let Some(end) = bracket_end(code.as_bytes(), open) {
-            blank(&mut out[open..end]);
-        }
-    }
-    String::from_utf8(out).expect("whole brackets were blanked")
-}
-
-/// The code without the macros that it declares: that is code for wherever they are used.
-pub(super) fn without_macros(code: &str) -> String {
-    let mut out = code.as_bytes().to_vec();
-    for (at, _) in code.match_indices("macro_rules!") {
-        blank(&mut out[at..item_end(code.as_bytes(), at)]);
-    }
-    String::from_utf8(out).expect("whole items were blanked")
-}
-
-/// An attribute: `#[body]` or `#![body]`.
-pub(super) struct Attribute<'a> {
-    pub(super) line: usize,
-    pub(super) body: &'a str,
-    start: usize,
-    end: usize,
-}
-
-impl Attribute<'_> {
-    /// The place after it.
-    pub(super) const fn end(&self) -> usize {
-        self.end
-    }
-
-    /// What stands in its quotes, in the source whose code it was found in.
-    pub(super) fn quoted<'a>(&self, source: &'a str) -> Option<&'a str> {
-        source[self.start..self.end].split('"').nth(1)
+impl Module<'_> {
+    pub(super) fn name(&self) -> String {
+        self.path.join("::")
     }
 }
 
-/// Every attribute of the code.
-pub(super) fn attributes(code: &str) -> Vec<Attribute<'_>> {
-    let bytes = code.as_bytes();
-    let opens = code.match_indices('#').filter_map(|(start, _)| {
-        let open = start + if bytes.get(start + 1) == Some(&b'!') { 2 } else { 1 };
-        (bytes.get(open) == Some(&b'[')).then_some((start, open))
-    });
-    let whole = opens.filter_map(|(start, open)| {
-        let end = bracket_end(bytes, open)?;
-        Some(Attribute { line: line(code, start), body: code[open + 1..end - 1].trim(), start, end })
-    });
-    whole.collect()
-}
-
-/// The lines in which `path`, such as `Instant::now` or `HashMap`, stands in the code. A path that ends in `::`
-/// matches whatever follows.
-pub(super) fn uses(code: &str, path: &str) -> Vec<usize> {
-    let bytes = code.as_bytes();
-    let whole = code.match_indices(path).filter(|(at, _)| {
-        let before = at.checked_sub(1).is_none_or(|before| !is_word(bytes[before]));
-        let after = path.ends_with("::") || bytes.get(at + path.len()).is_none_or(|after| !is_word(*after));
-        before && after
-    });
-    whole.map(|(at, _)| line(code, at)).collect()
-}
-
-/// Every path that the code imports, in full, with its line: `use std::{fs, io::Read}` gives `std::fs` and
-/// `std::io::Read`.
-pub(super) fn imports(code: &str) -> Vec<(usize, String)> {
-    let bytes = code.as_bytes();
+/// The modules of the crate whose root is at `root`, its root first. A file that is not there, or is no Rust, has none.
+pub(super) fn modules<'a>(root: &str, files: &'a [File]) -> Vec<Module<'a>> {
     let mut found = Vec::new();
-    for (at, _) in code.match_indices("use ") {
-        let begins = at.checked_sub(1).is_none_or(|before| !is_word(bytes[before]));
-        if let (true, Some(end)) = (begins, find(bytes, at, b";")) {
-            let tree: String = code[at + 4..end].split_whitespace().collect::<Vec<_>>().join(" ");
-            let mut paths = Vec::new();
-            expand("", &tree, &mut paths);
-            found.extend(paths.into_iter().map(|path| (line(code, at), path)));
-        }
-    }
+    let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
+    of_file(root, folder, Vec::new(), false, files, &mut found);
     found
 }
 
-fn expand(prefix: &str, tree: &str, paths: &mut Vec<String>) {
-    let tree = tree.trim();
-    let Some((head, rest)) = tree.split_once('{') else {
-        let path = tree.split(" as ").next().unwrap_or(tree).trim().trim_start_matches("::");
-        let path = format!("{prefix}{path}");
-        // `use std::fs::{self}` imports `std::fs`.
-        paths.push(path.strip_suffix("::self").unwrap_or(&path).to_owned());
-        return;
-    };
-    let prefix = format!("{prefix}{}", head.trim().trim_start_matches("::"));
-    let inner = rest.trim_end().strip_suffix('}').unwrap_or(rest);
-    let mut depth = 0_usize;
-    let branches = inner.split(|c| {
-        match c {
-            '{' => depth += 1,
-            '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        c == ',' && depth == 0
-    });
-    branches.filter(|branch| !branch.trim().is_empty()).for_each(|branch| expand(&prefix, branch, paths));
-}
-
-fn blank(bytes: &mut [u8]) {
-    bytes.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
-}
-
-fn line(code: &str, at: usize) -> usize {
-    code[..at].matches('\n').count() + 1
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
-}
-
-fn find(bytes: &[u8], from: usize, what: &[u8]) -> Option<usize> {
-    bytes.get(from..)?.windows(what.len()).position(|window| window == what).map(|at| from + at)
-}
-
-/// The number of hashes when a raw string begins here: `r"`, `r#"`, `br##"`. None for `r#type` and for `var"`.
-fn raw_hashes(bytes: &[u8], at: usize) -> Option<usize> {
-    let prefixed = matches!(at.checked_sub(1).map(|before| bytes[before]), Some(b'b' | b'c'));
-    let before = at.checked_sub(1 + usize::from(prefixed));
-    if before.is_some_and(|before| is_word(bytes[before])) {
-        return None;
+/// Gathers the module in the file at `path`. The files of its own modules lie in `folder`.
+fn of_file<'a>(
+    path: &str,
+    folder: &str,
+    name: Vec<String>,
+    is_test: bool,
+    files: &'a [File],
+    found: &mut Vec<Module<'a>>,
+) {
+    if let Some(file) = files.iter().find(|file| file.path == path)
+        && let Ok(code) = file.code()
+    {
+        of_items(file, &code.items, folder, name, is_test, files, found);
     }
-    let hashes = bytes[at + 1..].iter().take_while(|byte| **byte == b'#').count();
-    (bytes.get(at + 1 + hashes) == Some(&b'"')).then_some(hashes)
 }
 
-fn block_comment_end(bytes: &[u8], start: usize) -> usize {
-    let mut depth = 0_usize;
-    let mut at = start;
-    while at < bytes.len() {
-        if bytes[at..].starts_with(b"/*") {
-            depth += 1;
-            at += 2;
-        } else if bytes[at..].starts_with(b"*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
+fn of_items<'a>(
+    file: &'a File,
+    items: &'a [Item],
+    folder: &str,
+    name: Vec<String>,
+    is_test: bool,
+    files: &'a [File],
+    found: &mut Vec<Module<'a>>,
+) {
+    found.push(Module { path: name.clone(), file, items, is_test });
+    for item in items {
+        let Item::Mod(module) = item else { continue };
+        let is_test = is_test || is_for_tests(&module.attrs);
+        let word = module.ident.to_string();
+        let inner = [&name[..], std::slice::from_ref(&word)].concat();
+        let beside = format!("{folder}/{word}");
+        if let Some((_, items)) = &module.content {
+            of_items(file, items, &beside, inner, is_test, files, found);
+        } else if let Some(path) = module.attrs.iter().find_map(|attribute| value(attribute, "path")) {
+            let path = links::resolve(&file.path, &path).unwrap_or(path);
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            of_file(&path, folder, inner, is_test, files, found);
         } else {
-            at += 1;
+            of_file(&format!("{beside}.rs"), &beside, inner.clone(), is_test, files, found);
+            of_file(&format!("{beside}/mod.rs"), &beside, inner, is_test, files, found);
         }
     }
-    bytes.len()
 }
 
-/// Where the literal ends that begins before `from`: the place of its closing quote.
-fn quote_end(bytes: &[u8], from: usize, quote: u8) -> usize {
-    let mut at = from;
-    while at < bytes.len() && bytes[at] != quote {
-        at += if bytes[at] == b'\\' { 2 } else { 1 };
-    }
-    at.min(bytes.len())
-}
-
-/// Tells `'x'` from the lifetime `'x`.
-fn is_char_literal(text: &str, at: usize) -> bool {
-    let mut rest = text[at + 1..].chars();
-    match rest.next() {
-        Some('\\') => true,
-        Some(_) => rest.next() == Some('\''),
-        None => false,
+/// The text of `#[name = "text"]`.
+fn value(attribute: &Attribute, name: &str) -> Option<String> {
+    let Meta::NameValue(meta) = &attribute.meta else { return None };
+    match &meta.value {
+        Expr::Lit(literal) if meta.path.is_ident(name) => match &literal.lit {
+            Lit::Str(text) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
-/// The place after the bracket that closes the one at `open`, of whatever kind.
-pub(super) fn bracket_end(bytes: &[u8], open: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    for (at, byte) in bytes.iter().enumerate().skip(open) {
-        match byte {
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.checked_sub(1)?,
+/// The code of an item without what in it is compiled for tests only. Modules in it are not part of it.
+pub(super) fn shipped(item: &Item) -> TokenStream {
+    if is_for_tests(&attributes_of(item)) {
+        return TokenStream::new();
+    }
+    let mut item = item.clone();
+    match &mut item {
+        Item::Mod(_) => return TokenStream::new(),
+        Item::Impl(block) => block.items.retain(|item| !is_for_tests(&attributes_of(item))),
+        Item::Trait(block) => block.items.retain(|item| !is_for_tests(&attributes_of(item))),
+        _ => {}
+    }
+    item.into_token_stream()
+}
+
+/// The outer attributes of any piece of syntax.
+pub(super) fn attributes_of(syntax: &impl ToTokens) -> Vec<Attribute> {
+    let outer = |input: ParseStream<'_>| {
+        let attributes = Attribute::parse_outer(input)?;
+        input.parse::<TokenStream>()?;
+        Ok(attributes)
+    };
+    outer.parse2(syntax.to_token_stream()).unwrap_or_default()
+}
+
+/// Whether `#[cfg(test)]` or `#[cfg(all(test, …))]` is among these.
+fn is_for_tests(attributes: &[Attribute]) -> bool {
+    let is_test = |attribute: &Attribute| {
+        let condition: String = attribute.meta.to_token_stream().to_string().split_whitespace().collect();
+        condition == "cfg(test)" || condition.starts_with("cfg(all(test,")
+    };
+    attributes.iter().any(is_test)
+}
+
+/// A path as it stands in code, or as an import spells it out: `use std::{fs, io::Read}` has `std::fs` and
+/// `std::io::Read`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Path {
+    pub(super) line: usize,
+    /// Its names. `$crate` stands for the crate of a macro, `*` for all names of a module.
+    pub(super) names: Vec<String>,
+    /// What an import calls it here.
+    pub(super) alias: Option<String>,
+}
+
+impl Path {
+    pub(super) fn text(&self) -> String {
+        self.names.join("::")
+    }
+}
+
+/// Every path in code, also in what macros are given, in the order of the code.
+pub(super) fn paths(code: TokenStream) -> Vec<Path> {
+    let mut found = Vec::new();
+    gather(code, &mut found);
+    found
+}
+
+fn gather(code: TokenStream, found: &mut Vec<Path>) {
+    let tokens: Vec<TokenTree> = code.into_iter().collect();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        match token {
+            TokenTree::Group(group) => gather(group.stream(), found),
+            TokenTree::Ident(word) if word == "use" => {
+                let rest = tokens[at..].iter().position(|token| is_punct(Some(token), ';'));
+                let end = rest.map_or(tokens.len(), |rest| at + rest + 1);
+                let import: TokenStream = tokens[at..end].iter().cloned().collect();
+                // `use<'a>` bounds a type, and imports nothing.
+                if let Ok(import) = syn::parse2::<ItemUse>(import) {
+                    imported(&import.tree, &mut Vec::new(), found);
+                    at = end;
+                    continue;
+                }
+            }
+            TokenTree::Ident(word) => {
+                let mut names = vec![word.to_string()];
+                if names[0] == "crate" && at > 0 && is_punct(tokens.get(at - 1), '$') {
+                    "$crate".clone_into(&mut names[0]);
+                }
+                while is_double_colon(&tokens[at + 1..])
+                    && let Some(TokenTree::Ident(next)) = tokens.get(at + 3)
+                {
+                    names.push(next.to_string());
+                    at += 3;
+                }
+                found.push(Path { line: word.span().start().line, names, alias: None });
+            }
             _ => {}
         }
-        if depth == 0 {
-            return Some(at + 1);
-        }
+        at += 1;
     }
-    None
 }
 
-/// The end of the item that begins at `from`, further attributes before it included.
-fn item_end(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    while at < bytes.len() {
-        match bytes[at] {
-            b';' => return at + 1,
-            b'{' => return bracket_end(bytes, at).unwrap_or(bytes.len()),
-            b'(' | b'[' => at = bracket_end(bytes, at).unwrap_or(bytes.len()),
-            _ => at += 1,
+fn is_punct(token: Option<&TokenTree>, sign: char) -> bool {
+    matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == sign)
+}
+
+fn is_double_colon(tokens: &[TokenTree]) -> bool {
+    matches!(tokens, [TokenTree::Punct(first), TokenTree::Punct(second), ..]
+        if first.as_char() == ':' && first.spacing() == Spacing::Joint && second.as_char() == ':')
+}
+
+/// What an import brings, below the names that stand before it.
+pub(super) fn imported(tree: &UseTree, before: &mut Vec<String>, found: &mut Vec<Path>) {
+    let mut leaf = |ident: &syn::Ident, name: &str, alias: &str| {
+        let mut names = before.clone();
+        // `use std::fs::{self}` imports `std::fs`.
+        if name != "self" || names.is_empty() {
+            names.push(name.to_owned());
+        }
+        let alias = if alias == "self" { names.last().map_or("", String::as_str) } else { alias };
+        found.push(Path { line: ident.span().start().line, alias: Some(alias.to_owned()), names });
+    };
+    match tree {
+        UseTree::Path(path) => {
+            before.push(path.ident.to_string());
+            imported(&path.tree, before, found);
+            before.pop();
+        }
+        UseTree::Name(name) => leaf(&name.ident, &name.ident.to_string(), &name.ident.to_string()),
+        UseTree::Rename(name) => leaf(&name.ident, &name.ident.to_string(), &name.rename.to_string()),
+        UseTree::Glob(glob) => {
+            let names = [&before[..], &["*".to_owned()]].concat();
+            let line = glob.star_token.spans[0].start().line;
+            found.push(Path { line, names, alias: None });
+        }
+        UseTree::Group(group) => group.items.iter().for_each(|tree| imported(tree, before, found)),
+    }
+}
+
+/// Every attribute of a file, with its line: also behind `cfg_attr`, and in what macros are given, but not in what they
+/// quote, which is code for somewhere else.
+pub(super) fn attributes(code: TokenStream) -> Vec<(usize, Meta)> {
+    let mut found = Vec::new();
+    gather_attributes(code, &mut found);
+    found
+}
+
+fn gather_attributes(code: TokenStream, found: &mut Vec<(usize, Meta)>) {
+    let tokens: Vec<TokenTree> = code.into_iter().collect();
+    for (at, token) in tokens.iter().enumerate() {
+        let TokenTree::Group(group) = token else { continue };
+        let before = |distance: usize| at.checked_sub(distance).and_then(|at| tokens.get(at));
+        let is_inner = is_punct(before(1), '!');
+        if group.delimiter() == Delimiter::Bracket && is_punct(before(if is_inner { 2 } else { 1 }), '#') {
+            if let Ok(meta) = syn::parse2::<Meta>(group.stream()) {
+                flatten(group.span_open().start().line, meta, found);
+            }
+        } else if !(is_inner
+            && matches!(before(2), Some(TokenTree::Ident(name)) if quotes(&name.to_string())))
+        {
+            gather_attributes(group.stream(), found);
         }
     }
-    bytes.len()
+}
+
+fn quotes(name: &str) -> bool {
+    name.ends_with("quote") || name.ends_with("quote_spanned")
+}
+
+fn flatten(line: usize, meta: Meta, found: &mut Vec<(usize, Meta)>) {
+    if meta.path().is_ident("cfg_attr") {
+        let attributes = arguments(&meta).into_iter().skip(1);
+        attributes.for_each(|meta| flatten(line, meta, found));
+    } else {
+        found.push((line, meta));
+    }
+}
+
+/// What stands in an attribute's brackets.
+pub(super) fn arguments(meta: &Meta) -> Vec<Meta> {
+    let Meta::List(list) = meta else { return Vec::new() };
+    let parsed = list.parse_args_with(Punctuated::<Meta, Comma>::parse_terminated);
+    parsed.map_or_else(|_| Vec::new(), |arguments| arguments.into_iter().collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn paths_in(text: &str) -> Vec<(usize, String)> {
+        let code = text.parse().expect("it is Rust");
+        paths(code).into_iter().map(|path| (path.line, path.text())).collect()
+    }
+
+    fn named<'a>(path: &'a (usize, String), name: &str) -> Option<&'a usize> {
+        (path.1 == name).then_some(&path.0)
+    }
 
     #[test]
     fn comments_and_literals_are_no_code() {
@@ -270,69 +289,74 @@ let a = "x // HashMap"; // HashMap
 let c = '"'; let d: &'static str = b"HashMap"; let e = '\''; /// HashMap
 let HashMap = r#type;
 "###;
-        assert_eq!(uses(&code(text), "HashMap"), [5]);
-        assert_eq!(code(text).len(), text.len());
-    }
-
-    #[test]
-    fn an_escaped_quote_does_not_end_a_string() {
-        assert_eq!(uses(&code(r#"let a = "\" HashMap"; HashMap"#), "HashMap"), [1]);
-        assert!(code(r"'\u{1F600}' '\\' 'ß' x").ends_with('x'));
-    }
-
-    #[test]
-    fn an_unfinished_source_is_read_to_its_end() {
-        for text in ["/* a", "\"a", "r#\"a", "'", "\"\\", "#[cfg(test)] mod x {", "use a::{"] {
-            let code = code(text);
-            without_tests(&without_quotes(&code));
-            imports(&code);
-        }
-    }
-
-    #[test]
-    fn tests_are_left_out_with_their_attributes() {
-        let source = "fn a() { A::b() }\n#[cfg(test)]\n#[allow(x)]\nmod tests { fn c() { A::b() } }\nfn d() { A::b() }";
-        assert_eq!(uses(&without_tests(source), "A::b"), [1, 5]);
-        assert_eq!(uses(&without_tests("#[cfg(test)]\nuse A::b;\nfn c() { A::b }"), "A::b"), [3]);
-        assert_eq!(uses(&without_tests("#[cfg(not(test))]\nuse A::b;"), "A::b"), [2]);
-    }
-
-    #[test]
-    fn what_macros_quote_is_left_out() {
-        let source = "a(parse_quote!(#[x])); quote::quote! {\n #[x] mod y {} }\nquote_spanned!(at => #[x]); #[x] struct Y;";
-        let lines: Vec<_> =
-            attributes(&without_quotes(source)).iter().map(|attribute| attribute.line).collect();
-        assert_eq!(lines, [3]);
-    }
-
-    #[test]
-    fn a_path_is_found_as_a_whole_only() {
-        let source = "MyInstant::now(); std::time::Instant::now();\nInstant::nowhere(); operand::x; rand::x";
-        assert_eq!(uses(source, "Instant::now"), [1]);
-        assert_eq!(uses(source, "rand::"), [2]);
+        let found = paths_in(text);
+        let lines: Vec<_> = found.iter().filter_map(|path| named(path, "HashMap")).collect();
+        assert_eq!(lines, [&5]);
     }
 
     #[test]
     fn imports_are_spelled_out() {
-        let source = "use std::{fs as f, io::{self, Read}};\npub(crate) use ::std::env;\nfn reuse() {}";
-        let found = imports(source);
-        let expected = [(1, "std::fs"), (1, "std::io"), (1, "std::io::Read"), (2, "std::env")];
+        let found = paths_in("use std::{fs as f, io::{self, Read}};\npub(crate) use ::std::env::*;");
+        let imports: Vec<_> = found.into_iter().filter(|(_, path)| path.starts_with("std")).collect();
+        let expected = [(1, "std::fs"), (1, "std::io"), (1, "std::io::Read"), (2, "std::env::*")];
+        assert_eq!(imports, expected.map(|(line, path)| (line, path.to_owned())));
+    }
+
+    #[test]
+    fn paths_are_read_whole_and_also_in_macros() {
+        let found =
+            paths_in("a::b::<c::D>(\n  e!(f, crate::g::h, $crate::i)); fn x() -> impl T + use<'a> { j::k }");
+        let found: Vec<_> = found.into_iter().filter(|(_, path)| path.contains("::")).collect();
+        let expected = [(1, "a::b"), (1, "c::D"), (2, "crate::g::h"), (2, "$crate::i"), (2, "j::k")];
         assert_eq!(found, expected.map(|(line, path)| (line, path.to_owned())));
     }
 
     #[test]
-    fn what_an_attribute_quotes_is_read_from_the_source() {
-        let source = "// \"no\"\n#[path = \"a/b.rs\"]\nmod b;\n#[test]";
-        let quoted: Vec<_> =
-            attributes(&code(source)).iter().map(|attribute| attribute.quoted(source)).collect();
-        assert_eq!(quoted, [Some("a/b.rs"), None]);
+    fn code_for_tests_is_not_shipped() {
+        let text = "#[cfg(test)]\nuse A::b;\n#[cfg(not(test))]\nuse A::c;\n#[cfg(all(test, unix))]\nfn d() { A::d }\n\
+                    impl E {\n#[cfg(test)]\nfn f() { A::f }\nfn g() { A::g } }";
+        let file = syn::parse_file(text).expect("it is Rust");
+        let found: Vec<_> = file.items.iter().map(shipped).flat_map(paths).map(|path| path.text()).collect();
+        let found: Vec<_> = found.into_iter().filter(|path| path.starts_with("A::")).collect();
+        assert_eq!(found, ["A::c", "A::g"]);
     }
 
     #[test]
-    fn attributes_are_read_whole() {
-        let source = "#![allow(a)]\n#[expect(\n  b,\n)]\nfn x(#[c] y: [u8; 2]) {}";
+    fn attributes_are_read_whole_and_not_in_quotes() {
+        let source = "#![allow(a)]\n#[expect(\n  b,\n)]\nfn x(#[c] y: [u8; 2]) { quote! { #[no] }; parse_quote!(#[no]) }\n\
+                      m! { #[cfg_attr(test, d, e = \"f\")] g }";
+        let found = attributes(source.parse().expect("it is Rust"));
         let found: Vec<_> =
-            attributes(source).into_iter().map(|attribute| (attribute.line, attribute.body)).collect();
-        assert_eq!(found, [(1, "allow(a)"), (2, "expect(\n  b,\n)"), (5, "c")]);
+            found.into_iter().map(|(line, meta)| (line, meta.path().to_token_stream().to_string())).collect();
+        let expected = [(1, "allow"), (2, "expect"), (5, "c"), (6, "d"), (6, "e")];
+        assert_eq!(found, expected.map(|(line, name)| (line, name.to_owned())));
+    }
+
+    #[test]
+    fn modules_are_found_where_the_compiler_finds_them() {
+        let files = [
+            ("a/src/lib.rs", "mod b; mod c { mod d; }\n#[path = \"../elsewhere/e.rs\"]\nmod e;"),
+            ("a/src/b.rs", "#[cfg(test)]\nmod f;"),
+            ("a/src/b/f/mod.rs", "mod g;"),
+            ("a/src/b/f/g.rs", ""),
+            ("a/src/c/d.rs", ""),
+            ("a/elsewhere/e.rs", "mod h;"),
+            ("a/elsewhere/h.rs", ""),
+            ("a/src/nobodys.rs", ""),
+        ];
+        let files = files.map(|(path, text)| File::new(path, text));
+        let modules = modules("a/src/lib.rs", &files);
+        let found: Vec<_> = modules.iter().map(|module| (module.name(), module.is_test)).collect();
+        let expected = [
+            ("", false),
+            ("b", false),
+            ("b::f", true),
+            ("b::f::g", true),
+            ("c", false),
+            ("c::d", false),
+            ("e", false),
+            ("e::h", false),
+        ];
+        assert_eq!(found, expected.map(|(name, is_test)| (name.to_owned(), is_test)));
     }
 }
