@@ -101,77 +101,52 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-mod call;
-mod chance;
-mod client;
-mod clock;
-mod connect;
-mod context;
-mod dead_letters;
-mod desk;
-mod dispatch;
-mod ears;
+mod durable;
+mod engine;
 mod error;
 mod execution;
-mod failure;
-mod foreign;
 mod function;
-mod handle;
-mod ids;
-mod inline;
-mod join;
-mod map;
 pub mod metrics;
-mod patience;
-mod poll;
-mod position;
 pub mod prelude;
-mod registry;
-mod request;
-mod retention;
-mod signal;
-mod spawn;
-mod state;
-mod stop;
+mod stent;
 pub mod testing;
 mod trace;
-#[cfg(feature = "sql")]
-mod transaction;
-mod transform;
-mod waiters;
-#[cfg(feature = "sql")]
-mod within;
 mod worker;
-mod writer;
 
-pub use call::{Call, LocalCall};
-pub use chance::{now, random, random_u64, uuid};
-pub use client::{Stent, StentBuilder};
-pub use clock::ClockSource;
-#[cfg(feature = "postgres")]
-pub use connect::postgres;
+pub use durable::call::{Call, LocalCall};
+pub use durable::inline::{Sleep, Step, sleep, step};
+pub use durable::join::{join_all, try_join_all};
+pub use durable::map::{Map, Outcomes};
+pub use durable::notes::{Counter, Execution, ExecutionState, execution};
+pub use durable::random::{now, random, random_u64, uuid};
+pub use durable::signal::{Signal, signal};
+pub use durable::stop::cancelled;
 #[cfg(feature = "sql")]
-pub use connect::sea_orm;
+pub use durable::transaction::{Transaction, TransactionStep, transaction};
+pub use engine::clock::ClockSource;
+#[cfg(feature = "postgres")]
+pub use engine::connect::postgres;
+#[cfg(feature = "sql")]
+pub use engine::connect::sea_orm;
 #[cfg(feature = "sqlite")]
-pub use connect::sqlite;
-pub use dead_letters::{DeadLetters, Replay};
-pub use dispatch::{Dispatch, DispatchAll};
+pub use engine::connect::sqlite;
+pub use engine::poll::PollOptions;
+pub use engine::transform::{PayloadTransform, TransformError};
 pub use error::{Error, Result};
-pub use execution::{Counter, Execution, ExecutionState, execution};
-pub use failure::{Classify, failure, fatal, install_panic_hook};
+pub use execution::dead_letters::{DeadLetters, Replay};
+pub use execution::dispatch::{Dispatch, DispatchAll};
+pub use execution::handle::{Handle, ResultOf};
+pub use execution::request::{Cancel, SendSignal};
+pub use execution::retention::{Cleaned, Cleaner, Retention};
+pub use execution::spawn::{Spawn, spawn};
+#[cfg(feature = "sql")]
+pub use execution::within::Within;
+pub use function::failure::{Classify, failure, fatal, install_panic_hook};
+pub use function::registry::Registry;
+pub use function::state::State;
 pub use function::{Cached, Function, FunctionOptions};
-pub use handle::{Handle, ResultOf};
-pub use inline::{Sleep, Step, sleep, step};
-pub use join::{join_all, try_join_all};
-pub use map::{Map, Outcomes};
 pub use metrics::Metrics;
-pub use poll::PollOptions;
-pub use registry::Registry;
-pub use request::{Cancel, SendSignal};
-pub use retention::{Cleaned, Cleaner, Retention};
-pub use signal::{Signal, signal};
-pub use spawn::{Spawn, spawn};
-pub use state::State;
+pub use stent::{Stent, StentBuilder};
 pub use stent_core as core;
 pub use stent_core::backend::{
     DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind as StoreErrorKind, ExecutionView, Filter,
@@ -181,10 +156,4 @@ pub use stent_core::model::{ExecutionStatus, Mark, Rate, RetryPolicy, StepKind, 
 pub use stent_core::{Codec, ExecutionId, Failure, Kind, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;
-pub use stop::cancelled;
-#[cfg(feature = "sql")]
-pub use transaction::{Transaction, TransactionStep, transaction};
-pub use transform::{PayloadTransform, TransformError};
-#[cfg(feature = "sql")]
-pub use within::Within;
 pub use worker::{StoreTrouble, Worker, WorkerBuilder, WorkerState, WorkerStatus, WorkersOverview};

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use stent_core::{ExecutionId, Failure, TaskId, WorkerId};
 
-use crate::foreign::caught;
+use crate::function::foreign::caught;
 
 /// What is told of the work of a process. Every method does nothing by default, so one implements what one counts.
 ///

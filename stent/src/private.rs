@@ -6,14 +6,14 @@ pub use inventory;
 pub use stent_core::KnownError;
 pub use tokio;
 
-use crate::failure::absolute;
+use crate::function::failure::absolute;
 
-pub use crate::failure::{
+pub use crate::function::failure::{
     Caught, Classified, Classifier, IntoFailureBoxed, IntoFailureSerde, IntoFailureShown, KnowError,
     KnowNothing, KnowSerde, Named, Probe, Unclassified, Unnamed,
 };
+pub use crate::function::state::{StateKey, States};
 pub use crate::function::{BoxFuture, IsPlain, IsResult, Registration, Returned};
-pub use crate::state::{StateKey, States};
 
 /// The kind of an error type's failures, for `retry_for`.
 #[must_use]
@@ -36,7 +36,7 @@ pub fn variant_of<E: crate::Classify + 'static>(variant: &str) -> String {
 /// A call of a function with its arguments.
 #[track_caller]
 pub fn call<F: crate::Function>(args: F::Args) -> crate::Call<F> {
-    crate::call::call(args)
+    crate::durable::call::call(args)
 }
 
 /// A map of a function over arguments.
@@ -46,5 +46,5 @@ where
     F: crate::Function,
     I: Iterator<Item = F::Args> + Send + 'static,
 {
-    crate::map::map(items)
+    crate::durable::map::map(items)
 }

@@ -14,11 +14,11 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use super::port::{Message, Port};
-use crate::context::{Context, Durable, Place};
-use crate::foreign::{Disposal, caught, destroy};
+use crate::durable::context::{Context, Durable, Place};
+use crate::durable::stop::StopSign;
 use crate::function::BoxFuture;
-use crate::state::States;
-use crate::stop::StopSign;
+use crate::function::foreign::{Disposal, caught, destroy};
+use crate::function::state::States;
 use crate::trace;
 
 /// How often code that wakes itself is polled before others get their turn.

@@ -40,12 +40,13 @@ use super::hot::Hot;
 use super::port::{Kept, Message, Parked, Port};
 use super::report::{Reporter, Subject};
 use super::{Config, Stop, turn};
-use crate::client::Shared;
-use crate::foreign::panicked;
+use crate::Error;
+use crate::Result;
+use crate::durable::stop::StopSign;
+use crate::function::foreign::panicked;
 use crate::function::{BoxFuture, FunctionOptions, Registration};
 use crate::metrics::LeaseLoss;
-use crate::stop::StopSign;
-use crate::{Error, Result};
+use crate::stent::Shared;
 
 /// How long a worker that stops waits for the destructors of the code that it had parked.
 const DISPOSAL_PATIENCE: Duration = Duration::from_secs(10);

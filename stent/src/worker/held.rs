@@ -6,7 +6,7 @@ use std::sync::Weak;
 use stent_core::WorkerId;
 use stent_core::limits::PAGE_MAX;
 
-use crate::client::Shared;
+use crate::stent::Shared;
 
 /// Looks once. Which of the other workers are alive nobody knows before their leases end, so this is no warning.
 pub(super) async fn tell(shared: Weak<Shared>, worker: WorkerId) {

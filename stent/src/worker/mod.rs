@@ -45,11 +45,13 @@ pub(crate) use self::report::tell_expired;
 pub(crate) use self::status::Roster;
 use self::status::Vitals;
 pub use self::status::{StoreTrouble, WorkerState, WorkerStatus, WorkersOverview};
-use crate::call::{check_name, check_tags};
-use crate::client::Shared;
-use crate::poll::{INTERVAL_MIN, PollOptions};
-use crate::state::States;
-use crate::{Error, Result, ids};
+use crate::Error;
+use crate::Result;
+use crate::durable::call::{check_name, check_tags};
+use crate::engine::ids;
+use crate::engine::poll::{INTERVAL_MIN, PollOptions};
+use crate::function::state::States;
+use crate::stent::Shared;
 
 /// Turns that run at once, where nothing else is said.
 const CONCURRENCY: usize = 64;

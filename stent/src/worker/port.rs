@@ -13,9 +13,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::Stop;
 use super::activation::Activation;
 use super::report::Reporter;
-use crate::client::Shared;
-use crate::foreign::Disposal;
-use crate::state::States;
+use crate::function::foreign::Disposal;
+use crate::function::state::States;
+use crate::stent::Shared;
 
 /// A turn to the loop.
 #[derive(Debug)]

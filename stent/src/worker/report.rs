@@ -11,11 +11,11 @@ use stent_core::transition::{Change, Guard, Transition};
 use stent_core::{Failure, TaskId, Timestamp};
 
 use super::status::Vitals;
-use crate::client::Shared;
-use crate::clock::Clock;
+use crate::engine::clock::Clock;
 use crate::metrics::{
     ExchangeDone, Hooks, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
 };
+use crate::stent::Shared;
 
 /// What a turn is about, for as long as it is known only by its id elsewhere.
 #[derive(Clone, Debug)]

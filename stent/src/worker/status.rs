@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Stop;
-use crate::clock::Clock;
-use crate::{Error, Result};
+use crate::Error;
+use crate::Result;
+use crate::engine::clock::Clock;
 
 /// People are told of an outage that lasts this often.
 const TELL_AGAIN: Duration = Duration::from_secs(30);

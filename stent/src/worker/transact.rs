@@ -13,7 +13,7 @@ use stent_core::transition::{News, Outcome, Transition};
 
 use super::port::Kept;
 use super::turn::{Running, heard};
-use crate::desk::{Desk, Done, Word};
+use crate::durable::desk::{Desk, Done, Word};
 
 /// Pause before it is asked again what has become of a commit, doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);

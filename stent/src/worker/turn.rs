@@ -29,12 +29,12 @@ use tokio::time::Instant;
 
 use super::activation::Activation;
 use super::port::{Kept, Message, Parked, Port};
-use crate::context::Place;
-use crate::desk::Stage;
-use crate::ears::Ear;
-use crate::foreign::panicked;
-use crate::ids;
-use crate::stop::StopSign;
+use crate::durable::context::Place;
+use crate::durable::desk::Stage;
+use crate::durable::stop::StopSign;
+use crate::engine::ears::Ear;
+use crate::engine::ids;
+use crate::function::foreign::panicked;
 
 /// How long what a function says may wait for its next commit.
 const NOTES_PAUSE: Duration = Duration::from_secs(1);

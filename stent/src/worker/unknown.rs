@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::client::Shared;
+use crate::stent::Shared;
 
 /// How often the store is asked.
 const CHECK_EVERY: Duration = Duration::from_secs(60);

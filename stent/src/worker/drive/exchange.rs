@@ -13,8 +13,8 @@ use tokio::time::Instant;
 
 use super::outbox::is_of_the_store;
 use super::{Active, Driver};
+use crate::engine::ids;
 use crate::function::BoxFuture;
-use crate::ids;
 use crate::worker::port::Kept;
 use crate::worker::report::Subject;
 

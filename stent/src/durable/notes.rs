@@ -7,9 +7,11 @@ use stent_core::limits::PROGRESS_BYTES_MAX;
 use stent_core::model::Note;
 use stent_core::{Codec, ExecutionId, TaskId, ZERO_PICTURE};
 
-use crate::call::check_name;
-use crate::context::{Context, Durable, InStep};
-use crate::{Error, Result, ids};
+use crate::Error;
+use crate::Result;
+use crate::durable::call::check_name;
+use crate::durable::context::{Context, Durable, InStep};
+use crate::engine::ids;
 
 /// The execution that the code runs in: its ids, and what the code says about it.
 ///

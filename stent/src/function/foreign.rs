@@ -10,7 +10,7 @@ use stent_core::Failure;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::failure::from_panic;
+use crate::function::failure::from_panic;
 
 /// Threads that destroy what one worker does not go on with. A destructor that blocks holds up only what waits behind it once
 /// all of them are taken.

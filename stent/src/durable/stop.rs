@@ -6,7 +6,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use tokio::sync::Notify;
 
-use crate::context::Context;
+use crate::durable::context::Context;
 use crate::worker::Pulse;
 
 /// Tells a task's running code that it is asked to end.

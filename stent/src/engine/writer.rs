@@ -11,8 +11,9 @@ use stent_core::transition::{Outcome, Transition};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::patience::Patience;
-use crate::{Error, Result};
+use crate::Error;
+use crate::Result;
+use crate::engine::patience::Patience;
 
 /// How long a failed write is retried, unless the store cannot hold it. Then the caller gets the error.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -11,11 +11,14 @@ use stent_core::model::ExecutionStatus;
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Payload, decide};
 
-use crate::call::check_name;
-use crate::client::Shared;
+use crate::Error;
+use crate::Result;
+use crate::durable::call::check_name;
+use crate::durable::context;
+use crate::engine::ids;
+use crate::engine::writer::Way;
 use crate::function::BoxFuture;
-use crate::writer::Way;
-use crate::{Error, Result, context, ids};
+use crate::stent::Shared;
 
 /// How a durable function sends a signal.
 const SIGNAL_REMEDY: &str =

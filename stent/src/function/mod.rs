@@ -1,5 +1,10 @@
 //! What `#[durable]` makes of a function.
 
+pub(crate) mod failure;
+pub(crate) mod foreign;
+pub(crate) mod registry;
+pub(crate) mod state;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -12,10 +17,11 @@ use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Rate, RetryPolicy};
 use stent_core::{Codec, Failure, Payload, Timestamp, own_failure};
 
-use crate::call::{arguments, check_name, check_size, decode_result, fit_output, unfit_output};
-use crate::failure::located;
-use crate::state::{Local, StateKey, States};
-use crate::{Error, Result, foreign};
+use crate::Error;
+use crate::Result;
+use crate::durable::call::{arguments, check_name, check_size, decode_result, fit_output, unfit_output};
+use crate::function::failure::located;
+use crate::function::state::{Local, StateKey, States};
 
 /// A boxed future, as functions return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -10,13 +10,16 @@ use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, Timestamp};
 use tracing::Instrument as _;
 
-use crate::call::{Call, describe};
-use crate::client::Shared;
+use crate::Result;
+use crate::durable::call::{Call, describe};
+use crate::durable::context;
+use crate::durable::map::CHUNK_BYTES_MAX;
+use crate::engine::ids;
+use crate::engine::writer::Way;
+use crate::execution::handle::Handle;
 use crate::function::{BoxFuture, Function};
-use crate::handle::Handle;
-use crate::map::CHUNK_BYTES_MAX;
-use crate::writer::Way;
-use crate::{Result, context, ids, trace};
+use crate::stent::Shared;
+use crate::trace;
 
 /// What a dispatch is called where it cannot be made, and what to do instead.
 const DISPATCH: &str = "a dispatch";

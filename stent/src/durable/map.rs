@@ -14,12 +14,13 @@ use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree}
 use stent_core::replay::Walk;
 use stent_core::{Digest, Kind, TaskId, own_failure};
 
-use crate::call::{decode_result, describe, digest_of};
-use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
+use crate::Error;
+use crate::Result;
+use crate::durable::call::{decode_result, describe, digest_of};
+use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
+use crate::durable::position::Position;
+use crate::function::state::Local;
 use crate::function::{BoxFuture, Function, Overrides, invoke_locally};
-use crate::position::Position;
-use crate::state::Local;
-use crate::{Error, Result};
 
 /// Most bytes of arguments that are written in one chunk, so that large items make small chunks; of a bulk dispatch too.
 pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -10,11 +10,12 @@ use stent_core::model::{Keyed, NewTask, Seq, StepKind, TaskResult, Tree};
 use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
 use stent_core::{Codec, Digest, ExecutionId, TaskId, Timestamp};
 
-use crate::client::Shared;
-use crate::desk::Desk;
-use crate::state::Local;
-use crate::stop::StopSign;
-use crate::{Error, Result};
+use crate::Error;
+use crate::Result;
+use crate::durable::desk::Desk;
+use crate::durable::stop::StopSign;
+use crate::function::state::Local;
+use crate::stent::Shared;
 
 tokio::task_local! {
     static CURRENT: Context;

@@ -8,9 +8,10 @@ use stent_core::backend::{Purge, PurgeRequest};
 use stent_core::duration::IntoDuration;
 use tokio::task::AbortHandle;
 
-use crate::client::Shared;
-use crate::poll::check_interval;
-use crate::{Error, Result};
+use crate::Error;
+use crate::Result;
+use crate::engine::poll::check_interval;
+use crate::stent::Shared;
 
 /// Most things that are deleted in one transaction.
 const BATCH: u32 = 500;

@@ -9,12 +9,13 @@ use std::task::{Context as TaskContext, Poll, ready};
 use stent_core::ExecutionId;
 use stent_core::model::{StepKind, split_version};
 
-use crate::call::{Call, describe};
-use crate::context::{Context, Pending, Wish, polled_after_completion};
+use crate::Error;
+use crate::Result;
+use crate::durable::call::{Call, describe};
+use crate::durable::context::{Context, Pending, Wish, polled_after_completion};
+use crate::durable::position::Position;
+use crate::execution::handle::Handle;
 use crate::function::Function;
-use crate::handle::Handle;
-use crate::position::Position;
-use crate::{Error, Result};
 
 /// Starts an execution of its own from inside a durable function, and gives its handle: once, however often the function is
 /// run again, because the start is recorded in the same commit that writes the new execution.
@@ -109,7 +110,7 @@ impl<F: Function> Future for Spawn<F> {
         let (_, result) = ready!(pending.poll(cx));
         let shared = pending.durable().shared.clone();
         self.pending = None;
-        let id: ExecutionId = crate::call::decode_result("stent::spawn", result)?;
+        let id: ExecutionId = crate::durable::call::decode_result("stent::spawn", result)?;
         Poll::Ready(Ok(Handle::new(shared, id)))
     }
 }

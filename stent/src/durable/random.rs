@@ -3,7 +3,7 @@
 use stent_core::{TaskId, Timestamp};
 use uuid::Uuid;
 
-use crate::context::{Context, InStep, Stream, draw_within};
+use crate::durable::context::{Context, InStep, Stream, draw_within};
 
 /// The time, the same in every run: inside a durable function, the moment of the last completion that the code has seen,
 /// or of the function's start. It costs nothing and records nothing. Elsewhere it is the host's time.
@@ -12,7 +12,7 @@ use crate::context::{Context, InStep, Stream, draw_within};
 #[must_use]
 pub fn now() -> Timestamp {
     let durable = Context::around().and_then(Context::into_durable);
-    durable.map_or_else(|| crate::clock::Clock::default().now(), |durable| durable.now())
+    durable.map_or_else(|| crate::engine::clock::Clock::default().now(), |durable| durable.now())
 }
 
 /// A number in `0.0..1.0`, the same in every run of a durable function; elsewhere, any. Not for secrets.
@@ -53,7 +53,7 @@ fn draw() -> (u64, u64) {
             let (failure, n) = durable.draw();
             nth_after(durable.task, failure, n)
         }
-        (Some(None), _) | (None, None) => nth(crate::ids::task(), 0),
+        (Some(None), _) | (None, None) => nth(crate::engine::ids::task(), 0),
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_tasks_numbers_are_its_own_and_always_the_same() {
-        let (one, two) = (crate::ids::task(), crate::ids::task());
+        let (one, two) = (crate::engine::ids::task(), crate::engine::ids::task());
         let numbers = |task| (0..1_000).map(|n| nth(task, n)).collect::<BTreeSet<_>>();
         assert_eq!(numbers(one), numbers(one));
         assert_eq!(numbers(one).union(&numbers(two)).count(), 2_000);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn numbers_after_each_failure_are_others() {
-        let task = crate::ids::task();
+        let task = crate::engine::ids::task();
         let after = |failure| (0..1_000).map(move |n| nth_after(task, failure, n));
         assert!(after(0).eq((0..1_000).map(|n| nth(task, n))), "a function that has seen none draws as ever");
         assert_eq!((0..4).flat_map(after).collect::<BTreeSet<_>>().len(), 4_000);
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn numbers_spread_over_the_unit_interval() {
-        let task = crate::ids::task();
+        let task = crate::engine::ids::task();
         let mean =
             (0..10_000).map(|n| (nth(task, n).0 >> 11) as f64 / (1_u64 << 53) as f64).sum::<f64>() / 10_000.0;
         assert!((0.48..0.52).contains(&mean), "{mean}");

@@ -14,12 +14,13 @@ use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{ExecutionStatus, Keyed, Seq, StepKind, TaskResult};
 use stent_core::{Digest, ExecutionId, Key, Kind, Payload, own_failure};
 
-use crate::client::Shared;
-use crate::context::{Context, Durable, Pending, Wish};
+use crate::Error;
+use crate::Result;
+use crate::durable::context::{Context, Durable, Pending, Wish};
+use crate::durable::position::Position;
+use crate::execution::request::{Cancel, SendSignal};
 use crate::function::BoxFuture;
-use crate::position::Position;
-use crate::request::{Cancel, SendSignal};
-use crate::{Error, Result};
+use crate::stent::Shared;
 
 /// An execution that gives a `T`. Cheap to clone; what one stores is its [`id`](Self::id).
 pub struct Handle<T> {

@@ -20,13 +20,14 @@ use stent_core::model::{Seq, StepKind};
 use stent_core::{Failure, Kind, Payload, own_failure};
 use tokio::time::Sleep;
 
-use crate::call::{check_name, decode_result, encode_output};
-use crate::context::{self, Context, Durable, Pending, Wish, Within};
-use crate::desk::{Done, Word};
-use crate::failure::{BoxError, from_any_kept, from_stent_error};
+use crate::Error;
+use crate::Result;
+use crate::durable::call::{check_name, decode_result, encode_output};
+use crate::durable::context::{self, Context, Durable, Pending, Wish, Within};
+use crate::durable::desk::{Done, Word};
+use crate::durable::position::Position;
 use crate::function::BoxFuture;
-use crate::position::Position;
-use crate::{Error, Result};
+use crate::function::failure::{BoxError, from_any_kept, from_stent_error};
 
 /// How long a closure may have its transaction open, unless it says otherwise. On SQLite nobody else writes meanwhile, and
 /// leases are renewed by writing.

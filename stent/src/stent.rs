@@ -16,24 +16,28 @@ use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{Codec, CodecError, ExecutionId, Failure, Payload, Timestamp, WorkerId, decide};
 
-use crate::call::{Call, check_size, fit_output};
-use crate::clock::{Calibrator, Clock, ClockOptions, ClockSource};
-use crate::dead_letters::DeadLetters;
-use crate::dispatch::{Dispatch, DispatchAll};
-use crate::ears::Ears;
+use crate::Error;
+use crate::Result;
+use crate::durable::call::{Call, check_size, fit_output};
+use crate::durable::context;
+use crate::engine::clock::{Calibrator, Clock, ClockOptions, ClockSource};
+use crate::engine::connect;
+use crate::engine::ears::Ears;
+use crate::engine::ids;
+use crate::engine::patience::Patience;
+use crate::engine::poll::{PollOptions, check_interval};
+use crate::engine::transform::{PayloadTransform, Transforms};
+use crate::engine::waiters::Waiters;
+use crate::engine::writer::{Way, Writer};
+use crate::execution::dead_letters::DeadLetters;
+use crate::execution::dispatch::{Dispatch, DispatchAll};
+use crate::execution::handle::{Handle, ResultOf, decode_outcome};
+use crate::execution::request::{Cancel, SendSignal};
+use crate::execution::retention::{self, Cleaned, Cleaner, Retention};
 use crate::function::Function;
-use crate::handle::{Handle, ResultOf, decode_outcome};
+use crate::function::registry::Registry;
 use crate::metrics::{Hooks, Metrics};
-use crate::patience::Patience;
-use crate::poll::{PollOptions, check_interval};
-use crate::registry::Registry;
-use crate::request::{Cancel, SendSignal};
-use crate::retention::{self, Cleaned, Cleaner, Retention};
-use crate::transform::{PayloadTransform, Transforms};
-use crate::waiters::Waiters;
 use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview, tell_expired};
-use crate::writer::{Way, Writer};
-use crate::{Error, Result, connect, context, ids};
 
 /// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.
 ///

@@ -24,8 +24,9 @@ use stent_core::model::{
 use stent_core::transition::{Change, News, Outcome, Transition};
 use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
 
-use crate::foreign::caught;
-use crate::{Error, Result};
+use crate::Error;
+use crate::Result;
+use crate::function::foreign::caught;
 
 /// What a transform may fail with.
 pub type TransformError = Box<dyn StdError + Send + Sync>;

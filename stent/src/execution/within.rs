@@ -3,12 +3,12 @@
 use sea_orm::DatabaseTransaction;
 
 use crate::Result;
-use crate::call::Call;
-use crate::dispatch::{Dispatch, DispatchAll};
+use crate::durable::call::Call;
+use crate::engine::writer::Way;
+use crate::execution::dispatch::{Dispatch, DispatchAll};
+use crate::execution::handle::Handle;
+use crate::execution::request::SendSignal;
 use crate::function::{BoxFuture, Function};
-use crate::handle::Handle;
-use crate::request::SendSignal;
-use crate::writer::Way;
 
 /// A dispatch, or a signal, as part of a transaction of the application's own: awaited, it is written there, and exists if and
 /// only if the application commits. See [`Dispatch::within`].

@@ -13,10 +13,11 @@ use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::StepKind;
 
-use crate::call::{check_name, decode_result, encode_result, fit_output};
-use crate::context::{Context, InStep, Pending, Wish, polled_after_completion};
-use crate::position::Position;
-use crate::{Error, Result};
+use crate::Error;
+use crate::Result;
+use crate::durable::call::{check_name, decode_result, encode_result, fit_output};
+use crate::durable::context::{Context, InStep, Pending, Wish, polled_after_completion};
+use crate::durable::position::Position;
 
 /// Runs a closure once and records what it gives: a step without a function of its own.
 ///

@@ -18,12 +18,15 @@ use stent_core::{
     Codec, CodecError, Digest, ExecutionId, Failure, Key, Kind, Payload, Timestamp, canonical, own_failure,
 };
 
-use crate::context::{Context, Durable, Pending, Wish, polled_after_completion};
-use crate::failure::from_any;
+use crate::Error;
+use crate::Result;
+use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
+use crate::durable::position::Position;
+use crate::function::failure::from_any;
+use crate::function::foreign;
+use crate::function::state::{Local, States};
 use crate::function::{BoxFuture, Function, Overrides, StartAt, invoke_locally};
-use crate::position::Position;
-use crate::state::{Local, States};
-use crate::{Error, Result, foreign, trace};
+use crate::trace;
 
 /// A call of the durable function `F`: a plain description, until it is used.
 ///
@@ -356,7 +359,7 @@ impl Described {
 pub(crate) fn describe<F: Function>(
     args: F::Args,
     overrides: Overrides,
-    shared: &crate::client::Shared,
+    shared: &crate::stent::Shared,
 ) -> Result<Described> {
     let options = F::options();
     if let Some(queue) = &overrides.queue {

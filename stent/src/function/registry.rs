@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use stent_core::check_known_errors;
 
+use crate::Error;
+use crate::Result;
 use crate::function::{Function, FunctionOptions, Registration};
-use crate::{Error, Result};
 
 /// The functions that a [`Stent`](crate::Stent) knows, by their names in the store: `charge`, or `charge@2` for
 /// `version = "2"`. Several versions of one function may be known together: each finishes what it has started.

@@ -10,9 +10,12 @@ use stent_core::limits::PAGE_MAX;
 use stent_core::model::{RetryPolicy, Tried};
 use stent_core::{ExecutionId, TaskId, decide};
 
-use crate::client::Shared;
+use crate::Error;
+use crate::Result;
+use crate::execution::request;
+use crate::execution::retention;
 use crate::function::BoxFuture;
-use crate::{Error, Result, request, retention};
+use crate::stent::Shared;
 
 /// The dead letters of a store: see [`Stent::dead_letters`](crate::Stent::dead_letters).
 ///

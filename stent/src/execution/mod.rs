@@ -1,0 +1,10 @@
+//! Executions from outside: how they are started, asked and waited for, and how long they are kept.
+
+pub(crate) mod dead_letters;
+pub(crate) mod dispatch;
+pub(crate) mod handle;
+pub(crate) mod request;
+pub(crate) mod retention;
+pub(crate) mod spawn;
+#[cfg(feature = "sql")]
+pub(crate) mod within;
