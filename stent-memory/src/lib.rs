@@ -42,8 +42,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
-    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
-    Renewal, Result, RunningView, SchemaVersion, TaskView, Topic, Wake,
+    ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
+    Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
 use stent_core::limits::LOOKUP_MAX;
 use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
@@ -52,7 +52,7 @@ use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use tokio::sync::watch;
 
 use crate::claim::Claims;
-use crate::records::{Hints, Records};
+use crate::records::{Changes, Records};
 
 /// A store in memory. Clones are the same handle; [`peer`](Self::peer) makes another one on the same data.
 #[derive(Clone)]
@@ -107,7 +107,7 @@ impl MemoryStore {
         Ok(self.data.records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn tell(&self, hints: Hints) {
+    fn tell(&self, hints: Changes) {
         if hints.ready {
             self.data.work.send_replace(());
         }
@@ -247,7 +247,7 @@ impl Inspect for MemoryStore {
     }
 }
 
-impl Wake for MemoryStore {
+impl Hints for MemoryStore {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         let sender = match topic {
             Topic::Work => &self.data.work,

@@ -24,12 +24,12 @@ pub(crate) struct Records {
     pub(crate) tries: BTreeMap<TaskId, Vec<Tried>>,
     /// How many tasks of a function with a rate were claimed, by where the rate's bucket begins.
     pub(crate) started: BTreeMap<(FunctionKey, Timestamp), u64>,
-    pub(crate) hints: Hints,
+    pub(crate) hints: Changes,
 }
 
 /// What others may want to hear of.
 #[derive(Debug, Default)]
-pub(crate) struct Hints {
+pub(crate) struct Changes {
     pub(crate) ready: bool,
     pub(crate) ended: bool,
 }
@@ -122,7 +122,7 @@ impl Records {
     }
 
     /// What has happened since this was asked last.
-    pub(crate) fn take_hints(&mut self) -> Hints {
+    pub(crate) fn take_hints(&mut self) -> Changes {
         mem::take(&mut self.hints)
     }
 

@@ -57,8 +57,8 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use stent_core::Timestamp;
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Listener, Migrate, PurgeRequest, Purged,
-    Renewal, Result, SchemaVersion, Topic, Wake,
+    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Hints, Listener, Migrate, PurgeRequest,
+    Purged, Renewal, Result, SchemaVersion, Topic,
 };
 use stent_core::model::Lease;
 use stent_core::transition::Transition;
@@ -163,7 +163,7 @@ impl Backend for JsonStore {
     }
 }
 
-impl Wake for JsonStore {
+impl Hints for JsonStore {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         Box::new(FileListener::new(Arc::clone(&self.place), topic))
     }

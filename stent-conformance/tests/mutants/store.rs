@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use stent_conformance::{BoxError, Fixture, Harness};
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
-    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
-    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Wake,
+    ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
+    Purged, Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic,
 };
 use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent_core::transition::{News, Outcome, Transition};
@@ -362,7 +362,7 @@ impl Inspect for BrokenStore {
     }
 }
 
-impl Wake for BrokenStore {
+impl Hints for BrokenStore {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         Box::new(BrokenListener {
             mutant: Arc::clone(&self.mutant),

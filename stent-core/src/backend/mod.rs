@@ -170,7 +170,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
 /// The suite does ask for them: what one handle changes is heard on every other handle of the same store, with other
 /// processes or without. A store that cannot tell others looks itself, every few milliseconds, at something that grows
 /// with each change.
-pub trait Wake: Debug + Send + Sync + 'static {
+pub trait Hints: Debug + Send + Sync + 'static {
     /// Starts to listen. What happens from now on is noticed by the listener, even while nobody waits on it.
     fn listen(&self, topic: Topic) -> Box<dyn Listener>;
 }
@@ -218,9 +218,9 @@ pub struct SchemaVersion {
 }
 
 /// A whole store: what a program holds behind one pointer.
-pub trait Store: Backend + Inspect + Wake + Migrate {}
+pub trait Store: Backend + Inspect + Hints + Migrate {}
 
-impl<T: Backend + Inspect + Wake + Migrate> Store for T {}
+impl<T: Backend + Inspect + Hints + Migrate> Store for T {}
 
 /// What a store is called.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 #[path = "../../../stent-sql/tests/shared/close.rs"]
 mod shared;
 
-use stent_core::backend::{Backend, Migrate, Topic, Wake};
+use stent_core::backend::{Backend, Hints, Migrate, Topic};
 use stent_postgres::PostgresStore;
 
 use crate::schema::Schema;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgListener;
 use sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use stent_core::backend::{Topic, Wake};
+use stent_core::backend::{Hints, Topic};
 
 use crate::schema::{Schema, url};
 use crate::support::{claim, commit, end, root, start, t};

@@ -29,8 +29,8 @@ use async_trait::async_trait;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use stent_core::Timestamp;
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Listener, PurgeRequest, Purged, Renewal,
-    Result, Topic, Transactions, Wake,
+    Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Hints, Listener, PurgeRequest, Purged,
+    Renewal, Result, Topic, Transactions,
 };
 use stent_core::model::{Lane, LaneKey, Lease};
 use stent_core::transition::Transition;
@@ -304,7 +304,7 @@ impl Backend for SqlStore {
     }
 }
 
-impl Wake for SqlStore {
+impl Hints for SqlStore {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         let listener = self.hub.listen(topic);
         if let Some(neighbours) = &self.neighbours {

@@ -5,7 +5,7 @@ mod shared;
 
 use std::time::Duration;
 
-use stent_core::backend::{Topic, Wake};
+use stent_core::backend::{Hints, Topic};
 
 use crate::place::Folder;
 use crate::support::{claim, commit, end, root, start, t};

@@ -14,9 +14,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind,
-    Exchanged, ExecutionView, Filter, HostTransaction, Inspect, ItemView, LaneView, Listener, Migrate,
+    Exchanged, ExecutionView, Filter, Hints, HostTransaction, Inspect, ItemView, LaneView, Listener, Migrate,
     NotesView, PurgeRequest, Purged, Renewal, Result as StoreResult, RunningView, SchemaVersion, Store,
-    TaskView, Topic, Transactions, Wake,
+    TaskView, Topic, Transactions,
 };
 use stent_core::model::{
     ExecutionStatus, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task, TaskResult, Tried,
@@ -536,7 +536,7 @@ impl Inspect for Transformed {
     }
 }
 
-impl Wake for Transformed {
+impl Hints for Transformed {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         self.inner.listen(topic)
     }

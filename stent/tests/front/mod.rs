@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use stent::core::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
-    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
-    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Transactions, Wake,
+    ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
+    Purged, Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Transactions,
 };
 use stent::core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
 use stent::core::transition::Transition;
@@ -195,7 +195,7 @@ impl<R: Rig> Inspect for Front<R> {
     }
 }
 
-impl<R: Rig> Wake for Front<R> {
+impl<R: Rig> Hints for Front<R> {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         self.0.listen(topic)
     }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stent::core::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
-    ExecutionView, Filter, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
-    Renewal, Result, RunningView, SchemaVersion, TaskView, Topic, Wake,
+    ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
+    Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
 use stent::core::model::{Lease, Seq, Step};
 use stent::core::transition::Transition;
@@ -247,7 +247,7 @@ impl Inspect for FaultyStore {
     }
 }
 
-impl Wake for FaultyStore {
+impl Hints for FaultyStore {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         let inner = self.inner.listen(topic);
         Box::new(FaultyListener { inner, hears: self.hears, again: false })
