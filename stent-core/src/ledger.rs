@@ -43,8 +43,8 @@ use row::status_of;
 pub use writes::{Follow, Insert, Noted, Reads, Update, Writes, Written};
 
 use crate::model::{
-    Epoch, Fence, FunctionKey, Mark, Memo, NewTask, NewTaskState, RetryPolicy, Said, StepKind, TaskStatus,
-    Tree, Tried, TryEnd,
+    Epoch, Fence, FunctionKey, KeyEntry, Mark, NewTask, NewTaskState, RetryPolicy, Said, StepKind,
+    TaskStatus, Tree, Tried, TryEnd,
 };
 use crate::transition::{Change, Feed, Guard, News, Outcome, Transition};
 use crate::{ExecutionId, Failure, Key, TaskId, Timestamp};
@@ -99,7 +99,7 @@ impl<'a> Ledger<'a> {
 
     /// A ledger of what exists: of the tasks and memos that are [read](Self::reads), and of the open tasks under the keys
     /// that are. A task may come twice.
-    pub fn new(rows: impl IntoIterator<Item = Row>, memos: impl IntoIterator<Item = Memo>) -> Self {
+    pub fn new(rows: impl IntoIterator<Item = Row>, memos: impl IntoIterator<Item = KeyEntry>) -> Self {
         let mut ledger = Self { memos: Memos::new(memos), ..Self::default() };
         for row in rows {
             ledger.memos.notice(&row);
@@ -286,13 +286,13 @@ impl<'a> Ledger<'a> {
                 let mut ready = false;
                 for threshold in &wait.maps {
                     ready |= self.row(threshold.map).is_some_and(|map| map.done >= threshold.done);
-                    self.change(threshold.map, |map| map.wake_at = Some(threshold.done));
+                    self.change(threshold.map, |map| map.wake_threshold = Some(threshold.done));
                 }
                 self.change(task, |row| {
                     row.status = TaskStatus::Waiting;
                     row.progress();
                     row.rest();
-                    row.wake_at = Some(wait.done);
+                    row.wake_threshold = Some(wait.done);
                     // G5: what completed between the claim and this parking is counted here.
                     row.ready_at = if ready || row.threshold_reached() { Some(at) } else { wait.until };
                 });
@@ -361,7 +361,7 @@ impl<'a> Ledger<'a> {
                 row.status = TaskStatus::Waiting;
                 row.rest();
                 row.ready_at = None;
-                row.wake_at = None;
+                row.wake_threshold = None;
             });
         } else {
             self.change(task, |row| row.end(TaskStatus::Cancelled, at));
@@ -422,7 +422,7 @@ impl<'a> Ledger<'a> {
                     if row.status != TaskStatus::Running {
                         row.status = TaskStatus::Waiting;
                         row.ready_at = None;
-                        row.wake_at = None;
+                        row.wake_threshold = None;
                     }
                 });
                 self.stop.push((tree.execution, at));
@@ -549,7 +549,7 @@ impl<'a> Ledger<'a> {
             self.change(map, |row| row.end(TaskStatus::Completed, at));
             self.settle_map(map, owner, at);
         } else if row.threshold_reached() {
-            self.change(map, |row| row.wake_at = None);
+            self.change(map, |row| row.wake_threshold = None);
             self.change(owner, |row| {
                 if !row.is_stopping() {
                     row.wake(at);

@@ -1,8 +1,8 @@
 //! What holds between two calls, whatever was asked for. Checked in debug builds after each of them.
 
 use stent_core::TaskId;
-use stent_core::backend::Record;
-use stent_core::model::{Mark, Memo, MemoKind, NewTaskState, StepKind, TaskStatus};
+use stent_core::backend::StoredTask;
+use stent_core::model::{KeyEntry, KeyEntryKind, Mark, NewTaskState, StepKind, TaskStatus};
 
 use crate::records::Records;
 
@@ -21,14 +21,14 @@ impl Records {
             self.tasks.values().filter(|record| record.row.tree.parent.is_none() && record.row.is_stopping());
         for root in roots {
             let execution = root.row.tree.execution;
-            let runs = |record: &Record| record.row.status == TaskStatus::Running;
+            let runs = |record: &StoredTask| record.row.status == TaskStatus::Running;
             let any = runs(root) || self.below_root(execution).any(runs);
             assert!(any, "{execution} was asked to end and nothing of it runs: it has ended (G15)");
         }
     }
 
-    fn check_memo(&self, memo: &Memo) {
-        if memo.kind == MemoKind::Result && memo.value.is_none() {
+    fn check_memo(&self, memo: &KeyEntry) {
+        if memo.kind == KeyEntryKind::Result && memo.value.is_none() {
             let holder = memo.holder.filter(|holder| self.is_open(*holder));
             assert!(
                 holder.is_some(),
@@ -38,13 +38,13 @@ impl Records {
         }
     }
 
-    fn check_ended(record: &Record) {
+    fn check_ended(record: &StoredTask) {
         let row = &record.row;
         assert!(row.ready_at.is_none() && row.worker.is_none() && row.slot.is_none(), "it is over: {row:?}");
         assert!(row.ended_at.is_some(), "it ended at some moment: {row:?}");
     }
 
-    fn check_open(&self, record: &Record) {
+    fn check_open(&self, record: &StoredTask) {
         let row = &record.row;
         let runs = row.status == TaskStatus::Running;
         assert_eq!(row.worker.is_some(), runs, "what runs is held: {row:?}");
@@ -77,7 +77,7 @@ impl Records {
                 assert!(holder.is_some_and(|holder| holder != row.id), "it waits for another: {row:?} (G12)");
             }
             (StepKind::Call, _) if row.status == TaskStatus::Waiting && !row.is_stopping() => {
-                let reached = row.wake_at.is_some_and(|wake_at| row.done >= wake_at);
+                let reached = row.wake_threshold.is_some_and(|wake_at| row.done >= wake_at);
                 assert!(!reached || row.ready_at.is_some(), "what it waits for has happened: {row:?} (G5)");
             }
             _ => {}

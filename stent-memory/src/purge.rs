@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use stent_core::backend::{Purge, PurgeRequest, Record, SummaryView};
+use stent_core::backend::{Purge, PurgeRequest, StoredTask, SummaryView};
 use stent_core::ledger::Follow;
-use stent_core::model::MemoKind;
+use stent_core::model::KeyEntryKind;
 use stent_core::{ExecutionId, Key, TaskId};
 
 use crate::records::Records;
@@ -28,7 +28,7 @@ impl Records {
                 });
                 // Counted before any of them goes: what one of them was to give under a key may be a step of another's to
                 // give then, which would count it as one that was never there.
-                let steps = |execution| self.below_root(execution).map(Record::to_summary).collect();
+                let steps = |execution| self.below_root(execution).map(StoredTask::to_summary).collect();
                 let whole: Vec<(_, Vec<_>)> =
                     whole.into_iter().map(|execution| (execution, steps(execution))).collect();
                 whole.into_iter().map(|(execution, steps)| self.compact(execution, steps, request)).count()
@@ -46,7 +46,7 @@ impl Records {
         &self,
         request: &PurgeRequest,
         max: usize,
-        which: impl Fn(&Self, &Record) -> bool,
+        which: impl Fn(&Self, &StoredTask) -> bool,
     ) -> Vec<ExecutionId> {
         let roots = self.tasks.values().filter(|record| record.row.tree.parent.is_none());
         let mut ended: Vec<_> = roots
@@ -62,7 +62,7 @@ impl Records {
         self.remove_all(execution, |_| true, request);
         self.notes.remove(&execution);
         // Results are for others to have; but one that nobody has given yet is nobody's now, and was looked after.
-        self.memos.retain(|_, memo| memo.execution != execution || memo.kind == MemoKind::Result);
+        self.memos.retain(|_, memo| memo.execution != execution || memo.kind == KeyEntryKind::Result);
     }
 
     fn compact(&mut self, execution: ExecutionId, steps: Vec<SummaryView>, request: &PurgeRequest) {
@@ -75,7 +75,7 @@ impl Records {
     fn remove_all(
         &mut self,
         execution: ExecutionId,
-        which: impl Fn(&Record) -> bool,
+        which: impl Fn(&StoredTask) -> bool,
         request: &PurgeRequest,
     ) {
         let own = self.tasks.values().filter(|record| record.row.tree.execution == execution);
@@ -85,7 +85,7 @@ impl Records {
     }
 
     /// Whether there is something of an execution that ended which it can do without.
-    fn has_details(&self, root: &Record) -> bool {
+    fn has_details(&self, root: &StoredTask) -> bool {
         let execution = root.row.tree.execution;
         self.below_root(execution).next().is_some()
             || self.tries.get(&root.row.id).is_some_and(|tries| !tries.is_empty())
@@ -94,7 +94,7 @@ impl Records {
 
     fn old_results(&self, request: &PurgeRequest, max: usize) -> BTreeSet<Key> {
         let results =
-            self.memos.values().filter(|memo| memo.kind == MemoKind::Result && memo.value.is_some());
+            self.memos.values().filter(|memo| memo.kind == KeyEntryKind::Result && memo.value.is_some());
         let mut old: Vec<_> = results
             .filter(|memo| {
                 memo.ended_at.is_some_and(|ended_at| ended_at < request.before)

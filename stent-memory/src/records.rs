@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::slice;
 
-use stent_core::backend::{Record, Renewal};
+use stent_core::backend::{Renewal, StoredTask};
 use stent_core::ledger::{Follow, FollowUp, Ledger, Reads, Row, Writes, lacks_steps};
-use stent_core::model::{FunctionKey, Lease, Memo, MemoKind, Seq, Step, StepState, TaskStatus, Tried};
+use stent_core::model::{
+    FunctionKey, KeyEntry, KeyEntryKind, Lease, Seq, Step, StepState, TaskStatus, Tried,
+};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
@@ -15,10 +17,10 @@ use crate::notes::Notes;
 /// All tasks by id, so in the order of their age, and what is kept beside them.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
-    pub(crate) tasks: BTreeMap<TaskId, Record>,
+    pub(crate) tasks: BTreeMap<TaskId, StoredTask>,
     /// Who hangs below whom, in the order of position.
     pub(crate) children: BTreeSet<(TaskId, Seq, TaskId)>,
-    pub(crate) memos: BTreeMap<Key, Memo>,
+    pub(crate) memos: BTreeMap<Key, KeyEntry>,
     pub(crate) notes: BTreeMap<ExecutionId, Notes>,
     /// Tries that ended badly, oldest first.
     pub(crate) tries: BTreeMap<TaskId, Vec<Tried>>,
@@ -55,7 +57,7 @@ impl Records {
         let mut tasks = reads.tasks.clone();
         // Most transitions have nothing to do with keys, and there may be many tasks.
         if !reads.keys.is_empty() {
-            for Record { row, .. } in self.tasks.values() {
+            for StoredTask { row, .. } in self.tasks.values() {
                 if !row.status.is_terminal() && row.key.is_some_and(|key| reads.keys.contains(&key)) {
                     tasks.insert(row.id);
                     tasks.extend(row.tree.ancestors());
@@ -96,9 +98,9 @@ impl Records {
     }
 
     /// Whether a result is waited for that nobody is at any more.
-    fn is_vacant(&self, memo: &Memo) -> bool {
+    fn is_vacant(&self, memo: &KeyEntry) -> bool {
         let holder = memo.holder.and_then(|holder| self.tasks.get(&holder));
-        memo.kind == MemoKind::Result
+        memo.kind == KeyEntryKind::Result
             && memo.value.is_none()
             && holder.is_none_or(|holder| holder.row.status.is_terminal())
     }
@@ -111,7 +113,7 @@ impl Records {
     /// run out: the place may have been given to another (G8).
     pub(crate) fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
         match self.tasks.get_mut(&lease.task) {
-            Some(Record { row, .. })
+            Some(StoredTask { row, .. })
                 if row.status == TaskStatus::Running && row.epoch == lease.epoch && row.keeps_place(now) =>
             {
                 row.ready_at = Some(until);
@@ -133,7 +135,7 @@ impl Records {
             if let Some(parent) = insert.task.tree.parent {
                 self.children.insert((parent, insert.task.seq, id));
             }
-            self.tasks.insert(id, Record::of(insert));
+            self.tasks.insert(id, StoredTask::of(insert));
         }
         for update in writes.update {
             if let Some(record) = self.tasks.get_mut(&update.row.id) {
@@ -182,7 +184,7 @@ impl Records {
 
     fn end_each(&mut self, tasks: Vec<TaskId>, end: impl Fn(&mut Row)) {
         for task in tasks {
-            if let Some(Record { row, .. }) = self.tasks.get_mut(&task) {
+            if let Some(StoredTask { row, .. }) = self.tasks.get_mut(&task) {
                 let counted = row.slot.is_some();
                 end(row);
                 self.hints.ready |= counted && row.slot.is_none(); // G8: a place is free.
@@ -203,7 +205,7 @@ impl Records {
     /// Takes a task away, with all that is kept of it alone.
     pub(crate) fn remove(&mut self, id: TaskId) {
         self.tries.remove(&id);
-        if let Some(Record { task, row, .. }) = self.tasks.remove(&id) {
+        if let Some(StoredTask { task, row, .. }) = self.tasks.remove(&id) {
             self.hints.ready |= row.slot.is_some(); // G8: a place is free.
             if let Some(parent) = task.tree.parent {
                 self.children.remove(&(parent, task.seq, id));
@@ -212,19 +214,19 @@ impl Records {
     }
 
     /// The tasks of an execution but its root.
-    pub(crate) fn below_root(&self, execution: ExecutionId) -> impl Iterator<Item = &Record> {
+    pub(crate) fn below_root(&self, execution: ExecutionId) -> impl Iterator<Item = &StoredTask> {
         self.tasks
             .values()
             .filter(move |record| record.row.tree.execution == execution && record.row.tree.parent.is_some())
     }
 
     /// The tasks directly below one, by position.
-    pub(crate) fn below(&self, parent: TaskId) -> impl Iterator<Item = &Record> {
+    pub(crate) fn below(&self, parent: TaskId) -> impl Iterator<Item = &StoredTask> {
         self.below_from(parent, Seq(0))
     }
 
     /// The tasks directly below one, by position, from one on.
-    pub(crate) fn below_from(&self, parent: TaskId, from: Seq) -> impl Iterator<Item = &Record> {
+    pub(crate) fn below_from(&self, parent: TaskId, from: Seq) -> impl Iterator<Item = &StoredTask> {
         let nil = TaskId::from_uuid(Default::default());
         self.children
             .range((parent, from, nil)..)
@@ -245,7 +247,7 @@ impl Records {
 
     /// All steps of a task: completed ones in the order of their completion, then the others by position.
     pub(crate) fn steps(&self, parent: TaskId) -> Vec<Step> {
-        let mut steps: Vec<Step> = self.below(parent).map(Record::to_step).collect();
+        let mut steps: Vec<Step> = self.below(parent).map(StoredTask::to_step).collect();
         steps.sort_by_key(|step| (step.order().is_none(), step.order(), step.seq)); // G4
         steps
     }

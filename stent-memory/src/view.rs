@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use stent_core::backend::{
-    DeadLetter, DeadLetterStat, ExecutionView, Filter, ItemView, LaneView, NotesView, Record, RunningView,
-    TaskView,
+    DeadLetter, DeadLetterStat, ExecutionView, Filter, ItemView, LaneView, NotesView, RunningView,
+    StoredTask, TaskView,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, Seq, StepKind, TaskStatus, Tried};
@@ -16,7 +16,7 @@ use crate::records::Records;
 impl Records {
     pub(crate) fn executions(&self, ids: &[ExecutionId]) -> Vec<ExecutionView> {
         let looked_at = ids.iter().take(LOOKUP_MAX);
-        looked_at.filter_map(|id| self.tasks.get(&id.root())).filter_map(Record::to_execution).collect()
+        looked_at.filter_map(|id| self.tasks.get(&id.root())).filter_map(StoredTask::to_execution).collect()
     }
 
     pub(crate) fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize) -> Vec<TaskView> {
@@ -25,12 +25,12 @@ impl Records {
             .filter(|record| record.task.tree.execution == execution)
             .filter(|record| after.is_none_or(|after| record.row.id > after))
             .take(max.min(PAGE_MAX))
-            .map(Record::to_view)
+            .map(StoredTask::to_view)
             .collect()
     }
 
     pub(crate) fn items(&self, map: TaskId, from: Seq, max: usize) -> Vec<ItemView> {
-        self.below_from(map, from).take(max.min(PAGE_MAX)).map(Record::to_item).collect()
+        self.below_from(map, from).take(max.min(PAGE_MAX)).map(StoredTask::to_item).collect()
     }
 
     pub(crate) fn args(&self, task: TaskId) -> Option<Payload> {
@@ -49,13 +49,13 @@ impl Records {
                 && filter.queue.as_ref().is_none_or(|queue| view.queue == *queue)
                 && filter.tag.as_ref().is_none_or(|tag| view.tags.contains(tag))
         };
-        let views = self.roots_before(before).filter_map(Record::to_execution).filter(fits);
+        let views = self.roots_before(before).filter_map(StoredTask::to_execution).filter(fits);
         views.take(max.min(PAGE_MAX)).collect()
     }
 
     pub(crate) fn count(&self) -> BTreeMap<ExecutionStatus, u64> {
         let mut counts = BTreeMap::new();
-        for view in self.tasks.values().filter_map(Record::to_execution) {
+        for view in self.tasks.values().filter_map(StoredTask::to_execution) {
             *counts.entry(view.status).or_default() += 1;
         }
         counts
@@ -82,7 +82,7 @@ impl Records {
 
     pub(crate) fn running(&self, max: usize) -> Vec<RunningView> {
         let running = self.tasks.values().filter(|record| record.row.status == TaskStatus::Running);
-        let mut views: Vec<_> = running.map(Record::to_running).collect();
+        let mut views: Vec<_> = running.map(StoredTask::to_running).collect();
         views.sort_by_key(|view| (Reverse(view.lease_until), Reverse(view.id)));
         views.truncate(max.min(PAGE_MAX));
         views
@@ -97,7 +97,7 @@ impl Records {
     }
 
     pub(crate) fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Vec<DeadLetter> {
-        self.roots_before(before).filter_map(Record::to_dead_letter).take(max.min(PAGE_MAX)).collect()
+        self.roots_before(before).filter_map(StoredTask::to_dead_letter).take(max.min(PAGE_MAX)).collect()
     }
 
     pub(crate) fn dead_letter(&self, execution: ExecutionId) -> Option<DeadLetter> {
@@ -106,7 +106,7 @@ impl Records {
 
     pub(crate) fn dead_letter_stats(&self) -> Vec<DeadLetterStat> {
         let mut counts = BTreeMap::new();
-        for letter in self.tasks.values().filter_map(Record::to_dead_letter) {
+        for letter in self.tasks.values().filter_map(StoredTask::to_dead_letter) {
             let reason = letter
                 .execution
                 .result
@@ -121,7 +121,7 @@ impl Records {
     }
 
     /// Roots of executions, newest first.
-    fn roots_before(&self, before: Option<ExecutionId>) -> impl Iterator<Item = &Record> {
+    fn roots_before(&self, before: Option<ExecutionId>) -> impl Iterator<Item = &StoredTask> {
         self.tasks
             .values()
             .rev()

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Limit, Record, Renewal};
+use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Limit, Renewal, StoredTask};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
 use stent_core::model::{FunctionKey, Lease, Step, StepKind, StepState, TaskStatus};
 use stent_core::{TaskId, Timestamp};
@@ -48,7 +48,7 @@ impl Data {
         }
 
         let open = self.tasks.values().filter(|record| !record.row.status.is_terminal());
-        let mut over: Vec<_> = open.filter_map(Record::to_expired).collect();
+        let mut over: Vec<_> = open.filter_map(StoredTask::to_expired).collect();
         over.sort_unstable_by_key(|expired| (expired.expires_at, expired.task));
         let told = over.iter().take_while(|expired| expired.expires_at <= now).count().min(EXPIRED_MAX);
         let next_expiry = over.get(told).map(|expired| expired.expires_at);

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use stent_core::backend::{NotesView, ProgressView, Record};
+use stent_core::backend::{NotesView, ProgressView, StoredTask};
 use stent_core::ledger::{Follow, FollowUp, Ledger, Noted, Reads, Row, Writes, lacks_steps};
 use stent_core::limits::PROGRESS_MAX;
-use stent_core::model::{FunctionKey, Memo, MemoKind, Note, Step, TaskStatus, Tried};
+use stent_core::model::{FunctionKey, KeyEntry, KeyEntryKind, Note, Step, TaskStatus, Tried};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
 /// Everything. BTreeMaps, since ids sort by age.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
-    pub(crate) tasks: BTreeMap<TaskId, Record>,
-    pub(crate) memos: BTreeMap<Key, Memo>,
+    pub(crate) tasks: BTreeMap<TaskId, StoredTask>,
+    pub(crate) memos: BTreeMap<Key, KeyEntry>,
     pub(crate) notes: BTreeMap<ExecutionId, NotesView>,
     pub(crate) tries: BTreeMap<TaskId, Vec<Tried>>,
     pub(crate) started: BTreeMap<FunctionKey, BTreeMap<Timestamp, u64>>,
@@ -54,7 +54,7 @@ impl Data {
 
     fn write(&mut self, writes: Writes<'_>) -> Follow {
         for insert in writes.insert {
-            self.tasks.insert(insert.row.id, Record::of(insert));
+            self.tasks.insert(insert.row.id, StoredTask::of(insert));
         }
         for update in writes.update {
             if let Some(record) = self.tasks.get_mut(&update.row.id) {
@@ -72,7 +72,7 @@ impl Data {
             self.memos.remove(&key);
         }
         for task in writes.restore {
-            if let Some(Record { row, result: Some(Ok(value)), .. }) = self.tasks.get(&task)
+            if let Some(StoredTask { row, result: Some(Ok(value)), .. }) = self.tasks.get(&task)
                 && let Some(memo) = row.key.and_then(|key| self.memos.get_mut(&key))
             {
                 memo.value.get_or_insert_with(|| value.clone()); // G11
@@ -105,7 +105,7 @@ impl Data {
     /// Ends open tasks, or asks them to end. A place that becomes free is worth a look.
     fn end(&mut self, tasks: Vec<TaskId>, end: impl Fn(&mut Row)) {
         for task in tasks {
-            if let Some(Record { row, .. }) = self.tasks.get_mut(&task) {
+            if let Some(StoredTask { row, .. }) = self.tasks.get_mut(&task) {
                 let counted = row.slot.is_some();
                 end(row);
                 self.work += u64::from(counted && row.slot.is_none());
@@ -126,7 +126,7 @@ impl Data {
             for (execution, at) in follow.executions {
                 let memos = self.memos.values().filter(|memo| memo.execution == execution);
                 let vacant = memos.filter(|memo| {
-                    memo.kind == MemoKind::Result
+                    memo.kind == KeyEntryKind::Result
                         && memo.value.is_none()
                         && !memo.holder.is_some_and(|holder| self.is_open(holder))
                 });
@@ -156,12 +156,12 @@ impl Data {
     }
 
     /// All tasks of an execution, its root too.
-    pub(crate) fn of(&self, execution: ExecutionId) -> impl Iterator<Item = &Record> {
+    pub(crate) fn of(&self, execution: ExecutionId) -> impl Iterator<Item = &StoredTask> {
         self.tasks.values().filter(move |record| record.row.tree.execution == execution)
     }
 
     /// The tasks directly below one, by position.
-    pub(crate) fn below(&self, parent: TaskId) -> Vec<&Record> {
+    pub(crate) fn below(&self, parent: TaskId) -> Vec<&StoredTask> {
         let all = self.tasks.values();
         let mut below: Vec<_> = all.filter(|record| record.row.tree.parent == Some(parent)).collect();
         below.sort_by_key(|record| record.task.seq);
@@ -181,7 +181,7 @@ impl Data {
 
     /// All steps of a task: completed ones in the order of their completion, then the others by position (G4).
     pub(crate) fn steps(&self, parent: TaskId) -> Vec<Step> {
-        let mut steps: Vec<_> = self.below(parent).into_iter().map(Record::to_step).collect();
+        let mut steps: Vec<_> = self.below(parent).into_iter().map(StoredTask::to_step).collect();
         steps.sort_by_key(|step| (step.order().is_none(), step.order(), step.seq));
         steps
     }

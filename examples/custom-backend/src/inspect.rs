@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use stent_core::backend::{
-    DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, Record,
-    Result, RunningView, TaskView,
+    DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, Result,
+    RunningView, StoredTask, TaskView,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{ExecutionStatus, Lane, Seq, Step, StepKind, TaskStatus, Tried};
@@ -30,13 +30,13 @@ impl Inspect for JsonStore {
     ) -> Result<Vec<TaskView>> {
         let data = self.data("tasks")?;
         let tasks = data.of(execution).filter(|record| Some(record.row.id) > after);
-        Ok(page(tasks.map(Record::to_view), max))
+        Ok(page(tasks.map(StoredTask::to_view), max))
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
         let data = self.data("items")?;
         let items = data.below(map).into_iter().filter(|record| record.task.seq >= from);
-        Ok(page(items.map(Record::to_item), max))
+        Ok(page(items.map(StoredTask::to_item), max))
     }
 
     async fn args(&self, task: TaskId) -> Result<Option<Payload>> {
@@ -59,7 +59,7 @@ impl Inspect for JsonStore {
 
     async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
         let mut counts = BTreeMap::new();
-        for view in self.data("count")?.tasks.values().filter_map(Record::to_execution) {
+        for view in self.data("count")?.tasks.values().filter_map(StoredTask::to_execution) {
             *counts.entry(view.status).or_default() += 1;
         }
         Ok(counts)
@@ -87,7 +87,7 @@ impl Inspect for JsonStore {
     async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
         let data = self.data("running")?;
         let running = data.tasks.values().filter(|record| record.row.status == TaskStatus::Running);
-        let mut running: Vec<_> = running.map(Record::to_running).collect();
+        let mut running: Vec<_> = running.map(StoredTask::to_running).collect();
         running.sort_by_key(|view| std::cmp::Reverse((view.lease_until, view.id)));
         Ok(page(running, max))
     }
@@ -103,17 +103,17 @@ impl Inspect for JsonStore {
 
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
         let data = self.data("dead_letters")?;
-        let letters = data.tasks.values().rev().filter_map(Record::to_dead_letter);
+        let letters = data.tasks.values().rev().filter_map(StoredTask::to_dead_letter);
         Ok(page(letters.filter(|letter| before.is_none_or(|before| letter.execution.id < before)), max))
     }
 
     async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>> {
-        Ok(self.data("dead_letter")?.tasks.get(&execution.root()).and_then(Record::to_dead_letter))
+        Ok(self.data("dead_letter")?.tasks.get(&execution.root()).and_then(StoredTask::to_dead_letter))
     }
 
     async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
         let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for letter in self.data("dead_letter_stats")?.tasks.values().filter_map(Record::to_dead_letter) {
+        for letter in self.data("dead_letter_stats")?.tasks.values().filter_map(StoredTask::to_dead_letter) {
             if let Some(Err(failure)) = letter.execution.result {
                 *counts.entry((failure.kind.into(), letter.execution.function)).or_default() += 1;
             }
@@ -137,5 +137,5 @@ fn list(data: &Data, filter: &Filter, before: Option<ExecutionId>, max: usize) -
             && filter.queue.as_ref().is_none_or(|queue| view.queue == *queue)
             && filter.tag.as_ref().is_none_or(|tag| view.tags.contains(tag))
     };
-    page(data.tasks.values().rev().filter_map(Record::to_execution).filter(fits), max)
+    page(data.tasks.values().rev().filter_map(StoredTask::to_execution).filter(fits), max)
 }

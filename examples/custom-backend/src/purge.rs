@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use stent_core::backend::{Purge, PurgeRequest, Purged, Record};
+use stent_core::backend::{Purge, PurgeRequest, Purged, StoredTask};
 use stent_core::ledger::Follow;
-use stent_core::model::MemoKind;
+use stent_core::model::KeyEntryKind;
 use stent_core::{ExecutionId, Key, TaskId};
 
 use crate::data::Data;
@@ -24,7 +24,7 @@ impl Data {
     fn purge_roots(
         &mut self,
         request: &PurgeRequest,
-        is_of_kind: impl Fn(&Self, &Record) -> bool,
+        is_of_kind: impl Fn(&Self, &StoredTask) -> bool,
         purge: impl Fn(&mut Self, ExecutionId),
     ) -> usize {
         let roots = self.tasks.values().filter(|record| record.is_root() && is_of_kind(self, record));
@@ -47,10 +47,10 @@ impl Data {
             self.remove(task);
         }
         self.notes.remove(&execution);
-        self.memos.retain(|_, memo| memo.execution != execution || memo.kind == MemoKind::Result);
+        self.memos.retain(|_, memo| memo.execution != execution || memo.kind == KeyEntryKind::Result);
     }
 
-    fn has_details(&self, root: &Record) -> bool {
+    fn has_details(&self, root: &StoredTask) -> bool {
         let execution = root.row.tree.execution;
         !root.is_dead_letter()
             && (self.of(execution).any(|record| !record.is_root())
@@ -61,7 +61,7 @@ impl Data {
     /// Puts numbers in the place of an execution's steps, tries and entries of progress.
     fn compact(&mut self, execution: ExecutionId) {
         let steps = self.of(execution).filter(|record| !record.is_root());
-        let summaries: Vec<_> = steps.map(Record::to_summary).collect();
+        let summaries: Vec<_> = steps.map(StoredTask::to_summary).collect();
         let notes = self.notes.entry(execution).or_default();
         notes.progress.clear();
         for new in summaries {
@@ -84,7 +84,8 @@ impl Data {
 
     /// Deletes kept results: those whose time is over, and those that came before the bound.
     fn purge_results(&mut self, request: &PurgeRequest) -> usize {
-        let kept = self.memos.values().filter(|memo| memo.kind == MemoKind::Result && memo.value.is_some());
+        let kept =
+            self.memos.values().filter(|memo| memo.kind == KeyEntryKind::Result && memo.value.is_some());
         let old = kept.filter(|memo| {
             memo.result(request.now).is_none() || memo.ended_at.is_some_and(|at| at < request.before)
         });

@@ -28,7 +28,7 @@ pub use inspect::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,
     RunningView, SummaryView, TaskView,
 };
-pub use record::Record;
+pub use record::StoredTask;
 pub use transactions::{HostTransaction, Transactions};
 
 use crate::model::Lease;

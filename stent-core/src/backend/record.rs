@@ -22,7 +22,7 @@ use crate::{Payload, Timestamp};
 /// | `created_at` | once | [`Insert::created_at`] |
 /// | `result` | when there is one | [`Insert::result`], [`Update::result`], [`Writes::copy`](crate::ledger::Writes::copy) |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct StoredTask {
     /// What never changes, but for `retry`. Its `state`, `attempts`, `failure`, `keyed` and `expires_at` are how the task
     /// began: the row says how it stands, and nothing of these is read again.
     pub task: NewTask,
@@ -34,7 +34,7 @@ pub struct Record {
     pub result: Option<TaskResult>,
 }
 
-impl Record {
+impl StoredTask {
     /// A task as it is inserted.
     #[must_use]
     pub fn of(insert: Insert<'_>) -> Self {
@@ -259,7 +259,7 @@ mod tests {
     use crate::model::{Lane, NewTaskState, Seq, Tree};
     use crate::{Failure, TaskId};
 
-    fn record() -> Record {
+    fn record() -> StoredTask {
         let id = TaskId::from_uuid(Uuid::from_u128(7));
         let task = NewTask {
             id,
@@ -279,23 +279,24 @@ mod tests {
             state: NewTaskState::Pending { ready_at: Timestamp::EPOCH },
         };
         let row = Row { ready_at: Some(Timestamp::EPOCH), ..Row::new(id, task.tree, task.kind) };
-        Record { task, row, created_at: Timestamp::EPOCH, result: None }
+        StoredTask { task, row, created_at: Timestamp::EPOCH, result: None }
     }
 
     #[test]
     fn what_an_update_does_not_name_stays() {
         let failure = Failure::new("ChargeError", "declined");
-        let mut record = Record { result: Some(Err(failure.clone())), ..record() };
+        let mut record = StoredTask { result: Some(Err(failure.clone())), ..record() };
         let row = Row { attempts: 1, ..record.row.clone() };
 
         record.update(Update { row: row.clone(), result: None, retry: None });
 
-        assert_eq!(record, Record { row, result: Some(Err(failure)), ..self::record() });
+        assert_eq!(record, StoredTask { row, result: Some(Err(failure)), ..self::record() });
     }
 
     #[test]
     fn the_failure_of_an_attempt_is_no_result() {
-        let mut record = Record { result: Some(Err(Failure::new("ChargeError", "declined"))), ..record() };
+        let mut record =
+            StoredTask { result: Some(Err(Failure::new("ChargeError", "declined"))), ..record() };
         assert_eq!(record.final_result(), None);
         assert_eq!(record.to_view().failure.as_deref(), Some("declined"));
 
@@ -349,12 +350,12 @@ mod tests {
             "result": null,
         });
         assert_eq!(serde_json::to_value(record()).expect("encodes"), stored);
-        assert_eq!(serde_json::from_value::<Record>(stored.clone()).expect("decodes"), record());
+        assert_eq!(serde_json::from_value::<StoredTask>(stored.clone()).expect("decodes"), record());
 
         // Written before there were digests.
         for part in ["task", "row"] {
             stored[part].as_object_mut().expect("an object").remove("digest");
         }
-        assert_eq!(serde_json::from_value::<Record>(stored).expect("decodes"), record());
+        assert_eq!(serde_json::from_value::<StoredTask>(stored).expect("decodes"), record());
     }
 }

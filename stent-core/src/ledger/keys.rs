@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Ledger, Reads, Row, Written};
 use crate::limits::SIGNAL_SENDS_KEPT;
-use crate::model::{Keyed, Mark, Memo, MemoKind, NewTask, NewTaskState, StepKind, TaskStatus};
+use crate::model::{KeyEntry, KeyEntryKind, Keyed, Mark, NewTask, NewTaskState, StepKind, TaskStatus};
 use crate::transition::Transition;
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, own_failure};
 
@@ -69,13 +69,13 @@ impl FollowUp {
 /// The memos of a ledger, and who waits under which key.
 #[derive(Debug, Default)]
 pub(super) struct Memos {
-    memos: BTreeMap<Key, (Memo, bool)>,
+    memos: BTreeMap<Key, (KeyEntry, bool)>,
     forgotten: BTreeSet<Key>,
     waiters: BTreeMap<Key, BTreeSet<TaskId>>,
 }
 
 impl Memos {
-    pub(super) fn new(memos: impl IntoIterator<Item = Memo>) -> Self {
+    pub(super) fn new(memos: impl IntoIterator<Item = KeyEntry>) -> Self {
         let memos = memos.into_iter().map(|memo| (memo.key, (memo, false))).collect();
         Self { memos, ..Self::default() }
     }
@@ -87,17 +87,17 @@ impl Memos {
         }
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<&Memo> {
+    pub(super) fn get(&self, key: Key) -> Option<&KeyEntry> {
         self.memos.get(&key).map(|(memo, _)| memo)
     }
 
-    fn change(&mut self, key: Key) -> Option<&mut Memo> {
+    fn change(&mut self, key: Key) -> Option<&mut KeyEntry> {
         let (memo, dirty) = self.memos.get_mut(&key)?;
         *dirty = true;
         Some(memo)
     }
 
-    fn put(&mut self, memo: Memo) {
+    fn put(&mut self, memo: KeyEntry) {
         self.forgotten.remove(&memo.key);
         self.memos.insert(memo.key, (memo, true));
     }
@@ -133,7 +133,7 @@ impl Memos {
     pub(super) fn dispatched(&mut self, key: Key, execution: ExecutionId, transition: &Transition) {
         let name = transition.insert.first().map(|root| root.lane.function.clone()).unwrap_or_default();
         let holder = Some(execution.root());
-        self.put(Memo { holder, ..Memo::new(key, MemoKind::Dispatch, execution, name) });
+        self.put(KeyEntry { holder, ..KeyEntry::new(key, KeyEntryKind::Dispatch, execution, name) });
     }
 
     /// Keeps the value of a signal: says whether it takes the place of one that nobody has consumed, and nothing if it was
@@ -150,7 +150,7 @@ impl Memos {
         match self.get(key) {
             Some(memo) if memo.sends.contains(&id) => return None,
             Some(_) => {}
-            None => self.put(Memo::new(key, MemoKind::Signal, execution, name.to_owned())),
+            None => self.put(KeyEntry::new(key, KeyEntryKind::Signal, execution, name.to_owned())),
         }
         let memo = self.change(key)?;
         memo.sends.push(id);
@@ -161,7 +161,7 @@ impl Memos {
         Some(replaced)
     }
 
-    pub(super) fn into_writes(self) -> (Vec<Memo>, Vec<Key>) {
+    pub(super) fn into_writes(self) -> (Vec<KeyEntry>, Vec<Key>) {
         let changed = self.memos.into_values().filter(|(_, dirty)| *dirty).map(|(memo, _)| memo);
         (changed.collect(), self.forgotten.into_iter().collect())
     }
@@ -222,8 +222,9 @@ impl<'a> Ledger<'a> {
             });
             self.wait_under(key, new.id);
         } else {
-            let memo = Memo::new(key, MemoKind::Result, new.tree.execution, new.lane.function.clone());
-            self.memos.put(Memo { holder: Some(new.id), ttl, ..memo });
+            let memo =
+                KeyEntry::new(key, KeyEntryKind::Result, new.tree.execution, new.lane.function.clone());
+            self.memos.put(KeyEntry { holder: Some(new.id), ttl, ..memo });
         }
     }
 
@@ -257,7 +258,7 @@ impl<'a> Ledger<'a> {
 
     /// The holder has ended without a result: the oldest who waits takes its place.
     fn vacate(&mut self, key: Key, at: Timestamp) {
-        if self.memos.get(key).is_none_or(|memo| memo.kind != MemoKind::Result || memo.value.is_some()) {
+        if self.memos.get(key).is_none_or(|memo| memo.kind != KeyEntryKind::Result || memo.value.is_some()) {
             return;
         }
         let Some(next) = self.first_waiter(key) else {
@@ -295,7 +296,7 @@ impl<'a> Ledger<'a> {
 
     /// Hands the value of a signal to the oldest who waits for it (G11).
     pub(super) fn deliver(&mut self, key: Key, at: Timestamp) {
-        if self.memos.get(key).is_none_or(|memo| memo.kind != MemoKind::Signal || memo.value.is_none()) {
+        if self.memos.get(key).is_none_or(|memo| memo.kind != KeyEntryKind::Signal || memo.value.is_none()) {
             return;
         }
         let Some(waiter) = self.first_waiter(key) else { return };

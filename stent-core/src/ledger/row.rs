@@ -41,7 +41,7 @@ pub struct Row {
     /// Steps, or items, that have ended.
     pub done: u32,
     /// The count of `done` at which it is woken: its own while it is parked; its owner's for a map.
-    pub wake_at: Option<u32>,
+    pub wake_threshold: Option<u32>,
     /// Which completion of its parent it was.
     pub done_order: Option<u32>,
     /// Items written, for a map.
@@ -87,7 +87,7 @@ impl Row {
             ready_at: None,
             worker: None,
             done: 0,
-            wake_at: None,
+            wake_threshold: None,
             done_order: None,
             fed: 0,
             total: None,
@@ -172,7 +172,7 @@ impl Row {
         self.tries += 1;
         self.worker = Some(worker);
         self.ready_at = Some(until);
-        self.wake_at = None;
+        self.wake_threshold = None;
         self.slot = slot;
         self.started_at = self.started_at.or(Some(now));
         crashed
@@ -245,7 +245,7 @@ impl Row {
         self.status = status;
         self.rest();
         self.ready_at = None;
-        self.wake_at = None;
+        self.wake_threshold = None;
         self.ended_at = Some(at);
     }
 
@@ -274,7 +274,7 @@ impl Row {
     }
 
     pub(super) fn threshold_reached(&self) -> bool {
-        self.wake_at.is_some_and(|wake_at| self.done >= wake_at)
+        self.wake_threshold.is_some_and(|wake_at| self.done >= wake_at)
     }
 }
 

@@ -17,7 +17,7 @@ mod shelf;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{Keyed, Lane, MemoKind, Nonce, Note, RetryPolicy, Seq, TaskResult, Threshold, Wait};
+use crate::model::{KeyEntryKind, Keyed, Lane, Nonce, Note, RetryPolicy, Seq, TaskResult, Threshold, Wait};
 use crate::{ExecutionId, Payload, WorkerId};
 
 // Given: one execution and its rows. The root is task 1; everything else hangs where the test says.
@@ -72,7 +72,7 @@ fn parked(wake_at: u32) -> Row {
         commit_epoch: Epoch::plain(1),
         ready_at: None,
         worker: None,
-        wake_at: Some(wake_at),
+        wake_threshold: Some(wake_at),
         ..root()
     }
 }
@@ -177,7 +177,7 @@ fn start(state: NewTaskState) -> Transition {
 
 /// What a store loads of these rows and memos: tasks by id; under each key its memo and the open tasks that have it, with
 /// those above them.
-fn load<'a>(rows: &[Row], memos: &[Memo], reads: &Reads) -> Ledger<'a> {
+fn load<'a>(rows: &[Row], memos: &[KeyEntry], reads: &Reads) -> Ledger<'a> {
     let mut tasks = reads.tasks.clone();
     for row in rows.iter().filter(|row| !row.status.is_terminal()) {
         if row.key.is_some_and(|key| reads.keys.contains(&key)) {
@@ -193,7 +193,7 @@ fn apply<'a>(rows: &[Row], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>
     apply_under(rows, &[], batch)
 }
 
-fn apply_under<'a>(rows: &[Row], memos: &[Memo], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>) {
+fn apply_under<'a>(rows: &[Row], memos: &[KeyEntry], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>) {
     let mut ledger = load(rows, memos, &Ledger::reads(batch));
     let outcomes = batch
         .iter()
@@ -442,7 +442,7 @@ mod changing {
             status: TaskStatus::Waiting,
             tries: 0,
             worker: None,
-            wake_at: Some(1),
+            wake_threshold: Some(1),
             ready_at: Some(t(50)),
             ..committed(root())
         };
@@ -755,17 +755,17 @@ mod maps {
 
     #[test]
     fn an_item_below_the_threshold_counts_and_wakes_nobody() {
-        let rows = [parked(1), Row { wake_at: Some(3), ..map(2, 1, 4, None) }, item(3, 2)];
+        let rows = [parked(1), Row { wake_threshold: Some(3), ..map(2, 1, 4, None) }, item(3, 2)];
         let ending = complete(&rows[2]);
         let (_, writes) = apply_one(&rows, &ending);
         assert_eq!(writes.ids(), [task(2), task(3)], "the owner is not written once per item");
-        assert_eq!(*writes.row(task(2)), Row { wake_at: Some(3), ..map(2, 2, 4, None) });
+        assert_eq!(*writes.row(task(2)), Row { wake_threshold: Some(3), ..map(2, 2, 4, None) });
         assert!(!writes.ready);
     }
 
     #[test]
     fn the_threshold_wakes_the_owner_once() {
-        let rows = [parked(1), Row { wake_at: Some(2), ..map(2, 1, 4, None) }, item(3, 2), item(4, 2)];
+        let rows = [parked(1), Row { wake_threshold: Some(2), ..map(2, 1, 4, None) }, item(3, 2), item(4, 2)];
         let batch = [complete(&rows[2]), complete(&rows[3])];
 
         let (_, writes) = apply(&rows, &batch[..1]);
@@ -783,7 +783,7 @@ mod maps {
 
         let far = park(&rows[0], wait(3));
         let (_, writes) = apply_one(&rows, &far);
-        assert_eq!((writes.row(task(2)).wake_at, writes.row(ROOT).ready_at), (Some(3), None));
+        assert_eq!((writes.row(task(2)).wake_threshold, writes.row(ROOT).ready_at), (Some(3), None));
         assert!(!writes.ready);
 
         let near = park(&rows[0], wait(2));
@@ -948,7 +948,7 @@ mod rows {
             tries: 1,
             worker: Some(worker(9)),
             ready_at: Some(t(70)),
-            wake_at: None,
+            wake_threshold: None,
             started_at: Some(t(1)),
             ..parked(3)
         };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Row;
-use crate::model::{Memo, NewTask, Note, RetryPolicy, TaskResult, Tried};
+use crate::model::{KeyEntry, NewTask, Note, RetryPolicy, TaskResult, Tried};
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// What a ledger must be loaded with. A store loads what of it exists, and holds it against others until it has written.
@@ -65,7 +65,7 @@ pub struct Writes<'a> {
     /// Results to copy, to the first task from the second, once the rows are written: the result columns, nothing else.
     pub copy: Vec<(TaskId, TaskId)>,
     /// Memos to write, over what is there.
-    pub memos: Vec<Memo>,
+    pub memos: Vec<KeyEntry>,
     /// Memos to delete.
     pub forget: Vec<Key>,
     /// Signals that were taken and never seen, those taken last first: the value of each, which is the task's result, goes

@@ -9,11 +9,11 @@ use crate::{ExecutionId, Key, Payload, TaskId, Timestamp};
 
 /// What is kept under a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Memo {
+pub struct KeyEntry {
     /// The key.
     pub key: Key,
     /// What kind of memo it is.
-    pub kind: MemoKind,
+    pub kind: KeyEntryKind,
     /// The execution that it belongs to: of a signal the one that it is sent to, of others the holder's.
     pub execution: ExecutionId,
     /// The signal's name; for others the function's.
@@ -35,7 +35,7 @@ pub struct Memo {
 /// What kind of memo it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum MemoKind {
+pub enum KeyEntryKind {
     /// The latest value of a signal.
     Signal,
     /// The result of a call, which answers other calls under the same key.
@@ -44,7 +44,7 @@ pub enum MemoKind {
     Dispatch,
 }
 
-impl MemoKind {
+impl KeyEntryKind {
     const ALL: [(Self, &'static str); 3] =
         [(Self::Signal, "signal"), (Self::Result, "result"), (Self::Dispatch, "dispatch")];
 
@@ -59,7 +59,7 @@ impl MemoKind {
     }
 }
 
-impl std::str::FromStr for MemoKind {
+impl std::str::FromStr for KeyEntryKind {
     type Err = ParseStatusError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -71,10 +71,10 @@ impl std::str::FromStr for MemoKind {
     }
 }
 
-impl Memo {
+impl KeyEntry {
     /// A memo that says nothing yet.
     #[must_use]
-    pub const fn new(key: Key, kind: MemoKind, execution: ExecutionId, name: String) -> Self {
+    pub const fn new(key: Key, kind: KeyEntryKind, execution: ExecutionId, name: String) -> Self {
         Self {
             key,
             kind,
@@ -92,7 +92,8 @@ impl Memo {
     /// The value of a result that is still good.
     #[must_use]
     pub fn result(&self, now: Timestamp) -> Option<&Payload> {
-        let good = self.kind == MemoKind::Result && self.expires_at.is_none_or(|expires_at| now < expires_at);
+        let good =
+            self.kind == KeyEntryKind::Result && self.expires_at.is_none_or(|expires_at| now < expires_at);
         self.value.as_ref().filter(|_| good)
     }
 }

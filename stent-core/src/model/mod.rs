@@ -14,7 +14,7 @@ mod wait;
 
 pub use lane::{FunctionKey, Lane, LaneKey};
 pub use lease::{Epoch, Fence, Lease, Nonce};
-pub use memo::{Memo, MemoKind};
+pub use memo::{KeyEntry, KeyEntryKind};
 pub use name::{split_version, versioned};
 pub use note::{Note, Said, Tried, TryEnd};
 pub use rate::{IntoRate, Rate, RateError};

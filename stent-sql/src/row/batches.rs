@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use stent_core::backend::Result;
 use stent_core::ledger::{Insert, Row, Update, Written};
-use stent_core::model::{Epoch, FunctionKey, Lane, LaneKey, Lease, Memo, StepKind, Tried};
+use stent_core::model::{Epoch, FunctionKey, KeyEntry, Lane, LaneKey, Lease, StepKind, Tried};
 use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, duration};
 
 use super::{columns, failure, tags};
@@ -171,7 +171,7 @@ fn insert_cells<'a>(insert: &'a Insert<'a>, written: Gave<'a>) -> Result<[Cell<'
         moment(row.ready_at),
         Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
         int(row.done),
-        Cell::or_null(row.wake_at, int),
+        Cell::or_null(row.wake_threshold, int),
         Cell::or_null(row.done_order, int),
         int(row.fed),
         Cell::or_null(row.total, int),
@@ -232,7 +232,7 @@ fn update_cells<'a>(update: &'a Update<'a>, written: Gave<'a>) -> [Cell<'a>; 21]
         moment(row.ready_at),
         Cell::or_null(row.worker, |id| Cell::Id(*id.as_uuid())),
         int(row.done),
-        Cell::or_null(row.wake_at, int),
+        Cell::or_null(row.wake_threshold, int),
         Cell::or_null(row.done_order, int),
         int(row.fed),
         Cell::or_null(row.total, int),
@@ -265,7 +265,7 @@ pub(crate) fn since_batch(executions: impl IntoIterator<Item = (ExecutionId, Tim
 }
 
 /// Memos.
-pub(crate) fn memo_batch(memos: &[Memo]) -> Result<Batch<'_>> {
+pub(crate) fn memo_batch(memos: &[KeyEntry]) -> Result<Batch<'_>> {
     let mut batch = Batch::new(&columns::MEMO, memos.len());
     for memo in memos {
         let sends = (!memo.sends.is_empty()).then(|| serde_json::to_string(&memo.sends)).transpose();

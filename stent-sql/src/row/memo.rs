@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use stent_core::backend::{Expired, Result};
 use stent_core::ledger::FollowUp;
-use stent_core::model::{FunctionKey, Memo, Tree};
+use stent_core::model::{FunctionKey, KeyEntry, Tree};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 use uuid::Uuid;
 
 use super::Reader;
 
 /// Decodes [`MEMO`](super::columns::MEMO).
-pub(crate) fn memo(reader: &mut Reader) -> Result<Memo> {
+pub(crate) fn memo(reader: &mut Reader) -> Result<KeyEntry> {
     let key = reader.id(Key::from_uuid)?;
     let kind = reader.word()?;
     let execution = reader.id(ExecutionId::from_uuid)?;
@@ -22,14 +22,14 @@ pub(crate) fn memo(reader: &mut Reader) -> Result<Memo> {
     let ended_at = reader.moment_or_null()?;
     let expires_at = reader.moment_or_null()?;
     let sends: Option<Vec<TaskId>> = reader.json_or_null()?;
-    Ok(Memo {
+    Ok(KeyEntry {
         holder,
         ttl: ttl.map(Duration::from_micros),
         ended_at,
         expires_at,
         value: reader.payload_or_null()?,
         sends: sends.unwrap_or_default(),
-        ..Memo::new(key, kind, execution, name)
+        ..KeyEntry::new(key, kind, execution, name)
     })
 }
 

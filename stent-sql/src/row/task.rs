@@ -73,7 +73,7 @@ pub(crate) fn row(reader: &mut Reader) -> Result<Row> {
         ready_at: reader.moment_or_null()?,
         worker: reader.id_or_null(WorkerId::from_uuid)?,
         done: reader.count()?,
-        wake_at: reader.count_or_null()?,
+        wake_threshold: reader.count_or_null()?,
         done_order: reader.count_or_null()?,
         fed: reader.count()?,
         total: reader.count_or_null()?,

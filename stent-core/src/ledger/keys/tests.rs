@@ -71,14 +71,14 @@ fn holding(n: u128, root: u128) -> Row {
     running(Row { key: Some(key()), ..step(n, root, StepKind::Call) })
 }
 
-fn held_by(holder: TaskId, root: u128) -> Memo {
-    let memo = Memo::new(key(), MemoKind::Result, task(root).execution(), "charge".to_owned());
-    Memo { holder: Some(holder), ..memo }
+fn held_by(holder: TaskId, root: u128) -> KeyEntry {
+    let memo = KeyEntry::new(key(), KeyEntryKind::Result, task(root).execution(), "charge".to_owned());
+    KeyEntry { holder: Some(holder), ..memo }
 }
 
-fn signal_memo(root: u128, value: Option<&str>) -> Memo {
-    let memo = Memo::new(slot(root), MemoKind::Signal, task(root).execution(), "approval".to_owned());
-    Memo { value: value.map(text), ..memo }
+fn signal_memo(root: u128, value: Option<&str>) -> KeyEntry {
+    let memo = KeyEntry::new(slot(root), KeyEntryKind::Signal, task(root).execution(), "approval".to_owned());
+    KeyEntry { value: value.map(text), ..memo }
 }
 
 fn new_step(n: u128, root: u128, kind: StepKind, state: NewTaskState, key: Key) -> NewTask {
@@ -131,13 +131,13 @@ fn apply<'a>(ledger: &mut Ledger<'a>, batch: &'a [Transition]) {
     }
 }
 
-fn written<'a>(rows: &[Row], memos: &[Memo], batch: &'a [Transition]) -> Writes<'a> {
+fn written<'a>(rows: &[Row], memos: &[KeyEntry], batch: &'a [Transition]) -> Writes<'a> {
     let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
     apply(&mut ledger, batch);
     ledger.into_writes()
 }
 
-fn followed(rows: &[Row], memos: &[Memo], up: FollowUp) -> Writes<'static> {
+fn followed(rows: &[Row], memos: &[KeyEntry], up: FollowUp) -> Writes<'static> {
     let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
     ledger.follow(&up);
     ledger.into_writes()
@@ -208,7 +208,7 @@ fn the_first_call_holds_the_key_and_the_second_waits() {
 
 #[test]
 fn a_result_ends_those_who_wait_and_is_kept_for_its_time() {
-    let memo = Memo { ttl: Some(Duration::from_secs(5)), ..held_by(task(10), 1) };
+    let memo = KeyEntry { ttl: Some(Duration::from_secs(5)), ..held_by(task(10), 1) };
     let rows = [root(1), root(2), holding(10, 1), waiting(20, 2)];
     let batch = [end(&rows[2], Ok(text("receipt")))];
 
@@ -227,7 +227,7 @@ fn a_result_ends_those_who_wait_and_is_kept_for_its_time() {
 
 #[test]
 fn a_hit_is_a_completion_of_the_turn_that_asks() {
-    let memo = Memo { value: Some(text("")), ended_at: Some(t(2)), ..held_by(task(90), 9) };
+    let memo = KeyEntry { value: Some(text("")), ended_at: Some(t(2)), ..held_by(task(90), 9) };
     let rows = [root(1)];
     let batch = [keep(&rows[0], new_call(10, 1))];
 
@@ -291,7 +291,7 @@ fn a_vacant_key_goes_to_the_oldest_who_waits() {
 
 #[test]
 fn a_key_with_a_value_is_not_vacant() {
-    let memo = Memo { value: Some(text("x")), ..held_by(task(10), 1) };
+    let memo = KeyEntry { value: Some(text("x")), ..held_by(task(10), 1) };
 
     let writes = followed(&[], &[memo], FollowUp::Vacate { key: key(), at: t(10) });
 

@@ -144,7 +144,7 @@ fn values(shelf: &Shelf) -> Vec<Payload> {
     let kept = shelf
         .memos
         .values()
-        .filter(|memo| memo.kind == MemoKind::Signal)
+        .filter(|memo| memo.kind == KeyEntryKind::Signal)
         .filter_map(|memo| memo.value.clone());
     let taken = shelf.rows.values().filter(|row| {
         row.kind == StepKind::Signal && row.status == TaskStatus::Completed && row.mark.is_none()

@@ -36,12 +36,15 @@ fn holder(n: u128) -> Row {
     under(key(), step(n))
 }
 
-fn held(holder: u128) -> Memo {
-    Memo { holder: Some(task(holder)), ..Memo::new(key(), MemoKind::Result, EXECUTION, "charge".to_owned()) }
+fn held(holder: u128) -> KeyEntry {
+    KeyEntry {
+        holder: Some(task(holder)),
+        ..KeyEntry::new(key(), KeyEntryKind::Result, EXECUTION, "charge".to_owned())
+    }
 }
 
-fn kept(holder: u128, text: &str) -> Memo {
-    Memo { value: Some(value(text)), ended_at: Some(t(5)), ..held(holder) }
+fn kept(holder: u128, text: &str) -> KeyEntry {
+    KeyEntry { value: Some(value(text)), ended_at: Some(t(5)), ..held(holder) }
 }
 
 // When.
@@ -58,13 +61,17 @@ fn keep_with(row: &Row, insert: Vec<NewTask>) -> Transition {
     Transition { insert, ..leased(row, Change::Keep) }
 }
 
-fn apply_one_under<'a>(rows: &[Row], memos: &[Memo], transition: &'a Transition) -> (Outcome, Writes<'a>) {
+fn apply_one_under<'a>(
+    rows: &[Row],
+    memos: &[KeyEntry],
+    transition: &'a Transition,
+) -> (Outcome, Writes<'a>) {
     let (mut outcomes, writes) = apply_under(rows, memos, std::slice::from_ref(transition));
     (outcomes.remove(0), writes)
 }
 
 /// Follows one thing up, with what a store loads for it.
-fn follow<'a>(rows: &[Row], memos: &[Memo], up: FollowUp) -> Writes<'a> {
+fn follow<'a>(rows: &[Row], memos: &[KeyEntry], up: FollowUp) -> Writes<'a> {
     let mut ledger = load(rows, memos, &FollowUp::reads(&[up]));
     ledger.follow(&up);
     ledger.into_writes()
@@ -94,7 +101,7 @@ mod calls {
         assert_eq!(outcome, applied(0));
         let expected = Row { ready_at: Some(t(10)), ..under(key(), pending(task(2), keep.insert[0].tree)) };
         assert_eq!(*writes.row(task(2)), expected);
-        assert_eq!(writes.memos, [Memo { ttl, ..held(2) }]);
+        assert_eq!(writes.memos, [KeyEntry { ttl, ..held(2) }]);
         assert!(writes.ready);
     }
 
@@ -144,7 +151,8 @@ mod calls {
     #[test]
     fn a_result_is_good_until_its_moment_and_not_at_it() {
         for (expires_at, good) in [(t(11), true), (t(10), false), (t(9), false)] {
-            let memo = Memo { expires_at: Some(expires_at), ttl: Some(t(6).since(t(5))), ..kept(2, "old") };
+            let memo =
+                KeyEntry { expires_at: Some(expires_at), ttl: Some(t(6).since(t(5))), ..kept(2, "old") };
             let keep = keep_with(&root(), vec![call(3)]);
 
             let (_, writes) = apply_one_under(&[root()], &[memo], &keep);
@@ -159,13 +167,16 @@ mod calls {
     #[test]
     fn the_result_completes_everyone_who_waits() {
         let rows = [vec![parked(2), holder(2), waiter(3)], elsewhere(4).to_vec()].concat();
-        let memo = Memo { ttl: Some(t(60).since(t(0))), ..held(2) };
+        let memo = KeyEntry { ttl: Some(t(60).since(t(0))), ..held(2) };
         let ending = complete(&rows[1]);
 
         let (_, writes) = apply_one_under(&rows, std::slice::from_ref(&memo), &ending);
 
         let value = ok("done").ok();
-        assert_eq!(writes.memos, [Memo { value, ended_at: Some(t(10)), expires_at: Some(t(70)), ..memo }]);
+        assert_eq!(
+            writes.memos,
+            [KeyEntry { value, ended_at: Some(t(10)), expires_at: Some(t(70)), ..memo }]
+        );
         assert_eq!([3, 2, 4].map(|n| writes.row(task(n)).done_order), [Some(1), Some(2), Some(1)]);
         for n in [3, 4] {
             let row = writes.row(task(n));
@@ -183,7 +194,7 @@ mod calls {
 
         let (_, writes) = apply_one_under(&rows, &[held(2)], &ending);
 
-        assert_eq!(writes.memos, [Memo { execution: ELSEWHERE.execution(), ..held(4) }]);
+        assert_eq!(writes.memos, [KeyEntry { execution: ELSEWHERE.execution(), ..held(4) }]);
         let next = Row { status: TaskStatus::Pending, ready_at: Some(t(10)), ..rows[3].clone() };
         assert_eq!(*writes.row(task(4)), next);
         assert!(!writes.ids().contains(&task(5)) && writes.ready);
@@ -238,7 +249,7 @@ mod calls {
         let mut start = start(NewTaskState::Pending { ready_at: t(10) });
         start.insert[0].keyed = Some(Keyed::new(key()));
         let other = under(key(), running(ELSEWHERE, Tree::root(ELSEWHERE.execution())));
-        let memo = Memo { holder: Some(ELSEWHERE), execution: ELSEWHERE.execution(), ..held(2) };
+        let memo = KeyEntry { holder: Some(ELSEWHERE), execution: ELSEWHERE.execution(), ..held(2) };
 
         let (_, writes) = apply_one_under(std::slice::from_ref(&other), std::slice::from_ref(&memo), &start);
         let waits = writes.row(ROOT).clone();
@@ -346,14 +357,14 @@ mod calls {
             next,
             Row { tree: Tree::step(ELSEWHERE.execution(), ELSEWHERE), ..holder(4) },
         ];
-        let memo = Memo { execution: ELSEWHERE.execution(), ..held(4) };
+        let memo = KeyEntry { execution: ELSEWHERE.execution(), ..held(4) };
         let mut retrying = retry(&rows[0]);
         retrying.erase = vec![task(3)];
         let mut shelf = Shelf { memos: [(key(), memo.clone())].into(), ..Shelf::of(rows.clone()) };
 
         shelf.apply(&[retrying, fail(&rows[4])]);
 
-        assert_eq!(shelf.memos[&key()], Memo { holder: Some(task(5)), ..memo });
+        assert_eq!(shelf.memos[&key()], KeyEntry { holder: Some(task(5)), ..memo });
         assert_eq!(shelf.rows[&task(5)].status, TaskStatus::Pending);
     }
 
@@ -373,7 +384,7 @@ mod calls {
         ledger.apply(&keep);
         assert!(!ledger.takes(&asks) && ledger.takes(&free));
 
-        let memo = Memo { execution: ELSEWHERE.execution(), ..held(7) };
+        let memo = KeyEntry { execution: ELSEWHERE.execution(), ..held(7) };
         let mut ledger = Ledger::new([root(), step(2), other, there, swept], [memo]);
         assert!(ledger.takes(&ends));
         ledger.apply(&keep);
@@ -399,13 +410,13 @@ mod dispatches {
 
         assert_eq!(outcomes, [applied(0), Outcome::Exists(EXECUTION), already(0)]);
         assert_eq!(writes.insert.len(), 1);
-        let memo = Memo::new(key(), MemoKind::Dispatch, EXECUTION, "charge".to_owned());
-        assert_eq!(writes.memos, [Memo { holder: Some(ROOT), ..memo }]);
+        let memo = KeyEntry::new(key(), KeyEntryKind::Dispatch, EXECUTION, "charge".to_owned());
+        assert_eq!(writes.memos, [KeyEntry { holder: Some(ROOT), ..memo }]);
     }
 
     #[test]
     fn it_stands_after_its_execution_has_ended() {
-        let memo = Memo::new(key(), MemoKind::Dispatch, EXECUTION, "charge".to_owned());
+        let memo = KeyEntry::new(key(), KeyEntryKind::Dispatch, EXECUTION, "charge".to_owned());
         let start = keyed_start(ELSEWHERE);
         let (outcome, writes) = apply_one_under(&[completed(root(), None)], &[memo], &start);
         assert_eq!(outcome, Outcome::Exists(EXECUTION));
@@ -427,12 +438,12 @@ mod signals {
         Transition::new(guard, t(10), change)
     }
 
-    fn slot_memo(sends: &[u128], there: Option<&str>) -> Memo {
-        Memo {
+    fn slot_memo(sends: &[u128], there: Option<&str>) -> KeyEntry {
+        KeyEntry {
             value: there.map(value),
             ended_at: Some(t(10)),
             sends: sends.iter().copied().map(task).collect(),
-            ..Memo::new(slot(), MemoKind::Signal, EXECUTION, "approval".to_owned())
+            ..KeyEntry::new(slot(), KeyEntryKind::Signal, EXECUTION, "approval".to_owned())
         }
     }
 

@@ -61,7 +61,7 @@ mod cancelling {
 
     #[test]
     fn what_does_not_run_waits_to_be_closed() {
-        let asleep = Row { ready_at: Some(t(50)), wake_at: Some(1), ..parked(1) };
+        let asleep = Row { ready_at: Some(t(50)), wake_threshold: Some(1), ..parked(1) };
         for there in [new_root(), asleep] {
             let asking = cancel(20);
 
@@ -73,7 +73,7 @@ mod cancelling {
                 mark: Some(Mark::Cancel),
                 expires_at: Some(t(20)),
                 ready_at: None,
-                wake_at: None,
+                wake_threshold: None,
                 ..there
             };
             assert_eq!(*writes.row(ROOT), expected);
@@ -142,7 +142,7 @@ mod cancelling {
 
     #[test]
     fn a_cancelling_execution_is_woken_by_nothing() {
-        let there = stopping(Row { wake_at: None, ..parked(1) });
+        let there = stopping(Row { wake_threshold: None, ..parked(1) });
         assert_eq!(apply_one(std::slice::from_ref(&there), &nudge(&there)).0, Outcome::Fenced);
 
         // A step that ended before it heard is counted.
@@ -151,7 +151,7 @@ mod cancelling {
         let (_, writes) = apply_one(&rows, &ending);
         assert_eq!((writes.row(ROOT).done, writes.row(ROOT).ready_at, writes.ready), (1, None, false));
 
-        let rows = [stopping(parked(9)), Row { wake_at: Some(2), ..map(2, 1, 4, None) }, item(3, 2)];
+        let rows = [stopping(parked(9)), Row { wake_threshold: Some(2), ..map(2, 1, 4, None) }, item(3, 2)];
         let ending = complete(&rows[2]);
         assert_eq!(apply_one(&rows, &ending).1.ids(), [ROOT, task(2), task(3)]);
         assert_eq!(apply_one(&rows, &ending).1.row(ROOT).ready_at, None);

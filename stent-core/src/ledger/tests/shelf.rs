@@ -10,7 +10,7 @@ use super::*;
 pub(super) struct Shelf {
     pub(super) rows: BTreeMap<TaskId, Row>,
     pub(super) results: BTreeMap<TaskId, TaskResult>,
-    pub(super) memos: BTreeMap<Key, Memo>,
+    pub(super) memos: BTreeMap<Key, KeyEntry>,
 }
 
 impl Shelf {
@@ -47,7 +47,7 @@ impl Shelf {
 
     fn load<'a>(&self, reads: &Reads) -> Ledger<'a> {
         let rows: Vec<Row> = self.rows.values().cloned().collect();
-        let memos: Vec<Memo> = self.memos.values().cloned().collect();
+        let memos: Vec<KeyEntry> = self.memos.values().cloned().collect();
         load(&rows, &memos, reads)
     }
 
@@ -77,10 +77,10 @@ impl Shelf {
         ups
     }
 
-    pub(super) fn is_vacant(&self, memo: &Memo) -> bool {
+    pub(super) fn is_vacant(&self, memo: &KeyEntry) -> bool {
         let holder = memo.holder.and_then(|holder| self.rows.get(&holder));
         let gone = holder.is_none_or(|holder| holder.status.is_terminal());
-        memo.kind == MemoKind::Result && memo.value.is_none() && gone
+        memo.kind == KeyEntryKind::Result && memo.value.is_none() && gone
     }
 
     pub(super) fn is_to_close(&self, execution: ExecutionId) -> bool {
