@@ -82,7 +82,7 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     const fn loaded(row: Row) -> Self {
-        Self { slot: row.slot, row, new: None, dirty: false, result: None, retry: None }
+        Self { slot: row.limit_key, row, new: None, dirty: false, result: None, retry: None }
     }
 }
 
@@ -168,7 +168,7 @@ impl<'a> Ledger<'a> {
         };
         (writes.memos, writes.forget) = self.memos.into_writes();
         for entry in self.entries.into_values() {
-            writes.ready |= entry.slot.is_some() && entry.row.slot.is_none(); // G8: a place is free
+            writes.ready |= entry.slot.is_some() && entry.row.limit_key.is_none(); // G8: a place is free
             match entry.new {
                 Some((task, created_at)) => {
                     writes.insert.push(Insert { task, row: entry.row, created_at, result: entry.result });

@@ -140,7 +140,7 @@ impl Records {
 
     /// When the leases end that count against a function's limit.
     fn places(&self, function: FunctionKey, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-        let running = self.tasks.values().filter(move |record| record.row.slot == Some(function));
+        let running = self.tasks.values().filter(move |record| record.row.limit_key == Some(function));
         running.filter_map(|record| record.row.ready_at).filter(move |until| *until > now)
     }
 

@@ -40,7 +40,10 @@ impl Records {
 
     fn check_ended(record: &StoredTask) {
         let row = &record.row;
-        assert!(row.ready_at.is_none() && row.worker.is_none() && row.slot.is_none(), "it is over: {row:?}");
+        assert!(
+            row.ready_at.is_none() && row.worker.is_none() && row.limit_key.is_none(),
+            "it is over: {row:?}"
+        );
         assert!(row.ended_at.is_some(), "it ended at some moment: {row:?}");
     }
 
@@ -48,7 +51,7 @@ impl Records {
         let row = &record.row;
         let runs = row.status == TaskStatus::Running;
         assert_eq!(row.worker.is_some(), runs, "what runs is held: {row:?}");
-        assert!(runs || row.slot.is_none(), "what does not run has no place: {row:?} (G8)");
+        assert!(runs || row.limit_key.is_none(), "what does not run has no place: {row:?} (G8)");
         assert!(!runs || row.ready_at.is_some(), "a lease ends: {row:?} (G2)");
         if let Some(parent) = row.tree.parent.and_then(|parent| self.tasks.get(&parent)) {
             // What runs in an execution that is asked to end may tidy up.

@@ -185,9 +185,9 @@ impl Records {
     fn end_each(&mut self, tasks: Vec<TaskId>, end: impl Fn(&mut Row)) {
         for task in tasks {
             if let Some(StoredTask { row, .. }) = self.tasks.get_mut(&task) {
-                let counted = row.slot.is_some();
+                let counted = row.limit_key.is_some();
                 end(row);
-                self.hints.ready |= counted && row.slot.is_none(); // G8: a place is free.
+                self.hints.ready |= counted && row.limit_key.is_none(); // G8: a place is free.
             }
         }
     }
@@ -206,7 +206,7 @@ impl Records {
     pub(crate) fn remove(&mut self, id: TaskId) {
         self.tries.remove(&id);
         if let Some(StoredTask { task, row, .. }) = self.tasks.remove(&id) {
-            self.hints.ready |= row.slot.is_some(); // G8: a place is free.
+            self.hints.ready |= row.limit_key.is_some(); // G8: a place is free.
             if let Some(parent) = task.tree.parent {
                 self.children.remove(&(parent, task.seq, id));
             }

@@ -120,7 +120,7 @@ impl Data {
 
     /// When the leases end that take the places of a function.
     fn places(&self, function: FunctionKey, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-        let counted = self.tasks.values().filter(move |record| record.row.slot == Some(function));
+        let counted = self.tasks.values().filter(move |record| record.row.limit_key == Some(function));
         counted.filter_map(|record| record.row.ready_at).filter(move |ends_at| *ends_at > now)
     }
 

@@ -106,9 +106,9 @@ impl Data {
     fn end(&mut self, tasks: Vec<TaskId>, end: impl Fn(&mut Row)) {
         for task in tasks {
             if let Some(StoredTask { row, .. }) = self.tasks.get_mut(&task) {
-                let counted = row.slot.is_some();
+                let counted = row.limit_key.is_some();
                 end(row);
-                self.work += u64::from(counted && row.slot.is_none());
+                self.work += u64::from(counted && row.limit_key.is_none());
             }
         }
     }
@@ -116,7 +116,7 @@ impl Data {
     pub(crate) fn remove(&mut self, task: TaskId) {
         self.tries.remove(&task);
         let removed = self.tasks.remove(&task);
-        self.work += u64::from(removed.is_some_and(|record| record.row.slot.is_some()));
+        self.work += u64::from(removed.is_some_and(|record| record.row.limit_key.is_some()));
     }
 
     /// Looks after what ended out of sight, until nothing follows any more.

@@ -61,7 +61,7 @@ pub struct Row {
     pub expires_at: Option<Timestamp>,
     /// Set while it runs and its function's running tasks are counted. Those whose lease (`ready_at`) is over do not count, and
     /// [lose](Self::vacate) their place when it is given away.
-    pub slot: Option<FunctionKey>,
+    pub limit_key: Option<FunctionKey>,
     /// When it was first claimed, or its code began in its parent's turn.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -96,7 +96,7 @@ impl Row {
             mark: None,
             key: None,
             expires_at: None,
-            slot: None,
+            limit_key: None,
             started_at: None,
             ended_at: None,
         }
@@ -173,7 +173,7 @@ impl Row {
         self.worker = Some(worker);
         self.ready_at = Some(until);
         self.wake_threshold = None;
-        self.slot = slot;
+        self.limit_key = slot;
         self.started_at = self.started_at.or(Some(now));
         crashed
     }
@@ -182,8 +182,8 @@ impl Row {
     /// when it counts the places (G8) and finds room. From then on its lease cannot be [renewed](Self::keeps_place); it can
     /// still write.
     pub fn vacate(&mut self, function: FunctionKey, now: Timestamp) {
-        if self.slot == Some(function) && self.ready_at.is_some_and(|ends_at| ends_at <= now) {
-            self.slot = Some(FunctionKey::VACATED);
+        if self.limit_key == Some(function) && self.ready_at.is_some_and(|ends_at| ends_at <= now) {
+            self.limit_key = Some(FunctionKey::VACATED);
         }
     }
 
@@ -192,7 +192,7 @@ impl Row {
     /// comes later takes it back (G8).
     #[must_use]
     pub fn keeps_place(&self, now: Timestamp) -> bool {
-        match self.slot {
+        match self.limit_key {
             None => true,
             Some(FunctionKey::VACATED) => false,
             Some(_) => self.ready_at.is_some_and(|ends_at| ends_at > now),
@@ -252,7 +252,7 @@ impl Row {
     /// Nobody works on it any more.
     pub(super) const fn rest(&mut self) {
         self.worker = None;
-        self.slot = None;
+        self.limit_key = None;
     }
 
     /// A turn of it was committed.

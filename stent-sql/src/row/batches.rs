@@ -99,7 +99,7 @@ pub(crate) fn claim_more_batch(rows: &[Row]) -> Batch<'static> {
             int(row.tries),
             moment(row.started_at),
             int(row.crashes),
-            slot(row.slot),
+            slot(row.limit_key),
         ]);
     }
     batch
@@ -113,7 +113,7 @@ pub(crate) const fn has_more(row: &Row) -> bool {
         || row.attempts > 0
         || row.mark.is_some()
         || row.expires_at.is_some()
-        || row.slot.is_some()
+        || row.limit_key.is_some()
 }
 
 /// New tasks, those with what only few have apart.
@@ -137,7 +137,7 @@ pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>
             Cell::or_null(row.mark, |mark| Cell::text(mark.as_str())),
             Cell::or_null(row.key, |key| Cell::Id(*key.as_uuid())),
             moment(row.expires_at),
-            slot(row.slot),
+            slot(row.limit_key),
             Cell::or_null(written.reason, Cell::text),
             Cell::or_null(task.trace.as_deref(), Cell::text),
         ];
@@ -210,7 +210,7 @@ pub(crate) fn update_batches<'a>(
             int(row.noted),
             Cell::or_null(row.mark, |mark| Cell::text(mark.as_str())),
             moment(row.expires_at),
-            slot(row.slot),
+            slot(row.limit_key),
             Cell::or_null(written.reason, Cell::text),
             Cell::or_null(retry, |text| Cell::Text(Cow::Owned(text))),
         ];

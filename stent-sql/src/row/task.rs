@@ -86,7 +86,7 @@ pub(crate) fn row(reader: &mut Reader) -> Result<Row> {
         mark: reader.word_or_null()?,
         key: reader.id_or_null(Key::from_uuid)?,
         expires_at: reader.moment_or_null()?,
-        slot: reader.next::<Option<i64>>()?.map(FunctionKey::from_i64),
+        limit_key: reader.next::<Option<i64>>()?.map(FunctionKey::from_i64),
     })
 }
 

@@ -246,7 +246,7 @@ impl Picks {
                 .filter(|limit| limit.max_concurrent.is_some())
                 .map(|limit| FunctionKey::of(&limit.function));
             tried.extend(row.claim(request.worker, request.nonce, request.now, request.until, slot));
-            if row.crashes != task.row.crashes || row.slot != task.row.slot {
+            if row.crashes != task.row.crashes || row.limit_key != task.row.limit_key {
                 more.insert(row.id);
             }
             let mut steps = record.take(row.id);

@@ -26,7 +26,7 @@ fn new_root() -> Row {
 }
 
 fn counted(row: Row) -> Row {
-    Row { slot: Some(FunctionKey::of("charge")), ..row }
+    Row { limit_key: Some(FunctionKey::of("charge")), ..row }
 }
 
 // When.
@@ -637,7 +637,12 @@ mod slots {
             (leased(&there, Change::Release), true),
         ] {
             let (_, writes) = apply_one(std::slice::from_ref(&there), &turn);
-            assert_eq!((writes.ready, writes.row(ROOT).slot.is_none()), (frees, frees), "{:?}", turn.change);
+            assert_eq!(
+                (writes.ready, writes.row(ROOT).limit_key.is_none()),
+                (frees, frees),
+                "{:?}",
+                turn.change
+            );
             let (_, writes) = apply_one(&[root()], &turn);
             assert!(!writes.ready || matches!(turn.change, Change::Retry { .. } | Change::Release));
         }
@@ -651,7 +656,7 @@ mod slots {
         let expire = expire(&rows[1]);
         for change in [giving_up, expire] {
             let (_, writes) = apply_one(&rows, &change);
-            assert_eq!((writes.row(task(2)).slot, writes.ready), (None, true));
+            assert_eq!((writes.row(task(2)).limit_key, writes.ready), (None, true));
         }
         let asked = counted(stopping(step(2)));
         let ending = complete(&asked);
@@ -663,7 +668,7 @@ mod slots {
         for slot in [None, Some(FunctionKey::of("charge"))] {
             let mut row = counted(pending(task(2), Tree::step(EXECUTION, ROOT)));
             row.claim(worker(8), Nonce::NONE, t(31), t(61), slot);
-            assert_eq!(row.slot, slot);
+            assert_eq!(row.limit_key, slot);
         }
     }
 }
