@@ -139,7 +139,7 @@ pub fn retry_delay(
 #[must_use]
 pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Transition> {
     // The claim itself counts as a try; the ones before it were crashes.
-    let crashes = claimed.task.tries.saturating_sub(1);
+    let crashes = claimed.task.uncommitted_claims.saturating_sub(1);
     (crashes >= CRASHES_MAX).then(|| {
         let failure = own_failure(
             Failure::CRASH_LOOP,

@@ -314,7 +314,7 @@ impl<'a> Ledger<'a> {
             Change::Release => {
                 self.tried(task, TryEnd::Released, None, at);
                 self.change(task, |row| {
-                    row.tries = row.tries.saturating_sub(1);
+                    row.uncommitted_claims = row.uncommitted_claims.saturating_sub(1);
                     row.releases += 1;
                 });
                 self.again(task, at);
@@ -389,7 +389,7 @@ impl<'a> Ledger<'a> {
                 self.change(task, |row| {
                     row.mark = Some(Mark::Revive);
                     row.attempts = 0;
-                    row.tries = 0;
+                    row.uncommitted_claims = 0;
                     row.ended_at = None;
                     row.expires_at = None;
                 });

@@ -57,7 +57,7 @@ async fn a_claim_brings_the_task_and_its_lease(world: World) {
     same("status", task.status, TaskStatus::Running);
     same(
         "epoch, tries, attempts, done",
-        (task.epoch.count, task.tries, task.attempts, task.done),
+        (task.epoch.count, task.uncommitted_claims, task.attempts, task.done),
         (1, 1, 0, 0),
     );
     same(

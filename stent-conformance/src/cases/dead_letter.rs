@@ -172,7 +172,7 @@ async fn a_revived_one_is_tried_again_at_once(world: World) {
     let claimed = world.claim_one(t(5)).await;
     let task = &claimed.task;
     same("claimed", (task.id, task.epoch.count, task.mark), (id, 3, Some(Mark::Revive)));
-    same("attempts and tries start anew", (task.attempts, task.tries), (0, 1));
+    same("attempts and tries start anew", (task.attempts, task.uncommitted_claims), (0, 1));
     world.apply(claimed.complete("receipt").at(t(6))).await;
     same("result", world.result(id).await, Some(Ok(text("receipt"))));
     same("history", world.tries(id).await.len(), 2);
@@ -252,7 +252,7 @@ async fn what_is_done_again_costs_no_attempt(world: World) {
     already(world.commit(redo).await);
 
     let again = world.claim_one(t(2)).await;
-    same("counters", (again.task.attempts, again.task.tries, again.task.mark), (0, 1, None));
+    same("counters", (again.task.attempts, again.task.uncommitted_claims, again.task.mark), (0, 1, None));
     same("the record", again.steps.iter().map(|step| step.id).collect::<Vec<_>>(), [good]);
     same("the failed step", world.find(bad).await, None);
 }

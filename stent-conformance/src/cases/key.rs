@@ -85,7 +85,7 @@ async fn three(world: &World) -> (Claimed, [(TaskId, TaskId); 3]) {
 async fn expect_takeover(world: &World, all: &[(TaskId, TaskId); 3], now: Timestamp) {
     let next = world.claim_one(now).await;
     same("who takes over", next.task.id, all[1].1);
-    same("its claim", (next.lease.epoch.count, next.task.tries), (1, 1));
+    same("its claim", (next.lease.epoch.count, next.task.uncommitted_claims), (1, 1));
     world.expect_status(all[2].1, TaskStatus::Waiting).await;
 
     world.apply(next.complete("receipt").at(now)).await;

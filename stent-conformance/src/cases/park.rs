@@ -48,7 +48,7 @@ async fn the_awaited_completion_wakes_it(world: World) {
 
     let claimed = world.claim_one(t(3)).await;
     same("woken", (claimed.task.id, claimed.lease.epoch.count, claimed.task.done), (parent.task.id, 2, 1));
-    same("tries start anew", claimed.task.tries, 1);
+    same("tries start anew", claimed.task.uncommitted_claims, 1);
 }
 
 async fn a_failed_step_wakes_it_too(world: World) {

@@ -245,7 +245,7 @@ async fn workers_that_do_everything_at_once_finish_everything(world: World) {
                 }
                 let mut turns = Vec::new();
                 for task in &claimed {
-                    same("claims without progress", task.task.tries, 1);
+                    same("claims without progress", task.task.uncommitted_claims, 1);
                     turns.push(match task.task.lane.function.as_str() {
                         "ship" => task.complete("parcel"),
                         _ if task.task.done == STEPS => {

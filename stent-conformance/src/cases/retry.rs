@@ -54,7 +54,7 @@ async fn attempts_and_tries_are_counted_apart(world: World) {
     let mut counts = Vec::new();
     for (second, fails) in [(0, false), (1, true), (2, false), (3, true), (4, false)] {
         let claimed = world.claim(1).at(t(second)).lease(1).await.remove(0);
-        counts.push((claimed.task.attempts, claimed.task.tries));
+        counts.push((claimed.task.attempts, claimed.task.uncommitted_claims));
         if fails {
             world.apply(claimed.retry(t(second + 1), declined())).await;
         }

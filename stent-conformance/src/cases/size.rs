@@ -434,7 +434,7 @@ async fn a_long_history_is_kept(world: World) {
 
     same("tries", world.tries(id).await.len(), TRIES as usize);
     let task = &claimed.task;
-    same("counted", (task.releases, task.epoch.count, task.tries), (TRIES, TRIES + 1, 1));
+    same("counted", (task.releases, task.epoch.count, task.uncommitted_claims), (TRIES, TRIES + 1, 1));
 }
 
 /// Every claim takes over from the one before, whose lease has run out.

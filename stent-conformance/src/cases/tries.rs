@@ -272,13 +272,13 @@ async fn what_was_ended_from_outside_is_no_try(world: World) {
 async fn a_committed_turn_leaves_the_history_as_it_is(world: World) {
     let lost = world.running("charge").await;
     let taken = world.claim_one(t(30)).await;
-    same("tries so far", taken.task.tries, 2);
+    same("tries so far", taken.task.uncommitted_claims, 2);
 
     world.apply(taken.park()).await;
     world.apply(taken.nudge().at(t(30))).await;
 
     let again = world.claim_one(t(30)).await;
-    same("claims without a turn", again.task.tries, 1);
+    same("claims without a turn", again.task.uncommitted_claims, 1);
     same("counts", counts(&again), (0, 1, 0));
     same("tries", ends(&world, lost.task.id).await, [TryEnd::Crashed]);
 }

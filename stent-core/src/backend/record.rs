@@ -109,7 +109,7 @@ impl StoredTask {
             retry: self.task.retry.clone(),
             status: self.row.status,
             epoch: self.row.epoch,
-            tries: self.row.tries,
+            uncommitted_claims: self.row.uncommitted_claims,
             attempts: self.row.attempts,
             crashes: self.row.crashes,
             releases: self.row.releases,

@@ -94,7 +94,7 @@ fn claimed(tries: u32) -> Claimed {
         retry: Some(steady()),
         status: TaskStatus::Running,
         epoch: FENCE.epoch,
-        tries,
+        uncommitted_claims: tries,
         attempts: 1,
         crashes: 0,
         releases: 0,

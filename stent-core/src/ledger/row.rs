@@ -22,7 +22,7 @@ pub struct Row {
     /// Its last claim.
     pub epoch: Epoch,
     /// Claims since the last committed turn.
-    pub tries: u32,
+    pub uncommitted_claims: u32,
     /// Attempts that failed and were retried.
     pub attempts: u32,
     /// Claims whose lease ran out.
@@ -78,7 +78,7 @@ impl Row {
             kind,
             status: TaskStatus::Pending,
             epoch: Epoch::NEVER,
-            tries: 0,
+            uncommitted_claims: 0,
             attempts: 0,
             crashes: 0,
             releases: 0,
@@ -115,7 +115,7 @@ impl Row {
             NewTaskState::Leased { started_at, worker, nonce, until } => {
                 row.status = TaskStatus::Running;
                 row.epoch = Epoch::new(1, *nonce);
-                row.tries = 1;
+                row.uncommitted_claims = 1;
                 row.worker = Some(*worker);
                 row.ready_at = Some(*until);
                 row.started_at = Some(*started_at);
@@ -169,7 +169,7 @@ impl Row {
         self.crashes += u32::from(crashed.is_some());
         self.status = TaskStatus::Running;
         self.epoch = self.epoch.next(nonce);
-        self.tries += 1;
+        self.uncommitted_claims += 1;
         self.worker = Some(worker);
         self.ready_at = Some(until);
         self.wake_threshold = None;
@@ -257,7 +257,7 @@ impl Row {
 
     /// A turn of it was committed.
     pub(super) fn progress(&mut self) {
-        self.tries = 0;
+        self.uncommitted_claims = 0;
         self.past_revival();
     }
 

@@ -67,7 +67,7 @@ fn step(n: u128) -> Row {
 fn parked(wake_at: u32) -> Row {
     Row {
         status: TaskStatus::Waiting,
-        tries: 0,
+        uncommitted_claims: 0,
         commit: 1,
         commit_epoch: Epoch::plain(1),
         ready_at: None,
@@ -294,7 +294,10 @@ mod starting {
         let (_, writes) = apply_one(&[], &start);
 
         let row = writes.row(ROOT);
-        assert_eq!((row.status, row.epoch, row.tries), (TaskStatus::Running, Epoch::plain(1), 1));
+        assert_eq!(
+            (row.status, row.epoch, row.uncommitted_claims),
+            (TaskStatus::Running, Epoch::plain(1), 1)
+        );
         assert_eq!((row.worker, row.ready_at, row.started_at), (Some(worker(7)), Some(t(40)), Some(t(9))));
         assert!(!writes.ready);
     }
@@ -423,13 +426,13 @@ mod changing {
 
     #[test]
     fn keep_counts_the_commit_and_forgets_the_tries() {
-        let there = Row { tries: 4, ..root() };
+        let there = Row { uncommitted_claims: 4, ..root() };
         let keep = leased(&there, Change::Keep);
         let (outcome, writes) = apply_one(std::slice::from_ref(&there), &keep);
         assert_eq!(outcome, applied(0));
         assert_eq!(
             writes.update,
-            [Update { row: Row { tries: 0, ..committed(there) }, result: None, retry: None }]
+            [Update { row: Row { uncommitted_claims: 0, ..committed(there) }, result: None, retry: None }]
         );
     }
 
@@ -440,7 +443,7 @@ mod changing {
         assert_eq!(outcome, applied(0));
         let expected = Row {
             status: TaskStatus::Waiting,
-            tries: 0,
+            uncommitted_claims: 0,
             worker: None,
             wake_threshold: Some(1),
             ready_at: Some(t(50)),
@@ -469,13 +472,13 @@ mod changing {
 
     #[test]
     fn retry_keeps_the_failure_and_counts_the_attempt() {
-        let there = Row { tries: 2, attempts: 1, ..root() };
+        let there = Row { uncommitted_claims: 2, attempts: 1, ..root() };
         let retrying = retry(&there);
         let (outcome, writes) = apply_one(std::slice::from_ref(&there), &retrying);
         assert_eq!(outcome, applied(0));
         let expected = Row {
             status: TaskStatus::Pending,
-            tries: 0,
+            uncommitted_claims: 0,
             attempts: 2,
             worker: None,
             ready_at: Some(t(20)),
@@ -488,12 +491,12 @@ mod changing {
 
     #[test]
     fn release_gives_the_try_back_and_counts_no_attempt() {
-        let there = Row { tries: 3, attempts: 1, ..root() };
+        let there = Row { uncommitted_claims: 3, attempts: 1, ..root() };
         let release = leased(&there, Change::Release);
         let (_, writes) = apply_one(std::slice::from_ref(&there), &release);
         let expected = Row {
             status: TaskStatus::Pending,
-            tries: 2,
+            uncommitted_claims: 2,
             releases: 1,
             worker: None,
             ready_at: Some(t(10)),
@@ -945,7 +948,7 @@ mod rows {
         let expected = Row {
             status: TaskStatus::Running,
             epoch: Epoch::plain(2),
-            tries: 1,
+            uncommitted_claims: 1,
             worker: Some(worker(9)),
             ready_at: Some(t(70)),
             wake_threshold: None,

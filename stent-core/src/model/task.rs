@@ -83,7 +83,7 @@ pub struct Task {
     /// Its last claim.
     pub epoch: Epoch,
     /// Claims since the last committed turn.
-    pub tries: u32,
+    pub uncommitted_claims: u32,
     /// Attempts that ended with a failure and were retried.
     pub attempts: u32,
     /// Claims that ran out before a turn was committed: crashes, and workers that lost their lease.

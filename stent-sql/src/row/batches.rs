@@ -84,7 +84,12 @@ pub(crate) fn sweep_batch<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Batch<
 pub(crate) fn claim_batch(rows: &[Row]) -> Batch<'static> {
     let mut batch = Batch::new(&columns::CLAIM, rows.len());
     for row in rows {
-        batch.push([Cell::Id(*row.id.as_uuid()), epoch(row.epoch), int(row.tries), moment(row.started_at)]);
+        batch.push([
+            Cell::Id(*row.id.as_uuid()),
+            epoch(row.epoch),
+            int(row.uncommitted_claims),
+            moment(row.started_at),
+        ]);
     }
     batch
 }
@@ -96,7 +101,7 @@ pub(crate) fn claim_more_batch(rows: &[Row]) -> Batch<'static> {
         batch.push([
             Cell::Id(*row.id.as_uuid()),
             epoch(row.epoch),
-            int(row.tries),
+            int(row.uncommitted_claims),
             moment(row.started_at),
             int(row.crashes),
             slot(row.limit_key),
@@ -164,7 +169,7 @@ fn insert_cells<'a>(insert: &'a Insert<'a>, written: Gave<'a>) -> Result<[Cell<'
         Cell::Int(task.priority.into()),
         Cell::text(row.status.as_str()),
         epoch(row.epoch),
-        int(row.tries),
+        int(row.uncommitted_claims),
         int(row.attempts),
         int(row.commit),
         epoch(row.commit_epoch),
@@ -225,7 +230,7 @@ fn update_cells<'a>(update: &'a Update<'a>, written: Gave<'a>) -> [Cell<'a>; 21]
         Cell::Id(*row.id.as_uuid()),
         Cell::text(row.status.as_str()),
         epoch(row.epoch),
-        int(row.tries),
+        int(row.uncommitted_claims),
         int(row.attempts),
         int(row.commit),
         epoch(row.commit_epoch),

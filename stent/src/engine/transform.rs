@@ -285,7 +285,7 @@ impl Transforms {
             retry: _,
             status: _,
             epoch: _,
-            tries: _,
+            uncommitted_claims: _,
             attempts: _,
             crashes: _,
             releases: _,

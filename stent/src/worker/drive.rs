@@ -569,7 +569,7 @@ impl Driver {
         }
         let subject = Subject::of_claim(&claimed, now);
         if let Some(transition) = decide::crashed(&claimed, now) {
-            let (function, tries) = (&claimed.task.lane.function, claimed.task.tries);
+            let (function, tries) = (&claimed.task.lane.function, claimed.task.uncommitted_claims);
             tracing::error!(
                 execution = %claimed.task.tree.execution,
                 task = %claimed.task.id,

@@ -41,7 +41,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "time::claims_without_a_committed_turn_are_counted",
             &["tries", "actual: 1"],
         )
-        .hands_out(|claimed, _| claimed.task.tries = 1),
+        .hands_out(|claimed, _| claimed.task.uncommitted_claims = 1),
         mutant(
             "forgets earlier attempts",
             "start::attempts_from_before_the_first_write_count",

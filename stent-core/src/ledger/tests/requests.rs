@@ -239,11 +239,11 @@ mod stopping {
 
     #[test]
     fn code_that_tidies_up_may_commit_and_keeps_its_lease() {
-        let there = Row { tries: 3, ..asked(root()) };
+        let there = Row { uncommitted_claims: 3, ..asked(root()) };
         let keep = leased(&there, Change::Keep);
         let (outcome, writes) = apply_one(std::slice::from_ref(&there), &keep);
         assert_eq!(outcome, applied(0));
-        assert_eq!(*writes.row(ROOT), Row { tries: 0, ..committed(there) });
+        assert_eq!(*writes.row(ROOT), Row { uncommitted_claims: 0, ..committed(there) });
         assert!(writes.follow.is_empty());
     }
 
@@ -429,7 +429,7 @@ mod dead_letters {
     }
 
     fn letter() -> Row {
-        Row { attempts: 4, tries: 2, expires_at: Some(t(3)), ..failed(root()) }
+        Row { attempts: 4, uncommitted_claims: 2, expires_at: Some(t(3)), ..failed(root()) }
     }
 
     #[test]
@@ -445,7 +445,7 @@ mod dead_letters {
                 status: TaskStatus::Pending,
                 mark: Some(Mark::Revive),
                 attempts: 0,
-                tries: 0,
+                uncommitted_claims: 0,
                 ready_at: Some(t(10)),
                 expires_at: None,
                 ended_at: None,
@@ -490,7 +490,7 @@ mod dead_letters {
 
     #[test]
     fn it_goes_on_from_a_cut_at_once_and_that_is_no_attempt() {
-        let there = Row { mark: Some(Mark::Revive), tries: 1, ..root() };
+        let there = Row { mark: Some(Mark::Revive), uncommitted_claims: 1, ..root() };
         let mut redo = leased(&there, Change::Redo);
         redo.erase = vec![task(2)];
 
@@ -500,7 +500,7 @@ mod dead_letters {
         let expected = Row {
             status: TaskStatus::Pending,
             mark: None,
-            tries: 0,
+            uncommitted_claims: 0,
             worker: None,
             ready_at: Some(t(10)),
             ..committed(there)
@@ -556,7 +556,7 @@ mod tries {
         let mut row = root();
         let crashed = row.claim(worker(8), Nonce::NONE, t(31), t(61), None).expect("its lease ran out");
         assert_eq!(crashed, Tried { at: t(31), ..tried(TryEnd::Crashed, None) });
-        assert_eq!((row.crashes, row.releases, row.tries, row.attempts), (1, 0, 2, 0));
+        assert_eq!((row.crashes, row.releases, row.uncommitted_claims, row.attempts), (1, 0, 2, 0));
 
         let mut fresh = new_root();
         assert_eq!(fresh.claim(worker(8), Nonce::NONE, t(31), t(61), None), None);
