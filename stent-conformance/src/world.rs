@@ -14,7 +14,8 @@ use stent_core::backend::{
 };
 use stent_core::limits::{EXCHANGE_TRANSITIONS_MAX, PAGE_MAX};
 use stent_core::model::{
-    ExecutionStatus, Fence, NewTaskState, Nonce, Rate, Seq, Step, StepKind, TaskResult, TaskStatus, Tried,
+    EndedClaim, ExecutionStatus, Fence, NewTaskState, Nonce, Rate, Seq, Step, StepKind, TaskResult,
+    TaskStatus,
 };
 use stent_core::transition::{News, Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
@@ -390,8 +391,8 @@ impl World {
         self.store().notes(root.execution()).await.expect("notes")
     }
 
-    pub(crate) async fn tries(&self, task: TaskId) -> Vec<Tried> {
-        self.store().tries(task).await.expect("tries")
+    pub(crate) async fn tries(&self, task: TaskId) -> Vec<EndedClaim> {
+        self.store().ended_claims(task).await.expect("tries")
     }
 
     /// Every dead letter, newest first.
@@ -662,7 +663,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct Detail {
     pub(crate) tasks: BTreeMap<TaskId, TaskView>,
     items: BTreeMap<TaskId, Vec<ItemView>>,
-    tries: BTreeMap<TaskId, Vec<Tried>>,
+    tries: BTreeMap<TaskId, Vec<EndedClaim>>,
     pub(crate) notes: NotesView,
 }
 

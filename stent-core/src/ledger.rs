@@ -43,8 +43,8 @@ use row::status_of;
 pub use writes::{Follow, Insert, Noted, Reads, Update, Writes, Written};
 
 use crate::model::{
-    Epoch, Fence, FunctionKey, KeyEntry, Mark, NewTask, NewTaskState, RetryPolicy, Said, StepKind,
-    TaskStatus, Tree, Tried, TryEnd,
+    ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, KeyEntry, Mark, NewTask, NewTaskState, RetryPolicy,
+    Said, StepKind, TaskStatus, Tree,
 };
 use crate::transition::{Change, Feed, Guard, News, Outcome, Transition};
 use crate::{ExecutionId, Failure, Key, TaskId, Timestamp};
@@ -58,7 +58,7 @@ pub struct Ledger<'a> {
     /// Signals to give back, with when they were taken.
     restore: Vec<(Option<Timestamp>, Option<u32>, TaskId)>,
     notes: Vec<Noted<'a>>,
-    tried: Vec<Tried>,
+    ended_claims: Vec<EndedClaim>,
     stop: Vec<(ExecutionId, Timestamp)>,
     sweep: Vec<TaskId>,
     erase: Vec<TaskId>,
@@ -157,7 +157,7 @@ impl<'a> Ledger<'a> {
             copy: self.copy,
             restore: self.restore.into_iter().rev().map(|(.., step)| step).collect(),
             notes: self.notes,
-            tried: self.tried,
+            ended_claims: self.ended_claims,
             stop: self.stop,
             sweep: self.sweep,
             erase: self.erase,
@@ -299,7 +299,7 @@ impl<'a> Ledger<'a> {
                 self.ready |= ready || self.row(task).is_some_and(Row::threshold_reached);
             }
             Change::Retry { ready_at, failure } => {
-                self.tried(task, TryEnd::Failed, Some(failure), at);
+                self.end_claim(task, ClaimEnd::Failed, Some(failure), at);
                 self.change(task, |row| {
                     row.progress();
                     row.attempts += 1;
@@ -312,7 +312,7 @@ impl<'a> Ledger<'a> {
                 self.again(task, at);
             }
             Change::Release => {
-                self.tried(task, TryEnd::Released, None, at);
+                self.end_claim(task, ClaimEnd::Released, None, at);
                 self.change(task, |row| {
                     row.uncommitted_claims = row.uncommitted_claims.saturating_sub(1);
                     row.releases += 1;
@@ -321,7 +321,7 @@ impl<'a> Ledger<'a> {
             }
             Change::End(result) => {
                 if let Err(failure) = result {
-                    self.tried(task, TryEnd::Failed, Some(failure), at);
+                    self.end_claim(task, ClaimEnd::Failed, Some(failure), at);
                 }
                 self.change(task, |row| {
                     row.past_revival();
@@ -642,8 +642,8 @@ impl<'a> Ledger<'a> {
         self.change(task, |row| row.noted = row.noted.saturating_add(u32::try_from(own).unwrap_or(u32::MAX)));
     }
 
-    fn tried(&mut self, task: TaskId, end: TryEnd, failure: Option<&Failure>, at: Timestamp) {
-        let tried = self.row(task).map(|row| Tried {
+    fn end_claim(&mut self, task: TaskId, end: ClaimEnd, failure: Option<&Failure>, at: Timestamp) {
+        let tried = self.row(task).map(|row| EndedClaim {
             task,
             execution: row.tree.execution,
             epoch: row.epoch,
@@ -652,7 +652,7 @@ impl<'a> Ledger<'a> {
             at,
             failure: failure.cloned(),
         });
-        self.tried.extend(tried);
+        self.ended_claims.extend(tried);
     }
 
     fn insert_all(&mut self, transition: &'a Transition) {
@@ -680,12 +680,12 @@ impl<'a> Ledger<'a> {
             _ => new.failure.as_ref().map(Written::Failure),
         };
         if let Some(failure) = &new.failure {
-            self.tried.push(Tried {
+            self.ended_claims.push(EndedClaim {
                 task: new.id,
                 execution: new.tree.execution,
                 epoch: Epoch::NEVER,
                 worker: None,
-                end: TryEnd::Failed,
+                end: ClaimEnd::Failed,
                 at,
                 failure: Some(failure.clone()),
             });

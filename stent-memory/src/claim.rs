@@ -77,7 +77,7 @@ impl Records {
         for timer in timers {
             self.tasks.get_mut(&timer)?.row.fire(&mut row, request.now);
         }
-        self.tries.entry(id).or_default().extend(tried);
+        self.ended_claims.entry(id).or_default().extend(tried);
         if let Some(limit) = limit
             && let Some(rate) = &limit.rate
         {

@@ -46,7 +46,7 @@ use stent_core::backend::{
     Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
 use stent_core::limits::LOOKUP_MAX;
-use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
+use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
 use stent_core::transition::Transition;
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use tokio::sync::watch;
@@ -226,7 +226,7 @@ impl Inspect for MemoryStore {
         Ok(self.records("running")?.running(max))
     }
 
-    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
+    async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
         Ok(self.records("tries")?.tries(task))
     }
 

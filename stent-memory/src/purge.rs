@@ -67,7 +67,7 @@ impl Records {
 
     fn compact(&mut self, execution: ExecutionId, steps: Vec<SummaryView>, request: &PurgeRequest) {
         self.remove_all(execution, |record| record.row.tree.parent.is_some(), request);
-        self.tries.remove(&execution.root());
+        self.ended_claims.remove(&execution.root());
         self.notes.entry(execution).or_default().compact(steps);
     }
 
@@ -88,7 +88,7 @@ impl Records {
     fn has_details(&self, root: &StoredTask) -> bool {
         let execution = root.row.tree.execution;
         self.below_root(execution).next().is_some()
-            || self.tries.get(&root.row.id).is_some_and(|tries| !tries.is_empty())
+            || self.ended_claims.get(&root.row.id).is_some_and(|tries| !tries.is_empty())
             || self.notes.get(&execution).is_some_and(|notes| !notes.progress.is_empty())
     }
 

@@ -7,7 +7,7 @@ use std::slice;
 use stent_core::backend::{Renewal, StoredTask};
 use stent_core::ledger::{Follow, FollowUp, Ledger, Reads, Row, Writes, lacks_steps};
 use stent_core::model::{
-    FunctionKey, KeyEntry, KeyEntryKind, Lease, Seq, Step, StepState, TaskStatus, Tried,
+    EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Lease, Seq, Step, StepState, TaskStatus,
 };
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
@@ -23,7 +23,7 @@ pub(crate) struct Records {
     pub(crate) memos: BTreeMap<Key, KeyEntry>,
     pub(crate) notes: BTreeMap<ExecutionId, Notes>,
     /// Tries that ended badly, oldest first.
-    pub(crate) tries: BTreeMap<TaskId, Vec<Tried>>,
+    pub(crate) ended_claims: BTreeMap<TaskId, Vec<EndedClaim>>,
     /// How many tasks of a function with a rate were claimed, by where the rate's bucket begins.
     pub(crate) started: BTreeMap<(FunctionKey, Timestamp), u64>,
     pub(crate) hints: Changes,
@@ -158,8 +158,8 @@ impl Records {
         for noted in writes.notes {
             self.notes.entry(noted.execution).or_default().add(&noted);
         }
-        for tried in writes.tried {
-            self.tries.entry(tried.task).or_default().push(tried);
+        for tried in writes.ended_claims {
+            self.ended_claims.entry(tried.task).or_default().push(tried);
         }
         for (execution, at) in writes.stop {
             let open: Vec<_> = self.below_root(execution).map(|record| record.row.id).collect();
@@ -204,7 +204,7 @@ impl Records {
 
     /// Takes a task away, with all that is kept of it alone.
     pub(crate) fn remove(&mut self, id: TaskId) {
-        self.tries.remove(&id);
+        self.ended_claims.remove(&id);
         if let Some(StoredTask { task, row, .. }) = self.tasks.remove(&id) {
             self.hints.ready |= row.limit_key.is_some(); // G8: a place is free.
             if let Some(parent) = task.tree.parent {

@@ -8,7 +8,7 @@ use stent_core::backend::{
     StoredTask, TaskView,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{ExecutionStatus, Seq, StepKind, TaskStatus, Tried};
+use stent_core::model::{EndedClaim, ExecutionStatus, Seq, StepKind, TaskStatus};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 
 use crate::records::Records;
@@ -88,8 +88,8 @@ impl Records {
         views
     }
 
-    pub(crate) fn tries(&self, task: TaskId) -> Vec<Tried> {
-        self.tries.get(&task).into_iter().flatten().take(PAGE_MAX).cloned().collect()
+    pub(crate) fn tries(&self, task: TaskId) -> Vec<EndedClaim> {
+        self.ended_claims.get(&task).into_iter().flatten().take(PAGE_MAX).cloned().collect()
     }
 
     pub(crate) fn notes(&self, execution: ExecutionId) -> NotesView {

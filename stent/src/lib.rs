@@ -152,7 +152,9 @@ pub use stent_core::backend::{
     DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind as StoreErrorKind, ExecutionView, Filter,
     LaneView, NotesView, ProgressView, RunningView, SummaryView, TaskView,
 };
-pub use stent_core::model::{ExecutionStatus, Mark, Rate, RetryPolicy, StepKind, TaskStatus, Tried, TryEnd};
+pub use stent_core::model::{
+    ClaimEnd, EndedClaim, ExecutionStatus, Mark, Rate, RetryPolicy, StepKind, TaskStatus,
+};
 pub use stent_core::{Codec, ExecutionId, Failure, Kind, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;

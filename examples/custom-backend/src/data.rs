@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use stent_core::backend::{NotesView, ProgressView, StoredTask};
 use stent_core::ledger::{Follow, FollowUp, Ledger, Noted, Reads, Row, Writes, lacks_steps};
 use stent_core::limits::PROGRESS_MAX;
-use stent_core::model::{FunctionKey, KeyEntry, KeyEntryKind, Note, Step, TaskStatus, Tried};
+use stent_core::model::{EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Note, Step, TaskStatus};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
@@ -16,7 +16,7 @@ pub(crate) struct Data {
     pub(crate) tasks: BTreeMap<TaskId, StoredTask>,
     pub(crate) memos: BTreeMap<Key, KeyEntry>,
     pub(crate) notes: BTreeMap<ExecutionId, NotesView>,
-    pub(crate) tries: BTreeMap<TaskId, Vec<Tried>>,
+    pub(crate) tries: BTreeMap<TaskId, Vec<EndedClaim>>,
     pub(crate) started: BTreeMap<FunctionKey, BTreeMap<Timestamp, u64>>,
     /// How often a task may have become ready, and an execution may have ended.
     pub(crate) work: u64,
@@ -81,7 +81,7 @@ impl Data {
         for noted in writes.notes {
             say(self.notes.entry(noted.execution).or_default(), &noted);
         }
-        for tried in writes.tried {
+        for tried in writes.ended_claims {
             self.tries.entry(tried.task).or_default().push(tried);
         }
         for (execution, at) in writes.stop {

@@ -8,7 +8,7 @@ use stent_core::backend::{
     RunningView, StoredTask, TaskView,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{ExecutionStatus, Lane, Seq, Step, StepKind, TaskStatus, Tried};
+use stent_core::model::{EndedClaim, ExecutionStatus, Lane, Seq, Step, StepKind, TaskStatus};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 
 use crate::JsonStore;
@@ -92,7 +92,7 @@ impl Inspect for JsonStore {
         Ok(page(running, max))
     }
 
-    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
+    async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
         let data = self.data("tries")?;
         Ok(page(data.tries.get(&task).into_iter().flatten().cloned(), PAGE_MAX))
     }

@@ -1,7 +1,7 @@
 //! Tries: what is kept of claims that ended badly.
 
 use stent_core::WorkerId;
-use stent_core::model::{Tried, TryEnd};
+use stent_core::model::{ClaimEnd, EndedClaim};
 
 use super::words::*;
 
@@ -34,12 +34,12 @@ async fn a_failed_attempt_is_recorded(world: World) {
 
     world.apply(claimed.retry(t(9), declined()).at(t(2))).await;
 
-    let expected = Tried {
+    let expected = EndedClaim {
         task: claimed.task.id,
         execution: claimed.task.tree.execution,
         epoch: claimed.lease.epoch,
         worker: Some(world.worker),
-        end: TryEnd::Failed,
+        end: ClaimEnd::Failed,
         at: t(2),
         failure: Some(declined()),
     };
@@ -56,7 +56,7 @@ async fn the_last_failure_is_recorded_too(world: World) {
     same(
         "the try",
         (tries[0].end, tries[0].at, tries[0].failure.clone()),
-        (TryEnd::Failed, t(2), Some(declined())),
+        (ClaimEnd::Failed, t(2), Some(declined())),
     );
     same("attempts that were tried again", world.task(claimed.task.id).await.attempts, 0);
 }
@@ -73,7 +73,7 @@ async fn a_lost_lease_is_recorded_when_it_is_taken_over(world: World) {
     same(
         "the try",
         (tries[0].end, tries[0].at, tries[0].epoch, tries[0].worker, tries[0].failure.clone()),
-        (TryEnd::Crashed, t(33), claimed.lease.epoch, Some(world.worker), None),
+        (ClaimEnd::Crashed, t(33), claimed.lease.epoch, Some(world.worker), None),
     );
     same("crashes", world.task(claimed.task.id).await.crashes, 1);
 }
@@ -88,7 +88,7 @@ async fn a_shutdown_is_recorded(world: World) {
     same(
         "the try",
         (tries[0].end, tries[0].at, tries[0].worker),
-        (TryEnd::Released, t(2), Some(world.worker)),
+        (ClaimEnd::Released, t(2), Some(world.worker)),
     );
     same("shutdowns", world.task(claimed.task.id).await.releases, 1);
 }
@@ -109,7 +109,7 @@ async fn each_is_counted_apart(world: World) {
     let view = world.task(id).await;
     same("as readers see them", (view.attempts, view.crashes, view.releases), (1, 2, 3));
     let ends: Vec<_> = world.tries(id).await.iter().map(|tried| tried.end).collect();
-    use TryEnd::{Crashed, Failed, Released};
+    use ClaimEnd::{Crashed, Failed, Released};
     same("history", ends, [Failed, Released, Crashed, Crashed, Released, Released]);
 }
 
@@ -126,7 +126,7 @@ async fn what_failed_before_it_was_written_is_recorded(world: World) {
     same(
         "the try",
         (tries[0].epoch, tries[0].worker, tries[0].end, tries[0].at, tries[0].failure.clone()),
-        (Epoch::NEVER, None, TryEnd::Failed, t(3), Some(declined())),
+        (Epoch::NEVER, None, ClaimEnd::Failed, t(3), Some(declined())),
     );
     let view = world.task(id).await;
     same("as readers see it", (view.attempts, view.failure), (1, Some(declined().message)));
@@ -172,7 +172,7 @@ async fn a_refused_write_is_not_recorded(world: World) {
     }
 
     let ends: Vec<_> = world.tries(stale.task.id).await.iter().map(|tried| tried.end).collect();
-    same("tries", ends, [TryEnd::Crashed]);
+    same("tries", ends, [ClaimEnd::Crashed]);
 }
 
 async fn each_task_has_its_own(world: World) {
@@ -238,16 +238,22 @@ async fn failures_in_the_history_come_back_whole(world: World) {
 }
 
 /// A try, as it is to be read.
-fn tried(claimed: &Claimed, worker: WorkerId, end: TryEnd, at: Timestamp, failure: Option<Failure>) -> Tried {
+fn tried(
+    claimed: &Claimed,
+    worker: WorkerId,
+    end: ClaimEnd,
+    at: Timestamp,
+    failure: Option<Failure>,
+) -> EndedClaim {
     let (task, execution, epoch) = (claimed.task.id, claimed.task.tree.execution, claimed.lease.epoch);
-    Tried { task, execution, epoch, worker: Some(worker), end, at, failure }
+    EndedClaim { task, execution, epoch, worker: Some(worker), end, at, failure }
 }
 
 fn counts(claimed: &Claimed) -> (u32, u32, u32) {
     (claimed.task.attempts, claimed.task.crashes, claimed.task.releases)
 }
 
-async fn ends(world: &World, task: TaskId) -> Vec<TryEnd> {
+async fn ends(world: &World, task: TaskId) -> Vec<ClaimEnd> {
     world.tries(task).await.iter().map(|tried| tried.end).collect()
 }
 
@@ -280,7 +286,7 @@ async fn a_committed_turn_leaves_the_history_as_it_is(world: World) {
     let again = world.claim_one(t(30)).await;
     same("claims without a turn", again.task.uncommitted_claims, 1);
     same("counts", counts(&again), (0, 1, 0));
-    same("tries", ends(&world, lost.task.id).await, [TryEnd::Crashed]);
+    same("tries", ends(&world, lost.task.id).await, [ClaimEnd::Crashed]);
 }
 
 /// A task that kills its workers ends as a dead letter with every one of them on record.
@@ -299,7 +305,7 @@ async fn a_crash_loop_leaves_its_whole_history(world: World) {
     let tries = world.tries(id).await;
 
     let crashes = limits::CRASHES_MAX as usize;
-    same("crashes", tries[..crashes].iter().filter(|tried| tried.end == TryEnd::Crashed).count(), crashes);
+    same("crashes", tries[..crashes].iter().filter(|tried| tried.end == ClaimEnd::Crashed).count(), crashes);
     let epochs: Vec<_> = tries.iter().map(|tried| tried.epoch.count).collect();
     same("claims", epochs, (1..=last.lease.epoch.count).collect::<Vec<_>>());
     let kind = tries[crashes].failure.as_ref().map(|failure| failure.kind.as_str());
@@ -329,7 +335,7 @@ async fn tries_of_a_batch_are_written_as_if_one_by_one(world: World) {
     world.commit_all(turns.collect::<Vec<_>>()).await;
 
     for (n, claimed) in claimed.iter().enumerate() {
-        let end = if n % 3 == 1 { TryEnd::Released } else { TryEnd::Failed };
+        let end = if n % 3 == 1 { ClaimEnd::Released } else { ClaimEnd::Failed };
         let at = if n % 3 == 1 { t(900) } else { t(0) };
         let expected = tried(claimed, world.worker, end, at, (n % 3 != 1).then(|| failure(n)));
         same("tries", world.tries(claimed.task.id).await, [expected]);
@@ -345,7 +351,7 @@ async fn handles_that_take_over_at_once_leave_one_try(world: World) {
 
         let taken: Vec<_> = taken.into_iter().flatten().collect();
         same("taken over", taken.iter().map(counts).collect::<Vec<_>>(), [(0, 1, 0)]);
-        same("tries", ends(&world, lost.task.id).await, [TryEnd::Crashed]);
+        same("tries", ends(&world, lost.task.id).await, [ClaimEnd::Crashed]);
         world.apply(taken[0].complete("receipt")).await;
     }
 }
@@ -358,7 +364,7 @@ async fn tries_outlive_the_end(world: World) {
 
     world.apply(two.complete("receipt")).await;
 
-    same("tries", ends(&world, one.task.id).await, [TryEnd::Failed]);
+    same("tries", ends(&world, one.task.id).await, [ClaimEnd::Failed]);
     let view = world.execution(one.task.id).await.expect("is there");
     same("attempts", (view.status, view.attempts), (ExecutionStatus::Completed, 1));
 }
@@ -376,5 +382,5 @@ async fn a_step_that_leaves_the_record_takes_its_tries_along(world: World) {
 
     same("the step's", world.tries(step.task.id).await, Vec::new());
     same("of what was below it", world.tries(below.task.id).await, Vec::new());
-    same("the root's", ends(&world, root.task.id).await, [TryEnd::Failed]);
+    same("the root's", ends(&world, root.task.id).await, [ClaimEnd::Failed]);
 }

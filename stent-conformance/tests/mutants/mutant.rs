@@ -6,7 +6,7 @@ use stent_core::backend::{
     ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter, ItemView, LaneView,
     NotesView, PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
-use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
+use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use stent_memory::MemoryStore;
@@ -122,7 +122,7 @@ sins! {
     /// Misreads what runs.
     shows_running: fn(&mut Vec<RunningView>),
     /// Misreads tries.
-    shows_tries: fn(&mut Vec<Tried>),
+    shows_tries: fn(&mut Vec<EndedClaim>),
     /// Misreads notes.
     shows_notes: fn(&mut NotesView, &Past),
     /// Misreads dead letters.

@@ -12,7 +12,7 @@ use stent_core::backend::{
     ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
     Purged, Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic,
 };
-use stent_core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
+use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
 use stent_core::transition::{News, Outcome, Transition};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use stent_memory::MemoryStore;
@@ -322,8 +322,8 @@ impl Inspect for BrokenStore {
         Ok(running)
     }
 
-    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
-        let mut tries = self.sound()?.0.tries(task).await?;
+    async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
+        let mut tries = self.sound()?.0.ended_claims(task).await?;
         if let Some(shows_tries) = self.mutant.shows_tries {
             shows_tries(&mut tries);
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Result;
 use crate::model::{
-    ExecutionStatus, Lane, Mark, RetryPolicy, Seq, Step, StepKind, TaskResult, TaskStatus, Tried,
+    EndedClaim, ExecutionStatus, Lane, Mark, RetryPolicy, Seq, Step, StepKind, TaskResult, TaskStatus,
 };
 use crate::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
@@ -55,7 +55,7 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     async fn running(&self, max: usize) -> Result<Vec<RunningView>>;
 
     /// Reads the tries of a task that ended badly, oldest first, at most [`PAGE_MAX`](crate::limits::PAGE_MAX).
-    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>>;
+    async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>>;
 
     /// Reads what an execution's code has said of it.
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView>;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, Nonce, StepKind, TaskResult, TaskStatus, Tree,
-    Tried, TryEnd,
+    ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, Nonce, StepKind,
+    TaskResult, TaskStatus, Tree,
 };
 use crate::{Digest, Key, TaskId, Timestamp, WorkerId};
 
@@ -155,14 +155,14 @@ impl Row {
         now: Timestamp,
         until: Timestamp,
         slot: Option<FunctionKey>,
-    ) -> Option<Tried> {
+    ) -> Option<EndedClaim> {
         debug_assert!(!self.status.is_terminal() && self.ready_at.is_some_and(|ready_at| ready_at <= now));
-        let crashed = (self.status == TaskStatus::Running).then_some(Tried {
+        let crashed = (self.status == TaskStatus::Running).then_some(EndedClaim {
             task: self.id,
             execution: self.tree.execution,
             epoch: self.epoch,
             worker: self.worker,
-            end: TryEnd::Crashed,
+            end: ClaimEnd::Crashed,
             at: now,
             failure: None,
         });

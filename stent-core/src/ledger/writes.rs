@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Row;
-use crate::model::{KeyEntry, NewTask, Note, RetryPolicy, TaskResult, Tried};
+use crate::model::{EndedClaim, KeyEntry, NewTask, Note, RetryPolicy, TaskResult};
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// What a ledger must be loaded with. A store loads what of it exists, and holds it against others until it has written.
@@ -74,7 +74,7 @@ pub struct Writes<'a> {
     /// What running code says, in order. What each does is said at [`Note`].
     pub notes: Vec<Noted<'a>>,
     /// Tries that ended badly.
-    pub tried: Vec<Tried>,
+    pub ended_claims: Vec<EndedClaim>,
     /// Every open task of these executions but the root is to be [stopped](Row::stop), at the moment.
     pub stop: Vec<(ExecutionId, Timestamp)>,
     /// Every open task below these, at any depth, is to be [cancelled](Row::cancel), at the moment at which they themselves
@@ -102,7 +102,7 @@ impl Writes<'_> {
             && self.forget.is_empty()
             && self.restore.is_empty()
             && self.notes.is_empty()
-            && self.tried.is_empty()
+            && self.ended_claims.is_empty()
             && self.stop.is_empty()
             && self.sweep.is_empty()
             && self.erase.is_empty()

@@ -16,7 +16,7 @@ pub use lane::{FunctionKey, Lane, LaneKey};
 pub use lease::{Epoch, Fence, Lease, Nonce};
 pub use memo::{KeyEntry, KeyEntryKind};
 pub use name::{split_version, versioned};
-pub use note::{Note, Said, Tried, TryEnd};
+pub use note::{ClaimEnd, EndedClaim, Note, Said};
 pub use rate::{IntoRate, Rate, RateError};
 pub use retry::{RetryPolicy, RetryPolicyError};
 pub use status::{ExecutionStatus, Mark, ParseStatusError, TaskStatus};

@@ -59,7 +59,7 @@ pub struct Said {
 
 /// One claim of a task that did not end well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tried {
+pub struct EndedClaim {
     /// The task.
     pub task: TaskId,
     /// The execution that it belongs to.
@@ -69,7 +69,7 @@ pub struct Tried {
     /// Whose claim it was.
     pub worker: Option<WorkerId>,
     /// How it ended.
-    pub end: TryEnd,
+    pub end: ClaimEnd,
     /// When.
     pub at: Timestamp,
     /// What the code failed with.
@@ -79,7 +79,7 @@ pub struct Tried {
 /// How a try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TryEnd {
+pub enum ClaimEnd {
     /// The code failed.
     Failed,
     /// The lease ran out: the worker died, or lost its way to the store.
@@ -88,7 +88,7 @@ pub enum TryEnd {
     Released,
 }
 
-impl TryEnd {
+impl ClaimEnd {
     const ALL: [(Self, &'static str); 3] =
         [(Self::Failed, "failed"), (Self::Crashed, "crashed"), (Self::Released, "released")];
 
@@ -103,7 +103,7 @@ impl TryEnd {
     }
 }
 
-impl FromStr for TryEnd {
+impl FromStr for ClaimEnd {
     type Err = ParseStatusError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

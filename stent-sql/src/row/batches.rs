@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use stent_core::backend::Result;
 use stent_core::ledger::{Insert, Row, Update, Written};
-use stent_core::model::{Epoch, FunctionKey, KeyEntry, Lane, LaneKey, Lease, StepKind, Tried};
+use stent_core::model::{EndedClaim, Epoch, FunctionKey, KeyEntry, Lane, LaneKey, Lease, StepKind};
 use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, duration};
 
 use super::{columns, failure, tags};
@@ -305,9 +305,9 @@ pub(crate) fn restore_batch(taken: impl IntoIterator<Item = (Key, TaskId)>) -> B
 }
 
 /// Tries that ended badly.
-pub(crate) fn tried_batch(tried: &[Tried]) -> Result<Batch<'_>> {
+pub(crate) fn tried_batch(tried: &[EndedClaim]) -> Result<Batch<'_>> {
     let mut batch = Batch::new(&columns::TRIED, tried.len());
-    for Tried { task, execution, epoch, worker, end, at, failure } in tried {
+    for EndedClaim { task, execution, epoch, worker, end, at, failure } in tried {
         let data = failure.as_ref().and_then(|failure| failure.data.as_ref());
         let text = failure.as_ref().map(|failure| failure::to_text(failure, *task)).transpose()?;
         batch.push([

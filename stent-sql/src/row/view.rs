@@ -4,7 +4,7 @@ use stent_core::backend::{
     DeadLetter, DeadLetterStat, ExecutionView, ItemView, LaneView, ProgressView, Result, RunningView,
     SummaryView, TaskView,
 };
-use stent_core::model::{ExecutionStatus, Progress, Seq, StepKind, TaskResult, TaskStatus, Tried};
+use stent_core::model::{EndedClaim, ExecutionStatus, Progress, Seq, StepKind, TaskResult, TaskStatus};
 use stent_core::{ExecutionId, Payload, TaskId, WorkerId};
 
 use super::{Reader, failure, lane, step};
@@ -87,7 +87,7 @@ pub(crate) fn running_view(reader: &mut Reader) -> Result<RunningView> {
 }
 
 /// Decodes [`TRIED`](super::columns::TRIED).
-pub(crate) fn tried(reader: &mut Reader) -> Result<Tried> {
+pub(crate) fn tried(reader: &mut Reader) -> Result<EndedClaim> {
     let task = reader.id(TaskId::from_uuid)?;
     let epoch = reader.epoch()?;
     let at = reader.moment()?;
@@ -98,7 +98,7 @@ pub(crate) fn tried(reader: &mut Reader) -> Result<Tried> {
     let data = reader.payload_or_null()?;
     let failure = text.as_deref().map(|text| failure::from_text(text, data)).transpose();
     let failure = failure.map_err(|error| reader.corrupt(error))?;
-    Ok(Tried { task, execution, epoch, worker, end, at, failure })
+    Ok(EndedClaim { task, execution, epoch, worker, end, at, failure })
 }
 
 /// Decodes [`PROGRESS`](super::columns::PROGRESS).

@@ -183,7 +183,7 @@ impl Committed {
         if !writes.notes.is_empty() {
             write_notes(run, &Notes::fold(&writes.notes)).await?;
         }
-        run.write_batch(&statements.tried, &row::tried_batch(&writes.tried)?).await?;
+        run.write_batch(&statements.tried, &row::tried_batch(&writes.ended_claims)?).await?;
         let stopped: Vec<_> = writes.stop.iter().map(|(execution, _)| *execution).collect();
         run.hold_within(&stopped).await?;
         run.write_batch(&statements.stop, &row::since_batch(writes.stop.iter().copied())).await?;

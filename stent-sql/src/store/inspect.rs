@@ -9,7 +9,7 @@ use stent_core::backend::{
     NotesView, Result, RunningView, TaskView, Topic,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{ExecutionStatus, Seq, Step, Tried};
+use stent_core::model::{EndedClaim, ExecutionStatus, Seq, Step};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use uuid::Uuid;
 
@@ -148,7 +148,7 @@ impl Inspect for SqlStore {
         Ok(running)
     }
 
-    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
+    async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
         let values = vec![(*task.as_uuid()).into()];
         self.reading("tries")?.read(&self.statements.tries, values, row::tried).await
     }

@@ -19,7 +19,8 @@ use stent_core::backend::{
     TaskView, Topic, Transactions,
 };
 use stent_core::model::{
-    ExecutionStatus, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task, TaskResult, Tried,
+    EndedClaim, ExecutionStatus, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task,
+    TaskResult,
 };
 use stent_core::transition::{Change, News, Outcome, Transition};
 use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
@@ -506,8 +507,8 @@ impl Inspect for Transformed {
         self.inner.running(max).await
     }
 
-    async fn tries(&self, task: TaskId) -> StoreResult<Vec<Tried>> {
-        let mut tries = self.inner.tries(task).await?;
+    async fn ended_claims(&self, task: TaskId) -> StoreResult<Vec<EndedClaim>> {
+        let mut tries = self.inner.ended_claims(task).await?;
         let failures = tries.iter_mut().filter_map(|tried| tried.failure.as_mut());
         failures.for_each(|failure| self.transforms.open_failure(failure));
         Ok(tries)

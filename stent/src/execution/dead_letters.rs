@@ -7,7 +7,7 @@ use std::time::Duration;
 use stent_core::backend::{DeadLetter, DeadLetterStat, Purge};
 use stent_core::duration::IntoDuration;
 use stent_core::limits::PAGE_MAX;
-use stent_core::model::{RetryPolicy, Tried};
+use stent_core::model::{EndedClaim, RetryPolicy};
 use stent_core::{ExecutionId, TaskId, decide};
 
 use crate::Error;
@@ -62,8 +62,8 @@ impl DeadLetters {
     ///
     /// # Errors
     /// Store errors. An unknown task has none.
-    pub async fn history(&self, task: TaskId) -> Result<Vec<Tried>> {
-        Ok(self.shared.retrying(|| self.shared.store.tries(task)).await?)
+    pub async fn history(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
+        Ok(self.shared.retrying(|| self.shared.store.ended_claims(task)).await?)
     }
 
     /// Counts them by reason, which is the kind of their failure, and by function.

@@ -12,7 +12,7 @@ use stent::core::backend::{
     ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
     Purged, Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Transactions,
 };
-use stent::core::model::{ExecutionStatus, Lease, Seq, Step, Tried};
+use stent::core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
 use stent::core::transition::Transition;
 use stent::{ExecutionId, Payload, TaskId, Timestamp};
 
@@ -174,8 +174,8 @@ impl<R: Rig> Inspect for Front<R> {
         self.0.behind().running(max).await
     }
 
-    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
-        self.0.behind().tries(task).await
+    async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
+        self.0.behind().ended_claims(task).await
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {

@@ -194,7 +194,7 @@ fn a_pooler_that_turns_everybody_away_for_a_while_costs_no_effect_and_no_dispatc
         }
 
         assert_eq!(stage.ran().get(&1), Some(&1));
-        assert_eq!(direct.store().tries(run.id().root()).await.unwrap(), []);
+        assert_eq!(direct.store().ended_claims(run.id().root()).await.unwrap(), []);
         worker.drain().await.unwrap();
     });
 }

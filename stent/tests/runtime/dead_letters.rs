@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stent::prelude::*;
-use stent::{Error, ExecutionStatus, RetryPolicy, TryEnd};
+use stent::{ClaimEnd, Error, ExecutionStatus, RetryPolicy};
 
 use crate::{eventually, on_every_store, ran, unique};
 
@@ -133,7 +133,7 @@ on_every_store! {
         assert_eq!(run.result().timeout("20s").await.expect("the third try is good"), 3);
         assert_eq!(ran::count(key, "tried"), 3);
         let history = world.stent.dead_letters().history(run.id().root()).await.expect("a history");
-        assert_eq!(history.iter().filter(|tried| tried.end == TryEnd::Failed).count(), 2, "{history:#?}");
+        assert_eq!(history.iter().filter(|tried| tried.end == ClaimEnd::Failed).count(), 2, "{history:#?}");
         worker.drain().await.expect("drains");
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use stent::prelude::*;
-use stent::{Error, ExecutionStatus, Filter, Mark, StepKind, TaskStatus, Tried, TryEnd};
+use stent::{ClaimEnd, EndedClaim, Error, ExecutionStatus, Filter, Mark, StepKind, TaskStatus};
 
 use crate::rigged::Rigged;
 use crate::{eventually, on_every_store, ran, unique};
@@ -235,7 +235,7 @@ on_every_store! {
         // Each attempt that failed, with its moment and what it failed with.
         for (task, attempts) in [(&timeline[1], 1), (&timeline[2], 3)] {
             let tries = world.stent.dead_letters().history(task.id).await.expect("read");
-            let failed = tries.iter().filter(|tried| tried.end == TryEnd::Failed);
+            let failed = tries.iter().filter(|tried| tried.end == ClaimEnd::Failed);
             assert!(tries.iter().all(|tried| tried.failure.is_some()), "{tries:#?}");
             assert!(tries.is_sorted_by_key(|tried| tried.at), "{tries:#?}");
             assert_eq!(failed.count(), attempts, "{tries:#?}");
@@ -261,9 +261,9 @@ on_every_store! {
         run.result().timeout("20s").await.expect("the third attempt is good");
         let ended = step().await.expect("it is there");
         let tries = world.stent.dead_letters().history(asked.id).await.expect("read");
-        let message = |tried: &Tried| tried.failure.as_ref().expect("failed").message.clone();
+        let message = |tried: &EndedClaim| tried.failure.as_ref().expect("failed").message.clone();
         assert_eq!(tries.iter().map(message).collect::<Vec<_>>(), ["no 1", "no 2"]);
-        assert!(tries.iter().all(|tried| (tried.worker, tried.end) == (Some(worker.id()), TryEnd::Failed)), "{tries:#?}");
+        assert!(tries.iter().all(|tried| (tried.worker, tried.end) == (Some(worker.id()), ClaimEnd::Failed)), "{tries:#?}");
         // Asked for, started, failed, failed again, ended: in this order.
         let moments = [Some(ended.created_at), ended.started_at, Some(tries[0].at), Some(tries[1].at), ended.ended_at];
         assert!(moments.is_sorted() && tries[0].at < tries[1].at, "{ended:#?}, {tries:#?}");

@@ -145,7 +145,7 @@ on_every_store! {
             for (n, run) in runs.iter().enumerate() {
                 assert_eq!(run.result().timeout("20s").await.expect("runs"), n as u64);
                 assert_eq!(ran::count(key, &format!("effect {n}")), 1, "{kind:?}");
-                assert_eq!(stent.store().tries(run.id().root()).await.expect("known"), [], "{kind:?}");
+                assert_eq!(stent.store().ended_claims(run.id().root()).await.expect("known"), [], "{kind:?}");
             }
             worker.stop().await.expect("stops");
             other.stop().await.expect("stops");

@@ -152,8 +152,8 @@ on_every_store! {
         assert!(!holds(&letter(&**sealed).await.args, "hush"));
         let letter = letter(&**opened).await;
         assert_eq!(letter.args.decode::<(String,)>().expect("opened").0, "hush");
-        let data = |tried: &stent::Tried| tried.failure.as_ref().and_then(|failure| failure.data.clone()).expect("kept");
-        let tries = async |store: &dyn Store| store.tries(failed.id().root()).await.expect("answers");
+        let data = |tried: &stent::EndedClaim| tried.failure.as_ref().and_then(|failure| failure.data.clone()).expect("kept");
+        let tries = async |store: &dyn Store| store.ended_claims(failed.id().root()).await.expect("answers");
         assert!(tries(&**sealed).await.iter().all(|tried| !holds(&data(tried), "hush")));
         for tried in tries(&**opened).await {
             assert_eq!(data(&tried).decode::<SecretError>().expect("opened").secret, "hush");

@@ -12,7 +12,7 @@ use stent::core::backend::{
 };
 use stent::core::model::{Lease, Seq, Step};
 use stent::core::transition::Transition;
-use stent::{ExecutionId, ExecutionStatus, Payload, TaskId, Timestamp, Tried};
+use stent::{EndedClaim, ExecutionId, ExecutionStatus, Payload, TaskId, Timestamp};
 use stent_memory::MemoryStore;
 use tokio::sync::watch;
 
@@ -226,8 +226,8 @@ impl Inspect for FaultyStore {
         self.read("running", self.inner.running(max)).await
     }
 
-    async fn tries(&self, task: TaskId) -> Result<Vec<Tried>> {
-        self.read("tries", self.inner.tries(task)).await
+    async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
+        self.read("tries", self.inner.ended_claims(task)).await
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {

@@ -59,7 +59,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "tries::a_lost_lease_is_recorded_when_it_is_taken_over",
             &["how many", "actual: 0"],
         )
-        .shows_tries(|tries| tries.retain(|tried| tried.end != TryEnd::Crashed)),
+        .shows_tries(|tries| tries.retain(|tried| tried.end != ClaimEnd::Crashed)),
         mutant(
             "hides dead letters",
             "dead_letter::one_that_failed_for_good_is_listed",

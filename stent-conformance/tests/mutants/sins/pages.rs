@@ -433,7 +433,7 @@ fn purges() -> Vec<Mutant> {
                 let notes = at_once(sound.0.notes(id)).is_ok_and(|notes| !notes.progress.is_empty());
                 notes
                     || at_once(sound.0.tasks(id, None, 2)).is_ok_and(|tasks| tasks.len() > 1)
-                    || at_once(sound.0.tries(root)).is_ok_and(|tries| !tries.is_empty())
+                    || at_once(sound.0.ended_claims(root)).is_ok_and(|tries| !tries.is_empty())
             };
             let oldest = oldest.into_iter().take(PAGE);
             let whole = oldest.filter(|(_, id)| details(*id)).count();

@@ -207,7 +207,7 @@ mod stopping {
                 Row { status: TaskStatus::Waiting, worker: None, ready_at: None, ..committed(there.clone()) };
             assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
             assert_eq!(writes.follow.executions, [(EXECUTION, t(10))].into());
-            assert!(writes.tried.is_empty() && !writes.ended && writes.sweep.is_empty());
+            assert!(writes.ended_claims.is_empty() && !writes.ended && writes.sweep.is_empty());
         }
     }
 
@@ -334,7 +334,7 @@ mod expiring {
             let result = writes.update[0].result.clone().filter(|written| Some(written) == result.as_ref());
             assert_eq!((&writes.update[0].row, result.is_some()), (&expected, true));
             assert_eq!(writes.sweep, [ROOT]);
-            assert!(writes.ended && writes.tried.is_empty());
+            assert!(writes.ended && writes.ended_claims.is_empty());
         }
     }
 
@@ -507,7 +507,7 @@ mod dead_letters {
         };
         assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
         assert_eq!((writes.erase.as_slice(), writes.ready), (&[task(2)][..], true));
-        assert!(writes.tried.is_empty());
+        assert!(writes.ended_claims.is_empty());
     }
 
     #[test]
@@ -530,24 +530,32 @@ mod dead_letters {
 mod tries {
     use super::*;
 
-    fn tried(end: TryEnd, failure: Option<Failure>) -> Tried {
+    fn tried(end: ClaimEnd, failure: Option<Failure>) -> EndedClaim {
         let worker = Some(worker(7));
-        Tried { task: ROOT, execution: EXECUTION, epoch: Epoch::plain(1), worker, end, at: t(10), failure }
+        EndedClaim {
+            task: ROOT,
+            execution: EXECUTION,
+            epoch: Epoch::plain(1),
+            worker,
+            end,
+            at: t(10),
+            failure,
+        }
     }
 
     #[test]
     fn a_try_that_does_not_end_well_is_written_down() {
         for (turn, expected) in [
-            (retry(&root()), Some(tried(TryEnd::Failed, Some(declined())))),
-            (fail(&root()), Some(tried(TryEnd::Failed, Some(declined())))),
-            (leased(&root(), Change::Release), Some(tried(TryEnd::Released, None))),
+            (retry(&root()), Some(tried(ClaimEnd::Failed, Some(declined())))),
+            (fail(&root()), Some(tried(ClaimEnd::Failed, Some(declined())))),
+            (leased(&root(), Change::Release), Some(tried(ClaimEnd::Released, None))),
             (leased(&root(), Change::Redo), None),
             (leased(&root(), Change::Keep), None),
             (park(&root(), Wait::for_next(0)), None),
             (complete(&root()), None),
         ] {
             let (_, writes) = apply_one(&[root()], &turn);
-            assert_eq!(writes.tried, Vec::from_iter(expected), "{:?}", turn.change);
+            assert_eq!(writes.ended_claims, Vec::from_iter(expected), "{:?}", turn.change);
         }
     }
 
@@ -555,7 +563,7 @@ mod tries {
     fn a_claim_of_what_runs_is_a_crash_of_who_ran_it() {
         let mut row = root();
         let crashed = row.claim(worker(8), Nonce::NONE, t(31), t(61), None).expect("its lease ran out");
-        assert_eq!(crashed, Tried { at: t(31), ..tried(TryEnd::Crashed, None) });
+        assert_eq!(crashed, EndedClaim { at: t(31), ..tried(ClaimEnd::Crashed, None) });
         assert_eq!((row.crashes, row.releases, row.uncommitted_claims, row.attempts), (1, 0, 2, 0));
 
         let mut fresh = new_root();
@@ -573,13 +581,13 @@ mod tries {
 
         let (_, writes) = apply_one(&[root()], &parking);
 
-        let first = Tried {
+        let first = EndedClaim {
             task: task(2),
             epoch: Epoch::NEVER,
             worker: None,
-            ..tried(TryEnd::Failed, Some(declined()))
+            ..tried(ClaimEnd::Failed, Some(declined()))
         };
-        assert_eq!(writes.tried, [first]);
+        assert_eq!(writes.ended_claims, [first]);
         assert_eq!(writes.insert[0].result, Some(Written::Failure(&declined())));
         assert_eq!(writes.row(task(2)).attempts, 1);
     }
