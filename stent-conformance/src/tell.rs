@@ -158,7 +158,7 @@ impl fmt::Display for Verb<'_> {
             Change::End(Err(failure)) => write!(f, "fails with {failure:?}"),
             Change::Release => f.write_str("is handed back"),
             Change::Wake => f.write_str("is woken by its own code"),
-            Change::PutOff { from, until } => write!(f, "is due at {until} and not at {from}"),
+            Change::Postpone { from, until } => write!(f, "is due at {until} and not at {from}"),
             Change::Expire(_) => f.write_str("is over"),
             Change::Cancel { until } => write!(f, "is asked to end until {until}"),
             Change::Signal { name, id, value, .. } => write!(f, "signal {name:?} {id} with {value:?}"),

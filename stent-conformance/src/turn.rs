@@ -67,7 +67,7 @@ pub(crate) trait Holder {
     fn put_off(&self, from: Timestamp, until: Timestamp) -> Transition {
         let (fence, ..) = self.held();
         let guard = Guard::Parked { task: fence.task, epoch: fence.epoch };
-        Transition::new(guard, t(0), Change::PutOff { from, until })
+        Transition::new(guard, t(0), Change::Postpone { from, until })
     }
 }
 

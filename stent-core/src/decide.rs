@@ -175,7 +175,7 @@ pub fn refuse(refused: &Transition, reason: impl fmt::Display, now: Timestamp) -
         Change::Start
         | Change::Release
         | Change::Wake
-        | Change::PutOff { .. }
+        | Change::Postpone { .. }
         | Change::Expire(_)
         | Change::Cancel { .. }
         | Change::Signal { .. }
@@ -206,14 +206,14 @@ pub fn nudge(task: TaskId, epoch: Epoch, now: Timestamp) -> Transition {
 /// Keeps a parked task from being claimed before `until`, which would be due at `from`: its code, still in memory, waits for
 /// what no store knows of.
 #[must_use]
-pub const fn put_off(
+pub const fn postpone(
     task: TaskId,
     epoch: Epoch,
     from: Timestamp,
     until: Timestamp,
     now: Timestamp,
 ) -> Transition {
-    Transition::new(Guard::Parked { task, epoch }, now, Change::PutOff { from, until })
+    Transition::new(Guard::Parked { task, epoch }, now, Change::Postpone { from, until })
 }
 
 /// Ends a task whose time is up (G15).

@@ -206,7 +206,7 @@ impl<'a> Ledger<'a> {
             return Outcome::Fenced;
         }
         let (at, ready_at) = (transition.at, row.ready_at);
-        if let Change::PutOff { from, until } = &transition.change {
+        if let Change::Postpone { from, until } = &transition.change {
             if ready_at == Some(*until) {
                 return Outcome::Already(News::default());
             }
@@ -332,7 +332,7 @@ impl<'a> Ledger<'a> {
             }
             Change::Start
             | Change::Wake
-            | Change::PutOff { .. }
+            | Change::Postpone { .. }
             | Change::Expire(_)
             | Change::Cancel { .. }
             | Change::Signal { .. }
@@ -445,7 +445,7 @@ impl<'a> Ledger<'a> {
             | Change::End(_)
             | Change::Release
             | Change::Wake
-            | Change::PutOff { .. }
+            | Change::Postpone { .. }
             | Change::Revive { .. }
             | Change::Discard => Outcome::Gone,
         }

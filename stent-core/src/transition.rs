@@ -116,7 +116,7 @@ impl Transition {
             | Change::Redo
             | Change::Release
             | Change::Wake
-            | Change::PutOff { .. }
+            | Change::Postpone { .. }
             | Change::Cancel { .. }
             | Change::Revive { .. }
             | Change::Discard => 0,
@@ -203,7 +203,7 @@ pub enum Change {
     Wake,
     /// Moves a parked task's due moment later, while its worker still has the code, which waits for something that no store
     /// knows of. A task that was woken meanwhile is left alone. Only with [`Guard::Parked`].
-    PutOff {
+    Postpone {
         /// When it is due.
         from: Timestamp,
         /// When it is to be due.

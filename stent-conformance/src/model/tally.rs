@@ -30,7 +30,7 @@ impl Tally {
             Change::End(Err(_)) => "fail",
             Change::Release => "release",
             Change::Wake => "wake",
-            Change::PutOff { .. } => "put off",
+            Change::Postpone { .. } => "put off",
             Change::Expire(_) => "expire",
             Change::Cancel { .. } => "cancel",
             Change::Signal { .. } => "signal",

@@ -661,7 +661,7 @@ mod nudging {
         let due = |at| Row { ready_at: Some(t(at)), ..parked(1) };
         let put_off = |from, until| {
             let guard = Guard::Parked { task: ROOT, epoch: parked(1).epoch };
-            Transition::new(guard, t(10), Change::PutOff { from: t(from), until: t(until) })
+            Transition::new(guard, t(10), Change::Postpone { from: t(from), until: t(until) })
         };
 
         let later = put_off(20, 30);

@@ -241,7 +241,7 @@ impl Transforms {
             | Change::Redo
             | Change::Release
             | Change::Wake
-            | Change::PutOff { from: _, until: _ }
+            | Change::Postpone { from: _, until: _ }
             | Change::Cancel { until: _ }
             | Change::Revive { retry: _ }
             | Change::Discard => {}

@@ -89,7 +89,7 @@ impl Hot {
             if until <= from || from <= now {
                 continue;
             }
-            put_off.push(decide::put_off(task, parked.epoch, from, until, now));
+            put_off.push(decide::postpone(task, parked.epoch, from, until, now));
             parked.due = Some(until);
             inner.due.insert((until, task));
         }

@@ -177,7 +177,7 @@ impl Reporter {
             | Change::Redo
             | Change::Release
             | Change::Wake
-            | Change::PutOff { .. }
+            | Change::Postpone { .. }
             | Change::Cancel { .. }
             | Change::Signal { .. }
             | Change::Revive { .. }

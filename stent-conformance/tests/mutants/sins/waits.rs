@@ -80,7 +80,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .drops(|transition, _| transition.change == Change::Wake),
         mutant("puts nothing off", "park::what_is_put_off_is_due_later", &["sent again", "actual: Applied"])
-            .drops(|transition, _| matches!(transition.change, Change::PutOff { .. })),
+            .drops(|transition, _| matches!(transition.change, Change::Postpone { .. })),
         mutant(
             "puts off what was woken",
             "park::what_was_woken_is_not_put_off",
@@ -90,7 +90,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             let task = transition.guard.task();
             let woken =
                 past.sent.iter().rev().find(|sent| sent.guard.task() == task && sent.change == Change::Wake);
-            if let (Change::PutOff { from, .. }, Some(woken)) = (&mut transition.change, woken) {
+            if let (Change::Postpone { from, .. }, Some(woken)) = (&mut transition.change, woken) {
                 *from = woken.at;
             }
         }),

@@ -497,7 +497,7 @@ pub(super) fn makes_ready(transition: &Transition) -> bool {
         Change::Keep | Change::Park(_) => dispatches(),
         Change::Retry { .. }
         | Change::Start
-        | Change::PutOff { .. }
+        | Change::Postpone { .. }
         | Change::Cancel { .. }
         | Change::Signal { .. }
         | Change::Discard => false,
