@@ -157,7 +157,7 @@ impl fmt::Display for Verb<'_> {
             Change::End(Ok(result)) => write!(f, "ends with {result:?}"),
             Change::End(Err(failure)) => write!(f, "fails with {failure:?}"),
             Change::Release => f.write_str("is handed back"),
-            Change::Wake => f.write_str("is woken by its own code"),
+            Change::Unpark => f.write_str("is woken by its own code"),
             Change::Postpone { from, until } => write!(f, "is due at {until} and not at {from}"),
             Change::Expire(_) => f.write_str("is over"),
             Change::Cancel { until } => write!(f, "is asked to end until {until}"),

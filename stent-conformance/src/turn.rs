@@ -60,7 +60,7 @@ pub(crate) trait Holder {
     /// A hint from code that was parked under this claim.
     fn nudge(&self) -> Transition {
         let (fence, ..) = self.held();
-        Transition::new(Guard::Parked { task: fence.task, epoch: fence.epoch }, t(0), Change::Wake)
+        Transition::new(Guard::Parked { task: fence.task, epoch: fence.epoch }, t(0), Change::Unpark)
     }
 
     /// Puts off the moment at which what was parked under this claim is due.

@@ -174,7 +174,7 @@ pub fn refuse(refused: &Transition, reason: impl fmt::Display, now: Timestamp) -
         Change::Keep | Change::Park(_) | Change::Redo => "what it recorded".to_owned(),
         Change::Start
         | Change::Release
-        | Change::Wake
+        | Change::Unpark
         | Change::Postpone { .. }
         | Change::Expire(_)
         | Change::Cancel { .. }
@@ -199,8 +199,8 @@ pub fn release(held: &Held, now: Timestamp) -> Transition {
 
 /// Wakes a parked task whose code, still in memory, was woken by something that no store knows of.
 #[must_use]
-pub fn nudge(task: TaskId, epoch: Epoch, now: Timestamp) -> Transition {
-    Transition::new(Guard::Parked { task, epoch }, now, Change::Wake)
+pub fn unpark(task: TaskId, epoch: Epoch, now: Timestamp) -> Transition {
+    Transition::new(Guard::Parked { task, epoch }, now, Change::Unpark)
 }
 
 /// Keeps a parked task from being claimed before `until`, which would be due at `from`: its code, still in memory, waits for

@@ -117,7 +117,7 @@ impl<'a> Ledger<'a> {
             Guard::Absent { task, key } => self.start(*task, *key, transition),
             Guard::Leased { fence, tree, .. } => self.leased(fence, tree, transition),
             Guard::Known { task, .. } => self.request(*task, transition),
-            Guard::Parked { task, epoch } => self.nudge(*task, *epoch, transition),
+            Guard::Parked { task, epoch } => self.unpark(*task, *epoch, transition),
         }
     }
 
@@ -197,7 +197,7 @@ impl<'a> Ledger<'a> {
         Outcome::Applied(News::default())
     }
 
-    fn nudge(&mut self, task: TaskId, epoch: Epoch, transition: &Transition) -> Outcome {
+    fn unpark(&mut self, task: TaskId, epoch: Epoch, transition: &Transition) -> Outcome {
         let Some(row) = self.row(task) else { return Outcome::Gone };
         if row.status.is_terminal() {
             return Outcome::Gone;
@@ -331,7 +331,7 @@ impl<'a> Ledger<'a> {
                 self.settle(task, tree, &Written::Result(result), at);
             }
             Change::Start
-            | Change::Wake
+            | Change::Unpark
             | Change::Postpone { .. }
             | Change::Expire(_)
             | Change::Cancel { .. }
@@ -444,7 +444,7 @@ impl<'a> Ledger<'a> {
             | Change::Redo
             | Change::End(_)
             | Change::Release
-            | Change::Wake
+            | Change::Unpark
             | Change::Postpone { .. }
             | Change::Revive { .. }
             | Change::Discard => Outcome::Gone,

@@ -115,7 +115,7 @@ impl Transition {
             | Change::Park(_)
             | Change::Redo
             | Change::Release
-            | Change::Wake
+            | Change::Unpark
             | Change::Postpone { .. }
             | Change::Cancel { .. }
             | Change::Revive { .. }
@@ -200,7 +200,7 @@ pub enum Change {
     Release,
     /// A parked task is worth waking: something that only its own code waits for has happened. Only with
     /// [`Guard::Parked`].
-    Wake,
+    Unpark,
     /// Moves a parked task's due moment later, while its worker still has the code, which waits for something that no store
     /// knows of. A task that was woken meanwhile is left alone. Only with [`Guard::Parked`].
     Postpone {

@@ -29,7 +29,7 @@ impl Tally {
             Change::End(Ok(_)) => "complete",
             Change::End(Err(_)) => "fail",
             Change::Release => "release",
-            Change::Wake => "wake",
+            Change::Unpark => "wake",
             Change::Postpone { .. } => "put off",
             Change::Expire(_) => "expire",
             Change::Cancel { .. } => "cancel",

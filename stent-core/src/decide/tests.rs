@@ -308,7 +308,7 @@ fn a_task_that_is_handed_back_changes_in_nothing_else() {
 #[test]
 fn a_nudge_is_guarded_by_the_claim_that_parked_the_task() {
     let guard = Guard::Parked { task: TASK, epoch: Epoch::plain(3) };
-    assert_eq!(nudge(TASK, Epoch::plain(3), NOW), Transition::new(guard, NOW, Change::Wake));
+    assert_eq!(unpark(TASK, Epoch::plain(3), NOW), Transition::new(guard, NOW, Change::Unpark));
 }
 
 // Dead letters that are tried again.

@@ -135,7 +135,7 @@ fn retry(row: &Row) -> Transition {
 }
 
 fn nudge(row: &Row) -> Transition {
-    Transition::new(Guard::Parked { task: row.id, epoch: row.epoch }, t(10), Change::Wake)
+    Transition::new(Guard::Parked { task: row.id, epoch: row.epoch }, t(10), Change::Unpark)
 }
 
 fn new_task(n: u128, tree: Tree, kind: StepKind, state: NewTaskState) -> NewTask {

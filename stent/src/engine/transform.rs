@@ -240,7 +240,7 @@ impl Transforms {
             | Change::Park(_)
             | Change::Redo
             | Change::Release
-            | Change::Wake
+            | Change::Unpark
             | Change::Postpone { from: _, until: _ }
             | Change::Cancel { until: _ }
             | Change::Revive { retry: _ }

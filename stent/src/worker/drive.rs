@@ -491,7 +491,7 @@ impl Driver {
                 );
             }
             Message::Nudge { task, epoch } => {
-                let transition = decide::nudge(task, epoch, now);
+                let transition = decide::unpark(task, epoch, now);
                 self.submit(Submission::of(transition), now);
             }
             Message::Gone { fence } => {

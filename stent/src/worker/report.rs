@@ -176,7 +176,7 @@ impl Reporter {
             | Change::Park(_)
             | Change::Redo
             | Change::Release
-            | Change::Wake
+            | Change::Unpark
             | Change::Postpone { .. }
             | Change::Cancel { .. }
             | Change::Signal { .. }

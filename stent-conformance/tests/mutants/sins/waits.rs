@@ -78,7 +78,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "park::a_hint_wakes_it",
             &["the number of tasks that are due", "actual: 0"],
         )
-        .drops(|transition, _| transition.change == Change::Wake),
+        .drops(|transition, _| transition.change == Change::Unpark),
         mutant("puts nothing off", "park::what_is_put_off_is_due_later", &["sent again", "actual: Applied"])
             .drops(|transition, _| matches!(transition.change, Change::Postpone { .. })),
         mutant(
@@ -88,8 +88,11 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .rewrites(|transition, past| {
             let task = transition.guard.task();
-            let woken =
-                past.sent.iter().rev().find(|sent| sent.guard.task() == task && sent.change == Change::Wake);
+            let woken = past
+                .sent
+                .iter()
+                .rev()
+                .find(|sent| sent.guard.task() == task && sent.change == Change::Unpark);
             if let (Change::Postpone { from, .. }, Some(woken)) = (&mut transition.change, woken) {
                 *from = woken.at;
             }

@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn nudge(n: u128) -> Submission {
-        Submission::of(decide::nudge(task(n), Epoch::plain(1), Timestamp::from_micros(0)))
+        Submission::of(decide::unpark(task(n), Epoch::plain(1), Timestamp::from_micros(0)))
     }
 
     fn end(n: u128, bytes: usize) -> Submission {
