@@ -37,12 +37,12 @@ pub(crate) fn expire(expired: &Expired, at: Timestamp) -> Transition {
 }
 
 pub(crate) fn revive(root: TaskId) -> Transition {
-    decide::revive(root.execution(), None, t(0))
+    decide::redrive(root.execution(), None, t(0))
 }
 
 /// Tries a dead letter again by another policy.
 pub(crate) fn revive_by(root: TaskId, retry: RetryPolicy) -> Transition {
-    decide::revive(root.execution(), Some(retry), t(0))
+    decide::redrive(root.execution(), Some(retry), t(0))
 }
 
 pub(crate) fn discard(root: TaskId) -> Transition {

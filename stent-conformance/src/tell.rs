@@ -162,7 +162,7 @@ impl fmt::Display for Verb<'_> {
             Change::Expire(_) => f.write_str("is over"),
             Change::Cancel { until } => write!(f, "is asked to end until {until}"),
             Change::Signal { name, id, value, .. } => write!(f, "signal {name:?} {id} with {value:?}"),
-            Change::Revive { retry } => write!(f, "is tried again by {retry:?}"),
+            Change::Redrive { retry } => write!(f, "is tried again by {retry:?}"),
             Change::Discard => f.write_str("is seen to"),
         }
     }

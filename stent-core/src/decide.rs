@@ -43,7 +43,7 @@ pub struct Held {
     /// The key that it shares with others who call the same.
     pub key: Option<Key>,
     /// Whether it had failed for good and was revived, and nothing was committed since.
-    pub revived: bool,
+    pub redriven: bool,
 }
 
 impl Held {
@@ -56,7 +56,7 @@ impl Held {
             retry: claimed.task.retry.clone(),
             attempts: claimed.task.attempts,
             key: claimed.task.key,
-            revived: claimed.task.mark == Some(Mark::Revive),
+            redriven: claimed.task.mark == Some(Mark::Revive),
         }
     }
 
@@ -98,7 +98,7 @@ pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Transition {
         Ok(result) => return record(held, turn, Change::End(Ok(result)), now),
         Err(failure) => failure.storable(),
     };
-    if held.revived && !end.redo.is_empty() {
+    if held.redriven && !end.redo.is_empty() {
         let mut redo = record(held, Turn { seen: turn.seen, ..Turn::default() }, Change::Redo, now);
         redo.erase = end.redo;
         return redo;
@@ -179,7 +179,7 @@ pub fn refuse(refused: &Transition, reason: impl fmt::Display, now: Timestamp) -
         | Change::Expire(_)
         | Change::Cancel { .. }
         | Change::Signal { .. }
-        | Change::Revive { .. }
+        | Change::Redrive { .. }
         | Change::Discard => return None,
     };
     refused.guard.leased()?;
@@ -247,8 +247,8 @@ pub fn signal(
 
 /// Tries a dead letter again where it stood, by another policy if one is given.
 #[must_use]
-pub fn revive(execution: ExecutionId, retry: Option<RetryPolicy>, now: Timestamp) -> Transition {
-    Transition::new(outside(execution), now, Change::Revive { retry })
+pub fn redrive(execution: ExecutionId, retry: Option<RetryPolicy>, now: Timestamp) -> Transition {
+    Transition::new(outside(execution), now, Change::Redrive { retry })
 }
 
 /// Takes an execution off the dead letters.

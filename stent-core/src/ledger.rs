@@ -324,7 +324,7 @@ impl<'a> Ledger<'a> {
                     self.end_claim(task, ClaimEnd::Failed, Some(failure), at);
                 }
                 self.change(task, |row| {
-                    row.past_revival();
+                    row.clear_redrive();
                     row.end(status_of(result), at);
                 });
                 self.write(task, Written::Result(result));
@@ -336,7 +336,7 @@ impl<'a> Ledger<'a> {
             | Change::Expire(_)
             | Change::Cancel { .. }
             | Change::Signal { .. }
-            | Change::Revive { .. }
+            | Change::Redrive { .. }
             | Change::Discard => {
                 debug_assert!(false, "{:?} does not go with a leased guard", transition.change);
             }
@@ -383,9 +383,9 @@ impl<'a> Ledger<'a> {
         match &transition.change {
             Change::Expire(_) if mark == Some(Mark::Expire) => Outcome::Already(News::default()),
             Change::Cancel { .. } if status == TaskStatus::Cancelled => Outcome::Already(News::default()),
-            Change::Revive { .. } if mark == Some(Mark::Revive) => Outcome::Already(News::default()),
+            Change::Redrive { .. } if mark == Some(Mark::Revive) => Outcome::Already(News::default()),
             Change::Discard if mark == Some(Mark::Discard) => Outcome::Already(News::default()),
-            Change::Revive { retry } if status == TaskStatus::Failed && mark.is_none() => {
+            Change::Redrive { retry } if status == TaskStatus::Failed && mark.is_none() => {
                 self.change(task, |row| {
                     row.mark = Some(Mark::Revive);
                     row.attempts = 0;
@@ -446,7 +446,7 @@ impl<'a> Ledger<'a> {
             | Change::Release
             | Change::Unpark
             | Change::Postpone { .. }
-            | Change::Revive { .. }
+            | Change::Redrive { .. }
             | Change::Discard => Outcome::Gone,
         }
     }

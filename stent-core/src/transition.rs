@@ -118,7 +118,7 @@ impl Transition {
             | Change::Unpark
             | Change::Postpone { .. }
             | Change::Cancel { .. }
-            | Change::Revive { .. }
+            | Change::Redrive { .. }
             | Change::Discard => 0,
         };
         let rows = self.insert.iter().map(|row| {
@@ -231,7 +231,7 @@ pub enum Change {
         value: Payload,
     },
     /// A dead letter is tried again where it stood. Only for a root that has failed for good, with [`Guard::Known`].
-    Revive {
+    Redrive {
         /// By this policy from now on; none leaves the one that it has.
         retry: Option<RetryPolicy>,
     },

@@ -34,7 +34,7 @@ impl Tally {
             Change::Expire(_) => "expire",
             Change::Cancel { .. } => "cancel",
             Change::Signal { .. } => "signal",
-            Change::Revive { .. } => "revive",
+            Change::Redrive { .. } => "revive",
             Change::Discard => "discard",
         };
         let word = match outcome {

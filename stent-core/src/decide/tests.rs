@@ -30,7 +30,7 @@ const fn s(seconds: u64) -> Duration {
 }
 
 fn held(retry: Option<RetryPolicy>, attempts: u32) -> Held {
-    Held { fence: FENCE, tree: TREE, retry, attempts, key: None, revived: false }
+    Held { fence: FENCE, tree: TREE, retry, attempts, key: None, redriven: false }
 }
 
 /// Tries three times, after one second and after two.
@@ -314,7 +314,7 @@ fn a_nudge_is_guarded_by_the_claim_that_parked_the_task() {
 // Dead letters that are tried again.
 
 fn revived(attempts: u32) -> Held {
-    Held { revived: true, ..held(Some(steady()), attempts) }
+    Held { redriven: true, ..held(Some(steady()), attempts) }
 }
 
 #[test]
@@ -400,7 +400,7 @@ fn a_signal_is_kept_under_the_key_that_waits_for_its_name() {
 #[test]
 fn dead_letters_are_revived_and_discarded_by_their_root() {
     for retry in [None, Some(steady())] {
-        assert_eq!(revive(EXECUTION, retry.clone(), NOW), from_outside(Change::Revive { retry }));
+        assert_eq!(redrive(EXECUTION, retry.clone(), NOW), from_outside(Change::Redrive { retry }));
     }
     assert_eq!(discard(EXECUTION, NOW), from_outside(Change::Discard));
 }

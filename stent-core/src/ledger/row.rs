@@ -258,11 +258,11 @@ impl Row {
     /// A turn of it was committed.
     pub(super) fn progress(&mut self) {
         self.uncommitted_claims = 0;
-        self.past_revival();
+        self.clear_redrive();
     }
 
     /// It has come further than where it was revived.
-    pub(super) fn past_revival(&mut self) {
+    pub(super) fn clear_redrive(&mut self) {
         self.mark = self.mark.filter(|mark| *mark != Mark::Revive);
     }
 

@@ -65,7 +65,7 @@ pub struct Replay {
     redo: BTreeSet<TaskId>,
     broken: Option<Mismatch>,
     /// Whether the task failed for good and is tried again: then it first comes to the failure that it has on record.
-    revived: bool,
+    redriven: bool,
     /// Failed steps that a revived task asks for with other arguments. The failure that it comes to leaves the record, and so
     /// may they; if the code does not end with it, they are mismatches.
     excused: Vec<(TaskId, Mismatch)>,
@@ -124,7 +124,7 @@ impl Replay {
             failure: 0,
             redo: BTreeSet::new(),
             broken: None,
-            revived: false,
+            redriven: false,
             excused: Vec::new(),
             is_sealed: false,
         };
@@ -142,8 +142,8 @@ impl Replay {
     /// The same, for code that failed for good and is tried again. The step whose failure it comes to first is run anew, so it
     /// may be asked for with other arguments.
     #[must_use]
-    pub const fn revived(mut self, revived: bool) -> Self {
-        self.revived = revived;
+    pub const fn redriven(mut self, revived: bool) -> Self {
+        self.redriven = revived;
         self
     }
 
@@ -222,7 +222,7 @@ impl Replay {
             }
             Some(Slot::Recorded(step)) => {
                 if let Some(mismatch) = Mismatch::between(&step, &ask, self.is_sealed) {
-                    if self.revived && mismatch.is_of_a_failure(&step) {
+                    if self.redriven && mismatch.is_of_a_failure(&step) {
                         self.excused.push((step.id, mismatch));
                     } else {
                         self.broken.get_or_insert_with(|| mismatch.clone());

@@ -266,7 +266,7 @@ impl World {
                 id: TaskId::from_uuid(Uuid::now_v7()),
                 value: payload(&[self.dice.roll(256) as u8]),
             },
-            4 => Change::Revive { retry: None },
+            4 => Change::Redrive { retry: None },
             5 => Change::Discard,
             _ => return None,
         };

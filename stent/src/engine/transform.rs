@@ -243,7 +243,7 @@ impl Transforms {
             | Change::Unpark
             | Change::Postpone { from: _, until: _ }
             | Change::Cancel { until: _ }
-            | Change::Revive { retry: _ }
+            | Change::Redrive { retry: _ }
             | Change::Discard => {}
         }
         Ok(transition)

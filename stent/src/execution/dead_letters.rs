@@ -151,7 +151,7 @@ impl IntoFuture for Replay {
             if let Some(Err(error)) = self.retry.as_ref().map(RetryPolicy::validate) {
                 return Err(Error::Option { option: "retry", problem: error.to_string() });
             }
-            let transition = decide::revive(self.id, self.retry, self.shared.clock.now());
+            let transition = decide::redrive(self.id, self.retry, self.shared.clock.now());
             if request::ask(&self.shared, transition).await? {
                 return Ok(());
             }

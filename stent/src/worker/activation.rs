@@ -81,7 +81,7 @@ impl Activation {
         let started_at = task.started_at.unwrap_or(task.created_at);
         let replay = Replay::new(started_at, task.done, claimed.steps)
             .noted(task.noted)
-            .revived(task.mark == Some(Mark::Revive))
+            .redriven(task.mark == Some(Mark::Revive))
             .sealed(port.shared.is_sealed);
         let function = task.lane.function;
         let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };

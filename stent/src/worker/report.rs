@@ -180,7 +180,7 @@ impl Reporter {
             | Change::Postpone { .. }
             | Change::Cancel { .. }
             | Change::Signal { .. }
-            | Change::Revive { .. }
+            | Change::Redrive { .. }
             | Change::Discard => return,
         };
         self.ended(&Ended {

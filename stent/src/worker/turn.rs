@@ -427,7 +427,7 @@ impl Running {
         let epoch = Epoch::new(1, nonce);
         let fence = Fence { task: ask.id, epoch, commit: 0 };
         let held =
-            Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0, key: None, revived: false };
+            Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0, key: None, redriven: false };
         let lease = Lease { task: ask.id, epoch, until };
         let (transition, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();

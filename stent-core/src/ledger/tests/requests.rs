@@ -425,7 +425,7 @@ mod dead_letters {
     use super::*;
 
     fn revive(retry: Option<RetryPolicy>) -> Transition {
-        outside(&root(), Change::Revive { retry })
+        outside(&root(), Change::Redrive { retry })
     }
 
     fn letter() -> Row {

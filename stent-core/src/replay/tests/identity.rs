@@ -81,7 +81,7 @@ fn revived(failed_with: &str) -> Run {
     let declined = ended(0, "charge", 1, failed("declined"));
     let step = Step { digest: Some(digest(failed_with)), ..declined };
     let mut run = run(vec![step.clone()]);
-    run.replay = Replay::new(t(0), 1, vec![step]).revived(true);
+    run.replay = Replay::new(t(0), 1, vec![step]).redriven(true);
     let seq = run.replay.reserve();
     let ask = charge(&run, seq, "bob");
     assert!(run.replay.ask(seq, ask).is_ok(), "the failed step leaves the record");

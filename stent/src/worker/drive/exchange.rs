@@ -493,7 +493,7 @@ pub(super) fn makes_ready(transition: &Transition) -> bool {
     };
     match &transition.change {
         Change::End(_) => below_another,
-        Change::Unpark | Change::Release | Change::Redo | Change::Expire(_) | Change::Revive { .. } => true,
+        Change::Unpark | Change::Release | Change::Redo | Change::Expire(_) | Change::Redrive { .. } => true,
         Change::Keep | Change::Park(_) => dispatches(),
         Change::Retry { .. }
         | Change::Start

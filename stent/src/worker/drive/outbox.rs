@@ -234,7 +234,7 @@ mod tests {
             retry: None,
             attempts: 0,
             key: None,
-            revived: false,
+            redriven: false,
         };
         let result = Ok(Payload::new("", vec![0; bytes]));
         let end = stent_core::replay::End { result, had_steps: false, redo: Vec::new() };
