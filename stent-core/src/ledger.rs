@@ -124,7 +124,7 @@ impl<'a> Ledger<'a> {
     /// Whether a transition can be applied to what is in memory. If not, write what there is, follow it up, and go on with
     /// a new ledger, in the same transaction: the batch has ended tasks that are not here, and only the store knows which.
     #[must_use]
-    pub fn takes(&self, transition: &Transition) -> bool {
+    pub fn can_apply(&self, transition: &Transition) -> bool {
         if self.follow.is_empty() {
             return true;
         }

@@ -198,7 +198,7 @@ fn apply_under<'a>(rows: &[Row], memos: &[KeyEntry], batch: &'a [Transition]) ->
     let outcomes = batch
         .iter()
         .map(|transition| {
-            assert!(ledger.takes(transition), "the ledger wants to be written before {transition:?}");
+            assert!(ledger.can_apply(transition), "the ledger wants to be written before {transition:?}");
             ledger.apply(transition)
         })
         .collect();
@@ -912,10 +912,10 @@ mod giving_up {
         let end = complete(&rows[3]);
 
         let mut ledger = Ledger::new(rows.iter().cloned(), []);
-        assert!(ledger.takes(&keep) && ledger.takes(&end));
+        assert!(ledger.can_apply(&keep) && ledger.can_apply(&end));
         ledger.apply(&cancel);
 
-        assert!(!ledger.takes(&keep) && ledger.takes(&end));
+        assert!(!ledger.can_apply(&keep) && ledger.can_apply(&end));
     }
 
     #[test]
@@ -930,11 +930,11 @@ mod giving_up {
 
         let mut ledger = Ledger::new(rows.iter().chain([&below, &other]).cloned(), []);
         let (mine, others, nudge) = (complete(&below), complete(&other), nudge(&below));
-        assert!(ledger.takes(&mine) && ledger.takes(&nudge));
+        assert!(ledger.can_apply(&mine) && ledger.can_apply(&nudge));
         ledger.apply(&keep);
 
-        assert!(!ledger.takes(&mine) && !ledger.takes(&nudge));
-        assert!(ledger.takes(&others) && ledger.takes(&start(NewTaskState::Map)));
+        assert!(!ledger.can_apply(&mine) && !ledger.can_apply(&nudge));
+        assert!(ledger.can_apply(&others) && ledger.can_apply(&start(NewTaskState::Map)));
     }
 }
 

@@ -138,7 +138,8 @@ impl Committed {
     fn apply<'a>(&mut self, ledger: &mut Ledger<'a>, transition: &'a Transition) -> bool {
         let task = transition.guard.task();
         let erases = !transition.erase.is_empty();
-        if !ledger.takes(transition) || erases && self.lacking.iter().any(|lacking| lacking.task == task) {
+        if !ledger.can_apply(transition) || erases && self.lacking.iter().any(|lacking| lacking.task == task)
+        {
             return false;
         }
         let outcome = ledger.apply(transition);

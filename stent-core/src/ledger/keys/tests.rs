@@ -126,7 +126,7 @@ fn retry_without(row: &Row, erase: &[u128]) -> Transition {
 
 fn apply<'a>(ledger: &mut Ledger<'a>, batch: &'a [Transition]) {
     for transition in batch {
-        assert!(ledger.takes(transition), "{transition:?} needs a ledger of its own");
+        assert!(ledger.can_apply(transition), "{transition:?} needs a ledger of its own");
         assert!(matches!(ledger.apply(transition), Outcome::Applied(_)), "{transition:?} was refused");
     }
 }
@@ -270,8 +270,8 @@ fn what_may_have_ended_out_of_sight_is_looked_for_before_its_key_is_touched() {
 
     ledger.apply(&giving_up);
 
-    assert!(!ledger.takes(&asking));
-    assert!(ledger.takes(&end(&rows[1], Ok(text("of another execution")))));
+    assert!(!ledger.can_apply(&asking));
+    assert!(ledger.can_apply(&end(&rows[1], Ok(text("of another execution")))));
     let Follow { executions, ups } = ledger.into_writes().follow;
     assert_eq!((executions.len(), ups), (1, Vec::new()));
 }

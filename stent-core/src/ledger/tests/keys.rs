@@ -382,13 +382,13 @@ mod calls {
 
         let mut ledger = Ledger::new([root(), step(2), other.clone()], [held(6)]);
         ledger.apply(&keep);
-        assert!(!ledger.takes(&asks) && ledger.takes(&free));
+        assert!(!ledger.can_apply(&asks) && ledger.can_apply(&free));
 
         let memo = KeyEntry { execution: ELSEWHERE.execution(), ..held(7) };
         let mut ledger = Ledger::new([root(), step(2), other, there, swept], [memo]);
-        assert!(ledger.takes(&ends));
+        assert!(ledger.can_apply(&ends));
         ledger.apply(&keep);
-        assert!(!ledger.takes(&ends));
+        assert!(!ledger.can_apply(&ends));
     }
 }
 

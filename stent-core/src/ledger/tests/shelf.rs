@@ -25,7 +25,7 @@ impl Shelf {
             let mut ledger = self.load(&Ledger::reads(rest));
             let before = outcomes.len();
             for next in rest {
-                if !ledger.takes(next) {
+                if !ledger.can_apply(next) {
                     break;
                 }
                 outcomes.push(ledger.apply(next));
