@@ -36,11 +36,11 @@ mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use keys::FollowUp;
+pub use keys::CascadeStep;
 use keys::Memos;
 pub use row::Row;
 use row::status_of;
-pub use writes::{Follow, Insert, Noted, Reads, Update, Writes, Written};
+pub use writes::{Cascade, Insert, Noted, Reads, Update, Writes, Written};
 
 use crate::model::{
     ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, KeyEntry, Mark, NewTask, NewTaskState, RetryPolicy,
@@ -62,9 +62,9 @@ pub struct Ledger<'a> {
     stop: Vec<(ExecutionId, Timestamp)>,
     sweep: Vec<TaskId>,
     erase: Vec<TaskId>,
-    follow: Follow,
+    cascade: Cascade,
     /// The keys of what is to be followed up, as far as they are known.
-    following: BTreeSet<Key>,
+    cascading: BTreeSet<Key>,
     ended: bool,
     ready: bool,
 }
@@ -125,7 +125,7 @@ impl<'a> Ledger<'a> {
     /// a new ledger, in the same transaction: the batch has ended tasks that are not here, and only the store knows which.
     #[must_use]
     pub fn can_apply(&self, transition: &Transition) -> bool {
-        if self.follow.is_empty() {
+        if self.cascade.is_empty() {
             return true;
         }
         let execution = match &transition.guard {
@@ -133,7 +133,7 @@ impl<'a> Ledger<'a> {
             Guard::Leased { tree, .. } | Guard::Known { tree, .. } => Some(tree.execution),
             Guard::Parked { task, .. } => self.row(*task).map(|row| row.tree.execution),
         };
-        let swept = &self.follow.executions;
+        let swept = &self.cascade.executions;
         if execution.is_some_and(|execution| swept.contains_key(&execution)) {
             return false;
         }
@@ -146,7 +146,7 @@ impl<'a> Ledger<'a> {
             .iter()
             .copied()
             .chain(waits_under)
-            .any(|key| self.following.contains(&key) || self.memos.concern(key, swept, execution_of))
+            .any(|key| self.cascading.contains(&key) || self.memos.concern(key, swept, execution_of))
     }
 
     /// What is to be written.
@@ -161,7 +161,7 @@ impl<'a> Ledger<'a> {
             stop: self.stop,
             sweep: self.sweep,
             erase: self.erase,
-            follow: self.follow,
+            cascade: self.cascade,
             ended: self.ended,
             ready: self.ready,
             ..Writes::default()
@@ -603,7 +603,7 @@ impl<'a> Ledger<'a> {
             Some(Written::Kept(Ok(value))) => self.give_back(key, value),
             _ => self.restore.push((wait.ended_at, wait.done_order, wait.id)),
         }
-        self.follow_up(key, FollowUp::Deliver { key, at });
+        self.follow_up(key, CascadeStep::Deliver { key, at });
     }
 
     fn erase(&mut self, steps: &[TaskId], at: Timestamp) {
@@ -619,13 +619,13 @@ impl<'a> Ledger<'a> {
 
     /// Tasks of an execution end that are not here; so may it itself, and who waits for it be told.
     fn look_after(&mut self, execution: ExecutionId, at: Timestamp) {
-        self.following.insert(Key::of_execution(execution));
-        self.follow.executions.insert(execution, at);
+        self.cascading.insert(Key::of_execution(execution));
+        self.cascade.executions.insert(execution, at);
     }
 
-    fn follow_up(&mut self, key: Key, up: FollowUp) {
-        self.following.insert(key);
-        self.follow.ups.push(up);
+    fn follow_up(&mut self, key: Key, up: CascadeStep) {
+        self.cascading.insert(key);
+        self.cascade.steps.push(up);
     }
 
     fn sweep(&mut self, root: TaskId, at: Timestamp) {

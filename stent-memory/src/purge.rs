@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stent_core::backend::{Purge, PurgeRequest, StoredTask, SummaryView};
-use stent_core::ledger::Follow;
+use stent_core::ledger::Cascade;
 use stent_core::model::KeyEntryKind;
 use stent_core::{ExecutionId, Key, TaskId};
 
@@ -81,7 +81,7 @@ impl Records {
         let own = self.tasks.values().filter(|record| record.row.tree.execution == execution);
         let gone: Vec<TaskId> = own.filter(|record| which(record)).map(|record| record.row.id).collect();
         gone.into_iter().for_each(|task| self.remove(task));
-        self.follow(Follow { executions: [(execution, request.now)].into(), ..Follow::default() });
+        self.follow(Cascade { executions: [(execution, request.now)].into(), ..Cascade::default() });
     }
 
     /// Whether there is something of an execution that ended which it can do without.

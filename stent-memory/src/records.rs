@@ -5,7 +5,7 @@ use std::mem;
 use std::slice;
 
 use stent_core::backend::{Renewal, StoredTask};
-use stent_core::ledger::{Follow, FollowUp, Ledger, Reads, Row, Writes, lacks_steps};
+use stent_core::ledger::{Cascade, CascadeStep, Ledger, Reads, Row, Writes, lacks_steps};
 use stent_core::model::{
     EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Lease, Seq, Step, StepState, TaskStatus,
 };
@@ -70,28 +70,28 @@ impl Records {
     }
 
     /// Looks after what ended out of a transition's sight, until nothing follows any more.
-    pub(crate) fn follow(&mut self, mut follow: Follow) {
+    pub(crate) fn follow(&mut self, mut follow: Cascade) {
         while !follow.is_empty() {
             let ups = self.follow_ups(follow);
-            let mut ledger = self.load(&FollowUp::reads(&ups));
-            ups.iter().for_each(|up| ledger.follow(up));
+            let mut ledger = self.load(&CascadeStep::reads(&ups));
+            ups.iter().for_each(|up| ledger.cascade(up));
             follow = self.write(ledger.into_writes());
         }
     }
 
-    fn follow_ups(&self, follow: Follow) -> Vec<FollowUp> {
-        let mut ups = follow.ups;
+    fn follow_ups(&self, follow: Cascade) -> Vec<CascadeStep> {
+        let mut ups = follow.steps;
         for (execution, at) in follow.executions {
             let vacant =
                 self.memos.values().filter(|memo| memo.execution == execution && self.is_vacant(memo));
-            ups.extend(vacant.map(|memo| FollowUp::Vacate { key: memo.key, at }));
+            ups.extend(vacant.map(|memo| CascadeStep::Vacate { key: memo.key, at }));
             let root = execution.root();
             if self.tasks.get(&root).is_some_and(|record| {
                 record.row.is_stopping()
                     && record.row.status != TaskStatus::Running
                     && !self.has_open_steps(execution)
             }) {
-                ups.push(FollowUp::Close { root, at });
+                ups.push(CascadeStep::Close { root, at });
             }
         }
         ups
@@ -129,7 +129,7 @@ impl Records {
     }
 
     /// Writes what came out of a ledger, in the order in which it says so. Gives what is to be looked after.
-    fn write(&mut self, writes: Writes<'_>) -> Follow {
+    fn write(&mut self, writes: Writes<'_>) -> Cascade {
         for insert in writes.insert {
             let id = insert.row.id;
             if let Some(parent) = insert.task.tree.parent {
@@ -179,7 +179,7 @@ impl Records {
         }
         self.hints.ready |= writes.ready;
         self.hints.ended |= writes.ended;
-        writes.follow
+        writes.cascade
     }
 
     fn end_each(&mut self, tasks: Vec<TaskId>, end: impl Fn(&mut Row)) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use stent_core::backend::{NotesView, ProgressView, StoredTask};
-use stent_core::ledger::{Follow, FollowUp, Ledger, Noted, Reads, Row, Writes, lacks_steps};
+use stent_core::ledger::{Cascade, CascadeStep, Ledger, Noted, Reads, Row, Writes, lacks_steps};
 use stent_core::limits::PROGRESS_MAX;
 use stent_core::model::{EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Note, Step, TaskStatus};
 use stent_core::transition::{Outcome, Transition};
@@ -52,7 +52,7 @@ impl Data {
         Ledger::new(rows, memos)
     }
 
-    fn write(&mut self, writes: Writes<'_>) -> Follow {
+    fn write(&mut self, writes: Writes<'_>) -> Cascade {
         for insert in writes.insert {
             self.tasks.insert(insert.row.id, StoredTask::of(insert));
         }
@@ -99,7 +99,7 @@ impl Data {
         }
         self.work += u64::from(writes.ready);
         self.ended += u64::from(writes.ended);
-        writes.follow
+        writes.cascade
     }
 
     /// Ends open tasks, or asks them to end. A place that becomes free is worth a look.
@@ -120,9 +120,9 @@ impl Data {
     }
 
     /// Looks after what ended out of sight, until nothing follows any more.
-    pub(crate) fn follow(&mut self, mut follow: Follow) {
+    pub(crate) fn follow(&mut self, mut follow: Cascade) {
         while !follow.is_empty() {
-            let mut ups = follow.ups;
+            let mut ups = follow.steps;
             for (execution, at) in follow.executions {
                 let memos = self.memos.values().filter(|memo| memo.execution == execution);
                 let vacant = memos.filter(|memo| {
@@ -130,17 +130,17 @@ impl Data {
                         && memo.value.is_none()
                         && !memo.holder.is_some_and(|holder| self.is_open(holder))
                 });
-                ups.extend(vacant.map(|memo| FollowUp::Vacate { key: memo.key, at }));
+                ups.extend(vacant.map(|memo| CascadeStep::Vacate { key: memo.key, at }));
                 let root = execution.root();
                 if self.tasks.get(&root).is_some_and(|record| record.row.is_stopping())
                     && self.tasks[&root].row.status != TaskStatus::Running
                     && self.open_steps(execution).next().is_none()
                 {
-                    ups.push(FollowUp::Close { root, at });
+                    ups.push(CascadeStep::Close { root, at });
                 }
             }
-            let mut ledger = self.load(&FollowUp::reads(&ups));
-            ups.iter().for_each(|up| ledger.follow(up));
+            let mut ledger = self.load(&CascadeStep::reads(&ups));
+            ups.iter().for_each(|up| ledger.cascade(up));
             follow = self.write(ledger.into_writes());
         }
     }

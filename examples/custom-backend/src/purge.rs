@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stent_core::backend::{Purge, PurgeRequest, Purged, StoredTask};
-use stent_core::ledger::Follow;
+use stent_core::ledger::Cascade;
 use stent_core::model::KeyEntryKind;
 use stent_core::{ExecutionId, Key, TaskId};
 
@@ -37,7 +37,7 @@ impl Data {
         }
         // Last of all: what goes on under a key may be a step of another of them, which counts as it stood before.
         let executions = old.iter().map(|(_, root)| (root.execution(), request.now)).collect();
-        self.follow(Follow { executions, ..Follow::default() });
+        self.follow(Cascade { executions, ..Cascade::default() });
         old.len()
     }
 

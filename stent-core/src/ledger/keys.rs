@@ -11,7 +11,7 @@ use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, own_failure};
 
 /// What is to be done about tasks that ended out of a batch's sight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FollowUp {
+pub enum CascadeStep {
     /// The holder of a key has ended without a result: the oldest who waits under the key takes its place.
     Vacate {
         /// The key.
@@ -42,7 +42,7 @@ pub enum FollowUp {
     },
 }
 
-impl FollowUp {
+impl CascadeStep {
     /// What a ledger must be loaded with to follow these up.
     #[must_use]
     pub fn reads(ups: &[Self]) -> Reads {
@@ -169,11 +169,11 @@ impl Memos {
 
 impl<'a> Ledger<'a> {
     /// Does what is to be done about tasks that ended out of a batch's sight.
-    pub fn follow(&mut self, up: &FollowUp) {
+    pub fn cascade(&mut self, up: &CascadeStep) {
         match *up {
-            FollowUp::Vacate { key, at } => self.vacate(key, at),
-            FollowUp::Deliver { key, at } => self.deliver(key, at),
-            FollowUp::Close { root, at } => {
+            CascadeStep::Vacate { key, at } => self.vacate(key, at),
+            CascadeStep::Deliver { key, at } => self.deliver(key, at),
+            CascadeStep::Close { root, at } => {
                 if let Some(tree) = self.row(root).filter(|row| row.is_stopping()).map(|row| row.tree) {
                     let written = Written::Kept(Err(Failure::cancelled()));
                     self.change(root, |row| row.end(TaskStatus::Cancelled, at));
@@ -183,7 +183,7 @@ impl<'a> Ledger<'a> {
                     self.look_after(tree.execution, at);
                 }
             }
-            FollowUp::Joined { execution, at } => {
+            CascadeStep::Joined { execution, at } => {
                 for joiner in self.memos.take_waiters(Key::of_execution(execution)) {
                     self.join_ended(joiner, execution, at);
                 }
@@ -355,7 +355,7 @@ impl<'a> Ledger<'a> {
                 self.ended = true;
                 // Who waits for this execution is known to the store only.
                 let execution = tree.execution;
-                self.follow_up(Key::of_execution(execution), FollowUp::Joined { execution, at });
+                self.follow_up(Key::of_execution(execution), CascadeStep::Joined { execution, at });
             }
             (Some(map), Some(owner)) if self.row(map).is_some_and(|row| !row.status.is_terminal()) => {
                 self.complete_item(map, owner, &result, at);

@@ -84,7 +84,7 @@ pub struct Writes<'a> {
     /// These are to be deleted with everything below them and with their tries, after all else.
     pub erase: Vec<TaskId>,
     /// What is to be looked after once all of this is written.
-    pub follow: Follow,
+    pub cascade: Cascade,
     /// Whether an execution may have ended.
     pub ended: bool,
     /// Whether a task may have become ready.
@@ -149,7 +149,7 @@ pub struct Noted<'a> {
 /// Where tasks ended of which a batch of transitions cannot know, because only the store knows what hangs below what. Once
 /// the batch is written, the store looks there and [follows up](super::FollowUp).
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Follow {
+pub struct Cascade {
     /// Executions in which tasks were swept, erased or stopped, and when. To be found in each:
     ///
     /// 1. memos of results without a value whose holder has ended or is gone: [`FollowUp::Vacate`](super::FollowUp);
@@ -157,13 +157,13 @@ pub struct Follow {
     ///    [`FollowUp::Close`](super::FollowUp).
     pub executions: BTreeMap<ExecutionId, Timestamp>,
     /// What is known already.
-    pub ups: Vec<super::FollowUp>,
+    pub steps: Vec<super::CascadeStep>,
 }
 
-impl Follow {
+impl Cascade {
     /// Whether there is nothing to look after.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.executions.is_empty() && self.ups.is_empty()
+        self.executions.is_empty() && self.steps.is_empty()
     }
 }

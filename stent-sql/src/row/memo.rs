@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stent_core::backend::{Expired, Result};
-use stent_core::ledger::FollowUp;
+use stent_core::ledger::CascadeStep;
 use stent_core::model::{FunctionKey, KeyEntry, Tree};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 use uuid::Uuid;
@@ -39,13 +39,13 @@ pub(crate) const VACANT: i64 = 0;
 pub(crate) const CLOSING: i64 = 1;
 
 /// Decodes [`FOLLOWED`](super::columns::FOLLOWED).
-pub(crate) fn follow_up(reader: &mut Reader) -> Result<FollowUp> {
+pub(crate) fn follow_up(reader: &mut Reader) -> Result<CascadeStep> {
     let what: i64 = reader.next()?;
     let id: Uuid = reader.next()?;
     let at = reader.moment()?;
     match what {
-        VACANT => Ok(FollowUp::Vacate { key: Key::from_uuid(id), at }),
-        CLOSING => Ok(FollowUp::Close { root: TaskId::from_uuid(id), at }),
+        VACANT => Ok(CascadeStep::Vacate { key: Key::from_uuid(id), at }),
+        CLOSING => Ok(CascadeStep::Close { root: TaskId::from_uuid(id), at }),
         _ => Err(reader.corrupt("there is nothing to be done about it")),
     }
 }

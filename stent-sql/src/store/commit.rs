@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{Error, ErrorKind, Result, Topic};
-use stent_core::ledger::{Follow, FollowUp, Insert, Ledger, Reads, Row, Writes, lacks_steps};
+use stent_core::ledger::{Cascade, CascadeStep, Insert, Ledger, Reads, Row, Writes, lacks_steps};
 use stent_core::model::{Lane, LaneKey, Mark, NewTask, StepKind};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
@@ -92,7 +92,7 @@ pub(super) async fn follow_gone<C: ConnectionTrait>(
     let effects = Effects { ready: rows > 0, ..Effects::default() };
     let mut committed = Committed { effects, ..Committed::default() };
     let executions = executions.iter().map(|execution| (*execution, at)).collect();
-    committed.follow(run, Follow { executions, ups: Vec::new() }).await?;
+    committed.follow(run, Cascade { executions, steps: Vec::new() }).await?;
     Ok(committed.effects)
 }
 
@@ -156,7 +156,7 @@ impl Committed {
         run: &Run<'_, C>,
         writes: Writes<'_>,
         known: &Known,
-    ) -> Result<Follow> {
+    ) -> Result<Cascade> {
         let statements = &run.store.statements;
         self.effects.ready |= writes.ready;
         self.effects.ended |= writes.ended;
@@ -200,13 +200,13 @@ impl Committed {
         let erased = Batch::of_ids(&ONE_ID, writes.erase.iter().map(|id| *id.as_uuid()));
         run.write_batch(&statements.erase_tried, &erased).await?;
         run.write_batch(&statements.erase, &erased).await?;
-        Ok(writes.follow)
+        Ok(writes.cascade)
     }
 
     /// Looks where tasks ended of which a ledger could not know, and does what is to be done about that.
-    async fn follow<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, mut follow: Follow) -> Result<()> {
+    async fn follow<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, mut follow: Cascade) -> Result<()> {
         for _ in 0..ROUNDS_MAX {
-            let Follow { executions, mut ups } = follow;
+            let Cascade { executions, steps: mut ups } = follow;
             if !executions.is_empty() {
                 // G15: whoever stops the last part of an execution ends it, so two who stop parts of it look one by one.
                 let stopping = executions.keys().filter(|execution| self.stopping.contains(execution));
@@ -218,8 +218,8 @@ impl Committed {
             if ups.is_empty() {
                 return Ok(());
             }
-            let (mut ledger, known) = load(run, &FollowUp::reads(&ups)).await?;
-            ups.iter().for_each(|up| ledger.follow(up));
+            let (mut ledger, known) = load(run, &CascadeStep::reads(&ups)).await?;
+            ups.iter().for_each(|up| ledger.cascade(up));
             follow = self.write(run, ledger.into_writes(), &known).await?;
         }
         let message = "what tasks under shared keys lead to does not come to an end";

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::WorkerId;
 use crate::decide;
-use crate::ledger::{Follow, Writes};
+use crate::ledger::{Cascade, Writes};
 use crate::model::{Lane, Nonce, Seq, TaskResult, Tree};
 use crate::transition::{Change, Guard, Outcome};
 
@@ -137,9 +137,9 @@ fn written<'a>(rows: &[Row], memos: &[KeyEntry], batch: &'a [Transition]) -> Wri
     ledger.into_writes()
 }
 
-fn followed(rows: &[Row], memos: &[KeyEntry], up: FollowUp) -> Writes<'static> {
+fn followed(rows: &[Row], memos: &[KeyEntry], up: CascadeStep) -> Writes<'static> {
     let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
-    ledger.follow(&up);
+    ledger.cascade(&up);
     ledger.into_writes()
 }
 
@@ -272,7 +272,7 @@ fn what_may_have_ended_out_of_sight_is_looked_for_before_its_key_is_touched() {
 
     assert!(!ledger.can_apply(&asking));
     assert!(ledger.can_apply(&end(&rows[1], Ok(text("of another execution")))));
-    let Follow { executions, ups } = ledger.into_writes().follow;
+    let Cascade { executions, steps: ups } = ledger.into_writes().cascade;
     assert_eq!((executions.len(), ups), (1, Vec::new()));
 }
 
@@ -281,7 +281,7 @@ fn a_vacant_key_goes_to_the_oldest_who_waits() {
     let writes = followed(
         &[root(2), root(3), waiting(30, 3), waiting(20, 2)],
         &[held_by(task(10), 1)],
-        FollowUp::Vacate { key: key(), at: t(10) },
+        CascadeStep::Vacate { key: key(), at: t(10) },
     );
 
     assert_eq!(writes.memos, [held_by(task(20), 2)]);
@@ -293,7 +293,7 @@ fn a_vacant_key_goes_to_the_oldest_who_waits() {
 fn a_key_with_a_value_is_not_vacant() {
     let memo = KeyEntry { value: Some(text("x")), ..held_by(task(10), 1) };
 
-    let writes = followed(&[], &[memo], FollowUp::Vacate { key: key(), at: t(10) });
+    let writes = followed(&[], &[memo], CascadeStep::Vacate { key: key(), at: t(10) });
 
     assert!(writes.is_empty());
 }
@@ -324,7 +324,7 @@ fn what_was_taken_and_left_the_record_in_one_batch_is_in_its_slot_again() {
 
     assert_eq!(writes.memos, [signal_memo(1, Some("yes"))]);
     assert!(writes.insert.is_empty() && writes.restore.is_empty());
-    assert_eq!(writes.follow.ups, [FollowUp::Deliver { key: slot(1), at: t(10) }]);
+    assert_eq!(writes.cascade.steps, [CascadeStep::Deliver { key: slot(1), at: t(10) }]);
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn a_wait_that_left_the_record_takes_no_value_along() {
 
     // A store follows up before it sends; here the ledger is asked as if it had not.
     ledger.memos.put(signal_memo(1, Some("yes")));
-    ledger.follow(&FollowUp::Deliver { key: slot(1), at: t(10) });
+    ledger.cascade(&CascadeStep::Deliver { key: slot(1), at: t(10) });
 
     let writes = ledger.into_writes();
     assert_eq!(result(&writes, 11), Some(Ok(text("yes"))));
@@ -380,7 +380,7 @@ fn closing_ends_a_root_that_was_asked_to_end_and_tells_who_waits() {
         ..step(20, 2, StepKind::Join)
     };
 
-    let writes = followed(&[stopping, root(2), join], &[], FollowUp::Close { root: task(1), at: t(10) });
+    let writes = followed(&[stopping, root(2), join], &[], CascadeStep::Close { root: task(1), at: t(10) });
 
     assert_eq!((row(&writes, 1).status, row(&writes, 1).ended_at), (TaskStatus::Cancelled, Some(t(10))));
     assert_eq!(result(&writes, 20), Some(Err(Failure::cancelled())));
@@ -390,7 +390,7 @@ fn closing_ends_a_root_that_was_asked_to_end_and_tells_who_waits() {
 
 #[test]
 fn closing_leaves_a_root_alone_that_was_not_asked_to_end() {
-    let writes = followed(&[root(1)], &[], FollowUp::Close { root: task(1), at: t(10) });
+    let writes = followed(&[root(1)], &[], CascadeStep::Close { root: task(1), at: t(10) });
 
     assert!(writes.is_empty());
 }

@@ -71,9 +71,9 @@ fn apply_one_under<'a>(
 }
 
 /// Follows one thing up, with what a store loads for it.
-fn follow<'a>(rows: &[Row], memos: &[KeyEntry], up: FollowUp) -> Writes<'a> {
-    let mut ledger = load(rows, memos, &FollowUp::reads(&[up]));
-    ledger.follow(&up);
+fn follow<'a>(rows: &[Row], memos: &[KeyEntry], up: CascadeStep) -> Writes<'a> {
+    let mut ledger = load(rows, memos, &CascadeStep::reads(&[up]));
+    ledger.cascade(&up);
     ledger.into_writes()
 }
 
@@ -259,7 +259,7 @@ mod calls {
         let (_, writes) = apply_one_under(&[other, waits], std::slice::from_ref(&memo), &ending);
         assert_eq!((writes.row(ROOT).status, writes.ended), (TaskStatus::Completed, true));
         // Who waits for it in turn is known to the store only.
-        assert_eq!(writes.follow.ups, [FollowUp::Joined { execution: EXECUTION, at: t(10) }]);
+        assert_eq!(writes.cascade.steps, [CascadeStep::Joined { execution: EXECUTION, at: t(10) }]);
 
         let hit = apply_one_under(&[], &[kept(2, "receipt")], &start).1;
         assert_eq!((hit.row(ROOT).status, hit.ended), (TaskStatus::Completed, true));
@@ -319,7 +319,7 @@ mod calls {
     #[test]
     fn a_place_that_a_swept_task_held_is_given_to_the_oldest() {
         let rows = [root(), waiter(3), waiter(4)];
-        let up = FollowUp::Vacate { key: key(), at: t(12) };
+        let up = CascadeStep::Vacate { key: key(), at: t(12) };
 
         let writes = follow(&rows, &[held(2)], up);
         assert_eq!(writes.memos, [held(3)]);
@@ -334,11 +334,13 @@ mod calls {
         // The holder was swept, and an execution that waits for it is closed, in this order or the other.
         let waits = Row { id: ELSEWHERE, tree: Tree::root(ELSEWHERE.execution()), ..waiter(3) };
         let rows = [Row { mark: Some(Mark::Cancel), ..waits }, waiter(600)];
-        let ups =
-            [FollowUp::Close { root: ELSEWHERE, at: t(12) }, FollowUp::Vacate { key: key(), at: t(12) }];
+        let ups = [
+            CascadeStep::Close { root: ELSEWHERE, at: t(12) },
+            CascadeStep::Vacate { key: key(), at: t(12) },
+        ];
         for ups in [ups, [ups[1], ups[0]]] {
-            let mut ledger = load(&rows, &[held(2)], &FollowUp::reads(&ups));
-            ups.iter().for_each(|up| ledger.follow(up));
+            let mut ledger = load(&rows, &[held(2)], &CascadeStep::reads(&ups));
+            ups.iter().for_each(|up| ledger.cascade(up));
             let writes = ledger.into_writes();
 
             assert_eq!(writes.row(ELSEWHERE).status, TaskStatus::Cancelled);
@@ -556,11 +558,11 @@ mod signals {
 
         assert_eq!(writes.restore, [task(2)]);
         assert_eq!(*writes.row(task(2)), Row { mark: Some(Mark::Cancel), ..taken(2, 1) });
-        assert_eq!(writes.follow.ups, [FollowUp::Deliver { key: slot(), at: t(10) }]);
+        assert_eq!(writes.cascade.steps, [CascadeStep::Deliver { key: slot(), at: t(10) }]);
 
         let again = Row { mark: Some(Mark::Cancel), ..taken(2, 1) };
         let (_, writes) = apply_one_under(&[root(), again], &[], &keep);
-        assert!(writes.restore.is_empty() && writes.follow.is_empty());
+        assert!(writes.restore.is_empty() && writes.cascade.is_empty());
     }
 
     #[test]
@@ -575,7 +577,7 @@ mod signals {
             (writes.restore.as_slice(), writes.erase.as_slice()),
             (&[task(2)][..], &[task(2), task(3)][..])
         );
-        assert_eq!(writes.follow.ups, [FollowUp::Deliver { key: slot(), at: t(10) }]);
+        assert_eq!(writes.cascade.steps, [CascadeStep::Deliver { key: slot(), at: t(10) }]);
     }
 
     #[test]
@@ -589,7 +591,7 @@ mod signals {
             let (_, writes) = apply_under(&[root(), wait(2)], &[], &batch);
             assert_eq!(writes.memos, [slot_memo(&[80], Some("yes"))]);
             assert!(writes.restore.is_empty());
-            assert_eq!(writes.follow.ups, [FollowUp::Deliver { key: slot(), at: t(10) }]);
+            assert_eq!(writes.cascade.steps, [CascadeStep::Deliver { key: slot(), at: t(10) }]);
         }
     }
 
@@ -623,7 +625,7 @@ mod signals {
 
     #[test]
     fn a_kept_value_is_handed_out_when_that_is_followed_up() {
-        let up = FollowUp::Deliver { key: slot(), at: t(12) };
+        let up = CascadeStep::Deliver { key: slot(), at: t(12) };
         let writes = follow(&[parked(1), wait(2)], &[slot_memo(&[80], Some("yes"))], up);
         assert_eq!((writes.row(task(2)).ended_at, writes.row(ROOT).ready_at), (Some(t(12)), Some(t(12))));
         assert!(follow(&[parked(1), wait(2)], &[slot_memo(&[80], None)], up).is_empty());
@@ -716,7 +718,7 @@ mod joins {
     fn who_joins_an_execution_that_had_the_result_of_another_is_told_too() {
         let mut there = other();
         there.end(TaskStatus::Completed, t(10));
-        let up = FollowUp::Joined { execution: ELSEWHERE.execution(), at: t(10) };
+        let up = CascadeStep::Joined { execution: ELSEWHERE.execution(), at: t(10) };
 
         let writes = follow(&[parked(1), there, joining(2)], &[], up);
 
@@ -728,7 +730,7 @@ mod joins {
     #[test]
     fn who_joins_an_execution_that_is_closed_is_told_that_it_was_cancelled() {
         let there = Row { status: TaskStatus::Waiting, mark: Some(Mark::Cancel), ..other() };
-        let up = FollowUp::Close { root: ELSEWHERE, at: t(12) };
+        let up = CascadeStep::Close { root: ELSEWHERE, at: t(12) };
         let writes = follow(&[parked(1), there, joining(2)], &[], up);
         assert_eq!(writes.row(task(2)).status, TaskStatus::Failed);
         assert_eq!(writes.result(task(2)), Some(Written::Kept(Err(Failure::cancelled()))));

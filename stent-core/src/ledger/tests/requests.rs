@@ -43,13 +43,13 @@ fn expire(row: &Row) -> Transition {
     outside(row, Change::Expire(declined()))
 }
 
-fn close() -> FollowUp {
-    FollowUp::Close { root: ROOT, at: t(12) }
+fn close() -> CascadeStep {
+    CascadeStep::Close { root: ROOT, at: t(12) }
 }
 
-fn follow<'a>(rows: &[Row], up: FollowUp) -> Writes<'a> {
-    let mut ledger = load(rows, &[], &FollowUp::reads(&[up]));
-    ledger.follow(&up);
+fn follow<'a>(rows: &[Row], up: CascadeStep) -> Writes<'a> {
+    let mut ledger = load(rows, &[], &CascadeStep::reads(&[up]));
+    ledger.cascade(&up);
     ledger.into_writes()
 }
 
@@ -78,7 +78,7 @@ mod cancelling {
             };
             assert_eq!(*writes.row(ROOT), expected);
             assert_eq!(writes.stop, [(EXECUTION, t(10))]);
-            assert_eq!(writes.follow.executions, [(EXECUTION, t(10))].into());
+            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))].into());
             assert!(writes.ready, "those who run something of it look for what has changed");
         }
     }
@@ -123,7 +123,7 @@ mod cancelling {
             let asking = cancel(20);
             let (outcome, writes) = apply_one(&[there], &asking);
             assert_eq!(outcome, expected);
-            assert!(writes.is_empty() && writes.follow.is_empty());
+            assert!(writes.is_empty() && writes.cascade.is_empty());
         }
         assert_eq!(apply_one(&[], &cancel(20)).0, Outcome::Gone);
     }
@@ -169,14 +169,14 @@ mod cancelling {
         assert_eq!(writes.result(ROOT), Some(Written::Kept(Err(Failure::cancelled()))));
         assert!(writes.ended);
         // It may have held a key.
-        assert_eq!(writes.follow.executions, [(EXECUTION, t(12))].into());
+        assert_eq!(writes.cascade.executions, [(EXECUTION, t(12))].into());
     }
 
     #[test]
     fn only_what_was_asked_to_end_is_closed_and_only_once() {
         for there in [parked(1), root(), stopping(completed(root(), None)), completed(root(), None)] {
             let writes = follow(&[there], close());
-            assert!(writes.is_empty() && writes.follow.is_empty() && !writes.ended);
+            assert!(writes.is_empty() && writes.cascade.is_empty() && !writes.ended);
         }
     }
 }
@@ -206,7 +206,7 @@ mod stopping {
             let expected =
                 Row { status: TaskStatus::Waiting, worker: None, ready_at: None, ..committed(there.clone()) };
             assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
-            assert_eq!(writes.follow.executions, [(EXECUTION, t(10))].into());
+            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))].into());
             assert!(writes.ended_claims.is_empty() && !writes.ended && writes.sweep.is_empty());
         }
     }
@@ -221,7 +221,7 @@ mod stopping {
             expected.end(TaskStatus::Cancelled, t(10));
             assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
             assert_eq!(writes.sweep, [task(2)]);
-            assert_eq!(writes.follow.executions, [(EXECUTION, t(10))].into());
+            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))].into());
         }
     }
 
@@ -244,7 +244,7 @@ mod stopping {
         let (outcome, writes) = apply_one(std::slice::from_ref(&there), &keep);
         assert_eq!(outcome, applied(0));
         assert_eq!(*writes.row(ROOT), Row { uncommitted_claims: 0, ..committed(there) });
-        assert!(writes.follow.is_empty());
+        assert!(writes.cascade.is_empty());
     }
 
     #[test]

@@ -51,27 +51,27 @@ impl Shelf {
         load(&rows, &memos, reads)
     }
 
-    fn follow(&mut self, mut follow: Follow) {
+    fn follow(&mut self, mut follow: Cascade) {
         for _ in 0..100 {
             if follow.is_empty() {
                 return;
             }
             let ups = self.follow_ups(follow);
-            let mut ledger = self.load(&FollowUp::reads(&ups));
-            ups.iter().for_each(|up| ledger.follow(up));
+            let mut ledger = self.load(&CascadeStep::reads(&ups));
+            ups.iter().for_each(|up| ledger.cascade(up));
             follow = self.write(ledger.into_writes());
         }
         panic!("there is no end to what follows");
     }
 
-    fn follow_ups(&self, follow: Follow) -> Vec<FollowUp> {
-        let mut ups = follow.ups;
+    fn follow_ups(&self, follow: Cascade) -> Vec<CascadeStep> {
+        let mut ups = follow.steps;
         for (execution, at) in follow.executions {
             let vacant =
                 self.memos.values().filter(|memo| memo.execution == execution && self.is_vacant(memo));
-            ups.extend(vacant.map(|memo| FollowUp::Vacate { key: memo.key, at }));
+            ups.extend(vacant.map(|memo| CascadeStep::Vacate { key: memo.key, at }));
             if self.is_to_close(execution) {
-                ups.push(FollowUp::Close { root: execution.root(), at });
+                ups.push(CascadeStep::Close { root: execution.root(), at });
             }
         }
         ups
@@ -93,7 +93,7 @@ impl Shelf {
         self.rows.values().filter(|row| !row.status.is_terminal())
     }
 
-    fn write(&mut self, writes: Writes<'_>) -> Follow {
+    fn write(&mut self, writes: Writes<'_>) -> Cascade {
         let mut result = |id, result: Option<Written<'_>>| {
             if let Some(result) = result {
                 self.results.insert(id, result.as_result().cloned().map_err(Clone::clone));
@@ -134,7 +134,7 @@ impl Shelf {
                 self.results.remove(&id);
             }
         }
-        writes.follow
+        writes.cascade
     }
 
     fn below(&self, root: TaskId) -> Vec<TaskId> {
