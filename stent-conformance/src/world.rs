@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, Claimed, DeadLetter, Exchanged, ExecutionView, Expired, ItemView, Limit, NoRecall,
-    NotesView, Purge, PurgeRequest, Recall, Store, TaskView,
+    ClaimRequest, Claimed, DeadLetter, Exchanged, ExecutionView, Expired, ItemView, Limit, NoStickyCache,
+    NotesView, Purge, PurgeRequest, StickyCache, Store, TaskView,
 };
 use stent_core::limits::{EXCHANGE_TRANSITIONS_MAX, PAGE_MAX};
 use stent_core::model::{
@@ -298,7 +298,7 @@ impl World {
             queues: None,
             tags: Vec::new(),
             limits: Vec::new(),
-            recall: &NoRecall,
+            recall: &NoStickyCache,
         }
     }
 
@@ -538,7 +538,7 @@ pub(crate) struct Claim<'a> {
     queues: Option<Vec<String>>,
     tags: Vec<String>,
     limits: Vec<Limit>,
-    recall: &'a dyn Recall,
+    recall: &'a dyn StickyCache,
 }
 
 impl<'a> Claim<'a> {
@@ -582,7 +582,7 @@ impl<'a> Claim<'a> {
         self
     }
 
-    pub(crate) const fn recall(mut self, recall: &'a dyn Recall) -> Self {
+    pub(crate) const fn recall(mut self, recall: &'a dyn StickyCache) -> Self {
         self.recall = recall;
         self
     }
@@ -604,7 +604,7 @@ impl<'a> Claim<'a> {
             queues: self.queues.as_deref(),
             tags: &self.tags,
             limits: &self.limits,
-            recall: self.recall,
+            cache: self.recall,
         };
         self.world.exchange(&batch, Some(&request)).await
     }
@@ -642,7 +642,7 @@ impl Memory {
     }
 }
 
-impl Recall for Memory {
+impl StickyCache for Memory {
     fn seen(&self, fence: &Fence) -> Option<u32> {
         self.0.get(fence).copied()
     }

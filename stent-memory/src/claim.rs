@@ -66,7 +66,7 @@ impl Records {
     fn claim_one(&mut self, id: TaskId, request: &ClaimRequest<'_>) -> Option<Claimed> {
         let limit = self.limit(id, request);
         let timers = self.due_timers(id, request.now);
-        let recalled = request.recall.seen(&self.tasks.get(&id)?.row.fence());
+        let recalled = request.cache.seen(&self.tasks.get(&id)?.row.fence());
 
         // The row leaves the map while it and the timers below it change together.
         let mut row = self.tasks.get(&id)?.row.clone();
@@ -96,7 +96,7 @@ impl Records {
             Some(seen) => self.steps_since(id, seen),
             None => self.steps(id),
         };
-        Some(Claimed { task, lease, fence, recalled, steps })
+        Some(Claimed { task, lease, fence, cached: recalled, steps })
     }
 
     /// The sleeps of a task that are due, in the order of their moments.

@@ -9,7 +9,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use stent_core::backend::{Backend, ClaimRequest, Claimed, Migrate, NoRecall};
+use stent_core::backend::{Backend, ClaimRequest, Claimed, Migrate, NoStickyCache};
 use stent_core::model::{Lane, NewTask, NewTaskState, Nonce, Seq, StepKind, Tree};
 use stent_core::transition::{Change, Guard, Transition};
 use stent_core::{ExecutionId, Payload, Timestamp, WorkerId};
@@ -64,7 +64,7 @@ async fn run(durability: Durability, batch: usize) -> Result<(), Box<dyn Error>>
         queues: None,
         tags: &[],
         limits: &[],
-        recall: &NoRecall,
+        cache: &NoStickyCache,
     };
     let before = Instant::now();
     let (mut ends, mut done) = (Vec::new(), 0);

@@ -7,8 +7,8 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, ExecutionView, Filter, LaneView, NoRecall, NotesView, Purge, RunningView, Store, TaskView,
-    Transactions,
+    ClaimRequest, ExecutionView, Filter, LaneView, NoStickyCache, NotesView, Purge, RunningView, Store,
+    TaskView, Transactions,
 };
 use stent_core::duration::{DurationError, IntoDuration, IntoTimeout};
 use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX};
@@ -218,7 +218,7 @@ pub(crate) async fn expire(store: &dyn Store, now: Timestamp) -> stent_core::bac
         queues: None,
         tags: &[],
         limits: &[],
-        recall: &NoRecall,
+        cache: &NoStickyCache,
     };
     let expired = store.exchange(&[], Some(&request)).await?.expired;
     let ends: Vec<_> = expired.iter().map(|expired| decide::expire(expired, now)).collect();

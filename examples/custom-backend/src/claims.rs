@@ -66,7 +66,7 @@ impl Data {
     }
 
     fn claim_one(&mut self, request: &ClaimRequest<'_>, id: TaskId, limit: Option<&Limit>) -> Claimed {
-        let ClaimRequest { worker, nonce, now, until, recall, .. } = *request;
+        let ClaimRequest { worker, nonce, now, until, cache: recall, .. } = *request;
         let mut row = self.tasks[&id].row.clone();
         let recalled = recall.seen(&row.fence()); // The fence before the claim.
         let slot = limit.filter(|limit| limit.max_concurrent.is_some());
@@ -90,7 +90,7 @@ impl Data {
         record.row = row;
         let task = record.to_task();
         let steps = recalled.map_or_else(|| self.steps(id), |seen| self.news(id, seen));
-        Claimed { task, lease, fence, recalled, steps }
+        Claimed { task, lease, fence, cached: recalled, steps }
     }
 
     /// What is new to whoever has a task in memory and has seen so many of its completions: those after them, and the maps

@@ -1,6 +1,6 @@
 //! What a claim takes, and in which order.
 
-use stent_core::backend::{ClaimRequest, NoRecall};
+use stent_core::backend::{ClaimRequest, NoStickyCache};
 use stent_core::model::Nonce;
 
 use super::words::*;
@@ -67,7 +67,7 @@ async fn a_claim_brings_the_task_and_its_lease(world: World) {
     );
     same("lease", claimed.lease, Lease { task: id, epoch: task.epoch, until: t(23) });
     same("fence", claimed.fence, Fence { task: id, epoch: task.epoch, commit: 0 });
-    same("steps", (claimed.recalled, claimed.steps.len()), (None, 0));
+    same("steps", (claimed.cached, claimed.steps.len()), (None, 0));
 }
 
 async fn higher_priority_comes_first(world: World) {
@@ -389,7 +389,7 @@ async fn an_epoch_has_the_chance_of_its_claim(world: World) {
             queues: None,
             tags: &[],
             limits: &[],
-            recall: &NoRecall,
+            cache: &NoStickyCache,
         };
         let claimed = world.exchange(&[], Some(&request)).await.claimed.remove(0);
 

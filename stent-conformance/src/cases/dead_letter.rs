@@ -424,7 +424,7 @@ async fn a_map_that_ended_after_its_owner_is_open_no_more(world: World) {
         let memory = Memory::of(owner.fence.next(), 0);
         let again = world.claim(1).functions(["checkout"]).recall(&memory).await.remove(0);
 
-        same("recalled", again.recalled, Some(0));
+        same("recalled", again.cached, Some(0));
         let open: Vec<_> = again.steps.iter().map(|step| step.id).collect();
         same("maps that may go on", open, if ended { vec![] } else { vec![id] });
         world.apply(again.complete("summary")).await;

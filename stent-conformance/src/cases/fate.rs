@@ -98,7 +98,7 @@ async fn a_claim_that_was_dropped_is_due_again(world: World) {
             queues: None,
             tags: &[],
             limits: &[],
-            recall: &stent_core::backend::NoRecall,
+            cache: &stent_core::backend::NoStickyCache,
         };
         let polls = point(&mut chance);
         world.note(format_args!("round {round}: dropped after {polls} polls"));

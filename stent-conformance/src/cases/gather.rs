@@ -213,7 +213,7 @@ async fn a_memory_is_told_of_open_ones(world: World) {
     let memory = Memory::of(woken.fence.next(), 1);
     let again = world.claim(1).functions(["checkout"]).recall(&memory).await.remove(0);
 
-    same("recalled", again.recalled, Some(1));
+    same("recalled", again.cached, Some(1));
     let steps: Vec<_> = again.steps.iter().map(|step| (step.id, step.map.map(|map| map.done))).collect();
     same("what has changed", steps, [(id, Some(2))]);
 }

@@ -227,7 +227,7 @@ async fn recall_brings_only_what_has_ended_since(world: World) {
     let memory = Memory::of(parent.fence.next(), 1);
     let again = world.claim(5).recall(&memory).at(t(5)).await.remove(0);
 
-    same("recalled", again.recalled, Some(1));
+    same("recalled", again.cached, Some(1));
     same("completions", again.task.done, 4);
     same("numbers", orders(&again), [2, 3, 4].map(Some));
     same("what others completed", &ids(&again)[..2], [steps[0].task.id, steps[1].task.id]);
@@ -249,7 +249,7 @@ async fn recall_brings_maps_that_go_on(world: World) {
     let memory = Memory::of(owner.fence.next(), 0);
     let claimed = world.claim(5).recall(&memory).functions(["checkout"]).await.remove(0);
 
-    same("recalled", claimed.recalled, Some(0));
+    same("recalled", claimed.cached, Some(0));
     same("steps", ids(&claimed), [id]);
     same("progress", claimed.steps[0].map, Some(Progress { fed: 3, total: None, done: 2 }));
 }
@@ -271,7 +271,7 @@ async fn memory_of_another_claim_is_not_recalled(world: World) {
 
     let again = world.claim(5).recall(&memory).await.remove(0);
 
-    same("recalled", again.recalled, None);
+    same("recalled", again.cached, None);
     same("numbers", orders(&again), [Some(1)]);
 }
 
@@ -363,6 +363,6 @@ async fn each_of_several_is_recalled(world: World) {
     let claimed = world.claim(9).at(t(5)).recall(&memory).await;
 
     let told: Vec<_> =
-        claimed.iter().map(|claimed| (claimed.task.id, claimed.recalled, claimed.steps.len())).collect();
+        claimed.iter().map(|claimed| (claimed.task.id, claimed.cached, claimed.steps.len())).collect();
     same("recalled", told, expected);
 }

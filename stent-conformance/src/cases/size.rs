@@ -211,7 +211,7 @@ async fn a_record_of_many_steps_is_claimed_whole(world: World) {
     world.apply(later(&again, 1, MANY).park_for(Wait::for_next(MANY).until(Some(t(1))))).await;
     let memory = Memory::of(later(&again, 2, 0).fence, 9);
     let recalled = world.claim(1).at(t(1)).recall(&memory).await.remove(0);
-    same("recalled", (recalled.recalled, recalled.steps.len()), (Some(9), MANY_ROWS - 9));
+    same("recalled", (recalled.cached, recalled.steps.len()), (Some(9), MANY_ROWS - 9));
 }
 
 /// Bytes that no store packs.

@@ -511,7 +511,7 @@ impl Play {
             queues: queues.as_deref(),
             tags: &tags,
             limits: &limits,
-            recall: &memory,
+            cache: &memory,
         };
         let exchanged = self.exchange(batch, Some(&request)).await?;
         for claimed in exchanged.claimed {

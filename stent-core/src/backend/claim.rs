@@ -28,7 +28,7 @@ pub struct ClaimRequest<'a> {
     /// How many tasks of a function may run, or start, in the whole store. Functions that are not named are not limited.
     pub limits: &'a [Limit],
     /// What the worker still has in memory.
-    pub recall: &'a dyn Recall,
+    pub cache: &'a dyn StickyCache,
 }
 
 impl ClaimRequest<'_> {
@@ -93,7 +93,7 @@ pub struct Expired {
 /// What a worker still has in memory of parked tasks, so that a claim need not read their record again.
 ///
 /// Asked by a store in the middle of a claim: an answer must be quick and must not block.
-pub trait Recall: Debug + Send + Sync {
+pub trait StickyCache: Debug + Send + Sync {
     /// How many completions the code of a task has seen, if the worker holds it as it stands in the store: parked by this
     /// claim, after so many commits. The fence is the one that the task has *before* it is claimed anew.
     fn seen(&self, fence: &Fence) -> Option<u32>;
@@ -101,9 +101,9 @@ pub trait Recall: Debug + Send + Sync {
 
 /// A memory that holds nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NoRecall;
+pub struct NoStickyCache;
 
-impl Recall for NoRecall {
+impl StickyCache for NoStickyCache {
     fn seen(&self, _fence: &Fence) -> Option<u32> {
         None
     }
@@ -120,7 +120,7 @@ pub struct Claimed {
     pub fence: Fence,
     /// Set if the worker's memory was recalled: `steps` then holds only what has changed after so many completions,
     /// that is what has ended since, and the maps that are still open.
-    pub recalled: Option<u32>,
+    pub cached: Option<u32>,
     /// The recorded steps: completed ones in the order of their completion, then the others by position.
     pub steps: Vec<Step>,
 }

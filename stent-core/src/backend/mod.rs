@@ -22,7 +22,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-pub use claim::{ClaimRequest, Claimed, Expired, Limit, NoRecall, Recall};
+pub use claim::{ClaimRequest, Claimed, Expired, Limit, NoStickyCache, StickyCache};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,

@@ -109,7 +109,7 @@ fn claimed(tries: u32) -> Claimed {
         ended_at: None,
     };
     let lease = Lease { task: TASK, epoch: FENCE.epoch, until: t(130) };
-    Claimed { task, lease, fence: FENCE, recalled: None, steps: Vec::new() }
+    Claimed { task, lease, fence: FENCE, cached: None, steps: Vec::new() }
 }
 
 // Then: what is expected, with everything in it that the turn had.

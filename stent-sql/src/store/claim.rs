@@ -187,7 +187,7 @@ pub(super) async fn pick<C: ConnectionTrait>(
     // Of each stream as many were locked as were asked for.
     let leaves_locked = run.locks.is_some() && streams > 1 && picked.len() == max;
     let picked = picked.into_iter().map(|task| {
-        let recalled = request.recall.seen(&task.row.fence());
+        let recalled = request.cache.seen(&task.row.fence());
         Pick { task, recalled }
     });
     Ok(Picks { picked: picked.collect(), limits, next_due, signs, leaves_locked })
@@ -253,7 +253,7 @@ impl Picks {
             fired.extend(fire(&mut row, &mut steps, request.now));
             let lease = Lease { task: row.id, epoch: row.epoch, until: request.until };
             let (fence, steps) = (row.fence(), arrange(steps, recalled)?);
-            claimed.push(Claimed { task: task.into_task(&row), lease, fence, recalled, steps });
+            claimed.push(Claimed { task: task.into_task(&row), lease, fence, cached: recalled, steps });
             rows.push(row);
         }
 

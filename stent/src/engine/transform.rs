@@ -274,7 +274,7 @@ impl Transforms {
     }
 
     fn open_claimed(&self, claimed: &mut Claimed) {
-        let Claimed { task, lease: _, fence: _, recalled: _, steps } = claimed;
+        let Claimed { task, lease: _, fence: _, cached: _, steps } = claimed;
         let Task {
             id: _,
             tree: _,

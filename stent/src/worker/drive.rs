@@ -581,7 +581,7 @@ impl Driver {
             return;
         }
         let (held, lease, expires_at) = (Held::claimed(&claimed), claimed.lease, claimed.task.expires_at);
-        let activation = match claimed.recalled {
+        let activation = match claimed.cached {
             Some(_) => match self.hot.take(claimed.task.id, lease.epoch) {
                 Some(parked) => {
                     parked.activation.waker.unpark();

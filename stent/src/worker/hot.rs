@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stent_core::backend::Recall;
+use stent_core::backend::StickyCache;
 use stent_core::limits::HOT_MAX;
 use stent_core::model::{Epoch, Fence};
 use stent_core::transition::Transition;
@@ -210,7 +210,7 @@ impl Inner {
     }
 }
 
-impl Recall for Hot {
+impl StickyCache for Hot {
     /// A store that has lost the parking, though it was acknowledged, has an earlier count of commits.
     fn seen(&self, fence: &Fence) -> Option<u32> {
         let mut inner = self.lock();

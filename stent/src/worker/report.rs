@@ -150,7 +150,7 @@ impl Reporter {
                 worker: self.vitals.id(),
                 task: task_ref(task.id, &task.tree, &task.lane),
                 attempts: task.attempts,
-                is_recalled: claimed.recalled.is_some(),
+                is_recalled: claimed.cached.is_some(),
             });
         });
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stent::core::backend::{Backend, ClaimRequest, Migrate, NoRecall, Renewal};
+use stent::core::backend::{Backend, ClaimRequest, Migrate, NoStickyCache, Renewal};
 use stent::core::model::Nonce;
 use stent::postgres::{PostgresOptions, PostgresStore};
 use stent::prelude::*;
@@ -94,7 +94,7 @@ fn a_renewal_passes_over_what_another_transaction_holds_and_extends_the_rest() {
             queues: None,
             tags: &[],
             limits: &[],
-            recall: &NoRecall,
+            cache: &NoStickyCache,
         };
         let claimed = store.exchange(&[], Some(&request)).await.unwrap().claimed;
         let mut leases: Vec<_> = claimed.iter().map(|claimed| claimed.lease).collect();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stent::core::backend::{ClaimRequest, NoRecall, Store};
+use stent::core::backend::{ClaimRequest, NoStickyCache, Store};
 use stent::core::limits::CRASHES_MAX;
 use stent::core::model::Nonce;
 use stent::metrics::{LeaseLoss, LeaseLost, TaskClaimed};
@@ -191,7 +191,7 @@ async fn claim_for(store: &Arc<dyn Store>, now: Timestamp, lease: Duration) -> V
         queues: None,
         tags: &[],
         limits: &[],
-        recall: &NoRecall,
+        cache: &NoStickyCache,
     };
     let claimed = store.exchange(&[], Some(&request)).await.expect("claims").claimed;
     claimed.iter().map(|claimed| claimed.task.id).collect()

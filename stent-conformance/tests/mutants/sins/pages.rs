@@ -167,7 +167,7 @@ fn records() -> Vec<Mutant> {
             &["recalled", "actual: (Some(9), 1000)"],
         )
         .hands_out(|claimed, _| {
-            if claimed.recalled.is_some() {
+            if claimed.cached.is_some() {
                 claimed.steps.truncate(PAGE);
             }
         }),

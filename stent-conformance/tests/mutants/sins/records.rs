@@ -101,14 +101,14 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .exchanges(|sound, batch, claim, _| {
             let Some(claim) = claim else { return sound.exchange(batch, claim) };
-            let recall = Gullible(claim.recall);
-            sound.exchange(batch, Some(&ClaimRequest { recall: &recall, ..*claim }))
+            let recall = Gullible(claim.cache);
+            sound.exchange(batch, Some(&ClaimRequest { cache: &recall, ..*claim }))
         }),
         mutant("recalls one task of a claim", "order::each_of_several_is_recalled", &["recalled"]).exchanges(
             |sound, batch, claim, _| {
                 let Some(claim) = claim else { return sound.exchange(batch, claim) };
-                let recall = Once(claim.recall, AtomicBool::new(false));
-                sound.exchange(batch, Some(&ClaimRequest { recall: &recall, ..*claim }))
+                let recall = Once(claim.cache, AtomicBool::new(false));
+                sound.exchange(batch, Some(&ClaimRequest { cache: &recall, ..*claim }))
             },
         ),
         mutant(
@@ -207,9 +207,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
 
 /// A memory that is believed, whichever claim it is of.
 #[derive(Debug)]
-struct Gullible<'a>(&'a dyn Recall);
+struct Gullible<'a>(&'a dyn StickyCache);
 
-impl Recall for Gullible<'_> {
+impl StickyCache for Gullible<'_> {
     fn seen(&self, fence: &Fence) -> Option<u32> {
         let epochs = (0..=fence.epoch.count + 1).rev().map(|count| Epoch { count, ..fence.epoch });
         let epochs = epochs.flat_map(|epoch| [epoch, Epoch::plain(epoch.count)]);
@@ -221,9 +221,9 @@ impl Recall for Gullible<'_> {
 
 /// A memory that is asked for one task.
 #[derive(Debug)]
-struct Once<'a>(&'a dyn Recall, AtomicBool);
+struct Once<'a>(&'a dyn StickyCache, AtomicBool);
 
-impl Recall for Once<'_> {
+impl StickyCache for Once<'_> {
     fn seen(&self, fence: &Fence) -> Option<u32> {
         let was_asked = self.1.swap(true, Ordering::Relaxed);
         self.0.seen(fence).filter(|_| !was_asked)

@@ -171,7 +171,7 @@ impl Driver {
                 queues: queues.as_deref(),
                 tags: &tags,
                 limits: &limits,
-                recall: &hot,
+                cache: &hot,
             });
             let sent = Instant::now();
             let answer = shared.store.exchange(&transitions, request.as_ref());
