@@ -18,23 +18,23 @@ use crate::row::{self, Ending, Picked, Recorded, Stream, WANT_ALL, WANT_OPEN};
 
 /// What a worker may take: the streams at whose head something is due, and what limits leave room for.
 #[derive(Debug)]
-pub(super) struct Agenda {
+pub(super) struct Claimable {
     due: Vec<Stream>,
     limits: Limits,
     next_due: Option<Timestamp>,
-    signs: Signs,
+    signs: EndHints,
 }
 
 /// Whether anything ends.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Signs {
+pub(super) struct EndHints {
     /// When the first task's time is up, or was.
     first_end: Option<Timestamp>,
     /// Whether a task of the claimer is asked to end.
     stopping: bool,
 }
 
-impl Agenda {
+impl Claimable {
     /// What may be taken; in a transaction that `writes`, with the places that are free taken away from who had them.
     pub(super) async fn read<C: ConnectionTrait>(
         run: &Run<'_, C>,
@@ -44,7 +44,7 @@ impl Agenda {
         let values = vec![request.now.as_micros().into(), (*request.worker.as_uuid()).into()];
         let mut streams = run.read(&run.store.statements.streams, values, Stream::read).await?;
         let signs = streams.iter().find(|stream| stream.lane.function.is_empty());
-        let signs = signs.map_or_else(Signs::default, |signs| Signs {
+        let signs = signs.map_or_else(EndHints::default, |signs| EndHints {
             first_end: signs.first_at,
             stopping: signs.next_at.is_some(),
         });
@@ -68,7 +68,7 @@ impl Agenda {
         self.next_due.into_iter().chain(self.limits.gives_way()).min()
     }
 
-    pub(super) const fn signs(&self) -> Signs {
+    pub(super) const fn signs(&self) -> EndHints {
         self.signs
     }
 
@@ -85,19 +85,19 @@ fn most(request: &ClaimRequest<'_>) -> usize {
 
 /// Tasks of the store whose time is up, and of the claimer that are asked to end.
 #[derive(Debug, Default)]
-pub(super) struct Ends {
+pub(super) struct TasksToEnd {
     pub(super) expired: Vec<Expired>,
     pub(super) stopping: Vec<TaskId>,
     /// When the next task's time is up.
     pub(super) next: Option<Timestamp>,
 }
 
-impl Ends {
+impl TasksToEnd {
     /// What ends, if there are signs that anything does.
     pub(super) async fn if_any<C: ConnectionTrait>(
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
-        signs: Signs,
+        signs: EndHints,
     ) -> Result<Self> {
         match signs.first_end {
             Some(first_end) if first_end <= request.now => Self::read(run, request).await,
@@ -135,7 +135,7 @@ pub(super) struct Picks {
     picked: Vec<Pick>,
     limits: Limits,
     next_due: Option<Timestamp>,
-    signs: Signs,
+    signs: EndHints,
     leaves_locked: bool,
 }
 
@@ -150,18 +150,18 @@ struct Pick {
 pub(super) async fn pick<C: ConnectionTrait>(
     run: &Run<'_, C>,
     request: &ClaimRequest<'_>,
-    agenda: Option<Agenda>,
+    agenda: Option<Claimable>,
 ) -> Result<Picks> {
     let max = most(request);
     if max == 0 {
         // Nothing is looked for, so nothing was seen: ask.
-        return Ok(Picks { signs: Signs { stopping: true, ..Signs::default() }, ..Picks::default() });
+        return Ok(Picks { signs: EndHints { stopping: true, ..EndHints::default() }, ..Picks::default() });
     }
     let agenda = match agenda {
         Some(agenda) => agenda,
-        None => Agenda::read(run, request, true).await?,
+        None => Claimable::read(run, request, true).await?,
     };
-    let Agenda { due, mut limits, next_due, signs } = agenda;
+    let Claimable { due, mut limits, next_due, signs } = agenda;
     let statements = &run.store.statements;
     let mut picked = Vec::new();
     let streams = due.len();
@@ -202,7 +202,7 @@ impl Picks {
         self.next_due
     }
 
-    pub(super) const fn signs(&self) -> Signs {
+    pub(super) const fn signs(&self) -> EndHints {
         self.signs
     }
 

@@ -5,7 +5,7 @@ use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Result};
 use stent_core::transition::{Outcome, Transition};
 
 use super::SqlStore;
-use super::claim::{self, Agenda, Ends, Picks};
+use super::claim::{self, Claimable, Picks, TasksToEnd};
 use super::commit;
 use super::record::{Record, Wanted};
 
@@ -33,12 +33,12 @@ impl SqlStore {
             };
             let run = self.reading(OPERATION)?;
             if request.max == 0 {
-                let ends = Ends::read(&run, request).await?;
+                let ends = TasksToEnd::read(&run, request).await?;
                 return Ok(exchanged(Vec::new(), Vec::new(), None, ends));
             }
-            let seen = Agenda::read(&run, request, false).await?;
+            let seen = Claimable::read(&run, request, false).await?;
             if seen.is_empty() {
-                let ends = Ends::if_any(&run, request, seen.signs()).await?;
+                let ends = TasksToEnd::if_any(&run, request, seen.signs()).await?;
                 return Ok(exchanged(Vec::new(), Vec::new(), seen.next_due(), ends));
             }
             agenda = seen.if_it_holds();
@@ -53,8 +53,8 @@ impl SqlStore {
             None => Picks::default(),
         };
         let ends = match claim {
-            Some(request) => Ends::if_any(&run, request, picks.signs()).await?,
-            None => Ends::default(),
+            Some(request) => TasksToEnd::if_any(&run, request, picks.signs()).await?,
+            None => TasksToEnd::default(),
         };
         let mut wanted = Wanted::default();
         committed.want(&mut wanted);
@@ -84,8 +84,8 @@ fn exchanged(
     outcomes: Vec<Outcome>,
     claimed: Vec<Claimed>,
     next_due: Option<Timestamp>,
-    ends: Ends,
+    ends: TasksToEnd,
 ) -> Exchanged {
-    let Ends { expired, stopping, next } = ends;
+    let TasksToEnd { expired, stopping, next } = ends;
     Exchanged { outcomes, claimed, next_due: next_due.into_iter().chain(next).min(), expired, stopping }
 }

@@ -23,11 +23,11 @@ pub(super) struct Ready {
 
 /// What waits for a slot, in the order of its claims.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
+pub(super) struct Prefetched {
     waiting: VecDeque<(Timestamp, Ready)>,
 }
 
-impl Ahead {
+impl Prefetched {
     pub(super) fn push(&mut self, now: Timestamp, ready: Ready) {
         self.waiting.push_back((now, ready));
     }

@@ -34,9 +34,9 @@ use self::forget::Asked;
 use self::lease::Renewed;
 use self::outbox::Outbox;
 use super::activation::Activation;
-use super::ahead::{Ahead, Ready};
+use super::ahead::{Prefetched, Ready};
 use super::blocking::BLOCKS_FROM;
-use super::hot::Hot;
+use super::hot::Cache;
 use super::port::{Kept, Message, Parked, Port};
 use super::report::{Reporter, Subject};
 use super::{Config, Stop, turn};
@@ -74,7 +74,7 @@ struct Active {
 pub(super) struct Driver {
     port: Port,
     pump: Pump,
-    hot: Hot,
+    cache: Cache,
     functions: Arc<[String]>,
     limits: Arc<[Limit]>,
     /// How long a drain waits; `None` is no limit.
@@ -82,7 +82,7 @@ pub(super) struct Driver {
     inbox: mpsc::UnboundedReceiver<Message>,
     hints: Box<dyn Listener>,
     active: HashMap<TaskId, Active>,
-    ahead: Ahead,
+    prefetched: Prefetched,
     outbox: Outbox,
     /// Leases of tasks of which something is to be committed, whether a turn still runs or not: until it is known to stand,
     /// nobody else is to run them.
@@ -162,14 +162,14 @@ impl Driver {
                 report,
                 disposal: Arc::default(),
             },
-            hot: Hot::new(config.cache),
+            cache: Cache::new(config.cache),
             functions,
             limits,
             grace: config.grace,
             inbox,
             hints,
             active: HashMap::new(),
-            ahead: Ahead::default(),
+            prefetched: Prefetched::default(),
             outbox: Outbox::new(retry_pause_max),
             kept: HashMap::new(),
             taken_back: HashMap::new(),
@@ -241,7 +241,7 @@ impl Driver {
             self.act().await;
             // Turns that ended just now are in the exchange that begins: others use their slots meanwhile.
             self.start_waiting();
-            self.port.report.vitals().count(self.pump.running(), self.hot.len());
+            self.port.report.vitals().count(self.pump.running(), self.cache.len());
             let hands_back = deadline.filter(|_| !handed_back && !self.exchanges());
             let wait = self.next_deadline(hands_back.or(given_up));
             let due = wait.map(|wait| wait.max(Instant::now()));
@@ -272,7 +272,7 @@ impl Driver {
                 _ = stop.changed() => {}
                 _ = steps.changed() => self.pump.handle_step(self.port.shared.clock.now()),
                 () = self.hints.changed(), if !self.pump.is_draining() || !self.active.is_empty() => self.pump.handle_wake(self.port.shared.clock.now()),
-                () = self.ends.changed(), if self.ask_left == 0 && self.hot.len() > 0 => self.handle_ended(),
+                () = self.ends.changed(), if self.ask_left == 0 && self.cache.len() > 0 => self.handle_ended(),
                 () = sleep_until(wait) => {}
             }
             let now = Instant::now();
@@ -333,20 +333,20 @@ impl Driver {
     /// Has what is parked here, and waits for what no store knows of, be due later: its code is still in memory.
     fn put_off(&mut self) {
         let now = self.port.shared.clock.now();
-        for transition in self.hot.put_off(now, self.port.lease) {
+        for transition in self.cache.put_off(now, self.port.lease) {
             self.submit(Submission::of(transition), now);
         }
     }
 
     /// Starts what was claimed ahead, as far as there are slots, and hands back what has waited for too long.
     fn start_waiting(&mut self) {
-        if self.ahead.is_empty() {
+        if self.prefetched.is_empty() {
             return;
         }
         let now = self.port.shared.clock.now();
         let draining = self.pump.is_draining();
         while !draining && self.pump.has_slot() {
-            let Some(ready) = self.ahead.next() else { return };
+            let Some(ready) = self.prefetched.next() else { return };
             self.pump.handle_waited();
             // Nothing starts under a lease that is about to run out: it was not renewed while the task waited.
             match ready.lease.until.since(now) < self.port.lease / 2 {
@@ -355,7 +355,7 @@ impl Driver {
             }
         }
         let patience = if draining { Duration::ZERO } else { self.pump.patience() };
-        while let Some(ready) = self.ahead.overdue(now, patience) {
+        while let Some(ready) = self.prefetched.overdue(now, patience) {
             self.pump.handle_waited();
             self.release(&ready.held, now);
         }
@@ -363,7 +363,7 @@ impl Driver {
 
     fn is_idle(&self) -> bool {
         self.active.is_empty()
-            && self.ahead.is_empty()
+            && self.prefetched.is_empty()
             && self.outbox.is_done()
             && !self.exchanges()
             && self.inbox.is_empty()
@@ -379,9 +379,9 @@ impl Driver {
         let is_busy = self.committing.is_some() && !self.claims_apart(self.pump.free());
         let can_claim = !is_busy && self.retry_at.is_none();
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
-        let overdue_at = self.ahead.overdue_at(self.pump.patience());
+        let overdue_at = self.prefetched.overdue_at(self.pump.patience());
         let paced = self.pump.poll_deadline(can_claim).into_iter();
-        let put_off_at = self.hot.put_off_at(self.port.lease);
+        let put_off_at = self.cache.put_off_at(self.port.lease);
         let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at).chain(put_off_at);
         let paced = paced.min().map(|at| Instant::now() + at.since(now));
         let retry_at = self.retry_at.filter(|_| self.committing.is_none());
@@ -515,7 +515,7 @@ impl Driver {
     fn keep_hot(&self, parked: Parked) {
         // Here and not in the turn: a nudge must come after the parking that it is about.
         parked.activation.waker.park(self.port.messages.clone(), parked.task, parked.epoch);
-        self.hot.insert(parked);
+        self.cache.insert(parked);
     }
 
     fn hold(&mut self, active: Active) {
@@ -582,7 +582,7 @@ impl Driver {
         }
         let (held, lease, expires_at) = (Held::claimed(&claimed), claimed.lease, claimed.task.expires_at);
         let activation = match claimed.cached {
-            Some(_) => match self.hot.take(claimed.task.id, lease.epoch) {
+            Some(_) => match self.cache.take(claimed.task.id, lease.epoch) {
                 Some(parked) => {
                     parked.activation.waker.unpark();
                     parked
@@ -600,16 +600,16 @@ impl Driver {
                 }
             },
             None => {
-                self.hot.forget(claimed.task.id);
+                self.cache.forget(claimed.task.id);
                 Activation::of_claim(&self.port, claimed)
             }
         };
         let ready = Ready { held, lease, activation, subject, expires_at };
-        if self.ahead.is_empty() && self.pump.has_slot() {
+        if self.prefetched.is_empty() && self.pump.has_slot() {
             self.start(ready, now);
         } else {
             self.pump.handle_waiting();
-            self.ahead.push(now, ready);
+            self.prefetched.push(now, ready);
         }
     }
 

@@ -17,7 +17,7 @@ use super::port::Parked;
 
 /// The hot cache of one worker: least recently parked goes first.
 #[derive(Clone, Debug)]
-pub(super) struct Hot {
+pub(super) struct Cache {
     inner: Arc<Mutex<Inner>>,
     max: usize,
 }
@@ -48,7 +48,7 @@ struct Inner {
     asked: u64,
 }
 
-impl Hot {
+impl Cache {
     pub(super) fn new(max: usize) -> Self {
         Self { inner: Arc::default(), max }
     }
@@ -210,7 +210,7 @@ impl Inner {
     }
 }
 
-impl StickyCache for Hot {
+impl StickyCache for Cache {
     /// A store that has lost the parking, though it was acknowledged, has an earlier count of commits.
     fn seen(&self, fence: &Fence) -> Option<u32> {
         let mut inner = self.lock();

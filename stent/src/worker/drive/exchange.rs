@@ -137,13 +137,13 @@ impl Driver {
         batch: Vec<Submission>,
         claim: Option<usize>,
     ) -> BoxFuture<'static, ExchangeDone> {
-        self.hot.shrink();
+        self.cache.shrink();
         match claim {
             None => {}
             Some(0) => self.pump.handle_looking(),
             Some(_) => self.pump.handle_claiming(self.port.shared.clock.now()),
         }
-        let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.hot.clone());
+        let (shared, functions, hot) = (self.port.shared.clone(), self.functions.clone(), self.cache.clone());
         let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
         let (tags, limits) = (self.port.tags.clone(), self.limits.clone());
         for submission in batch.iter().filter(|submission| submission.is_result()) {
@@ -227,7 +227,7 @@ impl Driver {
                             active.abort.abort();
                             active.subject
                         });
-                        let waiting = self.ahead.remove(expired.task).map(|ready| {
+                        let waiting = self.prefetched.remove(expired.task).map(|ready| {
                             self.pump.handle_waited();
                             ready.subject
                         });
@@ -237,7 +237,8 @@ impl Driver {
                     }
                     for task in &exchanged.stopping {
                         let running = self.active.get(task).map(|active| &active.stop);
-                        let waiting = || self.ahead.get(*task).map(|ready| &ready.activation.durable.stop);
+                        let waiting =
+                            || self.prefetched.get(*task).map(|ready| &ready.activation.durable.stop);
                         running.or_else(waiting).into_iter().for_each(|stop| stop.set());
                     }
                     for claimed in exchanged.claimed {
@@ -252,7 +253,7 @@ impl Driver {
             Err(error) => self.exchange_failed(done.batch, done.claim, done.took, lane, &error),
         }
         if done.claim.is_some() {
-            self.hot.claimed();
+            self.cache.claimed();
             self.has_looked();
         }
     }
@@ -369,7 +370,7 @@ impl Driver {
             return;
         }
         if parked {
-            self.hot.forget(task);
+            self.cache.forget(task);
         }
         self.submit(Submission { subject, ..Submission::of(end) }, now);
     }
@@ -382,7 +383,7 @@ impl Driver {
                 self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
                 self.kept(&submission.transition);
                 if !submission.transition.cancel.is_empty() {
-                    drop(self.hot.take_below(&submission.transition.cancel));
+                    drop(self.cache.take_below(&submission.transition.cancel));
                 }
                 if submission.parked {
                     self.parking_stands(&submission.transition);
@@ -415,7 +416,7 @@ impl Driver {
     /// A parking stands in the store, and with it the step that its turn goes on with, if there is one.
     fn parking_stands(&mut self, transition: &Transition) {
         if let Some(fence) = transition.guard.leased() {
-            self.hot.stands(fence.task, fence.epoch);
+            self.cache.stands(fence.task, fence.epoch);
         }
         let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
         for row in transition.insert.iter().filter(leased) {
@@ -462,7 +463,7 @@ impl Driver {
     pub(super) fn lost(&mut self, submission: Submission) {
         self.settle_lease(&submission.transition);
         if submission.parked {
-            self.hot.forget(submission.transition.guard.task());
+            self.cache.forget(submission.transition.guard.task());
         }
         if let Some(reply) = submission.reply {
             let _ = reply.send(Kept::Lost);

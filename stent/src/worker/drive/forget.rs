@@ -25,7 +25,7 @@ pub(super) type Asked = (BTreeSet<ExecutionId>, Result<Vec<ExecutionView>, Store
 impl Driver {
     /// Executions have ended: everything that is parked is to be asked about once.
     pub(super) fn handle_ended(&mut self) {
-        self.ask_left = if self.pump.is_draining() { 0 } else { self.hot.len().div_ceil(ASK_MAX) };
+        self.ask_left = if self.pump.is_draining() { 0 } else { self.cache.len().div_ceil(ASK_MAX) };
     }
 
     /// The worker has looked for work.
@@ -47,7 +47,7 @@ impl Driver {
         }
         self.ask_left -= 1;
         self.asked_at = Instant::now();
-        let about = self.hot.to_ask(ASK_MAX);
+        let about = self.cache.to_ask(ASK_MAX);
         let store = self.port.shared.store.clone();
         self.asking = Some(Box::pin(async move {
             let ids: Vec<ExecutionId> = about.iter().copied().collect();
@@ -62,7 +62,7 @@ impl Driver {
                 let open =
                     views.iter().filter(|view| !view.status.is_terminal()).map(|view| view.id).collect();
                 // Dropping code is safe, whatever has become of its execution meanwhile.
-                let ended = self.hot.take_ended(&(&about - &open));
+                let ended = self.cache.take_ended(&(&about - &open));
                 if !ended.is_empty() {
                     tracing::debug!(
                         parked = ended.len(),

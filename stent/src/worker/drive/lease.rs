@@ -199,7 +199,7 @@ impl Driver {
         submission.transition.guard = Guard::Leased { fence: held.fence, tree: held.tree, key: held.key };
         // The code in memory goes by the older claim.
         if std::mem::take(&mut submission.parked) {
-            self.hot.forget(lease.task);
+            self.cache.forget(lease.task);
         }
         let goes_on = matches!(submission.transition.change, Change::Keep);
         if self.kept.insert(lease.task, lease).is_none() {
