@@ -127,7 +127,7 @@ pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>
     let mut more = Batch::new(&columns::INSERT_MORE, 0);
     for insert in inserts {
         let Insert { task, row, .. } = insert;
-        let written = Gave::of(row, insert.result.as_ref())?;
+        let written = ResultCells::of(row, insert.result.as_ref())?;
         let is_plain = task.lane.tags.is_empty() && task.trace.is_none() && row.key.is_none();
         if written.reason.is_none() && is_plain && !has_more(row) {
             most.push(insert_cells(insert, written)?);
@@ -151,7 +151,7 @@ pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>
     Ok((most, more))
 }
 
-fn insert_cells<'a>(insert: &'a Insert<'a>, written: Gave<'a>) -> Result<[Cell<'a>; 33]> {
+fn insert_cells<'a>(insert: &'a Insert<'a>, written: ResultCells<'a>) -> Result<[Cell<'a>; 33]> {
     let Insert { task, row, created_at, .. } = insert;
     let lane = (task.kind == StepKind::Call).then(|| task.lane.key());
     let retry = task.retry.as_ref().map(serde_json::to_string).transpose();
@@ -202,7 +202,7 @@ pub(crate) fn update_batches<'a>(
     let mut more = Batch::new(&columns::UPDATE_MORE, 0);
     for update in updates {
         let Update { row, retry, .. } = update;
-        let written = Gave::of(row, update.result.as_ref())?;
+        let written = ResultCells::of(row, update.result.as_ref())?;
         if written.reason.is_none() && retry.is_none() && !has_more(row) && !had_more(row.id) {
             most.push(update_cells(update, written));
             continue;
@@ -224,7 +224,7 @@ pub(crate) fn update_batches<'a>(
     Ok((most, more))
 }
 
-fn update_cells<'a>(update: &'a Update<'a>, written: Gave<'a>) -> [Cell<'a>; 21] {
+fn update_cells<'a>(update: &'a Update<'a>, written: ResultCells<'a>) -> [Cell<'a>; 21] {
     let Update { row, result, .. } = update;
     [
         Cell::Id(*row.id.as_uuid()),
@@ -353,7 +353,7 @@ pub(crate) fn rate_batch(started: impl IntoIterator<Item = (FunctionKey, Timesta
 }
 
 /// What a task gave: its result, or its failure with the data of that in the result's place.
-struct Gave<'a> {
+struct ResultCells<'a> {
     failure: Cell<'a>,
     /// The kind of the failure.
     reason: Option<&'a str>,
@@ -361,7 +361,7 @@ struct Gave<'a> {
     result: Cell<'a>,
 }
 
-impl<'a> Gave<'a> {
+impl<'a> ResultCells<'a> {
     fn of(row: &Row, written: Option<&'a Written<'a>>) -> Result<Self> {
         let (failure, payload): (_, Option<&'a Payload>) = match written.map(Written::as_result) {
             None => (None, None),

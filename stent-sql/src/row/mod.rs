@@ -21,7 +21,7 @@ pub(crate) use notes::Notes;
 pub(crate) use reader::{Reader, read_plainly};
 pub(crate) use step::Recorded;
 pub(crate) use tags::quoted;
-pub(crate) use task::{Narrow, Picked, Stream, lane, row};
+pub(crate) use task::{Picked, RankedTask, Stream, lane, row};
 pub(crate) use view::{
     COUNTER, NoteRow, STATE, SUMMARY, called_with, dead_letter, dead_letter_stat, execution_view, item_view,
     lane_view, note_row, progress_view, running_view, task_view, tried,

@@ -27,13 +27,13 @@ pub(crate) type Rank = (Reverse<i16>, Option<Timestamp>, TaskId);
 
 /// A task that is due, as far as is needed to tell whether there is room for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Narrow {
+pub(crate) struct RankedTask {
     pub(crate) id: TaskId,
     pub(crate) lane: LaneKey,
     pub(crate) rank: Rank,
 }
 
-impl Narrow {
+impl RankedTask {
     pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
         let id = reader.id(TaskId::from_uuid)?;
         let lane = reader.next().map(LaneKey::from_i64)?;

@@ -10,7 +10,7 @@ use stent_core::{TaskId, Timestamp};
 use super::run::Run;
 use crate::batch::{Batch, Cell};
 use crate::row::columns::HEADS;
-use crate::row::{self, Narrow, Stream, Usage};
+use crate::row::{self, RankedTask, Stream, Usage};
 
 /// Functions whose limits leave less room than a claim asks for, and what starts under rates.
 #[derive(Debug, Default)]
@@ -132,7 +132,7 @@ impl Limits {
         // One more than there is room for tells that something is held back.
         let most = self.room.values().map(|room| room.left).max().unwrap_or_default() + 1;
         let values = run.values(&streams, [request.now.as_micros().into(), (most as i64).into()]);
-        let mut heads = run.read(&run.store.statements.heads, values, Narrow::read).await?;
+        let mut heads = run.read(&run.store.statements.heads, values, RankedTask::read).await?;
         heads.sort_unstable_by_key(|head| head.rank);
         let mut picked = Vec::new();
         for head in heads {
