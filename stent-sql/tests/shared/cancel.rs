@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use stent_core::WorkerId;
-use stent_core::backend::{Backend, ClaimRequest, NoRecall};
+use stent_core::backend::{Backend, ClaimRequest, NoStickyCache};
 use stent_core::model::{Nonce, TaskStatus};
 use stent_core::transition::{Change, Outcome, Transition};
 use stent_sql::SqlStore;
@@ -69,7 +69,7 @@ pub(crate) async fn survives_drops(store: &SqlStore, seed: u64) {
             queues: None,
             tags: &[],
             limits: &[],
-            recall: &NoRecall,
+            cache: &NoStickyCache,
         };
         let batch = [both];
         let exchange = store.exchange(&batch, Some(&request));

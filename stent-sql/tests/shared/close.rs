@@ -29,7 +29,7 @@ pub(crate) async fn a_closed_handle_refuses_every_call() {
         store.count().await.err(),
         store.lanes(t(0)).await.err(),
         store.running(1).await.err(),
-        store.tries(id).await.err(),
+        store.ended_claims(id).await.err(),
         store.notes(execution).await.err(),
         store.dead_letters(None, 1).await.err(),
         store.dead_letter(execution).await.err(),

@@ -30,7 +30,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{Backend, ClaimRequest, Claimed, Exchanged, Migrate, NoRecall};
+use stent_core::backend::{Backend, ClaimRequest, Claimed, Exchanged, Migrate, NoStickyCache};
 use stent_core::model::{Lane, NewTask, NewTaskState, Nonce, Seq, StepKind, Tree};
 use stent_core::transition::{Change, Guard, Outcome, Transition};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
@@ -141,6 +141,6 @@ pub(crate) fn request(functions: &[String], now: Timestamp) -> ClaimRequest<'_> 
         queues: None,
         tags: &[],
         limits: &[],
-        recall: &NoRecall,
+        cache: &NoStickyCache,
     }
 }

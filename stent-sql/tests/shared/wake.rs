@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stent_core::backend::{Topic, Wake};
+use stent_core::backend::{Hints, Topic};
 
 use crate::place::Place;
 use crate::support::{commit, root, start};
