@@ -1,8 +1,8 @@
 //! What an execution is made of, as plain data. Rules live elsewhere.
 
+mod key_entry;
 mod lane;
 mod lease;
-mod memo;
 mod name;
 mod note;
 mod rate;
@@ -12,9 +12,9 @@ mod step;
 mod task;
 mod wait;
 
+pub use key_entry::{KeyEntry, KeyEntryKind};
 pub use lane::{FunctionKey, Lane, LaneKey};
 pub use lease::{Epoch, Fence, Lease, Nonce};
-pub use memo::{KeyEntry, KeyEntryKind};
 pub use name::{split_version, versioned};
 pub use note::{ClaimEnd, EndedClaim, Note, Said};
 pub use rate::{IntoRate, Rate, RateError};
