@@ -14,7 +14,7 @@
 mod claim;
 mod error;
 mod inspect;
-mod record;
+mod stored_task;
 mod transactions;
 
 use std::fmt::Debug;
@@ -28,7 +28,7 @@ pub use inspect::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,
     RunningView, SummaryView, TaskView,
 };
-pub use record::StoredTask;
+pub use stored_task::StoredTask;
 pub use transactions::{HostTransaction, Transactions};
 
 use crate::model::Lease;
