@@ -36,7 +36,7 @@ use self::outbox::Outbox;
 use super::activation::Activation;
 use super::ahead::{Prefetched, Ready};
 use super::blocking::BLOCKS_FROM;
-use super::hot::Cache;
+use super::cache::Cache;
 use super::port::{Kept, Message, Parked, Port};
 use super::report::{Reporter, Subject};
 use super::{Config, Stop, turn};

@@ -18,9 +18,9 @@
 mod activation;
 mod ahead;
 mod blocking;
+mod cache;
 mod drive;
 mod held;
-mod hot;
 mod outside;
 mod port;
 mod report;
