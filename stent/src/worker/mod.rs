@@ -16,13 +16,13 @@
 //! | `unknown` | says what work waits for a worker that knows it |
 
 mod activation;
-mod ahead;
 mod blocking;
 mod cache;
 mod drive;
 mod held;
 mod outside;
 mod port;
+mod prefetch;
 mod report;
 mod status;
 mod transact;
