@@ -31,9 +31,9 @@ pub mod ledger;
 pub mod limits;
 mod lineage;
 pub mod model;
+pub mod pace;
 mod payload;
 pub mod replay;
-pub mod schedule;
 mod timestamp;
 pub mod transition;
 

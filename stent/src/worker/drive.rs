@@ -22,7 +22,7 @@ use stent_core::backend::{Claimed, Expired, Limit, Listener, Topic};
 use stent_core::decide::{self, Held};
 use stent_core::limits::CLAIM_MAX;
 use stent_core::model::{Fence, Lease};
-use stent_core::schedule::{Action, Pump, PumpConfig};
+use stent_core::pace::{Action, Pump, PumpConfig};
 use stent_core::transition::News;
 use stent_core::{Failure, TaskId, Timestamp};
 use tokio::sync::{mpsc, oneshot};

@@ -35,7 +35,7 @@ use std::time::Duration;
 use stent_core::WorkerId;
 use stent_core::duration::{IntoDuration, IntoTimeout};
 use stent_core::limits::{CLAIM_MAX, HOT_MAX, LEASE};
-use stent_core::schedule::PumpConfig;
+use stent_core::pace::PumpConfig;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::blocking::{Blocking, Pulse};
