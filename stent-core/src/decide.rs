@@ -11,12 +11,12 @@
 //! | its code stops because it was asked to end | [`stop`] | cancelled |
 //! | the store cannot hold what it gave | [`refuse`] | failed, after the one time that its code ran |
 //! | a worker shuts down | [`release`] | pending |
-//! | parked code was woken by the world | [`nudge`] | ready |
+//! | parked code was woken by the world | [`unpark`] | ready |
 //! | parked code still waits for the world | [`put_off`] | waiting, due later |
 //! | its time is up | [`expire`] | failed, or cancelled if it was asked to end |
 //! | an execution is asked to end | [`cancel`] | cancelling, then cancelled |
 //! | a value is sent to an execution | [`signal`] | unchanged; who waits for the value goes on |
-//! | a dead letter is tried again | [`revive`] | pending |
+//! | a dead letter is tried again | [`redrive`] | pending |
 //! | a dead letter has been seen to | [`discard`] | failed, and no dead letter any more |
 
 use std::fmt;
@@ -42,7 +42,7 @@ pub struct Held {
     pub attempts: u32,
     /// The key that it shares with others who call the same.
     pub key: Option<Key>,
-    /// Whether it had failed for good and was revived, and nothing was committed since.
+    /// Whether it had failed for good and was redriven, and nothing was committed since.
     pub redriven: bool,
 }
 
@@ -90,7 +90,7 @@ pub fn park(held: &Held, turn: Turn, wait: Wait, now: Timestamp) -> Transition {
 /// A leaf that names no policy has the default one. A function that has recorded steps is tried again only if its own
 /// policy says so: its steps have attempts of their own, and attempts must not multiply down the tree.
 ///
-/// A dead letter that was revived comes first to the failure which it has on record. That is no new failure: the record is
+/// A dead letter that was redriven comes first to the failure which it has on record. That is no new failure: the record is
 /// cut there and the function goes on at once.
 #[must_use]
 pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Transition {

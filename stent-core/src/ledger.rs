@@ -11,7 +11,7 @@
 //!
 //! In one transaction, which holds what it reads against others until the end:
 //!
-//! 1. [`Ledger::reads`] says what is needed: rows by id; under keys memos, and the open rows that have the key, with their
+//! 1. [`Ledger::reads`] says what is needed: rows by id; under keys key entries, and the open rows that have the key, with their
 //!    parents and owners. The store loads what of it exists into [`Ledger::new`].
 //! 2. For each transition, in order: if the ledger [`takes`](Ledger::takes) it, [`apply`](Ledger::apply) it; if not, do 3
 //!    and 4 first, and go on at 1 with those that are left.
@@ -97,7 +97,7 @@ impl<'a> Ledger<'a> {
         reads
     }
 
-    /// A ledger of what exists: of the tasks and memos that are [read](Self::reads), and of the open tasks under the keys
+    /// A ledger of what exists: of the tasks and key entries that are [read](Self::reads), and of the open tasks under the keys
     /// that are. A task may come twice.
     pub fn new(rows: impl IntoIterator<Item = Row>, memos: impl IntoIterator<Item = KeyEntry>) -> Self {
         let mut ledger = Self { memos: Memos::new(memos), ..Self::default() };
@@ -775,7 +775,7 @@ impl Reads {
         }
     }
 
-    /// A key under which there may be a memo.
+    /// A key under which there may be a key entry.
     fn add_key(&mut self, key: Key) {
         self.keys.insert(key);
         self.memos.insert(key);

@@ -16,7 +16,7 @@
 //! | [`ledger`] | what a transition does to rows; every store that can run Rust applies it with this |
 //! | [`replay`] | one task's code against its recorded steps |
 //! | [`decide`] | requests, turns and crashes, turned into transitions |
-//! | [`schedule`] | the worker's loop as data: when to claim, renew, stop |
+//! | [`pace`] | the worker's loop as data: when to claim, renew, stop |
 //! | [`backend`] | what a store must do |
 
 pub mod backend;

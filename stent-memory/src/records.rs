@@ -51,7 +51,7 @@ impl Records {
         outcome
     }
 
-    /// A ledger of what is asked for: tasks by id; under each key its memo and the open tasks that have it, with those
+    /// A ledger of what is asked for: tasks by id; under each key its key entry and the open tasks that have it, with those
     /// above them.
     fn load<'a>(&self, reads: &Reads) -> Ledger<'a> {
         let mut tasks = reads.tasks.clone();

@@ -276,7 +276,7 @@ on_every_store! {
             cost(1, keyed).await;
             let (one, chunk) = (cost(1, keyed).await, cost(CHUNK, keyed).await);
 
-            // An item with a key has a memo, too.
+            // An item with a key has a key entry, too.
             let rows = if keyed { 2 } else { 1 };
             assert_eq!(chunk.rows - one.rows, rows * (CHUNK - 1), "{one:?}, {chunk:?}");
             assert!(chunk.transactions <= one.transactions + 1, "{one:?}, {chunk:?}");

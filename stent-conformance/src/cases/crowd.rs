@@ -629,7 +629,7 @@ async fn two_operators_and_a_worker_meet_at_a_dead_letter(world: World) {
         let fail: Transition = claimed.fail(declined()).into();
         world.apply(fail.clone()).await;
 
-        // The failure is sent once more, late, while two revive it and one takes what they revived.
+        // The failure is sent once more, late, while two redrive it and one takes what they redriven.
         let got = at_once(&world, 4, |peer, n| {
             let fail = fail.clone();
             async move {
@@ -663,7 +663,7 @@ async fn a_purge_and_a_revival_leave_all_or_nothing(world: World) {
         world.apply(step.fail(declined())).await;
         world.apply(later(&root, 1, 1).fail(declined())).await;
         if round % 2 == 1 {
-            // One that was seen to is purged like any other, and cannot be revived.
+            // One that was seen to is purged like any other, and cannot be redriven.
             world.apply(discard(id)).await;
         }
         let what = if round % 2 == 1 { Purge::Executions } else { Purge::DeadLetters };

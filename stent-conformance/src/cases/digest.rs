@@ -97,7 +97,7 @@ async fn digests_stay_whatever_becomes_of_the_task_above(mut world: World) {
     let turn = parent.keep().with(kept).with(open).with(map).items(id, items);
     world.apply(turn.feed_with(id, 1, None, Some(digest(7)))).await;
 
-    // A lease that ran out; a shutdown; a retry; a parking; a crash; a dead letter that is revived.
+    // A lease that ran out; a shutdown; a retry; a parking; a crash; a dead letter that is redriven.
     let lost = world.claim_one(t(30)).await;
     same("after a lost lease", digests(&lost), expected);
     world.apply(lost.release().at(t(31))).await;

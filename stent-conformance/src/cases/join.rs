@@ -657,7 +657,7 @@ async fn the_failure_of_an_earlier_attempt_is_no_result(world: World) {
     same("result", given(&world.claim_one(t(50)).await.steps, join), ok("shipped"));
 }
 
-/// A revived dead letter is open again; who asks now waits for its new end.
+/// A redriven dead letter is open again; who asks now waits for its new end.
 async fn a_dead_letter_that_was_revived_is_waited_for_again(world: World) {
     let root = world.running("ship").await;
     world.apply(root.fail(declined())).await;

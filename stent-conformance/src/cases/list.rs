@@ -140,7 +140,7 @@ async fn they_are_listed_by_status(world: World) {
         same(status.as_str(), list(&world, filter).await, [id]);
     }
 
-    // One that is parked, or waits to be tried again, or was revived, counts as running.
+    // One that is parked, or waits to be tried again, or was redriven, counts as running.
     let parked = world.claim(1).await.remove(0);
     world.apply(parked.park()).await;
     let retried = world.running("charge").await;

@@ -9,6 +9,7 @@ mod crowd;
 mod dead_letter;
 mod digest;
 mod dispatch_key;
+mod ended_claims;
 mod expiry;
 mod fate;
 mod fence;
@@ -41,7 +42,6 @@ mod stop;
 mod tag;
 mod terminal;
 mod time;
-mod tries;
 mod wake;
 
 use crate::case::Listed;
@@ -72,7 +72,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     cancel::CASES,
     stop::CASES,
     expiry::CASES,
-    tries::CASES,
+    ended_claims::CASES,
     dead_letter::CASES,
     note::CASES,
     terminal::CASES,

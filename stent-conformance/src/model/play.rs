@@ -310,7 +310,7 @@ impl Play {
         let seen = claimed.task.done;
         let is_item = claimed.task.tree.owner.is_some();
         let mut turn = match chance.below(20) {
-            // What was revived does again what failed; items end, or no map ever would.
+            // What was redriven does again what failed; items end, or no map ever would.
             _ if claimed.task.mark == Some(Mark::Revive) && chance.happens(40) => claimed.redo(),
             _ if is_item && chance.happens(40) => claimed.complete("parcel"),
             _ if is_item && chance.happens(15) => claimed.fail(Failure::new("Lost", "on the way")),

@@ -66,7 +66,7 @@ impl CascadeStep {
     }
 }
 
-/// The memos of a ledger, and who waits under which key.
+/// The key entries of a ledger, and who waits under which key.
 #[derive(Debug, Default)]
 pub(super) struct Memos {
     memos: BTreeMap<Key, (KeyEntry, bool)>,
@@ -108,7 +108,7 @@ impl Memos {
         }
     }
 
-    /// Whether a memo under a key, or one who waits under it, belongs to one of these executions.
+    /// Whether a key entry under a key, or one who waits under it, belongs to one of these executions.
     pub(super) fn concern(
         &self,
         key: Key,

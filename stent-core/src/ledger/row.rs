@@ -261,7 +261,7 @@ impl Row {
         self.clear_redrive();
     }
 
-    /// It has come further than where it was revived.
+    /// It has come further than where it was redriven.
     pub(super) fn clear_redrive(&mut self) {
         self.mark = self.mark.filter(|mark| *mark != Mark::Revive);
     }

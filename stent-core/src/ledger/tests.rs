@@ -1,11 +1,11 @@
 //! Transitions in, exact outcomes and rows out.
 //!
-//! Each test loads a ledger with nothing but the rows and memos that [`Ledger::reads`] names, as a store does.
+//! Each test loads a ledger with nothing but the rows and key entries that [`Ledger::reads`] names, as a store does.
 //!
 //! | File | Holds |
 //! |---|---|
 //! | `tests.rs` | what leaseholders write |
-//! | `tests/keys.rs` | memos, signals, joins, spawns |
+//! | `tests/keys.rs` | key entries, signals, joins, spawns |
 //! | `tests/requests.rs` | cancellation, expiry, dead letters; tries, notes, slots |
 //! | `tests/shelf.rs` | a store in a few lines, and batches by chance |
 
@@ -175,7 +175,7 @@ fn start(state: NewTaskState) -> Transition {
 
 // Then: what came out.
 
-/// What a store loads of these rows and memos: tasks by id; under each key its memo and the open tasks that have it, with
+/// What a store loads of these rows and key entries: tasks by id; under each key its key entry and the open tasks that have it, with
 /// those above them.
 fn load<'a>(rows: &[Row], memos: &[KeyEntry], reads: &Reads) -> Ledger<'a> {
     let mut tasks = reads.tasks.clone();

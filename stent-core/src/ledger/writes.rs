@@ -11,10 +11,10 @@ use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 pub struct Reads {
     /// Tasks, by id.
     pub tasks: BTreeSet<TaskId>,
-    /// Keys: of each its memo; and every task in the store that is not over and [has it](Row::key), with the parents and
+    /// Keys: of each its key entry; and every task in the store that is not over and [has it](Row::key), with the parents and
     /// owners of those.
     pub keys: BTreeSet<Key>,
-    /// Those of the keys under which there may be a memo: the others are of executions, under which tasks only wait.
+    /// Those of the keys under which there may be a key entry: the others are of executions, under which tasks only wait.
     pub memos: BTreeSet<Key>,
 }
 
@@ -64,12 +64,12 @@ pub struct Writes<'a> {
     pub update: Vec<Update<'a>>,
     /// Results to copy, to the first task from the second, once the rows are written: the result columns, nothing else.
     pub copy: Vec<(TaskId, TaskId)>,
-    /// Memos to write, over what is there.
+    /// Key entries to write, over what is there.
     pub memos: Vec<KeyEntry>,
-    /// Memos to delete.
+    /// Key entries to delete.
     pub forget: Vec<Key>,
     /// Signals that were taken and never seen, those taken last first: the value of each, which is the task's result, goes
-    /// back to the memo under the task's key, unless that has one. These tasks may be among those to erase.
+    /// back to the key entry under the task's key, unless that has one. These tasks may be among those to erase.
     pub restore: Vec<TaskId>,
     /// What running code says, in order. What each does is said at [`Note`].
     pub notes: Vec<Noted<'a>>,
@@ -152,7 +152,7 @@ pub struct Noted<'a> {
 pub struct Cascade {
     /// Executions in which tasks were swept, erased or stopped, and when. To be found in each:
     ///
-    /// 1. memos of results without a value whose holder has ended or is gone: [`FollowUp::Vacate`](super::FollowUp);
+    /// 1. key entries of results without a value whose holder has ended or is gone: [`FollowUp::Vacate`](super::FollowUp);
     /// 2. a root that is asked to end, is not running, and has no open task in its execution beside it:
     ///    [`FollowUp::Close`](super::FollowUp).
     pub executions: BTreeMap<ExecutionId, Timestamp>,

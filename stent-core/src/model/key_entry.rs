@@ -1,4 +1,4 @@
-//! Memos: what a store keeps under a key, so that tasks which know nothing of each other agree.
+//! Key entries: what a store keeps under a key, so that tasks which know nothing of each other agree.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{ExecutionId, Key, Payload, TaskId, Timestamp};
 pub struct KeyEntry {
     /// The key.
     pub key: Key,
-    /// What kind of memo it is.
+    /// What kind of key entry it is.
     pub kind: KeyEntryKind,
     /// The execution that it belongs to: of a signal the one that it is sent to, of others the holder's.
     pub execution: ExecutionId,
@@ -32,7 +32,7 @@ pub struct KeyEntry {
     pub sends: Vec<TaskId>,
 }
 
-/// What kind of memo it is.
+/// What kind of key entry it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyEntryKind {
@@ -72,7 +72,7 @@ impl std::str::FromStr for KeyEntryKind {
 }
 
 impl KeyEntry {
-    /// A memo that says nothing yet.
+    /// A key entry that says nothing yet.
     #[must_use]
     pub const fn new(key: Key, kind: KeyEntryKind, execution: ExecutionId, name: String) -> Self {
         Self {

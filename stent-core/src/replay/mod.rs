@@ -66,7 +66,7 @@ pub struct Replay {
     broken: Option<Mismatch>,
     /// Whether the task failed for good and is tried again: then it first comes to the failure that it has on record.
     redriven: bool,
-    /// Failed steps that a revived task asks for with other arguments. The failure that it comes to leaves the record, and so
+    /// Failed steps that a redriven task asks for with other arguments. The failure that it comes to leaves the record, and so
     /// may they; if the code does not end with it, they are mismatches.
     excused: Vec<(TaskId, Mismatch)>,
     /// Whether a mismatch shows no arguments.

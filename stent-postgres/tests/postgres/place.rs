@@ -45,7 +45,7 @@ impl Schema {
 pub(crate) const DROPS: u32 = 500;
 
 /// How many statements exchanges take, and which: those that SQLite takes, and those that lock: one where there are keys of
-/// memos, one where roots end, one for the counts of limits, and a look below what is swept, stopped or erased, with a second
+/// key entries, one where roots end, one for the counts of limits, and a look below what is swept, stopped or erased, with a second
 /// one if something is there.
 pub(crate) const COSTS: Costs = Costs {
     steps_end_and_parents_go_on: Cost(6, "whatever the size"),

@@ -30,7 +30,7 @@ const FILL: &str = "
         (SELECT key FROM stent_lane WHERE function = 'other') AS other";
 
 /// Some that are asked to end, have deadlines, keys or slots, are timers, have ended well or as dead letters; and their
-/// tries, progress, memos and rates: statistics decide between indexes, and where nothing is, none is better than another.
+/// tries, progress, key entries and rates: statistics decide between indexes, and where nothing is, none is better than another.
 const FILL_MORE: &str = "
     UPDATE stent_task SET mark = 'cancel' WHERE ended_at IS NULL AND seq % 50 = 7;
     UPDATE stent_task SET expires_at = 9000000000000000 WHERE ended_at IS NULL AND seq % 5 = 2;

@@ -31,7 +31,7 @@ pub struct Model {
     pub value: Option<Vec<u8>>,
 }
 
-/// A memo refers to an execution and a task; no foreign keys, which would cost every insert a look-up.
+/// A key entry refers to an execution and a task; no foreign keys, which would cost every insert a look-up.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

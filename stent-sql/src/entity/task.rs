@@ -82,7 +82,7 @@ pub struct Model {
     pub releases: i64,
     /// Notes that its code has written.
     pub noted: i64,
-    /// What its status does not say: `hit`, `cancel`, `expire`, `revive` or `discard`.
+    /// What its status does not say: `hit`, `cancel`, `expire`, `redrive` or `discard`.
     pub mark: Option<String>,
     /// The key under which it is found.
     pub key: Option<Uuid>,

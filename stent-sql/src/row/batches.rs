@@ -269,7 +269,7 @@ pub(crate) fn since_batch(executions: impl IntoIterator<Item = (ExecutionId, Tim
     batch
 }
 
-/// Memos.
+/// Key entries.
 pub(crate) fn memo_batch(memos: &[KeyEntry]) -> Result<Batch<'_>> {
     let mut batch = Batch::new(&columns::MEMO, memos.len());
     for memo in memos {
@@ -295,7 +295,7 @@ pub(crate) fn memo_batch(memos: &[KeyEntry]) -> Result<Batch<'_>> {
     Ok(batch)
 }
 
-/// Signals that nobody has seen: each memo with the task that took its value.
+/// Signals that nobody has seen: each key entry with the task that took its value.
 pub(crate) fn restore_batch(taken: impl IntoIterator<Item = (Key, TaskId)>) -> Batch<'static> {
     let mut batch = Batch::new(&columns::RESTORE, 0);
     for (key, task) in taken {

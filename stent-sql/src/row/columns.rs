@@ -281,7 +281,7 @@ pub(crate) const WHOLE: [Column; 2] = [ID, Column::new("details", Kind::Int)];
 /// What is to be followed up.
 pub(crate) const FOLLOWED: [Column; 3] = [WHAT, ID, AT];
 
-/// A memo.
+/// A key entry.
 pub(crate) const MEMO: [Column; 11] = [
     MEMO_KEY,
     KIND,
@@ -296,7 +296,7 @@ pub(crate) const MEMO: [Column; 11] = [
     VALUE,
 ];
 
-/// Signals that nobody has seen: the memo, and the task that took its value.
+/// Signals that nobody has seen: the key entry, and the task that took its value.
 pub(crate) const RESTORE: [Column; 2] = [MEMO_KEY, ID];
 
 /// A counter, a state or a line of a summary.

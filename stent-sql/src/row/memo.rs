@@ -1,4 +1,4 @@
-//! Rows to memos, and to what is to be looked after.
+//! Rows to key entries, and to what is to be looked after.
 
 use std::time::Duration;
 

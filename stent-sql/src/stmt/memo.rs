@@ -1,4 +1,4 @@
-//! Reads and writes memos.
+//! Reads and writes key entries.
 
 use sea_orm::sea_query::{
     Alias, Condition, Expr, ExprTrait, JoinType, OnConflict, Query, SelectStatement, UnionType,
@@ -9,7 +9,7 @@ use crate::entity::memo::{Column, Entity};
 use crate::entity::task::{self, Column as Task};
 use crate::row::{CLOSING, VACANT, columns};
 
-/// Memos by key.
+/// Key entries by key.
 pub(super) fn read(sql: Sql<'_>) -> Built {
     let memos = Query::select()
         .columns(names(&columns::MEMO))
@@ -35,7 +35,7 @@ pub(super) fn forget(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// Gives values back to the memos that have none.
+/// Gives values back to the key entries that have none.
 pub(super) fn restore(sql: Sql<'_>) -> Built {
     let of_task = |column: Task| -> Expr {
         let value: SelectStatement = Query::select()

@@ -96,7 +96,7 @@ statements! {
     read: read::read,
     /// Reads them, and what is open under keys. Batches: ids, keys.
     read_keyed: read::read_keyed,
-    /// Reads memos. Batch: keys.
+    /// Reads key entries. Batch: keys.
     memos: memo::read,
     /// Writes new tasks, if their lanes are stored. Batches: tasks, keys of lanes. Parameter between them: how many lanes.
     insert: write::insert,
@@ -108,11 +108,11 @@ statements! {
     update_more: write::update_more,
     /// Copies results. Batch: to whom, and whose.
     copy: write::copy,
-    /// Writes memos. Batch: memos.
+    /// Writes key entries. Batch: key entries.
     memo: memo::write,
-    /// Deletes memos. Batch: keys.
+    /// Deletes key entries. Batch: keys.
     forget: memo::forget,
-    /// Gives values back to memos. Batch: keys, and who took the values.
+    /// Gives values back to key entries. Batch: keys, and who took the values.
     restore: memo::restore,
     /// Writes counters and states that are new. Batch: notes.
     first: note::first,

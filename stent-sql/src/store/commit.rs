@@ -272,7 +272,7 @@ fn rows<'w>(writes: &'w Writes<'_>) -> impl Iterator<Item = &'w Row> {
     inserted.chain(writes.update.iter().map(|update| &update.row))
 }
 
-/// Signals that go back to their memos. Of two under one key the first does: then the memo has a value.
+/// Signals that go back to their key entries. Of two under one key the first does: then the key entry has a value.
 fn restored(writes: &Writes<'_>, known: &Known) -> Batch<'static> {
     let mut given = BTreeSet::new();
     let taken = writes.restore.iter().filter_map(|task| {

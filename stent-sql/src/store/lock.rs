@@ -18,7 +18,7 @@ use crate::row::columns::ONE_ID;
 use crate::row::{Reader, lock_batch};
 
 impl<C: ConnectionTrait> Run<'_, C> {
-    /// Holds keys under which there may be memos: those, and who waits there.
+    /// Holds keys under which there may be key entries: those, and who waits there.
     pub(super) async fn hold_keys(&self, keys: &BTreeSet<Key>) -> Result<()> {
         self.hold(keys.iter().map(number_of).collect()).await
     }

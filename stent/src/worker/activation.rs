@@ -282,7 +282,7 @@ impl TurnWaker {
         .await;
     }
 
-    /// From now on the code is parked: being woken nudges its task.
+    /// From now on the code is parked: being woken unparks its task.
     pub(super) fn park(&self, messages: mpsc::UnboundedSender<Message>, task: TaskId, epoch: Epoch) {
         *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some((messages, task, epoch));
         if self.woken.load(Ordering::Acquire) {

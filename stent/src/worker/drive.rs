@@ -513,7 +513,7 @@ impl Driver {
     }
 
     fn keep_hot(&self, parked: Parked) {
-        // Here and not in the turn: a nudge must come after the parking that it is about.
+        // Here and not in the turn: a unpark must come after the parking that it is about.
         parked.activation.waker.park(self.port.messages.clone(), parked.task, parked.epoch);
         self.cache.insert(parked);
     }

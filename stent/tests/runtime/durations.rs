@@ -22,7 +22,7 @@ const MAX: Duration = Duration::MAX;
 /// a worker and a handle on a store by the tests here, those that the core computes with by its own tests
 /// (`stent-core/src/model`), transactions and stores by `stent/tests/transactions` and by the options of each store.
 const CASES: [(&str, &str); 38] = [
-    ("stent-core/src/model/memo.rs", "ttl"),
+    ("stent-core/src/model/key_entry.rs", "ttl"),
     ("stent-core/src/model/rate.rs", "per"),
     ("stent-core/src/model/retry.rs", "initial_delay"),
     ("stent-core/src/model/retry.rs", "max_delay"),

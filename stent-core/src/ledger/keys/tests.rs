@@ -1,4 +1,4 @@
-//! Rows and memos in, exact writes out: what tasks under the same key have to do with each other within a batch.
+//! Rows and key entries in, exact writes out: what tasks under the same key have to do with each other within a batch.
 
 use std::time::Duration;
 

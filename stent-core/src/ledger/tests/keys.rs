@@ -14,7 +14,7 @@ fn value(text: &str) -> Payload {
     Payload::new("text/plain", text.into())
 }
 
-// Given: rows under a key, and memos.
+// Given: rows under a key, and key entries.
 
 fn under(key: Key, row: Row) -> Row {
     Row { key: Some(key), ..row }
@@ -222,7 +222,7 @@ mod calls {
 
     #[test]
     fn who_is_no_longer_at_it_leaves_the_memo_alone() {
-        // It failed and was revived; another one has its place.
+        // It failed and was redriven; another one has its place.
         let rows = [parked(1), holder(2), holder(3), waiter(4)];
         for ending in [complete(&rows[1]), fail(&rows[1])] {
             let (_, writes) = apply_one_under(&rows, &[held(3)], &ending);

@@ -404,7 +404,7 @@ impl Driver {
             Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {
                 let submission = self.under_later_claims(vec![submission]).pop();
                 let Some(submission) = submission else { return };
-                // A nudge that came too late is no news.
+                // A unpark that came too late is no news.
                 if submission.transition.guard.leased().is_some() {
                     tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "a commit was refused");
                 }
