@@ -36,6 +36,7 @@ mod guide {
     mod limits {}
     #[doc = include_str!("../../docs/guide/maps.md")]
     mod maps {}
+    #[cfg(feature = "postgres")]
     #[doc = include_str!("../../docs/guide/postgres.md")]
     mod postgres {}
     #[doc = include_str!("../../docs/guide/signals.md")]

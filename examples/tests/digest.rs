@@ -1,5 +1,6 @@
 //! The example `digest`, run as processes: on SQLite, and on Postgres where it is about sharing the work.
 
+#[cfg(feature = "postgres")]
 #[path = "../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
 mod support;
@@ -303,6 +304,7 @@ fn two_processes_share_one_run_and_give_the_same_report_on_sqlite() {
     two_processes_share_one_run_and_give_the_same_report("sqlite://digest.db");
 }
 
+#[cfg(feature = "postgres")]
 #[test]
 fn two_processes_share_one_run_and_give_the_same_report_on_postgres() {
     let schema = schema::Schema::new();

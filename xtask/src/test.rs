@@ -9,7 +9,7 @@ use crate::command::Command;
 use crate::servers::{Fsync, Servers, ServersArgs, programs_for_tests};
 
 /// What is off by default and has tests. Without it Stent is checked by the lints and the docs of `cargo xtask ci`.
-pub(crate) const FEATURES: &str = "stent/otel,stent/postgres";
+pub(crate) const FEATURES: &str = "stent/otel,stent/postgres,stent-examples/postgres";
 
 /// What the runners of the conformance suite read how many seeds of its model to play from.
 const SEEDS_VARIABLE: &str = "STENT_SEEDS";
