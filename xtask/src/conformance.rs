@@ -4,7 +4,6 @@
 //! then started one by one: building each for itself (`cargo test -p`) unifies other features and so builds the whole
 //! tree of dependencies once more.
 
-mod junit;
 mod mutants;
 mod report;
 
@@ -13,9 +12,10 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use cargo_metadata::Message;
 
-use self::report::{Report, Verdict};
+use self::report::Report;
 use crate::backends::Backends;
 use crate::command::Command;
+use crate::runner::Verdict;
 use crate::servers::{Fsync, Servers, ServersArgs};
 
 /// Runs the conformance suite and reports every case by name and guarantee
@@ -76,24 +76,24 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         let command = runner.command(args).envs(servers.environment());
         eprintln!("\n$ {command}");
         let succeeded = command.stream(|line| {
-            let case = report.read(line);
+            let case = report.read(line).filter(|case| case.verdict != Verdict::Failed).cloned();
             if !args.json {
                 println!("{line}");
-            } else if let Some(case) = case.filter(|case| case.verdict != Verdict::Failed) {
-                println!("{}", case.json(backend));
+            } else if let Some(case) = case {
+                println!("{}", report.json(&case));
             }
         })?;
         report.end(succeeded, args.list);
         if args.json {
             // The messages of failed cases come at the very end of a run, so these cases wait until then.
             let failed = report.cases().iter().filter(|case| case.verdict == Verdict::Failed);
-            failed.for_each(|case| println!("{}", case.json(backend)));
+            failed.for_each(|case| println!("{}", report.json(case)));
         }
         reports.push(report);
     }
 
     if let Some(file) = &args.junit {
-        junit::write(file, &reports)?;
+        report::write_junit(file, &reports)?;
     }
     if args.json {
         println!("{}", report::json_summary(&reports));

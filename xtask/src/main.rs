@@ -13,6 +13,7 @@ mod ci;
 mod command;
 mod conformance;
 mod images;
+mod runner;
 mod servers;
 mod test;
 mod tidy;

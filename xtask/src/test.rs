@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::backends::Backend;
 use crate::command::Command;
+use crate::runner::{Case, Runner, Verdict};
 use crate::servers::{Fsync, Servers, ServersArgs, programs_for_tests};
 
 /// What is off by default and has tests. Without it Stent is checked by the lints and the docs of `cargo xtask ci`.
@@ -72,51 +73,29 @@ struct Tally {
     runners: Vec<Runner>,
 }
 
-/// One test program, or the doc tests of one crate.
-#[derive(Debug, Default)]
-struct Runner {
-    name: String,
-    /// Whether it came to a result; one that was killed does not.
-    ended: bool,
-    passed: u64,
-    failed: u64,
-    ignored: u64,
-    failures: Vec<String>,
-}
-
 impl Tally {
     fn read(&mut self, line: &str) {
         if let Some(name) = announced(line) {
-            self.runners.push(Runner { name, ..Runner::default() });
-            return;
-        }
-        let Some(runner) = self.runners.last_mut() else { return };
-        if let Some(result) = line.strip_prefix("test result: ") {
-            runner.ended = true;
-            runner.passed += count(result, "passed");
-            runner.failed += count(result, "failed");
-            runner.ignored += count(result, "ignored");
-        } else if let Some(test) =
-            line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED"))
-        {
-            runner.failures.push(test.trim_end().to_owned());
-        } else if let Some(flags) =
-            line.split_once(", to rerun pass `").and_then(|(_, rest)| rest.strip_suffix('`'))
-        {
-            // Says more than the announcement, which tells the file but not its crate.
-            runner.name = flags.to_owned();
+            self.runners.push(Runner::new(name));
+        } else if let Some(runner) = self.runners.last_mut() {
+            let flags = line.split_once(", to rerun pass `").and_then(|(_, rest)| rest.strip_suffix('`'));
+            match flags {
+                // Says more than the announcement, which tells the file but not its crate.
+                Some(flags) => flags.clone_into(&mut runner.name),
+                None => drop(runner.read(line)),
+            }
         }
     }
 
     /// What makes this run a failure, each in a line.
     fn problems(&self) -> Vec<String> {
-        self.runners.iter().flat_map(Runner::problems).collect()
+        self.runners.iter().flat_map(problems).collect()
     }
 
     fn summary(&self, seconds: f64) -> String {
-        let sum = |count: fn(&Runner) -> u64| self.runners.iter().map(count).sum::<u64>();
-        let (passed, failed, ignored) =
-            (sum(|runner| runner.passed), sum(|runner| runner.failed), sum(|runner| runner.ignored));
+        let counted = self.runners.iter().filter_map(|runner| runner.counted);
+        let [passed, failed, ignored] =
+            counted.fold([0; 3], |sum, counts| std::array::from_fn(|at| sum[at] + counts[at]));
         let runners = self.runners.len();
         let total = format!(
             "test: {passed} passed, {failed} failed, {ignored} ignored by {runners} runners in {seconds:.1} s"
@@ -125,21 +104,23 @@ impl Tally {
     }
 }
 
-impl Runner {
-    fn problems(&self) -> Vec<String> {
-        let name = &self.name;
-        let mut problems: Vec<_> =
-            self.failures.iter().map(|test| format!("failed: {name}: {test}")).collect();
-        if !self.ended {
-            problems.push(format!("ended without a result: {name}"));
-        }
+fn problems(runner: &Runner) -> Vec<String> {
+    let name = &runner.name;
+    let title = |case: &Case| {
+        case.kind.as_ref().map_or_else(|| case.name.clone(), |kind| format!("[{kind}] {}", case.name))
+    };
+    let failed = runner.of(Verdict::Failed).map(|case| format!("failed: {name}: {}", title(case)));
+    let mut problems: Vec<_> = failed.collect();
+    match runner.counted {
+        None => problems.push(format!("ended without a result: {name}")),
         // A conformance case that could not run proves nothing, so it must not look like one that passed. (Ignored
         // doc tests are another matter: they are snippets that are not meant to run.)
-        if self.ignored > 0 && name.contains("conformance") {
-            problems.push(format!("{} cases were not run: {name}", self.ignored));
+        Some([.., ignored]) if ignored > 0 && name.contains("conformance") => {
+            problems.push(format!("{ignored} cases were not run: {name}"));
         }
-        problems
+        Some(_) => {}
     }
+    problems
 }
 
 /// The runner that cargo announces: `     Running tests/crash.rs (target/debug/deps/crash-0123)`, `   Doc-tests stent`.
@@ -151,12 +132,6 @@ fn announced(line: &str) -> Option<String> {
     let program = program.rsplit(['/', '\\']).next().unwrap_or(program);
     let program = program.rsplit_once('-').map_or(program, |(name, _hash)| name);
     Some(format!("{program}, {}", source.trim_start_matches("unittests ")))
-}
-
-/// The number before `word` in `ok. 5 passed; 0 failed; …`.
-fn count(result: &str, word: &str) -> u64 {
-    let number = |part: &str| part.trim().strip_suffix(word)?.rsplit(' ').nth(1)?.parse().ok();
-    result.split(';').find_map(number).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -176,7 +151,8 @@ test model::status::words_survive ... ok
 test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
 
    Doc-tests stent_core
-test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.51s
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.51s
+test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s
 ";
 
     #[test]

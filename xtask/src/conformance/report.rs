@@ -1,225 +1,186 @@
-//! Reads what a conformance runner prints and keeps it as cases. Knows the runner's lines, starts nothing.
+//! The outcomes of conformance runs, for people, for machines, and as JUnit XML. Starts nothing.
 
-use serde_json::json;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use serde_json::{Value, json};
 
 use crate::backends::Backend;
+use crate::runner::{Case, Runner, Verdict};
 
-/// What became of a case.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It holds.
-    Passed,
-    /// It does not.
-    Failed,
-    /// It could not run, which proves nothing.
-    NotRun,
-    /// It was only listed.
-    Listed,
-}
-
-impl Verdict {
-    const fn word(&self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::NotRun => "not_run",
-            Self::Listed => "listed",
-        }
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Failed => "failed",
+        Verdict::NotRun => "not_run",
+        Verdict::Listed => "listed",
     }
 }
 
-/// One case of one backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Case {
-    pub(super) guarantee: String,
-    pub(super) name: String,
-    pub(super) verdict: Verdict,
-    pub(super) message: Option<String>,
-}
-
-impl Case {
-    /// `[G3] fence::stale_epoch_changes_nothing`, with whatever padding.
-    fn parse(title: &str, verdict: Verdict, message: Option<String>) -> Option<Self> {
-        let (guarantee, name) = title.trim().strip_prefix('[')?.split_once(']')?;
-        Some(Self { guarantee: guarantee.into(), name: name.trim().into(), verdict, message })
-    }
-
-    pub(super) fn json(&self, backend: Backend) -> String {
-        let mut object = json!({
-            "backend": backend.name(),
-            "guarantee": self.guarantee,
-            "case": self.name,
-            "outcome": self.verdict.word(),
-        });
-        if let Some(message) = &self.message {
-            object["message"] = json!(message);
-        }
-        object.to_string()
-    }
-}
-
-/// What a runner has said so far.
+/// The cases of one backend.
 #[derive(Debug)]
 pub(super) struct Report {
     backend: Backend,
-    cases: Vec<Case>,
-    /// The case whose message is being read, by index: messages follow after all cases.
-    reading: Option<usize>,
+    runner: Runner,
     /// Why the run cannot be trusted although no case of it failed.
     trouble: Option<String>,
-    /// What the runner itself counted, once it came to its end.
-    counted: Option<usize>,
 }
 
 impl Report {
-    pub(super) const fn new(backend: Backend) -> Self {
-        Self { backend, cases: Vec::new(), reading: None, trouble: None, counted: None }
-    }
-
-    pub(super) const fn backend(&self) -> Backend {
-        self.backend
+    pub(super) fn new(backend: Backend) -> Self {
+        Self { backend, runner: Runner::new(backend.name()), trouble: None }
     }
 
     pub(super) fn cases(&self) -> &[Case] {
-        &self.cases
-    }
-
-    /// Why the run cannot be trusted although no case of it failed.
-    pub(super) fn trouble(&self) -> Option<&str> {
-        self.trouble.as_deref()
+        &self.runner.cases
     }
 
     /// Takes a line. Gives the case that it tells of, if it does.
     pub(super) fn read(&mut self, line: &str) -> Option<&Case> {
-        if let Some(title) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" ----")) {
-            self.reading = self.cases.iter().position(|case| case.name == title.trim());
-            return None;
-        }
-        if let Some(result) = line.strip_prefix("test result: ") {
-            let counts = result.split(';').take(3);
-            self.counted = Some(
-                counts.filter_map(|part| part.split_whitespace().rev().nth(1)?.parse::<usize>().ok()).sum(),
-            );
-            return None;
-        }
-        if line == "failures:" {
-            self.reading = None;
-            return None;
-        }
-        if let Some(case) = self.reading {
-            let message = self.cases[case].message.get_or_insert_default();
-            message.push_str(line);
-            message.push('\n');
-            return None;
-        }
-        self.cases.push(outcome(line).or_else(|| listed(line))?);
-        self.cases.last()
+        self.runner.read(line)
     }
 
     /// The runner has ended. Checks that what was read is all that there was to say.
     pub(super) fn end(&mut self, succeeded: bool, listing: bool) {
-        for case in &mut self.cases {
+        self.runner.cases.retain(|case| case.kind.is_some());
+        for case in &mut self.runner.cases {
             case.message = case.message.take().map(|message| message.trim().to_owned());
         }
-        let failed = self.count(&Verdict::Failed);
-        self.trouble = match self.counted {
+        let (read, failed) = (self.cases().len(), self.count(Verdict::Failed));
+        let counted = self.runner.counted.map(|counts| counts.iter().sum::<usize>());
+        self.trouble = match counted {
             None if !listing => Some("the runner ended without a result".into()),
-            Some(counted) if counted != self.cases.len() => {
-                Some(format!("the runner counts {counted} cases, {} were read", self.cases.len()))
+            Some(counted) if counted != read => {
+                Some(format!("the runner counts {counted} cases, {read} were read"))
             }
-            None | Some(_) if succeeded != (failed == 0) => Some(format!(
+            _ if succeeded != (failed == 0) => Some(format!(
                 "{failed} cases failed, but the runner says it {}",
                 if succeeded { "passed" } else { "failed" }
             )),
-            None | Some(_) => None,
+            _ => None,
         };
     }
 
     /// Whether every case ran and holds.
     pub(super) fn is_good(&self) -> bool {
-        let bad = self.count(&Verdict::Failed) + self.count(&Verdict::NotRun);
-        bad == 0 && self.trouble.is_none()
+        self.count(Verdict::Failed) + self.count(Verdict::NotRun) == 0 && self.trouble.is_none()
     }
 
-    fn count(&self, verdict: &Verdict) -> usize {
-        self.cases.iter().filter(|case| case.verdict == *verdict).count()
+    fn count(&self, verdict: Verdict) -> usize {
+        self.runner.of(verdict).count()
+    }
+
+    /// A case, for machines.
+    pub(super) fn json(&self, case: &Case) -> String {
+        let mut object = json!({
+            "backend": self.backend.name(),
+            "guarantee": case.kind,
+            "case": case.name,
+            "outcome": word(case.verdict),
+        });
+        if let Some(message) = &case.message {
+            object["message"] = json!(message);
+        }
+        object.to_string()
+    }
+
+    fn suite(&self) -> TestSuite {
+        let mut suite = TestSuite::new(self.backend.name());
+        suite.add_test_cases(self.cases().iter().map(junit));
+        if let Some(trouble) = &self.trouble {
+            // No case failed, and yet the run proves nothing: a reader of this file has to see it as red.
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+            status.set_message(trouble);
+            suite.add_test_case(TestCase::new("the runner", status));
+        }
+        suite
     }
 }
 
-/// `test [G3] fence::stale_epoch_changes_nothing ... ok`
-fn outcome(line: &str) -> Option<Case> {
-    let (title, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
-    let verdict = match outcome {
-        "ok" => Verdict::Passed,
-        "FAILED" => Verdict::Failed,
-        _ if outcome.starts_with("ignored") => Verdict::NotRun,
-        _ => return None,
+fn junit(case: &Case) -> TestCase {
+    let mut status = match case.verdict {
+        Verdict::Passed => TestCaseStatus::success(),
+        Verdict::Failed => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Verdict::NotRun | Verdict::Listed => TestCaseStatus::skipped(),
     };
-    let reason = outcome.strip_prefix("ignored (").and_then(|rest| rest.strip_suffix(')')).map(str::to_owned);
-    Case::parse(title, verdict, reason)
+    if let Some(message) = &case.message {
+        // The first line is what lists show, the whole is what one reads.
+        status.set_message(message.lines().next().unwrap_or_default());
+        status.set_description(message);
+    }
+    let mut test = TestCase::new(&case.name, status);
+    test.set_classname(case.kind.clone().unwrap_or_default());
+    test
 }
 
-/// `[G3] fence::stale_epoch_changes_nothing: test`
-fn listed(line: &str) -> Option<Case> {
-    Case::parse(line.strip_suffix(": test")?, Verdict::Listed, None)
+/// Writes JUnit XML with one suite for each backend.
+pub(super) fn write_junit(file: &Path, reports: &[Report]) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let made = folder.map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| fs::write(file, document(reports)?))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn document(reports: &[Report]) -> std::io::Result<String> {
+    let mut document = quick_junit::Report::new("conformance");
+    document.add_test_suites(reports.iter().map(Report::suite));
+    document.to_string().map_err(std::io::Error::other)
 }
 
 /// The closing lines: one for each backend, then `N passed, 0 failed` over all.
 pub(super) fn summary(reports: &[Report]) -> Vec<String> {
-    let all = |report: &Report| report.cases.clone();
-    let cases: Vec<Case> = reports.iter().flat_map(all).collect();
-    let mut lines: Vec<String> = reports.iter().flat_map(lines_of).collect();
-    if cases.is_empty() {
+    let mut lines = Vec::new();
+    for report in reports {
+        let backend = report.backend;
+        let bad = report.runner.of(Verdict::Failed).chain(report.runner.of(Verdict::NotRun));
+        lines.extend(bad.map(|case| {
+            let guarantee = case.kind.as_deref().unwrap_or_default();
+            format!("{backend}: {}: [{guarantee}] {}", word(case.verdict), case.name)
+        }));
+        lines.extend(report.trouble.iter().map(|trouble| format!("{backend}: {trouble}")));
+        lines.push(format!("{backend}: {}", totals(std::slice::from_ref(report))));
+    }
+    if reports.iter().all(|report| report.cases().is_empty()) {
         lines.push("no case was chosen".into());
     }
     let troubled = reports.iter().filter(|report| report.trouble.is_some()).count();
     let troubled = if troubled > 0 { format!(", {troubled} runners in trouble") } else { String::new() };
-    lines.push(format!("{}{troubled}", totals(&cases)));
+    lines.push(format!("{}{troubled}", totals(reports)));
     lines
 }
 
-fn lines_of(report: &Report) -> Vec<String> {
-    let backend = report.backend;
-    let bad = report.cases.iter().filter(|case| matches!(case.verdict, Verdict::Failed | Verdict::NotRun));
-    let bad =
-        bad.map(|case| format!("{backend}: {}: [{}] {}", case.verdict.word(), case.guarantee, case.name));
-    let trouble = report.trouble.iter().map(|trouble| format!("{backend}: {trouble}"));
-    bad.chain(trouble).chain([format!("{backend}: {}", totals(&report.cases))]).collect()
+fn sum(reports: &[Report], verdict: Verdict) -> usize {
+    reports.iter().map(|report| report.count(verdict)).sum()
 }
 
-fn totals(cases: &[Case]) -> String {
-    let count = |verdict| cases.iter().filter(|case| case.verdict == verdict).count();
-    let (listed, not_run) = (count(Verdict::Listed), count(Verdict::NotRun));
-    if listed > 0 {
-        return format!("{listed} cases");
+fn totals(reports: &[Report]) -> String {
+    let [passed, failed, not_run, listed] =
+        [Verdict::Passed, Verdict::Failed, Verdict::NotRun, Verdict::Listed].map(|it| sum(reports, it));
+    match (listed, not_run) {
+        (0, 0) => format!("{passed} passed, {failed} failed"),
+        (0, _) => format!("{passed} passed, {failed} failed, {not_run} not run"),
+        _ => format!("{listed} cases"),
     }
-    let ran = format!("{} passed, {} failed", count(Verdict::Passed), count(Verdict::Failed));
-    if not_run > 0 { format!("{ran}, {not_run} not run") } else { ran }
 }
 
 /// The same for machines.
 pub(super) fn json_summary(reports: &[Report]) -> String {
-    let count = |verdict| reports.iter().map(|report| report.count(&verdict)).sum::<usize>();
-    let backends = reports.iter().map(|report| {
-        let counts = json!({
-            "cases": report.cases.len(),
-            "passed": report.count(&Verdict::Passed),
-            "failed": report.count(&Verdict::Failed),
-            "not_run": report.count(&Verdict::NotRun),
-            "trouble": report.trouble,
-        });
-        (report.backend.name().to_owned(), counts)
-    });
-    json!({
-        "summary": {
-            "backends": backends.collect::<serde_json::Map<_, _>>(),
-            "cases": reports.iter().map(|report| report.cases.len()).sum::<usize>(),
-            "passed": count(Verdict::Passed),
-            "failed": count(Verdict::Failed),
-            "not_run": count(Verdict::NotRun),
-        }
-    })
-    .to_string()
+    let counts = |reports: &[Report]| {
+        let cases: usize = reports.iter().map(|report| report.cases().len()).sum();
+        let [passed, failed, not_run] =
+            [Verdict::Passed, Verdict::Failed, Verdict::NotRun].map(|it| sum(reports, it));
+        json!({ "cases": cases, "passed": passed, "failed": failed, "not_run": not_run })
+    };
+    let of_backend = |report: &Report| {
+        let mut object = counts(std::slice::from_ref(report));
+        object["trouble"] = json!(report.trouble);
+        (report.backend.name().to_owned(), object)
+    };
+    let mut summary = counts(reports);
+    summary["backends"] = Value::Object(reports.iter().map(of_backend).collect());
+    json!({ "summary": summary }).to_string()
 }
 
 #[cfg(test)]
@@ -242,7 +203,7 @@ test [G5]  park::no_lost_wake_up              ... ignored (no server)
 failures:
 
 ---- payload::comes_back ----
-G14: payloads come back byte-identical
+G14: payloads come back <byte-identical>
 
 expected 3 bytes, got 2
 
@@ -253,32 +214,6 @@ failures:
 test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.02s
 ";
 
-    #[test]
-    fn every_case_is_read_with_its_guarantee_outcome_and_message() {
-        let report = report(RED, false);
-
-        let read: Vec<_> =
-            report.cases().iter().map(|case| (case.guarantee.as_str(), case.verdict.word())).collect();
-        assert_eq!(read, [("G3", "passed"), ("G14", "failed"), ("G5", "not_run")]);
-        let message = "G14: payloads come back byte-identical\n\nexpected 3 bytes, got 2";
-        assert_eq!(report.cases()[1].message.as_deref(), Some(message));
-        assert_eq!(report.cases()[2].message.as_deref(), Some("no server"));
-    }
-
-    #[test]
-    fn the_closing_lines_name_what_is_wrong_and_end_with_the_sum() {
-        let lines = summary(&[report(RED, false)]);
-        assert_eq!(
-            lines,
-            [
-                "memory: failed: [G14] payload::comes_back",
-                "memory: not_run: [G5] park::no_lost_wake_up",
-                "memory: 1 passed, 1 failed, 1 not run",
-                "1 passed, 1 failed, 1 not run",
-            ]
-        );
-    }
-
     const GREEN: &str = "
 running 1 test
 test [G3] fence::stale_epoch_changes_nothing ... ok
@@ -287,7 +222,26 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; fini
 ";
 
     #[test]
-    fn the_sum_is_over_all_backends() {
+    fn every_case_is_read_with_its_guarantee_outcome_and_message() {
+        let report = report(RED, false);
+
+        let read: Vec<_> =
+            report.cases().iter().map(|case| (case.kind.as_deref(), word(case.verdict))).collect();
+        assert_eq!(read, [(Some("G3"), "passed"), (Some("G14"), "failed"), (Some("G5"), "not_run")]);
+        let message = "G14: payloads come back <byte-identical>\n\nexpected 3 bytes, got 2";
+        assert_eq!(report.cases()[1].message.as_deref(), Some(message));
+        assert_eq!(report.cases()[2].message.as_deref(), Some("no server"));
+    }
+
+    #[test]
+    fn the_closing_lines_name_what_is_wrong_and_end_with_the_sum() {
+        let expected = [
+            "memory: failed: [G14] payload::comes_back",
+            "memory: not_run: [G5] park::no_lost_wake_up",
+            "memory: 1 passed, 1 failed, 1 not run",
+            "1 passed, 1 failed, 1 not run",
+        ];
+        assert_eq!(summary(&[report(RED, false)]), expected);
         let reports = [report(GREEN, true), report(GREEN, true)];
         assert!(reports.iter().all(Report::is_good));
         assert_eq!(summary(&reports).last().map(String::as_str), Some("2 passed, 0 failed"));
@@ -295,28 +249,26 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; fini
 
     #[test]
     fn a_case_that_did_not_run_is_not_good() {
-        let output =
+        let ignored =
             GREEN.replace("... ok", "... ignored").replace("1 passed; 0 failed; 0", "0 passed; 0 failed; 1");
-        assert!(!report(&output, true).is_good());
+        assert!(!report(&ignored, true).is_good());
+        assert!(!report(&GREEN.replace("test [G3] fence", "test fence"), true).is_good());
+        assert!(!report(&GREEN.replace("... ok", "... so so"), true).is_good());
     }
 
     #[test]
     fn a_runner_that_dies_is_not_good() {
         let cut = GREEN.split("test result").next().expect("split gives one part at least");
-        let report = report(cut, false);
-        assert!(!report.is_good());
+        let reports = [report(cut, false)];
+        assert!(!reports[0].is_good());
         let expected = [
             "memory: the runner ended without a result",
             "memory: 1 passed, 0 failed",
             "1 passed, 0 failed, 1 runners in trouble",
         ];
-        assert_eq!(summary(&[report]), expected);
-    }
-
-    #[test]
-    fn a_case_that_was_not_understood_is_not_good() {
-        let output = GREEN.replace("test [G3] fence", "test fence");
-        assert!(!report(&output, true).is_good());
+        assert_eq!(summary(&reports), expected);
+        let xml = document(&reports).expect("it can be written");
+        assert!(xml.contains(r#"<error message="the runner ended without a result""#), "{xml}");
     }
 
     #[test]
@@ -329,13 +281,21 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; fini
     }
 
     #[test]
-    fn json_carries_the_same() {
+    fn json_and_xml_carry_the_same() {
         let report = report(RED, false);
-        let failed = report.cases()[1].json(Backend::Memory);
-        let failed: serde_json::Value = serde_json::from_str(&failed).expect("it is JSON");
-        assert_eq!(failed["guarantee"], "G14");
-        assert_eq!(failed["outcome"], "failed");
-        let summary: serde_json::Value = serde_json::from_str(&json_summary(&[report])).expect("it is JSON");
+        let failed: Value = serde_json::from_str(&report.json(&report.cases()[1])).expect("it is JSON");
+        assert_eq!((&failed["guarantee"], &failed["outcome"]), (&json!("G14"), &json!("failed")));
+        let xml = document(std::slice::from_ref(&report)).expect("it can be written");
+        for part in [
+            r#"<testsuite name="memory" tests="3" skipped="1" errors="0" failures="1">"#,
+            r#"<testcase name="payload::comes_back" classname="G14">"#,
+            r#"<failure message="G14: payloads come back &lt;byte-identical&gt;">"#,
+            "expected 3 bytes, got 2",
+            r#"<skipped message="no server">"#,
+        ] {
+            assert!(xml.contains(part), "{part} in {xml}");
+        }
+        let summary: Value = serde_json::from_str(&json_summary(&[report])).expect("it is JSON");
         assert_eq!(summary["summary"]["not_run"], 1);
         assert_eq!(summary["summary"]["backends"]["memory"]["failed"], 1);
     }
