@@ -114,12 +114,13 @@ mod trace;
 mod worker;
 
 pub use durable::call::{Call, LocalCall};
-pub use durable::inline::{Sleep, Step, sleep, step};
 pub use durable::join::{join_all, try_join_all};
 pub use durable::map::{Map, Outcomes};
 pub use durable::notes::{Counter, Execution, ExecutionState, execution};
 pub use durable::random::{now, random, random_u64, uuid};
 pub use durable::signal::{Signal, signal};
+pub use durable::sleep::{Sleep, sleep};
+pub use durable::step::{Step, step};
 pub use durable::stop::cancelled;
 #[cfg(feature = "sql")]
 pub use durable::transaction::{Transaction, TransactionStep, transaction};

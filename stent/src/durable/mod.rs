@@ -3,13 +3,14 @@
 pub(crate) mod call;
 pub(crate) mod context;
 pub(crate) mod desk;
-pub(crate) mod inline;
 pub(crate) mod join;
 pub(crate) mod map;
 pub(crate) mod notes;
 pub(crate) mod position;
 pub(crate) mod random;
 pub(crate) mod signal;
+pub(crate) mod sleep;
+pub(crate) mod step;
 pub(crate) mod stop;
 #[cfg(feature = "sql")]
 pub(crate) mod transaction;

@@ -45,7 +45,7 @@ const CASES: [(&str, &str); 38] = [
     ("stent/src/function/mod.rs", "Cached"),
     ("stent/src/function/mod.rs", "max_duration"),
     ("stent/src/execution/handle.rs", "timeout"),
-    ("stent/src/durable/inline.rs", "sleep"),
+    ("stent/src/durable/sleep.rs", "sleep"),
     ("stent/src/durable/map.rs", "max_duration"),
     ("stent/src/engine/poll.rs", "max"),
     ("stent/src/engine/poll.rs", "min"),

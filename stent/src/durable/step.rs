@@ -1,4 +1,4 @@
-//! Inline steps and sleeps.
+//! Inline steps: closures that run in the function itself, and whose results are recorded.
 
 use std::fmt;
 use std::future::Future;
@@ -9,11 +9,9 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::StepKind;
 
-use crate::Error;
 use crate::Result;
 use crate::durable::call::{check_name, decode_result, encode_result, fit_output};
 use crate::durable::context::{Context, InStep, Pending, Wish, polled_after_completion};
@@ -26,7 +24,7 @@ use crate::durable::position::Position;
 /// is recorded too, and not retried: use a durable function for what is worth retrying.
 ///
 /// The closure is no code of its function: in it, durable calls, sleeps, signals, maps, spawns and other steps are
-/// [`Error::InStep`], also if they are made in it and awaited after it; [`uuid`](crate::uuid()) and
+/// [`Error::InStep`](crate::Error::InStep), also if they are made in it and awaited after it; [`uuid`](crate::uuid()) and
 /// [`random`](crate::random()) draw from a stream of the step's own; and what it says of the
 /// [`execution`](crate::execution()) is the step's.
 ///
@@ -42,7 +40,8 @@ use crate::durable::position::Position;
 /// ```
 ///
 /// # Errors
-/// What the closure fails with, as [`Error::Failed`]; [`Error::OutsideDurable`] when there is no durable function around.
+/// What the closure fails with, as [`Error::Failed`](crate::Error::Failed);
+/// [`Error::OutsideDurable`](crate::Error::OutsideDurable) when there is no durable function around.
 #[track_caller]
 pub fn step<F, Fut, T, E>(name: impl Into<String>, body: F) -> Step<F, Fut>
 where
@@ -148,78 +147,5 @@ where
         let (_, result) = ready!(pending.poll(cx));
         this.state = StepState::Done;
         Poll::Ready(decode_result(&this.name, result))
-    }
-}
-
-/// Sleeps durably: the function is parked, and no worker, lease or memory is held until the time has passed. A crash does
-/// not start the sleep over.
-///
-/// Takes a [`Duration`](std::time::Duration) or a text such as `"10m"`.
-///
-/// # Errors
-/// When a text is not a duration; [`Error::OutsideDurable`] when there is no durable function around.
-///
-/// # Cancel safety
-/// Dropping it gives the sleep up.
-#[track_caller]
-pub fn sleep(duration: impl IntoDuration) -> Sleep {
-    let position = Position::here();
-    Sleep {
-        duration: duration.into_duration(),
-        state: SleepState::Built,
-        position,
-        location: Location::caller(),
-    }
-}
-
-/// A durable sleep: see [`sleep`].
-#[must_use = "futures do nothing unless awaited"]
-#[derive(Debug)]
-pub struct Sleep {
-    duration: Result<std::time::Duration, DurationError>,
-    state: SleepState,
-    position: Position,
-    location: &'static Location<'static>,
-}
-
-#[derive(Debug)]
-enum SleepState {
-    Built,
-    Asked(Pending),
-    Local(Pin<Box<tokio::time::Sleep>>),
-    Done,
-}
-
-impl Sleep {
-    fn start(&mut self) -> Result<SleepState> {
-        let duration = self.duration.clone()?;
-        let Context::Durable(durable) = self.position.require("stent::sleep")? else {
-            return Ok(SleepState::Local(Box::pin(tokio::time::sleep(duration))));
-        };
-        let (durable, seq) = self.position.take(durable);
-        let due = Some(durable.shared.clock.now() + duration);
-        let wish = Wish { due, ..Wish::new(StepKind::Sleep, "sleep", self.location) };
-        Pending::ask(durable, seq, wish).map(SleepState::Asked)
-    }
-}
-
-impl Future for Sleep {
-    type Output = Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if matches!(self.state, SleepState::Built) {
-            self.state = SleepState::Done;
-            self.state = self.start()?;
-        }
-        let slept = match &mut self.state {
-            SleepState::Asked(pending) => ready!(pending.poll(cx)).1.map(|_| ()).map_err(Error::Failed),
-            SleepState::Local(sleep) => {
-                ready!(sleep.as_mut().poll(cx));
-                Ok(())
-            }
-            SleepState::Built | SleepState::Done => polled_after_completion("a sleep"),
-        };
-        self.state = SleepState::Done;
-        Poll::Ready(slept)
     }
 }
