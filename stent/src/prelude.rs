@@ -1,9 +1,9 @@
 //! What a file that uses Stent needs: `use stent::prelude::*;`.
 
-pub use crate::Call;
-pub use crate::Handle;
-pub use crate::State;
-pub use crate::Stent;
-pub use crate::Worker;
+pub use crate::durable::call::Call;
+pub use crate::execution::handle::Handle;
+pub use crate::function::state::State;
+pub use crate::stent::Stent;
+pub use crate::worker::Worker;
 #[cfg(feature = "macros")]
-pub use crate::durable;
+pub use stent_macros::durable;

@@ -6,7 +6,10 @@ pub use inventory;
 pub use stent_core::KnownError;
 pub use tokio;
 
-use crate::function::failure::absolute;
+use crate::durable::call::{self, Call};
+use crate::durable::map::{self, Map};
+use crate::function::Function;
+use crate::function::failure::{Classify, absolute};
 
 pub use crate::function::failure::{
     Caught, Classified, Classifier, IntoFailureBoxed, IntoFailureSerde, IntoFailureShown, KnowError,
@@ -29,22 +32,22 @@ pub const fn is_kind(name: &str) -> bool {
 
 /// The kind of the failures of one variant of an error type, for `retry_for`.
 #[must_use]
-pub fn variant_of<E: crate::Classify + 'static>(variant: &str) -> String {
+pub fn variant_of<E: Classify + 'static>(variant: &str) -> String {
     absolute(&E::KIND.map_or_else(Kind::of::<E>, Kind::new).variant(variant))
 }
 
 /// A call of a function with its arguments.
 #[track_caller]
-pub fn call<F: crate::Function>(args: F::Args) -> crate::Call<F> {
-    crate::durable::call::call(args)
+pub fn call<F: Function>(args: F::Args) -> Call<F> {
+    call::call(args)
 }
 
 /// A map of a function over arguments.
 #[track_caller]
-pub fn map<F, I>(items: I) -> crate::Map<F>
+pub fn map<F, I>(items: I) -> Map<F>
 where
-    F: crate::Function,
+    F: Function,
     I: Iterator<Item = F::Args> + Send + 'static,
 {
-    crate::durable::map::map(items)
+    map::map(items)
 }

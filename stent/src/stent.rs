@@ -16,8 +16,6 @@ use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{Codec, CodecError, ExecutionId, Failure, Payload, Timestamp, WorkerId, decide};
 
-use crate::Error;
-use crate::Result;
 use crate::durable::call::{Call, check_size, fit_output};
 use crate::durable::context;
 use crate::engine::clock::{Calibrator, Clock, ClockOptions, ClockSource};
@@ -29,6 +27,7 @@ use crate::engine::poll::{PollOptions, check_interval};
 use crate::engine::transform::{PayloadTransform, Transforms};
 use crate::engine::waiters::Waiters;
 use crate::engine::writer::{Way, Writer};
+use crate::error::{Error, Result};
 use crate::execution::dead_letters::DeadLetters;
 use crate::execution::dispatch::{Dispatch, DispatchAll};
 use crate::execution::handle::{Handle, ResultOf, decode_outcome};

@@ -18,12 +18,10 @@
 
 use std::fmt;
 
-use crate::Registry;
-use crate::Result;
-use crate::Stent;
-use crate::StentBuilder;
-use crate::Worker;
-use crate::WorkerBuilder;
+use crate::error::Result;
+use crate::function::registry::Registry;
+use crate::stent::{Stent, StentBuilder};
+use crate::worker::{Worker, WorkerBuilder};
 
 /// Starts a store in memory and a worker on it that is ready. Knows every durable function that is linked into the test, so
 /// none of them may need a [`State`](crate::State): give states, or a registry, to a [`builder`].

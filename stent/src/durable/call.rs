@@ -18,10 +18,9 @@ use stent_core::{
     Codec, CodecError, Digest, ExecutionId, Failure, Key, Kind, Payload, Timestamp, canonical, own_failure,
 };
 
-use crate::Error;
-use crate::Result;
 use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
+use crate::error::{Error, Result};
 use crate::function::failure::from_any;
 use crate::function::foreign;
 use crate::function::state::{Local, States};

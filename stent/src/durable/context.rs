@@ -10,10 +10,9 @@ use stent_core::model::{Keyed, NewTask, Seq, StepKind, TaskResult, Tree};
 use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
 use stent_core::{Codec, Digest, ExecutionId, TaskId, Timestamp};
 
-use crate::Error;
-use crate::Result;
 use crate::durable::desk::Desk;
 use crate::durable::stop::StopSign;
+use crate::error::{Error, Result};
 use crate::function::state::Local;
 use crate::stent::Shared;
 

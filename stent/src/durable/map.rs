@@ -14,11 +14,10 @@ use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree}
 use stent_core::replay::Walk;
 use stent_core::{Digest, Kind, TaskId, own_failure};
 
-use crate::Error;
-use crate::Result;
 use crate::durable::call::{decode_result, describe, digest_of};
 use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
+use crate::error::{Error, Result};
 use crate::function::state::Local;
 use crate::function::{BoxFuture, Function, Overrides, invoke_locally};
 

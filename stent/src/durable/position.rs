@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use stent_core::model::Seq;
 
-use crate::Error;
-use crate::Result;
 use crate::durable::context::{Context, Durable, InStep, in_transaction, is_within};
+use crate::error::{Error, Result};
 
 /// Where a future was built. The position is taken there and not at the first poll, so that the order of polling cannot change
 /// the record.

@@ -8,10 +8,9 @@ use std::task::{Context as TaskContext, Poll, ready};
 use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::model::StepKind;
 
-use crate::Error;
-use crate::Result;
 use crate::durable::context::{Context, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
+use crate::error::{Error, Result};
 
 /// Sleeps durably: the function is parked, and no worker, lease or memory is held until the time has passed. A crash does
 /// not start the sleep over.

@@ -20,12 +20,11 @@ use stent_core::model::{Seq, StepKind};
 use stent_core::{Failure, Kind, Payload, own_failure};
 use tokio::time::Sleep;
 
-use crate::Error;
-use crate::Result;
 use crate::durable::call::{check_name, decode_result, encode_output};
 use crate::durable::context::{self, Context, Durable, Pending, Wish, Within};
 use crate::durable::desk::{Done, Word};
 use crate::durable::position::Position;
+use crate::error::{Error, Result};
 use crate::function::BoxFuture;
 use crate::function::failure::{BoxError, from_any_kept, from_stent_error};
 

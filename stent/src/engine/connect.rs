@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use stent_core::backend::Store;
 
-use crate::Error;
-use crate::Result;
+use crate::error::{Error, Result};
 
 /// The library that SQL backends, and applications with tables in the same database, talk to it by. Re-exported so that the
 /// transactions that Stent takes part in are of the type that it knows.

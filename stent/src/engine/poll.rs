@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use stent_core::duration;
 
-use crate::Error;
-use crate::Result;
+use crate::error::{Error, Result};
 
 /// The pauses between two questions to the store that found nothing new: the first is `min` long, each further one
 /// `factor` times as long as the one before, at most `max`. News, or a hint of some, starts over at `min`.

@@ -25,8 +25,7 @@ use stent_core::model::{
 use stent_core::transition::{Change, News, Outcome, Transition};
 use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
 
-use crate::Error;
-use crate::Result;
+use crate::error::{Error, Result};
 use crate::function::foreign::caught;
 
 /// What a transform may fail with.

@@ -11,11 +11,10 @@ use stent_core::{ExecutionId, Timestamp};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::Error;
-use crate::Result;
 use crate::engine::clock::Clock;
 use crate::engine::patience::Patience;
 use crate::engine::poll::PollOptions;
+use crate::error::{Error, Result};
 use crate::stent::expire;
 
 /// Shortest pause between two reads, hints or not, so that a busy store is not read for each of its commits.

@@ -11,9 +11,8 @@ use stent_core::transition::{Outcome, Transition};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::Error;
-use crate::Result;
 use crate::engine::patience::Patience;
+use crate::error::{Error, Result};
 
 /// How long a failed write is retried, unless the store cannot hold it. Then the caller gets the error.
 const PATIENCE: Duration = Duration::from_secs(5);

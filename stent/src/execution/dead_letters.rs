@@ -10,8 +10,7 @@ use stent_core::limits::PAGE_MAX;
 use stent_core::model::{EndedClaim, RetryPolicy};
 use stent_core::{ExecutionId, TaskId, decide};
 
-use crate::Error;
-use crate::Result;
+use crate::error::{Error, Result};
 use crate::execution::request;
 use crate::execution::retention;
 use crate::function::BoxFuture;

@@ -10,12 +10,12 @@ use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, Timestamp};
 use tracing::Instrument as _;
 
-use crate::Result;
 use crate::durable::call::{Call, describe};
 use crate::durable::context;
 use crate::durable::map::CHUNK_BYTES_MAX;
 use crate::engine::ids;
 use crate::engine::writer::Way;
+use crate::error::Result;
 use crate::execution::handle::Handle;
 use crate::function::{BoxFuture, Function};
 use crate::stent::Shared;

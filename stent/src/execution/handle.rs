@@ -14,10 +14,9 @@ use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{ExecutionStatus, Keyed, Seq, StepKind, TaskResult};
 use stent_core::{Digest, ExecutionId, Key, Kind, Payload, own_failure};
 
-use crate::Error;
-use crate::Result;
 use crate::durable::context::{Context, Durable, Pending, Wish};
 use crate::durable::position::Position;
+use crate::error::{Error, Result};
 use crate::execution::request::{Cancel, SendSignal};
 use crate::function::BoxFuture;
 use crate::stent::Shared;

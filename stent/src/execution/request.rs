@@ -11,12 +11,11 @@ use stent_core::model::ExecutionStatus;
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Payload, decide};
 
-use crate::Error;
-use crate::Result;
 use crate::durable::call::check_name;
 use crate::durable::context;
 use crate::engine::ids;
 use crate::engine::writer::Way;
+use crate::error::{Error, Result};
 use crate::function::BoxFuture;
 use crate::stent::Shared;
 

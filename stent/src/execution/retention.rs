@@ -8,9 +8,8 @@ use stent_core::backend::{Purge, PurgeRequest};
 use stent_core::duration::IntoDuration;
 use tokio::task::AbortHandle;
 
-use crate::Error;
-use crate::Result;
 use crate::engine::poll::check_interval;
+use crate::error::{Error, Result};
 use crate::stent::Shared;
 
 /// Most things that are deleted in one transaction.

@@ -9,11 +9,10 @@ use std::task::{Context as TaskContext, Poll, ready};
 use stent_core::ExecutionId;
 use stent_core::model::{StepKind, split_version};
 
-use crate::Error;
-use crate::Result;
 use crate::durable::call::{Call, describe};
 use crate::durable::context::{Context, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
+use crate::error::{Error, Result};
 use crate::execution::handle::Handle;
 use crate::function::Function;
 

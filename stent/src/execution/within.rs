@@ -2,9 +2,9 @@
 
 use sea_orm::DatabaseTransaction;
 
-use crate::Result;
 use crate::durable::call::Call;
 use crate::engine::writer::Way;
+use crate::error::Result;
 use crate::execution::dispatch::{Dispatch, DispatchAll};
 use crate::execution::handle::Handle;
 use crate::execution::request::SendSignal;

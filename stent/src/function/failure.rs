@@ -11,7 +11,7 @@ use std::sync::Once;
 use serde::Serialize;
 use stent_core::{ErrorType, Failure, Kind, known_failure, own_failure};
 
-use crate::Error;
+use crate::error::Error;
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -381,7 +381,7 @@ pub(crate) fn from_stent_error(error: &Error) -> Failure {
 
 /// A failure, with the function that it comes from where it does not know better. The stack says nothing here: the body
 /// has returned.
-pub(crate) fn located<F: crate::Function>(mut failure: Failure) -> Failure {
+pub(crate) fn located<F: crate::function::Function>(mut failure: Failure) -> Failure {
     if failure.trace.is_none() {
         failure.trace = Some(format!("in `{}` ({})", F::NAME, std::any::type_name::<F>()));
     }

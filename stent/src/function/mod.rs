@@ -17,9 +17,8 @@ use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Rate, RetryPolicy};
 use stent_core::{Codec, Failure, Payload, Timestamp, own_failure};
 
-use crate::Error;
-use crate::Result;
 use crate::durable::call::{arguments, check_name, check_size, decode_result, fit_output, unfit_output};
+use crate::error::{Error, Result};
 use crate::function::failure::located;
 use crate::function::state::{Local, StateKey, States};
 

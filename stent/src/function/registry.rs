@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use stent_core::check_known_errors;
 
-use crate::Error;
-use crate::Result;
+use crate::error::{Error, Result};
 use crate::function::{Function, FunctionOptions, Registration};
 
 /// The functions that a [`Stent`](crate::Stent) knows, by their names in the store: `charge`, or `charge@2` for

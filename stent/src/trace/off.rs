@@ -4,7 +4,7 @@ use stent_core::ExecutionId;
 use stent_core::model::TaskResult;
 use tracing::Span;
 
-use crate::Result;
+use crate::error::{Error, Result};
 
 /// The field is not recorded.
 pub(crate) const CONSUMER: Option<&str> = None;
@@ -17,7 +17,7 @@ pub(crate) const fn dispatch(_function: &str) -> Span {
     Span::none()
 }
 
-pub(crate) const fn dispatched(_span: &Span, _id: Option<ExecutionId>, _result: Result<(), &crate::Error>) {}
+pub(crate) const fn dispatched(_span: &Span, _id: Option<ExecutionId>, _result: Result<(), &Error>) {}
 
 pub(crate) const fn continue_from(_span: &Span, _trace: Option<&str>) {}
 

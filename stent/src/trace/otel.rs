@@ -14,7 +14,7 @@ use stent_core::model::TaskResult;
 use tracing::{Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::Error;
+use crate::error::Error;
 
 /// The kind of the spans in which tasks run.
 pub(crate) const CONSUMER: Option<&str> = Some("consumer");

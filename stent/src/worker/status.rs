@@ -12,9 +12,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Stop;
-use crate::Error;
-use crate::Result;
 use crate::engine::clock::Clock;
+use crate::error::{Error, Result};
 
 /// People are told of an outage that lasts this often.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
