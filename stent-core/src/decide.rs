@@ -144,7 +144,7 @@ pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Transition> {
         let failure = own_failure(
             Failure::CRASH_LOOP,
             format!(
-                "task {} of `{}` was claimed {crashes} times and no worker committed a turn: it seems to end the process \
+                "task {} of `{}` was claimed {crashes} times without a committed turn: it seems to crash the process \
                  that runs it",
                 claimed.task.id, claimed.task.lane.function
             ),
@@ -171,7 +171,7 @@ pub fn refuse(refused: &Transition, reason: impl fmt::Display, now: Timestamp) -
         Change::End(Err(failure)) | Change::Retry { failure, .. } => {
             format!("its failure `{}`", failure.clone().storable().kind)
         }
-        Change::Keep | Change::Park(_) | Change::Redo => "what it recorded".to_owned(),
+        Change::Keep | Change::Park(_) | Change::Redo => "its record".to_owned(),
         Change::Start
         | Change::Release
         | Change::Unpark
@@ -220,7 +220,7 @@ pub const fn postpone(
 #[must_use]
 pub fn expire(expired: &Expired, now: Timestamp) -> Transition {
     let Expired { task, tree, key, expires_at, .. } = expired;
-    let failure = own_failure(Failure::TIMED_OUT, format!("its time was up at {expires_at}")).fatal();
+    let failure = own_failure(Failure::TIMED_OUT, format!("its deadline passed at {expires_at}")).fatal();
     let guard = Guard::Known { task: *task, tree: *tree, key: *key };
     Transition::new(guard, now, Change::Expire(failure))
 }

@@ -135,7 +135,7 @@ impl Failure {
                 self.data = Some(data);
                 self.data_type = Some(data_type::<E>());
             }
-            Err(error) => self.causes.push(format!("… its value was left out: {error}")),
+            Err(error) => self.causes.push(format!("… its value was omitted: {error}")),
         }
         self
     }
@@ -239,7 +239,7 @@ fn cut(text: &mut String, max: usize) {
     if text.len() <= max {
         return;
     }
-    let note = format!("… (cut; {} bytes in all)", text.len());
+    let note = format!("… (truncated; {} bytes in total)", text.len());
     text.truncate(text.floor_char_boundary(max - note.len()));
     text.push_str(&note);
 }
@@ -322,7 +322,7 @@ mod tests {
     fn a_value_that_cannot_be_stored_is_left_out_and_the_failure_says_so() {
         let failure = Failure::new("Declined", "no").with_value(&Some(None::<u8>));
         assert_eq!((&failure.data, &failure.data_type), (&None, &None));
-        assert!(failure.causes[0].starts_with("… its value was left out: cannot encode"), "{failure}");
+        assert!(failure.causes[0].starts_with("… its value was omitted: cannot encode"), "{failure}");
     }
 
     #[test]
@@ -371,11 +371,12 @@ mod tests {
         let cut = Failure { causes: vec![long.clone(); 3], ..Failure::new(long.clone(), long.clone()) };
         let cut = cut.with_trace(long).storable();
         assert!(
-            cut.kind.len() <= FAILURE_KIND_BYTES_MAX && cut.kind.ends_with("… (cut; 40000 bytes in all)"),
+            cut.kind.len() <= FAILURE_KIND_BYTES_MAX
+                && cut.kind.ends_with("… (truncated; 40000 bytes in total)"),
             "{}",
             cut.kind
         );
-        assert!(cut.message.len() <= FAILURE_TEXT_BYTES_MAX && cut.message.ends_with("bytes in all)"));
+        assert!(cut.message.len() <= FAILURE_TEXT_BYTES_MAX && cut.message.ends_with("bytes in total)"));
         assert!(cut.trace.as_ref().is_some_and(|trace| trace.len() <= FAILURE_TEXT_BYTES_MAX));
         assert_eq!(cut.causes.len(), 2);
         assert_eq!(cut.causes[1], "… 2 more causes");

@@ -54,7 +54,7 @@ impl Codec {
         let (payload, doubt) = self.write(value)?;
         if doubt.is_some() || payload.len() <= READ_BACK_BYTES_MAX {
             payload.decode::<T>().map_err(|error| {
-                CodecError::refused(format_args!("what its type writes is not what it reads: {error}"))
+                CodecError::refused(format_args!("its type cannot read back what it writes: {error}"))
             })?;
         }
         Ok(payload)
@@ -68,7 +68,7 @@ impl Codec {
     pub fn encode_for_any<T: Serialize + ?Sized>(self, value: &T) -> Result<Payload, CodecError> {
         match self.write(value)? {
             (_, Some(Doubt::Serious(what))) => Err(CodecError::refused(format_args!(
-                "it holds {what}, which only some types can read; write that as a text"
+                "it contains {what}, which only some types can read back; serialize that as a string"
             ))),
             (payload, _) => Ok(payload),
         }
@@ -194,12 +194,12 @@ pub enum CodecError {
         reason: String,
     },
     /// No codec is known for the payload's content type.
-    #[error("unknown content type {0:?}; known are application/cbor and application/json")]
+    #[error("unknown content type {0:?}; supported are application/cbor and application/json")]
     UnknownContentType(String),
     /// The payload was sealed by a transform and has not been opened.
     #[error(
-        "a payload of {0:?} is still sealed; give this process the transform that the name ends in, or see its log for why \
-         the transform could not open it"
+        "a payload of content type {0:?} is still sealed; give this process the transform that the content type ends \
+         in, or see its log for why the transform failed"
     )]
     Sealed(String),
 }

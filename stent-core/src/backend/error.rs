@@ -37,11 +37,11 @@ impl ErrorKind {
             Self::Unavailable => "store is unavailable",
             Self::Contended => "store is contended",
             Self::Corrupt => "store is corrupt",
-            Self::Schema => "schema does not fit",
-            Self::Config => "configuration does not fit",
+            Self::Schema => "schema does not match",
+            Self::Config => "configuration is invalid",
             Self::Limit => "request is over a limit",
             Self::Ended => "transaction has ended",
-            Self::Rejected => "the application's database refuses it",
+            Self::Rejected => "the application's database rejects it",
             Self::Closed => "store is closed",
         }
     }

@@ -152,7 +152,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     async fn backup_to(&self, path: &Path) -> Result<()> {
         let _ = path;
         Err(Error::new(ErrorKind::Config, "backup").with_message(format!(
-            "a store of the kind {} makes no copy in a file; use the means of its database, such as pg_dump",
+            "a {} store cannot copy itself to a file; use the tools of its database, such as pg_dump",
             self.info().name
         )))
     }

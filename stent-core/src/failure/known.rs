@@ -110,13 +110,14 @@ fn check(known: &[ErrorType]) -> Result<(), String> {
             || name.ends_with(':')
         {
             return Err(format!(
-                "`{}` is named {name:?}, which cannot be the name of an error type",
+                "`{}` is named {name:?}, which is not a valid name for an error type",
                 entry.type_name
             ));
         }
         if let Some(other) = named.insert(name, entry.type_name) {
             return Err(format!(
-                "the error types `{other}` and `{}` are both named {name:?}; one would be taken for the other",
+                "the error types `{other}` and `{}` are both named {name:?}; give one of them another \
+                 `Classify::KIND`",
                 entry.type_name
             ));
         }

@@ -76,7 +76,7 @@ impl TryFrom<i64> for Epoch {
     type Error = &'static str;
 
     fn try_from(value: i64) -> Result<Self, Self::Error> {
-        Self::from_i64(value).ok_or("this integer is no epoch")
+        Self::from_i64(value).ok_or("this integer is not an epoch")
     }
 }
 

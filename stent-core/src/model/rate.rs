@@ -34,10 +34,10 @@ impl Rate {
     #[must_use]
     pub const fn problem(&self) -> Option<&'static str> {
         if self.max == 0 {
-            return Some("nothing could ever start; allow 1 at least");
+            return Some("with 0, nothing could ever start; use 1 or more");
         }
         if self.per.is_zero() {
-            return Some("the time is zero; give a stretch of time, as in \"100/s\"");
+            return Some("the period is zero; give a duration, as in \"100/s\"");
         }
         None
     }

@@ -73,16 +73,16 @@ impl RetryPolicy {
     pub fn validate(&self) -> Result<(), RetryPolicyError> {
         let fail = |setting, problem| Err(RetryPolicyError { setting, problem });
         if self.max_attempts == 0 {
-            return fail("max_attempts", "is 0, and it counts the first run too; give 1 or more");
+            return fail("max_attempts", "is 0, but it includes the first attempt; use 1 or more");
         }
         if !(self.backoff_factor.is_finite() && self.backoff_factor >= 1.0) {
             return fail(
                 "backoff_factor",
-                "is below 1 or no number, and a wait is never shorter than the one before; give 1 or more",
+                "is below 1 or not a number, but a delay is never shorter than the one before; use 1 or more",
             );
         }
         if !(0.0..=1.0).contains(&self.jitter) {
-            return fail("jitter", "is not a share of the wait; give a number from 0 to 1");
+            return fail("jitter", "is not a share of the delay; use a number from 0 to 1");
         }
         if self.initial_delay > self.longest() {
             return fail("initial_delay", "is longer than `max_delay`; shorten it, or raise `max_delay`");
@@ -90,14 +90,14 @@ impl RetryPolicy {
         if self.retry_for.as_ref().is_some_and(Vec::is_empty) {
             return fail(
                 "retry_for",
-                "is empty, so nothing would be retried; name a kind, leave it out for every failure, or give \
+                "is empty, so nothing would be retried; name a kind, leave it out to retry every failure, or use \
                  `max_attempts = 1`",
             );
         }
         if self.retry_for.iter().flatten().any(|name| Kind::is_nothing(name)) {
             return fail(
                 "retry_for",
-                "names a kind that begins with `stent::` and is none of Stent's; see `Failure` for those",
+                "names a kind that begins with `stent::` but is not one of Stent's; see the constants of `Failure`",
             );
         }
         Ok(())

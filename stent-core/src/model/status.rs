@@ -48,7 +48,7 @@ macro_rules! status {
 
 /// A text that is none of the words of a status or a kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown word {text:?}; known are {}", known.join(", "))]
+#[error("unknown word {text:?}; known words: {}", known.join(", "))]
 pub struct ParseStatusError {
     text: String,
     known: &'static [&'static str],

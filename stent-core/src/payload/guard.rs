@@ -108,7 +108,8 @@ impl<'a> Position<'a> {
         if depth > max || nested > max * NESTED_PER_LEVEL {
             self.rules.is_deep.set(true);
             return Err(self.refuse(format_args!(
-                "it is nested more than {max} levels deep, which {} does not read; keep what is nested in a flat list",
+                "it is nested more than {max} levels deep, which {} cannot read; keep the nested values in a flat \
+                 list",
                 self.rules.codec.content_type()
             )));
         }
@@ -126,7 +127,8 @@ impl<'a> Position<'a> {
     fn nothing<E: ser::Error>(self, what: &str) -> Result<(), E> {
         if self.in_some {
             return Err(self.refuse(format_args!(
-                "`Some({what})` would be read as `None`; give the cases names in an enum, or put the inner value in a struct"
+                "`Some({what})` would be read as `None`; use an enum with a name for each case, or wrap the inner \
+                 value in a struct"
             )));
         }
         Ok(())
@@ -134,7 +136,9 @@ impl<'a> Position<'a> {
 
     fn float<E: ser::Error>(self, value: f64) -> Result<(), E> {
         if self.rules.codec == Codec::Json && !value.is_finite() {
-            return Err(self.refuse(format_args!("{value} is no JSON number; use Codec::Cbor, or an Option")));
+            return Err(
+                self.refuse(format_args!("{value} is not a JSON number; use Codec::Cbor, or an Option"))
+            );
         }
         self.unless_json_key();
         Ok(())
@@ -143,13 +147,13 @@ impl<'a> Position<'a> {
     /// JSON has texts as keys only. Some types read others out of such texts.
     fn unless_json_key(self) {
         if self.is_key && self.rules.codec == Codec::Json {
-            self.rules.note(Doubt::Serious("a map in JSON whose keys are not texts"));
+            self.rules.note(Doubt::Serious("a JSON map whose keys are not strings"));
         }
     }
 
     /// serde's buffer has none of these, however small.
     fn wide(self) {
-        self.rules.note(Doubt::Serious("an integer of 128 bits"));
+        self.rules.note(Doubt::Serious("a 128-bit integer"));
     }
 
     fn refuse<E: ser::Error>(self, why: fmt::Arguments<'_>) -> E {
@@ -424,7 +428,7 @@ impl<'a, C> Parts<'a, C> {
             && let Ok(serde_json::Value::String(text)) = key.serialize(serde_json::value::Serializer)
             && let Some(twice) = keys.replace(text)
         {
-            return Err(self.at.refuse(format_args!("it has the key {twice:?} twice")));
+            return Err(self.at.refuse(format_args!("it contains the key {twice:?} twice")));
         }
         let place = Place { around: self.at.place, step: Step::Key };
         let at = Position { is_key: true, ..self.at.at(&place) };

@@ -176,7 +176,7 @@ enum Adjacent<T> {
 
 #[test]
 fn integers_that_serde_cannot_buffer_are_refused() {
-    let says = "what its type writes is not what it reads";
+    let says = "its type cannot read back what it writes";
     for wide in [0, u128::from(u64::MAX) + 1, u128::MAX] {
         refused(Flat { inner: Field { note: wide } }, says);
         refused(Tagged::One { note: wide }, says);
@@ -185,7 +185,7 @@ fn integers_that_serde_cannot_buffer_are_refused() {
         kept(Adjacent::One(wide));
         BOTH.into_iter().for_each(|codec| {
             let error = codec.encode_for_any(&wide).expect_err("nobody knows who reads it").to_string();
-            assert!(error.contains("an integer of 128 bits, which only some types can read"), "{error}");
+            assert!(error.contains("a 128-bit integer, which only some types can read back"), "{error}");
         });
     }
     refused(Flat { inner: Field { note: i128::MIN } }, says);
@@ -228,7 +228,7 @@ struct Extra {
 fn a_key_that_is_there_twice_is_refused() {
     let extra = |key: &str| Extra { name: "kim".into(), extra: BTreeMap::from([(key.into(), "x".into())]) };
     kept(extra("other"));
-    refused(extra("name"), "it has the key \"name\" twice");
+    refused(extra("name"), "it contains the key \"name\" twice");
     for codec in BOTH {
         assert!(codec.encode_for_any(&extra("name")).is_err());
     }

@@ -168,7 +168,7 @@ impl Mismatch {
             Difference::Step | Difference::Sealed => {}
             Difference::Args { asked, .. } => {
                 let Some(Some(payload)) = recorded.first() else {
-                    self.recorded.push_str(", which are not there any more");
+                    self.recorded.push_str(", which no longer exist");
                     return self;
                 };
                 let [was, is] = around_difference(&shown(payload), asked);
@@ -180,7 +180,8 @@ impl Mismatch {
                 }
                 if was == is {
                     asked_for.push_str(&format!(
-                        " (alike as far as is shown: another idempotency key, or a difference after {EXCERPT_BYTES_MAX} bytes)"
+                        " (equal as far as shown: the idempotency keys differ, or the arguments differ after \
+                         {EXCERPT_BYTES_MAX} bytes)"
                     ));
                 }
             }
@@ -189,13 +190,13 @@ impl Mismatch {
                 let differing = (0..).zip(was.zip(asked)).find(|(_, (was, is))| was.as_ref() != Some(is));
                 match differing {
                     Some((n, (was, is))) => {
-                        let was = was.unwrap_or_else(|| "(not there any more)".to_owned());
+                        let was = was.unwrap_or_else(|| "(no longer exists)".to_owned());
                         let [was, is] = around_difference(&was, is);
                         self.recorded.push_str(&format!(", item {n}: {was}"));
                         asked_for.push_str(&format!(", item {n}: {is}"));
                     }
                     None if asked.len() >= EXCERPT_ITEMS_MAX => {
-                        asked_for.push_str(&format!(", the first {} of which are the same", asked.len()));
+                        asked_for.push_str(&format!(", of which the first {} are equal", asked.len()));
                     }
                     None => {}
                 }
@@ -248,14 +249,14 @@ impl fmt::Display for Mismatch {
         }
         write!(
             f,
-            "\nThe function was changed while this execution was under way, or it takes its way by something that is not \
-             recorded (the clock, chance, a hash map's order, tokio's unbiased select!)."
+            "\nThe function was changed while this execution was in progress, or its code is not deterministic (the \
+             clock, random numbers, a hash map's order, tokio's unbiased select!)."
         )?;
         if self.difference != Difference::Step {
             write!(
                 f,
-                "\nA HashSet within an argument is in another order in each run: use a BTreeSet, or mark the called function \
-                 with #[durable(unchecked_args)], and its arguments are not compared."
+                "\nA HashSet in an argument has another order in each run: use a BTreeSet, or mark the called \
+                 function with #[durable(unchecked_args)] so that its arguments are not compared."
             )?;
         }
         Ok(())

@@ -370,8 +370,8 @@ fn a_mismatch_reads_as_a_diff() {
         location: Some("src/checkout.rs:12:5".to_owned()),
         difference: Difference::Step,
     };
-    let why = "\nThe function was changed while this execution was under way, or it takes its way by something that is not \
-               recorded (the clock, chance, a hash map's order, tokio's unbiased select!).";
+    let why = "\nThe function was changed while this execution was in progress, or its code is not deterministic \
+               (the clock, random numbers, a hash map's order, tokio's unbiased select!).";
 
     assert_eq!(
         mismatch.to_string(),
