@@ -38,7 +38,7 @@ pub fn decode(text: &str, what: &str) -> Result<String> {
     match percent_decode_str(text).decode_utf8() {
         Ok(text) if text.contains('\0') => Err(refused("contains a zero byte")),
         Ok(text) => Ok(text.into_owned()),
-        Err(_) => Err(refused("is not UTF-8 once its %.. are decoded")),
+        Err(_) => Err(refused("is not UTF-8 after percent-decoding")),
     }
 }
 

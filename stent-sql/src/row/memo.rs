@@ -46,7 +46,7 @@ pub(crate) fn follow_up(reader: &mut Reader) -> Result<CascadeStep> {
     match what {
         VACANT => Ok(CascadeStep::Vacate { key: Key::from_uuid(id), at }),
         CLOSING => Ok(CascadeStep::Close { root: TaskId::from_uuid(id), at }),
-        _ => Err(reader.corrupt("there is nothing to be done about it")),
+        _ => Err(reader.corrupt(format!("unknown follow-up kind {what}"))),
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) fn ending(reader: &mut Reader) -> Result<Ending> {
         (OVER, Some(expires_at)) => Ok(Ending::Over(Expired { task, tree, key, expires_at })),
         (NEXT, Some(expires_at)) => Ok(Ending::Next(expires_at)),
         (STOPPING, _) => Ok(Ending::Stopping(task)),
-        _ => Err(reader.corrupt("it does not end")),
+        _ => Err(reader.corrupt(format!("unknown kind of ending {what}, or it has no deadline"))),
     }
 }
 

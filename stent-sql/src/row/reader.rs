@@ -37,7 +37,7 @@ impl Reader {
     pub(crate) fn next<T: FromCell>(&mut self) -> Result<T> {
         match self.cells.next().and_then(T::from_cell) {
             Some(value) => Ok(value),
-            None => Err(self.corrupt("it holds something else, or nothing")),
+            None => Err(self.corrupt("it has another type, or is null")),
         }
     }
 
@@ -94,7 +94,7 @@ impl Reader {
 
     /// The next cell, an epoch.
     pub(crate) fn epoch(&mut self) -> Result<Epoch> {
-        Epoch::from_i64(self.next()?).ok_or_else(|| self.corrupt("it holds no epoch"))
+        Epoch::from_i64(self.next()?).ok_or_else(|| self.corrupt("it is not an epoch"))
     }
 
     /// The next cell, a moment.
@@ -124,7 +124,7 @@ impl Reader {
         let error = error.into();
         let at = self.columns.len() - self.cells.len();
         let column = self.columns.get(at.saturating_sub(1)).map_or("?", |column| column.name);
-        let message = format!("column {column:?} of a row does not hold what it should: {error}");
+        let message = format!("column {column:?} of a row has an unexpected value: {error}");
         Error::new(ErrorKind::Corrupt, "decode").with_message(message).with_source(error)
     }
 }

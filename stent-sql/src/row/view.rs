@@ -136,8 +136,8 @@ pub(crate) fn note_row(reader: &mut Reader) -> Result<NoteRow> {
         (STATE, _, Some(value)) => Ok(NoteRow::State(name, value)),
         (SUMMARY, Some(count), _) => summary_of(&name, count)
             .map(NoteRow::Summary)
-            .ok_or_else(|| reader.corrupt(format!("{name:?} is no line of a summary"))),
-        _ => Err(reader.corrupt(format!("{kind:?} is no kind of note, or has no value"))),
+            .ok_or_else(|| reader.corrupt(format!("unknown line of a summary {name:?}"))),
+        _ => Err(reader.corrupt(format!("unknown kind of note {kind:?}, or the note has no value"))),
     }
 }
 

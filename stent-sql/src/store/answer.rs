@@ -75,7 +75,7 @@ fn limit(patience: Patience, operation: &str, on: On) -> Option<Duration> {
 pub(super) fn silence(dialect: &dyn Dialect, limit: Duration) -> DbErr {
     dialect.silent();
     DbErr::Custom(format!(
-        "{SILENCE} within {limit:?}; the connection is given up, and what was asked may have been done"
+        "{SILENCE} within {limit:?}; the connection is closed, and the statement may have taken effect"
     ))
 }
 

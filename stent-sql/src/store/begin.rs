@@ -127,9 +127,8 @@ impl SqlStore {
         let committed = self.answered(operation, On::Connection, transaction.commit()).await;
         committed.map_err(|error| self.error(operation, error))?;
         if marked.is_some_and(|(writer, mark)| !mark.was_committed(writer)) {
-            return Err(Error::new(ErrorKind::Unavailable, operation).with_message(
-                "the driver says that the transaction was committed, and the database does not",
-            ));
+            return Err(Error::new(ErrorKind::Unavailable, operation)
+                .with_message("the driver reports the transaction as committed, but the database does not"));
         }
         self.check_place(operation)?;
         self.tally.transaction();
@@ -197,7 +196,7 @@ impl SqlStore {
                     Err(_) => Err(silence(&*dialect, limit)),
                 }
             });
-            match begun.await.map_err(|error| DbErr::Custom(format!("BEGIN did not end: {error}")))? {
+            match begun.await.map_err(|error| DbErr::Custom(format!("BEGIN did not complete: {error}")))? {
                 Ok(transaction) => {
                     if let Some(settings) = settings(&*self.dialect) {
                         let set = transaction.execute_unprepared(&settings);
@@ -238,8 +237,8 @@ impl SqlStore {
         let Some(writer) = &self.writer else { return Ok(None) };
         let turn = writer.turn(whose).await.ok_or_else(|| {
             Error::new(ErrorKind::Contended, operation).with_message(
-                "another transaction of this process has had the write lock all the time; a closure of stent::transaction \
-                 that takes long, or keeps its transaction, does that",
+                "another transaction of this process held the write lock all the time; a closure of \
+                 stent::transaction that is slow, or keeps its transaction, does that",
             )
         });
         turn.map(Some)
@@ -265,7 +264,7 @@ fn own(dialect: &dyn Dialect) -> Option<Cow<'_, str>> {
 /// A transaction is not open any more, and it was not the store that ended it.
 pub(super) fn ended(operation: &'static str) -> Error {
     Error::new(ErrorKind::Ended, operation).with_message(
-        "the transaction that was begun is not open any more: a statement has ended it (COMMIT, ROLLBACK, or a conflict under \
-         OR ROLLBACK), or the database has",
+        "the transaction is no longer open: a statement ended it (COMMIT, ROLLBACK, or a conflict under OR \
+         ROLLBACK), or the database did",
     )
 }

@@ -222,7 +222,7 @@ impl Committed {
             ups.iter().for_each(|up| ledger.cascade(up));
             follow = self.write(run, ledger.into_writes(), &known).await?;
         }
-        let message = "what tasks under shared keys lead to does not come to an end";
+        let message = format!("follow-ups did not converge after {ROUNDS_MAX} rounds");
         Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message))
     }
 
@@ -401,7 +401,7 @@ fn check(stored: &Lane, lane: &Lane) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "{lane:?} and {stored:?} share the key {}; rename one of the functions, queues or tags",
+        "the lanes {lane:?} and {stored:?} have the same key {}; rename one of their functions, queues or tags",
         lane.key().as_i64()
     );
     Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message))

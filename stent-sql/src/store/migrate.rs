@@ -57,12 +57,7 @@ impl SqlStore {
             return Ok(());
         }
         let (store, known) = (self.info().location, migrator.migrations().len());
-        tracing::info!(
-            store,
-            from = applied.len(),
-            to = known,
-            "the schema of {store} was brought up to date"
-        );
+        tracing::info!(store, from = applied.len(), to = known, "migrated the schema of {store}");
         Ok(())
     }
 
@@ -105,8 +100,8 @@ impl Migrator {
         let known: Vec<_> = self.migrations().iter().map(|migration| migration.name().to_owned()).collect();
         if let Some(unknown) = applied.iter().find(|name| !known.contains(name)) {
             let message = format!(
-                "the store has seen the migration {unknown:?}, which this program does not know, whose last is {:?}: a newer \
-                 version of it has been here; upgrade this program",
+                "the store has the migration {unknown:?}, which this program does not know (its last one is {:?}): a \
+                 newer version of the program has migrated the store; upgrade this program",
                 known.last().map_or("none", String::as_str)
             );
             return Err(Error::new(ErrorKind::Schema, OPERATION).with_message(message));

@@ -281,7 +281,7 @@ impl Backend for SqlStore {
         match &self.backup {
             Some(backup) => backup.copy_to(path).await,
             None => Err(Error::new(ErrorKind::Config, OPERATION).with_message(format!(
-                "a store of the kind {} makes no copy in a file; use the means of its database, such as pg_dump",
+                "a {} store cannot copy itself to a file; use the tools of its database, such as pg_dump",
                 self.dialect.name()
             ))),
         }

@@ -59,7 +59,7 @@ impl Transactions for SqlStore {
             Some(Began::Marked(_)) | None => None,
         };
         let transaction = Arc::into_inner(transaction).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "commit").with_message("somebody else still holds the transaction")
+            Error::new(ErrorKind::Config, "commit").with_message("other code still holds the transaction")
         })?;
         if let Some(writer) = &self.writer {
             writer.takes_over();
@@ -199,13 +199,13 @@ impl SqlStore {
     /// Nobody can run a transaction again but the application, whose it is.
     fn for_the_application(&self, error: Error) -> Error {
         let because = match (self.has_met_another(&error), self.has_a_bad_session(&error)) {
-            (true, _) => "another transaction was in the way",
-            (_, true) => "its session is in a bad state",
+            (true, _) => "the transaction conflicted with another one",
+            (_, true) => "the session of the transaction is in a bad state",
             _ => return error,
         };
         let met = error.source().map_or_else(String::new, |met| format!(" ({met})"));
         Error::new(ErrorKind::Contended, OPERATION)
-            .with_message(format!("{because}; roll this one back, and run all of it again{met}"))
+            .with_message(format!("{because}; roll the transaction back, and run all of it again{met}"))
             .with_source(error)
     }
 }
@@ -316,14 +316,14 @@ impl Guests {
 
 fn nested_one() -> Error {
     Error::new(ErrorKind::Config, OPERATION).with_message(
-        "the transaction is a savepoint in another one, or SQLite has ended an earlier transaction on this connection and the \
-         driver takes that one for open, so that a commit commits nothing; give the outermost transaction, and have the pool \
-         close connections in that state, as the guide to SQLite shows",
+        "the transaction is a savepoint in another one, or SQLite ended an earlier transaction on this connection \
+         that the driver still counts as open, so that a commit commits nothing; pass the outermost transaction, and \
+         let the pool close connections in that state, as the guide to SQLite shows",
     )
 }
 
 fn not_ours() -> Error {
-    Error::new(ErrorKind::Config, OPERATION).with_message("it is no transaction of sea-orm's")
+    Error::new(ErrorKind::Config, OPERATION).with_message("it is not a sea-orm transaction")
 }
 
 fn elsewhere(theirs: &str, store: &SqlStore) -> Error {
@@ -337,8 +337,8 @@ fn elsewhere(theirs: &str, store: &SqlStore) -> Error {
 
 fn sees_too_little(isolation: &str) -> Error {
     Error::new(ErrorKind::Config, OPERATION).with_message(format!(
-        "the transaction is {isolation}, and does not see what others have committed since it began: a signal that is sent in \
-         it could pass by who waits for it; roll it back, and begin one that is READ COMMITTED, by begin_with_config with \
+        "the transaction is {isolation} and does not see commits since it began, so a signal that it sends could \
+         miss a waiting execution; roll it back, and begin one that is READ COMMITTED, by begin_with_config with \
          Some(IsolationLevel::ReadCommitted)"
     ))
 }
