@@ -34,7 +34,7 @@ pub(crate) enum Source {
 impl Backup for Source {
     async fn copy_to(&self, path: &Path) -> Result<()> {
         let path =
-            std::path::absolute(path).map_err(|error| unusable(path, "is no path").with_source(error))?;
+            std::path::absolute(path).map_err(|error| unusable(path, "is not a path").with_source(error))?;
         check(&path)?;
         // In a task of its own: what is begun is brought to an end, and cleared away if it fails, also if nobody waits.
         let copied = tokio::spawn(copy(self.clone(), path)).await;
@@ -57,7 +57,7 @@ async fn copy(source: Source, path: PathBuf) -> Result<()> {
 }
 
 async fn write(source: &Source, part: &Path) -> Result<()> {
-    let text = part.to_str().ok_or_else(|| unusable(part, "is not UTF-8, which SQLite wants"))?;
+    let text = part.to_str().ok_or_else(|| unusable(part, "is not UTF-8, which SQLite requires"))?;
     match source {
         Source::File { connect, files } => {
             files.check(OPERATION)?;
@@ -109,7 +109,7 @@ fn check(path: &Path) -> Result<()> {
 }
 
 fn taken(path: &Path) -> Error {
-    unusable(path, "is there already; name a new file")
+    unusable(path, "already exists; name a new file")
 }
 
 fn unusable(path: &Path, what: &str) -> Error {

@@ -120,7 +120,7 @@ async fn mend(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
             return Ok(());
         }
     }
-    Err(sqlx::Error::Protocol("a transaction is nested too deep to be rolled back".to_owned()))
+    Err(sqlx::Error::Protocol("a transaction is nested too deeply to be rolled back".to_owned()))
 }
 
 async fn reset(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {

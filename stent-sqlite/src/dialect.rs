@@ -143,14 +143,15 @@ impl Dialect for SqliteDialect {
 
     fn explain(&self, error: &DbErr) -> Option<String> {
         match self.classify(error) {
-            ErrorKind::Schema => Some("its tables are not there; run migrate first".to_owned()),
+            ErrorKind::Schema => Some("its tables do not exist; run migrate first".to_owned()),
             ErrorKind::Contended if is_stale(error) => Some(
-                "the transaction has read before it wrote, and another one has committed in between; roll it back, and begin \
-                 it with begin_with_options and sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate)"
+                "the transaction read before it wrote, and another transaction committed in between; roll it back, \
+                 and begin it with begin_with_options and sqlite_transaction_mode: \
+                 Some(SqliteTransactionMode::Immediate)"
                     .to_owned(),
             ),
             ErrorKind::Contended => {
-                Some("another process holds the write lock for longer than busy_timeout".to_owned())
+                Some("another process held the write lock for longer than busy_timeout".to_owned())
             }
             _ => None,
         }

@@ -77,12 +77,14 @@ impl Files {
     }
 }
 
-const DATABASE: &str = "others would not see what this process writes, so it confirms nothing any more; stop it, put the file \
-    back or start it again on the one that is there, and copy a store with Stent::backup_to only";
+const DATABASE: &str = "other processes would not see what this process writes, so it confirms no more commits; stop \
+                        it, put the file back or restart it on the file that is there, and copy a store only with \
+                        Stent::backup_to";
 
-const LOG: &str = "another process has taken the store for one that nobody uses and has removed its log, so what this process \
-    has written last may be lost, and it confirms nothing any more; start it again. This happens when a process opens and \
-    closes the file by itself, as std::fs::copy does, and loses its locks by that: copy a store with Stent::backup_to only";
+const LOG: &str = "another process took the store for unused and removed its log, so the last writes of this process \
+                   may be lost, and it confirms no more commits; restart it; this happens when a process opens and \
+                   closes the file itself, as std::fs::copy does, and thereby loses its locks: copy a store only \
+                   with Stent::backup_to";
 
 fn gone(operation: &'static str, path: &Path, found: Option<Identity>, so: &str) -> Error {
     let how = if found.is_some() { "was replaced" } else { "was removed or moved" };

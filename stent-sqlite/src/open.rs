@@ -79,7 +79,8 @@ async fn open_memory(options: &SqliteOptions) -> Result<SqlStore> {
 
 async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     // Connections are opened later, too, when the current directory may be another.
-    let path = std::path::absolute(path).map_err(|error| unusable(path, "is no path").with_source(error))?;
+    let path =
+        std::path::absolute(path).map_err(|error| unusable(path, "is not a path").with_source(error))?;
     check(&path)?;
     let (writer, files) = (OneWriter::new(patience(options)), Arc::new(Files::new(&path)));
     let writing = common(options)
@@ -178,7 +179,7 @@ fn check(path: &Path) -> Result<()> {
             Some(Ok(parent)) if parent.is_dir() => Ok(()),
             _ => Err(unusable(path, "is in a directory that does not exist; create the directory first")),
         },
-        Err(error) => Err(unusable(path, "cannot be looked at").with_source(error)),
+        Err(error) => Err(unusable(path, "cannot be examined").with_source(error)),
     }
 }
 
@@ -196,7 +197,7 @@ fn failed(error: &sqlx::Error, options: &SqliteOptions) -> Error {
     };
     let (kind, what) = match code & 0xff {
         5 | 6 => {
-            (ErrorKind::Contended, "is locked by another process for longer than busy_timeout".to_owned())
+            (ErrorKind::Contended, "was locked by another process for longer than busy_timeout".to_owned())
         }
         8 => (
             ErrorKind::Config,
@@ -206,7 +207,7 @@ fn failed(error: &sqlx::Error, options: &SqliteOptions) -> Error {
             ErrorKind::Config,
             "cannot be opened; check the permissions of the file and its directory".to_owned(),
         ),
-        26 => (ErrorKind::Config, "is no SQLite database; name another file".to_owned()),
+        26 => (ErrorKind::Config, "is not a SQLite database; name another file".to_owned()),
         _ => (classify(error), format!("cannot be opened: {error}")),
     };
     Error::new(kind, "open")

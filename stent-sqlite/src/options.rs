@@ -129,7 +129,7 @@ impl SqliteOptions {
             "durability" => match value {
                 "full" => Ok(self.durability(Durability::Full)),
                 "normal" => Ok(self.durability(Durability::Normal)),
-                _ => Err(config(format!("durability={value} is unknown; known are full, normal"))),
+                _ => Err(config(format!("durability={value} is not valid; use full or normal"))),
             },
             "busy_timeout" => match duration::parse(value) {
                 Ok(timeout) => Ok(self.busy_timeout(timeout)),
@@ -139,7 +139,7 @@ impl SqliteOptions {
                 Ok(readers) if (1..=READERS_MAX).contains(&readers) => Ok(self.readers(readers)),
                 _ => Err(config(format!("readers={value} is not a number from 1 to {READERS_MAX}"))),
             },
-            _ => Err(config(format!("parameter {name:?} is unknown; known are {PARAMETERS}"))),
+            _ => Err(config(format!("unknown parameter {name:?}; known parameters: {PARAMETERS}"))),
         }
     }
 }
@@ -242,8 +242,8 @@ mod tests {
             ("postgres://a", "does not begin with sqlite:"),
             ("sqlite://", "names no file"),
             ("sqlite:", "names no file"),
-            ("sqlite://a.db?mode=rwc", "known are durability, busy_timeout, readers"),
-            ("sqlite://a.db?durability=off", "known are full, normal"),
+            ("sqlite://a.db?mode=rwc", "known parameters: durability, busy_timeout, readers"),
+            ("sqlite://a.db?durability=off", "use full or normal"),
             ("sqlite://a.db?busy_timeout=5", "position 1"),
             ("sqlite://a.db?readers=0", "from 1 to 64"),
             ("sqlite://a.db?readers=many", "from 1 to 64"),

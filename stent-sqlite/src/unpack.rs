@@ -150,7 +150,7 @@ impl<'de> Visitor<'de> for Row<'_, '_> {
                                 *self.bytes = rest;
                                 self.answer.push(Cell::Bytes(bytes.to_vec().into()));
                             }
-                            None => return Err(A::Error::custom("there are fewer bytes than cells of them")),
+                            None => return Err(A::Error::custom("the bytes end before the cells do")),
                         },
                     }
                 }

@@ -20,7 +20,7 @@ async fn the_log_of_a_store_behind_a_link_is_watched_too() {
 
     let error = store.exchange(&[start(root("charge"))], None).await.expect_err("its log is gone");
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("has removed its log"), "{error}");
+    assert!(error.to_string().contains("removed its log"), "{error}");
 }
 
 #[tokio::test]

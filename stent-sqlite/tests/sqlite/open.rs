@@ -60,7 +60,7 @@ async fn a_file_that_is_no_database_is_left_alone() {
     let error = refusal(SqliteOptions::file(&path)).await;
 
     assert_eq!(error.kind(), ErrorKind::Config);
-    assert!(error.to_string().contains("no SQLite database"), "{error}");
+    assert!(error.to_string().contains("not a SQLite database"), "{error}");
     assert_eq!(fs::read_to_string(&path).expect("the file"), text);
 }
 
