@@ -123,24 +123,24 @@ impl Dialect for PostgresDialect {
     /// say nothing. In ASCII, which every encoding has.
     fn check(&self) -> Option<String> {
         let mut faults = vec![
-            "IF getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN RAISE EXCEPTION \
-             'the database % is encoded in %, which cannot hold every text; create one by CREATE DATABASE ... ENCODING ''UTF8'' \
+            "IF getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN RAISE EXCEPTION 'the database % has the \
+             encoding %, which cannot store every text; create a database with CREATE DATABASE ... ENCODING ''UTF8'' \
              TEMPLATE template0', current_database(), getdatabaseencoding()"
                 .to_owned(),
         ];
         if self.place.schema().is_none() {
             faults.push(
                 "IF current_schema() IS NULL THEN RAISE EXCEPTION \
-                 'there is no schema for the tables of Stent: the search_path is \"%\", and names none that is there; name one \
-                 by the parameter schema of the URL, or by ALTER ROLE ... SET search_path', current_setting('search_path')"
+                 'there is no schema for the tables of Stent: the search_path \"%\" names no schema that exists; set the \
+                 parameter schema of the URL, or use ALTER ROLE ... SET search_path', current_setting('search_path')"
                     .to_owned(),
             );
         }
         if self.settings.is_none() {
             faults.push(format!(
-                "IF {FROZEN} THEN RAISE EXCEPTION 'transactions were to be READ COMMITTED, and are % (a pooler before the \
-                 server ignores the startup parameter `options`?); say it to the server, by \
-                 ALTER ROLE ... SET default_transaction_isolation = ''read committed'', or connect past the pooler', \
+                "IF {FROZEN} THEN RAISE EXCEPTION 'transactions must be READ COMMITTED, but are % (perhaps a pooler ignores the \
+                 startup parameter `options`); set it on the server with \
+                 ALTER ROLE ... SET default_transaction_isolation = ''read committed'', or connect without the pooler', \
                  upper(current_setting('transaction_isolation'))"
             ));
         }

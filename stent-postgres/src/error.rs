@@ -102,40 +102,42 @@ pub(crate) fn explain(error: &DbErr) -> Option<String> {
     let error = driver(error)?;
     let what = match code(error)?.as_str() {
         NOT_SET_UP => return Some(said(error).to_owned()),
-        "42P01" | "42703" => "Stent's tables are not there, or are older; run migrate first",
+        "42P01" | "42703" => "Stent's tables do not exist or are outdated; run migrate first",
         "3F000" => {
-            "the schema is not there, or no schema of the search_path is; name one by the parameter schema of the URL, and run \
-             migrate"
+            "the schema does not exist, or the search_path names no schema that exists; set the parameter schema of \
+             the URL, and run migrate"
         }
-        "40001" | "40P01" => "others write the same rows again and again",
-        UNIQUE if is_of_stent(error) => "others write the same rows again and again",
+        "40001" | "40P01" => "other transactions keep writing the same rows",
+        UNIQUE if is_of_stent(error) => "other transactions keep writing the same rows",
         "22021" => "a text contains a zero byte, which Postgres cannot hold",
         "25006" => {
-            "the session may only read: the server is a standby, or default_transaction_read_only is on for the role or the \
-             database; name the primary in the URL, or set that off"
+            "the session is read-only: the server is a standby, or default_transaction_read_only is on for the role \
+             or the database; name the primary in the URL, or turn the setting off"
         }
         "25P01" => {
-            "the transaction has ended already: code in it has run COMMIT or ROLLBACK; leave that to whoever began it"
+            "the transaction has already ended: code in it ran COMMIT or ROLLBACK; leave that to the code that began \
+             it"
         }
         "25P02" => {
-            "a statement of the transaction has failed before, after which the server takes no more; pass its error on, or run \
-             it under a savepoint"
+            "an earlier statement of the transaction failed, so the server accepts no more; return that error, or \
+             run the statement under a savepoint"
         }
         "26000" | "42P05" => {
-            "a pooler hands statements to other connections than those they were prepared on; connect past it, let it keep \
-             sessions together, or have it keep track of them (max_prepared_statements of PgBouncer 1.21 or newer)"
+            "a pooler sends statements to connections on which they were not prepared; connect without it, use \
+             session pooling, or let it track prepared statements (max_prepared_statements of PgBouncer 1.21 or \
+             newer)"
         }
         "3D000" => "the database does not exist; create it first",
         "42501" => "the user lacks a permission; grant it",
-        "53300" => "the server has no connection left; lower max_connections here or raise it there",
+        "53300" => "the server has no free connection; lower max_connections here or raise it there",
         "08P01" if said(error).contains(UNSUPPORTED_PARAMETER) => {
-            "a pooler before the server does not take the connection's settings; let it ignore the startup parameter `options`, \
-             or open the store on a pool of your own"
+            "a pooler rejects the connection's settings; let it ignore the startup parameter `options`, or open the \
+             store on your own pool"
         }
-        "08P01" => "the server, or a pooler before it, gave the connection up",
-        code if code.starts_with("28") => "the server does not let this user in",
+        "08P01" => "the server, or a pooler in front of it, closed the connection",
+        code if code.starts_with("28") => "the server rejects the login of this user",
         code if code.starts_with("23") && !is_of_stent(error) => {
-            "a constraint of the application's own refuses what the transaction has written"
+            "a constraint of the application rejects what the transaction has written"
         }
         _ => return None,
     };

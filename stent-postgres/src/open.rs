@@ -123,7 +123,7 @@ impl PostgresStore {
     /// Outside of a tokio runtime.
     pub fn from_connection(connection: DatabaseConnection) -> Result<Arc<SqlStore>> {
         if connection.get_database_backend() != DbBackend::Postgres {
-            return Err(config("the connection is not one to Postgres".to_owned()));
+            return Err(config("the connection is not a Postgres connection".to_owned()));
         }
         let pool = connection.get_postgres_connection_pool().clone();
         let options = PostgresOptions::new(pool.connect_options().as_ref().clone());

@@ -131,8 +131,8 @@ impl PostgresOptions {
             && !schema.starts_with(|first: char| first.is_ascii_digit());
         if !is_name || schema.starts_with("pg_") {
             return Err(config(format!(
-                "schema={schema} is no name for a schema here: take 1 to {SCHEMA_BYTES_MAX} letters, digits and \
-                 underscores, no digit first, and not pg_ at the beginning"
+                "schema={schema} is not a valid schema name here; use 1 to {SCHEMA_BYTES_MAX} letters, digits and \
+                 underscores, without a leading digit or pg_"
             )));
         }
         self.schema = Some(schema);
@@ -233,7 +233,7 @@ impl FromStr for PostgresOptions {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
             // The URL may hold a password, so it is not shown.
             return Err(config(
-                "a URL does not begin with postgres://; write it like postgres://user@host/database"
+                "the URL does not begin with postgres://; write it like postgres://user@host/database"
                     .to_owned(),
             ));
         }
@@ -248,13 +248,13 @@ impl FromStr for PostgresOptions {
             }
             if !LIBPQ.contains(&name.as_str()) && !name.starts_with("options[") {
                 return Err(config(format!(
-                    "parameter {name:?} is unknown; known are {PARAMETERS}, and those of libpq"
+                    "unknown parameter {name:?}; known parameters: {PARAMETERS}, and those of libpq"
                 )));
             }
             rest.push(text);
         }
         let rest = format!("{server}?{}", rest.join("&"));
-        own.connect = rest.parse().map_err(|error| config(format!("the URL cannot be read: {error}")))?;
+        own.connect = rest.parse().map_err(|error| config(format!("cannot parse the URL: {error}")))?;
         Ok(own)
     }
 }
@@ -301,15 +301,15 @@ mod tests {
     fn what_is_wrong_is_named_with_what_would_be_right() {
         for (url, said) in [
             ("sqlite://a.db", "postgres://user@host/database"),
-            ("postgres://h/d?scheme=orders", "known are schema, min_connections"),
-            ("postgres://h/d?schema=", "no name for a schema"),
-            ("postgres://h/d?schema=1st", "no digit first"),
+            ("postgres://h/d?scheme=orders", "known parameters: schema, min_connections"),
+            ("postgres://h/d?schema=", "not a valid schema name"),
+            ("postgres://h/d?schema=1st", "without a leading digit"),
             ("postgres://h/d?schema=a%22b", "letters, digits and underscores"),
-            ("postgres://h/d?schema=pg_stent", "not pg_"),
+            ("postgres://h/d?schema=pg_stent", "or pg_"),
             ("postgres://h/d?max_connections=0", "from 1 to 1000"),
             ("postgres://h/d?min_connections=many", "from 0 to 1000"),
             ("postgres://h/d?acquire_timeout=5", "position 1"),
-            ("postgres://h:port/d", "cannot be read"),
+            ("postgres://h:port/d", "cannot parse the URL"),
         ] {
             let error = url.parse::<PostgresOptions>().expect_err(url);
             assert_eq!(error.kind(), ErrorKind::Config, "{url}");

@@ -54,7 +54,7 @@ async fn fill(store: &Weak<SqlStore>, of: fn(&Connections) -> &DatabaseConnectio
             None if pool.size() < least => match pool.acquire().await {
                 Ok(opened) => held.push(opened),
                 Err(error) => {
-                    tracing::debug!(%error, least, "connections that are to be open could not be opened yet");
+                    tracing::debug!(%error, least, "cannot open the least number of connections yet");
                     return;
                 }
             },

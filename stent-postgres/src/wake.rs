@@ -139,7 +139,7 @@ impl Neighbours for Notices {
                 return None;
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("it does not answer within {wait:?}"),
+            Err(_) => format!("no answer within {wait:?}"),
         };
         Some(format!("no connection to {place} within acquire_timeout: {cause}"))
     }
@@ -202,9 +202,9 @@ impl Shared {
             let store = PostgresOptions::new(self.pool.connect_options().as_ref().clone()).location();
             tracing::warn!(
                 store,
-                "notifications do not come back within {ECHO_TIMEOUT:?}: is there a pooler before Postgres that does not \
-                 keep sessions together? Work of other processes is found by polling; connect past the pooler to find it \
-                 at once"
+                "notifications do not come back within {ECHO_TIMEOUT:?}, perhaps because a pooler in front of \
+                 Postgres does not use session pooling; work of other processes is found by polling only; connect \
+                 without the pooler to find it at once"
             );
         }
     }
@@ -215,7 +215,7 @@ async fn tell(shared: Arc<Shared>) {
         shared.told.notified().await;
         if let Err(error) = shared.tell().await {
             // Hints may be lost.
-            tracing::debug!(%error, "a hint was not told");
+            tracing::debug!(%error, "cannot send a hint");
         }
         sleep(PAUSE).await;
     }
@@ -235,7 +235,7 @@ async fn listen(shared: Arc<Shared>, hub: Hub) {
             }
             Err(sqlx::Error::PoolClosed) => return,
             Err(error) => {
-                tracing::debug!(%error, "the connection that hears hints was lost");
+                tracing::debug!(%error, "lost the connection that receives hints; reconnecting");
                 sleep(RECONNECT_PAUSE).await;
             }
         }
