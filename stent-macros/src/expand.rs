@@ -434,7 +434,8 @@ fn retry_expression(retry: &Retry) -> TokenStream {
 fn kind_expression(kind: &Kind) -> TokenStream {
     match kind {
         Kind::Text(text) => {
-            let message = "this kind begins with `stent::` and is none of Stent's own; see the constants of `stent::Failure`";
+            let message = "this kind begins with `stent::` but is not one of Stent's; see the constants of \
+                           `stent::Failure`";
             quote_spanned! {here(text)=> {
                 const _: () = if !::stent::__private::is_kind(#text) {
                     ::core::panic!(#message)

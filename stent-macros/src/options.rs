@@ -147,8 +147,8 @@ impl Options {
             }
             "timeout" => Err(Error::new(
                 key.span(),
-                "there is no option `timeout`; how long an execution may take is `max_duration = \"10m\"`, and how \
-                 long somebody waits for its result is said where they wait, as in `run.result().timeout(\"10m\")`",
+                "there is no option `timeout`; limit an execution with `max_duration = \"10m\"`, and a wait for its \
+                 result with `run.result().timeout(\"10m\")`",
             )),
             _ => Err(unknown(key, "option", &OPTIONS)),
         }
@@ -162,13 +162,14 @@ impl Options {
         {
             return Err(Error::new(
                 key.span(),
-                "`key` says which calls are the same, and here nothing asks; add `idempotent` or `cached`",
+                "`key` has no effect without `idempotent` or `cached`; add one of them",
             ));
         }
         if let (Some(name), Some(version)) = (&self.name, &self.version) {
             let bytes = name.value().len() + VERSION_SEPARATOR.len_utf8() + version.value().len();
             if bytes > NAME_BYTES_MAX {
-                let message = format!("name and version have {bytes} bytes; {NAME_BYTES_MAX} is the most");
+                let message =
+                    format!("name and version have {bytes} bytes; at most {NAME_BYTES_MAX} are allowed");
                 return Err(Error::new(name.span(), message));
             }
         }
@@ -209,7 +210,7 @@ fn each(
 ) -> Result<()> {
     while !input.is_empty() {
         if !input.peek(Ident::peek_any) {
-            return Err(input.error(format!("the name of {kind} was expected: {}", listed(known))));
+            return Err(input.error(format!("expected the name of {kind}: {}", listed(known))));
         }
         let key = input.call(Ident::parse_any)?;
         read(&key, input)?;
@@ -217,7 +218,7 @@ fn each(
             break;
         }
         if !input.peek(Token![,]) {
-            return Err(input.error(format!("a comma was expected after `{key}`")));
+            return Err(input.error(format!("expected a comma after `{key}`")));
         }
         input.parse::<Token![,]>()?;
     }
@@ -244,8 +245,8 @@ fn name(key: &Ident, input: ParseStream<'_>, example: &str) -> Result<LitStr> {
     let text = literal.value();
     let problem = match text.len() {
         0 => "is empty".to_owned(),
-        bytes if bytes > NAME_BYTES_MAX => format!("has {bytes} bytes; {NAME_BYTES_MAX} is the most"),
-        _ if text.chars().any(char::is_control) => "holds a control character".to_owned(),
+        bytes if bytes > NAME_BYTES_MAX => format!("has {bytes} bytes; at most {NAME_BYTES_MAX} are allowed"),
+        _ if text.chars().any(char::is_control) => "contains a control character".to_owned(),
         _ => return Ok(literal),
     };
     Err(Error::new(literal.span(), format!("this `{key}` {problem}")))
@@ -256,8 +257,8 @@ fn plain_name(key: &Ident, input: ParseStream<'_>, example: &str) -> Result<LitS
     let literal = name(key, input, example)?;
     if literal.value().contains(VERSION_SEPARATOR) {
         let message = format!(
-            "this `{key}` holds `{VERSION_SEPARATOR}`, which stands between a name and its version; write \
-             `name = \"charge\", version = \"2\"`"
+            "this `{key}` contains `{VERSION_SEPARATOR}`, which separates a name from its version; write `name = \
+             \"charge\", version = \"2\"`"
         );
         return Err(Error::new(literal.span(), message));
     }
@@ -268,7 +269,7 @@ fn flag(key: &Ident, input: ParseStream<'_>) -> Result<()> {
     if !input.is_empty() && !input.peek(Token![,]) {
         return Err(Error::new(
             input.span(),
-            format!("`{key}` takes no value; leave it out, or write `{key}` alone"),
+            format!("`{key}` takes no value; write `{key}` alone, or leave it out"),
         ));
     }
     Ok(())
@@ -282,9 +283,9 @@ fn tags(key: &Ident, input: ParseStream<'_>) -> Result<Vec<LitStr>> {
         let problem = if text.is_empty() {
             "is empty".to_owned()
         } else if text.len() > NAME_BYTES_MAX {
-            format!("has {} bytes; {NAME_BYTES_MAX} is the most", text.len())
+            format!("has {} bytes; at most {NAME_BYTES_MAX} are allowed", text.len())
         } else if text.chars().any(char::is_control) {
-            "holds a control character".to_owned()
+            "contains a control character".to_owned()
         } else if tags[..n].iter().any(|other| other.value() == text) {
             "is given twice".to_owned()
         } else {
@@ -300,7 +301,7 @@ fn max_concurrent(key: &Ident, input: ParseStream<'_>) -> Result<u32> {
     if max == 0 {
         return Err(Error::new(
             span,
-            "`max_concurrent` of 0 lets nothing run; give 1 or more, or leave it out",
+            "`max_concurrent` of 0 lets nothing run; use 1 or more, or leave it out",
         ));
     }
     Ok(max)
@@ -319,19 +320,14 @@ fn cached(key: &Ident, input: ParseStream<'_>) -> Result<Cached> {
     match duration::nanoseconds(&literal.value()).map_err(|message| Error::new(literal.span(), message))? {
         0 => Err(Error::new(
             literal.span(),
-            "`cached` for no time is not cached; leave it out, or write `cached` alone for no limit",
+            "`cached` for a duration of zero caches nothing; leave it out, or write `cached` alone for no limit",
         )),
         nanoseconds => Ok(Cached::For(nanoseconds)),
     }
 }
 
 fn key_function(key: &Ident, input: ParseStream<'_>) -> Result<Path> {
-    value(
-        key,
-        input,
-        "the path of a function, which is given the arguments by reference",
-        "key = order_number",
-    )
+    value(key, input, "the path of a function that takes the arguments by reference", "key = order_number")
 }
 
 fn max_duration(key: &Ident, input: ParseStream<'_>) -> Result<u64> {
@@ -379,7 +375,7 @@ fn priority(key: &Ident, input: ParseStream<'_>) -> Result<i16> {
 fn max_attempts(key: &Ident, input: ParseStream<'_>) -> Result<u32> {
     let (attempts, span) = whole(key, input, "a whole number from 1 to 4294967295", "max_attempts = 5")?;
     if attempts == 0 {
-        return Err(Error::new(span, "`max_attempts` counts the first run too, so it is at least 1"));
+        return Err(Error::new(span, "`max_attempts` includes the first attempt, so it must be at least 1"));
     }
     Ok(attempts)
 }
@@ -389,7 +385,7 @@ fn backoff_factor(key: &Ident, input: ParseStream<'_>) -> Result<f64> {
     if !(factor.is_finite() && factor >= 1.0) {
         return Err(Error::new(
             span,
-            "`backoff_factor` is at least 1: a wait is never shorter than the one before",
+            "`backoff_factor` must be at least 1: a delay is never shorter than the one before",
         ));
     }
     Ok(factor)
@@ -398,7 +394,7 @@ fn backoff_factor(key: &Ident, input: ParseStream<'_>) -> Result<f64> {
 fn jitter(key: &Ident, input: ParseStream<'_>) -> Result<f64> {
     let (jitter, span) = number(key, input, "jitter = 0.1")?;
     if !(0.0..=1.0).contains(&jitter) {
-        return Err(Error::new(span, "`jitter` is a share of the wait, from 0 to 1"));
+        return Err(Error::new(span, "`jitter` must be a share of the delay, from 0 to 1"));
     }
     Ok(jitter)
 }
@@ -423,7 +419,7 @@ fn retry(key: &Ident, input: ParseStream<'_>) -> Result<Retry> {
     let longest = retry.max_delay_ns.unwrap_or(MAX_DELAY_NS);
     // Zero is no limit.
     if longest > 0 && initial > longest {
-        let message = "`initial_delay` (\"1s\" unless given) is longer than `max_delay` (\"1m\" unless given); shorten \
+        let message = "`initial_delay` (\"1s\" by default) is longer than `max_delay` (\"1m\" by default); shorten \
                        the one, or raise the other";
         return Err(Error::new(key.span(), message));
     }
@@ -451,12 +447,12 @@ fn list<T: Parse>(key: &Ident, input: ParseStream<'_>, kind: &str, example: &str
         }
         items
             .parse::<Token![,]>()
-            .map_err(|error| Error::new(error.span(), format!("a comma was expected in `{key}`")))?;
+            .map_err(|error| Error::new(error.span(), format!("expected a comma in `{key}`")))?;
     }
     if found.is_empty() {
         return Err(Error::new(
             bracket.span.join(),
-            format!("`{key}` names nothing; leave it out, or write `{example}`"),
+            format!("`{key}` is empty; leave it out, or write `{example}`"),
         ));
     }
     Ok(found)
@@ -566,7 +562,7 @@ mod tests {
             "unknown setting `attempts`; there are \
              `backoff_factor`, `initial_delay`, `jitter`, `max_attempts`, `max_delay`, `retry_for`"
         );
-        assert_eq!(error("\"charge\""), format!("the name of an option was expected: {}", listed(&OPTIONS)));
+        assert_eq!(error("\"charge\""), format!("expected the name of an option: {}", listed(&OPTIONS)));
     }
 
     #[test]
@@ -623,24 +619,15 @@ mod tests {
                 "expiry = \"1m\", max_duration = \"1m\"",
                 "`max_duration` is given twice; `expiry` is another name for it",
             ),
-            (
-                "timeout = \"1m\"",
-                "there is no option `timeout`; how long an execution may take is `max_duration",
-            ),
-            (
-                "key = f",
-                "`key` says which calls are the same, and here nothing asks; add `idempotent` or `cached`",
-            ),
+            ("timeout = \"1m\"", "there is no option `timeout`; limit an execution with `max_duration"),
+            ("key = f", "`key` has no effect without `idempotent` or `cached`; add one of them"),
             (
                 "retry(initial_delay = \"2m\")",
-                "`initial_delay` (\"1s\" unless given) is longer than `max_delay`",
+                "`initial_delay` (\"1s\" by default) is longer than `max_delay`",
             ),
-            (
-                "retry(max_delay = \"1ms\")",
-                "`initial_delay` (\"1s\" unless given) is longer than `max_delay`",
-            ),
-            ("name = \"a@b\"", "this `name` holds `@`, which stands between a name and its version"),
-            ("version = \"1@2\"", "this `version` holds `@`, which stands between a name and its version"),
+            ("retry(max_delay = \"1ms\")", "`initial_delay` (\"1s\" by default) is longer than `max_delay`"),
+            ("name = \"a@b\"", "this `name` contains `@`, which separates a name from its version"),
+            ("version = \"1@2\"", "this `version` contains `@`, which separates a name from its version"),
         ] {
             assert!(error(text).starts_with(message), "{text}: {}", error(text));
         }
@@ -686,26 +673,26 @@ mod tests {
             ("tags", "`tags` takes a list of texts, as in `tags = [\"gpu\", \"eu\"]`"),
             ("tags = \"gpu\"", "`tags` takes a list of texts, as in `tags = [\"gpu\", \"eu\"]`"),
             ("tags = [gpu]", "`tags` takes a list of texts, as in `tags = [\"gpu\", \"eu\"]`"),
-            ("tags = [\"gpu\" \"eu\"]", "a comma was expected in `tags`"),
+            ("tags = [\"gpu\" \"eu\"]", "expected a comma in `tags`"),
             (
                 "max_concurrent = -1",
                 "`max_concurrent` takes a whole number from 1 to 4294967295, as in `max_concurrent = 10`",
             ),
             ("rate = 100", "`rate` takes a text, as in `rate = \"100/s\"`"),
-            ("idempotent = true", "`idempotent` takes no value; leave it out, or write `idempotent` alone"),
+            ("idempotent = true", "`idempotent` takes no value; write `idempotent` alone, or leave it out"),
             ("cached = true", "`cached` takes nothing, or a duration in quotes, as in `cached = \"1h\"`"),
             ("version = 2", "`version` takes a text, as in `version = \"2\"`"),
             ("expiry = 10", "`expiry` takes a duration in quotes, as in `expiry = \"10m\"`"),
             (
                 "idempotent, key = \"number\"",
-                "`key` takes the path of a function, which is given the arguments by reference, as in `key = order_number`",
+                "`key` takes the path of a function that takes the arguments by reference, as in `key = order_number`",
             ),
             (
                 "retry(retry_for = \"Timeout\")",
                 "`retry_for` takes a list of error types, their variants, or texts, \
                  as in `retry_for = [\"Timeout\", ChargeError::Declined]`",
             ),
-            ("priority = 1 queue = \"a\"", "a comma was expected after `priority`"),
+            ("priority = 1 queue = \"a\"", "expected a comma after `priority`"),
         ] {
             assert_eq!(error(text), message, "{text}");
         }
@@ -714,31 +701,34 @@ mod tests {
     #[test]
     fn values_out_of_range_say_what_the_range_is_for() {
         for (text, message) in [
-            ("retry(max_attempts = 0)", "`max_attempts` counts the first run too, so it is at least 1"),
-            ("retry(backoff_factor = 0.5)", "`backoff_factor` is at least 1"),
-            ("retry(backoff_factor = 1e999)", "`backoff_factor` is at least 1"),
-            ("retry(jitter = 1.1)", "`jitter` is a share of the wait, from 0 to 1"),
-            ("retry(jitter = -0.1)", "`jitter` is a share of the wait, from 0 to 1"),
+            (
+                "retry(max_attempts = 0)",
+                "`max_attempts` includes the first attempt, so it must be at least 1",
+            ),
+            ("retry(backoff_factor = 0.5)", "`backoff_factor` must be at least 1"),
+            ("retry(backoff_factor = 1e999)", "`backoff_factor` must be at least 1"),
+            ("retry(jitter = 1.1)", "`jitter` must be a share of the delay, from 0 to 1"),
+            ("retry(jitter = -0.1)", "`jitter` must be a share of the delay, from 0 to 1"),
             ("retry(max_delay = \"10x\")", "\"10x\" is not a duration"),
             ("name = \"\"", "this `name` is empty"),
             ("version = \"\"", "this `version` is empty"),
-            ("tags = []", "`tags` names nothing"),
+            ("tags = []", "`tags` is empty"),
             ("tags = [\"a\", \"\"]", "this tag in `tags` is empty"),
             ("tags = [\"a\", \"a\"]", "this tag in `tags` is given twice"),
             ("max_concurrent = 0", "`max_concurrent` of 0 lets nothing run"),
             ("rate = \"0/s\"", "\"0/s\" is not a rate: the number is zero"),
-            ("cached = \"0s\"", "`cached` for no time is not cached"),
+            ("cached = \"0s\"", "`cached` for a duration of zero caches nothing"),
             ("cached = \"1x\"", "\"1x\" is not a duration"),
             ("max_duration = \"1x\"", "\"1x\" is not a duration"),
-            ("retry(retry_for = [])", "`retry_for` names nothing"),
+            ("retry(retry_for = [])", "`retry_for` is empty"),
             ("retry(retry_for = [\"\"])", "this kind in `retry_for` is empty"),
-            ("queue = \"a\\nb\"", "this `queue` holds a control character"),
+            ("queue = \"a\\nb\"", "this `queue` contains a control character"),
         ] {
             assert!(error(text).starts_with(message), "{text}: {}", error(text));
         }
         assert_eq!(
             error(&format!("name = {:?}", "n".repeat(256))),
-            "this `name` has 256 bytes; 255 is the most"
+            "this `name` has 256 bytes; at most 255 are allowed"
         );
     }
 }

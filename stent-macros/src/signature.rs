@@ -81,8 +81,8 @@ fn check_kind(function: &ItemFn, problems: &mut Problems) {
         problems.add(token, "a durable function cannot be `const`; remove it");
     }
     if let Safety::Unsafe(token) = &signature.safety {
-        let message = "a durable function cannot be `unsafe`: nobody could vouch for the call after a crash; \
-                       put an `unsafe` block into the body";
+        let message = "a durable function cannot be `unsafe`: after a crash, Stent could not uphold the contract of \
+                       the call; use an `unsafe` block in the body";
         problems.add(token, message);
     }
     if let Some(abi) = &signature.abi {
@@ -91,8 +91,8 @@ fn check_kind(function: &ItemFn, problems: &mut Problems) {
     if let Some(GenericParam::Lifetime(lifetime)) = signature.generics.params.first() {
         problems.add(lifetime, BORROWED_PARAMETER);
     } else if !signature.generics.params.is_empty() {
-        let message = "a durable function cannot be generic: it is stored by name, and a name stands for one function; \
-                       write out the types";
+        let message = "a durable function cannot be generic: it is stored by name, and a name identifies one \
+                       function; use concrete types";
         problems.add(&signature.generics.params, message);
     } else if let Some(clause) = &signature.generics.where_clause {
         problems.add(clause, "a durable function is not generic, so it takes no `where` clause; remove it");
@@ -103,8 +103,8 @@ fn read_parameters(function: &ItemFn, problems: &mut Problems) -> Vec<Parameter>
     let inputs = function.sig.inputs.iter().enumerate();
     let parameters = inputs.filter_map(|(position, input)| match input {
         FnArg::Receiver(receiver) => {
-            let message = "a durable function has no `self`: it must be possible to start it by its name alone; \
-                           write a free function and take what it needs as parameters or as `State<T>`";
+            let message = "a durable function has no `self`: Stent must be able to start it by its name alone; write \
+                           a free function and pass what it needs as parameters or as `State<T>`";
             problems.add(receiver, message);
             None
         }
@@ -116,7 +116,7 @@ fn read_parameters(function: &ItemFn, problems: &mut Problems) -> Vec<Parameter>
 fn read_parameter(position: usize, parameter: &PatType, problems: &mut Problems) -> Parameter {
     if let Some(attribute) = parameter.attrs.iter().find(|one| one.path().is_ident("cfg")) {
         let message =
-            "what a call stores cannot depend on `cfg`; put the `cfg` on the function, and write two";
+            "the stored arguments of a call cannot depend on `cfg`; write two functions, each with its `cfg`";
         problems.add(attribute, message);
     }
     if let Some(of) = state_type(&parameter.ty) {
@@ -195,12 +195,14 @@ fn check_type(ty: &Type, borrowed: &str, problems: &mut Problems) {
     match ty {
         Type::Reference(reference) => problems.add(reference, borrowed),
         Type::ImplTrait(anonymous) => {
-            problems
-                .add(anonymous, "what is stored needs a type that can be named; write it in place of `impl`");
+            problems.add(
+                anonymous,
+                "a stored value needs a type that can be named; write the type in place of `impl`",
+            );
         }
         Type::Never(never) => {
             problems
-                .add(never, "a durable function ends with something to store; return `()` in place of `!`");
+                .add(never, "a durable function must return a value to store; return `()` in place of `!`");
         }
         Type::Group(group) => check_type(&group.elem, borrowed, problems),
         Type::Paren(paren) => check_type(&paren.elem, borrowed, problems),
@@ -440,19 +442,19 @@ mod tests {
                 quote!(
                     async fn f(x: impl Serialize) {}
                 ),
-                "what is stored needs a type that can be named",
+                "a stored value needs a type that can be named",
             ),
             (
                 quote!(
                     async fn f() -> Result<impl Serialize, Oops> {}
                 ),
-                "what is stored needs a type that can be named",
+                "a stored value needs a type that can be named",
             ),
             (
                 quote!(
                     async fn f(#[cfg(unix)] x: u8) {}
                 ),
-                "what a call stores cannot depend on `cfg`",
+                "the stored arguments of a call cannot depend on `cfg`",
             ),
         ] {
             let found = errors(item.clone());
