@@ -28,7 +28,7 @@ pub enum Error {
     TimedOut,
 
     /// A wait ended before what was waited for did. The execution goes on.
-    #[error("execution {execution} was not done after {waited:?}; it goes on, and can be waited for again")]
+    #[error("execution {execution} did not end within {waited:?}; it continues, and can be waited for again")]
     WaitTimeout {
         /// What was waited for.
         execution: ExecutionId,
@@ -37,7 +37,7 @@ pub enum Error {
     },
 
     /// A wait for a signal ended before one came.
-    #[error("no signal `{name}` came within {waited:?}")]
+    #[error("no signal `{name}` arrived within {waited:?}")]
     SignalTimeout {
         /// The signal.
         name: String,
@@ -46,7 +46,7 @@ pub enum Error {
     },
 
     /// The execution has ended, so that nothing can be sent to it, or done about it, any more.
-    #[error("execution {execution} is {status} already; {remedy}")]
+    #[error("execution {execution} is already {status}; {remedy}")]
     Ended {
         /// The execution.
         execution: ExecutionId,
@@ -57,8 +57,8 @@ pub enum Error {
     },
 
     /// The function is not registered here.
-    #[error("function `{function}` is not registered; {}mark it #[durable], link the crate that has it, or add it with \
-             Registry::with", known_here(.known))]
+    #[error("function `{function}` is not registered; {}mark it with #[durable], link the crate that defines it, or \
+             add it with Registry::with", known_here(.known))]
     NotRegistered {
         /// The function.
         function: String,
@@ -68,8 +68,8 @@ pub enum Error {
 
     /// Two functions have the same name.
     #[error(
-        "two durable functions are named `{name}`, at {first} and {second}; give one another name with \
-             #[durable(name = \"…\")], or another version of that name with #[durable(version = \"…\")]"
+        "two durable functions are named `{name}`, at {first} and {second}; rename one with #[durable(name = \
+         \"…\")], or give one a version with #[durable(version = \"…\")]"
     )]
     DuplicateName {
         /// The name.
@@ -82,7 +82,8 @@ pub enum Error {
 
     /// A function needs a state that the worker was not given.
     #[error(
-        "function `{function}` needs State<{state}>, which the worker was not given; add it with .state(…) before .start()"
+        "function `{function}` needs State<{state}>, which the worker does not have; add it with .state(…) before \
+         .start()"
     )]
     MissingState {
         /// The function.
@@ -93,9 +94,9 @@ pub enum Error {
 
     /// A call was awaited where nothing is durable.
     #[error(
-        "`{name}` was awaited outside of a durable function; dispatch it with stent.dispatch(…) or stent.run(…), or \
-             run its body with .local() in a unit test. Code that a durable function gives to tokio::spawn or to a thread is \
-             outside of it: await the call in the function itself, and several at once with stent::join!"
+        "`{name}` was awaited outside a durable function; dispatch it with stent.dispatch(…) or stent.run(…), or run \
+         its body with .local() in a unit test; code in tokio::spawn or in another thread is outside the durable \
+         function: await calls in the function itself, and several at once with stent::join!"
     )]
     OutsideDurable {
         /// The function, or the kind of step.
@@ -105,8 +106,8 @@ pub enum Error {
     /// A durable call was made or awaited inside the closure of [`step`](crate::step()), which is recorded as a whole and does
     /// not run again.
     #[error(
-        "{what} was made or awaited inside the closure of step `{step}`, and cannot be a step there; make and await it in the \
-         function, before or after stent::step(…), or make the closure a durable function of its own"
+        "{what} was created or awaited inside the closure of step `{step}`, where it cannot be a step; create and \
+         await it in the function, before or after stent::step(…), or turn the closure into a durable function"
     )]
     InStep {
         /// What was made or awaited.
@@ -116,9 +117,7 @@ pub enum Error {
     },
 
     /// Something was done in a durable function that every replay of its code would do again.
-    #[error(
-        "{what} inside durable function `{function}` would happen again with every replay of its code; {remedy}"
-    )]
+    #[error("{what} inside durable function `{function}` would be repeated by every replay; {remedy}")]
     InDurable {
         /// What was tried.
         what: String,
@@ -129,7 +128,7 @@ pub enum Error {
     },
 
     /// Something cannot be done inside the closure of [`transaction`](crate::transaction()), or cannot be done so.
-    #[error("{what} inside of a transaction {remedy}")]
+    #[error("{what} inside a transaction {remedy}")]
     InTransaction {
         /// What was tried.
         what: String,
@@ -139,7 +138,7 @@ pub enum Error {
 
     /// The store has no database that an application could have tables in.
     #[error(
-        "a {store} store takes part in no transaction of the application's; use sqlite://… or postgres://…"
+        "a {store} store cannot take part in the application's transactions; use sqlite://… or postgres://…"
     )]
     NoTransactions {
         /// The kind of store.
@@ -148,8 +147,8 @@ pub enum Error {
 
     /// No execution has this id.
     #[error(
-        "no execution has the id {0}; it was never dispatched to this store, the transaction that dispatches it is not \
-         committed, or it was purged"
+        "no execution has the id {0}: it was never dispatched to this store, the transaction that dispatches it is \
+         not committed, or it was purged"
     )]
     NotFound(ExecutionId),
 
@@ -208,7 +207,7 @@ pub enum Error {
     Database(#[from] sea_orm::DbErr),
 
     /// A worker's loop has panicked, and nothing runs on it any more. What it held is due again when its leases have run out.
-    #[error("the worker has crashed: its loop panicked: {panic}")]
+    #[error("the worker crashed: its loop panicked with: {panic}")]
     WorkerCrashed {
         /// What it panicked with.
         panic: String,
@@ -223,13 +222,13 @@ pub enum Error {
 
     /// The tokio runtime in which this `Stent` was connected has ended, so its background tasks are gone.
     #[error(
-        "the tokio runtime in which this Stent was connected has ended, and its writer and waiters with it; connect in the \
-         runtime that uses it. Each #[tokio::test] has a runtime of its own"
+        "the tokio runtime in which this Stent was connected has shut down, and its background tasks with it; \
+         connect in the runtime that uses it (each #[tokio::test] has its own runtime)"
     )]
     RuntimeEnded,
 
     /// The `Stent` handle was closed.
-    #[error("this Stent was closed")]
+    #[error("this Stent is closed")]
     Closed,
 }
 
@@ -282,9 +281,9 @@ impl Error {
 }
 
 fn said_last(error: &Option<String>) -> String {
-    error.as_ref().map_or_else(String::new, |error| format!("; its store failed with: {error}"))
+    error.as_ref().map_or_else(String::new, |error| format!("; the last error of its store: {error}"))
 }
 
 fn known_here(known: &[String]) -> String {
-    if known.is_empty() { String::new() } else { format!("known here are {}; ", known.join(", ")) }
+    if known.is_empty() { String::new() } else { format!("registered functions: {}; ", known.join(", ")) }
 }

@@ -128,7 +128,7 @@ impl Shared {
             let (len, max) = (data.len(), self.payload_max);
             failure
                 .causes
-                .push(format!("… its value of {len} bytes was left out; at most {max} are allowed"));
+                .push(format!("… its value was omitted: it is {len} bytes long, and the limit is {max}"));
         }
         failure
     }
@@ -194,7 +194,7 @@ impl Shared {
         for _ in 0..READ_RETRIES {
             match self.patience.answered("read", read()).await {
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(%error, "a read is tried again");
+                    tracing::debug!(%error, "retrying a read");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
@@ -367,7 +367,7 @@ impl StentBuilder {
             return Err(error.into());
         }
         let poll = self.poll.validated()?;
-        check_interval("clock_check", self.clock.check_every, "a minute is usual")?;
+        check_interval("clock_check", self.clock.check_every, "a minute is typical")?;
         let is_sealed = !self.transforms.is_empty();
         let store = self.transforms.in_front_of(store)?;
         let registry = self.registry.unwrap_or_else(Registry::linked).validated()?;

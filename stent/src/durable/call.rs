@@ -438,7 +438,7 @@ pub(crate) fn digest_of<F: Function>(args: &F::Args) -> Result<Digest> {
 
 fn undigested<F: Function>(source: CodecError) -> Error {
     Error::Codec {
-        what: format!("digest of the arguments of `{}` (`unchecked_args` goes without)", F::NAME),
+        what: format!("digest of the arguments of `{}` (`unchecked_args` skips it)", F::NAME),
         source,
     }
 }
@@ -453,7 +453,7 @@ fn both_limits() -> Error {
 /// Holds the tags of a call or of a worker against the limits.
 pub(crate) fn check_tags(tags: &[String]) -> Result<()> {
     if tags.len() > TAGS_MAX {
-        let problem = format!("there are {} of them; at most {TAGS_MAX} are allowed", tags.len());
+        let problem = format!("there are {} tags; at most {TAGS_MAX} are allowed", tags.len());
         return Err(Error::Option { option: "tag", problem });
     }
     tags.iter().try_for_each(|tag| check_name("tag", tag))
@@ -461,11 +461,11 @@ pub(crate) fn check_tags(tags: &[String]) -> Result<()> {
 
 pub(crate) fn check_name(option: &'static str, name: &str) -> Result<()> {
     let problem = if name.is_empty() {
-        "it is empty; give it a name".to_owned()
+        "it is empty; give a name".to_owned()
     } else if name.len() > stent_core::limits::NAME_BYTES_MAX {
         format!("it is {} bytes long; at most {} are allowed", name.len(), stent_core::limits::NAME_BYTES_MAX)
     } else if name.contains('\0') {
-        "it contains a zero character; leave that out".to_owned()
+        "it contains a zero character; remove it".to_owned()
     } else {
         return Ok(());
     };
@@ -516,7 +516,11 @@ pub(crate) fn check_size(payload: &Payload, max: usize, what: &dyn Fn() -> Strin
         return Err(Error::PayloadTooLarge { what: what(), len, max });
     }
     if len > PAYLOAD_BYTES_WARN {
-        tracing::warn!(len, "{} is large; keep large data elsewhere and pass a reference", what());
+        tracing::warn!(
+            len,
+            "{} is large ({len} bytes); keep large data elsewhere and pass a reference",
+            what()
+        );
     }
     Ok(())
 }

@@ -170,8 +170,8 @@ pub(crate) fn is_within() -> bool {
 pub(crate) fn in_transaction(what: &str) -> Error {
     Error::InTransaction {
         what: format!("`{what}`"),
-        remedy: "cannot be a step: the transaction is recorded as a whole, and its closure does not run again; do it before or \
-                 after",
+        remedy: "cannot be a step, because the transaction is recorded as one step and its closure is not replayed; \
+                 do it before or after the transaction",
     }
 }
 
@@ -234,8 +234,8 @@ pub(crate) fn check_not_within(shared: &Shared) -> Result<()> {
         return Ok(());
     }
     Err(Error::InTransaction {
-        what: "what is dispatched or sent".to_owned(),
-        remedy: "must be part of it: add .within(&txn)",
+        what: "a dispatch or a signal".to_owned(),
+        remedy: "must be part of the transaction: add .within(&txn)",
     })
 }
 

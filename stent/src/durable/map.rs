@@ -155,7 +155,7 @@ impl<F: Function> Map<F> {
     /// Writes so many items at once, from 1 to 1000, which is the default. Smaller chunks make smaller transactions.
     pub fn chunk(mut self, items: usize) -> Self {
         if !(1..=MAP_CHUNK).contains(&items) {
-            let problem = format!("{items} items at once; take 1 to {MAP_CHUNK}");
+            let problem = format!("it is {items}; use 1 to {MAP_CHUNK}");
             self.fan.invalid = Some(Error::Option { option: "chunk", problem });
         }
         self.fan.chunk = items;

@@ -97,8 +97,10 @@ impl<T> Signal<T> {
         let Context::Durable(durable) = self.position.require("stent::signal")? else {
             return Err(Error::Option {
                 option: "local",
-                problem: "a body that is run with .local() gets no signals; dispatch it to a store in memory"
-                    .to_owned(),
+                problem:
+                    "a body that runs with .local() receives no signals; dispatch it to a store, such as \
+                          memory:"
+                        .to_owned(),
             });
         };
         let (durable, seq) = self.position.take(durable);

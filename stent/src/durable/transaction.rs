@@ -212,7 +212,8 @@ where
         let Context::Durable(durable) = self.position.require("stent::transaction")? else {
             return Err(Error::Option {
                 option: "local",
-                problem: "a body that is run with .local() has no database; dispatch it to sqlite::memory:"
+                problem: "a body that runs with .local() has no database; dispatch it to a store, such as \
+                          sqlite::memory:"
                     .to_owned(),
             });
         };
@@ -273,7 +274,7 @@ where
                 }
                 return match self.pause() {
                     Some(pause) if passes => {
-                        tracing::debug!(step = self.name, %error, "a transaction is run again");
+                        tracing::debug!(step = self.name, %error, "retrying a transaction");
                         pause
                     }
                     _ if kinds.contains(&ErrorKind::Ended) => fail(durable, seq, ended(&self.name)),
@@ -289,7 +290,8 @@ where
             Ok(_) if Arc::strong_count(&transaction) > 1 => {
                 drop(transaction);
                 let message = format!(
-                    "the closure of `{}` has kept its transaction; do not hand it to anything that outlives the closure",
+                    "the closure of `{}` returned while its transaction was still in use; do not hand the \
+                     transaction to anything that outlives the closure",
                     self.name
                 );
                 fail(durable, seq, own_failure(Kind::TRANSACTION_KEPT, message).fatal())
@@ -353,7 +355,7 @@ where
                         Some(Word::Ended) => fail(&durable, seq, ended(&this.name)),
                         Some(Word::Again(error)) => match this.pause() {
                             Some(pause) => {
-                                tracing::warn!(step = this.name, %error, "a transaction is run again");
+                                tracing::warn!(step = this.name, %error, "retrying a transaction");
                                 pause
                             }
                             None => fail(&durable, seq, from_stent_error(&error.into())),
@@ -369,7 +371,7 @@ where
                     Ok(transaction) => this.run(&durable, seq, transaction)?,
                     Err(error) if !matches!(error.kind(), ErrorKind::Closed | ErrorKind::Limit) => {
                         let pause = *pause;
-                        tracing::warn!(step = this.name, %error, ?pause, "a transaction could not begin yet");
+                        tracing::warn!(step = this.name, %error, ?pause, "cannot begin a transaction; retrying");
                         let next = (pause * 2).min(PAUSE_MAX);
                         Stage::Pausing(Box::pin(tokio::time::sleep(pause)), next)
                     }
@@ -440,8 +442,8 @@ fn checked<T: Serialize + DeserializeOwned>(
 /// What was dropped may have taken with it what the closure had done before.
 fn torn(name: &str) -> Failure {
     let message = format!(
-        "the closure of `{name}` dropped a dispatch or a signal of its transaction before it had ended; nothing of the \
-         transaction was kept. Await what is begun, and put no timeout and no select! around it"
+        "the closure of `{name}` dropped a dispatch or a signal of its transaction before it was written, so the \
+         transaction was rolled back; await each one, without a timeout or a select! around it"
     );
     own_failure(Kind::TRANSACTION_TORN, message).fatal()
 }
@@ -449,16 +451,16 @@ fn torn(name: &str) -> Failure {
 /// There is nothing left that could be committed with the record.
 fn ended(name: &str) -> Failure {
     let message = format!(
-        "the closure of `{name}` ended its transaction: by COMMIT, ROLLBACK or END as SQL, or by a conflict under OR ROLLBACK; \
-         the step is not recorded as done. Return Ok from the closure to commit and an error to roll back"
+        "the closure of `{name}` ended its transaction, by COMMIT, ROLLBACK or END as SQL, or by a conflict under OR \
+         ROLLBACK; the step is not recorded as done; return Ok from the closure to commit, or an error to roll back"
     );
     own_failure(Kind::TRANSACTION_ENDED, message).fatal()
 }
 
 fn took_too_long(name: &str, timeout: Duration) -> Failure {
     let message = format!(
-        "the closure of `{name}` was not done after {timeout:?} and was rolled back; do what takes long before the \
-         transaction, use nothing in it that waits for the store, or give it more time with .timeout(…)"
+        "the closure of `{name}` ran for more than {timeout:?} and was rolled back; do slow work before the \
+         transaction, await nothing in it that waits for the store, or raise the limit with .timeout(…)"
     );
     own_failure(Kind::TRANSACTION_TIMEOUT, message)
 }

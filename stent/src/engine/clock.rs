@@ -195,7 +195,8 @@ impl Clock {
         if is_set {
             tracing::warn!(
                 by_us = host_ahead.saturating_sub(known_ahead),
-                "this host's clock was set; it was not followed before the store's had been read"
+                "this host's clock was set to another time; this process counted on by the monotonic clock until it \
+                 had read the store's clock"
             );
         }
         let uncertainty = Duration::from_micros(after.saturating_sub(before).unsigned_abs());
@@ -213,13 +214,13 @@ impl Clock {
         match self.options.source {
             ClockSource::Store => tracing::warn!(
                 drift_us,
-                "this host's clock is {drift:?} {direction} the store's; it is corrected here, but look after it: other \
-                 programs go by it, logs too"
+                "this host's clock is {drift:?} {direction} the store's clock; Stent corrects for this, but other \
+                 programs and logs do not; set the clock right"
             ),
             ClockSource::Host => tracing::warn!(
                 drift_us,
-                "this host's clock is {drift:?} {direction} the store's, and leases go by it; set it right, or use \
-                 ClockSource::Store"
+                "this host's clock is {drift:?} {direction} the store's clock, and leases depend on it; set the \
+                 clock right, or use ClockSource::Store"
             ),
         }
     }
@@ -287,7 +288,7 @@ async fn compare(clock: Weak<Clock>, store: Weak<dyn Store>, hooks: Hooks) {
             Ok(()) => doubted = false,
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => {
-                tracing::debug!(%error, "the store's clock could not be read; trying again");
+                tracing::debug!(%error, "cannot read the store's clock; retrying");
                 doubted = true;
             }
         }

@@ -43,12 +43,13 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>> {
             format!("this version of stent has no {feature} backend yet; use sqlite://PATH")
         }
         Some((known, feature, _)) => format!(
-            "scheme `{known}` needs the feature `{feature}`, which is off; add it: stent = {{ features = [\"{feature}\"] }}"
+            "scheme `{known}` needs the feature `{feature}`, which is disabled; enable it: stent = {{ features = \
+             [\"{feature}\"] }}"
         ),
         None if scheme.is_empty() => {
-            format!("it has no scheme; write it like sqlite://{url}; known here are: {}", built().join(", "))
+            format!("it has no scheme; write it like sqlite://{url}; known schemes: {}", built().join(", "))
         }
-        None => format!("unknown scheme `{scheme}`; known here are: {}", built().join(", ")),
+        None => format!("unknown scheme `{scheme}`; known schemes: {}", built().join(", ")),
     };
     Err(Error::Url { url: without_password(url), problem })
 }

@@ -147,7 +147,7 @@ async fn read_for_all(store: Arc<dyn Store>, inner: Weak<Inner>) {
             match store.completions(page).await {
                 Ok(completions) => completions.into_iter().for_each(|(task, steps)| alive.tell(task, steps)),
                 // Those who listen hear of it with their next commit, at the latest.
-                Err(error) => tracing::debug!(%error, "completions are read again"),
+                Err(error) => tracing::debug!(%error, "cannot read completions; retrying"),
             }
         }
         // The reads of many must not become all that the store does.

@@ -46,7 +46,7 @@ pub(crate) fn check_interval(option: &'static str, interval: Duration, usual: &s
         return Ok(());
     }
     let problem =
-        format!("{interval:?} is too short for an interval; take at least {INTERVAL_MIN:?}, {usual}");
+        format!("{interval:?} is too short for an interval; use at least {INTERVAL_MIN:?} ({usual})");
     Err(Error::Option { option, problem })
 }
 
@@ -63,11 +63,11 @@ impl PollOptions {
 
     pub(crate) fn validated(self) -> Result<Self> {
         let problem = if self.min < INTERVAL_MIN {
-            format!("min is {:?}; take at least {INTERVAL_MIN:?}", self.min)
+            format!("min is {:?}; use at least {INTERVAL_MIN:?}", self.min)
         } else if self.max < self.min {
-            format!("max is {:?} and below min, which is {:?}; take at least as much", self.max, self.min)
+            format!("max is {:?}, which is below min ({:?}); raise max or lower min", self.max, self.min)
         } else if !self.factor.is_finite() || self.factor < 1.0 {
-            format!("factor is {}; take 1 or more", self.factor)
+            format!("factor is {}; use 1 or more", self.factor)
         } else {
             return Ok(self);
         };

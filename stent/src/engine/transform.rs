@@ -121,9 +121,9 @@ impl Transforms {
             let name = transform.name();
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
             let problem = if name.is_empty() || !name.chars().all(fits) {
-                format!("{name:?} is no name for one; take letters, digits, `.`, `-` and `_`")
+                format!("the name {name:?} is not valid; use letters, digits, `.`, `-` and `_`")
             } else if self.opens[..n].iter().any(|other| other.name() == name) {
-                format!("two of them are named {name:?}; give each a name of its own")
+                format!("two transforms are named {name:?}; give each its own name")
             } else {
                 continue;
             };
@@ -143,7 +143,7 @@ impl Transforms {
         };
         let sealed = transformed(|| transform.seal(payload.bytes().to_vec())).map_err(|source| {
             StoreError::new(ErrorKind::Config, "seal")
-                .with_message(format!("transform {}: {source}", transform.name()))
+                .with_message(format!("transform {} failed: {source}", transform.name()))
                 .with_source(source)
         })?;
         *payload = Payload::new(format!("{}+{}", payload.content_type(), transform.name()), sealed);
@@ -156,7 +156,10 @@ impl Transforms {
         let Some(transform) = self.opens.iter().find(|transform| transform.name() == name) else { return };
         match transformed(|| transform.open(payload.bytes().to_vec())) {
             Ok(opened) => *payload = Payload::new(content_type, opened),
-            Err(error) => tracing::error!(%error, transform = name, "a payload could not be opened"),
+            Err(error) => {
+                tracing::error!(%error, transform = name, "transform {name} cannot open a payload, which \
+                                                                     stays sealed: {error}")
+            }
         }
     }
 

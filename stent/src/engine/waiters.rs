@@ -180,12 +180,12 @@ async fn route(
                 if error.kind() == ErrorKind::Closed {
                     wanted.iter().for_each(|id| alive.fail(*id, &error));
                 } else if error.is_transient() || since.elapsed() < PATIENCE {
-                    tracing::debug!(%error, "the store did not say which executions have ended; it is asked again");
+                    tracing::debug!(%error, "cannot read which executions have ended; retrying");
                 } else {
                     tracing::error!(
                         %error,
-                        "the store does not say which executions have ended; each is asked for alone now, and those who wait \
-                         for what cannot be read get the error"
+                        "cannot read which executions have ended ({error}); each is now read on its own, and waits \
+                         for those that cannot be read fail with the error"
                     );
                     failing = None;
                     tell_apart(&*store, patience, &alive, &wanted).await;
@@ -212,7 +212,7 @@ async fn route(
         if expires_in == Some(Duration::ZERO)
             && let Err(error) = patience.answered("exchange", expire(&*store, clock.now())).await
         {
-            tracing::warn!(%error, "what has expired is ended later");
+            tracing::warn!(%error, "cannot end executions whose deadline has passed; retrying");
         }
         let left = expires_in.filter(|left| !left.is_zero()).map_or(pause, |left| left.min(pause));
         pause = poll.after(pause);

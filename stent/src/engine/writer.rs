@@ -213,7 +213,7 @@ async fn write(store: &dyn Store, patience: Patience, mut unit: Unit) -> Left {
                 return Left::Nothing;
             }
             _ if splits && !is_one => {
-                tracing::debug!(%error, writes = unit.replies.len(), "a write is sent again in halves");
+                tracing::debug!(%error, writes = unit.replies.len(), "retrying a write in two halves");
                 let (first, second) = unit.halves();
                 return Left::Halves(first, second);
             }
@@ -223,8 +223,8 @@ async fn write(store: &dyn Store, patience: Patience, mut unit: Unit) -> Left {
             }
             _ => tracing::warn!(
                 %error,
-                "the store {} has not taken dispatches or requests yet ({error}); they are sent again for five seconds, and \
-                 then fail to their callers",
+                "the store {} has not accepted dispatches or requests ({error}); they are retried for five seconds, \
+                 and then fail with this error",
                 store.info().location
             ),
         }

@@ -92,7 +92,7 @@ impl DeadLetters {
         if request::ask(&self.shared, transition).await? {
             return Ok(());
         }
-        Err(request::ended(&self.shared, id, "it is no dead letter, so there is nothing to discard").await?)
+        Err(request::ended(&self.shared, id, "it is not a dead letter, so it cannot be discarded").await?)
     }
 
     /// Deletes those that failed longer ago than `age`, with their executions, oldest first, at most `max` of them, and says
@@ -154,7 +154,7 @@ impl IntoFuture for Replay {
             if request::ask(&self.shared, transition).await? {
                 return Ok(());
             }
-            Err(request::ended(&self.shared, self.id, "it is no dead letter, so there is nothing to replay")
+            Err(request::ended(&self.shared, self.id, "it is not a dead letter, so it cannot be retried")
                 .await?)
         })
     }

@@ -20,8 +20,7 @@ use crate::function::BoxFuture;
 use crate::stent::Shared;
 
 /// How a durable function sends a signal.
-const SIGNAL_REMEDY: &str =
-    "send it in the closure of stent::step(…), which does not run again once it is recorded";
+const SIGNAL_REMEDY: &str = "send it in the closure of stent::step(…), which a replay does not run again";
 
 /// A value on its way to an execution, for whoever of it waits, or will wait, for this [signal](crate::signal()): awaited, it
 /// is sent.
@@ -57,12 +56,12 @@ impl SendSignal {
         match shared.write(way, sent).await? {
             Outcome::Applied(news) => {
                 if news.replaced {
-                    tracing::debug!(execution = %id, signal = name, "a value that nobody had consumed was replaced");
+                    tracing::debug!(execution = %id, signal = name, "replaced a signal value that was not consumed");
                 }
                 Ok(())
             }
             Outcome::Already(_) => Ok(()),
-            _ => Err(ended(&shared, id, "nobody is there to get a signal; dispatch it anew").await?),
+            _ => Err(ended(&shared, id, "it can receive no more signals; dispatch a new execution").await?),
         }
     }
 }

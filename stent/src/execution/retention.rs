@@ -84,7 +84,7 @@ fn limit(age: Option<Duration>) -> Option<Duration> {
 pub(crate) fn aged(age: impl IntoDuration) -> Result<Duration> {
     let age = age.into_duration()?;
     if age.is_zero() {
-        let problem = "it is zero, which is no limit: what is kept without a limit is never deleted; to delete whatever has \
+        let problem = "it is zero, which for retention means to keep data forever; to delete everything that has \
                        ended, use `purge_all`";
         return Err(Error::Option { option: "age", problem: problem.to_owned() });
     }
@@ -118,12 +118,15 @@ pub struct Cleaner(AbortHandle);
 
 impl Cleaner {
     pub(crate) fn start(shared: Arc<Shared>, retention: Retention, every: Duration) -> Result<Self> {
-        check_interval("every", every, "an hour is usual")?;
+        check_interval("every", every, "an hour is typical")?;
         let cleaning = tokio::spawn(async move {
             loop {
                 match clean(&shared, &retention).await {
                     Ok(cleaned) => tracing::debug!(?cleaned, "cleaned"),
-                    Err(error) => tracing::warn!(%error, "the store was not cleaned; trying again later"),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot delete old executions from the store; retrying \
+                                                          later")
+                    }
                 }
                 tokio::time::sleep(every).await;
             }

@@ -68,7 +68,9 @@ impl<F: Function> Spawn<F> {
         if overrides.idempotency_key.is_some() {
             return Err(Error::Option {
                 option: "idempotency_key",
-                problem: "a spawned execution is started once by its position; leave the key out".to_owned(),
+                problem:
+                    "a spawned execution is already identified by its position in the code; leave the key out"
+                        .to_owned(),
             });
         }
         let now = durable.shared.clock.now();

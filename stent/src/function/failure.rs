@@ -286,8 +286,8 @@ impl<E> Unnamed for Probe<E> {}
 /// }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say which of its variants it is",
-    note = "implement `stent::Classify` for it, or name a kind that its failures are given as a text"
+    message = "`{Self}` does not name its variants as kinds of failures",
+    note = "implement `stent::Classify` for it, or write the kind of its failures as a string"
 )]
 pub trait Classify {
     /// The name of the type in kinds, in place of its path. It is stored with failures and with retry policies, so a type

@@ -187,13 +187,16 @@ impl FunctionOptions {
             return fail("retry", &error.to_string());
         }
         if self.max_concurrent == Some(0) {
-            return fail("max_concurrent", "0 lets nothing run; give 1 or more, or leave it out");
+            return fail("max_concurrent", "0 lets nothing run; use 1 or more, or leave it out");
         }
         if let Some(problem) = self.rate.as_ref().and_then(Rate::problem) {
             return fail("rate", problem);
         }
         if self.cached == Some(Cached::For(Duration::ZERO)) {
-            return fail("cached", "its time is zero; give `Cached::Forever` for no limit, or leave it out");
+            return fail(
+                "cached",
+                "its duration is zero; use `Cached::Forever` for no limit, or leave it out",
+            );
         }
         if let Some(queue) = self.queue {
             check_name("queue", queue)?;

@@ -67,7 +67,7 @@ impl States {
         state.cloned().map(State).ok_or_else(|| {
             own_failure(
                 Kind::MISSING_STATE,
-                format!("State<{}> was not given; add it with .state(…)", std::any::type_name::<T>()),
+                format!("State<{}> is missing; add it with .state(…)", std::any::type_name::<T>()),
             )
             .fatal()
         })

@@ -64,7 +64,7 @@ impl Drop for Remains {
                 task = %durable.task,
                 function = durable.function,
                 panic = failure.message,
-                "a destructor in `{}` panicked when its code was dropped; nothing else is affected",
+                "a destructor panicked when the code of `{}` was dropped; nothing else is affected",
                 durable.function
             );
         }

@@ -26,9 +26,9 @@ impl Blocking {
             tracing::warn!(
                 function,
                 ?took,
-                "`{function}` blocked its thread for {took:?}: other functions wait meanwhile, leases may run out, and `{function}` \
-                 cannot be stopped when its own has, so it may run beside itself; move what blocks to \
-                 tokio::task::spawn_blocking (this is said once per function)"
+                "`{function}` blocked its thread for {took:?}: meanwhile other functions wait, leases may expire, \
+                 and `{function}` cannot be stopped when its own lease expires, so two attempts may run at the same \
+                 time; move blocking code to tokio::task::spawn_blocking (logged once per function)"
             );
         }
     }

@@ -131,8 +131,8 @@ pub(super) async fn run(driver: Driver) -> Result<()> {
             %worker,
             panic = failure.message,
             trace = failure.trace,
-            "the worker has crashed: its loop panicked, and nothing runs on it any more; what it held is due again when its \
-             leases have run out; start another worker, or the process again"
+            "the worker crashed: its loop panicked, and it runs nothing any more; its tasks become due again when \
+             their leases expire; start another worker, or restart the process"
         );
         Error::WorkerCrashed { panic: failure.message }
     })
@@ -289,8 +289,8 @@ impl Driver {
         if tokio::time::timeout(DISPOSAL_PATIENCE, disposal.emptied()).await.is_err() {
             tracing::warn!(
                 %worker,
-                "a destructor of code that was parked has run for {DISPOSAL_PATIENCE:?} and has not returned; the worker \
-                 stops without waiting for it"
+                "a destructor of parked code has not returned after {DISPOSAL_PATIENCE:?}; the worker stops without \
+                 waiting for it"
             );
         }
         end.well();
@@ -303,8 +303,8 @@ impl Driver {
             worker = %self.port.worker,
             running = self.active.len(),
             commits = self.outbox.iter().count(),
-            "the store cannot be reached, so the worker stops without handing its work back; it is due again when its leases \
-             have run out"
+            "the store cannot be reached, so the worker stops without releasing its tasks; they become due again \
+             when their leases expire"
         );
         for (_, active) in self.active.drain() {
             active.abort.abort();
@@ -573,8 +573,8 @@ impl Driver {
                 execution = %claimed.task.tree.execution,
                 task = %claimed.task.id,
                 function,
-                "`{function}` is given up: {tries} claims of it ended without progress, because their workers died, lost their \
-                 leases, or broke off; stent.dead_letters().history(task) has them"
+                "giving up on `{function}`: {tries} claims of it ended without progress, because workers died, lost \
+                 their leases or aborted a turn; stent.dead_letters().history(task) lists these claims"
             );
             self.submit(Submission { subject: Some(subject), ..Submission::of(transition) }, now);
             return;
@@ -639,7 +639,7 @@ impl Driver {
         let now = self.port.shared.clock.now();
         self.port.report.hands_back(self.active.values().map(|active| &active.subject));
         for (task, mut active) in std::mem::take(&mut self.active) {
-            tracing::debug!(%task, "handed back");
+            tracing::debug!(%task, "released a task");
             active.abort.abort();
             self.pump.handle_finished();
             // What the turn has left to be committed comes first, and moves the fence on.

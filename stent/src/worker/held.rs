@@ -14,7 +14,7 @@ pub(super) async fn tell(shared: Weak<Shared>, worker: WorkerId) {
     let running = match shared.retrying(|| shared.store.running(PAGE_MAX)).await {
         Ok(running) => running,
         Err(error) => {
-            tracing::debug!(%error, "it is not known what other workers hold");
+            tracing::debug!(%error, "cannot read which tasks other workers hold");
             return;
         }
     };
@@ -36,8 +36,8 @@ pub(super) async fn tell(shared: Weak<Shared>, worker: WorkerId) {
             tasks,
             holders = holders.len(),
             %until,
-            "{tasks} tasks are held by {} other workers; if one of these is gone, its tasks go on when its leases have run out, \
-             the last of them at {until}",
+            "{tasks} tasks are held by {} other workers; if one of these workers is dead, its tasks continue when \
+             their leases expire, the last one at {until}",
             holders.len()
         );
     }

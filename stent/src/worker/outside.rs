@@ -33,9 +33,10 @@ impl Outside {
         known.insert(function.to_owned(), Known::Warned);
         tracing::warn!(
             function,
-            "function `{function}` awaits something that is not recorded beside its steps, such as a timeout of tokio's: it is \
-             held in memory for that, and if its process dies, it is run again from its record after the lease, and awaits it \
-             anew; use stent::sleep(…), .timeout(…) or stent::step(…) for what is to survive"
+            "function `{function}` awaits a non-durable future beside its steps, such as a tokio timeout: it stays \
+             in memory for that, and if its process dies, it is replayed after its lease expires and awaits the \
+             future from the start; use stent::sleep(…), .timeout(…) or stent::step(…) for waits that must survive a \
+             crash"
         );
     }
 
@@ -46,9 +47,8 @@ impl Outside {
             *known = Known::Warned;
             tracing::warn!(
                 function,
-                "function `{function}` awaits something between its steps that is not recorded, and has been started again from \
-                 its record: what it awaits there is done again each time, and may come out differently; put it in \
-                 stent::step(…), or in a durable function of its own"
+                "function `{function}` awaits non-durable work between its steps, and a replay ran that work again, \
+                 perhaps with another outcome; wrap it in stent::step(…), or move it to a durable function"
             );
         }
     }

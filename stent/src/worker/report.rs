@@ -99,15 +99,17 @@ pub(crate) fn tell_expired(transition: &Transition, function: Option<&str>) {
         (None, Some(_)) => format!("step {task}"),
     };
     match tree.parent {
-        None => tracing::warn!(%execution, %task, function, %failure, "{what} was ended: {failure}"),
+        None => tracing::warn!(%execution, %task, function, %failure, "{what} timed out: {failure}"),
         Some(_) => {
-            tracing::info!(%execution, %task, function, %failure, "{what} was ended, and its caller gets the error: {failure}");
+            tracing::info!(%execution, %task, function, %failure, "{what} timed out, and its caller gets the error: \
+                                                                   {failure}");
         }
     }
 }
 
 fn tell_retried(&TaskRef { id, execution, function, .. }: &TaskRef<'_>, failure: &Failure, pause: Duration) {
-    tracing::info!(%execution, task = %id, function, %failure, "`{function}` failed and is tried again in {pause:?}: {failure}");
+    tracing::info!(%execution, task = %id, function, %failure, "`{function}` failed and is retried in {pause:?}: \
+                                                                {failure}");
 }
 
 fn tell_failed_step(&TaskRef { id, execution, function, .. }: &TaskRef<'_>, failure: &Failure) {
@@ -209,8 +211,8 @@ impl Reporter {
                 %task,
                 function,
                 %failure,
-                "`{function}` failed for good and is kept as a dead letter: {failure}; stent.dead_letters() shows it, and replays it \
-                 from the step that failed"
+                "`{function}` failed for good and is kept as a dead letter: {failure}; stent.dead_letters() lists \
+                 it, and can retry it from the step that failed"
             ),
             _ => {}
         }
@@ -259,7 +261,7 @@ impl Reporter {
     }
 
     pub(super) fn not_renewed(&self, leases: &[Lease], error: &StoreError) {
-        tracing::debug!(%error, leases = leases.len(), "leases were not renewed; trying again soon");
+        tracing::debug!(%error, leases = leases.len(), "cannot renew leases; retrying soon");
         self.answered(Some(error));
         leases.iter().for_each(|lease| self.tell_renewed(lease.task, false));
     }
@@ -275,13 +277,14 @@ impl Reporter {
     pub(super) fn lost(&self, subject: &Subject, loss: LeaseLoss, blocked: Option<Duration>) {
         let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
         let how = match loss {
-            LeaseLoss::Lapsed => "it ran out before it could be renewed",
+            LeaseLoss::Lapsed => "it expired before it could be renewed",
             LeaseLoss::Taken => "another claim has the task, or the task has ended",
-            LeaseLoss::BrokenOff => "its turn broke off",
+            LeaseLoss::BrokenOff => "its turn aborted",
         };
         match blocked {
             None => {
-                tracing::warn!(%execution, %task, function, %loss, "a lease was lost and its work stopped: {how}");
+                tracing::warn!(%execution, %task, function, %loss, "the lease of `{function}` was lost and its work \
+                                                                    stopped: {how}");
             }
             Some(blocked) => tracing::warn!(
                 %execution,
@@ -289,8 +292,9 @@ impl Reporter {
                 function,
                 %loss,
                 ?blocked,
-                "a lease was lost: {how}; its code has blocked its thread for {blocked:?}, so it could not be stopped, and may run \
-                 beside the worker that has the task next; move what blocks to tokio::task::spawn_blocking"
+                "the lease of `{function}` was lost: {how}; its code has blocked its thread for {blocked:?}, so it \
+                 could not be stopped, and may still run when another worker starts the task; move blocking code to \
+                 tokio::task::spawn_blocking"
             ),
         }
         self.tell_lost(subject, loss);
@@ -305,8 +309,8 @@ impl Reporter {
             function,
             panic = failure.message,
             trace = failure.trace,
-            "a turn of `{function}` broke off: something panicked beside its code, such as a layer of your tracing \
-             subscriber; it runs again when its lease has run out, and ends as a crash loop if that goes on"
+            "a turn of `{function}` aborted, because something outside its code panicked, such as a layer of your \
+             tracing subscriber; it runs again when its lease expires, and fails as a crash loop if this repeats"
         );
         self.tell_lost(subject, LeaseLoss::BrokenOff);
     }
@@ -335,9 +339,10 @@ impl Reporter {
                         worker = %self.vitals.id(),
                         %store,
                         %error,
-                        "the store {store} has not done what this worker asked for {lasts:?} ({error}); it is asked again and again. \
-                         Functions go on, and what they finish is kept and sent when the store answers; work whose lease cannot be \
-                         renewed for {lease:?} is stopped and runs again. Look after the store if this is said again"
+                        "the store {store} has not completed a request of this worker for {lasts:?} ({error}); the \
+                         worker keeps retrying, functions continue, and their results are committed when the store \
+                         answers; work whose lease cannot be renewed within {lease:?} is stopped and runs again; \
+                         check the store if this message repeats"
                     );
                 }
             }
@@ -350,8 +355,9 @@ impl Reporter {
             worker = %self.vitals.id(),
             name = self.vitals.name(),
             ?late,
-            "the worker's loop was held up for {late:?}, and leases that are not renewed run out: either functions block the threads \
-             of its runtime (move what blocks to tokio::task::spawn_blocking), or this process was stopped for so long"
+            "the worker's loop was delayed by {late:?}, and leases that are not renewed expire: either functions \
+             block the threads of its runtime (move blocking code to tokio::task::spawn_blocking), or this process \
+             was suspended"
         );
     }
 
@@ -361,12 +367,12 @@ impl Reporter {
         let (worker, name) = (self.vitals.id(), self.vitals.name());
         let most = grace.map(|grace| format!(" for at most {grace:?}")).unwrap_or_default();
         match count {
-            0 => tracing::info!(%worker, name, "the worker drains: it claims no more"),
+            0 => tracing::info!(%worker, name, "the worker drains: it claims no more tasks"),
             _ => tracing::info!(
                 %worker,
                 name,
                 running = count,
-                "the worker drains: it claims no more, and waits{most} until what runs comes to a wait or an end: \
+                "the worker drains: it claims no more tasks, and waits{most} until the running ones park or end: \
                  {functions}"
             ),
         }
@@ -380,7 +386,7 @@ impl Reporter {
                 worker = %self.vitals.id(),
                 name = self.vitals.name(),
                 running = count,
-                "what still runs is stopped and handed back, to run again elsewhere: {functions}"
+                "stopping and releasing the tasks that still run, so that they run again elsewhere: {functions}"
             );
         }
     }

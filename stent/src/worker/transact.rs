@@ -129,7 +129,8 @@ fn failed(error: StoreError) -> Fate {
 /// Finds out what has become of a commit of which nobody knows: whoever was to write the same record now would either find it
 /// or be the first. Nothing that is done here is committed.
 async fn look(transactions: &dyn Transactions, transition: &Transition, failed: StoreError) -> Fate {
-    tracing::warn!(error = %failed, task = %transition.guard.task(), "a commit may have failed; the store is asked");
+    tracing::warn!(error = %failed, task = %transition.guard.task(), "it is unknown whether a commit was applied; \
+                                                                      asking the store");
     let mut pause = PAUSE_MIN;
     // Until the lease has run out: then the turn is ended from outside.
     loop {
@@ -144,7 +145,8 @@ async fn look(transactions: &dyn Transactions, transition: &Transition, failed: 
             Err(error) if error.kind() == ErrorKind::Closed => return Fate::Lost,
             Err(error) => {
                 if !error.is_transient() {
-                    tracing::error!(%error, task = %transition.guard.task(), "the store does not tell what it has committed; it is asked again");
+                    tracing::error!(%error, task = %transition.guard.task(), "cannot read whether a commit was \
+                                                                              applied; retrying");
                 }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);

@@ -33,8 +33,9 @@ async fn warn(shared: &Arc<Shared>, warned: &mut BTreeSet<String>) {
                 function = view.lane.function,
                 queue = view.lane.queue,
                 due = view.due,
-                "{} due of `{}` on queue `{}` cannot run here: this process does not know the function. It waits for a worker of a \
-                 process that does; if there is none, link or register the function, or cancel the executions",
+                "{} due tasks of `{}` on queue `{}` cannot run here, because this process has not registered the \
+                 function; they wait for a process that has; if there is none, link or register the function, or \
+                 cancel the executions",
                 view.due,
                 view.lane.function,
                 view.lane.queue

@@ -130,7 +130,7 @@ fn one_that_hands_each_transaction_to_another_connection_serves_if_it_tracks_sta
         let second = open(bouncer.url()).await;
         let error = second.clock().await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Config, "{error}");
-        for remedy in ["connect past it", "keep sessions together", "max_prepared_statements"] {
+        for remedy in ["connect without it", "session pooling", "max_prepared_statements"] {
             assert!(error.to_string().contains(remedy), "{remedy} in {error}");
         }
     });

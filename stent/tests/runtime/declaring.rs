@@ -252,7 +252,7 @@ on_every_store! {
 
         let error = theirs.dispatch(ship_1(unique())).await.expect_err("theirs has somebody only");
         let message = error.to_string();
-        assert!(message.contains("`declaring.ship`") && message.contains("known here are somebody"), "{message}");
+        assert!(message.contains("`declaring.ship`") && message.contains("registered functions: somebody"), "{message}");
 
         let run = ours.dispatch(ship_1(unique())).await.expect("ours has it");
         let worker = theirs.worker().start().await.expect("starts");

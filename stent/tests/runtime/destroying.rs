@@ -390,7 +390,7 @@ on_every_store! {
         assert_eq!(run.result().timeout("20s").await.expect("runs again"), key);
 
         let id = run.id().to_string();
-        let said = logs::lines(|line| line.field("execution") == id && line.message().contains("broke off"));
+        let said = logs::lines(|line| line.field("execution") == id && line.message().contains("aborted"));
         assert_eq!(said.len(), 1, "{said:?}");
         assert_eq!(said[0].level, tracing::Level::ERROR);
         worker.drain().await.expect("drains");

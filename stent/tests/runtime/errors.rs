@@ -63,12 +63,12 @@ on_every_store! {
     async fn a_function_that_is_not_registered_is_named_with_the_ones_that_are(world) {
         let stent = world.with_registry(Registry::new().with::<known>().with::<calls_unknown>()).await;
         let error = stent.dispatch(unknown(1)).await.expect_err("it is not registered");
-        says(&error, &["`unknown`", "known here are calls_unknown, known;", "Registry::with"]);
+        says(&error, &["`unknown`", "registered functions: calls_unknown, known;", "Registry::with"]);
         assert!(matches!(error, Error::NotRegistered { .. }));
 
         let empty = world.with_registry(Registry::new()).await;
         let error = empty.dispatch(unknown(1)).await.expect_err("nothing is registered").to_string();
-        assert!(error.contains("`unknown` is not registered; mark it #[durable]"), "{error}");
+        assert!(error.contains("`unknown` is not registered; mark it with #[durable]"), "{error}");
 
         let worker = stent.worker().start().await.expect("starts");
         let error = stent.run(calls_unknown()).await.expect_err("its step is not registered");
@@ -122,10 +122,10 @@ on_every_store! {
     async fn options_that_do_not_fit_are_named(world) {
         let worker = || world.stent.worker().state(Db);
         for (error, parts) in [
-            (worker().concurrency(0).start().await.expect_err("0"), ["`concurrency`", "at least one"]),
+            (worker().concurrency(0).start().await.expect_err("0"), ["`concurrency`", "at least 1"]),
             (worker().lease("1ms").start().await.expect_err("short"), ["`lease`", "too short"]),
             (worker().lease("3s").heartbeat("2s").start().await.expect_err("long"), ["`heartbeat`", "at most half"]),
-            (never_tried(world.stent.dispatch(known(1))).await.expect_err("0"), ["`retry`", "give 1 or more"]),
+            (never_tried(world.stent.dispatch(known(1))).await.expect_err("0"), ["`retry`", "use 1 or more"]),
             (world.stent.dispatch(known(1)).queue("").await.expect_err("empty"), ["`queue`", "empty"]),
             (world.stent.dispatch(known(1)).queue("q".repeat(256)).await.expect_err("long"), ["`queue`", "255"]),
         ] {
@@ -143,7 +143,7 @@ async fn awaited_outside_of_a_durable_function_a_call_says_what_to_do() {
         stent::step("total", || async { Ok::<_, String>(1) }).await.expect_err("outside"),
         stent::signal::<u64>("approval").await.expect_err("outside"),
     ] {
-        says(&error, &["outside of a durable function", "stent.dispatch", ".local()"]);
+        says(&error, &["outside a durable function", "stent.dispatch", ".local()"]);
     }
     known(1).detach().expect_err("outside");
 }
@@ -182,7 +182,7 @@ impl stent::Function for Impostor {
 
 #[tokio::test]
 async fn urls_that_name_no_store_say_what_would() {
-    says(&Stent::connect("mysql://x").await.expect_err("unknown"), &["`mysql`", "known here are: memory"]);
+    says(&Stent::connect("mysql://x").await.expect_err("unknown"), &["`mysql`", "known schemes: memory"]);
     says(
         &Stent::connect("orders.db").await.expect_err("no scheme"),
         &["\"orders.db\"", "sqlite://orders.db"],
@@ -202,8 +202,10 @@ fn a_stent_whose_runtime_has_ended_says_so() {
     drop(first);
 
     runtime().block_on(async {
-        let remedy =
-            ["runtime in which this Stent was connected has ended", "connect in the runtime that uses it"];
+        let remedy = [
+            "runtime in which this Stent was connected has shut down",
+            "connect in the runtime that uses it",
+        ];
         says(&stent.dispatch(known(1)).await.expect_err("nobody writes"), &remedy);
         says(&stent.dispatch_all([known(1)]).await.expect_err("nobody writes"), &remedy);
         says(&run.result().timeout("20s").await.expect_err("nobody looks"), &remedy);

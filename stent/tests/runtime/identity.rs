@@ -462,7 +462,7 @@ on_every_store! {
         let worker = world.forgetful_worker().await;
         let run = world.stent.dispatch(keys_in_any_order()).await.expect("dispatched");
         let message = mismatch(&run).await;
-        assert!(message.contains("another idempotency key"), "{message}");
+        assert!(message.contains("the idempotency keys differ"), "{message}");
         worker.drain().await.expect("drains");
     }
 

@@ -164,7 +164,7 @@ on_every_store! {
         assert_eq!(error.failure().expect("a failure").kind, "user::stent::Panic");
 
         let error = world.stent.dispatch(says_panic(key)).retry(policy("stent::Panik")).await.expect_err("there is no such kind");
-        assert!(error.to_string().contains("none of Stent's"), "{error}");
+        assert!(error.to_string().contains("not one of Stent's"), "{error}");
         worker.drain().await.expect("drains");
     }
 

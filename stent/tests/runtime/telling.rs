@@ -60,7 +60,7 @@ on_every_store! {
             said.iter().filter(fits).count()
         };
         let why = format!("no {key}");
-        assert_eq!(of(Level::INFO, &["`telling.flaky` failed and is tried again in", &why]), 1, "{said:#?}");
+        assert_eq!(of(Level::INFO, &["`telling.flaky` failed and is retried in", &why]), 1, "{said:#?}");
         assert_eq!(of(Level::INFO, &["`telling.flaky` failed, and its caller gets the error", &why]), 1, "{said:#?}");
         assert_eq!(of(Level::WARN, &["`telling.calls_flaky` failed for good", "dead_letters()", &why]), 1, "{said:#?}");
     }
@@ -74,14 +74,14 @@ on_every_store! {
         worker.drain().await.expect("drains");
 
         let said = said(run.id());
-        assert!(said.iter().any(|(level, text)| *level == Level::WARN && text.contains("`telling.endless` was ended")), "{said:#?}");
+        assert!(said.iter().any(|(level, text)| *level == Level::WARN && text.contains("`telling.endless` timed out")), "{said:#?}");
     }
 
     async fn what_is_over_its_time_while_it_is_parked_is_said_too(world) {
         let worker = world.worker().await;
         let run = world.stent.dispatch(parked()).max_duration("50ms").await.expect("dispatched");
         run.result().timeout("20s").await.expect_err("expires");
-        let ended = format!("execution {} was ended", run.id());
+        let ended = format!("execution {} timed out", run.id());
         eventually(async || said(run.id()).iter().any(|(level, text)| *level == Level::WARN && text.contains(&ended))).await;
         worker.drain().await.expect("drains");
     }
@@ -95,7 +95,7 @@ on_every_store! {
 
         worker.drain().await.expect("drains");
 
-        for part in ["waits for at most 50ms until what runs", "is stopped and handed back"] {
+        for part in ["waits for at most 50ms until the running ones", "stopping and releasing the tasks"] {
             let said = logs::lines(|line| line.field("worker") == id && line.message().contains(part));
             assert_eq!(said.len(), 1, "{part}");
             assert!(said[0].level == Level::INFO && said[0].message().contains("`telling.endless`"), "{said:?}");
@@ -115,15 +115,15 @@ on_every_store! {
         rigged.is_out.store(true, Ordering::SeqCst);
         // Something to ask the store for.
         world.stent.dispatch(flaky(unique())).await.expect("dispatched");
-        eventually(async || about("is asked again and again").len() == 1).await;
+        eventually(async || about("the worker keeps retrying").len() == 1).await;
         let failures = worker.status().last_error;
         eventually(async || worker.status().last_error != failures).await;
         rigged.is_out.store(false, Ordering::SeqCst);
         eventually(async || about("answers again").len() == 1).await;
 
-        let said = about("is asked again and again");
+        let said = about("the worker keeps retrying");
         assert_eq!((said.len(), said[0].level), (1, Level::WARN));
-        assert!(about("is sent again").is_empty());
+        assert!(about("is retried").is_empty());
         worker.drain().await.expect("drains");
     }
 
@@ -161,10 +161,16 @@ fn a_lease_that_runs_out_under_a_function_that_blocks_says_so() {
         let id = worker.id().to_string();
         let run = world.stent.dispatch(blocks(key)).await.expect("dispatched");
 
-        eventually(async || said(run.id()).iter().any(|(_, text)| text.contains("a lease was lost"))).await;
+        eventually(async || {
+            said(run.id()).iter().any(|(_, text)| text.contains("the lease of `telling.blocks` was lost"))
+        })
+        .await;
 
         let said = said(run.id());
-        let lost = said.iter().find(|(_, text)| text.contains("a lease was lost")).expect("just seen");
+        let lost = said
+            .iter()
+            .find(|(_, text)| text.contains("the lease of `telling.blocks` was lost"))
+            .expect("just seen");
         assert!(
             lost.0 == Level::WARN
                 && lost.1.contains("blocked its thread")
@@ -172,7 +178,7 @@ fn a_lease_that_runs_out_under_a_function_that_blocks_says_so() {
             "{said:#?}"
         );
         let held_up =
-            logs::lines(|line| line.field("worker") == id && line.message().contains("loop was held up"));
+            logs::lines(|line| line.field("worker") == id && line.message().contains("loop was delayed"));
         assert!(!held_up.is_empty());
         worker.stop().await.expect("stops");
     });

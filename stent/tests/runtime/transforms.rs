@@ -195,7 +195,7 @@ on_every_store! {
         let error = Stent::builder().transform(Xor("a+b", 1)).open(store()).await.expect_err("a plus").to_string();
         assert!(error.contains("`transform`") && error.contains("a+b"), "{error}");
         let error = Stent::builder().transform(A).opens(A).open(store()).await.expect_err("twice").to_string();
-        assert!(error.contains("two of them"), "{error}");
+        assert!(error.contains("two transforms"), "{error}");
     }
 }
 

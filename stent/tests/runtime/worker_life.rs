@@ -530,7 +530,7 @@ on_every_store! {
         until(|| !losses.0.lock().expect("whole").is_empty()).await;
         assert_eq!(*losses.0.lock().expect("whole"), [(run.id().root(), "life.endless".to_owned(), LeaseLoss::Lapsed)]);
         let id = run.id().to_string();
-        let said = logs::lines(|line| line.field("execution") == id && line.message().contains("a lease was lost"));
+        let said = logs::lines(|line| line.field("execution") == id && line.message().contains("was lost and its work stopped"));
         assert_eq!(said.len(), 1, "{said:?}");
         assert_eq!(said[0].level, tracing::Level::WARN);
         assert_eq!(worker.status().running, 0);

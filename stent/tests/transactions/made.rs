@@ -27,10 +27,7 @@ async fn takes_out(test: i64) -> Result<i64, stent::Error> {
         let told =
             [call.await.map(drop).unwrap_err(), sleep.await.unwrap_err()].map(|error| error.to_string());
         for (told, what) in told.iter().zip(["`made.double`", "`stent::sleep`"]) {
-            assert!(
-                told.contains(what) && told.contains("inside of a transaction cannot be a step"),
-                "{told}"
-            );
+            assert!(told.contains(what) && told.contains("inside a transaction cannot be a step"), "{told}");
         }
         ran::note(test);
     }

@@ -97,7 +97,7 @@ fn a_constraint_of_the_application_that_refuses_the_commit_is_said_to_be_that() 
         let error = world.stent.run(dangling()).await.unwrap_err();
         let told = error.to_string();
         assert!(
-            told.contains("a constraint of the application's own") && told.contains("children"),
+            told.contains("a constraint of the application rejects") && told.contains("children"),
             "{told}"
         );
         worker.drain().await.unwrap();
@@ -129,7 +129,7 @@ fn a_closure_that_ends_its_transaction_or_breaks_it_is_told_so_and_others_stand(
             assert!(error.to_string().contains("ended its transaction"), "{end}: {error}");
         }
         let error = world.stent.run(swallows()).await.unwrap_err();
-        assert!(error.to_string().contains("has failed before"), "{error}");
+        assert!(error.to_string().contains("an earlier statement of the transaction failed"), "{error}");
 
         for _ in 0..10 {
             world.stent.run(nothing()).await.unwrap();

@@ -432,7 +432,7 @@ on_every_database! {
         let memory = Stent::connect("memory:").await.unwrap();
         let worker = memory.worker().state(world.stent.clone()).state(Tries::nowhere()).start().await.unwrap();
         let error = memory.run(orders(unique(), 1)).await.unwrap_err();
-        assert!(error.to_string().contains("a memory store takes part in no transaction"), "{error}");
+        assert!(error.to_string().contains("a memory store cannot take part in the application's transactions"), "{error}");
         worker.drain().await.unwrap();
 
         let error = orders(unique(), 1).local().await.unwrap_err();

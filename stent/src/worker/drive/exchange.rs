@@ -277,7 +277,7 @@ impl Driver {
             }
         }
         if kind == ErrorKind::Closed {
-            tracing::error!(%error, commits = batch.len(), "the store was closed under a worker");
+            tracing::error!(%error, commits = batch.len(), "the store was closed while a worker was running");
             batch.into_iter().for_each(|submission| self.lost(submission));
             return;
         }
@@ -295,21 +295,22 @@ impl Driver {
         let commits = batch.len();
         let task = batch.first().filter(|_| commits == 1).map(|one| one.transition.guard.task());
         if is_told || (error.is_transient() && of_store) {
-            tracing::debug!(%error, commits, ?task, pause = ?self.retry_pause, "an exchange is sent again");
+            tracing::debug!(%error, commits, ?task, pause = ?self.retry_pause, "retrying an exchange");
         } else if error.is_transient() {
             tracing::warn!(
                 %error,
                 commits,
                 ?task,
-                "a commit takes too long, or waits for what another transaction holds; it is sent again in smaller pieces, and \
-                 nothing is lost"
+                "a commit takes too long or waits for another transaction's locks ({error}); it is retried in \
+                 smaller pieces, and nothing is lost"
             );
         } else {
             tracing::error!(
                 %error,
                 commits,
                 ?task,
-                "a commit is refused and will be until somebody mends the store; it is kept and sent again"
+                "the store refuses a commit ({error}) until somebody repairs the store; the commit is kept and \
+                 retried"
             );
         }
         if batch.is_empty() {
@@ -350,11 +351,12 @@ impl Driver {
         let Submission { transition, reply, parked, subject, .. } = submission;
         let task = transition.guard.task();
         let Some(end) = decide::refuse(&transition, error, now) else {
-            tracing::error!(%error, %task, change = ?transition.change, "the store cannot hold this; it is given up");
+            tracing::error!(%error, %task, change = ?transition.change, "the store cannot hold a commit of task \
+                                                                         {task} ({error}); the commit is dropped");
             self.lost(Submission { reply, parked, subject, ..Submission::of(transition) });
             return;
         };
-        tracing::error!(%error, %task, "the store cannot hold what a task gave; the task ends with a failure");
+        tracing::error!(%error, %task, "the store cannot hold a value of task {task} ({error}); the task fails");
         // A step that was to have its first row by this will not run.
         let leased = |row: &NewTask| matches!(row.state, NewTaskState::Leased { .. }).then_some(row.id);
         let steps: Vec<TaskId> = transition.insert.iter().filter_map(leased).collect();
@@ -406,7 +408,8 @@ impl Driver {
                 let Some(submission) = submission else { return };
                 // A unpark that came too late is no news.
                 if submission.transition.guard.leased().is_some() {
-                    tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "a commit was refused");
+                    tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "the store rejected a \
+                                                                                           commit as outdated");
                 }
                 self.lost(submission);
             }
@@ -443,7 +446,7 @@ impl Driver {
         let runs_out = |active: &&mut Active| active.stands && active.stored_until.since(now) < least;
         match self.active.get_mut(&task).filter(runs_out) {
             Some(active) => {
-                tracing::debug!(%task, "a turn goes on when its lease is renewed");
+                tracing::debug!(%task, "a turn continues when its lease is renewed");
                 active.goes_on = Some((reply, news));
                 self.pump.handle_overdue(now);
             }

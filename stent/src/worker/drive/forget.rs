@@ -64,15 +64,12 @@ impl Driver {
                 // Dropping code is safe, whatever has become of its execution meanwhile.
                 let ended = self.cache.take_ended(&(&about - &open));
                 if !ended.is_empty() {
-                    tracing::debug!(
-                        parked = ended.len(),
-                        "parked code has left memory: its executions have ended"
-                    );
+                    tracing::debug!(parked = ended.len(), "dropped parked code whose executions have ended");
                 }
             }
             // Asked again with the next look; others report a store that is away.
             Err(error) => {
-                tracing::debug!(%error, "the store did not say which parked executions are still open");
+                tracing::debug!(%error, "cannot read which parked executions are still open");
             }
         }
     }

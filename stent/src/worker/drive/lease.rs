@@ -195,7 +195,7 @@ impl Driver {
         lease: Lease,
         now: Timestamp,
     ) {
-        tracing::info!(task = %lease.task, "what a turn has done is written under a later claim of its task");
+        tracing::info!(task = %lease.task, "writing the work of a turn under a later claim of its task");
         submission.transition.guard = Guard::Leased { fence: held.fence, tree: held.tree, key: held.key };
         // The code in memory goes by the older claim.
         if std::mem::take(&mut submission.parked) {
