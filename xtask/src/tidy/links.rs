@@ -1,5 +1,7 @@
 //! Links between the pages of the project lead somewhere.
 
+use pulldown_cmark::{Event, LinkType, Options, Parser, Tag};
+
 use super::Finding;
 use super::checkout::File;
 
@@ -51,44 +53,19 @@ pub(super) fn resolve(page: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// Every link target of a page, `[text](target)` and `[name]: target`, with its line. What is in code is no link.
+/// Every link target of a page, also of references that nothing uses, with its line.
 fn links(text: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    let mut fence: Option<&str> = None;
-    for (number, line) in text.lines().enumerate() {
-        let trimmed = line.trim_start();
-        let mark = ["```", "~~~"].into_iter().find(|mark| trimmed.starts_with(mark));
-        match (fence, mark) {
-            (None, Some(mark)) => fence = Some(mark),
-            (Some(open), Some(mark)) if open == mark => fence = None,
-            (Some(_), _) => {}
-            (None, None) => found.extend(links_in(line).into_iter().map(|target| (number + 1, target))),
-        }
-    }
-    found
-}
-
-fn links_in(line: &str) -> Vec<String> {
-    // Every second part between backticks is code.
-    let prose: String = line.split('`').step_by(2).collect::<Vec<_>>().join(" ");
-    let mut targets = Vec::new();
-    for (at, _) in prose.match_indices("](") {
-        let rest = &prose[at + 2..];
-        let target = rest.strip_prefix('<').map_or_else(
-            || rest.split([')', ' ']).next().unwrap_or(""),
-            |angled| angled.split('>').next().unwrap_or(""),
-        );
-        targets.push(target.to_owned());
-    }
-    let reference = prose.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("]: "));
-    if let Some((name, target)) = reference
-        && !name.contains(']')
-    {
-        targets.extend(
-            target.split_whitespace().next().map(|target| target.trim_matches(['<', '>']).to_owned()),
-        );
-    }
-    targets
+    let parser = Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter();
+    let references = parser.reference_definitions().iter();
+    let mut found: Vec<_> = references.map(|(_, it)| (it.span.start, it.dest.to_string())).collect();
+    found.extend(parser.filter_map(|(event, place)| match event {
+        // What is written out as a URL, or refers, is known or seen above.
+        Event::Start(
+            Tag::Link { link_type: LinkType::Inline, dest_url, .. } | Tag::Image { dest_url, .. },
+        ) => Some((place.start, dest_url.to_string())),
+        _ => None,
+    }));
+    found.into_iter().map(|(at, target)| (text[..at].matches('\n').count() + 1, target)).collect()
 }
 
 #[cfg(test)]
