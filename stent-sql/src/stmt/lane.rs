@@ -4,7 +4,7 @@ use sea_orm::sea_query::{
     Alias, CommonTableExpression, Expr, ExprTrait, OnConflict, Query, SelectStatement, UnionType, WithClause,
 };
 
-use super::{Built, Sql, name, names};
+use super::{Built, Sql, insert_from, name, names};
 use crate::entity::lane::{Column, Entity};
 use crate::entity::task;
 use crate::row::columns::{LANE_NAME, ONE_LANE};
@@ -12,9 +12,7 @@ use crate::row::columns::{LANE_NAME, ONE_LANE};
 /// A lane that is there already is written over with its own key, so that what is stored comes back: another lane under
 /// the same key must be an error and never a mix-up.
 pub(super) fn insert(sql: Sql<'_>) -> Built {
-    let mut insert = Query::insert();
-    insert.into_table(Entity).columns(names(&LANE_NAME));
-    insert.select_from(sql.upserted(&LANE_NAME)).expect("as many columns as values");
+    let mut insert = insert_from(Entity, names(&LANE_NAME), sql.upserted(&LANE_NAME));
     insert.on_conflict(OnConflict::column(Column::Key).update_column(Column::Key).to_owned());
     insert.returning(Query::returning().columns(names(&LANE_NAME)));
     Built::read(&LANE_NAME, insert)

@@ -7,7 +7,7 @@ use sea_orm::sea_query::{
 use stent_core::limits::EXPIRED_MAX;
 use stent_core::model::FunctionKey;
 
-use super::{BATCH, Built, Sql, in_batch, literal, name, names, number};
+use super::{BATCH, Built, Sql, in_batch, insert_from, literal, name, names, number};
 use crate::entity::rate;
 use crate::entity::task::{Column, Entity};
 use crate::row::{NEXT, OVER, STOPPING, columns};
@@ -79,9 +79,7 @@ pub(super) fn vacate(sql: Sql<'_>) -> Built {
 pub(super) fn rate(sql: Sql<'_>) -> Built {
     let used =
         Expr::col((rate::Entity, rate::Column::Used)).add(Expr::col((name("excluded"), rate::Column::Used)));
-    let mut insert = Query::insert();
-    insert.into_table(rate::Entity).columns(names(&columns::RATE));
-    insert.select_from(sql.upserted(&columns::RATE)).expect("as many columns as values");
+    let mut insert = insert_from(rate::Entity, names(&columns::RATE), sql.upserted(&columns::RATE));
     let key = [rate::Column::FunctionKey, rate::Column::Bucket];
     insert.on_conflict(OnConflict::columns(key).value(rate::Column::Used, used).to_owned());
     Built::write(insert)

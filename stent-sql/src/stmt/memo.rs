@@ -4,7 +4,7 @@ use sea_orm::sea_query::{
     Alias, Condition, Expr, ExprTrait, JoinType, OnConflict, Query, SelectStatement, UnionType,
 };
 
-use super::{BATCH, Built, Sql, in_batch, literal, name, names, number};
+use super::{BATCH, Built, Sql, in_batch, insert_from, literal, name, names, number};
 use crate::entity::memo::{Column, Entity};
 use crate::entity::task::{self, Column as Task};
 use crate::row::{CLOSING, VACANT, columns};
@@ -21,9 +21,7 @@ pub(super) fn read(sql: Sql<'_>) -> Built {
 
 /// Over what is there.
 pub(super) fn write(sql: Sql<'_>) -> Built {
-    let mut insert = Query::insert();
-    insert.into_table(Entity).columns(names(&columns::MEMO));
-    insert.select_from(sql.upserted(&columns::MEMO)).expect("as many columns as values");
+    let mut insert = insert_from(Entity, names(&columns::MEMO), sql.upserted(&columns::MEMO));
     let others = columns::MEMO[1..].iter().map(|column| name(column.name));
     insert.on_conflict(OnConflict::column(Column::Key).update_columns(others).to_owned());
     Built::write(insert)

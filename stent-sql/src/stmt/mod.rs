@@ -19,8 +19,9 @@ mod tree;
 mod write;
 
 use sea_orm::sea_query::{
-    Alias, CaseStatement, CommonTableExpression, DynIden, Expr, ExprTrait, Func, IntoColumnRef, IntoIden,
-    Order, SelectExpr, SelectStatement, SubQueryStatement, TableRef, Value,
+    Alias, CaseStatement, CommonTableExpression, DynIden, Expr, ExprTrait, Func, InsertStatement,
+    IntoColumnRef, IntoIden, IntoTableRef, Order, Query, SelectExpr, SelectStatement, SubQueryStatement,
+    TableRef, Value,
 };
 
 use crate::batch::{Column, Kind};
@@ -373,6 +374,18 @@ fn name(name: &'static str) -> DynIden {
 
 fn names(columns: &[Column]) -> impl Iterator<Item = DynIden> {
     columns.iter().map(|column| name(column.name))
+}
+
+/// Writes the rows of a query to columns of a table.
+fn insert_from<C: IntoIden>(
+    table: impl IntoTableRef,
+    columns: impl IntoIterator<Item = C>,
+    rows: SelectStatement,
+) -> InsertStatement {
+    let mut insert = Query::insert();
+    insert.into_table(table).columns(columns);
+    insert.select_from(rows).expect("as many columns as values");
+    insert
 }
 
 /// Columns of tasks, to be gathered. What of it is large is left where it is, so that nothing is copied on the way that is

@@ -3,15 +3,13 @@
 use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, JoinType, OnConflict, Order, Query};
 use stent_core::limits::{PAGE_MAX, PROGRESS_MAX};
 
-use super::{Built, Sql, in_batch, literal, name, names};
+use super::{Built, Sql, in_batch, insert_from, literal, name, names};
 use crate::entity::{note, progress, tried};
 use crate::row::{COUNTER, columns};
 
 /// First values, where there are none.
 pub(super) fn first(sql: Sql<'_>) -> Built {
-    let mut insert = Query::insert();
-    insert.into_table(note::Entity).columns(names(&columns::NOTE));
-    insert.select_from(sql.upserted(&columns::NOTE)).expect("as many columns as values");
+    let mut insert = insert_from(note::Entity, names(&columns::NOTE), sql.upserted(&columns::NOTE));
     insert.on_conflict(OnConflict::columns(key()).do_nothing().to_owned());
     Built::write(insert)
 }
@@ -27,9 +25,7 @@ pub(super) fn count(sql: Sql<'_>) -> Built {
         .case(add().gt(literal(0_i64)).and(was().gt(most().sub(add()))), most())
         .case(add().lt(literal(0_i64)).and(was().lt(least().sub(add()))), least())
         .finally(was().add(add()));
-    let mut insert = Query::insert();
-    insert.into_table(note::Entity).columns(names(&columns::NOTE));
-    insert.select_from(sql.upserted(&columns::NOTE)).expect("as many columns as values");
+    let mut insert = insert_from(note::Entity, names(&columns::NOTE), sql.upserted(&columns::NOTE));
     insert.on_conflict(OnConflict::columns(key()).value(note::Column::Count, sum).to_owned());
     Built::write(insert)
 }
@@ -55,9 +51,7 @@ pub(super) fn recount(sql: Sql<'_>) -> Built {
 
 /// Sets states.
 pub(super) fn set(sql: Sql<'_>) -> Built {
-    let mut insert = Query::insert();
-    insert.into_table(note::Entity).columns(names(&columns::NOTE));
-    insert.select_from(sql.upserted(&columns::NOTE)).expect("as many columns as values");
+    let mut insert = insert_from(note::Entity, names(&columns::NOTE), sql.upserted(&columns::NOTE));
     let value = [note::Column::ValueType, note::Column::Value];
     insert.on_conflict(OnConflict::columns(key()).update_columns(value).to_owned());
     Built::write(insert)
@@ -68,9 +62,8 @@ fn key() -> [note::Column; 3] {
 }
 
 pub(super) fn progress(sql: Sql<'_>) -> Built {
-    let mut insert = Query::insert();
-    insert.into_table(progress::Entity).columns(names(&columns::PROGRESS));
-    insert.select_from(sql.upserted(&columns::PROGRESS)).expect("as many columns as values");
+    let mut insert =
+        insert_from(progress::Entity, names(&columns::PROGRESS), sql.upserted(&columns::PROGRESS));
     insert.on_conflict(OnConflict::column(progress::Column::Id).do_nothing().to_owned());
     Built::write(insert)
 }
@@ -99,9 +92,7 @@ pub(super) fn trim_progress(sql: Sql<'_>) -> Built {
 }
 
 pub(super) fn tried(sql: Sql<'_>) -> Built {
-    let mut insert = Query::insert();
-    insert.into_table(tried::Entity).columns(names(&columns::TRIED));
-    insert.select_from(sql.upserted(&columns::TRIED)).expect("as many columns as values");
+    let mut insert = insert_from(tried::Entity, names(&columns::TRIED), sql.upserted(&columns::TRIED));
     let key = [tried::Column::TaskId, tried::Column::Epoch, tried::Column::At];
     insert.on_conflict(OnConflict::columns(key).do_nothing().to_owned());
     Built::write(insert)

@@ -2,7 +2,7 @@
 
 use sea_orm::sea_query::{Alias, CaseStatement, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
 
-use super::{Built, DEAD, SETTLED, Sql, limit, literal, number};
+use super::{Built, DEAD, SETTLED, Sql, insert_from, limit, literal, number};
 use crate::entity::task::{Column, Entity};
 use crate::entity::{memo, note, progress, tried};
 use crate::row::SUMMARY;
@@ -167,15 +167,11 @@ pub(super) fn summary(sql: Sql<'_>) -> Built {
         .and_where(Expr::col(Column::ParentId).is_not_null())
         .group_by_columns(alike)
         .take();
-    let mut insert = Query::insert();
-    insert.into_table(note::Entity).columns([
-        note::Column::ExecutionId,
-        note::Column::Kind,
-        note::Column::Name,
-        note::Column::Count,
-    ]);
-    insert.select_from(lines).expect("as many columns as values");
-    Built::write(insert)
+    Built::write(insert_from(
+        note::Entity,
+        [note::Column::ExecutionId, note::Column::Kind, note::Column::Name, note::Column::Count],
+        lines,
+    ))
 }
 
 /// Notes that roots are compacted.

@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Func, Query, UpdateStatement};
 use stent_core::model::TaskStatus;
 
-use super::{Built, Sql, in_batch, literal, name, names, null};
+use super::{Built, Sql, in_batch, insert_from, literal, name, names, null};
 use crate::batch::Column;
 use crate::entity::lane;
 use crate::entity::task::{Column as Task, Entity};
@@ -32,10 +32,7 @@ fn whole(sql: Sql<'_>, all: &[Column]) -> Built {
     let stored = Expr::SubQuery(None, Box::new(stored.into()));
     let mut rows = sql.batch(all);
     rows.and_where(stored.eq(sql.param_after(all, 1)));
-    let mut insert = Query::insert();
-    insert.into_table(Entity).columns(names(all));
-    insert.select_from(rows).expect("as many columns as values");
-    Built::write(insert)
+    Built::write(insert_from(Entity, names(all), rows))
 }
 
 /// Of most tasks that change: what they do not have stays null or zero.
