@@ -47,10 +47,6 @@ const EXCEPTIONS: &[Exception] = &[];
 const TABLE: &str = "xtask/src/tidy/rooms.rs";
 
 pub(super) fn check(files: &[File]) -> Vec<Finding> {
-    // Until the files have moved into their rooms there is nothing to hold.
-    if !files.iter().any(|file| file.path.starts_with("stent/src/engine/")) {
-        return Vec::new();
-    }
     judge(files, ROOMS, EXCEPTIONS)
 }
 
