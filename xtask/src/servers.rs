@@ -7,8 +7,10 @@
 
 mod beside;
 mod choice;
+mod container;
 pub(crate) mod debian;
 mod docker;
+mod keep;
 mod kept;
 mod kind;
 pub(crate) mod local;
@@ -25,7 +27,6 @@ use anyhow::{Context, Result, ensure};
 
 pub(crate) use self::beside::programs_for_tests;
 pub(crate) use self::choice::Choice;
-use self::docker::Container;
 use self::kept::Kept;
 pub(crate) use self::kind::{Fsync, Kind};
 use self::local::Local;
@@ -95,6 +96,12 @@ impl Found {
         let place = place.split('?').next().unwrap_or(place);
         Self { url: url.into(), way: format!("{way}, {place}"), kept: None }
     }
+
+    fn started(kind: Kind, password: &str, how: &str, kept: Kept) -> Self {
+        let port = kept.port();
+        let way = format!("{how}, on 127.0.0.1:{port} until the end of this run");
+        Self { url: kind.url(port, password), way, kept: Some(kept) }
+    }
 }
 
 fn find(kind: Kind, choice: &Choice, fsync: Fsync) -> Result<Found> {
@@ -140,7 +147,9 @@ fn no_way(kind: Kind, no_container: &str, not_here: &str) -> String {
 
 fn in_docker(kind: Kind, fsync: Fsync) -> Result<Found> {
     let image = docker::image(kind)?;
-    started(kind, fsync, &["--image", &image], &format!("docker, a container of {image}"))
+    let password = password();
+    let kept = docker::start(kind, &image, fsync, &password)?;
+    Ok(Found::started(kind, &password, &format!("docker, a container of {image}"), kept))
 }
 
 fn here(kind: Kind, fsync: Fsync) -> Result<Found> {
@@ -153,17 +162,11 @@ fn here(kind: Kind, fsync: Fsync) -> Result<Found> {
     }
     let programs =
         local::programs(kind).context("the package was installed, and its programs are not here")?;
-    started(kind, fsync, &[], &format!("local, from {}", programs.display()))
-}
-
-/// Starts a keeper with its server.
-fn started(kind: Kind, fsync: Fsync, options: &[&str], how: &str) -> Result<Found> {
     let password = password();
     let mut keeper = Process::new(env::current_exe()?);
-    keeper.args(["keep", kind.name(), "--fsync", &fsync.to_string()]).args(options).env(PASSWORD, &password);
+    keeper.args(["keep", kind.name(), "--fsync", &fsync.to_string()]).env(PASSWORD, &password);
     let kept = Kept::start(&mut keeper)?;
-    let way = format!("{how}, on 127.0.0.1:{} until the end of this run", kept.port());
-    Ok(Found { url: kind.url(kept.port(), &password), way, kept: Some(kept) })
+    Ok(Found::started(kind, &password, &format!("local, from {}", programs.display()), kept))
 }
 
 /// A password that nobody guesses: servers on loopback are open to everyone on this machine.
@@ -179,9 +182,6 @@ pub(crate) struct KeepArgs {
     kind: Kind,
     #[arg(long)]
     fsync: Fsync,
-    /// In a container of this image; from programs of this machine otherwise
-    #[arg(long)]
-    image: Option<String>,
 }
 
 /// What a keeper reads its server's password from. Everyone on the machine can read its arguments.
@@ -189,17 +189,8 @@ const PASSWORD: &str = "STENT_KEEP_PASSWORD";
 
 pub(crate) fn keep(args: &KeepArgs) -> Result<bool> {
     let password = env::var(PASSWORD).with_context(|| format!("{PASSWORD} is not set"))?;
-    let KeepArgs { kind, fsync, image } = args;
-    match image {
-        Some(image) => {
-            let started = Container::start(*kind, image, *fsync, &password);
-            kept::keep(started.map(|server| (server.port(), server)))
-        }
-        None => {
-            let started = Local::start(*kind, *fsync, &password);
-            kept::keep(started.map(|server| (server.port(), server)))
-        }
-    }
+    let started = Local::start(args.kind, args.fsync, &password);
+    keep::keep(started.map(|server| (server.port(), server)))
 }
 
 /// Runs a command with servers in its environment, and ends them after it

@@ -1,14 +1,17 @@
-//! Servers in containers, by the engine's own command line: which image is to be had, and a container that ends with its
-//! keeper.
+//! Servers in containers: which image is to be had, and what its container is told. The engine is asked by its own
+//! command line; containers are started by testcontainers, in a program that is built when it is first wanted.
 
-use std::borrow::Cow;
 use std::env;
+use std::path::PathBuf;
 use std::process::{Command as Process, Output, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use cargo_metadata::Message;
 
+use super::container::{self, Container, Ready};
+use super::kept::Kept;
 use super::kind::{Fsync, Kind};
+use crate::command::Command;
 
 /// The image to take: the one that the environment names, else the one made by `cargo xtask images`, else the one of the
 /// registry. One that is not on this machine is pulled.
@@ -26,7 +29,7 @@ pub(super) fn image(kind: Kind) -> Result<String> {
         .or_else(|_| pulled(kind, kind.official_image().into()))
 }
 
-/// An image with its tag.
+/// An image with its tag, which testcontainers wants to be told.
 fn named(image: Option<String>) -> Option<String> {
     let image = image.filter(|image| !image.is_empty())?;
     let name = image.rsplit('/').next().unwrap_or(&image);
@@ -44,7 +47,7 @@ fn pulled(kind: Kind, image: String) -> Result<String> {
     if pull.status.success() {
         return Ok(image);
     }
-    let why = text(&pull.stderr);
+    let why = String::from_utf8_lossy(&pull.stderr);
     let why = why.trim().trim_start_matches("Error response from daemon: ");
     bail!(
         "the image {image} is not here and cannot be pulled ({}); `cargo xtask images --only {kind}` makes one",
@@ -52,101 +55,66 @@ fn pulled(kind: Kind, image: String) -> Result<String> {
     )
 }
 
-/// A running container. It is removed with this value.
-#[derive(Debug)]
-pub(crate) struct Container {
-    id: String,
-    port: u16,
+/// Starts a container of `image`.
+pub(super) fn start(kind: Kind, image: &str, fsync: Fsync, password: &str) -> Result<Kept> {
+    remove_leftovers();
+    let program = build()?;
+    let container = container(kind, image, fsync, password);
+    let mut keeper = Process::new(program);
+    keeper.env(container::VARIABLE, serde_json::to_string(&container)?);
+    // The command line knows contexts, testcontainers knows this variable.
+    if env::var_os("DOCKER_HOST").is_none()
+        && let Ok(context) = docker(&["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"])
+        && context.status.success()
+    {
+        keeper.env("DOCKER_HOST", String::from_utf8_lossy(&context.stdout).trim());
+    }
+    Kept::start(&mut keeper)
 }
 
-/// How long a server may take to be ready once its container runs. A file system in user space makes the first start of
-/// a database slow.
-const START_MAX: Duration = Duration::from_secs(120);
-
-impl Container {
-    /// Starts a container of `image`, and waits until its server answers.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be started, or its server does not come up, with the end of its log.
-    pub(super) fn start(kind: Kind, image: &str, fsync: Fsync, password: &str) -> Result<Self> {
-        remove_leftovers();
-        // A password in the environment: everyone on the machine can read the arguments of a program.
-        let run = Process::new("docker").args(arguments(kind, image, fsync)).env(PASSWORD, password).output();
-        let run = run.context("the program docker is not here")?;
-        let why = || format!("cannot start a container of {image}: {}", text(&run.stderr).trim());
-        ensure!(run.status.success(), why());
-        let mut container = Self { id: text(&run.stdout).trim().to_owned(), port: 0 };
-
-        let published = container.ask(&["port"], &[&format!("{}/tcp", kind.port())])?;
-        let port = published.lines().find_map(|line| line.rsplit_once(':')?.1.parse().ok());
-        container.port = port.with_context(|| format!("the port of {image} is not published"))?;
-        let alive = || {
-            let running = container.ask(&["inspect", "--format", "{{.State.Running}}"], &[])?;
-            ensure!(running == "true", "it has ended");
-            Ok(())
-        };
-        kind.wait(container.port, password, START_MAX, alive).with_context(|| {
-            let log = docker(&["logs", "--tail", "15", &container.id]);
-            let log =
-                log.map(|log| format!("{}{}", text(&log.stdout), text(&log.stderr))).unwrap_or_default();
-            format!("{kind} did not come up; the end of its log:\n{}", log.trim())
-        })?;
-        Ok(container)
-    }
-
-    pub(super) const fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// What the engine says of this container.
-    fn ask(&self, question: &[&str], of: &[&str]) -> Result<String> {
-        let answer = docker(&[question, &[&self.id], of].concat())?;
-        ensure!(answer.status.success(), "{}", text(&answer.stderr).trim());
-        Ok(text(&answer.stdout).trim().to_owned())
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        drop(docker(&["rm", "--force", "--volumes", &self.id]));
-    }
-}
-
-/// The variable of a container that has the password of its server. It is the one that images of Postgres read.
-const PASSWORD: &str = "POSTGRES_PASSWORD";
-
-/// Postgres keeps what its parallel workers share there; the 64 MB that containers have otherwise are too few.
-const SHARED_MEMORY: &str = "256m";
-
-/// What docker is asked: only what the images of the registry and those of `cargo xtask images` both understand.
-fn arguments(kind: Kind, image: &str, fsync: Fsync) -> Vec<String> {
-    let label = format!("{KEPT_BY}={}", keeper_of(std::process::id()));
-    // Published to this machine, and not to its network.
-    let port = format!("127.0.0.1::{}", kind.port());
-    let run = ["run", "--detach", "--label", &label, "--publish", &port, "--shm-size", SHARED_MEMORY];
-    let mut arguments: Vec<String> =
-        run.into_iter().chain(["--env", PASSWORD, image]).map(str::to_owned).collect();
-    let settings = kind.settings(fsync).iter();
-    match kind {
+/// What both the images of the registry and those of `cargo xtask images` understand.
+fn container(kind: Kind, image: &str, fsync: Fsync, password: &str) -> Container {
+    let mut environment = Vec::new();
+    let mut args = Vec::new();
+    let ready = match kind {
         Kind::Postgres => {
-            arguments.extend(settings.flat_map(|(name, value)| ["-c".into(), format!("{name}={value}")]));
+            environment.push(("POSTGRES_PASSWORD".into(), password.into()));
+            let settings = kind.settings(fsync).iter();
+            args.extend(settings.flat_map(|(name, value)| ["-c".into(), format!("{name}={value}")]));
+            // The server that only sets up the cluster says the same, on the other stream.
+            Ready::Stderr("database system is ready to accept connections".into())
         }
         Kind::Redis => {
-            let server = format!(
-                "exec redis-server --bind '* -::*' --protected-mode no --requirepass \"${PASSWORD}\" \"$@\""
-            );
-            arguments.extend(["sh".into(), "-c".into(), server, "redis-server".into()]);
-            arguments.extend(settings.flat_map(|(name, value)| [format!("--{name}"), (*value).into()]));
+            args.extend(["redis-server".into(), "--requirepass".into(), password.into()]);
+            let settings = kind.settings(fsync).iter();
+            args.extend(settings.flat_map(|(name, value)| [format!("--{name}"), (*value).into()]));
+            Ready::Stdout("Ready to accept connections".into())
+        }
+    };
+    let labels = vec![(KEPT_BY.into(), keeper_of(std::process::id()))];
+    Container { image: image.into(), port: kind.port(), ready, environment, args, labels }
+}
+
+/// Builds the program that starts containers, and says so: it takes a while, once.
+fn build() -> Result<PathBuf> {
+    let build =
+        Command::cargo(["build", "--package", "xtask", "--features", "docker", "--bin", "containers"]);
+    eprintln!("$ {build}");
+    let output = build.args(["--message-format", "json-render-diagnostics"]).output()?;
+    for message in Message::parse_stream(output.as_bytes()) {
+        if let Message::CompilerArtifact(artifact) = message?
+            && let ("containers", Some(program)) = (artifact.target.name.as_str(), artifact.executable)
+        {
+            return Ok(program.into());
         }
     }
-    arguments
+    Err(anyhow!("cargo built no program named containers"))
 }
 
 /// The label that tells whose a container is.
 const KEPT_BY: &str = "dev.stent.kept-by";
 
-/// Who keeps a container, in words that no other machine's process shares.
+/// Who has a container started, in words that no other machine's process shares.
 fn keeper_of(process: u32) -> String {
     format!("{}/{process}", this_machine())
 }
@@ -157,12 +125,12 @@ fn this_machine() -> String {
     format!("{}-{}", read("/proc/sys/kernel/hostname"), read("/proc/sys/kernel/random/boot_id"))
 }
 
-/// Removes the containers of keepers on this machine that were killed before they could.
+/// Removes the containers of processes of this machine that are gone, and whose keepers were killed with them.
 fn remove_leftovers() {
     let format = format!("{{{{.ID}}}} {{{{.Label \"{KEPT_BY}\"}}}}");
     let listed = docker(&["ps", "--all", "--filter", &format!("label={KEPT_BY}"), "--format", &format]);
     let Ok(listed) = listed else { return };
-    for line in text(&listed.stdout).lines() {
+    for line in String::from_utf8_lossy(&listed.stdout).lines() {
         if let Some((id, keeper)) = line.split_once(' ')
             && is_leftover(keeper)
         {
@@ -175,10 +143,6 @@ fn remove_leftovers() {
 fn is_leftover(keeper: &str) -> bool {
     let process = keeper.strip_prefix(&this_machine()).and_then(|process| process.strip_prefix('/'));
     process.and_then(|process| process.parse().ok()).is_some_and(super::process::is_gone)
-}
-
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
 }
 
 fn answers(args: &[&str]) -> Result<bool> {
@@ -204,13 +168,13 @@ mod tests {
 
     #[test]
     fn a_container_gets_the_settings_as_the_official_images_take_them() {
-        let postgres = arguments(Kind::Postgres, "p:1", Fsync::On);
-        let rest = postgres.iter().position(|argument| argument == "p:1").expect("the image is named") + 1;
-        assert_eq!(postgres[rest..][..2], ["-c", "max_connections=300"]);
+        let postgres = container(Kind::Postgres, "p:1", Fsync::On, "secret");
+        assert!(postgres.environment.contains(&("POSTGRES_PASSWORD".into(), "secret".into())));
+        assert_eq!(postgres.args[..2], ["-c", "max_connections=300"]);
 
-        let redis = arguments(Kind::Redis, "r:1", Fsync::Off);
-        assert!(redis.contains(&"127.0.0.1::6379".to_owned()));
-        assert_eq!(redis[redis.len() - 2..], ["--save", ""]);
+        let redis = container(Kind::Redis, "r:1", Fsync::Off, "secret");
+        assert_eq!(redis.args[..3], ["redis-server", "--requirepass", "secret"]);
+        assert_eq!(redis.args[redis.args.len() - 2..], ["--save", ""]);
     }
 
     #[test]

@@ -4,15 +4,11 @@
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::backends::Backend;
-
-/// How often a server that comes up, or goes down, is looked at.
-pub(super) const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A server that runs apart from the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize)]
@@ -136,27 +132,6 @@ impl Kind {
     /// Whether a server answers on this port of loopback: one question, asked once.
     pub(crate) fn answers(self, port: u16, password: &str) -> bool {
         self.ask(port, password).unwrap_or(false)
-    }
-
-    /// Waits until a server answers on this port. `alive` says whether it still may.
-    ///
-    /// # Errors
-    ///
-    /// When it is not alive, or does not answer for `patience`.
-    pub(super) fn wait(
-        self,
-        port: u16,
-        password: &str,
-        patience: Duration,
-        mut alive: impl FnMut() -> Result<()>,
-    ) -> Result<()> {
-        let start = Instant::now();
-        while !self.answers(port, password) {
-            alive()?;
-            ensure!(start.elapsed() < patience, "it does not answer after {} s", patience.as_secs());
-            std::thread::sleep(LOOK_EVERY);
-        }
-        Ok(())
     }
 
     fn ask(self, port: u16, password: &str) -> std::io::Result<bool> {

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::kind::{Fsync, Kind, LOOK_EVERY};
+use super::kind::{Fsync, Kind};
 use super::user::User;
 use super::{postgres, process, redis};
 
@@ -21,6 +21,9 @@ const START_MAX: Duration = Duration::from_secs(60);
 
 /// How long a server may take to end before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// How often a server that comes up, or goes down, is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The folder that has the newest programs of this kind, if the machine has any.
 pub(super) fn programs(kind: Kind) -> Option<PathBuf> {
@@ -45,6 +48,7 @@ pub(crate) fn free_port() -> Result<u16> {
 /// A running server. It ends, and its folder goes, with this value.
 #[derive(Debug)]
 pub(crate) struct Local {
+    kind: Kind,
     port: u16,
     server: Child,
     // Dropped after the server has ended.
@@ -95,13 +99,9 @@ impl Local {
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let server =
             command.spawn().with_context(|| format!("cannot start {kind} in {}", programs.display()))?;
-        let mut local = Self { port, server, _home: home };
+        let mut local = Self { kind, port, server, _home: home };
 
-        let alive = || match local.server.try_wait()? {
-            Some(status) => bail!("it ended with {status}"),
-            None => Ok(()),
-        };
-        kind.wait(port, password, START_MAX, alive).with_context(|| {
+        local.wait_for_answer(password).with_context(|| {
             let log = fs::read_to_string(&log).unwrap_or_default();
             format!("{kind} did not come up; the end of its log:\n{}", last_lines(&log))
         })?;
@@ -110,6 +110,18 @@ impl Local {
 
     pub(crate) const fn port(&self) -> u16 {
         self.port
+    }
+
+    fn wait_for_answer(&mut self, password: &str) -> Result<()> {
+        let start = Instant::now();
+        while !self.kind.answers(self.port, password) {
+            if let Some(status) = self.server.try_wait()? {
+                bail!("it ended with {status}");
+            }
+            ensure!(start.elapsed() < START_MAX, "it does not answer after {} s", START_MAX.as_secs());
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
     }
 }
 
