@@ -14,7 +14,7 @@ use crate::error::NOT_SET_UP;
 use crate::options::ACQUIRE_TIMEOUT;
 use crate::place::Place;
 use crate::sessions::Sessions;
-use crate::{error, guests, pack, wake};
+use crate::{error, guests, hints, pack};
 
 /// The lock under which schemas are migrated, one of a database at a time: "stent" in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_65_6e_74;
@@ -203,11 +203,11 @@ impl Dialect for PostgresDialect {
         pack::values(batch)
     }
 
-    fn near_bytes_max(&self) -> Option<usize> {
+    fn inline_bytes_max(&self) -> Option<usize> {
         None
     }
 
-    fn gather(
+    fn pack(
         &self,
         query: SelectStatement,
         _columns: &[Column],
@@ -216,7 +216,7 @@ impl Dialect for PostgresDialect {
         query
     }
 
-    fn scatter(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
+    fn unpack(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
         pack::read(&rows, columns)
     }
 
@@ -261,7 +261,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn hint_within(&self, topic: Topic) -> Option<String> {
-        Some(wake::tell_within(&self.place, topic))
+        Some(hints::tell_within(&self.place, topic))
     }
 
     fn iso(&self, column: &str) -> String {

@@ -24,20 +24,20 @@
 //! | `dialect.rs` | what Postgres does in its own way, for `stent-sql` |
 //! | `error.rs` | what kind of failure an error is, and what to do about it |
 //! | `pack.rs` | a batch of rows as arrays, and rows read back |
-//! | `wake.rs` | hints from process to process |
+//! | `hints.rs` | hints from process to process |
 //!
 //! Everything else is `stent-sql`'s.
 
 mod dialect;
 mod error;
 mod guests;
+mod hints;
 mod open;
 mod options;
 mod pack;
 mod place;
 mod sessions;
 mod spare;
-mod wake;
 
 pub use dialect::PostgresDialect;
 pub use open::PostgresStore;

@@ -10,10 +10,10 @@ use stent_core::backend::Result;
 use stent_sql::{Connections, SqlStore};
 
 use crate::dialect::PostgresDialect;
+use crate::hints::Notices;
 use crate::options::{PostgresOptions, Shares, config};
 use crate::place::Place;
 use crate::sessions::Sessions;
-use crate::wake::Notices;
 use crate::{guests, spare};
 
 /// How the server is to plan. Every statement here finds its rows by index, however many there are; statistics, which lag

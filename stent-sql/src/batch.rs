@@ -141,14 +141,14 @@ impl<'a> Batch<'a> {
 pub struct Answer {
     columns: &'static [Column],
     cells: Vec<Cell<'static>>,
-    far: Vec<usize>,
+    overflow: Vec<usize>,
 }
 
 impl Answer {
     /// An answer without rows yet.
     #[must_use]
     pub const fn new(columns: &'static [Column]) -> Self {
-        Self { columns, cells: Vec::new(), far: Vec::new() }
+        Self { columns, cells: Vec::new(), overflow: Vec::new() }
     }
 
     /// Adds a cell: those of a row in the order of the columns, then those of the next.
@@ -157,8 +157,8 @@ impl Answer {
     }
 
     /// Adds a cell whose bytes were too many to come along; they are to be read apart, by the row's first column.
-    pub fn push_far(&mut self) {
-        self.far.push(self.cells.len());
+    pub fn push_overflow(&mut self) {
+        self.overflow.push(self.cells.len());
         self.cells.push(Cell::Null);
     }
 
@@ -177,14 +177,14 @@ impl Answer {
     }
 
     /// The ids of the rows whose bytes did not come along, of one column.
-    pub(crate) fn far_ids(&self, column: &Column) -> Vec<Uuid> {
-        let far = self.far.iter().filter(|at| self.column_of(**at) == column);
-        far.filter_map(|at| self.id_of(*at)).collect()
+    pub(crate) fn overflow_ids(&self, column: &Column) -> Vec<Uuid> {
+        let overflow = self.overflow.iter().filter(|at| self.column_of(**at) == column);
+        overflow.filter_map(|at| self.id_of(*at)).collect()
     }
 
     /// Adds bytes of one column that were read apart to the rows with these ids.
     pub(crate) fn bring(&mut self, column: &Column, mut brought: BTreeMap<Uuid, Vec<u8>>) {
-        for at in self.far.clone() {
+        for at in self.overflow.clone() {
             if self.column_of(at) == column
                 && let Some(bytes) = self.id_of(at).and_then(|id| brought.remove(&id))
             {

@@ -90,28 +90,23 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     /// The parameters that carry a batch.
     fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value>;
 
-    /// Most bytes that a cell of a [gathered](Self::gather) row brings along; larger ones are read apart. None where rows
+    /// Most bytes that a cell of a [packed](Self::pack) row brings along; larger ones are read apart. None where rows
     /// are handed on one by one, with all they have.
-    fn near_bytes_max(&self) -> Option<usize>;
+    fn inline_bytes_max(&self) -> Option<usize>;
 
     /// The same rows in as few as can be, where it costs much to hand rows on one by one; read back by
-    /// [`scatter`](Self::scatter).
+    /// [`unpack`](Self::unpack).
     ///
     /// If columns hold bytes, the first column is an id. Each of them comes with another beside it, named by [`len_of`],
-    /// that says how many there are; it is null if they are more than [`near_bytes_max`](Self::near_bytes_max). Where
+    /// that says how many there are; it is null if they are more than [`inline_bytes_max`](Self::inline_bytes_max). Where
     /// there is no bound on the rows, a column that numbers them is named.
-    fn gather(
-        &self,
-        query: SelectStatement,
-        columns: &[Column],
-        numbered_by: Option<&str>,
-    ) -> SelectStatement;
+    fn pack(&self, query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement;
 
-    /// Reads rows that were gathered. They come in any order.
+    /// Reads packed rows. They come in any order.
     ///
     /// # Errors
     /// When they do not hold what the columns say.
-    fn scatter(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr>;
+    fn unpack(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr>;
 
     /// Whether `column` is one of the few values of `subquery`, which depends on the row beside it: to be looked up by
     /// index, and not to be joined.

@@ -15,19 +15,19 @@
 //! | `url` | how the URLs of stores are taken apart, for the database crates |
 //! | [`writer`] | where there is one writer at a time: whose turn it is, and what the database says of its transactions |
 //! | `backup` | copies of a store, where a database is a file |
-//! | [`wake`] | hints within the process, and where a database adds those from outside |
+//! | [`hints`] | hints within the process, and where a database adds those from outside |
 
 mod backup;
 pub mod batch;
 pub mod dialect;
 pub mod entity;
+pub mod hints;
 pub mod migration;
 mod row;
 mod stmt;
 mod store;
 #[doc(hidden)]
 pub mod url;
-pub mod wake;
 pub mod writer;
 
 pub use backup::Backup;

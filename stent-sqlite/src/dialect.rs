@@ -9,7 +9,7 @@ use stent_core::backend::ErrorKind;
 use stent_sql::batch::{Answer, Batch, Column};
 use stent_sql::dialect::{Dialect, Probes, Writers, render};
 
-use crate::{pack, unpack};
+use crate::{batch, pack};
 
 /// `SQLITE_CONSTRAINT_COMMITHOOK`.
 const COMMIT_REFUSED: i32 = 531;
@@ -62,32 +62,27 @@ impl Dialect for SqliteDialect {
     }
 
     fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement {
-        pack::source(columns, first)
+        batch::source(columns, first)
     }
 
     fn batch_params(&self, columns: &[Column]) -> usize {
-        pack::params(columns)
+        batch::params(columns)
     }
 
     fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value> {
-        pack::values(batch)
+        batch::values(batch)
     }
 
-    fn near_bytes_max(&self) -> Option<usize> {
-        Some(unpack::NEAR_BYTES_MAX)
+    fn inline_bytes_max(&self) -> Option<usize> {
+        Some(pack::INLINE_BYTES_MAX)
     }
 
-    fn gather(
-        &self,
-        query: SelectStatement,
-        columns: &[Column],
-        numbered_by: Option<&str>,
-    ) -> SelectStatement {
-        unpack::gather(query, columns, numbered_by)
+    fn pack(&self, query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement {
+        pack::pack(query, columns, numbered_by)
     }
 
-    fn scatter(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
-        unpack::scatter(&rows, columns)
+    fn unpack(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
+        pack::unpack(&rows, columns)
     }
 
     fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {

@@ -21,21 +21,21 @@
 //! | `connections.rs` | what becomes of a connection that comes back, and what the database tells of its transactions |
 //! | `files.rs` | whether the files on the disk are the ones that are open |
 //! | `dialect.rs` | what SQLite does in its own way, for `stent-sql` |
-//! | `pack.rs` | a batch of rows as one buffer |
-//! | `unpack.rs` | many rows as one, the way back |
-//! | `wake.rs` | commits of other processes, noticed |
+//! | `batch.rs` | a batch of rows as one buffer |
+//! | `pack.rs` | many rows as one, and read back |
+//! | `hints.rs` | commits of other processes, noticed |
 //!
 //! Everything else is `stent-sql`'s.
 
 mod backup;
+mod batch;
 mod connections;
 mod dialect;
 mod files;
+mod hints;
 mod open;
 mod options;
 mod pack;
-mod unpack;
-mod wake;
 
 pub use dialect::SqliteDialect;
 pub use open::SqliteStore;

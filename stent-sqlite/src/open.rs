@@ -19,8 +19,8 @@ use crate::backup::Source;
 use crate::connections;
 use crate::dialect::{SqliteDialect, classify};
 use crate::files::Files;
+use crate::hints::WalWatch;
 use crate::options::{Durability, Location, SqliteOptions};
-use crate::wake::WalWatch;
 
 /// Pages of the log after which it is copied into the database: 16 MiB. At SQLite's own thousand, a writer in full swing
 /// copies after every few transactions.

@@ -1,208 +1,186 @@
-//! A batch of rows as one buffer.
+//! Many rows as one: the way back of `batch.rs`.
 //!
-//! A statement takes three parameters, however many rows there are: a JSON list of where each row begins, the rows as
-//! bytes of equal width, and what has no fixed width, one piece after the other.
+//! The driver runs SQLite on a thread of its own and hands over each row by itself: a copy of every value, a message and
+//! often a change of threads, which together cost more than reading the row. So a statement that may give many rows gives
+//! one instead, or one for every [`ROWS_MAX`] where there is no saying how many:
 //!
 //! ```text
-//! ?1  [1,73,145]
-//! ?2  │id: 16 bytes│id or null: 0/1, 16 bytes│integer: 20 digits, or 10│text: offset, length: 10 digits each│ … next row …
-//! ?3  │pending│default│…bytes of arguments…│
+//! rows   [["0196…",7,"running",null,64],…]   ids in hex; of bytes, how many
+//! bytes  │64 bytes│…                         row by row, one after the other
 //! ```
 //!
-//! SQL takes a row apart with `substr`, which costs nothing on a blob wherever it begins, and reads integers as text,
-//! which is all that SQLite can make of bytes. Compared with rows as JSON arrays (`json_each(?)` and `->>`) this writes
-//! half as many rows again per second, and bytes need no hex; compared with a long `VALUES` list it needs one statement
-//! for any number of rows.
+//! Bytes of more than [`INLINE_BYTES_MAX`] do not come along: a value must not grow beyond what SQLite takes for one.
 
-use std::fmt::Write;
+use std::fmt;
 
-use sea_orm::sea_query::{Alias, Expr, Func, Query, SelectStatement, Value};
-use stent_sql::batch::{Batch, Cell, Column, Kind};
+use sea_orm::sea_query::{Alias, Expr, Query, SelectStatement};
+use sea_orm::{DbErr, QueryResult};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use stent_sql::batch::{Answer, Cell, Column, Kind};
+use stent_sql::dialect::len_of;
+use uuid::Uuid;
 
-/// Digits of an integer: those of `i64::MIN`.
-const INT: usize = 20;
-/// Digits of a count: those of `u32::MAX`.
-const COUNT: usize = 10;
-/// Digits of an offset or a length.
-const SPAN: usize = 10;
-/// Bytes of an id.
-const ID: usize = 16;
+/// Most bytes of a cell that come along with its row. Larger ones are read by themselves, which costs little beside
+/// reading them.
+pub(crate) const INLINE_BYTES_MAX: usize = 4_096;
 
-/// Whether pieces without fixed width occur, and with them the third parameter.
-fn has_pieces(columns: &[Column]) -> bool {
-    columns.iter().any(|column| matches!(column.kind, Kind::Text | Kind::Bytes))
+/// Rows in one, where rows are numbered: with the bytes that come along, a megabyte at most.
+const ROWS_MAX: usize = 256;
+
+/// The statement that gives the rows of a query in few.
+pub(crate) fn pack(query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement {
+    let cells: Vec<_> = columns
+        .iter()
+        .map(|Column { name, kind, .. }| match kind {
+            Kind::Id => format!("hex(\"{name}\")"),
+            Kind::Int | Kind::Count | Kind::Text => format!("\"{name}\""),
+            Kind::Bytes => format!("\"{}\"", len_of(name)),
+        })
+        .collect();
+    let bytes: Vec<_> = columns
+        .iter()
+        .filter(|column| column.kind == Kind::Bytes)
+        .map(|Column { name, .. }| format!("IFNULL(\"{name}\", X'')"))
+        .collect();
+    let bytes = match bytes.is_empty() {
+        true => "NULL".to_owned(),
+        false => format!("CAST(group_concat({}, '') AS BLOB)", bytes.join(" || ")),
+    };
+    let mut packed = Query::select();
+    packed
+        .expr_as(
+            Expr::cust(format!("json_group_array(json_array({}))", cells.join(", "))),
+            Alias::new("rows"),
+        )
+        .expr_as(Expr::cust(bytes), Alias::new("bytes"))
+        .from_subquery(query, Alias::new("row"));
+    if let Some(number) = numbered_by {
+        packed.add_group_by([Expr::cust(format!("\"{number}\" / {ROWS_MAX}"))]);
+    }
+    packed
 }
 
-/// How many parameters a batch takes.
-pub(crate) fn params(columns: &[Column]) -> usize {
-    if has_pieces(columns) { 3 } else { 2 }
+/// Reads what a packing statement gave.
+pub(crate) fn unpack(rows: &[QueryResult], columns: &'static [Column]) -> Result<Answer, DbErr> {
+    let mut answer = Answer::new(columns);
+    for row in rows {
+        let text: String = row.try_get_by_index(0)?;
+        let bytes: Option<Vec<u8>> = row.try_get_by_index(1)?;
+        let rows = Rows { answer: &mut answer, bytes: bytes.as_deref().unwrap_or_default() };
+        let mut json = serde_json::Deserializer::from_str(&text);
+        rows.deserialize(&mut json).map_err(|error| DbErr::Json(error.to_string()))?;
+    }
+    Ok(answer)
 }
 
-fn width(column: &Column) -> usize {
-    match column.kind {
-        Kind::Id => ID + usize::from(column.nullable),
-        Kind::Int => INT,
-        Kind::Count => COUNT,
-        Kind::Text | Kind::Bytes => 2 * SPAN,
+/// All rows of one text.
+struct Rows<'a> {
+    answer: &'a mut Answer,
+    bytes: &'a [u8],
+}
+
+impl<'de> DeserializeSeed<'de> for Rows<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
     }
 }
 
-/// The derived table.
-pub(crate) fn source(columns: &[Column], first: usize) -> SelectStatement {
-    let (rows, pieces) = (format!("?{}", first + 1), format!("?{}", first + 2));
-    let mut source = Query::select();
-    let mut at = 0;
-    for column in columns {
-        let field = |skip: usize, len: usize| match at + skip {
-            0 => format!("substr({rows}, value, {len})"),
-            at => format!("substr({rows}, value + {at}, {len})"),
-        };
-        let number = |skip: usize, len: usize| {
-            let digits = field(skip, len);
-            match column.nullable {
-                true => format!("CAST(NULLIF({digits}, X'{}') AS INTEGER)", "20".repeat(len)),
-                false => format!("CAST({digits} AS INTEGER)"),
+impl<'de> Visitor<'de> for Rows<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut rows: A) -> Result<(), A::Error> {
+        while rows.next_element_seed(Row { answer: self.answer, bytes: &mut self.bytes })?.is_some() {}
+        Ok(())
+    }
+}
+
+struct Row<'r, 'a> {
+    answer: &'r mut Answer,
+    bytes: &'r mut &'a [u8],
+}
+
+impl<'de> DeserializeSeed<'de> for Row<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Row<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of cells")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut cells: A) -> Result<(), A::Error> {
+        let short = || A::Error::custom("a row has fewer cells than columns");
+        for column in self.answer.columns() {
+            match column.kind {
+                Kind::Id => {
+                    let Hex(id) = cells.next_element()?.ok_or_else(short)?;
+                    self.answer.push(Cell::or_null(id, Cell::Id));
+                }
+                Kind::Int | Kind::Count => {
+                    let value: Option<i64> = cells.next_element()?.ok_or_else(short)?;
+                    self.answer.push(Cell::or_null(value, Cell::Int));
+                }
+                Kind::Text => {
+                    let text: Option<String> = cells.next_element()?.ok_or_else(short)?;
+                    self.answer.push(Cell::or_null(text, |text| Cell::Text(text.into())));
+                }
+                Kind::Bytes => {
+                    let len: Option<usize> = cells.next_element()?.ok_or_else(short)?;
+                    match len {
+                        None => self.answer.push(Cell::Null),
+                        Some(len) if len > INLINE_BYTES_MAX => self.answer.push_overflow(),
+                        Some(len) => match self.bytes.split_at_checked(len) {
+                            Some((bytes, rest)) => {
+                                *self.bytes = rest;
+                                self.answer.push(Cell::Bytes(bytes.to_vec().into()));
+                            }
+                            None => return Err(A::Error::custom("the bytes end before the cells do")),
+                        },
+                    }
+                }
             }
-        };
-        let piece =
-            || format!("substr({pieces}, {}, CAST({} AS INTEGER))", number(0, SPAN), field(SPAN, SPAN));
-        let expression = match column.kind {
-            Kind::Id if column.nullable => format!("IIF({} = X'31', {}, NULL)", field(0, 1), field(1, ID)),
-            Kind::Id => field(0, ID),
-            Kind::Int | Kind::Count => number(0, width(column)),
-            Kind::Text => format!("CAST({} AS TEXT)", piece()),
-            Kind::Bytes => piece(),
-        };
-        source.expr_as(Expr::cust(expression), Alias::new(column.name));
-        at += width(column);
-    }
-    let starts = Func::cust(Alias::new("json_each")).arg(Expr::cust(format!("?{first}")));
-    source.from_function(starts, Alias::new("at")).take()
-}
-
-/// The parameters.
-pub(crate) fn values(batch: &Batch<'_>) -> Vec<Value> {
-    let columns = batch.columns();
-    let row_width: usize = columns.iter().map(width).sum();
-    let mut starts = String::with_capacity(batch.len() * 8 + 2);
-    let mut rows = Vec::with_capacity(batch.len() * row_width);
-    let mut pieces = Vec::with_capacity(batch.rows().flatten().map(piece_len).sum());
-    for row in batch.rows() {
-        starts.push(if starts.is_empty() { '[' } else { ',' });
-        // Writing to a string cannot fail.
-        let _ = write!(starts, "{}", rows.len() + 1);
-        for (column, cell) in columns.iter().zip(row) {
-            pack(column, cell, &mut rows, &mut pieces);
+        }
+        match cells.next_element::<IgnoredAny>()? {
+            None => Ok(()),
+            Some(_) => Err(A::Error::custom("a row has more cells than columns")),
         }
     }
-    starts.push_str(if starts.is_empty() { "[]" } else { "]" });
-    let mut values = vec![Value::from(starts), Value::from(rows)];
-    if has_pieces(columns) {
-        values.push(Value::from(pieces));
-    }
-    values
 }
 
-fn piece_len(cell: &Cell<'_>) -> usize {
-    match cell {
-        Cell::Text(text) => text.len(),
-        Cell::Bytes(bytes) => bytes.len(),
-        Cell::Null | Cell::Id(_) | Cell::Int(_) => 0,
+/// An id in hex; null is the empty text.
+struct Hex(Option<Uuid>);
+
+impl<'de> serde::Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(HexVisitor)
     }
 }
 
-fn pack(column: &Column, cell: &Cell<'_>, rows: &mut Vec<u8>, pieces: &mut Vec<u8>) {
-    match cell {
-        Cell::Null => rows.resize(rows.len() + width(column), b' '),
-        Cell::Id(id) => {
-            if column.nullable {
-                rows.push(b'1');
-            }
-            rows.extend_from_slice(id.as_bytes());
+struct HexVisitor;
+
+impl Visitor<'_> for HexVisitor {
+    type Value = Hex;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id in hex")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Hex, E> {
+        match text {
+            "" => Ok(Hex(None)),
+            text => Uuid::try_parse(text).map(|id| Hex(Some(id))).map_err(E::custom),
         }
-        Cell::Int(value) => digits(*value, width(column), rows),
-        Cell::Text(text) => span(text.as_bytes(), rows, pieces),
-        Cell::Bytes(bytes) => span(bytes, rows, pieces),
-    }
-}
-
-fn span(piece: &[u8], rows: &mut Vec<u8>, pieces: &mut Vec<u8>) {
-    digits(pieces.len() as i64 + 1, SPAN, rows);
-    digits(piece.len() as i64, SPAN, rows);
-    pieces.extend_from_slice(piece);
-}
-
-/// Writes a number, filled up with blanks.
-fn digits(value: i64, width: usize, out: &mut Vec<u8>) {
-    let mut buffer = [b' '; INT];
-    let mut at = INT;
-    let mut rest = value.unsigned_abs();
-    loop {
-        at -= 1;
-        buffer[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        at -= 1;
-        buffer[at] = b'-';
-    }
-    debug_assert!(INT - at <= width, "{value} has more than {width} digits");
-    out.extend_from_slice(&buffer[at..]);
-    out.resize(out.len() + width - (INT - at), b' ');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const COLUMNS: [Column; 4] = [
-        Column::new("id", Kind::Id).or_null(),
-        Column::new("at", Kind::Int).or_null(),
-        Column::new("count", Kind::Count),
-        Column::new("name", Kind::Text),
-    ];
-
-    fn digits_of(value: i64, width: usize) -> String {
-        let mut out = Vec::new();
-        digits(value, width, &mut out);
-        String::from_utf8(out).expect("digits")
-    }
-
-    #[test]
-    fn numbers_fill_their_width() {
-        assert_eq!(digits_of(0, COUNT), "0         ");
-        assert_eq!(digits_of(u32::MAX.into(), COUNT), "4294967295");
-        assert_eq!(digits_of(-7, INT), "-7                  ");
-        assert_eq!(digits_of(i64::MIN, INT), i64::MIN.to_string());
-        assert_eq!(digits_of(i64::MAX, INT), format!("{} ", i64::MAX));
-    }
-
-    #[test]
-    fn rows_begin_where_the_list_says() {
-        let mut batch = Batch::new(&COLUMNS, 2);
-        batch.push([Cell::Null, Cell::Null, Cell::Int(3), Cell::text("charge")]);
-        batch.push([Cell::Id(uuid::Uuid::nil()), Cell::Int(-1), Cell::Int(4), Cell::text("")]);
-
-        let [Value::String(Some(starts)), Value::Bytes(Some(rows)), Value::Bytes(Some(pieces))] =
-            &values(&batch)[..]
-        else {
-            panic!("a list, rows and pieces")
-        };
-
-        let width: usize = COLUMNS.iter().map(width).sum();
-        assert_eq!(*starts, format!("[1,{}]", width + 1));
-        assert_eq!(rows.len(), 2 * width);
-        assert_eq!(pieces, b"charge");
-    }
-
-    #[test]
-    fn a_batch_without_rows_is_an_empty_list() {
-        let [Value::String(Some(starts)), ..] = &values(&Batch::new(&COLUMNS, 0))[..] else {
-            panic!("a list")
-        };
-        assert_eq!(starts, "[]");
     }
 }

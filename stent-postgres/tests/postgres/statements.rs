@@ -98,7 +98,7 @@ async fn what_is_sent_is_one_of_the_statements_whatever_things_are_called() {
             }
         }
     }
-    for name in ["insert", "claim", "memo", "set", "list", "notes"] {
+    for name in ["insert", "claim", "write_keys", "set", "list", "notes"] {
         assert!(seen.contains(name), "{name} was not sent: {seen:?}");
     }
 }

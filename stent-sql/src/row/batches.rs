@@ -104,7 +104,7 @@ pub(crate) fn claim_more_batch(rows: &[Row]) -> Batch<'static> {
             int(row.uncommitted_claims),
             moment(row.started_at),
             int(row.crashes),
-            slot(row.limit_key),
+            limit_key(row.limit_key),
         ]);
     }
     batch
@@ -142,7 +142,7 @@ pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>
             Cell::or_null(row.mark, |mark| Cell::text(mark.as_str())),
             Cell::or_null(row.key, |key| Cell::Id(*key.as_uuid())),
             moment(row.expires_at),
-            slot(row.limit_key),
+            limit_key(row.limit_key),
             Cell::or_null(written.reason, Cell::text),
             Cell::or_null(task.trace.as_deref(), Cell::text),
         ];
@@ -215,7 +215,7 @@ pub(crate) fn update_batches<'a>(
             int(row.noted),
             Cell::or_null(row.mark, |mark| Cell::text(mark.as_str())),
             moment(row.expires_at),
-            slot(row.limit_key),
+            limit_key(row.limit_key),
             Cell::or_null(written.reason, Cell::text),
             Cell::or_null(retry, |text| Cell::Text(Cow::Owned(text))),
         ];
@@ -270,26 +270,26 @@ pub(crate) fn since_batch(executions: impl IntoIterator<Item = (ExecutionId, Tim
 }
 
 /// Key entries.
-pub(crate) fn memo_batch(memos: &[KeyEntry]) -> Result<Batch<'_>> {
-    let mut batch = Batch::new(&columns::MEMO, memos.len());
-    for memo in memos {
-        let sends = (!memo.sends.is_empty()).then(|| serde_json::to_string(&memo.sends)).transpose();
+pub(crate) fn key_batch(entries: &[KeyEntry]) -> Result<Batch<'_>> {
+    let mut batch = Batch::new(&columns::KEY_ENTRY, entries.len());
+    for entry in entries {
+        let sends = (!entry.sends.is_empty()).then(|| serde_json::to_string(&entry.sends)).transpose();
         let sends =
-            sends.map_err(|error| failure::unfit("sends of a signal", memo.execution.root(), error))?;
+            sends.map_err(|error| failure::unfit("sends of a signal", entry.execution.root(), error))?;
         // Longer than 64 bits can say is for good.
-        let ttl = memo.ttl.map(duration::micros);
+        let ttl = entry.ttl.map(duration::micros);
         batch.push([
-            Cell::Id(*memo.key.as_uuid()),
-            Cell::text(memo.kind.as_str()),
-            Cell::Id(*memo.execution.as_uuid()),
-            Cell::text(&memo.name),
-            Cell::or_null(memo.holder, |id| Cell::Id(*id.as_uuid())),
+            Cell::Id(*entry.key.as_uuid()),
+            Cell::text(entry.kind.as_str()),
+            Cell::Id(*entry.execution.as_uuid()),
+            Cell::text(&entry.name),
+            Cell::or_null(entry.holder, |id| Cell::Id(*id.as_uuid())),
             Cell::or_null(ttl, Cell::Int),
-            moment(memo.ended_at),
-            moment(memo.expires_at),
+            moment(entry.ended_at),
+            moment(entry.expires_at),
             Cell::or_null(sends, |text| Cell::Text(Cow::Owned(text))),
-            Cell::or_null(memo.value.as_ref(), |value| Cell::text(value.content_type())),
-            Cell::or_null(memo.value.as_ref(), |value| Cell::bytes(value.bytes())),
+            Cell::or_null(entry.value.as_ref(), |value| Cell::text(value.content_type())),
+            Cell::or_null(entry.value.as_ref(), |value| Cell::bytes(value.bytes())),
         ]);
     }
     Ok(batch)
@@ -304,10 +304,10 @@ pub(crate) fn restore_batch(taken: impl IntoIterator<Item = (Key, TaskId)>) -> B
     batch
 }
 
-/// Tries that ended badly.
-pub(crate) fn tried_batch(tried: &[EndedClaim]) -> Result<Batch<'_>> {
-    let mut batch = Batch::new(&columns::TRIED, tried.len());
-    for EndedClaim { task, execution, epoch, worker, end, at, failure } in tried {
+/// Claims that ended badly.
+pub(crate) fn ended_claim_batch(claims: &[EndedClaim]) -> Result<Batch<'_>> {
+    let mut batch = Batch::new(&columns::ENDED_CLAIM, claims.len());
+    for EndedClaim { task, execution, epoch, worker, end, at, failure } in claims {
         let data = failure.as_ref().and_then(|failure| failure.data.as_ref());
         let text = failure.as_ref().map(|failure| failure::to_text(failure, *task)).transpose()?;
         batch.push([
@@ -335,7 +335,7 @@ pub(crate) fn limited_batch(functions: impl IntoIterator<Item = (FunctionKey, Ti
 }
 
 /// Functions.
-pub(crate) fn slot_batch(functions: impl IntoIterator<Item = FunctionKey>) -> Batch<'static> {
+pub(crate) fn function_batch(functions: impl IntoIterator<Item = FunctionKey>) -> Batch<'static> {
     let mut batch = Batch::new(&columns::ONE_LANE, 0);
     for function in functions {
         batch.push([Cell::Int(function.as_i64())]);
@@ -387,8 +387,8 @@ fn joined<'a, const A: usize, const B: usize, const C: usize>(
     std::array::from_fn(|_| cells.next().unwrap_or(Cell::Null))
 }
 
-fn slot<'a>(slot: Option<FunctionKey>) -> Cell<'a> {
-    Cell::or_null(slot, |slot| Cell::Int(slot.as_i64()))
+fn limit_key<'a>(function: Option<FunctionKey>) -> Cell<'a> {
+    Cell::or_null(function, |function| Cell::Int(function.as_i64()))
 }
 
 fn int<'a>(value: u32) -> Cell<'a> {

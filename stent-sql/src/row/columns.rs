@@ -22,14 +22,14 @@ columns! {
     PRIORITY: "priority" Int,
     STATUS: "status" Text,
     EPOCH: "epoch" Int,
-    TRIES: "tries" Count,
+    UNCOMMITTED_CLAIMS: "tries" Count,
     ATTEMPTS: "attempts" Count,
     COMMIT_NO: "commit_no" Count,
     COMMIT_EPOCH: "commit_epoch" Int,
     READY_AT: "ready_at" Int or_null,
     WORKER_ID: "worker_id" Id or_null,
     DONE: "done" Count,
-    WAKE_AT: "wake_at" Count or_null,
+    WAKE_THRESHOLD: "wake_at" Count or_null,
     DONE_ORDER: "done_order" Count or_null,
     FED: "fed" Count,
     TOTAL: "total" Count or_null,
@@ -50,10 +50,10 @@ columns! {
     MARK: "mark" Text or_null,
     KEY: "key" Id or_null,
     EXPIRES_AT: "expires_at" Int or_null,
-    SLOT: "slot" Int or_null,
+    LIMIT_KEY: "slot" Int or_null,
     REASON: "reason" Text or_null,
     TRACE: "trace" Text or_null,
-    MEMO_KEY: "key" Id,
+    ENTRY_KEY: "key" Id,
     TASK_ID: "task_id" Id,
     AT: "at" Int,
     WHAT: "what" Int,
@@ -74,14 +74,14 @@ pub(crate) const ROW: [Column; 28] = [
     KIND,
     STATUS,
     EPOCH,
-    TRIES,
+    UNCOMMITTED_CLAIMS,
     ATTEMPTS,
     COMMIT_NO,
     COMMIT_EPOCH,
     READY_AT,
     WORKER_ID,
     DONE,
-    WAKE_AT,
+    WAKE_THRESHOLD,
     DONE_ORDER,
     FED,
     TOTAL,
@@ -94,7 +94,7 @@ pub(crate) const ROW: [Column; 28] = [
     MARK,
     KEY,
     EXPIRES_AT,
-    SLOT,
+    LIMIT_KEY,
 ];
 
 /// What a claim reads.
@@ -139,10 +139,10 @@ pub(crate) const ITEM: [Column; 8] = [ID, SEQ, STATUS, ARGS_TYPE, ARGS, FAILURE,
 pub(crate) const CALLED_WITH: [Column; 3] = [ID, ARGS_TYPE, ARGS];
 
 /// Arguments that were too large to come along.
-pub(crate) const FAR_ARGS: [Column; 2] = [ID, ARGS];
+pub(crate) const OVERFLOW_ARGS: [Column; 2] = [ID, ARGS];
 
 /// Results that were too large to come along.
-pub(crate) const FAR_RESULT: [Column; 2] = [ID, RESULT];
+pub(crate) const OVERFLOW_RESULT: [Column; 2] = [ID, RESULT];
 
 /// A lane.
 pub(crate) const LANE_NAME: [Column; 4] = [
@@ -165,7 +165,7 @@ pub(crate) const HELD: [Column; 2] = [ID, EPOCH];
 pub(crate) const ONE_ID: [Column; 1] = [ID];
 
 /// A key.
-pub(crate) const ONE_KEY: [Column; 1] = [MEMO_KEY];
+pub(crate) const ONE_KEY: [Column; 1] = [ENTRY_KEY];
 
 /// The key of a lane.
 pub(crate) const ONE_LANE: [Column; 1] = [Column::new("key", Kind::Int)];
@@ -194,14 +194,14 @@ pub(crate) const INSERT: [Column; 33] = [
     PRIORITY,
     STATUS,
     EPOCH,
-    TRIES,
+    UNCOMMITTED_CLAIMS,
     ATTEMPTS,
     COMMIT_NO,
     COMMIT_EPOCH,
     READY_AT,
     WORKER_ID,
     DONE,
-    WAKE_AT,
+    WAKE_THRESHOLD,
     DONE_ORDER,
     FED,
     TOTAL,
@@ -219,20 +219,20 @@ pub(crate) const INSERT: [Column; 33] = [
 
 /// What few new tasks have, beside what all have: what is null or zero elsewhere.
 pub(crate) const INSERT_MORE: [Column; 43] =
-    joined(INSERT, [TAGS, CRASHES, RELEASES, NOTED, MARK, KEY, EXPIRES_AT, SLOT, REASON, TRACE]);
+    joined(INSERT, [TAGS, CRASHES, RELEASES, NOTED, MARK, KEY, EXPIRES_AT, LIMIT_KEY, REASON, TRACE]);
 
 /// What changes of a task in its life, beside its result.
 pub(crate) const CHANGING: [Column; 16] = [
     STATUS,
     EPOCH,
-    TRIES,
+    UNCOMMITTED_CLAIMS,
     ATTEMPTS,
     COMMIT_NO,
     COMMIT_EPOCH,
     READY_AT,
     WORKER_ID,
     DONE,
-    WAKE_AT,
+    WAKE_THRESHOLD,
     DONE_ORDER,
     FED,
     TOTAL,
@@ -251,20 +251,20 @@ pub(crate) const UPDATE: [Column; 21] = joined(
 );
 
 /// What differs between claimed tasks.
-pub(crate) const CLAIMING: [Column; 3] = [EPOCH, TRIES, STARTED_AT];
+pub(crate) const CLAIMING: [Column; 3] = [EPOCH, UNCOMMITTED_CLAIMS, STARTED_AT];
 
 /// What is written of a claimed task, beside what is the same for all.
 pub(crate) const CLAIM: [Column; 4] = joined([ID], CLAIMING);
 
 /// What changes of few tasks in their lives.
-pub(crate) const CHANGING_MORE: [Column; 6] = [CRASHES, RELEASES, NOTED, MARK, EXPIRES_AT, SLOT];
+pub(crate) const CHANGING_MORE: [Column; 6] = [CRASHES, RELEASES, NOTED, MARK, EXPIRES_AT, LIMIT_KEY];
 
 /// What is written of a changed task that has more than most. A retry policy is written if there is one.
 pub(crate) const UPDATE_MORE: [Column; 29] =
     joined(joined::<21, 6, 27>(UPDATE, CHANGING_MORE), [REASON, RETRY]);
 
 /// What differs between claimed tasks whose function is limited, or that are taken over.
-pub(crate) const CLAIMING_MORE: [Column; 5] = joined(CLAIMING, [CRASHES, SLOT]);
+pub(crate) const CLAIMING_MORE: [Column; 5] = joined(CLAIMING, [CRASHES, LIMIT_KEY]);
 
 /// What is written of them.
 pub(crate) const CLAIM_MORE: [Column; 6] = joined([ID], CLAIMING_MORE);
@@ -278,12 +278,12 @@ pub(crate) const SINCE: [Column; 2] = [EXECUTION_ID, AT];
 /// Roots, and whether there is something below them to be summed up.
 pub(crate) const WHOLE: [Column; 2] = [ID, Column::new("details", Kind::Int)];
 
-/// What is to be followed up.
-pub(crate) const FOLLOWED: [Column; 3] = [WHAT, ID, AT];
+/// The next steps of a cascade.
+pub(crate) const CASCADE: [Column; 3] = [WHAT, ID, AT];
 
 /// A key entry.
-pub(crate) const MEMO: [Column; 11] = [
-    MEMO_KEY,
+pub(crate) const KEY_ENTRY: [Column; 11] = [
+    ENTRY_KEY,
     KIND,
     EXECUTION_ID,
     NAME,
@@ -297,7 +297,7 @@ pub(crate) const MEMO: [Column; 11] = [
 ];
 
 /// Signals that nobody has seen: the key entry, and the task that took its value.
-pub(crate) const RESTORE: [Column; 2] = [MEMO_KEY, ID];
+pub(crate) const RESTORE: [Column; 2] = [ENTRY_KEY, ID];
 
 /// A counter, a state or a line of a summary.
 pub(crate) const NOTE: [Column; 6] = [EXECUTION_ID, KIND, NAME, COUNT, VALUE_TYPE, VALUE];
@@ -317,8 +317,8 @@ pub(crate) const RECOUNT: [Column; 8] = [
 /// An entry of progress.
 pub(crate) const PROGRESS: [Column; 5] = [ID, EXECUTION_ID, TASK_ID, AT, Column::new("text", Kind::Text)];
 
-/// A try that ended badly.
-pub(crate) const TRIED: [Column; 9] = [
+/// A claim that ended badly.
+pub(crate) const ENDED_CLAIM: [Column; 9] = [
     TASK_ID,
     EPOCH,
     AT,
@@ -348,7 +348,7 @@ pub(crate) const USAGE: [Column; 7] = [
 ];
 
 /// What is read of a due task to tell whether there is room for it.
-pub(crate) const NARROW: [Column; 4] = [ID, Column::new("lane", Kind::Int), PRIORITY, READY_AT];
+pub(crate) const RANKED: [Column; 4] = [ID, Column::new("lane", Kind::Int), PRIORITY, READY_AT];
 
 /// How many tasks of a function started in a stretch of time.
 pub(crate) const RATE: [Column; 3] = [FUNCTION_KEY, BUCKET, Column::new("used", Kind::Int)];

@@ -3,7 +3,7 @@
 mod batches;
 pub(crate) mod columns;
 mod failure;
-mod memo;
+mod key;
 mod notes;
 mod reader;
 mod step;
@@ -12,17 +12,19 @@ mod task;
 mod view;
 
 pub(crate) use batches::{
-    KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, claim_more_batch, copy_batch, has_more,
-    insert_batches, lane_batch, lane_keys, lease_batch, limited_batch, lock_batch, memo_batch, rate_batch,
-    restore_batch, since_batch, slot_batch, sweep_batch, tried_batch, update_batches,
+    KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, claim_more_batch, copy_batch, ended_claim_batch,
+    function_batch, has_more, insert_batches, key_batch, lane_batch, lane_keys, lease_batch, limited_batch,
+    lock_batch, rate_batch, restore_batch, since_batch, sweep_batch, update_batches,
 };
-pub(crate) use memo::{CLOSING, Ending, NEXT, OVER, STOPPING, Usage, VACANT, ending, follow_up, memo, usage};
+pub(crate) use key::{
+    CLOSING, Ending, NEXT, OVER, STOPPING, Usage, VACANT, cascade_step, ending, key_entry, usage,
+};
 pub(crate) use notes::Notes;
 pub(crate) use reader::{Reader, read_plainly};
 pub(crate) use step::Recorded;
 pub(crate) use tags::quoted;
 pub(crate) use task::{Picked, RankedTask, Stream, lane, row};
 pub(crate) use view::{
-    COUNTER, NoteRow, STATE, SUMMARY, called_with, dead_letter, dead_letter_stat, execution_view, item_view,
-    lane_view, note_row, progress_view, running_view, task_view, tried,
+    COUNTER, NoteRow, STATE, SUMMARY, called_with, dead_letter, dead_letter_stat, ended_claim,
+    execution_view, item_view, lane_view, note_row, progress_view, running_view, task_view,
 };

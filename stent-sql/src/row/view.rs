@@ -86,8 +86,8 @@ pub(crate) fn running_view(reader: &mut Reader) -> Result<RunningView> {
     })
 }
 
-/// Decodes [`TRIED`](super::columns::TRIED).
-pub(crate) fn tried(reader: &mut Reader) -> Result<EndedClaim> {
+/// Decodes [`ENDED_CLAIM`](super::columns::ENDED_CLAIM).
+pub(crate) fn ended_claim(reader: &mut Reader) -> Result<EndedClaim> {
     let task = reader.id(TaskId::from_uuid)?;
     let epoch = reader.epoch()?;
     let at = reader.moment()?;

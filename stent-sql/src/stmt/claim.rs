@@ -68,7 +68,7 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
             of_lane(lane::Column::Key).eq(of_stream(Column::Lane)),
         )
         .and_where(of_stream(Column::Priority).is_not_null())
-        .union(UnionType::All, signs(sql))
+        .union(UnionType::All, end_hints(sql))
         .take();
     let mut with = WithClause::new();
     with.recursive(true).cte(streams);
@@ -76,7 +76,7 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
 }
 
 /// Of what ends, only whether and when, in the form of a stream.
-fn signs(sql: Sql<'_>) -> SelectStatement {
+fn end_hints(sql: Sql<'_>) -> SelectStatement {
     let first_end = Query::select()
         .expr(Expr::col(Column::ExpiresAt).min())
         .from(Entity)
@@ -107,7 +107,7 @@ pub(super) fn stopping(worker: Expr) -> Expr {
 /// The heads of the batch's streams, merged in the order priority, due time, age.
 pub(super) fn pick(sql: Sql<'_>) -> Built {
     if sql.locks() {
-        return sql.gathered(&columns::PICKED, taken(sql, &columns::PICKED));
+        return sql.packed(&columns::PICKED, taken(sql, &columns::PICKED));
     }
     // Sorted by what is narrow; what is wide is read of those that are left.
     let rows = Query::select()
@@ -115,7 +115,7 @@ pub(super) fn pick(sql: Sql<'_>) -> Built {
         .from(Entity)
         .and_where(Expr::col((Entity, Column::Id)).in_subquery(picked(sql)))
         .take();
-    sql.gathered(&columns::PICKED, rows)
+    sql.packed(&columns::PICKED, rows)
 }
 
 /// The same, with the tasks of a second batch.
@@ -136,29 +136,29 @@ pub(super) fn pick_with(sql: Sql<'_>) -> Built {
             .from_subquery(taken(sql, &columns::PICKED), Alias::new("picked"))
             .union(UnionType::All, rows(others))
             .take();
-        return sql.gathered(&columns::PICKED, both);
+        return sql.packed(&columns::PICKED, both);
     }
     let both = Query::select()
         .column(Column::Id)
         .from_subquery(picked(sql), Alias::new("picked"))
         .union(UnionType::All, others)
         .take();
-    sql.gathered(&columns::PICKED, rows(both))
+    sql.packed(&columns::PICKED, rows(both))
 }
 
 /// The heads of the batch's streams, as far as is needed to tell which of them there is room for.
 pub(super) fn heads(sql: Sql<'_>) -> Built {
     if sql.locks() {
-        return sql.gathered(&columns::NARROW, locked_heads(sql, &columns::NARROW));
+        return sql.packed(&columns::RANKED, locked_heads(sql, &columns::RANKED));
     }
     let heads = Query::select()
         .with_cte(sql.batch_once(&columns::HEADS))
-        .columns(columns::NARROW.iter().map(|column| (Entity, name(column.name))))
+        .columns(columns::RANKED.iter().map(|column| (Entity, name(column.name))))
         .from(Alias::new(BATCH))
         .cross_join(Entity)
         .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), head(sql)))
         .take();
-    sql.gathered(&columns::NARROW, heads)
+    sql.packed(&columns::RANKED, heads)
 }
 
 /// The heads of the batch's streams, locked. What is given of them is what was locked: the same rows looked up by their

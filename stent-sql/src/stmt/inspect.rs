@@ -33,7 +33,7 @@ pub(super) fn executions(sql: Sql<'_>) -> Built {
         .and_where(sql.in_batch_of(Column::Id, &columns::ONE_ID))
         .and_where(Expr::col(Column::ParentId).is_null())
         .take();
-    sql.gathered(&columns::EXECUTION, executions)
+    sql.packed(&columns::EXECUTION, executions)
 }
 
 /// A page of an execution's tasks, by id, which is by age. The root is found by its own id: roots, of which there may be
@@ -57,7 +57,7 @@ pub(super) fn tasks(sql: Sql<'_>) -> Built {
         .order_by(Column::Id, Order::Asc)
         .limit(limit(3))
         .take();
-    sql.gathered(&columns::TASK, all)
+    sql.packed(&columns::TASK, all)
 }
 
 /// A page of a map's items. Items have no `done_order`: their map only counts them.
@@ -74,7 +74,7 @@ pub(super) fn items(sql: Sql<'_>) -> Built {
         .order_by(Column::Seq, Order::Asc)
         .limit(limit(3))
         .take();
-    sql.gathered(&columns::ITEM, items)
+    sql.packed(&columns::ITEM, items)
 }
 
 /// What a task was called with.
@@ -84,7 +84,7 @@ pub(super) fn args(sql: Sql<'_>) -> Built {
         .from(Entity)
         .and_where(Expr::col(Column::Id).eq(sql.param(1)))
         .take();
-    sql.gathered(&columns::CALLED_WITH, args)
+    sql.packed(&columns::CALLED_WITH, args)
 }
 
 /// A page of executions, newest first. Parameters: before, how many, status, function, queue, tag; the last four may be null.
@@ -135,7 +135,7 @@ pub(super) fn list(sql: Sql<'_>) -> Built {
         .from(Entity)
         .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), all))
         .take();
-    sql.gathered(&columns::EXECUTION, rows)
+    sql.packed(&columns::EXECUTION, rows)
 }
 
 /// How many executions stand where, in one look: one that ends is counted as open or as ended, and not as neither.
@@ -229,7 +229,7 @@ pub(super) fn running(sql: Sql<'_>) -> Built {
         .from(Entity)
         .and_where(sql.dialect.any_of(Expr::col(Column::Id), last))
         .take();
-    sql.gathered(&columns::RUNNING, rows)
+    sql.packed(&columns::RUNNING, rows)
 }
 
 /// A page of dead letters, newest first. Parameters: before, how many.
@@ -250,7 +250,7 @@ pub(super) fn dead_letters(sql: Sql<'_>) -> Built {
         .from(Entity)
         .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), newest))
         .take();
-    sql.gathered(&columns::DEAD_LETTER, rows)
+    sql.packed(&columns::DEAD_LETTER, rows)
 }
 
 /// One dead letter.
@@ -263,7 +263,7 @@ pub(super) fn dead_letter(sql: Sql<'_>) -> Built {
         .and_where(Expr::col(Column::Status).eq(literal("failed")))
         .and_where(Expr::col(Column::Mark).is_null())
         .take();
-    sql.gathered(&columns::DEAD_LETTER, row)
+    sql.packed(&columns::DEAD_LETTER, row)
 }
 
 /// How many dead letters there are, by reason and function.

@@ -6,11 +6,11 @@
 
 mod claim;
 mod inspect;
+mod key;
 mod lane;
 mod lease;
 mod limit;
 mod lock;
-mod memo;
 mod note;
 mod purge;
 mod read;
@@ -46,8 +46,8 @@ pub struct Statement {
     pub text: String,
     /// What each row that comes back consists of; nothing for a statement that only writes.
     pub gives: &'static [Column],
-    /// Whether rows come back [gathered](Dialect::gather).
-    pub gathered: bool,
+    /// Whether rows come back [packed](Dialect::pack).
+    pub packed: bool,
 }
 
 macro_rules! statements {
@@ -98,7 +98,7 @@ statements! {
     /// Reads them, and what is open under keys. Batches: ids, keys.
     read_keyed: read::read_keyed,
     /// Reads key entries. Batch: keys.
-    memos: memo::read,
+    keys: key::read,
     /// Writes new tasks, if their lanes are stored. Batches: tasks, keys of lanes. Parameter between them: how many lanes.
     insert: write::insert,
     /// Writes new tasks that have more than most, if their lanes are stored. Batches and parameter: the same.
@@ -110,11 +110,11 @@ statements! {
     /// Copies results. Batch: to whom, and whose.
     copy: write::copy,
     /// Writes key entries. Batch: key entries.
-    memo: memo::write,
+    write_keys: key::write,
     /// Deletes key entries. Batch: keys.
-    forget: memo::forget,
+    forget: key::forget,
     /// Gives values back to key entries. Batch: keys, and who took the values.
-    restore: memo::restore,
+    restore: key::restore,
     /// Writes counters and states that are new. Batch: notes.
     first: note::first,
     /// Adds to counters. Batch: notes.
@@ -127,8 +127,8 @@ statements! {
     progress: note::progress,
     /// Deletes entries of progress that are too many. Batch: ids of executions.
     trim_progress: note::trim_progress,
-    /// Writes tries. Batch: tries.
-    tried: note::tried,
+    /// Writes ended claims. Batch: ended claims.
+    ended_claims: note::ended_claims,
     /// Asks what is open in executions to end. Batch: executions and when.
     stop: tree::stop,
     /// Writes lanes, and gives what is stored under their keys. Batch: lanes.
@@ -139,12 +139,12 @@ statements! {
     lost_lanes: lane::lost,
     /// Cancels what is open below tasks. Batch: the tasks and when they ended.
     sweep: tree::sweep,
-    /// Deletes the tries of tasks and of everything below them. Batch: ids.
-    erase_tried: tree::erase_tried,
+    /// Deletes the ended claims of tasks and of everything below them. Batch: ids.
+    erase_ended_claims: tree::erase_ended_claims,
     /// Deletes tasks with everything below them. Batch: ids.
     erase: tree::erase,
-    /// Finds what is to be looked after. Batch: executions and when.
-    follow: memo::follow,
+    /// Finds the next steps of cascades. Batch: executions and when.
+    cascade: key::cascade,
     /// Finds tasks that are over or asked to end. Parameters: now, worker.
     ends: limit::ends,
     /// Lists lanes by priority, with their next moments. Parameter: now.
@@ -170,9 +170,9 @@ statements! {
     /// Reads steps. Batch: whose, and which of them.
     steps: step::steps,
     /// Reads arguments that did not come along with their tasks. Batch: ids.
-    far_args: read::far_args,
+    overflow_args: read::overflow_args,
     /// Reads results that did not come along with their steps. Batch: ids.
-    far_results: read::far_results,
+    overflow_results: read::overflow_results,
     /// Extends leases, but for those that others have locked. Batch: leases. Parameters: until, now.
     renew: lease::renew,
     /// Picks roots that ended, but for dead letters. Parameters: before, how many.
@@ -183,13 +183,13 @@ statements! {
     /// Picks dead letters. Parameters: before, how many.
     dead: purge::dead,
     /// Deletes signals of executions and the keys that they were dispatched under. Batch: ids of executions.
-    purge_memos: purge::memos,
+    purge_keys: purge::keys,
     /// Deletes notes of executions. Batch: ids of executions.
     purge_notes: purge::notes,
     /// Deletes the progress of executions. Batch: ids of executions. Parameter: how many rows.
     purge_progress: purge::entries,
-    /// Deletes tries of executions. Batch: ids of executions. Parameter: how many rows.
-    purge_tried: purge::tries,
+    /// Deletes ended claims of executions. Batch: ids of executions. Parameter: how many rows.
+    purge_ended_claims: purge::ended_claims,
     /// Writes what is left of steps. Batch: ids of executions.
     summary: purge::summary,
     /// Notes that roots are compacted. Batch: ids.
@@ -230,8 +230,8 @@ statements! {
     notes: note::notes,
     /// Reads the progress of an execution. Parameter: execution.
     read_progress: note::read_progress,
-    /// Reads the tries of a task. Parameter: task.
-    tries: note::tries,
+    /// Reads the ended claims of a task. Parameter: task.
+    read_ended_claims: note::read_ended_claims,
     }
 }
 
@@ -251,18 +251,18 @@ struct Sql<'a> {
 struct Built {
     query: SubQueryStatement,
     gives: &'static [Column],
-    gathered: bool,
+    packed: bool,
 }
 
 impl Built {
     /// A statement that writes.
     fn write(query: impl Into<SubQueryStatement>) -> Self {
-        Self { query: query.into(), gives: &[], gathered: false }
+        Self { query: query.into(), gives: &[], packed: false }
     }
 
     /// A statement that gives rows.
     fn read(gives: &'static [Column], query: impl Into<SubQueryStatement>) -> Self {
-        Self { query: query.into(), gives, gathered: false }
+        Self { query: query.into(), gives, packed: false }
     }
 
     fn render(self, sql: Sql<'_>) -> Statement {
@@ -270,7 +270,7 @@ impl Built {
         for n in 1..=PARAMS_MAX {
             text = text.replace(&limit(n).to_string(), &sql.dialect.limit(n));
         }
-        Statement { text, gives: self.gives, gathered: self.gathered }
+        Statement { text, gives: self.gives, packed: self.packed }
     }
 }
 
@@ -294,13 +294,13 @@ impl Sql<'_> {
     }
 
     /// A statement that gives many rows, though not more than were asked for.
-    fn gathered(self, gives: &'static [Column], query: SelectStatement) -> Built {
-        Built { query: self.dialect.gather(query, gives, None).into(), gives, gathered: true }
+    fn packed(self, gives: &'static [Column], query: SelectStatement) -> Built {
+        Built { query: self.dialect.pack(query, gives, None).into(), gives, packed: true }
     }
 
     /// A statement that gives any number of rows.
-    fn gathered_by(self, number: &str, gives: &'static [Column], query: SelectStatement) -> Built {
-        Built { query: self.dialect.gather(query, gives, Some(number)).into(), gives, gathered: true }
+    fn packed_by(self, number: &str, gives: &'static [Column], query: SelectStatement) -> Built {
+        Built { query: self.dialect.pack(query, gives, Some(number)).into(), gives, packed: true }
     }
 
     /// The n-th parameter.
@@ -388,17 +388,17 @@ fn insert_from<C: IntoIden>(
     insert
 }
 
-/// Columns of tasks, to be gathered. What of it is large is left where it is, so that nothing is copied on the way that is
+/// Columns of tasks, to be packed. What of it is large is left where it is, so that nothing is copied on the way that is
 /// not wanted in the end.
 fn carried<'a>(sql: Sql<'a>, columns: &'a [Column]) -> impl Iterator<Item = SelectExpr> + 'a {
     columns.iter().flat_map(move |column| {
         let value = Expr::col((Entity, name(column.name)));
-        match sql.dialect.near_bytes_max().filter(|_| column.kind == Kind::Bytes) {
+        match sql.dialect.inline_bytes_max().filter(|_| column.kind == Kind::Bytes) {
             None => vec![named(value, column.name)],
             Some(max) => {
                 let len = || Expr::from(Func::cust(Alias::new("length")).arg(value.clone()));
-                let near = CaseStatement::new().case(len().lte(literal(max as i64)), value.clone());
-                vec![named(near.into(), column.name), named(len(), &len_of(column.name))]
+                let inline = CaseStatement::new().case(len().lte(literal(max as i64)), value.clone());
+                vec![named(inline.into(), column.name), named(len(), &len_of(column.name))]
             }
         }
     })

@@ -1,10 +1,10 @@
-//! Writes what running code says, and the tries that ended badly; reads both.
+//! Writes what running code says, and the claims that ended badly; reads both.
 
 use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, JoinType, OnConflict, Order, Query};
 use stent_core::limits::{PAGE_MAX, PROGRESS_MAX};
 
 use super::{Built, Sql, in_batch, insert_from, literal, name, names};
-use crate::entity::{note, progress, tried};
+use crate::entity::{ended_claim, note, progress};
 use crate::row::{COUNTER, columns};
 
 /// First values, where there are none.
@@ -91,9 +91,10 @@ pub(super) fn trim_progress(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-pub(super) fn tried(sql: Sql<'_>) -> Built {
-    let mut insert = insert_from(tried::Entity, names(&columns::TRIED), sql.upserted(&columns::TRIED));
-    let key = [tried::Column::TaskId, tried::Column::Epoch, tried::Column::At];
+pub(super) fn ended_claims(sql: Sql<'_>) -> Built {
+    let mut insert =
+        insert_from(ended_claim::Entity, names(&columns::ENDED_CLAIM), sql.upserted(&columns::ENDED_CLAIM));
+    let key = [ended_claim::Column::TaskId, ended_claim::Column::Epoch, ended_claim::Column::At];
     insert.on_conflict(OnConflict::columns(key).do_nothing().to_owned());
     Built::write(insert)
 }
@@ -117,18 +118,18 @@ pub(super) fn read_progress(sql: Sql<'_>) -> Built {
         .order_by(progress::Column::Id, Order::Asc)
         .limit(PROGRESS_MAX as u64)
         .take();
-    sql.gathered(&columns::PROGRESS, entries)
+    sql.packed(&columns::PROGRESS, entries)
 }
 
-/// The tries of a task, oldest first.
-pub(super) fn tries(sql: Sql<'_>) -> Built {
-    let tries = Query::select()
-        .columns(names(&columns::TRIED))
-        .from(tried::Entity)
-        .and_where(Expr::col(tried::Column::TaskId).eq(sql.param(1)))
-        .order_by(tried::Column::Epoch, Order::Asc)
-        .order_by(tried::Column::At, Order::Asc)
+/// The ended claims of a task, oldest first.
+pub(super) fn read_ended_claims(sql: Sql<'_>) -> Built {
+    let claims = Query::select()
+        .columns(names(&columns::ENDED_CLAIM))
+        .from(ended_claim::Entity)
+        .and_where(Expr::col(ended_claim::Column::TaskId).eq(sql.param(1)))
+        .order_by(ended_claim::Column::Epoch, Order::Asc)
+        .order_by(ended_claim::Column::At, Order::Asc)
         .limit(PAGE_MAX as u64)
         .take();
-    Built::read(&columns::TRIED, tries)
+    Built::read(&columns::ENDED_CLAIM, claims)
 }

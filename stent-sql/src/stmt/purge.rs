@@ -4,7 +4,7 @@ use sea_orm::sea_query::{Alias, CaseStatement, Expr, ExprTrait, Order, Query, Se
 
 use super::{Built, DEAD, SETTLED, Sql, insert_from, limit, literal, number};
 use crate::entity::task::{Column, Entity};
-use crate::entity::{memo, note, progress, tried};
+use crate::entity::{ended_claim, key, note, progress};
 use crate::row::SUMMARY;
 use crate::row::columns::{ONE_ID, ONE_KEY, WHOLE};
 
@@ -39,10 +39,10 @@ pub(super) fn whole(sql: Sql<'_>) -> Built {
     let entry = any(Query::select()
         .from(progress::Entity)
         .and_where(Expr::col((progress::Entity, progress::Column::ExecutionId)).eq(root())));
-    let tried = any(Query::select()
-        .from(tried::Entity)
-        .and_where(Expr::col((tried::Entity, tried::Column::ExecutionId)).eq(root())));
-    let details = CaseStatement::new().case(step.or(entry).or(tried), number(1)).finally(number(0));
+    let ended_claim = any(Query::select()
+        .from(ended_claim::Entity)
+        .and_where(Expr::col((ended_claim::Entity, ended_claim::Column::ExecutionId)).eq(root())));
+    let details = CaseStatement::new().case(step.or(entry).or(ended_claim), number(1)).finally(number(0));
     let whole = Query::select()
         .column(Column::Id)
         .expr_as(details, Alias::new("details"))
@@ -112,12 +112,12 @@ pub(super) fn roots(sql: Sql<'_>) -> Built {
 }
 
 /// Their signals and the keys that they were dispatched under. Results stay: others may want them.
-pub(super) fn memos(sql: Sql<'_>) -> Built {
+pub(super) fn keys(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
-        .from_table(memo::Entity)
-        .and_where(sql.in_batch_of(memo::Column::ExecutionId, &ONE_ID))
-        .and_where(Expr::col(memo::Column::Kind).ne(literal("result")));
+        .from_table(key::Entity)
+        .and_where(sql.in_batch_of(key::Column::ExecutionId, &ONE_ID))
+        .and_where(Expr::col(key::Column::Kind).ne(literal("result")));
     Built::write(delete)
 }
 
@@ -141,16 +141,18 @@ pub(super) fn entries(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// The tries of their tasks: so many rows, and what else there is of the same tasks.
-pub(super) fn tries(sql: Sql<'_>) -> Built {
+/// The ended claims of their tasks: so many rows, and what else there is of the same tasks.
+pub(super) fn ended_claims(sql: Sql<'_>) -> Built {
     let some = Query::select()
-        .column(tried::Column::TaskId)
-        .from(tried::Entity)
-        .and_where(sql.in_batch_of(tried::Column::ExecutionId, &ONE_ID))
+        .column(ended_claim::Column::TaskId)
+        .from(ended_claim::Entity)
+        .and_where(sql.in_batch_of(ended_claim::Column::ExecutionId, &ONE_ID))
         .limit(sql.limit_after(&ONE_ID, 1))
         .take();
     let mut delete = Query::delete();
-    delete.from_table(tried::Entity).and_where(sql.dialect.any_of(Expr::col(tried::Column::TaskId), some));
+    delete
+        .from_table(ended_claim::Entity)
+        .and_where(sql.dialect.any_of(Expr::col(ended_claim::Column::TaskId), some));
     Built::write(delete)
 }
 
@@ -186,11 +188,11 @@ pub(super) fn compacted(sql: Sql<'_>) -> Built {
 
 /// Keys of results whose time is over, and of those that came before a moment.
 pub(super) fn results(sql: Sql<'_>) -> Built {
-    let results = |moment: memo::Column, is_old: Expr| {
+    let results = |moment: key::Column, is_old: Expr| {
         let first = Query::select()
-            .columns([memo::Column::Key, memo::Column::EndedAt])
-            .from(memo::Entity)
-            .and_where(Expr::col(memo::Column::Kind).eq(literal("result")))
+            .columns([key::Column::Key, key::Column::EndedAt])
+            .from(key::Entity)
+            .and_where(Expr::col(key::Column::Kind).eq(literal("result")))
             .and_where(Expr::col(moment).is_not_null())
             .and_where(is_old)
             .order_by(moment, Order::Asc)
@@ -198,17 +200,17 @@ pub(super) fn results(sql: Sql<'_>) -> Built {
             .lock_exclusive()
             .take();
         Query::select()
-            .columns([memo::Column::Key, memo::Column::EndedAt])
+            .columns([key::Column::Key, key::Column::EndedAt])
             .from_subquery(first, Alias::new("old"))
             .take()
     };
-    let over = results(memo::Column::ExpiresAt, Expr::col(memo::Column::ExpiresAt).lte(sql.param(3)));
-    let old = results(memo::Column::EndedAt, Expr::col(memo::Column::EndedAt).lt(sql.param(1)));
+    let over = results(key::Column::ExpiresAt, Expr::col(key::Column::ExpiresAt).lte(sql.param(3)));
+    let old = results(key::Column::EndedAt, Expr::col(key::Column::EndedAt).lt(sql.param(1)));
     let all = Query::select()
-        .column(memo::Column::Key)
+        .column(key::Column::Key)
         .from_subquery(old.clone().union(UnionType::Distinct, over).take(), Alias::new("old"))
-        .order_by(memo::Column::EndedAt, Order::Asc)
-        .order_by(memo::Column::Key, Order::Asc)
+        .order_by(key::Column::EndedAt, Order::Asc)
+        .order_by(key::Column::Key, Order::Asc)
         .limit(limit(2))
         .take();
     Built::read(&ONE_KEY, all)

@@ -10,7 +10,7 @@ use crate::row::columns;
 /// What transitions are applied to.
 pub(super) fn read(sql: Sql<'_>) -> Built {
     let rows = Query::select().exprs(carried(sql, &columns::ROW)).from(Entity).and_where(among(sql)).take();
-    sql.gathered(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
+    sql.packed(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
 }
 
 /// The same, with the open tasks under the keys of a second batch, and the parents and owners of those.
@@ -40,20 +40,20 @@ pub(super) fn read_keyed(sql: Sql<'_>) -> Built {
         .from(Entity)
         .and_where(sql.dialect.any_of(Expr::col((Entity, Task::Id)), all))
         .take();
-    sql.gathered(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
+    sql.packed(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
 }
 
-/// Arguments that were too large to come along.
-pub(super) fn far_args(sql: Sql<'_>) -> Built {
-    Built::read(&columns::FAR_ARGS, far(sql, &columns::FAR_ARGS))
+/// Arguments that were too large to come inline.
+pub(super) fn overflow_args(sql: Sql<'_>) -> Built {
+    Built::read(&columns::OVERFLOW_ARGS, overflow(sql, &columns::OVERFLOW_ARGS))
 }
 
-/// Results that were too large to come along.
-pub(super) fn far_results(sql: Sql<'_>) -> Built {
-    Built::read(&columns::FAR_RESULT, far(sql, &columns::FAR_RESULT))
+/// Results that were too large to come inline.
+pub(super) fn overflow_results(sql: Sql<'_>) -> Built {
+    Built::read(&columns::OVERFLOW_RESULT, overflow(sql, &columns::OVERFLOW_RESULT))
 }
 
-fn far(sql: Sql<'_>, gives: &[Column]) -> SelectStatement {
+fn overflow(sql: Sql<'_>, gives: &[Column]) -> SelectStatement {
     Query::select().columns(names(gives)).from(Entity).and_where(among(sql)).take()
 }
 

@@ -32,5 +32,5 @@ pub(super) fn steps(sql: Sql<'_>) -> Built {
         .union(UnionType::All, others)
         .union(UnionType::All, open)
         .take();
-    sql.gathered_by("seq", &columns::STEP, all)
+    sql.packed_by("seq", &columns::STEP, all)
 }

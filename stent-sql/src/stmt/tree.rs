@@ -7,8 +7,8 @@ use sea_orm::sea_query::{
 use stent_core::model::{Mark, TaskStatus};
 
 use super::{BATCH, Built, Sql, in_batch, literal, name, null};
+use crate::entity::ended_claim;
 use crate::entity::task::{Column, Entity};
-use crate::entity::tried;
 use crate::row::columns;
 
 const BELOW: &str = "below";
@@ -87,15 +87,15 @@ pub(super) fn erase(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// Deletes the tries of the tasks of the batch and of everything below them.
-pub(super) fn erase_tried(sql: Sql<'_>) -> Built {
+/// Deletes the ended claims of the tasks of the batch and of everything below them.
+pub(super) fn erase_ended_claims(sql: Sql<'_>) -> Built {
     let mut with = WithClause::new();
     with.recursive(true).cte(with_all_below(sql.batch(&columns::ONE_ID)));
     let mut delete = Query::delete();
     delete
         .with_cte(with)
-        .from_table(tried::Entity)
-        .and_where(sql.dialect.any_of(Expr::col(tried::Column::TaskId), ids_below()));
+        .from_table(ended_claim::Entity)
+        .and_where(sql.dialect.any_of(Expr::col(ended_claim::Column::TaskId), ids_below()));
     Built::write(delete)
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Claimable {
     due: Vec<Stream>,
     limits: Limits,
     next_due: Option<Timestamp>,
-    signs: EndHints,
+    end_hints: EndHints,
 }
 
 /// Whether anything ends.
@@ -43,10 +43,10 @@ impl Claimable {
     ) -> Result<Self> {
         let values = vec![request.now.as_micros().into(), (*request.worker.as_uuid()).into()];
         let mut streams = run.read(&run.store.statements.streams, values, Stream::read).await?;
-        let signs = streams.iter().find(|stream| stream.lane.function.is_empty());
-        let signs = signs.map_or_else(EndHints::default, |signs| EndHints {
-            first_end: signs.first_at,
-            stopping: signs.next_at.is_some(),
+        let end_hints = streams.iter().find(|stream| stream.lane.function.is_empty());
+        let end_hints = end_hints.map_or_else(EndHints::default, |end_hints| EndHints {
+            first_end: end_hints.first_at,
+            stopping: end_hints.next_at.is_some(),
         });
         streams.retain(|stream| !stream.lane.function.is_empty());
         streams.retain(|stream| request.admits(&stream.lane)); // G10
@@ -57,7 +57,7 @@ impl Claimable {
             [] => Limits::default(),
             _ => Limits::read(run, request, &mut due, most(request), writes).await?,
         };
-        Ok(Self { due, limits, next_due, signs })
+        Ok(Self { due, limits, next_due, end_hints })
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -68,8 +68,8 @@ impl Claimable {
         self.next_due.into_iter().chain(self.limits.gives_way()).min()
     }
 
-    pub(super) const fn signs(&self) -> EndHints {
-        self.signs
+    pub(super) const fn end_hints(&self) -> EndHints {
+        self.end_hints
     }
 
     /// What was seen before a transaction began, if it is as good within. Where something is due does not change what may be
@@ -93,15 +93,15 @@ pub(super) struct TasksToEnd {
 }
 
 impl TasksToEnd {
-    /// What ends, if there are signs that anything does.
+    /// What ends, if there are hints that anything does.
     pub(super) async fn if_any<C: ConnectionTrait>(
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
-        signs: EndHints,
+        end_hints: EndHints,
     ) -> Result<Self> {
-        match signs.first_end {
+        match end_hints.first_end {
             Some(first_end) if first_end <= request.now => Self::read(run, request).await,
-            _ if signs.stopping => Self::read(run, request).await,
+            _ if end_hints.stopping => Self::read(run, request).await,
             next => Ok(Self { next, ..Self::default() }),
         }
     }
@@ -135,7 +135,7 @@ pub(super) struct Picks {
     picked: Vec<Pick>,
     limits: Limits,
     next_due: Option<Timestamp>,
-    signs: EndHints,
+    end_hints: EndHints,
     leaves_locked: bool,
 }
 
@@ -143,25 +143,28 @@ pub(super) struct Picks {
 struct Pick {
     task: Picked,
     /// How many completions the claimer has in memory, if it has the task there.
-    recalled: Option<u32>,
+    cached: Option<u32>,
 }
 
 /// Picks the first due tasks that the request admits and its limits leave room for, in the order G9.
 pub(super) async fn pick<C: ConnectionTrait>(
     run: &Run<'_, C>,
     request: &ClaimRequest<'_>,
-    agenda: Option<Claimable>,
+    claimable: Option<Claimable>,
 ) -> Result<Picks> {
     let max = most(request);
     if max == 0 {
         // Nothing is looked for, so nothing was seen: ask.
-        return Ok(Picks { signs: EndHints { stopping: true, ..EndHints::default() }, ..Picks::default() });
+        return Ok(Picks {
+            end_hints: EndHints { stopping: true, ..EndHints::default() },
+            ..Picks::default()
+        });
     }
-    let agenda = match agenda {
-        Some(agenda) => agenda,
+    let claimable = match claimable {
+        Some(claimable) => claimable,
         None => Claimable::read(run, request, true).await?,
     };
-    let Claimable { due, mut limits, next_due, signs } = agenda;
+    let Claimable { due, mut limits, next_due, end_hints } = claimable;
     let statements = &run.store.statements;
     let mut picked = Vec::new();
     let streams = due.len();
@@ -187,10 +190,10 @@ pub(super) async fn pick<C: ConnectionTrait>(
     // Of each stream as many were locked as were asked for.
     let leaves_locked = run.locks.is_some() && streams > 1 && picked.len() == max;
     let picked = picked.into_iter().map(|task| {
-        let recalled = request.cache.seen(&task.row.fence());
-        Pick { task, recalled }
+        let cached = request.cache.seen(&task.row.fence());
+        Pick { task, cached }
     });
-    Ok(Picks { picked: picked.collect(), limits, next_due, signs, leaves_locked })
+    Ok(Picks { picked: picked.collect(), limits, next_due, end_hints, leaves_locked })
 }
 
 impl Picks {
@@ -202,8 +205,8 @@ impl Picks {
         self.next_due
     }
 
-    pub(super) const fn signs(&self) -> EndHints {
-        self.signs
+    pub(super) const fn end_hints(&self) -> EndHints {
+        self.end_hints
     }
 
     /// Whether tasks were locked that are not taken.
@@ -214,7 +217,7 @@ impl Picks {
     /// Asks for the steps that the claimer does not have. A task that has committed nothing has recorded nothing.
     pub(super) fn want(&self, wanted: &mut Wanted) {
         for pick in self.picked.iter().filter(|pick| pick.task.row.commit > 0) {
-            match pick.recalled {
+            match pick.cached {
                 Some(seen) => wanted.add(pick.task.row.id, seen, WANT_OPEN),
                 None => wanted.add(pick.task.row.id, 0, WANT_ALL),
             }
@@ -237,23 +240,23 @@ impl Picks {
             self.limits.start(run, request, functions).await?;
         }
         let mut rows = Vec::with_capacity(self.picked.len());
-        let (mut fired, mut tried, mut more) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (mut fired, mut ended, mut more) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut claimed = Vec::with_capacity(self.picked.len());
-        for Pick { task, recalled } in self.picked {
+        for Pick { task, cached } in self.picked {
             let mut row = task.row.clone();
-            let slot = request
+            let limit_key = request
                 .limit(task.function())
                 .filter(|limit| limit.max_concurrent.is_some())
                 .map(|limit| FunctionKey::of(&limit.function));
-            tried.extend(row.claim(request.worker, request.nonce, request.now, request.until, slot));
+            ended.extend(row.claim(request.worker, request.nonce, request.now, request.until, limit_key));
             if row.crashes != task.row.crashes || row.limit_key != task.row.limit_key {
                 more.insert(row.id);
             }
             let mut steps = record.take(row.id);
             fired.extend(fire(&mut row, &mut steps, request.now));
             let lease = Lease { task: row.id, epoch: row.epoch, until: request.until };
-            let (fence, steps) = (row.fence(), arrange(steps, recalled)?);
-            claimed.push(Claimed { task: task.into_task(&row), lease, fence, cached: recalled, steps });
+            let (fence, steps) = (row.fence(), arrange(steps, cached)?);
+            claimed.push(Claimed { task: task.into_task(&row), lease, fence, cached, steps });
             rows.push(row);
         }
 
@@ -277,7 +280,7 @@ impl Picks {
             run.write_batch(&statements.update, &most).await?;
             run.write_batch(&statements.update_more, &more).await?;
         }
-        run.write_batch(&statements.tried, &row::tried_batch(&tried)?).await?;
+        run.write_batch(&statements.ended_claims, &row::ended_claim_batch(&ended)?).await?;
         Ok(claimed)
     }
 }
@@ -300,9 +303,9 @@ fn fire(parent: &mut Row, steps: &mut [Recorded], now: Timestamp) -> Vec<Row> {
 
 /// Completed steps in the order of their completion, then the others by position (G4); for a claimer that has the task
 /// in memory, only what has changed there: what ended since, and the maps that are open.
-pub(super) fn arrange(steps: Vec<Recorded>, recalled: Option<u32>) -> Result<Vec<Step>> {
+pub(super) fn arrange(steps: Vec<Recorded>, cached: Option<u32>) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = steps.into_iter().map(Recorded::into_step).collect::<Result<_>>()?;
-    if let Some(seen) = recalled {
+    if let Some(seen) = cached {
         steps.retain(|step| match &step.state {
             StepState::Done { order, .. } => *order > seen,
             StepState::Open { .. } => step.kind.is_map(),

@@ -46,7 +46,7 @@ pub(super) struct Effects {
     lanes: BTreeMap<LaneKey, Lane>,
 }
 
-/// Most rounds in which what ended out of a batch's sight is followed up. One leads to another where a key is vacated, an
+/// Most rounds in which what ended out of a batch's sight is cascaded. One leads to another where a key is vacated, an
 /// execution closes and somebody waits for that; nothing leads further.
 const ROUNDS_MAX: usize = 8;
 
@@ -71,8 +71,8 @@ pub(super) async fn apply_knowing<C: ConnectionTrait>(
     while !rest.is_empty() {
         let (mut ledger, known) = load(run, &Ledger::reads(rest)).await?;
         let taken = rest.iter().take_while(|transition| committed.apply(&mut ledger, transition)).count();
-        let follow = committed.write(run, ledger.into_writes(), &known).await?;
-        committed.follow(run, follow).await?;
+        let cascade = committed.write(run, ledger.into_writes(), &known).await?;
+        committed.cascade(run, cascade).await?;
         rest = &rest[taken..];
         if !rest.is_empty() {
             committed.settle(run).await?;
@@ -83,7 +83,7 @@ pub(super) async fn apply_knowing<C: ConnectionTrait>(
 
 /// Looks after what executions leave that are gone, or whose steps are: a key that one of them held is the next one's who
 /// wants it (G12). And if rows went, so may have tasks that ran, each of which leaves a place of a limit (G8).
-pub(super) async fn follow_gone<C: ConnectionTrait>(
+pub(super) async fn cascade_from<C: ConnectionTrait>(
     run: &Run<'_, C>,
     executions: &[ExecutionId],
     rows: usize,
@@ -92,7 +92,7 @@ pub(super) async fn follow_gone<C: ConnectionTrait>(
     let effects = Effects { ready: rows > 0, ..Effects::default() };
     let mut committed = Committed { effects, ..Committed::default() };
     let executions = executions.iter().map(|execution| (*execution, at)).collect();
-    committed.follow(run, Cascade { executions, steps: Vec::new() }).await?;
+    committed.cascade(run, Cascade { executions, steps: Vec::new() }).await?;
     Ok(committed.effects)
 }
 
@@ -121,16 +121,16 @@ async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result
         let keys = Batch::of_ids(&ONE_KEY, reads.keys.iter().map(|key| *key.as_uuid()));
         rows.extend(run.read(&statements.read_keyed, run.values_of_two(&ids, [], &keys), row::row).await?);
     }
-    let memos = if reads.memos.is_empty() {
+    let entries = if reads.memos.is_empty() {
         Vec::new()
     } else {
         let keys = Batch::of_ids(&ONE_KEY, reads.memos.iter().map(|key| *key.as_uuid()));
-        run.read(&statements.memos, run.values(&keys, []), row::memo).await?
+        run.read(&statements.keys, run.values(&keys, []), row::key_entry).await?
     };
     let mut known = Known::default();
     known.more.extend(rows.iter().filter(|row| row::has_more(row)).map(|row| row.id));
     known.keys.extend(rows.iter().filter_map(|row| Some((row.id, row.key?))));
-    Ok((Ledger::new(rows, memos), known))
+    Ok((Ledger::new(rows, entries), known))
 }
 
 impl Committed {
@@ -150,7 +150,7 @@ impl Committed {
         true
     }
 
-    /// Writes what a ledger has come to, in the order in which [`Writes`] has it, and gives what is to be looked after.
+    /// Writes what a ledger has come to, in the order in which [`Writes`] has it, and gives the cascade that follows.
     async fn write<C: ConnectionTrait>(
         &mut self,
         run: &Run<'_, C>,
@@ -177,14 +177,14 @@ impl Committed {
             run.write_batch(&statements.update_more, &more).await?;
         }
         run.write_batch(&statements.copy, &row::copy_batch(&writes.copy)).await?;
-        run.write_batch(&statements.memo, &row::memo_batch(&writes.memos)?).await?;
+        run.write_batch(&statements.write_keys, &row::key_batch(&writes.memos)?).await?;
         let forgotten = Batch::of_ids(&ONE_KEY, writes.forget.iter().map(|key| *key.as_uuid()));
         run.write_batch(&statements.forget, &forgotten).await?;
         run.write_batch(&statements.restore, &restored(&writes, known)).await?;
         if !writes.notes.is_empty() {
             write_notes(run, &Notes::fold(&writes.notes)).await?;
         }
-        run.write_batch(&statements.tried, &row::tried_batch(&writes.ended_claims)?).await?;
+        run.write_batch(&statements.ended_claims, &row::ended_claim_batch(&writes.ended_claims)?).await?;
         let stopped: Vec<_> = writes.stop.iter().map(|(execution, _)| *execution).collect();
         run.hold_within(&stopped).await?;
         run.write_batch(&statements.stop, &row::since_batch(writes.stop.iter().copied())).await?;
@@ -198,31 +198,31 @@ impl Committed {
         }
         run.hold_below(&writes.erase).await?;
         let erased = Batch::of_ids(&ONE_ID, writes.erase.iter().map(|id| *id.as_uuid()));
-        run.write_batch(&statements.erase_tried, &erased).await?;
+        run.write_batch(&statements.erase_ended_claims, &erased).await?;
         run.write_batch(&statements.erase, &erased).await?;
         Ok(writes.cascade)
     }
 
     /// Looks where tasks ended of which a ledger could not know, and does what is to be done about that.
-    async fn follow<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, mut follow: Cascade) -> Result<()> {
+    async fn cascade<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, mut cascade: Cascade) -> Result<()> {
         for _ in 0..ROUNDS_MAX {
-            let Cascade { executions, steps: mut ups } = follow;
+            let Cascade { executions, mut steps } = cascade;
             if !executions.is_empty() {
                 // G15: whoever stops the last part of an execution ends it, so two who stop parts of it look one by one.
                 let stopping = executions.keys().filter(|execution| self.stopping.contains(execution));
                 let unheld = stopping.filter(|execution| !self.rooted.contains(execution)).copied();
                 run.hold_roots(&unheld.collect::<Vec<_>>()).await?;
                 let values = run.values(&row::since_batch(executions), []);
-                ups.extend(run.read(&run.store.statements.follow, values, row::follow_up).await?);
+                steps.extend(run.read(&run.store.statements.cascade, values, row::cascade_step).await?);
             }
-            if ups.is_empty() {
+            if steps.is_empty() {
                 return Ok(());
             }
-            let (mut ledger, known) = load(run, &CascadeStep::reads(&ups)).await?;
-            ups.iter().for_each(|up| ledger.cascade(up));
-            follow = self.write(run, ledger.into_writes(), &known).await?;
+            let (mut ledger, known) = load(run, &CascadeStep::reads(&steps)).await?;
+            steps.iter().for_each(|step| ledger.cascade(step));
+            cascade = self.write(run, ledger.into_writes(), &known).await?;
         }
-        let message = format!("follow-ups did not converge after {ROUNDS_MAX} rounds");
+        let message = format!("cascades did not converge after {ROUNDS_MAX} rounds");
         Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message))
     }
 

@@ -25,7 +25,7 @@ impl SqlStore {
         transitions: &[Transition],
         claim: Option<&ClaimRequest<'_>>,
     ) -> Result<Exchanged> {
-        let mut agenda = None;
+        let mut claimable = None;
         if transitions.is_empty() {
             // Who finds nothing to do must not write, nor keep others from writing: look before you begin.
             let Some(request) = claim else {
@@ -38,10 +38,10 @@ impl SqlStore {
             }
             let seen = Claimable::read(&run, request, false).await?;
             if seen.is_empty() {
-                let ends = TasksToEnd::if_any(&run, request, seen.signs()).await?;
+                let ends = TasksToEnd::if_any(&run, request, seen.end_hints()).await?;
                 return Ok(exchanged(Vec::new(), Vec::new(), seen.next_due(), ends));
             }
-            agenda = seen.if_it_holds();
+            claimable = seen.if_it_holds();
         }
 
         // A transaction that is dropped is rolled back: a call that is dropped before its commit changes nothing.
@@ -49,11 +49,11 @@ impl SqlStore {
         let run = self.within(OPERATION, &transaction);
         let committed = commit::apply(&run, transitions).await?;
         let picks = match claim {
-            Some(request) => claim::pick(&run, request, agenda).await?,
+            Some(request) => claim::pick(&run, request, claimable).await?,
             None => Picks::default(),
         };
         let ends = match claim {
-            Some(request) => TasksToEnd::if_any(&run, request, picks.signs()).await?,
+            Some(request) => TasksToEnd::if_any(&run, request, picks.end_hints()).await?,
             None => TasksToEnd::default(),
         };
         let mut wanted = Wanted::default();

@@ -150,7 +150,7 @@ impl Inspect for SqlStore {
 
     async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
         let values = vec![(*task.as_uuid()).into()];
-        self.reading("tries")?.read(&self.statements.tries, values, row::tried).await
+        self.reading("ended_claims")?.read(&self.statements.read_ended_claims, values, row::ended_claim).await
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {

@@ -75,7 +75,7 @@ impl Limits {
         if !writes {
             counted = counted.iter().map(live).collect();
         } else if !over.is_empty() {
-            let functions = row::slot_batch(over);
+            let functions = row::function_batch(over);
             let values = run.values(&functions, [request.now.as_micros().into()]);
             run.write(&run.store.statements.vacate, values).await?;
             counted = usages().await?;

@@ -43,7 +43,7 @@ use late::Late;
 use run::Run;
 use within::{Gates, Guests};
 
-use crate::wake::{Hub, Neighbours};
+use crate::hints::{Hub, Neighbours};
 use crate::{Backup, Dialect, Locks, OneWriter, Statements, Writers};
 
 /// The connections of a store. Those of one kind may be the same as those of another.

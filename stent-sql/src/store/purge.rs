@@ -135,10 +135,10 @@ impl SqlStore {
         let Some(rows) = delete_details(&run, &batch, slice).await? else {
             return self.nothing(transaction, Went::TooMany { executions: roots.len() }).await;
         };
-        for delete in [&statements.purge_roots, &statements.purge_memos, &statements.purge_notes] {
+        for delete in [&statements.purge_roots, &statements.purge_keys, &statements.purge_notes] {
             run.write_batch(delete, &batch).await?;
         }
-        let effects = commit::follow_gone(&run, &roots, rows, request.now).await?;
+        let effects = commit::cascade_from(&run, &roots, rows, request.now).await?;
         self.commit(OPERATION, transaction).await?;
         effects.publish(self);
         Ok(went(roots.len(), rows, roots.len() < asked))
@@ -169,7 +169,7 @@ impl SqlStore {
         };
         let seen = Batch::of_ids(&ONE_ID, seen.map(|id| *id.as_uuid()));
         run.write_batch(&statements.compacted, &seen).await?;
-        let effects = commit::follow_gone(&run, whole, rows, request.now).await?;
+        let effects = commit::cascade_from(&run, whole, rows, request.now).await?;
         self.commit(OPERATION, transaction).await?;
         effects.publish(self);
         Ok(went(whole.len(), rows, is_last))
@@ -198,7 +198,7 @@ impl SqlStore {
     }
 }
 
-/// Deletes the steps, progress and tries of executions, and tells how many rows that were. None if they are more executions
+/// Deletes the steps, progress and ended claims of executions, and tells how many rows that were. None if they are more executions
 /// than one, and have more rows than a slice: then some are deleted, and the transaction must not be committed.
 async fn delete_details<C: sea_orm::ConnectionTrait>(
     run: &Run<'_, C>,
@@ -207,7 +207,7 @@ async fn delete_details<C: sea_orm::ConnectionTrait>(
 ) -> Result<Option<usize>> {
     let statements = &run.store.statements;
     let mut all = 0;
-    for delete in [&statements.purge_steps, &statements.purge_progress, &statements.purge_tried] {
+    for delete in [&statements.purge_steps, &statements.purge_progress, &statements.purge_ended_claims] {
         while !batch.is_empty() {
             let values = run.values(batch, [Value::from(slice.rows as i64)]);
             let rows = usize::try_from(run.run(delete, values).await?).unwrap_or(usize::MAX);

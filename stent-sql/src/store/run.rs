@@ -32,10 +32,12 @@ impl<C: ConnectionTrait> Run<'_, C> {
     ) -> Result<Vec<T>> {
         let mut answer = self.answer(statement, values).await?;
         let statements = &self.store.statements;
-        for (column, far) in [(&ARGS, &statements.far_args), (&RESULT, &statements.far_results)] {
-            let ids = answer.far_ids(column);
+        for (column, overflow) in
+            [(&ARGS, &statements.overflow_args), (&RESULT, &statements.overflow_results)]
+        {
+            let ids = answer.overflow_ids(column);
             if !ids.is_empty() {
-                let brought = self.answer(far, self.values(&Batch::of_ids(&ONE_ID, ids), [])).await?;
+                let brought = self.answer(overflow, self.values(&Batch::of_ids(&ONE_ID, ids), [])).await?;
                 let brought: Vec<_> = decode_all(brought, |reader| Ok((reader.next()?, reader.next()?)))?;
                 answer.bring(column, brought.into_iter().collect());
             }
@@ -90,8 +92,8 @@ impl<C: ConnectionTrait> Run<'_, C> {
             Ok(rows) => rows,
             Err(error) => return Err(self.store.failed(self.operation, error).await),
         };
-        let answer = match statement.gathered {
-            true => self.store.dialect.scatter(rows, statement.gives),
+        let answer = match statement.packed {
+            true => self.store.dialect.unpack(rows, statement.gives),
             false => read_plainly(&rows, statement.gives),
         };
         answer.map_err(|error| self.error(error))

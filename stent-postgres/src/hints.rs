@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use sea_orm::sqlx::postgres::{PgConnection, PgListener, PgNotification, PgPool};
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Row};
 use stent_core::backend::Topic;
-use stent_sql::wake::{Hub, Neighbours};
+use stent_sql::hints::{Hub, Neighbours};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;

@@ -5,24 +5,24 @@ use sea_orm::sea_query::{
 };
 
 use super::{BATCH, Built, Sql, in_batch, insert_from, literal, name, names, number};
-use crate::entity::memo::{Column, Entity};
+use crate::entity::key::{Column, Entity};
 use crate::entity::task::{self, Column as Task};
 use crate::row::{CLOSING, VACANT, columns};
 
 /// Key entries by key.
 pub(super) fn read(sql: Sql<'_>) -> Built {
-    let memos = Query::select()
-        .columns(names(&columns::MEMO))
+    let entries = Query::select()
+        .columns(names(&columns::KEY_ENTRY))
         .from(Entity)
         .and_where(sql.in_batch_of(Column::Key, &columns::ONE_KEY))
         .take();
-    Built::read(&columns::MEMO, sql.locked(memos, Column::Key))
+    Built::read(&columns::KEY_ENTRY, sql.locked(entries, Column::Key))
 }
 
 /// Over what is there.
 pub(super) fn write(sql: Sql<'_>) -> Built {
-    let mut insert = insert_from(Entity, names(&columns::MEMO), sql.upserted(&columns::MEMO));
-    let others = columns::MEMO[1..].iter().map(|column| name(column.name));
+    let mut insert = insert_from(Entity, names(&columns::KEY_ENTRY), sql.upserted(&columns::KEY_ENTRY));
+    let others = columns::KEY_ENTRY[1..].iter().map(|column| name(column.name));
     insert.on_conflict(OnConflict::column(Column::Key).update_columns(others).to_owned());
     Built::write(insert)
 }
@@ -54,9 +54,9 @@ pub(super) fn restore(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
-/// What is to be looked after in executions: keys whose holders have ended without a result, and roots that were asked to
+/// The next steps of cascades in executions: keys whose holders have ended without a result, and roots that were asked to
 /// end and have nothing running any more. Below such a root everything that is open was asked to end too.
-pub(super) fn follow(sql: Sql<'_>) -> Built {
+pub(super) fn cascade(sql: Sql<'_>) -> Built {
     let open = |alias: &'static str| {
         Query::select()
             .expr(Expr::cust("1"))
@@ -97,5 +97,5 @@ pub(super) fn follow(sql: Sql<'_>) -> Built {
         .and_where(Expr::exists(others).not())
         .take();
     let all = vacant.clone().with_cte(sql.batch_once(&columns::SINCE)).union(UnionType::All, closing).take();
-    Built::read(&columns::FOLLOWED, all)
+    Built::read(&columns::CASCADE, all)
 }

@@ -1,4 +1,4 @@
-//! Rows to key entries, and to what is to be looked after.
+//! Rows to key entries, and to cascades.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::Reader;
 
-/// Decodes [`MEMO`](super::columns::MEMO).
-pub(crate) fn memo(reader: &mut Reader) -> Result<KeyEntry> {
+/// Decodes [`MEMO`](super::columns::KEY_ENTRY).
+pub(crate) fn key_entry(reader: &mut Reader) -> Result<KeyEntry> {
     let key = reader.id(Key::from_uuid)?;
     let kind = reader.word()?;
     let execution = reader.id(ExecutionId::from_uuid)?;
@@ -38,8 +38,8 @@ pub(crate) const VACANT: i64 = 0;
 /// `what` of an execution that was asked to end and has nothing running any more.
 pub(crate) const CLOSING: i64 = 1;
 
-/// Decodes [`FOLLOWED`](super::columns::FOLLOWED).
-pub(crate) fn follow_up(reader: &mut Reader) -> Result<CascadeStep> {
+/// Decodes [`CASCADE`](super::columns::CASCADE).
+pub(crate) fn cascade_step(reader: &mut Reader) -> Result<CascadeStep> {
     let what: i64 = reader.next()?;
     let id: Uuid = reader.next()?;
     let at = reader.moment()?;

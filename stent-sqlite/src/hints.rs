@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use stent_core::backend::{Result, Topic};
-use stent_sql::wake::{Hub, Neighbours};
+use stent_sql::hints::{Hub, Neighbours};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
