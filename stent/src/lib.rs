@@ -81,7 +81,7 @@
 //! # Dead letters and retention
 //!
 //! An execution that fails for good is a dead letter: [`Stent::dead_letters`] lists, replays and discards them. Nothing
-//! is deleted unless [`Stent::clean`] or [`Stent::keep_clean`] is told to, by a [`Retention`].
+//! is deleted unless [`Stent::apply_retention`] or [`Stent::start_retention`] is told to, by a [`Retention`].
 //!
 //! # Operating it
 //!
@@ -138,7 +138,7 @@ pub use execution::dead_letters::{DeadLetters, Replay};
 pub use execution::dispatch::{Dispatch, DispatchAll};
 pub use execution::handle::{Handle, ResultOf};
 pub use execution::request::{Cancel, SendSignal};
-pub use execution::retention::{Cleaned, Cleaner, Retention};
+pub use execution::retention::{Retention, RetentionReport, RetentionTask};
 pub use execution::spawn::{Spawn, spawn};
 #[cfg(feature = "sql")]
 pub use execution::within::Within;

@@ -32,7 +32,7 @@ use crate::execution::dead_letters::DeadLetters;
 use crate::execution::dispatch::{Dispatch, DispatchAll};
 use crate::execution::handle::{Handle, ResultOf, decode_outcome};
 use crate::execution::request::{Cancel, SendSignal};
-use crate::execution::retention::{self, Cleaned, Cleaner, Retention};
+use crate::execution::retention::{self, Retention, RetentionReport, RetentionTask};
 use crate::function::Function;
 use crate::function::registry::Registry;
 use crate::metrics::{Hooks, Metrics};
@@ -656,7 +656,7 @@ impl Stent {
         retention::purge_once(&self.shared, Purge::Executions, Duration::ZERO, max).await
     }
 
-    /// Deletes everything that is older than it is to be kept, in bounded steps, and says how much it was. Any number of
+    /// Deletes everything that is older than the retention allows, in bounded steps, and reports how much was deleted. Any number of
     /// processes may do so; one is enough.
     ///
     /// # Errors
@@ -665,16 +665,16 @@ impl Stent {
     ///
     /// # Cancel safety
     /// Safe: what is left is deleted by the next call.
-    pub async fn clean(&self, retention: &Retention) -> Result<Cleaned> {
-        retention::clean(&self.shared, retention).await
+    pub async fn apply_retention(&self, retention: &Retention) -> Result<RetentionReport> {
+        retention::apply(&self.shared, retention).await
     }
 
-    /// Has this process [clean](Self::clean) the store this often, until the answer is dropped.
+    /// Has this process [apply a retention](Self::apply_retention) at this interval, until the returned task is dropped.
     ///
     /// # Errors
     /// When a text is not a duration, or it is less than 1 ms.
-    pub fn keep_clean(&self, retention: Retention, every: impl IntoDuration) -> Result<Cleaner> {
-        Cleaner::start(self.shared.clone(), retention, every.into_duration()?)
+    pub fn start_retention(&self, retention: Retention, every: impl IntoDuration) -> Result<RetentionTask> {
+        RetentionTask::start(self.shared.clone(), retention, every.into_duration()?)
     }
 
     /// The store underneath.

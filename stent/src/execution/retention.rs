@@ -41,7 +41,7 @@ pub struct Retention {
 
 /// What was deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cleaned {
+pub struct RetentionReport {
     /// Executions.
     pub executions: u64,
     /// Dead letters.
@@ -52,7 +52,7 @@ pub struct Cleaned {
     pub results: u64,
 }
 
-pub(crate) async fn clean(shared: &Shared, retention: &Retention) -> Result<Cleaned> {
+pub(crate) async fn apply(shared: &Shared, retention: &Retention) -> Result<RetentionReport> {
     // One kind that cannot be deleted holds up no other: the first error is told at the end.
     let mut failed = None;
     let mut count = |purged: Result<u64>| {
@@ -63,7 +63,7 @@ pub(crate) async fn clean(shared: &Shared, retention: &Retention) -> Result<Clea
     };
     // Results whose own time is over go in any case.
     let results = limit(retention.results).unwrap_or(Duration::MAX);
-    let cleaned = Cleaned {
+    let cleaned = RetentionReport {
         executions: count(purge(shared, Purge::Executions, limit(retention.executions)).await),
         dead_letters: count(purge(shared, Purge::DeadLetters, limit(retention.dead_letters)).await),
         details: count(purge(shared, Purge::Details, limit(retention.details)).await),
@@ -112,20 +112,19 @@ async fn purge(shared: &Shared, what: Purge, age: Option<Duration>) -> Result<u6
     }
 }
 
-/// A process that cleans its store: see [`Stent::keep_clean`](crate::Stent::keep_clean). Dropping it ends that.
-#[must_use = "cleaning ends when this is dropped"]
-pub struct Cleaner(AbortHandle);
+/// Applies a retention at an interval: see [`Stent::start_retention`](crate::Stent::start_retention). Dropping it stops that.
+#[must_use = "the retention is no longer applied once this is dropped"]
+pub struct RetentionTask(AbortHandle);
 
-impl Cleaner {
+impl RetentionTask {
     pub(crate) fn start(shared: Arc<Shared>, retention: Retention, every: Duration) -> Result<Self> {
         check_interval("every", every, "an hour is typical")?;
         let cleaning = tokio::spawn(async move {
             loop {
-                match clean(&shared, &retention).await {
-                    Ok(cleaned) => tracing::debug!(?cleaned, "cleaned"),
+                match apply(&shared, &retention).await {
+                    Ok(cleaned) => tracing::debug!(?cleaned, "retention applied"),
                     Err(error) => {
-                        tracing::warn!(%error, "cannot delete old executions from the store; retrying \
-                                                          later")
+                        tracing::warn!(%error, "cannot apply the retention; retrying at the next interval")
                     }
                 }
                 tokio::time::sleep(every).await;
@@ -135,13 +134,13 @@ impl Cleaner {
     }
 }
 
-impl fmt::Debug for Cleaner {
+impl fmt::Debug for RetentionTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cleaner").finish_non_exhaustive()
+        f.debug_struct("RetentionTask").finish_non_exhaustive()
     }
 }
 
-impl Drop for Cleaner {
+impl Drop for RetentionTask {
     fn drop(&mut self) {
         self.0.abort();
     }

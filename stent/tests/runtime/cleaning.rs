@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stent::core::backend::Purge;
 use stent::prelude::*;
-use stent::{Cleaned, Error, ExecutionStatus, Retention, TaskStatus};
+use stent::{Error, ExecutionStatus, Retention, RetentionReport, TaskStatus};
 
 use crate::rigged::Rigged;
 use crate::{eventually, on_every_store, ran, unique};
@@ -66,22 +66,22 @@ on_every_store! {
     async fn each_kind_goes_by_its_own_age(world) {
         let key = unique();
         let [fine, failed, open] = one_of_each(&world, key).await;
-        let clean = async |retention: Retention| world.stent.clean(&retention).await.expect("cleans");
+        let clean = async |retention: Retention| world.stent.apply_retention(&retention).await.expect("cleans");
 
-        assert_eq!(clean(Retention::default()).await, Cleaned::default(), "everything is kept for good");
+        assert_eq!(clean(Retention::default()).await, RetentionReport::default(), "everything is kept for good");
         let week = Retention { executions: WEEK, dead_letters: WEEK, details: WEEK, results: WEEK };
-        assert_eq!(clean(week).await, Cleaned::default(), "nothing is a week old");
+        assert_eq!(clean(week).await, RetentionReport::default(), "nothing is a week old");
 
         let cleaned = clean(Retention { details: NONE, ..Retention::default() }).await;
-        assert_eq!(cleaned, Cleaned { details: 1, ..Cleaned::default() });
+        assert_eq!(cleaned, RetentionReport { details: 1, ..RetentionReport::default() });
         let cleaned = clean(Retention { results: NONE, ..Retention::default() }).await;
-        assert_eq!(cleaned, Cleaned { results: 1, ..Cleaned::default() });
+        assert_eq!(cleaned, RetentionReport { results: 1, ..RetentionReport::default() });
         let cleaned = clean(Retention { executions: NONE, dead_letters: WEEK, ..Retention::default() }).await;
-        assert_eq!(cleaned, Cleaned { executions: 1, ..Cleaned::default() });
+        assert_eq!(cleaned, RetentionReport { executions: 1, ..RetentionReport::default() });
         assert!(matches!(world.stent.status(fine).await, Err(Error::NotFound(_))));
         assert_eq!(world.stent.status(failed).await.expect("a dead letter"), ExecutionStatus::Failed);
         let cleaned = clean(Retention { executions: WEEK, dead_letters: NONE, ..Retention::default() }).await;
-        assert_eq!(cleaned, Cleaned { dead_letters: 1, ..Cleaned::default() });
+        assert_eq!(cleaned, RetentionReport { dead_letters: 1, ..RetentionReport::default() });
         assert!(matches!(world.stent.status(failed).await, Err(Error::NotFound(_))));
         assert_eq!(world.stent.status(open).await.expect("has yet to begin"), ExecutionStatus::Pending);
     }
@@ -91,7 +91,7 @@ on_every_store! {
         let [fine, ..] = one_of_each(&world, key).await;
         assert_eq!(world.stent.timeline(fine).await.expect("a timeline").len(), 6);
 
-        world.stent.clean(&Retention { details: NONE, ..Retention::default() }).await.expect("cleans");
+        world.stent.apply_retention(&Retention { details: NONE, ..Retention::default() }).await.expect("cleans");
 
         assert_eq!(world.stent.timeline(fine).await.expect("a timeline").len(), 1, "the root stays");
         let notes = world.stent.notes(fine).await.expect("read");
@@ -118,9 +118,9 @@ on_every_store! {
         let rigged = Rigged::new(world.stent.store());
         let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
 
-        let cleaned = stent.clean(&Retention { executions: NONE, ..Retention::default() }).await.expect("cleans");
+        let cleaned = stent.apply_retention(&Retention { executions: NONE, ..Retention::default() }).await.expect("cleans");
 
-        assert_eq!(cleaned, Cleaned { executions: MANY, ..Cleaned::default() });
+        assert_eq!(cleaned, RetentionReport { executions: MANY, ..RetentionReport::default() });
         let purges = rigged.purges.lock().expect("not poisoned");
         let of_executions = purges.iter().filter(|purge| purge.what == Purge::Executions).count();
         assert!(purges.iter().all(|purge| purge.max <= 500) && of_executions >= 3, "{purges:#?}");
@@ -134,7 +134,7 @@ on_every_store! {
         let retention = Retention { executions: NONE, dead_letters: NONE, ..Retention::default() };
         rigged.failing_purges.store(3, Ordering::SeqCst);
 
-        let cleaner = stent.keep_clean(retention.clone(), "5ms").expect("starts");
+        let cleaner = stent.start_retention(retention.clone(), "5ms").expect("starts");
 
         let is_gone = async |id| matches!(stent.status(id).await, Err(Error::NotFound(_)));
         eventually(async || is_gone(fine).await && is_gone(failed).await).await;
@@ -144,7 +144,7 @@ on_every_store! {
         eventually(async || is_gone(fine).await && is_gone(failed).await).await;
 
         drop(cleaner);
-        let error = stent.keep_clean(retention, "0s").expect_err("that would be all the time");
+        let error = stent.start_retention(retention, "0s").expect_err("that would be all the time");
         assert!(matches!(error, Error::Option { option: "every", .. }), "{error}");
     }
 }

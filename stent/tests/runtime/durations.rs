@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use stent::prelude::*;
 use stent::{
-    Cleaned, Error, ExecutionStatus, Failure, Handle, PollOptions, Retention, RetryPolicy, WorkerBuilder,
+    Error, ExecutionStatus, Failure, Handle, PollOptions, Retention, RetentionReport, RetryPolicy,
+    WorkerBuilder,
 };
 
 use crate::{Db, eventually, on_every_store, ran, unique};
@@ -35,7 +36,7 @@ const CASES: [(&str, &str); 38] = [
     ("stent/src/stent.rs", "call_timeout"),
     ("stent/src/stent.rs", "clock_check"),
     ("stent/src/stent.rs", "clock_drift_warn"),
-    ("stent/src/stent.rs", "keep_clean"),
+    ("stent/src/stent.rs", "start_retention"),
     ("stent/src/stent.rs", "purge"),
     ("stent/src/stent.rs", "schedule"),
     ("stent/src/execution/dead_letters.rs", "purge"),
@@ -338,8 +339,8 @@ on_every_store! {
         for age in [ZERO, MAX] {
             let age = Some(age);
             let retention = Retention { executions: age, dead_letters: age, details: age, results: age };
-            assert_eq!(world.stent.clean(&retention).await.expect("cleans"), Cleaned::default(), "{age:?}");
-            let _cleaner = world.stent.keep_clean(retention, "1ms").expect("starts");
+            assert_eq!(world.stent.apply_retention(&retention).await.expect("cleans"), RetentionReport::default(), "{age:?}");
+            let _cleaner = world.stent.start_retention(retention, "1ms").expect("starts");
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
         let (fine, failed) = ended().await;
@@ -357,7 +358,7 @@ on_every_store! {
         assert_eq!(world.stent.dead_letters().purge(NANO, 1).await.expect("purges"), 1);
         let age = Some(NANO);
         let retention = Retention { executions: age, dead_letters: age, details: age, results: age };
-        let cleaned = world.stent.clean(&retention).await.expect("cleans");
+        let cleaned = world.stent.apply_retention(&retention).await.expect("cleans");
         assert_eq!((cleaned.executions, cleaned.dead_letters), (1, 1));
         ended().await;
         assert_eq!(world.stent.purge_all(100).await.expect("purges"), 1);
@@ -469,7 +470,7 @@ on_every_store! {
             let (option, problem) = refused(Stent::builder().clock_check(duration).open(store()).await);
             assert_eq!(option, "clock_check");
             assert!(problem.contains(&format!("{duration:?}")) && problem.contains("take"), "{problem}");
-            let (option, _) = refused(world.stent.keep_clean(Retention::default(), duration));
+            let (option, _) = refused(world.stent.start_retention(Retention::default(), duration));
             assert_eq!(option, "every");
             // Nothing keeps that, and it is said.
             if let Err(error) = Stent::builder().call_timeout(NANO).open(store()).await {
@@ -487,7 +488,7 @@ on_every_store! {
             Stent::builder().poll(poll),
         ] {
             let stent = builder.open(store()).await.expect("opens");
-            let _cleaner = stent.keep_clean(Retention::default(), MAX).expect("starts");
+            let _cleaner = stent.start_retention(Retention::default(), MAX).expect("starts");
             let worker = stent.worker().state(Db).start().await.expect("starts");
             let run = stent.dispatch(steps(ZERO, ZERO)).await.expect("dispatched");
             assert_eq!(run.result().await.expect("runs"), 7);

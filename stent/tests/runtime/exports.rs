@@ -25,7 +25,7 @@ mod named {
     };
     pub(super) use stent::{now, random, random_u64, uuid};
     // A worker and its life.
-    pub(super) use stent::{Cleaned, Cleaner, Rate, Retention, WorkersOverview};
+    pub(super) use stent::{Rate, Retention, RetentionReport, RetentionTask, WorkersOverview};
     pub(super) use stent::{StoreTrouble, Worker, WorkerBuilder, WorkerId, WorkerState, WorkerStatus};
     // Metrics, payloads, tests.
     pub(super) use stent::{Codec, Metrics, Payload, PayloadTransform, TransformError, metrics, testing};
