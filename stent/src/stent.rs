@@ -507,7 +507,7 @@ impl Stent {
     /// # Errors
     /// [`Error::NotFound`]; the execution's own end, if it is not a result; store errors.
     pub async fn result_of(&self, id: ExecutionId) -> Result<Option<Payload>> {
-        let view = self.view(id).await?;
+        let view = self.describe(id).await?;
         if view.status.is_terminal() { decode_outcome(view.status, view.result).map(Some) } else { Ok(None) }
     }
 
@@ -516,14 +516,14 @@ impl Stent {
     /// # Errors
     /// [`Error::NotFound`]; store errors.
     pub async fn status(&self, id: ExecutionId) -> Result<ExecutionStatus> {
-        Ok(self.view(id).await?.status)
+        Ok(self.describe(id).await?.status)
     }
 
     /// An execution as the store has it.
     ///
     /// # Errors
     /// [`Error::NotFound`]; store errors.
-    pub async fn view(&self, id: ExecutionId) -> Result<ExecutionView> {
+    pub async fn describe(&self, id: ExecutionId) -> Result<ExecutionView> {
         let views = self.shared.retrying(|| self.shared.store.executions(std::slice::from_ref(&id))).await?;
         views.into_iter().next().ok_or(Error::NotFound(id))
     }

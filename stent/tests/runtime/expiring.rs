@@ -110,7 +110,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(at_once()).delay("150ms").max_duration("100ms").await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("there is time left when it starts"), 1);
-        let view = world.stent.view(run.id()).await.expect("known");
+        let view = world.stent.describe(run.id()).await.expect("known");
         let granted = view.expires_at.expect("a limit").since(view.created_at);
         assert_eq!(granted, Duration::from_millis(250));
         worker.drain().await.expect("drains");
@@ -121,7 +121,7 @@ on_every_store! {
         let error = both.expect_err("one of them is enough");
         assert!(error.to_string().contains("max_duration"), "{error}");
         let run = world.stent.dispatch(at_once()).expiry("1h").await.expect("dispatched");
-        assert!(world.stent.view(run.id()).await.expect("known").expires_at.is_some());
+        assert!(world.stent.describe(run.id()).await.expect("known").expires_at.is_some());
     }
 
     async fn a_step_that_takes_too_long_fails_and_its_caller_goes_on(world) {

@@ -61,7 +61,7 @@ async fn what_is_given_can_be_named() {
     let stent = named::Stent::connect("memory:").await.expect("opens");
     let id: named::ExecutionId =
         stent.dispatch(greets(Vec::new())).delay("1h").await.expect("dispatched").id();
-    let view: named::ExecutionView = stent.view(id).await.expect("known");
+    let view: named::ExecutionView = stent.describe(id).await.expect("known");
     let (status, created): (named::ExecutionStatus, named::Timestamp) = (view.status, view.created_at);
     let tasks: Vec<named::TaskView> = stent.timeline(id).await.expect("a timeline");
     let lanes: Vec<named::LaneView> = stent.lanes().await.expect("read");

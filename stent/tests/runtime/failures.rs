@@ -326,7 +326,7 @@ on_every_store! {
         let failure = error.failure().expect("a failure");
         assert_eq!(failure.kind, Failure::CODEC);
         assert!(failure.message.contains("arguments of `one_argument`"), "{failure}");
-        assert_eq!(world.stent.view(run.id()).await.expect("known").attempts, 0, "no attempt was made again");
+        assert_eq!(world.stent.describe(run.id()).await.expect("known").attempts, 0, "no attempt was made again");
         worker.drain().await.expect("drains");
     }
 }

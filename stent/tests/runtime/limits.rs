@@ -118,7 +118,7 @@ on_every_store! {
         let mut starts = Vec::new();
         for run in runs {
             run.result().timeout("30s").await.expect("runs");
-            starts.push(world.stent.view(run.id()).await.expect("known").started_at.expect("started"));
+            starts.push(world.stent.describe(run.id()).await.expect("known").started_at.expect("started"));
         }
         starts.sort();
         for six in starts.windows(6) {

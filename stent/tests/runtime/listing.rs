@@ -182,7 +182,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(bad(1)).await.expect("dispatched");
         run.result().timeout("20s").await.expect_err("it always fails");
-        let view = world.stent.view(run.id()).await.expect("known");
+        let view = world.stent.describe(run.id()).await.expect("known");
         let list = world.stent.list(&status(ExecutionStatus::Failed), None, 9).await.expect("listed");
         let letter = world.stent.dead_letters().show(run.id()).await.expect("shown");
         for view in [&view, &list[0], &letter.execution] {

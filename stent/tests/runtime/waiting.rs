@@ -336,7 +336,7 @@ on_every_store! {
         // The worker that was the first to try may be gone by then.
         let key = unique();
         let run = mine.dispatch(third_try(key)).await.expect("dispatched");
-        eventually(async || world.stent.view(run.id()).await.expect("known").attempts == 1).await;
+        eventually(async || world.stent.describe(run.id()).await.expect("known").attempts == 1).await;
         first.drain().await.expect("drains");
         run.result().timeout("20s").await.expect("the other worker has heard of it");
 

@@ -413,7 +413,7 @@ on_every_store! {
         let run = world.stent.dispatch(mail(1)).await.expect("dispatched");
         assert_eq!(world.stent.run(quick(1)).await.expect("runs"), 1);
         assert_eq!(run.status().await.expect("known"), ExecutionStatus::Pending);
-        assert_eq!(world.stent.view(run.id()).await.expect("known").queue, "mail");
+        assert_eq!(world.stent.describe(run.id()).await.expect("known").queue, "mail");
 
         let mailer = world.worker_with(|worker| worker.queues(["mail"])).await;
         assert_eq!(run.result().timeout("20s").await.expect("runs"), 1);
