@@ -265,18 +265,18 @@ impl StentBuilder {
         self
     }
 
-    /// Seals the bytes of payloads with this on their way to the store, and opens what it has sealed. What is stored already
-    /// is read by what it was written with.
+    /// Encodes the bytes of payloads with this transform on their way to the store, and decodes what it has encoded. Payloads that
+    /// are stored already are decoded by what they were encoded with: see [`decode_with`](Self::decode_with).
     #[must_use]
     pub fn transform(mut self, transform: impl PayloadTransform) -> Self {
         self.transforms.seal_with(transform);
         self
     }
 
-    /// Opens what this transform has sealed, and does not seal with it: for one that is about to be introduced, or was in use
-    /// before.
+    /// Decodes payloads that this transform has encoded, and encodes none with it: for a transform that is about to be introduced,
+    /// or was in use before.
     #[must_use]
-    pub fn opens(mut self, transform: impl PayloadTransform) -> Self {
+    pub fn decode_with(mut self, transform: impl PayloadTransform) -> Self {
         self.transforms.open_with(transform);
         self
     }

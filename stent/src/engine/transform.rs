@@ -36,7 +36,7 @@ pub type TransformError = Box<dyn StdError + Send + Sync>;
 /// It is given to [`StentBuilder::transform`](crate::StentBuilder::transform). What it has sealed carries its name as the
 /// suffix of its content type, such as `application/cbor+zstd`, and is opened by that name; payloads without a suffix are read
 /// as they are. So a transform can be introduced, replaced and retired while work is under way, as long as every process
-/// that reads can open: give it to all of them with [`StentBuilder::opens`](crate::StentBuilder::opens) first.
+/// that reads can open: give it to all of them with [`StentBuilder::decode_with`](crate::StentBuilder::opens) first.
 ///
 /// Sealed are arguments, results, values of signals, states, and the data that an error of the user's own type carries. **Not**
 /// sealed are names, queues, tags, counters, progress, trace contexts, and the kinds, messages and causes of failures: people

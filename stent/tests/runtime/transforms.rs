@@ -96,7 +96,7 @@ on_every_store! {
             assert_eq!(raw.content_type(), "application/cbor");
 
             // A reader of another process reads it too.
-            let reader = opened(&world, |stent| stent.opens(A)).await;
+            let reader = opened(&world, |stent| stent.decode_with(A)).await;
             assert_eq!(reader.handle::<Vec<String>>(run.id()).result().await.expect("opens"), vec!["hush"; 7]);
             worker.drain().await.expect("drains");
         }
@@ -165,7 +165,7 @@ on_every_store! {
         let old = opened(&world, |stent| stent.transform(A)).await;
         let old = old.dispatch(echo("old".to_owned())).await.expect("dispatched");
 
-        let stent = opened(&world, |stent| stent.transform(B).opens(A)).await;
+        let stent = opened(&world, |stent| stent.transform(B).decode_with(A)).await;
         let worker = stent.worker().state(Db).start().await.expect("starts");
         for (id, expected) in [(plain.id(), "plain"), (old.id(), "old")] {
             let text = stent.handle::<String>(id).result().timeout("20s").await.expect("runs");
@@ -183,7 +183,7 @@ on_every_store! {
         worker.drain().await.expect("drains");
 
         // One that does not know the transform, and one that has it with another key.
-        let wrong_key = opened(&world, |stent| stent.opens(Xor("xor-a", 1))).await;
+        let wrong_key = opened(&world, |stent| stent.decode_with(Xor("xor-a", 1))).await;
         for stent in [&world.stent, &wrong_key] {
             let error = stent.handle::<String>(run.id()).result().await.expect_err("sealed").to_string();
             assert!(error.contains("application/cbor+xor-a") && error.contains("still sealed"), "{error}");
@@ -194,7 +194,7 @@ on_every_store! {
         let store = || world.stent.store().clone();
         let error = Stent::builder().transform(Xor("a+b", 1)).open(store()).await.expect_err("a plus").to_string();
         assert!(error.contains("`transform`") && error.contains("a+b"), "{error}");
-        let error = Stent::builder().transform(A).opens(A).open(store()).await.expect_err("twice").to_string();
+        let error = Stent::builder().transform(A).decode_with(A).open(store()).await.expect_err("twice").to_string();
         assert!(error.contains("two transforms"), "{error}");
     }
 }
