@@ -80,7 +80,7 @@
 //!
 //! # Dead letters and retention
 //!
-//! An execution that fails for good is a dead letter: [`Stent::dead_letters`] lists, replays and discards them. Nothing
+//! An execution that fails for good is a dead letter: [`Stent::dead_letters`] lists, retries and discards them. Nothing
 //! is deleted unless [`Stent::apply_retention`] or [`Stent::start_retention`] is told to, by a [`Retention`].
 //!
 //! # Operating it
@@ -134,7 +134,7 @@ pub use engine::connect::sqlite;
 pub use engine::poll::PollOptions;
 pub use engine::transform::{PayloadTransform, TransformError};
 pub use error::{Error, Result};
-pub use execution::dead_letters::{DeadLetters, Replay};
+pub use execution::dead_letters::{DeadLetters, RetryDeadLetter};
 pub use execution::dispatch::{Dispatch, DispatchAll};
 pub use execution::handle::{Handle, ResultOf};
 pub use execution::request::{Cancel, SendSignal};

@@ -19,7 +19,7 @@ use crate::stent::Shared;
 /// The dead letters of a store: see [`Stent::dead_letters`](crate::Stent::dead_letters).
 ///
 /// An execution that fails for good is a dead letter, with its arguments, its failure and the history of its tries, until
-/// it is [replayed](Self::replay), [discarded](Self::discard) or purged. A failure that the code of a parent has handled is
+/// it is [retried](Self::retry), [discarded](Self::discard) or purged. A failure that the code of a parent has handled is
 /// history, and no dead letter; nor is an execution that was cancelled or timed out. One fault is one dead letter: that of
 /// the execution.
 #[derive(Clone)]
@@ -73,14 +73,14 @@ impl DeadLetters {
         Ok(self.shared.retrying(|| self.shared.store.dead_letter_stats()).await?)
     }
 
-    /// Tries one again where it stood: what had gone well is kept, and the step whose failure the code saw last runs anew. A
-    /// function without steps runs anew as a whole. Its attempts count from zero, and it has no deadline any more.
+    /// Resumes a dead letter from the failed step: completed steps keep their results, and the step whose failure the code saw last
+    /// runs again. A function without steps runs again as a whole. Its attempts count from zero, and it has no deadline any more.
     ///
     /// Code that collected several failures and then failed itself ([`Map::outcomes`](crate::Map::outcomes), a loop,
     /// [`join_all`](crate::join_all)) has at most the last of them run anew, and mostly none: it fails in the same way however
-    /// often it is replayed. The guide says how to write it instead.
-    pub fn replay(&self, id: ExecutionId) -> Replay {
-        Replay { shared: self.shared.clone(), id, retry: None }
+    /// often it is retried. The guide says how to write it instead.
+    pub fn retry(&self, id: ExecutionId) -> RetryDeadLetter {
+        RetryDeadLetter { shared: self.shared.clone(), id, policy: None }
     }
 
     /// Takes one off the list. Its execution stays as failed, and is purged with the others.
@@ -116,41 +116,44 @@ impl DeadLetters {
     }
 }
 
-/// A replay of a dead letter: see [`DeadLetters::replay`].
+/// A retry of a dead letter: see [`DeadLetters::retry`].
 ///
 /// # Errors
 /// [`Error::NotFound`]; [`Error::Ended`] when the execution is no dead letter; a policy that means nothing; store errors.
-#[must_use = "nothing is replayed until this is awaited"]
-pub struct Replay {
+#[must_use = "nothing is retried until this is awaited"]
+pub struct RetryDeadLetter {
     shared: Arc<Shared>,
     id: ExecutionId,
-    retry: Option<RetryPolicy>,
+    policy: Option<RetryPolicy>,
 }
 
-impl Replay {
+impl RetryDeadLetter {
     /// Retries its function by this policy from now on.
-    pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.retry = Some(policy);
+    pub fn policy(mut self, policy: RetryPolicy) -> Self {
+        self.policy = Some(policy);
         self
     }
 }
 
-impl fmt::Debug for Replay {
+impl fmt::Debug for RetryDeadLetter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replay").field("id", &self.id).field("retry", &self.retry).finish_non_exhaustive()
+        f.debug_struct("RetryDeadLetter")
+            .field("id", &self.id)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
     }
 }
 
-impl IntoFuture for Replay {
+impl IntoFuture for RetryDeadLetter {
     type Output = Result<()>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            if let Some(Err(error)) = self.retry.as_ref().map(RetryPolicy::validate) {
-                return Err(Error::Option { option: "retry", problem: error.to_string() });
+            if let Some(Err(error)) = self.policy.as_ref().map(RetryPolicy::validate) {
+                return Err(Error::Option { option: "policy", problem: error.to_string() });
             }
-            let transition = decide::redrive(self.id, self.retry, self.shared.clock.now());
+            let transition = decide::redrive(self.id, self.policy, self.shared.clock.now());
             if request::ask(&self.shared, transition).await? {
                 return Ok(());
             }

@@ -72,7 +72,7 @@ on_every_store! {
         let run = world.stent.dispatch(order(key)).await.expect("dispatched");
         run.result().timeout("20s").await.expect_err("it is declined");
         ran::note(key, "mended");
-        world.stent.dead_letters().replay(run.id()).await.expect("is a dead letter");
+        world.stent.dead_letters().retry(run.id()).await.expect("is a dead letter");
         assert_eq!(run.result().timeout("20s").await.expect("goes on"), 1);
 
         // Two attempts of the function with two each of the step, and one more of both when it is tried again.

@@ -73,7 +73,7 @@ on_every_store! {
             let first = run.result().timeout("20s").await.expect_err("two are broken");
 
             ran::note(key, "mended");
-            world.stent.dead_letters().replay(run.id()).await.expect("replayed");
+            world.stent.dead_letters().retry(run.id()).await.expect("retried");
             eventually(async || ran::count(key, "collected") == 2).await;
             let again = run.result().timeout("20s").await.expect_err("nothing of it has changed");
 
@@ -102,7 +102,7 @@ on_every_store! {
         assert_eq!((stats.len(), stats[0].function.as_str(), stats[0].count), (1, "order", 1));
 
         ran::note(key, "mended");
-        letters.replay(run.id()).await.expect("replayed");
+        letters.retry(run.id()).await.expect("retried");
         assert_eq!(run.result().timeout("20s").await.expect("goes on"), 4);
         assert_eq!(ran::count(key, "good"), 2, "what had gone well is not run again");
         assert_eq!(ran::count(key, "broken"), 3);
@@ -129,7 +129,7 @@ on_every_store! {
             initial_delay: Duration::from_millis(5),
             ..RetryPolicy::default()
         };
-        world.stent.dead_letters().replay(run.id()).retry(policy).await.expect("replayed");
+        world.stent.dead_letters().retry(run.id()).policy(policy).await.expect("retried");
         assert_eq!(run.result().timeout("20s").await.expect("the third try is good"), 3);
         assert_eq!(ran::count(key, "tried"), 3);
         let history = world.stent.dead_letters().history(run.id().root()).await.expect("a history");
@@ -146,7 +146,7 @@ on_every_store! {
         letters.discard(run.id()).await.expect("discarded");
         assert!(letters.list(None, 10).await.expect("listed").is_empty());
         assert_eq!(run.status().await.expect("known"), ExecutionStatus::Failed);
-        let error = letters.replay(run.id()).await.expect_err("it is no dead letter");
+        let error = letters.retry(run.id()).await.expect_err("it is no dead letter");
         assert!(matches!(error, Error::Ended { status: ExecutionStatus::Failed, .. }), "{error}");
         worker.drain().await.expect("drains");
     }
@@ -157,13 +157,13 @@ on_every_store! {
         run.result().timeout("20s").await.expect("runs");
         let letters = world.stent.dead_letters();
         for error in [
-            letters.replay(run.id()).await.expect_err("it has completed"),
+            letters.retry(run.id()).await.expect_err("it has completed"),
             letters.discard(run.id()).await.expect_err("it has completed"),
         ] {
             assert!(matches!(error, Error::Ended { status: ExecutionStatus::Completed, .. }), "{error}");
         }
         let unknown = stent::ExecutionId::from_uuid(uuid::Uuid::now_v7());
-        let error = letters.replay(unknown).await.expect_err("it is not there");
+        let error = letters.retry(unknown).await.expect_err("it is not there");
         assert!(matches!(error, Error::NotFound(_)), "{error}");
         assert!(matches!(letters.show(run.id()).await, Err(Error::NotFound(_))));
         worker.drain().await.expect("drains");

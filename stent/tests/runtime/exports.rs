@@ -15,7 +15,7 @@ mod named {
     pub(super) use stent::{Classify, Error, Failure, Result, RetryPolicy, StoreError, StoreErrorKind};
     pub(super) use stent::{failure, fatal, install_panic_hook};
     // How things stand.
-    pub(super) use stent::{ClaimEnd, DeadLetter, DeadLetterStat, DeadLetters, EndedClaim, Replay};
+    pub(super) use stent::{ClaimEnd, DeadLetter, DeadLetterStat, DeadLetters, EndedClaim, RetryDeadLetter};
     pub(super) use stent::{ExecutionId, ExecutionStatus, ExecutionView, Filter, LaneView, Mark, NotesView};
     pub(super) use stent::{ProgressView, RunningView, StepKind, SummaryView, TaskId, TaskStatus, TaskView};
     // Inside a durable function.

@@ -482,7 +482,7 @@ on_every_store! {
         assert!(failed.to_string().contains("no address"), "{failed}");
 
         ran::note(key, "mended");
-        world.stent.dead_letters().replay(run.id()).await.expect("is tried again");
+        world.stent.dead_letters().retry(run.id()).await.expect("is tried again");
         assert_eq!(run.result().timeout("20s").await.expect("goes on"), "street 7");
         assert_eq!(ran::count(key, "packed"), 1, "what had gone well is kept");
         worker.drain().await.expect("drains");
@@ -495,7 +495,7 @@ on_every_store! {
         run.result().timeout("20s").await.expect_err("the label is empty");
 
         ran::note(key, "mended");
-        world.stent.dead_letters().replay(run.id()).await.expect("is tried again");
+        world.stent.dead_letters().retry(run.id()).await.expect("is tried again");
         assert_eq!(run.result().timeout("20s").await.expect("goes on"), "street 7");
         worker.drain().await.expect("drains");
     }
