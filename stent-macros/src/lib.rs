@@ -63,7 +63,7 @@ use proc_macro::TokenStream;
 /// | `idempotent` | | the same call, whoever makes it, runs once, and all have its result |
 /// | `key = order_number` | path of a function | which calls are the same, for the two above: it is given the stored arguments by reference, and returns anything that has a text. Without it, the arguments decide |
 /// | `max_concurrent = 10` | 1 or more | how many of its tasks run at the same time, on all workers together |
-/// | `max_duration = "10m"` | duration | how long a call of it may take in all, from when it may start; zero is no limit. `expiry` is another name for it |
+/// | `max_duration = "10m"` | duration | how long a call of it may take in all, from when it may start; zero is no limit |
 /// | `name = "billing.charge"` | text, 1 to 255 bytes, without `@` | what the function is stored as, in place of its own name. Give it before a rename: executions find their code by it |
 /// | `queue = "payments"` | text, 1 to 255 bytes | the queue its tasks wait in; workers choose the queues they serve |
 /// | `priority = 5` | -32768 to 32767 | among tasks that are due, the larger goes first |

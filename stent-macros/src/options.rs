@@ -135,16 +135,11 @@ impl Options {
             "key" => once(&mut self.key, key, key_function(key, input)?),
             "unchecked_args" => once(&mut self.unchecked_args, key, flag(key, input)?),
             "version" => once(&mut self.version, key, plain_name(key, input, "version = \"2\"")?),
-            "max_duration" | "expiry" => {
-                let limit = max_duration(key, input)?;
-                match self.max_duration_ns.replace(limit) {
-                    None => Ok(()),
-                    Some(_) => Err(Error::new(
-                        key.span(),
-                        "`max_duration` is given twice; `expiry` is another name for it",
-                    )),
-                }
-            }
+            "max_duration" => once(&mut self.max_duration_ns, key, max_duration(key, input)?),
+            "expiry" => Err(Error::new(
+                key.span(),
+                "there is no option `expiry`; how long an execution may take is `max_duration = \"10m\"`",
+            )),
             "timeout" => Err(Error::new(
                 key.span(),
                 "there is no option `timeout`; limit an execution with `max_duration = \"10m\"`, and a wait for its \
@@ -585,8 +580,8 @@ mod tests {
     }
 
     #[test]
-    fn cached_alone_is_for_ever_and_expiry_is_max_duration() {
-        let options = options(r#"cached, expiry = "1s""#).expect("options");
+    fn cached_alone_is_for_ever() {
+        let options = options(r#"cached, max_duration = "1s""#).expect("options");
         assert_eq!(options.cached, Some(Cached::Forever));
         assert_eq!(options.max_duration_ns, Some(1_000_000_000));
     }
@@ -611,13 +606,10 @@ mod tests {
     #[test]
     fn options_that_contradict_each_other_say_which_to_give() {
         for (text, message) in [
+            ("max_duration = \"1m\", max_duration = \"1m\"", "`max_duration` is given twice"),
             (
-                "max_duration = \"1m\", expiry = \"1m\"",
-                "`max_duration` is given twice; `expiry` is another name for it",
-            ),
-            (
-                "expiry = \"1m\", max_duration = \"1m\"",
-                "`max_duration` is given twice; `expiry` is another name for it",
+                "expiry = \"1m\"",
+                "there is no option `expiry`; how long an execution may take is `max_duration",
             ),
             ("timeout = \"1m\"", "there is no option `timeout`; limit an execution with `max_duration"),
             ("key = f", "`key` has no effect without `idempotent` or `cached`; add one of them"),
@@ -682,7 +674,10 @@ mod tests {
             ("idempotent = true", "`idempotent` takes no value; write `idempotent` alone, or leave it out"),
             ("cached = true", "`cached` takes nothing, or a duration in quotes, as in `cached = \"1h\"`"),
             ("version = 2", "`version` takes a text, as in `version = \"2\"`"),
-            ("expiry = 10", "`expiry` takes a duration in quotes, as in `expiry = \"10m\"`"),
+            (
+                "max_duration = 10",
+                "`max_duration` takes a duration in quotes, as in `max_duration = \"10m\"`",
+            ),
             (
                 "idempotent, key = \"number\"",
                 "`key` takes the path of a function that takes the arguments by reference, as in `key = order_number`",

@@ -50,7 +50,7 @@
 //! [`signal`](signal()) waits, parked, for a value that [`Handle::signal`] or [`Stent::send_signal`] sends, before or
 //! during the wait. The latest value counts, and is consumed once.
 //!
-//! # Cancellation and expiry
+//! # Cancellation and deadlines
 //!
 //! [`Handle::cancel`] asks an execution to end, with all that is below it. What does not run ends at once; what runs is
 //! dropped at its next `await`, or tidies up if it listens to [`cancelled`]. [`max_duration`](Dispatch::max_duration)

@@ -12,8 +12,8 @@ async fn of_another_name(cents: u32) -> u32 {
     cents
 }
 
-#[durable(max_duration = "10m", expiry = "10m")]
-async fn both_names(cents: u32) -> u32 {
+#[durable(expiry = "10m")]
+async fn of_an_older_name(cents: u32) -> u32 {
     cents
 }
 
@@ -54,6 +54,6 @@ async fn out_of_range(cents: u32) -> u32 {
 
 fn main() {
     // The functions are there in spite of their options, so that calls add no errors of their own.
-    let _ = (misspelt(1), of_another_name(1), both_names(1), idle(1), hectic(1), tagged(1));
+    let _ = (misspelt(1), of_another_name(1), of_an_older_name(1), idle(1), hectic(1), tagged(1));
     let _ = (versioned(1), twice(1), without_value(1), out_of_range::map([1]));
 }

@@ -118,23 +118,10 @@ impl<F: Function> Call<F> {
     ///
     /// As a step it then fails with the kind [`Failure::TIMED_OUT`]; as an execution it is `timed_out`.
     pub fn max_duration(mut self, limit: impl IntoDuration) -> Self {
-        if self.overrides.expiry {
-            self.invalid.get_or_insert(both_limits());
-        }
         match limit.into_duration() {
             Ok(limit) => self.overrides.max_duration = Some(limit),
             Err(error) => self.invalid = Some(error.into()),
         }
-        self
-    }
-
-    /// The older name of [`max_duration`](Self::max_duration). Giving both is an error.
-    pub fn expiry(mut self, limit: impl IntoDuration) -> Self {
-        if self.overrides.max_duration.is_some() {
-            self.invalid.get_or_insert(both_limits());
-        }
-        self = self.max_duration(limit);
-        self.overrides.expiry = true;
         self
     }
 
@@ -440,13 +427,6 @@ fn undigested<F: Function>(source: CodecError) -> Error {
     Error::Codec {
         what: format!("digest of the arguments of `{}` (`unchecked_args` skips it)", F::NAME),
         source,
-    }
-}
-
-fn both_limits() -> Error {
-    Error::Option {
-        option: "expiry",
-        problem: "it is the older name of max_duration, which is given too; give one of them".to_owned(),
     }
 }
 

@@ -97,12 +97,6 @@ impl<F: Function> Dispatch<F> {
         self
     }
 
-    /// The older name of [`max_duration`](Self::max_duration). Giving both is an error.
-    pub fn expiry(mut self, limit: impl IntoDuration) -> Self {
-        self.call = self.call.expiry(limit);
-        self
-    }
-
     /// Dispatches once under this key: if an execution of the same function was dispatched under it before, this gives the
     /// handle of that one, whatever has become of it, and nothing is started. The key is free again once that execution is
     /// purged.

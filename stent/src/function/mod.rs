@@ -356,8 +356,6 @@ pub(crate) struct Overrides {
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) tags: Option<Vec<String>>,
     pub(crate) max_duration: Option<Duration>,
-    /// Set once a limit was given under its older name, so that giving both is an error.
-    pub(crate) expiry: bool,
     pub(crate) idempotency_key: Option<String>,
 }
 

@@ -22,7 +22,7 @@ const MAX: Duration = Duration::MAX;
 /// Every option that takes a duration, by its file and its name. Each is given the three above: those of a function, an execution,
 /// a worker and a handle on a store by the tests here, those that the core computes with by its own tests
 /// (`stent-core/src/model`), transactions and stores by `stent/tests/transactions` and by the options of each store.
-const CASES: [(&str, &str); 38] = [
+const CASES: [(&str, &str); 36] = [
     ("stent-core/src/model/key_entry.rs", "ttl"),
     ("stent-core/src/model/rate.rs", "per"),
     ("stent-core/src/model/retry.rs", "initial_delay"),
@@ -31,7 +31,6 @@ const CASES: [(&str, &str); 38] = [
     ("stent-postgres/src/options.rs", "acquire_timeout"),
     ("stent-sqlite/src/options.rs", "busy_timeout"),
     ("stent/src/durable/call.rs", "delay"),
-    ("stent/src/durable/call.rs", "expiry"),
     ("stent/src/durable/call.rs", "max_duration"),
     ("stent/src/stent.rs", "call_timeout"),
     ("stent/src/stent.rs", "clock_check"),
@@ -41,7 +40,6 @@ const CASES: [(&str, &str); 38] = [
     ("stent/src/stent.rs", "schedule"),
     ("stent/src/execution/dead_letters.rs", "purge"),
     ("stent/src/execution/dispatch.rs", "delay"),
-    ("stent/src/execution/dispatch.rs", "expiry"),
     ("stent/src/execution/dispatch.rs", "max_duration"),
     ("stent/src/function/mod.rs", "Cached"),
     ("stent/src/function/mod.rs", "max_duration"),
@@ -86,7 +84,7 @@ fn every_option_that_takes_a_duration_has_a_case() {
         cases.collect(),
         "give a new option zero, a nanosecond and the longest duration, and list it"
     );
-    // The attribute's: `cached`, `max_duration` (or `expiry`), `initial_delay` and `max_delay`; and `rate`.
+    // The attribute's: `cached`, `max_duration`, `initial_delay` and `max_delay`; and `rate`.
     let attribute = std::fs::read_to_string(root.join("stent-macros/src/options.rs")).expect("readable");
     let count = |text: &str| attribute.matches(text).count();
     assert_eq!((count("duration::nanoseconds("), count("delay(key,"), count("rate::parse(")), (3, 2, 1));
@@ -244,9 +242,7 @@ on_every_store! {
         for limit in [ZERO, NANO, MAX] {
             let runs = [
                 world.stent.dispatch(quick(1).max_duration(limit)).await.expect("dispatched"),
-                world.stent.dispatch(quick(1).expiry(limit)).await.expect("dispatched"),
                 world.stent.dispatch(quick(1)).max_duration(limit).await.expect("dispatched"),
-                world.stent.dispatch(quick(1)).expiry(limit).await.expect("dispatched"),
             ];
             for run in runs {
                 match gives(&run).await {

@@ -116,12 +116,11 @@ on_every_store! {
         worker.drain().await.expect("drains");
     }
 
-    async fn both_names_of_the_limit_are_an_error(world) {
-        let both = world.stent.dispatch(at_once()).expiry("1h").max_duration("1h").await;
-        let error = both.expect_err("one of them is enough");
-        assert!(error.to_string().contains("max_duration"), "{error}");
-        let run = world.stent.dispatch(at_once()).expiry("1h").await.expect("dispatched");
-        assert!(world.stent.describe(run.id()).await.expect("known").expires_at.is_some());
+    async fn the_limit_that_is_given_last_counts(world) {
+        let run = world.stent.dispatch(at_once().max_duration("1h")).max_duration("2h").await.expect("dispatched");
+        let view = world.stent.describe(run.id()).await.expect("known");
+        let granted = view.expires_at.expect("a limit").since(view.created_at);
+        assert_eq!(granted, Duration::from_secs(2 * 3_600));
     }
 
     async fn a_step_that_takes_too_long_fails_and_its_caller_goes_on(world) {
