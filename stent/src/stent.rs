@@ -430,7 +430,7 @@ impl Stent {
         }
     }
 
-    /// Starts an execution of a call: `stent.dispatch(checkout(order)).await?`.
+    /// Starts an execution of a call: `stent.dispatch(checkout(order)).await?`, now or [later](Dispatch::delay).
     pub fn dispatch<F: Function>(&self, call: Call<F>) -> Dispatch<F> {
         Dispatch::new(self.shared.clone(), call)
     }
@@ -442,12 +442,6 @@ impl Stent {
         I: IntoIterator<Item = Call<F>>,
     {
         DispatchAll::new(self.shared.clone(), calls.into_iter())
-    }
-
-    /// Starts an execution of a call after a while: `stent.schedule("1h", remind(user)).await?`. The same as
-    /// [`dispatch`](Self::dispatch) with [`delay`](Dispatch::delay).
-    pub fn schedule<F: Function>(&self, delay: impl IntoDuration, call: Call<F>) -> Dispatch<F> {
-        self.dispatch(call).delay(delay)
     }
 
     /// Starts an execution and waits for what it gives.

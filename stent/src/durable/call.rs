@@ -90,6 +90,12 @@ impl<F: Function> Call<F> {
         self
     }
 
+    /// Runs not before this.
+    pub(crate) fn starting(mut self, start: StartAt) -> Self {
+        self.overrides.start = Some(start);
+        self
+    }
+
     /// Runs not before this moment, in place of a [`delay`](Self::delay). Takes a [`Timestamp`], a
     /// [`SystemTime`](std::time::SystemTime) or a `time::OffsetDateTime`. A moment that has passed is now.
     ///

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stent_core::decide;
-use stent_core::duration::IntoDuration;
+use stent_core::duration::{DurationError, IntoDuration};
 use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
 use stent_core::model::{RetryPolicy, split_version};
 use stent_core::transition::{Outcome, Transition};
@@ -17,7 +17,7 @@ use crate::engine::ids;
 use crate::engine::writer::Way;
 use crate::error::Result;
 use crate::execution::handle::Handle;
-use crate::function::{BoxFuture, Function};
+use crate::function::{BoxFuture, Function, StartAt};
 use crate::stent::Shared;
 use crate::trace;
 
@@ -144,20 +144,36 @@ impl<F: Function> IntoFuture for Dispatch<F> {
 pub struct DispatchAll<F: Function, I: Iterator<Item = Call<F>>> {
     shared: Arc<Shared>,
     calls: I,
+    start: Result<Option<StartAt>, DurationError>,
 }
 
 impl<F: Function, I: Iterator<Item = Call<F>>> DispatchAll<F, I> {
     pub(crate) const fn new(shared: Arc<Shared>, calls: I) -> Self {
-        Self { shared, calls }
+        Self { shared, calls, start: Ok(None) }
+    }
+
+    /// Starts none of the calls before this time has passed, in place of the delays that they have themselves.
+    pub fn delay(mut self, delay: impl IntoDuration) -> Self {
+        self.start = delay.into_duration().map(|delay| Some(StartAt::After(delay)));
+        self
+    }
+
+    /// Starts none of the calls before this moment, in place of the moments that they have themselves: see [`Dispatch::at`].
+    pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
+        self.start = Ok(Some(StartAt::Moment(moment.into())));
+        self
     }
 }
 
 impl<F: Function, I: Iterator<Item = Call<F>> + Send> DispatchAll<F, I> {
-    pub(crate) async fn write(mut self, way: Way<'_>) -> Result<Vec<Handle<F::Output>>> {
+    pub(crate) async fn write(self, way: Way<'_>) -> Result<Vec<Handle<F::Output>>> {
         context::check_not_replayed(DISPATCH, DISPATCH_REMEDY)?;
+        let start = self.start?;
+        let mut calls =
+            self.calls.map(|call| if let Some(start) = start { call.starting(start) } else { call });
         // One span for all of them.
         let span = trace::dispatch(F::NAME);
-        let written = write_all(&self.shared, way, &mut self.calls).instrument(span.clone()).await;
+        let written = write_all(&self.shared, way, &mut calls).instrument(span.clone()).await;
         trace::dispatched(&span, None, written.as_ref().map(drop));
         Ok(written?.into_iter().map(|id| handle(way, self.shared.clone(), id)).collect())
     }

@@ -22,7 +22,7 @@ const MAX: Duration = Duration::MAX;
 /// Every option that takes a duration, by its file and its name. Each is given the three above: those of a function, an execution,
 /// a worker and a handle on a store by the tests here, those that the core computes with by its own tests
 /// (`stent-core/src/model`), transactions and stores by `stent/tests/transactions` and by the options of each store.
-const CASES: [(&str, &str); 36] = [
+const CASES: [(&str, &str); 35] = [
     ("stent-core/src/model/key_entry.rs", "ttl"),
     ("stent-core/src/model/rate.rs", "per"),
     ("stent-core/src/model/retry.rs", "initial_delay"),
@@ -37,7 +37,6 @@ const CASES: [(&str, &str); 36] = [
     ("stent/src/stent.rs", "clock_drift_warn"),
     ("stent/src/stent.rs", "start_retention"),
     ("stent/src/stent.rs", "purge"),
-    ("stent/src/stent.rs", "schedule"),
     ("stent/src/execution/dead_letters.rs", "purge"),
     ("stent/src/execution/dispatch.rs", "delay"),
     ("stent/src/execution/dispatch.rs", "max_duration"),
@@ -209,8 +208,8 @@ on_every_store! {
         for delay in [ZERO, NANO, MAX] {
             let by_call = world.stent.dispatch(quick(1).delay(delay)).await.expect("dispatched");
             let by_dispatch = world.stent.dispatch(quick(1)).delay(delay).await.expect("dispatched");
-            let scheduled = world.stent.schedule(delay, quick(1)).await.expect("dispatched");
-            for run in [by_call, by_dispatch, scheduled] {
+            let mut by_batch = world.stent.dispatch_all([quick(1)]).delay(delay).await.expect("dispatched");
+            for run in [by_call, by_dispatch, by_batch.remove(0)] {
                 if delay == MAX {
                     stays(&run, ExecutionStatus::Pending).await;
                 } else {

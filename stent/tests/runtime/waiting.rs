@@ -143,8 +143,14 @@ on_every_store! {
         // The last word counts.
         assert_eq!(due(world.stent.dispatch(add(1, 1)).delay("2h").at(now + hour)).await, now + hour);
         assert_eq!(due(world.stent.dispatch(add(1, 1).at(now + hour))).await, now + hour);
+        // So it does for a batch, over what its calls say.
+        let batch = world.stent.dispatch_all([add(1, 1), add(1, 2).delay("2h")]).at(now + hour);
+        for run in batch.await.expect("dispatched") {
+            let root = &world.stent.timeline(run.id()).await.expect("a timeline")[0];
+            assert_eq!(root.ready_at, Some(now + hour));
+        }
         let before = stent::Timestamp::from(std::time::SystemTime::now());
-        let scheduled = due(world.stent.schedule("2h", add(1, 1))).await;
+        let scheduled = due(world.stent.dispatch(add(1, 1)).delay("2h")).await;
         let after = stent::Timestamp::from(std::time::SystemTime::now());
         // The store's clock may be read to the millisecond.
         let millisecond = Duration::from_millis(1);
