@@ -22,6 +22,7 @@ pub struct Row {
     /// Its last claim.
     pub epoch: Epoch,
     /// Claims since the last committed turn.
+    #[serde(rename = "tries")]
     pub uncommitted_claims: u32,
     /// Attempts that failed and were retried.
     pub attempts: u32,
@@ -41,6 +42,7 @@ pub struct Row {
     /// Steps, or items, that have ended.
     pub done: u32,
     /// The count of `done` at which it is woken: its own while it is parked; its owner's for a map.
+    #[serde(rename = "wake_at")]
     pub wake_threshold: Option<u32>,
     /// Which completion of its parent it was.
     pub done_order: Option<u32>,
@@ -61,6 +63,7 @@ pub struct Row {
     pub expires_at: Option<Timestamp>,
     /// Set while it runs and its function's running tasks are counted. Those whose lease (`ready_at`) is over do not count, and
     /// [lose](Self::vacate) their place when it is given away.
+    #[serde(rename = "slot")]
     pub limit_key: Option<FunctionKey>,
     /// When it was first claimed, or its code began in its parent's turn.
     pub started_at: Option<Timestamp>,
