@@ -228,7 +228,41 @@ fn once<T>(slot: &mut Option<T>, key: &Ident, value: T) -> Result<()> {
 }
 
 fn unknown(key: &Ident, kind: &str, known: &[&str]) -> Error {
-    Error::new(key.span(), format!("unknown {kind} `{key}`; there are {}", listed(known)))
+    let given = key.to_string();
+    let message = match nearest(&given, known) {
+        Some(name) => format!("unknown {kind} `{given}`; did you mean `{name}`?"),
+        None => format!("unknown {kind} `{given}`; there are {}", listed(known)),
+    };
+    Error::new(key.span(), message)
+}
+
+/// The known name that a misspelled one was most likely meant to be: fewer than half of its letters differ, and it is the only
+/// one that near.
+fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    let mut by_distance: Vec<_> = known.iter().map(|name| (distance(given, name), *name)).collect();
+    by_distance.sort_unstable();
+    let (least, name) = *by_distance.first()?;
+    let is_only = by_distance.get(1).is_none_or(|(next, _)| *next > least);
+    (is_only && 2 * least < name.len().min(given.len())).then_some(name)
+}
+
+/// How many letters are to be added, removed or replaced, or swapped with their neighbour, to come from one name to the other.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut rows = vec![(0..=other.len()).collect::<Vec<_>>()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
+            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
 }
 
 fn listed(names: &[&str]) -> String {
@@ -551,7 +585,10 @@ mod tests {
 
     #[test]
     fn unknown_names_are_met_with_the_known_ones() {
-        assert_eq!(error("quue = \"a\""), format!("unknown option `quue`; there are {}", listed(&OPTIONS)));
+        assert_eq!(
+            error("colour = \"a\""),
+            format!("unknown option `colour`; there are {}", listed(&OPTIONS))
+        );
         assert_eq!(
             error("retry(attempts = 3)"),
             "unknown setting `attempts`; there are \
@@ -628,6 +665,23 @@ mod tests {
                 .starts_with("name and version have 256")
         );
         assert!(options("key = f, cached").is_ok() && options("key = f, idempotent").is_ok());
+    }
+
+    #[test]
+    fn a_misspelled_option_is_answered_with_the_nearest() {
+        for (given, meant) in [
+            ("quue = \"mail\"", "unknown option `quue`; did you mean `queue`?"),
+            ("prioritiy = 1", "unknown option `prioritiy`; did you mean `priority`?"),
+            ("max_concurent = 1", "unknown option `max_concurent`; did you mean `max_concurrent`?"),
+            ("cache", "unknown option `cache`; did you mean `cached`?"),
+            ("tgas = []", "unknown option `tgas`; did you mean `tags`?"),
+            ("retry(max_atempts = 1)", "unknown setting `max_atempts`; did you mean `max_attempts`?"),
+            ("retry(intial_delay = \"1s\")", "unknown setting `intial_delay`; did you mean `initial_delay`?"),
+        ] {
+            assert_eq!(error(given), meant);
+        }
+        assert!(error("colour = 1").starts_with("unknown option `colour`; there are `cached`, "));
+        assert!(error("retry(x = 1)").starts_with("unknown setting `x`; there are `backoff_factor`, "));
     }
 
     #[test]

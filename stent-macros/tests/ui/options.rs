@@ -7,6 +7,16 @@ async fn misspelt(cents: u32) -> u32 {
     cents
 }
 
+#[durable(colour = "red")]
+async fn of_no_such_option(cents: u32) -> u32 {
+    cents
+}
+
+#[durable(retry(max_atempts = 3))]
+async fn misspelt_setting(cents: u32) -> u32 {
+    cents
+}
+
 #[durable(timeout = "10m")]
 async fn of_another_name(cents: u32) -> u32 {
     cents
@@ -54,6 +64,6 @@ async fn out_of_range(cents: u32) -> u32 {
 
 fn main() {
     // The functions are there in spite of their options, so that calls add no errors of their own.
-    let _ = (misspelt(1), of_another_name(1), of_an_older_name(1), idle(1), hectic(1), tagged(1));
+    let _ = (misspelt(1), of_no_such_option(1), misspelt_setting(1), of_another_name(1), of_an_older_name(1), idle(1), hectic(1), tagged(1));
     let _ = (versioned(1), twice(1), without_value(1), out_of_range::map([1]));
 }
