@@ -2,16 +2,7 @@
 
 use std::time::Duration;
 
-/// Why a text is not a duration: what was wrong, and at which byte.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{text:?} is not a duration: {problem} at position {at}; write it like \"10s\", \"1h30m\" or \"250ms\""
-)]
-pub struct DurationError {
-    text: String,
-    pub(crate) at: usize,
-    pub(crate) problem: &'static str,
-}
+pub use stent_units::DurationError;
 
 /// What can stand for a duration in an option: a [`Duration`], or a text such as `"1h30m"`.
 pub trait IntoDuration {
@@ -141,33 +132,7 @@ pub fn scaled(duration: Duration, factor: f64, max: Duration) -> Duration {
 /// # Ok::<(), stent_core::duration::DurationError>(())
 /// ```
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
-    let fail = |at: usize, problem| Err(DurationError { text: text.to_owned(), at, problem });
-    let offset = text.len() - text.trim_start().len();
-    let body = text.trim();
-    if body.is_empty() {
-        return fail(0, "nothing there");
-    }
-    let mut total: f64 = 0.0;
-    let mut at = 0;
-    while at < body.len() {
-        let number_len = span(&body[at..], |c| c.is_ascii_digit() || c == '.');
-        let Ok(number) = body[at..at + number_len].parse::<f64>() else {
-            return fail(offset + at, "a number was expected");
-        };
-        at += number_len;
-        let unit_len = span(&body[at..], |c| c.is_ascii_alphabetic());
-        let Some(seconds) = unit_seconds(&body[at..at + unit_len]) else {
-            return fail(offset + at, "a unit (us, ms, s, m, h, d, w) was expected");
-        };
-        at += unit_len;
-        total += number * seconds;
-    }
-    match Duration::try_from_secs_f64(total) {
-        // A time shorter than a nanosecond is still more than none.
-        Ok(duration) if total > 0.0 => Ok(duration.max(Duration::from_nanos(1))),
-        Ok(duration) => Ok(duration),
-        Err(_) => fail(0, "too long"),
-    }
+    stent_units::duration(text)
 }
 
 /// Writes a duration as [`parse`] reads it, to the microsecond: `1h30m`.
@@ -198,65 +163,9 @@ pub fn text(duration: Duration) -> String {
     if text.is_empty() { "0s".to_owned() } else { text }
 }
 
-fn span(text: &str, accept: impl Fn(char) -> bool) -> usize {
-    text.find(|c| !accept(c)).unwrap_or(text.len())
-}
-
-fn unit_seconds(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        "w" => 604_800.0,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// One line per case: a text in quotes, then the nanoseconds that it stands for, or `at` and the position at which it
-    /// stops being a duration. The macro has a parser of its own, and reads the same cases.
-    const CASES: &str = include_str!("duration/cases.txt");
-
-    #[test]
-    fn every_case_is_read_or_refused_where_it_goes_wrong() {
-        let mut cases = 0;
-        for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (text, expected) = line[1..].split_once("\" ").expect("a text in quotes");
-            match expected.trim().strip_prefix("at ") {
-                Some(at) => {
-                    let at: usize = at.parse().expect("a position");
-                    assert_eq!(parse(text).expect_err(line).at, at, "{line}");
-                }
-                None => {
-                    let nanos: u64 = expected.trim().parse().expect("nanoseconds");
-                    assert_eq!(parse(text).expect(line), Duration::from_nanos(nanos), "{line}");
-                }
-            }
-            cases += 1;
-        }
-        assert!(cases > 20, "the cases are there");
-    }
-
-    #[test]
-    fn what_does_not_fit_is_too_long() {
-        let error = parse("99999999999999999999999999w").expect_err("longer than any duration");
-        assert!(error.to_string().contains("too long"), "{error}");
-    }
-
-    #[test]
-    fn the_message_names_the_text_the_fault_and_the_remedy() {
-        assert_eq!(
-            parse("10x").expect_err("x is no unit").to_string(),
-            "\"10x\" is not a duration: a unit (us, ms, s, m, h, d, w) was expected at position 2; \
-             write it like \"10s\", \"1h30m\" or \"250ms\""
-        );
-    }
 
     #[test]
     fn a_duration_is_written_as_it_is_read() {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+pub use stent_units::RateError;
 
 use crate::limits::CLAIM_LATE_MAX;
 use crate::{Timestamp, duration};
@@ -92,15 +93,6 @@ impl Rate {
 /// Buckets in the time of a rate. With one more, the bucket of the present moment, they reach over the whole of it.
 const BUCKETS: i64 = 10;
 
-/// Why a text is not a rate: what was wrong, and at which byte.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a rate: {problem} at position {at}; write it like \"100/s\", \"30/m\" or \"5/10s\"")]
-pub struct RateError {
-    text: String,
-    at: usize,
-    problem: &'static str,
-}
-
 /// What can stand for a rate in an option: a [`Rate`], or a text such as `"100/s"`.
 pub trait IntoRate {
     /// The rate that is meant.
@@ -126,35 +118,7 @@ impl FromStr for Rate {
     type Err = RateError;
 
     fn from_str(text: &str) -> Result<Self, RateError> {
-        let fail = |at: usize, problem| RateError { text: text.to_owned(), at, problem };
-        let start = text.len() - text.trim_start().len();
-        let body = text.trim();
-        let digits = body.find(|c: char| !c.is_ascii_digit()).unwrap_or(body.len());
-        let (number, rest) = body.split_at(digits);
-        if number.is_empty() {
-            return Err(fail(start, "a whole number was expected"));
-        }
-        let max = number.parse().map_err(|_| fail(start, "the number is too large"))?;
-        if max == 0 {
-            return Err(fail(start, "the number is zero, so nothing could ever start"));
-        }
-        let Some(per) = rest.strip_prefix('/') else {
-            return Err(fail(start + digits, "a slash was expected"));
-        };
-        let after_slash = start + digits + 1;
-        if per.starts_with(char::is_whitespace) {
-            return Err(fail(after_slash, "a unit or a duration was expected"));
-        }
-        // A unit alone stands for one of it.
-        let given = if per.starts_with(|c: char| c.is_ascii_alphabetic()) { "1" } else { "" };
-        let per = match duration::parse(&format!("{given}{per}")) {
-            Ok(per) if per.is_zero() => return Err(fail(after_slash, "the time is zero")),
-            Ok(per) => per,
-            Err(error) => {
-                return Err(fail(after_slash + error.at.saturating_sub(given.len()), error.problem));
-            }
-        };
-        Ok(Self { max, per })
+        stent_units::rate(text).map(|(max, per)| Self { max, per })
     }
 }
 
@@ -167,36 +131,6 @@ impl fmt::Display for Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// One line per case: a text in quotes, then the number and the nanoseconds that it stands for, or `at` and the
-    /// position at which it goes wrong. The macro has a parser of its own, and reads the same cases.
-    const CASES: &str = include_str!("rate/cases.txt");
-
-    #[test]
-    fn every_case_is_read_or_refused_where_it_goes_wrong() {
-        let mut cases = 0;
-        for line in CASES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (text, expected) = line[1..].split_once("\" ").expect("a text in quotes");
-            if let Some(at) = expected.strip_prefix("at ") {
-                let error = text.parse::<Rate>().expect_err(line);
-                assert_eq!(error.at.to_string(), at, "{line}: {error}");
-            } else {
-                let found = text.parse::<Rate>().map(|rate| format!("{} {}", rate.max, rate.per.as_nanos()));
-                assert_eq!(found.as_deref(), Ok(expected), "{line}");
-            }
-            cases += 1;
-        }
-        assert!(cases > 20, "the cases are there");
-    }
-
-    #[test]
-    fn the_message_names_the_text_the_fault_and_the_remedy() {
-        assert_eq!(
-            "100/10x".parse::<Rate>().expect_err("x is no unit").to_string(),
-            "\"100/10x\" is not a rate: a unit (us, ms, s, m, h, d, w) was expected at position 6; \
-             write it like \"100/s\", \"30/m\" or \"5/10s\""
-        );
-    }
 
     #[test]
     fn a_bucket_counts_as_long_as_it_reaches_into_the_time() {
