@@ -107,6 +107,7 @@ mod error;
 mod execution;
 mod function;
 pub mod metrics;
+mod names;
 pub mod prelude;
 mod stent;
 pub mod testing;

@@ -16,7 +16,7 @@ use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{Codec, CodecError, ExecutionId, Failure, Payload, Timestamp, WorkerId, decide};
 
-use crate::durable::call::{Call, check_size, fit_output};
+use crate::durable::call::Call;
 use crate::durable::context;
 use crate::engine::clock::{Calibrator, Clock, ClockOptions, ClockSource};
 use crate::engine::connect;
@@ -35,6 +35,7 @@ use crate::execution::request::{Cancel, SendSignal};
 use crate::execution::retention::{self, Retention, RetentionReport, RetentionTask};
 use crate::function::Function;
 use crate::function::registry::Registry;
+use crate::function::values::{check_size, fit_output};
 use crate::metrics::{Hooks, Metrics};
 use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview, tell_expired};
 

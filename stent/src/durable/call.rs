@@ -9,22 +9,20 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use stent_core::duration::IntoDuration;
-use stent_core::limits::{PAYLOAD_BYTES_WARN, TAGS_MAX};
 use stent_core::model::{
-    Keyed, Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, TaskResult, Tree, split_version,
+    Keyed, Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree, split_version,
 };
 use stent_core::replay::CallSpec;
-use stent_core::{
-    Codec, CodecError, Digest, ExecutionId, Failure, Key, Kind, Payload, Timestamp, canonical, own_failure,
-};
+use stent_core::{Codec, CodecError, Digest, ExecutionId, Key, Payload, Timestamp, canonical};
 
 use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
 use crate::error::{Error, Result};
-use crate::function::failure::from_any;
 use crate::function::foreign;
 use crate::function::state::{Local, States};
-use crate::function::{BoxFuture, Function, Overrides, StartAt, invoke_locally};
+use crate::function::values::decode_result;
+use crate::function::{BoxFuture, Function, Overrides, StartAt, arguments, invoke_locally};
+use crate::names::{check_name, check_tags};
 use crate::trace;
 
 /// A call of the durable function `F`: a plain description, until it is used.
@@ -408,11 +406,6 @@ fn key<F: Function>(args: &F::Args, payload: &Payload) -> Result<Key> {
     }
 }
 
-/// The arguments of a function, as messages call them.
-pub(crate) fn arguments<F: Function>() -> String {
-    format!("arguments of `{}`", F::NAME)
-}
-
 /// What a replay compares of a call; none if its function leaves that uncompared. A key that the call was given says which work is
 /// meant, as its arguments do.
 pub(crate) fn digest<F: Function>(args: &F::Args, key: Option<&str>) -> Result<Option<Digest>> {
@@ -434,79 +427,4 @@ fn undigested<F: Function>(source: CodecError) -> Error {
         what: format!("digest of the arguments of `{}` (`unchecked_args` skips it)", F::NAME),
         source,
     }
-}
-
-/// Holds the tags of a call or of a worker against the limits.
-pub(crate) fn check_tags(tags: &[String]) -> Result<()> {
-    if tags.len() > TAGS_MAX {
-        let problem = format!("there are {} tags; at most {TAGS_MAX} are allowed", tags.len());
-        return Err(Error::Option { option: "tag", problem });
-    }
-    tags.iter().try_for_each(|tag| check_name("tag", tag))
-}
-
-pub(crate) fn check_name(option: &'static str, name: &str) -> Result<()> {
-    let problem = if name.is_empty() {
-        "it is empty; give a name".to_owned()
-    } else if name.len() > stent_core::limits::NAME_BYTES_MAX {
-        format!("it is {} bytes long; at most {} are allowed", name.len(), stent_core::limits::NAME_BYTES_MAX)
-    } else if name.contains('\0') {
-        "it contains a zero character; remove it".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Error::Option { option, problem })
-}
-
-pub(crate) fn decode_result<T: serde::de::DeserializeOwned>(name: &str, result: TaskResult) -> Result<T> {
-    result
-        .map_err(Error::Failed)?
-        .decode()
-        .map_err(|source| Error::Codec { what: format!("result of `{name}`"), source })
-}
-
-/// Encodes what a step gave.
-pub(crate) fn encode_result<T, E>(name: &str, codec: Codec, result: Result<T, E>) -> TaskResult
-where
-    T: serde::Serialize + serde::de::DeserializeOwned,
-    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
-{
-    encode_output(name, codec, &result.map_err(from_any)?)
-}
-
-/// Encodes what a function or a step gave. No attempt makes a value that cannot be stored one that can.
-pub(crate) fn encode_output<T>(name: &str, codec: Codec, value: &T) -> TaskResult
-where
-    T: serde::Serialize + serde::de::DeserializeOwned,
-{
-    codec.encode(value).map_err(|error| unfit_output(name, &error))
-}
-
-/// The failure of what gave a value that cannot be stored.
-pub(crate) fn unfit_output(name: &str, error: &CodecError) -> Failure {
-    own_failure(Failure::CODEC, format!("result of `{name}`: {error}")).fatal()
-}
-
-/// Holds an encoded result against the limit.
-pub(crate) fn fit_output(name: &str, output: Payload, max: usize) -> TaskResult {
-    match check_size(&output, max, &|| format!("result of `{name}`")) {
-        Ok(()) => Ok(output),
-        Err(error) => Err(own_failure(Kind::PAYLOAD_TOO_LARGE, error.to_string()).fatal()),
-    }
-}
-
-/// Holds a payload against the limit.
-pub(crate) fn check_size(payload: &Payload, max: usize, what: &dyn Fn() -> String) -> Result<()> {
-    let len = payload.len();
-    if len > max {
-        return Err(Error::PayloadTooLarge { what: what(), len, max });
-    }
-    if len > PAYLOAD_BYTES_WARN {
-        tracing::warn!(
-            len,
-            "{} is large ({len} bytes); keep large data elsewhere and pass a reference",
-            what()
-        );
-    }
-    Ok(())
 }

@@ -14,11 +14,12 @@ use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree}
 use stent_core::replay::Walk;
 use stent_core::{Digest, Kind, TaskId, own_failure};
 
-use crate::durable::call::{decode_result, describe, digest_of};
+use crate::durable::call::{describe, digest_of};
 use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
 use crate::error::{Error, Result};
 use crate::function::state::Local;
+use crate::function::values::decode_result;
 use crate::function::{BoxFuture, Function, Overrides, invoke_locally};
 
 /// Most bytes of arguments that are written in one chunk, so that large items make small chunks; of a bulk dispatch too.

@@ -7,10 +7,10 @@ use stent_core::limits::PROGRESS_BYTES_MAX;
 use stent_core::model::Note;
 use stent_core::{Codec, ExecutionId, TaskId, ZERO_PICTURE};
 
-use crate::durable::call::check_name;
 use crate::durable::context::{Context, Durable, InStep};
 use crate::engine::ids;
 use crate::error::{Error, Result};
+use crate::names::check_name;
 
 /// The execution that the code runs in: its ids, and what the code says about it.
 ///

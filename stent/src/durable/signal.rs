@@ -14,10 +14,11 @@ use stent_core::Key;
 use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::model::{Keyed, Seq, StepKind};
 
-use crate::durable::call::{check_name, decode_result};
 use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
 use crate::error::{Error, Result};
+use crate::function::values::decode_result;
+use crate::names::check_name;
 
 /// Waits for a value that is sent to the execution from outside, under a name: by
 /// [`Handle::signal`](crate::Handle::signal) or [`Stent::send_signal`](crate::Stent::send_signal). The function is parked

@@ -12,10 +12,11 @@ use serde::de::DeserializeOwned;
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::StepKind;
 
-use crate::durable::call::{check_name, decode_result, encode_result, fit_output};
 use crate::durable::context::{Context, InStep, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
 use crate::error::Result;
+use crate::function::values::{decode_result, encode_result, fit_output};
+use crate::names::check_name;
 
 /// Runs a closure once and records what it gives: a step without a function of its own.
 ///

@@ -20,13 +20,14 @@ use stent_core::model::{Seq, StepKind};
 use stent_core::{Failure, Kind, Payload, own_failure};
 use tokio::time::Sleep;
 
-use crate::durable::call::{check_name, decode_result, encode_output};
 use crate::durable::context::{self, Context, Durable, Pending, Wish, Within};
 use crate::durable::desk::{Done, Word};
 use crate::durable::position::Position;
 use crate::error::{Error, Result};
 use crate::function::BoxFuture;
 use crate::function::failure::{BoxError, from_any_kept, from_stent_error};
+use crate::function::values::{decode_result, encode_output};
+use crate::names::check_name;
 
 /// How long a closure may have its transaction open, unless it says otherwise. On SQLite nobody else writes meanwhile, and
 /// leases are renewed by writing.

@@ -11,12 +11,12 @@ use stent_core::model::ExecutionStatus;
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Payload, decide};
 
-use crate::durable::call::check_name;
 use crate::durable::context;
 use crate::engine::ids;
 use crate::engine::writer::Way;
 use crate::error::{Error, Result};
 use crate::function::BoxFuture;
+use crate::names::check_name;
 use crate::stent::Shared;
 
 /// How a durable function sends a signal.

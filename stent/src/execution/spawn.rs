@@ -15,6 +15,7 @@ use crate::durable::position::Position;
 use crate::error::{Error, Result};
 use crate::execution::handle::Handle;
 use crate::function::Function;
+use crate::function::values::decode_result;
 
 /// Starts an execution of its own from inside a durable function, and gives its handle: once, however often the function is
 /// run again, because the start is recorded in the same commit that writes the new execution.
@@ -111,7 +112,7 @@ impl<F: Function> Future for Spawn<F> {
         let (_, result) = ready!(pending.poll(cx));
         let shared = pending.durable().shared.clone();
         self.pending = None;
-        let id: ExecutionId = crate::durable::call::decode_result("stent::spawn", result)?;
+        let id: ExecutionId = decode_result("stent::spawn", result)?;
         Poll::Ready(Ok(Handle::new(shared, id)))
     }
 }

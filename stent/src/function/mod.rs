@@ -4,6 +4,7 @@ pub(crate) mod failure;
 pub(crate) mod foreign;
 pub(crate) mod registry;
 pub(crate) mod state;
+pub(crate) mod values;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,10 +18,11 @@ use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Rate, RetryPolicy};
 use stent_core::{Codec, Failure, Payload, Timestamp, own_failure};
 
-use crate::durable::call::{arguments, check_name, check_size, decode_result, fit_output, unfit_output};
 use crate::error::{Error, Result};
 use crate::function::failure::located;
 use crate::function::state::{Local, StateKey, States};
+use crate::function::values::{check_size, decode_result, fit_output, unfit_output};
+use crate::names::check_name;
 
 /// A boxed future, as functions return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -343,6 +345,11 @@ pub(crate) fn invoke_locally<F: Function>(
             .and_then(|output| fit_output(F::NAME, output, PAYLOAD_BYTES_MAX));
         decode_result(F::NAME, result)
     }))
+}
+
+/// The arguments of a function, as messages call them.
+pub(crate) fn arguments<F: Function>() -> String {
+    format!("arguments of `{}`", F::NAME)
 }
 
 inventory::collect!(Registration);

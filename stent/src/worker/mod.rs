@@ -45,11 +45,11 @@ pub(crate) use self::report::tell_expired;
 pub(crate) use self::status::Roster;
 use self::status::Vitals;
 pub use self::status::{StoreTrouble, WorkerState, WorkerStatus, WorkersOverview};
-use crate::durable::call::{check_name, check_tags};
 use crate::engine::ids;
 use crate::engine::poll::{INTERVAL_MIN, PollOptions};
 use crate::error::{Error, Result};
 use crate::function::state::States;
+use crate::names::{check_name, check_tags};
 use crate::stent::Shared;
 
 /// Turns that run at once, where nothing else is said.
