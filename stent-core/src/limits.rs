@@ -45,6 +45,10 @@ pub const LOOKUP_MAX: usize = 16_384;
 /// Items that a map writes in one transition.
 pub const MAP_CHUNK: usize = 1_000;
 
+/// Bytes of arguments after which a chunk of a map, or a batch of a bulk dispatch, is closed, so that large items make small
+/// chunks.
+pub const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Chunks of a map that may be open at once; the parent feeds more when half of them are done. It is claimed behind the
 /// items that are open by then, so there are enough of them to keep workers busy most of the time.
 pub const MAP_WINDOW_CHUNKS: usize = 16;
@@ -100,6 +104,7 @@ pub const HOT_MAX: usize = 10_000;
 
 const _: () = assert!(PAYLOAD_BYTES_WARN < PAYLOAD_BYTES_MAX);
 const _: () = assert!(MAP_CHUNK <= EXCHANGE_ROWS_MAX);
+const _: () = assert!(CHUNK_BYTES_MAX <= EXCHANGE_BYTES_MAX);
 
 /// How late a claim may arrive and still count with earlier claims of a rate: longer than a database lets one wait for its write lock, and than
 /// clocks differ within the bound of the default lease.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use stent_core::duration::IntoDuration;
-use stent_core::limits::{EXCERPT_ITEMS_MAX, MAP_CHUNK, PAGE_MAX};
+use stent_core::limits::{CHUNK_BYTES_MAX, EXCERPT_ITEMS_MAX, MAP_CHUNK, PAGE_MAX};
 use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree};
 use stent_core::replay::Walk;
 use stent_core::{Digest, Kind, TaskId, own_failure};
@@ -21,9 +21,6 @@ use crate::error::{Error, Result};
 use crate::function::state::Local;
 use crate::function::values::decode_result;
 use crate::function::{BoxFuture, Function, Overrides, invoke_locally};
-
-/// Most bytes of arguments that are written in one chunk, so that large items make small chunks; of a bulk dispatch too.
-pub(crate) const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 type Items<F> = Peekable<Box<dyn Iterator<Item = <F as Function>::Args> + Send>>;
 

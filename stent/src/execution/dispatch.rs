@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stent_core::decide;
 use stent_core::duration::{DurationError, IntoDuration};
-use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
+use stent_core::limits::{CHUNK_BYTES_MAX, EXCHANGE_TRANSITIONS_MAX};
 use stent_core::model::{RetryPolicy, split_version};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, Timestamp};
@@ -12,7 +12,6 @@ use tracing::Instrument as _;
 
 use crate::durable::call::{Call, describe};
 use crate::durable::context;
-use crate::durable::map::CHUNK_BYTES_MAX;
 use crate::engine::ids;
 use crate::engine::writer::Way;
 use crate::error::Result;
