@@ -19,12 +19,9 @@
 //! ```
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use stent_core::{ExecutionId, Failure, TaskId, WorkerId};
-
-use crate::function::foreign::caught;
 
 /// What is told of the work of a process. Every method does nothing by default, so one implements what one counts.
 ///
@@ -226,36 +223,4 @@ pub struct ClockDrift {
     pub ahead_us: i64,
     /// How long the question took, so how far off this may be.
     pub uncertainty: Duration,
-}
-
-/// Who is told, if anybody.
-#[derive(Clone, Default)]
-pub(crate) struct Hooks(Option<Arc<dyn Metrics>>);
-
-impl Hooks {
-    pub(crate) fn new(metrics: impl Metrics) -> Self {
-        Self(Some(Arc::new(metrics)))
-    }
-
-    /// Calls a hook. What it panics with stays here.
-    pub(crate) fn tell(&self, hook: impl FnOnce(&dyn Metrics)) {
-        let Some(metrics) = &self.0 else { return };
-        if let Err(failure) = caught(|| hook(&**metrics)) {
-            tracing::error!(
-                panic = failure.message,
-                "a metrics hook panicked; the task that it reported is not affected"
-            );
-        }
-    }
-
-    /// Tells that an execution has failed for good.
-    pub(crate) fn dead_lettered(&self, task: TaskRef<'_>, failure: &Failure) {
-        self.tell(|metrics| metrics.dead_lettered(&DeadLettered { task, failure }));
-    }
-}
-
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Hooks").field(&self.0.is_some()).finish()
-    }
 }

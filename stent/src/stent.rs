@@ -21,6 +21,7 @@ use crate::durable::context;
 use crate::engine::clock::{Calibrator, Clock, ClockOptions, ClockSource};
 use crate::engine::connect;
 use crate::engine::ears::Ears;
+use crate::engine::hooks::Hooks;
 use crate::engine::ids;
 use crate::engine::patience::Patience;
 use crate::engine::poll::{PollOptions, check_interval};
@@ -36,7 +37,7 @@ use crate::execution::retention::{self, Retention, RetentionReport, RetentionTas
 use crate::function::Function;
 use crate::function::registry::Registry;
 use crate::function::values::{check_size, fit_output};
-use crate::metrics::{Hooks, Metrics};
+use crate::metrics::Metrics;
 use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview, tell_expired};
 
 /// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.

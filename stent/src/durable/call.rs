@@ -18,7 +18,7 @@ use stent_core::{Codec, CodecError, Digest, ExecutionId, Key, Payload, Timestamp
 use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
 use crate::error::{Error, Result};
-use crate::function::foreign;
+use crate::function::panics::drop_if_deep;
 use crate::function::state::{Local, States};
 use crate::function::values::decode_result;
 use crate::function::{BoxFuture, Function, Overrides, StartAt, arguments, invoke_locally};
@@ -370,7 +370,7 @@ pub(crate) fn describe<F: Function>(
     let payload = match shared.encode(&args, arguments::<F>) {
         Ok(payload) => payload,
         Err(error) => {
-            foreign::bury_if(error.is_deep(), args);
+            drop_if_deep(error.is_deep(), args);
             return Err(error);
         }
     };

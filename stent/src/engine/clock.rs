@@ -17,8 +17,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::engine::hooks::Hooks;
 use crate::engine::patience::Patience;
-use crate::metrics::{ClockDrift, Hooks};
+use crate::metrics::ClockDrift;
 
 /// Differences below this are not corrected: they are within what reading a clock over a connection can tell.
 const CORRECTION_MIN: Duration = Duration::from_millis(5);

@@ -26,7 +26,7 @@ use stent_core::transition::{Change, News, Outcome, Transition};
 use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
 
 use crate::error::{Error, Result};
-use crate::function::foreign::caught;
+use crate::function::panics::catch_panic;
 
 /// What a transform may fail with.
 pub type TransformError = Box<dyn StdError + Send + Sync>;
@@ -362,7 +362,7 @@ impl Transforms {
 fn transformed(
     transform: impl FnOnce() -> Result<Vec<u8>, TransformError>,
 ) -> Result<Vec<u8>, TransformError> {
-    caught(transform).unwrap_or_else(|failure| Err(format!("it panicked: {}", failure.message).into()))
+    catch_panic(transform).unwrap_or_else(|failure| Err(format!("it panicked: {}", failure.message).into()))
 }
 
 /// A store whose payloads are sealed on the way in and opened on the way out.

@@ -1,7 +1,7 @@
 //! What `#[durable]` makes of a function.
 
 pub(crate) mod failure;
-pub(crate) mod foreign;
+pub(crate) mod panics;
 pub(crate) mod registry;
 pub(crate) mod state;
 pub(crate) mod values;
@@ -20,6 +20,7 @@ use stent_core::{Codec, Failure, Payload, Timestamp, own_failure};
 
 use crate::error::{Error, Result};
 use crate::function::failure::located;
+use crate::function::panics::drop_if_deep;
 use crate::function::state::{Local, StateKey, States};
 use crate::function::values::{check_size, decode_result, fit_output, unfit_output};
 use crate::names::check_name;
@@ -317,7 +318,7 @@ fn invoke_encoded<F: Function>(
     Box::pin(async move {
         let output = body.await.map_err(located::<F>)?;
         codec.encode(&output).map_err(|error| {
-            foreign::bury_if(error.is_deep(), output);
+            drop_if_deep(error.is_deep(), output);
             unfit_output(F::NAME, &error)
         })
     })
@@ -332,7 +333,7 @@ pub(crate) fn invoke_locally<F: Function>(
     let payload = match local.codec.encode(&args) {
         Ok(payload) => payload,
         Err(source) => {
-            foreign::bury_if(source.is_deep(), args);
+            drop_if_deep(source.is_deep(), args);
             return Err(Error::Codec { what: arguments::<F>(), source });
         }
     };

@@ -13,11 +13,12 @@ use stent_core::{Failure, Kind, Payload, TaskId, Timestamp, own_failure};
 use tokio::sync::mpsc;
 use tracing::Span;
 
+use super::drop_queue::DropQueue;
 use super::port::{Message, Port};
 use crate::durable::context::{Context, Durable, Place};
 use crate::durable::stop::StopSign;
 use crate::function::BoxFuture;
-use crate::function::foreign::{Disposal, caught, destroy};
+use crate::function::panics::{catch_panic, try_drop};
 use crate::function::state::States;
 use crate::trace;
 
@@ -31,7 +32,7 @@ pub(super) struct Activation {
     /// What every event is in that the code logs.
     span: Span,
     pub(super) waker: Arc<TurnWaker>,
-    disposal: Arc<Disposal>,
+    drop_queue: Arc<DropQueue>,
 }
 
 /// How far a task's code has come.
@@ -57,7 +58,7 @@ impl Drop for Remains {
     fn drop(&mut self) {
         let (code, durable) = (self.code.take(), &self.durable);
         // Its destructors may log.
-        let destroyed = self.span.in_scope(|| destroy(code));
+        let destroyed = self.span.in_scope(|| try_drop(code));
         if let Err(failure) = destroyed {
             tracing::warn!(
                 execution = %durable.execution(),
@@ -121,7 +122,7 @@ impl Activation {
         );
         trace::continue_from(&span, trace);
         let code = Code::Described { args, states: port.states.clone() };
-        Self { durable, code, span, waker: TurnWaker::new(), disposal: port.disposal.clone() }
+        Self { durable, code, span, waker: TurnWaker::new(), drop_queue: port.drop_queue.clone() }
     }
 
     /// Polls the code until it has ended or is quiet: pending, and not woken since.
@@ -181,7 +182,7 @@ impl Activation {
     /// # Errors
     /// What a waker of the code's own panicked with.
     pub(super) fn deliver(&self) -> Result<bool, Failure> {
-        caught(|| self.durable.deliver())
+        catch_panic(|| self.durable.deliver())
     }
 
     fn remains(&mut self) -> Option<Remains> {
@@ -199,7 +200,7 @@ impl Activation {
         let (durable, code) = (&self.durable, &mut self.code);
         durable.stop.pulse.begin();
         let polled = self.span.in_scope(|| {
-            caught(|| Context::Durable(durable.clone()).enter(|| poll_code(durable, code, &mut cx)))
+            catch_panic(|| Context::Durable(durable.clone()).enter(|| poll_code(durable, code, &mut cx)))
         });
         durable.shared.blocking.polled(&durable.function, durable.stop.pulse.end());
         let polled = polled.unwrap_or_else(|mut failure| {
@@ -237,7 +238,7 @@ impl Drop for Activation {
         // Its destructors may wake it.
         self.waker.unpark();
         if let Some(remains) = self.remains() {
-            self.disposal.take(remains);
+            self.drop_queue.push(remains);
         }
     }
 }

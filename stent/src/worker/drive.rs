@@ -42,13 +42,13 @@ use super::report::{Reporter, Subject};
 use super::{Config, Stop, turn};
 use crate::durable::stop::StopSign;
 use crate::error::{Error, Result};
-use crate::function::foreign::panicked;
+use crate::function::panics::panic_failure;
 use crate::function::{BoxFuture, FunctionOptions, Registration};
 use crate::metrics::LeaseLoss;
 use crate::stent::Shared;
 
 /// How long a worker that stops waits for the destructors of the code that it had parked.
-const DISPOSAL_PATIENCE: Duration = Duration::from_secs(10);
+const DROPS_MAX: Duration = Duration::from_secs(10);
 
 /// A turn that runs.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ pub(super) async fn run(driver: Driver) -> Result<()> {
     let worker = driver.port.worker;
     let ran = AssertUnwindSafe(driver.run()).catch_unwind().await;
     ran.map_err(|panic| {
-        let failure = panicked(panic);
+        let failure = panic_failure(panic);
         tracing::error!(
             %worker,
             panic = failure.message,
@@ -159,7 +159,7 @@ impl Driver {
                 messages,
                 stop: report.vitals().stopping(),
                 report,
-                disposal: Arc::default(),
+                drop_queue: Arc::default(),
             },
             cache: Cache::new(config.cache),
             functions,
@@ -282,14 +282,14 @@ impl Driver {
             }
         }
         // Parked code and what was lent to it are destroyed before anybody is told that nothing runs here any more.
-        let (worker, disposal, states) =
-            (self.port.worker, self.port.disposal.clone(), self.port.states.clone());
+        let (worker, drop_queue, states) =
+            (self.port.worker, self.port.drop_queue.clone(), self.port.states.clone());
         drop(self);
-        disposal.take(states);
-        if tokio::time::timeout(DISPOSAL_PATIENCE, disposal.emptied()).await.is_err() {
+        drop_queue.push(states);
+        if tokio::time::timeout(DROPS_MAX, drop_queue.drained()).await.is_err() {
             tracing::warn!(
                 %worker,
-                "a destructor of parked code has not returned after {DISPOSAL_PATIENCE:?}; the worker stops without \
+                "a destructor of parked code has not returned after {DROPS_MAX:?}; the worker stops without \
                  waiting for it"
             );
         }

@@ -19,6 +19,7 @@ mod activation;
 mod blocking;
 mod cache;
 mod drive;
+mod drop_queue;
 mod held;
 mod outside;
 mod port;

@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::Stop;
 use super::activation::Activation;
+use super::drop_queue::DropQueue;
 use super::report::Reporter;
-use crate::function::foreign::Disposal;
 use crate::function::state::States;
 use crate::stent::Shared;
 
@@ -89,7 +89,7 @@ pub(super) struct Port {
     pub(super) messages: mpsc::UnboundedSender<Message>,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) report: Reporter,
-    pub(super) disposal: Arc<Disposal>,
+    pub(super) drop_queue: Arc<DropQueue>,
 }
 
 impl Port {

@@ -12,8 +12,9 @@ use stent_core::{Failure, TaskId, Timestamp};
 
 use super::status::Vitals;
 use crate::engine::clock::Clock;
+use crate::engine::hooks::Hooks;
 use crate::metrics::{
-    ExchangeDone, Hooks, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
+    ExchangeDone, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
 };
 use crate::stent::Shared;
 

@@ -34,7 +34,7 @@ use crate::durable::desk::Stage;
 use crate::durable::stop::StopSign;
 use crate::engine::ears::Ear;
 use crate::engine::ids;
-use crate::function::foreign::panicked;
+use crate::function::panics::panic_failure;
 
 /// How long what a function says may wait for its next commit.
 const NOTES_PAUSE: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ pub(super) async fn run(port: Port, activation: Activation, held: Held) {
         AssertUnwindSafe(advance_to_the_end(Running { port, activation, held, said_by: None, ear: None }));
     if let Err(panic) = turn.catch_unwind().await {
         // Nobody hears it when the loop has ended.
-        let _ = messages.send(Message::BrokeOff { turn: tokio::task::id(), failure: panicked(panic) });
+        let _ = messages.send(Message::BrokeOff { turn: tokio::task::id(), failure: panic_failure(panic) });
     }
 }
 

@@ -1,0 +1,41 @@
+//! Calls the application's [`Metrics`]. A hook that panics is logged, and harms no task.
+
+use std::fmt;
+use std::sync::Arc;
+
+use stent_core::Failure;
+
+use crate::function::panics::catch_panic;
+use crate::metrics::{DeadLettered, Metrics, TaskRef};
+
+/// The hooks of one `Stent`, if it was given any.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks(Option<Arc<dyn Metrics>>);
+
+impl Hooks {
+    pub(crate) fn new(metrics: impl Metrics) -> Self {
+        Self(Some(Arc::new(metrics)))
+    }
+
+    /// Calls a hook, and catches its panics.
+    pub(crate) fn tell(&self, hook: impl FnOnce(&dyn Metrics)) {
+        let Some(metrics) = &self.0 else { return };
+        if let Err(failure) = catch_panic(|| hook(&**metrics)) {
+            tracing::error!(
+                panic = failure.message,
+                "a metrics hook panicked; the task that it was about is not affected"
+            );
+        }
+    }
+
+    /// Reports that an execution has failed for good.
+    pub(crate) fn dead_lettered(&self, task: TaskRef<'_>, failure: &Failure) {
+        self.tell(|metrics| metrics.dead_lettered(&DeadLettered { task, failure }));
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hooks").field(&self.0.is_some()).finish()
+    }
+}
