@@ -7,22 +7,21 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use stent_core::backend::{
-    ClaimRequest, ExecutionView, Filter, LaneView, NoStickyCache, NotesView, Purge, RunningView, Store,
-    TaskView, Transactions,
+    ExecutionView, Filter, LaneView, NotesView, Purge, RunningView, Store, TaskView, Transactions,
 };
 use stent_core::duration::{DurationError, IntoDuration, IntoTimeout};
 use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX};
 use stent_core::model::{ExecutionStatus, TaskResult};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{Codec, CodecError, ExecutionId, Failure, Payload, Timestamp, WorkerId, decide};
+use stent_core::{Codec, CodecError, ExecutionId, Failure, Payload, Timestamp};
 
 use crate::durable::call::Call;
 use crate::durable::context;
 use crate::engine::clock::{Calibrator, Clock, ClockOptions, ClockSource};
 use crate::engine::connect;
 use crate::engine::ears::Ears;
+use crate::engine::expire::expire;
 use crate::engine::hooks::Hooks;
-use crate::engine::ids;
 use crate::engine::patience::Patience;
 use crate::engine::poll::{PollOptions, check_interval};
 use crate::engine::transform::{PayloadTransform, Transforms};
@@ -38,7 +37,7 @@ use crate::function::Function;
 use crate::function::registry::Registry;
 use crate::function::values::{check_size, fit_output};
 use crate::metrics::Metrics;
-use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview, tell_expired};
+use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview};
 
 /// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.
 ///
@@ -205,35 +204,6 @@ impl Shared {
         }
         self.patience.answered("read", read()).await
     }
-}
-
-/// Ends what of a store has come to the end of its time. For those who wait: a store without workers has nobody else.
-pub(crate) async fn expire(store: &dyn Store, now: Timestamp) -> stent_core::backend::Result<()> {
-    let request = ClaimRequest {
-        worker: WorkerId::from_uuid(uuid::Uuid::nil()),
-        nonce: ids::nonce(),
-        now,
-        until: now,
-        max: 0,
-        functions: &[],
-        queues: None,
-        tags: &[],
-        limits: &[],
-        cache: &NoStickyCache,
-    };
-    let expired = store.exchange(&[], Some(&request)).await?.expired;
-    let ends: Vec<_> = expired.iter().map(|expired| decide::expire(expired, now)).collect();
-    if !ends.is_empty() {
-        let ended = store.exchange(&ends, None).await?;
-        for (end, outcome) in ends.iter().zip(&ended.outcomes) {
-            if let Outcome::Applied(news) = outcome
-                && !news.stopped
-            {
-                tell_expired(end, None);
-            }
-        }
-    }
-    Ok(())
 }
 
 /// How often a read is tried again: 10 ms doubled seven times is about a second and a half in all.

@@ -3,6 +3,7 @@
 pub(crate) mod clock;
 pub(crate) mod connect;
 pub(crate) mod ears;
+pub(crate) mod expire;
 pub(crate) mod hooks;
 pub(crate) mod ids;
 pub(crate) mod patience;

@@ -12,10 +12,10 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::engine::clock::Clock;
+use crate::engine::expire::expire;
 use crate::engine::patience::Patience;
 use crate::engine::poll::PollOptions;
 use crate::error::{Error, Result};
-use crate::stent::expire;
 
 /// Shortest pause between two reads, hints or not, so that a busy store is not read for each of its commits.
 const READ_PAUSE: Duration = Duration::from_millis(2);

@@ -42,7 +42,6 @@ use tokio::task::JoinHandle;
 pub(crate) use self::blocking::{Blocking, Pulse};
 pub(crate) use self::outside::Outside;
 use self::report::Reporter;
-pub(crate) use self::report::tell_expired;
 pub(crate) use self::status::Roster;
 use self::status::Vitals;
 pub use self::status::{StoreTrouble, WorkerState, WorkerStatus, WorkersOverview};

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use stent_core::backend::{Claimed, Error as StoreError};
 use stent_core::model::{Lane, Lease, NewTask, NewTaskState, StepKind, TaskResult, Tree};
-use stent_core::transition::{Change, Guard, Transition};
+use stent_core::transition::{Change, Transition};
 use stent_core::{Failure, TaskId, Timestamp};
 
 use super::status::Vitals;
 use crate::engine::clock::Clock;
+use crate::engine::expire::report_expired;
 use crate::engine::hooks::Hooks;
 use crate::metrics::{
     ExchangeDone, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
@@ -87,27 +88,6 @@ fn counted<'a>(turns: impl Iterator<Item = &'a Subject>) -> (usize, String) {
     (count, shown.join(", "))
 }
 
-/// Says what was ended because its time was up, if this ends it so. Of what is parked only the ids are known.
-pub(crate) fn tell_expired(transition: &Transition, function: Option<&str>) {
-    let (Change::Expire(failure), Guard::Known { task, tree, .. }) = (&transition.change, &transition.guard)
-    else {
-        return;
-    };
-    let execution = tree.execution;
-    let what = match (function, tree.parent) {
-        (Some(function), _) => format!("`{function}`"),
-        (None, None) => format!("execution {execution}"),
-        (None, Some(_)) => format!("step {task}"),
-    };
-    match tree.parent {
-        None => tracing::warn!(%execution, %task, function, %failure, "{what} timed out: {failure}"),
-        Some(_) => {
-            tracing::info!(%execution, %task, function, %failure, "{what} timed out, and its caller gets the error: \
-                                                                   {failure}");
-        }
-    }
-}
-
 fn tell_retried(&TaskRef { id, execution, function, .. }: &TaskRef<'_>, failure: &Failure, pause: Duration) {
     tracing::info!(%execution, task = %id, function, %failure, "`{function}` failed and is retried in {pause:?}: \
                                                                 {failure}");
@@ -167,7 +147,7 @@ impl Reporter {
             }
         }
         if !stopped {
-            tell_expired(transition, subject.map(|subject| &*subject.lane.function));
+            report_expired(transition, subject.map(|subject| &*subject.lane.function));
         }
         let Some(subject) = subject.filter(|_| !stopped) else { return };
         let (result, is_retried) = match &transition.change {
