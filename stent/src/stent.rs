@@ -16,7 +16,7 @@ use stent_core::transition::{Outcome, Transition};
 use stent_core::{Codec, CodecError, ExecutionId, Failure, Payload, Timestamp};
 
 use crate::durable::call::Call;
-use crate::durable::context;
+use crate::engine::ambient;
 use crate::engine::clock::{Calibrator, Clock, ClockOptions, ClockSource};
 use crate::engine::connect;
 use crate::engine::ears::Ears;
@@ -138,13 +138,13 @@ impl Shared {
     pub(crate) async fn write(&self, way: Way<'_>, transition: Transition) -> Result<Outcome> {
         match way {
             Way::Grouped => {
-                context::check_not_within(self)?;
+                ambient::check_not_within(&self.store)?;
                 self.writer.write(transition).await
             }
             Way::Within(transaction) => {
                 let transition = [transition];
                 let write = self.transactions()?.exchange_within(transaction, &transition);
-                let outcomes = context::written_within(write).await?;
+                let outcomes = ambient::written_within(write).await?;
                 outcomes.into_iter().next().ok_or(Error::Closed)
             }
         }
@@ -154,12 +154,12 @@ impl Shared {
     pub(crate) async fn write_all(&self, way: Way<'_>, transitions: Vec<Transition>) -> Result<Vec<Outcome>> {
         match way {
             Way::Grouped => {
-                context::check_not_within(self)?;
+                ambient::check_not_within(&self.store)?;
                 self.writer.write_all(transitions).await
             }
             Way::Within(transaction) => {
                 let write = self.transactions()?.exchange_within(transaction, &transitions);
-                Ok(context::written_within(write).await?)
+                Ok(ambient::written_within(write).await?)
             }
         }
     }

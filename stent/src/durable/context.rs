@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
@@ -10,18 +9,16 @@ use stent_core::model::{Keyed, NewTask, Seq, StepKind, TaskResult, Tree};
 use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
 use stent_core::{Codec, Digest, ExecutionId, TaskId, Timestamp};
 
+use crate::durable::closure::{self, StepClosure};
 use crate::durable::desk::Desk;
 use crate::durable::stop::StopSign;
+use crate::engine::ambient;
 use crate::error::{Error, Result};
 use crate::function::state::Local;
 use crate::stent::Shared;
 
 tokio::task_local! {
     static CURRENT: Context;
-    /// Set while the closure of a transaction is polled: whose store it is in.
-    static WITHIN: Arc<Within>;
-    /// Which step's closure is polled, if it is one.
-    static STEP: Option<Arc<InStep>>;
 }
 
 /// Where code runs.
@@ -36,7 +33,7 @@ pub(crate) enum Context {
 impl Context {
     /// Where the code runs, if it is code of a durable function itself: that of a step's or a transaction's closure is not.
     pub(crate) fn current() -> Option<Self> {
-        Self::around().filter(|_| !is_within() && InStep::current().is_none())
+        Self::around().filter(|_| !ambient::is_within() && StepClosure::current().is_none())
     }
 
     /// Where the code runs, in a closure of a step or not.
@@ -61,10 +58,10 @@ impl Context {
     /// # Errors
     /// Names what was awaited and what to do instead.
     pub(crate) fn require(name: &str) -> Result<Self> {
-        if is_within() {
-            return Err(in_transaction(name));
+        if ambient::is_within() {
+            return Err(closure::in_transaction(name));
         }
-        if let Some(step) = InStep::current() {
+        if let Some(step) = StepClosure::current() {
             return Err(step.refuse(name));
         }
         Self::current().ok_or_else(|| Error::OutsideDurable { name: name.to_owned() })
@@ -84,68 +81,7 @@ impl Context {
 
     /// Runs a body of its own in this context, wherever that is done.
     pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, STEP.scope(None, future))
-    }
-}
-
-/// The closure of an inline step, as what it calls sees it: it is no code of its function, so it takes no positions in the
-/// function's record and draws no numbers of the function's.
-#[derive(Debug)]
-pub(crate) struct InStep {
-    name: String,
-    /// Its position in its function, and the numbers that it draws. None in a unit test.
-    place: Option<(Seq, Stream)>,
-}
-
-impl InStep {
-    /// The closure of a step at a position, with the id that the step has.
-    pub(crate) fn new(name: &str, place: Option<(Seq, TaskId)>) -> Arc<Self> {
-        let place = place.map(|(seq, id)| (seq, Stream::of(id)));
-        Arc::new(Self { name: name.to_owned(), place })
-    }
-
-    /// The step whose closure runs.
-    pub(crate) fn current() -> Option<Arc<Self>> {
-        STEP.try_with(Clone::clone).ok().flatten()
-    }
-
-    /// Polls the step's closure.
-    pub(crate) fn enter<T>(self: &Arc<Self>, body: impl FnOnce() -> T) -> T {
-        STEP.sync_scope(Some(self.clone()), body)
-    }
-
-    /// What is no step because it was built or awaited in the closure.
-    pub(crate) fn refuse(&self, what: &str) -> Error {
-        Error::InStep { what: format!("`{what}`"), step: self.name.clone() }
-    }
-
-    /// The step's position in its function; none in a unit test.
-    pub(crate) fn seq(&self) -> Option<Seq> {
-        self.place.as_ref().map(|(seq, _)| *seq)
-    }
-
-    /// What the closure draws its numbers from.
-    pub(crate) fn stream(&self) -> Option<&Stream> {
-        self.place.as_ref().map(|(_, stream)| stream)
-    }
-}
-
-/// The numbers of a closure, which are its step's own: the closure does not run in every run of its function.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    step: TaskId,
-    drawn: AtomicU64,
-}
-
-impl Stream {
-    /// The numbers of a step from the first one on.
-    pub(crate) const fn of(step: TaskId) -> Self {
-        Self { step, drawn: AtomicU64::new(0) }
-    }
-
-    /// The step, and the count of its next number.
-    pub(crate) fn next(&self) -> (TaskId, u64) {
-        (self.step, self.drawn.fetch_add(1, Ordering::Relaxed) + 1)
+        CURRENT.scope(self, closure::outside(future))
     }
 }
 
@@ -159,84 +95,6 @@ impl Stream {
 pub(crate) fn check_not_replayed(what: &str, remedy: &'static str) -> Result<()> {
     let Some(durable) = Context::durable() else { return Ok(()) };
     Err(Error::InDurable { what: what.to_owned(), function: durable.function.clone(), remedy })
-}
-
-/// Whether the code is that of a transaction's closure.
-pub(crate) fn is_within() -> bool {
-    WITHIN.try_with(|_| ()).is_ok()
-}
-
-/// What is no step because it was built or awaited in the closure of a transaction.
-pub(crate) fn in_transaction(what: &str) -> Error {
-    Error::InTransaction {
-        what: format!("`{what}`"),
-        remedy: "cannot be a step, because the transaction is recorded as one step and its closure is not replayed; \
-                 do it before or after the transaction",
-    }
-}
-
-/// Polls the closure of a transaction: what it awaits is no step, and what it writes to the same store past the transaction
-/// is refused.
-#[cfg(feature = "sql")]
-pub(crate) fn enter_within<T>(within: &Arc<Within>, body: impl FnOnce() -> T) -> T {
-    WITHIN.sync_scope(within.clone(), body)
-}
-
-/// The closure of a transaction that runs, as what it writes to the store sees it.
-#[derive(Debug)]
-pub(crate) struct Within {
-    shared: Arc<Shared>,
-    /// Writes that have begun and not ended.
-    open: AtomicU32,
-    /// What the closure draws its numbers from.
-    stream: Stream,
-}
-
-/// Draws of the numbers of the transaction whose closure is polled, if one is.
-pub(crate) fn draw_within() -> Option<(TaskId, u64)> {
-    WITHIN.try_with(|within| within.stream.next()).ok()
-}
-
-#[cfg(feature = "sql")]
-impl Within {
-    /// The closure of the step that has this id.
-    pub(crate) fn new(shared: &Arc<Shared>, step: TaskId) -> Arc<Self> {
-        Arc::new(Self { shared: shared.clone(), open: AtomicU32::new(0), stream: Stream::of(step) })
-    }
-
-    /// Whether a write was dropped before it had ended. The driver may then have rolled back more than that write, and says
-    /// nothing of it.
-    pub(crate) fn is_torn(&self) -> bool {
-        self.open.load(Ordering::Acquire) > 0
-    }
-}
-
-/// Awaits a write that is part of a transaction, and remembers if it is dropped before it has ended.
-pub(crate) async fn written_within<T>(write: impl Future<Output = T>) -> T {
-    let within = WITHIN.try_with(Clone::clone).ok();
-    if let Some(within) = &within {
-        within.open.fetch_add(1, Ordering::AcqRel);
-    }
-    let written = write.await;
-    if let Some(within) = &within {
-        within.open.fetch_sub(1, Ordering::AcqRel);
-    }
-    written
-}
-
-/// Whether a write would go past the transaction that the code is in. On SQLite it would wait for that for ever.
-///
-/// # Errors
-/// Says what to do instead.
-pub(crate) fn check_not_within(shared: &Shared) -> Result<()> {
-    let past = WITHIN.try_with(|within| Arc::ptr_eq(&within.shared.store, &shared.store)).unwrap_or(false);
-    if !past {
-        return Ok(());
-    }
-    Err(Error::InTransaction {
-        what: "a dispatch or a signal".to_owned(),
-        remedy: "must be part of the transaction: add .within(&txn)",
-    })
 }
 
 /// One task's code, as the steps that it builds see it.

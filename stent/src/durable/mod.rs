@@ -1,6 +1,7 @@
 //! What code inside a durable function uses.
 
 pub(crate) mod call;
+pub(crate) mod closure;
 pub(crate) mod context;
 pub(crate) mod desk;
 pub(crate) mod join;

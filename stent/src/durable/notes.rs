@@ -7,7 +7,8 @@ use stent_core::limits::PROGRESS_BYTES_MAX;
 use stent_core::model::Note;
 use stent_core::{Codec, ExecutionId, TaskId, ZERO_PICTURE};
 
-use crate::durable::context::{Context, Durable, InStep};
+use crate::durable::closure::StepClosure;
+use crate::durable::context::{Context, Durable};
 use crate::engine::ids;
 use crate::error::{Error, Result};
 use crate::names::check_name;
@@ -38,7 +39,7 @@ use crate::names::check_name;
 /// [`Error::OutsideDurable`] when there is no durable function around.
 pub fn execution() -> Result<Execution> {
     // The closure of a step may say things, too.
-    let context = match InStep::current() {
+    let context = match StepClosure::current() {
         Some(_) => Context::around(),
         None => Some(Context::require("stent::execution")?),
     };
@@ -108,7 +109,7 @@ impl Execution {
 
     fn note(&self, note: Note) {
         let Some(durable) = &self.durable else { return };
-        match InStep::current().and_then(|step| step.seq()) {
+        match StepClosure::current().and_then(|step| step.seq()) {
             Some(seq) => durable.replay(|replay| replay.note_in_step(seq, note)),
             None => durable.replay(|replay| replay.note(note)),
         }

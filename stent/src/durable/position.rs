@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use stent_core::model::Seq;
 
-use crate::durable::context::{Context, Durable, InStep, in_transaction, is_within};
+use crate::durable::closure::{StepClosure, in_transaction};
+use crate::durable::context::{Context, Durable};
+use crate::engine::ambient::is_within;
 use crate::error::{Error, Result};
 
 /// Where a future was built. The position is taken there and not at the first poll, so that the order of polling cannot change
@@ -14,7 +16,7 @@ pub(crate) enum Position {
     /// In the code of a durable function, where it took a position.
     Taken(Arc<Durable>, Seq),
     /// In the closure of a step, which does not run in a replay: what is built there is not there the next time.
-    InStep(Arc<InStep>),
+    InStep(Arc<StepClosure>),
     /// In the closure of a transaction, with which it is the same.
     InTransaction,
     /// In no code of a durable function, or in a unit test.
@@ -27,7 +29,7 @@ impl Position {
         if is_within() {
             return Self::InTransaction;
         }
-        if let Some(step) = InStep::current() {
+        if let Some(step) = StepClosure::current() {
             return Self::InStep(step);
         }
         Context::durable().map_or(Self::Outside, Self::reserve)

@@ -3,7 +3,8 @@
 use stent_core::{TaskId, Timestamp};
 use uuid::Uuid;
 
-use crate::durable::context::{Context, InStep, Stream, draw_within};
+use crate::durable::closure::{NumberStream, StepClosure, draw_in_transaction};
+use crate::durable::context::Context;
 
 /// The time, the same in every run: inside a durable function, the moment of the last completion that the code has seen,
 /// or of the function's start. It costs nothing and records nothing. Elsewhere it is the host's time.
@@ -43,9 +44,9 @@ pub fn uuid() -> Uuid {
 
 fn draw() -> (u64, u64) {
     // A closure does not run in every run of its function, so it must not draw of the function's numbers.
-    let of_closure = match InStep::current() {
-        Some(step) => Some(step.stream().map(Stream::next)),
-        None => draw_within().map(Some),
+    let of_closure = match StepClosure::current() {
+        Some(step) => Some(step.stream().map(NumberStream::next)),
+        None => draw_in_transaction().map(Some),
     };
     match (of_closure, Context::durable()) {
         (Some(Some((step, n))), _) => nth(step, n),

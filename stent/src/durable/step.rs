@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::StepKind;
 
-use crate::durable::context::{Context, InStep, Pending, Wish, polled_after_completion};
+use crate::durable::closure::StepClosure;
+use crate::durable::context::{Context, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
 use crate::error::Result;
 use crate::function::values::{decode_result, encode_result, fit_output};
@@ -70,7 +71,7 @@ enum StepState<F, Fut> {
     /// In a unit test the closure runs without being asked for.
     Running {
         body: Pin<Box<Fut>>,
-        step: Arc<InStep>,
+        step: Arc<StepClosure>,
         pending: Option<Pending>,
     },
     Recorded(Pending),
@@ -94,7 +95,7 @@ where
     fn start(&mut self, body: F) -> Result<StepState<F, Fut>> {
         check_name("step", &self.name)?;
         let Context::Durable(durable) = self.position.require(&self.name)? else {
-            let step = InStep::new(&self.name, None);
+            let step = StepClosure::new(&self.name, None);
             let body = step.enter(|| Box::pin(body()));
             return Ok(StepState::Running { body, step, pending: None });
         };
@@ -104,7 +105,7 @@ where
         if !pending.durable().replay(|replay| replay.must_run(seq)) {
             return Ok(StepState::Recorded(pending));
         }
-        let step = InStep::new(&self.name, Some((seq, pending.durable().id_of(seq))));
+        let step = StepClosure::new(&self.name, Some((seq, pending.durable().id_of(seq))));
         let body = step.enter(|| Box::pin(body()));
         Ok(StepState::Running { body, step, pending: Some(pending) })
     }

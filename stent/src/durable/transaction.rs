@@ -20,7 +20,8 @@ use stent_core::model::{Seq, StepKind};
 use stent_core::{Failure, Kind, Payload, own_failure};
 use tokio::time::Sleep;
 
-use crate::durable::context::{self, Context, Durable, Pending, Wish, Within};
+use crate::durable::closure::TransactionClosure;
+use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::durable::desk::{Done, Word};
 use crate::durable::position::Position;
 use crate::error::{Error, Result};
@@ -175,7 +176,7 @@ struct Running<Fut> {
     body: Pin<Box<Fut>>,
     timeout: Pin<Box<Sleep>>,
     transaction: Arc<HostTransaction>,
-    within: Arc<Within>,
+    closure: TransactionClosure,
 }
 
 impl<F, Fut> TransactionStep<F, Fut> {
@@ -238,10 +239,10 @@ where
         let Ok(open) = transaction.clone().downcast::<DatabaseTransaction>() else {
             return Err(Error::NoTransactions { store: durable.shared.store.info().name });
         };
-        let within = Within::new(&durable.shared, durable.id_of(seq));
-        let body = context::enter_within(&within, || Box::pin((self.body)(Transaction(open))));
+        let closure = TransactionClosure::new(&durable.shared.store, durable.id_of(seq));
+        let body = closure.enter(|| Box::pin((self.body)(Transaction(open))));
         let timeout = Box::pin(tokio::time::sleep(self.limit()?));
-        Ok(Stage::Running(Running { body, timeout, transaction, within }))
+        Ok(Stage::Running(Running { body, timeout, transaction, closure }))
     }
 
     /// What a closure has come to.
@@ -331,7 +332,7 @@ where
             this.stage = Stage::Waiting;
         }
         let Some(pending) = &mut this.pending else {
-            context::polled_after_completion("a transaction");
+            polled_after_completion("a transaction");
         };
         let (durable, seq) = (pending.durable().clone(), pending.seq());
         loop {
@@ -381,21 +382,21 @@ where
                         return Poll::Ready(Err(error.into()));
                     }
                 },
-                Stage::Running(Running { body, timeout, within, .. }) => {
-                    let polled = context::enter_within(within, || body.as_mut().poll(cx));
+                Stage::Running(Running { body, timeout, closure, .. }) => {
+                    let polled = closure.enter(|| body.as_mut().poll(cx));
                     let is_over =
                         !matches!(polled, Poll::Ready(Ok(_))) && timeout.as_mut().poll(cx).is_ready();
                     if polled.is_pending() && !is_over {
                         return Poll::Pending;
                     }
-                    let Stage::Running(Running { body, transaction, within, .. }) =
+                    let Stage::Running(Running { body, transaction, closure, .. }) =
                         std::mem::replace(&mut this.stage, Stage::Waiting)
                     else {
                         return Poll::Pending;
                     };
                     drop(body);
                     match polled {
-                        Poll::Ready(Ok(_)) if within.is_torn() => {
+                        Poll::Ready(Ok(_)) if closure.is_torn() => {
                             drop(transaction);
                             fail(&durable, seq, torn(&this.name))
                         }

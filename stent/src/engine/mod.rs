@@ -1,5 +1,6 @@
 //! What every part of a `Stent` shares: the store, and how it is written to and listened to.
 
+pub(crate) mod ambient;
 pub(crate) mod clock;
 pub(crate) mod connect;
 pub(crate) mod ears;
