@@ -1,32 +1,24 @@
 //! `Stent`: the handle that an application holds.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{
-    ExecutionView, Filter, LaneView, NotesView, Purge, RunningView, Store, TaskView, Transactions,
-};
+use stent_core::backend::{ExecutionView, Filter, LaneView, NotesView, Purge, RunningView, Store, TaskView};
 use stent_core::duration::{DurationError, IntoDuration, IntoTimeout};
 use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX};
-use stent_core::model::{ExecutionStatus, TaskResult};
-use stent_core::transition::{Outcome, Transition};
-use stent_core::{Codec, CodecError, ExecutionId, Failure, Payload, Timestamp};
+use stent_core::model::ExecutionStatus;
+use stent_core::{Codec, ExecutionId, Payload, Timestamp};
 
 use crate::durable::call::Call;
-use crate::engine::ambient;
-use crate::engine::clock::{Calibrator, Clock, ClockOptions, ClockSource};
+use crate::engine::clock::{ClockOptions, ClockSource};
 use crate::engine::connect;
-use crate::engine::ears::Ears;
-use crate::engine::expire::expire;
 use crate::engine::hooks::Hooks;
 use crate::engine::patience::Patience;
-use crate::engine::poll::{PollOptions, check_interval};
+use crate::engine::poll::PollOptions;
 use crate::engine::transform::{PayloadTransform, Transforms};
-use crate::engine::waiters::Waiters;
-use crate::engine::writer::{Way, Writer};
+use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::execution::dead_letters::DeadLetters;
 use crate::execution::dispatch::{Dispatch, DispatchAll};
@@ -35,9 +27,8 @@ use crate::execution::request::{Cancel, SendSignal};
 use crate::execution::retention::{self, Retention, RetentionReport, RetentionTask};
 use crate::function::Function;
 use crate::function::registry::Registry;
-use crate::function::values::{check_size, fit_output};
 use crate::metrics::Metrics;
-use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview};
+use crate::worker::{Fleet, WorkerBuilder, WorkersOverview};
 
 /// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.
 ///
@@ -59,155 +50,9 @@ use crate::worker::{Blocking, Outside, Roster, WorkerBuilder, WorkersOverview};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Stent {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    fleet: Arc<Fleet>,
 }
-
-/// What the parts of one `Stent` share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) codec: Codec,
-    pub(crate) clock: Arc<Clock>,
-    pub(crate) payload_max: usize,
-    /// Whether payloads are sealed on their way to the store, or may be.
-    pub(crate) is_sealed: bool,
-    pub(crate) writer: Writer,
-    pub(crate) waiters: Waiters,
-    pub(crate) ears: Ears,
-    pub(crate) poll: PollOptions,
-    pub(crate) patience: Patience,
-    pub(crate) hooks: Hooks,
-    pub(crate) roster: Roster,
-    /// Whether somebody looks for work that nobody here knows.
-    pub(crate) watching: Once,
-    pub(crate) outside: Outside,
-    pub(crate) blocking: Blocking,
-    _calibrator: Calibrator,
-}
-
-impl Shared {
-    /// Encodes a value and holds it against the limits.
-    pub(crate) fn encode<T: serde::Serialize + serde::de::DeserializeOwned>(
-        &self,
-        value: &T,
-        what: impl Fn() -> String,
-    ) -> Result<Payload> {
-        self.encoded(self.codec.encode(value), what)
-    }
-
-    /// The same for a value that is read as a type which is not known here.
-    pub(crate) fn encode_for_any<T: serde::Serialize>(
-        &self,
-        value: &T,
-        what: impl Fn() -> String,
-    ) -> Result<Payload> {
-        self.encoded(self.codec.encode_for_any(value), what)
-    }
-
-    fn encoded(
-        &self,
-        payload: std::result::Result<Payload, CodecError>,
-        what: impl Fn() -> String,
-    ) -> Result<Payload> {
-        let payload = payload.map_err(|source| Error::Codec { what: what(), source })?;
-        check_size(&payload, self.payload_max, &what)?;
-        Ok(payload)
-    }
-
-    /// Holds a result against the limits: one that is too large is a failure, and a failure that is too large is cut.
-    pub(crate) fn checked(&self, name: &str, result: TaskResult) -> TaskResult {
-        let payload = result.map_err(|failure| self.storable(failure))?;
-        fit_output(name, payload, self.payload_max)
-    }
-
-    /// A failure as the store can hold it. The code hears of it as it will be read again.
-    pub(crate) fn storable(&self, mut failure: Failure) -> Failure {
-        let large = failure.data.take_if(|data| data.len() > self.payload_max);
-        let mut failure = failure.storable();
-        if let Some(data) = large {
-            let (len, max) = (data.len(), self.payload_max);
-            failure
-                .causes
-                .push(format!("… its value was omitted: it is {len} bytes long, and the limit is {max}"));
-        }
-        failure
-    }
-
-    /// Writes one transition.
-    pub(crate) async fn write(&self, way: Way<'_>, transition: Transition) -> Result<Outcome> {
-        match way {
-            Way::Grouped => {
-                ambient::check_not_within(&self.store)?;
-                self.writer.write(transition).await
-            }
-            Way::Within(transaction) => {
-                let transition = [transition];
-                let write = self.transactions()?.exchange_within(transaction, &transition);
-                let outcomes = ambient::written_within(write).await?;
-                outcomes.into_iter().next().ok_or(Error::Closed)
-            }
-        }
-    }
-
-    /// Writes many transitions.
-    pub(crate) async fn write_all(&self, way: Way<'_>, transitions: Vec<Transition>) -> Result<Vec<Outcome>> {
-        match way {
-            Way::Grouped => {
-                ambient::check_not_within(&self.store)?;
-                self.writer.write_all(transitions).await
-            }
-            Way::Within(transaction) => {
-                let write = self.transactions()?.exchange_within(transaction, &transitions);
-                Ok(ambient::written_within(write).await?)
-            }
-        }
-    }
-
-    /// What the store offers to applications that have tables in its database.
-    ///
-    /// # Errors
-    /// [`Error::NoTransactions`].
-    pub(crate) fn transactions(&self) -> Result<&dyn Transactions> {
-        let none = || Error::NoTransactions { store: self.store.info().name };
-        self.store.transactions().ok_or_else(none)
-    }
-
-    /// Lanes with work that is due and whose function is not known here.
-    pub(crate) async fn unknown_work(&self) -> stent_core::backend::Result<Vec<LaneView>> {
-        let now = self.clock.now();
-        let mut lanes = self.retrying(|| self.store.lanes(now)).await?;
-        lanes.retain(|view| view.due > 0 && self.registry.get(&view.lane.function).is_err());
-        Ok(lanes)
-    }
-
-    /// Ends what of the store has come to the end of its time, whoever it is for.
-    pub(crate) async fn expire(&self) -> stent_core::backend::Result<()> {
-        expire(&*self.store, self.clock.now()).await
-    }
-
-    /// Reads, and reads again while the store is only contended or away for a moment.
-    pub(crate) async fn retrying<T, Fut>(&self, read: impl Fn() -> Fut) -> stent_core::backend::Result<T>
-    where
-        Fut: Future<Output = stent_core::backend::Result<T>>,
-    {
-        let mut pause = Duration::from_millis(10);
-        for _ in 0..READ_RETRIES {
-            match self.patience.answered("read", read()).await {
-                Err(error) if error.is_transient() => {
-                    tracing::debug!(%error, "retrying a read");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                answer => return answer,
-            }
-        }
-        self.patience.answered("read", read()).await
-    }
-}
-
-/// How often a read is tried again: 10 ms doubled seven times is about a second and a half in all.
-const READ_RETRIES: u32 = 7;
 
 /// How to connect, where the defaults do not fit: see [`Stent::builder`].
 #[derive(Clone, Debug)]
@@ -338,36 +183,16 @@ impl StentBuilder {
         if let Some(error) = self.invalid {
             return Err(error.into());
         }
-        let poll = self.poll.validated()?;
-        check_interval("clock_check", self.clock.check_every, "a minute is typical")?;
-        let is_sealed = !self.transforms.is_empty();
-        let store = self.transforms.in_front_of(store)?;
-        let registry = self.registry.unwrap_or_else(Registry::linked).validated()?;
-        store.migrate().await?;
-        let patience = self.clock.patience;
-        let clock = Arc::new(Clock::new(self.clock));
-        clock.calibrate(&*store, &self.hooks).await?;
-        Ok(Stent {
-            shared: Arc::new(Shared {
-                writer: Writer::start(store.clone(), patience),
-                waiters: Waiters::start(store.clone(), clock.clone(), poll, patience),
-                ears: Ears::default(),
-                _calibrator: Calibrator::start(&clock, &store, self.hooks.clone()),
-                store,
-                registry,
-                codec: self.codec,
-                clock,
-                payload_max: self.payload_max,
-                is_sealed,
-                poll,
-                patience,
-                hooks: self.hooks,
-                roster: Roster::new(),
-                watching: Once::new(),
-                outside: Outside::default(),
-                blocking: Blocking::default(),
-            }),
-        })
+        let options = EngineOptions {
+            registry: self.registry,
+            codec: self.codec,
+            payload_max: self.payload_max,
+            poll: self.poll,
+            hooks: self.hooks,
+            clock: self.clock,
+            transforms: self.transforms,
+        };
+        Ok(Stent { engine: Engine::open(store, options).await?, fleet: Arc::new(Fleet::new()) })
     }
 }
 
@@ -404,7 +229,7 @@ impl Stent {
 
     /// Starts an execution of a call: `stent.dispatch(checkout(order)).await?`, now or [later](Dispatch::delay).
     pub fn dispatch<F: Function>(&self, call: Call<F>) -> Dispatch<F> {
-        Dispatch::new(self.shared.clone(), call)
+        Dispatch::new(self.engine.clone(), call)
     }
 
     /// Starts an execution of each call, in large batches, and gives their handles in order.
@@ -413,7 +238,7 @@ impl Stent {
         F: Function,
         I: IntoIterator<Item = Call<F>>,
     {
-        DispatchAll::new(self.shared.clone(), calls.into_iter())
+        DispatchAll::new(self.engine.clone(), calls.into_iter())
     }
 
     /// Starts an execution and waits for what it gives.
@@ -429,13 +254,13 @@ impl Stent {
 
     /// Describes a worker of this process: `stent.worker().concurrency(64).start().await?`.
     pub fn worker(&self) -> WorkerBuilder {
-        WorkerBuilder::new(self.shared.clone())
+        WorkerBuilder::new(self.engine.clone(), self.fleet.clone())
     }
 
     /// How the workers are that were started from this `Stent` or a clone of it: for readiness probes. Asks no store.
     #[must_use]
     pub fn workers(&self) -> WorkersOverview {
-        self.shared.roster.overview()
+        self.fleet.roster.overview()
     }
 
     /// Waits until a worker of this `Stent` is ready: it has exchanged with the store once. Waits also for one that has yet
@@ -444,7 +269,7 @@ impl Stent {
     /// # Cancel safety
     /// Safe: it only looks.
     pub async fn wait_until_ready(&self) {
-        self.shared.roster.wait_until_ready().await;
+        self.fleet.roster.wait_until_ready().await;
     }
 
     /// Has all workers of this `Stent` drain at once, and waits until they have stopped: see [`Worker::drain`].
@@ -454,18 +279,18 @@ impl Stent {
     /// # Cancel safety
     /// The drains go on if this is dropped.
     pub async fn drain(&self) {
-        self.shared.roster.drain().await;
+        self.fleet.roster.drain().await;
     }
 
     /// Finds an execution again by its id, with the type of what it gives.
     #[must_use]
     pub fn handle<T>(&self, id: ExecutionId) -> Handle<T> {
-        Handle::new(self.shared.clone(), id)
+        Handle::new(self.engine.clone(), id)
     }
 
     /// Waits until an execution has ended, whatever it gives: decode it with [`Payload::decode`].
     pub fn wait_for(&self, id: ExecutionId) -> ResultOf<Payload> {
-        ResultOf::raw(self.shared.clone(), id)
+        ResultOf::raw(self.engine.clone(), id)
     }
 
     /// What an execution gave, or `None` if it has not ended.
@@ -490,7 +315,7 @@ impl Stent {
     /// # Errors
     /// [`Error::NotFound`]; store errors.
     pub async fn describe(&self, id: ExecutionId) -> Result<ExecutionView> {
-        let views = self.shared.retrying(|| self.shared.store.executions(std::slice::from_ref(&id))).await?;
+        let views = self.engine.retrying(|| self.engine.store.executions(std::slice::from_ref(&id))).await?;
         views.into_iter().next().ok_or(Error::NotFound(id))
     }
 
@@ -502,7 +327,7 @@ impl Stent {
         let mut tasks: Vec<TaskView> = Vec::new();
         loop {
             let after = tasks.last().map(|task| task.id);
-            let page = self.shared.retrying(|| self.shared.store.tasks(id, after, PAGE_MAX)).await?;
+            let page = self.engine.retrying(|| self.engine.store.tasks(id, after, PAGE_MAX)).await?;
             let whole = page.len() == PAGE_MAX;
             tasks.extend(page);
             if !whole {
@@ -521,12 +346,12 @@ impl Stent {
         name: impl Into<String>,
         value: &V,
     ) -> SendSignal {
-        SendSignal::new(self.shared.clone(), id, name.into(), value)
+        SendSignal::new(self.engine.clone(), id, name.into(), value)
     }
 
     /// Asks an execution to end: see [`Cancel`].
     pub fn cancel(&self, id: ExecutionId) -> Cancel {
-        Cancel::new(self.shared.clone(), id)
+        Cancel::new(self.engine.clone(), id)
     }
 
     /// What an execution's code has said of it so far: counters, states, progress. An unknown execution has said nothing.
@@ -534,13 +359,13 @@ impl Stent {
     /// # Errors
     /// Store errors.
     pub async fn notes(&self, id: ExecutionId) -> Result<NotesView> {
-        Ok(self.shared.retrying(|| self.shared.store.notes(id)).await?)
+        Ok(self.engine.retrying(|| self.engine.store.notes(id)).await?)
     }
 
     /// Executions that failed for good.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters::new(self.shared.clone())
+        DeadLetters::new(self.engine.clone())
     }
 
     /// Reads a page of executions, newest first: those that the filter admits and that were dispatched before `before`, at
@@ -555,7 +380,7 @@ impl Stent {
         max: usize,
     ) -> Result<Vec<ExecutionView>> {
         let max = max.min(PAGE_MAX);
-        Ok(self.shared.retrying(|| self.shared.store.list(filter, before, max)).await?)
+        Ok(self.engine.retrying(|| self.engine.store.list(filter, before, max)).await?)
     }
 
     /// Counts executions by status. Statuses that none has are left out.
@@ -563,7 +388,7 @@ impl Stent {
     /// # Errors
     /// Store errors.
     pub async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        Ok(self.shared.retrying(|| self.shared.store.count()).await?)
+        Ok(self.engine.retrying(|| self.engine.store.count()).await?)
     }
 
     /// Reads what waits, by queue, function and tags.
@@ -571,8 +396,8 @@ impl Stent {
     /// # Errors
     /// Store errors.
     pub async fn lanes(&self) -> Result<Vec<LaneView>> {
-        let now = self.shared.clock.now();
-        Ok(self.shared.retrying(|| self.shared.store.lanes(now)).await?)
+        let now = self.engine.clock.now();
+        Ok(self.engine.retrying(|| self.engine.store.lanes(now)).await?)
     }
 
     /// Counts the tasks that wait for a worker, now or later, on one queue or on all of them.
@@ -590,7 +415,7 @@ impl Stent {
     /// # Errors
     /// Store errors.
     pub async fn unknown_work(&self) -> Result<Vec<LaneView>> {
-        Ok(self.shared.unknown_work().await?)
+        Ok(self.engine.unknown_work().await?)
     }
 
     /// Reads tasks that workers hold, those claimed last first, at most `max`, and at most 1,000.
@@ -599,7 +424,7 @@ impl Stent {
     /// Store errors.
     pub async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
         let max = max.min(PAGE_MAX);
-        Ok(self.shared.retrying(|| self.shared.store.running(max)).await?)
+        Ok(self.engine.retrying(|| self.engine.store.running(max)).await?)
     }
 
     /// Deletes executions that ended longer ago than `age`, oldest first, at most `max` of them, and says how many they
@@ -610,7 +435,7 @@ impl Stent {
     /// [`purge_all`](Self::purge_all); store errors.
     pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
         let age = retention::aged(age)?;
-        retention::purge_once(&self.shared, Purge::Executions, age, max).await
+        retention::purge_once(&self.engine, Purge::Executions, age, max).await
     }
 
     /// Deletes executions that have ended, however short ago, oldest first, at most `max` of them, and says how many they were.
@@ -619,7 +444,7 @@ impl Stent {
     /// # Errors
     /// Store errors.
     pub async fn purge_all(&self, max: u32) -> Result<u32> {
-        retention::purge_once(&self.shared, Purge::Executions, Duration::ZERO, max).await
+        retention::purge_once(&self.engine, Purge::Executions, Duration::ZERO, max).await
     }
 
     /// Deletes everything that is older than the retention allows, in bounded steps, and reports how much was deleted. Any number of
@@ -632,7 +457,7 @@ impl Stent {
     /// # Cancel safety
     /// Safe: what is left is deleted by the next call.
     pub async fn apply_retention(&self, retention: &Retention) -> Result<RetentionReport> {
-        retention::apply(&self.shared, retention).await
+        retention::apply(&self.engine, retention).await
     }
 
     /// Has this process [apply a retention](Self::apply_retention) at this interval, until the returned task is dropped.
@@ -640,13 +465,13 @@ impl Stent {
     /// # Errors
     /// When a text is not a duration, or it is less than 1 ms.
     pub fn start_retention(&self, retention: Retention, every: impl IntoDuration) -> Result<RetentionTask> {
-        RetentionTask::start(self.shared.clone(), retention, every.into_duration()?)
+        RetentionTask::start(self.engine.clone(), retention, every.into_duration()?)
     }
 
     /// The store underneath.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.shared.store
+        &self.engine.store
     }
 
     /// Writes a copy of the whole store, as it is at one moment, into a new file, while work goes on: the safe way to copy an
@@ -662,7 +487,7 @@ impl Stent {
     /// # Cancel safety
     /// A copy that was begun is brought to its end.
     pub async fn backup_to(&self, path: impl AsRef<Path>) -> Result<()> {
-        Ok(self.shared.store.backup_to(path.as_ref()).await?)
+        Ok(self.engine.store.backup_to(path.as_ref()).await?)
     }
 
     /// Closes the store: waits for writes under way and gives back its files and connections. Drain the workers first.
@@ -670,6 +495,6 @@ impl Stent {
     /// # Errors
     /// Store errors.
     pub async fn close(&self) -> Result<()> {
-        Ok(self.shared.store.close().await?)
+        Ok(self.engine.store.close().await?)
     }
 }

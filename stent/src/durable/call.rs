@@ -17,6 +17,7 @@ use stent_core::{Codec, CodecError, Digest, ExecutionId, Key, Payload, Timestamp
 
 use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
 use crate::durable::position::Position;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::function::panics::drop_if_deep;
 use crate::function::state::{Local, States};
@@ -192,11 +193,11 @@ impl<F: Function> Call<F> {
             return Err(error);
         }
         let (durable, seq) = self.position.take(polled_in);
-        durable.shared.registry.get(F::NAME)?;
+        durable.engine.registry.get(F::NAME)?;
         let overrides = std::mem::take(&mut self.overrides);
         let user_key = overrides.idempotency_key.clone();
-        let spec = describe::<F>(args, overrides, &durable.shared)?;
-        let now = durable.shared.clock.now();
+        let spec = describe::<F>(args, overrides, &durable.engine)?;
+        let now = durable.engine.clock.now();
         let ready_at = spec.start.map(|start| start.resolve(now));
         let keyed = match user_key {
             Some(text) => {
@@ -349,7 +350,7 @@ impl Described {
 pub(crate) fn describe<F: Function>(
     args: F::Args,
     overrides: Overrides,
-    shared: &crate::stent::Shared,
+    engine: &Engine,
 ) -> Result<Described> {
     let options = F::options();
     if let Some(queue) = &overrides.queue {
@@ -367,7 +368,7 @@ pub(crate) fn describe<F: Function>(
         None => Lane::new(queue, F::NAME).with_tags(options.tags.iter().copied()),
     };
     let limited = options.is_limited();
-    let payload = match shared.encode(&args, arguments::<F>) {
+    let payload = match engine.encode(&args, arguments::<F>) {
         Ok(payload) => payload,
         Err(error) => {
             drop_if_deep(error.is_deep(), args);

@@ -12,10 +12,10 @@ use stent_core::{Codec, Digest, ExecutionId, TaskId, Timestamp};
 use crate::durable::closure::{self, StepClosure};
 use crate::durable::desk::Desk;
 use crate::durable::stop::StopSign;
+use crate::engine::Engine;
 use crate::engine::ambient;
 use crate::error::{Error, Result};
 use crate::function::state::Local;
-use crate::stent::Shared;
 
 tokio::task_local! {
     static CURRENT: Context;
@@ -70,7 +70,7 @@ impl Context {
     /// The codec that values of a body go through, in a store or by `.local()`.
     pub(crate) fn codec(&self) -> Codec {
         match self {
-            Self::Durable(durable) => durable.shared.codec,
+            Self::Durable(durable) => durable.engine.codec,
             Self::Local(local) => local.codec,
         }
     }
@@ -105,7 +105,7 @@ pub(crate) struct Durable {
     pub(crate) function: String,
     /// Attempts of it that failed before this one.
     pub(crate) attempts: u32,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) stop: Arc<StopSign>,
     cell: Mutex<Cell>,
 }
@@ -129,10 +129,10 @@ struct Cell {
 }
 
 impl Durable {
-    pub(crate) fn new(task: Place, shared: Arc<Shared>, stop: Arc<StopSign>, replay: Replay) -> Self {
+    pub(crate) fn new(task: Place, engine: Arc<Engine>, stop: Arc<StopSign>, replay: Replay) -> Self {
         let cell = Cell { replay, wakers: BTreeMap::new(), drawn: 0, desk: Desk::default() };
         let Place { task, tree, function, attempts } = task;
-        Self { task, tree, function, attempts, shared, stop, cell: Mutex::new(cell) }
+        Self { task, tree, function, attempts, engine, stop, cell: Mutex::new(cell) }
     }
 
     pub(crate) const fn execution(&self) -> ExecutionId {
@@ -274,7 +274,7 @@ impl Pending {
         if durable.stop.is_set() {
             return Err(Error::Cancelled);
         }
-        let (task, at) = (durable.task, durable.shared.clock.now());
+        let (task, at) = (durable.task, durable.engine.clock.now());
         let asked: Result<Asked, Mismatch> = durable.replay(|replay| {
             let id = TaskId::of_step(&replay.origin(task, seq, wish.kind, &wish.name));
             let ask = Ask {

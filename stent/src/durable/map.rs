@@ -224,7 +224,7 @@ impl<F: Function> Fan<F> {
         match self.position.require(F::NAME)? {
             Context::Local(local) => Ok(Err(Fanned::Local(local, items))),
             Context::Durable(durable) => {
-                durable.shared.registry.get(F::NAME)?;
+                durable.engine.registry.get(F::NAME)?;
                 let (durable, seq) = self.position.take(durable);
                 let pending = Pending::ask(durable, seq, Wish::new(self.kind, F::NAME, self.location))?;
                 let digest = self.walk(&mut items, &pending)?;
@@ -256,7 +256,7 @@ impl<F: Function> Fan<F> {
         }
         let more = progress.total.is_some() && items.peek().is_some();
         if digest != recorded || walked < progress.fed || more {
-            let first = first.iter().map(|args| durable.shared.codec.encode(args));
+            let first = first.iter().map(|args| durable.engine.codec.encode(args));
             let first = first
                 .collect::<std::result::Result<_, _>>()
                 .map_err(|source| Error::Codec { what: format!("item of a map of `{}`", F::NAME), source })?;
@@ -350,13 +350,13 @@ fn feed<F: Function>(
     if progress.total.is_some() || room == 0 {
         return Ok(false);
     }
-    let now = durable.shared.clock.now();
+    let now = durable.engine.clock.now();
     let room = room.min(most);
     let mut chunk = Vec::with_capacity(room.min(items.size_hint().0));
     let (mut bytes, mut seq) = (0, progress.fed);
     while chunk.len() < room && bytes < CHUNK_BYTES_MAX {
         let Some(args) = items.next() else { break };
-        let described = describe::<F>(args, overrides.clone(), &durable.shared)?;
+        let described = describe::<F>(args, overrides.clone(), &durable.engine)?;
         *digest = digest.and_then(|before| Some(before.then(described.digest?)));
         bytes += described.args.len();
         chunk.push(NewTask {
@@ -391,7 +391,7 @@ async fn read_each<F: Function>(
 ) -> Result<()> {
     let mut from = 0;
     loop {
-        let page = durable.shared.retrying(|| durable.shared.store.items(map, Seq(from), PAGE_MAX)).await?;
+        let page = durable.engine.retrying(|| durable.engine.store.items(map, Seq(from), PAGE_MAX)).await?;
         let whole = page.len() == PAGE_MAX;
         for item in page {
             from = item.seq.0 + 1;

@@ -172,7 +172,7 @@ impl ExecutionState {
     fn write<T: Serialize>(&self, value: &T, note: fn(String, stent_core::Payload) -> Note) -> Result<()> {
         check_name("state", &self.name)?;
         if let Some(durable) = &self.execution.durable {
-            let value = durable.shared.encode_for_any(value, || format!("state `{}`", self.name))?;
+            let value = durable.engine.encode_for_any(value, || format!("state `{}`", self.name))?;
             self.execution.note(note(self.name.clone(), value));
             return Ok(());
         }

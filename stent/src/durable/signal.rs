@@ -111,7 +111,7 @@ impl<T> Signal<T> {
         let value = Pending::ask(durable.clone(), seq, wish)?;
         let timeout = waited.map(|waited| {
             let (durable, seq) = self.clock.take().unwrap_or_else(|| reserve(durable));
-            let due = Some(durable.shared.clock.now() + waited);
+            let due = Some(durable.engine.clock.now() + waited);
             let wish = Wish { due, ..Wish::new(StepKind::Sleep, "signal timeout", self.location) };
             Pending::ask(durable, seq, wish)
         });

@@ -58,7 +58,7 @@ impl Sleep {
             return Ok(SleepState::Local(Box::pin(tokio::time::sleep(duration))));
         };
         let (durable, seq) = self.position.take(durable);
-        let due = Some(durable.shared.clock.now() + duration);
+        let due = Some(durable.engine.clock.now() + duration);
         let wish = Wish { due, ..Wish::new(StepKind::Sleep, "sleep", self.location) };
         Pending::ask(durable, seq, wish).map(SleepState::Asked)
     }

@@ -137,9 +137,9 @@ where
                 let result = result.and_then(|output| fit_output(&this.name, output, PAYLOAD_BYTES_MAX));
                 return Poll::Ready(decode_result(&this.name, result));
             };
-            let shared = &pending.durable().shared;
-            let result = shared.checked(&this.name, encode_result(&this.name, shared.codec, result));
-            let (seq, at) = (pending.seq(), shared.clock.now());
+            let engine = &pending.durable().engine;
+            let result = engine.checked(&this.name, encode_result(&this.name, engine.codec, result));
+            let (seq, at) = (pending.seq(), engine.clock.now());
             pending.durable().replay(|replay| replay.record(seq, at, result));
             this.state = StepState::Recorded(pending);
         }

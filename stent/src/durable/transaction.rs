@@ -219,7 +219,7 @@ where
                     .to_owned(),
             });
         };
-        durable.shared.transactions()?;
+        durable.engine.transactions()?;
         let (durable, seq) = self.position.take(durable);
         let wish = Wish::new(StepKind::Inline, &self.name, self.location);
         let pending = Pending::ask(durable, seq, wish)?;
@@ -237,9 +237,9 @@ where
         transaction: Arc<HostTransaction>,
     ) -> Result<Stage<Fut>> {
         let Ok(open) = transaction.clone().downcast::<DatabaseTransaction>() else {
-            return Err(Error::NoTransactions { store: durable.shared.store.info().name });
+            return Err(Error::NoTransactions { store: durable.engine.store.info().name });
         };
-        let closure = TransactionClosure::new(&durable.shared.store, durable.id_of(seq));
+        let closure = TransactionClosure::new(&durable.engine.store, durable.id_of(seq));
         let body = closure.enter(|| Box::pin((self.body)(Transaction(open))));
         let timeout = Box::pin(tokio::time::sleep(self.limit()?));
         Ok(Stage::Running(Running { body, timeout, transaction, closure }))
@@ -254,12 +254,12 @@ where
         ran: Result<T, E>,
         is_over: bool,
     ) -> Stage<Fut> {
-        let shared = &durable.shared;
+        let engine = &durable.engine;
         let value = match ran {
             Ok(value) => value,
             Err(error) => {
                 let (failure, error) = from_any_kept(error);
-                let kinds: Vec<_> = match shared.transactions() {
+                let kinds: Vec<_> = match engine.transactions() {
                     Ok(transactions) => {
                         chain(&*error).filter_map(|error| kind(transactions, error)).collect()
                     }
@@ -413,9 +413,9 @@ where
 }
 
 fn begin<Fut>(durable: &Arc<Durable>, pause: Duration, limit: Duration) -> Stage<Fut> {
-    let shared = durable.shared.clone();
+    let engine = durable.engine.clone();
     let begun = async move {
-        match shared.store.transactions() {
+        match engine.store.transactions() {
             Some(transactions) => transactions.begin_for(limit).await,
             None => std::future::pending().await,
         }
@@ -427,7 +427,7 @@ fn begin<Fut>(durable: &Arc<Durable>, pause: Duration, limit: Duration) -> Stage
 fn fail<Fut>(durable: &Arc<Durable>, seq: Seq, failure: Failure) -> Stage<Fut> {
     let left = durable.desk(|desk| desk.leave(seq));
     drop(left);
-    let (at, failure) = (durable.shared.clock.now(), durable.shared.storable(failure));
+    let (at, failure) = (durable.engine.clock.now(), durable.engine.storable(failure));
     durable.replay(|replay| replay.record(seq, at, Err(failure)));
     Stage::Waiting
 }
@@ -437,8 +437,8 @@ fn checked<T: Serialize + DeserializeOwned>(
     name: &str,
     value: &T,
 ) -> Result<Payload, Failure> {
-    let shared = &durable.shared;
-    shared.checked(name, encode_output(name, shared.codec, value))
+    let engine = &durable.engine;
+    engine.checked(name, encode_output(name, engine.codec, value))
 }
 
 /// What was dropped may have taken with it what the closure had done before.

@@ -10,11 +10,11 @@ use stent_core::limits::PAGE_MAX;
 use stent_core::model::{EndedClaim, RetryPolicy};
 use stent_core::{ExecutionId, TaskId, decide};
 
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::execution::request;
 use crate::execution::retention;
 use crate::function::BoxFuture;
-use crate::stent::Shared;
 
 /// The dead letters of a store: see [`Stent::dead_letters`](crate::Stent::dead_letters).
 ///
@@ -24,7 +24,7 @@ use crate::stent::Shared;
 /// the execution.
 #[derive(Clone)]
 pub struct DeadLetters {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
 }
 
 impl fmt::Debug for DeadLetters {
@@ -34,8 +34,8 @@ impl fmt::Debug for DeadLetters {
 }
 
 impl DeadLetters {
-    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) const fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
     }
 
     /// Reads a page, newest first: those dispatched before `before`, at most `max`, and at most 1,000.
@@ -44,7 +44,7 @@ impl DeadLetters {
     /// Store errors.
     pub async fn list(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
         let max = max.min(PAGE_MAX);
-        Ok(self.shared.retrying(|| self.shared.store.dead_letters(before, max)).await?)
+        Ok(self.engine.retrying(|| self.engine.store.dead_letters(before, max)).await?)
     }
 
     /// Reads one.
@@ -52,7 +52,7 @@ impl DeadLetters {
     /// # Errors
     /// [`Error::NotFound`] when there is no such dead letter; store errors.
     pub async fn show(&self, id: ExecutionId) -> Result<DeadLetter> {
-        let letter = self.shared.retrying(|| self.shared.store.dead_letter(id)).await?;
+        let letter = self.engine.retrying(|| self.engine.store.dead_letter(id)).await?;
         letter.ok_or(Error::NotFound(id))
     }
 
@@ -62,7 +62,7 @@ impl DeadLetters {
     /// # Errors
     /// Store errors. An unknown task has none.
     pub async fn history(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
-        Ok(self.shared.retrying(|| self.shared.store.ended_claims(task)).await?)
+        Ok(self.engine.retrying(|| self.engine.store.ended_claims(task)).await?)
     }
 
     /// Counts them by reason, which is the kind of their failure, and by function.
@@ -70,7 +70,7 @@ impl DeadLetters {
     /// # Errors
     /// Store errors.
     pub async fn stats(&self) -> Result<Vec<DeadLetterStat>> {
-        Ok(self.shared.retrying(|| self.shared.store.dead_letter_stats()).await?)
+        Ok(self.engine.retrying(|| self.engine.store.dead_letter_stats()).await?)
     }
 
     /// Resumes a dead letter from the failed step: completed steps keep their results, and the step whose failure the code saw last
@@ -80,7 +80,7 @@ impl DeadLetters {
     /// [`join_all`](crate::join_all)) has at most the last of them run anew, and mostly none: it fails in the same way however
     /// often it is retried. The guide says how to write it instead.
     pub fn retry(&self, id: ExecutionId) -> RetryDeadLetter {
-        RetryDeadLetter { shared: self.shared.clone(), id, policy: None }
+        RetryDeadLetter { engine: self.engine.clone(), id, policy: None }
     }
 
     /// Takes one off the list. Its execution stays as failed, and is purged with the others.
@@ -88,11 +88,11 @@ impl DeadLetters {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Ended`] when the execution is no dead letter; store errors.
     pub async fn discard(&self, id: ExecutionId) -> Result<()> {
-        let transition = decide::discard(id, self.shared.clock.now());
-        if request::ask(&self.shared, transition).await? {
+        let transition = decide::discard(id, self.engine.clock.now());
+        if request::ask(&self.engine, transition).await? {
             return Ok(());
         }
-        Err(request::ended(&self.shared, id, "it is not a dead letter, so it cannot be discarded").await?)
+        Err(request::ended(&self.engine, id, "it is not a dead letter, so it cannot be discarded").await?)
     }
 
     /// Deletes those that failed longer ago than `age`, with their executions, oldest first, at most `max` of them, and says
@@ -103,7 +103,7 @@ impl DeadLetters {
     /// [`purge_all`](Self::purge_all); store errors.
     pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
         let age = retention::aged(age)?;
-        retention::purge_once(&self.shared, Purge::DeadLetters, age, max).await
+        retention::purge_once(&self.engine, Purge::DeadLetters, age, max).await
     }
 
     /// Deletes dead letters with their executions, however short ago they failed, oldest first, at most `max` of them, and says
@@ -112,7 +112,7 @@ impl DeadLetters {
     /// # Errors
     /// Store errors.
     pub async fn purge_all(&self, max: u32) -> Result<u32> {
-        retention::purge_once(&self.shared, Purge::DeadLetters, Duration::ZERO, max).await
+        retention::purge_once(&self.engine, Purge::DeadLetters, Duration::ZERO, max).await
     }
 }
 
@@ -122,7 +122,7 @@ impl DeadLetters {
 /// [`Error::NotFound`]; [`Error::Ended`] when the execution is no dead letter; a policy that means nothing; store errors.
 #[must_use = "nothing is retried until this is awaited"]
 pub struct RetryDeadLetter {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     id: ExecutionId,
     policy: Option<RetryPolicy>,
 }
@@ -153,11 +153,11 @@ impl IntoFuture for RetryDeadLetter {
             if let Some(Err(error)) = self.policy.as_ref().map(RetryPolicy::validate) {
                 return Err(Error::Option { option: "policy", problem: error.to_string() });
             }
-            let transition = decide::redrive(self.id, self.policy, self.shared.clock.now());
-            if request::ask(&self.shared, transition).await? {
+            let transition = decide::redrive(self.id, self.policy, self.engine.clock.now());
+            if request::ask(&self.engine, transition).await? {
                 return Ok(());
             }
-            Err(request::ended(&self.shared, self.id, "it is not a dead letter, so it cannot be retried")
+            Err(request::ended(&self.engine, self.id, "it is not a dead letter, so it cannot be retried")
                 .await?)
         })
     }

@@ -12,12 +12,12 @@ use tracing::Instrument as _;
 
 use crate::durable::call::{Call, describe};
 use crate::durable::context;
+use crate::engine::Engine;
 use crate::engine::ids;
 use crate::engine::writer::Way;
 use crate::error::Result;
 use crate::execution::handle::Handle;
 use crate::function::{BoxFuture, Function, StartAt};
-use crate::stent::Shared;
 use crate::trace;
 
 /// What a dispatch is called where it cannot be made, and what to do instead.
@@ -42,14 +42,14 @@ const DISPATCH_REMEDY: &str = "use stent::spawn(call), which starts one executio
 #[must_use = "a dispatch does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct Dispatch<F: Function> {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     call: Call<F>,
     id: Option<ExecutionId>,
 }
 
 impl<F: Function> Dispatch<F> {
-    pub(crate) const fn new(shared: Arc<Shared>, call: Call<F>) -> Self {
-        Self { shared, call, id: None }
+    pub(crate) const fn new(engine: Arc<Engine>, call: Call<F>) -> Self {
+        Self { engine, call, id: None }
     }
 
     /// Gives the execution this id. Dispatching twice under one id starts one execution, so a caller that does not know
@@ -111,14 +111,14 @@ impl<F: Function> Dispatch<F> {
     }
 
     pub(crate) async fn write(self, way: Way<'_>) -> Result<Handle<F::Output>> {
-        let Self { shared, call, id } = self;
+        let Self { engine, call, id } = self;
         if id.is_none() && !call.has_idempotency_key() {
             context::check_not_replayed(DISPATCH, DISPATCH_REMEDY)?;
         }
         let span = trace::dispatch(F::NAME);
-        let dispatched = write(&shared, way, call, id).instrument(span.clone()).await;
+        let dispatched = write(&engine, way, call, id).instrument(span.clone()).await;
         trace::dispatched(&span, dispatched.as_ref().ok().copied(), dispatched.as_ref().map(drop));
-        Ok(handle(way, shared, dispatched?))
+        Ok(handle(way, engine, dispatched?))
     }
 }
 
@@ -141,14 +141,14 @@ impl<F: Function> IntoFuture for Dispatch<F> {
 #[must_use = "a dispatch does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct DispatchAll<F: Function, I: Iterator<Item = Call<F>>> {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     calls: I,
     start: Result<Option<StartAt>, DurationError>,
 }
 
 impl<F: Function, I: Iterator<Item = Call<F>>> DispatchAll<F, I> {
-    pub(crate) const fn new(shared: Arc<Shared>, calls: I) -> Self {
-        Self { shared, calls, start: Ok(None) }
+    pub(crate) const fn new(engine: Arc<Engine>, calls: I) -> Self {
+        Self { engine, calls, start: Ok(None) }
     }
 
     /// Starts none of the calls before this time has passed, in place of the delays that they have themselves.
@@ -172,9 +172,9 @@ impl<F: Function, I: Iterator<Item = Call<F>> + Send> DispatchAll<F, I> {
             self.calls.map(|call| if let Some(start) = start { call.starting(start) } else { call });
         // One span for all of them.
         let span = trace::dispatch(F::NAME);
-        let written = write_all(&self.shared, way, &mut calls).instrument(span.clone()).await;
+        let written = write_all(&self.engine, way, &mut calls).instrument(span.clone()).await;
         trace::dispatched(&span, None, written.as_ref().map(drop));
-        Ok(written?.into_iter().map(|id| handle(way, self.shared.clone(), id)).collect())
+        Ok(written?.into_iter().map(|id| handle(way, self.engine.clone(), id)).collect())
     }
 }
 
@@ -191,23 +191,23 @@ where
     }
 }
 
-fn handle<T>(way: Way<'_>, shared: Arc<Shared>, id: ExecutionId) -> Handle<T> {
+fn handle<T>(way: Way<'_>, engine: Arc<Engine>, id: ExecutionId) -> Handle<T> {
     match way {
-        Way::Grouped => Handle::new(shared, id),
-        Way::Within(_) => Handle::uncommitted(shared, id),
+        Way::Grouped => Handle::new(engine, id),
+        Way::Within(_) => Handle::uncommitted(engine, id),
     }
 }
 
 /// Writes an execution and gives its id, or that of the one that was there first.
 async fn write<F: Function>(
-    shared: &Shared,
+    engine: &Engine,
     way: Way<'_>,
     call: Call<F>,
     id: Option<ExecutionId>,
 ) -> Result<ExecutionId> {
     let id = id.unwrap_or_else(ids::execution);
-    let transition = start(shared, id, call)?;
-    Ok(match shared.write(way, transition).await? {
+    let transition = start(engine, id, call)?;
+    Ok(match engine.write(way, transition).await? {
         Outcome::Exists(first) => first,
         _ => id,
     })
@@ -215,7 +215,7 @@ async fn write<F: Function>(
 
 /// Writes executions, batch by batch, and gives their ids.
 async fn write_all<F: Function>(
-    shared: &Shared,
+    engine: &Engine,
     way: Way<'_>,
     calls: &mut (impl Iterator<Item = Call<F>> + Send),
 ) -> Result<Vec<ExecutionId>> {
@@ -227,7 +227,7 @@ async fn write_all<F: Function>(
         while batch.len() < EXCHANGE_TRANSITIONS_MAX && bytes < CHUNK_BYTES_MAX {
             let Some(call) = calls.next() else { break };
             let id = ids::execution();
-            let transition = start(shared, id, call)?;
+            let transition = start(engine, id, call)?;
             bytes += transition.insert.iter().map(|root| root.args.len()).sum::<usize>();
             batch.push(transition);
             ids.push(id);
@@ -235,18 +235,18 @@ async fn write_all<F: Function>(
         if batch.is_empty() {
             return Ok(written);
         }
-        let outcomes = shared.write_all(way, batch).await?;
+        let outcomes = engine.write_all(way, batch).await?;
         let stands = |(id, outcome)| if let Outcome::Exists(first) = outcome { first } else { id };
         written.extend(ids.into_iter().zip(outcomes).map(stands));
     }
 }
 
-fn start<F: Function>(shared: &Shared, id: ExecutionId, call: Call<F>) -> Result<Transition> {
-    shared.registry.get(F::NAME)?;
+fn start<F: Function>(engine: &Engine, id: ExecutionId, call: Call<F>) -> Result<Transition> {
+    engine.registry.get(F::NAME)?;
     let (args, overrides) = call.into_dispatch()?;
     let key =
         overrides.idempotency_key.as_deref().map(|text| Key::of_dispatch(split_version(F::NAME).0, text));
-    let now = shared.clock.now();
-    let root = describe::<F>(args, overrides, shared)?.into_root(id, now);
+    let now = engine.clock.now();
+    let root = describe::<F>(args, overrides, engine)?.into_root(id, now);
     Ok(decide::start(root, key, now))
 }

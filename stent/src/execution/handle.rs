@@ -16,14 +16,14 @@ use stent_core::{Digest, ExecutionId, Key, Kind, Payload, own_failure};
 
 use crate::durable::context::{Context, Durable, Pending, Wish};
 use crate::durable::position::Position;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::execution::request::{Cancel, SendSignal};
 use crate::function::BoxFuture;
-use crate::stent::Shared;
 
 /// An execution that gives a `T`. Cheap to clone; what one stores is its [`id`](Self::id).
 pub struct Handle<T> {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     id: ExecutionId,
     /// Whether it was dispatched within a transaction, which may not be committed yet.
     may_come: bool,
@@ -31,13 +31,13 @@ pub struct Handle<T> {
 }
 
 impl<T> Handle<T> {
-    pub(crate) const fn new(shared: Arc<Shared>, id: ExecutionId) -> Self {
-        Self { shared, id, may_come: false, output: PhantomData }
+    pub(crate) const fn new(engine: Arc<Engine>, id: ExecutionId) -> Self {
+        Self { engine, id, may_come: false, output: PhantomData }
     }
 
     /// The handle of an execution that is there once a transaction is committed.
-    pub(crate) const fn uncommitted(shared: Arc<Shared>, id: ExecutionId) -> Self {
-        Self { shared, id, may_come: true, output: PhantomData }
+    pub(crate) const fn uncommitted(engine: Arc<Engine>, id: ExecutionId) -> Self {
+        Self { engine, id, may_come: true, output: PhantomData }
     }
 
     /// The execution's id.
@@ -54,7 +54,7 @@ impl<T> Handle<T> {
     where
         T: DeserializeOwned,
     {
-        ResultOf { may_come: self.may_come, ..ResultOf::new(self.shared.clone(), self.id, decode::<T>) }
+        ResultOf { may_come: self.may_come, ..ResultOf::new(self.engine.clone(), self.id, decode::<T>) }
     }
 
     /// Sends a value to the execution, for whoever of it waits, or will wait, for this [signal](crate::signal()).
@@ -62,12 +62,12 @@ impl<T> Handle<T> {
     /// # Errors
     /// Those of [`SendSignal`].
     pub fn signal<V: Serialize>(&self, name: impl Into<String>, value: &V) -> SendSignal {
-        SendSignal::new(self.shared.clone(), self.id, name.into(), value)
+        SendSignal::new(self.engine.clone(), self.id, name.into(), value)
     }
 
     /// Asks the execution to end: see [`Cancel`].
     pub fn cancel(&self) -> Cancel {
-        Cancel::new(self.shared.clone(), self.id)
+        Cancel::new(self.engine.clone(), self.id)
     }
 
     /// What the execution's code has said of it so far: counters, states, progress.
@@ -75,7 +75,7 @@ impl<T> Handle<T> {
     /// # Errors
     /// Store errors. An unknown execution has said nothing.
     pub async fn notes(&self) -> Result<NotesView> {
-        Ok(self.shared.retrying(|| self.shared.store.notes(self.id)).await?)
+        Ok(self.engine.retrying(|| self.engine.store.notes(self.id)).await?)
     }
 
     /// Where the execution stands.
@@ -84,14 +84,14 @@ impl<T> Handle<T> {
     /// [`Error::NotFound`]; store errors.
     pub async fn status(&self) -> Result<ExecutionStatus> {
         let views =
-            self.shared.retrying(|| self.shared.store.executions(std::slice::from_ref(&self.id))).await?;
+            self.engine.retrying(|| self.engine.store.executions(std::slice::from_ref(&self.id))).await?;
         views.first().map(|view| view.status).ok_or(Error::NotFound(self.id))
     }
 }
 
 impl<T> Clone for Handle<T> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), id: self.id, may_come: self.may_come, output: PhantomData }
+        Self { engine: self.engine.clone(), id: self.id, may_come: self.may_come, output: PhantomData }
     }
 }
 
@@ -114,7 +114,7 @@ impl<T> fmt::Debug for Handle<T> {
 /// Safe: the execution goes on and can be waited for again.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct ResultOf<T> {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     id: ExecutionId,
     /// Whether the execution may still come to be.
     may_come: bool,
@@ -128,17 +128,17 @@ pub struct ResultOf<T> {
 
 impl ResultOf<Payload> {
     #[track_caller]
-    pub(crate) fn raw(shared: Arc<Shared>, id: ExecutionId) -> Self {
-        Self::new(shared, id, Ok)
+    pub(crate) fn raw(engine: Arc<Engine>, id: ExecutionId) -> Self {
+        Self::new(engine, id, Ok)
     }
 }
 
 impl<T> ResultOf<T> {
     #[track_caller]
-    fn new(shared: Arc<Shared>, id: ExecutionId, decode: fn(Payload) -> Result<T>) -> Self {
+    fn new(engine: Arc<Engine>, id: ExecutionId, decode: fn(Payload) -> Result<T>) -> Self {
         let position = Position::here();
         let (may_come, location) = (false, Location::caller());
-        Self { shared, id, may_come, timeout: Ok(None), decode, position, clock: None, location }
+        Self { engine, id, may_come, timeout: Ok(None), decode, position, clock: None, location }
     }
 
     /// Waits no longer than this: a [`Duration`], a text such as `"90s"`, or an `Option<Duration>`. `None` and zero mean no
@@ -167,7 +167,7 @@ impl<T> ResultOf<T> {
         let mut end = Pending::ask(durable.clone(), seq, wish)?;
         let mut timeout = match (waited, self.clock) {
             (Some(waited), Some(seq)) => {
-                let due = Some(durable.shared.clock.now() + waited);
+                let due = Some(durable.engine.clock.now() + waited);
                 let wish = Wish { due, ..Wish::new(StepKind::Sleep, "wait timeout", self.location) };
                 Some(Pending::ask(durable, seq, wish)?)
             }
@@ -218,7 +218,7 @@ impl<T: 'static> IntoFuture for ResultOf<T> {
                 this.position.check("the result of an execution")?;
             }
             let timeout = this.timeout?;
-            let ended = this.shared.waiters.ended(this.id, this.may_come);
+            let ended = this.engine.waiters.ended(this.id, this.may_come);
             let (status, result) = match timeout {
                 None => ended.await?,
                 Some(waited) => match tokio::time::timeout(waited, ended).await {

@@ -12,12 +12,12 @@ use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Payload, decide};
 
 use crate::durable::context;
+use crate::engine::Engine;
 use crate::engine::ids;
 use crate::engine::writer::Way;
 use crate::error::{Error, Result};
 use crate::function::BoxFuture;
 use crate::names::check_name;
-use crate::stent::Shared;
 
 /// How a durable function sends a signal.
 const SIGNAL_REMEDY: &str = "send it in the closure of stent::step(…), which a replay does not run again";
@@ -36,24 +36,24 @@ const SIGNAL_REMEDY: &str = "send it in the closure of stent::step(…), which a
 /// A send that is dropped was made wholly or not at all.
 #[must_use = "nothing is sent until this is awaited"]
 pub struct SendSignal {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     id: ExecutionId,
     name: String,
     value: Result<Payload>,
 }
 
 impl SendSignal {
-    pub(crate) fn new<V: Serialize>(shared: Arc<Shared>, id: ExecutionId, name: String, value: &V) -> Self {
+    pub(crate) fn new<V: Serialize>(engine: Arc<Engine>, id: ExecutionId, name: String, value: &V) -> Self {
         let value = check_name("signal", &name)
-            .and_then(|()| shared.encode_for_any(value, || format!("signal `{name}`")));
-        Self { shared, id, name, value }
+            .and_then(|()| engine.encode_for_any(value, || format!("signal `{name}`")));
+        Self { engine, id, name, value }
     }
 
     pub(crate) async fn send(self, way: Way<'_>) -> Result<()> {
         context::check_not_replayed("a signal", SIGNAL_REMEDY)?;
-        let Self { shared, id, name, value } = self;
-        let sent = decide::signal(id, name.clone(), ids::task(), value?, shared.clock.now());
-        match shared.write(way, sent).await? {
+        let Self { engine, id, name, value } = self;
+        let sent = decide::signal(id, name.clone(), ids::task(), value?, engine.clock.now());
+        match engine.write(way, sent).await? {
             Outcome::Applied(news) => {
                 if news.replaced {
                     tracing::debug!(execution = %id, signal = name, "replaced a signal value that was not consumed");
@@ -61,7 +61,7 @@ impl SendSignal {
                 Ok(())
             }
             Outcome::Already(_) => Ok(()),
-            _ => Err(ended(&shared, id, "it can receive no more signals; dispatch a new execution").await?),
+            _ => Err(ended(&engine, id, "it can receive no more signals; dispatch a new execution").await?),
         }
     }
 }
@@ -82,15 +82,15 @@ impl IntoFuture for SendSignal {
 }
 
 /// Why nothing can be asked of an execution: it has ended, or is not there.
-pub(crate) async fn ended(shared: &Shared, id: ExecutionId, remedy: &'static str) -> Result<Error> {
-    Ok(match status(shared, id).await? {
+pub(crate) async fn ended(engine: &Engine, id: ExecutionId, remedy: &'static str) -> Result<Error> {
+    Ok(match status(engine, id).await? {
         Some(status) => Error::Ended { execution: id, status, remedy },
         None => Error::NotFound(id),
     })
 }
 
-async fn status(shared: &Shared, id: ExecutionId) -> Result<Option<ExecutionStatus>> {
-    let views = shared.retrying(|| shared.store.executions(std::slice::from_ref(&id))).await?;
+async fn status(engine: &Engine, id: ExecutionId) -> Result<Option<ExecutionStatus>> {
+    let views = engine.retrying(|| engine.store.executions(std::slice::from_ref(&id))).await?;
     Ok(views.first().map(|view| view.status))
 }
 
@@ -109,14 +109,14 @@ async fn status(shared: &Shared, id: ExecutionId) -> Result<Option<ExecutionStat
 /// The request was made wholly or not at all.
 #[must_use = "nothing is cancelled until this is awaited"]
 pub struct Cancel {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
     id: ExecutionId,
     grace: Result<Duration, DurationError>,
 }
 
 impl Cancel {
-    pub(crate) const fn new(shared: Arc<Shared>, id: ExecutionId) -> Self {
-        Self { shared, id, grace: Ok(CANCEL_GRACE) }
+    pub(crate) const fn new(engine: Arc<Engine>, id: ExecutionId) -> Self {
+        Self { engine, id, grace: Ok(CANCEL_GRACE) }
     }
 
     /// What runs may go on for this long; the default is 10 s. Zero is no limit: the execution is `cancelling` until its code
@@ -145,20 +145,20 @@ impl IntoFuture for Cancel {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { shared, id, grace } = self;
+            let Self { engine, id, grace } = self;
             let grace = grace?;
-            let request = || decide::cancel(id, grace, shared.clock.now());
-            let outcome = shared.write(Way::Grouped, request()).await?;
+            let request = || decide::cancel(id, grace, engine.clock.now());
+            let outcome = engine.write(Way::Grouped, request()).await?;
             if grace.is_zero() && outcome.stands() {
                 // What still runs after it was asked is ended now.
-                shared.expire().await?;
+                engine.expire().await?;
             }
-            status(&shared, id).await?.ok_or(Error::NotFound(id))
+            status(&engine, id).await?.ok_or(Error::NotFound(id))
         })
     }
 }
 
 /// Writes a request whose refusal means that the execution has ended or is not there.
-pub(crate) async fn ask(shared: &Shared, transition: Transition) -> Result<bool> {
-    Ok(shared.write(Way::Grouped, transition).await?.stands())
+pub(crate) async fn ask(engine: &Engine, transition: Transition) -> Result<bool> {
+    Ok(engine.write(Way::Grouped, transition).await?.stands())
 }

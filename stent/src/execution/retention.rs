@@ -8,9 +8,9 @@ use stent_core::backend::{Purge, PurgeRequest};
 use stent_core::duration::IntoDuration;
 use tokio::task::AbortHandle;
 
+use crate::engine::Engine;
 use crate::engine::poll::check_interval;
 use crate::error::{Error, Result};
-use crate::stent::Shared;
 
 /// Most things that are deleted in one transaction.
 const BATCH: u32 = 500;
@@ -52,7 +52,7 @@ pub struct RetentionReport {
     pub results: u64,
 }
 
-pub(crate) async fn apply(shared: &Shared, retention: &Retention) -> Result<RetentionReport> {
+pub(crate) async fn apply(engine: &Engine, retention: &Retention) -> Result<RetentionReport> {
     // One kind that cannot be deleted holds up no other: the first error is told at the end.
     let mut failed = None;
     let mut count = |purged: Result<u64>| {
@@ -64,10 +64,10 @@ pub(crate) async fn apply(shared: &Shared, retention: &Retention) -> Result<Rete
     // Results whose own time is over go in any case.
     let results = limit(retention.results).unwrap_or(Duration::MAX);
     let cleaned = RetentionReport {
-        executions: count(purge(shared, Purge::Executions, limit(retention.executions)).await),
-        dead_letters: count(purge(shared, Purge::DeadLetters, limit(retention.dead_letters)).await),
-        details: count(purge(shared, Purge::Details, limit(retention.details)).await),
-        results: count(purge(shared, Purge::Results, Some(results)).await),
+        executions: count(purge(engine, Purge::Executions, limit(retention.executions)).await),
+        dead_letters: count(purge(engine, Purge::DeadLetters, limit(retention.dead_letters)).await),
+        details: count(purge(engine, Purge::Details, limit(retention.details)).await),
+        results: count(purge(engine, Purge::Results, Some(results)).await),
     };
     match failed {
         Some(error) => Err(error),
@@ -92,19 +92,19 @@ pub(crate) fn aged(age: impl IntoDuration) -> Result<Duration> {
 }
 
 /// Deletes at most `max` things in one transaction.
-pub(crate) async fn purge_once(shared: &Shared, what: Purge, age: Duration, max: u32) -> Result<u32> {
-    let now = shared.clock.now();
+pub(crate) async fn purge_once(engine: &Engine, what: Purge, age: Duration, max: u32) -> Result<u32> {
+    let now = engine.clock.now();
     let request = PurgeRequest { what, before: now - age, max, now };
-    Ok(shared.store.purge(&request).await?.count)
+    Ok(engine.store.purge(&request).await?.count)
 }
 
-async fn purge(shared: &Shared, what: Purge, age: Option<Duration>) -> Result<u64> {
+async fn purge(engine: &Engine, what: Purge, age: Option<Duration>) -> Result<u64> {
     let Some(age) = age else { return Ok(0) };
-    let now = shared.clock.now();
+    let now = engine.clock.now();
     let request = PurgeRequest { what, before: now - age, max: BATCH, now };
     let mut all = 0;
     loop {
-        let purged = shared.retrying(|| shared.store.purge(&request)).await?;
+        let purged = engine.retrying(|| engine.store.purge(&request)).await?;
         all += u64::from(purged.count);
         if purged.count < BATCH {
             return Ok(all);
@@ -117,11 +117,11 @@ async fn purge(shared: &Shared, what: Purge, age: Option<Duration>) -> Result<u6
 pub struct RetentionTask(AbortHandle);
 
 impl RetentionTask {
-    pub(crate) fn start(shared: Arc<Shared>, retention: Retention, every: Duration) -> Result<Self> {
+    pub(crate) fn start(engine: Arc<Engine>, retention: Retention, every: Duration) -> Result<Self> {
         check_interval("every", every, "an hour is typical")?;
         let cleaning = tokio::spawn(async move {
             loop {
-                match apply(&shared, &retention).await {
+                match apply(&engine, &retention).await {
                     Ok(cleaned) => tracing::debug!(?cleaned, "retention applied"),
                     Err(error) => {
                         tracing::warn!(%error, "cannot apply the retention; retrying at the next interval")

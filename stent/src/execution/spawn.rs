@@ -64,7 +64,7 @@ impl<F: Function> Spawn<F> {
             return Err(Error::OutsideDurable { name: "stent::spawn".to_owned() });
         };
         let (durable, seq) = self.position.take(durable);
-        durable.shared.registry.get(F::NAME)?;
+        durable.engine.registry.get(F::NAME)?;
         let (args, overrides) = call.into_dispatch()?;
         if overrides.idempotency_key.is_some() {
             return Err(Error::Option {
@@ -74,14 +74,14 @@ impl<F: Function> Spawn<F> {
                         .to_owned(),
             });
         }
-        let now = durable.shared.clock.now();
+        let now = durable.engine.clock.now();
         let name = split_version(F::NAME).0;
         let id = durable
             .replay(|replay| ExecutionId::of_spawn(&replay.origin(durable.task, seq, StepKind::Spawn, name)));
-        let described = describe::<F>(args, overrides, &durable.shared)?;
+        let described = describe::<F>(args, overrides, &durable.engine)?;
         let digest = described.digest;
         let root = described.into_root(id, now);
-        let result = durable.shared.encode(&id, || "id of a spawned execution".to_owned())?;
+        let result = durable.engine.encode(&id, || "id of a spawned execution".to_owned())?;
         let wish = Wish {
             spawn: Some(Box::new(root)),
             digest,
@@ -110,10 +110,10 @@ impl<F: Function> Future for Spawn<F> {
             polled_after_completion("stent::spawn");
         };
         let (_, result) = ready!(pending.poll(cx));
-        let shared = pending.durable().shared.clone();
+        let engine = pending.durable().engine.clone();
         self.pending = None;
         let id: ExecutionId = decode_result("stent::spawn", result)?;
-        Poll::Ready(Ok(Handle::new(shared, id)))
+        Poll::Ready(Ok(Handle::new(engine, id)))
     }
 }
 

@@ -13,6 +13,7 @@ use stent_core::{Failure, Kind, Payload, TaskId, Timestamp, own_failure};
 use tokio::sync::mpsc;
 use tracing::Span;
 
+use super::Fleet;
 use super::drop_queue::DropQueue;
 use super::port::{Message, Port};
 use crate::durable::context::{Context, Durable, Place};
@@ -33,6 +34,7 @@ pub(super) struct Activation {
     span: Span,
     pub(super) waker: Arc<TurnWaker>,
     drop_queue: Arc<DropQueue>,
+    fleet: Arc<Fleet>,
 }
 
 /// How far a task's code has come.
@@ -76,14 +78,14 @@ impl Activation {
     /// The code of a claimed task, from its first line.
     pub(super) fn of_claim(port: &Port, claimed: Claimed) -> Self {
         if !claimed.steps.is_empty() {
-            port.shared.outside.replayed(&claimed.task.lane.function);
+            port.fleet.outside.replayed(&claimed.task.lane.function);
         }
         let task = claimed.task;
         let started_at = task.started_at.unwrap_or(task.created_at);
         let replay = Replay::new(started_at, task.done, claimed.steps)
             .noted(task.noted)
             .redriven(task.mark == Some(Mark::Revive))
-            .sealed(port.shared.is_sealed);
+            .sealed(port.engine.is_sealed);
         let function = task.lane.function;
         let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };
         Self::new(port, place, task.args, task.trace.as_deref(), Arc::default(), replay)
@@ -109,7 +111,7 @@ impl Activation {
         stop: Arc<StopSign>,
         replay: Replay,
     ) -> Self {
-        let durable = Arc::new(Durable::new(place, port.shared.clone(), stop, replay));
+        let durable = Arc::new(Durable::new(place, port.engine.clone(), stop, replay));
         let Durable { task, tree, function, .. } = &*durable;
         let span = tracing::info_span!(
             target: "stent",
@@ -122,7 +124,14 @@ impl Activation {
         );
         trace::continue_from(&span, trace);
         let code = Code::Described { args, states: port.states.clone() };
-        Self { durable, code, span, waker: TurnWaker::new(), drop_queue: port.drop_queue.clone() }
+        Self {
+            durable,
+            code,
+            span,
+            waker: TurnWaker::new(),
+            drop_queue: port.drop_queue.clone(),
+            fleet: port.fleet.clone(),
+        }
     }
 
     /// Polls the code until it has ended or is quiet: pending, and not woken since.
@@ -133,7 +142,7 @@ impl Activation {
                     return None;
                 }
                 if let Poll::Ready(result) = self.poll() {
-                    return Some(self.durable.shared.checked(&self.durable.function, result));
+                    return Some(self.durable.engine.checked(&self.durable.function, result));
                 }
             }
             tokio::task::yield_now().await;
@@ -202,7 +211,7 @@ impl Activation {
         let polled = self.span.in_scope(|| {
             catch_panic(|| Context::Durable(durable.clone()).enter(|| poll_code(durable, code, &mut cx)))
         });
-        durable.shared.blocking.polled(&durable.function, durable.stop.pulse.end());
+        self.fleet.blocking.polled(&durable.function, durable.stop.pulse.end());
         let polled = polled.unwrap_or_else(|mut failure| {
             failure.trace.get_or_insert_with(|| format!("in `{}`", durable.function));
             Poll::Ready(Err(failure))
@@ -218,9 +227,9 @@ impl Activation {
 /// Decodes the arguments and enters the code, if that is still to be done, and polls it.
 fn poll_code(durable: &Durable, code: &mut Code, cx: &mut TaskContext<'_>) -> Poll<TaskResult> {
     if let Code::Described { args, states } = code {
-        let shared = &durable.shared;
-        *code = match shared.registry.get(&durable.function) {
-            Ok(function) => Code::Entered((function.invoke)(args, states, shared.codec)),
+        let engine = &durable.engine;
+        *code = match engine.registry.get(&durable.function) {
+            Ok(function) => Code::Entered((function.invoke)(args, states, engine.codec)),
             Err(error) => Code::Ended(Err(own_failure(Kind::NOT_REGISTERED, error.to_string()).fatal())),
         };
     }

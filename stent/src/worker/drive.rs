@@ -39,13 +39,13 @@ use super::cache::Cache;
 use super::port::{Kept, Message, Parked, Port};
 use super::prefetch::{Prefetched, Ready};
 use super::report::{Reporter, Subject};
-use super::{Config, Stop, turn};
+use super::{Config, Fleet, Stop, turn};
 use crate::durable::stop::StopSign;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::function::panics::panic_failure;
 use crate::function::{BoxFuture, FunctionOptions, Registration};
 use crate::metrics::LeaseLoss;
-use crate::stent::Shared;
 
 /// How long a worker that stops waits for the destructors of the code that it had parked.
 const DROPS_MAX: Duration = Duration::from_secs(10);
@@ -139,18 +139,25 @@ pub(super) async fn run(driver: Driver) -> Result<()> {
 }
 
 impl Driver {
-    pub(super) fn new(report: Reporter, shared: Arc<Shared>, config: Config, pump: PumpConfig) -> Self {
+    pub(super) fn new(
+        report: Reporter,
+        engine: Arc<Engine>,
+        fleet: Arc<Fleet>,
+        config: Config,
+        pump: PumpConfig,
+    ) -> Self {
         let (messages, inbox) = mpsc::unbounded_channel();
-        let (hints, ends) = (shared.store.listen(Topic::Work), shared.store.listen(Topic::Ended));
-        let functions = shared.registry.names().map(str::to_owned).collect();
-        let limits = shared.registry.functions().filter_map(limit_of).collect();
-        let parallel = shared.store.info().parallel;
+        let (hints, ends) = (engine.store.listen(Topic::Work), engine.store.listen(Topic::Ended));
+        let functions = engine.registry.names().map(str::to_owned).collect();
+        let limits = engine.registry.functions().filter_map(limit_of).collect();
+        let parallel = engine.store.info().parallel;
         // An outage that is over must not be slept through.
         let retry_pause_max = RETRY_PAUSE_MAX.min(config.lease / 3);
         Self {
-            pump: Pump::new(pump, shared.clock.now()),
+            pump: Pump::new(pump, engine.clock.now()),
             port: Port {
-                shared,
+                engine,
+                fleet,
                 states: Arc::new(config.states),
                 worker: report.vitals().id(),
                 lease: config.lease,
@@ -195,7 +202,7 @@ impl Driver {
     async fn run(mut self) {
         let end = End { report: self.port.report.clone(), is_well: false };
         let mut stop = self.port.stop.clone();
-        let mut steps = self.port.shared.clock.steps();
+        let mut steps = self.port.engine.clock.steps();
         let mut handed_back = false;
         // When a drain stops waiting; none without a drain, and in one that has no limit.
         let mut deadline: Option<Instant> = None;
@@ -269,8 +276,8 @@ impl Driver {
                     self.handle_asked(asked);
                 }
                 _ = stop.changed() => {}
-                _ = steps.changed() => self.pump.handle_step(self.port.shared.clock.now()),
-                () = self.hints.changed(), if !self.pump.is_draining() || !self.active.is_empty() => self.pump.handle_wake(self.port.shared.clock.now()),
+                _ = steps.changed() => self.pump.handle_step(self.port.engine.clock.now()),
+                () = self.hints.changed(), if !self.pump.is_draining() || !self.active.is_empty() => self.pump.handle_wake(self.port.engine.clock.now()),
                 () = self.ends.changed(), if self.ask_left == 0 && self.cache.len() > 0 => self.handle_ended(),
                 () = sleep_until(wait) => {}
             }
@@ -313,7 +320,7 @@ impl Driver {
 
     /// Ends what runs here and has come to the end of its time.
     fn end_expired(&mut self) {
-        let now = self.port.shared.clock.now();
+        let now = self.port.engine.clock.now();
         let is_over = |active: &&Active| active.expires_at.is_some_and(|expires_at| expires_at <= now);
         let over: Vec<TaskId> =
             self.active.values().filter(is_over).map(|active| active.lease.task).collect();
@@ -331,7 +338,7 @@ impl Driver {
 
     /// Has what is parked here, and waits for what no store knows of, be due later: its code is still in memory.
     fn put_off(&mut self) {
-        let now = self.port.shared.clock.now();
+        let now = self.port.engine.clock.now();
         for transition in self.cache.put_off(now, self.port.lease) {
             self.submit(Submission::of(transition), now);
         }
@@ -342,7 +349,7 @@ impl Driver {
         if self.prefetched.is_empty() {
             return;
         }
-        let now = self.port.shared.clock.now();
+        let now = self.port.engine.clock.now();
         let draining = self.pump.is_draining();
         while !draining && self.pump.has_slot() {
             let Some(ready) = self.prefetched.next() else { return };
@@ -374,7 +381,7 @@ impl Driver {
 
     /// When the loop must look again, if nothing happens before.
     fn next_deadline(&self, stops_at: Option<Instant>) -> Option<Instant> {
-        let now = self.port.shared.clock.now();
+        let now = self.port.engine.clock.now();
         let is_busy = self.committing.is_some() && !self.claims_apart(self.pump.free());
         let can_claim = !is_busy && self.retry_at.is_none();
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
@@ -393,7 +400,7 @@ impl Driver {
 
     /// Does what is to be done: an exchange, a renewal.
     async fn act(&mut self) {
-        let now = self.port.shared.clock.now();
+        let now = self.port.engine.clock.now();
         if self.renewal.is_none() && self.pump.poll_action(now) == Some(Action::Renew) {
             self.start_renewal(now);
         }
@@ -419,7 +426,7 @@ impl Driver {
         if commits && !self.outbox.is_empty() {
             self.gather().await;
         }
-        let mut claim = match self.pump.poll_action(self.port.shared.clock.now()) {
+        let mut claim = match self.pump.poll_action(self.port.engine.clock.now()) {
             Some(Action::Claim { max }) => Some(max.min(self.claim_unit)),
             Some(Action::Look) => Some(0),
             Some(Action::Renew) | None => None,
@@ -444,7 +451,7 @@ impl Driver {
     }
 
     fn handle(&mut self, message: Message) {
-        let now = self.port.shared.clock.now();
+        let now = self.port.engine.clock.now();
         match message {
             Message::Keep { transition, reply } => {
                 self.keep_lease(&transition, now);
@@ -636,7 +643,7 @@ impl Driver {
     /// Stops every turn and hands its task back.
     fn hand_back(&mut self) {
         self.handle_rest();
-        let now = self.port.shared.clock.now();
+        let now = self.port.engine.clock.now();
         self.port.report.hands_back(self.active.values().map(|active| &active.subject));
         for (task, mut active) in std::mem::take(&mut self.active) {
             tracing::debug!(%task, "released a task");

@@ -1,26 +1,27 @@
 //! Says, when a worker starts, what others hold: after a crash that is why work does not go on at once.
 
 use std::collections::BTreeSet;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use stent_core::WorkerId;
 use stent_core::limits::PAGE_MAX;
 
-use crate::stent::Shared;
+use super::Fleet;
+use crate::engine::Engine;
 
 /// Looks once. Which of the other workers are alive nobody knows before their leases end, so this is no warning.
-pub(super) async fn tell(shared: Weak<Shared>, worker: WorkerId) {
-    let Some(shared) = shared.upgrade() else { return };
-    let running = match shared.retrying(|| shared.store.running(PAGE_MAX)).await {
+pub(super) async fn tell(engine: Weak<Engine>, fleet: Arc<Fleet>, worker: WorkerId) {
+    let Some(engine) = engine.upgrade() else { return };
+    let running = match engine.retrying(|| engine.store.running(PAGE_MAX)).await {
         Ok(running) => running,
         Err(error) => {
             tracing::debug!(%error, "cannot read which tasks other workers hold");
             return;
         }
     };
-    let now = shared.clock.now();
+    let now = engine.clock.now();
     let own: BTreeSet<_> =
-        shared.roster.overview().workers.iter().map(|status| status.id).chain([worker]).collect();
+        fleet.roster.overview().workers.iter().map(|status| status.id).chain([worker]).collect();
     let held = running.iter().filter(|task| {
         task.worker.is_some_and(|holder| !own.contains(&holder))
             && task.lease_until.is_some_and(|until| until > now)

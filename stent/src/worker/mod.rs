@@ -20,6 +20,7 @@ mod blocking;
 mod cache;
 mod drive;
 mod drop_queue;
+mod fleet;
 mod held;
 mod outside;
 mod port;
@@ -39,18 +40,17 @@ use stent_core::limits::{CLAIM_MAX, HOT_MAX, LEASE};
 use stent_core::pace::PumpConfig;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::blocking::{Blocking, Pulse};
-pub(crate) use self::outside::Outside;
+pub(crate) use self::blocking::Pulse;
+pub(crate) use self::fleet::Fleet;
 use self::report::Reporter;
-pub(crate) use self::status::Roster;
 use self::status::Vitals;
 pub use self::status::{StoreTrouble, WorkerState, WorkerStatus, WorkersOverview};
+use crate::engine::Engine;
 use crate::engine::ids;
 use crate::engine::poll::{INTERVAL_MIN, PollOptions};
 use crate::error::{Error, Result};
 use crate::function::state::States;
 use crate::names::{check_name, check_tags};
-use crate::stent::Shared;
 
 /// Turns that run at once, where nothing else is said.
 const CONCURRENCY: usize = 64;
@@ -63,7 +63,8 @@ const LEASE_MIN: Duration = Duration::from_millis(100);
 #[must_use = "a worker does nothing until it is started"]
 #[derive(Debug)]
 pub struct WorkerBuilder {
-    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    fleet: Arc<Fleet>,
     config: Config,
     invalid: Option<Error>,
 }
@@ -85,8 +86,8 @@ pub(crate) struct Config {
 }
 
 impl WorkerBuilder {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { config: Config::new(shared.poll), shared, invalid: None }
+    pub(crate) fn new(engine: Arc<Engine>, fleet: Arc<Fleet>) -> Self {
+        Self { config: Config::new(engine.poll), engine, fleet, invalid: None }
     }
 
     /// Calls the worker this, in [its status](Worker::status) and in logs; the default is `worker-1`, `worker-2` and so on.
@@ -199,7 +200,7 @@ impl WorkerBuilder {
             return Err(error);
         }
         let pump = self.config.validated()?;
-        for function in self.shared.registry.functions() {
+        for function in self.engine.registry.functions() {
             for need in (function.needs)() {
                 if !self.config.states.has(&need) {
                     return Err(Error::MissingState {
@@ -210,13 +211,12 @@ impl WorkerBuilder {
             }
         }
         let id = ids::worker();
-        let (name, clock) = (self.config.name.take(), self.shared.clock.clone());
-        let vitals = self.shared.roster.add(id, name, self.config.lease, clock.clone());
-        let report = Reporter::new(&self.shared, vitals.clone());
-        let shared = Arc::downgrade(&self.shared);
-        self.shared.watching.call_once(|| drop(tokio::spawn(unknown::watch(shared))));
-        tokio::spawn(held::tell(Arc::downgrade(&self.shared), id));
-        let driver = drive::Driver::new(report, self.shared, self.config, pump);
+        let (name, clock) = (self.config.name.take(), self.engine.clock.clone());
+        let vitals = self.fleet.roster.add(id, name, self.config.lease, clock.clone());
+        let report = Reporter::new(&self.engine, vitals.clone());
+        self.fleet.watch(&self.engine);
+        tokio::spawn(held::tell(Arc::downgrade(&self.engine), self.fleet.clone(), id));
+        let driver = drive::Driver::new(report, self.engine, self.fleet, self.config, pump);
         tracing::info!(worker = %id, name = vitals.name(), "worker started");
         Ok(Worker { vitals, driver: Some(tokio::spawn(drive::run(driver))) })
     }

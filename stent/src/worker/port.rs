@@ -10,12 +10,12 @@ use stent_core::transition::{News, Transition};
 use stent_core::{ExecutionId, Failure, TaskId, Timestamp, WorkerId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Stop;
 use super::activation::Activation;
 use super::drop_queue::DropQueue;
 use super::report::Reporter;
+use super::{Fleet, Stop};
+use crate::engine::Engine;
 use crate::function::state::States;
-use crate::stent::Shared;
 
 /// A turn to the loop.
 #[derive(Debug)]
@@ -80,7 +80,8 @@ impl Parked {
 /// What a turn knows of its worker.
 #[derive(Clone)]
 pub(super) struct Port {
-    pub(super) shared: Arc<Shared>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) fleet: Arc<Fleet>,
     pub(super) states: Arc<States>,
     pub(super) worker: WorkerId,
     pub(super) lease: Duration,

@@ -11,13 +11,13 @@ use stent_core::transition::{Change, Transition};
 use stent_core::{Failure, TaskId, Timestamp};
 
 use super::status::Vitals;
+use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::engine::expire::report_expired;
 use crate::engine::hooks::Hooks;
 use crate::metrics::{
     ExchangeDone, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
 };
-use crate::stent::Shared;
 
 /// What a turn is about, for as long as it is known only by its id elsewhere.
 #[derive(Clone, Debug)]
@@ -117,9 +117,9 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub(super) fn new(shared: &Shared, vitals: Arc<Vitals>) -> Self {
-        let (hooks, clock) = (shared.hooks.clone(), shared.clock.clone());
-        Self { hooks, clock, vitals, store: shared.store.info().location.into() }
+    pub(super) fn new(engine: &Engine, vitals: Arc<Vitals>) -> Self {
+        let (hooks, clock) = (engine.hooks.clone(), engine.clock.clone());
+        Self { hooks, clock, vitals, store: engine.store.info().location.into() }
     }
 
     pub(super) fn vitals(&self) -> &Vitals {

@@ -130,7 +130,7 @@ impl Running {
                 }
                 let durable = &self.activation.durable;
                 if durable.replay(|replay| replay.has_steps() && !replay.is_in_step()) {
-                    self.port.shared.outside.waited(&durable.function);
+                    self.port.fleet.outside.waited(&durable.function);
                 }
                 self.wait_for_the_world().await
             }
@@ -139,7 +139,7 @@ impl Running {
 
     /// Shows in a mismatch what is recorded, which is read for that only now.
     async fn explain(self, mismatch: &Mismatch) -> Self {
-        let store = self.port.shared.store.clone();
+        let store = self.port.engine.store.clone();
         let recorded = match &mismatch.difference {
             Difference::Step | Difference::Sealed => return self,
             Difference::Args { of, .. } => store.args(*of).await.map(|args| vec![args]),
@@ -157,7 +157,7 @@ impl Running {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.port.shared.clock.now()
+        self.port.engine.clock.now()
     }
 
     pub(super) fn stop(&self) -> &Arc<StopSign> {
@@ -244,7 +244,7 @@ impl Running {
         let mut due = None;
         if self.activation.awaits_the_world() {
             if self.activation.surely_awaits_the_world() {
-                self.port.shared.outside.parked(&durable.function);
+                self.port.fleet.outside.parked(&durable.function);
             }
             // No store knows what would wake it. If this process dies, it is due again as if it had run.
             wait = wait.no_longer_than(now + self.port.lease);
@@ -273,8 +273,8 @@ impl Running {
         match &self.ear {
             Some(ear) => ear.knows(seen),
             None => {
-                let shared = &self.port.shared;
-                self.ear = Some(shared.ears.listen(&shared.store, self.held.fence.task, seen));
+                let engine = &self.port.engine;
+                self.ear = Some(engine.ears.listen(&engine.store, self.held.fence.task, seen));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::stent::Shared;
+use crate::engine::Engine;
 
 /// How often the store is asked.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
@@ -13,20 +13,20 @@ const CHECK_EVERY: Duration = Duration::from_secs(60);
 const CHECK_FIRST: Duration = Duration::from_secs(10);
 
 /// Warns, once per function, of work that waits for a worker which knows it. Ends with the `Stent`.
-pub(super) async fn watch(shared: Weak<Shared>) {
+pub(super) async fn watch(engine: Weak<Engine>) {
     let mut warned = BTreeSet::new();
     tokio::time::sleep(CHECK_FIRST).await;
     loop {
-        let Some(alive) = shared.upgrade() else { return };
+        let Some(alive) = engine.upgrade() else { return };
         warn(&alive, &mut warned).await;
         drop(alive);
         tokio::time::sleep(CHECK_EVERY).await;
     }
 }
 
-async fn warn(shared: &Arc<Shared>, warned: &mut BTreeSet<String>) {
+async fn warn(engine: &Arc<Engine>, warned: &mut BTreeSet<String>) {
     // A store that does not answer is somebody else's to report.
-    let Ok(lanes) = shared.unknown_work().await else { return };
+    let Ok(lanes) = engine.unknown_work().await else { return };
     for view in lanes {
         if warned.insert(view.lane.function.clone()) {
             tracing::warn!(

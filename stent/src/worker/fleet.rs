@@ -1,0 +1,36 @@
+//! What the workers of one `Stent` share: who they are, and which warnings were given.
+
+use std::sync::{Arc, Once};
+
+use super::blocking::Blocking;
+use super::outside::Outside;
+use super::status::Roster;
+use super::unknown;
+use crate::engine::Engine;
+
+/// The workers of one `Stent`. The store knows nothing of them but their leases.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) roster: Roster,
+    /// Set once somebody looks for work that this process does not know.
+    watching: Once,
+    pub(super) outside: Outside,
+    pub(super) blocking: Blocking,
+}
+
+impl Fleet {
+    pub(crate) fn new() -> Self {
+        Self {
+            roster: Roster::new(),
+            watching: Once::new(),
+            outside: Outside::default(),
+            blocking: Blocking::default(),
+        }
+    }
+
+    /// Looks for work that this process does not know, from the first worker on.
+    pub(super) fn watch(&self, engine: &Arc<Engine>) {
+        let engine = Arc::downgrade(engine);
+        self.watching.call_once(|| drop(tokio::spawn(unknown::watch(engine))));
+    }
+}
