@@ -115,6 +115,7 @@ mod trace;
 mod worker;
 
 pub use durable::call::{Call, LocalCall};
+pub use durable::cancelled::cancelled;
 pub use durable::join::{join_all, try_join_all};
 pub use durable::map::{Map, Outcomes};
 pub use durable::notes::{Counter, Execution, ExecutionState, execution};
@@ -122,7 +123,6 @@ pub use durable::random::{now, random, random_u64, uuid};
 pub use durable::signal::{Signal, signal};
 pub use durable::sleep::{Sleep, sleep};
 pub use durable::step::{Step, step};
-pub use durable::stop::cancelled;
 #[cfg(feature = "sql")]
 pub use durable::transaction::{Transaction, TransactionStep, transaction};
 pub use engine::clock::ClockSource;

@@ -1,12 +1,14 @@
 //! What code inside a durable function uses.
 
 pub(crate) mod call;
+pub(crate) mod cancelled;
 pub(crate) mod closure;
 pub(crate) mod context;
 pub(crate) mod desk;
 pub(crate) mod join;
 pub(crate) mod map;
 pub(crate) mod notes;
+pub(crate) mod poll_timer;
 pub(crate) mod position;
 pub(crate) mod random;
 pub(crate) mod signal;

@@ -1,4 +1,4 @@
-//! Being asked to end: how running code learns of it and tidies up.
+//! Tells running code that its task is asked to end. Knows nothing of the code but its wakers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,8 +6,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use tokio::sync::Notify;
 
-use crate::durable::context::Context;
-use crate::worker::Pulse;
+use crate::durable::poll_timer::PollTimer;
 
 /// Tells a task's running code that it is asked to end.
 #[derive(Debug, Default)]
@@ -17,7 +16,7 @@ pub(crate) struct StopSign {
     heeded: AtomicBool,
     notify: Notify,
     /// How long the code takes between two awaits, so that code which cannot be stopped is told apart.
-    pub(crate) pulse: Pulse,
+    pub(crate) polls: PollTimer,
     /// Code that waits for it.
     wakers: Mutex<Vec<Waker>>,
 }
@@ -31,8 +30,13 @@ impl StopSign {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// The code waits for it from now on, so it gets time to tidy up.
+    pub(super) fn heed(&self) {
+        self.heeded.store(true, Ordering::Release);
+    }
+
     /// As code waits for it. Its wakers are kept here and not in a `Notify`, so that they are told from foreign ones.
-    fn poll(&self, cx: &TaskContext<'_>) -> Poll<()> {
+    pub(super) fn poll(&self, cx: &TaskContext<'_>) -> Poll<()> {
         let mut wakers = self.wakers();
         if self.is_set() {
             return Poll::Ready(());
@@ -68,39 +72,4 @@ impl StopSign {
             notified.await;
         }
     }
-}
-
-/// Resolves once the running function is asked to end, because its execution was cancelled. A function that awaits it,
-/// beside its work, has the grace of the cancellation to tidy up; one that never does is dropped at its next `await`.
-///
-/// While it tidies up, new steps fail with [`Error::Cancelled`](crate::Error::Cancelled), and what the function gives in the
-/// end counts for nothing.
-///
-/// ```
-/// # use stent::prelude::*;
-/// # async fn upload() {}
-/// # async fn remove_half_of_it() {}
-/// #[durable]
-/// async fn publish() -> Result<(), stent::Error> {
-///     tokio::select! {
-///         () = upload() => Ok(()),
-///         () = stent::cancelled() => {
-///             remove_half_of_it().await;
-///             Err(stent::Error::Cancelled)
-///         }
-///     }
-/// }
-/// ```
-///
-/// A function that waits for steps holds no worker, so nothing of it runs and nothing is told; those of its steps that run
-/// are. Outside of a durable function it never resolves.
-///
-/// # Cancel safety
-/// Safe.
-pub async fn cancelled() {
-    let Some(durable) = Context::around().and_then(Context::into_durable) else {
-        return std::future::pending().await;
-    };
-    durable.stop.heeded.store(true, Ordering::Release);
-    std::future::poll_fn(|cx| durable.stop.poll(cx)).await;
 }

@@ -207,11 +207,11 @@ impl Activation {
         let waker = Waker::from(self.waker.clone());
         let mut cx = TaskContext::from_waker(&waker);
         let (durable, code) = (&self.durable, &mut self.code);
-        durable.stop.pulse.begin();
+        durable.stop.polls.begin();
         let polled = self.span.in_scope(|| {
             catch_panic(|| Context::Durable(durable.clone()).enter(|| poll_code(durable, code, &mut cx)))
         });
-        self.fleet.blocking.polled(&durable.function, durable.stop.pulse.end());
+        self.fleet.blocking.polled(&durable.function, durable.stop.polls.end());
         let polled = polled.unwrap_or_else(|mut failure| {
             failure.trace.get_or_insert_with(|| format!("in `{}`", durable.function));
             Poll::Ready(Err(failure))

@@ -34,12 +34,12 @@ use self::forget::Asked;
 use self::lease::Renewed;
 use self::outbox::Outbox;
 use super::activation::Activation;
-use super::blocking::BLOCKS_FROM;
 use super::cache::Cache;
 use super::port::{Kept, Message, Parked, Port};
 use super::prefetch::{Prefetched, Ready};
 use super::report::{Reporter, Subject};
 use super::{Config, Fleet, Stop, turn};
+use crate::durable::poll_timer::BLOCKING_POLL;
 use crate::durable::stop::StopSign;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -284,7 +284,7 @@ impl Driver {
             let now = Instant::now();
             self.port.report.vitals().due(Some(now));
             let late = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
-            if late >= BLOCKS_FROM.max(self.port.lease / 3) {
+            if late >= BLOCKING_POLL.max(self.port.lease / 3) {
                 self.port.report.held_up(late);
             }
         }

@@ -40,7 +40,6 @@ use stent_core::limits::{CLAIM_MAX, HOT_MAX, LEASE};
 use stent_core::pace::PumpConfig;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::blocking::Pulse;
 pub(crate) use self::fleet::Fleet;
 use self::report::Reporter;
 use self::status::Vitals;

@@ -43,7 +43,7 @@ impl Driver {
     pub(super) fn lose(&mut self, task: TaskId, loss: LeaseLoss) {
         let Some(active) = self.finished(task) else { return };
         active.abort.abort();
-        self.port.report.lost(&active.subject, loss, active.stop.pulse.blocked());
+        self.port.report.lost(&active.subject, loss, active.stop.polls.blocked());
     }
 
     pub(super) fn start_renewal(&mut self, now: Timestamp) {
