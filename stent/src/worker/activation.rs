@@ -13,8 +13,8 @@ use stent_core::{Failure, Kind, Payload, TaskId, Timestamp, own_failure};
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use super::Fleet;
 use super::drop_queue::DropQueue;
+use super::fleet::Fleet;
 use super::port::{Message, Port};
 use crate::durable::context::{Context, Durable, Place};
 use crate::durable::stop::StopSign;

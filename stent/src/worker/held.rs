@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use stent_core::WorkerId;
 use stent_core::limits::PAGE_MAX;
 
-use super::Fleet;
+use super::fleet::Fleet;
 use crate::engine::Engine;
 
 /// Looks once. Which of the other workers are alive nobody knows before their leases end, so this is no warning.

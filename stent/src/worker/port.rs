@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::activation::Activation;
 use super::drop_queue::DropQueue;
+use super::fleet::Fleet;
 use super::report::Reporter;
-use super::{Fleet, Stop};
+use super::status::Stop;
 use crate::engine::Engine;
 use crate::function::state::States;
 

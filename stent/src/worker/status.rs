@@ -11,7 +11,6 @@ use stent_core::{Timestamp, WorkerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Stop;
 use crate::engine::clock::Clock;
 use crate::error::{Error, Result};
 
@@ -117,6 +116,16 @@ pub struct WorkersOverview {
     pub live: bool,
     /// The workers, oldest first. Those that were told to stop and have stopped are left out.
     pub workers: Vec<WorkerStatus>,
+}
+
+/// How a worker is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    No,
+    /// Let running turns come to a wait or their end.
+    Drain,
+    /// Hand everything back at once.
+    Now,
 }
 
 /// What a worker's loop writes down.

@@ -54,10 +54,10 @@ const CASES: [(&str, &str); 35] = [
     ("stent/src/execution/retention.rs", "results"),
     ("stent/src/durable/signal.rs", "timeout"),
     ("stent/src/durable/transaction.rs", "timeout"),
-    ("stent/src/worker/mod.rs", "grace"),
-    ("stent/src/worker/mod.rs", "heartbeat"),
-    ("stent/src/worker/mod.rs", "lease"),
-    ("stent/src/worker/mod.rs", "poll_max"),
+    ("stent/src/worker/builder.rs", "grace"),
+    ("stent/src/worker/builder.rs", "heartbeat"),
+    ("stent/src/worker/builder.rs", "lease"),
+    ("stent/src/worker/builder.rs", "poll_max"),
 ];
 
 /// Places of durations that are told and not taken.
