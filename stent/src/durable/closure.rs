@@ -122,7 +122,7 @@ pub(crate) fn outside<F: Future>(future: F) -> impl Future<Output = F::Output> {
 pub(crate) fn in_transaction(what: &str) -> Error {
     Error::InTransaction {
         what: format!("`{what}`"),
-        remedy: "cannot be a step: the transaction is recorded as a whole, and its closure does not run again; do it before or \
-                 after",
+        remedy: "cannot be a step, because the transaction is recorded as one step and its closure is not replayed; \
+                 do it before or after the transaction",
     }
 }

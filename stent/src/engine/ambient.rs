@@ -56,8 +56,8 @@ pub(crate) fn check_not_within(store: &Arc<dyn Store>) -> Result<()> {
         return Ok(());
     }
     Err(Error::InTransaction {
-        what: "what is dispatched or sent".to_owned(),
-        remedy: "must be part of it: add .within(&txn)",
+        what: "a dispatch or a signal".to_owned(),
+        remedy: "must be part of the transaction: add .within(&txn)",
     })
 }
 

@@ -50,9 +50,9 @@ pub(crate) fn report_expired(transition: &Transition, function: Option<&str>) {
         (None, Some(_)) => format!("step {task}"),
     };
     match tree.parent {
-        None => tracing::warn!(%execution, %task, function, %failure, "{what} was ended: {failure}"),
+        None => tracing::warn!(%execution, %task, function, %failure, "{what} timed out: {failure}"),
         Some(_) => {
-            tracing::info!(%execution, %task, function, %failure, "{what} was ended, and its caller gets the error: {failure}");
+            tracing::info!(%execution, %task, function, %failure, "{what} timed out, and its caller gets the error: {failure}");
         }
     }
 }

@@ -23,7 +23,7 @@ impl Hooks {
         if let Err(failure) = catch_panic(|| hook(&**metrics)) {
             tracing::error!(
                 panic = failure.message,
-                "a metrics hook panicked; the task that it was about is not affected"
+                "a metrics hook panicked; the task that it reported is not affected"
             );
         }
     }

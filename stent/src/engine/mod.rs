@@ -148,7 +148,7 @@ impl Engine {
             let (len, max) = (data.len(), self.payload_max);
             failure
                 .causes
-                .push(format!("… its value of {len} bytes was left out; at most {max} are allowed"));
+                .push(format!("… its value was omitted: it is {len} bytes long, and the limit is {max}"));
         }
         failure
     }
@@ -214,7 +214,7 @@ impl Engine {
         for _ in 0..READ_RETRIES {
             match self.patience.answered("read", read()).await {
                 Err(error) if error.is_transient() => {
-                    tracing::debug!(%error, "a read is tried again");
+                    tracing::debug!(%error, "retrying a read");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }

@@ -56,7 +56,11 @@ pub(crate) fn check_size(payload: &Payload, max: usize, what: &dyn Fn() -> Strin
         return Err(Error::PayloadTooLarge { what: what(), len, max });
     }
     if len > PAYLOAD_BYTES_WARN {
-        tracing::warn!(len, "{} is large; keep large data elsewhere and pass a reference", what());
+        tracing::warn!(
+            len,
+            "{} is large ({len} bytes); keep large data elsewhere and pass a reference",
+            what()
+        );
     }
     Ok(())
 }

@@ -51,24 +51,24 @@ impl Config {
     pub(super) fn validated(&self) -> Result<PumpConfig> {
         let heartbeat = self.heartbeat.unwrap_or(self.lease / 3);
         let fits = [
-            ("concurrency", self.concurrency > 0, "it is 0; a worker needs at least one turn".to_owned()),
+            ("concurrency", self.concurrency > 0, "it is 0; a worker needs at least 1".to_owned()),
             (
                 "lease",
                 self.lease >= LEASE_MIN,
-                format!("{:?} is too short; take at least {LEASE_MIN:?}", self.lease),
+                format!("{:?} is too short; use at least {LEASE_MIN:?}", self.lease),
             ),
             (
                 "heartbeat",
                 (INTERVAL_MIN..=self.lease / 2).contains(&heartbeat),
                 format!(
-                    "{heartbeat:?} does not fit a lease of {:?}; take at most half of it, and at least {INTERVAL_MIN:?}",
+                    "{heartbeat:?} does not fit a lease of {:?}; use at most half of the lease, and at least {INTERVAL_MIN:?}",
                     self.lease
                 ),
             ),
             (
                 "poll_max",
                 self.poll.max >= INTERVAL_MIN,
-                format!("{:?} is too short for an interval; take at least {INTERVAL_MIN:?}", self.poll.max),
+                format!("{:?} is too short for an interval; use at least {INTERVAL_MIN:?}", self.poll.max),
             ),
         ];
         if let Some((option, _, problem)) = fits.into_iter().find(|(_, fits, _)| !fits) {
