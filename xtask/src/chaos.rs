@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use cargo_metadata::Message;
 
 use crate::command::Command;
 use crate::servers::programs_for_tests;
@@ -30,18 +29,9 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
 /// Builds it as `cargo xtask test` does, as the program of its own test, so that neither of the two builds it anew for the
 /// other.
 fn build() -> Result<PathBuf> {
-    let build =
-        Command::cargo(["test", "--workspace", "--features", FEATURES, "--test", "chaos", "--no-run"]);
-    eprintln!("$ {build}");
-    let output = build.args(["--message-format", "json-render-diagnostics"]).output()?;
-    for message in Message::parse_stream(output.as_bytes()) {
-        let Message::CompilerArtifact(artifact) = message? else { continue };
-        if artifact.target.name == "stent-chaos"
-            && !artifact.profile.test
-            && let Some(program) = artifact.executable
-        {
-            return Ok(program.into());
-        }
-    }
-    None.context("cargo built no program stent-chaos")
+    let build = ["test", "--workspace", "--features", FEATURES, "--test", "chaos", "--no-run"];
+    let programs = Command::cargo(build).programs()?.into_iter();
+    let mut programs =
+        programs.filter(|(artifact, _)| artifact.target.name == "stent-chaos" && !artifact.profile.test);
+    Ok(programs.next().context("cargo built no program stent-chaos")?.1)
 }

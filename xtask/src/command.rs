@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 
 use anyhow::{Context, Result};
+use cargo_metadata::{Artifact, Message};
 
 /// The root of the checkout.
 pub(crate) fn root() -> PathBuf {
@@ -71,6 +72,21 @@ impl Command {
             .with_context(|| format!("cannot start `{self}`"))?;
         anyhow::ensure!(output.status.success(), "`{self}` failed with {}", output.status);
         String::from_utf8(output.stdout).with_context(|| format!("`{self}` printed what is no text"))
+    }
+
+    /// Runs it as a build of cargo, says so, and gives what has a program of all that it built or found built.
+    pub(crate) fn programs(self) -> Result<Vec<(Artifact, PathBuf)>> {
+        eprintln!("$ {self}");
+        let output = self.args(["--message-format", "json-render-diagnostics"]).output()?;
+        let mut programs = Vec::new();
+        for message in Message::parse_stream(output.as_bytes()) {
+            if let Message::CompilerArtifact(artifact) = message?
+                && let Some(program) = artifact.executable.clone()
+            {
+                programs.push((artifact, program.into()));
+            }
+        }
+        Ok(programs)
     }
 
     /// Runs it and hands each line of its standard output to `line` as it comes. True when it succeeded.

@@ -10,7 +10,6 @@ mod report;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use cargo_metadata::Message;
 
 use self::report::Report;
 use crate::backends::Backends;
@@ -125,18 +124,12 @@ impl Runner {
 }
 
 fn build() -> Result<Vec<Runner>> {
-    let build = Command::cargo(["test", "--workspace", "--test", "conformance", "--no-run"]);
-    eprintln!("$ {build}");
-    let output = build.args(["--message-format", "json-render-diagnostics"]).output()?;
-    let mut runners = Vec::new();
-    for message in Message::parse_stream(output.as_bytes()) {
-        let Message::CompilerArtifact(artifact) = message? else { continue };
-        let (Some(program), "conformance") = (artifact.executable, artifact.target.name.as_str()) else {
-            continue;
-        };
+    let programs = Command::cargo(["test", "--workspace", "--test", "conformance", "--no-run"]).programs()?;
+    let runners = programs.into_iter().filter(|(artifact, _)| artifact.target.name == "conformance");
+    let runners = runners.map(|(artifact, program)| {
         let folder = artifact.manifest_path.parent().context("a manifest lies in a folder")?;
         let package = folder.file_name().context("a package's folder has a name")?.to_owned();
-        runners.push(Runner { package, folder: folder.into(), program: program.into() });
-    }
-    Ok(runners)
+        Ok(Runner { package, folder: folder.into(), program })
+    });
+    runners.collect()
 }

@@ -87,13 +87,16 @@ fn make_image(kind: Kind, root: &Path) -> Result<String> {
     let no_cluster = root.join("etc/postgresql-common");
     fs::create_dir_all(&no_cluster)?;
     fs::write(no_cluster.join("createcluster.conf"), "create_main_cluster = false\n")?;
-    inside(root, &["apt-get", "install", "-y", "-qq", "--no-install-recommends", kind.debian_package()])?;
+    inside(
+        root,
+        &["apt-get", "install", "-y", "-qq", "--no-install-recommends", kind.facts().debian_package],
+    )?;
 
     write_program(&root.join(ENTRYPOINT), entrypoint(kind))?;
     for unread in UNREAD {
         empty(&root.join(unread))?;
     }
-    let image = kind.own_image();
+    let image = kind.facts().own_image;
     import(root, &changes(kind), image)?;
     // The one that had the name before. A container that still runs of it keeps it.
     docker(["image", "prune", "--force", "--filter", &format!("label={MADE_OF}={kind}")]).output()?;
@@ -114,7 +117,7 @@ fn changes(kind: Kind) -> Vec<String> {
     let mut changes = vec![
         format!(r#"ENTRYPOINT ["/{ENTRYPOINT}"]"#),
         format!(r#"CMD ["{command}"]"#),
-        format!("EXPOSE {}", kind.port()),
+        format!("EXPOSE {}", kind.facts().port),
         format!("VOLUME {data}"),
         "ENV LANG=C.UTF-8".into(),
         format!("LABEL {MADE_OF}={kind}"),

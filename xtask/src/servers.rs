@@ -68,7 +68,7 @@ impl Servers {
         for &kind in kinds {
             let found = find(kind, choice, fsync)?;
             eprintln!("{kind}: {}", found.way);
-            servers.environment.push((kind.url_variable().into(), found.url));
+            servers.environment.push((kind.facts().url_variable.into(), found.url));
             servers._kept.extend(found.kept);
         }
         Ok(servers)
@@ -116,7 +116,7 @@ fn find(kind: Kind, choice: &Choice, fsync: Fsync) -> Result<Found> {
 }
 
 fn by_any_way(kind: Kind, fsync: Fsync) -> Result<Found> {
-    let variable = kind.url_variable();
+    let variable = kind.facts().url_variable;
     if let Some(url) = env::var(variable).ok().filter(|url| !url.is_empty()) {
         let named = Kind::of_url(&url);
         ensure!(named == Some(kind), "{variable} is no URL of {kind}: {url}");
@@ -138,10 +138,10 @@ fn no_way(kind: Kind, no_container: &str, not_here: &str) -> String {
          2. Docker, with the image in {image}, one by `cargo xtask images`, or {official}: {no_container}\n  \
          3. the programs of {kind} on this machine, and\n  \
          4. as root on Debian, its package {package}, installed by this command: {not_here}",
-        variable = kind.url_variable(),
-        image = kind.image_variable(),
-        official = kind.official_image(),
-        package = kind.debian_package(),
+        variable = kind.facts().url_variable,
+        image = kind.facts().image_variable,
+        official = kind.facts().official_image,
+        package = kind.facts().debian_package,
     )
 }
 
@@ -154,7 +154,7 @@ fn in_docker(kind: Kind, fsync: Fsync) -> Result<Found> {
 
 fn here(kind: Kind, fsync: Fsync) -> Result<Found> {
     if local::programs(kind).is_none() {
-        let package = kind.debian_package();
+        let package = kind.facts().debian_package;
         debian::can_install()
             .with_context(|| format!("there are none, and package {package} cannot be installed"))?;
         eprintln!("{kind}: installing package {package} for its programs; no service of it is started");

@@ -97,22 +97,18 @@ mod trials {
 
     /// A terminal sends the signal to everything in the foreground.
     fn by_ctrl_c(kind: &'static str) -> Outcome {
-        let home = Home::new()?;
-        let mut lent = Lent::start(&home, kind)?;
-
-        kill_process_group(Pid::from_child(&lent.xtask), Signal::INT)?;
-
-        assert!(!lent.xtask.wait()?.success());
-        lent.all_gone()?;
-        assert_eq!(home.folders()?, 0);
-        Ok(())
+        ended_by(kind, |xtask| kill_process_group(xtask, Signal::INT))
     }
 
     fn by_signal(kind: &'static str, signal: Signal) -> Outcome {
+        ended_by(kind, |xtask| kill_process(xtask, signal))
+    }
+
+    fn ended_by(kind: &str, end: impl FnOnce(Pid) -> rustix::io::Result<()>) -> Outcome {
         let home = Home::new()?;
         let mut lent = Lent::start(&home, kind)?;
 
-        kill_process(Pid::from_child(&lent.xtask), signal)?;
+        end(Pid::from_child(&lent.xtask))?;
 
         assert!(!lent.xtask.wait()?.success());
         lent.all_gone()?;

@@ -19,7 +19,7 @@ pub(crate) fn programs_for_tests() {
     let has_postgres = local::programs(Kind::Postgres).is_some();
     let programs = [
         ("pgbouncer", "pgbouncer", has_pgbouncer()),
-        ("postgres", Kind::Postgres.debian_package(), has_postgres),
+        ("postgres", Kind::Postgres.facts().debian_package, has_postgres),
     ];
     for (program, package, is_here) in programs {
         if is_here {

@@ -5,8 +5,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::{Command as Process, Output, Stdio};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use cargo_metadata::Message;
+use anyhow::{Context, Result, bail, ensure};
 
 use super::container::{self, Container, Ready};
 use super::kept::Kept;
@@ -21,12 +20,12 @@ use crate::command::Command;
 /// When no engine answers, or the image is not here and cannot be pulled.
 pub(super) fn image(kind: Kind) -> Result<String> {
     ensure!(answers(&["version", "--format", "{{.Server.Version}}"])?, "no engine answers");
-    if let Some(image) = named(env::var(kind.image_variable()).ok()) {
+    if let Some(image) = named(env::var(kind.facts().image_variable).ok()) {
         return present(&image).or_else(|_| pulled(kind, image));
     }
-    present(kind.own_image())
-        .or_else(|_| present(kind.official_image()))
-        .or_else(|_| pulled(kind, kind.official_image().into()))
+    present(kind.facts().own_image)
+        .or_else(|_| present(kind.facts().official_image))
+        .or_else(|_| pulled(kind, kind.facts().official_image.into()))
 }
 
 /// An image with its tag, which testcontainers wants to be told.
@@ -92,23 +91,15 @@ fn container(kind: Kind, image: &str, fsync: Fsync, password: &str) -> Container
         }
     };
     let labels = vec![(KEPT_BY.into(), keeper_of(std::process::id()))];
-    Container { image: image.into(), port: kind.port(), ready, environment, args, labels }
+    Container { image: image.into(), port: kind.facts().port, ready, environment, args, labels }
 }
 
 /// Builds the program that starts containers, and says so: it takes a while, once.
 fn build() -> Result<PathBuf> {
-    let build =
-        Command::cargo(["build", "--package", "xtask", "--features", "docker", "--bin", "containers"]);
-    eprintln!("$ {build}");
-    let output = build.args(["--message-format", "json-render-diagnostics"]).output()?;
-    for message in Message::parse_stream(output.as_bytes()) {
-        if let Message::CompilerArtifact(artifact) = message?
-            && let ("containers", Some(program)) = (artifact.target.name.as_str(), artifact.executable)
-        {
-            return Ok(program.into());
-        }
-    }
-    Err(anyhow!("cargo built no program named containers"))
+    let build = ["build", "--package", "xtask", "--features", "docker", "--bin", "containers"];
+    let programs = Command::cargo(build).programs()?.into_iter();
+    let mut programs = programs.filter(|(artifact, _)| artifact.target.name == "containers");
+    Ok(programs.next().context("cargo built no program named containers")?.1)
 }
 
 /// The label that tells whose a container is.

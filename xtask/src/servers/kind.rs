@@ -29,6 +29,44 @@ pub(crate) enum Fsync {
     Off,
 }
 
+/// What is particular to a kind of server.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) name: &'static str,
+    /// The variable in which tests find a server, and in which people name one of their own.
+    pub(crate) url_variable: &'static str,
+    /// The variable that names an image.
+    pub(crate) image_variable: &'static str,
+    /// The image that `cargo xtask images` makes. Its name says that it is nobody else's.
+    pub(crate) own_image: &'static str,
+    /// The image of the registry.
+    pub(crate) official_image: &'static str,
+    /// The package of Debian that has the server's program.
+    pub(crate) debian_package: &'static str,
+    /// The port that the server listens on in a container.
+    pub(crate) port: u16,
+}
+
+const POSTGRES: Facts = Facts {
+    name: "postgres",
+    url_variable: "STENT_POSTGRES_URL",
+    image_variable: "STENT_POSTGRES_IMAGE",
+    own_image: "stent-test/postgres:latest",
+    official_image: "postgres:17-alpine",
+    debian_package: "postgresql",
+    port: 5432,
+};
+
+const REDIS: Facts = Facts {
+    name: "redis",
+    url_variable: "STENT_REDIS_URL",
+    image_variable: "STENT_REDIS_IMAGE",
+    own_image: "stent-test/redis:latest",
+    official_image: "redis:7-alpine",
+    debian_package: "redis-server",
+    port: 6379,
+};
+
 impl Kind {
     /// What `backend` needs; nothing when it lives in the process of its test.
     pub(crate) const fn of(backend: Backend) -> Option<Self> {
@@ -47,59 +85,16 @@ impl Kind {
         }
     }
 
+    /// What is particular to it.
+    pub(crate) const fn facts(self) -> &'static Facts {
+        match self {
+            Self::Postgres => &POSTGRES,
+            Self::Redis => &REDIS,
+        }
+    }
+
     pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Redis => "redis",
-        }
-    }
-
-    /// The variable in which tests find a server, and in which people name one of their own.
-    pub(crate) const fn url_variable(self) -> &'static str {
-        match self {
-            Self::Postgres => "STENT_POSTGRES_URL",
-            Self::Redis => "STENT_REDIS_URL",
-        }
-    }
-
-    /// The variable that names an image.
-    pub(crate) const fn image_variable(self) -> &'static str {
-        match self {
-            Self::Postgres => "STENT_POSTGRES_IMAGE",
-            Self::Redis => "STENT_REDIS_IMAGE",
-        }
-    }
-
-    /// The image that `cargo xtask images` makes. Its name says that it is nobody else's.
-    pub(crate) const fn own_image(self) -> &'static str {
-        match self {
-            Self::Postgres => "stent-test/postgres:latest",
-            Self::Redis => "stent-test/redis:latest",
-        }
-    }
-
-    /// The image of the registry.
-    pub(crate) const fn official_image(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres:17-alpine",
-            Self::Redis => "redis:7-alpine",
-        }
-    }
-
-    /// The package of Debian that has the server's program.
-    pub(crate) const fn debian_package(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgresql",
-            Self::Redis => "redis-server",
-        }
-    }
-
-    /// The port that the server listens on in a container.
-    pub(crate) const fn port(self) -> u16 {
-        match self {
-            Self::Postgres => 5432,
-            Self::Redis => 6379,
-        }
+        self.facts().name
     }
 
     /// A server of ours on loopback.

@@ -62,7 +62,12 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn is_open(&self) -> bool {
-        !self.is_elsewhere && parts(self.last).contains(&Part::Open)
+        !self.is_elsewhere && self.parts().any(|part| part == TODO)
+    }
+
+    /// What stands in its last cell, with commas between.
+    fn parts(&self) -> impl Iterator<Item = &str> {
+        self.last.split(", ").map(str::trim).filter(|part| !part.is_empty())
     }
 
     fn finding(&self, what: impl Into<String>, remedy: impl Into<String>) -> Finding {
@@ -155,27 +160,6 @@ fn named_once(rows: &[Row<'_>]) -> Vec<Finding> {
     findings
 }
 
-/// A part of a row's last cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part<'a> {
-    Proof(&'a str),
-    Open,
-    Unknown(&'a str),
-}
-
-fn parts(cell: &str) -> Vec<Part<'_>> {
-    let texts = cell.split(", ").map(str::trim).filter(|text| !text.is_empty());
-    texts.map(part).collect()
-}
-
-fn part(text: &str) -> Part<'_> {
-    match text.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')) {
-        Some(proof) => Part::Proof(proof),
-        None if text == TODO => Part::Open,
-        None => Part::Unknown(text),
-    }
-}
-
 fn proven(row: &Row<'_>, files: &[File], tests: &BTreeSet<String>, open: Open) -> Vec<Finding> {
     let ids = row.ids.join(", ");
     if row.last.is_empty() {
@@ -185,22 +169,19 @@ fn proven(row: &Row<'_>, files: &[File], tests: &BTreeSet<String>, open: Open) -
     if row.is_elsewhere {
         return Vec::new();
     }
-    let judge = |part| match part {
-        Part::Open if open == Open::Allowed => None,
-        Part::Open => Some(row.finding(format!("{ids} waits for its test"), "write it, and name it here")),
-        Part::Unknown(text) => {
+    let judge = |part: &str| {
+        if part == TODO {
+            let what = format!("{ids} waits for its test");
+            return (open == Open::Refused).then(|| row.finding(what, "write it, and name it here"));
+        }
+        let Some(proof) = part.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')) else {
             let remedy = "write proofs in backticks, with commas between them";
-            Some(row.finding(format!("{ids} has {text:?} for a proof"), remedy))
-        }
-        Part::Proof(proof) => {
-            let what = missing(proof, files, tests)?;
-            Some(row.finding(
-                format!("{ids}: {what}"),
-                "name what is there; names are told in xtask/src/tidy/suite.rs",
-            ))
-        }
+            return Some(row.finding(format!("{ids} has {part:?} for a proof"), remedy));
+        };
+        let remedy = "name what is there; names are told in xtask/src/tidy/suite.rs";
+        Some(row.finding(format!("{ids}: {}", missing(proof, files, tests)?), remedy))
     };
-    parts(row.last).into_iter().filter_map(judge).collect()
+    row.parts().filter_map(judge).collect()
 }
 
 /// What is wrong with a proof, if anything.
