@@ -45,19 +45,19 @@ macro_rules! list {
 pub(crate) use list;
 
 impl Case {
-    /// Area and claim: `fence::stale_epoch_changes_nothing`. Names stay as they are from one release to the next.
+    /// Area and claim: `fence::stale_epoch_changes_nothing`. Names do not change between releases.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it claims, in words: its name, read out. The same words stand in `docs/semantics.md`, under its guarantee.
+    /// The claim in words: the name with spaces. `docs/semantics.md` lists the same words under the case's guarantee.
     #[must_use]
     pub fn claim(&self) -> String {
         self.name.replace("::", ": ").replace('_', " ")
     }
 
-    /// The guarantee that it belongs to.
+    /// The guarantee that the case checks.
     #[must_use]
     pub const fn guarantee(&self) -> Guarantee {
         self.guarantee
@@ -74,7 +74,7 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Every case, by area: those written by hand, then so many seeds of the model as `STENT_SEEDS` says.
+/// Every case, by area: first the handwritten ones, then as many seeds of the model as `STENT_SEEDS` says.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     let written = crate::cases::AREAS.iter().flat_map(|area| area.iter()).map(|listed| Case {
@@ -97,22 +97,23 @@ mod tests {
 
     use super::*;
 
-    /// Set to write what the tests here compare.
+    /// If set, the tests here write the files that they compare.
     const BLESS: &str = "STENT_BLESS";
 
-    /// Names of cases, which others name in their reports and in their settings: whoever changes one changes this list, too.
+    /// The names of the cases. Reports and settings of other projects use these names, so every change of a name changes this
+    /// list.
     const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cases.txt");
 
     const SEMANTICS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/semantics.md");
 
-    /// Between these lines of the page stands what is made here.
+    /// The tests generate the part of the page between these two lines.
     const BEGIN: &str = "<!-- cases: made by the tests of stent-conformance -->\n";
     const END: &str = "<!-- end of cases -->\n";
 
     /// Columns of the page.
     const WIDTH: usize = 120;
 
-    /// Every case; the seeds of the model as one.
+    /// Every case; all seeds of the model count as one.
     fn listed() -> Vec<(Guarantee, String)> {
         let written = crate::cases::AREAS.iter().flat_map(|area| area.iter());
         let written = written.map(|listed| (listed.guarantee, listed.name.to_owned()));
@@ -157,7 +158,7 @@ mod tests {
         expect_file(SEMANTICS, &[before, BEGIN, &checked(), END, after].concat());
     }
 
-    /// By guarantee and area, the claims in words.
+    /// The claims in words, by guarantee and area.
     fn checked() -> String {
         let mut by_guarantee: BTreeMap<_, Vec<(String, Vec<String>)>> = BTreeMap::new();
         for (guarantee, name) in listed() {
@@ -180,7 +181,7 @@ mod tests {
         text + "\n"
     }
 
-    /// An entry of a list in lines that are not too long.
+    /// Wraps a list entry to the width of the page.
     fn wrapped(entry: &str) -> String {
         let (mut text, mut column) = (String::new(), 0);
         for word in entry.split(' ') {

@@ -1,4 +1,4 @@
-//! Chance from a seed, so that what was drawn can be drawn again.
+//! Random numbers from a seed, so that a run can be repeated.
 
 /// SplitMix64: small, fast, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Chance {
         self.below(100) < percent
     }
 
-    /// One of some things.
+    /// A random element.
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
         (!from.is_empty()).then(|| &from[self.below(from.len())])
     }

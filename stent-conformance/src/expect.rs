@@ -1,10 +1,10 @@
-//! Claims that say what was expected and what came.
+//! Assertions that print the expected and the actual value.
 
 use std::fmt::Debug;
 
 use stent_core::transition::{News, Outcome};
 
-/// Claims that two things are the same; `what` names the thing.
+/// Asserts that two values are equal; `what` names them.
 #[track_caller]
 pub(crate) fn same<A, E>(what: &str, actual: A, expected: E)
 where
@@ -14,7 +14,7 @@ where
     assert!(actual == expected, "{what}\n  expected: {expected:?}\n    actual: {actual:?}");
 }
 
-/// Claims that a transition was applied now, and gives what was learned with it.
+/// Asserts that a transition was applied by this call, and returns its news.
 #[track_caller]
 pub(crate) fn applied(outcome: Outcome) -> News {
     match outcome {
@@ -23,7 +23,7 @@ pub(crate) fn applied(outcome: Outcome) -> News {
     }
 }
 
-/// Claims that a transition stood before.
+/// Asserts that a transition had been applied before, and returns its news.
 #[track_caller]
 pub(crate) fn already(outcome: Outcome) -> News {
     match outcome {

@@ -1,10 +1,10 @@
-//! What Stent promises, numbered.
+//! The guarantees of Stent, numbered.
 
 use std::fmt;
 
 macro_rules! guarantees {
     ($($id:ident $promise:literal,)+) => {
-        /// A promise that every store keeps. Each has cases in the suite, and a failing case prints its text.
+        /// A guarantee that every store keeps. The suite has cases for each, and a failing case prints the guarantee's text.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Guarantee {
             $(#[doc = $promise] $id,)+
@@ -14,7 +14,7 @@ macro_rules! guarantees {
             /// Every guarantee, in order.
             pub const ALL: &'static [Self] = &[$(Self::$id),+];
 
-            /// The number that it goes by: `G3`.
+            /// Its number, such as `G3`.
             #[must_use]
             pub const fn id(self) -> &'static str {
                 match self {
@@ -22,7 +22,7 @@ macro_rules! guarantees {
                 }
             }
 
-            /// What is promised.
+            /// The text of the guarantee.
             #[must_use]
             pub const fn promise(self) -> &'static str {
                 match self {
@@ -46,7 +46,7 @@ guarantees! {
     G10 "Workers claim only what their queues and tags allow; untagged tasks are for everyone.",
     G11 "Signals: latest value wins, sent before or during the wait, never lost, consumed once.",
     G12 "Idempotency and cache hits include falsy values; a hit never re-executes.",
-    G13 "Crash loops end in a dead letter, with the history of tries.",
+    G13 "Crash loops end in a dead letter, with the history of its claims.",
     G14 "Payloads come back byte-identical; nothing is truncated in silence.",
     G15 "Cancel and expiry reach every descendant; a late result of a cancelled task changes nothing.",
     G16 "Purge respects its bound and never touches an open execution.",

@@ -1,8 +1,8 @@
-//! The conformance suite: what a store must do to carry durable executions, as named cases that any backend can run.
+//! The conformance suite: named cases that say what a store must do to carry durable executions, and that any backend can run.
 //!
 //! # Certify a backend
 //!
-//! A test target without the default harness, and a way to make empty stores:
+//! Add a test target without the default harness, and a way to create empty stores:
 //!
 //! ```toml
 //! [[test]]
@@ -44,34 +44,34 @@
 //! }
 //! ```
 //!
-//! `cargo test --test conformance` then runs every case, in parallel, each on a store of its own; names and parts of names
-//! select among them, `--list` lists them, as with any test program. A backend conforms when all of them pass.
+//! `cargo test --test conformance` then runs every case in parallel, each on its own store. As with any test program, names and
+//! parts of names select cases, and `--list` lists them. A backend conforms when all cases pass.
 //!
 //! # When a case fails
 //!
-//! It prints what is promised, what it claims in words, what was expected and what came, the last calls that the store was
-//! given with what they came to, and the command that runs it alone. Ids and moments are short there: `#3` is the third id that
-//! the case drew, `t+5s` is five seconds after it began. `docs/semantics.md` says at length what is promised, and lists under
-//! each promise the claims that it is checked by. Names stay: `cases.txt` has all of them.
+//! It prints the guarantee, the case's claim in words, the expected and the actual value, the last calls to the store with
+//! their results, and the command that runs the case alone. The report shortens ids and moments: `#3` is the third id that the
+//! case drew, `t+5s` is five seconds after the case began. `docs/semantics.md` explains each guarantee, and lists the claims
+//! that check it. Names do not change; `cases.txt` lists all of them.
 //!
 //! # What the suite refuses
 //!
 //! There are no capability flags and no exceptions by name: a store that cannot do what a case asks does not conform, and a
-//! harness that cannot open one fails. There are no sleeps: time is an argument of every call, so cases move it by naming a
-//! later moment. The one clock that is read is that of a deadline after which a case counts as hung.
+//! harness that cannot open a store fails. There are no sleeps: every call takes the time as an argument, so cases move time by
+//! naming a later moment. The suite reads a real clock only for the deadline after which a case counts as hung.
 //!
 //! # What is in it
 //!
-//! [`cases`] lists the cases; each states one claim and the [`Guarantee`] that it belongs to.
+//! [`cases`] lists the cases; each states one claim and the [`Guarantee`] that it checks.
 //!
-//! - **Scripts**, written by hand, by area: given, when, then.
-//! - **Races** (`race`, `crowd`, and those in other areas): many workers, each on a handle of its own that is connected before
-//!   the start, and what all of them are told has to add up.
-//! - **Crashes** (`crash`, `fate`, `life`): handles are lost between calls and calls are dropped in the middle; a whole life is
-//!   played with each of its calls disturbed, and ends as the undisturbed one.
-//! - **The model** (`model`): random operations, drawn from a seed, go to the backend, by two handles in turn, and to
-//!   `stent-memory`, and what can be observed is compared after each of them. `STENT_SEEDS=1000` plays so many seeds instead of
-//!   200; a failure names its seed and the shortest list of operations that was found to show it.
+//! - **Scripts**: handwritten cases by area, as given, when, then.
+//! - **Races** (`race`, `crowd`, and races in other areas): many workers, each on its own handle that was connected before the
+//!   start; the results of all workers together must be consistent.
+//! - **Crashes** (`crash`, `fate`, `life`): cases lose handles between calls, and drop calls in the middle; one case plays a
+//!   whole life, disturbs each of its calls in turn, and expects the outcome of the undisturbed life.
+//! - **The model** (`model`): random operations from a seed go to the backend, through two handles in turn, and to
+//!   `stent-memory`, and the suite compares everything observable after each operation. `STENT_SEEDS=1000` plays 1000 seeds
+//!   instead of 200. A failure prints its seed and the shortest list of operations found that reproduces it.
 
 mod case;
 mod cases;

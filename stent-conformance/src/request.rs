@@ -1,4 +1,4 @@
-//! What is asked for from outside, in the words of a case.
+//! Requests from outside an execution, as cases write them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use stent_core::{Payload, TaskId, Timestamp};
 
 use crate::task::t;
 
-/// Moves a transition to another moment than `t(0)`.
+/// Gives a transition another moment than `t(0)`.
 pub(crate) trait At {
     fn at(self, at: Timestamp) -> Self;
 }
@@ -26,12 +26,12 @@ pub(crate) fn signal(root: TaskId, name: &str, id: TaskId, value: Payload) -> Tr
     decide::signal(root.execution(), name, id, value, t(0))
 }
 
-/// Asks an execution to end, with `grace` seconds to tidy up.
+/// Cancels an execution, with a grace of `grace` seconds.
 pub(crate) fn cancel(root: TaskId, grace: u64, at: Timestamp) -> Transition {
     decide::cancel(root.execution(), Duration::from_secs(grace), at)
 }
 
-/// Ends a task whose time is up.
+/// Ends a task whose deadline has passed.
 pub(crate) fn expire(expired: &Expired, at: Timestamp) -> Transition {
     decide::expire(expired, at)
 }
@@ -40,7 +40,7 @@ pub(crate) fn revive(root: TaskId) -> Transition {
     decide::redrive(root.execution(), None, t(0))
 }
 
-/// Tries a dead letter again by another policy.
+/// Redrives a dead letter with another retry policy.
 pub(crate) fn revive_by(root: TaskId, retry: RetryPolicy) -> Transition {
     decide::redrive(root.execution(), Some(retry), t(0))
 }

@@ -1,4 +1,4 @@
-//! Runs cases as the trials of a test program, and reports what failed so that it can be understood.
+//! Runs cases as the trials of a test program, and writes reports of failures that explain them.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -19,19 +19,19 @@ use crate::model;
 use crate::tell;
 use crate::world::{Trace, World};
 
-/// After this long a case counts as hung. Nothing is measured by it: it is far beyond what any case takes.
+/// After this time a case counts as hung. It is no measurement: every case takes far less.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Threads of a case's own: enough for handles to meet.
+/// Threads of each case: enough for calls on several handles to overlap.
 const THREADS: usize = 4;
 
 /// Runs every case that the command line selects against the harness's backend: the `main` of a test program.
 ///
-/// The command line is that of `cargo test` programs: names or parts of them, `--list`, `--exact`, `--skip`,
-/// `--test-threads`, `--format`.
+/// It takes the arguments of `cargo test` programs: names or parts of them, `--list`, `--exact`, `--skip`, `--test-threads`,
+/// `--format`.
 ///
-/// Gives a failure if any case failed, and a case fails if the harness cannot make a place for it or open a handle: nothing is
-/// left out.
+/// Returns a failure if any case failed. A case also fails if the harness cannot create a place for it or open a handle: no
+/// case is skipped.
 pub fn run(harness: impl Harness) -> ExitCode {
     let harness: Arc<dyn Harness> = Arc::new(harness);
     let trials = cases().into_iter().map(|case| {
@@ -42,10 +42,10 @@ pub fn run(harness: impl Harness) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
-/// Runs one case against the harness's backend, on a runtime of its own.
+/// Runs one case against the harness's backend, on its own runtime.
 ///
 /// # Errors
-/// When the case does not hold or cannot run: the report, ready to be printed.
+/// If the case does not hold or cannot run: the report, ready to be printed.
 pub fn check(harness: &Arc<dyn Harness>, case: &Case) -> Result<(), String> {
     let trace = Trace::default();
     let runtime = Builder::new_multi_thread()
@@ -54,7 +54,7 @@ pub fn check(harness: &Arc<dyn Harness>, case: &Case) -> Result<(), String> {
         .build()
         .map_err(|error| format!("cannot start a runtime: {error}"))?;
     let failure = quietly(|| play(&runtime, harness, case, &trace));
-    // Work that a case has dropped may still run; it is not waited for.
+    // Futures that the case dropped may still have work running; the runner does not wait for it.
     runtime.shutdown_background();
     failure.map_err(|failure| report(case, &failure, &trace))
 }
@@ -93,7 +93,7 @@ fn report(case: &Case, failure: &str, trace: &Trace) -> String {
     report + &format!("\nrun it again: {}\n", again(case))
 }
 
-/// The command that runs a case alone.
+/// The command that runs this case alone.
 fn again(case: &Case) -> String {
     let program = env::args().next().unwrap_or_default();
     // `conformance` of `target/debug/deps/conformance-0d3c…`.
@@ -103,7 +103,7 @@ fn again(case: &Case) -> String {
         Ok(package) => format!("cargo test -p {package} --test {target} --"),
         Err(_) => program,
     };
-    // A seed is only there when so many are played.
+    // A seed exists only if the suite plays at least that many seeds.
     let seeds = match case.body() {
         Body::Model { seed } => format!("STENT_SEEDS={} ", seed + 1),
         Body::Script(_) => String::new(),
@@ -112,12 +112,12 @@ fn again(case: &Case) -> String {
 }
 
 thread_local! {
-    /// Where and why this thread panicked; set while it plays a case.
+    /// Where and why this thread panicked; set while the thread plays a case.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static PLAYING: RefCell<bool> = const { RefCell::new(false) };
 }
 
-/// Takes a panic as the failure that it stands for, and keeps it off the screen: it belongs into the report.
+/// Turns a panic into a failure of the case, and prints nothing: the panic belongs in the report.
 fn quietly(play: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -137,8 +137,8 @@ fn quietly(play: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     ended.unwrap_or_else(|panic| Err(message_of(panic.as_ref())))
 }
 
-/// The line of a case on which this thread panics, if the program has lines. Helpers panic for their callers, and an async
-/// function does not know its own.
+/// The line of the case on which this thread panics, if the program has debug lines. It reads the backtrace, because helpers
+/// panic on behalf of their callers, and an async function does not know its caller.
 fn place() -> Option<String> {
     let frames = Backtrace::force_capture().to_string();
     let place =
@@ -146,7 +146,7 @@ fn place() -> Option<String> {
     place.map(|place| format!("src/cases/{place}"))
 }
 
-/// What was said in a panic: of this thread with its place, of another one that was handed on the words alone.
+/// The message of a panic; for a panic of this thread also its place.
 pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
     if let Some(said) = PANIC.take() {
         return said;
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::harness::{BoxError, Fixture};
 
-    /// A server that is not there.
+    /// A server that does not exist.
     #[derive(Debug)]
     struct Nowhere;
 
@@ -174,7 +174,7 @@ mod tests {
         }
     }
 
-    /// A server that goes before it is opened.
+    /// A server that disappears before it is opened.
     #[derive(Debug)]
     struct Gone;
 

@@ -1,4 +1,4 @@
-//! What running code says of its execution, in the words of a case.
+//! Notes that running code writes about its execution, as cases write them.
 
 use stent_core::model::Note;
 use stent_core::{Payload, TaskId};
@@ -10,7 +10,7 @@ pub(crate) fn count(name: &str, add: i64) -> Note {
     Note::Count { name: name.to_owned(), add }
 }
 
-/// Begins a counter, unless it has begun.
+/// Starts a counter at a value, unless it has started.
 pub(crate) fn count_from(name: &str, value: i64) -> Note {
     Note::CountFrom { name: name.to_owned(), value }
 }
@@ -25,12 +25,12 @@ pub(crate) fn set_to(name: &str, value: Payload) -> Note {
     Note::Set { name: name.to_owned(), value }
 }
 
-/// Sets a state to a text, unless it has been set.
+/// Sets a state to a text, unless the state is already set.
 pub(crate) fn set_from(name: &str, value: &str) -> Note {
     Note::SetFrom { name: name.to_owned(), value: text(value) }
 }
 
-/// An entry of progress.
+/// A progress entry.
 pub(crate) fn progress(id: TaskId, text: &str) -> Note {
     Note::Progress { id, text: text.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Tasks to be written, in the words of a case.
+//! Tasks to be written, as cases write them.
 
 use std::time::Duration;
 
@@ -9,38 +9,38 @@ use stent_core::transition::{Change, Guard, Transition};
 use stent_core::{Digest, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
-/// A moment, in seconds from the one at which every case begins. It has a fraction, as real moments do.
+/// A moment, in seconds after the start of the case. It has a fraction, as real moments do.
 pub(crate) const fn t(seconds: i64) -> Timestamp {
     Timestamp::from_micros(1_763_683_200_123_456 + seconds * 1_000_000)
 }
 
-/// The `n`-th id of a case. Ids grow, and have the bits of a UUID of version 7.
+/// The `n`-th id of a case. Ids grow, and have the bits of a version 7 UUID.
 pub(crate) fn id(n: u64) -> TaskId {
     let millis: u128 = 1_763_683_200_123;
     TaskId::from_uuid(Uuid::from_u128((millis << 80) | (0x7 << 76) | (0b10 << 62) | u128::from(n)))
 }
 
-/// A payload that people can read.
+/// A readable payload.
 pub(crate) fn text(text: &str) -> Payload {
     Payload::new("text/plain", text.as_bytes().to_vec())
 }
 
-/// The failure of cases that do not care which.
+/// A failure for cases to which its content does not matter.
 pub(crate) fn declined() -> Failure {
     Failure::new("Declined", "no funds")
 }
 
-/// The key of calls that are the same.
+/// The key that equal calls share.
 pub(crate) fn key(text: &str) -> Key {
     Key::of_user("charge", None, text)
 }
 
-/// The key of dispatches that are the same.
+/// The key that equal dispatches share.
 pub(crate) fn dispatch_key(text: &str) -> Key {
     Key::of_dispatch("charge", text)
 }
 
-/// A task to be written. It takes its place in a tree when it is dispatched or put into a turn.
+/// A task to be written. It gets its place in a tree when it is dispatched or added to a turn.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) id: TaskId,
@@ -91,42 +91,42 @@ impl Draft {
         self
     }
 
-    /// One of those that are the same: it has this key, for good.
+    /// It has this key, with no time limit.
     pub(crate) const fn keyed(mut self, key: Key) -> Self {
         self.keyed = Some(Keyed::new(key));
         self
     }
 
-    /// Its keyed result is good for so many seconds.
+    /// Its keyed result is valid for this many seconds.
     pub(crate) fn ttl(self, seconds: u64) -> Self {
         self.good_for(Duration::from_secs(seconds))
     }
 
-    /// Its keyed result is good for so long.
+    /// Its keyed result is valid for this long.
     pub(crate) fn good_for(mut self, ttl: Duration) -> Self {
         self.keyed = self.keyed.map(|keyed| Keyed { ttl: Some(ttl), ..keyed });
         self
     }
 
-    /// It has an id that the case has chosen.
+    /// It has an id that the case chose.
     pub(crate) const fn with_id(mut self, id: TaskId) -> Self {
         self.id = id;
         self
     }
 
-    /// Its time is up at this moment.
+    /// It has this deadline.
     pub(crate) const fn expires(mut self, expires_at: Timestamp) -> Self {
         self.expires_at = Some(expires_at);
         self
     }
 
-    /// It was asked for within this trace.
+    /// It was requested within this trace.
     pub(crate) fn traced(mut self, trace: &str) -> Self {
         self.trace = Some(trace.to_owned());
         self
     }
 
-    /// It is called with what has this digest.
+    /// Its arguments have this digest.
     pub(crate) const fn digest(mut self, digest: Digest) -> Self {
         self.digest = Some(digest);
         self
@@ -157,7 +157,7 @@ impl Draft {
         self
     }
 
-    /// It failed so before it was first written.
+    /// It failed with this before it was first written.
     pub(crate) fn failure(mut self, failure: Failure) -> Self {
         self.failure = Some(failure);
         self
@@ -185,7 +185,7 @@ impl Draft {
         self.start_under(None, at)
     }
 
-    /// The transition that dispatches it, if nothing was dispatched under the key.
+    /// The transition that dispatches it, unless the key has been used for a dispatch.
     pub(crate) fn start_under(self, key: Option<Key>, at: Timestamp) -> Transition {
         let mut start = Transition::new(Guard::Absent { task: self.id, key }, at, Change::Start);
         let tree = Tree::root(self.id.execution());

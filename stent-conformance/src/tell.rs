@@ -1,7 +1,7 @@
-//! What was sent to a store and what came back, in lines that people can read.
+//! Requests to a store and its answers, as readable lines.
 //!
-//! Ids and moments of a case are its own and have no meaning outside of it: `#3` is the third id that it drew, `t+5s` is five
-//! seconds after it began.
+//! Ids and moments have no meaning outside of their case: `#3` is the third id that the case drew, `t+5s` is five seconds after
+//! the case began.
 
 use std::fmt::{self, Write};
 
@@ -11,13 +11,13 @@ use stent_core::transition::{Change, Guard, News, Outcome, Transition};
 
 use crate::task::{id, t};
 
-/// Characters of a key: enough to tell those of a case apart.
+/// Characters of a key: enough to distinguish the keys of a case.
 const KEY_LENGTH: usize = 6;
 
-/// A transition and what became of it.
+/// A transition and its outcome.
 pub(crate) fn commit(transition: &Transition, outcome: &Outcome) -> String {
     let mut line = String::new();
-    // Writing to a text cannot fail.
+    // Writing to a string cannot fail.
     let _ = write!(line, "{}: ", Subject(&transition.guard));
     let _ = write!(line, "{}", Verb(transition));
     for new in &transition.insert {
@@ -41,7 +41,7 @@ pub(crate) fn commit(transition: &Transition, outcome: &Outcome) -> String {
     line
 }
 
-/// A wish for work and what came.
+/// A claim and its result.
 pub(crate) fn claim(request: &ClaimRequest<'_>, exchanged: &Exchanged) -> String {
     let mut line = format!("claim {} of {:?}", request.max, request.functions);
     if let Some(queues) = request.queues {
@@ -75,10 +75,10 @@ pub(crate) fn claim(request: &ClaimRequest<'_>, exchanged: &Exchanged) -> String
     line
 }
 
-/// Shortens the ids and moments of a case, wherever they stand in a text.
+/// Shortens the ids and moments of a case, wherever they occur in a text.
 pub(crate) fn short(text: &str) -> String {
     let (first, zero) = (id(0).to_string(), t(0).to_string());
-    // Ids of a case differ in their last group, moments after the date.
+    // Ids of a case differ only in their last group, moments only after the date.
     let (ids, day) = (&first[..first.len() - 12], &zero[..11]);
     let mut short = String::with_capacity(text.len());
     let mut rest = text;
@@ -99,14 +99,14 @@ pub(crate) fn short(text: &str) -> String {
     short + rest
 }
 
-/// `#3` for the third id, and how much of the text it takes.
+/// `#3` for the third id, and the length that it had in the text.
 fn numbered(text: &str, ids: &str) -> Option<(String, usize)> {
     let end = ids.len() + 12;
     let n = u64::from_str_radix(text.strip_prefix(ids)?.get(..12)?, 16).ok()?;
     Some((format!("#{n}"), end))
 }
 
-/// `t+5s` for a moment of the first day, and how much of the text it takes.
+/// `t+5s` for a moment of the first day, and the length that it had in the text.
 fn moment(text: &str, day: &str, zero: &str) -> Option<(String, usize)> {
     let time = text.strip_prefix(day)?;
     let end = time.find('Z')?;
@@ -120,7 +120,7 @@ fn moment(text: &str, day: &str, zero: &str) -> Option<(String, usize)> {
     Some((format!("t+{seconds}s"), day.len() + end + 1))
 }
 
-/// Whom a transition is about.
+/// The task that a transition changes.
 struct Subject<'a>(&'a Guard);
 
 impl fmt::Display for Subject<'_> {
@@ -139,7 +139,7 @@ impl fmt::Display for Subject<'_> {
     }
 }
 
-/// What becomes of it.
+/// The change.
 struct Verb<'a>(&'a Transition);
 
 impl fmt::Display for Verb<'_> {
@@ -168,7 +168,7 @@ impl fmt::Display for Verb<'_> {
     }
 }
 
-/// A row that is written.
+/// A row that the transition writes.
 struct Row<'a>(&'a NewTask);
 
 impl fmt::Display for Row<'_> {
@@ -202,7 +202,7 @@ impl fmt::Display for Row<'_> {
     }
 }
 
-/// What the store said.
+/// The store's answer.
 struct Answer<'a>(&'a Outcome);
 
 impl fmt::Display for Answer<'_> {

@@ -1,4 +1,4 @@
-//! What a leaseholder commits, in the words of a case.
+//! Commits of leaseholders, as cases write them.
 
 use stent_core::backend::Claimed;
 use stent_core::model::{Fence, Note, Said, Step, StepState, TaskResult, Threshold, Tree, Wait};
@@ -7,12 +7,12 @@ use stent_core::{Digest, Failure, Key, TaskId, Timestamp};
 
 use crate::task::{Draft, t, text};
 
-/// What the holder of a claim can do next. Everything happens at `t(0)` unless it is said otherwise.
+/// The next possible commits of a claim's holder. All of them happen at `t(0)` unless stated otherwise.
 pub(crate) trait Holder {
-    /// The claim's fence, where it hangs, and how many completions it knows.
+    /// The claim's fence, its place in the tree, and the number of completions that the holder has seen.
     fn held(&self) -> (Fence, Tree, u32);
 
-    /// The key of what it holds.
+    /// The key of the claimed task.
     fn key(&self) -> Option<Key>;
 
     fn turn(&self, change: Change) -> Turn {
@@ -57,13 +57,13 @@ pub(crate) trait Holder {
         self.turn(Change::Release)
     }
 
-    /// A hint from code that was parked under this claim.
+    /// Unparks code that was parked under this claim.
     fn nudge(&self) -> Transition {
         let (fence, ..) = self.held();
         Transition::new(Guard::Parked { task: fence.task, epoch: fence.epoch }, t(0), Change::Unpark)
     }
 
-    /// Puts off the moment at which what was parked under this claim is due.
+    /// Postpones the moment at which the task that was parked under this claim is due.
     fn put_off(&self, from: Timestamp, until: Timestamp) -> Transition {
         let (fence, ..) = self.held();
         let guard = Guard::Parked { task: fence.task, epoch: fence.epoch };
@@ -81,7 +81,7 @@ impl Holder for Claimed {
     }
 }
 
-/// Goes on under the same claim after `commits` more writes and with `seen` completions seen.
+/// The same claim after `commits` more writes and with `seen` completions seen.
 pub(crate) fn later(claimed: &Claimed, commits: u32, seen: u32) -> Claimed {
     let mut later = claimed.clone();
     later.fence.commit += commits;
@@ -89,7 +89,7 @@ pub(crate) fn later(claimed: &Claimed, commits: u32, seen: u32) -> Claimed {
     later
 }
 
-/// What a step gave, as its parent's record says.
+/// The result of a step, as its parent's record has it.
 pub(crate) fn given(steps: &[Step], step: TaskId) -> Option<TaskResult> {
     match &steps.iter().find(|recorded| recorded.id == step)?.state {
         StepState::Done { result, .. } => Some(result.clone()),
@@ -97,17 +97,17 @@ pub(crate) fn given(steps: &[Step], step: TaskId) -> Option<TaskResult> {
     }
 }
 
-/// A wait for so many completions in all.
+/// A wait until this many completions in total.
 pub(crate) const fn wait_for(done: u32) -> Wait {
     Wait { done, until: None, maps: Vec::new() }
 }
 
-/// A wait for the next completion after `seen`, or for so many items of a map.
+/// A wait for the next completion after `seen`, or for this many items of a map.
 pub(crate) fn wait_for_items(seen: u32, map: TaskId, done: u32) -> Wait {
     Wait { maps: vec![Threshold { map, done }], ..Wait::for_next(seen) }
 }
 
-/// A leaseholder's transition in the making.
+/// A leaseholder's transition under construction.
 #[derive(Clone, Debug)]
 pub(crate) struct Turn(Transition);
 
@@ -136,13 +136,13 @@ impl Turn {
         self.with(step)
     }
 
-    /// Says something about the execution.
+    /// Writes a note about the execution.
     pub(crate) fn say(self, note: Note) -> Self {
         let (fence, _) = self.guard();
         self.say_for(fence.task, note)
     }
 
-    /// Says what a step said that ran in this turn.
+    /// Writes a note of a step that ran in this turn.
     pub(crate) fn say_for(mut self, task: TaskId, note: Note) -> Self {
         self.0.notes.push(Said { task, note });
         self
@@ -160,7 +160,7 @@ impl Turn {
         self.feed_with(map, fed, total, None)
     }
 
-    /// Feeds a map with items that have this digest, with those of before.
+    /// Feeds a map; the items so far, including the earlier ones, have this digest.
     pub(crate) fn feed_with(
         mut self,
         map: TaskId,

@@ -1,4 +1,4 @@
-//! The world of one case: a store of its own, and the words to act on it and to look at it.
+//! The world of one case: its own store, and the methods that act on it and look at it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,27 +31,27 @@ use crate::turn::Turn;
 /// Lines of the trace that a failure prints.
 const TRACE_MAX: usize = 40;
 
-/// Lines of a list of operations that a failure prints: more than any list that was shrunk has.
+/// Lines of a list of operations that a failure prints: more than any shrunk list has.
 const LIST_MAX: usize = 400;
 
-/// Length of such a line.
+/// The length of such a line.
 const LINE_MAX: usize = 600;
 
-/// Length of a line of which so much is left once its ids are made short.
+/// The length to which a line is cut before its ids are shortened.
 const RAW_LINE_MAX: usize = 20 * LINE_MAX;
 
-/// Rows that a look at the store asks for at once.
+/// Rows that a look at the store reads at once.
 const PAGE: usize = 100;
 
-/// A worker with a handle on a store. [`peer`](Self::peer) makes another one, on a handle of its own.
+/// A worker with a handle on a store. [`peer`](Self::peer) creates another worker with its own handle.
 pub(crate) struct World {
     shared: Arc<Shared>,
-    /// None only while a crashed handle is opened again.
+    /// `None` only while a crashed handle is opened again.
     store: Option<Arc<dyn Store>>,
     pub(crate) worker: WorkerId,
 }
 
-/// What all peers of a case share.
+/// State that all peers of a case share.
 struct Shared {
     harness: Arc<dyn Harness>,
     fixture: Box<dyn Fixture>,
@@ -60,11 +60,11 @@ struct Shared {
     nonces: AtomicU32,
     trace: Trace,
     known: Mutex<Known>,
-    /// Those who are started at once. Handles and not worlds, which would keep what keeps them.
+    /// The handles of workers that start at the same moment. Not worlds, which would keep this struct alive in a cycle.
     crew: tokio::sync::Mutex<Vec<(Arc<dyn Store>, WorkerId)>>,
 }
 
-/// What was ever sent.
+/// Everything that was ever sent.
 #[derive(Default)]
 struct Known {
     functions: BTreeSet<String>,
@@ -72,7 +72,7 @@ struct Known {
     maps: BTreeSet<TaskId>,
 }
 
-/// What happened so far, for the report of a failure.
+/// The calls so far, for the report of a failure.
 #[derive(Clone, Default)]
 pub(crate) struct Trace {
     lines: Arc<Mutex<Vec<String>>>,
@@ -82,7 +82,7 @@ pub(crate) struct Trace {
 impl Trace {
     pub(crate) fn note(&self, line: impl fmt::Display) {
         let mut line = line.to_string();
-        // Cut first, then shorten the ids: some lines have thousands of them, and the rest is thrown away.
+        // Cut first, then shorten the ids: some lines have thousands of ids, most of which are thrown away.
         if let Some((end, _)) = line.char_indices().nth(RAW_LINE_MAX) {
             line.truncate(end);
         }
@@ -98,7 +98,7 @@ impl Trace {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last lines, or, after [`keep_all`](Self::keep_all), so many as a list of operations may need.
+    /// The last lines; after [`keep_all`](Self::keep_all), as many as a list of operations may need.
     pub(crate) fn tail(&self) -> Vec<String> {
         let max = if self.whole.load(Ordering::Relaxed) { LIST_MAX } else { TRACE_MAX };
         let lines = self.lines();
@@ -110,21 +110,21 @@ impl Trace {
         self.lines().clone()
     }
 
-    /// What is noted here is a list that is worth reading from its beginning.
+    /// Makes a failure print the trace from its beginning, because the trace is a list of operations.
     pub(crate) fn keep_all(&self) {
         self.whole.store(true, Ordering::Relaxed);
     }
 }
 
 impl World {
-    /// A world with an empty store whose schema is there.
+    /// A world with an empty, migrated store.
     pub(crate) async fn new(harness: Arc<dyn Harness>, trace: Trace) -> Self {
         let world = Self::bare(harness, trace).await;
         world.store().migrate().await.expect("migrate");
         world
     }
 
-    /// A world with a place where not even a schema is.
+    /// A world with a place that does not even have a schema.
     async fn bare(harness: Arc<dyn Harness>, trace: Trace) -> Self {
         let fixture = harness.fresh().await.expect("the harness makes a place for a store");
         let (ids, seqs, nonces) = (AtomicU64::new(1), AtomicU32::new(0), AtomicU32::new(1));
@@ -144,12 +144,12 @@ impl World {
         self.store.as_ref().expect("a handle is open between two calls")
     }
 
-    /// Another worker, with a handle of its own.
+    /// Another worker, with its own handle.
     pub(crate) async fn peer(&self) -> Self {
         Self::open(Arc::clone(&self.shared)).await
     }
 
-    /// So many other workers, each with a handle of its own that has a connection; the same ones every time.
+    /// This many other workers, each with its own connected handle; the same workers every time.
     async fn crew(&self, workers: usize) -> Vec<Self> {
         let mut crew = self.shared.crew.lock().await;
         while crew.len() < workers {
@@ -162,12 +162,12 @@ impl World {
             .collect()
     }
 
-    /// Another world, with nothing in it but what the harness made: no schema yet.
+    /// Another world, in which the harness has created nothing but the place: no schema yet.
     pub(crate) async fn elsewhere(&self) -> Self {
         Self::bare(Arc::clone(&self.shared.harness), self.shared.trace.clone()).await
     }
 
-    /// Loses the handle, as a crash does, and opens another one.
+    /// Drops the handle, as a crash does, and opens another one.
     pub(crate) async fn crash(mut self) -> Self {
         self.crash_in_place().await;
         self
@@ -183,13 +183,13 @@ impl World {
         self.shared.trace.note(line);
     }
 
-    // What can be written.
+    // Drafts.
 
     pub(crate) fn id(&self) -> TaskId {
         self.shared.id()
     }
 
-    /// The chance of a claim: another one each time.
+    /// The random part of a claim's epoch: a new one each time.
     pub(crate) fn nonce(&self) -> Nonce {
         Nonce::new(self.shared.nonces.fetch_add(1, Ordering::Relaxed))
     }
@@ -207,7 +207,7 @@ impl World {
         self.draft(StepKind::Sleep, "sleep", NewTaskState::Timer { due })
     }
 
-    /// A closure that has run, with what it gave.
+    /// A closure that has run, with its result.
     pub(crate) fn inline(&self, name: &str, result: &str) -> Draft {
         self.draft(StepKind::Inline, name, NewTaskState::Done { started_at: t(0), result: Ok(text(result)) })
     }
@@ -239,7 +239,7 @@ impl World {
         self.draft(StepKind::Spawn, "spawn", NewTaskState::Done { started_at: t(0), result })
     }
 
-    // What can be done.
+    // Actions.
 
     pub(crate) async fn dispatch(&self, draft: Draft) -> TaskId {
         let id = draft.id;
@@ -247,7 +247,7 @@ impl World {
         id
     }
 
-    /// Dispatches many calls of a function, due at once, as fast as the store takes them. Gives their ids, oldest first.
+    /// Dispatches many calls of a function, due at once, as fast as the store accepts them. Returns their ids, oldest first.
     pub(crate) async fn dispatch_many(&self, count: usize, draft: impl Fn() -> Draft) -> Vec<TaskId> {
         let drafts: Vec<_> = (0..count).map(|_| draft()).collect();
         let ids = drafts.iter().map(|draft| draft.id).collect();
@@ -264,7 +264,7 @@ impl World {
         self.shared.learn(batch);
         let exchanged = self.store().exchange(batch, claim).await.expect("exchange");
         self.note_exchange(batch, claim, &exchanged);
-        // A store may answer at once, always: others get their turn, and so does a deadline.
+        // Some stores always answer without waiting; yielding lets other tasks and the deadline run.
         tokio::task::yield_now().await;
         same("the number of outcomes", exchanged.outcomes.len(), batch.len());
         exchanged
@@ -282,12 +282,12 @@ impl World {
         self.commit_all([transition]).await.remove(0)
     }
 
-    /// Commits what must be applied.
+    /// Commits a transition that must be applied.
     pub(crate) async fn apply(&self, transition: impl Into<Transition>) -> News {
         applied(self.commit(transition).await)
     }
 
-    /// Claims up to `max` tasks of every function and queue, at `t(0)`, for half a minute.
+    /// Claims up to `max` tasks of all functions and queues, at `t(0)`, for half a minute.
     pub(crate) fn claim(&self, max: usize) -> Claim<'_> {
         Claim {
             world: self,
@@ -302,19 +302,19 @@ impl World {
         }
     }
 
-    /// Tasks whose time is up at a moment, as a claim that takes nothing tells them.
+    /// Tasks whose deadline has passed at `now`, as reported by a claim of zero tasks.
     pub(crate) async fn expired(&self, now: Timestamp) -> Vec<Expired> {
         self.claim(0).at(now).with::<Transition>([]).await.expired
     }
 
-    /// Ends every task whose time is up at a moment, and gives which these were.
+    /// Ends every task whose deadline has passed at `now`, and returns their ids.
     pub(crate) async fn expire_all(&self, now: Timestamp) -> Vec<TaskId> {
         let expired = self.expired(now).await;
         self.commit_all(expired.iter().map(|expired| request::expire(expired, now))).await;
         expired.iter().map(|expired| expired.task).collect()
     }
 
-    /// Tasks that this worker holds and that are asked to end.
+    /// Tasks that this worker holds and that were asked to end.
     pub(crate) async fn stopping(&self, now: Timestamp) -> Vec<TaskId> {
         self.claim(0).at(now).with::<Transition>([]).await.stopping
     }
@@ -324,7 +324,7 @@ impl World {
         self.apply(request::signal(root, name, self.id(), text(value))).await;
     }
 
-    /// Claims the one task that is due.
+    /// Claims the only task that is due.
     pub(crate) async fn claim_one(&self, now: Timestamp) -> Claimed {
         let mut claimed = self.claim(2).at(now).await;
         same("the number of tasks that are due", claimed.len(), 1);
@@ -340,7 +340,7 @@ impl World {
         claimed
     }
 
-    /// Commits a turn which starts one call, and claims that call; the turn must leave nothing else that is due.
+    /// Commits a turn which starts one call, and claims that call; nothing else may be due after the turn.
     pub(crate) async fn spawn(&self, turn: Turn, step: Draft) -> Claimed {
         let id = step.id;
         self.apply(turn.with(step)).await;
@@ -349,7 +349,7 @@ impl World {
         claimed
     }
 
-    /// Reads what has become of a task's steps after the first completions.
+    /// Reads the steps of a task that completed after the first `seen` completions.
     pub(crate) async fn completions(&self, task: TaskId, seen: u32) -> Vec<Step> {
         let mut read = self.store().completions(&[(task, seen)]).await.expect("completions are read");
         read.pop().map(|(_, steps)| steps).unwrap_or_default()
@@ -360,7 +360,7 @@ impl World {
         self.purge_of(Purge::Executions, before, max).await
     }
 
-    /// Deletes something; the time of what is kept for a while is measured at `t(0)`.
+    /// Purges something; `t(0)` is the moment against which keyed results expire.
     pub(crate) async fn purge_of(&self, what: Purge, before: Timestamp, max: u32) -> u32 {
         self.purge_as(PurgeRequest { what, before, now: t(0), max }).await
     }
@@ -371,18 +371,18 @@ impl World {
         purged
     }
 
-    // What can be seen.
+    // Observations.
 
     pub(crate) async fn execution(&self, root: TaskId) -> Option<ExecutionView> {
         self.store().executions(&[root.execution()]).await.expect("executions").pop()
     }
 
-    /// Where the execution of a root stands.
+    /// The status of a root's execution.
     pub(crate) async fn status(&self, root: TaskId) -> ExecutionStatus {
         self.execution(root).await.unwrap_or_else(|| panic!("{root:?} is not in the store")).status
     }
 
-    /// What the execution of a root gave.
+    /// The result of a root's execution.
     pub(crate) async fn result(&self, root: TaskId) -> Option<TaskResult> {
         self.execution(root).await.and_then(|view| view.result)
     }
@@ -427,7 +427,7 @@ impl World {
         }
     }
 
-    /// A task that was ever sent, if the store has it.
+    /// A task that was ever sent, if the store still has it.
     pub(crate) async fn find(&self, task: TaskId) -> Option<TaskView> {
         let execution = self.shared.known().homes.get(&task).copied()?;
         self.timeline(execution).await.into_iter().find(|view| view.id == task)
@@ -441,7 +441,7 @@ impl World {
         same(&format!("the status of {task:?}"), self.task(task).await.status, status);
     }
 
-    /// Everything that readers can see of what was ever sent.
+    /// Everything that readers can see about all that was ever sent.
     pub(crate) async fn snapshot(&self) -> Snapshot {
         let (executions, maps) = {
             let known = self.shared.known();
@@ -464,7 +464,7 @@ impl World {
         snapshot
     }
 
-    /// All that readers can see of an execution beside its own line.
+    /// Everything that readers can see about an execution, except its own line.
     pub(crate) async fn detail(&self, execution: ExecutionId) -> Detail {
         Detail { notes: self.notes(execution.root()).await, ..self.detail_without_notes(execution).await }
     }
@@ -528,7 +528,7 @@ impl Shared {
     }
 }
 
-/// A wish for work in the making. Awaited, it gives what was claimed.
+/// A claim under construction. Awaiting it returns the claimed tasks.
 pub(crate) struct Claim<'a> {
     world: &'a World,
     max: usize,
@@ -568,14 +568,14 @@ impl<'a> Claim<'a> {
         self
     }
 
-    /// No more than so many tasks of a function may run.
+    /// At most this many tasks of a function may run.
     pub(crate) fn limit(mut self, function: &str, max_concurrent: u32) -> Self {
         let max_concurrent = Some(max_concurrent);
         self.limits.push(Limit { function: function.to_owned(), max_concurrent, rate: None });
         self
     }
 
-    /// No more than so many tasks of a function may be claimed in a stretch of time, and so many run.
+    /// At most this many tasks of a function may be claimed in a period, and at most `max_concurrent` may run.
     pub(crate) fn rate(mut self, function: &str, rate: &str, max_concurrent: Option<u32>) -> Self {
         let rate: Rate = rate.parse().expect("a rate");
         self.limits.push(Limit { function: function.to_owned(), max_concurrent, rate: Some(rate) });
@@ -587,10 +587,10 @@ impl<'a> Claim<'a> {
         self
     }
 
-    /// Sends it together with transitions, and gives all that comes back.
+    /// Sends it together with transitions, and returns the whole answer.
     pub(crate) async fn with<T: Into<Transition>>(self, batch: impl IntoIterator<Item = T>) -> Exchanged {
         let batch: Vec<_> = batch.into_iter().map(Into::into).collect();
-        // What the batch inserts is known to the worker too.
+        // The worker also knows the tasks that the batch inserts.
         self.world.shared.learn(&batch);
         let functions =
             self.functions.unwrap_or_else(|| self.world.shared.known().functions.iter().cloned().collect());
@@ -609,14 +609,14 @@ impl<'a> Claim<'a> {
         self.world.exchange(&batch, Some(&request)).await
     }
 
-    /// When the next task is due, if nothing is now.
+    /// When the next task is due, if none is due now.
     pub(crate) async fn next_due(self) -> Option<Timestamp> {
         let exchanged = self.with::<Transition>([]).await;
         same("the number of tasks that are due", exchanged.claimed.len(), 0);
         exchanged.next_due
     }
 
-    /// The ids of what was claimed.
+    /// The ids of the claimed tasks.
     pub(crate) async fn ids(self) -> Vec<TaskId> {
         self.await.iter().map(|claimed| claimed.task.id).collect()
     }
@@ -631,12 +631,12 @@ impl<'a> IntoFuture for Claim<'a> {
     }
 }
 
-/// A worker's memory, as a case says it is.
+/// A worker's sticky cache, as the case defines it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory(pub(crate) BTreeMap<Fence, u32>);
 
 impl Memory {
-    /// It has one task, as it stands under this fence.
+    /// It has one task, as the task stands under this fence.
     pub(crate) fn of(fence: Fence, seen: u32) -> Self {
         Self([(fence, seen)].into())
     }
@@ -653,12 +653,12 @@ impl StickyCache for Memory {
 pub(crate) struct Snapshot {
     executions: BTreeMap<ExecutionId, ExecutionView>,
     details: BTreeMap<ExecutionId, Detail>,
-    /// Of every map that was ever sent, also where the map itself is gone.
+    /// The items of every map that was ever sent, even if the map itself is gone.
     items: BTreeMap<(TaskId, Seq), ItemView>,
     dead_letters: BTreeMap<ExecutionId, DeadLetter>,
 }
 
-/// All that readers can see of an execution beside its own line.
+/// Everything that readers can see about an execution, except its own line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Detail {
     pub(crate) tasks: BTreeMap<TaskId, TaskView>,
@@ -668,7 +668,7 @@ pub(crate) struct Detail {
 }
 
 impl Detail {
-    /// What differs, a line each.
+    /// The differences, one per line.
     pub(crate) fn differences(&self, expected: &Self) -> Vec<String> {
         let mut lines = differences(&self.tasks, &expected.tasks);
         lines.append(&mut differences(&self.items, &expected.items));
@@ -681,14 +681,14 @@ impl Detail {
 }
 
 impl Snapshot {
-    /// Claims that nothing that readers can see differs.
+    /// Asserts that readers can see no difference.
     #[track_caller]
     pub(crate) fn expect_same(&self, what: &str, expected: &Self) {
         let differences = self.differences(expected);
         assert!(differences.is_empty(), "{what}\n{}", differences.join("\n"));
     }
 
-    /// What differs, a line each.
+    /// The differences, one per line.
     pub(crate) fn differences(&self, expected: &Self) -> Vec<String> {
         let mut lines = differences(&self.executions, &expected.executions);
         let executions = self.details.keys().chain(expected.details.keys());
@@ -714,10 +714,10 @@ where
         .collect()
 }
 
-/// Starts as many workers as are given, each on a handle of its own, at the same moment, and gives what they give.
+/// Starts the given number of workers at the same moment, each on its own handle, and returns their results.
 ///
-/// The handles are opened and used once before the start, and kept for the next round: a connection that has yet to be made
-/// would keep the workers from meeting.
+/// The handles are opened and used once before the start, and are kept for the next round: if a worker had to connect first,
+/// the workers would not overlap.
 pub(crate) async fn at_once<T, F>(world: &World, workers: usize, work: impl Fn(World, usize) -> F) -> Vec<T>
 where
     T: Send + 'static,

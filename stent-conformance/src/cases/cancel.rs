@@ -1,4 +1,4 @@
-//! Steps that are given up: what is below them goes too, and what they bring late is not heard.
+//! Steps that are given up: everything below them ends too, and their late results change nothing.
 
 use std::sync::Arc;
 
@@ -72,8 +72,8 @@ async fn the_late_result_of_a_cancelled_step_changes_nothing(world: World) {
     same("completions", world.apply(later(&parent, 2, 0).keep()).await.done, 0);
 }
 
-/// A root, and below it a step that holds one of each: a pending and a running step, a sleep, a parked step with a step
-/// below it, a map with an item that has a step of its own.
+/// A root, and below it a step with one of each: a pending and a running step, a sleep, a parked step with a step below it, and
+/// a map with an item that has a step.
 async fn forest(world: &World) -> (Claimed, TaskId, Vec<TaskId>) {
     let root = world.running("checkout").await;
     let top = world.spawn(root.keep(), world.call("ship")).await;

@@ -1,4 +1,4 @@
-//! What a claim takes, and in which order.
+//! Which tasks a claim takes, and in which order.
 
 use stent_core::backend::{ClaimRequest, NoStickyCache};
 use stent_core::model::Nonce;
@@ -87,7 +87,7 @@ async fn earlier_due_time_comes_first(world: World) {
 }
 
 async fn older_comes_first(world: World) {
-    // Written in one batch, the younger first: age is the id's, not that of the row.
+    // Written in one batch, the younger first: the id determines the age, not the order of the rows.
     let (old, young) = (world.call("charge"), world.call("charge"));
     let ids = [old.id, young.id];
     world.commit_all([young.start(t(0)), old.start(t(0))]).await;
@@ -226,7 +226,7 @@ async fn a_worker_that_knows_nothing_takes_nothing(world: World) {
     same("claimed", world.claim(5).functions(["Charge"]).await.len(), 0);
 }
 
-/// So much work stands in front that a store which looks at it one by one, or at the first page of it, is found out.
+/// Enough work is in front that the case catches a store which examines it one by one, or only its first page.
 const IN_FRONT: usize = 5_000;
 
 async fn work_of_other_functions_hides_nothing(world: World) {
@@ -310,7 +310,7 @@ async fn the_next_moment_is_not_told_when_there_may_be_more_now(world: World) {
     same("next moment", exchanged.next_due, None);
 }
 
-/// Then what runs under it may be lost, and somebody has to look.
+/// The work under the lease may be lost then, so somebody has to look.
 async fn the_end_of_a_lease_is_a_next_moment(world: World) {
     let claimed = world.running("charge").await;
     world.dispatch(world.call("charge").due(t(60))).await;
@@ -325,7 +325,7 @@ async fn the_end_of_a_lease_is_a_next_moment(world: World) {
     same("next moment after its end", world.claim(9).at(t(6)).next_due().await, Some(t(60)));
 }
 
-/// By priority, then by when it is due again, then by age: it is neither new nor without a priority.
+/// By priority, then by when it is due again, then by age: a task does not become new, and keeps its priority.
 async fn a_task_keeps_its_place_in_line_whatever_it_went_through(world: World) {
     let then = t(30);
     for way in ["a retry", "a shutdown", "a lost lease", "a wait", "a revival", "a wait under a key"] {
@@ -374,7 +374,7 @@ async fn names_that_come_twice_count_once(world: World) {
     same("claimed", claim().ids().await, &ids[2..]);
 }
 
-/// All of it: it is what tells the holder of a claim from that of another one with the same count.
+/// The whole nonce must be kept: it distinguishes the holder of a claim from the holder of another claim with the same count.
 async fn an_epoch_has_the_chance_of_its_claim(world: World) {
     let id = world.dispatch(world.call("charge")).await;
     for (n, chance) in [(1, u32::MAX), (2, 0x4000_0001), (3, 0x0001_0000), (4, 1)] {

@@ -1,4 +1,4 @@
-//! What each change does, and what a batch is.
+//! The effect of each change, and of a batch.
 
 use super::words::*;
 
@@ -120,7 +120,7 @@ async fn a_refused_transition_does_not_stop_the_others(world: World) {
 async fn outcomes_stand_in_the_order_of_the_batch(world: World) {
     world.dispatch_many(300, || world.call("charge")).await;
     let claimed = world.claim(300).await;
-    // Every third is refused, and the batch stands in no order that a store might sort it into.
+    // Every third transition is refused, and the batch is in no order into which a store might sort it.
     let mut batch: Vec<_> = (0..300).collect();
     let mut chance = Chance::new(11);
     (1..300).rev().for_each(|n| batch.swap(n, chance.below(n + 1)));
@@ -164,7 +164,7 @@ async fn a_result_that_follows_its_cancel_in_the_batch_is_gone(world: World) {
     let grandchild = world.spawn(child.keep(), world.call("pack")).await;
     let last = world.spawn(grandchild.keep(), world.call("fold")).await;
 
-    // As if one by one: the cancel reaches all that is below the child, and what they bring then is late.
+    // As if one by one: the cancel reaches everything below the child, so their results in the same batch are late.
     let outcomes = world
         .commit_all([
             later(&root, 1, 0).keep().cancel(child.task.id).at(t(3)),
@@ -267,7 +267,7 @@ async fn a_step_that_is_started_under_a_lease_is_its_writers(world: World) {
     same("steps that have ended", world.claim_one(t(1)).await.task.done, 1);
 }
 
-/// As if one by one: what is asked of an execution before it was dispatched finds none.
+/// As if one by one: a request to an execution that precedes its dispatch in the batch finds no execution.
 async fn what_stands_before_its_dispatch_in_a_batch_is_gone(world: World) {
     let draft = world.call("charge");
     let id = draft.id;

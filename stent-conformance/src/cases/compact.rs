@@ -1,4 +1,4 @@
-//! Compaction: of an execution that is over, the outline stays and the details leave.
+//! Compaction: an execution that has ended keeps its outline and loses its details.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ fn alike(kind: StepKind, name: &str, status: TaskStatus, count: u64) -> SummaryV
     SummaryView { kind, name: name.to_owned(), status, count }
 }
 
-/// What is told of an execution's steps, in any order.
+/// The summary of an execution's steps, in any order.
 async fn summary(world: &World, root: TaskId) -> BTreeSet<SummaryView> {
     let summary = world.notes(root).await.summary;
     let set: BTreeSet<_> = summary.iter().cloned().collect();
@@ -41,7 +41,7 @@ async fn compact(world: &World, before: Timestamp, max: u32) -> u32 {
     world.purge_of(Purge::Details, before, max).await
 }
 
-/// An execution with a step, a try, and notes, that ended at this moment.
+/// An execution with a step, an ended claim and notes, that ended at this moment.
 async fn ended_at(world: &World, at: Timestamp) -> TaskId {
     let root = world.running("checkout").await;
     let turn = root.release().with(world.inline("render", "note")).say(count("parcels", 3));
@@ -65,7 +65,7 @@ async fn is_compact(world: &World, root: TaskId) -> bool {
     compact
 }
 
-/// Steps that differ in one of these are counted apart; the root is not among them.
+/// Steps that differ in kind, name or status are counted separately; the root is not counted.
 async fn steps_are_summed_up_by_kind_name_and_status(world: World) {
     let root = world.running("checkout").await;
     let (mut turn, mut cancelled) = (root.keep(), Vec::new());
@@ -81,7 +81,7 @@ async fn steps_are_summed_up_by_kind_name_and_status(world: World) {
     }
     let nap = world.sleep(t(0));
     let nap_id = nap.id;
-    // An inline step of the same name as a function.
+    // An inline step with the same name as a function.
     turn = turn.with(nap).with(world.inline("ship", "note")).with(world.inline("render", "note"));
     world.apply(turn.with(world.wait(root.task.id, "approval"))).await;
     world.signal(root.task.id, "approval", "yes").await;
@@ -108,7 +108,7 @@ async fn steps_are_summed_up_by_kind_name_and_status(world: World) {
     same("summary", summary(&world, root.task.id).await, expected.into());
 }
 
-/// Items of maps and the steps of steps are steps of the execution.
+/// Items of maps and steps of steps count as steps of the execution.
 async fn steps_below_steps_are_summed_up_too(world: World) {
     let root = world.running("checkout").await;
     let gather = world.gather("ship");
@@ -133,9 +133,9 @@ async fn steps_below_steps_are_summed_up_too(world: World) {
     same("items", world.items(id).await, Vec::new());
 }
 
-/// Who reads the execution, its result or its row sees what he saw before.
-/// A step that goes was to give a result under a key. Who waits for that in an execution which goes in the same call does not
-/// come to be at it in between.
+/// Readers of the execution, of its result and of its row see the same as before. One of the deleted steps was to produce the
+/// result under a key. A waiting step of another execution that is compacted in the same call must not become the key holder in
+/// between.
 async fn steps_are_summed_up_as_they_stood_before_the_call(world: World) {
     let mut roots = Vec::new();
     for _ in 0..2 {
@@ -150,7 +150,7 @@ async fn steps_are_summed_up_as_they_stood_before_the_call(world: World) {
         let expected = [alike(StepKind::Call, "charge", status, 1)].into();
         same("what is told", summary(&world, root).await, expected);
     }
-    // Both are gone, and so the key is free.
+    // Both are gone, so the key is free.
     world.dispatch(world.call("charge").keyed(key("k"))).await;
     same("claimed", world.claim(9).at(t(99)).await.len(), 1);
 }
@@ -167,7 +167,7 @@ async fn the_root_stays_as_it_is(world: World) {
     same("counted", world.store().count().await.expect("count"), [(ExecutionStatus::Completed, 1)].into());
 }
 
-/// Of the root and of its steps.
+/// The ended claims of the root and of its steps.
 async fn tries_leave(world: World) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.keep(), world.call("ship")).await;
@@ -184,7 +184,7 @@ async fn tries_leave(world: World) {
     same("how many they were", world.execution(root.task.id).await.map(|view| view.attempts), Some(1));
 }
 
-/// Without steps there may be something to take away, once.
+/// An execution without steps may still have details, which are deleted once.
 async fn tries_or_progress_alone_are_details(world: World) {
     let tried = world.running("charge").await;
     world.apply(tried.release()).await;
@@ -204,7 +204,7 @@ async fn tries_or_progress_alone_are_details(world: World) {
     }
 }
 
-/// A plain execution, and one that has only said what stays, leave room for others within the bound.
+/// An execution without details, or with only the notes that stay, does not count against the bound.
 async fn what_has_no_details_is_not_counted(world: World) {
     let plain = world.running("charge").await;
     world.apply(plain.complete("receipt").at(t(1))).await;
@@ -218,7 +218,7 @@ async fn what_has_no_details_is_not_counted(world: World) {
     same("compacted again", compact(&world, t(9), 9).await, 0);
 }
 
-/// Cancelled and timed out as well as completed.
+/// Cancelled, timed out and completed alike.
 async fn every_other_end_is_compacted(world: World) {
     let asked = world.running("checkout").await;
     world.apply(asked.park().with(world.inline("render", "note"))).await;
@@ -237,7 +237,7 @@ async fn every_other_end_is_compacted(world: World) {
     }
 }
 
-/// Of too many, those that ended first; the rest is left to the next call.
+/// If there are too many, those that ended first; the rest is left to the next call.
 async fn the_oldest_is_compacted_first_within_the_bound(world: World) {
     let mut roots = Vec::new();
     for second in [5, 2, 8, 1] {
@@ -256,7 +256,7 @@ async fn the_oldest_is_compacted_first_within_the_bound(world: World) {
     same("nothing is left", compact(&world, t(99), 2).await, 0);
 }
 
-/// Neither younger ones nor open ones lose anything.
+/// Neither younger executions nor open ones lose anything.
 async fn other_executions_keep_their_details(world: World) {
     let old = ended_at(&world, t(1)).await;
     let young = ended_at(&world, t(50)).await;
@@ -278,7 +278,7 @@ async fn other_executions_keep_their_details(world: World) {
     same("the open one", left, (open_tasks, open_notes));
 }
 
-/// Steps that were let go of are gone, and the end is known to who sends it again.
+/// Steps that were let go are gone; a repeat of the end is still recognized.
 async fn a_compacted_execution_takes_no_late_writes(world: World) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.keep(), world.call("ship")).await;
@@ -293,7 +293,7 @@ async fn a_compacted_execution_takes_no_late_writes(world: World) {
     same("notes", world.notes(root.task.id).await, before);
 }
 
-/// It is written like anything else.
+/// A compaction is durable like every write.
 async fn a_compaction_outlives_a_crash(world: World) {
     let root = ended_at(&world, t(1)).await;
     same("compacted", compact(&world, t(2), 9).await, 1);
@@ -306,7 +306,7 @@ async fn a_compaction_outlives_a_crash(world: World) {
     same("compacted again", compact(&world, t(2), 9).await, 0);
 }
 
-/// Together they compact what there is; no step is counted twice.
+/// Together they compact everything; no step is counted twice.
 async fn handles_that_compact_at_once_count_each_once(world: World) {
     let mut roots = Vec::new();
     for n in 0..20 {
@@ -331,7 +331,7 @@ async fn handles_that_compact_at_once_count_each_once(world: World) {
     }
 }
 
-/// There is nothing to sum up, and something to take away.
+/// There are no steps to summarize, but details to delete.
 async fn counters_and_states_stay_where_no_steps_are(world: World) {
     let root = world.running("charge").await;
     let turn = root.release().say(count("parcels", 3)).say(set("phase", "over"));

@@ -1,4 +1,4 @@
-//! The handle is lost between any two calls, and what was committed is there.
+//! The handle is lost between any two calls, and everything committed is still there.
 
 use super::words::*;
 

@@ -1,7 +1,7 @@
-//! Many handles in each other's way: what each of them is told adds up, whoever came first.
+//! Many handles that contend: their answers add up, in whatever order they came.
 //!
-//! A store that reads, decides and writes without holding what it has read passes most rounds of these cases. So each has
-//! rounds enough for the gap to be met, on handles that are connected before a round starts.
+//! A store that reads, decides and writes without locking what it has read passes most rounds of these cases. Therefore each
+//! case has enough rounds to hit the gap, on handles that are connected before a round starts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
@@ -40,7 +40,7 @@ list! { crowd:
     G17 workers_that_only_listen_finish_everything,
 }
 
-/// How many of the outcomes are a change that was made now.
+/// How many outcomes are changes that this call made.
 fn count_applied(outcomes: &[Outcome]) -> usize {
     outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Applied(_))).count()
 }
@@ -96,7 +96,7 @@ async fn ends_and_claims_in_one_exchange_add_up(world: World) {
     .await;
 
     let mut all = ended.concat();
-    // Whoever found nothing stopped, though others may have held back what it could have had.
+    // A worker that found nothing stopped, although others may have held back tasks that it could have had.
     while let Some(claimed) = world.claim(1).await.pop() {
         world.apply(claimed.complete("receipt")).await;
         all.push(claimed.task.id);
@@ -111,7 +111,7 @@ async fn of_many_leases_each_is_renewed_or_lost(world: World) {
         world.dispatch_many(TASKS, || world.call("charge")).await;
         let claimed = world.claim(TASKS).await;
 
-        // One who renews all of them, in either order, and those who take over what has run out.
+        // One worker renews all leases, in either order, while others take over expired ones.
         let got = at_once(&world, 4, |peer, n| {
             let mut leases: Vec<_> = claimed.iter().map(|claimed| claimed.lease).collect();
             async move {
@@ -163,7 +163,7 @@ async fn a_late_commit_and_a_claim_cannot_both_count(world: World) {
 
         let outcome = got[0].0.clone().expect("an outcome");
         let mut taken: Vec<_> = got.into_iter().flat_map(|(_, claimed)| claimed).collect();
-        // A turn that is kept leaves a lease that has run out, to be claimed afterwards.
+        // A turn that keeps the task leaves an expired lease, which is claimed afterwards.
         taken.extend(world.claim(1).at(t(30)).await);
         let expected = usize::from(keeps || outcome == Outcome::Fenced);
         same("claimed after that", taken.len(), expected);
@@ -177,12 +177,12 @@ async fn a_late_commit_and_a_claim_cannot_both_count(world: World) {
     }
 }
 
-/// Whether the late end is the one that counts.
+/// Whether the late end is the one that was applied.
 fn taken_late(outcome: &Outcome, keeps: bool) -> bool {
     !keeps && outcome.stands()
 }
 
-/// The fate of a call is unknown, it is sent again, and both arrive together: for every kind of change.
+/// A call of unknown fate is sent again, and both copies arrive together: for every kind of change.
 async fn of_many_repeats_at_once_one_is_applied(world: World) {
     for kind in 0..10 {
         for _ in 0..4 {
@@ -228,7 +228,7 @@ async fn of_many_repeats_at_once_one_is_applied(world: World) {
     }
 }
 
-/// Two batches that lock the same rows in opposite orders must not keep each other from ending, nor fail.
+/// Two batches that lock the same rows in opposite orders must neither block each other forever nor fail.
 async fn batches_that_meet_in_other_orders_all_end(world: World) {
     const EXECUTIONS: usize = 12;
     let ids = world.dispatch_many(EXECUTIONS, || world.call("checkout").due(t(500))).await;
@@ -264,7 +264,7 @@ async fn batches_that_meet_in_other_orders_all_end(world: World) {
     same("cancelled", count_applied(&cancels.concat()), EXECUTIONS);
 }
 
-/// As above, through what the ends of steps write above them: each batch ends steps of all parents.
+/// The same, through the rows above the steps: each batch ends steps of all parents.
 async fn siblings_that_end_in_other_orders_all_count(world: World) {
     const PARENTS: usize = 8;
     const STEPS: u32 = 6;
@@ -314,7 +314,7 @@ async fn parking_on_a_map_races_with_its_last_items(world: World) {
         let map = world.map("ship");
         let id = map.id;
         let items: Vec<_> = (0..ITEMS).map(|n| world.call("ship").seq(n)).collect();
-        // All that there will be, or a first chunk that the owner is woken to add to.
+        // All items, or a first chunk after which the owner is woken to add more.
         let total = (round % 2 == 0).then_some(ITEMS);
         world.apply(owner.keep().with(map).items(id, items).feed(id, ITEMS, total)).await;
         let items = world.claim(9).await;
@@ -340,7 +340,7 @@ async fn a_hint_of_ones_own_code_races_with_the_parking(world: World) {
         let wait = world.wait(claimed.task.id, "approval");
         world.apply(claimed.park().with(wait)).await;
 
-        // A signal and a hint: whichever comes first wakes it, and it is woken once.
+        // A signal and an unpark: whichever comes first wakes the task, and it is woken once.
         let id = claimed.task.id;
         at_once(&world, 3, |peer, n| {
             let hint = claimed.nudge();
@@ -367,7 +367,7 @@ async fn places_that_change_hands_are_never_too_many(world: World) {
     let running = Arc::new(AtomicUsize::new(0));
     let ended = Arc::new(AtomicUsize::new(0));
 
-    // An end and the next claim in one exchange, by 32 workers: a place is free the moment it is given up, not before.
+    // An end and the next claim in one exchange, by 32 workers: a slot is free from the moment it is given up, not before.
     let most = at_once(&world, 32, |peer, n| {
         let (running, ended) = (Arc::clone(&running), Arc::clone(&ended));
         async move {
@@ -375,7 +375,7 @@ async fn places_that_change_hands_are_never_too_many(world: World) {
             let mut mine: Vec<Claimed> = Vec::new();
             while ended.load(Ordering::Relaxed) < TASKS {
                 let ends: Vec<_> = mine.iter().map(|claimed| claimed.complete("receipt")).collect();
-                // Counted as ended before the store knows: the count may be too low for a moment, never too high.
+                // Counted as ended before the store knows it: the count may be too low for a moment, never too high.
                 running.fetch_sub(ends.len(), Ordering::SeqCst);
                 let exchanged = peer.claim(1 + n % 3).lease(9_999).limit("charge", MAX).with(ends).await;
                 same("ends that were applied", count_applied(&exchanged.outcomes), mine.len());
@@ -395,7 +395,7 @@ async fn places_that_change_hands_are_never_too_many(world: World) {
     }
 }
 
-/// Every value that was sent is taken, replaced by a later one, or there for the next wait; and taken once.
+/// Every value that was sent is taken, is replaced by a later one, or is there for the next wait; and each is taken once.
 async fn two_signals_and_a_wait_lose_no_value(world: World) {
     for round in 0..30 {
         let root = world.running("checkout").await;
@@ -440,13 +440,14 @@ async fn waits_at_once_share_the_values(world: World) {
         world.apply(steps.into_iter().fold(root.keep(), Turn::with)).await;
         let steps = world.claim(WAITS).await;
 
-        // Steps of one execution begin to wait under one name while values come, each of which is waited for until taken.
+        // Steps of one execution begin to wait under one name while values arrive. The sender waits until each value is taken.
         at_once(&world, WAITS + 1, |peer, n| {
             let turn = steps.get(n).map(|step| step.park().with(peer.wait(id, "approval")));
             async move {
                 let Some(turn) = turn else {
                     for _ in 0..WAITS {
-                        // Until one takes no other's place: the one before has been taken then. No two are alike.
+                        // A value is sent only after the one before was taken, so that it replaces none. No two values are
+                        // equal.
                         let send = |send: TaskId| signal(id, "approval", send, text(&send.to_string()));
                         while peer.apply(send(peer.id())).await.replaced {}
                     }
@@ -479,7 +480,7 @@ async fn of_many_handles_under_one_key_one_runs_at_a_time(world: World) {
         })
         .await;
 
-        // Whoever has the key fails, and another one is at it: one after the other, each of them once.
+        // The key holder fails and the next step takes over: one after the other, each of them once.
         let mut ran = Vec::new();
         for last in 0..CALLS {
             let claimed: Vec<_> =
@@ -508,7 +509,7 @@ async fn a_map_and_dispatches_under_one_key_are_told_one_result(world: World) {
         let items: Vec<_> = (0..ITEMS).map(|n| world.call("charge").seq(n).keyed(same_key)).collect();
         let turn = owner.park().with(map).items(id, items).feed(id, ITEMS, Some(ITEMS));
 
-        // A worker takes whoever has the key, as soon as there is one.
+        // A worker claims the key holder as soon as there is one.
         let dispatched = at_once(&world, 6, |peer, n| {
             let turn = turn.clone();
             async move {
@@ -596,7 +597,7 @@ async fn a_sweep_and_a_completion_below_leave_nothing_open(world: World) {
     }
 }
 
-/// Each of them sees the others' parts open until they are committed, and the last has to see that all have stopped.
+/// Each of them sees the other parts as open until they commit, and the last one must see that all have stopped.
 async fn parts_that_stop_at_once_end_the_execution(world: World) {
     const PARTS: usize = 4;
     for _ in 0..15 {
@@ -629,7 +630,7 @@ async fn two_operators_and_a_worker_meet_at_a_dead_letter(world: World) {
         let fail: Transition = claimed.fail(declined()).into();
         world.apply(fail.clone()).await;
 
-        // The failure is sent once more, late, while two redrive it and one takes what they redriven.
+        // The failure is sent again, late, while two callers redrive the dead letter and a worker claims it.
         let got = at_once(&world, 4, |peer, n| {
             let fail = fail.clone();
             async move {
@@ -663,7 +664,7 @@ async fn a_purge_and_a_revival_leave_all_or_nothing(world: World) {
         world.apply(step.fail(declined())).await;
         world.apply(later(&root, 1, 1).fail(declined())).await;
         if round % 2 == 1 {
-            // One that was seen to is purged like any other, and cannot be redriven.
+            // A discarded dead letter is purged like any other execution, and cannot be redriven.
             world.apply(discard(id)).await;
         }
         let what = if round % 2 == 1 { Purge::Executions } else { Purge::DeadLetters };
@@ -719,7 +720,7 @@ async fn a_purge_races_with_the_end_and_takes_no_part(world: World) {
     }
 }
 
-/// Each worker looks, and, if it found nothing, waits until it is told: none of them ever asks again by the clock.
+/// Each worker looks, and waits for a hint if it finds nothing: no worker ever polls.
 async fn workers_that_only_listen_finish_everything(world: World) {
     const TASKS: usize = 60;
     let (done, _) = watch::channel(0);
@@ -752,7 +753,7 @@ async fn workers_that_only_listen_finish_everything(world: World) {
     same("ended", *done.borrow(), TASKS);
 }
 
-/// Returns when one of two things has happened.
+/// Returns when either future has completed.
 async fn either(one: impl Future, other: impl Future) {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|context| {

@@ -1,4 +1,4 @@
-//! Dead letters: executions that failed for good, until somebody has seen to them.
+//! Dead letters: executions that failed for good, until somebody redrives or discards them.
 
 use stent_core::model::Mark;
 
@@ -100,7 +100,7 @@ async fn nothing_else_is_listed(world: World) {
     let revived = dead(&world).await;
     world.apply(revive(revived)).await;
     world.apply(world.claim_one(t(0)).await.complete("receipt")).await;
-    // A step that failed is its parent's business.
+    // A failed step is its parent's concern.
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.park(), world.call("ship")).await;
     world.apply(step.fail(declined())).await;
@@ -192,7 +192,7 @@ async fn a_revival_is_told_with_the_claim_until_something_is_committed(world: Wo
     let id = dead(&world).await;
     world.apply(revive(id)).await;
 
-    // A shutdown and a crash leave it where it was.
+    // A shutdown and a crash do not change its state.
     world.apply(world.claim_one(t(0)).await.release()).await;
     same("after a shutdown", world.claim_one(t(0)).await.task.mark, Some(Mark::Revive));
     let again = world.claim_one(t(30)).await;
@@ -220,7 +220,7 @@ async fn a_revival_may_bring_another_policy(world: World) {
     same("and listed", world.dead_letters().await[0].retry.clone(), Some(policy(9)));
 }
 
-/// A dead letter that stands at the failure of a step, after one that went well.
+/// A dead letter that failed at a step, after another step that completed.
 async fn dead_at_a_step(world: &World) -> (TaskId, [TaskId; 2]) {
     let root = world.running("checkout").await;
     let good = world.spawn(root.keep(), world.call("charge")).await;
@@ -407,7 +407,7 @@ async fn those_who_waited_keep_the_failure(world: World) {
     same("one who asks now", given(&news.steps, id), Some(Ok(text("receipt"))));
 }
 
-/// A worker that remembers the owner is told of maps whose items may have gone on.
+/// A worker that has the owner in its cache is told of maps whose items may have continued.
 async fn a_map_that_ended_after_its_owner_is_open_no_more(world: World) {
     for ended in [true, false] {
         let owner = world.running("checkout").await;
@@ -463,7 +463,7 @@ async fn revival_and_discard_race_and_one_of_them_wins(world: World) {
     }
 }
 
-/// Newest by their ids: the page before is named by one, and what ends while others read must not move it.
+/// Newest by id: a page is requested by the last id of the page before, and executions that end meanwhile must not shift it.
 async fn they_are_read_newest_first_whenever_they_ended(world: World) {
     let mut ids = Vec::new();
     for n in 0..12 {

@@ -1,4 +1,4 @@
-//! Digests: what a step was called with comes back with it, and what a map was fed with changes with its feed.
+//! Digests: a step comes back with the digest of its arguments, and a map's digest changes with its feed.
 
 use stent_core::Digest;
 
@@ -71,7 +71,7 @@ async fn digests_stay_whatever_becomes_of_a_step(world: World) {
     world.apply(drafts.into_iter().fold(parent.keep(), Turn::with)).await;
     let steps = world.claim(6).lease(100).await;
 
-    // Ended, failed, tried again, handed back, parked, and given up.
+    // Ended, failed, retried, released, parked, and given up.
     world.apply(steps[0].complete("parcel")).await;
     world.apply(steps[1].fail(declined())).await;
     world.apply(steps[2].retry(t(50), declined())).await;
@@ -81,7 +81,7 @@ async fn digests_stay_whatever_becomes_of_a_step(world: World) {
 
     let again = world.claim(1).at(t(30)).functions(["checkout"]).await.remove(0);
     same("digests", digests(&again), (1..).map(Some).zip(&ids).map(|(n, id)| (*id, n)).collect::<Vec<_>>());
-    // And what runs once more.
+    // Also a step that runs once more.
     same("claimed again", world.claim(6).at(t(60)).functions(["ship"]).await.len(), 2);
     let again = world.claim(1).at(t(90)).functions(["checkout"]).await.remove(0);
     same("digests", digests(&again), (1..).map(Some).zip(&ids).map(|(n, id)| (*id, n)).collect::<Vec<_>>());
@@ -97,7 +97,7 @@ async fn digests_stay_whatever_becomes_of_the_task_above(mut world: World) {
     let turn = parent.keep().with(kept).with(open).with(map).items(id, items);
     world.apply(turn.feed_with(id, 1, None, Some(digest(7)))).await;
 
-    // A lease that ran out; a shutdown; a retry; a parking; a crash; a dead letter that is redriven.
+    // An expired lease, a shutdown, a retry, a parking, a crash, a redriven dead letter.
     let lost = world.claim_one(t(30)).await;
     same("after a lost lease", digests(&lost), expected);
     world.apply(lost.release().at(t(31))).await;
@@ -142,7 +142,7 @@ async fn news_and_completions_bring_digests(world: World) {
     same("recalled", digests(&recalled), [(ids[0], Some(1)), (ids[2], Some(3))]);
 }
 
-/// An owner with a map that was fed with two items, which never run.
+/// An owner with a map that was fed two items, which never run.
 async fn fed(world: &World, with: Option<Digest>) -> (Claimed, TaskId) {
     let owner = world.running("checkout").await;
     let map = world.map("ship");
@@ -152,12 +152,12 @@ async fn fed(world: &World, with: Option<Digest>) -> (Claimed, TaskId) {
     (later(&owner, 1, 0), id)
 }
 
-/// Two items more.
+/// Two more items.
 fn more(world: &World, turn: Turn, map: TaskId, from: u32) -> Turn {
     turn.items(map, [from, from + 1].map(|seq| world.call("ship").due(t(900)).seq(seq)))
 }
 
-/// How far a map has come, and its digest, as a claim brings them.
+/// How far a map was fed, and its digest, as a claim returns them.
 async fn brought(world: &World, now: i64, map: TaskId) -> (u32, Option<Digest>) {
     let claimed = world.claim(9).at(t(now)).functions(["checkout"]).await;
     let mut steps = claimed.iter().flat_map(|claimed| &claimed.steps);
@@ -180,7 +180,7 @@ async fn a_feed_sets_the_digest_of_its_map(world: World) {
     let both: Vec<_> = claims.iter().map(digests).collect();
     same("after the second feed", both, vec![vec![(map, Some(i64::MIN))], vec![(other_map, None)]]);
 
-    // The digest goes when a feed has none.
+    // A feed without a digest removes the map's digest.
     let again = claims.into_iter().find(|claimed| claimed.task.id == owner.task.id).expect("is claimed");
     world.apply(more(&world, again.keep(), map, 4).feed_with(map, 6, Some(6), None)).await;
     same("after one without", brought(&world, 120, map).await, (6, None));
@@ -191,7 +191,7 @@ async fn a_feed_that_does_not_stand_leaves_the_digest(world: World) {
     let owner = world.claim_one(t(30)).await;
     let before = world.snapshot().await;
 
-    // By one who has lost the lease, under a count that is over, and together with a turn of the owner's that is refused.
+    // By a worker that lost the lease, under an outdated count, and together with a turn of the owner that is refused.
     for turn in [stale.keep(), later(&owner, 1, 0).keep(), later(&stale, 1, 0).park()] {
         let outcome = world.commit(more(&world, turn, map, 2).feed_with(map, 4, None, Some(digest(6)))).await;
         same("outcome", outcome, Outcome::Fenced);
@@ -200,7 +200,7 @@ async fn a_feed_that_does_not_stand_leaves_the_digest(world: World) {
     world.snapshot().await.expect_same("a feed that was refused changed something", &before);
     same("the map", brought(&world, 60, map).await, (2, Some(digest(5))));
 
-    // A feed that is sent twice is made once, and one that was made stays when an older one is sent again.
+    // A feed that is sent twice is made once, and a feed stays when an older one is sent again.
     let owner = world.claim_one(t(90)).await;
     let feed = |turn: Turn, fed: u32, n: i64| turn.feed_with(map, fed, None, Some(digest(n)));
     let first = feed(more(&world, owner.keep(), map, 2), 4, 7);
@@ -256,7 +256,7 @@ async fn what_a_task_was_called_with_is_read(world: World) {
     }
     same("of what is not there", read(world.id()).await, None);
 
-    // They stay when it has ended, and leave with its row.
+    // The digests stay when the map has ended, and leave with its row.
     for claimed in world.claim(9).lease(100).await {
         world.apply(claimed.complete("over")).await;
     }

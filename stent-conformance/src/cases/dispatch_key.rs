@@ -1,4 +1,4 @@
-//! Dispatches under the same key: the first one starts, the others are told which it was.
+//! Dispatches under the same key: the first one starts an execution, the others learn its id.
 
 use stent_core::backend::Purge;
 
@@ -71,7 +71,7 @@ async fn keys_are_told_apart(world: World) {
     for name in ["", "a", "A", "aa", "é"] {
         world.apply(world.call("charge").start_under(Some(dispatch_key(name)), t(0))).await;
     }
-    // The key of a call is not that of a dispatch.
+    // The key of a call is not the key of a dispatch.
     world.dispatch(world.call("charge").keyed(key("a"))).await;
     same("claimed", world.claim(9).await.len(), 6);
 }

@@ -1,4 +1,4 @@
-//! Tries: what is kept of claims that ended badly.
+//! Ended claims: what the store keeps of claims that ended badly.
 
 use stent_core::WorkerId;
 use stent_core::model::{ClaimEnd, EndedClaim};
@@ -113,7 +113,7 @@ async fn each_is_counted_apart(world: World) {
     same("history", ends, [Failed, Released, Crashed, Crashed, Released, Released]);
 }
 
-/// A step that ran under its parent's lease, and is to be tried again.
+/// A step that ran under its parent's lease and is to be retried.
 async fn what_failed_before_it_was_written_is_recorded(world: World) {
     let root = world.running("checkout").await;
     let step = world.call("ship").failed_before(1).failure(declined()).due(t(5));
@@ -237,7 +237,7 @@ async fn failures_in_the_history_come_back_whole(world: World) {
     same("failure", world.tries(claimed.task.id).await[0].failure.clone(), Some(failure));
 }
 
-/// A try, as it is to be read.
+/// An ended claim as it should be read.
 fn tried(
     claimed: &Claimed,
     worker: WorkerId,
@@ -257,7 +257,7 @@ async fn ends(world: &World, task: TaskId) -> Vec<ClaimEnd> {
     world.tries(task).await.iter().map(|tried| tried.end).collect()
 }
 
-/// A task whose time is up, or that was asked to end, did not fail by itself.
+/// A task that timed out, or that was asked to end, did not fail by itself.
 async fn what_was_ended_from_outside_is_no_try(world: World) {
     world.dispatch(world.call("charge").expires(t(5))).await;
     let expired = world.claim_one(t(0)).await;
@@ -274,7 +274,7 @@ async fn what_was_ended_from_outside_is_no_try(world: World) {
     }
 }
 
-/// Progress makes a task's worker trustworthy again; it does not change what was.
+/// A committed turn resets the count of crashes; it does not change the history.
 async fn a_committed_turn_leaves_the_history_as_it_is(world: World) {
     let lost = world.running("charge").await;
     let taken = world.claim_one(t(30)).await;
@@ -289,7 +289,7 @@ async fn a_committed_turn_leaves_the_history_as_it_is(world: World) {
     same("tries", ends(&world, lost.task.id).await, [ClaimEnd::Crashed]);
 }
 
-/// A task that kills its workers ends as a dead letter with every one of them on record.
+/// A task that kills its workers ends as a dead letter with each of these claims on record.
 async fn a_crash_loop_leaves_its_whole_history(world: World) {
     let id = world.dispatch(world.call("charge")).await;
     let mut moment = 0;
@@ -313,7 +313,7 @@ async fn a_crash_loop_leaves_its_whole_history(world: World) {
     same("dead letter", world.dead_letters().await[0].crashes, limits::CRASHES_MAX);
 }
 
-/// Nothing is read of an id that the store does not know.
+/// The history of an unknown id is empty.
 async fn a_task_that_was_never_there_has_none(world: World) {
     let claimed = world.running("charge").await;
     world.apply(claimed.release()).await;
@@ -321,7 +321,7 @@ async fn a_task_that_was_never_there_has_none(world: World) {
     same("tries", world.tries(world.id()).await, Vec::new());
 }
 
-/// Failures of many tasks in one batch are each recorded with their own task, and of one task in order.
+/// Failures of many tasks in one batch are recorded with their own task, and those of one task in order.
 async fn tries_of_a_batch_are_written_as_if_one_by_one(world: World) {
     world.dispatch_many(30, || world.call("charge")).await;
     let claimed = world.claim(30).await;
@@ -356,7 +356,7 @@ async fn handles_that_take_over_at_once_leave_one_try(world: World) {
     }
 }
 
-/// That a task came through in the end does not hide what it took.
+/// The history stays although the task completed in the end.
 async fn tries_outlive_the_end(world: World) {
     let one = world.running("charge").await;
     world.apply(one.retry(t(0), declined())).await;
@@ -369,7 +369,7 @@ async fn tries_outlive_the_end(world: World) {
     same("attempts", (view.status, view.attempts), (ExecutionStatus::Completed, 1));
 }
 
-/// A retried parent takes steps out of its record; of these nothing is left, at any depth.
+/// A retried parent removes steps from its record; their history goes with them, at every depth.
 async fn a_step_that_leaves_the_record_takes_its_tries_along(world: World) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.keep(), world.call("ship")).await;

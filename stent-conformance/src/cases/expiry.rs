@@ -1,4 +1,4 @@
-//! Deadlines: whose time is up ends, with everything below, whatever it is doing.
+//! Deadlines: a task whose deadline has passed ends with everything below it, whatever its state.
 
 use stent_core::model::Mark;
 
@@ -193,7 +193,7 @@ async fn waits_and_maps_have_deadlines_too(world: World) {
         same("failure", failure.kind.as_str(), Failure::TIMED_OUT);
     }
     world.expect_status(item_id, TaskStatus::Cancelled).await;
-    // The value is there for the next who waits.
+    // The value is there for the next wait.
     world.signal(root.task.id, "approval", "yes").await;
     let next = world.wait(root.task.id, "approval");
     let id = next.id;
@@ -424,7 +424,7 @@ async fn the_end_races_with_the_deadline_and_one_of_them_wins(world: World) {
     }
 }
 
-/// Which whoever ends it names, so that the store knows what else that changes.
+/// The caller that ends the task passes both on, so that the store knows what else changes.
 async fn what_is_over_is_told_with_its_place_and_key(world: World) {
     let root = world.dispatch(world.call("charge").keyed(key("k")).expires(t(1))).await;
     let claimed = world.claim_one(t(0)).await;

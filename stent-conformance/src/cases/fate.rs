@@ -1,4 +1,4 @@
-//! Calls whose fate nobody knows: dropped in the middle, then sent again.
+//! Calls of unknown fate: dropped in the middle, then sent again.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,7 +14,7 @@ list! { fate:
     G1 a_dropped_batch_is_applied_whole_or_not_at_all,
 }
 
-/// Polls a future so many times, a little work of others in between, then drops it. Says whether it came to its end.
+/// Polls a future this many times, with a little other work in between, then drops it. Returns whether it completed.
 pub(super) async fn dropped_after<F: Future>(polls: usize, future: F) -> bool {
     let mut future = pin!(future);
     for _ in 0..polls {
@@ -28,7 +28,7 @@ pub(super) async fn dropped_after<F: Future>(polls: usize, future: F) -> bool {
     false
 }
 
-/// Where a call is dropped: before it begins, early, or later; drawn, so that every point comes up.
+/// Where a call is dropped: before it begins, early, or later; random, so that every point is tested.
 fn point(chance: &mut Chance) -> usize {
     if chance.happens(50) { chance.below(4) } else { chance.below(200) }
 }
@@ -75,7 +75,7 @@ async fn a_dropped_batch_sent_again_converges(world: World) {
         }
     }
 
-    // The twin took every batch once, undisturbed. Its root has another id only if the two worlds went different ways.
+    // The twin received every batch once, undisturbed. Its root has another id only if the two worlds diverged.
     same("the twin's root", of_twin.task.id, parent.task.id);
     for batch in batches {
         twin.commit_all(batch).await;
@@ -104,7 +104,7 @@ async fn a_claim_that_was_dropped_is_due_again(world: World) {
         world.note(format_args!("round {round}: dropped after {polls} polls"));
         dropped_after(polls, world.store().exchange(&[], Some(&request))).await;
 
-        // Either it was not claimed, or its lease runs out like any other.
+        // Either it was not claimed, or its lease expires like any other.
         let claimed = world.claim_one(t(10)).await;
         same("claimed", claimed.task.id, id);
         assert!(claimed.lease.epoch.count <= 2, "claimed by nobody in between: {:?}", claimed.lease);
@@ -122,7 +122,7 @@ async fn a_dropped_commit_is_applied_whole_or_not_at_all(world: World) {
         world.note(format_args!("round {round}: dropped after {polls} polls"));
         dropped_after(polls, world.store().exchange(std::slice::from_ref(&turn), None)).await;
 
-        // A reader sees all of it or nothing, whenever it looks.
+        // A reader sees all of it or nothing, at any time.
         let timeline = world.timeline(parent.task.tree.execution).await;
         let tasks = timeline.len();
         assert!(
@@ -135,7 +135,7 @@ async fn a_dropped_commit_is_applied_whole_or_not_at_all(world: World) {
     }
 }
 
-/// One call is one transaction, however many transitions it carries: half of a batch is a state that nobody decided.
+/// One call is one transaction, with any number of transitions: half a batch is a state that nobody decided.
 async fn a_dropped_batch_is_applied_whole_or_not_at_all(world: World) {
     let mut chance = Chance::new(37);
     for round in 0..40 {
@@ -145,7 +145,7 @@ async fn a_dropped_batch_is_applied_whole_or_not_at_all(world: World) {
         world.note(format_args!("round {round}: dropped after {polls} polls"));
         dropped_after(polls, world.store().exchange(&starts, None)).await;
 
-        // A reader sees all of it or nothing, whenever it looks.
+        // A reader sees all of it or nothing, at any time.
         let seen = world.store().executions(&ids).await.expect("executions").len();
         assert!([0, 20].contains(&seen), "a reader sees {seen} of a batch that was dropped, which has 20");
 

@@ -1,4 +1,4 @@
-//! Who may write: the last claim, from the count that it has come to.
+//! Who may write: the last claim, from its current commit count.
 
 use super::words::*;
 
@@ -160,8 +160,8 @@ async fn the_new_holder_writes_where_the_old_one_stopped(world: World) {
     world.expect_status(first.task.id, TaskStatus::Completed).await;
 }
 
-/// A task that is claimed for the first time twice: a retry of its parent took it out of the record, and the next attempt
-/// asked for it again. So it is where a store is restored, or fails over, to a state before a claim that it had granted.
+/// A task that is claimed for the first time twice: a retry of its parent removed it from the record, and the next attempt
+/// created it again. The same happens when a store is restored, or fails over, to a state before a claim that it had granted.
 async fn claimed_twice_for_the_first_time(world: &World) -> (Claimed, Claimed) {
     let parent = world.running("checkout").await;
     let ship = world.call("ship");

@@ -1,4 +1,4 @@
-//! Maps that go on when items fail.
+//! Maps that continue when items fail.
 
 use super::words::*;
 
@@ -29,7 +29,7 @@ list! { gather:
     G5 many_workers_fail_and_complete_items_while_it_is_fed,
 }
 
-/// A function that is parked for a gather of so many items; the gather, and the items under way.
+/// A function that is parked for a gather of this many items; the gather, and its running items.
 async fn gathering(world: &World, items: u32) -> (Claimed, TaskId, Vec<Claimed>) {
     let root = world.running("checkout").await;
     let gather = world.gather("mail");
@@ -160,7 +160,7 @@ async fn failures_count_for_the_window(world: World) {
         world.apply(item.fail(declined())).await;
     }
 
-    // All of them failed before the owner parked.
+    // All items failed before the owner parked.
     world.apply(later(&root, 1, 0).park_for(wait_for_items(0, id, 2))).await;
 
     same("ready at once", world.claim_one(t(0)).await.task.id, root.task.id);
@@ -218,7 +218,7 @@ async fn a_memory_is_told_of_open_ones(world: World) {
     same("what has changed", steps, [(id, Some(2))]);
 }
 
-/// An owner with a gather and its first items; the owner goes on.
+/// An owner with a gather and its first items; the owner continues.
 async fn begin(world: &World, items: u32, total: Option<u32>) -> (Claimed, TaskId) {
     let owner = world.running("checkout").await;
     let gather = world.gather("ship");
@@ -233,7 +233,7 @@ fn chunk(world: &World, turn: Turn, map: TaskId, from: u32, to: u32, total: Opti
     turn.items(map, items).feed(map, to, total)
 }
 
-/// What became of an item: odd ones fail.
+/// The outcome of an item: odd ones fail.
 fn ending(item: &Claimed) -> Turn {
     let seq = item.task.seq;
     if seq.0 % 2 == 1 {
@@ -247,7 +247,7 @@ async fn statuses(world: &World, map: TaskId) -> Vec<TaskStatus> {
     world.items(map).await.iter().map(|item| item.status).collect()
 }
 
-/// An end that is a failure closes it as well as any other.
+/// A failure completes it like any other end.
 async fn the_last_failure_completes_it(world: World) {
     let (owner, gather) = begin(&world, 2, Some(2)).await;
     let items = world.claim(2).await;
@@ -262,7 +262,7 @@ async fn the_last_failure_completes_it(world: World) {
     same("result", given(&woken.steps, gather), Some(Ok(Payload::empty())));
 }
 
-/// Kind, message, causes, trace, data and whether it is fatal: all of an item's failure is kept.
+/// Kind, message, causes, trace, data and the fatal flag: an item's failure is kept whole.
 async fn failures_of_items_come_back_whole(world: World) {
     let (_, gather) = begin(&world, 1, Some(1)).await;
     let failure = Failure {
@@ -293,7 +293,7 @@ async fn a_claim_tells_its_kind_and_how_far_it_has_come(world: World) {
     same("as it is read", world.task(gather).await.map, Some(Progress { fed: 4, total: None, done: 3 }));
 }
 
-/// What is fed later is wanted all the same.
+/// Items that are fed later run all the same.
 async fn items_that_are_fed_after_a_failure_run(world: World) {
     let (owner, gather) = begin(&world, 2, None).await;
     for item in world.claim(2).await {
@@ -311,7 +311,7 @@ async fn items_that_are_fed_after_a_failure_run(world: World) {
     world.expect_status(gather, TaskStatus::Completed).await;
 }
 
-/// The owner, which did not know that it had fed the last item, says so afterwards.
+/// The owner did not know that it had fed the last item, and reports the total afterwards.
 async fn a_total_that_comes_after_the_last_failure_completes_it(world: World) {
     let (owner, gather) = begin(&world, 2, None).await;
     for item in world.claim(2).await {
@@ -325,7 +325,7 @@ async fn a_total_that_comes_after_the_last_failure_completes_it(world: World) {
     same("result", given(&news.steps, gather), Some(Ok(Payload::empty())));
 }
 
-/// Whichever comes first in a batch, it completes once, and its owner is woken.
+/// Whichever comes first in a batch, the gather completes once, and its owner is woken.
 async fn the_last_failure_and_the_total_meet_in_one_batch_in_either_order(world: World) {
     for fail_first in [true, false] {
         let (owner, gather) = begin(&world, 1, None).await;
@@ -351,14 +351,14 @@ async fn failures_of_a_batch_are_counted_one_by_one(world: World) {
     let first = world.commit_all(items[..39].iter().map(ending)).await;
     same("applied", first.iter().filter(|outcome| outcome.stands()).count(), 39);
     same("so far", world.task(gather).await.map, Some(Progress { fed: 40, total: Some(40), done: 39 }));
-    // Thirty-eight of them are sent again beside the last one.
+    // Thirty-eight of them are sent again together with the last one.
     world.commit_all(items[1..].iter().map(ending)).await;
 
     same("in the end", world.task(gather).await.map, Some(Progress { fed: 40, total: Some(40), done: 40 }));
     same("completions", world.apply(owner.keep()).await.done, 1);
 }
 
-/// A failure that is sent again is known, and not counted once more.
+/// A failure that is sent again is recognized, and not counted again.
 async fn a_failure_that_is_repeated_counts_once(world: World) {
     let (owner, gather) = begin(&world, 2, Some(2)).await;
     let item = world.claim(1).await.remove(0);
@@ -370,7 +370,7 @@ async fn a_failure_that_is_repeated_counts_once(world: World) {
     same("completions", world.apply(owner.keep()).await.done, 0);
 }
 
-/// A failed attempt is no end.
+/// A failed attempt is not an end.
 async fn an_item_that_is_tried_again_has_not_ended(world: World) {
     let (owner, gather) = begin(&world, 1, Some(1)).await;
     let item = world.claim_one(t(0)).await;
@@ -384,7 +384,7 @@ async fn an_item_that_is_tried_again_has_not_ended(world: World) {
     same("result", world.items(gather).await[0].result.clone(), Some(Err(declined())));
 }
 
-/// An item that is ended because its time is up is a failed one among others.
+/// An item that times out counts as a failed one.
 async fn an_item_whose_time_is_up_has_ended(world: World) {
     let owner = world.running("checkout").await;
     let gather = world.gather("ship");
@@ -406,7 +406,7 @@ async fn an_item_whose_time_is_up_has_ended(world: World) {
     same("woken", world.claim_one(t(6)).await.task.id, owner.task.id);
 }
 
-/// Nothing that comes after changes an item's end.
+/// Nothing later changes an item's end.
 async fn an_item_that_failed_stays_failed(world: World) {
     let (_, gather) = begin(&world, 2, Some(2)).await;
     let items = world.claim(2).await;
@@ -420,7 +420,7 @@ async fn an_item_that_failed_stays_failed(world: World) {
     same("items", statuses(&world, gather).await, [TaskStatus::Failed, TaskStatus::Completed]);
 }
 
-/// The failure of a step is its item's affair; the item's own is counted.
+/// The failure of a step concerns its item; only the item's own failure counts.
 async fn an_item_with_steps_of_its_own_may_fail(world: World) {
     let (owner, gather) = begin(&world, 1, Some(1)).await;
     let item = world.claim_one(t(0)).await;
@@ -439,7 +439,7 @@ async fn an_item_with_steps_of_its_own_may_fail(world: World) {
     same("completions", world.apply(owner.keep()).await.done, 1);
 }
 
-/// A retry of the owner that keeps the gather keeps its items, failed ones too.
+/// A retry of the owner that keeps the gather keeps its items, including failed ones.
 async fn the_owner_may_be_retried_and_its_items_are_not_run_again(world: World) {
     let (owner, gather) = begin(&world, 3, Some(3)).await;
     let items = world.claim(2).await;
@@ -457,7 +457,7 @@ async fn the_owner_may_be_retried_and_its_items_are_not_run_again(world: World) 
     world.expect_status(gather, TaskStatus::Completed).await;
 }
 
-/// Ends on many handles, of either kind, are each counted once while the owner feeds.
+/// Ends of both kinds on many handles are each counted once while the owner feeds.
 async fn many_workers_fail_and_complete_items_while_it_is_fed(world: World) {
     const CHUNK: u32 = 20;
     const TOTAL: u32 = 200;

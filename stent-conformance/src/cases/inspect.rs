@@ -159,7 +159,7 @@ async fn reading_changes_nothing(world: World) {
     same("claimed", world.claim(9).await.len(), 2);
 }
 
-/// A mark says why a task has ended without running, is on its way to its end, or is tried again.
+/// A mark says why a task ended without running, is about to end, or is redriven.
 async fn a_task_tells_what_its_status_does_not(world: World) {
     let mark = async |id| {
         let view = world.task(id).await;
@@ -217,7 +217,7 @@ async fn what_a_running_task_has_not_seen_is_read_in_order(world: World) {
     same("after the first", ended(&world.completions(parent.task.id, 1).await), vec![(charge_id, 2)]);
     same("after both", ended(&world.completions(parent.task.id, 2).await), vec![]);
 
-    // Reading is no writing: its holder goes on, and is told the same.
+    // Reading writes nothing: the holder continues, and gets the same answer.
     let Outcome::Applied(told) = world.commit(later(&parent, 1, 0).keep()).await else { panic!("fenced") };
     same("news of a commit", ended(&told.steps), vec![(ship_id, 1), (charge_id, 2)]);
 }

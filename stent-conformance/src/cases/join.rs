@@ -1,4 +1,4 @@
-//! Executions that start others, and those who wait for them.
+//! Functions that wait for the end of other executions.
 
 use stent_core::backend::Purge;
 
@@ -58,7 +58,7 @@ fn ok(value: &str) -> Option<Result<Payload, Failure>> {
     Some(Ok(text(value)))
 }
 
-/// A function that is parked until the execution of a root has ended, and its join.
+/// A function that is parked until a root's execution ends, and its join.
 async fn joining(world: &World, root: TaskId) -> (TaskId, TaskId) {
     let parent = world.call("checkout");
     let id = world.dispatch(parent).await;
@@ -450,7 +450,7 @@ async fn an_end_races_with_joins_and_all_are_told(world: World) {
     }
 }
 
-/// The kind of a failure that a step gave.
+/// The kind of a step's failure.
 fn kind(steps: &[Step], step: TaskId) -> Option<String> {
     given(steps, step)?.err().map(|failure| failure.kind.into())
 }
@@ -471,14 +471,14 @@ async fn waiting_for(world: &World, root: TaskId) -> (Claimed, TaskId) {
     (waiter, id)
 }
 
-/// A function that is at work, one that is parked until the first has ended, and its wait.
+/// A running function, a function that is parked until the first one ends, and its wait.
 async fn pair(world: &World) -> (Claimed, Claimed, TaskId) {
     let root = world.running("ship").await;
     let (waiter, join) = waiting_for(world, root.task.id).await;
     (root, waiter, join)
 }
 
-/// What a function hears at once when it waits for an execution.
+/// What a function gets at once when it waits for an execution.
 async fn heard(world: &World, root: TaskId) -> (Step, Vec<Step>) {
     let waiter = claim(world, "checkout").await;
     let join = world.join(root);
@@ -489,7 +489,7 @@ async fn heard(world: &World, root: TaskId) -> (Step, Vec<Step>) {
     (step, news.steps)
 }
 
-/// One that was cancelled before leaves that as a failure.
+/// An execution that was cancelled before the wait ends the wait with that failure.
 async fn an_execution_that_was_cancelled_says_so(world: World) {
     let root = world.dispatch(world.call("ship").due(t(900))).await;
     world.apply(cancel(root, 0, t(1))).await;
@@ -500,7 +500,7 @@ async fn an_execution_that_was_cancelled_says_so(world: World) {
     same("failure", given(&steps, step.id), Some(Err(Failure::cancelled())));
 }
 
-/// One that runs when it is asked to end tells when it has ended, not before.
+/// An execution that runs when it is asked to end reports its end when it has ended, not before.
 async fn an_execution_that_is_cancelled_while_it_is_waited_for_says_so(world: World) {
     let (root, waiter, join) = pair(&world).await;
 
@@ -513,7 +513,7 @@ async fn an_execution_that_is_cancelled_while_it_is_waited_for_says_so(world: Wo
     same("failure", given(&woken.steps, join), Some(Err(Failure::cancelled())));
 }
 
-/// One that does not run when it is asked to end has ended then, and so have the waits for it.
+/// An execution that does not run when it is asked to end has ended at that moment, and so have the waits for it.
 async fn an_execution_that_ends_at_once_when_asked_to_tells_who_waits(world: World) {
     let parked = world.running("ship").await;
     world.apply(parked.park()).await;
@@ -529,7 +529,7 @@ async fn an_execution_that_ends_at_once_when_asked_to_tells_who_waits(world: Wor
     }
 }
 
-/// One whose time was up before says that.
+/// An execution that timed out before the wait says so.
 async fn an_execution_whose_time_was_up_says_so(world: World) {
     let root = world.dispatch(world.call("ship").expires(t(5)).due(t(900))).await;
     world.expire_all(t(6)).await;
@@ -541,7 +541,7 @@ async fn an_execution_whose_time_was_up_says_so(world: World) {
     same("failure", given(&steps, step.id), expected);
 }
 
-/// So does one whose time is up while somebody waits.
+/// So does an execution that times out during the wait.
 async fn an_execution_whose_time_is_up_while_it_is_waited_for_says_so(world: World) {
     let root = world.dispatch(world.call("ship").expires(t(5)).due(t(900))).await;
     let (waiter, join) = waiting_for(&world, root).await;
@@ -553,7 +553,7 @@ async fn an_execution_whose_time_is_up_while_it_is_waited_for_says_so(world: Wor
     same("kind", kind(&woken.steps, join).as_deref(), Some(Failure::TIMED_OUT));
 }
 
-/// Nor for what is there no more.
+/// Nor does a wait for an execution that no longer exists.
 async fn a_purged_execution_fails_the_wait(world: World) {
     let root = world.running("ship").await;
     world.apply(root.complete("shipped")).await;
@@ -564,7 +564,7 @@ async fn a_purged_execution_fails_the_wait(world: World) {
     same("kind", kind(&steps, step.id).as_deref(), Some(Failure::NOT_FOUND));
 }
 
-/// An execution is waited for by the id of its root; a task below it has an end, but is none.
+/// A wait names an execution by the id of its root; a task below the root also ends, but is not an execution.
 async fn a_step_is_no_execution_to_wait_for(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.keep(), world.call("ship")).await;
@@ -576,7 +576,7 @@ async fn a_step_is_no_execution_to_wait_for(world: World) {
     same("kind", kind(&steps, id).as_deref(), Some(Failure::NOT_FOUND));
 }
 
-/// Kind, message, causes, trace, data and whether it is fatal: all of a failure is told, at once and later.
+/// Kind, message, causes, trace, data and the fatal flag: the whole failure arrives, at once and later.
 async fn failures_come_back_whole(world: World) {
     let failure = Failure {
         causes: vec!["no\u{0}van".to_owned(), String::new()],
@@ -593,7 +593,7 @@ async fn failures_come_back_whole(world: World) {
     same("at once", given(&steps, step.id), Some(Err(failure)));
 }
 
-/// Each wait of a function is a step of its own, and a completion of its own.
+/// Each wait of a function is a separate step with a separate completion.
 async fn one_function_may_wait_twice(world: World) {
     let root = world.running("ship").await;
     let waiter = claim(&world, "checkout").await;
@@ -611,7 +611,7 @@ async fn one_function_may_wait_twice(world: World) {
     }
 }
 
-/// The end of a wait is the next completion of the function, after those that came before it.
+/// The end of a wait is the next completion of the function, after the earlier ones.
 async fn it_has_its_place_among_the_completions(world: World) {
     let root = world.running("ship").await;
     let waiter = claim(&world, "checkout").await;
@@ -630,7 +630,7 @@ async fn it_has_its_place_among_the_completions(world: World) {
     same("completions", completed, [(ids[0], Some(2)), (ids[1], Some(3)), (ids[2], Some(4))]);
 }
 
-/// The end of one execution says nothing to those who wait for another one.
+/// The end of one execution does not affect waits for another one.
 async fn other_executions_tell_nothing(world: World) {
     let (root, _, join) = pair(&world).await;
     let other = world.running("ship").await;
@@ -643,7 +643,7 @@ async fn other_executions_tell_nothing(world: World) {
     world.expect_status(join, TaskStatus::Waiting).await;
 }
 
-/// What is kept of a failed attempt is not taken for a result by one who comes while it is tried again.
+/// The stored failure of an earlier attempt is not a result for a wait that begins while the task is retried.
 async fn the_failure_of_an_earlier_attempt_is_no_result(world: World) {
     let root = world.running("ship").await;
     world.apply(root.retry(t(50), declined())).await;
@@ -657,7 +657,7 @@ async fn the_failure_of_an_earlier_attempt_is_no_result(world: World) {
     same("result", given(&world.claim_one(t(50)).await.steps, join), ok("shipped"));
 }
 
-/// A redriven dead letter is open again; who asks now waits for its new end.
+/// A redriven dead letter is open again; a wait that begins now gets its new end.
 async fn a_dead_letter_that_was_revived_is_waited_for_again(world: World) {
     let root = world.running("ship").await;
     world.apply(root.fail(declined())).await;
@@ -672,7 +672,7 @@ async fn a_dead_letter_that_was_revived_is_waited_for_again(world: World) {
     same("woken", (woken.task.id, given(&woken.steps, join)), (waiter.task.id, ok("at last")));
 }
 
-/// Who was told of a failure has it on record, whatever becomes of the dead letter.
+/// A function that received a failure has it on record, whatever happens to the dead letter.
 async fn what_was_told_stays_told(world: World) {
     let (root, waiter, join) = pair(&world).await;
     world.apply(root.fail(declined())).await;
@@ -688,7 +688,7 @@ async fn what_was_told_stays_told(world: World) {
     same("what is on record", given(&later.steps, join), Some(Err(declined())));
 }
 
-/// Nor is one whose execution was asked to end.
+/// Nor does a wait of an execution that was asked to end.
 async fn a_wait_below_a_cancelled_execution_is_not_told(world: World) {
     let (root, waiter, join) = pair(&world).await;
     world.apply(cancel(waiter.task.id, 0, t(1))).await;
@@ -702,7 +702,7 @@ async fn a_wait_below_a_cancelled_execution_is_not_told(world: World) {
     same("claimed", world.claim(9).at(t(9)).await.len(), 0);
 }
 
-/// A function that ended without its wait hears nothing, and its end stays as it is.
+/// A function that ended without its wait receives nothing, and its end does not change.
 async fn a_function_that_has_ended_is_not_told(world: World) {
     let root = world.running("ship").await;
     let waiter = claim(&world, "checkout").await;
@@ -716,7 +716,7 @@ async fn a_function_that_has_ended_is_not_told(world: World) {
     same("claimed", world.claim(9).at(t(9)).await.len(), 0);
 }
 
-/// The others are told, and in their order.
+/// The others are told, in their order.
 async fn of_those_who_wait_only_the_one_who_gave_up_is_left_out(world: World) {
     let root = world.running("ship").await;
     let waiter = claim(&world, "checkout").await;
@@ -734,7 +734,7 @@ async fn of_those_who_wait_only_the_one_who_gave_up_is_left_out(world: World) {
     same("the other", woken.steps[2].state.clone(), StepState::Cancelled);
 }
 
-/// A retried function takes its wait out of the record; the next attempt asks anew.
+/// A retried function removes its wait from the record; the next attempt waits again.
 async fn a_wait_that_left_the_record_is_not_told(world: World) {
     let root = world.running("ship").await;
     let waiter = claim(&world, "checkout").await;
@@ -753,7 +753,7 @@ async fn a_wait_that_left_the_record_is_not_told(world: World) {
     same("asked anew", given(&world.apply(again.keep().with(join)).await.steps, id), ok("shipped"));
 }
 
-/// A failure is found in the batch like a result; and an expiry, and a cancellation.
+/// A failure, a timeout or a cancellation in the batch is found like a result.
 async fn the_failure_and_the_wait_meet_in_one_batch_in_either_order(world: World) {
     for end_first in [true, false] {
         let failing = world.running("ship").await;
@@ -786,7 +786,7 @@ async fn the_failure_and_the_wait_meet_in_one_batch_in_either_order(world: World
     }
 }
 
-/// Whichever stands first in a batch decides whether the wait was over.
+/// The order in the batch decides whether the wait was over.
 async fn the_end_and_the_giving_up_meet_in_one_batch_in_either_order(world: World) {
     for end_first in [true, false] {
         let root = world.running("ship").await;
@@ -806,7 +806,7 @@ async fn the_end_and_the_giving_up_meet_in_one_batch_in_either_order(world: Worl
     }
 }
 
-/// Results are not mixed up, however many executions end and are waited for in one batch.
+/// Results are not mixed up, however many executions end and are awaited in one batch.
 async fn many_ends_in_one_batch_are_told_each_to_its_own(world: World) {
     world.dispatch_many(30, || world.call("ship")).await;
     let roots = world.claim(30).await;
@@ -838,7 +838,7 @@ async fn many_ends_in_one_batch_are_told_each_to_its_own(world: World) {
     }
 }
 
-/// Any function may wait, at any depth, items of a map included.
+/// Any function may wait, at any depth, including items of a map.
 async fn a_step_may_wait_for_an_execution(world: World) {
     let root = world.running("ship").await;
     let parent = claim(&world, "checkout").await;
@@ -858,7 +858,7 @@ async fn a_step_may_wait_for_an_execution(world: World) {
     same("and then its owner", world.claim_one(t(0)).await.task.id, parent.task.id);
 }
 
-/// An end that is sent again, in the batch or later, is no second completion.
+/// An end that is sent again, in the batch or later, is not a second completion.
 async fn a_repeated_end_is_told_once(world: World) {
     let (root, waiter, join) = pair(&world).await;
 
@@ -872,7 +872,7 @@ async fn a_repeated_end_is_told_once(world: World) {
     same("tasks of the waiter", world.timeline(waiter.task.tree.execution).await.len(), 2);
 }
 
-/// A turn whose fate is unknown is sent again after the end: the wait is there, and over, once.
+/// A turn of unknown fate is sent again after the end: the wait exists, and is over, once.
 async fn a_repeated_wait_waits_once(world: World) {
     let root = world.running("ship").await;
     let waiter = claim(&world, "checkout").await;
@@ -889,7 +889,7 @@ async fn a_repeated_wait_waits_once(world: World) {
     same("told with the repeat", (news.done, given(&news.steps, id)), (1, ok("shipped")));
 }
 
-/// A worker that has lost the execution to another one ends nothing.
+/// A worker that lost the execution to another worker ends nothing.
 async fn a_fenced_end_is_not_told(world: World) {
     let (lost, _, join) = pair(&world).await;
     let taken = world.peer().await.claim_one(t(30)).await;
@@ -901,7 +901,7 @@ async fn a_fenced_end_is_not_told(world: World) {
     same("result", given(&world.claim_one(t(30)).await.steps, join), ok("in time"));
 }
 
-/// Whoever was told has the result for himself.
+/// A function that received a result has its own copy.
 async fn what_was_given_outlives_the_purge_of_its_giver(world: World) {
     let (root, _, join) = pair(&world).await;
     world.apply(root.complete("shipped")).await;
@@ -916,7 +916,7 @@ async fn what_was_given_outlives_the_purge_of_its_giver(world: World) {
     same("results", results, [ok("shipped"), ok("shipped")]);
 }
 
-/// A function that waits while others are woken, and what it hears.
+/// A function that waits while others are woken, and what it receives.
 async fn heard_beside(world: &World, root: TaskId) -> (TaskId, Vec<Step>) {
     let waiter = claim(world, "checkout").await;
     let join = world.join(root);

@@ -1,4 +1,4 @@
-//! Calls under the same key: one runs, the others have its result.
+//! Calls under the same key: one runs, the others get its result.
 
 use stent_core::backend::{Purge, PurgeRequest};
 use stent_core::model::Mark;
@@ -66,14 +66,14 @@ async fn caller(world: &World) -> (TaskId, TaskId) {
     (parent, id)
 }
 
-/// The claim of one task, which is the only one of its function that is due.
+/// The claim of one task, which is the only task of its function that is due.
 async fn claimed(world: &World, id: TaskId) -> Claimed {
     let claimed = world.claim(1).functions(["checkout"]).await.remove(0);
     same("the claimed task", claimed.task.id, id);
     claimed
 }
 
-/// Three callers: the first one's call holds the key, and runs; the others' wait. Gives callers and calls.
+/// Three callers: the first one's call holds the key and runs; the calls of the others wait. Returns callers and calls.
 async fn three(world: &World) -> (Claimed, [(TaskId, TaskId); 3]) {
     let all = [caller(world).await, caller(world).await, caller(world).await];
     let holder = world.claim_one(t(0)).await;
@@ -81,7 +81,7 @@ async fn three(world: &World) -> (Claimed, [(TaskId, TaskId); 3]) {
     (holder, all)
 }
 
-/// The second of three takes over at `now`, and the third has its result.
+/// The second of three takes over at `now`, and the third gets its result.
 async fn expect_takeover(world: &World, all: &[(TaskId, TaskId); 3], now: Timestamp) {
     let next = world.claim_one(now).await;
     same("who takes over", next.task.id, all[1].1);
@@ -123,7 +123,7 @@ async fn one_runs_and_the_others_wait_for_it(world: World) {
     }
 }
 
-/// An execution that has run a call under this key, with this result.
+/// An execution that ran a call under this key, with this result.
 async fn result_under(world: &World, call: &str, result: &str) -> TaskId {
     let root = world.dispatch(world.call("charge").keyed(key(call))).await;
     let holder = world.claim_one(t(0)).await;
@@ -241,7 +241,7 @@ async fn a_shutdown_keeps_the_key(world: World) {
     same("who runs", world.claim_one(t(0)).await.task.id, all[0].1);
 }
 
-/// A caller that runs, with its first step written and held by nobody else yet.
+/// A running caller; its first step is written, and no one has claimed it.
 async fn holding(world: &World) -> (Claimed, [(TaskId, TaskId); 3]) {
     let root = world.running("checkout").await;
     let call = world.call("charge").keyed(key("k"));
@@ -305,13 +305,13 @@ async fn the_oldest_runs_when_the_holders_time_is_up(world: World) {
 }
 
 async fn the_oldest_runs_when_the_holders_execution_is_cancelled(world: World) {
-    // It is a step that has not started.
+    // The holder is a step that has not started.
     let (root, all) = holding(&world).await;
     world.apply(root.park().at(t(1))).await;
     world.apply(cancel(root.task.id, 10, t(2))).await;
     expect_takeover(&world, &all, t(2)).await;
 
-    // It is the root itself, while it runs.
+    // The holder is the root itself, while it runs.
     let root = world.dispatch(world.call("charge").keyed(key("other"))).await;
     let holder = world.claim_one(t(2)).await;
     let next = world.dispatch(world.call("charge").keyed(key("other"))).await;
@@ -321,7 +321,7 @@ async fn the_oldest_runs_when_the_holders_execution_is_cancelled(world: World) {
     same("who takes over", world.claim_one(t(4)).await.task.id, next);
     same("the late result", world.result(next).await, None);
 
-    // And one that has not started.
+    // The holder is a root that has not started.
     let root = world.dispatch(world.call("charge").keyed(key("third"))).await;
     let next = world.dispatch(world.call("charge").keyed(key("third"))).await;
     world.apply(cancel(root, 10, t(4))).await;
@@ -345,7 +345,7 @@ async fn the_oldest_runs_when_the_holder_ends_with_its_map(world: World) {
     expect_takeover(&world, &all, t(2)).await;
 }
 
-/// A step that its parent let go of is still open when the execution has ended, and goes with it.
+/// A step that its parent let go of is still open when the execution has ended, and is purged with it.
 async fn the_oldest_runs_when_the_holder_is_purged(world: World) {
     let (root, all) = holding(&world).await;
     world.apply(root.complete("summary").at(t(1))).await;
@@ -440,14 +440,14 @@ async fn a_result_is_good_for_its_time_and_not_longer(world: World) {
     same("from its end on", claimed.task.id, anew_id);
     world.apply(claimed.complete("another").at(t(71))).await;
 
-    // The one that ran last said nothing of a time: its result is good for good.
+    // The call that ran last has no time limit: its result is valid forever.
     let after = world.call("charge").keyed(key("k"));
     let after_id = after.id;
     world.apply(after.start(t(900_000))).await;
     same("the new result", world.result(after_id).await, ok("another"));
 }
 
-/// Stores count microseconds: a part of one is a whole one, and none is too many.
+/// Stores count microseconds: a fraction of one rounds up to a whole one, and no duration is too long.
 async fn a_result_is_good_for_the_shortest_time_and_for_the_longest(world: World) {
     for (name, ttl) in [("short", Duration::from_nanos(1)), ("long", Duration::MAX)] {
         world.dispatch(world.call("charge").keyed(key(name)).good_for(ttl)).await;
@@ -668,7 +668,7 @@ async fn batches_are_applied_as_if_one_by_one(world: World) {
     world.commit_all(starts).await;
     let holder = world.claim_one(t(0)).await;
     same("who runs", holder.task.id, ids[0]);
-    // The result and a call that comes after it, in one batch.
+    // The result and a later call, in one batch.
     world.commit_all([holder.complete("receipt").into(), after]).await;
 
     for id in ids {
@@ -676,7 +676,7 @@ async fn batches_are_applied_as_if_one_by_one(world: World) {
     }
     same("claimed", world.claim(9).at(t(99)).await.len(), 0);
 
-    // A failure and a call that comes after it: nobody waits, so the call is the first one.
+    // A failure and a later call: nobody waits, so the later call runs.
     world.dispatch(world.call("charge").keyed(key("other"))).await;
     let holder = world.claim_one(t(0)).await;
     let (one, two) = (world.call("charge").keyed(key("other")), world.call("charge").keyed(key("other")));
@@ -808,7 +808,7 @@ async fn a_call_races_with_a_failure_and_runs(world: World) {
     }
 }
 
-/// It shares the key with the one before, and nothing else.
+/// It has the key in common with the previous holder, and nothing else.
 async fn who_takes_the_place_of_the_holder_is_as_it_was_given(world: World) {
     let policy = RetryPolicy { max_attempts: 7, ..RetryPolicy::default() };
     let holder = world.call("charge").keyed(key("k")).priority(1).traced("the first").tags(["eu"]);

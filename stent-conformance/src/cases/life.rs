@@ -1,8 +1,8 @@
-//! A whole life, disturbed at any one of its calls, ends as the undisturbed one does.
+//! A whole life, disturbed at any of its calls, ends like the undisturbed one.
 //!
-//! The life is a script: a root with steps, a retry, a map, a signal, a started execution, a key and notes, and beside it one
-//! that is cancelled. Whoever plays it dies after one of the calls, or in the middle of it with its fate unknown; a fresh
-//! handle sends what was not answered again, and finishes the life.
+//! The life is a script: a root with steps, a retry, a map, a signal, a started execution, a key and notes, and beside it an
+//! execution that is cancelled. The player dies after one of the calls, or in the middle of it with its fate unknown; a fresh
+//! handle sends the unanswered transitions again, and finishes the life.
 
 use stent_core::backend::{ExecutionView, ItemView, NotesView, TaskView};
 
@@ -19,19 +19,19 @@ list! { life:
 /// Polls after which a call is dropped: before anything is sent, on the way, and when it may have arrived.
 const POLLS: [usize; 4] = [1, 3, 12, 80];
 
-/// What happens to whoever plays the script.
+/// What happens to the player of the script.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     None,
     /// It dies once this call is answered.
     After(usize),
-    /// It dies in this call, after so many polls of it.
+    /// It dies in this call, after this many polls.
     Within(usize, usize),
     /// It dies once each call is answered.
     Always,
 }
 
-/// One who plays the script.
+/// Plays the script.
 struct Player {
     world: World,
     fault: Fault,
@@ -40,7 +40,7 @@ struct Player {
 }
 
 impl Player {
-    /// Sends a batch that must stand, and claims up to `max` tasks if that is not zero.
+    /// Sends a batch that must be applied, and claims up to `max` tasks unless `max` is zero.
     async fn call<const N: usize>(
         &mut self,
         batch: [Transition; N],
@@ -53,7 +53,7 @@ impl Player {
         {
             self.world.note(format_args!("call {call} is dropped after {polls} polls"));
             if max > 0 {
-                // Nobody knows of what this claims, so the leases have to run out.
+                // Nobody knows which tasks this claims, so their leases have to expire.
                 let claim = self.world.claim(max).at(t(self.now)).lease(5).with(batch.clone());
                 dropped_after(polls, claim).await;
                 self.now += 6;
@@ -91,7 +91,7 @@ impl Player {
     }
 }
 
-/// Plays the script in a store in which every other life has ended. Gives the number of calls and what is there in the end.
+/// Plays the script in a store in which all other lives have ended. Returns the number of calls and the final state.
 async fn play(world: World, life: usize, fault: Fault) -> (World, usize, Portrait) {
     let mut player = Player { world, fault, calls: 0, now: 0 };
     let (root, other) = {
@@ -102,7 +102,7 @@ async fn play(world: World, life: usize, fault: Fault) -> (World, usize, Portrai
     player.send([root.start(t(0)), other.start(t(0))]).await;
     let [root, other] = player.claim(2).await.try_into().expect("two tasks");
 
-    // A closure and a step, which fails, is tried again and ends.
+    // A closure, and a step that fails, is retried and ends.
     let (note, step) = (player.world.inline("render", "note"), player.world.call("charge"));
     player.send([root.keep().with(note).with(step).say(count("steps", 2)).into()]).await;
     let step = player.claim(1).await.remove(0);
@@ -111,7 +111,7 @@ async fn play(world: World, life: usize, fault: Fault) -> (World, usize, Portrai
     let entry = progress(player.world.id(), "charged");
     player.send([step.complete("receipt").say(entry).into()]).await;
 
-    // A map whose first items end while its owner parks, and that is fed once more.
+    // A map whose first items end while its owner parks, and that is fed again.
     let map = player.world.gather("ship");
     let id = map.id;
     let items: Vec<_> = (0..3).map(|n| player.world.call("ship").seq(n)).collect();
@@ -136,7 +136,7 @@ async fn play(world: World, life: usize, fault: Fault) -> (World, usize, Portrai
     player.send([send]).await;
     let root = player.claim(1).await.remove(0);
 
-    // An execution of its own, and a call under a key.
+    // A separate execution, and a call under a key.
     let child = player.world.call("pack");
     let child_id = child.id;
     let keyed = player.world.call("charge").keyed(key(&format!("life {life}")));
@@ -147,7 +147,7 @@ async fn play(world: World, life: usize, fault: Fault) -> (World, usize, Portrai
     let news = player.send([one.complete("packed").into(), two.complete("packed").into()]).await;
     same("answers", news.len(), 2);
 
-    // One that is asked to end and does, and the end of the other.
+    // An execution that is asked to end and does, and the end of the other one.
     player.send([cancel(roots[1], 60, t(0))]).await;
     let stopped = player.send([other.complete("too late").into()]).await;
     same("stopped", stopped[0].stopped, true);
@@ -159,7 +159,7 @@ async fn play(world: World, life: usize, fault: Fault) -> (World, usize, Portrai
     (world, calls, portrait)
 }
 
-/// All that is to be seen of a life, with ids and positions by their order.
+/// Everything visible of a life, with ids and positions replaced by their order.
 #[derive(Clone, Debug, PartialEq)]
 struct Portrait {
     executions: Vec<ExecutionView>,
@@ -193,7 +193,7 @@ impl Portrait {
             portrait.notes.push(world.notes(root).await);
             portrait.executions.push(view);
         }
-        // The order of ids is that of their making, in every life.
+        // Ids have the order of their creation in every life.
         ids.sort_unstable();
         let short = |id: TaskId| {
             crate::task::id(ids.iter().position(|known| *known == id).map_or(u64::MAX >> 2, |at| at as u64))
@@ -210,7 +210,7 @@ impl Portrait {
         portrait
     }
 
-    /// Without what a lost claim leaves behind: a try, a later moment.
+    /// Without the traces of a lost claim: an ended claim, a later moment.
     fn without_tries(mut self) -> Self {
         self.tries = 0;
         for task in &mut self.tasks {

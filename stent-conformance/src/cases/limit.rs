@@ -1,4 +1,4 @@
-//! Limits: how many tasks of a function run at once, and how many start in a stretch of time.
+//! Limits: how many tasks of a function run at once, and how many start in a period.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +114,7 @@ async fn items_and_steps_count_like_roots(world: World) {
     same("claimed again", world.claim(9).limit("charge", 3).await.len(), 0);
 }
 
-/// A task that runs in the only place, and the id of one that has to wait for it.
+/// A task that runs in the only slot, and the id of a task that has to wait for it.
 async fn full(world: &World) -> (Claimed, TaskId) {
     let ids = world.dispatch_many(2, || world.call("charge")).await;
     let claimed = world.claim(9).limit("charge", 1).await.remove(0);
@@ -122,7 +122,7 @@ async fn full(world: &World) -> (Claimed, TaskId) {
     (claimed, ids[1])
 }
 
-/// The ids of what can be claimed at a moment, with one place.
+/// The ids of the tasks that can be claimed at a moment, with one slot.
 async fn claim_one_place(world: &World, now: Timestamp) -> Vec<TaskId> {
     world.claim(9).at(now).limit("charge", 1).ids().await
 }
@@ -227,7 +227,7 @@ async fn a_lost_lease_frees_its_place(world: World) {
 async fn a_lost_task_takes_its_own_place_again(world: World) {
     let (claimed, next) = full(&world).await;
 
-    // It has been due for longer than what stands behind it only in part: its lease ran out later.
+    // It has been due for longer than only some of the tasks behind it: its lease expired later.
     let again = world.claim(9).at(t(30)).limit("charge", 2).await;
 
     let ids: Vec<_> = again.iter().map(|claimed| (claimed.task.id, claimed.lease.epoch.count)).collect();
@@ -244,7 +244,7 @@ async fn a_renewed_lease_keeps_its_place(world: World) {
     same("at its new end", claim_one_place(&world, t(50)).await, [next]);
 }
 
-/// A lease that ran out gave its place away. Taking it back would make one too many.
+/// An expired lease loses its slot. If it took the slot back, one task too many would run.
 async fn a_lease_that_ran_out_does_not_take_its_place_back(world: World) {
     let (claimed, next) = full(&world).await;
     same("the place is free", claim_one_place(&world, t(30)).await, [next]);
@@ -255,7 +255,7 @@ async fn a_lease_that_ran_out_does_not_take_its_place_back(world: World) {
     same("and no more", claim_one_place(&world, t(31)).await, []);
 }
 
-/// Whether somebody has taken it cannot be known to who renews.
+/// The worker that renews cannot know whether another task has taken the slot.
 async fn a_lease_that_ran_out_is_lost_before_its_place_is_taken(world: World) {
     let (claimed, next) = full(&world).await;
 
@@ -265,7 +265,7 @@ async fn a_lease_that_ran_out_is_lost_before_its_place_is_taken(world: World) {
     same("the place is free", claim_one_place(&world, t(30)).await, [next]);
 }
 
-/// It was decided while the lease ran, and comes after the place was given away.
+/// The renewal was decided while the lease was valid, and arrives after the slot was given away.
 async fn a_renewal_that_comes_late_does_not_take_its_place_back(world: World) {
     let (claimed, next) = full(&world).await;
     same("the place is free", claim_one_place(&world, t(30)).await, [next]);
@@ -274,7 +274,7 @@ async fn a_renewal_that_comes_late_does_not_take_its_place_back(world: World) {
 
     same("the renewal", late, [Renewal::Lost]);
     same("and no more", claim_one_place(&world, t(31)).await, []);
-    // What it has finished counts, as long as nobody has claimed the task.
+    // A result still counts as long as nobody has claimed the task.
     world.apply(claimed.complete("receipt").at(t(32))).await;
 }
 
@@ -296,7 +296,7 @@ async fn a_place_outlives_a_crash(world: World) {
     same("after", claim_one_place(&world, t(30)).await, [next]);
 }
 
-/// So much stands in front that a store which looks at it one by one, or at the first page of it, is found out.
+/// Enough work is in front that the case catches a store which examines it one by one, or only its first page.
 const IN_FRONT: usize = 3_000;
 
 async fn what_is_held_back_holds_up_nothing_else(world: World) {
@@ -311,7 +311,7 @@ async fn what_is_held_back_is_not_in_the_way_of_a_small_claim(world: World) {
     let urgent = world.dispatch_many(600, || world.call("charge").priority(9)).await;
     let other = world.dispatch_many(2, || world.call("ship")).await;
 
-    // One of those in front may run; what stands behind all of them comes in the same claim.
+    // One of the tasks in front may run; the tasks behind all of them come in the same claim.
     same("claimed", world.claim(2).limit("charge", 1).ids().await, [urgent[0], other[0]]);
     same("claimed next", world.claim(1).limit("charge", 1).ids().await, [other[1]]);
 }
@@ -358,7 +358,7 @@ async fn many_claimers_at_once_keep_to_it(world: World) {
         .await;
 
         same("claimed at once", claimed.iter().sum::<usize>() <= max as usize, true);
-        // Claimers that met may have left a place; nothing takes it from whoever comes next.
+        // Claims that collided may have left a slot free; nothing takes it from the next claim.
         let rest = world.claim(99).functions([&function]).limit(&function, max).await.len();
         same("with those who come next", claimed.iter().sum::<usize>() + rest, max as usize);
     }
@@ -371,7 +371,7 @@ async fn many_workers_at_once_keep_to_it_to_the_end(world: World) {
 
     let ended = at_once(&world, 6, |peer, n| async move {
         let (mut ended, mut idle) = (0, 0);
-        // The same moment for all, so that no lease runs out.
+        // The same moment for all, so that no lease expires.
         while idle < 200 {
             let claimed = peer.claim(1 + n % 2).lease(9_999).limit("charge", MAX).await;
             idle = if claimed.is_empty() { idle + 1 } else { 0 };
@@ -404,8 +404,8 @@ async fn many_workers_at_once_keep_to_it_to_the_end(world: World) {
     same("ended in all", ended.iter().sum::<usize>() + left, TASKS);
 }
 
-/// Claims with a rate every `step` until `until`, each claim for up to `max`, ends what it claims, and gives the moments
-/// of the claims.
+/// Claims with a rate every `step` until `until`, up to `max` tasks each, ends the claimed tasks, and returns the moments of
+/// the claims.
 async fn starts(world: &World, rate: &str, step: Duration, until: Timestamp, max: usize) -> Vec<Timestamp> {
     let (mut now, mut starts) = (t(0), Vec::new());
     while now < until {
@@ -417,7 +417,7 @@ async fn starts(world: &World, rate: &str, step: Duration, until: Timestamp, max
     starts
 }
 
-/// The most that started in any stretch of so long a time.
+/// The most starts in any period of this length.
 fn most_within(starts: &[Timestamp], per: Duration) -> usize {
     starts
         .iter()
@@ -439,7 +439,7 @@ async fn a_rate_bounds_what_starts_in_a_stretch_of_time(world: World) {
 
         let most = most_within(&starts, per);
         assert!(most <= max, "{most} started within {per:?}, at a rate of {rate}: {starts:?}");
-        // A store may count in tenths: five full stretches at least in the time of six.
+        // A store may count in tenths of the period: at least five full periods in the time of six.
         assert!(starts.len() >= max * 5, "only {} started at a rate of {rate}: {starts:?}", starts.len());
     }
 }
@@ -458,7 +458,7 @@ async fn a_rate_frees_again(world: World) {
 }
 
 async fn a_rate_counts_every_claim(world: World) {
-    // Retried, handed back, lost: each claim is a start.
+    // Retried, released, lost: each claim is a start.
     let id = world.dispatch(world.call("charge")).await;
     let claim = async |now: Timestamp| world.claim(9).at(now).lease(1).rate("charge", "3/100s", None).await;
     world.apply(claim(t(0)).await.remove(0).retry(t(0), declined())).await;
@@ -492,7 +492,7 @@ async fn a_rate_and_a_limit_hold_together(world: World) {
 }
 
 async fn a_claim_that_comes_late_starts_when_it_comes(world: World) {
-    // Who has waited for a lock asks with a moment that has passed when it is let in, and clocks differ.
+    // A claim that waited for a lock carries a moment that has passed when it gets the lock, and clocks differ.
     world.dispatch_many(30, || world.call("charge")).await;
     let claim = async |max, now: Timestamp| {
         world.claim(max).at(now).lease(999).rate("charge", "8/10s", None).await.len()
@@ -520,7 +520,8 @@ async fn many_claimers_at_once_keep_to_a_rate(world: World) {
     assert!(most <= 4, "{most} started within ten seconds: {by_moment:?}");
 }
 
-/// By however much: whoever's clock is right finds that the rate is used up, and that it frees when their time is over.
+/// However far ahead: a worker with a correct clock finds the rate used up, and finds it free again when the period of those
+/// starts is over.
 async fn starts_by_a_clock_that_is_ahead_count(world: World) {
     world.dispatch_many(30, || world.call("charge")).await;
     let claim = async |max, now: Timestamp| {

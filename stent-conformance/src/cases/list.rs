@@ -1,4 +1,4 @@
-//! Reads for people: lists, counts, lanes, and what runs.
+//! Reads for operators: lists, counts, lanes, and running tasks.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ async fn list(world: &World, filter: Filter) -> Vec<TaskId> {
 
 async fn executions_are_listed_newest_first(world: World) {
     let mut ids = world.dispatch_many(5, || world.call("charge")).await;
-    // The order is that of their ids, not that of writing.
+    // The order is by id, not by time of writing.
     let (old, young) = (world.call("charge"), world.call("charge"));
     ids.extend([old.id, young.id]);
     world.commit_all([young.start(t(0)), old.start(t(0))]).await;
@@ -140,7 +140,7 @@ async fn they_are_listed_by_status(world: World) {
         same(status.as_str(), list(&world, filter).await, [id]);
     }
 
-    // One that is parked, or waits to be tried again, or was redriven, counts as running.
+    // A parked task, a task that waits for a retry, and a redriven one count as running.
     let parked = world.claim(1).await.remove(0);
     world.apply(parked.park()).await;
     let retried = world.running("charge").await;
@@ -223,7 +223,7 @@ async fn executions_are_counted_by_status(world: World) {
     same("of an empty store", world.store().count().await.expect("counts"), BTreeMap::new());
     one_of_each(&world).await;
     world.dispatch_many(3, || world.call("charge")).await;
-    // Steps are none.
+    // Steps are not listed.
     let root = world.claim(1).await.remove(0);
     world.apply(root.keep().with(world.call("ship"))).await;
 
@@ -290,7 +290,7 @@ async fn what_does_not_wait_is_not_counted(world: World) {
     let ended = world.claim(9).at(t(2)).await;
     world.apply(ended[0].complete("parcel").at(t(3))).await;
 
-    // What runs does not wait; a parked task waits once its moment or its completion has come.
+    // Running tasks do not wait; a parked task waits once its moment or its completion has come.
     let seen = lanes(&world, t(2)).await;
     same("before the moment", seen.len(), 0);
     let seen = lanes(&world, t(4)).await;
@@ -347,7 +347,7 @@ async fn reading_changes_nothing(world: World) {
     world.snapshot().await.expect_same("reading changed something", &before);
 }
 
-/// A filter fits what is the same to the last byte, whatever the text means to a database.
+/// A filter compares bytes, whatever the text means to a database.
 async fn names_and_tags_are_compared_whole(world: World) {
     let texts = ["eu", "EU", "eu-west", "e", "e_", "e%", "%", "\"eu\"", "e'u", "é", "e\u{301}", "eu,us"];
     let mut ids = Vec::new();
@@ -372,8 +372,8 @@ async fn names_and_tags_are_compared_whole(world: World) {
     same("a tag that all have", all, ids.into_iter().rev().collect::<Vec<_>>());
 }
 
-/// What fits all the time is listed once; what is dispatched meanwhile is newer than every page that is still to come, and
-/// what does not fit any more leaves no gap.
+/// An execution that matches all the time is listed once. Executions that are dispatched meanwhile are newer than all later
+/// pages, and executions that stop matching leave no gap.
 async fn pages_of_a_filter_have_neither_gaps_nor_doubles_while_others_come_and_go(world: World) {
     let draft = |n: usize| {
         let call = world.call(["charge", "ship"][n % 2]);
@@ -402,7 +402,7 @@ async fn pages_of_a_filter_have_neither_gaps_nor_doubles_while_others_come_and_g
         if page.len() < 3 {
             break;
         }
-        // One that was read does not fit any more, and two that do are new.
+        // One execution that was read no longer matches, and two that match are new.
         world.apply(cancel(read[read.len() - 3], 0, t(1))).await;
         world.dispatch(draft(0)).await;
         world.peer().await.dispatch(draft(6)).await;
@@ -411,7 +411,7 @@ async fn pages_of_a_filter_have_neither_gaps_nor_doubles_while_others_come_and_g
     same("read", read, expected);
 }
 
-/// Waits for signals, for executions and for the result of the same call, sleeps, maps, and what was asked to end: no
+/// Waits for signals, for executions and for the result of an equal call, sleeps, maps, and tasks that were asked to end: no
 /// worker could claim any of these.
 async fn what_nobody_may_claim_does_not_wait(world: World) {
     let other = world.running("charge").await;
@@ -431,7 +431,7 @@ async fn what_nobody_may_claim_does_not_wait(world: World) {
     same("and tidies up", running.contains(&holder.task.id), true);
 }
 
-/// The end of a lease is the one that it was renewed to; a step names the execution that it belongs to.
+/// The listed end of a lease is the renewed one; a step names the execution that it belongs to.
 async fn a_renewed_lease_and_the_execution_of_a_step_are_seen(world: World) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.park(), world.call("ship").on("parcels")).await;
@@ -470,7 +470,7 @@ async fn of_leases_that_end_together_the_youngest_comes_first(world: World) {
     same("running", running.iter().map(|view| view.id).collect::<Vec<_>>(), &ids[..3]);
 }
 
-/// A reader of pages names the last execution that it read, which may be gone by then.
+/// A reader of pages names the last execution that it read, which may be gone.
 async fn a_page_may_begin_behind_what_is_gone(world: World) {
     let ended = async |world: &World| {
         let claimed = world.running("charge").await;

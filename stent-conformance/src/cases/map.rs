@@ -30,7 +30,7 @@ list! { map:
     G5 many_workers_complete_a_map_while_it_is_fed,
 }
 
-/// An owner with a map and its first items; the owner goes on.
+/// An owner with a map and its first items; the owner continues.
 async fn begin(world: &World, items: u32, total: Option<u32>) -> (Claimed, TaskId) {
     let owner = world.running("checkout").await;
     let map = world.map("ship");
@@ -154,7 +154,7 @@ async fn the_threshold_wakes_the_owner_for_more(world: World) {
     let woken = world.claim_one(t(0)).await;
     same("woken", (woken.task.id, woken.task.done), (owner.task.id, 0));
 
-    // It feeds the rest, parks again, and hears of the end only.
+    // It feeds the rest, parks again, and is woken by the end only.
     world.apply(chunk(&world, woken.park(), map, 4, 6, Some(6))).await;
     complete_all(&world, &items[2..]).await;
     let rest = world.claim(9).await;
@@ -260,7 +260,7 @@ async fn items_fed_to_a_map_that_has_failed_never_run(world: World) {
     let (owner, map) = begin(&world, 2, None).await;
     let items = world.claim(2).await;
 
-    // An item fails while the owner, which does not know yet, writes the next chunk.
+    // An item fails while the owner, which does not know it yet, writes the next chunk.
     world.apply(items[0].fail(declined())).await;
     let news = world.apply(chunk(&world, owner.keep(), map, 2, 5, Some(5)).at(t(3))).await;
 
@@ -362,7 +362,7 @@ async fn many_workers_complete_a_map_while_it_is_fed(world: World) {
     same("progress", woken.steps[0].map, Some(Progress { fed: TOTAL, total: Some(TOTAL), done: TOTAL }));
 }
 
-/// Whatever can be said of a call can be said of one that is a step, and of one that is an item.
+/// All options of a call also work for a step and for an item.
 async fn steps_and_items_are_as_they_were_given(world: World) {
     let policy = RetryPolicy { max_attempts: 7, ..RetryPolicy::default() };
     let failure = Failure::new("Busy", "before it was written");
@@ -375,7 +375,7 @@ async fn steps_and_items_are_as_they_were_given(world: World) {
     let map = world.map("ship");
     let (id, step, item) = (map.id, call(), call().seq(0));
     let ids = [step.id, item.id];
-    // Another one of each: what has no priority and no delay.
+    // Another step and another item, without priority and delay.
     let plain = [world.call("ship"), world.call("ship").seq(1)];
     let plain_ids = [plain[0].id, plain[1].id];
     let [plain_step, plain_item] = plain;
@@ -384,7 +384,7 @@ async fn steps_and_items_are_as_they_were_given(world: World) {
 
     same("due at once", world.claim(9).at(t(4)).lease(1).ids().await, plain_ids);
     let claimed = world.claim(9).at(t(5)).lease(100).await;
-    // Those without a priority of their own come first, though their leases ended when these came due.
+    // Tasks without a priority come first, although their leases ended when these came due.
     let order: Vec<_> = claimed.iter().map(|claimed| claimed.task.id).collect();
     same("order", order, [plain_ids[0], plain_ids[1], ids[0], ids[1]]);
     for (claimed, id) in claimed[2..].iter().zip(ids) {
@@ -401,7 +401,7 @@ async fn steps_and_items_are_as_they_were_given(world: World) {
     same("over", world.expired(t(500)).await.iter().map(|over| over.task).collect::<Vec<_>>(), ids);
 }
 
-/// One who feeds two maps at once waits for either.
+/// An owner that feeds two maps at once waits for either.
 async fn each_of_several_maps_wakes_its_owner(world: World) {
     let owner = world.running("checkout").await;
     let maps = [world.map("ship"), world.map("mail")];
@@ -414,7 +414,7 @@ async fn each_of_several_maps_wakes_its_owner(world: World) {
     same("items", items.len(), 4);
     let mut owner = later(&owner, 1, 0);
     for (n, function) in ["ship", "mail"].into_iter().enumerate() {
-        // Of the first there was one before.
+        // The first map had one completed item before.
         let done = |map| if map == ids[0] && n == 1 { 2 } else { 1 };
         let maps = ids.map(|map| Threshold { map, done: done(map) });
         world.apply(owner.park_for(Wait { maps: maps.into(), ..Wait::for_next(0) })).await;

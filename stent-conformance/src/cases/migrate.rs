@@ -1,4 +1,4 @@
-//! Schemas: brought up to date by whoever comes first.
+//! Schemas: the first process that starts migrates them.
 
 use super::fate::dropped_after;
 use super::words::*;

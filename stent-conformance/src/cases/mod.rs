@@ -93,7 +93,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     wake::CASES,
 ];
 
-/// What cases are written with.
+/// Imports for the cases.
 mod words {
     pub(super) use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Notes: what code says of its execution, once for each commit.
+//! Notes: what code says about its execution, once for each commit.
 
 use stent_core::backend::{NotesView, ProgressView, Purge};
 use stent_core::model::Note;
@@ -357,7 +357,7 @@ async fn many_tasks_at_once_add_to_one_counter(world: World) {
     same("progress", notes.progress.len(), TASKS);
 }
 
-/// A root that goes on, and so many steps of it that run.
+/// A root that continues, and this many running steps.
 async fn crew(world: &World, steps: usize) -> (Claimed, Vec<Claimed>) {
     let root = world.running("checkout").await;
     world.apply((0..steps).fold(root.keep(), |turn, _| turn.with(world.call("ship")))).await;
@@ -365,12 +365,12 @@ async fn crew(world: &World, steps: usize) -> (Claimed, Vec<Claimed>) {
     (later(&root, 1, 0), steps)
 }
 
-/// Texts of the entries, as they are read.
+/// The texts of the entries, as they are read.
 async fn told(world: &World, root: TaskId) -> Vec<String> {
     world.notes(root).await.progress.into_iter().map(|entry| entry.text).collect()
 }
 
-/// Counters, states and progress of one turn are all there once it is committed.
+/// Counters, states and progress of one turn are all visible once the turn is committed.
 async fn a_turn_writes_what_it_says(world: World) {
     let root = world.running("checkout").await;
     let id = world.id();
@@ -387,7 +387,7 @@ async fn a_turn_writes_what_it_says(world: World) {
     same("notes", world.notes(root.task.id).await, expected);
 }
 
-/// Whatever becomes of the task, what the turn says is written with it.
+/// Every kind of change writes the notes of its turn.
 async fn every_change_of_a_lease_writes_what_was_said(world: World) {
     for what in ["keep", "park", "retry", "redo", "release", "complete", "fail"] {
         let root = world.running("checkout").await;
@@ -409,7 +409,7 @@ async fn every_change_of_a_lease_writes_what_was_said(world: World) {
     }
 }
 
-/// What a step says, at any depth, is said of the execution that it belongs to.
+/// The note of a step, at any depth, belongs to the step's execution.
 async fn a_step_speaks_of_its_execution(world: World) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.keep(), world.call("ship")).await;
@@ -423,8 +423,7 @@ async fn a_step_speaks_of_its_execution(world: World) {
     same("by the step's id", world.notes(step.task.id).await, NotesView::default());
 }
 
-/// At the end of the numbers a counter stays where it is, neither wraps nor turns into something else, and goes back from
-/// there.
+/// A counter saturates at the ends of its range: it neither wraps nor changes its type, and it can return from there.
 async fn a_counter_stays_at_its_end(world: World) {
     let root = world.running("checkout").await;
     world.apply(root.keep().say(count("most", i64::MAX))).await;
@@ -441,8 +440,8 @@ async fn a_counter_stays_at_its_end(world: World) {
     same("at the other end", counter(&world, root.task.id, "least").await, Some(i64::MIN));
 }
 
-/// Zero is a value: a counter that has it is not begun anew.
-/// Also within one commit and one batch, each addition stops at the end by itself.
+/// Zero is a value: a counter with the value zero has started. Each addition within one commit and one batch saturates
+/// separately.
 async fn a_counter_that_is_added_to_and_fro_stops_at_each_end(world: World) {
     let root = world.running("checkout").await;
     let id = root.task.id;
@@ -482,7 +481,7 @@ async fn a_counter_that_stands_at_zero_has_begun(world: World) {
     }
 }
 
-/// Commits count in their order: a worker whose clock is behind does not lose its say.
+/// Commits count in their order: a worker with a slow clock still overwrites.
 async fn the_last_commit_counts_whatever_its_moment(world: World) {
     let (root, steps) = crew(&world, 2).await;
 
@@ -492,7 +491,7 @@ async fn the_last_commit_counts_whatever_its_moment(world: World) {
     same("state", state(&world, root.task.id, "phase").await, Some(text("by the slow clock")));
 }
 
-/// A value without bytes is a value: a state that has it is not begun anew.
+/// A value without bytes is a value: a state with it is set.
 async fn an_empty_state_has_begun(world: World) {
     let root = world.running("checkout").await;
     world.apply(root.keep().say(set_to("phase", Payload::empty())).say(set("text", ""))).await;
@@ -505,7 +504,7 @@ async fn an_empty_state_has_begun(world: World) {
     same("an empty text", state(&world, root.task.id, "text").await, Some(text("")));
 }
 
-/// Two transitions of one batch that say something of the same execution do so one after the other.
+/// Two transitions in one batch that write notes about the same execution do so one after the other.
 async fn notes_of_a_batch_are_written_as_if_one_by_one(world: World) {
     let (one, adds_first) = crew(&world, 2).await;
     let (two, begins_first) = crew(&world, 2).await;
@@ -528,7 +527,7 @@ async fn notes_of_a_batch_are_written_as_if_one_by_one(world: World) {
     same("begun, then set", state(&world, two.task.id, "phase").await, Some(text("a")));
 }
 
-/// A batch with many transitions, each with several notes, loses none of them.
+/// A batch with many transitions, each with several notes, loses no note.
 async fn a_long_batch_adds_up(world: World) {
     let (root, steps) = crew(&world, 100).await;
 
@@ -547,7 +546,7 @@ async fn a_long_batch_adds_up(world: World) {
     same("progress", texts, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
-/// An entry is known by its id: a second one with the same id is the same entry.
+/// The id identifies an entry: a second entry with the same id is the same entry.
 async fn an_entry_of_progress_is_written_once(world: World) {
     let root = world.running("checkout").await;
     let id = world.id();
@@ -558,7 +557,7 @@ async fn an_entry_of_progress_is_written_once(world: World) {
     same("progress", told(&world, root.task.id).await, ["once"]);
 }
 
-/// No more than `PROGRESS_MAX` entries are kept: those with the oldest ids go, even if they come last.
+/// At most `PROGRESS_MAX` entries are kept: those with the oldest ids are deleted, even if they are written last.
 async fn the_oldest_progress_makes_way(world: World) {
     let root = world.running("checkout").await;
     let early = world.id();
@@ -576,7 +575,7 @@ async fn the_oldest_progress_makes_way(world: World) {
     same("what else the turn says", counter(&world, root.task.id, "turns").await, Some(1));
 }
 
-/// The bound is each execution's own.
+/// Each execution has a separate bound.
 async fn progress_of_one_execution_leaves_room_for_another(world: World) {
     let quiet = world.running("checkout").await;
     world.apply(quiet.keep().say(progress(world.id(), "the only one"))).await;
@@ -589,7 +588,7 @@ async fn progress_of_one_execution_leaves_room_for_another(world: World) {
     same("the loud one's", told(&world, loud.task.id).await.len(), limits::PROGRESS_MAX);
 }
 
-/// The same commit sent again is answered `Already` and adds nothing, on another handle too.
+/// The same commit, sent again, is answered `Already` and adds nothing, also on another handle.
 async fn a_repeated_commit_says_nothing_twice(world: World) {
     let root = world.running("checkout").await;
     let turn: Transition = root
@@ -613,7 +612,7 @@ async fn a_repeated_commit_says_nothing_twice(world: World) {
     same("state", state(&world, root.task.id, "phase").await, Some(text("sent")));
 }
 
-/// In a batch, what is refused is silent and what is applied is not.
+/// In a batch, refused transitions write no notes and applied ones do.
 async fn a_fenced_commit_is_silent_in_a_batch_that_is_not(world: World) {
     let (root, lost) = crew(&world, 3).await;
     let taken = world.claim(3).at(t(30)).functions(["ship"]).await;
@@ -634,7 +633,7 @@ async fn a_fenced_commit_is_silent_in_a_batch_that_is_not(world: World) {
     same("states", notes.states, [("phase".to_owned(), text("live"))].into());
 }
 
-/// A repeated or fenced commit does not count as having spoken.
+/// A repeated or fenced commit does not add to the number of notes.
 async fn a_repeat_is_not_counted_among_the_notes(world: World) {
     let root = world.running("checkout").await;
     let turn: Transition = root.release().say(count("a", 1)).say(count("a", 1)).into();
@@ -650,7 +649,7 @@ async fn a_repeat_is_not_counted_among_the_notes(world: World) {
     same("after a fenced commit", world.claim_one(t(30)).await.task.noted, 2);
 }
 
-/// What was said stays said when the code is run again, so that it is told apart from what is new.
+/// The number of notes stays when the code runs again, so that the runtime can tell old notes from new ones.
 async fn the_count_of_notes_outlives_a_retry_and_a_crash(world: World) {
     let first = world.running("checkout").await;
     world.apply(first.keep().say(count("a", 1))).await;
@@ -664,7 +663,7 @@ async fn the_count_of_notes_outlives_a_retry_and_a_crash(world: World) {
     same("after a take-over", (third.task.crashes, third.task.noted), (1, 2));
 }
 
-/// A function that tidies up may say so, with its last turn too.
+/// A function that is ending may still write notes, including with its last turn.
 async fn who_is_asked_to_end_is_still_heard(world: World) {
     let root = world.running("checkout").await;
     world.apply(cancel(root.task.id, 10, t(1))).await;
@@ -678,7 +677,7 @@ async fn who_is_asked_to_end_is_still_heard(world: World) {
     same("status", world.status(root.task.id).await, ExecutionStatus::Cancelled);
 }
 
-/// Whoever comes first begins; what the others add is added to that.
+/// The first handle starts the counter; the others add to it.
 async fn one_of_many_handles_begins_a_counter(world: World) {
     for _ in 0..5 {
         let (root, steps) = crew(&world, 4).await;

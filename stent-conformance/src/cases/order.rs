@@ -1,4 +1,4 @@
-//! The order of completions: recorded once, the same for everyone who asks.
+//! The order of completions: recorded once, the same for every reader.
 
 use super::words::*;
 
@@ -30,7 +30,7 @@ fn ids(claimed: &Claimed) -> Vec<TaskId> {
     claimed.steps.iter().map(|step| step.id).collect()
 }
 
-/// A parent that goes on, and so many steps of it that run.
+/// A parent that continues, and this many running steps.
 async fn family(world: &World, steps: usize) -> (Claimed, Vec<Claimed>) {
     let parent = world.running("checkout").await;
     let drafts: Vec<_> = (0..steps).map(|_| world.call("ship")).collect();
@@ -73,7 +73,7 @@ async fn a_turns_own_completions_stand_in_its_order(world: World) {
     let (early, late) = (world.sleep(t(1)), world.sleep(t(2)));
     let (early_id, late_id) = (early.id, late.id);
     world.apply(parent.keep().with(early).with(late)).await;
-    // Positions and ids go one way, the turn another.
+    // Positions and ids have one order, the turn another.
     let (young, old) = (world.inline("young", "1").seq(9), world.inline("old", "2").seq(8));
     let expected = [young.id, old.id, late_id, early_id];
 
@@ -188,7 +188,7 @@ async fn news_bring_what_others_completed(world: World) {
         StepState::Done { order: 1, at: t(2), result: Ok(text("one")) },
     );
 
-    // What the code has seen is not brought again.
+    // Completions that the code has seen are not returned again.
     peer.apply(steps[0].complete("two")).await;
     let news = world.apply(later(&parent, 1, 3).keep()).await;
     same("later news", news.steps.iter().map(|step| step.id).collect::<Vec<_>>(), [steps[0].task.id]);
@@ -245,7 +245,7 @@ async fn recall_brings_maps_that_go_on(world: World) {
         world.apply(item.complete("parcel")).await;
     }
 
-    // Nothing of the owner's has ended, but there is room for more items.
+    // None of the owner's steps has ended, but there is room for more items.
     let memory = Memory::of(owner.fence.next(), 0);
     let claimed = world.claim(5).recall(&memory).functions(["checkout"]).await.remove(0);
 
@@ -264,7 +264,7 @@ async fn memory_of_another_claim_is_not_recalled(world: World) {
         Fence { epoch: parked.epoch.next(world.nonce()), ..parked },
         Fence { epoch: Epoch::NEVER, ..parked },
         Fence { task: steps[0].task.id, ..parked },
-        // The same claim before it was parked: the store may have lost a commit, or the worker's memory be older.
+        // The same claim before it parked: the store may have lost a commit, or the worker's cache may be older.
         parent.fence,
     ];
     let memory = Memory(others.map(|fence| (fence, 1)).into());
@@ -281,7 +281,7 @@ async fn a_recorded_result_never_changes(world: World) {
     world.apply(step.complete("first")).await;
     world.apply(parent.park()).await;
 
-    // The same worker, confused: other results under the same claim, and under claims that never were.
+    // The same worker, confused: other results under the same claim, and under claims that never existed.
     already(world.commit(step.complete("second")).await);
     same("outcome", world.commit(later(step, 1, 0).complete("third")).await, Outcome::Gone);
     let mut next = step.clone();
@@ -322,7 +322,7 @@ async fn every_claim_brings_the_same_record(world: World) {
     }
 }
 
-/// In positions and in the numbers of completions; a text would have it before.
+/// In positions and in completion numbers; as text, "10" would come before "9".
 async fn ten_comes_after_nine(world: World) {
     let root = world.running("checkout").await;
     let notes: Vec<_> = (0..12).map(|seq| world.inline("render", "note").seq(seq)).collect();
@@ -344,7 +344,7 @@ async fn ten_comes_after_nine(world: World) {
     same("items", seqs, (95..107).collect::<Vec<_>>());
 }
 
-/// In one claim, each by what the worker remembers of it.
+/// In one claim, each from what the worker has in its cache.
 async fn each_of_several_is_recalled(world: World) {
     let mut memory = Memory::default();
     let mut expected = Vec::new();

@@ -1,4 +1,4 @@
-//! Parking and waking: whatever a task waits for, it hears of it.
+//! Parking and waking: a parked task learns of everything that it waits for.
 
 use std::sync::Arc;
 
@@ -141,7 +141,7 @@ async fn a_completion_does_not_put_off_the_moment(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.park_for(wait_for(1).until(Some(t(7)))), world.call("ship")).await;
 
-    // The worker of the step is ahead of time.
+    // The worker of the step has a fast clock.
     world.apply(step.complete("parcel").at(t(20))).await;
 
     same("claimed", world.claim_one(t(7)).await.task.done, 1);
@@ -184,7 +184,7 @@ async fn what_is_put_off_is_due_later(world: World) {
     same("sent again", world.commit(put_off).await, Outcome::Already(News::default()));
 
     same("claimed early", world.claim(5).at(t(15)).await.len(), 0);
-    // What it waits for still comes first.
+    // The awaited completion still comes first.
     world.apply(step.complete("parcel").at(t(16))).await;
     same("claimed", world.claim_one(t(16)).await.task.done, 1);
 
@@ -199,7 +199,7 @@ async fn what_was_woken_is_not_put_off(world: World) {
     world.apply(parent.park_for(wait_for(1).until(Some(t(10))))).await;
     world.apply(Transition { at: t(3), ..parent.nudge() }).await;
 
-    // Whoever puts it off has not heard of it, and its clock is a little late.
+    // The worker that postpones has not seen the completion, and its clock is a little slow.
     let put_off = Transition { at: t(2), ..parent.put_off(t(10), t(20)) };
     same("put off", world.commit(put_off).await, Outcome::Fenced);
     let put_off = Transition { at: t(11), ..parent.put_off(t(10), t(20)) };

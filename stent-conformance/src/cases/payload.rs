@@ -1,4 +1,4 @@
-//! Bytes, names and failures: they come back as they were given.
+//! Bytes, names and failures come back as they were written.
 
 use super::words::*;
 
@@ -40,7 +40,7 @@ fn payloads() -> Vec<Payload> {
 
 #[track_caller]
 fn same_bytes(what: &str, actual: &Payload, expected: &Payload) {
-    // Debug shows lengths only; say where they differ.
+    // `Debug` shows lengths only, so this says where the bytes differ.
     let at = actual.bytes().iter().zip(expected.bytes()).position(|(a, b)| a != b);
     assert!(
         actual == expected,
@@ -279,7 +279,7 @@ async fn positions_and_counts_reach_their_ends(world: World) {
     same("progress", again.steps[0].map, Some(Progress { fed: END, total: Some(END), done: 0 }));
 }
 
-/// Whatever a task has been through when it is claimed.
+/// Whatever happened to the task before the claim.
 async fn arguments_keep_their_type_until_the_end(world: World) {
     let args = Payload::new("x/arguments", b"bytes".to_vec());
     let check = |what: &str, claimed: Claimed| {
@@ -357,7 +357,7 @@ async fn types_come_back_wherever_a_value_is_read(world: World) {
     let again = world.claim_one(t(0)).await;
     same("of steps", types(&again.steps), expected);
 
-    // Values of signals: one that came before its wait, and one that came during it.
+    // Values of signals: one that was sent before its wait, and one that was sent during it.
     world.apply(signal(root.task.id, "approval", world.id(), typed(6))).await;
     let wait = || world.wait(root.task.id, "approval");
     world.apply(again.keep().with(wait()).with(wait())).await;

@@ -1,4 +1,4 @@
-//! Purging: old executions leave, whole, and nothing else does.
+//! Purging: old executions are deleted whole, and nothing else is.
 
 use stent_core::backend::Purge;
 use stent_core::model::Note;
@@ -80,7 +80,7 @@ async fn an_open_execution_stays_however_old(world: World) {
     world.apply(retried.retry(t(900), declined())).await;
     let running = world.running("checkout").await;
     let pending = world.dispatch(world.call("checkout").due(t(900))).await;
-    // Steps that have ended do not make their execution an ended one.
+    // Ended steps do not make their execution an ended one.
     world.apply(running.keep().with(world.inline("render", "note"))).await;
     let before = world.snapshot().await;
 
@@ -140,7 +140,7 @@ async fn failed_executions_leave_when_dead_letters_are_asked_for(world: World) {
     same("execution", world.execution(claimed.task.id).await, None);
 }
 
-/// An execution of each kind that ended: completed, cancelled, timed out, discarded, failed.
+/// One execution of each end: completed, cancelled, timed out, discarded, failed.
 async fn all_kinds(world: &World) -> [TaskId; 5] {
     let completed = ended_at(world, t(1)).await;
     let cancelled = world.dispatch(world.call("charge")).await;
@@ -188,7 +188,7 @@ async fn each_kind_has_its_own_bound(world: World) {
         world.apply(end.at(t(second))).await;
     }
 
-    // Those of the other kind, however old, are not counted against the bound.
+    // Executions of the other kind, however old, do not count against the bound.
     same("dead letters", world.purge_of(Purge::DeadLetters, t(99), 2).await, 2);
     same("executions", world.purge_of(Purge::Executions, t(99), 2).await, 2);
     same("dead letters", world.purge_of(Purge::DeadLetters, t(5), 9).await, 0);
@@ -204,14 +204,14 @@ async fn signals_leave_with_their_execution(world: World) {
     world.apply(world.claim_one(t(0)).await.complete("summary")).await;
     world.purge(t(1), 9).await;
 
-    // The same id again: nothing of its former life is left.
+    // The same id again: nothing of its earlier life is left.
     world.apply(again.start(t(2))).await;
     let claimed = world.claim_one(t(2)).await;
     let wait = world.wait(id, "approval");
     same("completions", world.apply(claimed.keep().with(wait)).await.done, 0);
 }
 
-/// An execution that ended at this moment, with steps of several kinds, tries and notes.
+/// An execution that ended at this moment, with steps of several kinds, ended claims and notes.
 async fn detailed(world: &World, moment: Timestamp) -> TaskId {
     let count = |add| Note::Count { name: "sent".to_owned(), add };
     let entry = |id| Note::Progress { id, text: "sent".to_owned() };
@@ -306,7 +306,7 @@ async fn compacting_again_finds_nothing(world: World) {
     same("compacted", world.purge_of(Purge::Details, t(9), 1).await, 1);
     let notes = world.notes(id).await;
 
-    // What is compacted already is not in the way of what is not.
+    // Executions that are already compacted do not use up the bound.
     same("compacted", world.purge_of(Purge::Details, t(9), 1).await, 1);
     same("compacted", world.purge_of(Purge::Details, t(9), 1).await, 0);
 
@@ -357,7 +357,7 @@ async fn a_purged_task_is_gone(world: World) {
     world.apply(later(&root, 1, 0).complete("summary")).await;
     world.purge(t(1), 1).await;
 
-    // A step that was let go of is still at work: its execution is not there any more.
+    // A step that was let go of still runs: its execution no longer exists.
     same("a late result", world.commit(step.complete("parcel")).await, Outcome::Gone);
     same("a repeated end", world.commit(later(&root, 1, 0).complete("summary")).await, Outcome::Gone);
     let answers = world.store().renew(&[step.lease], t(0), t(500)).await.expect("renew");

@@ -1,4 +1,4 @@
-//! Many handles at once: whoever comes first, everything happens once.
+//! Many handles at once: everything happens once, in whatever order.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ async fn claimers_at_once_leave_nothing_behind(world: World) {
     for _ in 0..10 {
         world.dispatch_many(40, || world.call("charge")).await;
 
-        // Together they ask for as much as there is; none may go short because another one looked at the same rows.
+        // Together they ask for as many tasks as there are; none may get too few because another claim looked at the same rows.
         let claimed = at_once(&world, 4, |peer, _| async move { peer.claim(10).await.len() }).await;
 
         let rest = world.claim(99).await.len();
@@ -100,8 +100,8 @@ async fn a_renewal_and_a_claim_cannot_both_have_the_task(world: World) {
         })
         .await;
 
-        // The claim may come second and find the lease renewed, or first and have it; a renewal that comes first and a
-        // claim that succeeds all the same would be two holders.
+        // The claim may come second and find the lease renewed, or come first and get the task; if a renewal came first and a
+        // claim still succeeded, there would be two holders.
         let holders = got.iter().filter(|got| **got).count();
         same("holders", holders, 1);
         let (winner, loser) = if got[0] { (2, 1) } else { (1, 2) };
@@ -164,7 +164,7 @@ async fn completions_interleave_with_the_parents_own_turns(world: World) {
     world.apply(steps.into_iter().fold(parent.keep(), Turn::with)).await;
     let steps = world.claim(STEPS).await;
 
-    // The parent records closures of its own while others complete its steps; what it is told adds up to the record.
+    // The parent records closures while others complete its steps; the completions that it is told add up to the record.
     let told = at_once(&world, 2, |peer, n| {
         let (parent, steps) = (parent.clone(), steps.clone());
         async move {
@@ -207,7 +207,7 @@ async fn batches_at_once_are_applied_whole(world: World) {
             let root = peer.call("charge").leased(t(0), peer.worker, t(30));
             let id = root.id;
             let mut start = root.start(t(0));
-            // A dispatch that brings steps of its own: all or none of it is seen.
+            // A dispatch with its own steps: readers see all of it or none.
             for _ in 0..n + 2 {
                 let tree = stent_core::model::Tree::step(id.execution(), id);
                 start.insert.push(peer.inline("render", "note").placed(tree));
@@ -235,7 +235,7 @@ async fn workers_that_do_everything_at_once_finish_everything(world: World) {
         async move {
             let mut ended = 0;
             loop {
-                // The same moment for all; leases never run out, so nothing may run twice.
+                // The same moment for all; leases never expire, so nothing may run twice.
                 let claimed = peer.claim(4).functions(["checkout", "ship"]).lease(9_999).await;
                 if claimed.is_empty() {
                     let views = peer.store().executions(&executions).await.expect("a read");

@@ -1,4 +1,4 @@
-//! The ends of ranges: numbers, moments, ids and texts of any size come back as they were, and keep their order.
+//! The ends of ranges: numbers, moments, ids and texts of any size come back unchanged and keep their order.
 
 use stent_core::backend::Filter;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ const MICROSECOND: Duration = Duration::from_micros(1);
 /// A hundred years.
 const CENTURY: Duration = Duration::from_hours(24 * 365 * 100);
 
-/// A store that has one number for both has a double in mind, which has not room for both.
+/// A store that encodes priority and time in one number is likely to use a double, which cannot hold both.
 async fn due_times_a_microsecond_apart_keep_their_order_at_every_priority(world: World) {
     for priority in [i16::MIN, -1_000, -20, -1, 0, 1, 20, 1_000, i16::MAX] {
         let mut expected = Vec::new();
@@ -43,7 +43,7 @@ async fn due_times_a_microsecond_apart_keep_their_order_at_every_priority(world:
     }
 }
 
-/// From before the epoch until the end of all time, each a microsecond from what a double takes for the same.
+/// From before the epoch to the last representable moment, each a microsecond from a value that a double cannot distinguish.
 async fn due_times_reach_from_end_to_end(world: World) {
     let micros = [i64::MIN, -(1 << 53) - 1, -10, -9, -1, 0, 9, 10, 99, (1 << 53) + 1, i64::MAX - 1, i64::MAX];
     let mut ids = Vec::new();
@@ -85,7 +85,7 @@ async fn deadlines_reach_from_end_to_end(world: World) {
         same("over", world.expire_all(*end).await, [ids[n]]);
     }
 
-    // A grace that never ends is one, too.
+    // A grace without end is a grace, too.
     let running = world.running("charge").await;
     let forever = stent_core::decide::cancel(running.task.id.execution(), Duration::MAX, t(0));
     world.apply(forever).await;
@@ -117,8 +117,8 @@ async fn leases_are_as_long_as_was_said(world: World) {
     }
 }
 
-/// Ids are 128 bits without a sign, compared from the first to the last. None has no bit, or all of them: these are no ids
-/// by RFC 9562.
+/// Ids are 128 unsigned bits, compared from the first bit to the last. All zeros and all ones are included: RFC 9562 does not
+/// count these as ids.
 async fn ids_of_any_bits_keep_their_order(world: World) {
     let bits = [
         1,
@@ -132,7 +132,7 @@ async fn ids_of_any_bits_keep_their_order(world: World) {
     ];
     let ids = bits.map(|bits| TaskId::from_uuid(Uuid::from_u128(bits)));
     let reversed: Vec<_> = ids.iter().rev().copied().collect();
-    // Written in an order that is neither.
+    // Written in an order that is neither ascending nor descending.
     for n in [3, 0, 7, 1, 6, 2, 5, 4] {
         world.dispatch(world.call("charge").with_id(ids[n])).await;
     }
@@ -181,7 +181,7 @@ async fn a_result_is_good_to_the_microsecond(world: World) {
     same("when it is over", world.claim(9).at(t(9)).await.len(), 1);
 }
 
-/// Neither results that have no time, nor those whose time is longer than there are moments, nor keys and signals.
+/// Neither results without a time limit, nor those with a limit beyond the last representable moment, nor keys and signals.
 async fn what_is_kept_is_kept_for_good(world: World) {
     for (name, ttl) in [("a", None), ("b", Some(Duration::MAX)), ("c", Some(CENTURY * 2))] {
         let call = || {

@@ -127,7 +127,7 @@ async fn renewing_is_no_progress(world: World) {
     same("tries", world.claim_one(t(50)).await.task.uncommitted_claims, 2);
 }
 
-/// More than one statement, or one script, may take; every third of them is lost.
+/// More than one statement, or one script, may take; every third lease is lost.
 async fn many_leases_are_answered_one_by_one(world: World) {
     const LEASES: usize = 400;
     world.dispatch_many(LEASES, || world.call("charge")).await;
@@ -178,7 +178,7 @@ async fn a_dropped_renewal_is_made_again(world: World) {
     }
 }
 
-/// Also if that is earlier than before: whoever renews knows how long it needs.
+/// Also if that is earlier than before: the worker that renews knows how long it needs.
 async fn a_lease_ends_when_its_last_renewal_says(world: World) {
     let claimed = world.running("charge").await;
     same("answer", renew(&world, &[&claimed], t(90)).await, [Renewal::Renewed]);

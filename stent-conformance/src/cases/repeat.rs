@@ -1,4 +1,4 @@
-//! Commits of unknown fate are sent again, and change nothing the second time.
+//! Commits of unknown fate are sent again, and the repeat changes nothing.
 
 use super::words::*;
 
@@ -19,7 +19,7 @@ list! { repeat:
     G3 a_repeat_is_told_of_what_the_rest_of_its_batch_erases,
 }
 
-/// Sends a transition twice; the second copy must be known and must change nothing.
+/// Sends a transition twice; the second copy must be recognized and must change nothing.
 async fn send_twice(world: &World, transition: impl Into<Transition>) {
     let transition = transition.into();
     let what = format!("{:?}", transition.change);

@@ -1,4 +1,4 @@
-//! What each kind of purge takes, and that it leaves what the others are for.
+//! What each kind of purge deletes, and that it leaves everything else.
 
 use stent_core::Key;
 use stent_core::backend::{NotesView, Purge, PurgeRequest};
@@ -28,7 +28,7 @@ list! { retention:
 
 const KINDS: [Purge; 4] = [Purge::Executions, Purge::DeadLetters, Purge::Details, Purge::Results];
 
-/// Claims a task of its own, whatever else is due.
+/// Claims a task of this function, whatever else is due.
 async fn claim(world: &World, function: &str) -> Claimed {
     let id = world.dispatch(world.call(function)).await;
     let claimed = world.claim(99).functions([function]).await;
@@ -55,7 +55,7 @@ async fn is_there(world: &World, ids: &[TaskId]) -> Vec<bool> {
     there
 }
 
-/// A step with this key gives a result at a moment; its execution ends with it.
+/// A step with this key produces a result at a moment; its execution ends with it.
 async fn result_of(world: &World, name: &str, ttl: Option<u64>, at: Timestamp) -> TaskId {
     let parent = claim(world, "checkout").await;
     let step = world.call("charge").keyed(key(name));
@@ -69,19 +69,19 @@ async fn result_of(world: &World, name: &str, ttl: Option<u64>, at: Timestamp) -
     parent.task.id
 }
 
-/// Whether a result is there for those who call the same, at a moment.
+/// Whether equal calls get a kept result at a moment.
 async fn is_kept(world: &World, name: &str, at: Timestamp) -> bool {
     let parent = claim(world, "checkout").await;
     let step = world.call("charge").keyed(key(name)).due(t(9_000));
     let id = step.id;
     let news = world.apply(parent.keep().with(step).at(at)).await;
     let kept = given(&news.steps, id) == Some(Ok(text(name)));
-    // Nothing is left of the question.
+    // The step that asked is gone.
     world.apply(later(&parent, 1, news.done).complete("summary").cancel(id).at(t(9_999))).await;
     kept
 }
 
-/// Once somebody has seen to it, it is a failed execution like any other.
+/// A discarded dead letter is a failed execution like any other.
 async fn a_dead_letter_that_was_seen_to_leaves_with_the_executions(world: World) {
     let id = failed(&world, t(1)).await;
     world.apply(discard(id)).await;
@@ -106,7 +106,7 @@ async fn a_dead_letter_that_was_revived_stays(world: World) {
     same("by its last end", world.purge_of(Purge::Executions, t(51), 9).await, 1);
 }
 
-/// It counts as old from its last failure on.
+/// Its age counts from its last failure.
 async fn a_revived_one_that_fails_again_is_measured_by_its_new_end(world: World) {
     let id = failed(&world, t(1)).await;
     world.apply(revive(id)).await;
@@ -116,7 +116,7 @@ async fn a_revived_one_that_fails_again_is_measured_by_its_new_end(world: World)
     same("by its last end", world.purge_of(Purge::DeadLetters, t(51), 9).await, 1);
 }
 
-/// The bound in time and in number holds for dead letters; others between them are not counted.
+/// The bounds in time and number apply to dead letters; other executions between them do not count.
 async fn dead_letters_leave_oldest_first_within_the_bound(world: World) {
     let mut ids = Vec::new();
     for second in [5, 2, 10, 8, 1] {
@@ -132,7 +132,7 @@ async fn dead_letters_leave_oldest_first_within_the_bound(world: World) {
     same("others", world.purge_of(Purge::Executions, t(99), 9).await, 5);
 }
 
-/// No kind of purge touches what has not ended, whatever its steps have.
+/// No kind of purge touches an open execution, whatever its steps have.
 async fn open_executions_stay_whatever_is_purged(world: World) {
     let parked = claim(&world, "checkout").await;
     let turn = parked.keep().with(world.inline("render", "note")).say(count("a", 1));
@@ -171,7 +171,7 @@ async fn one_that_is_asked_to_end_stays_until_it_has(world: World) {
     same("once it has ended", world.purge_of(Purge::Executions, t(3), 99).await, 1);
 }
 
-/// Steps, items, tries, notes: nothing that was told of it can be read any more.
+/// Steps, items, ended claims, notes: nothing of the execution can be read any more.
 async fn all_that_is_kept_of_an_execution_leaves_with_it(world: World) {
     let root = claim(&world, "checkout").await;
     let map = world.gather("mail");
@@ -196,7 +196,7 @@ async fn all_that_is_kept_of_an_execution_leaves_with_it(world: World) {
     same("count", world.store().count().await.expect("count"), [].into());
 }
 
-/// A purged dead letter is none any more, in no list.
+/// A purged dead letter is in no list.
 async fn a_dead_letter_leaves_with_its_history(world: World) {
     let (old, young) = (failed(&world, t(1)).await, failed(&world, t(50)).await);
 
@@ -210,7 +210,7 @@ async fn a_dead_letter_leaves_with_its_history(world: World) {
     same("revived", world.commit(revive(old)).await, Outcome::Gone);
 }
 
-/// Compacting keeps the key, as it keeps the execution; purging another one does too.
+/// Compaction keeps the key together with the execution; so does purging another execution.
 async fn a_dispatch_key_of_another_stays(world: World) {
     let key = Key::of_dispatch("charge", "order 7");
     world.apply(world.call("charge").start_under(Some(key), t(0))).await;
@@ -226,7 +226,7 @@ async fn a_dispatch_key_of_another_stays(world: World) {
     same("outcome", again, Outcome::Exists(first.task.tree.execution));
 }
 
-/// A value that waits for its function outlasts the purge of others, and the compaction of others.
+/// A value that waits for its function survives the purge and the compaction of other executions.
 async fn signals_of_another_stay(world: World) {
     let root = claim(&world, "checkout").await;
     world.signal(root.task.id, "approval", "yes").await;
@@ -241,7 +241,7 @@ async fn signals_of_another_stay(world: World) {
     same("value", given(&world.apply(root.keep().with(wait)).await.steps, id), Some(Ok(text("yes"))));
 }
 
-/// A result under a key is for others to have, whether its giver is still there or not.
+/// The result under a key serves others, whether the execution that produced it still exists or not.
 async fn results_outlive_the_execution_that_gave_them(world: World) {
     let giver = result_of(&world, "order 7", None, t(1)).await;
 
@@ -253,7 +253,7 @@ async fn results_outlive_the_execution_that_gave_them(world: World) {
     same("kept when its giver is gone", is_kept(&world, "order 7", t(3)).await, true);
 }
 
-/// Of too many, those that came first.
+/// If there are too many, the oldest.
 async fn results_leave_oldest_first_within_the_bound(world: World) {
     for (name, second) in [("c", 5), ("b", 2), ("d", 8), ("a", 1)] {
         result_of(&world, name, None, t(second)).await;
@@ -269,7 +269,7 @@ async fn results_leave_oldest_first_within_the_bound(world: World) {
     same("kept", kept, [false, false, true, true]);
 }
 
-/// A key under which somebody is at work has no result yet, and so no age.
+/// A key whose holder is still running has no result yet, and so no age.
 async fn a_result_that_is_waited_for_stays(world: World) {
     let parent = claim(&world, "checkout").await;
     let step = world.spawn(parent.keep(), world.call("charge").keyed(key("order 7")).ttl(1)).await;
@@ -283,7 +283,7 @@ async fn a_result_that_is_waited_for_stays(world: World) {
     same("woken", world.claim_one(t(0)).await.task.id, waiter.task.id);
 }
 
-/// Neither those that gave them nor those that had them.
+/// Neither the executions that produced the results nor those that used them.
 async fn purging_results_leaves_executions_alone(world: World) {
     result_of(&world, "order 7", None, t(1)).await;
     failed(&world, t(1)).await;
@@ -294,7 +294,7 @@ async fn purging_results_leaves_executions_alone(world: World) {
     world.snapshot().await.expect_same("an execution was touched", &before);
 }
 
-/// The next who calls the same does the work, and its result is kept anew.
+/// The next equal call does the work, and its result is kept again.
 async fn a_purged_result_is_asked_for_anew(world: World) {
     result_of(&world, "order 7", None, t(1)).await;
     same("purged", world.purge_of(Purge::Results, t(99), 9).await, 1);
@@ -306,7 +306,7 @@ async fn a_purged_result_is_asked_for_anew(world: World) {
     same("kept", is_kept(&world, "order 7", t(6)).await, true);
 }
 
-/// A purge is written like anything else.
+/// A purge is durable like every write.
 async fn what_is_purged_stays_purged_after_a_crash(world: World) {
     result_of(&world, "order 7", None, t(1)).await;
     let ids = [completed(&world, t(1)).await, failed(&world, t(1)).await, completed(&world, t(50)).await];
@@ -320,7 +320,7 @@ async fn what_is_purged_stays_purged_after_a_crash(world: World) {
     same("the result", is_kept(&world, "order 7", t(60)).await, false);
 }
 
-/// Together they purge what there is, and each counts what it has purged itself.
+/// Together they purge everything, and each counts what it has purged itself.
 async fn handles_that_purge_results_at_once_count_each_once(world: World) {
     for n in 0..20 {
         result_of(&world, &n.to_string(), None, t(n)).await;

@@ -1,4 +1,4 @@
-//! Tasks that are tried again: what counts, what stays, what leaves.
+//! Tasks that are retried: what counts, what stays, what is removed.
 
 use super::words::*;
 
@@ -78,7 +78,7 @@ async fn recorded_steps_survive_a_retry(world: World) {
     same("completions and commits", (after.task.done, after.fence.commit), (1, 2));
 }
 
-/// A parent with three completed steps, of which the second has a step below it.
+/// A parent with three completed steps, the second of which has a step below it.
 async fn recorded(world: &World) -> (Claimed, Vec<Claimed>, TaskId) {
     let parent = world.running("checkout").await;
     let drafts: Vec<_> = (0..3).map(|seq| world.call("ship").seq(seq)).collect();
@@ -157,7 +157,7 @@ async fn a_position_can_be_taken_again_after_an_erasure(world: World) {
     same("position", step.task.seq, Seq(1));
 }
 
-/// The ids of a step and of its items are derived from where they hang, so the next attempt gives them again.
+/// The ids of a step and of its items are derived from their place in the tree, so the next attempt produces the same ids.
 async fn an_erased_map_is_written_again_under_its_ids_and_starts_over(world: World) {
     let parent = world.running("checkout").await;
     let (map, items) = (world.map("mail"), [0, 1, 2].map(|seq| world.call("mail").seq(seq)));

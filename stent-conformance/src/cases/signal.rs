@@ -1,4 +1,4 @@
-//! Signals: a named slot that holds the latest value nobody has taken, and those who wait for it.
+//! Signals: a named slot that holds the latest value that nobody has taken, and the waits for it.
 
 use super::words::*;
 
@@ -41,7 +41,7 @@ fn ok(value: &str) -> Option<Result<Payload, Failure>> {
     Some(Ok(text(value)))
 }
 
-/// A function that is parked until the signal `approval` comes, and its wait.
+/// A function that is parked until the signal `approval` arrives, and its wait.
 async fn waiting(world: &World) -> (Claimed, TaskId) {
     let root = world.running("checkout").await;
     let wait = world.wait(root.task.id, "approval");
@@ -154,7 +154,7 @@ async fn executions_are_told_apart(world: World) {
 async fn batches_are_delivered_as_if_one_by_one(world: World) {
     let send = |root: TaskId, value: &str| signal(root, "approval", world.id(), text(value));
 
-    // Two values, then two waits: the first takes the latest, the second has to wait.
+    // Two values, then two waits: the first takes the latest value, the second has to wait.
     let root = world.running("checkout").await;
     let (first, second) = (world.wait(root.task.id, "approval"), world.wait(root.task.id, "approval"));
     let ids = [first.id, second.id];
@@ -169,7 +169,7 @@ async fn batches_are_delivered_as_if_one_by_one(world: World) {
     same("second", given(&woken.steps, ids[1]), ok("c"));
     world.apply(woken.complete("summary")).await;
 
-    // A wait between two values: it takes the first, and the second is there for the next.
+    // A wait between two values: it takes the first, and the second is there for the next wait.
     let root = world.running("checkout").await;
     let (first, second) = (world.wait(root.task.id, "approval"), world.wait(root.task.id, "approval"));
     let ids = [first.id, second.id];
@@ -195,7 +195,7 @@ async fn a_send_that_is_repeated_is_told(world: World) {
     same("delivered", news.done, 1);
 }
 
-/// Others may have sent meanwhile: the repeat neither counts nor takes the slot back.
+/// Others may have sent values meanwhile: the repeat neither counts nor takes the slot back.
 async fn a_send_that_is_repeated_late_is_told(world: World) {
     let root = world.running("checkout").await;
     let send = signal(root.task.id, "approval", world.id(), text("early"));
@@ -292,7 +292,7 @@ async fn a_wait_that_was_given_up_leaves_the_value_to_the_next(world: World) {
     same("the next wait", given(&news.steps, id), ok("yes"));
 }
 
-/// A function that runs, and a wait of its that took the value `yes` which its code has not seen.
+/// A running function with a wait that took the value `yes`, which the code has not seen.
 async fn taken_unseen(world: &World) -> (Claimed, TaskId) {
     let root = world.running("checkout").await;
     let wait = world.wait(root.task.id, "approval");
@@ -388,7 +388,7 @@ async fn a_value_goes_back_once(world: World) {
     same("completions", world.apply(later(&root, 3, 2).keep().with(after)).await.done, 2);
 }
 
-/// The step and its record go; the value was for the execution, and the next attempt may ask for it.
+/// The step and its record are removed; the value was for the execution, and the next attempt may wait for it.
 async fn a_retry_gives_back_what_it_takes_out_of_the_record(world: World) {
     let (root, unseen) = taken_unseen(&world).await;
 
@@ -486,7 +486,7 @@ async fn parking_and_signal_meet_in_one_batch_in_either_order(world: World) {
 async fn parking_races_with_a_signal_and_no_wake_up_is_lost(world: World) {
     for round in 0..30 {
         let root = world.running("checkout").await;
-        // The wait is there before, or comes with the parking itself.
+        // The wait exists before the parking, or is part of it.
         let mut park = root.park().with(world.wait(root.task.id, "approval"));
         if round % 2 == 0 {
             world.apply(root.keep().with(world.wait(root.task.id, "approval"))).await;
@@ -544,7 +544,7 @@ async fn values_come_back_byte_by_byte(world: World) {
         ("é/\u{1F600}", b"\0\n'\"\\".to_vec()),
     ] {
         let value = Payload::new(content_type, bytes);
-        // Once it is there before the wait, once it comes after it.
+        // Once the value comes before the wait, once after it.
         for before in [true, false] {
             let wait = world.wait(root.task.id, "approval");
             let (id, send) = (wait.id, signal(root.task.id, "approval", world.id(), value.clone()));

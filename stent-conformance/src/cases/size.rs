@@ -1,7 +1,7 @@
-//! More than one page of any store: thousands of rows, megabytes, full batches. A store that reads, writes or answers one page
-//! of what there is, and says nothing of the rest, is found out.
+//! More than one page of any store: thousands of rows, megabytes, full batches. These cases catch a store that reads, writes or
+//! answers one page and silently drops the rest.
 //!
-//! Rows are written in as few batches as can be, so that each case takes a second at most.
+//! Rows are written in as few batches as possible, so that each case takes at most a second.
 
 use std::collections::BTreeMap;
 
@@ -48,10 +48,10 @@ list! { size:
 /// More rows than any store reads or writes at once.
 const MANY: u32 = 1_500;
 
-/// The same, for lists.
+/// The same as a `usize`.
 const MANY_ROWS: usize = MANY as usize;
 
-/// A root with a step, and many calls below the step, due at once. Gives root, step and calls.
+/// A root with a step, and many calls below the step, due at once. Returns root, step and calls.
 async fn many_below(world: &World) -> (Claimed, Claimed, Vec<TaskId>) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.keep(), world.call("ship")).await;
@@ -61,7 +61,7 @@ async fn many_below(world: &World) -> (Claimed, Claimed, Vec<TaskId>) {
     (later(&root, 1, 0), later(&step, 1, 0), ids)
 }
 
-/// How many tasks of an execution stand how, but for the root.
+/// How many tasks of an execution have each status, without the root.
 async fn statuses(world: &World, root: TaskId) -> BTreeMap<TaskStatus, usize> {
     let mut statuses = BTreeMap::new();
     for task in world.timeline(root.execution()).await.iter().filter(|task| task.id != root) {
@@ -70,7 +70,7 @@ async fn statuses(world: &World, root: TaskId) -> BTreeMap<TaskStatus, usize> {
     statuses
 }
 
-/// How many tasks can be claimed, by a worker that takes all that there is.
+/// How many tasks a worker that claims everything gets.
 async fn claimable(world: &World, now: Timestamp) -> usize {
     let mut claimed = 0;
     loop {
@@ -81,7 +81,7 @@ async fn claimable(world: &World, now: Timestamp) -> usize {
     }
 }
 
-/// Executions that are written ended, as many as there are drafts, in full batches.
+/// Writes as many ended executions as there are drafts, in full batches.
 async fn write(world: &World, drafts: Vec<Draft>, at: Timestamp) {
     let starts: Vec<_> = drafts.into_iter().map(|draft| draft.start(at)).collect();
     for batch in starts.chunks(limits::EXCHANGE_TRANSITIONS_MAX) {
@@ -187,7 +187,7 @@ async fn all_that_runs_is_told_to_end(world: World) {
     let told = world.stopping(t(2)).await;
     same("told to end", told.len(), MANY_ROWS + 2);
     same("the last of them", told.contains(&ids[MANY_ROWS - 1]), true);
-    // Nobody does so in time.
+    // Nobody ends them in time.
     same("over", world.expire_all(t(61)).await, [root.task.id]);
     same("status", world.status(root.task.id).await, ExecutionStatus::Cancelled);
     let expected = [(TaskStatus::Cancelled, MANY_ROWS + 1)].into();
@@ -214,14 +214,14 @@ async fn a_record_of_many_steps_is_claimed_whole(world: World) {
     same("recalled", (recalled.cached, recalled.steps.len()), (Some(9), MANY_ROWS - 9));
 }
 
-/// Bytes that no store packs.
+/// Bytes that no store can compress.
 fn noise(seed: u64, bytes: usize) -> Payload {
     let mut chance = Chance::new(seed);
     let bytes = (0..bytes / 8).flat_map(|_| chance.next().to_le_bytes()).collect();
     Payload::new("application/octet-stream", bytes)
 }
 
-/// Payloads of three megabytes in all.
+/// Payloads of three megabytes in total.
 fn megabytes() -> Vec<Payload> {
     (0..30).map(|n| noise(n, 100_000)).collect()
 }
@@ -324,7 +324,7 @@ async fn as_many_leases_are_renewed_as_a_worker_holds(world: World) {
     same("claimed", claimable(&world, t(100)).await, 0);
 }
 
-/// Each of them on two queues, in a lane of its own.
+/// Each function on two queues, each in its own lane.
 async fn a_worker_may_know_many_functions(world: World) {
     const FUNCTIONS: usize = 600;
     let names: Vec<_> = (0..FUNCTIONS).map(|n| format!("function {n}")).collect();
@@ -392,7 +392,7 @@ async fn many_executions_are_counted(world: World) {
 
 async fn as_many_ids_are_looked_up_as_there_may_be(world: World) {
     let roots = world.dispatch_many(MANY_ROWS, || world.call("checkout")).await;
-    // Most of those whom a process waits for may be gone.
+    // Most of the executions that a process waits for may be gone.
     let mut ids: Vec<_> = (MANY_ROWS..limits::LOOKUP_MAX).map(|_| world.id().execution()).collect();
     ids.extend(roots.iter().map(|root| root.execution()));
 
@@ -437,7 +437,7 @@ async fn a_long_history_is_kept(world: World) {
     same("counted", (task.releases, task.epoch.count, task.uncommitted_claims), (TRIES, TRIES + 1, 1));
 }
 
-/// Every claim takes over from the one before, whose lease has run out.
+/// Every claim takes over from the one before, whose lease has expired.
 async fn the_oldest_of_a_longer_history_are_read(world: World) {
     let page = u32::try_from(limits::PAGE_MAX).expect("a small number");
     let id = world.dispatch(world.call("charge")).await;
@@ -476,7 +476,7 @@ async fn what_has_no_details_does_not_hide_what_has(world: World) {
     same("compacted again", world.purge_of(Purge::Details, t(9), 3).await, 0);
 }
 
-/// More levels than a store goes down that counts its steps.
+/// More levels than a store with a limit on recursion would go down.
 const LEVELS: usize = 120;
 
 /// A root and the steps below it, each below the one before; all of them run until `t(30)`.
@@ -525,7 +525,7 @@ async fn an_execution_leaves_with_its_deepest_level(world: World) {
 /// Keys that one execution holds.
 const KEYS: usize = 1_200;
 
-/// A root with a step whose calls hold many keys. For each of these, another execution waits.
+/// A root with a step whose calls hold many keys. For each key, another execution waits.
 async fn many_keys(world: &World) -> (Claimed, Claimed) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.keep(), world.call("ship")).await;

@@ -1,4 +1,4 @@
-//! Sleeps: they end by being due, when their task is claimed or in its turn.
+//! Sleeps: a sleep ends by being due, when its task is claimed or in the task's turn.
 
 use super::words::*;
 
@@ -16,7 +16,7 @@ list! { sleep:
     G6 a_sleep_of_the_deep_future_holds_nothing_up,
 }
 
-/// A task that sleeps until each of these moments at once, parked until the first of them.
+/// A task with a sleep until each of these moments, parked until the first of them.
 async fn sleeper(world: &World, moments: &[Timestamp]) -> (Claimed, Vec<TaskId>) {
     let parent = world.running("checkout").await;
     let sleeps: Vec<_> = moments.iter().map(|due| world.sleep(*due)).collect();
@@ -75,7 +75,7 @@ async fn what_completed_before_the_claim_comes_before_the_sleep(world: World) {
         world.spawn(parent.park_for(Wait::for_next(0).until(Some(t(2)))).with(nap), world.call("ship")).await;
     world.apply(step.complete("parcel").at(t(6))).await;
 
-    // The sleep was due before the step ended, but nobody was there to see it.
+    // The sleep was due before the step ended, but nobody had fired it.
     let claimed = world.claim_one(t(7)).await;
 
     let order: Vec<_> = claimed.steps.iter().map(|step| (step.id, step.order())).collect();
@@ -134,7 +134,7 @@ async fn sleeps_of_other_tasks_are_left_alone(world: World) {
 
     let claimed = world.claim(1).at(t(5)).functions(["checkout"]).await;
 
-    // The one that was parked last is due first here; neither its step's sleep nor another's has fired.
+    // The task that parked last is due first here; neither its step's sleep nor another task's sleep has fired.
     same("claimed", claimed[0].task.id, parent.task.id);
     same("completions", claimed[0].task.done, 0);
     world.expect_status(nap_id, TaskStatus::Waiting).await;
@@ -159,7 +159,7 @@ async fn a_sleep_of_the_deep_future_holds_nothing_up(world: World) {
     same("the other one", world.task(sleeps[0]).await.ready_at, Some(Timestamp::MAX));
 }
 
-/// Which need not be the order of their ids.
+/// Their order need not be that of their ids.
 async fn sleeps_of_one_moment_fire_by_position(world: World) {
     let root = world.running("checkout").await;
     let sleeps: Vec<_> = [3, 1, 2].map(|seq| world.sleep(t(5)).seq(seq)).into();

@@ -1,4 +1,4 @@
-//! Spawns: executions that are started by a function, with the very turn that says so.
+//! Spawns: executions that a function starts, in the same commit as the turn that records it.
 
 use stent_core::backend::Topic;
 use stent_core::model::Tree;
@@ -38,20 +38,20 @@ fn spawning(world: &World, turn: Turn, function: &str) -> (Turn, TaskId) {
     (turn.spawn(world.start_of(id), root), id)
 }
 
-/// The same execution, from a position that is run again.
+/// The same execution, from a position that runs again.
 fn again(id: TaskId, root: Draft) -> Draft {
     let mut again = root;
     again.id = id;
     again
 }
 
-/// A parent that runs beside what others have spawned.
+/// A parent that runs beside the executions that others have spawned.
 async fn beside(world: &World) -> Claimed {
     world.dispatch(world.call("checkout")).await;
     world.claim(1).functions(["checkout"]).await.remove(0)
 }
 
-/// The step that says that an execution was started, if it is there.
+/// The step that records the start of an execution, if it exists.
 async fn step_of(world: &World, parent: TaskId, root: TaskId) -> Option<Step> {
     let claimed = world.claim(9).at(t(30_000)).functions(["checkout"]).await;
     let parent = claimed.into_iter().find(|claimed| claimed.task.id == parent)?;
@@ -60,7 +60,7 @@ async fn step_of(world: &World, parent: TaskId, root: TaskId) -> Option<Step> {
     })
 }
 
-/// It hangs below nothing, and has a timeline of its own.
+/// It has no parent, and its own timeline.
 async fn what_is_spawned_is_a_root_of_its_own(world: World) {
     let parent = world.running("checkout").await;
     let (turn, id) = spawning(&world, parent.keep(), "ship");
@@ -77,7 +77,7 @@ async fn what_is_spawned_is_a_root_of_its_own(world: World) {
     same("its parent's timeline", world.timeline(parent.task.tree.execution).await.len(), 2);
 }
 
-/// Queue, tags, priority, arguments, policy and the end of its time are its own.
+/// It has its own queue, tags, priority, arguments, retry policy and deadline.
 async fn what_is_spawned_is_as_it_was_given(world: World) {
     let parent = world.running("checkout").await;
     let policy = RetryPolicy { max_attempts: 7, ..RetryPolicy::default() };
@@ -97,7 +97,7 @@ async fn what_is_spawned_is_as_it_was_given(world: World) {
     same("policy", claimed.task.retry, Some(policy));
 }
 
-/// A spawn is counted among the completions of its parent's turn, in the order in which they are written.
+/// A spawn counts among the completions of its parent's turn, in the order in which they are written.
 async fn the_step_is_a_completion_in_its_place(world: World) {
     let parent = world.running("checkout").await;
     let turn = parent.keep().with(world.inline("render", "one"));
@@ -110,7 +110,7 @@ async fn the_step_is_a_completion_in_its_place(world: World) {
     same("its number", step.order(), Some(2));
 }
 
-/// Each is an execution of its own.
+/// Each is a separate execution.
 async fn many_are_spawned_in_one_turn(world: World) {
     let parent = world.running("checkout").await;
     let (mut turn, mut ids) = (parent.park(), Vec::new());
@@ -129,7 +129,7 @@ async fn many_are_spawned_in_one_turn(world: World) {
     }
 }
 
-/// Whatever becomes of the parent, what its turn spawns is spawned.
+/// Every kind of change of the parent spawns what its turn spawns.
 async fn every_change_of_a_lease_may_spawn(world: World) {
     for what in ["keep", "park", "retry", "complete", "fail"] {
         let parent = world.running("checkout").await;
@@ -148,7 +148,7 @@ async fn every_change_of_a_lease_may_spawn(world: World) {
     }
 }
 
-/// Nor does one whose task has ended.
+/// Nor does a parent whose task has ended.
 async fn an_ended_parent_spawns_nothing(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.keep(), world.call("ship")).await;
@@ -161,7 +161,7 @@ async fn an_ended_parent_spawns_nothing(world: World) {
     same("claimed", world.claim(9).at(t(9)).await.len(), 0);
 }
 
-/// In a batch, only those are started whose parents' turns are applied.
+/// In a batch, only the spawns of applied turns start.
 async fn a_refused_spawn_stops_no_other_in_its_batch(world: World) {
     world.dispatch_many(3, || world.call("checkout")).await;
     let lost = world.claim(3).await;
@@ -194,7 +194,7 @@ async fn a_repeat_in_the_same_batch_spawns_once(world: World) {
     same("tasks of the parent", world.timeline(parent.task.tree.execution).await.len(), 2);
 }
 
-/// An execution that has ended meanwhile is not started anew either.
+/// Nor is an execution started again that has ended meanwhile.
 async fn a_position_that_is_run_again_finds_its_execution_ended(world: World) {
     let first = world.running("checkout").await;
     let (turn, id) = spawning(&world, first.retry(t(5), declined()), "ship");
@@ -225,7 +225,7 @@ async fn a_position_that_is_run_again_in_the_same_batch_spawns_once(world: World
     same("the one that was started", (claimed.task.id, claimed.task.args.clone()), (id, text("the first")));
 }
 
-/// Its id is taken: who dispatches it is told so.
+/// Its id is taken, and a dispatch with that id learns so.
 async fn a_dispatch_of_what_was_spawned_is_there_already(world: World) {
     let parent = world.running("checkout").await;
     let root = world.call("ship");
@@ -237,7 +237,7 @@ async fn a_dispatch_of_what_was_spawned_is_there_already(world: World) {
     same("claimed", world.claim(9).await.len(), 1);
 }
 
-/// Nobody waits for the parent's end: another worker takes it while the parent runs.
+/// It does not wait for the parent's end: another worker claims it while the parent runs.
 async fn it_is_claimed_by_others_at_once(world: World) {
     let other = world.peer().await;
     let parent = world.running("checkout").await;
@@ -263,7 +263,7 @@ async fn it_is_claimed_in_the_exchange_that_spawns_it(world: World) {
     same("claimed", claimed, [id]);
 }
 
-/// A delay holds for it as for any dispatch.
+/// A delay applies to it as to any dispatch.
 async fn it_does_not_run_before_its_time(world: World) {
     let parent = world.running("checkout").await;
     let root = world.call("ship").due(t(60));
@@ -274,7 +274,7 @@ async fn it_does_not_run_before_its_time(world: World) {
     same("on time", world.claim_one(t(60)).await.task.id, id);
 }
 
-/// Workers that sleep hear that there is work.
+/// Sleeping workers get the hint that there is work.
 async fn it_is_heard_of(world: World) {
     let parent = world.running("checkout").await;
     let peer = world.peer().await;
@@ -287,7 +287,7 @@ async fn it_is_heard_of(world: World) {
     same("claimed", peer.claim_one(t(0)).await.task.id, id);
 }
 
-/// However the parent ends, and even if its step leaves the record, the execution goes on.
+/// However the parent ends, and even if its step leaves the record, the execution continues.
 async fn it_outlives_the_end_of_its_parent(world: World) {
     let parent = world.running("checkout").await;
     let (turn, completed) = spawning(&world, parent.keep(), "ship");
@@ -301,7 +301,7 @@ async fn it_outlives_the_end_of_its_parent(world: World) {
     same("claimed", world.claim(9).ids().await, [completed, failed]);
 }
 
-/// It is no descendant: who is asked to end does not take it along.
+/// It is not a descendant: a cancellation of the parent does not reach it.
 async fn it_outlives_the_cancellation_of_its_parent(world: World) {
     let parent = world.running("checkout").await;
     let (turn, waits) = spawning(&world, parent.keep(), "ship");
@@ -319,8 +319,8 @@ async fn it_outlives_the_cancellation_of_its_parent(world: World) {
     same("result", world.result(runs).await, Some(Ok(text("shipped"))));
 }
 
-/// The turn that is committed under way to its end spawns wholly or not at all: no step tells of an execution that is
-/// not there.
+/// A turn that commits while its task is asked to end spawns wholly or not at all: no step records an execution that does not
+/// exist.
 async fn one_who_is_asked_to_end_spawns_wholly_or_not_at_all(world: World) {
     for ends in [false, true] {
         let parent = world.running("checkout").await;
@@ -337,7 +337,7 @@ async fn one_who_is_asked_to_end_spawns_wholly_or_not_at_all(world: World) {
     }
 }
 
-/// Nobody waits for it: its end is no completion of the parent, nor does it wake it.
+/// Nobody waits for it: its end is no completion of the parent, and does not wake it.
 async fn its_end_changes_nothing_in_its_parent(world: World) {
     let parent = world.running("checkout").await;
     let (turn, _) = spawning(&world, parent.park_for(wait_for(2)), "ship");
@@ -362,7 +362,7 @@ async fn it_outlives_the_purge_of_its_parent(world: World) {
     same("claimed", world.claim_one(t(0)).await.task.id, id);
 }
 
-/// What was committed before a crash is there, both of it.
+/// After a crash, both parts of the commit are there.
 async fn a_crash_leaves_both(world: World) {
     let parent = world.running("checkout").await;
     let (turn, id) = spawning(&world, parent.keep(), "ship");

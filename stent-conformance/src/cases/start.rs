@@ -1,4 +1,4 @@
-//! Dispatch: an execution is there with its root, once, or not at all.
+//! Dispatch: an execution exists with its root, once, or not at all.
 
 use super::words::*;
 
@@ -44,7 +44,7 @@ async fn a_repeated_dispatch_changes_nothing(world: World) {
     world.apply(charge.clone().start(t(0))).await;
     let before = world.snapshot().await;
 
-    // A caller that does not know the fate of a dispatch sends it again, later.
+    // A caller that does not know the fate of a dispatch sends it again later.
     let again = charge.start(t(9));
     already(world.commit(again).await);
 
@@ -125,7 +125,7 @@ async fn a_root_can_start_under_a_lease(world: World) {
     let id = charge.id;
     world.apply(charge.start(t(2))).await;
 
-    // Its writer holds it; nobody else gets it before the lease has run out.
+    // Its writer holds it; nobody else gets it before the lease has expired.
     world.expect_status(id, TaskStatus::Running).await;
     same("tasks to claim", world.claim(5).at(t(29)).await.len(), 0);
     let claimed = world.claim_one(t(30)).await;

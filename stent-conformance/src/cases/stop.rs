@@ -1,4 +1,4 @@
-//! Executions that are asked to end: what does not run ends at once, what runs has a grace.
+//! Executions that are asked to end: tasks that do not run end at once, running tasks have a grace.
 
 use stent_core::model::Mark;
 
@@ -121,7 +121,7 @@ async fn whatever_waits_below_it_ends_at_once(world: World) {
             (TaskStatus::Cancelled, Some(t(3))),
         );
     }
-    // What it waited for goes on and finds nobody.
+    // The awaited execution continues and finds no waiter.
     world.signal(elsewhere, "approval", "yes").await;
     world.apply(holder.complete("receipt")).await;
     expect_cancelled(&world, id, t(3)).await;
@@ -226,12 +226,12 @@ async fn nobody_takes_what_is_asked_to_end(world: World) {
 
     let peer = world.peer().await;
     same("while the leases live", peer.claim(9).at(t(29)).await.len(), 0);
-    // Their leases have run out: no code of theirs starts again, whoever asks.
+    // Their leases have expired: none of their code starts again, whoever claims.
     same("after that", peer.claim(9).at(t(49)).await.len(), 0);
     same("by the same worker", world.claim(9).at(t(49)).await.len(), 0);
     same("what stands behind", peer.claim(9).at(t(50)).ids().await, [behind]);
     same("its claims", world.task(step.task.id).await.crashes, 0);
-    // Whoever holds them may still end them.
+    // Their holders may still end them.
     world.apply(step.complete("late").at(t(51))).await;
     world.apply(later(&root, 1, 0).complete("late").at(t(52))).await;
     same("status", world.status(root.task.id).await, ExecutionStatus::Cancelled);
@@ -244,7 +244,7 @@ async fn a_woken_function_that_is_asked_to_end_is_not_taken(world: World) {
     let steps = world.claim(2).await;
     world.apply(steps[0].complete("parcel")).await;
 
-    // Its wait is satisfied, and nobody has come yet.
+    // Its wait is satisfied, and no worker has claimed it yet.
     world.apply(cancel(root.task.id, 10, t(1))).await;
 
     same("claimed", world.claim(9).at(t(9)).await.len(), 0);
@@ -291,7 +291,7 @@ async fn its_own_deadline_may_come_before_the_grace_is_over(world: World) {
     world.apply(cancel(root, 10, t(1))).await;
     same("over", world.expire_all(t(5)).await, [root]);
 
-    // It was asked to end before, so that is how it has ended.
+    // It was asked to end before, so its status is cancelled.
     expect_cancelled(&world, root, t(5)).await;
 }
 
@@ -510,7 +510,7 @@ async fn cancellation_races_with_new_steps_and_leaves_none_open(world: World) {
                 match n {
                     0 => drop(peer.apply(cancel(id, 10, t(0))).await),
                     1 => drop(peer.apply(step.park().with(peer.call("pack")).with(peer.sleep(t(9)))).await),
-                    // It may come too late.
+                    // The signal may come too late.
                     _ => drop(peer.commit(signal(id, "approval", peer.id(), text("yes"))).await),
                 }
             }

@@ -1,4 +1,4 @@
-//! Tags: who may take what.
+//! Tags: which workers may take which tasks.
 
 use super::words::*;
 

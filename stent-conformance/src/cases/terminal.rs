@@ -103,7 +103,7 @@ async fn an_end_is_final_on_every_handle(world: World) {
         let claimed = world.running("charge").await;
         let id = claimed.task.id;
 
-        // Different ends, and a request, from everywhere: whoever comes first, it stays so.
+        // Different ends, and a request, from everywhere: the first one stays.
         let outcomes = at_once(&world, 6, |peer, n| {
             let end: Transition = match n % 3 {
                 0 => claimed.complete(&n.to_string()).into(),
@@ -152,7 +152,7 @@ async fn the_end_of_a_step_does_not_reach_a_parent_that_has_ended(world: World) 
     world.apply(later(&parent, 1, 0).complete("summary")).await;
     let before = (world.task(parent.task.id).await, world.execution(parent.task.id).await);
 
-    // The step was let go of and goes on; its end is its own.
+    // The step was let go of and continues; its end is its own.
     world.apply(step.complete("sent").at(t(5))).await;
 
     same("the parent", (world.task(parent.task.id).await, world.execution(parent.task.id).await), before);

@@ -1,4 +1,4 @@
-//! When a task may be claimed: its due time, its lease, its tries.
+//! When a task may be claimed: its due time, its lease, its earlier claims.
 
 use super::words::*;
 
@@ -142,10 +142,10 @@ async fn a_worker_whose_clock_is_late_takes_less_and_breaks_nothing(world: World
     let peer = world.peer().await;
     let late = peer.dispatch(peer.call("charge").due(t(5))).await;
 
-    // Two minutes late: it sees neither what is due nor what is lost.
+    // Two minutes slow: it sees neither due tasks nor lost ones.
     same("claimed", peer.claim(5).at(t(-120)).await.len(), 0);
 
-    // What it writes counts all the same, and others go by their own time.
+    // Its writes count all the same, and other workers go by their own time.
     same("claimed on time", world.claim(5).at(t(5)).ids().await, [late]);
     world.apply(held.complete("receipt").at(t(-120))).await;
     world.expect_status(held.task.id, TaskStatus::Completed).await;

@@ -1,4 +1,4 @@
-//! Hints, the clock and closing: what surrounds the store.
+//! Hints, the clock and closing: everything beside data.
 
 use stent_core::backend::{ErrorKind, Purge, PurgeRequest, Topic};
 
@@ -33,7 +33,7 @@ async fn work_is_found_without_any_hint(world: World) {
     let parent = world.running("checkout").await;
     let peer = world.peer().await;
 
-    // Nobody listens; whoever asks finds what there is.
+    // Nobody listens; a worker that asks finds the work.
     let step = peer.spawn(parent.park(), peer.call("ship")).await;
     world.apply(step.complete("parcel")).await;
     same("claimed", peer.claim_one(t(0)).await.task.id, parent.task.id);
@@ -62,7 +62,7 @@ async fn what_happens_while_nobody_waits_is_heard_of(world: World) {
     let mut listener = world.store().listen(Topic::Work);
     for _ in 0..3 {
         world.dispatch(world.call("charge")).await;
-        // A wait that is given up takes no hint with it.
+        // A wait that is dropped consumes no hint.
         dropped_after(1, listener.changed()).await;
         world.dispatch(world.call("charge")).await;
 
@@ -81,7 +81,7 @@ async fn a_wake_up_of_a_parked_task_is_heard_of(world: World) {
     world.claim_one(t(0)).await;
 }
 
-/// Its code may go on with it while it does something else.
+/// The task's code may continue with it while it does something else.
 async fn a_completion_below_a_running_task_is_heard_of(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.keep(), world.call("ship")).await;
@@ -130,7 +130,7 @@ async fn a_revival_is_heard_of(world: World) {
     world.claim_one(t(0)).await;
 }
 
-/// Whoever runs something of it is to look at once, not when its leases are renewed.
+/// Workers that run a part of it should look at once, not when they renew their leases.
 async fn a_request_to_end_is_heard_of(world: World) {
     let claimed = world.running("charge").await;
     let mut listener = world.store().listen(Topic::Work);
@@ -173,7 +173,7 @@ async fn every_kind_of_end_is_heard_of(world: World) {
     listener.changed().await;
     same("one that waited", world.status(waiting).await, ExecutionStatus::Completed);
 
-    // At once, by a result that is there.
+    // At once, by an existing result.
     let mut listener = world.store().listen(Topic::Ended);
     world.dispatch(world.call("charge").keyed(key("k"))).await;
     listener.changed().await;
@@ -185,7 +185,7 @@ async fn every_kind_of_end_is_heard_of(world: World) {
     listener.changed().await;
     same("one that was cancelled", world.status(pending).await, ExecutionStatus::Cancelled);
 
-    // With the last of what ran below it.
+    // With the last task that ran below it.
     let root = world.running("checkout").await;
     let step = world.spawn(root.park(), world.call("ship")).await;
     world.apply(cancel(root.task.id, 10, t(0))).await;
@@ -194,7 +194,7 @@ async fn every_kind_of_end_is_heard_of(world: World) {
     listener.changed().await;
     same("one that was closed", world.status(root.task.id).await, ExecutionStatus::Cancelled);
 
-    // Because its time is up.
+    // Because its deadline has passed.
     world.dispatch(world.call("ship").due(t(9)).expires(t(5))).await;
     let mut listener = world.store().listen(Topic::Ended);
     world.expire_all(t(5)).await;
@@ -211,7 +211,7 @@ async fn every_listener_hears(world: World) {
     }
 }
 
-/// A hint that is only sent for the first change, or only to those who listen in the sender's process, is found out.
+/// This case catches a hint that is sent only for the first change, or only to listeners in the sender's process.
 async fn every_handle_hears_every_time(world: World) {
     let (one, other) = (world.peer().await, world.peer().await);
     let mut listeners = [&world, &one, &other].map(|world| world.store().listen(Topic::Work));
@@ -287,7 +287,7 @@ async fn closing_one_handle_leaves_the_others_open(world: World) {
     world.expect_status(claimed.task.id, TaskStatus::Completed).await;
 }
 
-/// A root, and a task two below it that runs in the only place.
+/// A root, and a task two levels below it that runs in the only slot.
 async fn place_far_below(world: &World, root: Claimed) -> (Claimed, TaskId) {
     let step = world.spawn(root.keep(), world.call("ship")).await;
     world.apply(step.park().with(world.call("charge"))).await;
@@ -317,7 +317,7 @@ async fn a_place_that_frees_far_below_is_heard_of(world: World) {
     same("claimed", world.claim(9).at(t(5)).functions(["charge"]).limit("charge", 1).await.len(), 1);
 }
 
-/// A task below a function that has ended leaves with it.
+/// A task below a function that has ended is purged with it.
 async fn a_place_that_a_purge_frees_is_heard_of(world: World) {
     let (root, _) = place_far_below(&world, world.running("checkout").await).await;
     world.apply(root.complete("summary")).await;

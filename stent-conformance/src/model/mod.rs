@@ -1,13 +1,13 @@
 //! The model: random operations, on the backend and on memory side by side.
 //!
-//! A seed gives a list of draws, one per operation. What a draw comes to depends on where the two stores stand, so any part
-//! of a list is itself a list that can be played: that is how a failure is shrunk.
+//! A seed gives a list of draws, one per operation. The meaning of a draw depends on the state of the two stores, so any part
+//! of a list is itself a playable list: this is how a failure is shrunk.
 //!
 //! | File | Holds |
 //! |---|---|
 //! | `play.rs` | what a few confused workers know, and what they do next |
 //! | `watch.rs` | what is compared, and when |
-//! | `tally.rs` | what came up how often: a model in which nothing is applied proves nothing |
+//! | `tally.rs` | how often each thing happened: a model in which nothing is applied proves nothing |
 
 mod play;
 mod tally;
@@ -38,12 +38,12 @@ use watch::Pace;
 /// Seeds that are played unless `STENT_SEEDS` says otherwise.
 const SEEDS: u64 = 200;
 
-/// Operations of a seed: enough for some dozen executions to live and die, forty thousand in all seeds. Many short lives find
-/// more than a few long ones, since what is open stays little, and so meets. On SQLite an operation takes 5 ms of a debug
-/// build, most of it for looking at what it did.
+/// Operations of a seed: enough for some dozen executions to live and end, forty thousand in all seeds. Many short lives find
+/// more than a few long ones, because few things are open at a time, and so they interact. On SQLite an operation takes 5 ms in
+/// a debug build, mostly for comparing its effects.
 const OPERATIONS: usize = 220;
 
-/// Time that is spent on making a failure smaller; the smallest that was found by then is reported.
+/// Time for shrinking a failure; after it, the smallest list found is reported.
 const SHRINKING: Duration = Duration::from_secs(60);
 
 /// How many seeds to play.
@@ -57,7 +57,7 @@ pub(crate) fn seeds() -> u64 {
 /// Plays a seed.
 ///
 /// # Errors
-/// When the two stores differ: the shortest list of operations that was found to show it, and how they differ.
+/// If the two stores differ: the shortest list of operations found that shows it, and the difference.
 pub(crate) async fn check(harness: &Arc<dyn Harness>, seed: u64, trace: &Trace) -> Result<(), String> {
     let draws = drawn(seed);
     let Err(difference) = play(harness, &draws, Pace::Quick).await else { return Ok(()) };
@@ -84,14 +84,14 @@ fn drawn(seed: u64) -> Vec<u64> {
     (0..OPERATIONS).map(|_| chance.next()).collect()
 }
 
-/// Where two stores went different ways.
+/// Where two stores diverged.
 struct Difference {
     operation: usize,
     what: String,
     trace: Trace,
 }
 
-/// The shortest list of draws that was found to show a difference.
+/// The shortest list of draws found that shows a difference.
 struct Smallest {
     draws: Vec<u64>,
     difference: Difference,
@@ -114,7 +114,7 @@ impl Smallest {
         }
     }
 
-    /// Takes a list instead of the one so far if it shows a difference, too. A quick play may notice it late.
+    /// Replaces the list if the new one also shows a difference. A quick play may notice the difference late.
     async fn replay(&mut self, harness: &Arc<dyn Harness>, mut draws: Vec<u64>, pace: Pace) -> bool {
         let Err(difference) = play(harness, &draws, pace).await else { return false };
         draws.truncate(difference.operation + 1);
@@ -138,7 +138,7 @@ async fn play(harness: &Arc<dyn Harness>, draws: &[u64], pace: Pace) -> Result<T
     ended.map_err(|what| Difference { operation: operation.into_inner(), what, trace })
 }
 
-/// A store that panics, or that fails a call, differs from memory too, and what led there is to be made smaller.
+/// A store that panics, or that fails a call, also differs from memory, and the list that led there can be shrunk.
 async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
     let mut future = pin!(future);
     std::future::poll_fn(|context| {
@@ -175,10 +175,10 @@ impl Fixture for Place {
 mod tests {
     use super::*;
 
-    /// Seeds that are played here: enough for every kind to come up, few enough for a unit test.
+    /// Seeds that this test plays: enough for every kind to occur, few enough for a unit test.
     const TALLIED: u64 = 24;
 
-    /// Everything that the model is to bring about, and how often at least over [`TALLIED`] seeds.
+    /// Everything that the model must produce, and the minimum count over [`TALLIED`] seeds.
     const COMES_UP: &[(u32, &[&str])] = &[
         (100, &["start applied", "keep applied", "park applied", "call written pending"]),
         (30, &["complete applied", "fail applied", "retry applied", "release applied", "expire applied"]),

@@ -1,4 +1,4 @@
-//! What a few confused workers know of a store, and what they do next.
+//! What a few confused workers know about a store, and what they do next.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,29 +19,29 @@ use crate::task::{Draft, dispatch_key, key, t, text};
 use crate::turn::{Holder, Turn, later, wait_for_items};
 use crate::world::{Memory, Trace, World};
 
-/// Claims and transitions that are remembered to be sent again, or too late.
+/// Claims and transitions that are kept to be sent again, or too late.
 const REMEMBERED_MAX: usize = 30;
 
-/// Two stores, and what a few confused workers know of them.
+/// Two stores, and what a few confused workers know about them.
 pub(super) struct Play {
-    /// Two handles on the store, as two processes have them: what one writes the other reads.
+    /// Two handles on the store, as two processes have them: one reads what the other writes.
     handles: [World; 2],
     memory: World,
     workers: [WorkerId; 2],
-    /// Which handle and which worker are at it.
+    /// The current handle and worker.
     at: usize,
     now: i64,
     held: Vec<Held>,
-    /// Claims that have been given back or overtaken.
+    /// Claims that were released or overtaken.
     lost: VecDeque<Held>,
     sent: VecDeque<Transition>,
-    /// Executions that were dispatched or started.
+    /// Executions that were dispatched or spawned.
     roots: VecDeque<TaskId>,
-    /// Those of them that have failed.
+    /// Those of them that failed.
     dead: Vec<TaskId>,
-    /// Tasks that a claim told to be over.
+    /// Tasks whose deadline has passed, as a claim reported them.
     over: Vec<Expired>,
-    /// Executions that the operation under way has named.
+    /// Executions that the current operation has named.
     named: BTreeSet<ExecutionId>,
     watch: Watch,
     tally: Tally,
@@ -59,15 +59,15 @@ const FUNCTIONS: [&str; 3] = ["checkout", "charge", "ship"];
 const QUEUES: [&str; 2] = ["default", "eu"];
 const TAGS: [&str; 2] = ["gpu", "disk"];
 
-/// Keys of calls, names of signals, counters and states: few, so that they meet.
+/// Keys of calls, names of signals, counters and states: few, so that they collide.
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
-/// One of the names, the first more often than the others.
+/// One of the names; the first is more likely than the others.
 fn name(chance: &mut Chance) -> &'static str {
     NAMES[if chance.happens(60) { 0 } else { chance.below(3) }]
 }
 
-/// Something to be stored: text, nothing at all, what counts as false, and bytes that are no text.
+/// Something to be stored: text, nothing, falsy values, and bytes that are not text.
 fn payload(chance: &mut Chance) -> Payload {
     match chance.below(8) {
         0 => Payload::empty(),
@@ -80,14 +80,14 @@ fn payload(chance: &mut Chance) -> Payload {
     }
 }
 
-/// One of few, or any.
+/// One of a few, or any.
 fn digest(chance: &mut Chance) -> Digest {
     let any = chance.next().cast_signed();
     Digest::from_i64(*chance.pick(&[0, -1, i64::MIN, i64::MAX, any, any]).unwrap_or(&any))
 }
 
 impl Play {
-    /// Two empty stores. The trace is that of one side: both are sent the same.
+    /// Two empty stores. The trace is that of one side: both receive the same calls.
     pub(super) async fn new(harness: Arc<dyn Harness>, trace: &Trace) -> Self {
         let store = World::new(harness, trace.clone()).await;
         let memory = World::new(Arc::new(Oracle), Trace::default()).await;
@@ -110,19 +110,19 @@ impl Play {
         }
     }
 
-    /// One operation, on both sides, and whether they still agree.
+    /// One operation on both sides, and whether they still agree.
     pub(super) async fn step(&mut self, chance: &mut Chance, pace: Pace) -> Result<(), String> {
         self.at = chance.below(2);
         self.named.clear();
         self.operate(chance).await?;
-        // Whoever reads need not be the one who wrote.
+        // The reader need not be the writer.
         let reader = &self.handles[chance.below(2)];
         let named = std::mem::take(&mut self.named);
         let worlds = (reader, &self.memory);
         self.watch.compare(worlds, named, t(self.now), pace, &mut self.tally).await
     }
 
-    /// A last look at everything, and what came up.
+    /// A last comparison of everything, and the tally.
     pub(super) async fn end(self) -> Result<Tally, String> {
         self.watch.all((self.store(), &self.memory)).await?;
         Ok(self.tally)
@@ -172,7 +172,7 @@ impl Play {
         }
     }
 
-    /// Sends what there is, or looks for work if there is nothing.
+    /// Sends transitions, or claims if there are none.
     async fn send(
         &mut self,
         batch: impl IntoIterator<Item = Transition>,
@@ -195,7 +195,7 @@ impl Play {
 
     fn moment(&self, chance: &mut Chance) -> Timestamp {
         let moment = t(self.now + *chance.pick(&[0, 0, 0, 1, 4, 20]).unwrap_or(&0));
-        // Some are a microsecond apart, which only an exact number tells.
+        // Some are a microsecond apart, which only an exact number distinguishes.
         moment + Duration::from_micros(*chance.pick(&[0, 0, 0, 1, 2]).unwrap_or(&0))
     }
 
@@ -244,7 +244,7 @@ impl Play {
         self.call(chance).start_under(under, t(self.now))
     }
 
-    /// Something that is asked for from outside.
+    /// A request from outside.
     fn request(&mut self, chance: &mut Chance) -> Option<Transition> {
         let now = t(self.now);
         if chance.happens(35) {
@@ -256,7 +256,7 @@ impl Play {
         let is_dead = self.dead.contains(&root);
         Some(match chance.below(8) {
             0..4 if !is_dead => {
-                // Often to the slot of the last one, so that values meet.
+                // Often to the slot of the last one, so that values collide.
                 let slot = |sent: &Transition| match &sent.change {
                     Change::Signal { name, .. } => Some((sent.guard.task(), name.clone())),
                     _ => None,
@@ -274,7 +274,7 @@ impl Play {
 
     fn batch(&mut self, chance: &mut Chance) -> Vec<Transition> {
         let mut batch = Vec::new();
-        // Most are small; few have more than one part of everything.
+        // Most are small; few have more than one part of each kind.
         let most = if chance.happens(10) { 40 } else { 5 };
         for _ in 0..=chance.below(most) {
             match chance.below(12) {
@@ -288,7 +288,7 @@ impl Play {
         batch
     }
 
-    /// A write of somebody who does not hold the task any more, or a hint of code that was parked.
+    /// A write of a worker that no longer holds the task, or an unpark of parked code.
     fn late(&mut self, chance: &mut Chance) -> Option<Transition> {
         let lost = chance.pick(self.lost.make_contiguous())?.clone();
         if chance.happens(40) {
@@ -299,7 +299,7 @@ impl Play {
         Some(self.draw_turn(&late, chance))
     }
 
-    /// The next write of somebody who holds a task.
+    /// The next write of a worker that holds a task.
     fn turn(&self, chance: &mut Chance) -> Option<Transition> {
         let held = chance.pick(&self.held)?.clone();
         Some(self.draw_turn(&held, chance))
@@ -310,7 +310,7 @@ impl Play {
         let seen = claimed.task.done;
         let is_item = claimed.task.tree.owner.is_some();
         let mut turn = match chance.below(20) {
-            // What was redriven does again what failed; items end, or no map ever would.
+            // A redriven task repeats what failed; items end, or no map ever would.
             _ if claimed.task.mark == Some(Mark::Revive) && chance.happens(40) => claimed.redo(),
             _ if is_item && chance.happens(40) => claimed.complete("parcel"),
             _ if is_item && chance.happens(15) => claimed.fail(Failure::new("Lost", "on the way")),
@@ -347,7 +347,7 @@ impl Play {
             (0..3, _) => turn.with(self.call(chance)),
             (3, _) => turn.with(self.memory.inline("render", "note")),
             (4, _) => {
-                // A closure that failed, or that had something to say.
+                // A closure that failed, or that wrote a note.
                 let inline = self.memory.inline("render", "note");
                 let (id, now) = (inline.id, t(self.now));
                 if chance.happens(50) {
@@ -438,7 +438,7 @@ impl Play {
         Ok(expected)
     }
 
-    /// Keeps the holder's knowledge up to date with what it has written.
+    /// Updates the holder's knowledge with its own write.
     fn learn(&mut self, transition: &Transition, outcome: &Outcome) {
         let task = transition.guard.task();
         if let Outcome::Applied(_) = outcome {
@@ -496,7 +496,7 @@ impl Play {
             memory.0.insert(Fence { epoch: fence.epoch.next(nonce), ..fence }, done / 2);
         }
         let tags: Vec<_> = chance.happens(30).then(|| TAGS[chance.below(2)].to_owned()).into_iter().collect();
-        // Whoever limits a function says the same of it.
+        // Every worker that limits a function uses the same limit.
         let limits = [
             Limit { function: "charge".to_owned(), max_concurrent: Some(2), rate: None },
             Limit { function: "ship".to_owned(), max_concurrent: Some(3), rate: "5/20s".parse().ok() },
@@ -530,7 +530,7 @@ impl Play {
     async fn renew(&mut self, chance: &mut Chance) -> Result<(), String> {
         let known: Vec<_> = self.held.iter().chain(&self.lost).collect();
         let leases: Vec<_> = (0..4).filter_map(|_| Some(chance.pick(&known)?.claimed.lease)).collect();
-        // A renewal may have been decided some time before it comes.
+        // A renewal may have been decided some time before it arrives.
         let ago = *chance.pick(&[0, 0, 0, 10]).unwrap_or(&0);
         let (now, until) = (t(self.now - ago), t(self.now + 25));
         let expected = self.memory.store().renew(&leases, now, until).await.map_err(say)?;

@@ -1,4 +1,4 @@
-//! Counts what came up: every kind of change, applied and refused, every kind of row, and how it ended.
+//! Counts what happened: every kind of change, applied and refused, every kind of row, and how it ended.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use stent_core::transition::{Change, Guard, Outcome, Transition};
 
 use crate::world::Detail;
 
-/// How often something came up, by name.
+/// Counts, by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally(BTreeMap<String, u32>);
 
@@ -18,7 +18,7 @@ impl Tally {
         *self.0.entry(what.into()).or_default() += 1;
     }
 
-    /// A transition and what became of it.
+    /// A transition and its outcome.
     pub(super) fn sent(&mut self, transition: &Transition, outcome: &Outcome) {
         let change = match &transition.change {
             Change::Start => "start",
@@ -93,7 +93,7 @@ impl Tally {
         }
     }
 
-    /// What became of an execution's tasks by an operation.
+    /// How an operation changed an execution's tasks.
     pub(super) fn changed(&mut self, then: &Detail, now: &Detail) {
         for (id, task) in &now.tasks {
             let before = then.tasks.get(id);
@@ -131,7 +131,7 @@ impl Tally {
         other.0.into_iter().for_each(|(what, times)| *self.0.entry(what).or_default() += times);
     }
 
-    /// How often something came up.
+    /// How often something happened.
     #[cfg(test)]
     pub(super) fn of(&self, what: &str) -> u32 {
         self.0.get(what).copied().unwrap_or_default()

@@ -1,10 +1,10 @@
-//! Compares everything that can be observed of two stores.
+//! Compares everything observable in two stores.
 //!
-//! After each operation it compares what the call gave; the lists of the whole store (every execution, every lane, everything
-//! that runs); and, of each execution that the operation names or that changed in memory, its tasks, items, tries and what was
-//! said of it. Reading all of every execution costs a hundred statements, so that is done after every few operations and at the end. A change
-//! where none should be is noticed by then; once it was, the list of operations is played again with everything compared after
-//! each of them, so what is reported is the operation that did it.
+//! After each operation it compares the call's result, the lists of the whole store (every execution, every lane, all running
+//! tasks), and, for each execution that the operation names or that changed in memory, its tasks, items, ended claims and
+//! notes. Reading everything of every execution costs a hundred statements, so that happens after every few operations and at
+//! the end. A change where none should be is noticed then; after that, the list of operations is played again with everything
+//! compared after each of them, so the report names the operation that caused it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -17,7 +17,7 @@ use stent_core::{ExecutionId, Timestamp};
 use super::tally::Tally;
 use crate::world::{Detail, World};
 
-/// Operations between two looks at everything.
+/// Operations between two complete comparisons.
 const STRIDE: u32 = 24;
 
 /// How much is compared after each operation.
@@ -29,7 +29,7 @@ pub(super) enum Pace {
     Thorough,
 }
 
-/// What was last seen of memory.
+/// What was last seen in memory.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     details: BTreeMap<ExecutionId, Detail>,
@@ -59,7 +59,7 @@ impl Watch {
         for execution in named.into_iter().chain(changed.keys().copied()).collect::<BTreeSet<_>>() {
             let expected = self.details.get(&execution).cloned().unwrap_or_default();
             let mut actual = store.detail_without_notes(execution).await;
-            // Statements of their own, and seldom anything new.
+            // Notes need their own statements, and seldom change.
             let is_said = changed.get(&execution).is_some_and(|notes| *notes);
             actual.notes = if is_said { store.notes(execution.root()).await } else { expected.notes.clone() };
             let differences = actual.differences(&expected);
@@ -70,7 +70,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Compares everything that was ever sent, also what should be gone, and what people read.
+    /// Compares everything that was ever sent, including what should be gone, and what operators read.
     pub(super) async fn all(&self, (store, memory): (&World, &World)) -> Result<(), String> {
         let differences = store.snapshot().await.differences(&memory.snapshot().await);
         if !differences.is_empty() {
@@ -109,7 +109,7 @@ impl Watch {
         agree("what runs", &running[0], &running[1])
     }
 
-    /// Which executions are not as they were, with those that are gone, and whether something new was said of them.
+    /// Which executions changed, including those that are gone, and whether their notes changed.
     async fn changed(
         &mut self,
         memory: &World,
@@ -132,7 +132,7 @@ impl Watch {
     }
 }
 
-/// Every execution there is.
+/// Every execution in the store.
 async fn listed(world: &World) -> Result<Vec<stent_core::backend::ExecutionView>, String> {
     world.store().list(&Filter::default(), None, PAGE_MAX).await.map_err(say)
 }
@@ -148,7 +148,7 @@ pub(super) fn agree<T: PartialEq + Debug>(what: &str, actual: &T, expected: &T) 
     Err(format!("{what}\n{}", contrast(&format!("{actual:#?}"), &format!("{expected:#?}"))))
 }
 
-/// The lines in which two texts differ, from the first to the last, with a few before them.
+/// The lines in which two texts differ, from the first to the last, with a few lines before them.
 fn contrast(actual: &str, expected: &str) -> String {
     const BEFORE: usize = 12;
     let (actual, expected): (Vec<_>, Vec<_>) = (actual.lines().collect(), expected.lines().collect());

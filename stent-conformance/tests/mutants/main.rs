@@ -1,9 +1,10 @@
-//! Proves the suite: stores that are broken on purpose, each in one way, and each caught by the case that is about it.
+//! Proves the suite with stores that are broken on purpose, each in one way. The case for that behaviour must catch each of
+//! them.
 //!
-//! A suite that passes a broken store is worth nothing, and nobody sees that by running it against good ones. So here are
-//! *mutants*: wrappers of `stent-memory` that do one thing wrong. A mutant passes as a trial if the case that is named for
-//! it fails, and fails over that very thing: its report must have the words that the mutant says it has. The first trial
-//! is the control: the wrapper with nothing wrong passes every case.
+//! A suite that passes a broken store is worthless, and running it against correct stores does not reveal that. Therefore this
+//! test has *mutants*: wrappers of `stent-memory` that do one thing wrong. A mutant passes as a trial if the case that it names
+//! fails, and for the right reason: the report must contain the words that the mutant lists. The first trial is the control:
+//! the wrapper without a fault passes every case.
 //!
 //! ```console
 //! $ cargo test -p stent-conformance --test mutants            # each mutant against the areas of its case
@@ -14,13 +15,13 @@
 //! | File | Holds |
 //! |---|---|
 //! | `sins/` | the mutants: what can be wrong with a store, by guarantee |
-//! | `mutant.rs` | what a mutant is, and every place where it can go wrong |
+//! | `mutant.rs` | what a mutant is, and every hook in which it can do something wrong |
 //! | `store.rs`, `past.rs` | the wrapper, and what it remembers |
-//! | `play.rs` | how cases are run against it |
-//! | `table.rs` | what is printed in the end |
+//! | `play.rs` | runs cases against a mutant |
+//! | `table.rs` | the table that is printed at the end |
 //!
-//! A mutant that survives is a hole in the suite: the remedy is a case. The `model` cases are left out: they compare
-//! everything with `stent-memory` and so catch nearly all mutants, which says nothing about the named cases.
+//! A mutant that survives shows a gap in the suite, which needs a new case. The `model` cases are left out: they compare
+//! everything with `stent-memory` and so catch nearly all mutants, which proves nothing about the named cases.
 
 mod mutant;
 mod past;
@@ -42,8 +43,8 @@ use crate::play::{Played, play};
 use crate::store::Broken;
 use crate::table::{Row, Table};
 
-/// Cases that put thousands of tasks in front of one: seconds each, and so played only to the mutants that they are named
-/// for, and to the control.
+/// Cases that put thousands of tasks in front of one. They take seconds each, so they run only against the mutants that name
+/// them, and against the control.
 const CROWDED: [&str; 4] = [
     "claim::work_of_other_functions_hides_nothing",
     "claim::work_of_other_queues_hides_nothing",
@@ -51,19 +52,19 @@ const CROWDED: [&str; 4] = [
     "limit::what_is_held_back_holds_up_nothing_else",
 ];
 
-/// The area of cases that are as slow as those.
+/// The area whose cases are all as slow as those.
 const CROWDED_AREA: &str = "size::";
 
-/// What has not ended so long after the last case of a mutant began has hung. The suite itself waits for minutes, so that no
-/// slow store is called a broken one; memory answers at once, and a case that has hung is only one of several.
+/// A case that has not ended this long after the last case of a mutant began has hung. The suite itself waits for minutes, so
+/// that it never calls a slow store broken; memory answers at once, and other cases catch a mutant with a hung case.
 const HUNG: Duration = Duration::from_secs(15);
 
-/// Set to play each mutant every case but the crowded ones, as `cargo xtask conformance --mutants` does. That takes minutes,
-/// and counts all that catch it.
+/// If set, each mutant runs every case except the crowded ones, as `cargo xtask conformance --mutants` does. That takes
+/// minutes, and counts all cases that catch it.
 const ALL: &str = "STENT_MUTANTS_ALL";
 
 fn main() -> ExitCode {
-    // Cases of broken stores panic by the thousand, also in tasks of their own. What matters of it is in the reports.
+    // Cases on broken stores panic thousands of times, also in spawned tasks. The reports have everything that matters.
     std::panic::set_hook(Box::new(|_| ()));
     let arguments = Arguments::from_args();
     let everything = std::env::var_os(ALL).is_some();
@@ -83,7 +84,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// The wrapper is as sound as what it wraps: what fails with a mutant fails because of its sin.
+/// The wrapper is as correct as the store in it: if a case fails with a mutant, the mutant's fault is the reason.
 fn control(cases: &Arc<[Case]>) -> Trial {
     let cases = Arc::clone(cases);
     Trial::test("the_unbroken_wrapper_passes_every_case", move || {
@@ -95,7 +96,7 @@ fn control(cases: &Arc<[Case]>) -> Trial {
     })
 }
 
-/// No guarantee goes unproved, and no two mutants have one name.
+/// Every guarantee has a mutant, and no two mutants have the same name.
 fn coverage(cases: &Arc<[Case]>) -> Trial {
     let cases = Arc::clone(cases);
     Trial::test("every_guarantee_has_a_mutant", move || {
@@ -116,12 +117,12 @@ fn is_crowded(case: &Case) -> bool {
     CROWDED.contains(&case.name()) || case.name().starts_with(CROWDED_AREA)
 }
 
-/// What a mutant breaks: what its case is about.
+/// The guarantee that a mutant breaks: the guarantee of its case.
 fn guarantee(mutant: &Mutant, cases: &[Case]) -> Option<Guarantee> {
     cases.iter().find(|case| case.name() == mutant.case).map(Case::guarantee)
 }
 
-/// Runs cases against a mutant. An error if it survives, or is caught by chance only.
+/// Runs cases against a mutant. Returns an error if the mutant survives, or is caught only by chance.
 fn catch(mutant: Mutant, n: usize, cases: &[Case], everything: bool, table: &Table) -> Result<(), String> {
     let Mutant { name, case: named, over, .. } = mutant;
     let Some(breaks) = guarantee(&mutant, cases) else {
@@ -147,7 +148,7 @@ fn catch(mutant: Mutant, n: usize, cases: &[Case], everything: bool, table: &Tab
     verdict
 }
 
-/// Whether a report says this of what went wrong: not in its trace, nor in the name of a file.
+/// Whether a report's explanation contains this text; the trace and file names do not count.
 fn says(report: &str, part: &str) -> bool {
     let of_the_failure = report.lines().take_while(|line| *line != "the last calls:");
     let place = |line: &str| line.starts_with("panicked at") || line.contains("in the case src/cases/");

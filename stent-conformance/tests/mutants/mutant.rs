@@ -1,4 +1,4 @@
-//! A mutant: a name, the case that must catch it, and the one thing that it does wrong.
+//! A mutant: a name, the case that must catch it, and one fault.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use stent_memory::MemoryStore;
 use crate::past::Past;
 use crate::store::Sound;
 
-/// An exchange, given the store that does it right.
+/// An exchange, given the correct store.
 type Exchange = fn(&Sound, &[Transition], Option<&ClaimRequest<'_>>, &Past) -> Result<Exchanged>;
 
-/// A renewal, given the store that does it right, the moment, and the end of the leases.
+/// A renewal, given the correct store, the moment, and the end of the leases.
 type Renew = fn(&Sound, &[Lease], Timestamp, Timestamp) -> Result<Vec<Renewal>>;
 
-/// A read of executions by a filter, given the store that does it right, the end of the page before, and the page's size.
+/// A read of executions by a filter, given the correct store, the end of the page before, and the page size.
 type ListBy = fn(&Sound, &Filter, Option<ExecutionId>, usize) -> Result<Vec<ExecutionView>>;
 
 /// A read of dead letters, given the same.
@@ -34,19 +34,19 @@ type ItemsBy = fn(&Sound, TaskId, Seq, usize) -> Result<Vec<ItemView>>;
 
 macro_rules! sins {
     ($($(#[$doc:meta])* $sin:ident: $hook:ty,)+) => {
-        /// A store that does one thing wrong.
+        /// A store with one fault.
         #[derive(Clone, Debug)]
         pub(crate) struct Mutant {
-            /// What it does wrong, in a few words.
+            /// The fault, in a few words.
             pub(crate) name: &'static str,
             /// The case that must catch it.
             pub(crate) case: &'static str,
-            /// What the report of that case says, each in a line of it: it must fail over this very thing.
+            /// Parts of that case's report, each within one line: the case must fail for this reason.
             pub(crate) over: &'static [&'static str],
             $($(#[$doc])* pub(crate) $sin: Option<$hook>,)+
         }
 
-        /// A mutant that has done nothing wrong yet.
+        /// A mutant without a fault.
         pub(crate) const fn mutant(
             name: &'static str,
             case: &'static str,
@@ -65,39 +65,39 @@ macro_rules! sins {
 }
 
 sins! {
-    // On the way in.
+    // Requests.
 
     /// Rewrites a transition before the store sees it.
     rewrites: fn(&mut Transition, &Past),
     /// Answers a transition with `Applied` and forgets it.
     drops: fn(&Transition, &Past) -> bool,
-    /// Rewrites what a worker asks for.
+    /// Rewrites a claim request.
     asks: fn(&mut ClaimRequest<'_>, &Past),
-    /// Does an exchange in its own way.
+    /// Replaces the exchange.
     exchanges: Exchange,
-    /// Applies a batch in two halves, with time between them in which the caller may go away; this is where it is cut.
+    /// Applies a batch in two halves, split at this index, and pauses in between, so that the caller may go away.
     tears: fn(usize) -> usize,
-    /// Renews leases in its own way.
+    /// Replaces the renewal of leases.
     renews: Renew,
-    /// Rewrites what is to be purged; it may do more harm before.
+    /// Rewrites a purge request; it may do other damage first.
     purges: fn(&Sound, &mut PurgeRequest, &Past),
-    /// Does harm after a purge.
+    /// Does damage after a purge.
     leaves: fn(&Sound, &PurgeRequest, &Past),
-    /// Does harm while the schema is migrated.
+    /// Does damage while the schema is migrated.
     migrates: fn(&Sound, &Past),
 
-    // On the way out.
+    // Answers.
 
     /// Rewrites the answer to a transition.
     answers: fn(&mut Outcome, &Transition, &Past),
     /// Rewrites a claimed task.
     hands_out: fn(&mut Claimed, &Past),
-    /// Rewrites what an exchange brings.
+    /// Rewrites the result of an exchange.
     brings: fn(&mut Exchanged, &Past),
     /// Miscounts what was purged.
     counts_purged: fn(&mut Purged),
 
-    // To readers.
+    // Reads.
 
     /// Misreads executions.
     shows_executions: fn(&mut Vec<ExecutionView>, &Past),
@@ -105,23 +105,23 @@ sins! {
     shows_tasks: fn(&mut Vec<TaskView>, &Past),
     /// Misreads items.
     shows_items: fn(&mut Vec<ItemView>),
-    /// Misreads what a task was called with.
+    /// Misreads a task's arguments.
     shows_args: fn(&mut Option<Payload>),
-    /// Misreads what has become of a task's steps.
+    /// Misreads a task's completed steps.
     shows_completions: fn(&mut Vec<Step>),
-    /// Misreads whose steps have ended.
+    /// Misreads which tasks have new completions.
     shows_news: fn(&mut Vec<(TaskId, Vec<Step>)>),
-    /// Misunderstands what is to be listed.
+    /// Misunderstands the filter of a list.
     filters: fn(&mut Filter),
     /// Misreads a page of a list; the page before it ended here.
     lists: fn(&mut Vec<ExecutionView>, Option<ExecutionId>),
     /// Miscounts executions.
     counts: fn(&mut BTreeMap<ExecutionStatus, u64>),
-    /// Misreads what waits.
+    /// Misreads waiting tasks.
     shows_lanes: fn(&mut Vec<LaneView>),
-    /// Misreads what runs.
+    /// Misreads running tasks.
     shows_running: fn(&mut Vec<RunningView>),
-    /// Misreads tries.
+    /// Misreads ended claims.
     shows_tries: fn(&mut Vec<EndedClaim>),
     /// Misreads notes.
     shows_notes: fn(&mut NotesView, &Past),
@@ -129,30 +129,30 @@ sins! {
     shows_dead_letters: fn(&mut Vec<DeadLetter>),
     /// Miscounts dead letters.
     shows_stats: fn(&mut Vec<DeadLetterStat>),
-    /// Reads a page of executions in its own way.
+    /// Replaces the read of a page of executions.
     lists_by: ListBy,
-    /// Reads a page of dead letters in its own way.
+    /// Replaces the read of a page of dead letters.
     letters_by: LettersBy,
-    /// Reads a page of a timeline in its own way.
+    /// Replaces the read of a page of a timeline.
     tasks_by: TasksBy,
-    /// Reads a page of items in its own way.
+    /// Replaces the read of a page of items.
     items_by: ItemsBy,
 
-    // Around it.
+    // Handles, clock and hints.
 
-    /// Opens a handle in its own way; what it opens from is the store of the place.
+    /// Replaces the opening of a handle; it opens from the store of the place.
     opens: fn(&mut MemoryStore, &Past) -> MemoryStore,
-    /// Closes a handle in its own way.
+    /// Replaces the closing of a handle.
     closes: fn() -> Result<()>,
-    /// Reads the clock in its own way.
+    /// Replaces the reading of the clock.
     ticks: fn(Timestamp, &mut Past) -> Timestamp,
-    /// Never hears of some topic.
+    /// Never receives hints of a topic.
     misses: fn(Topic) -> bool,
-    /// Tells nobody of what it wrote last.
+    /// Sends no hint for its last write.
     mutes: fn(&Transition, &Past) -> bool,
-    /// Tells nobody of what a purge brings about.
+    /// Sends no hint for the effects of a purge.
     hushes: (),
-    /// Hears only what happens while somebody waits.
+    /// Receives only hints that are sent while somebody waits.
     dozes: (),
     /// Misreads the version of the schema.
     versions: fn(&mut SchemaVersion),

@@ -1,4 +1,4 @@
-//! What a broken store remembers, so that it can go wrong at the right moment. Knows no sin.
+//! What a broken store remembers, so that it can do the wrong thing at the right moment. Knows no mutant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,35 +8,35 @@ use stent_core::model::{Fence, NewTask, NewTaskState, StepKind};
 use stent_core::transition::{Change, Guard, Outcome, Transition};
 use stent_core::{ExecutionId, TaskId, Timestamp, WorkerId};
 
-/// What has happened in one place, through all of its handles.
+/// The history of one place, through all of its handles.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
-    /// Every transition that came, as it came.
+    /// Every transition, as it was received.
     pub(crate) sent: Vec<Transition>,
     /// The last claim of each task.
     pub(crate) claims: BTreeMap<TaskId, Claimed>,
-    /// Workers that have claimed something.
+    /// Workers that have claimed a task.
     pub(crate) claimers: BTreeSet<WorkerId>,
-    /// What the next write of a task under its last claim is checked against.
+    /// The fence that the next write of a task under its last claim is checked against.
     pub(crate) fences: BTreeMap<TaskId, Fence>,
-    /// Every purge that came.
+    /// Every purge request.
     pub(crate) purges: Vec<PurgeRequest>,
     /// How often any handle was called.
     pub(crate) calls: u32,
     /// Whether the last claim named a function twice.
     pub(crate) asked_twice: bool,
-    /// Whether nobody is told of the last exchange.
+    /// Whether the last exchange sends no hint.
     pub(crate) is_silent: bool,
     /// How often the clock was read.
     pub(crate) ticks: i64,
-    /// Every open handle has a clone of it.
+    /// Every open handle has a clone of this.
     pub(crate) open: Arc<()>,
     parents: BTreeMap<TaskId, TaskId>,
     kinds: BTreeMap<TaskId, StepKind>,
 }
 
 impl Past {
-    /// Takes note of an exchange: of the transitions as they came, and of what the sound store made of them.
+    /// Records an exchange: the transitions as received, and the outcomes of the correct store.
     pub(crate) fn learn(&mut self, batch: &[Transition], outcomes: &[Outcome], claimed: &[Claimed]) {
         for (transition, outcome) in batch.iter().zip(outcomes) {
             for new in &transition.insert {
@@ -57,32 +57,32 @@ impl Past {
         }
     }
 
-    /// Whether no handle is open: the first is about to be, or all have gone in a crash.
+    /// Whether no handle is open: either the first is about to be opened, or all were lost in a crash.
     pub(crate) fn is_left(&self) -> bool {
         Arc::strong_count(&self.open) == 1
     }
 
-    /// Whether the very same transition came before.
+    /// Whether exactly this transition was received before.
     pub(crate) fn knows(&self, transition: &Transition) -> bool {
         self.sent.contains(transition)
     }
 
-    /// Whether a task hangs below one that is not its execution's root.
+    /// Whether a task is below one that is not its execution's root.
     pub(crate) fn is_deep(&self, task: TaskId) -> bool {
         self.parents.get(&task).is_some_and(|parent| self.parents.contains_key(parent))
     }
 
-    /// The task above one.
+    /// The parent of a task.
     pub(crate) fn parent(&self, task: TaskId) -> Option<TaskId> {
         self.parents.get(&task).copied()
     }
 
-    /// Every row that was written, in the order in which they came.
+    /// Every row that was written, in order of arrival.
     pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &NewTask> {
         self.sent.iter().flat_map(|sent| &sent.insert)
     }
 
-    /// Since when a task is due: since it was to be, or since its last lease ended.
+    /// Since when a task is due: its due time, or the end of its last lease.
     pub(crate) fn due(&self, task: TaskId) -> Option<Timestamp> {
         if let Some(claimed) = self.claims.get(&task) {
             return Some(claimed.lease.until);
@@ -93,13 +93,13 @@ impl Past {
         }
     }
 
-    /// Whether the last that a task's holder sent parked it.
+    /// Whether the last transition of a task's holder parked it.
     pub(crate) fn is_parked(&self, task: TaskId) -> bool {
         let last = self.sent.iter().rev().find(|sent| sent.guard.task() == task);
         last.is_some_and(|sent| matches!(sent.change, Change::Park(_)))
     }
 
-    /// Everything that was dispatched, oldest first.
+    /// Every dispatched execution, oldest first.
     pub(crate) fn executions(&self) -> impl Iterator<Item = ExecutionId> {
         let starts = self.sent.iter().filter(|sent| matches!(sent.guard, Guard::Absent { .. }));
         starts.map(|start| start.guard.task().execution())

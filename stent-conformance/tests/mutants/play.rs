@@ -1,4 +1,4 @@
-//! Runs cases against a mutant, without the patience that a sound store deserves.
+//! Runs cases against a mutant, with less patience than a correct store gets.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use stent_conformance::{Case, Harness, check};
 
-/// A case that takes longer goes on beside the next ones: it may have hung, as cases do when a hint is lost.
+/// A case that takes longer continues beside the next ones: it may have hung, as cases do when a hint is lost.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// What came of a case.
+/// The result of a case.
 pub(crate) struct Played {
     pub(crate) case: Case,
-    /// Why it failed; none if it did not.
+    /// Why it failed; `None` if it passed.
     pub(crate) report: Option<String>,
 }
 
-/// Runs cases one after another. Those that have not ended when nothing else has for as long as `patience` have hung; they
-/// are left behind until the process ends.
+/// Runs cases one after another. Cases that are still running when no other case has ended for `patience` have hung; they are
+/// left behind until the process ends.
 pub(crate) fn play<'a>(
     harness: &Arc<dyn Harness>,
     cases: impl Iterator<Item = &'a Case>,
@@ -30,7 +30,7 @@ pub(crate) fn play<'a>(
     for (n, case) in cases.enumerate() {
         let (ended, harness, this) = (ended.clone(), Arc::clone(harness), case.clone());
         thread::spawn(move || {
-            // Nobody listens any more if it has hung.
+            // If the case has hung, nobody receives this any more.
             ended.send((n, check(&harness, &this).err())).ok();
         });
         played.push(Played { case: case.clone(), report: Some("the case has hung".to_owned()) });

@@ -1,4 +1,4 @@
-//! The wrapper: `stent-memory` with a place for a sin at every method. Without a sin it is `stent-memory`.
+//! The wrapper: `stent-memory` with a hook for a mutant in every method. Without a mutant it behaves like `stent-memory`.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -20,11 +20,11 @@ use stent_memory::MemoryStore;
 use crate::mutant::Mutant;
 use crate::past::Past;
 
-/// Calls that one place takes in all; no case needs two thirds of them. A broken store leads some round in circles, where they
-/// would fill the memory.
+/// The maximum number of calls to one place; no case needs two thirds of them. Some broken stores make a case loop forever,
+/// which would fill the memory.
 const CALLS_MAX: u32 = 5_000;
 
-/// Makes places for a mutant's stores.
+/// Creates places for a mutant's stores.
 #[derive(Debug)]
 pub(crate) struct Broken(pub(crate) Arc<Mutant>);
 
@@ -59,7 +59,7 @@ impl Fixture for Place {
     }
 }
 
-/// The store as it should be, for sins that do things their own way. Memory never waits, so nothing here does.
+/// The correct store, for mutants that replace a method. Memory never waits, so nothing here does.
 #[derive(Debug)]
 pub(crate) struct Sound(pub(crate) MemoryStore);
 
@@ -98,13 +98,13 @@ struct BrokenStore {
     _open: Arc<()>,
 }
 
-/// Cases of broken stores panic wherever they are.
+/// Cases on broken stores panic anywhere.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl BrokenStore {
-    /// The store underneath, until it was called more often than a case that comes to an end calls it.
+    /// The correct store, until it has been called more often than any terminating case calls it.
     fn sound(&self) -> Result<&Sound> {
         let mut past = self.past();
         past.calls += 1;

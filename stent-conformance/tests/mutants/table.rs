@@ -1,28 +1,28 @@
-//! The table of mutants: what each does, what that breaks, what caught it.
+//! The table of mutants: what each does, what it breaks, and what caught it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use stent_conformance::Guarantee;
 
-/// Rows by the number of the mutant: trials end in any order.
+/// Rows by the number of the mutant, because trials end in any order.
 #[derive(Debug, Default)]
 pub(crate) struct Table(Mutex<BTreeMap<usize, Row>>);
 
-/// What became of a mutant.
+/// The result of a mutant.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// What it does.
+    /// Its fault.
     pub(crate) name: &'static str,
-    /// What that breaks.
+    /// The guarantee that it breaks.
     pub(crate) breaks: Guarantee,
-    /// The case that is named for it.
+    /// The case that it names.
     pub(crate) case: &'static str,
-    /// Whether that case has caught it, and over this very thing.
+    /// Whether that case caught it, for the right reason.
     pub(crate) caught: bool,
     /// How many cases have failed.
     pub(crate) failed: usize,
-    /// Of how many.
+    /// How many cases ran.
     pub(crate) played: usize,
 }
 
@@ -40,7 +40,7 @@ impl Table {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(n, row);
     }
 
-    /// Prints the rows, if there are any, and how many were caught.
+    /// Prints the rows, if there are any, and the number of caught mutants.
     pub(crate) fn print(&self) {
         let rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if rows.is_empty() {

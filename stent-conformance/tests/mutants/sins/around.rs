@@ -1,4 +1,4 @@
-//! What surrounds a store: hints and the clock (G17), handles and the schema (G1).
+//! Hints and the clock (G17), handles and the schema (G1).
 
 use super::words::*;
 use stent_memory::MemoryStore;

@@ -1,4 +1,4 @@
-//! Claims: not before the time (G6), no more than a limit says (G8), in order (G9), for whom it is meant (G10).
+//! Claims: not early (G6), within the limits (G8), in order (G9), only for the right workers (G10).
 
 use std::cmp::Reverse;
 
@@ -86,7 +86,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["claimed", "actual: 8"],
         )
         .asks(|request, _| request.max += 1),
-        // Takes what comes first, keeps what the worker may have and hands back the rest.
+        // Takes the first tasks, keeps those that the worker may have, and releases the rest.
         mutant(
             "filters after the fact",
             "tag::work_with_other_tags_hides_nothing",

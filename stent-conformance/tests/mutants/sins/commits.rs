@@ -1,4 +1,4 @@
-//! Writes: whole or not at all (G1), by whoever holds the task, and once (G3).
+//! Writes: all or nothing (G1), only by the holder of the task, and once (G3).
 
 use super::words::*;
 

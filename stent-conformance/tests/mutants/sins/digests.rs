@@ -1,4 +1,4 @@
-//! Digests: what a step was called with comes back with it (G4).
+//! Digests: a step comes back with the digest of its arguments (G4).
 
 use stent_core::{Digest, Payload};
 

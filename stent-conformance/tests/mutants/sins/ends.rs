@@ -1,4 +1,4 @@
-//! Ends: final (G7), explained (G13), and reaching everything below (G15).
+//! Ends: final (G7), explained (G13), and effective for everything below (G15).
 
 use super::words::*;
 

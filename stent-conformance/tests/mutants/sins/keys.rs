@@ -1,4 +1,4 @@
-//! Keys: what is the same runs once (G12).
+//! Keys: equal calls run once (G12).
 
 use super::words::*;
 

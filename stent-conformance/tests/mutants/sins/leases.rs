@@ -1,4 +1,4 @@
-//! Leases: one per task, for as long as was said (G2).
+//! Leases: one per task, for exactly as long as requested (G2).
 
 use super::words::*;
 

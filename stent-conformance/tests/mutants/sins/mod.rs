@@ -1,4 +1,4 @@
-//! What can be wrong with a store. Each mutant is named for what it does, as in "a store that …".
+//! What can be wrong with a store. Each mutant's name completes the phrase "a store that …".
 
 mod around;
 mod claims;
@@ -17,7 +17,7 @@ mod waits;
 
 use crate::mutant::Mutant;
 
-/// Every mutant, from the first write of a task to what is left of it.
+/// Every mutant, in the order of a task's life.
 pub(crate) fn all() -> Vec<Mutant> {
     [
         commits::mutants(),
@@ -40,7 +40,7 @@ pub(crate) fn all() -> Vec<Mutant> {
     .collect()
 }
 
-/// What sins are written with.
+/// Imports for the mutants.
 mod words {
     pub(super) use std::time::Duration;
 
@@ -52,6 +52,6 @@ mod words {
     pub(super) use crate::mutant::{Mutant, mutant};
     pub(super) use crate::store::Sound;
 
-    /// A moment after all others.
+    /// A moment later than all others.
     pub(super) const NEVER: Timestamp = Timestamp::from_micros(i64::MAX / 2);
 }

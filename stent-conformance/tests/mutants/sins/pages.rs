@@ -1,4 +1,4 @@
-//! Pages: stores that read, write or answer one page of what there is, and forget that there is more.
+//! Pages: stores that read, write or answer one page, and forget the rest.
 
 use stent_core::{ExecutionId, TaskId};
 
@@ -6,23 +6,23 @@ use super::words::*;
 use crate::past::Past;
 use crate::store::at_once;
 
-/// Rows that a broken store reads or writes at once, and then stops.
+/// Rows that a broken store reads or writes before it stops.
 const PAGE: usize = 1_000;
 
-/// Bytes that it answers with at once.
+/// Bytes that it answers at once.
 const MEGABYTE: usize = 1024 * 1024;
 
 /// Items that it writes or looks up at once.
 const HUNDRED: usize = 100;
 
-/// Levels that it goes down.
+/// Levels that it descends.
 const DEPTH: usize = 31;
 
-/// Places that it clears at once.
+/// Slots that it frees at once.
 const PLACES: usize = 25;
 
-/// Moves what an execution has beyond a page out of its reach: such rows are there and can be claimed, but nothing that is
-/// done to their execution finds them.
+/// Makes an execution's rows beyond one page unreachable: such rows exist and can be claimed, but no operation on their
+/// execution finds them.
 fn beyond_a_page(transition: &mut Transition, past: &Past, moves: fn(&NewTask) -> bool) {
     for n in 0..transition.insert.len() {
         let new = &transition.insert[n];
@@ -34,7 +34,7 @@ fn beyond_a_page(transition: &mut Transition, past: &Past, moves: fn(&NewTask) -
     }
 }
 
-/// Moves what is further below its root than a store goes down out of its reach, in the same way.
+/// Makes rows deeper than a limit unreachable in the same way.
 fn beyond_a_depth(transition: &mut Transition, past: &Past) {
     for new in &mut transition.insert {
         if std::iter::successors(new.tree.parent, |above| past.parent(*above)).count() > DEPTH {
@@ -43,7 +43,7 @@ fn beyond_a_depth(transition: &mut Transition, past: &Past) {
     }
 }
 
-/// Lets an execution wait for ever whose key is not among the first hundred that are held.
+/// Lets a wait for an execution wait forever if its key is not among the first hundred keys that are held.
 fn beyond_a_hundred_keys(transition: &mut Transition, past: &Past) {
     let held: Vec<_> =
         past.rows().filter(|row| row.tree.parent.is_some()).filter_map(|row| row.keyed).collect();
@@ -66,7 +66,7 @@ fn up_to_a_megabyte(steps: &mut Vec<Step>) {
     });
 }
 
-/// Everything that is listed, newest first.
+/// Everything that can be listed, newest first.
 fn all(sound: &Sound, before: Option<ExecutionId>) -> Result<Vec<ExecutionView>> {
     let mut views: Vec<ExecutionView> = Vec::new();
     loop {
@@ -238,7 +238,7 @@ fn waiters() -> Vec<Mutant> {
         .rewrites(|transition, _| {
             let joins = transition.insert.iter_mut().filter(|new| new.kind == StepKind::Join);
             for new in joins.skip(PAGE) {
-                // A wait for what never ends.
+                // A wait for something that never ends.
                 (new.kind, new.state) = (StepKind::Sleep, NewTaskState::Timer { due: NEVER });
                 new.keyed = None;
             }

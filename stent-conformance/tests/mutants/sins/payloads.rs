@@ -1,8 +1,8 @@
-//! Payloads: what went in comes out (G14).
+//! Payloads: they come back as they were written (G14).
 
 use super::words::*;
 
-/// Rewrites all arguments that come in and all results.
+/// Rewrites all incoming arguments and all results.
 fn payloads(transition: &mut Transition, rewrite: fn(&Payload) -> Payload) {
     for new in &mut transition.insert {
         new.args = rewrite(&new.args);
@@ -20,12 +20,12 @@ fn items(transition: &mut Transition) -> impl Iterator<Item = &mut NewTask> {
     transition.insert.iter_mut().filter(|new| new.tree.owner.is_some())
 }
 
-/// The same bytes under another type.
+/// The same bytes with another content type.
 fn typed(payload: &Payload, content_type: &str) -> Payload {
     Payload::new(content_type, payload.bytes().to_vec())
 }
 
-/// Takes one type for all results of a record.
+/// Uses one content type for all results of a record.
 fn one_type(steps: &mut [Step]) {
     let mut first = None;
     for step in steps {

@@ -1,4 +1,4 @@
-//! Purges: as much as was asked for, and nothing that is open (G16).
+//! Purges: only as much as requested, and no open execution (G16).
 
 use super::words::*;
 

@@ -1,4 +1,4 @@
-//! Ranges: stores whose numbers, moments, ids and texts are narrower than Stent's.
+//! Ranges: stores whose numbers, moments, ids and texts have a smaller range than Stent's.
 
 use std::cmp::Reverse;
 
@@ -10,23 +10,23 @@ use crate::store::at_once;
 /// The longest lease of some queues.
 const HALF_A_DAY: Duration = Duration::from_hours(12);
 
-/// The score of a sorted set that orders by priority, and then by moment: a double.
+/// The score of a sorted set that orders by priority, then by moment: a double.
 fn score(priority: i16, ready_at: Timestamp) -> f64 {
     const STEP: f64 = (1_u64 << 51) as f64;
     ready_at.as_micros() as f64 - f64::from(priority) * STEP
 }
 
-/// An id as two signed numbers order it.
+/// An id, ordered as two signed numbers.
 fn signed(id: TaskId) -> i128 {
     id.as_uuid().as_u128() as i128
 }
 
-/// An id as its bytes lie where the first groups are little-endian.
+/// The bytes of an id where the first groups are little-endian.
 fn mixed(id: TaskId) -> [u8; 16] {
     id.as_uuid().to_bytes_le()
 }
 
-/// A text that is cut off.
+/// A truncated text.
 fn cut(text: &str, bytes: usize) -> String {
     text.chars()
         .scan(0, |at, c| {

@@ -1,4 +1,4 @@
-//! Reads: every one, once, as it stands (G1).
+//! Reads: every row, once, in its current state (G1).
 
 use super::words::*;
 

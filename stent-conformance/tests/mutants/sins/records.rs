@@ -1,4 +1,4 @@
-//! Records: what was recorded stays, in its order (G4).
+//! Records: recorded steps stay, in their order (G4).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -205,7 +205,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
     ]
 }
 
-/// A memory that is believed, whichever claim it is of.
+/// A sticky cache whose entries are used whatever claim they belong to.
 #[derive(Debug)]
 struct Gullible<'a>(&'a dyn StickyCache);
 
@@ -219,7 +219,7 @@ impl StickyCache for Gullible<'_> {
     }
 }
 
-/// A memory that is asked for one task.
+/// A sticky cache that is asked for one task only.
 #[derive(Debug)]
 struct Once<'a>(&'a dyn StickyCache, AtomicBool);
 

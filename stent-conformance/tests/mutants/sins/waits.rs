@@ -1,4 +1,4 @@
-//! Waits: whoever waits is woken (G5), and hears of signals (G11).
+//! Waits: a satisfied wait wakes its task (G5), and signals are delivered (G11).
 
 use stent_core::TaskId;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 wait.done += 1;
             }
         }),
-        // Looks at nothing when it parks: what came before is not what it waits for.
+        // Checks nothing when it parks: earlier completions do not satisfy the wait.
         mutant(
             "parks without looking",
             "park::what_happened_before_the_parking_counts",
@@ -114,7 +114,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 |sent: &Transition| matches!(&sent.change, Change::Signal { key: sent, .. } if sent == key);
             past.sent.iter().any(of_this_key)
         }),
-        // What was consumed is still there: it comes again under another id.
+        // A consumed signal value is still there: it comes again under another id.
         mutant(
             "gives a value twice",
             "signal::a_value_is_consumed_once",
