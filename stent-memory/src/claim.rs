@@ -1,4 +1,4 @@
-//! Claims: what is due, for whom, in which order, and how much of it.
+//! Claims: which tasks are due, for which worker, in which order, and how many.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use stent_core::{TaskId, Timestamp};
 
 use crate::records::Records;
 
-/// What a claim gives.
+/// The result of a claim.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     pub(crate) claimed: Vec<Claimed>,
@@ -20,7 +20,7 @@ pub(crate) struct Claims {
 }
 
 impl Records {
-    /// Claims what is due, in the order G9, and says what a worker is to know beside.
+    /// Claims due tasks in the order of G9, and returns what else the worker must know.
     pub(crate) fn claim(&mut self, request: &ClaimRequest<'_>) -> Claims {
         let now = request.now;
         let max = request.max.min(CLAIM_MAX);
@@ -68,7 +68,7 @@ impl Records {
         let timers = self.due_timers(id, request.now);
         let recalled = request.cache.seen(&self.tasks.get(&id)?.row.fence());
 
-        // The row leaves the map while it and the timers below it change together.
+        // The row leaves the map while it changes together with the timers below it.
         let mut row = self.tasks.get(&id)?.row.clone();
         let slot = limit
             .filter(|limit| limit.max_concurrent.is_some())
@@ -99,7 +99,7 @@ impl Records {
         Some(Claimed { task, lease, fence, cached: recalled, steps })
     }
 
-    /// The sleeps of a task that are due, in the order of their moments.
+    /// The due sleeps of a task, in the order of their moments.
     fn due_timers(&self, parent: TaskId, now: Timestamp) -> Vec<TaskId> {
         let mut timers: Vec<_> = self
             .below(parent)
@@ -124,7 +124,7 @@ impl Records {
         limit.room(self.places(function, now).count() as u64, started)
     }
 
-    /// Gives the places away of those whose leases have run out, of functions that there is room for (G8).
+    /// Frees the slots of tasks whose leases have expired, for functions that have room (G8).
     fn vacate(&mut self, due: impl Iterator<Item = TaskId>, request: &ClaimRequest<'_>) {
         let limits: BTreeMap<_, _> = due
             .filter_map(|id| self.limit(id, request))
@@ -138,13 +138,13 @@ impl Records {
         }
     }
 
-    /// When the leases end that count against a function's limit.
+    /// The ends of the leases that count against a function's limit.
     fn places(&self, function: FunctionKey, now: Timestamp) -> impl Iterator<Item = Timestamp> {
         let running = self.tasks.values().filter(move |record| record.row.limit_key == Some(function));
         running.filter_map(|record| record.row.ready_at).filter(move |until| *until > now)
     }
 
-    /// The buckets that count against a function's rate, and what is in them.
+    /// The buckets that count against a function's rate, with their contents.
     fn started(
         &self,
         function: FunctionKey,
@@ -155,7 +155,7 @@ impl Records {
         self.started.range(counted).map(|((_, bucket), count)| (*bucket, *count))
     }
 
-    /// When a limit that holds work back may give way without anybody doing anything: all of it has to.
+    /// When a limit that holds work back may give way by itself: every part of it has to.
     fn gives_way(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
         let function = FunctionKey::of(&limit.function);
         let full = |max: u32| self.places(function, now).count() >= max as usize;
@@ -169,7 +169,7 @@ impl Records {
         place.max(start)
     }
 
-    /// Open tasks whose time is up, those that are longest over first, and when the next one's is.
+    /// Open tasks whose deadline has passed, the longest overdue first, and the next deadline.
     fn expired(&self, now: Timestamp) -> (Vec<Expired>, Option<Timestamp>) {
         let open = self.tasks.values().filter(|record| !record.row.status.is_terminal());
         let mut ends: Vec<_> =
@@ -181,7 +181,7 @@ impl Records {
         (expired, next)
     }
 
-    /// Tasks that a worker runs and that are asked to end.
+    /// Tasks that a worker runs and that were asked to end.
     fn stopping(&self, request: &ClaimRequest<'_>) -> Vec<TaskId> {
         let mine = self.tasks.values().filter(|record| record.row.worker == Some(request.worker));
         mine.filter(|record| record.row.is_stopping()).map(|record| record.row.id).collect()

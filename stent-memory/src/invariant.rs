@@ -1,4 +1,4 @@
-//! What holds between two calls, whatever was asked for. Checked in debug builds after each of them.
+//! Invariants that hold between two calls, whatever was asked for. Debug builds check them after each call.
 
 use stent_core::TaskId;
 use stent_core::backend::StoredTask;
@@ -7,7 +7,7 @@ use stent_core::model::{KeyEntry, KeyEntryKind, Mark, NewTaskState, StepKind, Ta
 use crate::records::Records;
 
 impl Records {
-    /// Panics if something does not hold. The suite, the model and the simulation run through this all the time.
+    /// Panics if an invariant does not hold. The suite, the model and the simulation run this after every call.
     pub(crate) fn check(&self) {
         self.memos.values().for_each(|memo| self.check_memo(memo));
         for record in self.tasks.values() {
@@ -54,7 +54,7 @@ impl Records {
         assert!(runs || row.limit_key.is_none(), "what does not run has no place: {row:?} (G8)");
         assert!(!runs || row.ready_at.is_some(), "a lease ends: {row:?} (G2)");
         if let Some(parent) = row.tree.parent.and_then(|parent| self.tasks.get(&parent)) {
-            // What runs in an execution that is asked to end may tidy up.
+            // Running tasks of an execution that was asked to end may still clean up.
             let given_up =
                 parent.row.status == TaskStatus::Cancelled || parent.row.mark == Some(Mark::Expire);
             assert!(

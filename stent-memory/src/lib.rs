@@ -1,7 +1,7 @@
-//! The executable specification of a store: the simplest backend that is correct.
+//! The executable specification of a store: the simplest correct backend.
 //!
-//! [`MemoryStore`] keeps every task in one map under one lock and does everything the slow, obvious way. It is what the
-//! other backends are compared with, and the store for unit tests:
+//! [`MemoryStore`] keeps every task in one map under one lock and does everything the slow, obvious way. The other backends are
+//! compared with it, and unit tests use it as their store:
 //!
 //! ```
 //! use stent_core::backend::Backend;
@@ -11,16 +11,16 @@
 //! assert_eq!(store.info().name, "memory");
 //! ```
 //!
-//! **Everything is lost with the process.** There is no file, no snapshot and no bound on memory but [`purge`]; whoever
-//! needs durability takes SQLite.
+//! **All data is lost with the process.** There is no file, no snapshot and no bound on memory except [`purge`]; use SQLite if
+//! you need durability.
 //!
 //! | File | Holds |
 //! |---|---|
-//! | `lib.rs` | the store: handles, the lock, the clock, wakes |
-//! | `records.rs` | what is under the lock: transitions and renewals |
-//! | `claim.rs`, `purge.rs` | claims, and what leaves |
-//! | `notes.rs` | what code says of its execution |
-//! | `invariant.rs` | what holds between two calls, checked in debug builds |
+//! | `lib.rs` | the store: handles, the lock, the clock, hints |
+//! | `records.rs` | the data under the lock: transitions and renewals |
+//! | `claim.rs`, `purge.rs` | claims, and deletion |
+//! | `notes.rs` | what code says about its execution |
+//! | `invariant.rs` | invariants between two calls, checked in debug builds |
 //! | `view.rs` | reads |
 //!
 //! [`purge`]: stent_core::backend::Backend::purge
@@ -54,14 +54,14 @@ use tokio::sync::watch;
 use crate::claim::Claims;
 use crate::records::{Changes, Records};
 
-/// A store in memory. Clones are the same handle; [`peer`](Self::peer) makes another one on the same data.
+/// A store in memory. Clones are the same handle; [`peer`](Self::peer) creates another handle on the same data.
 #[derive(Clone)]
 pub struct MemoryStore {
     data: Arc<Data>,
     closed: Arc<AtomicBool>,
 }
 
-/// What all handles share.
+/// The data that all handles share.
 struct Data {
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     records: Mutex<Records>,
@@ -70,7 +70,7 @@ struct Data {
 }
 
 impl MemoryStore {
-    /// An empty store whose clock is the system's.
+    /// Creates an empty store with the system's clock.
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(|| {
@@ -79,9 +79,9 @@ impl MemoryStore {
         })
     }
 
-    /// An empty store with a clock of the caller's, for tests that move time by hand.
+    /// Creates an empty store with the caller's clock, for tests that move time by hand.
     ///
-    /// Only [`Backend::clock`] reads it; everything else is told the time.
+    /// Only [`Backend::clock`] reads the clock; all other methods take the time as an argument.
     #[must_use]
     pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let data = Data {
@@ -93,13 +93,13 @@ impl MemoryStore {
         Self { data: Arc::new(data), closed: Arc::default() }
     }
 
-    /// Another handle on the same data, as another process would have one: closing one leaves the other open.
+    /// Creates another handle on the same data, as another process would have one: closing one leaves the other open.
     #[must_use]
     pub fn peer(&self) -> Self {
         Self { data: Arc::clone(&self.data), closed: Arc::default() }
     }
 
-    /// The records, for as long as the guard lives; nothing is awaited under it.
+    /// The records, while the guard lives; nothing is awaited under it.
     fn records(&self, operation: &'static str) -> Result<MutexGuard<'_, Records>> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Closed, operation));
@@ -264,7 +264,7 @@ struct MemoryListener(watch::Receiver<()>);
 impl Listener for MemoryListener {
     async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // The last handle is gone, and with it everybody who could change anything.
+            // The last handle is gone, so nobody can change anything any more.
             std::future::pending::<()>().await;
         }
     }

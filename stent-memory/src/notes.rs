@@ -1,4 +1,4 @@
-//! What an execution's code has said of it.
+//! What an execution's code has said about it.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ impl Notes {
         }
     }
 
-    /// Puts a summary in the place of what is told in detail. Each of these stands for as many as it counts.
+    /// Replaces details by a summary. Each entry stands for as many steps as it counts.
     pub(crate) fn compact(&mut self, steps: impl IntoIterator<Item = SummaryView>) {
         self.progress.clear();
         for step in steps {

@@ -1,4 +1,4 @@
-//! Purging: what is old leaves, oldest first.
+//! Purging: deletes old data, oldest first.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use stent_core::{ExecutionId, Key, TaskId};
 use crate::records::Records;
 
 impl Records {
-    /// Deletes what is old, and counts it.
+    /// Deletes old data, and returns the count.
     pub(crate) fn purge(&mut self, request: &PurgeRequest) -> u32 {
         let max = usize::try_from(request.max).unwrap_or(usize::MAX);
         let count = match request.what {
@@ -26,8 +26,8 @@ impl Records {
                 let whole = self.ended(request, max, |records, record| {
                     !record.is_dead_letter() && records.has_details(record)
                 });
-                // Counted before any of them goes: what one of them was to give under a key may be a step of another's to
-                // give then, which would count it as one that was never there.
+                // Summaries are counted before anything is deleted: deleting one execution can promote a waiting step of
+                // another to key holder, and the summary would count that step in a status that it never had.
                 let steps = |execution| self.below_root(execution).map(StoredTask::to_summary).collect();
                 let whole: Vec<(_, Vec<_>)> =
                     whole.into_iter().map(|execution| (execution, steps(execution))).collect();
@@ -61,7 +61,8 @@ impl Records {
     fn delete(&mut self, execution: ExecutionId, request: &PurgeRequest) {
         self.remove_all(execution, |_| true, request);
         self.notes.remove(&execution);
-        // Results are for others to have; but one that nobody has given yet is nobody's now, and was looked after.
+        // Kept results serve other executions; but a result that was never produced has no holder any more, and its key was
+        // already followed up.
         self.memos.retain(|_, memo| memo.execution != execution || memo.kind == KeyEntryKind::Result);
     }
 
@@ -71,7 +72,7 @@ impl Records {
         self.notes.entry(execution).or_default().compact(steps);
     }
 
-    /// Takes tasks of an execution away. What they were to give under a key is given by the next who wants it (G12).
+    /// Deletes tasks of an execution. The next waiting step takes over each key that they held (G12).
     fn remove_all(
         &mut self,
         execution: ExecutionId,
@@ -84,7 +85,7 @@ impl Records {
         self.follow(Cascade { executions: [(execution, request.now)].into(), ..Cascade::default() });
     }
 
-    /// Whether there is something of an execution that ended which it can do without.
+    /// Whether an ended execution has details that can be deleted.
     fn has_details(&self, root: &StoredTask) -> bool {
         let execution = root.row.tree.execution;
         self.below_root(execution).next().is_some()

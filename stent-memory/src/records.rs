@@ -1,4 +1,4 @@
-//! What is under the lock: every task, and what transitions do to them. Knows no lock, no clock and no waiting.
+//! The data under the lock: every task, and what transitions do to them. Knows no lock, no clock and no waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -14,22 +14,22 @@ use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
 use crate::notes::Notes;
 
-/// All tasks by id, so in the order of their age, and what is kept beside them.
+/// All tasks by id, and so by age, and everything that is kept beside them.
 #[derive(Debug, Default)]
 pub(crate) struct Records {
     pub(crate) tasks: BTreeMap<TaskId, StoredTask>,
-    /// Who hangs below whom, in the order of position.
+    /// Parents and children, in the order of position.
     pub(crate) children: BTreeSet<(TaskId, Seq, TaskId)>,
     pub(crate) memos: BTreeMap<Key, KeyEntry>,
     pub(crate) notes: BTreeMap<ExecutionId, Notes>,
-    /// Tries that ended badly, oldest first.
+    /// Claims that ended badly, oldest first.
     pub(crate) ended_claims: BTreeMap<TaskId, Vec<EndedClaim>>,
-    /// How many tasks of a function with a rate were claimed, by where the rate's bucket begins.
+    /// How many tasks of a function with a rate were claimed, by the start of the rate's bucket.
     pub(crate) started: BTreeMap<(FunctionKey, Timestamp), u64>,
     pub(crate) hints: Changes,
 }
 
-/// What others may want to hear of.
+/// Changes that listeners may want to hear of.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) ready: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Changes {
 }
 
 impl Records {
-    /// Applies one transition. Batches are applied one by one, which is what "as if one by one" is measured by.
+    /// Applies one transition. Batches are applied one by one: this defines "as if one by one" for the other stores.
     pub(crate) fn apply(&mut self, transition: &Transition) -> Outcome {
         let mut ledger = self.load(&Ledger::reads(slice::from_ref(transition)));
         let mut outcome = ledger.apply(transition);
@@ -51,11 +51,11 @@ impl Records {
         outcome
     }
 
-    /// A ledger of what is asked for: tasks by id; under each key its key entry and the open tasks that have it, with those
-    /// above them.
+    /// A ledger with what the reads ask for: tasks by id; under each key its key entry and the open tasks that have it, with
+    /// the tasks above them.
     fn load<'a>(&self, reads: &Reads) -> Ledger<'a> {
         let mut tasks = reads.tasks.clone();
-        // Most transitions have nothing to do with keys, and there may be many tasks.
+        // Most transitions have no keys, and there may be many tasks.
         if !reads.keys.is_empty() {
             for StoredTask { row, .. } in self.tasks.values() {
                 if !row.status.is_terminal() && row.key.is_some_and(|key| reads.keys.contains(&key)) {
@@ -69,7 +69,7 @@ impl Records {
         Ledger::new(rows, memos)
     }
 
-    /// Looks after what ended out of a transition's sight, until nothing follows any more.
+    /// Follows up ends that the transition could not see, until nothing follows any more.
     pub(crate) fn follow(&mut self, mut follow: Cascade) {
         while !follow.is_empty() {
             let ups = self.follow_ups(follow);
@@ -97,7 +97,7 @@ impl Records {
         ups
     }
 
-    /// Whether a result is waited for that nobody is at any more.
+    /// Whether steps wait for a result that no task is producing any more.
     fn is_vacant(&self, memo: &KeyEntry) -> bool {
         let holder = memo.holder.and_then(|holder| self.tasks.get(&holder));
         memo.kind == KeyEntryKind::Result
@@ -109,8 +109,8 @@ impl Records {
         self.below_root(execution).any(|record| !record.row.status.is_terminal())
     }
 
-    /// Extends a lease while its claim is the task's last one and the task runs; and, if its place is counted, before it has
-    /// run out: the place may have been given to another (G8).
+    /// Extends a lease if its claim is the task's last one and the task runs. If the task takes a slot of a limit, the lease
+    /// must not have expired: another task may have taken the slot (G8).
     pub(crate) fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
         match self.tasks.get_mut(&lease.task) {
             Some(StoredTask { row, .. })
@@ -123,12 +123,12 @@ impl Records {
         }
     }
 
-    /// What has happened since this was asked last.
+    /// The changes since the last call.
     pub(crate) fn take_hints(&mut self) -> Changes {
         mem::take(&mut self.hints)
     }
 
-    /// Writes what came out of a ledger, in the order in which it says so. Gives what is to be looked after.
+    /// Writes the result of a ledger, in the ledger's order. Returns what is to be followed up.
     fn write(&mut self, writes: Writes<'_>) -> Cascade {
         for insert in writes.insert {
             let id = insert.row.id;
@@ -192,7 +192,7 @@ impl Records {
         }
     }
 
-    /// Gives a value back that was taken and never seen.
+    /// Puts back a signal value that a wait took and whose code never saw it.
     fn restore(&mut self, task: TaskId) {
         let Some(record) = self.tasks.get(&task) else { return };
         if let (Some(Ok(value)), Some(memo)) =
@@ -202,7 +202,7 @@ impl Records {
         }
     }
 
-    /// Takes a task away, with all that is kept of it alone.
+    /// Deletes a task, with everything that belongs to it alone.
     pub(crate) fn remove(&mut self, id: TaskId) {
         self.ended_claims.remove(&id);
         if let Some(StoredTask { task, row, .. }) = self.tasks.remove(&id) {
@@ -213,19 +213,19 @@ impl Records {
         }
     }
 
-    /// The tasks of an execution but its root.
+    /// The tasks of an execution except its root.
     pub(crate) fn below_root(&self, execution: ExecutionId) -> impl Iterator<Item = &StoredTask> {
         self.tasks
             .values()
             .filter(move |record| record.row.tree.execution == execution && record.row.tree.parent.is_some())
     }
 
-    /// The tasks directly below one, by position.
+    /// The children of a task, by position.
     pub(crate) fn below(&self, parent: TaskId) -> impl Iterator<Item = &StoredTask> {
         self.below_from(parent, Seq(0))
     }
 
-    /// The tasks directly below one, by position, from one on.
+    /// The children of a task, by position, from one position on.
     pub(crate) fn below_from(&self, parent: TaskId, from: Seq) -> impl Iterator<Item = &StoredTask> {
         let nil = TaskId::from_uuid(Default::default());
         self.children
@@ -234,7 +234,7 @@ impl Records {
             .filter_map(|(.., id)| self.tasks.get(id))
     }
 
-    /// The tasks at any depth below one.
+    /// The descendants of a task.
     fn descendants(&self, root: TaskId) -> Vec<TaskId> {
         let mut found: Vec<TaskId> = self.below(root).map(|record| record.row.id).collect();
         let mut next = 0;
@@ -252,10 +252,10 @@ impl Records {
         steps
     }
 
-    /// What has changed of a task's steps after the first `seen` completions: those that completed, and open maps.
+    /// Changes among a task's steps after the first `seen` completions: those that completed, and open maps.
     pub(crate) fn steps_since(&self, parent: TaskId, seen: u32) -> Vec<Step> {
         let mut steps = self.steps(parent);
-        // What ended after its parent had ended has no place among the completions, and is open no more.
+        // A map that ended after its parent had ended has no place among the completions, and is not open any more.
         let is_open =
             |step: TaskId| self.tasks.get(&step).is_some_and(|record| record.row.ended_at.is_none());
         steps.retain(|step| match &step.state {
@@ -266,8 +266,8 @@ impl Records {
         steps
     }
 
-    /// What a holder of the task's code has not seen: steps that ended after the first `seen`, in the order of their
-    /// completion, and open maps.
+    /// Steps that the holder of the task's code has not seen: those that ended after the first `seen` completions, in the order
+    /// of completion, and open maps.
     pub(crate) fn news(&self, parent: TaskId, seen: u32) -> Vec<Step> {
         let mut steps = self.steps(parent);
         steps.retain(|step| match &step.state {

@@ -1,4 +1,4 @@
-//! Reads: which records, in which order, how many of them.
+//! Reads: which records, in which order, and how many.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

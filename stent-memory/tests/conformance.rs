@@ -18,7 +18,7 @@ impl Harness for Memory {
     }
 }
 
-/// The data lives here; what a crash takes is a handle.
+/// The data lives here; a crash only loses a handle.
 #[derive(Debug)]
 struct Place(MemoryStore);
 
