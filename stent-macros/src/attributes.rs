@@ -1,5 +1,5 @@
-//! Sorts the other attributes of a durable function: one function becomes several items, and each attribute belongs to
-//! some of them. None is dropped without need.
+//! Sorts the other attributes of a durable function: one function becomes several items, and each attribute belongs to some of
+//! them. No attribute is dropped without need.
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -7,23 +7,23 @@ use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Error, Meta, Result, Token, parse_quote};
 
-/// The attributes of a durable function, by where they go.
+/// The attributes of a durable function, by destination.
 ///
 /// | Attribute | Public function | Other items | Body |
 /// |---|---|---|---|
 /// | `cfg` | yes | yes | inside them |
 /// | `allow` | yes | yes | yes |
-/// | `expect` | as `allow` | as `allow` | yes: only there is it met |
+/// | `expect` | as `allow` | as `allow` | yes: only the body can fulfil it |
 /// | `warn`, `deny`, `forbid` | yes | | yes |
 /// | `doc`, `deprecated`, `must_use` | yes | | |
-/// | all others, such as `tracing::instrument` | | | yes: it is the function as written |
+/// | all others, such as `tracing::instrument` | | | yes: the body is the function as written |
 ///
-/// A `cfg_attr` goes wherever its content goes.
+/// A `cfg_attr` goes to the same items as its content.
 #[derive(Default)]
 pub(crate) struct Attributes {
     /// Conditions, for every item.
     pub(crate) cfg: Vec<Attribute>,
-    /// Lints that are off, for every item that is no macro call.
+    /// Lints that are allowed, for every item that is not a macro call.
     pub(crate) allow: Vec<Attribute>,
     /// For the function that callers see.
     pub(crate) public: Vec<Attribute>,
@@ -32,10 +32,10 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    /// Sorts the attributes, those at the start of the body (`#![allow(…)]`) included.
+    /// Sorts the attributes, including those at the start of the body (`#![allow(…)]`).
     ///
     /// # Errors
-    /// When `durable` itself is among them.
+    /// If `durable` itself is among them.
     pub(crate) fn sort(attributes: &[Attribute]) -> Result<Self> {
         let mut sorted = Self::default();
         for attribute in attributes {
@@ -72,14 +72,14 @@ impl Attributes {
                 self.body.push(whole);
             }
             "doc" | "deprecated" | "must_use" => self.public.push(whole),
-            // The public function has it anyhow, and on an `async fn` it does nothing yet.
+            // The public function has it anyway, and it does nothing yet on an `async fn`.
             "track_caller" => {}
             _ => self.body.push(whole),
         }
         Ok(())
     }
 
-    /// Takes `cfg_attr(condition, a, b)` apart into `cfg_attr(condition, a)` and `cfg_attr(condition, b)`.
+    /// Splits `cfg_attr(condition, a, b)` into `cfg_attr(condition, a)` and `cfg_attr(condition, b)`.
     fn place_conditional(&mut self, meta: &Meta, attribute: &dyn Fn(TokenStream) -> Attribute) -> Result<()> {
         let parts = match meta {
             Meta::List(list) => Punctuated::<Meta, Token![,]>::parse_terminated
@@ -89,7 +89,7 @@ impl Attributes {
         };
         let mut parts = parts.iter();
         let Some(condition) = parts.next() else {
-            // Not what `cfg_attr` looks like: the compiler is the one to say so.
+            // This is not a valid `cfg_attr`; the compiler reports it.
             self.body.push(attribute(meta.to_token_stream()));
             return Ok(());
         };

@@ -10,12 +10,12 @@
 //!   inventory::submit!                             into the default registry, at link time
 //! ```
 //!
-//! The body stays an `async fn` of the user's own tokens, as an associated function of a type that only `invoke` can
-//! see: patterns, `return`, `?`, coercions, spans and lints are what they would be without the attribute, a backtrace
-//! and `tracing::instrument` find the name that was written, and a recursive call still means the public function.
+//! The body stays an `async fn` of the user's own tokens, as an associated function of a type that only `invoke` can see.
+//! Patterns, `return`, `?`, coercions, spans and lints therefore behave as without the attribute, a backtrace and
+//! `tracing::instrument` show the original name, and a recursive call still means the public function.
 //!
-//! All variables that the expansion binds are hygienic, and all its paths start at `::stent`, `::core` or `::std`, so
-//! nothing in the user's scope can capture them.
+//! All variables that the expansion binds are hygienic, and all its paths start at `::stent`, `::core` or `::std`, so nothing
+//! in the user's scope can capture them.
 
 use proc_macro2::{Ident, Literal, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -30,7 +30,7 @@ use crate::signature::{Output, Parameter, Signature};
 /// Expands `#[durable(options)]` on an item.
 ///
 /// # Errors
-/// All that is wrong with the options and the item, each at its place.
+/// All problems of the options and the item, each at its place.
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let options = syn::parse2::<Options>(options);
     let read = Signature::read(item).and_then(|(function, signature)| {
@@ -47,7 +47,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
     }
 }
 
-/// A function that is durable, and what was read from it.
+/// A durable function, and what was read from it.
 struct Durable {
     function: ItemFn,
     signature: Signature,
@@ -69,8 +69,8 @@ impl Durable {
         &self.function.sig.ident
     }
 
-    /// The function that callers see. `allow(dead_code)`: the registry can reach it, whoever else does not. Lints about
-    /// the parameters are left to the body, so that none is given twice.
+    /// The function that callers see. `allow(dead_code)`: the registry can reach it even if no other code does. Lints about the
+    /// parameters are left to the body, so that none is reported twice.
     fn public_function(&self) -> TokenStream {
         let Attributes { cfg, allow, public, .. } = &self.attributes;
         let (vis, name) = (&self.function.vis, self.name());
@@ -106,7 +106,7 @@ impl Durable {
         }
     }
 
-    /// Not `#[automatically_derived]`: the user's body is in it, and coverage and lints pass over what is derived.
+    /// Not `#[automatically_derived]`: it contains the user's body, and coverage and lints skip derived code.
     fn implementation(&self, options: &Options) -> TokenStream {
         let Attributes { cfg, allow, .. } = &self.attributes;
         let name = self.name();
@@ -140,7 +140,7 @@ impl Durable {
         }
     }
 
-    /// The name as the store has it, with the version.
+    /// The stored name, with the version.
     fn stored_name(&self, options: &Options) -> LitStr {
         let name = options.name.clone().unwrap_or_else(|| {
             let name = self.name();
@@ -154,12 +154,12 @@ impl Durable {
         }
     }
 
-    /// `fn key`, which hands the user's function what is stored, by reference.
+    /// `fn key`, which passes the stored arguments to the user's function by reference.
     fn key(&self, options: &Options) -> TokenStream {
         let Some(function) = &options.key else { return TokenStream::new() };
         let site = Span::mixed_site();
         let args = self.signature.stored().enumerate().map(|(i, _)| local("arg", i)).collect::<Vec<_>>();
-        // Spanned like the path, for there rustc points when the function takes something else.
+        // Spanned like the path, because rustc points there if the function takes something else.
         let called = quote_spanned!(here(function)=> #function(#(#args),*));
         quote_spanned! {site=>
             fn key(args: &Self::Args) -> ::core::option::Option<::std::string::String> {
@@ -169,8 +169,8 @@ impl Durable {
         }
     }
 
-    /// `fn invoke`: the arguments come out of their tuple and the states out of the worker's, and the body gets both in
-    /// the order of its parameters.
+    /// `fn invoke`: takes the arguments out of their tuple and the states from the worker, and passes both to the body in the
+    /// order of its parameters.
     fn invoke(&self) -> TokenStream {
         let site = Span::mixed_site();
         let args = self.signature.stored().enumerate().map(|(i, _)| local("arg", i)).collect::<Vec<_>>();
@@ -195,7 +195,7 @@ impl Durable {
                 }
             }
         };
-        // Spanned like the function's name, for there rustc points when the future cannot go to another thread.
+        // Spanned like the function's name, because rustc points there if the future is not `Send`.
         let future = quote_spanned! {here(self.name())=>
             ::std::boxed::Box::pin(async move {
                 #(let #states = match #states {
@@ -222,7 +222,7 @@ impl Durable {
         }
     }
 
-    /// The user's function. It is an associated one, so its name is not in scope in its own body.
+    /// The user's function. It is an associated function, so its name is not in scope in its own body.
     fn body(&self) -> TokenStream {
         let attributes = &self.attributes.body;
         let (signature, block) = (&self.function.sig, &self.function.block);
@@ -237,7 +237,7 @@ impl Durable {
         }
     }
 
-    /// `map`, which takes tuples of what is stored, or the bare thing when it is one.
+    /// `map`, which takes tuples of the stored arguments, or the bare argument if there is one.
     fn map(&self) -> TokenStream {
         let Attributes { cfg, allow, public, .. } = &self.attributes;
         let (vis, name) = (&self.function.vis, self.name());
@@ -285,8 +285,8 @@ impl Durable {
         }
     }
 
-    /// Enters the error types that the function returns, and that it names, in the list of those that the process knows: so
-    /// they are found in boxes, and by the names that their authors give them.
+    /// Registers the error types that the function returns and names in the list of types that the process knows, so that they
+    /// are found in boxes, and by the names that their authors gave them.
     fn known_errors(&self, options: &Options) -> TokenStream {
         let cfg = &self.attributes.cfg;
         let returned = match &self.signature.output {
@@ -319,7 +319,7 @@ impl Durable {
         }).collect()
     }
 
-    /// Spanned like the parameter list, for there rustc points when one of them is private or cannot be stored.
+    /// Spanned like the parameter list, because rustc points there if a type is private or cannot be stored.
     fn args_type(&self) -> TokenStream {
         let types = self.signature.stored().map(|(_, ty)| ty);
         let span = self.function.sig.paren_token.span.join().resolved_at(Span::mixed_site());
@@ -338,9 +338,9 @@ impl Durable {
     }
 }
 
-/// The trait by which a return type is seen through: once for a `Result`, whatever it is called, and once for any other type.
+/// The trait that looks into a return type: one for a `Result`, whatever its name, and one for any other type.
 ///
-/// An inherent constant wins over one from a trait, and the inherent one is there for a `Result` only.
+/// An inherent constant wins over one from a trait, and only a `Result` has the inherent one.
 fn returned(ty: &Type) -> TokenStream {
     let is_result = quote_spanned! {here(ty)=> {
         #[allow(unused_imports)]
@@ -350,8 +350,8 @@ fn returned(ty: &Type) -> TokenStream {
     quote_spanned!(here(ty)=> ::stent::__private::Returned<#is_result>)
 }
 
-/// `error`, turned into a failure. The traits are tried one after the other, by how often `Caught` is borrowed: a type
-/// that can be stored keeps its fields, any other keeps its texts. What it says of itself is asked for in the same way.
+/// Turns `error` into a failure. The traits are tried in order, by how often `Caught` is borrowed: a type that can be stored
+/// keeps its fields, any other type keeps its texts. `Classify` is looked up in the same way.
 fn caught(result: &Type) -> TokenStream {
     let site = Span::mixed_site();
     let caught = quote_spanned!(site=> ::stent::__private::Caught::new(error));
@@ -429,8 +429,8 @@ fn retry_expression(retry: &Retry) -> TokenStream {
     }
 }
 
-/// The text of a kind. A type is named by the runtime, which sees through aliases; for a variant the compiler is asked
-/// whether there is one.
+/// The text of a kind. The runtime names a type, because it sees through aliases; for a variant, the compiler checks that it
+/// exists.
 fn kind_expression(kind: &Kind) -> TokenStream {
     match kind {
         Kind::Text(text) => {
@@ -463,7 +463,7 @@ fn local(kind: &str, index: usize) -> Ident {
     format_ident!("{kind}{index}", span = Span::mixed_site())
 }
 
-/// Where `tokens` stand in the user's code, with the names of the macro's.
+/// Where `tokens` are in the user's code, with the macro's hygiene for names.
 fn here(tokens: &impl Spanned) -> Span {
     tokens.span().resolved_at(Span::mixed_site())
 }

@@ -1,4 +1,4 @@
-//! Reads what stands in the parentheses of `#[durable(…)]`. Knows nothing of the function below it.
+//! Reads the options in the parentheses of `#[durable(…)]`. Knows nothing of the function below it.
 //!
 //! A new option is a field of [`Options`], its name in [`OPTIONS`], and an arm in [`Options::read`].
 
@@ -13,7 +13,7 @@ use syn::{Error, Ident, Lit, LitInt, LitStr, Path, PathSegment, Result, Token, t
 use crate::rate::Rate;
 use crate::{duration, rate};
 
-/// The options there are, as an error lists them.
+/// The known options, as an error lists them.
 const OPTIONS: [&str; 13] = [
     "cached",
     "idempotent",
@@ -34,38 +34,39 @@ const OPTIONS: [&str; 13] = [
 const RETRY_SETTINGS: [&str; 6] =
     ["backoff_factor", "initial_delay", "jitter", "max_attempts", "max_delay", "retry_for"];
 
-/// Longest name of a function, with its version, of a queue or a tag, in bytes: `stent_core::limits::NAME_BYTES_MAX`.
+/// Maximum length in bytes of a function's name with its version, of a queue, or of a tag:
+/// `stent_core::limits::NAME_BYTES_MAX`.
 const NAME_BYTES_MAX: usize = 255;
 
-/// What stands between a name and its version in the store: `stent_core::model::versioned`.
+/// The separator between a stored name and its version: `stent_core::model::versioned`.
 pub(crate) const VERSION_SEPARATOR: char = '@';
 
-/// The default policy's delays, for a policy that names one of the two: `stent_core::model::RetryPolicy::default`.
+/// The default policy's delays, for a policy that sets one of the two: `stent_core::model::RetryPolicy::default`.
 const INITIAL_DELAY_NS: u64 = 1_000_000_000;
 const MAX_DELAY_NS: u64 = 60_000_000_000;
 
-/// The options of one durable function; `None` where the attribute is silent and the runtime's default holds.
+/// The options of one durable function; `None` where the attribute does not set an option and the runtime's default applies.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// The name under which the function is stored, in place of its own.
+    /// The stored name of the function, in place of its own.
     pub(crate) name: Option<LitStr>,
-    /// The queue that its tasks wait in.
+    /// The queue of its tasks.
     pub(crate) queue: Option<LitStr>,
-    /// Its place among tasks that are due; the larger goes first.
+    /// Its priority among due tasks; the larger goes first.
     pub(crate) priority: Option<i16>,
-    /// When and how often it is tried again.
+    /// When and how often it is retried.
     pub(crate) retry: Option<Retry>,
-    /// What a worker needs to have to run it.
+    /// Tags of which a worker needs one to run it.
     pub(crate) tags: Option<Vec<LitStr>>,
     /// How many of its tasks run at the same time, on all workers together.
     pub(crate) max_concurrent: Option<u32>,
-    /// How many of its tasks start in a stretch of time.
+    /// How many of its tasks start per period.
     pub(crate) rate: Option<Rate>,
-    /// The same call runs once, whoever makes it.
+    /// Equal calls run once, whoever makes them.
     pub(crate) idempotent: Option<()>,
-    /// The result of a call answers the same call made again.
+    /// An equal call gets the kept result.
     pub(crate) cached: Option<Cached>,
-    /// The function that says which calls are the same.
+    /// The function that decides which calls are equal.
     pub(crate) key: Option<Path>,
     /// A replay does not compare the arguments of its calls.
     pub(crate) unchecked_args: Option<()>,
@@ -75,18 +76,18 @@ pub(crate) struct Options {
     pub(crate) max_duration_ns: Option<u64>,
 }
 
-/// How long a cached result counts.
+/// How long a cached result is valid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Cached {
     /// As long as the store has it.
     Forever,
-    /// So many nanoseconds.
+    /// This many nanoseconds.
     For(u64),
 }
 
-/// A kind of failures in `retry_for`.
+/// A kind of failure in `retry_for`.
 pub(crate) enum Kind {
-    /// A text, which is taken as it is.
+    /// A text, used as written.
     Text(LitStr),
     /// An error type, which stands for all of its failures.
     Type(Path),
@@ -94,20 +95,20 @@ pub(crate) enum Kind {
     Variant(Path, Path),
 }
 
-/// The settings of `retry(…)`; `None` where the default policy holds.
+/// The settings of `retry(…)`; `None` where the default policy applies.
 #[derive(Default)]
 pub(crate) struct Retry {
-    /// How often the function runs at most, the first time included.
+    /// The maximum number of attempts, including the first.
     pub(crate) max_attempts: Option<u32>,
-    /// Wait before the first retry, in nanoseconds.
+    /// The delay before the first retry, in nanoseconds.
     pub(crate) initial_delay_ns: Option<u64>,
-    /// What each further wait is multiplied by.
+    /// Multiplies each further delay.
     pub(crate) backoff_factor: Option<f64>,
-    /// Longest wait, in nanoseconds.
+    /// The longest delay, in nanoseconds.
     pub(crate) max_delay_ns: Option<u64>,
-    /// Share of the wait by which it is spread.
+    /// The share of the delay by which it is spread.
     pub(crate) jitter: Option<f64>,
-    /// The failures that are worth another attempt.
+    /// The failures to retry.
     pub(crate) retry_for: Option<Vec<Kind>>,
 }
 
@@ -149,7 +150,7 @@ impl Options {
         }
     }
 
-    /// What options say of each other.
+    /// Checks options against each other.
     fn agree(&self) -> Result<()> {
         if let Some(key) = &self.key
             && self.idempotent.is_none()
@@ -196,7 +197,7 @@ impl Retry {
     }
 }
 
-/// Hands every key of a list to `read`, which takes the key's value from the input.
+/// Passes every key of a list to `read`, which reads the key's value from the input.
 fn each(
     input: ParseStream<'_>,
     kind: &str,
@@ -281,7 +282,7 @@ fn name(key: &Ident, input: ParseStream<'_>, example: &str) -> Result<LitStr> {
     Err(Error::new(literal.span(), format!("this `{key}` {problem}")))
 }
 
-/// A name without a version, or a version: between the two stands a sign that neither has.
+/// A name without a version, or a version: neither may contain the separator.
 fn plain_name(key: &Ident, input: ParseStream<'_>, example: &str) -> Result<LitStr> {
     let literal = name(key, input, example)?;
     if literal.value().contains(VERSION_SEPARATOR) {
@@ -387,8 +388,8 @@ impl Parse for Kind {
         let is_type =
             |segment: &PathSegment| segment.ident.unraw().to_string().starts_with(char::is_uppercase);
         let count = path.segments.len();
-        // `errors::ChargeError` is a type in a module, and `ChargeError::Declined` a variant of a type: the macro goes by
-        // how names are written, and the compiler finds out if that is wrong.
+        // `errors::ChargeError` is a type in a module, and `ChargeError::Declined` a variant of a type: the macro goes by the
+        // spelling of the names, and the compiler rejects a wrong guess.
         if count < 2 || !is_type(&path.segments[count - 2]) {
             return Ok(Self::Type(path));
         }
@@ -455,7 +456,7 @@ fn retry(key: &Ident, input: ParseStream<'_>) -> Result<Retry> {
     Ok(retry)
 }
 
-/// Reads `= [one, after, another]`, which names one at least.
+/// Reads `= [one, after, another]`, a list with at least one element.
 fn list<T: Parse>(key: &Ident, input: ParseStream<'_>, kind: &str, example: &str) -> Result<Vec<T>> {
     if !input.peek(Token![=]) {
         return Err(wants(key, key.span(), kind, example));

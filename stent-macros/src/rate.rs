@@ -1,11 +1,11 @@
 //! Reads rate literals while the user's crate compiles, by the grammar of the runtime.
 
-/// So many starts in so many nanoseconds.
+/// A number of starts per number of nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
-    /// How many, at least 1.
+    /// The number of starts, at least 1.
     pub(crate) max: u32,
-    /// In how long a time, more than none.
+    /// The period, greater than zero.
     pub(crate) per_ns: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Reads the function below `#[durable]`: which parameters are stored, which come from the worker, and what is
-//! returned. Refuses whatever could not be stored and started again by name. Knows nothing of options.
+//! Reads the function below `#[durable]`: which parameters are stored, which come from the worker, and what is returned.
+//! Refuses every function that could not be stored and started again by name. Knows nothing of options.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident};
@@ -22,17 +22,17 @@ pub(crate) struct Signature {
 
 /// One parameter.
 pub(crate) enum Parameter {
-    /// Comes with the call and is stored; `name` is what callers see.
+    /// A stored parameter of the call; `name` is the name that callers see.
     Stored { name: Ident, ty: Type },
     /// `State<of>`: comes from the worker that runs the function.
     State { of: Type },
 }
 
-/// What a function returns, as far as the text of its type tells.
+/// What a function returns, as far as the text of its type shows.
 pub(crate) enum Output {
-    /// A type by a name. The compiler knows whether it is a `Result`, which may be called anything.
+    /// A type by a name. The compiler knows whether it is a `Result`, which may have any name.
     Named(Type),
-    /// No `Result`: a tuple, say, or nothing. There is no way to fail but to panic.
+    /// Not a `Result`: a tuple, for example, or nothing. The function can fail only by a panic.
     Plain(Type),
 }
 
@@ -40,7 +40,7 @@ impl Signature {
     /// Takes an item apart and checks that it can be a durable function.
     ///
     /// # Errors
-    /// All that is wrong, each at its place.
+    /// All problems, each at its place.
     pub(crate) fn read(item: TokenStream) -> Result<(ItemFn, Self)> {
         let span = item.span();
         let Ok(Item::Fn(function)) = syn::parse2(item) else {
@@ -126,8 +126,8 @@ fn read_parameter(position: usize, parameter: &PatType, problems: &mut Problems)
     Parameter::Stored { name: parameter_name(position, &parameter.pat), ty: (*parameter.ty).clone() }
 }
 
-/// What a caller sees as the parameter's name. One that the user chose is made the macro's, so that lints about its use
-/// stay away; one that the macro makes up is not, and so the two cannot clash: both may be `arg0`.
+/// The parameter's name as callers see it. A name that the user chose gets the macro's hygiene, so that lints about its use
+/// stay away; a name that the macro makes up does not, so the two cannot clash, even if both are `arg0`.
 fn parameter_name(position: usize, pattern: &Pat) -> Ident {
     match pattern {
         Pat::Ident(named) => {
@@ -147,7 +147,7 @@ fn read_output(output: &ReturnType, problems: &mut Problems) -> Output {
     if !is_result(&ty) {
         check_type(&ty, BORROWED_RESULT, problems);
     } else if let Some(GenericArgument::Type(value)) = generic_arguments(&ty).next() {
-        // The error is turned into a failure and not stored as it is: it may borrow for ever, as `&'static str` does.
+        // The error is turned into a failure and not stored itself, so it may borrow forever, as `&'static str` does.
         check_type(value, BORROWED_RESULT, problems);
     }
     match ty {
@@ -165,13 +165,13 @@ fn state_type(ty: &Type) -> Option<&Type> {
     }
 }
 
-/// Whether a type is called a `Result`, so that its second argument is an error.
+/// Whether a type is named `Result`, so that its second argument is an error.
 fn is_result(ty: &Type) -> bool {
     let last = path_of(ty).and_then(|path| path.path.segments.last());
     last.is_some_and(|segment| segment.ident.to_string().ends_with("Result"))
 }
 
-/// The path that a type is, also when a `macro_rules!` wrapped it into an invisible group.
+/// The path of a type, even if a `macro_rules!` wrapped it in an invisible group.
 fn path_of(ty: &Type) -> Option<&TypePath> {
     match ty {
         Type::Path(path) => Some(path),
@@ -190,7 +190,7 @@ fn generic_arguments(ty: &Type) -> impl Iterator<Item = &GenericArgument> {
     lists.flatten()
 }
 
-/// Looks through a type for what can neither be stored nor read back: borrows, and types without a name.
+/// Checks a type for parts that cannot be stored or read back: borrows, and types without a name.
 fn check_type(ty: &Type, borrowed: &str, problems: &mut Problems) {
     match ty {
         Type::Reference(reference) => problems.add(reference, borrowed),
@@ -220,7 +220,7 @@ fn check_type(ty: &Type, borrowed: &str, problems: &mut Problems) {
     }
 }
 
-/// All that is wrong with a function, so that it is told in one go.
+/// All problems of a function, so that they are reported together.
 #[derive(Default)]
 struct Problems(Option<Error>);
 

@@ -1,4 +1,4 @@
-//! What `#[durable]` refuses, and in which words. Each case in `ui/` is one kind of mistake.
+//! Mistakes that `#[durable]` refuses, and the messages. Each case in `ui/` is one kind of mistake.
 
 #[test]
 fn mistakes_are_met_with_a_remedy() {

@@ -1,11 +1,11 @@
-//! The expansion, item by item. That it compiles, runs and draws no lints is tested where the runtime is.
+//! The expansion, item by item. The tests of the runtime check that it compiles, runs and triggers no lints.
 
 use quote::ToTokens;
 use syn::{File, ImplItem, Item, ItemFn, ItemImpl, ItemStruct, parse_quote};
 
 use super::*;
 
-/// An expansion, parsed again.
+/// A parsed expansion.
 struct Expanded(File);
 
 impl Expanded {
@@ -61,7 +61,7 @@ fn text(tokens: impl ToTokens) -> String {
     tokens.to_token_stream().to_string()
 }
 
-/// Spaces do not count: `&&` is printed with one or without, by who wrote it.
+/// Spaces do not count: `&&` is printed with or without spaces, depending on who wrote it.
 fn assert_holds(text: &str, part: TokenStream) {
     let dense = |text: &str| text.replace(char::is_whitespace, "");
     assert!(dense(text).contains(&dense(&part.to_string())), "not in the expansion: {part}\n{text}");

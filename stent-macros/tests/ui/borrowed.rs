@@ -1,4 +1,4 @@
-//! What is stored is owned.
+//! Stored values are owned.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! A stored name stands for one function, and what is stored has a type with a name.
+//! A stored name identifies one function, and stored types have a name.
 
 use stent::durable;
 

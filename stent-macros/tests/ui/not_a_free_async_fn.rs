@@ -1,4 +1,4 @@
-//! Only a function that a name alone can start again is durable.
+//! Only functions that can be started again by name alone can be durable.
 
 use stent::durable;
 

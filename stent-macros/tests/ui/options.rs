@@ -63,7 +63,7 @@ async fn out_of_range(cents: u32) -> u32 {
 }
 
 fn main() {
-    // The functions are there in spite of their options, so that calls add no errors of their own.
+    // The functions exist in spite of their wrong options, so that calls add no errors of their own.
     let _ = (misspelt(1), of_no_such_option(1), misspelt_setting(1), of_another_name(1), of_an_older_name(1), idle(1), hectic(1), tagged(1));
     let _ = (versioned(1), twice(1), without_value(1), out_of_range::map([1]));
 }
