@@ -1,4 +1,4 @@
-//! The durable functions that are measured. They do nothing, so that all that is measured is Stent.
+//! The durable functions that are measured. They do nothing, so only Stent is measured.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use stent::prelude::*;
 use tokio::sync::Notify;
 
-/// Counts executions that have come to their end, so that a bench need not ask the store.
+/// Counts ended executions, so that a bench need not ask the store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ended(Arc<(AtomicU32, Notify)>);
 
@@ -20,7 +20,7 @@ impl Ended {
         changed.notify_one();
     }
 
-    /// Waits until so many have ended. For one waiter.
+    /// Waits until this many have ended. For one waiter.
     pub(crate) async fn reached(&self, n: u32) {
         let (count, changed) = &*self.0;
         while count.load(Ordering::Acquire) < n {
@@ -29,11 +29,11 @@ impl Ended {
     }
 }
 
-/// Where a job of `two-workers` notes that it ran, and one of `start` when; none in the other benches.
+/// The file in which a job of `two-workers` notes that it ran, and a job of `start` when; `None` in the other benches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notes(pub(crate) Option<Arc<File>>);
 
-/// Bytes of a note.
+/// The length of a note in bytes.
 pub(crate) const NOTE_LEN: usize = 11;
 
 #[durable]
@@ -45,13 +45,13 @@ pub(crate) async fn job(number: u32, State(ended): State<Ended>) {
 #[durable]
 pub(crate) async fn noted_job(number: u32, State(notes): State<Notes>) -> Result<(), std::io::Error> {
     if let Some(file) = &notes.0 {
-        // One write of a whole line: the file is opened to append.
+        // One write for the whole line: the file is opened in append mode.
         (&**file).write_all(format!("{number:010}\n").as_bytes())?;
     }
     Ok(())
 }
 
-/// Bytes of the moment that is noted by [`stamped()`].
+/// The length in bytes of the moment that [`stamped()`] notes.
 pub(crate) const STAMP_LEN: usize = 17;
 
 /// Notes when it started, in microseconds since 1970.

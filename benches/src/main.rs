@@ -1,18 +1,18 @@
-//! `stent-bench`: what Stent costs on this machine. Prints one JSON line per measurement on standard output, and knows no
-//! thresholds: what a figure means is for the reader to say.
+//! `stent-bench`: the cost of Stent on this machine. Prints one JSON line per measurement on standard output, and has no
+//! thresholds: the reader decides what a figure means.
 //!
 //! | Bench | Measures |
 //! |---|---|
-//! | `jobs` | executions of one task each, dispatched in bulk, worked off by one worker |
+//! | `jobs` | executions of one task each, dispatched in bulk, processed by one worker |
 //! | `jobs-step` | the same, but each execution calls one step |
-//! | `workflows` | executions of three steps, one after the other |
+//! | `workflows` | executions of three sequential steps |
 //! | `latency` | one execution with one step at a time, from dispatch to result |
 //! | `map` | one execution over many items |
-//! | `two-workers` | `jobs`, worked off by two processes on one store |
-//! | `start` | one execution at a time, from its dispatch here to its start in another, idle process |
+//! | `two-workers` | `jobs`, processed by two processes on one store |
+//! | `start` | one execution at a time, from its dispatch in this process to its start in another, idle one |
 //!
-//! Every measurement is a process of its own on a store of its own, so that no memory and no cache is shared with the
-//! one before, and the process's peak is the measurement's.
+//! Every measurement runs in a separate process on a separate store, so that it shares no memory and no cache with the one
+//! before, and the peak memory is that of the measurement.
 
 mod functions;
 mod measure;
@@ -30,7 +30,7 @@ use clap::{Args, Parser, Subcommand};
 
 use plan::{Backend, Bench, Durability};
 
-/// Measures what Stent costs; prints one JSON line per measurement
+/// Measures the cost of Stent; prints one JSON line per measurement
 #[derive(Debug, Parser)]
 #[command(name = "stent-bench", args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -42,11 +42,11 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Benches to run, with commas between them; all of them otherwise
+    /// Benches to run, with commas between them; all by default
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<Bench>,
 
-    /// Sizes: executions, or items of a map; each bench has its own default
+    /// Sizes: executions, or items of a map; each bench has a default
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     n: Vec<u32>,
 
@@ -54,28 +54,28 @@ struct Options {
     #[arg(long, value_name = "full,normal", value_delimiter = ',', default_value = "full,normal")]
     durability: Vec<Durability>,
 
-    /// Stores to measure: sqlite, postgres (on the server that STENT_POSTGRES_URL names, in schemas of its own), memory
+    /// Stores to measure: sqlite, postgres (on the server that STENT_POSTGRES_URL names, in new schemas), memory
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "sqlite")]
     backend: Vec<Backend>,
 
-    /// Turns that a worker runs at once; Stent's own default otherwise
+    /// Concurrent turns of a worker; Stent's default unless given
     #[arg(long, value_name = "TURNS")]
     concurrency: Option<usize>,
 
-    /// Times that each measurement is repeated; the run with the median rate is printed
+    /// Repetitions of each measurement; the run with the median rate is printed
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
-    /// Where the stores are made; beside this program otherwise, which is on a disk and not in memory
+    /// Folder for the stores; by default beside this program, which is on a disk and not in memory
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
 
-    /// Has `jobs` and `workflows` wait for each result, as a client does, instead of for the worker to have no work left
+    /// Makes `jobs` and `workflows` wait for each result, as a client does, instead of for the worker to have no work left
     #[arg(long)]
     wait: bool,
 }
 
-/// What this program is when it has started itself.
+/// The role of this program when it has started itself.
 #[derive(Debug, Subcommand)]
 enum Role {
     /// One measurement
@@ -84,7 +84,7 @@ enum Role {
     /// A worker of `two-workers`
     #[command(hide = true)]
     Work { spec: String },
-    /// The other process of `start`
+    /// The second process of `start`
     #[command(hide = true)]
     Start { spec: String },
 }

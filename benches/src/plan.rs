@@ -1,4 +1,4 @@
-//! What is to be measured, in which order.
+//! The measurements, and their order.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub(crate) enum Bench {
 }
 
 impl Bench {
-    /// The sizes that it is run with where none are given.
+    /// The default sizes.
     const fn sizes(self) -> &'static [u32] {
         match self {
             Self::Jobs | Self::JobsStep | Self::TwoWorkers => &[10_000],
@@ -31,7 +31,7 @@ impl Bench {
         }
     }
 
-    /// Whether it makes sense on a store that only one process sees.
+    /// Whether it makes sense on a store that only one process can see.
     const fn is_for(self, backend: Backend) -> bool {
         !matches!((self, backend), (Self::TwoWorkers | Self::Start, Backend::Memory))
     }
@@ -71,7 +71,7 @@ pub(crate) struct Spec {
     pub(crate) dir: PathBuf,
 }
 
-/// Every measurement that the options ask for.
+/// Every measurement that the options select.
 pub(crate) fn specs(options: &Options, dir: &Path) -> Vec<Spec> {
     let mut specs = Vec::new();
     for (backend, durability) in stores(options) {

@@ -1,4 +1,4 @@
-//! This program, started again by itself; and what it knows of its own memory.
+//! This program, started again by itself; and its own memory usage.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::plan::Spec;
 use crate::report::Measurement;
 
-/// Runs one measurement in a process of its own.
+/// Runs one measurement in a separate process.
 pub(crate) fn measure(spec: &Spec) -> Result<Measurement> {
     let mut child = Running::start("measure", spec)?;
     let mut measurement: Measurement = child.hear_json().with_context(|| format!("{spec:?}"))?;
@@ -19,11 +19,11 @@ pub(crate) fn measure(spec: &Spec) -> Result<Measurement> {
     Ok(measurement)
 }
 
-/// A process of this program, in some role. Killed when dropped before its end.
+/// A process of this program, in some role. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    /// Nothing more is said to it once this is gone.
+    /// `None` once its input is closed.
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
 }
@@ -42,18 +42,18 @@ impl Running {
         Ok(Self { child, stdin, stdout })
     }
 
-    /// Says a line to it.
+    /// Sends a line to it.
     pub(crate) fn say(&mut self, line: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("nothing is said to a child that was told all")?;
         writeln!(stdin, "{line}").context("telling a child")
     }
 
-    /// Says that there is nothing more to say.
+    /// Closes its input.
     pub(crate) fn hang_up(&mut self) {
         self.stdin = None;
     }
 
-    /// The next line that it says.
+    /// The next line of its output.
     pub(crate) fn hear(&mut self) -> Result<String> {
         let mut line = String::new();
         let heard = self.stdout.read_line(&mut line).context("hearing from a child")?;
@@ -77,13 +77,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Has no effect on one that was waited for.
+        // Has no effect on a process that was waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The largest resident memory that this process has had, where the system tells.
+/// The peak resident memory of this process, if the system reports it.
 pub(crate) fn peak_rss_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

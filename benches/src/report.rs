@@ -1,11 +1,11 @@
-//! What a measurement found, as it is printed.
+//! The result of a measurement, as it is printed.
 
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Backend, Bench, Durability, Spec};
 use crate::scene::Counters;
 
-/// A measurement. What does not apply to a bench, or could not be counted, is left out.
+/// A measurement. Fields that do not apply to a bench, or could not be counted, are left out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Measurement {
     pub(crate) name: Bench,
@@ -13,9 +13,9 @@ pub(crate) struct Measurement {
     pub(crate) durability: Durability,
     /// Executions, or items of the map.
     pub(crate) n: u32,
-    /// How long the work took, without dispatching it.
+    /// The duration of the work, without dispatching it.
     pub(crate) seconds: f64,
-    /// `n` in a second of work, without dispatching it.
+    /// `n` per second of work, without dispatching it.
     pub(crate) rate: f64,
     #[serde(flatten)]
     pub(crate) dispatch: Option<Dispatching>,
@@ -23,10 +23,10 @@ pub(crate) struct Measurement {
     pub(crate) latency: Option<Latency>,
     #[serde(flatten)]
     pub(crate) fleet: Option<Fleet>,
-    /// The largest resident memory of the process; of the larger one, if they are two.
+    /// The peak resident memory of the process; of the larger one if there are two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peak_rss_mb: Option<f64>,
-    /// Steps that the executions called, or jobs and items where those are the steps.
+    /// Steps that the executions called, or jobs and items if those are the steps.
     pub(crate) steps: u64,
     #[serde(flatten)]
     pub(crate) cost: Option<Cost>,
@@ -34,12 +34,12 @@ pub(crate) struct Measurement {
     pub(crate) spread: Option<Spread>,
 }
 
-/// What dispatching took, where everything is dispatched before the work begins.
+/// The cost of dispatching, if everything is dispatched before the work begins.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Dispatching {
     pub(crate) dispatch_seconds: f64,
     pub(crate) dispatch_rate: f64,
-    /// `n` in a second of dispatching and working, one after the other.
+    /// `n` per second of dispatching and working, one after the other.
     pub(crate) rate_with_dispatch: f64,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Latency {
     pub(crate) p99_ms: f64,
 }
 
-/// What several workers did.
+/// Figures of several workers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Fleet {
     /// Jobs that each worker ran.
@@ -59,7 +59,7 @@ pub(crate) struct Fleet {
     pub(crate) ran_twice: usize,
 }
 
-/// What the store was asked for, dispatching included.
+/// The work of the store, including dispatching.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Cost {
     transactions_per_step: f64,
@@ -69,7 +69,7 @@ pub(crate) struct Cost {
     rows_written: u64,
 }
 
-/// How far the runs were apart, if there were several.
+/// The spread of the runs, if there were several.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Spread {
     runs: usize,
@@ -78,7 +78,7 @@ pub(crate) struct Spread {
 }
 
 impl Measurement {
-    /// The measurement of work that took so long.
+    /// The measurement of work that took this long.
     pub(crate) fn new(spec: &Spec, seconds: f64, steps: u64) -> Self {
         Self {
             name: spec.bench,
@@ -131,10 +131,10 @@ impl Latency {
     }
 }
 
-/// The run with the median rate, with the spread of them all.
+/// The run with the median rate, with the spread of all runs.
 ///
 /// # Panics
-/// When there was no run.
+/// If there was no run.
 pub(crate) fn median(mut runs: Vec<Measurement>) -> Measurement {
     runs.sort_by(|one, other| one.rate.total_cmp(&other.rate));
     let rates: Vec<f64> = runs.iter().map(|run| run.rate).collect();

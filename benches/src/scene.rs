@@ -1,4 +1,4 @@
-//! Where a measurement happens: a fresh store, on the disk.
+//! The place of a measurement: a fresh store on the disk.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -15,19 +15,19 @@ use tempfile::TempDir;
 use crate::plan::{Backend, Durability, Spec};
 use crate::schema::Schema;
 
-/// A folder for the stores that is on the same disk as this program.
+/// A folder for the stores on the same disk as this program.
 pub(crate) fn beside_this_program() -> Result<PathBuf> {
     let program = std::env::current_exe().context("this program's own path")?;
     Ok(program.parent().context("a program lies in a folder")?.to_owned())
 }
 
-/// A store that nobody has used, gone with this value.
+/// A fresh store, removed with this value.
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) stent: Stent,
     pub(crate) meter: Meter,
     pub(crate) url: String,
-    /// Where the store is, and what else a measurement writes.
+    /// The folder of the store and of the other files that a measurement writes.
     pub(crate) folder: TempDir,
     concurrency: Option<usize>,
     schema: Option<Schema>,
@@ -48,7 +48,7 @@ impl Scene {
         Ok(Self { stent, meter, url, folder, concurrency: spec.concurrency, schema })
     }
 
-    /// Leaves nothing behind on a server.
+    /// Removes everything from the server.
     pub(crate) async fn strike(self) -> Result<()> {
         self.stent.close().await?;
         match self.schema {
@@ -77,7 +77,7 @@ impl Scene {
     }
 }
 
-/// A worker that runs so many turns at once, or as many as it does by default.
+/// A worker that runs this many turns concurrently, or as many as by default.
 pub(crate) fn worker(stent: &Stent, concurrency: Option<usize>) -> WorkerBuilder {
     match concurrency {
         Some(turns) => stent.worker().concurrency(turns),
@@ -95,7 +95,7 @@ fn sqlite(spec: &Spec, folder: &Path) -> Result<String> {
     Ok(format!("sqlite://{file}?durability={durability}"))
 }
 
-/// Opens the store of a URL, and what counts its doings.
+/// Opens the store of a URL, with a meter of its work.
 pub(crate) async fn open(url: &str) -> Result<(Stent, Meter)> {
     let store = match url.split_once(':') {
         Some(("sqlite", _)) => SqliteStore::open(url.parse()?).await?,
@@ -114,16 +114,16 @@ pub(crate) async fn open(url: &str) -> Result<(Stent, Meter)> {
     Ok((stent, Meter(Some(Box::new(count)))))
 }
 
-/// Counts what one handle of a store does, if the store counts.
+/// Counts the work of one handle of a store, if the store counts.
 pub(crate) struct Meter(Option<Box<dyn Fn() -> Counters + Send + Sync>>);
 
 impl Meter {
-    /// What was done so far.
+    /// The work so far.
     pub(crate) fn read(&self) -> Counters {
         self.0.as_ref().map(|count| count()).unwrap_or_default()
     }
 
-    /// What was done since.
+    /// The work since `before`.
     pub(crate) fn since(&self, before: Counters) -> Option<Counters> {
         self.0.as_ref().map(|count| count() - before)
     }
@@ -135,7 +135,7 @@ impl fmt::Debug for Meter {
     }
 }
 
-/// What a store has done.
+/// The work of a store.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Counters {
     pub(crate) transactions: u64,

@@ -1,4 +1,4 @@
-//! A schema of one measurement's own, on the server that `STENT_POSTGRES_URL` names.
+//! A schema for one measurement, on the server that `STENT_POSTGRES_URL` names.
 
 use anyhow::{Context, Result};
 use sea_orm::{ConnectionTrait, Database};
@@ -7,7 +7,7 @@ use crate::plan::Durability;
 
 const VARIABLE: &str = "STENT_POSTGRES_URL";
 
-/// A name that no schema has; opening a store on its [`url`](Self::url) makes one.
+/// An unused name; opening a store on its [`url`](Self::url) creates the schema.
 #[derive(Debug)]
 pub(crate) struct Schema {
     server: String,
@@ -28,7 +28,7 @@ impl Schema {
         Ok(Self { server, name, durability })
     }
 
-    /// What `normal` means here: a crash of the server may lose the last commits, and nothing else.
+    /// The meaning of `normal` here: a crash of the server may lose the last commits, and nothing else.
     pub(crate) fn url(&self) -> String {
         let mark = if self.server.contains('?') { '&' } else { '?' };
         let commit = match self.durability {

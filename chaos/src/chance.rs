@@ -1,11 +1,11 @@
-//! Chance from a seed: everything that a run does by chance comes from here, so a seed plays the same run again.
+//! Random numbers from a seed: every random choice of a run comes from here, so a seed plays the same run again.
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// A stream of its own for each subject under one seed: what one part draws does not move what another part draws.
+    /// A separate stream for each subject under one seed: draws of one part do not shift the draws of another.
     pub(crate) fn of(seed: u64, subject: u64) -> Self {
         let mut chance = Self(seed ^ subject.wrapping_mul(0xd134_2543_de82_ef95));
         chance.next();
@@ -20,12 +20,12 @@ impl Chance {
         bits ^ (bits >> 31)
     }
 
-    /// A number from `range`, whose end is not part of it.
+    /// A number from `range`, whose end is exclusive.
     pub(crate) const fn within(&mut self, range: std::ops::Range<u64>) -> u64 {
         range.start + self.next() % (range.end - range.start)
     }
 
-    /// True in one of so many cases.
+    /// True once in this many cases.
     pub(crate) const fn one_in(&mut self, cases: u64) -> bool {
         self.next().is_multiple_of(cases)
     }

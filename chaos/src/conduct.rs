@@ -1,4 +1,4 @@
-//! A run: starts the store and the processes, plays the faults, lets everything come to rest, and collects the evidence.
+//! A run: starts the store and the processes, plays the faults, waits until everything has ended, and collects the evidence.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -30,27 +30,27 @@ pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) lease: Duration,
     pub(crate) takes: Duration,
-    /// How long it may take, after the last fault, until everything has ended.
+    /// How long everything may take to end after the last fault.
     pub(crate) rest: Duration,
     pub(crate) faults: Vec<Planned>,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) folder: PathBuf,
 }
 
-/// The evidence that a run leaves.
+/// The evidence of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) began: Moment,
     pub(crate) evidence: Evidence,
-    /// Faults that the conductor saw in processes.
+    /// Violations that the conductor saw in processes.
     pub(crate) violations: Vec<Violation>,
 }
 
-/// For a process to say that it is at work, at the start, where nothing is wrong.
+/// How long a process may take to become ready at the start, without faults.
 const START_MAX: Duration = Duration::from_secs(60);
-/// For a process that drains to end: its grace, a lease, and the rest for a busy machine.
+/// How long a draining process may take to end: its grace, a lease, and a margin for a busy machine.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-/// How often processes are looked at.
+/// How often the conductor looks at the processes.
 const WATCH: Duration = Duration::from_millis(100);
 
 /// Plays a run. Dropping the future ends every process that it has started.
@@ -93,7 +93,7 @@ pub(crate) async fn conduct(settings: &Settings) -> Result<Outcome> {
         rows: BTreeMap::new(),
     };
     evidence.spells.sort_by_key(|spell| spell.from);
-    // A handle of its own, which has seen nothing of the run.
+    // A separate handle, which has no state of the run.
     let stent = Stent::connect(&store.url).await?;
     evidence.cases = cases(&stent, &evidence).await?;
     stent.close().await?;
@@ -103,7 +103,7 @@ pub(crate) async fn conduct(settings: &Settings) -> Result<Outcome> {
     Ok(Outcome { began, evidence, violations: violations.into_inner() })
 }
 
-/// The processes of a run, and what has been done to them.
+/// The processes of a run, and the faults that were played on them.
 struct Stage<'a> {
     settings: &'a Settings,
     store: &'a Store,
@@ -113,11 +113,11 @@ struct Stage<'a> {
     lives: RefCell<Vec<Life>>,
     spells: RefCell<Vec<Spell>>,
     violations: RefCell<Vec<Violation>>,
-    /// Bytes that files may have, while the disk is full.
+    /// The size limit of files, while the disk is full.
     disk: Cell<Option<u64>>,
     /// Whether the dispatcher may end.
     is_resting: Cell<bool>,
-    /// Whether the workers may.
+    /// Whether the workers may end.
     is_over: Cell<bool>,
 }
 
@@ -280,7 +280,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Sees to it that no process ends by itself, and starts those that do anew.
+    /// Checks that no process ends by itself, and restarts those that do.
     async fn watch(&self) -> Result<()> {
         loop {
             tokio::time::sleep(WATCH).await;
@@ -309,7 +309,7 @@ impl<'a> Stage<'a> {
     async fn rest(&self, patience: Duration) -> Result<()> {
         self.is_resting.set(true);
         let Some(mut dispatcher) = self.slot(Target::Dispatcher).take() else { return Ok(()) };
-        // A process that died at this very moment is judged by the runs that it left open.
+        // If the dispatcher died at this moment, the judge sees the executions that it left open.
         let _ = dispatcher.tell(Order::Finish);
         if !dispatcher.wait(patience).await? {
             dispatcher.kill()?;
@@ -388,7 +388,7 @@ fn place(root: &Place, tasks: &BTreeMap<TaskId, &TaskView>, task: &TaskView) -> 
     }
 }
 
-/// Lines in which a process says that its code panicked: a worker has to survive whatever is done to it.
+/// Lines in which a process reports a panic: a worker has to survive every fault.
 pub(crate) fn panics(folder: &Path) -> Result<Vec<Violation>> {
     let mut violations = Vec::new();
     for entry in std::fs::read_dir(folder.join("said"))? {

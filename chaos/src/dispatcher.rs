@@ -1,5 +1,5 @@
-//! The dispatcher process: an application that starts executions, sends signals, cancels and waits, and writes down what it was
-//! told. A dispatcher that was killed resumes from the end of its journal.
+//! The dispatcher process: an application that starts executions, sends signals, cancels and waits, and writes the answers to
+//! its journal. After a kill, the next dispatcher resumes from the end of the journal.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use crate::plan::{PULSES, Plan, WhenRefused};
 use crate::programs::SIGNAL;
 use crate::role::{self, READY, Role};
 
-/// Executions that are under way at once, pulses left out.
+/// Open executions at a time, without pulses.
 const OPEN_MAX: usize = 60;
 /// How often a pulse is dispatched.
 const PULSE: Duration = Duration::from_millis(250);
-/// Before what was refused is asked for again.
+/// The pause before a refused request is sent again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a wait goes on before it is begun anew; far longer than any execution takes.
+/// The longest wait before it is started again; far longer than any execution takes.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Dispatches until it is told to finish, and then waits for all that it has begun.
+/// Dispatches until it is told to finish, and then waits for everything that it has started.
 pub(crate) async fn dispatch(role: &Role, finishing: watch::Receiver<bool>) -> Result<()> {
     let folder = role::journal(&role.folder);
     let before = Before::read(&folder)?;
@@ -67,7 +67,7 @@ pub(crate) async fn dispatch(role: &Role, finishing: watch::Receiver<bool>) -> R
 
 /// The entries that earlier lives of the dispatcher wrote.
 struct Before {
-    /// Executions that were begun and have not been heard of to their ends.
+    /// Executions that were started and whose end is not known yet.
     open: BTreeMap<u64, Known>,
     next: u64,
     next_pulse: u64,
@@ -105,7 +105,7 @@ impl Before {
     }
 }
 
-/// Dispatches pulses, one at a time, so that a store that answers again is seen to.
+/// Dispatches pulses, one at a time, which show when the store answers again.
 async fn pulse(clerk: Clerk, seed: u64, first: u64, finishing: watch::Receiver<bool>) {
     let mut number = first;
     let mut waits = JoinSet::new();
@@ -135,7 +135,7 @@ impl Clerk {
         self.mutant == Some(mutant) && number % 8 == 3
     }
 
-    /// Sees to one execution, from before its dispatch to its end.
+    /// Handles one execution, from before its dispatch to its end.
     async fn see_to(self, plan: Plan, known: Option<Known>) {
         let number = plan.number;
         let known = known.unwrap_or_else(|| {
@@ -174,7 +174,7 @@ impl Clerk {
         self.wait(number, known.id).await;
     }
 
-    /// Dispatches until it stands, or is left. True if it stands.
+    /// Dispatches until the execution exists or is given up. Returns whether it exists.
     async fn dispatch(&self, plan: &Plan, id: ExecutionId) -> bool {
         if self.is(Mutant::Forget, plan.number) && plan.signal.is_none() && plan.cancel_after.is_none() {
             self.journal.note(plan.number, Told::Acknowledged);
@@ -196,7 +196,7 @@ impl Clerk {
         }
     }
 
-    /// Asks until the answer is `Ok`; gives up on an execution that is said not to be there, or to have ended.
+    /// Repeats the request until the answer is `Ok`; gives up on an execution that does not exist or has ended.
     async fn insist<T>(&self, number: u64, what: &str, ask: impl AsyncFn() -> Result<T, Error>) -> Option<T> {
         loop {
             match ask().await {

@@ -1,7 +1,7 @@
-//! Faults, and when they come: drawn from the seed before anything is started.
+//! Faults and their times, drawn from the seed before anything is started.
 //!
-//! Faults come in *bouts* of two at once, and between two bouts there is calm, in which a store that is well again has to
-//! answer. Every kind of fault of a backend comes about equally often, because they are dealt like cards.
+//! Faults come in *bouts* of two at a time. Between bouts there is calm, in which a healthy store must answer. Every kind of
+//! fault of a backend occurs about equally often, because the kinds are dealt like cards.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chance::Chance;
 
-/// Worker processes.
+/// The number of worker processes.
 pub(crate) const WORKERS: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A process that something is done to.
+/// The process on which a fault is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Target {
@@ -46,7 +46,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// Something that goes wrong, and is well again after a while.
+/// A temporary fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Fault {
@@ -54,23 +54,23 @@ pub(crate) enum Fault {
     Kill(Target),
     /// SIGSTOP for longer than a lease, then SIGCONT.
     Pause(Target, Duration),
-    /// SIGTERM, by which a worker drains, and a new process.
+    /// SIGTERM, on which a worker drains, and a new process.
     Drain(Target),
     /// `pg_ctl stop --mode immediate`, and a start.
     Restart(Duration),
-    /// Every connection of the store's user is ended by the server.
+    /// The server ends every connection of the store's user.
     Terminate,
-    /// The user's sessions are read-only, those that are open too.
+    /// The user's sessions are read-only, including open ones.
     ReadOnly(Duration),
-    /// Rows of running tasks are locked by somebody else.
+    /// Another session locks rows of running tasks.
     LockRows(Duration),
-    /// The one write lock of the file is held by another process.
+    /// Another process holds the only write lock of the file.
     LockFile(Duration),
-    /// Files grow no further than so many bytes, in every process.
+    /// Files cannot grow beyond this many bytes, in every process.
     FillDisk(Duration, u64),
 }
 
-/// The kinds of [`Fault`], as one names them.
+/// The kinds of [`Fault`], by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     Kill,
@@ -100,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// Faults of the same group are not played at once: they would undo each other.
+    /// Faults of the same group are not played at the same time: they would undo each other.
     const fn group(self) -> u8 {
         match self {
             Self::Kill | Self::Pause | Self::Drain => 0,
@@ -113,7 +113,7 @@ impl Kind {
 
     fn draw(self, chance: &mut Chance, lease: Duration) -> Fault {
         let lease = lease.as_millis() as u64;
-        // Mostly for less than what a lease can bear, so that nothing excuses what is done twice; sometimes for longer.
+        // Mostly shorter than a lease can bear, so that nothing excuses a repeated effect; sometimes longer.
         let short = 300..lease / 4;
         let long = if chance.one_in(3) { lease + 500..lease * 3 / 2 } else { short.clone() };
         let mut millis = |range| Duration::from_millis(chance.within(range));
@@ -137,7 +137,7 @@ impl Kind {
     }
 }
 
-/// The smallest full disk, in bytes: far above what a log of ours takes, and below any store that has been used.
+/// The smallest full disk, in bytes: far above the size of our logs, and below any store in use.
 pub(crate) const DISK_MIN: u64 = 64 * 1024;
 
 fn target(chance: &mut Chance) -> Target {
@@ -177,7 +177,7 @@ impl Fault {
             | Self::LockRows(duration)
             | Self::LockFile(duration)
             | Self::FillDisk(duration, _) => duration,
-            // A drain takes its grace.
+            // A drain takes its grace period.
             Self::Drain(_) => Duration::from_secs(1),
             Self::Kill(_) | Self::Terminate => Duration::ZERO,
         }
@@ -210,20 +210,20 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault and when it begins, after the start of the run.
+/// A fault, and when it begins after the start of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Planned {
     pub(crate) at: Duration,
     pub(crate) fault: Fault,
 }
 
-/// Draws the faults of a run that takes so long, from these kinds.
+/// Draws the faults of a run of this length, from these kinds.
 pub(crate) fn schedule(seed: u64, kinds: &[Kind], lease: Duration, takes: Duration) -> Vec<Planned> {
-    /// Tells this stream of chance from those of plans, whose subjects are their numbers.
+    /// Separates this random stream from those of plans, whose subjects are their numbers.
     const SUBJECT: u64 = u64::MAX;
     let mut chance = Chance::of(seed, SUBJECT);
     let (mut planned, mut deck) = (Vec::new(), Vec::new());
-    // A moment in which the executions come up.
+    // By then, executions are running.
     let mut at = Duration::from_secs(3);
     if kinds.is_empty() {
         return planned;

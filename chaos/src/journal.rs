@@ -1,5 +1,5 @@
-//! The journal: what the dispatcher was told by Stent, in the order in which it was told. What counts as acknowledged is what
-//! stands here.
+//! The journal: the answers that the dispatcher got from Stent, in order. An acknowledgement counts only if it is in the
+//! journal.
 
 use std::io;
 use std::path::Path;
@@ -26,19 +26,19 @@ pub(crate) enum Told {
     Intended(ExecutionId),
     /// Its dispatch returned `Ok`.
     Acknowledged,
-    /// Something that was asked for it returned an error, and whether that is said to pass.
+    /// A request for it returned an error; `passes` is whether the error is transient.
     Refused { what: String, error: String, passes: bool },
-    /// It is dispatched no more, and may stand or not.
+    /// It is not dispatched again, and may or may not exist.
     Left,
-    /// Its signal was sent: that returned `Ok`.
+    /// Sending its signal returned `Ok`.
     Signalled,
-    /// Its cancellation returned `Ok`, and the status.
+    /// Its cancellation returned `Ok` with this status.
     Cancelled(ExecutionStatus),
-    /// The one who waited for it was told of its end.
+    /// The wait for its end returned.
     Ended(Answer),
 }
 
-/// An end as a waiter is told of it.
+/// An end as a waiter gets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
@@ -48,7 +48,7 @@ pub(crate) enum Answer {
     TimedOut,
 }
 
-/// The journal as the dispatcher writes it.
+/// The journal, as the dispatcher writes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Journal(Log);
 
@@ -57,7 +57,7 @@ impl Journal {
         Ok(Self(Log::open(folder, &format!("life{life:04}"))?))
     }
 
-    /// Writes an entry. A dispatcher that cannot write it must stop: later answers could not be judged.
+    /// Writes an entry. A dispatcher that cannot write must stop: later answers could not be judged.
     pub(crate) fn note(&self, number: u64, told: Told) {
         let entry = Entry { at: Moment::now(), number, told };
         let line = serde_json::to_string(&entry).unwrap_or_default();

@@ -1,33 +1,34 @@
-//! The judge: what the ledger, the journal and the store must say of each other. Pure: evidence in, violations out.
+//! The judge: checks ledger, journal and store against each other. Pure: evidence in, violations out.
 //!
 //! | Rule | Holds |
 //! |---|---|
 //! | `lost` | an execution whose dispatch was acknowledged is in the store |
-//! | `stuck` | it ends, once nothing is wrong any more |
-//! | `wrong-end` | it ends with what its code gives, or as cancelled if its cancellation was acknowledged in time |
-//! | `wrong-answer` | who waited for it was told the end that the store has |
-//! | `unknown` | the store has no execution that nobody asked for, and each child once |
-//! | `doubled` | a run is repeated only where its worker may have lost the lease: see below |
-//! | `repeated-record` | a step that was seen to be recorded, or whose execution was seen to have ended, does not begin again |
-//! | `no-effect` | a step that is recorded as completed has a run that ended, or another's result under its key |
+//! | `stuck` | it ends, once all faults are over |
+//! | `wrong-end` | it ends with the result of its code, or as cancelled if its cancellation was acknowledged in time |
+//! | `wrong-answer` | the waiter got the end that the store has |
+//! | `unknown` | the store has only requested executions, and each child once |
+//! | `doubled` | a step runs again only if its worker may have lost the lease: see below |
+//! | `repeated-record` | a step does not begin again after it was seen recorded, or after its execution was seen ended |
+//! | `no-effect` | a step that is recorded as completed has a run that ended, or the result of another call under its key |
 //! | `no-record` | a step that ran is in the record of its execution |
-//! | `crowded`, `rushed` | limits and rates hold; rates are counted by the store's record where nothing is wrong, and by the ledger, with some slack, always |
-//! | `rows` | the rows of a transaction step are there once if its record is, and not at all if it is not |
-//! | `two-results` | all calls under one key have the result of one run |
-//! | `silent` | the store is used again soon after it is well |
-//! | `gave-up` | what passes is not said to be permanent |
-//! | `died`, `drain`, `panic` | no process ends by itself, one that drains does, and none panics |
-//! | `locked` | nobody keeps the write lock of a file |
+//! | `crowded`, `rushed` | limits and rates hold; rates are checked in the store's record while there is no fault, and in the ledger, with some slack, always |
+//! | `rows` | the rows of a transaction step exist once if the step is recorded, and not at all otherwise |
+//! | `two-results` | all calls under one key have the result of the same run |
+//! | `silent` | the store is used again soon after it recovers |
+//! | `gave-up` | no transient error is reported as permanent |
+//! | `died`, `drain`, `panic` | no process ends by itself, draining processes end, and none panics |
+//! | `locked` | no process keeps the write lock of a file |
 //!
-//! **Effects are at least once, and the record exactly once.** So the same step may run twice, where the first run's worker
-//! lost its lease before the result was recorded. A lease can be lost by: the end of the worker's life; a pause of it;
-//! a store that does not answer for longer than a lease bears (two thirds of it are left when it was renewed last, and after
-//! an outage the worker may pause for one third, so more than a third); a row of the execution that somebody else has locked
-//! for so long; a machine that stands still for so long. A repeat without any of these between the begins of the two runs, or
-//! just before the first, is `doubled`. A shorter outage excuses nothing: finished work has to be kept and sent again.
+//! **Effects are at least once, and the record exactly once.** A step may run twice if the first run's worker lost its lease
+//! before the result was recorded. Causes of a lost lease are: the end of the worker's life; a pause of the worker; a store
+//! that does not answer for longer than a lease can bear (at least two thirds of the lease are left after its last renewal, and
+//! after an outage the worker may pause for one third, so an outage must be longer than one third); another session that locks
+//! a row of the execution for that long; a machine that stalls for that long. If a step ran twice and none of these happened
+//! between the starts of the two runs, or just before the first, the repeat is `doubled`. A shorter outage excuses nothing:
+//! finished work must be kept and sent again.
 //!
-//! A process that was paused does not know at once that its leases are gone. What it begins in the first moments after a pause
-//! it begins on its own account, and is no evidence against anyone (G2 of docs/semantics.md).
+//! A paused process does not know at once that its leases are gone. Runs that it starts in the first moments after a pause are
+//! not evidence against anyone (G2 of docs/semantics.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -44,24 +45,24 @@ use crate::plan::{End, Plan};
 use crate::programs::{NARROW_MAX, PACED_MAX, ROW, grown};
 use crate::stall::Stall;
 
-/// How soon after the store is well somebody must have been served: generous, for a busy machine.
+/// How soon after the store recovers somebody must have been served: generous, for a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(12);
-/// For how long a process that was paused may begin what it has no lease for.
+/// How long after a pause a process may still start runs for which it has no lease.
 const DAZE: Duration = Duration::from_secs(2);
-/// Outages with less between them count as one: nobody recovers in so short a time.
+/// Outages with a shorter gap count as one: nobody recovers in that time.
 const GAP: Duration = Duration::from_secs(1);
-/// What the clocks of two workers may differ by, at the most, where starts within a second are counted.
+/// The largest difference between the clocks of two workers, for counting starts within a second.
 const CLOCKS: Duration = Duration::from_millis(150);
-/// How long after its claim a task may begin: what waits for a slot is handed back after a quarter of the lease.
+/// How long after its claim a task may begin: a task that waits for a slot is released after a quarter of the lease.
 const BEGIN_MAX: Duration = Duration::from_millis(1_500);
 
-/// All that is known of a run.
+/// All evidence about a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub(crate) seed: u64,
     pub(crate) backend: Backend,
     pub(crate) lease: Duration,
-    /// By how many microseconds the time of day is ahead of the clock of the ledger.
+    /// Microseconds by which the time of day is ahead of the ledger's clock.
     pub(crate) ahead: i64,
     pub(crate) lines: Vec<Line>,
     pub(crate) journal: Vec<Entry>,
@@ -79,9 +80,9 @@ pub(crate) struct Spell {
     pub(crate) fault: Fault,
     pub(crate) from: Moment,
     pub(crate) to: Moment,
-    /// The life that something was done to.
+    /// The life on which the fault was played.
     pub(crate) life: Option<u64>,
-    /// Executions of which rows were locked.
+    /// Executions whose rows were locked.
     pub(crate) executions: Vec<ExecutionId>,
 }
 
@@ -91,11 +92,11 @@ pub(crate) struct Life {
     pub(crate) life: u64,
     pub(crate) target: Target,
     pub(crate) from: Moment,
-    /// When it ended; none for those that were let alone.
+    /// When it ended; `None` if it ran to the end.
     pub(crate) to: Option<Moment>,
 }
 
-/// An execution as the store has it in the end.
+/// An execution in its final state in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Case {
     pub(crate) function: String,
@@ -112,7 +113,7 @@ pub(crate) struct Task {
     pub(crate) kind: StepKind,
     pub(crate) name: String,
     pub(crate) status: TaskStatus,
-    /// Whether it has another call's result.
+    /// Whether it has the result of another call.
     pub(crate) is_hit: bool,
     pub(crate) started_at: Option<Timestamp>,
 }
@@ -121,7 +122,7 @@ pub(crate) struct Task {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Violation {
     pub(crate) rule: &'static str,
-    /// The execution or the process.
+    /// The execution or the process that it concerns.
     pub(crate) about: String,
     pub(crate) what: String,
 }
@@ -132,24 +133,24 @@ impl Violation {
     }
 }
 
-/// What the judge has found.
+/// The judge's findings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) violations: Vec<Violation>,
     pub(crate) tally: Tally,
 }
 
-/// What a run came to, for its report.
+/// The figures of a run, for its report.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Tally {
     pub(crate) executions: usize,
     pub(crate) acknowledged: usize,
     pub(crate) steps: usize,
     pub(crate) runs: usize,
-    /// Runs that were repeated where that may be.
+    /// Repeated runs with an excuse.
     pub(crate) excused: usize,
     pub(crate) refusals: usize,
-    /// The longest that it took until somebody was served after the store was well.
+    /// The longest time between the store's recovery and the next served request.
     pub(crate) silence: Duration,
 }
 
@@ -202,7 +203,7 @@ struct Court<'a> {
     evidence: &'a Evidence,
     runs: Vec<Run>,
     dispatched: BTreeMap<ExecutionId, Dispatched>,
-    /// When the store did not answer, for everybody: stretches in order, with what is nearly one taken as one.
+    /// When the store did not answer anybody: periods in order; those with a short gap are merged.
     outages: Vec<(Moment, Moment)>,
 }
 
@@ -219,7 +220,7 @@ impl<'a> Court<'a> {
         court
     }
 
-    /// Whether a fault keeps everybody from the store.
+    /// Whether a fault keeps every process from the store.
     fn is_outage(&self, spell: &Spell) -> bool {
         match spell.fault {
             Fault::Restart(_)
@@ -227,20 +228,20 @@ impl<'a> Court<'a> {
             | Fault::ReadOnly(_)
             | Fault::LockFile(_)
             | Fault::FillDisk(..) => true,
-            // It may have been stopped while it held the one write lock that there is.
+            // The process may have been stopped while it held the only write lock.
             Fault::Pause(..) => self.evidence.backend == Backend::Sqlite,
             Fault::Kill(_) | Fault::Drain(_) | Fault::LockRows(_) => false,
         }
     }
 
-    /// How long a lease bears that nobody answers.
+    /// How long a lease can bear a store that does not answer.
     fn bearable(&self) -> Duration {
         self.evidence.lease / 3
     }
 
-    /// Whether something within this time can have taken a lease from a run.
+    /// Whether an event until this moment can have taken the lease of a run.
     fn may_have_lost_lease(&self, run: &Run, until: Moment) -> bool {
-        // A lease that is nearly over when somebody answers again may be lost to the first who asks.
+        // A lease that is nearly over when the store answers again may be lost to the first claim.
         let begin = run.begin.minus(self.bearable());
         let meets = |from: Moment, to: Moment| from <= until && to >= begin;
         let ended =
@@ -261,7 +262,7 @@ impl<'a> Court<'a> {
         ended || done_to_it || was_away
     }
 
-    /// Whether a run began when its process had just been paused, or had stood still, and did not know better.
+    /// Whether a run began just after its process was paused or stalled, before the process could notice.
     fn began_dazed(&self, run: &Run) -> bool {
         let dazed = |from: Moment, to: Moment| run.begin >= from && run.begin <= to.plus(DAZE);
         let paused = self.evidence.spells.iter().any(|spell| {
@@ -333,7 +334,7 @@ impl<'a> Court<'a> {
                 }
             }
         }
-        // Children of what failed or was left open are children, too.
+        // Children of executions that failed or were given up are children, too.
         for ids in children.values() {
             for id in ids {
                 expected.entry(*id).or_insert(None);
@@ -425,7 +426,7 @@ impl<'a> Court<'a> {
                     ));
                 }
             }
-            // What was cancelled or failed in the middle may have steps in flight that were never written.
+            // A cancelled or failed execution may have had steps in flight that were never written.
             if case.status != ExecutionStatus::Completed {
                 continue;
             }
@@ -453,7 +454,7 @@ impl<'a> Court<'a> {
                 moves.push((end, -1, run));
             }
         }
-        // Of what happens in one moment, ends come first.
+        // Among events of one moment, ends come first.
         moves.sort_by_key(|(at, step, _)| (*at, *step));
         let (mut inside, mut worst) = (0, None::<(i64, Moment, &Run)>);
         for (at, step, run) in moves {
@@ -474,7 +475,7 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// When a run ended, or went on without a lease: from then on it takes no place.
+    /// When a run ended, or continued without a lease: from then on it takes no slot.
     fn end_under_lease(&self, run: &Run) -> Moment {
         let noted = run.outcome.map(|(_, at)| at);
         let of_life = self.evidence.lives.iter().find(|life| life.life == run.life).and_then(|life| life.to);
@@ -492,9 +493,9 @@ impl<'a> Court<'a> {
         starts.map(|(from, _)| from.max(run.begin)).fold(end, Moment::min)
     }
 
-    /// `rushed`: by the moments that the store has of first claims, and by the ledger with what a start may be late.
+    /// `rushed`: by the store's moments of first claims, and by the ledger with the possible delay of a start.
     fn rates(&self, verdict: &mut Verdict) {
-        // A map over it has its name, too.
+        // A map over the function has its name, too.
         let is_paced =
             |task: &&Task| task.kind == StepKind::Call && ["paced", "unpaced"].contains(&task.name.as_str());
         let tasks = self.evidence.cases.values().flat_map(|case| &case.tasks);
@@ -526,13 +527,13 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// A moment of the store by the clock of the ledger. Both go by this machine.
+    /// Converts a moment of the store to the ledger's clock. Both clocks are this machine's.
     fn by_our_clock(&self, at: Timestamp) -> Moment {
         Moment(at.as_micros().saturating_sub(self.evidence.ahead).unsigned_abs())
     }
 
-    /// Whether something was wrong at this moment, or a lease before. A claim that had to wait is recorded with the moment at
-    /// which it was asked for, and not with that at which it was made.
+    /// Whether there was a fault at this moment, or within a lease before it. A claim that had to wait is recorded with the
+    /// moment of the request, not of the claim.
     fn is_troubled(&self, at: Moment) -> bool {
         self.evidence.spells.iter().any(|spell| at >= spell.from && at <= spell.to.plus(self.evidence.lease))
     }
@@ -594,7 +595,7 @@ impl<'a> Court<'a> {
             |entry: &&Entry| !matches!(entry.told, Told::Intended(_) | Told::Refused { .. } | Told::Left);
         let last = self.evidence.journal.last().map(|entry| entry.at).unwrap_or_default();
         for (_, well) in &self.outages {
-            // The dispatcher itself may have been away.
+            // The dispatcher itself may have been down.
             let dispatcher = self.evidence.lives.iter().filter(|life| life.target == Target::Dispatcher);
             let deaf = dispatcher.clone().any(|life| {
                 life.to.is_some_and(|to| to.plus(SILENCE_MAX) > *well && to < well.plus(SILENCE_MAX))
@@ -701,12 +702,12 @@ fn wrong_end(plan: &Plan, known: &Dispatched, case: &Case) -> Option<String> {
     let is_as_planned = match (plan.end(), &case.answer) {
         (End::Value(value), Some(Answer::Value(given))) => value == *given,
         (End::OneOf(values), Some(Answer::Value(given))) => values.contains(given),
-        // Which runs it may be of is a rule of its own.
+        // Another rule checks which run's result it is.
         (End::Shared(_), Some(Answer::Value(_))) => true,
         (End::Failure(kind), Some(Answer::Failed(given))) => kind == given,
         _ => false,
     };
-    // It may have been asked to end by a dispatcher that did not live to write down the answer.
+    // A dispatcher that was killed before it wrote the answer may have cancelled it.
     let may_be_cancelled = plan.cancel_after.is_some();
     let was_cancelled = case.status == ExecutionStatus::Cancelled;
     let must_be_cancelled =
@@ -730,7 +731,7 @@ fn open_tasks(case: &Case) -> String {
     open.join(", ")
 }
 
-/// Whether a task's code notes itself in the ledger.
+/// Whether a task's code writes to the ledger.
 fn is_noted(task: &Task) -> bool {
     const CALLS: [&str; 9] =
         ["leaf", "slow", "flaky", "narrow", "unbounded", "paced", "unpaced", "once", "each"];
@@ -750,7 +751,7 @@ fn outcome(run: &Run) -> String {
     run.outcome.map_or_else(|| "no outcome".into(), |(event, at)| format!("{event:?} at {at}"))
 }
 
-/// Stretches in order, without those that touch or nearly do.
+/// Periods in order; those that touch or nearly touch are merged.
 fn merged(mut stretches: Vec<(Moment, Moment)>) -> Vec<(Moment, Moment)> {
     stretches.sort_unstable();
     let mut merged: Vec<(Moment, Moment)> = Vec::new();

@@ -1,8 +1,8 @@
-//! The ledger: what effects note of themselves, past the store and past Stent.
+//! The ledger: notes that effects write about themselves, independent of the store and of Stent.
 //!
-//! A *run* is one time that the code of a step is run. It notes its begin, and how it came out: `end`, `fail`, or `drop`
-//! where its future was dropped in the middle. A run of a process that was killed has no outcome. What a run has noted is with
-//! the operating system before the run goes on.
+//! A *run* is one execution of a step's code. It notes its begin and its outcome: `end`, `fail`, or `drop` if its future was
+//! dropped in the middle. A run in a killed process has no outcome. Each note is handed to the operating system before the run
+//! continues.
 
 use std::fmt;
 use std::future::Future;
@@ -17,8 +17,8 @@ use stent::{Execution, ExecutionId};
 use crate::log::{self, Log};
 use crate::moment::Moment;
 
-/// A step by where it stands: the name of its execution, then the position in its parent, and so on. The code that calls the
-/// step knows it, and so does a reader of the timeline: positions are taken in the order in which steps are built.
+/// The place of a step: the name of its execution, then the position in its parent, and so on. Both the calling code and a
+/// reader of the timeline know it, because positions are taken in the order in which steps are built.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Place(String);
 
@@ -31,7 +31,7 @@ impl Place {
         Self(format!("{}.{seq}", self.0))
     }
 
-    /// The name of the execution that it is in.
+    /// The name of its execution.
     pub(crate) fn of_root(&self) -> Self {
         Self(self.0.split('.').next().unwrap_or_default().to_owned())
     }
@@ -43,16 +43,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// What a run is of: the judge holds limits and keys against it.
+/// The kind of step that ran: the judge checks limits and keys by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Effect {
-    /// A step without any rule of its own.
+    /// A step without a rule of its own.
     Plain,
     /// The closure of a transaction, which may run again before it is committed.
     Row,
-    /// A function that runs at most so often at once: [`crate::programs::NARROW_MAX`].
+    /// A function with a limit on concurrent runs: [`crate::programs::NARROW_MAX`].
     Narrow,
-    /// A function that starts at most so often in a second: [`crate::programs::PACED_MAX`].
+    /// A function with a limit on starts per second: [`crate::programs::PACED_MAX`].
     Paced,
     /// An idempotent function, under this key.
     Once(u64),
@@ -70,7 +70,7 @@ pub(crate) enum Event {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Line {
     pub(crate) at: Moment,
-    /// The life of a worker process: each start of one is another life.
+    /// The life of a worker process: each start of a process is another life.
     pub(crate) life: u64,
     /// The run, by its number in this life.
     pub(crate) run: u64,
@@ -90,7 +90,7 @@ pub(crate) fn read(folder: &Path) -> anyhow::Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// The ledger as the steps of one worker process see it.
+/// The ledger, as the steps of one worker process see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     life: u64,
@@ -103,7 +103,7 @@ impl Ledger {
         Ok(Self { life, log: Log::open(folder, &format!("life{life:04}"))?, runs: Arc::default() })
     }
 
-    /// Notes a run of a step around its work, which is told the number of the run: no other run of any process has it.
+    /// Notes a run around its work, which gets the run's number: no other run of any process has this number.
     pub(crate) async fn run<T, E, F: Future<Output = Result<T, E>>>(
         &self,
         effect: Effect,
@@ -133,7 +133,7 @@ impl Ledger {
     }
 }
 
-/// Notes the outcome when it goes, also where the future that it is in is dropped.
+/// Notes the outcome when it is dropped, including when its future is dropped.
 struct Run<'a> {
     ledger: &'a Ledger,
     outcome: Event,
@@ -146,7 +146,7 @@ impl Run<'_> {
         self.line.event = event;
         let line = serde_json::to_string(&self.line).unwrap_or_default();
         if let Err(error) = self.ledger.log.append(&line) {
-            // Nothing that this process does from here on could be judged.
+            // Without the ledger, the judge could not check anything that this process does from here on.
             eprintln!("the ledger cannot be written: {error}");
             std::process::abort();
         }

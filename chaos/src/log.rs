@@ -1,14 +1,14 @@
-//! Append-only logs that outlive their writer: one `write` for each line, files opened with `O_APPEND`.
+//! Append-only logs that survive their writer: one `write` for each line, files opened with `O_APPEND`.
 //!
-//! A log is many small files. A process whose disk is full, which is played by a limit on the size of its files, can still
-//! write here, because no file comes near that limit.
+//! A log consists of many small files. A full disk is simulated by a limit on the size of a process's files; the process can
+//! still write its log, because no log file comes near that limit.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Result, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Bytes after which the next file is begun: well below the smallest limit that plays a full disk.
+/// Bytes after which the next file is begun: well below the smallest limit that simulates a full disk.
 const FILE_BYTES_MAX: usize = 24 * 1024;
 
 /// A log that one process writes.
@@ -18,7 +18,7 @@ pub(crate) struct Log(Arc<Mutex<Tail>>);
 #[derive(Debug)]
 struct Tail {
     folder: PathBuf,
-    /// What the names of the files begin with: no two writers share it.
+    /// The prefix of the file names: no two writers share it.
     writer: String,
     number: usize,
     file: File,
@@ -32,7 +32,7 @@ impl Log {
         Ok(Self(Arc::new(Mutex::new(tail))))
     }
 
-    /// Appends a line. It is with the operating system when this returns, so a SIGKILL takes nothing back.
+    /// Appends a line. The operating system has it when this returns, so a SIGKILL loses nothing.
     pub(crate) fn append(&self, line: &str) -> Result<()> {
         let line = format!("{line}\n");
         let mut tail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +50,7 @@ fn file(folder: &Path, writer: &str, number: usize) -> Result<File> {
     OpenOptions::new().create(true).append(true).open(folder.join(format!("{writer}-{number:05}")))
 }
 
-/// Every whole line of every file in a folder, writer by writer. A line that its writer was killed in is left out.
+/// Every whole line of every file in a folder, writer by writer. A line whose writer was killed in the middle is left out.
 pub(crate) fn read(folder: &Path) -> Result<Vec<String>> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;

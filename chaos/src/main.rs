@@ -1,20 +1,20 @@
-//! `stent-chaos`: real processes on a real store, two faults at a time, and a judge with a ledger of its own.
+//! `stent-chaos`: real processes on a real store, two faults at a time, and a judge with its own ledger.
 //!
-//! | File | Is |
+//! | File | Does |
 //! |---|---|
 //! | `programs` | the durable functions that the workers run |
-//! | `plan` | what is dispatched, and what must come of it, from the seed alone |
-//! | `ledger` | what effects note of themselves, past the store and past Stent |
-//! | `dispatcher`, `journal` | the application, and what it was told by Stent |
-//! | `worker`, `role`, `stall` | the worker process, and what all processes have in common |
-//! | `process` | processes as the one who starts them sees them |
-//! | `faults` | what goes wrong, and when, from the seed alone |
-//! | `store` | the store of a run, and the faults that are its own |
-//! | `conduct` | a run: starts everything, plays the faults, lets it come to rest |
+//! | `plan` | derives from the seed alone what is dispatched, and what the result must be |
+//! | `ledger` | notes that effects write about themselves, independent of the store and of Stent |
+//! | `dispatcher`, `journal` | the application, and the answers that it got from Stent |
+//! | `worker`, `role`, `stall` | the worker process, and the parts common to all processes |
+//! | `process` | controls processes from the outside |
+//! | `faults` | draws the faults and their times from the seed alone |
+//! | `store` | the store of a run, and faults of the store |
+//! | `conduct` | a run: starts everything, plays the faults, waits until everything has ended |
 //! | `observer` | looks at the store during the run |
-//! | `judge` | what ledger, journal and store must say of each other |
-//! | `report` | what people read of it |
-//! | `mutant` | one thing done wrong, to prove the judge |
+//! | `judge` | checks ledger, journal and store against each other |
+//! | `report` | the report for people |
+//! | `mutant` | single mistakes that prove the judge |
 
 mod chance;
 mod conduct;
@@ -55,11 +55,11 @@ use crate::faults::{Backend, Kind};
 use crate::mutant::Mutant;
 use crate::role::Role;
 
-/// Plays real faults to real workers and judges what came of it
+/// Plays real faults on real workers and judges the result
 ///
-/// Three worker processes and a dispatcher share a store. Two faults at a time befall them, drawn from a seed. In the end a
-/// judge compares the store with a ledger that every step writes past it: what was acknowledged has its right end, no recorded
-/// step ran again, limits and rates held, rows of transactions equal their records. Rules: chaos/src/judge.rs.
+/// Three worker processes and a dispatcher share a store. Faults are drawn from a seed and played two at a time. In the end a
+/// judge compares the store with a ledger that every step writes independently: acknowledged executions have the right end, no
+/// recorded step ran again, limits and rates held, rows of transactions match their records. Rules: chaos/src/judge.rs.
 #[derive(Debug, Parser)]
 #[command(
     name = "stent-chaos",
@@ -74,7 +74,7 @@ struct Cli {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "sqlite,postgres")]
     backend: Vec<Backend>,
 
-    /// Minutes of faults on each store; another one is needed to start and to come to rest
+    /// Minutes of faults on each store; starting and finishing take about one more
     #[arg(long, value_name = "M", default_value_t = 1.0)]
     minutes: f64,
 
@@ -82,11 +82,11 @@ struct Cli {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Only these faults, with commas between them: those that the store cannot have are left out. `none` plays none
+    /// Only these faults, with commas between them; those that do not apply to the store are left out. `none` plays none
     #[arg(long, value_name = "KIND,…", value_parser = kinds)]
     faults: Option<Kinds>,
 
-    /// How long the workers' leases are, in seconds
+    /// Length of the workers' leases, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 6.0)]
     lease: f64,
 
@@ -94,7 +94,7 @@ struct Cli {
     #[arg(long, value_name = "SECONDS", default_value_t = 90.0)]
     rest: f64,
 
-    /// Where the files of the runs go, and stay; else they are in a temporary folder, and stay only after a failure
+    /// Folder for the files of the runs, which stay there; by default a temporary folder, which stays only after a failure
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
 
@@ -102,7 +102,7 @@ struct Cli {
     #[arg(long)]
     schedule: bool,
 
-    /// Has workers or the dispatcher do one thing wrong, to see the judge notice
+    /// Makes workers or the dispatcher do one thing wrong, to check that the judge notices
     #[arg(long, hide = true)]
     mutant: Option<Mutant>,
 }
@@ -126,7 +126,7 @@ fn main() -> ExitCode {
         return exit(role.and_then(Role::play).map(|()| true));
     }
     let cli = Cli::parse();
-    // One thread starts every process: they end with it.
+    // One thread starts every process, because the processes end with it.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let played = runtime.map_err(Into::into).and_then(|runtime| {
         runtime.block_on(async {
@@ -193,7 +193,7 @@ async fn play(cli: &Cli, backend: Backend, seed: u64) -> Result<bool> {
     };
     let mut folder = folder.context("there is no room for the files of a run")?;
     settings.folder = folder.path().to_owned();
-    // Until it is known to be good: whatever ends this run, its files are what one looks for.
+    // Until the run is known to be good: whatever ends this program, its files are needed to find out why.
     folder.disable_cleanup(true);
 
     let kept = || format!("its files are in {}", settings.folder.display());

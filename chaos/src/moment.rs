@@ -1,4 +1,4 @@
-//! Moments by the monotonic clock of the machine, which all of its processes share and nobody sets.
+//! Moments by the monotonic clock of the machine, which all of its processes share and which cannot be set.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,7 +16,7 @@ impl Moment {
         Self(now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000)
     }
 
-    /// By how many microseconds the time of day is ahead of this clock.
+    /// Microseconds by which the time of day is ahead of this clock.
     pub(crate) fn time_of_day_ahead() -> i64 {
         let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(day.as_micros()).unwrap_or_default().saturating_sub_unsigned(Self::now().0)
@@ -30,7 +30,7 @@ impl Moment {
         Self(self.0.saturating_sub(micros(duration)))
     }
 
-    /// How long after `earlier` this is; nothing if it is before.
+    /// The time since `earlier`; zero if this is before `earlier`.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

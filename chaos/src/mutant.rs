@@ -1,8 +1,8 @@
-//! Mutants: workers and dispatchers that do one thing wrong, to prove that the judge notices.
+//! Mutants: workers and dispatchers with one mistake each, to prove that the judge notices.
 
 use serde::{Deserialize, Serialize};
 
-/// One thing done wrong.
+/// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mutant {
@@ -10,20 +10,20 @@ pub(crate) enum Mutant {
     Twice,
     /// Some steps have their effect again long after they were recorded.
     Echo,
-    /// Some steps give a wrong result.
+    /// Some steps return a wrong result.
     Wrong,
-    /// The limit of a function is not kept.
+    /// A function exceeds its limit.
     Crowd,
-    /// The rate of a function is not kept.
+    /// A function exceeds its rate.
     Rush,
-    /// Calls under one key run each for itself.
+    /// Calls under one key run separately.
     Each,
     /// Transactions write their rows twice.
     Loose,
-    /// The dispatcher says of some executions that they were dispatched, and does not dispatch them.
+    /// The dispatcher reports some executions as dispatched, and does not dispatch them.
     Forget,
-    /// The dispatcher says of some signals that they were sent, and does not send them.
+    /// The dispatcher reports some signals as sent, and does not send them.
     Mute,
-    /// The dispatcher says of some executions that they were cancelled, and does not cancel them.
+    /// The dispatcher reports some executions as cancelled, and does not cancel them.
     Deaf,
 }

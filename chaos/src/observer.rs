@@ -1,4 +1,5 @@
-//! Looks at the store during the run: what has a result, and since when at the latest. What begins after that has no excuse.
+//! Looks at the store during the run, and notes what has a result, and since when at the latest. A run that begins after that
+//! has no excuse.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,16 +10,16 @@ use stent::{ExecutionId, ExecutionStatus, Filter, TaskId};
 
 use crate::moment::Moment;
 
-/// What had ended when the store was looked at, with the first moment after an answer that said so.
+/// What had ended at each look, with the first moment after the answer that said so.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) tasks: BTreeMap<TaskId, Moment>,
     pub(crate) executions: BTreeMap<ExecutionId, Moment>,
 }
 
-/// Between two looks.
+/// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(400);
-/// For one look: a store that is away is looked at again.
+/// The timeout of one look; a store that does not answer is looked at again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Executions whose timelines are read in one look.
 const TIMELINES: usize = 12;

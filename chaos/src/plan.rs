@@ -1,4 +1,4 @@
-//! What is dispatched, and what must come of it: worked out from the seed alone, by the dispatcher and by the judge.
+//! The executions and their expected results: the dispatcher and the judge derive both from the seed alone.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ pub(crate) struct Plan {
     pub(crate) number: u64,
     pub(crate) program: Program,
     pub(crate) value: u64,
-    /// When it is asked to end, after its dispatch.
+    /// When it is cancelled, after its dispatch.
     pub(crate) cancel_after: Option<Duration>,
-    /// When it is sent its signal, after its dispatch, and the value.
+    /// When its signal is sent, after its dispatch, and the value.
     pub(crate) signal: Option<(Duration, u64)>,
-    /// What the dispatcher does when it is not told that its dispatch stands.
+    /// What the dispatcher does if its dispatch is not confirmed.
     pub(crate) when_refused: WhenRefused,
     /// How long the dispatcher waits before the next one.
     pub(crate) pause: Duration,
@@ -27,13 +27,13 @@ pub(crate) struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WhenRefused {
-    /// Dispatches again under the same id until it stands.
+    /// Dispatches again under the same id until it is confirmed.
     Insist,
-    /// Leaves it: the execution may stand or not.
+    /// Gives it up: the execution may or may not exist.
     Leave,
 }
 
-/// Which function, with what shapes it.
+/// The function, and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     Pulse,
@@ -66,10 +66,10 @@ pub(crate) enum End {
     Failure(&'static str),
 }
 
-/// Numbers of pulses begin here: single steps that are dispatched again and again, to see how soon the store answers.
+/// Numbers of pulses begin here: single steps that are dispatched repeatedly, to see how soon the store answers.
 pub(crate) const PULSES: u64 = 1_000_000;
 
-/// Executions after which calls use the next key.
+/// The number of executions after which calls use the next key.
 const KEY_FOR: u64 = 60;
 
 impl Plan {

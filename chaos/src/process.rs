@@ -1,4 +1,4 @@
-//! Processes of a run: started, killed, paused, drained, told. None outlives the value that stands for it.
+//! Processes of a run: started, killed, paused, drained, given orders. No process outlives its value.
 
 use std::env;
 use std::fs::File;
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::moment::Moment;
 use crate::role::{Order, READY, Role, TOLD};
 
-/// How often a process that is to end is looked at.
+/// How often a process that is ending is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// One life of a process.
@@ -26,7 +26,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a process in this role. What it says on standard error goes to a file of its own.
+    /// Starts a process in this role. Its standard error goes to a separate file.
     pub(crate) fn start(role: &Role, log: &Path) -> Result<Self> {
         let mut child = Command::new(env::current_exe()?)
             .env(TOLD, serde_json::to_string(role)?)
@@ -56,7 +56,7 @@ impl Process {
         Ok(Self { life: role.life, child, stdin, ready: Some(ready) })
     }
 
-    /// Waits until it says that it is at work; for good if it ends before.
+    /// Waits until it reports that it is ready; forever if it ends before.
     pub(crate) async fn ready(&mut self) {
         if let Some(ready) = self.ready.take()
             && ready.await.is_err()
@@ -80,13 +80,13 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
-    /// Asks it to drain, and waits for its end. False if it does not end in time.
+    /// Asks it to drain, and waits for its end. Returns false if it does not end in time.
     pub(crate) async fn drain(&mut self, patience: Duration) -> Result<bool> {
         self.signal(Signal::TERM)?;
         self.wait(patience).await
     }
 
-    /// Waits for its end. False if it does not end in time.
+    /// Waits for its end. Returns false if it does not end in time.
     pub(crate) async fn wait(&mut self, patience: Duration) -> Result<bool> {
         let start = Moment::now();
         while self.ended()?.is_none() {
@@ -103,7 +103,7 @@ impl Process {
         Ok(self.child.try_wait()?)
     }
 
-    /// Tells it something. One that is paused reads it later.
+    /// Sends it an order. A paused process reads it later.
     pub(crate) fn tell(&mut self, order: Order) -> Result<()> {
         let Some(stdin) = &mut self.stdin else { return Ok(()) };
         Ok(stdin.write_all(order.line().as_bytes())?)
@@ -116,7 +116,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Has no effect on one that has ended.
+        // Has no effect on a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

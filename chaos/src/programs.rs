@@ -1,8 +1,8 @@
 //! The durable functions that the workers run.
 //!
-//! Every function hands its steps their places: the positions that Stent gives them, in the order in which they are built.
-//! All of them return a number that can be worked out beforehand ([`crate::plan`]), so a step that gave a wrong result, was
-//! left out or was taken for another one shows in the end.
+//! Every function passes its steps their places: the positions that Stent gives them, in the order in which they are built. All
+//! functions return a number that can be computed beforehand ([`crate::plan`]), so the end shows whether a step returned a
+//! wrong result, was left out or was confused with another one.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use stent::sea_orm::ConnectionTrait;
 use crate::ledger::{Effect, Ledger, Place};
 use crate::mutant::Mutant;
 
-/// Runs of [`narrow()`] at once.
+/// The maximum number of concurrent runs of [`narrow()`].
 pub(crate) const NARROW_MAX: usize = 2;
-/// Starts of [`paced()`] in a second.
+/// The maximum number of starts of [`paced()`] in a second.
 pub(crate) const PACED_MAX: usize = 8;
 /// How long a run of [`narrow()`] takes.
 const NARROW_RUN: Duration = Duration::from_millis(120);
-/// What a step that takes part in a race against a sleep of [`RACE`] takes: either may win.
+/// The duration of a step that races against a sleep of [`RACE`]: either may win.
 const RACER_RUN: u64 = 60;
 const RACE: &str = "60ms";
 
-/// What workers lend to the functions.
+/// The state that workers provide to the functions.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) ledger: Ledger,
@@ -34,7 +34,7 @@ impl World {
         self.mutant == Some(mutant)
     }
 
-    /// The work of a step: takes so many milliseconds and notes itself.
+    /// The work of a step: takes this many milliseconds and writes to the ledger.
     async fn grow(&self, place: &Place, value: u64, millis: u64) -> stent::Result<u64> {
         let execution = stent::execution()?;
         let run = |_| async move {
@@ -59,18 +59,18 @@ impl World {
     }
 }
 
-/// What a step makes of its argument. Small enough that a few can be added to it.
+/// The result of a step for its argument. Small enough that several can be added to it.
 pub(crate) const fn grown(value: u64) -> u64 {
     value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 8
 }
 
-/// A step that takes up to four milliseconds, so that faults find some under way.
+/// A step that takes up to four milliseconds, so that faults hit some of them in the middle.
 #[durable]
 pub(crate) async fn leaf(place: Place, value: u64, State(world): State<World>) -> stent::Result<u64> {
     world.grow(&place, value, value % 5).await
 }
 
-/// A step that takes its time.
+/// A slow step.
 #[durable]
 async fn slow(place: Place, value: u64, millis: u64, State(world): State<World>) -> stent::Result<u64> {
     world.grow(&place, value, millis).await
@@ -87,7 +87,7 @@ impl std::fmt::Display for Stumbled {
 
 impl std::error::Error for Stumbled {}
 
-/// A step whose first so many attempts fail.
+/// A step whose first `failures` attempts fail.
 #[durable(retry(max_attempts = 4, initial_delay = "20ms"))]
 async fn flaky(place: Place, value: u64, failures: u32, State(world): State<World>) -> Result<u64, Stumbled> {
     let Ok(execution) = stent::execution() else { return Err(Stumbled) };
@@ -97,7 +97,7 @@ async fn flaky(place: Place, value: u64, failures: u32, State(world): State<Worl
     world.ledger.run(Effect::Plain, &place, &execution, run).await
 }
 
-/// One step after the other, each run in its parent's turn.
+/// Sequential steps, each run in its parent's turn.
 #[durable]
 pub(crate) async fn chain(place: Place, value: u64, steps: u32) -> stent::Result<u64> {
     let mut value = value;
@@ -107,7 +107,7 @@ pub(crate) async fn chain(place: Place, value: u64, steps: u32) -> stent::Result
     Ok(value)
 }
 
-/// Steps side by side, which any worker may claim.
+/// Concurrent steps, which any worker may claim.
 #[durable]
 pub(crate) async fn fork(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
@@ -119,7 +119,7 @@ pub(crate) async fn fork(place: Place, value: u64) -> stent::Result<u64> {
     leaf(place.at(4), one?.wrapping_add(two?).wrapping_add(three?)).await
 }
 
-/// Functions with steps of their own, in a row and side by side.
+/// Functions with steps of their own, sequential and concurrent.
 #[durable]
 pub(crate) async fn nest(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
@@ -128,7 +128,7 @@ pub(crate) async fn nest(place: Place, value: u64) -> stent::Result<u64> {
     Ok(one?.wrapping_add(two?))
 }
 
-/// A map over so many items.
+/// A map over this many items.
 #[durable]
 pub(crate) async fn fan(place: Place, value: u64, items: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
@@ -137,12 +137,12 @@ pub(crate) async fn fan(place: Place, value: u64, items: u64) -> stent::Result<u
     leaf(place.at(2), weighed(&results)).await
 }
 
-/// A sum that tells the order of its parts.
+/// A sum that depends on the order of its parts.
 pub(crate) fn weighed(results: &[u64]) -> u64 {
     results.iter().zip(1..).fold(0, |sum: u64, (result, n)| result.wrapping_mul(n).wrapping_add(sum))
 }
 
-/// A step against a sleep that is given up.
+/// A step that races against a sleep, which is given up.
 #[durable]
 pub(crate) async fn race(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
@@ -153,7 +153,7 @@ pub(crate) async fn race(place: Place, value: u64) -> stent::Result<u64> {
     leaf(place.at(3), value).await
 }
 
-/// A step against a sleep, where either may win; the winner is recorded, and stays.
+/// A step that races against a sleep, where either may win; the winner is recorded and does not change.
 #[durable]
 pub(crate) async fn photo(place: Place, value: u64) -> stent::Result<u64> {
     let winner = stent::select! {
@@ -164,7 +164,7 @@ pub(crate) async fn photo(place: Place, value: u64) -> stent::Result<u64> {
     leaf(place.at(3), winner).await
 }
 
-/// A wait for a value from outside, against a sleep that never ends.
+/// A wait for a signal, against a sleep that never ends.
 #[durable]
 pub(crate) async fn wait(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
@@ -197,12 +197,12 @@ pub(crate) async fn doom(place: Place, value: u64) -> stent::Result<u64> {
 /// The kind of the failure that [`doom()`] ends with.
 pub(crate) const DOOM: &str = "stent_chaos::programs::Stumbled";
 
-/// The table that [`post()`] writes to. It has no keys that a second insert would run into.
+/// The table that [`post()`] writes to. It has no keys with which a second insert would conflict.
 pub(crate) const TABLE: &str = "CREATE TABLE chaos_posted (place VARCHAR(64) NOT NULL, run BIGINT NOT NULL)";
-/// The name of its steps that write, in the timeline.
+/// The name of its writing steps in the timeline.
 pub(crate) const ROW: &str = "row";
 
-/// Steps that are transactions: two that are committed, and between them one that is rolled back.
+/// Steps that are transactions: two that commit, and between them one that rolls back.
 #[durable]
 pub(crate) async fn post(place: Place, value: u64, State(world): State<World>) -> stent::Result<u64> {
     let first = row(&world, &place.at(0), value, Commit::Yes).await?;
@@ -227,7 +227,7 @@ async fn row(world: &World, place: &Place, value: u64, commit: Commit) -> stent:
                 let insert = format!("INSERT INTO chaos_posted (place, run) VALUES ('{place}', {run})");
                 txn.execute_unprepared(&insert).await?;
             }
-            // Not a wait for anything: so that some faults find the transaction open.
+            // It waits for nothing; the pause lets some faults find the transaction open.
             tokio::time::sleep(Duration::from_millis(value % 8)).await;
             if commit == Commit::No {
                 return Err(stent::fatal(Stumbled).into());
@@ -240,7 +240,7 @@ async fn row(world: &World, place: &Place, value: u64, commit: Commit) -> stent:
     .await
 }
 
-/// Closures that are recorded in their parent's own turn.
+/// Closures that are recorded in their parent's turn.
 #[durable]
 pub(crate) async fn inline(place: Place, value: u64, State(world): State<World>) -> stent::Result<u64> {
     let execution = stent::execution()?;
@@ -272,7 +272,7 @@ async fn narrow(place: Place, value: u64, State(world): State<World>) -> stent::
     be_narrow(&place, value, &world).await
 }
 
-/// What [`narrow`] is where nothing limits it.
+/// [`narrow`] without its limit.
 #[durable]
 async fn unbounded(place: Place, value: u64, State(world): State<World>) -> stent::Result<u64> {
     be_narrow(&place, value, &world).await
@@ -307,7 +307,7 @@ async fn paced(place: Place, value: u64, State(world): State<World>) -> stent::R
     be_paced(&place, value, &world).await
 }
 
-/// What [`paced`] is where nothing limits it.
+/// [`paced`] without its rate.
 #[durable]
 async fn unpaced(place: Place, value: u64, State(world): State<World>) -> stent::Result<u64> {
     be_paced(&place, value, &world).await
@@ -337,13 +337,13 @@ fn key_of(key: &u64, _place: &Place) -> u64 {
     *key
 }
 
-/// Gives the number of its run, so that all who share a key can be seen to share a run.
+/// Returns the number of its run, which shows that all calls under a key share one run.
 #[durable(idempotent, key = key_of)]
 async fn once(key: u64, place: Place, State(world): State<World>) -> stent::Result<u64> {
     be_once(key, &place, &world).await
 }
 
-/// What [`once`] is where no key makes calls the same.
+/// [`once`] without a key.
 #[durable]
 async fn each(key: u64, place: Place, State(world): State<World>) -> stent::Result<u64> {
     be_once(key, &place, &world).await
@@ -358,7 +358,7 @@ async fn be_once(key: u64, place: &Place, world: &World) -> stent::Result<u64> {
     world.ledger.run(Effect::Once(key), place, &execution, work).await
 }
 
-/// Calls under a key that other executions use, too; two of them at once.
+/// Calls under a key that other executions use, too; two of them concurrently.
 #[durable]
 pub(crate) async fn share(place: Place, key: u64, State(world): State<World>) -> stent::Result<u64> {
     let (one, two) = if world.is(Mutant::Each) {
@@ -385,7 +385,7 @@ impl std::fmt::Display for Unequal {
 
 impl std::error::Error for Unequal {}
 
-/// Goes on for a while, so that it can be cancelled in the middle.
+/// Runs for a while, so that it can be cancelled in the middle.
 #[durable]
 pub(crate) async fn linger(place: Place, value: u64, rounds: u32) -> stent::Result<u64> {
     let mut value = value;
@@ -396,7 +396,7 @@ pub(crate) async fn linger(place: Place, value: u64, rounds: u32) -> stent::Resu
     Ok(value)
 }
 
-/// Starts two executions of their own, and waits for one of them.
+/// Spawns two executions, and waits for one of them.
 #[durable]
 pub(crate) async fn parent(place: Place, value: u64) -> stent::Result<u64> {
     let one = stent::spawn(chain(child(&place, 'a'), value, 2)).await?;
@@ -405,7 +405,7 @@ pub(crate) async fn parent(place: Place, value: u64) -> stent::Result<u64> {
     leaf(place.at(3), value).await
 }
 
-/// What a child of an execution is called.
+/// The name of a child execution.
 pub(crate) fn child(parent: &Place, which: char) -> Place {
     Place::root(format!("{parent}{which}"))
 }

@@ -1,4 +1,4 @@
-//! What people read of a run.
+//! The report of a run.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::conduct::{Outcome, Settings};
 use crate::judge::{Verdict, Violation};
 
-/// Violations that are shown; all of them are in the file.
+/// Violations that are shown; the file has all of them.
 const SHOWN_MAX: usize = 30;
 
-/// What is about to be played.
+/// What the run is about to play.
 pub(crate) fn plan(settings: &Settings) -> String {
     format!(
         "chaos: {} for {:.0} s, lease {:.1} s, {} faults, seed {}",
@@ -22,7 +22,7 @@ pub(crate) fn plan(settings: &Settings) -> String {
     )
 }
 
-/// The faults of a run before it is played, one in a line.
+/// The faults of a run before it is played, one per line.
 pub(crate) fn schedule(settings: &Settings) -> String {
     settings.faults.iter().fold(String::new(), |mut text, planned| {
         let _ = writeln!(text, "  {:>7.2} s  {}", planned.at.as_secs_f64(), planned.fault);
@@ -30,7 +30,7 @@ pub(crate) fn schedule(settings: &Settings) -> String {
     })
 }
 
-/// What came of it, in one line.
+/// The result in one line.
 pub(crate) fn summary(settings: &Settings, verdict: &Verdict) -> String {
     let tally = &verdict.tally;
     format!(
@@ -51,7 +51,7 @@ pub(crate) fn summary(settings: &Settings, verdict: &Verdict) -> String {
     )
 }
 
-/// What somebody needs who looks for the fault.
+/// The information that is needed to find the cause.
 pub(crate) fn failure(settings: &Settings, outcome: &Outcome, verdict: &Verdict) -> String {
     let mut text = String::new();
     let began = outcome.began;
@@ -88,7 +88,7 @@ pub(crate) fn failure(settings: &Settings, outcome: &Outcome, verdict: &Verdict)
     text
 }
 
-/// The command that plays the same again.
+/// The command that plays the same run again.
 fn again(settings: &Settings) -> String {
     let minutes = settings.takes.as_secs_f64() / 60.0;
     format!("cargo xtask chaos --backend {} --minutes {minutes} --seed {}", settings.backend, settings.seed)
@@ -98,7 +98,7 @@ fn line(violation: &Violation) -> String {
     format!("{}: {}: {}", violation.rule, violation.about, violation.what)
 }
 
-/// Writes everything down beside the evidence.
+/// Writes everything to files beside the evidence.
 pub(crate) fn write(folder: &Path, outcome: &Outcome, verdict: &Verdict) -> anyhow::Result<()> {
     let violations: String = verdict.violations.iter().map(|violation| line(violation) + "\n").collect();
     std::fs::write(folder.join("violations"), violations)?;

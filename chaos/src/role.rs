@@ -1,7 +1,7 @@
-//! What this program is when it has started itself: a worker or a dispatcher. And what the two have in common.
+//! The roles of this program when it has started itself: worker or dispatcher. Also the parts that both have in common.
 //!
-//! Such a process takes lines on standard input: the disk is full, the disk is free, finish. It says `ready` on standard
-//! output. Its life ends with that of the one who started it.
+//! Such a process reads lines on standard input: the disk is full, the disk is free, finish. It writes `ready` to standard
+//! output. It ends with the process that started it.
 
 use std::env;
 use std::io::BufRead;
@@ -19,16 +19,16 @@ use tokio::sync::watch;
 use crate::mutant::Mutant;
 use crate::{dispatcher, worker};
 
-/// What a process is told to be, in its environment: everyone on the machine can read its arguments.
+/// The environment variable with the role, because everyone on the machine can read a process's arguments.
 pub(crate) const TOLD: &str = "STENT_CHAOS_ROLE";
-/// What it says once it is at work.
+/// The line that reports that it is ready.
 pub(crate) const READY: &str = "ready";
 
-/// What a process is to be.
+/// The role of a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Role {
     pub(crate) part: Part,
-    /// Which life of any process this is, by number.
+    /// The number of this life, among the lives of all processes.
     pub(crate) life: u64,
     pub(crate) seed: u64,
     pub(crate) url: String,
@@ -44,15 +44,15 @@ pub(crate) enum Part {
     Dispatcher,
 }
 
-/// What a process is told while it runs.
+/// An order to a running process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Files of this process grow no further than this.
+    /// Files of this process cannot grow beyond this.
     DiskFull {
         bytes: u64,
     },
     DiskFree,
-    /// The dispatcher begins nothing new, and ends when all that it began has ended.
+    /// The dispatcher starts nothing new, and ends when everything that it started has ended.
     Finish,
 }
 
@@ -79,16 +79,16 @@ impl Order {
 }
 
 impl Role {
-    /// What this process was told to be, if anything.
+    /// The role of this process, if it has one.
     pub(crate) fn told() -> Option<Result<Self>> {
         let told = env::var(TOLD).ok()?;
         Some(serde_json::from_str(&told).with_context(|| format!("{TOLD} is no role")))
     }
 
     pub(crate) fn play(self) -> Result<()> {
-        // Also where the one who started this was killed: nobody is left who would end it, or wake it from a pause.
+        // Also if the parent was killed: nobody would be left to end this process, or to resume it from a pause.
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // A write beyond the limit then fails with an error, as one on a full disk does, instead of ending the process.
+        // A write beyond the limit then fails with an error, as on a full disk, instead of ending the process.
         let ignored = Arc::new(AtomicBool::new(false));
         signal_hook::flag::register(signal_hook::consts::SIGXFSZ, ignored)?;
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -109,7 +109,7 @@ impl Role {
         })
     }
 
-    /// Connects for as long as it takes, as a service does that is started again until it stands.
+    /// Connects for as long as it takes, like a service that is restarted until it is up.
     pub(crate) async fn connect(&self) -> Stent {
         loop {
             match Stent::connect(&self.url).await {
@@ -121,7 +121,7 @@ impl Role {
     }
 }
 
-/// Follows orders about the disk at once, and tells of the one to finish.
+/// Follows orders about the disk at once, and passes on the order to finish.
 fn listen() -> watch::Receiver<bool> {
     let (finish, finishing) = watch::channel(false);
     std::thread::spawn(move || {
@@ -144,7 +144,7 @@ fn listen() -> watch::Receiver<bool> {
     finishing
 }
 
-/// A full disk without a disk: the soft limit can be raised again without being root.
+/// Simulates a full disk: the soft limit can be raised again without root.
 fn limit_files(bytes: Option<u64>) -> std::io::Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
     Ok(setrlimit(Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum })?)
@@ -160,7 +160,7 @@ pub(crate) fn journal(folder: &Path) -> PathBuf {
     folder.join("journal")
 }
 
-/// Where processes note that they stood still.
+/// The log in which processes note their stalls.
 pub(crate) fn stalls(folder: &Path) -> PathBuf {
     folder.join("stalls")
 }

@@ -1,5 +1,5 @@
-//! Stalls: a process that was not run for a while, because the machine was busy or somebody had stopped it. What follows from a
-//! stall that is longer than a lease is not held against Stent.
+//! Stalls: times in which a process did not run, because the machine was busy or the process was stopped. The consequences of a
+//! stall longer than a lease are not held against Stent.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::log::{self, Log};
 use crate::moment::Moment;
 
-/// A time in which a process did not run, and the life that it was in.
+/// A time in which a process did not run, and the process's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stall {
     pub(crate) life: u64,
@@ -17,12 +17,12 @@ pub(crate) struct Stall {
     pub(crate) to: Moment,
 }
 
-/// How often a process looks whether it runs.
+/// How often a process checks whether it runs.
 const TICK: Duration = Duration::from_millis(50);
 /// Shorter stalls are not noted.
 const STALL_MIN: Duration = Duration::from_millis(300);
 
-/// Notes the stalls of this process from now on: both of its threads' and of its runtime's.
+/// Notes the stalls of this process from now on: of a thread and of the runtime.
 pub(crate) fn watch(folder: &Path, life: u64) -> std::io::Result<()> {
     let log = Log::open(folder, &format!("life{life:04}"))?;
     let mut last = Moment::now();
@@ -33,7 +33,7 @@ pub(crate) fn watch(folder: &Path, life: u64) -> std::io::Result<()> {
             if now.since(last) > STALL_MIN {
                 let stall = Stall { life, from: last, to: now };
                 let line = serde_json::to_string(&stall).unwrap_or_default();
-                // Without it the judge is stricter, and not laxer.
+                // Without the entry the judge is stricter, not laxer.
                 let _ = log.append(&line);
             }
             last = now;

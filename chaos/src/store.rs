@@ -1,4 +1,4 @@
-//! The store of a run: where it is, and the faults that are its own.
+//! The store of a run: where it is, and the faults that it can have.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::moment::Moment;
 use crate::programs;
 use crate::server::Server;
 
-/// How long something that is asked of the store between faults may take, with another fault under way.
+/// How long a request to the store between faults may take, while another fault is being played.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// For how long the write lock of a file may be held by processes of ours: longer than a paused one holds it.
+/// How long our processes may hold the write lock of a file: longer than a paused one holds it.
 pub(crate) const LOCKED_MAX: Duration = Duration::from_secs(30);
-/// Before it is asked again.
+/// The pause before the next attempt.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Rows that are locked at once: of several workers, and not all that run.
+/// The number of rows locked at once: of several workers, and not all running tasks.
 const ROWS: u32 = 5;
-/// As whom the workers connect, and in which database. The faults are the administrator's doing.
+/// The user and the database of the workers. The faults use the administrator's connection.
 const NAME: &str = "chaos";
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ enum Place {
 }
 
 impl Store {
-    /// Makes a store, and in its database the table of the application.
+    /// Creates a store, and in its database the table of the application.
     pub(crate) async fn start(backend: Backend, folder: &Path) -> Result<Self> {
         match backend {
             Backend::Sqlite => {
@@ -76,7 +76,7 @@ impl Store {
         }
     }
 
-    /// Stops the server as a crash would, and starts it after a while.
+    /// Stops the server as a crash would, and starts it again after `after`.
     pub(crate) async fn restart(&self, after: Duration) -> Result<()> {
         let Place::Server { server, .. } = &self.place else { return Ok(()) };
         let mut server = server.lock().await;
@@ -92,8 +92,8 @@ impl Store {
         self.administer(&[sql]).await
     }
 
-    /// Has all sessions be read-only: new ones, and those that are open by ending them. What is open when it is over stays
-    /// as it is, as after a failover: whoever has such a session has to notice.
+    /// Makes all sessions read-only: new ones by a setting, open ones by ending them. Sessions that are open when the fault
+    /// ends stay read-only, as after a failover: their owners have to notice.
     pub(crate) async fn be_read_only(&self, duration: Duration) -> Result<()> {
         self.administer(&[
             format!("ALTER ROLE {NAME} SET default_transaction_read_only = on"),
@@ -104,7 +104,7 @@ impl Store {
         self.administer(&[format!("ALTER ROLE {NAME} RESET default_transaction_read_only")]).await
     }
 
-    /// Locks some rows of tasks that run, and says of which executions; tells when it begins.
+    /// Locks some rows of running tasks, and returns their executions and when the lock began.
     pub(crate) async fn lock_rows(&self, duration: Duration) -> Result<(Moment, Vec<ExecutionId>)> {
         let Place::Server { admin, .. } = &self.place else { return Ok((Moment::now(), Vec::new())) };
         let sql = format!(
@@ -126,7 +126,7 @@ impl Store {
                 Ok((connection, ids)) => {
                     let from = Moment::now();
                     tokio::time::sleep(duration).await;
-                    // By ending the connection: it may have been ended already, by another fault.
+                    // Closes the connection; another fault may have ended it already.
                     let _ = connection.close().await;
                     return Ok((from, ids));
                 }
@@ -136,7 +136,7 @@ impl Store {
         }
     }
 
-    /// Holds the write lock of the file, and tells when it begins; none if it is not to be had.
+    /// Holds the write lock of the file, and returns when it began; `None` if it could not get the lock.
     pub(crate) async fn lock_file(&self, duration: Duration) -> Result<Option<Moment>> {
         let Place::File(path) = &self.place else { return Ok(None) };
         let start = Moment::now();
@@ -156,7 +156,7 @@ impl Store {
         Ok(Some(from))
     }
 
-    /// How many rows of the application's table there are of each place.
+    /// The place of each row in the application's table.
     pub(crate) async fn rows(&self) -> Result<Vec<String>> {
         let sql = "SELECT place FROM chaos_posted";
         Ok(match &self.place {

@@ -10,12 +10,12 @@ use crate::programs::World;
 use crate::role::{self, READY, Role};
 use crate::stall;
 
-/// Turns at once: fewer than the executions that are open, so that work waits and workers take it from each other.
+/// Concurrent turns: fewer than the open executions, so that work waits and workers take it from each other.
 const CONCURRENCY: usize = 12;
-/// How long a drain waits for what runs: shorter than some steps, so that some are handed back.
+/// How long a drain waits for running tasks: shorter than some steps, so that some are released.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Works until it is asked to drain, by SIGTERM.
+/// Works until SIGTERM asks it to drain.
 pub(crate) async fn work(role: &Role) -> Result<()> {
     let mut asked = signal(SignalKind::terminate())?;
     stall::watch(&role::stalls(&role.folder), role.life)?;

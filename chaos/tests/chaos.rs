@@ -1,9 +1,9 @@
-//! The judge is proved: workers and dispatchers that do one thing wrong each, without any fault, and the rule that catches it.
-//! And one run in which nothing is wrong.
+//! Proves the judge: workers and dispatchers with one mistake each, without any fault, and the rule that catches it. Plus one
+//! run without mistakes.
 
 use std::process::{Command, Output};
 
-/// Plays a few seconds, and gives what was said.
+/// Plays for a few seconds, and returns whether it passed and its output.
 fn play(mutant: Option<&str>, more: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stent-chaos"));
     command.args(["--backend", "sqlite", "--faults", "none", "--minutes", "0.15", "--seed", "20"]);
@@ -11,7 +11,7 @@ fn play(mutant: Option<&str>, more: &[&str]) -> (bool, String) {
     if let Some(mutant) = mutant {
         command.args(["--mutant", mutant]);
     }
-    // What a mutant leaves behind is of no use to anybody.
+    // Nobody needs the files of a mutant.
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let Output { status, stdout, stderr } = command.env("TMPDIR", folder.path()).output().expect("it starts");
     let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -19,7 +19,7 @@ fn play(mutant: Option<&str>, more: &[&str]) -> (bool, String) {
     (status.success(), said)
 }
 
-/// As long as a busy machine may take.
+/// Enough for a busy machine.
 const REST: &[&str] = &["--rest", "60"];
 
 #[track_caller]
@@ -93,7 +93,7 @@ fn a_cancellation_that_was_acknowledged_and_did_nothing_is_caught() {
     is_caught("deaf", "wrong-end");
 }
 
-/// Whatever ends the run, nothing that it has started is left.
+/// Whatever ends the run, none of its processes remains.
 #[cfg(target_os = "linux")]
 mod ends {
     use std::fs;
@@ -104,13 +104,13 @@ mod ends {
 
     use rustix::process::{Pid, Signal, kill_process};
 
-    /// Processes of a run: their environment says where its files are.
+    /// Processes of a run: their environment contains its folder.
     fn processes(folder: &Path) -> Vec<i32> {
         let folder = folder.display().to_string();
         let entries = fs::read_dir("/proc").expect("this is Linux").flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let told = |pid: &i32| {
-            // Processes come and go while they are listed.
+            // Processes start and end while they are listed.
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
             let environment = String::from_utf8_lossy(&environment).into_owned();
             environment.contains("STENT_CHAOS_ROLE=") && environment.contains(&folder)
@@ -135,7 +135,7 @@ mod ends {
             .spawn()
             .expect("it starts");
         until("three workers and a dispatcher start", || processes(folder.path()).len() == 4);
-        // One that is stopped ends, too.
+        // A stopped process ends, too.
         let paused =
             processes(folder.path()).into_iter().filter_map(Pid::from_raw).next().expect("there are four");
         kill_process(paused, Signal::STOP).expect("it is ours");

@@ -12,9 +12,9 @@ use crate::scene::Scene;
 
 /// Dispatches the function with every number below `n`, then starts a worker and waits until all have ended.
 ///
-/// The end is seen by counting in the functions themselves and draining the worker, which commits what was counted; so
-/// nothing else asks the store for anything. With `--wait` it is seen as a client sees it, by waiting for each result.
-/// Either way, the store is asked at last whether every execution has completed.
+/// The functions count their own ends, and draining the worker commits what was counted, so nothing else asks the store for
+/// anything. With `--wait`, the bench waits for each result, as a client does. Either way, it finally asks the store whether
+/// every execution has completed.
 pub(crate) async fn measure<F>(
     spec: &Spec,
     scene: &Scene,

@@ -9,7 +9,7 @@ use crate::plan::Spec;
 use crate::report::{Latency, Measurement};
 use crate::scene::Scene;
 
-/// Executions that go before, so that the first ones do not pay for what is set up once.
+/// Executions before the measurement, so that the first measured ones do not pay for one-time setup.
 const WARM_UP: u32 = 20;
 
 /// Dispatches an execution with one step and waits for its result, then the next.

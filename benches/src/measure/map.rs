@@ -9,8 +9,8 @@ use crate::plan::Spec;
 use crate::report::Measurement;
 use crate::scene::Scene;
 
-/// Dispatches an execution that maps over `n` items and waits for its result, which says how many of the items' results
-/// came in order.
+/// Dispatches an execution that maps over `n` items and waits for its result, which is the number of items whose results came
+/// in order.
 pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
     let before = scene.meter.read();
     let worker = scene.worker().state(Ended::default()).state(Notes::default()).start().await?;

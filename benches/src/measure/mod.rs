@@ -14,7 +14,7 @@ use crate::process::peak_rss_mb;
 use crate::report::Measurement;
 use crate::scene::Scene;
 
-/// Measures, and prints what was found.
+/// Measures, and prints the result.
 pub(crate) fn run(spec: &Spec) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut measurement = runtime.block_on(async {

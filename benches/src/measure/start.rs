@@ -1,4 +1,4 @@
-//! How soon another process starts what was dispatched here.
+//! How soon another process starts an execution that was dispatched here.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::process::Running;
 use crate::report::{Latency, Measurement};
 use crate::scene::{self, Scene};
 
-/// Executions that go before, so that the first ones do not pay for what is set up once.
+/// Executions before the measurement, so that the first measured ones do not pay for one-time setup.
 const WARM_UP: usize = 20;
-/// How often the notes are looked at.
+/// How often the notes are checked.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long one start may take before the measurement is given up.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// What the other process is told.
+/// The input of the other process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct StarterSpec {
     url: String,
@@ -29,8 +29,8 @@ pub(crate) struct StarterSpec {
     concurrency: Option<usize>,
 }
 
-/// Dispatches one execution at a time, which another process starts. Each notes when it started, and is long over when the
-/// next one is dispatched: the worker is idle and must be told.
+/// Dispatches one execution at a time, which another process starts. Each execution notes when it started, and has long ended
+/// when the next one is dispatched: the worker is idle and needs a hint.
 pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
     let notes = scene.folder.path().join("starts");
     File::create(&notes)?;
@@ -44,7 +44,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
         let dispatching = SystemTime::now();
         scene.stent.dispatch(stamped()).await?;
         let started = until_started(&notes, number).await?;
-        // Two processes of one machine read one clock.
+        // Two processes on one machine read the same clock.
         times.push(started.duration_since(dispatching).unwrap_or_default().as_secs_f64());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -56,7 +56,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
     Ok(measurement)
 }
 
-/// Is the other process: starts what is there until nothing more is said.
+/// The other process: starts executions until its input ends.
 pub(crate) fn start(spec: &StarterSpec) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let notes = OpenOptions::new().append(true).open(&spec.notes).context("the notes of a worker")?;
@@ -69,13 +69,13 @@ pub(crate) fn start(spec: &StarterSpec) -> Result<()> {
         worker.wait_until_ready().await.map(|()| worker)
     })?;
     println!("ready");
-    // This thread is not the runtime's, so it may wait for the end of what is said.
+    // This thread is not a runtime thread, so it may block until the input ends.
     std::io::stdin().lines().for_each(drop);
     runtime.block_on(worker.drain())?;
     Ok(())
 }
 
-/// Waits for the note of this number, and reads it.
+/// Waits for the note with this number, and reads it.
 async fn until_started(notes: &Path, number: usize) -> Result<SystemTime> {
     let since = Instant::now();
     loop {

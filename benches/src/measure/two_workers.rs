@@ -17,12 +17,12 @@ use crate::process::{Running, peak_rss_mb};
 use crate::report::{Fleet, Measurement};
 use crate::scene::{self, Counters, Scene};
 
-/// How often the notes are looked at.
+/// How often the notes are checked.
 const LOOK: Duration = Duration::from_millis(2);
-/// How long they may stay as they are before the measurement is given up.
+/// How long the notes may stay unchanged before the measurement is given up.
 const STUCK: Duration = Duration::from_secs(60);
 
-/// What a worker is told.
+/// The input of a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct WorkerSpec {
     url: String,
@@ -30,14 +30,14 @@ pub(crate) struct WorkerSpec {
     concurrency: Option<usize>,
 }
 
-/// What a worker says at its end.
+/// The output of a worker at its end.
 #[derive(Debug, Serialize, Deserialize)]
 struct Worked {
     peak_rss_mb: Option<f64>,
     counters: Option<Counters>,
 }
 
-/// Dispatches jobs, has two processes work on them, and counts in what they noted.
+/// Dispatches jobs, has two processes work on them, and counts their notes.
 pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
     let before = scene.meter.read();
     let dispatching = Instant::now();
@@ -76,7 +76,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
     Ok(measurement)
 }
 
-/// Is a worker: ready, goes when it is told to, and drains when nothing more is said.
+/// A worker: reports that it is ready, starts when told to, and drains when its input ends.
 pub(crate) fn work(spec: &WorkerSpec) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let notes = OpenOptions::new().append(true).open(&spec.notes).context("the notes of a worker")?;
@@ -90,7 +90,7 @@ pub(crate) fn work(spec: &WorkerSpec) -> Result<()> {
     let worker =
         scene::worker(&stent, spec.concurrency).state(Ended::default()).state(Notes(Some(Arc::new(notes))));
     let worker = runtime.block_on(worker.start())?;
-    // This thread is not the runtime's, so it may wait for the end of what is said.
+    // This thread is not a runtime thread, so it may block until the input ends.
     heard.for_each(drop);
     runtime.block_on(worker.drain())?;
     let counters = meter.since(before);
@@ -98,7 +98,7 @@ pub(crate) fn work(spec: &WorkerSpec) -> Result<()> {
     Ok(())
 }
 
-/// Waits until so many notes are written.
+/// Waits until this many notes are written.
 async fn until_noted(notes: &[PathBuf], n: usize) -> Result<()> {
     let count = || -> Result<usize> {
         let sizes = notes.iter().map(|notes| Ok(std::fs::metadata(notes)?.len() as usize));

@@ -1,4 +1,4 @@
-//! The judge against evidence that is made up: what is a violation, what excuses it, and what does not.
+//! The judge with invented evidence: what is a violation, what excuses it, and what does not.
 
 use super::*;
 use crate::plan::PULSES;
@@ -15,7 +15,7 @@ fn id(number: u64) -> ExecutionId {
     ExecutionId::from_uuid(uuid::Uuid::from_u128(u128::from(number)))
 }
 
-/// Pulses: executions of one step, acknowledged and ended as they should be.
+/// Pulses: executions of one step, acknowledged and with the right end.
 fn evidence(backend: Backend, pulses: u64) -> Evidence {
     let mut evidence = Evidence {
         seed: SEED,
@@ -61,7 +61,7 @@ fn evidence(backend: Backend, pulses: u64) -> Evidence {
 }
 
 impl Evidence {
-    /// A run of a pulse, in this life; one without an end has no outcome.
+    /// A run of a pulse in this life; without `end` it has no outcome.
     fn run(&mut self, pulse: u64, life: u64, begin: u64, end: Option<u64>) {
         self.run_of(Effect::Plain, pulse, life, begin, end);
     }
@@ -89,7 +89,7 @@ impl Evidence {
         let mut evidence = evidence(backend, 1);
         evidence.run(0, 1, 1_000, Some(2_000));
         evidence.run(0, 2, 20_000, Some(21_000));
-        // Somebody is served all the time.
+        // Somebody is served at all times.
         let served =
             (0..50).map(|second| Entry { at: at(second * 1_000), number: PULSES, told: Told::Signalled });
         evidence.journal.splice(0..0, served);
