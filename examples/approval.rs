@@ -1,4 +1,4 @@
-//! An expense that a person approves or refuses, or that nobody answers in time: a signal, and a limit on the wait for it.
+//! An expense that a person approves or refuses, or that nobody answers in time: a signal, and a timeout on the wait for it.
 //!
 //! ```sh
 //! cargo run --example approval -- request "a new bike" --patience 2h    # prints an id and waits
@@ -6,8 +6,8 @@
 //! cargo run --example approval -- wait ID                               # goes on, should the first have been stopped
 //! ```
 //!
-//! While it waits, the function is a row in the store: no worker, no connection, and no process has to be there. An answer
-//! may come before anyone waits for it, and while nothing runs at all.
+//! While the function waits, it is only a row in the store: it needs no worker, no connection and no process. The answer may
+//! arrive before the wait begins, and while no process runs.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -17,20 +17,20 @@ use serde::{Deserialize, Serialize};
 use stent::prelude::*;
 use stent::{Error as StentError, ExecutionId};
 
-/// What somebody wants to be paid.
+/// A request for money.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Expense {
     what: String,
 }
 
-/// What a person said.
+/// The answer of a person.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Approval {
     by: String,
     is_granted: bool,
 }
 
-/// What became of it.
+/// The outcome of a request.
 #[derive(Debug, Serialize, Deserialize)]
 enum Decision {
     Paid { by: String },
@@ -38,8 +38,8 @@ enum Decision {
     Unanswered,
 }
 
-/// Asks, waits, and pays. The time to wait counts from when it was first waited for, and is stored: a crash does not start
-/// it over.
+/// Asks, waits, and pays. The timeout counts from the first time that the code waits, and is stored: a crash does not restart
+/// it.
 #[durable]
 async fn reimburse(expense: Expense, patience: String) -> Result<Decision, StentError> {
     ask(expense.clone()).await?;
@@ -49,13 +49,13 @@ async fn reimburse(expense: Expense, patience: String) -> Result<Decision, Stent
             Ok(Decision::Paid { by })
         }
         Ok(Approval { by, is_granted: false }) => Ok(Decision::Refused { by }),
-        // Silence is an outcome here. A function could as well remind somebody, and wait again.
+        // Here, silence is an outcome. A function could also send a reminder and wait again.
         Err(StentError::SignalTimeout { .. }) => Ok(Decision::Unanswered),
         Err(other) => Err(other),
     }
 }
 
-/// Tells whoever may approve it; a real one would send a mail.
+/// Tells the people who may approve it; a real one would send a mail.
 #[durable]
 async fn ask(expense: Expense) {
     println!("who approves {}?", expense.what);
@@ -67,11 +67,11 @@ async fn pay(expense: Expense) {
     println!("paid: {}", expense.what);
 }
 
-/// Requests money, and has a person decide
+/// Requests money, and lets a person decide
 #[derive(Debug, Parser)]
 #[command(name = "approval")]
 struct Options {
-    /// Where requests are recorded
+    /// The store that records requests
     #[arg(long, value_name = "URL", default_value = "sqlite://approval.db", global = true)]
     store: String,
 
@@ -83,10 +83,10 @@ struct Options {
 enum Act {
     /// Requests money and waits for the decision
     Request {
-        /// What for
+        /// What the money is for
         what: String,
 
-        /// How long an answer may take; 0s for as long as it takes
+        /// The longest wait for an answer; 0s for no limit
         #[arg(long, default_value = "2h")]
         patience: String,
     },
@@ -95,7 +95,7 @@ enum Act {
         /// The request
         id: ExecutionId,
 
-        /// Who answers
+        /// The person who answers
         #[arg(long)]
         by: String,
 
@@ -103,7 +103,7 @@ enum Act {
         #[arg(long)]
         no: bool,
     },
-    /// Waits for the decision of a request that was made before
+    /// Waits for the decision of an earlier request
     Wait {
         /// The request
         id: ExecutionId,
@@ -140,7 +140,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
 /// Runs a worker until there is a decision.
 async fn wait(stent: &Stent, run: Handle<Decision>) -> Result<(), Box<dyn Error>> {
-    // A short lease, so that a request that is stopped in the middle of a turn goes on soon elsewhere.
+    // A short lease, so that a request whose process was killed in the middle of a turn soon continues elsewhere.
     let worker = stent.worker().lease("3s").start().await?;
     match run.result().await? {
         Decision::Paid { by } => println!("approved by {by}"),

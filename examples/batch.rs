@@ -1,4 +1,4 @@
-//! A file of orders, row by row: what can be booked is booked, and what cannot is listed with its line and the reason.
+//! A file of orders, row by row: valid rows are booked, and invalid rows are listed with their line and the reason.
 //!
 //! ```sh
 //! cargo run --release --example batch                     # the 10,000 orders that come with the example
@@ -10,8 +10,8 @@
 //!               └─ book::map(rows)         a task for each row
 //! ```
 //!
-//! A bad row is an outcome and not a failure: nobody gets anything out of trying it again, and the first failure of an
-//! item ends the whole map. So an item fails only for reasons that may pass, and is retried then.
+//! A bad row is an outcome and not a failure: retrying it would not help, and the first failure of an item ends the whole map.
+//! So an item fails only for transient reasons, and is then retried.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -27,21 +27,21 @@ use serde::{Deserialize, Deserializer, Serialize};
 use stent::prelude::*;
 use tokio::task::spawn_blocking;
 
-/// Rows in a page: some 80 kB, well below what a record should hold.
+/// Rows in a page: about 80 kB, well below the size that a record should have.
 const PAGE: usize = 1_000;
 
-/// The columns, in their order.
+/// The columns, in order.
 const COLUMNS: [&str; 8] =
     ["order", "date", "customer", "country", "article", "quantity", "unit_price", "currency"];
 
-/// A row as it stands in the file.
+/// A row as written in the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Row {
     line: u64,
     fields: Vec<String>,
 }
 
-/// A row that can be booked. Fields that are not used here are checked for being there.
+/// A valid row. Fields that this example does not use are only checked for presence.
 #[derive(Debug, Deserialize)]
 struct Order {
     #[serde(rename = "order")]
@@ -60,7 +60,7 @@ struct Order {
     currency: Currency,
 }
 
-/// What the shop is paid in.
+/// The currencies that the shop accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 enum Currency {
@@ -70,7 +70,7 @@ enum Currency {
     Usd,
 }
 
-/// What became of a row.
+/// The outcome of a row.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Outcome {
     Booked { currency: Currency, cents: u64 },
@@ -91,7 +91,7 @@ struct Page {
     next: Option<Place>,
 }
 
-/// What the import comes to.
+/// The result of the import.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Report {
     /// Orders and cents by currency.
@@ -100,7 +100,7 @@ struct Report {
     bad: Vec<(u64, String)>,
 }
 
-/// The whole file. The rows that it goes on with are those that were recorded, however the file changes after a crash.
+/// Imports the whole file. After a crash it continues with the recorded rows, even if the file has changed.
 #[durable]
 async fn import(file: PathBuf) -> Result<Report, stent::Error> {
     let mut rows = Vec::new();
@@ -136,8 +136,8 @@ async fn read(file: PathBuf, from: Place) -> Result<Page, Box<dyn Error + Send +
     .await?
 }
 
-/// Books one row. Here it only adds up; a real one would write to the shop's ledger, under the order's number, so that the
-/// same row twice is booked once.
+/// Books one row. This one only adds up; a real one would write to the shop's ledger under the order's number, so that a
+/// repeated row is booked once.
 #[durable]
 async fn book(row: Row) -> Outcome {
     match parse(&row) {
@@ -207,7 +207,7 @@ impl FromIterator<Outcome> for Report {
     }
 }
 
-/// Books a CSV file of orders and reports totals by currency, and rows that could not be booked
+/// Books a CSV file of orders and reports totals by currency, and the rows that could not be booked
 #[derive(Debug, Parser)]
 #[command(name = "batch")]
 struct Options {
@@ -215,7 +215,7 @@ struct Options {
     #[arg(default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/data/orders.csv"))]
     file: PathBuf,
 
-    /// Where the import is recorded
+    /// The store that records the import
     #[arg(long, value_name = "URL", default_value = "sqlite://batch.db")]
     store: String,
 }
@@ -237,7 +237,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     let report = stent.dispatch(import(options.file)).await?.result().await?;
     match report.write(io::stdout().lock()) {
-        // Who reads the first lines only, as `head` does, has seen what was wanted.
+        // A reader that takes only the first lines, such as `head`, has what it wanted.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! Prints the SHA-256 of every file below a folder, as `sha256sum` does, and loses nothing when it crashes on the way.
+//! Prints the SHA-256 of every file below a folder, as `sha256sum` does, and loses nothing in a crash.
 //!
 //! ```sh
 //! cargo run --release --example digest -- .                     # the report on stdout, all else on stderr
@@ -29,10 +29,10 @@ use stent_examples::sha256::{self, Hashed};
 use stent_examples::walk::{self, Entry, IfUnreadable, Page};
 use tokio::task::spawn_blocking;
 
-/// Lists the folder, then checks all that is in it.
+/// Lists the folder, then checks everything in it.
 ///
-/// It gives numbers and not the report, which may be larger than any one record should be. The report is read from the
-/// items of the map.
+/// It returns numbers and not the report, which may be larger than a record should be. The report is read from the items of the
+/// map.
 #[durable]
 async fn digest(root: PathBytes, skip: Vec<PathBytes>) -> Result<Summary, stent::Error> {
     let queue = queue(&root);
@@ -42,7 +42,7 @@ async fn digest(root: PathBytes, skip: Vec<PathBytes>) -> Result<Summary, stent:
         let list =
             |if_unreadable| list(root.clone(), skip.clone(), after.clone(), if_unreadable).queue(&queue);
         let page = match list(IfUnreadable::Fail).await {
-            // Some folder stayed unreadable through all attempts.
+            // A folder stayed unreadable in all attempts.
             Err(stent::Error::Failed(_)) => list(IfUnreadable::Note).await?,
             page => page?,
         };
@@ -56,8 +56,8 @@ async fn digest(root: PathBytes, skip: Vec<PathBytes>) -> Result<Summary, stent:
     Ok(outcomes.into_iter().collect())
 }
 
-/// Lists one page of what is below the folder. A page that is recorded stays as it is, however the folder changes between a
-/// crash and the next run, so the paths that `digest` goes on with are those that it began with.
+/// Lists one page of the folder's content. A recorded page does not change, even if the folder changes between a crash and the
+/// next run, so `digest` continues with the same paths.
 #[durable(retry(max_attempts = 4, initial_delay = "200ms"))]
 async fn list(
     root: PathBytes,
@@ -68,8 +68,8 @@ async fn list(
     spawn_blocking(move || walk::page(root.as_path(), &skip, after.as_ref(), if_unreadable)).await?
 }
 
-/// Hashes one file, or says why that cannot be done. An unreadable file is an outcome here and not a failure, since the
-/// first failure of an item ends the whole map.
+/// Hashes one file, or says why it cannot. An unreadable file is an outcome here and not a failure, because the first failure
+/// of an item ends the whole map.
 #[durable]
 async fn check(root: PathBytes, entry: Entry) -> Result<Outcome, stent::Error> {
     match entry {
@@ -82,8 +82,8 @@ async fn check(root: PathBytes, entry: Entry) -> Result<Outcome, stent::Error> {
     }
 }
 
-/// Hashes one file; tried again when it cannot be read. A file of many gigabytes may take minutes: it is hashed on a thread
-/// for blocking work, and the worker renews its lease meanwhile.
+/// Hashes one file; retried if the file cannot be read. A file of many gigabytes may take minutes: it is hashed on a thread for
+/// blocking work, while the worker renews its lease.
 #[durable(retry(max_attempts = 5, initial_delay = "200ms"))]
 async fn hash_file(path: PathBytes, State(meter): State<Meter>) -> io::Result<Hashed> {
     let turn = meter.turn().await;
@@ -95,7 +95,7 @@ async fn hash_file(path: PathBytes, State(meter): State<Meter>) -> io::Result<Ha
     Ok(hashed)
 }
 
-/// Does nothing. That it was dispatched says that the report of a run has been written.
+/// Does nothing. An execution of it marks that the report of a run has been written.
 #[durable]
 async fn reported() -> Result<(), Infallible> {
     Ok(())
@@ -103,12 +103,12 @@ async fn reported() -> Result<(), Infallible> {
 
 /// Prints the SHA-256 of every regular file below a folder, as sha256sum does
 ///
-/// The run is recorded in a store. When it is cut short, the same command goes on from what was recorded; when its report
-/// has been written, the same command starts afresh. Symbolic links are not followed. A file that cannot be read is tried
-/// again for some seconds, then named on stderr.
+/// A store records the run. If the run is interrupted, the same command continues from the record; once the report is written,
+/// the same command starts a new run. Symbolic links are not followed. A file that cannot be read is retried for some seconds,
+/// then named on stderr.
 ///
-/// A store that is a file inside the folder is left out of the report, together with the files beside it whose names go on
-/// with -wal, -shm or -journal: they change with every hash.
+/// A store file inside the folder is left out of the report, together with its companions whose names end in -wal, -shm or
+/// -journal: they change with every hash.
 ///
 /// Exit code: 0 if every file was hashed, 1 if some could not be read, 2 if there is no report.
 #[derive(Debug, Parser)]
@@ -117,7 +117,7 @@ struct Options {
     /// The folder
     path: PathBuf,
 
-    /// Where the run is recorded. Processes that share a store and a folder share the work
+    /// The store that records the run. Processes that share a store and a folder share the work
     #[arg(long, value_name = "URL", default_value = "sqlite://digest.db")]
     store: String,
 
@@ -159,14 +159,14 @@ async fn run(options: &Options) -> Result<Summary, Box<dyn Error>> {
         .worker()
         .queues([queue(&root)])
         .state(meter.clone())
-        // What a process had under lease when it crashed can be claimed once the lease has run out. A short lease makes the
-        // next run start soon; its price is a renewal per second.
+        // Tasks that a crashed process held can be claimed once their leases have expired. A short lease lets the next run
+        // start soon; its price is one renewal per second.
         .lease("3s")
         .heartbeat("1s")
         .start()
         .await?;
 
-    // For a run that was cut short this writes nothing: an execution is started once under its id.
+    // For an interrupted run this writes nothing: an execution is started once under its id.
     let call = digest(root.clone(), store_files(&stent, &root)).queue(queue(&root));
     let execution = stent.dispatch(call).id(run.id).await?;
     let summary = tokio::select! {
@@ -189,7 +189,7 @@ async fn run(options: &Options) -> Result<Summary, Box<dyn Error>> {
     Ok(summary)
 }
 
-/// The folder by the one name that it has wherever the program is started.
+/// The canonical path of the folder, which is the same wherever the program is started.
 fn folder(path: &Path) -> Result<PathBytes, String> {
     let is_folder = fs::metadata(path).and_then(|metadata| {
         if metadata.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
@@ -198,7 +198,7 @@ fn folder(path: &Path) -> Result<PathBytes, String> {
     root.map(PathBytes::from).map_err(|error| format!("folder {path:?} cannot be read: {error}"))
 }
 
-/// The store's own files, by their paths from the folder, if they are in it.
+/// The store's own files, by their paths relative to the folder, if they are in it.
 fn store_files(stent: &Stent, root: &PathBytes) -> Vec<PathBytes> {
     let Ok(store) = fs::canonicalize(stent.store().info().location) else { return Vec::new() };
     let Ok(store) = store.strip_prefix(root.as_path()) else { return Vec::new() };
@@ -206,7 +206,7 @@ fn store_files(stent: &Stent, root: &PathBytes) -> Vec<PathBytes> {
     ["", "-wal", "-shm", "-journal"].map(beside).into()
 }
 
-/// Shows how far the run has come, until it is dropped or it is time to crash.
+/// Shows the run's progress, until it is dropped or it is time to crash.
 async fn watch(stent: &Stent, run: &Run, meter: &Meter, from_store: u64) -> stent::Result<Infallible> {
     let mut looks = tokio::time::interval(Duration::from_millis(50));
     let (mut shown, mut shown_at) = (0, Instant::now());
@@ -220,7 +220,7 @@ async fn watch(stent: &Stent, run: &Run, meter: &Meter, from_store: u64) -> sten
     }
 }
 
-/// Aborts the process if it was asked to and has recorded its number of files. The store is asked, for a file that was
+/// Aborts the process if it was asked to and has recorded its number of files. It asks the store, because a file that was
 /// hashed and not committed is not recorded.
 async fn crash_if_due(stent: &Stent, run: &Run, meter: &Meter, from_store: u64) -> stent::Result<()> {
     if let Some(limit) = meter.reached()

@@ -1,5 +1,5 @@
-//! Fan-out within fan-out: a map over sites, and in each site all of its pages at once. One page is gone; it is noted and
-//! the others are there, in order.
+//! Nested fan-out: a map over sites, and for each site all of its pages concurrently. One page is gone; it is noted, and the
+//! others are there, in order.
 //!
 //! ```sh
 //! cargo run --example fanout
@@ -11,9 +11,8 @@
 //!                                   └─ …
 //! ```
 //!
-//! Every call in this tree is a task of its own, which any worker may take. No function holds a worker's slot while it waits
-//! for those below it, so the depth of the tree and the number of workers have nothing to do with each other: it runs
-//! with one slot as well.
+//! Every call in this tree is a separate task, which any worker may take. No function holds a worker's slot while it waits for
+//! the tasks below it, so the depth of the tree does not depend on the number of slots: it also runs with one slot.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -27,7 +26,7 @@ use stent::prelude::*;
 /// The sites to crawl.
 const SITES: [&str; 3] = ["alpha.example", "beta.example", "gamma.example"];
 
-/// The web: site, path and text of each page. One is linked and gone.
+/// The web: site, path and text of each page. One page is linked but gone.
 const WEB: &[(&str, &str, Option<&str>)] = &[
     ("alpha.example", "/", Some("welcome to alpha")),
     ("alpha.example", "/news", Some("nothing is new here today")),
@@ -38,31 +37,31 @@ const WEB: &[(&str, &str, Option<&str>)] = &[
     ("gamma.example", "/", Some("gamma")),
 ];
 
-/// What was found at a site: each of its pages with its number of words, or why there is none.
+/// The result of a site: each of its pages with its number of words, or why it has none.
 #[derive(Debug, Serialize, Deserialize)]
 struct Site {
     name: String,
     pages: Vec<(String, Result<usize, String>)>,
 }
 
-/// Why a page could not be had.
+/// Why a page could not be fetched.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{path} is gone")]
 struct Gone {
     path: String,
 }
 
-/// The whole web: every site, in the order of the sites.
+/// Crawls the whole web: every site, in the order of the sites.
 #[durable]
 async fn crawl(sites: Vec<String>) -> Result<Vec<Site>, stent::Error> {
     site::map(sites).await
 }
 
-/// One site: all of its pages at once. A page that fails is part of the outcome; it fails neither the site nor the map.
+/// Crawls one site: all of its pages concurrently. A failed page is part of the outcome; it fails neither the site nor the map.
 #[durable]
 async fn site(name: String) -> Result<Site, stent::Error> {
     let paths = index(name.clone()).await?;
-    // The calls are built in the order of the paths, and `join_all` gives their outcomes in the same order.
+    // The calls are built in the order of the paths, and `join_all` returns their outcomes in the same order.
     let outcomes = join_all(paths.iter().map(|path| page(name.clone(), path.clone()))).await;
     let mut pages = Vec::new();
     for (path, outcome) in paths.into_iter().zip(outcomes) {
@@ -81,10 +80,10 @@ async fn index(site: String) -> Vec<String> {
     WEB.iter().filter(|(own, ..)| *own == site).map(|(_, path, _)| (*path).to_owned()).collect()
 }
 
-/// The words of one page; tried again, as the web is what it is.
+/// Counts the words of one page; retried, because the web is unreliable.
 #[durable(retry(max_attempts = 3, initial_delay = "50ms"))]
 async fn page(site: String, path: String) -> Result<usize, Gone> {
-    // The later a page stands, the sooner it is there: order is not a matter of who answers first.
+    // Later pages answer sooner: the order of the results does not depend on who answers first.
     tokio::time::sleep(Duration::from_millis(40 / path.len() as u64)).await;
     let text = WEB.iter().find(|(own, at, _)| *own == site && *at == path).and_then(|(.., text)| *text);
     text.map(|text| text.split_whitespace().count()).ok_or(Gone { path })
@@ -94,7 +93,7 @@ async fn page(site: String, path: String) -> Result<usize, Gone> {
 #[derive(Debug, Parser)]
 #[command(name = "fanout")]
 struct Options {
-    /// Where the crawl is recorded
+    /// The store that records the crawl
     #[arg(long, value_name = "URL", default_value = "sqlite://fanout.db")]
     store: String,
 

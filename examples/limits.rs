@@ -1,12 +1,12 @@
-//! Two limits that hold over all workers together: how many run at once, and how many start in a second.
+//! Two limits that apply to all workers together: how many tasks run at once, and how many start per second.
 //!
 //! ```sh
 //! cargo run --example limits
 //! cargo run --example limits -- --workers 4 --calls 60
 //! ```
 //!
-//! A limit belongs to a function and is written at the function. What is over it waits in the store, holds no worker's slot,
-//! and hides nothing that stands behind it. A function that is parked, for a sleep say, does not count as running.
+//! A limit belongs to a function and is set in its attribute. Calls over the limit wait in the store, hold no worker's slot,
+//! and do not block other work behind them. A parked function, for example one that sleeps, does not count as running.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -16,20 +16,20 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use stent::prelude::*;
 
-/// At most two at once, wherever they run: there are two licences for the program that does it, say.
+/// At most two at once, on all workers: for example, a program with two licences.
 #[durable(max_concurrent = 2)]
 async fn render(frame: u32, State(gauge): State<Gauge>) {
     let _inside = gauge.enter();
     tokio::time::sleep(Duration::from_millis(5 + u64::from(frame % 3) * 5)).await;
 }
 
-/// At most twenty a second, wherever they start: the service that it asks allows no more, say.
+/// At most twenty per second, on all workers: for example, a service with that quota.
 #[durable(rate = "20/s")]
 async fn look_up(_address: u32, State(starts): State<Starts>) {
     starts.note();
 }
 
-/// A film and its credits. The two maps run side by side, and neither limit holds up the other.
+/// A film and its credits. The two maps run concurrently, and neither limit delays the other.
 #[durable]
 async fn film(calls: u32) -> Result<(), stent::Error> {
     let (frames, addresses) = stent::join!(render::map(0..calls), look_up::map(0..calls));
@@ -38,7 +38,7 @@ async fn film(calls: u32) -> Result<(), stent::Error> {
     Ok(())
 }
 
-/// Counts who is inside.
+/// Counts concurrent calls.
 #[derive(Clone, Debug, Default)]
 struct Gauge(Arc<Mutex<Inside>>);
 
@@ -69,7 +69,7 @@ impl Drop for Leave {
     }
 }
 
-/// Remembers when the last of something started.
+/// Remembers when the last call started.
 #[derive(Clone, Debug, Default)]
 struct Starts(Arc<Mutex<Option<Instant>>>);
 
@@ -88,7 +88,7 @@ impl Starts {
 #[derive(Debug, Parser)]
 #[command(name = "limits")]
 struct Options {
-    /// Where the calls are recorded
+    /// The store that records the calls
     #[arg(long, value_name = "URL", default_value = "sqlite://limits.db")]
     store: String,
 

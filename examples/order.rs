@@ -1,4 +1,4 @@
-//! An order from payment to parcels: steps that are retried, a sleep that holds nothing, a fan-out, an inline step, and the
+//! An order from payment to parcels: steps with retries, a sleep that holds no resources, a fan-out, an inline step, and the
 //! timeline of it all.
 //!
 //! ```sh
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use stent::prelude::*;
 use stent_examples::timeline;
 
-/// What a customer ordered.
+/// A customer's order.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Order {
     number: u64,
@@ -25,21 +25,21 @@ struct Order {
     parcels: Vec<Parcel>,
 }
 
-/// What goes into one box.
+/// The content of one box.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Parcel {
     weight_grams: u32,
     to: String,
 }
 
-/// What the bank gave.
+/// The bank's receipt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Receipt {
     order: u64,
     cents: u64,
 }
 
-/// What the customer is told.
+/// The answer to the customer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Summary {
     receipt: Receipt,
@@ -47,14 +47,14 @@ struct Summary {
     note: String,
 }
 
-/// Why a charge failed. It can be encoded, so who waits for the order gets this value back and not a text about it.
+/// Why a charge failed. Serde can encode it, so the code that waits for the order gets this value back and not only its text.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 enum ChargeError {
     #[error("the bank did not answer attempt {attempt}")]
     Unavailable { attempt: u32 },
 }
 
-/// A bank that does not answer the first times.
+/// A bank that does not answer the first few times.
 #[derive(Clone, Debug)]
 struct Bank {
     fails: u32,
@@ -62,7 +62,7 @@ struct Bank {
 }
 
 impl Bank {
-    /// A real bank would know a repeated charge by the order's number: a step that was in flight at a crash runs again.
+    /// A real bank would recognize a repeated charge by the order's number: a step that was in flight at a crash runs again.
     async fn charge(&self, order: &Order) -> Result<Receipt, ChargeError> {
         let attempt = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         if attempt <= self.fails {
@@ -72,23 +72,23 @@ impl Bank {
     }
 }
 
-/// Charges the customer, through the bank that the worker brings.
+/// Charges the customer through the bank that the worker provides.
 #[durable(retry(max_attempts = 5, initial_delay = "100ms"), queue = "payments")]
 async fn charge(order: Order, State(bank): State<Bank>) -> Result<Receipt, ChargeError> {
     bank.charge(&order).await.inspect_err(|error| eprintln!("order: {error}"))
 }
 
-/// Ships one parcel and gives its tracking number.
+/// Ships one parcel and returns its tracking number.
 #[durable]
 async fn ship(parcel: Parcel) -> String {
     format!("{}-{}", parcel.to.to_uppercase(), parcel.weight_grams)
 }
 
-/// The whole order. Each line that awaits is recorded; after a crash the code runs again and is given what was recorded.
+/// The whole order. Each awaited step is recorded; after a crash the code runs again and gets the recorded results.
 #[durable]
 async fn checkout(order: Order) -> Result<Summary, stent::Error> {
     let receipt = charge(order.clone()).await?;
-    // Time to change one's mind. No worker, lease or memory is held meanwhile.
+    // Time to cancel the order. The sleep holds no worker, lease or memory.
     stent::sleep("500ms").await?;
     let tracking = ship::map(order.parcels).await?;
     let note = stent::step("note", || async {
@@ -103,7 +103,7 @@ async fn checkout(order: Order) -> Result<Summary, stent::Error> {
 #[derive(Debug, Parser)]
 #[command(name = "order")]
 struct Options {
-    /// Where the order is recorded
+    /// The store that records the order
     #[arg(long, value_name = "URL", default_value = "sqlite://order.db")]
     store: String,
 

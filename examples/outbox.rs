@@ -1,5 +1,5 @@
-//! A shop whose orders and whose work are in one database: an order is taken and its execution started in one transaction,
-//! and stock is taken off the shelf exactly once.
+//! A shop whose orders and executions are in one database: one transaction inserts an order and starts its execution, and stock
+//! is taken off the shelf exactly once.
 //!
 //! ```sh
 //! cargo run --example outbox                       # three orders, of which one is thought better of
@@ -17,24 +17,24 @@ use stent::sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 
-/// The application's own tables, beside Stent's.
+/// The application's tables, beside Stent's.
 const TABLES: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS orders (number BIGINT PRIMARY KEY, state TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS shelf (pieces BIGINT NOT NULL)",
     "INSERT INTO shelf SELECT 10 WHERE NOT EXISTS (SELECT 1 FROM shelf)",
 ];
 
-/// What became of an order.
+/// The outcome of an order.
 #[derive(Debug, Serialize, Deserialize)]
 enum Fate {
-    /// One was taken off the shelf; so many are left there.
+    /// One piece was taken off the shelf; this many are left.
     Reserved { left: i64 },
     /// There was none left.
     SoldOut,
 }
 
-/// Fulfils an order. Whatever crashes, an order takes one piece: what the closure writes and the record that it has run are
-/// committed together.
+/// Fulfils an order. Whatever crashes, an order takes one piece: the closure's writes and the record of the step are committed
+/// together.
 #[durable]
 async fn fulfil(number: i64) -> Result<Fate, stent::Error> {
     let fate = stent::transaction(async |txn| {
@@ -50,7 +50,7 @@ async fn fulfil(number: i64) -> Result<Fate, stent::Error> {
     })
     .name("reserve")
     .await?;
-    // What is outside of the database comes after it, in a step of its own, and happens at least once.
+    // Effects outside the database come after it, in a separate step, and happen at least once.
     let tell = || async {
         println!("order {number}: {fate:?}");
         Ok::<_, String>(())
@@ -59,14 +59,14 @@ async fn fulfil(number: i64) -> Result<Fate, stent::Error> {
     Ok(fate)
 }
 
-/// Takes an order: its row and its execution are there together, or neither is.
+/// Takes an order: its row and its execution are committed together, or neither is.
 async fn take(
     stent: &Stent,
     database: &DatabaseConnection,
     number: i64,
 ) -> Result<Handle<Fate>, Box<dyn Error>> {
     let immediate = TransactionOptions {
-        // On SQLite, who writes later waits at the beginning, where waiting helps.
+        // SQLite: a transaction that will write must wait for the lock at its beginning, where waiting helps.
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
     };
@@ -74,7 +74,7 @@ async fn take(
     txn.execute_unprepared(&format!("INSERT INTO orders VALUES ({number}, 'taken')")).await?;
     let run = stent.dispatch(fulfil(number)).within(&txn).await?;
     if number == 2 {
-        // Neither the row nor the execution has ever been.
+        // After this, neither the row nor the execution exists.
         txn.rollback().await?;
         return Err("the customer has thought better of it".into());
     }
@@ -86,11 +86,11 @@ async fn take(
 #[derive(Debug, Parser)]
 #[command(name = "outbox")]
 struct Options {
-    /// The database of the shop, which is Stent's as well
+    /// The database of the shop, which is also Stent's store
     #[arg(long, value_name = "URL", default_value = "sqlite://outbox.db")]
     store: String,
 
-    /// How many orders come in
+    /// The number of orders
     #[arg(long, value_name = "N", default_value_t = 3)]
     orders: i64,
 }
@@ -134,7 +134,7 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The first number that a statement gives.
+/// The first number that a statement returns.
 async fn first(connection: &impl ConnectionTrait, sql: &str) -> Result<Option<i64>, DbErr> {
     let statement = Statement::from_string(connection.get_database_backend(), sql);
     let row = connection.query_one_raw(statement).await?;

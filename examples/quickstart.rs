@@ -1,5 +1,5 @@
-//! The program of the README, which a test compares. Run it twice: the second time nothing is charged or shipped again, since
-//! `orders.db` has the execution and its result. Kill it in the middle, and the next run goes on from there.
+//! The program of the README; a test compares the two. Run it twice: the second time nothing is charged or shipped again,
+//! because `orders.db` has the execution and its result. Kill it in the middle, and the next run continues from there.
 
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;

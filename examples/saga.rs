@@ -1,13 +1,13 @@
-//! A trip of three bookings: when one of them cannot be had, those before it are cancelled, the last one first.
+//! A trip of three bookings: if one of them fails, the earlier ones are cancelled, the last one first.
 //!
 //! ```sh
 //! cargo run --example saga                       # flight, hotel and car are booked
 //! cargo run --example saga -- --sold-out car     # the hotel is cancelled, then the flight
 //! ```
 //!
-//! The list of what is to be undone is a plain `Vec` in the function: after a crash the code runs again, is given the
-//! bookings that were recorded, and so has its list again. A trip that was undone is no failure of the execution: it
-//! completes, with a result that says so.
+//! The list of bookings to undo is a plain `Vec` in the function: after a crash the code runs again, gets the recorded
+//! bookings, and so builds the list again. An undone trip is not a failure of the execution, which completes with a result that
+//! says so.
 
 use std::error::Error;
 use std::fmt;
@@ -17,7 +17,7 @@ use clap::{Parser, ValueEnum};
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;
 
-/// What a trip is made of.
+/// The parts of a trip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 enum Part {
     Flight,
@@ -25,7 +25,7 @@ enum Part {
     Car,
 }
 
-/// Something that was booked, and can be cancelled.
+/// A booking, which can be cancelled.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Booking {
     part: Part,
@@ -36,25 +36,26 @@ struct Booking {
 #[derive(Debug, Serialize, Deserialize)]
 enum Trip {
     Booked(Vec<Booking>),
-    /// What was cancelled, in that order, and why.
+    /// The cancelled bookings in order, and the reason.
     Undone {
         cancelled: Vec<Booking>,
         because: String,
     },
 }
 
-/// Why a booking failed. Nobody would get a seat by asking again, so it is not tried again.
+/// Why a booking failed. It is not retried, because asking again would not free a seat.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("there is no {0} left")]
 struct SoldOut(Part);
 
-/// The world outside: it sells everything but one thing.
+/// The outside world: it sells everything except one thing.
 #[derive(Clone, Debug)]
 struct Agency {
     sold_out: Option<Part>,
 }
 
-/// Books one part of the trip. A real agency would be given a key, the same in each attempt, to know a repeated booking by.
+/// Books one part of the trip. A real agency would get an idempotency key, the same in each attempt, to recognize a repeated
+/// booking.
 #[durable]
 async fn book(
     part: Part,
@@ -69,14 +70,14 @@ async fn book(
     Ok(booking)
 }
 
-/// Cancels a booking, with more patience than usual: what is not undone here stays for a person to undo.
+/// Cancels a booking, with more patience than usual: a person must undo everything that is not undone here.
 #[durable(retry(max_attempts = 20, initial_delay = "1s", max_delay = "10m"))]
 async fn cancel(booking: Booking) -> Result<Booking, stent::Failure> {
     println!("cancelled {booking}");
     Ok(booking)
 }
 
-/// The whole trip, or nothing of it.
+/// Books the whole trip, or nothing.
 #[durable]
 async fn trip(traveller: String) -> Result<Trip, stent::Error> {
     let mut booked = Vec::new();
@@ -90,7 +91,7 @@ async fn trip(traveller: String) -> Result<Trip, stent::Error> {
     Ok(Trip::Booked(booked))
 }
 
-/// Cancels one after another, from the last to the first. Each is a step of the function that calls this.
+/// Cancels the bookings from the last to the first. Each cancellation is a step of the calling function.
 async fn undo(booked: Vec<Booking>, because: String) -> Result<Trip, stent::Error> {
     let mut cancelled = Vec::new();
     for booking in booked.into_iter().rev() {
@@ -99,15 +100,15 @@ async fn undo(booked: Vec<Booking>, because: String) -> Result<Trip, stent::Erro
     Ok(Trip::Undone { cancelled, because })
 }
 
-/// Books a trip, or undoes what was booked of it
+/// Books a trip, or undoes its bookings
 #[derive(Debug, Parser)]
 #[command(name = "saga")]
 struct Options {
-    /// Where the trip is recorded
+    /// The store that records the trip
     #[arg(long, value_name = "URL", default_value = "sqlite://saga.db")]
     store: String,
 
-    /// What cannot be had
+    /// The part that is sold out
     #[arg(long, value_name = "PART")]
     sold_out: Option<Part>,
 }

@@ -1,5 +1,4 @@
-//! The parts of the examples that would be in their way. The examples themselves are beside this folder, one file each, to
-//! be read from top to bottom.
+//! Helper code of the examples. The examples themselves are beside this folder, one file each, to be read from top to bottom.
 
 pub mod meter;
 pub mod path;
@@ -9,7 +8,7 @@ pub mod sha256;
 pub mod timeline;
 pub mod walk;
 
-/// The pages of the guide, so that their code is compiled and run with the doc tests. Nothing of them is in the library.
+/// The pages of the guide, so that the doc tests compile and run their code. The library contains nothing of them.
 #[cfg(doctest)]
 mod guide {
     #[doc = include_str!("../../docs/guide/cancellation.md")]

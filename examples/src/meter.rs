@@ -1,11 +1,11 @@
-//! What `digest` counts while it runs, and the limit at which it crashes on purpose.
+//! Counts the files of `digest` while it runs, and has the limit at which it crashes on purpose.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Counts files that are hashed, and lets only so many through if there is a limit. Cheap to clone; clones share it.
+/// Counts hashed files, and lets only a limited number through if there is a limit. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub struct Meter {
     hashed: Arc<AtomicU64>,
@@ -25,8 +25,8 @@ impl Meter {
         }
     }
 
-    /// Waits for a turn to hash a file; past the limit, for ever. One that is dropped and not [counted](Turn::count) goes to
-    /// somebody else, so that a file which cannot be read does not count.
+    /// Waits for a turn to hash a file; past the limit, forever. A turn that is dropped without being [counted](Turn::count)
+    /// goes to another file, so that a file which cannot be read does not count.
     ///
     /// # Cancel safety
     /// Safe.

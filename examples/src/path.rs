@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// A path as the bytes that it is made of. A name on disk may be any bytes; a text would lose those that are not UTF-8.
+/// A path as its bytes. A file name may consist of any bytes; a text would lose those that are not UTF-8.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PathBytes(#[serde(with = "serde_bytes")] Vec<u8>);
 
 impl PathBytes {
-    /// A path from its bytes.
+    /// Creates a path from its bytes.
     #[must_use]
     pub const fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)

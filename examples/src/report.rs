@@ -1,4 +1,4 @@
-//! What `digest` reports of each file, and how that is written.
+//! What `digest` reports about each file, and how it is written.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -11,16 +11,16 @@ use crate::runs::Items;
 use crate::sha256::{self, Hashed};
 use crate::walk::Entry;
 
-/// What became of an entry.
+/// The outcome of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It was hashed.
     Hashed(Hashed),
-    /// It could not be read, through all attempts.
+    /// It could not be read in any attempt.
     Unreadable(String),
 }
 
-/// What all outcomes come to.
+/// The totals of all outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Files that were hashed.
@@ -43,10 +43,10 @@ impl FromIterator<Outcome> for Summary {
 }
 
 /// Writes a line per hashed file to `out` and one per unreadable file to stderr, in the order of the items. Paths begin with
-/// `root`, as `find` would show them.
+/// `root`, as `find` would print them.
 ///
 /// # Errors
-/// When the store cannot be read or `out` not be written. Who closes `out` early has what it wants, which is no error.
+/// If the store cannot be read, or `out` cannot be written. If the reader closes `out` early, that is no error.
 pub async fn write(mut items: Items<'_>, root: &Path, out: impl Write) -> Result<(), Box<dyn Error>> {
     let mut out = io::BufWriter::new(out);
     while let Some(page) = items.page().await? {

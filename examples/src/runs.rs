@@ -8,8 +8,8 @@ use stent::{ExecutionId, ExecutionStatus, Stent, StepKind, TaskId};
 
 use crate::path::PathBytes;
 
-/// The queue of a folder's work. Each folder has its own, so that a worker for one does not take up what was left behind of
-/// another.
+/// The queue of a folder's work. Each folder has its own queue, so that a worker for one folder does not take up work that was
+/// left behind by another.
 #[must_use]
 pub fn queue(root: &PathBytes) -> String {
     format!("digest-{}", derive_id("queue", root, 0))
@@ -20,16 +20,16 @@ pub fn queue(root: &PathBytes) -> String {
 pub struct Run {
     /// The execution that does the work.
     pub id: ExecutionId,
-    /// The execution whose being there says that the report was written.
+    /// The execution whose existence shows that the report was written.
     pub note: ExecutionId,
-    /// Whether the run had begun before this process did.
+    /// Whether the run began before this process did.
     pub resumed: bool,
 }
 
 impl Run {
-    /// Finds the last run over this folder if it was cut short, or else the next one.
+    /// Finds the last run over this folder if it was interrupted, or creates the next one.
     ///
-    /// Runs are counted, and their ids derived from folder and number, so that every process comes to the same ids and
+    /// Runs are counted, and their ids are derived from folder and number, so that every process computes the same ids and
     /// nothing has to be written down.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Run {
             };
             match status(stent, run(true).id).await? {
                 None => return Ok(run(false)),
-                // All is hashed, and the process died before the report was written.
+                // Everything is hashed, and the process died before the report was written.
                 Some(ExecutionStatus::Completed) if status(stent, run(true).note).await?.is_none() => {
                     return Ok(run(true));
                 }
@@ -54,7 +54,7 @@ impl Run {
         }
     }
 
-    /// How many files the store has the outcome of.
+    /// The number of files whose outcome is in the store.
     ///
     /// # Errors
     /// Store errors.
@@ -67,7 +67,7 @@ impl Run {
         Ok(recorded)
     }
 
-    /// The items of the run's map, as far as the run has come.
+    /// The items of the run's map, as far as the run has got.
     ///
     /// # Errors
     /// Store errors.
@@ -84,7 +84,7 @@ impl Run {
     }
 }
 
-/// Reads a map's items page by page, in their order.
+/// Reads a map's items page by page, in order.
 #[derive(Debug)]
 pub struct Items<'a> {
     stent: &'a Stent,

@@ -7,12 +7,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Largest piece of a file in memory. Several gigabytes of file cost this much, and no more.
+/// Largest piece of a file in memory: a file of several gigabytes uses no more than this.
 const READ_BYTES_MAX: u64 = 1024 * 1024;
-/// Smallest buffer, for files that say that they are empty and are not.
+/// Smallest buffer, for files that report a size of zero and are not empty.
 const READ_BYTES_MIN: u64 = 4 * 1024;
 
-/// What a file held when it was read.
+/// The content of a file when it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hashed {
     /// SHA-256 of the content.
@@ -25,9 +25,9 @@ pub struct Hashed {
 /// Reads a regular file in pieces and hashes it. Blocks; not for an async thread.
 ///
 /// # Errors
-/// When it cannot be read, or is no regular file any more.
+/// If it cannot be read, or is no longer a regular file.
 pub fn hash(path: &Path) -> io::Result<Hashed> {
-    // Asked before it is opened: a named pipe would keep the open waiting, and a link is not followed.
+    // Checked before it is opened: opening a named pipe would block, and a link is not followed.
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file any more"));
@@ -49,8 +49,8 @@ pub fn hash(path: &Path) -> io::Result<Hashed> {
     }
 }
 
-/// Writes a hash and a path as `sha256sum` does: two spaces between them; and where the path holds a backslash or a line
-/// end, those escaped, with a backslash before the line to say so.
+/// Writes a hash and a path as `sha256sum` does: separated by two spaces; backslashes and line ends in the path are escaped,
+/// and a backslash before the line marks that.
 ///
 /// # Errors
 /// Those of the writer.

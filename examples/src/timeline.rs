@@ -1,4 +1,4 @@
-//! The tasks of an execution as a table, for people.
+//! The tasks of an execution as a readable table.
 
 use std::io::{self, Write};
 
@@ -6,8 +6,8 @@ use stent::{StepKind, TaskView};
 
 const HEADS: [&str; 8] = ["seq", "kind", "name", "status", "attempts", "start", "duration", "last failure"];
 
-/// Writes a line per task: those of one parent below it and indented, in the order in which its code asked for them.
-/// Moments count from the start of the execution.
+/// Writes a line per task: children are indented below their parent, in the order in which its code asked for them. Moments
+/// count from the start of the execution.
 ///
 /// # Errors
 /// Those of the writer.
@@ -49,7 +49,7 @@ fn add(
     }
 }
 
-/// Attempts that failed, and the one after them. Only calls are tried again.
+/// The number of failed attempts plus the current one. Only calls are retried.
 fn attempts(task: &TaskView) -> String {
     match task.kind {
         StepKind::Call => (task.attempts + 1).to_string(),
@@ -67,7 +67,7 @@ fn since(root: &TaskView, task: &TaskView) -> String {
     format!("{:.3}s", task.created_at.since(root.created_at).as_secs_f64())
 }
 
-/// From when it was asked for, so with its retries and with what it waited for.
+/// Counted from the moment of the request, so it includes retries and waiting.
 fn duration(task: &TaskView) -> String {
     task.ended_at
         .map_or_else(|| "-".to_owned(), |ended| format!("{:.3}s", ended.since(task.created_at).as_secs_f64()))

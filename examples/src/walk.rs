@@ -1,8 +1,8 @@
-//! Walks a folder in pages, each of which can be asked for by itself. Knows nothing of Stent.
+//! Walks a folder in pages, each of which can be requested separately. Knows nothing of Stent.
 //!
-//! The order is that of the paths' bytes, and a page is what comes after a path. So pages that were read at different times
-//! never repeat a file, whatever was added or removed in between, and a walk can go on from its last page in another
-//! process.
+//! Entries are ordered by the bytes of their paths, and a page contains the entries after a path. So pages that were read at
+//! different times never repeat a file, whatever was added or removed in between, and a walk can continue from its last page in
+//! another process.
 
 use std::fs;
 use std::io;
@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::path::PathBytes;
 
-/// A page is full when it has so many bytes. It becomes one record of the store, which warns above 512 KiB.
+/// A page is full when it has this many bytes. It becomes one record of the store, which warns above 512 KiB.
 const PAGE_BYTES: usize = 256 * 1024;
-/// What an entry costs in a record beside its path.
+/// The size of an entry in a record, without its path.
 const ENTRY_BYTES: usize = 16;
 
-/// Something below the folder, by its path from there.
+/// An entry below the folder, by its path relative to the folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
     /// A regular file.
@@ -46,10 +46,10 @@ impl Entry {
     }
 }
 
-/// A part of what is below a folder.
+/// A part of a folder's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
-    /// In the order of their paths' bytes.
+    /// In the order of the bytes of their paths.
     pub entries: Vec<Entry>,
     /// Whether there may be more after the last of them.
     pub more: bool,
@@ -58,17 +58,17 @@ pub struct Page {
 /// What to do with a folder that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IfUnreadable {
-    /// Fail, in the hope that it can be read later.
+    /// Fail, so that a retry can read it later.
     Fail,
-    /// Note it and go on.
+    /// Note it and continue.
     Note,
 }
 
-/// Reads the page after `after`, a path that an earlier page ended with. Symbolic links are not followed. Blocks; not for
-/// an async thread.
+/// Reads the page after `after`, a path with which an earlier page ended. Symbolic links are not followed. Blocks; not for an
+/// async thread.
 ///
 /// # Errors
-/// When a folder cannot be read, if that is to fail.
+/// If a folder cannot be read, and `if_unreadable` is [`IfUnreadable::Fail`].
 pub fn page(
     root: &Path,
     skip: &[PathBytes],
@@ -92,17 +92,17 @@ pub fn page(
     Ok(Page { entries, more: false })
 }
 
-/// Gives regular files, and folders that cannot be read, in the order of their paths' bytes.
+/// Iterates over regular files and unreadable folders, in the order of the bytes of their paths.
 struct Walk<'a> {
     root: &'a Path,
     skip: &'a [PathBytes],
     after: &'a [u8],
-    /// What is left of each folder on the way to where the walk stands.
+    /// The remaining entries of each folder on the current path.
     open: Vec<IntoIter<Found>>,
 }
 
 struct Found {
-    /// From the root. That of a folder ends in a slash, so that it sorts as everything below it does.
+    /// Relative to the root. The path of a folder ends in a slash, so that it sorts like everything below it.
     path: Vec<u8>,
     is_folder: bool,
 }
@@ -136,8 +136,8 @@ impl<'a> Walk<'a> {
         Ok(found)
     }
 
-    /// Whether it, or something below it, comes after where the page begins. A folder that the page begins after is one that
-    /// could not be read.
+    /// Whether the entry, or something below it, comes after the beginning of the page. If the page begins after a folder, that
+    /// folder was unreadable.
     fn is_ahead(&self, found: &Found) -> bool {
         found.path.as_slice() > self.after
             || (found.is_folder && self.after.starts_with(&found.path) && self.after != found.path)
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(found, paths(&[b"a/file", b"a/store.db"]));
     }
 
-    /// A folder whose path is too long to be named from the root, which nobody may read, not even root.
+    /// A folder whose path is too long to be named from the root, so that nobody can read it, not even root.
     fn too_deep(root: &Path) {
         let script = "i=0; while [ $i -lt 40 ]; do mkdir $0 && cd -P ./$0 || exit 1; i=$((i+1)); done";
         let made = Command::new("sh").args(["-c", script, &"d".repeat(120)]).current_dir(root).status();

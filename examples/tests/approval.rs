@@ -16,7 +16,7 @@ struct Request {
 }
 
 impl Request {
-    /// Makes a request and returns when its question was asked.
+    /// Makes a request, and returns once its question was asked.
     fn make(folder: &Path, patience: &str) -> Self {
         let mut process = approval(folder, &["request", "a bike", "--patience", patience])
             .stdout(Stdio::piped())
@@ -88,7 +88,7 @@ fn silence_is_an_outcome() {
 
     assert_eq!(request.end(), "nobody answered in time\n");
 
-    // Nobody is there any more who could take an answer.
+    // The execution has ended, so nobody can take an answer.
     let late = answer(folder.path(), &id, &[]);
     assert_eq!(late.status.code(), Some(1), "{late:?}");
     assert!(String::from_utf8_lossy(&late.stderr).contains(&id), "{late:?}");

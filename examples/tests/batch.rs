@@ -42,7 +42,7 @@ fn the_orders_are_those_that_were_drawn() {
         panic!("the orders were not there, and have been drawn anew: look at them, and run this again");
     }
 
-    // No assert_eq: nobody wants to read both.
+    // No `assert_eq`: nobody wants to read both files.
     let is_same = fs::read_to_string(data()).expect("UTF-8") == drawn.text;
     assert!(
         is_same,

@@ -1,4 +1,4 @@
-//! The example `digest`, run as processes: on SQLite, and on Postgres where it is about sharing the work.
+//! The example `digest`, run as processes: on SQLite, and on Postgres where processes share the work.
 
 #[cfg(feature = "postgres")]
 #[path = "../../stent-postgres/tests/schema/mod.rs"]
@@ -16,10 +16,10 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// SIGABRT, by which an aborted process ends.
+/// SIGABRT, the signal that ends an aborted process.
 const ABORTED: i32 = 6;
 
-/// A place with a folder `tree` in it, beside which the store is.
+/// A place with a folder `tree`, and the store beside it.
 struct Place {
     folder: TempDir,
 }
@@ -34,7 +34,7 @@ impl Place {
         place
     }
 
-    /// A tree of so many files in several folders.
+    /// A tree of this many files in several folders.
     fn of(files: usize) -> Self {
         let place = Self::new(&[]);
         for n in 0..files {
@@ -94,7 +94,7 @@ impl Place {
     }
 }
 
-/// Bytes as a text that loses none of them.
+/// Bytes as a text that preserves all of them.
 fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
@@ -246,7 +246,7 @@ fn a_file_that_stays_unreadable_is_named_and_the_others_are_reported() {
     fs::remove_dir_all(place.tree().join("0")).expect("removed");
     let output = place.digest(&["tree"]);
 
-    // One of the two that are gone may be the one that was recorded.
+    // One of the two missing files may be the one that was recorded.
     let stderr = text(&output.stderr);
     let unreadable = stderr.lines().filter(|line| line.contains("could not be read: No such file")).count();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -260,7 +260,7 @@ fn a_file_that_stays_unreadable_is_named_and_the_others_are_reported() {
 fn a_folder_that_stays_unreadable_is_named_and_the_others_are_reported() {
     let place = Place::of(3);
     let expected = place.expected("tree");
-    // Too deep to be named by one path, so that even root cannot read it.
+    // Too deep for one path, so that even root cannot read it.
     let script = "i=0; while [ $i -lt 40 ]; do mkdir $0 && cd -P ./$0 || exit 1; i=$((i+1)); done";
     let made = Command::new("sh").args(["-c", script, &"d".repeat(120)]).current_dir(place.tree()).status();
     assert!(made.expect("a shell").success());

@@ -4,7 +4,7 @@ mod support;
 
 #[test]
 fn every_page_is_in_order_and_the_one_that_is_gone_is_noted() {
-    // One slot does not starve the tree of the slot that it waits for.
+    // The tree does not starve with one slot, because waiting functions hold no slot.
     for slots in ["1", "16"] {
         let folder = tempfile::tempdir().expect("a folder");
 

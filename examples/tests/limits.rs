@@ -2,7 +2,7 @@
 
 mod support;
 
-/// The numbers in what it prints, line by line.
+/// The numbers in the output, line by line.
 fn limits(args: &[&str]) -> Vec<Vec<f64>> {
     let folder = tempfile::tempdir().expect("a folder");
     let output = support::example("limits", folder.path()).args(args).output().expect("a process");
@@ -19,8 +19,8 @@ fn two_run_at_once_and_twenty_start_in_a_second_however_many_workers_there_are()
 
         let [frames, addresses] = printed.as_slice() else { panic!("two lines: {printed:?}") };
         assert_eq!(frames.as_slice(), [50.0, 2.0], "the limit is reached and not passed");
-        // Twenty in the first second, twenty in the next, and then ten more. However slow the machine is, the last of them
-        // cannot have started before two seconds have passed.
+        // Twenty in the first second, twenty in the next, and then ten more. However slow the machine is, the last one cannot
+        // have started before two seconds have passed.
         let [50.0, last] = addresses.as_slice() else { panic!("{printed:?}") };
         assert!(*last >= 2.0, "{printed:?}");
     }

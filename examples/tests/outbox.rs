@@ -4,7 +4,7 @@ mod support;
 
 use std::path::Path;
 
-/// What it prints, in order.
+/// The lines of the output.
 fn outbox(folder: &Path, args: &[&str]) -> Vec<String> {
     let output = support::example("outbox", folder).args(args).output().expect("a process");
     assert!(output.status.success(), "{output:?}");

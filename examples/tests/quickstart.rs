@@ -1,4 +1,4 @@
-//! The README's program, as it stands there, run twice in one folder.
+//! The README's program, as written there, run twice in one folder.
 
 mod support;
 

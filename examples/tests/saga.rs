@@ -2,7 +2,7 @@
 
 mod support;
 
-/// What it prints.
+/// The lines of the output.
 fn saga(args: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let output = support::example("saga", folder.path()).args(args).output().expect("a process");

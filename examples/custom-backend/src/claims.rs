@@ -1,4 +1,4 @@
-//! Claims and leases: who gets which work, in which order, and for how long.
+//! Claims and leases: which worker gets which tasks, in which order, and for how long.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use stent_core::{TaskId, Timestamp};
 use crate::data::Data;
 
 impl Data {
-    /// Everything of an exchange but the outcomes.
+    /// Everything in an exchange except the outcomes.
     pub(crate) fn claim(&mut self, request: &ClaimRequest<'_>) -> Exchanged {
         let (now, max) = (request.now, request.max.min(CLAIM_MAX));
         let mut due = Vec::new();
@@ -93,10 +93,10 @@ impl Data {
         Claimed { task, lease, fence, cached: recalled, steps }
     }
 
-    /// What is new to whoever has a task in memory and has seen so many of its completions: those after them, and the maps
-    /// that are open.
+    /// Steps that are new to a worker which has the task in memory and has seen `seen` of its completions: the later
+    /// completions, and open maps.
     pub(crate) fn news(&self, id: TaskId, seen: u32) -> Vec<Step> {
-        // What ended after its parent had ended has no place among the completions, and is open no more.
+        // A map that ended after its parent had ended has no place among the completions, and is not open any more.
         let is_open = |step: TaskId| self.tasks.get(&step).is_some_and(|step| step.row.ended_at.is_none());
         let mut steps = self.steps(id);
         steps.retain(|step| match &step.state {
@@ -107,7 +107,7 @@ impl Data {
         steps
     }
 
-    /// The sleeps directly below a task that are over, by moment, then position.
+    /// The due sleeps directly below a task, by moment, then position.
     fn due_sleeps(&self, parent: TaskId, now: Timestamp) -> Vec<TaskId> {
         let below = self.below(parent).into_iter();
         let open = below.filter(|record| !record.row.status.is_terminal());
@@ -118,14 +118,13 @@ impl Data {
         due.into_iter().map(|(.., id)| id).collect()
     }
 
-    /// When the leases end that take the places of a function.
+    /// The ends of the leases that take slots of a function.
     fn places(&self, function: FunctionKey, now: Timestamp) -> impl Iterator<Item = Timestamp> {
         let counted = self.tasks.values().filter(move |record| record.row.limit_key == Some(function));
         counted.filter_map(|record| record.row.ready_at).filter(move |ends_at| *ends_at > now)
     }
 
-    /// Where there is room, those whose leases have run out lose their places: a renewal that comes late must not take them
-    /// back.
+    /// If there is room, tasks whose leases have expired lose their slots: a late renewal must not take them back.
     fn vacate(&mut self, request: &ClaimRequest<'_>, due: impl Iterator<Item = TaskId>) {
         let limits = due.filter_map(|id| request.limit(&self.tasks[&id].task.lane.function));
         let limits: BTreeMap<_, _> = limits.map(|limit| (FunctionKey::of(&limit.function), limit)).collect();
@@ -136,7 +135,7 @@ impl Data {
         }
     }
 
-    /// The buckets of a function's rate that count, and what is in them.
+    /// The buckets that count against a function's rate, with their contents.
     fn starts(&self, limit: &Limit, now: Timestamp) -> BTreeMap<Timestamp, u64> {
         let buckets = self.started.get(&FunctionKey::of(&limit.function));
         let Some((rate, buckets)) = limit.rate.zip(buckets) else { return BTreeMap::new() };
@@ -148,7 +147,7 @@ impl Data {
         limit.room(running as u64, self.starts(limit, now).values().sum())
     }
 
-    /// When a limit that is full may have room without anybody doing anything.
+    /// When a full limit may have room again by itself.
     fn gives_way(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
         let places: Vec<_> = self.places(FunctionKey::of(&limit.function), now).collect();
         let full = limit.max_concurrent.is_some_and(|max| places.len() >= max as usize);
@@ -158,7 +157,7 @@ impl Data {
         places.into_iter().min().filter(|_| full).max(start)
     }
 
-    /// Extends a lease that nobody has taken over.
+    /// Extends a lease that no other claim has taken over.
     pub(crate) fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
         match self.tasks.get_mut(&lease.task).map(|record| &mut record.row) {
             Some(row)

@@ -1,4 +1,4 @@
-//! Everything that a store keeps, as a value in memory, and what a transition does to it. Knows nothing of files.
+//! The whole content of a store as a value in memory, and what a transition does to it. Knows nothing of files.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use stent_core::model::{EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Note, S
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
-/// Everything. BTreeMaps, since ids sort by age.
+/// Everything, in BTreeMaps, because ids sort by age.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
     pub(crate) tasks: BTreeMap<TaskId, StoredTask>,
@@ -102,7 +102,7 @@ impl Data {
         writes.cascade
     }
 
-    /// Ends open tasks, or asks them to end. A place that becomes free is worth a look.
+    /// Ends open tasks, or asks them to end. A slot that becomes free is a reason for a hint.
     fn end(&mut self, tasks: Vec<TaskId>, end: impl Fn(&mut Row)) {
         for task in tasks {
             if let Some(StoredTask { row, .. }) = self.tasks.get_mut(&task) {
@@ -119,7 +119,7 @@ impl Data {
         self.work += u64::from(removed.is_some_and(|record| record.row.limit_key.is_some()));
     }
 
-    /// Looks after what ended out of sight, until nothing follows any more.
+    /// Follows up ends that the transition could not see, until nothing follows any more.
     pub(crate) fn follow(&mut self, mut follow: Cascade) {
         while !follow.is_empty() {
             let mut ups = follow.steps;
@@ -149,18 +149,18 @@ impl Data {
         self.tasks.get(&task).is_some_and(|record| !record.row.status.is_terminal())
     }
 
-    /// The open tasks of an execution but its root.
+    /// The open tasks of an execution except its root.
     fn open_steps(&self, execution: ExecutionId) -> impl Iterator<Item = TaskId> {
         let steps = self.of(execution).filter(|record| !record.is_root());
         steps.filter(|record| !record.row.status.is_terminal()).map(|record| record.row.id)
     }
 
-    /// All tasks of an execution, its root too.
+    /// All tasks of an execution, including its root.
     pub(crate) fn of(&self, execution: ExecutionId) -> impl Iterator<Item = &StoredTask> {
         self.tasks.values().filter(move |record| record.row.tree.execution == execution)
     }
 
-    /// The tasks directly below one, by position.
+    /// The children of a task, by position.
     pub(crate) fn below(&self, parent: TaskId) -> Vec<&StoredTask> {
         let all = self.tasks.values();
         let mut below: Vec<_> = all.filter(|record| record.row.tree.parent == Some(parent)).collect();
@@ -168,7 +168,7 @@ impl Data {
         below
     }
 
-    /// The tasks at any depth below one.
+    /// The descendants of a task.
     fn descendants(&self, root: TaskId) -> Vec<TaskId> {
         let mut found = vec![root];
         let mut next = 0;

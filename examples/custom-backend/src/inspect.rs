@@ -1,4 +1,4 @@
-//! Reads: pages of what was read from the file last. None of them locks or writes.
+//! Reads: pages of the data that was last read from the file. No read locks or writes.
 
 use std::collections::BTreeMap;
 
@@ -123,7 +123,7 @@ impl Inspect for JsonStore {
     }
 }
 
-/// The first of what was found, as many as a page holds.
+/// The first results, as many as a page holds.
 fn page<T>(found: impl IntoIterator<Item = T>, max: usize) -> Vec<T> {
     found.into_iter().take(max.min(PAGE_MAX)).collect()
 }

@@ -1,4 +1,4 @@
-//! A backend of one's own: executions in one JSON file, under a lock.
+//! A custom backend: executions in one JSON file, under a lock.
 //!
 //! ```
 //! # use custom_backend::JsonStore;
@@ -8,39 +8,39 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Any number of handles, in any number of processes of one machine, may have the same file open. It is written to be read
-//! beside [the guide](https://github.com/stent-rs/stent/blob/main/docs/guide/write-a-backend.md), which quotes it, and passes
-//! the whole conformance suite.
+//! Any number of handles, in any number of processes on one machine, may have the same file open. Read it together with [the
+//! guide](https://github.com/stent-rs/stent/blob/main/docs/guide/write-a-backend.md), which quotes it. It passes the whole
+//! conformance suite.
 //!
 //! | File | Holds |
 //! |---|---|
 //! | `data.rs` | all tables as one value, and what a transition does to it |
 //! | `claims.rs` | claims and renewals |
-//! | `purge.rs` | what goes when it is old |
+//! | `purge.rs` | deletion of old data |
 //! | `inspect.rs` | the twelve reads |
 //! | `place.rs` | the file, its lock, and how it is replaced |
 //! | `listener.rs` | hints |
 //!
-//! # What is kept, and how
+//! # How it keeps the guarantees
 //!
-//! | Promise | Kept by |
+//! | Guarantee | Kept by |
 //! |---|---|
-//! | all or nothing (G1) | a new file is written beside the old one and renamed over it. Calls never wait inside, so one that is dropped was applied or never began |
-//! | one claim at a time, no commit in between (G2, G3, G5, G8, G11, G12) | an exclusive lock on `x.json.lock` from the read to the rename. It goes with the process that held it |
+//! | all or nothing (G1) | a new file is written beside the old one and renamed over it. Calls never wait inside, so a dropped call was applied or never began |
+//! | one claim at a time, no commit in between (G2, G3, G5, G8, G11, G12) | an exclusive lock on `x.json.lock` from the read to the rename. It is released when its process dies |
 //! | the rules themselves (G3, G4, G7, G15) | `stent_core::ledger` |
-//! | claim order (G6, G9, G10) | all due tasks are looked at and sorted |
-//! | bytes come back as they were (G14) | `serde_json`, with `float_roundtrip` |
-//! | what was answered outlives a loss of power | `fsync` of the file, then of its folder: [`Durability::Full`] |
+//! | claim order (G6, G9, G10) | all due tasks are examined and sorted |
+//! | bytes come back unchanged (G14) | `serde_json`, with `float_roundtrip` |
+//! | acknowledged commits survive a power loss | `fsync` of the file, then of its folder: [`Durability::Full`] |
 //! | hints may be lost (G17) | listeners compare counters in the first line of the file |
 //!
-//! # What it is not for
+//! # Limits
 //!
 //! - **Many executions.** Every commit writes the whole file, and every other handle reads it again: hundreds are fine, many
 //!   thousands are not. Purge what has ended.
-//! - **Large payloads.** JSON writes bytes as a list of numbers, four times their size.
+//! - **Large payloads.** JSON writes bytes as a list of numbers, which takes four times the space.
 //! - **Busy runtimes.** Calls block the thread that polls them, for a write and an `fsync`, and for as long as another process
-//!   has the lock: a process that is stopped in the middle of a commit (not killed) stops all others.
-//! - **Network file systems**, whose locks and renames are not what they seem; and systems without `fsync` of folders (Windows).
+//!   has the lock: a process that is stopped (not killed) in the middle of a commit stops all others.
+//! - **Network file systems**, whose locks and renames are unreliable; and systems without `fsync` of folders (Windows).
 //! - Deleting or replacing the file while a handle is open on it.
 
 mod claims;
@@ -71,31 +71,32 @@ use self::place::{FORMAT, Place};
 #[derive(Debug)]
 pub struct JsonStore {
     place: Arc<Place>,
-    /// Held shared by each call, and exclusively by the one that closes.
+    /// Each call holds it shared, and `close` holds it exclusively.
     is_open: RwLock<bool>,
 }
 
-/// What a commit that was answered outlives.
+/// What an acknowledged commit survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The machine's loss of power: each commit waits for the disk, twice.
+    /// Power loss: each commit waits for the disk, twice.
     #[default]
     Full,
-    /// The process's death, but not the machine's: for tests, and for what can be done again.
+    /// The death of the process, but not of the machine: for tests, and for work that can be repeated.
     Process,
 }
 
 impl JsonStore {
-    /// Opens a file, which need not be there yet; its folder must be. Beside it come `….lock`, which stays, and `….new`.
+    /// Opens a file, which need not exist yet; its folder must exist. The store also creates `….lock`, which stays, and
+    /// `….new`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the folder is not there, [`ErrorKind::Schema`] when the file is newer than this program,
-    /// [`ErrorKind::Corrupt`] when it is something else.
+    /// [`ErrorKind::Config`] if the folder does not exist, [`ErrorKind::Schema`] if the file is newer than this program,
+    /// [`ErrorKind::Corrupt`] if it is another kind of file.
     pub fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
         Self::open_with(path, Durability::default())
     }
 
-    /// Opens a file and says what its commits outlive. Handles on one file may differ in it.
+    /// Opens a file with a choice of what its commits survive. Handles on one file may differ in it.
     ///
     /// # Errors
     /// See [`open`](Self::open).
@@ -111,19 +112,19 @@ impl JsonStore {
         Ok(Arc::new(Self { place: Arc::new(place), is_open: RwLock::new(true) }))
     }
 
-    /// Changes what is stored. Nothing is awaited in here, so a call that is dropped was applied or never began (G1).
+    /// Changes the stored data. Nothing is awaited in here, so a dropped call was applied or never began (G1).
     fn update<T>(&self, operation: &'static str, change: impl FnOnce(&mut Data) -> T) -> Result<T> {
         let _call = self.call(operation)?;
         self.place.update(operation, change)
     }
 
-    /// Reads what is stored.
+    /// Reads the stored data.
     fn data(&self, operation: &'static str) -> Result<Arc<Data>> {
         let _call = self.call(operation)?;
         self.place.read(operation)
     }
 
-    /// A call under way, which whoever closes waits for.
+    /// Registers a call, which `close` waits for.
     fn call(&self, operation: &'static str) -> Result<RwLockReadGuard<'_, bool>> {
         let is_open = self.is_open.read().unwrap_or_else(PoisonError::into_inner);
         if *is_open { Ok(is_open) } else { Err(Error::new(ErrorKind::Closed, operation)) }
@@ -171,7 +172,7 @@ impl Hints for JsonStore {
 
 #[async_trait]
 impl Migrate for JsonStore {
-    /// Writes an empty file where there is none: there was but one form so far.
+    /// Creates an empty file if there is none: the format has had one version so far.
     async fn migrate(&self) -> Result<()> {
         self.update("migrate", |_| ())
     }

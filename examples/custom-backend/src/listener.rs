@@ -1,4 +1,4 @@
-//! Hints without anybody who sends them: a look at the first line of the file, every few milliseconds.
+//! Hints without a sender: each listener reads the first line of the file every few milliseconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use stent_core::backend::{Listener, Topic};
 
 use crate::place::Place;
 
-/// How long a change may go unseen. A look opens a file and reads a line: some tens of microseconds.
+/// How long a change may go unnoticed. A look opens a file and reads a line, which takes some tens of microseconds.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Looks at a counter in the first line of the file.
+/// Watches a counter in the first line of the file.
 #[derive(Debug)]
 pub(crate) struct FileListener {
     place: Arc<Place>,
@@ -26,7 +26,7 @@ impl FileListener {
         listener
     }
 
-    /// What cannot be read has not changed: it is only a hint.
+    /// A file that cannot be read counts as unchanged: this is only a hint.
     fn now(&self) -> u64 {
         match (self.place.header("listen"), self.topic) {
             (Ok(Some(header)), Topic::Work) => header.work,

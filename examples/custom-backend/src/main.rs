@@ -1,4 +1,4 @@
-//! A durable function on a store of one's own, which goes on where it was however often it is killed.
+//! A durable function on a custom store, which continues where it was however often its process is killed.
 //!
 //! ```sh
 //! cargo run -p custom-backend                  # kill it between its lines, and run it again
@@ -10,7 +10,7 @@ use std::error::Error;
 use custom_backend::JsonStore;
 use stent::prelude::*;
 
-/// Three cups. The pause is recorded as well, and goes on while nothing runs.
+/// Three cups. The pause is recorded too, and goes on while no process runs.
 #[durable]
 async fn brew(cups: u32) -> Result<String, stent::Error> {
     let grams = grind(cups).await?;
@@ -36,10 +36,10 @@ async fn pour(grams: u32) -> Result<String, stent::Error> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "x.json".to_owned());
     let stent = Stent::builder().open(JsonStore::open(path)?).await?;
-    // A short lease: if this process is killed while a step runs, the next one takes the step over after so long.
+    // A short lease: if this process is killed while a step runs, the next process takes the step over after the lease.
     let worker = stent.worker().lease("2s").start().await?;
 
-    // Under its key it is one execution, however often this line runs.
+    // Under this key it is one execution, however often this line runs.
     let run = stent.dispatch(brew(3)).idempotency_key("the first coffee").await?;
     println!("{}", run.result().await?);
 

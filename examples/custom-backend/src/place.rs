@@ -1,4 +1,4 @@
-//! One file under a lock: how everything is read and written as a whole.
+//! One file under a lock: everything is read and written as a whole.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -11,26 +11,26 @@ use stent_core::backend::{Error, ErrorKind, Result};
 use crate::Durability;
 use crate::data::Data;
 
-/// The form of the file that this program writes. Whoever changes it raises it, and mends older files in `migrate`.
+/// The format version that this program writes. A change of the format raises it, and migrates older files in `migrate`.
 pub(crate) const FORMAT: u32 = 1;
 
-/// The first line of the file; the second is everything else.
+/// The first line of the file; the second line has everything else.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Header {
     pub(crate) format: u32,
-    /// Grows with every write, so that what was read before is known to be good still.
+    /// Grows with every write, and so shows whether data that was read before is current.
     version: u64,
-    /// What listeners look at.
+    /// The counters that listeners watch.
     pub(crate) work: u64,
     pub(crate) ended: u64,
 }
 
-/// Where the file is, and what was read from it last.
+/// Where the file is, and the data that was last read from it.
 #[derive(Debug)]
 pub(crate) struct Place {
     path: PathBuf,
     durability: Durability,
-    /// Good for as long as the file has this version.
+    /// Current while the file has this version.
     last: Mutex<(u64, Arc<Data>)>,
 }
 
@@ -43,7 +43,7 @@ impl Place {
         &self.path
     }
 
-    /// What is there. The file is replaced as a whole, so readers need no lock.
+    /// The current data. The file is replaced as a whole, so readers need no lock.
     pub(crate) fn read(&self, operation: &'static str) -> Result<Arc<Data>> {
         Ok(self.load(operation)?.1)
     }
@@ -53,7 +53,7 @@ impl Place {
         Ok(self.open(operation)?.map(|(header, _)| header))
     }
 
-    /// Loads all, changes it, saves all, while nobody else does.
+    /// Loads everything, changes it and saves it, while no other process can.
     pub(crate) fn update<T>(
         &self,
         operation: &'static str,
@@ -83,7 +83,7 @@ impl Place {
         Ok(last.clone())
     }
 
-    /// The file, read up to the end of its first line.
+    /// The file, read to the end of its first line.
     fn open(&self, operation: &'static str) -> Result<Option<(Header, BufReader<File>)>> {
         let mut file = match File::open(&self.path) {
             Ok(file) => BufReader::new(file),
@@ -101,7 +101,7 @@ impl Place {
         Ok(Some((header, file)))
     }
 
-    /// Whoever dies in here leaves the old file or the new one (G1).
+    /// A process that dies in here leaves the old file or the new one (G1).
     fn save(&self, operation: &'static str, version: u64, data: Data) -> Result<()> {
         let header = Header { format: FORMAT, version, work: data.work, ended: data.ended };
         let new = self.beside("new");
@@ -123,7 +123,7 @@ impl Place {
         Ok(())
     }
 
-    /// A file beside the file: `x.json.lock`.
+    /// The path of a companion file: `x.json.lock`.
     fn beside(&self, what: &str) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(".");
@@ -145,7 +145,7 @@ impl Place {
         move |error| self.error(ErrorKind::Corrupt, operation).with_source(error)
     }
 
-    /// Everything that there is can be encoded, so what fails is the disk.
+    /// All data can be encoded, so any failure is the disk's.
     fn unwritten(&self, operation: &'static str) -> impl Fn(serde_json::Error) -> Error {
         move |error| self.failed(operation)(error.into())
     }

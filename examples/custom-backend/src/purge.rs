@@ -1,4 +1,4 @@
-//! Deletes what is old, and never what is open (G16).
+//! Deletes old data, and never an open execution (G16).
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ impl Data {
         Purged { count: u32::try_from(count).unwrap_or(u32::MAX) }
     }
 
-    /// Purges executions that have ended and are of the kind, the oldest first.
+    /// Purges ended executions of this kind, the oldest first.
     fn purge_roots(
         &mut self,
         request: &PurgeRequest,
@@ -35,7 +35,8 @@ impl Data {
         for (_, root) in &old {
             purge(self, root.execution());
         }
-        // Last of all: what goes on under a key may be a step of another of them, which counts as it stood before.
+        // After everything else: a key that becomes free may promote a step of another deleted execution, which must be counted
+        // with its earlier status.
         let executions = old.iter().map(|(_, root)| (root.execution(), request.now)).collect();
         self.follow(Cascade { executions, ..Cascade::default() });
         old.len()
@@ -58,7 +59,7 @@ impl Data {
                 || self.notes.get(&execution).is_some_and(|notes| !notes.progress.is_empty()))
     }
 
-    /// Puts numbers in the place of an execution's steps, tries and entries of progress.
+    /// Replaces an execution's steps, ended claims and progress entries by counts.
     fn compact(&mut self, execution: ExecutionId) {
         let steps = self.of(execution).filter(|record| !record.is_root());
         let summaries: Vec<_> = steps.map(StoredTask::to_summary).collect();
@@ -82,7 +83,7 @@ impl Data {
         }
     }
 
-    /// Deletes kept results: those whose time is over, and those that came before the bound.
+    /// Deletes kept results: those that have expired, and those from before the bound.
     fn purge_results(&mut self, request: &PurgeRequest) -> usize {
         let kept =
             self.memos.values().filter(|memo| memo.kind == KeyEntryKind::Result && memo.value.is_some());

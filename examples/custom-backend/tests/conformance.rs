@@ -1,4 +1,4 @@
-//! The store is held to all that a store promises.
+//! Runs the conformance suite against the store.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,21 +14,21 @@ struct Json;
 
 #[async_trait]
 impl Harness for Json {
-    /// An empty place of its own: a folder, a schema, a prefix. Cases run side by side.
+    /// An empty, separate place: a folder, a schema, a prefix. Cases run concurrently.
     async fn fresh(&self) -> Result<Box<dyn Fixture>, BoxError> {
         Ok(Box::new(Folder(tempfile::tempdir()?)))
     }
 }
 
-/// Dropping it removes what is there.
+/// Dropping it removes the data.
 #[derive(Debug)]
 struct Folder(TempDir);
 
 #[async_trait]
 impl Fixture for Folder {
-    /// One more handle on this place, as another process would open it. Not migrated: the suite does that.
+    /// Another handle on this place, as another process would open it. Not migrated: the suite does that.
     async fn open(&self) -> Result<Arc<dyn Store>, BoxError> {
-        // No case takes the power away, so no case waits for the disk.
+        // No case simulates a power loss, so no case waits for the disk.
         Ok(JsonStore::open_with(self.0.path().join("x.json"), Durability::Process)?)
     }
 }

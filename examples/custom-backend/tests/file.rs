@@ -1,4 +1,4 @@
-//! What the suite cannot see: files that this program did not write.
+//! Cases that the suite cannot have: files that this program did not write.
 
 use std::fs;
 

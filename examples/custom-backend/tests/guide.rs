@@ -1,4 +1,4 @@
-//! The guide to backends quotes this example, and cannot drift from it.
+//! The guide to backends quotes this example; this test keeps the two in sync.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The program goes on where it was when it is killed.
+//! The program continues where it was after it was killed.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ fn start(file: &Path) -> Child {
     program.arg(file).stdout(Stdio::piped()).spawn().expect("starts")
 }
 
-/// The names of the steps that are on record as done, once the function sleeps.
+/// The names of the steps that are recorded as completed, once the function sleeps.
 async fn steps_before_the_pause(store: &JsonStore) -> Option<Vec<String>> {
     let execution = store.list(&Filter::default(), None, 1).await.expect("reads").pop()?.id;
     let tasks = store.tasks(execution, None, 10).await.expect("reads");

@@ -10,7 +10,7 @@ pub(crate) fn example(name: &str, folder: &Path) -> Command {
     command
 }
 
-/// Cargo names the programs of binaries to tests, and not those of examples; they are beside the tests' own.
+/// Cargo tells tests the paths of binaries, but not of examples; those are beside the tests' own.
 fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this test's own program");
     let program = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").join("examples").join(name);

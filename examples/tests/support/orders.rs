@@ -1,13 +1,13 @@
-//! The orders that come with the example `batch`: drawn by chance from a fixed seed, and added up as they are drawn, by
-//! nobody who reads the file.
+//! The orders that come with the example `batch`: random from a fixed seed, with totals that are computed while drawing, not
+//! from the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// How many there are.
+/// The number of rows.
 pub(crate) const ROWS: u64 = 10_000;
 
-/// Of so many rows, about one is bad.
+/// About one row in this many is bad.
 const ONE_BAD_IN: u64 = 66;
 
 const CUSTOMERS: &[&str] = &[
@@ -33,17 +33,17 @@ const ARTICLES: &[(&str, u64)] = &[
     ("saddle", 5_900),
 ];
 
-/// Countries and what is paid there.
+/// Countries and their currencies.
 const COUNTRIES: &[(&str, &str)] =
     &[("DE", "EUR"), ("FR", "EUR"), ("IE", "EUR"), ("CH", "CHF"), ("GB", "GBP"), ("US", "USD")];
 
-/// The file, and what is to be found in it.
+/// The file, and the expected results.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     pub(crate) text: String,
     /// Orders and cents by currency.
     pub(crate) totals: BTreeMap<&'static str, (u64, u64)>,
-    /// The lines that are bad, and a part of what is to be said of each.
+    /// The bad lines, and a part of the message for each.
     pub(crate) bad: Vec<(u64, &'static str)>,
 }
 
@@ -61,7 +61,7 @@ impl Orders {
     fn add(&mut self, row: u64, chance: &mut Chance) {
         let (country, currency) = COUNTRIES[chance.below(COUNTRIES.len())];
         let (article, listed) = ARTICLES[chance.below(ARTICLES.len())];
-        // Some get a discount of a few cents, so that sums come out odd.
+        // Some rows get a discount of a few cents, so that sums are not round.
         let price = listed - chance.below(8) as u64;
         let count = 1 + chance.below(12) as u64;
         let mut fields = [
@@ -112,7 +112,7 @@ impl Orders {
                     "`order`: invalid digit"
                 }
             };
-            // The head is the first line.
+            // The header is the first line.
             self.bad.push((row + 2, problem));
         } else {
             let total = self.totals.entry(currency).or_default();
@@ -122,7 +122,7 @@ impl Orders {
     }
 }
 
-/// Splitmix64: the same numbers on every machine and for ever.
+/// SplitMix64: the same numbers on every machine.
 struct Chance(u64);
 
 impl Chance {
