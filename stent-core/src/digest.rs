@@ -1,7 +1,7 @@
-//! Digests: what tells the arguments of one step from those of another, in 64 bits that every run computes alike.
+//! Digests: 64 bits that distinguish the arguments of steps, computed alike in every run.
 //!
-//! A digest is drawn from the *value*, by way of serde's data model, and not from encoded bytes: so it depends neither on the
-//! codec nor on a transform. The form that is hashed is canonical:
+//! A digest is derived from the *value*, through serde's data model, and not from encoded bytes, so it depends neither on the
+//! codec nor on a transform. The hashed form is canonical:
 //!
 //! | Value | Is hashed as |
 //! |---|---|
@@ -9,14 +9,14 @@
 //! | `f32`, `f64` | the bits of the `f64`; every NaN is the same one, and `-0.0` is not `0.0` |
 //! | texts, `char`s | their bytes in UTF-8 |
 //! | sequences, tuples | their elements in order |
-//! | maps | their entries in the order of their hashes, so that the order in which a `HashMap` is walked does not count |
+//! | maps | their entries in the order of their hashes, so that the iteration order of a `HashMap` does not count |
 //! | structs | as maps from names to values, without the fields that are `None` |
-//! | `None`, `()` | the same nothing; `Some(x)` and newtypes are what they hold |
-//! | enums | the variant's name, or a map from it to what the variant holds, as serde tags them |
+//! | `None`, `()` | the same nothing; `Some(x)` and newtypes are hashed as their content |
+//! | enums | the variant's name, or a map from it to the variant's content, as serde tags them |
 //!
-//! serde writes a `HashSet` as a sequence, whose order counts: it has no canonical form. How a digest is drawn is fixed
-//! forever: a store holds digests for longer than any version of this code is in use. It is no secret and no proof against an
-//! attacker; it finds mistakes.
+//! serde writes a `HashSet` as a sequence, whose order counts: it has no canonical form. The derivation of a digest is fixed
+//! forever: a store keeps digests for longer than any version of this code is in use. It finds mistakes; it is neither secret
+//! nor safe against an attacker.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -31,7 +31,7 @@ use siphasher::sip::SipHasher13;
 use crate::CodecError;
 use crate::limits::CBOR_DEPTH_MAX;
 
-/// Tells the arguments of a step, or the items that a map was fed with, from others.
+/// Identifies the arguments of a step, or the items that a map was fed.
 ///
 /// ```
 /// use std::collections::{BTreeMap, HashMap};
@@ -52,10 +52,10 @@ impl Digest {
     /// The digest of no items.
     pub const NO_ITEMS: Self = Self(0);
 
-    /// Draws the digest of a value, in one walk through it and without a copy.
+    /// Computes the digest of a value, in one pass and without a copy.
     ///
     /// # Errors
-    /// When the value's `Serialize` refuses, or the value is nested deeper than any codec takes it.
+    /// If the value's `Serialize` fails, or the value is nested deeper than any codec can write.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, CodecError> {
         match hashed(value, DEPTH_MAX) {
             Ok(hash) => Ok(Self(hash.cast_signed())),
@@ -63,7 +63,7 @@ impl Digest {
         }
     }
 
-    /// The digest of what this is the digest of, followed by something else: of items, one after the other.
+    /// The digest of a sequence with one more element: of items, one after the other.
     #[must_use]
     pub fn then(self, next: Self) -> Self {
         let mut hash = SipHasher13::new();
@@ -72,13 +72,13 @@ impl Digest {
         Self(hash.finish().cast_signed())
     }
 
-    /// As a store keeps it.
+    /// The stored form.
     #[must_use]
     pub const fn to_i64(self) -> i64 {
         self.0
     }
 
-    /// As a store gives it back.
+    /// A digest from its stored form.
     #[must_use]
     pub const fn from_i64(value: i64) -> Self {
         Self(value)
@@ -97,7 +97,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// The first byte of a value, which tells kinds of values apart. A value says where it ends, by its length or by [`END`].
+/// The first byte of a value, which distinguishes kinds of values. A value marks its end by its length or by [`END`].
 const NOTHING: u8 = 0;
 const BOOL: u8 = 1;
 const NATURAL: u8 = 2;
@@ -109,7 +109,7 @@ const SEQUENCE: u8 = 7;
 const END: u8 = 8;
 const MAP: u8 = 9;
 
-/// How deep a value may be nested, with all that wraps it: deeper than any codec writes it, and far from the end of a stack.
+/// How deep a value may be nested, including all wrappers: deeper than any codec writes it, and far from a stack overflow.
 const DEPTH_MAX: u16 = 4 * CBOR_DEPTH_MAX;
 
 fn hashed<T: Serialize + ?Sized>(value: &T, depth: u16) -> Result<u64, Refused> {
@@ -187,7 +187,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// The elements of a variant, which are hashed apart.
+/// The elements of a variant, which are hashed separately.
 struct VariantElements<'a> {
     outer: &'a mut SipHasher13,
     name: &'static str,
@@ -195,7 +195,7 @@ struct VariantElements<'a> {
     depth: u16,
 }
 
-/// Entries, hashed apart until all are there.
+/// Entries, hashed separately until all are there.
 struct Entries<'a> {
     hash: &'a mut SipHasher13,
     /// The variant that holds them.
@@ -207,11 +207,11 @@ struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     fn begin(hash: &'a mut SipHasher13, variant: Option<&'static str>, len: usize, depth: u16) -> Self {
-        // A length that is announced need not be true.
+        // An announced length need not be true.
         Self { hash, variant, key: 0, entries: Vec::with_capacity(len.min(1_024)), depth }
     }
 
-    /// A field that is `None` is as good as none, so that one may be added to a struct while calls are under way.
+    /// A field that is `None` counts as absent, so that one may be added to a struct while calls are in progress.
     fn field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Refused> {
         let value = hashed(value, self.depth)?;
         if value != hashed(&(), 1)? {
@@ -231,7 +231,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// The error of a `Serialize` that gave no value.
+/// The error of a `Serialize` that failed.
 #[derive(Debug)]
 struct Refused {
     reason: String,
@@ -285,7 +285,7 @@ impl<'a> Serializer for Canonical<'a> {
         serialize_u128(u128) natural,
     }
 
-    /// Types that have a form for people and one for machines are hashed in the latter.
+    /// Types with a readable and a binary form are hashed in the binary form.
     fn is_human_readable(&self) -> bool {
         false
     }
@@ -300,7 +300,7 @@ impl<'a> Serializer for Canonical<'a> {
     }
 
     fn serialize_f64(self, value: f64) -> Result<(), Refused> {
-        // Which NaN a calculation gives may differ from one machine to the next.
+        // Calculations may produce different NaNs on different machines.
         let value = if value.is_nan() { f64::NAN.abs() } else { value };
         self.put(FLOAT, &value.to_bits().to_le_bytes());
         Ok(())

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 pub use stent_units::DurationError;
 
-/// What can stand for a duration in an option: a [`Duration`], or a text such as `"1h30m"`.
+/// A value that an option accepts as a duration: a [`Duration`], or a text such as `"1h30m"`.
 pub trait IntoDuration {
-    /// The duration that is meant.
+    /// Converts the value to a duration.
     ///
     /// # Errors
-    /// When a text is not a duration from its first to its last character.
+    /// If a text as a whole is not a duration.
     fn into_duration(self) -> Result<Duration, DurationError>;
 }
 
@@ -37,7 +37,7 @@ impl IntoDuration for String {
     }
 }
 
-/// What can stand for a limit on a wait: whatever can stand for a duration, or `None`. Zero and `None` mean no limit.
+/// A value that an option accepts as a limit on a wait: a duration in any form, or `None`. Zero and `None` mean no limit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,10 +49,10 @@ impl IntoDuration for String {
 /// # Ok::<(), stent_core::duration::DurationError>(())
 /// ```
 pub trait IntoTimeout {
-    /// The limit that is meant, if there is one. It is never zero.
+    /// Converts the value to a limit, if there is one. It is never zero.
     ///
     /// # Errors
-    /// When a text is not a duration.
+    /// If a text is not a duration.
     fn into_timeout(self) -> Result<Option<Duration>, DurationError>;
 }
 
@@ -68,8 +68,8 @@ impl IntoTimeout for Option<Duration> {
     }
 }
 
-/// A duration in microseconds, as stores keep it: rounded up, so that a short one is never taken for zero, which means no
-/// limit; and the largest number for one that does not fit.
+/// A duration in microseconds, as stores keep it: rounded up, so that a short duration never becomes zero, which means no
+/// limit; and the largest number if it does not fit.
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,7 +83,7 @@ pub fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos().div_ceil(1_000)).unwrap_or(i64::MAX)
 }
 
-/// A duration in milliseconds, rounded up, and at most `max`: for drivers and servers that count in them.
+/// A duration in milliseconds, rounded up, and at most `max`: for drivers and servers that count in milliseconds.
 ///
 /// ```
 /// use std::time::Duration;
@@ -97,7 +97,7 @@ pub fn millis(duration: Duration, max: u64) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).min(max)
 }
 
-/// A duration times `factor`, at most `max`. A factor of infinity is one too, and zero stays zero.
+/// A duration times `factor`, at most `max`. The factor may be infinite, and zero stays zero.
 ///
 /// ```
 /// use std::time::Duration;
@@ -116,11 +116,11 @@ pub fn scaled(duration: Duration, factor: f64, max: Duration) -> Duration {
     Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(max).min(max)
 }
 
-/// Reads one or more `number unit` pairs, where a unit is `us`, `ms`, `s`, `m`, `h`, `d` or `w` and a number may have a
-/// decimal part. The whole text must be used up; white space is allowed only around it.
+/// Parses one or more `number unit` pairs, where a unit is `us`, `ms`, `s`, `m`, `h`, `d` or `w` and a number may have a
+/// decimal part. The text must match as a whole; white space is allowed only around it.
 ///
 /// # Errors
-/// Names the position at which the text stops being a duration.
+/// The position at which the text stops being a duration.
 ///
 /// ```
 /// use std::time::Duration;

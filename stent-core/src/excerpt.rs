@@ -1,4 +1,4 @@
-//! Payloads as people read them in messages: text much like JSON, cut where it gets long.
+//! Payloads as messages show them: text similar to JSON, truncated if it is long.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::{Codec, CodecError, Payload, canonical};
 /// Shows a payload in its [canonical](canonical) form, up to [`EXCERPT_BYTES_MAX`] bytes; byte strings as `h'00ff'`.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If it cannot be read.
 pub(crate) fn text_of(payload: &Payload) -> Result<String, CodecError> {
     let bytes = canonical(payload)?;
     let canonical = Payload::new(payload.content_type(), bytes);
@@ -25,7 +25,7 @@ pub(crate) fn text_of(payload: &Payload) -> Result<String, CodecError> {
     Ok(out)
 }
 
-/// Arguments in brackets: they are stored as a sequence.
+/// Arguments in brackets, because they are stored as a sequence.
 pub(crate) fn args_of(payload: &Payload) -> Result<String, CodecError> {
     let text = text_of(payload)?;
     Ok(match text.strip_prefix('[') {
@@ -37,11 +37,11 @@ pub(crate) fn args_of(payload: &Payload) -> Result<String, CodecError> {
     })
 }
 
-/// Of two texts that differ, the parts around their first difference, of at most [`EXCERPT_BYTES`] bytes each.
+/// The parts of two different texts around their first difference, of at most [`EXCERPT_BYTES`] bytes each.
 pub(crate) fn around_difference(a: &str, b: &str) -> [String; 2] {
     let same = a.char_indices().zip(b.chars()).find(|((_, a), b)| a != b);
     let same = same.map_or_else(|| a.len().min(b.len()), |((at, _), _)| at);
-    // A little of what they have in common says where one is.
+    // A little of the common text shows where the difference is.
     let from = if a.len().max(b.len()) <= EXCERPT_BYTES { 0 } else { same.saturating_sub(EXCERPT_BYTES / 4) };
     [a, b].map(|text| {
         let from = text.floor_char_boundary(from);
@@ -104,7 +104,7 @@ fn separate(n: usize, out: &mut String) {
 
 /// As JSON writes it.
 fn write_text(text: &str, out: &mut String) {
-    // More would be cut.
+    // Longer texts are truncated.
     let text = &text[..text.floor_char_boundary(EXCERPT_BYTES_MAX)];
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

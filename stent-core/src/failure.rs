@@ -1,4 +1,4 @@
-//! Failures: what went wrong in user code, in a form that crosses the store and keeps its identity.
+//! Failures: errors of user code, in a form that can be stored and keeps the error's identity.
 
 use std::any::TypeId;
 use std::error::Error;
@@ -16,65 +16,64 @@ use crate::{Codec, Payload};
 mod kind;
 mod known;
 
-/// A failure of a durable function: kind, message, the chain of causes, and the user's own data.
+/// A failure of a durable function: kind, message, the chain of causes, and the user's data.
 ///
-/// A failure keeps its identity however many functions it passes through: a caller that returns it with `?`
-/// hands on this value, not a text about it.
+/// A failure keeps its identity however many functions it passes through: a caller that returns it with `?` passes on this
+/// value, not a text about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The kind of the error: the path of its type, such as `shop::ChargeError`, or a variant of it, such as
     /// `shop::ChargeError::Declined`.
     pub kind: Kind,
-    /// The error's own message.
+    /// The error's message.
     pub message: String,
     /// Messages of the causes, nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
-    /// Where it happened, as far as is known: a panic's location, or a backtrace.
+    /// Where it happened, as far as known: a panic's location, or a backtrace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
-    /// The error value itself, when its type is serde's to encode.
+    /// The error value, if serde can encode it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Payload>,
     /// The name of the type of `data`, which [`downcast`](Self::downcast) compares. Older versions stored none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_type: Option<String>,
-    /// A fatal failure is not retried, whatever the policy says.
+    /// Whether the failure is fatal: fatal failures are not retried, whatever the policy says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fatal: bool,
 }
 
 impl Failure {
-    /// Kind of a failure that stands for a panic.
+    /// Kind of a failure for a panic.
     pub const PANIC: &'static str = Kind::PANIC;
-    /// Kind of a failure that stands for code which no longer matches its record.
+    /// Kind of a failure for code that no longer matches its record.
     pub const MISMATCH: &'static str = Kind::MISMATCH;
-    /// Kind of a failure that stands for too many crashes without progress.
+    /// Kind of a failure for too many crashes without progress.
     pub const CRASH_LOOP: &'static str = Kind::CRASH_LOOP;
-    /// Kind of a failure that stands for something which the store cannot hold.
+    /// Kind of a failure for data that the store cannot hold.
     pub const REFUSED: &'static str = Kind::REFUSED;
-    /// Kind of a failure that stands for arguments or a result that do not encode or decode.
+    /// Kind of a failure for arguments or a result that cannot be encoded or decoded.
     pub const CODEC: &'static str = Kind::CODEC;
-    /// Kind of a failure that stands for a task whose time was up.
+    /// Kind of a failure for a task whose deadline has passed.
     pub const TIMED_OUT: &'static str = Kind::TIMED_OUT;
-    /// Kind of a failure that stands for an execution which was cancelled.
+    /// Kind of a failure for an execution that was cancelled.
     pub const CANCELLED: &'static str = Kind::CANCELLED;
-    /// Kind of a failure that stands for an execution which is not there.
+    /// Kind of a failure for an execution that does not exist.
     pub const NOT_FOUND: &'static str = Kind::NOT_FOUND;
     /// Kind of a failure of which only the text is known.
     pub const UNTYPED: &'static str = Kind::UNTYPED;
 
-    /// What an execution that was cancelled leaves to those who wait for it.
+    /// The failure that waits for a cancelled execution get.
     #[must_use]
     pub fn cancelled() -> Self {
         own(Self::CANCELLED, "the execution was cancelled").fatal()
     }
 
-    /// How the execution ended that left this failure, if it was not its code that failed: cancelled, or timed out.
+    /// How the execution that left this failure ended, if it was cancelled or timed out.
     #[must_use]
     pub fn outcome(&self) -> Option<ExecutionStatus> {
-        // Older versions had no namespace. User code may have errors of those names, but their failures carry where they come
-        // from, or data.
+        // Older versions had no namespace. User code may have errors with those names, but their failures have a trace or data.
         let by_store = self.fatal && self.data.is_none() && self.trace.is_none();
         match self.kind.as_str() {
             Self::CANCELLED | "Cancelled" if by_store => Some(ExecutionStatus::Cancelled),
@@ -83,13 +82,13 @@ impl Failure {
         }
     }
 
-    /// Whether it stands for an execution that is not there.
+    /// Whether it stands for an execution that does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.fatal && matches!(self.kind.as_str(), Self::NOT_FOUND | "NotFound")
     }
 
-    /// A failure from a kind and a message. A kind in Stent's own namespace is put into another one: see [`Kind`].
+    /// Creates a failure from a kind and a message. A kind in Stent's namespace is moved to another one: see [`Kind`].
     pub fn new(kind: impl Into<Kind>, message: impl Into<String>) -> Self {
         Self {
             kind: kind.into(),
@@ -102,13 +101,13 @@ impl Failure {
         }
     }
 
-    /// A failure from an error, with the messages of its causes.
+    /// Creates a failure from an error, with the messages of its causes.
     pub fn from_error(kind: impl Into<Kind>, error: &(dyn Error + 'static)) -> Self {
         let mut failure = Self::new(kind, error.to_string());
         let mut cause = error.source();
         while let Some(error) = cause {
             match error.downcast_ref::<Self>() {
-                // Its text holds its causes; here they stay one each.
+                // Its text contains its causes; here they stay separate.
                 Some(inner) => {
                     failure.causes.push(inner.headline());
                     failure.causes.extend(inner.causes.iter().cloned());
@@ -120,14 +119,14 @@ impl Failure {
         failure
     }
 
-    /// The kind of an error type's failures: see [`Kind::of`].
+    /// The kind of an error type: see [`Kind::of`].
     #[must_use]
     pub fn kind_of<E: ?Sized + 'static>() -> Kind {
         Kind::of::<E>()
     }
 
-    /// The failure with the error value, for [`downcast`](Self::downcast) to give back. A value that cannot be stored is left
-    /// out, and the causes say so.
+    /// Adds the error value, which [`downcast`](Self::downcast) returns. A value that cannot be stored is omitted, and the
+    /// causes say so.
     #[must_use]
     pub fn with_value<E: Serialize + 'static>(mut self, value: &E) -> Self {
         match Codec::default().encode_for_any(value) {
@@ -140,11 +139,11 @@ impl Failure {
         self
     }
 
-    /// The error value itself, if it is of type `E` and serde could encode it.
+    /// The error value, if it is of type `E` and serde could encode it.
     ///
-    /// No type has to be registered: the name of the value's type is stored with it, and the value as serde wrote it. `None`
-    /// when the value is of another type, or does not read as an `E`, say because `E` has changed since. A type that was moved
-    /// or renamed is another type, unless its author gives it the name that it had.
+    /// No type has to be registered: the name of the value's type is stored with the value. Returns `None` if the value has
+    /// another type, or can no longer be decoded as an `E`, for example because `E` has changed. A type that was moved or
+    /// renamed is another type, unless its author gives it its former name.
     #[must_use]
     pub fn downcast<E: DeserializeOwned + 'static>(&self) -> Option<E> {
         let is_of_type = match &self.data_type {
@@ -157,28 +156,28 @@ impl Failure {
         if is_of_type { self.data.as_ref()?.decode().ok() } else { None }
     }
 
-    /// Whether it is of a kind, or of a variant of it: see [`Kind::is`].
+    /// Whether it has this kind, or is a variant of it: see [`Kind::is`].
     #[must_use]
     pub fn is(&self, kind: &str) -> bool {
         self.kind.is(kind)
     }
 
-    /// Names its kind otherwise: what `retry_for` looks at, and what people search for.
+    /// Replaces the kind, which `retry_for` checks and people search for.
     #[must_use]
     pub fn with_kind(mut self, kind: impl Into<Kind>) -> Self {
         self.kind = kind.into();
         self
     }
 
-    /// Marks the failure as one that no retry can help.
+    /// Marks the failure as fatal: no retry can help.
     #[must_use]
     pub fn fatal(mut self) -> Self {
         self.fatal = true;
         self
     }
 
-    /// The failure as every store can hold it: a kind without zero characters, and no text longer than
-    /// [`FAILURE_KIND_BYTES_MAX`] or [`FAILURE_TEXT_BYTES_MAX`]. What is cut says so. The value is left as it is.
+    /// The failure in a form that every store can hold: a kind without zero characters, and no text longer than
+    /// [`FAILURE_KIND_BYTES_MAX`] or [`FAILURE_TEXT_BYTES_MAX`]. Truncated texts say so. The value is unchanged.
     #[must_use]
     pub fn storable(mut self) -> Self {
         let kind = self.kind.text_mut();
@@ -222,7 +221,7 @@ pub fn own(kind: &'static str, message: impl Into<String>) -> Failure {
     Failure::new(Kind::own(kind), message)
 }
 
-/// The name of a type of values: as in kinds, and with its parameters.
+/// The name of a value's type: as in kinds, but with its parameters.
 fn data_type<E: 'static>() -> String {
     let type_name = std::any::type_name::<E>();
     match known::name_of(TypeId::of::<E>()) {
@@ -231,10 +230,10 @@ fn data_type<E: 'static>() -> String {
     }
 }
 
-/// What stands for a zero character where a text must have none: the picture of it.
+/// The replacement for a zero character in texts that must not contain one: its symbol.
 pub const ZERO_PICTURE: &str = "\u{2400}";
 
-/// Cuts a text to so many bytes, the note that it was longer included.
+/// Truncates a text to this many bytes, including the note about the truncation.
 fn cut(text: &mut String, max: usize) {
     if text.len() <= max {
         return;
@@ -245,7 +244,7 @@ fn cut(text: &mut String, max: usize) {
 }
 
 impl Failure {
-    /// Its message, after the short form of its kind if it has a type.
+    /// Its message, preceded by the short kind if it has a type.
     fn headline(&self) -> String {
         match self.kind.as_str() {
             Self::UNTYPED => self.message.clone(),
@@ -306,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_value_comes_back_as_its_own_type_only() {
-        // The kind says nothing of the value: it may be another one.
+        // The kind says nothing about the value, which may have another type.
         for kind in [Kind::of::<Declined>(), Kind::from("Late"), Kind::of::<other::Declined>()] {
             let failure = Failure::new(kind, "declined").with_value(&Declined(51_u16));
             assert_eq!(failure.downcast(), Some(Declined(51_u16)));

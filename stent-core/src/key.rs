@@ -1,8 +1,8 @@
-//! Keys: what makes two pieces of work the same one, in 128 bits that every process computes alike.
+//! Keys: 128 bits that identify equal work, computed alike in every process.
 //!
-//! A key is drawn from *what* it is a key of (a call, a user's text, a dispatch, a signal) and from that thing's parts,
-//! each with its length, so that no two kinds of keys meet and `("ab", "c")` is not `("a", "bc")`. How it is drawn is
-//! fixed forever: a store holds keys for longer than any version of this code is in use.
+//! A key is derived from *what* it is a key of (a call, a user's text, a dispatch, a signal) and from its parts, each with its
+//! length, so that keys of different kinds never collide and `("ab", "c")` differs from `("a", "bc")`. The derivation is fixed
+//! forever: a store keeps keys for longer than any version of this code is in use.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::id::id;
 use crate::{Codec, CodecError, ExecutionId, Payload};
 
 id! {
-    /// Says that two pieces of work are the same one. A UUID of version 8, so that nobody takes it for an id.
+    /// Identifies equal work. A UUID of version 8, so that nobody mistakes it for an id.
     ///
     /// ```
     /// use stent_core::Key;
@@ -37,14 +37,14 @@ impl Key {
         Self::draw("call", &[function.as_bytes(), &versioned(version), args])
     }
 
-    /// The key of a call by what the user's key function says of its arguments. The empty text is a key like any other.
+    /// The key of a call by the text that the user's key function returns. The empty text is a valid key.
     #[must_use]
     pub fn of_user(function: &str, version: Option<&str>, text: &str) -> Self {
         Self::draw("user", &[function.as_bytes(), &versioned(version), text.as_bytes()])
     }
 
-    /// The key that a dispatch was given. Versions of a function share it: whoever dispatches anew after an upgrade
-    /// means the same execution.
+    /// The key that a dispatch was given. Versions of a function share it: a dispatch after an upgrade means the same
+    /// execution.
     #[must_use]
     pub fn of_dispatch(function: &str, text: &str) -> Self {
         Self::draw("dispatch", &[function.as_bytes(), text.as_bytes()])
@@ -62,7 +62,7 @@ impl Key {
         Self::draw("execution", &[execution.as_uuid().as_bytes()])
     }
 
-    /// SHA-256 over the kind and the parts, each after its length, cut to 128 bits.
+    /// SHA-256 over the kind and the parts, each after its length, truncated to 128 bits.
     pub(crate) fn draw(kind: &str, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in [b"stent key 1", kind.as_bytes()].iter().chain(parts) {
@@ -75,7 +75,7 @@ impl Key {
     }
 }
 
-/// A version as a part, so that none is not the empty one.
+/// A version as a part, such that no version differs from the empty one.
 fn versioned(version: Option<&str>) -> Vec<u8> {
     version.map_or_else(Vec::new, |version| [b"@", version.as_bytes()].concat())
 }
@@ -83,14 +83,14 @@ fn versioned(version: Option<&str>) -> Vec<u8> {
 /// How deep a payload may be nested to have a canonical form: `serde_json`'s own bound for decoding.
 const JSON_DEPTH_MAX: u32 = 128;
 
-/// The bytes of a payload in the one form that does not depend on the order in which its maps were written, so that a
-/// `HashMap` among the arguments gives the same key in every process.
+/// The bytes of a payload in a form that does not depend on the order in which its maps were written, so that arguments with a
+/// `HashMap` have the same key in every process.
 ///
-/// Entries of maps are sorted by their encoded keys, at every depth; all else stays as it is. The order of a sequence
-/// counts, and serde writes a `HashSet` as a sequence: arguments that are to have a key take a `BTreeSet`.
+/// Entries of maps are sorted by their encoded keys, at every depth; everything else is unchanged. The order of a sequence
+/// counts, and serde writes a `HashSet` as a sequence: use a `BTreeSet` in arguments that need a key.
 ///
 /// # Errors
-/// When the content type is unknown, or the bytes are not of it.
+/// If the content type is unknown, or the bytes are not valid for it.
 pub fn canonical(payload: &Payload) -> Result<Vec<u8>, CodecError> {
     match payload.codec() {
         Some(Codec::Cbor) => canonical_cbor(payload),
@@ -134,8 +134,8 @@ fn cbor(value: &Value) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-/// Copies scalars as they were written. `serde_json::Value` would read them, and rounds integers of more than 64 bits:
-/// two calls would share a key that have nothing in common.
+/// Copies scalars as they were written. `serde_json::Value` would parse them, and rounds integers of more than 64 bits: two
+/// different calls would share a key.
 fn canonical_json(value: &RawValue, depth: u32, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let text = value.get();
     let opening = text.as_bytes().first().copied();
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn keys_are_fixed_forever() {
-        // Computed once by another program; a change here loses the keys of every store there is.
+        // Computed once by another program; a change here loses the keys of every existing store.
         for (key, expected) in [
             (Key::of_call("charge", None, b"\x81\x07"), "670890bb-cf0c-8901-bd5a-e077d93f037b"),
             (Key::of_call("charge", Some("2"), b"\x81\x07"), "9bf4f9db-8414-8981-bfbb-ef6961c54667"),
@@ -260,7 +260,7 @@ mod tests {
         assert!(matches!(canonical(&Payload::empty()), Err(CodecError::UnknownContentType(_))));
     }
 
-    /// A map that is written in the order of its entries, as a `HashMap` is written in that of its hashes.
+    /// A map that is written in the order of its entries, as a `HashMap` is written in the order of its hashes.
     struct Written<'a>(&'a [(String, u32)]);
 
     impl Serialize for Written<'_> {

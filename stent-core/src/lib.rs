@@ -12,12 +12,12 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`model`] | tasks, steps, leases, waits, lanes, retry policies: plain data |
-//! | [`transition`] | the one unit of writing, and what a store answers to it |
+//! | [`transition`] | the unit of writing, and a store's answers to it |
 //! | [`ledger`] | what a transition does to rows; every store that can run Rust applies it with this |
-//! | [`replay`] | one task's code against its recorded steps |
+//! | [`replay`] | one task's code, checked against its recorded steps |
 //! | [`decide`] | requests, turns and crashes, turned into transitions |
 //! | [`pace`] | the worker's loop as data: when to claim, renew, stop |
-//! | [`backend`] | what a store must do |
+//! | [`backend`] | the contract of a store |
 
 pub mod backend;
 pub mod decide;

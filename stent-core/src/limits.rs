@@ -2,44 +2,44 @@
 
 use std::time::Duration;
 
-/// Largest payload that is taken, in bytes. A store is no place for files; keep a reference instead.
+/// Largest payload, in bytes. A store is not a file system; keep large data elsewhere and pass a reference.
 pub const PAYLOAD_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// A payload above this many bytes is taken with a warning: it is rewritten whenever its row changes.
+/// A payload above this many bytes is accepted with a warning: it is rewritten whenever its row changes.
 pub const PAYLOAD_BYTES_WARN: usize = 512 * 1024;
 
-/// How deep a value may be nested in CBOR: as deep as the decoder reads. An enum is a level, and what a variant of several
-/// fields holds is another; so is the list of a function's arguments.
+/// How deep a value may be nested in CBOR: as deep as the decoder can read. An enum is a level, and a variant with several
+/// fields adds another; so does the list of a function's arguments.
 pub const CBOR_DEPTH_MAX: u16 = 256;
 
-/// How deep a value may be nested in JSON: as deep as the decoder reads. Levels are counted as in CBOR.
+/// How deep a value may be nested in JSON: as deep as the decoder can read. Levels are counted as in CBOR.
 pub const JSON_DEPTH_MAX: u16 = 127;
 
-/// Largest payload, in bytes, that is decoded once where it is encoded, to see that it can be. A type that does not read what
-/// it writes shows that in small values, too; larger payloads are read back only if they hold something that is rare.
+/// Largest payload, in bytes, that is always decoded where it is encoded, to check that it can be. A type that cannot read what
+/// it writes usually fails with small values, too; larger payloads are read back only if they contain something rare.
 pub const READ_BACK_BYTES_MAX: usize = 16 * 1024;
 
-/// Most transitions in one exchange. Large enough that a commit's fsync is shared by hundreds of tasks, small
-/// enough that the writer is not held for longer than some tens of milliseconds.
+/// Most transitions in one exchange. Large enough for hundreds of tasks to share the fsync of a commit, small enough to hold
+/// the writer for no longer than some tens of milliseconds.
 pub const EXCHANGE_TRANSITIONS_MAX: usize = 512;
 
 /// Most rows inserted by the transitions of one exchange, for the same reason. One transition may exceed it alone.
 pub const EXCHANGE_ROWS_MAX: usize = 4_096;
 
-/// Most bytes that the transitions of one exchange carry: a store that writes twenty of them in a second is held for less
-/// than half of one, and no statement comes near to what a database takes. One transition may exceed it alone.
+/// Most bytes of the transitions in one exchange: a store that writes twenty of them per second is held for less than half of
+/// one second, and no statement comes near a database's limit. One transition may exceed it alone.
 pub const EXCHANGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Most tasks claimed in one exchange.
 pub const CLAIM_MAX: usize = 512;
 
-/// Most expired tasks that one claim tells of; those that are left are told of by the next.
+/// Most expired tasks that one claim reports; the next claim reports the rest.
 pub const EXPIRED_MAX: usize = 256;
 
 /// Most rows in one page of a read.
 pub const PAGE_MAX: usize = 1_000;
 
-/// Most executions looked up by id in one read: those that a whole process waits for, usually.
+/// Most executions looked up by id in one read: usually all that a process waits for.
 pub const LOOKUP_MAX: usize = 16_384;
 
 /// Items that a map writes in one transition.
@@ -49,26 +49,26 @@ pub const MAP_CHUNK: usize = 1_000;
 /// chunks.
 pub const CHUNK_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Chunks of a map that may be open at once; the parent feeds more when half of them are done. It is claimed behind the
-/// items that are open by then, so there are enough of them to keep workers busy most of the time.
+/// Chunks of a map that may be open at once; the parent feeds more when half of them are done. Its next turn queues behind the
+/// items that are open by then, so there must be enough of them to keep workers busy most of the time.
 pub const MAP_WINDOW_CHUNKS: usize = 16;
 
-/// Claims without a committed turn after which a task is given up: it kills the workers that take it.
+/// Claims without a committed turn after which a task is failed: it kills the workers that take it.
 pub const CRASHES_MAX: u32 = 10;
 
-/// How long a claim is good for without renewal.
+/// How long a claim is valid without a renewal.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// How long what runs may tidy up after a cancellation, where nothing else is said.
+/// How long running code may clean up after a cancellation, by default.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
 
-/// Ids of sends that are kept of a signal. A send whose fate is unknown is repeated at once, so few others come between.
+/// Ids of sends that are kept per signal. A send of unknown fate is repeated at once, so few others come in between.
 pub const SIGNAL_SENDS_KEPT: usize = 16;
 
-/// Entries of progress that are kept of one execution; older ones go.
+/// Progress entries that are kept per execution; older ones are deleted.
 pub const PROGRESS_MAX: usize = 1_000;
 
-/// Longest text of an entry of progress, in bytes.
+/// Longest text of a progress entry, in bytes.
 pub const PROGRESS_BYTES_MAX: usize = 4_096;
 
 /// Most tags of a task, and of a worker.
@@ -77,35 +77,35 @@ pub const TAGS_MAX: usize = 16;
 /// Longest name of a function, a step or a queue, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Longest kind of a failure, in bytes: as long as a name. Stores find dead letters by it, and no index takes a text of any
-/// length. A longer one is cut, and says so.
+/// Longest kind of a failure, in bytes: as long as a name. Stores find dead letters by kind, and an index needs a bounded
+/// length. A longer kind is truncated, and says so.
 pub const FAILURE_KIND_BYTES_MAX: usize = NAME_BYTES_MAX;
 
-/// Longest message, and longest trace, of a failure, and most bytes of all its causes together. A failure is stored once for
-/// each attempt, and people read it. What is longer is cut, and says so.
+/// Longest message and longest trace of a failure, and most bytes of all its causes together. A failure is stored once for each
+/// attempt, and people read it. Longer texts are truncated, and say so.
 pub const FAILURE_TEXT_BYTES_MAX: usize = 16 * 1024;
 
-/// Longest trace context of a task, in bytes; a longer one is not taken along. A `traceparent` has 55, and later versions of
-/// it may have more.
+/// Longest trace context of a task, in bytes; a longer one is dropped. A `traceparent` has 55 bytes, and later versions of it
+/// may have more.
 pub const TRACE_BYTES_MAX: usize = 512;
 
 /// Most bytes of an argument that a message shows.
 pub const EXCERPT_BYTES: usize = 512;
 
-/// Most bytes of an argument that are looked at for the place in which it differs from another. A message shows
+/// Most bytes of an argument in which a message looks for the difference from another argument. A message shows
 /// [`EXCERPT_BYTES`] around it.
 pub const EXCERPT_BYTES_MAX: usize = 16 * 1024;
 
-/// Items of a map among which a message looks for the first that differs.
+/// Items of a map among which a message looks for the first different one.
 pub const EXCERPT_ITEMS_MAX: usize = 32;
 
-/// Most functions parked in a worker's memory.
+/// Most parked functions in a worker's sticky cache.
 pub const HOT_MAX: usize = 10_000;
 
 const _: () = assert!(PAYLOAD_BYTES_WARN < PAYLOAD_BYTES_MAX);
 const _: () = assert!(MAP_CHUNK <= EXCHANGE_ROWS_MAX);
 const _: () = assert!(CHUNK_BYTES_MAX <= EXCHANGE_BYTES_MAX);
 
-/// How late a claim may arrive and still count with earlier claims of a rate: longer than a database lets one wait for its write lock, and than
-/// clocks differ within the bound of the default lease.
+/// How late a claim may arrive and still count with earlier claims of a rate: longer than a database lets a claim wait for the
+/// write lock, and than clocks differ within the bound of the default lease.
 pub const CLAIM_LATE_MAX: Duration = Duration::from_secs(30);

@@ -1,8 +1,8 @@
-//! Ids that are derived from where a task hangs: the same in every run of the code that asks for it.
+//! Ids that are derived from a task's place in the tree: the same in every run of the code that asks for the task.
 //!
 //! A step's first run may be cut off before anything of it is written. Its second run must have the same id, because code
-//! hands its id, and what it draws from it, to services that know nothing of runs. So the id of a step, of an item and of a
-//! spawned execution is a function of what is the same in every run:
+//! passes the id, and values derived from it, to services that know nothing of runs. So the id of a step, of an item and of a
+//! spawned execution is a function of data that is the same in every run:
 //!
 //! ```text
 //!  0            48   52        64 66                                  128
@@ -11,22 +11,22 @@
 //!
 //! The *time* is that of the last completion which the asking code has seen, in milliseconds, and later than the time in the
 //! parent's id. Positions of 4,096 and more carry into it. So all ids grow roughly with time, a child's id is greater than its
-//! parent's, the children's grow with their positions, and indexes grow at one end. An item's time is the one after its map's:
-//! its chunk may be written at any moment, and that must not show.
+//! parent's, the ids of children grow with their positions, and indexes grow at one end. An item's time is the one after its
+//! map's: its chunk may be written at any moment, and the id must not depend on that.
 //!
-//! The *last failure* is the order of the last failure that the asking code has seen, or zero. It tells apart what stood at
-//! one position in two attempts. A retry cuts the record at a failure: the failed step itself is asked for as it was before,
-//! and is the same step again. The code after it has seen the failure in one attempt and not in the other, or another
-//! failure, and orders of completions are never given twice.
+//! The *last failure* is the order of the last failure that the asking code has seen, or zero. It distinguishes steps at the
+//! same position in two attempts. A retry cuts the record at a failure: the failed step itself is asked for as before, and is
+//! the same step again. The code after it has seen the failure in one attempt and not in the other, or another failure, and
+//! orders of completions are never reused.
 //!
-//! How ids are derived is fixed forever: a process of a newer version goes on with steps that one of an older version began.
+//! The derivation of ids is fixed forever: a process of a newer version continues steps that an older version began.
 
 use uuid::{Builder, Uuid};
 
 use crate::model::{Seq, StepKind, split_version};
 use crate::{ExecutionId, Key, TaskId, Timestamp};
 
-/// Where a step is asked for: what its id is derived from.
+/// The place at which a step is asked for, from which its id is derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// The task whose code asks.
@@ -35,11 +35,11 @@ pub struct Origin<'a> {
     pub seq: Seq,
     /// The order of the last failure that the code has seen. Zero if it has seen none.
     pub failure: u32,
-    /// What kind of step it is.
+    /// The kind of step.
     pub kind: StepKind,
-    /// The function called, or the step's own name. Versions of a function are the same to it.
+    /// The called function, or the step's own name. It is the same for all versions of a function.
     pub name: &'a str,
-    /// The time as of the last completion that the code has seen.
+    /// The time of the last completion that the code has seen.
     pub now: Timestamp,
 }
 
@@ -59,7 +59,7 @@ impl TaskId {
 }
 
 impl ExecutionId {
-    /// The id of the execution that a step starts.
+    /// The id of the execution that a step spawns.
     #[must_use]
     pub fn of_spawn(origin: &Origin<'_>) -> Self {
         Self::from_uuid(origin.id("id of an execution"))
@@ -87,13 +87,13 @@ impl Origin<'_> {
     }
 }
 
-/// The first millisecond after that of an id. Zero for an id that has none: who dispatches may choose any.
+/// The first millisecond after that of an id. Zero for an id without a time: the caller of a dispatch may choose any id.
 fn after(parent: TaskId) -> u64 {
     let (high, _) = parent.as_uuid().as_u64_pair();
     if parent.as_uuid().get_version_num() == 7 { (high >> 16) + 1 } else { 0 }
 }
 
-/// A UUID of version 7 whose bits for chance are the position and, in their last 62, those of a hash.
+/// A version 7 UUID whose random bits are the position and, in the last 62 bits, a hash.
 fn id(millis: u64, seq: Seq, hash: Key) -> Uuid {
     let millis = (millis + u64::from(seq.0 >> POSITION_BITS)).min(MILLIS_MAX);
     let position = seq.0 & ((1 << POSITION_BITS) - 1);
@@ -104,9 +104,9 @@ fn id(millis: u64, seq: Seq, hash: Key) -> Uuid {
     Builder::from_unix_timestamp_millis(millis, &chance).into_uuid()
 }
 
-/// Bits of the position that have a place of their own.
+/// Bits of the position that have their own field.
 const POSITION_BITS: u32 = 12;
-/// The last moment that such an id can have, in the year 10889.
+/// The last moment that such an id can hold, in the year 10889.
 const MILLIS_MAX: u64 = (1 << 48) - 1;
 
 #[cfg(test)]
@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn ids_are_fixed_forever() {
-        // Computed once by another program. A step that is cut off while a fleet is upgraded has its id of the old version.
+        // Computed once by another program. A step that is cut off while a fleet is upgraded has the id that the old version
+        // gave it.
         let map = TaskId::of_step(&Origin { kind: StepKind::Map, ..charge(2) });
         let far = Origin { now: Timestamp::MAX, ..charge(u32::MAX) };
         for (id, expected) in [
@@ -188,7 +189,7 @@ mod tests {
         let earlier = Origin { parent: map, now: Timestamp::EPOCH, ..charge(0) };
         assert!(map < TaskId::of_step(&earlier) && map < TaskId::of_item(map, Seq(0)));
         assert!(map < ExecutionId::of_spawn(&earlier).root());
-        // A parent whose id has no time: its children's have one all the same.
+        // A parent whose id has no time; its children's ids have one all the same.
         let chosen = TaskId::from_uuid(Uuid::from_u128(u128::MAX));
         assert!(
             TaskId::of_step(&Origin { parent: chosen, ..charge(0) }).to_string().starts_with("01a3185c-507b")
@@ -255,7 +256,7 @@ mod tests {
             }
         }
 
-        /// Whatever the names, the failures and the steps between them: later, further on is greater.
+        /// Whatever the names, the failures and the steps in between: later and further steps have greater ids.
         #[test]
         fn ids_of_one_parent_grow_with_its_time_and_positions(
             start in 0..1_i64 << 57,

@@ -1,4 +1,4 @@
-//! Payloads: the bytes of arguments, results and error data, with the name of what encoded them.
+//! Payloads: the bytes of arguments, results and error data, with the name of their encoding.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use crate::limits::{CBOR_DEPTH_MAX, JSON_DEPTH_MAX, READ_BACK_BYTES_MAX};
 
 mod guard;
 
-/// How a value becomes bytes. CBOR is the default: compact, and it keeps byte strings and map keys as they are.
+/// How a value is encoded. CBOR is the default: it is compact, and keeps byte strings and map keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Codec {
     /// `application/cbor`
     #[default]
     Cbor,
-    /// `application/json`, for stores that people read by hand.
+    /// `application/json`, for stores that people read directly.
     Json,
 }
 
@@ -34,7 +34,7 @@ impl Codec {
         [Self::Cbor, Self::Json].into_iter().find(|codec| codec.content_type() == content_type)
     }
 
-    /// How deep a value may be nested to be read again.
+    /// How deep a value may be nested so that it can be read again.
     #[must_use]
     pub const fn depth_max(self) -> u16 {
         match self {
@@ -43,13 +43,13 @@ impl Codec {
         }
     }
 
-    /// Encodes a value of a type that is read again: the payload gives the same value back, or there is no payload.
+    /// Encodes a value of a type that will read it again: either the payload decodes to the same value, or this fails.
     ///
-    /// Small payloads are read back, and larger ones if they have something in them that some types do not read.
+    /// Small payloads are read back to check this; larger ones only if they contain something that some types cannot read.
     ///
     /// # Errors
-    /// When the value's `Serialize` refuses; when the codec cannot express it (JSON and maps whose keys are not texts), or
-    /// would not give it back.
+    /// If the value's `Serialize` fails, if the codec cannot express the value (such as a map with keys other than strings in
+    /// JSON), or if it would not come back.
     pub fn encode<T: Serialize + DeserializeOwned>(self, value: &T) -> Result<Payload, CodecError> {
         let (payload, doubt) = self.write(value)?;
         if doubt.is_some() || payload.len() <= READ_BACK_BYTES_MAX {
@@ -60,11 +60,11 @@ impl Codec {
         Ok(payload)
     }
 
-    /// Encodes a value of which this process does not know the type that will read it, such as a signal's.
+    /// Encodes a value whose reading type this process does not know, such as a signal's value.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode). It refuses values that only some types can read: integers of 128 bits, raw JSON in another
-    /// format, and maps in JSON whose keys are not texts.
+    /// As [`encode`](Self::encode). It also refuses values that only some types can read: 128-bit integers, raw JSON in another
+    /// format, and JSON maps with keys other than strings.
     pub fn encode_for_any<T: Serialize + ?Sized>(self, value: &T) -> Result<Payload, CodecError> {
         match self.write(value)? {
             (_, Some(Doubt::Serious(what))) => Err(CodecError::refused(format_args!(
@@ -92,7 +92,7 @@ impl Codec {
     }
 }
 
-/// Bytes and the content type that says how to read them. A store returns both unchanged (G14).
+/// Bytes, and the content type that says how to read them. A store returns both unchanged (G14).
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     content_type: String,
@@ -101,24 +101,24 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// A payload from its parts, as a store reads them back.
+    /// A payload from its stored parts.
     pub fn new(content_type: impl Into<String>, bytes: Vec<u8>) -> Self {
         Self { content_type: content_type.into(), bytes }
     }
 
-    /// No bytes, of no type: what a sleep and a map give.
+    /// No bytes, without a content type: the result of a sleep or a map.
     #[must_use]
     pub const fn empty() -> Self {
         Self { content_type: String::new(), bytes: Vec::new() }
     }
 
-    /// How the bytes are encoded, as a media type.
+    /// The encoding of the bytes, as a media type.
     #[must_use]
     pub fn content_type(&self) -> &str {
         &self.content_type
     }
 
-    /// What encoded the bytes, if it is known here.
+    /// The codec of the bytes, if it is known here.
     #[must_use]
     pub fn codec(&self) -> Option<Codec> {
         Codec::for_content_type(&self.content_type)
@@ -145,7 +145,7 @@ impl Payload {
     /// Decodes the value.
     ///
     /// # Errors
-    /// When the content type is unknown, or the bytes do not hold a `T`.
+    /// If the content type is unknown, or the bytes do not hold a `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, CodecError> {
         match self.codec() {
             Some(Codec::Cbor) => {
@@ -158,7 +158,7 @@ impl Payload {
         }
     }
 
-    /// Why a payload without a codec cannot be read.
+    /// Why a payload with an unknown codec cannot be read.
     pub(crate) fn unread(&self) -> CodecError {
         if self.content_type.contains('+') {
             CodecError::Sealed(self.content_type.clone())
@@ -174,29 +174,29 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// Why a value did not become a payload, or a payload a value.
+/// Why a value could not be encoded or decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// The value cannot be expressed, or would not be read again as what it is.
+    /// The value cannot be expressed, or would not come back as the same value.
     #[error("cannot encode: {reason}")]
     Encode {
         /// The fault, and its place in the value.
         reason: String,
-        /// Whether it is nested too deeply. Such a value may be too deep for the stack of a thread to drop it, too.
+        /// Whether the value is nested too deeply. Such a value may also be too deep for a thread's stack to drop it.
         is_deep: bool,
     },
-    /// The bytes do not hold what was asked for.
+    /// The bytes do not hold a value of the expected type.
     #[error("cannot decode as {expected}: {reason}")]
     Decode {
-        /// The type that was asked for.
+        /// The expected type.
         expected: &'static str,
-        /// What the codec said.
+        /// The codec's message.
         reason: String,
     },
     /// No codec is known for the payload's content type.
     #[error("unknown content type {0:?}; supported are application/cbor and application/json")]
     UnknownContentType(String),
-    /// The payload was sealed by a transform and has not been opened.
+    /// A transform sealed the payload, and it was not opened.
     #[error(
         "a payload of content type {0:?} is still sealed; give this process the transform that the content type ends \
          in, or see its log for why the transform failed"

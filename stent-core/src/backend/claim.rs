@@ -1,33 +1,33 @@
-//! What a worker asks of a claim, and what it gets.
+//! Claims: the request of a worker, and the result.
 
 use std::fmt::Debug;
 
 use crate::model::{Fence, Lane, Lease, Nonce, Rate, Step, Task, Tree};
 use crate::{Key, TaskId, Timestamp, WorkerId};
 
-/// A worker's wish for work.
+/// A worker's request for tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimRequest<'a> {
-    /// Who asks.
+    /// The worker.
     pub worker: WorkerId,
-    /// Chance that was drawn for this request, and for no other: it is part of the epoch of each task that is claimed.
+    /// Random bits that were drawn for this request only: they are part of the epoch of each claimed task.
     pub nonce: Nonce,
-    /// The moment that "due" is measured by.
+    /// The moment against which "due" is measured.
     pub now: Timestamp,
     /// When the leases end.
     pub until: Timestamp,
-    /// At most so many tasks; at most [`CLAIM_MAX`](crate::limits::CLAIM_MAX) are given.
+    /// The maximum number of tasks; the store returns at most [`CLAIM_MAX`](crate::limits::CLAIM_MAX).
     pub max: usize,
-    /// Functions that the worker knows. Work of others stays for those who do.
+    /// Functions that the worker knows. Tasks of other functions are not claimed.
     pub functions: &'a [String],
-    /// Queues that the worker serves; none means every queue.
+    /// Queues that the worker serves; `None` means every queue.
     pub queues: Option<&'a [String]>,
-    /// The worker's tags. A task that has tags is taken by workers that have one of them, or none at all; a task without
-    /// tags by everyone.
+    /// The worker's tags. Workers that share a tag with a task, and workers without tags, may take it; every worker may take a
+    /// task without tags.
     pub tags: &'a [String],
-    /// How many tasks of a function may run, or start, in the whole store. Functions that are not named are not limited.
+    /// How many tasks of a function may run, or start, in the whole store. Functions that are not listed are not limited.
     pub limits: &'a [Limit],
-    /// What the worker still has in memory.
+    /// The worker's sticky cache.
     pub cache: &'a dyn StickyCache,
 }
 
@@ -42,21 +42,21 @@ impl ClaimRequest<'_> {
                 || self.tags.iter().any(|tag| lane.tags.contains(tag)))
     }
 
-    /// What limits a function.
+    /// The limit of a function.
     #[must_use]
     pub fn limit(&self, function: &str) -> Option<&Limit> {
         self.limits.iter().find(|limit| limit.function == function)
     }
 }
 
-/// How many tasks of a function may run at once, and start in a stretch of time (G8).
+/// How many tasks of a function may run at once, and may start in a period (G8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// The function.
     pub function: String,
-    /// At most so many run at once: tasks under a lease that has not run out.
+    /// The maximum number of running tasks: tasks under a lease that has not expired.
     pub max_concurrent: Option<u32>,
-    /// At most so many are claimed in any stretch of time.
+    /// The maximum number of claims in any period.
     pub rate: Option<Rate>,
 }
 
@@ -67,7 +67,7 @@ impl Limit {
         self.max_concurrent.is_some() || self.rate.is_some()
     }
 
-    /// How many more may be claimed when so many run, and so many have started in the time of the rate. None if there is no
+    /// How many more tasks may be claimed, if this many run, and this many started in the rate's period. `None` if there is no
     /// bound.
     #[must_use]
     pub fn room(&self, running: u64, started: u64) -> Option<u64> {
@@ -77,29 +77,29 @@ impl Limit {
     }
 }
 
-/// A task whose time is up.
+/// A task whose deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expired {
     /// The task.
     pub task: TaskId,
-    /// Where it hangs.
+    /// Its place in the execution.
     pub tree: Tree,
     /// Its key.
     pub key: Option<Key>,
-    /// When its time was up.
+    /// Its deadline.
     pub expires_at: Timestamp,
 }
 
-/// What a worker still has in memory of parked tasks, so that a claim need not read their record again.
+/// Parked tasks that a worker still has in memory, so that a claim need not read their record again.
 ///
-/// Asked by a store in the middle of a claim: an answer must be quick and must not block.
+/// A store calls it in the middle of a claim: it must be quick and must not block.
 pub trait StickyCache: Debug + Send + Sync {
-    /// How many completions the code of a task has seen, if the worker holds it as it stands in the store: parked by this
-    /// claim, after so many commits. The fence is the one that the task has *before* it is claimed anew.
+    /// The completions that the code of a task has seen, if the worker has the task in its present state: as parked by the
+    /// claim and after the commits that the fence names. The fence is that of the task *before* it is claimed again.
     fn seen(&self, fence: &Fence) -> Option<u32>;
 }
 
-/// A memory that holds nothing.
+/// A sticky cache without entries.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoStickyCache;
 
@@ -114,12 +114,12 @@ impl StickyCache for NoStickyCache {
 pub struct Claimed {
     /// The task, as it stands after the claim.
     pub task: Task,
-    /// The exclusive right to it.
+    /// The lease.
     pub lease: Lease,
-    /// What the claimer's first write is checked against.
+    /// The fence of the claimer's first write.
     pub fence: Fence,
-    /// Set if the worker's memory was recalled: `steps` then holds only what has changed after so many completions,
-    /// that is what has ended since, and the maps that are still open.
+    /// Set if the task was in the worker's sticky cache: `steps` then contains only the changes after this many completions,
+    /// which are the steps that have ended since, and the maps that are still open.
     pub cached: Option<u32>,
     /// The recorded steps: completed ones in the order of their completion, then the others by position.
     pub steps: Vec<Step>,

@@ -3,29 +3,29 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Result of a store's method.
+/// The result of a store's method.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What kind of failure a store met.
+/// The kind of a store's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The store cannot be reached, or went away in the middle.
+    /// The store cannot be reached, or the connection was lost in the middle.
     Unavailable,
-    /// Others hold what is needed (a lock, a row); the same call may succeed soon.
+    /// Others hold a lock or a row that the call needs; the same call may succeed soon.
     Contended,
-    /// The store says that it holds something which it cannot hold.
+    /// The store contains data that it cannot contain.
     Corrupt,
-    /// The store's schema is newer than this program, or not there.
+    /// The store's schema is newer than this program, or does not exist.
     Schema,
-    /// The options do not fit: a path, a URL, a permission.
+    /// The options are invalid: a path, a URL, a permission.
     Config,
-    /// A request was over a named limit, or holds data that the store cannot.
+    /// A request was over a named limit, or contains data that the store cannot hold.
     Limit,
-    /// A transaction of the application's is not open any more: it was ended by a statement in it, or by the database, and not
-    /// by whoever was to commit it.
+    /// A transaction of the application is no longer open: a statement in it or the database ended it, instead of the code that
+    /// was to commit it.
     Ended,
-    /// A constraint or a trigger of the application's own refuses what a transaction has written.
+    /// A constraint or a trigger of the application rejects the transaction's writes.
     Rejected,
     /// The store handle was closed.
     Closed,
@@ -57,7 +57,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of a kind, met in an operation.
+    /// An error of a kind, in an operation.
     #[must_use]
     pub const fn new(kind: ErrorKind, operation: &'static str) -> Self {
         Self { kind, operation, message: None, source: None }
@@ -77,13 +77,13 @@ impl Error {
         self
     }
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     #[must_use]
     pub const fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Whether the same call may succeed later, without anybody doing anything.
+    /// Whether the same call may succeed later without intervention.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self.kind {

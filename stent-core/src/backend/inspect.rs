@@ -1,4 +1,4 @@
-//! Reads, in the reader's terms: plain data, paged, without locks.
+//! Reads, as plain data for the reader, paged, without locks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -12,32 +12,33 @@ use crate::model::{
 };
 use crate::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
-/// Reads. None of them locks or writes, and each is bounded: of what `max` asks for, at most
-/// [`PAGE_MAX`](crate::limits::PAGE_MAX) come. What does not exist is empty, and no error. Bounds such as `after` and `before`
-/// are not part of the page that they bound, and may name something that is gone.
+/// Reads. None of them locks or writes, and each is bounded: a read with `max` returns at most
+/// [`PAGE_MAX`](crate::limits::PAGE_MAX) entries. Data that does not exist is an empty result, not an error. Bounds such as
+/// `after` and `before` are exclusive, and may name something that no longer exists.
 #[async_trait]
 pub trait Inspect: Debug + Send + Sync + 'static {
-    /// Reads executions by id, in any order; those that do not exist are left out, and so are ids of steps. At most
-    /// [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) ids are looked at in one call.
+    /// Reads executions by id, in any order; ids of steps and ids that do not exist are left out. At most
+    /// [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) ids are looked up in one call.
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>>;
 
-    /// Reads a page of an execution's tasks at every depth, its root and the items of its maps too, by id and so oldest
-    /// first, those after `after`.
+    /// Reads a page of an execution's tasks at every depth, including its root and the items of its maps, by id and so oldest
+    /// first, after `after`.
     async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize)
     -> Result<Vec<TaskView>>;
 
-    /// Reads a page of a map's items by position, from `from` on.
+    /// Reads a page of a map's items by position, beginning at `from`.
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>>;
 
-    /// Reads what a task was called with, whatever kind of task it is. None if there is no such task.
+    /// Reads the arguments of a task of any kind. `None` if the task does not exist.
     async fn args(&self, task: TaskId) -> Result<Option<Payload>>;
 
-    /// Reads, for each task, the steps that completed after the first `seen`, in the order of their completion, and its open
-    /// maps: the same that a claim brings which has [recalled](super::Recall) the task, for a worker that holds it already.
-    /// Tasks of which there is nothing new may be left out. At most [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) tasks are looked at in one call.
+    /// Reads, for each task, the steps that completed after the first `seen` completions, in the order of completion, and its
+    /// open maps: the same as a claim returns for a task in the worker's [cache](super::StickyCache), for a worker that already
+    /// holds the task. Tasks without changes may be left out. At most [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) tasks are
+    /// looked up in one call.
     async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>>;
 
-    /// Reads a page of executions by id, newest first, those before `before`: up to `max` that fit the filter.
+    /// Reads a page of executions by id, newest first, before `before`: up to `max` that match the filter.
     async fn list(
         &self,
         filter: &Filter,
@@ -45,22 +46,23 @@ pub trait Inspect: Debug + Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<ExecutionView>>;
 
-    /// Counts executions by status. Statuses that none has are left out.
+    /// Counts executions by status. Statuses without executions are left out.
     async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>>;
 
-    /// Reads what waits in each lane, by lane. Only calls wait in lanes, and a lane in which nothing waits is left out.
+    /// Reads the waiting tasks of each lane, by lane. Only calls wait in lanes; a lane without waiting tasks is left out.
     async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>>;
 
-    /// Reads tasks that run under a lease, at most `max`: those whose lease ends last first, and of these the youngest.
+    /// Reads at most `max` tasks that run under a lease: those whose lease ends last first, and among equal ones the youngest
+    /// first.
     async fn running(&self, max: usize) -> Result<Vec<RunningView>>;
 
-    /// Reads the tries of a task that ended badly, oldest first, at most [`PAGE_MAX`](crate::limits::PAGE_MAX).
+    /// Reads the claims of a task that ended badly, oldest first, at most [`PAGE_MAX`](crate::limits::PAGE_MAX).
     async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>>;
 
-    /// Reads what an execution's code has said of it.
+    /// Reads the notes of an execution's code.
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView>;
 
-    /// Reads a page of dead letters, newest first, those before `before`.
+    /// Reads a page of dead letters, newest first, before `before`.
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>>;
 
     /// Reads one dead letter.
@@ -70,20 +72,20 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>>;
 }
 
-/// Which executions to list. Everything that is set must fit.
+/// The executions to list. Every field that is set must match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Those that stand so.
+    /// Only executions with this status.
     pub status: Option<ExecutionStatus>,
-    /// Those of this function.
+    /// Only executions of this function.
     pub function: Option<String>,
-    /// Those on this queue.
+    /// Only executions on this queue.
     pub queue: Option<String>,
-    /// Those with this tag.
+    /// Only executions with this tag.
     pub tag: Option<String>,
 }
 
-/// What waits in a lane.
+/// The waiting tasks of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneView {
     /// The lane.
@@ -92,7 +94,7 @@ pub struct LaneView {
     pub due: u64,
     /// Tasks that are pending and due later.
     pub delayed: u64,
-    /// Since when the first of those that are due has been so.
+    /// Since when the first of the due tasks is due.
     pub oldest_due_at: Option<Timestamp>,
 }
 
@@ -107,82 +109,82 @@ pub struct RunningView {
     pub function: String,
     /// Its queue.
     pub queue: String,
-    /// Who holds it.
+    /// The worker that holds it.
     pub worker: Option<WorkerId>,
-    /// When the lease ends. A moment that has passed means that its worker is lost.
+    /// When the lease ends. If the moment has passed, the worker is lost.
     pub lease_until: Option<Timestamp>,
     /// When it was first claimed.
     pub started_at: Option<Timestamp>,
 }
 
-/// What an execution's code has said of it.
+/// The notes of an execution's code.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NotesView {
     /// Counters.
     pub counters: BTreeMap<String, i64>,
     /// States.
     pub states: BTreeMap<String, Payload>,
-    /// Entries of progress, oldest first; at most [`PROGRESS_MAX`](crate::limits::PROGRESS_MAX) are kept.
+    /// Progress entries, oldest first; at most [`PROGRESS_MAX`](crate::limits::PROGRESS_MAX) are kept.
     pub progress: Vec<ProgressView>,
-    /// Of an execution that was compacted: how many steps of each kind, name and status it had.
+    /// For a compacted execution: how many steps of each kind, name and status it had.
     pub summary: Vec<SummaryView>,
 }
 
-/// An entry of progress.
+/// A progress entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgressView {
     /// Its id.
     pub id: TaskId,
-    /// The task whose code has made it.
+    /// The task whose code wrote it.
     pub task: TaskId,
     /// When it was committed.
     pub at: Timestamp,
-    /// What it says.
+    /// The text.
     pub text: String,
 }
 
-/// Steps of an execution that were alike.
+/// The number of equal steps of an execution.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SummaryView {
-    /// What kind they were of.
+    /// Their kind.
     pub kind: StepKind,
     /// Their function or name.
     pub name: String,
-    /// How they ended.
+    /// Their status.
     pub status: TaskStatus,
-    /// How many they were.
+    /// The number of steps.
     pub count: u64,
 }
 
-/// An execution that failed for good, and nobody has seen to that yet.
+/// An execution that failed for good, and that nobody has redriven or discarded yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DeadLetter {
     /// The execution.
     pub execution: ExecutionView,
-    /// What it was called with.
+    /// Its arguments.
     pub args: Payload,
     /// The retry policy that was set for it.
     pub retry: Option<RetryPolicy>,
     /// Attempts that failed and were retried.
     pub attempts: u32,
-    /// Claims whose lease ran out.
+    /// Claims whose lease expired.
     pub crashes: u32,
-    /// Claims that were handed back.
+    /// Claims that were released.
     pub releases: u32,
 }
 
-/// Dead letters that are alike.
+/// The number of equal dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeadLetterStat {
     /// The kind of the failure.
     pub reason: String,
     /// The function that was dispatched.
     pub function: String,
-    /// How many there are.
+    /// The number of dead letters.
     pub count: u64,
 }
 
-/// An execution as a waiter sees it.
+/// An execution as waiters see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExecutionView {
     /// Its id.
@@ -195,13 +197,13 @@ pub struct ExecutionView {
     pub tags: BTreeSet<String>,
     /// Its priority.
     pub priority: i16,
-    /// Where it stands.
+    /// Its status.
     pub status: ExecutionStatus,
     /// Attempts of the function that failed and were retried.
     pub attempts: u32,
-    /// When its time is up.
+    /// Its deadline.
     pub expires_at: Option<Timestamp>,
-    /// What it gave, once it has ended with a result or a failure.
+    /// Its result or failure, once it has ended with one.
     pub result: Option<TaskResult>,
     /// When it was dispatched.
     pub created_at: Timestamp,
@@ -211,34 +213,34 @@ pub struct ExecutionView {
     pub ended_at: Option<Timestamp>,
 }
 
-/// A task as a reader of the timeline sees it.
+/// A task as readers of the timeline see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskView {
     /// Its id.
     pub id: TaskId,
-    /// The task above it.
+    /// Its parent.
     pub parent: Option<TaskId>,
-    /// Its position there.
+    /// Its position in the parent.
     pub seq: Seq,
-    /// What kind of task it is.
+    /// Its kind.
     pub kind: StepKind,
     /// The function or the step's name.
     pub name: String,
-    /// Where it stands.
+    /// Its status.
     pub status: TaskStatus,
-    /// What its status does not say.
+    /// Facts that its status does not express.
     pub mark: Option<Mark>,
     /// Attempts that failed and were retried.
     pub attempts: u32,
-    /// Claims whose lease ran out.
+    /// Claims whose lease expired.
     pub crashes: u32,
-    /// Claims that were handed back.
+    /// Claims that were released.
     pub releases: u32,
-    /// For a map, how far it has come.
+    /// For a map, its progress.
     pub map: Option<crate::model::Progress>,
-    /// Which completion of its parent it was.
+    /// The number of its completion in the parent.
     pub done_order: Option<u32>,
-    /// Message of the failure that ended it, or of the last one while it is being tried again.
+    /// The message of the failure that ended it, or of the last failure while it is being retried.
     pub failure: Option<String>,
     /// When it is due, if it waits for a moment.
     pub ready_at: Option<Timestamp>,
@@ -255,10 +257,10 @@ pub struct TaskView {
 pub struct ItemView {
     /// Its position in the map.
     pub seq: Seq,
-    /// Where it stands.
+    /// Its status.
     pub status: TaskStatus,
-    /// What it was called with.
+    /// Its arguments.
     pub args: Payload,
-    /// What it gave, once it has ended with a result or a failure.
+    /// Its result or failure, once it has ended with one.
     pub result: Option<TaskResult>,
 }

@@ -1,15 +1,15 @@
-//! What a store must do. Every rule lives in [`decide`](crate::decide); a store tests guards and applies data.
+//! The contract of a store. Every rule is in [`decide`](crate::decide); a store tests guards and applies data.
 //!
-//! | Trait | For whom |
+//! | Trait | Used by |
 //! |---|---|
 //! | [`Backend`] | workers and callers: the verbs that write |
 //! | [`Inspect`] | waiters and readers: paged reads |
-//! | [`Wake`] | whoever waits for something to change: hints that may be lost |
+//! | [`Hints`] | everybody who waits for a change: hints that may be lost |
 //! | [`Migrate`] | operators: the schema |
-//! | [`Store`] | all four in one, which is what a program holds |
-//! | [`Transactions`] | applications with tables of their own beside Stent's: what a store may offer, and need not |
+//! | [`Store`] | programs: all four in one |
+//! | [`Transactions`] | applications with their own tables beside Stent's: optional for a store |
 //!
-//! [`Record`] is one task as a simple store keeps it, with the views that are read from it.
+//! [`StoredTask`] is one task as a simple store keeps it, with the views that are read from it.
 
 mod claim;
 mod error;
@@ -37,13 +37,13 @@ use crate::{TaskId, Timestamp};
 
 /// The verbs that write. One of them, [`exchange`](Self::exchange), carries everything that happens to tasks.
 ///
-/// `Err` means that the call failed and its fate is unknown: it may have been applied, wholly or not at all.
+/// `Err` means that the call failed and its fate is unknown: it was applied wholly or not at all.
 #[async_trait]
 pub trait Backend: Debug + Send + Sync + 'static {
     /// Names the store, for messages.
     fn info(&self) -> BackendInfo;
 
-    /// Reads the store's clock. Workers set theirs by it, so that machines whose clocks disagree agree on leases.
+    /// Reads the store's clock. Workers set their clocks by it, so that machines with different clocks agree on leases.
     ///
     /// # Behaviour
     /// 1. Never goes back by more than the store's own clock does.
@@ -52,103 +52,101 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Applies a batch of transitions, then claims up to `claim.max` due tasks, in one transaction.
     ///
     /// # Behaviour
-    /// 1. Each transition is all-or-nothing; one that is refused changes nothing and does not stop the others (G1).
-    /// 2. Outcomes stand in the order of the transitions. Transitions of one batch are applied as if one by one.
-    /// 3. A leaseholder's write is applied only under the live claim that its guard names (G3). The lease may have run
-    ///    out, as long as nobody else has claimed the task.
-    /// 4. The same transition sent again changes nothing and answers `Already` (G3).
-    /// 5. A completed step gets the next completion number of its parent and, if it was what a parked parent waits for,
-    ///    makes the parent ready in the same transaction (G4, G5).
-    /// 6. A task that parks on something which has happened meanwhile is ready at once (G5).
+    /// 1. Each transition is all-or-nothing; a refused transition changes nothing and does not stop the others (G1).
+    /// 2. Outcomes are in the order of the transitions. Transitions of one batch are applied as if one by one.
+    /// 3. A leaseholder's write is applied only under the current claim that its guard names (G3). The lease may have expired,
+    ///    as long as nobody else has claimed the task.
+    /// 4. The same transition, sent again, changes nothing and is answered `Already` (G3).
+    /// 5. A completed step gets the next completion number of its parent. If a parked parent waits for it, the same transaction
+    ///    makes the parent ready (G4, G5).
+    /// 6. A task that parks for an event which has already happened is ready at once (G5).
     /// 7. A task that has ended never changes again (G7).
-    /// 8. Claims take due tasks only (`ready_at <= now`), of lanes that the request admits, in the order priority, due
-    ///    time, age (G6, G9, G10). A running task whose lease has run out is due. What is asked to end, or has come to the
-    ///    end of its time (`expires_at <= now`), is not due any more: no code of it starts again (G15).
-    /// 9. Each claim raises the count of `epoch` and `tries` by one, gives `epoch` the request's nonce, sets the lease, and
-    ///    completes the sleeps of the task that are due, in the order of their moments (G2).
-    /// 10. A claim brings the steps that the worker's memory does not have: all of them, or, if
-    ///     [`Recall::seen`] knows the task under the fence before, those which have ended since and the maps that are
-    ///     still open, whose items may have gone on.
+    /// 8. Claims take only due tasks (`ready_at <= now`) of lanes that the request admits, in the order priority, due time, age
+    ///    (G6, G9, G10). A running task whose lease has expired is due. Tasks that were asked to end, or whose deadline has
+    ///    passed (`expires_at <= now`), are not due any more: none of their code starts again (G15).
+    /// 9. Each claim raises the count of `epoch` and `uncommitted_claims` by one, gives `epoch` the request's nonce, sets the
+    ///    lease, and completes the due sleeps of the task, in the order of their moments (G2).
+    /// 10. A claim returns the steps that are not in the worker's cache: all of them, or, if [`StickyCache::seen`] knows the
+    ///     task under its previous fence, those that have ended since and the maps that are still open, whose items may have
+    ///     continued.
     /// 11. Payloads come back byte-identical (G14).
-    /// 12. Claims keep to the request's limits: with what is claimed, no more tasks of a function run under live leases, in
-    ///     all lanes and of all workers together, than its limit says, and no more of them were claimed within any stretch of
-    ///     time than its rate says (a store may count in tenths of the stretch, and so admit up to a tenth later). What a
-    ///     limit holds back holds up nothing else (G8, G9). Where there is room for due tasks of a function, those of its tasks
-    ///     whose leases have run out [lose their places](crate::ledger::Row::vacate).
-    /// 13. A claim tells which tasks of the store have come to the end of their time (at most
-    ///     [`EXPIRED_MAX`](crate::limits::EXPIRED_MAX), those that are longest over first), whoever they are for, and which
-    ///     tasks that the worker holds are asked to end.
-    /// 14. A claim that takes over a running task records the try that it puts an end to.
-    /// 15. A claim with a `max` of 0 takes nothing and tells what 13 says all the same; so does one that names no function.
-    /// 16. News of an applied or repeated transition have the completions that its holder has not seen, where
+    /// 12. Claims obey the request's limits. Including the claimed tasks, the tasks of a function that run under live leases,
+    ///     in all lanes and of all workers, do not exceed its limit, and its claims within any period do not exceed its rate (a
+    ///     store may count in tenths of the period, and so admit up to a tenth later). Work that a limit holds back does not
+    ///     block other work (G8, G9). If there is room for due tasks of a function, its tasks whose leases have expired [lose
+    ///     their slots](crate::ledger::Row::vacate).
+    /// 13. A claim reports tasks of the store whose deadline has passed (at most [`EXPIRED_MAX`](crate::limits::EXPIRED_MAX),
+    ///     the longest overdue first), for any worker, and the tasks of this worker that were asked to end.
+    /// 14. A claim that takes over a running task records the end of the previous claim.
+    /// 15. A claim with a `max` of 0 takes nothing and still reports what 13 says; so does a claim without functions.
+    /// 16. The news of an applied or repeated transition contain the completions that its holder has not seen, if
     ///     [`lacks_steps`](crate::ledger::lacks_steps) says so.
-    /// 17. Whoever listens is told once the transaction is done: of [`Topic::Work`] if a task may have become ready, a step
-    ///     of a running task has ended, or the place of a limit is free, of [`Topic::Ended`] if an execution may have ended
-    ///     (G17).
+    /// 17. Listeners get hints once the transaction is committed: of [`Topic::Work`] if a task may have become ready, a step of
+    ///     a running task has ended, or a slot of a limit is free; of [`Topic::Ended`] if an execution may have ended (G17).
     ///
     /// Callers keep a batch below [`EXCHANGE_TRANSITIONS_MAX`](crate::limits::EXCHANGE_TRANSITIONS_MAX) transitions and
-    /// payloads below [`PAYLOAD_BYTES_MAX`](crate::limits::PAYLOAD_BYTES_MAX). A store that cannot hold what it is given
-    /// fails the call with [`ErrorKind::Limit`] and changes nothing; it never shortens anything.
+    /// payloads below [`PAYLOAD_BYTES_MAX`](crate::limits::PAYLOAD_BYTES_MAX). If a store cannot hold the data, the call fails
+    /// with [`ErrorKind::Limit`] and changes nothing; a store never truncates anything.
     ///
     /// # Concurrency
     /// Any number of calls on any number of handles. A task is claimed once.
     ///
     /// # Cancel safety
-    /// A call that is dropped is applied wholly or not at all. Sending its transitions again is safe; tasks that it
-    /// claimed are due again when their leases run out.
+    /// A dropped call is applied wholly or not at all. Sending its transitions again is safe; tasks that it claimed are due
+    /// again when their leases expire.
     async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged>;
 
     /// Extends leases to `until`.
     ///
     /// # Behaviour
     /// 1. One answer per lease, in order.
-    /// 2. A lease is extended only while its claim is the task's last one and the task runs; whether it has run out does
-    ///    not matter as long as nobody else has claimed the task (G2).
-    /// 3. But a lease that takes one of the places of a [limit](Limit::max_concurrent) is lost once it has run out at `now`:
-    ///    the place may have been given to another task (G8). And it is lost, whatever `now` says, once a claim has given
-    ///    the place away: see [`Row::keeps_place`](crate::ledger::Row::keeps_place).
-    /// 4. What another transaction holds is passed over and answered with [`Renewal::Held`]; it keeps nobody from having the
-    ///    other leases extended.
+    /// 2. A lease is extended only if its claim is the task's last one and the task runs; an expired lease can be extended as
+    ///    long as nobody else has claimed the task (G2).
+    /// 3. But a lease that takes a slot of a [limit](Limit::max_concurrent) is lost once it has expired at `now`: the slot may
+    ///    have been given to another task (G8). It is also lost, whatever `now` says, once a claim has given the slot away: see
+    ///    [`Row::keeps_place`](crate::ledger::Row::keeps_place).
+    /// 4. A task that another transaction has locked is skipped and answered with [`Renewal::Held`]; it does not keep other
+    ///    leases from being extended.
     ///
     /// # Cancel safety
     /// Safe: renewing is idempotent.
     async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>>;
 
-    /// Deletes what is old. "Old" is strictly before `request.before`, by when the root ended or the result came.
+    /// Deletes old data. "Old" is strictly before `request.before`, by the end of the root or the moment of the result.
     ///
     /// # Behaviour
-    /// 1. Deletes what [`request.what`](PurgeRequest::what) names and what ended before `request.before`, oldest first, at
-    ///    most `request.max` of them (G16).
-    /// 2. An execution goes with all of its tasks, notes, tries, signals and with the key that it was dispatched under, or
-    ///    stays with all of them; an open one stays (G16). Results that are kept under keys stay.
-    /// 3. Dead letters go only when dead letters are asked for.
-    /// 4. Compacting an execution leaves its root, counters and states, and puts in the place of its steps, tries and entries
-    ///    of progress how many steps of each kind, name and status it had when the call began. Only executions that have
-    ///    any of these are compacted, and counted.
-    /// 5. A key whose holder goes is [looked after](crate::ledger::Follow) as if the holder had been erased (G12).
-    /// 6. A task that still ran below a root which has ended leaves with its execution. Whoever listens is told of
-    ///    [`Topic::Work`] if it took the place of a limit (G17).
+    /// 1. Deletes the data that [`request.what`](PurgeRequest::what) names and that ended before `request.before`, oldest
+    ///    first, at most `request.max` of them (G16).
+    /// 2. An execution is deleted with all of its tasks, notes, ended claims, signals and the key that it was dispatched under,
+    ///    or stays with all of them; an open execution stays (G16). Results that are kept under keys stay.
+    /// 3. Dead letters are deleted only if the request names dead letters.
+    /// 4. Compacting an execution keeps its root, counters and states, and replaces its steps, ended claims and progress
+    ///    entries by the number of steps of each kind, name and status when the call began. Only executions that have any of
+    ///    these are compacted and counted.
+    /// 5. A key whose holder is deleted is [followed up](crate::ledger::Cascade) as if the holder had been erased (G12).
+    /// 6. A task that still ran below an ended root is deleted with its execution. If it took a slot of a limit, listeners of
+    ///    [`Topic::Work`] get a hint (G17).
     ///
     /// # Cancel safety
-    /// Safe: what is left is deleted by the next call.
+    /// Safe: the next call deletes the rest.
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged>;
 
-    /// What the store offers to applications that have tables in its database. The one thing that a store need not have, so
-    /// it has a default: none. A store in front of another one that does not say otherwise has none either, and so cannot let
-    /// transitions pass by it.
+    /// What the store offers to applications that have tables in its database. This is the one optional part of a store, so the
+    /// default is `None`. A wrapper of a store that does not override it has none either, and so cannot let transitions bypass
+    /// it.
     fn transactions(&self) -> Option<&dyn Transactions> {
         None
     }
 
-    /// Writes a copy of the whole store, as it is at one moment, into a new file, while work goes on. A store that is not in one
-    /// file does not do that, which is the default; its database has means of its own.
+    /// Writes a copy of the whole store, as of one moment, to a new file, while work continues. The default is for stores that
+    /// are not one file: it fails, because their databases have their own tools.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when there is such a file already, when it cannot be written, or when the store does not do that.
-    /// Whatever went wrong, nothing is left at `path`.
+    /// [`ErrorKind::Config`] if the file exists already, if it cannot be written, or if the store cannot do this. An
+    /// error leaves no partial file at `path`.
     ///
     /// # Cancel safety
-    /// A copy that was begun is brought to its end.
+    /// A copy that has begun is completed.
     async fn backup_to(&self, path: &Path) -> Result<()> {
         let _ = path;
         Err(Error::new(ErrorKind::Config, "backup").with_message(format!(
@@ -157,31 +155,30 @@ pub trait Backend: Debug + Send + Sync + 'static {
         )))
     }
 
-    /// Closes the handle: waits for calls under way, then gives back connections and files.
+    /// Closes the handle: waits for running calls, then releases connections and files.
     ///
     /// # Behaviour
-    /// 1. Calls after it, those of [`Inspect`] and [`Migrate`] too, fail with [`ErrorKind::Closed`]; closing again is fine.
-    /// 2. Other handles on the same store stay open. Leases stay as they are.
+    /// 1. Later calls, including those of [`Inspect`] and [`Migrate`], fail with [`ErrorKind::Closed`]; closing again succeeds.
+    /// 2. Other handles on the same store stay open. Leases do not change.
     async fn close(&self) -> Result<()>;
 }
 
-/// Hints that something may have changed. Losing one costs time, never work (G17), and one too many costs a look.
+/// Hints that something may have changed. A lost hint costs time, never work (G17); a superfluous hint costs one look.
 ///
-/// The suite does ask for them: what one handle changes is heard on every other handle of the same store, with other
-/// processes or without. A store that cannot tell others looks itself, every few milliseconds, at something that grows
-/// with each change.
+/// The suite does require them: every other handle of the same store gets a hint of a change, in the same process and in
+/// others. A store that cannot notify others polls a value that grows with each change, every few milliseconds.
 pub trait Hints: Debug + Send + Sync + 'static {
-    /// Starts to listen. What happens from now on is noticed by the listener, even while nobody waits on it.
+    /// Starts to listen. The listener notices every change from now on, even while nobody waits on it.
     fn listen(&self, topic: Topic) -> Box<dyn Listener>;
 }
 
-/// One who listens for hints.
+/// A listener for hints.
 #[async_trait]
 pub trait Listener: Debug + Send {
     /// Returns once something may have changed since the last return.
     ///
     /// # Cancel safety
-    /// Safe: a hint that came while the future was dropped is seen by the next call.
+    /// Safe: the next call sees a hint that came while the future was dropped.
     async fn changed(&mut self);
 }
 
@@ -197,57 +194,57 @@ pub enum Topic {
 /// The schema of a store.
 #[async_trait]
 pub trait Migrate: Debug + Send + Sync + 'static {
-    /// Brings the schema to what this program needs. Several processes may do so at once; one does it.
+    /// Migrates the schema to the version that this program needs. Several processes may call it at once; one of them migrates.
     ///
     /// # Errors
-    /// [`ErrorKind::Schema`] when the store's schema is newer than this program.
+    /// [`ErrorKind::Schema`] if the store's schema is newer than this program.
     async fn migrate(&self) -> Result<()>;
 
-    /// How many migrations the store has seen, and how many this program knows. A place without a schema has seen none; a
-    /// store that needs no schema knows none.
+    /// The number of applied migrations, and of migrations that this program knows. A place without a schema has zero applied;
+    /// a store that needs no schema knows zero.
     async fn version(&self) -> Result<SchemaVersion>;
 }
 
-/// How far a store's schema has come.
+/// The version of a store's schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SchemaVersion {
-    /// Migrations that the store has seen.
+    /// Migrations that were applied to the store.
     pub applied: u32,
     /// Migrations that this program knows.
     pub known: u32,
 }
 
-/// A whole store: what a program holds behind one pointer.
+/// A whole store, as a program holds it behind one pointer.
 pub trait Store: Backend + Inspect + Hints + Migrate {}
 
 impl<T: Backend + Inspect + Hints + Migrate> Store for T {}
 
-/// What a store is called.
+/// The name of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendInfo {
     /// The kind of store: `sqlite`, `memory`.
     pub name: &'static str,
-    /// Where it is, without secrets.
+    /// Its location, without secrets.
     pub location: String,
-    /// Whether two calls are worked on at the same time. Then a worker that has much to do commits and claims side by side;
-    /// where there is one writer at a time, both share a transaction.
+    /// Whether the store works on two calls at the same time. If so, a busy worker commits and claims side by side; if there is
+    /// one writer at a time, both share a transaction.
     pub parallel: bool,
 }
 
-/// What an exchange brought.
+/// The result of an exchange.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exchanged {
     /// One per transition, in order.
     pub outcomes: Vec<Outcome>,
-    /// Tasks claimed, in the order G9.
+    /// Claimed tasks, in the order of G9.
     pub claimed: Vec<Claimed>,
-    /// When the next task that the request admits is due, if fewer than `max` were claimed and one is known; when a limit
-    /// that holds one back may give way by the passing of time; when the next task of the store comes to the end of its
-    /// time. A hint: the moment may pass without work.
+    /// When to ask again: when the next task that the request admits is due, if fewer than `max` tasks were claimed and one is
+    /// known; when a limit that holds a task back may give way with time; or when the next deadline of the store passes. A
+    /// hint: there may be no work at that moment.
     pub next_due: Option<Timestamp>,
-    /// Tasks whose time is up: whoever learns of it ends them.
+    /// Tasks whose deadline has passed: the receiver ends them.
     pub expired: Vec<Expired>,
-    /// Tasks under a lease of the claiming worker that are asked to end.
+    /// Tasks under a lease of the claiming worker that were asked to end.
     pub stopping: Vec<TaskId>,
 }
 
@@ -258,41 +255,40 @@ pub enum Renewal {
     Renewed,
     /// Another claim has the task, or it has ended: stop working on it.
     Lost,
-    /// Another transaction holds the task: the lease is as it was, and nobody can claim the task while that lasts. Ask again
-    /// soon.
+    /// Another transaction has locked the task: the lease is unchanged, and nobody can claim the task during the lock. Ask
+    /// again soon.
     Held,
 }
 
-/// What to delete.
+/// A request to delete old data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PurgeRequest {
-    /// What of it.
+    /// The data.
     pub what: Purge,
-    /// Only what ended before this moment.
+    /// Only data that ended before this moment.
     pub before: Timestamp,
-    /// The moment by which a kept result's time is over.
+    /// The moment against which kept results expire.
     pub now: Timestamp,
-    /// At most so many.
+    /// The maximum number of deletions.
     pub max: u32,
 }
 
-/// What can be deleted by age, each with its own.
+/// Data that can be deleted by age, each kind separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purge {
-    /// Executions that have ended, but for dead letters.
+    /// Ended executions, except dead letters.
     Executions,
-    /// Executions that are dead letters.
+    /// Dead letters.
     DeadLetters,
-    /// The steps, tries and entries of progress of executions that have ended, dead letters excepted: see
-    /// [`Backend::purge`], 4.
+    /// The steps, ended claims and progress entries of ended executions, except dead letters: see [`Backend::purge`], 4.
     Details,
-    /// Results that are kept under keys: those whose time is over, whatever `before` says, and those that came before it.
+    /// Results that are kept under keys: expired ones, whatever `before` says, and those from before `before`.
     Results,
 }
 
-/// What was deleted.
+/// The result of a purge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// Executions, or results, that were deleted or compacted. As many as asked for means that there may be more.
+    /// Executions, or results, that were deleted or compacted. If it equals the requested maximum, there may be more.
     pub count: u32,
 }

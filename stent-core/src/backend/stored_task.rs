@@ -1,4 +1,4 @@
-//! One task as a store keeps it, and what is read from it: a worker's view, a parent's, a waiter's.
+//! One task as a store keeps it, and the views that are read from it: the worker's, the parent's, the waiter's.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,33 +9,33 @@ use crate::model::{
 };
 use crate::{Payload, Timestamp};
 
-/// One task as a store keeps it. Which columns a reader sees, and under which status, is decided here; where the columns lie
-/// is the store's business.
+/// One task as a store keeps it. This type decides which fields a reader sees, and under which status; how the fields are
+/// stored is up to the store.
 ///
-/// A store that keeps tasks as documents keeps this; its serde form is for that, and is the same for as long as a major
-/// version is. A store with columns of its own fills one from them, or does in its queries what is done here.
+/// A store that keeps tasks as documents keeps this; its serde form is meant for that, and is stable within a major version. A
+/// store with its own columns fills this type from them, or does the same in its queries.
 ///
-/// | What | Is written | By |
+/// | Field | Is written | By |
 /// |---|---|---|
-/// | `task` | once, but for `task.retry` | [`Insert::task`]; [`Update::retry`] |
+/// | `task` | once, except `task.retry` | [`Insert::task`]; [`Update::retry`] |
 /// | `row` | as a whole, whenever it changes | [`Insert::row`], [`Update::row`] |
 /// | `created_at` | once | [`Insert::created_at`] |
-/// | `result` | when there is one | [`Insert::result`], [`Update::result`], [`Writes::copy`](crate::ledger::Writes::copy) |
+/// | `result` | when there is a result | [`Insert::result`], [`Update::result`], [`Writes::copy`](crate::ledger::Writes::copy) |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredTask {
-    /// What never changes, but for `retry`. Its `state`, `attempts`, `failure`, `keyed` and `expires_at` are how the task
-    /// began: the row says how it stands, and nothing of these is read again.
+    /// The constant part, except `retry`. Its `state`, `attempts`, `failure`, `keyed` and `expires_at` say how the task began:
+    /// the row has the current values, and these are not read again.
     pub task: NewTask,
-    /// What does.
+    /// The variable part.
     pub row: Row,
     /// When it was written.
     pub created_at: Timestamp,
-    /// The result, or the last failure of a task that is tried again.
+    /// The result, or the last failure of a task that is retried.
     pub result: Option<TaskResult>,
 }
 
 impl StoredTask {
-    /// A task as it is inserted.
+    /// A task from its insert.
     #[must_use]
     pub fn of(insert: Insert<'_>) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl StoredTask {
         }
     }
 
-    /// Takes over what has changed. What an update does not name stays as it is.
+    /// Applies an update. Fields that the update does not name do not change.
     pub fn update(&mut self, update: Update<'_>) {
         self.row = update.row;
         if let Some(result) = update.result {
@@ -57,14 +57,14 @@ impl StoredTask {
         }
     }
 
-    /// Whether it is the root of an execution. A step has an id of the same form, but is none.
+    /// Whether it is the root of an execution. A step's id has the same form, but names no execution.
     #[must_use]
     pub const fn is_root(&self) -> bool {
         self.row.tree.parent.is_none()
     }
 
-    /// Whether a worker may take it, now or later: whether it is due is for [`Row::ready_at`] to say. Sleeps, closures, maps
-    /// and waits are nobody's to claim; what was asked to end, or whose time is up, does not start again (G15).
+    /// Whether a worker may take it, now or later; [`Row::ready_at`] says whether it is due. Sleeps, closures, maps and waits
+    /// cannot be claimed; tasks that were asked to end, or whose deadline has passed, do not start again (G15).
     #[must_use]
     pub fn is_claimable(&self, now: Timestamp) -> bool {
         self.row.kind == StepKind::Call
@@ -73,20 +73,20 @@ impl StoredTask {
             && self.row.expires_at.is_none_or(|expires_at| now < expires_at)
     }
 
-    /// Whether it is the root of an execution that failed for good, and nobody has seen to that yet.
+    /// Whether it is the root of an execution that failed for good, and that nobody has redriven or discarded yet.
     #[must_use]
     pub fn is_dead_letter(&self) -> bool {
         self.is_root() && self.row.status == TaskStatus::Failed && self.row.mark.is_none()
     }
 
-    /// For a map, how far it has come.
+    /// For a map, its progress.
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {
         let row = &self.row;
         row.kind.is_map().then_some(Progress { fed: row.fed, total: row.total, done: row.done })
     }
 
-    /// The result of a task that has ended with one; the failure of an attempt that is tried again is none.
+    /// The result of a task that has ended with one; the failure of an attempt that is retried is no result.
     #[must_use]
     pub const fn final_result(&self) -> Option<&TaskResult> {
         match self.row.status {
@@ -95,7 +95,7 @@ impl StoredTask {
         }
     }
 
-    /// For the worker that has claimed it.
+    /// The view of the worker that has claimed it.
     #[must_use]
     pub fn to_task(&self) -> Task {
         Task {
@@ -125,14 +125,14 @@ impl StoredTask {
         }
     }
 
-    /// For the task above it.
+    /// The view of its parent.
     #[must_use]
     pub fn to_step(&self) -> Step {
         let row = &self.row;
         let state = match (row.status, row.done_order, row.ended_at) {
             (TaskStatus::Cancelled, ..) => StepState::Cancelled,
             (TaskStatus::Completed | TaskStatus::Failed, Some(order), Some(at)) => {
-                // A sleep and a map end without a result of their own.
+                // A sleep and a map end without a result.
                 let result = self.result.clone().unwrap_or(Ok(Payload::empty()));
                 StepState::Done { order, at, result }
             }
@@ -149,7 +149,7 @@ impl StoredTask {
         }
     }
 
-    /// For one who waits for the execution. None for a task that is not the root of one.
+    /// The view of a waiter for the execution. `None` for a task that is not a root.
     #[must_use]
     pub fn to_execution(&self) -> Option<ExecutionView> {
         let row = &self.row;
@@ -169,7 +169,7 @@ impl StoredTask {
         })
     }
 
-    /// For one who reads the timeline.
+    /// The view of a reader of the timeline.
     #[must_use]
     pub fn to_view(&self) -> TaskView {
         let row = &self.row;
@@ -188,7 +188,7 @@ impl StoredTask {
             map: self.progress(),
             done_order: row.done_order,
             failure: failure.map(|failure| failure.message.clone()),
-            // The end of a lease is no moment that the task waits for.
+            // The end of a lease is not a moment that the task waits for.
             ready_at: row.ready_at.filter(|_| row.status != TaskStatus::Running),
             created_at: self.created_at,
             started_at: row.started_at,
@@ -196,7 +196,7 @@ impl StoredTask {
         }
     }
 
-    /// As an item of the map above it.
+    /// The view as an item of its map.
     #[must_use]
     pub fn to_item(&self) -> ItemView {
         ItemView {
@@ -207,7 +207,7 @@ impl StoredTask {
         }
     }
 
-    /// As a task under a lease.
+    /// The view as a task under a lease.
     #[must_use]
     pub fn to_running(&self) -> RunningView {
         let row = &self.row;
@@ -222,7 +222,7 @@ impl StoredTask {
         }
     }
 
-    /// As a [dead letter](Self::is_dead_letter), if it is one.
+    /// The view as a [dead letter](Self::is_dead_letter), if it is one.
     #[must_use]
     pub fn to_dead_letter(&self) -> Option<DeadLetter> {
         let row = &self.row;
@@ -236,14 +236,15 @@ impl StoredTask {
         })
     }
 
-    /// For one who is to end it because its time is up; that it is, is for the store to see. None if it has no limit.
+    /// The view of a caller that ends it because of its deadline; the store checks that the deadline has passed. `None` if it
+    /// has no deadline.
     #[must_use]
     pub fn to_expired(&self) -> Option<Expired> {
         let row = &self.row;
         Some(Expired { task: row.id, tree: row.tree, key: row.key, expires_at: row.expires_at? })
     }
 
-    /// It alone, as one of those that are alike.
+    /// A summary that counts this task alone.
     #[must_use]
     pub fn to_summary(&self) -> SummaryView {
         let (kind, name) = (self.row.kind, self.task.lane.function.clone());

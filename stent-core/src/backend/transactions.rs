@@ -1,4 +1,4 @@
-//! Transactions of the application's own, in which transitions take part.
+//! Transactions of the application, in which transitions take part.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -11,19 +11,19 @@ use async_trait::async_trait;
 use super::{ErrorKind, Result};
 use crate::transition::{Outcome, Transition};
 
-/// A transaction as the library of its database knows it, of which the core knows nothing. Each store says which type it
+/// A transaction as its database library knows it; the core does not know the type. Each store documents the type that it
 /// takes: an SQL store takes sea-orm's `DatabaseTransaction`.
 pub type HostTransaction = dyn Any + Send + Sync;
 
-/// What a store offers whose database is the application's too: transitions that stand if, and only if, the application's
-/// own rows do.
+/// Offered by a store whose database is also the application's: transitions are committed if, and only if, the application's
+/// rows are.
 ///
-/// A store has it behind [`Backend::transactions`](super::Backend::transactions). A store in front of another one implements
-/// it if the other one does, and treats transitions here as it does in `exchange`.
+/// A store returns it from [`Backend::transactions`](super::Backend::transactions). A wrapper of a store implements it if the
+/// inner store does, and treats transitions here as in `exchange`.
 #[async_trait]
 pub trait Transactions: Debug + Send + Sync {
-    /// Begins a transaction on a connection of the store's own, such that what it reads holds until it has written. It is
-    /// rolled back if it is dropped.
+    /// Begins a transaction on a connection of the store, such that its reads stay valid until it has written. Dropping the
+    /// transaction rolls it back.
     ///
     /// # Errors
     /// Nothing has begun then.
@@ -32,10 +32,10 @@ pub trait Transactions: Debug + Send + Sync {
     /// Safe.
     async fn begin(&self) -> Result<Arc<HostTransaction>>;
 
-    /// Begins a transaction, as [`begin`](Self::begin) does, that code of the application's runs in for no longer than
-    /// `limit`. The runtime gives up the transaction then; a store whose statements run on a server sees to it that they end
-    /// there, too. Begun this way, the application's statements run under its own settings, and what they change of the
-    /// connection is undone before Stent uses that connection again.
+    /// Begins a transaction, as [`begin`](Self::begin) does, in which the application's code runs for at most `limit`. The
+    /// runtime gives up the transaction after `limit`; a store whose statements run on a server must make them end there, too.
+    /// In such a transaction, the application's statements run under its own settings, and its changes of the connection are
+    /// undone before Stent uses the connection again.
     ///
     /// # Errors
     /// Nothing has begun then.
@@ -47,46 +47,44 @@ pub trait Transactions: Debug + Send + Sync {
         self.begin().await
     }
 
-    /// Applies transitions in a transaction that is open, whoever began it. They stand once it is committed, and nobody sees
-    /// them before; if it is rolled back, they have never been.
+    /// Applies transitions in an open transaction, whoever began it. They become visible when it is committed; if it is rolled
+    /// back, they never existed.
     ///
     /// # Behaviour
-    /// 1. The outcomes are those of [`exchange`](super::Backend::exchange), as long as the transaction is committed.
-    /// 2. If this fails, nothing of the transitions is in the transaction, and what the application has done in it before
-    ///    still is.
-    /// 3. What the application's commit makes ready is hinted at no later than a poll would find it.
+    /// 1. The outcomes are those of [`exchange`](super::Backend::exchange), provided that the transaction is committed.
+    /// 2. If this fails, the transaction contains none of the transitions, and the application's earlier work in it stays.
+    /// 3. Listeners learn of work that the application's commit makes ready no later than a poll would find it.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when it is no transaction of this store's database, or one that does not see what others have
-    /// committed since it began. [`ErrorKind::Contended`] when it met another one and is to be run again, by whoever began it.
-    /// [`ErrorKind::Ended`] when it is not open any more, whatever the driver says.
+    /// [`ErrorKind::Config`] if it is not a transaction of this store's database, or does not see commits since it began.
+    /// [`ErrorKind::Contended`] if it conflicted with another transaction, and the code that began it must run it again.
+    /// [`ErrorKind::Ended`] if it is no longer open, whatever the driver says.
     ///
     /// # Concurrency
-    /// Calls in one transaction take place one after the other. What a transition locks stays locked until the end of the
-    /// transaction.
+    /// Calls in one transaction are serialized. Rows that a transition locks stay locked until the transaction ends.
     ///
     /// # Cancel safety
-    /// The transaction of a call that is dropped may only be rolled back.
+    /// If a call is dropped, its transaction may only be rolled back.
     async fn exchange_within(
         &self,
         transaction: &HostTransaction,
         commit: &[Transition],
     ) -> Result<Vec<Outcome>>;
 
-    /// Commits a transaction that [`begin`](Self::begin) has begun.
+    /// Commits a transaction that [`begin`](Self::begin) began.
     ///
     /// # Errors
-    /// Its fate is unknown then, as that of a failed exchange is. Sending its transitions in another transaction tells: those
-    /// that are `Already` there were committed. [`ErrorKind::Config`] when somebody else still holds it, and
-    /// [`ErrorKind::Ended`] when it was ended by a statement in it: then it was not.
+    /// The fate of the commit is unknown then, as after a failed exchange. To find out, send its transitions in another
+    /// transaction: those answered `Already` were committed. [`ErrorKind::Config`] if other code still holds the transaction,
+    /// and [`ErrorKind::Ended`] if a statement in it ended it: then it was not committed.
     ///
     /// # Cancel safety
-    /// Its fate is unknown if the call is dropped.
+    /// If the call is dropped, the fate of the commit is unknown.
     async fn commit(&self, transaction: Arc<HostTransaction>) -> Result<()>;
 
-    /// The kind of an error that code has met in a transaction, if it is one of the database's. The code runs again
-    /// if it is `Contended` or `Unavailable`, so it is that only if the database says that the same transaction may succeed if it
-    /// is made again: it met another one (a serialization failure, a deadlock, a lock that was not had), or its connection was
-    /// lost. It is `Limit` if the database has ended a statement for the time that it took.
+    /// The kind of an error that code got in a transaction, if it is a database error. `Contended` and `Unavailable` make the
+    /// code run again, so return them only if the database says that the same transaction may succeed when it is repeated: it
+    /// conflicted with another one (a serialization failure, a deadlock, a lock timeout), or its connection was lost. It is
+    /// `Limit` if the database ended a statement because of a time limit.
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind>;
 }

@@ -1,4 +1,4 @@
-//! Kinds of failures: the names by which policies, dead letters and people tell them apart. Knows nothing of values.
+//! Kinds of failures: the names by which policies, dead letters and people distinguish them. Knows nothing of values.
 
 use std::any::TypeId;
 use std::borrow::Cow;
@@ -13,10 +13,10 @@ use super::known;
 /// The namespace of Stent's own kinds.
 const OWN: &str = "stent::";
 
-/// The prefix of an application's kind that would be in Stent's namespace.
+/// The prefix for an application's kind that would otherwise be in Stent's namespace.
 const NOT_OWN: &str = "user::";
 
-/// All kinds of Stent's own.
+/// All of Stent's kinds.
 const OWN_KINDS: [&str; 18] = [
     Kind::PANIC,
     Kind::MISMATCH,
@@ -38,11 +38,11 @@ const OWN_KINDS: [&str; 18] = [
     Kind::TRANSACTION_TORN,
 ];
 
-/// The kind of a failure: the path of the error's type, such as `shop::errors::ChargeError`, or the name that its author
-/// gives it; for a variant, with its name behind it, as in `shop::errors::ChargeError::Declined`.
+/// The kind of a failure: the path of the error's type, such as `shop::errors::ChargeError`, or the name that its author gave
+/// it; for a variant followed by its name, as in `shop::errors::ChargeError::Declined`.
 ///
-/// Kinds that begin with `stent::` are Stent's own. One of the application's that would begin so begins with
-/// `user::stent::`.
+/// Kinds that begin with `stent::` are Stent's. If an application's kind would begin with `stent::`, it begins with
+/// `user::stent::` instead.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Kind(String);
@@ -54,25 +54,25 @@ impl Kind {
     pub const MISMATCH: &'static str = "stent::Mismatch";
     /// Too many crashes without progress.
     pub const CRASH_LOOP: &'static str = "stent::CrashLoop";
-    /// Something that the store cannot hold.
+    /// Data that the store cannot hold.
     pub const REFUSED: &'static str = "stent::Refused";
-    /// A value that does not encode or decode.
+    /// A value that cannot be encoded or decoded.
     pub const CODEC: &'static str = "stent::Codec";
-    /// A task whose time was up.
+    /// A task whose deadline has passed.
     pub const TIMED_OUT: &'static str = "stent::TimedOut";
     /// An execution that was cancelled.
     pub const CANCELLED: &'static str = "stent::Cancelled";
-    /// An execution that is not there.
+    /// An execution that does not exist.
     pub const NOT_FOUND: &'static str = "stent::NotFound";
-    /// An error of which only the text is known: a text, or a boxed error whose type is not known here.
+    /// An error of which only the text is known: a string, or a boxed error whose type is unknown to this process.
     pub const UNTYPED: &'static str = "stent::Untyped";
-    /// Any other of Stent's own errors.
+    /// Any other of Stent's errors.
     pub const ERROR: &'static str = "stent::Error";
     /// A result over the limit.
     pub const PAYLOAD_TOO_LARGE: &'static str = "stent::PayloadTooLarge";
     /// A function that the worker does not know.
     pub const NOT_REGISTERED: &'static str = "stent::NotRegistered";
-    /// Something that ended without a result.
+    /// A task that ended without a result.
     pub const MISSING: &'static str = "stent::Missing";
     /// A state that the worker was not given.
     pub const MISSING_STATE: &'static str = "stent::MissingState";
@@ -82,24 +82,25 @@ impl Kind {
     pub const TRANSACTION_KEPT: &'static str = "stent::TransactionKept";
     /// A transaction that took too long.
     pub const TRANSACTION_TIMEOUT: &'static str = "stent::TransactionTimeout";
-    /// A transaction of which a write was dropped.
+    /// A transaction with a write that was dropped.
     pub const TRANSACTION_TORN: &'static str = "stent::TransactionTorn";
 
-    /// A kind of the application's.
+    /// A kind of the application.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         if name.starts_with(OWN) { Self(format!("{NOT_OWN}{name}")) } else { Self(name) }
     }
 
-    /// One of Stent's own kinds.
+    /// One of Stent's kinds.
     pub(super) fn own(name: &'static str) -> Self {
         debug_assert!(OWN_KINDS.contains(&name), "{name} is in the list of Stent's kinds");
         Self(name.to_owned())
     }
 
-    /// The kind of an error type's failures: the name that its author gives it, or else the type's path without parameters.
+    /// The kind of an error type: the name that its author gave it, or else the type's path without parameters.
     ///
-    /// Texts and boxed errors are [`UNTYPED`](Self::UNTYPED): their failures have the kind of what is inside, if that is known.
+    /// Strings and boxed errors are [`UNTYPED`](Self::UNTYPED): their failures have the kind of the error inside, if its type
+    /// is known.
     #[must_use]
     pub fn of<E: ?Sized + 'static>() -> Self {
         if is_untyped::<E>() {
@@ -109,7 +110,7 @@ impl Kind {
             .map_or_else(|| Self::new(path(std::any::type_name::<E>())), Self::new)
     }
 
-    /// The kind of one variant of what this is the kind of.
+    /// The kind of a variant of the type with this kind.
     #[must_use]
     pub fn variant(&self, name: &str) -> Self {
         Self(format!("{}::{name}", self.0))
@@ -127,11 +128,11 @@ impl Kind {
         &self.0[self.type_at()..]
     }
 
-    /// Whether a name, as policies give it, stands for this kind.
+    /// Whether a name in a policy matches this kind.
     ///
-    /// A name stands for itself and for what is below it: a type for its variants. It may leave out leading modules, so that
-    /// `ChargeError` and `errors::ChargeError` stand for `shop::errors::ChargeError`; with `::` before it, it may not. Only a
-    /// name's own text stands for one of Stent's kinds, with `stent::` or, as older versions named them, without.
+    /// A name matches itself and everything below it: a type matches its variants. It may leave out leading modules, so
+    /// `ChargeError` and `errors::ChargeError` match `shop::errors::ChargeError`; a name that begins with `::` must be the
+    /// whole path. Only its exact name matches one of Stent's kinds, with `stent::` or, as older versions named it, without.
     ///
     /// ```
     /// use stent_core::Failure;
@@ -155,7 +156,7 @@ impl Kind {
         !is_absolute && starts.any(|at| at + name.len() >= type_end && stands_for(name, &self.0[at..]))
     }
 
-    /// Whether a name in a policy is one that no failure can have: in Stent's namespace, and none of its kinds.
+    /// Whether no failure can match a name in a policy: it is in Stent's namespace, and not one of its kinds.
     #[must_use]
     pub const fn is_nothing(name: &str) -> bool {
         let name = match name.as_bytes() {
@@ -176,7 +177,7 @@ impl Kind {
         true
     }
 
-    /// Its name in versions that had no namespace.
+    /// Its name in versions without the namespace.
     fn older_name(&self) -> Option<&str> {
         match self.0.as_str() {
             Self::UNTYPED => Some("Error"),
@@ -185,7 +186,7 @@ impl Kind {
         }
     }
 
-    /// Where the type's own name begins: at the first segment that is written as types are.
+    /// Where the type's name begins: at the first segment that is written like a type.
     fn type_at(&self) -> usize {
         let starts = std::iter::once(0).chain(self.0.match_indices("::").map(|(at, _)| at + 2));
         starts.into_iter().find(|at| self.0[*at..].starts_with(char::is_uppercase)).unwrap_or(0)
@@ -196,7 +197,7 @@ impl Kind {
     }
 }
 
-/// For constants, where texts cannot be compared.
+/// For constants, which cannot compare strings.
 const fn starts_with(text: &[u8], prefix: &[u8]) -> bool {
     let mut at = 0;
     while at < prefix.len() {
@@ -212,7 +213,7 @@ fn stands_for(name: &str, kind: &str) -> bool {
     kind.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
-/// Whether a type is one that holds errors of any type: its own name says nothing.
+/// Whether a type holds errors of any type, so that its own name says nothing.
 pub(super) fn is_untyped<E: ?Sized + 'static>() -> bool {
     let id = TypeId::of::<E>();
     let by_id = [
@@ -228,10 +229,10 @@ pub(super) fn is_untyped<E: ?Sized + 'static>() -> bool {
         || matches!(std::any::type_name::<E>(), "anyhow::Error" | "eyre::Report" | "miette::eyreish::Report")
 }
 
-/// The path of a type without parameters, and without what the compiler writes of `impl` blocks and closures.
+/// The path of a type without parameters, and without the compiler's notation for `impl` blocks and closures.
 ///
-/// The standard library does not promise how it writes names. A test holds them against `module_path!`, so that a compiler
-/// which writes them otherwise is noticed; and types whose failures are stored for long have a name of their own.
+/// The standard library does not promise how it writes names. A test compares them with `module_path!`, so that another
+/// notation of a new compiler is noticed; and types whose failures are stored for long should have a fixed name.
 pub(super) fn path(type_name: &str) -> String {
     let mut path = String::with_capacity(type_name.len());
     for segment in segments(type_name) {
@@ -252,7 +253,7 @@ pub(super) fn parameters(type_name: &str) -> &str {
     last.find('<').filter(|at| *at > 0).map_or("", |at| &last[at..])
 }
 
-/// Parts between `::` that are in no brackets.
+/// Parts between `::` that are not in brackets.
 fn segments(type_name: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(type_name);
     std::iter::from_fn(move || {
@@ -262,7 +263,7 @@ fn segments(type_name: &str) -> impl Iterator<Item = &str> {
         for (at, c) in text.char_indices() {
             match c {
                 '<' | '(' | '[' | '{' => depth += 1,
-                // The end of an arrow, as in `fn() -> u8`, is no bracket.
+                // The end of an arrow, as in `fn() -> u8`, is not a bracket.
                 '>' if before == '-' => {}
                 '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
                 ':' if depth == 0 && text[at..].starts_with("::") => {

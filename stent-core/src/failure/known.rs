@@ -1,7 +1,7 @@
-//! Error types that this process knows: by the names that their authors give them, and inside of boxes.
+//! Error types that this process knows, by the names that their authors gave them, and inside boxes.
 //!
-//! `#[durable]` makes an entry at link time for each error type that a function returns, and for each that a `retry_for`
-//! names. A type that is not in the list has the path of its type as a name, and cannot be told from others once it is boxed.
+//! `#[durable]` creates an entry at link time for each error type that a function returns, and for each that a `retry_for`
+//! names. A type that is not in the list is named by its path, and cannot be recognized once it is boxed.
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use super::{Failure, Kind};
 
-/// Makes a failure of an error of one type; `None` for other types.
+/// Converts an error of one type to a failure; `None` for other types.
 type Catch = Box<dyn Fn(&(dyn Error + 'static)) -> Option<Failure> + Send + Sync>;
 
 /// An error type.
@@ -23,7 +23,7 @@ pub struct ErrorType {
 }
 
 impl ErrorType {
-    /// A type with the name that its author gives it, and what makes failures of its errors.
+    /// A type with the name that its author gave it, and the conversion of its errors to failures.
     pub fn new<E: Error + 'static>(
         name: Option<&'static str>,
         catch: impl Fn(&E) -> Failure + Send + Sync + 'static,
@@ -46,7 +46,7 @@ impl fmt::Debug for ErrorType {
     }
 }
 
-/// An entry of the list, made at link time. Empty for a type that is no error, such as a text.
+/// An entry of the list, created at link time. `None` for a type that is not an error, such as a string.
 #[derive(Debug)]
 pub struct KnownError(pub fn() -> Option<ErrorType>);
 
@@ -56,7 +56,7 @@ static KNOWN: LazyLock<Vec<ErrorType>> = LazyLock::new(|| {
     let mut known = of_std();
     for entry in inventory::iter::<KnownError> {
         let Some(entry) = entry.0() else { continue };
-        // Each function that returns a type enters it.
+        // Each function that returns the type enters it.
         if known.iter().all(|other| other.id != entry.id) {
             known.push(entry);
         }
@@ -64,7 +64,7 @@ static KNOWN: LazyLock<Vec<ErrorType>> = LazyLock::new(|| {
     known
 });
 
-/// The standard library's errors, by the names under which they are imported.
+/// The standard library's errors, by the paths under which they are imported.
 fn of_std() -> Vec<ErrorType> {
     fn of<E: Error + 'static>(name: &'static str) -> ErrorType {
         ErrorType::new::<E>(Some(name), move |error| Failure::from_error(name, error))
@@ -80,18 +80,18 @@ fn of_std() -> Vec<ErrorType> {
     ]
 }
 
-/// The name that a type's author gives it.
+/// The name that a type's author gave it.
 pub(super) fn name_of(id: TypeId) -> Option<&'static str> {
     KNOWN.iter().find(|known| known.id == id)?.name
 }
 
-/// The failure of an error, if its type is known. Its causes are not looked at.
+/// The failure of an error, if its type is known. Ignores its causes.
 #[must_use]
 pub fn known_failure(error: &(dyn Error + 'static)) -> Option<Failure> {
     KNOWN.iter().find_map(|known| (known.catch)(error))
 }
 
-/// Says what is wrong with the names that authors give their types: two types with one name, or a name that no type can have.
+/// Checks the names that authors gave their types: no two types with the same name, and no name that a type cannot have.
 ///
 /// # Errors
 /// Names the types.

@@ -1,4 +1,4 @@
-//! Key entries: what a store keeps under a key, so that tasks which know nothing of each other agree.
+//! Key entries: what a store keeps under a key, so that tasks which do not know each other share a value.
 
 use std::time::Duration;
 
@@ -7,38 +7,38 @@ use serde::{Deserialize, Serialize};
 use super::status::ParseStatusError;
 use crate::{ExecutionId, Key, Payload, TaskId, Timestamp};
 
-/// What is kept under a key.
+/// The entry that a store keeps under a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct KeyEntry {
     /// The key.
     pub key: Key,
-    /// What kind of key entry it is.
+    /// The kind of key entry.
     pub kind: KeyEntryKind,
-    /// The execution that it belongs to: of a signal the one that it is sent to, of others the holder's.
+    /// The execution that it belongs to: for a signal the receiver, otherwise the holder's execution.
     pub execution: ExecutionId,
-    /// The signal's name; for others the function's.
+    /// The signal's name; otherwise the function's name.
     pub name: String,
-    /// The task that the key stands for: the one whose result it is or will be. None for a signal.
+    /// The task that the key stands for: the task that produces the result. `None` for a signal.
     pub holder: Option<TaskId>,
-    /// How long a result is good for.
+    /// How long a result is valid.
     pub ttl: Option<Duration>,
-    /// When the value came: when the holder ended, when the signal was sent.
+    /// When the value came: when the holder ended, or when the signal was sent.
     pub ended_at: Option<Timestamp>,
-    /// When the value is no good any more.
+    /// When the value expires.
     pub expires_at: Option<Timestamp>,
-    /// A result, or a signal that nobody has consumed yet.
+    /// A result, or a signal value that nobody has consumed yet.
     pub value: Option<Payload>,
-    /// Ids of the last sends of a signal, newest last, so that one which is sent again is told.
+    /// Ids of the last sends of a signal, newest last, so that a repeated send is recognized.
     pub sends: Vec<TaskId>,
 }
 
-/// What kind of key entry it is.
+/// The kind of key entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyEntryKind {
     /// The latest value of a signal.
     Signal,
-    /// The result of a call, which answers other calls under the same key.
+    /// The result of a call, which other calls under the same key get.
     Result,
     /// The execution that was dispatched under a key.
     Dispatch,
@@ -48,7 +48,7 @@ impl KeyEntryKind {
     const ALL: [(Self, &'static str); 3] =
         [(Self::Signal, "signal"), (Self::Result, "result"), (Self::Dispatch, "dispatch")];
 
-    /// The word for it.
+    /// The word for it in stores.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl std::str::FromStr for KeyEntryKind {
 }
 
 impl KeyEntry {
-    /// A key entry that says nothing yet.
+    /// A key entry without a value.
     #[must_use]
     pub const fn new(key: Key, kind: KeyEntryKind, execution: ExecutionId, name: String) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl KeyEntry {
         }
     }
 
-    /// The value of a result that is still good.
+    /// The value of a result that has not expired.
     #[must_use]
     pub fn result(&self, now: Timestamp) -> Option<&Payload> {
         let good =

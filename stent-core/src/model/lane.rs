@@ -1,41 +1,40 @@
-//! Lanes: tasks that the same workers may claim stand in one line.
+//! Lanes: a lane contains the tasks that the same workers may claim.
 //!
-//! Whether a worker may run a task depends on nothing but the task's function, queue and tags. Tasks that agree in
-//! these form a lane. A claim first picks the lanes that are open to the worker and then takes the heads of those,
-//! so that work which is blocked or meant for others is never even looked at (G9), however much of it there is.
+//! Only a task's function, queue and tags decide whether a worker may run it. Tasks with the same function, queue and tags form
+//! a lane. A claim first selects the lanes that are open to the worker and then takes the heads of these lanes, so it never
+//! even looks at work that is blocked or meant for others (G9), however much of it there is.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Identifies a lane: 64 bits drawn from its queue, function and tags, the same in every process.
+/// Identifies a lane: 64 bits derived from its queue, function and tags, the same in every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LaneKey(i64);
 
 impl LaneKey {
-    /// A key as a store reads it back.
+    /// A key from its stored form.
     #[must_use]
     pub const fn from_i64(key: i64) -> Self {
         Self(key)
     }
 
-    /// The key as stores keep it.
+    /// The key in its stored form.
     #[must_use]
     pub const fn as_i64(self) -> i64 {
         self.0
     }
 }
 
-/// Identifies a function among those whose running tasks are counted: 64 bits drawn from its name, the same in every
-/// process.
+/// Identifies a function among those whose running tasks are counted: 64 bits derived from its name, the same in every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FunctionKey(i64);
 
 impl FunctionKey {
-    /// The key of no function: the slot of a task whose lease has run out and whose place was given away.
+    /// The key of no function: the limit key of a task whose lease has expired and whose slot was given to another task.
     pub const VACATED: Self = Self(0);
 
     /// The key of a function.
@@ -47,32 +46,32 @@ impl FunctionKey {
         }
     }
 
-    /// A key as a store reads it back.
+    /// A key from its stored form.
     #[must_use]
     pub const fn from_i64(key: i64) -> Self {
         Self(key)
     }
 
-    /// The key as stores keep it.
+    /// The key in its stored form.
     #[must_use]
     pub const fn as_i64(self) -> i64 {
         self.0
     }
 }
 
-/// A line of tasks of one function on one queue, with the same tags.
+/// The tasks of one function on one queue with the same tags.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lane {
-    /// The queue that the tasks wait in.
+    /// The queue of the tasks.
     pub queue: String,
     /// The function that runs them.
     pub function: String,
-    /// What a worker must have one of, if it has tags and there are any here.
+    /// If not empty, a worker that has tags must have one of these.
     pub tags: BTreeSet<String>,
 }
 
 impl Lane {
-    /// The queue of functions that name none.
+    /// The queue of functions that do not set one.
     pub const DEFAULT_QUEUE: &'static str = "default";
 
     /// The lane of a function on a queue.
@@ -87,11 +86,11 @@ impl Lane {
         self
     }
 
-    /// The lane's key. Deterministic, so that no process has to ask the store for it; a store keeps the lane beside
-    /// its key and refuses a second lane with the same one, so a collision is an error and never a mix-up.
+    /// The lane's key. It is deterministic, so that no process has to ask the store for it. A store keeps the lane beside its
+    /// key and refuses a second lane with the same key, so a collision is an error and never a mix-up.
     #[must_use]
     pub fn key(&self) -> LaneKey {
-        // The zero bytes keep ("ab","c") and ("a","bc") apart; no name contains one.
+        // The zero bytes separate ("ab","c") from ("a","bc"); no name contains a zero byte.
         let tags = self.tags.iter().flat_map(|tag| [0].into_iter().chain(tag.bytes()));
         LaneKey(hash(self.queue.bytes().chain([0]).chain(self.function.bytes()).chain(tags)))
     }

@@ -1,4 +1,4 @@
-//! Leases and what they are checked by.
+//! Leases, and the fences that protect them.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::{TaskId, Timestamp};
 
-/// Names a claim of a task: how many there were, and chance. It fences what other claimers still write (G2, G3).
+/// Identifies a claim of a task: a count of claims and a random nonce. It fences writes under earlier claims (G2, G3).
 ///
-/// The count grows by one with every claim, but a count can recur: a step that a retry took out of the record is written
-/// again under the same id, and a store that is restored, or fails over to a replica that misses the last transactions,
-/// forgets claims that it has granted. The nonce tells two claims with one count apart.
+/// The count grows by one with every claim, but a count can recur: a step that a retry removed from the record is written again
+/// under the same id, and a store that is restored, or fails over to a replica without the last transactions, forgets claims
+/// that it has granted. The nonce distinguishes two claims with the same count.
 ///
 /// Stores keep an epoch as one integer, see [`to_i64`](Self::to_i64), and so does its serialized form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Epoch {
-    /// How many claims there were, this one included. Zero before the first.
+    /// The number of claims, including this one. Zero before the first claim.
     pub count: u32,
-    /// The claimer's chance.
+    /// The random part.
     pub nonce: Nonce,
 }
 
 impl Epoch {
-    /// Of a task that was never claimed.
+    /// The epoch of a task that was never claimed.
     pub const NEVER: Self = Self::plain(0);
 
     /// The epoch of a claim.
@@ -32,7 +32,7 @@ impl Epoch {
         Self { count, nonce }
     }
 
-    /// An epoch without a nonce: that of a task which was never claimed, or was claimed before there were nonces.
+    /// An epoch without a nonce: of a task that was never claimed, or was claimed before there were nonces.
     #[must_use]
     pub const fn plain(count: u32) -> Self {
         Self::new(count, Nonce::NONE)
@@ -44,7 +44,7 @@ impl Epoch {
         Self::new(self.count + 1, nonce)
     }
 
-    /// The epoch as stores keep it. Integers are ordered as the epochs of a task are; one without a nonce is its count.
+    /// The epoch in its stored form. The integers sort like the epochs of a task; an epoch without a nonce is its count.
     #[must_use]
     pub const fn to_i64(self) -> i64 {
         if self.nonce.0 == 0 {
@@ -54,7 +54,7 @@ impl Epoch {
         (self.count as i64) << Nonce::BITS | self.nonce.0 as i64
     }
 
-    /// Reads what [`to_i64`](Self::to_i64) wrote. None if it did not write this.
+    /// Reads an integer that [`to_i64`](Self::to_i64) wrote; `None` for any other integer.
     #[must_use]
     pub fn from_i64(value: i64) -> Option<Self> {
         let low = u32::try_from(value & i64::from(Nonce::MASK)).ok()?;
@@ -87,20 +87,20 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// Chance that a claimer draws for each claim, and names with all that it writes under it.
+/// The random part of an epoch. A worker draws it for each claim and passes it with all writes under the claim.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Nonce(u32);
 
 impl Nonce {
-    /// The nonce of tasks that were last claimed before there were nonces, or never.
+    /// The nonce of tasks that were never claimed, or were last claimed before there were nonces.
     pub const NONE: Self = Self(0);
 
-    /// Bits of chance: as many as leave room for any count of claims in an integer of a store.
+    /// Random bits: as many as leave room for any count of claims in a store's integer.
     const BITS: u32 = 31;
     const MASK: u32 = u32::MAX >> 1;
 
-    /// A nonce from chance. It is never [`NONE`](Self::NONE).
+    /// A nonce from random bits. It is never [`NONE`](Self::NONE).
     #[must_use]
     pub const fn new(chance: u32) -> Self {
         match chance & Self::MASK {
@@ -110,28 +110,28 @@ impl Nonce {
     }
 }
 
-/// The exclusive right to a task until a moment.
+/// The exclusive right to run a task until a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The task that is held.
+    /// The task.
     pub task: TaskId,
-    /// The claim that holds it.
+    /// The claim that holds the task.
     pub epoch: Epoch,
-    /// When the right ends unless it is renewed.
+    /// When the lease ends unless it is renewed.
     pub until: Timestamp,
 }
 
-/// What a leaseholder's write is checked against.
+/// The fence that a leaseholder's write must pass.
 ///
-/// `commit` counts the task's transitions. A write names the count that it starts from, so that the same write sent
-/// twice is told from the next one: the second copy finds the count one higher and is answered `Already`.
+/// `commit` counts the task's transitions. A write names the count that it starts from, which distinguishes a repeated write
+/// from the next one: the second copy finds the count one higher and is answered `Already`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fence {
     /// The task that is written.
     pub task: TaskId,
     /// The claim that writes.
     pub epoch: Epoch,
-    /// How many transitions of this task were committed before this one.
+    /// The number of transitions of this task that were committed before this one.
     pub commit: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What an execution is made of, as plain data. Rules live elsewhere.
+//! The parts of an execution, as plain data. Rules are elsewhere.
 
 mod key_entry;
 mod lane;

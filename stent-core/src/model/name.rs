@@ -1,12 +1,12 @@
-//! Names of functions, as stores keep them: `charge`, or `charge@2` when the function has a version.
+//! Names of functions as stores keep them: `charge`, or `charge@2` if the function has a version.
 //!
-//! To everything but people, `charge@2` is a name like any other: a lane, a claim, a record and a registry compare whole
-//! names. So work of a version waits for a worker that has that very version.
+//! Only people see a version in `charge@2`: lanes, claims, records and registries compare whole names. So work of a version
+//! waits for a worker that has exactly this version.
 
-/// What stands between a name and its version, and in neither.
+/// The separator between a name and its version; neither may contain it.
 const SEPARATOR: char = '@';
 
-/// The stored name of a version of a function.
+/// The stored name of a function's version.
 ///
 /// ```
 /// use stent_core::model::{split_version, versioned};
@@ -23,7 +23,7 @@ pub fn versioned(name: &str, version: Option<&str>) -> String {
     }
 }
 
-/// A stored name, taken apart into the name that versions share and the version.
+/// Splits a stored name into the name that versions share, and the version.
 #[must_use]
 pub fn split_version(stored: &str) -> (&str, Option<&str>) {
     match stored.split_once(SEPARATOR) {

@@ -1,4 +1,4 @@
-//! What is written about a task beside its result: notes of its code, and the history of its tries.
+//! Data about a task beside its result: notes of its code, and the history of its claims.
 
 use std::str::FromStr;
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use super::status::ParseStatusError;
 use crate::{ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 
-/// Something that running code says about its execution. It is written with the task's next commit, so exactly once.
+/// A note that running code writes about its execution. It is written with the task's next commit, so exactly once.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Note {
-    /// Adds to a counter of the execution, which begins at 0 and stops at the ends of `i64`.
+    /// Adds to a counter of the execution, which begins at 0 and saturates at the ends of `i64`.
     Count {
         /// The counter.
         name: String,
-        /// How much.
+        /// The amount.
         add: i64,
     },
-    /// Gives a counter a value, unless it has one.
+    /// Sets a counter, unless it has a value.
     CountFrom {
         /// The counter.
         name: String,
@@ -31,7 +31,7 @@ pub enum Note {
         /// Its value.
         value: Payload,
     },
-    /// Gives a state a value, unless it has one.
+    /// Sets a state, unless it has a value.
     SetFrom {
         /// The state.
         name: String,
@@ -39,16 +39,16 @@ pub enum Note {
         value: Payload,
     },
     /// Adds an entry to the execution's progress, unless it has one with this id. Beyond
-    /// [`PROGRESS_MAX`](crate::limits::PROGRESS_MAX) the oldest go.
+    /// [`PROGRESS_MAX`](crate::limits::PROGRESS_MAX) entries, the oldest are deleted.
     Progress {
-        /// The entry's id, made by the caller; entries are read in the order of their ids.
+        /// The entry's id, created by the caller; entries are read in the order of their ids.
         id: TaskId,
-        /// What it says.
+        /// The text.
         text: String,
     },
 }
 
-/// A note, and the task whose code makes it: the one that commits it, or a step that ran in its turn.
+/// A note, and the task whose code wrote it: the committing task, or a step that ran in its turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Said {
     /// The task.
@@ -57,34 +57,34 @@ pub struct Said {
     pub note: Note,
 }
 
-/// One claim of a task that did not end well.
+/// A claim of a task that ended badly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndedClaim {
     /// The task.
     pub task: TaskId,
     /// The execution that it belongs to.
     pub execution: ExecutionId,
-    /// The claim, by its epoch; [`NEVER`](super::Epoch::NEVER) for an attempt that was made before the task was first written.
+    /// The claim, by its epoch; [`NEVER`](super::Epoch::NEVER) for an attempt before the task was first written.
     pub epoch: super::Epoch,
-    /// Whose claim it was.
+    /// The worker that held the claim.
     pub worker: Option<WorkerId>,
     /// How it ended.
     pub end: ClaimEnd,
-    /// When.
+    /// When it ended.
     pub at: Timestamp,
-    /// What the code failed with.
+    /// The failure of the code.
     pub failure: Option<Failure>,
 }
 
-/// How a try ended.
+/// How a claim ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimEnd {
     /// The code failed.
     Failed,
-    /// The lease ran out: the worker died, or lost its way to the store.
+    /// The lease expired: the worker died, or lost its connection to the store.
     Crashed,
-    /// The worker shut down and handed the task back.
+    /// The worker shut down and released the task.
     Released,
 }
 
@@ -92,7 +92,7 @@ impl ClaimEnd {
     const ALL: [(Self, &'static str); 3] =
         [(Self::Failed, "failed"), (Self::Crashed, "crashed"), (Self::Released, "released")];
 
-    /// The word for it.
+    /// The word for it in stores.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ pub use stent_units::RateError;
 use crate::limits::CLAIM_LATE_MAX;
 use crate::{Timestamp, duration};
 
-/// How many tasks of a function may start in any stretch of time: `max` of them `per` that long.
+/// How many tasks of a function may start in any period: `max` tasks per `per`.
 ///
 /// Written as a number, a slash and a unit or a [duration](mod@crate::duration):
 ///
@@ -24,14 +24,14 @@ use crate::{Timestamp, duration};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
-    /// How many may start, at least 1.
+    /// The number of starts, at least 1.
     pub max: u32,
-    /// In how long a time, more than none.
+    /// The period, greater than zero.
     pub per: Duration,
 }
 
 impl Rate {
-    /// What is wrong with this rate, if anything is; the text ends with the remedy.
+    /// What is wrong with this rate, if anything, and what to do about it.
     #[must_use]
     pub const fn problem(&self) -> Option<&'static str> {
         if self.max == 0 {
@@ -43,18 +43,18 @@ impl Rate {
         None
     }
 
-    /// Where the bucket of a moment begins. Stores count what starts in buckets of a tenth of the time, and keep the counts
-    /// by where the buckets begin.
+    /// The beginning of a moment's bucket. Stores count starts in buckets of a tenth of the period, and keep each count under
+    /// the beginning of its bucket.
     #[must_use]
     pub fn bucket(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_micros(at.as_micros().saturating_sub(at.as_micros().rem_euclid(self.width())))
     }
 
-    /// The bucket in which a start counts that was asked for at a moment, where `last` is the last one in which any counts.
+    /// The bucket in which a start that was requested at `at` counts, if `last` is the last bucket with a start.
     ///
-    /// A claim may come late: it has waited for a lock, or its clock is behind. It starts when it comes, and not when it was
-    /// asked for, so it counts with those that came before it; else it would be forgotten too early. A bucket that is further
-    /// ahead than [`CLAIM_LATE_MAX`] is that of a clock that is wrong, and holds nobody up for longer than it does by itself.
+    /// A claim may arrive late: it has waited for a lock, or its clock is slow. Its tasks start when it arrives, not when it
+    /// was requested, so it counts with the starts before it; otherwise it would be forgotten too early. A bucket that is
+    /// further ahead than [`CLAIM_LATE_MAX`] comes from a wrong clock, and delays others no longer than it would by itself.
     #[must_use]
     pub fn counts_in(&self, at: Timestamp, last: Option<Timestamp>) -> Timestamp {
         let own = self.bucket(at);
@@ -62,43 +62,43 @@ impl Rate {
         last.filter(|last| (own..=latest).contains(last)).unwrap_or(own)
     }
 
-    /// The first bucket that counts at a moment: it and those after it are all that reach into the time before the moment.
-    /// There may be some that begin later than the moment, of claimers whose clocks are ahead; they count too.
+    /// The first bucket that counts at a moment: this bucket and later ones are all that reach into the period before the
+    /// moment. Some may begin after the moment, from workers with fast clocks; they count too.
     #[must_use]
     pub fn since(&self, now: Timestamp) -> Timestamp {
         let reach = BUCKETS.saturating_mul(self.width());
         Timestamp::from_micros(self.bucket(now).as_micros().saturating_sub(reach))
     }
 
-    /// How many more may start when so many have started in the buckets that count.
+    /// How many more tasks may start, if the buckets that count have this many starts.
     #[must_use]
     pub fn room(&self, started: u64) -> u64 {
         u64::from(self.max).saturating_sub(started)
     }
 
-    /// When a bucket counts no more.
+    /// When a bucket stops counting.
     #[must_use]
     pub fn forgets(&self, bucket: Timestamp) -> Timestamp {
         let reach = (BUCKETS + 1).saturating_mul(self.width());
         Timestamp::from_micros(bucket.as_micros().saturating_add(reach))
     }
 
-    /// The width of a bucket, in microseconds. Rounded up, so that the buckets that count are never shorter than the time.
+    /// The width of a bucket in microseconds. Rounded up, so that the buckets that count are never shorter than the period.
     fn width(&self) -> i64 {
         let per = duration::micros(self.per);
         (per / BUCKETS + i64::from(per % BUCKETS != 0)).max(1)
     }
 }
 
-/// Buckets in the time of a rate. With one more, the bucket of the present moment, they reach over the whole of it.
+/// Buckets in a period. With one more, the bucket of the present moment, they cover the whole period.
 const BUCKETS: i64 = 10;
 
-/// What can stand for a rate in an option: a [`Rate`], or a text such as `"100/s"`.
+/// A value that an option accepts as a rate: a [`Rate`], or a text such as `"100/s"`.
 pub trait IntoRate {
-    /// The rate that is meant.
+    /// Converts the value to a rate.
     ///
     /// # Errors
-    /// When a text is not a rate from its first to its last character.
+    /// If a text as a whole is not a rate.
     fn into_rate(self) -> Result<Rate, RateError>;
 }
 
@@ -146,7 +146,7 @@ mod tests {
             let begins = now - rate.per;
             assert!(since <= begins.as_micros(), "what started since {begins:?} counts");
             assert!(since + 3 * width > begins.as_micros(), "and little before that");
-            // The moment at which it is forgotten is the first one at which it does not count.
+            // A bucket stops counting exactly at the moment at which it is forgotten.
             let forgets = rate.forgets(rate.since(now));
             assert!(rate.since(forgets) > rate.since(now));
             assert_eq!(rate.since(forgets - Duration::from_micros(1)), rate.since(now));

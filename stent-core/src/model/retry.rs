@@ -1,4 +1,4 @@
-//! How often and when a failed function is tried again.
+//! How often and when a failed function is retried.
 
 use std::time::Duration;
 
@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Failure, Kind, TaskId, duration};
 
-/// A retry policy. It is stored with the task, so a task keeps its policy whatever becomes of the code.
+/// A retry policy. It is stored with the task, so changes of the code do not change the policies of existing tasks.
 ///
-/// The n-th retry waits `initial_delay * backoff_factor^(n-1)`, at most `max_delay`, give or take `jitter` of it.
+/// The delay before the n-th retry is `initial_delay * backoff_factor^(n-1)`, at most `max_delay`, plus or minus `jitter` of
+/// it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,18 +21,18 @@ use crate::{Failure, Kind, TaskId, duration};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RetryPolicy {
-    /// How often the function runs at most, the first time included.
+    /// The maximum number of attempts, including the first.
     pub max_attempts: u32,
-    /// Wait before the first retry. With zero, every retry follows at once.
+    /// The delay before the first retry. If it is zero, every retry follows at once.
     pub initial_delay: Duration,
-    /// What each further wait is multiplied by.
+    /// Multiplies each further delay.
     pub backoff_factor: f64,
-    /// Longest wait, before jitter. Zero is no limit: waits grow without end.
+    /// The longest delay, before jitter. Zero is no limit: delays grow without a bound.
     pub max_delay: Duration,
-    /// Share of the wait by which it is spread, in either direction, from 0 to 1. It comes on top of `max_delay`.
+    /// The share of the delay by which it is spread, in either direction, from 0 to 1. It applies after `max_delay`.
     pub jitter: f64,
-    /// Kinds of failures that are worth another attempt; every kind when there is no list. See [`Kind::is`](crate::Kind::is)
-    /// for what a name stands for. A name that no failure has matches nothing.
+    /// The kinds of failures to retry; `None` for every kind. See [`Kind::is`](crate::Kind::is) for the kinds that a name
+    /// matches. A misspelled name silently never matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_for: Option<Vec<String>>,
 }
@@ -49,27 +50,27 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Why a policy is none: which setting, and what would fit.
+/// Why a policy is not valid: the setting, and what would be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{setting}` {problem}")]
 pub struct RetryPolicyError {
     /// The setting.
     pub setting: &'static str,
-    /// What is wrong with it, and what would fit.
+    /// What is wrong with it, and what to do.
     pub problem: &'static str,
 }
 
 impl RetryPolicy {
-    /// A policy that tries once.
+    /// A policy with one attempt.
     #[must_use]
     pub fn never() -> Self {
         Self { max_attempts: 1, ..Self::default() }
     }
 
-    /// Holds the settings against what they mean.
+    /// Checks that the settings are valid.
     ///
     /// # Errors
-    /// Names the first setting that does not fit, and what would.
+    /// Names the first setting that is not valid, and what to do.
     pub fn validate(&self) -> Result<(), RetryPolicyError> {
         let fail = |setting, problem| Err(RetryPolicyError { setting, problem });
         if self.max_attempts == 0 {
@@ -103,17 +104,17 @@ impl RetryPolicy {
         Ok(())
     }
 
-    /// Whether a failure is one that this policy tries again while attempts are left.
+    /// Whether this policy retries a failure, as long as attempts are left.
     #[must_use]
     pub fn covers(&self, failure: &Failure) -> bool {
         !failure.fatal
             && self.retry_for.as_ref().is_none_or(|kinds| kinds.iter().any(|kind| failure.is(kind)))
     }
 
-    /// How long to wait before the next attempt, when `failed` attempts have failed, the last one with `failure`; `None`
-    /// when there is none to come.
+    /// The delay before the next attempt, if `failed` attempts have failed, the last one with `failure`; `None` if there is no
+    /// next attempt.
     ///
-    /// The jitter is drawn from the task and the attempt, not from chance: whoever computes it gets the same.
+    /// The jitter is derived from the task and the attempt, not random: every process computes the same delay.
     #[must_use]
     pub fn next_delay(&self, task: TaskId, failed: u32, failure: &Failure) -> Option<Duration> {
         if !self.covers(failure) || failed >= self.max_attempts {
@@ -126,13 +127,13 @@ impl RetryPolicy {
         Some(duration::scaled(capped, 1.0 + spread, Duration::MAX))
     }
 
-    /// The longest wait before jitter.
+    /// The longest delay before jitter.
     const fn longest(&self) -> Duration {
         if self.max_delay.is_zero() { Duration::MAX } else { self.max_delay }
     }
 }
 
-/// A number in [0, 1) drawn from a task and an attempt: SplitMix64 over the id's bits.
+/// A number in [0, 1) derived from a task and an attempt: SplitMix64 over the id's bits.
 fn unit_interval(task: TaskId, attempt: u32) -> f64 {
     let (high, low) = task.as_uuid().as_u64_pair();
     let mut bits = high ^ low.rotate_left(32) ^ u64::from(attempt).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,4 +1,4 @@
-//! Steps: tasks as their parent sees them.
+//! Steps: tasks from their parent's point of view.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use super::status::ParseStatusError;
 use super::{Seq, TaskResult};
 use crate::{Digest, TaskId, Timestamp};
 
-/// What kind of task a row is.
+/// The kind of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepKind {
@@ -17,15 +17,15 @@ pub enum StepKind {
     Call,
     /// A durable sleep. It ends by being due; no worker claims it.
     Sleep,
-    /// An inline closure, run and recorded by the function that contains it.
+    /// An inline closure that its function runs and records.
     Inline,
-    /// A fan-out of one function over many items, which are tasks below it. The first item that fails ends it.
+    /// A fan-out of one function over many items, which are tasks below it. The first failure of an item ends it.
     Map,
-    /// A map that goes on when items fail, and ends when all of them have ended.
+    /// A map that continues when items fail, and ends when all items have ended.
     Gather,
-    /// A wait for a value from outside. It ends when the value is there.
+    /// A wait for a value from outside. It ends when the value arrives.
     Signal,
-    /// The start of another execution. It has ended once it is written.
+    /// The start of another execution. It has ended as soon as it is written.
     Spawn,
     /// A wait for the end of another execution.
     Join,
@@ -87,46 +87,46 @@ impl FromStr for StepKind {
 /// One step in its parent's record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// The step's own task.
+    /// The step's task.
     pub id: TaskId,
     /// Its position in the parent.
     pub seq: Seq,
     /// What kind of step it is.
     pub kind: StepKind,
-    /// The function called, the name of the closure; for a sleep, `sleep`.
+    /// The name of the called function, or of the closure; `sleep` for a sleep.
     pub name: String,
-    /// How far it has come.
+    /// The state of the step.
     pub state: StepState,
-    /// For a map, how far it has come.
+    /// For a map, its progress.
     pub map: Option<Progress>,
-    /// What it was called with; for a map, what it has been fed with so far. None where this was not recorded: see
+    /// The digest of its arguments; for a map, of the items so far. `None` if it was not recorded: see
     /// [`NewTask::digest`](super::NewTask::digest).
     pub digest: Option<Digest>,
 }
 
-/// How far a step has come, as its parent sees it.
+/// The state of a step from its parent's point of view.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepState {
-    /// Started, not ended. A sleep names the moment when it ends.
+    /// Started, not ended. A sleep has the moment when it ends.
     Open {
         /// When the step is due, for a sleep.
         due: Option<Timestamp>,
     },
     /// Ended. The record is final (G4).
     Done {
-        /// Which completion of the parent this was, counting from 1. Code sees completions in this order, always.
+        /// The number of this completion in the parent, counting from 1. Code always sees completions in this order.
         order: u32,
         /// When it ended.
         at: Timestamp,
-        /// What it gave. A map's items are read apart, in pages.
+        /// The result. A map's items are read separately, in pages.
         result: TaskResult,
     },
-    /// Given up by the parent before it ended; the parent never sees a result.
+    /// The parent gave it up before it ended, and never sees a result.
     Cancelled,
 }
 
 impl Step {
-    /// Which completion of the parent this is, if the step has ended.
+    /// The number of this completion in the parent, if the step has ended.
     #[must_use]
     pub const fn order(&self) -> Option<u32> {
         match &self.state {
@@ -136,12 +136,12 @@ impl Step {
     }
 }
 
-/// How far a map has come.
+/// The progress of a map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Items written so far.
     pub fed: u32,
-    /// Items in all, known once the last of them is written.
+    /// The total number of items, known once the last one is written.
     pub total: Option<u32>,
     /// Items that have ended.
     pub done: u32,

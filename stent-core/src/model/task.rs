@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Epoch, Lane, Mark, Nonce, RetryPolicy, StepKind, TaskStatus};
 use crate::{Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 
-/// What a task gave in the end.
+/// The final result of a task.
 pub type TaskResult = Result<Payload, Failure>;
 
 /// A task's position in its parent: the number of the call in a function, or of the item in a map. Zero for a root.
@@ -22,14 +22,14 @@ impl fmt::Display for Seq {
     }
 }
 
-/// Where a task hangs in its execution.
+/// A task's place in its execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// The execution that the task belongs to.
     pub execution: ExecutionId,
-    /// The task that counts this one's completion: the calling function, or the map of an item. None for a root.
+    /// The task that counts this one's completion: the calling function, or the map of an item. `None` for a root.
     pub parent: Option<TaskId>,
-    /// For an item of a map, the function that contains the map: the one to wake when the map is done.
+    /// For an item of a map, the function that contains the map, which is woken when the map is done.
     pub owner: Option<TaskId>,
 }
 
@@ -52,33 +52,33 @@ impl Tree {
         Self { execution, parent: Some(map), owner: Some(owner) }
     }
 
-    /// The tasks that the end of this one may change.
+    /// The tasks that this task's end may change.
     pub fn ancestors(&self) -> impl Iterator<Item = TaskId> {
         self.parent.into_iter().chain(self.owner)
     }
 }
 
-/// A task as it is claimed: all that a worker needs to run it.
+/// A claimed task: everything that a worker needs to run it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// Its id; a root's is that of its execution.
+    /// Its id; the id of a root is that of its execution.
     pub id: TaskId,
-    /// Where it hangs.
+    /// Its place in the execution.
     pub tree: Tree,
     /// Its position in the parent.
     pub seq: Seq,
-    /// What kind of task it is. Only calls are claimed.
+    /// Its kind. Only calls are claimed.
     pub kind: StepKind,
-    /// Queue and function.
+    /// Queue, function and tags.
     pub lane: Lane,
-    /// Higher runs first.
+    /// Tasks with a higher priority run first.
     pub priority: i16,
     /// The encoded arguments.
     pub args: Payload,
-    /// The retry policy that was set for it; none means the default of its shape: a leaf's, or none at all once it has
-    /// recorded steps.
+    /// The retry policy that was set for it. `None` means the default for its shape: the default policy for a leaf, no retry
+    /// once it has recorded steps.
     pub retry: Option<RetryPolicy>,
-    /// Where it stands.
+    /// Its status.
     pub status: TaskStatus,
     /// Its last claim.
     pub epoch: Epoch,
@@ -86,21 +86,21 @@ pub struct Task {
     pub uncommitted_claims: u32,
     /// Attempts that ended with a failure and were retried.
     pub attempts: u32,
-    /// Claims that ran out before a turn was committed: crashes, and workers that lost their lease.
+    /// Claims that expired before a turn was committed: crashes, and workers that lost their lease.
     pub crashes: u32,
-    /// Claims that a worker handed back because it shut down.
+    /// Claims that a worker released because it shut down.
     pub releases: u32,
     /// Steps that have ended.
     pub done: u32,
     /// Notes that its code has written.
     pub noted: u32,
-    /// What its status does not say.
+    /// Facts that its status does not express.
     pub mark: Option<Mark>,
-    /// The key that others who call the same share with it.
+    /// The key that it shares with equal calls.
     pub key: Option<Key>,
-    /// When its time is up.
+    /// Its deadline.
     pub expires_at: Option<Timestamp>,
-    /// The trace that it goes on with, as it was written.
+    /// The trace that it continues, as it was written.
     pub trace: Option<String>,
     /// When it was written.
     pub created_at: Timestamp,
@@ -113,71 +113,71 @@ pub struct Task {
 /// A task to be written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewTask {
-    /// Its id, made by the caller.
+    /// Its id, created by the caller.
     pub id: TaskId,
-    /// Where it hangs.
+    /// Its place in the execution.
     pub tree: Tree,
     /// Its position in the parent.
     pub seq: Seq,
-    /// What kind of task it is.
+    /// Its kind.
     pub kind: StepKind,
-    /// Queue and function; for kinds that no worker claims, the queue is empty and the function is the step's name.
+    /// Queue, function and tags; for kinds that no worker claims, the queue is empty and the function is the step's name.
     pub lane: Lane,
-    /// Higher runs first.
+    /// Tasks with a higher priority run first.
     pub priority: i16,
     /// The encoded arguments.
     pub args: Payload,
-    /// The retry policy, where one was set.
+    /// The retry policy, if one was set.
     pub retry: Option<RetryPolicy>,
-    /// How often it has failed already (in memory, before it was first written).
+    /// How often it failed in memory, before it was first written.
     pub attempts: u32,
     /// The last of these failures.
     pub failure: Option<Failure>,
-    /// The key under which it is found: by others who call the same, or by those who send what it waits for.
+    /// The key under which equal calls, or senders of the awaited signal, find it.
     pub keyed: Option<Keyed>,
-    /// When its time is up: it ends then, with everything below it, whatever it is doing.
+    /// Its deadline: it ends then, with everything below it, whatever its state.
     pub expires_at: Option<Timestamp>,
-    /// Where in a trace it was asked for, as W3C `traceparent` text. Carried along and read by nobody here; at most
+    /// Where in a trace it was requested, as W3C `traceparent` text. It is passed on and never interpreted here; at most
     /// [`TRACE_BYTES_MAX`](crate::limits::TRACE_BYTES_MAX) bytes.
     pub trace: Option<String>,
-    /// A digest of a step's arguments, so that a replay that calls it with something else is a mismatch. A store gives it back with
-    /// the step and reads nothing from it. None for a step without arguments, for one whose arguments are not compared, for a
-    /// map, which gets its own with its [`Feed`](crate::transition::Feed), for an item, and for a root.
+    /// The digest of a step's arguments: a replay that calls the step with other arguments is a mismatch. A store returns it
+    /// with the step and does not interpret it. `None` for a step without arguments, for a step whose arguments are not
+    /// compared, for a map, which gets its digest with its [`Feed`](crate::transition::Feed), for an item, and for a root.
     #[serde(default)]
     pub digest: Option<Digest>,
-    /// How it starts its life in the store.
+    /// Its first state in the store.
     pub state: NewTaskState,
 }
 
-/// A task's key, and how long what it gives is good for.
+/// A task's key, and how long its result is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyed {
     /// The key.
     pub key: Key,
-    /// How long the result of a call answers other calls under the same key, from its end on. None means for good.
+    /// How long other calls under the same key get the result of a call, counted from its end. `None` means forever.
     pub ttl: Option<Duration>,
 }
 
 impl Keyed {
-    /// Keyed for good.
+    /// A key without a time limit.
     #[must_use]
     pub const fn new(key: Key) -> Self {
         Self { key, ttl: None }
     }
 }
 
-/// How a task starts its life in the store.
+/// The first state of a task in the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NewTaskState {
-    /// To be claimed from this moment on.
+    /// It can be claimed from this moment on.
     Pending {
         /// The moment.
         ready_at: Timestamp,
     },
-    /// Running already, under a first lease of the worker that writes it.
+    /// It runs already, under a first lease of the worker that writes it.
     Leased {
-        /// When it started: its code may have begun before it was known that it needs a row.
+        /// When it started: its code may have begun before the worker knew that it needs a row.
         started_at: Timestamp,
         /// The worker.
         worker: WorkerId,
@@ -193,18 +193,19 @@ pub enum NewTaskState {
     },
     /// A map, whose items are fed to it.
     Map,
-    /// A wait for a signal, under the signal's key. If a value is there already it has ended at once.
+    /// A wait for a signal, under the signal's key. If a value is already there, the wait ends at once.
     Signal,
-    /// A wait for the end of an execution, under the execution's key. If that has ended already it has ended at once.
+    /// A wait for the end of an execution, under the execution's key. If the execution has already ended, the wait ends at
+    /// once.
     Join {
         /// The execution.
         execution: ExecutionId,
     },
-    /// Ended already: a step that ran under its parent's lease is written once, with its result.
+    /// It has ended already: a step that ran under its parent's lease is written once, with its result.
     Done {
         /// When it started.
         started_at: Timestamp,
-        /// What it gave.
+        /// Its result.
         result: TaskResult,
     },
 }

@@ -1,30 +1,30 @@
-//! What a parked task needs before it is worth waking.
+//! What a parked task waits for.
 
 use crate::{TaskId, Timestamp};
 
-/// What a parked task waits for. It is woken by whichever comes first.
+/// The wait of a parked task. Whichever event comes first wakes it.
 ///
-/// Thresholds are absolute counts, not differences, so that parking can be guarded: a store that finds the count
-/// reached when the task parks makes it ready at once, whatever raced with the parking (G5).
+/// Thresholds are absolute counts, not differences, so that parking can be guarded: if a store finds the count reached when the
+/// task parks, it makes the task ready at once, whatever raced with the parking (G5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// Wake once this many steps of the task have ended.
     pub done: u32,
     /// Wake at this moment at the latest: the earliest of the task's timers.
     pub until: Option<Timestamp>,
-    /// Wake once an open map of the task has so many items done, to feed it more.
+    /// Wake once this many items of an open map have ended, to feed it more.
     pub maps: Vec<Threshold>,
 }
 
 impl Wait {
-    /// The same wait, but no longer than until `moment`, too.
+    /// The same wait, but also no longer than until `moment`.
     #[must_use]
     pub fn no_longer_than(mut self, moment: Timestamp) -> Self {
         self.until = Some(self.until.map_or(moment, |until| until.min(moment)));
         self
     }
 
-    /// Waits for the next completion after the `seen` ones that the code knows.
+    /// Waits for the next completion after the `seen` completions that the code knows.
     #[must_use]
     pub const fn for_next(seen: u32) -> Self {
         Self { done: seen + 1, until: None, maps: Vec::new() }
@@ -38,10 +38,10 @@ impl Wait {
     }
 }
 
-/// How many items of a map must be done before its parent is woken.
+/// How many items of a map must have ended before its parent is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threshold {
-    /// The map's own task.
+    /// The map's task.
     pub map: TaskId,
     /// How many of its items must have ended.
     pub done: u32,

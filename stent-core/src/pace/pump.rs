@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use crate::{Timestamp, duration};
 
-/// Workers of fewer slots claim nothing ahead: they have few because what they do is scarce, or to be done in order.
+/// Workers with fewer slots do not prefetch: they have few slots because their work is scarce, or must be done in order.
 const AHEAD_SLOTS_MIN: usize = 8;
-/// At most so many tasks for each slot are claimed before there is a slot for them.
+/// The maximum number of prefetched tasks per slot.
 const AHEAD_PER_SLOT: usize = 7;
-/// A store that takes longer than this part of a lease to answer gets no claims ahead: what they bring is not renewed while it
-/// waits, and has to be begun and committed before its lease ends. Else workers that are too slow for their leases take tasks
-/// from each other, and none of them gets anything done.
+/// A store that takes longer than this part of a lease to answer gets no prefetch claims: a prefetched task's lease is not
+/// renewed while it waits, and the task must begin and commit before its lease ends. Otherwise workers that are too slow for
+/// their leases take tasks from each other, and none of them makes progress.
 const AHEAD_LEASE_PART: u32 = 20;
-/// How long what was claimed ahead may wait for a slot, where the store is quick.
+/// How long a prefetched task may wait for a slot, if the store is fast.
 const AHEAD_PATIENCE: Duration = Duration::from_millis(50);
 
-/// How a worker paces itself.
+/// The settings of a worker's pace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PumpConfig {
-    /// Turns that may run at once.
+    /// Concurrent turns.
     pub slots: usize,
     /// Most tasks in one claim.
     pub claim_max: usize,
@@ -26,23 +26,23 @@ pub struct PumpConfig {
     pub poll_min: Duration,
     /// Longest such pause.
     pub poll_max: Duration,
-    /// What the pause is multiplied by after each claim that found nothing.
+    /// Multiplies the pause after each claim that found nothing.
     pub poll_factor: f64,
-    /// How long a claim is good for.
+    /// How long a claim is valid.
     pub lease: Duration,
     /// How often leases are renewed.
     pub heartbeat: Duration,
 }
 
-/// What a worker is to do next.
+/// What a worker should do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Claim up to so many tasks.
+    /// Claim tasks.
     Claim {
-        /// At most so many.
+        /// The maximum number of tasks.
         max: usize,
     },
-    /// Claim nothing, but ask what of the work at hand is asked to end, and what has come to the end of its time.
+    /// Claim nothing, but ask which running tasks were asked to end, and which deadlines have passed.
     Look,
     /// Renew the leases of all running turns.
     Renew,
@@ -50,25 +50,24 @@ pub enum Action {
 
 /// The pace of one worker.
 ///
-/// Methods come in two kinds: `handle_*` tells what happened, `poll_*` asks what to do. After any `handle_*`, call
-/// [`poll_action`](Self::poll_action) until it returns `None`, then sleep until [`poll_deadline`](Self::poll_deadline)
-/// or until something happens. Moments never go backwards by more than the worker's clock does; a step back only makes a
-/// poll late by as much.
+/// Methods come in two kinds: `handle_*` reports an event, `poll_*` asks what to do. After any `handle_*`, call
+/// [`poll_action`](Self::poll_action) until it returns `None`, then sleep until [`poll_deadline`](Self::poll_deadline) or until
+/// the next event. Moments never go back by more than the worker's clock does; a step back only makes a poll late by as much.
 ///
-/// # Claims ahead
-/// While a claim is under way turns end, and their slots would stand empty until it is answered. So a worker claims more than
-/// it has slots for: as many as will have ended when this one is answered, and again as many for the time that the next one
-/// takes, going by those that have ended since the last claim. Where turns are long that is none, and where the store is slow,
-/// too. What no slot comes free for is handed back after [a while](Self::patience).
+/// # Prefetch
+/// While a claim is in flight, turns end, and their slots would be idle until it is answered. So a worker claims more tasks
+/// than it has free slots: as many as will have ended when this claim is answered, and as many again for the duration of the
+/// next claim, estimated from the turns that have ended since the last claim. If turns are long, or the store is slow, it
+/// prefetches nothing. Prefetched tasks that get no slot in [time](Self::patience) are released.
 #[derive(Debug)]
 pub struct Pump {
     config: PumpConfig,
     running: usize,
     /// Leases of turns that have ended and whose results are not committed yet.
     kept: usize,
-    /// Tasks that were claimed ahead and wait for a slot.
+    /// Prefetched tasks that wait for a slot.
     waiting: usize,
-    /// When the last claim was sent, how long it took to be answered, and how many turns have ended since.
+    /// When the last claim was sent, how long its answer took, and how many turns have ended since.
     claimed_at: Timestamp,
     claim_took: Duration,
     ended: usize,
@@ -76,7 +75,7 @@ pub struct Pump {
     renewing: bool,
     draining: bool,
     claim_at: Timestamp,
-    /// When to look, while nothing can be claimed, and when that was done last.
+    /// When to look, while nothing can be claimed, and when the last look was.
     look_at: Timestamp,
     looked_at: Timestamp,
     pause: Duration,
@@ -106,7 +105,7 @@ impl Pump {
         }
     }
 
-    /// A hint came that there may be work, or a commit that makes some is about to be sent.
+    /// There was a hint that there may be work, or a commit that creates work is about to be sent.
     pub fn handle_wake(&mut self, now: Timestamp) {
         self.claim_at = self.claim_at.min(now);
         self.look_at = self.look_at.min(now.max(self.looked_at + self.config.poll_min));
@@ -118,12 +117,12 @@ impl Pump {
         self.claiming = true;
         self.claimed_at = now;
         self.ended = 0;
-        // What wakes from here on is not part of that claim.
+        // Hints from here on are not covered by that claim.
         self.claim_at = Timestamp::MAX;
         self.look_at = Timestamp::MAX;
     }
 
-    /// The answer to a claim came: so many tasks of at most `max`, and when the next one is due, if that is known.
+    /// The answer to a claim arrived: `got` of at most `max` tasks, and when the next one is due, if known.
     pub fn handle_claimed(&mut self, now: Timestamp, max: usize, got: usize, next_due: Option<Timestamp>) {
         self.handle_looked(now, None);
         self.claim_took = now.since(self.claimed_at);
@@ -147,7 +146,7 @@ impl Pump {
         self.look_at = Timestamp::MAX;
     }
 
-    /// The answer to a look came, or none did; and when to look again at the latest, if that is known.
+    /// The answer to a look arrived, or the look failed; and when to look again at the latest, if known.
     pub fn handle_looked(&mut self, now: Timestamp, next_due: Option<Timestamp>) {
         self.claiming = false;
         self.looked_at = now;
@@ -161,12 +160,12 @@ impl Pump {
         self.handle_claimed(now, 1, 0, None);
     }
 
-    /// A task that was claimed waits for a slot.
+    /// A claimed task waits for a slot.
     pub fn handle_waiting(&mut self) {
         self.waiting += 1;
     }
 
-    /// One that did waits no more: it is about to start, or is handed back.
+    /// A waiting task waits no more: it is about to start, or is released.
     pub fn handle_waited(&mut self) {
         debug_assert!(self.waiting > 0, "a task waits no more that never did");
         self.waiting = self.waiting.saturating_sub(1);
@@ -178,13 +177,13 @@ impl Pump {
         self.renew_from(now);
     }
 
-    /// A turn is about to end, or to commit something: its lease is kept until that is known to stand.
+    /// A turn is about to end, or to commit something: its lease is kept until the commit's fate is known.
     pub fn handle_kept(&mut self, now: Timestamp) {
         self.kept += 1;
         self.renew_from(now);
     }
 
-    /// What a lease was kept for stands, or has come to nothing.
+    /// The commit for which a lease was kept was applied or refused.
     pub fn handle_settled(&mut self) {
         debug_assert!(self.kept > 0, "a lease is given up that was never kept");
         self.kept = self.kept.saturating_sub(1);
@@ -195,7 +194,7 @@ impl Pump {
         self.renew_at = self.renew_at.or((!self.renewing).then(|| now + self.config.heartbeat));
     }
 
-    /// Nothing is renewed while there is nothing to renew.
+    /// Nothing is renewed while there are no leases.
     const fn rest(&mut self) {
         if self.running + self.kept == 0 && !self.renewing {
             self.renew_at = None;
@@ -215,26 +214,25 @@ impl Pump {
         self.renewing = true;
     }
 
-    /// A renewal ended: the next one comes after a heartbeat, or soon if it failed or passed over some.
+    /// A renewal ended: the next one comes after a heartbeat, or soon if it failed or skipped some leases.
     pub fn handle_renewed(&mut self, now: Timestamp, soon: bool) {
         self.renewing = false;
         let pause = if soon { self.config.heartbeat / 10 } else { self.config.heartbeat };
         self.renew_at = (self.running + self.kept > 0).then(|| now + pause);
     }
 
-    /// Leases are to be renewed at once: a commit took long, and its rows were locked all the while.
+    /// Leases must be renewed at once: a commit took long, and its rows were locked during that time.
     pub fn handle_overdue(&mut self, now: Timestamp) {
         self.renew_at = self.renew_at.map(|renew_at| renew_at.min(now));
     }
 
-    /// The worker's clock was set, by whatever amount: what was to happen at a moment of the old one is not put off by a
-    /// step back.
+    /// The worker's clock was set by any amount: a step back does not delay what was scheduled by the old clock.
     pub fn handle_step(&mut self, now: Timestamp) {
         self.handle_wake(now);
         self.renew_at = self.renew_at.map(|renew_at| renew_at.min(now + self.config.heartbeat));
     }
 
-    /// The worker claims no more.
+    /// The worker stops claiming.
     pub fn handle_drain(&mut self) {
         self.draining = true;
     }
@@ -251,13 +249,13 @@ impl Pump {
         claims.then_some(Action::Claim { max }).or(looks.then_some(Action::Look))
     }
 
-    /// Whether the worker has work but may claim no more: it still is to hear which of it is asked to end.
+    /// Whether the worker has work but may not claim more: it still must learn which tasks are asked to end.
     const fn looks(&self) -> bool {
         self.running > 0 && (self.draining || self.free() == 0)
     }
 
-    /// When to ask again if nothing happens before. A caller that cannot claim right now, because it is busy with a commit
-    /// or its store has failed, says so, and is not sent round in circles by a claim that is due.
+    /// When to ask again if nothing happens before. A caller that cannot claim now, because it is busy with a commit or its
+    /// store has failed, says so, and a due claim does not make it loop.
     #[must_use]
     pub fn poll_deadline(&self, can_claim: bool) -> Option<Timestamp> {
         let renew = self.renew_at.filter(|_| !self.renewing);
@@ -267,13 +265,13 @@ impl Pump {
         renew.into_iter().chain(claim).chain(look).min()
     }
 
-    /// Turns that run.
+    /// Running turns.
     #[must_use]
     pub const fn running(&self) -> usize {
         self.running
     }
 
-    /// Slots that are free, and not waited for.
+    /// Slots that are free, and that no task waits for.
     #[must_use]
     pub const fn free(&self) -> usize {
         self.config.slots.saturating_sub(self.running + self.waiting)
@@ -285,19 +283,19 @@ impl Pump {
         self.running < self.config.slots
     }
 
-    /// How long a task that was claimed ahead waits for a slot before it is handed back, for others: long enough for those to
-    /// come free that were counted on, and much shorter than a lease, so that what waits need not be renewed.
+    /// How long a prefetched task waits for a slot before it is released for others: long enough for the expected slots to
+    /// become free, and much shorter than a lease, so that waiting tasks need no renewal.
     #[must_use]
     pub fn patience(&self) -> Duration {
         (self.claim_took * 4).max(AHEAD_PATIENCE).min(self.config.lease / 4)
     }
 
-    /// How many tasks can be taken: a free slot for each, or one that will be free when the claim is answered.
+    /// How many tasks can be taken: one for each slot that is free, or will be free when the claim is answered.
     fn room(&self, now: Timestamp) -> usize {
         (self.config.slots + self.ahead(now)).saturating_sub(self.running + self.waiting)
     }
 
-    /// How many turns will end while a claim is under way, and the next one.
+    /// How many turns will end during a claim and the next one.
     fn ahead(&self, now: Timestamp) -> usize {
         let is_slow = self.claim_took * AHEAD_LEASE_PART > self.config.lease;
         if self.config.slots < AHEAD_SLOTS_MIN || is_slow {
@@ -309,7 +307,7 @@ impl Pump {
         usize::try_from(ended).unwrap_or(usize::MAX).min(self.config.slots * AHEAD_PER_SLOT)
     }
 
-    /// Whether the worker claims no more.
+    /// Whether the worker has stopped claiming.
     #[must_use]
     pub const fn is_draining(&self) -> bool {
         self.draining
@@ -474,7 +472,7 @@ mod tests {
         pump.handle_looked(t(210), Some(t(330)));
         assert_eq!(pump.poll_deadline(true), Some(t(330)));
 
-        // Hints bring it forward, but a storm of them does not make it look all the time.
+        // Hints bring it forward, but many hints do not make it look all the time.
         pump.handle_wake(t(220));
         assert_eq!(pump.poll_deadline(true), Some(t(260)));
 
@@ -483,8 +481,8 @@ mod tests {
         assert_eq!(pump.poll_action(t(260)), Some(Action::Look));
     }
 
-    /// A pump of eight slots that claims at once and is answered after ten milliseconds, again and again. In each round all
-    /// turns but `kept` end before the next claim.
+    /// A pump of eight slots that claims at once and is answered after ten milliseconds, repeatedly. In each round all turns
+    /// but `kept` end before the next claim.
     fn after_rounds(rounds: i64, kept: usize) -> (Pump, Timestamp) {
         let mut pump = Pump::new(PumpConfig { slots: 8, claim_max: 512, ..CONFIG }, t(0));
         let mut now = t(0);
@@ -506,7 +504,7 @@ mod tests {
     #[test]
     fn a_worker_whose_turns_end_while_it_claims_claims_ahead_of_its_slots() {
         let (pump, now) = after_rounds(1, 0);
-        // Eight have ended in the time that a claim takes: as many again while the next is under way, and the one after.
+        // Eight turns ended during a claim: as many will end during the next claim, and during the one after.
         assert_eq!(pump.poll_action(now), Some(Action::Claim { max: 8 + 16 }));
 
         let (pump, now) = after_rounds(20, 0);
@@ -518,7 +516,7 @@ mod tests {
         let (mut pump, now) = after_rounds(1, 8);
         assert_eq!(pump.poll_action(now), None);
 
-        // Two of eight in a second, where a claim takes ten milliseconds.
+        // Two of eight in a second, while a claim takes ten milliseconds.
         (0..2).for_each(|_| pump.handle_finished());
 
         assert_eq!(pump.poll_action(now + Duration::from_secs(1)), Some(Action::Claim { max: 2 }));

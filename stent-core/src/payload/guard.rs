@@ -1,5 +1,5 @@
-//! A serializer around a codec's own that refuses what the codec would write and could not read, or would read as another
-//! value.
+//! A serializer around a codec's serializer. It refuses values that the codec would write but could not read, or would read as
+//! another value.
 //!
 //! | Value | Would come back as |
 //! |---|---|
@@ -8,9 +8,9 @@
 //! | nested deeper than the codec reads | nothing |
 //! | a map that has a key twice | one entry, or nothing |
 //!
-//! Some values are read by some types only: serde buffers what is under `#[serde(flatten)]`, a tag, or an untagged enum, and
-//! that buffer has no integers of 128 bits. From a serializer such a type cannot be told from another one, so the
-//! guard only notes the value as a [`Doubt`], and the caller reads it back or refuses it.
+//! Some values can be read by some types only: serde buffers values under `#[serde(flatten)]`, a tag, or an untagged enum, and
+//! that buffer has no 128-bit integers. A serializer cannot recognize such types, so the guard only notes the value as a
+//! [`Doubt`], and the caller reads it back or refuses it.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -20,18 +20,18 @@ use serde::ser::{self, Serialize, Serializer};
 
 use super::Codec;
 
-/// Nested values of any kind for one level of nesting that the codec counts: a struct, in a `Box` of a newtype, in an `Option`.
+/// Nested values of any kind per level of nesting that the codec counts: a struct, in a `Box` of a newtype, in an `Option`.
 const NESTED_PER_LEVEL: u16 = 4;
 
-/// Segments of a path that are shown at each of its ends.
+/// Segments of a path that are shown at each end.
 const SEGMENTS_SHOWN: usize = 5;
 
-/// Whether a value may be one that its type does not read.
+/// A suspicion that its type cannot read a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// It has a construct with which a type can fail to read what it wrote. Most do not.
+    /// It has a construct with which a type can fail to read what it wrote. Most types can read it.
     Slight,
-    /// It has this, which only some types read.
+    /// It has this, which only some types can read.
     Serious(&'static str),
 }
 
@@ -64,7 +64,7 @@ impl Rules {
     }
 }
 
-/// A value on its way through the guard.
+/// A value that passes through the guard.
 pub(super) struct Guarded<'a, T: ?Sized> {
     value: &'a T,
     at: Position<'a>,
@@ -85,7 +85,7 @@ impl<T: Serialize + ?Sized> Serialize for Guarded<'_, T> {
     }
 }
 
-/// Where a value stands.
+/// The position of a value.
 #[derive(Clone, Copy)]
 struct Position<'a> {
     rules: &'a Rules,
@@ -94,14 +94,14 @@ struct Position<'a> {
     depth: u16,
     /// Values around it.
     nested: u16,
-    /// Whether it is what a `Some` holds.
+    /// Whether it is the content of a `Some`.
     in_some: bool,
-    /// Whether it is the key of a map, or what such a key holds.
+    /// Whether it is the key of a map, or inside such a key.
     is_key: bool,
 }
 
 impl<'a> Position<'a> {
-    /// The position of what is inside a value that takes so many levels.
+    /// The position inside a value that takes this many levels.
     fn inside<E: ser::Error>(self, levels: u16) -> Result<Self, E> {
         let max = self.rules.codec.depth_max();
         let (depth, nested) = (self.depth + levels, self.nested + 1);
@@ -144,14 +144,14 @@ impl<'a> Position<'a> {
         Ok(())
     }
 
-    /// JSON has texts as keys only. Some types read others out of such texts.
+    /// JSON has only strings as keys. Some types can read other values from such strings.
     fn unless_json_key(self) {
         if self.is_key && self.rules.codec == Codec::Json {
             self.rules.note(Doubt::Serious("a JSON map whose keys are not strings"));
         }
     }
 
-    /// serde's buffer has none of these, however small.
+    /// serde's buffer has no 128-bit integers, however small the value.
     fn wide(self) {
         self.rules.note(Doubt::Serious("a 128-bit integer"));
     }
@@ -164,7 +164,7 @@ impl<'a> Position<'a> {
     }
 }
 
-/// The way to a value, innermost first.
+/// The path to a value, innermost first.
 struct Place<'a> {
     around: Option<&'a Self>,
     step: Step,
@@ -288,7 +288,7 @@ impl<'a, S: Serializer> Serializer for Guard<'a, S> {
         index: u32,
         variant: &'static str,
     ) -> Result<S::Ok, S::Error> {
-        // CBOR's decoder counts an enum also where it is a text.
+        // CBOR's decoder counts an enum even if it is a string.
         self.at.inside::<S::Error>(u16::from(self.at.rules.codec == Codec::Cbor))?;
         self.inner.serialize_unit_variant(name, index, variant)
     }
@@ -349,7 +349,7 @@ impl<'a, S: Serializer> Serializer for Guard<'a, S> {
         let at = self.at.inside(1)?;
         let mut parts = Parts::of(self.inner.serialize_map(len)?, at);
         if len.is_none() {
-            // So are structs with `#[serde(flatten)]` written, which may have a key twice.
+            // Structs with `#[serde(flatten)]` are also written as maps, and may contain a key twice.
             self.at.rules.note(Doubt::Slight);
             parts.keys = Some(BTreeSet::new());
         }
@@ -384,12 +384,12 @@ impl<'a, S: Serializer> Serializer for Guard<'a, S> {
     }
 }
 
-/// A value of several parts on its way through the guard.
+/// A value of several parts that passes through the guard.
 struct Parts<'a, C> {
     inner: C,
     at: Position<'a>,
     next: usize,
-    /// Keys so far, of a map that may have one twice.
+    /// The keys so far, for a map that may contain one twice.
     keys: Option<BTreeSet<String>>,
 }
 
@@ -398,7 +398,7 @@ impl<'a, C> Parts<'a, C> {
         Self { inner, at, next: 0, keys: None }
     }
 
-    /// Hands on the next part that has no name.
+    /// Passes on the next part, which has no name.
     fn item<T: Serialize + ?Sized, E>(
         &mut self,
         value: &T,

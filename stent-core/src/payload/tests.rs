@@ -10,7 +10,7 @@ use super::*;
 
 const BOTH: [Codec; 2] = [Codec::Cbor, Codec::Json];
 
-/// Whether a value came back as itself. A value that is accepted and then lost or changed fails the test.
+/// Whether a value came back unchanged. A value that is accepted and then lost or changed fails the test.
 fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(codec: Codec, value: &T) -> bool {
     let Ok(payload) = codec.encode(value) else { return false };
     match payload.decode::<T>() {
@@ -20,14 +20,14 @@ fn comes_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(codec: Codec,
     true
 }
 
-/// Both codecs take the value and give it back.
+/// Both codecs encode the value and return it.
 fn kept<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     for codec in BOTH {
         assert!(comes_back(codec, &value), "{codec:?} refuses {value:?}");
     }
 }
 
-/// Both codecs refuse the value, and say this.
+/// Both codecs refuse the value, with this message.
 fn refused<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T, says: &str) {
     for codec in BOTH {
         assert!(!comes_back(codec, &value), "{codec:?} takes {value:?}");
@@ -114,7 +114,7 @@ fn json_refuses_numbers_that_it_does_not_have() {
 fn numbers_keep_every_digit() {
     kept((u128::MAX, i128::MIN, i128::MAX, u64::MAX, i64::MIN));
     kept((f64::MAX, f64::MIN_POSITIVE, 5e-324, -0.0_f64, 0.1 + 0.2, f32::MAX, f32::MIN_POSITIVE));
-    // Drawn, for a parser that is off by the last bit is right about most.
+    // Random, because a parser that is off by the last bit is right about most numbers.
     let mut bits = 0x9e37_79b9_7f4a_7c15_u64;
     let drawn: Vec<f64> = std::iter::repeat_with(|| {
         bits ^= bits << 13;
@@ -192,7 +192,7 @@ fn integers_that_serde_cannot_buffer_are_refused() {
     kept((Flat { inner: Field { note: u64::MAX } }, Tagged::One { note: i64::MIN }, Untagged::One(7)));
 }
 
-/// Whether what serde buffers comes back or is refused: `comes_back` fails for a third way.
+/// Whether values that serde buffers come back or are refused: `comes_back` fails for any third result.
 #[test]
 fn what_serde_buffers_comes_back_or_is_refused() {
     fn all<T: Serialize + DeserializeOwned + PartialEq + Debug + Clone>(value: T) {
@@ -253,7 +253,7 @@ fn raw_json_stays_in_json() {
     assert_eq!(back.get(), raw.get());
 }
 
-/// As deep as it says. It is dropped level by level, as a type has to be that may be nested without a bound.
+/// As deep as its length. It is dropped level by level, as any type that may be nested without a bound must be.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Chain {
     next: Option<Box<Self>>,
@@ -304,7 +304,7 @@ fn what_is_deeper_than_its_codec_reads_is_refused() {
     assert!(Codec::Json.encode_for_any(&Chain::new(128)).is_err_and(|error| error.is_deep()));
 }
 
-/// With the stack of a worker's thread, in the build that needs most of it.
+/// With the stack of a worker's thread, in the build that needs the most stack.
 #[test]
 fn no_depth_overflows_the_stack() {
     let work = || {
