@@ -28,8 +28,8 @@ const ROOMS: &[&[&str]] = &[
     // Leaves.
     &["trace"],
     &["metrics"],
-    &["error"],
     &["names"],
+    &["error"],
 ];
 
 /// An arrow that is not allowed and stands nevertheless.
