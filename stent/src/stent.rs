@@ -12,10 +12,10 @@ use stent_core::model::ExecutionStatus;
 use stent_core::{Codec, ExecutionId, Payload, Timestamp};
 
 use crate::durable::call::Call;
+use crate::engine::call_timeout::CallTimeout;
 use crate::engine::clock::{ClockOptions, ClockSource};
 use crate::engine::connect;
 use crate::engine::hooks::Hooks;
-use crate::engine::patience::Patience;
 use crate::engine::poll::PollOptions;
 use crate::engine::transform::{PayloadTransform, Transforms};
 use crate::engine::{Engine, EngineOptions};
@@ -118,7 +118,7 @@ impl StentBuilder {
     #[must_use]
     pub fn call_timeout(mut self, timeout: impl IntoTimeout) -> Self {
         match timeout.into_timeout() {
-            Ok(timeout) => self.clock.patience = Patience(timeout.unwrap_or(Duration::MAX)),
+            Ok(timeout) => self.clock.call_timeout = CallTimeout(timeout.unwrap_or(Duration::MAX)),
             Err(error) => self.invalid = Some(error),
         }
         self

@@ -17,8 +17,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::engine::call_timeout::CallTimeout;
 use crate::engine::hooks::Hooks;
-use crate::engine::patience::Patience;
 use crate::metrics::ClockDrift;
 
 /// Differences below this are not corrected: they are within what reading a clock over a connection can tell.
@@ -56,7 +56,7 @@ pub(crate) struct ClockOptions {
     pub(crate) drift_warn: Duration,
     pub(crate) check_every: Duration,
     pub(crate) host: Option<HostClock>,
-    pub(crate) patience: Patience,
+    pub(crate) call_timeout: CallTimeout,
 }
 
 impl Default for ClockOptions {
@@ -66,7 +66,7 @@ impl Default for ClockOptions {
             drift_warn: DRIFT_WARN,
             check_every: CHECK_EVERY,
             host: None,
-            patience: Patience::default(),
+            call_timeout: CallTimeout::default(),
         }
     }
 }
@@ -165,7 +165,7 @@ impl Clock {
     /// Compares the clocks, and corrects what is gone by: to the store's clock, or to the host's if that is what counts.
     pub(crate) async fn calibrate(&self, store: &(impl Backend + ?Sized), hooks: &Hooks) -> Result<()> {
         let before = self.elapsed_us();
-        let theirs = self.options.patience.answered("clock", store.clock()).await?;
+        let theirs = self.options.call_timeout.bound("clock", store.clock()).await?;
         let after = self.elapsed_us();
         let host_ahead = self.host_now().as_micros().saturating_sub(after);
         let on_host = |elapsed: i64| Timestamp::from_micros(elapsed.saturating_add(host_ahead));

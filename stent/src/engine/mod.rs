@@ -2,13 +2,13 @@
 //! function's code, no worker and no handle.
 
 pub(crate) mod ambient;
+pub(crate) mod call_timeout;
 pub(crate) mod clock;
 pub(crate) mod connect;
 pub(crate) mod ears;
 pub(crate) mod expire;
 pub(crate) mod hooks;
 pub(crate) mod ids;
-pub(crate) mod patience;
 pub(crate) mod poll;
 pub(crate) mod transform;
 pub(crate) mod waiters;
@@ -25,11 +25,11 @@ use stent_core::model::TaskResult;
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{Codec, CodecError, Failure, Payload};
 
+use crate::engine::call_timeout::CallTimeout;
 use crate::engine::clock::{Calibrator, Clock, ClockOptions};
 use crate::engine::ears::Ears;
 use crate::engine::expire::expire;
 use crate::engine::hooks::Hooks;
-use crate::engine::patience::Patience;
 use crate::engine::poll::{PollOptions, check_interval};
 use crate::engine::transform::Transforms;
 use crate::engine::waiters::Waiters;
@@ -55,7 +55,7 @@ pub(crate) struct Engine {
     pub(crate) waiters: Waiters,
     pub(crate) ears: Ears,
     pub(crate) poll: PollOptions,
-    pub(crate) patience: Patience,
+    pub(crate) call_timeout: CallTimeout,
     pub(crate) hooks: Hooks,
     _calibrator: Calibrator,
 }
@@ -86,12 +86,12 @@ impl Engine {
         let store = transforms.in_front_of(store)?;
         let registry = registry.unwrap_or_else(Registry::linked).validated()?;
         store.migrate().await?;
-        let patience = clock.patience;
+        let call_timeout = clock.call_timeout;
         let clock = Arc::new(Clock::new(clock));
         clock.calibrate(&*store, &hooks).await?;
         Ok(Arc::new(Self {
-            writer: Writer::start(store.clone(), patience),
-            waiters: Waiters::start(store.clone(), clock.clone(), poll, patience),
+            writer: Writer::start(store.clone(), call_timeout),
+            waiters: Waiters::start(store.clone(), clock.clone(), poll, call_timeout),
             ears: Ears::default(),
             _calibrator: Calibrator::start(&clock, &store, hooks.clone()),
             store,
@@ -101,7 +101,7 @@ impl Engine {
             payload_max,
             is_sealed,
             poll,
-            patience,
+            call_timeout,
             hooks,
         }))
     }
@@ -212,7 +212,7 @@ impl Engine {
     {
         let mut pause = Duration::from_millis(10);
         for _ in 0..READ_RETRIES {
-            match self.patience.answered("read", read()).await {
+            match self.call_timeout.bound("read", read()).await {
                 Err(error) if error.is_transient() => {
                     tracing::debug!(%error, "retrying a read");
                     tokio::time::sleep(pause).await;
@@ -221,6 +221,6 @@ impl Engine {
                 answer => return answer,
             }
         }
-        self.patience.answered("read", read()).await
+        self.call_timeout.bound("read", read()).await
     }
 }

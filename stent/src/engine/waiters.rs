@@ -11,9 +11,9 @@ use stent_core::{ExecutionId, Timestamp};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::engine::call_timeout::CallTimeout;
 use crate::engine::clock::Clock;
 use crate::engine::expire::expire;
-use crate::engine::patience::Patience;
 use crate::engine::poll::PollOptions;
 use crate::error::{Error, Result};
 
@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 const READ_PAUSE: Duration = Duration::from_millis(2);
 
 /// How long reads that fail as if for good are tried again, before those who wait hear of it.
-const PATIENCE: Duration = Duration::from_secs(5);
+const RETRY_FOR: Duration = Duration::from_secs(5);
 
 /// So many reads of single executions that fail one after the other stand for all others.
 const IN_A_ROW_MAX: usize = 8;
@@ -60,11 +60,11 @@ impl Waiters {
         store: Arc<dyn Store>,
         clock: Arc<Clock>,
         poll: PollOptions,
-        patience: Patience,
+        call_timeout: CallTimeout,
     ) -> Self {
         let inner = Arc::new(Inner { waiting: Mutex::default(), arrived: Notify::new() });
         let (alive, router) = watch::channel(());
-        let routing = route(store, clock, Arc::downgrade(&inner), poll, patience);
+        let routing = route(store, clock, Arc::downgrade(&inner), poll, call_timeout);
         tokio::spawn(async move {
             routing.await;
             drop(alive);
@@ -151,7 +151,7 @@ async fn route(
     clock: Arc<Clock>,
     inner: std::sync::Weak<Inner>,
     poll: PollOptions,
-    patience: Patience,
+    call_timeout: CallTimeout,
 ) {
     let mut hints: Box<dyn Listener> = store.listen(Topic::Ended);
     let mut pause = poll.min;
@@ -163,8 +163,8 @@ async fn route(
         let wanted = alive.wanted();
         let started = Instant::now();
         let mut expires_at = None;
-        let answered = match patience
-            .answered("wait", read(&*store, &alive, &wanted, page, &mut expires_at))
+        let answered = match call_timeout
+            .bound("wait", read(&*store, &alive, &wanted, page, &mut expires_at))
             .await
         {
             Ok(answered) => {
@@ -179,7 +179,7 @@ async fn route(
                 }
                 if error.kind() == ErrorKind::Closed {
                     wanted.iter().for_each(|id| alive.fail(*id, &error));
-                } else if error.is_transient() || since.elapsed() < PATIENCE {
+                } else if error.is_transient() || since.elapsed() < RETRY_FOR {
                     tracing::debug!(%error, "cannot read which executions have ended; retrying");
                 } else {
                     tracing::error!(
@@ -188,7 +188,7 @@ async fn route(
                          for those that cannot be read fail with the error"
                     );
                     failing = None;
-                    tell_apart(&*store, patience, &alive, &wanted).await;
+                    tell_apart(&*store, call_timeout, &alive, &wanted).await;
                 }
                 0
             }
@@ -210,7 +210,7 @@ async fn route(
         // Whoever waits for an execution also ends it when its time is up: there may be no worker to do so.
         let expires_in = expires_at.map(|expires_at: Timestamp| expires_at.since(clock.now()));
         if expires_in == Some(Duration::ZERO)
-            && let Err(error) = patience.answered("exchange", expire(&*store, clock.now())).await
+            && let Err(error) = call_timeout.bound("exchange", expire(&*store, clock.now())).await
         {
             tracing::warn!(%error, "cannot end executions whose deadline has passed; retrying");
         }
@@ -226,10 +226,10 @@ async fn route(
 }
 
 /// Tells those whose own reads fail, and only those: one that cannot be read is nothing to the others.
-async fn tell_apart(store: &dyn Store, patience: Patience, inner: &Inner, wanted: &[ExecutionId]) {
+async fn tell_apart(store: &dyn Store, call_timeout: CallTimeout, inner: &Inner, wanted: &[ExecutionId]) {
     let mut in_a_row = 0;
     for (at, id) in wanted.iter().enumerate() {
-        match patience.answered("wait", read(store, inner, &[*id], 1, &mut None)).await {
+        match call_timeout.bound("wait", read(store, inner, &[*id], 1, &mut None)).await {
             Err(error) if !error.is_transient() => {
                 inner.fail(*id, &error);
                 in_a_row += 1;

@@ -11,11 +11,11 @@ use stent_core::transition::{Outcome, Transition};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::engine::patience::Patience;
+use crate::engine::call_timeout::CallTimeout;
 use crate::error::{Error, Result};
 
 /// How long a failed write is retried, unless the store cannot hold it. Then the caller gets the error.
-const PATIENCE: Duration = Duration::from_secs(5);
+const RETRY_FOR: Duration = Duration::from_secs(5);
 /// How often a write is sent at least where others hold what it needs: SQLite waits for its write lock by itself, for five
 /// seconds unless `busy_timeout` says otherwise, and somebody may hold it for as long.
 const CONTENDED_TRIES_MIN: u32 = 3;
@@ -48,10 +48,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(store: Arc<dyn Store>, patience: Patience) -> Self {
+    pub(crate) fn start(store: Arc<dyn Store>, call_timeout: CallTimeout) -> Self {
         // Callers beyond this many wait for room: the writer takes a whole batch at a time.
         let (requests, inbox) = mpsc::channel(2 * EXCHANGE_TRANSITIONS_MAX);
-        tokio::spawn(write_batches(store, patience, inbox));
+        tokio::spawn(write_batches(store, call_timeout, inbox));
         Self { requests }
     }
 
@@ -78,13 +78,13 @@ impl Writer {
     }
 }
 
-async fn write_batches(store: Arc<dyn Store>, patience: Patience, mut inbox: mpsc::Receiver<Request>) {
+async fn write_batches(store: Arc<dyn Store>, call_timeout: CallTimeout, mut inbox: mpsc::Receiver<Request>) {
     let stragglers = Arc::new(Semaphore::new(STRAGGLERS_MAX));
     let mut requests = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
     while inbox.recv_many(&mut requests, EXCHANGE_TRANSITIONS_MAX).await > 0 {
         let mut units = in_units(requests.drain(..));
         while let Some(unit) = units.pop_front() {
-            match write(&*store, patience, unit).await {
+            match write(&*store, call_timeout, unit).await {
                 Left::Nothing => {}
                 Left::Halves(first, second) => {
                     units.push_front(second);
@@ -95,11 +95,11 @@ async fn write_batches(store: Arc<dyn Store>, patience: Patience, mut inbox: mps
                     Ok(permit) => {
                         let store = store.clone();
                         tokio::spawn(async move {
-                            persist(&*store, patience, unit).await;
+                            persist(&*store, call_timeout, unit).await;
                             drop(permit);
                         });
                     }
-                    Err(_) => persist(&*store, patience, unit).await,
+                    Err(_) => persist(&*store, call_timeout, unit).await,
                 },
             }
         }
@@ -173,12 +173,12 @@ impl Unit {
 
 /// Writes a unit, and sends it again while its fate is unknown and may still turn: a repeated transition changes nothing. An
 /// error that may be the doing of one of its parts is that one's alone in the end.
-async fn write(store: &dyn Store, patience: Patience, mut unit: Unit) -> Left {
-    let until = *unit.until.get_or_insert_with(|| Instant::now() + PATIENCE);
+async fn write(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) -> Left {
+    let until = *unit.until.get_or_insert_with(|| Instant::now() + RETRY_FOR);
     let mut pause = PAUSE_MIN;
     let mut failures = 0;
     loop {
-        let error = match patience.answered("exchange", store.exchange(&unit.transitions, None)).await {
+        let error = match call_timeout.bound("exchange", store.exchange(&unit.transitions, None)).await {
             Ok(exchanged) => {
                 unit.answer(exchanged.outcomes);
                 return Left::Nothing;
@@ -188,7 +188,7 @@ async fn write(store: &dyn Store, patience: Patience, mut unit: Unit) -> Left {
         failures += 1;
         let is_one = unit.replies.len() == 1;
         unit.tries += 1;
-        // One call may last longer than all patience: a store that is silent, or one whose write lock others hold.
+        // One call may last longer than `RETRY_FOR`: a store that is silent, or one whose write lock others hold.
         let tries_min = match error.kind() {
             ErrorKind::Unavailable => 2,
             ErrorKind::Contended => CONTENDED_TRIES_MIN,
@@ -237,12 +237,12 @@ async fn write(store: &dyn Store, patience: Patience, mut unit: Unit) -> Left {
 }
 
 /// Sends one that failed alone until it is written, or its time is over.
-async fn persist(store: &dyn Store, patience: Patience, mut unit: Unit) {
+async fn persist(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) {
     let mut pause = PAUSE_MIN;
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
-        match write(store, patience, unit).await {
+        match write(store, call_timeout, unit).await {
             Left::Straggler(left) => unit = left,
             Left::Nothing | Left::Halves(..) => return,
         }

@@ -175,7 +175,7 @@ impl Driver {
             });
             let sent = Instant::now();
             let answer = engine.store.exchange(&transitions, request.as_ref());
-            let answer = engine.patience.answered("exchange", answer).await;
+            let answer = engine.call_timeout.bound("exchange", answer).await;
             let took = sent.elapsed();
             let batch = rest.into_iter().zip(transitions);
             let batch =

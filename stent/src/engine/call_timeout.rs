@@ -1,27 +1,26 @@
-//! Bounds what a store may take for one call, whatever store it is. Those that talk to a server know better what is long there,
-//! and give up sooner; this is for one that does not.
+//! A timeout for each call of a store, whatever store it is. Stores that talk to a server have shorter timeouts of their own.
 
 use std::time::Duration;
 
 use stent_core::backend::{Error, ErrorKind, Result};
 
 /// How long a store may take for one call, where nothing else is said: longer than any waits for its turn to write.
-const CALL_TIMEOUT: Duration = Duration::from_mins(2);
+const DEFAULT: Duration = Duration::from_mins(2);
 
-/// How long a store may take for one call; `Duration::MAX` is no limit. After that nobody knows what has become of it, and it is made again, as after every
-/// outage.
+/// How long a store may take for one call; `Duration::MAX` is no limit. Nobody knows the fate of a call that took longer, and it
+/// is made again, as after every outage.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience(pub(crate) Duration);
+pub(crate) struct CallTimeout(pub(crate) Duration);
 
-impl Default for Patience {
+impl Default for CallTimeout {
     fn default() -> Self {
-        Self(CALL_TIMEOUT)
+        Self(DEFAULT)
     }
 }
 
-impl Patience {
-    /// What the store answers, if it does in time.
-    pub(crate) async fn answered<T>(
+impl CallTimeout {
+    /// Gives the store's answer, or an error if there is none in time.
+    pub(crate) async fn bound<T>(
         self,
         operation: &'static str,
         call: impl Future<Output = Result<T>>,
