@@ -4,8 +4,8 @@
 pub(crate) mod ambient;
 pub(crate) mod call_timeout;
 pub(crate) mod clock;
+pub(crate) mod completions;
 pub(crate) mod connect;
-pub(crate) mod ears;
 pub(crate) mod expire;
 pub(crate) mod hooks;
 pub(crate) mod ids;
@@ -27,7 +27,7 @@ use stent_core::{Codec, CodecError, Failure, Payload};
 
 use crate::engine::call_timeout::CallTimeout;
 use crate::engine::clock::{Calibrator, Clock, ClockOptions};
-use crate::engine::ears::Ears;
+use crate::engine::completions::Completions;
 use crate::engine::expire::expire;
 use crate::engine::hooks::Hooks;
 use crate::engine::poll::{PollOptions, check_interval};
@@ -53,7 +53,7 @@ pub(crate) struct Engine {
     pub(crate) is_sealed: bool,
     pub(crate) writer: Writer,
     pub(crate) waiters: Waiters,
-    pub(crate) ears: Ears,
+    pub(crate) completions: Completions,
     pub(crate) poll: PollOptions,
     pub(crate) call_timeout: CallTimeout,
     pub(crate) hooks: Hooks,
@@ -92,7 +92,7 @@ impl Engine {
         Ok(Arc::new(Self {
             writer: Writer::start(store.clone(), call_timeout),
             waiters: Waiters::start(store.clone(), clock.clone(), poll, call_timeout),
-            ears: Ears::default(),
+            completions: Completions::default(),
             _calibrator: Calibrator::start(&clock, &store, hooks.clone()),
             store,
             registry,

@@ -78,7 +78,7 @@ impl Activation {
     /// The code of a claimed task, from its first line.
     pub(super) fn of_claim(port: &Port, claimed: Claimed) -> Self {
         if !claimed.steps.is_empty() {
-            port.fleet.outside.replayed(&claimed.task.lane.function);
+            port.fleet.unrecorded.replayed(&claimed.task.lane.function);
         }
         let task = claimed.task;
         let started_at = task.started_at.unwrap_or(task.created_at);

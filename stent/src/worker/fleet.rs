@@ -3,9 +3,9 @@
 use std::sync::{Arc, Once};
 
 use super::blocking::Blocking;
-use super::outside::Outside;
 use super::status::Roster;
 use super::unknown;
+use super::unrecorded::UnrecordedWaits;
 use crate::engine::Engine;
 
 /// The workers of one `Stent`. The store knows nothing of them but their leases.
@@ -14,7 +14,7 @@ pub(crate) struct Fleet {
     pub(crate) roster: Roster,
     /// Set once somebody looks for work that this process does not know.
     watching: Once,
-    pub(super) outside: Outside,
+    pub(super) unrecorded: UnrecordedWaits,
     pub(super) blocking: Blocking,
 }
 
@@ -23,7 +23,7 @@ impl Fleet {
         Self {
             roster: Roster::new(),
             watching: Once::new(),
-            outside: Outside::default(),
+            unrecorded: UnrecordedWaits::default(),
             blocking: Blocking::default(),
         }
     }

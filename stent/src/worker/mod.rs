@@ -12,7 +12,7 @@
 //! | `prefetch`, `cache` | tasks claimed before a slot is free; parked code kept in memory |
 //! | `drop_queue` | drops code on threads that may block |
 //! | `report` | reports a worker's work to hooks and to the log |
-//! | `blocking`, `outside`, `unknown`, `held` | warnings: functions that block their thread or await what is not recorded, due work of unknown functions, tasks that other workers hold |
+//! | `blocking`, `unrecorded`, `unknown`, `held` | warnings: functions that block their thread or await what is not recorded, due work of unknown functions, tasks that other workers hold |
 
 mod activation;
 mod blocking;
@@ -24,7 +24,6 @@ mod drop_queue;
 mod fleet;
 mod handle;
 mod held;
-mod outside;
 mod port;
 mod prefetch;
 mod report;
@@ -32,6 +31,7 @@ mod status;
 mod transact;
 mod turn;
 mod unknown;
+mod unrecorded;
 
 pub use self::builder::WorkerBuilder;
 pub(crate) use self::fleet::Fleet;

@@ -12,7 +12,7 @@ use stent_core::replay::Turn;
 use stent_core::transition::{News, Outcome, Transition};
 
 use super::port::Kept;
-use super::turn::{Running, heard};
+use super::turn::{Running, completed};
 use crate::durable::desk::{Desk, Done, Word};
 
 /// Pause before it is asked again what has become of a commit, doubled up to [`PAUSE_MAX`].
@@ -53,7 +53,7 @@ impl Running {
         let stop = self.stop().clone();
         tokio::select! {
             biased;
-            steps = heard(self.ear.as_ref()) => self.hear(steps),
+            steps = completed(self.listener.as_ref()) => self.learn_completions(steps),
             () = self.activation.waker.woken() => {}
             () = stop.wait(), if !stop.is_set() => {}
         }

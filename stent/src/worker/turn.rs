@@ -32,7 +32,7 @@ use super::port::{Kept, Message, Parked, Port};
 use crate::durable::context::Place;
 use crate::durable::desk::Stage;
 use crate::durable::stop::StopSign;
-use crate::engine::ears::Ear;
+use crate::engine::completions::Listener;
 use crate::engine::ids;
 use crate::function::panics::panic_failure;
 
@@ -42,8 +42,13 @@ const NOTES_PAUSE: Duration = Duration::from_secs(1);
 /// Runs a turn to its end, of which the loop is always told: by what the turn commits, or by its having broken off.
 pub(super) async fn run(port: Port, activation: Activation, held: Held) {
     let messages = port.messages.clone();
-    let turn =
-        AssertUnwindSafe(advance_to_the_end(Running { port, activation, held, said_by: None, ear: None }));
+    let turn = AssertUnwindSafe(advance_to_the_end(Running {
+        port,
+        activation,
+        held,
+        said_by: None,
+        listener: None,
+    }));
     if let Err(panic) = turn.catch_unwind().await {
         // Nobody hears it when the loop has ended.
         let _ = messages.send(Message::BrokeOff { turn: tokio::task::id(), failure: panic_failure(panic) });
@@ -64,8 +69,8 @@ pub(super) struct Running {
     pub(super) held: Held,
     /// By when what the code has said is to be committed.
     said_by: Option<Instant>,
-    /// Hears of the code's steps while it does something else.
-    pub(super) ear: Option<Ear>,
+    /// Listens for completions of the code's steps while it does something else.
+    pub(super) listener: Option<Listener>,
 }
 
 /// A step that ran in its parent's turn and is to be recorded.
@@ -130,7 +135,7 @@ impl Running {
                 }
                 let durable = &self.activation.durable;
                 if durable.replay(|replay| replay.has_steps() && !replay.is_in_step()) {
-                    self.port.fleet.outside.waited(&durable.function);
+                    self.port.fleet.unrecorded.waited(&durable.function);
                 }
                 self.wait_for_the_world().await
             }
@@ -244,7 +249,7 @@ impl Running {
         let mut due = None;
         if self.activation.awaits_the_world() {
             if self.activation.surely_awaits_the_world() {
-                self.port.fleet.outside.parked(&durable.function);
+                self.port.fleet.unrecorded.parked(&durable.function);
             }
             // No store knows what would wake it. If this process dies, it is due again as if it had run.
             wait = wait.no_longer_than(now + self.port.lease);
@@ -267,21 +272,21 @@ impl Running {
     /// Listens for steps that others complete, if the code waits for any.
     pub(super) fn listen(&mut self) {
         let Some(seen) = self.activation.durable.replay(|replay| replay.listens()) else {
-            self.ear = None;
+            self.listener = None;
             return;
         };
-        match &self.ear {
-            Some(ear) => ear.knows(seen),
+        match &self.listener {
+            Some(listener) => listener.has_seen(seen),
             None => {
                 let engine = &self.port.engine;
-                self.ear = Some(engine.ears.listen(&engine.store, self.held.fence.task, seen));
+                self.listener = Some(engine.completions.listen(&engine.store, self.held.fence.task, seen));
             }
         }
     }
 
     /// What others have completed is delivered while the code does something else. Nothing need be written for that: where a
     /// completion stands among the others is on record already (G4).
-    pub(super) fn hear(&self, steps: Vec<Step>) {
+    pub(super) fn learn_completions(&self, steps: Vec<Step>) {
         self.activation.durable.replay(|replay| replay.resume(0, steps));
         // A map may have room for its next chunk now.
         self.activation.waker.set_woken();
@@ -299,8 +304,8 @@ impl Running {
         tokio::select! {
             biased;
             () = until(deadline) => self.keep(None).await,
-            steps = heard(self.ear.as_ref()) => {
-                self.hear(steps);
+            steps = completed(self.listener.as_ref()) => {
+                self.learn_completions(steps);
                 Some(self)
             }
             () = self.activation.waker.woken() => Some(self),
@@ -432,7 +437,7 @@ impl Running {
         let (transition, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
         port.send(Message::Promote { transition, parked, step: Box::new(held.clone()), lease, reply });
-        let promoted = Self { port, activation: step, held, said_by: None, ear: None };
+        let promoted = Self { port, activation: step, held, said_by: None, listener: None };
         match answer.await.unwrap_or(Kept::Lost) {
             Kept::Stands(_) => Some(promoted),
             Kept::Refused(_) | Kept::Lost => promoted.lost(),
@@ -447,10 +452,10 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// What an ear hears; nothing where there is none.
-pub(super) async fn heard(ear: Option<&Ear>) -> Vec<Step> {
-    match ear {
-        Some(ear) => ear.heard().await,
+/// The next steps that have ended elsewhere; never ready without a listener.
+pub(super) async fn completed(listener: Option<&Listener>) -> Vec<Step> {
+    match listener {
+        Some(listener) => listener.next().await,
         None => std::future::pending().await,
     }
 }

@@ -1,21 +1,20 @@
-//! Functions that wait, between their steps, for something that is not durable: noticed when they are started again from
-//! their record, because what they waited for then happens again.
+//! Warns of functions that await, between their steps, something that is not recorded: a replay awaits it again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// What is known of a function that has waited so.
+/// What is known of such a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Waited,
     Warned,
 }
 
-/// The functions of one `Stent` that have waited so. There are at most as many as are registered.
+/// The functions of one `Stent` that did. There are at most as many as are registered.
 #[derive(Debug, Default)]
-pub(crate) struct Outside(Mutex<BTreeMap<String, Known>>);
+pub(crate) struct UnrecordedWaits(Mutex<BTreeMap<String, Known>>);
 
-impl Outside {
+impl UnrecordedWaits {
     /// A function that has steps waits for something else.
     pub(super) fn waited(&self, function: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

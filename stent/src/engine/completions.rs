@@ -17,12 +17,12 @@ use tokio::time::Instant;
 /// Shortest pause between two reads, hints or not: a busy store is not read for each of its commits.
 const READ_PAUSE: Duration = Duration::from_millis(5);
 
-/// Longest pause between two reads, while somebody listens: where no hint comes, a completion is heard of after this long.
+/// Longest pause between two reads, while somebody listens: without hints, a completion is noticed after this long.
 const READ_EVERY: Duration = Duration::from_millis(900);
 
-/// Those who listen, of one `Stent`.
+/// The listeners of one `Stent`.
 #[derive(Debug, Default)]
-pub(crate) struct Ears(Arc<Inner>);
+pub(crate) struct Completions(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -32,81 +32,81 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    listening: HashMap<TaskId, Listening>,
-    /// Whether somebody reads for them.
+    registered: HashMap<TaskId, Registered>,
+    /// Whether the reader runs.
     is_read: bool,
     listened: u64,
 }
 
 #[derive(Debug)]
-struct Listening {
-    /// Tells one who listens from who listened before for the same task.
+struct Registered {
+    /// Distinguishes a listener from an earlier one for the same task.
     nth: u64,
-    /// Completions that it has been told of.
+    /// Completions that the function has seen.
     seen: u32,
-    /// What was read last, and whether that is still to be told.
+    /// What was read last, and whether the listener has yet to get it.
     read: Vec<Step>,
     is_new: bool,
-    told: Arc<Notify>,
+    news: Arc<Notify>,
 }
 
-/// One function that listens. Dropping it ends that.
+/// A function's subscription. Dropping it ends the subscription.
 #[derive(Debug)]
-pub(crate) struct Ear {
+pub(crate) struct Listener {
     inner: Arc<Inner>,
     task: TaskId,
     nth: u64,
-    told: Arc<Notify>,
+    news: Arc<Notify>,
 }
 
-impl Ears {
-    /// Listens for what becomes of a task's steps after the `seen` completions that it knows.
-    pub(crate) fn listen(&self, store: &Arc<dyn Store>, task: TaskId, seen: u32) -> Ear {
-        let told = Arc::new(Notify::new());
+impl Completions {
+    /// Listens for completions of a task's steps after the first `seen`.
+    pub(crate) fn listen(&self, store: &Arc<dyn Store>, task: TaskId, seen: u32) -> Listener {
+        let news = Arc::new(Notify::new());
         let mut state = self.0.lock();
         state.listened += 1;
         let nth = state.listened;
-        let listening = Listening { nth, seen, read: Vec::new(), is_new: false, told: told.clone() };
-        state.listening.insert(task, listening);
+        let registered = Registered { nth, seen, read: Vec::new(), is_new: false, news: news.clone() };
+        state.registered.insert(task, registered);
         if !std::mem::replace(&mut state.is_read, true) {
             tokio::spawn(read_for_all(store.clone(), Arc::downgrade(&self.0)));
         }
         drop(state);
         self.0.arrived.notify_one();
-        Ear { inner: self.0.clone(), task, nth, told }
+        Listener { inner: self.0.clone(), task, nth, news }
     }
 }
 
-impl Ear {
-    /// The function has been told of so many completions, by this or otherwise.
-    pub(crate) fn knows(&self, seen: u32) {
-        if let Some(listening) = self.inner.lock().listening.get_mut(&self.task) {
-            listening.seen = listening.seen.max(seen);
+impl Listener {
+    /// The function has seen so many completions, from here or elsewhere.
+    pub(crate) fn has_seen(&self, seen: u32) {
+        if let Some(registered) = self.inner.lock().registered.get_mut(&self.task) {
+            registered.seen = registered.seen.max(seen);
         }
     }
 
     /// Waits for news: the steps that have ended since, and the maps that are open.
     ///
     /// # Cancel safety
-    /// Safe: what was read is kept until it is told.
-    pub(crate) async fn heard(&self) -> Vec<Step> {
+    /// Safe: what was read is kept for the next call.
+    pub(crate) async fn next(&self) -> Vec<Step> {
         loop {
-            let told = self.told.notified();
-            if let Some(listening) = self.inner.lock().listening.get_mut(&self.task)
-                && std::mem::take(&mut listening.is_new)
+            let news = self.news.notified();
+            if let Some(registered) = self.inner.lock().registered.get_mut(&self.task)
+                && std::mem::take(&mut registered.is_new)
             {
-                return listening.read.clone();
+                return registered.read.clone();
             }
-            told.await;
+            news.await;
         }
     }
 }
 
-impl Drop for Ear {
+impl Drop for Listener {
     fn drop(&mut self) {
         let mut state = self.inner.lock();
-        if state.listening.get(&self.task).is_some_and(|listening| listening.nth == self.nth) {
-            state.listening.remove(&self.task);
+        if state.registered.get(&self.task).is_some_and(|registered| registered.nth == self.nth) {
+            state.registered.remove(&self.task);
         }
     }
 }
@@ -116,20 +116,20 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be read. With nothing the reader ends, and whoever listens next starts another one.
+    /// What is to be read. With nothing to read the reader ends, and the next listener starts another one.
     fn wanted(&self) -> Vec<(TaskId, u32)> {
         let mut state = self.lock();
-        state.is_read = !state.listening.is_empty();
-        state.listening.iter().map(|(task, listening)| (*task, listening.seen)).collect()
+        state.is_read = !state.registered.is_empty();
+        state.registered.iter().map(|(task, registered)| (*task, registered.seen)).collect()
     }
 
     fn tell(&self, task: TaskId, steps: Vec<Step>) {
-        if let Some(listening) = self.lock().listening.get_mut(&task)
-            && listening.read != steps
+        if let Some(registered) = self.lock().registered.get_mut(&task)
+            && registered.read != steps
         {
-            listening.read = steps;
-            listening.is_new = !listening.read.is_empty();
-            listening.told.notify_one();
+            registered.read = steps;
+            registered.is_new = !registered.read.is_empty();
+            registered.news.notify_one();
         }
     }
 }
@@ -146,7 +146,7 @@ async fn read_for_all(store: Arc<dyn Store>, inner: Weak<Inner>) {
         for page in wanted.chunks(LOOKUP_MAX) {
             match store.completions(page).await {
                 Ok(completions) => completions.into_iter().for_each(|(task, steps)| alive.tell(task, steps)),
-                // Those who listen hear of it with their next commit, at the latest.
+                // Listeners get it with their next commit, at the latest.
                 Err(error) => tracing::debug!(%error, "cannot read completions; retrying"),
             }
         }
