@@ -124,7 +124,7 @@ pub use durable::signal::{Signal, signal};
 pub use durable::sleep::{Sleep, sleep};
 pub use durable::step::{Step, step};
 #[cfg(feature = "sql")]
-pub use durable::transaction::{Transaction, TransactionStep, transaction};
+pub use durable::transaction::step::{Transaction, TransactionStep, transaction};
 pub use engine::clock::ClockSource;
 #[cfg(feature = "postgres")]
 pub use engine::connect::postgres;

@@ -10,8 +10,8 @@ use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
 use stent_core::{Codec, Digest, ExecutionId, TaskId, Timestamp};
 
 use crate::durable::closure::{self, StepClosure};
-use crate::durable::desk::Desk;
 use crate::durable::stop::StopSign;
+use crate::durable::transaction::queue::TransactionQueue;
 use crate::engine::Engine;
 use crate::engine::ambient;
 use crate::error::{Error, Result};
@@ -125,12 +125,13 @@ struct Cell {
     wakers: BTreeMap<Seq, Waker>,
     /// Numbers drawn so far.
     drawn: u64,
-    desk: Desk,
+    transactions: TransactionQueue,
 }
 
 impl Durable {
     pub(crate) fn new(task: Place, engine: Arc<Engine>, stop: Arc<StopSign>, replay: Replay) -> Self {
-        let cell = Cell { replay, wakers: BTreeMap::new(), drawn: 0, desk: Desk::default() };
+        let cell =
+            Cell { replay, wakers: BTreeMap::new(), drawn: 0, transactions: TransactionQueue::default() };
         let Place { task, tree, function, attempts } = task;
         Self { task, tree, function, attempts, engine, stop, cell: Mutex::new(cell) }
     }
@@ -171,8 +172,8 @@ impl Durable {
         (direct + self.stop.waits_with(waker), cell.wakers.len() - direct)
     }
 
-    pub(crate) fn desk<T>(&self, access: impl FnOnce(&mut Desk) -> T) -> T {
-        access(&mut self.cell().desk)
+    pub(crate) fn transactions<T>(&self, access: impl FnOnce(&mut TransactionQueue) -> T) -> T {
+        access(&mut self.cell().transactions)
     }
 
     pub(crate) fn reserve(&self) -> Seq {
@@ -336,7 +337,7 @@ impl Drop for Pending {
             let mut cell = self.durable.cell();
             cell.wakers.remove(&self.seq);
             cell.replay.forget(self.seq);
-            let done = cell.desk.leave(self.seq);
+            let done = cell.transactions.leave(self.seq);
             drop(cell);
             // Rolled back here, and not under the lock.
             drop(done);

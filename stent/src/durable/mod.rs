@@ -4,7 +4,6 @@ pub(crate) mod call;
 pub(crate) mod cancelled;
 pub(crate) mod closure;
 pub(crate) mod context;
-pub(crate) mod desk;
 pub(crate) mod join;
 pub(crate) mod map;
 pub(crate) mod notes;
@@ -15,5 +14,4 @@ pub(crate) mod signal;
 pub(crate) mod sleep;
 pub(crate) mod step;
 pub(crate) mod stop;
-#[cfg(feature = "sql")]
 pub(crate) mod transaction;

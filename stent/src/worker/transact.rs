@@ -13,7 +13,7 @@ use stent_core::transition::{News, Outcome, Transition};
 
 use super::port::Kept;
 use super::turn::{Running, completed};
-use crate::durable::desk::{Desk, Done, Word};
+use crate::durable::transaction::queue::{Finished, Reply, TransactionQueue};
 
 /// Pause before it is asked again what has become of a commit, doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -40,7 +40,7 @@ impl Running {
     /// Lets the first step that wants a transaction begin it, now that nothing else is to be written.
     pub(super) fn grant(&self) -> bool {
         let durable = &self.activation.durable;
-        let granted = durable.desk(Desk::grant);
+        let granted = durable.transactions(TransactionQueue::grant);
         if let Some(seq) = granted {
             durable.wake(seq);
         }
@@ -63,7 +63,9 @@ impl Running {
     /// Commits what the code has done in a transaction, together with its record.
     pub(super) async fn commit_within(mut self) -> Option<Self> {
         let durable = self.activation.durable.clone();
-        let Some(Done { seq, transaction, result }) = durable.desk(Desk::take_done) else {
+        let Some(Finished { seq, transaction, result }) =
+            durable.transactions(TransactionQueue::take_finished)
+        else {
             return Some(self);
         };
         let (now, result) = (self.now(), Ok(result));
@@ -79,20 +81,20 @@ impl Running {
                 self.held.fence = self.held.fence.next();
                 let Kept::Stands(news) = self.port.kept(transition, news).await else { return self.lost() };
                 durable.replay(|replay| replay.ended(seq, now, result));
-                drop(durable.desk(|desk| desk.leave(seq)));
+                drop(durable.transactions(|queue| queue.leave(seq)));
                 self.learn(news, &[seq]);
                 Some(self)
             }
-            Fate::Again(error) => Some(self.told(seq, Word::Again(error))),
-            Fate::Refused(error) => Some(self.told(seq, Word::Refused(error))),
-            Fate::Failed(error) => Some(self.told(seq, Word::Failed(error))),
-            Fate::Ended => Some(self.told(seq, Word::Ended)),
+            Fate::Again(error) => Some(self.reply(seq, Reply::Retry(error))),
+            Fate::Refused(error) => Some(self.reply(seq, Reply::Refused(error))),
+            Fate::Failed(error) => Some(self.reply(seq, Reply::Rejected(error))),
+            Fate::Ended => Some(self.reply(seq, Reply::Ended)),
             Fate::Lost => self.lost(),
         }
     }
 
-    fn told(self, seq: stent_core::model::Seq, word: Word) -> Self {
-        self.activation.durable.desk(|desk| desk.tell(seq, word));
+    fn reply(self, seq: stent_core::model::Seq, reply: Reply) -> Self {
+        self.activation.durable.transactions(|queue| queue.reply(seq, reply));
         self.activation.durable.wake(seq);
         self
     }

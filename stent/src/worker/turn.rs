@@ -30,8 +30,8 @@ use tokio::time::Instant;
 use super::activation::Activation;
 use super::port::{Kept, Message, Parked, Port};
 use crate::durable::context::Place;
-use crate::durable::desk::Stage;
 use crate::durable::stop::StopSign;
+use crate::durable::transaction::queue::TransactionStage;
 use crate::engine::completions::Listener;
 use crate::engine::ids;
 use crate::function::panics::panic_failure;
@@ -112,12 +112,12 @@ impl Running {
             }
         }
         let needs = self.activation.durable.replay(|replay| replay.needs());
-        match self.activation.durable.desk(|desk| desk.stage()) {
+        match self.activation.durable.transactions(|queue| queue.stage()) {
             // Nothing is written for code that does not match its record.
             _ if matches!(needs, Needs::Nothing(_)) => {}
-            Stage::Done => return self.commit_within().await,
-            Stage::Open => return self.wait_for_the_transaction().await,
-            Stage::Wanted | Stage::Free => {}
+            TransactionStage::Finished => return self.commit_within().await,
+            TransactionStage::Open => return self.wait_for_the_transaction().await,
+            TransactionStage::Queued | TransactionStage::Idle => {}
         }
         match needs {
             // Code that tidies up may talk to the world, and to nothing else.
@@ -343,7 +343,7 @@ impl Running {
             let ended = step.poll_until_quiet().await;
             // A transaction is written under the fence of the task whose code has it, so that needs a row, too.
             let is_leaf = matches!(step.durable.replay(|replay| replay.needs()), Needs::World)
-                && step.durable.desk(|desk| desk.stage()) == Stage::Free;
+                && step.durable.transactions(|queue| queue.stage()) == TransactionStage::Idle;
             match ended {
                 Some(result) if is_leaf => {
                     let notes = step.durable.replay(Replay::take_notes);

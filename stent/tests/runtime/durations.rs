@@ -53,7 +53,7 @@ const CASES: [(&str, &str); 35] = [
     ("stent/src/execution/retention.rs", "executions"),
     ("stent/src/execution/retention.rs", "results"),
     ("stent/src/durable/signal.rs", "timeout"),
-    ("stent/src/durable/transaction.rs", "timeout"),
+    ("stent/src/durable/transaction/step.rs", "timeout"),
     ("stent/src/worker/builder.rs", "grace"),
     ("stent/src/worker/builder.rs", "heartbeat"),
     ("stent/src/worker/builder.rs", "lease"),

@@ -22,8 +22,8 @@ use tokio::time::Sleep;
 
 use crate::durable::closure::TransactionClosure;
 use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
-use crate::durable::desk::{Done, Word};
 use crate::durable::position::Position;
+use crate::durable::transaction::queue::{Finished, Reply};
 use crate::error::{Error, Result};
 use crate::function::BoxFuture;
 use crate::function::failure::{BoxError, from_any_kept, from_stent_error};
@@ -224,7 +224,7 @@ where
         let wish = Wish::new(StepKind::Inline, &self.name, self.location);
         let pending = Pending::ask(durable, seq, wish)?;
         if pending.durable().replay(|replay| replay.must_run(seq)) {
-            pending.durable().desk(|desk| desk.want(seq));
+            pending.durable().transactions(|queue| queue.enqueue(seq));
         }
         Ok(pending)
     }
@@ -299,7 +299,7 @@ where
                 fail(durable, seq, own_failure(Kind::TRANSACTION_KEPT, message).fatal())
             }
             Ok(result) => {
-                durable.desk(|desk| desk.finish(Done { seq, transaction, result }));
+                durable.transactions(|queue| queue.finish(Finished { seq, transaction, result }));
                 Stage::Waiting
             }
         }
@@ -346,16 +346,16 @@ where
                         this.pending = None;
                         return Poll::Ready(decode_result(&this.name, result));
                     }
-                    match durable.desk(|desk| desk.listen(seq)) {
+                    match durable.transactions(|queue| queue.take_reply(seq)) {
                         None => return Poll::Pending,
-                        Some(Word::Go) => begin(&durable, PAUSE_MIN, this.limit()?),
-                        Some(Word::Refused(error)) => {
+                        Some(Reply::Begin) => begin(&durable, PAUSE_MIN, this.limit()?),
+                        Some(Reply::Refused(error)) => {
                             this.pending = None;
                             return Poll::Ready(Err(error.into()));
                         }
-                        Some(Word::Failed(error)) => fail(&durable, seq, from_stent_error(&error.into())),
-                        Some(Word::Ended) => fail(&durable, seq, ended(&this.name)),
-                        Some(Word::Again(error)) => match this.pause() {
+                        Some(Reply::Rejected(error)) => fail(&durable, seq, from_stent_error(&error.into())),
+                        Some(Reply::Ended) => fail(&durable, seq, ended(&this.name)),
+                        Some(Reply::Retry(error)) => match this.pause() {
                             Some(pause) => {
                                 tracing::warn!(step = this.name, %error, "retrying a transaction");
                                 pause
@@ -425,7 +425,7 @@ fn begin<Fut>(durable: &Arc<Durable>, pause: Duration, limit: Duration) -> Stage
 
 /// Records a failure in place of a result, in the ordinary way: the transaction is gone.
 fn fail<Fut>(durable: &Arc<Durable>, seq: Seq, failure: Failure) -> Stage<Fut> {
-    let left = durable.desk(|desk| desk.leave(seq));
+    let left = durable.transactions(|queue| queue.leave(seq));
     drop(left);
     let (at, failure) = (durable.engine.clock.now(), durable.engine.storable(failure));
     durable.replay(|replay| replay.record(seq, at, Err(failure)));
