@@ -171,12 +171,17 @@ impl Dialect for PostgresDialect {
         vec!["ANALYZE stent_task".to_owned()]
     }
 
+    /// By the names under which migrations make them.
     fn storage(&self, table: &str) -> Option<&'static str> {
         match table {
             "stent_task" | "stent_memo" | "stent_note" => Some(HOT),
             "stent_rate" => Some(SMALL),
             _ => None,
         }
+    }
+
+    fn renames_indexes(&self) -> bool {
+        true
     }
 
     fn render(&self, query: &SubQueryStatement) -> String {

@@ -71,6 +71,9 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether an index can be renamed. Where it cannot, it is made again under its new name.
+    fn renames_indexes(&self) -> bool;
+
     /// Renders a statement; see [`render`].
     fn render(&self, query: &SubQueryStatement) -> String;
 

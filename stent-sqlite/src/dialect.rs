@@ -47,6 +47,10 @@ impl Dialect for SqliteDialect {
         Writers::One
     }
 
+    fn renames_indexes(&self) -> bool {
+        false
+    }
+
     fn render(&self, query: &SubQueryStatement) -> String {
         render(query, SqliteQueryBuilder)
     }

@@ -16,7 +16,7 @@ use crate::support::{commit, root, start};
 /// Roots that are due, roots that are not (of a higher priority), roots of a function that nobody here knows, and steps of
 /// one parent, of which every other one has ended.
 const FILL: &str = "
-    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, uncommitted_claims,
         attempts, commit_no, commit_epoch, ready_at, done, done_order, fed, created_at, ended_at, args_type, args)
     SELECT new.id, CASE WHEN n % 10 < 4 THEN parent.id ELSE new.id END, CASE WHEN n % 10 < 4 THEN parent.id END, n, 'call',
         CASE WHEN n % 10 = 9 THEN other.key ELSE charge.key END, 'default',
@@ -30,28 +30,28 @@ const FILL: &str = "
         (SELECT key FROM stent_lane WHERE function = 'other') AS other";
 
 /// Some that are asked to end, have deadlines, keys or slots, are timers, have ended well or as dead letters; and their
-/// tries, progress, key entries and rates: statistics decide between indexes, and where nothing is, none is better than another.
+/// ended claims, progress, key entries and rates: statistics decide between indexes, and where nothing is, none is better than another.
 const FILL_MORE: &str = "
     UPDATE stent_task SET mark = 'cancel' WHERE ended_at IS NULL AND seq % 50 = 7;
     UPDATE stent_task SET expires_at = 9000000000000000 WHERE ended_at IS NULL AND seq % 5 = 2;
     UPDATE stent_task SET key = gen_random_uuid() WHERE ended_at IS NULL AND seq % 10 = 5;
-    UPDATE stent_task SET status = 'running', slot = seq % 10, worker_id = gen_random_uuid()
+    UPDATE stent_task SET status = 'running', limit_key = seq % 10, worker_id = gen_random_uuid()
         WHERE ended_at IS NULL AND seq % 20 IN (6, 7);
     UPDATE stent_task SET lane = NULL, kind = 'sleep', parent_id = gen_random_uuid() WHERE ended_at IS NULL AND seq % 20 = 3;
     UPDATE stent_task SET status = 'completed', ended_at = seq, ready_at = NULL WHERE parent_id IS NULL AND seq % 40 = 4;
     UPDATE stent_task SET status = 'failed', reason = 'Declined', ended_at = seq, ready_at = NULL
         WHERE parent_id IS NULL AND seq % 40 = 14;
-    INSERT INTO stent_tried (task_id, epoch, at, execution_id, how)
+    INSERT INTO stent_ended_claims (task_id, epoch, at, execution_id, how)
         SELECT id, 1, 1, execution_id, 'failed' FROM stent_task WHERE seq % 10 = 4;
     INSERT INTO stent_progress (id, execution_id, task_id, at, text)
         SELECT gen_random_uuid(), execution_id, id, 1, 'text' FROM stent_task WHERE seq % 10 = 4;
-    INSERT INTO stent_memo (key, kind, execution_id, name, holder_id, ended_at, expires_at, value_type)
+    INSERT INTO stent_keys (key, kind, execution_id, name, holder_id, ended_at, expires_at, value_type)
         SELECT gen_random_uuid(), 'result', execution_id, 'charge', id, seq, seq, 'application/cbor'
         FROM stent_task WHERE seq % 10 = 4;
     INSERT INTO stent_rate (function_key, bucket, used) SELECT n % 100, n, 1 FROM generate_series(1, 10000) AS n;
     INSERT INTO stent_note (execution_id, kind, name, count)
         SELECT execution_id, 'counter', 'items', 1 FROM stent_task WHERE seq % 10 = 4;
-    ANALYZE stent_task, stent_tried, stent_progress, stent_memo, stent_rate, stent_note";
+    ANALYZE stent_task, stent_ended_claims, stent_progress, stent_keys, stent_rate, stent_note";
 
 /// Statements that read an index from one end to the other: they count what is in it.
 const SCANS: [&str; 2] = ["tally", "dead_letter_stats"];

@@ -12,12 +12,12 @@ use crate::support::t;
 
 /// 500 executions of 200 steps.
 const FILL: &str = "
-    INSERT INTO stent_task (id, execution_id, seq, kind, lane, queue, name, priority, status, epoch, tries, attempts,
+    INSERT INTO stent_task (id, execution_id, seq, kind, lane, queue, name, priority, status, epoch, uncommitted_claims, attempts,
         commit_no, commit_epoch, done, fed, created_at, started_at, ended_at, args_type, args)
     SELECT id, id, 0, 'call', 1, 'default', 'checkout', 0, 'completed', 1, 0, 0, 1, 1, 200, 0, n, n, n,
         'application/cbor', 'args'::bytea
     FROM (SELECT n, gen_random_uuid() AS id FROM generate_series(1, 500) AS n) AS new;
-    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, uncommitted_claims,
         attempts, commit_no, commit_epoch, done, done_order, fed, created_at, started_at, ended_at, args_type, args)
     SELECT gen_random_uuid(), root.id, root.id, n, 'call', 1, 'default', 'ship', 0, 'completed', 1, 0, 0, 1, 1, 0, n + 1, 0,
         n, n, n, 'application/cbor', 'args'::bytea

@@ -43,7 +43,7 @@ fn every_table_is_named_with_its_schema() {
     let (statements, locks) = (Statements::new(&dialect), Locks::new(&dialect));
     for (name, statement) in statements.iter().chain(locks.iter()) {
         let text = &statement.text;
-        for table in ["task", "lane", "memo", "note", "progress", "tried", "rate"] {
+        for table in ["task", "lane", "keys", "note", "progress", "ended_claims", "rate"] {
             for keyword in ["FROM", "JOIN", "INTO", "UPDATE", ","] {
                 let bare = format!("{keyword} \"stent_{table}\"");
                 let is_table = |rest: &str| !rest.starts_with('.');

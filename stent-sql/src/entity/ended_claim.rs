@@ -1,10 +1,10 @@
-//! `stent_tried`: tries that did not end well.
+//! `stent_ended_claims`: claims that ended badly.
 
 use sea_orm::entity::prelude::*;
 
-/// A claim that did not end well.
+/// A claim that ended badly.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "stent_tried")]
+#[sea_orm(table_name = "stent_ended_claims")]
 pub struct Model {
     /// The task.
     #[sea_orm(primary_key, auto_increment = false)]
@@ -29,7 +29,7 @@ pub struct Model {
     pub data: Option<Vec<u8>>,
 }
 
-/// A try refers to a task; no foreign key, which would cost every insert a look-up.
+/// An ended claim refers to a task; no foreign key, which would cost every insert a look-up.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,10 +1,10 @@
-//! `stent_memo`: what is kept under keys: signals, results that answer other calls, dispatches.
+//! `stent_keys`: what is kept under keys: signals, results that answer other calls, dispatches.
 
 use sea_orm::entity::prelude::*;
 
 /// What is kept under a key.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "stent_memo")]
+#[sea_orm(table_name = "stent_keys")]
 pub struct Model {
     /// The key.
     #[sea_orm(primary_key, auto_increment = false)]

@@ -33,7 +33,7 @@ pub struct Model {
     /// before there were any, is the number alone.
     pub epoch: i64,
     /// Claims since the last committed turn.
-    pub tries: i64,
+    pub uncommitted_claims: i64,
     /// Attempts that failed and were retried.
     pub attempts: i64,
     /// Transitions committed by its leaseholders.
@@ -47,7 +47,7 @@ pub struct Model {
     /// Steps, or items, that have ended.
     pub done: i64,
     /// The count of `done` at which it is woken, or its owner, for a map.
-    pub wake_at: Option<i64>,
+    pub wake_threshold: Option<i64>,
     /// Which completion of its parent it was.
     pub done_order: Option<i64>,
     /// Items written, for a map.
@@ -89,7 +89,7 @@ pub struct Model {
     /// When its time is up.
     pub expires_at: Option<i64>,
     /// Set while it runs and the running tasks of its function are counted.
-    pub slot: Option<i64>,
+    pub limit_key: Option<i64>,
     /// The kind of the last failure.
     pub reason: Option<String>,
     /// 1 for a root whose steps were summed up and deleted.

@@ -4,6 +4,7 @@ mod m0001_tables;
 mod m0002_keys;
 mod m0003_nonces;
 mod m0004_digests;
+mod m0005_words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0002_keys::Keys { dialect: dialect() }),
             Box::new(m0003_nonces::Nonces { dialect: dialect() }),
             Box::new(m0004_digests::Digests),
+            Box::new(m0005_words::Words { dialect: dialect() }),
         ]
     }
 

@@ -59,6 +59,6 @@ fn runs(task: &'static str) -> Expr {
 /// G8: the place may have been given to another, or was: see [`Row::keeps_place`](stent_core::ledger::Row::keeps_place).
 fn is_not_over(task: &'static str, now: Expr) -> Expr {
     let of_task = |column| Expr::col((name(task), column));
-    let has_place = of_task(Column::Slot).ne(literal(FunctionKey::VACATED.as_i64()));
-    of_task(Column::Slot).is_null().or(has_place.and(of_task(Column::ReadyAt).gt(now)))
+    let has_place = of_task(Column::LimitKey).ne(literal(FunctionKey::VACATED.as_i64()));
+    of_task(Column::LimitKey).is_null().or(has_place.and(of_task(Column::ReadyAt).gt(now)))
 }

@@ -17,8 +17,8 @@ pub(super) fn usage(sql: Sql<'_>) -> Built {
     let placed = || {
         Query::select()
             .from(Entity)
-            .and_where(Expr::col((Entity, Column::Slot)).eq(in_batch("function_key")))
-            .and_where(Expr::col((Entity, Column::Slot)).is_not_null())
+            .and_where(Expr::col((Entity, Column::LimitKey)).eq(in_batch("function_key")))
+            .and_where(Expr::col((Entity, Column::LimitKey)).is_not_null())
             .take()
     };
     let now = || sql.param_after(&columns::LIMITED, 1);
@@ -61,15 +61,15 @@ pub(super) fn vacate(sql: Sql<'_>) -> Built {
     let mut over = Query::select();
     over.column(Column::Id)
         .from(Entity)
-        .and_where(sql.in_batch_of(Column::Slot, &columns::ONE_LANE))
-        .and_where(Expr::col(Column::Slot).is_not_null())
+        .and_where(sql.in_batch_of(Column::LimitKey, &columns::ONE_LANE))
+        .and_where(Expr::col(Column::LimitKey).is_not_null())
         .and_where(Expr::col(Column::ReadyAt).lte(sql.param_after(&columns::ONE_LANE, 1)));
     if sql.locks() {
         over.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
     }
     let update = Query::update()
         .table(Entity)
-        .value(Column::Slot, literal(FunctionKey::VACATED.as_i64()))
+        .value(Column::LimitKey, literal(FunctionKey::VACATED.as_i64()))
         .and_where(sql.dialect.any_of(Expr::col(Column::Id), over))
         .take();
     Built::write(update)

@@ -89,7 +89,7 @@ pub(super) fn claim(sql: Sql<'_>) -> Built {
         .value(Task::Status, literal(TaskStatus::Running.as_str()))
         .value(Task::WorkerId, sql.param_after(&columns::CLAIM, 1))
         .value(Task::ReadyAt, sql.param_after(&columns::CLAIM, 2))
-        .value(Task::WakeAt, null())
+        .value(Task::WakeThreshold, null())
         .take();
     Built::write(claim)
 }
@@ -100,7 +100,7 @@ pub(super) fn claim_more(sql: Sql<'_>) -> Built {
         .value(Task::Status, literal(TaskStatus::Running.as_str()))
         .value(Task::WorkerId, sql.param_after(&columns::CLAIM_MORE, 1))
         .value(Task::ReadyAt, sql.param_after(&columns::CLAIM_MORE, 2))
-        .value(Task::WakeAt, null())
+        .value(Task::WakeThreshold, null())
         .take();
     Built::write(claim)
 }

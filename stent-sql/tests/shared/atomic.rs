@@ -17,13 +17,13 @@ const CUTS: [(&str, &str); 12] = [
     ("stent_task", "UPDATE"),
     ("stent_task", "DELETE"),
     ("stent_lane", "INSERT"),
-    ("stent_memo", "INSERT"),
-    ("stent_memo", "UPDATE"),
+    ("stent_keys", "INSERT"),
+    ("stent_keys", "UPDATE"),
     ("stent_note", "INSERT"),
     ("stent_note", "UPDATE"),
     ("stent_progress", "INSERT"),
-    ("stent_tried", "INSERT"),
-    ("stent_tried", "DELETE"),
+    ("stent_ended_claims", "INSERT"),
+    ("stent_ended_claims", "DELETE"),
     ("stent_rate", "INSERT"),
 ];
 

@@ -54,7 +54,7 @@ async fn a_store_that_is_new_has_seen_no_migration() {
 
     let version = store.version().await.expect("reads");
 
-    assert_eq!(version, SchemaVersion { applied: 0, known: 4 });
+    assert_eq!(version, SchemaVersion { applied: 0, known: 5 });
 }
 
 #[tokio::test]
@@ -68,18 +68,18 @@ async fn a_newer_schema_is_refused_by_name() {
 
     assert_eq!(error.kind(), ErrorKind::Schema);
     assert!(
-        error.to_string().contains("m9999_signals") && error.to_string().contains("m0004_digests"),
+        error.to_string().contains("m9999_signals") && error.to_string().contains("m0005_words"),
         "{error}"
     );
     assert!(error.to_string().contains("upgrade this program"), "{error}");
-    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 5, known: 4 });
+    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 6, known: 5 });
 }
 
 #[tokio::test]
 async fn a_store_of_the_first_schema_goes_on() {
     let place = Place::new();
     let store = place.open_first().await;
-    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 1, known: 4 });
+    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 1, known: 5 });
     let lane = Lane::new("default", "charge").key().as_i64().to_string();
     store.connections().write.execute_unprepared(&FIRST_ROWS.replace("LANE", &lane)).await.expect("writes");
 

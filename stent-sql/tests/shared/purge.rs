@@ -94,7 +94,7 @@ async fn of_what_is_purged_nothing_is_left_in_any_table() {
         let ends: Vec<_> = ends.collect();
         commit(&store, &ends).await;
     }
-    assert!(!dump(&store).await.contains("stent_memo\n\n"), "results are kept");
+    assert!(!dump(&store).await.contains("stent_keys\n\n"), "results are kept");
 
     for what in [Purge::Executions, Purge::DeadLetters, Purge::Results] {
         let request = PurgeRequest { what, now: t(900), before: t(900), max: 99 };

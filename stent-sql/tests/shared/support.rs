@@ -40,8 +40,15 @@ use uuid::Uuid;
 use crate::place::Place;
 
 /// The tables of a store.
-pub(crate) const TABLES: [&str; 7] =
-    ["stent_task", "stent_lane", "stent_memo", "stent_note", "stent_progress", "stent_tried", "stent_rate"];
+pub(crate) const TABLES: [&str; 7] = [
+    "stent_task",
+    "stent_lane",
+    "stent_keys",
+    "stent_note",
+    "stent_progress",
+    "stent_ended_claims",
+    "stent_rate",
+];
 
 impl Place {
     /// A handle on the place, ready for work.

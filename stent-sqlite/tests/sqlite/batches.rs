@@ -23,10 +23,10 @@ const SEEDS: u64 = 24;
 
 const TABLES: [&str; 5] = [
     "SELECT hex(id) || ' ' || name, * FROM stent_task ORDER BY id",
-    "SELECT hex(key), * FROM stent_memo ORDER BY key",
+    "SELECT hex(key), * FROM stent_keys ORDER BY key",
     "SELECT hex(execution_id) || name, * FROM stent_note ORDER BY execution_id, kind, name",
     "SELECT hex(id), * FROM stent_progress ORDER BY id",
-    "SELECT hex(task_id), * FROM stent_tried ORDER BY task_id, epoch, at",
+    "SELECT hex(task_id), * FROM stent_ended_claims ORDER BY task_id, epoch, at",
 ];
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::support::{commit, root, start};
 /// Roots that are due, roots that are not (of a higher priority), roots of a function that nobody here knows, and steps of
 /// one parent, of which every other one has ended.
 const FILL: &str = "
-    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,
+    INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, uncommitted_claims,
         attempts, commit_no, commit_epoch, ready_at, done, done_order, fed, created_at, ended_at, args_type, args)
     WITH RECURSIVE task(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM task WHERE n < 99999),
         parent(id) AS (SELECT id FROM stent_task WHERE name = 'checkout'),
