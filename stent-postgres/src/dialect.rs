@@ -246,8 +246,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn frozen(&self) -> Expr {
-        let level =
-            format!("CASE WHEN {FROZEN} THEN upper(current_setting('transaction_isolation')) ELSE '' END");
+        let level = format!("CASE WHEN {FROZEN} THEN upper(current_setting('transaction_isolation')) END");
         Expr::cust(level)
     }
 
@@ -257,7 +256,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn marked(&self) -> Expr {
-        Expr::cust("coalesce(current_setting('stent.transaction', true), '')")
+        Expr::cust("nullif(current_setting('stent.transaction', true), '')")
     }
 
     /// By the driver's name for it. If there is another one, both are gone by this, and releasing it fails.

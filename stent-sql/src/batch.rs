@@ -108,8 +108,19 @@ impl<'a> Batch<'a> {
     /// # Panics
     /// In debug builds, when a cell does not fit its column: a mistake in the caller's encoding.
     pub fn push<const N: usize>(&mut self, row: [Cell<'a>; N]) {
-        debug_assert!(fits(self.columns, &row), "{row:?} does not fit {:?}", self.columns);
-        self.cells.extend(row);
+        self.push_row(|cells| cells.extend(row));
+    }
+
+    /// Adds the cells of a row.
+    pub(crate) fn push_row(&mut self, add: impl FnOnce(&mut Vec<Cell<'a>>)) {
+        let from = self.cells.len();
+        add(&mut self.cells);
+        debug_assert!(
+            fits(self.columns, &self.cells[from..]),
+            "{:?} does not fit {:?}",
+            &self.cells[from..],
+            self.columns
+        );
     }
 
     /// The columns.
@@ -177,15 +188,15 @@ impl Answer {
     }
 
     /// The ids of the rows whose bytes did not come along, of one column.
-    pub(crate) fn overflow_ids(&self, column: &Column) -> Vec<Uuid> {
-        let overflow = self.overflow.iter().filter(|at| self.column_of(**at) == column);
+    pub(crate) fn overflow_ids(&self, column: &str) -> Vec<Uuid> {
+        let overflow = self.overflow.iter().filter(|at| self.column_of(**at).name == column);
         overflow.filter_map(|at| self.id_of(*at)).collect()
     }
 
     /// Adds bytes of one column that were read apart to the rows with these ids.
-    pub(crate) fn bring(&mut self, column: &Column, mut brought: BTreeMap<Uuid, Vec<u8>>) {
+    pub(crate) fn bring(&mut self, column: &str, mut brought: BTreeMap<Uuid, Vec<u8>>) {
         for at in self.overflow.clone() {
-            if self.column_of(at) == column
+            if self.column_of(at).name == column
                 && let Some(bytes) = self.id_of(at).and_then(|id| brought.remove(&id))
             {
                 self.cells[at] = Cell::Bytes(Cow::Owned(bytes));

@@ -123,9 +123,9 @@ pub trait Dialect: Debug + Send + Sync + 'static {
     fn home(&self) -> Expr;
 
     /// The isolation level of the transaction that asks, if its statements do not see what others have committed since it
-    /// began, and may write all the same; else an empty text.
+    /// began, and may write all the same; else null.
     fn frozen(&self) -> Expr {
-        Expr::cust("''")
+        Expr::cust("NULL")
     }
 
     /// A statement that marks a transaction with a number until it ends, so that another one in its place can be told from it.
@@ -134,9 +134,9 @@ pub trait Dialect: Debug + Send + Sync + 'static {
         None
     }
 
-    /// The number that the transaction which asks was marked with, as a text; an empty one if it was not.
+    /// The number that the transaction which asks was marked with, as a text; null if it was not.
     fn marked(&self) -> Expr {
-        Expr::cust("''")
+        Expr::cust("NULL")
     }
 
     /// What fails, sooner or later, in a transaction of a closure's unless the savepoint that was just set is the only one. A

@@ -5,7 +5,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | [`entity`] | the tables as sea-orm entities, for applications that join them |
+//! | `table` | the tables: every column with its name and what it holds, and how tasks are rows |
 //! | `stmt` | one pure builder per intent; its text is rendered once per store |
 //! | `row` | rows to model and back: the only place that encodes or decodes |
 //! | `store` | [`SqlStore`]: runs statements in transactions |
@@ -20,12 +20,12 @@
 mod backup;
 pub mod batch;
 pub mod dialect;
-pub mod entity;
 pub mod hints;
 pub mod migration;
 mod row;
 mod stmt;
 mod store;
+mod table;
 #[doc(hidden)]
 pub mod url;
 pub mod writer;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 macro_rules! status {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal $(| $old:literal)*,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
@@ -38,7 +38,7 @@ macro_rules! status {
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
-                    $($text => Ok(Self::$variant),)+
+                    $($text $(| $old)* => Ok(Self::$variant),)+
                     _ => Err(ParseStatusError::new(text, &[$($text),+])),
                 }
             }
@@ -119,7 +119,7 @@ status! {
         /// It has ended because its time was up.
         Expire = "expire",
         /// It had failed for good, and is tried again on request.
-        Revive = "revive",
+        Revive = "redrive" | "revive",
         /// It has failed for good, and somebody has seen to that: it is no dead letter any more.
         Discard = "discard",
     }

@@ -30,13 +30,13 @@ impl Schema {
         PostgresStore::open(url.parse().expect("options")).await.expect("opens")
     }
 
-    /// A handle on the schema, with the tables of the first migration.
-    pub(crate) async fn open_first(&self) -> Arc<SqlStore> {
+    /// A handle on the schema, with the tables that the first migrations make.
+    pub(crate) async fn open_at(&self, migrations: u32) -> Arc<SqlStore> {
         let store = self.open().await;
         let make = format!("CREATE SCHEMA \"{}\"", self.name());
         store.connections().write.execute_unprepared(&make).await.expect("makes a schema");
         let migrator = Migrator::new(Arc::new(PostgresDialect::default()));
-        migrator.up(&store.connections().write, Some(1)).await.expect("migrates");
+        migrator.up(&store.connections().write, Some(migrations)).await.expect("migrates");
         store
     }
 }
@@ -130,3 +130,12 @@ pub(crate) const FIRST_ROWS: &str = "
         ('00000000-0000-7000-8000-000000000004', '00000000-0000-7000-8000-000000000004', NULL, 'failed', 1, NULL, NULL, 4,
             '{\"kind\":\"Declined\",\"message\":\"no funds\"}')
     ) AS open (id, execution, parent, status, epoch, ready, worker, ended, failure)";
+
+/// The literals of an id and of bytes.
+pub(crate) fn id(n: u128) -> String {
+    format!("'{n:032x}'::uuid")
+}
+
+pub(crate) fn bytes(hex: &str) -> String {
+    format!("'\\x{hex}'::bytea")
+}

@@ -25,7 +25,7 @@ struct Message {
     message: String,
 }
 
-pub(super) fn to_text(failure: &Failure, task: TaskId) -> Result<String> {
+pub(crate) fn to_text(failure: &Failure, task: TaskId) -> Result<String> {
     let Failure { kind, message, causes, trace, data: _, data_type, fatal } = failure;
     let text = Text {
         kind,
@@ -48,7 +48,7 @@ pub(super) fn message_of(text: &str) -> serde_json::Result<String> {
 }
 
 /// A value that its column cannot hold.
-pub(super) fn unfit(what: &str, task: TaskId, error: serde_json::Error) -> Error {
+pub(crate) fn unfit(what: &str, task: TaskId, error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Corrupt, "encode").with_message(format!("{what} of task {task}")).with_source(error)
 }
 

@@ -1,36 +1,150 @@
-//! Rows to key entries, and to cascades.
+//! Rows to key entries, to the next steps of cascades, and to what ends or is limited.
 
 use std::time::Duration;
 
 use stent_core::backend::{Expired, Result};
 use stent_core::ledger::CascadeStep;
-use stent_core::model::{FunctionKey, KeyEntry, Tree};
-use stent_core::{ExecutionId, Key, TaskId, Timestamp};
+use stent_core::model::{FunctionKey, KeyEntry, KeyEntryKind, Tree};
+use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, duration};
 use uuid::Uuid;
 
-use super::Reader;
+use super::cell::Json;
+use super::reader::corrupt;
+use super::shape::{Read, batch, rows};
+use super::{Reader, failure, step};
+use crate::batch::Batch;
+use crate::table::{key, rate, task};
 
-/// Decodes [`MEMO`](super::columns::KEY_ENTRY).
+rows! {
+    /// A key.
+    both OneKey of key {
+        key: Key,
+    }
+
+    /// A key entry that is stored.
+    read KeyRow of key {
+        key: Key,
+        kind: KeyEntryKind,
+        execution_id: ExecutionId,
+        name: String,
+        holder_id: Option<TaskId>,
+        ttl: Option<i64>,
+        ended_at: Option<Timestamp>,
+        expires_at: Option<Timestamp>,
+        sends: Option<Json<Vec<TaskId>>>,
+        value_type: Option<String>,
+        value: Option<Vec<u8>>,
+    }
+
+    /// A key entry to store.
+    write NewKey<'a> of key {
+        key: Key,
+        kind: KeyEntryKind,
+        execution_id: ExecutionId,
+        name: &'a str,
+        holder_id: Option<TaskId>,
+        ttl: Option<i64>,
+        ended_at: Option<Timestamp>,
+        expires_at: Option<Timestamp>,
+        sends: Option<String>,
+        value_type: Option<&'a str>,
+        value: Option<&'a [u8]>,
+    }
+
+    /// A signal that nobody has seen: its key, and the task that took its value.
+    write Restore of task {
+        key: Key,
+        id: TaskId,
+    }
+
+    /// The next step of a cascade.
+    read CascadeRow {
+        what: i64,
+        id: Uuid,
+        at: Timestamp,
+    }
+
+    /// A task that ends, or is about to.
+    read EndingTask of task {
+        id: TaskId,
+        execution_id: ExecutionId,
+        parent_id: Option<TaskId>,
+        owner_id: Option<TaskId>,
+        key: Option<Key>,
+        expires_at: Option<Timestamp>,
+    }
+
+    /// The same, and which of these it is.
+    read EndingRow {
+        ..task: EndingTask,
+        what: i64,
+    }
+
+    /// A limited function, and since when what started counts.
+    write Limited of rate {
+        function_key: FunctionKey,
+        bucket: Timestamp,
+    }
+
+    /// How many tasks of a function started in a stretch of time.
+    write Started of rate {
+        function_key: FunctionKey,
+        bucket: Timestamp,
+        used: i64,
+    }
+
+    /// What runs and what has started of a function.
+    read Usage {
+        function_key: FunctionKey,
+        /// What takes a slot: what runs under live leases, and what is over and was not vacated.
+        running: u64,
+        /// Of these, what is over.
+        over: u64,
+        /// When the first lease ends of those that run.
+        first_end: Option<Timestamp>,
+        started: u64,
+        /// The first and the last of the buckets that count.
+        first_bucket: Option<Timestamp>,
+        last_bucket: Option<Timestamp>,
+    }
+}
+
+/// Reads a key entry.
 pub(crate) fn key_entry(reader: &mut Reader) -> Result<KeyEntry> {
-    let key = reader.id(Key::from_uuid)?;
-    let kind = reader.word()?;
-    let execution = reader.id(ExecutionId::from_uuid)?;
-    let name = reader.next()?;
-    let holder = reader.id_or_null(TaskId::from_uuid)?;
-    let ttl: Option<i64> = reader.next()?;
-    let ttl = ttl.map(u64::try_from).transpose().map_err(|error| reader.corrupt(error))?;
-    let ended_at = reader.moment_or_null()?;
-    let expires_at = reader.moment_or_null()?;
-    let sends: Option<Vec<TaskId>> = reader.json_or_null()?;
+    let row = KeyRow::read(reader)?;
+    let ttl = row.ttl.map(u64::try_from).transpose().map_err(|error| corrupt(key::TTL, error))?;
     Ok(KeyEntry {
-        holder,
+        holder: row.holder_id,
         ttl: ttl.map(Duration::from_micros),
-        ended_at,
-        expires_at,
-        value: reader.payload_or_null()?,
-        sends: sends.unwrap_or_default(),
-        ..KeyEntry::new(key, kind, execution, name)
+        ended_at: row.ended_at,
+        expires_at: row.expires_at,
+        value: step::payload(row.value_type, row.value),
+        sends: row.sends.map(|sends| sends.0).unwrap_or_default(),
+        ..KeyEntry::new(row.key, row.kind, row.execution_id, row.name)
     })
+}
+
+/// Key entries.
+pub(crate) fn key_batch(entries: &[KeyEntry]) -> Result<Batch<'_>> {
+    let rows = entries.iter().map(|entry| {
+        let sends = (!entry.sends.is_empty()).then(|| serde_json::to_string(&entry.sends)).transpose();
+        Ok(NewKey {
+            key: entry.key,
+            kind: entry.kind,
+            execution_id: entry.execution,
+            name: &entry.name,
+            holder_id: entry.holder,
+            // Longer than 64 bits can say is for good.
+            ttl: entry.ttl.map(duration::micros),
+            ended_at: entry.ended_at,
+            expires_at: entry.expires_at,
+            sends: sends
+                .map_err(|error| failure::unfit("sends of a signal", entry.execution.root(), error))?,
+            value_type: entry.value.as_ref().map(Payload::content_type),
+            value: entry.value.as_ref().map(Payload::bytes),
+        })
+    });
+    Ok(batch(rows.collect::<Result<Vec<_>>>()?))
 }
 
 /// `what` of a key whose holder has ended without a result.
@@ -38,15 +152,13 @@ pub(crate) const VACANT: i64 = 0;
 /// `what` of an execution that was asked to end and has nothing running any more.
 pub(crate) const CLOSING: i64 = 1;
 
-/// Decodes [`CASCADE`](super::columns::CASCADE).
+/// Reads the next step of a cascade.
 pub(crate) fn cascade_step(reader: &mut Reader) -> Result<CascadeStep> {
-    let what: i64 = reader.next()?;
-    let id: Uuid = reader.next()?;
-    let at = reader.moment()?;
+    let CascadeRow { what, id, at } = CascadeRow::read(reader)?;
     match what {
         VACANT => Ok(CascadeStep::Vacate { key: Key::from_uuid(id), at }),
         CLOSING => Ok(CascadeStep::Close { root: TaskId::from_uuid(id), at }),
-        _ => Err(reader.corrupt(format!("unknown follow-up kind {what}"))),
+        _ => Err(corrupt("what", format!("unknown cascade step {what}"))),
     }
 }
 
@@ -65,50 +177,15 @@ pub(crate) enum Ending {
     Stopping(TaskId),
 }
 
-/// Decodes [`ENDS`](super::columns::ENDS).
+/// Reads a task that ends.
 pub(crate) fn ending(reader: &mut Reader) -> Result<Ending> {
-    let what: i64 = reader.next()?;
-    let task = reader.id(TaskId::from_uuid)?;
-    let tree = Tree {
-        execution: reader.id(ExecutionId::from_uuid)?,
-        parent: reader.id_or_null(TaskId::from_uuid)?,
-        owner: reader.id_or_null(TaskId::from_uuid)?,
-    };
-    let key = reader.id_or_null(Key::from_uuid)?;
-    let expires_at = reader.moment_or_null()?;
+    let EndingRow { task, what } = EndingRow::read(reader)?;
+    let EndingTask { id, execution_id, parent_id, owner_id, key, expires_at } = task;
+    let tree = Tree { execution: execution_id, parent: parent_id, owner: owner_id };
     match (what, expires_at) {
-        (OVER, Some(expires_at)) => Ok(Ending::Over(Expired { task, tree, key, expires_at })),
+        (OVER, Some(expires_at)) => Ok(Ending::Over(Expired { task: id, tree, key, expires_at })),
         (NEXT, Some(expires_at)) => Ok(Ending::Next(expires_at)),
-        (STOPPING, _) => Ok(Ending::Stopping(task)),
-        _ => Err(reader.corrupt(format!("unknown kind of ending {what}, or it has no deadline"))),
+        (STOPPING, _) => Ok(Ending::Stopping(id)),
+        _ => Err(corrupt("what", format!("unknown kind of ending {what}, or it has no deadline"))),
     }
-}
-
-/// What runs and what has started of a function.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
-    pub(crate) function: FunctionKey,
-    /// What has a place: what runs under live leases, and what is over and was not taken away from.
-    pub(crate) running: u64,
-    /// Of these, what is over.
-    pub(crate) over: u64,
-    /// When the first lease ends of those that run.
-    pub(crate) first_end: Option<Timestamp>,
-    pub(crate) started: u64,
-    /// The first and the last of the buckets that count.
-    pub(crate) first_bucket: Option<Timestamp>,
-    pub(crate) last_bucket: Option<Timestamp>,
-}
-
-/// Decodes [`USAGE`](super::columns::USAGE).
-pub(crate) fn usage(reader: &mut Reader) -> Result<Usage> {
-    Ok(Usage {
-        function: reader.next().map(FunctionKey::from_i64)?,
-        running: reader.number()?,
-        over: reader.number()?,
-        first_end: reader.moment_or_null()?,
-        started: reader.number()?,
-        first_bucket: reader.moment_or_null()?,
-        last_bucket: reader.moment_or_null()?,
-    })
 }

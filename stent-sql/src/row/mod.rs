@@ -1,30 +1,40 @@
 //! Rows to model and back. Nothing else encodes or decodes.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `cell` | how values of each type are cells |
+//! | `shape` | rows of statements as structs, from which their columns, encoders and decoders are made |
+//! | `reader` | walks the cells of a row |
+//! | the others | rows by what they are about; those of tasks that are written stand beside their [table](crate::table::task) |
 
-mod batches;
-pub(crate) mod columns;
-mod failure;
+pub(crate) mod cell;
+pub(crate) mod failure;
 mod key;
 mod notes;
 mod reader;
+pub(crate) mod shape;
 mod step;
-mod tags;
+pub(crate) mod tags;
 mod task;
 mod view;
 
-pub(crate) use batches::{
-    KEPT, WANT_ALL, WANT_NONE, WANT_OPEN, claim_batch, claim_more_batch, copy_batch, ended_claim_batch,
-    function_batch, has_more, insert_batches, key_batch, lane_batch, lane_keys, lease_batch, limited_batch,
-    lock_batch, rate_batch, restore_batch, since_batch, sweep_batch, update_batches,
-};
 pub(crate) use key::{
-    CLOSING, Ending, NEXT, OVER, STOPPING, Usage, VACANT, cascade_step, ending, key_entry, usage,
+    CLOSING, CascadeRow, Ending, EndingRow, EndingTask, KeyRow, Limited, NEXT, NewKey, OVER, OneKey, Restore,
+    STOPPING, Started, Usage, VACANT, cascade_step, ending, key_batch, key_entry,
 };
-pub(crate) use notes::Notes;
+pub(crate) use notes::{NewNote, NewProgress, Notes, Recount};
 pub(crate) use reader::{Reader, read_plainly};
+pub(crate) use shape::{Read, Shape, batch};
 pub(crate) use step::Recorded;
 pub(crate) use tags::quoted;
-pub(crate) use task::{Picked, RankedTask, Stream, lane, row};
+pub(crate) use task::{
+    Copy, END_HINTS, EndHints, Head, Held, LaneRow, Lock, NewLane, OneFunction, OneId, OneLane, OverflowArgs,
+    OverflowResult, Picked, RankedRow, RankedTask, STREAM, Seen, Since, Stream, StreamRow, Sweep, WANT_ALL,
+    WANT_NONE, WANT_OPEN, WantRow, Whole, held, id, lane, lane_batch, lease_batch, since_batch, sweep_batch,
+};
 pub(crate) use view::{
-    COUNTER, NoteRow, STATE, SUMMARY, called_with, dead_letter, dead_letter_stat, ended_claim,
-    execution_view, item_view, lane_view, note_row, progress_view, running_view, task_view,
+    COUNTER, CalledWith, DeadLetterRow, DeadLetterStatRow, EndedClaimRow, ExecutionRow, ItemRow, LaneViewRow,
+    NewEndedClaim, NoteCells, NoteRow, Now, Place, ProgressRow, RunningRow, STATE, SUMMARY, Tally, TaskRow,
+    called_with, dead_letter, dead_letter_stat, ended_claim, ended_claim_batch, execution_view, item_view,
+    lane_view, note_row, progress_view, running_view, task_view,
 };

@@ -4,10 +4,51 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stent_core::ledger::Noted;
 use stent_core::model::Note;
-use stent_core::{ExecutionId, Payload};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 
-use super::{COUNTER, STATE, columns};
-use crate::batch::{Batch, Cell};
+use super::shape::{batch, rows};
+use super::{COUNTER, STATE};
+use crate::batch::Batch;
+use crate::table::{note, progress};
+
+rows! {
+    /// A counter or a state.
+    write NewNote<'a> of note {
+        execution_id: ExecutionId,
+        kind: &'a str,
+        name: &'a str,
+        count: Option<i64>,
+        value_type: Option<&'a str>,
+        value: Option<&'a [u8]>,
+    }
+
+    /// A counter to which is added to and fro.
+    write Recount<'a> {
+        ..adds: Parts,
+        execution_id: ExecutionId,
+        name: &'a str,
+    }
+
+    /// The sum of additions in two parts, of which any value that ends between the bounds stays within 64 bits after each; the
+    /// values above and below which it ends at a bound; and the bounds.
+    write Parts {
+        half: i64,
+        rest: i64,
+        top: i64,
+        bottom: i64,
+        most: i64,
+        least: i64,
+    }
+
+    /// An entry of progress.
+    write NewProgress<'a> of progress {
+        id: TaskId,
+        execution_id: ExecutionId,
+        task_id: TaskId,
+        at: Timestamp,
+        text: &'a str,
+    }
+}
 
 /// What a batch says of executions.
 #[derive(Debug, Default)]
@@ -49,20 +90,19 @@ impl Adds {
         }
     }
 
-    /// The sum in two parts, of which any value that ends between the bounds stays within 64 bits after each; the values
-    /// above and below which it ends at a bound; and the bounds.
-    fn parts(self) -> [i64; 6] {
+    fn parts(self) -> Parts {
         let Self { sum, least, most, .. } = self;
         let clipped = |value: i128| value.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         if i128::from(i64::MIN) + sum >= most.into() {
-            return [0, 0, most, most, most, most]; // Every value ends at the upper bound,
+            return Parts { half: 0, rest: 0, top: most, bottom: most, most, least: most }; // Every value ends at the upper bound,
         }
         if i128::from(i64::MAX) + sum <= least.into() {
-            return [0, 0, least, least, least, least]; // or at the lower one.
+            return Parts { half: 0, rest: 0, top: least, bottom: least, most: least, least }; // or at the lower one.
         }
         let half = sum / 2;
         let (top, bottom) = (i128::from(most) - sum, i128::from(least) - sum);
-        [clipped(half), clipped(sum - half), clipped(top), clipped(bottom), most, least]
+        let (half, rest) = (clipped(half), clipped(sum - half));
+        Parts { half, rest, top: clipped(top), bottom: clipped(bottom), most, least }
     }
 }
 
@@ -103,68 +143,60 @@ impl<'a> Notes<'a> {
 
     /// What is written unless there is something: first values of counters and states.
     pub(crate) fn firsts(&self) -> Batch<'a> {
-        let mut batch = Batch::new(&columns::NOTE, 0);
+        let mut rows = Vec::new();
         for ((execution, name), counter) in &self.counters {
             // What is added to and fro finds a value there.
             let zero = counter.adds.is_some_and(|adds| !adds.is_plain).then_some(0);
             if let Some(first) = counter.first.or(zero) {
-                batch.push(counter_cells(*execution, name, first));
+                rows.push(counter_note(*execution, name, first));
             }
         }
         for ((execution, name), state) in self.states.iter().filter(|(_, state)| !state.over) {
-            batch.push(state_cells(*execution, name, state.value));
+            rows.push(state_note(*execution, name, state.value));
         }
-        batch
+        batch(rows)
     }
 
     /// What is added to counters, where it all goes one way.
     pub(crate) fn counts(&self) -> Batch<'a> {
-        let mut batch = Batch::new(&columns::NOTE, 0);
+        let mut rows = Vec::new();
         for ((execution, name), counter) in &self.counters {
             if let Some(adds) = counter.adds.filter(|adds| adds.is_plain) {
-                batch.push(counter_cells(*execution, name, adds.sum as i64));
+                rows.push(counter_note(*execution, name, adds.sum as i64));
             }
         }
-        batch
+        batch(rows)
     }
 
     /// What is added to counters to and fro. They have a value, once the [first ones](Self::firsts) are written.
     pub(crate) fn recounts(&self) -> Batch<'a> {
-        let mut batch = Batch::new(&columns::RECOUNT, 0);
+        let mut rows = Vec::new();
         for ((execution, name), counter) in &self.counters {
             if let Some(adds) = counter.adds.filter(|adds| !adds.is_plain) {
-                let [half, rest, top, bottom, most, least] = adds.parts().map(Cell::Int);
-                let (execution, name) = (Cell::Id(*execution.as_uuid()), Cell::text(name));
-                batch.push([execution, name, half, rest, top, bottom, most, least]);
+                rows.push(Recount { adds: adds.parts(), execution_id: *execution, name });
             }
         }
-        batch
+        batch(rows)
     }
 
     /// What states are set to.
     pub(crate) fn states(&self) -> Batch<'a> {
-        let mut batch = Batch::new(&columns::NOTE, 0);
+        let mut rows = Vec::new();
         for ((execution, name), state) in self.states.iter().filter(|(_, state)| state.over) {
-            batch.push(state_cells(*execution, name, state.value));
+            rows.push(state_note(*execution, name, state.value));
         }
-        batch
+        batch(rows)
     }
 
     /// Entries of progress.
     pub(crate) fn progress(&self) -> Batch<'a> {
-        let mut batch = Batch::new(&columns::PROGRESS, self.progress.len());
+        let mut rows = Vec::new();
         for Noted { execution, task, at, note } in &self.progress {
             if let Note::Progress { id, text } = note {
-                batch.push([
-                    Cell::Id(*id.as_uuid()),
-                    Cell::Id(*execution.as_uuid()),
-                    Cell::Id(*task.as_uuid()),
-                    Cell::Int(at.as_micros()),
-                    Cell::text(text),
-                ]);
+                rows.push(NewProgress { id: *id, execution_id: *execution, task_id: *task, at: *at, text });
             }
         }
-        batch
+        batch(rows)
     }
 
     /// Executions that have entries of progress.
@@ -173,31 +205,24 @@ impl<'a> Notes<'a> {
     }
 }
 
-fn counter_cells<'a>(execution: ExecutionId, name: &'a str, count: i64) -> [Cell<'a>; 6] {
-    [
-        Cell::Id(*execution.as_uuid()),
-        Cell::text(COUNTER),
-        Cell::text(name),
-        Cell::Int(count),
-        Cell::Null,
-        Cell::Null,
-    ]
+fn counter_note<'a>(execution: ExecutionId, name: &'a str, count: i64) -> NewNote<'a> {
+    let (value_type, value) = (None, None);
+    NewNote { execution_id: execution, kind: COUNTER, name, count: Some(count), value_type, value }
 }
 
-fn state_cells<'a>(execution: ExecutionId, name: &'a str, value: &'a Payload) -> [Cell<'a>; 6] {
-    [
-        Cell::Id(*execution.as_uuid()),
-        Cell::text(STATE),
-        Cell::text(name),
-        Cell::Null,
-        Cell::text(value.content_type()),
-        Cell::bytes(value.bytes()),
-    ]
+fn state_note<'a>(execution: ExecutionId, name: &'a str, value: &'a Payload) -> NewNote<'a> {
+    NewNote {
+        execution_id: execution,
+        kind: STATE,
+        name,
+        count: None,
+        value_type: Some(value.content_type()),
+        value: Some(value.bytes()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use stent_core::TaskId;
     use uuid::Uuid;
 
     use super::*;
@@ -205,7 +230,7 @@ mod tests {
     /// How many first values, counts, counts to and fro, and states.
     fn fold(notes: &[Note]) -> [usize; 4] {
         let (task, execution) = (TaskId::from_uuid(Uuid::nil()), ExecutionId::from_uuid(Uuid::nil()));
-        let at = stent_core::Timestamp::from_micros(0);
+        let at = Timestamp::from_micros(0);
         let said: Vec<_> = notes.iter().map(|note| Noted { execution, task, at, note }).collect();
         let notes = Notes::fold(&said);
         [notes.firsts().len(), notes.counts().len(), notes.recounts().len(), notes.states().len()]
@@ -235,7 +260,7 @@ mod tests {
 
     /// What the statement makes of a value.
     fn recounted(value: i64, adds: Adds) -> i64 {
-        let [half, rest, top, bottom, most, least] = adds.parts();
+        let Parts { half, rest, top, bottom, most, least } = adds.parts();
         match value {
             _ if value > top => most,
             _ if value < bottom => least,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-pub(super) fn to_text(tags: &BTreeSet<String>) -> String {
+pub(crate) fn to_text(tags: &BTreeSet<String>) -> String {
     // Of texts alone, so it cannot fail.
     serde_json::to_string(tags).unwrap_or_else(|_| "[]".to_owned())
 }

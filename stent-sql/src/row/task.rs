@@ -1,26 +1,148 @@
-//! Rows to tasks, as far as claims and transitions need them.
+//! Rows of tasks that claims and transitions read and write, but for those that are beside the table.
 
 use std::cmp::Reverse;
 
 use stent_core::backend::Result;
 use stent_core::ledger::Row;
-use stent_core::model::{FunctionKey, Lane, LaneKey, RetryPolicy, Seq, Task, Tree};
-use stent_core::{Digest, ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
+use stent_core::model::{Epoch, FunctionKey, Lane, LaneKey, Lease, Task};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
+use uuid::Uuid;
 
-use super::Reader;
+use super::cell::Tags;
+use super::reader::corrupt;
+use super::shape::{Read, batch, rows};
+use super::{Reader, tags};
+use crate::batch::Batch;
+pub(crate) use crate::table::task::Picked;
+use crate::table::{lane, task};
 
-/// A task that is due, as it stands before it is claimed.
-#[derive(Debug)]
-pub(crate) struct Picked {
-    pub(crate) row: Row,
-    seq: Seq,
-    lane: Lane,
-    priority: i16,
-    created_at: Timestamp,
-    retry: Option<RetryPolicy>,
-    trace: Option<String>,
-    args: Payload,
+rows! {
+    /// An id.
+    both OneId of task {
+        id: Uuid,
+    }
+
+    /// Arguments that were too large to come along.
+    read OverflowArgs of task {
+        id: Uuid,
+        args: Vec<u8>,
+    }
+
+    /// Results that were too large to come along.
+    read OverflowResult of task {
+        id: Uuid,
+        result: Vec<u8>,
+    }
+
+    /// A task and the claim that holds it.
+    both Held of task {
+        id: TaskId,
+        epoch: Epoch,
+    }
+
+    /// What is read of a due task to tell whether there is room for it.
+    read RankedRow of task {
+        id: TaskId,
+        lane: LaneKey,
+        priority: i16,
+        ready_at: Option<Timestamp>,
+    }
+
+    /// A stream to pick from.
+    write Head of task {
+        lane: LaneKey,
+        priority: i16,
+    }
+
+    /// Whose steps to read, and which.
+    write WantRow {
+        parent: TaskId,
+        seen: u32,
+        want: u32,
+    }
+
+    /// A task that was given up with everything below it.
+    write Sweep of task {
+        id: TaskId,
+        execution_id: ExecutionId,
+        ended_at: Timestamp,
+    }
+
+    /// A task that gets the result of another.
+    write Copy {
+        id: TaskId,
+        source: TaskId,
+    }
+
+    /// An execution, and when something happened to it.
+    write Since {
+        execution_id: ExecutionId,
+        at: Timestamp,
+    }
+
+    /// The number of a lock.
+    write Lock {
+        lock: i64,
+    }
+
+    /// A root, and whether there is something below it to be summed up.
+    read Whole {
+        id: ExecutionId,
+        details: bool,
+    }
+
+    /// A lane that is stored.
+    read LaneRow of lane {
+        key: LaneKey,
+        queue: String,
+        function: String,
+        tags: Option<Tags>,
+    }
+
+    /// A lane to store.
+    write NewLane<'a> of lane {
+        key: LaneKey,
+        queue: &'a str,
+        function: &'a str,
+        tags: String,
+    }
+
+    /// The key of a lane.
+    write OneLane of lane {
+        key: LaneKey,
+    }
+
+    /// The key of a function.
+    write OneFunction {
+        key: FunctionKey,
+    }
+
+    /// A stream with its lane; or, where `what` says so, when tasks end.
+    read StreamRow {
+        what: i64,
+        key: Option<LaneKey>,
+        queue: Option<String>,
+        function: Option<String>,
+        tags: Option<Tags>,
+        priority: Option<i16>,
+        first_at: Option<Timestamp>,
+        next_at: Option<Timestamp>,
+        first_end: Option<Timestamp>,
+        stopping: bool,
+    }
 }
+
+/// `want` beside the steps that have ended: none.
+pub(crate) const WANT_NONE: u32 = 0;
+/// `want` beside the steps that have ended: all others.
+pub(crate) const WANT_ALL: u32 = 1;
+/// `want` beside the steps that have ended: open timers and maps.
+pub(crate) const WANT_OPEN: u32 = 2;
+
+/// `what` of a stream.
+pub(crate) const STREAM: i64 = 0;
+/// `what` of the row that tells when tasks end.
+pub(crate) const END_HINTS: i64 = 1;
 
 /// Where a task stands among those that are due: priority, due time, age.
 pub(crate) type Rank = (Reverse<i16>, Option<Timestamp>, TaskId);
@@ -35,11 +157,16 @@ pub(crate) struct RankedTask {
 
 impl RankedTask {
     pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
-        let id = reader.id(TaskId::from_uuid)?;
-        let lane = reader.next().map(LaneKey::from_i64)?;
-        let priority = reader.next()?;
-        Ok(Self { id, lane, rank: (Reverse(priority), reader.moment_or_null()?, id) })
+        let RankedRow { id, lane, priority, ready_at } = RankedRow::read(reader)?;
+        Ok(Self { id, lane, rank: (Reverse(priority), ready_at, id) })
     }
+}
+
+/// What a claim sees before it picks.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    Stream(Stream),
+    EndHints(EndHints),
 }
 
 /// A lane's tasks of one priority.
@@ -54,86 +181,114 @@ pub(crate) struct Stream {
     pub(crate) next_at: Option<Timestamp>,
 }
 
-/// Decodes [`ROW`](super::columns::ROW).
-pub(crate) fn row(reader: &mut Reader) -> Result<Row> {
-    Ok(Row {
-        id: reader.id(TaskId::from_uuid)?,
-        tree: Tree {
-            execution: reader.id(ExecutionId::from_uuid)?,
-            parent: reader.id_or_null(TaskId::from_uuid)?,
-            owner: reader.id_or_null(TaskId::from_uuid)?,
-        },
-        kind: reader.word()?,
-        status: reader.word()?,
-        epoch: reader.epoch()?,
-        uncommitted_claims: reader.count()?,
-        attempts: reader.count()?,
-        commit: reader.count()?,
-        commit_epoch: reader.epoch()?,
-        ready_at: reader.moment_or_null()?,
-        worker: reader.id_or_null(WorkerId::from_uuid)?,
-        done: reader.count()?,
-        wake_threshold: reader.count_or_null()?,
-        done_order: reader.count_or_null()?,
-        fed: reader.count()?,
-        total: reader.count_or_null()?,
-        digest: reader.next::<Option<i64>>()?.map(Digest::from_i64),
-        started_at: reader.moment_or_null()?,
-        ended_at: reader.moment_or_null()?,
-        crashes: reader.count()?,
-        releases: reader.count()?,
-        noted: reader.count()?,
-        mark: reader.word_or_null()?,
-        key: reader.id_or_null(Key::from_uuid)?,
-        expires_at: reader.moment_or_null()?,
-        limit_key: reader.next::<Option<i64>>()?.map(FunctionKey::from_i64),
-    })
+/// Whether anything ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EndHints {
+    /// When the first task's time is up, or was.
+    pub(crate) first_end: Option<Timestamp>,
+    /// Whether a task of the claimer is asked to end.
+    pub(crate) stopping: bool,
 }
 
-/// Decodes a lane with its key.
+impl Seen {
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
+        let row = StreamRow::read(reader)?;
+        match (row.what, row.key, row.queue, row.function, row.priority) {
+            (STREAM, Some(key), Some(queue), Some(function), Some(priority)) => {
+                let tags = row.tags.unwrap_or_default().0;
+                let (first_at, next_at) = (row.first_at, row.next_at);
+                Ok(Self::Stream(Stream {
+                    key,
+                    lane: Lane { queue, function, tags },
+                    priority,
+                    first_at,
+                    next_at,
+                }))
+            }
+            (END_HINTS, ..) => {
+                Ok(Self::EndHints(EndHints { first_end: row.first_end, stopping: row.stopping }))
+            }
+            (what, ..) => Err(corrupt("what", format!("unknown kind of row {what}, or it has no lane"))),
+        }
+    }
+}
+
+/// Reads a lane with its key.
 pub(crate) fn lane(reader: &mut Reader) -> Result<(LaneKey, Lane)> {
-    Ok((reader.next().map(LaneKey::from_i64)?, lane_name(reader)?))
+    LaneRow::read(reader).map(LaneRow::into_lane)
 }
 
-fn lane_name(reader: &mut Reader) -> Result<Lane> {
-    Ok(Lane { queue: reader.next()?, function: reader.next()?, tags: reader.tags()? })
+impl LaneRow {
+    pub(crate) fn into_lane(self) -> (LaneKey, Lane) {
+        let Self { key, queue, function, tags } = self;
+        (key, Lane { queue, function, tags: tags.unwrap_or_default().0 })
+    }
+}
+
+/// Reads an id.
+pub(crate) fn id<T: From<Uuid>>(reader: &mut Reader) -> Result<T> {
+    Ok(OneId::read(reader)?.id.into())
+}
+
+/// Reads a task and the claim that holds it.
+pub(crate) fn held(reader: &mut Reader) -> Result<(TaskId, Epoch)> {
+    Held::read(reader).map(|Held { id, epoch }| (id, epoch))
+}
+
+/// The lanes that tasks are written to.
+pub(crate) fn lane_batch<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Batch<'a> {
+    batch(lanes.map(|lane| NewLane {
+        key: lane.key(),
+        queue: &lane.queue,
+        function: &lane.function,
+        tags: tags::to_text(&lane.tags),
+    }))
+}
+
+/// Leases, in one order, so that two who extend the same ones do not wait for each other in a circle.
+pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
+    let mut held: Vec<_> = leases.iter().map(|lease| Held { id: lease.task, epoch: lease.epoch }).collect();
+    held.sort_unstable_by_key(|held| held.id);
+    batch(held)
+}
+
+/// Tasks that were given up with everything below them.
+pub(crate) fn sweep_batch<'r>(rows: impl Iterator<Item = &'r Row>) -> Batch<'static> {
+    batch(rows.map(|row| {
+        debug_assert!(row.ended_at.is_some(), "what is given up has ended");
+        let ended_at = row.ended_at.unwrap_or(Timestamp::MAX);
+        Sweep { id: row.id, execution_id: row.tree.execution, ended_at }
+    }))
+}
+
+/// Executions, and when something happened to them.
+pub(crate) fn since_batch(executions: impl IntoIterator<Item = (ExecutionId, Timestamp)>) -> Batch<'static> {
+    batch(executions.into_iter().map(|(execution_id, at)| Since { execution_id, at }))
 }
 
 impl Picked {
-    pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
-        Ok(Self {
-            row: row(reader)?,
-            seq: reader.count().map(Seq)?,
-            lane: lane_name(reader)?,
-            priority: reader.next()?,
-            created_at: reader.moment()?,
-            retry: reader.json_or_null()?,
-            trace: reader.next()?,
-            args: reader.payload()?,
-        })
-    }
-
     /// Where it stands among those that are due.
-    pub(crate) fn rank(&self) -> Rank {
+    pub(crate) const fn rank(&self) -> Rank {
         (Reverse(self.priority), self.row.ready_at, self.row.id)
     }
 
     /// The function that runs it.
     pub(crate) fn function(&self) -> &str {
-        &self.lane.function
+        &self.name
     }
 
     /// The task as its claimer gets it.
     pub(crate) fn into_task(self, row: &Row) -> Task {
+        let tags = self.tags.unwrap_or_default().0;
         Task {
             id: row.id,
             tree: row.tree,
             seq: self.seq,
             kind: row.kind,
-            lane: self.lane,
+            lane: Lane { queue: self.queue, function: self.name, tags },
             priority: self.priority,
-            args: self.args,
-            retry: self.retry,
+            args: Payload::new(self.args_type, self.args),
+            retry: self.retry.map(|retry| retry.0),
             status: row.status,
             epoch: row.epoch,
             uncommitted_claims: row.uncommitted_claims,
@@ -150,17 +305,5 @@ impl Picked {
             started_at: row.started_at,
             ended_at: row.ended_at,
         }
-    }
-}
-
-impl Stream {
-    pub(crate) fn read(reader: &mut Reader) -> Result<Self> {
-        Ok(Self {
-            key: reader.next().map(LaneKey::from_i64)?,
-            lane: lane_name(reader)?,
-            priority: reader.next()?,
-            first_at: reader.moment_or_null()?,
-            next_at: reader.moment_or_null()?,
-        })
     }
 }

@@ -4,109 +4,294 @@ use stent_core::backend::{
     DeadLetter, DeadLetterStat, ExecutionView, ItemView, LaneView, ProgressView, Result, RunningView,
     SummaryView, TaskView,
 };
-use stent_core::model::{EndedClaim, ExecutionStatus, Progress, Seq, StepKind, TaskResult, TaskStatus};
-use stent_core::{ExecutionId, Payload, TaskId, WorkerId};
+use stent_core::model::{
+    ClaimEnd, EndedClaim, Epoch, ExecutionStatus, Mark, Progress, RetryPolicy, Seq, StepKind, TaskResult,
+    TaskStatus,
+};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
-use super::{Reader, failure, lane, step};
+use super::cell::{Json, Tags};
+use super::reader::corrupt;
+use super::shape::{Read, batch, rows};
+use super::step::{payload, result_of};
+use super::task::LaneRow;
+use super::{Reader, failure};
+use crate::batch::Batch;
+use crate::table::{ended_claim, note, progress, task};
 
-/// Decodes [`EXECUTION`](super::columns::EXECUTION).
+rows! {
+    /// What makes an execution's view.
+    read ExecutionRow of task {
+        id: ExecutionId,
+        name: String,
+        queue: String,
+        tags: Option<Tags>,
+        priority: i16,
+        status: TaskStatus,
+        mark: Option<Mark>,
+        attempts: u32,
+        expires_at: Option<Timestamp>,
+        created_at: Timestamp,
+        started_at: Option<Timestamp>,
+        ended_at: Option<Timestamp>,
+        failure: Option<String>,
+        result_type: Option<String>,
+        result: Option<Vec<u8>>,
+    }
+
+    /// What makes a dead letter.
+    read DeadLetterRow of task {
+        ..execution: ExecutionRow,
+        retry: Option<Json<RetryPolicy>>,
+        crashes: u32,
+        releases: u32,
+        args_type: String,
+        args: Vec<u8>,
+    }
+
+    /// What makes a task's view.
+    read TaskRow of task {
+        id: TaskId,
+        parent_id: Option<TaskId>,
+        seq: Seq,
+        kind: StepKind,
+        name: String,
+        status: TaskStatus,
+        mark: Option<Mark>,
+        attempts: u32,
+        crashes: u32,
+        releases: u32,
+        fed: u32,
+        total: Option<u32>,
+        done: u32,
+        done_order: Option<u32>,
+        failure: Option<String>,
+        ready_at: Option<Timestamp>,
+        created_at: Timestamp,
+        started_at: Option<Timestamp>,
+        ended_at: Option<Timestamp>,
+    }
+
+    /// What makes an item's view.
+    read ItemRow of task {
+        #[expect(dead_code, reason = "packed rows that have bytes begin with an id")]
+        id: TaskId,
+        seq: Seq,
+        status: TaskStatus,
+        args_type: String,
+        args: Vec<u8>,
+        failure: Option<String>,
+        result_type: Option<String>,
+        result: Option<Vec<u8>>,
+    }
+
+    /// What a task was called with.
+    read CalledWith of task {
+        #[expect(dead_code, reason = "packed rows that have bytes begin with an id")]
+        id: TaskId,
+        args_type: String,
+        args: Vec<u8>,
+    }
+
+    /// What makes the view of a task under a lease.
+    read RunningRow of task {
+        id: TaskId,
+        execution_id: ExecutionId,
+        name: String,
+        queue: String,
+        worker_id: Option<WorkerId>,
+        ready_at: Option<Timestamp>,
+        started_at: Option<Timestamp>,
+    }
+
+    /// How many dead letters there are of a kind.
+    read DeadLetterStatRow {
+        reason: Option<String>,
+        name: String,
+        count: u64,
+    }
+
+    /// What waits in a lane.
+    read LaneViewRow {
+        ..lane: LaneRow,
+        due: u64,
+        delayed: u64,
+        oldest_due_at: Option<Timestamp>,
+    }
+
+    /// How many executions stand where.
+    read Tally {
+        pending: u64,
+        running: u64,
+        cancelling: u64,
+        completed: u64,
+        failed: u64,
+        timed_out: u64,
+        cancelled: u64,
+    }
+
+    /// A moment.
+    read Now {
+        now: Timestamp,
+    }
+
+    /// In which database a connection is, and how its transaction looks at that.
+    read Place {
+        home: String,
+        /// The isolation level, if the transaction does not see what others have committed since it began.
+        frozen: Option<String>,
+        /// What the transaction was marked with, if it was.
+        mark: Option<String>,
+    }
+
+    /// A claim that ended badly, as it is stored.
+    read EndedClaimRow of ended_claim {
+        task_id: TaskId,
+        epoch: Epoch,
+        at: Timestamp,
+        execution_id: ExecutionId,
+        worker_id: Option<WorkerId>,
+        how: ClaimEnd,
+        failure: Option<String>,
+        data_type: Option<String>,
+        data: Option<Vec<u8>>,
+    }
+
+    /// A claim that ended badly, to store.
+    write NewEndedClaim<'a> of ended_claim {
+        task_id: TaskId,
+        epoch: Epoch,
+        at: Timestamp,
+        execution_id: ExecutionId,
+        worker_id: Option<WorkerId>,
+        how: ClaimEnd,
+        failure: Option<String>,
+        data_type: Option<&'a str>,
+        data: Option<&'a [u8]>,
+    }
+
+    /// An entry of progress.
+    read ProgressRow of progress {
+        id: TaskId,
+        task_id: TaskId,
+        at: Timestamp,
+        text: String,
+    }
+
+    /// A counter, a state or a line of a summary.
+    read NoteCells of note {
+        kind: String,
+        name: String,
+        count: Option<i64>,
+        value_type: Option<String>,
+        value: Option<Vec<u8>>,
+    }
+}
+
+/// Reads the view of an execution.
 pub(crate) fn execution_view(reader: &mut Reader) -> Result<ExecutionView> {
-    let id = reader.id(ExecutionId::from_uuid)?;
-    let (function, queue, tags) = (reader.next()?, reader.next()?, reader.tags()?);
-    let priority = reader.next()?;
-    let status = reader.word()?;
-    let mark = reader.word_or_null()?;
-    let attempts = reader.count()?;
-    let expires_at = reader.moment_or_null()?;
-    let created_at = reader.moment()?;
-    let started_at = reader.moment_or_null()?;
-    let ended_at = reader.moment_or_null()?;
-    let result = result(reader, status)?;
-    let status = ExecutionStatus::of_root(status, started_at.is_some(), mark);
-    Ok(ExecutionView {
-        id,
-        function,
-        queue,
-        tags,
-        priority,
-        status,
-        attempts,
-        expires_at,
-        result,
-        created_at,
-        started_at,
-        ended_at,
-    })
+    ExecutionRow::read(reader)?.into_view()
 }
 
-/// Decodes [`DEAD_LETTER`](super::columns::DEAD_LETTER).
+impl ExecutionRow {
+    fn into_view(self) -> Result<ExecutionView> {
+        let payload = payload(self.result_type, self.result);
+        Ok(ExecutionView {
+            id: self.id,
+            function: self.name,
+            queue: self.queue,
+            tags: self.tags.unwrap_or_default().0,
+            priority: self.priority,
+            status: ExecutionStatus::of_root(self.status, self.started_at.is_some(), self.mark),
+            attempts: self.attempts,
+            expires_at: self.expires_at,
+            result: result(self.status, self.failure.as_deref(), payload)?,
+            created_at: self.created_at,
+            started_at: self.started_at,
+            ended_at: self.ended_at,
+        })
+    }
+}
+
+/// Reads a dead letter.
 pub(crate) fn dead_letter(reader: &mut Reader) -> Result<DeadLetter> {
-    let execution = execution_view(reader)?;
+    let row = DeadLetterRow::read(reader)?;
     Ok(DeadLetter {
-        attempts: execution.attempts,
-        execution,
-        retry: reader.json_or_null()?,
-        crashes: reader.count()?,
-        releases: reader.count()?,
-        args: reader.payload()?,
+        attempts: row.execution.attempts,
+        execution: row.execution.into_view()?,
+        retry: row.retry.map(|retry| retry.0),
+        crashes: row.crashes,
+        releases: row.releases,
+        args: Payload::new(row.args_type, row.args),
     })
 }
 
-/// Decodes [`DEAD_LETTER_STAT`](super::columns::DEAD_LETTER_STAT).
+/// Reads how many dead letters there are of a kind.
 pub(crate) fn dead_letter_stat(reader: &mut Reader) -> Result<DeadLetterStat> {
-    let reason: Option<String> = reader.next()?;
-    Ok(DeadLetterStat {
-        reason: reason.unwrap_or_default(),
-        function: reader.next()?,
-        count: reader.number()?,
-    })
+    let DeadLetterStatRow { reason, name, count } = DeadLetterStatRow::read(reader)?;
+    Ok(DeadLetterStat { reason: reason.unwrap_or_default(), function: name, count })
 }
 
-/// Decodes [`LANE_VIEW`](super::columns::LANE_VIEW).
+/// Reads what waits in a lane.
 pub(crate) fn lane_view(reader: &mut Reader) -> Result<LaneView> {
-    let (_, lane) = lane(reader)?;
-    Ok(LaneView {
-        lane,
-        due: reader.number()?,
-        delayed: reader.number()?,
-        oldest_due_at: reader.moment_or_null()?,
-    })
+    let LaneViewRow { lane, due, delayed, oldest_due_at } = LaneViewRow::read(reader)?;
+    let (_, lane) = lane.into_lane();
+    Ok(LaneView { lane, due, delayed, oldest_due_at })
 }
 
-/// Decodes [`RUNNING`](super::columns::RUNNING).
+/// Reads the view of a task under a lease.
 pub(crate) fn running_view(reader: &mut Reader) -> Result<RunningView> {
+    let row = RunningRow::read(reader)?;
     Ok(RunningView {
-        id: reader.id(TaskId::from_uuid)?,
-        execution: reader.id(ExecutionId::from_uuid)?,
-        function: reader.next()?,
-        queue: reader.next()?,
-        worker: reader.id_or_null(WorkerId::from_uuid)?,
-        lease_until: reader.moment_or_null()?,
-        started_at: reader.moment_or_null()?,
+        id: row.id,
+        execution: row.execution_id,
+        function: row.name,
+        queue: row.queue,
+        worker: row.worker_id,
+        lease_until: row.ready_at,
+        started_at: row.started_at,
     })
 }
 
-/// Decodes [`ENDED_CLAIM`](super::columns::ENDED_CLAIM).
+/// Reads a claim that ended badly.
 pub(crate) fn ended_claim(reader: &mut Reader) -> Result<EndedClaim> {
-    let task = reader.id(TaskId::from_uuid)?;
-    let epoch = reader.epoch()?;
-    let at = reader.moment()?;
-    let execution = reader.id(ExecutionId::from_uuid)?;
-    let worker = reader.id_or_null(WorkerId::from_uuid)?;
-    let end = reader.word()?;
-    let text: Option<String> = reader.next()?;
-    let data = reader.payload_or_null()?;
-    let failure = text.as_deref().map(|text| failure::from_text(text, data)).transpose();
-    let failure = failure.map_err(|error| reader.corrupt(error))?;
-    Ok(EndedClaim { task, execution, epoch, worker, end, at, failure })
+    let row = EndedClaimRow::read(reader)?;
+    let data = payload(row.data_type, row.data);
+    let failure = row.failure.as_deref().map(|text| failure::from_text(text, data)).transpose();
+    Ok(EndedClaim {
+        task: row.task_id,
+        execution: row.execution_id,
+        epoch: row.epoch,
+        worker: row.worker_id,
+        end: row.how,
+        at: row.at,
+        failure: failure.map_err(|error| corrupt(ended_claim::FAILURE, error))?,
+    })
 }
 
-/// Decodes [`PROGRESS`](super::columns::PROGRESS).
+/// Claims that ended badly.
+pub(crate) fn ended_claim_batch(claims: &[EndedClaim]) -> Result<Batch<'_>> {
+    let rows = claims.iter().map(|EndedClaim { task, execution, epoch, worker, end, at, failure }| {
+        let data = failure.as_ref().and_then(|failure| failure.data.as_ref());
+        Ok(NewEndedClaim {
+            task_id: *task,
+            epoch: *epoch,
+            at: *at,
+            execution_id: *execution,
+            worker_id: *worker,
+            how: *end,
+            failure: failure.as_ref().map(|failure| failure::to_text(failure, *task)).transpose()?,
+            data_type: data.map(Payload::content_type),
+            data: data.map(Payload::bytes),
+        })
+    });
+    Ok(batch(rows.collect::<Result<Vec<_>>>()?))
+}
+
+/// Reads an entry of progress.
 pub(crate) fn progress_view(reader: &mut Reader) -> Result<ProgressView> {
-    let id = reader.id(TaskId::from_uuid)?;
-    let _: ExecutionId = reader.id(ExecutionId::from_uuid)?;
-    let task = reader.id(TaskId::from_uuid)?;
-    Ok(ProgressView { id, task, at: reader.moment()?, text: reader.next()? })
+    let ProgressRow { id, task_id, at, text } = ProgressRow::read(reader)?;
+    Ok(ProgressView { id, task: task_id, at, text })
 }
 
 /// What a row of notes says.
@@ -124,20 +309,16 @@ pub(crate) const STATE: &str = "state";
 /// `kind` of a line of a summary.
 pub(crate) const SUMMARY: &str = "summary";
 
-/// Decodes [`NOTE`](super::columns::NOTE).
+/// Reads a note.
 pub(crate) fn note_row(reader: &mut Reader) -> Result<NoteRow> {
-    let _: ExecutionId = reader.id(ExecutionId::from_uuid)?;
-    let kind: String = reader.next()?;
-    let name: String = reader.next()?;
-    let count: Option<i64> = reader.next()?;
-    let value = reader.payload_or_null()?;
-    match (kind.as_str(), count, value) {
+    let NoteCells { kind, name, count, value_type, value } = NoteCells::read(reader)?;
+    match (kind.as_str(), count, payload(value_type, value)) {
         (COUNTER, Some(count), _) => Ok(NoteRow::Counter(name, count)),
         (STATE, _, Some(value)) => Ok(NoteRow::State(name, value)),
         (SUMMARY, Some(count), _) => summary_of(&name, count)
             .map(NoteRow::Summary)
-            .ok_or_else(|| reader.corrupt(format!("unknown line of a summary {name:?}"))),
-        _ => Err(reader.corrupt(format!("unknown kind of note {kind:?}, or the note has no value"))),
+            .ok_or_else(|| corrupt(note::NAME, format!("unknown line of a summary {name:?}"))),
+        _ => Err(corrupt(note::KIND, format!("unknown kind of note {kind:?}, or the note has no value"))),
     }
 }
 
@@ -153,65 +334,46 @@ fn summary_of(text: &str, count: i64) -> Option<SummaryView> {
     })
 }
 
-/// Decodes [`TASK`](super::columns::TASK).
+/// Reads the view of a task.
 pub(crate) fn task_view(reader: &mut Reader) -> Result<TaskView> {
-    let id = reader.id(TaskId::from_uuid)?;
-    let parent = reader.id_or_null(TaskId::from_uuid)?;
-    let seq = reader.count().map(Seq)?;
-    let kind: StepKind = reader.word()?;
-    let name = reader.next()?;
-    let status = reader.word()?;
-    let mark = reader.word_or_null()?;
-    let (attempts, crashes, releases) = (reader.count()?, reader.count()?, reader.count()?);
-    let map = Progress { fed: reader.count()?, total: reader.count_or_null()?, done: reader.count()? };
-    let done_order = reader.count_or_null()?;
-    let failure: Option<String> = reader.next()?;
-    let failure =
-        failure.as_deref().map(failure::message_of).transpose().map_err(|error| reader.corrupt(error))?;
-    // The end of a lease is no moment that the task waits for.
-    let ready_at = reader.moment_or_null()?.filter(|_| status != TaskStatus::Running);
-    let created_at = reader.moment()?;
-    let started_at = reader.moment_or_null()?;
-    let ended_at = reader.moment_or_null()?;
+    let row = TaskRow::read(reader)?;
+    let failure = row.failure.as_deref().map(failure::message_of).transpose();
+    let map = Progress { fed: row.fed, total: row.total, done: row.done };
     Ok(TaskView {
-        id,
-        parent,
-        seq,
-        kind,
-        name,
-        status,
-        mark,
-        attempts,
-        crashes,
-        releases,
-        map: kind.is_map().then_some(map),
-        done_order,
-        failure,
-        ready_at,
-        created_at,
-        started_at,
-        ended_at,
+        id: row.id,
+        parent: row.parent_id,
+        seq: row.seq,
+        kind: row.kind,
+        name: row.name,
+        status: row.status,
+        mark: row.mark,
+        attempts: row.attempts,
+        crashes: row.crashes,
+        releases: row.releases,
+        map: row.kind.is_map().then_some(map),
+        done_order: row.done_order,
+        failure: failure.map_err(|error| corrupt(task::FAILURE, error))?,
+        // The end of a lease is no moment that the task waits for.
+        ready_at: row.ready_at.filter(|_| row.status != TaskStatus::Running),
+        created_at: row.created_at,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
     })
 }
 
-/// Decodes [`ITEM`](super::columns::ITEM).
+/// Reads the view of an item.
 pub(crate) fn item_view(reader: &mut Reader) -> Result<ItemView> {
-    let _: TaskId = reader.id(TaskId::from_uuid)?;
-    let seq = reader.count().map(Seq)?;
-    let status = reader.word()?;
-    let args = reader.payload()?;
-    let result = result(reader, status)?;
-    Ok(ItemView { seq, status, args, result })
+    let row = ItemRow::read(reader)?;
+    let result = result(row.status, row.failure.as_deref(), payload(row.result_type, row.result))?;
+    Ok(ItemView { seq: row.seq, status: row.status, args: Payload::new(row.args_type, row.args), result })
 }
 
-/// Decodes [`CALLED_WITH`](super::columns::CALLED_WITH).
+/// Reads what a task was called with.
 pub(crate) fn called_with(reader: &mut Reader) -> Result<Payload> {
-    let _: TaskId = reader.id(TaskId::from_uuid)?;
-    reader.payload()
+    let CalledWith { args_type, args, .. } = CalledWith::read(reader)?;
+    Ok(Payload::new(args_type, args))
 }
 
-fn result(reader: &mut Reader, status: TaskStatus) -> Result<Option<TaskResult>> {
-    let failure: Option<String> = reader.next()?;
-    let payload = reader.payload_or_null()?;
-    step::result_of(status, failure.as_deref(), payload).map_err(|error| reader.corrupt(error))
+fn result(status: TaskStatus, failure: Option<&str>, payload: Option<Payload>) -> Result<Option<TaskResult>> {
+    result_of(status, failure, payload).map_err(|error| corrupt(task::FAILURE, error))
 }

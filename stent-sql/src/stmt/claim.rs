@@ -3,162 +3,160 @@
 //! Nothing here looks at a row that is not due or not admitted, however many there are (G9): streams are found by jumping
 //! from one to the next in the claim index, and of each only the head is read.
 
-use sea_orm::EntityName;
 use sea_orm::sea_query::{
-    Alias, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order, Query,
-    SelectStatement, UnionType, WithClause,
+    Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order,
+    Query, SelectStatement, UnionType, WithClause,
 };
 
 use stent_core::model::{Mark, TaskStatus};
 
-use super::{BATCH, Built, Sql, carried, in_batch, literal, name, names, number, of};
-use crate::entity::lane;
-use crate::entity::task::{Column, Entity};
-use crate::row::columns;
+use super::{BATCH, Built, Sql, carried, in_batch, literal, name, names, no_number, null, number, of};
+use crate::row::{END_HINTS, Head, LaneRow, OneId, Picked, RankedRow, STREAM, Shape, StreamRow};
+use crate::table::{lane, task};
 
-const STREAM: &str = "stream";
+const STREAMS: &str = "stream";
 
-/// Every lane by priority, with the moments of its first task and of its first one that is not due. And one row without a
-/// function, which says whether [`ends`](super::limit::ends) is worth asking: when the first task's time is up, and whether
-/// one of a worker is asked to end. So those who find nothing have asked once.
+/// Every lane by priority, with the moments of its first task and of its first one that is not due. And one row of another
+/// kind, which says whether [`ends`](super::limit::ends) is worth asking, so that a claim that finds nothing has asked once.
 pub(super) fn streams(sql: Sql<'_>) -> Built {
     let of_lane = |column| Expr::col((name("lane"), column));
-    let of_stream = |column| Expr::col((name(STREAM), column));
+    let of_stream = |column| Expr::col((name(STREAMS), column));
     let of_task = |column| Expr::col((name("task"), column));
 
-    let highest = |lane| ready(lane).expr(of_task(Column::Priority).max()).take();
+    let highest = |lane| ready(lane).expr(of_task(task::PRIORITY).max()).take();
     let first = Query::select()
-        .column((name("lane"), lane::Column::Key))
-        .expr(scalar(highest(of_lane(lane::Column::Key))))
-        .from_as(lane::Entity, name("lane"))
+        .column((name("lane"), lane::KEY))
+        .expr(scalar(highest(of_lane(lane::KEY))))
+        .from_as(lane::TABLE, name("lane"))
         .take();
-    let lower = highest(of_stream(Column::Lane))
-        .and_where(of_task(Column::Priority).lt(of_stream(Column::Priority)))
+    let lower = highest(of_stream(task::LANE))
+        .and_where(of_task(task::PRIORITY).lt(of_stream(task::PRIORITY)))
         .take();
     let next = Query::select()
-        .column((name(STREAM), Column::Lane))
+        .column((name(STREAMS), task::LANE))
         .expr(scalar(lower))
-        .from(Alias::new(STREAM))
-        .and_where(of_stream(Column::Priority).is_not_null())
+        .from(Alias::new(STREAMS))
+        .and_where(of_stream(task::PRIORITY).is_not_null())
         .take();
     let mut streams = CommonTableExpression::new();
     streams
-        .table_name(STREAM)
-        .columns([Column::Lane, Column::Priority])
+        .table_name(STREAMS)
+        .columns([task::LANE, task::PRIORITY])
         .query(first.clone().union(UnionType::All, next).take());
 
     let earliest = || {
-        ready(of_stream(Column::Lane))
-            .expr(of_task(Column::ReadyAt).min())
-            .and_where(of_task(Column::Priority).eq(of_stream(Column::Priority)))
+        ready(of_stream(task::LANE))
+            .expr(of_task(task::READY_AT).min())
+            .and_where(of_task(task::PRIORITY).eq(of_stream(task::PRIORITY)))
             .and_where(wanted("task", sql.param(1)))
             .take()
     };
-    let not_due = earliest().and_where(of_task(Column::ReadyAt).gt(sql.param(1))).take();
+    let not_due = earliest().and_where(of_task(task::READY_AT).gt(sql.param(1))).take();
     let listed = Query::select()
-        .columns(of("lane", &columns::LANE_NAME))
-        .column((name(STREAM), Column::Priority))
+        .expr_as(number(STREAM), "what")
+        .columns(of("lane", LaneRow::COLUMNS))
+        .column((name(STREAMS), task::PRIORITY))
         .expr_as(scalar(earliest()), "first_at")
         .expr_as(scalar(not_due), "next_at")
-        .from(Alias::new(STREAM))
-        .join_as(
-            JoinType::InnerJoin,
-            lane::Entity,
-            name("lane"),
-            of_lane(lane::Column::Key).eq(of_stream(Column::Lane)),
-        )
-        .and_where(of_stream(Column::Priority).is_not_null())
+        .expr_as(no_number(), "first_end")
+        .expr_as(number(0), "stopping")
+        .from(Alias::new(STREAMS))
+        .join_as(JoinType::InnerJoin, lane::TABLE, name("lane"), of_lane(lane::KEY).eq(of_stream(task::LANE)))
+        .and_where(of_stream(task::PRIORITY).is_not_null())
         .union(UnionType::All, end_hints(sql))
         .take();
     let mut with = WithClause::new();
     with.recursive(true).cte(streams);
-    Built::read(&columns::STREAM, listed.with(with))
+    Built::read(StreamRow::COLUMNS, listed.with(with))
 }
 
-/// Of what ends, only whether and when, in the form of a stream.
+/// When the first task's time is up, and whether one of a worker is asked to end, in the columns of a stream.
 fn end_hints(sql: Sql<'_>) -> SelectStatement {
     let first_end = Query::select()
-        .expr(Expr::col(Column::ExpiresAt).min())
-        .from(Entity)
-        .and_where(Expr::col(Column::ExpiresAt).is_not_null())
-        .and_where(Expr::col(Column::EndedAt).is_null())
+        .expr(Expr::col(task::EXPIRES_AT).min())
+        .from(task::TABLE)
+        .and_where(Expr::col(task::EXPIRES_AT).is_not_null())
+        .and_where(Expr::col(task::ENDED_AT).is_null())
         .take();
-    // The end of a lease stands for its being there.
+    // A task that runs has a lease, and so an end of that.
     let stopping = Query::select()
-        .expr(Expr::col(Column::ReadyAt).min())
-        .from(Entity)
+        .expr(Expr::col(task::READY_AT).min())
+        .from(task::TABLE)
         .and_where(stopping(sql.param(2)))
         .take();
+    let stopping = CaseStatement::new().case(scalar(stopping).is_not_null(), number(1)).finally(number(0));
     Query::select()
-        .exprs([number(0), literal(""), literal(""), literal("[]"), number(0)])
-        .exprs([scalar(first_end), scalar(stopping)])
+        .expr(number(END_HINTS))
+        // Priorities are narrower than what numbers are read as; the wider one of both is given.
+        .exprs([null(), null(), null(), null(), no_number(), null(), null()])
+        .exprs([scalar(first_end), stopping.into()])
         .take()
 }
 
 /// Tasks of a worker that are asked to end.
 pub(super) fn stopping(worker: Expr) -> Expr {
-    Expr::col(Column::WorkerId)
+    Expr::col(task::WORKER_ID)
         .eq(worker)
-        .and(Expr::col(Column::WorkerId).is_not_null())
-        .and(Expr::col(Column::Mark).eq(literal(Mark::Cancel.as_str())))
-        .and(Expr::col(Column::Status).eq(literal(TaskStatus::Running.as_str())))
+        .and(Expr::col(task::WORKER_ID).is_not_null())
+        .and(Expr::col(task::MARK).eq(literal(Mark::Cancel.as_str())))
+        .and(Expr::col(task::STATUS).eq(literal(TaskStatus::Running.as_str())))
 }
 
 /// The heads of the batch's streams, merged in the order priority, due time, age.
 pub(super) fn pick(sql: Sql<'_>) -> Built {
     if sql.locks() {
-        return sql.packed(&columns::PICKED, taken(sql, &columns::PICKED));
+        return sql.packed(Picked::COLUMNS, taken(sql, Picked::COLUMNS));
     }
     // Sorted by what is narrow; what is wide is read of those that are left.
     let rows = Query::select()
-        .exprs(carried(sql, &columns::PICKED))
-        .from(Entity)
-        .and_where(Expr::col((Entity, Column::Id)).in_subquery(picked(sql)))
+        .exprs(carried(sql, Picked::COLUMNS))
+        .from(task::TABLE)
+        .and_where(Expr::col((task::TABLE, task::ID)).in_subquery(picked(sql)))
         .take();
-    sql.packed(&columns::PICKED, rows)
+    sql.packed(Picked::COLUMNS, rows)
 }
 
 /// The same, with the tasks of a second batch.
 pub(super) fn pick_with(sql: Sql<'_>) -> Built {
-    let first = sql.dialect.batch_params(&columns::HEADS) + 3;
-    let others = sql.dialect.batch_source(&columns::ONE_ID, first);
+    let first = sql.dialect.batch_params(Head::COLUMNS) + 3;
+    let others = sql.dialect.batch_source(OneId::COLUMNS, first);
     let rows = |ids| {
         Query::select()
-            .exprs(carried(sql, &columns::PICKED))
-            .from(Entity)
-            .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), ids))
+            .exprs(carried(sql, Picked::COLUMNS))
+            .from(task::TABLE)
+            .and_where(sql.dialect.any_of(Expr::col((task::TABLE, task::ID)), ids))
             .take()
     };
     if sql.locks() {
         // The others are locked already.
         let both = Query::select()
-            .columns(names(&columns::PICKED))
-            .from_subquery(taken(sql, &columns::PICKED), Alias::new("picked"))
+            .columns(names(Picked::COLUMNS))
+            .from_subquery(taken(sql, Picked::COLUMNS), Alias::new("picked"))
             .union(UnionType::All, rows(others))
             .take();
-        return sql.packed(&columns::PICKED, both);
+        return sql.packed(Picked::COLUMNS, both);
     }
     let both = Query::select()
-        .column(Column::Id)
+        .column(task::ID)
         .from_subquery(picked(sql), Alias::new("picked"))
         .union(UnionType::All, others)
         .take();
-    sql.packed(&columns::PICKED, rows(both))
+    sql.packed(Picked::COLUMNS, rows(both))
 }
 
 /// The heads of the batch's streams, as far as is needed to tell which of them there is room for.
 pub(super) fn heads(sql: Sql<'_>) -> Built {
     if sql.locks() {
-        return sql.packed(&columns::RANKED, locked_heads(sql, &columns::RANKED));
+        return sql.packed(RankedRow::COLUMNS, locked_heads(sql, RankedRow::COLUMNS));
     }
     let heads = Query::select()
-        .with_cte(sql.batch_once(&columns::HEADS))
-        .columns(columns::RANKED.iter().map(|column| (Entity, name(column.name))))
+        .with_cte(sql.batch_once(Head::COLUMNS))
+        .columns(RankedRow::COLUMNS.iter().map(|column| (task::TABLE, name(column.name))))
         .from(Alias::new(BATCH))
-        .cross_join(Entity)
-        .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), head(sql)))
+        .cross_join(task::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col((task::TABLE, task::ID)), head(sql)))
         .take();
-    sql.packed(&columns::RANKED, heads)
+    sql.packed(RankedRow::COLUMNS, heads)
 }
 
 /// The heads of the batch's streams, locked. What is given of them is what was locked: the same rows looked up by their
@@ -170,10 +168,10 @@ fn locked_heads(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .take();
     Query::select()
-        .with_cte(sql.batch_once(&columns::HEADS))
-        .columns(of(Entity.table_name(), gives))
+        .with_cte(sql.batch_once(Head::COLUMNS))
+        .columns(of(task::TABLE, gives))
         .from(Alias::new(BATCH))
-        .join_lateral(JoinType::InnerJoin, head, Entity, Expr::cust("TRUE"))
+        .join_lateral(JoinType::InnerJoin, head, task::TABLE, Expr::cust("TRUE"))
         .take()
 }
 
@@ -181,60 +179,60 @@ fn locked_heads(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement
 /// is not long.
 fn taken(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement {
     locked_heads(sql, gives)
-        .order_by((Entity, Column::Priority), Order::Desc)
-        .order_by((Entity, Column::ReadyAt), Order::Asc)
-        .order_by((Entity, Column::Id), Order::Asc)
-        .limit(sql.limit_after(&columns::HEADS, 2))
+        .order_by((task::TABLE, task::PRIORITY), Order::Desc)
+        .order_by((task::TABLE, task::READY_AT), Order::Asc)
+        .order_by((task::TABLE, task::ID), Order::Asc)
+        .limit(sql.limit_after(Head::COLUMNS, 2))
         .take()
 }
 
 /// The head of a stream of the batch.
 fn head(sql: Sql<'_>) -> SelectStatement {
-    let now = sql.param_after(&columns::HEADS, 1);
+    let now = sql.param_after(Head::COLUMNS, 1);
     let of_head = |column| Expr::col((name("head"), column));
     Query::select()
-        .column((name("head"), Column::Id))
-        .from_as(Entity, name("head"))
-        .and_where(of_head(Column::Lane).eq(in_batch("lane")))
-        .and_where(of_head(Column::Priority).eq(in_batch("priority")))
-        .and_where(of_head(Column::ReadyAt).lte(now.clone()))
+        .column((name("head"), task::ID))
+        .from_as(task::TABLE, name("head"))
+        .and_where(of_head(task::LANE).eq(in_batch("lane")))
+        .and_where(of_head(task::PRIORITY).eq(in_batch("priority")))
+        .and_where(of_head(task::READY_AT).lte(now.clone()))
         .and_where(wanted("head", now))
-        .order_by((name("head"), Column::ReadyAt), Order::Asc)
-        .order_by((name("head"), Column::Id), Order::Asc)
-        .limit(sql.limit_after(&columns::HEADS, 2))
+        .order_by((name("head"), task::READY_AT), Order::Asc)
+        .order_by((name("head"), task::ID), Order::Asc)
+        .limit(sql.limit_after(Head::COLUMNS, 2))
         .take()
 }
 
 fn picked(sql: Sql<'_>) -> SelectStatement {
     Query::select()
-        .with_cte(sql.batch_once(&columns::HEADS))
-        .column((Entity, Column::Id))
+        .with_cte(sql.batch_once(Head::COLUMNS))
+        .column((task::TABLE, task::ID))
         .from(Alias::new(BATCH))
         // In this order: for each stream its head, and for each of the head its row.
-        .cross_join(Entity)
-        .and_where(sql.dialect.any_of(Expr::col((Entity, Column::Id)), head(sql)))
-        .order_by((Entity, Column::Priority), Order::Desc)
-        .order_by((Entity, Column::ReadyAt), Order::Asc)
-        .order_by((Entity, Column::Id), Order::Asc)
-        .limit(sql.limit_after(&columns::HEADS, 2))
+        .cross_join(task::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col((task::TABLE, task::ID)), head(sql)))
+        .order_by((task::TABLE, task::PRIORITY), Order::Desc)
+        .order_by((task::TABLE, task::READY_AT), Order::Asc)
+        .order_by((task::TABLE, task::ID), Order::Asc)
+        .limit(sql.limit_after(Head::COLUMNS, 2))
         .take()
 }
 
 /// Neither asked to end nor at the end of its time: no code of the others starts again (G15). The claim index knows.
 fn wanted(task: &'static str, now: Expr) -> Expr {
     let of_task = |column| Expr::col((name(task), column));
-    let mark = of_task(Column::Mark);
+    let mark = of_task(task::MARK);
     let not_asked = mark.clone().ne(literal(Mark::Cancel.as_str()));
-    let in_time = of_task(Column::ExpiresAt).is_null().or(of_task(Column::ExpiresAt).gt(now));
+    let in_time = of_task(task::EXPIRES_AT).is_null().or(of_task(task::EXPIRES_AT).gt(now));
     mark.is_null().or(not_asked).and(in_time)
 }
 
 /// Tasks of a lane that are ready now or later: those in the claim index.
 fn ready(lane: Expr) -> SelectStatement {
     Query::select()
-        .from_as(Entity, name("task"))
-        .and_where(Expr::col((name("task"), Column::Lane)).eq(lane))
-        .and_where(Expr::col((name("task"), Column::ReadyAt)).is_not_null())
+        .from_as(task::TABLE, name("task"))
+        .and_where(Expr::col((name("task"), task::LANE)).eq(lane))
+        .and_where(Expr::col((name("task"), task::READY_AT)).is_not_null())
         .take()
 }
 

@@ -5,51 +5,50 @@ use sea_orm::sea_query::{
 };
 
 use super::{BATCH, Built, Sql, in_batch, insert_from, literal, name, names, number};
-use crate::entity::key::{Column, Entity};
-use crate::entity::task::{self, Column as Task};
-use crate::row::{CLOSING, VACANT, columns};
+use crate::row::{CLOSING, CascadeRow, KeyRow, NewKey, OneKey, Restore, Shape, Since, VACANT};
+use crate::table::{key, task};
 
 /// Key entries by key.
 pub(super) fn read(sql: Sql<'_>) -> Built {
     let entries = Query::select()
-        .columns(names(&columns::KEY_ENTRY))
-        .from(Entity)
-        .and_where(sql.in_batch_of(Column::Key, &columns::ONE_KEY))
+        .columns(names(KeyRow::COLUMNS))
+        .from(key::TABLE)
+        .and_where(sql.in_batch_of(key::KEY, OneKey::COLUMNS))
         .take();
-    Built::read(&columns::KEY_ENTRY, sql.locked(entries, Column::Key))
+    Built::read(KeyRow::COLUMNS, sql.locked(entries, key::KEY))
 }
 
 /// Over what is there.
 pub(super) fn write(sql: Sql<'_>) -> Built {
-    let mut insert = insert_from(Entity, names(&columns::KEY_ENTRY), sql.upserted(&columns::KEY_ENTRY));
-    let others = columns::KEY_ENTRY[1..].iter().map(|column| name(column.name));
-    insert.on_conflict(OnConflict::column(Column::Key).update_columns(others).to_owned());
+    let mut insert = insert_from(key::TABLE, names(NewKey::COLUMNS), sql.upserted(NewKey::COLUMNS));
+    let others = names(NewKey::COLUMNS).filter(|column| *column != name(key::KEY));
+    insert.on_conflict(OnConflict::column(key::KEY).update_columns(others).to_owned());
     Built::write(insert)
 }
 
 pub(super) fn forget(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
-    delete.from_table(Entity).and_where(sql.in_batch_of(Column::Key, &columns::ONE_KEY));
+    delete.from_table(key::TABLE).and_where(sql.in_batch_of(key::KEY, OneKey::COLUMNS));
     Built::write(delete)
 }
 
 /// Gives values back to the key entries that have none.
 pub(super) fn restore(sql: Sql<'_>) -> Built {
-    let of_task = |column: Task| -> Expr {
+    let of_task = |column: &'static str| -> Expr {
         let value: SelectStatement = Query::select()
             .column((name("taker"), column))
-            .from_as(task::Entity, name("taker"))
-            .and_where(Expr::col((name("taker"), Task::Id)).eq(in_batch("id")))
+            .from_as(task::TABLE, name("taker"))
+            .and_where(Expr::col((name("taker"), task::ID)).eq(in_batch("id")))
             .take();
         Expr::SubQuery(None, Box::new(value.into()))
     };
     let update = Query::update()
-        .table(Entity)
-        .value(Column::ValueType, of_task(Task::ResultType))
-        .value(Column::Value, of_task(Task::Result))
-        .from(sql.batch_table(&columns::RESTORE))
-        .and_where(Expr::col((Entity, Column::Key)).eq(in_batch("key")))
-        .and_where(Expr::col((Entity, Column::ValueType)).is_null())
+        .table(key::TABLE)
+        .value(key::VALUE_TYPE, of_task(task::RESULT_TYPE))
+        .value(key::VALUE, of_task(task::RESULT))
+        .from(sql.batch_table(Restore::COLUMNS))
+        .and_where(Expr::col((key::TABLE, key::KEY)).eq(in_batch("key")))
+        .and_where(Expr::col((key::TABLE, key::VALUE_TYPE)).is_null())
         .take();
     Built::write(update)
 }
@@ -60,42 +59,42 @@ pub(super) fn cascade(sql: Sql<'_>) -> Built {
     let open = |alias: &'static str| {
         Query::select()
             .expr(Expr::cust("1"))
-            .from_as(task::Entity, name(alias))
-            .and_where(Expr::col((name(alias), Task::EndedAt)).is_null())
+            .from_as(task::TABLE, name(alias))
+            .and_where(Expr::col((name(alias), task::ENDED_AT)).is_null())
             .take()
     };
     let holder = open("holder")
-        .and_where(Expr::col((name("holder"), Task::Id)).equals((Entity, Column::HolderId)))
+        .and_where(Expr::col((name("holder"), task::ID)).equals((key::TABLE, key::HOLDER_ID)))
         .take();
     let vacant = Query::select()
         .expr_as(number(VACANT), Alias::new("what"))
-        .expr_as(Expr::col((Entity, Column::Key)), Alias::new("id"))
+        .expr_as(Expr::col((key::TABLE, key::KEY)), Alias::new("id"))
         .expr_as(in_batch("at"), Alias::new("at"))
         .from(Alias::new(BATCH))
-        .cross_join(Entity)
-        .and_where(Expr::col((Entity, Column::ExecutionId)).eq(in_batch("execution_id")))
-        .and_where(Expr::col((Entity, Column::Kind)).eq(literal("result")))
-        .and_where(Expr::col((Entity, Column::ValueType)).is_null())
+        .cross_join(key::TABLE)
+        .and_where(Expr::col((key::TABLE, key::EXECUTION_ID)).eq(in_batch("execution_id")))
+        .and_where(Expr::col((key::TABLE, key::KIND)).eq(literal("result")))
+        .and_where(Expr::col((key::TABLE, key::VALUE_TYPE)).is_null())
         .and_where(Expr::exists(holder).not())
         .take();
     let others = open("other")
-        .and_where(Expr::col((name("other"), Task::ExecutionId)).equals((name("root"), Task::Id)))
-        .and_where(Expr::col((name("other"), Task::Mark)).eq(literal("cancel")))
-        .and_where(Expr::col((name("other"), Task::Id)).ne(Expr::col((name("root"), Task::Id))))
+        .and_where(Expr::col((name("other"), task::EXECUTION_ID)).equals((name("root"), task::ID)))
+        .and_where(Expr::col((name("other"), task::MARK)).eq(literal("cancel")))
+        .and_where(Expr::col((name("other"), task::ID)).ne(Expr::col((name("root"), task::ID))))
         .take();
-    let of_root = |column: Task| Expr::col((name("root"), column));
+    let of_root = |column: &'static str| Expr::col((name("root"), column));
     let closing = Query::select()
         .expr_as(number(CLOSING), Alias::new("what"))
-        .expr_as(of_root(Task::Id), Alias::new("id"))
+        .expr_as(of_root(task::ID), Alias::new("id"))
         .expr_as(in_batch("at"), Alias::new("at"))
         .from(Alias::new(BATCH))
-        .join_as(JoinType::CrossJoin, task::Entity, name("root"), Condition::all())
-        .and_where(of_root(Task::Id).eq(in_batch("execution_id")))
-        .and_where(of_root(Task::Status).ne(literal("running")))
-        .and_where(of_root(Task::Mark).eq(literal("cancel")))
-        .and_where(of_root(Task::EndedAt).is_null())
+        .join_as(JoinType::CrossJoin, task::TABLE, name("root"), Condition::all())
+        .and_where(of_root(task::ID).eq(in_batch("execution_id")))
+        .and_where(of_root(task::STATUS).ne(literal("running")))
+        .and_where(of_root(task::MARK).eq(literal("cancel")))
+        .and_where(of_root(task::ENDED_AT).is_null())
         .and_where(Expr::exists(others).not())
         .take();
-    let all = vacant.clone().with_cte(sql.batch_once(&columns::SINCE)).union(UnionType::All, closing).take();
-    Built::read(&columns::CASCADE, all)
+    let all = vacant.clone().with_cte(sql.batch_once(Since::COLUMNS)).union(UnionType::All, closing).take();
+    Built::read(CascadeRow::COLUMNS, all)
 }

@@ -5,23 +5,25 @@ use sea_orm::sea_query::{
 };
 
 use super::{Built, Sql, insert_from, name, names};
-use crate::entity::lane::{Column, Entity};
-use crate::entity::task;
-use crate::row::columns::{LANE_NAME, ONE_LANE};
+use crate::row::{LaneRow, NewLane, OneLane, Shape};
+use crate::table::{lane, task};
 
 /// A lane that is there already is written over with its own key, so that what is stored comes back: another lane under
 /// the same key must be an error and never a mix-up.
 pub(super) fn insert(sql: Sql<'_>) -> Built {
-    let mut insert = insert_from(Entity, names(&LANE_NAME), sql.upserted(&LANE_NAME));
-    insert.on_conflict(OnConflict::column(Column::Key).update_column(Column::Key).to_owned());
-    insert.returning(Query::returning().columns(names(&LANE_NAME)));
-    Built::read(&LANE_NAME, insert)
+    let mut insert = insert_from(lane::TABLE, names(NewLane::COLUMNS), sql.upserted(NewLane::COLUMNS));
+    insert.on_conflict(OnConflict::column(lane::KEY).update_column(lane::KEY).to_owned());
+    insert.returning(Query::returning().columns(names(LaneRow::COLUMNS)));
+    Built::read(LaneRow::COLUMNS, insert)
 }
 
 /// The lanes that are stored under keys.
 pub(super) fn read(sql: Sql<'_>) -> Built {
-    let among = sql.in_batch_of(Column::Key, &ONE_LANE);
-    Built::read(&LANE_NAME, Query::select().columns(names(&LANE_NAME)).from(Entity).and_where(among).take())
+    let among = sql.in_batch_of(lane::KEY, OneLane::COLUMNS);
+    Built::read(
+        LaneRow::COLUMNS,
+        Query::select().columns(names(LaneRow::COLUMNS)).from(lane::TABLE).and_where(among).take(),
+    )
 }
 
 /// Lanes in which tasks are ready, now or later, and which are not stored: somebody has deleted them. The claim index is
@@ -29,44 +31,42 @@ pub(super) fn read(sql: Sql<'_>) -> Built {
 pub(super) fn lost(_: Sql<'_>) -> Built {
     const FOUND: &str = "found";
     let of_task = |column| Expr::col((name("task"), column));
-    let found = || Expr::col((name(FOUND), task::Column::Lane));
+    let found = || Expr::col((name(FOUND), task::LANE));
     let ready = || {
         Query::select()
-            .from_as(task::Entity, name("task"))
-            .and_where(of_task(task::Column::Lane).is_not_null())
-            .and_where(of_task(task::Column::ReadyAt).is_not_null())
+            .from_as(task::TABLE, name("task"))
+            .and_where(of_task(task::LANE).is_not_null())
+            .and_where(of_task(task::READY_AT).is_not_null())
             .take()
     };
     let scalar = |query: SelectStatement| Expr::SubQuery(None, Box::new(query.into()));
-    let lowest = || ready().expr(of_task(task::Column::Lane).min()).take();
+    let lowest = || ready().expr(of_task(task::LANE).min()).take();
     let next = Query::select()
-        .expr(scalar(lowest().and_where(of_task(task::Column::Lane).gt(found())).take()))
+        .expr(scalar(lowest().and_where(of_task(task::LANE).gt(found())).take()))
         .from(Alias::new(FOUND))
         .and_where(found().is_not_null())
         .take();
     let mut lanes = CommonTableExpression::new();
-    lanes.table_name(FOUND).column(task::Column::Lane).query(lowest().union(UnionType::All, next).take());
+    lanes.table_name(FOUND).column(task::LANE).query(lowest().union(UnionType::All, next).take());
     let stored = Query::select()
         .expr(Expr::cust("1"))
-        .from(Entity)
-        .and_where(Expr::col((Entity, Column::Key)).eq(found()))
+        .from(lane::TABLE)
+        .and_where(Expr::col((lane::TABLE, lane::KEY)).eq(found()))
         .take();
     // Any task of the lane tells what it is called.
     let of_one = |column| {
-        scalar(
-            ready().expr(of_task(column)).and_where(of_task(task::Column::Lane).eq(found())).limit(1).take(),
-        )
+        scalar(ready().expr(of_task(column)).and_where(of_task(task::LANE).eq(found())).limit(1).take())
     };
     let lost = Query::select()
         .expr_as(found(), name("key"))
-        .expr_as(of_one(task::Column::Queue), name("queue"))
-        .expr_as(of_one(task::Column::Name), name("function"))
-        .expr_as(of_one(task::Column::Tags), name("tags"))
+        .expr_as(of_one(task::QUEUE), name("queue"))
+        .expr_as(of_one(task::NAME), name("function"))
+        .expr_as(of_one(task::TAGS), name("tags"))
         .from(Alias::new(FOUND))
         .and_where(found().is_not_null())
         .and_where(Expr::exists(stored).not())
         .take();
     let mut with = WithClause::new();
     with.recursive(true).cte(lanes);
-    Built::read(&LANE_NAME, lost.with(with))
+    Built::read(LaneRow::COLUMNS, lost.with(with))
 }

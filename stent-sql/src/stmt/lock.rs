@@ -9,8 +9,8 @@ use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, Query, WithClause};
 use super::tree::{directly_below, ids_below, with_all_below};
 use super::{Built, Sql, in_batch};
 use crate::Writers;
-use crate::entity::task::{Column, Entity};
-use crate::row::columns::{LOCK, ONE_ID};
+use crate::row::{Lock, OneId, Shape};
+use crate::table::task;
 
 /// In the order of the batch.
 pub(super) fn hold(sql: Sql<'_>) -> Built {
@@ -18,40 +18,40 @@ pub(super) fn hold(sql: Sql<'_>) -> Built {
         Writers::One => "",
         Writers::Many { hold } => hold,
     };
-    let hold = Func::cust(Alias::new(hold)).arg(in_batch(LOCK[0].name));
-    Built::write(Query::select().expr(hold).from(sql.batch_table(&LOCK)).take())
+    let hold = Func::cust(Alias::new(hold)).arg(in_batch(Lock::COLUMNS[0].name));
+    Built::write(Query::select().expr(hold).from(sql.batch_table(Lock::COLUMNS)).take())
 }
 
 pub(super) fn below(sql: Sql<'_>) -> Built {
     let mut with = WithClause::new();
-    with.recursive(true).cte(sql.batch_once(&ONE_ID)).cte(with_all_below(directly_below(sql)));
+    with.recursive(true).cte(sql.batch_once(OneId::COLUMNS)).cte(with_all_below(directly_below(sql)));
     let open = Query::select()
-        .column(Column::Id)
-        .from(Entity)
-        .and_where(sql.dialect.any_of(Expr::col(Column::Id), ids_below()))
-        .and_where(Expr::col(Column::EndedAt).is_null())
+        .column(task::ID)
+        .from(task::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col(task::ID), ids_below()))
+        .and_where(Expr::col(task::ENDED_AT).is_null())
         .take();
-    Built::read(&ONE_ID, sql.locked(open, Column::Id).with(with))
+    Built::read(OneId::COLUMNS, sql.locked(open, task::ID).with(with))
 }
 
 /// Roots that are asked to end.
 pub(super) fn stopping(sql: Sql<'_>) -> Built {
     let roots = Query::select()
-        .column((Entity, Column::Id))
-        .from(Entity)
-        .and_where(sql.in_batch_of(Column::Id, &ONE_ID))
-        .and_where(Expr::col(Column::EndedAt).is_null())
+        .column((task::TABLE, task::ID))
+        .from(task::TABLE)
+        .and_where(sql.in_batch_of(task::ID, OneId::COLUMNS))
+        .and_where(Expr::col(task::ENDED_AT).is_null())
         .take();
-    Built::read(&ONE_ID, sql.locked(roots, Column::Id))
+    Built::read(OneId::COLUMNS, sql.locked(roots, task::ID))
 }
 
 pub(super) fn within(sql: Sql<'_>) -> Built {
     let open = Query::select()
-        .column((Entity, Column::Id))
-        .from(Entity)
-        .and_where(sql.in_batch_of(Column::ExecutionId, &ONE_ID))
-        .and_where(Expr::col(Column::ParentId).is_not_null())
-        .and_where(Expr::col(Column::EndedAt).is_null())
+        .column((task::TABLE, task::ID))
+        .from(task::TABLE)
+        .and_where(sql.in_batch_of(task::EXECUTION_ID, OneId::COLUMNS))
+        .and_where(Expr::col(task::PARENT_ID).is_not_null())
+        .and_where(Expr::col(task::ENDED_AT).is_null())
         .take();
-    Built::read(&ONE_ID, sql.locked(open, Column::Id))
+    Built::read(OneId::COLUMNS, sql.locked(open, task::ID))
 }

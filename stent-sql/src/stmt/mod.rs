@@ -26,7 +26,7 @@ use sea_orm::sea_query::{
 
 use crate::batch::{Column, Kind};
 use crate::dialect::len_of;
-use crate::entity::task::Entity;
+use crate::table::task;
 use crate::{Dialect, Writers};
 
 /// Name of the derived table that holds a batch.
@@ -102,11 +102,11 @@ statements! {
     /// Writes new tasks, if their lanes are stored. Batches: tasks, keys of lanes. Parameter between them: how many lanes.
     insert: write::insert,
     /// Writes new tasks that have more than most, if their lanes are stored. Batches and parameter: the same.
-    insert_more: write::insert_more,
+    insert_rare: write::insert_rare,
     /// Writes what has changed of tasks. Batch: rows.
     update: write::update,
     /// Writes what has changed of tasks that have more than most. Batch: rows.
-    update_more: write::update_more,
+    update_rare: write::update_rare,
     /// Copies results. Batch: to whom, and whose.
     copy: write::copy,
     /// Writes key entries. Batch: key entries.
@@ -164,7 +164,7 @@ statements! {
     /// Deletes what has started before moments. Batch: functions and moments.
     trim_rate: limit::trim_rate,
     /// Writes claims of limited tasks, and of those taken over. Batch: claimed rows. Parameters: worker, until.
-    claim_more: write::claim_more,
+    claim_rare: write::claim_rare,
     /// Writes claims. Batch: claimed rows. Parameters: worker, until.
     claim: write::claim,
     /// Reads steps. Batch: whose, and which of them.
@@ -206,13 +206,13 @@ statements! {
     home: inspect::home,
     /// Reads executions. Batch: ids.
     executions: inspect::executions,
-    /// Reads a page of an execution's tasks. Parameters: execution, after, how many.
+    /// Reads a page of an execution's tasks. Parameters: execution, from which id, how many.
     tasks: inspect::tasks,
     /// Reads a page of a map's items. Parameters: map, from, how many.
     items: inspect::items,
     /// Reads what a task was called with. Parameter: task.
     args: inspect::args,
-    /// Reads a page of executions. Parameters: before, how many, status, function, queue, tag.
+    /// Reads a page of executions. Parameters: up to which id, how many, status, function, queue, tag.
     list: inspect::list,
     /// Counts executions.
     tally: inspect::tally,
@@ -220,7 +220,7 @@ statements! {
     lanes: inspect::lanes,
     /// Reads what runs. Parameter: how many.
     running: inspect::running,
-    /// Reads a page of dead letters. Parameters: before, how many.
+    /// Reads a page of dead letters. Parameters: up to which id, how many.
     dead_letters: inspect::dead_letters,
     /// Reads a dead letter. Parameter: execution.
     dead_letter: inspect::dead_letter,
@@ -364,6 +364,11 @@ fn number(value: i64) -> Expr {
     Expr::cust(format!("CAST({value} AS bigint)"))
 }
 
+/// No number, of 64 bits.
+fn no_number() -> Expr {
+    Expr::cust("CAST(NULL AS bigint)")
+}
+
 fn null() -> Expr {
     Expr::cust("NULL")
 }
@@ -392,7 +397,7 @@ fn insert_from<C: IntoIden>(
 /// not wanted in the end.
 fn carried<'a>(sql: Sql<'a>, columns: &'a [Column]) -> impl Iterator<Item = SelectExpr> + 'a {
     columns.iter().flat_map(move |column| {
-        let value = Expr::col((Entity, name(column.name)));
+        let value = Expr::col((task::TABLE, name(column.name)));
         match sql.dialect.inline_bytes_max().filter(|_| column.kind == Kind::Bytes) {
             None => vec![named(value, column.name)],
             Some(max) => {

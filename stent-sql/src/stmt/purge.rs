@@ -3,27 +3,25 @@
 use sea_orm::sea_query::{Alias, CaseStatement, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
 
 use super::{Built, DEAD, SETTLED, Sql, insert_from, limit, literal, number};
-use crate::entity::task::{Column, Entity};
-use crate::entity::{ended_claim, key, note, progress};
-use crate::row::SUMMARY;
-use crate::row::columns::{ONE_ID, ONE_KEY, WHOLE};
+use crate::row::{OneId, OneKey, SUMMARY, Shape, Whole};
+use crate::table::{ended_claim, key, note, progress, task};
 
 /// Roots that ended before a moment, dead letters excepted, oldest first. Those that are compacted stand apart.
 pub(super) fn ended(sql: Sql<'_>) -> Built {
     let both = oldest(sql, settled(0)).union(UnionType::All, oldest(sql, settled(1))).take();
     let first = Query::select()
-        .column(Column::Id)
+        .column(task::ID)
         .from_subquery(both, Alias::new("oldest"))
-        .order_by(Column::EndedAt, Order::Asc)
-        .order_by(Column::Id, Order::Asc)
+        .order_by(task::ENDED_AT, Order::Asc)
+        .order_by(task::ID, Order::Asc)
         .limit(limit(2))
         .take();
-    Built::read(&ONE_ID, first)
+    Built::read(OneId::COLUMNS, first)
 }
 
 /// The same, those alone that are not compacted; and of each whether there is anything to compact.
 pub(super) fn whole(sql: Sql<'_>) -> Built {
-    let root = || Expr::col((Alias::new("oldest"), Column::Id));
+    let root = || Expr::col((Alias::new("oldest"), task::ID));
     let any = |query: &mut SelectStatement| {
         let one = query.expr(Expr::cust("1")).take();
         if sql.locks() {
@@ -33,58 +31,58 @@ pub(super) fn whole(sql: Sql<'_>) -> Built {
         Expr::exists(one)
     };
     let step = any(Query::select()
-        .from(Entity)
-        .and_where(Expr::col((Entity, Column::ExecutionId)).eq(root()))
-        .and_where(Expr::col((Entity, Column::ParentId)).is_not_null()));
+        .from(task::TABLE)
+        .and_where(Expr::col((task::TABLE, task::EXECUTION_ID)).eq(root()))
+        .and_where(Expr::col((task::TABLE, task::PARENT_ID)).is_not_null()));
     let entry = any(Query::select()
-        .from(progress::Entity)
-        .and_where(Expr::col((progress::Entity, progress::Column::ExecutionId)).eq(root())));
+        .from(progress::TABLE)
+        .and_where(Expr::col((progress::TABLE, progress::EXECUTION_ID)).eq(root())));
     let ended_claim = any(Query::select()
-        .from(ended_claim::Entity)
-        .and_where(Expr::col((ended_claim::Entity, ended_claim::Column::ExecutionId)).eq(root())));
+        .from(ended_claim::TABLE)
+        .and_where(Expr::col((ended_claim::TABLE, ended_claim::EXECUTION_ID)).eq(root())));
     let details = CaseStatement::new().case(step.or(entry).or(ended_claim), number(1)).finally(number(0));
     let whole = Query::select()
-        .column(Column::Id)
+        .column(task::ID)
         .expr_as(details, Alias::new("details"))
         .from_subquery(heads(sql, settled(0)), Alias::new("oldest"))
-        .order_by(Column::EndedAt, Order::Asc)
-        .order_by(Column::Id, Order::Asc)
+        .order_by(task::ENDED_AT, Order::Asc)
+        .order_by(task::ID, Order::Asc)
         .take();
-    Built::read(&WHOLE, whole)
+    Built::read(Whole::COLUMNS, whole)
 }
 
 /// Dead letters that ended before a moment, oldest first.
 pub(super) fn dead(sql: Sql<'_>) -> Built {
-    let dead = Query::select().from(Entity).and_where(Expr::cust(DEAD)).take();
+    let dead = Query::select().from(task::TABLE).and_where(Expr::cust(DEAD)).take();
     Built::read(
-        &ONE_ID,
-        Query::select().column(Column::Id).from_subquery(heads(sql, dead), Alias::new("oldest")).take(),
+        OneId::COLUMNS,
+        Query::select().column(task::ID).from_subquery(heads(sql, dead), Alias::new("oldest")).take(),
     )
 }
 
 fn settled(compacted: i64) -> SelectStatement {
     Query::select()
-        .from(Entity)
-        .and_where(Expr::col(Column::ParentId).is_null())
-        .and_where(Expr::col(Column::EndedAt).is_not_null())
+        .from(task::TABLE)
+        .and_where(Expr::col(task::PARENT_ID).is_null())
+        .and_where(Expr::col(task::ENDED_AT).is_not_null())
         .and_where(Expr::cust(SETTLED))
-        .and_where(Expr::col(Column::Compacted).eq(literal(compacted)))
+        .and_where(Expr::col(task::COMPACTED).eq(literal(compacted)))
         .take()
 }
 
 fn oldest(sql: Sql<'_>, roots: SelectStatement) -> SelectStatement {
     Query::select()
-        .columns([Column::Id, Column::EndedAt])
+        .columns([task::ID, task::ENDED_AT])
         .from_subquery(heads(sql, roots), Alias::new("oldest"))
         .take()
 }
 
 fn heads(sql: Sql<'_>, mut roots: SelectStatement) -> SelectStatement {
     roots
-        .columns([Column::Id, Column::EndedAt])
-        .and_where(Expr::col(Column::EndedAt).lt(sql.param(1)))
-        .order_by(Column::EndedAt, Order::Asc)
-        .order_by(Column::Id, Order::Asc)
+        .columns([task::ID, task::ENDED_AT])
+        .and_where(Expr::col(task::ENDED_AT).lt(sql.param(1)))
+        .order_by(task::ENDED_AT, Order::Asc)
+        .order_by(task::ID, Order::Asc)
         .limit(limit(2))
         .lock_exclusive()
         .take()
@@ -93,21 +91,21 @@ fn heads(sql: Sql<'_>, mut roots: SelectStatement) -> SelectStatement {
 /// What is below the roots, up to so many rows.
 pub(super) fn steps(sql: Sql<'_>) -> Built {
     let some = Query::select()
-        .column(Column::Id)
-        .from(Entity)
-        .and_where(sql.in_batch_of(Column::ExecutionId, &ONE_ID))
-        .and_where(Expr::col(Column::ParentId).is_not_null())
-        .limit(sql.limit_after(&ONE_ID, 1))
+        .column(task::ID)
+        .from(task::TABLE)
+        .and_where(sql.in_batch_of(task::EXECUTION_ID, OneId::COLUMNS))
+        .and_where(Expr::col(task::PARENT_ID).is_not_null())
+        .limit(sql.limit_after(OneId::COLUMNS, 1))
         .take();
     let mut delete = Query::delete();
-    delete.from_table(Entity).and_where(sql.dialect.any_of(Expr::col(Column::Id), some));
+    delete.from_table(task::TABLE).and_where(sql.dialect.any_of(Expr::col(task::ID), some));
     Built::write(delete)
 }
 
 /// The roots themselves.
 pub(super) fn roots(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
-    delete.from_table(Entity).and_where(sql.in_batch_of(Column::Id, &ONE_ID));
+    delete.from_table(task::TABLE).and_where(sql.in_batch_of(task::ID, OneId::COLUMNS));
     Built::write(delete)
 }
 
@@ -115,103 +113,96 @@ pub(super) fn roots(sql: Sql<'_>) -> Built {
 pub(super) fn keys(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
-        .from_table(key::Entity)
-        .and_where(sql.in_batch_of(key::Column::ExecutionId, &ONE_ID))
-        .and_where(Expr::col(key::Column::Kind).ne(literal("result")));
+        .from_table(key::TABLE)
+        .and_where(sql.in_batch_of(key::EXECUTION_ID, OneId::COLUMNS))
+        .and_where(Expr::col(key::KIND).ne(literal("result")));
     Built::write(delete)
 }
 
 /// Their notes.
 pub(super) fn notes(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
-    delete.from_table(note::Entity).and_where(sql.in_batch_of(note::Column::ExecutionId, &ONE_ID));
+    delete.from_table(note::TABLE).and_where(sql.in_batch_of(note::EXECUTION_ID, OneId::COLUMNS));
     Built::write(delete)
 }
 
 /// Their progress, up to so many rows.
 pub(super) fn entries(sql: Sql<'_>) -> Built {
     let some = Query::select()
-        .column(progress::Column::Id)
-        .from(progress::Entity)
-        .and_where(sql.in_batch_of(progress::Column::ExecutionId, &ONE_ID))
-        .limit(sql.limit_after(&ONE_ID, 1))
+        .column(progress::ID)
+        .from(progress::TABLE)
+        .and_where(sql.in_batch_of(progress::EXECUTION_ID, OneId::COLUMNS))
+        .limit(sql.limit_after(OneId::COLUMNS, 1))
         .take();
     let mut delete = Query::delete();
-    delete.from_table(progress::Entity).and_where(sql.dialect.any_of(Expr::col(progress::Column::Id), some));
+    delete.from_table(progress::TABLE).and_where(sql.dialect.any_of(Expr::col(progress::ID), some));
     Built::write(delete)
 }
 
 /// The ended claims of their tasks: so many rows, and what else there is of the same tasks.
 pub(super) fn ended_claims(sql: Sql<'_>) -> Built {
     let some = Query::select()
-        .column(ended_claim::Column::TaskId)
-        .from(ended_claim::Entity)
-        .and_where(sql.in_batch_of(ended_claim::Column::ExecutionId, &ONE_ID))
-        .limit(sql.limit_after(&ONE_ID, 1))
+        .column(ended_claim::TASK_ID)
+        .from(ended_claim::TABLE)
+        .and_where(sql.in_batch_of(ended_claim::EXECUTION_ID, OneId::COLUMNS))
+        .limit(sql.limit_after(OneId::COLUMNS, 1))
         .take();
     let mut delete = Query::delete();
     delete
-        .from_table(ended_claim::Entity)
-        .and_where(sql.dialect.any_of(Expr::col(ended_claim::Column::TaskId), some));
+        .from_table(ended_claim::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col(ended_claim::TASK_ID), some));
     Built::write(delete)
 }
 
 /// Writes how many steps of each kind, name and status executions have.
 pub(super) fn summary(sql: Sql<'_>) -> Built {
-    let alike = [Column::ExecutionId, Column::Kind, Column::Name, Column::Status];
+    let alike = [task::EXECUTION_ID, task::KIND, task::NAME, task::STATUS];
     let lines = Query::select()
-        .column(Column::ExecutionId)
+        .column(task::EXECUTION_ID)
         .expr(literal(SUMMARY))
         .expr(Expr::cust("\"kind\" || '/' || \"name\" || '/' || \"status\""))
         .expr(Expr::cust("COUNT(*)"))
-        .from(Entity)
-        .and_where(sql.in_batch_of(Column::ExecutionId, &ONE_ID))
-        .and_where(Expr::col(Column::ParentId).is_not_null())
+        .from(task::TABLE)
+        .and_where(sql.in_batch_of(task::EXECUTION_ID, OneId::COLUMNS))
+        .and_where(Expr::col(task::PARENT_ID).is_not_null())
         .group_by_columns(alike)
         .take();
-    Built::write(insert_from(
-        note::Entity,
-        [note::Column::ExecutionId, note::Column::Kind, note::Column::Name, note::Column::Count],
-        lines,
-    ))
+    Built::write(insert_from(note::TABLE, [note::EXECUTION_ID, note::KIND, note::NAME, note::COUNT], lines))
 }
 
 /// Notes that roots are compacted.
 pub(super) fn compacted(sql: Sql<'_>) -> Built {
     let update = Query::update()
-        .table(Entity)
-        .value(Column::Compacted, literal(1_i64))
-        .and_where(sql.in_batch_of(Column::Id, &ONE_ID))
+        .table(task::TABLE)
+        .value(task::COMPACTED, literal(1_i64))
+        .and_where(sql.in_batch_of(task::ID, OneId::COLUMNS))
         .take();
     Built::write(update)
 }
 
 /// Keys of results whose time is over, and of those that came before a moment.
 pub(super) fn results(sql: Sql<'_>) -> Built {
-    let results = |moment: key::Column, is_old: Expr| {
+    let results = |moment: &'static str, is_old: Expr| {
         let first = Query::select()
-            .columns([key::Column::Key, key::Column::EndedAt])
-            .from(key::Entity)
-            .and_where(Expr::col(key::Column::Kind).eq(literal("result")))
+            .columns([key::KEY, key::ENDED_AT])
+            .from(key::TABLE)
+            .and_where(Expr::col(key::KIND).eq(literal("result")))
             .and_where(Expr::col(moment).is_not_null())
             .and_where(is_old)
             .order_by(moment, Order::Asc)
             .limit(limit(2))
             .lock_exclusive()
             .take();
-        Query::select()
-            .columns([key::Column::Key, key::Column::EndedAt])
-            .from_subquery(first, Alias::new("old"))
-            .take()
+        Query::select().columns([key::KEY, key::ENDED_AT]).from_subquery(first, Alias::new("old")).take()
     };
-    let over = results(key::Column::ExpiresAt, Expr::col(key::Column::ExpiresAt).lte(sql.param(3)));
-    let old = results(key::Column::EndedAt, Expr::col(key::Column::EndedAt).lt(sql.param(1)));
+    let over = results(key::EXPIRES_AT, Expr::col(key::EXPIRES_AT).lte(sql.param(3)));
+    let old = results(key::ENDED_AT, Expr::col(key::ENDED_AT).lt(sql.param(1)));
     let all = Query::select()
-        .column(key::Column::Key)
+        .column(key::KEY)
         .from_subquery(old.clone().union(UnionType::Distinct, over).take(), Alias::new("old"))
-        .order_by(key::Column::EndedAt, Order::Asc)
-        .order_by(key::Column::Key, Order::Asc)
+        .order_by(key::ENDED_AT, Order::Asc)
+        .order_by(key::KEY, Order::Asc)
         .limit(limit(2))
         .take();
-    Built::read(&ONE_KEY, all)
+    Built::read(OneKey::COLUMNS, all)
 }

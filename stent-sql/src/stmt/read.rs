@@ -4,59 +4,59 @@ use sea_orm::sea_query::{Alias, CommonTableExpression, Expr, ExprTrait, Query, S
 
 use super::{Built, Sql, carried, names};
 use crate::batch::Column;
-use crate::entity::task::{Column as Task, Entity};
-use crate::row::columns;
+use crate::row::{OneId, OneKey, OverflowArgs, OverflowResult, Shape};
+use crate::table::task;
+use stent_core::ledger::Row;
 
 /// What transitions are applied to.
 pub(super) fn read(sql: Sql<'_>) -> Built {
-    let rows = Query::select().exprs(carried(sql, &columns::ROW)).from(Entity).and_where(among(sql)).take();
-    sql.packed(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
+    let rows =
+        Query::select().exprs(carried(sql, Row::COLUMNS)).from(task::TABLE).and_where(among(sql)).take();
+    sql.packed(Row::COLUMNS, sql.locked(rows, (task::TABLE, task::ID)))
 }
 
 /// The same, with the open tasks under the keys of a second batch, and the parents and owners of those.
 pub(super) fn read_keyed(sql: Sql<'_>) -> Built {
     const KEYED: &str = "keyed";
     let under = Query::select()
-        .columns([Task::Id, Task::ParentId, Task::OwnerId])
-        .from(Entity)
-        .and_where(
-            sql.dialect.any_of(Expr::col(Task::Key), sql.batch_after(&columns::ONE_ID, &columns::ONE_KEY)),
-        )
-        .and_where(Expr::col(Task::Key).is_not_null())
-        .and_where(Expr::col(Task::EndedAt).is_null())
+        .columns([task::ID, task::PARENT_ID, task::OWNER_ID])
+        .from(task::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col(task::KEY), sql.batch_after(OneId::COLUMNS, OneKey::COLUMNS)))
+        .and_where(Expr::col(task::KEY).is_not_null())
+        .and_where(Expr::col(task::ENDED_AT).is_null())
         .take();
     let mut keyed = CommonTableExpression::from_select(under);
     keyed.table_name(KEYED).materialized(true);
     let of_keyed = |column| Query::select().column(column).from(Alias::new(KEYED)).take();
     let all = sql
-        .batch(&columns::ONE_ID)
-        .union(UnionType::All, of_keyed(Task::Id))
-        .union(UnionType::All, of_keyed(Task::ParentId))
-        .union(UnionType::All, of_keyed(Task::OwnerId))
+        .batch(OneId::COLUMNS)
+        .union(UnionType::All, of_keyed(task::ID))
+        .union(UnionType::All, of_keyed(task::PARENT_ID))
+        .union(UnionType::All, of_keyed(task::OWNER_ID))
         .take();
     let rows = Query::select()
         .with_cte(keyed)
-        .exprs(carried(sql, &columns::ROW))
-        .from(Entity)
-        .and_where(sql.dialect.any_of(Expr::col((Entity, Task::Id)), all))
+        .exprs(carried(sql, Row::COLUMNS))
+        .from(task::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col((task::TABLE, task::ID)), all))
         .take();
-    sql.packed(&columns::ROW, sql.locked(rows, (Entity, Task::Id)))
+    sql.packed(Row::COLUMNS, sql.locked(rows, (task::TABLE, task::ID)))
 }
 
 /// Arguments that were too large to come inline.
 pub(super) fn overflow_args(sql: Sql<'_>) -> Built {
-    Built::read(&columns::OVERFLOW_ARGS, overflow(sql, &columns::OVERFLOW_ARGS))
+    Built::read(OverflowArgs::COLUMNS, overflow(sql, OverflowArgs::COLUMNS))
 }
 
 /// Results that were too large to come inline.
 pub(super) fn overflow_results(sql: Sql<'_>) -> Built {
-    Built::read(&columns::OVERFLOW_RESULT, overflow(sql, &columns::OVERFLOW_RESULT))
+    Built::read(OverflowResult::COLUMNS, overflow(sql, OverflowResult::COLUMNS))
 }
 
 fn overflow(sql: Sql<'_>, gives: &[Column]) -> SelectStatement {
-    Query::select().columns(names(gives)).from(Entity).and_where(among(sql)).take()
+    Query::select().columns(names(gives)).from(task::TABLE).and_where(among(sql)).take()
 }
 
 fn among(sql: Sql<'_>) -> Expr {
-    sql.in_batch_of((Entity, Task::Id), &columns::ONE_ID)
+    sql.in_batch_of((task::TABLE, task::ID), OneId::COLUMNS)
 }

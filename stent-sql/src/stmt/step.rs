@@ -3,34 +3,34 @@
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Query, UnionType};
 
 use super::{BATCH, Built, Sql, carried, in_batch, literal};
-use crate::entity::task::{Column, Entity};
-use crate::row::{WANT_ALL, WANT_OPEN, columns};
+use crate::row::{Recorded, Shape, WANT_ALL, WANT_OPEN, WantRow};
+use crate::table::task;
 
 /// Steps that ended after the `seen` first ones; with them, as wanted, all that have not, or the open timers and maps.
 pub(super) fn steps(sql: Sql<'_>) -> Built {
-    let of_task = |column| Expr::col((Entity, column));
+    let of_task = |column| Expr::col((task::TABLE, column));
     let arm = || {
         Query::select()
-            .exprs(carried(sql, &columns::STEP))
+            .exprs(carried(sql, Recorded::COLUMNS))
             .from(Alias::new(BATCH))
-            .cross_join(Entity)
-            .and_where(of_task(Column::ParentId).eq(in_batch("parent")))
+            .cross_join(task::TABLE)
+            .and_where(of_task(task::PARENT_ID).eq(in_batch("parent")))
             .take()
     };
     let others = arm()
         .and_where(in_batch("want").eq(literal(WANT_ALL)))
-        .and_where(of_task(Column::DoneOrder).is_null())
+        .and_where(of_task(task::DONE_ORDER).is_null())
         .take();
     let open = arm()
         .and_where(in_batch("want").eq(literal(WANT_OPEN)))
-        .and_where(of_task(Column::Lane).is_null())
-        .and_where(of_task(Column::EndedAt).is_null())
+        .and_where(of_task(task::LANE).is_null())
+        .and_where(of_task(task::ENDED_AT).is_null())
         .take();
     let all = arm()
-        .with_cte(sql.batch_once(&columns::WANT))
-        .and_where(of_task(Column::DoneOrder).gt(in_batch("seen")))
+        .with_cte(sql.batch_once(WantRow::COLUMNS))
+        .and_where(of_task(task::DONE_ORDER).gt(in_batch("seen")))
         .union(UnionType::All, others)
         .union(UnionType::All, open)
         .take();
-    sql.packed_by("seq", &columns::STEP, all)
+    sql.packed_by("seq", Recorded::COLUMNS, all)
 }

@@ -7,9 +7,8 @@ use sea_orm::sea_query::{
 use stent_core::model::{Mark, TaskStatus};
 
 use super::{BATCH, Built, Sql, in_batch, literal, name, null};
-use crate::entity::ended_claim;
-use crate::entity::task::{Column, Entity};
-use crate::row::columns;
+use crate::row::{OneId, Shape, Since, Sweep};
+use crate::table::{ended_claim, task};
 
 const BELOW: &str = "below";
 
@@ -21,23 +20,23 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
     let ended_at = Query::select()
         .expr(in_batch("ended_at"))
         .from(Alias::new(BATCH))
-        .and_where(in_batch("execution_id").eq(Expr::col((Entity, Column::ExecutionId))))
+        .and_where(in_batch("execution_id").eq(Expr::col((task::TABLE, task::EXECUTION_ID))))
         .limit(1)
         .take();
     let directly = directly_below(sql);
     let mut with = WithClause::new();
-    with.recursive(true).cte(sql.batch_once(&columns::SWEEP)).cte(with_all_below(directly));
+    with.recursive(true).cte(sql.batch_once(Sweep::COLUMNS)).cte(with_all_below(directly));
     let update = Query::update()
         .with_cte(with)
-        .table(Entity)
-        .value(Column::Status, literal(TaskStatus::Cancelled.as_str()))
-        .value(Column::ReadyAt, null())
-        .value(Column::WorkerId, null())
-        .value(Column::LimitKey, null())
-        .value(Column::WakeThreshold, null())
-        .value(Column::EndedAt, Expr::SubQuery(None, Box::new(ended_at.into())))
-        .and_where(sql.dialect.any_of(Expr::col(Column::Id), ids_below()))
-        .and_where(Expr::col(Column::EndedAt).is_null())
+        .table(task::TABLE)
+        .value(task::STATUS, literal(TaskStatus::Cancelled.as_str()))
+        .value(task::READY_AT, null())
+        .value(task::WORKER_ID, null())
+        .value(task::LIMIT_KEY, null())
+        .value(task::WAKE_THRESHOLD, null())
+        .value(task::ENDED_AT, Expr::SubQuery(None, Box::new(ended_at.into())))
+        .and_where(sql.dialect.any_of(Expr::col(task::ID), ids_below()))
+        .and_where(Expr::col(task::ENDED_AT).is_null())
         .take();
     Built::write(update)
 }
@@ -45,8 +44,8 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
 /// The steps of the batch's tasks. Where many write, by a join, each one's being looked up: of an array of parents, of which
 /// some have very many, Postgres takes all steps that there are to be theirs, and reads those.
 pub(super) fn directly_below(sql: Sql<'_>) -> SelectStatement {
-    let steps = || Query::select().column((Entity, Column::Id)).from(Entity).take();
-    let parent = Expr::col((Entity, Column::ParentId));
+    let steps = || Query::select().column((task::TABLE, task::ID)).from(task::TABLE).take();
+    let parent = Expr::col((task::TABLE, task::PARENT_ID));
     if sql.locks() {
         return steps().from(Alias::new(BATCH)).and_where(parent.eq(in_batch("id"))).take();
     }
@@ -57,20 +56,20 @@ pub(super) fn directly_below(sql: Sql<'_>) -> SelectStatement {
 /// Asks every open task below the roots of the batch's executions to end: what runs is marked, the rest has ended. What
 /// [`Row::stop`](stent_core::ledger::Row::stop) does.
 pub(super) fn stop(sql: Sql<'_>) -> Built {
-    let of_task = |column| Expr::col((Entity, column));
-    let runs = || of_task(Column::Status).eq(literal(TaskStatus::Running.as_str()));
+    let of_task = |column| Expr::col((task::TABLE, column));
+    let runs = || of_task(task::STATUS).eq(literal(TaskStatus::Running.as_str()));
     let if_runs = |then: Expr, other: Expr| CaseStatement::new().case(runs(), then).finally(other);
     let update = Query::update()
-        .table(Entity)
-        .value(Column::Status, if_runs(of_task(Column::Status), literal(TaskStatus::Cancelled.as_str())))
-        .value(Column::Mark, if_runs(literal(Mark::Cancel.as_str()), of_task(Column::Mark)))
-        .value(Column::ReadyAt, if_runs(of_task(Column::ReadyAt), null()))
-        .value(Column::WakeThreshold, if_runs(of_task(Column::WakeThreshold), null()))
-        .value(Column::EndedAt, if_runs(of_task(Column::EndedAt), in_batch("at")))
-        .from(sql.batch_table(&columns::SINCE))
-        .and_where(of_task(Column::ExecutionId).eq(in_batch("execution_id")))
-        .and_where(of_task(Column::ParentId).is_not_null())
-        .and_where(of_task(Column::EndedAt).is_null())
+        .table(task::TABLE)
+        .value(task::STATUS, if_runs(of_task(task::STATUS), literal(TaskStatus::Cancelled.as_str())))
+        .value(task::MARK, if_runs(literal(Mark::Cancel.as_str()), of_task(task::MARK)))
+        .value(task::READY_AT, if_runs(of_task(task::READY_AT), null()))
+        .value(task::WAKE_THRESHOLD, if_runs(of_task(task::WAKE_THRESHOLD), null()))
+        .value(task::ENDED_AT, if_runs(of_task(task::ENDED_AT), in_batch("at")))
+        .from(sql.batch_table(Since::COLUMNS))
+        .and_where(of_task(task::EXECUTION_ID).eq(in_batch("execution_id")))
+        .and_where(of_task(task::PARENT_ID).is_not_null())
+        .and_where(of_task(task::ENDED_AT).is_null())
         .take();
     Built::write(update)
 }
@@ -78,44 +77,44 @@ pub(super) fn stop(sql: Sql<'_>) -> Built {
 /// Deletes the tasks of the batch and everything below them.
 pub(super) fn erase(sql: Sql<'_>) -> Built {
     let mut with = WithClause::new();
-    with.recursive(true).cte(with_all_below(sql.batch(&columns::ONE_ID)));
+    with.recursive(true).cte(with_all_below(sql.batch(OneId::COLUMNS)));
     let mut delete = Query::delete();
     delete
         .with_cte(with)
-        .from_table(Entity)
-        .and_where(sql.dialect.any_of(Expr::col(Column::Id), ids_below()));
+        .from_table(task::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col(task::ID), ids_below()));
     Built::write(delete)
 }
 
 /// Deletes the ended claims of the tasks of the batch and of everything below them.
 pub(super) fn erase_ended_claims(sql: Sql<'_>) -> Built {
     let mut with = WithClause::new();
-    with.recursive(true).cte(with_all_below(sql.batch(&columns::ONE_ID)));
+    with.recursive(true).cte(with_all_below(sql.batch(OneId::COLUMNS)));
     let mut delete = Query::delete();
     delete
         .with_cte(with)
-        .from_table(ended_claim::Entity)
-        .and_where(sql.dialect.any_of(Expr::col(ended_claim::Column::TaskId), ids_below()));
+        .from_table(ended_claim::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col(ended_claim::TASK_ID), ids_below()));
     Built::write(delete)
 }
 
 /// These tasks and everything below them.
 pub(super) fn with_all_below(first: SelectStatement) -> CommonTableExpression {
     let next = Query::select()
-        .column((name("task"), Column::Id))
+        .column((name("task"), task::ID))
         .from(Alias::new(BELOW))
         .join_as(
             JoinType::InnerJoin,
-            Entity,
+            task::TABLE,
             name("task"),
-            Expr::col((name("task"), Column::ParentId)).equals((name(BELOW), Column::Id)),
+            Expr::col((name("task"), task::PARENT_ID)).equals((name(BELOW), task::ID)),
         )
         .take();
     let mut below = CommonTableExpression::new();
-    below.table_name(BELOW).column(Column::Id).query(first.clone().union(UnionType::All, next).take());
+    below.table_name(BELOW).column(task::ID).query(first.clone().union(UnionType::All, next).take());
     below
 }
 
 pub(super) fn ids_below() -> SelectStatement {
-    Query::select().column(Column::Id).from(Alias::new(BELOW)).take()
+    Query::select().column(task::ID).from(Alias::new(BELOW)).take()
 }

@@ -5,54 +5,56 @@ use stent_core::model::TaskStatus;
 
 use super::{Built, Sql, in_batch, insert_from, literal, name, names, null};
 use crate::batch::Column;
-use crate::entity::lane;
-use crate::entity::task::{Column as Task, Entity};
-use crate::row::{KEPT, columns};
+use crate::row::{Copy, OneLane, Shape};
+use crate::table::task::{
+    Changing, Outcome, PlainClaim, PlainInsert, PlainUpdate, Rare, RareClaim, RareInsert, RareUpdate, Reason,
+};
+use crate::table::{lane, task};
 
 /// Of most new tasks: what they do not have is null or zero.
 pub(super) fn insert(sql: Sql<'_>) -> Built {
-    whole(sql, &columns::INSERT)
+    whole(sql, PlainInsert::COLUMNS)
 }
 
 /// Of those that have a key, tags, a deadline and the like.
-pub(super) fn insert_more(sql: Sql<'_>) -> Built {
-    whole(sql, &columns::INSERT_MORE)
+pub(super) fn insert_rare(sql: Sql<'_>) -> Built {
+    whole(sql, RareInsert::COLUMNS)
 }
 
 /// All of them, if their lanes are stored, and else none: without its lane no claim finds a task. What the store remembers of
 /// lanes may have gone since.
 fn whole(sql: Sql<'_>, all: &[Column]) -> Built {
     let first = sql.dialect.batch_params(all) + 2;
-    let keys = sql.dialect.batch_source(&columns::ONE_LANE, first);
+    let keys = sql.dialect.batch_source(OneLane::COLUMNS, first);
     let stored = Query::select()
         .expr(Expr::cust("COUNT(*)"))
-        .from(lane::Entity)
-        .and_where(sql.dialect.any_of(Expr::col((lane::Entity, lane::Column::Key)), keys))
+        .from(lane::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col((lane::TABLE, lane::KEY)), keys))
         .take();
     let stored = Expr::SubQuery(None, Box::new(stored.into()));
     let mut rows = sql.batch(all);
     rows.and_where(stored.eq(sql.param_after(all, 1)));
-    Built::write(insert_from(Entity, names(all), rows))
+    Built::write(insert_from(task::TABLE, names(all), rows))
 }
 
 /// Of most tasks that change: what they do not have stays null or zero.
 pub(super) fn update(sql: Sql<'_>) -> Built {
-    let mut update = by_batch(sql, &columns::UPDATE, &columns::CHANGING);
-    written(&mut update, &columns::WRITTEN);
+    let mut update = by_batch(sql, PlainUpdate::COLUMNS, Changing::COLUMNS);
+    written(&mut update, Outcome::COLUMNS);
     Built::write(update)
 }
 
 /// Of those that have, or had, a mark, a deadline, a failure and the like.
-pub(super) fn update_more(sql: Sql<'_>) -> Built {
-    let mut update = by_batch(sql, &columns::UPDATE_MORE, &columns::CHANGING);
-    for column in columns::CHANGING_MORE {
+pub(super) fn update_rare(sql: Sql<'_>) -> Built {
+    let mut update = by_batch(sql, RareUpdate::COLUMNS, Changing::COLUMNS);
+    for column in Rare::COLUMNS {
         update.value(name(column.name), in_batch(column.name));
     }
-    written(&mut update, &columns::WRITTEN);
-    written(&mut update, &[columns::REASON]);
-    let kept = Expr::col((Entity, Task::Retry));
-    let retry = Func::coalesce([in_batch(columns::RETRY.name), kept]);
-    update.value(Task::Retry, Expr::from(retry));
+    written(&mut update, Outcome::COLUMNS);
+    written(&mut update, Reason::COLUMNS);
+    let kept = Expr::col((task::TABLE, task::RETRY));
+    let retry = Func::coalesce([in_batch(task::RETRY), kept]);
+    update.value(task::RETRY, Expr::from(retry));
     Built::write(update)
 }
 
@@ -60,7 +62,7 @@ pub(super) fn update_more(sql: Sql<'_>) -> Built {
 fn written(update: &mut UpdateStatement, set: &[Column]) {
     for column in set {
         let written = CaseStatement::new()
-            .case(in_batch("written").eq(literal(KEPT)), Expr::col((Entity, name(column.name))))
+            .case(in_batch("written").eq(literal(0_i64)), Expr::col((task::TABLE, name(column.name))))
             .finally(in_batch(column.name));
         update.value(name(column.name), written);
     }
@@ -70,48 +72,48 @@ fn written(update: &mut UpdateStatement, set: &[Column]) {
 pub(super) fn copy(sql: Sql<'_>) -> Built {
     const SOURCE: &str = "source_task";
     let mut update = Query::update();
-    update.table(Entity).from(sql.batch_table(&columns::COPY));
-    for column in columns::WRITTEN.iter().chain([&columns::REASON]) {
+    update.table(task::TABLE).from(sql.batch_table(Copy::COLUMNS));
+    for column in Outcome::COLUMNS.iter().chain(Reason::COLUMNS) {
         let value = Query::select()
             .column((name(SOURCE), name(column.name)))
-            .from_as(Entity, name(SOURCE))
-            .and_where(Expr::col((name(SOURCE), Task::Id)).eq(in_batch("source")))
+            .from_as(task::TABLE, name(SOURCE))
+            .and_where(Expr::col((name(SOURCE), task::ID)).eq(in_batch("source")))
             .take();
         update.value(name(column.name), Expr::SubQuery(None, Box::new(value.into())));
     }
-    update.and_where(Expr::col((Entity, Task::Id)).eq(in_batch("id")));
+    update.and_where(Expr::col((task::TABLE, task::ID)).eq(in_batch("id")));
     Built::write(update)
 }
 
 /// Sets what [`Row::claim`](stent_core::ledger::Row::claim) sets, and no more, so that no other index is touched.
 pub(super) fn claim(sql: Sql<'_>) -> Built {
-    let claim = by_batch(sql, &columns::CLAIM, &columns::CLAIMING)
-        .value(Task::Status, literal(TaskStatus::Running.as_str()))
-        .value(Task::WorkerId, sql.param_after(&columns::CLAIM, 1))
-        .value(Task::ReadyAt, sql.param_after(&columns::CLAIM, 2))
-        .value(Task::WakeThreshold, null())
+    let claim = by_batch(sql, PlainClaim::COLUMNS, PlainClaim::COLUMNS)
+        .value(task::STATUS, literal(TaskStatus::Running.as_str()))
+        .value(task::WORKER_ID, sql.param_after(PlainClaim::COLUMNS, 1))
+        .value(task::READY_AT, sql.param_after(PlainClaim::COLUMNS, 2))
+        .value(task::WAKE_THRESHOLD, null())
         .take();
     Built::write(claim)
 }
 
 /// The same for tasks whose function's running ones are counted, and those that are taken over.
-pub(super) fn claim_more(sql: Sql<'_>) -> Built {
-    let claim = by_batch(sql, &columns::CLAIM_MORE, &columns::CLAIMING_MORE)
-        .value(Task::Status, literal(TaskStatus::Running.as_str()))
-        .value(Task::WorkerId, sql.param_after(&columns::CLAIM_MORE, 1))
-        .value(Task::ReadyAt, sql.param_after(&columns::CLAIM_MORE, 2))
-        .value(Task::WakeThreshold, null())
+pub(super) fn claim_rare(sql: Sql<'_>) -> Built {
+    let claim = by_batch(sql, RareClaim::COLUMNS, RareClaim::COLUMNS)
+        .value(task::STATUS, literal(TaskStatus::Running.as_str()))
+        .value(task::WORKER_ID, sql.param_after(RareClaim::COLUMNS, 1))
+        .value(task::READY_AT, sql.param_after(RareClaim::COLUMNS, 2))
+        .value(task::WAKE_THRESHOLD, null())
         .take();
     Built::write(claim)
 }
 
-/// Sets columns to what the batch has for each of its ids.
+/// Sets columns, but for the id, to what the batch has for each of its ids.
 fn by_batch(sql: Sql<'_>, batch: &[Column], set: &[Column]) -> UpdateStatement {
     let mut update = Query::update();
-    update.table(Entity).from(sql.batch_table(batch));
-    for column in set {
+    update.table(task::TABLE).from(sql.batch_table(batch));
+    for column in set.iter().filter(|column| column.name != task::ID) {
         update.value(name(column.name), in_batch(column.name));
     }
-    update.and_where(Expr::col((Entity, Task::Id)).eq(in_batch("id")));
+    update.and_where(Expr::col((task::TABLE, task::ID)).eq(in_batch("id")));
     update
 }

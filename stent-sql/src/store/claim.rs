@@ -12,9 +12,11 @@ use stent_core::{TaskId, Timestamp};
 use super::limit::Limits;
 use super::record::{Record, Wanted};
 use super::run::Run;
-use crate::batch::{Batch, Cell};
-use crate::row::columns::{HEADS, ONE_ID};
-use crate::row::{self, Ending, Picked, Recorded, Stream, WANT_ALL, WANT_OPEN};
+use crate::batch::Batch;
+use crate::row::{
+    self, EndHints, Ending, Head, OneId, Picked, Read, Recorded, Seen, Shape, Stream, WANT_ALL, WANT_OPEN,
+};
+use crate::table::task::{PlainClaim, RareClaim, update_batches};
 
 /// What a worker may take: the streams at whose head something is due, and what limits leave room for.
 #[derive(Debug)]
@@ -25,15 +27,6 @@ pub(super) struct Claimable {
     end_hints: EndHints,
 }
 
-/// Whether anything ends.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct EndHints {
-    /// When the first task's time is up, or was.
-    first_end: Option<Timestamp>,
-    /// Whether a task of the claimer is asked to end.
-    stopping: bool,
-}
-
 impl Claimable {
     /// What may be taken; in a transaction that `writes`, with the places that are free taken away from who had them.
     pub(super) async fn read<C: ConnectionTrait>(
@@ -42,13 +35,13 @@ impl Claimable {
         writes: bool,
     ) -> Result<Self> {
         let values = vec![request.now.as_micros().into(), (*request.worker.as_uuid()).into()];
-        let mut streams = run.read(&run.store.statements.streams, values, Stream::read).await?;
-        let end_hints = streams.iter().find(|stream| stream.lane.function.is_empty());
-        let end_hints = end_hints.map_or_else(EndHints::default, |end_hints| EndHints {
-            first_end: end_hints.first_at,
-            stopping: end_hints.next_at.is_some(),
-        });
-        streams.retain(|stream| !stream.lane.function.is_empty());
+        let (mut streams, mut end_hints) = (Vec::new(), EndHints::default());
+        for seen in run.read(&run.store.statements.streams, values, Seen::read).await? {
+            match seen {
+                Seen::Stream(stream) => streams.push(stream),
+                Seen::EndHints(hints) => end_hints = hints,
+            }
+        }
         streams.retain(|stream| request.admits(&stream.lane)); // G10
         let next_due = streams.iter().filter_map(|stream| stream.next_at).min();
         let mut due = streams;
@@ -169,15 +162,13 @@ pub(super) async fn pick<C: ConnectionTrait>(
     let mut picked = Vec::new();
     let streams = due.len();
     if !due.is_empty() || limits.are_tight() {
-        let mut streams = Batch::new(&HEADS, due.len());
-        for stream in &due {
-            streams.push([Cell::Int(stream.key.as_i64()), Cell::Int(stream.priority.into())]);
-        }
+        let heads = due.iter().map(|stream| Head { lane: stream.key, priority: stream.priority });
+        let streams = row::batch(heads);
         let others = [request.now.as_micros().into(), (max as i64).into()];
         picked = if limits.are_tight() {
             // What there is little room for is told by its own ranks, and stands among the others by them.
             let ids = limits.pick(run, request).await?;
-            let ids = Batch::of_ids(&ONE_ID, ids.iter().map(|id| *id.as_uuid()));
+            let ids = Batch::of_ids(OneId::COLUMNS, ids.iter().map(|id| *id.as_uuid()));
             let values = run.values_of_two(&streams, others, &ids);
             run.read(&statements.pick_with, values, Picked::read).await?
         } else {
@@ -240,7 +231,7 @@ impl Picks {
             self.limits.start(run, request, functions).await?;
         }
         let mut rows = Vec::with_capacity(self.picked.len());
-        let (mut fired, mut ended, mut more) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (mut fired, mut ended, mut rare) = (Vec::new(), Vec::new(), BTreeSet::new());
         let mut claimed = Vec::with_capacity(self.picked.len());
         for Pick { task, cached } in self.picked {
             let mut row = task.row.clone();
@@ -250,7 +241,7 @@ impl Picks {
                 .map(|limit| FunctionKey::of(&limit.function));
             ended.extend(row.claim(request.worker, request.nonce, request.now, request.until, limit_key));
             if row.crashes != task.row.crashes || row.limit_key != task.row.limit_key {
-                more.insert(row.id);
+                rare.insert(row.id);
             }
             let mut steps = record.take(row.id);
             fired.extend(fire(&mut row, &mut steps, request.now));
@@ -266,19 +257,27 @@ impl Picks {
                     .all(|row| row.worker == Some(request.worker) && row.ready_at == Some(request.until))
             );
             let same = || [(*request.worker.as_uuid()).into(), request.until.as_micros().into()];
-            let (more, most): (Vec<_>, _) = rows.into_iter().partition(|row| more.contains(&row.id));
-            if !most.is_empty() {
-                run.write(&statements.claim, run.values(&row::claim_batch(&most), same())).await?;
+            let (rare, plain): (Vec<_>, _) = rows.into_iter().partition(|row| rare.contains(&row.id));
+            if !plain.is_empty() {
+                run.write(
+                    &statements.claim,
+                    run.values(&row::batch(plain.iter().map(PlainClaim::of)), same()),
+                )
+                .await?;
             }
-            if !more.is_empty() {
-                run.write(&statements.claim_more, run.values(&row::claim_more_batch(&more), same())).await?;
+            if !rare.is_empty() {
+                run.write(
+                    &statements.claim_rare,
+                    run.values(&row::batch(rare.iter().map(RareClaim::of)), same()),
+                )
+                .await?;
             }
         } else {
             let rows = rows.into_iter().chain(fired);
             let updates: Vec<_> = rows.map(|row| Update { row, result: None, retry: None }).collect();
-            let (most, more) = row::update_batches(&updates, |id| more.contains(&id))?;
-            run.write_batch(&statements.update, &most).await?;
-            run.write_batch(&statements.update_more, &more).await?;
+            let (plain, rare) = update_batches(&updates, |id| rare.contains(&id))?;
+            run.write_batch(&statements.update, &plain).await?;
+            run.write_batch(&statements.update_rare, &rare).await?;
         }
         run.write_batch(&statements.ended_claims, &row::ended_claim_batch(&ended)?).await?;
         Ok(claimed)

@@ -14,8 +14,8 @@ use super::record::{Record, Wanted};
 use super::run::Run;
 use crate::Statement;
 use crate::batch::Batch;
-use crate::row::columns::{ONE_ID, ONE_KEY};
-use crate::row::{self, Notes, WANT_NONE};
+use crate::row::{self, Copy, Notes, OneId, OneKey, OneLane, Read, Restore, Shape, WANT_NONE};
+use crate::table::task::{insert_batches, is_rare, update_batches};
 
 /// What transitions have come to, in a transaction that is still open.
 #[derive(Debug, Default)]
@@ -100,7 +100,7 @@ pub(super) async fn cascade_from<C: ConnectionTrait>(
 #[derive(Debug, Default)]
 struct Known {
     /// Those that have what only few have.
-    more: BTreeSet<TaskId>,
+    rare: BTreeSet<TaskId>,
     /// The keys of those that have one.
     keys: BTreeMap<TaskId, Key>,
 }
@@ -108,27 +108,27 @@ struct Known {
 async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result<(Ledger<'a>, Known)> {
     run.hold_keys(&reads.memos).await?;
     let statements = &run.store.statements;
-    let ids = Batch::of_ids(&ONE_ID, reads.tasks.iter().map(|id| *id.as_uuid()));
+    let ids = Batch::of_ids(OneId::COLUMNS, reads.tasks.iter().map(|id| *id.as_uuid()));
     // The key of an execution is held with its root, whose end is waited for under it: so the root comes first, and then,
     // once nobody else can add to them, those who wait.
     let apart = run.locks.is_some() && reads.keys.len() > reads.memos.len();
     let mut rows = Vec::new();
     if apart || reads.keys.is_empty() {
-        rows = run.read(&statements.read, run.values(&ids, []), row::row).await?;
+        rows = run.read(&statements.read, run.values(&ids, []), Row::read).await?;
     }
     if !reads.keys.is_empty() {
-        let ids = if apart { Batch::new(&ONE_ID, 0) } else { ids };
-        let keys = Batch::of_ids(&ONE_KEY, reads.keys.iter().map(|key| *key.as_uuid()));
-        rows.extend(run.read(&statements.read_keyed, run.values_of_two(&ids, [], &keys), row::row).await?);
+        let ids = if apart { Batch::new(OneId::COLUMNS, 0) } else { ids };
+        let keys = Batch::of_ids(OneKey::COLUMNS, reads.keys.iter().map(|key| *key.as_uuid()));
+        rows.extend(run.read(&statements.read_keyed, run.values_of_two(&ids, [], &keys), Row::read).await?);
     }
     let entries = if reads.memos.is_empty() {
         Vec::new()
     } else {
-        let keys = Batch::of_ids(&ONE_KEY, reads.memos.iter().map(|key| *key.as_uuid()));
+        let keys = Batch::of_ids(OneKey::COLUMNS, reads.memos.iter().map(|key| *key.as_uuid()));
         run.read(&statements.keys, run.values(&keys, []), row::key_entry).await?
     };
     let mut known = Known::default();
-    known.more.extend(rows.iter().filter(|row| row::has_more(row)).map(|row| row.id));
+    known.rare.extend(rows.iter().filter(|row| is_rare(row)).map(|row| row.id));
     known.keys.extend(rows.iter().filter_map(|row| Some((row.id, row.key?))));
     Ok((Ledger::new(rows, entries), known))
 }
@@ -167,18 +167,19 @@ impl Committed {
         self.rooted.extend(roots.map(|row| row.tree.execution));
         if !writes.insert.is_empty() {
             self.effects.add_lanes(run, &writes.insert).await?;
-            let (most, more) = row::insert_batches(&writes.insert)?;
-            self.effects.insert(run, &statements.insert, &most, &writes.insert).await?;
-            self.effects.insert(run, &statements.insert_more, &more, &writes.insert).await?;
+            let (plain, rare) = insert_batches(&writes.insert)?;
+            self.effects.insert(run, &statements.insert, &plain, &writes.insert).await?;
+            self.effects.insert(run, &statements.insert_rare, &rare, &writes.insert).await?;
         }
         if !writes.update.is_empty() {
-            let (most, more) = row::update_batches(&writes.update, |id| known.more.contains(&id))?;
-            run.write_batch(&statements.update, &most).await?;
-            run.write_batch(&statements.update_more, &more).await?;
+            let (plain, rare) = update_batches(&writes.update, |id| known.rare.contains(&id))?;
+            run.write_batch(&statements.update, &plain).await?;
+            run.write_batch(&statements.update_rare, &rare).await?;
         }
-        run.write_batch(&statements.copy, &row::copy_batch(&writes.copy)).await?;
+        let copies = writes.copy.iter().map(|(id, source)| Copy { id: *id, source: *source });
+        run.write_batch(&statements.copy, &row::batch(copies)).await?;
         run.write_batch(&statements.write_keys, &row::key_batch(&writes.memos)?).await?;
-        let forgotten = Batch::of_ids(&ONE_KEY, writes.forget.iter().map(|key| *key.as_uuid()));
+        let forgotten = Batch::of_ids(OneKey::COLUMNS, writes.forget.iter().map(|key| *key.as_uuid()));
         run.write_batch(&statements.forget, &forgotten).await?;
         run.write_batch(&statements.restore, &restored(&writes, known)).await?;
         if !writes.notes.is_empty() {
@@ -197,7 +198,7 @@ impl Committed {
             run.write(&statements.sweep, run.values(&roots, [])).await?;
         }
         run.hold_below(&writes.erase).await?;
-        let erased = Batch::of_ids(&ONE_ID, writes.erase.iter().map(|id| *id.as_uuid()));
+        let erased = Batch::of_ids(OneId::COLUMNS, writes.erase.iter().map(|id| *id.as_uuid()));
         run.write_batch(&statements.erase_ended_claims, &erased).await?;
         run.write_batch(&statements.erase, &erased).await?;
         Ok(writes.cascade)
@@ -279,7 +280,8 @@ fn restored(writes: &Writes<'_>, known: &Known) -> Batch<'static> {
         let new = || writes.insert.iter().find(|insert| insert.row.id == *task)?.row.key;
         Some((known.keys.get(task).copied().or_else(new)?, *task))
     });
-    row::restore_batch(taken.filter(|(key, _)| given.insert(*key)))
+    let taken = taken.filter(|(key, _)| given.insert(*key));
+    row::batch(taken.map(|(key, id)| Restore { key, id }))
 }
 
 async fn write_notes<C: ConnectionTrait>(run: &Run<'_, C>, notes: &Notes<'_>) -> Result<()> {
@@ -290,7 +292,7 @@ async fn write_notes<C: ConnectionTrait>(run: &Run<'_, C>, notes: &Notes<'_>) ->
     run.write_batch(&statements.set, &notes.states()).await?;
     run.write_batch(&statements.progress, &notes.progress()).await?;
     let progressed = notes.progressed();
-    let executions = Batch::of_ids(&ONE_ID, progressed.iter().map(|execution| *execution.as_uuid()));
+    let executions = Batch::of_ids(OneId::COLUMNS, progressed.iter().map(|execution| *execution.as_uuid()));
     run.write_batch(&statements.trim_progress, &executions).await
 }
 
@@ -304,7 +306,7 @@ async fn insert_among<C: ConnectionTrait>(
     let calls = inserts.iter().filter(|insert| insert.task.kind == StepKind::Call);
     let lanes: BTreeSet<_> = calls.map(|insert| insert.task.lane.key()).collect();
     let number = [sea_orm::Value::from(lanes.len() as i64)];
-    let values = run.values_of_two(batch, number, &row::lane_keys(lanes.into_iter()));
+    let values = run.values_of_two(batch, number, &row::batch(lanes.into_iter().map(|key| OneLane { key })));
     let written = run.run(statement, values).await?;
     run.store.tally.rows_written(written);
     Ok(written > 0)

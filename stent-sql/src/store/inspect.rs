@@ -17,14 +17,16 @@ use super::SqlStore;
 use super::claim::arrange;
 use super::record::{Record, Wanted};
 use crate::batch::Batch;
-use crate::row::columns::ONE_ID;
-use crate::row::{self, NoteRow, Reader, WANT_OPEN};
+use crate::row::{self, NoteRow, Now, OneId, Read, Shape, Tally, WANT_OPEN};
 
 impl SqlStore {
     pub(super) async fn read_clock(&self) -> Result<Timestamp> {
         let run = self.reading("clock")?;
-        let read = run.read(&self.statements.clock, Vec::new(), Reader::moment).await?;
-        read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "clock"))
+        let read = run.read(&self.statements.clock, Vec::new(), Now::read).await?;
+        read.into_iter()
+            .next()
+            .map(|Now { now }| now)
+            .ok_or_else(|| Error::new(ErrorKind::Unavailable, "clock"))
     }
 
     /// Stores lanes again that have gone while tasks are ready in them: no claim finds those tasks without.
@@ -53,7 +55,7 @@ impl Inspect for SqlStore {
             return Ok(Vec::new());
         }
         let ids = ids.iter().take(LOOKUP_MAX).map(|id| *id.as_uuid());
-        let values = run.values(&Batch::of_ids(&ONE_ID, ids), []);
+        let values = run.values(&Batch::of_ids(OneId::COLUMNS, ids), []);
         run.read(&self.statements.executions, values, row::execution_view).await
     }
 
@@ -63,9 +65,8 @@ impl Inspect for SqlStore {
         after: Option<TaskId>,
         max: usize,
     ) -> Result<Vec<TaskView>> {
-        // No task has the nil id: ids are of version 7.
-        let after = after.map_or(Uuid::nil(), |id| *id.as_uuid());
-        let values = vec![(*execution.as_uuid()).into(), after.into(), page(max).into()];
+        let Some(from) = first_after(after.map(|id| *id.as_uuid())) else { return Ok(Vec::new()) };
+        let values = vec![(*execution.as_uuid()).into(), from.into(), page(max).into()];
         let mut tasks = self.reading("tasks")?.read(&self.statements.tasks, values, row::task_view).await?;
         tasks.sort_unstable_by_key(|task| task.id);
         Ok(tasks)
@@ -99,8 +100,9 @@ impl Inspect for SqlStore {
         max: usize,
     ) -> Result<Vec<ExecutionView>> {
         let Filter { status, function, queue, tag } = filter;
+        let Some(last) = last_before(before) else { return Ok(Vec::new()) };
         let values = vec![
-            before_id(before).into(),
+            last.into(),
             page(max).into(),
             status.map(|status| status.as_str().to_owned()).into(),
             function.clone().into(),
@@ -117,18 +119,19 @@ impl Inspect for SqlStore {
 
     async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
         let run = self.reading("count")?;
-        let counts = run.read(&self.statements.tally, Vec::new(), |reader| {
-            Ok([
-                (ExecutionStatus::Pending, reader.number()?),
-                (ExecutionStatus::Running, reader.number()?),
-                (ExecutionStatus::Cancelling, reader.number()?),
-                (ExecutionStatus::Completed, reader.number()?),
-                (ExecutionStatus::Failed, reader.number()?),
-                (ExecutionStatus::TimedOut, reader.number()?),
-                (ExecutionStatus::Cancelled, reader.number()?),
-            ])
+        let tallies = run.read(&self.statements.tally, Vec::new(), Tally::read).await?;
+        let counts = tallies.into_iter().flat_map(|tally| {
+            [
+                (ExecutionStatus::Pending, tally.pending),
+                (ExecutionStatus::Running, tally.running),
+                (ExecutionStatus::Cancelling, tally.cancelling),
+                (ExecutionStatus::Completed, tally.completed),
+                (ExecutionStatus::Failed, tally.failed),
+                (ExecutionStatus::TimedOut, tally.timed_out),
+                (ExecutionStatus::Cancelled, tally.cancelled),
+            ]
         });
-        Ok(counts.await?.into_iter().flatten().filter(|(_, count)| *count > 0).collect())
+        Ok(counts.filter(|(_, count)| *count > 0).collect())
     }
 
     async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
@@ -171,7 +174,8 @@ impl Inspect for SqlStore {
     }
 
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
-        let values = vec![before_id(before).into(), page(max).into()];
+        let Some(last) = last_before(before) else { return Ok(Vec::new()) };
+        let values = vec![last.into(), page(max).into()];
         let dead_letters = &self.statements.dead_letters;
         let mut dead = self.reading("dead_letters")?.read(dead_letters, values, row::dead_letter).await?;
         dead.sort_unstable_by_key(|letter| Reverse(letter.execution.id));
@@ -194,11 +198,40 @@ impl Inspect for SqlStore {
     }
 }
 
-/// All ids are less than the last one: theirs are of version 7.
-fn before_id(before: Option<ExecutionId>) -> Uuid {
-    before.map_or(Uuid::max(), |id| *id.as_uuid())
+/// The last id of a page that ends before another one, or before none. None if there is no such id.
+fn last_before(before: Option<ExecutionId>) -> Option<Uuid> {
+    match before {
+        None => Some(Uuid::max()),
+        Some(id) => id.as_uuid().as_u128().checked_sub(1).map(Uuid::from_u128),
+    }
+}
+
+/// The first id of a page that begins after another one, or after none. None if there is no such id.
+fn first_after(after: Option<Uuid>) -> Option<Uuid> {
+    match after {
+        None => Some(Uuid::nil()),
+        Some(id) => id.as_u128().checked_add(1).map(Uuid::from_u128),
+    }
 }
 
 fn page(max: usize) -> i64 {
     max.min(PAGE_MAX) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_without_a_bound_has_every_id() {
+        assert_eq!((first_after(None), last_before(None)), (Some(Uuid::nil()), Some(Uuid::max())));
+    }
+
+    #[test]
+    fn a_page_has_no_id_on_the_other_side_of_its_bound() {
+        let id = |n| ExecutionId::from_uuid(Uuid::from_u128(n));
+        assert_eq!(first_after(Some(Uuid::from_u128(7))), Some(Uuid::from_u128(8)));
+        assert_eq!(last_before(Some(id(7))), Some(Uuid::from_u128(6)));
+        assert_eq!((first_after(Some(Uuid::max())), last_before(Some(id(0)))), (None, None));
+    }
 }

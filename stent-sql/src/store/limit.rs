@@ -8,9 +8,7 @@ use stent_core::model::{FunctionKey, LaneKey};
 use stent_core::{TaskId, Timestamp};
 
 use super::run::Run;
-use crate::batch::{Batch, Cell};
-use crate::row::columns::HEADS;
-use crate::row::{self, RankedTask, Stream, Usage};
+use crate::row::{self, Head, Limited, OneFunction, RankedTask, Read, Started, Stream, Usage};
 
 /// Functions whose limits leave less room than a claim asks for, and what starts under rates.
 #[derive(Debug, Default)]
@@ -56,39 +54,42 @@ impl Limits {
         let functions: Vec<_> = limited.keys().copied().collect();
         run.hold_counts(&functions).await?;
         let since = |limit: &Limit| limit.rate.map_or(Timestamp::MAX, |rate| rate.since(request.now));
-        let batch = row::limited_batch(limited.iter().map(|(function, limit)| (*function, since(limit))));
+        let batch = row::batch(
+            limited.iter().map(|(function, limit)| Limited { function_key: *function, bucket: since(limit) }),
+        );
         let usages = async || {
             let values = run.values(&batch, [request.now.as_micros().into()]);
-            run.read(&run.store.statements.usage, values, row::usage).await
+            run.read(&run.store.statements.usage, values, Usage::read).await
         };
         let mut counted = usages().await?;
         // Their places are free, as far as can be seen. Who takes one takes it away first: from then on no renewal that was
         // decided before, and comes later, gets it back.
-        let live = |usage: &Usage| Usage { running: usage.running - usage.over, ..*usage };
+        let live = |usage: &Usage| Usage { running: usage.running - usage.over, ..usage.clone() };
         let over = counted.iter().map(live).zip(&counted).filter(|(live, usage)| {
             usage.over > 0
-                && limited.get(&usage.function).is_some_and(|limit| {
+                && limited.get(&usage.function_key).is_some_and(|limit| {
                     limit.max_concurrent.is_some() && limit.room(live.running, live.started) != Some(0)
                 })
         });
-        let over: Vec<_> = over.map(|(live, _)| live.function).collect();
+        let over: Vec<_> = over.map(|(live, _)| live.function_key).collect();
         if !writes {
             counted = counted.iter().map(live).collect();
         } else if !over.is_empty() {
-            let functions = row::function_batch(over);
+            let functions = row::batch(over.into_iter().map(|key| OneFunction { key }));
             let values = run.values(&functions, [request.now.as_micros().into()]);
             run.write(&run.store.statements.vacate, values).await?;
             counted = usages().await?;
         }
         for usage in counted {
-            let Some(limit) = limited.get(&usage.function) else { continue };
-            limits.usage.insert(usage.function, usage);
+            let Some(limit) = limited.get(&usage.function_key) else { continue };
             let left = limit.room(usage.running, usage.started).and_then(|room| usize::try_from(room).ok());
             if let Some(left) = left.filter(|left| *left < max) {
-                limits
-                    .room
-                    .insert(usage.function, Room { left, more_at: more_at(limit, &usage, request, left) });
+                limits.room.insert(
+                    usage.function_key,
+                    Room { left, more_at: more_at(limit, &usage, request, left) },
+                );
             }
+            limits.usage.insert(usage.function_key, usage);
         }
         due.retain(|stream| {
             let function = FunctionKey::of(&stream.lane.function);
@@ -125,10 +126,8 @@ impl Limits {
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
     ) -> Result<Vec<TaskId>> {
-        let mut streams = Batch::new(&HEADS, self.tight.len());
-        for (lane, priority) in &self.tight {
-            streams.push([Cell::Int(lane.as_i64()), Cell::Int((*priority).into())]);
-        }
+        let streams =
+            row::batch(self.tight.iter().map(|(lane, priority)| Head { lane: *lane, priority: *priority }));
         // One more than there is room for tells that something is held back.
         let most = self.room.values().map(|room| room.left).max().unwrap_or_default() + 1;
         let values = run.values(&streams, [request.now.as_micros().into(), (most as i64).into()]);
@@ -163,15 +162,19 @@ impl Limits {
         }
         let now = request.now;
         let last = |function: &FunctionKey| self.usage.get(function).and_then(|usage| usage.last_bucket);
-        let used = started
-            .iter()
-            .map(|(function, (rate, used))| (*function, rate.counts_in(now, last(function)), *used));
-        run.write_batch(&run.store.statements.rate, &row::rate_batch(used)).await?;
+        let used = started.iter().map(|(function, (rate, used))| Started {
+            function_key: *function,
+            bucket: rate.counts_in(now, last(function)),
+            used: (*used).into(),
+        });
+        run.write_batch(&run.store.statements.rate, &row::batch(used)).await?;
         // Who begins a bucket clears away those that count no more.
         let begun = started
             .iter()
             .filter(|(function, (rate, _))| last(function) != Some(rate.counts_in(now, last(function))));
-        let old = row::limited_batch(begun.map(|(function, (rate, _))| (*function, rate.since(now))));
+        let old = row::batch(
+            begun.map(|(function, (rate, _))| Limited { function_key: *function, bucket: rate.since(now) }),
+        );
         run.write_batch(&run.store.statements.trim_rate, &old).await
     }
 }

@@ -14,8 +14,7 @@ use uuid::Uuid;
 use super::run::Run;
 use crate::Statement;
 use crate::batch::Batch;
-use crate::row::columns::ONE_ID;
-use crate::row::{Reader, lock_batch};
+use crate::row::{self, Lock, OneId, Shape};
 
 impl<C: ConnectionTrait> Run<'_, C> {
     /// Holds keys under which there may be key entries: those, and who waits there.
@@ -31,14 +30,15 @@ impl<C: ConnectionTrait> Run<'_, C> {
     /// Holds every open task below these, so that nobody adds to them.
     pub(super) async fn hold_below(&self, tasks: &[TaskId]) -> Result<()> {
         let Some(locks) = self.locks else { return Ok(()) };
-        let tasks = Batch::of_ids(&ONE_ID, tasks.iter().map(|task| *task.as_uuid()));
+        let tasks = Batch::of_ids(OneId::COLUMNS, tasks.iter().map(|task| *task.as_uuid()));
         self.hold_rows(&locks.hold_below, &tasks).await
     }
 
     /// Holds every open task below the roots of these, so that nobody adds to them.
     pub(super) async fn hold_within(&self, executions: &[ExecutionId]) -> Result<()> {
         let Some(locks) = self.locks else { return Ok(()) };
-        let executions = Batch::of_ids(&ONE_ID, executions.iter().map(|execution| *execution.as_uuid()));
+        let executions =
+            Batch::of_ids(OneId::COLUMNS, executions.iter().map(|execution| *execution.as_uuid()));
         self.hold_rows(&locks.hold_within, &executions).await
     }
 
@@ -46,8 +46,9 @@ impl<C: ConnectionTrait> Run<'_, C> {
     /// sees what the others have stopped, and ends the whole.
     pub(super) async fn hold_roots(&self, executions: &[ExecutionId]) -> Result<()> {
         let Some(locks) = self.locks.filter(|_| !executions.is_empty()) else { return Ok(()) };
-        let roots = Batch::of_ids(&ONE_ID, executions.iter().map(|execution| *execution.root().as_uuid()));
-        self.read(&locks.hold_roots, self.values(&roots, []), Reader::next::<Uuid>).await.map(drop)
+        let roots =
+            Batch::of_ids(OneId::COLUMNS, executions.iter().map(|execution| *execution.root().as_uuid()));
+        self.read(&locks.hold_roots, self.values(&roots, []), row::id::<Uuid>).await.map(drop)
     }
 
     /// Takes locks by number, in their order. Two things with one number wait for each other without need, and no more.
@@ -55,7 +56,12 @@ impl<C: ConnectionTrait> Run<'_, C> {
         match self.locks {
             Some(locks) if !numbers.is_empty() => {
                 // What it gives is nothing, a row for each lock; and nothing is written.
-                self.run(&locks.hold, self.values(&lock_batch(numbers), [])).await.map(drop)
+                self.run(
+                    &locks.hold,
+                    self.values(&row::batch(numbers.into_iter().map(|lock| Lock { lock })), []),
+                )
+                .await
+                .map(drop)
             }
             _ => Ok(()),
         }
@@ -65,7 +71,7 @@ impl<C: ConnectionTrait> Run<'_, C> {
     async fn hold_rows(&self, statement: &Statement, batch: &Batch<'_>) -> Result<()> {
         let mut held = 0;
         while !batch.is_empty() {
-            let found = self.read(statement, self.values(batch, []), Reader::next::<Uuid>).await?.len();
+            let found = self.read(statement, self.values(batch, []), row::id::<Uuid>).await?.len();
             // What is held cannot end, so as many are the same ones.
             if found == held {
                 break;

@@ -9,15 +9,13 @@ use std::collections::BTreeSet;
 use sea_orm::Value;
 use stent_core::ExecutionId;
 use stent_core::backend::{ErrorKind, Purge, PurgeRequest, Purged, Result};
-use uuid::Uuid;
 
 use super::begin::Open;
 use super::run::Run;
 use super::{SqlStore, commit};
 use crate::Statement;
 use crate::batch::Batch;
-use crate::row::Reader;
-use crate::row::columns::{ONE_ID, ONE_KEY};
+use crate::row::{self, OneId, OneKey, Read, Shape, Whole};
 
 const OPERATION: &str = "purge";
 
@@ -125,13 +123,12 @@ impl SqlStore {
         let transaction = self.begin(OPERATION).await?;
         let run = self.within(OPERATION, &transaction);
         let asked = slice.executions.min(left);
-        let roots =
-            run.read(which, bounds(request, asked), |reader| reader.id(ExecutionId::from_uuid)).await?;
+        let roots = run.read(which, bounds(request, asked), row::id::<ExecutionId>).await?;
         if roots.is_empty() {
             return self.nothing(transaction, Went::Last { count: 0 }).await;
         }
         // G16: an execution goes with all that is its own. Its root's id is its own.
-        let batch = Batch::of_ids(&ONE_ID, roots.iter().map(|id| *id.as_uuid()));
+        let batch = Batch::of_ids(OneId::COLUMNS, roots.iter().map(|id| *id.as_uuid()));
         let Some(rows) = delete_details(&run, &batch, slice).await? else {
             return self.nothing(transaction, Went::TooMany { executions: roots.len() }).await;
         };
@@ -149,25 +146,22 @@ impl SqlStore {
     async fn compact(&self, request: &PurgeRequest, slice: Slice, left: usize) -> Result<Went> {
         let transaction = self.begin(OPERATION).await?;
         let run = self.within(OPERATION, &transaction);
-        let roots = run.read(&self.statements.whole, bounds(request, slice.window), |reader| {
-            Ok((reader.id(ExecutionId::from_uuid)?, reader.next::<i64>()? > 0))
-        });
-        let roots = roots.await?;
+        let roots = run.read(&self.statements.whole, bounds(request, slice.window), Whole::read).await?;
         if roots.is_empty() {
             return self.nothing(transaction, Went::Last { count: 0 }).await;
         }
-        let detailed: Vec<_> = roots.iter().filter(|(_, details)| *details).map(|(id, _)| *id).collect();
+        let detailed: Vec<_> = roots.iter().filter(|root| root.details).map(|root| root.id).collect();
         let (whole, later) = detailed.split_at(slice.executions.min(left).min(detailed.len()));
         let is_last = roots.len() < slice.window && later.is_empty();
         let later: BTreeSet<_> = later.iter().collect();
-        let seen = roots.iter().map(|(id, _)| id).filter(|id| !later.contains(id));
-        let batch = Batch::of_ids(&ONE_ID, whole.iter().map(|id| *id.as_uuid()));
+        let seen = roots.iter().map(|root| &root.id).filter(|id| !later.contains(id));
+        let batch = Batch::of_ids(OneId::COLUMNS, whole.iter().map(|id| *id.as_uuid()));
         let statements = &self.statements;
         run.write_batch(&statements.summary, &batch).await?;
         let Some(rows) = delete_details(&run, &batch, slice).await? else {
             return self.nothing(transaction, Went::TooMany { executions: whole.len() }).await;
         };
-        let seen = Batch::of_ids(&ONE_ID, seen.map(|id| *id.as_uuid()));
+        let seen = Batch::of_ids(OneId::COLUMNS, seen.map(|id| *id.as_uuid()));
         run.write_batch(&statements.compacted, &seen).await?;
         let effects = commit::cascade_from(&run, whole, rows, request.now).await?;
         self.commit(OPERATION, transaction).await?;
@@ -182,11 +176,15 @@ impl SqlStore {
         let asked = slice.executions.min(left);
         let mut bounds = bounds(request, asked);
         bounds.push(request.now.as_micros().into());
-        let keys: Vec<Uuid> = run.read(&statements.results, bounds, Reader::next).await?;
+        let keys = run.read(&statements.results, bounds, OneKey::read).await?;
         if keys.is_empty() {
             return self.nothing(transaction, Went::Last { count: 0 }).await;
         }
-        run.write_batch(&statements.forget, &Batch::of_ids(&ONE_KEY, keys.iter().copied())).await?;
+        run.write_batch(
+            &statements.forget,
+            &Batch::of_ids(OneKey::COLUMNS, keys.iter().map(|key| *key.key.as_uuid())),
+        )
+        .await?;
         self.commit(OPERATION, transaction).await?;
         Ok(went(keys.len(), keys.len(), keys.len() < asked))
     }

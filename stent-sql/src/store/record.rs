@@ -8,9 +8,7 @@ use stent_core::backend::Result;
 use stent_core::model::Step;
 
 use super::run::Run;
-use crate::batch::{Batch, Cell};
-use crate::row::columns::WANT;
-use crate::row::{Recorded, WANT_NONE};
+use crate::row::{self, Read, Recorded, WANT_NONE, WantRow};
 
 /// Whose steps are wanted, and which.
 #[derive(Debug, Default)]
@@ -19,14 +17,14 @@ pub(super) struct Wanted(BTreeMap<TaskId, Want>);
 #[derive(Debug)]
 struct Want {
     seen: u32,
-    others: i64,
+    others: u32,
 }
 
 impl Wanted {
     /// Wants the steps of a task that ended after the first `seen`, and others beside them.
     ///
     /// One that is wanted twice is read once, with all that either wants.
-    pub(super) fn add(&mut self, task: TaskId, seen: u32, others: i64) {
+    pub(super) fn add(&mut self, task: TaskId, seen: u32, others: u32) {
         let want = self.0.entry(task).or_insert(Want { seen, others });
         want.seen = want.seen.min(seen);
         if others != WANT_NONE {
@@ -45,10 +43,11 @@ impl Record {
         if wanted.0.is_empty() {
             return Ok(record);
         }
-        let mut batch = Batch::new(&WANT, wanted.0.len());
-        for (task, want) in &wanted.0 {
-            batch.push([Cell::Id(*task.as_uuid()), Cell::Int(want.seen.into()), Cell::Int(want.others)]);
-        }
+        let batch = row::batch(wanted.0.iter().map(|(task, want)| WantRow {
+            parent: *task,
+            seen: want.seen,
+            want: want.others,
+        }));
         let (statements, values) = (&run.store.statements, run.values(&batch, []));
         let steps = run.read(&statements.steps, values, Recorded::read).await?;
         for step in steps {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use stent_core::Timestamp;
 use stent_core::backend::{Renewal, Result};
 use stent_core::model::Lease;
-use stent_core::{TaskId, Timestamp};
 
 use super::SqlStore;
 use crate::row;
@@ -30,19 +30,15 @@ impl SqlStore {
         let run = self.within(OPERATION, &transaction);
         let values =
             run.values(&row::lease_batch(leases), [until.as_micros().into(), now.as_micros().into()]);
-        let renewed = run.read(&self.statements.renew, values, |reader| {
-            Ok((reader.id(TaskId::from_uuid)?, reader.epoch()?))
-        });
-        let renewed: BTreeSet<_> = renewed.await?.into_iter().collect();
+        let renewed: BTreeSet<_> =
+            run.read(&self.statements.renew, values, row::held).await?.into_iter().collect();
         self.tally.rows_written(renewed.len() as u64);
         let is_renewed = |lease: &&Lease| renewed.contains(&(lease.task, lease.epoch));
         let left: Vec<Lease> = leases.iter().filter(|lease| !is_renewed(lease)).copied().collect();
         let held: BTreeSet<_> = match &self.locks {
             Some(locks) if !left.is_empty() => {
                 let values = run.values(&row::lease_batch(&left), [now.as_micros().into()]);
-                let held = run
-                    .read(&locks.held, values, |reader| Ok((reader.id(TaskId::from_uuid)?, reader.epoch()?)));
-                held.await?.into_iter().collect()
+                run.read(&locks.held, values, row::held).await?.into_iter().collect()
             }
             _ => BTreeSet::new(),
         };

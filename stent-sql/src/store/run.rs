@@ -3,13 +3,14 @@
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DbErr};
 use stent_core::backend::{Error, Result};
+use uuid::Uuid;
 
 use super::SqlStore;
 use super::answer::On;
 use crate::batch::{Answer, Batch};
-use crate::row::columns::{ARGS, ONE_ID, RESULT};
-use crate::row::{Reader, read_plainly};
+use crate::row::{OneId, OverflowArgs, OverflowResult, Read, Reader, Shape, read_plainly};
 use crate::stmt::{Locks, Statement};
+use crate::table::task;
 
 /// Runs statements on a connection, for an operation.
 pub(super) struct Run<'a, C> {
@@ -32,15 +33,18 @@ impl<C: ConnectionTrait> Run<'_, C> {
     ) -> Result<Vec<T>> {
         let mut answer = self.answer(statement, values).await?;
         let statements = &self.store.statements;
-        for (column, overflow) in
-            [(&ARGS, &statements.overflow_args), (&RESULT, &statements.overflow_results)]
-        {
-            let ids = answer.overflow_ids(column);
-            if !ids.is_empty() {
-                let brought = self.answer(overflow, self.values(&Batch::of_ids(&ONE_ID, ids), [])).await?;
-                let brought: Vec<_> = decode_all(brought, |reader| Ok((reader.next()?, reader.next()?)))?;
-                answer.bring(column, brought.into_iter().collect());
-            }
+        let ids = answer.overflow_ids(task::ARGS);
+        if !ids.is_empty() {
+            let args = self.answer(&statements.overflow_args, self.ids(ids)).await?;
+            let args = decode_all(args, |reader| OverflowArgs::read(reader).map(|row| (row.id, row.args)))?;
+            answer.bring(task::ARGS, args.into_iter().collect());
+        }
+        let ids = answer.overflow_ids(task::RESULT);
+        if !ids.is_empty() {
+            let results = self.answer(&statements.overflow_results, self.ids(ids)).await?;
+            let results =
+                decode_all(results, |reader| OverflowResult::read(reader).map(|row| (row.id, row.result)))?;
+            answer.bring(task::RESULT, results.into_iter().collect());
         }
         decode_all(answer, decode)
     }
@@ -71,6 +75,10 @@ impl<C: ConnectionTrait> Run<'_, C> {
         let mut values = self.store.dialect.batch_values(batch);
         values.extend(others);
         values
+    }
+
+    fn ids(&self, ids: Vec<Uuid>) -> Vec<Value> {
+        self.values(&Batch::of_ids(OneId::COLUMNS, ids), [])
     }
 
     /// The parameters of a statement that takes two batches, with others between them.

@@ -20,7 +20,7 @@ use super::run::Run;
 
 use crate::Dialect;
 use crate::dialect::Probes;
-use crate::row::{self, Reader};
+use crate::row::{self, OneLane, Place, Read};
 use crate::writer::Mark;
 use crate::{Locks, Statements};
 
@@ -186,14 +186,14 @@ impl SqlStore {
     async fn check_fit(&self, run: &Run<'_, DatabaseTransaction>, expected: Option<&Began>) -> Result<()> {
         let own = self.home().await?;
         let Place { home, frozen, mark } = run.place().await?;
-        if matches!(expected, Some(Began::Marked(number)) if number.to_string() != mark) {
+        if matches!(expected, Some(Began::Marked(number)) if mark.as_deref() != Some(&*number.to_string())) {
             return Err(ended(OPERATION));
         }
         // The server may be another one by now, or have been started again.
         if own != home && self.reading(HOME)?.place().await?.home != home {
             return Err(elsewhere(&home, self));
         }
-        if frozen.is_empty() { Ok(()) } else { Err(sees_too_little(&frozen)) }
+        frozen.map_or(Ok(()), |isolation| Err(sees_too_little(&isolation)))
     }
 
     /// Nobody can run a transaction again but the application, whose it is.
@@ -210,23 +210,10 @@ impl SqlStore {
     }
 }
 
-/// Where a transaction is.
-struct Place {
-    /// In which database.
-    home: String,
-    /// Its isolation level, if it does not see what others commit.
-    frozen: String,
-    /// What the transaction was marked with when it began, if it was.
-    mark: String,
-}
-
 impl<C: ConnectionTrait> Run<'_, C> {
     /// Where the connection is.
     async fn place(&self) -> Result<Place> {
-        let place = |reader: &mut Reader| {
-            Ok(Place { home: reader.next()?, frozen: reader.next()?, mark: reader.next()? })
-        };
-        let read = self.read(&self.store.statements.home, Vec::new(), place).await?;
+        let read = self.read(&self.store.statements.home, Vec::new(), Place::read).await?;
         read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "home"))
     }
 
@@ -241,7 +228,7 @@ impl<C: ConnectionTrait> Run<'_, C> {
         if unknown.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let keys = self.values(&row::lane_keys(unknown.into_keys()), []);
+        let keys = self.values(&row::batch(unknown.into_keys().map(|key| OneLane { key })), []);
         let stored = self.read(&self.store.statements.stored_lanes, keys, row::lane).await?;
         Ok(stored.into_iter().collect())
     }

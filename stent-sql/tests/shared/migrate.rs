@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use sea_orm::ConnectionTrait;
-use stent_core::backend::{DeadLetterStat, ErrorKind, Inspect, Migrate, SchemaVersion};
-use stent_core::model::{ExecutionStatus, Lane};
+use stent_core::backend::{
+    Backend, ClaimRequest, DeadLetterStat, ErrorKind, Inspect, Limit, Migrate, SchemaVersion,
+};
+use stent_core::model::{ClaimEnd, ExecutionStatus, FunctionKey, Keyed, Lane, Mark, NewTask};
 use stent_core::transition::Outcome;
+use stent_core::{Key, TaskId};
+use uuid::Uuid;
 
-use crate::place::{FIRST_ROWS, Place};
-use crate::support::{claim, commit, end, root, start, t};
+use crate::place::{FIRST_ROWS, Place, bytes, id};
+use crate::support::{claim, commit, end, payload, request, root, start, t};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn handles_that_migrate_at_once_all_succeed() {
@@ -78,7 +82,7 @@ async fn a_newer_schema_is_refused_by_name() {
 #[tokio::test]
 async fn a_store_of_the_first_schema_goes_on() {
     let place = Place::new();
-    let store = place.open_first().await;
+    let store = place.open_at(1).await;
     assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 1, known: 5 });
     let lane = Lane::new("default", "charge").key().as_i64().to_string();
     store.connections().write.execute_unprepared(&FIRST_ROWS.replace("LANE", &lane)).await.expect("writes");
@@ -101,6 +105,96 @@ async fn a_store_of_the_first_schema_goes_on() {
     let stats = store.dead_letter_stats().await.expect("counts");
     let expected = DeadLetterStat { reason: "Declined".to_owned(), function: "charge".to_owned(), count: 1 };
     assert_eq!(stats, [expected]);
+}
+
+/// A dead letter that is redriven (1), a limited task under a lease whose first claim crashed (2), a function that is parked
+/// until its step (4) ends (3), and the result of an execution that is gone (5) under a key (6), as the fourth schema has them.
+fn fourth_rows() -> String {
+    let (charge, lane) =
+        (FunctionKey::of("charge").as_i64(), |name| Lane::new("default", name).key().as_i64());
+    let task = |n, root, parent: Option<u128>, function, rest: &str| {
+        let parent = parent.map_or("NULL".to_owned(), id);
+        format!(
+            "INSERT INTO stent_task (id, execution_id, parent_id, lane, name, status, epoch, tries, commit_no, ready_at, \
+             worker_id, wake_at, mark, slot, seq, kind, queue, priority, attempts, commit_epoch, done, fed, created_at, \
+             args_type, args) VALUES ({}, {}, {parent}, {}, '{function}', {rest}, 0, 'call', 'default', 0, 0, 0, 0, 0, 1, \
+             'application/cbor', {})",
+            id(n),
+            id(root),
+            lane(function),
+            bytes("00"),
+        )
+    };
+    let late = 9_000_000_000_000_000_i64;
+    let rows = [
+        format!(
+            "INSERT INTO stent_lane (key, queue, function, tags) VALUES ({}, 'default', 'charge', '[]')",
+            lane("charge")
+        ),
+        format!(
+            "INSERT INTO stent_lane (key, queue, function, tags) VALUES ({}, 'default', 'refund', '[]')",
+            lane("refund")
+        ),
+        task(1, 1, None, "refund", "'pending', 2, 0, 1, 1, NULL, NULL, 'revive', NULL"),
+        task(2, 2, None, "charge", &format!("'running', 2, 2, 0, {late}, {}, NULL, NULL, {charge}", id(9))),
+        task(3, 3, None, "charge", "'waiting', 1, 0, 1, NULL, NULL, 1, NULL, NULL"),
+        task(4, 3, Some(3), "charge", "'pending', 0, 0, 0, 1, NULL, NULL, NULL, NULL"),
+        format!(
+            "INSERT INTO stent_tried (task_id, epoch, at, execution_id, worker_id, how) \
+             VALUES ({two}, 1, 1, {two}, {}, 'crashed')",
+            id(9),
+            two = id(2)
+        ),
+        format!(
+            "INSERT INTO stent_memo (key, kind, execution_id, name, holder_id, ended_at, value_type, value) \
+             VALUES ({}, 'result', {five}, 'charge', {five}, 1, 'application/octet-stream', {})",
+            id(6),
+            bytes("72656365697074"),
+            five = id(5)
+        ),
+    ];
+    rows.join("; ")
+}
+
+#[tokio::test]
+async fn a_store_of_the_fourth_schema_goes_on() {
+    let place = Place::new();
+    let store = place.open_at(4).await;
+    assert_eq!(store.version().await.expect("reads"), SchemaVersion { applied: 4, known: 5 });
+    store.connections().write.execute_unprepared(&fourth_rows()).await.expect("writes");
+    let task = |n| TaskId::from_uuid(Uuid::from_u128(n));
+
+    store.migrate().await.expect("migrates");
+
+    // The slot of the running task counts, so nothing else of its function is claimed.
+    let functions = ["charge".to_owned()];
+    let limits = [Limit { function: "charge".to_owned(), max_concurrent: Some(1), rate: None }];
+    let limited = ClaimRequest { max: 9, limits: &limits, ..request(&functions, t(0)) };
+    assert_eq!(store.exchange(&[], Some(&limited)).await.expect("claims").claimed, []);
+    let ended = store.ended_claims(task(2)).await.expect("reads");
+    assert_eq!(
+        ended.iter().map(|claim| (claim.epoch.count, claim.end)).collect::<Vec<_>>(),
+        [(1, ClaimEnd::Crashed)]
+    );
+    // The parked function becomes ready at the count that it waits for.
+    let step = claim(&store, &["charge"], 9, t(0)).await;
+    assert_eq!(step.iter().map(|claimed| claimed.task.id).collect::<Vec<_>>(), [task(4)]);
+    commit(&store, &[end(&step[0])]).await;
+    let woken = claim(&store, &["charge"], 9, t(1)).await;
+    assert_eq!(
+        woken.iter().map(|claimed| (claimed.task.id, claimed.steps.len())).collect::<Vec<_>>(),
+        [(task(3), 1)]
+    );
+    // A result under a key answers the next dispatch.
+    let keyed = NewTask { keyed: Some(Keyed::new(Key::from_uuid(Uuid::from_u128(6)))), ..root("charge") };
+    commit(&store, &[start(keyed.clone())]).await;
+    let hit = store.executions(&[keyed.tree.execution]).await.expect("reads").remove(0);
+    assert_eq!((hit.status, hit.result), (ExecutionStatus::Completed, Some(Ok(payload(b"receipt")))));
+    let redriven = claim(&store, &["refund"], 9, t(1)).await;
+    assert_eq!(
+        redriven.iter().map(|claimed| claimed.task.mark.map(Mark::as_str)).collect::<Vec<_>>(),
+        [Some("redrive")]
+    );
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@
 //! | `Place` | where the store of one test is, gone with everything in it when it is dropped |
 //! | `Place::new()` | a place where nothing is yet |
 //! | `place.open().await` | a handle on it, as yet without tables |
-//! | `place.open_first().await` | a handle on it, with the tables of the first migration and no others |
+//! | `place.open_at(n).await` | a handle on it, with the tables that the first `n` migrations make and no others |
 //! | `place.open_with_one_connection().await` | one that is ready, with one connection of each kind |
 //! | `FIRST_ROWS` | what is written there to see that a later migration keeps it |
 //! | `COSTS` | how many statements exchanges take |

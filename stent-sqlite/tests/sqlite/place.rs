@@ -42,11 +42,11 @@ impl Folder {
         store
     }
 
-    /// A handle on the database, with the tables of the first migration.
-    pub(crate) async fn open_first(&self) -> Arc<SqlStore> {
+    /// A handle on the database, with the tables that the first migrations make.
+    pub(crate) async fn open_at(&self, migrations: u32) -> Arc<SqlStore> {
         let store = self.open().await;
         let migrator = Migrator::new(Arc::new(SqliteDialect));
-        migrator.up(&store.connections().write, Some(1)).await.expect("migrates");
+        migrator.up(&store.connections().write, Some(migrations)).await.expect("migrates");
         store
     }
 }
@@ -128,3 +128,12 @@ pub(crate) const FIRST_ROWS: &str = "
             x'00000000000070008000000000000002', 'pending', 0, 3, NULL, NULL, NULL
         UNION ALL SELECT x'00000000000070008000000000000004', x'00000000000070008000000000000004', NULL, 'failed', 1, NULL,
             NULL, 4, '{\"kind\":\"Declined\",\"message\":\"no funds\"}')";
+
+/// The literals of an id and of bytes.
+pub(crate) fn id(n: u128) -> String {
+    format!("x'{n:032x}'")
+}
+
+pub(crate) fn bytes(hex: &str) -> String {
+    format!("x'{hex}'")
+}

@@ -1,0 +1,17 @@
+//! `stent_note`: what the code of an execution has said of it, and what is left of its steps.
+
+use stent_core::ExecutionId;
+
+super::table! { "stent_note" {
+    EXECUTION_ID "execution_id": ExecutionId,
+    /// `counter`, `state` or `summary`.
+    KIND "kind": String,
+    /// The counter's or the state's name; of a summary, kind, name and status of the steps, with slashes between.
+    NAME "name": String,
+    /// The count, for all but states.
+    COUNT "count": Option<i64>,
+    /// Content type of `value`.
+    VALUE_TYPE "value_type": Option<String>,
+    /// The encoded value of a state.
+    VALUE "value": Option<Vec<u8>>,
+}}
