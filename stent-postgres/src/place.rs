@@ -45,8 +45,8 @@ impl Place {
     /// The same statement, with the schema before each of Stent's tables.
     ///
     /// A table is what is named in full and is neither the table of a column (`"stent_task"."id"`) nor what something is
-    /// called within the statement (`AS "stent_task"`). The builders cannot be told a schema: entities are public, and an
-    /// application's joins go by its own `search_path`.
+    /// called within the statement (`AS "stent_task"`). The builders are not told a schema, which is known
+    /// only once there is a connection.
     pub(crate) fn name_in(&self, text: &str) -> String {
         let Some(schema) = self.quoted() else { return text.to_owned() };
         let mut named = String::with_capacity(text.len() + text.len() / 8);
