@@ -8,7 +8,7 @@ use sea_orm::sea_query::{SubQueryStatement, Value};
 use sea_orm::{DbBackend, DbErr, QueryResult, TransactionOptions};
 use stent_core::backend::{ErrorKind, Topic};
 use stent_sql::batch::{Answer, Batch, Column};
-use stent_sql::dialect::{Dialect, Patience, Writers, render};
+use stent_sql::dialect::{Concurrency, Dialect, Failures, Patience, Text, Transport, Writers, render};
 
 use crate::error::NOT_SET_UP;
 use crate::options::ACQUIRE_TIMEOUT;
@@ -84,11 +84,121 @@ impl Dialect for PostgresDialect {
     fn name(&self) -> &'static str {
         "postgres"
     }
+}
 
+impl Text for PostgresDialect {
     fn backend(&self) -> DbBackend {
         DbBackend::Postgres
     }
 
+    fn render(&self, query: &SubQueryStatement) -> String {
+        self.place.name_in(&render(query, PostgresQueryBuilder))
+    }
+
+    fn param(&self, n: usize) -> String {
+        format!("${n}")
+    }
+
+    fn limit(&self, n: usize) -> String {
+        self.param(n)
+    }
+
+    /// By an array, which is made once and looked up by index; `IN` would be a join, planned anew and planned wrong.
+    fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {
+        let array = Func::cust(Alias::new("ARRAY")).arg(Expr::SubQuery(None, Box::new(subquery.into())));
+        column.eq(Func::cust(Alias::new("ANY")).arg(array))
+    }
+
+    /// Of `EXISTS` the planner may make a table of all that there are, to look in that.
+    fn any_row(&self, mut query: SelectStatement) -> Expr {
+        let one = query.expr(Expr::cust("1")).limit(1).take();
+        Expr::SubQuery(None, Box::new(one.into())).is_not_null()
+    }
+
+    /// Of an array of parents, of which some have very many steps, it takes all steps to be theirs, and reads those.
+    fn joins_by_lookup(&self) -> bool {
+        true
+    }
+
+    fn clock(&self) -> Expr {
+        Expr::cust("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    }
+
+    /// The server as well: shards of one application have databases of the same names. When it was started is what everybody
+    /// may ask of it; its own identifier is kept from most users on some servers.
+    fn home(&self) -> Expr {
+        Expr::cust(
+            "current_database() || ', of oid ' || (SELECT oid FROM pg_database WHERE datname = current_database()) || \
+             ', on the server that was started at ' || \
+             to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+        )
+    }
+
+    fn frozen(&self) -> Expr {
+        let level = format!("CASE WHEN {FROZEN} THEN upper(current_setting('transaction_isolation')) END");
+        Expr::cust(level)
+    }
+
+    fn marked(&self) -> Expr {
+        Expr::cust("nullif(current_setting('stent.transaction', true), '')")
+    }
+
+    fn iso(&self, column: &str) -> String {
+        format!(
+            "to_char(to_timestamp({column} / 1000000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
+        )
+    }
+
+    fn json_field(&self, column: &str, field: &str) -> String {
+        format!("{column}::json ->> '{field}'")
+    }
+
+    /// By the names under which migrations make them.
+    fn storage(&self, table: &str) -> Option<&'static str> {
+        match table {
+            "stent_task" | "stent_memo" | "stent_note" => Some(HOT),
+            "stent_rate" => Some(SMALL),
+            _ => None,
+        }
+    }
+
+    fn renames_indexes(&self) -> bool {
+        true
+    }
+}
+
+impl Transport for PostgresDialect {
+    fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement {
+        pack::source(columns, first)
+    }
+
+    fn batch_params(&self, columns: &[Column]) -> usize {
+        pack::params(columns)
+    }
+
+    fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value> {
+        pack::values(batch)
+    }
+
+    fn inline_bytes_max(&self) -> Option<usize> {
+        None
+    }
+
+    fn pack(
+        &self,
+        query: SelectStatement,
+        _columns: &[Column],
+        _numbered_by: Option<&str>,
+    ) -> SelectStatement {
+        query
+    }
+
+    fn unpack(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
+        pack::read(&rows, columns)
+    }
+}
+
+impl Concurrency for PostgresDialect {
     /// As the connection has it: `READ COMMITTED`, under which each statement sees what was committed before it. What is
     /// read to be written is locked.
     fn begin(&self) -> TransactionOptions {
@@ -97,6 +207,10 @@ impl Dialect for PostgresDialect {
 
     fn writers(&self) -> Writers {
         Writers::Many { hold: "pg_advisory_xact_lock" }
+    }
+
+    fn is_remote(&self) -> bool {
+        true
     }
 
     fn settings(&self) -> Option<&str> {
@@ -171,92 +285,9 @@ impl Dialect for PostgresDialect {
         vec!["ANALYZE stent_task".to_owned()]
     }
 
-    /// By the names under which migrations make them.
-    fn storage(&self, table: &str) -> Option<&'static str> {
-        match table {
-            "stent_task" | "stent_memo" | "stent_note" => Some(HOT),
-            "stent_rate" => Some(SMALL),
-            _ => None,
-        }
-    }
-
-    fn renames_indexes(&self) -> bool {
-        true
-    }
-
-    fn render(&self, query: &SubQueryStatement) -> String {
-        self.place.name_in(&render(query, PostgresQueryBuilder))
-    }
-
-    fn param(&self, n: usize) -> String {
-        format!("${n}")
-    }
-
-    fn limit(&self, n: usize) -> String {
-        self.param(n)
-    }
-
-    fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement {
-        pack::source(columns, first)
-    }
-
-    fn batch_params(&self, columns: &[Column]) -> usize {
-        pack::params(columns)
-    }
-
-    fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value> {
-        pack::values(batch)
-    }
-
-    fn inline_bytes_max(&self) -> Option<usize> {
-        None
-    }
-
-    fn pack(
-        &self,
-        query: SelectStatement,
-        _columns: &[Column],
-        _numbered_by: Option<&str>,
-    ) -> SelectStatement {
-        query
-    }
-
-    fn unpack(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
-        pack::read(&rows, columns)
-    }
-
-    /// By an array, which is made once and looked up by index; `IN` would be a join, planned anew and planned wrong.
-    fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {
-        let array = Func::cust(Alias::new("ARRAY")).arg(Expr::SubQuery(None, Box::new(subquery.into())));
-        column.eq(Func::cust(Alias::new("ANY")).arg(array))
-    }
-
-    fn clock(&self) -> Expr {
-        Expr::cust("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-    }
-
-    /// The server as well: shards of one application have databases of the same names. When it was started is what everybody
-    /// may ask of it; its own identifier is kept from most users on some servers.
-    fn home(&self) -> Expr {
-        Expr::cust(
-            "current_database() || ', of oid ' || (SELECT oid FROM pg_database WHERE datname = current_database()) || \
-             ', on the server that was started at ' || \
-             to_char(pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
-        )
-    }
-
-    fn frozen(&self) -> Expr {
-        let level = format!("CASE WHEN {FROZEN} THEN upper(current_setting('transaction_isolation')) END");
-        Expr::cust(level)
-    }
-
     /// `SET` looks at nothing, so that the application may still choose its isolation level.
     fn mark(&self, number: u64) -> Option<String> {
         Some(format!("SET LOCAL stent.transaction = '{number}'"))
-    }
-
-    fn marked(&self) -> Expr {
-        Expr::cust("nullif(current_setting('stent.transaction', true), '')")
     }
 
     /// By the driver's name for it. If there is another one, both are gone by this, and releasing it fails.
@@ -266,12 +297,6 @@ impl Dialect for PostgresDialect {
 
     fn hint_within(&self, topic: Topic) -> Option<String> {
         Some(hints::tell_within(&self.place, topic))
-    }
-
-    fn iso(&self, column: &str) -> String {
-        format!(
-            "to_char(to_timestamp({column} / 1000000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
-        )
     }
 
     fn patience(&self) -> Option<Patience> {
@@ -295,7 +320,9 @@ impl Dialect for PostgresDialect {
             self.sessions.retire();
         }
     }
+}
 
+impl Failures for PostgresDialect {
     fn is_of_session(&self, error: &DbErr) -> bool {
         error::is_of_session(error)
     }

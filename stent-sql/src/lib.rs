@@ -9,7 +9,7 @@
 //! | `stmt` | one pure builder per intent; its text is rendered once per store |
 //! | `row` | rows to model and back: the only place that encodes or decodes |
 //! | `store` | [`SqlStore`]: runs statements in transactions |
-//! | [`dialect`] | what differs between databases, on a page |
+//! | [`dialect`] | what differs between databases: text, transport of rows, concurrency, failures |
 //! | [`batch`] | many rows as the parameters of one statement |
 //! | [`migration`] | the schema and its history |
 //! | `url` | how the URLs of stores are taken apart, for the database crates |

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use stent_core::backend::ErrorKind;
 use stent_sql::batch::{Answer, Batch, Column};
-use stent_sql::dialect::{Dialect, Probes, Writers, render};
+use stent_sql::dialect::{Concurrency, Dialect, Failures, Probes, Text, Transport, Writers, render};
 
 use crate::{batch, pack};
 
@@ -29,26 +29,11 @@ impl Dialect for SqliteDialect {
     fn name(&self) -> &'static str {
         "sqlite"
     }
+}
 
+impl Text for SqliteDialect {
     fn backend(&self) -> DbBackend {
         DbBackend::Sqlite
-    }
-
-    /// `IMMEDIATE`: the one writer is picked at the beginning, where it can wait. A transaction that reads first and
-    /// writes later is refused, without waiting, if another one has written in between.
-    fn begin(&self) -> TransactionOptions {
-        TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        }
-    }
-
-    fn writers(&self) -> Writers {
-        Writers::One
-    }
-
-    fn renames_indexes(&self) -> bool {
-        false
     }
 
     fn render(&self, query: &SubQueryStatement) -> String {
@@ -65,6 +50,42 @@ impl Dialect for SqliteDialect {
         format!("?{n} + 0")
     }
 
+    fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {
+        column.in_subquery(subquery)
+    }
+
+    fn any_row(&self, mut query: SelectStatement) -> Expr {
+        Expr::exists(query.expr(Expr::cust("1")).take())
+    }
+
+    fn joins_by_lookup(&self) -> bool {
+        false
+    }
+
+    /// To the millisecond, which is as fine as SQLite reads a clock.
+    fn clock(&self) -> Expr {
+        Expr::cust("CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000")
+    }
+
+    /// The file, by the whole path that SQLite has made of what it was opened with.
+    fn home(&self) -> Expr {
+        Expr::cust("(SELECT file FROM pragma_database_list WHERE name = 'main')")
+    }
+
+    fn iso(&self, column: &str) -> String {
+        format!("strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000000.0, 'unixepoch')")
+    }
+
+    fn json_field(&self, column: &str, field: &str) -> String {
+        format!("json_extract({column}, '$.{field}')")
+    }
+
+    fn renames_indexes(&self) -> bool {
+        false
+    }
+}
+
+impl Transport for SqliteDialect {
     fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement {
         batch::source(columns, first)
     }
@@ -88,19 +109,24 @@ impl Dialect for SqliteDialect {
     fn unpack(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr> {
         pack::unpack(&rows, columns)
     }
+}
 
-    fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {
-        column.in_subquery(subquery)
+impl Concurrency for SqliteDialect {
+    /// `IMMEDIATE`: the one writer is picked at the beginning, where it can wait. A transaction that reads first and
+    /// writes later is refused, without waiting, if another one has written in between.
+    fn begin(&self) -> TransactionOptions {
+        TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        }
     }
 
-    /// To the millisecond, which is as fine as SQLite reads a clock.
-    fn clock(&self) -> Expr {
-        Expr::cust("CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000")
+    fn writers(&self) -> Writers {
+        Writers::One
     }
 
-    /// The file, by the whole path that SQLite has made of what it was opened with.
-    fn home(&self) -> Expr {
-        Expr::cust("(SELECT file FROM pragma_database_list WHERE name = 'main')")
+    fn is_remote(&self) -> bool {
+        false
     }
 
     /// The savepoints are the driver's, `_sqlx_savepoint_N`. The first is in every transaction in which one was rolled back.
@@ -108,11 +134,9 @@ impl Dialect for SqliteDialect {
         let nested = (2..=NESTED_MAX).rev().map(|depth| format!("ROLLBACK TO _sqlx_savepoint_{depth}"));
         Some(Probes { begin: "BEGIN", rollback: "ROLLBACK", nested: nested.collect() })
     }
+}
 
-    fn iso(&self, column: &str) -> String {
-        format!("strftime('%Y-%m-%dT%H:%M:%fZ', {column} / 1000000.0, 'unixepoch')")
-    }
-
+impl Failures for SqliteDialect {
     fn left_open(&self, error: &DbErr) -> Option<&'static str> {
         let in_another = error.to_string().contains("cannot start a transaction within a transaction");
         in_another.then_some("ROLLBACK")

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sea_orm::sea_query::{Alias, ColumnDef, Index, IndexOrder, Table, TableCreateStatement};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr};
+use sea_orm::{ConnectionTrait, DbErr};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager};
 
 use crate::Dialect;
@@ -163,10 +163,7 @@ fn tables() -> [TableCreateStatement; 5] {
 
 /// Roots that have failed are dead letters from now on, and those are counted by reason.
 fn reasons(dialect: &dyn Dialect) -> String {
-    let kind = match dialect.backend() {
-        DbBackend::Sqlite => "json_extract(failure, '$.kind')",
-        _ => "failure::json ->> 'kind'",
-    };
+    let kind = dialect.json_field("failure", "kind");
     format!(
         "UPDATE stent_task SET reason = {kind} \
          WHERE parent_id IS NULL AND ended_at IS NOT NULL AND status = 'failed' AND failure IS NOT NULL"

@@ -22,14 +22,7 @@ pub(super) fn ended(sql: Sql<'_>) -> Built {
 /// The same, those alone that are not compacted; and of each whether there is anything to compact.
 pub(super) fn whole(sql: Sql<'_>) -> Built {
     let root = || Expr::col((Alias::new("oldest"), task::ID));
-    let any = |query: &mut SelectStatement| {
-        let one = query.expr(Expr::cust("1")).take();
-        if sql.locks() {
-            // Of `EXISTS` Postgres may make a table of all that there are, to look in that.
-            return Expr::SubQuery(None, Box::new(one.clone().limit(1).take().into())).is_not_null();
-        }
-        Expr::exists(one)
-    };
+    let any = |query: &mut SelectStatement| sql.dialect.any_row(query.take());
     let step = any(Query::select()
         .from(task::TABLE)
         .and_where(Expr::col((task::TABLE, task::EXECUTION_ID)).eq(root()))

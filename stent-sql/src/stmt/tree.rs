@@ -41,12 +41,11 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
-/// The steps of the batch's tasks. Where many write, by a join, each one's being looked up: of an array of parents, of which
-/// some have very many, Postgres takes all steps that there are to be theirs, and reads those.
+/// The steps of the batch's tasks, each one's being looked up.
 pub(super) fn directly_below(sql: Sql<'_>) -> SelectStatement {
     let steps = || Query::select().column((task::TABLE, task::ID)).from(task::TABLE).take();
     let parent = Expr::col((task::TABLE, task::PARENT_ID));
-    if sql.locks() {
+    if sql.dialect.joins_by_lookup() {
         return steps().from(Alias::new(BATCH)).and_where(parent.eq(in_batch("id"))).take();
     }
     let roots = Query::select().expr(in_batch("id")).from(Alias::new(BATCH)).take();

@@ -18,8 +18,8 @@ use super::SqlStore;
 use super::again::Pauses;
 use super::answer::{On, is_silence, silence};
 use super::within::Began;
+use crate::Dialect;
 use crate::writer::{Mark, Turn, Whose};
-use crate::{Dialect, Writers};
 
 /// Most lost connections that a beginning transaction passes over. A pool of the store's own drops the others when it hears of
 /// the first; in one of the application's there may be as many as it has, which are found by more calls than one.
@@ -144,9 +144,9 @@ impl SqlStore {
         operation: &'static str,
         settings: &Settings<'a>,
     ) -> Result<DatabaseTransaction> {
-        let begun = match self.dialect.writers() {
-            Writers::One => self.begin_as_one(connection).await,
-            Writers::Many { .. } => self.begin_among_many(connection, operation, settings).await,
+        let begun = match self.dialect.is_remote() {
+            true => self.begin_remotely(connection, operation, settings).await,
+            false => self.begin_here(connection).await,
         };
         let transaction = match begun {
             Ok(transaction) => transaction,
@@ -161,7 +161,7 @@ impl SqlStore {
 
     /// A connection may have been left in a transaction by a statement past the driver. Nobody has that one, since the right to
     /// write is this call's: so it is rolled back.
-    async fn begin_as_one(
+    async fn begin_here(
         &self,
         connection: &DatabaseConnection,
     ) -> std::result::Result<DatabaseTransaction, DbErr> {
@@ -177,7 +177,7 @@ impl SqlStore {
     ///
     /// A connection that was lost while nobody used it shows that here, where nothing has been done yet: then another one
     /// serves. So it does where a connection has become silent.
-    async fn begin_among_many<'a>(
+    async fn begin_remotely<'a>(
         &'a self,
         connection: &DatabaseConnection,
         operation: &'static str,
