@@ -7,20 +7,16 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use futures::task::AtomicWaker;
 use stent_core::backend::Claimed;
-use stent_core::model::{Epoch, Mark, TaskResult};
+use stent_core::model::{Mark, TaskResult};
 use stent_core::replay::{CallSpec, Replay};
-use stent_core::{Failure, Kind, Payload, TaskId, Timestamp, own_failure};
-use tokio::sync::mpsc;
+use stent_core::{Failure, Kind, Payload, Timestamp, own_failure};
 use tracing::Span;
 
-use super::drop_queue::DropQueue;
-use super::fleet::Fleet;
-use super::port::{Message, Port};
+use super::host::Host;
 use crate::durable::context::{Context, Durable, Place};
 use crate::durable::stop::StopSign;
 use crate::function::BoxFuture;
 use crate::function::panics::{catch_panic, try_drop};
-use crate::function::state::States;
 use crate::trace;
 
 /// How often code that wakes itself is polled before others get their turn.
@@ -33,14 +29,13 @@ pub(super) struct Activation {
     /// What every event is in that the code logs.
     span: Span,
     pub(super) waker: Arc<TurnWaker>,
-    drop_queue: Arc<DropQueue>,
-    fleet: Arc<Fleet>,
+    host: Arc<Host>,
 }
 
 /// How far a task's code has come.
 enum Code {
     /// It is built at its first poll: that decodes its arguments and enters it.
-    Described { args: Payload, states: Arc<States> },
+    Described { args: Payload },
     /// It has been entered.
     Entered(BoxFuture<'static, TaskResult>),
     /// It has ended, and its result is still to be taken.
@@ -76,42 +71,42 @@ impl Drop for Remains {
 
 impl Activation {
     /// The code of a claimed task, from its first line.
-    pub(super) fn of_claim(port: &Port, claimed: Claimed) -> Self {
+    pub(super) fn of_claim(host: &Arc<Host>, claimed: Claimed) -> Self {
         if !claimed.steps.is_empty() {
-            port.fleet.unrecorded.replayed(&claimed.task.lane.function);
+            host.fleet.unrecorded.replayed(&claimed.task.lane.function);
         }
         let task = claimed.task;
         let started_at = task.started_at.unwrap_or(task.created_at);
         let replay = Replay::new(started_at, task.done, claimed.steps)
             .noted(task.noted)
             .redriven(task.mark == Some(Mark::Revive))
-            .sealed(port.engine.is_sealed);
+            .sealed(host.engine.is_sealed);
         let function = task.lane.function;
         let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };
-        Self::new(port, place, task.args, task.trace.as_deref(), Arc::default(), replay)
+        Self::new(host, place, task.args, task.trace.as_deref(), Arc::default(), replay)
     }
 
     /// The code of a step that its parent's turn runs. It is stopped when its parent is.
     pub(super) fn of_step(
-        port: &Port,
+        host: &Arc<Host>,
         place: Place,
         call: &CallSpec,
         stop: Arc<StopSign>,
         started_at: Timestamp,
     ) -> Self {
         let CallSpec { args, trace, .. } = call;
-        Self::new(port, place, args.clone(), trace.as_deref(), stop, Replay::new(started_at, 0, Vec::new()))
+        Self::new(host, place, args.clone(), trace.as_deref(), stop, Replay::new(started_at, 0, Vec::new()))
     }
 
     fn new(
-        port: &Port,
+        host: &Arc<Host>,
         place: Place,
         args: Payload,
         trace: Option<&str>,
         stop: Arc<StopSign>,
         replay: Replay,
     ) -> Self {
-        let durable = Arc::new(Durable::new(place, port.engine.clone(), stop, replay));
+        let durable = Arc::new(Durable::new(place, host.engine.clone(), stop, replay));
         let Durable { task, tree, function, .. } = &*durable;
         let span = tracing::info_span!(
             target: "stent",
@@ -119,19 +114,12 @@ impl Activation {
             otel.kind = trace::CONSUMER,
             execution = %tree.execution,
             %task,
-            worker = %port.worker,
+            worker = %host.worker,
             function,
         );
         trace::continue_from(&span, trace);
-        let code = Code::Described { args, states: port.states.clone() };
-        Self {
-            durable,
-            code,
-            span,
-            waker: TurnWaker::new(),
-            drop_queue: port.drop_queue.clone(),
-            fleet: port.fleet.clone(),
-        }
+        let code = Code::Described { args };
+        Self { durable, code, span, waker: TurnWaker::new(), host: host.clone() }
     }
 
     /// Polls the code until it has ended or is quiet: pending, and not woken since.
@@ -206,12 +194,14 @@ impl Activation {
     fn poll(&mut self) -> Poll<TaskResult> {
         let waker = Waker::from(self.waker.clone());
         let mut cx = TaskContext::from_waker(&waker);
-        let (durable, code) = (&self.durable, &mut self.code);
+        let (host, durable, code) = (&self.host, &self.durable, &mut self.code);
         durable.stop.polls.begin();
         let polled = self.span.in_scope(|| {
-            catch_panic(|| Context::Durable(durable.clone()).enter(|| poll_code(durable, code, &mut cx)))
+            catch_panic(|| {
+                Context::Durable(durable.clone()).enter(|| poll_code(host, durable, code, &mut cx))
+            })
         });
-        self.fleet.blocking.polled(&durable.function, durable.stop.polls.end());
+        self.host.fleet.blocking.polled(&durable.function, durable.stop.polls.end());
         let polled = polled.unwrap_or_else(|mut failure| {
             failure.trace.get_or_insert_with(|| format!("in `{}`", durable.function));
             Poll::Ready(Err(failure))
@@ -225,11 +215,11 @@ impl Activation {
 }
 
 /// Decodes the arguments and enters the code, if that is still to be done, and polls it.
-fn poll_code(durable: &Durable, code: &mut Code, cx: &mut TaskContext<'_>) -> Poll<TaskResult> {
-    if let Code::Described { args, states } = code {
-        let engine = &durable.engine;
+fn poll_code(host: &Host, durable: &Durable, code: &mut Code, cx: &mut TaskContext<'_>) -> Poll<TaskResult> {
+    if let Code::Described { args } = code {
+        let engine = &host.engine;
         *code = match engine.registry.get(&durable.function) {
-            Ok(function) => Code::Entered((function.invoke)(args, states, engine.codec)),
+            Ok(function) => Code::Entered((function.invoke)(args, &host.states, engine.codec)),
             Err(error) => Code::Ended(Err(own_failure(Kind::NOT_REGISTERED, error.to_string()).fatal())),
         };
     }
@@ -247,7 +237,7 @@ impl Drop for Activation {
         // Its destructors may wake it.
         self.waker.unpark();
         if let Some(remains) = self.remains() {
-            self.drop_queue.push(remains);
+            self.host.drop_queue.push(remains);
         }
     }
 }
@@ -262,16 +252,16 @@ impl fmt::Debug for Activation {
 }
 
 /// The waker of a task's code: it remembers, so that quiet code is told from code that has something to do.
-#[derive(Debug)]
 pub(super) struct TurnWaker {
     woken: AtomicBool,
     turn: AtomicWaker,
-    parked: Mutex<Option<(mpsc::UnboundedSender<Message>, TaskId, Epoch)>>,
+    /// Unparks its task, while the code is parked.
+    unpark: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 impl TurnWaker {
     fn new() -> Arc<Self> {
-        Arc::new(Self { woken: AtomicBool::new(true), turn: AtomicWaker::new(), parked: Mutex::new(None) })
+        Arc::new(Self { woken: AtomicBool::new(true), turn: AtomicWaker::new(), unpark: Mutex::new(None) })
     }
 
     fn take_woken(&self) -> bool {
@@ -293,21 +283,21 @@ impl TurnWaker {
     }
 
     /// From now on the code is parked: being woken unparks its task.
-    pub(super) fn park(&self, messages: mpsc::UnboundedSender<Message>, task: TaskId, epoch: Epoch) {
-        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some((messages, task, epoch));
+    pub(super) fn park(&self, unpark: impl Fn() + Send + 'static) {
+        *self.unpark.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(unpark));
         if self.woken.load(Ordering::Acquire) {
-            self.nudge();
+            self.unpark_task();
         }
     }
 
     /// The code is in a turn again.
     pub(super) fn unpark(&self) {
-        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.unpark.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn nudge(&self) {
-        if let Some((messages, task, epoch)) = &*self.parked.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = messages.send(Message::Nudge { task: *task, epoch: *epoch });
+    fn unpark_task(&self) {
+        if let Some(unpark) = &*self.unpark.lock().unwrap_or_else(PoisonError::into_inner) {
+            unpark();
         }
     }
 }
@@ -320,7 +310,7 @@ impl Wake for TurnWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.turn.wake();
-            self.nudge();
+            self.unpark_task();
         }
     }
 }

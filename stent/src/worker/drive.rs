@@ -37,6 +37,7 @@ use super::activation::Activation;
 use super::cache::Cache;
 use super::config::Config;
 use super::fleet::Fleet;
+use super::host::Host;
 use super::port::{Kept, Message, Parked, Port};
 use super::prefetch::{Prefetched, Ready};
 use super::report::{Reporter, Subject};
@@ -126,7 +127,7 @@ pub(super) struct Driver {
 /// # Errors
 /// [`Error::WorkerCrashed`] when it panicked.
 pub(super) async fn run(driver: Driver) -> Result<()> {
-    let worker = driver.port.worker;
+    let worker = driver.port.host.worker;
     let ran = AssertUnwindSafe(driver.run()).catch_unwind().await;
     ran.map_err(|panic| {
         let failure = panic_failure(panic);
@@ -159,17 +160,19 @@ impl Driver {
         Self {
             pump: Pump::new(pump, engine.clock.now()),
             port: Port {
-                engine,
-                fleet,
-                states: Arc::new(config.states),
-                worker: report.vitals().id(),
+                host: Arc::new(Host {
+                    engine,
+                    fleet,
+                    states: Arc::new(config.states),
+                    worker: report.vitals().id(),
+                    drop_queue: Arc::default(),
+                }),
                 lease: config.lease,
                 queues: config.queues.map(Arc::from),
                 tags: Arc::from(config.tags),
                 messages,
                 stop: report.vitals().stopping(),
                 report,
-                drop_queue: Arc::default(),
             },
             cache: Cache::new(config.cache),
             functions,
@@ -205,7 +208,7 @@ impl Driver {
     async fn run(mut self) {
         let end = End { report: self.port.report.clone(), is_well: false };
         let mut stop = self.port.stop.clone();
-        let mut steps = self.port.engine.clock.steps();
+        let mut steps = self.port.host.engine.clock.steps();
         let mut handed_back = false;
         // When a drain stops waiting; none without a drain, and in one that has no limit.
         let mut deadline: Option<Instant> = None;
@@ -279,8 +282,8 @@ impl Driver {
                     self.handle_asked(asked);
                 }
                 _ = stop.changed() => {}
-                _ = steps.changed() => self.pump.handle_step(self.port.engine.clock.now()),
-                () = self.hints.changed(), if !self.pump.is_draining() || !self.active.is_empty() => self.pump.handle_wake(self.port.engine.clock.now()),
+                _ = steps.changed() => self.pump.handle_step(self.port.host.engine.clock.now()),
+                () = self.hints.changed(), if !self.pump.is_draining() || !self.active.is_empty() => self.pump.handle_wake(self.port.host.engine.clock.now()),
                 () = self.ends.changed(), if self.ask_left == 0 && self.cache.len() > 0 => self.handle_ended(),
                 () = sleep_until(wait) => {}
             }
@@ -293,7 +296,7 @@ impl Driver {
         }
         // Parked code and what was lent to it are destroyed before anybody is told that nothing runs here any more.
         let (worker, drop_queue, states) =
-            (self.port.worker, self.port.drop_queue.clone(), self.port.states.clone());
+            (self.port.host.worker, self.port.host.drop_queue.clone(), self.port.host.states.clone());
         drop(self);
         drop_queue.push(states);
         if tokio::time::timeout(DROPS_MAX, drop_queue.drained()).await.is_err() {
@@ -310,7 +313,7 @@ impl Driver {
     /// Stops without having handed everything back: the store could not be reached for as long as leases last.
     fn give_up(&mut self) {
         tracing::warn!(
-            worker = %self.port.worker,
+            worker = %self.port.host.worker,
             running = self.active.len(),
             commits = self.outbox.iter().count(),
             "the store cannot be reached, so the worker stops without releasing its tasks; they become due again \
@@ -323,7 +326,7 @@ impl Driver {
 
     /// Ends what runs here and has come to the end of its time.
     fn end_expired(&mut self) {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         let is_over = |active: &&Active| active.expires_at.is_some_and(|expires_at| expires_at <= now);
         let over: Vec<TaskId> =
             self.active.values().filter(is_over).map(|active| active.lease.task).collect();
@@ -341,7 +344,7 @@ impl Driver {
 
     /// Has what is parked here, and waits for what no store knows of, be due later: its code is still in memory.
     fn put_off(&mut self) {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         for transition in self.cache.put_off(now, self.port.lease) {
             self.submit(Submission::of(transition), now);
         }
@@ -352,7 +355,7 @@ impl Driver {
         if self.prefetched.is_empty() {
             return;
         }
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         let draining = self.pump.is_draining();
         while !draining && self.pump.has_slot() {
             let Some(ready) = self.prefetched.next() else { return };
@@ -384,7 +387,7 @@ impl Driver {
 
     /// When the loop must look again, if nothing happens before.
     fn next_deadline(&self, stops_at: Option<Instant>) -> Option<Instant> {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         let is_busy = self.committing.is_some() && !self.claims_apart(self.pump.free());
         let can_claim = !is_busy && self.retry_at.is_none();
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
@@ -403,7 +406,7 @@ impl Driver {
 
     /// Does what is to be done: an exchange, a renewal.
     async fn act(&mut self) {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         if self.renewal.is_none() && self.pump.poll_action(now) == Some(Action::Renew) {
             self.start_renewal(now);
         }
@@ -429,7 +432,7 @@ impl Driver {
         if commits && !self.outbox.is_empty() {
             self.gather().await;
         }
-        let mut claim = match self.pump.poll_action(self.port.engine.clock.now()) {
+        let mut claim = match self.pump.poll_action(self.port.host.engine.clock.now()) {
             Some(Action::Claim { max }) => Some(max.min(self.claim_unit)),
             Some(Action::Look) => Some(0),
             Some(Action::Renew) | None => None,
@@ -454,7 +457,7 @@ impl Driver {
     }
 
     fn handle(&mut self, message: Message) {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         match message {
             Message::Keep { transition, reply } => {
                 self.keep_lease(&transition, now);
@@ -499,7 +502,7 @@ impl Driver {
                     now,
                 );
             }
-            Message::Nudge { task, epoch } => {
+            Message::Unpark { task, epoch } => {
                 let transition = decide::unpark(task, epoch, now);
                 self.submit(Submission::of(transition), now);
             }
@@ -522,8 +525,10 @@ impl Driver {
     }
 
     fn keep_hot(&self, parked: Parked) {
-        // Here and not in the turn: a unpark must come after the parking that it is about.
-        parked.activation.waker.park(self.port.messages.clone(), parked.task, parked.epoch);
+        // Here and not in the turn: an unpark must come after the parking that it is about.
+        let (messages, task, epoch) = (self.port.messages.clone(), parked.task, parked.epoch);
+        let unpark = move || drop(messages.send(Message::Unpark { task, epoch }));
+        parked.activation.waker.park(unpark);
         self.cache.insert(parked);
     }
 
@@ -610,7 +615,7 @@ impl Driver {
             },
             None => {
                 self.cache.forget(claimed.task.id);
-                Activation::of_claim(&self.port, claimed)
+                Activation::of_claim(&self.port.host, claimed)
             }
         };
         let ready = Ready { held, lease, activation, subject, expires_at };
@@ -646,7 +651,7 @@ impl Driver {
     /// Stops every turn and hands its task back.
     fn hand_back(&mut self) {
         self.handle_rest();
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         self.port.report.hands_back(self.active.values().map(|active| &active.subject));
         for (task, mut active) in std::mem::take(&mut self.active) {
             tracing::debug!(%task, "released a task");

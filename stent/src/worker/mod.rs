@@ -6,7 +6,7 @@
 //! | `handle`, `status` | a running worker as the application holds it, and its state for probes and people |
 //! | `fleet` | what the workers of one `Stent` share |
 //! | `drive` | the one loop of a worker: group commit, claims, renewals, drain; performs the core's `Pump` |
-//! | `port` | the messages between turns and the loop |
+//! | `host`, `port` | what a worker gives the code that it runs; the messages between turns and the loop |
 //! | `turn`, `transact` | one turn of one task: polls the code against its replay until it ends, waits or goes on |
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `prefetch`, `cache` | tasks claimed before a slot is free; parked code kept in memory |
@@ -24,6 +24,7 @@ mod drop_queue;
 mod fleet;
 mod handle;
 mod held;
+mod host;
 mod port;
 mod prefetch;
 mod report;

@@ -7,16 +7,13 @@ use std::time::Duration;
 use stent_core::decide::Held;
 use stent_core::model::{Epoch, Fence, Lane, Lease};
 use stent_core::transition::{News, Transition};
-use stent_core::{ExecutionId, Failure, TaskId, Timestamp, WorkerId};
+use stent_core::{ExecutionId, Failure, TaskId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::activation::Activation;
-use super::drop_queue::DropQueue;
-use super::fleet::Fleet;
+use super::host::Host;
 use super::report::Reporter;
 use super::status::Stop;
-use crate::engine::Engine;
-use crate::function::state::States;
 
 /// A turn to the loop.
 #[derive(Debug)]
@@ -37,7 +34,7 @@ pub(super) enum Message {
         reply: oneshot::Sender<Kept>,
     },
     /// Parked code was woken by something that no store knows of.
-    Nudge { task: TaskId, epoch: Epoch },
+    Unpark { task: TaskId, epoch: Epoch },
     /// The turn ended without anything to commit: its task was lost to another claim.
     Gone { fence: Fence },
     /// The turn that runs as this task of the runtime broke off: something other than the code in it panicked.
@@ -81,17 +78,13 @@ impl Parked {
 /// What a turn knows of its worker.
 #[derive(Clone)]
 pub(super) struct Port {
-    pub(super) engine: Arc<Engine>,
-    pub(super) fleet: Arc<Fleet>,
-    pub(super) states: Arc<States>,
-    pub(super) worker: WorkerId,
+    pub(super) host: Arc<Host>,
     pub(super) lease: Duration,
     pub(super) queues: Option<Arc<[String]>>,
     pub(super) tags: Arc<[String]>,
     pub(super) messages: mpsc::UnboundedSender<Message>,
     pub(super) stop: watch::Receiver<Stop>,
     pub(super) report: Reporter,
-    pub(super) drop_queue: Arc<DropQueue>,
 }
 
 impl Port {
@@ -126,6 +119,6 @@ impl Port {
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").field("worker", &self.worker).finish_non_exhaustive()
+        f.debug_struct("Port").field("worker", &self.host.worker).finish_non_exhaustive()
     }
 }

@@ -76,7 +76,7 @@ impl Running {
         });
         let turn = Turn { insert: row.into_iter().collect(), seen, ..Turn::default() };
         let transition = decide::keep(&self.held, turn, now);
-        match settle(self.port.engine.store.clone(), &transition, transaction).await {
+        match settle(self.port.host.engine.store.clone(), &transition, transaction).await {
             Fate::Stands(news) => {
                 self.held.fence = self.held.fence.next();
                 let Kept::Stands(news) = self.port.kept(transition, news).await else { return self.lost() };

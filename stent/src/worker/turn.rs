@@ -135,7 +135,7 @@ impl Running {
                 }
                 let durable = &self.activation.durable;
                 if durable.replay(|replay| replay.has_steps() && !replay.is_in_step()) {
-                    self.port.fleet.unrecorded.waited(&durable.function);
+                    self.port.host.fleet.unrecorded.waited(&durable.function);
                 }
                 self.wait_for_the_world().await
             }
@@ -144,7 +144,7 @@ impl Running {
 
     /// Shows in a mismatch what is recorded, which is read for that only now.
     async fn explain(self, mismatch: &Mismatch) -> Self {
-        let store = self.port.engine.store.clone();
+        let store = self.port.host.engine.store.clone();
         let recorded = match &mismatch.difference {
             Difference::Step | Difference::Sealed => return self,
             Difference::Args { of, .. } => store.args(*of).await.map(|args| vec![args]),
@@ -162,7 +162,7 @@ impl Running {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.port.engine.clock.now()
+        self.port.host.engine.clock.now()
     }
 
     pub(super) fn stop(&self) -> &Arc<StopSign> {
@@ -249,7 +249,7 @@ impl Running {
         let mut due = None;
         if self.activation.awaits_the_world() {
             if self.activation.surely_awaits_the_world() {
-                self.port.fleet.unrecorded.parked(&durable.function);
+                self.port.host.fleet.unrecorded.parked(&durable.function);
             }
             // No store knows what would wake it. If this process dies, it is due again as if it had run.
             wait = wait.no_longer_than(now + self.port.lease);
@@ -278,7 +278,7 @@ impl Running {
         match &self.listener {
             Some(listener) => listener.has_seen(seen),
             None => {
-                let engine = &self.port.engine;
+                let engine = &self.port.host.engine;
                 self.listener = Some(engine.completions.listen(&engine.store, self.held.fence.task, seen));
             }
         }
@@ -326,7 +326,7 @@ impl Running {
         let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
         // The step is not recorded yet, and may be begun again from here: its time must then be the same.
         let (started_at, began_at) = (self.now(), self.activation.durable.now());
-        let step = Activation::of_step(&self.port, place, call, self.stop().clone(), began_at);
+        let step = Activation::of_step(&self.port.host, place, call, self.stop().clone(), began_at);
         match self.run_here(seq, step).await {
             Local::Ended { result, notes } => self.record(seq, &ask, started_at, result, notes).await,
             Local::Stopped => self.stopped(),
@@ -425,7 +425,7 @@ impl Running {
         let (task, tree) = (self.held.fence.task, self.held.tree);
         let until = self.now() + self.port.lease;
         let nonce = ids::nonce();
-        let state = NewTaskState::Leased { started_at, worker: self.port.worker, nonce, until };
+        let state = NewTaskState::Leased { started_at, worker: self.port.host.worker, nonce, until };
         let row = self.activation.durable.replay(|replay| replay.write_call(task, &tree, seq, state));
         let Some(row) = row else { return Some(self) };
         let port = self.port.clone();

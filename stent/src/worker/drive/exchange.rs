@@ -141,10 +141,11 @@ impl Driver {
         match claim {
             None => {}
             Some(0) => self.pump.handle_looking(),
-            Some(_) => self.pump.handle_claiming(self.port.engine.clock.now()),
+            Some(_) => self.pump.handle_claiming(self.port.host.engine.clock.now()),
         }
-        let (engine, functions, hot) = (self.port.engine.clone(), self.functions.clone(), self.cache.clone());
-        let (worker, lease, queues) = (self.port.worker, self.port.lease, self.port.queues.clone());
+        let (engine, functions, hot) =
+            (self.port.host.engine.clone(), self.functions.clone(), self.cache.clone());
+        let (worker, lease, queues) = (self.port.host.worker, self.port.lease, self.port.queues.clone());
         let (tags, limits) = (self.port.tags.clone(), self.limits.clone());
         for submission in batch.iter().filter(|submission| submission.is_result()) {
             let fence = submission.transition.guard.leased();
@@ -215,13 +216,13 @@ impl Driver {
                 }
                 if done.claim.is_none() && done.batch.iter().any(|one| makes_ready(&one.transition)) {
                     // A claim beside it may have looked before this was there.
-                    self.pump.handle_wake(self.port.engine.clock.now());
+                    self.pump.handle_wake(self.port.host.engine.clock.now());
                 }
                 for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
                     self.committed(submission, outcome);
                 }
                 if let Some(max) = done.claim {
-                    let (now, got) = (self.port.engine.clock.now(), exchanged.claimed.len());
+                    let (now, got) = (self.port.host.engine.clock.now(), exchanged.claimed.len());
                     for expired in &exchanged.expired {
                         let running = self.finished(expired.task).map(|active| {
                             active.abort.abort();
@@ -268,7 +269,7 @@ impl Driver {
         lane: Lane,
         error: &StoreError,
     ) {
-        let (now, kind) = (self.port.engine.clock.now(), error.kind());
+        let (now, kind) = (self.port.host.engine.clock.now(), error.kind());
         let mut batch = self.under_later_claims(batch);
         if let Some(max) = claim {
             self.pump.handle_claim_failed(now);
@@ -331,7 +332,7 @@ impl Driver {
 
     /// What was under way while its task was claimed anew goes by the new claim from now on.
     fn under_later_claims(&mut self, batch: Vec<Submission>) -> Vec<Submission> {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         let mut left = Vec::with_capacity(batch.len());
         for submission in batch {
             match self.taken_back.remove(&submission.transition.guard.task()) {
@@ -347,7 +348,7 @@ impl Driver {
     /// The store says that it cannot hold this, whoever sends it and however often. So the task ends, and says so: to run its
     /// code again would give the same once more.
     fn refused(&mut self, submission: Submission, error: &StoreError) {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         let Submission { transition, reply, parked, subject, .. } = submission;
         let task = transition.guard.task();
         let Some(end) = decide::refuse(&transition, error, now) else {
@@ -397,7 +398,7 @@ impl Driver {
                 {
                     let status =
                         if result.is_ok() { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
-                    self.port.engine.waiters.resolve(tree.execution, status, Some(result));
+                    self.port.host.engine.waiters.resolve(tree.execution, status, Some(result));
                 }
                 if let Some(reply) = submission.reply {
                     self.goes_on(&submission.transition, reply, news);
@@ -438,7 +439,7 @@ impl Driver {
     /// that has run out, when it had waited for a row that somebody else held; but others may claim the task by now, so nothing
     /// else begins before the lease is renewed.
     pub(super) fn goes_on(&mut self, transition: &Transition, reply: oneshot::Sender<Kept>, news: News) {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
         let step = transition.insert.iter().find(leased).map(|row| row.id);
         let task = step.unwrap_or_else(|| transition.guard.task());

@@ -48,7 +48,7 @@ impl Driver {
         self.ask_left -= 1;
         self.asked_at = Instant::now();
         let about = self.cache.to_ask(ASK_MAX);
-        let store = self.port.engine.store.clone();
+        let store = self.port.host.engine.store.clone();
         self.asking = Some(Box::pin(async move {
             let ids: Vec<ExecutionId> = about.iter().copied().collect();
             let answer = store.executions(&ids).await;

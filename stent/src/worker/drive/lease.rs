@@ -18,7 +18,7 @@ pub(super) type Renewed = (Vec<Lease>, Timestamp, Result<Vec<Renewal>, StoreErro
 impl Driver {
     /// Stops the work whose lease has run out: another worker may be at it by now.
     pub(super) fn stop_lapsed(&mut self) {
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         if self.lapse_at.is_none_or(|lapse_at| lapse_at > now) {
             return;
         }
@@ -53,7 +53,7 @@ impl Driver {
             self.kept.values().copied().chain(stands).map(|lease| (lease.task, lease)).collect();
         let leases: Vec<Lease> = leases.into_values().collect();
         self.pump.handle_renewing();
-        let (engine, until) = (self.port.engine.clone(), now + self.port.lease);
+        let (engine, until) = (self.port.host.engine.clone(), now + self.port.lease);
         // So that there is time to ask again: renewing is idempotent.
         let patience = self.port.lease / 3;
         self.renewal = Some(Box::pin(async move {
@@ -68,7 +68,7 @@ impl Driver {
 
     pub(super) fn handle_renewed(&mut self, (leases, until, answer): Renewed) {
         self.renewal = None;
-        let now = self.port.engine.clock.now();
+        let now = self.port.host.engine.clock.now();
         match answer {
             Ok(renewals) => {
                 let held = renewals.contains(&Renewal::Held);
