@@ -175,7 +175,7 @@ fn cents<'de, D: Deserializer<'de>>(field: D) -> Result<u64, D::Error> {
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         (digits(whole) && digits(cents)).then(|| format!("{whole}{cents}").parse().ok())?
     });
-    amount.ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no price")))
+    amount.ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a price")))
 }
 
 impl Report {

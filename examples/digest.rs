@@ -90,7 +90,7 @@ async fn hash_file(path: PathBytes, State(meter): State<Meter>) -> io::Result<Ha
     let file = path.clone();
     let hashed = spawn_blocking(move || sha256::hash(file.as_path()))
         .await?
-        .inspect_err(|error| tracing::warn!("{path:?} was not read: {error}"))?;
+        .inspect_err(|error| tracing::warn!("cannot read {path:?}: {error}"))?;
     turn.count();
     Ok(hashed)
 }
@@ -151,7 +151,7 @@ async fn run(options: &Options) -> Result<Summary, Box<dyn Error>> {
     let run = Run::find(&stent, &root).await?;
     let from_store = run.recorded(&stent).await?;
     if run.resumed {
-        eprintln!("digest: going on with a run that was cut short; {from_store} files come from the store");
+        eprintln!("digest: continuing an interrupted run; {from_store} files come from the store");
     }
 
     let meter = Meter::new(options.crash_after);
@@ -195,7 +195,7 @@ fn folder(path: &Path) -> Result<PathBytes, String> {
         if metadata.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
     });
     let root = is_folder.and_then(|()| fs::canonicalize(path));
-    root.map(PathBytes::from).map_err(|error| format!("folder {path:?} cannot be read: {error}"))
+    root.map(PathBytes::from).map_err(|error| format!("cannot read the folder {path:?}: {error}"))
 }
 
 /// The store's own files, by their paths relative to the folder, if they are in it.

@@ -30,13 +30,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(role: &str, spec: &impl Serialize) -> Result<Self> {
-        let program = std::env::current_exe().context("this program's own path")?;
+        let program = std::env::current_exe().context("cannot find the path of this program")?;
         let mut child = Command::new(program)
             .args([role, &serde_json::to_string(spec)?])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .context("starting this program again")?;
+            .context("cannot start this program again")?;
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().context("the pipe from a child")?);
         Ok(Self { child, stdin, stdout })
@@ -44,8 +44,8 @@ impl Running {
 
     /// Sends a line to it.
     pub(crate) fn say(&mut self, line: &str) -> Result<()> {
-        let stdin = self.stdin.as_mut().context("nothing is said to a child that was told all")?;
-        writeln!(stdin, "{line}").context("telling a child")
+        let stdin = self.stdin.as_mut().context("the input of the child is already closed")?;
+        writeln!(stdin, "{line}").context("cannot write to a child")
     }
 
     /// Closes its input.
@@ -56,20 +56,20 @@ impl Running {
     /// The next line of its output.
     pub(crate) fn hear(&mut self) -> Result<String> {
         let mut line = String::new();
-        let heard = self.stdout.read_line(&mut line).context("hearing from a child")?;
-        ensure!(heard > 0, "a child ended without a word");
+        let heard = self.stdout.read_line(&mut line).context("cannot read from a child")?;
+        ensure!(heard > 0, "a child ended without output");
         Ok(line.trim_end().to_owned())
     }
 
     pub(crate) fn hear_json<T: DeserializeOwned>(&mut self) -> Result<T> {
         let line = self.hear()?;
-        serde_json::from_str(&line).with_context(|| format!("a child said {line:?}"))
+        serde_json::from_str(&line).with_context(|| format!("unexpected output of a child: {line:?}"))
     }
 
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Result<()> {
         self.hang_up();
-        let status = self.child.wait().context("waiting for a child")?;
+        let status = self.child.wait().context("cannot wait for a child")?;
         ensure!(status.success(), "a child ended with {status}");
         Ok(())
     }

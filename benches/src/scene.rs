@@ -17,7 +17,7 @@ use crate::schema::Schema;
 
 /// A folder for the stores on the same disk as this program.
 pub(crate) fn beside_this_program() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("this program's own path")?;
+    let program = std::env::current_exe().context("cannot find the path of this program")?;
     Ok(program.parent().context("a program lies in a folder")?.to_owned())
 }
 

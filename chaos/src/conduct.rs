@@ -61,7 +61,7 @@ pub(crate) async fn conduct(settings: &Settings) -> Result<Outcome> {
     std::fs::create_dir_all(settings.folder.join("said"))?;
     let store = Store::start(settings.backend, &settings.folder).await?;
     let stage = Stage::set(settings, &store)?;
-    tokio::time::timeout(START_MAX, stage.ready()).await.context("the processes do not come up")?;
+    tokio::time::timeout(START_MAX, stage.ready()).await.context("the processes are not ready in time")?;
     let (watching, seen) = observer::watch(Stent::connect(&store.url).await?);
 
     let began = Moment::now();
@@ -229,7 +229,7 @@ impl<'a> Stage<'a> {
                 None => self.violated(
                     "locked",
                     "the store",
-                    format!("its write lock was not to be had from {from} on, for {LOCKED_MAX:?}"),
+                    format!("its write lock was not available from {from} on, for {LOCKED_MAX:?}"),
                 ),
             },
             Fault::FillDisk(duration, bytes) => {

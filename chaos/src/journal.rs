@@ -62,7 +62,7 @@ impl Journal {
         let entry = Entry { at: Moment::now(), number, told };
         let line = serde_json::to_string(&entry).unwrap_or_default();
         if let Err(error) = self.0.append(&line) {
-            eprintln!("the journal cannot be written: {error}");
+            eprintln!("cannot write the journal: {error}");
             std::process::abort();
         }
     }

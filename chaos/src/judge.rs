@@ -305,7 +305,7 @@ impl<'a> Court<'a> {
                     broken(
                         "lost",
                         *id,
-                        "its dispatch was acknowledged, and the store does not have it".into(),
+                        "its dispatch was acknowledged, but the store does not have it".into(),
                     );
                 }
                 continue;
@@ -321,7 +321,7 @@ impl<'a> Court<'a> {
                 broken(
                     "wrong-answer",
                     *id,
-                    format!("who waited was told {:?}, and the store has {:?}", known.answer, case.answer),
+                    format!("its waiter was told {:?}, but the store has {:?}", known.answer, case.answer),
                 );
             }
             if case.status == ExecutionStatus::Completed {
@@ -350,7 +350,7 @@ impl<'a> Court<'a> {
                     broken("wrong-end", *id, format!("a child gave {:?} instead of {value}", case.answer));
                 }
                 Some(_) => {}
-                None => broken("unknown", *id, format!("nobody asked for this {}", case.function)),
+                None => broken("unknown", *id, format!("nobody requested this {}", case.function)),
             }
         }
     }
@@ -422,7 +422,7 @@ impl<'a> Court<'a> {
                     verdict.violations.push(Violation::new(
                         "no-effect",
                         self.about(*id),
-                        format!("{} is recorded as completed, and no run of it ended", task.place),
+                        format!("{} is recorded as completed, but no run of it ended", task.place),
                     ));
                 }
             }
@@ -618,7 +618,7 @@ impl<'a> Court<'a> {
                     "silent",
                     "the store",
                     format!(
-                        "it was well at {well}, and nobody was served for {:.1} s",
+                        "it recovered at {well}, but nobody was served for {:.1} s",
                         silence.as_secs_f64()
                     ),
                 ));
@@ -642,7 +642,7 @@ impl<'a> Court<'a> {
             verdict.violations.push(Violation::new(
                 "gave-up",
                 format!("execution {number}"),
-                format!("{what} failed {count} times with an error that is not said to pass: {error}"),
+                format!("{what} failed {count} times with an error that is not transient: {error}"),
             ));
         }
     }

@@ -147,7 +147,7 @@ impl Run<'_> {
         let line = serde_json::to_string(&self.line).unwrap_or_default();
         if let Err(error) = self.ledger.log.append(&line) {
             // Without the ledger, the judge could not check anything that this process does from here on.
-            eprintln!("the ledger cannot be written: {error}");
+            eprintln!("cannot write the ledger: {error}");
             std::process::abort();
         }
     }

@@ -33,7 +33,7 @@ mod programs;
 mod report;
 mod role;
 #[path = "../../stent/tests/postgres/server.rs"]
-#[expect(clippy::unwrap_used, reason = "a run that cannot set its stage has failed")]
+#[expect(clippy::unwrap_used, reason = "a run whose processes cannot start has failed")]
 mod server;
 mod stall;
 mod store;
@@ -133,8 +133,8 @@ fn main() -> ExitCode {
             let mut terminated = signal(SignalKind::terminate())?;
             tokio::select! {
                 played = run(&cli) => played,
-                _ = tokio::signal::ctrl_c() => bail!("interrupted; every process that was started has been ended"),
-                _ = terminated.recv() => bail!("asked to end; every process that was started has been ended"),
+                _ = tokio::signal::ctrl_c() => bail!("interrupted; all started processes were ended"),
+                _ = terminated.recv() => bail!("asked to end; all started processes were ended"),
             }
         })
     });
@@ -191,7 +191,7 @@ async fn play(cli: &Cli, backend: Backend, seed: u64) -> Result<bool> {
         Some(keep) => tempfile::Builder::new().prefix(&name).tempdir_in(keep),
         None => tempfile::Builder::new().prefix(&name).tempdir(),
     };
-    let mut folder = folder.context("there is no room for the files of a run")?;
+    let mut folder = folder.context("cannot create the folder for the files of a run")?;
     settings.folder = folder.path().to_owned();
     // Until the run is known to be good: whatever ends this program, its files are needed to find out why.
     folder.disable_cleanup(true);

@@ -82,7 +82,7 @@ impl Role {
     /// The role of this process, if it has one.
     pub(crate) fn told() -> Option<Result<Self>> {
         let told = env::var(TOLD).ok()?;
-        Some(serde_json::from_str(&told).with_context(|| format!("{TOLD} is no role")))
+        Some(serde_json::from_str(&told).with_context(|| format!("{TOLD} is not a role")))
     }
 
     pub(crate) fn play(self) -> Result<()> {
@@ -133,11 +133,11 @@ fn listen() -> watch::Receiver<bool> {
                     let _ = finish.send(true);
                     Ok(())
                 }
-                None => Err(std::io::Error::other("an order that nobody knows")),
+                None => Err(std::io::Error::other("unknown order")),
             };
             match followed {
                 Ok(()) => println!("{line}"),
-                Err(error) => eprintln!("{line:?} was not followed: {error}"),
+                Err(error) => eprintln!("cannot follow the order {line:?}: {error}"),
             }
         }
     });

@@ -52,7 +52,7 @@ pub async fn write(mut items: Items<'_>, root: &Path, out: impl Write) -> Result
     while let Some(page) = items.page().await? {
         for item in page {
             let (_, entry) = item.args.decode::<(PathBytes, Entry)>()?;
-            let outcome = item.result.ok_or("the store has no outcome of a file")??.decode()?;
+            let outcome = item.result.ok_or("the store has no outcome for a file")??.decode()?;
             let path = PathBytes::from(root.join(entry.path().as_path()));
             match outcome {
                 Outcome::Unreadable(problem) => eprintln!("digest: {path:?} could not be read: {problem}"),

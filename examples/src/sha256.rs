@@ -30,7 +30,7 @@ pub fn hash(path: &Path) -> io::Result<Hashed> {
     // Checked before it is opened: opening a named pipe would block, and a link is not followed.
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file any more"));
+        return Err(io::Error::other("it is no longer a regular file"));
     }
     let mut file = File::open(path)?;
     let mut buffer =

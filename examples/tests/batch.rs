@@ -87,7 +87,7 @@ fn one_bad_row_is_told_and_the_others_are_booked() {
     assert_eq!(lines[1], "2 rows were not booked");
     assert!(lines[2].starts_with("  line 3: `quantity`: "), "{report}");
     // The row before has a line end in a field.
-    assert!(lines[3].starts_with("  line 6: `8.9` is no price"), "{report}");
+    assert!(lines[3].starts_with("  line 6: `8.9` is not a price"), "{report}");
 }
 
 #[test]

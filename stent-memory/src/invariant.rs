@@ -23,7 +23,7 @@ impl Records {
             let execution = root.row.tree.execution;
             let runs = |record: &StoredTask| record.row.status == TaskStatus::Running;
             let any = runs(root) || self.below_root(execution).any(runs);
-            assert!(any, "{execution} was asked to end and nothing of it runs: it has ended (G15)");
+            assert!(any, "{execution} was asked to end and has no running task, but has not ended (G15)");
         }
     }
 
@@ -32,7 +32,7 @@ impl Records {
             let holder = memo.holder.filter(|holder| self.is_open(*holder));
             assert!(
                 holder.is_some(),
-                "whoever is to give the result under {} is at it (G12): {memo:?}",
+                "the key {} without a result has an open holder (G12): {memo:?}",
                 memo.key
             );
         }
@@ -42,46 +42,53 @@ impl Records {
         let row = &record.row;
         assert!(
             row.ready_at.is_none() && row.worker.is_none() && row.limit_key.is_none(),
-            "it is over: {row:?}"
+            "an ended task has no due moment, worker or slot: {row:?}"
         );
-        assert!(row.ended_at.is_some(), "it ended at some moment: {row:?}");
+        assert!(row.ended_at.is_some(), "an ended task has the moment of its end: {row:?}");
     }
 
     fn check_open(&self, record: &StoredTask) {
         let row = &record.row;
         let runs = row.status == TaskStatus::Running;
-        assert_eq!(row.worker.is_some(), runs, "what runs is held: {row:?}");
-        assert!(runs || row.limit_key.is_none(), "what does not run has no place: {row:?} (G8)");
-        assert!(!runs || row.ready_at.is_some(), "a lease ends: {row:?} (G2)");
+        assert_eq!(row.worker.is_some(), runs, "the running tasks are those with a worker: {row:?}");
+        assert!(runs || row.limit_key.is_none(), "only a running task has a slot: {row:?} (G8)");
+        assert!(!runs || row.ready_at.is_some(), "a running task has the end of its lease: {row:?} (G2)");
         if let Some(parent) = row.tree.parent.and_then(|parent| self.tasks.get(&parent)) {
             // Running tasks of an execution that was asked to end may still clean up.
             let given_up =
                 parent.row.status == TaskStatus::Cancelled || parent.row.mark == Some(Mark::Expire);
             assert!(
                 !given_up || row.is_stopping(),
-                "nothing is left below what was given up: {row:?} below {:?} (G15)",
+                "a task below one that was given up is stopping: {row:?} below {:?} (G15)",
                 parent.row
             );
         }
         match (row.kind, &record.task.state) {
             (StepKind::Signal, _) => {
                 let value = row.key.and_then(|key| self.memos.get(&key)).and_then(|memo| memo.value.as_ref());
-                assert!(value.is_none(), "a value that is there is taken: {row:?} (G11)");
+                assert!(value.is_none(), "a wait takes a signal value that is there: {row:?} (G11)");
             }
             (StepKind::Join, NewTaskState::Join { execution }) => {
-                assert!(self.is_open(execution.root()), "what is waited for has not ended: {row:?}");
+                assert!(self.is_open(execution.root()), "an open join waits for an open execution: {row:?}");
             }
             (StepKind::Map | StepKind::Gather, _) => {
-                assert!(row.total != Some(row.done), "all of its items have ended: {row:?}");
+                assert!(row.total != Some(row.done), "an open map has open items: {row:?}");
             }
             (StepKind::Call, _) if row.waits_for_key() && !row.is_stopping() => {
                 let memo = row.key.and_then(|key| self.memos.get(&key));
                 let holder = memo.filter(|memo| memo.value.is_none()).and_then(|memo| memo.holder);
-                assert!(holder.is_some_and(|holder| holder != row.id), "it waits for another: {row:?} (G12)");
+                assert!(
+                    holder.is_some_and(|holder| holder != row.id),
+                    "a task that waits for a key waits for \
+                                                                        another holder: {row:?} (G12)"
+                );
             }
             (StepKind::Call, _) if row.status == TaskStatus::Waiting && !row.is_stopping() => {
                 let reached = row.wake_threshold.is_some_and(|wake_at| row.done >= wake_at);
-                assert!(!reached || row.ready_at.is_some(), "what it waits for has happened: {row:?} (G5)");
+                assert!(
+                    !reached || row.ready_at.is_some(),
+                    "a task whose wait is satisfied is due: {row:?} (G5)"
+                );
             }
             _ => {}
         }

@@ -84,7 +84,7 @@ pub(crate) fn work(spec: &WorkerSpec) -> Result<()> {
     let before = meter.read();
     println!("ready");
     let mut heard = std::io::stdin().lock().lines();
-    ensure!(heard.next().transpose()?.as_deref() == Some("go"), "a worker was not told to go");
+    ensure!(heard.next().transpose()?.as_deref() == Some("go"), "a worker was not told to start");
 
     let _entered = runtime.enter();
     let worker =
@@ -128,6 +128,6 @@ fn read(notes: &[impl AsRef<Path>], n: u32) -> Result<Fleet> {
         }
         per_worker.push(text.lines().count());
     }
-    ensure!(runs.len() == n as usize, "{} jobs have run, and {n} were dispatched", runs.len());
+    ensure!(runs.len() == n as usize, "{} jobs have run, but {n} were dispatched", runs.len());
     Ok(Fleet { per_worker, ran_twice: runs.values().filter(|runs| **runs > 1).count() })
 }

@@ -104,7 +104,7 @@ impl JsonStore {
         let config = || Error::new(ErrorKind::Config, "open");
         let path = std::path::absolute(path).map_err(|error| config().with_source(error))?;
         if !path.parent().is_some_and(Path::is_dir) {
-            let message = format!("{}: no such folder, make it first", path.display());
+            let message = format!("the folder {} does not exist; create it first", path.display());
             return Err(config().with_message(message));
         }
         let place = Place::new(path, durability);

@@ -94,8 +94,10 @@ impl Place {
         file.read_line(&mut line).map_err(self.failed(operation))?;
         let header: Header = serde_json::from_str(&line).map_err(self.corrupt(operation))?;
         if header.format > FORMAT {
-            let message =
-                format!("the file has form {}, this program knows {FORMAT}: update it", header.format);
+            let message = format!(
+                "the file has format {}, and this program knows {FORMAT}; update the program",
+                header.format
+            );
             return Err(Error::new(ErrorKind::Schema, operation).with_message(message));
         }
         Ok(Some((header, file)))

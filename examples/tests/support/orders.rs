@@ -101,7 +101,7 @@ impl Orders {
                 }
                 5 => {
                     fields[6] = format!("\"{},{:02}\"", price / 100, price % 100);
-                    "is no price"
+                    "is not a price"
                 }
                 6 => {
                     fields[7] = "EURO".to_owned();

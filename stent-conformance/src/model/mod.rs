@@ -73,7 +73,7 @@ pub(crate) async fn check(harness: &Arc<dyn Harness>, seed: u64, trace: &Trace) 
     Err(format!(
         "seed {seed}: the store differs from memory after {} operations{}\n{}",
         draws.len(),
-        if shrunk { ", the fewest that were found to show it" } else { "; there was no time to find fewer" },
+        if shrunk { ", the fewest found that show it" } else { "; there was no time to find fewer" },
         difference.what
     ))
 }
