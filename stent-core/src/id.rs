@@ -1,5 +1,4 @@
-//! Identifiers. All are UUIDs made by the caller (version 7, so that they sort by age); a store never
-//! invents one.
+//! Identifiers. All are UUIDs that the caller creates (version 7, so that they sort by age); a store never creates one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -69,12 +68,12 @@ id! {
 }
 
 id! {
-    /// Names one worker for as long as it runs.
+    /// Names one worker while it runs.
     WorkerId
 }
 
 impl ExecutionId {
-    /// The root task of this execution, which carries the same id.
+    /// The root task of this execution, which has the same id.
     #[must_use]
     pub const fn root(self) -> TaskId {
         TaskId(self.0)
@@ -82,7 +81,7 @@ impl ExecutionId {
 }
 
 impl TaskId {
-    /// The execution of which this task is the root. Meaningful for root tasks only.
+    /// The execution of which this task is the root. Meaningful only for root tasks.
     #[must_use]
     pub const fn execution(self) -> ExecutionId {
         ExecutionId(self.0)

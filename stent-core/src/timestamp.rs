@@ -1,4 +1,4 @@
-//! A moment: microseconds since the Unix epoch, UTC. Reading a clock is the caller's business.
+//! A moment: microseconds since the Unix epoch, UTC. Reading a clock is up to the caller.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -68,7 +68,7 @@ impl From<SystemTime> for Timestamp {
 }
 
 impl From<Timestamp> for OffsetDateTime {
-    /// Moments beyond the years that `time` can hold come back as its nearest.
+    /// Moments beyond the range of `time` become its nearest moment.
     fn from(moment: Timestamp) -> Self {
         Self::from_unix_timestamp_nanos(i128::from(moment.0) * 1_000).unwrap_or(if moment.0 < 0 {
             time::PrimitiveDateTime::MIN.assume_utc()

@@ -1,18 +1,18 @@
-//! The window of a map: how many of its items may be open at once, and when to add more.
+//! The window of a map: how many of its items may be open at once, and when more are added.
 
 use crate::Digest;
 use crate::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
 use crate::model::{NewTask, Progress};
 
-/// How far a map has come, and what is about to be written of it.
+/// The progress of a map, and the data that the next turn writes about it.
 #[derive(Debug, Default)]
 pub struct MapWindow {
     progress: Progress,
-    /// The digest of the items that it was fed with so far.
+    /// The digest of the items so far.
     pub(super) digest: Option<Digest>,
     /// Items that the next turn writes.
     pub(super) chunk: Vec<NewTask>,
-    /// Whether the next turn has something to say about the map.
+    /// Whether the next turn writes anything about the map.
     pub(super) changed: bool,
 }
 
@@ -38,7 +38,7 @@ impl MapWindow {
         }
     }
 
-    /// How far the map has come, with what is about to be written.
+    /// The map's progress, including the data that the next turn writes.
     #[must_use]
     pub const fn progress(&self) -> Progress {
         self.progress
@@ -60,7 +60,7 @@ impl MapWindow {
         self.changed = true;
     }
 
-    /// How many items must be done before the map is fed again: half of the window is free then.
+    /// How many items must be done before the map is fed again: then half of the window is free.
     pub(super) fn threshold(&self) -> Option<u32> {
         self.progress.total.is_none().then(|| (self.progress.fed + WINDOW / 2).saturating_sub(WINDOW).max(1))
     }

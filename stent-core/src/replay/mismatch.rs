@@ -1,4 +1,4 @@
-//! Code that asks for something other than its record has.
+//! Mismatches: code that asks for something other than its record contains.
 
 use std::fmt;
 
@@ -13,68 +13,69 @@ use crate::{Digest, ExecutionId, Failure, Payload, TaskId, own_failure};
 pub struct Mismatch {
     /// The position.
     pub seq: Seq,
-    /// What the record has there.
+    /// The recorded step at this position.
     pub recorded: String,
-    /// What the code asks for; none if it ended without asking.
+    /// The step that the code asks for; `None` if the code ended without it.
     pub asked: Option<String>,
-    /// Where in the source it asks.
+    /// The source location of the request.
     pub location: Option<String>,
-    /// In what they disagree.
+    /// The difference.
     pub difference: Difference,
 }
 
-/// In what the code and its record disagree.
+/// The difference between the code and its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// In the kind of the step, in its name, or in whether there is one.
+    /// The kind of the step, its name, or whether there is a step.
     Step,
-    /// In the arguments of the same step.
+    /// The arguments of the same step.
     Args {
-        /// The task whose arguments are the recorded ones.
+        /// The task with the recorded arguments.
         of: TaskId,
-        /// The arguments that the code gives, as people read them.
+        /// The code's arguments in readable form.
         asked: String,
     },
-    /// In arguments or items which are sealed in the store, and so not shown.
+    /// Arguments or items that are sealed in the store, and so not shown.
     Sealed,
-    /// In the items of the same map.
+    /// The items of the same map.
     Items {
         /// The map.
         of: TaskId,
-        /// The first of those that the code gives, as people read them.
+        /// The first items of the code, in readable form.
         asked: Vec<String>,
     },
 }
 
-/// A walk of the code through the items that its map was fed with before.
+/// The code's pass over the items that its map was fed before.
 #[derive(Clone, Debug)]
 pub struct Walk {
-    /// The function that is called for each.
+    /// The function that the map calls for each item.
     pub name: &'static str,
-    /// Where in the source the map is.
+    /// The source location of the map.
     pub location: &'static std::panic::Location<'static>,
-    /// How many there are, up to those that were fed.
+    /// The number of items, at most as many as were fed.
     pub items: u32,
-    /// Whether there are more than a map was fed with that has all of its items.
+    /// Whether there are more items, although the map was fed all of its items before.
     pub more: bool,
-    /// The digest of these items; none if they are not compared.
+    /// The digest of these items; `None` if they are not compared.
     pub digest: Option<Digest>,
-    /// The arguments of the first of them, up to [`EXCERPT_ITEMS_MAX`].
+    /// The arguments of the first items, up to [`EXCERPT_ITEMS_MAX`].
     pub first: Vec<Payload>,
 }
 
-/// Whether the digests of a step and of what the code asks for say anything: those of different versions of a function do not,
-/// because its parameters may be others.
+/// Whether the digests of a step and of a request can be compared: those of different versions of a function cannot, because
+/// their parameters may differ.
 pub(super) fn is_comparable(step: &Step, ask: &Ask) -> bool {
     step.name == ask.name
 }
 
-/// Stands in a mismatch for the arguments that the store has sealed: the failure that a mismatch becomes is not sealed.
+/// The replacement for arguments that the store has sealed: the failure that a mismatch becomes is not sealed.
 const SEALED: &str = "(arguments are sealed in this store, and not shown)";
 
 impl Mismatch {
     pub(super) fn between(step: &Step, ask: &Ask, is_sealed: bool) -> Option<Self> {
-        // Another version of a function is the same step: what was recorded stands, what is open goes on as it was asked for.
+        // Another version of a function is the same step: a recorded result stays, and an open step continues as it was
+        // requested.
         let same_name = match ask.kind {
             StepKind::Call | StepKind::Map | StepKind::Gather | StepKind::Spawn => {
                 split_version(&step.name).0 == split_version(&ask.name).0
@@ -136,7 +137,7 @@ impl Mismatch {
         Some(Self { seq, recorded: all, asked: Some(now), location: Some(location.to_string()), difference })
     }
 
-    /// Whether only the arguments of a step differ that has failed.
+    /// Whether the only difference is in the arguments of a failed step.
     pub(super) const fn is_of_a_failure(&self, step: &Step) -> bool {
         matches!(self.difference, Difference::Args { .. } | Difference::Sealed)
             && matches!(step.state, StepState::Done { result: Err(_), .. })
@@ -152,8 +153,9 @@ impl Mismatch {
         }
     }
 
-    /// The same mismatch with what is recorded, as far as it is small: the arguments of the task that its difference names, or
-    /// those of the first items of the map. None if they are not there any more; an error says why they could not be read.
+    /// The mismatch with the recorded data in readable form, truncated if it is long: the arguments of the task that its
+    /// difference names, or of the first items of the map. `None` entries no longer exist; an error says why they could not be
+    /// read.
     #[must_use]
     pub fn shown(mut self, recorded: Result<&[Option<Payload>], &str>) -> Self {
         let Some(asked_for) = &mut self.asked else { return self };
@@ -206,13 +208,13 @@ impl Mismatch {
     }
 }
 
-/// Arguments for people.
+/// Arguments in readable form.
 fn shown(payload: &Payload) -> String {
     args_of(payload).unwrap_or_else(|error| format!("(unreadable: {error})"))
 }
 
 impl Ask {
-    /// What it is called with, for people.
+    /// The requested arguments in readable form.
     fn args(&self) -> String {
         let call = self.call.as_ref().map(|call| &call.args);
         let args = call.or_else(|| self.spawn.as_ref().map(|root| &root.args));

@@ -1,4 +1,4 @@
-//! One task's code against its recorded steps.
+//! Replays one task's code against its recorded steps.
 //!
 //! ```text
 //! code ── reserve, ask, record, feed, forget ──►┌────────┐◄── resume ── what the store says
@@ -6,9 +6,9 @@
 //! runtime ◄── deliver, needs, turn ─────────────└────────┘
 //! ```
 //!
-//! Replay answers what is known, keeps what is wished for, and hands completions to the code one at a time, in the
-//! order in which they were recorded: so code that is run again takes the same way (G4). It knows nothing of stores
-//! or clocks; the moments that it is given come from the record.
+//! Replay answers requests whose results are known, keeps new ones, and delivers completions to the code one at a time, in the
+//! recorded order: so code that runs again takes the same path (G4). It knows nothing of stores or clocks; its moments come
+//! from the record.
 
 mod ask;
 mod map;
@@ -27,60 +27,60 @@ use crate::{Origin, TaskId, Timestamp};
 
 /// The state of one task's code.
 ///
-/// Methods come in three kinds. The *code* calls [`reserve`](Self::reserve) when a step is built, [`ask`](Self::ask)
-/// when it is first polled, [`take`](Self::take) when it is polled again, [`record`](Self::record) and
-/// [`feed`](Self::feed) for the two kinds of step that the code itself drives, [`forget`](Self::forget) when it is
-/// dropped, and [`hold`](Self::hold) while it reads what is recorded elsewhere. The *runtime* polls the code until it is quiet, calls [`deliver`](Self::deliver), polls again, and so on until
-/// nothing is left to deliver; then [`needs`](Self::needs) says what the code is waiting for, and
-/// [`turn`](Self::turn) takes what is to be committed. After the commit, [`resume`](Self::resume) brings what the store
-/// knows more.
+/// Methods come in three kinds. The *code* calls [`reserve`](Self::reserve) when a step is built, [`ask`](Self::ask) when it is
+/// first polled, [`take`](Self::take) when it is polled again, [`record`](Self::record) and [`feed`](Self::feed) for the two
+/// kinds of step that the code itself drives, [`forget`](Self::forget) when it is dropped, and [`hold`](Self::hold) while it
+/// reads data that is recorded elsewhere. The *runtime* polls the code until it is quiet, calls [`deliver`](Self::deliver),
+/// polls again, and so on until nothing is left to deliver; then [`needs`](Self::needs) says what the code is waiting for, and
+/// [`turn`](Self::turn) takes what is to be committed. After the commit, [`resume`](Self::resume) adds the *store's* news.
 #[derive(Debug)]
 pub struct Replay {
     next_seq: u32,
-    /// What the code waits for or has not come to yet. A position below `next_seq` without a slot is over for the code,
-    /// so a long function's slots stay few.
+    /// Positions that the code waits for or has not reached yet. A position below `next_seq` without a slot is finished for the
+    /// code, so a long function has few slots.
     slots: BTreeMap<Seq, Slot>,
     /// Completions that the code has not seen, by their order.
     undelivered: BTreeMap<u32, Seq>,
-    /// Completions that the store knows, as far as we were told.
+    /// Completions in the store, as far as this replay was told.
     done: u32,
     seen: u32,
     now: Timestamp,
-    /// Wishes since the last turn, in the order in which they came.
+    /// Requests since the last turn, in order.
     wished: VecDeque<Seq>,
     cancelled: Vec<TaskId>,
     fresh_inline: Vec<Seq>,
     steps_asked: bool,
-    /// What the code has said since the last turn, and in which step, if it was in one's closure.
+    /// Notes that the code has written since the last turn, with the step if a step's closure wrote them.
     notes: Vec<(Option<TaskId>, Note)>,
-    /// Notes that an earlier run of the code has made, and this one has not come to yet.
+    /// Notes of an earlier run that this run has not reached yet.
     noted: u32,
-    /// Reads of the code that nothing is delivered into.
+    /// The code's current reads, during which nothing is delivered.
     holds: u32,
     /// Whether the last completion that the code saw was a failure.
     saw_failure: bool,
     /// The order of the last failure that the code saw, or zero.
     failure: u32,
-    /// What leaves the record if the code fails now and is tried again: see [`End::redo`].
+    /// Steps that leave the record if the code fails now and is retried: see [`End::redo`].
     redo: BTreeSet<TaskId>,
     broken: Option<Mismatch>,
-    /// Whether the task failed for good and is tried again: then it first comes to the failure that it has on record.
+    /// Whether the task is a redriven dead letter: then it first reaches the failure on record.
     redriven: bool,
-    /// Failed steps that a redriven task asks for with other arguments. The failure that it comes to leaves the record, and so
-    /// may they; if the code does not end with it, they are mismatches.
+    /// Failed steps that a redriven task asks for with other arguments. When the code reaches its recorded failure, that
+    /// failure leaves the record, and these steps may leave it, too; if the code does not end with the failure, they are
+    /// mismatches.
     excused: Vec<(TaskId, Mismatch)>,
     /// Whether a mismatch shows no arguments.
     is_sealed: bool,
 }
 
-/// What is known about one position.
+/// The state of one position.
 #[derive(Debug)]
 enum Slot {
-    /// Recorded, and the code has not come so far yet.
+    /// Recorded, and not yet reached by the code.
     Recorded(Step),
     /// Asked for by the code.
     Open(Open),
-    /// Handed to the code, which has not taken it yet.
+    /// Delivered to the code, which has not taken it yet.
     Delivered(TaskId, TaskResult),
 }
 
@@ -88,22 +88,22 @@ enum Slot {
 struct Open {
     id: TaskId,
     kind: StepKind,
-    /// What to write, until it is written.
+    /// The request, until it is written.
     unwritten: Option<Box<Ask>>,
     /// The result, once it is known and until it is delivered.
     ended: Option<(Timestamp, TaskResult)>,
     due: Option<Timestamp>,
     map: Option<MapWindow>,
-    /// Whether the code has let go of it but wants it to go on. Its slot goes once it is written.
+    /// Whether the code has detached it, so that it continues without the code. Its slot is removed once it is written.
     detached: bool,
     /// Recorded as given up. The code will drop it again.
     dead: bool,
 }
 
 impl Replay {
-    /// The state of code that starts from its first line, with what is recorded of earlier runs.
+    /// The state of code that starts from its first line, with the record of earlier runs.
     ///
-    /// `done` is how many completions the task has had, and `started_at` when it was first claimed.
+    /// `done` is the task's number of completions, and `started_at` is when it was first claimed.
     #[must_use]
     pub fn new(started_at: Timestamp, done: u32, steps: Vec<Step>) -> Self {
         let mut replay = Self {
@@ -132,31 +132,31 @@ impl Replay {
         replay
     }
 
-    /// The same, for code that has made so many notes in earlier runs: they are on record, and not made again.
+    /// The same, for code that wrote this many notes in earlier runs: they are on record, and are not written again.
     #[must_use]
     pub const fn noted(mut self, notes: u32) -> Self {
         self.noted = notes;
         self
     }
 
-    /// The same, for code that failed for good and is tried again. The step whose failure it comes to first is run anew, so it
-    /// may be asked for with other arguments.
+    /// The same, for code of a redriven dead letter. The step with the failure that it reaches first runs again, so it may have
+    /// other arguments.
     #[must_use]
     pub const fn redriven(mut self, revived: bool) -> Self {
         self.redriven = revived;
         self
     }
 
-    /// The same, for a task whose arguments are sealed in the store: a mismatch, which is not, shows none.
+    /// The same, for a task whose arguments are sealed in the store: mismatches, which are not sealed, show no arguments.
     #[must_use]
     pub const fn sealed(mut self, is_sealed: bool) -> Self {
         self.is_sealed = is_sealed;
         self
     }
 
-    // What the store says.
+    // Events from the store.
 
-    /// Takes in what the store knows more: completions, and how far maps have come.
+    /// Adds news from the store: completions, and the progress of maps.
     pub fn resume(&mut self, done: u32, steps: Vec<Step>) {
         self.done = self.done.max(done);
         for step in steps {
@@ -172,7 +172,7 @@ impl Replay {
                 Some(Slot::Open(open)) => open.learn(step),
                 Some(Slot::Recorded(known)) => *known = step,
                 Some(Slot::Delivered(..)) => {}
-                // Over for the code: taken, given up or let go.
+                // Finished for the code: taken, given up or detached.
                 None if step.seq.0 < self.next_seq => {}
                 None => {
                     self.slots.insert(step.seq, Slot::Recorded(step));
@@ -181,7 +181,7 @@ impl Replay {
         }
     }
 
-    /// Takes in that the turn which was committed last brought its own completions and nothing else came between.
+    /// Notes that the last turn was committed with its own completions and no others in between.
     pub fn committed(&mut self, own: &[Seq]) {
         for seq in own {
             self.done += 1;
@@ -189,7 +189,7 @@ impl Replay {
         }
     }
 
-    /// Keeps the result of a step that ran under this task's lease, for when its record is committed.
+    /// Keeps the result of a step that ran under this task's lease until its record is committed.
     pub fn ended(&mut self, seq: Seq, at: Timestamp, result: TaskResult) {
         if let Some(Slot::Open(open)) = self.slots.get_mut(&seq) {
             open.unwritten = None;
@@ -197,9 +197,9 @@ impl Replay {
         }
     }
 
-    // What the code does.
+    // Requests of the code.
 
-    /// Gives a step its position. Positions are given in the order in which steps are built, so that the order of polling
+    /// Assigns a step its position. Positions are assigned in the order in which steps are built, so that the order of polling
     /// cannot change them.
     pub fn reserve(&mut self) -> Seq {
         let seq = Seq(self.next_seq);
@@ -207,10 +207,10 @@ impl Replay {
         seq
     }
 
-    /// The code asks for a step. Afterwards the step is open, or was known and is answered in its turn.
+    /// The code asks for a step. Afterwards the step is open, or it was recorded and is answered in its turn.
     ///
     /// # Errors
-    /// When the record has something else at this position. The replay is broken from then on.
+    /// If the record has another step at this position. The replay is broken from then on.
     pub fn ask(&mut self, seq: Seq, ask: Ask) -> Result<Asked, Mismatch> {
         self.steps_asked = true;
         let (id, asked) = match self.slots.remove(&seq) {
@@ -233,7 +233,7 @@ impl Replay {
                 let id = step.id;
                 if !ask.detached {
                     if let Some(order) = step.order().filter(|order| *order <= self.seen) {
-                        // Its turn came while the code waited for the world: it takes it now.
+                        // Its turn came while the code awaited non-durable work: the code takes it now.
                         self.undelivered.insert(order, seq);
                     }
                     let digest = step.digest.filter(|_| mismatch::is_comparable(&step, &ask));
@@ -252,13 +252,13 @@ impl Replay {
         Ok(asked)
     }
 
-    /// Whether an asked-for inline step must be run by the code, because the record does not have it.
+    /// Whether the code must run the inline step that it asked for, because it is not recorded.
     #[must_use]
     pub fn must_run(&self, seq: Seq) -> bool {
         matches!(self.slots.get(&seq), Some(Slot::Open(open)) if open.unwritten.is_some() && open.ended.is_none())
     }
 
-    /// The code has run an inline step to its end.
+    /// The code has completed an inline step.
     pub fn record(&mut self, seq: Seq, at: Timestamp, result: TaskResult) {
         if let Some(Slot::Open(open)) = self.slots.get_mut(&seq) {
             open.ended = Some((at, result));
@@ -294,19 +294,19 @@ impl Replay {
             self.redo.remove(&open.id);
             return;
         }
-        // A signal that was taken and not seen is given back: others may want it.
+        // A signal value that was taken and not seen is put back: other waits may take it.
         let unseen = open.kind == StepKind::Signal && matches!(open.ended, Some((_, Ok(_))));
         if (open.ended.is_none() && !open.dead) || unseen {
             self.cancelled.push(open.id);
         }
-        // What ended well without being seen may stay: the next attempt then need not run it. A signal that was given back
-        // is not its own any more.
+        // A step that completed successfully without being seen may stay, so that the next attempt need not run it. A signal
+        // value that was put back does not belong to the step any more.
         if unseen || !matches!(open.ended, Some((_, Ok(_)))) {
             self.redo.insert(open.id);
         }
     }
 
-    /// The code lets go of a step but wants it to go on.
+    /// The code detaches a step, which continues without it.
     pub fn detach(&mut self, seq: Seq) {
         match self.slots.get_mut(&seq) {
             Some(Slot::Open(open)) if open.unwritten.is_some() => open.detached = true,
@@ -317,19 +317,19 @@ impl Replay {
         }
     }
 
-    /// The code begins to read something that is recorded, but not as a completion: the items of a map. Nothing is
-    /// delivered until it has [done so](Self::release), so that a slow read takes the same way as a quick one.
+    /// The code begins to read recorded data that is not a completion: the items of a map. Nothing is delivered until the read
+    /// [has ended](Self::release), so that a slow read leads to the same path as a fast one.
     pub fn hold(&mut self) {
         self.holds += 1;
     }
 
-    /// The code has read what it [held](Self::hold) deliveries for, or has dropped the read.
+    /// The code has finished or dropped the read for which it [held](Self::hold) deliveries.
     pub fn release(&mut self) {
         debug_assert!(self.holds > 0, "a read ended that never began");
         self.holds = self.holds.saturating_sub(1);
     }
 
-    /// The code says something about its execution.
+    /// The code writes a note about its execution.
     pub fn note(&mut self, note: Note) {
         match self.noted.checked_sub(1) {
             Some(left) => self.noted = left,
@@ -337,41 +337,40 @@ impl Replay {
         }
     }
 
-    /// The closure of an inline step says something about the execution. It is said under the step's name, and is none of the
-    /// notes that are counted to be skipped: a closure whose step is recorded does not run again.
+    /// The closure of an inline step writes a note about the execution. The note belongs to the step, and does not count among
+    /// the notes that a replay skips: a closure whose step is recorded does not run again.
     pub fn note_in_step(&mut self, seq: Seq, note: Note) {
-        // A closure that has ended says nothing.
+        // A closure that has ended writes nothing.
         if let Some(Slot::Open(open)) = self.slots.get(&seq) {
             self.notes.push((Some(open.id), note));
         }
     }
 
-    /// Whether the code has said something that is not committed yet.
+    /// Whether the code has written notes that are not committed yet.
     #[must_use]
     pub const fn has_notes(&self) -> bool {
         !self.notes.is_empty()
     }
 
-    /// Takes what the code has said.
+    /// Takes the code's notes.
     #[must_use]
     pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes).into_iter().map(|(_, note)| note).collect()
     }
 
-    /// The time as of the last completion that the code has seen, or of its start: the same in every run.
+    /// The time of the last completion that the code has seen, or of its start: the same in every run.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The order of the last failure that the code has seen, or zero if it has seen none. What the code does after a retry
-    /// has cut the record differs in it from what it did before.
+    /// The order of the last failure that the code has seen, or zero. It differs before and after a retry has cut the record.
     #[must_use]
     pub const fn failure(&self) -> u32 {
         self.failure
     }
 
-    /// Where the code of a task asks for a step now: what the step's id is derived from.
+    /// The origin of a step that the task's code asks for now, from which the step's id is derived.
     #[must_use]
     pub const fn origin<'a>(&self, task: TaskId, seq: Seq, kind: StepKind, name: &'a str) -> Origin<'a> {
         Origin { parent: task, seq, failure: self.failure, kind, name, now: self.now }
@@ -386,13 +385,13 @@ impl Replay {
         }
     }
 
-    // What the runtime does.
+    // Requests of the runtime.
 
-    /// Hands the next completion to the code, in the recorded order. `None` when the code has seen all that is known, or
-    /// reads something.
+    /// Delivers the next completion to the code, in the recorded order. `None` if the code has seen all known completions, or
+    /// is reading.
     ///
-    /// A completion of a step that the code has not asked for, because it waits for the world first, takes its turn again
-    /// when it is asked for. One of a step that the code has given up or let go is counted, and nobody sees it.
+    /// If the code has not asked for a step yet, because it awaits non-durable work first, the step's completion gets its turn
+    /// again when the code asks for it. Completions of steps that the code gave up or detached are counted and not delivered.
     pub fn deliver(&mut self) -> Option<Seq> {
         if self.holds > 0 {
             return None;
@@ -400,7 +399,7 @@ impl Replay {
         let (order, seq) = self.undelivered.pop_first().or_else(|| {
             // Completions that were erased from the record leave gaps in the count.
             self.seen = self.done;
-            // The code has seen its failure and goes on.
+            // The code has seen its failure and continues.
             if let Some((_, mismatch)) = self.excused.first() {
                 self.broken.get_or_insert_with(|| mismatch.clone());
             }
@@ -411,7 +410,7 @@ impl Replay {
             Some(Slot::Open(Open { id, ended: Some((at, result)), detached: false, .. })) => {
                 self.show(order, seq, id, at, result);
             }
-            // It may still be asked for; if it never is, that is a mismatch at the end.
+            // The code may still ask for it; if it never does, that is a mismatch at the end.
             Some(other) => {
                 self.slots.insert(seq, other);
             }
@@ -420,7 +419,7 @@ impl Replay {
         Some(seq)
     }
 
-    /// Lets the code see a completion.
+    /// Shows a completion to the code.
     fn show(&mut self, order: u32, seq: Seq, id: TaskId, at: Timestamp, result: TaskResult) {
         self.now = self.now.max(at);
         self.saw_failure = result.is_err();
@@ -444,13 +443,13 @@ impl Replay {
         self.broken.as_ref()
     }
 
-    /// Replaces the mismatch that broke this replay by the same one, [shown](Mismatch::shown) with what is recorded.
+    /// Replaces the mismatch that broke this replay by the same one, [shown](Mismatch::shown) with the recorded data.
     pub fn explain(&mut self, mismatch: Mismatch) {
         debug_assert!(self.broken.is_some(), "what is not broken needs no explanation");
         self.broken = Some(mismatch);
     }
 
-    /// Whether the code has asked for any step: then it is no leaf.
+    /// Whether the code has asked for any step: then it is not a leaf.
     #[must_use]
     pub const fn has_steps(&self) -> bool {
         self.steps_asked
@@ -505,7 +504,7 @@ impl Open {
 }
 
 impl Step {
-    /// What the record has at this position, in words.
+    /// The recorded step at this position, in words.
     pub(crate) fn described(&self) -> String {
         format!("{} `{}`", self.kind, self.name)
     }

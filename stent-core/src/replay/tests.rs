@@ -52,7 +52,7 @@ fn each_kind_of_wish_becomes_its_row() {
     assert_eq!(
         turn,
         Turn {
-            // What has ended comes first, so that the order of completions is that of the rows.
+            // Ended steps come first, so that the order of completions is that of the rows.
             insert: vec![ran(4, "x", ok("x")), pending(0, "a"), delayed, timer(2, 7), pending(3, "c"), map],
             own: seqs(&[4]),
             feed: vec![Feed { map: new(5), fed: 0, total: Some(0), digest: None }],
@@ -111,7 +111,7 @@ fn a_completion_that_was_erased_leaves_a_gap_and_nobody_waits_for_it() {
 
 #[test]
 fn positions_are_given_in_the_order_of_building_and_not_of_polling() {
-    // The chain is built first and its call only when it is polled; the call beside it has its position by then.
+    // The chain is built first, but its call only when it is polled; the call beside it has its position by then.
     let code = All(vec![Chain(vec![Call("late")]), Call("early")]);
 
     let turn = quiet(&code, Vec::new()).turn;
@@ -125,13 +125,13 @@ fn the_time_is_that_of_the_last_completion_that_the_code_saw() {
     let late = ended(1, "b", 2, ok("b"));
     let early = Step { state: StepState::Done { order: 1, at: t(8), result: ok("a") }, ..done(0, "a", 1) };
 
-    // A clock that went back, and a completion that nobody saw.
+    // A clock that went back, and a completion that the code did not see.
     let (run, _) = quiet_run(&code, vec![early, late, done(2, "c", 9), open(3, "d")]);
 
     assert_eq!(run.replay.now(), t(8));
 }
 
-// Completions before their asks: the code waits for the world first.
+// Completions before their requests: the code awaits non-durable work first.
 
 #[test]
 fn a_completion_that_comes_before_its_ask_is_handed_over_when_it_is_asked_for() {
@@ -164,7 +164,7 @@ fn completions_that_come_before_their_asks_keep_their_order() {
 
 #[test]
 fn nothing_is_delivered_into_a_read() {
-    // The first branch reads the items of a map, while the record goes on with what came after the read.
+    // The first branch reads the items of a map, while the record continues with completions after the read.
     let code =
         Race(vec![Chain(vec![Call("map"), World("read"), Call("a")]), Chain(vec![Call("b"), Call("c")])]);
     let record = vec![done(0, "map", 1), done(2, "a", 2), done(1, "b", 3), open(3, "c")];
@@ -265,7 +265,7 @@ fn a_completion_of_a_dropped_step_is_counted_and_seen_by_nobody() {
 
         assert_eq!((run.delivered.as_slice(), run.replay.seen()), ([0, 1].as_slice(), 2));
         assert_eq!((run.saw.len(), run.replay.now()), (1, t(1)));
-        // What has ended is not given up.
+        // Ended steps are not given up.
         assert_eq!(quiet.turn.cancel.is_empty(), recorded.order().is_some());
         run.world.insert("w");
         let result = run.until_quiet().expect("it ends");
@@ -429,7 +429,7 @@ fn a_step_that_was_given_up_need_not_be_asked_for() {
 
 #[test]
 fn code_that_fails_before_it_comes_as_far_as_its_record_fails_as_itself() {
-    // The first thing that it does is not recorded, and went well the last time.
+    // Its first await is not recorded, and succeeded the last time.
     let mut run = Run::new(&World("w"), 1, vec![done(0, "a", 1), open(1, "b")]);
     run.until_quiet();
 
@@ -561,7 +561,7 @@ fn a_wait_is_for_the_next_completion_the_earliest_sleep_and_room_in_each_map() {
         sleeping(1, 30),
         sleeping(2, 20),
         mapping(3, window, 5),
-        // Given up by the code in this very turn: it wakes nobody.
+        // The code gives it up in this turn: it wakes nobody.
         sleeping(5, 10),
     ];
 
@@ -585,7 +585,7 @@ fn the_next_due_sleep_is_one_that_is_written_and_wanted() {
     assert_eq!(run.replay.next_due(), Some(t(5)));
 }
 
-// Completions that a turn brings itself.
+// Completions in the turn itself.
 
 #[test]
 fn due_sleeps_are_fired_in_the_order_of_their_moments_after_what_else_ended() {
@@ -642,7 +642,7 @@ fn the_same_completions_learned_twice_are_delivered_once() {
     let mut run = Run::new(&code, 0, vec![open(1, "a")]);
     run.until_quiet();
     let turn = run.keep(None);
-    // The fate of the commit was unknown: the second answer tells everything after what the code had seen.
+    // The fate of the commit was unknown: the second answer contains everything after the completions that the code had seen.
     let own = Step { id: new(0), kind: StepKind::Inline, ..done(0, "x", 1) };
     run.replay.committed(&turn.own);
     run.replay.resume(1, vec![own.clone()]);
@@ -682,7 +682,7 @@ fn the_time_after_a_turns_own_completions_is_the_moment_of_its_commit() {
     }
 }
 
-// News about what is over.
+// News about finished steps.
 
 #[test]
 fn news_of_a_step_that_is_over_changes_nothing() {
@@ -690,7 +690,7 @@ fn news_of_a_step_that_is_over_changes_nothing() {
     let record = vec![done(0, "a", 1), done(1, "b", 2), open(2, "c")];
     let (mut run, _) = quiet_run(&code, record.clone());
 
-    // A store may tell again what was seen, and what became of a step that was given up.
+    // A store may repeat completions that were seen, and report what became of a step that was given up.
     run.replay.resume(2, record);
     run.replay.resume(2, vec![cancelled(2, "c"), mapping(1, 9, 9)]);
     run.replay.resume(3, vec![done(2, "c", 3)]);
@@ -742,13 +742,13 @@ fn a_map_is_fed_chunk_by_chunk_until_its_window_is_full() {
 fn a_map_that_is_resumed_after_a_crash_skips_nothing_and_counts_nothing_twice() {
     let chunk = u32::try_from(MAP_CHUNK).expect("small");
     for (fed, done) in [(chunk, 0), (chunk, chunk), (3 * chunk, chunk + 1), (17, 3)] {
-        // The code had fed more than was recorded; what was not recorded is lost with it.
+        // The code had fed more than was recorded; the rest is lost.
         let (mut run, quiet) = quiet_run(&Code::Map(10 * chunk), vec![mapping(0, fed, done)]);
 
         let rows: Vec<u32> = quiet.turn.insert.iter().map(|row| row.seq.0).collect();
         assert!(rows.iter().copied().eq(fed..fed + chunk), "{fed}: {:?}", rows.first());
         assert_eq!(quiet.turn.feed, [Feed { map: old(0), fed: fed + chunk, total: None, digest: None }]);
-        // What the store tells of the map again does not take it back.
+        // Repeated news about the map does not reset it.
         run.replay.resume(0, vec![mapping(0, fed, done)]);
         assert_eq!(run.replay.map_room(Seq(0)).map(|(.., progress)| progress.fed), Some(fed + chunk));
     }
@@ -770,7 +770,7 @@ fn a_map_that_has_ended_takes_no_more() {
     assert_eq!((run.saw.len(), run.turn()), (1, Turn { seen: 1, ..Turn::default() }));
 }
 
-// What leaves the record when the code is tried again.
+// Steps that leave the record when the code is retried.
 
 #[test]
 fn a_failure_that_was_the_last_thing_seen_is_run_again_with_all_that_came_after_it() {
@@ -779,7 +779,7 @@ fn a_failure_that_was_the_last_thing_seen_is_run_again_with_all_that_came_after_
     let record = vec![done(0, "a", 1), ended(1, "b", 2, failed("no")), open(2, "c"), open(3, "d")];
     let (mut run, _) = quiet_run(&code, record);
 
-    // The world fails.
+    // The non-durable work fails.
     let node = std::mem::replace(&mut run.code, Node::Over);
     run.drop(node);
 
@@ -799,16 +799,16 @@ fn what_was_asked_for_before_a_failure_and_went_well_stays() {
 
 #[test]
 fn siblings_that_a_failure_ended_are_run_again_too() {
-    // They are cancelled when the code drops them. If they stayed in the record as that, the next attempt would wait for
-    // them for ever.
+    // They are cancelled when the code drops them. If they stayed in the record as cancelled, the next attempt would wait for
+    // them forever.
     let code = Try(vec![Call("a"), Call("b"), Call("c"), Call("d"), Call("e")]);
     let record = vec![
         ended(0, "a", 1, failed("no")),
         open(1, "b"),
-        // Given up by this very failure in an earlier run of the same attempt, which crashed later.
+        // Given up because of this failure in an earlier run of the same attempt, which crashed later.
         cancelled(2, "c"),
         ended(3, "d", 2, failed("neither")),
-        // Not seen by the code, but it went well.
+        // The code has not seen it, but it succeeded.
         done(4, "e", 3),
     ];
 
@@ -826,7 +826,7 @@ fn steps_that_the_codes_own_failure_ended_are_run_again() {
     let code = Chain(vec![Call("a"), Try(vec![Call("b"), World("w")])]);
     let (mut run, _) = quiet_run(&code, vec![done(0, "a", 1), open(1, "b")]);
 
-    // The world fails.
+    // The non-durable work fails.
     let node = std::mem::replace(&mut run.code, Node::Over);
     run.drop(node);
 
@@ -882,7 +882,7 @@ fn wishes_that_were_never_written_are_not_in_the_record_and_so_do_not_leave_it()
 fn had_steps_tells_a_leaf_from_a_function_with_steps() {
     assert!(!end(&Chain(vec![]), Vec::new()).1.had_steps);
     assert!(end(&Call("a"), vec![done(0, "a", 1)]).1.had_steps);
-    // Also one that fails before it comes as far as its record.
+    // Also if it fails before it reaches the end of its record.
     let run = Run::new(&World("w"), 1, vec![done(0, "a", 1)]);
     assert!(run.replay.end(failed("no")).had_steps);
     assert!(run.replay.has_steps());
@@ -890,7 +890,7 @@ fn had_steps_tells_a_leaf_from_a_function_with_steps() {
 
 // Long functions.
 
-/// Slots and queues that a replay holds: what each of its operations may have to look at.
+/// Slots and queues of a replay: the number of entries that its operations may have to examine.
 fn held(replay: &Replay) -> usize {
     replay.slots.len()
         + replay.undelivered.len()

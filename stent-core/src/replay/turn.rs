@@ -1,4 +1,4 @@
-//! What a turn leaves behind.
+//! Turns: what they commit, and how code ends.
 
 use super::{Ask, Mismatch, Open, Replay, Slot, Walk};
 use crate::model::{
@@ -12,23 +12,22 @@ use crate::{Codec, Digest, ExecutionId, Failure, Payload, TaskId, Timestamp};
 pub enum Needs {
     /// The record and the code disagree.
     Nothing(Mismatch),
-    /// Something is to be committed before the code can go on: results of inline steps, or a chunk of a map with room
-    /// for more.
+    /// Data must be committed before the code can continue: results of inline steps, or a chunk of a map with room for more.
     Commit,
-    /// Exactly one call and nothing else: it may be run at once, under this task's lease.
+    /// Exactly one call and nothing else: it may run at once, under this task's lease.
     Call(Seq),
     /// Steps that others run, sleeps, maps: the task can be parked.
     Steps,
-    /// Nothing that is recorded: the code itself talks to the world, and must stay in memory under its lease.
+    /// Nothing that is recorded: the code awaits non-durable work, and must stay in memory under its lease.
     World,
 }
 
-/// What one turn is to commit.
+/// The data that one turn commits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Turn {
     /// Rows to write.
     pub insert: Vec<NewTask>,
-    /// Positions of the completions among them, in their order.
+    /// Positions of the completions among them, in order.
     pub own: Vec<Seq>,
     /// Steps given up.
     pub cancel: Vec<TaskId>,
@@ -36,35 +35,36 @@ pub struct Turn {
     pub feed: Vec<Feed>,
     /// Sleeps that are due.
     pub fire: Vec<TaskId>,
-    /// Completions that the code had seen.
+    /// The number of completions that the code had seen.
     pub seen: u32,
-    /// What the code has said.
+    /// The code's notes.
     pub notes: Vec<Said>,
 }
 
 /// How a task's code ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct End {
-    /// What it gave.
+    /// The result.
     pub result: TaskResult,
-    /// Whether it had recorded steps.
+    /// Whether the code had recorded steps.
     pub had_steps: bool,
-    /// What leaves the record if it is tried again, by age: the step whose failure was the last thing that the code saw
-    /// and all that it asked for since; and what it has dropped since the last thing that it saw, of whatever kind, unless
-    /// that is known to have ended well. What was dropped was given up, and the next attempt would wait for it in vain.
+    /// The steps that leave the record if the task is retried, by age: the step whose failure was the last completion that the
+    /// code saw, and all steps that it asked for since; and the steps that it has dropped since the last completion that it
+    /// saw, of any kind, unless they are known to have succeeded. Dropped steps were given up, and the next attempt would wait
+    /// for them in vain.
     pub redo: Vec<TaskId>,
 }
 
 impl Replay {
-    /// Feeds a map with its next items. `digest` is that of all of its items so far, if they are compared.
+    /// Feeds a map its next items. `digest` is that of all of its items so far, if they are compared.
     pub fn feed(&mut self, seq: Seq, items: Vec<NewTask>, last: bool, digest: Option<Digest>) {
         if let Some(map) = self.map_mut(seq) {
             map.feed(items, last, digest);
         }
     }
 
-    /// The items that earlier runs fed to a map of the code: how far it had come, and the digest of the items, if
-    /// they are to be compared. None if it is new, or nothing was fed yet.
+    /// The items that earlier runs fed to a map: its progress, and the digest of the items if they are to be compared. `None`
+    /// if the map is new, or was not fed yet.
     #[must_use]
     pub fn fed_before(&self, seq: Seq) -> Option<(Progress, Option<Digest>)> {
         match self.slots.get(&seq) {
@@ -75,8 +75,7 @@ impl Replay {
         }
     }
 
-    /// The code has walked through the items that a map was [fed with before](Self::fed_before). The replay is broken if they
-    /// are not the same.
+    /// The code has passed over the items that a map was [fed before](Self::fed_before). The replay is broken if they differ.
     pub fn walked(&mut self, seq: Seq, walk: Walk) {
         let Some(Slot::Open(Open { id, kind, map: Some(map), .. })) = self.slots.get(&seq) else { return };
         let mismatch = Mismatch::walked(seq, *id, *kind, map, walk, self.is_sealed);
@@ -106,7 +105,7 @@ impl Replay {
         }
     }
 
-    /// What the code, which is quiet and has seen all that is known, is waiting for.
+    /// What the code is waiting for, given that it is quiet and has seen all known completions.
     #[must_use]
     pub fn needs(&self) -> Needs {
         if let Some(mismatch) = &self.broken {
@@ -130,7 +129,7 @@ impl Replay {
         }
     }
 
-    /// Whether the code runs an inline step or reads what is recorded: then it is right to wait for the world.
+    /// Whether the code runs an inline step or reads recorded data: then it may await non-durable work.
     #[must_use]
     pub fn is_in_step(&self) -> bool {
         let runs =
@@ -138,8 +137,8 @@ impl Replay {
         self.holds > 0 || self.opens().any(|(_, open)| runs(open))
     }
 
-    /// Whether the code waits for steps that others complete, and how many completions it has been told of: it is to hear of
-    /// the next one also while it does something else.
+    /// Whether the code waits for steps that others complete, and how many completions it has been told of: it should hear of
+    /// the next one even while it does something else.
     #[must_use]
     pub fn listens(&self) -> Option<u32> {
         let by_others = |open: &Open| {
@@ -148,7 +147,7 @@ impl Replay {
         self.opens().any(|(_, open)| open.is_awaited() && by_others(open)).then_some(self.done)
     }
 
-    /// Whether there is something to be written before the code's steps can be waited for.
+    /// Whether something must be written before the code's steps can be awaited.
     #[must_use]
     pub fn is_unsaid(&self) -> bool {
         self.wished_dispatch()
@@ -165,7 +164,7 @@ impl Replay {
             .min()
     }
 
-    /// What the code waits for, as a wait.
+    /// The wait of the code.
     #[must_use]
     pub fn wait(&self) -> Wait {
         let sleeps = self.opens().filter(|(_, open)| open.is_awaited() && open.kind == StepKind::Sleep);
@@ -178,7 +177,7 @@ impl Replay {
         wait
     }
 
-    /// Takes what is to be committed: every wish, finished inline steps, fed maps, steps given up.
+    /// Takes the data to commit: all requests, completed inline steps, fed maps, and steps given up.
     pub fn turn(&mut self, task: TaskId, tree: &Tree) -> Turn {
         let mut turn =
             Turn { seen: self.seen, cancel: std::mem::take(&mut self.cancelled), ..Turn::default() };
@@ -229,8 +228,8 @@ impl Replay {
         turn
     }
 
-    /// Adds the sleeps that are due to a turn, in the order of their moments: they are its last completions. `now` is the
-    /// moment of the turn's transition, which is when all of its completions are recorded to have ended.
+    /// Adds the due sleeps to a turn, in the order of their moments: they are its last completions. `now` is the moment of the
+    /// turn's transition, at which all of its completions are recorded as ended.
     pub fn fire_due(&mut self, now: Timestamp, turn: &mut Turn) {
         let mut due: Vec<(Timestamp, Seq, TaskId)> = self
             .opens()
@@ -251,8 +250,7 @@ impl Replay {
         }
     }
 
-    /// The row of a wished-for call, in a state of the runtime's choice, and its retry policy: the runtime ran it here, or
-    /// goes on with it here.
+    /// A requested call that the runtime may run here.
     #[must_use]
     pub fn wished_call(&self, seq: Seq) -> Option<&Ask> {
         match self.slots.get(&seq) {
@@ -261,7 +259,7 @@ impl Replay {
         }
     }
 
-    /// Takes the row of a wished-for call for the commit, in the given state.
+    /// Takes the row of a requested call for the commit, in the given state.
     pub fn write_call(
         &mut self,
         task: TaskId,
@@ -275,8 +273,8 @@ impl Replay {
         Some(new_step(task, tree, seq, *ask, state))
     }
 
-    /// The row of a step that the code has asked for and has run to its end in a transaction, for the commit of both. The
-    /// wish stays as it is until the step has [`ended`](Self::ended): what was rolled back has never been.
+    /// The row of a step that the code has asked for and has completed in a transaction, for the commit of both. The request
+    /// stays until the step has [`ended`](Self::ended): a rolled back step never existed.
     #[must_use]
     pub fn row_within(&self, task: TaskId, tree: &Tree, seq: Seq, result: TaskResult) -> Option<NewTask> {
         let ask = self.wished_call(seq)?.clone();
@@ -285,7 +283,7 @@ impl Replay {
     }
 
     /// How the code ended: with its own result, unless that is a success and the record has steps that the code never asked
-    /// for. Code that fails may do so before it comes as far as an earlier run.
+    /// for. Code that fails may do so before it reaches the end of an earlier run.
     #[must_use]
     pub fn end(&self, result: TaskResult) -> End {
         let unasked = self.slots.values().find_map(|slot| match slot {
@@ -309,7 +307,7 @@ impl Replay {
         })
     }
 
-    /// Whether there are wishes that others can run.
+    /// Whether there are requests that others can run.
     fn wished_dispatch(&self) -> bool {
         self.wished.iter().any(|seq| {
             matches!(self.slots.get(seq), Some(Slot::Open(open)) if open.kind != StepKind::Inline && open.unwritten.is_some())
@@ -318,7 +316,7 @@ impl Replay {
 }
 
 fn wants_more(map: &super::MapWindow) -> bool {
-    // A chunk that leaves room for another is committed by itself; the last one goes with the parking.
+    // A chunk that leaves room for another is committed by itself; the last one is committed with the parking.
     map.changed && map.progress().total.is_none() && {
         let open = map.progress().fed - map.progress().done.min(map.progress().fed);
         (open as usize) + crate::limits::MAP_CHUNK
@@ -359,7 +357,7 @@ fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) 
     let (lane, priority, args, retry, trace) = match ask.call {
         Some(call) => (call.lane, call.priority, call.args, call.retry, call.trace),
         None => {
-            // Kept for people: nothing else says for which execution it waits.
+            // Kept for people: nothing else says which execution it waits for.
             let args = ask.join.map_or_else(Payload::empty, waits_for);
             (crate::model::Lane::new("", ask.name), 0, args, None, None)
         }

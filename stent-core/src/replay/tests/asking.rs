@@ -1,4 +1,4 @@
-//! Steps that are more than a call: under a key, with a limit or a time, signals, spawns, joins, gathers; and notes.
+//! Steps beyond plain calls: with a key, a limit or a deadline; signals, spawns, joins, gathers; and notes.
 
 use super::script::*;
 use super::*;
@@ -288,7 +288,7 @@ fn what_a_step_says_that_runs_here_is_for_its_parent_to_commit() {
 
 #[test]
 fn what_the_closure_of_a_step_says_is_the_steps_and_shifts_nothing() {
-    // One note of the function's own is on record, and the step's closure runs anew.
+    // One note of the function is on record, and the step's closure runs again.
     let mut run = blank(Vec::new());
     run.replay = Replay::new(t(0), 0, Vec::new()).noted(1);
     let step = ask(&mut run, &Slow("x"), |_| {});
@@ -318,7 +318,7 @@ fn code_that_does_not_match_its_record_says_nothing() {
 
 #[test]
 fn steps_that_were_read_later_than_they_were_counted_are_counted() {
-    // A commit found one completion, and the steps that it told of were read when there were two.
+    // A commit found one completion, and the steps that it reported were read when there were two.
     let mut run = blank(vec![open(0, "a"), open(1, "b")]);
     for name in ["a", "b"] {
         ask(&mut run, &Call(name), |_| {});

@@ -1,4 +1,4 @@
-//! What makes a step the one that is recorded: kind, name and digest.
+//! The identity of a step: kind, name and digest.
 
 use super::*;
 use crate::replay::{Difference, Walk};
@@ -27,7 +27,7 @@ fn charged(arg: &str) -> Step {
     Step { digest: Some(digest(arg)), ..done(0, "charge", 1) }
 }
 
-/// Asks for a call with `bob` where this is recorded.
+/// Asks for a call with `bob` at the position of this recorded step.
 fn asked_for_bob(recorded: Step) -> Option<Mismatch> {
     let mut run = self::run(vec![recorded]);
     let seq = run.replay.reserve();
@@ -76,7 +76,7 @@ fn sealed_arguments_are_shown_nowhere() {
     assert_eq!(run.replay.broken(), Some(&mismatch));
 }
 
-/// A replay of a task that was given up after this step had failed, and has asked for it with `bob`.
+/// A replay of a redriven task that failed after this step had failed, and asks for it with `bob`.
 fn revived(failed_with: &str) -> Run {
     let declined = ended(0, "charge", 1, failed("declined"));
     let step = Step { digest: Some(digest(failed_with)), ..declined };
@@ -204,7 +204,7 @@ fn a_join_of_another_execution_is_a_mismatch() {
 
     let mismatch = run.replay.ask(seq, ask.clone()).expect_err("differs");
 
-    // As it was written by the run before.
+    // As the run before wrote it.
     let mut before = self::run(Vec::new());
     let seq = before.replay.reserve();
     before.replay.ask(seq, Ask { join: Some(execution(7)), digest: of(7), ..ask }).expect("is new");
@@ -241,7 +241,7 @@ fn walk(args: &[&str], more: bool) -> Walk {
     }
 }
 
-/// A map that was fed with these, as the code asks for it again.
+/// A map that was fed these items, as the code asks for it again.
 fn map_of(args: &[&str], total: Option<u32>, name: &str) -> (Run, Seq) {
     let fed = u32::try_from(args.len()).expect("few");
     let recorded = Step {

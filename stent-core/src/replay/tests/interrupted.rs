@@ -1,4 +1,4 @@
-//! Any code, any order of completions, any crash: it takes the same way.
+//! Random code, random orders of completions, random crashes: the code takes the same path.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::script::*;
 use super::*;
 use Code::{All, Call, Chain, Delayed, Detached, Handled, Inline, Race, Slow, Try, World};
 
-/// What may happen in the world.
+/// Non-durable events.
 const WORLD: [&str; 3] = ["w", "s", "t"];
 
 /// The store's side of one task.
@@ -82,7 +82,7 @@ impl Record {
         step.state = StepState::Done { order: self.done, at, result };
     }
 
-    /// Lets time pass, and some of the open steps end, until the wait is over. False if nothing ever ends it.
+    /// Lets time pass, and some of the open steps end, until the wait is over. Returns false if nothing can end it.
     fn pass_until(&mut self, wait: &Wait) -> bool {
         while self.done < wait.done {
             let calls: Vec<TaskId> =
@@ -112,7 +112,7 @@ impl Record {
         self.steps.iter().filter(|step| matches!(step.state, StepState::Open { .. }))
     }
 
-    /// What a claim does to the sleeps that are due.
+    /// The effect of a claim on due sleeps.
     fn claim(&mut self) {
         let due_by = t(self.clock);
         let mut due: Vec<(Timestamp, Seq, TaskId)> = self
@@ -131,13 +131,13 @@ impl Record {
     }
 }
 
-/// Drives code to its end as workers do, with crashes, evictions and attempts as chance has it.
+/// Drives code to its end as workers do, with random crashes, evictions and attempts.
 struct Driver {
     record: Record,
     code: Code,
-    /// The longest that a run of this attempt has seen.
+    /// The completions that the longest run of this attempt has seen.
     saw: Vec<(u32, String, Timestamp)>,
-    /// What a retry took out of the record.
+    /// Steps that a retry removed from the record.
     erased: Vec<Step>,
 }
 
@@ -149,8 +149,8 @@ impl Driver {
         run
     }
 
-    /// Every run of an attempt sees what those before it have seen, in the same order, at the same time. And it asks for each
-    /// step with the id that the step has.
+    /// Every run of an attempt sees the same completions as the runs before, in the same order, at the same time. And it asks
+    /// for each step with the step's id.
     fn check(&mut self, run: &Run) {
         for step in &self.record.steps {
             let asked = run.asked.get(&step.seq).copied().unwrap_or(step.id);
@@ -163,7 +163,7 @@ impl Driver {
         }
     }
 
-    /// A step that is written again under its id is the same piece of work.
+    /// A step that is written again under its id is the same step.
     fn check_new(&self, turn: &Turn) {
         for row in &turn.insert {
             assert!(self.record.steps.iter().all(|step| step.id != row.id), "the id of {row:?} is taken");
@@ -209,12 +209,12 @@ impl Driver {
                 let cancel = turn.cancel.into_iter().filter(|id| !end.redo.contains(id)).collect();
                 self.record.commit(&Turn { cancel, ..Turn::default() }, run.clock);
                 self.erased.extend(self.record.steps.extract_if(.., |step| end.redo.contains(&step.id)));
-                // What was cut is not seen again, or not as it was.
+                // Steps that were cut are not seen again, or not as before.
                 self.saw.clear();
                 run = self.activate();
                 continue;
             }
-            // A crash before the commit, or after it: the code is run again from the record.
+            // A crash before the commit, or after it: the code runs again from the record.
             let crash = self.record.draw(6);
             if crash == 0 {
                 run = self.activate();
@@ -258,8 +258,8 @@ impl Driver {
         panic!("{:?} does not end", self.code);
     }
 
-    /// The code waits for the world. Others may complete its steps meanwhile, of which it hears without a commit, and its
-    /// sleeps may be due.
+    /// The code awaits non-durable work. Others may complete its steps meanwhile, which it learns without a commit, and its
+    /// sleeps may become due.
     fn meanwhile(&mut self, run: &mut Run) {
         if run.replay.listens().is_some() && self.record.draw(2) == 0 {
             self.others_end_something();
@@ -312,7 +312,7 @@ fn any_code() -> impl Strategy<Value = Code> {
             1 => inner.clone().prop_map(|code| Handled(Box::new(code))),
         ]
     });
-    // The world only where nothing runs beside it: what comes first is otherwise not the record's to say.
+    // Non-durable work only where nothing runs beside it: otherwise the record does not determine what comes first.
     (any::<bool>(), prop::collection::vec(nested, 1..4)).prop_map(|(world, mut codes)| {
         if world {
             codes.insert(codes.len() / 2, World("w"));
@@ -331,7 +331,7 @@ proptest! {
 
         let result = driver.run(attempts);
 
-        // Read back from its record, it gives the same and asks for nothing new.
+        // Read back from its record, it gives the same result and asks for nothing new.
         let mut again = driver.activate();
         let steps = again.until_quiet();
         again.world.extend(WORLD);
@@ -340,7 +340,7 @@ proptest! {
         prop_assert_eq!(&again.replay.end(replayed).result, &result);
         let turn = again.turn();
         prop_assert_eq!((turn.insert.len(), turn.cancel.len(), turn.fire.len()), (0, 0, 0));
-        // Nobody is left behind but who was let go.
+        // Nothing is left open except detached steps.
         let waited_for = driver.record.open().filter(|step| step.kind != StepKind::Call).count();
         prop_assert_eq!(waited_for, 0);
     }

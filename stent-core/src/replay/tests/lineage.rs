@@ -1,12 +1,12 @@
-//! Which steps are the same one in the next attempt, and which are not.
+//! Which steps keep their identity in the next attempt, and which do not.
 
 use super::script::*;
 use super::*;
 use Code::{All, Call, Chain, Handled};
 
-/// The ids that a run asks for steps with, from its first line until it is quiet or ends.
+/// The ids with which a run asks for steps, from its first line until it is quiet or ends.
 ///
-/// All that has ended did so at one moment, so that no two ids differ by their time alone.
+/// All ended steps ended at one moment, so that no two ids differ by their time alone.
 fn asked(code: &Code, done: u32, mut record: Vec<Step>) -> Vec<TaskId> {
     for step in &mut record {
         if let StepState::Done { at, .. } = &mut step.state {
@@ -18,7 +18,7 @@ fn asked(code: &Code, done: u32, mut record: Vec<Step>) -> Vec<TaskId> {
     run.asked.into_values().collect()
 }
 
-/// Its middle step may fail; then it tidies up, at a position that is another step's if it does not.
+/// Its middle step may fail; then it cleans up, at a position that another step has otherwise.
 fn charge_or_refund(charged: bool) -> Code {
     let third = if charged { Call("ship") } else { Call("refund") };
     Chain(vec![Call("reserve"), Handled(Box::new(Call("charge"))), third])
@@ -33,7 +33,7 @@ fn a_failed_step_keeps_its_id_in_the_next_attempt_and_what_was_asked_for_after_i
     // The record is cut at the failure, and the attempt fails there again.
     let again = ended(1, "charge", 4, failed("declined"));
     let second = asked(&code, 4, vec![done(0, "reserve", 1), again]);
-    // And does not.
+    // And does not fail.
     let third = asked(&code, 6, vec![done(0, "reserve", 1), done(1, "charge", 6)]);
 
     assert_eq!([first[1], second[1]], [third[1]; 2], "the failed step");

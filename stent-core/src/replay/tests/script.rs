@@ -1,4 +1,4 @@
-//! A durable function as data, and what polls it as a worker's turn does.
+//! A durable function as data, and a driver that polls it like a worker's turn.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::Location;
@@ -20,7 +20,7 @@ pub(super) fn old(seq: u32) -> TaskId {
     id(100 + u128::from(seq))
 }
 
-/// The id that a first run of some code gives to a new step.
+/// The id that a first run of the code gives to a new step.
 pub(super) fn new(seq: u32) -> TaskId {
     id(1_000 + u128::from(seq))
 }
@@ -48,7 +48,7 @@ pub(super) fn step(seq: u32, kind: StepKind, name: &str, state: StepState) -> St
     Step { id: old(seq), seq: Seq(seq), kind, name: name.to_owned(), state, map: None, digest: None }
 }
 
-/// A recorded call that was the `order`-th completion, in the second of that number.
+/// A recorded call that was the `order`-th completion, at the second of that number.
 pub(super) fn done(seq: u32, name: &str, order: u32) -> Step {
     ended(seq, name, order, ok(name))
 }
@@ -78,35 +78,35 @@ pub(super) fn mapping(seq: u32, fed: u32, done: u32) -> Step {
 #[derive(Clone, Debug)]
 pub(super) enum Code {
     Call(&'static str),
-    /// A call that starts not before this second.
+    /// A call that does not start before this second.
     Delayed(&'static str, i64),
     Detached(&'static str),
     /// Until this second.
     Sleep(i64),
     /// A closure that ends in the poll in which it starts.
     Inline(&'static str),
-    /// A closure that waits for the world.
+    /// A closure that awaits a non-durable event.
     Slow(&'static str),
-    /// Something that nobody records.
+    /// A non-durable event.
     World(&'static str),
-    /// A map over so many items.
+    /// A map over this many items.
     Map(u32),
-    /// One after the other; a failure ends it.
+    /// Sequential parts; a failure ends it.
     Chain(Vec<Self>),
-    /// `join!`: waits for all of them, and then fails if one has.
+    /// `join!`: waits for all of them, and then fails if one has failed.
     All(Vec<Self>),
     /// `try_join!`: the first failure drops the others.
     Try(Vec<Self>),
     /// `select!`: the first to end drops the others.
     Race(Vec<Self>),
-    /// Goes on after a failure.
+    /// Continues after a failure.
     Handled(Box<Self>),
 }
 
-/// Code that is under way.
+/// Code in progress.
 #[derive(Debug)]
 pub(super) enum Node {
-    /// An async block before its first poll: nothing in it is built.
+    /// An async block before its first poll: nothing in it has been built.
     Lazy(Code),
     Leaf(Code, Seq, bool),
     World(&'static str),
@@ -121,15 +121,15 @@ pub(super) enum Node {
 pub(super) struct Run {
     pub(super) replay: Replay,
     pub(super) code: Node,
-    /// What of the world has happened.
+    /// The non-durable events that have happened.
     pub(super) world: BTreeSet<&'static str>,
     pub(super) clock: Timestamp,
-    /// Steps that it asks for get ids from here on; none, if they get those that are derived.
+    /// Steps that it asks for get ids from here on; `None` if they get derived ids.
     pub(super) ids: Option<u128>,
-    /// The ids that it has asked for steps with, by position.
+    /// The ids with which it has asked for steps, by position.
     pub(super) asked: BTreeMap<Seq, TaskId>,
     pub(super) delivered: Vec<u32>,
-    /// What the code has seen: position, result, and the time that it then was.
+    /// What the code has seen: position, result, and the time at that point.
     pub(super) saw: Vec<(u32, String, Timestamp)>,
 }
 
@@ -149,7 +149,7 @@ impl Run {
         run
     }
 
-    /// When: polls and delivers until the code has ended, or is quiet and has seen all.
+    /// When: polls and delivers until the code has ended, or is quiet and has seen all completions.
     pub(super) fn until_quiet(&mut self) -> Option<TaskResult> {
         loop {
             if let Some(result) = self.poll_once() {
@@ -176,7 +176,7 @@ impl Run {
         self.replay.turn(TASK, &TREE)
     }
 
-    /// A turn that is kept, as the runtime makes it.
+    /// A turn that keeps the task, as the runtime makes it.
     pub(super) fn keep(&mut self, ran: Option<(Seq, NewTask)>) -> Turn {
         let mut turn = self.turn();
         if let Some((seq, row)) = ran {
@@ -187,7 +187,7 @@ impl Run {
         turn
     }
 
-    /// Runs the one call that is wished for here.
+    /// Runs the one requested call here.
     pub(super) fn run_here(&mut self, seq: Seq, result: TaskResult) -> Turn {
         let state = NewTaskState::Done { started_at: self.clock, result: result.clone() };
         let row = self.replay.write_call(TASK, &TREE, seq, state).expect("a wished call");
@@ -284,7 +284,7 @@ impl Run {
         Some(result)
     }
 
-    /// As a map future does: gives a chunk if there is room.
+    /// Like a map future: feeds a chunk if there is room.
     fn feed(&mut self, seq: Seq, items: u32) {
         let Some((map, room, progress)) = self.replay.map_room(seq) else { return };
         if progress.total.is_some() || room == 0 {
@@ -350,7 +350,7 @@ pub(super) fn inline(name: &'static str) -> TaskResult {
     name.strip_prefix('!').map_or_else(|| ok(name), failed)
 }
 
-/// What a run comes to before it must commit, park or wait.
+/// The state of a run before it must commit, park or wait.
 #[derive(Debug, PartialEq)]
 pub(super) struct Quiet {
     pub(super) delivered: Vec<u32>,
