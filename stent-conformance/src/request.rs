@@ -17,7 +17,7 @@ pub(crate) trait At {
 
 impl At for Transition {
     fn at(self, at: Timestamp) -> Self {
-        Self { at, ..self }
+        self.decided_at(at)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stent_core::model::{
     Keyed, Lane, NewTask, NewTaskState, Nonce, RetryPolicy, Seq, StepKind, TaskResult, Tree,
 };
-use stent_core::transition::{Change, Guard, Transition};
+use stent_core::transition::{Dispatch, Transition};
 use stent_core::{Digest, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
@@ -187,10 +187,8 @@ impl Draft {
 
     /// The transition that dispatches it, unless the key has been used for a dispatch.
     pub(crate) fn start_under(self, key: Option<Key>, at: Timestamp) -> Transition {
-        let mut start = Transition::new(Guard::Absent { task: self.id, key }, at, Change::Start);
         let tree = Tree::root(self.id.execution());
-        start.insert.push(self.placed(tree));
-        start
+        Dispatch { root: self.placed(tree), key, at }.into()
     }
 
     /// The row to insert.

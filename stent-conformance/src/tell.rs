@@ -7,7 +7,9 @@ use std::fmt::{self, Write};
 
 use stent_core::backend::{ClaimRequest, Exchanged};
 use stent_core::model::{NewTask, NewTaskState, StepKind, Wait};
-use stent_core::transition::{Change, Guard, News, Outcome, Transition};
+use stent_core::transition::{
+    Action, Commit, Dispatch, Expire, News, Next, Outcome, Postpone, Request, Transition, Unpark,
+};
 
 use crate::task::{id, t};
 
@@ -18,26 +20,30 @@ const KEY_LENGTH: usize = 6;
 pub(crate) fn commit(transition: &Transition, outcome: &Outcome) -> String {
     let mut line = String::new();
     // Writing to a string cannot fail.
-    let _ = write!(line, "{}: ", Subject(&transition.guard));
+    let _ = write!(line, "{}: ", Subject(transition));
     let _ = write!(line, "{}", Verb(transition));
-    for new in &transition.insert {
+    for new in transition.rows() {
         let _ = write!(line, ", writes {}", Row(new));
     }
-    for feed in &transition.feed {
-        let _ = write!(line, ", feeds {} to {}", feed.map, feed.fed);
-        let _ = feed.total.map_or(Ok(()), |total| write!(line, " of {total}"));
-    }
-    for (what, tasks) in
-        [("fires", &transition.fire), ("gives up", &transition.cancel), ("erases", &transition.erase)]
-    {
-        for task in tasks {
-            let _ = write!(line, ", {what} {task}");
+    if let Some(commit) = transition.commit() {
+        for feed in &commit.feed {
+            let _ = write!(line, ", feeds {} to {}", feed.map, feed.fed);
+            let _ = feed.total.map_or(Ok(()), |total| write!(line, " of {total}"));
+        }
+        for (what, tasks) in
+            [("fires", &commit.fire), ("gives up", &commit.cancel), ("erases", &commit.erase)]
+        {
+            for task in tasks {
+                let _ = write!(line, ", {what} {task}");
+            }
+        }
+        for said in &commit.notes {
+            let _ = write!(line, ", says {:?} for {}", said.note, said.task);
         }
     }
-    for said in &transition.notes {
-        let _ = write!(line, ", says {:?} for {}", said.note, said.task);
-    }
-    let _ = write!(line, "; at {}, {} seen\n      -> {}", transition.at, transition.seen, Answer(outcome));
+    let _ = write!(line, "; at {}", transition.at());
+    let _ = transition.commit().map_or(Ok(()), |commit| write!(line, ", {} seen", commit.seen));
+    let _ = write!(line, "\n      -> {}", Answer(outcome));
     line
 }
 
@@ -121,20 +127,24 @@ fn moment(text: &str, day: &str, zero: &str) -> Option<(String, usize)> {
 }
 
 /// The task that a transition changes.
-struct Subject<'a>(&'a Guard);
+struct Subject<'a>(&'a Transition);
 
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Guard::Absent { task, key: None } => write!(f, "{task}"),
-            Guard::Absent { task, key: Some(key) } => {
-                write!(f, "{task} unless under key {:.KEY_LENGTH$}", key.to_string())
+            Transition::Dispatch(Dispatch { root, key: None, .. }) => write!(f, "{}", root.id),
+            Transition::Dispatch(Dispatch { root, key: Some(key), .. }) => {
+                write!(f, "{} unless under key {:.KEY_LENGTH$}", root.id, key.to_string())
             }
-            Guard::Leased { fence, .. } => {
+            Transition::Commit(Commit { fence, .. }) => {
                 write!(f, "{} in epoch {} after {} commits", fence.task, fence.epoch, fence.commit)
             }
-            Guard::Known { task, .. } => write!(f, "{task} from outside"),
-            Guard::Parked { task, epoch } => write!(f, "{task} parked in epoch {epoch}"),
+            Transition::Request(Request { execution, .. }) => write!(f, "{execution} from outside"),
+            Transition::Expire(Expire { task, .. }) => write!(f, "{task} from outside"),
+            Transition::Unpark(Unpark { task, epoch, .. })
+            | Transition::Postpone(Postpone { task, epoch, .. }) => {
+                write!(f, "{task} parked in epoch {epoch}")
+            }
         }
     }
 }
@@ -144,26 +154,32 @@ struct Verb<'a>(&'a Transition);
 
 impl fmt::Display for Verb<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.change {
-            Change::Start => f.write_str("starts"),
-            Change::Keep => f.write_str("goes on"),
-            Change::Park(Wait { done, until, maps }) => {
-                write!(f, "parks for {done} completions")?;
-                until.map_or(Ok(()), |until| write!(f, " or {until}"))?;
-                maps.iter().try_for_each(|map| write!(f, " or {} items of {}", map.done, map.map))
+        match self.0 {
+            Transition::Dispatch(_) => f.write_str("starts"),
+            Transition::Commit(commit) => match &commit.next {
+                Next::Keep => f.write_str("goes on"),
+                Next::Park(Wait { done, until, maps }) => {
+                    write!(f, "parks for {done} completions")?;
+                    until.map_or(Ok(()), |until| write!(f, " or {until}"))?;
+                    maps.iter().try_for_each(|map| write!(f, " or {} items of {}", map.done, map.map))
+                }
+                Next::Retry { ready_at, failure } => write!(f, "tries again at {ready_at} after {failure:?}"),
+                Next::Redo => f.write_str("does the failed step again"),
+                Next::End(Ok(result)) => write!(f, "ends with {result:?}"),
+                Next::End(Err(failure)) => write!(f, "fails with {failure:?}"),
+                Next::Release => f.write_str("is handed back"),
+            },
+            Transition::Unpark(_) => f.write_str("is woken by its own code"),
+            Transition::Postpone(Postpone { from, until, .. }) => {
+                write!(f, "is due at {until} and not at {from}")
             }
-            Change::Retry { ready_at, failure } => write!(f, "tries again at {ready_at} after {failure:?}"),
-            Change::Redo => f.write_str("does the failed step again"),
-            Change::End(Ok(result)) => write!(f, "ends with {result:?}"),
-            Change::End(Err(failure)) => write!(f, "fails with {failure:?}"),
-            Change::Release => f.write_str("is handed back"),
-            Change::Unpark => f.write_str("is woken by its own code"),
-            Change::Postpone { from, until } => write!(f, "is due at {until} and not at {from}"),
-            Change::Expire(_) => f.write_str("is over"),
-            Change::Cancel { until } => write!(f, "is asked to end until {until}"),
-            Change::Signal { name, id, value, .. } => write!(f, "signal {name:?} {id} with {value:?}"),
-            Change::Redrive { retry } => write!(f, "is tried again by {retry:?}"),
-            Change::Discard => f.write_str("is seen to"),
+            Transition::Expire(_) => f.write_str("is over"),
+            Transition::Request(request) => match &request.action {
+                Action::Cancel { until } => write!(f, "is asked to end until {until}"),
+                Action::Signal { name, id, value, .. } => write!(f, "signal {name:?} {id} with {value:?}"),
+                Action::Redrive { retry } => write!(f, "is tried again by {retry:?}"),
+                Action::Discard => f.write_str("is seen to"),
+            },
         }
     }
 }

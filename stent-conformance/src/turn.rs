@@ -2,7 +2,7 @@
 
 use stent_core::backend::Claimed;
 use stent_core::model::{Fence, Note, Said, Step, StepState, TaskResult, Threshold, Tree, Wait};
-use stent_core::transition::{Change, Feed, Guard, Transition};
+use stent_core::transition::{Commit, Feed, Next, Postpone, Transition, Unpark};
 use stent_core::{Digest, Failure, Key, TaskId, Timestamp};
 
 use crate::task::{Draft, t, text};
@@ -15,15 +15,13 @@ pub(crate) trait Holder {
     /// The key of the claimed task.
     fn key(&self) -> Option<Key>;
 
-    fn turn(&self, change: Change) -> Turn {
+    fn turn(&self, next: Next) -> Turn {
         let (fence, tree, seen) = self.held();
-        let mut transition = Transition::new(Guard::Leased { fence, tree, key: self.key() }, t(0), change);
-        transition.seen = seen;
-        Turn(transition)
+        Turn(Commit { seen, ..Commit::new(fence, tree, self.key(), t(0), next) })
     }
 
     fn keep(&self) -> Turn {
-        self.turn(Change::Keep)
+        self.turn(Next::Keep)
     }
 
     /// Waits for the next completion.
@@ -33,41 +31,40 @@ pub(crate) trait Holder {
     }
 
     fn park_for(&self, wait: Wait) -> Turn {
-        self.turn(Change::Park(wait))
+        self.turn(Next::Park(wait))
     }
 
     fn complete(&self, result: &str) -> Turn {
-        self.turn(Change::End(Ok(text(result))))
+        self.turn(Next::End(Ok(text(result))))
     }
 
     fn fail(&self, failure: Failure) -> Turn {
-        self.turn(Change::End(Err(failure)))
+        self.turn(Next::End(Err(failure)))
     }
 
     fn retry(&self, ready_at: Timestamp, failure: Failure) -> Turn {
-        self.turn(Change::Retry { ready_at, failure })
+        self.turn(Next::Retry { ready_at, failure })
     }
 
     /// Tries again at once what a dead letter stood at.
     fn redo(&self) -> Turn {
-        self.turn(Change::Redo)
+        self.turn(Next::Redo)
     }
 
     fn release(&self) -> Turn {
-        self.turn(Change::Release)
+        self.turn(Next::Release)
     }
 
     /// Unparks code that was parked under this claim.
     fn nudge(&self) -> Transition {
         let (fence, ..) = self.held();
-        Transition::new(Guard::Parked { task: fence.task, epoch: fence.epoch }, t(0), Change::Unpark)
+        Unpark { task: fence.task, epoch: fence.epoch, at: t(0) }.into()
     }
 
     /// Postpones the moment at which the task that was parked under this claim is due.
     fn put_off(&self, from: Timestamp, until: Timestamp) -> Transition {
         let (fence, ..) = self.held();
-        let guard = Guard::Parked { task: fence.task, epoch: fence.epoch };
-        Transition::new(guard, t(0), Change::Postpone { from, until })
+        Postpone { task: fence.task, epoch: fence.epoch, at: t(0), from, until }.into()
     }
 }
 
@@ -107,9 +104,9 @@ pub(crate) fn wait_for_items(seen: u32, map: TaskId, done: u32) -> Wait {
     Wait { maps: vec![Threshold { map, done }], ..Wait::for_next(seen) }
 }
 
-/// A leaseholder's transition under construction.
+/// A leaseholder's commit under construction.
 #[derive(Clone, Debug)]
-pub(crate) struct Turn(Transition);
+pub(crate) struct Turn(Commit);
 
 impl Turn {
     pub(crate) const fn at(mut self, at: Timestamp) -> Self {
@@ -124,8 +121,8 @@ impl Turn {
 
     /// Writes a step of the task.
     pub(crate) fn with(mut self, step: Draft) -> Self {
-        let (fence, tree) = self.guard();
-        self.0.insert.push(step.placed(Tree::step(tree.execution, fence.task)));
+        let tree = Tree::step(self.0.tree.execution, self.0.fence.task);
+        self.0.insert.push(step.placed(tree));
         self
     }
 
@@ -138,8 +135,8 @@ impl Turn {
 
     /// Writes a note about the execution.
     pub(crate) fn say(self, note: Note) -> Self {
-        let (fence, _) = self.guard();
-        self.say_for(fence.task, note)
+        let task = self.0.fence.task;
+        self.say_for(task, note)
     }
 
     /// Writes a note of a step that ran in this turn.
@@ -150,8 +147,7 @@ impl Turn {
 
     /// Writes items of one of the task's maps.
     pub(crate) fn items(mut self, map: TaskId, items: impl IntoIterator<Item = Draft>) -> Self {
-        let (fence, tree) = self.guard();
-        let place = Tree::item(tree.execution, map, fence.task);
+        let place = Tree::item(self.0.tree.execution, map, self.0.fence.task);
         self.0.insert.extend(items.into_iter().map(|item| item.placed(place)));
         self
     }
@@ -186,19 +182,10 @@ impl Turn {
         self.0.erase.push(step);
         self
     }
-
-    fn guard(&self) -> (Fence, Tree) {
-        match self.0.guard {
-            Guard::Leased { fence, tree, .. } => (fence, tree),
-            Guard::Absent { .. } | Guard::Known { .. } | Guard::Parked { .. } => {
-                unreachable!("a turn is a leaseholder's")
-            }
-        }
-    }
 }
 
 impl From<Turn> for Transition {
     fn from(turn: Turn) -> Self {
-        turn.0
+        turn.0.into()
     }
 }

@@ -513,7 +513,7 @@ impl Shared {
 
     fn learn(&self, batch: &[Transition]) {
         let mut known = self.known();
-        for new in batch.iter().flat_map(|transition| &transition.insert) {
+        for new in batch.iter().flat_map(Transition::rows) {
             known.homes.insert(new.id, new.tree.execution);
             match new.kind {
                 StepKind::Call => {

@@ -26,7 +26,7 @@ use crate::backend::{Claimed, Expired};
 use crate::limits::CRASHES_MAX;
 use crate::model::{Epoch, Fence, Mark, NewTask, RetryPolicy, Tree, Wait};
 use crate::replay::{End, Turn};
-use crate::transition::{Change, Guard, Transition};
+use crate::transition::{Action, Commit, Dispatch, Expire, Next, Postpone, Request, Transition, Unpark};
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, own_failure};
 
 /// What a leaseholder knows of its task: enough to write to it.
@@ -60,29 +60,36 @@ impl Held {
         }
     }
 
-    const fn guard(&self) -> Guard {
-        Guard::Leased { fence: self.fence, tree: self.tree, key: self.key }
+    /// What the holder records of a turn, and what becomes of the task next.
+    fn commit(&self, turn: Turn, next: Next, now: Timestamp) -> Commit {
+        Commit {
+            insert: turn.insert,
+            fire: turn.fire,
+            cancel: turn.cancel,
+            feed: turn.feed,
+            seen: turn.seen,
+            notes: turn.notes,
+            ..Commit::new(self.fence, self.tree, self.key, now, next)
+        }
     }
 }
 
 /// Starts an execution with its root task. Under a key, only the first dispatch starts one.
 #[must_use]
 pub fn start(root: NewTask, key: Option<Key>, now: Timestamp) -> Transition {
-    let mut transition = Transition::new(Guard::Absent { task: root.id, key }, now, Change::Start);
-    transition.insert.push(root);
-    transition
+    Dispatch { root, key, at: now }.into()
 }
 
 /// Records a turn whose code goes on under the same lease.
 #[must_use]
-pub fn keep(held: &Held, turn: Turn, now: Timestamp) -> Transition {
-    record(held, turn, Change::Keep, now)
+pub fn keep(held: &Held, turn: Turn, now: Timestamp) -> Commit {
+    held.commit(turn, Next::Keep, now)
 }
 
 /// Records a turn whose code waits, and gives the lease back.
 #[must_use]
-pub fn park(held: &Held, turn: Turn, wait: Wait, now: Timestamp) -> Transition {
-    record(held, turn, Change::Park(wait), now)
+pub fn park(held: &Held, turn: Turn, wait: Wait, now: Timestamp) -> Commit {
+    held.commit(turn, Next::Park(wait), now)
 }
 
 /// Records the end of a task's code: its result, its failure, or another attempt.
@@ -93,18 +100,18 @@ pub fn park(held: &Held, turn: Turn, wait: Wait, now: Timestamp) -> Transition {
 /// A dead letter that was redriven comes first to the failure which it has on record. That is no new failure: the record is
 /// cut there and the function goes on at once.
 #[must_use]
-pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Transition {
+pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Commit {
     let failure = match end.result {
-        Ok(result) => return record(held, turn, Change::End(Ok(result)), now),
+        Ok(result) => return held.commit(turn, Next::End(Ok(result)), now),
         Err(failure) => failure.storable(),
     };
     if held.redriven && !end.redo.is_empty() {
-        let mut redo = record(held, Turn { seen: turn.seen, ..Turn::default() }, Change::Redo, now);
+        let mut redo = held.commit(Turn { seen: turn.seen, ..Turn::default() }, Next::Redo, now);
         redo.erase = end.redo;
         return redo;
     }
     match retry_delay(held.retry.as_ref(), end.had_steps, held.fence.task, held.attempts, &failure) {
-        None => record(held, turn, Change::End(Err(failure)), now),
+        None => held.commit(turn, Next::End(Err(failure)), now),
         Some(delay) => {
             // Wishes of the failed attempt that were never written are not written now.
             // Nor is what it has said: only what went well counts.
@@ -112,7 +119,7 @@ pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Transition {
                 Turn { insert: Vec::new(), own: Vec::new(), feed: Vec::new(), notes: Vec::new(), ..turn };
             // What leaves the record need not be given up before.
             turn.cancel.retain(|step| !end.redo.contains(step));
-            let mut retry = record(held, turn, Change::Retry { ready_at: now + delay, failure }, now);
+            let mut retry = held.commit(turn, Next::Retry { ready_at: now + delay, failure }, now);
             retry.erase = end.redo;
             retry
         }
@@ -137,7 +144,7 @@ pub fn retry_delay(
 
 /// Gives a task up that was claimed too often without a committed turn: it kills the workers that take it (G13).
 #[must_use]
-pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Transition> {
+pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Commit> {
     // The claim itself counts as a try; the ones before it were crashes.
     let crashes = claimed.task.uncommitted_claims.saturating_sub(1);
     (crashes >= CRASHES_MAX).then(|| {
@@ -149,62 +156,54 @@ pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Transition> {
                 claimed.task.id, claimed.task.lane.function
             ),
         );
-        record(&Held::claimed(claimed), Turn::default(), Change::End(Err(failure.fatal())), now)
+        Held::claimed(claimed).commit(Turn::default(), Next::End(Err(failure.fatal())), now)
     })
 }
 
 /// Ends a task that was asked to end, with what its last turn has done (G15).
 #[must_use]
-pub fn stop(held: &Held, turn: Turn, now: Timestamp) -> Transition {
-    record(held, turn, Change::End(Err(Failure::cancelled())), now)
+pub fn stop(held: &Held, turn: Turn, now: Timestamp) -> Commit {
+    held.commit(turn, Next::End(Err(Failure::cancelled())), now)
 }
 
 /// Ends a task whose turn gave something that the store cannot hold, however often it is sent: running the code again would
-/// give it again. `None` for what is no turn's, and for what has been through this already.
+/// give it again. `None` for a commit that gives nothing, and for one that was refused before.
 ///
 /// Steps that the code has given up are given up; nothing else of the turn is written.
 #[must_use]
-pub fn refuse(refused: &Transition, reason: impl fmt::Display, now: Timestamp) -> Option<Transition> {
-    let what = match &refused.change {
-        Change::End(Ok(_)) => "its result".to_owned(),
-        Change::End(Err(failure)) if failure.kind == Failure::REFUSED => return None,
-        Change::End(Err(failure)) | Change::Retry { failure, .. } => {
+pub fn refuse(refused: &Commit, reason: impl fmt::Display, now: Timestamp) -> Option<Commit> {
+    let what = match &refused.next {
+        Next::End(Ok(_)) => "its result".to_owned(),
+        Next::End(Err(failure)) if failure.kind == Failure::REFUSED => return None,
+        Next::End(Err(failure)) | Next::Retry { failure, .. } => {
             format!("its failure `{}`", failure.clone().storable().kind)
         }
-        Change::Keep | Change::Park(_) | Change::Redo => "its record".to_owned(),
-        Change::Start
-        | Change::Release
-        | Change::Unpark
-        | Change::Postpone { .. }
-        | Change::Expire(_)
-        | Change::Cancel { .. }
-        | Change::Signal { .. }
-        | Change::Redrive { .. }
-        | Change::Discard => return None,
+        Next::Keep | Next::Park(_) | Next::Redo => "its record".to_owned(),
+        Next::Release => return None,
     };
-    refused.guard.leased()?;
     let message = format!("the store cannot hold {what}: {reason}");
     let failure = own_failure(Failure::REFUSED, message).fatal().storable();
-    let mut end = Transition::new(refused.guard, now, Change::End(Err(failure)));
-    end.cancel.clone_from(&refused.cancel);
-    end.seen = refused.seen;
-    Some(end)
+    Some(Commit {
+        cancel: refused.cancel.clone(),
+        seen: refused.seen,
+        ..Commit::new(refused.fence, refused.tree, refused.key, now, Next::End(Err(failure)))
+    })
 }
 
 /// Hands a task back: its worker shuts down. Counts as nothing.
 #[must_use]
-pub fn release(held: &Held, now: Timestamp) -> Transition {
-    record(held, Turn::default(), Change::Release, now)
+pub fn release(held: &Held, now: Timestamp) -> Commit {
+    held.commit(Turn::default(), Next::Release, now)
 }
 
 /// Wakes a parked task whose code, still in memory, was woken by something that no store knows of.
 #[must_use]
-pub fn unpark(task: TaskId, epoch: Epoch, now: Timestamp) -> Transition {
-    Transition::new(Guard::Parked { task, epoch }, now, Change::Unpark)
+pub const fn unpark(task: TaskId, epoch: Epoch, now: Timestamp) -> Transition {
+    Transition::Unpark(Unpark { task, epoch, at: now })
 }
 
-/// Keeps a parked task from being claimed before `until`, which would be due at `from`: its code, still in memory, waits for
-/// what no store knows of.
+/// Keeps a parked task, which would be due at `from`, from being claimed before `until`: its code, still in memory, waits for
+/// something that no store knows of.
 #[must_use]
 pub const fn postpone(
     task: TaskId,
@@ -213,22 +212,21 @@ pub const fn postpone(
     until: Timestamp,
     now: Timestamp,
 ) -> Transition {
-    Transition::new(Guard::Parked { task, epoch }, now, Change::Postpone { from, until })
+    Transition::Postpone(Postpone { task, epoch, at: now, from, until })
 }
 
 /// Ends a task whose time is up (G15).
 #[must_use]
 pub fn expire(expired: &Expired, now: Timestamp) -> Transition {
-    let Expired { task, tree, key, expires_at, .. } = expired;
+    let Expired { task, tree, key, expires_at, .. } = *expired;
     let failure = own_failure(Failure::TIMED_OUT, format!("its deadline passed at {expires_at}")).fatal();
-    let guard = Guard::Known { task: *task, tree: *tree, key: *key };
-    Transition::new(guard, now, Change::Expire(failure))
+    Expire { task, tree, key, at: now, failure }.into()
 }
 
 /// Asks an execution to end, and what of it runs to do so within a grace (G15).
 #[must_use]
 pub fn cancel(execution: ExecutionId, grace: Duration, now: Timestamp) -> Transition {
-    Transition::new(outside(execution), now, Change::Cancel { until: now + grace })
+    request(execution, Action::Cancel { until: now + grace }, now)
 }
 
 /// Sends a value to an execution. `id` names this send.
@@ -242,34 +240,23 @@ pub fn signal(
 ) -> Transition {
     let name = name.into();
     let key = Key::of_signal(execution, &name);
-    Transition::new(outside(execution), now, Change::Signal { key, name, id, value })
+    request(execution, Action::Signal { key, name, id, value }, now)
 }
 
 /// Tries a dead letter again where it stood, by another policy if one is given.
 #[must_use]
 pub fn redrive(execution: ExecutionId, retry: Option<RetryPolicy>, now: Timestamp) -> Transition {
-    Transition::new(outside(execution), now, Change::Redrive { retry })
+    request(execution, Action::Redrive { retry }, now)
 }
 
 /// Takes an execution off the dead letters.
 #[must_use]
 pub fn discard(execution: ExecutionId, now: Timestamp) -> Transition {
-    Transition::new(outside(execution), now, Change::Discard)
+    request(execution, Action::Discard, now)
 }
 
-const fn outside(execution: ExecutionId) -> Guard {
-    Guard::Known { task: execution.root(), tree: Tree::root(execution), key: None }
-}
-
-fn record(held: &Held, turn: Turn, change: Change, now: Timestamp) -> Transition {
-    let mut transition = Transition::new(held.guard(), now, change);
-    transition.insert = turn.insert;
-    transition.fire = turn.fire;
-    transition.cancel = turn.cancel;
-    transition.feed = turn.feed;
-    transition.seen = turn.seen;
-    transition.notes = turn.notes;
-    transition
+fn request(execution: ExecutionId, action: Action, now: Timestamp) -> Transition {
+    Request { execution, at: now, action }.into()
 }
 
 #[cfg(test)]

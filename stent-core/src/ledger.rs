@@ -46,7 +46,9 @@ use crate::model::{
     ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, KeyEntry, Mark, NewTask, NewTaskState, RetryPolicy,
     Said, StepKind, TaskStatus, Tree,
 };
-use crate::transition::{Change, Feed, Guard, News, Outcome, Transition};
+use crate::transition::{
+    Action, Commit, Dispatch, Expire, Feed, News, Next, Outcome, Postpone, Request, Transition, Unpark,
+};
 use crate::{ExecutionId, Failure, Key, TaskId, Timestamp};
 
 /// Rows in memory to which a batch of transitions is applied.
@@ -113,11 +115,13 @@ impl<'a> Ledger<'a> {
     /// Ask [`takes`](Self::takes) before. The news of an applied transition has no steps; where `done` shows that others
     /// completed steps meanwhile, the store adds them: see [`lacks_steps`].
     pub fn apply(&mut self, transition: &'a Transition) -> Outcome {
-        match &transition.guard {
-            Guard::Absent { task, key } => self.start(*task, *key, transition),
-            Guard::Leased { fence, tree, .. } => self.leased(fence, tree, transition),
-            Guard::Known { task, .. } => self.request(*task, transition),
-            Guard::Parked { task, epoch } => self.unpark(*task, *epoch, transition),
+        match transition {
+            Transition::Dispatch(dispatch) => self.dispatch(dispatch),
+            Transition::Commit(commit) => self.commit(commit),
+            Transition::Request(request) => self.request(request),
+            Transition::Expire(expire) => self.expire(expire),
+            Transition::Unpark(unpark) => self.unpark(unpark),
+            Transition::Postpone(postpone) => self.postpone(postpone),
         }
     }
 
@@ -128,10 +132,14 @@ impl<'a> Ledger<'a> {
         if self.cascade.is_empty() {
             return true;
         }
-        let execution = match &transition.guard {
-            Guard::Absent { .. } => None,
-            Guard::Leased { tree, .. } | Guard::Known { tree, .. } => Some(tree.execution),
-            Guard::Parked { task, .. } => self.row(*task).map(|row| row.tree.execution),
+        let execution = match transition {
+            Transition::Dispatch(_) => None,
+            Transition::Commit(commit) => Some(commit.tree.execution),
+            Transition::Request(request) => Some(request.execution),
+            Transition::Expire(expire) => Some(expire.tree.execution),
+            Transition::Unpark(Unpark { task, .. }) | Transition::Postpone(Postpone { task, .. }) => {
+                row_execution(self.row(*task))
+            }
         };
         let swept = &self.cascade.executions;
         if execution.is_some_and(|execution| swept.contains_key(&execution)) {
@@ -182,57 +190,71 @@ impl<'a> Ledger<'a> {
         writes
     }
 
-    fn start(&mut self, task: TaskId, key: Option<Key>, transition: &'a Transition) -> Outcome {
-        debug_assert!(matches!(transition.change, Change::Start), "an absent task can only be started");
-        if self.entries.contains_key(&task) {
+    fn dispatch(&mut self, dispatch: &'a Dispatch) -> Outcome {
+        let Dispatch { root, key, at } = dispatch;
+        if self.entries.contains_key(&root.id) {
             return Outcome::Already(News::default());
         }
-        if let Some(key) = key {
+        if let Some(key) = *key {
             match self.memos.get(key) {
                 Some(memo) => return Outcome::Exists(memo.execution), // G12
-                None => self.memos.dispatched(key, task.execution(), transition),
+                None => self.memos.dispatched(key, root),
             }
         }
-        self.insert_all(transition);
+        self.insert(root, *at);
         Outcome::Applied(News::default())
     }
 
-    fn unpark(&mut self, task: TaskId, epoch: Epoch, transition: &Transition) -> Outcome {
-        let Some(row) = self.row(task) else { return Outcome::Gone };
+    // What the worker that holds a parked task's code says.
+
+    fn unpark(&mut self, unpark: &Unpark) -> Outcome {
+        let Unpark { task, epoch, at } = *unpark;
+        match self.parked(task, epoch) {
+            Err(refused) => refused,
+            Ok(Some(ready_at)) if ready_at <= at => Outcome::Already(News::default()),
+            Ok(_) => {
+                self.change(task, |row| row.wake(at));
+                self.ready = true;
+                Outcome::Applied(News::default())
+            }
+        }
+    }
+
+    fn postpone(&mut self, postpone: &Postpone) -> Outcome {
+        let Postpone { task, epoch, at, from, until } = *postpone;
+        match self.parked(task, epoch) {
+            Err(refused) => refused,
+            Ok(ready_at) if ready_at == Some(until) => Outcome::Already(News::default()),
+            // G5: whatever has made it ready meanwhile has made it due at another moment.
+            Ok(ready_at) if ready_at != Some(from) || from <= at => Outcome::Fenced,
+            Ok(_) => {
+                self.change(task, |row| row.ready_at = Some(until));
+                Outcome::Applied(News::default())
+            }
+        }
+    }
+
+    /// When a task is due that is parked where this claim left it.
+    fn parked(&self, task: TaskId, epoch: Epoch) -> Result<Option<Timestamp>, Outcome> {
+        let Some(row) = self.row(task) else { return Err(Outcome::Gone) };
         if row.status.is_terminal() {
-            return Outcome::Gone;
+            return Err(Outcome::Gone);
         }
         if row.status != TaskStatus::Waiting || row.epoch != epoch || row.is_stopping() {
-            return Outcome::Fenced;
+            return Err(Outcome::Fenced);
         }
-        let (at, ready_at) = (transition.at, row.ready_at);
-        if let Change::Postpone { from, until } = &transition.change {
-            if ready_at == Some(*until) {
-                return Outcome::Already(News::default());
-            }
-            // G5: whatever has woken it meanwhile has made it due at another moment.
-            if ready_at != Some(*from) || *from <= at {
-                return Outcome::Fenced;
-            }
-            self.change(task, |row| row.ready_at = Some(*until));
-            return Outcome::Applied(News::default());
-        }
-        if ready_at.is_some_and(|ready_at| ready_at <= at) {
-            return Outcome::Already(News::default());
-        }
-        self.change(task, |row| row.wake(at));
-        self.ready = true;
-        Outcome::Applied(News::default())
+        Ok(row.ready_at)
     }
 
     // What leaseholders write.
 
-    fn leased(&mut self, fence: &Fence, tree: &Tree, transition: &'a Transition) -> Outcome {
+    fn commit(&mut self, commit: &'a Commit) -> Outcome {
+        let Commit { fence, tree, at, .. } = commit;
         let Some(row) = self.row(fence.task) else { return Outcome::Gone };
         // The same write again: the count has moved past it, under this very claim. Only its holder could move it.
         if row.commit > fence.commit && row.commit_epoch == fence.epoch {
             // What ended the task may have found it asked to end: that is answered as it was the first time.
-            let stopped = matches!(transition.change, Change::End(_)) && row.mark == Some(Mark::Cancel);
+            let stopped = matches!(commit.next, Next::End(_)) && row.mark == Some(Mark::Cancel);
             return Outcome::Already(News { done: row.done, stopped, ..News::default() });
         }
         if row.status.is_terminal() {
@@ -247,42 +269,43 @@ impl<'a> Ledger<'a> {
             row.commit += 1;
             row.commit_epoch = fence.epoch;
         });
-        self.note(fence.task, tree.execution, transition);
+        self.note(commit);
         if stopping {
             // What it asks for now is not wanted any more; what it has done is recorded.
-            self.insert_ended(transition);
+            self.insert_ended(commit);
         } else {
-            self.insert_all(transition);
+            self.insert_all(commit);
         }
-        for step in &transition.fire {
-            self.fire(*step, fence.task, transition.at);
+        for step in &commit.fire {
+            self.fire(*step, fence.task, *at);
         }
-        self.cancel(&transition.cancel, transition.at);
+        self.cancel(&commit.cancel, *at);
         if stopping {
             // G4: nothing is tried again, so nothing leaves the record.
-            self.cancel(&transition.erase, transition.at);
+            self.cancel(&commit.erase, *at);
         } else {
-            self.erase(&transition.erase, transition.at);
-            for feed in &transition.feed {
-                self.feed(feed, transition.at);
+            self.erase(&commit.erase, *at);
+            for feed in &commit.feed {
+                self.feed(feed, *at);
             }
         }
-        let stopped = stopping && !matches!(transition.change, Change::Keep);
+        let stopped = stopping && !matches!(commit.next, Next::Keep);
         if stopped {
-            self.stopped(fence.task, tree, transition.at);
+            self.stopped(fence.task, tree, *at);
         } else {
-            self.turn(fence.task, tree, transition);
+            self.turn(commit);
         }
         let done = self.row(fence.task).map_or(0, |row| row.done);
         Outcome::Applied(News { done, stopped, ..News::default() })
     }
 
-    /// What becomes of the guarded task itself.
-    fn turn(&mut self, task: TaskId, tree: &Tree, transition: &'a Transition) {
-        let at = transition.at;
-        match &transition.change {
-            Change::Keep => self.change(task, Row::progress),
-            Change::Park(wait) => {
+    /// What becomes of the task itself.
+    fn turn(&mut self, commit: &'a Commit) {
+        let Commit { fence: Fence { task, .. }, tree, at, next, .. } = commit;
+        let (task, at) = (*task, *at);
+        match next {
+            Next::Keep => self.change(task, Row::progress),
+            Next::Park(wait) => {
                 let mut ready = false;
                 for threshold in &wait.maps {
                     ready |= self.row(threshold.map).is_some_and(|map| map.done >= threshold.done);
@@ -298,7 +321,7 @@ impl<'a> Ledger<'a> {
                 });
                 self.ready |= ready || self.row(task).is_some_and(Row::threshold_reached);
             }
-            Change::Retry { ready_at, failure } => {
+            Next::Retry { ready_at, failure } => {
                 self.end_claim(task, ClaimEnd::Failed, Some(failure), at);
                 self.change(task, |row| {
                     row.progress();
@@ -307,11 +330,11 @@ impl<'a> Ledger<'a> {
                 self.again(task, *ready_at);
                 self.write(task, Written::Failure(failure));
             }
-            Change::Redo => {
+            Next::Redo => {
                 self.change(task, Row::progress);
                 self.again(task, at);
             }
-            Change::Release => {
+            Next::Release => {
                 self.end_claim(task, ClaimEnd::Released, None, at);
                 self.change(task, |row| {
                     row.uncommitted_claims = row.uncommitted_claims.saturating_sub(1);
@@ -319,7 +342,7 @@ impl<'a> Ledger<'a> {
                 });
                 self.again(task, at);
             }
-            Change::End(result) => {
+            Next::End(result) => {
                 if let Err(failure) = result {
                     self.end_claim(task, ClaimEnd::Failed, Some(failure), at);
                 }
@@ -329,16 +352,6 @@ impl<'a> Ledger<'a> {
                 });
                 self.write(task, Written::Result(result));
                 self.settle(task, tree, &Written::Result(result), at);
-            }
-            Change::Start
-            | Change::Unpark
-            | Change::Postpone { .. }
-            | Change::Expire(_)
-            | Change::Cancel { .. }
-            | Change::Signal { .. }
-            | Change::Redrive { .. }
-            | Change::Discard => {
-                debug_assert!(false, "{:?} does not go with a leased guard", transition.change);
             }
         }
     }
@@ -372,20 +385,15 @@ impl<'a> Ledger<'a> {
 
     // What is asked for from outside.
 
-    fn request(&mut self, task: TaskId, transition: &'a Transition) -> Outcome {
-        let Some(row) = self.row(task) else { return Outcome::Gone };
-        let (status, mark, tree) = (row.status, row.mark, row.tree);
-        let at = transition.at;
-        let done = Outcome::Applied(News::default());
-        if tree.parent.is_some() && !matches!(transition.change, Change::Expire(_)) {
-            return Outcome::Gone; // A step is no execution.
-        }
-        match &transition.change {
-            Change::Expire(_) if mark == Some(Mark::Expire) => Outcome::Already(News::default()),
-            Change::Cancel { .. } if status == TaskStatus::Cancelled => Outcome::Already(News::default()),
-            Change::Redrive { .. } if mark == Some(Mark::Revive) => Outcome::Already(News::default()),
-            Change::Discard if mark == Some(Mark::Discard) => Outcome::Already(News::default()),
-            Change::Redrive { retry } if status == TaskStatus::Failed && mark.is_none() => {
+    fn request(&mut self, request: &'a Request) -> Outcome {
+        let Request { execution, at, action } = request;
+        let (task, at) = (execution.root(), *at);
+        let Some(row) = self.root(*execution) else { return Outcome::Gone }; // A step is no execution.
+        let (status, mark) = (row.status, row.mark);
+        let is_dead_letter = status == TaskStatus::Failed && mark.is_none();
+        match action {
+            Action::Redrive { .. } if mark == Some(Mark::Revive) => Outcome::Already(News::default()),
+            Action::Redrive { retry } if is_dead_letter => {
                 self.change(task, |row| {
                     row.mark = Some(Mark::Revive);
                     row.attempts = 0;
@@ -397,21 +405,17 @@ impl<'a> Ledger<'a> {
                 if let (Some(retry), Some(entry)) = (retry, self.entries.get_mut(&task)) {
                     entry.retry = Some(retry);
                 }
-                done
+                Outcome::Applied(News::default())
             }
-            Change::Discard if status == TaskStatus::Failed && mark.is_none() => {
+            Action::Discard if mark == Some(Mark::Discard) => Outcome::Already(News::default()),
+            Action::Discard if is_dead_letter => {
                 self.change(task, |row| row.mark = Some(Mark::Discard));
-                done
+                Outcome::Applied(News::default())
             }
-            _ if status.is_terminal() => Outcome::Gone, // G7
-            Change::Expire(failure) => {
-                if row.expires_at.is_none_or(|expires_at| at < expires_at) {
-                    return Outcome::Fenced;
-                }
-                self.expire(task, &tree, failure, at);
-                done
-            }
-            Change::Cancel { until } => {
+            Action::Redrive { .. } | Action::Discard => Outcome::Gone,
+            Action::Cancel { .. } if status == TaskStatus::Cancelled => Outcome::Already(News::default()),
+            Action::Cancel { .. } | Action::Signal { .. } if status.is_terminal() => Outcome::Gone, // G7
+            Action::Cancel { until } => {
                 if mark == Some(Mark::Cancel) && row.expires_at.is_some_and(|expires_at| expires_at <= *until)
                 {
                     return Outcome::Already(News::default());
@@ -425,34 +429,35 @@ impl<'a> Ledger<'a> {
                         row.wake_threshold = None;
                     }
                 });
-                self.stop.push((tree.execution, at));
-                self.look_after(tree.execution, at);
+                self.stop.push((*execution, at));
+                self.look_after(*execution, at);
                 self.ready = true; // Those who run something of it look for what has changed.
-                done
+                Outcome::Applied(News::default())
             }
-            Change::Signal { key, name, id, value } => {
-                let Some(replaced) = self.memos.send(*key, tree.execution, name, *id, value, at) else {
+            Action::Signal { key, name, id, value } => {
+                let Some(replaced) = self.memos.send(*key, *execution, name, *id, value, at) else {
                     return Outcome::Already(News::default()); // G3
                 };
                 self.deliver(*key, at);
                 Outcome::Applied(News { replaced, ..News::default() })
             }
-            Change::Start
-            | Change::Keep
-            | Change::Park(_)
-            | Change::Retry { .. }
-            | Change::Redo
-            | Change::End(_)
-            | Change::Release
-            | Change::Unpark
-            | Change::Postpone { .. }
-            | Change::Redrive { .. }
-            | Change::Discard => Outcome::Gone,
         }
     }
 
-    fn expire(&mut self, task: TaskId, tree: &Tree, failure: &'a Failure, at: Timestamp) {
-        let written = if self.row(task).is_some_and(Row::is_stopping) {
+    fn expire(&mut self, expire: &'a Expire) -> Outcome {
+        let Expire { task, tree, at, failure, .. } = expire;
+        let (task, at) = (*task, *at);
+        let Some(row) = self.row(task) else { return Outcome::Gone };
+        if row.mark == Some(Mark::Expire) {
+            return Outcome::Already(News::default());
+        }
+        if row.status.is_terminal() {
+            return Outcome::Gone; // G7
+        }
+        if row.expires_at.is_none_or(|expires_at| at < expires_at) {
+            return Outcome::Fenced;
+        }
+        let written = if row.is_stopping() {
             self.change(task, |row| row.end(TaskStatus::Cancelled, at));
             Written::Kept(Err(Failure::cancelled()))
         } else {
@@ -465,6 +470,7 @@ impl<'a> Ledger<'a> {
         self.sweep(task, at);
         self.write(task, written.clone());
         self.settle(task, tree, &written, at);
+        Outcome::Applied(News::default())
     }
 
     // What the end of a task means for others.
@@ -634,12 +640,15 @@ impl<'a> Ledger<'a> {
         self.sweep.push(root);
     }
 
-    fn note(&mut self, task: TaskId, execution: ExecutionId, transition: &'a Transition) {
-        let at = transition.at;
-        let said: &'a [Said] = &transition.notes;
-        self.notes.extend(said.iter().map(|said| Noted { execution, task: said.task, at, note: &said.note }));
-        let own = said.iter().filter(|said| said.task == task).count();
-        self.change(task, |row| row.noted = row.noted.saturating_add(u32::try_from(own).unwrap_or(u32::MAX)));
+    fn note(&mut self, commit: &'a Commit) {
+        let Commit { fence: Fence { task, .. }, tree, at, notes, .. } = commit;
+        let noted =
+            |said: &'a Said| Noted { execution: tree.execution, task: said.task, at: *at, note: &said.note };
+        self.notes.extend(notes.iter().map(noted));
+        let own = notes.iter().filter(|said| said.task == *task).count();
+        self.change(*task, |row| {
+            row.noted = row.noted.saturating_add(u32::try_from(own).unwrap_or(u32::MAX))
+        });
     }
 
     fn end_claim(&mut self, task: TaskId, end: ClaimEnd, failure: Option<&Failure>, at: Timestamp) {
@@ -655,18 +664,18 @@ impl<'a> Ledger<'a> {
         self.ended_claims.extend(tried);
     }
 
-    fn insert_all(&mut self, transition: &'a Transition) {
-        for new in &transition.insert {
-            self.insert(new, transition.at);
+    fn insert_all(&mut self, commit: &'a Commit) {
+        for new in &commit.insert {
+            self.insert(new, commit.at);
         }
     }
 
     /// Of what is to be inserted, that which has ended already, and the executions that it says were started (G1).
-    fn insert_ended(&mut self, transition: &'a Transition) {
+    fn insert_ended(&mut self, commit: &'a Commit) {
         let stands =
             |new: &NewTask| matches!(new.state, NewTaskState::Done { .. }) || new.tree.parent.is_none();
-        for new in transition.insert.iter().filter(|new| stands(new)) {
-            self.insert(new, transition.at);
+        for new in commit.insert.iter().filter(|new| stands(new)) {
+            self.insert(new, commit.at);
         }
     }
 
@@ -730,48 +739,52 @@ fn row_execution(row: Option<&Row>) -> Option<ExecutionId> {
 
 impl Reads {
     fn add(&mut self, transition: &Transition) {
-        let task = transition.guard.task();
-        self.tasks.insert(task);
-        match &transition.guard {
-            Guard::Absent { key, .. } => key.iter().for_each(|key| self.add_key(*key)),
-            Guard::Leased { tree, key, .. } | Guard::Known { tree, key, .. } => {
-                let ends = match &transition.change {
-                    Change::End(_) | Change::Expire(_) => true,
-                    Change::Signal { key, .. } => {
-                        self.add_key(*key);
-                        false
-                    }
-                    _ => false,
-                };
-                if ends {
-                    self.tasks.extend(tree.ancestors());
-                    key.iter().for_each(|key| self.add_key(*key));
-                    if tree.parent.is_none() {
-                        self.keys.insert(Key::of_execution(tree.execution));
-                    }
-                }
-            }
-            Guard::Parked { .. } => {}
+        self.tasks.insert(transition.task());
+        match transition {
+            Transition::Dispatch(dispatch) => dispatch.key.iter().for_each(|key| self.add_key(*key)),
+            Transition::Commit(commit) => self.add_commit(commit),
+            Transition::Request(request) => match &request.action {
+                Action::Signal { key, .. } => self.add_key(*key),
+                Action::Cancel { .. } | Action::Redrive { .. } | Action::Discard => {}
+            },
+            Transition::Expire(expire) => self.add_end(&expire.tree, expire.key),
+            Transition::Unpark(_) | Transition::Postpone(_) => {}
         }
-        for new in &transition.insert {
-            match (&new.state, new.keyed) {
-                (NewTaskState::Join { execution }, keyed) => {
-                    self.tasks.insert(execution.root());
-                    self.keys.extend(keyed.map(|keyed| keyed.key));
-                }
-                (_, Some(keyed)) => self.add_key(keyed.key),
-                (_, None) => {}
-            }
-            if new.tree.parent.is_none() {
-                self.tasks.insert(new.id);
-            }
+        transition.rows().iter().for_each(|new| self.add_new(new));
+    }
+
+    fn add_commit(&mut self, commit: &Commit) {
+        self.tasks.extend(&commit.fire);
+        self.tasks.extend(&commit.cancel);
+        self.tasks.extend(&commit.erase);
+        self.tasks.extend(commit.feed.iter().map(|feed| feed.map));
+        match &commit.next {
+            Next::End(_) => self.add_end(&commit.tree, commit.key),
+            Next::Park(wait) => self.tasks.extend(wait.maps.iter().map(|threshold| threshold.map)),
+            Next::Keep | Next::Retry { .. } | Next::Redo | Next::Release => {}
         }
-        self.tasks.extend(&transition.fire);
-        self.tasks.extend(&transition.cancel);
-        self.tasks.extend(&transition.erase);
-        self.tasks.extend(transition.feed.iter().map(|feed| feed.map));
-        if let Change::Park(wait) = &transition.change {
-            self.tasks.extend(wait.maps.iter().map(|threshold| threshold.map));
+    }
+
+    /// The task may end: that changes the tasks above it, and concerns those who wait under its keys.
+    fn add_end(&mut self, tree: &Tree, key: Option<Key>) {
+        self.tasks.extend(tree.ancestors());
+        key.iter().for_each(|key| self.add_key(*key));
+        if tree.parent.is_none() {
+            self.keys.insert(Key::of_execution(tree.execution));
+        }
+    }
+
+    fn add_new(&mut self, new: &NewTask) {
+        match (&new.state, new.keyed) {
+            (NewTaskState::Join { execution }, keyed) => {
+                self.tasks.insert(execution.root());
+                self.keys.extend(keyed.map(|keyed| keyed.key));
+            }
+            (_, Some(keyed)) => self.add_key(keyed.key),
+            (_, None) => {}
+        }
+        if new.tree.parent.is_none() {
+            self.tasks.insert(new.id);
         }
     }
 
@@ -782,16 +795,17 @@ impl Reads {
     }
 }
 
-/// Whether an outcome's news must be completed by reading the task's steps: its holder goes on, and others have completed
-/// steps of it that its code has not seen.
+/// Whose steps must be read to complete an outcome's news, and how many of their completions its code has seen: those of a
+/// task whose holder goes on while others have completed steps of it.
 #[must_use]
-pub fn lacks_steps(transition: &Transition, outcome: &Outcome) -> bool {
-    matches!(transition.change, Change::Keep)
-        && match outcome {
-            Outcome::Applied(news) => news.done != transition.seen + transition.own_completions(),
-            Outcome::Already(_) => true,
-            Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => false,
-        }
+pub fn lacks_steps(transition: &Transition, outcome: &Outcome) -> Option<(TaskId, u32)> {
+    let commit = transition.commit().filter(|commit| matches!(commit.next, Next::Keep))?;
+    let lacks = match outcome {
+        Outcome::Applied(news) => news.done != commit.seen + commit.own_completions(),
+        Outcome::Already(_) => true,
+        Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => false,
+    };
+    lacks.then_some((commit.fence.task, commit.seen))
 }
 
 #[cfg(test)]

@@ -2,6 +2,14 @@
 //!
 //! Transitions are made in [`decide`](crate::decide) and applied by backends. A backend tests the guard and applies
 //! the data; it knows no rule.
+//!
+//! | Transition | Sent by | Applied if |
+//! |---|---|---|
+//! | [`Dispatch`] | a caller | no task has the id, and no execution was dispatched under the key |
+//! | [`Commit`] | the worker that holds the task's lease | the task runs under this claim, and no other commit came between |
+//! | [`Request`] | a caller or an operator | the execution exists, and stands where the action applies |
+//! | [`Expire`] | any worker or waiter | the task is open and its time is up |
+//! | [`Unpark`], [`Postpone`] | the worker that has the parked task's code in memory | the task is parked by this claim |
 
 use crate::model::{
     Epoch, Fence, NewTask, NewTaskState, Note, RetryPolicy, Said, Step, TaskResult, Tree, Wait,
@@ -10,118 +18,294 @@ use crate::{Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// One change of the store. All of it is applied, or none (G1).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Transition {
-    /// What must hold for the change to be applied.
-    pub guard: Guard,
+pub enum Transition {
+    /// An execution starts.
+    Dispatch(Dispatch),
+    /// The holder of a task's lease records what the task's code did.
+    Commit(Commit),
+    /// Something is asked of an execution from outside.
+    Request(Request),
+    /// A task's time is up.
+    Expire(Expire),
+    /// A parked task becomes ready because of its own code.
+    Unpark(Unpark),
+    /// A parked task becomes due later.
+    Postpone(Postpone),
+}
+
+/// Starts an execution: writes its root task.
+///
+/// If a task has the root's id already, this dispatch was applied before. If another execution was dispatched under the
+/// key, nothing is written (G12).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dispatch {
+    /// The root task. Its id is that of the execution.
+    pub root: NewTask,
+    /// The key under which only the first dispatch starts an execution.
+    pub key: Option<Key>,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// A leaseholder's write: what a turn of the task did, and what becomes of the task next.
+///
+/// Applied only if the task runs under the claim that [`fence`](Self::fence) names, and nothing was committed under that
+/// claim since (G3).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Commit {
+    /// The claim, and how many commits of the task came before this one.
+    pub fence: Fence,
+    /// The task's place in its execution, so that a store knows which other rows its end changes. It never changes.
+    pub tree: Tree,
+    /// The task's key, for the same reason.
+    pub key: Option<Key>,
     /// When it was decided. Stores write this moment; they read no clock of their own.
     pub at: Timestamp,
-    /// What becomes of the task that the guard names.
-    pub change: Change,
-    /// Rows to write. Those with the state `Done` are completions of the guarded task, in this order.
+    /// Rows to write. Those with the state `Done` are completions of the task, in this order.
     pub insert: Vec<NewTask>,
-    /// Sleeps of the guarded task that are due: they complete, in this order, after what is inserted.
+    /// Sleeps of the task that are due: they complete, in this order, after the inserted completions.
     pub fire: Vec<TaskId>,
-    /// Steps that the guarded task has given up, with everything below them. Those that have ended stay as they are.
+    /// Steps that the task has given up, with everything below them. Steps that have ended stay as they are.
     pub cancel: Vec<TaskId>,
-    /// Steps of the guarded task that leave the record with everything below them, because an attempt that had
-    /// asked for them is tried again. The next attempt may write them anew under the same ids.
+    /// Steps of the task that leave the record with everything below them, because the attempt that asked for them is
+    /// retried. The next attempt may write them anew under the same ids.
     pub erase: Vec<TaskId>,
-    /// Maps of the guarded task that get items; the items themselves are in `insert`.
+    /// Maps of the task that get items; the items themselves are in `insert`.
     pub feed: Vec<Feed>,
-    /// How many completions the guarded task's code has seen.
+    /// How many completions the task's code has seen.
     pub seen: u32,
-    /// What the guarded task's code, and that of steps which ran in its turn, says about its execution, in this order.
+    /// What the task's code, and that of steps which ran in its turn, says about its execution, in this order.
     pub notes: Vec<Said>,
+    /// What becomes of the task.
+    pub next: Next,
+}
+
+/// What becomes of a task with a [`Commit`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// It goes on under the same lease.
+    Keep,
+    /// It is parked: no worker, no lease, until the wait is satisfied.
+    Park(Wait),
+    /// It is retried from this moment on, after this failure.
+    Retry {
+        /// Not before this moment (G6).
+        ready_at: Timestamp,
+        /// Why.
+        failure: Failure,
+    },
+    /// It runs again at once, because it was redriven. Not counted as an attempt.
+    Redo,
+    /// Its worker shuts down and hands it back. Counted neither as an attempt nor as a crash.
+    Release,
+    /// It has ended.
+    End(TaskResult),
+}
+
+/// Something that is asked of an execution from outside. Steps are no executions: nothing can be asked of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// What is asked.
+    pub action: Action,
+}
+
+/// What a [`Request`] asks of an execution.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// To end. Tasks that do not run end at once; those that run may clean up until a moment; the root ends when no task
+    /// below it runs any more.
+    Cancel {
+        /// When all that still runs is ended.
+        until: Timestamp,
+    },
+    /// To take a value: the current or the next wait for this signal gets it. A later value replaces one that no wait has
+    /// taken.
+    Signal {
+        /// Which signal of the execution.
+        key: Key,
+        /// The signal's name.
+        name: String,
+        /// Identifies this send, so that a repeated one is recognised.
+        id: TaskId,
+        /// The value.
+        value: Payload,
+    },
+    /// To retry from the failed step. Only for a dead letter.
+    Redrive {
+        /// The retry policy from now on; none leaves the one that it has.
+        retry: Option<RetryPolicy>,
+    },
+    /// To be no dead letter any more. The execution stays failed. Only for a dead letter.
+    Discard,
+}
+
+/// Ends a task whose time is up, and everything below it. Applied only when it is due.
+///
+/// The task ends as failed with the failure; one that was asked to end and did not do so in time ends as cancelled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expire {
+    /// The task.
+    pub task: TaskId,
+    /// Its place in its execution.
+    pub tree: Tree,
+    /// Its key.
+    pub key: Option<Key>,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The failure with which it ends.
+    pub failure: Failure,
+}
+
+/// Makes a parked task ready: something that only its own code, still in memory, waits for has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unpark {
+    /// The task.
+    pub task: TaskId,
+    /// The claim that parked it.
+    pub epoch: Epoch,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// Moves a parked task's due moment later, while its worker still has the code, which waits for something that no store
+/// knows of. A task that became ready meanwhile is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Postpone {
+    /// The task.
+    pub task: TaskId,
+    /// The claim that parked it.
+    pub epoch: Epoch,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// When it is due.
+    pub from: Timestamp,
+    /// When it is to be due.
+    pub until: Timestamp,
 }
 
 impl Transition {
-    /// A transition that changes only the task which the guard names.
+    /// The task that it names: the one that it starts, commits, or is asked for. For a request, the execution's root.
     #[must_use]
-    pub const fn new(guard: Guard, at: Timestamp, change: Change) -> Self {
-        Self {
-            guard,
-            at,
-            change,
-            insert: Vec::new(),
-            fire: Vec::new(),
-            cancel: Vec::new(),
-            erase: Vec::new(),
-            feed: Vec::new(),
-            seen: 0,
-            notes: Vec::new(),
+    pub const fn task(&self) -> TaskId {
+        match self {
+            Self::Dispatch(dispatch) => dispatch.root.id,
+            Self::Commit(commit) => commit.fence.task,
+            Self::Request(request) => request.execution.root(),
+            Self::Expire(expire) => expire.task,
+            Self::Unpark(unpark) => unpark.task,
+            Self::Postpone(postpone) => postpone.task,
         }
     }
 
-    /// How many completions this transition itself adds to the guarded task.
+    /// When it was decided. Stores write this moment; they read no clock of their own.
     #[must_use]
-    pub fn own_completions(&self) -> u32 {
-        let Some(task) = self.guard.leased() else { return 0 };
-        let inserted = self.insert.iter().filter(|new| {
-            matches!(new.state, NewTaskState::Done { .. }) && new.tree.parent == Some(task.task)
-        });
-        u32::try_from(inserted.count() + self.fire.len()).unwrap_or(u32::MAX)
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Dispatch(Dispatch { at, .. })
+            | Self::Commit(Commit { at, .. })
+            | Self::Request(Request { at, .. })
+            | Self::Expire(Expire { at, .. })
+            | Self::Unpark(Unpark { at, .. })
+            | Self::Postpone(Postpone { at, .. }) => *at,
+        }
     }
-}
 
-/// What must hold for a transition to be applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// No task has this id, and, if there is a key, none was dispatched under it: a dispatch. If one has the id, the
-    /// dispatch was applied before.
-    Absent {
-        /// The id.
-        task: TaskId,
-        /// The key.
-        key: Option<Key>,
-    },
-    /// The task runs under this claim and has come so far: a leaseholder's write.
-    Leased {
-        /// The claim and how far it has come.
-        fence: Fence,
-        /// Where the task hangs, so that a store knows which other rows its end changes.
-        tree: Tree,
-        /// The task's key, for the same reason.
-        key: Option<Key>,
-    },
-    /// The task is there: a request from outside. What else must hold is said by the change.
-    Known {
-        /// The task.
-        task: TaskId,
-        /// Where it hangs.
-        tree: Tree,
-        /// Its key.
-        key: Option<Key>,
-    },
-    /// The task is parked where this claim left it: a hint from its own code, still in memory.
-    Parked {
-        /// The task.
-        task: TaskId,
-        /// The claim that parked it.
-        epoch: Epoch,
-    },
-}
+    /// The same transition, decided at another moment.
+    #[must_use]
+    pub fn decided_at(mut self, moment: Timestamp) -> Self {
+        match &mut self {
+            Self::Dispatch(Dispatch { at, .. })
+            | Self::Commit(Commit { at, .. })
+            | Self::Request(Request { at, .. })
+            | Self::Expire(Expire { at, .. })
+            | Self::Unpark(Unpark { at, .. })
+            | Self::Postpone(Postpone { at, .. }) => *at = moment,
+        }
+        self
+    }
 
-impl Transition {
+    /// The commit, if it is a leaseholder's write.
+    #[must_use]
+    pub const fn commit(&self) -> Option<&Commit> {
+        match self {
+            Self::Commit(commit) => Some(commit),
+            Self::Dispatch(_) | Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => {
+                None
+            }
+        }
+    }
+
+    /// [`commit`](Self::commit), to be changed.
+    #[must_use]
+    pub const fn commit_mut(&mut self) -> Option<&mut Commit> {
+        match self {
+            Self::Commit(commit) => Some(commit),
+            Self::Dispatch(_) | Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => {
+                None
+            }
+        }
+    }
+
+    /// The fence of a leaseholder's write.
+    #[must_use]
+    pub fn fence(&self) -> Option<Fence> {
+        self.commit().map(|commit| commit.fence)
+    }
+
+    /// What becomes of the task with a leaseholder's write.
+    #[must_use]
+    pub fn next(&self) -> Option<&Next> {
+        self.commit().map(|commit| &commit.next)
+    }
+
+    /// The action that is asked of an execution, if it is a request.
+    #[must_use]
+    pub const fn action(&self) -> Option<&Action> {
+        match self {
+            Self::Request(request) => Some(&request.action),
+            Self::Dispatch(_) | Self::Commit(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => {
+                None
+            }
+        }
+    }
+
+    /// The rows that it writes for the first time.
+    #[must_use]
+    pub fn rows(&self) -> &[NewTask] {
+        match self {
+            Self::Dispatch(dispatch) => std::slice::from_ref(&dispatch.root),
+            Self::Commit(commit) => &commit.insert,
+            Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => &[],
+        }
+    }
+
+    /// [`rows`](Self::rows), to be changed.
+    #[must_use]
+    pub fn rows_mut(&mut self) -> &mut [NewTask] {
+        match self {
+            Self::Dispatch(dispatch) => std::slice::from_mut(&mut dispatch.root),
+            Self::Commit(commit) => &mut commit.insert,
+            Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => &mut [],
+        }
+    }
+
     /// About how many bytes it carries to the store: payloads, and texts that may be long.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let of_result = |result: &TaskResult| result.as_ref().map_or_else(of_failure, Payload::len);
-        let change = match &self.change {
-            Change::End(result) => of_result(result),
-            Change::Retry { failure, .. } | Change::Expire(failure) => of_failure(failure),
-            Change::Signal { value, .. } => value.len(),
-            Change::Start
-            | Change::Keep
-            | Change::Park(_)
-            | Change::Redo
-            | Change::Release
-            | Change::Unpark
-            | Change::Postpone { .. }
-            | Change::Cancel { .. }
-            | Change::Redrive { .. }
-            | Change::Discard => 0,
+        let own = match self {
+            Self::Dispatch(_) | Self::Unpark(_) | Self::Postpone(_) => 0,
+            Self::Commit(commit) => commit.next.bytes() + commit.note_bytes(),
+            Self::Request(request) => match &request.action {
+                Action::Signal { value, .. } => value.len(),
+                Action::Cancel { .. } | Action::Redrive { .. } | Action::Discard => 0,
+            },
+            Self::Expire(expire) => of_failure(&expire.failure),
         };
-        let rows = self.insert.iter().map(|row| {
+        let rows = self.rows().iter().map(|row| {
             let result = match &row.state {
                 NewTaskState::Done { result, .. } => of_result(result),
                 NewTaskState::Pending { .. }
@@ -133,17 +317,79 @@ impl Transition {
             };
             ROW_BYTES + row.args.len() + result + row.failure.as_ref().map_or(0, of_failure)
         });
+        ROW_BYTES + own + rows.sum::<usize>()
+    }
+}
+
+impl Commit {
+    /// A commit that changes only the task itself.
+    #[must_use]
+    pub const fn new(fence: Fence, tree: Tree, key: Option<Key>, at: Timestamp, next: Next) -> Self {
+        Self {
+            fence,
+            tree,
+            key,
+            at,
+            insert: Vec::new(),
+            fire: Vec::new(),
+            cancel: Vec::new(),
+            erase: Vec::new(),
+            feed: Vec::new(),
+            seen: 0,
+            notes: Vec::new(),
+            next,
+        }
+    }
+
+    /// How many completions this commit itself adds to its task.
+    #[must_use]
+    pub fn own_completions(&self) -> u32 {
+        let inserted = self.insert.iter().filter(|new| {
+            matches!(new.state, NewTaskState::Done { .. }) && new.tree.parent == Some(self.fence.task)
+        });
+        u32::try_from(inserted.count() + self.fire.len()).unwrap_or(u32::MAX)
+    }
+
+    fn note_bytes(&self) -> usize {
         let notes = self.notes.iter().map(|said| match &said.note {
             Note::Set { value, .. } | Note::SetFrom { value, .. } => value.len(),
             Note::Progress { text, .. } => text.len(),
             Note::Count { .. } | Note::CountFrom { .. } => 0,
         });
-        ROW_BYTES + change + rows.sum::<usize>() + notes.sum::<usize>()
+        notes.sum()
     }
 }
 
+impl Next {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::End(result) => of_result(result),
+            Self::Retry { failure, .. } => of_failure(failure),
+            Self::Keep | Self::Park(_) | Self::Redo | Self::Release => 0,
+        }
+    }
+}
+
+macro_rules! transition_from {
+    ($($kind:ident)*) => {
+        $(
+            impl From<$kind> for Transition {
+                fn from(kind: $kind) -> Self {
+                    Self::$kind(kind)
+                }
+            }
+        )*
+    };
+}
+
+transition_from!(Dispatch Commit Request Expire Unpark Postpone);
+
 /// What a row takes beside its payloads, roughly.
 const ROW_BYTES: usize = 256;
+
+fn of_result(result: &TaskResult) -> usize {
+    result.as_ref().map_or_else(of_failure, Payload::len)
+}
 
 fn of_failure(failure: &Failure) -> usize {
     let causes: usize = failure.causes.iter().map(String::len).sum();
@@ -154,90 +400,6 @@ fn of_failure(failure: &Failure) -> usize {
         + trace
         + failure.data_type.as_ref().map_or(0, String::len)
         + failure.data.as_ref().map_or(0, Payload::len)
-}
-
-impl Guard {
-    /// The task that the guard names.
-    #[must_use]
-    pub const fn task(&self) -> TaskId {
-        match self {
-            Self::Absent { task, .. } | Self::Known { task, .. } | Self::Parked { task, .. } => *task,
-            Self::Leased { fence, .. } => fence.task,
-        }
-    }
-
-    /// The fence of a leaseholder's write.
-    #[must_use]
-    pub const fn leased(&self) -> Option<&Fence> {
-        match self {
-            Self::Leased { fence, .. } => Some(fence),
-            Self::Absent { .. } | Self::Known { .. } | Self::Parked { .. } => None,
-        }
-    }
-}
-
-/// What becomes of the guarded task.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// It is written for the first time: it is the first of the inserted rows. Only with [`Guard::Absent`].
-    Start,
-    /// It goes on under the same lease.
-    Keep,
-    /// It is parked: no worker, no lease, until the wait is satisfied.
-    Park(Wait),
-    /// It is tried again from this moment on, after this failure.
-    Retry {
-        /// Not before this moment (G6).
-        ready_at: Timestamp,
-        /// Why.
-        failure: Failure,
-    },
-    /// It is tried again at once, on request: this is no attempt.
-    Redo,
-    /// It has ended.
-    End(TaskResult),
-    /// Its worker shuts down and hands it back; this is no attempt and no crash.
-    Release,
-    /// A parked task is worth waking: something that only its own code waits for has happened. Only with
-    /// [`Guard::Parked`].
-    Unpark,
-    /// Moves a parked task's due moment later, while its worker still has the code, which waits for something that no store
-    /// knows of. A task that was woken meanwhile is left alone. Only with [`Guard::Parked`].
-    Postpone {
-        /// When it is due.
-        from: Timestamp,
-        /// When it is to be due.
-        until: Timestamp,
-    },
-    /// Its time is up: it ends as failed with this failure, and with it everything below it. A task that was asked to end
-    /// and did not do so in time ends as cancelled. Only with [`Guard::Known`], only when it is due.
-    Expire(Failure),
-    /// An execution is asked to end: what does not run ends at once, what runs may tidy up until a moment, and the root
-    /// ends when nothing below it runs any more. Only for a root, with [`Guard::Known`].
-    Cancel {
-        /// When all that still runs is ended.
-        until: Timestamp,
-    },
-    /// A value for whoever waits, or will wait, for the signal: the latest one counts. Only for a root, with
-    /// [`Guard::Known`].
-    Signal {
-        /// Which signal of the execution.
-        key: Key,
-        /// The signal's name.
-        name: String,
-        /// Names this send, so that one which is repeated is told.
-        id: TaskId,
-        /// The value.
-        value: Payload,
-    },
-    /// A dead letter is tried again where it stood. Only for a root that has failed for good, with [`Guard::Known`].
-    Redrive {
-        /// By this policy from now on; none leaves the one that it has.
-        retry: Option<RetryPolicy>,
-    },
-    /// A dead letter has been seen to. Its execution stays as failed. Only for a root that has failed for good, with
-    /// [`Guard::Known`].
-    Discard,
 }
 
 /// Items added to a map.

@@ -43,10 +43,10 @@ impl Records {
         let mut outcome = ledger.apply(transition);
         let follow = self.write(ledger.into_writes());
         self.follow(follow);
-        if lacks_steps(transition, &outcome)
+        if let Some((task, seen)) = lacks_steps(transition, &outcome)
             && let Outcome::Applied(news) | Outcome::Already(news) = &mut outcome
         {
-            news.steps = self.steps_after(transition.guard.task(), transition.seen);
+            news.steps = self.steps_after(task, seen);
         }
         outcome
     }

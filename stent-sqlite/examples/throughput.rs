@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use stent_core::backend::{Backend, ClaimRequest, Claimed, Migrate, NoStickyCache};
 use stent_core::model::{Lane, NewTask, NewTaskState, Nonce, Seq, StepKind, Tree};
-use stent_core::transition::{Change, Guard, Transition};
+use stent_core::transition::{Commit, Dispatch, Next, Transition};
 use stent_core::{ExecutionId, Payload, Timestamp, WorkerId};
 use stent_sqlite::{Durability, SqliteOptions, SqliteStore};
 use uuid::Uuid;
@@ -91,7 +91,7 @@ async fn run(durability: Durability, batch: usize) -> Result<(), Box<dyn Error>>
 
 fn dispatch(now: Timestamp) -> Transition {
     let id = ExecutionId::from_uuid(Uuid::now_v7());
-    let task = NewTask {
+    let root = NewTask {
         id: id.root(),
         tree: Tree::root(id),
         seq: Seq(0),
@@ -108,13 +108,10 @@ fn dispatch(now: Timestamp) -> Transition {
         digest: None,
         state: NewTaskState::Pending { ready_at: now },
     };
-    Transition {
-        insert: vec![task],
-        ..Transition::new(Guard::Absent { task: id.root(), key: None }, now, Change::Start)
-    }
+    Dispatch { root, key: None, at: now }.into()
 }
 
 fn end(claimed: &Claimed, now: Timestamp) -> Transition {
-    let guard = Guard::Leased { fence: claimed.fence, tree: claimed.task.tree, key: claimed.task.key };
-    Transition::new(guard, now, Change::End(Ok(Payload::new("application/cbor", vec![7; 64]))))
+    let next = Next::End(Ok(Payload::new("application/cbor", vec![7; 64])));
+    Commit::new(claimed.fence, claimed.task.tree, claimed.task.key, now, next).into()
 }

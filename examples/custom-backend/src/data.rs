@@ -30,11 +30,11 @@ impl Data {
         let mut outcome = ledger.apply(transition);
         let follow = self.write(ledger.into_writes());
         self.follow(follow);
-        if lacks_steps(transition, &outcome)
+        if let Some((task, seen)) = lacks_steps(transition, &outcome)
             && let Outcome::Applied(news) | Outcome::Already(news) = &mut outcome
         {
-            news.steps = self.steps(transition.guard.task());
-            news.steps.retain(|step| step.order().is_some_and(|order| order > transition.seen));
+            news.steps = self.steps(task);
+            news.steps.retain(|step| step.order().is_some_and(|order| order > seen));
         }
         outcome
     }

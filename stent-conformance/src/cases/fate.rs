@@ -45,11 +45,7 @@ async fn a_dropped_dispatch_sent_again_starts_once(world: World) {
 
         assert!(outcome.stands(), "a dispatch sent again came to {outcome:?}");
         let claimed = world.claim(9).await;
-        same(
-            "claimed",
-            claimed.iter().map(|claimed| claimed.task.id).collect::<Vec<_>>(),
-            [start.guard.task()],
-        );
+        same("claimed", claimed.iter().map(|claimed| claimed.task.id).collect::<Vec<_>>(), [start.task()]);
     }
 }
 
@@ -140,7 +136,7 @@ async fn a_dropped_batch_is_applied_whole_or_not_at_all(world: World) {
     let mut chance = Chance::new(37);
     for round in 0..40 {
         let starts: Vec<_> = (0..20).map(|_| world.call("charge").start(t(0))).collect();
-        let ids: Vec<_> = starts.iter().map(|start| start.guard.task().execution()).collect();
+        let ids: Vec<_> = starts.iter().map(|start| start.task().execution()).collect();
         let polls = point(&mut chance);
         world.note(format_args!("round {round}: dropped after {polls} polls"));
         dropped_after(polls, world.store().exchange(&starts, None)).await;

@@ -330,7 +330,7 @@ async fn a_join_below_a_cancelled_step_is_told_nothing(world: World) {
 }
 
 async fn results_come_back_byte_by_byte(world: World) {
-    use stent_core::transition::Change;
+    use stent_core::transition::Next;
     for value in [
         Payload::empty(),
         Payload::new("application/json", b"null".to_vec()),
@@ -338,7 +338,7 @@ async fn results_come_back_byte_by_byte(world: World) {
     ] {
         let joined = world.running("ship").await;
         let (_, before) = joining(&world, joined.task.id).await;
-        world.apply(joined.turn(Change::End(Ok(value.clone())))).await;
+        world.apply(joined.turn(Next::End(Ok(value.clone())))).await;
         let woken = world.claim_one(t(0)).await;
         let join = world.join(joined.task.id);
         let after = join.id;

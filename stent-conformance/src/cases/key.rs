@@ -153,7 +153,7 @@ async fn results_that_count_as_nothing_are_hits(world: World) {
         let first = world.dispatch(world.call("charge").keyed(same_key)).await;
         let waiting = world.dispatch(world.call("charge").keyed(same_key)).await;
         let holder = world.claim_one(t(0)).await;
-        world.apply(holder.turn(stent_core::transition::Change::End(Ok(result.clone())))).await;
+        world.apply(holder.turn(stent_core::transition::Next::End(Ok(result.clone())))).await;
 
         let after = world.dispatch(world.call("charge").keyed(same_key)).await;
 
@@ -169,7 +169,7 @@ async fn hits_have_the_result_byte_by_byte(world: World) {
     world.dispatch(world.call("charge").keyed(key("k"))).await;
     let waiting = world.dispatch(world.call("charge").keyed(key("k"))).await;
     let holder = world.claim_one(t(0)).await;
-    world.apply(holder.turn(stent_core::transition::Change::End(Ok(result.clone())))).await;
+    world.apply(holder.turn(stent_core::transition::Next::End(Ok(result.clone())))).await;
 
     let world = world.crash().await;
     let after = world.dispatch(world.call("charge").keyed(key("k"))).await;

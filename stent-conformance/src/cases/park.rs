@@ -159,7 +159,7 @@ async fn a_hint_wakes_it(world: World) {
     let parent = world.running("checkout").await;
     world.apply(parent.park_for(wait_for(1).until(Some(t(700))))).await;
 
-    world.apply(Transition { at: t(3), ..parent.nudge() }).await;
+    world.apply(parent.nudge().decided_at(t(3))).await;
 
     same("claimed early", world.claim(5).at(t(2)).await.len(), 0);
     same("claimed", world.claim_one(t(3)).await.lease.epoch.count, 2);
@@ -169,7 +169,7 @@ async fn a_completion_after_a_hint_keeps_it_awake(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.park(), world.call("ship")).await;
 
-    world.apply(Transition { at: t(3), ..parent.nudge() }).await;
+    world.apply(parent.nudge().decided_at(t(3))).await;
     world.apply(step.complete("parcel").at(t(4))).await;
 
     same("completions", world.claim_one(t(3)).await.task.done, 1);
@@ -179,7 +179,7 @@ async fn what_is_put_off_is_due_later(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.park_for(wait_for(1).until(Some(t(10)))), world.call("ship")).await;
 
-    let put_off = Transition { at: t(5), ..parent.put_off(t(10), t(20)) };
+    let put_off = parent.put_off(t(10), t(20)).decided_at(t(5));
     world.apply(put_off.clone()).await;
     same("sent again", world.commit(put_off).await, Outcome::Already(News::default()));
 
@@ -190,19 +190,19 @@ async fn what_is_put_off_is_due_later(world: World) {
 
     let other = world.running("checkout").await;
     world.apply(other.park_for(wait_for(1).until(Some(t(10))))).await;
-    world.apply(Transition { at: t(5), ..other.put_off(t(10), t(20)) }).await;
+    world.apply(other.put_off(t(10), t(20)).decided_at(t(5))).await;
     same("claimed in time", world.claim_one(t(20)).await.task.id, other.task.id);
 }
 
 async fn what_was_woken_is_not_put_off(world: World) {
     let parent = world.running("checkout").await;
     world.apply(parent.park_for(wait_for(1).until(Some(t(10))))).await;
-    world.apply(Transition { at: t(3), ..parent.nudge() }).await;
+    world.apply(parent.nudge().decided_at(t(3))).await;
 
     // The worker that postpones has not seen the completion, and its clock is a little slow.
-    let put_off = Transition { at: t(2), ..parent.put_off(t(10), t(20)) };
+    let put_off = parent.put_off(t(10), t(20)).decided_at(t(2));
     same("put off", world.commit(put_off).await, Outcome::Fenced);
-    let put_off = Transition { at: t(11), ..parent.put_off(t(10), t(20)) };
+    let put_off = parent.put_off(t(10), t(20)).decided_at(t(11));
     same("put off when it is due", world.commit(put_off).await, Outcome::Fenced);
 
     world.claim_one(t(3)).await;
@@ -210,7 +210,7 @@ async fn what_was_woken_is_not_put_off(world: World) {
 
 async fn only_the_last_parking_can_be_put_off(world: World) {
     let first = world.running("checkout").await;
-    let put_off = |claimed: &Claimed| Transition { at: t(1), ..claimed.put_off(t(10), t(20)) };
+    let put_off = |claimed: &Claimed| claimed.put_off(t(10), t(20)).decided_at(t(1));
     same("while it runs", world.commit(put_off(&first)).await, Outcome::Fenced);
     world.apply(first.park_for(wait_for(1).until(Some(t(0))))).await;
     let second = world.claim_one(t(0)).await;

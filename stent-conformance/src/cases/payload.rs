@@ -60,7 +60,7 @@ async fn arguments_come_back_byte_by_byte(world: World) {
 async fn results_come_back_byte_by_byte(world: World) {
     for payload in payloads() {
         let claimed = world.running("charge").await;
-        let turn = claimed.turn(stent_core::transition::Change::End(Ok(payload.clone())));
+        let turn = claimed.turn(stent_core::transition::Next::End(Ok(payload.clone())));
         world.apply(turn).await;
         let result = world.execution(claimed.task.id).await.expect("is there").result;
         same_bytes("result", &result.expect("has ended").expect("has completed"), &payload);
@@ -93,7 +93,7 @@ async fn results_of_items_come_back_byte_by_byte(world: World) {
     world.apply(owner.park().with(map).items(id, items).feed(id, total, Some(total))).await;
     for item in world.claim(99).await {
         let result = item.task.args.clone();
-        world.apply(item.turn(stent_core::transition::Change::End(Ok(result)))).await;
+        world.apply(item.turn(stent_core::transition::Next::End(Ok(result)))).await;
     }
 
     for (item, payload) in world.items(id).await.into_iter().zip(payloads()) {
@@ -111,7 +111,7 @@ async fn a_large_payload_comes_back_whole(world: World) {
 
     let claimed = world.claim_one(t(0)).await;
     same_bytes("arguments", &claimed.task.args, &payload);
-    world.apply(claimed.turn(stent_core::transition::Change::End(Ok(payload.clone())))).await;
+    world.apply(claimed.turn(stent_core::transition::Next::End(Ok(payload.clone())))).await;
 
     let result = world.execution(claimed.task.id).await.expect("is there").result;
     same_bytes("result", &result.expect("has ended").expect("has completed"), &payload);
@@ -127,7 +127,7 @@ async fn content_types_come_back(world: World) {
         let claimed = world.claim_one(t(0)).await;
 
         same("content type", claimed.task.args.content_type(), content_type);
-        world.apply(claimed.turn(stent_core::transition::Change::End(Ok(payload.clone())))).await;
+        world.apply(claimed.turn(stent_core::transition::Next::End(Ok(payload.clone())))).await;
         let result = world.execution(claimed.task.id).await.expect("is there").result;
         same("result", result, Some(Ok(payload)));
     }
@@ -324,12 +324,12 @@ async fn arguments_keep_their_type_until_the_end(world: World) {
 }
 
 async fn types_come_back_wherever_a_value_is_read(world: World) {
-    use stent_core::transition::Change;
+    use stent_core::transition::Next;
 
     use crate::say::set_to;
 
     let typed = |n: usize| Payload::new(format!("x/type-{n}"), b"bytes".to_vec());
-    let end = |claimed: &Claimed, n| claimed.turn(Change::End(Ok(typed(n))));
+    let end = |claimed: &Claimed, n| claimed.turn(Next::End(Ok(typed(n))));
     let type_of = |result: Option<stent_core::model::TaskResult>| {
         result.and_then(Result::ok).map(|payload| payload.content_type().to_owned())
     };

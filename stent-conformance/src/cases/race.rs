@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use stent_core::model::{Epoch, Fence, Nonce, Tree};
+use stent_core::transition::{Commit, Next};
+
 use super::words::*;
 
 list! { race:
@@ -206,13 +209,13 @@ async fn batches_at_once_are_applied_whole(world: World) {
         for _ in 0..10 {
             let root = peer.call("charge").leased(t(0), peer.worker, t(30));
             let id = root.id;
-            let mut start = root.start(t(0));
-            // A dispatch with its own steps: readers see all of it or none.
-            for _ in 0..n + 2 {
-                let tree = stent_core::model::Tree::step(id.execution(), id);
-                start.insert.push(peer.inline("render", "note").placed(tree));
-            }
-            peer.apply(start).await;
+            // A batch that dispatches a task and commits steps of it: readers see all of it or none.
+            let fence = Fence { task: id, epoch: Epoch::new(1, Nonce::new(1)), commit: 0 };
+            let mut keep = Commit::new(fence, Tree::root(id.execution()), None, t(0), Next::Keep);
+            let tree = Tree::step(id.execution(), id);
+            keep.insert.extend((0..n + 2).map(|_| peer.inline("render", "note").placed(tree)));
+            let outcomes = peer.commit_all([root.start(t(0)), keep.into()]).await;
+            outcomes.into_iter().for_each(|outcome| drop(applied(outcome)));
             written.push((id, n + 3));
         }
         written

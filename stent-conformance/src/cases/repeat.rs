@@ -22,7 +22,7 @@ list! { repeat:
 /// Sends a transition twice; the second copy must be recognized and must change nothing.
 async fn send_twice(world: &World, transition: impl Into<Transition>) {
     let transition = transition.into();
-    let what = format!("{:?}", transition.change);
+    let what = format!("{transition:?}");
     world.apply(transition.clone()).await;
     let before = world.snapshot().await;
 

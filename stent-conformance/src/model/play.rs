@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Expired, Limit, Purge, PurgeRequest};
 use stent_core::model::{Fence, Mark, Note, RetryPolicy, StepKind, Wait};
-use stent_core::transition::{Change, Outcome, Transition};
+use stent_core::transition::{Action, Next, Outcome, Transition};
 use stent_core::{Digest, ExecutionId, Failure, Payload, TaskId, Timestamp, WorkerId};
 
 use super::Oracle;
@@ -257,8 +257,8 @@ impl Play {
         Some(match chance.below(8) {
             0..4 if !is_dead => {
                 // Often to the slot of the last one, so that values collide.
-                let slot = |sent: &Transition| match &sent.change {
-                    Change::Signal { name, .. } => Some((sent.guard.task(), name.clone())),
+                let slot = |sent: &Transition| match sent.action() {
+                    Some(Action::Signal { name, .. }) => Some((sent.task(), name.clone())),
                     _ => None,
                 };
                 let again = self.sent.iter().rev().find_map(slot).filter(|_| chance.happens(50));
@@ -292,7 +292,7 @@ impl Play {
     fn late(&mut self, chance: &mut Chance) -> Option<Transition> {
         let lost = chance.pick(self.lost.make_contiguous())?.clone();
         if chance.happens(40) {
-            return Some(Transition { at: t(self.now), ..lost.claimed.nudge() });
+            return Some(lost.claimed.nudge().decided_at(t(self.now)));
         }
         let ahead = chance.below(2) as u32;
         let late = Held { claimed: later(&lost.claimed, ahead, lost.claimed.task.done), ..lost };
@@ -427,7 +427,7 @@ impl Play {
         }
         for (transition, outcome) in batch.iter().zip(&expected.outcomes) {
             self.tally.sent(transition, outcome);
-            self.named.extend(self.memory.home(transition.guard.task()));
+            self.named.extend(self.memory.home(transition.task()));
             self.learn(transition, outcome);
         }
         self.named.extend(expected.claimed.iter().map(|claimed| claimed.task.tree.execution));
@@ -440,28 +440,26 @@ impl Play {
 
     /// Updates the holder's knowledge with its own write.
     fn learn(&mut self, transition: &Transition, outcome: &Outcome) {
-        let task = transition.guard.task();
+        let task = transition.task();
         if let Outcome::Applied(_) = outcome {
-            let started = transition.insert.iter().filter(|new| new.tree.parent.is_none());
+            let started = transition.rows().iter().filter(|new| new.tree.parent.is_none());
             self.roots.extend(started.map(|new| new.id));
             while self.roots.len() > REMEMBERED_MAX {
                 self.roots.pop_front();
             }
         }
-        if transition.guard.leased().is_none() {
-            return;
-        }
-        if let (Outcome::Applied(_), Change::End(Err(_))) = (outcome, &transition.change) {
+        let Some(commit) = transition.commit() else { return };
+        if let (Outcome::Applied(_), Next::End(Err(_))) = (outcome, &commit.next) {
             self.dead.extend(self.roots.contains(&task).then_some(task));
         }
         let Some(place) = self.held.iter().position(|held| held.claimed.task.id == task) else { return };
         let held = &mut self.held[place];
-        match (outcome, &transition.change) {
-            (Outcome::Applied(news), Change::Keep) => {
+        match (outcome, &commit.next) {
+            (Outcome::Applied(news), Next::Keep) => {
                 held.claimed = later(&held.claimed, 1, news.done);
-                let steps = transition.insert.iter().filter(|new| new.tree.parent == Some(task));
+                let steps = commit.insert.iter().filter(|new| new.tree.parent == Some(task));
                 held.steps.extend(steps.map(|new| (new.id, new.kind)));
-                for feed in &transition.feed {
+                for feed in &commit.feed {
                     held.maps.retain(|(map, ..)| *map != feed.map);
                     held.maps.push((feed.map, feed.fed, feed.total));
                 }

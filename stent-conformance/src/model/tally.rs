@@ -5,7 +5,7 @@ use std::fmt;
 
 use stent_core::backend::{Purge, Renewal};
 use stent_core::model::{NewTaskState, Note, StepKind};
-use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::transition::{Action, Dispatch, Next, Outcome, Transition};
 
 use crate::world::Detail;
 
@@ -20,22 +20,26 @@ impl Tally {
 
     /// A transition and its outcome.
     pub(super) fn sent(&mut self, transition: &Transition, outcome: &Outcome) {
-        let change = match &transition.change {
-            Change::Start => "start",
-            Change::Keep => "keep",
-            Change::Park(_) => "park",
-            Change::Retry { .. } => "retry",
-            Change::Redo => "redo",
-            Change::End(Ok(_)) => "complete",
-            Change::End(Err(_)) => "fail",
-            Change::Release => "release",
-            Change::Unpark => "wake",
-            Change::Postpone { .. } => "put off",
-            Change::Expire(_) => "expire",
-            Change::Cancel { .. } => "cancel",
-            Change::Signal { .. } => "signal",
-            Change::Redrive { .. } => "revive",
-            Change::Discard => "discard",
+        let change = match transition {
+            Transition::Dispatch(_) => "start",
+            Transition::Commit(commit) => match &commit.next {
+                Next::Keep => "keep",
+                Next::Park(_) => "park",
+                Next::Retry { .. } => "retry",
+                Next::Redo => "redo",
+                Next::End(Ok(_)) => "complete",
+                Next::End(Err(_)) => "fail",
+                Next::Release => "release",
+            },
+            Transition::Unpark(_) => "wake",
+            Transition::Postpone(_) => "put off",
+            Transition::Expire(_) => "expire",
+            Transition::Request(request) => match &request.action {
+                Action::Cancel { .. } => "cancel",
+                Action::Signal { .. } => "signal",
+                Action::Redrive { .. } => "revive",
+                Action::Discard => "discard",
+            },
         };
         let word = match outcome {
             Outcome::Applied(_) => "applied",
@@ -57,7 +61,7 @@ impl Tally {
     }
 
     fn parts(&mut self, transition: &Transition) {
-        for new in &transition.insert {
+        for new in transition.rows() {
             let state = match &new.state {
                 NewTaskState::Pending { .. } => "pending",
                 NewTaskState::Leased { .. } => "leased",
@@ -70,19 +74,19 @@ impl Tally {
             };
             self.count(format!("{} written {state}", new.kind));
         }
-        let guard = match transition.guard {
-            Guard::Absent { key: Some(_), .. } => Some("dispatch under a key"),
-            Guard::Absent { .. } | Guard::Known { .. } | Guard::Leased { .. } | Guard::Parked { .. } => None,
-        };
+        if let Transition::Dispatch(Dispatch { key: Some(_), .. }) = transition {
+            self.count("dispatch under a key");
+        }
+        let Transition::Commit(commit) = transition else { return };
         let parts = [
-            (transition.fire.is_empty(), "sleep fired"),
-            (transition.cancel.is_empty(), "step given up"),
-            (transition.erase.is_empty(), "step erased"),
-            (transition.feed.is_empty(), "map fed"),
+            (commit.fire.is_empty(), "sleep fired"),
+            (commit.cancel.is_empty(), "step given up"),
+            (commit.erase.is_empty(), "step erased"),
+            (commit.feed.is_empty(), "map fed"),
         ];
         let parts = parts.into_iter().filter_map(|(none, what)| (!none).then_some(what));
-        parts.chain(guard).for_each(|what| self.count(what));
-        for said in &transition.notes {
+        parts.for_each(|what| self.count(what));
+        for said in &commit.notes {
             self.count(match &said.note {
                 Note::Count { .. } => "note count",
                 Note::CountFrom { .. } => "note count from",

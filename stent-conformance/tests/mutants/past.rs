@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stent_core::backend::{Claimed, PurgeRequest};
 use stent_core::model::{Fence, NewTask, NewTaskState, StepKind};
-use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::transition::{Next, Outcome, Transition};
 use stent_core::{ExecutionId, TaskId, Timestamp, WorkerId};
 
 /// The history of one place, through all of its handles.
@@ -39,14 +39,12 @@ impl Past {
     /// Records an exchange: the transitions as received, and the outcomes of the correct store.
     pub(crate) fn learn(&mut self, batch: &[Transition], outcomes: &[Outcome], claimed: &[Claimed]) {
         for (transition, outcome) in batch.iter().zip(outcomes) {
-            for new in &transition.insert {
+            for new in transition.rows() {
                 self.kinds.insert(new.id, new.kind);
                 self.parents.extend(new.tree.parent.map(|parent| (new.id, parent)));
             }
-            let fence = self.fences.get_mut(&transition.guard.task());
-            if let (Guard::Leased { .. }, Outcome::Applied(_), Some(fence)) =
-                (&transition.guard, outcome, fence)
-            {
+            let fence = self.fences.get_mut(&transition.task());
+            if let (Transition::Commit(_), Outcome::Applied(_), Some(fence)) = (transition, outcome, fence) {
                 *fence = fence.next();
             }
         }
@@ -79,7 +77,7 @@ impl Past {
 
     /// Every row that was written, in order of arrival.
     pub(crate) fn rows(&self) -> impl DoubleEndedIterator<Item = &NewTask> {
-        self.sent.iter().flat_map(|sent| &sent.insert)
+        self.sent.iter().flat_map(Transition::rows)
     }
 
     /// Since when a task is due: its due time, or the end of its last lease.
@@ -95,13 +93,13 @@ impl Past {
 
     /// Whether the last transition of a task's holder parked it.
     pub(crate) fn is_parked(&self, task: TaskId) -> bool {
-        let last = self.sent.iter().rev().find(|sent| sent.guard.task() == task);
-        last.is_some_and(|sent| matches!(sent.change, Change::Park(_)))
+        let last = self.sent.iter().rev().find(|sent| sent.task() == task);
+        last.is_some_and(|sent| matches!(sent.next(), Some(Next::Park(_))))
     }
 
     /// Every dispatched execution, oldest first.
     pub(crate) fn executions(&self) -> impl Iterator<Item = ExecutionId> {
-        let starts = self.sent.iter().filter(|sent| matches!(sent.guard, Guard::Absent { .. }));
-        starts.map(|start| start.guard.task().execution())
+        let starts = self.sent.iter().filter(|sent| matches!(sent, Transition::Dispatch(_)));
+        starts.map(|start| start.task().execution())
     }
 }

@@ -114,13 +114,13 @@ fn claimed(tries: u32) -> Claimed {
 
 // Then: what is expected, with everything in it that the turn had.
 
-fn expected(change: Change) -> Transition {
+fn expected(next: Next) -> Commit {
     let Turn { insert, own: _, cancel, feed, fire, seen, notes } = turn();
-    Transition { insert, cancel, feed, fire, seen, notes, ..bare(change) }
+    Commit { insert, cancel, feed, fire, seen, notes, ..bare(next) }
 }
 
-fn bare(change: Change) -> Transition {
-    Transition::new(Guard::Leased { fence: FENCE, tree: TREE, key: None }, NOW, change)
+fn bare(next: Next) -> Commit {
+    Commit::new(FENCE, TREE, None, NOW, next)
 }
 
 #[test]
@@ -129,8 +129,7 @@ fn a_dispatch_writes_the_root_if_there_is_none() {
 
     let transition = start(root.clone(), None, NOW);
 
-    let expected = Transition::new(Guard::Absent { task: id(1), key: None }, NOW, Change::Start);
-    assert_eq!(transition, Transition { insert: vec![root], ..expected });
+    assert_eq!(transition, Transition::Dispatch(Dispatch { root, key: None, at: NOW }));
 }
 
 #[test]
@@ -140,14 +139,14 @@ fn a_claim_holds_what_its_next_write_needs() {
 
 #[test]
 fn a_turn_that_goes_on_records_all_that_it_brought() {
-    assert_eq!(keep(&held(None, 0), turn(), NOW), expected(Change::Keep));
+    assert_eq!(keep(&held(None, 0), turn(), NOW), expected(Next::Keep));
 }
 
 #[test]
 fn a_turn_that_waits_records_all_that_it_brought_and_its_wait() {
     let wait =
         Wait { maps: vec![Threshold { map: id(14), done: 500 }], ..Wait::for_next(4).until(Some(t(200))) };
-    assert_eq!(park(&held(None, 0), turn(), wait.clone(), NOW), expected(Change::Park(wait)));
+    assert_eq!(park(&held(None, 0), turn(), wait.clone(), NOW), expected(Next::Park(wait)));
 }
 
 #[test]
@@ -155,20 +154,20 @@ fn a_result_ends_the_task_whatever_it_could_redo() {
     for (retry, had_steps) in [(None, false), (None, true), (Some(steady()), true)] {
         let good = End { result: ok(), ..failed(had_steps) };
 
-        assert_eq!(end(&held(retry, 0), turn(), good, NOW), expected(Change::End(ok())));
+        assert_eq!(end(&held(retry, 0), turn(), good, NOW), expected(Next::End(ok())));
     }
 }
 
 #[test]
 fn a_leaf_that_names_no_policy_is_tried_three_times() {
     let delays: Vec<Option<Duration>> = (0..3)
-        .map(|attempts| match end(&held(None, attempts), turn(), failed(false), NOW).change {
-            Change::Retry { ready_at, failure } => {
+        .map(|attempts| match end(&held(None, attempts), turn(), failed(false), NOW).next {
+            Next::Retry { ready_at, failure } => {
                 assert_eq!(failure, declined());
                 Some(ready_at.since(NOW))
             }
-            change => {
-                assert_eq!(change, Change::End(Err(declined())));
+            next => {
+                assert_eq!(next, Next::End(Err(declined())));
                 None
             }
         })
@@ -182,17 +181,17 @@ fn a_leaf_that_names_no_policy_is_tried_three_times() {
 
 #[test]
 fn a_function_with_steps_that_names_no_policy_is_not_tried_again() {
-    assert_eq!(end(&held(None, 0), turn(), failed(true), NOW), expected(Change::End(Err(declined()))));
+    assert_eq!(end(&held(None, 0), turn(), failed(true), NOW), expected(Next::End(Err(declined()))));
 }
 
 #[test]
 fn a_function_with_steps_is_tried_again_by_its_own_policy_and_its_record_is_cut() {
     let transition = end(&held(Some(steady()), 1), turn(), failed(true), NOW);
 
-    let retry = Change::Retry { ready_at: NOW + s(2), failure: declined() };
+    let retry = Next::Retry { ready_at: NOW + s(2), failure: declined() };
     assert_eq!(
         transition,
-        Transition {
+        Commit {
             // What the failed attempt wished for is not written; what leaves the record is not cancelled before.
             cancel: vec![id(12)],
             fire: vec![id(15)],
@@ -209,7 +208,7 @@ fn a_leaf_is_tried_again_with_nothing_to_cut() {
 
     let transition = end(&held(Some(steady()), 0), Turn::default(), leaf, NOW);
 
-    assert_eq!(transition, bare(Change::Retry { ready_at: NOW + s(1), failure: declined() }));
+    assert_eq!(transition, bare(Next::Retry { ready_at: NOW + s(1), failure: declined() }));
 }
 
 #[test]
@@ -218,7 +217,7 @@ fn the_last_failure_of_a_policy_is_final_and_cuts_nothing() {
         for had_steps in [false, true] {
             let transition = end(&held(Some(retry.clone()), attempts), turn(), failed(had_steps), NOW);
 
-            assert_eq!(transition, expected(Change::End(Err(declined()))));
+            assert_eq!(transition, expected(Next::End(Err(declined()))));
         }
     }
 }
@@ -228,7 +227,7 @@ fn a_fatal_failure_is_final_whatever_the_policy_says() {
     for retry in [None, Some(steady()), Some(RetryPolicy { max_attempts: u32::MAX, ..steady() })] {
         let fatal = End { result: Err(declined().fatal()), ..failed(false) };
 
-        assert_eq!(end(&held(retry, 0), turn(), fatal, NOW), expected(Change::End(Err(declined().fatal()))));
+        assert_eq!(end(&held(retry, 0), turn(), fatal, NOW), expected(Next::End(Err(declined().fatal()))));
     }
 }
 
@@ -275,7 +274,7 @@ fn a_policy_out_of_all_bounds_gives_a_delay_all_the_same() {
     };
     for attempts in [0, 1, 1_000, u32::MAX - 2] {
         let transition = end(&held(Some(wild.clone()), attempts), Turn::default(), failed(true), NOW);
-        assert!(matches!(transition.change, Change::Retry { ready_at, .. } if ready_at > NOW), "{attempts}");
+        assert!(matches!(transition.next, Next::Retry { ready_at, .. } if ready_at > NOW), "{attempts}");
     }
 }
 
@@ -287,12 +286,12 @@ fn a_task_that_crashes_its_workers_is_given_up_before_its_code_runs_again() {
 
     let given_up = crashed(&claimed(CRASHES_MAX + 1), NOW).expect("it is given up");
 
-    let Change::End(Err(failure)) = &given_up.change else { panic!("{given_up:?}") };
+    let Next::End(Err(failure)) = &given_up.next else { panic!("{given_up:?}") };
     assert_eq!((failure.kind.as_str(), failure.fatal), (Failure::CRASH_LOOP, true));
     for part in [TASK.to_string(), "`charge`".to_owned(), format!("claimed {CRASHES_MAX} times")] {
         assert!(failure.message.contains(&part), "{part} is not in: {failure}");
     }
-    assert_eq!(given_up, bare(given_up.change.clone()));
+    assert_eq!(given_up, bare(given_up.next.clone()));
 }
 
 #[test]
@@ -302,13 +301,13 @@ fn a_task_without_a_count_of_tries_is_not_given_up() {
 
 #[test]
 fn a_task_that_is_handed_back_changes_in_nothing_else() {
-    assert_eq!(release(&held(Some(steady()), 1), NOW), bare(Change::Release));
+    assert_eq!(release(&held(Some(steady()), 1), NOW), bare(Next::Release));
 }
 
 #[test]
 fn a_nudge_is_guarded_by_the_claim_that_parked_the_task() {
-    let guard = Guard::Parked { task: TASK, epoch: Epoch::plain(3) };
-    assert_eq!(unpark(TASK, Epoch::plain(3), NOW), Transition::new(guard, NOW, Change::Unpark));
+    let expected = Unpark { task: TASK, epoch: Epoch::plain(3), at: NOW };
+    assert_eq!(unpark(TASK, Epoch::plain(3), NOW), Transition::Unpark(expected));
 }
 
 // Dead letters that are tried again.
@@ -323,7 +322,7 @@ fn a_revived_dead_letter_is_cut_at_the_failure_that_it_has_on_record() {
         let transition = end(&revived(attempts), turn(), failed(true), NOW);
 
         // Nothing that this run wished for is written, and nothing that it said: it goes on at once, before the cut.
-        let redo = Transition { erase: vec![id(13), id(16)], seen: 4, ..bare(Change::Redo) };
+        let redo = Commit { erase: vec![id(13), id(16)], seen: 4, ..bare(Next::Redo) };
         assert_eq!(transition, redo);
     }
 }
@@ -336,7 +335,7 @@ fn a_revived_dead_letter_that_fails_by_itself_or_ends_well_is_like_any_other() {
         end(&held(Some(steady()), 9), turn(), itself, NOW)
     );
     let good = End { result: ok(), ..failed(true) };
-    assert_eq!(end(&revived(0), turn(), good, NOW), expected(Change::End(ok())));
+    assert_eq!(end(&revived(0), turn(), good, NOW), expected(Next::End(ok())));
 }
 
 #[test]
@@ -349,22 +348,22 @@ fn a_claim_knows_whether_its_task_was_revived_and_which_key_it_has() {
     let held = Held::claimed(&claimed);
 
     assert_eq!(held, Held { key: Some(key), ..revived(1) });
-    assert_eq!(release(&held, NOW).guard, Guard::Leased { fence: FENCE, tree: TREE, key: Some(key) });
+    assert_eq!(release(&held, NOW), Commit { key: Some(key), ..bare(Next::Release) });
 }
 
 // Asked to end.
 
 #[test]
 fn code_that_was_asked_to_end_ends_as_cancelled_with_all_that_its_last_turn_brought() {
-    let cancelled = Change::End(Err(Failure::cancelled()));
+    let cancelled = Next::End(Err(Failure::cancelled()));
     assert_eq!(stop(&held(None, 0), turn(), NOW), expected(cancelled));
     assert!(Failure::cancelled().fatal);
 }
 
 // From outside.
 
-fn from_outside(change: Change) -> Transition {
-    Transition::new(Guard::Known { task: id(1), tree: Tree::root(EXECUTION), key: None }, NOW, change)
+fn from_outside(action: Action) -> Transition {
+    Transition::Request(Request { execution: EXECUTION, at: NOW, action })
 }
 
 #[test]
@@ -374,25 +373,25 @@ fn a_task_expires_where_it_hangs_and_with_its_key() {
 
     let transition = expire(&expired, NOW);
 
-    let Change::Expire(failure) = &transition.change else { panic!("{transition:?}") };
+    let Transition::Expire(Expire { failure, .. }) = &transition else { panic!("{transition:?}") };
     assert_eq!((failure.kind.as_str(), failure.fatal), (Failure::TIMED_OUT, true));
     assert!(failure.message.contains(&t(90).to_string()), "{failure}");
-    let guard = Guard::Known { task: TASK, tree: TREE, key };
-    assert_eq!(transition, Transition::new(guard, NOW, transition.change.clone()));
+    let failure = failure.clone();
+    assert_eq!(transition, Transition::Expire(Expire { task: TASK, tree: TREE, key, at: NOW, failure }));
 }
 
 #[test]
 fn a_cancellation_gives_what_runs_its_grace() {
-    assert_eq!(cancel(EXECUTION, s(10), NOW), from_outside(Change::Cancel { until: NOW + s(10) }));
-    assert_eq!(cancel(EXECUTION, s(0), NOW), from_outside(Change::Cancel { until: NOW }));
+    assert_eq!(cancel(EXECUTION, s(10), NOW), from_outside(Action::Cancel { until: NOW + s(10) }));
+    assert_eq!(cancel(EXECUTION, s(0), NOW), from_outside(Action::Cancel { until: NOW }));
 }
 
 #[test]
 fn a_signal_is_kept_under_the_key_that_waits_for_its_name() {
     let value = Payload::new("text/plain", b"yes".to_vec());
     let key = Key::of_signal(EXECUTION, "approval");
-    let change = Change::Signal { key, name: "approval".to_owned(), id: id(80), value: value.clone() };
-    assert_eq!(signal(EXECUTION, "approval", id(80), value, NOW), from_outside(change));
+    let action = Action::Signal { key, name: "approval".to_owned(), id: id(80), value: value.clone() };
+    assert_eq!(signal(EXECUTION, "approval", id(80), value, NOW), from_outside(action));
     assert_ne!(key, Key::of_signal(EXECUTION, "payment"));
     assert_ne!(key, Key::of_signal(id(9).execution(), "approval"));
 }
@@ -400,7 +399,7 @@ fn a_signal_is_kept_under_the_key_that_waits_for_its_name() {
 #[test]
 fn dead_letters_are_revived_and_discarded_by_their_root() {
     for retry in [None, Some(steady())] {
-        assert_eq!(redrive(EXECUTION, retry.clone(), NOW), from_outside(Change::Redrive { retry }));
+        assert_eq!(redrive(EXECUTION, retry.clone(), NOW), from_outside(Action::Redrive { retry }));
     }
-    assert_eq!(discard(EXECUTION, NOW), from_outside(Change::Discard));
+    assert_eq!(discard(EXECUTION, NOW), from_outside(Action::Discard));
 }

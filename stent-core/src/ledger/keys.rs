@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Ledger, Reads, Row, Written};
 use crate::limits::SIGNAL_SENDS_KEPT;
 use crate::model::{KeyEntry, KeyEntryKind, Keyed, Mark, NewTask, NewTaskState, StepKind, TaskStatus};
-use crate::transition::Transition;
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, own_failure};
 
 /// What is to be done about tasks that ended out of a batch's sight.
@@ -130,9 +129,9 @@ impl Memos {
     }
 
     /// Keeps an execution under the key that it was dispatched with.
-    pub(super) fn dispatched(&mut self, key: Key, execution: ExecutionId, transition: &Transition) {
-        let name = transition.insert.first().map(|root| root.lane.function.clone()).unwrap_or_default();
-        let holder = Some(execution.root());
+    pub(super) fn dispatched(&mut self, key: Key, root: &NewTask) {
+        let (execution, name) = (root.id.execution(), root.lane.function.clone());
+        let holder = Some(root.id);
         self.put(KeyEntry { holder, ..KeyEntry::new(key, KeyEntryKind::Dispatch, execution, name) });
     }
 
@@ -313,7 +312,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// The root of an execution. A step has an id of the same form, but is none.
-    fn root(&self, execution: ExecutionId) -> Option<&Row> {
+    pub(super) fn root(&self, execution: ExecutionId) -> Option<&Row> {
         self.row(execution.root()).filter(|row| row.tree.parent.is_none())
     }
 

@@ -114,28 +114,41 @@ fn completed(row: Row, order: Option<u32>) -> Row {
 
 // When: what is sent.
 
-fn leased(row: &Row, change: Change) -> Transition {
-    Transition::new(Guard::Leased { fence: row.fence(), tree: row.tree, key: row.key }, t(10), change)
+fn leased(row: &Row, next: Next) -> Transition {
+    Commit::new(row.fence(), row.tree, row.key, t(10), next).into()
+}
+
+/// What a leaseholder's transition brings, to be filled in.
+fn commit(transition: &mut Transition) -> &mut Commit {
+    transition.commit_mut().expect("a leaseholder's")
+}
+
+fn request(execution: ExecutionId, action: Action) -> Transition {
+    Request { execution, at: t(10), action }.into()
+}
+
+fn expire(row: &Row) -> Transition {
+    Expire { task: row.id, tree: row.tree, key: row.key, at: t(10), failure: declined() }.into()
 }
 
 fn park(row: &Row, wait: Wait) -> Transition {
-    leased(row, Change::Park(wait))
+    leased(row, Next::Park(wait))
 }
 
 fn complete(row: &Row) -> Transition {
-    leased(row, Change::End(ok("done")))
+    leased(row, Next::End(ok("done")))
 }
 
 fn fail(row: &Row) -> Transition {
-    leased(row, Change::End(Err(declined())))
+    leased(row, Next::End(Err(declined())))
 }
 
 fn retry(row: &Row) -> Transition {
-    leased(row, Change::Retry { ready_at: t(20), failure: declined() })
+    leased(row, Next::Retry { ready_at: t(20), failure: declined() })
 }
 
 fn nudge(row: &Row) -> Transition {
-    Transition::new(Guard::Parked { task: row.id, epoch: row.epoch }, t(10), Change::Unpark)
+    Unpark { task: row.id, epoch: row.epoch, at: t(10) }.into()
 }
 
 fn new_task(n: u128, tree: Tree, kind: StepKind, state: NewTaskState) -> NewTask {
@@ -168,9 +181,8 @@ fn inline(n: u128) -> NewTask {
 }
 
 fn start(state: NewTaskState) -> Transition {
-    let mut start = Transition::new(Guard::Absent { task: ROOT, key: None }, t(10), Change::Start);
-    start.insert.push(new_task(1, Tree::root(EXECUTION), StepKind::Call, state));
-    start
+    let root = new_task(1, Tree::root(EXECUTION), StepKind::Call, state);
+    Dispatch { root, key: None, at: t(10) }.into()
 }
 
 // Then: what came out.
@@ -256,7 +268,7 @@ mod starting {
         let expected = Row { ready_at: Some(t(15)), ..pending(ROOT, Tree::root(EXECUTION)) };
         assert_eq!(
             writes.insert,
-            [Insert { task: &start.insert[0], row: expected, created_at: t(10), result: None }]
+            [Insert { task: &start.rows()[0], row: expected, created_at: t(10), result: None }]
         );
     }
 
@@ -319,12 +331,12 @@ mod fence {
 
     fn changes(row: &Row) -> Vec<Transition> {
         vec![
-            leased(row, Change::Keep),
+            leased(row, Next::Keep),
             park(row, Wait::for_next(0)),
             retry(row),
             complete(row),
             fail(row),
-            leased(row, Change::Release),
+            leased(row, Next::Release),
         ]
     }
 
@@ -336,7 +348,7 @@ mod fence {
 
         for transition in changes(&stale) {
             let (outcome, writes) = apply_one(&[now.clone()], &transition);
-            assert_eq!(outcome, Outcome::Fenced, "{:?}", transition.change);
+            assert_eq!(outcome, Outcome::Fenced, "{:?}", transition.next());
             assert!(writes.is_empty() && !writes.ready && !writes.ended);
         }
     }
@@ -349,7 +361,7 @@ mod fence {
                 apply_one(std::slice::from_ref(&there), &transition).0,
                 Outcome::Fenced,
                 "{:?}",
-                transition.change
+                transition.next()
             );
         }
     }
@@ -366,7 +378,7 @@ mod fence {
         let there = Row { commit: 4, ..completed(root(), None) };
         for transition in changes(&there) {
             let (outcome, writes) = apply_one(std::slice::from_ref(&there), &transition);
-            assert_eq!(outcome, Outcome::Gone, "{:?}", transition.change);
+            assert_eq!(outcome, Outcome::Gone, "{:?}", transition.next());
             assert!(writes.is_empty());
         }
     }
@@ -384,14 +396,14 @@ mod fence {
             let batch = [transition.clone(), transition];
             let (once, expected) = apply(&[root()], &batch[..1]);
             let (twice, writes) = apply(&[root()], &batch);
-            assert_eq!(twice, [once[0].clone(), already(0)], "{:?}", batch[0].change);
+            assert_eq!(twice, [once[0].clone(), already(0)], "{:?}", batch[0].next());
             assert_eq!(writes.update, expected.update);
         }
     }
 
     #[test]
     fn the_writes_of_a_lease_sent_again_together_are_all_already_there() {
-        let first = leased(&root(), Change::Keep);
+        let first = leased(&root(), Next::Keep);
         let second = complete(&committed(root()));
         let batch = [first, second];
 
@@ -416,7 +428,7 @@ mod fence {
 
     #[test]
     fn a_lease_that_ran_out_still_writes_until_somebody_else_claims() {
-        let late = Transition { at: t(1_000), ..complete(&root()) };
+        let late = complete(&root()).decided_at(t(1_000));
         assert_eq!(apply_one(&[root()], &late).0, applied(0));
     }
 }
@@ -427,7 +439,7 @@ mod changing {
     #[test]
     fn keep_counts_the_commit_and_forgets_the_tries() {
         let there = Row { uncommitted_claims: 4, ..root() };
-        let keep = leased(&there, Change::Keep);
+        let keep = leased(&there, Next::Keep);
         let (outcome, writes) = apply_one(std::slice::from_ref(&there), &keep);
         assert_eq!(outcome, applied(0));
         assert_eq!(
@@ -464,7 +476,7 @@ mod changing {
     #[test]
     fn park_counts_the_completions_that_it_brings() {
         let mut parking = park(&root(), Wait::for_next(0));
-        parking.insert.push(inline(2));
+        commit(&mut parking).insert.push(inline(2));
         let (outcome, writes) = apply_one(&[root()], &parking);
         assert_eq!(outcome, applied(1));
         assert_eq!(writes.row(ROOT).ready_at, Some(t(10)));
@@ -492,7 +504,7 @@ mod changing {
     #[test]
     fn release_gives_the_try_back_and_counts_no_attempt() {
         let there = Row { uncommitted_claims: 3, attempts: 1, ..root() };
-        let release = leased(&there, Change::Release);
+        let release = leased(&there, Next::Release);
         let (_, writes) = apply_one(std::slice::from_ref(&there), &release);
         let expected = Row {
             status: TaskStatus::Pending,
@@ -512,7 +524,7 @@ mod changing {
         {
             let (outcome, writes) = apply_one(&[root()], &ending);
             assert_eq!(outcome, applied(0));
-            let Change::End(result) = &ending.change else { unreachable!("it is an end") };
+            let Some(Next::End(result)) = ending.next() else { unreachable!("it is an end") };
             let expected =
                 Row { status, worker: None, ready_at: None, ended_at: Some(t(10)), ..committed(root()) };
             assert_eq!(
@@ -602,34 +614,39 @@ mod completing {
     #[test]
     fn own_completions_stand_in_the_order_of_the_turn() {
         let rows = [Row { done: 1, ..root() }, sleep(5, t(8)), sleep(6, t(9))];
-        let mut keep = leased(&rows[0], Change::Keep);
-        keep.insert = vec![inline(3), new_step(4, NewTaskState::Pending { ready_at: t(10) }), inline(2)];
-        keep.fire = vec![task(6), task(5)];
-        keep.seen = 1;
+        let mut keep = leased(&rows[0], Next::Keep);
+        commit(&mut keep).insert =
+            vec![inline(3), new_step(4, NewTaskState::Pending { ready_at: t(10) }), inline(2)];
+        commit(&mut keep).fire = vec![task(6), task(5)];
+        commit(&mut keep).seen = 1;
 
         let (outcome, writes) = apply_one(&rows, &keep);
 
         assert_eq!(outcome, applied(5));
         let orders: Vec<_> = [3, 2, 6, 5, 4].map(|n| writes.row(task(n)).done_order).into();
         assert_eq!(orders, [Some(2), Some(3), Some(4), Some(5), None]);
-        assert!(!lacks_steps(&keep, &outcome), "nobody else completed anything");
+        assert_eq!(lacks_steps(&keep, &outcome), None, "nobody else completed anything");
     }
 
     #[test]
     fn news_lacks_steps_when_others_completed_some() {
-        let mut keep = leased(&root(), Change::Keep);
-        keep.insert.push(inline(2));
-        assert!(!lacks_steps(&keep, &applied(1)));
-        assert!(lacks_steps(&keep, &applied(2)));
-        assert!(lacks_steps(&keep, &already(1)));
-        assert!(!lacks_steps(&complete(&root()), &applied(2)), "who gives the task back needs no news");
+        let mut keep = leased(&root(), Next::Keep);
+        commit(&mut keep).insert.push(inline(2));
+        assert_eq!(lacks_steps(&keep, &applied(1)), None);
+        assert_eq!(lacks_steps(&keep, &applied(2)), Some((ROOT, 0)));
+        assert_eq!(lacks_steps(&keep, &already(1)), Some((ROOT, 0)));
+        assert_eq!(
+            lacks_steps(&complete(&root()), &applied(2)),
+            None,
+            "who gives the task back needs no news"
+        );
     }
 
     #[test]
     fn a_sleep_that_has_fired_does_not_fire_again() {
         let rows = [Row { done: 1, ..root() }, completed(sleep(2, t(5)), Some(1))];
-        let mut keep = leased(&rows[0], Change::Keep);
-        keep.fire = vec![task(2)];
+        let mut keep = leased(&rows[0], Next::Keep);
+        commit(&mut keep).fire = vec![task(2)];
         let (outcome, writes) = apply_one(&rows, &keep);
         assert_eq!((outcome, writes.ids()), (applied(1), vec![ROOT]));
     }
@@ -660,8 +677,8 @@ mod nudging {
     fn a_moment_is_put_off_if_it_is_still_the_one() {
         let due = |at| Row { ready_at: Some(t(at)), ..parked(1) };
         let put_off = |from, until| {
-            let guard = Guard::Parked { task: ROOT, epoch: parked(1).epoch };
-            Transition::new(guard, t(10), Change::Postpone { from: t(from), until: t(until) })
+            let (from, until) = (t(from), t(until));
+            Postpone { task: ROOT, epoch: parked(1).epoch, at: t(10), from, until }.into()
         };
 
         let later = put_off(20, 30);
@@ -698,13 +715,13 @@ mod maps {
     use super::*;
 
     fn feed(row: &Row, fed: u32, total: Option<u32>, items: impl IntoIterator<Item = u128>) -> Transition {
-        let mut feeding = leased(row, Change::Keep);
+        let mut feeding = leased(row, Next::Keep);
         let tree = Tree::item(EXECUTION, task(2), ROOT);
-        feeding.insert = items
+        commit(&mut feeding).insert = items
             .into_iter()
             .map(|n| new_task(n, tree, StepKind::Call, NewTaskState::Pending { ready_at: t(10) }))
             .collect();
-        feeding.feed = vec![Feed { map: task(2), fed, total, digest: None }];
+        commit(&mut feeding).feed = vec![Feed { map: task(2), fed, total, digest: None }];
         feeding
     }
 
@@ -720,7 +737,9 @@ mod maps {
     #[test]
     fn a_map_is_begun_and_fed_in_one_transition() {
         let mut feeding = feed(&root(), 1, Some(1), [3]);
-        feeding.insert.insert(0, new_task(2, Tree::step(EXECUTION, ROOT), StepKind::Map, NewTaskState::Map));
+        commit(&mut feeding)
+            .insert
+            .insert(0, new_task(2, Tree::step(EXECUTION, ROOT), StepKind::Map, NewTaskState::Map));
         let (_, writes) = apply_one(&[root()], &feeding);
         let row = writes.row(task(2));
         assert_eq!((row.status, row.fed, row.total), (TaskStatus::Waiting, 1, Some(1)));
@@ -751,7 +770,12 @@ mod maps {
     #[test]
     fn a_map_over_nothing_completes_at_once() {
         let mut feeding = feed(&root(), 0, Some(0), []);
-        feeding.insert.push(new_task(2, Tree::step(EXECUTION, ROOT), StepKind::Map, NewTaskState::Map));
+        commit(&mut feeding).insert.push(new_task(
+            2,
+            Tree::step(EXECUTION, ROOT),
+            StepKind::Map,
+            NewTaskState::Map,
+        ));
         let (outcome, writes) = apply_one(&[root()], &feeding);
         assert_eq!((outcome, writes.row(task(2)).status), (applied(1), TaskStatus::Completed));
     }
@@ -847,8 +871,8 @@ mod giving_up {
     #[test]
     fn cancelled_steps_end_and_what_is_below_them_is_swept() {
         let rows = [root(), step(2), sleep(3, t(50)), completed(step(4), Some(1))];
-        let mut keep = leased(&rows[0], Change::Keep);
-        keep.cancel = vec![task(2), task(3), task(4), task(99)];
+        let mut keep = leased(&rows[0], Next::Keep);
+        commit(&mut keep).cancel = vec![task(2), task(3), task(4), task(99)];
 
         let (outcome, writes) = apply_one(&rows, &keep);
 
@@ -884,7 +908,7 @@ mod giving_up {
     fn erased_steps_leave_with_all_that_is_below_them() {
         let rows = [Row { done: 2, ..root() }, completed(step(2), Some(2)), step(3)];
         let mut retrying = retry(&rows[0]);
-        retrying.erase = vec![task(2), task(3), task(99)];
+        commit(&mut retrying).erase = vec![task(2), task(3), task(99)];
 
         let (_, writes) = apply_one(&rows, &retrying);
 
@@ -905,10 +929,9 @@ mod giving_up {
             ..step(2)
         };
         let rows = [root(), joiner, pending(closing, Tree::root(closing.execution())), unrelated];
-        let guard = Guard::Known { task: closing, tree: Tree::root(closing.execution()), key: None };
-        let cancel = Transition::new(guard, t(10), Change::Cancel { until: t(20) });
-        let mut keep = leased(&rows[0], Change::Keep);
-        keep.cancel = vec![task(2)];
+        let cancel = request(closing.execution(), Action::Cancel { until: t(20) });
+        let mut keep = leased(&rows[0], Next::Keep);
+        commit(&mut keep).cancel = vec![task(2)];
         let end = complete(&rows[3]);
 
         let mut ledger = Ledger::new(rows.iter().cloned(), []);
@@ -922,8 +945,8 @@ mod giving_up {
     fn a_ledger_that_gave_up_a_subtree_wants_to_be_written_before_it_goes_on_there() {
         // Task 5 hangs somewhere below 2; only the store knows.
         let rows = [root(), step(2)];
-        let mut keep = leased(&rows[0], Change::Keep);
-        keep.cancel = vec![task(2)];
+        let mut keep = leased(&rows[0], Next::Keep);
+        commit(&mut keep).cancel = vec![task(2)];
         let below = running(task(5), Tree::step(EXECUTION, task(4)));
         let elsewhere = task(80).execution();
         let other = running(task(81), Tree::step(elsewhere, task(80)));
@@ -970,9 +993,10 @@ mod rows {
     #[test]
     fn reads_name_every_row_that_a_transition_may_change() {
         let rows = [root(), step(2), item(3, 2)];
-        let mut keep = leased(&rows[0], Change::Keep);
-        (keep.fire, keep.cancel, keep.erase) = (vec![task(10)], vec![task(11)], vec![task(12)]);
-        keep.feed = vec![Feed { map: task(13), fed: 0, total: None, digest: None }];
+        let mut keep = leased(&rows[0], Next::Keep);
+        let turn = commit(&mut keep);
+        (turn.fire, turn.cancel, turn.erase) = (vec![task(10)], vec![task(11)], vec![task(12)]);
+        turn.feed = vec![Feed { map: task(13), fed: 0, total: None, digest: None }];
         let wait = Wait { maps: vec![Threshold { map: task(14), done: 1 }], ..Wait::for_next(0) };
 
         let reads = |transition| Ledger::reads(&[transition]).tasks.into_iter().collect::<Vec<_>>();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use stent_core::backend::{Backend, Filter, Inspect};
 use stent_core::model::{Keyed, Note, Said};
-use stent_core::transition::{Change, Transition};
+use stent_core::transition::{Commit, Next};
 use stent_core::{Key, Timestamp};
 use stent_postgres::PostgresDialect;
 use stent_sql::{Locks, Statements};
@@ -73,7 +73,7 @@ async fn what_is_sent_is_one_of_the_statements_whatever_things_are_called() {
         let note = Note::Set { name: name(), value: payload(name().as_bytes()) };
         let notes = vec![Said { task: claimed.task.id, note }];
         let insert = vec![step(&claimed, 0, &name())];
-        commit(&store, &[Transition { insert, notes, ..turn(&claimed, Change::Keep) }]).await;
+        commit(&store, &[Commit { insert, notes, ..turn(&claimed, Next::Keep) }.into()]).await;
         let filter =
             Filter { function: Some(name()), queue: Some(name()), tag: Some(name()), ..Filter::default() };
         assert_eq!(store.list(&filter, None, 9).await.expect("lists").len(), 1);

@@ -136,15 +136,14 @@ async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result
 impl Committed {
     /// Whether the ledger takes the transition; if so, it has been applied.
     fn apply<'a>(&mut self, ledger: &mut Ledger<'a>, transition: &'a Transition) -> bool {
-        let task = transition.guard.task();
-        let erases = !transition.erase.is_empty();
-        if !ledger.can_apply(transition) || erases && self.lacking.iter().any(|lacking| lacking.task == task)
-        {
+        let erases = transition.commit().is_some_and(|commit| !commit.erase.is_empty());
+        let is_lacking = |task| self.lacking.iter().any(|lacking| lacking.task == task);
+        if !ledger.can_apply(transition) || erases && is_lacking(transition.task()) {
             return false;
         }
         let outcome = ledger.apply(transition);
-        if lacks_steps(transition, &outcome) {
-            self.lacking.push(Lacking { index: self.outcomes.len(), task, seen: transition.seen });
+        if let Some((task, seen)) = lacks_steps(transition, &outcome) {
+            self.lacking.push(Lacking { index: self.outcomes.len(), task, seen });
         }
         self.outcomes.push(outcome);
         true

@@ -223,7 +223,7 @@ impl<C: ConnectionTrait> Run<'_, C> {
         if self.locks.is_none() {
             return Ok(BTreeMap::new());
         }
-        let tasks = transitions.iter().flat_map(|transition| &transition.insert);
+        let tasks = transitions.iter().flat_map(Transition::rows);
         let unknown = self.store.unknown_lanes(tasks)?;
         if unknown.is_empty() {
             return Ok(BTreeMap::new());

@@ -3,7 +3,7 @@
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{Backend, ClaimRequest, Limit};
 use stent_core::model::{Keyed, NewTask, NewTaskState, Note, Said, StepKind};
-use stent_core::transition::{Change, Outcome, Transition};
+use stent_core::transition::{Commit, Next, Outcome, Transition};
 use stent_core::{Failure, Key, TaskId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
@@ -47,11 +47,11 @@ pub(crate) async fn everything(store: &SqlStore) -> Vec<Transition> {
     let (given_up, erased) = (step(&parent, 0, "ship"), step(&parent, 1, "ship"));
     let insert = vec![given_up.clone(), erased.clone(), step(&parent, 2, "pack")];
     let notes = vec![said(parent.task.id, Note::CountFrom { name: name(), value: 3 })];
-    commit(store, &[Transition { insert, notes, ..turn(&parent, Change::Keep) }]).await;
+    commit(store, &[Commit { insert, notes, ..turn(&parent, Next::Keep) }.into()]).await;
     // Each step that ships has failed once, so there is a try to erase.
-    let again = || Change::Retry { ready_at: t(9), failure: Failure::new("Flaky", "once") };
+    let again = || Next::Retry { ready_at: t(9), failure: Failure::new("Flaky", "once") };
     let ships = claim(store, &["ship"], 2, t(0)).await;
-    let retries: Vec<_> = ships.iter().map(|ship| turn(ship, again())).collect();
+    let retries: Vec<_> = ships.iter().map(|ship| turn(ship, again()).into()).collect();
     commit(store, &retries).await;
     let packs = claim(store, &["pack"], 1, t(0)).await.remove(0);
     commit(store, &[start(root("limited")), start(root("limited"))]).await;
@@ -61,7 +61,7 @@ pub(crate) async fn everything(store: &SqlStore) -> Vec<Transition> {
     let mut inline = step(&parent, 3, "inline");
     inline.kind = StepKind::Inline;
     inline.state = NewTaskState::Done { started_at: t(1), result: Ok(payload(b"done")) };
-    let mut goes_on = turn(&parent, Change::Keep);
+    let mut goes_on = turn(&parent, Next::Keep);
     goes_on.insert = vec![inline, step(&parent, 4, "new")];
     goes_on.cancel = vec![given_up.id];
     goes_on.erase = vec![erased.id];
@@ -73,8 +73,8 @@ pub(crate) async fn everything(store: &SqlStore) -> Vec<Transition> {
         progress,
     ];
     goes_on.notes = notes.into_iter().map(|note| said(parent.task.id, note)).collect();
-    let retried = turn(&packs, again());
-    vec![goes_on, retried, end(&holder), start(keyed("new"))]
+    let retried = turn(&packs, again()).into();
+    vec![goes_on.into(), retried, end(&holder), start(keyed("new"))]
 }
 
 /// Sends it, and claims what is limited in the same call.

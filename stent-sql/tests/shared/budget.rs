@@ -2,8 +2,8 @@
 
 use stent_core::backend::{Backend, ClaimRequest, Claimed, Expired, Limit};
 use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
-use stent_core::model::{Keyed, NewTask, NewTaskState, Note, Said, Tree, Wait};
-use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::model::{Keyed, NewTask, NewTaskState, Note, Said, Wait};
+use stent_core::transition::{Action, Commit, Expire, Next, Outcome, Request, Transition};
 use stent_core::{Failure, Key, TaskId};
 use stent_sql::Counters;
 use uuid::Uuid;
@@ -55,7 +55,7 @@ async fn an_exchange_takes_the_same_statements_for_one_and_for_many() {
         commit(&store, &dispatches).await;
         let parents = claim(&store, &["checkout"], size, t(0)).await;
         let parks: Vec<_> =
-            parents.iter().map(|parent| parked_on(parent, step(parent, 0, "charge"))).collect();
+            parents.iter().map(|parent| parked_on(parent, step(parent, 0, "charge")).into()).collect();
         commit(&store, &parks).await;
         let steps = claim(&store, &["charge"], size, t(0)).await;
         let batch: Vec<_> = steps.iter().map(end).collect();
@@ -87,23 +87,20 @@ async fn the_dearest_exchange_stays_within_its_budget() {
     let mut park = parked_on(&parents[0], timer);
     let given_up = step(&parents[1], 0, "charge");
     let erased = step(&parents[1], 1, "charge");
-    let Change::Park(wait) = &mut park.change else { unreachable!() };
-    wait.until = Some(t(20));
-    let keep =
-        Transition { insert: vec![given_up.clone(), erased.clone()], ..turn(&parents[1], Change::Keep) };
-    commit(&store, &[park, keep]).await;
+    park.next = Next::Park(Wait::for_next(0).until(Some(t(20))));
+    let keep = Commit { insert: vec![given_up.clone(), erased.clone()], ..turn(&parents[1], Next::Keep) };
+    commit(&store, &[park.into(), keep.into()]).await;
 
     // Everything at once: rows read, a lane not seen before, rows written and changed, a tree swept and one erased, news to
     // complete, and a claim that reads its record and completes a sleep.
-    let mut dearest = turn(&parents[1], Change::Keep);
-    let stent_core::transition::Guard::Leased { fence, .. } = &mut dearest.guard else { unreachable!() };
-    *fence = fence.next();
+    let mut dearest = turn(&parents[1], Next::Keep);
+    dearest.fence = dearest.fence.next();
     dearest.insert = vec![step(&parents[1], 2, "new")];
     dearest.cancel = vec![given_up.id];
     dearest.erase = vec![erased.id];
     dearest.seen = 5;
     let before = store.counters();
-    let exchanged = exchange(&store, &[dearest], &["checkout"], 1, t(21)).await;
+    let exchanged = exchange(&store, &[dearest.into()], &["checkout"], 1, t(21)).await;
     let cost = store.counters() - before;
 
     assert_eq!(exchanged.claimed.len(), 1);
@@ -250,7 +247,7 @@ async fn notes_cost_the_same_for_one_and_for_many() {
                     said(Note::Set { name: name(), value: payload(b"many") }),
                     said(Note::Progress { id: TaskId::from_uuid(Uuid::now_v7()), text: "seen".to_owned() }),
                 ];
-                Transition { notes, ..turn(claimed, Change::Keep) }
+                Commit { notes, ..turn(claimed, Next::Keep) }.into()
             };
             claim(store, &["charge"], size, t(0)).await.iter().map(say).collect()
         },
@@ -269,8 +266,9 @@ async fn executions_whose_time_is_up_end_in_one_batch() {
             let told = exchange(store, &[], &["charge"], 1, t(2)).await;
             assert_eq!(told.claimed.len(), 0, "no code of them starts any more");
             let end = |expired: &Expired| {
-                let guard = Guard::Known { task: expired.task, tree: expired.tree, key: expired.key };
-                Transition::new(guard, t(2), Change::Expire(Failure::new(Failure::TIMED_OUT, "too late")))
+                let Expired { task, tree, key, .. } = *expired;
+                let failure = Failure::new(Failure::TIMED_OUT, "too late");
+                Expire { task, tree, key, at: t(2), failure }.into()
             };
             told.expired.iter().map(end).collect()
         },
@@ -286,9 +284,8 @@ async fn executions_are_asked_to_end_in_one_batch() {
             let dispatches: Vec<_> = (0..size).map(|_| start(root("charge"))).collect();
             commit(store, &dispatches).await;
             let cancel = |dispatch: &Transition| {
-                let task = dispatch.guard.task();
-                let guard = Guard::Known { task, tree: Tree::root(task.execution()), key: None };
-                Transition::new(guard, t(1), Change::Cancel { until: t(9) })
+                let execution = dispatch.task().execution();
+                Request { execution, at: t(1), action: Action::Cancel { until: t(9) } }.into()
             };
             dispatches.iter().map(cancel).collect()
         },
@@ -330,6 +327,6 @@ async fn limits_cost_the_same_for_one_and_for_many() {
     COSTS.limited_claimed.is_each_of::<2>(&costs);
 }
 
-fn parked_on(parent: &stent_core::backend::Claimed, step: stent_core::model::NewTask) -> Transition {
-    Transition { insert: vec![step], ..turn(parent, Change::Park(Wait::for_next(0))) }
+fn parked_on(parent: &stent_core::backend::Claimed, step: stent_core::model::NewTask) -> Commit {
+    Commit { insert: vec![step], ..turn(parent, Next::Park(Wait::for_next(0))) }
 }

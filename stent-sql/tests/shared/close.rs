@@ -52,7 +52,7 @@ pub(crate) async fn closing_waits_for_what_is_under_way() {
             let store = std::sync::Arc::clone(&store);
             tokio::spawn(async move {
                 let dispatch = start(root("charge"));
-                (dispatch.guard.task(), store.exchange(&[dispatch], None).await.is_ok())
+                (dispatch.task(), store.exchange(&[dispatch], None).await.is_ok())
             })
         })
         .collect();
@@ -71,7 +71,7 @@ pub(crate) async fn what_was_committed_is_there_when_it_is_opened_again() {
     let place = Place::new();
     let store = place.ready().await;
     let dispatch = start(root("charge"));
-    let id = dispatch.guard.task().execution();
+    let id = dispatch.task().execution();
     commit(&store, &[dispatch]).await;
     store.close().await.expect("closes");
 

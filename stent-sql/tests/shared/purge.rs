@@ -2,7 +2,7 @@
 
 use stent_core::backend::{Backend, Inspect, Purge, PurgeRequest, SummaryView};
 use stent_core::model::{Lane, NewTask, NewTaskState, Seq, StepKind, TaskStatus, Tree};
-use stent_core::transition::{Change, Transition};
+use stent_core::transition::{Commit, Next};
 use stent_core::{ExecutionId, Failure, TaskId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
@@ -28,7 +28,15 @@ async fn ended(store: &SqlStore, steps: u32) -> ExecutionId {
         state: NewTaskState::Done { started_at: t(1), result: Ok(payload(b"page")) },
         ..root("render")
     };
-    commit(store, &[Transition { insert: (0..steps).map(step).collect(), ..end(&parent) }]).await;
+    commit(
+        store,
+        &[Commit {
+            insert: (0..steps).map(step).collect(),
+            ..turn(&parent, Next::End(Ok(payload(b"receipt"))))
+        }
+        .into()],
+    )
+    .await;
     execution
 }
 
@@ -88,7 +96,7 @@ async fn of_what_is_purged_nothing_is_left_in_any_table() {
         if claimed.is_empty() {
             break;
         }
-        let fail = |claimed| turn(claimed, Change::End(Err(Failure::new("Broken", "for good"))));
+        let fail = |claimed| turn(claimed, Next::End(Err(Failure::new("Broken", "for good")))).into();
         let ends = claimed.iter().enumerate();
         let ends = ends.map(|(n, claimed)| if n % 2 == 0 { end(claimed) } else { fail(claimed) });
         let ends: Vec<_> = ends.collect();

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use stent_core::backend::{Backend, ClaimRequest, Claimed, Exchanged, Migrate, NoStickyCache};
 use stent_core::model::{Lane, NewTask, NewTaskState, Nonce, Seq, StepKind, Tree};
-use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::transition::{Commit, Dispatch, Next, Outcome, Transition};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
@@ -99,20 +99,16 @@ pub(crate) fn step(parent: &Claimed, seq: u32, function: &str) -> NewTask {
 
 /// Dispatches a root.
 pub(crate) fn start(task: NewTask) -> Transition {
-    Transition {
-        insert: vec![task.clone()],
-        ..Transition::new(Guard::Absent { task: task.id, key: None }, t(0), Change::Start)
-    }
+    Dispatch { root: task, key: None, at: t(0) }.into()
 }
 
 /// A leaseholder's write.
-pub(crate) fn turn(claimed: &Claimed, change: Change) -> Transition {
-    let guard = Guard::Leased { fence: claimed.fence, tree: claimed.task.tree, key: claimed.task.key };
-    Transition::new(guard, t(1), change)
+pub(crate) fn turn(claimed: &Claimed, next: Next) -> Commit {
+    Commit::new(claimed.fence, claimed.task.tree, claimed.task.key, t(1), next)
 }
 
 pub(crate) fn end(claimed: &Claimed) -> Transition {
-    turn(claimed, Change::End(Ok(payload(b"receipt"))))
+    turn(claimed, Next::End(Ok(payload(b"receipt")))).into()
 }
 
 pub(crate) async fn commit(store: &SqlStore, batch: &[Transition]) -> Vec<Outcome> {

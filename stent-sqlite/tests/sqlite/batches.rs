@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use stent_core::backend::Claimed;
 use stent_core::model::{Keyed, NewTask, NewTaskState, Note, Said, StepKind, Tree, Wait};
-use stent_core::transition::{Change, Feed, Guard, Outcome, Transition};
+use stent_core::transition::{Action, Commit, Dispatch, Expire, Feed, Next, Outcome, Request, Transition};
 use stent_core::{ExecutionId, Failure, Key, TaskId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
@@ -68,7 +68,7 @@ struct World {
 impl World {
     async fn run(&mut self, seed: u64) {
         let dispatches: Vec<_> = (0..10).map(|_| self.start()).collect();
-        let executions: Vec<_> = dispatches.iter().map(|start| start.guard.task().execution()).collect();
+        let executions: Vec<_> = dispatches.iter().map(|start| start.task().execution()).collect();
         self.send(seed, dispatches).await;
         for round in 0..4 {
             let parents = self.claim("checkout", round).await;
@@ -144,23 +144,21 @@ impl World {
     }
 
     fn start(&mut self) -> Transition {
-        let task = self.root();
+        let root = self.root();
         let key =
             (self.dice.roll(3) == 0).then(|| Key::of_dispatch("checkout", &self.dice.roll(4).to_string()));
-        let guard = Guard::Absent { task: task.id, key };
-        Transition { insert: vec![task], ..Transition::new(guard, t(0), Change::Start) }
+        Dispatch { root, key, at: t(0) }.into()
     }
 
     /// A parent asks for some steps, gives up others, and parks or ends.
     fn turn(&mut self, parent: &Claimed, executions: &[ExecutionId], round: u64) -> Transition {
         let at = t(10 * round + 1);
-        let guard = Guard::Leased { fence: parent.fence, tree: parent.task.tree, key: parent.task.key };
         let ended = self.dice.roll(6) == 0;
-        let change = match ended {
-            true => Change::End(Ok(payload(b"summary"))),
-            false => Change::Park(Wait::for_next(parent.task.done)),
+        let next = match ended {
+            true => Next::End(Ok(payload(b"summary"))),
+            false => Next::Park(Wait::for_next(parent.task.done)),
         };
-        let mut turn = Transition::new(guard, at, change);
+        let mut turn = Commit::new(parent.fence, parent.task.tree, parent.task.key, at, next);
         for step in &parent.steps {
             let open = step.order().is_none();
             match self.dice.roll(4) {
@@ -183,10 +181,10 @@ impl World {
                 note: Note::Set { name: "at".to_owned(), value: payload(&[round as u8]) },
             },
         ];
-        turn
+        turn.into()
     }
 
-    fn step(&mut self, turn: &mut Transition, parent: &Claimed, seq: u32, executions: &[ExecutionId]) {
+    fn step(&mut self, turn: &mut Commit, parent: &Claimed, seq: u32, executions: &[ExecutionId]) {
         let tree = parent.task.tree;
         let mut task = step(parent, seq, "charge");
         task.state = NewTaskState::Pending { ready_at: turn.at };
@@ -230,47 +228,45 @@ impl World {
     }
 
     fn end(&mut self, held: &Claimed, round: u64) -> Option<Transition> {
-        let guard = Guard::Leased { fence: held.fence, tree: held.task.tree, key: held.task.key };
         let at = t(10 * round + 6);
         let failure = || Failure::new("Declined", "no funds");
-        let change = match self.dice.roll(8) {
-            0 => Change::End(Err(failure())),
-            1 => Change::Release,
-            2 => Change::Retry { ready_at: at, failure: failure() },
+        let next = match self.dice.roll(8) {
+            0 => Next::End(Err(failure())),
+            1 => Next::Release,
+            2 => Next::Retry { ready_at: at, failure: failure() },
             3 => return None,
-            _ => Change::End(Ok(payload(&[round as u8]))),
+            _ => Next::End(Ok(payload(&[round as u8]))),
         };
-        Some(Transition::new(guard, at, change))
+        Some(Commit::new(held.fence, held.task.tree, held.task.key, at, next).into())
     }
 
     /// What is asked from outside.
     fn request(&mut self, task: TaskId, round: u64) -> Option<Transition> {
         let (tree, key, limited) = *self.known.get(&task)?;
         let at = t(10 * round + 6);
-        let guard = Guard::Known { task, tree, key };
         if limited && self.dice.roll(2) == 0 {
             let failure = Failure::new(Failure::TIMED_OUT, "too late");
-            return Some(Transition::new(guard, at, Change::Expire(failure)));
+            return Some(Expire { task, tree, key, at, failure }.into());
         }
         if tree.parent.is_some() {
             return None;
         }
-        let change = match self.dice.roll(12) {
+        let action = match self.dice.roll(12) {
             0 if !self.joined.contains(&tree.execution) => {
                 self.cancelled.insert(tree.execution);
-                Change::Cancel { until: at }
+                Action::Cancel { until: at }
             }
-            1..4 => Change::Signal {
+            1..4 => Action::Signal {
                 key: Key::of_signal(tree.execution, "go"),
                 name: "go".to_owned(),
                 id: TaskId::from_uuid(Uuid::now_v7()),
                 value: payload(&[self.dice.roll(256) as u8]),
             },
-            4 => Change::Redrive { retry: None },
-            5 => Change::Discard,
+            4 => Action::Redrive { retry: None },
+            5 => Action::Discard,
             _ => return None,
         };
-        Some(Transition::new(guard, at, change))
+        Some(Request { execution: tree.execution, at, action }.into())
     }
 }
 

@@ -4,7 +4,7 @@ use sea_orm::ConnectionTrait;
 use stent_core::backend::{Backend, Claimed, Filter, Inspect, Purge, PurgeRequest, SummaryView};
 use stent_core::limits::PROGRESS_MAX;
 use stent_core::model::{ExecutionStatus, Lane, NewTask, NewTaskState, Note, Said, StepKind, TaskStatus};
-use stent_core::transition::{Change, Transition};
+use stent_core::transition::{Commit, Next};
 use stent_core::{ExecutionId, TaskId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ async fn running(store: &SqlStore) -> Claimed {
 /// Says so much in one turn after the other.
 async fn say(store: &SqlStore, claimed: &mut Claimed, notes: Vec<Note>) {
     let said = notes.into_iter().map(|note| Said { task: claimed.task.id, note }).collect();
-    let keep = Transition { notes: said, ..turn(claimed, Change::Keep) };
+    let keep = Commit { notes: said, ..turn(claimed, Next::Keep) }.into();
     assert!(commit(store, &[keep]).await.iter().all(stent_core::transition::Outcome::stands));
     claimed.fence = claimed.fence.next();
 }
@@ -96,7 +96,15 @@ async fn what_is_to_be_compacted_is_found_behind_what_is_not() {
             state: NewTaskState::Done { started_at: t(1), result: Ok(payload(b"page")) },
             ..step(&parent, seq, "render")
         };
-        commit(&store, &[Transition { insert: vec![inline(0), inline(1)], ..end(&parent) }]).await;
+        commit(
+            &store,
+            &[Commit {
+                insert: vec![inline(0), inline(1)],
+                ..turn(&parent, Next::End(Ok(payload(b"receipt"))))
+            }
+            .into()],
+        )
+        .await;
         detailed.push(parent.task.tree.execution);
     }
     let compact = async |max| {
@@ -153,7 +161,7 @@ async fn lists_are_read_in_pages_whatever_stands_between() {
             _ => {
                 let claimed = claim(&store, &["charge", "checkout"], 1, t(0)).await.remove(0);
                 let failure = stent_core::Failure::new("Declined", "no funds");
-                commit(&store, &[turn(&claimed, Change::End(Err(failure)))]).await;
+                commit(&store, &[turn(&claimed, Next::End(Err(failure))).into()]).await;
                 ExecutionStatus::Failed
             }
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 use stent_core::backend::{Claimed, Inspect};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Lane, NewTaskState, RetryPolicy, Seq, StepKind, StepState, TaskResult, Tree, Wait};
-use stent_core::transition::{Change, Feed, Transition};
+use stent_core::transition::{Commit, Feed, Next};
 use stent_core::{Failure, Payload};
 
 use crate::place::Folder;
@@ -30,11 +30,11 @@ async fn arguments_and_results_of_every_size_come_back() {
         step
     });
     let wait = Wait { done: SIZES.len() as u32, until: None, maps: Vec::new() };
-    commit(&store, &[Transition { insert: steps.collect(), ..turn(&parent, Change::Park(wait)) }]).await;
+    commit(&store, &[Commit { insert: steps.collect(), ..turn(&parent, Next::Park(wait)) }.into()]).await;
 
     let claimed = claim(&store, &["charge"], 9, t(0)).await;
     let ends: Vec<_> =
-        claimed.iter().map(|step| turn(step, Change::End(Ok(step.task.args.clone())))).collect();
+        claimed.iter().map(|step| turn(step, Next::End(Ok(step.task.args.clone()))).into()).collect();
     commit(&store, &ends).await;
     let woken = claim(&store, &["checkout"], 1, t(1)).await.remove(0);
 
@@ -65,12 +65,14 @@ async fn items_of_every_size_come_back_in_order() {
         .collect();
     let feed = Feed { map: map.id, fed: SIZES.len() as u32, total: Some(SIZES.len() as u32), digest: None };
     let insert = [vec![map.clone()], items].concat();
-    let park = turn(&parent, Change::Park(Wait::for_next(0)));
-    commit(&store, &[Transition { insert, feed: vec![feed], ..park }]).await;
+    let park = turn(&parent, Next::Park(Wait::for_next(0)));
+    commit(&store, &[Commit { insert, feed: vec![feed], ..park }.into()]).await;
 
     let claimed = claim(&store, &["ship"], 9, t(0)).await;
-    let ends: Vec<_> =
-        claimed.iter().map(|item| turn(item, Change::End(Ok(bytes(item.task.args.len() / 2))))).collect();
+    let ends: Vec<_> = claimed
+        .iter()
+        .map(|item| turn(item, Next::End(Ok(bytes(item.task.args.len() / 2)))).into())
+        .collect();
     commit(&store, &ends).await;
 
     let views = store.items(map.id, Seq(1), 4).await.expect("reads");
@@ -90,7 +92,7 @@ async fn failures_keep_their_data() {
     let parent = claim(&store, &["checkout"], 1, t(0)).await.remove(0);
     let insert = vec![step(&parent, 0, "charge"), step(&parent, 1, "charge"), step(&parent, 2, "charge")];
     let wait = Wait { done: 3, until: None, maps: Vec::new() };
-    commit(&store, &[Transition { insert, ..turn(&parent, Change::Park(wait)) }]).await;
+    commit(&store, &[Commit { insert, ..turn(&parent, Next::Park(wait)) }.into()]).await;
     let mut failures =
         [Failure::new("Declined", "no \u{0}\u{1f980} funds"), Failure::new("", ""), Failure::new("A", "b")];
     failures[0].data = Some(bytes(4_097));
@@ -98,7 +100,7 @@ async fn failures_keep_their_data() {
 
     let steps = claim(&store, &["charge"], 3, t(0)).await;
     let ends =
-        steps.iter().zip(&failures).map(|(step, failure)| turn(step, Change::End(Err(failure.clone()))));
+        steps.iter().zip(&failures).map(|(step, failure)| turn(step, Next::End(Err(failure.clone()))).into());
     commit(&store, &ends.collect::<Vec<_>>()).await;
     let woken = claim(&store, &["checkout"], 1, t(1)).await.remove(0);
 

@@ -1,7 +1,7 @@
 //! Ends tasks whose deadline has passed, without a worker.
 
 use stent_core::backend::{ClaimRequest, NoStickyCache, Result, Store};
-use stent_core::transition::{Change, Guard, Outcome, Transition};
+use stent_core::transition::{Expire, Outcome, Transition};
 use stent_core::{Timestamp, WorkerId, decide};
 use uuid::Uuid;
 
@@ -39,10 +39,7 @@ pub(crate) async fn expire(store: &dyn Store, now: Timestamp) -> Result<()> {
 /// Logs that a task was ended because its deadline has passed, if the transition ends it so. Of a parked task only the ids are
 /// known.
 pub(crate) fn report_expired(transition: &Transition, function: Option<&str>) {
-    let (Change::Expire(failure), Guard::Known { task, tree, .. }) = (&transition.change, &transition.guard)
-    else {
-        return;
-    };
+    let Transition::Expire(Expire { task, tree, failure, .. }) = transition else { return };
     let execution = tree.execution;
     let what = match (function, tree.parent) {
         (Some(function), _) => format!("`{function}`"),

@@ -22,7 +22,9 @@ use stent_core::model::{
     EndedClaim, ExecutionStatus, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task,
     TaskResult,
 };
-use stent_core::transition::{Change, News, Outcome, Transition};
+use stent_core::transition::{
+    Action, Commit, Dispatch, Expire, News, Next, Outcome, Postpone, Request, Transition, Unpark,
+};
 use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
 
 use crate::error::{Error, Result};
@@ -218,10 +220,28 @@ impl Transforms {
 
     fn sealed(&self, transition: &Transition) -> StoreResult<Transition> {
         let mut transition = transition.clone();
-        let Transition {
-            guard: _,
+        match &mut transition {
+            Transition::Dispatch(Dispatch { root, key: _, at: _ }) => self.seal_row(root)?,
+            Transition::Commit(commit) => self.seal_commit(commit)?,
+            Transition::Request(Request { execution: _, at: _, action }) => match action {
+                Action::Signal { key: _, name: _, id: _, value } => self.seal(value)?,
+                Action::Cancel { until: _ } | Action::Redrive { retry: _ } | Action::Discard => {}
+            },
+            Transition::Expire(Expire { task: _, tree: _, key: _, at: _, failure }) => {
+                self.seal_failure(failure)?;
+            }
+            Transition::Unpark(Unpark { task: _, epoch: _, at: _ })
+            | Transition::Postpone(Postpone { task: _, epoch: _, at: _, from: _, until: _ }) => {}
+        }
+        Ok(transition)
+    }
+
+    fn seal_commit(&self, commit: &mut Commit) -> StoreResult<()> {
+        let Commit {
+            fence: _,
+            tree: _,
+            key: _,
             at: _,
-            change,
             insert,
             fire: _,
             cancel: _,
@@ -229,26 +249,15 @@ impl Transforms {
             feed: _,
             seen: _,
             notes,
-        } = &mut transition;
+            next,
+        } = commit;
         insert.iter_mut().try_for_each(|row| self.seal_row(row))?;
         notes.iter_mut().try_for_each(|said| self.seal_note(said))?;
-        match change {
-            Change::Retry { ready_at: _, failure } => self.seal_failure(failure)?,
-            Change::Expire(failure) => self.seal_failure(failure)?,
-            Change::End(result) => self.seal_result(result)?,
-            Change::Signal { key: _, name: _, id: _, value } => self.seal(value)?,
-            Change::Start
-            | Change::Keep
-            | Change::Park(_)
-            | Change::Redo
-            | Change::Release
-            | Change::Unpark
-            | Change::Postpone { from: _, until: _ }
-            | Change::Cancel { until: _ }
-            | Change::Redrive { retry: _ }
-            | Change::Discard => {}
+        match next {
+            Next::Retry { ready_at: _, failure } => self.seal_failure(failure),
+            Next::End(result) => self.seal_result(result),
+            Next::Keep | Next::Park(_) | Next::Redo | Next::Release => Ok(()),
         }
-        Ok(transition)
     }
 
     fn sealed_all(&self, commit: &[Transition]) -> StoreResult<Vec<Transition>> {

@@ -111,7 +111,7 @@ fn in_units(requests: impl Iterator<Item = Request>) -> VecDeque<Unit> {
     let mut units = VecDeque::new();
     let (mut unit, mut rows, mut bytes) = (Unit::default(), 0, 0);
     for (transition, reply) in requests {
-        let (more, size) = (1 + transition.insert.len(), transition.bytes());
+        let (more, size) = (1 + transition.rows().len(), transition.bytes());
         if !unit.replies.is_empty() && (rows + more > EXCHANGE_ROWS_MAX || bytes + size > EXCHANGE_BYTES_MAX)
         {
             units.push_back(std::mem::take(&mut unit));

@@ -228,7 +228,7 @@ async fn write_all<F: Function>(
             let Some(call) = calls.next() else { break };
             let id = ids::execution();
             let transition = start(engine, id, call)?;
-            bytes += transition.insert.iter().map(|root| root.args.len()).sum::<usize>();
+            bytes += transition.rows().iter().map(|root| root.args.len()).sum::<usize>();
             batch.push(transition);
             ids.push(id);
         }

@@ -459,29 +459,29 @@ impl Driver {
     fn handle(&mut self, message: Message) {
         let now = self.port.host.engine.clock.now();
         match message {
-            Message::Keep { transition, reply } => {
-                self.keep_lease(&transition, now);
-                self.submit(Submission { reply: Some(reply), ..Submission::of(transition) }, now);
+            Message::Keep { commit, reply } => {
+                self.keep_lease(&commit.fence, now);
+                self.submit(Submission { reply: Some(reply), ..Submission::of(commit) }, now);
             }
-            Message::Kept { transition, news, reply } => {
-                self.kept(&transition);
-                self.goes_on(&transition, reply, news);
+            Message::Kept { commit, news, reply } => {
+                self.kept(&commit.fence);
+                self.goes_on(&commit, reply, news);
             }
-            Message::Done { transition, parked } => {
-                self.keep_lease(&transition, now);
-                let ended = transition.guard.leased().and_then(|fence| self.ended(fence));
+            Message::Done { commit, parked } => {
+                self.keep_lease(&commit.fence, now);
+                let ended = self.ended(&commit.fence);
                 let (is_parked, subject) = (parked.is_some(), ended.map(|active| active.subject));
                 if let Some(parked) = parked {
                     self.keep_hot(parked);
                 }
-                self.submit(Submission { parked: is_parked, subject, ..Submission::of(transition) }, now);
+                self.submit(Submission { parked: is_parked, subject, ..Submission::of(commit) }, now);
             }
-            Message::Promote { transition, parked, step, lease, reply } => {
-                self.keep_lease(&transition, now);
+            Message::Promote { commit, parked, step, lease, reply } => {
+                self.keep_lease(&commit.fence, now);
                 // The turn goes on with the step: it keeps its slot.
-                let row = transition.insert.iter().find(|row| row.id == lease.task);
-                let parent = transition.guard.leased().filter(|fence| self.is_current(fence));
-                let parent = parent.and_then(|fence| self.active.remove(&fence.task));
+                let row = commit.insert.iter().find(|row| row.id == lease.task);
+                let fence = Some(&commit.fence).filter(|fence| self.is_current(fence));
+                let parent = fence.and_then(|fence| self.active.remove(&fence.task));
                 if let (Some(Active { abort, stop, .. }), Some(row)) = (parent, row) {
                     let subject = Subject::of_step(row, now);
                     self.hold(Active {
@@ -497,10 +497,7 @@ impl Driver {
                     });
                 }
                 self.keep_hot(parked);
-                self.submit(
-                    Submission { reply: Some(reply), parked: true, ..Submission::of(transition) },
-                    now,
-                );
+                self.submit(Submission { reply: Some(reply), parked: true, ..Submission::of(commit) }, now);
             }
             Message::Unpark { task, epoch } => {
                 let transition = decide::unpark(task, epoch, now);
@@ -582,7 +579,7 @@ impl Driver {
             return;
         }
         let subject = Subject::of_claim(&claimed, now);
-        if let Some(transition) = decide::crashed(&claimed, now) {
+        if let Some(commit) = decide::crashed(&claimed, now) {
             let (function, tries) = (&claimed.task.lane.function, claimed.task.uncommitted_claims);
             tracing::error!(
                 execution = %claimed.task.tree.execution,
@@ -591,7 +588,7 @@ impl Driver {
                 "giving up on `{function}`: {tries} claims of it ended without progress, because workers died, lost \
                  their leases or aborted a turn; stent.dead_letters().history(task) lists these claims"
             );
-            self.submit(Submission { subject: Some(subject), ..Submission::of(transition) }, now);
+            self.submit(Submission { subject: Some(subject), ..Submission::of(commit) }, now);
             return;
         }
         let (held, lease, expires_at) = (Held::claimed(&claimed), claimed.lease, claimed.task.expires_at);
@@ -659,7 +656,7 @@ impl Driver {
             self.pump.handle_finished();
             // What the turn has left to be committed comes first, and moves the fence on.
             for submission in self.outbox.iter() {
-                if submission.transition.guard.leased().is_some_and(|fence| fence.task == task) {
+                if submission.transition.fence().is_some_and(|fence| fence.task == task) {
                     active.held.fence = active.held.fence.next();
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stent_core::decide::Held;
 use stent_core::model::{Epoch, Fence, Lane, Lease};
-use stent_core::transition::{News, Transition};
+use stent_core::transition::{Commit, News};
 use stent_core::{ExecutionId, Failure, TaskId, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,20 +19,14 @@ use super::status::Stop;
 #[derive(Debug)]
 pub(super) enum Message {
     /// The turn records something and goes on once that is committed.
-    Keep { transition: Transition, reply: oneshot::Sender<Kept> },
+    Keep { commit: Commit, reply: oneshot::Sender<Kept> },
     /// The turn has recorded something by itself, in a transaction of the application's, and goes on when it is told.
-    Kept { transition: Transition, news: News, reply: oneshot::Sender<Kept> },
+    Kept { commit: Commit, news: News, reply: oneshot::Sender<Kept> },
     /// The turn is over. Parked code comes along, to be kept in memory.
-    Done { transition: Transition, parked: Option<Parked> },
+    Done { commit: Commit, parked: Option<Parked> },
     /// The turn's task is parked, and the turn goes on with a step of it that has just been written under a lease of its
     /// own.
-    Promote {
-        transition: Transition,
-        parked: Parked,
-        step: Box<Held>,
-        lease: Lease,
-        reply: oneshot::Sender<Kept>,
-    },
+    Promote { commit: Commit, parked: Parked, step: Box<Held>, lease: Lease, reply: oneshot::Sender<Kept> },
     /// Parked code was woken by something that no store knows of.
     Unpark { task: TaskId, epoch: Epoch },
     /// The turn ended without anything to commit: its task was lost to another claim.
@@ -103,16 +97,16 @@ impl Port {
     }
 
     /// Commits, and waits until it is known what has become of that.
-    pub(super) async fn keep(&self, transition: Transition) -> Kept {
+    pub(super) async fn keep(&self, commit: Commit) -> Kept {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Keep { transition, reply });
+        self.send(Message::Keep { commit, reply });
         answer.await.unwrap_or(Kept::Lost)
     }
 
     /// Tells of what was committed without the loop, and waits until the turn may go on.
-    pub(super) async fn kept(&self, transition: Transition, news: News) -> Kept {
+    pub(super) async fn kept(&self, commit: Commit, news: News) -> Kept {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Kept { transition, news, reply });
+        self.send(Message::Kept { commit, news, reply });
         answer.await.unwrap_or(Kept::Lost)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stent_core::backend::{Claimed, Error as StoreError};
 use stent_core::model::{Lane, Lease, NewTask, NewTaskState, StepKind, TaskResult, Tree};
-use stent_core::transition::{Change, Transition};
+use stent_core::transition::{Next, Transition};
 use stent_core::{Failure, TaskId, Timestamp};
 
 use super::status::Vitals;
@@ -141,39 +141,35 @@ impl Reporter {
     /// A transition stands: tells what has ended with it. A task that was asked to end and has now done so has neither
     /// completed nor failed.
     pub(super) fn committed(&self, transition: &Transition, subject: Option<&Subject>, stopped: bool) {
-        for row in &transition.insert {
+        for row in transition.rows() {
             if let (StepKind::Call, NewTaskState::Done { started_at, result }) = (row.kind, &row.state) {
-                self.ran_here(row, transition.at.since(*started_at), result, false);
+                self.ran_here(row, transition.at().since(*started_at), result, false);
             }
         }
         if !stopped {
             report_expired(transition, subject.map(|subject| &*subject.lane.function));
         }
         let Some(subject) = subject.filter(|_| !stopped) else { return };
-        let (result, is_retried) = match &transition.change {
-            Change::End(result) => (result.as_ref().map(drop), false),
-            Change::Retry { failure, .. } => (Err(failure), true),
-            Change::Expire(failure) => (Err(failure), false),
-            Change::Start
-            | Change::Keep
-            | Change::Park(_)
-            | Change::Redo
-            | Change::Release
-            | Change::Unpark
-            | Change::Postpone { .. }
-            | Change::Cancel { .. }
-            | Change::Signal { .. }
-            | Change::Redrive { .. }
-            | Change::Discard => return,
+        let (result, is_retried) = match transition {
+            Transition::Commit(commit) => match &commit.next {
+                Next::End(result) => (result.as_ref().map(drop), false),
+                Next::Retry { failure, .. } => (Err(failure), true),
+                Next::Keep | Next::Park(_) | Next::Redo | Next::Release => return,
+            },
+            Transition::Expire(expire) => (Err(&expire.failure), false),
+            Transition::Dispatch(_)
+            | Transition::Request(_)
+            | Transition::Unpark(_)
+            | Transition::Postpone(_) => return,
         };
         self.ended(&Ended {
             task: subject.as_ref(),
             result,
             is_retried,
-            duration: transition.at.since(subject.started_at),
-            turn: transition.at.since(subject.turn_at),
+            duration: transition.at().since(subject.started_at),
+            turn: transition.at().since(subject.turn_at),
         });
-        if let (Change::End(Err(failure)), None) = (&transition.change, subject.tree.parent) {
+        if let (Some(Next::End(Err(failure))), None) = (transition.next(), subject.tree.parent) {
             self.hooks.dead_lettered(subject.as_ref(), failure);
         }
         self.tell_failure(subject, transition);
@@ -182,12 +178,12 @@ impl Reporter {
     /// Says of what has failed what becomes of it.
     fn tell_failure(&self, subject: &Subject, transition: &Transition) {
         let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
-        match (&transition.change, subject.tree.parent) {
-            (Change::Retry { ready_at, failure }, _) => {
-                tell_retried(&subject.as_ref(), failure, ready_at.since(transition.at));
+        match (transition.next(), subject.tree.parent) {
+            (Some(Next::Retry { ready_at, failure }), _) => {
+                tell_retried(&subject.as_ref(), failure, ready_at.since(transition.at()));
             }
-            (Change::End(Err(failure)), Some(_)) => tell_failed_step(&subject.as_ref(), failure),
-            (Change::End(Err(failure)), None) => tracing::warn!(
+            (Some(Next::End(Err(failure))), Some(_)) => tell_failed_step(&subject.as_ref(), failure),
+            (Some(Next::End(Err(failure))), None) => tracing::warn!(
                 %execution,
                 %task,
                 function,

@@ -75,11 +75,11 @@ impl Running {
             (row, replay.seen())
         });
         let turn = Turn { insert: row.into_iter().collect(), seen, ..Turn::default() };
-        let transition = decide::keep(&self.held, turn, now);
-        match settle(self.port.host.engine.store.clone(), &transition, transaction).await {
+        let commit = decide::keep(&self.held, turn, now);
+        match settle(self.port.host.engine.store.clone(), &commit.clone().into(), transaction).await {
             Fate::Stands(news) => {
                 self.held.fence = self.held.fence.next();
-                let Kept::Stands(news) = self.port.kept(transition, news).await else { return self.lost() };
+                let Kept::Stands(news) = self.port.kept(commit, news).await else { return self.lost() };
                 durable.replay(|replay| replay.ended(seq, now, result));
                 drop(durable.transactions(|queue| queue.leave(seq)));
                 self.learn(news, &[seq]);
@@ -131,7 +131,7 @@ fn failed(error: StoreError) -> Fate {
 /// Finds out what has become of a commit of which nobody knows: whoever was to write the same record now would either find it
 /// or be the first. Nothing that is done here is committed.
 async fn look(transactions: &dyn Transactions, transition: &Transition, failed: StoreError) -> Fate {
-    tracing::warn!(error = %failed, task = %transition.guard.task(), "it is unknown whether a commit was applied; \
+    tracing::warn!(error = %failed, task = %transition.task(), "it is unknown whether a commit was applied; \
                                                                       asking the store");
     let mut pause = PAUSE_MIN;
     // Until the lease has run out: then the turn is ended from outside.
@@ -147,7 +147,7 @@ async fn look(transactions: &dyn Transactions, transition: &Transition, failed: 
             Err(error) if error.kind() == ErrorKind::Closed => return Fate::Lost,
             Err(error) => {
                 if !error.is_transient() {
-                    tracing::error!(%error, task = %transition.guard.task(), "cannot read whether a commit was \
+                    tracing::error!(%error, task = %transition.task(), "cannot read whether a commit was \
                                                                               applied; retrying");
                 }
                 tokio::time::sleep(pause).await;

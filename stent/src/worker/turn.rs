@@ -22,7 +22,7 @@ use stent_core::model::{
     Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, TaskResult, Tree,
 };
 use stent_core::replay::{Ask, Difference, End, Mismatch, Needs, Replay, Turn};
-use stent_core::transition::{News, Transition};
+use stent_core::transition::{Commit, News};
 use stent_core::{Failure, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -172,8 +172,8 @@ impl Running {
     /// The task was asked to end: its code is dropped where it stands.
     fn stopped(mut self) -> Option<Self> {
         self.activation.abandon();
-        let transition = decide::stop(&self.held, self.take_turn(), self.now());
-        self.port.send(Message::Done { transition, parked: None });
+        let commit = decide::stop(&self.held, self.take_turn(), self.now());
+        self.port.send(Message::Done { commit, parked: None });
         None
     }
 
@@ -181,8 +181,8 @@ impl Running {
         let turn = self.take_turn();
         let end = self.activation.durable.replay(|replay| replay.end(result));
         self.activation.report_end(&end.result);
-        let transition = decide::end(&self.held, turn, end, self.now());
-        self.port.send(Message::Done { transition, parked: None });
+        let commit = decide::end(&self.held, turn, end, self.now());
+        self.port.send(Message::Done { commit, parked: None });
         None
     }
 
@@ -216,8 +216,8 @@ impl Running {
         let Turn { cancel, seen, .. } = self.take_turn();
         let turn = Turn { cancel, seen, ..Turn::default() };
         let end = End { result: Err(failure), had_steps: true, redo: Vec::new() };
-        let transition = decide::end(&self.held, turn, end, self.now());
-        self.port.send(Message::Done { transition, parked: None });
+        let commit = decide::end(&self.held, turn, end, self.now());
+        self.port.send(Message::Done { commit, parked: None });
         None
     }
 
@@ -235,13 +235,13 @@ impl Running {
 
     fn park(self, insert: Option<NewTask>) -> Option<Self> {
         let port = self.port.clone();
-        let (transition, parked) = self.parking(insert);
-        port.send(Message::Done { transition, parked: Some(parked) });
+        let (commit, parked) = self.parking(insert);
+        port.send(Message::Done { commit, parked: Some(parked) });
         None
     }
 
     /// What parking commits, and what stays in memory.
-    fn parking(self, insert: Option<NewTask>) -> (Transition, Parked) {
+    fn parking(self, insert: Option<NewTask>) -> (Commit, Parked) {
         let mut turn = self.take_turn();
         turn.insert.extend(insert);
         let (now, durable) = (self.now(), &self.activation.durable);
@@ -255,9 +255,9 @@ impl Running {
             wait = wait.no_longer_than(now + self.port.lease);
             due = wait.until;
         }
-        let transition = decide::park(&self.held, turn, wait, now);
+        let parking = decide::park(&self.held, turn, wait, now);
         let Fence { task, epoch, commit } = self.held.fence.next();
-        (transition, Parked { task, epoch, commit, seen, due, activation: self.activation })
+        (parking, Parked { task, epoch, commit, seen, due, activation: self.activation })
     }
 
     fn take_turn(&self) -> Turn {
@@ -434,9 +434,9 @@ impl Running {
         let held =
             Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0, key: None, redriven: false };
         let lease = Lease { task: ask.id, epoch, until };
-        let (transition, parked) = self.parking(Some(row));
+        let (commit, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
-        port.send(Message::Promote { transition, parked, step: Box::new(held.clone()), lease, reply });
+        port.send(Message::Promote { commit, parked, step: Box::new(held.clone()), lease, reply });
         let promoted = Self { port, activation: step, held, said_by: None, listener: None };
         match answer.await.unwrap_or(Kept::Lost) {
             Kept::Stands(_) => Some(promoted),

@@ -46,7 +46,7 @@ impl Rig for Watched {
         commit: &[Transition],
         claim: Option<&ClaimRequest<'_>>,
     ) -> StoreResult<Exchanged> {
-        let items = |one: &Transition| one.insert.iter().filter(|new| new.tree.owner.is_some()).count();
+        let items = |one: &Transition| one.rows().iter().filter(|new| new.tree.owner.is_some()).count();
         let chunks = commit.iter().map(items).filter(|items| *items > 0);
         self.chunks.lock().expect("not poisoned").extend(chunks);
         let exchanged = self.inner.exchange(commit, claim).await?;

@@ -11,7 +11,7 @@ use stent::core::backend::{
     Renewal, Result, Store, Topic,
 };
 use stent::core::model::{ExecutionStatus, Lease, NewTaskState, Note, Said, Step, TaskResult};
-use stent::core::transition::{Change, Transition};
+use stent::core::transition::{Next, Transition};
 use stent::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::{Mutex, Notify};
 
@@ -128,7 +128,7 @@ impl Switches {
             return None;
         }
         let contended = commit.len() as u64 > self.fits.load(Ordering::SeqCst)
-            || commit.iter().any(|one| self.held.lock().expect("not poisoned").contains(&one.guard.task()));
+            || commit.iter().any(|one| self.held.lock().expect("not poisoned").contains(&one.task()));
         let too_much = self.cannot_hold.lock().expect("not poisoned");
         let bytes: usize = commit.iter().map(Transition::bytes).sum();
         let limit = too_much.is_some_and(|text| commit.iter().any(|one| carries(one, text)))
@@ -142,14 +142,15 @@ impl Switches {
 fn carries(transition: &Transition, text: &str) -> bool {
     let within = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     let in_result = |result: &TaskResult| within(result.as_ref().map_or(&[][..], |payload| payload.bytes()));
-    let ends = matches!(&transition.change, Change::End(result) if in_result(result));
-    let mut rows = transition.insert.iter();
-    let starts = matches!(transition.change, Change::Start) && rows.any(|row| within(row.args.bytes()));
-    let mut rows = transition.insert.iter();
+    let ends = matches!(transition.next(), Some(Next::End(result)) if in_result(result));
+    let mut rows = transition.rows().iter();
+    let starts = matches!(transition, Transition::Dispatch(_)) && rows.any(|row| within(row.args.bytes()));
+    let mut rows = transition.rows().iter();
     let records =
         rows.any(|row| matches!(&row.state, NewTaskState::Done { result, .. } if in_result(result)));
     let says = |said: &Said| matches!(&said.note, Note::Progress { text: entry, .. } if entry.contains(text));
-    ends || starts || records || transition.notes.iter().any(says)
+    let notes = transition.commit().map_or(&[][..], |commit| &commit.notes);
+    ends || starts || records || notes.iter().any(says)
 }
 
 #[async_trait]

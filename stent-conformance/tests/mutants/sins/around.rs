@@ -15,8 +15,8 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["hung"],
         )
         .mutes(|transition, past| {
-            let parent = transition.guard.leased().and_then(|_| past.parent(transition.guard.task()));
-            matches!(transition.change, Change::End(_))
+            let parent = transition.commit().and_then(|_| past.parent(transition.task()));
+            matches!(transition.next(), Some(Next::End(_)))
                 && parent.is_some_and(|parent| !past.is_parked(parent))
         }),
         mutant(
@@ -24,13 +24,13 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "wake::a_place_that_frees_far_below_is_heard_of",
             &["hung"],
         )
-        .mutes(|transition, _| !transition.cancel.is_empty()),
+        .mutes(|transition, _| transition.commit().is_some_and(|commit| !commit.cancel.is_empty())),
         mutant(
             "tells nobody of places that a deadline frees",
             "wake::a_place_that_frees_far_below_is_heard_of",
             &["hung"],
         )
-        .mutes(|transition, _| matches!(transition.change, Change::Expire(_))),
+        .mutes(|transition, _| matches!(transition, Transition::Expire(_))),
         mutant(
             "tells nobody of places that a purge frees",
             "wake::a_place_that_a_purge_frees_is_heard_of",

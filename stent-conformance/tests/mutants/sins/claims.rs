@@ -20,9 +20,10 @@ pub(super) fn mutants() -> Vec<Mutant> {
         .asks(|request, _| request.now = Timestamp::from_micros(request.now.as_micros() - 1)),
         mutant("forgets delays", "time::the_far_future_stays_there", &["claimed", "actual: 1"]).rewrites(
             |transition, _| {
-                for new in &mut transition.insert {
+                let at = transition.at();
+                for new in transition.rows_mut() {
                     if let NewTaskState::Pending { ready_at } = &mut new.state {
-                        *ready_at = transition.at;
+                        *ready_at = at;
                     }
                 }
             },
@@ -33,8 +34,8 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["claimed just before", "actual: 1"],
         )
         .rewrites(|transition, _| {
-            if let Change::Retry { ready_at, .. } = &mut transition.change {
-                *ready_at = transition.at;
+            if let Transition::Commit(Commit { next: Next::Retry { ready_at, .. }, at, .. }) = transition {
+                *ready_at = *at;
             }
         }),
         mutant(
@@ -79,7 +80,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         mutant("serves the last first", "claim::higher_priority_comes_first", &["order"])
             .brings(|exchanged, _| exchanged.claimed.reverse()),
         mutant("knows no priorities", "claim::priority_beats_due_time_and_due_time_beats_age", &["order"])
-            .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.priority = 0)),
+            .rewrites(|transition, _| transition.rows_mut().iter_mut().for_each(|new| new.priority = 0)),
         mutant(
             "takes more than it is asked for",
             "claim::never_more_than_asked_for",
@@ -100,8 +101,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             exchanged.claimed = mine;
             let others: Vec<Claimed> = others;
             let back = others.into_iter().map(|Claimed { task, fence, .. }| {
-                let guard = Guard::Leased { fence, tree: task.tree, key: task.key };
-                Transition::new(guard, claim.now, Change::Release)
+                Commit::new(fence, task.tree, task.key, claim.now, Next::Release).into()
             });
             sound.exchange(&back.collect::<Vec<_>>(), None)?;
             Ok(exchanged)
@@ -116,7 +116,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["a worker with a tag", "actual: []"],
         )
         .rewrites(|transition, _| {
-            for new in transition.insert.iter_mut().filter(|new| new.lane.tags.is_empty()) {
+            for new in transition.rows_mut().iter_mut().filter(|new| new.lane.tags.is_empty()) {
                 new.lane.tags.insert("untagged".to_owned());
             }
         }),
@@ -162,7 +162,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["claimed", "actual: 1"],
         )
         .rewrites(|transition, _| {
-            for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Sleep) {
+            for new in transition.rows_mut().iter_mut().filter(|new| new.kind == StepKind::Sleep) {
                 if let NewTaskState::Timer { due } = new.state {
                     (new.kind, new.state) = (StepKind::Call, NewTaskState::Pending { ready_at: due });
                 }

@@ -5,7 +5,9 @@ use super::words::*;
 pub(super) fn mutants() -> Vec<Mutant> {
     vec![
         mutant("writes a part of a turn", "commit::a_turn_brings_all_of_its_rows", &["is not in the store"])
-            .rewrites(|transition, _| transition.insert.truncate(1)),
+            .rewrites(|transition, _| {
+                transition.commit_mut().into_iter().for_each(|commit| commit.insert.truncate(1));
+            }),
         mutant(
             "fails a whole batch over one",
             "commit::a_refused_transition_does_not_stop_the_others",
@@ -29,7 +31,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .exchanges(|sound, batch, claim, _| {
             let mut order: Vec<usize> = (0..batch.len()).collect();
-            order.sort_by_key(|n| batch[*n].change != Change::Start);
+            order.sort_by_key(|n| !matches!(batch[*n], Transition::Dispatch(_)));
             let sorted: Vec<_> = order.iter().map(|n| batch[*n].clone()).collect();
             let mut exchanged = sound.exchange(&sorted, claim)?;
             let mut outcomes: Vec<_> = order.into_iter().zip(exchanged.outcomes).collect();
@@ -87,7 +89,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["expected: Fenced", "actual: Applied"],
         )
         .rewrites(|transition, past| {
-            if let Guard::Leased { fence, .. } = &mut transition.guard
+            if let Transition::Commit(Commit { fence, .. }) = transition
                 && let Some(current) = past.fences.get(&fence.task)
             {
                 *fence = *current;
@@ -99,7 +101,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["expected: Fenced", "actual: Applied"],
         )
         .rewrites(|transition, past| {
-            if let Guard::Leased { fence, .. } = &mut transition.guard
+            if let Transition::Commit(Commit { fence, .. }) = transition
                 && let Some(current) = past.fences.get(&fence.task)
                 && current.epoch == fence.epoch
             {
@@ -111,15 +113,17 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "fence::a_count_of_claims_that_recurs_does_not_let_the_old_holder_write",
             &["expected: Fenced", "actual: Applied"],
         )
-        .rewrites(|transition, past| match &mut transition.guard {
-            Guard::Leased { fence: Fence { task, epoch, .. }, .. } | Guard::Parked { task, epoch } => {
+        .rewrites(|transition, past| match transition {
+            Transition::Commit(Commit { fence: Fence { task, epoch, .. }, .. })
+            | Transition::Unpark(Unpark { task, epoch, .. })
+            | Transition::Postpone(Postpone { task, epoch, .. }) => {
                 if let Some(current) =
                     past.fences.get(task).filter(|current| current.epoch.count == epoch.count)
                 {
                     *epoch = current.epoch;
                 }
             }
-            Guard::Absent { .. } | Guard::Known { .. } => {}
+            Transition::Dispatch(_) | Transition::Request(_) | Transition::Expire(_) => {}
         }),
         mutant(
             "takes hints from the past",
@@ -127,7 +131,8 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["a hint from the first parking", "actual: Applied"],
         )
         .rewrites(|transition, past| {
-            if let Guard::Parked { task, epoch } = &mut transition.guard
+            if let Transition::Unpark(Unpark { task, epoch, .. })
+            | Transition::Postpone(Postpone { task, epoch, .. }) = transition
                 && let Some(fence) = past.fences.get(task)
             {
                 *epoch = fence.epoch;
@@ -140,7 +145,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .rewrites(|transition, past| {
             if past.knows(transition)
-                && let Guard::Leased { fence, .. } = &mut transition.guard
+                && let Transition::Commit(Commit { fence, .. }) = transition
                 && let Some(current) = past.fences.get(&fence.task)
             {
                 *fence = *current;
@@ -179,7 +184,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["expected: Already", "actual: Fenced"],
         )
         .answers(|outcome, transition, past| {
-            if let (Outcome::Already(_), Some(fence)) = (&outcome, transition.guard.leased())
+            if let (Outcome::Already(_), Some(fence)) = (&outcome, transition.fence())
                 && past.fences.get(&fence.task).is_some_and(|last| last.epoch > fence.epoch)
             {
                 *outcome = Outcome::Fenced;

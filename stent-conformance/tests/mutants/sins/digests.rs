@@ -11,14 +11,14 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "digest::a_claim_brings_the_digest_of_every_step",
             &["digests", "Some(-9223372036854775808)"],
         )
-        .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.digest = None)),
+        .rewrites(|transition, _| transition.rows_mut().iter_mut().for_each(|new| new.digest = None)),
         mutant(
             "keeps digests as doubles",
             "digest::a_claim_brings_the_digest_of_every_step",
             &["digests", "Some(9007199254740993)"],
         )
         .rewrites(|transition, _| {
-            for new in &mut transition.insert {
+            for new in transition.rows_mut() {
                 new.digest = new.digest.map(|digest| Digest::from_i64((digest.to_i64() as f64) as i64));
             }
         }),
@@ -42,7 +42,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .hands_out(|claimed, past| {
             for step in &mut claimed.steps {
-                if past.sent.iter().any(|sent| sent.guard.task() == step.id) {
+                if past.sent.iter().any(|sent| sent.task() == step.id) {
                     step.digest = None;
                 }
             }
@@ -79,8 +79,13 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["after the second feed"],
         )
         .rewrites(|transition, past| {
-            for feed in &mut transition.feed {
-                let fed = past.sent.iter().flat_map(|sent| &sent.feed).find(|fed| fed.map == feed.map);
+            for feed in transition.commit_mut().into_iter().flat_map(|commit| &mut commit.feed) {
+                let fed = past
+                    .sent
+                    .iter()
+                    .filter_map(Transition::commit)
+                    .flat_map(|sent| &sent.feed)
+                    .find(|fed| fed.map == feed.map);
                 feed.digest = fed.map_or(feed.digest, |fed| fed.digest);
             }
         }),
@@ -90,8 +95,14 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["after one without"],
         )
         .rewrites(|transition, past| {
-            for feed in &mut transition.feed {
-                let fed = past.sent.iter().rev().flat_map(|sent| &sent.feed).find(|fed| fed.map == feed.map);
+            for feed in transition.commit_mut().into_iter().flat_map(|commit| &mut commit.feed) {
+                let fed = past
+                    .sent
+                    .iter()
+                    .rev()
+                    .filter_map(Transition::commit)
+                    .flat_map(|sent| &sent.feed)
+                    .find(|fed| fed.map == feed.map);
                 feed.digest = feed.digest.or(fed.and_then(|fed| fed.digest));
             }
         }),
@@ -102,7 +113,13 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .hands_out(|claimed, past| {
             for step in &mut claimed.steps {
-                let fed = past.sent.iter().rev().flat_map(|sent| &sent.feed).find(|fed| fed.map == step.id);
+                let fed = past
+                    .sent
+                    .iter()
+                    .rev()
+                    .filter_map(Transition::commit)
+                    .flat_map(|sent| &sent.feed)
+                    .find(|fed| fed.map == step.id);
                 step.digest = fed.map_or(step.digest, |fed| fed.digest);
             }
         }),

@@ -30,8 +30,8 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["claimed", "actual: 1"],
         )
         .brings(|exchanged, past| {
-            let ended = past.sent.iter().filter(|sent| matches!(sent.change, Change::End(_)));
-            let ended = ended.filter_map(|end| past.claims.get(&end.guard.task())).next();
+            let ended = past.sent.iter().filter(|sent| matches!(sent.next(), Some(Next::End(_))));
+            let ended = ended.filter_map(|end| past.claims.get(&end.task())).next();
             if exchanged.claimed.is_empty() && exchanged.outcomes.is_empty() {
                 exchanged.claimed.extend(ended.cloned());
             }
@@ -47,7 +47,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "start::attempts_from_before_the_first_write_count",
             &["attempts in the timeline", "actual: 0"],
         )
-        .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.attempts = 0)),
+        .rewrites(|transition, _| transition.rows_mut().iter_mut().for_each(|new| new.attempts = 0)),
         mutant(
             "keeps the last try only",
             "ended_claims::the_history_is_in_order_and_outlives_a_crash",
@@ -72,9 +72,8 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["counters", "actual: (1, 1, None)"],
         )
         .rewrites(|transition, _| {
-            if transition.change == Change::Redo {
-                let failure = Failure::new("Redo", "");
-                transition.change = Change::Retry { ready_at: transition.at, failure };
+            if let Transition::Commit(Commit { next: next @ Next::Redo, at, .. }) = transition {
+                *next = Next::Retry { ready_at: *at, failure: Failure::new("Redo", "") };
             }
         }),
         mutant(
@@ -82,7 +81,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "cancel::a_cancelled_step_is_not_claimed",
             &["claimed", "actual: 3"],
         )
-        .rewrites(|transition, _| transition.cancel.clear()),
+        .rewrites(|transition, _| {
+            transition.commit_mut().into_iter().for_each(|commit| commit.cancel.clear());
+        }),
         mutant(
             "cancels children only",
             "cancel::cancel_reaches_every_descendant",
@@ -99,11 +100,12 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "stop::one_that_has_not_started_ends_at_once",
             &["the execution", "actual: (Pending, None)"],
         )
-        .drops(|transition, _| matches!(transition.change, Change::Cancel { .. })),
+        .drops(|transition, _| matches!(transition.action(), Some(Action::Cancel { .. }))),
         mutant("gives no grace", "stop::what_is_over_after_the_grace_ends_by_force", &["when to look"])
             .rewrites(|transition, _| {
-                if let Change::Cancel { until } = &mut transition.change {
-                    *until = transition.at;
+                if let Transition::Request(Request { action: Action::Cancel { until }, at, .. }) = transition
+                {
+                    *until = *at;
                 }
             }),
         mutant(
@@ -113,7 +115,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .brings(|exchanged, _| exchanged.stopping.clear()),
         mutant("forgets deadlines", "expiry::deadlines_are_seen", &["of the execution", "actual: None"])
-            .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.expires_at = None)),
+            .rewrites(|transition, _| transition.rows_mut().iter_mut().for_each(|new| new.expires_at = None)),
         mutant(
             "never tells whose time is up",
             "expiry::an_execution_whose_time_is_up_has_timed_out",
@@ -126,8 +128,8 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["ended early", "actual: Applied"],
         )
         .rewrites(|transition, _| {
-            if let Change::Expire(_) = &transition.change {
-                transition.at = NEVER;
+            if let Transition::Expire(Expire { at, .. }) = transition {
+                *at = NEVER;
             }
         }),
         mutant(

@@ -10,7 +10,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["outcome", "actual: Applied"],
         )
         .rewrites(|transition, _| {
-            if let Guard::Absent { key, .. } = &mut transition.guard {
+            if let Transition::Dispatch(Dispatch { key, .. }) = transition {
                 *key = None;
             }
         }),
@@ -20,7 +20,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["the number of tasks that are due", "actual: 2"],
         )
         .rewrites(|transition, _| {
-            for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Call) {
+            for new in transition.rows_mut().iter_mut().filter(|new| new.kind == StepKind::Call) {
                 new.keyed = None;
             }
         }),
@@ -31,12 +31,12 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .exchanges(|sound, batch, claim, _| {
             let outcomes = sound.exchange(batch, None)?.outcomes;
-            let nothing = |transition: &&Transition| match &transition.change {
-                Change::End(Ok(result)) => result.len() < 2,
+            let nothing = |transition: &&Transition| match transition.next() {
+                Some(Next::End(Ok(result))) => result.len() < 2,
                 _ => false,
             };
             if let Some(end) = batch.iter().find(nothing) {
-                let results = PurgeRequest { what: Purge::Results, before: NEVER, now: end.at, max: 9 };
+                let results = PurgeRequest { what: Purge::Results, before: NEVER, now: end.at(), max: 9 };
                 sound.purge(&results)?;
             }
             Ok(Exchanged { outcomes, ..sound.exchange(&[], claim)? })
@@ -48,7 +48,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .rewrites(|transition, _| {
             transition
-                .insert
+                .rows_mut()
                 .iter_mut()
                 .filter_map(|new| new.keyed.as_mut())
                 .for_each(|keyed| keyed.ttl = None);
@@ -59,7 +59,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["within the microsecond", "actual: true"],
         )
         .rewrites(|transition, _| {
-            for keyed in transition.insert.iter_mut().filter_map(|new| new.keyed.as_mut()) {
+            for keyed in transition.rows_mut().iter_mut().filter_map(|new| new.keyed.as_mut()) {
                 let millis = |ttl: Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
                 keyed.ttl = keyed.ttl.map(|ttl| Duration::from_millis(millis(ttl)));
             }
@@ -79,7 +79,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .answers(|outcome, transition, _| {
             if let Outcome::Exists(first) = outcome {
-                *first = transition.guard.task().execution();
+                *first = transition.task().execution();
             }
         }),
     ]

@@ -46,7 +46,9 @@ mod words {
 
     pub(super) use stent_core::backend::*;
     pub(super) use stent_core::model::*;
-    pub(super) use stent_core::transition::{Change, Guard, News, Outcome, Transition};
+    pub(super) use stent_core::transition::{
+        Action, Commit, Dispatch, Expire, News, Next, Outcome, Postpone, Request, Transition, Unpark,
+    };
     pub(super) use stent_core::{Failure, Key, Payload, Timestamp};
 
     pub(super) use crate::mutant::{Mutant, mutant};
@@ -54,4 +56,17 @@ mod words {
 
     /// A moment later than all others.
     pub(super) const NEVER: Timestamp = Timestamp::from_micros(i64::MAX / 2);
+
+    /// What becomes of a leaseholder's task, to be rewritten.
+    pub(super) fn next(transition: &mut Transition) -> Option<&mut Next> {
+        transition.commit_mut().map(|commit| &mut commit.next)
+    }
+
+    /// What is asked of an execution, to be rewritten.
+    pub(super) fn action(transition: &mut Transition) -> Option<&mut Action> {
+        match transition {
+            Transition::Request(request) => Some(&mut request.action),
+            _ => None,
+        }
+    }
 }

@@ -24,19 +24,19 @@ const PLACES: usize = 25;
 /// Makes an execution's rows beyond one page unreachable: such rows exist and can be claimed, but no operation on their
 /// execution finds them.
 fn beyond_a_page(transition: &mut Transition, past: &Past, moves: fn(&NewTask) -> bool) {
-    for n in 0..transition.insert.len() {
-        let new = &transition.insert[n];
+    for n in 0..transition.rows().len() {
+        let new = &transition.rows()[n];
         let execution = new.tree.execution;
-        let before = past.rows().chain(&transition.insert[..n]).filter(|row| row.tree.execution == execution);
+        let before = past.rows().chain(&transition.rows()[..n]).filter(|row| row.tree.execution == execution);
         if before.count() > PAGE && moves(new) {
-            transition.insert[n].tree = Tree::root(new.id.execution());
+            transition.rows_mut()[n].tree = Tree::root(new.id.execution());
         }
     }
 }
 
 /// Makes rows deeper than a limit unreachable in the same way.
 fn beyond_a_depth(transition: &mut Transition, past: &Past) {
-    for new in &mut transition.insert {
+    for new in transition.rows_mut() {
         if std::iter::successors(new.tree.parent, |above| past.parent(*above)).count() > DEPTH {
             new.tree = Tree::root(new.id.execution());
         }
@@ -47,7 +47,7 @@ fn beyond_a_depth(transition: &mut Transition, past: &Past) {
 fn beyond_a_hundred_keys(transition: &mut Transition, past: &Past) {
     let held: Vec<_> =
         past.rows().filter(|row| row.tree.parent.is_some()).filter_map(|row| row.keyed).collect();
-    for new in transition.insert.iter_mut().filter(|new| new.tree.parent.is_none()) {
+    for new in transition.rows_mut().iter_mut().filter(|new| new.tree.parent.is_none()) {
         if held.iter().skip(HUNDRED).any(|keyed| Some(*keyed) == new.keyed) {
             new.keyed = None;
             new.state = NewTaskState::Pending { ready_at: NEVER };
@@ -116,12 +116,10 @@ fn trees() -> Vec<Mutant> {
             };
             let below = past.rows().filter(|row| row.tree.execution == root && row.tree.parent.is_some());
             let left = below.skip(PAGE).map(|row| {
-                let guard = Guard::Absent { task: row.id, key: None };
-                let mut start = Transition::new(guard, request.now, Change::Start);
                 let state = NewTaskState::Pending { ready_at: NEVER };
                 let tree = Tree::root(row.id.execution());
-                start.insert.push(NewTask { tree, seq: Seq(0), keyed: None, state, ..row.clone() });
-                start
+                let root = NewTask { tree, seq: Seq(0), keyed: None, state, ..row.clone() };
+                Dispatch { root, key: None, at: request.now }.into()
             });
             if at_once(sound.0.executions(&[root])).is_ok_and(|views| views.is_empty()) {
                 sound.exchange(&left.collect::<Vec<_>>(), None).ok();
@@ -222,7 +220,7 @@ fn waiters() -> Vec<Mutant> {
             &["have the result"],
         )
         .rewrites(|transition, past| {
-            for new in &mut transition.insert {
+            for new in transition.rows_mut() {
                 let alike = past.rows().filter(|row| row.keyed.is_some() && row.keyed == new.keyed);
                 if alike.count() > PAGE && new.kind == StepKind::Call {
                     new.keyed = None;
@@ -236,7 +234,7 @@ fn waiters() -> Vec<Mutant> {
             &["the number of tasks that are due", "actual: 0"],
         )
         .rewrites(|transition, _| {
-            let joins = transition.insert.iter_mut().filter(|new| new.kind == StepKind::Join);
+            let joins = transition.rows_mut().iter_mut().filter(|new| new.kind == StepKind::Join);
             for new in joins.skip(PAGE) {
                 // A wait for something that never ends.
                 (new.kind, new.state) = (StepKind::Sleep, NewTaskState::Timer { due: NEVER });
@@ -261,7 +259,7 @@ fn waiters() -> Vec<Mutant> {
             &["completions", "actual: 100"],
         )
         .rewrites(|transition, _| {
-            let sleeps = transition.insert.iter_mut().filter(|new| new.kind == StepKind::Sleep);
+            let sleeps = transition.rows_mut().iter_mut().filter(|new| new.kind == StepKind::Sleep);
             for new in sleeps.rev().skip(HUNDRED) {
                 new.state = NewTaskState::Timer { due: NEVER };
             }

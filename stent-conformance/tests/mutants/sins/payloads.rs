@@ -4,20 +4,20 @@ use super::words::*;
 
 /// Rewrites all incoming arguments and all results.
 fn payloads(transition: &mut Transition, rewrite: fn(&Payload) -> Payload) {
-    for new in &mut transition.insert {
+    for new in transition.rows_mut() {
         new.args = rewrite(&new.args);
         if let NewTaskState::Done { result: Ok(result), .. } = &mut new.state {
             *result = rewrite(result);
         }
     }
-    if let Change::End(Ok(result)) = &mut transition.change {
+    if let Some(Next::End(Ok(result))) = next(transition) {
         *result = rewrite(result);
     }
 }
 
 /// The items among the rows to write.
 fn items(transition: &mut Transition) -> impl Iterator<Item = &mut NewTask> {
-    transition.insert.iter_mut().filter(|new| new.tree.owner.is_some())
+    transition.rows_mut().iter_mut().filter(|new| new.tree.owner.is_some())
 }
 
 /// The same bytes with another content type.
@@ -97,8 +97,8 @@ fn types() -> Vec<Mutant> {
         ),
         mutant("keeps the type of a state's first value", WHEREVER, &["of states"]).rewrites(
             |transition, past| {
-                let said = past.sent.iter().flat_map(|sent| &sent.notes);
-                for new in &mut transition.notes {
+                let said = past.sent.iter().filter_map(Transition::commit).flat_map(|sent| &sent.notes);
+                for new in transition.commit_mut().into_iter().flat_map(|commit| &mut commit.notes) {
                     let Note::Set { name, value } = &mut new.note else { continue };
                     let first = said.clone().find_map(|said| match &said.note {
                         Note::Set { name: other, value } if other == name => Some(value),
@@ -112,7 +112,7 @@ fn types() -> Vec<Mutant> {
         ),
         mutant("keeps no type with a failure's data", WHEREVER, &["of a failure"]).rewrites(
             |transition, _| {
-                if let Change::End(Err(Failure { data: Some(data), .. })) = &mut transition.change {
+                if let Some(Next::End(Err(Failure { data: Some(data), .. }))) = next(transition) {
                     *data = typed(data, "application/cbor");
                 }
             },
@@ -180,7 +180,7 @@ fn contents() -> Vec<Mutant> {
             &["the step's failure", "causes: []"],
         )
         .rewrites(|transition, _| {
-            if let Change::End(Err(failure)) = &mut transition.change {
+            if let Some(Next::End(Err(failure))) = next(transition) {
                 failure.causes.clear();
             }
         }),
@@ -190,7 +190,7 @@ fn contents() -> Vec<Mutant> {
             &["the step's failure", "data_type: None"],
         )
         .rewrites(|transition, _| {
-            if let Change::End(Err(failure)) = &mut transition.change {
+            if let Some(Next::End(Err(failure))) = next(transition) {
                 failure.data_type = None;
             }
         }),
@@ -200,8 +200,9 @@ fn contents() -> Vec<Mutant> {
             &["in the timeline"],
         )
         .rewrites(|transition, _| {
-            let at = transition.at.as_micros();
-            transition.at = Timestamp::from_micros(at - at.rem_euclid(1_000));
+            let at = transition.at().as_micros();
+            let moment = Timestamp::from_micros(at - at.rem_euclid(1_000));
+            *transition = transition.clone().decided_at(moment);
         }),
         mutant(
             "folds names",
@@ -209,7 +210,7 @@ fn contents() -> Vec<Mutant> {
             &["in the timeline", "actual: \"charge\""],
         )
         .rewrites(|transition, _| {
-            for new in &mut transition.insert {
+            for new in transition.rows_mut() {
                 new.lane.function = new.lane.function.to_lowercase();
             }
         }),
@@ -218,7 +219,7 @@ fn contents() -> Vec<Mutant> {
             "payload::traces_come_back_as_they_were",
             &["trace of a root", "actual: None"],
         )
-        .rewrites(|transition, _| transition.insert.iter_mut().for_each(|new| new.trace = None)),
+        .rewrites(|transition, _| transition.rows_mut().iter_mut().for_each(|new| new.trace = None)),
         mutant(
             "gives items no priority of their own",
             "map::steps_and_items_are_as_they_were_given",
@@ -263,7 +264,7 @@ fn contents() -> Vec<Mutant> {
             &["policy", "initial_delay: 1s,"],
         )
         .rewrites(|transition, _| {
-            for policy in transition.insert.iter_mut().filter_map(|new| new.retry.as_mut()) {
+            for policy in transition.rows_mut().iter_mut().filter_map(|new| new.retry.as_mut()) {
                 policy.initial_delay = Duration::from_secs(policy.initial_delay.as_secs());
             }
         }),

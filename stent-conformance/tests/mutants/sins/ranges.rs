@@ -37,8 +37,8 @@ fn cut(text: &str, bytes: usize) -> String {
 }
 
 fn failures(transition: &mut Transition, rewrite: fn(&mut Failure)) {
-    match &mut transition.change {
-        Change::End(Err(failure)) | Change::Retry { failure, .. } => rewrite(failure),
+    match next(transition) {
+        Some(Next::End(Err(failure)) | Next::Retry { failure, .. }) => rewrite(failure),
         _ => {}
     }
 }
@@ -73,7 +73,7 @@ fn moments() -> Vec<Mutant> {
         ),
         mutant("keeps due times in doubles", "range::due_times_reach_from_end_to_end", &["in the timeline"])
             .rewrites(|transition, _| {
-                for new in &mut transition.insert {
+                for new in transition.rows_mut() {
                     if let NewTaskState::Pending { ready_at } = &mut new.state {
                         *ready_at = Timestamp::from_micros(ready_at.as_micros() as f64 as i64);
                     }
@@ -85,7 +85,7 @@ fn moments() -> Vec<Mutant> {
             &["deadline"],
         )
         .rewrites(|transition, _| {
-            for new in &mut transition.insert {
+            for new in transition.rows_mut() {
                 new.expires_at = new.expires_at.filter(|expires_at| *expires_at != Timestamp::MAX);
             }
         }),
@@ -149,7 +149,7 @@ fn keys() -> Vec<Mutant> {
             &["just before its time is over", "actual: 1"],
         )
         .rewrites(|transition, _| {
-            for keyed in transition.insert.iter_mut().filter_map(|new| new.keyed.as_mut()) {
+            for keyed in transition.rows_mut().iter_mut().filter_map(|new| new.keyed.as_mut()) {
                 keyed.ttl = keyed.ttl.map(|ttl| Duration::from_secs(ttl.as_secs()));
             }
         }),
@@ -159,7 +159,7 @@ fn keys() -> Vec<Mutant> {
             &["a result", "actual: 1"],
         )
         .rewrites(|transition, _| {
-            for keyed in transition.insert.iter_mut().filter_map(|new| new.keyed.as_mut()) {
+            for keyed in transition.rows_mut().iter_mut().filter_map(|new| new.keyed.as_mut()) {
                 keyed.ttl = Some(keyed.ttl.unwrap_or(Duration::MAX).min(Duration::from_hours(720)));
             }
         }),
@@ -169,11 +169,10 @@ fn keys() -> Vec<Mutant> {
             &["a dispatch", "actual: Applied"],
         )
         .rewrites(|transition, past| {
-            let at = transition.at;
-            let Guard::Absent { key: under @ Some(_), .. } = &mut transition.guard else { return };
+            let Transition::Dispatch(Dispatch { key: under @ Some(_), at, .. }) = transition else { return };
             let long_ago = past.sent.iter().any(|sent| {
-                matches!(&sent.guard, Guard::Absent { key, .. } if key == under)
-                    && at > sent.at + Duration::from_hours(720)
+                matches!(sent, Transition::Dispatch(Dispatch { key, .. }) if key == under)
+                    && *at > sent.at() + Duration::from_hours(720)
             });
             if long_ago {
                 *under = None;
@@ -185,12 +184,12 @@ fn keys() -> Vec<Mutant> {
             &["a signal", "actual: 0"],
         )
         .rewrites(|transition, past| {
-            for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Signal) {
-                let at = transition.at;
+            let at = transition.at();
+            for new in transition.rows_mut().iter_mut().filter(|new| new.kind == StepKind::Signal) {
                 let key = new.keyed.map(|keyed| keyed.key);
-                let long_ago = past.sent.iter().any(|sent| match &sent.change {
-                    Change::Signal { key: sent_to, .. } => {
-                        Some(*sent_to) == key && at > sent.at + Duration::from_hours(720)
+                let long_ago = past.sent.iter().any(|sent| match sent.action() {
+                    Some(Action::Signal { key: sent_to, .. }) => {
+                        Some(*sent_to) == key && at > sent.at() + Duration::from_hours(720)
                     }
                     _ => false,
                 });
@@ -295,27 +294,27 @@ fn texts() -> Vec<Mutant> {
     vec![
         mutant("cuts long tags", "range::long_names_are_told_apart_to_their_last_byte", &["tag"]).rewrites(
             |transition, _| {
-                for new in &mut transition.insert {
+                for new in transition.rows_mut() {
                     new.lane.tags = new.lane.tags.iter().map(|tag| cut(tag, 200)).collect();
                 }
             },
         ),
         mutant("cuts long queues", "range::long_names_are_told_apart_to_their_last_byte", &["queue"])
             .rewrites(|transition, _| {
-                for new in &mut transition.insert {
+                for new in transition.rows_mut() {
                     new.lane.queue = cut(&new.lane.queue, 200);
                 }
             }),
         mutant("cuts names of notes", "range::long_names_are_told_apart_to_their_last_byte", &["counters"])
             .rewrites(|transition, _| {
-                for said in &mut transition.notes {
+                for said in transition.commit_mut().into_iter().flat_map(|commit| &mut commit.notes) {
                     if let Note::Count { name, .. } = &mut said.note {
                         *name = cut(name, 200);
                     }
                 }
             }),
         mutant("trims tags", "range::names_are_not_normalized", &["tag"]).rewrites(|transition, _| {
-            for new in &mut transition.insert {
+            for new in transition.rows_mut() {
                 new.lane.tags = new.lane.tags.iter().map(|tag| tag.trim().to_owned()).collect();
             }
         }),
@@ -362,7 +361,7 @@ fn policies() -> Vec<Mutant> {
             &["policy", "retry_for: None"],
         )
         .rewrites(|transition, _| {
-            for policy in transition.insert.iter_mut().filter_map(|new| new.retry.as_mut()) {
+            for policy in transition.rows_mut().iter_mut().filter_map(|new| new.retry.as_mut()) {
                 policy.retry_for = policy.retry_for.take().filter(|kinds| !kinds.is_empty());
             }
         }),
@@ -372,7 +371,7 @@ fn policies() -> Vec<Mutant> {
             &["policy"],
         )
         .rewrites(|transition, _| {
-            for policy in transition.insert.iter_mut().filter_map(|new| new.retry.as_mut()) {
+            for policy in transition.rows_mut().iter_mut().filter_map(|new| new.retry.as_mut()) {
                 policy.retry_for = policy
                     .retry_for
                     .take()
@@ -381,7 +380,7 @@ fn policies() -> Vec<Mutant> {
         }),
         mutant("keeps delays in microseconds", "range::delays_reach_from_end_to_end", &["policy"]).rewrites(
             |transition, _| {
-                for policy in transition.insert.iter_mut().filter_map(|new| new.retry.as_mut()) {
+                for policy in transition.rows_mut().iter_mut().filter_map(|new| new.retry.as_mut()) {
                     let micros = |delay: Duration| {
                         Duration::from_micros(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
                     };

@@ -67,9 +67,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
         mutant("believes the last result", "order::a_recorded_result_never_changes", &["result"]).hands_out(
             |claimed, past| {
                 for step in &mut claimed.steps {
-                    let ends = past.sent.iter().rev().filter(|sent| sent.guard.task() == step.id);
-                    let last = ends.filter_map(|sent| match &sent.change {
-                        Change::End(result) => Some(result),
+                    let ends = past.sent.iter().rev().filter(|sent| sent.task() == step.id);
+                    let last = ends.filter_map(|sent| match sent.next() {
+                        Some(Next::End(result)) => Some(result),
                         _ => None,
                     });
                     if let (StepState::Done { result, .. }, Some(last)) =
@@ -116,7 +116,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "retry::erased_steps_leave_no_trace",
             &["the erased step", "actual: Some"],
         )
-        .rewrites(|transition, _| transition.erase.clear()),
+        .rewrites(|transition, _| {
+            transition.commit_mut().into_iter().for_each(|commit| commit.erase.clear());
+        }),
         mutant(
             "counts the items of an erased map",
             "retry::an_erased_map_is_written_again_under_its_ids_and_starts_over",
@@ -125,7 +127,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         .hands_out(|claimed, past| {
             for step in &mut claimed.steps {
                 let ends = past.sent.iter().filter(|sent| {
-                    past.parent(sent.guard.task()) == Some(step.id) && matches!(sent.change, Change::End(_))
+                    past.parent(sent.task()) == Some(step.id) && matches!(sent.next(), Some(Next::End(_)))
                 });
                 if let (Some(map), Ok(ended)) = (&mut step.map, u32::try_from(ends.count())) {
                     map.done = map.done.max(ended.min(map.fed));
@@ -149,14 +151,16 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "map::each_of_several_maps_wakes_its_owner",
             &["the map", "actual: Waiting"],
         )
-        .rewrites(|transition, _| transition.feed.truncate(1)),
+        .rewrites(|transition, _| {
+            transition.commit_mut().into_iter().for_each(|commit| commit.feed.truncate(1));
+        }),
         mutant(
             "ends a gather over one failure",
             "gather::it_goes_on_past_failures_and_ends_when_all_have_ended",
             &["expected: Applied", "actual: Gone"],
         )
         .rewrites(|transition, _| {
-            for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Gather) {
+            for new in transition.rows_mut().iter_mut().filter(|new| new.kind == StepKind::Gather) {
                 new.kind = StepKind::Map;
             }
         }),
@@ -165,14 +169,16 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "note::a_turn_writes_what_it_says",
             &["notes", "actual: NotesView { counters: {}, states: {}, progress: []"],
         )
-        .rewrites(|transition, _| transition.notes.clear()),
+        .rewrites(|transition, _| {
+            transition.commit_mut().into_iter().for_each(|commit| commit.notes.clear());
+        }),
         mutant(
             "begins counters and never adds",
             "note::counters_add_up",
             &["after the second", "actual: Some(3)"],
         )
         .rewrites(|transition, _| {
-            for said in &mut transition.notes {
+            for said in transition.commit_mut().into_iter().flat_map(|commit| &mut commit.notes) {
                 if let Note::Count { name, add } = &said.note {
                     said.note = Note::CountFrom { name: name.clone(), value: *add };
                 }
@@ -184,8 +190,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["up and down"],
         )
         .rewrites(|transition, _| {
-            for at in 1..transition.notes.len() {
-                let (before, from) = transition.notes.split_at_mut(at);
+            let Some(commit) = transition.commit_mut() else { return };
+            for at in 1..commit.notes.len() {
+                let (before, from) = commit.notes.split_at_mut(at);
                 let Note::Count { name, add } = &mut from[0].note else { continue };
                 let same = before.iter_mut().find_map(|said| match &mut said.note {
                     Note::Count { name: other, add } if other == name => Some(add),
@@ -201,7 +208,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "note::notes_of_a_commit_are_taken_in_their_order",
             &["given, then added to", "actual: Some(1)"],
         )
-        .rewrites(|transition, _| transition.notes.reverse()),
+        .rewrites(|transition, _| {
+            transition.commit_mut().into_iter().for_each(|commit| commit.notes.reverse());
+        }),
     ]
 }
 

@@ -13,7 +13,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["the number of tasks that are due", "actual: 0"],
         )
         .rewrites(|transition, _| {
-            if let Change::Park(wait) = &mut transition.change {
+            if let Some(Next::Park(wait)) = next(transition) {
                 wait.done += 1;
             }
         }),
@@ -26,15 +26,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
         .exchanges(|sound, batch, claim, _| {
             let mut batch = batch.to_vec();
             for transition in &mut batch {
-                if let (Change::Park(wait), Guard::Leased { fence, .. }) =
-                    (&mut transition.change, &mut transition.guard)
-                {
-                    let keep = Transition::new(
-                        Guard::Leased { fence: *fence, tree: Tree::root(fence.task.execution()), key: None },
-                        transition.at,
-                        Change::Keep,
-                    );
-                    if let Outcome::Applied(news) = &sound.exchange(&[keep], None)?.outcomes[0] {
+                if let Transition::Commit(Commit { next: Next::Park(wait), fence, at, tree, .. }) = transition {
+                    let keep = Commit::new(*fence, *tree, None, *at, Next::Keep);
+                    if let Outcome::Applied(news) = &sound.exchange(&[keep.into()], None)?.outcomes[0] {
                         *fence = fence.next();
                         wait.done = wait.done.max(news.done + 1);
                     }
@@ -48,7 +42,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["next moment", "actual: None"],
         )
         .rewrites(|transition, _| {
-            if let Change::Park(wait) = &mut transition.change {
+            if let Some(Next::Park(wait)) = next(transition) {
                 wait.until = None;
             }
         }),
@@ -58,7 +52,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["the number of tasks that are due", "actual: 0"],
         )
         .rewrites(|transition, _| {
-            if let Change::Park(wait) = &mut transition.change {
+            if let Some(Next::Park(wait)) = next(transition) {
                 wait.maps.clear();
             }
         }),
@@ -68,7 +62,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["woken", "actual: []"],
         )
         .rewrites(|transition, _| {
-            if let Change::Park(wait) = &mut transition.change {
+            if let Some(Next::Park(wait)) = next(transition) {
                 let others = wait.maps.len().saturating_sub(1);
                 wait.maps.drain(..others);
             }
@@ -78,23 +72,23 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "park::a_hint_wakes_it",
             &["the number of tasks that are due", "actual: 0"],
         )
-        .drops(|transition, _| transition.change == Change::Unpark),
+        .drops(|transition, _| matches!(transition, Transition::Unpark(_))),
         mutant("puts nothing off", "park::what_is_put_off_is_due_later", &["sent again", "actual: Applied"])
-            .drops(|transition, _| matches!(transition.change, Change::Postpone { .. })),
+            .drops(|transition, _| matches!(transition, Transition::Postpone(_))),
         mutant(
             "puts off what was woken",
             "park::what_was_woken_is_not_put_off",
             &["put off", "expected: Fenced"],
         )
         .rewrites(|transition, past| {
-            let task = transition.guard.task();
+            let task = transition.task();
             let woken = past
                 .sent
                 .iter()
                 .rev()
-                .find(|sent| sent.guard.task() == task && sent.change == Change::Unpark);
-            if let (Change::Postpone { from, .. }, Some(woken)) = (&mut transition.change, woken) {
-                *from = woken.at;
+                .find(|sent| sent.task() == task && matches!(sent, Transition::Unpark(_)));
+            if let (Transition::Postpone(Postpone { from, .. }), Some(woken)) = (transition, woken) {
+                *from = woken.at();
             }
         }),
         mutant(
@@ -102,16 +96,17 @@ pub(super) fn mutants() -> Vec<Mutant> {
             "signal::a_value_that_came_before_the_wait_ends_it_at_once",
             &["completions", "actual: 0"],
         )
-        .drops(|transition, _| matches!(transition.change, Change::Signal { .. })),
+        .drops(|transition, _| matches!(transition.action(), Some(Action::Signal { .. }))),
         mutant(
             "keeps the first value",
             "signal::of_two_values_before_the_wait_the_latest_counts",
             &["the first wait"],
         )
         .drops(|transition, past| {
-            let Change::Signal { key, .. } = &transition.change else { return false };
-            let of_this_key =
-                |sent: &Transition| matches!(&sent.change, Change::Signal { key: sent, .. } if sent == key);
+            let Some(Action::Signal { key, .. }) = transition.action() else { return false };
+            let of_this_key = |sent: &Transition| {
+                matches!(sent.action(), Some(Action::Signal { key: sent, .. }) if sent == key)
+            };
             past.sent.iter().any(of_this_key)
         }),
         // A consumed signal value is still there: it comes again under another id.
@@ -122,11 +117,11 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .exchanges(|sound, batch, claim, past| {
             let exchanged = sound.exchange(batch, claim)?;
-            let waits = batch.iter().flat_map(|transition| &transition.insert);
+            let waits = batch.iter().flat_map(Transition::rows);
             let keys: Vec<_> =
                 waits.filter(|new| new.kind == StepKind::Signal).filter_map(|new| new.keyed).collect();
             let again = past.sent.iter().rev().cloned().filter_map(|mut sent| {
-                let Change::Signal { key, id, .. } = &mut sent.change else { return None };
+                let Some(Action::Signal { key, id, .. }) = action(&mut sent) else { return None };
                 *id = TaskId::from_uuid(Uuid::from_u128(!id.as_uuid().as_u128()));
                 keys.iter().any(|keyed| keyed.key == *key).then_some(sent)
             });
@@ -135,11 +130,11 @@ pub(super) fn mutants() -> Vec<Mutant> {
         }),
         mutant("takes one signal for another", "signal::names_are_told_apart", &["value"]).rewrites(
             |transition, _| {
-                let task = transition.guard.task();
-                if let Change::Signal { key, .. } = &mut transition.change {
+                let task = transition.task();
+                if let Some(Action::Signal { key, .. }) = action(transition) {
                     *key = Key::of_signal(task.execution(), "");
                 }
-                for new in transition.insert.iter_mut().filter(|new| new.kind == StepKind::Signal) {
+                for new in transition.rows_mut().iter_mut().filter(|new| new.kind == StepKind::Signal) {
                     new.keyed = Some(Keyed::new(Key::of_signal(new.tree.execution, "")));
                 }
             },
@@ -150,7 +145,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["expected: Already", "actual: Applied"],
         )
         .answers(|outcome, transition, _| {
-            if let (Change::Signal { .. }, Outcome::Already(news)) = (&transition.change, &mut *outcome) {
+            if let (Some(Action::Signal { .. }), Outcome::Already(news)) = (transition.action(), &mut *outcome) {
                 *outcome = Outcome::Applied(std::mem::take(news));
             }
         }),

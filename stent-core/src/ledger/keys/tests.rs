@@ -9,7 +9,7 @@ use crate::WorkerId;
 use crate::decide;
 use crate::ledger::{Cascade, Writes};
 use crate::model::{Lane, Nonce, Seq, TaskResult, Tree};
-use crate::transition::{Change, Guard, Outcome};
+use crate::transition::{Commit, Next, Outcome, Transition};
 
 // Given: executions 1, 2, …, whose roots run, and steps 10·n + … below them.
 
@@ -107,21 +107,21 @@ fn new_call(n: u128, root: u128) -> NewTask {
 
 // When: what is sent.
 
-fn leased(row: &Row, change: Change) -> Transition {
-    Transition::new(Guard::Leased { fence: row.fence(), tree: row.tree, key: row.key }, t(10), change)
+fn leased(row: &Row, next: Next) -> Commit {
+    Commit::new(row.fence(), row.tree, row.key, t(10), next)
 }
 
 fn end(row: &Row, result: TaskResult) -> Transition {
-    leased(row, Change::End(result))
+    leased(row, Next::End(result)).into()
 }
 
 fn keep(row: &Row, insert: NewTask) -> Transition {
-    Transition { insert: vec![insert], ..leased(row, Change::Keep) }
+    Commit { insert: vec![insert], ..leased(row, Next::Keep) }.into()
 }
 
 fn retry_without(row: &Row, erase: &[u128]) -> Transition {
-    let change = Change::Retry { ready_at: t(20), failure: declined() };
-    Transition { erase: erase.iter().map(|step| task(*step)).collect(), ..leased(row, change) }
+    let next = Next::Retry { ready_at: t(20), failure: declined() };
+    Commit { erase: erase.iter().map(|step| task(*step)).collect(), ..leased(row, next) }.into()
 }
 
 fn apply<'a>(ledger: &mut Ledger<'a>, batch: &'a [Transition]) {
@@ -177,7 +177,7 @@ fn the_end_of_a_root_reads_who_waits_for_its_execution() {
 
 #[test]
 fn a_turn_that_goes_on_reads_no_key_of_its_own() {
-    assert!(Ledger::reads(&[leased(&holding(10, 1), Change::Keep)]).keys.is_empty());
+    assert!(Ledger::reads(&[leased(&holding(10, 1), Next::Keep).into()]).keys.is_empty());
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_key_that_nobody_wants_any_more_is_forgotten() {
 fn what_may_have_ended_out_of_sight_is_looked_for_before_its_key_is_touched() {
     // The holder may be below the step that is given up: only the store knows.
     let rows = [root(1), root(2), running(step(11, 1, StepKind::Call))];
-    let giving_up = Transition { cancel: vec![task(11)], ..leased(&rows[0], Change::Keep) };
+    let giving_up = Commit { cancel: vec![task(11)], ..leased(&rows[0], Next::Keep) }.into();
     let asking = keep(&rows[1], new_call(20, 2));
     let mut ledger = Ledger::new(rows.to_vec(), [held_by(task(12), 1)]);
 
@@ -330,7 +330,8 @@ fn what_was_taken_and_left_the_record_in_one_batch_is_in_its_slot_again() {
 #[test]
 fn the_signal_that_was_taken_last_goes_back_first() {
     let rows = [root(1), taken(10, 1, 4, 1), taken(11, 1, 5, 2), taken(12, 1, 5, 3)];
-    let batch = [Transition { cancel: vec![task(11), task(12), task(10)], ..leased(&rows[0], Change::Keep) }];
+    let cancel = [11, 12, 10].map(task).to_vec();
+    let batch = [Commit { cancel, ..leased(&rows[0], Next::Keep) }.into()];
 
     let writes = written(&rows, &[], &batch);
 

@@ -64,18 +64,12 @@ impl Maker<'_> {
     fn transition(&mut self, one: &Move) -> Option<Transition> {
         let n = one.other;
         let pick = |rows: Vec<&Row>| rows.get(one.who % rows.len().max(1)).map(|row| (*row).clone());
-        let outside = |root: TaskId, change| {
-            let guard = Guard::Known { task: root, tree: Tree::root(root.execution()), key: None };
-            Transition::new(guard, t(10), change)
-        };
         match one.what {
-            30 => return Some(outside(root_of(n), Change::Cancel { until: t(10) })),
+            30 => return Some(request(root_of(n).execution(), Action::Cancel { until: t(10) })),
             31 => {
                 let due =
                     self.shelf.open().filter(|row| row.expires_at.is_some_and(|at| at <= t(10))).collect();
-                let row = pick(due)?;
-                let guard = Guard::Known { task: row.id, tree: row.tree, key: row.key };
-                return Some(Transition::new(guard, t(10), Change::Expire(declined())));
+                return Some(expire(&pick(due)?));
             }
             26..=29 => {
                 let root = root_of(n);
@@ -83,7 +77,7 @@ impl Maker<'_> {
                 let (name, value) =
                     (signal_name(one.who).to_owned(), Payload::new("", id.to_string().into_bytes()));
                 let key = Key::of_signal(root.execution(), &name);
-                return Some(outside(root, Change::Signal { key, name, id, value }));
+                return Some(request(root.execution(), Action::Signal { key, name, id, value }));
             }
             _ => {}
         }
@@ -91,35 +85,37 @@ impl Maker<'_> {
         let steps = self.shelf.rows.values().filter(|step| step.tree.parent == Some(row.id));
         let steps: Vec<&Row> = steps.collect();
         let tree = Tree::step(row.tree.execution, row.id);
-        let mut keep = leased(&row, Change::Keep);
+        let mut keep = leased(&row, Next::Keep);
         match one.what {
-            0..=6 => keep.insert = vec![self.call(tree, n)],
+            0..=6 => commit(&mut keep).insert = vec![self.call(tree, n)],
             7..=8 => {
                 let key = Key::of_signal(row.tree.execution, signal_name(n));
-                keep.insert = vec![self.fresh(tree, StepKind::Signal, Some(key), NewTaskState::Signal)];
+                commit(&mut keep).insert =
+                    vec![self.fresh(tree, StepKind::Signal, Some(key), NewTaskState::Signal)];
             }
             9..=10 => {
                 let execution = root_of(n).execution();
                 let (key, state) = (Key::of_execution(execution), NewTaskState::Join { execution });
-                keep.insert = vec![self.fresh(tree, StepKind::Join, Some(key), state)];
+                commit(&mut keep).insert = vec![self.fresh(tree, StepKind::Join, Some(key), state)];
             }
             11 => {
                 let root = self.id();
                 let mut spawned = self.call(Tree::root(root.execution()), n);
                 spawned.id = root;
-                keep.insert = vec![spawned];
+                commit(&mut keep).insert = vec![spawned];
             }
             12..=13 => {
                 let kind = if n.is_multiple_of(2) { StepKind::Map } else { StepKind::Gather };
                 let map = self.fresh(tree, kind, None, NewTaskState::Map);
                 let item = Tree::item(row.tree.execution, map.id, row.id);
-                keep.feed = vec![Feed { map: map.id, fed: 2, total: Some(2), digest: None }];
-                keep.insert = vec![map, self.call(item, n), self.call(item, n + 1)];
+                commit(&mut keep).feed = vec![Feed { map: map.id, fed: 2, total: Some(2), digest: None }];
+                commit(&mut keep).insert = vec![map, self.call(item, n), self.call(item, n + 1)];
             }
             14..=15 => {
-                keep.cancel = steps.get(n % steps.len().max(1)).map(|step| step.id).into_iter().collect();
+                commit(&mut keep).cancel =
+                    steps.get(n % steps.len().max(1)).map(|step| step.id).into_iter().collect();
                 if one.who.is_multiple_of(2) {
-                    keep.insert = vec![self.call(tree, n)];
+                    commit(&mut keep).insert = vec![self.call(tree, n)];
                 }
             }
             16..=17 => {
@@ -127,11 +123,12 @@ impl Maker<'_> {
                 // What went well stays, but for a signal that was not seen.
                 let stays =
                     |step: &&&Row| step.status == TaskStatus::Completed && step.kind != StepKind::Signal;
-                again.erase = steps.iter().filter(|step| !stays(step)).map(|step| step.id).collect();
+                commit(&mut again).erase =
+                    steps.iter().filter(|step| !stays(step)).map(|step| step.id).collect();
                 return Some(again);
             }
             18..=19 => return Some(park(&row, Wait::for_next(row.done))),
-            20 => return Some(leased(&row, Change::Release)),
+            20 => return Some(leased(&row, Next::Release)),
             21..=22 => return Some(fail(&row)),
             _ => return Some(complete(&row)),
         }
@@ -231,7 +228,7 @@ proptest! {
                 }
             }
             // A value that is there stays there, unless a later one takes its place.
-            if sent.len() == 1 && !matches!(sent[0].change, Change::Signal { .. }) {
+            if sent.len() == 1 && !matches!(sent[0].action(), Some(Action::Signal { .. })) {
                 let seen_by = |value: &Payload| values(&shelf).contains(value);
                 let dropped: Vec<_> = kept.iter().filter(|value| !seen_by(value)).collect();
                 prop_assert!(lost_lawfully(&before, &shelf, &dropped), "{:?} lost after {:#?}", dropped, batch);
@@ -255,11 +252,11 @@ proptest! {
             let mut batch: Vec<Transition> = moves.filter_map(|one| maker.transition(one)).collect();
             // Nobody sends a write before the one before it is answered.
             let mut writers = std::collections::BTreeSet::new();
-            batch.retain(|one| one.guard.leased().is_none_or(|fence| writers.insert(fence.task)));
+            batch.retain(|one| one.fence().is_none_or(|fence| writers.insert(fence.task)));
 
             // So is who waits for the value of a signal that is given back: whoever gives one back comes last.
             batch.sort_by_key(|one| {
-                let gone = one.cancel.iter().chain(&one.erase);
+                let gone = one.commit().into_iter().flat_map(|turn| turn.cancel.iter().chain(&turn.erase));
                 gone.filter_map(|id| before.rows.get(id)).any(|step| step.kind == StepKind::Signal)
             });
 

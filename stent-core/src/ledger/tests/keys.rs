@@ -58,7 +58,9 @@ fn call(n: u128) -> NewTask {
 }
 
 fn keep_with(row: &Row, insert: Vec<NewTask>) -> Transition {
-    Transition { insert, ..leased(row, Change::Keep) }
+    let mut keep = leased(row, Next::Keep);
+    commit(&mut keep).insert = insert;
+    keep
 }
 
 fn apply_one_under<'a>(
@@ -94,12 +96,12 @@ mod calls {
     fn the_first_call_under_a_key_is_at_it() {
         let ttl = Some(std::time::Duration::from_secs(60));
         let mut keep = keep_with(&root(), vec![call(2)]);
-        keep.insert[0].keyed = Some(Keyed { key: key(), ttl });
+        keep.rows_mut()[0].keyed = Some(Keyed { key: key(), ttl });
 
         let (outcome, writes) = apply_one_under(&[root()], &[], &keep);
 
         assert_eq!(outcome, applied(0));
-        let expected = Row { ready_at: Some(t(10)), ..under(key(), pending(task(2), keep.insert[0].tree)) };
+        let expected = Row { ready_at: Some(t(10)), ..under(key(), pending(task(2), keep.rows()[0].tree)) };
         assert_eq!(*writes.row(task(2)), expected);
         assert_eq!(writes.memos, [KeyEntry { ttl, ..held(2) }]);
         assert!(writes.ready);
@@ -131,7 +133,9 @@ mod calls {
             let (outcome, writes) = apply_one_under(&[Row { done: 3, ..root() }], &[kept(2, text)], &keep);
 
             assert_eq!(outcome, applied(4));
-            assert!(lacks_steps(&Transition { seen: 3, ..keep.clone() }, &outcome), "the code must be told");
+            let mut keep = keep.clone();
+            commit(&mut keep).seen = 3;
+            assert_eq!(lacks_steps(&keep, &outcome), Some((ROOT, 3)), "the code must be told");
             let insert = writes.inserted(3);
             assert_eq!(insert.result, Some(Written::Kept(Ok(value(text)))));
             let expected = Row {
@@ -211,8 +215,7 @@ mod calls {
     #[test]
     fn who_is_tried_again_or_handed_back_keeps_its_key() {
         let rows = [holder(2), waiter(3)];
-        for going_on in
-            [retry(&rows[0]), leased(&rows[0], Change::Release), park(&rows[0], Wait::for_next(0))]
+        for going_on in [retry(&rows[0]), leased(&rows[0], Next::Release), park(&rows[0], Wait::for_next(0))]
         {
             let (_, writes) = apply_one_under(&rows, &[held(2)], &going_on);
             assert_eq!(writes.ids(), [task(2)]);
@@ -233,8 +236,7 @@ mod calls {
     #[test]
     fn whose_time_is_up_makes_way() {
         let rows = [parked(9), Row { expires_at: Some(t(10)), ..holder(2) }, waiter(3)];
-        let guard = Guard::Known { task: task(2), tree: rows[1].tree, key: rows[1].key };
-        let expiring = Transition::new(guard, t(10), Change::Expire(declined()));
+        let expiring = expire(&rows[1]);
 
         let (_, writes) = apply_one_under(&rows, &[held(2)], &expiring);
 
@@ -247,7 +249,7 @@ mod calls {
     #[test]
     fn an_execution_under_a_key_waits_and_has_the_result_too() {
         let mut start = start(NewTaskState::Pending { ready_at: t(10) });
-        start.insert[0].keyed = Some(Keyed::new(key()));
+        start.rows_mut()[0].keyed = Some(Keyed::new(key()));
         let other = under(key(), running(ELSEWHERE, Tree::root(ELSEWHERE.execution())));
         let memo = KeyEntry { holder: Some(ELSEWHERE), execution: ELSEWHERE.execution(), ..held(2) };
 
@@ -283,7 +285,7 @@ mod calls {
             let item = |n| NewTask { tree: Tree::item(EXECUTION, task(2), ROOT), ..call(n) };
             let mapping = new_task(2, Tree::step(EXECUTION, ROOT), kind, NewTaskState::Map);
             let mut feeding = keep_with(&root(), vec![mapping, item(3), item(4)]);
-            feeding.feed = vec![Feed { map: task(2), fed: 2, total: Some(2), digest: None }];
+            commit(&mut feeding).feed = vec![Feed { map: task(2), fed: 2, total: Some(2), digest: None }];
 
             let (outcome, writes) = apply_one_under(&[root()], &[kept(9, "receipt")], &feeding);
             assert_eq!((outcome, writes.row(task(2)).done), (applied(1), 2));
@@ -361,7 +363,7 @@ mod calls {
         ];
         let memo = KeyEntry { execution: ELSEWHERE.execution(), ..held(4) };
         let mut retrying = retry(&rows[0]);
-        retrying.erase = vec![task(3)];
+        commit(&mut retrying).erase = vec![task(3)];
         let mut shelf = Shelf { memos: [(key(), memo.clone())].into(), ..Shelf::of(rows.clone()) };
 
         shelf.apply(&[retrying, fail(&rows[4])]);
@@ -374,8 +376,8 @@ mod calls {
     fn a_ledger_wants_to_be_written_before_it_goes_on_under_a_key_of_what_it_swept() {
         // The holder hangs somewhere below 2, and so does one who waits; only the store knows.
         let other = running(ELSEWHERE, Tree::root(ELSEWHERE.execution()));
-        let mut keep = leased(&root(), Change::Keep);
-        keep.cancel = vec![task(2)];
+        let mut keep = leased(&root(), Next::Keep);
+        commit(&mut keep).cancel = vec![task(2)];
         let asks = keep_with(&other, vec![call(9)]);
         let free = keep_with(&other, vec![keyed(Key::of_user("charge", None, "order 8"), call(9))]);
         let there = Row { id: task(7), tree: Tree::step(ELSEWHERE.execution(), ELSEWHERE), ..holder(7) };
@@ -398,10 +400,9 @@ mod dispatches {
     use super::*;
 
     fn keyed_start(root: TaskId) -> Transition {
-        let mut start = start(NewTaskState::Pending { ready_at: t(10) });
-        start.guard = Guard::Absent { task: root, key: Some(key()) };
-        start.insert[0] = NewTask { id: root, tree: Tree::root(root.execution()), ..start.insert[0].clone() };
-        start
+        let state = NewTaskState::Pending { ready_at: t(10) };
+        let new = new_task(1, Tree::root(root.execution()), StepKind::Call, state);
+        Dispatch { root: NewTask { id: root, ..new }, key: Some(key()), at: t(10) }.into()
     }
 
     #[test]
@@ -434,10 +435,9 @@ mod signals {
     }
 
     fn send(id: u128, text: &str) -> Transition {
-        let guard = Guard::Known { task: ROOT, tree: Tree::root(EXECUTION), key: None };
-        let change =
-            Change::Signal { key: slot(), name: "approval".to_owned(), id: task(id), value: value(text) };
-        Transition::new(guard, t(10), change)
+        let action =
+            Action::Signal { key: slot(), name: "approval".to_owned(), id: task(id), value: value(text) };
+        request(EXECUTION, action)
     }
 
     fn slot_memo(sends: &[u128], there: Option<&str>) -> KeyEntry {
@@ -551,8 +551,8 @@ mod signals {
 
     #[test]
     fn a_value_that_was_taken_and_not_seen_is_given_back_once() {
-        let mut keep = leased(&root(), Change::Keep);
-        keep.cancel = vec![task(2)];
+        let mut keep = leased(&root(), Next::Keep);
+        commit(&mut keep).cancel = vec![task(2)];
 
         let (_, writes) = apply_one_under(&[root(), taken(2, 1)], &[], &keep);
 
@@ -569,7 +569,7 @@ mod signals {
     fn a_value_is_given_back_by_a_wait_that_leaves_the_record_too() {
         // The value came while the code failed: the wait is cut from its record, and the next attempt waits anew.
         let mut retrying = retry(&root());
-        retrying.erase = vec![task(2), task(3)];
+        commit(&mut retrying).erase = vec![task(2), task(3)];
 
         let (_, writes) = apply_one_under(&[root(), taken(2, 1), wait(3)], &[], &retrying);
 
@@ -582,10 +582,10 @@ mod signals {
 
     #[test]
     fn a_value_that_came_in_the_very_batch_is_given_back_too() {
-        let mut keep = leased(&root(), Change::Keep);
-        keep.cancel = vec![task(2)];
+        let mut keep = leased(&root(), Next::Keep);
+        commit(&mut keep).cancel = vec![task(2)];
         let mut retrying = retry(&root());
-        retrying.erase = vec![task(2)];
+        commit(&mut retrying).erase = vec![task(2)];
         for giving_back in [keep, retrying] {
             let batch = [send(80, "yes"), giving_back];
             let (_, writes) = apply_under(&[root(), wait(2)], &[], &batch);
@@ -602,11 +602,11 @@ mod signals {
             results: [(task(2), Ok(value("yes")))].into(),
             ..Shelf::of(rows)
         };
-        for giving_back in [Change::Keep, Change::Retry { ready_at: t(20), failure: declined() }] {
+        for giving_back in [Next::Keep, Next::Retry { ready_at: t(20), failure: declined() }] {
             let mut keep = leased(&root(), giving_back);
-            match keep.change {
-                Change::Keep => keep.cancel = vec![task(2)],
-                _ => keep.erase = vec![task(2)],
+            match keep.next() {
+                Some(Next::Keep) => commit(&mut keep).cancel = vec![task(2)],
+                _ => commit(&mut keep).erase = vec![task(2)],
             }
             let mut waited_for = shelf(vec![root(), taken(2, 1), wait(3)], None);
             waited_for.apply(std::slice::from_ref(&keep));
@@ -696,8 +696,7 @@ mod joins {
     fn who_joins_is_told_how_it_ended() {
         let rows = [parked(1), other(), joining(2), joining(3)];
         let expiring = Row { expires_at: Some(t(10)), ..other() };
-        let guard = Guard::Known { task: ELSEWHERE, tree: other().tree, key: None };
-        let expire = Transition::new(guard, t(10), Change::Expire(declined()));
+        let expire = expire(&other());
         for (row, ending, status) in [
             (other(), complete(&other()), TaskStatus::Completed),
             (other(), fail(&other()), TaskStatus::Failed),
@@ -754,7 +753,7 @@ mod spawns {
         let keep = keep_with(&root(), spawn(2));
         let (outcome, writes) = apply_one_under(&[root()], &[], &keep);
         assert_eq!(outcome, applied(1));
-        assert!(!lacks_steps(&keep, &outcome), "the new root is no completion of this one");
+        assert_eq!(lacks_steps(&keep, &outcome), None, "the new root is no completion of this one");
         let there = writes.row(ELSEWHERE);
         assert_eq!((there.status, there.tree), (TaskStatus::Pending, Tree::root(ELSEWHERE.execution())));
         assert!(writes.ready && !writes.ended);
@@ -780,7 +779,7 @@ mod spawns {
     #[test]
     fn a_spawned_execution_whose_result_is_kept_has_it_at_once() {
         let mut keep = keep_with(&root(), spawn(2));
-        keep.insert[0].keyed = Some(Keyed::new(key()));
+        keep.rows_mut()[0].keyed = Some(Keyed::new(key()));
         let (_, writes) = apply_one_under(&[root()], &[kept(9, "receipt")], &keep);
         assert_eq!((writes.row(ELSEWHERE).status, writes.ended), (TaskStatus::Completed, true));
     }

@@ -31,16 +31,8 @@ fn counted(row: Row) -> Row {
 
 // When.
 
-fn outside(row: &Row, change: Change) -> Transition {
-    Transition::new(Guard::Known { task: row.id, tree: row.tree, key: row.key }, t(10), change)
-}
-
 fn cancel(until: i64) -> Transition {
-    outside(&root(), Change::Cancel { until: t(until) })
-}
-
-fn expire(row: &Row) -> Transition {
-    outside(row, Change::Expire(declined()))
+    request(EXECUTION, Action::Cancel { until: t(until) })
 }
 
 fn close() -> CascadeStep {
@@ -188,10 +180,10 @@ mod stopping {
         vec![
             park(row, Wait::for_next(0).until(Some(t(50)))),
             retry(row),
-            leased(row, Change::Redo),
+            leased(row, Next::Redo),
             complete(row),
             fail(row),
-            leased(row, Change::Release),
+            leased(row, Next::Release),
         ]
     }
 
@@ -202,7 +194,7 @@ mod stopping {
             let (outcome, writes) = apply_one(std::slice::from_ref(&there), &ending);
 
             let stopped = Outcome::Applied(News { stopped: true, ..News::default() });
-            assert_eq!(outcome, stopped, "{:?}", ending.change);
+            assert_eq!(outcome, stopped, "{:?}", ending.next());
             let expected =
                 Row { status: TaskStatus::Waiting, worker: None, ready_at: None, ..committed(there.clone()) };
             assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
@@ -240,7 +232,7 @@ mod stopping {
     #[test]
     fn code_that_tidies_up_may_commit_and_keeps_its_lease() {
         let there = Row { uncommitted_claims: 3, ..asked(root()) };
-        let keep = leased(&there, Change::Keep);
+        let keep = leased(&there, Next::Keep);
         let (outcome, writes) = apply_one(std::slice::from_ref(&there), &keep);
         assert_eq!(outcome, applied(0));
         assert_eq!(*writes.row(ROOT), Row { uncommitted_claims: 0, ..committed(there) });
@@ -251,8 +243,9 @@ mod stopping {
     fn what_another_attempt_would_have_cut_stays_on_record_and_is_given_up() {
         let rows = [asked(root()), failed(step(2)), asked(step(3)), completed(step(4), Some(1))];
         let cuts = vec![task(2), task(3), task(4)];
-        for ending in [retry(&rows[0]), leased(&rows[0], Change::Redo)] {
-            let ending = Transition { erase: cuts.clone(), ..ending };
+        for ending in [retry(&rows[0]), leased(&rows[0], Next::Redo)] {
+            let mut ending = ending;
+            commit(&mut ending).erase = cuts.clone();
 
             let (_, writes) = apply_one(&rows, &ending);
 
@@ -268,9 +261,9 @@ mod stopping {
     #[test]
     fn what_it_has_done_is_recorded_and_what_it_asks_for_is_not() {
         let rows = [asked(root()), sleep(5, t(9)), step(6), map(7, 0, 0, None)];
-        for change in [Change::Keep, Change::End(ok("done"))] {
+        for change in [Next::Keep, Next::End(ok("done"))] {
             let mut turn = leased(&rows[0], change);
-            turn.insert = vec![
+            commit(&mut turn).insert = vec![
                 inline(2),
                 new_step(3, NewTaskState::Pending { ready_at: t(10) }),
                 new_step(4, NewTaskState::Timer { due: t(50) }),
@@ -291,10 +284,11 @@ mod stopping {
                 ),
                 new_step(10, NewTaskState::Map),
             ];
-            turn.feed = vec![Feed { map: task(7), fed: 1, total: Some(1), digest: None }];
-            turn.fire = vec![task(5)];
-            turn.cancel = vec![task(6)];
-            turn.notes = vec![Said { task: ROOT, note: Note::Count { name: "rows".to_owned(), add: 1 } }];
+            commit(&mut turn).feed = vec![Feed { map: task(7), fed: 1, total: Some(1), digest: None }];
+            commit(&mut turn).fire = vec![task(5)];
+            commit(&mut turn).cancel = vec![task(6)];
+            commit(&mut turn).notes =
+                vec![Said { task: ROOT, note: Note::Count { name: "rows".to_owned(), add: 1 } }];
 
             let (outcome, writes) = apply_one(&rows, &turn);
 
@@ -425,7 +419,7 @@ mod dead_letters {
     use super::*;
 
     fn revive(retry: Option<RetryPolicy>) -> Transition {
-        outside(&root(), Change::Redrive { retry })
+        request(EXECUTION, Action::Redrive { retry })
     }
 
     fn letter() -> Row {
@@ -470,10 +464,10 @@ mod dead_letters {
             (revived, ALREADY, Outcome::Gone),
         ] {
             for (asking, gives) in
-                [(revive(None), revive_gives), (outside(&there, Change::Discard), discard_gives)]
+                [(revive(None), revive_gives), (request(EXECUTION, Action::Discard), discard_gives)]
             {
                 let (outcome, writes) = apply_one(std::slice::from_ref(&there), &asking);
-                assert_eq!(outcome, gives, "{:?} of {there:?}", asking.change);
+                assert_eq!(outcome, gives, "{:?} of {there:?}", asking.action());
                 assert!(writes.is_empty() && !writes.ready);
             }
         }
@@ -481,7 +475,7 @@ mod dead_letters {
 
     #[test]
     fn a_discarded_one_stays_as_failed() {
-        let discarding = outside(&root(), Change::Discard);
+        let discarding = request(EXECUTION, Action::Discard);
         let (outcome, writes) = apply_one(&[letter()], &discarding);
         assert_eq!(outcome, applied(0));
         let expected = Row { mark: Some(Mark::Discard), ..letter() };
@@ -491,8 +485,8 @@ mod dead_letters {
     #[test]
     fn it_goes_on_from_a_cut_at_once_and_that_is_no_attempt() {
         let there = Row { mark: Some(Mark::Revive), uncommitted_claims: 1, ..root() };
-        let mut redo = leased(&there, Change::Redo);
-        redo.erase = vec![task(2)];
+        let mut redo = leased(&there, Next::Redo);
+        commit(&mut redo).erase = vec![task(2)];
 
         let (outcome, writes) = apply_one(&[there.clone(), failed(step(2))], &redo);
 
@@ -514,15 +508,15 @@ mod dead_letters {
     fn it_is_revived_until_it_has_come_further() {
         let there = Row { mark: Some(Mark::Revive), ..root() };
         for (turn, mark) in [
-            (leased(&there, Change::Keep), None),
+            (leased(&there, Next::Keep), None),
             (park(&there, Wait::for_next(0)), None),
             (retry(&there), None),
             (fail(&there), None),
             (complete(&there), None),
-            (leased(&there, Change::Release), Some(Mark::Revive)),
+            (leased(&there, Next::Release), Some(Mark::Revive)),
         ] {
             let (_, writes) = apply_one(std::slice::from_ref(&there), &turn);
-            assert_eq!(writes.row(ROOT).mark, mark, "{:?}", turn.change);
+            assert_eq!(writes.row(ROOT).mark, mark, "{:?}", turn.next());
         }
     }
 }
@@ -548,14 +542,14 @@ mod tries {
         for (turn, expected) in [
             (retry(&root()), Some(tried(ClaimEnd::Failed, Some(declined())))),
             (fail(&root()), Some(tried(ClaimEnd::Failed, Some(declined())))),
-            (leased(&root(), Change::Release), Some(tried(ClaimEnd::Released, None))),
-            (leased(&root(), Change::Redo), None),
-            (leased(&root(), Change::Keep), None),
+            (leased(&root(), Next::Release), Some(tried(ClaimEnd::Released, None))),
+            (leased(&root(), Next::Redo), None),
+            (leased(&root(), Next::Keep), None),
             (park(&root(), Wait::for_next(0)), None),
             (complete(&root()), None),
         ] {
             let (_, writes) = apply_one(&[root()], &turn);
-            assert_eq!(writes.ended_claims, Vec::from_iter(expected), "{:?}", turn.change);
+            assert_eq!(writes.ended_claims, Vec::from_iter(expected), "{:?}", turn.next());
         }
     }
 
@@ -577,7 +571,7 @@ mod tries {
     fn a_step_that_failed_before_it_was_written_is_written_with_that() {
         let mut parking = park(&root(), Wait::for_next(0));
         let retried = new_step(2, NewTaskState::Pending { ready_at: t(20) });
-        parking.insert = vec![NewTask { attempts: 1, failure: Some(declined()), ..retried }];
+        commit(&mut parking).insert = vec![NewTask { attempts: 1, failure: Some(declined()), ..retried }];
 
         let (_, writes) = apply_one(&[root()], &parking);
 
@@ -603,14 +597,14 @@ mod notes {
     #[test]
     fn all_are_written_in_their_order_and_only_its_own_are_counted() {
         let there = Row { noted: 3, ..root() };
-        let mut keep = leased(&there, Change::Keep);
-        keep.insert = vec![inline(2)];
-        keep.notes = vec![said(1, 5), said(2, 7), said(1, 9)];
+        let mut keep = leased(&there, Next::Keep);
+        commit(&mut keep).insert = vec![inline(2)];
+        commit(&mut keep).notes = vec![said(1, 5), said(2, 7), said(1, 9)];
 
         let (_, writes) = apply_one(std::slice::from_ref(&there), &keep);
 
-        let expected: Vec<_> = keep
-            .notes
+        let said = &keep.commit().expect("a leaseholder's").notes;
+        let expected: Vec<_> = said
             .iter()
             .map(|said| Noted { execution: EXECUTION, task: said.task, at: t(10), note: &said.note })
             .collect();
@@ -620,8 +614,8 @@ mod notes {
 
     #[test]
     fn none_is_written_of_a_turn_that_is_refused_or_sent_again() {
-        let mut keep = leased(&root(), Change::Keep);
-        keep.notes = vec![said(1, 5)];
+        let mut keep = leased(&root(), Next::Keep);
+        commit(&mut keep).notes = vec![said(1, 5)];
         let mut later = root();
         later.claim(worker(8), Nonce::NONE, t(31), t(61), None);
         for there in [later, committed(root()), completed(root(), None)] {
@@ -637,30 +631,30 @@ mod slots {
     fn a_place_that_is_free_is_worth_a_claim() {
         let there = counted(root());
         for (turn, frees) in [
-            (leased(&there, Change::Keep), false),
+            (leased(&there, Next::Keep), false),
             (park(&there, Wait::for_next(0)), true),
             (complete(&there), true),
             (fail(&there), true),
             (retry(&there), true),
-            (leased(&there, Change::Release), true),
+            (leased(&there, Next::Release), true),
         ] {
             let (_, writes) = apply_one(std::slice::from_ref(&there), &turn);
             assert_eq!(
                 (writes.ready, writes.row(ROOT).limit_key.is_none()),
                 (frees, frees),
                 "{:?}",
-                turn.change
+                turn.next()
             );
             let (_, writes) = apply_one(&[root()], &turn);
-            assert!(!writes.ready || matches!(turn.change, Change::Retry { .. } | Change::Release));
+            assert!(!writes.ready || matches!(turn.next(), Some(Next::Retry { .. } | Next::Release)));
         }
     }
 
     #[test]
     fn a_step_that_is_given_up_or_expires_or_is_stopped_gives_its_place_back() {
         let rows = [root(), counted(expiring(step(2)))];
-        let mut giving_up = leased(&rows[0], Change::Keep);
-        giving_up.cancel = vec![task(2)];
+        let mut giving_up = leased(&rows[0], Next::Keep);
+        commit(&mut giving_up).cancel = vec![task(2)];
         let expire = expire(&rows[1]);
         for change in [giving_up, expire] {
             let (_, writes) = apply_one(&rows, &change);

@@ -185,14 +185,16 @@ fn transition(shelf: &Shelf, writes: &mut BTreeMap<TaskId, u32>, n: u128, step: 
         3 => fail(&row),
         4 => park(&row, Wait::for_next(0)),
         5 => retry(&row),
-        6 => leased(&row, Change::Release),
-        _ => leased(&row, Change::Keep),
+        6 => leased(&row, Next::Release),
+        _ => leased(&row, Next::Keep),
     };
     match step.what {
-        7 => transition.insert.push(NewTask { tree: Tree::step(EXECUTION, row.id), ..inline(100 + n) }),
-        8 => transition.cancel.push(other),
-        9 if other != row.id => transition.erase.push(other),
-        10 if row.id == ROOT => transition.fire.push(task(8)),
+        7 => commit(&mut transition)
+            .insert
+            .push(NewTask { tree: Tree::step(EXECUTION, row.id), ..inline(100 + n) }),
+        8 => commit(&mut transition).cancel.push(other),
+        9 if other != row.id => commit(&mut transition).erase.push(other),
+        10 if row.id == ROOT => commit(&mut transition).fire.push(task(8)),
         _ => {}
     }
     *written += 1;

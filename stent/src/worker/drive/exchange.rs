@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use stent_core::backend::{ClaimRequest, Error as StoreError, ErrorKind, Exchanged};
 use stent_core::limits::{CLAIM_MAX, EXCHANGE_TRANSITIONS_MAX};
-use stent_core::model::{ExecutionStatus, NewTask, NewTaskState};
-use stent_core::transition::{Change, Guard, News, Outcome, Transition};
+use stent_core::model::{ExecutionStatus, Fence, NewTask, NewTaskState};
+use stent_core::transition::{Action, Commit, News, Next, Outcome, Transition};
 use stent_core::{TaskId, Timestamp, decide};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -50,7 +50,8 @@ pub(super) struct Submission {
 }
 
 impl Submission {
-    pub(super) fn of(transition: Transition) -> Self {
+    pub(super) fn of(transition: impl Into<Transition>) -> Self {
+        let transition = transition.into();
         let bytes = transition.bytes();
         Self {
             transition,
@@ -65,11 +66,18 @@ impl Submission {
 
     /// Whether it is what a task's turn has done: thrown away, it would be done again.
     pub(super) fn is_result_of(&self, task: TaskId) -> bool {
-        self.transition.guard.task() == task && self.is_result()
+        self.transition.task() == task && self.is_result()
     }
 
     fn is_result(&self) -> bool {
-        self.transition.guard.leased().is_some() && !matches!(self.transition.change, Change::Release)
+        self.transition.next().is_some_and(|next| !matches!(next, Next::Release))
+    }
+
+    /// Its transition, which goes to the store in a slice with others, and how it is put together again.
+    fn split(self) -> (Transition, impl FnOnce(Transition) -> Self) {
+        let Self { transition, reply, parked, subject, bytes, fits_with, pause } = self;
+        let join = move |transition| Self { transition, reply, parked, subject, bytes, fits_with, pause };
+        (transition, join)
     }
 
     /// Whether it was part of a unit that failed.
@@ -148,20 +156,13 @@ impl Driver {
         let (worker, lease, queues) = (self.port.host.worker, self.port.lease, self.port.queues.clone());
         let (tags, limits) = (self.port.tags.clone(), self.limits.clone());
         for submission in batch.iter().filter(|submission| submission.is_result()) {
-            let fence = submission.transition.guard.leased();
+            let fence = submission.transition.fence();
             self.under_way.extend(fence.map(|fence| (fence.task, fence.commit)));
         }
         Box::pin(async move {
             let now = engine.clock.now();
-            let (mut transitions, mut rest) =
-                (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-            for mut submission in batch {
-                lease_from(now + lease, &mut submission.transition);
-                // The store takes them as a slice; what goes with them waits here.
-                let left = Transition::new(submission.transition.guard, now, Change::Keep);
-                transitions.push(std::mem::replace(&mut submission.transition, left));
-                rest.push(submission);
-            }
+            let (mut transitions, rest): (Vec<_>, Vec<_>) = batch.into_iter().map(Submission::split).unzip();
+            transitions.iter_mut().for_each(|transition| lease_from(now + lease, transition));
             let request = claim.map(|max| ClaimRequest {
                 worker,
                 nonce: ids::nonce(),
@@ -178,9 +179,8 @@ impl Driver {
             let answer = engine.store.exchange(&transitions, request.as_ref());
             let answer = engine.call_timeout.bound("exchange", answer).await;
             let took = sent.elapsed();
-            let batch = rest.into_iter().zip(transitions);
             let batch =
-                batch.map(|(submission, transition)| Submission { transition, ..submission }).collect();
+                rest.into_iter().zip(transitions).map(|(join, transition)| join(transition)).collect();
             ExchangeDone { batch, claim, took, answer }
         })
     }
@@ -199,7 +199,7 @@ impl Driver {
     /// An exchange came back.
     pub(super) fn handle_exchange(&mut self, done: ExchangeDone, lane: Lane) {
         for submission in &done.batch {
-            self.under_way.remove(&submission.transition.guard.task());
+            self.under_way.remove(&submission.transition.task());
         }
         let claimed = done.answer.as_ref().map(|exchanged| exchanged.claimed.len());
         self.port.report.exchanged(done.took, done.batch.len(), claimed);
@@ -294,7 +294,7 @@ impl Driver {
             self.retry_pause = (self.retry_pause * 2).min(self.retry_pause_max);
         }
         let commits = batch.len();
-        let task = batch.first().filter(|_| commits == 1).map(|one| one.transition.guard.task());
+        let task = batch.first().filter(|_| commits == 1).map(|one| one.transition.task());
         if is_told || (error.is_transient() && of_store) {
             tracing::debug!(%error, commits, ?task, pause = ?self.retry_pause, "retrying an exchange");
         } else if error.is_transient() {
@@ -335,7 +335,7 @@ impl Driver {
         let now = self.port.host.engine.clock.now();
         let mut left = Vec::with_capacity(batch.len());
         for submission in batch {
-            match self.taken_back.remove(&submission.transition.guard.task()) {
+            match self.taken_back.remove(&submission.transition.task()) {
                 Some((held, lease)) if submission.is_result() => {
                     self.write_under(submission, &held, lease, now);
                 }
@@ -350,9 +350,11 @@ impl Driver {
     fn refused(&mut self, submission: Submission, error: &StoreError) {
         let now = self.port.host.engine.clock.now();
         let Submission { transition, reply, parked, subject, .. } = submission;
-        let task = transition.guard.task();
-        let Some(end) = decide::refuse(&transition, error, now) else {
-            tracing::error!(%error, %task, change = ?transition.change, "the store cannot hold a commit of task \
+        let task = transition.task();
+        let refused =
+            transition.commit().and_then(|commit| Some((commit, decide::refuse(commit, error, now)?)));
+        let Some((commit, end)) = refused else {
+            tracing::error!(%error, %task, next = ?transition.next(), "the store cannot hold a commit of task \
                                                                          {task} ({error}); the commit is dropped");
             self.lost(Submission { reply, parked, subject, ..Submission::of(transition) });
             return;
@@ -360,12 +362,11 @@ impl Driver {
         tracing::error!(%error, %task, "the store cannot hold a value of task {task} ({error}); the task fails");
         // A step that was to have its first row by this will not run.
         let leased = |row: &NewTask| matches!(row.state, NewTaskState::Leased { .. }).then_some(row.id);
-        let steps: Vec<TaskId> = transition.insert.iter().filter_map(leased).collect();
+        let steps: Vec<TaskId> = commit.insert.iter().filter_map(leased).collect();
         for step in steps {
             self.finished(step).into_iter().for_each(|active| active.abort.abort());
         }
-        if let (Change::Keep, Change::End(Err(failure)), Some(reply)) =
-            (&transition.change, &end.change, reply)
+        if let (Next::Keep, Next::End(Err(failure)), Some(reply)) = (&commit.next, &end.next, reply)
             && reply.send(Kept::Refused(failure.clone())).is_ok()
         {
             // The turn is still there, and can say which of its steps are not wanted any more.
@@ -384,32 +385,32 @@ impl Driver {
                 let stopped = news.stopped;
                 self.settle_lease(&submission.transition);
                 self.port.report.committed(&submission.transition, submission.subject.as_ref(), stopped);
-                self.kept(&submission.transition);
-                if !submission.transition.cancel.is_empty() {
-                    drop(self.cache.take_below(&submission.transition.cancel));
+                let Some(commit) = submission.transition.commit() else { return };
+                self.kept(&commit.fence);
+                if !commit.cancel.is_empty() {
+                    drop(self.cache.take_below(&commit.cancel));
                 }
                 if submission.parked {
-                    self.parking_stands(&submission.transition);
+                    self.parking_stands(commit);
                 }
-                if let Change::End(result) = &submission.transition.change
+                if let Next::End(result) = &commit.next
                     && !stopped
-                    && let Guard::Leased { tree, .. } = &submission.transition.guard
-                    && tree.parent.is_none()
+                    && commit.tree.parent.is_none()
                 {
                     let status =
                         if result.is_ok() { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
-                    self.port.host.engine.waiters.resolve(tree.execution, status, Some(result));
+                    self.port.host.engine.waiters.resolve(commit.tree.execution, status, Some(result));
                 }
                 if let Some(reply) = submission.reply {
-                    self.goes_on(&submission.transition, reply, news);
+                    self.goes_on(commit, reply, news);
                 }
             }
             Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {
                 let submission = self.under_later_claims(vec![submission]).pop();
                 let Some(submission) = submission else { return };
                 // A unpark that came too late is no news.
-                if submission.transition.guard.leased().is_some() {
-                    tracing::debug!(task = %submission.transition.guard.task(), ?outcome, "the store rejected a \
+                if submission.transition.commit().is_some() {
+                    tracing::debug!(task = %submission.transition.task(), ?outcome, "the store rejected a \
                                                                                            commit as outdated");
                 }
                 self.lost(submission);
@@ -418,12 +419,10 @@ impl Driver {
     }
 
     /// A parking stands in the store, and with it the step that its turn goes on with, if there is one.
-    fn parking_stands(&mut self, transition: &Transition) {
-        if let Some(fence) = transition.guard.leased() {
-            self.cache.stands(fence.task, fence.epoch);
-        }
+    fn parking_stands(&mut self, commit: &Commit) {
+        self.cache.stands(commit.fence.task, commit.fence.epoch);
         let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
-        for row in transition.insert.iter().filter(leased) {
+        for row in commit.insert.iter().filter(leased) {
             if let (Some(step), NewTaskState::Leased { until, .. }) =
                 (self.active.get_mut(&row.id), &row.state)
             {
@@ -438,11 +437,11 @@ impl Driver {
     /// A turn goes on with what comes after a commit: at once if its lease is good for that. A commit stands also under a lease
     /// that has run out, when it had waited for a row that somebody else held; but others may claim the task by now, so nothing
     /// else begins before the lease is renewed.
-    pub(super) fn goes_on(&mut self, transition: &Transition, reply: oneshot::Sender<Kept>, news: News) {
+    pub(super) fn goes_on(&mut self, commit: &Commit, reply: oneshot::Sender<Kept>, news: News) {
         let now = self.port.host.engine.clock.now();
         let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
-        let step = transition.insert.iter().find(leased).map(|row| row.id);
-        let task = step.unwrap_or_else(|| transition.guard.task());
+        let step = commit.insert.iter().find(leased).map(|row| row.id);
+        let task = step.unwrap_or(commit.fence.task);
         let least = self.port.lease / GOES_ON_PART;
         let runs_out = |active: &&mut Active| active.stands && active.stored_until.since(now) < least;
         match self.active.get_mut(&task).filter(runs_out) {
@@ -456,9 +455,9 @@ impl Driver {
     }
 
     /// A write of a task that may still run here stands: the next one is checked against the next fence.
-    pub(super) fn kept(&mut self, transition: &Transition) {
-        if let Some(active) = self.active.get_mut(&transition.guard.task())
-            && transition.guard.leased() == Some(&active.held.fence)
+    pub(super) fn kept(&mut self, fence: &Fence) {
+        if let Some(active) = self.active.get_mut(&fence.task)
+            && active.held.fence == *fence
         {
             active.held.fence = active.held.fence.next();
         }
@@ -467,7 +466,7 @@ impl Driver {
     pub(super) fn lost(&mut self, submission: Submission) {
         self.settle_lease(&submission.transition);
         if submission.parked {
-            self.cache.forget(submission.transition.guard.task());
+            self.cache.forget(submission.transition.task());
         }
         if let Some(reply) = submission.reply {
             let _ = reply.send(Kept::Lost);
@@ -477,7 +476,7 @@ impl Driver {
 
 /// A step that is written under a lease gets a full lease from the moment it is sent, however late that is.
 fn lease_from(until: Timestamp, transition: &mut Transition) {
-    for row in &mut transition.insert {
+    for row in transition.rows_mut() {
         if let NewTaskState::Leased { until: ends, .. } = &mut row.state {
             *ends = until;
         }
@@ -486,25 +485,21 @@ fn lease_from(until: Timestamp, transition: &mut Transition) {
 
 /// Whether a commit may make a task ready that this worker could claim in the same exchange.
 pub(super) fn makes_ready(transition: &Transition) -> bool {
-    let below_another = match &transition.guard {
-        Guard::Leased { tree, .. } => tree.parent.is_some(),
-        Guard::Absent { .. } | Guard::Known { .. } | Guard::Parked { .. } => true,
-    };
-    let dispatches = || {
-        transition.insert.iter().any(|row| match row.state {
-            NewTaskState::Pending { ready_at } => ready_at <= transition.at,
-            _ => false,
-        })
-    };
-    match &transition.change {
-        Change::End(_) => below_another,
-        Change::Unpark | Change::Release | Change::Redo | Change::Expire(_) | Change::Redrive { .. } => true,
-        Change::Keep | Change::Park(_) => dispatches(),
-        Change::Retry { .. }
-        | Change::Start
-        | Change::Postpone { .. }
-        | Change::Cancel { .. }
-        | Change::Signal { .. }
-        | Change::Discard => false,
+    match transition {
+        Transition::Commit(commit) => match &commit.next {
+            Next::End(_) => commit.tree.parent.is_some(),
+            Next::Release | Next::Redo => true,
+            Next::Keep | Next::Park(_) => commit.insert.iter().any(|row| match row.state {
+                NewTaskState::Pending { ready_at } => ready_at <= commit.at,
+                _ => false,
+            }),
+            Next::Retry { .. } => false,
+        },
+        Transition::Unpark(_) | Transition::Expire(_) => true,
+        Transition::Request(request) => match request.action {
+            Action::Redrive { .. } => true,
+            Action::Cancel { .. } | Action::Signal { .. } | Action::Discard => false,
+        },
+        Transition::Dispatch(_) | Transition::Postpone(_) => false,
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use stent_core::backend::{Claimed, Error as StoreError, ErrorKind, Renewal};
 use stent_core::decide::Held;
-use stent_core::model::Lease;
-use stent_core::transition::{Change, Guard, Transition};
+use stent_core::model::{Fence, Lease};
+use stent_core::transition::{Next, Transition};
 use stent_core::{TaskId, Timestamp};
 
 use super::Driver;
@@ -138,8 +138,7 @@ impl Driver {
     }
 
     /// A turn has given something that is to be committed: its lease is kept until that stands.
-    pub(super) fn keep_lease(&mut self, transition: &Transition, now: Timestamp) {
-        let Some(fence) = transition.guard.leased() else { return };
+    pub(super) fn keep_lease(&mut self, fence: &Fence, now: Timestamp) {
         let active = self.active.get(&fence.task).map(|active| active.lease);
         // That of a turn which was stopped has run out, but as long as nobody else has claimed the task it can be renewed.
         let lease = active.filter(|lease| lease.epoch == fence.epoch);
@@ -151,7 +150,7 @@ impl Driver {
 
     /// It is known what has become of it.
     pub(super) fn settle_lease(&mut self, transition: &Transition) {
-        let Some(fence) = transition.guard.leased() else { return };
+        let Some(fence) = transition.fence() else { return };
         if self.kept.get(&fence.task).is_some_and(|kept| kept.epoch == fence.epoch) {
             self.give_lease_up(fence.task);
         }
@@ -168,7 +167,7 @@ impl Driver {
     pub(super) fn take_back(&mut self, claimed: &Claimed, now: Timestamp) -> bool {
         let task = claimed.task.id;
         if let Some(submission) = self.outbox.take_result_of(task) {
-            let stood = submission.transition.guard.leased();
+            let stood = submission.transition.fence();
             if stood.is_some_and(|fence| fence.commit == claimed.fence.commit) {
                 self.write_under(submission, &Held::claimed(claimed), claimed.lease, now);
                 return true;
@@ -196,12 +195,15 @@ impl Driver {
         now: Timestamp,
     ) {
         tracing::info!(task = %lease.task, "writing the work of a turn under a later claim of its task");
-        submission.transition.guard = Guard::Leased { fence: held.fence, tree: held.tree, key: held.key };
+        let mut goes_on = false;
+        if let Some(commit) = submission.transition.commit_mut() {
+            commit.fence = held.fence;
+            goes_on = matches!(commit.next, Next::Keep);
+        }
         // The code in memory goes by the older claim.
         if std::mem::take(&mut submission.parked) {
             self.cache.forget(lease.task);
         }
-        let goes_on = matches!(submission.transition.change, Change::Keep);
         if self.kept.insert(lease.task, lease).is_none() {
             self.pump.handle_kept(now);
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use stent_core::TaskId;
 use stent_core::backend::ErrorKind;
 use stent_core::limits::{EXCHANGE_BYTES_MAX, EXCHANGE_ROWS_MAX, EXCHANGE_TRANSITIONS_MAX};
-use stent_core::transition::Change;
+use stent_core::transition::Next;
 use tokio::time::Instant;
 
 use super::exchange::{RETRY_PAUSE_MIN, Submission};
@@ -88,7 +88,7 @@ impl Outbox {
 
     /// Whether a task is to be handed back whose lease has run out or is about to.
     pub(super) fn hands_back(&self) -> bool {
-        self.queue.iter().any(|submission| matches!(submission.transition.change, Change::Release))
+        self.queue.iter().any(|submission| submission.transition.next() == Some(&Next::Release))
     }
 
     /// Takes out what a task's turn has done, if that is here.
@@ -109,11 +109,11 @@ impl Outbox {
         let mut held_up = Vec::new();
         while unit.len() < most {
             let Some(next) = self.queue.pop_front() else { break };
-            if self.tasks.contains(&next.transition.guard.task()) {
+            if self.tasks.contains(&next.transition.task()) {
                 held_up.push(next);
                 continue;
             }
-            rows += 1 + next.transition.insert.len();
+            rows += 1 + next.transition.rows().len();
             bytes += next.bytes;
             // Pieces of what has failed have bounds of their own.
             let fits_with = if next.is_suspect() { next.fits_with } else { self.unit };
@@ -146,7 +146,7 @@ impl Outbox {
     pub(super) fn succeeded(&mut self, unit: &[Submission]) {
         self.failures = 0;
         for submission in unit.iter().filter(|submission| submission.is_aside()) {
-            self.tasks.remove(&submission.transition.guard.task());
+            self.tasks.remove(&submission.transition.task());
         }
         if unit.len() >= self.unit && self.unit < EXCHANGE_TRANSITIONS_MAX {
             self.full += 1;
@@ -186,7 +186,7 @@ impl Outbox {
     }
 
     fn set_aside(&mut self, mut submission: Submission, now: Instant) {
-        self.tasks.insert(submission.transition.guard.task());
+        self.tasks.insert(submission.transition.task());
         submission.fits_with = 1;
         let pause = submission.pause.map_or(RETRY_PAUSE_MIN, |pause| (pause * 2).min(self.pause_max));
         submission.pause = Some(pause);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     fn tasks(unit: &[Submission]) -> Vec<TaskId> {
-        unit.iter().map(|submission| submission.transition.guard.task()).collect()
+        unit.iter().map(|submission| submission.transition.task()).collect()
     }
 
     /// Sends all that there is, as if everything but these failed with them. Gives how many exchanges that took.
@@ -263,7 +263,7 @@ mod tests {
             let unit = outbox.next_unit();
             sent += 1;
             assert!(!unit.is_empty() && sent < 10_000, "it ends");
-            if unit.iter().any(|one| bad.contains(&one.transition.guard.task())) {
+            if unit.iter().any(|one| bad.contains(&one.transition.task())) {
                 outbox.failed(unit, kind, Instant::now());
             } else {
                 outbox.succeeded(&unit);
@@ -294,7 +294,7 @@ mod tests {
 
         assert_eq!(stands.len(), 511);
         assert!(sent <= 2 * 9 + 1, "{sent} exchanges: as many as halving takes");
-        let left: Vec<_> = outbox.iter().map(|one| one.transition.guard.task()).collect();
+        let left: Vec<_> = outbox.iter().map(|one| one.transition.task()).collect();
         assert_eq!(left, [task(100)]);
     }
 
