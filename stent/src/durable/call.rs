@@ -15,8 +15,9 @@ use stent_core::model::{
 use stent_core::replay::CallSpec;
 use stent_core::{Codec, CodecError, Digest, ExecutionId, Key, Payload, Timestamp, canonical};
 
-use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
+use crate::durable::context::{Context, Durable, Pending, Wish};
 use crate::durable::position::Position;
+use crate::durable::progress::polled_after_completion;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::function::panics::drop_if_deep;

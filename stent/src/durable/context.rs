@@ -344,9 +344,3 @@ impl Drop for Pending {
         }
     }
 }
-
-/// Ends a poll of a future that has completed, as the futures of the standard library do. Pending would be a wait for ever.
-#[track_caller]
-pub(crate) fn polled_after_completion(what: &str) -> ! {
-    panic!("{what} was polled after it had completed")
-}

@@ -15,8 +15,9 @@ use stent_core::replay::Walk;
 use stent_core::{Digest, Kind, TaskId, own_failure};
 
 use crate::durable::call::{describe, digest_of};
-use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
+use crate::durable::context::{Context, Durable, Pending, Wish};
 use crate::durable::position::Position;
+use crate::durable::progress::polled_after_completion;
 use crate::error::{Error, Result};
 use crate::function::state::Local;
 use crate::function::values::decode_result;

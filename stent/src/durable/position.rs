@@ -5,9 +5,10 @@ use std::sync::Arc;
 use stent_core::model::Seq;
 
 use crate::durable::closure::{StepClosure, in_transaction};
-use crate::durable::context::{Context, Durable};
+use crate::durable::context::{Context, Durable, Pending, Wish};
 use crate::engine::ambient::is_within;
 use crate::error::{Error, Result};
+use crate::function::state::Local;
 
 /// Where a future was built. The position is taken there and not at the first poll, so that the order of polling cannot change
 /// the record.
@@ -36,8 +37,23 @@ impl Position {
     }
 
     fn reserve(durable: Arc<Durable>) -> Self {
-        let seq = durable.reserve();
+        let Reserved { durable, seq } = Reserved::next(durable);
         Self::Taken(durable, seq)
+    }
+
+    /// Enters the function that the future is polled in: at its own position, or at the function's next one if it was built
+    /// outside.
+    ///
+    /// # Errors
+    /// Those of [`require`](Self::require).
+    pub(crate) fn enter(&mut self, name: &str) -> Result<Entered> {
+        Ok(match self.require(name)? {
+            Context::Local(local) => Entered::Local(local),
+            Context::Durable(polled_in) => {
+                let (durable, seq) = self.take(polled_in);
+                Entered::Durable(Reserved { durable, seq })
+            }
+        })
     }
 
     /// The durable function that a future is polled in, if it may be a step of it.
@@ -71,5 +87,36 @@ impl Position {
                 (polled_in, seq)
             }
         }
+    }
+}
+
+/// Where a future runs that is polled for the first time.
+pub(crate) enum Entered {
+    /// In a durable function, as the step at a position.
+    Durable(Reserved),
+    /// In a unit test, by `.local()`.
+    Local(Arc<Local>),
+}
+
+/// A position in a durable function at which a step is about to be asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Reserved {
+    pub(crate) durable: Arc<Durable>,
+    pub(crate) seq: Seq,
+}
+
+impl Reserved {
+    /// The next position of a function.
+    pub(crate) fn next(durable: Arc<Durable>) -> Self {
+        let seq = durable.reserve();
+        Self { durable, seq }
+    }
+
+    /// Asks for a step here.
+    ///
+    /// # Errors
+    /// Those of [`Pending::ask`].
+    pub(crate) fn ask(self, wish: Wish) -> Result<Pending> {
+        Pending::ask(self.durable, self.seq, wish)
     }
 }

@@ -5,17 +5,17 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use stent_core::Key;
-use stent_core::duration::{DurationError, IntoTimeout};
-use stent_core::model::{Keyed, Seq, StepKind};
+use stent_core::duration::IntoTimeout;
+use stent_core::model::{Keyed, StepKind};
 
-use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
-use crate::durable::position::Position;
+use crate::durable::context::{Context, Wish};
+use crate::durable::position::{Entered, Position};
+use crate::durable::progress::Progress;
+use crate::durable::wait_timeout::{TimedWait, WaitTimeout};
 use crate::error::{Error, Result};
 use crate::function::values::decode_result;
 use crate::names::check_name;
@@ -49,10 +49,9 @@ use crate::names::check_name;
 pub fn signal<T: DeserializeOwned>(name: impl Into<String>) -> Signal<T> {
     Signal {
         name: name.into(),
-        timeout: Ok(None),
-        state: State::Built,
+        timeout: WaitTimeout::none(),
+        progress: Progress::Built(()),
         position: Position::here(),
-        clock: None,
         location: Location::caller(),
         value: PhantomData,
     }
@@ -62,60 +61,18 @@ pub fn signal<T: DeserializeOwned>(name: impl Into<String>) -> Signal<T> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Signal<T> {
     name: String,
-    timeout: Result<Option<Duration>, DurationError>,
-    state: State,
+    timeout: WaitTimeout,
+    progress: Progress<(), TimedWait>,
     position: Position,
-    /// The position of the timeout.
-    clock: Option<(Arc<Durable>, Seq)>,
     location: &'static Location<'static>,
     value: PhantomData<fn() -> T>,
-}
-
-enum State {
-    Built,
-    Waiting { value: Pending, timeout: Option<Pending> },
-    Done,
-}
-
-fn reserve(durable: Arc<Durable>) -> (Arc<Durable>, Seq) {
-    let seq = durable.reserve();
-    (durable, seq)
 }
 
 impl<T> Signal<T> {
     /// Waits no longer than this. The time is recorded: a crash does not start it over. Zero means no limit.
     pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
-        self.timeout = timeout.into_timeout();
-        if matches!(self.timeout, Ok(Some(_))) && self.clock.is_none() {
-            self.clock = Context::durable().map(reserve);
-        }
+        self.timeout.set(timeout, Context::durable());
         self
-    }
-
-    fn start(&mut self) -> Result<State> {
-        check_name("signal", &self.name)?;
-        let waited = self.timeout.clone()?;
-        let Context::Durable(durable) = self.position.require("stent::signal")? else {
-            return Err(Error::Option {
-                option: "local",
-                problem:
-                    "a body that runs with .local() receives no signals; dispatch it to a store, such as \
-                          memory:"
-                        .to_owned(),
-            });
-        };
-        let (durable, seq) = self.position.take(durable);
-        let key = Key::of_signal(durable.execution(), &self.name);
-        let wish =
-            Wish { keyed: Some(Keyed::new(key)), ..Wish::new(StepKind::Signal, &self.name, self.location) };
-        let value = Pending::ask(durable.clone(), seq, wish)?;
-        let timeout = waited.map(|waited| {
-            let (durable, seq) = self.clock.take().unwrap_or_else(|| reserve(durable));
-            let due = Some(durable.engine.clock.now() + waited);
-            let wish = Wish { due, ..Wish::new(StepKind::Sleep, "signal timeout", self.location) };
-            Pending::ask(durable, seq, wish)
-        });
-        Ok(State::Waiting { value, timeout: timeout.transpose()? })
     }
 }
 
@@ -123,26 +80,32 @@ impl<T: DeserializeOwned> Future for Signal<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if matches!(this.state, State::Built) {
-            this.state = State::Done;
-            this.state = this.start()?;
-        }
-        let State::Waiting { value, timeout } = &mut this.state else {
-            polled_after_completion("a wait for a signal");
-        };
-        let output = match value.poll(cx) {
-            Poll::Ready((_, result)) => decode_result(&this.name, result),
-            Poll::Pending => match timeout.as_mut().map(|timeout| timeout.poll(cx)) {
-                Some(Poll::Ready(_)) => Err(Error::SignalTimeout {
-                    name: this.name.clone(),
-                    waited: this.timeout.clone().ok().flatten().unwrap_or_default(),
+        let Self { name, timeout, progress, position, location, .. } = &mut *self;
+        let limit = timeout.limit();
+        let ask = |()| {
+            check_name("signal", name)?;
+            timeout.limit()?;
+            match position.enter("stent::signal")? {
+                Entered::Local(_) => Err(Error::Option {
+                    option: "local",
+                    problem:
+                        "a body that runs with .local() receives no signals; dispatch it to a store, such as \
+                          memory:"
+                            .to_owned(),
                 }),
-                Some(Poll::Pending) | None => return Poll::Pending,
-            },
+                Entered::Durable(reserved) => {
+                    let keyed = Some(Keyed::new(Key::of_signal(reserved.durable.execution(), name)));
+                    let wish = Wish { keyed, ..Wish::new(StepKind::Signal, &*name, location) };
+                    timeout.beside(reserved.ask(wish)?, "signal timeout", location)
+                }
+            }
         };
-        this.state = State::Done;
-        Poll::Ready(output)
+        progress.poll("a wait for a signal", ask, |wait| {
+            wait.poll(cx).map(|result| match result {
+                Some(result) => decode_result(name, result),
+                None => Err(Error::SignalTimeout { name: name.clone(), waited: limit?.unwrap_or_default() }),
+            })
+        })
     }
 }
 
@@ -152,7 +115,7 @@ impl<T> fmt::Debug for Signal<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signal")
             .field("name", &self.name)
-            .field("timeout", &self.timeout)
+            .field("timeout", &self.timeout.limit())
             .finish_non_exhaustive()
     }
 }

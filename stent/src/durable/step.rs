@@ -13,8 +13,9 @@ use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::StepKind;
 
 use crate::durable::closure::StepClosure;
-use crate::durable::context::{Context, Pending, Wish, polled_after_completion};
+use crate::durable::context::{Context, Pending, Wish};
 use crate::durable::position::Position;
+use crate::durable::progress::polled_after_completion;
 use crate::error::Result;
 use crate::function::values::{decode_result, encode_result, fit_output};
 use crate::names::check_name;

@@ -10,8 +10,9 @@ use stent_core::ExecutionId;
 use stent_core::model::{StepKind, split_version};
 
 use crate::durable::call::{Call, describe};
-use crate::durable::context::{Context, Pending, Wish, polled_after_completion};
+use crate::durable::context::{Context, Pending, Wish};
 use crate::durable::position::Position;
+use crate::durable::progress::polled_after_completion;
 use crate::error::{Error, Result};
 use crate::execution::handle::Handle;
 use crate::function::Function;

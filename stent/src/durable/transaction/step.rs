@@ -21,8 +21,9 @@ use stent_core::{Failure, Kind, Payload, own_failure};
 use tokio::time::Sleep;
 
 use crate::durable::closure::TransactionClosure;
-use crate::durable::context::{Context, Durable, Pending, Wish, polled_after_completion};
-use crate::durable::position::Position;
+use crate::durable::context::{Durable, Pending, Wish};
+use crate::durable::position::{Entered, Position};
+use crate::durable::progress::polled_after_completion;
 use crate::durable::transaction::queue::{Finished, Reply};
 use crate::error::{Error, Result};
 use crate::function::BoxFuture;
@@ -211,7 +212,7 @@ where
     fn start(&mut self) -> Result<Pending> {
         check_name("transaction", &self.name)?;
         self.timeout.clone()?;
-        let Context::Durable(durable) = self.position.require("stent::transaction")? else {
+        let Entered::Durable(reserved) = self.position.enter("stent::transaction")? else {
             return Err(Error::Option {
                 option: "local",
                 problem: "a body that runs with .local() has no database; dispatch it to a store, such as \
@@ -219,10 +220,9 @@ where
                     .to_owned(),
             });
         };
-        durable.engine.transactions()?;
-        let (durable, seq) = self.position.take(durable);
-        let wish = Wish::new(StepKind::Inline, &self.name, self.location);
-        let pending = Pending::ask(durable, seq, wish)?;
+        reserved.durable.engine.transactions()?;
+        let seq = reserved.seq;
+        let pending = reserved.ask(Wish::new(StepKind::Inline, &self.name, self.location))?;
         if pending.durable().replay(|replay| replay.must_run(seq)) {
             pending.durable().transactions(|queue| queue.enqueue(seq));
         }
