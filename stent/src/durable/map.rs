@@ -14,14 +14,15 @@ use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree}
 use stent_core::replay::Walk;
 use stent_core::{Digest, Kind, TaskId, own_failure};
 
-use crate::durable::call::{describe, digest_of};
-use crate::durable::context::{Context, Durable, Pending, Wish};
-use crate::durable::position::Position;
-use crate::durable::progress::polled_after_completion;
+use crate::durable::context::{Durable, Pending, Wish};
+use crate::durable::describe::{describe, digest_of};
+use crate::durable::options::CallOptions;
+use crate::durable::position::{Entered, Position};
+use crate::durable::progress::{Progress, polled_after_completion};
 use crate::error::{Error, Result};
 use crate::function::state::Local;
 use crate::function::values::decode_result;
-use crate::function::{BoxFuture, Function, Overrides, invoke_locally};
+use crate::function::{BoxFuture, Function, invoke_locally};
 
 type Items<F> = Peekable<Box<dyn Iterator<Item = <F as Function>::Args> + Send>>;
 
@@ -55,23 +56,18 @@ type Reading<T> = Option<BoxFuture<'static, Result<T>>>;
 /// The items on their way into the store.
 struct Fan<F: Function> {
     kind: StepKind,
-    state: FanState<F>,
-    overrides: Overrides,
+    progress: Progress<Items<F>, Feeding<F>>,
+    options: CallOptions,
     chunk: usize,
-    invalid: Option<Error>,
     position: Position,
     location: &'static Location<'static>,
 }
 
-enum FanState<F: Function> {
-    Described(Items<F>),
-    /// `digest` is that of the items that it has been fed with, if they are compared.
-    Feeding {
-        items: Items<F>,
-        digest: Option<Digest>,
-        pending: Pending,
-    },
-    Used,
+enum Feeding<F: Function> {
+    /// Into the store. `digest` is that of the items fed so far, if they are compared.
+    Stored { items: Items<F>, digest: Option<Digest>, pending: Pending },
+    /// In a unit test the items are computed in place.
+    Local(Option<(Arc<Local>, Items<F>)>),
 }
 
 /// Where the results of a fan-out are.
@@ -106,10 +102,9 @@ where
     let items: Box<dyn Iterator<Item = F::Args> + Send> = Box::new(items);
     let fan = Fan {
         kind: StepKind::Map,
-        state: FanState::Described(items.peekable()),
-        overrides: Overrides::default(),
+        progress: Progress::Built(items.peekable()),
+        options: CallOptions::default(),
         chunk: MAP_CHUNK,
-        invalid: None,
         position: Position::here(),
         location: Location::caller(),
     };
@@ -119,35 +114,32 @@ where
 impl<F: Function> Map<F> {
     /// Runs the items on this queue.
     pub fn queue(mut self, queue: impl Into<String>) -> Self {
-        self.fan.overrides.queue = Some(queue.into());
+        self.fan.options.queue = Some(queue.into());
         self
     }
 
     /// Runs the items before calls of lower priority that are due.
     pub const fn priority(mut self, priority: i16) -> Self {
-        self.fan.overrides.priority = Some(priority);
+        self.fan.options.priority = Some(priority);
         self
     }
 
     /// Runs the items on workers that have one of its tags, or that have none: see [`Call::tag`](crate::Call::tag).
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.fan.overrides.tags.get_or_insert_default().push(tag.into());
+        self.fan.options.add_tag(tag);
         self
     }
 
     /// Retries each item by this policy.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.fan.overrides.retry = Some(policy);
+        self.fan.options.retry = Some(policy);
         self
     }
 
     /// Ends an item that is not done this long after it was written: see
     /// [`Call::max_duration`](crate::Call::max_duration).
     pub fn max_duration(mut self, limit: impl IntoDuration) -> Self {
-        match limit.into_duration() {
-            Ok(limit) => self.fan.overrides.max_duration = Some(limit),
-            Err(error) => self.fan.invalid = Some(error.into()),
-        }
+        self.fan.options.set_max_duration(limit);
         self
     }
 
@@ -155,7 +147,7 @@ impl<F: Function> Map<F> {
     pub fn chunk(mut self, items: usize) -> Self {
         if !(1..=MAP_CHUNK).contains(&items) {
             let problem = format!("it is {items}; use 1 to {MAP_CHUNK}");
-            self.fan.invalid = Some(Error::Option { option: "chunk", problem });
+            self.fan.options.refuse(Error::Option { option: "chunk", problem });
         }
         self.fan.chunk = items;
         self
@@ -190,82 +182,77 @@ impl<F: Function> Map<F> {
 impl<F: Function> Fan<F> {
     /// Feeds the map until all of its items have ended.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Fanned<F>>> {
-        if matches!(self.state, FanState::Described(_))
-            && let FanState::Described(items) = std::mem::replace(&mut self.state, FanState::Used)
-        {
-            match self.start(items)? {
-                Ok(feeding) => self.state = feeding,
-                Err(fanned) => return Poll::Ready(Ok(fanned)),
-            }
-        }
-        let FanState::Feeding { items, digest, pending } = &mut self.state else {
-            polled_after_completion("a map");
-        };
-        match pending.poll(cx) {
-            Poll::Ready((map, result)) => {
-                let durable = pending.durable().clone();
-                self.state = FanState::Used;
-                result.map_err(Error::Failed)?;
-                Poll::Ready(Ok(Fanned::Stored(durable, map)))
-            }
-            Poll::Pending => {
-                if feed::<F>(items, digest, pending, &self.overrides, self.chunk)? {
-                    // The chunk may leave room for another.
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending
-            }
-        }
-    }
-
-    fn start(&mut self, mut items: Items<F>) -> Result<Result<FanState<F>, Fanned<F>>> {
-        if let Some(error) = self.invalid.take() {
-            return Err(error);
-        }
-        match self.position.require(F::NAME)? {
-            Context::Local(local) => Ok(Err(Fanned::Local(local, items))),
-            Context::Durable(durable) => {
-                durable.engine.registry.get(F::NAME)?;
-                let (durable, seq) = self.position.take(durable);
-                let pending = Pending::ask(durable, seq, Wish::new(self.kind, F::NAME, self.location))?;
-                let digest = self.walk(&mut items, &pending)?;
-                Ok(Ok(FanState::Feeding { items, digest, pending }))
-            }
-        }
-    }
-
-    /// Walks past the items that the record has, and compares them with it. Gives their digest, if they are compared.
-    fn walk(&self, items: &mut Items<F>, pending: &Pending) -> Result<Option<Digest>> {
-        let (durable, checked) = (pending.durable(), !F::options().unchecked_args);
-        let Some((progress, recorded)) = durable.replay(|replay| replay.fed_before(pending.seq())) else {
-            return Ok(checked.then_some(Digest::NO_ITEMS));
-        };
-        let mut digest = recorded.filter(|_| checked).map(|_| Digest::NO_ITEMS);
-        if digest.is_none() && progress.total.is_some() {
-            return Ok(None);
-        }
-        let (mut walked, mut first) = (0, Vec::new());
-        while walked < progress.fed {
-            let Some(args) = items.next() else { break };
-            walked += 1;
-            if let Some(before) = digest {
-                digest = Some(before.then(digest_of::<F>(&args)?));
-                if first.len() < EXCERPT_ITEMS_MAX {
-                    first.push(args);
+        let Self { kind, progress, options, chunk, position, location } = self;
+        let checked = options.check();
+        let ask = |mut items| {
+            checked?;
+            match position.enter(F::NAME)? {
+                Entered::Local(local) => Ok(Feeding::Local(Some((local, items)))),
+                Entered::Durable(reserved) => {
+                    reserved.durable.engine.registry.get(F::NAME)?;
+                    let pending = reserved.ask(Wish::new(*kind, F::NAME, location))?;
+                    let digest = walk::<F>(&mut items, &pending, location)?;
+                    Ok(Feeding::Stored { items, digest, pending })
                 }
             }
-        }
-        let more = progress.total.is_some() && items.peek().is_some();
-        if digest != recorded || walked < progress.fed || more {
-            let first = first.iter().map(|args| durable.engine.codec.encode(args));
-            let first = first
-                .collect::<std::result::Result<_, _>>()
-                .map_err(|source| Error::Codec { what: format!("item of a map of `{}`", F::NAME), source })?;
-            let walk = Walk { name: F::NAME, location: self.location, items: walked, more, digest, first };
-            durable.replay(|replay| replay.walked(pending.seq(), walk));
-        }
-        Ok(digest)
+        };
+        progress.poll("a map", ask, |feeding| match feeding {
+            Feeding::Local(local) => match local.take() {
+                Some((local, items)) => Poll::Ready(Ok(Fanned::Local(local, items))),
+                None => polled_after_completion("a map"),
+            },
+            Feeding::Stored { items, digest, pending } => match pending.poll(cx) {
+                Poll::Ready((map, result)) => {
+                    let durable = pending.durable().clone();
+                    Poll::Ready(result.map(|_| Fanned::Stored(durable, map)).map_err(Error::Failed))
+                }
+                Poll::Pending => {
+                    if feed::<F>(items, digest, pending, options, *chunk)? {
+                        // The chunk may leave room for another.
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::Pending
+                }
+            },
+        })
     }
+}
+
+/// Walks past the items that the record has, and compares them with it. Gives their digest, if they are compared.
+fn walk<F: Function>(
+    items: &mut Items<F>,
+    pending: &Pending,
+    location: &'static Location<'static>,
+) -> Result<Option<Digest>> {
+    let (durable, checked) = (pending.durable(), !F::options().unchecked_args);
+    let Some((progress, recorded)) = durable.replay(|replay| replay.fed_before(pending.seq())) else {
+        return Ok(checked.then_some(Digest::NO_ITEMS));
+    };
+    let mut digest = recorded.filter(|_| checked).map(|_| Digest::NO_ITEMS);
+    if digest.is_none() && progress.total.is_some() {
+        return Ok(None);
+    }
+    let (mut walked, mut first) = (0, Vec::new());
+    while walked < progress.fed {
+        let Some(args) = items.next() else { break };
+        walked += 1;
+        if let Some(before) = digest {
+            digest = Some(before.then(digest_of::<F>(&args)?));
+            if first.len() < EXCERPT_ITEMS_MAX {
+                first.push(args);
+            }
+        }
+    }
+    let more = progress.total.is_some() && items.peek().is_some();
+    if digest != recorded || walked < progress.fed || more {
+        let first = first.iter().map(|args| durable.engine.codec.encode(args));
+        let first = first
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|source| Error::Codec { what: format!("item of a map of `{}`", F::NAME), source })?;
+        let walk = Walk { name: F::NAME, location, items: walked, more, digest, first };
+        durable.replay(|replay| replay.walked(pending.seq(), walk));
+    }
+    Ok(digest)
 }
 
 impl<F: Function> Fanned<F> {
@@ -341,7 +328,7 @@ fn feed<F: Function>(
     items: &mut Items<F>,
     digest: &mut Option<Digest>,
     pending: &Pending,
-    overrides: &Overrides,
+    options: &CallOptions,
     most: usize,
 ) -> Result<bool> {
     let durable = pending.durable();
@@ -357,7 +344,7 @@ fn feed<F: Function>(
     let (mut bytes, mut seq) = (0, progress.fed);
     while chunk.len() < room && bytes < CHUNK_BYTES_MAX {
         let Some(args) = items.next() else { break };
-        let described = describe::<F>(args, overrides.clone(), &durable.engine)?;
+        let described = describe::<F>(args, options, &durable.engine)?;
         *digest = digest.and_then(|before| Some(before.then(described.digest?)));
         bytes += described.args.len();
         chunk.push(NewTask {

@@ -10,14 +10,16 @@ use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, Timestamp};
 use tracing::Instrument as _;
 
-use crate::durable::call::{Call, describe};
+use crate::durable::call::Call;
 use crate::durable::context;
+use crate::durable::describe::describe;
+use crate::durable::options::StartAt;
 use crate::engine::Engine;
 use crate::engine::ids;
 use crate::engine::writer::Way;
 use crate::error::Result;
 use crate::execution::handle::Handle;
-use crate::function::{BoxFuture, Function, StartAt};
+use crate::function::{BoxFuture, Function};
 use crate::trace;
 
 /// What a dispatch is called where it cannot be made, and what to do instead.
@@ -243,10 +245,9 @@ async fn write_all<F: Function>(
 
 fn start<F: Function>(engine: &Engine, id: ExecutionId, call: Call<F>) -> Result<Transition> {
     engine.registry.get(F::NAME)?;
-    let (args, overrides) = call.into_dispatch()?;
-    let key =
-        overrides.idempotency_key.as_deref().map(|text| Key::of_dispatch(split_version(F::NAME).0, text));
+    let (args, options) = call.into_parts()?;
+    let key = options.idempotency_key.as_deref().map(|text| Key::of_dispatch(split_version(F::NAME).0, text));
     let now = engine.clock.now();
-    let root = describe::<F>(args, overrides, engine)?.into_root(id, now);
+    let root = describe::<F>(args, &options, engine)?.into_root(id, now);
     Ok(decide::start(root, key, now))
 }

@@ -4,15 +4,16 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll};
 
 use stent_core::ExecutionId;
 use stent_core::model::{StepKind, split_version};
 
-use crate::durable::call::{Call, describe};
-use crate::durable::context::{Context, Pending, Wish};
-use crate::durable::position::Position;
-use crate::durable::progress::polled_after_completion;
+use crate::durable::call::Call;
+use crate::durable::context::{Pending, Wish};
+use crate::durable::describe::describe;
+use crate::durable::position::{Entered, Position, Reserved};
+use crate::durable::progress::Progress;
 use crate::error::{Error, Result};
 use crate::execution::handle::Handle;
 use crate::function::Function;
@@ -44,8 +45,7 @@ pub fn spawn<F: Function>(call: Call<F>) -> Spawn<F> {
             Position::Outside => Position::here(),
             taken => taken,
         },
-        call: Some(call),
-        pending: None,
+        progress: Progress::Built(call),
         location: Location::caller(),
     }
 }
@@ -53,49 +53,45 @@ pub fn spawn<F: Function>(call: Call<F>) -> Spawn<F> {
 /// The start of an execution: see [`spawn`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct Spawn<F: Function> {
-    call: Option<Call<F>>,
-    pending: Option<Pending>,
+    progress: Progress<Call<F>, Pending>,
     position: Position,
     location: &'static Location<'static>,
 }
 
-impl<F: Function> Spawn<F> {
-    fn start(&mut self, call: Call<F>) -> Result<Pending> {
-        let Context::Durable(durable) = self.position.require("stent::spawn")? else {
-            return Err(Error::OutsideDurable { name: "stent::spawn".to_owned() });
-        };
-        let (durable, seq) = self.position.take(durable);
-        durable.engine.registry.get(F::NAME)?;
-        let (args, overrides) = call.into_dispatch()?;
-        if overrides.idempotency_key.is_some() {
-            return Err(Error::Option {
-                option: "idempotency_key",
-                problem:
-                    "a spawned execution is already identified by its position in the code; leave the key out"
-                        .to_owned(),
-            });
-        }
-        let now = durable.engine.clock.now();
-        let name = split_version(F::NAME).0;
-        let id = durable
-            .replay(|replay| ExecutionId::of_spawn(&replay.origin(durable.task, seq, StepKind::Spawn, name)));
-        let described = describe::<F>(args, overrides, &durable.engine)?;
-        let digest = described.digest;
-        let root = described.into_root(id, now);
-        let result = durable.engine.encode(&id, || "id of a spawned execution".to_owned())?;
-        let wish = Wish {
-            spawn: Some(Box::new(root)),
-            digest,
-            ..Wish::new(StepKind::Spawn, F::NAME, self.location)
-        };
-        let pending = Pending::ask(durable, seq, wish)?;
-        pending.durable().replay(|replay| {
-            if replay.must_run(seq) {
-                replay.record(seq, now, Ok(result));
-            }
+/// Asks for the start, and records the new execution's id as its result.
+fn ask<F: Function>(
+    reserved: Reserved,
+    call: Call<F>,
+    location: &'static Location<'static>,
+) -> Result<Pending> {
+    let Reserved { durable, seq } = reserved.clone();
+    let engine = &durable.engine;
+    engine.registry.get(F::NAME)?;
+    let (args, options) = call.into_parts()?;
+    if options.idempotency_key.is_some() {
+        return Err(Error::Option {
+            option: "idempotency_key",
+            problem:
+                "a spawned execution is already identified by its position in the code; leave the key out"
+                    .to_owned(),
         });
-        Ok(pending)
     }
+    let now = engine.clock.now();
+    let name = split_version(F::NAME).0;
+    let id = durable
+        .replay(|replay| ExecutionId::of_spawn(&replay.origin(durable.task, seq, StepKind::Spawn, name)));
+    let described = describe::<F>(args, &options, engine)?;
+    let digest = described.digest;
+    let root = described.into_root(id, now);
+    let result = engine.encode(&id, || "id of a spawned execution".to_owned())?;
+    let wish = Wish { spawn: Some(Box::new(root)), digest, ..Wish::new(StepKind::Spawn, F::NAME, location) };
+    let pending = reserved.ask(wish)?;
+    durable.replay(|replay| {
+        if replay.must_run(seq) {
+            replay.record(seq, now, Ok(result));
+        }
+    });
+    Ok(pending)
 }
 
 impl<F: Function> Unpin for Spawn<F> {}
@@ -104,17 +100,17 @@ impl<F: Function> Future for Spawn<F> {
     type Output = Result<Handle<F::Output>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        if let Some(call) = self.call.take() {
-            self.pending = Some(self.start(call)?);
-        }
-        let Some(pending) = &mut self.pending else {
-            polled_after_completion("stent::spawn");
+        let Self { progress, position, location } = &mut *self;
+        let ask = |call| match position.enter("stent::spawn")? {
+            Entered::Durable(reserved) => ask::<F>(reserved, call, location),
+            Entered::Local(_) => Err(Error::OutsideDurable { name: "stent::spawn".to_owned() }),
         };
-        let (_, result) = ready!(pending.poll(cx));
-        let engine = pending.durable().engine.clone();
-        self.pending = None;
-        let id: ExecutionId = decode_result("stent::spawn", result)?;
-        Poll::Ready(Ok(Handle::new(engine, id)))
+        progress.poll("stent::spawn", ask, |pending| {
+            pending.poll(cx).map(|(_, result)| {
+                let id: ExecutionId = decode_result("stent::spawn", result)?;
+                Ok(Handle::new(pending.durable().engine.clone(), id))
+            })
+        })
     }
 }
 

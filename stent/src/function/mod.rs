@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Rate, RetryPolicy};
-use stent_core::{Codec, Failure, Payload, Timestamp, own_failure};
+use stent_core::{Codec, Failure, Payload, own_failure};
 
 use crate::error::{Error, Result};
 use crate::function::failure::located;
@@ -354,37 +354,6 @@ pub(crate) fn arguments<F: Function>() -> String {
 }
 
 inventory::collect!(Registration);
-
-/// How a function is called where the call says something other than its attribute.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Overrides {
-    pub(crate) queue: Option<String>,
-    pub(crate) priority: Option<i16>,
-    pub(crate) start: Option<StartAt>,
-    pub(crate) retry: Option<RetryPolicy>,
-    pub(crate) tags: Option<Vec<String>>,
-    pub(crate) max_duration: Option<Duration>,
-    pub(crate) idempotency_key: Option<String>,
-}
-
-/// Before when a call does not start.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum StartAt {
-    /// So long after it was asked for.
-    After(Duration),
-    /// This moment.
-    Moment(Timestamp),
-}
-
-impl StartAt {
-    /// The moment. One that has passed is now, so that a date of long ago does not go before all that is due.
-    pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
-        match self {
-            Self::After(delay) => now + delay,
-            Self::Moment(moment) => moment.max(now),
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

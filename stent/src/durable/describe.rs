@@ -1,0 +1,140 @@
+//! A call as it is stored: its arguments encoded, its options resolved, its keys and digests drawn. Knows no position and no
+//! record.
+
+use std::time::Duration;
+
+use stent_core::model::{
+    Keyed, Lane, NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree, split_version,
+};
+use stent_core::{CodecError, Digest, ExecutionId, Key, Payload, Timestamp, canonical};
+
+use crate::durable::options::{CallOptions, StartAt};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::function::panics::drop_if_deep;
+use crate::function::{Function, arguments};
+use crate::names::{check_name, check_tags};
+use crate::trace;
+
+/// A call as it is stored, but for its id and time.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) lane: Lane,
+    pub(crate) priority: i16,
+    pub(crate) args: Payload,
+    pub(crate) retry: Option<RetryPolicy>,
+    pub(crate) start: Option<StartAt>,
+    pub(crate) keyed: Option<Keyed>,
+    pub(crate) max_duration: Option<Duration>,
+    /// Whether only a claim may start it.
+    pub(crate) limited: bool,
+    /// What a replay compares of it.
+    pub(crate) digest: Option<Digest>,
+    /// Where in a trace it was asked for.
+    pub(crate) trace: Option<String>,
+}
+
+impl Described {
+    /// The call as the root of a new execution.
+    pub(crate) fn into_root(self, id: ExecutionId, now: Timestamp) -> NewTask {
+        let ready_at = self.start.map_or(now, |start| start.resolve(now));
+        NewTask {
+            id: id.root(),
+            tree: Tree::root(id),
+            seq: Seq(0),
+            kind: StepKind::Call,
+            lane: self.lane,
+            priority: self.priority,
+            args: self.args,
+            retry: self.retry,
+            attempts: 0,
+            failure: None,
+            keyed: self.keyed,
+            // From the moment at which it may start, always.
+            expires_at: self.max_duration.map(|limit| ready_at + limit),
+            trace: self.trace,
+            digest: None,
+            state: NewTaskState::Pending { ready_at },
+        }
+    }
+}
+
+/// Encodes a call, with the function's own options where the call says nothing else.
+pub(crate) fn describe<F: Function>(args: F::Args, call: &CallOptions, engine: &Engine) -> Result<Described> {
+    let options = F::options();
+    if let Some(queue) = &call.queue {
+        check_name("queue", queue)?;
+    }
+    if let Some(Err(error)) = call.retry.as_ref().map(RetryPolicy::validate) {
+        return Err(Error::Option { option: "retry", problem: error.to_string() });
+    }
+    let queue = call.queue.as_deref().or(options.queue).unwrap_or(Lane::DEFAULT_QUEUE);
+    let lane = match &call.tags {
+        Some(tags) => {
+            check_tags(tags)?;
+            Lane::new(queue, F::NAME).with_tags(tags)
+        }
+        None => Lane::new(queue, F::NAME).with_tags(options.tags.iter().copied()),
+    };
+    let limited = options.is_limited();
+    let payload = match engine.encode(&args, arguments::<F>) {
+        Ok(payload) => payload,
+        Err(error) => {
+            drop_if_deep(error.is_deep(), args);
+            return Err(error);
+        }
+    };
+    let keyed = options
+        .answers()
+        .map(|ttl| Ok::<_, Error>(Keyed { key: key::<F>(&args, &payload)?, ttl }))
+        .transpose()?;
+    let digest = digest::<F>(&args, call.idempotency_key.as_deref())?;
+    Ok(Described {
+        lane,
+        priority: call.priority.unwrap_or(options.priority),
+        args: payload,
+        retry: call.retry.clone().or(options.retry),
+        start: call.start,
+        keyed,
+        max_duration: call.max_duration.or(options.max_duration).filter(|limit| !limit.is_zero()),
+        limited,
+        digest,
+        trace: trace::current(),
+    })
+}
+
+/// What makes a call the same as another one: what the function's own key says, or its arguments.
+fn key<F: Function>(args: &F::Args, payload: &Payload) -> Result<Key> {
+    let (name, version) = split_version(F::NAME);
+    match F::key(args) {
+        Some(text) => Ok(Key::of_user(name, version, &text)),
+        None => {
+            let bytes =
+                canonical(payload).map_err(|source| Error::Codec { what: arguments::<F>(), source })?;
+            Ok(Key::of_call(name, version, &bytes))
+        }
+    }
+}
+
+/// What a replay compares of a call; none if its function leaves that uncompared. A key that the call was given says which work is
+/// meant, as its arguments do.
+pub(crate) fn digest<F: Function>(args: &F::Args, key: Option<&str>) -> Result<Option<Digest>> {
+    if F::options().unchecked_args {
+        return Ok(None);
+    }
+    let digest = digest_of::<F>(args)?;
+    let key = key.map(Digest::of).transpose().map_err(undigested::<F>)?;
+    Ok(Some(key.map_or(digest, |key| digest.then(key))))
+}
+
+/// The digest of one call's arguments.
+pub(crate) fn digest_of<F: Function>(args: &F::Args) -> Result<Digest> {
+    Digest::of(args).map_err(undigested::<F>)
+}
+
+fn undigested<F: Function>(source: CodecError) -> Error {
+    Error::Codec {
+        what: format!("digest of the arguments of `{}` (`unchecked_args` skips it)", F::NAME),
+        source,
+    }
+}
