@@ -137,8 +137,9 @@ pub use engine::transform::{PayloadTransform, TransformError};
 pub use error::{Error, Result};
 pub use execution::dead_letters::{DeadLetters, RetryDeadLetter};
 pub use execution::dispatch::{Dispatch, DispatchAll};
-pub use execution::handle::{Handle, ResultOf};
+pub use execution::handle::Handle;
 pub use execution::request::{Cancel, SendSignal};
+pub use execution::result::ResultOf;
 pub use execution::retention::{Retention, RetentionReport, RetentionTask};
 pub use execution::spawn::{Spawn, spawn};
 #[cfg(feature = "sql")]

@@ -5,6 +5,7 @@ pub(crate) mod cancelled;
 pub(crate) mod closure;
 pub(crate) mod context;
 pub(crate) mod describe;
+pub(crate) mod execution_wait;
 pub(crate) mod join;
 pub(crate) mod map;
 pub(crate) mod notes;

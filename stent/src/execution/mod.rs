@@ -4,6 +4,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod dispatch;
 pub(crate) mod handle;
 pub(crate) mod request;
+pub(crate) mod result;
 pub(crate) mod retention;
 pub(crate) mod spawn;
 #[cfg(feature = "sql")]

@@ -42,7 +42,7 @@ const CASES: [(&str, &str); 35] = [
     ("stent/src/execution/dispatch.rs", "max_duration"),
     ("stent/src/function/mod.rs", "Cached"),
     ("stent/src/function/mod.rs", "max_duration"),
-    ("stent/src/execution/handle.rs", "timeout"),
+    ("stent/src/execution/result.rs", "timeout"),
     ("stent/src/durable/sleep.rs", "sleep"),
     ("stent/src/durable/map.rs", "max_duration"),
     ("stent/src/engine/poll.rs", "max"),
