@@ -182,6 +182,13 @@ impl Turn {
         self.0.erase.push(step);
         self
     }
+
+    /// Erases no map that it feeds: no code does both.
+    pub(crate) fn keep_fed(mut self) -> Self {
+        let Commit { erase, feed, .. } = &mut self.0;
+        erase.retain(|step| feed.iter().all(|feed| feed.map != *step));
+        self
+    }
 }
 
 impl From<Turn> for Transition {

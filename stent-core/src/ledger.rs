@@ -15,7 +15,7 @@
 //!    parents and owners. The store loads what of it exists into [`Ledger::new`].
 //! 2. For each transition, in order: if the ledger [`takes`](Ledger::takes) it, [`apply`](Ledger::apply) it; if not, do 3
 //!    and 4 first, and go on at 1 with those that are left.
-//! 3. Write [`Ledger::into_writes`], field by field in the order of [`Writes`].
+//! 3. Write [`Ledger::into_writes`], field by field in the order of [`Writes`]. If it fails, write nothing and fail the call.
 //! 4. While [`Writes::follow`] is not empty: look for what it names (see [`Follow`]), load what [`FollowUp::reads`] says, let
 //!    a new ledger [`follow`](Ledger::follow) them up, and write what comes out.
 //! 5. Complete the news of those that [`lacks_steps`] names.
@@ -42,6 +42,7 @@ pub use row::Row;
 use row::status_of;
 pub use writes::{Cascade, Insert, Noted, Reads, Update, Writes, Written};
 
+use crate::backend::{Error, ErrorKind, Result};
 use crate::model::{
     ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, KeyEntry, Mark, NewTask, NewTaskState, RetryPolicy,
     Said, StepKind, TaskStatus, Tree,
@@ -67,6 +68,10 @@ pub struct Ledger<'a> {
     cascade: Cascade,
     /// The keys of what is to be followed up, as far as they are known.
     cascading: BTreeSet<Key>,
+    /// Tasks that were loaded, asked for or inserted. Kept in debug builds only.
+    asked: BTreeSet<TaskId>,
+    /// The first row that contradicts the store's own data.
+    corrupt: Option<String>,
     ended: bool,
     ready: bool,
 }
@@ -105,6 +110,7 @@ impl<'a> Ledger<'a> {
         let mut ledger = Self { memos: Memos::new(memos), ..Self::default() };
         for row in rows {
             ledger.memos.notice(&row);
+            ledger.ask([row.id]);
             ledger.entries.insert(row.id, Entry::loaded(row));
         }
         ledger
@@ -115,6 +121,9 @@ impl<'a> Ledger<'a> {
     /// Ask [`takes`](Self::takes) before. The news of an applied transition has no steps; where `done` shows that others
     /// completed steps meanwhile, the store adds them: see [`lacks_steps`].
     pub fn apply(&mut self, transition: &'a Transition) -> Outcome {
+        if cfg!(debug_assertions) {
+            self.ask(Self::reads(std::slice::from_ref(transition)).tasks);
+        }
         match transition {
             Transition::Dispatch(dispatch) => self.dispatch(dispatch),
             Transition::Commit(commit) => self.commit(commit),
@@ -138,7 +147,7 @@ impl<'a> Ledger<'a> {
             Transition::Request(request) => Some(request.execution),
             Transition::Expire(expire) => Some(expire.tree.execution),
             Transition::Unpark(Unpark { task, .. }) | Transition::Postpone(Postpone { task, .. }) => {
-                row_execution(self.row(*task))
+                row_execution(self.peek(*task))
             }
         };
         let swept = &self.cascade.executions;
@@ -147,8 +156,8 @@ impl<'a> Ledger<'a> {
         }
         // Others end as if one by one, so that many which are over at once are still one batch.
         let reads = Self::reads(std::slice::from_ref(transition));
-        let execution_of = |task| row_execution(self.row(task));
-        let waits_under = reads.tasks.iter().filter_map(|task| self.row(*task)?.key);
+        let execution_of = |task| row_execution(self.peek(task));
+        let waits_under = reads.tasks.iter().filter_map(|task| self.peek(*task)?.key);
         !reads
             .keys
             .iter()
@@ -158,8 +167,16 @@ impl<'a> Ledger<'a> {
     }
 
     /// What is to be written.
-    #[must_use]
-    pub fn into_writes(mut self) -> Writes<'a> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`], if the store lacks a row that must be there, or has a task in another place than its worker: a
+    /// task with a parent that does not exist, say. The store then writes nothing and fails the call, so that the worker
+    /// keeps the commit and reports it. To drop the completion would leave the parent waiting forever without a word, and
+    /// a panic would end the loop of a worker over one bad row.
+    pub fn into_writes(mut self) -> Result<Writes<'a>> {
+        if let Some(message) = self.corrupt {
+            return Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message));
+        }
         self.restore.sort_unstable();
         let mut writes = Writes {
             copy: self.copy,
@@ -187,7 +204,7 @@ impl<'a> Ledger<'a> {
                 None => {}
             }
         }
-        writes
+        Ok(writes)
     }
 
     fn dispatch(&mut self, dispatch: &'a Dispatch) -> Outcome {
@@ -235,7 +252,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// When a task is due that is parked where this claim left it.
-    fn parked(&self, task: TaskId, epoch: Epoch) -> Result<Option<Timestamp>, Outcome> {
+    fn parked(&self, task: TaskId, epoch: Epoch) -> std::result::Result<Option<Timestamp>, Outcome> {
         let Some(row) = self.row(task) else { return Err(Outcome::Gone) };
         if row.status.is_terminal() {
             return Err(Outcome::Gone);
@@ -263,6 +280,9 @@ impl<'a> Ledger<'a> {
         if row.status != TaskStatus::Running || row.fence() != *fence {
             return Outcome::Fenced; // G3: a stale epoch changes nothing.
         }
+        if row.tree != *tree {
+            return self.misplaced(fence.task, tree);
+        }
 
         let stopping = row.is_stopping();
         self.change(fence.task, |row| {
@@ -286,7 +306,7 @@ impl<'a> Ledger<'a> {
         } else {
             self.erase(&commit.erase, *at);
             for feed in &commit.feed {
-                self.feed(feed, *at);
+                self.feed(feed, fence.task, *at);
             }
         }
         let stopped = stopping && !matches!(commit.next, Next::Keep);
@@ -457,6 +477,9 @@ impl<'a> Ledger<'a> {
         if row.expires_at.is_none_or(|expires_at| at < expires_at) {
             return Outcome::Fenced;
         }
+        if row.tree != *tree {
+            return self.misplaced(task, tree);
+        }
         let written = if row.is_stopping() {
             self.change(task, |row| row.end(TaskStatus::Cancelled, at));
             Written::Kept(Err(Failure::cancelled()))
@@ -483,7 +506,7 @@ impl<'a> Ledger<'a> {
             self.settle_joins(tree.execution, result, at);
             return;
         };
-        let Some(above) = self.row(parent) else { return };
+        let Some(above) = self.related(parent, task) else { return };
         if above.status.is_terminal() {
             return;
         }
@@ -524,8 +547,8 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn feed(&mut self, feed: &Feed, at: Timestamp) {
-        let Some(row) = self.row(feed.map) else { return };
+    fn feed(&mut self, feed: &Feed, owner: TaskId, at: Timestamp) {
+        let Some(row) = self.related(feed.map, owner) else { return };
         if row.status.is_terminal() {
             // The map ended while its owner wrote this chunk, and what ended it saw no item of the chunk: G15.
             let items = self.entries.values_mut().filter(|entry| entry.row.tree.parent == Some(feed.map));
@@ -566,7 +589,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn settle_map(&mut self, map: TaskId, owner: TaskId, at: Timestamp) {
-        if self.row(owner).is_some_and(|row| !row.status.is_terminal()) {
+        if self.related(owner, map).is_some_and(|row| !row.status.is_terminal()) {
             self.complete_step(map, owner, at);
         }
     }
@@ -702,9 +725,13 @@ impl<'a> Ledger<'a> {
         let ended = row.status.is_terminal();
         self.ready |= matches!(new.state, NewTaskState::Pending { .. });
         self.ended |= new.tree.parent.is_none() && ended;
+        self.ask([new.id]);
         let entry = Entry { row, new: Some((new, at)), dirty: true, slot: None, result, retry: None };
         self.entries.insert(new.id, entry);
-        if ended && let Some(parent) = new.tree.parent {
+        if ended
+            && let Some(parent) = new.tree.parent
+            && self.related(parent, new.id).is_some()
+        {
             let mut order = None;
             self.change(parent, |above| {
                 above.done += 1;
@@ -715,11 +742,52 @@ impl<'a> Ledger<'a> {
         self.insert_keyed(new, at);
     }
 
+    /// Takes note of tasks that the store was asked for.
+    fn ask(&mut self, tasks: impl IntoIterator<Item = TaskId>) {
+        if cfg!(debug_assertions) {
+            self.asked.extend(tasks);
+        }
+    }
+
+    /// A task's row, if there is one. The store must have been asked for it, or its absence means nothing.
     fn row(&self, task: TaskId) -> Option<&Row> {
+        debug_assert!(
+            self.asked.contains(&task),
+            "task {task} is used, but not in the reads of its transition"
+        );
+        self.peek(task)
+    }
+
+    /// A task's row, if it is here: the store may have it and was not asked.
+    fn peek(&self, task: TaskId) -> Option<&Row> {
         self.entries.get(&task).map(|entry| &entry.row)
     }
 
+    /// The row of a task that must exist, because `task` names it: its parent, its owner, its map. If the store has none, the
+    /// batch is not written.
+    fn related(&mut self, related: TaskId, task: TaskId) -> Option<&Row> {
+        if self.row(related).is_none() {
+            self.corrupt.get_or_insert_with(|| {
+                format!("task {task} belongs to task {related}, which is not in the store")
+            });
+        }
+        self.row(related)
+    }
+
+    /// A task has another place in the store than in the transition. The batch is not written.
+    fn misplaced(&mut self, task: TaskId, tree: &Tree) -> Outcome {
+        let stored = self.row(task).map(|row| row.tree);
+        self.corrupt.get_or_insert_with(|| {
+            format!("task {task} was claimed as a task at {tree:?}, but is stored at {stored:?}")
+        });
+        Outcome::Gone
+    }
+
     fn change(&mut self, task: TaskId, change: impl FnOnce(&mut Row)) {
+        debug_assert!(
+            self.asked.contains(&task),
+            "task {task} is changed, but not in the reads of its transition"
+        );
         if let Some(entry) = self.entries.get_mut(&task) {
             change(&mut entry.row);
             entry.dirty = true;

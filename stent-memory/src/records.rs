@@ -41,7 +41,7 @@ impl Records {
     pub(crate) fn apply(&mut self, transition: &Transition) -> Outcome {
         let mut ledger = self.load(&Ledger::reads(slice::from_ref(transition)));
         let mut outcome = ledger.apply(transition);
-        let follow = self.write(ledger.into_writes());
+        let follow = self.write(ledger.into_writes().expect("a task's parent is stored as long as the task"));
         self.follow(follow);
         if let Some((task, seen)) = lacks_steps(transition, &outcome)
             && let Outcome::Applied(news) | Outcome::Already(news) = &mut outcome
@@ -75,7 +75,7 @@ impl Records {
             let ups = self.follow_ups(follow);
             let mut ledger = self.load(&CascadeStep::reads(&ups));
             ups.iter().for_each(|up| ledger.cascade(up));
-            follow = self.write(ledger.into_writes());
+            follow = self.write(ledger.into_writes().expect("a task's parent is stored as long as the task"));
         }
     }
 

@@ -28,7 +28,7 @@ impl Data {
     pub(crate) fn apply(&mut self, transition: &Transition) -> Outcome {
         let mut ledger = self.load(&Ledger::reads(std::slice::from_ref(transition)));
         let mut outcome = ledger.apply(transition);
-        let follow = self.write(ledger.into_writes());
+        let follow = self.write(ledger.into_writes().expect("a task's parent is stored as long as the task"));
         self.follow(follow);
         if let Some((task, seen)) = lacks_steps(transition, &outcome)
             && let Outcome::Applied(news) | Outcome::Already(news) = &mut outcome
@@ -141,7 +141,7 @@ impl Data {
             }
             let mut ledger = self.load(&CascadeStep::reads(&ups));
             ups.iter().for_each(|up| ledger.cascade(up));
-            follow = self.write(ledger.into_writes());
+            follow = self.write(ledger.into_writes().expect("a task's parent is stored as long as the task"));
         }
     }
 

@@ -336,7 +336,7 @@ impl Play {
         for _ in 0..chance.below(5) {
             turn = self.draw_part(held, turn, chance);
         }
-        turn.into()
+        turn.keep_fed().into()
     }
 
     fn draw_part(&self, held: &Held, turn: Turn, chance: &mut Chance) -> Turn {
@@ -463,6 +463,7 @@ impl Play {
                     held.maps.retain(|(map, ..)| *map != feed.map);
                     held.maps.push((feed.map, feed.fed, feed.total));
                 }
+                held.maps.retain(|(map, ..)| !commit.erase.contains(map));
             }
             (Outcome::Applied(_) | Outcome::Fenced | Outcome::Gone | Outcome::Exists(_), _) => {
                 let mut held = self.held.swap_remove(place);

@@ -169,6 +169,9 @@ impl Memos {
 impl<'a> Ledger<'a> {
     /// Does what is to be done about tasks that ended out of a batch's sight.
     pub fn cascade(&mut self, up: &CascadeStep) {
+        if cfg!(debug_assertions) {
+            self.ask(CascadeStep::reads(std::slice::from_ref(up)).tasks);
+        }
         match *up {
             CascadeStep::Vacate { key, at } => self.vacate(key, at),
             CascadeStep::Deliver { key, at } => self.deliver(key, at),
@@ -356,7 +359,9 @@ impl<'a> Ledger<'a> {
                 let execution = tree.execution;
                 self.follow_up(Key::of_execution(execution), CascadeStep::Joined { execution, at });
             }
-            (Some(map), Some(owner)) if self.row(map).is_some_and(|row| !row.status.is_terminal()) => {
+            (Some(map), Some(owner))
+                if self.related(map, task).is_some_and(|row| !row.status.is_terminal()) =>
+            {
                 self.complete_item(map, owner, &result, at);
             }
             (Some(_), Some(_)) => {}
@@ -367,8 +372,8 @@ impl<'a> Ledger<'a> {
     /// Counts a step that has ended in its parent.
     fn count(&mut self, step: TaskId, at: Timestamp) {
         let parent = self.row(step).and_then(|row| row.tree.parent);
-        if let Some(parent) =
-            parent.filter(|parent| self.row(*parent).is_some_and(|row| !row.status.is_terminal()))
+        if let Some(parent) = parent
+            && self.related(parent, step).is_some_and(|row| !row.status.is_terminal())
         {
             self.complete_step(step, parent, at);
         }

@@ -214,7 +214,7 @@ fn apply_under<'a>(rows: &[Row], memos: &[KeyEntry], batch: &'a [Transition]) ->
             ledger.apply(transition)
         })
         .collect();
-    (outcomes, ledger.into_writes())
+    (outcomes, ledger.into_writes().expect("rows that belong together"))
 }
 
 fn apply_one<'a>(rows: &[Row], transition: &'a Transition) -> (Outcome, Writes<'a>) {
@@ -649,6 +649,54 @@ mod completing {
         commit(&mut keep).fire = vec![task(2)];
         let (outcome, writes) = apply_one(&rows, &keep);
         assert_eq!((outcome, writes.ids()), (applied(1), vec![ROOT]));
+    }
+}
+
+mod corrupt {
+    use super::*;
+
+    fn refused(rows: &[Row], transition: &Transition) -> String {
+        let batch = std::slice::from_ref(transition);
+        let mut ledger = load(rows, &[], &Ledger::reads(batch));
+        ledger.apply(transition);
+        let error = ledger.into_writes().expect_err("rows contradict each other");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        error.to_string()
+    }
+
+    #[test]
+    fn an_end_whose_parent_is_missing_is_not_dropped() {
+        let error = refused(&[step(2)], &complete(&step(2)));
+        assert!(error.contains(&format!("task {} belongs to task {ROOT}", task(2))), "{error}");
+    }
+
+    #[test]
+    fn an_item_whose_map_or_owner_is_missing_is_not_dropped() {
+        refused(&[parked(1), item(3, 2)], &complete(&item(3, 2)));
+        refused(&[map(2, 1, 2, Some(2)), item(3, 2)], &complete(&item(3, 2)));
+    }
+
+    #[test]
+    fn a_map_that_is_fed_must_be_there() {
+        let mut keep = leased(&root(), Next::Keep);
+        commit(&mut keep).feed = vec![Feed { map: task(2), fed: 1, total: None, digest: None }];
+        refused(&[root()], &keep);
+    }
+
+    #[test]
+    fn a_task_is_where_its_transition_says() {
+        let elsewhere = Row { tree: Tree::step(EXECUTION, task(9)), ..step(2) };
+        refused(&[parked(1), step(2)], &complete(&elsewhere));
+        let over = Row { expires_at: Some(t(5)), ..step(2) };
+        refused(&[parked(1), over], &expire(&elsewhere));
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "not in the reads")]
+    fn a_row_that_was_not_asked_for_is_not_looked_up() {
+        let ledger = load(&[root()], &[], &Reads::default());
+        ledger.row(ROOT);
     }
 }
 

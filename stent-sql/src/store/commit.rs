@@ -71,7 +71,7 @@ pub(super) async fn apply_knowing<C: ConnectionTrait>(
     while !rest.is_empty() {
         let (mut ledger, known) = load(run, &Ledger::reads(rest)).await?;
         let taken = rest.iter().take_while(|transition| committed.apply(&mut ledger, transition)).count();
-        let cascade = committed.write(run, ledger.into_writes(), &known).await?;
+        let cascade = committed.write(run, ledger.into_writes()?, &known).await?;
         committed.cascade(run, cascade).await?;
         rest = &rest[taken..];
         if !rest.is_empty() {
@@ -220,7 +220,7 @@ impl Committed {
             }
             let (mut ledger, known) = load(run, &CascadeStep::reads(&steps)).await?;
             steps.iter().for_each(|step| ledger.cascade(step));
-            cascade = self.write(run, ledger.into_writes(), &known).await?;
+            cascade = self.write(run, ledger.into_writes()?, &known).await?;
         }
         let message = format!("cascades did not converge after {ROUNDS_MAX} rounds");
         Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message))

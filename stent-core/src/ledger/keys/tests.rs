@@ -134,13 +134,13 @@ fn apply<'a>(ledger: &mut Ledger<'a>, batch: &'a [Transition]) {
 fn written<'a>(rows: &[Row], memos: &[KeyEntry], batch: &'a [Transition]) -> Writes<'a> {
     let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
     apply(&mut ledger, batch);
-    ledger.into_writes()
+    ledger.into_writes().expect("rows that belong together")
 }
 
 fn followed(rows: &[Row], memos: &[KeyEntry], up: CascadeStep) -> Writes<'static> {
     let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
     ledger.cascade(&up);
-    ledger.into_writes()
+    ledger.into_writes().expect("rows that belong together")
 }
 
 fn row(writes: &Writes<'_>, n: u128) -> Row {
@@ -272,7 +272,7 @@ fn what_may_have_ended_out_of_sight_is_looked_for_before_its_key_is_touched() {
 
     assert!(!ledger.can_apply(&asking));
     assert!(ledger.can_apply(&end(&rows[1], Ok(text("of another execution")))));
-    let Cascade { executions, steps: ups } = ledger.into_writes().cascade;
+    let Cascade { executions, steps: ups } = ledger.into_writes().expect("rows that belong together").cascade;
     assert_eq!((executions.len(), ups), (1, Vec::new()));
 }
 
@@ -350,7 +350,7 @@ fn a_wait_that_left_the_record_takes_no_value_along() {
     ledger.memos.put(signal_memo(1, Some("yes")));
     ledger.cascade(&CascadeStep::Deliver { key: slot(1), at: t(10) });
 
-    let writes = ledger.into_writes();
+    let writes = ledger.into_writes().expect("rows that belong together");
     assert_eq!(result(&writes, 11), Some(Ok(text("yes"))));
 }
 

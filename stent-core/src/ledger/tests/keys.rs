@@ -76,7 +76,7 @@ fn apply_one_under<'a>(
 fn follow<'a>(rows: &[Row], memos: &[KeyEntry], up: CascadeStep) -> Writes<'a> {
     let mut ledger = load(rows, memos, &CascadeStep::reads(&[up]));
     ledger.cascade(&up);
-    ledger.into_writes()
+    ledger.into_writes().expect("rows that belong together")
 }
 
 impl Writes<'_> {
@@ -298,7 +298,7 @@ mod calls {
             let (_, writes) = apply_one_under(&[root(), other.clone()], &[held(9)], &feeding);
             assert_eq!([3, 4].map(|n| writes.row(task(n)).status), [TaskStatus::Waiting; 2]);
             let mut rows: Vec<Row> = [1, 2, 3, 4].map(|n| writes.row(task(n)).clone()).into();
-            rows.push(other.clone());
+            rows.extend([running(ELSEWHERE, Tree::root(ELSEWHERE.execution())), other.clone()]);
 
             let ending = complete(&other);
             let (_, writes) = apply_one_under(&rows, &[held(9)], &ending);
@@ -343,7 +343,7 @@ mod calls {
         for ups in [ups, [ups[1], ups[0]]] {
             let mut ledger = load(&rows, &[held(2)], &CascadeStep::reads(&ups));
             ups.iter().for_each(|up| ledger.cascade(up));
-            let writes = ledger.into_writes();
+            let writes = ledger.into_writes().expect("rows that belong together");
 
             assert_eq!(writes.row(ELSEWHERE).status, TaskStatus::Cancelled);
             assert_eq!(writes.memos, [held(600)]);

@@ -42,7 +42,7 @@ fn close() -> CascadeStep {
 fn follow<'a>(rows: &[Row], up: CascadeStep) -> Writes<'a> {
     let mut ledger = load(rows, &[], &CascadeStep::reads(&[up]));
     ledger.cascade(&up);
-    ledger.into_writes()
+    ledger.into_writes().expect("rows that belong together")
 }
 
 const ALREADY: Outcome =

@@ -31,7 +31,7 @@ impl Shelf {
                 outcomes.push(ledger.apply(next));
             }
             assert!(outcomes.len() > before, "a new ledger takes anything");
-            let follow = self.write(ledger.into_writes());
+            let follow = self.write(ledger.into_writes().expect("rows that belong together"));
             self.follow(follow);
         }
         outcomes
@@ -59,7 +59,7 @@ impl Shelf {
             let ups = self.follow_ups(follow);
             let mut ledger = self.load(&CascadeStep::reads(&ups));
             ups.iter().for_each(|up| ledger.cascade(up));
-            follow = self.write(ledger.into_writes());
+            follow = self.write(ledger.into_writes().expect("rows that belong together"));
         }
         panic!("there is no end to what follows");
     }
