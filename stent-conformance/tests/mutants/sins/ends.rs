@@ -50,13 +50,13 @@ pub(super) fn mutants() -> Vec<Mutant> {
         .rewrites(|transition, _| transition.rows_mut().iter_mut().for_each(|new| new.attempts = 0)),
         mutant(
             "keeps the last try only",
-            "ended_claims::the_history_is_in_order_and_outlives_a_crash",
+            "tries::the_history_is_in_order_and_outlives_a_crash",
             &["in order"],
         )
         .shows_tries(|tries| drop(tries.drain(..tries.len().saturating_sub(1)))),
         mutant(
             "does not record crashes",
-            "ended_claims::a_lost_lease_is_recorded_when_it_is_taken_over",
+            "tries::a_lost_lease_is_recorded_when_it_is_taken_over",
             &["how many", "actual: 0"],
         )
         .shows_tries(|tries| tries.retain(|tried| tried.end != ClaimEnd::Crashed)),
