@@ -56,7 +56,7 @@ impl Held {
             retry: claimed.task.retry.clone(),
             attempts: claimed.task.attempts,
             key: claimed.task.key,
-            redriven: claimed.task.mark == Some(Mark::Revive),
+            redriven: claimed.task.mark == Some(Mark::Redrive),
         }
     }
 

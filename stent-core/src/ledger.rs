@@ -412,10 +412,10 @@ impl<'a> Ledger<'a> {
         let (status, mark) = (row.status, row.mark);
         let is_dead_letter = status == TaskStatus::Failed && mark.is_none();
         match action {
-            Action::Redrive { .. } if mark == Some(Mark::Revive) => Outcome::Already(News::default()),
+            Action::Redrive { .. } if mark == Some(Mark::Redrive) => Outcome::Already(News::default()),
             Action::Redrive { retry } if is_dead_letter => {
                 self.change(task, |row| {
-                    row.mark = Some(Mark::Revive);
+                    row.mark = Some(Mark::Redrive);
                     row.attempts = 0;
                     row.uncommitted_claims = 0;
                     row.ended_at = None;

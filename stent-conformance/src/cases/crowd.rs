@@ -650,7 +650,7 @@ async fn two_operators_and_a_worker_meet_at_a_dead_letter(world: World) {
         let mut held: Vec<_> = got.into_iter().filter_map(|(_, claimed)| claimed).collect();
         held.extend(world.claim(9).await);
         same("claimed", held.len(), 1);
-        same("mark", held[0].task.mark, Some(Mark::Revive));
+        same("mark", held[0].task.mark, Some(Mark::Redrive));
         world.apply(held[0].complete("receipt")).await;
         same("listed", world.dead_letters().await.len(), 0);
     }

@@ -171,7 +171,7 @@ async fn a_revived_one_is_tried_again_at_once(world: World) {
     same("execution", (view.status, view.ended_at, view.result), (ExecutionStatus::Running, None, None));
     let claimed = world.claim_one(t(5)).await;
     let task = &claimed.task;
-    same("claimed", (task.id, task.epoch.count, task.mark), (id, 3, Some(Mark::Revive)));
+    same("claimed", (task.id, task.epoch.count, task.mark), (id, 3, Some(Mark::Redrive)));
     same("attempts and tries start anew", (task.attempts, task.uncommitted_claims), (0, 1));
     world.apply(claimed.complete("receipt").at(t(6))).await;
     same("result", world.result(id).await, Some(Ok(text("receipt"))));
@@ -194,9 +194,9 @@ async fn a_revival_is_told_with_the_claim_until_something_is_committed(world: Wo
 
     // A shutdown and a crash do not change its state.
     world.apply(world.claim_one(t(0)).await.release()).await;
-    same("after a shutdown", world.claim_one(t(0)).await.task.mark, Some(Mark::Revive));
+    same("after a shutdown", world.claim_one(t(0)).await.task.mark, Some(Mark::Redrive));
     let again = world.claim_one(t(30)).await;
-    same("after a crash", again.task.mark, Some(Mark::Revive));
+    same("after a crash", again.task.mark, Some(Mark::Redrive));
     world.apply(again.park_for(Wait::for_next(0).until(Some(t(31))))).await;
 
     same("after a turn", world.claim_one(t(31)).await.task.mark, None);
@@ -383,7 +383,7 @@ async fn they_outlive_a_crash(world: World) {
     same("listed", world.dead_letters().await, before);
     world.apply(revive(id)).await;
     let world = world.crash().await;
-    same("claimed", world.claim_one(t(0)).await.task.mark, Some(Mark::Revive));
+    same("claimed", world.claim_one(t(0)).await.task.mark, Some(Mark::Redrive));
 }
 
 async fn those_who_waited_keep_the_failure(world: World) {

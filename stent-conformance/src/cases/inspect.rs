@@ -178,7 +178,7 @@ async fn a_task_tells_what_its_status_does_not(world: World) {
     world.apply(failed.fail(declined())).await;
     same("a dead letter", mark(failed.task.id).await, (TaskStatus::Failed, None));
     world.apply(revive(failed.task.id)).await;
-    same("revived", mark(failed.task.id).await, (TaskStatus::Pending, Some(Mark::Revive)));
+    same("revived", mark(failed.task.id).await, (TaskStatus::Pending, Some(Mark::Redrive)));
     let again = world.claim_one(t(0)).await;
     world.apply(again.keep()).await;
     same("come further", mark(failed.task.id).await, (TaskStatus::Running, None));

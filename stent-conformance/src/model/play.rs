@@ -311,7 +311,7 @@ impl Play {
         let is_item = claimed.task.tree.owner.is_some();
         let mut turn = match chance.below(20) {
             // A redriven task repeats what failed; items end, or no map ever would.
-            _ if claimed.task.mark == Some(Mark::Revive) && chance.happens(40) => claimed.redo(),
+            _ if claimed.task.mark == Some(Mark::Redrive) && chance.happens(40) => claimed.redo(),
             _ if is_item && chance.happens(40) => claimed.complete("parcel"),
             _ if is_item && chance.happens(15) => claimed.fail(Failure::new("Lost", "on the way")),
             0..8 => claimed.keep(),

@@ -342,7 +342,7 @@ fn a_revived_dead_letter_that_fails_by_itself_or_ends_well_is_like_any_other() {
 fn a_claim_knows_whether_its_task_was_revived_and_which_key_it_has() {
     let key = Key::of_user("charge", None, "order 7");
     let mut claimed = claimed(1);
-    claimed.task.mark = Some(Mark::Revive);
+    claimed.task.mark = Some(Mark::Redrive);
     claimed.task.key = Some(key);
 
     let held = Held::claimed(&claimed);

@@ -266,7 +266,7 @@ impl Row {
 
     /// It has come further than where it was redriven.
     pub(super) fn clear_redrive(&mut self) {
-        self.mark = self.mark.filter(|mark| *mark != Mark::Revive);
+        self.mark = self.mark.filter(|mark| *mark != Mark::Redrive);
     }
 
     /// Makes a parked task ready, no later than it was.

@@ -11,7 +11,7 @@ macro_rules! status {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum $name {
-            $($(#[$vdoc])* $variant,)+
+            $($(#[$vdoc])* $(#[serde(alias = $old)])* $variant,)+
         }
 
         impl $name {
@@ -119,7 +119,7 @@ status! {
         /// It has ended because its time was up.
         Expire = "expire",
         /// It had failed for good, and is tried again on request.
-        Revive = "redrive" | "revive",
+        Redrive = "redrive" | "revive",
         /// It has failed for good, and somebody has seen to that: it is no dead letter any more.
         Discard = "discard",
     }
@@ -165,6 +165,13 @@ mod tests {
         for status in ExecutionStatus::ALL {
             assert_eq!(status.as_str().parse(), Ok(*status));
         }
+        for mark in Mark::ALL {
+            assert_eq!(mark.as_str().parse(), Ok(*mark));
+            assert_eq!(serde_json::to_value(mark).expect("encodes"), mark.as_str());
+        }
+        // Stores of earlier versions have this word.
+        assert_eq!("revive".parse(), Ok(Mark::Redrive));
+        assert_eq!(serde_json::from_str::<Mark>("\"revive\"").expect("decodes"), Mark::Redrive);
         assert!("done".parse::<TaskStatus>().expect_err("no such word").to_string().contains("completed"));
     }
 }

@@ -79,7 +79,7 @@ impl Activation {
         let started_at = task.started_at.unwrap_or(task.created_at);
         let replay = Replay::new(started_at, task.done, claimed.steps)
             .noted(task.noted)
-            .redriven(task.mark == Some(Mark::Revive))
+            .redriven(task.mark == Some(Mark::Redrive))
             .sealed(host.engine.is_sealed);
         let function = task.lane.function;
         let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };

@@ -437,7 +437,7 @@ mod dead_letters {
             assert_eq!(outcome, applied(0));
             let expected = Row {
                 status: TaskStatus::Pending,
-                mark: Some(Mark::Revive),
+                mark: Some(Mark::Redrive),
                 attempts: 0,
                 uncommitted_claims: 0,
                 ready_at: Some(t(10)),
@@ -454,7 +454,7 @@ mod dead_letters {
     #[test]
     fn only_a_dead_letter_is_revived_or_discarded() {
         let marked = |mark| Row { mark: Some(mark), ..letter() };
-        let revived = Row { mark: Some(Mark::Revive), ..root() };
+        let revived = Row { mark: Some(Mark::Redrive), ..root() };
         for (there, revive_gives, discard_gives) in [
             (root(), Outcome::Gone, Outcome::Gone),
             (parked(1), Outcome::Gone, Outcome::Gone),
@@ -484,7 +484,7 @@ mod dead_letters {
 
     #[test]
     fn it_goes_on_from_a_cut_at_once_and_that_is_no_attempt() {
-        let there = Row { mark: Some(Mark::Revive), uncommitted_claims: 1, ..root() };
+        let there = Row { mark: Some(Mark::Redrive), uncommitted_claims: 1, ..root() };
         let mut redo = leased(&there, Next::Redo);
         commit(&mut redo).erase = vec![task(2)];
 
@@ -506,14 +506,14 @@ mod dead_letters {
 
     #[test]
     fn it_is_revived_until_it_has_come_further() {
-        let there = Row { mark: Some(Mark::Revive), ..root() };
+        let there = Row { mark: Some(Mark::Redrive), ..root() };
         for (turn, mark) in [
             (leased(&there, Next::Keep), None),
             (park(&there, Wait::for_next(0)), None),
             (retry(&there), None),
             (fail(&there), None),
             (complete(&there), None),
-            (leased(&there, Next::Release), Some(Mark::Revive)),
+            (leased(&there, Next::Release), Some(Mark::Redrive)),
         ] {
             let (_, writes) = apply_one(std::slice::from_ref(&there), &turn);
             assert_eq!(writes.row(ROOT).mark, mark, "{:?}", turn.next());
