@@ -1,7 +1,7 @@
-//! Many rows at once: a [`Batch`] goes in as the parameters of one statement, whose text does not depend on their number;
-//! an [`Answer`] comes out.
+//! Many rows at once. A [`Batch`] is sent as the parameters of one statement, whose text does not depend on the number of rows;
+//! an [`Answer`] is what comes back.
 //!
-//! What either looks like under way is the [`Dialect`](crate::Dialect)'s business.
+//! [`Transport`](crate::dialect::Transport) says what either looks like on the way.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -162,12 +162,12 @@ impl Answer {
         Self { columns, cells: Vec::new(), overflow: Vec::new() }
     }
 
-    /// Adds a cell: those of a row in the order of the columns, then those of the next.
+    /// Adds a cell. Cells are added row by row, in the order of the columns.
     pub fn push(&mut self, cell: Cell<'static>) {
         self.cells.push(cell);
     }
 
-    /// Adds a cell whose bytes were too many to come along; they are to be read apart, by the row's first column.
+    /// Adds a cell whose payload is overflow: it is read by a second statement, by the row's first column.
     pub fn push_overflow(&mut self) {
         self.overflow.push(self.cells.len());
         self.cells.push(Cell::Null);
@@ -187,13 +187,13 @@ impl Answer {
         (0..rows).map(move |_| cells.by_ref().take(width).collect::<Vec<_>>().into_iter())
     }
 
-    /// The ids of the rows whose bytes did not come along, of one column.
+    /// The ids of rows with an overflow payload in a column.
     pub(crate) fn overflow_ids(&self, column: &str) -> Vec<Uuid> {
         let overflow = self.overflow.iter().filter(|at| self.column_of(**at).name == column);
         overflow.filter_map(|at| self.id_of(*at)).collect()
     }
 
-    /// Adds bytes of one column that were read apart to the rows with these ids.
+    /// Adds overflow payloads of a column to the rows with these ids.
     pub(crate) fn bring(&mut self, column: &str, mut brought: BTreeMap<Uuid, Vec<u8>>) {
         for at in self.overflow.clone() {
             if self.column_of(at).name == column

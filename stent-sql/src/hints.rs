@@ -1,4 +1,4 @@
-//! Hints: within the process from what was committed, from outside by a [`Neighbours`] that the database brings.
+//! Hints from this process's commits, and from other processes by a [`Neighbours`] of the database.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use stent_core::backend::{Listener, Result, Topic};
 use tokio::sync::watch;
 
-/// Where hints come together. Clones are the same hub.
+/// Passes hints to listeners. Clones are the same hub.
 #[derive(Clone, Debug, Default)]
 pub struct Hub(Arc<Topics>);
 
@@ -24,7 +24,7 @@ impl Default for Topics {
 }
 
 impl Hub {
-    /// Wakes everybody who listens.
+    /// Wakes all listeners.
     pub fn hint(&self, topic: Topic) {
         self.sender(topic).send_replace(());
     }
@@ -65,33 +65,32 @@ impl Listener for HubListener {
 /// Notices what other processes do with the database. Each method but [`close`](Self::close) returns at once.
 #[async_trait]
 pub trait Neighbours: Debug + Send + Sync + 'static {
-    /// Somebody listens from now on.
+    /// The hub has a listener from now on.
     fn listening(&self, hub: &Hub);
 
-    /// This process has begun a transaction: where one writes at a time, nobody else can commit until it ends.
+    /// This process has begun a transaction. With one writer, no other process can commit until it ends.
     fn began(&self) {}
 
-    /// This process has committed something itself, and hints at it.
+    /// This process has committed, and sends the hints itself.
     fn committed(&self) {}
 
-    /// This process has hinted at something to its own: now others may learn of it.
+    /// This process has sent a hint to its own listeners: other processes may be told now.
     fn hinted(&self, _topic: Topic) {}
 
-    /// Fails where the database that is open is not the one that others find any more, so that nothing is confirmed which
-    /// nobody will see. Asked when a transaction has begun, when it was committed, and before reads.
+    /// Checks that other processes would open the same database as this one, so that no commit to a replaced file is
+    /// confirmed. Called after a transaction has begun, after its commit, and before reads.
     ///
     /// # Errors
-    /// What has happened and what to do about it.
+    /// The cause and what to do about it.
     fn check_place(&self, _operation: &'static str) -> Result<()> {
         Ok(())
     }
 
-    /// Why there is no connection, where a call has waited for one in vain: tries to open one, within a second. None if that goes
-    /// well.
+    /// Why a call got no connection in time. Tries to open one, for at most a second. None if that succeeds.
     async fn diagnose(&self) -> Option<String> {
         None
     }
 
-    /// The store was closed: gives back what is held, connections for one.
+    /// The store was closed. Releases connections and other resources.
     async fn close(&self);
 }

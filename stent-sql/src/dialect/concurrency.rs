@@ -1,4 +1,4 @@
-//! Connections and transactions: how they begin, what they are told apart by, and how many write at once.
+//! Connections and transactions.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -6,31 +6,31 @@ use std::time::Duration;
 use sea_orm::{DbErr, TransactionOptions};
 use stent_core::backend::Topic;
 
-/// How connections are used by several transactions.
+/// How connections and transactions begin, end and exclude each other.
 pub trait Concurrency: Debug + Send + Sync + 'static {
-    /// How a transaction that writes begins. What it reads must hold until it has written: because it is the only one, or
-    /// because it [locks](Writers::Many) that.
+    /// How a transaction that writes begins. The rows that it reads must stay as they are until it has written: because it is
+    /// the only writer, or because it [locks](Writers::Many) them.
     fn begin(&self) -> TransactionOptions;
 
     /// How many transactions write at once.
     fn writers(&self) -> Writers;
 
-    /// Whether connections lead to a server: then one can be lost while nobody uses it, and a `BEGIN` that nobody waits for any
-    /// more may still be answered.
+    /// Whether connections lead to a server. If so, an idle connection can be lost, and a `BEGIN` whose future was dropped may
+    /// still take effect.
     fn is_remote(&self) -> bool;
 
-    /// What runs first in each transaction that writes, where the connections could not be set up for it.
+    /// Statements that begin each transaction that writes, if the connections could not be set up when they were opened.
     fn settings(&self) -> Option<&str> {
         None
     }
 
-    /// Statements that begin the transaction of a closure, which may last for `limit` if that is given.
+    /// Statements that begin the transaction of an application's closure, which may last for `limit`.
     fn guest_settings(&self, limit: Option<Duration>) -> Option<String> {
         let _ = limit;
         None
     }
 
-    /// Statements that begin a transaction whose other statements do not name the schema of Stent's tables: a migration.
+    /// Statements that begin a transaction whose statements do not name the schema of Stent's tables, such as a migration.
     fn enter(&self) -> Option<String> {
         None
     }
@@ -40,66 +40,67 @@ pub trait Concurrency: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Says which schema that is. Statements that are rendered from now on name it.
+    /// Sets the default schema. Statements that are rendered later name it.
     fn settle(&self, schema: String) {
         let _ = schema;
     }
 
-    /// What fails where a connection of the store's own is not as it was to be set up, and what is done on it would go to other
-    /// tables, or see too little of others.
+    /// A statement that fails if one of the store's connections is set up wrongly, so that it would use other tables or miss
+    /// other transactions' commits.
     fn check(&self) -> Option<String> {
         None
     }
 
-    /// What runs before migrations, and in their transaction. Whoever else migrates waits there.
+    /// Statements that run first in the transaction of the migrations. Concurrent migrations wait here.
     fn before_migrations(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What runs after them, if there were any.
+    /// Statements that run after migrations, if there were any.
     fn after_migrations(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// A statement that marks a transaction with a number until it ends, so that another one in its place can be told from it.
-    /// None where the backend has the database tell when one ends ([`OneWriter`](crate::OneWriter)).
+    /// A statement that marks the current transaction with a number, so that a later transaction on the same connection is not
+    /// taken for it. None if the database reports the end of transactions ([`OneWriter`](crate::OneWriter)).
     fn mark(&self, _number: u64) -> Option<String> {
         None
     }
 
-    /// What fails, sooner or later, in a transaction of a closure's unless the savepoint that was just set is the only one. A
-    /// transaction within its transaction that the closure has kept would else be what the driver commits.
+    /// A statement that fails in the transaction of a closure, now or at its commit, unless the savepoint that was just set is
+    /// the only one. Otherwise the driver would commit a nested transaction that the closure left open.
     fn only_savepoint(&self) -> Option<&'static str> {
         None
     }
 
-    /// What tells whether a transaction is what its driver says, where the database ends some without being asked.
+    /// Statements that check whether the driver and the database agree about a transaction, if the database ends some by
+    /// itself.
     fn probes(&self) -> Option<Probes> {
         None
     }
 
-    /// A statement that, run in a transaction, hints at a topic when that is committed. None where others notice a commit
-    /// without being told.
+    /// A statement that sends a hint when the current transaction commits. None if other processes notice commits by
+    /// themselves.
     fn hint_within(&self, topic: Topic) -> Option<String> {
         let _ = topic;
         None
     }
 
-    /// How long a server may take to answer, where it can go away without a word. What takes longer is given up.
+    /// How long a server may take to answer. Calls that take longer are given up. None if there is no server.
     fn patience(&self) -> Option<Patience> {
         None
     }
 
-    /// The server has not answered in time: no session that is open now is to be used again.
+    /// The server did not answer in time: sessions that are open now must not be used again.
     fn silent(&self) {}
 
-    /// Somebody has stopped waiting for an answer: the connection that comes back next may be one that does not give any.
+    /// A caller stopped waiting for an answer: the next connection that is returned to the pool may be a silent one.
     fn abandoned(&self) {}
 
-    /// A transaction has begun: the server lets this user in.
+    /// A transaction has begun, so the server accepts this user.
     fn begun(&self) {}
 
-    /// Hears of an error before its connection goes back to the pool, so that sessions in a bad state are not used again.
+    /// Is told of an error before its connection returns to the pool, so that sessions in a bad state are not used again.
     fn heard(&self, error: &DbErr) {
         let _ = error;
     }
@@ -108,33 +109,31 @@ pub trait Concurrency: Debug + Send + Sync + 'static {
 /// How many transactions write at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
-    /// One: what it reads holds until it has written, and nothing need be locked.
+    /// One. The rows that it reads stay as they are until it has written, so nothing is locked.
     One,
-    /// Many: rows that are read to be written are locked, in the order of their ids. What has no row yet, or none of its own,
-    /// is locked by a number.
+    /// Many. They lock the rows that they read to write, in the order of ids. Things without a row are locked by number.
     Many {
-        /// The function that takes a lock by a number of 64 bits, for as long as the transaction lasts.
+        /// The SQL function that takes a lock by a number of 64 bits until the transaction ends.
         hold: &'static str,
     },
 }
 
-/// Statements that tell what state a connection is in by whether they fail.
+/// Statements that reveal the state of a connection by failing or succeeding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probes {
-    /// Fails in a transaction, and begins one outside.
+    /// Fails in a transaction; outside of one it begins one.
     pub begin: &'static str,
-    /// Ends what that has begun.
+    /// Ends the transaction that `begin` began.
     pub rollback: &'static str,
-    /// Each fails unless the driver has as many savepoints open, the most first. Going through them stops at the first that
-    /// does not fail, which is the innermost savepoint.
+    /// Each fails unless the driver has at least that many savepoints open; the highest number first.
     pub nested: Vec<String>,
 }
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// Until there is a connection, which the pool bounds by itself.
+    /// Until there is a connection. The pool enforces this bound.
     pub connection: Duration,
-    /// Until it has answered one statement.
+    /// Until one statement is answered.
     pub answer: Duration,
 }

@@ -1,4 +1,4 @@
-//! What differs between databases, by what it is about.
+//! The differences between databases, one trait for each subject.
 //!
 //! | Trait | Says |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | [`Concurrency`] | how connections and transactions begin, and how many write at once |
 //! | [`Failures`] | what errors mean |
 //!
-//! Nothing asks which database it is: each question is about the property that matters where it is asked.
+//! No code asks which database it runs on. It asks for the property that matters in that place.
 
 mod concurrency;
 mod failures;
@@ -19,8 +19,8 @@ pub use failures::Failures;
 pub use text::{Text, render};
 pub use transport::{Transport, len_of};
 
-/// A database, as far as [`SqlStore`](crate::SqlStore) must know it.
+/// What [`SqlStore`](crate::SqlStore) needs to know of a database.
 pub trait Dialect: Text + Transport + Concurrency + Failures {
-    /// The kind of store, as in `sqlite`.
+    /// The kind of the store: `sqlite`, `postgres`.
     fn name(&self) -> &'static str;
 }

@@ -1,4 +1,4 @@
-//! The text of statements, where databases write it differently.
+//! The text of statements.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use sea_orm::sea_query::{Expr, QueryBuilder, SelectStatement, SubQueryStatement}
 
 /// How statements are written.
 pub trait Text: Debug + Send + Sync + 'static {
-    /// The database, as sea-orm calls it.
+    /// The database in the terms of sea-orm.
     fn backend(&self) -> DbBackend;
 
     /// Renders a statement; see [`render`].
@@ -16,54 +16,54 @@ pub trait Text: Debug + Send + Sync + 'static {
     /// The n-th parameter of a statement, counting from 1: `?1`, `$1`.
     fn param(&self, n: usize) -> String;
 
-    /// The n-th parameter, where it stands for a limit.
+    /// The n-th parameter of a statement, written as a limit.
     fn limit(&self, n: usize) -> String;
 
-    /// Whether `column` is one of the few values of `subquery`, which depends on the row beside it: to be looked up by
-    /// index, and not to be joined.
+    /// A condition: `column` is one of the values of `subquery`, which are few and may depend on the outer row. The database
+    /// must look them up by index instead of joining.
     fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr;
 
-    /// Whether a query gives a row. It looks for one only, and is planned as if there were few.
+    /// A condition: the query has a row. The database must stop at the first one and look it up by index. The query selects
+    /// nothing yet.
     fn any_row(&self, query: SelectStatement) -> Expr;
 
-    /// Whether a join of a few rows with a table looks each of them up, while a list of them would be planned by how many rows
-    /// such lists have on average.
+    /// Whether the planner looks up each row of a small batch when it joins a table, and misjudges the same batch as a list
+    /// of values.
     fn joins_by_lookup(&self) -> bool;
 
-    /// The database's clock, in microseconds since the Unix epoch.
+    /// The time of the database's clock, in microseconds since the Unix epoch.
     fn clock(&self) -> Expr;
 
-    /// Which database a connection is in, and where in it Stent's tables are looked for: a text that is the same for two
-    /// connections only if they find the same tables.
+    /// A text that names the database of the connection. Two connections have the same text only if they find the same
+    /// tables.
     fn home(&self) -> Expr;
 
-    /// The isolation level of the transaction that asks, if its statements do not see what others have committed since it
-    /// began, and may write all the same; else null.
+    /// The isolation level of the current transaction, if it may write and does not see commits since it began; else null.
     fn frozen(&self) -> Expr {
         Expr::cust("NULL")
     }
 
-    /// The number that the transaction which asks was marked with, as a text; null if it was not.
+    /// The number that [`Concurrency::mark`](super::Concurrency::mark) gave the current transaction, as a text; else null.
     fn marked(&self) -> Expr {
         Expr::cust("NULL")
     }
 
-    /// A moment in microseconds as an ISO 8601 text, for people.
+    /// A column with microseconds, as an ISO 8601 text.
     fn iso(&self, column: &str) -> String;
 
     /// A field of a JSON object in a column, as a text.
     fn json_field(&self, column: &str, field: &str) -> String;
 
-    /// How the rows of a new table are stored: what follows `ALTER TABLE name`, if anything.
+    /// Storage parameters of a new table: what follows `ALTER TABLE name`, if anything.
     fn storage(&self, _table: &str) -> Option<&'static str> {
         None
     }
 
-    /// Whether an index can be renamed. Where it cannot, it is made again under its new name.
+    /// Whether the database can rename an index. If not, a migration creates it again under its new name.
     fn renames_indexes(&self) -> bool;
 }
 
-/// Renders a statement with a builder of sea-query. A dialect's [`render`](Dialect::render) is this with its builder.
+/// Renders a statement with a builder of sea-query. [`Text::render`] calls this with the builder of its database.
 pub fn render<B: QueryBuilder>(query: &SubQueryStatement, builder: B) -> String {
     match query {
         SubQueryStatement::SelectStatement(query) => query.to_string(builder),

@@ -7,38 +7,38 @@ use sea_orm::{DbErr, QueryResult};
 
 use crate::batch::{Answer, Batch, Column};
 
-/// How many rows are sent and given.
+/// How rows are sent to the database and come back.
 pub trait Transport: Debug + Send + Sync + 'static {
-    /// A derived table of these columns that reads a batch from the parameters from `first` on. Its text does not depend
-    /// on the batch.
+    /// A derived table that reads a batch of these columns from the parameters that begin at `first`. Its text does not depend
+    /// on the number of rows.
     fn batch_source(&self, columns: &[Column], first: usize) -> SelectStatement;
 
-    /// How many parameters [`batch_source`](Self::batch_source) reads.
+    /// The number of parameters that [`batch_source`](Self::batch_source) reads.
     fn batch_params(&self, columns: &[Column]) -> usize;
 
     /// The parameters that carry a batch.
     fn batch_values(&self, batch: &Batch<'_>) -> Vec<Value>;
 
-    /// Most bytes that a cell of a [packed](Self::pack) row brings along; larger ones are read apart. None where rows
-    /// are handed on one by one, with all they have.
+    /// The largest payload, in bytes, that a [packed](Self::pack) row has inline. Larger ones (overflow) are read by a second
+    /// statement. None if rows are not packed.
     fn inline_bytes_max(&self) -> Option<usize>;
 
-    /// The same rows in as few as can be, where it costs much to hand rows on one by one; read back by
-    /// [`unpack`](Self::unpack).
+    /// Packs the rows of a query into few rows, for drivers that are slow per row. [`unpack`](Self::unpack) reads them.
     ///
-    /// If columns hold bytes, the first column is an id. Each of them comes with another beside it, named by [`len_of`],
-    /// that says how many there are; it is null if they are more than [`inline_bytes_max`](Self::inline_bytes_max). Where
-    /// there is no bound on the rows, a column that numbers them is named.
+    /// If a column holds bytes, the first column is an id, and the query has a second column for each such column: its name
+    /// is [`len_of`] the first, and its value is the number of bytes. The bytes are null if there are more than
+    /// [`inline_bytes_max`](Self::inline_bytes_max). If the number of rows is unbounded, `numbered_by` names a column that
+    /// numbers them.
     fn pack(&self, query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement;
 
-    /// Reads packed rows. They come in any order.
+    /// Reads packed rows, in any order.
     ///
     /// # Errors
-    /// When they do not hold what the columns say.
+    /// If a value does not fit its column.
     fn unpack(&self, rows: Vec<QueryResult>, columns: &'static [Column]) -> Result<Answer, DbErr>;
 }
 
-/// Name of the column that says how many bytes there are in another.
+/// The name of the column with the number of bytes of another column.
 #[must_use]
 pub fn len_of(column: &str) -> String {
     format!("{column}_len")

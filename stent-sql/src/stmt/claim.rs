@@ -1,7 +1,7 @@
 //! Finds work. A lane's tasks of one priority are a stream; due ones stand at its head, in order.
 //!
-//! Nothing here looks at a row that is not due or not admitted, however many there are (G9): streams are found by jumping
-//! from one to the next in the claim index, and of each only the head is read.
+//! No statement reads rows that are not due or not admitted, however many there are (G9): streams are found by jumping from
+//! one to the next in the claim index, and only the head of each is read.
 
 use sea_orm::sea_query::{
     Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order,
@@ -16,8 +16,8 @@ use crate::table::{lane, task};
 
 const STREAMS: &str = "stream";
 
-/// Every lane by priority, with the moments of its first task and of its first one that is not due. And one row of another
-/// kind, which says whether [`ends`](super::limit::ends) is worth asking, so that a claim that finds nothing has asked once.
+/// Every lane by priority, with the due times of its first task and of its first task that is not due yet. One more row tells
+/// whether [`ends`](super::limit::ends) is worth a query, so an idle claim costs one query.
 pub(super) fn streams(sql: Sql<'_>) -> Built {
     let of_lane = |column| Expr::col((name("lane"), column));
     let of_stream = |column| Expr::col((name(STREAMS), column));
@@ -70,7 +70,7 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
     Built::read(StreamRow::COLUMNS, listed.with(with))
 }
 
-/// When the first task's time is up, and whether one of a worker is asked to end, in the columns of a stream.
+/// The first deadline, and whether a task of the worker is asked to end, in the columns of a stream.
 fn end_hints(sql: Sql<'_>) -> SelectStatement {
     let first_end = Query::select()
         .expr(Expr::col(task::EXPIRES_AT).min())
@@ -116,7 +116,7 @@ pub(super) fn pick(sql: Sql<'_>) -> Built {
     sql.packed(Picked::COLUMNS, rows)
 }
 
-/// The same, with the tasks of a second batch.
+/// The heads of the batch's streams, and the tasks of a second batch.
 pub(super) fn pick_with(sql: Sql<'_>) -> Built {
     let first = sql.dialect.batch_params(Head::COLUMNS) + 3;
     let others = sql.dialect.batch_source(OneId::COLUMNS, first);
@@ -144,7 +144,7 @@ pub(super) fn pick_with(sql: Sql<'_>) -> Built {
     sql.packed(Picked::COLUMNS, rows(both))
 }
 
-/// The heads of the batch's streams, as far as is needed to tell which of them there is room for.
+/// The heads of the batch's streams, with the columns that limits need.
 pub(super) fn heads(sql: Sql<'_>) -> Built {
     if sql.locks() {
         return sql.packed(RankedRow::COLUMNS, locked_heads(sql, RankedRow::COLUMNS));
@@ -159,8 +159,8 @@ pub(super) fn heads(sql: Sql<'_>) -> Built {
     sql.packed(RankedRow::COLUMNS, heads)
 }
 
-/// The heads of the batch's streams, locked. What is given of them is what was locked: the same rows looked up by their
-/// ids could be older. Those that others have locked are passed over, and those behind them taken.
+/// The heads of the batch's streams, locked. The statement gives the locked rows themselves, because a second look-up by id
+/// could give older ones. Rows that other transactions have locked are skipped.
 fn locked_heads(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement {
     let head = head(sql)
         .clear_selects()
@@ -175,8 +175,7 @@ fn locked_heads(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement
         .take()
 }
 
-/// The first of them, in the order priority, due time, age. The others stay locked as long as the transaction lasts, which
-/// is not long.
+/// The first of the locked heads, in the order priority, due time, age. The others stay locked until the transaction ends.
 fn taken(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement {
     locked_heads(sql, gives)
         .order_by((task::TABLE, task::PRIORITY), Order::Desc)
@@ -218,7 +217,7 @@ fn picked(sql: Sql<'_>) -> SelectStatement {
         .take()
 }
 
-/// Neither asked to end nor at the end of its time: no code of the others starts again (G15). The claim index knows.
+/// Whether a task may start: it is not asked to end, and its deadline has not passed (G15). The claim index has both columns.
 fn wanted(task: &'static str, now: Expr) -> Expr {
     let of_task = |column| Expr::col((name(task), column));
     let mark = of_task(task::MARK);
@@ -227,7 +226,7 @@ fn wanted(task: &'static str, now: Expr) -> Expr {
     mark.is_null().or(not_asked).and(in_time)
 }
 
-/// Tasks of a lane that are ready now or later: those in the claim index.
+/// The tasks of a lane in the claim index: those that are ready now or later.
 fn ready(lane: Expr) -> SelectStatement {
     Query::select()
         .from_as(task::TABLE, name("task"))

@@ -38,8 +38,8 @@ pub(super) fn executions(sql: Sql<'_>) -> Built {
     sql.packed(ExecutionRow::COLUMNS, executions)
 }
 
-/// A page of an execution's tasks, by id, which is by age. The root is found by its own id: roots, of which there may be
-/// as many as tasks, are not in the index of executions.
+/// A page of an execution's tasks, by id and so by age. The root is found by its own id, because the index of executions has
+/// no roots.
 pub(super) fn tasks(sql: Sql<'_>) -> Built {
     let (execution, from) = (|| sql.param(1), || sql.param(2));
     let root = Query::select()
@@ -79,7 +79,7 @@ pub(super) fn items(sql: Sql<'_>) -> Built {
     sql.packed(ItemRow::COLUMNS, items)
 }
 
-/// What a task was called with.
+/// The arguments of a task.
 pub(super) fn args(sql: Sql<'_>) -> Built {
     let args = Query::select()
         .exprs(carried(sql, CalledWith::COLUMNS))
@@ -91,8 +91,8 @@ pub(super) fn args(sql: Sql<'_>) -> Built {
 
 /// A page of executions, newest first. Parameters: up to which id, how many, status, function, queue, tag; the last four may be null.
 ///
-/// Open ones and those that ended this way or that are read from their own ends, each by age, and merged. Those that cannot
-/// stand as is asked for are not read at all: that condition names no column.
+/// Open, completed, failed and cancelled executions are read from an index each, newest first, and merged. An index whose
+/// executions cannot have the requested status is not read: the first condition names no column.
 pub(super) fn list(sql: Sql<'_>) -> Built {
     let fits = |n: usize, test: &dyn Fn(Expr) -> Expr| sql.param(n).is_null().or(test(sql.param(n)));
     let newest = |alias: &'static str, ended: Expr, statuses: &[ExecutionStatus]| {
@@ -140,7 +140,7 @@ pub(super) fn list(sql: Sql<'_>) -> Built {
     sql.packed(ExecutionRow::COLUMNS, rows)
 }
 
-/// How many executions stand where, in one look: one that ends is counted as open or as ended, and not as neither.
+/// Counts executions by status in one statement, so that an execution that ends meanwhile is counted exactly once.
 pub(super) fn tally(_sql: Sql<'_>) -> Built {
     let open = |stands: &'static str| {
         Expr::cust(format!(
@@ -181,7 +181,7 @@ pub(super) fn tally(_sql: Sql<'_>) -> Built {
     Built::read(Tally::COLUMNS, tally)
 }
 
-/// What waits in each lane.
+/// The number of waiting tasks in each lane.
 pub(super) fn lanes(sql: Sql<'_>) -> Built {
     let waits = || {
         Query::select()
@@ -214,7 +214,7 @@ pub(super) fn lanes(sql: Sql<'_>) -> Built {
     Built::read(LaneViewRow::COLUMNS, lanes)
 }
 
-/// Tasks that run, those whose leases end last first. Reads the claim index, which knows the status, and no other rows.
+/// Running tasks, the latest end of a lease first. Finds them in the claim index, which has the status.
 pub(super) fn running(sql: Sql<'_>) -> Built {
     let last = Query::select()
         .column(task::ID)

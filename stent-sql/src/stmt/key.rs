@@ -18,7 +18,7 @@ pub(super) fn read(sql: Sql<'_>) -> Built {
     Built::read(KeyRow::COLUMNS, sql.locked(entries, key::KEY))
 }
 
-/// Over what is there.
+/// Inserts or replaces key entries.
 pub(super) fn write(sql: Sql<'_>) -> Built {
     let mut insert = insert_from(key::TABLE, names(NewKey::COLUMNS), sql.upserted(NewKey::COLUMNS));
     let others = names(NewKey::COLUMNS).filter(|column| *column != name(key::KEY));
@@ -32,7 +32,7 @@ pub(super) fn forget(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// Gives values back to the key entries that have none.
+/// Puts values back into key entries that have none.
 pub(super) fn restore(sql: Sql<'_>) -> Built {
     let of_task = |column: &'static str| -> Expr {
         let value: SelectStatement = Query::select()
@@ -53,8 +53,8 @@ pub(super) fn restore(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
-/// The next steps of cascades in executions: keys whose holders have ended without a result, and roots that were asked to
-/// end and have nothing running any more. Below such a root everything that is open was asked to end too.
+/// The next steps of cascades in executions: keys whose holders have ended without a result, and roots that are asked to end
+/// and have no running task left. All open tasks below such a root are asked to end, too.
 pub(super) fn cascade(sql: Sql<'_>) -> Built {
     let open = |alias: &'static str| {
         Query::select()

@@ -8,8 +8,8 @@ use super::{Built, Sql, insert_from, name, names};
 use crate::row::{LaneRow, NewLane, OneLane, Shape};
 use crate::table::{lane, task};
 
-/// A lane that is there already is written over with its own key, so that what is stored comes back: another lane under
-/// the same key must be an error and never a mix-up.
+/// Inserts lanes and gives the stored ones. A lane that exists is updated to its own key, so that it is given, too: the caller
+/// must notice a different lane under the same key.
 pub(super) fn insert(sql: Sql<'_>) -> Built {
     let mut insert = insert_from(lane::TABLE, names(NewLane::COLUMNS), sql.upserted(NewLane::COLUMNS));
     insert.on_conflict(OnConflict::column(lane::KEY).update_column(lane::KEY).to_owned());
@@ -26,8 +26,8 @@ pub(super) fn read(sql: Sql<'_>) -> Built {
     )
 }
 
-/// Lanes in which tasks are ready, now or later, and which are not stored: somebody has deleted them. The claim index is
-/// searched by jumping from one lane to the next, so this costs a look for each lane, however many tasks there are.
+/// Lanes that have ready tasks and are not stored, because somebody deleted them. The claim index is searched by jumping from
+/// one lane to the next, so the cost depends on the number of lanes and not of tasks.
 pub(super) fn lost(_: Sql<'_>) -> Built {
     const FOUND: &str = "found";
     let of_task = |column| Expr::col((name("task"), column));

@@ -9,8 +9,8 @@ use crate::table::task;
 
 const TASK: &str = "task";
 
-/// Rows that others have locked are passed over: one that somebody holds for long must not let the leases of all others run
-/// out. Nobody can claim it meanwhile, since claims pass it over, too.
+/// Extends leases. Rows that other transactions have locked are skipped, so that one long lock does not let all other leases
+/// expire. Claims skip such rows, too.
 pub(super) fn renew(sql: Sql<'_>) -> Built {
     let (until, now) = (sql.param_after(Held::COLUMNS, 1), sql.param_after(Held::COLUMNS, 2));
     let mut renew = Query::update();
@@ -33,13 +33,13 @@ pub(super) fn renew(sql: Sql<'_>) -> Built {
     Built::read(Held::COLUMNS, renew)
 }
 
-/// Leases that could be extended if nobody had locked them. Locks nothing, and waits for nobody.
+/// Leases that would be extended if their rows were not locked. Takes no locks.
 pub(super) fn held(sql: Sql<'_>) -> Built {
     let held = renewable(sql, sql.param_after(Held::COLUMNS, 1)).columns(of(TASK, Held::COLUMNS)).take();
     Built::read(Held::COLUMNS, held)
 }
 
-/// The tasks of a batch of leases that run under them.
+/// The running tasks of a batch of leases.
 fn renewable(sql: Sql<'_>, now: Expr) -> SelectStatement {
     Query::select()
         .from_as(task::TABLE, name(TASK))
@@ -55,7 +55,7 @@ fn runs(task: &'static str) -> Expr {
     Expr::col((name(task), task::STATUS)).eq(literal(TaskStatus::Running.as_str()))
 }
 
-/// G8: the place may have been given to another, or was: see [`Row::keeps_place`](stent_core::ledger::Row::keeps_place).
+/// G8: another task may have the slot already: see [`Row::keeps_place`](stent_core::ledger::Row::keeps_place).
 fn is_not_over(task: &'static str, now: Expr) -> Expr {
     let of_task = |column| Expr::col((name(task), column));
     let has_place = of_task(task::LIMIT_KEY).ne(literal(FunctionKey::VACATED.as_i64()));

@@ -1,4 +1,4 @@
-//! How many tasks of limited functions run and have started, and which tasks are over.
+//! Counts tasks of limited functions, and finds tasks that must end.
 
 use sea_orm::sea_query::{
     Alias, Expr, ExprTrait, Func, LockBehavior, LockType, OnConflict, Order, Query, SelectStatement,
@@ -11,9 +11,9 @@ use super::{BATCH, Built, Sql, in_batch, insert_from, literal, name, names, numb
 use crate::row::{EndingRow, EndingTask, Limited, NEXT, OVER, OneFunction, STOPPING, Shape, Started, Usage};
 use crate::table::{rate, task};
 
-/// What has a place and what has started, of the batch's functions (G8).
+/// How many tasks of the batch's functions have a slot, and how many have started (G8).
 pub(super) fn usage(sql: Sql<'_>) -> Built {
-    let placed = || {
+    let in_slots = || {
         Query::select()
             .from(task::TABLE)
             .and_where(Expr::col((task::TABLE, task::LIMIT_KEY)).eq(in_batch("function_key")))
@@ -21,8 +21,8 @@ pub(super) fn usage(sql: Sql<'_>) -> Built {
             .take()
     };
     let now = || sql.param_after(Limited::COLUMNS, 1);
-    let live = || placed().and_where(Expr::col((task::TABLE, task::READY_AT)).gt(now())).take();
-    let over = || placed().and_where(Expr::col((task::TABLE, task::READY_AT)).lte(now())).take();
+    let live = || in_slots().and_where(Expr::col((task::TABLE, task::READY_AT)).gt(now())).take();
+    let over = || in_slots().and_where(Expr::col((task::TABLE, task::READY_AT)).lte(now())).take();
     let of_rate = |column: &'static str| Expr::col((rate::TABLE, column));
     let started = || {
         Query::select()
@@ -37,7 +37,7 @@ pub(super) fn usage(sql: Sql<'_>) -> Built {
     let usage = Query::select()
         .with_cte(sql.batch_once(Limited::COLUMNS))
         .expr_as(in_batch("function_key"), Alias::new("function_key"))
-        .expr_as(scalar(placed().expr(Expr::cust("COUNT(*)")).take()), Alias::new("running"))
+        .expr_as(scalar(in_slots().expr(Expr::cust("COUNT(*)")).take()), Alias::new("running"))
         .expr_as(scalar(over().expr(Expr::cust("COUNT(*)")).take()), Alias::new("over"))
         .expr_as(scalar(live().expr(ready_at().min()).take()), Alias::new("first_end"))
         .expr_as(scalar(started().expr(used).take()), Alias::new("started"))
@@ -48,8 +48,8 @@ pub(super) fn usage(sql: Sql<'_>) -> Built {
     Built::read(Usage::COLUMNS, usage)
 }
 
-/// Takes the places away of what is over, of the batch's functions. Who holds one of the rows is at work on its lease, and
-/// keeps the place for now.
+/// Vacates the slots of tasks of the batch's functions whose leases are over. A row that another transaction has locked is
+/// having its lease renewed, and keeps its slot for now.
 pub(super) fn vacate(sql: Sql<'_>) -> Built {
     let mut over = Query::select();
     over.column(task::ID)
@@ -68,7 +68,7 @@ pub(super) fn vacate(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
-/// Adds to what has started.
+/// Adds to the numbers of started tasks.
 pub(super) fn rate(sql: Sql<'_>) -> Built {
     let used = Expr::col((rate::TABLE, rate::USED)).add(Expr::col((name("excluded"), rate::USED)));
     let mut insert = insert_from(rate::TABLE, names(Started::COLUMNS), sql.upserted(Started::COLUMNS));
@@ -77,7 +77,7 @@ pub(super) fn rate(sql: Sql<'_>) -> Built {
     Built::write(insert)
 }
 
-/// Deletes what started before moments.
+/// Deletes buckets that no longer count.
 pub(super) fn trim_rate(sql: Sql<'_>) -> Built {
     let of_rate = |column: &'static str| Expr::col((rate::TABLE, column));
     let old = Query::select()
@@ -96,8 +96,8 @@ pub(super) fn trim_rate(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// Tasks whose time is up, those that are longest over first; the one whose time is up next; and those that run under leases
-/// of a worker and are asked to end.
+/// Tasks whose deadline has passed, the earliest first; the task with the next deadline; and running tasks of a worker that
+/// are asked to end.
 pub(super) fn ends(sql: Sql<'_>) -> Built {
     let (now, worker) = (|| sql.param(1), || sql.param(2));
     let ending = |what: i64| {

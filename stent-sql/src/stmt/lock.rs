@@ -1,8 +1,8 @@
-//! Locks what a transaction has read or is about to change, where many write at once.
+//! Locks for databases with many concurrent writers.
 //!
-//! Two that want the same rows take them in the same order, that of their ids, and so never wait for each other in a circle.
-//! The ids are found first and the rows looked up by them: a row that another transaction has changed meanwhile is looked
-//! at anew once it is locked, and would be lost if the search were part of that look.
+//! All transactions lock rows in the order of ids, so they do not deadlock. A statement finds ids first and then looks up the
+//! rows by id: after it has waited for a lock, the database evaluates the conditions on the locked row again, and a row that
+//! was found by a search would be dropped if it had changed.
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, Query, WithClause};
 
@@ -12,7 +12,7 @@ use crate::Writers;
 use crate::row::{Lock, OneId, Shape};
 use crate::table::task;
 
-/// In the order of the batch.
+/// Takes locks by number, in the order of the batch.
 pub(super) fn hold(sql: Sql<'_>) -> Built {
     let hold = match sql.dialect.writers() {
         Writers::One => "",

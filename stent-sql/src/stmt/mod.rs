@@ -1,8 +1,8 @@
-//! One pure builder per intent. Each statement's text is rendered once per store and never depends on how much it is
-//! asked to do: what varies is in its parameters.
+//! One pure builder per intent. Each statement is rendered once per store, and its text does not depend on the number of
+//! rows.
 //!
-//! Builders take a [`Sql`], which knows the dialect, and give a sea-query statement. They bind nothing through sea-query:
-//! parameters are numbered here, so that one that is used in many places is sent once.
+//! Builders take a [`Sql`], which has the dialect, and return a sea-query statement. They number parameters themselves instead
+//! of binding them through sea-query, so that a parameter with several uses is sent once.
 
 mod claim;
 mod inspect;
@@ -32,8 +32,8 @@ use crate::{Dialect, Writers};
 /// Name of the derived table that holds a batch.
 const BATCH: &str = "batch";
 
-/// sea-query takes a limit as a number only. A limit that is a parameter is written as this number plus the parameter's,
-/// which nobody means, and replaced by the parameter in the text.
+/// sea-query takes limits as numbers only. A limit that is a parameter is built as this number plus the parameter's number, and
+/// replaced in the text.
 const LIMIT_PARAM: u64 = 9_000_000_000_000_000_000;
 
 /// Most parameters of a statement that has a limit.
@@ -42,11 +42,11 @@ const PARAMS_MAX: usize = 9;
 /// A statement of the store.
 #[derive(Clone, Debug)]
 pub struct Statement {
-    /// What is sent.
+    /// The SQL.
     pub text: String,
-    /// What each row that comes back consists of; nothing for a statement that only writes.
+    /// The columns of the rows that it gives; empty for a statement that only writes.
     pub gives: &'static [Column],
-    /// Whether rows come back [packed](Dialect::pack).
+    /// Whether rows come back [packed](crate::dialect::Transport::pack).
     pub packed: bool,
 }
 
@@ -75,7 +75,7 @@ macro_rules! statements {
 }
 
 statements! {
-    /// What locks where [many](Writers::Many) write at once.
+    /// Statements that lock, for databases with [many](Writers::Many) concurrent writers.
     Locks {
     /// Takes locks by number. Batch: numbers.
     hold: lock::hold,
@@ -83,7 +83,7 @@ statements! {
     hold_below: lock::below,
     /// Locks every open task below the roots of executions. Batch: ids of executions.
     hold_within: lock::within,
-    /// Reads which leases could be extended but for the locks of others. Batch: leases. Parameter: now.
+    /// Reads leases that could be extended if their rows were not locked. Batch: leases. Parameter: now.
     held: lease::held,
     /// Locks roots that are open. Batch: ids.
     hold_roots: lock::stopping,
@@ -91,94 +91,93 @@ statements! {
 }
 
 statements! {
-    /// Every statement of the store, rendered for one dialect, but for those that only lock.
+    /// Every statement of the store, rendered for one dialect, except those that only lock.
     Statements {
     /// Reads the rows that transitions read. Batch: ids.
     read: read::read,
-    /// Reads them, and what is open under keys. Batches: ids, keys.
+    /// Reads these, and open tasks under keys. Batches: ids, keys.
     read_keyed: read::read_keyed,
     /// Reads key entries. Batch: keys.
     keys: key::read,
     /// Writes new tasks, if their lanes are stored. Batches: tasks, keys of lanes. Parameter between them: how many lanes.
     insert: write::insert,
-    /// Writes new tasks that have more than most, if their lanes are stored. Batches and parameter: the same.
+    /// Writes new tasks with rare columns, if their lanes are stored. Batches and parameter: as for `insert`.
     insert_rare: write::insert_rare,
     /// Writes what has changed of tasks. Batch: rows.
     update: write::update,
-    /// Writes what has changed of tasks that have more than most. Batch: rows.
+    /// Writes what has changed of tasks with rare columns. Batch: rows.
     update_rare: write::update_rare,
-    /// Copies results. Batch: to whom, and whose.
+    /// Copies results. Batch: target and source.
     copy: write::copy,
     /// Writes key entries. Batch: key entries.
     write_keys: key::write,
     /// Deletes key entries. Batch: keys.
     forget: key::forget,
-    /// Gives values back to key entries. Batch: keys, and who took the values.
+    /// Puts values back into key entries. Batch: keys, and the tasks that took the values.
     restore: key::restore,
     /// Writes counters and states that are new. Batch: notes.
     first: note::first,
     /// Adds to counters. Batch: notes.
     count: note::count,
-    /// Adds to counters to and fro. Batch: counters, with what comes of them.
+    /// Adds positive and negative numbers to counters. Batch: counters and their sums.
     recount: note::recount,
     /// Sets states. Batch: notes.
     set: note::set,
     /// Writes entries of progress. Batch: entries.
     progress: note::progress,
-    /// Deletes entries of progress that are too many. Batch: ids of executions.
+    /// Deletes the oldest entries of progress beyond the limit. Batch: ids of executions.
     trim_progress: note::trim_progress,
     /// Writes ended claims. Batch: ended claims.
     ended_claims: note::ended_claims,
-    /// Asks what is open in executions to end. Batch: executions and when.
+    /// Asks open tasks of executions to end. Batch: executions and moments.
     stop: tree::stop,
-    /// Writes lanes, and gives what is stored under their keys. Batch: lanes.
+    /// Writes lanes, and gives the stored ones. Batch: lanes.
     lane: lane::insert,
     /// Reads lanes. Batch: keys of lanes.
     stored_lanes: lane::read,
-    /// Finds lanes that are not stored though tasks are ready in them.
+    /// Finds lanes that have ready tasks and are not stored.
     lost_lanes: lane::lost,
-    /// Cancels what is open below tasks. Batch: the tasks and when they ended.
+    /// Cancels open tasks below tasks. Batch: the tasks and when they ended.
     sweep: tree::sweep,
     /// Deletes the ended claims of tasks and of everything below them. Batch: ids.
     erase_ended_claims: tree::erase_ended_claims,
     /// Deletes tasks with everything below them. Batch: ids.
     erase: tree::erase,
-    /// Finds the next steps of cascades. Batch: executions and when.
+    /// Finds the next steps of cascades. Batch: executions and moments.
     cascade: key::cascade,
-    /// Finds tasks that are over or asked to end. Parameters: now, worker.
+    /// Finds tasks whose deadline has passed or that are asked to end. Parameters: now, worker.
     ends: limit::ends,
-    /// Lists lanes by priority, with their next moments. Parameter: now.
+    /// Lists lanes by priority, with their next due times. Parameters: now, worker.
     streams: claim::streams,
     /// Picks due tasks. Batch: streams. Parameters: now, how many.
     pick: claim::pick,
-    /// Counts what runs and has started. Batch: functions, and since when. Parameter: now.
+    /// Counts running and started tasks. Batch: functions, each with the first bucket that counts. Parameter: now.
     usage: limit::usage,
-    /// Takes the places away of what is over. Batch: functions. Parameter: now.
+    /// Vacates the slots of tasks whose leases are over. Batch: functions. Parameter: now.
     vacate: limit::vacate,
     /// Reads heads of streams. Batch: streams. Parameters: now, how many.
     heads: claim::heads,
-    /// Picks due tasks, and brings others. Batches: streams, ids. Parameters between them: now, how many.
+    /// Picks due tasks, and reads others by id. Batches: streams, ids. Parameters between them: now, how many.
     pick_with: claim::pick_with,
-    /// Adds to what has started. Batch: functions, when, and how many.
+    /// Counts started tasks. Batch: functions, buckets and numbers.
     rate: limit::rate,
-    /// Deletes what has started before moments. Batch: functions and moments.
+    /// Deletes buckets before moments. Batch: functions and moments.
     trim_rate: limit::trim_rate,
-    /// Writes claims of limited tasks, and of those taken over. Batch: claimed rows. Parameters: worker, until.
+    /// Writes claims of limited tasks and of tasks whose lease expired. Batch: claimed rows. Parameters: worker, until.
     claim_rare: write::claim_rare,
     /// Writes claims. Batch: claimed rows. Parameters: worker, until.
     claim: write::claim,
-    /// Reads steps. Batch: whose, and which of them.
+    /// Reads steps. Batch: parents, each with the wanted steps.
     steps: step::steps,
-    /// Reads arguments that did not come along with their tasks. Batch: ids.
+    /// Reads overflow arguments. Batch: ids.
     overflow_args: read::overflow_args,
-    /// Reads results that did not come along with their steps. Batch: ids.
+    /// Reads overflow results. Batch: ids.
     overflow_results: read::overflow_results,
-    /// Extends leases, but for those that others have locked. Batch: leases. Parameters: until, now.
+    /// Extends leases whose rows are not locked. Batch: leases. Parameters: until, now.
     renew: lease::renew,
-    /// Picks roots that ended, but for dead letters. Parameters: before, how many.
+    /// Picks roots that ended and are no dead letters. Parameters: before, how many.
     ended: purge::ended,
-    /// Picks those of them that are not compacted, and tells whether there is anything to compact. Parameters: before, how
-    /// many.
+    /// Picks those that are not compacted, and whether there is anything to compact. Parameters: before, how many.
     whole: purge::whole,
     /// Picks dead letters. Parameters: before, how many.
     dead: purge::dead,
@@ -190,9 +189,9 @@ statements! {
     purge_progress: purge::entries,
     /// Deletes ended claims of executions. Batch: ids of executions. Parameter: how many rows.
     purge_ended_claims: purge::ended_claims,
-    /// Writes what is left of steps. Batch: ids of executions.
+    /// Writes summaries of steps. Batch: ids of executions.
     summary: purge::summary,
-    /// Notes that roots are compacted. Batch: ids.
+    /// Marks roots as compacted. Batch: ids.
     compacted: purge::compacted,
     /// Picks results that are old. Parameters: before, how many, now.
     results: purge::results,
@@ -202,7 +201,7 @@ statements! {
     purge_roots: purge::roots,
     /// Reads the clock.
     clock: inspect::clock,
-    /// Reads in which database a connection is.
+    /// Reads which database a connection is in.
     home: inspect::home,
     /// Reads executions. Batch: ids.
     executions: inspect::executions,
@@ -210,15 +209,15 @@ statements! {
     tasks: inspect::tasks,
     /// Reads a page of a map's items. Parameters: map, from, how many.
     items: inspect::items,
-    /// Reads what a task was called with. Parameter: task.
+    /// Reads a task's arguments. Parameter: task.
     args: inspect::args,
     /// Reads a page of executions. Parameters: up to which id, how many, status, function, queue, tag.
     list: inspect::list,
     /// Counts executions.
     tally: inspect::tally,
-    /// Reads what waits in lanes. Parameter: now.
+    /// Counts waiting tasks by lane. Parameter: now.
     lanes: inspect::lanes,
-    /// Reads what runs. Parameter: how many.
+    /// Reads running tasks. Parameter: how many.
     running: inspect::running,
     /// Reads a page of dead letters. Parameters: up to which id, how many.
     dead_letters: inspect::dead_letters,
@@ -241,13 +240,13 @@ const DEAD: &str = "parent_id IS NULL AND status = 'failed' AND mark IS NULL";
 /// Which roots that ended are no dead letters, as the index of ended roots has it.
 const SETTLED: &str = "(status <> 'failed' OR mark IS NOT NULL)";
 
-/// What builders build with.
+/// The input of builders.
 #[derive(Clone, Copy, Debug)]
 struct Sql<'a> {
     dialect: &'a dyn Dialect,
 }
 
-/// What a builder has built.
+/// The output of a builder.
 struct Built {
     query: SubQueryStatement,
     gives: &'static [Column],
@@ -288,17 +287,17 @@ impl Sql<'_> {
         rows
     }
 
-    /// Whether a column is one of the batch's, which has no other.
+    /// A condition: the column is a value of the batch, which has one column.
     fn in_batch_of(self, column: impl IntoColumnRef, batch: &[Column]) -> Expr {
         self.dialect.any_of(Expr::col(column), self.batch(batch))
     }
 
-    /// A statement that gives many rows, though not more than were asked for.
+    /// A statement that gives a bounded number of rows, packed.
     fn packed(self, gives: &'static [Column], query: SelectStatement) -> Built {
         Built { query: self.dialect.pack(query, gives, None).into(), gives, packed: true }
     }
 
-    /// A statement that gives any number of rows.
+    /// A statement that gives any number of rows, packed.
     fn packed_by(self, number: &str, gives: &'static [Column], query: SelectStatement) -> Built {
         Built { query: self.dialect.pack(query, gives, Some(number)).into(), gives, packed: true }
     }
@@ -328,7 +327,7 @@ impl Sql<'_> {
         self.dialect.batch_source(columns, self.dialect.batch_params(first) + 1)
     }
 
-    /// The rows of the batch, to be inserted or else written over what is there.
+    /// The rows of the batch, for an insert that replaces existing rows.
     fn upserted(self, columns: &[Column]) -> SelectStatement {
         let mut rows = self.batch(columns);
         // SQLite reads the ON of an upsert as a join's, unless a WHERE stands between.
@@ -359,7 +358,7 @@ fn literal(value: impl Into<Value>) -> Expr {
     Expr::Constant(value.into())
 }
 
-/// A number as a column has it: of 64 bits.
+/// A number of 64 bits, as columns have them.
 fn number(value: i64) -> Expr {
     Expr::cust(format!("CAST({value} AS bigint)"))
 }
@@ -393,8 +392,7 @@ fn insert_from<C: IntoIden>(
     insert
 }
 
-/// Columns of tasks, to be packed. What of it is large is left where it is, so that nothing is copied on the way that is
-/// not wanted in the end.
+/// Columns of tasks, to be packed. Large payloads are left out here, so that the database does not copy them.
 fn carried<'a>(sql: Sql<'a>, columns: &'a [Column]) -> impl Iterator<Item = SelectExpr> + 'a {
     columns.iter().flat_map(move |column| {
         let value = Expr::col((task::TABLE, name(column.name)));

@@ -1,4 +1,4 @@
-//! Writes what running code says, and the claims that ended badly; reads both.
+//! Writes and reads notes and ended claims.
 
 use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, JoinType, OnConflict, Order, Query};
 use stent_core::limits::{PAGE_MAX, PROGRESS_MAX};
@@ -17,7 +17,7 @@ pub(super) fn first(sql: Sql<'_>) -> Built {
     Built::write(insert)
 }
 
-/// Adds to counters. A counter stays at the end of what 64 bits can count.
+/// Adds to counters. They saturate at 64 bits.
 pub(super) fn count(sql: Sql<'_>) -> Built {
     let was = || Expr::col((note::TABLE, note::COUNT));
     let add = || Expr::col((name("excluded"), note::COUNT));
@@ -33,7 +33,7 @@ pub(super) fn count(sql: Sql<'_>) -> Built {
     Built::write(insert)
 }
 
-/// Adds to counters to and fro, as if one by one: each addition stops at the ends of what 64 bits can count.
+/// Adds positive and negative numbers to counters, as if one by one: each addition saturates at 64 bits.
 pub(super) fn recount(sql: Sql<'_>) -> Built {
     let of_note = |column| Expr::col((note::TABLE, column));
     let was = || of_note(note::COUNT);

@@ -1,4 +1,4 @@
-//! Deletes what is old: executions, dead letters, what executions consist of, results under keys.
+//! Deletes old executions, dead letters, details of executions, and results under keys.
 
 use sea_orm::sea_query::{Alias, CaseStatement, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
 
@@ -6,7 +6,7 @@ use super::{Built, DEAD, SETTLED, Sql, insert_from, limit, literal, number};
 use crate::row::{OneId, OneKey, SUMMARY, Shape, Whole};
 use crate::table::{ended_claim, key, note, progress, task};
 
-/// Roots that ended before a moment, dead letters excepted, oldest first. Those that are compacted stand apart.
+/// Roots that ended before a moment and are no dead letters, oldest first. The index has compacted ones apart.
 pub(super) fn ended(sql: Sql<'_>) -> Built {
     let both = oldest(sql, settled(0)).union(UnionType::All, oldest(sql, settled(1))).take();
     let first = Query::select()
@@ -19,7 +19,7 @@ pub(super) fn ended(sql: Sql<'_>) -> Built {
     Built::read(OneId::COLUMNS, first)
 }
 
-/// The same, those alone that are not compacted; and of each whether there is anything to compact.
+/// The roots of these that are not compacted, and whether each has anything to compact.
 pub(super) fn whole(sql: Sql<'_>) -> Built {
     let root = || Expr::col((Alias::new("oldest"), task::ID));
     let any = |query: &mut SelectStatement| sql.dialect.any_row(query.take());
@@ -81,7 +81,7 @@ fn heads(sql: Sql<'_>, mut roots: SelectStatement) -> SelectStatement {
         .take()
 }
 
-/// What is below the roots, up to so many rows.
+/// Tasks below the roots, up to a number of rows.
 pub(super) fn steps(sql: Sql<'_>) -> Built {
     let some = Query::select()
         .column(task::ID)
@@ -95,14 +95,14 @@ pub(super) fn steps(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// The roots themselves.
+/// The roots.
 pub(super) fn roots(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete.from_table(task::TABLE).and_where(sql.in_batch_of(task::ID, OneId::COLUMNS));
     Built::write(delete)
 }
 
-/// Their signals and the keys that they were dispatched under. Results stay: others may want them.
+/// Signals and dispatch keys of executions. Results stay, because they answer other calls.
 pub(super) fn keys(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete
@@ -112,14 +112,14 @@ pub(super) fn keys(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// Their notes.
+/// Notes of executions.
 pub(super) fn notes(sql: Sql<'_>) -> Built {
     let mut delete = Query::delete();
     delete.from_table(note::TABLE).and_where(sql.in_batch_of(note::EXECUTION_ID, OneId::COLUMNS));
     Built::write(delete)
 }
 
-/// Their progress, up to so many rows.
+/// Progress of executions, up to a number of rows.
 pub(super) fn entries(sql: Sql<'_>) -> Built {
     let some = Query::select()
         .column(progress::ID)
@@ -132,7 +132,7 @@ pub(super) fn entries(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// The ended claims of their tasks: so many rows, and what else there is of the same tasks.
+/// Ended claims of executions: a number of rows, and the others of the same tasks.
 pub(super) fn ended_claims(sql: Sql<'_>) -> Built {
     let some = Query::select()
         .column(ended_claim::TASK_ID)
@@ -163,7 +163,7 @@ pub(super) fn summary(sql: Sql<'_>) -> Built {
     Built::write(insert_from(note::TABLE, [note::EXECUTION_ID, note::KIND, note::NAME, note::COUNT], lines))
 }
 
-/// Notes that roots are compacted.
+/// Marks roots as compacted.
 pub(super) fn compacted(sql: Sql<'_>) -> Built {
     let update = Query::update()
         .table(task::TABLE)
@@ -173,7 +173,7 @@ pub(super) fn compacted(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
-/// Keys of results whose time is over, and of those that came before a moment.
+/// Keys of results that have expired or that came before a moment.
 pub(super) fn results(sql: Sql<'_>) -> Built {
     let results = |moment: &'static str, is_old: Expr| {
         let first = Query::select()

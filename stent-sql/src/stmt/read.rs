@@ -8,14 +8,14 @@ use crate::row::{OneId, OneKey, OverflowArgs, OverflowResult, Shape};
 use crate::table::task;
 use stent_core::ledger::Row;
 
-/// What transitions are applied to.
+/// The rows that transitions are applied to.
 pub(super) fn read(sql: Sql<'_>) -> Built {
     let rows =
         Query::select().exprs(carried(sql, Row::COLUMNS)).from(task::TABLE).and_where(among(sql)).take();
     sql.packed(Row::COLUMNS, sql.locked(rows, (task::TABLE, task::ID)))
 }
 
-/// The same, with the open tasks under the keys of a second batch, and the parents and owners of those.
+/// These rows, and the open tasks under the keys of a second batch, with their parents and owners.
 pub(super) fn read_keyed(sql: Sql<'_>) -> Built {
     const KEYED: &str = "keyed";
     let under = Query::select()

@@ -6,7 +6,7 @@ use super::{BATCH, Built, Sql, carried, in_batch, literal};
 use crate::row::{Recorded, Shape, WANT_ALL, WANT_OPEN, WantRow};
 use crate::table::task;
 
-/// Steps that ended after the `seen` first ones; with them, as wanted, all that have not, or the open timers and maps.
+/// Steps that ended after the first `seen`; and, if wanted, all steps that have not ended, or open timers and maps.
 pub(super) fn steps(sql: Sql<'_>) -> Built {
     let of_task = |column| Expr::col((task::TABLE, column));
     let arm = || {

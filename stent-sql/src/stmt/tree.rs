@@ -1,4 +1,4 @@
-//! What happens to everything below a task.
+//! Changes to everything below a task.
 
 use sea_orm::sea_query::{
     Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, JoinType, Query, SelectStatement,
@@ -12,10 +12,9 @@ use crate::table::{ended_claim, task};
 
 const BELOW: &str = "below";
 
-/// Cancels every open task below those of the batch, at the moment at which they themselves ended.
+/// Cancels every open task below those of the batch, at the moment at which those ended.
 ///
-/// Within an execution that is one moment: whoever gives up tasks of it twice does so in two sweeps. Rows are looked up one
-/// by one (`IN`): with a join, SQLite prefers to read all tasks there are and to look for each among those below.
+/// A sweep has one moment per execution. Rows are looked up by `IN`: with a join, SQLite would scan all tasks.
 pub(super) fn sweep(sql: Sql<'_>) -> Built {
     let ended_at = Query::select()
         .expr(in_batch("ended_at"))
@@ -41,7 +40,7 @@ pub(super) fn sweep(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
-/// The steps of the batch's tasks, each one's being looked up.
+/// The steps of the batch's tasks.
 pub(super) fn directly_below(sql: Sql<'_>) -> SelectStatement {
     let steps = || Query::select().column((task::TABLE, task::ID)).from(task::TABLE).take();
     let parent = Expr::col((task::TABLE, task::PARENT_ID));
@@ -52,8 +51,8 @@ pub(super) fn directly_below(sql: Sql<'_>) -> SelectStatement {
     steps().and_where(sql.dialect.any_of(parent, roots)).take()
 }
 
-/// Asks every open task below the roots of the batch's executions to end: what runs is marked, the rest has ended. What
-/// [`Row::stop`](stent_core::ledger::Row::stop) does.
+/// Asks every open task below the roots of the batch's executions to end, as [`Row::stop`](stent_core::ledger::Row::stop) does:
+/// running tasks are marked, and all others are cancelled.
 pub(super) fn stop(sql: Sql<'_>) -> Built {
     let of_task = |column| Expr::col((task::TABLE, column));
     let runs = || of_task(task::STATUS).eq(literal(TaskStatus::Running.as_str()));

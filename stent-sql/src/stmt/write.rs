@@ -1,4 +1,4 @@
-//! Writes tasks: new ones whole, known ones as far as they change.
+//! Writes new tasks, and changes of tasks.
 
 use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Func, Query, UpdateStatement};
 use stent_core::model::TaskStatus;
@@ -11,18 +11,18 @@ use crate::table::task::{
 };
 use crate::table::{lane, task};
 
-/// Of most new tasks: what they do not have is null or zero.
+/// Inserts tasks without rare columns.
 pub(super) fn insert(sql: Sql<'_>) -> Built {
     whole(sql, PlainInsert::COLUMNS)
 }
 
-/// Of those that have a key, tags, a deadline and the like.
+/// Inserts tasks with rare columns: a key, tags, a deadline and the like.
 pub(super) fn insert_rare(sql: Sql<'_>) -> Built {
     whole(sql, RareInsert::COLUMNS)
 }
 
-/// All of them, if their lanes are stored, and else none: without its lane no claim finds a task. What the store remembers of
-/// lanes may have gone since.
+/// Inserts all tasks, or none if one of their lanes is not stored: no claim would find a task without its lane. Lanes that the
+/// store has seen may be gone.
 fn whole(sql: Sql<'_>, all: &[Column]) -> Built {
     let first = sql.dialect.batch_params(all) + 2;
     let keys = sql.dialect.batch_source(OneLane::COLUMNS, first);
@@ -37,14 +37,14 @@ fn whole(sql: Sql<'_>, all: &[Column]) -> Built {
     Built::write(insert_from(task::TABLE, names(all), rows))
 }
 
-/// Of most tasks that change: what they do not have stays null or zero.
+/// Updates tasks without rare columns.
 pub(super) fn update(sql: Sql<'_>) -> Built {
     let mut update = by_batch(sql, PlainUpdate::COLUMNS, Changing::COLUMNS);
     written(&mut update, Outcome::COLUMNS);
     Built::write(update)
 }
 
-/// Of those that have, or had, a mark, a deadline, a failure and the like.
+/// Updates tasks that have, or had, a mark, a deadline, a failure and the like.
 pub(super) fn update_rare(sql: Sql<'_>) -> Built {
     let mut update = by_batch(sql, RareUpdate::COLUMNS, Changing::COLUMNS);
     for column in Rare::COLUMNS {
@@ -58,7 +58,7 @@ pub(super) fn update_rare(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
-/// Sets columns of those rows whose result is written.
+/// Sets columns of the rows whose result is written.
 fn written(update: &mut UpdateStatement, set: &[Column]) {
     for column in set {
         let written = CaseStatement::new()
@@ -68,7 +68,7 @@ fn written(update: &mut UpdateStatement, set: &[Column]) {
     }
 }
 
-/// Gives tasks the results of others.
+/// Copies results of tasks to other tasks.
 pub(super) fn copy(sql: Sql<'_>) -> Built {
     const SOURCE: &str = "source_task";
     let mut update = Query::update();
@@ -85,7 +85,7 @@ pub(super) fn copy(sql: Sql<'_>) -> Built {
     Built::write(update)
 }
 
-/// Sets what [`Row::claim`](stent_core::ledger::Row::claim) sets, and no more, so that no other index is touched.
+/// Sets the columns that [`Row::claim`](stent_core::ledger::Row::claim) sets, and no others, so that no other index changes.
 pub(super) fn claim(sql: Sql<'_>) -> Built {
     let claim = by_batch(sql, PlainClaim::COLUMNS, PlainClaim::COLUMNS)
         .value(task::STATUS, literal(TaskStatus::Running.as_str()))
@@ -96,7 +96,7 @@ pub(super) fn claim(sql: Sql<'_>) -> Built {
     Built::write(claim)
 }
 
-/// The same for tasks whose function's running ones are counted, and those that are taken over.
+/// Writes claims of tasks that take a slot of a limit, and of tasks whose lease expired.
 pub(super) fn claim_rare(sql: Sql<'_>) -> Built {
     let claim = by_batch(sql, RareClaim::COLUMNS, RareClaim::COLUMNS)
         .value(task::STATUS, literal(TaskStatus::Running.as_str()))

@@ -28,7 +28,7 @@ pub(super) struct Claimable {
 }
 
 impl Claimable {
-    /// What may be taken; in a transaction that `writes`, with the places that are free taken away from who had them.
+    /// What may be taken. A transaction that `writes` vacates the slots of tasks whose leases are over.
     pub(super) async fn read<C: ConnectionTrait>(
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,

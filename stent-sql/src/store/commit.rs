@@ -82,7 +82,7 @@ pub(super) async fn apply_knowing<C: ConnectionTrait>(
 }
 
 /// Looks after what executions leave that are gone, or whose steps are: a key that one of them held is the next one's who
-/// wants it (G12). And if rows went, so may have tasks that ran, each of which leaves a place of a limit (G8).
+/// wants it (G12). If rows are gone, some may have been running tasks, each of which leaves a slot of a limit (G8).
 pub(super) async fn cascade_from<C: ConnectionTrait>(
     run: &Run<'_, C>,
     executions: &[ExecutionId],
@@ -190,7 +190,7 @@ impl Committed {
         run.write_batch(&statements.stop, &row::since_batch(writes.stop.iter().copied())).await?;
         if !writes.sweep.is_empty() {
             let given_up: BTreeSet<_> = writes.sweep.iter().collect();
-            // A place may be free where one of them ran (G8).
+            // A running task among them leaves a free slot of a limit (G8).
             self.effects.ready = true;
             run.hold_below(&writes.sweep).await?;
             let roots = row::sweep_batch(rows(&writes).filter(|row| given_up.contains(&row.id)));

@@ -62,8 +62,8 @@ impl Limits {
             run.read(&run.store.statements.usage, values, Usage::read).await
         };
         let mut counted = usages().await?;
-        // Their places are free, as far as can be seen. Who takes one takes it away first: from then on no renewal that was
-        // decided before, and comes later, gets it back.
+        // The slots of tasks whose leases are over look free. Before a claim takes one it vacates it, so that a renewal that was
+        // sent before and arrives later does not get it back.
         let live = |usage: &Usage| Usage { running: usage.running - usage.over, ..usage.clone() };
         let over = counted.iter().map(live).zip(&counted).filter(|(live, usage)| {
             usage.over > 0
@@ -183,9 +183,9 @@ impl Limits {
 fn more_at(limit: &Limit, usage: &Usage, request: &ClaimRequest<'_>, left: usize) -> Option<Timestamp> {
     let taken = left > 0;
     let binds = |room: u64| room <= left as u64;
-    let places = limit.max_concurrent.filter(|max| binds(u64::from(*max).saturating_sub(usage.running)));
+    let slots = limit.max_concurrent.filter(|max| binds(u64::from(*max).saturating_sub(usage.running)));
     let a_lease_ends =
-        places.and_then(|_| usage.first_end.into_iter().chain(taken.then_some(request.until)).min());
+        slots.and_then(|_| usage.first_end.into_iter().chain(taken.then_some(request.until)).min());
     let starts = limit.rate.filter(|rate| binds(rate.room(usage.started)));
     let a_bucket_counts_no_more = starts.and_then(|rate| {
         let now = taken.then(|| rate.counts_in(request.now, usage.last_bucket));
