@@ -91,9 +91,9 @@ mod tests {
     fn what_cannot_be_polled_by_is_refused_with_what_would_fit() {
         let poll = PollOptions::default();
         for (wrong, says) in [
-            (PollOptions { min: Duration::ZERO, ..poll }, "min is 0ns; take at least 1ms"),
+            (PollOptions { min: Duration::ZERO, ..poll }, "min is 0ns; use at least 1ms"),
             (PollOptions { max: Duration::from_millis(10), ..poll }, "max is 10ms and below min"),
-            (PollOptions { factor: 0.5, ..poll }, "factor is 0.5; take 1 or more"),
+            (PollOptions { factor: 0.5, ..poll }, "factor is 0.5; use 1 or more"),
             (PollOptions { factor: f64::NAN, ..poll }, "factor is NaN"),
         ] {
             let error = wrong.validated().expect_err(says).to_string();

@@ -432,7 +432,7 @@ on_every_store! {
             ] {
                 let (refused, problem) = refused(builder.start().await);
                 assert_eq!(refused, option);
-                assert!(problem.contains(&format!("{duration:?}")) && problem.contains("take"), "{problem}");
+                assert!(problem.contains(&format!("{duration:?}")) && problem.contains("use"), "{problem}");
             }
         }
         assert_eq!(refused(worker().heartbeat(MAX).start().await).0, "heartbeat");
@@ -464,7 +464,7 @@ on_every_store! {
             assert_eq!(refused(Stent::builder().poll(poll).open(store()).await).0, "poll");
             let (option, problem) = refused(Stent::builder().clock_check(duration).open(store()).await);
             assert_eq!(option, "clock_check");
-            assert!(problem.contains(&format!("{duration:?}")) && problem.contains("take"), "{problem}");
+            assert!(problem.contains(&format!("{duration:?}")) && problem.contains("use"), "{problem}");
             let (option, _) = refused(world.stent.start_retention(Retention::default(), duration));
             assert_eq!(option, "every");
             // Nothing keeps that, and it is said.

@@ -146,8 +146,9 @@ fn log() {
     stent::install_panic_hook();
     let shown = tracing_subscriber::EnvFilter::from_default_env();
     let shown = tracing_subscriber::fmt::layer().with_test_writer().with_filter(shown);
-    let kept =
-        Targets::new().with_default(LevelFilter::INFO).with_target("stent::request", LevelFilter::DEBUG);
+    let kept = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("stent::execution::request", LevelFilter::DEBUG);
     let kept = logs::Collector.with_filter(kept);
     let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
 }
