@@ -1,4 +1,4 @@
-//! Calls: what a durable function returns when it is called.
+//! Calls: the value that a durable function returns when it is called.
 
 use std::fmt;
 use std::future::Future;
@@ -22,18 +22,18 @@ use crate::function::state::{Local, States};
 use crate::function::values::decode_result;
 use crate::function::{BoxFuture, Function, invoke_locally};
 
-/// A call of the durable function `F`: a plain description, until it is used.
+/// A call of the durable function `F`. It describes the work and does nothing until it is used:
 ///
 /// - Awaited inside a durable function it is a **step**: recorded, retried, never repeated.
 /// - Given to [`Stent::dispatch`](crate::Stent::dispatch) it is a new **execution**.
 /// - [`local`](Self::local) runs the body directly, for a unit test.
-/// - Awaited anywhere else it is [`Error::OutsideDurable`], which says what to do.
+/// - Awaited anywhere else, it fails with [`Error::OutsideDurable`], which says what to do instead.
 ///
-/// Options that are set here win over those of the function's attribute; they have no effect after the first poll.
+/// Options set here take precedence over those of the function's attribute. They have no effect after the first poll.
 ///
 /// # Cancel safety
-/// A call that is dropped before it is done gives its step up: the step is cancelled, with all that it has started. Use
-/// [`detach`](Self::detach) to let it go on.
+/// Dropping a call before it completes cancels its step and everything that the step has started. Use
+/// [`detach`](Self::detach) to let the step continue.
 #[must_use = "a call does nothing until it is awaited or dispatched"]
 pub struct Call<F: Function> {
     progress: Progress<F::Args, Asked<F>>,
@@ -72,62 +72,64 @@ impl<F: Function> Call<F> {
         self
     }
 
-    /// Runs not before this time has passed. Takes a [`Duration`](std::time::Duration) or a text such as `"5m"`.
+    /// Delays the start by this long. Takes a [`Duration`](std::time::Duration) or text such as `"5m"`.
     pub fn delay(mut self, delay: impl IntoDuration) -> Self {
         self.options.set_delay(delay);
         self
     }
 
-    /// Runs not before this.
+    /// Sets the earliest start.
     pub(crate) fn starting(mut self, start: StartAt) -> Self {
         self.options.start = Some(start);
         self
     }
 
-    /// Runs not before this moment, in place of a [`delay`](Self::delay). Takes a [`Timestamp`], a
-    /// [`SystemTime`](std::time::SystemTime) or a `time::OffsetDateTime`. A moment that has passed is now.
+    /// Starts the call no earlier than this moment; replaces a [`delay`](Self::delay). Takes a [`Timestamp`], a
+    /// [`SystemTime`](std::time::SystemTime) or a `time::OffsetDateTime`. A moment in the past means now.
     ///
-    /// In a durable function, a moment that is computed comes from [`now`](crate::now()), which is the same in every run.
+    /// In a durable function, compute moments from [`now`](crate::now()), which is deterministic.
     pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.options.start = Some(StartAt::Moment(moment.into()));
         self
     }
 
-    /// Retries by this policy. One that means nothing, such as no attempt at all, is an error when the call is used.
+    /// Retries by this policy. An invalid policy, such as one with zero attempts, is an error when the call is used.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.options.retry = Some(policy);
         self
     }
 
-    /// Runs on workers that have one of its tags, or that have none; adds to the tags given before and takes the place of
-    /// those of the attribute.
+    /// Restricts the call to workers that have one of its tags, or that have no tags. Adds to tags set earlier on this
+    /// call; replaces the tags of the attribute.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.options.add_tag(tag);
         self
     }
 
-    /// Ends the call, with everything that it has started, if it is not done after this long. The time counts from the
-    /// moment at which the call may start, which is later than now if it has a [delay](Self::delay); waiting for a worker,
-    /// retries and sleeps count. Zero means no limit, also where the attribute has one.
+    /// Ends the call, with everything that it has started, if it has not completed after this long. The time runs from
+    /// the moment at which the call may start, that is, after its [delay](Self::delay); waiting for a worker, retries
+    /// and sleeps count. Zero means no limit, even if the attribute sets one.
     ///
-    /// As a step it then fails with the kind [`Failure::TIMED_OUT`](crate::Failure::TIMED_OUT); as an execution it is `timed_out`.
+    /// A step that exceeds its limit fails with the kind [`Failure::TIMED_OUT`](crate::Failure::TIMED_OUT); an
+    /// execution ends as `timed_out`.
     pub fn max_duration(mut self, limit: impl IntoDuration) -> Self {
         self.options.set_max_duration(limit);
         self
     }
 
-    /// Makes calls of this function with the same key one call. A dispatch under a key that was dispatched before gives
-    /// the handle of that execution, whatever has become of it, until it is purged. A step under a key gives the result of
-    /// the first step under it that goes well; those that come while it runs wait for it.
+    /// Deduplicates calls of this function by key. Dispatching under a key that is in use returns the handle of the
+    /// existing execution, whatever its status, until that execution is purged. A step under a key returns the result
+    /// of the first step under that key that succeeds; steps that arrive while it runs wait for it.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.options.idempotency_key = Some(key.into());
         self
     }
 
-    /// Starts the step without waiting for it, and lets it go on whatever becomes of the caller's interest.
+    /// Starts the step without waiting for it. No future is left whose drop could cancel the step.
     ///
     /// # Errors
-    /// When it is not called inside a durable function, or the arguments cannot be stored.
+    /// [`Error::OutsideDurable`] if it is not called inside a durable function; an error if the arguments cannot be
+    /// stored.
     pub fn detach(mut self) -> Result<()> {
         let Some(args) = self.progress.take_built() else { return Ok(()) };
         let Entered::Durable(reserved) = self.position.enter(F::NAME)? else {
@@ -136,9 +138,9 @@ impl<F: Function> Call<F> {
         ask::<F>(reserved, args, &mut self.options, true, self.location).map(Pending::detach)
     }
 
-    /// Runs the body directly, without a store: for unit tests. Calls inside it run directly too, sleeps take their time,
-    /// and nothing is recorded or retried. Arguments and results go through the codec and its limits all the same, so that a
-    /// value which a store would refuse is refused here.
+    /// Runs the body directly, without a store: for unit tests. Calls inside it also run directly, sleeps take real
+    /// time, and nothing is recorded or retried. Arguments and results still pass through the codec and its limits, so
+    /// a value that a store would refuse is refused here too.
     ///
     /// ```
     /// # use stent::prelude::*;
@@ -167,7 +169,7 @@ impl<F: Function> Call<F> {
     /// Takes the call apart, to be used as something other than a step.
     ///
     /// # Errors
-    /// An option that does not fit; a call that was polled before.
+    /// An option is invalid, or the call was polled before.
     pub(crate) fn into_parts(mut self) -> Result<(F::Args, CallOptions)> {
         self.options.check()?;
         let polled = || Error::Option { option: "call", problem: "it was polled before".to_owned() };
@@ -246,7 +248,7 @@ impl<F: Function> fmt::Debug for Call<F> {
     }
 }
 
-/// A call whose body is run directly: see [`Call::local`].
+/// A call whose body runs directly: see [`Call::local`].
 #[must_use = "futures do nothing unless awaited"]
 #[derive(Debug)]
 pub struct LocalCall<F: Function> {
@@ -256,13 +258,13 @@ pub struct LocalCall<F: Function> {
 }
 
 impl<F: Function> LocalCall<F> {
-    /// Lends a state to the body.
+    /// Provides a state to the body.
     pub fn state<T: Clone + Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(state);
         self
     }
 
-    /// Takes this codec in place of the default one, as a store that was opened with it would.
+    /// Uses this codec instead of the default, as a store opened with that codec would.
     pub const fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self

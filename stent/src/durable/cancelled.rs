@@ -1,12 +1,13 @@
-//! How code learns that it is asked to end, and tidies up.
+//! Lets code notice a cancellation and clean up.
 
 use crate::durable::context::Context;
 
-/// Resolves once the running function is asked to end, because its execution was cancelled. A function that awaits it,
-/// beside its work, has the grace of the cancellation to tidy up; one that never does is dropped at its next `await`.
+/// Completes when the running function is asked to end because its execution was cancelled. A function that awaits it
+/// beside its work may use the grace period of the cancellation to clean up; any other function is dropped at its next
+/// `await`.
 ///
-/// While it tidies up, new steps fail with [`Error::Cancelled`](crate::Error::Cancelled), and what the function gives in the
-/// end counts for nothing.
+/// During the clean-up, new steps fail with [`Error::Cancelled`](crate::Error::Cancelled), and the function's return
+/// value is ignored.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -24,11 +25,11 @@ use crate::durable::context::Context;
 /// }
 /// ```
 ///
-/// A function that waits for steps holds no worker, so nothing of it runs and nothing is told; those of its steps that run
-/// are. Outside of a durable function it never resolves.
+/// A function that is parked on its steps holds no worker, so it is not notified; its running steps are. Outside a
+/// durable function, `cancelled` never completes.
 ///
 /// # Cancel safety
-/// Safe.
+/// Cancel safe.
 pub async fn cancelled() {
     let Some(durable) = Context::around().and_then(Context::into_durable) else {
         return std::future::pending().await;

@@ -1,4 +1,4 @@
-//! `join!`, `join_all` and `select!` that poll in the order in which they are written, as durable code must.
+//! `join!`, `join_all` and `select!` for durable code: they poll futures in the order in which they are written.
 
 use std::future::Future;
 
@@ -7,11 +7,11 @@ use std::task::Poll;
 
 use futures::future::{self, Either};
 
-/// Up to so many futures are polled together, by the waker of the function: then Stent can tell what else may wake it. Beyond,
-/// each has a waker of its own, and only those are polled that were woken.
+/// Up to this many futures are polled together with the function's own waker, which lets Stent detect what else may
+/// wake the function. Beyond it, each future has its own waker, and only woken futures are polled.
 const POLLED_MAX: usize = 1_000;
 
-/// A future and what it gave.
+/// A future and its output.
 struct Joined<F: Future> {
     future: Option<Pin<Box<F>>>,
     output: Option<F::Output>,
@@ -23,7 +23,7 @@ impl<F: Future> Joined<F> {
     }
 }
 
-/// Waits for all of the futures. Each poll polls all of them that are not done.
+/// Waits for all futures. Each poll polls every future that has not completed.
 async fn polled_together<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut all: Vec<_> = futures.into_iter().map(Joined::new).collect();
     let each = future::poll_fn(|cx| {
@@ -40,7 +40,7 @@ async fn polled_together<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     all.into_iter().filter_map(|joined| joined.output).collect()
 }
 
-/// The same until one of them fails.
+/// As [`polled_together`], but stops at the first failure.
 async fn polled_together_until_one_fails<F, T, E>(futures: Vec<F>) -> Result<Vec<T>, E>
 where
     F: Future<Output = Result<T, E>>,
@@ -63,13 +63,14 @@ where
     all.into_iter().filter_map(|joined| joined.output).collect()
 }
 
-/// Waits for any number of futures at once and gives all that they give, in their order. A failure is one of the results:
-/// the others go on. The calls are built, and so take their positions, before this returns.
+/// Waits for any number of futures concurrently and returns their outputs in order. A failure is one of the outputs:
+/// the other futures continue. The calls are built, and so take their positions in the record, before this function
+/// returns.
 ///
-/// A `map` is the better way to call one function for very many items: it is one step, and holds a window of them.
+/// To call one function for very many items, prefer `map`: it is a single step and holds a bounded window of items.
 ///
-/// A function that fails because several of these have failed has at most the last one run again when its dead letter is
-/// [replayed](crate::DeadLetters::replay).
+/// If a function fails because several of these futures failed, [retrying its dead letter](crate::DeadLetters::retry)
+/// runs at most the last of them again.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -82,7 +83,7 @@ where
 /// ```
 ///
 /// # Cancel safety
-/// Dropping it drops the futures: calls that are not done are cancelled.
+/// Dropping it drops the futures, which cancels the calls that have not completed.
 #[expect(
     clippy::redundant_async_block,
     reason = "a block panics when it is polled again, the future in it does not"
@@ -93,7 +94,7 @@ where
     I::Item: Future,
 {
     let futures: Vec<_> = futures.into_iter().collect();
-    // A block of code, because it panics when it is polled after it has completed, and the future in it does not.
+    // An async block panics when it is polled after completion; the future inside it does not.
     let all = if futures.len() <= POLLED_MAX {
         Either::Left(polled_together(futures))
     } else {
@@ -102,8 +103,8 @@ where
     async move { all.await }
 }
 
-/// Waits for any number of futures at once and gives all that they give, in their order, or the first failure. The calls
-/// that are not done by then are cancelled.
+/// Waits for any number of futures concurrently and returns their outputs in order, or the first failure. A failure
+/// cancels the calls that have not completed.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -115,10 +116,10 @@ where
 /// ```
 ///
 /// # Errors
-/// That of the first future that fails. "First" is in the recorded order, so a replay gives the same.
+/// The error of the first future that fails. "First" follows the recorded order, so a replay returns the same error.
 ///
 /// # Cancel safety
-/// As [`join_all`].
+/// As for [`join_all`].
 #[expect(
     clippy::redundant_async_block,
     reason = "a block panics when it is polled again, the future in it does not"
@@ -137,7 +138,8 @@ where
     async move { all.await }
 }
 
-/// Waits for several futures at once and gives all that they give. Polls them in the order in which they are written.
+/// Waits for several futures concurrently and returns all their outputs. Polls them in the order in which they are
+/// written.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -156,8 +158,8 @@ macro_rules! join {
     };
 }
 
-/// Waits for the first of several futures, in the manner of `tokio::select!`. Polls them in the order in which they are
-/// written; the losers are dropped, so the steps among them are cancelled. A replay picks the same winner.
+/// Waits for the first of several futures, like `tokio::select!`. Polls them in the order in which they are written.
+/// Drops the losers, which cancels their steps. A replay picks the same winner.
 ///
 /// ```
 /// # use stent::prelude::*;

@@ -26,34 +26,34 @@ use crate::function::{BoxFuture, Function, invoke_locally};
 
 type Items<F> = Peekable<Box<dyn Iterator<Item = <F as Function>::Args> + Send>>;
 
-/// A call of `F` for every item of an iterator: one step with many tasks below it. Gives the results in the order of the
-/// items, or the first failure, which cancels what is still open; with [`outcomes`](Self::outcomes), the result or the
-/// failure of each item.
+/// A call of `F` for each item of an iterator: one step with one task per item. Returns the results in the order of the
+/// items. The first failure ends the map and cancels its open items; with [`outcomes`](Self::outcomes), the map returns
+/// the result or the failure of each item instead.
 ///
-/// Items are written in chunks through a bounded window, so an iterator of hundreds of thousands of items costs memory for
-/// a few chunks and for the results. After a crash it continues from what was recorded: the iterator is walked again, and
-/// must give the same items in the same order. A replay to which it gives others is a mismatch.
+/// Items are written in chunks through a bounded window, so even hundreds of thousands of items only take memory for a
+/// few chunks and for the results. After a crash the map resumes from its recorded items: the iterator runs again and
+/// must yield the same items in the same order. A replay that yields different items fails with a mismatch.
 ///
-/// Every item is a task of its own: claimed by any worker that knows `F`, retried by the policy of `F`. If `F` is
-/// idempotent or cached, items that were computed before are not computed again. A function of several parameters is mapped
-/// over tuples of them.
+/// Each item is a task of its own: any worker that knows `F` can claim it, and the policy of `F` retries it. If `F` is
+/// idempotent or cached, items that were computed before are not computed again. To map a function of several
+/// parameters, pass an iterator of tuples.
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Map<F: Function> {
     fan: Fan<F>,
     reading: Reading<Vec<F::Output>>,
 }
 
-/// A map that goes on when items fail, and gives the outcome of each: see [`Map::outcomes`].
+/// A map that continues when items fail and returns the outcome of each: see [`Map::outcomes`].
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Outcomes<F: Function> {
     fan: Fan<F>,
     reading: Reading<Vec<Result<F::Output>>>,
 }
 
-/// The results on their way out of the store.
+/// Results that are being read from the store.
 type Reading<T> = Option<BoxFuture<'static, Result<T>>>;
 
-/// The items on their way into the store.
+/// Items that are being written to the store.
 struct Fan<F: Function> {
     kind: StepKind,
     progress: Progress<Items<F>, Feeding<F>>,
@@ -64,17 +64,17 @@ struct Fan<F: Function> {
 }
 
 enum Feeding<F: Function> {
-    /// Into the store. `digest` is that of the items fed so far, if they are compared.
+    /// Writes to the store. `digest` covers the items fed so far, if arguments are compared.
     Stored { items: Items<F>, digest: Option<Digest>, pending: Pending },
-    /// In a unit test the items are computed in place.
+    /// In a unit test, items are computed in place.
     Local(Option<(Arc<Local>, Items<F>)>),
 }
 
-/// Where the results of a fan-out are.
+/// Where to read the results of a fan-out.
 enum Fanned<F: Function> {
     /// In the store, below this task.
     Stored(Arc<Durable>, TaskId),
-    /// In a unit test: still to be computed.
+    /// In a unit test: the items, not computed yet.
     Local(Arc<Local>, Items<F>),
 }
 
@@ -124,7 +124,8 @@ impl<F: Function> Map<F> {
         self
     }
 
-    /// Runs the items on workers that have one of its tags, or that have none: see [`Call::tag`](crate::Call::tag).
+    /// Restricts the items to workers that have one of its tags, or that have no tags: see
+    /// [`Call::tag`](crate::Call::tag).
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.fan.options.add_tag(tag);
         self
@@ -136,14 +137,14 @@ impl<F: Function> Map<F> {
         self
     }
 
-    /// Ends an item that is not done this long after it was written: see
+    /// Ends an item that has not completed this long after it was written: see
     /// [`Call::max_duration`](crate::Call::max_duration).
     pub fn max_duration(mut self, limit: impl IntoDuration) -> Self {
         self.fan.options.set_max_duration(limit);
         self
     }
 
-    /// Writes so many items at once, from 1 to 1000, which is the default. Smaller chunks make smaller transactions.
+    /// Sets how many items are written at once, from 1 to 1000 (the default). Smaller chunks make smaller transactions.
     pub fn chunk(mut self, items: usize) -> Self {
         if !(1..=MAP_CHUNK).contains(&items) {
             let problem = format!("it is {items}; use 1 to {MAP_CHUNK}");
@@ -153,8 +154,8 @@ impl<F: Function> Map<F> {
         self
     }
 
-    /// Goes on when items fail, and gives the outcome of each, in order: for work in which bad items are to be collected
-    /// and not to stop the good ones.
+    /// Continues when items fail, and returns the outcome of each in order. Use it to collect bad items without
+    /// stopping the good ones.
     ///
     /// ```
     /// # use stent::prelude::*;
@@ -171,9 +172,9 @@ impl<F: Function> Map<F> {
     /// }
     /// ```
     ///
-    /// A function that fails because of what it found among the outcomes runs no item again when its dead letter is
-    /// [replayed](crate::DeadLetters::replay): the map has completed, and answers from the record. Where failed items are to be
-    /// retried by hand, await the map itself, or [spawn](crate::spawn()) an execution for each.
+    /// If a function fails because of the outcomes it collected, [retrying its dead letter](crate::DeadLetters::retry)
+    /// runs no item again: the map has completed, and its results come from the record. To be able to retry failed
+    /// items by hand, await the map itself, or [spawn](crate::spawn()) an execution for each item.
     pub fn outcomes(self) -> Outcomes<F> {
         Outcomes { fan: Fan { kind: StepKind::Gather, ..self.fan }, reading: None }
     }
@@ -218,7 +219,8 @@ impl<F: Function> Fan<F> {
     }
 }
 
-/// Walks past the items that the record has, and compares them with it. Gives their digest, if they are compared.
+/// Skips the items that are already recorded and compares them with the record. Returns their digest, if they are
+/// compared.
 fn walk<F: Function>(
     items: &mut Items<F>,
     pending: &Pending,
@@ -256,7 +258,7 @@ fn walk<F: Function>(
 }
 
 impl<F: Function> Fanned<F> {
-    /// Hands every outcome to `take`, in order, until that refuses one.
+    /// Passes each outcome to `take`, in order, until `take` returns an error.
     async fn each(self, mut take: impl FnMut(Result<F::Output>) -> Result<()> + Send) -> Result<()> {
         match self {
             Self::Stored(durable, map) => {
@@ -323,7 +325,7 @@ fn poll_once<T: 'static>(reading: &mut Reading<T>, cx: &mut TaskContext<'_>) -> 
     Poll::Ready(output)
 }
 
-/// Gives the map its next chunk if it has room for one. True if it did.
+/// Feeds the next chunk to the map if the window has room. Returns whether it did.
 fn feed<F: Function>(
     items: &mut Items<F>,
     digest: &mut Option<Digest>,
@@ -371,7 +373,7 @@ fn feed<F: Function>(
     Ok(true)
 }
 
-/// Reads the items of a map that has ended, page by page.
+/// Reads the items of a completed map, page by page.
 async fn read_each<F: Function>(
     durable: &Durable,
     map: TaskId,

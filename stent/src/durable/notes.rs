@@ -1,4 +1,4 @@
-//! What a running function knows of its execution, and says about it.
+//! The running function's view of its execution, and the notes that it writes: counters, states and progress.
 
 use std::sync::Arc;
 
@@ -13,15 +13,16 @@ use crate::engine::ids;
 use crate::error::{Error, Result};
 use crate::names::check_name;
 
-/// The execution that the code runs in: its ids, and what the code says about it.
+/// Returns the execution that the calling code runs in: its ids, and where to write its notes.
 ///
-/// Counters, states and progress belong to the execution as a whole: any of its functions may write them, on any worker,
-/// and [`Stent::notes`](crate::Stent::notes) reads them from outside while it runs. They are written with the function's
-/// next commit, and at the latest a second later; a function that is run again, after a crash or for another attempt, does
-/// not write again what it has written. What an attempt says within the last second before it fails is not written.
+/// Counters, states and progress belong to the whole execution: any of its functions can write them, on any worker, and
+/// [`Stent::notes`](crate::Stent::notes) reads them from outside while the execution runs. They are written with the
+/// function's next commit, at the latest one second later. A function that runs again, after a crash or for another
+/// attempt, does not write its notes again. Notes from the last second before an attempt fails are not written.
 ///
-/// The closure of a [`step`](crate::step()) may say something, too. It is the step's: said once with the step's result, and
-/// seen while the step runs. A step that runs again, because its process died, says it again.
+/// The closure of a [`step`](crate::step()) can write notes too. They belong to the step: they are visible while the
+/// step runs and become permanent once, with its result. A step that runs again because its process died writes them
+/// again.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -36,9 +37,9 @@ use crate::names::check_name;
 /// ```
 ///
 /// # Errors
-/// [`Error::OutsideDurable`] when there is no durable function around.
+/// [`Error::OutsideDurable`] outside a durable function.
 pub fn execution() -> Result<Execution> {
-    // The closure of a step may say things, too.
+    // The closure of a step can write notes too.
     let context = match StepClosure::current() {
         Some(_) => Context::around(),
         None => Some(Context::require("stent::execution")?),
@@ -47,8 +48,8 @@ pub fn execution() -> Result<Execution> {
     Ok(Execution { durable: context.and_then(Context::into_durable), codec })
 }
 
-/// A running function's execution: see [`execution`]. In a body that is run with [`local`](crate::Call::local), what it says
-/// goes nowhere, and what could not be stored is refused all the same.
+/// The execution of a running function: see [`execution`]. In a body that runs with [`local`](crate::Call::local),
+/// notes are discarded, but notes that could not be stored are still refused.
 #[derive(Clone, Debug)]
 pub struct Execution {
     durable: Option<Arc<Durable>>,
@@ -56,7 +57,7 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// The execution's id; nil in a body that is run with [`local`](crate::Call::local).
+    /// The execution's id. Nil in a body that runs with [`local`](crate::Call::local).
     #[must_use]
     pub fn id(&self) -> ExecutionId {
         self.durable
@@ -64,38 +65,38 @@ impl Execution {
             .map_or_else(|| ExecutionId::from_uuid(Default::default()), |durable| durable.execution())
     }
 
-    /// The id of the function's own task, which is the same in every attempt and every run, also if an earlier run was cut off
-    /// before anything of it was recorded: a good key for services that take one. A function that is a step of another one
-    /// keeps its id when the other is retried because of it; its own steps may then have new ones. Nil in a body that is run
-    /// with [`local`](crate::Call::local).
+    /// The id of the function's own task. It is the same in every attempt and every replay, even if an earlier run
+    /// crashed before anything was recorded, so it is a good idempotency key for external services. A function that
+    /// runs as a step keeps its id when its parent is retried because of it; the steps of that function may then get
+    /// new ids. Nil in a body that runs with [`local`](crate::Call::local).
     #[must_use]
     pub fn task(&self) -> TaskId {
         self.durable.as_ref().map_or_else(|| TaskId::from_uuid(Default::default()), |durable| durable.task)
     }
 
-    /// Which attempt of the function this is, from 1.
+    /// The number of the current attempt, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.durable.as_ref().map_or(0, |durable| durable.attempts) + 1
     }
 
-    /// A counter of the execution.
+    /// Returns a counter of the execution.
     #[must_use]
     pub fn counter(&self, name: impl Into<String>) -> Counter {
         Counter { execution: self.clone(), name: name.into() }
     }
 
-    /// A state of the execution: a named value that people and programs may look at.
+    /// Returns a state of the execution: a named value for people and programs to read.
     #[must_use]
     pub fn state(&self, name: impl Into<String>) -> ExecutionState {
         ExecutionState { execution: self.clone(), name: name.into() }
     }
 
-    /// Adds an entry to the execution's progress. The last 1,000 are kept. A zero character in it, which not every store can
-    /// hold, becomes a `␀`.
+    /// Appends an entry to the execution's progress, which keeps the last 1,000 entries. NUL characters, which some
+    /// stores cannot hold, are replaced by `␀`.
     ///
     /// # Errors
-    /// When the text is longer than 4,096 bytes.
+    /// The text is longer than 4,096 bytes.
     pub fn progress(&self, text: impl Into<String>) -> Result<()> {
         let text = text.into().replace('\0', ZERO_PICTURE);
         if text.len() > PROGRESS_BYTES_MAX {
@@ -116,7 +117,7 @@ impl Execution {
     }
 }
 
-/// A counter of an execution: a whole number that many tasks may add to at once.
+/// A counter of an execution: an integer that many tasks can add to concurrently.
 #[derive(Clone, Debug)]
 pub struct Counter {
     execution: Execution,
@@ -124,20 +125,20 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Adds to it. A counter that is new counts from zero.
+    /// Adds to the counter. A new counter starts at zero.
     ///
     /// # Errors
-    /// When the name does not fit.
+    /// The name is invalid.
     pub fn add(&self, add: i64) -> Result<()> {
         check_name("counter", &self.name)?;
         self.execution.note(Note::Count { name: self.name.clone(), add });
         Ok(())
     }
 
-    /// Has it count from this value, unless it counts already.
+    /// Starts the counter at this value, unless it exists.
     ///
     /// # Errors
-    /// When the name does not fit.
+    /// The name is invalid.
     pub fn init(&self, value: i64) -> Result<()> {
         check_name("counter", &self.name)?;
         self.execution.note(Note::CountFrom { name: self.name.clone(), value });
@@ -153,18 +154,18 @@ pub struct ExecutionState {
 }
 
 impl ExecutionState {
-    /// Sets it: the value that is committed last counts.
+    /// Sets the state. The last committed value wins.
     ///
     /// # Errors
-    /// When the name does not fit, or the value cannot be stored.
+    /// The name is invalid, or the value cannot be stored.
     pub fn set<T: Serialize>(&self, value: &T) -> Result<()> {
         self.write(value, |name, value| Note::Set { name, value })
     }
 
-    /// Sets it, unless it is set already.
+    /// Sets the state, unless it is set already.
     ///
     /// # Errors
-    /// As [`set`](Self::set).
+    /// Those of [`set`](Self::set).
     pub fn init<T: Serialize>(&self, value: &T) -> Result<()> {
         self.write(value, |name, value| Note::SetFrom { name, value })
     }

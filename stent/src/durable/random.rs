@@ -1,4 +1,4 @@
-//! Time, chance and ids that are the same in every run of a durable function.
+//! Deterministic time, random numbers and ids for durable functions.
 
 use stent_core::{TaskId, Timestamp};
 use uuid::Uuid;
@@ -6,33 +6,33 @@ use uuid::Uuid;
 use crate::durable::closure::{NumberStream, StepClosure, draw_in_transaction};
 use crate::durable::context::Context;
 
-/// The time, the same in every run: inside a durable function, the moment of the last completion that the code has seen,
-/// or of the function's start. It costs nothing and records nothing. Elsewhere it is the host's time.
+/// Returns the current time, deterministically: inside a durable function, the time of the last completion that the
+/// code has observed, or of the function's start. It is free and records nothing. Elsewhere it is the host's time.
 ///
-/// For the time *right now*, as a recorded value, use [`step`](crate::step()).
+/// For the actual current time as a recorded value, use [`step`](crate::step()).
 #[must_use]
 pub fn now() -> Timestamp {
     let durable = Context::around().and_then(Context::into_durable);
     durable.map_or_else(|| crate::engine::clock::Clock::default().now(), |durable| durable.now())
 }
 
-/// A number in `0.0..1.0`, the same in every run of a durable function; elsewhere, any. Not for secrets.
+/// Returns a number in `0.0..1.0`: deterministic in a durable function, arbitrary elsewhere. Not for secrets.
 #[must_use]
 pub fn random() -> f64 {
     (random_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// 64 random bits, the same in every run of a durable function; elsewhere, any. Not for secrets.
+/// Returns 64 random bits: deterministic in a durable function, arbitrary elsewhere. Not for secrets.
 #[must_use]
 pub fn random_u64() -> u64 {
     draw().0
 }
 
-/// A UUID (version 4 in form), the same in every run of a durable function; elsewhere, any.
+/// Returns a UUID (in version 4 format): deterministic in a durable function, arbitrary elsewhere.
 ///
-/// Its bits are drawn from the task's own id, which is unique, so it is as unique as that. In the closure of a step or of a
-/// transaction they are drawn from that step's id. Another attempt of a function with steps draws the same up to the failure
-/// that ended the attempt before, and other numbers after it.
+/// Its bits are derived from the unique id of the function's task, so it is just as unique. In the closure of a step or
+/// of a transaction they are derived from the id of that step. A later attempt of a function with steps draws the same
+/// values up to the failure that ended the previous attempt, and different values after it.
 #[must_use]
 pub fn uuid() -> Uuid {
     let (high, low) = draw();

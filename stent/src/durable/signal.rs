@@ -1,4 +1,4 @@
-//! Signals: values from outside.
+//! Signals: values that are sent to an execution from outside.
 
 use std::fmt;
 use std::future::Future;
@@ -20,13 +20,13 @@ use crate::error::{Error, Result};
 use crate::function::values::decode_result;
 use crate::names::check_name;
 
-/// Waits for a value that is sent to the execution from outside, under a name: by
-/// [`Handle::signal`](crate::Handle::signal) or [`Stent::send_signal`](crate::Stent::send_signal). The function is parked
-/// meanwhile, and no worker is held.
+/// Waits for a value that [`Handle::signal`](crate::Handle::signal) or
+/// [`Stent::send_signal`](crate::Stent::send_signal) sends to the execution under this name. The function is parked
+/// while it waits and holds no worker.
 ///
-/// A value may be sent before anyone waits for it. If several are sent before one is consumed, the latest counts. A value
-/// is consumed once: the next wait under the same name waits for the next value. If several functions of one execution wait
-/// under one name, the one that began first gets the value.
+/// A value can be sent before the wait begins. If several values are sent before one is consumed, the latest wins. Each
+/// value is consumed once: the next wait under the same name waits for the next value. If several functions of one
+/// execution wait under the same name, the wait that began first gets the value.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -40,11 +40,12 @@ use crate::names::check_name;
 /// ```
 ///
 /// # Errors
-/// [`Error::SignalTimeout`] when it was given a [timeout](Signal::timeout) and none came in time; [`Error::Codec`] when the
-/// value that was sent is not a `T`: it is consumed all the same; [`Error::OutsideDurable`].
+/// [`Error::SignalTimeout`] if no value arrives within the [timeout](Signal::timeout); [`Error::Codec`] if the value is
+/// not a `T` (the value is consumed all the same); [`Error::OutsideDurable`].
 ///
 /// # Cancel safety
-/// Dropping it gives the wait up. A value that came and was not seen is there for the next wait.
+/// Dropping it cancels the wait. A value that arrived but that your code has not observed stays available to the next
+/// wait.
 #[track_caller]
 pub fn signal<T: DeserializeOwned>(name: impl Into<String>) -> Signal<T> {
     Signal {
@@ -69,7 +70,7 @@ pub struct Signal<T> {
 }
 
 impl<T> Signal<T> {
-    /// Waits no longer than this. The time is recorded: a crash does not start it over. Zero means no limit.
+    /// Limits the wait. The deadline is recorded, so a crash does not restart it. Zero means no limit.
     pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
         self.timeout.set(timeout, Context::durable());
         self

@@ -15,16 +15,17 @@ use crate::durable::position::{Entered, Position};
 use crate::durable::progress::Progress;
 use crate::error::{Error, Result};
 
-/// Sleeps durably: the function is parked, and no worker, lease or memory is held until the time has passed. A crash does
-/// not start the sleep over.
+/// Sleeps durably: the function is parked and holds no worker, lease or memory until the time has passed. A crash does
+/// not restart the sleep.
 ///
-/// Takes a [`Duration`](std::time::Duration) or a text such as `"10m"`.
+/// Takes a [`Duration`](std::time::Duration) or text such as `"10m"`.
 ///
 /// # Errors
-/// When a text is not a duration; [`Error::OutsideDurable`] when there is no durable function around.
+/// [`Error::Duration`](crate::Error::Duration) if the text is not a duration; [`Error::OutsideDurable`] outside a
+/// durable function.
 ///
 /// # Cancel safety
-/// Dropping it gives the sleep up.
+/// Dropping it cancels the sleep.
 #[track_caller]
 pub fn sleep(duration: impl IntoDuration) -> Sleep {
     let position = Position::here();

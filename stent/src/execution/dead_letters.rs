@@ -1,4 +1,4 @@
-//! Dead letters: executions that failed for good, until somebody sees to them.
+//! Dead letters: executions that failed for good and wait for someone to retry or discard them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::function::BoxFuture;
 
 /// The dead letters of a store: see [`Stent::dead_letters`](crate::Stent::dead_letters).
 ///
-/// An execution that fails for good is a dead letter, with its arguments, its failure and the history of its tries, until
-/// it is [retried](Self::retry), [discarded](Self::discard) or purged. A failure that the code of a parent has handled is
-/// history, and no dead letter; nor is an execution that was cancelled or timed out. One fault is one dead letter: that of
-/// the execution.
+/// An execution that fails for good becomes a dead letter. It keeps its arguments, its failure and the history of its
+/// ended claims until it is [retried](Self::retry), [discarded](Self::discard) or purged. A failure that its parent's
+/// code handled stays in the history and is no dead letter; neither are executions that were cancelled or timed out. A
+/// fault yields one dead letter: that of the execution.
 #[derive(Clone)]
 pub struct DeadLetters {
     engine: Arc<Engine>,
@@ -38,7 +38,8 @@ impl DeadLetters {
         Self { engine }
     }
 
-    /// Reads a page, newest first: those dispatched before `before`, at most `max`, and at most 1,000.
+    /// Reads a page, newest first: dead letters dispatched before `before`, at most `max` of them, and never more than
+    /// 1,000.
     ///
     /// # Errors
     /// Store errors.
@@ -47,25 +48,25 @@ impl DeadLetters {
         Ok(self.engine.retrying(|| self.engine.store.dead_letters(before, max)).await?)
     }
 
-    /// Reads one.
+    /// Reads one dead letter.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such dead letter; store errors.
+    /// [`Error::NotFound`] if there is no such dead letter; store errors.
     pub async fn show(&self, id: ExecutionId) -> Result<DeadLetter> {
         let letter = self.engine.retrying(|| self.engine.store.dead_letter(id)).await?;
         letter.ok_or(Error::NotFound(id))
     }
 
-    /// Reads the tries of a task that ended badly, oldest first: failed attempts, crashes, and claims that were handed back.
-    /// The task of an execution itself has the execution's id.
+    /// Reads the claims of a task that ended badly, oldest first: failed attempts, crashes, and claims that were handed
+    /// back. The root task of an execution has the execution's id.
     ///
     /// # Errors
-    /// Store errors. An unknown task has none.
+    /// Store errors. The history of an unknown task is empty.
     pub async fn history(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
         Ok(self.engine.retrying(|| self.engine.store.ended_claims(task)).await?)
     }
 
-    /// Counts them by reason, which is the kind of their failure, and by function.
+    /// Counts dead letters by function and by the kind of their failure.
     ///
     /// # Errors
     /// Store errors.
@@ -73,20 +74,22 @@ impl DeadLetters {
         Ok(self.engine.retrying(|| self.engine.store.dead_letter_stats()).await?)
     }
 
-    /// Resumes a dead letter from the failed step: completed steps keep their results, and the step whose failure the code saw last
-    /// runs again. A function without steps runs again as a whole. Its attempts count from zero, and it has no deadline any more.
+    /// Retries a dead letter from its failed step: completed steps keep their results, and the step whose failure the
+    /// code observed last runs again. A function without steps runs again from the start. The attempt count restarts at
+    /// zero, and the execution no longer has a deadline.
     ///
-    /// Code that collected several failures and then failed itself ([`Map::outcomes`](crate::Map::outcomes), a loop,
-    /// [`join_all`](crate::join_all)) has at most the last of them run anew, and mostly none: it fails in the same way however
-    /// often it is retried. The guide says how to write it instead.
+    /// Retrying does not help code that collects several failures and then fails by itself
+    /// ([`Map::outcomes`](crate::Map::outcomes), a loop, [`join_all`](crate::join_all)): at most the last failed step
+    /// runs again, usually none, so the function fails in the same way however often it is retried. The guide shows how
+    /// to write such code instead.
     pub fn retry(&self, id: ExecutionId) -> RetryDeadLetter {
         RetryDeadLetter { engine: self.engine.clone(), id, policy: None }
     }
 
-    /// Takes one off the list. Its execution stays as failed, and is purged with the others.
+    /// Removes a dead letter from the list. Its execution stays `failed` and is purged with other ended executions.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Ended`] when the execution is no dead letter; store errors.
+    /// [`Error::NotFound`]; [`Error::Ended`] if the execution is not a dead letter; store errors.
     pub async fn discard(&self, id: ExecutionId) -> Result<()> {
         let transition = decide::discard(id, self.engine.clock.now());
         if request::ask(&self.engine, transition).await? {
@@ -95,19 +98,19 @@ impl DeadLetters {
         Err(request::ended(&self.engine, id, "it is not a dead letter, so it cannot be discarded").await?)
     }
 
-    /// Deletes those that failed longer ago than `age`, with their executions, oldest first, at most `max` of them, and says
-    /// how many they were.
+    /// Deletes dead letters that failed longer ago than `age`, with their executions: oldest first, at most `max`.
+    /// Returns how many it deleted.
     ///
     /// # Errors
-    /// When a text is not a duration; an age of zero, which elsewhere keeps things for good, and here might mean everything: see
-    /// [`purge_all`](Self::purge_all); store errors.
+    /// The text is not a duration, or the age is zero: elsewhere zero keeps things forever, here it could mean "all",
+    /// for which there is [`purge_all`](Self::purge_all); store errors.
     pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
         let age = retention::aged(age)?;
         retention::purge_once(&self.engine, Purge::DeadLetters, age, max).await
     }
 
-    /// Deletes dead letters with their executions, however short ago they failed, oldest first, at most `max` of them, and says
-    /// how many they were.
+    /// Deletes dead letters of any age, with their executions: oldest first, at most `max`. Returns how many it
+    /// deleted.
     ///
     /// # Errors
     /// Store errors.
@@ -119,7 +122,7 @@ impl DeadLetters {
 /// A retry of a dead letter: see [`DeadLetters::retry`].
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Ended`] when the execution is no dead letter; a policy that means nothing; store errors.
+/// [`Error::NotFound`]; [`Error::Ended`] if the execution is not a dead letter; an invalid policy; store errors.
 #[must_use = "nothing is retried until this is awaited"]
 pub struct RetryDeadLetter {
     engine: Arc<Engine>,

@@ -1,4 +1,4 @@
-//! Dispatch: how executions start.
+//! Dispatch: starts executions.
 
 use std::sync::Arc;
 
@@ -22,25 +22,25 @@ use crate::execution::handle::Handle;
 use crate::function::{BoxFuture, Function};
 use crate::trace;
 
-/// What a dispatch is called where it cannot be made, and what to do instead.
+/// How errors name a dispatch.
 const DISPATCH: &str = "a dispatch";
 const DISPATCH_REMEDY: &str = "use stent::spawn(call), which starts one execution however often the code is replayed; or give the \
                                dispatch an id or an idempotency key; or dispatch in the closure of stent::step(…)";
 
-/// A dispatch: awaited, it writes a new execution and gives its handle.
+/// A dispatch. Awaiting it writes a new execution and returns its handle.
 ///
-/// In a durable function it is an error, unless it has an [id](Self::id) or an
-/// [idempotency key](Self::idempotency_key): each replay of the code would start another execution. Use
-/// [`spawn`](crate::spawn()) there. In the closure of a [`step`](crate::step()) it can be made: that closure runs again only
-/// if the process dies, or the attempt fails, before the step is recorded.
+/// Inside a durable function a dispatch is an error, unless it has an [id](Self::id) or an [idempotency
+/// key](Self::idempotency_key): each replay would start another execution. Use [`spawn`](crate::spawn()) there. The
+/// closure of a [`step`](crate::step()) may dispatch, because it only runs again if the process dies, or the attempt
+/// fails, before the step is recorded.
 ///
 /// # Errors
-/// [`Error::NotRegistered`](crate::Error::NotRegistered), arguments that cannot be stored, options that do not fit,
-/// [`Error::InDurable`](crate::Error::InDurable), store errors. Nothing has been started then, unless the store failed in the
-/// middle of the write.
+/// [`Error::NotRegistered`](crate::Error::NotRegistered), arguments that cannot be stored, invalid options,
+/// [`Error::InDurable`](crate::Error::InDurable), store errors. No execution has started then, unless the store failed
+/// in the middle of the write.
 ///
 /// # Cancel safety
-/// A dispatch that is dropped has been written wholly or not at all.
+/// Dropping it writes the dispatch completely or not at all.
 #[must_use = "a dispatch does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct Dispatch<F: Function> {
@@ -54,8 +54,8 @@ impl<F: Function> Dispatch<F> {
         Self { engine, call, id: None }
     }
 
-    /// Gives the execution this id. Dispatching twice under one id starts one execution, so a caller that does not know
-    /// whether its dispatch arrived can send it again.
+    /// Sets the execution's id. Dispatching twice under one id starts one execution, so a caller that does not know
+    /// whether its dispatch arrived can safely repeat it.
     pub fn id(mut self, id: ExecutionId) -> Self {
         self.id = Some(id);
         self
@@ -73,34 +73,34 @@ impl<F: Function> Dispatch<F> {
         self
     }
 
-    /// Starts not before this time has passed.
+    /// Delays the start by this long.
     pub fn delay(mut self, delay: impl IntoDuration) -> Self {
         self.call = self.call.delay(delay);
         self
     }
 
-    /// Starts not before this moment, in place of a [`delay`](Self::delay). Takes a [`Timestamp`], a
-    /// [`SystemTime`](std::time::SystemTime) or a `time::OffsetDateTime`. A moment that has passed is now.
+    /// Starts the execution no earlier than this moment; replaces a [`delay`](Self::delay). Takes a [`Timestamp`], a
+    /// [`SystemTime`](std::time::SystemTime) or a `time::OffsetDateTime`. A moment in the past means now.
     pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.call = self.call.at(moment);
         self
     }
 
-    /// Runs on workers that have one of its tags, or that have none: see [`Call::tag`].
+    /// Restricts the execution to workers that have one of its tags, or that have no tags: see [`Call::tag`].
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.call = self.call.tag(tag);
         self
     }
 
-    /// Ends the execution as `timed_out` if it is not done after this long: see [`Call::max_duration`].
+    /// Ends the execution as `timed_out` if it has not completed after this long: see [`Call::max_duration`].
     pub fn max_duration(mut self, limit: impl IntoDuration) -> Self {
         self.call = self.call.max_duration(limit);
         self
     }
 
-    /// Dispatches once under this key: if an execution of the same function was dispatched under it before, this gives the
-    /// handle of that one, whatever has become of it, and nothing is started. The key is free again once that execution is
-    /// purged.
+    /// Dispatches at most once under this key. If an execution of the same function was dispatched under it before, the
+    /// dispatch returns the handle of that execution, whatever its status, and starts nothing. The key becomes free
+    /// when that execution is purged.
     pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
         self.call = self.call.idempotency_key(key);
         self
@@ -133,13 +133,13 @@ impl<F: Function> IntoFuture for Dispatch<F> {
     }
 }
 
-/// A dispatch of many calls: awaited, it writes them in large batches and gives their handles in order.
+/// A dispatch of many calls. Awaiting it writes them in large batches and returns their handles in order.
 ///
 /// # Errors
-/// Those of [`Dispatch`]. Calls of earlier batches have been started then.
+/// Those of [`Dispatch`]. Calls of earlier batches have started by then.
 ///
 /// # Cancel safety
-/// Batches that were sent are written.
+/// Batches that were sent stay written.
 #[must_use = "a dispatch does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct DispatchAll<F: Function, I: Iterator<Item = Call<F>>> {
@@ -153,13 +153,13 @@ impl<F: Function, I: Iterator<Item = Call<F>>> DispatchAll<F, I> {
         Self { engine, calls, start: Ok(None) }
     }
 
-    /// Starts none of the calls before this time has passed, in place of the delays that they have themselves.
+    /// Delays the start of all calls by this long; replaces their own delays.
     pub fn delay(mut self, delay: impl IntoDuration) -> Self {
         self.start = delay.into_duration().map(|delay| Some(StartAt::After(delay)));
         self
     }
 
-    /// Starts none of the calls before this moment, in place of the moments that they have themselves: see [`Dispatch::at`].
+    /// Starts all calls no earlier than this moment; replaces their own start times: see [`Dispatch::at`].
     pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.start = Ok(Some(StartAt::Moment(moment.into())));
         self
@@ -172,7 +172,7 @@ impl<F: Function, I: Iterator<Item = Call<F>> + Send> DispatchAll<F, I> {
         let start = self.start?;
         let mut calls =
             self.calls.map(|call| if let Some(start) = start { call.starting(start) } else { call });
-        // One span for all of them.
+        // One span for all calls.
         let span = trace::dispatch(F::NAME);
         let written = write_all(&self.engine, way, &mut calls).instrument(span.clone()).await;
         trace::dispatched(&span, None, written.as_ref().map(drop));
@@ -200,7 +200,7 @@ fn handle<T>(way: Way<'_>, engine: Arc<Engine>, id: ExecutionId) -> Handle<T> {
     }
 }
 
-/// Writes an execution and gives its id, or that of the one that was there first.
+/// Writes an execution. Returns its id, or the id of the execution that already exists.
 async fn write<F: Function>(
     engine: &Engine,
     way: Way<'_>,
@@ -215,7 +215,7 @@ async fn write<F: Function>(
     })
 }
 
-/// Writes executions, batch by batch, and gives their ids.
+/// Writes executions batch by batch and returns their ids.
 async fn write_all<F: Function>(
     engine: &Engine,
     way: Way<'_>,

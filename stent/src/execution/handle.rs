@@ -1,4 +1,4 @@
-//! Handles: executions that can be waited for.
+//! Handles: refer to executions, wait for them and send requests to them.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,11 +15,11 @@ use crate::error::{Error, Result};
 use crate::execution::request::{Cancel, SendSignal};
 use crate::execution::result::ResultOf;
 
-/// An execution that gives a `T`. Cheap to clone; what one stores is its [`id`](Self::id).
+/// An execution that returns a `T`. Cheap to clone. To store a handle, store its [`id`](Self::id).
 pub struct Handle<T> {
     engine: Arc<Engine>,
     id: ExecutionId,
-    /// Whether it was dispatched within a transaction, which may not be committed yet.
+    /// Whether it was dispatched within a transaction that may not be committed yet.
     may_come: bool,
     output: PhantomData<fn() -> T>,
 }
@@ -29,7 +29,7 @@ impl<T> Handle<T> {
         Self { engine, id, may_come: false, output: PhantomData }
     }
 
-    /// The handle of an execution that is there once a transaction is committed.
+    /// The handle of an execution that will exist once a transaction commits.
     pub(crate) const fn uncommitted(engine: Arc<Engine>, id: ExecutionId) -> Self {
         Self { engine, id, may_come: true, output: PhantomData }
     }
@@ -40,10 +40,10 @@ impl<T> Handle<T> {
         self.id
     }
 
-    /// Waits until the execution has ended and gives its result: `run.result().timeout("1h").await?`.
+    /// Waits until the execution has ended and returns its result: `run.result().timeout("1h").await?`.
     ///
-    /// The handle of a dispatch within a transaction also waits for that to be committed. The wait is not told
-    /// of a rollback, so give it a timeout.
+    /// If the execution was dispatched within a transaction, the wait includes the commit. A rollback does not end the
+    /// wait, so give it a timeout.
     pub fn result(&self) -> ResultOf<T>
     where
         T: DeserializeOwned,
@@ -51,7 +51,7 @@ impl<T> Handle<T> {
         ResultOf::decoded(self.engine.clone(), self.id, self.may_come)
     }
 
-    /// Sends a value to the execution, for whoever of it waits, or will wait, for this [signal](crate::signal()).
+    /// Sends a value to the current or the next wait of the execution for this [signal](crate::signal()).
     ///
     /// # Errors
     /// Those of [`SendSignal`].
@@ -64,15 +64,15 @@ impl<T> Handle<T> {
         Cancel::new(self.engine.clone(), self.id)
     }
 
-    /// What the execution's code has said of it so far: counters, states, progress.
+    /// Reads the execution's notes so far: counters, states, progress.
     ///
     /// # Errors
-    /// Store errors. An unknown execution has said nothing.
+    /// Store errors. The notes of an unknown execution are empty.
     pub async fn notes(&self) -> Result<NotesView> {
         Ok(self.engine.retrying(|| self.engine.store.notes(self.id)).await?)
     }
 
-    /// Where the execution stands.
+    /// Reads the execution's status.
     ///
     /// # Errors
     /// [`Error::NotFound`]; store errors.

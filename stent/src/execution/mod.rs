@@ -1,4 +1,4 @@
-//! Executions from outside: how they are started, asked and waited for, and how long they are kept.
+//! Executions from outside: starts them, sends requests to them, waits for them, and sets how long they are kept.
 
 pub(crate) mod dead_letters;
 pub(crate) mod dispatch;

@@ -1,4 +1,4 @@
-//! Requests to executions that are under way: signals and cancellation.
+//! Requests to open executions: signals and cancellation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,21 +19,22 @@ use crate::error::{Error, Result};
 use crate::function::BoxFuture;
 use crate::names::check_name;
 
-/// How a durable function sends a signal.
+/// How a durable function can send a signal.
 const SIGNAL_REMEDY: &str = "send it in the closure of stent::step(…), which a replay does not run again";
 
-/// A value on its way to an execution, for whoever of it waits, or will wait, for this [signal](crate::signal()): awaited, it
-/// is sent.
+/// A value to send to an execution's current or next wait for this [signal](crate::signal()). Awaiting it sends the
+/// value.
 ///
-/// In a durable function it is an error, because each replay of the code would send it again: send it in the closure of a
-/// [`step`](crate::step()) there.
+/// In a durable function it is an error, because each replay would send the value again: send it in the closure of a
+/// [`step`](crate::step()).
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Ended`] when the execution has ended; [`Error::InDurable`] outside of a step; a value that cannot
-/// be stored; store errors. The value has not been sent then, unless the store failed in the middle of the write.
+/// [`Error::NotFound`]; [`Error::Ended`] if the execution has ended; [`Error::InDurable`] in a durable function outside
+/// a step; a value that cannot be stored; store errors. The value was not sent then, unless the store failed in the
+/// middle of the write.
 ///
 /// # Cancel safety
-/// A send that is dropped was made wholly or not at all.
+/// Dropping it sends the value or does nothing.
 #[must_use = "nothing is sent until this is awaited"]
 pub struct SendSignal {
     engine: Arc<Engine>,
@@ -81,7 +82,7 @@ impl IntoFuture for SendSignal {
     }
 }
 
-/// Why nothing can be asked of an execution: it has ended, or is not there.
+/// Why a request was refused: the execution has ended or does not exist.
 pub(crate) async fn ended(engine: &Engine, id: ExecutionId, remedy: &'static str) -> Result<Error> {
     Ok(match status(engine, id).await? {
         Some(status) => Error::Ended { execution: id, status, remedy },
@@ -94,19 +95,20 @@ async fn status(engine: &Engine, id: ExecutionId) -> Result<Option<ExecutionStat
     Ok(views.first().map(|view| view.status))
 }
 
-/// A request to an execution to end: awaited, it gives where the execution then stands.
+/// A request to cancel an execution. Awaiting it returns the execution's status after the request.
 ///
-/// Everything of it that does not run ends at once: pending calls, timers, waits, and everything below them. What runs is
-/// told, and dropped at its next `await`, unless it listens to [`cancelled`](crate::cancelled) to tidy up; meanwhile the
-/// execution is `cancelling`. It is `cancelled` when nothing of it runs any more, and at the latest when the grace is over.
+/// Everything in the execution that is not running ends at once: pending calls, timers, waits, and everything below
+/// them. Running code is notified and dropped at its next `await`, unless it listens to [`cancelled`](crate::cancelled)
+/// to clean up; until then the execution is `cancelling`. It becomes `cancelled` when none of its code runs any more,
+/// at the latest when the grace period is over.
 ///
-/// Cancelling twice is no error, and a shorter grace wins. An execution that has ended stays as it is.
+/// Cancelling twice is not an error, and the shorter grace period wins. An execution that has ended stays as it is.
 ///
 /// # Errors
-/// [`Error::NotFound`]; a text that is no duration; store errors.
+/// [`Error::NotFound`]; a text that is not a duration; store errors.
 ///
 /// # Cancel safety
-/// The request was made wholly or not at all.
+/// Dropping it makes the request completely or not at all.
 #[must_use = "nothing is cancelled until this is awaited"]
 pub struct Cancel {
     engine: Arc<Engine>,
@@ -119,14 +121,16 @@ impl Cancel {
         Self { engine, id, grace: Ok(CANCEL_GRACE) }
     }
 
-    /// What runs may go on for this long; the default is 10 s. Zero is no limit: the execution is `cancelling` until its code
-    /// has ended by itself. If the worker is lost meanwhile, nobody else ends it; cancel it again with a grace then.
+    /// Lets running code continue for this long; the default is 10 s. Zero means no limit: the execution stays
+    /// `cancelling` until its code ends by itself. If its worker is lost meanwhile, nobody else ends the execution;
+    /// cancel it again with a grace period in that case.
     pub fn grace(mut self, grace: impl IntoTimeout) -> Self {
         self.grace = grace.into_timeout().map(|grace| grace.unwrap_or(Duration::MAX));
         self
     }
 
-    /// Waits for nothing that runs: the execution is `cancelled` at once, and its code is dropped when its worker hears of it.
+    /// Does not wait for running code: the execution is `cancelled` at once, and its worker drops the code when it
+    /// learns of it.
     pub fn no_grace(mut self) -> Self {
         self.grace = Ok(Duration::ZERO);
         self
@@ -150,7 +154,7 @@ impl IntoFuture for Cancel {
             let request = || decide::cancel(id, grace, engine.clock.now());
             let outcome = engine.write(Way::Grouped, request()).await?;
             if grace.is_zero() && outcome.stands() {
-                // What still runs after it was asked is ended now.
+                // Ends code that still runs although it was asked to end.
                 engine.expire().await?;
             }
             status(&engine, id).await?.ok_or(Error::NotFound(id))
@@ -158,7 +162,7 @@ impl IntoFuture for Cancel {
     }
 }
 
-/// Writes a request whose refusal means that the execution has ended or is not there.
+/// Writes a request that is refused if the execution has ended or does not exist.
 pub(crate) async fn ask(engine: &Engine, transition: Transition) -> Result<bool> {
     Ok(engine.write(Way::Grouped, transition).await?.stands())
 }

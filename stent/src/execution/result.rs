@@ -1,4 +1,4 @@
-//! Waits for the end of an execution: recorded ones of durable code, and those of a client.
+//! Waits for the end of an execution: recorded waits in durable code, and waits of a client.
 
 use std::fmt;
 use std::panic::Location;
@@ -17,36 +17,36 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::function::BoxFuture;
 
-/// A wait for the end of an execution. Without a timeout, or with one of zero, it waits as long as it takes.
+/// A wait for the end of an execution. Without a timeout, or with a timeout of zero, it waits indefinitely.
 ///
-/// Inside a durable function it is a step: the function is parked, the end is recorded, and every run of the code sees the
-/// same.
+/// Inside a durable function it is a step: the function is parked, the outcome is recorded, and every replay sees the
+/// same outcome.
 ///
 /// # Errors
-/// [`Error::Failed`], [`Error::Cancelled`], [`Error::TimedOut`] as the execution ended; [`Error::WaitTimeout`] if it did not
-/// end in time; [`Error::NotFound`]; store errors.
+/// [`Error::Failed`], [`Error::Cancelled`] or [`Error::TimedOut`], depending on how the execution ended;
+/// [`Error::WaitTimeout`] if it did not end in time; [`Error::NotFound`]; store errors.
 ///
 /// # Cancel safety
-/// Safe: the execution goes on and can be waited for again.
+/// Cancel safe: the execution continues and can be waited for again.
 #[must_use = "a wait does nothing until it is awaited"]
 pub struct ResultOf<T>(Wait<T>);
 
 enum Wait<T> {
-    /// Built in the code of a durable function, where it is a step.
+    /// Built in a durable function, where it is a step.
     Recorded(ExecutionWait<T>),
     /// Built anywhere else.
     Client(ClientWait<T>),
 }
 
-/// A wait that nothing records: the process asks the store.
+/// A wait that is not recorded: the process asks the store.
 struct ClientWait<T> {
     engine: Arc<Engine>,
     id: ExecutionId,
-    /// Whether the execution may still come to be.
+    /// Whether the execution may not exist yet.
     may_come: bool,
     timeout: Result<Option<Duration>, DurationError>,
     decode: fn(Payload) -> Result<T>,
-    /// Where it was built, if that was in the closure of a step or a transaction.
+    /// The position at which it was built, if that was in the closure of a step or a transaction.
     position: Position,
 }
 
@@ -58,7 +58,7 @@ impl ResultOf<Payload> {
 }
 
 impl<T: DeserializeOwned> ResultOf<T> {
-    /// A wait for an execution that may still come to be, if that is `may_come`.
+    /// A wait for an execution. With `may_come`, the execution may not exist yet.
     #[track_caller]
     pub(crate) fn decoded(engine: Arc<Engine>, id: ExecutionId, may_come: bool) -> Self {
         Self::new(engine, id, may_come, decode::<T>)
@@ -78,11 +78,11 @@ impl<T> ResultOf<T> {
         })
     }
 
-    /// Waits no longer than this: a [`Duration`], a text such as `"90s"`, or an `Option<Duration>`. `None` and zero mean no
-    /// limit, which is also what holds if this is not called.
+    /// Limits the wait. Takes a [`Duration`], text such as `"90s"`, or an `Option<Duration>`. `None` and zero mean no
+    /// limit, which is the default.
     ///
-    /// When the time is up the wait is [`Error::WaitTimeout`], however the end would have been heard of; the execution goes
-    /// on.
+    /// When the time is up, the wait fails with [`Error::WaitTimeout`], whichever way it would have learned of the end;
+    /// the execution continues.
     pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
         match &mut self.0 {
             Wait::Recorded(wait) => wait.set_timeout(timeout),
@@ -94,7 +94,7 @@ impl<T> ResultOf<T> {
 
 impl<T> ClientWait<T> {
     async fn ended(self) -> Result<T> {
-        // In a closure it waits for the store itself. In the function that would not be recorded.
+        // In a closure it asks the store directly. In the function itself such a wait would not be recorded.
         if Context::durable().is_some() {
             self.position.check("the result of an execution")?;
         }
@@ -132,7 +132,7 @@ impl<T: 'static> IntoFuture for ResultOf<T> {
     }
 }
 
-/// What an execution that has ended gives to whoever waits for it.
+/// Converts the outcome of an ended execution to what a wait returns.
 pub(crate) fn decode_outcome(status: ExecutionStatus, result: Option<TaskResult>) -> Result<Payload> {
     match (status, result) {
         (ExecutionStatus::Cancelled | ExecutionStatus::Cancelling, _) => Err(Error::Cancelled),

@@ -1,4 +1,4 @@
-//! How long things are kept, and their deletion.
+//! Retention: how long ended executions and results are kept, and their deletion.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,11 +12,12 @@ use crate::engine::Engine;
 use crate::engine::poll::check_interval;
 use crate::error::{Error, Result};
 
-/// Most things that are deleted in one transaction.
+/// Most items to delete in one transaction.
 const BATCH: u32 = 500;
 
-/// How long what has ended is kept. `None` keeps for good, which is the default of everything, and so does zero: a retention
-/// is a limit, and zero is no limit. What is to go with the next cleaning is given a microsecond.
+/// How long ended executions, their details and cached results are kept. `None`, the default of every field, keeps them
+/// forever, and so does zero: a retention is a limit, and zero means no limit. To delete something at the next run, set
+/// one microsecond.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,18 +29,19 @@ const BATCH: u32 = 500;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Executions that have ended, after their end; but for dead letters.
+    /// Ended executions, counted from their end. Excludes dead letters.
     pub executions: Option<Duration>,
-    /// Dead letters, after they failed.
+    /// Dead letters, counted from their failure.
     pub dead_letters: Option<Duration>,
-    /// The steps, tries and progress of executions that have ended, after their end. What stays is how many steps of each
-    /// function had which status.
+    /// The steps, ended claims and progress of ended executions, counted from the execution's end. A summary stays: how
+    /// many steps of each function had which status.
     pub details: Option<Duration>,
-    /// Results that answer the same call made again, after they came. Those with a time of their own go when that is over.
+    /// Results that answer repeated calls, counted from when they were stored. Results with their own time to live are
+    /// deleted when it is over.
     pub results: Option<Duration>,
 }
 
-/// What was deleted.
+/// How much was deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionReport {
     /// Executions.
@@ -53,7 +55,7 @@ pub struct RetentionReport {
 }
 
 pub(crate) async fn apply(engine: &Engine, retention: &Retention) -> Result<RetentionReport> {
-    // One kind that cannot be deleted holds up no other: the first error is told at the end.
+    // A kind that cannot be deleted does not hold up the others; the first error is returned at the end.
     let mut failed = None;
     let mut count = |purged: Result<u64>| {
         purged.unwrap_or_else(|error| {
@@ -61,7 +63,7 @@ pub(crate) async fn apply(engine: &Engine, retention: &Retention) -> Result<Rete
             0
         })
     };
-    // Results whose own time is over go in any case.
+    // Results whose own time to live is over are deleted in any case.
     let results = limit(retention.results).unwrap_or(Duration::MAX);
     let cleaned = RetentionReport {
         executions: count(purge(engine, Purge::Executions, limit(retention.executions)).await),
@@ -75,12 +77,12 @@ pub(crate) async fn apply(engine: &Engine, retention: &Retention) -> Result<Rete
     }
 }
 
-/// Zero is no limit.
+/// Zero means no limit.
 fn limit(age: Option<Duration>) -> Option<Duration> {
     age.filter(|age| !age.is_zero())
 }
 
-/// The age of a purge that is asked for once. Nobody means "for good" by it, so zero is refused and not guessed at.
+/// The age of a one-off purge. Zero is refused rather than guessed at, because nobody purges in order to keep forever.
 pub(crate) fn aged(age: impl IntoDuration) -> Result<Duration> {
     let age = age.into_duration()?;
     if age.is_zero() {
@@ -91,7 +93,7 @@ pub(crate) fn aged(age: impl IntoDuration) -> Result<Duration> {
     Ok(age)
 }
 
-/// Deletes at most `max` things in one transaction.
+/// Deletes at most `max` items in one transaction.
 pub(crate) async fn purge_once(engine: &Engine, what: Purge, age: Duration, max: u32) -> Result<u32> {
     let now = engine.clock.now();
     let request = PurgeRequest { what, before: now - age, max, now };
@@ -112,7 +114,8 @@ async fn purge(engine: &Engine, what: Purge, age: Option<Duration>) -> Result<u6
     }
 }
 
-/// Applies a retention at an interval: see [`Stent::start_retention`](crate::Stent::start_retention). Dropping it stops that.
+/// Applies a retention periodically: see [`Stent::start_retention`](crate::Stent::start_retention). Dropping it stops
+/// that.
 #[must_use = "the retention is no longer applied once this is dropped"]
 pub struct RetentionTask(AbortHandle);
 

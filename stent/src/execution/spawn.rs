@@ -19,11 +19,12 @@ use crate::execution::handle::Handle;
 use crate::function::Function;
 use crate::function::values::decode_result;
 
-/// Starts an execution of its own from inside a durable function, and gives its handle: once, however often the function is
-/// run again, because the start is recorded in the same commit that writes the new execution.
+/// Starts a separate execution from inside a durable function and returns its handle. The execution starts exactly
+/// once, however often the function is replayed, because the commit that records the start also writes the new
+/// execution.
 ///
-/// The new execution is nobody's child: it goes on when the function ends, fails or is cancelled. Its handle's
-/// [`result`](Handle::result) is a recorded wait, which parks the function.
+/// The new execution is not a child: it continues when the function ends, fails or is cancelled. Waiting for the
+/// [`result`](Handle::result) of its handle is recorded and parks the function.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -36,11 +37,12 @@ use crate::function::values::decode_result;
 /// ```
 ///
 /// # Errors
-/// As a dispatch has them. [`Error::OutsideDurable`]: elsewhere, use [`Stent::dispatch`](crate::Stent::dispatch).
+/// Those of a dispatch; [`Error::OutsideDurable`] outside a durable function: use
+/// [`Stent::dispatch`](crate::Stent::dispatch) there.
 #[track_caller]
 pub fn spawn<F: Function>(call: Call<F>) -> Spawn<F> {
     Spawn {
-        // The call has taken a position of its own when it was built, as every call does. It is this step's.
+        // Every call takes a position when it is built. This step uses the position of its call.
         position: match call.position() {
             Position::Outside => Position::here(),
             taken => taken,
@@ -58,7 +60,7 @@ pub struct Spawn<F: Function> {
     location: &'static Location<'static>,
 }
 
-/// Asks for the start, and records the new execution's id as its result.
+/// Asks for the start, and records the new execution's id as the result.
 fn ask<F: Function>(
     reserved: Reserved,
     call: Call<F>,

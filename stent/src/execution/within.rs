@@ -1,4 +1,4 @@
-//! Writes as part of a transaction of the application's own.
+//! Writes that are part of the application's own transaction.
 
 use sea_orm::DatabaseTransaction;
 
@@ -10,21 +10,22 @@ use crate::execution::handle::Handle;
 use crate::execution::request::SendSignal;
 use crate::function::{BoxFuture, Function};
 
-/// A dispatch, or a signal, as part of a transaction of the application's own: awaited, it is written there, and exists if and
-/// only if the application commits. See [`Dispatch::within`].
+/// A dispatch or a signal as part of the application's own transaction. Awaiting it writes to the transaction, and the
+/// write takes effect if and only if the application commits. See [`Dispatch::within`].
 ///
 /// # Errors
 /// Those of the dispatch or the signal itself; [`NoTransactions`](crate::Error::NoTransactions); a
-/// [`StoreError`](crate::StoreError) of the kind `Config` when the transaction is in another database than the store, or, on
-/// Postgres, is `REPEATABLE READ` or `SERIALIZABLE`, where a signal could be lost. Nothing of it is in the transaction then, but
-/// roll it back all the same, unless the application can do without.
+/// [`StoreError`](crate::StoreError) of kind `Config` if the transaction is in another database than the store, or if
+/// it is `REPEATABLE READ` or `SERIALIZABLE` on Postgres, where a signal could be lost. After an error, the transaction
+/// contains no part of the write, but roll it back all the same unless the application can do without the write.
 ///
-/// One of the kind `Contended` says that another transaction was in the way, as in a deadlock: roll back, and run all of the
-/// transaction again. [`Error::is_transient`](crate::Error::is_transient) is true then.
+/// A `StoreError` of kind `Contended` reports a conflict with another transaction, such as a deadlock: roll back and
+/// run the whole transaction again. [`Error::is_transient`](crate::Error::is_transient) is true for it.
 ///
 /// # Cancel safety
-/// If it is dropped, drop the transaction too, or roll it back. It runs under a savepoint, and when one is given up while it is
-/// being set, the database driver may roll back all of the transaction, and say nothing of it when that is committed.
+/// After dropping it, also drop the transaction or roll it back. The write runs under a savepoint; if it is dropped
+/// while the savepoint is being set, the database driver may roll back the whole transaction without reporting it at
+/// the commit.
 #[must_use = "nothing is written until this is awaited"]
 #[derive(Debug)]
 pub struct Within<'t, R> {
@@ -33,9 +34,10 @@ pub struct Within<'t, R> {
 }
 
 impl<F: Function> Dispatch<F> {
-    /// Starts the execution as part of a transaction of the application's own, on the database that the store is in: it exists
-    /// if and only if that transaction is committed. Until then nobody sees the execution, and if the transaction is rolled
-    /// back, or dropped, there never was one. A wait for the handle's [`result`](Handle::result) also waits for the commit.
+    /// Starts the execution as part of the application's own transaction, which must be in the database that holds the
+    /// store: the execution exists if and only if the transaction commits. Until the commit nobody sees the execution;
+    /// if the transaction is rolled back or dropped, the execution never existed. Waiting for the handle's
+    /// [`result`](Handle::result) includes the commit.
     ///
     /// ```standalone_crate
     /// # use stent::prelude::*;
@@ -67,24 +69,25 @@ impl<F: Function> Dispatch<F> {
     /// # Ok(()) }
     /// ```
     ///
-    /// Under an [idempotency key](Self::idempotency_key) that an execution has already, the handle is that one's. What the
-    /// dispatch locks stays locked until the transaction ends, so keep it short. Use a transaction for one thing at a time.
+    /// If an execution already exists under the [idempotency key](Self::idempotency_key), the handle refers to that
+    /// execution. Rows that the dispatch locks stay locked until the transaction ends, so keep it short. Do not use one
+    /// transaction for several writes concurrently.
     pub const fn within(self, transaction: &DatabaseTransaction) -> Within<'_, Self> {
         Within { request: self, transaction }
     }
 }
 
 impl<F: Function, I: Iterator<Item = Call<F>>> DispatchAll<F, I> {
-    /// Starts the executions as part of a transaction of the application's own: see [`Dispatch::within`]. All of them exist if
-    /// it is committed, however many batches they take, and none if it is not.
+    /// Starts the executions as part of the application's own transaction: see [`Dispatch::within`]. If it commits, all
+    /// of them exist, however many batches they take; otherwise none does.
     pub const fn within(self, transaction: &DatabaseTransaction) -> Within<'_, Self> {
         Within { request: self, transaction }
     }
 }
 
 impl SendSignal {
-    /// Sends the value as part of a transaction of the application's own: see [`Dispatch::within`]. Whoever waits for it goes
-    /// on if and when that is committed. It may go to an execution that was dispatched in the same transaction.
+    /// Sends the value as part of the application's own transaction: see [`Dispatch::within`]. The commit wakes the
+    /// waiting function. The receiver may be an execution that was dispatched in the same transaction.
     pub const fn within(self, transaction: &DatabaseTransaction) -> Within<'_, Self> {
         Within { request: self, transaction }
     }

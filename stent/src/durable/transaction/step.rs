@@ -1,4 +1,5 @@
-//! Steps that are transactions of the application's own database: what they do there and their record are committed together.
+//! Steps that are transactions in the application's own database. The store commits their effects together with their
+//! record.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -31,24 +32,24 @@ use crate::function::failure::{BoxError, from_any_kept, from_stent_error};
 use crate::function::values::{decode_result, encode_output};
 use crate::names::check_name;
 
-/// How long a closure may have its transaction open, unless it says otherwise. On SQLite nobody else writes meanwhile, and
-/// leases are renewed by writing.
+/// Default limit on how long a closure may keep its transaction open. On SQLite an open transaction blocks all other
+/// writers, and renewing a lease is a write.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a closure is run again because others were in the way or the database went away, with pauses from [`PAUSE_MIN`]
-/// doubled: about five seconds in all.
+/// Most reruns of a closure after a conflict or a lost connection. The pauses start at [`PAUSE_MIN`] and double: about
+/// five seconds in all.
 const RERUNS_MAX: u32 = 9;
-/// First pause before another try.
+/// First pause before a rerun.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// Longest pause between two tries to begin a transaction, of which there may be any number.
+/// Longest pause between attempts to begin a transaction, which are not limited in number.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Runs a closure in a transaction of the application's database, and commits what it does there together with the step's
-/// record: **exactly once**. The database is the one that the store is in.
+/// Runs a closure in a transaction of the application's database and commits its effects together with the step's
+/// record: **exactly once**. The database is the one that holds the store.
 ///
-/// If the process dies before the commit, nothing has happened and the closure runs again; once it is committed, the record
-/// answers and the closure never runs again. An error of the closure rolls everything back and is recorded in place of a
-/// result; like one of [`step`](crate::step()), it is not retried.
+/// If the process dies before the commit, nothing has happened and the closure runs again. After the commit, the
+/// recorded result is returned and the closure never runs again. If the closure returns an error, everything is rolled
+/// back and the error is recorded as the step's result; like an error of [`step`](crate::step()), it is not retried.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -70,26 +71,27 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// }
 /// ```
 ///
-/// The closure may run several times before it is committed once: after a crash, and, a few times, when the database says that
-/// others were in the way (a deadlock, a serialization failure, a lock) or the connection is lost before the commit. So what it does must be done **in
-/// the transaction**: a mail that it sends is sent as often as it runs. Steps cannot be awaited in it. Executions are
-/// dispatched and signals are sent as part of it by [`within`](crate::Dispatch::within); without, they are refused.
-/// [`uuid`](crate::uuid()) and [`random`](crate::random()) draw from a stream of the step's own, the same each time that the
-/// closure runs.
+/// The closure can run several times before it commits once: after a crash, and a few times when the database reports a
+/// conflict (a deadlock, a serialization failure, a lock) or the connection is lost before the commit. Its effects must
+/// therefore be **in the transaction**: an email sent from the closure is sent on every run. Steps cannot be awaited in
+/// the closure. Use [`within`](crate::Dispatch::within) to dispatch executions and send signals as part of the
+/// transaction; without it, they are refused. [`uuid`](crate::uuid()) and [`random`](crate::random()) draw from a
+/// stream of this step, which yields the same values on every run of the closure.
 ///
-/// A closure that cannot be proved to be `Send` where the step is stored before it is awaited, or is in a `join!`, is written
-/// `|txn| async move { … }`.
+/// If the compiler cannot prove that the closure is `Send`, which happens when the step is stored before it is awaited
+/// or is part of a `join!`, write it as `|txn| async move { … }`.
 ///
-/// While it is open, nothing else of the function is written, and other steps of it that are awaited at the same time are not
-/// started. On SQLite nobody writes to the store at all. So it is bounded by a [timeout](TransactionStep::timeout), which is
-/// five seconds unless it is set: do what takes long before.
+/// While the transaction is open, nothing else of the function is written, and other steps that it awaits concurrently
+/// do not start. On SQLite, nobody else can write to the store at all. A [timeout](TransactionStep::timeout), five
+/// seconds by default, therefore bounds the transaction: do slow work before it.
 ///
 /// # Errors
-/// What the closure fails with, as [`Error::Failed`]; [`Error::NoTransactions`] on a store without a database;
-/// [`Error::InTransaction`] inside of another one; [`Error::OutsideDurable`]; store errors, if the database refuses.
+/// The closure's error, as [`Error::Failed`]; [`Error::NoTransactions`] on a store without a database;
+/// [`Error::InTransaction`] inside another transaction; [`Error::OutsideDurable`]; store errors, if the database
+/// refuses.
 ///
 /// # Cancel safety
-/// If it is dropped before it is committed, it is rolled back.
+/// Dropping it before the commit rolls the transaction back.
 #[track_caller]
 pub fn transaction<F, Fut, T, E>(body: F) -> TransactionStep<F, Fut>
 where
@@ -111,8 +113,9 @@ where
     }
 }
 
-/// An open transaction, as the closure of [`transaction`] has it: a connection for whatever takes one of sea-orm's, and a
-/// [`DatabaseTransaction`] by reference. It is committed when the closure has returned, so the closure must not keep it.
+/// An open transaction, as passed to the closure of [`transaction`]. It is a connection for any code that takes one of
+/// sea-orm's, and dereferences to a [`DatabaseTransaction`]. It is committed when the closure returns, so the closure
+/// must not keep it.
 #[derive(Debug)]
 pub struct Transaction(Arc<DatabaseTransaction>);
 
@@ -151,29 +154,30 @@ impl ConnectionTrait for Transaction {
 #[must_use = "futures do nothing unless awaited"]
 pub struct TransactionStep<F, Fut> {
     name: String,
-    /// `None` is no limit.
+    /// `None` means no limit.
     timeout: Result<Option<Duration>, DurationError>,
     body: F,
     position: Position,
     pending: Option<Pending>,
     stage: Stage<Fut>,
-    /// How often the closure was run again.
+    /// Number of reruns so far.
     reruns: u32,
     location: &'static Location<'static>,
 }
 
 enum Stage<Fut> {
     Built,
-    /// For the turn: to be let begin, or to hear what has become of the commit. If the record has the step, only for that.
+    /// Waits for the turn: for the grant to begin, or for the result of the commit. If the step is recorded, only for
+    /// the latter.
     Waiting,
-    /// Before another try.
+    /// Waits before a rerun.
     Pausing(Pin<Box<Sleep>>, Duration),
     Beginning(BoxFuture<'static, StoreResult<Arc<HostTransaction>>>, Duration),
     Running(Running<Fut>),
 }
 
 struct Running<Fut> {
-    // In this order: the closure goes before what it works on.
+    // Fields drop in this order: the closure before the transaction that it uses.
     body: Pin<Box<Fut>>,
     timeout: Pin<Box<Sleep>>,
     transaction: Arc<HostTransaction>,
@@ -181,21 +185,21 @@ struct Running<Fut> {
 }
 
 impl<F, Fut> TransactionStep<F, Fut> {
-    /// Names the step, for people who read a timeline; without, it is `transaction`. Another name is another step to code that
-    /// is replayed.
+    /// Names the step for people who read a timeline; the default is `transaction`. Renaming a step makes it a
+    /// different step for a replay.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Rolls back, and fails, if the closure takes longer than this; the default is five seconds. Stay well below the worker's
-    /// lease. Zero is no limit: on SQLite, a closure that hangs then keeps everybody else from writing.
+    /// Rolls back and fails if the closure takes longer than this; the default is five seconds. Stay well below the
+    /// worker's lease. Zero means no limit; on SQLite, a closure that hangs then blocks all other writers.
     pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
         self.timeout = timeout.into_timeout();
         self
     }
 
-    /// The longest that the closure may take.
+    /// The longest that the closure may run.
     fn limit(&self) -> Result<Duration> {
         Ok(self.timeout.clone()?.unwrap_or(Duration::MAX))
     }
@@ -208,7 +212,7 @@ where
     T: Serialize + DeserializeOwned,
     E: Into<BoxError> + 'static,
 {
-    /// Asks for the step, and for its transaction if the record does not have it.
+    /// Asks for the step and, if it is not recorded, for its transaction.
     fn start(&mut self) -> Result<Pending> {
         check_name("transaction", &self.name)?;
         self.timeout.clone()?;
@@ -229,7 +233,7 @@ where
         Ok(pending)
     }
 
-    /// Runs the closure in a transaction that has begun.
+    /// Runs the closure in an open transaction.
     fn run(
         &mut self,
         durable: &Arc<Durable>,
@@ -245,7 +249,7 @@ where
         Ok(Stage::Running(Running { body, timeout, transaction, closure }))
     }
 
-    /// What a closure has come to.
+    /// Handles the closure's result.
     fn finish(
         &mut self,
         durable: &Arc<Durable>,
@@ -265,11 +269,11 @@ where
                     }
                     Err(_) => Vec::new(),
                 };
-                // Others were in the way, or the database went away. Nobody has tried to commit it, so nothing of it stands.
+                // A conflict or a lost database. Nobody has tried to commit the transaction, so none of it stands.
                 let passes =
                     kinds.iter().any(|kind| matches!(kind, ErrorKind::Contended | ErrorKind::Unavailable));
                 drop(transaction);
-                // The server has ended its statement before we did.
+                // The server ended the statement before our own timeout did.
                 let may_be_ended = passes || kinds.contains(&ErrorKind::Limit);
                 if let (true, Ok(timeout)) = (may_be_ended && is_over, self.limit()) {
                     return fail(durable, seq, took_too_long(&self.name, timeout));
@@ -305,7 +309,7 @@ where
         }
     }
 
-    /// Before the closure is run again, if it may be.
+    /// The pause before a rerun, if the closure may run again.
     fn pause(&mut self) -> Option<Stage<Fut>> {
         if self.reruns == RERUNS_MAX {
             return None;
@@ -339,7 +343,7 @@ where
             this.stage = match &mut this.stage {
                 Stage::Built => return Poll::Pending,
                 Stage::Waiting => {
-                    // Has this polled again when the turn says something, too.
+                    // Also polls this future again when the turn replies.
                     if let Some(Poll::Ready((_, result))) =
                         this.pending.as_mut().map(|pending| pending.poll(cx))
                     {
@@ -423,7 +427,7 @@ fn begin<Fut>(durable: &Arc<Durable>, pause: Duration, limit: Duration) -> Stage
     Stage::Beginning(Box::pin(begun), pause)
 }
 
-/// Records a failure in place of a result, in the ordinary way: the transaction is gone.
+/// Records a failure as the step's result, like that of any other step: the transaction is gone.
 fn fail<Fut>(durable: &Arc<Durable>, seq: Seq, failure: Failure) -> Stage<Fut> {
     let left = durable.transactions(|queue| queue.leave(seq));
     drop(left);
@@ -441,7 +445,7 @@ fn checked<T: Serialize + DeserializeOwned>(
     engine.checked(name, encode_output(name, engine.codec, value))
 }
 
-/// What was dropped may have taken with it what the closure had done before.
+/// The future that was dropped may have rolled back earlier effects of the closure.
 fn torn(name: &str) -> Failure {
     let message = format!(
         "the closure of `{name}` dropped a dispatch or a signal of its transaction before it was written, so the \
@@ -450,7 +454,7 @@ fn torn(name: &str) -> Failure {
     own_failure(Kind::TRANSACTION_TORN, message).fatal()
 }
 
-/// There is nothing left that could be committed with the record.
+/// No open transaction is left to commit with the record.
 fn ended(name: &str) -> Failure {
     let message = format!(
         "the closure of `{name}` ended its transaction, by COMMIT, ROLLBACK or END as SQL, or by a conflict under OR \
@@ -467,7 +471,7 @@ fn took_too_long(name: &str, timeout: Duration) -> Failure {
     own_failure(Kind::TRANSACTION_TIMEOUT, message)
 }
 
-/// The kind of an error, if it is one of the database's.
+/// The error's kind, if it is a database error.
 fn kind(transactions: &dyn Transactions, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
     match error.downcast_ref::<Error>() {
         Some(Error::Database(error)) => transactions.classify(error),
@@ -476,7 +480,7 @@ fn kind(transactions: &dyn Transactions, error: &(dyn StdError + 'static)) -> Op
     }
 }
 
-/// An error and what it comes from.
+/// An error and its chain of sources.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
