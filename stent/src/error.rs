@@ -1,4 +1,4 @@
-//! Errors as the user sees them: each names the thing and the remedy.
+//! Errors as users see them. Each one names the thing that failed and the remedy.
 
 use std::time::Duration;
 
@@ -11,58 +11,58 @@ use stent_core::{CodecError, ExecutionId, Failure};
 /// Result of Stent's methods.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong, at the call or in the execution that was waited for.
+/// An error of the call itself, or of the execution that the call waited for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A durable function failed, after all its attempts.
+    /// A durable function failed after all its attempts.
     #[error(transparent)]
     Failed(#[from] Failure),
 
-    /// The execution, or the step, was cancelled.
+    /// The execution or the step was cancelled.
     #[error("cancelled")]
     Cancelled,
 
-    /// The execution was not done when its time was up.
+    /// The execution did not complete within its time limit.
     #[error("timed out")]
     TimedOut,
 
-    /// A wait ended before what was waited for did. The execution goes on.
+    /// A wait ended before the execution did. The execution continues.
     #[error("execution {execution} did not end within {waited:?}; it continues, and can be waited for again")]
     WaitTimeout {
-        /// What was waited for.
+        /// The execution.
         execution: ExecutionId,
-        /// How long.
+        /// How long the wait lasted.
         waited: Duration,
     },
 
-    /// A wait for a signal ended before one came.
+    /// A wait for a signal ended before a signal arrived.
     #[error("no signal `{name}` arrived within {waited:?}")]
     SignalTimeout {
-        /// The signal.
+        /// The signal's name.
         name: String,
-        /// How long.
+        /// How long the wait lasted.
         waited: Duration,
     },
 
-    /// The execution has ended, so that nothing can be sent to it, or done about it, any more.
+    /// The execution has already ended, so the request has nothing to act on.
     #[error("execution {execution} is already {status}; {remedy}")]
     Ended {
         /// The execution.
         execution: ExecutionId,
-        /// How it has ended.
+        /// How the execution ended.
         status: ExecutionStatus,
         /// What to do instead.
         remedy: &'static str,
     },
 
-    /// The function is not registered here.
+    /// The function is not registered in this process.
     #[error("function `{function}` is not registered; {}mark it with #[durable], link the crate that defines it, or \
              add it with Registry::with", known_here(.known))]
     NotRegistered {
-        /// The function.
+        /// The function's name in the store.
         function: String,
-        /// What is registered.
+        /// The names of the registered functions.
         known: Vec<String>,
     },
 
@@ -72,15 +72,15 @@ pub enum Error {
          \"…\")], or give one a version with #[durable(version = \"…\")]"
     )]
     DuplicateName {
-        /// The name.
+        /// The shared name.
         name: String,
-        /// Where the first is.
+        /// The path of the first function.
         first: String,
-        /// Where the second is.
+        /// The path of the second function.
         second: String,
     },
 
-    /// A function needs a state that the worker was not given.
+    /// A function needs a state that the worker does not have.
     #[error(
         "function `{function}` needs State<{state}>, which the worker does not have; add it with .state(…) before \
          .start()"
@@ -88,11 +88,11 @@ pub enum Error {
     MissingState {
         /// The function.
         function: String,
-        /// The type.
+        /// The type of the state.
         state: &'static str,
     },
 
-    /// A call was awaited where nothing is durable.
+    /// A call was awaited outside a durable function.
     #[error(
         "`{name}` was awaited outside a durable function; dispatch it with stent.dispatch(…) or stent.run(…), or run \
          its body with .local() in a unit test; code in tokio::spawn or in another thread is outside the durable \
@@ -103,23 +103,23 @@ pub enum Error {
         name: String,
     },
 
-    /// A durable call was made or awaited inside the closure of [`step`](crate::step()), which is recorded as a whole and does
-    /// not run again.
+    /// A durable call was created or awaited inside the closure of [`step`](crate::step()). The closure is recorded as
+    /// a whole, so a replay does not run it.
     #[error(
         "{what} was created or awaited inside the closure of step `{step}`, where it cannot be a step; create and \
          await it in the function, before or after stent::step(…), or turn the closure into a durable function"
     )]
     InStep {
-        /// What was made or awaited.
+        /// The call that was created or awaited.
         what: String,
-        /// The step whose closure it was.
+        /// The step that the closure belongs to.
         step: String,
     },
 
-    /// Something was done in a durable function that every replay of its code would do again.
+    /// Code of a durable function tried to do something that every replay would repeat.
     #[error("{what} inside durable function `{function}` would be repeated by every replay; {remedy}")]
     InDurable {
-        /// What was tried.
+        /// The operation.
         what: String,
         /// The function.
         function: String,
@@ -127,16 +127,16 @@ pub enum Error {
         remedy: &'static str,
     },
 
-    /// Something cannot be done inside the closure of [`transaction`](crate::transaction()), or cannot be done so.
+    /// The operation is not possible inside the closure of [`transaction`](crate::transaction()), or not in this way.
     #[error("{what} inside a transaction {remedy}")]
     InTransaction {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// Why not, and what to do instead.
+        /// Why it is not possible, and what to do instead.
         remedy: &'static str,
     },
 
-    /// The store has no database that an application could have tables in.
+    /// The store has no database that could hold the application's tables.
     #[error(
         "a {store} store cannot take part in the application's transactions; use sqlite://… or postgres://…"
     )]
@@ -155,19 +155,19 @@ pub enum Error {
     /// A value could not be encoded or decoded.
     #[error("{what}: {source}")]
     Codec {
-        /// What was encoded or decoded.
+        /// The value that was encoded or decoded.
         what: String,
-        /// Why it failed.
+        /// The cause.
         source: CodecError,
     },
 
-    /// A payload is over the limit.
+    /// A payload exceeds the size limit.
     #[error(
         "{what} is {len} bytes long, and the limit is {max}; keep large data elsewhere and pass a reference, or raise \
              payload_max"
     )]
     PayloadTooLarge {
-        /// What it is.
+        /// The payload.
         what: String,
         /// Its length in bytes.
         len: usize,
@@ -175,25 +175,25 @@ pub enum Error {
         max: usize,
     },
 
-    /// An option does not fit.
+    /// An option is invalid.
     #[error("option `{option}`: {problem}")]
     Option {
         /// The option.
         option: &'static str,
-        /// What is wrong with it, and what would fit.
+        /// Why it is invalid, and which values are valid.
         problem: String,
     },
 
-    /// A duration does not read.
+    /// Text could not be parsed as a duration.
     #[error(transparent)]
     Duration(#[from] DurationError),
 
-    /// A store URL does not fit.
+    /// A store URL is invalid.
     #[error("store URL {url:?}: {problem}")]
     Url {
         /// The URL, without its password.
         url: String,
-        /// What is wrong with it, and what would fit.
+        /// Why it is invalid, and what a valid URL looks like.
         problem: String,
     },
 
@@ -201,26 +201,28 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
 
-    /// The application's database failed, in a [`transaction`](crate::transaction()).
+    /// The application's database failed in a [`transaction`](crate::transaction()).
     #[cfg(feature = "sql")]
     #[error(transparent)]
     Database(#[from] sea_orm::DbErr),
 
-    /// A worker's loop has panicked, and nothing runs on it any more. What it held is due again when its leases have run out.
+    /// A worker's loop panicked, so the worker runs nothing any more. Its tasks become due again when their leases
+    /// expire.
     #[error("the worker crashed: its loop panicked with: {panic}")]
     WorkerCrashed {
-        /// What it panicked with.
+        /// The panic message.
         panic: String,
     },
 
-    /// A worker has stopped before it was ready.
+    /// A worker stopped before it was ready.
     #[error("the worker stopped before it was ready{}", said_last(.last_error))]
     WorkerStopped {
-        /// What its store failed with last.
+        /// The last error of its store.
         last_error: Option<String>,
     },
 
-    /// The tokio runtime in which this `Stent` was connected has ended, so its background tasks are gone.
+    /// The tokio runtime in which this `Stent` was connected has shut down, and the background tasks of `Stent` with
+    /// it.
     #[error(
         "the tokio runtime in which this Stent was connected has shut down, and its background tasks with it; \
          connect in the runtime that uses it (each #[tokio::test] has its own runtime)"
@@ -233,8 +235,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The user's own error, if the execution failed with one of type `E` that serde can encode: see
-    /// [`Failure::downcast`]. It comes through any number of functions that hand it on with `?`.
+    /// Returns the user's own error, if the execution failed with an error of type `E` that serde can encode: see
+    /// [`Failure::downcast`]. The error survives any number of functions that propagate it with `?`.
     ///
     /// ```
     /// # use serde::{Deserialize, Serialize};
@@ -255,7 +257,7 @@ impl Error {
         failure.downcast()
     }
 
-    /// The failure, if this is one of a durable function.
+    /// The failure, if a durable function failed.
     #[must_use]
     pub const fn failure(&self) -> Option<&Failure> {
         match self {
@@ -269,7 +271,7 @@ impl Error {
         matches!(self, Self::Codec { source, .. } if source.is_deep())
     }
 
-    /// Whether the same call may succeed later, without anybody doing anything.
+    /// Whether the same call may succeed later without any intervention.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

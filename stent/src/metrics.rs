@@ -1,4 +1,5 @@
-//! Hooks for metrics: what happens, told to whoever counts. Keeps no numbers itself and names no metrics system.
+//! Hooks for metrics. They report events to your own counters; Stent itself keeps no numbers and prescribes no metrics
+//! system.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,69 +24,69 @@ use std::time::Duration;
 
 use stent_core::{ExecutionId, Failure, TaskId, WorkerId};
 
-/// What is told of the work of a process. Every method does nothing by default, so one implements what one counts.
+/// Receives the events of a process. Every method does nothing by default, so implement only the ones you need.
 ///
-/// Hooks are called on the worker's own loop, after the fact: what they are told stands in the store. (One thing is told
-/// earlier: that a step has failed in its parent's turn and will be tried again.) They must return at once; send on what takes
-/// longer. A hook that panics is caught and logged, and harms no task.
+/// Hooks run on the worker's loop, after the store has committed the event. The one exception is the failure of
+/// a step that ran in its parent's turn and will be retried: it is reported earlier. A hook must return immediately;
+/// move slow work elsewhere. A panic in a hook is caught and logged, and affects no task.
 ///
-/// What a process did not live to tell is not told again: these numbers are for graphs and alarms, and the store has the
-/// truth.
+/// Events that were not reported before a crash are lost: use these numbers for graphs and alerts, and the store for
+/// exact answers.
 pub trait Metrics: Send + Sync + 'static {
-    /// A worker has claimed a task. A step that is run at once in its parent's turn is not claimed.
+    /// A worker claimed a task. Steps that run within their parent's turn are not claimed.
     fn task_claimed(&self, event: &TaskClaimed<'_>) {
         let _ = event;
     }
 
-    /// A task has ended with a result.
+    /// A task ended with a result.
     fn task_completed(&self, event: &TaskCompleted<'_>) {
         let _ = event;
     }
 
-    /// An attempt at a task has failed. It is tried again, or the task has failed for good.
+    /// An attempt of a task failed. The task is retried, or it has failed for good.
     fn task_failed(&self, event: &TaskFailed<'_>) {
         let _ = event;
     }
 
-    /// An execution has failed for good and is kept as a dead letter. One whose time was up, or that was cancelled, is none.
+    /// An execution failed for good and became a dead letter. Executions that timed out or were cancelled do not.
     fn dead_lettered(&self, event: &DeadLettered<'_>) {
         let _ = event;
     }
 
-    /// A lease was renewed, or could not be this time; then it is tried again until the lease runs out.
+    /// A lease was renewed, or a renewal failed; a failed renewal is retried until the lease expires.
     fn lease_renewed(&self, event: &LeaseRenewed) {
         let _ = event;
     }
 
-    /// A lease was lost, and the work under it stopped.
+    /// A lease was lost, and the work under it was stopped.
     fn lease_lost(&self, event: &LeaseLost<'_>) {
         let _ = event;
     }
 
-    /// A worker has exchanged with the store: commits went there and work came back, in one call.
+    /// A worker completed an exchange with the store: one call that sends commits and returns claimed work.
     fn exchange_done(&self, event: &ExchangeDone) {
         let _ = event;
     }
 
-    /// The host's clock was compared with the store's.
+    /// The host's clock was compared with the store's clock.
     fn clock_drift(&self, event: &ClockDrift) {
         let _ = event;
     }
 }
 
-/// The task that an event is about.
+/// The task that an event concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TaskRef<'a> {
-    /// Its id.
+    /// The task's id.
     pub id: TaskId,
-    /// The execution that it belongs to.
+    /// The execution that the task belongs to.
     pub execution: ExecutionId,
-    /// The function.
+    /// The function's name in the store.
     pub function: &'a str,
-    /// The queue that it was for.
+    /// The task's queue.
     pub queue: &'a str,
-    /// Whether it is the root of its execution: then its end is the execution's.
+    /// Whether the task is the root of its execution, so that its end is the end of the execution.
     pub is_root: bool,
 }
 
@@ -93,13 +94,13 @@ pub struct TaskRef<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskClaimed<'a> {
-    /// Who claimed it.
+    /// The worker that claimed the task.
     pub worker: WorkerId,
-    /// What was claimed.
+    /// The claimed task.
     pub task: TaskRef<'a>,
-    /// Attempts that failed before.
+    /// Number of attempts that failed before.
     pub attempts: u32,
-    /// Whether its code was still in memory and goes on there, instead of being replayed.
+    /// Whether the task's code was in the worker's sticky cache, so that it continues without a replay.
     pub is_recalled: bool,
 }
 
@@ -107,13 +108,13 @@ pub struct TaskClaimed<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskCompleted<'a> {
-    /// Who ran it.
+    /// The worker that ran the task.
     pub worker: WorkerId,
-    /// What has ended.
+    /// The completed task.
     pub task: TaskRef<'a>,
-    /// From its first start to its end, waits and earlier attempts included.
+    /// Time from the first start to the end, including waits and earlier attempts.
     pub duration: Duration,
-    /// How long the turn was that ended it.
+    /// Duration of the task's last turn.
     pub turn: Duration,
 }
 
@@ -121,17 +122,17 @@ pub struct TaskCompleted<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskFailed<'a> {
-    /// Who ran it.
+    /// The worker that ran the task.
     pub worker: WorkerId,
-    /// What has failed.
+    /// The failed task.
     pub task: TaskRef<'a>,
-    /// Why.
+    /// The failure.
     pub failure: &'a Failure,
-    /// Whether it is tried again.
+    /// Whether the task will be retried.
     pub is_retried: bool,
-    /// From its first start to this failure, waits and earlier attempts included.
+    /// Time from the first start to this failure, including waits and earlier attempts.
     pub duration: Duration,
-    /// How long the turn was that ended so.
+    /// Duration of the turn that failed.
     pub turn: Duration,
 }
 
@@ -139,9 +140,9 @@ pub struct TaskFailed<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLettered<'a> {
-    /// Its root.
+    /// The root task of the execution.
     pub task: TaskRef<'a>,
-    /// Why.
+    /// The failure.
     pub failure: &'a Failure,
 }
 
@@ -149,11 +150,11 @@ pub struct DeadLettered<'a> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeaseRenewed {
-    /// Who holds the lease.
+    /// The worker that holds the lease.
     pub worker: WorkerId,
-    /// The task that it is on.
+    /// The leased task.
     pub task: TaskId,
-    /// Whether it was renewed. If not, the store could not be reached, and it is tried again soon.
+    /// Whether the renewal succeeded. If not, the store could not be reached; the renewal is retried soon.
     pub is_renewed: bool,
 }
 
@@ -161,28 +162,29 @@ pub struct LeaseRenewed {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeaseLost<'a> {
-    /// Who held the lease.
+    /// The worker that held the lease.
     pub worker: WorkerId,
-    /// The task that it was on.
+    /// The task that was leased.
     pub task: TaskRef<'a>,
-    /// How it was lost.
+    /// How the lease was lost.
     pub loss: LeaseLoss,
 }
 
-/// How a lease is lost.
+/// How a lease was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeaseLoss {
-    /// It ran out before it could be renewed.
+    /// The lease expired before it could be renewed.
     Lapsed,
-    /// The store said that another claim has the task, or that the task has ended.
+    /// The store reported that another claim holds the task, or that the task has ended.
     Taken,
-    /// The turn under it broke off. It is not renewed any more, and the task is claimed again when it has run out.
+    /// The turn under the lease broke off. The lease is no longer renewed, and the task is claimed again when it
+    /// expires.
     BrokenOff,
 }
 
 impl LeaseLoss {
-    /// The word for it, as a label.
+    /// The name of the loss, for use as a label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -203,15 +205,15 @@ impl fmt::Display for LeaseLoss {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ExchangeDone {
-    /// Who asked.
+    /// The worker that called the store.
     pub worker: WorkerId,
-    /// Transitions that were sent.
+    /// Number of transitions sent.
     pub transitions: usize,
-    /// Tasks that were claimed.
+    /// Number of tasks claimed.
     pub claimed: usize,
-    /// How long the call took.
+    /// Duration of the call.
     pub duration: Duration,
-    /// Whether the store answered. If not, the same is sent again.
+    /// Whether the store answered. If not, the same transitions are sent again.
     pub is_ok: bool,
 }
 
@@ -219,8 +221,8 @@ pub struct ExchangeDone {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClockDrift {
-    /// By how many microseconds the store's clock is ahead of the host's; negative if it is behind.
+    /// How many microseconds the store's clock is ahead of the host's; negative if it is behind.
     pub ahead_us: i64,
-    /// How long the question took, so how far off this may be.
+    /// How long reading the store's clock took, which bounds the error of `ahead_us`.
     pub uncertainty: Duration,
 }

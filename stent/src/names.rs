@@ -1,10 +1,10 @@
-//! Names that people give to functions, queues, steps and the like, held against the limits of stores.
+//! Checks names of functions, queues, steps and the like against the limits of stores.
 
 use stent_core::limits::{NAME_BYTES_MAX, TAGS_MAX};
 
 use crate::error::{Error, Result};
 
-/// Holds the tags of a call or of a worker against the limits.
+/// Checks the tags of a call or of a worker against the limits.
 pub(crate) fn check_tags(tags: &[String]) -> Result<()> {
     if tags.len() > TAGS_MAX {
         let problem = format!("there are {} tags; at most {TAGS_MAX} are allowed", tags.len());
@@ -13,7 +13,7 @@ pub(crate) fn check_tags(tags: &[String]) -> Result<()> {
     tags.iter().try_for_each(|tag| check_name("tag", tag))
 }
 
-/// Holds a name against the limits.
+/// Checks a name against the limits.
 pub(crate) fn check_name(option: &'static str, name: &str) -> Result<()> {
     let problem = if name.is_empty() {
         "it is empty; give a name".to_owned()

@@ -14,7 +14,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A body alone, without a store, runs with [`Call::local`](crate::Call::local).
+//! To run a body alone, without a store, use [`Call::local`](crate::Call::local).
 
 use std::fmt;
 
@@ -23,8 +23,9 @@ use crate::function::registry::Registry;
 use crate::stent::{Stent, StentBuilder};
 use crate::worker::{Worker, WorkerBuilder};
 
-/// Starts a store in memory and a worker on it that is ready. Knows every durable function that is linked into the test, so
-/// none of them may need a [`State`](crate::State): give states, or a registry, to a [`builder`].
+/// Starts an in-memory store and a worker on it, and returns when the worker is ready. All durable functions that are
+/// linked into the test are registered, so none of them may need a [`State`](crate::State): if one does, use a
+/// [`builder`] to provide states or a registry.
 ///
 /// # Errors
 /// Those of [`TestingBuilder::start`].
@@ -32,24 +33,24 @@ pub async fn start() -> Result<Testing> {
     builder().start().await
 }
 
-/// Starts with other than the default options: `stent::testing::builder().state(db).start().await?`.
+/// Returns a builder to start with other options: `stent::testing::builder().state(db).start().await?`.
 pub fn builder() -> TestingBuilder {
     TestingBuilder { url: "memory:".to_owned(), stent: Stent::builder(), worker: Vec::new() }
 }
 
-/// A store and a worker for one test. Dropping it stops the worker, and the store is gone with it.
+/// A store and a worker for one test. Dropping it stops the worker and discards an in-memory store.
 #[derive(Debug)]
 #[must_use = "dropping it stops the worker"]
 pub struct Testing {
-    /// Dispatches, waits, and so on.
+    /// A handle to the store, to dispatch and wait with.
     pub stent: Stent,
-    /// Runs what is dispatched.
+    /// The worker that runs dispatched work.
     pub worker: Worker,
 }
 
 type WorkerOption = Box<dyn FnOnce(WorkerBuilder) -> WorkerBuilder + Send>;
 
-/// What a test needs: see [`builder`].
+/// Options of a test's store and worker: see [`builder`].
 #[must_use = "nothing is started before `start`"]
 pub struct TestingBuilder {
     url: String,
@@ -58,17 +59,17 @@ pub struct TestingBuilder {
 }
 
 impl TestingBuilder {
-    /// Lends a state to the functions that ask for it with [`State<T>`](crate::State).
+    /// Provides a state to the functions that ask for it with [`State<T>`](crate::State).
     pub fn state<T: Clone + Send + Sync + 'static>(self, state: T) -> Self {
         self.worker(|worker| worker.state(state))
     }
 
-    /// Knows these functions, instead of every one that is linked into the test.
+    /// Registers these functions instead of every function that is linked into the test.
     pub fn registry(self, registry: Registry) -> Self {
         self.stent(|stent| stent.registry(registry))
     }
 
-    /// Uses another store than one in memory, such as a `sqlite://` file of the test's own.
+    /// Uses this store instead of an in-memory one: a `sqlite://` file for this test, for example.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = url.into();
         self
@@ -86,11 +87,11 @@ impl TestingBuilder {
         self
     }
 
-    /// Opens the store and starts the worker; returns when it is ready.
+    /// Opens the store, starts the worker, and returns when the worker is ready.
     ///
     /// # Errors
-    /// Those of [`Stent::connect`] and [`WorkerBuilder::start`]: most of all a function that needs a state which was not
-    /// given.
+    /// Those of [`Stent::connect`] and [`WorkerBuilder::start`], in particular a function that needs a state which was
+    /// not provided.
     pub async fn start(self) -> Result<Testing> {
         let stent = self.stent.connect(&self.url).await?;
         let worker = self.worker.into_iter().fold(stent.worker(), |worker, options| options(worker));

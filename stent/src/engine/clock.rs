@@ -1,10 +1,11 @@
-//! The time that a process works by: the host's clock, corrected by the store's.
+//! The time that a process uses: the host's clock, corrected by the store's clock.
 //!
-//! Workers of different machines must agree on when a lease ends and what is due. So a process asks the store's clock when
-//! it opens the store, again every so often, and soon after the store has failed, and goes by the difference.
+//! Workers on different machines must agree on when a lease ends and what is due. A process therefore reads the store's
+//! clock when it opens the store, at intervals, and soon after the store has failed, and applies the difference.
 //!
-//! In between it goes by the host's *monotonic* clock, which nobody can set. The host's time of day is compared with that
-//! whenever the time is asked for: when it has been set, it is not believed before the store has been asked.
+//! Between these readings it uses the host's *monotonic* clock, which nobody can set. Every time the process reads the
+//! time, it compares the host's wall clock with the monotonic clock. A wall clock that was set is not trusted until the
+//! store's clock has been read again.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -21,35 +22,37 @@ use crate::engine::call_timeout::CallTimeout;
 use crate::engine::hooks::Hooks;
 use crate::metrics::ClockDrift;
 
-/// Differences below this are not corrected: they are within what reading a clock over a connection can tell.
+/// Smaller differences are not corrected: they are within the accuracy of reading a clock over a connection.
 const CORRECTION_MIN: Duration = Duration::from_millis(5);
-/// How often the clocks are compared, where nothing else is said.
+/// Default interval at which the clocks are compared.
 pub(crate) const CHECK_EVERY: Duration = Duration::from_mins(1);
-/// The drift beyond which a warning is logged, where nothing else is said.
+/// Default drift beyond which a warning is logged.
 pub(crate) const DRIFT_WARN: Duration = Duration::from_secs(1);
-/// How long after a failure of the store the clocks are compared again, so that a burst of failures asks once.
+/// How soon after a failure of the store the clocks are compared again, so that a burst of failures causes one
+/// comparison.
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A host's time of day that is so far, in microseconds, from what its monotonic clock says was set.
+/// A wall clock that deviates from the monotonic clock by this much, in microseconds, counts as set.
 const STEP_MIN_US: u64 = 500_000;
 
-/// Whose clock decides when leases end and what is due.
+/// The clock that decides when leases end and what is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClockSource {
-    /// The store's: each process corrects its host's clock by the store's, so hosts need not agree. The default.
+    /// The store's clock: each process corrects its host's clock by it, so hosts need not agree. The default.
     #[default]
     Store,
-    /// The host's, as it is. All hosts must then be kept in step, by NTP for instance, within less than a third of the lease.
-    /// The difference from the store's clock is measured all the same, and warned of. A host's clock that is set by more than
-    /// half a second is followed if that brings it nearer to the store's.
+    /// The host's clock, uncorrected. All hosts must then be synchronized, by NTP for example, to within less than a
+    /// third of the lease. The difference from the store's clock is still measured, and a warning is logged if it is
+    /// large. A host's clock that is set by more than half a second is followed only if that brings it closer to the
+    /// store's clock.
     Host,
 }
 
-/// What reads the host's clock.
+/// Reads the host's clock.
 pub(crate) type HostClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What a clock is told.
+/// Options of a clock.
 #[derive(Clone)]
 pub(crate) struct ClockOptions {
     pub(crate) source: ClockSource,
@@ -81,23 +84,23 @@ impl fmt::Debug for ClockOptions {
     }
 }
 
-/// The monotonic clock plus what was ahead of it when the clocks were compared last.
+/// The monotonic clock plus its offset at the last comparison of the clocks.
 #[derive(Debug)]
 pub(crate) struct Clock {
     options: ClockOptions,
-    /// What all moments of the monotonic clock are counted from.
+    /// The origin of all readings of the monotonic clock.
     origin: Instant,
     /// How far the time in use is ahead of the monotonic clock.
     ahead_us: AtomicI64,
-    /// How far the host's time of day was ahead of the monotonic clock at the last look.
+    /// How far the host's wall clock was ahead of the monotonic clock at the last reading.
     host_ahead_us: AtomicI64,
-    /// Tells whoever must know when time makes a step.
+    /// Notifies tasks that must know when the time steps.
     stepped: watch::Sender<()>,
-    /// What the store's clock is ahead of the host's, whether that is corrected or not.
+    /// How far the store's clock is ahead of the host's, whether or not that is corrected.
     drift_us: AtomicI64,
     warned: AtomicBool,
     doubted: Notify,
-    /// The host's time of day was set.
+    /// The host's wall clock was set.
     was_set: Notify,
 }
 
@@ -130,7 +133,7 @@ impl Clock {
         self.at(self.elapsed_us(), self.host_now())
     }
 
-    /// The time, after so much by the monotonic clock and with this time of day.
+    /// The time at this reading of the monotonic clock and of the wall clock.
     fn at(&self, elapsed: i64, host: Timestamp) -> Timestamp {
         let ahead = host.as_micros().saturating_sub(elapsed);
         if was_set(ahead, self.host_ahead_us.load(Ordering::Relaxed)) {
@@ -147,22 +150,23 @@ impl Clock {
         i64::try_from(self.origin.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// By how many microseconds the store's clock was ahead of the host's when they were compared last.
+    /// How many microseconds the store's clock was ahead of the host's at the last comparison.
     pub(crate) fn drift_us(&self) -> i64 {
         self.drift_us.load(Ordering::Relaxed)
     }
 
-    /// Changes when time makes a step.
+    /// Changes when the time steps.
     pub(crate) fn steps(&self) -> watch::Receiver<()> {
         self.stepped.subscribe()
     }
 
-    /// The store has failed: its clock, or what answers in its place, may not be what it was.
+    /// The store failed: its clock, or the server that answers in its place, may have changed.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
     }
 
-    /// Compares the clocks, and corrects what is gone by: to the store's clock, or to the host's if that is what counts.
+    /// Compares the clocks and corrects the time in use: to the store's clock, or to the host's if
+    /// [`ClockSource::Host`] is set.
     pub(crate) async fn calibrate(&self, store: &(impl Backend + ?Sized), hooks: &Hooks) -> Result<()> {
         let before = self.elapsed_us();
         let theirs = self.options.call_timeout.bound("clock", store.clock()).await?;
@@ -171,7 +175,7 @@ impl Clock {
         let on_host = |elapsed: i64| Timestamp::from_micros(elapsed.saturating_add(host_ahead));
 
         let known_ahead = self.host_ahead_us.swap(host_ahead, Ordering::Relaxed);
-        // What was known of the drift goes by the host's time of day as it was then.
+        // The known drift refers to the host's wall clock at the last comparison.
         let known = self.drift_us().saturating_add(known_ahead).saturating_sub(host_ahead);
         let is_set = was_set(host_ahead, known_ahead);
         let known = if is_set { known } else { self.drift_us() };
@@ -184,7 +188,7 @@ impl Clock {
                 let store_ahead = host_ahead.saturating_add(drift);
                 nearer_to(store_ahead, host_ahead, gone_by)
             }
-            // Once it was not followed, it is left alone until it comes back to where it is believed.
+            // A step of the wall clock that was not followed once is ignored until the clock is credible again.
             ClockSource::Host if was_set(host_ahead, gone_by) => gone_by,
             ClockSource::Host => host_ahead,
         };
@@ -227,19 +231,20 @@ impl Clock {
     }
 }
 
-/// Whether a host's time of day was set, going by what it is and was ahead of the monotonic clock.
+/// Whether the host's wall clock was set, judged by its current and its previous offset from the monotonic clock.
 const fn was_set(ahead_us: i64, known_us: i64) -> bool {
     ahead_us.abs_diff(known_us) > STEP_MIN_US
 }
 
-/// Which of two is nearer to a third.
+/// Which of two values is closer to a third.
 const fn nearer_to(aim: i64, one: i64, other: i64) -> i64 {
     if aim.abs_diff(one) <= aim.abs_diff(other) { one } else { other }
 }
 
-/// What the store's clock is ahead, in microseconds, when it was read at some time between `before` and `after`.
+/// How far the store's clock is ahead, in microseconds, if it was read at some time between `before` and `after`.
 ///
-/// What is known stays as long as it may still be right: a slow answer tells less than a quick one did before.
+/// The known value stays as long as it may still be correct, because a slow answer is less precise than an earlier
+/// quick one.
 fn measured(before: Timestamp, theirs: Timestamp, after: Timestamp, known: i64) -> i64 {
     let slack = i64::try_from(CORRECTION_MIN.as_micros()).unwrap_or(i64::MAX);
     let least = theirs.as_micros().saturating_sub(after.as_micros());
@@ -250,7 +255,7 @@ fn measured(before: Timestamp, theirs: Timestamp, after: Timestamp, known: i64) 
     least.midpoint(most)
 }
 
-/// Compares the clocks for as long as it lives.
+/// Compares the clocks until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Calibrator(AbortHandle);
 
@@ -275,7 +280,7 @@ async fn compare(clock: Weak<Clock>, store: Weak<dyn Store>, hooks: Hooks) {
             tokio::time::sleep(DOUBT_PAUSE).await;
         } else {
             tokio::select! {
-                // At once: until then it is not known what time it is.
+                // At once: until the comparison, the time is not known.
                 () = held.was_set.notified() => {}
                 () = held.doubted.notified() => {
                     doubted = true;
@@ -327,7 +332,7 @@ mod tests {
         clock
     }
 
-    /// Whether the store is to be asked at once.
+    /// Whether the store's clock must be read at once.
     fn asks(clock: &Clock) -> bool {
         use futures::FutureExt as _;
         clock.was_set.notified().now_or_never().is_some()

@@ -1,4 +1,4 @@
-//! How often a store is asked where no hint comes: by workers for work, by waiters for ends.
+//! How often to poll a store when no hints arrive: workers poll for work, waits poll for the end of executions.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use stent_core::duration;
 
 use crate::error::{Error, Result};
 
-/// The pauses between two questions to the store that found nothing new: the first is `min` long, each further one
-/// `factor` times as long as the one before, at most `max`. News, or a hint of some, starts over at `min`.
+/// The pauses between polls of the store that find nothing. The first pause is `min`; each further pause is `factor`
+/// times the previous one, up to `max`. A poll that finds something, or a hint, resets the pause to `min`.
 ///
-/// Hints make these pauses short in practice: a store that hears of commits at once (SQLite in one process, say) is asked
-/// then, and polling is what is left for hints that were lost. With none at all, nothing is wrong; what happens is noticed
-/// up to `max` later. The end of a sleep that began since the last claim is noticed with the next one, too: at least `min` later.
+/// Hints make these pauses short in practice: a store that announces commits at once (SQLite in one process, for
+/// example) is polled then, and polling only covers lost hints. Without any hints everything still works, but changes
+/// are noticed up to `max` later. The end of a sleep that began since the last claim is also noticed only by the next
+/// poll, at least `min` later.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,11 +24,11 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PollOptions {
-    /// The first and shortest pause; 50 ms by default, at least 1 ms.
+    /// The first and shortest pause. Default 50 ms, minimum 1 ms.
     pub min: Duration,
-    /// The longest pause; 2 s by default, at least `min`.
+    /// The longest pause. Default 2 s, minimum `min`.
     pub max: Duration,
-    /// What a pause is multiplied by after a question that found nothing; 2 by default, at least 1.
+    /// The factor by which the pause grows after a poll that found nothing. Default 2, minimum 1.
     pub factor: f64,
 }
 
@@ -37,10 +38,10 @@ impl Default for PollOptions {
     }
 }
 
-/// The shortest interval at which anything is done again and again: below it, that is a busy loop by another name.
+/// The shortest interval of any periodic activity. A shorter interval would be a busy loop.
 pub(crate) const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-/// Refuses an interval that is too short, zero above all: an interval has no limit that zero could switch off.
+/// Refuses an interval that is too short. This includes zero: an interval is not a limit that zero could switch off.
 pub(crate) fn check_interval(option: &'static str, interval: Duration, usual: &str) -> Result<()> {
     if interval >= INTERVAL_MIN {
         return Ok(());
@@ -51,12 +52,12 @@ pub(crate) fn check_interval(option: &'static str, interval: Duration, usual: &s
 }
 
 impl PollOptions {
-    /// The pause after one of `pause`.
+    /// The pause that follows `pause`.
     pub(crate) fn after(&self, pause: Duration) -> Duration {
         duration::scaled(pause, self.factor, self.max).max(self.min)
     }
 
-    /// The same with another longest pause, and a shortest one that is not above it.
+    /// Replaces the longest pause, and lowers the shortest one if it is longer than that.
     pub(crate) fn with_max(self, max: Duration) -> Self {
         Self { min: self.min.min(max), max, ..self }
     }

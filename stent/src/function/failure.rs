@@ -1,4 +1,4 @@
-//! How the errors of user code become failures, keeping what can be kept of them.
+//! Converts the errors of user code to failures and keeps as much of them as possible.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -15,8 +15,9 @@ use crate::error::Error;
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// An error on its way to becoming a failure. Which of the ways it takes is chosen by method resolution: the macro calls
-/// `(&&&Caught::new(error)).into_failure()`, and of the traits that apply the one that is implemented furthest out wins.
+/// An error that is about to become a failure. Method resolution chooses the conversion: the macro calls
+/// `(&&&Caught::new(error)).into_failure()`, and of the traits that apply, the one implemented for the outermost
+/// reference wins.
 pub struct Caught<E>(Cell<Option<E>>);
 
 impl<E> std::fmt::Debug for Caught<E> {
@@ -36,9 +37,9 @@ impl<E> Caught<E> {
     }
 }
 
-/// The way of error types that serde can encode: the value itself is kept.
+/// Converts errors that serde can encode: the failure keeps the value itself.
 pub trait IntoFailureSerde {
-    /// Makes the failure.
+    /// Converts the error.
     #[expect(
         clippy::wrong_self_convention,
         reason = "method resolution chooses by reference; the error is taken from its cell"
@@ -52,9 +53,9 @@ impl<E: StdError + Serialize + 'static> IntoFailureSerde for &&Caught<E> {
     }
 }
 
-/// The way of types that hold an error of any type and show it, such as a box, `anyhow::Error` and `eyre::Report`.
+/// Converts displayable types that hold an error of any type, such as a box, `anyhow::Error` and `eyre::Report`.
 pub trait IntoFailureShown {
-    /// Makes the failure.
+    /// Converts the error.
     #[expect(clippy::wrong_self_convention, reason = "as above")]
     fn into_failure(&self) -> Failure;
 }
@@ -66,9 +67,9 @@ impl<E: Into<BoxError> + AsRef<dyn StdError + Send + Sync> + 'static> IntoFailur
     }
 }
 
-/// The way of all other errors: kind, message and causes are kept.
+/// Converts all other errors: the failure keeps the kind, the message and the causes.
 pub trait IntoFailureBoxed {
-    /// Makes the failure.
+    /// Converts the error.
     #[expect(clippy::wrong_self_convention, reason = "as above")]
     fn into_failure(&self) -> Failure;
 }
@@ -83,7 +84,7 @@ impl<E: Into<BoxError> + 'static> IntoFailureBoxed for Caught<E> {
     }
 }
 
-/// The failure of an error whose [`Class`] the macro asks for by itself.
+/// The failure of an error whose [`Class`] the macro looks up separately.
 fn unclassified<E: 'static>(error: &(dyn StdError + 'static)) -> Failure {
     match Kind::of::<E>() {
         kind if kind == Kind::UNTYPED => from_shown(error, kind),
@@ -91,7 +92,7 @@ fn unclassified<E: 'static>(error: &(dyn StdError + 'static)) -> Failure {
     }
 }
 
-/// What an error of any type is as a failure, with what it says of itself if its type is known.
+/// The failure of an error of any type, classified if its type is known.
 pub(crate) fn from_any<E: Into<BoxError> + 'static>(error: E) -> Failure {
     match in_anyhow(&error) {
         Some(shown) => from_shown(shown, Kind::of::<E>()),
@@ -99,7 +100,7 @@ pub(crate) fn from_any<E: Into<BoxError> + 'static>(error: E) -> Failure {
     }
 }
 
-/// The same, with the error itself in a box.
+/// As [`from_any`], but also returns the boxed error.
 #[cfg(feature = "sql")]
 pub(crate) fn from_any_kept<E: Into<BoxError> + 'static>(error: E) -> (Failure, BoxError) {
     let shown = in_anyhow(&error).map(|shown| from_shown(shown, Kind::of::<E>()));
@@ -107,7 +108,7 @@ pub(crate) fn from_any_kept<E: Into<BoxError> + 'static>(error: E) -> (Failure, 
     (shown.unwrap_or_else(|| from_shown(&*boxed, Kind::of::<E>())), boxed)
 }
 
-/// The error that an `anyhow::Error` holds. Boxed, its type would be lost.
+/// The error inside an `anyhow::Error`. Boxing it would lose its type.
 #[cfg(feature = "anyhow")]
 fn in_anyhow(error: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     let error: &(dyn StdError + Send + Sync) = error.downcast_ref::<anyhow::Error>()?.as_ref();
@@ -119,10 +120,10 @@ const fn in_anyhow(_: &dyn Any) -> Option<&(dyn StdError + 'static)> {
     None
 }
 
-/// The failure of an error. `kind` is that of the type which the code gave.
+/// The failure of an error. `kind` is the kind of the type that the code returned.
 ///
-/// An error of a type stays of that type, whatever caused it. One in a box, or in an `anyhow::Error`, has the kind and the
-/// value of the first in its chain of causes whose type is known; what stands before it are words about it.
+/// An error of a concrete type keeps that type, whatever caused it. An error in a box or an `anyhow::Error` takes the
+/// kind and the value of the first error in its chain whose type is known; the errors before that one only add context.
 fn from_shown(error: &(dyn StdError + 'static), kind: Kind) -> Failure {
     if kind != Kind::UNTYPED {
         return as_known(error).unwrap_or_else(|| Failure::from_error(kind, error));
@@ -141,7 +142,7 @@ fn from_shown(error: &(dyn StdError + 'static), kind: Kind) -> Failure {
     Failure { causes: texts.collect(), ..own_failure(Kind::UNTYPED, message) }
 }
 
-/// The failure of an error whose type is Stent's, or known here.
+/// The failure of an error of one of Stent's types, or of a type that is known here.
 fn as_known(error: &(dyn StdError + 'static)) -> Option<Failure> {
     as_stents(error).or_else(|| known_failure(error))
 }
@@ -153,7 +154,8 @@ fn as_stents(error: &(dyn StdError + 'static)) -> Option<Failure> {
     }
 }
 
-/// A failure with the words that were put before it: they are its message now, and its own is the first of the causes.
+/// Adds context to a failure: the first context becomes the message; the other contexts, and then the failure's own
+/// message, go before its causes.
 fn told_after(before: Vec<String>, mut failure: Failure) -> Failure {
     let mut before = before.into_iter();
     if let Some(message) = before.next() {
@@ -171,13 +173,13 @@ fn with_value<E: StdError + Serialize + 'static>(error: &E) -> Failure {
     }
 }
 
-/// An error type, to be entered in the list of those that this process knows. What can be done with its errors is found as
-/// [`Caught`] finds its way.
+/// An error type to be added to the list of types that this process knows. Method resolution finds out what its errors
+/// support, as for [`Caught`].
 #[derive(Debug)]
 pub struct Probe<E>(PhantomData<fn(E)>);
 
 impl<E> Probe<E> {
-    /// Of a type.
+    /// A probe of the type `E`.
     #[must_use]
     pub const fn new() -> Self {
         Self(PhantomData)
@@ -190,9 +192,9 @@ impl<E> Default for Probe<E> {
     }
 }
 
-/// The entry of types whose errors serde can encode.
+/// Adds types whose errors serde can encode.
 pub trait KnowSerde<E> {
-    /// Makes the entry.
+    /// Builds the entry.
     fn entry(&self, name: Option<&'static str>, class: fn(&E) -> Class) -> Option<ErrorType>;
 }
 
@@ -202,9 +204,9 @@ impl<E: StdError + Serialize + 'static> KnowSerde<E> for &&Probe<E> {
     }
 }
 
-/// The entry of all other error types.
+/// Adds all other error types.
 pub trait KnowError<E> {
-    /// Makes the entry.
+    /// Builds the entry.
     fn entry(&self, name: Option<&'static str>, class: fn(&E) -> Class) -> Option<ErrorType>;
 }
 
@@ -214,9 +216,9 @@ impl<E: StdError + 'static> KnowError<E> for &Probe<E> {
     }
 }
 
-/// Types that are no errors, such as texts, have none.
+/// Skips types that are not errors, such as text.
 pub trait KnowNothing<E> {
-    /// Makes no entry.
+    /// Builds no entry.
     fn entry(&self, name: Option<&'static str>, class: fn(&E) -> Class) -> Option<ErrorType>;
 }
 
@@ -226,7 +228,7 @@ impl<E> KnowNothing<E> for Probe<E> {
     }
 }
 
-/// The name of types that have one.
+/// Types that have a name of their own for kinds.
 pub trait Named {
     /// The name.
     fn name(&self) -> Option<&'static str>;
@@ -238,9 +240,9 @@ impl<E: Classify> Named for &Probe<E> {
     }
 }
 
-/// All other types have none.
+/// All other types.
 pub trait Unnamed {
-    /// None.
+    /// Returns `None`.
     fn name(&self) -> Option<&'static str> {
         None
     }
@@ -248,8 +250,8 @@ pub trait Unnamed {
 
 impl<E> Unnamed for Probe<E> {}
 
-/// What an error says of itself beyond its type: which variant it is, and whether a retry can help. Without it, the kind of
-/// every failure of a type is the type's name, and the policy alone decides.
+/// Classifies an error type's values beyond the type: which variant a value is, and whether a retry can help. Without
+/// it, every failure of the type has the type's name as its kind, and the policy alone decides about retries.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -279,7 +281,7 @@ impl<E> Unnamed for Probe<E> {}
 ///     }
 /// }
 ///
-/// // The kinds are `shop::ChargeError::Declined` and so on, and `ChargeError` stands for all of them.
+/// // The kinds are `shop::ChargeError::Declined` and so on; in a policy, `ChargeError` matches all of them.
 /// #[durable(retry(max_attempts = 5, retry_for = [ChargeError::Busy]))]
 /// async fn charge(card: String) -> Result<(), ChargeError> {
 ///     if card.is_empty() { Err(ChargeError::NoCard) } else { Ok(()) }
@@ -290,9 +292,9 @@ impl<E> Unnamed for Probe<E> {}
     note = "implement `stent::Classify` for it, or write the kind of its failures as a string"
 )]
 pub trait Classify {
-    /// The name of the type in kinds, in place of its path. It is stored with failures and with retry policies, so a type
-    /// that has one may be moved and renamed; one that has none may be given the path that it had, when it is moved. No two
-    /// types may have the same name.
+    /// The type's name in kinds, in place of its path. Failures and retry policies store it, so a type with a name can
+    /// be moved and renamed. When you move a type without a name, set this to its old path. No two types may have the
+    /// same name.
     ///
     /// ```
     /// # #[derive(Debug, thiserror::Error)] #[error("declined")] struct ChargeError;
@@ -302,7 +304,7 @@ pub trait Classify {
     /// ```
     const KIND: Option<&'static str> = None;
 
-    /// The variant that it is, as its kind shall name it: `Declined` makes the kind `shop::ChargeError::Declined`.
+    /// The variant's name in the kind: `Declined` makes the kind `shop::ChargeError::Declined`.
     fn variant(&self) -> Option<&'static str> {
         None
     }
@@ -313,11 +315,11 @@ pub trait Classify {
     }
 }
 
-/// An error that may say something of itself. Whether it does is found as [`Caught`] finds its way.
+/// An error that may classify itself. Method resolution finds out whether it does, as for [`Caught`].
 #[derive(Debug)]
 pub struct Classifier<'a, E>(pub &'a E);
 
-/// What an error says of itself, to be told of its failure.
+/// An error's own classification, to be applied to its failure.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Class {
     variant: Option<&'static str>,
@@ -325,7 +327,7 @@ pub struct Class {
 }
 
 impl Class {
-    /// The failure, with what the error said.
+    /// Applies the classification to a failure.
     #[must_use]
     pub fn of(self, mut failure: Failure) -> Failure {
         if let Some(variant) = self.variant {
@@ -336,9 +338,9 @@ impl Class {
     }
 }
 
-/// The way of error types that say something of themselves.
+/// Errors that classify themselves.
 pub trait Classified {
-    /// What it says.
+    /// Returns the error's classification.
     fn class(&self) -> Class;
 }
 
@@ -348,9 +350,9 @@ impl<E: Classify> Classified for &Classifier<'_, E> {
     }
 }
 
-/// The way of all other errors.
+/// All other errors.
 pub trait Unclassified {
-    /// Nothing.
+    /// Returns an empty classification.
     fn class(&self) -> Class {
         Class::default()
     }
@@ -358,12 +360,12 @@ pub trait Unclassified {
 
 impl<E> Unclassified for Classifier<'_, E> {}
 
-/// What stands for a kind in a policy, and for no other that ends alike.
+/// The pattern that matches this kind in a policy and no other kind with the same ending.
 pub(crate) fn absolute(kind: &Kind) -> String {
     format!("::{kind}")
 }
 
-/// A failure that passes through a function with `?` stays the failure that it is.
+/// Keeps a failure as it is when it passes through a function with `?`.
 pub(crate) fn from_stent_error(error: &Error) -> Failure {
     let kind = match error {
         Error::Failed(failure) => return failure.clone(),
@@ -379,8 +381,8 @@ pub(crate) fn from_stent_error(error: &Error) -> Failure {
     Failure { causes, ..own_failure(kind, message) }
 }
 
-/// A failure, with the function that it comes from where it does not know better. The stack says nothing here: the body
-/// has returned.
+/// A failure, with this function as its origin unless it already has one. The stack would be of no use here, because
+/// the body has returned.
 pub(crate) fn located<F: crate::function::Function>(mut failure: Failure) -> Failure {
     if failure.trace.is_none() {
         failure.trace = Some(format!("in `{}` ({})", F::NAME, std::any::type_name::<F>()));
@@ -388,10 +390,10 @@ pub(crate) fn located<F: crate::function::Function>(mut failure: Failure) -> Fai
     failure
 }
 
-/// Most of a stack that is kept, in bytes. It is stored with the failure, and its top is what one looks for.
+/// Most bytes of a stack to keep. The stack is stored with the failure, and its top is the useful part.
 const STACK_BYTES_MAX: usize = 8 * 1024;
 
-/// The place, and the stack where `RUST_BACKTRACE` asks for it.
+/// The location, with the stack if `RUST_BACKTRACE` asks for it.
 fn with_stack(place: String) -> String {
     let stack = Backtrace::capture();
     match stack.status() {
@@ -404,14 +406,15 @@ fn with_stack(place: String) -> String {
 }
 
 thread_local! {
-    /// What the last panic of this thread said, and where it was, until it has become a failure.
+    /// Message and location of this thread's last panic, until it becomes a failure.
     static PANICKED: Cell<Option<(Option<String>, String)>> = const { Cell::new(None) };
 }
 
-/// Makes failures from panics name the line, and the stack if `RUST_BACKTRACE` is set. Without it they name the function only.
+/// Makes the failures of panics name the line, and the stack if `RUST_BACKTRACE` is set. Without it, they name only the
+/// function.
 ///
-/// It installs a panic hook for the whole process, which notes the place and then calls the hook that was there, so call it
-/// after other hooks are installed. Calling it again does nothing.
+/// It installs a panic hook for the whole process, which records the location and then calls the previous hook, so call
+/// it after other hooks are installed. Further calls have no effect.
 ///
 /// ```
 /// stent::install_panic_hook();
@@ -429,7 +432,7 @@ pub fn install_panic_hook() {
     });
 }
 
-/// The failure that a panic becomes. To be called on the thread that panicked.
+/// The failure of a panic. Call it on the thread that panicked.
 pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
     let message = panic
         .downcast_ref::<&str>()
@@ -439,14 +442,15 @@ pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
     let text = message.clone().unwrap_or_else(|| "the panic had no message".to_owned());
     let failure = own_failure(Failure::PANIC, text);
     match noted {
-        // A panic that is resumed calls no hook, so what is noted may be another one's.
+        // A resumed panic calls no hook, so the recorded panic may be a different one.
         Some((noted, place)) if noted == message => failure.with_trace(place),
         _ => failure,
     }
 }
 
-/// Makes a failure of an error, to be changed and then returned: `stent::failure(error).with_kind("Timeout")`. Its value is
-/// kept, and [`downcast`](Failure::downcast) gives it back whatever the kind is.
+/// Converts an error to a failure that you can adjust before you return it:
+/// `stent::failure(error).with_kind("Timeout")`. The failure keeps the value, and [`downcast`](Failure::downcast)
+/// returns it whatever the kind is.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -462,10 +466,10 @@ pub fn failure<E: StdError + Serialize + 'static>(error: E) -> Failure {
     with_value(&error)
 }
 
-/// Marks an error as one that no retry can help, whatever the policy says. Takes what `?` would box: errors and texts.
+/// Marks an error as fatal: it is not retried, whatever the policy says. Takes errors and text, like `?` into a box.
 ///
-/// The value is kept only if a durable function returns errors of its type. Where the caller wants another one back, an error
-/// says that it is fatal by [`Classify`], or is returned as `stent::failure(error).fatal()`.
+/// The value is kept only if some durable function returns errors of its type. For any other type, to let callers
+/// downcast to the value, implement [`Classify`] for it or return `stent::failure(error).fatal()`.
 ///
 /// ```
 /// # use stent::prelude::*;

@@ -1,4 +1,4 @@
-//! What `#[durable]` makes of a function.
+//! The traits and types behind `#[durable]`.
 
 pub(crate) mod failure;
 pub(crate) mod panics;
@@ -25,75 +25,77 @@ use crate::function::state::{Local, StateKey, States};
 use crate::function::values::{check_size, decode_result, fit_output, unfit_output};
 use crate::names::check_name;
 
-/// A boxed future, as functions return it.
+/// A boxed future, as durable functions return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A durable function as a type. `#[durable]` implements it; one rarely does so by hand.
+/// A durable function as a type. `#[durable]` implements it; manual implementations are rarely needed.
 pub trait Function: Send + Sync + Sized + 'static {
     /// The stored parameters, as a tuple.
     type Args: Serialize + DeserializeOwned + Send + 'static;
-    /// What it gives.
+    /// The type of its result.
     type Output: Serialize + DeserializeOwned + Send + 'static;
-    /// Its name in the store, with its version if it has one: `charge`, or `charge@2`. Renaming a function in code leaves
-    /// work under the old name with nobody who knows it.
+    /// Its name in the store, including its version if it has one: `charge`, or `charge@2`. If you rename a function in
+    /// code, no worker knows the stored work under the old name.
     const NAME: &'static str;
 
-    /// What its attribute says.
+    /// The options of its attribute.
     fn options() -> FunctionOptions;
 
-    /// The states that it needs from its worker.
+    /// The states that it needs from the worker.
     fn needs() -> Vec<StateKey>;
 
-    /// Says which calls are the same, for `idempotent` and `cached`; `None` leaves that to the arguments as a whole. An
-    /// empty text is a key like any other.
+    /// Returns the key under which calls are the same, for `idempotent` and `cached`. `None` compares the arguments as
+    /// a whole. Empty text is a valid key.
     fn key(args: &Self::Args) -> Option<String> {
         let _ = args;
         None
     }
 
-    /// Runs its body.
+    /// Runs the body.
     fn invoke(args: Self::Args, states: &States) -> BoxFuture<'static, Result<Self::Output, Failure>>;
 }
 
-/// How long a cached result counts.
+/// How long a cached result is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cached {
-    /// As long as the store has it.
+    /// As long as the store keeps the result.
     Forever,
-    /// For this time after it was made. Zero is an error at the start, since it might be meant for either.
+    /// For this long after the result was stored. Zero is an error at the start, because it could mean either "never"
+    /// or "forever".
     For(Duration),
 }
 
-/// What the attribute of a function says: `#[durable(…)]` builds it, and [`Registry::options`](crate::Registry::options)
-/// shows it.
+/// The options of a function: `#[durable(…)]` builds them, and [`Registry::options`](crate::Registry::options) returns
+/// them.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct FunctionOptions {
-    /// When and how often it is tried again; `None` for the default, which depends on whether it has steps.
+    /// The retry policy; `None` for the default, which depends on whether the function has steps.
     pub retry: Option<RetryPolicy>,
-    /// The queue that its tasks wait in; `None` for the default one.
+    /// The queue of its tasks; `None` for the default queue.
     pub queue: Option<&'static str>,
-    /// Its place among tasks that are due: the larger goes first.
+    /// The priority among due tasks: higher goes first.
     pub priority: i16,
-    /// What a worker has to have to run it. Work without tags is for every worker.
+    /// Tags of the workers that may run it. Work without tags can run on every worker.
     pub tags: &'static [&'static str],
-    /// How many of its tasks run at the same time, on all workers together.
+    /// Most of its tasks that may run concurrently, across all workers.
     pub max_concurrent: Option<u32>,
-    /// How many of its tasks are claimed in a stretch of time, on all workers together. A parked function that goes on is
-    /// claimed again, and counts again.
+    /// Most of its tasks that may be claimed per period, across all workers. A parked function is claimed again when it
+    /// continues, and each claim counts.
     pub rate: Option<Rate>,
-    /// Whether the same call, whoever makes it, runs once.
+    /// Whether identical calls run once, whoever makes them.
     pub idempotent: bool,
-    /// Whether the result of a call counts for the same call made again, and for how long.
+    /// Whether, and for how long, a call's result answers identical calls.
     pub cached: Option<Cached>,
-    /// How long a call of it may take in all, from the moment at which it may start.
+    /// Limit on the total time of a call, from the moment at which it may start.
     pub max_duration: Option<Duration>,
-    /// Whether a replay leaves the arguments of its calls, the items of its maps included, uncompared with the recorded ones.
+    /// Whether a replay skips the comparison of its calls' arguments, including the items of its maps, with the
+    /// recorded ones.
     pub unchecked_args: bool,
 }
 
 impl FunctionOptions {
-    /// No options.
+    /// The default options.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -138,50 +140,50 @@ impl FunctionOptions {
         self
     }
 
-    /// Runs so many times at the same time at most.
+    /// Limits the number of concurrent runs.
     #[must_use]
     pub const fn max_concurrent(mut self, max: u32) -> Self {
         self.max_concurrent = Some(max);
         self
     }
 
-    /// Starts no more often than this.
+    /// Limits how often it starts.
     #[must_use]
     pub const fn rate(mut self, rate: Rate) -> Self {
         self.rate = Some(rate);
         self
     }
 
-    /// Runs once for the same call, whoever makes it.
+    /// Runs identical calls once, whoever makes them.
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
     }
 
-    /// Answers the same call made again with the result of the first, as long as that counts.
+    /// Answers identical calls with the result of the first, as long as that result is valid.
     #[must_use]
     pub const fn cached(mut self, cached: Cached) -> Self {
         self.cached = Some(cached);
         self
     }
 
-    /// Ends calls that take longer than this. Zero is no limit.
+    /// Ends calls that take longer than this. Zero means no limit.
     #[must_use]
     pub const fn max_duration(mut self, limit: Duration) -> Self {
         self.max_duration = if limit.is_zero() { None } else { Some(limit) };
         self
     }
 
-    /// Leaves the arguments of calls uncompared when a replay asks for them again: for arguments that have another order in each
-    /// run, such as a `HashSet`. Code that calls it with other arguments than before then gets the recorded result all the same.
+    /// Skips the comparison of arguments when a replay repeats a call. Use it for arguments whose order differs between
+    /// runs, such as a `HashSet`. Code that passes different arguments than before then still gets the recorded result.
     #[must_use]
     pub const fn unchecked_args(mut self) -> Self {
         self.unchecked_args = true;
         self
     }
 
-    /// Holds options that were built by hand against what the attribute would have refused.
+    /// Checks options that were built by hand against the rules of the attribute.
     fn validate(&self, function: &str) -> Result<()> {
         let fail = |option, problem: &str| {
             Err(Error::Option { option, problem: format!("of `{function}`: {problem}") })
@@ -207,12 +209,12 @@ impl FunctionOptions {
         self.tags.iter().try_for_each(|tag| check_name("tags", tag))
     }
 
-    /// Whether only a claim may start a task of it.
+    /// Whether a limit applies, so that its tasks may only start through a claim.
     pub(crate) const fn is_limited(&self) -> bool {
         self.max_concurrent.is_some() || self.rate.is_some()
     }
 
-    /// How long the result of a call answers the same call made again: not at all, so long, or for good.
+    /// How long a result answers identical calls: not at all (`None`), for a time, or forever (`Some(None)`).
     pub(crate) const fn answers(&self) -> Option<Option<Duration>> {
         match (self.idempotent, self.cached) {
             (true, _) | (false, Some(Cached::Forever)) => Some(None),
@@ -222,18 +224,18 @@ impl FunctionOptions {
     }
 }
 
-/// What a function's declared return type gives: the `T` of a `Result<T, E>`, and any other type itself. The attribute asks
-/// [`IsResult`] which of the two it is.
+/// The value and the error of a function's declared return type: `T` and `E` of a `Result<T, E>`; any other type is the
+/// value itself. The attribute asks [`IsResult`] which case applies.
 pub trait Returned<const IS_RESULT: bool> {
     /// The value.
     type Output;
-    /// What the function fails with.
+    /// The error type.
     type Error;
 
-    /// The two told apart.
+    /// Separates value and error.
     ///
     /// # Errors
-    /// What the function has failed with.
+    /// The function's error.
     fn returned(self) -> Result<Self::Output, Self::Error>;
 }
 
@@ -255,24 +257,25 @@ impl<T, E> Returned<true> for Result<T, E> {
     }
 }
 
-/// Tells whether a type is a `Result`: by a constant of its own if it is, and else by that of [`IsPlain`].
+/// Tells whether a type is a `Result`. For a `Result`, the inherent constant applies; for any other type, that of
+/// [`IsPlain`].
 #[derive(Debug)]
 pub struct IsResult<T>(PhantomData<T>);
 
 impl<T, E> IsResult<Result<T, E>> {
-    /// It is one.
+    /// The type is a `Result`.
     pub const IS_RESULT: bool = true;
 }
 
-/// What [`IsResult`] says of all types.
+/// The fallback of [`IsResult`] for all types.
 pub trait IsPlain {
-    /// It is none, unless the type says otherwise.
+    /// The type is not a `Result`, unless the inherent constant says otherwise.
     const IS_RESULT: bool = false;
 }
 
 impl<T> IsPlain for IsResult<T> {}
 
-/// One entry of the default registry, made at link time.
+/// An entry of the default registry, built at link time.
 #[derive(Clone, Copy, Debug)]
 pub struct Registration {
     pub(crate) name: &'static str,
@@ -295,7 +298,7 @@ impl Registration {
         }
     }
 
-    /// Holds name and options against what the attribute would have refused.
+    /// Checks name and options against the rules of the attribute.
     pub(crate) fn validate(&self) -> Result<()> {
         check_name("name", self.name)?;
         (self.options)().validate(self.name)
@@ -324,8 +327,8 @@ fn invoke_encoded<F: Function>(
     })
 }
 
-/// Runs a body in place, in a unit test. What goes into it and comes out of it is encoded, held against the limits and decoded,
-/// as a store would have it.
+/// Runs a body in place, in a unit test. Arguments and result are encoded, checked against the limits and decoded, as
+/// with a store.
 pub(crate) fn invoke_locally<F: Function>(
     args: F::Args,
     local: &Local,
@@ -348,7 +351,7 @@ pub(crate) fn invoke_locally<F: Function>(
     }))
 }
 
-/// The arguments of a function, as messages call them.
+/// How messages name the arguments of a function.
 pub(crate) fn arguments<F: Function>() -> String {
     format!("arguments of `{}`", F::NAME)
 }

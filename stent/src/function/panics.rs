@@ -1,4 +1,4 @@
-//! Panics of the application's code and of its destructors are caught, and become failures. Knows nothing of tasks.
+//! Catches panics of application code and of its destructors, and converts them to failures. Knows nothing of tasks.
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
@@ -7,47 +7,48 @@ use stent_core::Failure;
 
 use crate::function::failure::from_panic;
 
-/// Runs code of the application's.
+/// Runs application code.
 ///
 /// # Errors
-/// What it panicked with.
+/// The panic, as a failure.
 pub(crate) fn catch_panic<T>(body: impl FnOnce() -> T) -> Result<T, Failure> {
     panic::catch_unwind(AssertUnwindSafe(body)).map_err(panic_failure)
 }
 
-/// Drops a value of the application's.
+/// Drops a value of the application.
 ///
 /// # Errors
-/// What its destructors panicked with.
+/// The panic of its destructors, as a failure.
 pub(crate) fn try_drop<T>(value: T) -> Result<(), Failure> {
     catch_panic(|| drop(value))
 }
 
-/// Stack of a thread that drops a value which is nested too deeply: for some hundred thousand levels, and only what is used of
-/// it is taken from memory.
+/// Stack size of a thread that drops a deeply nested value: enough for some hundred thousand levels. Only the used part
+/// takes memory.
 const DEEP_STACK_BYTES: usize = 256 * 1024 * 1024;
 
-/// Drops a value here, or, if it is nested so deeply that its destructors may need more stack than threads have, on a thread
-/// that has more. An overflow would end the process.
+/// Drops a value in place or, if it is nested so deeply that its destructors may overflow a normal stack, on a thread
+/// with a larger stack. A stack overflow would end the process.
 pub(crate) fn drop_if_deep(is_deep: bool, value: impl Send + 'static) {
     if is_deep {
         let thread = std::thread::Builder::new().name("stent-drop".into()).stack_size(DEEP_STACK_BYTES);
-        // Without a thread the value goes with the closure, here.
+        // If no thread can be spawned, the closure and the value are dropped here.
         drop(thread.spawn(move || warn_if_panicked(try_drop(value))));
     }
 }
 
-/// The failure that a panic becomes. To be called on the thread that panicked.
+/// The failure of a panic. Call it on the thread that panicked.
 pub(crate) fn panic_failure(panic: Box<dyn Any + Send>) -> Failure {
     let failure = from_panic(&*panic);
-    // The payload is a value of the application's, too. The payload of a second panic may do the same for ever, so it stays.
+    // The payload is a value of the application, so dropping it can panic. The payload of that second panic could do
+    // the same again, so it is leaked.
     if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);
     }
     failure
 }
 
-/// Warns of a destructor that panicked.
+/// Logs a warning about a destructor that panicked.
 pub(crate) fn warn_if_panicked(dropped: Result<(), Failure>) {
     if let Err(failure) = dropped {
         tracing::warn!(panic = failure.message, "a destructor panicked; nothing else is affected");

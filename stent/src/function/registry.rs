@@ -1,4 +1,4 @@
-//! Which functions a process knows.
+//! The functions that a process knows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use crate::error::{Error, Result};
 use crate::function::{Function, FunctionOptions, Registration};
 
 /// The functions that a [`Stent`](crate::Stent) knows, by their names in the store: `charge`, or `charge@2` for
-/// `version = "2"`. Several versions of one function may be known together: each finishes what it has started.
+/// `version = "2"`. A registry can hold several versions of one function, so that each finishes the work it started.
 ///
-/// A `Stent` knows its own registry and no other, so two of them in one process share nothing but what both were given.
+/// A `Stent` knows only its own registry, so two `Stent`s in one process share only the functions that both registries
+/// contain.
 ///
-/// Every function marked `#[durable]` that is linked into the program is in the [default](Self::linked) registry. An
-/// explicit registry has what one puts into it, and then nothing is global:
+/// The [default](Self::linked) registry contains every function in the program that is marked `#[durable]`. An explicit
+/// registry contains only the functions that you add, and uses no global state:
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -29,13 +30,13 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty registry.
+    /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Every function of the program that is marked `#[durable]`.
+    /// Returns every function in the program that is marked `#[durable]`.
     #[must_use]
     pub fn linked() -> Self {
         inventory::iter::<Registration>
@@ -43,19 +44,19 @@ impl Registry {
             .fold(Self::new(), |registry, function| registry.add(*function))
     }
 
-    /// Adds a function. Adding it twice changes nothing; another function of the same name and version is an error when
-    /// the registry is given to a [`Stent`](crate::Stent).
+    /// Adds a function. Adding it twice has no effect. A different function with the same name and version is an error
+    /// when the registry is given to a [`Stent`](crate::Stent).
     #[must_use]
     pub fn with<F: Function>(self) -> Self {
         self.add(Registration::of::<F>())
     }
 
-    /// The names of its functions, sorted.
+    /// The names of the functions, sorted.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.functions.keys().copied()
     }
 
-    /// What the attribute of a function says, by the function's stored name.
+    /// The options of a function, by its name in the store.
     #[must_use]
     pub fn options(&self, name: &str) -> Option<FunctionOptions> {
         self.functions.get(name).map(|function| (function.options)())

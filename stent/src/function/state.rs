@@ -1,4 +1,4 @@
-//! State that workers lend to functions: pools, clients, configuration. It is not stored.
+//! State that workers provide to functions: pools, clients, configuration. It is not stored.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use stent_core::{Codec, Failure, Kind, own_failure};
 
-/// A parameter that comes from the worker and not from the caller.
+/// A parameter that the worker provides, not the caller.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -19,7 +19,7 @@ use stent_core::{Codec, Failure, Kind, own_failure};
 ///     let _: Db = db;
 ///     Ok(())
 /// }
-/// # let _ = ship(1); // the caller gives the parcel only
+/// # let _ = ship(1); // the caller passes the parcel only
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State<T>(pub T);
@@ -32,7 +32,7 @@ pub struct StateKey {
 }
 
 impl StateKey {
-    /// The key of a type.
+    /// The key of the type `T`.
     #[must_use]
     pub fn of<T: 'static>() -> Self {
         Self { id: TypeId::of::<T>(), name: std::any::type_name::<T>() }
@@ -45,7 +45,7 @@ impl StateKey {
     }
 }
 
-/// The states of one worker.
+/// The states that one worker provides.
 #[derive(Clone, Default)]
 pub struct States(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
@@ -58,10 +58,10 @@ impl States {
         self.0.contains_key(&key.id)
     }
 
-    /// A copy of the state of this type.
+    /// Returns a copy of the state of this type.
     ///
     /// # Errors
-    /// When the worker was not given one. Workers check that at their start.
+    /// The worker does not have one. Workers check this when they start.
     pub fn get<T: Clone + Send + Sync + 'static>(&self) -> Result<State<T>, Failure> {
         let state = self.0.get(&TypeId::of::<T>()).and_then(|state| state.downcast_ref::<T>());
         state.cloned().map(State).ok_or_else(|| {
@@ -74,11 +74,11 @@ impl States {
     }
 }
 
-/// Where a body runs in a unit test, without a store.
+/// The environment of a body that runs in a unit test, without a store.
 #[derive(Debug)]
 pub(crate) struct Local {
     pub(crate) states: States,
-    /// What goes into functions and steps, and comes out of them, goes through this.
+    /// Encodes arguments and results of functions and steps.
     pub(crate) codec: Codec,
 }
 

@@ -1,4 +1,4 @@
-//! Values on their way into payloads and out of them: encoded, decoded, and held against the limits. Knows no store.
+//! Encodes values to payloads, decodes them, and checks them against the limits. Knows no store.
 
 use std::error::Error as StdError;
 
@@ -11,7 +11,7 @@ use stent_core::{Codec, CodecError, Failure, Kind, Payload, own_failure};
 use crate::error::{Error, Result};
 use crate::function::failure::from_any;
 
-/// Decodes what a function or a step gave.
+/// Decodes the result of a function or a step.
 pub(crate) fn decode_result<T: DeserializeOwned>(name: &str, result: TaskResult) -> Result<T> {
     result
         .map_err(Error::Failed)?
@@ -19,7 +19,7 @@ pub(crate) fn decode_result<T: DeserializeOwned>(name: &str, result: TaskResult)
         .map_err(|source| Error::Codec { what: format!("result of `{name}`"), source })
 }
 
-/// Encodes what a step gave.
+/// Encodes the result of a step.
 pub(crate) fn encode_result<T, E>(name: &str, codec: Codec, result: Result<T, E>) -> TaskResult
 where
     T: Serialize + DeserializeOwned,
@@ -28,7 +28,8 @@ where
     encode_output(name, codec, &result.map_err(from_any)?)
 }
 
-/// Encodes what a function or a step gave. No attempt makes a value that cannot be stored one that can.
+/// Encodes the output of a function or a step. A value that cannot be stored is a fatal failure, because no retry would
+/// help.
 pub(crate) fn encode_output<T>(name: &str, codec: Codec, value: &T) -> TaskResult
 where
     T: Serialize + DeserializeOwned,
@@ -36,12 +37,12 @@ where
     codec.encode(value).map_err(|error| unfit_output(name, &error))
 }
 
-/// The failure of what gave a value that cannot be stored.
+/// The failure of a step or function whose output cannot be stored.
 pub(crate) fn unfit_output(name: &str, error: &CodecError) -> Failure {
     own_failure(Failure::CODEC, format!("result of `{name}`: {error}")).fatal()
 }
 
-/// Holds an encoded result against the limit.
+/// Checks an encoded output against the size limit.
 pub(crate) fn fit_output(name: &str, output: Payload, max: usize) -> TaskResult {
     match check_size(&output, max, &|| format!("result of `{name}`")) {
         Ok(()) => Ok(output),
@@ -49,7 +50,7 @@ pub(crate) fn fit_output(name: &str, output: Payload, max: usize) -> TaskResult 
     }
 }
 
-/// Holds a payload against the limit.
+/// Checks a payload against the size limit.
 pub(crate) fn check_size(payload: &Payload, max: usize, what: &dyn Fn() -> String) -> Result<()> {
     let len = payload.len();
     if len > max {

@@ -1,4 +1,4 @@
-//! The settings of one worker, and what fits.
+//! The settings of one worker, and their validation.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::engine::poll::{INTERVAL_MIN, PollOptions};
 use crate::error::{Error, Result};
 use crate::function::state::States;
 
-/// Turns that run at once, where nothing else is said.
+/// Default number of concurrent turns.
 const CONCURRENCY: usize = 64;
-/// How long a drain waits for running turns, where nothing else is said.
+/// Default time that a drain waits for running turns.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
-/// Shortest lease: below this a busy machine loses leases that it could keep.
+/// Shortest lease. Below it, a busy machine loses leases that it could keep.
 const LEASE_MIN: Duration = Duration::from_millis(100);
 
 /// The settings of one worker.
@@ -26,7 +26,7 @@ pub(super) struct Config {
     pub(super) queues: Option<Vec<String>>,
     pub(super) tags: Vec<String>,
     pub(super) states: States,
-    /// `None` is no limit.
+    /// `None` means no limit.
     pub(super) grace: Option<Duration>,
     pub(super) cache: usize,
     pub(super) poll: PollOptions,

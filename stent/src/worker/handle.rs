@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::status::{Stop, Vitals, WorkerStatus};
 use crate::error::{Error, Result};
 
-/// A running worker. Dropping it hands its work back at once; [`drain`](Self::drain) lets it finish.
+/// A running worker. Dropping it hands its work back at once; use [`drain`](Self::drain) to let running work finish.
 #[derive(Debug)]
 pub struct Worker {
     vitals: Arc<Vitals>,
@@ -20,7 +20,7 @@ impl Worker {
         Self { vitals, driver: Some(driver) }
     }
 
-    /// The worker's id, as it stands in its leases.
+    /// The worker's id, which its leases carry.
     #[must_use]
     pub fn id(&self) -> WorkerId {
         self.vitals.id()
@@ -32,46 +32,47 @@ impl Worker {
         self.vitals.name()
     }
 
-    /// How the worker is, for probes and people. Asks no store.
+    /// The worker's state, for probes and people. Does not access the store.
     #[must_use]
     pub fn status(&self) -> WorkerStatus {
         self.vitals.status()
     }
 
-    /// Waits until the worker is ready: it has exchanged with its store once. It tries for as long as it takes, so give this
-    /// a timeout of your own where the store may be away.
+    /// Waits until the worker is ready, that is, until its first successful exchange with the store. It waits
+    /// indefinitely, so wrap it in a timeout if the store may be down.
     ///
     /// # Errors
-    /// [`Error::WorkerStopped`] when the worker has stopped before it was ready.
+    /// [`Error::WorkerStopped`] if the worker stops before it is ready.
     ///
     /// # Cancel safety
-    /// Safe: it only looks.
+    /// Cancel safe.
     pub async fn wait_until_ready(&self) -> Result<()> {
         self.vitals.wait_until_ready().await
     }
 
-    /// Claims no more, lets running turns come to their next wait or end, hands back what is still running after the grace,
-    /// and stops. No work is lost, and none of this counts as a crash or an attempt.
+    /// Drains the worker (graceful shutdown): it stops claiming, lets running turns reach their next wait or end, hands
+    /// back turns that still run after the grace period, and stops. No work is lost, and nothing here counts as a crash
+    /// or an attempt.
     ///
-    /// A function that waits, for steps of its own, a moment or a signal, does not hold a drain up: it is parked, and goes on
-    /// wherever a worker runs. Nor does a store that is away, beyond the grace and one lease: what could not be handed back
-    /// by then is due again anyway, once its lease has run out. A worker [without a limit to its grace](crate::WorkerBuilder::grace)
-    /// waits for either for as long as it takes.
+    /// A function that waits for its steps, for a moment or for a signal does not delay a drain: it is parked, and any
+    /// worker can continue it. A store that is down delays a drain by at most the grace period plus one lease: tasks
+    /// that could not be handed back by that time become due again when their leases expire. A worker [without a limit
+    /// to its grace](crate::WorkerBuilder::grace) waits indefinitely for both.
     ///
     /// # Errors
-    /// [`Error::WorkerCrashed`] when the worker's loop has panicked.
+    /// [`Error::WorkerCrashed`] if the worker's loop panicked.
     ///
     /// # Cancel safety
-    /// The drain goes on if this is dropped.
+    /// The drain continues if this future is dropped.
     pub async fn drain(mut self) -> Result<()> {
         self.vitals.stop(Stop::Drain);
         self.join().await
     }
 
-    /// Hands back everything that is running, at once, and stops.
+    /// Hands back all running work at once, and stops.
     ///
     /// # Errors
-    /// As [`drain`](Self::drain).
+    /// Those of [`drain`](Self::drain).
     pub async fn stop(mut self) -> Result<()> {
         self.vitals.stop(Stop::Now);
         self.join().await
@@ -79,7 +80,7 @@ impl Worker {
 
     async fn join(&mut self) -> Result<()> {
         match self.driver.take() {
-            // It is joined in vain only where its runtime shuts down.
+            // Joining fails only when the runtime shuts down.
             Some(driver) => driver.await.map_err(|_| Error::Closed)?,
             None => Ok(()),
         }

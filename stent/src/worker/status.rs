@@ -1,4 +1,4 @@
-//! How workers are: what probes and people ask. A worker's loop writes it down as it goes; reading it asks no store.
+//! The state of workers, for probes and people. A worker's loop writes it; reading it does not access the store.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,30 +14,30 @@ use tokio::time::Instant;
 use crate::engine::clock::Clock;
 use crate::error::{Error, Result};
 
-/// People are told of an outage that lasts this often.
+/// How often a continuing outage is logged again.
 const TELL_AGAIN: Duration = Duration::from_secs(30);
-/// A store in which others are in the way is no news before this.
+/// Contention is logged only if it lasts this long.
 const CONTENDED_FOR: Duration = Duration::from_secs(2);
 
-/// Where a worker is in its life. Each is left for a later one only.
+/// A worker's lifecycle state. A worker moves through these states only forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WorkerState {
-    /// It has not reached its store yet.
+    /// The worker has not reached its store yet.
     Starting,
-    /// It has, and takes work.
+    /// The worker has reached its store and takes work.
     Ready,
-    /// It takes no more work, and lets what runs come to a wait or an end.
+    /// The worker takes no more work and lets running turns reach a wait or their end.
     Draining,
-    /// It has stopped: nothing runs, and nothing is left to be written.
+    /// The worker has stopped: nothing runs, and nothing is left to write.
     Stopped,
-    /// It has stopped without having been told to: its loop panicked. Start another worker, or the process again.
+    /// The worker's loop panicked. Start another worker, or restart the process.
     Crashed,
 }
 
 impl WorkerState {
-    /// The word for it, the same wherever it is shown.
+    /// The state's name, the same in every output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,79 +56,80 @@ impl fmt::Display for WorkerState {
     }
 }
 
-/// How a worker is, for probes and people: see [`Worker::status`](crate::Worker::status).
+/// A worker's state, for probes and people: see [`Worker::status`](crate::Worker::status).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct WorkerStatus {
-    /// Its id, as it stands in its leases.
+    /// The worker's id, which its leases carry.
     pub id: WorkerId,
-    /// Its name.
+    /// The worker's name.
     pub name: String,
-    /// Where it is in its life.
+    /// The lifecycle state.
     pub state: WorkerState,
-    /// Turns that run now.
+    /// Number of turns that are running.
     pub running: usize,
-    /// Parked functions that it keeps in memory.
+    /// Number of parked functions in the sticky cache.
     pub parked: usize,
-    /// How long its claims are good for without renewal, in milliseconds.
+    /// How long claims are valid without renewal, in milliseconds.
     pub lease_ms: u64,
-    /// When the store answered it last, in microseconds since the Unix epoch. A worker that is well has one that is not
-    /// older than its longest pause between polls.
+    /// When the store last answered, in microseconds since the Unix epoch. In a healthy worker it is no older than the
+    /// longest pause between polls.
     pub last_exchange: Option<Timestamp>,
-    /// By how many microseconds the store's clock is ahead of the host's, as measured last.
+    /// How many microseconds the store's clock was ahead of the host's at the last measurement.
     pub clock_drift_us: i64,
-    /// What the store failed with last. Older than `last_exchange` means that it is over.
+    /// The last error of the store. If it is older than `last_exchange`, the store has recovered.
     pub last_error: Option<StoreTrouble>,
-    /// By how many milliseconds the worker's loop is late. It renews leases and claims work, and is late when something holds
-    /// up the runtime that it is on, such as code that blocks.
+    /// How many milliseconds the worker's loop is late. The loop renews leases and claims work; it is late when
+    /// something holds up its runtime, such as code that blocks.
     pub late_ms: u64,
 }
 
 impl WorkerStatus {
-    /// Whether the worker's loop does what it should: it has not panicked, and is not late by a whole lease.
+    /// Whether the worker's loop is healthy: it has not panicked, and it is less than one lease late.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         !matches!(self.state, WorkerState::Crashed) && self.late_ms < self.lease_ms
     }
 }
 
-/// An error of the store, as a worker met it.
+/// An error of the store, as seen by a worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StoreTrouble {
-    /// When.
+    /// When it occurred.
     pub at: Timestamp,
-    /// What it said.
+    /// The error's message.
     pub message: String,
 }
 
-/// How the workers of one [`Stent`](crate::Stent) are: see [`Stent::workers`](crate::Stent::workers).
+/// The state of all workers of one [`Stent`](crate::Stent): see [`Stent::workers`](crate::Stent::workers).
 ///
-/// For a readiness probe, answer yes while `ready && !draining`; for a liveness probe, while `live`.
+/// A readiness probe succeeds while `ready && !draining`; a liveness probe succeeds while `live`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct WorkersOverview {
-    /// Whether a worker has reached its store and runs. One that drains still does.
+    /// Whether at least one worker has reached its store and still runs. A draining worker still runs.
     pub ready: bool,
-    /// Whether a worker drains.
+    /// Whether a worker is draining.
     pub draining: bool,
-    /// Whether every worker [is live](WorkerStatus::is_live). A store that is away does not change that: workers wait for it.
+    /// Whether every worker [is live](WorkerStatus::is_live). A store that is down does not affect this: workers wait
+    /// for it.
     pub live: bool,
-    /// The workers, oldest first. Those that were told to stop and have stopped are left out.
+    /// The workers, oldest first, except those that stopped as requested.
     pub workers: Vec<WorkerStatus>,
 }
 
-/// How a worker is told to end.
+/// How to end a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     No,
-    /// Let running turns come to a wait or their end.
+    /// Let running turns reach a wait or their end.
     Drain,
     /// Hand everything back at once.
     Now,
 }
 
-/// What a worker's loop writes down.
+/// The state that a worker's loop writes.
 #[derive(Debug)]
 pub(crate) struct Vitals {
     id: WorkerId,
@@ -140,7 +141,7 @@ pub(crate) struct Vitals {
     changed: watch::Sender<()>,
     running: AtomicUsize,
     parked: AtomicUsize,
-    /// When the loop is to come round next at the latest, if anything is to be done by then.
+    /// The latest time at which the loop must wake up, if it has something to do by then.
     due: Mutex<Option<Instant>>,
     contact: Mutex<Contact>,
 }
@@ -166,11 +167,11 @@ struct Contact {
     outage: Option<Outage>,
 }
 
-/// A time in which the store has failed and not answered.
+/// A period in which the store fails and does not answer.
 #[derive(Clone, Copy, Debug)]
 struct Outage {
     since: Timestamp,
-    /// When people were told of it last.
+    /// When the outage was last logged.
     told_at: Option<Timestamp>,
 }
 
@@ -187,7 +188,7 @@ impl Vitals {
         self.stop.subscribe()
     }
 
-    /// Tells the worker to end. Who said "now" is not overruled.
+    /// Asks the worker to end. `Now` is never weakened to `Drain`.
     pub(super) fn stop(&self, stop: Stop) {
         self.stop.send_if_modified(|said| {
             let is_news = *said != stop && *said != Stop::Now;
@@ -198,7 +199,7 @@ impl Vitals {
         });
     }
 
-    /// The store has answered. Says how long an outage was that is over with that, if people were told of one.
+    /// The store answered. If that ends an outage that was logged, returns how long the outage lasted.
     pub(super) fn reached(&self, now: Timestamp) -> Option<Duration> {
         let mut contact = self.contact();
         contact.last_exchange = Some(now);
@@ -213,8 +214,8 @@ impl Vitals {
         outage.map(|outage| now.since(outage.since))
     }
 
-    /// The store has failed. Says for how long it has, if people are to be told of it now: at once where it is away, after a
-    /// while where others are in the way, and then now and again.
+    /// The store failed. Returns how long the outage has lasted if it is to be logged now: at once if the store is
+    /// unavailable, after a while if it is contended, and then at intervals.
     pub(super) fn troubled(&self, now: Timestamp, error: &StoreError) -> Option<Duration> {
         let mut contact = self.contact();
         contact.last_error = Some(StoreTrouble { at: now, message: error.to_string() });
@@ -230,7 +231,7 @@ impl Vitals {
         })
     }
 
-    /// The worker claims no more. Says whether that is new.
+    /// The worker stopped claiming. Returns whether that is new.
     pub(super) fn draining(&self) -> bool {
         let is_new = self.life.borrow().state < WorkerState::Draining;
         if is_new {
@@ -239,12 +240,12 @@ impl Vitals {
         is_new
     }
 
-    /// The worker's loop has ended.
+    /// The worker's loop ended.
     pub(super) fn stopped(&self) {
         self.ended(WorkerState::Stopped);
     }
 
-    /// The worker's loop has panicked.
+    /// The worker's loop panicked.
     pub(super) fn crashed(&self) {
         self.ended(WorkerState::Crashed);
     }
@@ -260,7 +261,7 @@ impl Vitals {
         self.parked.store(parked, Ordering::Relaxed);
     }
 
-    /// The loop comes round at this time at the latest, unless it has nothing to do.
+    /// Sets the latest time at which the loop wakes up; `None` if it has nothing to do.
     pub(super) fn due(&self, at: Option<Instant>) {
         *self.due.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
@@ -302,7 +303,7 @@ impl Vitals {
     }
 
     async fn wait_until_stopped(&self) {
-        // An error means that there is nobody left who could run.
+        // An error means that no sender is left, so no worker can be running.
         let _ = self.life.subscribe().wait_for(Life::is_over).await;
     }
 
@@ -329,7 +330,7 @@ impl Roster {
         Self { workers: Mutex::default(), changed: watch::Sender::new(()) }
     }
 
-    /// Writes a new worker down. One without a name is named by its number.
+    /// Registers a new worker. A worker without a name is named by its number.
     pub(super) fn add(
         &self,
         id: WorkerId,
@@ -370,7 +371,7 @@ impl Roster {
         }
     }
 
-    /// Waits until a worker is ready, also one that is started later.
+    /// Waits until a worker is ready, including workers that start later.
     pub(crate) async fn wait_until_ready(&self) {
         let mut changed = self.changed.subscribe();
         while !self.overview().ready {
@@ -380,7 +381,7 @@ impl Roster {
         }
     }
 
-    /// Has every worker drain, and waits for all of them.
+    /// Drains every worker and waits for all of them.
     pub(crate) async fn drain(&self) {
         let workers = self.unstopped();
         workers.iter().for_each(|vitals| vitals.stop(Stop::Drain));
@@ -389,7 +390,7 @@ impl Roster {
         }
     }
 
-    /// Those that have not been told to stop and stopped.
+    /// All workers except those that stopped as requested.
     fn unstopped(&self) -> Vec<Arc<Vitals>> {
         let mut listed = self.listed();
         let is_over = |vitals: &Arc<Vitals>| vitals.life.borrow().state == WorkerState::Stopped;
