@@ -45,6 +45,13 @@ pub enum Error {
         waited: Duration,
     },
 
+    /// A [`timeout`](crate::timeout()) was over before its future was done.
+    #[error("not done within {limit:?}")]
+    Elapsed {
+        /// The limit.
+        limit: Duration,
+    },
+
     /// The execution has already ended, so the request has nothing to act on.
     #[error("execution {execution} is already {status}; {remedy}")]
     Ended {

@@ -14,7 +14,7 @@
 //! async fn checkout(cents: u64) -> Result<String, stent::Error> {
 //!     let receipt = charge(cents).await?; // a step: recorded, retried, never repeated
 //!     stent::sleep("10ms").await?; // durable: no worker and no memory is held
-//!     let note = stent::step("note", || async { Ok::<_, String>(format!("thanks! {receipt}")) }).await?;
+//!     let note = stent::step("note", || async { format!("thanks! {receipt}") }).await?;
 //!     Ok(note)
 //! }
 //!
@@ -32,7 +32,8 @@
 //!
 //! - Calling a durable function gives a [`Call`], a plain description. Awaited inside a durable function it is a step.
 //!   Given to [`Stent::dispatch`] it is an execution. Awaited anywhere else it is an error that says what to do.
-//! - [`step`](step()) records what an inline closure gives; [`sleep`] parks the function; `charge::map(items)` fans out.
+//! - [`step`](step()) records what an inline closure gives, with [retries](Step::retry) if it is to have any; [`sleep`] parks the
+//!   function; [`timeout`](timeout()) limits what it waits for; `charge::map(items)` fans out.
 //! - [`join!`] and [`select!`] wait for several steps, in the same order in every run. [`now`], [`random`] and [`uuid`](uuid()) are
 //!   the same in every run.
 //! - Code between steps may run several times, and must take the same way each time: it must not depend on the clock,
@@ -122,7 +123,8 @@ pub use durable::notes::{Counter, Execution, ExecutionState, execution};
 pub use durable::random::{now, random, random_u64, uuid};
 pub use durable::signal::{Signal, signal};
 pub use durable::sleep::{Sleep, sleep};
-pub use durable::step::{Step, step};
+pub use durable::step::{Plain, Step, StepOutput, step};
+pub use durable::timeout::{Timeout, timeout};
 #[cfg(feature = "sql")]
 pub use durable::transaction::step::{Transaction, TransactionStep, transaction};
 pub use engine::clock::ClockSource;

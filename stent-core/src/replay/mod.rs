@@ -258,6 +258,19 @@ impl Replay {
         matches!(self.slots.get(&seq), Some(Slot::Open(open)) if open.unwritten.is_some() && open.ended.is_none())
     }
 
+    /// Whether the record has a step at this position that the code has not asked for yet.
+    #[must_use]
+    pub fn has_recorded(&self, seq: Seq) -> bool {
+        matches!(self.slots.get(&seq), Some(Slot::Recorded(_)))
+    }
+
+    /// The code has taken the result of a step that these belong to. If it is a failure, they leave the record with it.
+    pub fn redo_with(&mut self, parts: impl IntoIterator<Item = TaskId>) {
+        if self.saw_failure {
+            self.redo.extend(parts);
+        }
+    }
+
     /// The code has completed an inline step.
     pub fn record(&mut self, seq: Seq, at: Timestamp, result: TaskResult) {
         if let Some(Slot::Open(open)) = self.slots.get_mut(&seq) {

@@ -230,6 +230,8 @@ pub(crate) struct Pending {
 /// What a step is asked for as.
 #[derive(Debug)]
 pub(crate) struct Wish {
+    /// The step's id, if it is not the one that is derived from where the code asks for it.
+    pub(crate) id: Option<TaskId>,
     pub(crate) kind: StepKind,
     pub(crate) name: String,
     pub(crate) call: Option<CallSpec>,
@@ -250,6 +252,7 @@ impl Wish {
         location: &'static std::panic::Location<'static>,
     ) -> Self {
         Self {
+            id: None,
             kind,
             name: name.into(),
             call: None,
@@ -277,7 +280,8 @@ impl Pending {
         }
         let (task, at) = (durable.task, durable.engine.clock.now());
         let asked: Result<Asked, Mismatch> = durable.replay(|replay| {
-            let id = TaskId::of_step(&replay.origin(task, seq, wish.kind, &wish.name));
+            let derived = || TaskId::of_step(&replay.origin(task, seq, wish.kind, &wish.name));
+            let id = wish.id.unwrap_or_else(derived);
             let ask = Ask {
                 id,
                 kind: wish.kind,

@@ -18,5 +18,6 @@ pub(crate) mod signal;
 pub(crate) mod sleep;
 pub(crate) mod step;
 pub(crate) mod stop;
+pub(crate) mod timeout;
 pub(crate) mod transaction;
 pub(crate) mod wait_timeout;

@@ -1,30 +1,39 @@
 //! Inline steps: closures that run in the function itself, and whose results are recorded.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher, Hash};
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
-use stent_core::model::StepKind;
+use stent_core::model::{RetryPolicy, Seq, StepKind, TaskResult};
+use stent_core::{Codec, ExecutionId, Failure, TaskId, Timestamp, own_failure};
 
 use crate::durable::closure::StepClosure;
-use crate::durable::context::{Context, Pending, Wish};
+use crate::durable::context::{Context, Durable, Pending, Wish};
 use crate::durable::position::Position;
 use crate::durable::progress::polled_after_completion;
-use crate::error::Result;
-use crate::function::values::{decode_result, encode_result, fit_output};
+use crate::error::{Error, Result};
+use crate::function::values::{decode_result, encode_output, encode_result, fit_output};
 use crate::names::check_name;
 
 /// Runs a closure once and records what it gives: a step without a function of its own.
 ///
 /// The closure may borrow. It runs in the function that contains it, on the worker that has it. What it returns is
-/// recorded before the code goes on, so it never runs again; if the process dies while it runs, it runs again. A failure
-/// is recorded too, and not retried: use a durable function for what is worth retrying.
+/// recorded before the code goes on, so it never runs again; if the process dies while it runs, it runs again. It returns a
+/// `Result`, or the value itself if it cannot fail: see [`Plain`].
+///
+/// A failure is recorded too. It is retried if the step has a [retry policy](Step::retry), and an attempt has a limit if the step has
+/// a [timeout](Step::timeout).
 ///
 /// The closure is no code of its function: in it, durable calls, sleeps, signals, maps, spawns and other steps are
 /// [`Error::InStep`](crate::Error::InStep), also if they are made in it and awaited after it; [`uuid`](crate::uuid()) and
@@ -35,120 +44,375 @@ use crate::names::check_name;
 ///
 /// ```
 /// # use stent::prelude::*;
+/// # use stent::RetryPolicy;
+/// # async fn fetch(_: &str) -> Result<u64, std::io::Error> { Ok(3) }
 /// #[durable]
 /// async fn invoice(cents: Vec<u64>) -> Result<u64, stent::Error> {
-///     let total = stent::step("total", || async { Ok::<_, stent::Error>(cents.iter().sum::<u64>()) }).await?;
-///     Ok(total)
+///     let total = stent::step("total", || async { cents.iter().sum::<u64>() }).await?;
+///     let rate = stent::step("rate", || fetch("https://example.com/rate"))
+///         .retry(RetryPolicy::default())
+///         .timeout("10s")
+///         .await?;
+///     Ok(total * rate)
 /// }
 /// ```
 ///
 /// # Errors
-/// What the closure fails with, as [`Error::Failed`](crate::Error::Failed);
+/// The closure's error, as [`Error::Failed`](crate::Error::Failed);
 /// [`Error::OutsideDurable`](crate::Error::OutsideDurable) when there is no durable function around.
 #[track_caller]
-pub fn step<F, Fut, T, E>(name: impl Into<String>, body: F) -> Step<F, Fut>
+pub fn step<F, Fut, T>(name: impl Into<String>, body: F) -> Step<F, Fut, T>
 where
     F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Fut: Future,
+    Fut::Output: StepOutput<T>,
+    T: Serialize + DeserializeOwned,
+{
+    Step {
+        name: name.into(),
+        body: Some(body),
+        call: |body| body(),
+        retries: None,
+        timeout: Ok(None),
+        position: Position::here(),
+        state: StepState::Built,
+        location: Location::caller(),
+        value: PhantomData,
+    }
+}
+
+/// What the closure of a step returns: a `Result`, or a [plain](Plain) value.
+#[diagnostic::on_unimplemented(
+    message = "the closure of a step cannot return `{Self}`",
+    label = "this closure returns `{Self}`",
+    note = "return a `Result`, as in `Ok::<_, std::convert::Infallible>(value)`, or implement `stent::Plain` for `{Self}` if it \
+            stands for no failure"
+)]
+pub trait StepOutput<T> {
+    /// The value or the failure, encoded.
+    #[doc(hidden)]
+    fn encoded(self, step: &str, codec: Codec) -> TaskResult;
+}
+
+impl<T, E> StepOutput<T> for Result<T, E>
+where
     T: Serialize + DeserializeOwned,
     E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
-    let name = name.into();
-    let position = Position::here();
-    Step { name, state: StepState::Built(body), position, location: Location::caller() }
+    fn encoded(self, step: &str, codec: Codec) -> TaskResult {
+        encode_result(step, codec, self)
+    }
+}
+
+impl<T: Plain> StepOutput<T> for T {
+    fn encoded(self, step: &str, codec: Codec) -> TaskResult {
+        encode_output(step, codec, &self)
+    }
+}
+
+/// A value that the closure of a [`step`] returns as it is, because the closure cannot fail. Numbers, texts, `()`, collections,
+/// tuples and Stent's own ids and times are plain. Implement it for a type of your own with an empty block:
+///
+/// ```
+/// # use stent::prelude::*;
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Serialize, Deserialize)]
+/// struct Summary {
+///     lines: usize,
+/// }
+///
+/// impl stent::Plain for Summary {}
+///
+/// #[durable]
+/// async fn summarize(text: String) -> Result<usize, stent::Error> {
+///     let summary = stent::step("summary", || async { Summary { lines: text.lines().count() } }).await?;
+///     Ok(summary.lines)
+/// }
+/// ```
+pub trait Plain: Serialize + DeserializeOwned {}
+
+macro_rules! plain {
+    ($($ty:ty),*) => { $(impl Plain for $ty {})* };
+    (of $($name:ident)*) => {
+        impl<$($name: Serialize + DeserializeOwned),*> Plain for ($($name,)*) {}
+    };
+}
+
+plain!(bool, char, f32, f64, i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize, (), String);
+plain!(Duration, ExecutionId, TaskId, Timestamp, uuid::Uuid, serde_json::Value);
+plain!(of A);
+plain!(of A B);
+plain!(of A B C);
+plain!(of A B C D);
+plain!(of A B C D E);
+plain!(of A B C D E G);
+
+impl<T: Serialize + DeserializeOwned> Plain for Option<T> {}
+impl<T: Serialize + DeserializeOwned> Plain for Vec<T> {}
+impl<T: Serialize + DeserializeOwned> Plain for Box<T> {}
+impl<T: Serialize + DeserializeOwned + Ord> Plain for BTreeSet<T> {}
+impl<K: Serialize + DeserializeOwned + Ord, V: Serialize + DeserializeOwned> Plain for BTreeMap<K, V> {}
+impl<K, V, S> Plain for HashMap<K, V, S>
+where
+    K: Serialize + DeserializeOwned + Eq + Hash,
+    V: Serialize + DeserializeOwned,
+    S: BuildHasher + Default,
+{
 }
 
 /// An inline step: see [`step`].
 #[must_use = "futures do nothing unless awaited"]
-pub struct Step<F, Fut> {
+pub struct Step<F, Fut, T> {
     name: String,
-    state: StepState<F, Fut>,
+    /// Taken by the only attempt, or cloned for each one.
+    body: Option<F>,
+    /// Calls the closure. With a bound in its place, `join!` of steps that borrow would not compile.
+    call: fn(F) -> Fut,
+    retries: Option<Retries<F>>,
+    timeout: Result<Option<Duration>, DurationError>,
     position: Position,
+    state: StepState<Fut>,
     location: &'static Location<'static>,
+    value: PhantomData<fn() -> T>,
 }
 
-enum StepState<F, Fut> {
-    Built(F),
+/// How a step is tried again. The wait before each retry is a durable sleep, so the record has how many attempts failed, and a long
+/// wait holds no worker. The failures themselves are not recorded, but for the last one, which is the step's result.
+struct Retries<F> {
+    policy: RetryPolicy,
+    /// The closure for one more attempt.
+    again: fn(&F) -> F,
+    /// The position of the next wait. That of the first is taken when the step is built, that of each other one once the wait
+    /// before it is over, so all are the same in every run.
+    next: Option<(Arc<Durable>, Seq)>,
+    /// The waits of this step: one for each failed attempt.
+    waits: Vec<TaskId>,
+}
+
+enum StepState<Fut> {
+    Built,
     /// In a unit test the closure runs without being asked for.
     Running {
         body: Pin<Box<Fut>>,
         step: Arc<StepClosure>,
-        pending: Option<Pending>,
+        asked: Option<Asked>,
+        limit: Option<Pin<Box<tokio::time::Sleep>>>,
+    },
+    /// An attempt has failed, and the next one is to come.
+    Waiting {
+        wait: Pending,
+        place: Place,
     },
     Recorded(Pending),
     Done,
 }
 
-impl<F, Fut> Unpin for Step<F, Fut> {}
+/// Where a step is in its function. Its id is the same in all attempts.
+#[derive(Clone)]
+struct Place {
+    durable: Arc<Durable>,
+    seq: Seq,
+    id: TaskId,
+}
 
-impl<F, Fut> fmt::Debug for Step<F, Fut> {
+struct Asked {
+    pending: Pending,
+    place: Place,
+}
+
+impl<F, Fut, T> Unpin for Step<F, Fut, T> {}
+
+impl<F, Fut, T> fmt::Debug for Step<F, Fut, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Step").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl<F, Fut, T, E> Step<F, Fut>
-where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-{
-    /// Asks for the step, and starts the closure if the record does not have it.
-    fn start(&mut self, body: F) -> Result<StepState<F, Fut>> {
-        check_name("step", &self.name)?;
-        let Context::Durable(durable) = self.position.require(&self.name)? else {
-            let step = StepClosure::new(&self.name, None);
-            let body = step.enter(|| Box::pin(body()));
-            return Ok(StepState::Running { body, step, pending: None });
+impl<F, Fut, T> Step<F, Fut, T> {
+    /// Retries the closure by this policy. Without one, a failure ends the step.
+    ///
+    /// The wait before a retry is a durable sleep: the function is parked, and no worker is held. A crash does not start the count
+    /// over; it may repeat the attempt during which it came. All attempts have the step's id, and draw the same
+    /// [numbers](crate::uuid()); each runs a clone of the closure, so one that borrows mutably cannot be retried. A replay sees one result, and the waits. Adding `retry` to a step of a function changes the
+    /// function's steps.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self
+    where
+        F: Clone,
+    {
+        let next = match &self.position {
+            Position::Taken(durable, _) => Some((durable.clone(), durable.reserve())),
+            _ => None,
         };
-        let (durable, seq) = self.position.take(durable);
-        let wish = Wish::new(StepKind::Inline, &self.name, self.location);
-        let pending = Pending::ask(durable, seq, wish)?;
-        if !pending.durable().replay(|replay| replay.must_run(seq)) {
-            return Ok(StepState::Recorded(pending));
-        }
-        let step = StepClosure::new(&self.name, Some((seq, pending.durable().id_of(seq))));
-        let body = step.enter(|| Box::pin(body()));
-        Ok(StepState::Running { body, step, pending: Some(pending) })
+        self.retries = Some(Retries { policy, again: F::clone, next, waits: Vec::new() });
+        self
+    }
+
+    /// Gives up an attempt that takes longer than this: the closure is dropped, and the attempt fails with the kind
+    /// [`Failure::TIMED_OUT`](crate::Failure::TIMED_OUT). Takes what every timeout takes; zero and `None` mean no limit.
+    pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
+        self.timeout = timeout.into_timeout();
+        self
     }
 }
 
-impl<F, Fut, T, E> Future for Step<F, Fut>
+impl<F, Fut: Future, T> Step<F, Fut, T> {
+    /// Begins the step: with the closure, or with what the record has of it.
+    fn start(&mut self) -> Result<StepState<Fut>> {
+        check_name("step", &self.name)?;
+        self.timeout.clone()?;
+        if let Some(Err(error)) = self.retries.as_ref().map(|retries| retries.policy.validate()) {
+            return Err(Error::Option { option: "retry", problem: error.to_string() });
+        }
+        let Context::Durable(durable) = self.position.require(&self.name)? else {
+            return self.run(StepClosure::new(&self.name, None), None);
+        };
+        let (durable, seq) = self.position.take(durable);
+        if let Some(retries) = &mut self.retries {
+            retries.next.get_or_insert_with(|| (durable.clone(), durable.reserve()));
+        }
+        let id = durable.replay(|replay| {
+            TaskId::of_step(&replay.origin(durable.task, seq, StepKind::Inline, &self.name))
+        });
+        self.attempt(Place { durable, seq, id })
+    }
+
+    /// Makes an attempt, unless the record has that it failed, or the step's result.
+    fn attempt(&mut self, place: Place) -> Result<StepState<Fut>> {
+        let next = self.retries.as_ref().and_then(|retries| retries.next.as_ref());
+        if next.is_some_and(|(durable, seq)| durable.replay(|replay| replay.has_recorded(*seq))) {
+            return self.wait(place, Duration::ZERO);
+        }
+        let wish = Wish { id: Some(place.id), ..Wish::new(StepKind::Inline, &self.name, self.location) };
+        let pending = Pending::ask(place.durable.clone(), place.seq, wish)?;
+        if !place.durable.replay(|replay| replay.must_run(place.seq)) {
+            return Ok(StepState::Recorded(pending));
+        }
+        let step = StepClosure::new(&self.name, Some((place.seq, place.id)));
+        self.run(step, Some(Asked { pending, place }))
+    }
+
+    fn run(&mut self, step: Arc<StepClosure>, asked: Option<Asked>) -> Result<StepState<Fut>> {
+        let limit = self.timeout.clone()?.map(|limit| Box::pin(tokio::time::sleep(limit)));
+        let body = match &self.retries {
+            Some(retries) => self.body.as_ref().map(retries.again),
+            None => self.body.take(),
+        };
+        let Some(body) = body else { polled_after_completion("a step") };
+        let body = step.enter(|| Box::pin((self.call)(body)));
+        Ok(StepState::Running { body, step, asked, limit })
+    }
+
+    /// Waits for the next attempt.
+    fn wait(&mut self, place: Place, delay: Duration) -> Result<StepState<Fut>> {
+        let next = self.retries.as_mut().and_then(|retries| retries.next.take());
+        let (durable, seq) = next.unwrap_or_else(|| (place.durable.clone(), place.durable.reserve()));
+        let due = Some(durable.engine.clock.now() + delay);
+        let wish = Wish { due, ..Wish::new(StepKind::Sleep, "backoff", self.location) };
+        let wait = Pending::ask(durable.clone(), seq, wish)?;
+        if let Some(retries) = &mut self.retries {
+            retries.waits.push(durable.id_of(seq));
+        }
+        Ok(StepState::Waiting { wait, place })
+    }
+
+    /// How long after this failure the next attempt is to come, if one is.
+    fn delay(&self, id: TaskId, result: &TaskResult) -> Option<Duration> {
+        let (Some(retries), Err(failure)) = (&self.retries, result) else { return None };
+        let failed = u32::try_from(retries.waits.len()).unwrap_or(u32::MAX).saturating_add(1);
+        retries.policy.next_delay(id, failed, failure)
+    }
+
+    /// An attempt has come out.
+    fn came_out(&mut self, asked: Asked, result: TaskResult) -> Result<StepState<Fut>> {
+        let Asked { pending, place } = asked;
+        let engine = &place.durable.engine;
+        let result = engine.checked(&self.name, result);
+        if let Some(delay) = self.delay(place.id, &result) {
+            if let Err(failure) = &result {
+                let (step, function) = (&self.name, &place.durable.function);
+                tracing::info!(step, function, %failure, ?delay, "step `{step}` failed and is retried");
+            }
+            // Asked for again by the next attempt: until then, the function waits for nothing but the moment.
+            drop(pending);
+            return self.wait(place, delay);
+        }
+        let at = engine.clock.now();
+        place.durable.replay(|replay| replay.record(place.seq, at, result));
+        Ok(StepState::Recorded(pending))
+    }
+}
+
+impl<F, Fut, T> Future for Step<F, Fut, T>
 where
-    F: FnOnce() -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Fut: Future,
+    Fut::Output: StepOutput<T>,
     T: Serialize + DeserializeOwned,
-    E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
 {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if matches!(this.state, StepState::Built(_))
-            && let StepState::Built(body) = std::mem::replace(&mut this.state, StepState::Done)
-        {
-            this.state = this.start(body)?;
-        }
-        if let StepState::Running { body, step, .. } = &mut this.state {
-            let result = ready!(step.enter(|| body.as_mut().poll(cx)));
-            let ran = std::mem::replace(&mut this.state, StepState::Done);
-            let StepState::Running { pending: Some(pending), .. } = ran else {
-                // In a unit test: through the codec all the same, so that what would not survive the store shows.
-                let codec = Context::around().map_or_else(Default::default, |context| context.codec());
-                let result = encode_result(&this.name, codec, result);
-                let result = result.and_then(|output| fit_output(&this.name, output, PAYLOAD_BYTES_MAX));
-                return Poll::Ready(decode_result(&this.name, result));
+        loop {
+            this.state = match std::mem::replace(&mut this.state, StepState::Done) {
+                StepState::Built => this.start()?,
+                StepState::Running { mut body, step, asked, mut limit } => {
+                    let codec = Context::around().map_or_else(Default::default, |context| context.codec());
+                    let result = match step.enter(|| body.as_mut().poll(cx)) {
+                        Poll::Ready(output) => output.encoded(&this.name, codec),
+                        Poll::Pending
+                            if limit.as_mut().is_some_and(|limit| limit.as_mut().poll(cx).is_ready()) =>
+                        {
+                            Err(timed_out(&this.name, this.timeout.clone()?.unwrap_or_default()))
+                        }
+                        Poll::Pending => {
+                            this.state = StepState::Running { body, step, asked, limit };
+                            return Poll::Pending;
+                        }
+                    };
+                    step.enter(|| drop(body));
+                    match asked {
+                        Some(asked) => this.came_out(asked, result)?,
+                        // In a unit test: through the codec all the same, so that what would not survive the store shows.
+                        None => {
+                            let result =
+                                result.and_then(|output| fit_output(&this.name, output, PAYLOAD_BYTES_MAX));
+                            return Poll::Ready(decode_result(&this.name, result));
+                        }
+                    }
+                }
+                StepState::Waiting { mut wait, place } => match wait.poll(cx) {
+                    Poll::Ready((_, slept)) => {
+                        slept.map_err(Error::Failed)?;
+                        if let Some(retries) = &mut this.retries {
+                            retries.next = Some((place.durable.clone(), place.durable.reserve()));
+                        }
+                        this.attempt(place)?
+                    }
+                    Poll::Pending => {
+                        this.state = StepState::Waiting { wait, place };
+                        return Poll::Pending;
+                    }
+                },
+                StepState::Recorded(mut pending) => match pending.poll(cx) {
+                    Poll::Ready((_, result)) => {
+                        if let Some(retries) = &mut this.retries {
+                            // A failed step runs again as a whole, so its waits leave the record with it.
+                            let waits = std::mem::take(&mut retries.waits);
+                            pending.durable().replay(|replay| replay.redo_with(waits));
+                        }
+                        return Poll::Ready(decode_result(&this.name, result));
+                    }
+                    Poll::Pending => {
+                        this.state = StepState::Recorded(pending);
+                        return Poll::Pending;
+                    }
+                },
+                StepState::Done => polled_after_completion("a step"),
             };
-            let engine = &pending.durable().engine;
-            let result = engine.checked(&this.name, encode_result(&this.name, engine.codec, result));
-            let (seq, at) = (pending.seq(), engine.clock.now());
-            pending.durable().replay(|replay| replay.record(seq, at, result));
-            this.state = StepState::Recorded(pending);
         }
-        let StepState::Recorded(pending) = &mut this.state else {
-            polled_after_completion("a step");
-        };
-        let (_, result) = ready!(pending.poll(cx));
-        this.state = StepState::Done;
-        Poll::Ready(decode_result(&this.name, result))
     }
+}
+
+fn timed_out(step: &str, limit: Duration) -> Failure {
+    own_failure(Failure::TIMED_OUT, format!("step `{step}` did not finish within {limit:?}"))
 }

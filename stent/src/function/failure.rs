@@ -370,7 +370,7 @@ pub(crate) fn from_stent_error(error: &Error) -> Failure {
     let kind = match error {
         Error::Failed(failure) => return failure.clone(),
         Error::Cancelled => Kind::CANCELLED,
-        Error::TimedOut => Kind::TIMED_OUT,
+        Error::TimedOut | Error::Elapsed { .. } => Kind::TIMED_OUT,
         Error::Codec { .. } => Kind::CODEC,
         Error::PayloadTooLarge { .. } => Kind::PAYLOAD_TOO_LARGE,
         Error::NotFound(_) => Kind::NOT_FOUND,

@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use stent_core::{Codec, Failure, Kind, own_failure};
@@ -19,10 +20,33 @@ use stent_core::{Codec, Failure, Kind, own_failure};
 ///     let _: Db = db;
 ///     Ok(())
 /// }
+///
+/// #[durable]
+/// async fn track(parcel: u64, db: stent::State<Db>) -> Result<u64, String> {
+///     let _: &Db = &db;
+///     Ok(parcel)
+/// }
 /// # let _ = ship(1); // the caller passes the parcel only
 /// ```
+///
+/// It reads as axum's extractor of the same name: destructured in the argument list, or used through `Deref`. A file that imports
+/// axum's `State` names this one by its path, `stent::State<Db>`, which the attribute recognizes, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State<T>(pub T);
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for State<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
+    }
+}
 
 /// The type of a state that a function needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

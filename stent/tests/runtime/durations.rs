@@ -22,7 +22,7 @@ const MAX: Duration = Duration::MAX;
 /// Every option that takes a duration, by its file and its name. Each is given the three above: those of a function, an execution,
 /// a worker and a handle on a store by the tests here, those that the core computes with by its own tests
 /// (`stent-core/src/model`), transactions and stores by `stent/tests/transactions` and by the options of each store.
-const CASES: [(&str, &str); 35] = [
+const CASES: [(&str, &str); 37] = [
     ("stent-core/src/model/key_entry.rs", "ttl"),
     ("stent-core/src/model/rate.rs", "per"),
     ("stent-core/src/model/retry.rs", "initial_delay"),
@@ -53,6 +53,8 @@ const CASES: [(&str, &str); 35] = [
     ("stent/src/execution/retention.rs", "executions"),
     ("stent/src/execution/retention.rs", "results"),
     ("stent/src/durable/signal.rs", "timeout"),
+    ("stent/src/durable/step.rs", "timeout"),
+    ("stent/src/durable/timeout.rs", "timeout"),
     ("stent/src/durable/transaction/step.rs", "timeout"),
     ("stent/src/worker/builder.rs", "grace"),
     ("stent/src/worker/builder.rs", "heartbeat"),

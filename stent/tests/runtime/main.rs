@@ -42,6 +42,7 @@ mod rigged;
 mod sending;
 mod signals;
 mod spawning;
+mod step_options;
 mod steps;
 mod telling;
 mod testing;
