@@ -39,6 +39,16 @@ pub const EXPIRED_MAX: usize = 256;
 /// Most rows in one page of a read.
 pub const PAGE_MAX: usize = 1_000;
 
+/// Most open executions, and most ended ones of each status, that one read counts: a second's work for a database.
+pub const COUNT_MAX: usize = 1_000_000;
+
+/// Most counters, states and lines of a summary, of one execution, in one read. Their names are written in code, so there are
+/// far fewer.
+pub const NOTES_MAX: usize = 10_000;
+
+/// Most lanes in one read. A lane is a function on a queue, with its tags, so a program has far fewer.
+pub const LANES_MAX: usize = 10_000;
+
 /// Most executions looked up by id in one read: usually all that a process waits for.
 pub const LOOKUP_MAX: usize = 16_384;
 

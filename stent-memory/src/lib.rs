@@ -43,7 +43,7 @@ use async_trait::async_trait;
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
     ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
-    Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
+    Purged, Reads, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
 use stent_core::limits::LOOKUP_MAX;
 use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
@@ -178,18 +178,9 @@ impl Backend for MemoryStore {
 }
 
 #[async_trait]
-impl Inspect for MemoryStore {
+impl Reads for MemoryStore {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
         Ok(self.records("executions")?.executions(ids))
-    }
-
-    async fn tasks(
-        &self,
-        execution: ExecutionId,
-        after: Option<TaskId>,
-        max: usize,
-    ) -> Result<Vec<TaskView>> {
-        Ok(self.records("tasks")?.tasks(execution, after, max))
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
@@ -204,6 +195,18 @@ impl Inspect for MemoryStore {
         let records = self.records("completions")?;
         Ok(seen.iter().take(LOOKUP_MAX).map(|(task, seen)| (*task, records.news(*task, *seen))).collect())
     }
+}
+
+#[async_trait]
+impl Inspect for MemoryStore {
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<TaskView>> {
+        Ok(self.records("tasks")?.tasks(execution, after, max))
+    }
 
     async fn list(
         &self,
@@ -214,12 +217,12 @@ impl Inspect for MemoryStore {
         Ok(self.records("list")?.list(filter, before, max))
     }
 
-    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        Ok(self.records("count")?.count())
+    async fn count(&self, max: usize) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        Ok(self.records("count")?.count(max))
     }
 
-    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
-        Ok(self.records("lanes")?.lanes(now))
+    async fn lanes(&self, now: Timestamp, max: usize) -> Result<Vec<LaneView>> {
+        Ok(self.records("lanes")?.lanes(now, max))
     }
 
     async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
@@ -242,8 +245,8 @@ impl Inspect for MemoryStore {
         Ok(self.records("dead_letter")?.dead_letter(execution))
     }
 
-    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
-        Ok(self.records("dead_letter_stats")?.dead_letter_stats())
+    async fn dead_letter_stats(&self, max: usize) -> Result<Vec<DeadLetterStat>> {
+        Ok(self.records("dead_letter_stats")?.dead_letter_stats(max))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use stent_core::backend::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, ItemView, LaneView, NotesView, RunningView,
-    StoredTask, TaskView,
+    StoredTask, TaskView, tally,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{EndedClaim, ExecutionStatus, Seq, StepKind, TaskStatus};
@@ -53,15 +53,11 @@ impl Records {
         views.take(max.min(PAGE_MAX)).collect()
     }
 
-    pub(crate) fn count(&self) -> BTreeMap<ExecutionStatus, u64> {
-        let mut counts = BTreeMap::new();
-        for view in self.tasks.values().filter_map(StoredTask::to_execution) {
-            *counts.entry(view.status).or_default() += 1;
-        }
-        counts
+    pub(crate) fn count(&self, max: usize) -> BTreeMap<ExecutionStatus, u64> {
+        tally(self.tasks.values().filter_map(StoredTask::to_execution).map(|view| view.status), max)
     }
 
-    pub(crate) fn lanes(&self, now: Timestamp) -> Vec<LaneView> {
+    pub(crate) fn lanes(&self, now: Timestamp, max: usize) -> Vec<LaneView> {
         let mut lanes = BTreeMap::new();
         for record in self.tasks.values().filter(|record| record.task.kind == StepKind::Call) {
             let lane = &record.task.lane;
@@ -77,7 +73,7 @@ impl Records {
                 _ => {}
             }
         }
-        lanes.into_values().collect()
+        LaneView::page(lanes.into_values().collect(), max)
     }
 
     pub(crate) fn running(&self, max: usize) -> Vec<RunningView> {
@@ -93,7 +89,7 @@ impl Records {
     }
 
     pub(crate) fn notes(&self, execution: ExecutionId) -> NotesView {
-        self.notes.get(&execution).map(super::notes::Notes::as_view).unwrap_or_default()
+        self.notes.get(&execution).map(super::notes::Notes::as_view).unwrap_or_default().page()
     }
 
     pub(crate) fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Vec<DeadLetter> {
@@ -104,7 +100,7 @@ impl Records {
         self.tasks.get(&execution.root())?.to_dead_letter()
     }
 
-    pub(crate) fn dead_letter_stats(&self) -> Vec<DeadLetterStat> {
+    pub(crate) fn dead_letter_stats(&self, max: usize) -> Vec<DeadLetterStat> {
         let mut counts = BTreeMap::new();
         for letter in self.tasks.values().filter_map(StoredTask::to_dead_letter) {
             let reason = letter
@@ -114,10 +110,9 @@ impl Records {
                 .map_or_else(String::new, |failure| failure.kind.into());
             *counts.entry((reason, letter.execution.function)).or_default() += 1;
         }
-        counts
-            .into_iter()
-            .map(|((reason, function), count)| DeadLetterStat { reason, function, count })
-            .collect()
+        let stats =
+            counts.into_iter().map(|((reason, function), count)| DeadLetterStat { reason, function, count });
+        DeadLetterStat::page(stats.collect(), max)
     }
 
     /// Roots of executions, newest first.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stent_core::backend::{ExecutionView, Filter, LaneView, NotesView, Purge, RunningView, Store, TaskView};
 use stent_core::duration::{DurationError, IntoDuration, IntoTimeout};
-use stent_core::limits::{PAGE_MAX, PAYLOAD_BYTES_MAX};
+use stent_core::limits::{COUNT_MAX, LANES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX};
 use stent_core::model::ExecutionStatus;
 use stent_core::{Codec, ExecutionId, Payload, Timestamp};
 
@@ -389,7 +389,7 @@ impl Stent {
     /// # Errors
     /// Store errors.
     pub async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        Ok(self.engine.retrying(|| self.engine.store.count()).await?)
+        Ok(self.engine.retrying(|| self.engine.store.count(COUNT_MAX)).await?)
     }
 
     /// Reads what waits, by queue, function and tags.
@@ -398,7 +398,7 @@ impl Stent {
     /// Store errors.
     pub async fn lanes(&self) -> Result<Vec<LaneView>> {
         let now = self.engine.clock.now();
-        Ok(self.engine.retrying(|| self.engine.store.lanes(now)).await?)
+        Ok(self.engine.retrying(|| self.engine.store.lanes(now, LANES_MAX)).await?)
     }
 
     /// Counts the tasks that wait for a worker, now or later, on one queue or on all of them.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use stent_core::backend::{
-    DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, Result,
-    RunningView, StoredTask, TaskView,
+    DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, Reads, Result,
+    RunningView, StoredTask, TaskView, tally,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{EndedClaim, ExecutionStatus, Lane, Seq, Step, StepKind, TaskStatus};
@@ -15,22 +15,11 @@ use crate::JsonStore;
 use crate::data::Data;
 
 #[async_trait]
-impl Inspect for JsonStore {
+impl Reads for JsonStore {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
         let data = self.data("executions")?;
         let ids = ids.iter().take(LOOKUP_MAX);
         Ok(ids.filter_map(|id| data.tasks.get(&id.root())?.to_execution()).collect())
-    }
-
-    async fn tasks(
-        &self,
-        execution: ExecutionId,
-        after: Option<TaskId>,
-        max: usize,
-    ) -> Result<Vec<TaskView>> {
-        let data = self.data("tasks")?;
-        let tasks = data.of(execution).filter(|record| Some(record.row.id) > after);
-        Ok(page(tasks.map(StoredTask::to_view), max))
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
@@ -47,6 +36,20 @@ impl Inspect for JsonStore {
         let data = self.data("completions")?;
         Ok(seen.iter().take(LOOKUP_MAX).map(|(task, seen)| (*task, data.news(*task, *seen))).collect())
     }
+}
+
+#[async_trait]
+impl Inspect for JsonStore {
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<TaskView>> {
+        let data = self.data("tasks")?;
+        let tasks = data.of(execution).filter(|record| Some(record.row.id) > after);
+        Ok(page(tasks.map(StoredTask::to_view), max))
+    }
 
     async fn list(
         &self,
@@ -57,15 +60,13 @@ impl Inspect for JsonStore {
         Ok(list(&*self.data("list")?, filter, before, max))
     }
 
-    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        let mut counts = BTreeMap::new();
-        for view in self.data("count")?.tasks.values().filter_map(StoredTask::to_execution) {
-            *counts.entry(view.status).or_default() += 1;
-        }
-        Ok(counts)
+    async fn count(&self, max: usize) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        let data = self.data("count")?;
+        let executions = data.tasks.values().filter_map(StoredTask::to_execution);
+        Ok(tally(executions.map(|view| view.status), max))
     }
 
-    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
+    async fn lanes(&self, now: Timestamp, max: usize) -> Result<Vec<LaneView>> {
         let data = self.data("lanes")?;
         let mut lanes: BTreeMap<&Lane, LaneView> = BTreeMap::new();
         for record in data.tasks.values().filter(|record| record.row.kind == StepKind::Call) {
@@ -81,7 +82,7 @@ impl Inspect for JsonStore {
                 _ => {}
             }
         }
-        Ok(lanes.into_values().collect())
+        Ok(LaneView::page(lanes.into_values().collect(), max))
     }
 
     async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
@@ -98,7 +99,7 @@ impl Inspect for JsonStore {
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
-        Ok(self.data("notes")?.notes.get(&execution).cloned().unwrap_or_default())
+        Ok(self.data("notes")?.notes.get(&execution).cloned().unwrap_or_default().page())
     }
 
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>> {
@@ -111,7 +112,7 @@ impl Inspect for JsonStore {
         Ok(self.data("dead_letter")?.tasks.get(&execution.root()).and_then(StoredTask::to_dead_letter))
     }
 
-    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
+    async fn dead_letter_stats(&self, max: usize) -> Result<Vec<DeadLetterStat>> {
         let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
         for letter in self.data("dead_letter_stats")?.tasks.values().filter_map(StoredTask::to_dead_letter) {
             if let Some(Err(failure)) = letter.execution.result {
@@ -119,7 +120,8 @@ impl Inspect for JsonStore {
             }
         }
         let stats = counts.into_iter();
-        Ok(stats.map(|((reason, function), count)| DeadLetterStat { reason, function, count }).collect())
+        let stats = stats.map(|((reason, function), count)| DeadLetterStat { reason, function, count });
+        Ok(DeadLetterStat::page(stats.collect(), max))
     }
 }
 

@@ -11,6 +11,7 @@ list! { dead_letter:
     G13 they_are_read_newest_first_in_pages,
     G13 they_are_read_newest_first_whenever_they_ended,
     G13 they_are_counted_by_reason_and_function,
+    G13 the_largest_counts_are_read_if_there_are_more_than_asked_for,
     G13 one_is_read_by_its_id,
     G13 a_revived_one_is_tried_again_at_once,
     G13 a_revived_one_is_no_dead_letter,
@@ -106,7 +107,7 @@ async fn nothing_else_is_listed(world: World) {
     world.apply(step.fail(declined())).await;
 
     same("listed", listed(&world).await, []);
-    same("counted", world.store().dead_letter_stats().await.expect("stats"), Vec::new());
+    same("counted", world.store().dead_letter_stats(usize::MAX).await.expect("stats"), Vec::new());
     same("a step", world.store().dead_letter(step.task.id.execution()).await.expect("a read"), None);
 }
 
@@ -133,6 +134,20 @@ async fn they_are_read_newest_first_in_pages(world: World) {
     same("none asked for", world.store().dead_letters(None, 0).await.expect("a page").len(), 0);
 }
 
+async fn the_largest_counts_are_read_if_there_are_more_than_asked_for(world: World) {
+    for function in ["charge", "ship", "ship", "mail", "mail", "mail"] {
+        let claimed = world.running(function).await;
+        world.apply(claimed.fail(Failure::new("Lost", "x"))).await;
+    }
+    let read = async |max| {
+        let stats = world.store().dead_letter_stats(max).await.expect("stats");
+        stats.into_iter().map(|stat| (stat.function, stat.count)).collect::<Vec<_>>()
+    };
+
+    same("two of three", read(2).await, [("mail".to_owned(), 3), ("ship".to_owned(), 2)]);
+    same("none", read(0).await, []);
+}
+
 async fn they_are_counted_by_reason_and_function(world: World) {
     for (function, kind) in
         [("charge", "Declined"), ("ship", "Lost"), ("charge", "Declined"), ("charge", "Busy")]
@@ -141,7 +156,7 @@ async fn they_are_counted_by_reason_and_function(world: World) {
         world.apply(claimed.fail(Failure::new(kind, "x"))).await;
     }
 
-    let stats = world.store().dead_letter_stats().await.expect("stats");
+    let stats = world.store().dead_letter_stats(usize::MAX).await.expect("stats");
 
     let mut counted: Vec<_> =
         stats.iter().map(|stat| (stat.reason.as_str(), stat.function.as_str(), stat.count)).collect();

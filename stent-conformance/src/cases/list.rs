@@ -19,8 +19,10 @@ list! { list:
     G1 every_part_of_a_filter_must_fit,
     G1 a_listed_one_is_seen_as_it_is,
     G1 executions_are_counted_by_status,
+    G1 no_more_executions_are_counted_than_asked_for,
     G1 a_purged_one_is_not_listed,
     G9 what_waits_in_each_lane_is_counted,
+    G9 the_fullest_lanes_are_read_if_there_are_more_than_asked_for,
     G9 what_does_not_wait_is_not_counted,
     G2 what_runs_is_listed_last_claimed_first,
     G2 of_leases_that_end_together_the_youngest_comes_first,
@@ -220,14 +222,14 @@ async fn a_listed_one_is_seen_as_it_is(world: World) {
 }
 
 async fn executions_are_counted_by_status(world: World) {
-    same("of an empty store", world.store().count().await.expect("counts"), BTreeMap::new());
+    same("of an empty store", world.store().count(usize::MAX).await.expect("counts"), BTreeMap::new());
     one_of_each(&world).await;
     world.dispatch_many(3, || world.call("charge")).await;
     // Steps are not listed.
     let root = world.claim(1).await.remove(0);
     world.apply(root.keep().with(world.call("ship"))).await;
 
-    let counts = world.store().count().await.expect("counts");
+    let counts = world.store().count(usize::MAX).await.expect("counts");
 
     let expected: BTreeMap<_, _> = ExecutionStatus::ALL
         .iter()
@@ -240,6 +242,28 @@ async fn executions_are_counted_by_status(world: World) {
     same("counts", counts, expected);
 }
 
+async fn no_more_executions_are_counted_than_asked_for(world: World) {
+    one_of_each(&world).await;
+    world.dispatch_many(3, || world.call("charge")).await;
+    let dead = (0..3).map(|_| world.call("charge").done(t(0), Err(declined())).start(t(0)));
+    world.commit_all(dead.collect::<Vec<_>>()).await;
+
+    let counts = world.store().count(2).await.expect("counts");
+
+    // Of the open ones, two in all; of each way to end, two.
+    let open = counts.iter().filter(|(status, _)| !status.is_terminal()).map(|(_, count)| count);
+    same("open ones", open.sum::<u64>(), 2);
+    let mut ended = counts;
+    ended.retain(|status, _| status.is_terminal());
+    let expected: BTreeMap<_, _> = ExecutionStatus::ALL
+        .iter()
+        .filter(|status| status.is_terminal())
+        .map(|status| (*status, if *status == ExecutionStatus::Failed { 2 } else { 1 }))
+        .collect();
+    same("ended ones", ended, expected);
+    same("none", world.store().count(0).await.expect("counts"), BTreeMap::new());
+}
+
 async fn a_purged_one_is_not_listed(world: World) {
     let claimed = world.running("charge").await;
     world.apply(claimed.complete("receipt")).await;
@@ -250,13 +274,13 @@ async fn a_purged_one_is_not_listed(world: World) {
     same("listed", list(&world, Filter::default()).await, [other]);
     same(
         "counted",
-        world.store().count().await.expect("counts"),
+        world.store().count(usize::MAX).await.expect("counts"),
         BTreeMap::from([(ExecutionStatus::Pending, 1)]),
     );
 }
 
 async fn lanes(world: &World, now: Timestamp) -> Vec<LaneView> {
-    let lanes = world.store().lanes(now).await.expect("lanes");
+    let lanes = world.store().lanes(now, usize::MAX).await.expect("lanes");
     let mut lanes: Vec<_> = lanes.into_iter().filter(|view| view.due + view.delayed > 0).collect();
     lanes.sort_by(|one, other| one.lane.cmp(&other.lane));
     lanes
@@ -279,6 +303,22 @@ async fn what_waits_in_each_lane_is_counted(world: World) {
     };
     let tagged = LaneView { lane: Lane::new("default", "charge").with_tags(["gpu"]), ..of("", 0, 1, None) };
     same("lanes", seen, [of("default", 3, 2, Some(t(1))), tagged, of("eu", 1, 0, Some(t(4)))]);
+}
+
+async fn the_fullest_lanes_are_read_if_there_are_more_than_asked_for(world: World) {
+    for (function, due) in [("charge", 1), ("mail", 1), ("mail", 2), ("ship", 1), ("ship", 50), ("ship", 60)]
+    {
+        world.dispatch(world.call(function).due(t(due))).await;
+    }
+    let read = async |max| {
+        let lanes = world.store().lanes(t(10), max).await.expect("lanes");
+        lanes.into_iter().map(|view| (view.lane.function, view.due, view.delayed)).collect::<Vec<_>>()
+    };
+
+    let (mail, ship) = (("mail".to_owned(), 2, 0), ("ship".to_owned(), 1, 2));
+    same("two of three", read(2).await, [mail.clone(), ship]);
+    same("one", read(1).await, [mail]);
+    same("none", read(0).await, []);
 }
 
 async fn what_does_not_wait_is_not_counted(world: World) {
@@ -339,10 +379,10 @@ async fn reading_changes_nothing(world: World) {
     let before = world.snapshot().await;
 
     list(&world, Filter::default()).await;
-    world.store().count().await.expect("counts");
-    world.store().lanes(t(9)).await.expect("lanes");
+    world.store().count(usize::MAX).await.expect("counts");
+    world.store().lanes(t(9), usize::MAX).await.expect("lanes");
     world.store().running(9).await.expect("running");
-    world.store().dead_letter_stats().await.expect("stats");
+    world.store().dead_letter_stats(usize::MAX).await.expect("stats");
 
     world.snapshot().await.expect_same("reading changed something", &before);
 }

@@ -32,6 +32,7 @@ list! { size:
     G1 many_executions_are_counted,
     G1 as_many_ids_are_looked_up_as_there_may_be,
     G1 many_counters_and_states_are_kept,
+    G1 no_more_counters_and_states_are_read_than_the_limit,
     G13 a_long_history_is_kept,
     G13 the_oldest_of_a_longer_history_are_read,
     G16 more_leave_at_once_than_a_page,
@@ -306,7 +307,7 @@ async fn a_full_batch_is_applied(world: World) {
         applied(outcome);
     }
 
-    let counted = world.store().count().await.expect("counts");
+    let counted = world.store().count(usize::MAX).await.expect("counts");
     same("counted", counted, [(ExecutionStatus::Completed, count as u64)].into());
 }
 
@@ -333,7 +334,7 @@ async fn a_worker_may_know_many_functions(world: World) {
     let on_another = names.iter().map(|name| world.call(name).on("other").due(t(50))).collect();
     write(&world, on_another, t(0)).await;
 
-    same("lanes", world.store().lanes(t(1)).await.expect("lanes").len(), 2 * FUNCTIONS);
+    same("lanes", world.store().lanes(t(1), usize::MAX).await.expect("lanes").len(), 2 * FUNCTIONS);
     let exchanged = world.claim(9_999).lease(900).with::<Transition>([]).await;
     let mut claimed = exchanged.claimed.len();
     claimed += claimable(&world, t(1)).await;
@@ -369,9 +370,9 @@ async fn many_executions_are_counted(world: World) {
     let dead = (0..MANY).map(|_| world.call("charge").done(t(0), Err(declined()))).collect();
     write(&world, dead, t(0)).await;
 
-    let counted = world.store().count().await.expect("counts");
+    let counted = world.store().count(usize::MAX).await.expect("counts");
     same("counted", counted, [(ExecutionStatus::Failed, u64::from(MANY))].into());
-    let stats = world.store().dead_letter_stats().await.expect("stats");
+    let stats = world.store().dead_letter_stats(usize::MAX).await.expect("stats");
     let expected = DeadLetterStat {
         reason: declined().kind.into(),
         function: "charge".to_owned(),
@@ -406,6 +407,18 @@ async fn as_many_ids_are_looked_up_as_there_may_be(world: World) {
     let read = world.store().completions(&asked).await.expect("completions");
     let told = read.iter().filter(|(_, steps)| steps.len() == 1);
     same("of whom there is news", told.count(), parents.len());
+}
+
+async fn no_more_counters_and_states_are_read_than_the_limit(world: World) {
+    const MORE: usize = 20;
+    let root = world.running("checkout").await;
+    let turn = (0..limits::NOTES_MAX).fold(root.keep(), |turn, n| turn.say(count(&format!("name {n}"), 1)));
+    let turn = (0..MORE).fold(turn, |turn, n| turn.say(set(&format!("name {n}"), "state")));
+    world.apply(turn).await;
+
+    let notes = world.notes(root.task.id).await;
+
+    same("read", notes.counters.len() + notes.states.len(), limits::NOTES_MAX);
 }
 
 async fn many_counters_and_states_are_kept(world: World) {
@@ -460,7 +473,7 @@ async fn more_leave_at_once_than_a_page(world: World) {
         write(&world, ended, t(0)).await;
 
         same("purged", world.purge_of(what, t(1), 9_999).await, MANY);
-        same("left", world.store().count().await.expect("counts"), BTreeMap::new());
+        same("left", world.store().count(usize::MAX).await.expect("counts"), BTreeMap::new());
     }
 }
 

@@ -77,9 +77,15 @@ impl Watch {
             return Err(differences.join("\n"));
         }
         let (store, memory) = (store.store(), memory.store());
-        agree("the counts", &store.count().await.map_err(say)?, &memory.count().await.map_err(say)?)?;
-        let mut stats =
-            [store.dead_letter_stats().await.map_err(say)?, memory.dead_letter_stats().await.map_err(say)?];
+        agree(
+            "the counts",
+            &store.count(usize::MAX).await.map_err(say)?,
+            &memory.count(usize::MAX).await.map_err(say)?,
+        )?;
+        let mut stats = [
+            store.dead_letter_stats(usize::MAX).await.map_err(say)?,
+            memory.dead_letter_stats(usize::MAX).await.map_err(say)?,
+        ];
         stats.iter_mut().for_each(|stats| stats.sort_unstable());
         agree("the counts of dead letters", &stats[0], &stats[1])?;
         let before = self.details.keys().next_back().copied();
@@ -97,7 +103,10 @@ impl Watch {
         now: Timestamp,
     ) -> Result<(), String> {
         let (store, memory) = (store.store(), memory.store());
-        let mut lanes = [store.lanes(now).await.map_err(say)?, memory.lanes(now).await.map_err(say)?];
+        let mut lanes = [
+            store.lanes(now, usize::MAX).await.map_err(say)?,
+            memory.lanes(now, usize::MAX).await.map_err(say)?,
+        ];
         for lanes in &mut lanes {
             lanes.retain(|view| view.due + view.delayed > 0);
             lanes.sort_by(|one, other| one.lane.cmp(&other.lane));

@@ -115,6 +115,8 @@ sins! {
     filters: fn(&mut Filter),
     /// Misreads a page of a list; the page before it ended here.
     lists: fn(&mut Vec<ExecutionView>, Option<ExecutionId>),
+    /// Counts and reads another number than it was asked for.
+    bounds: fn(usize) -> usize,
     /// Miscounts executions.
     counts: fn(&mut BTreeMap<ExecutionStatus, u64>),
     /// Misreads waiting tasks.

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 use stent_conformance::{BoxError, Fixture, Harness};
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
-    ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
-    Purged, Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic,
+    Backend, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged, ExecutionView, Filter,
+    Forward, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged, Reads,
+    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic,
 };
 use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
 use stent_core::transition::{News, Outcome, Transition};
@@ -118,6 +118,11 @@ impl BrokenStore {
         lock(&self.past)
     }
 
+    /// How many are read at most.
+    fn bound(&self, max: usize) -> usize {
+        self.mutant.bounds.map_or(max, |bounds| bounds(max))
+    }
+
     fn exchange_whole(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
         let (mutant, sound) = (&self.mutant, self.sound()?);
         let past = &mut self.past();
@@ -168,9 +173,9 @@ impl BrokenStore {
 }
 
 #[async_trait]
-impl Backend for BrokenStore {
-    fn info(&self) -> BackendInfo {
-        self.sound.0.info()
+impl Forward for BrokenStore {
+    fn inner(&self) -> &dyn Store {
+        &self.sound.0
     }
 
     async fn clock(&self) -> Result<Timestamp> {
@@ -220,10 +225,7 @@ impl Backend for BrokenStore {
             None => self.sound()?.0.close().await,
         }
     }
-}
 
-#[async_trait]
-impl Inspect for BrokenStore {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
         let mut views = self.sound()?.0.executions(ids).await?;
         if let Some(shows_executions) = self.mutant.shows_executions {
@@ -298,16 +300,16 @@ impl Inspect for BrokenStore {
         Ok(views)
     }
 
-    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        let mut counts = self.sound()?.0.count().await?;
+    async fn count(&self, max: usize) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        let mut counts = self.sound()?.0.count(self.bound(max)).await?;
         if let Some(miscounts) = self.mutant.counts {
             miscounts(&mut counts);
         }
         Ok(counts)
     }
 
-    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
-        let mut lanes = self.sound()?.0.lanes(now).await?;
+    async fn lanes(&self, now: Timestamp, max: usize) -> Result<Vec<LaneView>> {
+        let mut lanes = self.sound()?.0.lanes(now, self.bound(max)).await?;
         if let Some(shows_lanes) = self.mutant.shows_lanes {
             shows_lanes(&mut lanes);
         }
@@ -353,16 +355,14 @@ impl Inspect for BrokenStore {
         self.sound()?.0.dead_letter(execution).await
     }
 
-    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
-        let mut stats = self.sound()?.0.dead_letter_stats().await?;
+    async fn dead_letter_stats(&self, max: usize) -> Result<Vec<DeadLetterStat>> {
+        let mut stats = self.sound()?.0.dead_letter_stats(self.bound(max)).await?;
         if let Some(shows_stats) = self.mutant.shows_stats {
             shows_stats(&mut stats);
         }
         Ok(stats)
     }
-}
 
-impl Hints for BrokenStore {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         Box::new(BrokenListener {
             mutant: Arc::clone(&self.mutant),
@@ -371,6 +371,21 @@ impl Hints for BrokenStore {
             sound: self.sound.0.listen(topic),
             past: Arc::clone(&self.past),
         })
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        if let Some(migrates) = self.mutant.migrates {
+            migrates(&self.sound, &self.past());
+        }
+        self.sound.0.migrate().await
+    }
+
+    async fn version(&self) -> Result<SchemaVersion> {
+        let mut version = self.sound.0.version().await?;
+        if let Some(versions) = self.mutant.versions {
+            versions(&mut version);
+        }
+        Ok(version)
     }
 }
 
@@ -396,23 +411,5 @@ impl Listener for BrokenListener {
         while lock(&self.past).is_silent {
             self.sound.changed().await;
         }
-    }
-}
-
-#[async_trait]
-impl Migrate for BrokenStore {
-    async fn migrate(&self) -> Result<()> {
-        if let Some(migrates) = self.mutant.migrates {
-            migrates(&self.sound, &self.past());
-        }
-        self.sound.0.migrate().await
-    }
-
-    async fn version(&self) -> Result<SchemaVersion> {
-        let mut version = self.sound.0.version().await?;
-        if let Some(versions) = self.mutant.versions {
-            versions(&mut version);
-        }
-        Ok(version)
     }
 }

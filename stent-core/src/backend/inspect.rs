@@ -7,38 +7,47 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::Result;
+use crate::limits::{COUNT_MAX, LANES_MAX, NOTES_MAX, PAGE_MAX};
 use crate::model::{
     EndedClaim, ExecutionStatus, Lane, Mark, RetryPolicy, Seq, Step, StepKind, TaskResult, TaskStatus,
 };
 use crate::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
-/// Reads. None of them locks or writes, and each is bounded: a read with `max` returns at most
-/// [`PAGE_MAX`](crate::limits::PAGE_MAX) entries. Data that does not exist is an empty result, not an error. Bounds such as
-/// `after` and `before` are exclusive, and may name something that no longer exists.
+/// What the runtime reads: waiters, maps and workers. No read locks or writes. What does not exist is empty, and no error.
 #[async_trait]
-pub trait Inspect: Debug + Send + Sync + 'static {
-    /// Reads executions by id, in any order; ids of steps and ids that do not exist are left out. At most
+pub trait Reads: Debug + Send + Sync + 'static {
+    /// Reads executions by id, in any order; those that do not exist are left out, and so are ids of steps. At most
     /// [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) ids are looked up in one call.
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>>;
 
-    /// Reads a page of an execution's tasks at every depth, including its root and the items of its maps, by id and so oldest
-    /// first, after `after`.
+    /// Reads a page of a map's items by position, from `from` on, at most `max`, and at most
+    /// [`PAGE_MAX`](crate::limits::PAGE_MAX).
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>>;
+
+    /// Reads the arguments of one task, whatever kind of task it is. None if there is no such task.
+    async fn args(&self, task: TaskId) -> Result<Option<Payload>>;
+
+    /// Reads, for each task, the steps that completed after the first `seen`, in the order of their completion, and its open
+    /// maps: the same that a claim returns when the claimer's [sticky cache](super::StickyCache) has the task, for a worker that
+    /// runs it already. Tasks of which there is nothing new may be left out. At most
+    /// [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) tasks are looked up in one call; what is returned of each is bounded by its
+    /// record.
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>>;
+}
+
+/// What operators read: lists, counts and histories. No read locks or writes. What does not exist is empty, and no error.
+///
+/// Every read is bounded. Where a method takes `max`, it returns at most so many, and at most
+/// [`PAGE_MAX`](crate::limits::PAGE_MAX); the others name their bound. Bounds such as `after` and `before` are not part of the page
+/// that they bound, and may name something that is gone.
+#[async_trait]
+pub trait Inspect: Debug + Send + Sync + 'static {
+    /// Reads a page of an execution's tasks at every depth, its root and the items of its maps too, by id and so oldest
+    /// first, those after `after`.
     async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize)
     -> Result<Vec<TaskView>>;
 
-    /// Reads a page of a map's items by position, beginning at `from`.
-    async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>>;
-
-    /// Reads the arguments of a task of any kind. `None` if the task does not exist.
-    async fn args(&self, task: TaskId) -> Result<Option<Payload>>;
-
-    /// Reads, for each task, the steps that completed after the first `seen` completions, in the order of completion, and its
-    /// open maps: the same as a claim returns for a task in the worker's [cache](super::StickyCache), for a worker that already
-    /// holds the task. Tasks without changes may be left out. At most [`LOOKUP_MAX`](crate::limits::LOOKUP_MAX) tasks are
-    /// looked up in one call.
-    async fn completions(&self, seen: &[(TaskId, u32)]) -> Result<Vec<(TaskId, Vec<Step>)>>;
-
-    /// Reads a page of executions by id, newest first, before `before`: up to `max` that match the filter.
+    /// Reads a page of executions by id, newest first, those before `before`: up to `max` that fit the filter.
     async fn list(
         &self,
         filter: &Filter,
@@ -46,11 +55,14 @@ pub trait Inspect: Debug + Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<ExecutionView>>;
 
-    /// Counts executions by status. Statuses without executions are left out.
-    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>>;
+    /// Counts executions by status. Statuses that none has are left out. At most `max` open executions are counted, and at most
+    /// `max` of each status in which executions end; `max` is at most [`COUNT_MAX`](crate::limits::COUNT_MAX).
+    async fn count(&self, max: usize) -> Result<BTreeMap<ExecutionStatus, u64>>;
 
-    /// Reads the waiting tasks of each lane, by lane. Only calls wait in lanes; a lane without waiting tasks is left out.
-    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>>;
+    /// Reads what waits in each lane, by lane. Only calls wait in lanes, and a lane in which nothing waits is left out. If there
+    /// are more than `max` lanes, those with the most due tasks, then the most delayed ones, are returned; `max` is at most
+    /// [`LANES_MAX`](crate::limits::LANES_MAX).
+    async fn lanes(&self, now: Timestamp, max: usize) -> Result<Vec<LaneView>>;
 
     /// Reads at most `max` tasks that run under a lease: those whose lease ends last first, and among equal ones the youngest
     /// first.
@@ -59,7 +71,9 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     /// Reads the claims of a task that ended badly, oldest first, at most [`PAGE_MAX`](crate::limits::PAGE_MAX).
     async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>>;
 
-    /// Reads the notes of an execution's code.
+    /// Reads what an execution's code has said of it: at most [`PROGRESS_MAX`](crate::limits::PROGRESS_MAX) entries of progress,
+    /// and at most [`NOTES_MAX`](crate::limits::NOTES_MAX) counters, states and lines of the summary in all. Which of them are
+    /// returned if there are more is up to the store.
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView>;
 
     /// Reads a page of dead letters, newest first, before `before`.
@@ -68,8 +82,9 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     /// Reads one dead letter.
     async fn dead_letter(&self, execution: ExecutionId) -> Result<Option<DeadLetter>>;
 
-    /// Counts dead letters by reason and function, in this order. The reason is the failure's kind.
-    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>>;
+    /// Counts dead letters by reason and function, in this order. The reason is the failure's kind. If there are more than `max`
+    /// of these pairs, those with the most dead letters are returned.
+    async fn dead_letter_stats(&self, max: usize) -> Result<Vec<DeadLetterStat>>;
 }
 
 /// The executions to list. Every field that is set must match.
@@ -96,6 +111,42 @@ pub struct LaneView {
     pub delayed: u64,
     /// Since when the first of the due tasks is due.
     pub oldest_due_at: Option<Timestamp>,
+}
+
+impl LaneView {
+    /// Of lanes with waiting tasks, at most `max`, and at most [`LANES_MAX`]: those with the most due tasks, then the
+    /// most delayed ones, in the order of lanes.
+    #[must_use]
+    pub fn page(lanes: Vec<Self>, max: usize) -> Vec<Self> {
+        let mut page = most(lanes, max.min(LANES_MAX), |lane| (lane.due, lane.delayed));
+        page.sort_unstable_by(|one, other| one.lane.cmp(&other.lane));
+        page
+    }
+}
+
+/// At most `max` of what was counted: those with the largest counts.
+fn most<T, C: Ord>(mut counted: Vec<T>, max: usize, count: impl Fn(&T) -> C) -> Vec<T> {
+    counted.sort_by_key(|one| std::cmp::Reverse(count(one)));
+    counted.truncate(max);
+    counted
+}
+
+/// Counts executions by status: at most `max` open ones, and at most `max` of each status in which executions end.
+#[must_use]
+pub fn tally(
+    statuses: impl IntoIterator<Item = ExecutionStatus>,
+    max: usize,
+) -> BTreeMap<ExecutionStatus, u64> {
+    let max = max.min(COUNT_MAX) as u64;
+    let (mut counts, mut open) = (BTreeMap::new(), 0);
+    for status in statuses {
+        let counted = counts.get(&status).copied().unwrap_or(0);
+        if if status.is_terminal() { counted < max } else { open < max } {
+            open += u64::from(!status.is_terminal());
+            counts.insert(status, counted + 1);
+        }
+    }
+    counts
 }
 
 /// A task under a lease.
@@ -128,6 +179,19 @@ pub struct NotesView {
     pub progress: Vec<ProgressView>,
     /// For a compacted execution: how many steps of each kind, name and status it had.
     pub summary: Vec<SummaryView>,
+}
+
+impl NotesView {
+    /// The same with no more counters, states and lines of the summary than one read returns.
+    #[must_use]
+    pub fn page(mut self) -> Self {
+        let counters = self.counters.into_iter().take(NOTES_MAX);
+        self.counters = counters.collect();
+        let left = NOTES_MAX - self.counters.len();
+        self.states = self.states.into_iter().take(left).collect();
+        self.summary.truncate(left - self.states.len());
+        self
+    }
 }
 
 /// A progress entry.
@@ -182,6 +246,16 @@ pub struct DeadLetterStat {
     pub function: String,
     /// The number of dead letters.
     pub count: u64,
+}
+
+impl DeadLetterStat {
+    /// Of these counts, at most `max`, and at most a page: the largest, by reason and function.
+    #[must_use]
+    pub fn page(stats: Vec<Self>, max: usize) -> Vec<Self> {
+        let mut page = most(stats, max.min(PAGE_MAX), |stat| stat.count);
+        page.sort_unstable();
+        page
+    }
 }
 
 /// An execution as waiters see it.

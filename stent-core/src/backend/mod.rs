@@ -3,16 +3,19 @@
 //! | Trait | Used by |
 //! |---|---|
 //! | [`Backend`] | workers and callers: the verbs that write |
-//! | [`Inspect`] | waiters and readers: paged reads |
+//! | [`Reads`] | waiters and workers: what the runtime reads |
+//! | [`Inspect`] | operators: lists, counts and histories, all bounded |
 //! | [`Hints`] | everybody who waits for a change: hints that may be lost |
 //! | [`Migrate`] | operators: the schema |
-//! | [`Store`] | programs: all four in one |
+//! | [`Store`] | programs: all five in one |
+//! | [`Forward`] | a store in front of another one, which overrides some verbs and passes the others on |
 //! | [`Transactions`] | applications with their own tables beside Stent's: optional for a store |
 //!
 //! [`StoredTask`] is one task as a simple store keeps it, with the views that are read from it.
 
 mod claim;
 mod error;
+mod forward;
 mod inspect;
 mod stored_task;
 mod transactions;
@@ -24,9 +27,10 @@ use async_trait::async_trait;
 
 pub use claim::{ClaimRequest, Claimed, Expired, Limit, NoStickyCache, StickyCache};
 pub use error::{Error, ErrorKind, Result};
+pub use forward::Forward;
 pub use inspect::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,
-    RunningView, SummaryView, TaskView,
+    Reads, RunningView, SummaryView, TaskView, tally,
 };
 pub use stored_task::StoredTask;
 pub use transactions::{HostTransaction, Transactions};
@@ -158,7 +162,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Closes the handle: waits for running calls, then releases connections and files.
     ///
     /// # Behaviour
-    /// 1. Later calls, including those of [`Inspect`] and [`Migrate`], fail with [`ErrorKind::Closed`]; closing again succeeds.
+    /// 1. Later calls, including those of [`Reads`], [`Inspect`] and [`Migrate`], fail with [`ErrorKind::Closed`]; closing again succeeds.
     /// 2. Other handles on the same store stay open. Leases do not change.
     async fn close(&self) -> Result<()>;
 }
@@ -215,9 +219,9 @@ pub struct SchemaVersion {
 }
 
 /// A whole store, as a program holds it behind one pointer.
-pub trait Store: Backend + Inspect + Hints + Migrate {}
+pub trait Store: Backend + Reads + Inspect + Hints + Migrate {}
 
-impl<T: Backend + Inspect + Hints + Migrate> Store for T {}
+impl<T: Backend + Reads + Inspect + Hints + Migrate> Store for T {}
 
 /// The name of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]

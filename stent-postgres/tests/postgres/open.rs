@@ -2,7 +2,7 @@
 
 use sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
-use stent_core::backend::{Backend, ErrorKind, Inspect, Migrate};
+use stent_core::backend::{Backend, ErrorKind, Migrate, Reads};
 use stent_postgres::{PostgresOptions, PostgresStore};
 use stent_sql::SqlStore;
 

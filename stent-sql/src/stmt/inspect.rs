@@ -141,7 +141,10 @@ pub(super) fn list(sql: Sql<'_>) -> Built {
 }
 
 /// Counts executions by status in one statement, so that an execution that ends meanwhile is counted exactly once.
+///
+/// Parameter: the most open executions, and the most of each terminal status, that are counted.
 pub(super) fn tally(_sql: Sql<'_>) -> Built {
+    const COUNTED: &str = "counted";
     let open = |stands: &'static str| {
         Expr::cust(format!(
             "CAST(COALESCE(SUM(CASE WHEN {STANDS} = '{stands}' THEN 1 ELSE 0 END), 0) AS bigint)"
@@ -149,14 +152,17 @@ pub(super) fn tally(_sql: Sql<'_>) -> Built {
     };
     let ended = |status: &'static str, which: Condition| {
         let ended = Query::select()
-            .expr(Expr::cust("COUNT(*)"))
+            .expr(Expr::cust("1"))
             .from(task::TABLE)
             .and_where(Expr::col(task::PARENT_ID).is_null())
             .and_where(Expr::col(task::ENDED_AT).is_not_null())
             .and_where(Expr::col(task::STATUS).eq(literal(status)))
             .cond_where(which)
+            .limit(limit(1))
             .take();
-        Expr::SubQuery(None, Box::new(ended.into()))
+        let counted =
+            Query::select().expr(Expr::cust("COUNT(*)")).from_subquery(ended, Alias::new(COUNTED)).take();
+        Expr::SubQuery(None, Box::new(counted.into()))
     };
     let mark = || Expr::col(task::MARK);
     let in_time = Condition::any().add(mark().is_null()).add(mark().ne(literal("expire")));
@@ -174,14 +180,18 @@ pub(super) fn tally(_sql: Sql<'_>) -> Built {
     for (column, count) in counts {
         tally.expr_as(count, Alias::new(column));
     }
-    tally
+    let open = Query::select()
+        .columns([task::STATUS, task::MARK, task::STARTED_AT, task::ENDED_AT])
         .from(task::TABLE)
         .and_where(Expr::col(task::PARENT_ID).is_null())
-        .and_where(Expr::col(task::ENDED_AT).is_null());
+        .and_where(Expr::col(task::ENDED_AT).is_null())
+        .limit(limit(1))
+        .take();
+    tally.from_subquery(open, Alias::new(COUNTED));
     Built::read(Tally::COLUMNS, tally)
 }
 
-/// The number of waiting tasks in each lane.
+/// The number of waiting tasks in each lane, those with the most due tasks first. Parameters: now, how many.
 pub(super) fn lanes(sql: Sql<'_>) -> Built {
     let waits = || {
         Query::select()
@@ -210,6 +220,9 @@ pub(super) fn lanes(sql: Sql<'_>) -> Built {
         .expr_as(scalar(delayed), Alias::new("delayed"))
         .expr_as(scalar(due().expr(ready_at().min()).take()), Alias::new("oldest_due_at"))
         .from_as(lane::TABLE, name("lane"))
+        .order_by(Alias::new("due"), Order::Desc)
+        .order_by(Alias::new("delayed"), Order::Desc)
+        .limit(limit(2))
         .take();
     Built::read(LaneViewRow::COLUMNS, lanes)
 }
@@ -268,7 +281,7 @@ pub(super) fn dead_letter(sql: Sql<'_>) -> Built {
     sql.packed(DeadLetterRow::COLUMNS, row)
 }
 
-/// How many dead letters there are, by reason and function.
+/// How many dead letters there are, by reason and function, the largest counts first. Parameter: how many.
 pub(super) fn dead_letter_stats(_sql: Sql<'_>) -> Built {
     let stats = Query::select()
         .columns([task::REASON, task::NAME])
@@ -276,6 +289,8 @@ pub(super) fn dead_letter_stats(_sql: Sql<'_>) -> Built {
         .from(task::TABLE)
         .and_where(Expr::cust(DEAD))
         .group_by_columns([task::REASON, task::NAME])
+        .order_by_expr(Expr::cust("COUNT(*)"), Order::Desc)
+        .limit(limit(1))
         .take();
     Built::read(DeadLetterStatRow::COLUMNS, stats)
 }

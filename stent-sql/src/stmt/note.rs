@@ -1,7 +1,7 @@
 //! Writes and reads notes and ended claims.
 
 use sea_orm::sea_query::{CaseStatement, Condition, Expr, ExprTrait, JoinType, OnConflict, Order, Query};
-use stent_core::limits::{PAGE_MAX, PROGRESS_MAX};
+use stent_core::limits::{NOTES_MAX, PAGE_MAX, PROGRESS_MAX};
 
 use super::{Built, Sql, in_batch, insert_from, literal, name, names};
 use crate::row::{
@@ -102,12 +102,13 @@ pub(super) fn ended_claims(sql: Sql<'_>) -> Built {
     Built::write(insert)
 }
 
-/// All notes of an execution.
+/// The notes of an execution, as many as one read returns.
 pub(super) fn notes(sql: Sql<'_>) -> Built {
     let notes = Query::select()
         .columns(names(NoteCells::COLUMNS))
         .from(note::TABLE)
         .and_where(Expr::col(note::EXECUTION_ID).eq(sql.param(1)))
+        .limit(NOTES_MAX as u64)
         .take();
     Built::read(NoteCells::COLUMNS, notes)
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use stent_core::backend::{
     DeadLetter, DeadLetterStat, Error, ErrorKind, ExecutionView, Filter, Inspect, ItemView, LaneView,
-    NotesView, Result, RunningView, TaskView, Topic,
+    NotesView, Reads, Result, RunningView, TaskView, Topic,
 };
-use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
+use stent_core::limits::{COUNT_MAX, LANES_MAX, LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{EndedClaim, ExecutionStatus, Seq, Step};
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
 use uuid::Uuid;
@@ -48,7 +48,7 @@ impl SqlStore {
 }
 
 #[async_trait]
-impl Inspect for SqlStore {
+impl Reads for SqlStore {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
         let run = self.reading("executions")?;
         if ids.is_empty() {
@@ -57,19 +57,6 @@ impl Inspect for SqlStore {
         let ids = ids.iter().take(LOOKUP_MAX).map(|id| *id.as_uuid());
         let values = run.values(&Batch::of_ids(OneId::COLUMNS, ids), []);
         run.read(&self.statements.executions, values, row::execution_view).await
-    }
-
-    async fn tasks(
-        &self,
-        execution: ExecutionId,
-        after: Option<TaskId>,
-        max: usize,
-    ) -> Result<Vec<TaskView>> {
-        let Some(from) = first_after(after.map(|id| *id.as_uuid())) else { return Ok(Vec::new()) };
-        let values = vec![(*execution.as_uuid()).into(), from.into(), page(max).into()];
-        let mut tasks = self.reading("tasks")?.read(&self.statements.tasks, values, row::task_view).await?;
-        tasks.sort_unstable_by_key(|task| task.id);
-        Ok(tasks)
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> Result<Vec<ItemView>> {
@@ -91,6 +78,22 @@ impl Inspect for SqlStore {
         seen.iter().for_each(|(task, seen)| wanted.add(*task, *seen, WANT_OPEN));
         let mut record = Record::read(&run, wanted).await?;
         seen.iter().map(|(task, seen)| Ok((*task, arrange(record.take(*task), Some(*seen))?))).collect()
+    }
+}
+
+#[async_trait]
+impl Inspect for SqlStore {
+    async fn tasks(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<TaskView>> {
+        let Some(from) = first_after(after.map(|id| *id.as_uuid())) else { return Ok(Vec::new()) };
+        let values = vec![(*execution.as_uuid()).into(), from.into(), page(max).into()];
+        let mut tasks = self.reading("tasks")?.read(&self.statements.tasks, values, row::task_view).await?;
+        tasks.sort_unstable_by_key(|task| task.id);
+        Ok(tasks)
     }
 
     async fn list(
@@ -117,9 +120,10 @@ impl Inspect for SqlStore {
         Ok(listed)
     }
 
-    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
+    async fn count(&self, max: usize) -> Result<BTreeMap<ExecutionStatus, u64>> {
         let run = self.reading("count")?;
-        let tallies = run.read(&self.statements.tally, Vec::new(), Tally::read).await?;
+        let tallies =
+            run.read(&self.statements.tally, vec![(max.min(COUNT_MAX) as i64).into()], Tally::read).await?;
         let counts = tallies.into_iter().flat_map(|tally| {
             [
                 (ExecutionStatus::Pending, tally.pending),
@@ -134,9 +138,9 @@ impl Inspect for SqlStore {
         Ok(counts.filter(|(_, count)| *count > 0).collect())
     }
 
-    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
+    async fn lanes(&self, now: Timestamp, max: usize) -> Result<Vec<LaneView>> {
         self.find_lost_lanes().await?;
-        let values = vec![now.as_micros().into()];
+        let values = vec![now.as_micros().into(), (max.min(LANES_MAX) as i64).into()];
         let mut lanes = self.reading("lanes")?.read(&self.statements.lanes, values, row::lane_view).await?;
         lanes.retain(|lane| lane.due + lane.delayed > 0);
         lanes.sort_unstable_by(|one, other| one.lane.cmp(&other.lane));
@@ -189,10 +193,10 @@ impl Inspect for SqlStore {
         Ok(found.into_iter().next())
     }
 
-    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
+    async fn dead_letter_stats(&self, max: usize) -> Result<Vec<DeadLetterStat>> {
         let run = self.reading("dead_letter_stats")?;
         let stats = &self.statements.dead_letter_stats;
-        let mut stats = run.read(stats, Vec::new(), row::dead_letter_stat).await?;
+        let mut stats = run.read(stats, vec![page(max).into()], row::dead_letter_stat).await?;
         stats.sort_unstable();
         Ok(stats)
     }

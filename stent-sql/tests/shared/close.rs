@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use stent_core::backend::{Backend, ErrorKind, Filter, Inspect, Migrate, Purge, PurgeRequest, Transactions};
+use stent_core::backend::{
+    Backend, ErrorKind, Filter, Inspect, Migrate, Purge, PurgeRequest, Reads, Transactions,
+};
 use stent_core::model::Seq;
 
 use crate::place::Place;
@@ -26,14 +28,14 @@ pub(crate) async fn a_closed_handle_refuses_every_call() {
         store.items(id, Seq(0), 1).await.err(),
         store.completions(&[(id, 0)]).await.err(),
         store.list(&Filter::default(), None, 1).await.err(),
-        store.count().await.err(),
-        store.lanes(t(0)).await.err(),
+        store.count(usize::MAX).await.err(),
+        store.lanes(t(0), usize::MAX).await.err(),
         store.running(1).await.err(),
         store.ended_claims(id).await.err(),
         store.notes(execution).await.err(),
         store.dead_letters(None, 1).await.err(),
         store.dead_letter(execution).await.err(),
-        store.dead_letter_stats().await.err(),
+        store.dead_letter_stats(usize::MAX).await.err(),
         store.begin_for(Duration::from_secs(1)).await.err(),
         store.migrate().await.err(),
         store.version().await.err(),

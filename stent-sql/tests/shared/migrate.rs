@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{
-    Backend, ClaimRequest, DeadLetterStat, ErrorKind, Inspect, Limit, Migrate, SchemaVersion,
+    Backend, ClaimRequest, DeadLetterStat, ErrorKind, Inspect, Limit, Migrate, Reads, SchemaVersion,
 };
 use stent_core::model::{ClaimEnd, ExecutionStatus, FunctionKey, Keyed, Lane, Mark, NewTask};
 use stent_core::transition::Outcome;
@@ -101,9 +101,9 @@ async fn a_store_of_the_first_schema_goes_on() {
     assert_eq!(store.ended_claims(claimed[1].task.id).await.expect("reads").len(), 1);
     let ends: Vec<_> = claimed.iter().rev().map(end).collect();
     assert!(commit(&store, &ends).await.iter().all(Outcome::stands));
-    let counts = store.count().await.expect("counts");
+    let counts = store.count(usize::MAX).await.expect("counts");
     assert_eq!(counts, [(ExecutionStatus::Completed, 2), (ExecutionStatus::Failed, 1)].into());
-    let stats = store.dead_letter_stats().await.expect("counts");
+    let stats = store.dead_letter_stats(usize::MAX).await.expect("counts");
     let expected = DeadLetterStat { reason: "Declined".to_owned(), function: "charge".to_owned(), count: 1 };
     assert_eq!(stats, [expected]);
 }

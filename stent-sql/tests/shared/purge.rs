@@ -1,6 +1,6 @@
 //! Executions that have more rows than one slice of a purge.
 
-use stent_core::backend::{Backend, Inspect, Purge, PurgeRequest, SummaryView};
+use stent_core::backend::{Backend, Inspect, Purge, PurgeRequest, Reads, SummaryView};
 use stent_core::model::{Lane, NewTask, NewTaskState, Seq, StepKind, TaskStatus, Tree};
 use stent_core::transition::{Commit, Next};
 use stent_core::{ExecutionId, Failure, TaskId};

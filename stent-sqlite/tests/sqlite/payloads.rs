@@ -1,7 +1,7 @@
 //! Bytes come back as they were, by whichever way they come.
 
 use std::time::Duration;
-use stent_core::backend::{Claimed, Inspect};
+use stent_core::backend::{Claimed, Reads};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Lane, NewTaskState, RetryPolicy, Seq, StepKind, StepState, TaskResult, Tree, Wait};
 use stent_core::transition::{Commit, Feed, Next};

@@ -55,7 +55,7 @@ const FEW: [&str; 19] = [
 const SCANS: [&str; 2] = ["tally", "dead_letter_stats"];
 
 /// Statements that sort, and how much.
-const SORTS: [(&str, &str); 8] = [
+const SORTS: [(&str, &str); 10] = [
     ("pick", "the heads of streams, each as long as what is asked for"),
     ("pick_with", "the heads of streams, each as long as what is asked for"),
     ("steps", "what it gives"),
@@ -64,6 +64,8 @@ const SORTS: [(&str, &str); 8] = [
     ("summary", "the steps that it sums up"),
     ("list", "four times as many as are asked for, and those in order already"),
     ("running", "what runs"),
+    ("lanes", "the lanes that there are"),
+    ("dead_letter_stats", "the pairs that it counts"),
 ];
 
 async fn filled(folder: &Folder) -> std::sync::Arc<SqlStore> {

@@ -21,6 +21,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::backend::{LaneView, Store, Transactions};
+use stent_core::limits::LANES_MAX;
 use stent_core::model::TaskResult;
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{Codec, CodecError, Failure, Payload};
@@ -195,7 +196,7 @@ impl Engine {
     /// Lanes with work that is due and whose function is not known here.
     pub(crate) async fn unknown_work(&self) -> stent_core::backend::Result<Vec<LaneView>> {
         let now = self.clock.now();
-        let mut lanes = self.retrying(|| self.store.lanes(now)).await?;
+        let mut lanes = self.retrying(|| self.store.lanes(now, LANES_MAX)).await?;
         lanes.retain(|view| view.due > 0 && self.registry.get(&view.lane.function).is_err());
         Ok(lanes)
     }

@@ -4,28 +4,23 @@
 //! of it. Every field that may hold a payload is named here, and structs are taken apart without `..`: a new field does not
 //! compile until it is decided whether it is sealed.
 
-use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use stent_core::backend::{
-    Backend, BackendInfo, ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind,
-    Exchanged, ExecutionView, Filter, Hints, HostTransaction, Inspect, ItemView, LaneView, Listener, Migrate,
-    NotesView, PurgeRequest, Purged, Renewal, Result as StoreResult, RunningView, SchemaVersion, Store,
-    TaskView, Topic, Transactions,
+    ClaimRequest, Claimed, DeadLetter, Error as StoreError, ErrorKind, Exchanged, ExecutionView, Filter,
+    Forward, HostTransaction, ItemView, NotesView, Result as StoreResult, Store, Transactions,
 };
 use stent_core::model::{
-    EndedClaim, ExecutionStatus, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task,
-    TaskResult,
+    EndedClaim, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task, TaskResult,
 };
 use stent_core::transition::{
     Action, Commit, Dispatch, Expire, News, Next, Outcome, Postpone, Request, Transition, Unpark,
 };
-use stent_core::{ExecutionId, Failure, Payload, TaskId, Timestamp};
+use stent_core::{ExecutionId, Failure, Payload, TaskId};
 
 use crate::error::{Error, Result};
 use crate::function::panics::catch_panic;
@@ -38,7 +33,7 @@ pub type TransformError = Box<dyn StdError + Send + Sync>;
 /// It is given to [`StentBuilder::transform`](crate::StentBuilder::transform). What it has sealed carries its name as the
 /// suffix of its content type, such as `application/cbor+zstd`, and is opened by that name; payloads without a suffix are read
 /// as they are. So a transform can be introduced, replaced and retired while work is under way, as long as every process
-/// that reads can open: give it to all of them with [`StentBuilder::decode_with`](crate::StentBuilder::opens) first.
+/// that reads can open: give it to all of them with [`StentBuilder::decode_with`](crate::StentBuilder::decode_with) first.
 ///
 /// Sealed are arguments, results, values of signals, states, and the data that an error of the user's own type carries. **Not**
 /// sealed are names, queues, tags, counters, progress, trace contexts, and the kinds, messages and causes of failures: people
@@ -382,13 +377,13 @@ struct Transformed {
 }
 
 #[async_trait]
-impl Backend for Transformed {
-    fn info(&self) -> BackendInfo {
-        self.inner.info()
+impl Forward for Transformed {
+    fn inner(&self) -> &dyn Store {
+        &*self.inner
     }
 
-    async fn clock(&self) -> StoreResult<Timestamp> {
-        self.inner.clock().await
+    fn transactions(&self) -> Option<&dyn Transactions> {
+        self.inner.transactions().map(|_| self as &dyn Transactions)
     }
 
     async fn exchange(
@@ -402,24 +397,64 @@ impl Backend for Transformed {
         Ok(exchanged)
     }
 
-    async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> StoreResult<Vec<Renewal>> {
-        self.inner.renew(leases, now, until).await
+    async fn executions(&self, ids: &[ExecutionId]) -> StoreResult<Vec<ExecutionView>> {
+        let mut views = self.inner.executions(ids).await?;
+        views.iter_mut().for_each(|view| self.transforms.open_execution(view));
+        Ok(views)
     }
 
-    async fn purge(&self, request: &PurgeRequest) -> StoreResult<Purged> {
-        self.inner.purge(request).await
+    async fn items(&self, map: TaskId, from: Seq, max: usize) -> StoreResult<Vec<ItemView>> {
+        let mut items = self.inner.items(map, from, max).await?;
+        items.iter_mut().for_each(|item| self.transforms.open_item(item));
+        Ok(items)
     }
 
-    fn transactions(&self) -> Option<&dyn Transactions> {
-        self.inner.transactions().map(|_| self as &dyn Transactions)
+    async fn args(&self, task: TaskId) -> StoreResult<Option<Payload>> {
+        let mut args = self.inner.args(task).await?;
+        args.iter_mut().for_each(|args| self.transforms.open(args));
+        Ok(args)
     }
 
-    async fn backup_to(&self, path: &Path) -> StoreResult<()> {
-        self.inner.backup_to(path).await
+    async fn completions(&self, seen: &[(TaskId, u32)]) -> StoreResult<Vec<(TaskId, Vec<Step>)>> {
+        let mut completions = self.inner.completions(seen).await?;
+        completions.iter_mut().for_each(|(_, steps)| self.transforms.open_steps(steps));
+        Ok(completions)
     }
 
-    async fn close(&self) -> StoreResult<()> {
-        self.inner.close().await
+    async fn list(
+        &self,
+        filter: &Filter,
+        before: Option<ExecutionId>,
+        max: usize,
+    ) -> StoreResult<Vec<ExecutionView>> {
+        let mut views = self.inner.list(filter, before, max).await?;
+        views.iter_mut().for_each(|view| self.transforms.open_execution(view));
+        Ok(views)
+    }
+
+    async fn ended_claims(&self, task: TaskId) -> StoreResult<Vec<EndedClaim>> {
+        let mut tries = self.inner.ended_claims(task).await?;
+        let failures = tries.iter_mut().filter_map(|tried| tried.failure.as_mut());
+        failures.for_each(|failure| self.transforms.open_failure(failure));
+        Ok(tries)
+    }
+
+    async fn notes(&self, execution: ExecutionId) -> StoreResult<NotesView> {
+        let mut notes = self.inner.notes(execution).await?;
+        self.transforms.open_notes(&mut notes);
+        Ok(notes)
+    }
+
+    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> StoreResult<Vec<DeadLetter>> {
+        let mut letters = self.inner.dead_letters(before, max).await?;
+        letters.iter_mut().for_each(|letter| self.transforms.open_dead_letter(letter));
+        Ok(letters)
+    }
+
+    async fn dead_letter(&self, execution: ExecutionId) -> StoreResult<Option<DeadLetter>> {
+        let mut letter = self.inner.dead_letter(execution).await?;
+        letter.iter_mut().for_each(|letter| self.transforms.open_dead_letter(letter));
+        Ok(letter)
     }
 }
 
@@ -456,111 +491,5 @@ impl Transactions for Transformed {
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
         self.inner.transactions()?.classify(error)
-    }
-}
-
-#[async_trait]
-impl Inspect for Transformed {
-    async fn executions(&self, ids: &[ExecutionId]) -> StoreResult<Vec<ExecutionView>> {
-        let mut views = self.inner.executions(ids).await?;
-        views.iter_mut().for_each(|view| self.transforms.open_execution(view));
-        Ok(views)
-    }
-
-    /// Timelines carry no payloads.
-    async fn tasks(
-        &self,
-        execution: ExecutionId,
-        after: Option<TaskId>,
-        max: usize,
-    ) -> StoreResult<Vec<TaskView>> {
-        self.inner.tasks(execution, after, max).await
-    }
-
-    async fn items(&self, map: TaskId, from: Seq, max: usize) -> StoreResult<Vec<ItemView>> {
-        let mut items = self.inner.items(map, from, max).await?;
-        items.iter_mut().for_each(|item| self.transforms.open_item(item));
-        Ok(items)
-    }
-
-    async fn args(&self, task: TaskId) -> StoreResult<Option<Payload>> {
-        let mut args = self.inner.args(task).await?;
-        args.iter_mut().for_each(|args| self.transforms.open(args));
-        Ok(args)
-    }
-
-    async fn completions(&self, seen: &[(TaskId, u32)]) -> StoreResult<Vec<(TaskId, Vec<Step>)>> {
-        let mut completions = self.inner.completions(seen).await?;
-        completions.iter_mut().for_each(|(_, steps)| self.transforms.open_steps(steps));
-        Ok(completions)
-    }
-
-    async fn list(
-        &self,
-        filter: &Filter,
-        before: Option<ExecutionId>,
-        max: usize,
-    ) -> StoreResult<Vec<ExecutionView>> {
-        let mut views = self.inner.list(filter, before, max).await?;
-        views.iter_mut().for_each(|view| self.transforms.open_execution(view));
-        Ok(views)
-    }
-
-    async fn count(&self) -> StoreResult<BTreeMap<ExecutionStatus, u64>> {
-        self.inner.count().await
-    }
-
-    async fn lanes(&self, now: Timestamp) -> StoreResult<Vec<LaneView>> {
-        self.inner.lanes(now).await
-    }
-
-    async fn running(&self, max: usize) -> StoreResult<Vec<RunningView>> {
-        self.inner.running(max).await
-    }
-
-    async fn ended_claims(&self, task: TaskId) -> StoreResult<Vec<EndedClaim>> {
-        let mut tries = self.inner.ended_claims(task).await?;
-        let failures = tries.iter_mut().filter_map(|tried| tried.failure.as_mut());
-        failures.for_each(|failure| self.transforms.open_failure(failure));
-        Ok(tries)
-    }
-
-    async fn notes(&self, execution: ExecutionId) -> StoreResult<NotesView> {
-        let mut notes = self.inner.notes(execution).await?;
-        self.transforms.open_notes(&mut notes);
-        Ok(notes)
-    }
-
-    async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> StoreResult<Vec<DeadLetter>> {
-        let mut letters = self.inner.dead_letters(before, max).await?;
-        letters.iter_mut().for_each(|letter| self.transforms.open_dead_letter(letter));
-        Ok(letters)
-    }
-
-    async fn dead_letter(&self, execution: ExecutionId) -> StoreResult<Option<DeadLetter>> {
-        let mut letter = self.inner.dead_letter(execution).await?;
-        letter.iter_mut().for_each(|letter| self.transforms.open_dead_letter(letter));
-        Ok(letter)
-    }
-
-    async fn dead_letter_stats(&self) -> StoreResult<Vec<DeadLetterStat>> {
-        self.inner.dead_letter_stats().await
-    }
-}
-
-impl Hints for Transformed {
-    fn listen(&self, topic: Topic) -> Box<dyn Listener> {
-        self.inner.listen(topic)
-    }
-}
-
-#[async_trait]
-impl Migrate for Transformed {
-    async fn migrate(&self) -> StoreResult<()> {
-        self.inner.migrate().await
-    }
-
-    async fn version(&self) -> StoreResult<SchemaVersion> {
-        self.inner.version().await
     }
 }

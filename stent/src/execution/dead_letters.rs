@@ -71,7 +71,7 @@ impl DeadLetters {
     /// # Errors
     /// Store errors.
     pub async fn stats(&self) -> Result<Vec<DeadLetterStat>> {
-        Ok(self.engine.retrying(|| self.engine.store.dead_letter_stats()).await?)
+        Ok(self.engine.retrying(|| self.engine.store.dead_letter_stats(PAGE_MAX)).await?)
     }
 
     /// Retries a dead letter from its failed step: completed steps keep their results, and the step whose failure the

@@ -5,9 +5,6 @@
 
 mod bouncer;
 mod database;
-#[path = "../front/mod.rs"]
-#[allow(dead_code, reason = "what is rigged here fails in no call")]
-mod front;
 mod guests;
 #[path = "../runtime/logs.rs"]
 #[allow(dead_code, reason = "it keeps more than is asked for here")]

@@ -10,8 +10,8 @@ use stent::{Error, PollOptions, StoreErrorKind};
 
 use crate::bouncer::{Bouncer, Mode, tracks_statements};
 use crate::database::TestDatabase;
-use crate::front::Front;
 use crate::logs::{self, Line};
+use crate::rigged::Ears;
 
 /// Connections of a pooler to its server: fewer than it has clients.
 const CONNECTIONS: u32 = 3;
@@ -72,7 +72,7 @@ fn one_that_swallows_notifications_is_told_of_once_and_polling_finds_the_work() 
         let bouncer = Bouncer::start(&database, Mode::Transaction, CONNECTIONS);
         let stent = Stent::connect(&database.url()).await.unwrap();
         let ears = open(bouncer.url()).await;
-        let deaf = Front::with_ears(stent.store(), ears.clone());
+        let deaf = Ears::with_ears(stent.store(), ears.clone());
         let poll = PollOptions { max: Duration::from_millis(300), ..PollOptions::default() };
         let other = Stent::builder().poll(poll).open(deaf).await.unwrap();
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use stent::core::backend::{Listener, Store, Topic};
-
-use crate::front::{Front, Rig};
+use stent::core::backend::{Forward, Listener, Store, Topic};
 
 #[derive(Debug)]
 pub(crate) struct Ears {
@@ -12,15 +10,15 @@ pub(crate) struct Ears {
     ears: Arc<dyn Store>,
 }
 
-impl Front<Ears> {
+impl Ears {
     /// One that hears what another handle on the same store hears, and nothing else.
     pub(crate) fn with_ears(inner: &Arc<dyn Store>, ears: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self(Ears { inner: inner.clone(), ears }))
+        Arc::new(Self { inner: inner.clone(), ears })
     }
 }
 
-impl Rig for Ears {
-    fn behind(&self) -> &dyn Store {
+impl Forward for Ears {
+    fn inner(&self) -> &dyn Store {
         &*self.inner
     }
 

@@ -4,14 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use stent::core::backend::{ClaimRequest, Exchanged, ItemView, Result as StoreResult, Store};
+use stent::core::backend::{ClaimRequest, Exchanged, Forward, ItemView, Result as StoreResult, Store};
 use stent::core::limits::MAP_CHUNK;
 use stent::core::model::{Seq, Step};
 use stent::core::transition::{Outcome, Transition};
 use stent::prelude::*;
 use stent::{TaskId, TaskStatus};
 
-use crate::front::{Front, Rig};
 use crate::{Db, eventually, on_every_store, ran, unique};
 
 /// Counts the items that are written together, and what a worker is given to read.
@@ -25,9 +24,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(inner: &Arc<dyn Store>) -> Arc<Front<Self>> {
+    fn new(inner: &Arc<dyn Store>) -> Arc<Self> {
         let (inner, chunks, handed) = (Arc::clone(inner), Mutex::default(), AtomicUsize::new(0));
-        Arc::new(Front(Self { inner, chunks, handed }))
+        Arc::new(Self { inner, chunks, handed })
     }
 
     fn hand(&self, count: usize) {
@@ -36,8 +35,8 @@ impl Watched {
 }
 
 #[async_trait]
-impl Rig for Watched {
-    fn behind(&self) -> &dyn Store {
+impl Forward for Watched {
+    fn inner(&self) -> &dyn Store {
         &*self.inner
     }
 

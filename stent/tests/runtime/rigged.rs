@@ -7,21 +7,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stent::core::backend::{
-    ClaimRequest, DeadLetter, ErrorKind, Exchanged, ExecutionView, Filter, Listener, PurgeRequest, Purged,
-    Renewal, Result, Store, Topic,
+    ClaimRequest, DeadLetter, ErrorKind, Exchanged, ExecutionView, Filter, Forward, Listener, PurgeRequest,
+    Purged, Renewal, Result, Store, Topic,
 };
 use stent::core::model::{ExecutionStatus, Lease, NewTaskState, Note, Said, Step, TaskResult};
 use stent::core::transition::{Next, Transition};
 use stent::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::{Mutex, Notify};
 
-use crate::front::{Front, Rig, refused, takes_one};
-
-pub(crate) type Rigged = Front<Switches>;
+use crate::front::{refused, takes_one};
 
 /// What is rigged. Everything works as long as nothing is set.
 #[derive(Debug)]
-pub(crate) struct Switches {
+pub(crate) struct Rigged {
     inner: Arc<dyn Store>,
     /// No hint is heard.
     deaf: bool,
@@ -88,7 +86,7 @@ impl Rigged {
     }
 
     fn with_hints(inner: &Arc<dyn Store>, hears: bool) -> Self {
-        Self(Switches {
+        Self {
             inner: Arc::clone(inner),
             deaf: !hears,
             failing_renewals: AtomicU64::new(0),
@@ -117,11 +115,11 @@ impl Rigged {
             failed: AtomicU64::new(0),
             shown: Mutex::new(None),
             clock_read: Notify::new(),
-        })
+        }
     }
 }
 
-impl Switches {
+impl Rigged {
     /// What commits fail with that are rigged to.
     fn failure_of(&self, commit: &[Transition]) -> Option<ErrorKind> {
         if commit.is_empty() {
@@ -154,8 +152,8 @@ fn carries(transition: &Transition, text: &str) -> bool {
 }
 
 #[async_trait]
-impl Rig for Switches {
-    fn behind(&self) -> &dyn Store {
+impl Forward for Rigged {
+    fn inner(&self) -> &dyn Store {
         &*self.inner
     }
 

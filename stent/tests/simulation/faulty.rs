@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use stent::core::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
-    ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
-    Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
+    ExecutionView, Filter, Forward, Hints, Inspect, ItemView, LaneView, Listener, NotesView, Reads, Renewal,
+    Result, RunningView, Store, TaskView, Topic,
 };
 use stent::core::model::{Lease, Seq, Step};
 use stent::core::transition::Transition;
@@ -133,13 +133,13 @@ impl FaultyStore {
 }
 
 #[async_trait]
-impl Backend for FaultyStore {
-    fn info(&self) -> BackendInfo {
-        BackendInfo { name: "faulty", location: "this process".to_owned(), parallel: self.parallel }
+impl Forward for FaultyStore {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
-    async fn clock(&self) -> Result<Timestamp> {
-        self.inner.clock().await
+    fn info(&self) -> BackendInfo {
+        BackendInfo { name: "faulty", location: "this process".to_owned(), parallel: self.parallel }
     }
 
     async fn exchange(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
@@ -169,17 +169,6 @@ impl Backend for FaultyStore {
         }
     }
 
-    async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
-        self.inner.purge(request).await
-    }
-
-    async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
-}
-
-#[async_trait]
-impl Inspect for FaultyStore {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
         self.read("executions", self.inner.executions(ids)).await
     }
@@ -214,12 +203,12 @@ impl Inspect for FaultyStore {
         self.read("list", self.inner.list(filter, before, max)).await
     }
 
-    async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        self.read("count", self.inner.count()).await
+    async fn count(&self, max: usize) -> Result<BTreeMap<ExecutionStatus, u64>> {
+        self.read("count", self.inner.count(max)).await
     }
 
-    async fn lanes(&self, now: Timestamp) -> Result<Vec<LaneView>> {
-        self.read("lanes", self.inner.lanes(now)).await
+    async fn lanes(&self, now: Timestamp, max: usize) -> Result<Vec<LaneView>> {
+        self.read("lanes", self.inner.lanes(now, max)).await
     }
 
     async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
@@ -242,12 +231,10 @@ impl Inspect for FaultyStore {
         self.read("dead_letter", self.inner.dead_letter(execution)).await
     }
 
-    async fn dead_letter_stats(&self) -> Result<Vec<DeadLetterStat>> {
-        self.read("dead_letter_stats", self.inner.dead_letter_stats()).await
+    async fn dead_letter_stats(&self, max: usize) -> Result<Vec<DeadLetterStat>> {
+        self.read("dead_letter_stats", self.inner.dead_letter_stats(max)).await
     }
-}
 
-impl Hints for FaultyStore {
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         let inner = self.inner.listen(topic);
         Box::new(FaultyListener { inner, hears: self.hears, again: false })
@@ -273,16 +260,5 @@ impl Listener for FaultyListener {
         }
         self.inner.changed().await;
         self.again = true;
-    }
-}
-
-#[async_trait]
-impl Migrate for FaultyStore {
-    async fn migrate(&self) -> Result<()> {
-        self.inner.migrate().await
-    }
-
-    async fn version(&self) -> Result<SchemaVersion> {
-        self.inner.version().await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stent::core::backend::{Inspect, ItemView, TaskView};
+use stent::core::backend::{Inspect, ItemView, Reads, TaskView};
 use stent::core::limits::PAGE_MAX;
 use stent::core::model::{Seq, TaskResult};
 use stent::{ExecutionId, ExecutionStatus, Mark, NotesView, Payload, StepKind, TaskId, TaskStatus};

@@ -6,17 +6,17 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use stent::Timestamp;
-use stent::core::backend::{Error, ErrorKind, HostTransaction, Renewal, Result, Store, Transactions};
+use stent::core::backend::{
+    Error, ErrorKind, Forward, HostTransaction, Renewal, Result, Store, Transactions,
+};
 use stent::core::model::Lease;
 use stent::core::transition::{Outcome, Transition};
 
-use crate::front::{Front, Rig, refused, takes_one};
-
-pub(crate) type Rigged = Front<Switches>;
+use crate::front::{refused, takes_one};
 
 /// So many times from now on, the next call does this instead of what it should.
 #[derive(Debug)]
-pub(crate) struct Switches {
+pub(crate) struct Rigged {
     inner: Arc<dyn Store>,
     /// A commit is made, and fails all the same.
     pub(crate) lies: AtomicU64,
@@ -33,11 +33,11 @@ pub(crate) struct Switches {
 impl Rigged {
     pub(crate) fn new(inner: &Arc<dyn Store>) -> Arc<Self> {
         let (lies, fails, fences, busy, lapses) = Default::default();
-        Arc::new(Self(Switches { inner: inner.clone(), lies, fails, fences, busy, lapses }))
+        Arc::new(Self { inner: inner.clone(), lies, fails, fences, busy, lapses })
     }
 }
 
-impl Switches {
+impl Rigged {
     fn real(&self) -> &dyn Transactions {
         self.inner.transactions().unwrap()
     }
@@ -48,7 +48,7 @@ fn lost() -> Error {
 }
 
 #[async_trait]
-impl Transactions for Switches {
+impl Transactions for Rigged {
     async fn begin(&self) -> Result<Arc<HostTransaction>> {
         if takes_one(&self.busy) {
             return Err(refused(ErrorKind::Contended, "begin"));
@@ -81,8 +81,8 @@ impl Transactions for Switches {
 }
 
 #[async_trait]
-impl Rig for Switches {
-    fn behind(&self) -> &dyn Store {
+impl Forward for Rigged {
+    fn inner(&self) -> &dyn Store {
         &*self.inner
     }
 

@@ -1,5 +1,7 @@
 //! Reads: every row, once, in its current state (G1).
 
+use stent_core::limits::NOTES_MAX;
+
 use super::words::*;
 
 pub(super) fn mutants() -> Vec<Mutant> {
@@ -34,6 +36,34 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["counts", "actual: {Pending: 4"],
         )
         .counts(|counts| counts.values_mut().for_each(|count| *count += 1)),
+        mutant(
+            "counts all executions",
+            "list::no_more_executions_are_counted_than_asked_for",
+            &["open ones", "actual: 6"],
+        )
+        .bounds(|_| usize::MAX),
+        mutant(
+            "reads all lanes",
+            "list::the_fullest_lanes_are_read_if_there_are_more_than_asked_for",
+            &["two of three"],
+        )
+        .bounds(|_| usize::MAX),
+        mutant(
+            "counts dead letters of every kind",
+            "dead_letter::the_largest_counts_are_read_if_there_are_more_than_asked_for",
+            &["two of three"],
+        )
+        .bounds(|_| usize::MAX),
+        mutant(
+            "reads all counters",
+            "size::no_more_counters_and_states_are_read_than_the_limit",
+            &["read", "actual: 10001"],
+        )
+        .shows_notes(|notes, _| {
+            if notes.counters.len() == NOTES_MAX {
+                notes.counters.insert("one more".to_owned(), 1);
+            }
+        }),
         mutant(
             "counts what is not due",
             "list::what_waits_in_each_lane_is_counted",
