@@ -1,7 +1,7 @@
-//! A copy of a whole store, made while work goes on.
+//! Copies a whole store while work continues.
 //!
-//! SQLite reads one state of the store and writes it into a new file. It appears under its name once it is complete and on the
-//! disk; until then it has another one, and whatever goes wrong, nothing is left.
+//! SQLite reads one snapshot of the store and writes it to a new file. The file gets its final name only when it is
+//! complete and on the disk; until then it has a temporary name. If anything fails, no file remains.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -21,12 +21,12 @@ use crate::files::Files;
 
 const OPERATION: &str = "backup";
 
-/// What a copy is made of.
+/// The source of a copy.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// A file: by a connection of its own, which nobody waits for.
+    /// A file, read through a separate connection that blocks nobody.
     File { connect: Box<SqliteConnectOptions>, files: Arc<Files> },
-    /// Memory, by the only connection to it.
+    /// A store in memory, read through its only connection.
     Memory(SqlitePool),
 }
 
@@ -36,7 +36,7 @@ impl Backup for Source {
         let path =
             std::path::absolute(path).map_err(|error| unusable(path, "is not a path").with_source(error))?;
         check(&path)?;
-        // In a task of its own: what is begun is brought to an end, and cleared away if it fails, also if nobody waits.
+        // In a task of its own: a copy that began is completed, or cleaned up if it fails, even if nobody waits for it.
         let copied = tokio::spawn(copy(self.clone(), path)).await;
         copied.map_err(|error| Error::new(ErrorKind::Unavailable, OPERATION).with_source(error))?
     }
@@ -49,7 +49,7 @@ async fn copy(source: Source, path: PathBuf) -> Result<()> {
     let written = write(&source, &part).await;
     let published = tokio::task::spawn_blocking(move || {
         let published = written.and_then(|()| publish(&part, &path));
-        // It has its name now, or is of no use.
+        // The copy has its final name now, or it is useless.
         let _ = fs::remove_file(&part);
         published
     });
@@ -64,7 +64,7 @@ async fn write(source: &Source, part: &Path) -> Result<()> {
             let mut connection = connect.connect().await.map_err(failed)?;
             let written = vacuum(&mut connection, text).await;
             connection.close().await.map_err(failed)?;
-            // It was opened by the name of the file, and that is another one's by now perhaps.
+            // The file was opened by its name, which may belong to a different file by now.
             written.and_then(|()| files.check(OPERATION))
         }
         Source::Memory(pool) => vacuum(&mut *pool.acquire().await.map_err(failed)?, text).await,
@@ -75,14 +75,14 @@ async fn vacuum(connection: &mut SqliteConnection, path: &str) -> Result<()> {
     sqlx::query("VACUUM INTO ?1").bind(path).execute(connection).await.map(drop).map_err(failed)
 }
 
-/// Has the file on the disk, and gives it its name.
+/// Syncs the file to the disk and gives it its final name.
 fn publish(part: &Path, path: &Path) -> Result<()> {
     let published = File::open(part).and_then(|file| file.sync_all()).and_then(|()| {
-        // Which, unlike renaming, never takes the name of another one away.
+        // Unlike renaming, linking never replaces an existing file.
         fs::hard_link(part, path).or_else(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => Err(error),
             _ if path.exists() => Err(io::ErrorKind::AlreadyExists.into()),
-            // There are file systems without.
+            // Some file systems do not support hard links.
             _ => fs::rename(part, path),
         })
     });
@@ -92,7 +92,7 @@ fn publish(part: &Path, path: &Path) -> Result<()> {
     })
 }
 
-/// Has the name on the disk, too, where folders can be opened.
+/// Syncs the name to the disk too, where directories can be opened.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),

@@ -1,7 +1,7 @@
-//! A batch of rows as one buffer.
+//! Passes a batch of rows as one buffer.
 //!
-//! A statement takes three parameters, however many rows there are: a JSON list of where each row begins, the rows as
-//! bytes of equal width, and what has no fixed width, one piece after the other.
+//! A statement takes three parameters, however many rows there are: a JSON list of the offsets at which the rows begin,
+//! the rows as bytes of equal width, and all values of variable width, concatenated.
 //!
 //! ```text
 //! ?1  [1,73,145]
@@ -9,10 +9,10 @@
 //! ?3  │pending│default│…bytes of arguments…│
 //! ```
 //!
-//! SQL takes a row apart with `substr`, which costs nothing on a blob wherever it begins, and reads integers as text,
-//! which is all that SQLite can make of bytes. Compared with rows as JSON arrays (`json_each(?)` and `->>`) this writes
-//! half as many rows again per second, and bytes need no hex; compared with a long `VALUES` list it needs one statement
-//! for any number of rows.
+//! SQL takes a row apart with `substr`, which is free on a blob at any offset, and reads integers as text, which is the
+//! only way SQLite can read them from bytes. Compared with rows as JSON arrays (`json_each(?)` and `->>`), this writes
+//! one and a half times as many rows per second, and bytes need no hex. Compared with a long `VALUES` list, it needs
+//! one statement for any number of rows.
 
 use std::fmt::Write;
 
@@ -28,12 +28,12 @@ const SPAN: usize = 10;
 /// Bytes of an id.
 const ID: usize = 16;
 
-/// Whether pieces without fixed width occur, and with them the third parameter.
+/// Whether there are values of variable width, which need the third parameter.
 fn has_pieces(columns: &[Column]) -> bool {
     columns.iter().any(|column| matches!(column.kind, Kind::Text | Kind::Bytes))
 }
 
-/// How many parameters a batch takes.
+/// Number of parameters of a batch.
 pub(crate) fn params(columns: &[Column]) -> usize {
     if has_pieces(columns) { 3 } else { 2 }
 }
@@ -80,7 +80,7 @@ pub(crate) fn source(columns: &[Column], first: usize) -> SelectStatement {
     source.from_function(starts, Alias::new("at")).take()
 }
 
-/// The parameters.
+/// The parameters' values.
 pub(crate) fn values(batch: &Batch<'_>) -> Vec<Value> {
     let columns = batch.columns();
     let row_width: usize = columns.iter().map(width).sum();
@@ -132,7 +132,7 @@ fn span(piece: &[u8], rows: &mut Vec<u8>, pieces: &mut Vec<u8>) {
     pieces.extend_from_slice(piece);
 }
 
-/// Writes a number, filled up with blanks.
+/// Writes a number, padded with blanks.
 fn digits(value: i64, width: usize, out: &mut Vec<u8>) {
     let mut buffer = [b' '; INT];
     let mut at = INT;

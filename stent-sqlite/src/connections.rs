@@ -1,8 +1,9 @@
-//! Connections that tell what the database does with their transactions, and in what state they come back.
+//! Pools whose connections report commits and rollbacks of the database, and are checked when they return.
 //!
-//! The driver counts transactions by the statements that it has sent. SQLite rolls back by itself when a disk is full, when it
-//! cannot read or write, or under `OR ROLLBACK`; the driver's `ROLLBACK` fails then, and from there on it takes each new
-//! transaction for a savepoint in one that does not exist. So a connection is used again only if the driver has nothing open.
+//! The driver counts transactions by the statements that it has sent. SQLite itself rolls back when a disk is full, on
+//! an I/O error, or under `OR ROLLBACK`. The driver's `ROLLBACK` then fails, and from then on the driver treats each
+//! new transaction as a savepoint of one that does not exist. A connection is therefore reused only if the driver has
+//! no transaction open.
 
 use std::sync::Arc;
 
@@ -12,18 +13,18 @@ use stent_sql::OneWriter;
 
 use crate::files::Files;
 
-/// How many transactions within each other the driver may take for open on a connection that can be mended.
+/// Maximum nesting of transactions that the driver may believe to be open on a connection that can be repaired.
 const DEPTH_MAX: u32 = 16;
 
-/// Puts back what a closure may have set on the only connection to a store in memory, which cannot be closed. Setting
-/// `temp_store` to another value drops all that is temporary.
+/// Resets everything that a closure may have set on the only connection to a store in memory, which cannot be closed.
+/// Changing `temp_store` drops all temporary objects.
 const RESET: &str = "PRAGMA query_only = OFF; PRAGMA foreign_keys = ON; PRAGMA ignore_check_constraints = OFF; \
     PRAGMA recursive_triggers = OFF; PRAGMA reverse_unordered_selects = OFF; PRAGMA writable_schema = RESET; \
     PRAGMA legacy_alter_table = OFF; PRAGMA automatic_index = ON; PRAGMA cell_size_check = OFF; \
     PRAGMA locking_mode = NORMAL; PRAGMA temp_store = FILE; PRAGMA temp_store = MEMORY";
 
-/// The pool of the connection that writes: it is closed when the driver has a transaction open that nobody has any more. If it
-/// was the only one, its log goes with it.
+/// The pool of the connection that writes. The connection is closed if the driver still has an abandoned transaction
+/// open. If it was the only connection, closing it removes the write-ahead log.
 pub(crate) fn of_own(
     pool: SqlitePoolOptions,
     writer: &Arc<OneWriter>,
@@ -48,14 +49,14 @@ pub(crate) fn of_own(
     .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
 }
 
-/// The pool of the connection that closures have: each has one of its own, so nothing is left of what it has set.
+/// The pool of the connections for closures. Each closure gets a new connection, so none of its settings survive.
 pub(crate) fn of_guests(pool: SqlitePoolOptions, writer: &Arc<OneWriter>) -> SqlitePoolOptions {
     let (opened, returned) = (Arc::clone(writer), Arc::clone(writer));
     pool.after_connect(move |connection, _| Box::pin(tell(connection, Arc::clone(&opened)))).after_release(
         move |connection, _| {
             let writer = Arc::clone(&returned);
             Box::pin(async move {
-                // Answered once the rollbacks before it are done.
+                // The ping is answered only after the pending rollbacks.
                 let pinged = connection.ping().await;
                 writer.came_back();
                 pinged.map(|()| false)
@@ -64,7 +65,7 @@ pub(crate) fn of_guests(pool: SqlitePoolOptions, writer: &Arc<OneWriter>) -> Sql
     )
 }
 
-/// The pool of the only connection of a store in memory: what cannot be closed is mended.
+/// The pool of the only connection of a store in memory. A connection that cannot be closed is repaired.
 pub(crate) fn of_memory(pool: SqlitePoolOptions, writer: &Arc<OneWriter>) -> SqlitePoolOptions {
     let (opened, returned) = (Arc::clone(writer), Arc::clone(writer));
     pool.after_connect(move |connection, _| Box::pin(tell(connection, Arc::clone(&opened)))).after_release(
@@ -79,12 +80,12 @@ pub(crate) fn of_memory(pool: SqlitePoolOptions, writer: &Arc<OneWriter>) -> Sql
     )
 }
 
-/// Pools that only read: a connection that is not out of every transaction would see the same state for ever.
+/// The pools that only read. A connection with an open transaction would see the same snapshot forever.
 pub(crate) fn of_readers(pool: SqlitePoolOptions) -> SqlitePoolOptions {
     pool.after_release(|connection, _| Box::pin(is_sound(connection)))
 }
 
-/// Has the database tell of each commit and rollback.
+/// Makes the database report each commit and rollback.
 async fn tell(connection: &mut SqliteConnection, writer: Arc<OneWriter>) -> Result<(), sqlx::Error> {
     let mut handle = connection.lock_handle().await?;
     let commits = Arc::clone(&writer);
@@ -93,7 +94,7 @@ async fn tell(connection: &mut SqliteConnection, writer: Arc<OneWriter>) -> Resu
     Ok(())
 }
 
-/// Whether the driver has no transaction open, once the rollbacks are done that it has in its queue.
+/// Whether the driver has no transaction open once its pending rollbacks are done.
 async fn is_sound(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
         connection.ping().await?;
@@ -101,19 +102,20 @@ async fn is_sound(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error
     Ok(!connection.is_in_transaction())
 }
 
-/// Has the driver and the database agree again, and both be out of every transaction: what the driver takes for open is made
-/// so, and then rolled back.
+/// Makes the driver and the database agree again, with no transaction open in either: first opens a real transaction
+/// for the one that the driver believes to be open, then rolls it back.
 async fn mend(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     if is_sound(connection).await? {
         return Ok(());
     }
-    // Fails if the database is in one, which is as well.
+    // Fails if the database already has a transaction open, which serves the same purpose.
     let _ = connection.execute("BEGIN").await;
     for depth in 1..DEPTH_MAX {
         connection.execute(AssertSqlSafe(format!("SAVEPOINT _sqlx_savepoint_{depth}"))).await?;
     }
     for _ in 0..DEPTH_MAX {
-        // The driver refuses that in a transaction, and then rolls back the one that it takes for open: it offers no other way.
+        // The driver refuses this inside a transaction, and then rolls back the transaction that it believes to be
+        // open. It has no other way to request that.
         let refused = connection.begin_with("BEGIN").await.map(drop);
         debug_assert!(refused.is_err(), "the driver has a transaction open");
         if is_sound(connection).await? {

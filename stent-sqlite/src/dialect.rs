@@ -1,4 +1,4 @@
-//! What SQLite does in its own way.
+//! The SQLite dialect of `stent-sql`.
 
 use sea_orm::sea_query::{Expr, ExprTrait, SelectStatement, SqliteQueryBuilder, SubQueryStatement, Value};
 use sea_orm::sqlx;
@@ -14,14 +14,14 @@ use crate::{batch, pack};
 /// `SQLITE_CONSTRAINT_COMMITHOOK`.
 const COMMIT_REFUSED: i32 = 531;
 
-/// `SQLITE_IOERR` and `SQLITE_PROTOCOL`: the file could not be had, and SQLite has rolled back.
+/// `SQLITE_IOERR` and `SQLITE_PROTOCOL`: the file could not be accessed, and SQLite has rolled back.
 const IOERR: i32 = 10;
 const PROTOCOL: i32 = 15;
 
-/// How deep transactions may be nested for that to be noticed.
+/// Deepest nesting of transactions at which a rollback by SQLite is still detected.
 const NESTED_MAX: u32 = 8;
 
-/// SQLite, as far as `stent-sql` must know it.
+/// The SQLite dialect for `stent-sql`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SqliteDialect;
 
@@ -44,8 +44,8 @@ impl Text for SqliteDialect {
         format!("?{n}")
     }
 
-    /// SQLite plans by the value of a limit that is a parameter, and prepares the statement anew for each new value, which
-    /// takes longer than to run it. By the value of a sum it does not.
+    /// SQLite uses the value of a limit parameter for planning and prepares the statement again for each new value,
+    /// which takes longer than running it. It does not do so for the value of a sum.
     fn limit(&self, n: usize) -> String {
         format!("?{n} + 0")
     }
@@ -62,12 +62,12 @@ impl Text for SqliteDialect {
         false
     }
 
-    /// To the millisecond, which is as fine as SQLite reads a clock.
+    /// In milliseconds, the finest resolution at which SQLite reads a clock.
     fn clock(&self) -> Expr {
         Expr::cust("CAST(ROUND(unixepoch('now', 'subsec') * 1000) AS INTEGER) * 1000")
     }
 
-    /// The file, by the whole path that SQLite has made of what it was opened with.
+    /// The file, by the absolute path that SQLite resolved.
     fn home(&self) -> Expr {
         Expr::cust("(SELECT file FROM pragma_database_list WHERE name = 'main')")
     }
@@ -112,8 +112,8 @@ impl Transport for SqliteDialect {
 }
 
 impl Concurrency for SqliteDialect {
-    /// `IMMEDIATE`: the one writer is picked at the beginning, where it can wait. A transaction that reads first and
-    /// writes later is refused, without waiting, if another one has written in between.
+    /// `IMMEDIATE`: the transaction becomes the one writer when it begins, where it can wait. A transaction that reads
+    /// first and writes later is refused without waiting if another transaction has written in between.
     fn begin(&self) -> TransactionOptions {
         TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -129,7 +129,8 @@ impl Concurrency for SqliteDialect {
         false
     }
 
-    /// The savepoints are the driver's, `_sqlx_savepoint_N`. The first is in every transaction in which one was rolled back.
+    /// The savepoints are the driver's, `_sqlx_savepoint_N`. If any savepoint was rolled back in a transaction, the
+    /// first one exists in it.
     fn probes(&self) -> Option<Probes> {
         let nested = (2..=NESTED_MAX).rev().map(|depth| format!("ROLLBACK TO _sqlx_savepoint_{depth}"));
         Some(Probes { begin: "BEGIN", rollback: "ROLLBACK", nested: nested.collect() })
@@ -149,7 +150,7 @@ impl Failures for SqliteDialect {
             DbErr::Conn(RuntimeErr::SqlxError(error))
             | DbErr::Exec(RuntimeErr::SqlxError(error))
             | DbErr::Query(RuntimeErr::SqlxError(error)) => classify(error),
-            // What remains are rows that do not decode.
+            // The remaining errors are rows that cannot be decoded.
             _ => ErrorKind::Corrupt,
         }
     }
@@ -181,8 +182,8 @@ impl Failures for SqliteDialect {
     }
 }
 
-/// Whether a transaction was refused to write because what it has read is not the last state any more
-/// (`SQLITE_BUSY_SNAPSHOT`). No waiting helps.
+/// Whether a transaction was refused a write because its snapshot is no longer the latest state
+/// (`SQLITE_BUSY_SNAPSHOT`). Waiting does not help.
 fn is_stale(error: &DbErr) -> bool {
     const BUSY_SNAPSHOT: &str = "517";
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error
@@ -193,7 +194,7 @@ fn is_stale(error: &DbErr) -> bool {
     code.flatten().is_some_and(|code| code == BUSY_SNAPSHOT)
 }
 
-/// What kind of failure an error of the driver is.
+/// Classifies an error of the driver.
 pub(crate) fn classify(error: &sqlx::Error) -> ErrorKind {
     match error {
         sqlx::Error::Database(error) => {
@@ -207,8 +208,8 @@ pub(crate) fn classify(error: &sqlx::Error) -> ErrorKind {
     }
 }
 
-/// The kind of an error that the application's own code has met. What the store tries again in case it passes, such
-/// as a mistake in SQL (code 1), is the application's to mend.
+/// Classifies an error that the application's own code received. Errors that the store would retry in case they pass,
+/// such as a mistake in SQL (code 1), are for the application to fix.
 fn classify_guest(error: &sqlx::Error) -> ErrorKind {
     let kind = classify(error);
     match error {
@@ -222,10 +223,10 @@ fn classify_guest(error: &sqlx::Error) -> ErrorKind {
     }
 }
 
-/// By SQLite's result codes, <https://www.sqlite.org/rescode.html>. The low byte is the code proper.
+/// By SQLite's result codes, <https://www.sqlite.org/rescode.html>. The low byte is the primary code.
 fn by_code(code: i32, message: &str) -> ErrorKind {
     match code & 0xff {
-        // A COMMIT of a closure's own, which the store does not let through.
+        // A COMMIT in the closure itself, which the store refuses.
         19 if code == COMMIT_REFUSED => ErrorKind::Ended,
         1 if message.contains("no such table: stent_") => ErrorKind::Schema,
         5 | 6 => ErrorKind::Contended,      // BUSY, LOCKED

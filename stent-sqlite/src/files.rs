@@ -1,11 +1,12 @@
-//! Whether the files on the disk are the ones that are open.
+//! Detects when the files on the disk are no longer the ones that are open.
 //!
-//! A file that is removed, moved or replaced stays open for those who have it, and what they write goes where nobody else looks.
-//! The log goes the same way when the process loses its locks: closing any handle on the database's file, as `std::fs::copy`
-//! does, drops all that the process has (<https://www.sqlite.org/howtocorrupt.html>), and the next process that opens and closes
-//! the store takes itself for the last one and removes the log. (SQLite does not from 3.51 on, but others may be older.)
+//! A file that is removed, moved or replaced stays open in the processes that use it, and their writes go to a file
+//! that nobody else reads. The same happens to the log if the process loses its locks. Closing any handle on the
+//! database's file, as `std::fs::copy` does, drops all locks of the process
+//! (<https://www.sqlite.org/howtocorrupt.html>); the next process that opens and closes the store then believes to be
+//! the last one and removes the log. (SQLite 3.51 fixes this, but other processes may use an older version.)
 //!
-//! The files are never opened here, for that very reason. Looking at both takes about a microsecond.
+//! For the same reason, this module never opens the files. Checking both takes about a microsecond.
 
 use std::fs;
 use std::io;
@@ -14,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stent_core::backend::{Error, ErrorKind, Result};
 
-/// The files of a store, as its connections have opened them.
+/// The files of a store as its connections opened them.
 #[derive(Debug)]
 pub(crate) struct Files {
     database: PathBuf,
@@ -28,11 +29,11 @@ struct Opened {
     log: Option<Identity>,
 }
 
-/// What tells a file from another one that has its name: the device and the number there.
+/// Identifies a file independently of its name: the device and the inode.
 type Identity = (u64, u64);
 
 impl Files {
-    /// To be made before the first connection is opened. The log of a file that a link leads to is beside that file.
+    /// Create this before the first connection is opened. The log of a symbolic link is beside the link's target.
     pub(crate) fn new(database: &Path) -> Self {
         let mut log = fs::canonicalize(database).unwrap_or_else(|_| database.to_owned()).into_os_string();
         log.push("-wal");
@@ -43,13 +44,14 @@ impl Files {
         &self.log
     }
 
-    /// The connection that writes is opened or closed. It may be the only one, and then its log is another one from now on.
+    /// The connection that writes was opened or closed. If it was the only connection, the log file is a new one from
+    /// now on.
     pub(crate) fn forget_log(&self) {
         self.lock().log = None;
     }
 
-    /// Fails if one of the files is not the one that was opened. What is seen first, in the first transaction of a connection,
-    /// is what was opened.
+    /// Fails if one of the files is not the one that was opened. The files that the first transaction of a connection
+    /// finds count as the opened ones.
     pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
         let mut opened = self.lock();
         let found = identity(&self.database);
@@ -92,7 +94,7 @@ fn gone(operation: &'static str, path: &Path, found: Option<Identity>, so: &str)
         .with_message(format!("{} {how} while it was open: {so}", path.display()))
 }
 
-/// None if there is no such file. An error says nothing about it.
+/// Returns `None` if the file does not exist. An error gives no information about the file.
 #[cfg(unix)]
 fn identity(path: &Path) -> io::Result<Option<Identity>> {
     use std::os::unix::fs::MetadataExt;
@@ -103,7 +105,7 @@ fn identity(path: &Path) -> io::Result<Option<Identity>> {
     }
 }
 
-/// Where a file that is open cannot be removed, there is nothing to look for.
+/// On systems where an open file cannot be removed, there is nothing to check.
 #[cfg(not(unix))]
 fn identity(_path: &Path) -> io::Result<Option<Identity>> {
     Err(io::ErrorKind::Unsupported.into())

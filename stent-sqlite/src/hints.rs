@@ -1,10 +1,11 @@
-//! Commits of other processes, noticed.
+//! Notices commits of other processes.
 //!
-//! A commit grows or rewrites the write-ahead log beside the database, so the log's size and time of change tell that
-//! somebody committed. Asking the file system for them is no query, needs no connection and takes a microsecond;
-//! `PRAGMA data_version`, which tells the same, is a query each time, and an idle process may make one a second.
+//! A commit grows or rewrites the write-ahead log beside the database, so the log's size and modification time show
+//! that somebody committed. Reading them from the file system is no query, needs no connection and takes a microsecond.
+//! `PRAGMA data_version` provides the same information, but each use is a query, and an idle process may make only one
+//! query per second.
 //!
-//! The file itself is never opened here: closing a file drops all locks that the process has on it.
+//! This module never opens the file, because closing a file drops all locks that the process holds on it.
 
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +19,10 @@ use tokio::task::AbortHandle;
 
 use crate::files::Files;
 
-/// Pause between two looks at the log: the longest that a commit of another process goes unnoticed.
+/// Pause between two looks at the log: the longest time until a commit of another process is noticed.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Watches the write-ahead log of a database, from the first listener on.
+/// Watches the write-ahead log of a database while it has listeners.
 #[derive(Debug)]
 pub(crate) struct WalWatch {
     shared: Arc<Shared>,
@@ -36,14 +37,14 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The log as it was when it was last looked at. What it was before anybody listened is of no interest.
+    /// The log at the last look. Changes before the first listener are ignored.
     seen: Option<Stamp>,
-    /// Set while somebody listens.
+    /// Set while there are listeners.
     hub: Option<Hub>,
     task: Option<AbortHandle>,
 }
 
-/// What changes with a commit.
+/// The properties of the log that change with a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stamp {
     len: u64,
@@ -51,7 +52,7 @@ struct Stamp {
 }
 
 impl WalWatch {
-    /// A watch over the log of this database. To be made within a runtime.
+    /// A watch over the log of this database. Call it within a runtime.
     pub(crate) fn new(files: Arc<Files>) -> Self {
         let shared = Shared { files, state: Mutex::default() };
         Self { shared: Arc::new(shared), runtime: Handle::current() }
@@ -70,13 +71,13 @@ impl Neighbours for WalWatch {
         }
     }
 
-    /// The write lock is held: what has changed in the log up to here, others did.
+    /// The write lock is held: other processes made all changes to the log up to here.
     fn began(&self) {
         self.shared.look();
     }
 
-    /// What has changed in the log since is one's own doing, and was hinted at already. A commit of another process that
-    /// comes between one's own and this look is lost as a hint; it is found by polling.
+    /// Later changes to the log are this process's own, and it has already hinted at them. If another process commits
+    /// between this process's commit and this look, that hint is lost; polling finds the commit.
     fn committed(&self) {
         let mut state = self.shared.state();
         if state.hub.is_some() {
@@ -111,7 +112,7 @@ impl Shared {
         )
     }
 
-    /// Hints if the log has changed since the last look.
+    /// Sends a hint if the log has changed since the last look.
     fn look(&self) {
         let mut state = self.state();
         let Some(hub) = state.hub.clone() else { return };
@@ -124,7 +125,7 @@ impl Shared {
         }
     }
 
-    /// Whether somebody listens; if nobody does, the watch is over until somebody does again.
+    /// Whether there are still listeners. If not, the watch ends and starts again with the next listener.
     fn goes_on(&self) -> bool {
         let mut state = self.state();
         if state.hub.as_ref().is_some_and(Hub::is_deserted) {

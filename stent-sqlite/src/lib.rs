@@ -1,4 +1,4 @@
-//! Stent's SQLite backend: nothing to install, one file, any number of processes on one machine.
+//! The SQLite backend of Stent: nothing to install, one file, any number of processes on one machine.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -15,17 +15,17 @@
 //!
 //! | File | Holds |
 //! |---|---|
-//! | `options.rs` | what can be set, and how it is written as a URL |
-//! | `open.rs` | connections, and what can be wrong with a file |
-//! | `backup.rs` | a copy of the whole store in a new file |
-//! | `connections.rs` | what becomes of a connection that comes back, and what the database tells of its transactions |
-//! | `files.rs` | whether the files on the disk are the ones that are open |
-//! | `dialect.rs` | what SQLite does in its own way, for `stent-sql` |
-//! | `batch.rs` | a batch of rows as one buffer |
-//! | `pack.rs` | many rows as one, and read back |
-//! | `hints.rs` | commits of other processes, noticed |
+//! | `options.rs` | options, and their form in a URL |
+//! | `open.rs` | opens connections, and explains what is wrong with a file |
+//! | `backup.rs` | copies the whole store to a new file |
+//! | `connections.rs` | pools: checks connections that return, and reports commits and rollbacks |
+//! | `files.rs` | detects files that were replaced on the disk |
+//! | `dialect.rs` | the SQLite dialect for `stent-sql` |
+//! | `batch.rs` | passes a batch of rows as one buffer |
+//! | `pack.rs` | returns many rows as one |
+//! | `hints.rs` | notices commits of other processes |
 //!
-//! Everything else is `stent-sql`'s.
+//! Everything else is in `stent-sql`.
 
 mod backup;
 mod batch;

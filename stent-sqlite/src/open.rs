@@ -1,4 +1,4 @@
-//! Opens a store: connections, and what can be wrong with a file.
+//! Opens a store: its connections, and errors that say what is wrong with a file.
 
 use std::fs;
 use std::io;
@@ -22,24 +22,25 @@ use crate::files::Files;
 use crate::hints::WalWatch;
 use crate::options::{Durability, Location, SqliteOptions};
 
-/// Pages of the log after which it is copied into the database: 16 MiB. At SQLite's own thousand, a writer in full swing
-/// copies after every few transactions.
+/// Pages of the log after which it is checkpointed into the database: 16 MiB. With SQLite's default of 1,000, a busy
+/// writer checkpoints after every few transactions.
 const CHECKPOINT_PAGES: u32 = 4_000;
 
-/// Bytes to which the log is cut back once it has been copied.
+/// Bytes to which the log is truncated after a checkpoint.
 const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
-/// Page cache of a connection, in KiB: enough for the inner pages of the indexes of some million tasks.
+/// Page cache of a connection, in KiB: enough for the inner index pages of a few million tasks.
 const CACHE_KIB: u32 = 32 * 1024;
 
-/// How long to wait for the process's own writer, beside what the writer itself may wait for others.
+/// How long to wait for the process's own writer, in addition to the time that the writer itself may wait for others.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Pause between tries to switch a new file to its journal mode, for which SQLite itself does not wait.
+/// Pause between attempts to switch a new file to its journal mode, for which SQLite itself does not wait.
 const SWITCH_PAUSE: Duration = Duration::from_millis(10);
 
-/// SQLite opens a file that it may only read without a word. What would be refused later is better refused at once. (That
-/// a transaction begins says nothing: on such a file `IMMEDIATE` is ignored.) Nothing reaches the file.
+/// Attempts a write. SQLite opens a read-only file without an error, and it is better to fail now than at a later
+/// write. (Beginning a transaction proves nothing: on such a file `IMMEDIATE` is ignored.) The rollback leaves the file
+/// unchanged.
 const TRY_TO_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 1; ROLLBACK";
 
 /// Opens SQLite stores.
@@ -47,15 +48,15 @@ const TRY_TO_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 1; ROLLBACK";
 pub struct SqliteStore;
 
 impl SqliteStore {
-    /// Opens a store, and creates its file if it is not there. Its tables are made by
-    /// [`migrate`](stent_core::backend::Migrate::migrate).
+    /// Opens a store, and creates its file if it does not exist. [`migrate`](stent_core::backend::Migrate::migrate)
+    /// creates its tables.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the path cannot be a store: its directory is missing, it is itself a directory, it
-    /// cannot be written, or it is no SQLite file. [`ErrorKind::Contended`] when another process has it locked.
+    /// [`ErrorKind::Config`] if the path cannot be a store: its directory is missing, the path is a directory, the file
+    /// is not writable, or it is not an SQLite file. [`ErrorKind::Contended`] if another process has locked it.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If it is called outside a tokio runtime.
     pub async fn open(options: SqliteOptions) -> Result<Arc<SqlStore>> {
         match &options.location {
             Location::Memory => open_memory(&options).await,
@@ -66,7 +67,7 @@ impl SqliteStore {
 }
 
 async fn open_memory(options: &SqliteOptions) -> Result<SqlStore> {
-    // One connection, for as long as the store lives: the data is its own and goes with it.
+    // One connection, for the lifetime of the store: the data belongs to the connection and disappears with it.
     let connect = common(options).filename(":memory:").foreign_keys(true);
     let writer = OneWriter::new(patience(options));
     let pool = connections::of_memory(one(options).min_connections(1), &writer);
@@ -78,7 +79,7 @@ async fn open_memory(options: &SqliteOptions) -> Result<SqlStore> {
 }
 
 async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
-    // Connections are opened later, too, when the current directory may be another.
+    // Connections are also opened later, when the current directory may be different.
     let path =
         std::path::absolute(path).map_err(|error| unusable(path, "is not a path").with_source(error))?;
     check(&path)?;
@@ -91,13 +92,14 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
         })
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .pragma("journal_size_limit", LOG_BYTES_MAX.to_string());
-    // No statistics are gathered (`ANALYZE`, `PRAGMA optimize`), on purpose: a queue that is empty now holds a million
-    // tasks later, and plans made for the one are bad for the other. Without any, SQLite takes tables for large.
+    // Statistics are deliberately not gathered (`ANALYZE`, `PRAGMA optimize`): a queue that is empty now holds a
+    // million tasks later, and plans for the one are bad for the other. Without statistics, SQLite assumes that tables
+    // are large.
     let connect = tuned(writing.clone()).journal_mode(SqliteJournalMode::Wal);
 
     let pool = connections::of_own(one(options).min_connections(1), &writer, &files);
     let write = connect_patiently(options, &pool, &connect.clone().create_if_missing(true)).await?;
-    // A connection that takes the place of another one must not make a new store where the file is gone.
+    // A connection that replaces another one must not create a new store if the file is gone.
     write.set_connect_options(connect);
     write.execute(TRY_TO_WRITE).await.map_err(|error| failed(&error, options))?;
     files.check("open")?;
@@ -119,7 +121,7 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     Ok(store.with_writer(writer).with_backup(backup).with_neighbours(WalWatch::new(files)))
 }
 
-/// What all connections have.
+/// Options of all connections.
 fn common(options: &SqliteOptions) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .busy_timeout(options.busy_limit())
@@ -127,18 +129,18 @@ fn common(options: &SqliteOptions) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// What those have that are Stent's alone.
+/// Options of the connections that only Stent uses.
 fn tuned(connect: SqliteConnectOptions) -> SqliteConnectOptions {
     connect.pragma("cache_size", format!("-{CACHE_KIB}")).pragma("temp_store", "MEMORY")
 }
 
-/// How long writers of this process wait for each other, and readers for a connection.
+/// How long writers of this process wait for each other, and readers wait for a connection.
 fn patience(options: &SqliteOptions) -> Duration {
     options.busy_limit() + QUEUE_TIMEOUT
 }
 
-/// A pool of one connection. It is never closed for its age or for being idle, and not tried out before
-/// each use: there is no network between.
+/// A pool of one connection. The connection is never closed because of age or idleness, and is not tested before each
+/// use, because there is no network in between.
 fn one(options: &SqliteOptions) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
         .max_connections(1)
@@ -148,8 +150,8 @@ fn one(options: &SqliteOptions) -> SqlitePoolOptions {
         .acquire_timeout(patience(options))
 }
 
-/// Switching a new file to write-ahead logging needs it for oneself, and SQLite does not wait for that; several processes
-/// that open a new file at once do.
+/// Opens the first connection and retries while the file is locked. Switching a new file to write-ahead logging needs
+/// exclusive access, for which SQLite does not wait; several processes may open a new file at the same time.
 async fn connect_patiently(
     options: &SqliteOptions,
     pool: &SqlitePoolOptions,
@@ -167,8 +169,9 @@ async fn connect_patiently(
     }
 }
 
-/// Looks at what can be seen without opening the file. Opening and closing it here would drop the locks that other
-/// handles of this process have on it: <https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>.
+/// Checks what can be checked without opening the file. Opening and closing it would drop the locks that other handles
+/// of this process hold on it:
+/// <https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>.
 fn check(path: &Path) -> Result<()> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
@@ -187,7 +190,7 @@ fn unusable(path: &Path, what: &str) -> Error {
     Error::new(ErrorKind::Config, "open").with_message(format!("{} {what}", path.display()))
 }
 
-/// What went wrong when a file was opened, and what to do about it.
+/// The error for a file that could not be opened, with the remedy.
 fn failed(error: &sqlx::Error, options: &SqliteOptions) -> Error {
     let code = match error {
         sqlx::Error::Database(error) => {

@@ -1,4 +1,4 @@
-//! What can be set, and how it is written as a URL.
+//! Options, and their form in a URL.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use stent_core::backend::{Error, ErrorKind, Result};
 use stent_core::duration;
 use stent_sql::url;
 
-/// Where an SQLite store is and how it is opened.
+/// Options of an SQLite store: where it is and how to open it.
 ///
 /// ```
 /// use stent_sqlite::{Durability, SqliteOptions};
@@ -24,11 +24,11 @@ use stent_sql::url;
 /// | URL | Store |
 /// |---|---|
 /// | `sqlite://orders.db` | a file in the current directory |
-/// | `sqlite:///var/lib/orders.db` | a file by its absolute path |
-/// | `sqlite::memory:` | memory; gone with the handle |
+/// | `sqlite:///var/lib/orders.db` | a file with an absolute path |
+/// | `sqlite::memory:` | memory; the data disappears with the handle |
 ///
-/// Special characters of a path are written as `%20` and the like. Parameters are `durability`, `busy_timeout` and
-/// `readers`, named as the methods here.
+/// Percent-encode special characters in a path, such as `%20` for a space. The parameters are `durability`,
+/// `busy_timeout` and `readers`; they correspond to the methods of the same names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
     pub(crate) location: Location,
@@ -44,32 +44,32 @@ pub(crate) enum Location {
     Memory,
 }
 
-/// What a power failure may cost. A crash of the process costs nothing under either.
+/// What a power failure may lose. A crash of the process loses nothing under either setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// Nothing: a commit is on the disk when it returns (`synchronous=FULL`).
     #[default]
     Full,
-    /// The last moments before a power failure: what was committed in them is gone as if it had never been, and is done
-    /// again. The file stays intact (`synchronous=NORMAL`).
+    /// The commits of the last moments before the power failure: they are undone, and their work runs again. The file
+    /// stays intact (`synchronous=NORMAL`).
     Normal,
 }
 
-/// Bounds the readers of one handle: each is a thread and a cache.
+/// Most readers of one handle. Each reader is a thread and a page cache.
 const READERS_MAX: u32 = 64;
 
-/// The longest busy timeout of SQLite, which counts it in an `int` of milliseconds.
+/// The longest busy timeout of SQLite, which stores it in an `int` of milliseconds.
 const BUSY_MS_MAX: u64 = i32::MAX as u64;
 
 const PARAMETERS: &str = "durability, busy_timeout, readers";
 
 impl SqliteOptions {
-    /// A store in a file, which is created if it is not there. Its directory is not.
+    /// A store in a file. The file is created if it does not exist; its directory is not.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Location::File(path.into()))
     }
 
-    /// A store in memory, of this handle alone.
+    /// A store in memory, visible only to this handle.
     #[must_use]
     pub fn memory() -> Self {
         Self::at(Location::Memory)
@@ -79,22 +79,22 @@ impl SqliteOptions {
         Self { location, durability: Durability::Full, busy_timeout: Duration::from_secs(5), readers: 4 }
     }
 
-    /// What a power failure may cost; nothing, by default.
+    /// Sets what a power failure may lose; nothing, by default.
     #[must_use]
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// How long to wait for the write lock while another process has it; 5 s by default. Zero is no limit. SQLite counts whole
-    /// milliseconds, so a part of one is a whole one, and no limit is 24 days.
+    /// Sets how long to wait for the write lock while another process holds it; 5 s by default. Zero means no limit.
+    /// SQLite counts whole milliseconds, so a fraction is rounded up, and no limit means 24 days.
     #[must_use]
     pub const fn busy_timeout(mut self, timeout: Duration) -> Self {
         self.busy_timeout = timeout;
         self
     }
 
-    /// How many reads may go on at once beside the one writer, from 1 to 64; 4 by default.
+    /// Sets how many reads may run concurrently beside the one writer, from 1 to 64; 4 by default.
     #[must_use]
     pub const fn readers(mut self, readers: u32) -> Self {
         self.readers = if readers == 0 {
@@ -107,7 +107,7 @@ impl SqliteOptions {
         self
     }
 
-    /// The busy timeout as SQLite takes it, which itself understands zero as not waiting at all.
+    /// The busy timeout in SQLite's terms, where zero means not to wait at all.
     pub(crate) fn busy_limit(&self) -> Duration {
         match self.busy_timeout {
             Duration::ZERO => Duration::from_millis(BUSY_MS_MAX),
@@ -115,7 +115,7 @@ impl SqliteOptions {
         }
     }
 
-    /// The file, unless the store is in memory.
+    /// The file's path, or `None` for a store in memory.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match &self.location {

@@ -1,15 +1,15 @@
-//! Many rows as one: the way back of `batch.rs`.
+//! Returns many rows as one: the counterpart of `batch.rs`.
 //!
-//! The driver runs SQLite on a thread of its own and hands over each row by itself: a copy of every value, a message and
-//! often a change of threads, which together cost more than reading the row. So a statement that may give many rows gives
-//! one instead, or one for every [`ROWS_MAX`] where there is no saying how many:
+//! The driver runs SQLite on a separate thread and passes each row individually: a copy of every value, a message and
+//! often a context switch, which together cost more than reading the row. A statement that may return many rows
+//! therefore returns a single one, or one per [`ROWS_MAX`] rows if their number is not bounded:
 //!
 //! ```text
 //! rows   [["0196…",7,"running",null,64],…]   ids in hex; of bytes, how many
 //! bytes  │64 bytes│…                         row by row, one after the other
 //! ```
 //!
-//! Bytes of more than [`INLINE_BYTES_MAX`] do not come along: a value must not grow beyond what SQLite takes for one.
+//! Byte values longer than [`INLINE_BYTES_MAX`] are left out, so that no value exceeds SQLite's size limit.
 
 use std::fmt;
 
@@ -20,14 +20,14 @@ use stent_sql::batch::{Answer, Cell, Column, Kind};
 use stent_sql::dialect::len_of;
 use uuid::Uuid;
 
-/// Most bytes of a cell that come along with its row. Larger ones are read by themselves, which costs little beside
-/// reading them.
+/// Longest byte value that is returned with its row. Longer values are read separately, which adds little to the cost
+/// of reading them.
 pub(crate) const INLINE_BYTES_MAX: usize = 4_096;
 
-/// Rows in one, where rows are numbered: with the bytes that come along, a megabyte at most.
+/// Rows per packed row, if rows are numbered: a megabyte at most, including their inline bytes.
 const ROWS_MAX: usize = 256;
 
-/// The statement that gives the rows of a query in few.
+/// The statement that returns the rows of a query in few packed rows.
 pub(crate) fn pack(query: SelectStatement, columns: &[Column], numbered_by: Option<&str>) -> SelectStatement {
     let cells: Vec<_> = columns
         .iter()
@@ -60,7 +60,7 @@ pub(crate) fn pack(query: SelectStatement, columns: &[Column], numbered_by: Opti
     packed
 }
 
-/// Reads what a packing statement gave.
+/// Unpacks the rows of a packing statement.
 pub(crate) fn unpack(rows: &[QueryResult], columns: &'static [Column]) -> Result<Answer, DbErr> {
     let mut answer = Answer::new(columns);
     for row in rows {
@@ -73,7 +73,7 @@ pub(crate) fn unpack(rows: &[QueryResult], columns: &'static [Column]) -> Result
     Ok(answer)
 }
 
-/// All rows of one text.
+/// All rows of one packed text.
 struct Rows<'a> {
     answer: &'a mut Answer,
     bytes: &'a [u8],
@@ -159,7 +159,7 @@ impl<'de> Visitor<'de> for Row<'_, '_> {
     }
 }
 
-/// An id in hex; null is the empty text.
+/// An id in hex; the empty text is null.
 struct Hex(Option<Uuid>);
 
 impl<'de> serde::Deserialize<'de> for Hex {
