@@ -1,4 +1,4 @@
-//! What Postgres does in its own way.
+//! The Postgres dialect of `stent-sql`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,26 +16,27 @@ use crate::place::Place;
 use crate::sessions::Sessions;
 use crate::{error, guests, hints, pack};
 
-/// The lock under which schemas are migrated, one of a database at a time: "stent" in ASCII.
+/// The advisory lock that allows one schema migration at a time per database: "stent" in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_65_6e_74;
 
-/// How long the server may take to answer a statement of Stent's own. Those that may look at all there is take several times as
-/// long, and migrations as long as they take. A server that is gone without a word would never answer.
+/// How long the server may take to answer one of Stent's own statements. Statements that may scan whole tables get
+/// several times as long, and migrations have no limit. Without this timeout, a call to a server that disappeared
+/// silently would never return.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Holds in transactions that go on seeing what was there when they began. `READ UNCOMMITTED` is `READ COMMITTED` here.
+/// True in transactions that keep the snapshot of their beginning. In Postgres, `READ UNCOMMITTED` is `READ COMMITTED`.
 const FROZEN: &str = "current_setting('transaction_isolation') IN ('repeatable read', 'serializable')";
 
-/// Tables whose rows change, or come and go, all the time. Pages keep room for the next versions of their rows; what is
-/// dead is cleared away soon, since claims look at the beginning of an index where most of it lies.
+/// For tables whose rows constantly change, appear and disappear. Pages reserve room for new versions of their rows,
+/// and dead rows are vacuumed early, because claims read the beginning of an index, where most dead rows are.
 const HOT: &str = "SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, \
     autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.1)";
 
-/// Few rows that change all the time: each page holds a few of them and many of their versions.
+/// For tables with few rows that change constantly: each page holds a few rows and many of their versions.
 const SMALL: &str = "SET (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500, \
     autovacuum_vacuum_cost_delay = 0)";
 
-/// Postgres, as far as `stent-sql` must know it.
+/// The Postgres dialect for `stent-sql`.
 #[derive(Clone, Debug)]
 pub struct PostgresDialect {
     place: Arc<Place>,
@@ -45,34 +46,34 @@ pub struct PostgresDialect {
 }
 
 impl Default for PostgresDialect {
-    /// With tables where connections look for tables first.
+    /// Tables are in the first schema of the connection's `search_path`.
     fn default() -> Self {
         Self::new(Place::new(None), Arc::default())
     }
 }
 
 impl PostgresDialect {
-    /// For connections that are set up as they are opened, of which these are the sessions.
+    /// For connections that are configured when they are opened; `sessions` tracks them.
     #[must_use]
     pub(crate) const fn new(place: Arc<Place>, sessions: Arc<Sessions>) -> Self {
         Self { place, sessions, settings: None, acquire_timeout: ACQUIRE_TIMEOUT }
     }
 
-    /// For pools that say so after this time that they have no connection.
+    /// Sets the time after which the pools report that no connection is available.
     #[must_use]
     pub(crate) const fn with_acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
         self
     }
 
-    /// For connections that others have opened: each transaction begins by setting this.
+    /// For connections that the application opened: each transaction begins with these settings.
     #[must_use]
     pub(crate) fn with_settings(mut self, settings: String) -> Self {
         self.settings = Some(settings);
         self
     }
 
-    /// With tables in a schema, for tests of what is rendered.
+    /// With tables in a schema, for tests of rendered statements.
     #[doc(hidden)]
     #[must_use]
     pub fn in_schema(schema: &str) -> Self {
@@ -103,19 +104,21 @@ impl Text for PostgresDialect {
         self.param(n)
     }
 
-    /// By an array, which is made once and looked up by index; `IN` would be a join, planned anew and planned wrong.
+    /// Uses an array, which is built once and looked up by index. `IN` would be a join, which is planned anew and
+    /// badly.
     fn any_of(&self, column: Expr, subquery: SelectStatement) -> Expr {
         let array = Func::cust(Alias::new("ARRAY")).arg(Expr::SubQuery(None, Box::new(subquery.into())));
         column.eq(Func::cust(Alias::new("ANY")).arg(array))
     }
 
-    /// Of `EXISTS` the planner may make a table of all that there are, to look in that.
+    /// For `EXISTS`, the planner may materialize all candidate rows first and search those.
     fn any_row(&self, mut query: SelectStatement) -> Expr {
         let one = query.expr(Expr::cust("1")).limit(1).take();
         Expr::SubQuery(None, Box::new(one.into())).is_not_null()
     }
 
-    /// Of an array of parents, of which some have very many steps, it takes all steps to be theirs, and reads those.
+    /// For an array of parents of which some have very many steps, the planner assumes that most steps match, and reads
+    /// all steps.
     fn joins_by_lookup(&self) -> bool {
         true
     }
@@ -124,8 +127,8 @@ impl Text for PostgresDialect {
         Expr::cust("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
     }
 
-    /// The server as well: shards of one application have databases of the same names. When it was started is what everybody
-    /// may ask of it; its own identifier is kept from most users on some servers.
+    /// Includes the server, because shards of one application have databases of the same name. Every user may read the
+    /// server's start time; some servers hide its own identifier from most users.
     fn home(&self) -> Expr {
         Expr::cust(
             "current_database() || ', of oid ' || (SELECT oid FROM pg_database WHERE datname = current_database()) || \
@@ -153,7 +156,7 @@ impl Text for PostgresDialect {
         format!("{column}::json ->> '{field}'")
     }
 
-    /// By the names under which migrations make them.
+    /// Uses the names under which migrations create the tables.
     fn storage(&self, table: &str) -> Option<&'static str> {
         match table {
             "stent_task" | "stent_memo" | "stent_note" => Some(HOT),
@@ -199,8 +202,8 @@ impl Transport for PostgresDialect {
 }
 
 impl Concurrency for PostgresDialect {
-    /// As the connection has it: `READ COMMITTED`, under which each statement sees what was committed before it. What is
-    /// read to be written is locked.
+    /// Uses the isolation level of the connection: `READ COMMITTED`, under which each statement sees everything that
+    /// was committed before it. Rows that are read in order to be written are locked.
     fn begin(&self) -> TransactionOptions {
         TransactionOptions::default()
     }
@@ -233,8 +236,8 @@ impl Concurrency for PostgresDialect {
         self.place.settle(schema);
     }
 
-    /// What would make later calls fail for reasons that they cannot tell. A pooler may ignore what a connection asks for, and
-    /// say nothing. In ASCII, which every encoding has.
+    /// Checks settings whose absence would make later calls fail without a hint at the reason. A pooler may silently
+    /// ignore the settings that a connection asks for. The text is ASCII, which every encoding contains.
     fn check(&self) -> Option<String> {
         let mut faults = vec![
             "IF getdatabaseencoding() NOT IN ('UTF8', 'SQL_ASCII') THEN RAISE EXCEPTION 'the database % has the \
@@ -264,12 +267,12 @@ impl Concurrency for PostgresDialect {
     }
 
     fn before_migrations(&self) -> Vec<String> {
-        // Another process may migrate for as long as it takes.
+        // Another process may be migrating, for as long as that takes.
         let mut statements = vec![
             "SET LOCAL lock_timeout = 0".to_owned(),
             format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"),
         ];
-        // Not `CREATE SCHEMA IF NOT EXISTS`, which asks for the right to create one also where there is no need.
+        // Not `CREATE SCHEMA IF NOT EXISTS`, which requires the privilege to create a schema even if the schema exists.
         statements.extend(self.place.quoted().map(|schema| {
             let name = schema.replace('\'', "''");
             format!(
@@ -280,17 +283,18 @@ impl Concurrency for PostgresDialect {
         statements
     }
 
-    /// Statistics: autovacuum gathers them when many rows have changed, which a migration may not have done.
+    /// Gathers statistics. Autovacuum does so only after many rows have changed, which a migration may not cause.
     fn after_migrations(&self) -> Vec<String> {
         vec!["ANALYZE stent_task".to_owned()]
     }
 
-    /// `SET` looks at nothing, so that the application may still choose its isolation level.
+    /// `SET` takes no snapshot, so the application can still choose its isolation level afterwards.
     fn mark(&self, number: u64) -> Option<String> {
         Some(format!("SET LOCAL stent.transaction = '{number}'"))
     }
 
-    /// By the driver's name for it. If there is another one, both are gone by this, and releasing it fails.
+    /// The driver's name for the savepoint. If there is another savepoint, this removes both, and releasing the other
+    /// one fails.
     fn only_savepoint(&self) -> Option<&'static str> {
         Some("RELEASE SAVEPOINT _sqlx_savepoint_1; SAVEPOINT _sqlx_savepoint_1")
     }

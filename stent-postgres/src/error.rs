@@ -1,6 +1,7 @@
-//! What kind of failure an error is, and what to do about it.
+//! Classifies errors, and says what to do about them.
 //!
-//! By SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>; the first two characters are the class.
+//! By SQLSTATE, <https://www.postgresql.org/docs/current/errcodes-appendix.html>. The first two characters are the
+//! class.
 
 use std::borrow::Cow;
 
@@ -8,24 +9,25 @@ use sea_orm::sqlx;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use stent_core::backend::ErrorKind;
 
-/// A row is there already.
+/// A row with the same key exists already.
 const UNIQUE: &str = "23505";
 
-/// A statement was ended, by `statement_timeout` or by somebody's request.
+/// A statement was ended, by `statement_timeout` or on request.
 const STATEMENT_CANCELED: &str = "57014";
 
-/// A connection is not set up as the store has asked for. One of the codes that are left to whoever writes functions.
+/// A connection is not configured as the store requested. The code is from the range reserved for user-defined
+/// functions.
 pub(crate) const NOT_SET_UP: &str = "STN01";
 
-/// What PgBouncer says of a startup parameter that it neither knows nor ignores. All else that it says under `08P01` passes: that
-/// its server has crashed, that nobody was served in time, that no more are let in.
+/// PgBouncer's message about a startup parameter that it neither knows nor ignores. Its other errors under `08P01` are
+/// transient: its server crashed, no connection became free in time, or no more clients are admitted.
 const UNSUPPORTED_PARAMETER: &str = "unsupported startup parameter";
 
-/// What the server says under `0A000` of a prepared statement whose tables have changed since.
+/// The server's message under `0A000` about a prepared statement whose tables have changed since.
 const STALE_PLAN: &str = "cached plan must not change result type";
 
-/// Whether two transactions met, and this one was rolled back: a serialization failure, a deadlock, or a row that another
-/// one has inserted meanwhile.
+/// Whether this transaction was rolled back because it conflicted with another one: a serialization failure, a
+/// deadlock, or a row that the other one inserted concurrently.
 pub(crate) fn is_conflict(error: &DbErr) -> bool {
     let Some(error) = driver(error) else { return false };
     match code(error).as_deref() {
@@ -35,15 +37,15 @@ pub(crate) fn is_conflict(error: &DbErr) -> bool {
     }
 }
 
-/// Whether it is the session that is in a bad state: it was made read-only, or its prepared statements are gone, doubled or
-/// stale. Nothing of its transaction stands.
+/// Whether the session is in a bad state: it is read-only, or its prepared statements are missing, duplicated or stale.
+/// Its transaction was not applied.
 pub(crate) fn is_of_session(error: &DbErr) -> bool {
     let Some(error) = driver(error) else { return false };
     code(error).is_some_and(|code| has_bad_session(&code, said(error)))
 }
 
-/// Whether sessions that were opened earlier are likely to fail as this one did: they are in a bad state as well, or were lost
-/// with it.
+/// Whether older sessions are likely to fail in the same way, because they are in the same bad state or were lost
+/// together with this one.
 pub(crate) fn spoils_sessions(error: &DbErr) -> bool {
     let Some(error) = driver(error) else { return false };
     match (code(error).as_deref(), error) {
@@ -61,19 +63,20 @@ fn has_bad_session(code: &str, said: &str) -> bool {
     }
 }
 
-/// The kind of an error. A refused login is transient once this handle has logged in: roles, passwords and `pg_hba.conf`
-/// change.
+/// Classifies an error. A refused login is transient if this handle has logged in before, because roles, passwords and
+/// `pg_hba.conf` can change.
 pub(crate) fn classify(error: &DbErr, was_let_in: bool) -> ErrorKind {
     match error {
         DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => ErrorKind::Closed,
-        // Whether the server cannot be reached or all connections are out, the pool does not say.
+        // The pool does not say whether the server is unreachable or all connections are in use.
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) | DbErr::Custom(_) => ErrorKind::Unavailable,
         error => driver(error).map_or(ErrorKind::Corrupt, |error| of_driver(error, was_let_in)),
     }
 }
 
-/// The kind of an error that the application's own code has met in a transaction: what the store tries again in case it passes
-/// is the application's to judge, unless the server says that its transaction met another one, or its connection was lost.
+/// Classifies an error that the application's own code received in a transaction. Errors that the store would retry in
+/// case they pass are for the application to judge, unless the server reports a conflict with another transaction, or
+/// the connection was lost.
 pub(crate) fn classify_guest(error: &DbErr, was_let_in: bool) -> ErrorKind {
     if let DbErr::ConnectionAcquire(_) = error {
         return classify(error, was_let_in);
@@ -84,7 +87,7 @@ pub(crate) fn classify_guest(error: &DbErr, was_let_in: bool) -> ErrorKind {
         (Some(STATEMENT_CANCELED), _) => ErrorKind::Limit,
         (Some("40001" | "40P01" | "55P03"), _) => ErrorKind::Contended,
         (Some(UNIQUE), _) => kind,
-        // Shutdowns, and sessions and transactions that were idle for too long: all end the connection.
+        // Shutdowns, and timeouts of idle sessions and transactions. All of them end the connection.
         (Some("57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04"), _) => ErrorKind::Unavailable,
         (Some(code), _) if code.starts_with("08") => kind,
         (None, sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed) => kind,
@@ -157,12 +160,12 @@ fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(Cow::into_owned)
 }
 
-/// The server's own words.
+/// The server's message.
 fn said(error: &sqlx::Error) -> &str {
     error.as_database_error().map_or("", |error| error.message())
 }
 
-/// Whether an error is about one of Stent's tables.
+/// Whether an error concerns one of Stent's tables.
 fn is_of_stent(error: &sqlx::Error) -> bool {
     let table = error.as_database_error().and_then(|error| error.table());
     table.is_some_and(|table| table.starts_with("stent_"))
@@ -171,7 +174,7 @@ fn is_of_stent(error: &sqlx::Error) -> bool {
 fn of_driver(error: &sqlx::Error, was_let_in: bool) -> ErrorKind {
     if let Some(code) = code(error) {
         return match code.get(..2) {
-            // A constraint of the application's own: its row will be there the next time, too.
+            // A constraint of the application: the conflicting row will be there next time too.
             Some("23") if !is_of_stent(error) => ErrorKind::Rejected,
             _ => by_code(&code, said(error), was_let_in),
         };
@@ -180,7 +183,7 @@ fn of_driver(error: &sqlx::Error, was_let_in: bool) -> ErrorKind {
         sqlx::Error::PoolClosed => ErrorKind::Closed,
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => ErrorKind::Config,
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
-        // A connection that was lost: what was under way on it may stand or not.
+        // The connection was lost: work in flight on it may or may not have been committed.
         _ => ErrorKind::Unavailable,
     }
 }
@@ -195,7 +198,7 @@ fn by_code(code: &str, said: &str, was_let_in: bool) -> ErrorKind {
         "0A000" if said.contains(STALE_PLAN) => ErrorKind::Contended,
         "3D000" if was_let_in => ErrorKind::Unavailable,
         NOT_SET_UP => ErrorKind::Config,
-        // Of all that is internal, only these say that what is stored is broken.
+        // Of all internal errors, only these mean that stored data is corrupt.
         "XX001" | "XX002" => ErrorKind::Corrupt,
         _ => match code.get(..2).unwrap_or_default() {
             "40" => ErrorKind::Contended,
@@ -203,7 +206,7 @@ fn by_code(code: &str, said: &str, was_let_in: bool) -> ErrorKind {
             "22" | "54" => ErrorKind::Limit,
             "23" => ErrorKind::Corrupt,
             "P0" => ErrorKind::Rejected, // raised by a function, of which Stent has none
-            // What the server will say again: features, states of transactions, names, syntax, permissions.
+            // Errors that would recur: features, transaction states, names, syntax, permissions.
             "0A" | "0L" | "0P" | "20" | "21" | "24" | "25" | "26" | "27" | "28" | "2B" | "2D" | "2F"
             | "34" | "38" | "39" | "3B" | "3D" | "3F" | "42" | "44" => ErrorKind::Config,
             _ => ErrorKind::Unavailable, // 08, 53, 55, 57, 58, XX: connections, resources, shutdown, I/O

@@ -1,6 +1,6 @@
-//! Connections that the application's statements run on, in the closures of `stent::transaction`. They are apart from Stent's
-//! own: they begin with the server's and the URL's settings and no others, and what a closure leaves on one is undone before
-//! it is used again.
+//! Connections for the application's statements in closures of `stent::transaction`. They are separate from Stent's
+//! own: they start with the settings of the server and the URL only, and are reset after each closure before they are
+//! used again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +13,29 @@ use tokio::time::timeout;
 use crate::place::Place;
 use crate::sessions::Sessions;
 
-/// How long a connection may take until it is as it was when it was opened. A statement that was given up ends first, on the
-/// server, by the timeout of its transaction.
+/// How long resetting a connection may take. If a statement was abandoned, the server first ends it by the timeout of
+/// its transaction.
 const RESET_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest timeout that can be said to the server: an integer of 32 bits, in milliseconds.
+/// The longest timeout that the server accepts: a 32-bit integer, in milliseconds.
 const MS_MAX: u64 = i32::MAX as u64;
 
-/// How much later than the closure itself its statements end on the server: so that it is the closure that says so.
+/// How much later than the closure the server ends its statements, so that the closure reports the timeout.
 const LATER_MS: u64 = 250;
 
-/// What `DISCARD ALL` does, but for prepared statements, which the driver goes on using, and plans. The row says whether the
-/// session is out of every transaction, how many statements the driver has prepared, and how many the application.
+/// Does what `DISCARD ALL` does, except for plans and for prepared statements, which the driver continues to use. The
+/// row tells whether the session has no transaction open, how many statements the driver has prepared, and how many the
+/// application has.
 const RESET: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; DISCARD TEMP; \
     DISCARD SEQUENCES; SELECT pg_advisory_unlock_all(); \
     SELECT now() = statement_timestamp(), \
     (SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql), \
     (SELECT count(*) FROM pg_prepared_statements WHERE from_sql)";
 
-/// The server's own bound on a statement, in milliseconds, and its own search path.
+/// The server's own limit on a statement, in milliseconds, and its own search path.
 const OWN: &str = "SELECT setting::bigint, current_setting('search_path') FROM pg_settings WHERE name = 'statement_timeout'";
 
-/// Adds to a pool's options what undoes what closures leave.
+/// Makes a pool reset its connections after each closure.
 pub(crate) fn undone(options: PgPoolOptions, sessions: &Arc<Sessions>) -> PgPoolOptions {
     let (of_new, of_old) = (Arc::clone(sessions), Arc::clone(sessions));
     options
@@ -61,7 +62,7 @@ pub(crate) fn undone(options: PgPoolOptions, sessions: &Arc<Sessions>) -> PgPool
         })
 }
 
-/// Undoes what was done on a connection. False if it cannot be, and the connection must be closed.
+/// Resets a connection. Returns false if that is impossible and the connection must be closed.
 async fn reset(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let rows = sqlx::raw_sql(RESET).fetch_all(&mut *connection).await?;
     let Some(row) = rows.last() else { return Ok(false) };
@@ -70,18 +71,18 @@ async fn reset(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         return Ok(false);
     }
     if by_hand > 0 || prepared != connection.cached_statements_size() as i64 {
-        // The application has prepared some of its own, or has taken away the driver's.
+        // The application prepared statements of its own, or removed the driver's.
         connection.clear_cached_statements().await?;
         connection.execute(sqlx::raw_sql("DEALLOCATE ALL")).await?;
     }
     Ok(true)
 }
 
-/// What a transaction begins with that the application's statements run in. Nothing here looks at the database, after which
-/// the application could not set the isolation level any more.
+/// The settings at the beginning of a transaction for the application's statements. None of them takes a snapshot,
+/// because the application can set the isolation level only before the first snapshot.
 ///
-/// Tables are looked for where the server says, and then in the schema of Stent's, if the options name one: an application may
-/// have its own tables there, too.
+/// The search path is the server's, followed by Stent's schema if the options name one, because an application may also
+/// have its own tables there.
 pub(crate) fn settings(limit: Option<Duration>, sessions: &Sessions, place: &Place) -> String {
     let mut settings = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned();
     if let Some(limit) = limit {

@@ -1,13 +1,13 @@
-//! Hints from process to process, by `NOTIFY`.
+//! Sends hints between processes with `NOTIFY`.
 //!
-//! Who has committed something tells so after the commit, on a connection of its own: a transaction that notifies holds a
-//! lock of the whole server while it commits. A topic is told of at once, and then at most once in [`PAUSE`], however much
-//! is committed meanwhile. What was told by oneself is not listened to. Only a transaction of the application's own, of whose
-//! commit nobody else may learn, notifies by itself.
+//! A process that has committed something notifies after the commit, on a separate connection, because a transaction
+//! that notifies holds a server-wide lock while it commits. The first change of a topic is notified at once, further
+//! ones at most once per [`PAUSE`], however many commits there are. A process ignores its own notifications. Only a
+//! transaction of the application notifies by itself, because no other code may learn of its commit.
 //!
-//! Notifications get lost where a pooler stands between that hands each transaction to another connection. Whoever begins to
-//! listen therefore tells and listens whether it comes back; if not, that is said once, and polling finds what there is.
-//! Nothing is prepared here, which such a pooler would not let pass either.
+//! Notifications are lost behind a pooler that assigns each transaction to a different connection. A new listener
+//! therefore sends itself a notification; if it does not arrive, a warning is logged once, and polling finds the
+//! changes. Nothing is prepared here, because such a pooler would not support that either.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,27 +34,27 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// How long a notification to oneself may take before it counts as lost.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a listener looks whether anybody still wants to hear.
+/// How often a listener checks whether anybody still listens.
 const DESERTED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Pause before a lost connection is opened again.
+/// Pause before a lost connection is reopened.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 
-/// In this order wherever there is something for each topic.
+/// The order of every array with an element per topic.
 const TOPICS: [Topic; 2] = [Topic::Work, Topic::Ended];
 
-/// Notifies of a topic once the transaction is committed that it runs in.
+/// Sends a notification of a topic when the transaction that runs it commits.
 pub(crate) fn tell_within(place: &Place, topic: Topic) -> String {
     format!("SELECT pg_notify({}, '')", place.channel(topic))
 }
 
-/// Gives the names of the channels.
+/// Selects the names of the channels.
 fn channels(place: &Place) -> String {
     let [work, ended] = TOPICS.map(|topic| place.channel(topic));
     format!("SELECT {work}, {ended}")
 }
 
-/// Tells other processes and hears from them.
+/// Sends and receives notifications.
 #[derive(Debug)]
 pub(crate) struct Notices {
     shared: Arc<Shared>,
@@ -66,12 +66,12 @@ pub(crate) struct Notices {
 struct Shared {
     pool: PgPool,
     place: Arc<Place>,
-    /// What is to be told, by topic.
+    /// Topics with a notification to send.
     due: [AtomicBool; 2],
     told: Notify,
-    /// The connection that tells. Zero is none.
+    /// The server's process id of the connection that sends; zero if there is none.
     teller: AtomicU32,
-    /// Whether it was said that notifications do not come.
+    /// Whether the warning about missing notifications was logged.
     warned: AtomicBool,
     tasks: Mutex<Tasks>,
 }
@@ -84,12 +84,12 @@ struct Tasks {
 }
 
 impl Notices {
-    /// On connections of its own, which are closed with the store. To be made within a runtime.
+    /// Uses separate connections, which are closed with the store. Call it within a runtime.
     pub(crate) fn new(pool: PgPool, place: Arc<Place>) -> Self {
         Self::on(pool, place, false)
     }
 
-    /// On connections of the application's. To be made within a runtime.
+    /// Uses connections of the application's pool. Call it within a runtime.
     pub(crate) fn on_borrowed(pool: PgPool, place: Arc<Place>) -> Self {
         Self::on(pool, place, true)
     }
@@ -171,11 +171,11 @@ impl Shared {
         }
     }
 
-    /// Tells what is due, in one statement.
+    /// Sends all due notifications in one statement.
     async fn tell(&self) -> Result<(), sqlx::Error> {
         let [work, ended] = &self.due;
         let (work, ended) = (work.swap(false, Ordering::AcqRel), ended.swap(false, Ordering::AcqRel));
-        // Which connection it was tells one's own notifications from those of others.
+        // The sending connection's id distinguishes a process's own notifications from those of others.
         let mut tell = "SELECT pg_backend_pid()".to_owned();
         for topic in TOPICS.iter().zip([work, ended]).filter_map(|(topic, is_due)| is_due.then_some(*topic)) {
             tell = format!("{tell}, pg_notify({}, '')", self.place.channel(topic));
@@ -188,7 +188,7 @@ impl Shared {
         let told = match timeout(ANSWER_TIMEOUT, told).await {
             Ok(told) => told?,
             Err(elapsed) => {
-                // It would be waited for by the pool.
+                // The pool would wait for it.
                 drop(connection.detach());
                 return Err(sqlx::Error::Io(elapsed.into()));
             }
@@ -221,13 +221,13 @@ async fn tell(shared: Arc<Shared>) {
     }
 }
 
-/// Listens as long as somebody wants to hear.
+/// Listens while there are listeners.
 async fn listen(shared: Arc<Shared>, hub: Hub) {
     loop {
         match hear(&shared, &hub).await {
             Ok(()) => {
                 let mut tasks = shared.tasks();
-                // Whoever came meanwhile is heard: both look under the lock.
+                // A listener that arrived meanwhile is not missed: both sides check under the lock.
                 if hub.is_deserted() {
                     tasks.listens = None;
                     return;
@@ -242,13 +242,13 @@ async fn listen(shared: Arc<Shared>, hub: Hub) {
     }
 }
 
-/// Listens on one connection until it is lost, or nobody wants to hear any more.
+/// Listens on one connection until the connection is lost or no listeners are left.
 async fn hear(shared: &Shared, hub: &Hub) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(&shared.pool).await?;
     let named = sqlx::raw_sql(AssertSqlSafe(channels(&shared.place))).fetch_one(&mut listener).await?;
     let channels = [named.try_get(0)?, named.try_get(1)?];
     listener.listen_all(channels.iter().map(String::as_str)).await?;
-    // What happened before is not notified of.
+    // There are no notifications of earlier changes.
     hint_all(hub);
     echo(shared, &mut listener, hub, &channels).await?;
     while !hub.is_deserted() {
@@ -257,7 +257,8 @@ async fn hear(shared: &Shared, hub: &Hub) -> Result<(), sqlx::Error> {
             Ok(heard) => match heard? {
                 Some(notification) => pass_on(shared, hub, &channels, &notification),
                 None => {
-                    // What happens until it is connected again is not notified of; that it is, the next call sees to.
+                    // The connection was lost, and notifications with it. This call reconnects; then every topic is
+                    // hinted.
                     listener.listen_all([]).await?;
                     hint_all(hub);
                 }
@@ -267,7 +268,7 @@ async fn hear(shared: &Shared, hub: &Hub) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Tells, and waits until that is heard.
+/// Sends a notification and waits until it is received.
 async fn echo(
     shared: &Shared,
     listener: &mut PgListener,

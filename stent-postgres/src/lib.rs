@@ -1,4 +1,4 @@
-//! Stent's Postgres backend: any number of processes on any number of machines.
+//! The Postgres backend of Stent: any number of processes on any number of machines.
 //!
 //! ```no_run
 //! # #[tokio::main(flavor = "current_thread")]
@@ -15,18 +15,18 @@
 //!
 //! | File | Holds |
 //! |---|---|
-//! | `options.rs` | what can be set, and how it is written as a URL |
-//! | `open.rs` | connections, and how the server is to plan for them |
-//! | `guests.rs` | connections that the application's statements run on, and how they are reset |
-//! | `sessions.rs` | which sessions are not to be used again |
+//! | `options.rs` | options, and their form in a URL |
+//! | `open.rs` | opens connections, and configures how the server plans |
+//! | `guests.rs` | connections for the application's statements, and how they are reset |
+//! | `sessions.rs` | tracks which sessions must not be reused |
 //! | `place.rs` | the schema of the tables, and how statements name it |
-//! | `spare.rs` | connections that are open while nobody uses them |
-//! | `dialect.rs` | what Postgres does in its own way, for `stent-sql` |
-//! | `error.rs` | what kind of failure an error is, and what to do about it |
-//! | `pack.rs` | a batch of rows as arrays, and rows read back |
-//! | `hints.rs` | hints from process to process |
+//! | `spare.rs` | keeps a minimum of connections open |
+//! | `dialect.rs` | the Postgres dialect for `stent-sql` |
+//! | `error.rs` | classifies errors, and says what to do about them |
+//! | `pack.rs` | passes a batch of rows as arrays, and reads rows |
+//! | `hints.rs` | sends hints between processes |
 //!
-//! Everything else is `stent-sql`'s.
+//! Everything else is in `stent-sql`.
 
 mod dialect;
 mod error;

@@ -1,4 +1,4 @@
-//! Opens a store: connections, and how the server is to plan for them.
+//! Opens a store: its connections, and how the server plans for them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,10 @@ use crate::place::Place;
 use crate::sessions::Sessions;
 use crate::{guests, spare};
 
-/// How the server is to plan. Every statement here finds its rows by index, however many there are; statistics, which lag
-/// behind a queue that grows and shrinks by the second, can only lead away from that. Plans are made once per connection.
-/// (`jit` is off because what is switched off counts as very dear, and what is dear would be compiled.)
+/// Planner settings. Every statement of Stent finds its rows by index, however many there are. Statistics lag behind a
+/// queue that grows and shrinks by the second, and could only mislead the planner. Each connection plans a statement
+/// once. (`jit` is off because the planner gives disabled methods a very high cost, and expensive plans would be
+/// compiled.)
 const PLANNING: [(&str, &str); 5] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
@@ -27,25 +28,25 @@ const PLANNING: [(&str, &str); 5] = [
     ("jit", "off"),
 ];
 
-/// How long a statement of the store's own waits for what another transaction holds, in milliseconds. A worker's commit that
-/// waits longer is sent again in halves, until only that waits which must, and the rest is committed without it: see
-/// `docs/decisions/0011-what-postgres-locks.md`.
+/// How long one of the store's own statements waits for a lock of another transaction, in milliseconds. A worker's
+/// commit that waits longer is split in halves and sent again, until only the part that must wait does so and the rest
+/// is committed without it: see `docs/decisions/0011-what-postgres-locks.md`.
 const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "2000");
 
-/// What transactions must see of each other, whatever the server's default is.
+/// The isolation level that the store's transactions need, whatever the server's default is.
 const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");
 
-/// Connections for hints: one that listens, and one that tells.
+/// Connections for hints: one that listens, and one that notifies.
 const HINT_CONNECTIONS: u32 = 2;
 
-/// How long it is tried to find out why there is no connection, at most: within `acquire_timeout`, of which it takes no more than
-/// a fifth.
+/// Longest time for finding out why no connection is available. It is part of `acquire_timeout` and takes at most a
+/// fifth of it.
 pub(crate) const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection that nobody uses stays open, beyond `min_connections`.
+/// How long an unused connection stays open, beyond `min_connections`.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// How long a connection is taken for sound without asking.
+/// How long a connection is considered sound without a test.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Opens Postgres stores.
@@ -53,16 +54,16 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct PostgresStore;
 
 impl PostgresStore {
-    /// Opens a store. The server is first asked when the store is first used: a process can start before its server does.
-    /// Tables are made by [`migrate`](stent_core::backend::Migrate::migrate).
+    /// Opens a store. It connects to the server only when the store is first used, so a process can start before its
+    /// server does. [`migrate`](stent_core::backend::Migrate::migrate) creates the tables.
     ///
     /// # Errors
-    /// None as yet. What is wrong with the options was said when they were made; what is wrong with the server, the first
-    /// call says: [`Config`](stent_core::backend::ErrorKind::Config) if it refuses the user or lacks the database,
+    /// Currently none. Invalid options are reported when they are built. The first call reports errors of the server:
+    /// [`Config`](stent_core::backend::ErrorKind::Config) if it refuses the user or does not have the database,
     /// [`Unavailable`](stent_core::backend::ErrorKind::Unavailable) if it cannot be reached.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If it is called outside a tokio runtime.
     pub async fn open(options: PostgresOptions) -> Result<Arc<SqlStore>> {
         let sessions = Arc::new(Sessions::default());
         let connect = set_up(&options);
@@ -104,23 +105,25 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// Opens a store on a pool that the application has. Closing the store leaves the pool open.
+    /// Opens a store on a pool of the application. Closing the store leaves the pool open.
     ///
-    /// Beside a store of its own, one on a borrowed pool
-    /// - keeps its tables where the pool's connections look for tables first (their `search_path`) when it is migrated: there is
-    ///   no schema to set;
-    /// - says to the server how to plan at the beginning of each transaction, which is one more statement, and leaves it to
-    ///   the server for what only reads;
-    /// - runs everything on that pool. Long reads and closures of `stent::transaction` can leave no connection for commits and
-    ///   renewals, and what a closure changes of its connection stays, as it does wherever else the application does that: give
-    ///   the pool an `after_release` that runs `DISCARD ALL`, where closures do;
-    /// - takes two of the pool's connections for hints, once somebody waits for them, so the pool should have at least four.
+    /// Such a store differs from one that opens its own pools:
+    /// - When it is migrated, its tables go to the first schema of the connections' `search_path`; no schema can be
+    ///   set.
+    /// - It sends its planner settings at the beginning of each transaction, which costs one more statement; for
+    ///   transactions that only read, it leaves planning to the server.
+    /// - It runs everything on that one pool. Long reads and closures of `stent::transaction` can take the connections
+    ///   that commits and lease renewals need. A closure's changes to its connection persist, as do any other changes
+    ///   that the application makes to its pool's connections. If you use such closures, give the pool an
+    ///   `after_release` that runs `DISCARD ALL`.
+    /// - It takes two of the pool's connections for hints as soon as somebody waits for hints, so the pool should have
+    ///   at least four.
     ///
     /// # Errors
-    /// [`Config`](stent_core::backend::ErrorKind::Config) if it is no connection to Postgres.
+    /// [`Config`](stent_core::backend::ErrorKind::Config) if the connection is not a Postgres connection.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If it is called outside a tokio runtime.
     pub fn from_connection(connection: DatabaseConnection) -> Result<Arc<SqlStore>> {
         if connection.get_database_backend() != DbBackend::Postgres {
             return Err(config("the connection is not a Postgres connection".to_owned()));
@@ -136,18 +139,18 @@ impl PostgresStore {
     }
 }
 
-/// A pool of at most so many connections.
+/// A pool of at most this many connections.
 fn pool(options: &PostgresOptions, most: u32, sessions: &Arc<Sessions>) -> PgPoolOptions {
     let sessions = Arc::clone(sessions);
-    // What is left is for finding out why there was none.
+    // The rest of the time is for finding out why no connection was available.
     let acquire_limit = options.acquire_limit();
     let acquire_timeout = acquire_limit - (acquire_limit / 5).min(DIAGNOSIS_TIMEOUT);
     PgPoolOptions::new()
         .max_connections(most)
         .acquire_timeout(acquire_timeout)
         .idle_timeout(IDLE_TIMEOUT)
-        // One that was in use a moment ago is not tried out first. If it was lost since, that shows when a transaction
-        // begins on it, which then takes another one.
+        // A recently used connection is not tested first. If it has been lost since, beginning a transaction on it
+        // fails, and the transaction takes another connection.
         .test_before_acquire(false)
         .before_acquire(move |connection, metadata| {
             let sessions = Arc::clone(&sessions);
@@ -163,11 +166,12 @@ fn pool(options: &PostgresOptions, most: u32, sessions: &Arc<Sessions>) -> PgPoo
         })
 }
 
-/// How connections of the store's own begin.
+/// Settings of the store's own connections.
 fn set_up(options: &PostgresOptions) -> PgConnectOptions {
     let mut connect = options.connect.clone().options(PLANNING).options([ISOLATION, LOCK_TIMEOUT]);
     if let Some(schema) = &options.schema {
-        // Stent's statements name it. This is for whoever looks into the tables along with them.
+        // Stent's statements name the schema. The search path is for people who inspect the tables on such a
+        // connection.
         connect = connect.options([("search_path", format!("\"{schema}\""))]);
     }
     named(connect)
@@ -180,7 +184,7 @@ fn named(mut connect: PgConnectOptions) -> PgConnectOptions {
     connect.disable_statement_logging()
 }
 
-/// How many connections of each kind are open while nobody uses them: those that write first.
+/// How many connections of each kind stay open while unused. The connections that write come first.
 fn kept(options: &PostgresOptions) -> Vec<spare::Kept> {
     let Shares { writes, renewals: _, reads, guests } = options.shares();
     let mut left = options.min_connections.min(options.max_connections);
@@ -196,8 +200,8 @@ fn kept(options: &PostgresOptions) -> Vec<spare::Kept> {
     ]
 }
 
-/// The same, for one transaction on a connection of others. The isolation level first, and by a statement that looks at
-/// nothing: afterwards it cannot be set any more.
+/// The same settings for one transaction on a borrowed connection. The isolation level comes first, in a statement that
+/// takes no snapshot, because it cannot be set after one.
 fn settings() -> String {
     let local = |(name, value)| format!("set_config('{name}', '{value}', true)");
     let all: Vec<_> = [LOCK_TIMEOUT].into_iter().chain(PLANNING).map(local).collect();

@@ -1,4 +1,4 @@
-//! What can be set, and how it is written as a URL.
+//! Options, and their form in a URL.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use stent_core::backend::{Error, ErrorKind, Result};
 use stent_core::duration;
 use stent_sql::url::{self, Parameter};
 
-/// Where a Postgres store is and how it is opened.
+/// Options of a Postgres store: where it is and how to open it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,9 +24,9 @@ use stent_sql::url::{self, Parameter};
 /// # Ok::<(), stent_core::backend::Error>(())
 /// ```
 ///
-/// Parameters of Stent's own are `schema`, `min_connections`, `max_connections` and `acquire_timeout`, named as the methods
-/// here. Those that libpq knows (`sslmode`, `application_name`, `options`, …) are handed to the driver, which warns of any
-/// that it does not use.
+/// Stent's own parameters are `schema`, `min_connections`, `max_connections` and `acquire_timeout`; they correspond to
+/// the methods of the same names. Parameters of libpq (`sslmode`, `application_name`, `options`, …) are passed to the
+/// driver, which warns about those that it does not support.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
     pub(crate) connect: PgConnectOptions,
@@ -36,25 +36,25 @@ pub struct PostgresOptions {
     pub(crate) acquire_timeout: Duration,
 }
 
-/// Bounds the connections of one handle: a server has some hundreds in all.
+/// Most connections of one handle. A server has a few hundred in all.
 const CONNECTIONS_MAX: u32 = 1_000;
 
-/// Connections that write, unless a handle is to have fewer in all: a worker commits and claims at the same time, and
-/// dispatches go beside.
+/// Connections that write, unless the handle has fewer in all: a worker commits and claims concurrently, and dispatches
+/// run beside them.
 const WRITES_MIN: u32 = 3;
 
-/// Bytes of a name, in Postgres.
+/// Longest schema name in Postgres, in bytes.
 const SCHEMA_BYTES_MAX: usize = 63;
 
-/// How long a call waits for a connection, where nothing else is said.
+/// Default time that a call waits for a connection.
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest time for which a call waits for a connection, as good as no limit: a hundred years.
+/// The longest time that a call can wait for a connection: a hundred years, practically no limit.
 const ACQUIRE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 const PARAMETERS: &str = "schema, min_connections, max_connections, acquire_timeout";
 
-/// Parameters of connection URLs that are libpq's, or the driver's.
+/// Parameters of connection URLs that belong to libpq or to the driver.
 const LIBPQ: [&str; 36] = [
     "application_name",
     "channel_binding",
@@ -94,7 +94,7 @@ const LIBPQ: [&str; 36] = [
     "user",
 ];
 
-/// How many connections a handle has at most, by what they are for.
+/// The maximum number of a handle's connections, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shares {
     pub(crate) writes: u32,
@@ -104,7 +104,7 @@ pub(crate) struct Shares {
 }
 
 impl PostgresOptions {
-    /// A store on a server that the driver's own options name.
+    /// A store on the server that the driver's own options name.
     #[must_use]
     pub const fn new(connect: PgConnectOptions) -> Self {
         Self {
@@ -116,12 +116,12 @@ impl PostgresOptions {
         }
     }
 
-    /// The schema that Stent's tables are in, which migrating creates if it is not there. By default, and as Postgres does,
-    /// the first one of the user's `search_path`, mostly `public`.
+    /// Sets the schema of Stent's tables; a migration creates it if it does not exist. The default is Postgres's own:
+    /// the first schema of the user's `search_path`, usually `public`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if it is not 1 to 63 ASCII letters, digits and underscores of which the first is no digit, or
-    /// begins with `pg_`.
+    /// [`ErrorKind::Config`] if the name is not 1 to 63 ASCII letters, digits and underscores, starts with a digit, or
+    /// starts with `pg_`.
     pub fn schema(mut self, schema: impl Into<String>) -> Result<Self> {
         let schema = schema.into();
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -139,7 +139,7 @@ impl PostgresOptions {
         Ok(self)
     }
 
-    /// Connections that are kept open even while nobody uses them, from the first use on; 0 by default. No more than
+    /// Sets how many connections stay open while unused, from the first use on; 0 by default. At most
     /// [`max_connections`](Self::max_connections).
     #[must_use]
     pub const fn min_connections(mut self, connections: u32) -> Self {
@@ -147,10 +147,10 @@ impl PostgresOptions {
         self
     }
 
-    /// Most connections that are open at once for reads and for closures of `stent::transaction`, from 1 to 1,000; 10 by
-    /// default. Of these, three tenths are for reads and the others for closures, one of each at the least. Beside them there
-    /// are up to three (or three tenths, if that is more) that commit and claim, one for renewals of leases, and two that carry
-    /// hints: so neither a slow read nor a closure keeps a worker from writing what it has done.
+    /// Limits the connections for reads and for closures of `stent::transaction`, from 1 to 1,000; 10 by default. Three
+    /// tenths of them are for reads and the others for closures, at least one each. In addition there are up to three
+    /// (or three tenths, if that is more) for commits and claims, one for lease renewals, and two for hints, so neither
+    /// slow reads nor closures keep a worker from committing its results.
     #[must_use]
     pub const fn max_connections(mut self, connections: u32) -> Self {
         self.max_connections = if connections == 0 {
@@ -163,15 +163,15 @@ impl PostgresOptions {
         self
     }
 
-    /// How long a call waits for a connection, whether all are in use or the server is unreachable; the error says which. 10 s
-    /// by default. Zero is no limit, and a call then waits for a server that is away until it is there.
+    /// Sets how long a call waits for a connection, whether all connections are in use or the server is unreachable;
+    /// the error says which. 10 s by default. Zero means no limit: a call then waits until the server is back.
     #[must_use]
     pub const fn acquire_timeout(mut self, timeout: Duration) -> Self {
         self.acquire_timeout = timeout;
         self
     }
 
-    /// The acquire timeout as pools take it, which add it to the present moment.
+    /// The acquire timeout as the pools take it; they add it to the current time.
     pub(crate) fn acquire_limit(&self) -> Duration {
         match self.acquire_timeout {
             Duration::ZERO => ACQUIRE_MAX,
@@ -179,7 +179,7 @@ impl PostgresOptions {
         }
     }
 
-    /// The server, the database and the schema. No secrets.
+    /// The server, the database and the schema, without secrets.
     #[must_use]
     pub fn location(&self) -> String {
         let host = match self.connect.get_socket() {
@@ -193,7 +193,7 @@ impl PostgresOptions {
         }
     }
 
-    /// How many connections there are at most of each kind.
+    /// The maximum number of connections of each kind.
     pub(crate) fn shares(&self) -> Shares {
         let (most, tenths) = (self.max_connections, self.max_connections * 3 / 10);
         let reads = tenths.max(1);
@@ -205,7 +205,7 @@ impl PostgresOptions {
         }
     }
 
-    /// Sets one of Stent's own parameters; none if it is not one.
+    /// Sets one of Stent's own parameters. Returns false if the parameter is not Stent's.
     fn set(&mut self, name: &str, value: &str) -> Result<bool> {
         let number = |least: u32| match value.parse() {
             Ok(number) if (least..=CONNECTIONS_MAX).contains(&number) => Ok(number),
@@ -231,14 +231,14 @@ impl FromStr for PostgresOptions {
 
     fn from_str(url: &str) -> Result<Self> {
         if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-            // The URL may hold a password, so it is not shown.
+            // The URL may contain a password, so it is not shown.
             return Err(config(
                 "the URL does not begin with postgres://; write it like postgres://user@host/database"
                     .to_owned(),
             ));
         }
         let (server, parameters) = url::split(url);
-        // What is Stent's own is kept here; the driver gets the rest.
+        // Keeps Stent's own parameters here and passes the others to the driver.
         let mut own = Self::new(PgConnectOptions::new_without_pgpass());
         let mut rest = Vec::new();
         for parameter in parameters {

@@ -1,7 +1,7 @@
-//! A batch of rows as arrays, one for each column, and rows read back.
+//! Passes a batch of rows as arrays, one per column, and reads rows.
 //!
-//! The driver's arrays hold no nulls. Where columns may be null, one more array says which of a row's cells are, a bit for
-//! each such column; in an array's place of a null stands something that nobody reads.
+//! The driver's arrays cannot contain nulls. If columns may be null, one more array tells which cells of a row are
+//! null, with one bit per such column. The column's own array contains a placeholder for each null.
 //!
 //! ```text
 //! SELECT "id", CASE WHEN ("nulls" & 1) = 0 THEN "at" END AS "at"
@@ -15,10 +15,10 @@ use sea_orm::{DbErr, QueryResult};
 use stent_sql::batch::{Answer, Batch, Cell, Column, Kind};
 use uuid::Uuid;
 
-/// Name of the array that says what is null.
+/// Name of the array that marks nulls.
 const NULLS: &str = "nulls";
 
-/// How many parameters a batch takes.
+/// Number of parameters of a batch.
 pub(crate) fn params(columns: &[Column]) -> usize {
     columns.len() + usize::from(columns.iter().any(|column| column.nullable))
 }
@@ -48,7 +48,7 @@ pub(crate) fn source(columns: &[Column], first: usize) -> SelectStatement {
     rows.from_subquery(packed, Alias::new("packed")).take()
 }
 
-/// The parameters that carry a batch.
+/// The values of a batch's parameters.
 pub(crate) fn values(batch: &Batch<'_>) -> Vec<Value> {
     let columns = batch.columns();
     let mut values = Vec::with_capacity(params(columns));

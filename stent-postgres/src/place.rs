@@ -1,13 +1,14 @@
-//! In which schema Stent's tables are, and how statements name them there.
+//! The schema of Stent's tables, and how statements name the tables in it.
 
 use std::sync::{Arc, OnceLock};
 
 use stent_core::backend::Topic;
 
-/// What the names of Stent's tables and views begin with.
+/// The prefix of Stent's tables and views.
 const PREFIX: &str = "\"stent_";
 
-/// The schema, once it is known: the options name it, or the database tells the first one of the user's `search_path`.
+/// The schema once it is known: the options name it, or the database reports the first schema of the user's
+/// `search_path`.
 #[derive(Debug)]
 pub(crate) struct Place {
     schema: OnceLock<String>,
@@ -27,26 +28,26 @@ impl Place {
         self.schema.get().map(String::as_str)
     }
 
-    /// Whoever is first says so.
+    /// Sets the schema, unless it is set already.
     pub(crate) fn settle(&self, schema: String) {
         let _ = self.schema.set(schema);
     }
 
-    /// The schema, as a name is written in a statement.
+    /// The schema as a quoted identifier.
     pub(crate) fn quoted(&self) -> Option<String> {
         self.schema().map(|schema| format!("\"{}\"", schema.replace('"', "\"\"")))
     }
 
-    /// The same, if it is the options that name it.
+    /// As [`quoted`](Self::quoted), but only if the options name the schema.
     pub(crate) fn asked_for(&self) -> Option<String> {
         self.quoted().filter(|_| self.is_asked_for)
     }
 
-    /// The same statement, with the schema before each of Stent's tables.
+    /// Qualifies each of Stent's tables in a statement with the schema.
     ///
-    /// A table is what is named in full and is neither the table of a column (`"stent_task"."id"`) nor what something is
-    /// called within the statement (`AS "stent_task"`). The builders are not told a schema, which is known
-    /// only once there is a connection.
+    /// A name counts as a table if it is neither the table of a column (`"stent_task"."id"`) nor an alias (`AS
+    /// "stent_task"`). The statement builders do not know the schema, because it is only known once there is a
+    /// connection.
     pub(crate) fn name_in(&self, text: &str) -> String {
         let Some(schema) = self.quoted() else { return text.to_owned() };
         let mut named = String::with_capacity(text.len() + text.len() / 8);
@@ -69,8 +70,8 @@ impl Place {
         named
     }
 
-    /// The name of the channel that stands for a topic, as an expression. It is drawn from the schema: stores of one database do
-    /// not hear each other.
+    /// The name of a topic's channel, as an SQL expression. It is derived from the schema, so that the stores of one
+    /// database do not hear each other.
     pub(crate) fn channel(&self, topic: Topic) -> String {
         let topic = match topic {
             Topic::Work => "work",

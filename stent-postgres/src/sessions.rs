@@ -1,8 +1,8 @@
-//! What is known of the sessions of one handle: whether the server has let one in, and which are not to be used any more.
+//! Tracks the sessions of one handle: whether the server has accepted a login, and which sessions must not be reused.
 //!
-//! A session that the server has made read-only, or that has lost its prepared statements, fails whatever is done in it, and so
-//! do others that were opened before what happened. They are all retired at the first such error, and closed as the pool comes
-//! upon them.
+//! In a session that the server made read-only, or that lost its prepared statements, every statement fails. Sessions
+//! that were opened before the cause are usually affected too. The first such error therefore retires all of them, and
+//! each is closed when the pool next handles it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,13 +13,14 @@ use sea_orm::sqlx::{self, Connection};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Hears of each session that is opened.
+/// Notified about each session that is opened.
 pub(crate) type Opened = watch::Receiver<()>;
 
-/// How long a connection that does nothing may take to answer.
+/// How long an idle connection may take to answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// For so long after somebody stopped waiting, connections that come back are tried out with a bound. The driver has none.
+/// For this long after a caller stopped waiting, connections that return are tested with a timeout. The driver has
+/// none.
 const DOUBT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
@@ -27,11 +28,11 @@ pub(crate) struct Sessions {
     opens: watch::Sender<()>,
     let_in: AtomicBool,
     retired: Mutex<Option<Instant>>,
-    /// When somebody last stopped waiting for an answer.
+    /// When a caller last stopped waiting for an answer.
     doubted: Mutex<Option<Instant>>,
-    /// The server's own bound on a statement of the application's, in milliseconds; 0 is none.
+    /// The server's own limit on a statement of the application, in milliseconds; 0 means none.
     statement_ms_max: AtomicU64,
-    /// Where the server has the application's statements look for tables.
+    /// The search path that the server has set for the application's statements.
     search_path: OnceLock<String>,
 }
 
@@ -49,7 +50,7 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// The server has let a session in.
+    /// The server accepted a session.
     pub(crate) fn opened(&self) {
         self.let_in();
         self.opens.send_replace(());
@@ -59,7 +60,7 @@ impl Sessions {
         self.opens.subscribe()
     }
 
-    /// The same, where nobody tells of sessions that are opened.
+    /// As [`opened`](Self::opened), for pools that do not report opened sessions.
     pub(crate) fn let_in(&self) {
         self.let_in.store(true, Ordering::Release);
     }
@@ -68,30 +69,30 @@ impl Sessions {
         self.let_in.load(Ordering::Acquire)
     }
 
-    /// No session that is open now is used again.
+    /// Makes sure that no session that is open now is reused.
     pub(crate) fn retire(&self) {
         *lock(&self.retired) = Some(Instant::now());
     }
 
-    /// Whether a session of this age is not to be used again.
+    /// Whether a session of this age must not be reused.
     pub(crate) fn is_retired(&self, age: Duration) -> bool {
         lock(&self.retired).is_some_and(|retired| age >= retired.elapsed())
     }
 
-    /// Somebody has stopped waiting for an answer, and which of the connections that come back now that was on is not known.
+    /// A caller stopped waiting for an answer. It is unknown which of the connections that return next it used.
     pub(crate) fn doubt(&self) {
         *lock(&self.doubted) = Some(Instant::now());
     }
 
-    /// Whether a connection that comes back may be one that does not answer.
+    /// Whether a connection that returns may be unresponsive.
     pub(crate) fn is_in_doubt(&self) -> bool {
         lock(&self.doubted).is_some_and(|doubted| doubted.elapsed() < DOUBT)
     }
 
-    /// Whether a session answers. If it does not, neither do those that were opened before.
+    /// Whether a session answers. If it does not, all sessions that are open now are retired.
     ///
     /// # Errors
-    /// When it was lost.
+    /// The session was lost.
     pub(crate) async fn answers(&self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         match timeout(PING_TIMEOUT, connection.ping()).await {
             Ok(answered) => answered.map(|()| true),
@@ -102,7 +103,7 @@ impl Sessions {
         }
     }
 
-    /// What the server does with the application's statements if nobody says otherwise.
+    /// Stores the server's own settings for the application's statements.
     pub(crate) fn learn(&self, statement_ms_max: u64, search_path: String) {
         self.statement_ms_max.store(statement_ms_max, Ordering::Release);
         let _ = self.search_path.set(search_path);
@@ -112,7 +113,7 @@ impl Sessions {
         self.search_path.get().map(String::as_str)
     }
 
-    /// How long a statement of the application's may take of which the closure may take so long.
+    /// The timeout of a statement of the application in a closure that may run for `limit_ms`.
     pub(crate) fn statement_ms(&self, limit_ms: u64) -> u64 {
         match self.statement_ms_max.load(Ordering::Acquire) {
             0 => limit_ms,

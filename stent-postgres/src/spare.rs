@@ -1,8 +1,8 @@
-//! Opens the connections that are to be there while nobody uses them. The pool itself opens them only in place of others that
-//! have grown old.
+//! Keeps the minimum number of connections open. The pool by itself opens them only to replace connections that reached
+//! their maximum age.
 //!
-//! They are opened once somebody has opened one: a process can start before its server does, and when a server comes back they
-//! come back with the first who asks it something.
+//! They are opened after the first connection that a caller opens: a process can start before its server does, and when
+//! a server comes back, the spare connections come back with the first caller.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,25 +15,25 @@ use tokio::time::timeout;
 
 use crate::sessions::Opened;
 
-/// How long a connection that nobody uses may take to answer.
+/// How long an unused connection may take to answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connections of one kind, and how many of them are to be open.
+/// A kind of connection, and its minimum number of open connections.
 pub(crate) type Kept = (fn(&Connections) -> &DatabaseConnection, u32);
 
-/// Keeps so many connections of a store open, for as long as there is the store.
+/// Keeps these numbers of connections open for the lifetime of the store.
 pub(crate) fn keep(store: &Arc<SqlStore>, kept: Vec<Kept>, mut opened: Opened) {
     if kept.iter().all(|(_, least)| *least == 0) {
         return;
     }
     let store = Arc::downgrade(store);
     tokio::spawn(async move {
-        // The store has the other end.
+        // The store holds the sender.
         while opened.changed().await.is_ok() {
             for (of, least) in &kept {
                 fill(&store, *of, *least).await;
             }
-            // Its own are no news.
+            // Ignores the connections opened here.
             opened.mark_unchanged();
         }
     });
@@ -45,8 +45,8 @@ async fn fill(store: &Weak<SqlStore>, of: fn(&Connections) -> &DatabaseConnectio
     else {
         return;
     };
-    // Each is held until all are there: as many as are to be, and those that are lost, of which there is an end. Callers wait no
-    // longer than it takes to look at them, and to open others.
+    // Holds the connections until the minimum is reached. The loop ends: it takes at most the minimum plus the lost
+    // connections. Callers wait no longer than it takes to test those and to open new ones.
     let mut held = Vec::new();
     while held.len() < least as usize {
         match pool.try_acquire() {
@@ -58,13 +58,13 @@ async fn fill(store: &Weak<SqlStore>, of: fn(&Connections) -> &DatabaseConnectio
                     return;
                 }
             },
-            // The others are in use.
+            // The other connections are in use.
             None => return,
         }
     }
 }
 
-/// A connection that answers. One that was lost counts as open, as long as nobody has tried to use it; here it is closed.
+/// Returns a connection that answers. The pool counts a lost connection as open until somebody uses it; this closes it.
 async fn sound(mut connection: PoolConnection<Postgres>) -> Option<PoolConnection<Postgres>> {
     if let Ok(Ok(())) = timeout(PING_TIMEOUT, connection.ping()).await {
         return Some(connection);
