@@ -19,14 +19,14 @@ use crate::function::BoxFuture;
 use crate::function::panics::{catch_panic, try_drop};
 use crate::trace;
 
-/// How often code that wakes itself is polled before others get their turn.
+/// How often code that wakes itself is polled before other tasks get their turn.
 const POLLS_MAX: usize = 128;
 
-/// A task's code, its replay, and its waker. Code that is not gone on with is destroyed on a thread that may block.
+/// A task's code, its replay, and its waker. Abandoned code is destroyed on a thread that may block.
 pub(super) struct Activation {
     pub(super) durable: Arc<Durable>,
     code: Code,
-    /// What every event is in that the code logs.
+    /// The span of every event that the code logs.
     span: Span,
     pub(super) waker: Arc<TurnWaker>,
     host: Arc<Host>,
@@ -34,17 +34,17 @@ pub(super) struct Activation {
 
 /// How far a task's code has come.
 enum Code {
-    /// It is built at its first poll: that decodes its arguments and enters it.
+    /// Not built yet: the first poll decodes its arguments and enters it.
     Described { args: Payload },
     /// It has been entered.
     Entered(BoxFuture<'static, TaskResult>),
-    /// It has ended, and its result is still to be taken.
+    /// It has ended, and its result has not been taken yet.
     Ended(TaskResult),
     /// It has ended or was dropped.
     Gone,
 }
 
-/// Code that was entered and is not gone on with.
+/// Code that was entered and is abandoned.
 struct Remains {
     durable: Arc<Durable>,
     code: Option<BoxFuture<'static, TaskResult>>,
@@ -86,7 +86,7 @@ impl Activation {
         Self::new(host, place, task.args, task.trace.as_deref(), Arc::default(), replay)
     }
 
-    /// The code of a step that its parent's turn runs. It is stopped when its parent is.
+    /// The code of a step that its parent's turn runs. It is stopped together with its parent.
     pub(super) fn of_step(
         host: &Arc<Host>,
         place: Place,
@@ -122,7 +122,7 @@ impl Activation {
         Self { durable, code, span, waker: TurnWaker::new(), host: host.clone() }
     }
 
-    /// Polls the code until it has ended or is quiet: pending, and not woken since.
+    /// Polls the code until it ends or is quiet, that is, pending and not woken since.
     pub(super) async fn poll_until_quiet(&mut self) -> Option<TaskResult> {
         loop {
             for _ in 0..POLLS_MAX {
@@ -137,25 +137,27 @@ impl Activation {
         }
     }
 
-    /// Takes the place of code that has ended: the next poll gives its result again.
+    /// Replaces code that has ended: the next poll returns its result again.
     pub(super) fn has_ended(&mut self, result: TaskResult) {
         self.code = Code::Ended(result);
         self.waker.set_woken();
     }
 
-    /// Says in its span how the attempt came out.
+    /// Records the attempt's outcome in its span.
     pub(super) fn report_end(&self, result: &TaskResult) {
         trace::attempt_ended(&self.span, result);
     }
 
-    /// Whether something else may wake the code, which is quiet, than what is recorded: whatever can has a clone of its waker.
+    /// Whether something other than a durable future may wake the quiet code. Everything that can wake it holds a clone
+    /// of its waker.
     ///
-    /// Combinators that give the futures in them wakers of their own, such as `FuturesUnordered`, have one, too.
+    /// Combinators that give their futures separate wakers, such as `FuturesUnordered`, hold a clone, too.
     pub(super) fn awaits_the_world(&self) -> bool {
         self.foreign_wakers().0 > 0
     }
 
-    /// Whether something else surely does: more clones than such a combinator of durable futures would explain.
+    /// Whether something other than a durable future certainly may: there are more clones than such a combinator of
+    /// durable futures would explain.
     pub(super) fn surely_awaits_the_world(&self) -> bool {
         let (foreign, wrapped) = self.foreign_wakers();
         foreign > usize::from(wrapped > 0)
@@ -169,15 +171,16 @@ impl Activation {
         (others.saturating_sub(direct), wrapped)
     }
 
-    /// Drops the code where it stands, and with it the steps that it waits for.
+    /// Drops the code where it is, and with it the steps that it waits for.
     pub(super) fn abandon(&mut self) {
         drop(self.remains());
     }
 
-    /// Hands the next known completion to the code and wakes what waits for it. False when the code has seen all.
+    /// Delivers the next known completion to the code and wakes its waiter. Returns false if the code has seen all
+    /// completions.
     ///
     /// # Errors
-    /// What a waker of the code's own panicked with.
+    /// A panic of one of the code's own wakers.
     pub(super) fn deliver(&self) -> Result<bool, Failure> {
         catch_panic(|| self.durable.deliver())
     }
@@ -207,14 +210,14 @@ impl Activation {
             Poll::Ready(Err(failure))
         });
         if polled.is_ready() {
-            // What has ended, or has panicked, must not be polled again.
+            // A future that has ended or panicked must not be polled again.
             self.abandon();
         }
         polled
     }
 }
 
-/// Decodes the arguments and enters the code, if that is still to be done, and polls it.
+/// Decodes the arguments and enters the code if that has not happened yet, and polls the code.
 fn poll_code(host: &Host, durable: &Durable, code: &mut Code, cx: &mut TaskContext<'_>) -> Poll<TaskResult> {
     if let Code::Described { args } = code {
         let engine = &host.engine;
@@ -251,11 +254,11 @@ impl fmt::Debug for Activation {
     }
 }
 
-/// The waker of a task's code: it remembers, so that quiet code is told from code that has something to do.
+/// The waker of a task's code. It remembers whether it was woken, which tells quiet code from code with work to do.
 pub(super) struct TurnWaker {
     woken: AtomicBool,
     turn: AtomicWaker,
-    /// Unparks its task, while the code is parked.
+    /// Unparks its task while the code is parked.
     unpark: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
@@ -268,7 +271,7 @@ impl TurnWaker {
         self.woken.swap(false, Ordering::AcqRel)
     }
 
-    /// Has the code polled again.
+    /// Makes the turn poll the code again.
     pub(super) fn set_woken(&self) {
         self.woken.store(true, Ordering::Release);
     }
@@ -282,7 +285,7 @@ impl TurnWaker {
         .await;
     }
 
-    /// From now on the code is parked: being woken unparks its task.
+    /// The code is parked: from now on, waking it unparks its task.
     pub(super) fn park(&self, unpark: impl Fn() + Send + 'static) {
         *self.unpark.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(unpark));
         if self.woken.load(Ordering::Acquire) {

@@ -1,5 +1,5 @@
-//! Functions that block their thread: noticed by how long their code takes between two awaits. A thread that is blocked runs no
-//! other turns, and code on it cannot be stopped when its lease has run out.
+//! Warns about functions that block their thread, judged by the time that their code takes between two awaits. A
+//! blocked thread runs no other turns, and its code cannot be stopped when its lease has expired.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use crate::durable::poll_timer::BLOCKING_POLL;
 
-/// The functions of one `Stent` that were warned of. There are at most as many as are registered.
+/// The functions of one `Stent` that a warning was logged for. There are at most as many as registered functions.
 #[derive(Debug, Default)]
 pub(crate) struct Blocking {
     warned: Mutex<BTreeSet<String>>,
 }
 
 impl Blocking {
-    /// A function's code was polled for so long: says once what that means, if it is too long.
+    /// A function's code took this long in one poll. Logs a warning once per function if that is too long.
     pub(super) fn polled(&self, function: &str, took: Duration) {
         if took < BLOCKING_POLL {
             return;

@@ -1,6 +1,7 @@
-//! Parked code that is kept in memory, so that a task which this worker claims again goes on instead of being replayed.
+//! The sticky cache: parked code that stays in memory, so that a task which this worker claims again continues without
+//! a replay.
 //!
-//! Dropping an entry is always safe: the record has all that is needed.
+//! Dropping an entry is always safe, because the record contains everything that a replay needs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -15,20 +16,20 @@ use stent_core::{ExecutionId, TaskId, Timestamp, decide};
 
 use super::port::Parked;
 
-/// The hot cache of one worker: least recently parked goes first.
+/// The sticky cache of one worker. The least recently parked code is evicted first.
 #[derive(Clone, Debug)]
 pub(super) struct Cache {
     inner: Arc<Mutex<Inner>>,
     max: usize,
 }
 
-/// What is known of one parked task.
+/// A parked task in the cache.
 #[derive(Debug)]
 struct Entry {
     age: u64,
     parked: Parked,
-    /// Whether its parking is known to stand in the store. Until then it may come to nothing, and with it the steps that the
-    /// code takes for recorded.
+    /// Whether its parking is known to be committed. Until then the parking may fail, and with it the steps that the
+    /// code considers recorded.
     stands: bool,
 }
 
@@ -37,14 +38,14 @@ struct Inner {
     entries: HashMap<TaskId, Entry>,
     by_age: BTreeMap<u64, TaskId>,
     parked: u64,
-    /// What the claim under way has recalled: it must be there when that comes back.
+    /// Tasks that the claim in flight relies on: their code must still be here when it returns.
     recalled: BTreeSet<TaskId>,
-    /// How many of them wait for what no store knows of.
+    /// Number of entries that wait for something outside the store.
     awaiting: usize,
-    /// Tasks that are due in the store at a moment only because their code waits for what no store knows of. It is put off
-    /// while the code is here.
+    /// Tasks that are due in the store at a moment only because their code waits for something outside the store. The
+    /// moment is postponed while the code is here.
     due: BTreeSet<(Timestamp, TaskId)>,
-    /// Up to which age the store was asked whether executions are still open. The next question begins behind it.
+    /// Up to which age executions were asked about. The next query continues after it.
     asked: u64,
 }
 
@@ -63,7 +64,7 @@ impl Cache {
         inner.entries.insert(task, Entry { age, parked, stands: false });
     }
 
-    /// The parking by the claim of this epoch stands in the store: from now on claims may recall the code.
+    /// The parking by the claim of this epoch is committed: from now on claims may rely on the code.
     pub(super) fn stands(&self, task: TaskId, epoch: Epoch) {
         let mut inner = self.lock();
         let inner = &mut *inner;
@@ -74,7 +75,7 @@ impl Cache {
         }
     }
 
-    /// What puts off the moments at which code is due that is here, once a third of a lease has passed.
+    /// Transitions that postpone the due moments of code in this cache, once a third of a lease has passed.
     pub(super) fn put_off(&self, now: Timestamp, lease: Duration) -> Vec<Transition> {
         let mut inner = self.lock();
         let mut put_off = Vec::new();
@@ -85,7 +86,7 @@ impl Cache {
             let Some(Entry { parked, .. }) = inner.entries.get_mut(&task) else { continue };
             let sleeps_until = parked.activation.durable.replay(|replay| replay.wait().until);
             let until = sleeps_until.map_or(now + lease, |due| due.min(now + lease));
-            // A sleep of its own is due first, or it is due already: whoever claims it then goes on.
+            // Its own sleep is due first, or it is due already: the worker that claims it next continues it.
             if until <= from || from <= now {
                 continue;
             }
@@ -96,7 +97,7 @@ impl Cache {
         put_off
     }
 
-    /// When something is to be put off.
+    /// When the next due moment is to be postponed.
     pub(super) fn put_off_at(&self, lease: Duration) -> Option<Timestamp> {
         self.lock().due.first().map(|(due, _)| *due - lease / 3 * 2)
     }
@@ -109,12 +110,12 @@ impl Cache {
 
     pub(super) fn forget(&self, task: TaskId) {
         let forgotten = self.lock().remove(task);
-        // Dropping code may run destructors of the user's; not under the lock.
+        // Outside the lock, because dropping code may run the application's destructors.
         drop(forgotten);
     }
 
-    /// Brings the cache back to its bound, but for what the claim under way has recalled. Code that waits for what no store
-    /// knows of has a bound of its own, and is not counted to this one: what it waits for would be gone with it.
+    /// Evicts entries beyond the bound, except those that the claim in flight relies on. Code that waits for something
+    /// outside the store has a bound of its own and does not count here, because evicting it would lose that wait.
     pub(super) fn shrink(&self) {
         let mut inner = self.lock();
         let awaiting = inner.awaiting;
@@ -137,12 +138,12 @@ impl Cache {
         drop(evicted);
     }
 
-    /// The claim came back, and what it recalled was taken, or was not claimed after all.
+    /// The claim returned, so the code that it relied on was taken or was not claimed after all.
     pub(super) fn claimed(&self) {
         self.lock().recalled.clear();
     }
 
-    /// At most `max` executions whose code is here, other ones each time until all have had their turn.
+    /// At most `max` executions whose code is here. Successive calls rotate through all of them.
     pub(super) fn to_ask(&self, max: usize) -> BTreeSet<ExecutionId> {
         let mut inner = self.lock();
         let behind = (Bound::Excluded(inner.asked), Bound::Unbounded);
@@ -165,8 +166,8 @@ impl Cache {
         self.take_where(|parked| ended.contains(&parked.execution()))
     }
 
-    /// Takes out the code of tasks that were given up, and of what hangs below them as far as that is here. Most that is given
-    /// up are timers, which have no code, so only what is found is looked below.
+    /// Takes out the code of tasks that were given up, and of the tasks below them that are here. Most tasks that are
+    /// given up are timers, which have no code, so only below the found ones are further tasks looked up.
     pub(super) fn take_below(&self, given_up: &[TaskId]) -> Vec<Parked> {
         let mut inner = self.lock();
         let mut taken: Vec<Parked> = given_up.iter().filter_map(|task| inner.remove(*task)).collect();
@@ -211,7 +212,7 @@ impl Inner {
 }
 
 impl StickyCache for Cache {
-    /// A store that has lost the parking, though it was acknowledged, has an earlier count of commits.
+    /// A store that has lost an acknowledged parking has an earlier count of commits.
     fn seen(&self, fence: &Fence) -> Option<u32> {
         let mut inner = self.lock();
         let entry = inner.entries.get(&fence.task)?;

@@ -1,11 +1,11 @@
-//! The one loop of a worker. It performs what the core's [`Pump`] says, and groups what turns commit.
+//! The one loop of a worker. It performs the actions of the core's [`Pump`], and groups the commits of turns.
 //!
 //! | File | Does |
 //! |---|---|
-//! | `forget` | lets go of parked code whose executions have ended elsewhere |
-//! | `outbox` | what is still to be sent, and in which units |
-//! | `exchange` | what is sent to the store and what becomes of it: everything that has come up since the last time, and the next work |
-//! | `lease` | renews what is held, and stops what is lost |
+//! | `forget` | drops parked code whose executions have ended elsewhere |
+//! | `outbox` | transitions to send, and their grouping into units |
+//! | `exchange` | one exchange with the store: sends everything new and claims the next work; handles the answer |
+//! | `lease` | renews held leases, and stops work whose lease is lost |
 
 mod exchange;
 mod forget;
@@ -51,10 +51,10 @@ use crate::function::panics::panic_failure;
 use crate::function::{BoxFuture, FunctionOptions, Registration};
 use crate::metrics::LeaseLoss;
 
-/// How long a worker that stops waits for the destructors of the code that it had parked.
+/// How long a stopping worker waits for the destructors of its parked code.
 const DROPS_MAX: Duration = Duration::from_secs(10);
 
-/// A turn that runs.
+/// A running turn.
 #[derive(Debug)]
 struct Active {
     held: Held,
@@ -63,13 +63,13 @@ struct Active {
     subject: Subject,
     stop: Arc<StopSign>,
     expires_at: Option<Timestamp>,
-    /// Whether the store is known to have the lease. A step that its parent's turn goes on with gets its row, and the lease on
-    /// it, with what is committed next.
+    /// Whether the store has the lease. A step that its parent's turn continues with gets its row and its lease with
+    /// the next commit.
     stands: bool,
-    /// Until when the store itself is known to have it. Where a renewal finds the row held by somebody else, the lease here goes
-    /// on, and that in the store does not.
+    /// Until when the store itself has the lease. If a renewal finds the row locked by another transaction, the lease
+    /// is extended here but not in the store.
     stored_until: Timestamp,
-    /// What its turn waits to hear, and goes on with, once the lease is renewed.
+    /// The reply that lets the turn continue once its lease is renewed.
     goes_on: Option<(oneshot::Sender<Kept>, News)>,
 }
 
@@ -80,52 +80,53 @@ pub(super) struct Driver {
     cache: Cache,
     functions: Arc<[String]>,
     limits: Arc<[Limit]>,
-    /// How long a drain waits; `None` is no limit.
+    /// How long a drain waits; `None` means no limit.
     grace: Option<Duration>,
     inbox: mpsc::UnboundedReceiver<Message>,
     hints: Box<dyn Listener>,
     active: HashMap<TaskId, Active>,
     prefetched: Prefetched,
     outbox: Outbox,
-    /// Leases of tasks of which something is to be committed, whether a turn still runs or not: until it is known to stand,
-    /// nobody else is to run them.
+    /// Leases of tasks with results to commit, whether or not their turn still runs. They are kept until the commit is
+    /// known to stand, so that nobody else runs the tasks meanwhile.
     kept: HashMap<TaskId, Lease>,
-    /// Tasks that were claimed here while something of theirs was under way to the store, under an older claim.
+    /// Tasks that were claimed here again while a write under their older claim was in flight.
     taken_back: HashMap<TaskId, (Held, Lease)>,
     /// Tasks with a write in flight, and how many of their writes came before it.
     under_way: HashMap<TaskId, u32>,
-    /// The exchange under way that commits, and claims as well unless another one does.
+    /// The exchange in flight that commits. It also claims, unless another exchange does.
     committing: Option<BoxFuture<'static, ExchangeDone>>,
-    /// One beside it that only claims.
+    /// An exchange in flight beside it that only claims.
     claiming: Option<BoxFuture<'static, ExchangeDone>>,
-    /// One beside them that sends what has failed alone before: it may wait for a row that somebody else has locked.
+    /// An exchange in flight beside them that sends a submission which failed alone before, because it may wait for a
+    /// row lock.
     straggling: Option<BoxFuture<'static, ExchangeDone>>,
-    /// Most tasks in one claim, by what the store has answered in time.
+    /// Most tasks in one claim, as learned from the claims that the store answered in time.
     claim_unit: usize,
-    /// Whether the store works on both at the same time.
+    /// Whether the store can commit and claim in parallel.
     parallel: bool,
     renewal: Option<BoxFuture<'static, Renewed>>,
-    /// The question under way, whether executions are still open whose code is parked here.
+    /// The query in flight that asks which executions with parked code here are still open.
     asking: Option<BoxFuture<'static, Asked>>,
-    /// How often it is still to be asked, and when it was last.
+    /// How many of these executions are still to be asked about, and when the last query was.
     ask_left: usize,
     asked_at: Instant,
     ends: Box<dyn Listener>,
-    /// No lease that is held runs out before this.
+    /// No held lease expires before this.
     lapse_at: Option<Timestamp>,
-    /// After a failed exchange: not before this, and how long to pause after the next failure.
+    /// After a failed exchange: the earliest time of the next one, and the pause after the next failure.
     retry_at: Option<Instant>,
     retry_pause: Duration,
-    /// Longest such pause.
+    /// The longest such pause.
     retry_pause_max: Duration,
-    /// Nothing is committed before leases were renewed: rows were locked by a commit that took long and came to nothing.
+    /// Whether leases must be renewed before the next commit, because a slow, failed commit has locked rows.
     renews_first: bool,
 }
 
-/// Runs a worker's loop to its end.
+/// Runs a worker's loop until it ends.
 ///
 /// # Errors
-/// [`Error::WorkerCrashed`] when it panicked.
+/// [`Error::WorkerCrashed`] if it panicked.
 pub(super) async fn run(driver: Driver) -> Result<()> {
     let worker = driver.port.host.worker;
     let ran = AssertUnwindSafe(driver.run()).catch_unwind().await;
@@ -155,7 +156,7 @@ impl Driver {
         let functions = engine.registry.names().map(str::to_owned).collect();
         let limits = engine.registry.functions().filter_map(limit_of).collect();
         let parallel = engine.store.info().parallel;
-        // An outage that is over must not be slept through.
+        // No longer, so that the worker notices the end of an outage before its leases expire.
         let retry_pause_max = RETRY_PAUSE_MAX.min(config.lease / 3);
         Self {
             pump: Pump::new(pump, engine.clock.now()),
@@ -204,13 +205,13 @@ impl Driver {
         }
     }
 
-    /// Runs until the worker is stopped and has committed or handed back everything, or has tried for long enough.
+    /// Runs until the worker is stopped and has committed or handed back everything, or gives up on that.
     async fn run(mut self) {
         let end = End { report: self.port.report.clone(), is_well: false };
         let mut stop = self.port.stop.clone();
         let mut steps = self.port.host.engine.clock.steps();
         let mut handed_back = false;
-        // When a drain stops waiting; none without a drain, and in one that has no limit.
+        // When a drain stops waiting. `None` without a drain, and in a drain without a limit.
         let mut deadline: Option<Instant> = None;
         loop {
             match *stop.borrow_and_update() {
@@ -222,11 +223,11 @@ impl Driver {
                 }
                 Stop::Now => {
                     self.pump.handle_drain();
-                    // Once: what the loop waits for after it must not be put off by each round.
+                    // Only once: each further round of the loop must not postpone the deadline.
                     deadline = Some(deadline.map_or_else(Instant::now, |known| known.min(Instant::now())));
                 }
             }
-            // Not while an exchange is under way: it may move the fences that a hand-back is checked against.
+            // Not while an exchange is in flight: it may advance the fences that a hand-back is checked against.
             let due = deadline.is_some_and(|deadline| deadline <= Instant::now());
             if due && !handed_back && !self.exchanges() {
                 handed_back = true;
@@ -240,7 +241,7 @@ impl Driver {
                     break;
                 }
             }
-            // By then every lease has run out that could not be handed back.
+            // At this time every lease that could not be handed back has expired.
             let given_up = deadline.and_then(|deadline| deadline.checked_add(self.port.lease));
             if given_up.is_some_and(|given_up| given_up <= Instant::now()) {
                 self.give_up();
@@ -251,7 +252,8 @@ impl Driver {
             self.put_off();
             self.start_waiting();
             self.act().await;
-            // Turns that ended just now are in the exchange that begins: others use their slots meanwhile.
+            // The exchange that begins now commits the turns that just ended; other tasks can use their slots
+            // meanwhile.
             self.start_waiting();
             self.port.report.vitals().count(self.pump.running(), self.cache.len());
             let hands_back = deadline.filter(|_| !handed_back && !self.exchanges());
@@ -294,7 +296,7 @@ impl Driver {
                 self.port.report.held_up(late);
             }
         }
-        // Parked code and what was lent to it are destroyed before anybody is told that nothing runs here any more.
+        // Parked code and its states are destroyed before the worker is reported as stopped.
         let (worker, drop_queue, states) =
             (self.port.host.worker, self.port.host.drop_queue.clone(), self.port.host.states.clone());
         drop(self);
@@ -310,7 +312,7 @@ impl Driver {
         tracing::info!(%worker, "worker stopped");
     }
 
-    /// Stops without having handed everything back: the store could not be reached for as long as leases last.
+    /// Stops without having handed everything back, because the store could not be reached for as long as leases last.
     fn give_up(&mut self) {
         tracing::warn!(
             worker = %self.port.host.worker,
@@ -324,7 +326,7 @@ impl Driver {
         }
     }
 
-    /// Ends what runs here and has come to the end of its time.
+    /// Ends running tasks whose deadline has passed.
     fn end_expired(&mut self) {
         let now = self.port.host.engine.clock.now();
         let is_over = |active: &&Active| active.expires_at.is_some_and(|expires_at| expires_at <= now);
@@ -342,7 +344,8 @@ impl Driver {
         }
     }
 
-    /// Has what is parked here, and waits for what no store knows of, be due later: its code is still in memory.
+    /// Postpones the due moments of parked tasks that wait for something outside the store: their code is still in
+    /// memory.
     fn put_off(&mut self) {
         let now = self.port.host.engine.clock.now();
         for transition in self.cache.put_off(now, self.port.lease) {
@@ -350,7 +353,7 @@ impl Driver {
         }
     }
 
-    /// Starts what was claimed ahead, as far as there are slots, and hands back what has waited for too long.
+    /// Starts prefetched tasks while there are free slots, and hands back the ones that have waited too long.
     fn start_waiting(&mut self) {
         if self.prefetched.is_empty() {
             return;
@@ -360,7 +363,7 @@ impl Driver {
         while !draining && self.pump.has_slot() {
             let Some(ready) = self.prefetched.next() else { return };
             self.pump.handle_waited();
-            // Nothing starts under a lease that is about to run out: it was not renewed while the task waited.
+            // A task does not start under a lease that expires soon. Leases of waiting tasks are not renewed.
             match ready.lease.until.since(now) < self.port.lease / 2 {
                 true => self.release(&ready.held, now),
                 false => self.start(ready, now),
@@ -385,7 +388,7 @@ impl Driver {
         self.committing.is_some() || self.claiming.is_some() || self.straggling.is_some()
     }
 
-    /// When the loop must look again, if nothing happens before.
+    /// The latest time at which the loop must wake up.
     fn next_deadline(&self, stops_at: Option<Instant>) -> Option<Instant> {
         let now = self.port.host.engine.clock.now();
         let is_busy = self.committing.is_some() && !self.claims_apart(self.pump.free());
@@ -404,7 +407,7 @@ impl Driver {
         at.min()
     }
 
-    /// Does what is to be done: an exchange, a renewal.
+    /// Performs the next actions: exchanges and renewals.
     async fn act(&mut self) {
         let now = self.port.host.engine.clock.now();
         if self.renewal.is_none() && self.pump.poll_action(now) == Some(Action::Renew) {
@@ -442,7 +445,7 @@ impl Driver {
         }
         if commits {
             let unit = self.next_unit();
-            // What is under suspicion goes without a claim: if it fails, that is its own doing.
+            // A suspect unit is sent without a claim, so that a failure can only be its own.
             let claim = claim.filter(|_| !unit.iter().any(Submission::is_suspect));
             if !unit.is_empty() || claim.is_some() {
                 self.committing = Some(self.exchange(unit, claim));
@@ -478,7 +481,7 @@ impl Driver {
             }
             Message::Promote { commit, parked, step, lease, reply } => {
                 self.keep_lease(&commit.fence, now);
-                // The turn goes on with the step: it keeps its slot.
+                // The turn continues with the step and keeps its slot.
                 let row = commit.insert.iter().find(|row| row.id == lease.task);
                 let fence = Some(&commit.fence).filter(|fence| self.is_current(fence));
                 let parent = fence.and_then(|fence| self.active.remove(&fence.task));
@@ -512,7 +515,7 @@ impl Driver {
         }
     }
 
-    /// A turn is over and has left nothing to be committed. Its lease runs out, and the claim after that counts a crash.
+    /// A turn ended without leaving anything to commit. Its lease expires, and the next claim counts a crash.
     fn broke_off(&mut self, turn: tokio::task::Id, failure: &Failure) {
         let is_it = |active: &&Active| active.abort.id() == turn;
         let Some(task) = self.active.values().find(is_it).map(|active| active.lease.task) else { return };
@@ -522,7 +525,7 @@ impl Driver {
     }
 
     fn keep_hot(&self, parked: Parked) {
-        // Here and not in the turn: an unpark must come after the parking that it is about.
+        // Here and not in the turn: an unpark must come after the parking that it refers to.
         let (messages, task, epoch) = (self.port.messages.clone(), parked.task, parked.epoch);
         let unpark = move || drop(messages.send(Message::Unpark { task, epoch }));
         parked.activation.waker.park(unpark);
@@ -534,8 +537,8 @@ impl Driver {
         self.active.insert(active.lease.task, active);
     }
 
-    /// Whether what runs under this fence is what runs here of its task. A turn that was stopped because its lease had run out
-    /// may still have something to say, when its task is here again.
+    /// Whether this fence belongs to the current turn of its task. A turn that was stopped because its lease expired
+    /// may still send a message after its task was claimed here again.
     fn is_current(&self, fence: &Fence) -> bool {
         self.active.get(&fence.task).is_some_and(|active| active.lease.epoch == fence.epoch)
     }
@@ -553,27 +556,27 @@ impl Driver {
 
     fn submit(&mut self, submission: Submission, now: Timestamp) {
         if makes_ready(&submission.transition) {
-            // Claimed in the same exchange that makes it ready.
+            // It can then be claimed in the exchange that makes it ready.
             self.pump.handle_wake(now);
         }
         self.outbox.push(submission);
     }
 
-    /// Gives a task back, for any worker to claim.
+    /// Releases a task, so that any worker can claim it.
     fn release(&mut self, held: &Held, now: Timestamp) {
         self.submit(Submission::of(decide::release(held, now)), now);
     }
 
-    /// Takes on what was claimed: its turn starts, at once or when there is a slot for it; or it is handed back, when the
-    /// worker was told to stop meanwhile.
+    /// Accepts a claimed task. Its turn starts at once or when a slot is free; if the worker was stopped meanwhile, the
+    /// task is handed back.
     fn take(&mut self, claimed: Claimed, now: Timestamp) {
         self.port.report.claimed(&claimed);
-        // The store gives it away again when its lease has run out, which may be before that was noticed here.
+        // The store lets a task be claimed again when its lease has expired, which may be before this worker notices.
         self.lose(claimed.task.id, LeaseLoss::Lapsed);
         if self.take_back(&claimed, now) {
             return;
         }
-        // The answer of a claim may take so long that others have the task by now.
+        // The claim's answer may arrive so late that another worker has the task.
         if self.pump.is_draining() || claimed.lease.until <= now {
             self.release(&Held::claimed(&claimed), now);
             return;
@@ -605,7 +608,8 @@ impl Driver {
                     parked.activation
                 }
                 None => {
-                    // What was recalled is gone: without it the steps are not whole. Hand the task back, to be claimed cold.
+                    // The claim relied on cached code that is gone, so the claimed steps are incomplete. Hand the task
+                    // back, to be claimed without the cache.
                     self.release(&held, now);
                     return;
                 }
@@ -654,7 +658,7 @@ impl Driver {
             tracing::debug!(%task, "released a task");
             active.abort.abort();
             self.pump.handle_finished();
-            // What the turn has left to be committed comes first, and moves the fence on.
+            // The turn's pending commits go first and advance the fence.
             for submission in self.outbox.iter() {
                 if submission.transition.fence().is_some_and(|fence| fence.task == task) {
                     active.held.fence = active.held.fence.next();
@@ -665,14 +669,14 @@ impl Driver {
     }
 }
 
-/// What limits a function, if anything does.
+/// The limits of a function, if it has any.
 fn limit_of(function: &Registration) -> Option<Limit> {
     let FunctionOptions { max_concurrent, rate, .. } = (function.options)();
     let limit = Limit { function: function.name.to_owned(), max_concurrent, rate };
     (max_concurrent.is_some() || rate.is_some()).then_some(limit)
 }
 
-/// Says that the worker has stopped, however its loop ended.
+/// Reports that the worker has ended, however its loop ended.
 struct End {
     report: Reporter,
     is_well: bool,
@@ -686,7 +690,8 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        // A loop that is dropped with its runtime has neither stopped well nor panicked; nobody asks it any more.
+        // A loop that is dropped with its runtime neither stopped cleanly nor panicked, and nobody reads its state any
+        // more.
         match self.is_well || !std::thread::panicking() {
             true => self.report.vitals().stopped(),
             false => self.report.vitals().crashed(),
@@ -694,7 +699,7 @@ impl Drop for End {
     }
 }
 
-/// Polls a future that may not be there; one that is not is never ready.
+/// Polls an optional future; `None` is never ready.
 async fn poll_some<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,

@@ -1,5 +1,5 @@
-//! Code that a worker does not go on with is dropped on threads that may block: a destructor of the application's must not hold
-//! up the worker's loop.
+//! Drops abandoned code on threads that may block, so that a destructor of the application does not hold up the
+//! worker's loop.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -11,11 +11,11 @@ use tokio::sync::Notify;
 
 use crate::function::panics::{try_drop, warn_if_panicked};
 
-/// Threads that drop values of one worker. A destructor that blocks holds up only what waits behind it once all of them are
-/// taken.
+/// Threads that drop values of one worker. A blocking destructor holds up later values only when all of these threads
+/// are busy.
 const THREADS_MAX: usize = 4;
 
-/// The values that one worker hands over to be dropped.
+/// The values that one worker has handed over to be dropped.
 #[derive(Default)]
 pub(super) struct DropQueue {
     state: Mutex<State>,
@@ -29,7 +29,7 @@ struct State {
 }
 
 impl DropQueue {
-    /// Drops a value soon, on a thread that may block. Outside of a runtime it is dropped at once.
+    /// Drops a value soon, on a thread that may block. Outside a runtime it is dropped at once.
     pub(super) fn push(self: &Arc<Self>, value: impl Any + Send) {
         let Ok(runtime) = Handle::try_current() else { return warn_if_panicked(try_drop(value)) };
         let mut state = self.state();
@@ -38,7 +38,7 @@ impl DropQueue {
             state.threads += 1;
             drop(state);
             let queue = self.clone();
-            // A runtime that shuts down does not run it; the values are then dropped with the worker.
+            // A runtime that is shutting down does not run this; the values are then dropped with the worker.
             drop(runtime.spawn_blocking(move || queue.run()));
         }
     }
@@ -62,7 +62,7 @@ impl DropQueue {
         self.drained.notify_waiters();
     }
 
-    /// The next value to drop. Without one, the thread that asks ends.
+    /// The next value to drop. If there is none, the calling thread ends.
     fn next(&self) -> Option<Box<dyn Any + Send>> {
         let mut state = self.state();
         let next = state.waiting.pop_front();

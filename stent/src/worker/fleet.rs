@@ -1,4 +1,4 @@
-//! What the workers of one `Stent` share: who they are, and which warnings were given.
+//! State that the workers of one `Stent` share: who they are, and which warnings were logged.
 
 use std::sync::{Arc, Once};
 
@@ -8,11 +8,11 @@ use super::unknown;
 use super::unrecorded::UnrecordedWaits;
 use crate::engine::Engine;
 
-/// The workers of one `Stent`. The store knows nothing of them but their leases.
+/// The workers of one `Stent`. The store knows only their leases.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) roster: Roster,
-    /// Set once somebody looks for work that this process does not know.
+    /// Used once to start looking for work of unknown functions.
     watching: Once,
     pub(super) unrecorded: UnrecordedWaits,
     pub(super) blocking: Blocking,
@@ -28,7 +28,7 @@ impl Fleet {
         }
     }
 
-    /// Looks for work that this process does not know, from the first worker on.
+    /// Starts to look for work of functions that this process does not know, when the first worker starts.
     pub(super) fn watch(&self, engine: &Arc<Engine>) {
         let engine = Arc::downgrade(engine);
         self.watching.call_once(|| drop(tokio::spawn(unknown::watch(engine))));

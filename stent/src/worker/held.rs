@@ -1,4 +1,5 @@
-//! Says, when a worker starts, what others hold: after a crash that is why work does not go on at once.
+//! Logs, when a worker starts, which tasks other workers hold: after a crash this explains why their work does not
+//! continue at once.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -9,7 +10,7 @@ use stent_core::limits::PAGE_MAX;
 use super::fleet::Fleet;
 use crate::engine::Engine;
 
-/// Looks once. Which of the other workers are alive nobody knows before their leases end, so this is no warning.
+/// Looks once. Whether the other workers are alive is not known before their leases expire, so this is not a warning.
 pub(super) async fn tell(engine: Weak<Engine>, fleet: Arc<Fleet>, worker: WorkerId) {
     let Some(engine) = engine.upgrade() else { return };
     let running = match engine.retrying(|| engine.store.running(PAGE_MAX)).await {

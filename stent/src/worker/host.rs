@@ -1,4 +1,4 @@
-//! What a worker gives the code that it runs. Knows nothing of turns and of the worker's loop.
+//! The environment that a worker gives its code. Knows neither turns nor the worker's loop.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::fleet::Fleet;
 use crate::engine::Engine;
 use crate::function::state::States;
 
-/// Where the code of a worker runs.
+/// The environment of a worker's code.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) engine: Arc<Engine>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) states: Arc<States>,
     pub(super) worker: WorkerId,
-    /// Takes the code that is not resumed.
+    /// Drops code that is not resumed.
     pub(super) drop_queue: Arc<DropQueue>,
 }

@@ -1,4 +1,4 @@
-//! What turns and the worker's loop say to each other.
+//! Messages between turns and the worker's loop.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,32 +15,32 @@ use super::host::Host;
 use super::report::Reporter;
 use super::status::Stop;
 
-/// A turn to the loop.
+/// A message from a turn to the loop.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// The turn records something and goes on once that is committed.
+    /// The turn records something and continues once that is committed.
     Keep { commit: Commit, reply: oneshot::Sender<Kept> },
-    /// The turn has recorded something by itself, in a transaction of the application's, and goes on when it is told.
+    /// The turn has committed something itself, in a transaction of the application, and continues when told.
     Kept { commit: Commit, news: News, reply: oneshot::Sender<Kept> },
-    /// The turn is over. Parked code comes along, to be kept in memory.
+    /// The turn has ended. Parked code comes along, to be kept in memory.
     Done { commit: Commit, parked: Option<Parked> },
-    /// The turn's task is parked, and the turn goes on with a step of it that has just been written under a lease of its
-    /// own.
+    /// The turn's task is parked, and the turn continues with a step of it, which is written under its own lease in the
+    /// same commit.
     Promote { commit: Commit, parked: Parked, step: Box<Held>, lease: Lease, reply: oneshot::Sender<Kept> },
-    /// Parked code was woken by something that no store knows of.
+    /// Something outside the store woke parked code.
     Unpark { task: TaskId, epoch: Epoch },
     /// The turn ended without anything to commit: its task was lost to another claim.
     Gone { fence: Fence },
-    /// The turn that runs as this task of the runtime broke off: something other than the code in it panicked.
+    /// The turn that runs as this task of the runtime broke off: something other than its code panicked.
     BrokeOff { turn: tokio::task::Id, failure: Failure },
 }
 
-/// What a turn hears of what it has recorded.
+/// The loop's reply about what a turn has recorded.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// It stands.
+    /// It is committed.
     Stands(News),
-    /// The store cannot hold it, and never will: the task is to end with this.
+    /// The store can never hold it: the task must end with this failure.
     Refused(Failure),
     /// The task was lost to another claim.
     Lost,
@@ -51,10 +51,10 @@ pub(super) enum Kept {
 pub(super) struct Parked {
     pub(super) task: TaskId,
     pub(super) epoch: Epoch,
-    /// How many transitions of the task are committed, its parking included.
+    /// How many transitions of the task are committed, including its parking.
     pub(super) commit: u32,
     pub(super) seen: u32,
-    /// When it is due, unless that is put off, because its code waits for what no store knows of.
+    /// When it is due because its code waits for something outside the store, unless that is postponed.
     pub(super) due: Option<Timestamp>,
     pub(super) activation: Activation,
 }
@@ -69,7 +69,7 @@ impl Parked {
     }
 }
 
-/// What a turn knows of its worker.
+/// A turn's access to its worker.
 #[derive(Clone)]
 pub(super) struct Port {
     pub(super) host: Arc<Host>,
@@ -91,19 +91,19 @@ impl Port {
             && *self.stop.borrow() == Stop::No
     }
 
-    /// Tells the loop. If the loop has ended, the turn ends with it: its task was handed back.
+    /// Sends a message to the loop. If the loop has ended, the turn ends with it; its task was handed back.
     pub(super) fn send(&self, message: Message) {
         let _ = self.messages.send(message);
     }
 
-    /// Commits, and waits until it is known what has become of that.
+    /// Commits, and waits for the fate of the commit.
     pub(super) async fn keep(&self, commit: Commit) -> Kept {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Keep { commit, reply });
         answer.await.unwrap_or(Kept::Lost)
     }
 
-    /// Tells of what was committed without the loop, and waits until the turn may go on.
+    /// Reports a commit that was made without the loop, and waits until the turn may continue.
     pub(super) async fn kept(&self, commit: Commit, news: News) -> Kept {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Kept { commit, news, reply });

@@ -1,5 +1,5 @@
-//! Tasks that were claimed before there was a slot for them. They start as slots come free, oldest claim first; what waits for
-//! too long is handed back, so that another worker may have it.
+//! Prefetched tasks: claimed before a slot is free. They start when slots become free, oldest claim first; a task that
+//! waits too long is handed back, so that another worker can run it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) struct Ready {
     pub(super) expires_at: Option<Timestamp>,
 }
 
-/// What waits for a slot, in the order of its claims.
+/// Tasks that wait for a slot, in the order of their claims.
 #[derive(Debug, Default)]
 pub(super) struct Prefetched {
     waiting: VecDeque<(Timestamp, Ready)>,
@@ -32,17 +32,17 @@ impl Prefetched {
         self.waiting.push_back((now, ready));
     }
 
-    /// The next one to start.
+    /// The next task to start.
     pub(super) fn next(&mut self) -> Option<Ready> {
         self.waiting.pop_front().map(|(_, ready)| ready)
     }
 
-    /// One that has waited for as long as `patience` goes.
+    /// Takes a task that has waited longer than `patience`.
     pub(super) fn overdue(&mut self, now: Timestamp, patience: Duration) -> Option<Ready> {
         self.waiting.pop_front_if(|(since, _)| now >= *since + patience).map(|(_, ready)| ready)
     }
 
-    /// When the first of them will have waited for that long.
+    /// When the oldest task will have waited that long.
     pub(super) fn overdue_at(&self, patience: Duration) -> Option<Timestamp> {
         self.waiting.front().map(|(since, _)| *since + patience)
     }

@@ -1,5 +1,4 @@
-//! What a worker tells of its work: to metrics hooks, to whoever asks for its status, and, where work is stopped, to the
-//! log. Decides nothing.
+//! Reports a worker's work: to metrics hooks, to its status, and, when work is stopped, to the log. Decides nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,15 +18,15 @@ use crate::metrics::{
     ExchangeDone, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
 };
 
-/// What a turn is about, for as long as it is known only by its id elsewhere.
+/// The subject of a turn, for places that otherwise only know its id.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     task: TaskId,
     tree: Tree,
     lane: Lane,
-    /// When the task was started for the first time.
+    /// When the task first started.
     started_at: Timestamp,
-    /// When this turn was.
+    /// When this turn started.
     turn_at: Timestamp,
 }
 
@@ -43,12 +42,12 @@ impl Subject {
         }
     }
 
-    /// The same, with a turn that begins now.
+    /// The same task, with a turn that begins now.
     pub(super) fn from(self, now: Timestamp) -> Self {
         Self { turn_at: now, ..self }
     }
 
-    /// Of a step that was written under a lease of its own.
+    /// The subject of a step that was written under its own lease.
     pub(super) fn of_step(row: &NewTask, now: Timestamp) -> Self {
         Self { task: row.id, tree: row.tree, lane: row.lane.clone(), started_at: now, turn_at: now }
     }
@@ -72,7 +71,7 @@ fn task_ref<'a>(id: TaskId, tree: &Tree, lane: &'a Lane) -> TaskRef<'a> {
     }
 }
 
-/// How many turns there are, and of which functions.
+/// Number of turns, and their functions.
 fn counted<'a>(turns: impl Iterator<Item = &'a Subject>) -> (usize, String) {
     let mut functions = BTreeMap::<&str, usize>::new();
     turns.for_each(|turn| *functions.entry(&turn.lane.function).or_default() += 1);
@@ -97,7 +96,7 @@ fn tell_failed_step(&TaskRef { id, execution, function, .. }: &TaskRef<'_>, fail
     tracing::info!(%execution, task = %id, function, %failure, "`{function}` failed, and its caller gets the error: {failure}");
 }
 
-/// How an attempt at a task came out.
+/// The outcome of an attempt.
 struct Ended<'a> {
     task: TaskRef<'a>,
     result: Result<(), &'a Failure>,
@@ -106,13 +105,13 @@ struct Ended<'a> {
     turn: Duration,
 }
 
-/// Where a worker's news go.
+/// Receivers of a worker's reports.
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     hooks: Hooks,
     clock: Arc<Clock>,
     vitals: Arc<Vitals>,
-    /// Where the store is, without secrets.
+    /// The store's location, without secrets.
     store: Arc<str>,
 }
 
@@ -138,7 +137,7 @@ impl Reporter {
         });
     }
 
-    /// A transition stands: tells what has ended with it. A task that was asked to end and has now done so has neither
+    /// A transition is committed: reports the end of its task. A task that ended because it was asked to has neither
     /// completed nor failed.
     pub(super) fn committed(&self, transition: &Transition, subject: Option<&Subject>, stopped: bool) {
         for row in transition.rows() {
@@ -175,7 +174,7 @@ impl Reporter {
         self.tell_failure(subject, transition);
     }
 
-    /// Says of what has failed what becomes of it.
+    /// Logs what follows from a failure.
     fn tell_failure(&self, subject: &Subject, transition: &Transition) {
         let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
         match (transition.next(), subject.tree.parent) {
@@ -195,7 +194,7 @@ impl Reporter {
         }
     }
 
-    /// A step has run in its parent's turn.
+    /// A step ran in its parent's turn.
     pub(super) fn ran_here(&self, row: &NewTask, turn: Duration, result: &TaskResult, is_retried: bool) {
         let task = task_ref(row.id, &row.tree, &row.lane);
         self.ended(&Ended { task, result: result.as_ref().map(drop), is_retried, duration: turn, turn });
@@ -248,9 +247,9 @@ impl Reporter {
         self.hooks.tell(|metrics| metrics.lease_renewed(&LeaseRenewed { worker, task, is_renewed }));
     }
 
-    /// A lease was lost, and the work under it stopped.
+    /// A lease was lost, and the work under it was stopped.
     ///
-    /// `blocked` is for how long its code has blocked its thread, if it has: then it could not be stopped in time.
+    /// `blocked` is how long its code has blocked its thread, if it has: the code could then not be stopped in time.
     pub(super) fn lost(&self, subject: &Subject, loss: LeaseLoss, blocked: Option<Duration>) {
         let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
         let how = match loss {
@@ -277,7 +276,7 @@ impl Reporter {
         self.tell_lost(subject, loss);
     }
 
-    /// A turn broke off, outside of the code that it ran.
+    /// A turn broke off outside the code that it ran.
     pub(super) fn broke_off(&self, subject: &Subject, failure: &Failure) {
         let (execution, task, function) = (subject.tree.execution, subject.task, &subject.lane.function);
         tracing::error!(
@@ -326,7 +325,7 @@ impl Reporter {
         }
     }
 
-    /// The loop came round so late.
+    /// The loop woke up this late.
     pub(super) fn held_up(&self, late: Duration) {
         tracing::warn!(
             worker = %self.vitals.id(),
@@ -355,7 +354,7 @@ impl Reporter {
         }
     }
 
-    /// The grace of a drain is over, and turns still run.
+    /// The grace period of a drain is over, and turns are still running.
     pub(super) fn hands_back<'a>(&self, turns: impl Iterator<Item = &'a Subject>) {
         let (count, functions) = counted(turns);
         if count > 0 {

@@ -1,7 +1,7 @@
-//! A turn's side of a transaction: the grant, and the commit of what the code has done together with its record.
+//! A turn's side of a transaction: the grant, and the commit of the code's effects together with the record.
 //!
-//! The record is an ordinary write of the leaseholder, so the fence tells whether it stands. It is never sent in any other way
-//! than within a transaction that holds the effects: what was not committed with them must not be recorded without.
+//! The record is an ordinary write of the leaseholder, so the fence tells whether it is committed. It is only ever sent
+//! within a transaction that contains the effects: effects that were not committed must not be recorded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,29 +15,29 @@ use super::port::Kept;
 use super::turn::{Running, completed};
 use crate::durable::transaction::queue::{Finished, Reply, TransactionQueue};
 
-/// Pause before it is asked again what has become of a commit, doubled up to [`PAUSE_MAX`].
+/// Pause before the fate of a commit is queried again; doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest such pause.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// What has become of a transaction.
+/// The fate of a transaction.
 enum Fate {
     /// It is committed.
     Stands(News),
-    /// It is rolled back, and may go well another time.
+    /// It is rolled back and may succeed on a rerun.
     Again(StoreError),
-    /// It is rolled back, and the store will not have it.
+    /// It is rolled back, and the store can never commit it.
     Refused(StoreError),
-    /// It is rolled back, because a constraint or a trigger of the application's refuses its commit.
+    /// It is rolled back, because a constraint or a trigger of the application rejected its commit.
     Failed(StoreError),
-    /// It was ended by a statement of the closure's, and nothing is recorded.
+    /// A statement of the closure ended it, and nothing is recorded.
     Ended,
-    /// The task was lost to another claim, and nothing of it is committed.
+    /// The task was lost to another claim, and nothing of the transaction is committed.
     Lost,
 }
 
 impl Running {
-    /// Lets the first step that wants a transaction begin it, now that nothing else is to be written.
+    /// Lets the first waiting step begin its transaction, now that nothing else has to be written.
     pub(super) fn grant(&self) -> bool {
         let durable = &self.activation.durable;
         let granted = durable.transactions(TransactionQueue::grant);
@@ -47,7 +47,8 @@ impl Running {
         granted.is_some()
     }
 
-    /// The code is at its transaction. Nothing is written meanwhile, whatever is due; but what others complete is delivered.
+    /// The code runs its transaction. Nothing is written meanwhile, whatever is due; completions of other tasks are
+    /// still delivered.
     pub(super) async fn wait_for_the_transaction(mut self) -> Option<Self> {
         self.listen();
         let stop = self.stop().clone();
@@ -60,7 +61,7 @@ impl Running {
         Some(self)
     }
 
-    /// Commits what the code has done in a transaction, together with its record.
+    /// Commits the effects of the code's transaction together with its record.
     pub(super) async fn commit_within(mut self) -> Option<Self> {
         let durable = self.activation.durable.clone();
         let Some(Finished { seq, transaction, result }) =
@@ -69,7 +70,7 @@ impl Running {
             return Some(self);
         };
         let (now, result) = (self.now(), Ok(result));
-        // The step's row and nothing else, so that nothing else must be taken back if this is rolled back.
+        // Only the step's row, so that a rollback does not have to undo anything else.
         let (row, seen) = durable.replay(|replay| {
             let row = replay.row_within(self.held.fence.task, &self.held.tree, seq, result.clone());
             (row, replay.seen())
@@ -104,7 +105,7 @@ async fn settle(store: Arc<dyn Store>, transition: &Transition, transaction: Arc
     let Some(transactions) = store.transactions() else { return Fate::Lost };
     let news = match ask(transactions, transition, &*transaction).await {
         Ok(Outcome::Applied(news)) => news,
-        // An earlier commit of it stands after all. This one is rolled back.
+        // An earlier commit of it stands after all, so this one is rolled back.
         Ok(Outcome::Already(news)) => return Fate::Stands(news),
         Ok(Outcome::Fenced | Outcome::Gone | Outcome::Exists(_)) => return Fate::Lost,
         Err(error) => return failed(error),
@@ -116,8 +117,8 @@ async fn settle(store: Arc<dyn Store>, transition: &Transition, transaction: Arc
     }
 }
 
-/// The fate of a transaction that is rolled back. It is retried unless a retry cannot help: transient errors of a server or a
-/// pooler are retried.
+/// The fate of a transaction that is rolled back. It is retried unless a retry cannot help; transient errors of a
+/// server or a pooler are retried.
 fn failed(error: StoreError) -> Fate {
     match error.kind() {
         ErrorKind::Ended => Fate::Ended,
@@ -128,13 +129,13 @@ fn failed(error: StoreError) -> Fate {
     }
 }
 
-/// Finds out what has become of a commit of which nobody knows: whoever was to write the same record now would either find it
-/// or be the first. Nothing that is done here is committed.
+/// Finds out the fate of a commit whose answer was lost: an attempt to write the same record either finds it or is the
+/// first. Nothing here is committed.
 async fn look(transactions: &dyn Transactions, transition: &Transition, failed: StoreError) -> Fate {
     tracing::warn!(error = %failed, task = %transition.task(), "it is unknown whether a commit was applied; \
                                                                       asking the store");
     let mut pause = PAUSE_MIN;
-    // Until the lease has run out: then the turn is ended from outside.
+    // Until the lease expires: then the turn is ended from outside.
     loop {
         let answer = match transactions.begin().await {
             Ok(probe) => ask(transactions, transition, &*probe).await,
@@ -163,6 +164,6 @@ async fn ask(
     transaction: &HostTransaction,
 ) -> Result<Outcome, StoreError> {
     let outcomes = transactions.exchange_within(transaction, std::slice::from_ref(transition)).await?;
-    // One for each, so there is one.
+    // One outcome per transition, so there is one.
     Ok(outcomes.into_iter().next().unwrap_or(Outcome::Gone))
 }

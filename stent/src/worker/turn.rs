@@ -36,10 +36,10 @@ use crate::engine::completions::Listener;
 use crate::engine::ids;
 use crate::function::panics::panic_failure;
 
-/// How long what a function says may wait for its next commit.
+/// How long notes may wait for the next commit.
 const NOTES_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a turn to its end, of which the loop is always told: by what the turn commits, or by its having broken off.
+/// Runs a turn to its end. The loop always learns of the end: through the turn's commit, or because the turn broke off.
 pub(super) async fn run(port: Port, activation: Activation, held: Held) {
     let messages = port.messages.clone();
     let turn = AssertUnwindSafe(advance_to_the_end(Running {
@@ -50,7 +50,7 @@ pub(super) async fn run(port: Port, activation: Activation, held: Held) {
         listener: None,
     }));
     if let Err(panic) = turn.catch_unwind().await {
-        // Nobody hears it when the loop has ended.
+        // If the loop has ended, nobody receives this.
         let _ = messages.send(Message::BrokeOff { turn: tokio::task::id(), failure: panic_failure(panic) });
     }
 }
@@ -62,33 +62,33 @@ async fn advance_to_the_end(turn: Running) {
     }
 }
 
-/// A task under a lease, in a turn. What ends the turn consumes it.
+/// A task under a lease, in a turn. Whatever ends the turn consumes it.
 pub(super) struct Running {
     pub(super) port: Port,
     pub(super) activation: Activation,
     pub(super) held: Held,
-    /// By when what the code has said is to be committed.
+    /// When the notes of the code must be committed.
     said_by: Option<Instant>,
     /// Listens for completions of the code's steps while it does something else.
     pub(super) listener: Option<Listener>,
 }
 
-/// A step that ran in its parent's turn and is to be recorded.
+/// A step that ran in its parent's turn and has to be recorded.
 struct Ran {
     seq: Seq,
     row: NewTask,
     notes: Vec<Note>,
 }
 
-/// How a step that was run in its parent's turn came out.
+/// The outcome of a step that ran in its parent's turn.
 enum Local {
     /// It ended.
     Ended { result: TaskResult, notes: Vec<Note> },
-    /// It was asked to end, with its parent.
+    /// It was asked to end, together with its parent.
     Stopped,
-    /// It wants steps of its own, so it needs a row and a lease of its own.
+    /// It wants steps of its own, so it needs its own row and lease.
     Grew(Activation),
-    /// Its parent's code did something meanwhile, and does not want it any more.
+    /// Its parent's code continued meanwhile and does not want it any more.
     Dropped,
     /// Its parent's code ended meanwhile.
     ParentEnded(TaskResult),
@@ -120,7 +120,7 @@ impl Running {
             TransactionStage::Queued | TransactionStage::Idle => {}
         }
         match needs {
-            // Code that tidies up may talk to the world, and to nothing else.
+            // Code that cleans up may wait for things outside the store, and for nothing else.
             Needs::Call(_) | Needs::Steps if stopping => self.stopped(),
             Needs::Nothing(mismatch) => {
                 self.activation.abandon();
@@ -142,7 +142,7 @@ impl Running {
         }
     }
 
-    /// Shows in a mismatch what is recorded, which is read for that only now.
+    /// Adds the recorded step to a mismatch; it is read only now.
     async fn explain(self, mismatch: &Mismatch) -> Self {
         let store = self.port.host.engine.store.clone();
         let recorded = match &mismatch.difference {
@@ -169,7 +169,7 @@ impl Running {
         &self.activation.durable.stop
     }
 
-    /// The task was asked to end: its code is dropped where it stands.
+    /// The task was asked to end: drops its code where it is.
     fn stopped(mut self) -> Option<Self> {
         self.activation.abandon();
         let commit = decide::stop(&self.held, self.take_turn(), self.now());
@@ -186,7 +186,7 @@ impl Running {
         None
     }
 
-    /// Commits what there is to record, with a step that ran here if there is one, and goes on once that stands.
+    /// Commits everything to record, including a step that ran here, and continues once the commit stands.
     async fn keep(mut self, ran: Option<Ran>) -> Option<Self> {
         let now = self.now();
         let mut turn = self.take_turn();
@@ -209,10 +209,11 @@ impl Running {
         }
     }
 
-    /// The store cannot hold what the code gave, so the code is dropped where it stands: run again, it would give the same.
+    /// The store cannot hold a value of the code. Drops the code where it is, because running it again would produce
+    /// the same value.
     fn refused(mut self, failure: Failure) -> Option<Self> {
         self.activation.abandon();
-        // Nothing that it asks for is written: that may be what cannot be held.
+        // Nothing that the code asked for is written, because that may be what the store cannot hold.
         let Turn { cancel, seen, .. } = self.take_turn();
         let turn = Turn { cancel, seen, ..Turn::default() };
         let end = End { result: Err(failure), had_steps: true, redo: Vec::new() };
@@ -240,7 +241,7 @@ impl Running {
         None
     }
 
-    /// What parking commits, and what stays in memory.
+    /// The commit of a parking, and the code that stays in memory.
     fn parking(self, insert: Option<NewTask>) -> (Commit, Parked) {
         let mut turn = self.take_turn();
         turn.insert.extend(insert);
@@ -251,7 +252,8 @@ impl Running {
             if self.activation.surely_awaits_the_world() {
                 self.port.host.fleet.unrecorded.parked(&durable.function);
             }
-            // No store knows what would wake it. If this process dies, it is due again as if it had run.
+            // The store does not know what would wake it. If this process dies, the task becomes due as if it had been
+            // running.
             wait = wait.no_longer_than(now + self.port.lease);
             due = wait.until;
         }
@@ -269,7 +271,7 @@ impl Running {
         None
     }
 
-    /// Listens for steps that others complete, if the code waits for any.
+    /// Starts to listen for steps that other tasks complete, if the code waits for any.
     pub(super) fn listen(&mut self) {
         let Some(seen) = self.activation.durable.replay(|replay| replay.listens()) else {
             self.listener = None;
@@ -284,15 +286,16 @@ impl Running {
         }
     }
 
-    /// What others have completed is delivered while the code does something else. Nothing need be written for that: where a
-    /// completion stands among the others is on record already (G4).
+    /// Delivers completions of other tasks while the code does something else. This needs no write: the position of a
+    /// completion among the others is already recorded (G4).
     pub(super) fn learn_completions(&self, steps: Vec<Step>) {
         self.activation.durable.replay(|replay| replay.resume(0, steps));
         // A map may have room for its next chunk now.
         self.activation.waker.set_woken();
     }
 
-    /// The code waits for something that is not recorded; its sleeps may be due meanwhile, and its steps complete.
+    /// The code waits for something that is not recorded. Its sleeps may become due meanwhile, and its steps may
+    /// complete.
     async fn wait_for_the_world(mut self) -> Option<Self> {
         self.listen();
         let (due, says) = self.activation.durable.replay(|replay| (replay.next_due(), replay.has_notes()));
@@ -300,7 +303,7 @@ impl Running {
         self.said_by = says.then(|| self.said_by.unwrap_or_else(|| Instant::now() + NOTES_PAUSE));
         let deadline = due.into_iter().chain(self.said_by).min();
         let stop = self.stop().clone();
-        // The deadline comes first: code that is woken all the time is to be heard too.
+        // The deadline comes first, because code that is woken all the time must not starve it.
         tokio::select! {
             biased;
             () = until(deadline) => self.keep(None).await,
@@ -313,8 +316,8 @@ impl Running {
         }
     }
 
-    /// The code waits for exactly one call. If this worker may run it, it does so at once, under the lease that it has; else
-    /// the call becomes a row that others claim.
+    /// The code waits for exactly one call. If this worker may run it, it does so at once, under the current lease;
+    /// otherwise the call becomes a row that other workers claim.
     async fn call(mut self, seq: Seq) -> Option<Self> {
         let Some(ask) = self.activation.durable.replay(|replay| replay.wished_call(seq).cloned()) else {
             return Some(self);
@@ -324,7 +327,7 @@ impl Running {
         };
         let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
         let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
-        // The step is not recorded yet, and may be begun again from here: its time must then be the same.
+        // The step is not recorded yet and may begin again from here, so its time must be the same then.
         let (started_at, began_at) = (self.now(), self.activation.durable.now());
         let step = Activation::of_step(&self.port.host, place, call, self.stop().clone(), began_at);
         match self.run_here(seq, step).await {
@@ -336,12 +339,12 @@ impl Running {
         }
     }
 
-    /// Runs a step's code in this turn, until it ends or wants steps of its own. The parent's code is looked after meanwhile.
+    /// Runs a step's code in this turn until it ends or wants steps of its own. The parent's code is polled meanwhile.
     async fn run_here(&mut self, seq: Seq, mut step: Activation) -> Local {
         let mut said_by = None;
         loop {
             let ended = step.poll_until_quiet().await;
-            // A transaction is written under the fence of the task whose code has it, so that needs a row, too.
+            // A transaction is written under the fence of the task whose code runs it, so such a step needs a row, too.
             let is_leaf = matches!(step.durable.replay(|replay| replay.needs()), Needs::World)
                 && step.durable.transactions(|queue| queue.stage()) == TransactionStage::Idle;
             match ended {
@@ -350,7 +353,7 @@ impl Running {
                     step.report_end(&result);
                     return Local::Ended { result, notes };
                 }
-                // It has let steps go on without it: they need a row to hang below.
+                // It has detached steps, which need a parent row.
                 Some(result) => {
                     step.has_ended(result);
                     return Local::Grew(step);
@@ -367,7 +370,7 @@ impl Running {
             said_by = says.contains(&true).then(|| said_by.unwrap_or_else(|| Instant::now() + NOTES_PAUSE));
             tokio::select! {
                 biased;
-                // What is said is committed under the task that says it, so the step needs a row.
+                // Notes are committed under the task that wrote them, so the step needs a row.
                 () = until(said_by) => return Local::Grew(step),
                 () = step.waker.woken() => {}
                 () = stop.wait(), if !stop.is_set() => {}
@@ -380,7 +383,7 @@ impl Running {
                         step.abandon();
                         return Local::Dropped;
                     }
-                    // It has asked for more, which must not wait until the step is done.
+                    // The parent has asked for more, which must not wait until the step is done.
                     let needs = self.activation.durable.replay(|replay| replay.needs());
                     if matches!(needs, Needs::Steps | Needs::Commit) {
                         return Local::Grew(step);
@@ -390,7 +393,7 @@ impl Running {
         }
     }
 
-    /// Records a step that ran here: its result in one row, or its first failure as a row that is tried again.
+    /// Records a step that ran here: its result in one row, or its first failure as a row that is retried.
     async fn record(
         self,
         seq: Seq,
@@ -420,7 +423,7 @@ impl Running {
         self.keep(row.map(|row| Ran { seq, row, notes })).await
     }
 
-    /// Gives a step a row and a lease of its own, parks its parent, and goes on with the step.
+    /// Gives a step its own row and lease, parks its parent, and continues with the step.
     async fn promote(self, seq: Seq, ask: &Ask, started_at: Timestamp, step: Activation) -> Option<Self> {
         let (task, tree) = (self.held.fence.task, self.held.tree);
         let until = self.now() + self.port.lease;

@@ -1,4 +1,4 @@
-//! Says when work is due that this process cannot do, because it does not know the function.
+//! Warns when work is due that this process cannot run, because it does not know the function.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 
-/// How often the store is asked.
+/// How often to query the store.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
 
-/// How long a new worker waits before it asks: others may be about to start.
+/// How long a new worker waits before the first query, because other workers may be about to start.
 const CHECK_FIRST: Duration = Duration::from_secs(10);
 
-/// Warns, once per function, of work that waits for a worker which knows it. Ends with the `Stent`.
+/// Warns, once per function, about work that waits for a worker which knows the function. Ends with the `Stent`.
 pub(super) async fn watch(engine: Weak<Engine>) {
     let mut warned = BTreeSet::new();
     tokio::time::sleep(CHECK_FIRST).await;
@@ -25,7 +25,7 @@ pub(super) async fn watch(engine: Weak<Engine>) {
 }
 
 async fn warn(engine: &Arc<Engine>, warned: &mut BTreeSet<String>) {
-    // A store that does not answer is somebody else's to report.
+    // Other calls report a store that does not answer.
     let Ok(lanes) = engine.unknown_work().await else { return };
     for view in lanes {
         if warned.insert(view.lane.function.clone()) {

@@ -1,4 +1,4 @@
-//! Warns of functions that await, between their steps, something that is not recorded: a replay awaits it again.
+//! Warns about functions that await non-durable work between their steps: a replay awaits it again.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,12 +10,12 @@ enum Known {
     Warned,
 }
 
-/// The functions of one `Stent` that did. There are at most as many as are registered.
+/// The functions of one `Stent` that did so. There are at most as many as registered functions.
 #[derive(Debug, Default)]
 pub(crate) struct UnrecordedWaits(Mutex<BTreeMap<String, Known>>);
 
 impl UnrecordedWaits {
-    /// A function that has steps waits for something else.
+    /// A function with steps waits for something that is not recorded.
     pub(super) fn waited(&self, function: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.contains_key(function) {
@@ -23,7 +23,7 @@ impl UnrecordedWaits {
         }
     }
 
-    /// A function is parked while it waits for something else, too: says once what that means.
+    /// A function is parked while it also waits for something that is not recorded. Logs once what that means.
     pub(super) fn parked(&self, function: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.get(function) == Some(&Known::Warned) {
@@ -39,7 +39,7 @@ impl UnrecordedWaits {
         );
     }
 
-    /// A function is started again from its record: says once what that means, if it has waited so.
+    /// A function is replayed. If it has waited so, logs once what that means.
     pub(super) fn replayed(&self, function: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get_mut(function).filter(|known| **known == Known::Waited) {

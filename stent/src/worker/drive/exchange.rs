@@ -1,5 +1,5 @@
-//! What a worker sends to its store, and what becomes of it: one exchange at a time, which carries everything that has come up
-//! since the last one and fetches the next work; or, where the store works on both at the same time, one of each.
+//! Exchanges between a worker and its store. One exchange at a time sends everything new and claims the next work; if
+//! the store works in parallel, commits and claims each have an exchange of their own.
 
 use std::time::Duration;
 
@@ -18,34 +18,35 @@ use crate::function::BoxFuture;
 use crate::worker::port::Kept;
 use crate::worker::report::Subject;
 
-/// First pause after an exchange that failed; doubled up to [`RETRY_PAUSE_MAX`].
+/// First pause after a failed exchange; doubled up to [`RETRY_PAUSE_MAX`].
 pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(20);
-/// Longest such pause, and no longer than a third of a lease.
+/// Longest such pause. It is also capped at a third of a lease.
 pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// How often the loop lets turns that are about to end do so before it commits without them. This is the bounded wait
-/// under load: a few passes through the scheduler, no timer.
+/// How often the loop yields to turns that are about to end before it commits without them. This bounds the wait under
+/// load to a few passes through the scheduler, without a timer.
 const GATHER_YIELDS: usize = 4;
-/// From so many commits and so many free places on, a worker claims beside its commits, where its store works on both at the
-/// same time. Below, one transaction for both is the cheaper way.
+/// From this many commits and this many free slots on, a worker claims in a separate exchange, if its store works in
+/// parallel. For fewer, one transaction for both is cheaper.
 const APART_MIN: usize = 8;
 
-/// A turn goes on after a commit if at least such a part of its lease is left, or else when it is renewed. Renewals come before
-/// half of it is over.
+/// A turn continues after a commit if at least this part of its lease is left; otherwise it continues after the next
+/// renewal. Renewals come before half of a lease is over.
 const GOES_ON_PART: u32 = 4;
 
-/// What a turn waits for, or left to be committed.
+/// A transition to send: the result of a turn, or a commit that a turn waits for.
 #[derive(Debug)]
 pub(super) struct Submission {
     pub(super) transition: Transition,
     pub(super) reply: Option<oneshot::Sender<Kept>>,
     pub(super) parked: bool,
-    /// Whose turn has ended with it.
+    /// The turn that ended with it.
     pub(super) subject: Option<Subject>,
-    /// About how much it carries.
+    /// Its approximate size.
     pub(super) bytes: usize,
-    /// How many may share a unit with it, itself included: fewer, after one that it was in has failed.
+    /// How many submissions may share a unit with it, including itself. Lower after a failure of a unit that contained
+    /// it.
     pub(super) fits_with: usize,
-    /// How long it waited after it failed alone, if it did.
+    /// How long it last waited after it failed alone.
     pub(super) pause: Option<Duration>,
 }
 
@@ -64,7 +65,7 @@ impl Submission {
         }
     }
 
-    /// Whether it is what a task's turn has done: thrown away, it would be done again.
+    /// Whether it is the result of a task's turn: if it were dropped, the turn would run again.
     pub(super) fn is_result_of(&self, task: TaskId) -> bool {
         self.transition.task() == task && self.is_result()
     }
@@ -73,14 +74,14 @@ impl Submission {
         self.transition.next().is_some_and(|next| !matches!(next, Next::Release))
     }
 
-    /// Its transition, which goes to the store in a slice with others, and how it is put together again.
+    /// Splits off the transition, which is sent in a slice with others; the closure puts the submission back together.
     fn split(self) -> (Transition, impl FnOnce(Transition) -> Self) {
         let Self { transition, reply, parked, subject, bytes, fits_with, pause } = self;
         let join = move |transition| Self { transition, reply, parked, subject, bytes, fits_with, pause };
         (transition, join)
     }
 
-    /// Whether it was part of a unit that failed.
+    /// Whether a unit that contained it has failed.
     pub(super) fn is_suspect(&self) -> bool {
         self.fits_with < usize::MAX
     }
@@ -91,32 +92,32 @@ impl Submission {
     }
 }
 
-/// Which of the exchanges that may be under way at once.
+/// Which of the exchanges that can be in flight concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// The one that commits.
+    /// Commits.
     Main,
-    /// The one that claims beside it.
+    /// Claims, beside the main exchange.
     Claims,
-    /// The one that sends what failed alone.
+    /// Sends submissions that failed alone.
     Stragglers,
 }
 
-/// An exchange that came back.
+/// A completed exchange.
 #[derive(Debug)]
 pub(super) struct ExchangeDone {
     batch: Vec<Submission>,
-    /// How much was asked for; nothing, if only what has changed of the work at hand.
+    /// How many tasks it claimed at most; 0 if it only looked for changes of the tasks at hand; `None` without a claim.
     claim: Option<usize>,
     took: Duration,
     answer: Result<Exchanged, StoreError>,
 }
 
 impl Driver {
-    /// Whether a claim is made beside what is committed, and not with it.
+    /// Whether to claim in a separate exchange, and not together with a commit.
     pub(super) fn claims_apart(&self, max: usize) -> bool {
         if !self.parallel || self.outbox.hands_back() {
-            // What is handed back comes before a claim that would find it taken over from a crash.
+            // Hand-backs go first: a claim would find their tasks expired and count a crash.
             false
         } else if self.committing.is_none() && self.outbox.is_empty() {
             true
@@ -185,8 +186,8 @@ impl Driver {
         })
     }
 
-    /// Takes what goes into the next exchange. Where the store does one thing at a time, what has failed alone has its moments
-    /// in between.
+    /// Takes the next unit to send. If the store does one thing at a time, submissions that failed alone are sent
+    /// between the units.
     pub(super) fn next_unit(&mut self) -> Vec<Submission> {
         if !self.parallel
             && let Some(straggler) = self.outbox.next_aside(Instant::now())
@@ -196,7 +197,7 @@ impl Driver {
         self.outbox.next_unit()
     }
 
-    /// An exchange came back.
+    /// Handles a completed exchange.
     pub(super) fn handle_exchange(&mut self, done: ExchangeDone, lane: Lane) {
         for submission in &done.batch {
             self.under_way.remove(&submission.transition.task());
@@ -209,13 +210,13 @@ impl Driver {
                 if done.claim.is_some_and(|max| max > 0) {
                     self.claim_unit = (self.claim_unit * 2).min(CLAIM_MAX);
                 }
-                // What failed beside this one waits for its own time.
+                // The success of another lane does not end the pause after a failure of the main lane.
                 if lane == Lane::Main || self.retry_at.is_none() {
                     self.retry_at = None;
                     self.retry_pause = RETRY_PAUSE_MIN.min(self.retry_pause_max);
                 }
                 if done.claim.is_none() && done.batch.iter().any(|one| makes_ready(&one.transition)) {
-                    // A claim beside it may have looked before this was there.
+                    // A claim in parallel may have looked before these tasks were ready.
                     self.pump.handle_wake(self.port.host.engine.clock.now());
                 }
                 for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
@@ -259,8 +260,9 @@ impl Driver {
         }
     }
 
-    /// The fate of the batch is unknown, and nothing of it is given up: it is sent again, in smaller pieces if they may be what
-    /// is wrong. Only one that the store says it cannot hold, sent all by itself, ends its task.
+    /// Handles a failed exchange. The fate of its batch is unknown, so the batch is kept and sent again, in smaller
+    /// units if its content may be the cause. A task only fails if the store reports that it cannot hold a submission
+    /// that was sent alone.
     fn exchange_failed(
         &mut self,
         batch: Vec<Submission>,
@@ -317,7 +319,7 @@ impl Driver {
         if batch.is_empty() {
             return;
         }
-        // Their rows were locked by this one for as long as it took, so nobody could renew their leases.
+        // This exchange held the locks of its rows all the time, so nobody could renew their leases.
         if took >= self.port.lease / 10 {
             self.renews_first = true;
             self.pump.handle_overdue(now);
@@ -330,7 +332,7 @@ impl Driver {
         }
     }
 
-    /// What was under way while its task was claimed anew goes by the new claim from now on.
+    /// Moves submissions whose tasks were claimed again meanwhile to the new claim.
     fn under_later_claims(&mut self, batch: Vec<Submission>) -> Vec<Submission> {
         let now = self.port.host.engine.clock.now();
         let mut left = Vec::with_capacity(batch.len());
@@ -345,8 +347,8 @@ impl Driver {
         left
     }
 
-    /// The store says that it cannot hold this, whoever sends it and however often. So the task ends, and says so: to run its
-    /// code again would give the same once more.
+    /// The store cannot hold this submission, whoever sends it and however often. The task fails, because running its
+    /// code again would produce the same value.
     fn refused(&mut self, submission: Submission, error: &StoreError) {
         let now = self.port.host.engine.clock.now();
         let Submission { transition, reply, parked, subject, .. } = submission;
@@ -360,7 +362,7 @@ impl Driver {
             return;
         };
         tracing::error!(%error, %task, "the store cannot hold a value of task {task} ({error}); the task fails");
-        // A step that was to have its first row by this will not run.
+        // A step whose first row was part of this submission will not run.
         let leased = |row: &NewTask| matches!(row.state, NewTaskState::Leased { .. }).then_some(row.id);
         let steps: Vec<TaskId> = commit.insert.iter().filter_map(leased).collect();
         for step in steps {
@@ -369,7 +371,7 @@ impl Driver {
         if let (Next::Keep, Next::End(Err(failure)), Some(reply)) = (&commit.next, &end.next, reply)
             && reply.send(Kept::Refused(failure.clone())).is_ok()
         {
-            // The turn is still there, and can say which of its steps are not wanted any more.
+            // The turn still runs and can decide which of its steps are no longer wanted.
             self.settle_lease(&transition);
             return;
         }
@@ -408,7 +410,7 @@ impl Driver {
             Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {
                 let submission = self.under_later_claims(vec![submission]).pop();
                 let Some(submission) = submission else { return };
-                // A unpark that came too late is no news.
+                // It is normal that an unpark comes too late.
                 if submission.transition.commit().is_some() {
                     tracing::debug!(task = %submission.transition.task(), ?outcome, "the store rejected a \
                                                                                            commit as outdated");
@@ -418,7 +420,7 @@ impl Driver {
         }
     }
 
-    /// A parking stands in the store, and with it the step that its turn goes on with, if there is one.
+    /// The parking is committed, and with it the row of the step that its turn continues with, if there is one.
     fn parking_stands(&mut self, commit: &Commit) {
         self.cache.stands(commit.fence.task, commit.fence.epoch);
         let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
@@ -434,9 +436,9 @@ impl Driver {
         }
     }
 
-    /// A turn goes on with what comes after a commit: at once if its lease is good for that. A commit stands also under a lease
-    /// that has run out, when it had waited for a row that somebody else held; but others may claim the task by now, so nothing
-    /// else begins before the lease is renewed.
+    /// Lets a turn continue after a commit: at once if enough of its lease is left. A commit that waited for a row lock
+    /// can succeed under an expired lease; another worker may have claimed the task by then, so the turn starts nothing
+    /// else before its lease is renewed.
     pub(super) fn goes_on(&mut self, commit: &Commit, reply: oneshot::Sender<Kept>, news: News) {
         let now = self.port.host.engine.clock.now();
         let leased = |row: &&NewTask| matches!(row.state, NewTaskState::Leased { .. });
@@ -454,7 +456,7 @@ impl Driver {
         }
     }
 
-    /// A write of a task that may still run here stands: the next one is checked against the next fence.
+    /// A write of a task that may still run here is committed, so its next write is checked against the next fence.
     pub(super) fn kept(&mut self, fence: &Fence) {
         if let Some(active) = self.active.get_mut(&fence.task)
             && active.held.fence == *fence
@@ -474,7 +476,7 @@ impl Driver {
     }
 }
 
-/// A step that is written under a lease gets a full lease from the moment it is sent, however late that is.
+/// Gives a step that is inserted under a lease a full lease from the moment it is sent, however late that is.
 fn lease_from(until: Timestamp, transition: &mut Transition) {
     for row in transition.rows_mut() {
         if let NewTaskState::Leased { until: ends, .. } = &mut row.state {

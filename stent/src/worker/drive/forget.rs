@@ -1,5 +1,5 @@
-//! Lets go of parked code whose executions have ended: cancelled, expired, purged, or ended by another worker. No claim tells
-//! of them, so the store is asked when it hints that executions have ended.
+//! Drops parked code whose executions have ended: cancelled, expired, purged, or ended by another worker. No claim
+//! reports these ends, so the worker queries the store when a hint says that executions have ended.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use tokio::time::Instant;
 
 use super::Driver;
 
-/// Shortest pause between two questions, however many executions end.
+/// Shortest pause between two queries, however many executions end.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// Longest pause, beside looks for work: hints may be lost. An idle process has at most one query a second in all, so this is
-/// a small part of them.
+/// Longest pause, measured at looks for work, because hints may be lost. An idle process makes at most one query per
+/// second in all, and this is a small part of that.
 const ASK_ANYWAY: Duration = Duration::from_secs(30);
-/// Executions that one question is about. Where more are parked, they take turns.
+/// Most executions in one query. If more are parked, queries take turns.
 const ASK_MAX: usize = PAGE_MAX;
 
-/// What the store was asked about, and what it said.
+/// The executions that a query asked about, and its answer.
 pub(super) type Asked = (BTreeSet<ExecutionId>, Result<Vec<ExecutionView>, StoreError>);
 
 impl Driver {
-    /// Executions have ended: everything that is parked is to be asked about once.
+    /// Executions have ended: ask once about everything that is parked.
     pub(super) fn handle_ended(&mut self) {
         self.ask_left = if self.pump.is_draining() { 0 } else { self.cache.len().div_ceil(ASK_MAX) };
     }
@@ -35,12 +35,12 @@ impl Driver {
         }
     }
 
-    /// When the store is to be asked next.
+    /// When to query the store next.
     pub(super) fn ask_at(&self) -> Option<Instant> {
         (self.ask_left > 0 && self.asking.is_none()).then(|| self.asked_at + ASK_EVERY)
     }
 
-    /// Asks the store which executions are still open whose code is parked here.
+    /// Starts a query for which executions with parked code here are still open.
     pub(super) fn start_asking(&mut self) {
         if self.ask_at().is_none_or(|ask_at| ask_at > Instant::now()) {
             return;
@@ -61,13 +61,13 @@ impl Driver {
             Ok(views) => {
                 let open =
                     views.iter().filter(|view| !view.status.is_terminal()).map(|view| view.id).collect();
-                // Dropping code is safe, whatever has become of its execution meanwhile.
+                // Dropping code is safe, whatever has happened to its execution meanwhile.
                 let ended = self.cache.take_ended(&(&about - &open));
                 if !ended.is_empty() {
                     tracing::debug!(parked = ended.len(), "dropped parked code whose executions have ended");
                 }
             }
-            // Asked again with the next look; others report a store that is away.
+            // The next look asks again. Other calls report that the store is down.
             Err(error) => {
                 tracing::debug!(%error, "cannot read which parked executions are still open");
             }

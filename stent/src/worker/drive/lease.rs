@@ -1,4 +1,4 @@
-//! Renews the leases of what runs, and of what has ended and is not committed yet; stops what has lost its own.
+//! Renews the leases of running turns and of results that are not committed yet; stops work whose lease is lost.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ use crate::worker::port::Kept;
 pub(super) type Renewed = (Vec<Lease>, Timestamp, Result<Vec<Renewal>, StoreError>);
 
 impl Driver {
-    /// Stops the work whose lease has run out: another worker may be at it by now.
+    /// Stops work whose lease has expired, because another worker may have claimed its task.
     pub(super) fn stop_lapsed(&mut self) {
         let now = self.port.host.engine.clock.now();
         if self.lapse_at.is_none_or(|lapse_at| lapse_at > now) {
             return;
         }
-        // A lease that the store does not have yet cannot be given to others.
+        // A lease that the store does not have yet cannot be claimed by others.
         let stands = || self.active.values().filter(|active| active.stands).map(|active| active.lease);
         let lapsed: Vec<TaskId> =
             stands().filter(|lease| lease.until <= now).map(|lease| lease.task).collect();
         for task in lapsed {
             let held = self.active.get(&task).map(|active| active.held.clone());
             self.lose(task, LeaseLoss::Lapsed);
-            // Nobody crashed, and if nobody else has the task yet, nothing is counted as if. What its turn has given comes
+            // Releasing the task avoids counting a crash, if nobody else has claimed it yet. A result of its turn goes
             // first.
             if let Some(held) = held.filter(|_| !self.kept.contains_key(&task)) {
                 self.release(&held, now);
@@ -39,7 +39,7 @@ impl Driver {
         self.lapse_at = stands.min();
     }
 
-    /// The lease on a task is lost: whatever runs under it is stopped.
+    /// The lease on a task is lost: stops its turn.
     pub(super) fn lose(&mut self, task: TaskId, loss: LeaseLoss) {
         let Some(active) = self.finished(task) else { return };
         active.abort.abort();
@@ -47,14 +47,14 @@ impl Driver {
     }
 
     pub(super) fn start_renewal(&mut self, now: Timestamp) {
-        // The store would say of one that it does not have yet that it was lost.
+        // The store would report leases that it does not have yet as lost.
         let stands = self.active.values().filter(|active| active.stands).map(|active| active.lease);
         let leases: BTreeMap<TaskId, Lease> =
             self.kept.values().copied().chain(stands).map(|lease| (lease.task, lease)).collect();
         let leases: Vec<Lease> = leases.into_values().collect();
         self.pump.handle_renewing();
         let (engine, until) = (self.port.host.engine.clone(), now + self.port.lease);
-        // So that there is time to ask again: renewing is idempotent.
+        // Leaves time to ask again: renewing is idempotent.
         let patience = self.port.lease / 3;
         self.renewal = Some(Box::pin(async move {
             let answer = tokio::time::timeout(patience, engine.store.renew(&leases, now, until)).await;
@@ -72,7 +72,7 @@ impl Driver {
         match answer {
             Ok(renewals) => {
                 let held = renewals.contains(&Renewal::Held);
-                // A turn that has begun to wait for a renewal since is not in this one.
+                // A turn that began to wait for a renewal after this one was sent is not part of it.
                 let mut waiting = self.active.values().filter(|active| active.goes_on.is_some());
                 let missed =
                     waiting.any(|active| !leases.iter().any(|lease| lease.task == active.lease.task));
@@ -84,8 +84,8 @@ impl Driver {
                             self.stored(&lease, until);
                             self.port.report.renewed(lease.task);
                         }
-                        // Nobody can claim the task as long as it is held, and it is asked for again soon. But its place
-                        // under a limit is counted by its lease, and may be given away.
+                        // Nobody can claim the task while its row is locked, and the renewal is repeated soon. But its
+                        // slot of a concurrency limit is counted by its lease and may be given away.
                         Renewal::Held if !self.is_limited(lease.task) => {
                             self.extend(&lease, lease.until.max(now + self.port.lease / 3));
                         }
@@ -121,7 +121,7 @@ impl Driver {
         }
     }
 
-    /// The store has the lease for so long: a turn that has waited for that goes on.
+    /// The store has the lease until then. A turn that waits for the renewal continues.
     fn stored(&mut self, lease: &Lease, until: Timestamp) {
         let active = self.active.get_mut(&lease.task).filter(|active| active.lease.epoch == lease.epoch);
         let Some(active) = active else { return };
@@ -137,10 +137,10 @@ impl Driver {
         function.and_then(of_function).is_some_and(|limit| limit.max_concurrent.is_some())
     }
 
-    /// A turn has given something that is to be committed: its lease is kept until that stands.
+    /// A turn has a result to commit: keeps its lease until the commit stands.
     pub(super) fn keep_lease(&mut self, fence: &Fence, now: Timestamp) {
         let active = self.active.get(&fence.task).map(|active| active.lease);
-        // That of a turn which was stopped has run out, but as long as nobody else has claimed the task it can be renewed.
+        // The lease of a stopped turn has expired, but it can be renewed as long as nobody else has claimed the task.
         let lease = active.filter(|lease| lease.epoch == fence.epoch);
         let lease = lease.unwrap_or(Lease { task: fence.task, epoch: fence.epoch, until: now });
         if self.kept.insert(fence.task, lease).is_none() {
@@ -148,7 +148,7 @@ impl Driver {
         }
     }
 
-    /// It is known what has become of it.
+    /// The fate of the write is known: gives its lease up.
     pub(super) fn settle_lease(&mut self, transition: &Transition) {
         let Some(fence) = transition.fence() else { return };
         if self.kept.get(&fence.task).is_some_and(|kept| kept.epoch == fence.epoch) {
@@ -162,8 +162,9 @@ impl Driver {
         }
     }
 
-    /// A task was claimed here whose turn has given something that did not reach the store in time. That is not thrown away
-    /// and its code not run again: if nothing was written since, it is written under the new claim.
+    /// A task was claimed here again whose turn has a result that did not reach the store in time. The result is not
+    /// discarded and the code does not run again: if nothing was written since, the result is written under the new
+    /// claim.
     pub(super) fn take_back(&mut self, claimed: &Claimed, now: Timestamp) -> bool {
         let task = claimed.task.id;
         if let Some(submission) = self.outbox.take_result_of(task) {
@@ -175,7 +176,7 @@ impl Driver {
             self.lost(submission);
             return false;
         }
-        // What is under way under the older claim can only be refused now.
+        // The write in flight under the older claim can only be rejected now.
         let is_under_way = self.under_way.get(&task) == Some(&claimed.fence.commit);
         if is_under_way {
             if self.kept.insert(task, claimed.lease).is_none() {
@@ -186,7 +187,7 @@ impl Driver {
         is_under_way
     }
 
-    /// Sends what a turn has given once more, under a claim that has come after.
+    /// Sends a turn's result again, under a later claim.
     pub(super) fn write_under(
         &mut self,
         mut submission: Submission,
@@ -200,7 +201,7 @@ impl Driver {
             commit.fence = held.fence;
             goes_on = matches!(commit.next, Next::Keep);
         }
-        // The code in memory goes by the older claim.
+        // The code in memory belongs to the older claim.
         if std::mem::take(&mut submission.parked) {
             self.cache.forget(lease.task);
         }

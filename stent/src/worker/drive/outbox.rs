@@ -1,5 +1,5 @@
-//! What is to be sent, and in which units. Nothing that a turn has done is ever thrown away here: what failed is sent again, in
-//! smaller units, until it stands or until the loop is told what has become of it.
+//! Transitions to send, and their grouping into units. No result of a turn is ever dropped here: a failed unit is sent
+//! again in smaller units until its submissions stand, or until the loop learns their fate.
 //!
 //! ```text
 //! push ─► queue ─► a unit ─► an exchange ─┬─► it stands
@@ -22,8 +22,8 @@ use super::exchange::{RETRY_PAUSE_MIN, Submission};
 /// After this many store-wide failures in a row, the batch itself is suspected: a batch may be what kills the server.
 const FAILURES_MAX: u32 = 3;
 
-/// After so many full units that went well, the next one may be twice as large. Where a timeout bounds what fits, one unit
-/// of these is sent in vain.
+/// After this many full units in a row that succeeded, the unit size doubles. If a timeout bounds the size, one in this
+/// many units is sent in vain.
 const GROWS_AFTER: u32 = 4;
 
 /// Submissions on their way to the store.
@@ -31,15 +31,15 @@ const GROWS_AFTER: u32 = 4;
 pub(super) struct Outbox {
     queue: VecDeque<Submission>,
     aside: Vec<Aside>,
-    /// Tasks of which something is aside, or was and is under way: what comes later of them waits for it.
+    /// Tasks with a submission that is aside, or that was and is now in flight. Their later submissions wait for it.
     tasks: BTreeSet<TaskId>,
-    /// Most transitions in one unit, by what has fitted.
+    /// Most transitions in one unit, as learned from successes and failures.
     unit: usize,
-    /// Full units that went well since `unit` changed.
+    /// Full units that succeeded since `unit` changed.
     full: u32,
     /// Failures in a row.
     failures: u32,
-    /// Longest pause before something is sent again.
+    /// Longest pause before a submission is sent again.
     pause_max: Duration,
 }
 
@@ -91,7 +91,7 @@ impl Outbox {
         self.queue.iter().any(|submission| submission.transition.next() == Some(&Next::Release))
     }
 
-    /// Takes out what a task's turn has done, if that is here.
+    /// Takes out the result of a task's turn, if it is queued here.
     pub(super) fn take_result_of(&mut self, task: TaskId) -> Option<Submission> {
         let is_it = |submission: &Submission| submission.is_result_of(task);
         if let Some(at) = self.queue.iter().position(is_it) {
@@ -102,7 +102,7 @@ impl Outbox {
         Some(self.aside.swap_remove(at).submission)
     }
 
-    /// Takes the next unit: from the front of the queue, in order, as far as it fits.
+    /// Takes the next unit from the front of the queue, in order, as much as fits.
     pub(super) fn next_unit(&mut self) -> Vec<Submission> {
         let (mut most, mut rows, mut bytes) = (usize::MAX, 0, 0);
         let mut unit = Vec::new();
@@ -115,7 +115,7 @@ impl Outbox {
             }
             rows += 1 + next.transition.rows().len();
             bytes += next.bytes;
-            // Pieces of what has failed have bounds of their own.
+            // Parts of a failed unit have their own bounds.
             let fits_with = if next.is_suspect() { next.fits_with } else { self.unit };
             most = if unit.is_empty() { fits_with } else { most.min(next.fits_with) };
             let fits = rows <= EXCHANGE_ROWS_MAX && bytes <= EXCHANGE_BYTES_MAX && unit.len() < most;
@@ -131,18 +131,18 @@ impl Outbox {
         unit
     }
 
-    /// Takes one that failed alone and whose moment has come.
+    /// Takes a submission that failed alone and whose pause is over.
     pub(super) fn next_aside(&mut self, now: Instant) -> Option<Submission> {
         let (at, _) = self.aside.iter().enumerate().min_by_key(|(_, aside)| aside.at)?;
         (self.aside[at].at <= now).then(|| self.aside.swap_remove(at).submission)
     }
 
-    /// When that is.
+    /// When the next such pause is over.
     pub(super) fn aside_at(&self) -> Option<Instant> {
         self.aside.iter().map(|aside| aside.at).min()
     }
 
-    /// A unit stands.
+    /// A unit was committed.
     pub(super) fn succeeded(&mut self, unit: &[Submission]) {
         self.failures = 0;
         for submission in unit.iter().filter(|submission| submission.is_aside()) {
@@ -157,7 +157,7 @@ impl Outbox {
         }
     }
 
-    /// A unit failed, and nobody knows over which of its parts, or whether it did at all: all of it is sent again.
+    /// A unit failed, and it is unknown which part caused that or whether it was committed: sends all of it again.
     pub(super) fn failed(&mut self, mut unit: Vec<Submission>, kind: ErrorKind, now: Instant) {
         let of_itself = !is_of_the_store(kind);
         self.failures += 1;
@@ -168,7 +168,7 @@ impl Outbox {
         self.failures = 0;
         if let [_] = *unit {
             unit.into_iter().for_each(|submission| self.set_aside(submission, now));
-            // It was this one, and not that they were many.
+            // The cause was this submission and not the size of the unit.
             self.unit = EXCHANGE_TRANSITIONS_MAX;
             return;
         }
@@ -179,7 +179,7 @@ impl Outbox {
         self.put_back(unit);
     }
 
-    /// It was sent with a claim, so the failure may have been that one's: it is sent once more, alone.
+    /// The submission was sent with a claim, which may have caused the failure: sends it once more, alone.
     pub(super) fn failed_with_a_claim(&mut self, mut submission: Submission) {
         submission.fits_with = 1;
         self.queue.push_front(submission);
@@ -200,7 +200,7 @@ impl Outbox {
     }
 }
 
-/// Whether a failure says something of the store alone, and nothing of what was sent.
+/// Whether a failure concerns only the store and not the content of the unit.
 pub(super) const fn is_of_the_store(kind: ErrorKind) -> bool {
     match kind {
         ErrorKind::Unavailable | ErrorKind::Schema | ErrorKind::Config => true,
