@@ -1,6 +1,7 @@
-//! The application's transaction whose closure is being polled: which store it is in, and whether a write of its was torn.
+//! The application's transaction whose closure is being polled: its store, and whether one of its writes was torn.
 //!
-//! The closure's own writes go through [`written_within`]; a write to the same store past the transaction is refused.
+//! The closure's own writes go through [`written_within`]. A write to the same store outside the transaction is
+//! refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,11 +14,11 @@ tokio::task_local! {
     static AMBIENT: Arc<AmbientTransaction>;
 }
 
-/// A transaction that is open in the code being polled.
+/// The open transaction of the code being polled.
 #[derive(Debug)]
 pub(crate) struct AmbientTransaction {
     store: Arc<dyn Store>,
-    /// Writes that have begun and not ended.
+    /// Number of writes that have begun and not ended.
     writes: AtomicU32,
 }
 
@@ -33,8 +34,8 @@ impl AmbientTransaction {
         AMBIENT.sync_scope(self.clone(), body)
     }
 
-    /// Whether a write was dropped before it had ended. The driver may then have rolled back more than that write, and does not
-    /// report it.
+    /// Whether a write was dropped before it ended. The driver may then have rolled back more than that write without
+    /// reporting it.
     pub(crate) fn is_torn(&self) -> bool {
         self.writes.load(Ordering::Acquire) > 0
     }
@@ -45,11 +46,11 @@ pub(crate) fn is_within() -> bool {
     AMBIENT.try_with(|_| ()).is_ok()
 }
 
-/// Refuses a write to `store` past the transaction that the code is in. On SQLite the write would wait for that transaction for
-/// ever.
+/// Refuses a write to `store` outside the transaction that the code is in. On SQLite the write would wait for that
+/// transaction forever.
 ///
 /// # Errors
-/// Says what to do instead.
+/// Names the remedy.
 pub(crate) fn check_not_within(store: &Arc<dyn Store>) -> Result<()> {
     let is_past = AMBIENT.try_with(|ambient| Arc::ptr_eq(&ambient.store, store)).unwrap_or(false);
     if !is_past {
@@ -61,7 +62,7 @@ pub(crate) fn check_not_within(store: &Arc<dyn Store>) -> Result<()> {
     })
 }
 
-/// Awaits a write that is part of a transaction, and remembers if it is dropped before it has ended.
+/// Awaits a write that is part of a transaction, and records if it is dropped before it ends.
 pub(crate) async fn written_within<T>(write: impl Future<Output = T>) -> T {
     let ambient = AMBIENT.try_with(Clone::clone).ok();
     if let Some(ambient) = &ambient {

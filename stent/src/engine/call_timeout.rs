@@ -1,14 +1,15 @@
-//! A timeout for each call of a store, whatever store it is. Stores that talk to a server have shorter timeouts of their own.
+//! A timeout for each call to a store, whichever store it is. Stores that talk to a server have shorter timeouts of
+//! their own.
 
 use std::time::Duration;
 
 use stent_core::backend::{Error, ErrorKind, Result};
 
-/// How long a store may take for one call, where nothing else is said: longer than any waits for its turn to write.
+/// Default timeout of a call: longer than any call waits for its turn to write.
 const DEFAULT: Duration = Duration::from_mins(2);
 
-/// How long a store may take for one call; `Duration::MAX` is no limit. Nobody knows the fate of a call that took longer, and it
-/// is made again, as after every outage.
+/// Longest duration of a call to the store; `Duration::MAX` means no limit. The fate of a call that timed out is
+/// unknown, so it is repeated, as after every outage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallTimeout(pub(crate) Duration);
 
@@ -19,7 +20,7 @@ impl Default for CallTimeout {
 }
 
 impl CallTimeout {
-    /// Gives the store's answer, or an error if there is none in time.
+    /// Returns the store's answer, or an error if it takes too long.
     pub(crate) async fn bound<T>(
         self,
         operation: &'static str,

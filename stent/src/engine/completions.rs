@@ -1,5 +1,5 @@
-//! Tells running functions of completions: one reader for all functions of this process that run under a lease and wait for
-//! steps of others meanwhile.
+//! Notifies running functions of completions: one reader serves all functions of this process that run under a lease
+//! while they wait for steps of other tasks.
 //!
 //! Without such a function there are no reads.
 
@@ -14,10 +14,11 @@ use stent_core::model::Step;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Shortest pause between two reads, hints or not: a busy store is not read for each of its commits.
+/// Shortest pause between two reads, with or without hints, so that a busy store is not read for each commit.
 const READ_PAUSE: Duration = Duration::from_millis(5);
 
-/// Longest pause between two reads, while somebody listens: without hints, a completion is noticed after this long.
+/// Longest pause between two reads while there are listeners: the longest time until a completion is noticed without
+/// hints.
 const READ_EVERY: Duration = Duration::from_millis(900);
 
 /// The listeners of one `Stent`.
@@ -33,7 +34,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     registered: HashMap<TaskId, Registered>,
-    /// Whether the reader runs.
+    /// Whether the reader is running.
     is_read: bool,
     listened: u64,
 }
@@ -42,9 +43,9 @@ struct State {
 struct Registered {
     /// Distinguishes a listener from an earlier one for the same task.
     nth: u64,
-    /// Completions that the function has seen.
+    /// Number of completions that the function has seen.
     seen: u32,
-    /// What was read last, and whether the listener has yet to get it.
+    /// The steps that were read last, if the listener has not taken them yet.
     read: Vec<Step>,
     is_new: bool,
     news: Arc<Notify>,
@@ -78,17 +79,17 @@ impl Completions {
 }
 
 impl Listener {
-    /// The function has seen so many completions, from here or elsewhere.
+    /// The function has seen this many completions, through this listener or otherwise.
     pub(crate) fn has_seen(&self, seen: u32) {
         if let Some(registered) = self.inner.lock().registered.get_mut(&self.task) {
             registered.seen = registered.seen.max(seen);
         }
     }
 
-    /// Waits for news: the steps that have ended since, and the maps that are open.
+    /// Waits for changes: the steps that have ended since, and the open maps.
     ///
     /// # Cancel safety
-    /// Safe: what was read is kept for the next call.
+    /// Cancel safe: steps that were read are kept for the next call.
     pub(crate) async fn next(&self) -> Vec<Step> {
         loop {
             let news = self.news.notified();
@@ -116,7 +117,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be read. With nothing to read the reader ends, and the next listener starts another one.
+    /// The tasks to read. If there are none the reader ends, and the next listener starts a new one.
     fn wanted(&self) -> Vec<(TaskId, u32)> {
         let mut state = self.lock();
         state.is_read = !state.registered.is_empty();
@@ -146,11 +147,11 @@ async fn read_for_all(store: Arc<dyn Store>, inner: Weak<Inner>) {
         for page in wanted.chunks(LOOKUP_MAX) {
             match store.completions(page).await {
                 Ok(completions) => completions.into_iter().for_each(|(task, steps)| alive.tell(task, steps)),
-                // Listeners get it with their next commit, at the latest.
+                // Listeners get the completions with their next commit at the latest.
                 Err(error) => tracing::debug!(%error, "cannot read completions; retrying"),
             }
         }
-        // The reads of many must not become all that the store does.
+        // Reads for many listeners must not take all of the store's time.
         let rest = READ_PAUSE.max(started.elapsed());
         let arrived = alive.clone();
         drop(alive);

@@ -1,4 +1,4 @@
-//! From a URL to a store: the one file that names backends.
+//! Opens the store that a URL names. Only this file names backends.
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use stent_core::backend::Store;
 
 use crate::error::{Error, Result};
 
-/// The library that SQL backends, and applications with tables in the same database, talk to it by. Re-exported so that the
-/// transactions that Stent takes part in are of the type that it knows.
+/// The SQL library of the backends, for applications with tables in the same database. It is re-exported so that the
+/// application's transactions have the types that Stent accepts.
 #[cfg(feature = "sql")]
 pub use sea_orm;
 
-/// The SQLite backend, for what a URL cannot say: open it by hand and give it to
+/// The SQLite backend, for options that a URL cannot express: open a store with it and pass the store to
 /// [`StentBuilder::open`](crate::StentBuilder::open).
 #[cfg(feature = "sqlite")]
 pub use stent_sqlite as sqlite;
 
-/// The Postgres backend, likewise; its `PostgresStore::from_connection` takes a pool that the application has.
+/// The Postgres backend, likewise. Its `PostgresStore::from_connection` takes a pool of the application.
 #[cfg(feature = "postgres")]
 pub use stent_postgres as postgres;
 
-/// A scheme, the feature that it needs, and whether this program was built with it.
+/// Schemes, the feature that each one needs, and whether this build has the feature.
 const SCHEMES: &[(&str, &str, bool)] = &[
     ("memory", "", true),
     ("sqlite", "sqlite", cfg!(feature = "sqlite")),
@@ -58,7 +58,7 @@ fn built() -> Vec<&'static str> {
     SCHEMES.iter().filter(|(.., built)| *built).map(|(scheme, ..)| *scheme).collect()
 }
 
-/// The URL with its password replaced, as messages show it.
+/// The URL with its password replaced, for use in messages.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.split_once('@') {

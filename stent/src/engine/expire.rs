@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::engine::ids;
 
-/// Ends every task whose deadline has passed. Waiters do so because a store may have no worker.
+/// Ends every task whose deadline has passed. Waits call this because a store may have no worker.
 pub(crate) async fn expire(store: &dyn Store, now: Timestamp) -> Result<()> {
     let request = ClaimRequest {
         worker: WorkerId::from_uuid(Uuid::nil()),
@@ -36,8 +36,8 @@ pub(crate) async fn expire(store: &dyn Store, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Logs that a task was ended because its deadline has passed, if the transition ends it so. Of a parked task only the ids are
-/// known.
+/// Logs that a task was ended because its deadline has passed, if the transition does that. Of a parked task only the
+/// ids are known.
 pub(crate) fn report_expired(transition: &Transition, function: Option<&str>) {
     let Transition::Expire(Expire { task, tree, failure, .. }) = transition else { return };
     let execution = tree.execution;

@@ -1,4 +1,4 @@
-//! Calls the application's [`Metrics`]. A hook that panics is logged, and harms no task.
+//! Calls the application's [`Metrics`]. A panic in a hook is logged and affects no task.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use stent_core::Failure;
 use crate::function::panics::catch_panic;
 use crate::metrics::{DeadLettered, Metrics, TaskRef};
 
-/// The hooks of one `Stent`, if it was given any.
+/// The hooks of one `Stent`, if it has any.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks(Option<Arc<dyn Metrics>>);
 
@@ -17,7 +17,7 @@ impl Hooks {
         Self(Some(Arc::new(metrics)))
     }
 
-    /// Calls a hook, and catches its panics.
+    /// Calls a hook and catches its panics.
     pub(crate) fn tell(&self, hook: impl FnOnce(&dyn Metrics)) {
         let Some(metrics) = &self.0 else { return };
         if let Err(failure) = catch_panic(|| hook(&**metrics)) {
@@ -28,7 +28,7 @@ impl Hooks {
         }
     }
 
-    /// Reports that an execution has failed for good.
+    /// Reports that an execution failed for good.
     pub(crate) fn dead_lettered(&self, task: TaskRef<'_>, failure: &Failure) {
         self.tell(|metrics| metrics.dead_lettered(&DeadLettered { task, failure }));
     }

@@ -1,5 +1,5 @@
-//! New ids: version 7, so that they sort by age. And what names a claim. Those of steps are none of these: they are
-//! [derived](stent_core::Origin).
+//! New ids, in UUID version 7 so that they sort by age, and nonces of claims. The ids of steps are
+//! [derived](stent_core::Origin) instead.
 
 use stent_core::model::Nonce;
 use stent_core::{ExecutionId, TaskId, WorkerId};
@@ -17,7 +17,7 @@ pub(crate) fn worker() -> WorkerId {
     WorkerId::from_uuid(Uuid::now_v7())
 }
 
-/// The chance of one claim. The last bits of such an id are random.
+/// A new nonce for a claim: the last bits of a version 7 UUID, which are random.
 pub(crate) fn nonce() -> Nonce {
     let (_, low) = Uuid::now_v7().as_u64_pair();
     Nonce::new(low as u32)

@@ -1,5 +1,5 @@
-//! The store as the rest of a process uses it: one writer, one router for waits, one clock, one codec. Knows no durable
-//! function's code, no worker and no handle.
+//! The store as the rest of a process uses it: one writer, one router for waits, one clock, one codec. Knows no code of
+//! durable functions, no worker and no handle.
 
 pub(crate) mod ambient;
 pub(crate) mod call_timeout;
@@ -39,7 +39,8 @@ use crate::error::{Error, Result};
 use crate::function::registry::Registry;
 use crate::function::values::{check_size, fit_output};
 
-/// How often a read is tried again: 10 ms doubled seven times is about a second and a half in all.
+/// How often a read is retried. Pauses start at 10 ms and double, so seven retries take about a second and a half in
+/// all.
 const READ_RETRIES: u32 = 7;
 
 /// The store of one `Stent`, and everything that reads it, writes to it and listens to it.
@@ -50,7 +51,7 @@ pub(crate) struct Engine {
     pub(crate) codec: Codec,
     pub(crate) clock: Arc<Clock>,
     pub(crate) payload_max: usize,
-    /// Whether payloads are sealed on their way to the store, or may be.
+    /// Whether payloads are, or may be, transformed on their way to the store.
     pub(crate) is_sealed: bool,
     pub(crate) writer: Writer,
     pub(crate) waiters: Waiters,
@@ -61,10 +62,10 @@ pub(crate) struct Engine {
     _calibrator: Calibrator,
 }
 
-/// How an engine is to run.
+/// Options of an engine.
 #[derive(Debug)]
 pub(crate) struct EngineOptions {
-    /// Every function that is linked into the program, if `None`.
+    /// The registry; `None` means every function that is linked into the program.
     pub(crate) registry: Option<Registry>,
     pub(crate) codec: Codec,
     pub(crate) payload_max: usize,
@@ -75,10 +76,10 @@ pub(crate) struct EngineOptions {
 }
 
 impl Engine {
-    /// Brings the store's schema up to date, and starts what runs in the background.
+    /// Migrates the store's schema and starts the background tasks.
     ///
     /// # Errors
-    /// When an option does not fit, two functions have the same name, or the store fails.
+    /// An option is invalid, two functions have the same name, or the store fails.
     pub(crate) async fn open(store: Arc<dyn Store>, options: EngineOptions) -> Result<Arc<Self>> {
         let EngineOptions { registry, codec, payload_max, poll, hooks, clock, transforms } = options;
         let poll = poll.validated()?;
@@ -107,7 +108,7 @@ impl Engine {
         }))
     }
 
-    /// Encodes a value and holds it against the limits.
+    /// Encodes a value and checks it against the limits.
     pub(crate) fn encode<T: Serialize + DeserializeOwned>(
         &self,
         value: &T,
@@ -116,7 +117,7 @@ impl Engine {
         self.encoded(self.codec.encode(value), what)
     }
 
-    /// The same for a value that is read as a type which is not known here.
+    /// As [`encode`](Self::encode), for a value whose reader uses a type that is not known here.
     pub(crate) fn encode_for_any<T: Serialize>(
         &self,
         value: &T,
@@ -135,13 +136,14 @@ impl Engine {
         Ok(payload)
     }
 
-    /// Holds a result against the limits: one that is too large is a failure, and a failure that is too large is cut.
+    /// Checks a result against the limits: a value that is too large becomes a failure, and a failure that is too large
+    /// is truncated.
     pub(crate) fn checked(&self, name: &str, result: TaskResult) -> TaskResult {
         let payload = result.map_err(|failure| self.storable(failure))?;
         fit_output(name, payload, self.payload_max)
     }
 
-    /// A failure as the store can hold it. The code hears of it as it will be read again.
+    /// A failure as the store can hold it. The code sees it in the form in which it will be read again.
     pub(crate) fn storable(&self, mut failure: Failure) -> Failure {
         let large = failure.data.take_if(|data| data.len() > self.payload_max);
         let mut failure = failure.storable();
@@ -184,7 +186,7 @@ impl Engine {
         }
     }
 
-    /// What the store offers to applications that have tables in its database.
+    /// The store's transactions, for applications that have tables in its database.
     ///
     /// # Errors
     /// [`Error::NoTransactions`].
@@ -193,7 +195,7 @@ impl Engine {
         self.store.transactions().ok_or_else(none)
     }
 
-    /// Lanes with work that is due and whose function is not known here.
+    /// Lanes with due work whose function is not registered here.
     pub(crate) async fn unknown_work(&self) -> stent_core::backend::Result<Vec<LaneView>> {
         let now = self.clock.now();
         let mut lanes = self.retrying(|| self.store.lanes(now, LANES_MAX)).await?;
@@ -201,12 +203,12 @@ impl Engine {
         Ok(lanes)
     }
 
-    /// Ends what of the store has come to the end of its time, whoever it is for.
+    /// Ends all tasks in the store whose deadline has passed, whichever process they belong to.
     pub(crate) async fn expire(&self) -> stent_core::backend::Result<()> {
         expire(&*self.store, self.clock.now()).await
     }
 
-    /// Reads, and reads again while the store is only contended or away for a moment.
+    /// Reads, and retries while the store is contended or briefly unavailable.
     pub(crate) async fn retrying<T, Fut>(&self, read: impl Fn() -> Fut) -> stent_core::backend::Result<T>
     where
         Fut: Future<Output = stent_core::backend::Result<T>>,

@@ -1,4 +1,4 @@
-//! One router for everyone in this process who waits for executions: ten thousand waiters cost the store what one costs.
+//! One router for all waits for executions in this process: ten thousand waits cost the store as much as one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,25 +17,25 @@ use crate::engine::expire::expire;
 use crate::engine::poll::PollOptions;
 use crate::error::{Error, Result};
 
-/// Shortest pause between two reads, hints or not, so that a busy store is not read for each of its commits.
+/// Shortest pause between two reads, with or without hints, so that a busy store is not read for each commit.
 const READ_PAUSE: Duration = Duration::from_millis(2);
 
-/// How long reads that fail as if for good are tried again, before those who wait hear of it.
+/// How long reads that fail with permanent errors are retried before the waits fail.
 const RETRY_FOR: Duration = Duration::from_secs(5);
 
-/// So many reads of single executions that fail one after the other stand for all others.
+/// After this many single reads in a row that fail, all others are assumed to fail as well.
 const IN_A_ROW_MAX: usize = 8;
 
-/// How often the router looks whether its owner is still there, while nobody waits. It asks no store for that.
+/// How often the router checks whether its owner still exists while nobody waits. This does not access the store.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 
 type Ended = (ExecutionStatus, Option<TaskResult>);
 
-/// The waiters of one `Stent`.
+/// The waits of one `Stent`.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiters {
     inner: Arc<Inner>,
-    /// Its other end is the router's.
+    /// The router holds the other end.
     router: watch::Receiver<()>,
 }
 
@@ -47,11 +47,11 @@ struct Inner {
 
 type Waiting = HashMap<ExecutionId, Vec<Waiter>>;
 
-/// Somebody who waits.
+/// A wait.
 #[derive(Debug)]
 struct Waiter {
     reply: oneshot::Sender<Result<Ended>>,
-    /// Whether the execution may still come to be: it was dispatched within a transaction that may not be committed yet.
+    /// Whether the execution may not exist yet: it was dispatched within a transaction that may not be committed.
     may_come: bool,
 }
 
@@ -72,9 +72,9 @@ impl Waiters {
         Self { inner, router }
     }
 
-    /// Waits until an execution has ended, and also for it to be dispatched, if that `may_come`.
+    /// Waits until an execution has ended and, with `may_come`, first until it has been dispatched.
     ///
-    /// Cancel safe: a waiter that is gone is forgotten with the next answer.
+    /// Cancel safe: the router forgets dropped waits with the next answer.
     pub(crate) async fn ended(&self, id: ExecutionId, may_come: bool) -> Result<Ended> {
         let (reply, answer) = oneshot::channel();
         self.inner.lock().entry(id).or_default().push(Waiter { reply, may_come });
@@ -83,12 +83,12 @@ impl Waiters {
         tokio::select! {
             biased;
             answer = answer => answer.map_err(|_| Error::RuntimeEnded)?,
-            // Nothing is sent there: it ends with the runtime that the router is in.
+            // Nothing is ever sent on it: it ends with the runtime that the router is in.
             _ = router.changed() => Err(Error::RuntimeEnded),
         }
     }
 
-    /// Tells whoever waits that an execution has ended: this process has just committed its end.
+    /// Completes the waits for an execution that has ended: this process has just committed its end.
     pub(crate) fn resolve(&self, id: ExecutionId, status: ExecutionStatus, result: Option<&TaskResult>) {
         let Some(waiters) = self.inner.lock().remove(&id) else { return };
         for waiter in waiters {
@@ -102,7 +102,7 @@ impl Inner {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ids that are waited for; waiters that are gone are dropped.
+    /// Ids with waits; drops waits that are gone.
     fn wanted(&self) -> Vec<ExecutionId> {
         let mut waiting = self.lock();
         waiting.retain(|_, waiters| {
@@ -118,7 +118,7 @@ impl Inner {
         }
     }
 
-    /// There is no such execution. False if somebody waits for it to come.
+    /// There is no such execution. Returns false if a wait expects it to be dispatched.
     fn is_missing(&self, id: ExecutionId) -> bool {
         let mut waiting = self.lock();
         let Some(waiters) = waiting.remove(&id) else { return true };
@@ -134,7 +134,7 @@ impl Inner {
         is_over
     }
 
-    /// An execution is there. If it is missing later, it was purged.
+    /// An execution exists. If it is missing later, it was purged.
     fn is_there(&self, id: ExecutionId) {
         let mut waiting = self.lock();
         waiting.get_mut(&id).into_iter().flatten().for_each(|waiter| waiter.may_come = false);
@@ -155,7 +155,7 @@ async fn route(
 ) {
     let mut hints: Box<dyn Listener> = store.listen(Topic::Ended);
     let mut pause = poll.min;
-    // Most ids in one look-up, by what has been answered in time; and since when reads fail.
+    // Most ids in one look-up, as learned from the look-ups that were answered in time, and since when reads fail.
     let mut page = LOOKUP_MAX;
     let mut failing: Option<Instant> = None;
     loop {
@@ -193,12 +193,13 @@ async fn route(
                 0
             }
         };
-        // The read of a long list must not become all that the store does.
+        // Reading a long list must not take all of the store's time.
         let rest = READ_PAUSE.max(started.elapsed());
         let arrived = alive.clone();
         drop(alive);
         if wanted.len() == answered {
-            // Nobody waits: not even a poll is due. The weak pointer is looked at now and then, to end with its owner.
+            // Nobody waits, so not even a poll is due. The weak pointer is checked at intervals, so that the router
+            // ends with its owner.
             let arrived = tokio::time::timeout(IDLE_MAX, async move { arrived.arrived.notified().await });
             let _ = arrived.await;
             pause = poll.min;
@@ -207,7 +208,7 @@ async fn route(
         if answered > 0 {
             pause = poll.min;
         }
-        // Whoever waits for an execution also ends it when its time is up: there may be no worker to do so.
+        // A wait also ends its execution when the deadline passes, because there may be no worker to do so.
         let expires_in = expires_at.map(|expires_at: Timestamp| expires_at.since(clock.now()));
         if expires_in == Some(Duration::ZERO)
             && let Err(error) = call_timeout.bound("exchange", expire(&*store, clock.now())).await
@@ -225,7 +226,8 @@ async fn route(
     }
 }
 
-/// Tells those whose own reads fail, and only those: one that cannot be read is nothing to the others.
+/// Reads each execution by itself and fails only the waits whose own read fails: an unreadable execution does not
+/// affect the others.
 async fn tell_apart(store: &dyn Store, call_timeout: CallTimeout, inner: &Inner, wanted: &[ExecutionId]) {
     let mut in_a_row = 0;
     for (at, id) in wanted.iter().enumerate() {
@@ -243,7 +245,7 @@ async fn tell_apart(store: &dyn Store, call_timeout: CallTimeout, inner: &Inner,
     }
 }
 
-/// Reads what is waited for and answers those that have ended or do not exist.
+/// Reads the executions with waits, and answers the waits for those that have ended or do not exist.
 async fn read(
     store: &dyn Store,
     inner: &Inner,
@@ -255,7 +257,8 @@ async fn read(
     for page in wanted.chunks(page) {
         let mut found = look_up(store, page).await?;
         if page.len() > PAGE_MAX && found.len() < page.len() {
-            // Nobody is told that there is no such execution because a store took fewer ids than it was given.
+            // The store may have taken fewer ids than it was given, so missing executions are looked up again in
+            // smaller pages before any wait fails.
             let missing: Vec<_> = page.iter().filter(|id| !found.contains_key(id)).copied().collect();
             for page in missing.chunks(PAGE_MAX) {
                 found.extend(look_up(store, page).await?);

@@ -1,5 +1,5 @@
-//! Group commit for callers: dispatches that come while another batch is being written share the next one. What is part of
-//! the caller's own transaction does not come here.
+//! Group commit for callers: dispatches that arrive while a batch is being written share the next batch. Writes within
+//! the caller's own transaction bypass it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,26 +14,28 @@ use tokio::time::Instant;
 use crate::engine::call_timeout::CallTimeout;
 use crate::error::{Error, Result};
 
-/// How long a failed write is retried, unless the store cannot hold it. Then the caller gets the error.
+/// How long a failed write is retried before the caller gets the error. A write that the store cannot hold is not
+/// retried.
 const RETRY_FOR: Duration = Duration::from_secs(5);
-/// How often a write is sent at least where others hold what it needs: SQLite waits for its write lock by itself, for five
-/// seconds unless `busy_timeout` says otherwise, and somebody may hold it for as long.
+/// Minimum number of attempts while other transactions hold the needed locks. SQLite itself waits for its write lock,
+/// five seconds unless `busy_timeout` is set, and another writer may hold it that long.
 const CONTENDED_TRIES_MIN: u32 = 3;
-/// First pause before that, doubled up to [`PAUSE_MAX`].
+/// First pause between attempts, doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// Longest such pause: a caller waits.
+/// Longest such pause, because a caller is waiting.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// After so many failures that say nothing of what was sent, it is halved all the same.
+/// After this many failures that say nothing about its content, a unit is split in halves all the same.
 const FAILURES_MAX: u32 = 3;
-/// Most writes that are sent again beside the others, each in an exchange of its own. Further ones hold the others up.
+/// Most writes that are retried concurrently with the others, each in an exchange of its own. Further ones hold the
+/// others up.
 const STRAGGLERS_MAX: usize = 16;
 
-/// Which way a write goes to the store.
+/// The route of a write to the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Way<'t> {
-    /// At once, together with those of others.
+    /// Immediately, together with other writes.
     Grouped,
-    /// As part of a transaction of the caller's, which decides whether it stands.
+    /// As part of the caller's transaction, which decides whether it takes effect.
     #[cfg_attr(not(feature = "sql"), expect(dead_code, reason = "no backend with transactions is built in"))]
     Within(&'t HostTransaction),
 }
@@ -41,7 +43,7 @@ pub(crate) enum Way<'t> {
 type Reply = oneshot::Sender<Result<Outcome, Arc<StoreError>>>;
 type Request = (Transition, Reply);
 
-/// The writing end of one `Stent`.
+/// The write side of one `Stent`.
 #[derive(Debug)]
 pub(crate) struct Writer {
     requests: mpsc::Sender<Request>,
@@ -49,13 +51,13 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn start(store: Arc<dyn Store>, call_timeout: CallTimeout) -> Self {
-        // Callers beyond this many wait for room: the writer takes a whole batch at a time.
+        // Further callers wait for room: the writer takes a whole batch at a time.
         let (requests, inbox) = mpsc::channel(2 * EXCHANGE_TRANSITIONS_MAX);
         tokio::spawn(write_batches(store, call_timeout, inbox));
         Self { requests }
     }
 
-    /// Writes one transition, in one batch with whatever else is waiting.
+    /// Writes one transition, in one batch with other waiting writes.
     pub(crate) async fn write(&self, transition: Transition) -> Result<Outcome> {
         let (reply, answer) = oneshot::channel();
         self.requests.send((transition, reply)).await.map_err(|_| Error::RuntimeEnded)?;
@@ -91,7 +93,7 @@ async fn write_batches(store: Arc<dyn Store>, call_timeout: CallTimeout, mut inb
                     units.push_front(first);
                 }
                 Left::Straggler(unit) => match stragglers.clone().try_acquire_owned() {
-                    // The others need not wait for what it waits for.
+                    // The others need not wait for the locks that this unit waits for.
                     Ok(permit) => {
                         let store = store.clone();
                         tokio::spawn(async move {
@@ -106,7 +108,7 @@ async fn write_batches(store: Arc<dyn Store>, call_timeout: CallTimeout, mut inb
     }
 }
 
-/// Requests in order, as many to a unit as an exchange takes.
+/// Groups requests into units, in order, each as large as an exchange allows.
 fn in_units(requests: impl Iterator<Item = Request>) -> VecDeque<Unit> {
     let mut units = VecDeque::new();
     let (mut unit, mut rows, mut bytes) = (Unit::default(), 0, 0);
@@ -126,31 +128,31 @@ fn in_units(requests: impl Iterator<Item = Request>) -> VecDeque<Unit> {
     units
 }
 
-/// Transitions that share an exchange, and who waits for them.
+/// Transitions that share an exchange, and the callers that wait for them.
 #[derive(Default)]
 struct Unit {
     transitions: Vec<Transition>,
     replies: Vec<Reply>,
-    /// When patience with it ends, once it was sent.
+    /// When to give up on it, once it was sent.
     until: Option<Instant>,
-    /// How often it was sent, alone or as part of a larger one.
+    /// How often it was sent, alone or as part of a larger unit.
     tries: u32,
 }
 
-/// What is left to be done for a unit.
+/// The remaining work for a unit.
 enum Left {
-    /// Everybody has an answer.
+    /// None: every caller has its answer.
     Nothing,
-    /// One part blocks the rest: each half is sent by itself.
+    /// One part blocks the rest: send each half by itself.
     Halves(Unit, Unit),
-    /// This one is retried alone, perhaps for a while.
+    /// Retry this single request by itself, perhaps for a while.
     Straggler(Unit),
 }
 
 impl Unit {
     fn answer(self, outcomes: Vec<Outcome>) {
         for (reply, outcome) in self.replies.into_iter().zip(outcomes) {
-            // A caller that is gone does not want to know.
+            // A caller that is gone does not need the answer.
             let _ = reply.send(Ok(outcome));
         }
     }
@@ -171,8 +173,8 @@ impl Unit {
     }
 }
 
-/// Writes a unit, and sends it again while its fate is unknown and may still turn: a repeated transition changes nothing. An
-/// error that may be the doing of one of its parts is that one's alone in the end.
+/// Writes a unit, and sends it again while its fate is unknown or may change: repeating a transition has no effect. In
+/// the end, an error that one part may have caused reaches only that part's caller.
 async fn write(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) -> Left {
     let until = *unit.until.get_or_insert_with(|| Instant::now() + RETRY_FOR);
     let mut pause = PAUSE_MIN;
@@ -188,7 +190,8 @@ async fn write(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) -> 
         failures += 1;
         let is_one = unit.replies.len() == 1;
         unit.tries += 1;
-        // One call may last longer than `RETRY_FOR`: a store that is silent, or one whose write lock others hold.
+        // A single call may last longer than `RETRY_FOR`: the store may be silent, or another writer may hold its write
+        // lock.
         let tries_min = match error.kind() {
             ErrorKind::Unavailable => 2,
             ErrorKind::Contended => CONTENDED_TRIES_MIN,
@@ -198,9 +201,9 @@ async fn write(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) -> 
         let is_over = is_late && unit.tries >= tries_min;
         let splits = match error.kind() {
             ErrorKind::Limit | ErrorKind::Corrupt => true,
-            // Where one writes at a time, nobody got by for as long as that took.
+            // In a store with a single writer, no other write could proceed during that time.
             ErrorKind::Contended => store.info().parallel || !is_late,
-            // A server that dies of a unit is away, too.
+            // A server that crashes because of a unit also appears as unavailable.
             _ => failures % FAILURES_MAX == 0,
         };
         match error.kind() {
@@ -236,7 +239,7 @@ async fn write(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) -> 
     }
 }
 
-/// Sends one that failed alone until it is written, or its time is over.
+/// Retries a request that failed alone until it is written or its time is over.
 async fn persist(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) {
     let mut pause = PAUSE_MIN;
     loop {
@@ -249,7 +252,7 @@ async fn persist(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) {
     }
 }
 
-/// One error for each of the callers that shared a batch.
+/// One error for each caller that shared a batch.
 fn shared_error(error: Arc<StoreError>) -> Error {
     Error::Store(Arc::try_unwrap(error).unwrap_or_else(|error| {
         let kind: ErrorKind = error.kind();
