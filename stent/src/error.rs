@@ -45,7 +45,7 @@ pub enum Error {
         waited: Duration,
     },
 
-    /// A [`timeout`](crate::timeout()) was over before its future was done.
+    /// A [`timeout`](crate::timeout()) expired before its future completed.
     #[error("not done within {limit:?}")]
     Elapsed {
         /// The limit.

@@ -1,6 +1,6 @@
-//! Durable functions for Rust. A durable function is an ordinary `async fn`; its arguments, its steps and its result live in
-//! a store, so a crash at any point loses nothing, and a step that was recorded never runs again. SQLite is the default
-//! store; there is no server to operate.
+//! Durable functions for Rust. A durable function is an ordinary `async fn` whose arguments, steps and result are
+//! stored, so a crash at any point loses nothing, and a recorded step never runs again. SQLite is the default store, so
+//! there is no server to operate.
 //!
 //! ```standalone_crate
 //! use stent::prelude::*;
@@ -30,74 +30,78 @@
 //!
 //! # What is durable
 //!
-//! - Calling a durable function gives a [`Call`], a plain description. Awaited inside a durable function it is a step.
-//!   Given to [`Stent::dispatch`] it is an execution. Awaited anywhere else it is an error that says what to do.
-//! - [`step`](step()) records what an inline closure gives, with [retries](Step::retry) if it is to have any; [`sleep`] parks the
-//!   function; [`timeout`](timeout()) limits what it waits for; `charge::map(items)` fans out.
-//! - [`join!`] and [`select!`] wait for several steps, in the same order in every run. [`now`], [`random`] and [`uuid`](uuid()) are
-//!   the same in every run.
-//! - Code between steps may run several times, and must take the same way each time: it must not depend on the clock,
-//!   chance, the iteration order of hash maps, or anything else that is not recorded. A step in flight when its process
-//!   dies runs again: effects are at least once, records exactly once.
+//! - Calling a durable function returns a [`Call`], which describes the work. Awaited inside a durable function, the
+//!   call is a step. Passed to [`Stent::dispatch`], it is an execution. Awaited anywhere else, it is an error that says
+//!   what to do.
+//! - [`step`](step()) records the result of an inline closure, with [retries](Step::retry) if you ask for them.
+//!   [`sleep`] parks the function. [`timeout`](timeout()) limits a wait. `charge::map(items)` fans out.
+//! - [`join!`] and [`select!`] wait for several steps, in the same order in every replay. [`now`], [`random`] and
+//!   [`uuid`](uuid()) return the same values in every replay.
+//! - Code between steps must be deterministic, because a replay runs it again: it must not depend on the clock, random
+//!   numbers, the iteration order of hash maps, or anything else that is not recorded. A step in flight when its
+//!   process dies runs again: effects are at-least-once, records exactly-once.
 //!
 //! # Fan-out and children
 //!
-//! `charge::map(items)` is a [`Map`]: one step with a task for each item, results in order, the first failure ends it.
-//! With [`outcomes`](Map::outcomes) it goes on, and gives the result or the failure of each. [`spawn`](spawn()) starts an
-//! execution of its own instead of a step; its handle's [`result`](Handle::result) is a recorded wait.
+//! `charge::map(items)` is a [`Map`]: one step with a task per item. It returns the results in order, and the first
+//! failure ends it. With [`outcomes`](Map::outcomes) it continues and returns the result or the failure of each item.
+//! [`spawn`](spawn()) starts a separate execution instead of a step; waiting for the [`result`](Handle::result) of its
+//! handle is recorded.
 //!
 //! # Signals
 //!
-//! [`signal`](signal()) waits, parked, for a value that [`Handle::signal`] or [`Stent::send_signal`] sends, before or
-//! during the wait. The latest value counts, and is consumed once.
+//! [`signal`](signal()) parks the function until [`Handle::signal`] or [`Stent::send_signal`] sends a value, which may
+//! happen before the wait begins. The latest value wins and is consumed once.
 //!
 //! # Cancellation and deadlines
 //!
-//! [`Handle::cancel`] asks an execution to end, with all that is below it. What does not run ends at once; what runs is
-//! dropped at its next `await`, or tidies up if it listens to [`cancelled`]. [`max_duration`](Dispatch::max_duration)
-//! ends an execution, or a [step](Call::max_duration), whose time is up.
+//! [`Handle::cancel`] cancels an execution and everything below it. Work that is not running ends at once; running code
+//! is dropped at its next `await`, or cleans up if it listens to [`cancelled`].
+//! [`max_duration`](Dispatch::max_duration) limits the total time of an execution or of a [step](Call::max_duration).
 //!
 //! # Idempotency and caching
 //!
-//! Calls of a function that is `idempotent` or `cached` run once for the same arguments, or the same `key`, whoever makes
-//! them: later ones have the result, concurrent ones wait for it. [`Call::idempotency_key`] says it of one step, and
-//! [`Dispatch::idempotency_key`] of a dispatch, where the second gives the handle of the first.
+//! Calls of an `idempotent` or `cached` function run once for the same arguments, or the same `key`, whoever makes
+//! them: later calls get the stored result, and concurrent calls wait for it. [`Call::idempotency_key`] deduplicates
+//! one step, and [`Dispatch::idempotency_key`] a dispatch: the second dispatch returns the handle of the first.
 //!
 //! # Limits and routing
 //!
-//! `max_concurrent` and `rate` hold over all workers together. Work goes to workers by function,
-//! [queue](WorkerBuilder::queues) and [tags](WorkerBuilder::tags), and by priority among what is due.
+//! `max_concurrent` and `rate` apply across all workers. Work is routed to workers by function,
+//! [queue](WorkerBuilder::queues) and [tags](WorkerBuilder::tags); among due work, higher priority goes first.
 //!
-//! # Transactions of the application's own
+//! # Transactions of the application
 //!
-//! On an SQL store, [`within`](Dispatch::within) makes a dispatch or a signal part of a transaction of the application's, and
-//! [`transaction`](transaction()) is a step whose effects on the application's tables and whose record are committed together:
-//! exactly once.
+//! On an SQL store, [`within`](Dispatch::within) makes a dispatch or a signal part of the application's own
+//! transaction. [`transaction`](transaction()) is a step that commits its effects on the application's tables together
+//! with its record: exactly once.
 //!
-//! # What code says
+//! # Notes and progress
 //!
-//! [`execution`](execution()) gives the running code its ids and its attempt, and takes counters, states and progress,
-//! which [`Handle::notes`] and [`Stent::notes`] read from outside. Each is written once, with the function's next commit.
+//! [`execution`](execution()) gives running code its ids and its attempt, and accepts counters, states and progress,
+//! which [`Handle::notes`] and [`Stent::notes`] read from outside. Each note is written once, with the function's next
+//! commit.
 //!
 //! # Dead letters and retention
 //!
-//! An execution that fails for good is a dead letter: [`Stent::dead_letters`] lists, retries and discards them. Nothing
-//! is deleted unless [`Stent::apply_retention`] or [`Stent::start_retention`] is told to, by a [`Retention`].
+//! An execution that fails for good becomes a dead letter: [`Stent::dead_letters`] lists, retries and discards dead
+//! letters. Nothing is deleted unless you pass a [`Retention`] to [`Stent::apply_retention`] or
+//! [`Stent::start_retention`].
 //!
-//! # Operating it
+//! # Operations
 //!
-//! [`WorkerBuilder`] has a worker's options, [`Worker::status`] how it is; [`Metrics`] are hooks for what happens. Unit
-//! tests run a body with [`Call::local`], or a store and a worker from [`testing`].
+//! [`WorkerBuilder`] sets a worker's options, [`Worker::status`] reports its state, and [`Metrics`] are hooks for
+//! events. In unit tests, run a body with [`Call::local`], or start a store and a worker with [`testing`].
 //!
 //! # Features
 //!
-//! | Feature | Default | Brings |
+//! | Feature | Default | Adds |
 //! |---|---|---|
 //! | `sqlite` | yes | `sqlite://` URLs |
 //! | `postgres` | no | `postgres://` URLs |
 //! | `macros` | yes | `#[durable]` |
-//! | `sql` | with `sqlite` | transactions of the application's own |
-//! | `otel` | no | traces that go on across processes, through OpenTelemetry |
+//! | `sql` | with `sqlite` | transactions of the application |
+//! | `otel` | no | traces that continue across processes, through OpenTelemetry |
 
 #[doc(hidden)]
 #[path = "private.rs"]

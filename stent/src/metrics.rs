@@ -48,7 +48,8 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = event;
     }
 
-    /// An execution failed for good and became a dead letter. Executions that timed out or were cancelled do not.
+    /// An execution failed for good and became a dead letter. Executions that timed out or were cancelled do not
+    /// become dead letters.
     fn dead_lettered(&self, event: &DeadLettered<'_>) {
         let _ = event;
     }

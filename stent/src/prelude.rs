@@ -1,4 +1,4 @@
-//! What a file that uses Stent needs: `use stent::prelude::*;`.
+//! The names that most files need: `use stent::prelude::*;`.
 
 pub use crate::durable::call::Call;
 pub use crate::execution::handle::Handle;

@@ -1,4 +1,4 @@
-//! What the macros expand to. Not for use by hand.
+//! The items that macro expansions use. Not for direct use.
 
 use stent_core::Kind;
 
@@ -24,7 +24,7 @@ pub fn kind_of<E: 'static>() -> String {
     absolute(&Kind::of::<E>())
 }
 
-/// Whether a name in `retry_for` is one that a failure can have.
+/// Whether a failure can have this kind, for `retry_for`.
 #[must_use]
 pub const fn is_kind(name: &str) -> bool {
     !Kind::is_nothing(name)

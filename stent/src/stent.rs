@@ -31,7 +31,8 @@ use crate::function::registry::Registry;
 use crate::metrics::Metrics;
 use crate::worker::{Fleet, WorkerBuilder, WorkersOverview};
 
-/// A connection to a store, and the functions that this process knows. Cheap to clone; clones share everything.
+/// A connection to a store, together with the functions that this process knows. Cheap to clone; clones share
+/// everything.
 ///
 /// ```standalone_crate
 /// # use stent::prelude::*;
@@ -55,7 +56,7 @@ pub struct Stent {
     fleet: Arc<Fleet>,
 }
 
-/// How to connect, where the defaults do not fit: see [`Stent::builder`].
+/// Options of a connection: see [`Stent::builder`].
 #[derive(Clone, Debug)]
 pub struct StentBuilder {
     registry: Option<Registry>,
@@ -69,14 +70,14 @@ pub struct StentBuilder {
 }
 
 impl StentBuilder {
-    /// Knows these functions, instead of every one that is linked into the program.
+    /// Registers these functions instead of every function that is linked into the program.
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);
         self
     }
 
-    /// Encodes arguments and results so. What is stored already is read by what it was written with.
+    /// Encodes arguments and results with this codec. Stored data is still decoded with the codec that encoded it.
     #[must_use]
     pub const fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
@@ -99,23 +100,24 @@ impl StentBuilder {
         self
     }
 
-    /// Takes payloads of up to so many bytes, before any transform; the default is 2 MiB.
+    /// Limits the size of a payload in bytes, before any transform; the default is 2 MiB.
     #[must_use]
     pub const fn payload_max(mut self, bytes: usize) -> Self {
         self.payload_max = bytes;
         self
     }
 
-    /// Asks the store so often where no hint comes, for work and for ends; the default is from 50 ms to 2 s.
+    /// Sets how often to poll the store for work and for the end of executions when no hints arrive; the default is
+    /// from 50 ms to 2 s.
     #[must_use]
     pub const fn poll(mut self, poll: PollOptions) -> Self {
         self.poll = poll;
         self
     }
 
-    /// Gives a call to the store up when it has had no answer for so long, and makes it again; the default is two minutes, and
-    /// zero is no limit. Commits, claims, dispatches, requests, waits for results and looks at the store's clock are bounded by
-    /// it. On Postgres a statement that gets no answer is given up after 10 s in any case.
+    /// Sets how long to wait for the store's answer before a call is abandoned and made again; the default is two
+    /// minutes, and zero means no limit. This bounds commits, claims, dispatches, requests, waits for results and
+    /// readings of the store's clock. On Postgres, a statement without an answer is always abandoned after 10 s.
     #[must_use]
     pub fn call_timeout(mut self, timeout: impl IntoTimeout) -> Self {
         match timeout.into_timeout() {
@@ -125,22 +127,22 @@ impl StentBuilder {
         self
     }
 
-    /// Tells this of what happens, to be counted.
+    /// Reports events to these hooks.
     #[must_use]
     pub fn metrics(mut self, metrics: impl Metrics) -> Self {
         self.hooks = Hooks::new(metrics);
         self
     }
 
-    /// Goes by this clock; the default is the store's.
+    /// Uses this clock; the default is the store's.
     #[must_use]
     pub const fn clock(mut self, source: ClockSource) -> Self {
         self.clock.source = source;
         self
     }
 
-    /// Warns, once, when the host's clock and the store's differ by more than this; the default is 1 s. Zero is no limit:
-    /// nothing is warned of.
+    /// Logs a warning, once, when the host's clock and the store's differ by more than this; the default is 1 s. Zero
+    /// means no limit, so no warning is logged.
     #[must_use]
     pub fn clock_drift_warn(mut self, drift: impl IntoTimeout) -> Self {
         match drift.into_timeout() {
@@ -150,8 +152,9 @@ impl StentBuilder {
         self
     }
 
-    /// Compares the host's clock with the store's this often, beside after failures of the store; the default is one minute,
-    /// and the shortest is 1 ms. Less than that, zero too, is an error when the store is opened.
+    /// Sets how often the host's clock is compared with the store's; it is also compared after failures of the store.
+    /// The default is one minute, the minimum 1 ms. A shorter interval, including zero, is an error when the store is
+    /// opened.
     #[must_use]
     pub fn clock_check(mut self, every: impl IntoDuration) -> Self {
         match every.into_duration() {
@@ -161,14 +164,15 @@ impl StentBuilder {
         self
     }
 
-    /// Reads the host's clock so, instead of asking the system: for tests that set it wrong or move it by hand.
+    /// Reads the host's clock with this function instead of asking the system: for tests that set the clock wrong or
+    /// move it by hand.
     #[must_use]
     pub fn host_clock(mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         self.clock.host = Some(Arc::new(clock));
         self
     }
 
-    /// Connects to the store that the URL names, and brings its schema up to date.
+    /// Connects to the store at this URL and migrates its schema.
     ///
     /// # Errors
     /// See [`Stent::connect`].
@@ -176,10 +180,10 @@ impl StentBuilder {
         self.open(connect::store(url).await?).await
     }
 
-    /// Uses a store that is open already, and brings its schema up to date.
+    /// Uses a store that is already open, and migrates its schema.
     ///
     /// # Errors
-    /// When an option does not fit, two functions have the same name, or the store fails.
+    /// An option is invalid, two functions have the same name, or the store fails.
     pub async fn open(self, store: Arc<dyn Store>) -> Result<Stent> {
         if let Some(error) = self.invalid {
             return Err(error.into());
@@ -198,22 +202,22 @@ impl StentBuilder {
 }
 
 impl Stent {
-    /// Connects to the store that the URL names, and brings its schema up to date. Every durable function that is linked
-    /// into the program is known.
+    /// Connects to the store at this URL and migrates its schema. All durable functions that are linked into the
+    /// program are registered.
     ///
     /// | URL | Store |
     /// |---|---|
-    /// | `sqlite://orders.db`, `sqlite:///var/lib/orders.db` | a SQLite file, made if it is missing (feature `sqlite`) |
+    /// | `sqlite://orders.db`, `sqlite:///var/lib/orders.db` | an SQLite file, created if it does not exist (feature `sqlite`) |
     /// | `memory:` | this process's memory, for tests; nothing survives it |
     ///
     /// # Errors
-    /// When the URL names no store that this program was built with, when the store cannot be opened, or when its schema
-    /// is newer than this program.
+    /// The program was built without support for the URL's store, the store cannot be opened, or its schema is newer
+    /// than this program.
     pub async fn connect(url: &str) -> Result<Self> {
         Self::builder().connect(url).await
     }
 
-    /// Connects with other than the default options.
+    /// Returns a builder to connect with other options.
     #[must_use]
     pub fn builder() -> StentBuilder {
         StentBuilder {
@@ -233,7 +237,7 @@ impl Stent {
         Dispatch::new(self.engine.clone(), call)
     }
 
-    /// Starts an execution of each call, in large batches, and gives their handles in order.
+    /// Starts an execution of each call, in large batches, and returns their handles in order.
     pub fn dispatch_all<F, I>(&self, calls: I) -> DispatchAll<F, I::IntoIter>
     where
         F: Function,
@@ -242,68 +246,70 @@ impl Stent {
         DispatchAll::new(self.engine.clone(), calls.into_iter())
     }
 
-    /// Starts an execution and waits for what it gives.
+    /// Starts an execution and waits for its result.
     ///
     /// # Errors
-    /// Those of dispatching, and those of the execution.
+    /// Those of the dispatch and of the execution.
     ///
     /// # Cancel safety
-    /// The execution goes on if this is dropped, but nobody knows its id then; use [`dispatch`](Self::dispatch) to keep it.
+    /// The execution continues if this future is dropped, but its id is lost; use [`dispatch`](Self::dispatch) to keep
+    /// it.
     pub async fn run<F: Function>(&self, call: Call<F>) -> Result<F::Output> {
         self.dispatch(call).await?.result().await
     }
 
-    /// Describes a worker of this process: `stent.worker().concurrency(64).start().await?`.
+    /// Builds a worker in this process: `stent.worker().concurrency(64).start().await?`.
     pub fn worker(&self) -> WorkerBuilder {
         WorkerBuilder::new(self.engine.clone(), self.fleet.clone())
     }
 
-    /// How the workers are that were started from this `Stent` or a clone of it: for readiness probes. Asks no store.
+    /// The state of the workers that were started from this `Stent` or a clone of it, for readiness probes. Does not
+    /// access the store.
     #[must_use]
     pub fn workers(&self) -> WorkersOverview {
         self.fleet.roster.overview()
     }
 
-    /// Waits until a worker of this `Stent` is ready: it has exchanged with the store once. Waits also for one that has yet
-    /// to be started, so give it a timeout of your own where none may be.
+    /// Waits until a worker of this `Stent` is ready, that is, until its first successful exchange with the store. Also
+    /// waits for workers that start later, so wrap it in a timeout if there may be none.
     ///
     /// # Cancel safety
-    /// Safe: it only looks.
+    /// Cancel safe.
     pub async fn wait_until_ready(&self) {
         self.fleet.roster.wait_until_ready().await;
     }
 
-    /// Has all workers of this `Stent` drain at once, and waits until they have stopped: see [`Worker::drain`].
+    /// Drains all workers of this `Stent` concurrently and waits until they have stopped: see [`Worker::drain`].
     ///
     /// [`Worker::drain`]: crate::Worker::drain
     ///
     /// # Cancel safety
-    /// The drains go on if this is dropped.
+    /// The drains continue if this future is dropped.
     pub async fn drain(&self) {
         self.fleet.roster.drain().await;
     }
 
-    /// Finds an execution again by its id, with the type of what it gives.
+    /// Returns a handle for an execution's id, with the type of its result.
     #[must_use]
     pub fn handle<T>(&self, id: ExecutionId) -> Handle<T> {
         Handle::new(self.engine.clone(), id)
     }
 
-    /// Waits until an execution has ended, whatever it gives: decode it with [`Payload::decode`].
+    /// Waits until an execution of any type has ended; decode the result with [`Payload::decode`].
     pub fn wait_for(&self, id: ExecutionId) -> ResultOf<Payload> {
         ResultOf::raw(self.engine.clone(), id)
     }
 
-    /// What an execution gave, or `None` if it has not ended.
+    /// Returns the result of an execution, or `None` if it has not ended.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; the execution's own end, if it is not a result; store errors.
+    /// [`Error::NotFound`]; the execution's error, if it did not end with a result; store errors.
     pub async fn result_of(&self, id: ExecutionId) -> Result<Option<Payload>> {
         let view = self.describe(id).await?;
         if view.status.is_terminal() { decode_outcome(view.status, view.result).map(Some) } else { Ok(None) }
     }
 
-    /// Where an execution stands.
+    /// Reads an execution's status.
     ///
     /// # Errors
     /// [`Error::NotFound`]; store errors.
@@ -311,7 +317,7 @@ impl Stent {
         Ok(self.describe(id).await?.status)
     }
 
-    /// An execution as the store has it.
+    /// Reads an execution.
     ///
     /// # Errors
     /// [`Error::NotFound`]; store errors.
@@ -320,10 +326,10 @@ impl Stent {
         views.into_iter().next().ok_or(Error::NotFound(id))
     }
 
-    /// Every task of an execution, oldest first.
+    /// Reads all tasks of an execution, oldest first.
     ///
     /// # Errors
-    /// Store errors. An unknown execution has no tasks.
+    /// Store errors. The timeline of an unknown execution is empty.
     pub async fn timeline(&self, id: ExecutionId) -> Result<Vec<TaskView>> {
         let mut tasks: Vec<TaskView> = Vec::new();
         loop {
@@ -337,7 +343,7 @@ impl Stent {
         }
     }
 
-    /// Sends a value to an execution, for whoever of it waits, or will wait, for this [signal](crate::signal()).
+    /// Sends a value to the current or the next wait of an execution for this [signal](crate::signal()).
     ///
     /// # Errors
     /// Those of [`SendSignal`].
@@ -350,12 +356,12 @@ impl Stent {
         SendSignal::new(self.engine.clone(), id, name.into(), value)
     }
 
-    /// Asks an execution to end: see [`Cancel`].
+    /// Cancels an execution: see [`Cancel`].
     pub fn cancel(&self, id: ExecutionId) -> Cancel {
         Cancel::new(self.engine.clone(), id)
     }
 
-    /// What an execution's code has said of it so far: counters, states, progress. An unknown execution has said nothing.
+    /// Reads an execution's notes so far: counters, states, progress. The notes of an unknown execution are empty.
     ///
     /// # Errors
     /// Store errors.
@@ -363,14 +369,14 @@ impl Stent {
         Ok(self.engine.retrying(|| self.engine.store.notes(id)).await?)
     }
 
-    /// Executions that failed for good.
+    /// The executions that failed for good.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.engine.clone())
     }
 
-    /// Reads a page of executions, newest first: those that the filter admits and that were dispatched before `before`, at
-    /// most `max`, and at most 1,000.
+    /// Reads a page of executions, newest first: those that match the filter and were dispatched before `before`, at
+    /// most `max` of them, and never more than 1,000.
     ///
     /// # Errors
     /// Store errors.
@@ -384,7 +390,8 @@ impl Stent {
         Ok(self.engine.retrying(|| self.engine.store.list(filter, before, max)).await?)
     }
 
-    /// Counts executions by status. Statuses that none has are left out.
+    /// Counts executions by status; statuses without executions are omitted. Counts at most 1,000,000 open executions,
+    /// and at most 1,000,000 of each status in which executions end.
     ///
     /// # Errors
     /// Store errors.
@@ -392,7 +399,8 @@ impl Stent {
         Ok(self.engine.retrying(|| self.engine.store.count(COUNT_MAX)).await?)
     }
 
-    /// Reads what waits, by queue, function and tags.
+    /// Reads the waiting work, by queue, function and tags: at most 10,000 lanes, those with the most due tasks first
+    /// to be included.
     ///
     /// # Errors
     /// Store errors.
@@ -411,7 +419,7 @@ impl Stent {
         Ok(on_queue.map(|view| view.due + view.delayed).sum())
     }
 
-    /// Lanes with work that is due and whose function this process does not know: it waits for a worker that does.
+    /// Reads the lanes with due work of functions that this process does not know.
     ///
     /// # Errors
     /// Store errors.
@@ -419,7 +427,7 @@ impl Stent {
         Ok(self.engine.unknown_work().await?)
     }
 
-    /// Reads tasks that workers hold, those claimed last first, at most `max`, and at most 1,000.
+    /// Reads tasks that workers hold, most recently claimed first: at most `max`, and never more than 1,000.
     ///
     /// # Errors
     /// Store errors.
@@ -428,19 +436,19 @@ impl Stent {
         Ok(self.engine.retrying(|| self.engine.store.running(max)).await?)
     }
 
-    /// Deletes executions that ended longer ago than `age`, oldest first, at most `max` of them, and says how many they
-    /// were. Dead letters stay: they have a [purge of their own](DeadLetters::purge).
+    /// Deletes executions that ended longer ago than `age`: oldest first, at most `max`. Returns how many it deleted.
+    /// Dead letters stay; they have their [own purge](DeadLetters::purge).
     ///
     /// # Errors
-    /// When a text is not a duration; an age of zero, which elsewhere keeps things for good, and here might mean everything: see
-    /// [`purge_all`](Self::purge_all); store errors.
+    /// The text is not a duration, or the age is zero: elsewhere zero keeps things forever, here it could mean "all",
+    /// for which there is [`purge_all`](Self::purge_all); store errors.
     pub async fn purge(&self, age: impl IntoDuration, max: u32) -> Result<u32> {
         let age = retention::aged(age)?;
         retention::purge_once(&self.engine, Purge::Executions, age, max).await
     }
 
-    /// Deletes executions that have ended, however short ago, oldest first, at most `max` of them, and says how many they were.
-    /// Dead letters stay: they have a [purge of their own](DeadLetters::purge_all).
+    /// Deletes ended executions of any age: oldest first, at most `max`. Returns how many it deleted. Dead letters
+    /// stay; they have their [own purge](DeadLetters::purge_all).
     ///
     /// # Errors
     /// Store errors.
@@ -448,23 +456,24 @@ impl Stent {
         retention::purge_once(&self.engine, Purge::Executions, Duration::ZERO, max).await
     }
 
-    /// Deletes everything that is older than the retention allows, in bounded steps, and reports how much was deleted. Any number of
-    /// processes may do so; one is enough.
+    /// Deletes everything that is older than the retention allows, in bounded steps, and reports how much was deleted.
+    /// Several processes may do so; one is enough.
     ///
     /// # Errors
-    /// The first store error, after all kinds were tried: one kind that cannot be deleted holds up no other. What was deleted
-    /// until then is deleted.
+    /// The first store error, after every kind was tried: a kind that cannot be deleted does not hold up the others.
+    /// Completed deletions are kept.
     ///
     /// # Cancel safety
-    /// Safe: what is left is deleted by the next call.
+    /// Cancel safe: the next call deletes the rest.
     pub async fn apply_retention(&self, retention: &Retention) -> Result<RetentionReport> {
         retention::apply(&self.engine, retention).await
     }
 
-    /// Has this process [apply a retention](Self::apply_retention) at this interval, until the returned task is dropped.
+    /// Makes this process [apply a retention](Self::apply_retention) at this interval, until the returned task is
+    /// dropped.
     ///
     /// # Errors
-    /// When a text is not a duration, or it is less than 1 ms.
+    /// The text is not a duration, or the interval is less than 1 ms.
     pub fn start_retention(&self, retention: Retention, every: impl IntoDuration) -> Result<RetentionTask> {
         RetentionTask::start(self.engine.clone(), retention, every.into_duration()?)
     }
@@ -475,23 +484,24 @@ impl Stent {
         &self.engine.store
     }
 
-    /// Writes a copy of the whole store, as it is at one moment, into a new file, while work goes on: the safe way to copy an
-    /// SQLite store. Copying its file by other means is not ([why](https://www.sqlite.org/howtocorrupt.html)): it misses what is
-    /// in the log, and `std::fs::copy` in a process that has it open costs that process its locks.
+    /// Copies a snapshot of the whole store to a new file while work continues. This is the safe way to copy an SQLite
+    /// store. Copying the file by other means is [unsafe](https://www.sqlite.org/howtocorrupt.html): it misses the data
+    /// in the log, and `std::fs::copy` in a process that has the store open drops that process's locks.
     ///
-    /// The copy is a store that [`connect`](Self::connect) opens. It appears under its name once it is complete and on the disk.
+    /// The copy is a store that [`connect`](Self::connect) opens. The file gets its name only when it is complete and
+    /// on the disk.
     ///
     /// # Errors
-    /// A store error of the kind `Config` when there is such a file already, when it cannot be written there, and on stores other
-    /// than SQLite; others when the store cannot be read or the disk is full. Nothing is left at `path` then.
+    /// A store error of kind `Config` if the file already exists, if it cannot be written, and on stores other than
+    /// SQLite; other kinds if the store cannot be read or the disk is full. No file remains at `path` after an error.
     ///
     /// # Cancel safety
-    /// A copy that was begun is brought to its end.
+    /// A copy that has begun is completed even if this future is dropped.
     pub async fn backup_to(&self, path: impl AsRef<Path>) -> Result<()> {
         Ok(self.engine.store.backup_to(path.as_ref()).await?)
     }
 
-    /// Closes the store: waits for writes under way and gives back its files and connections. Drain the workers first.
+    /// Closes the store: waits for writes in flight and releases its files and connections. Drain the workers first.
     ///
     /// # Errors
     /// Store errors.

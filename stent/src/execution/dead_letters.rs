@@ -66,7 +66,8 @@ impl DeadLetters {
         Ok(self.engine.retrying(|| self.engine.store.ended_claims(task)).await?)
     }
 
-    /// Counts dead letters by function and by the kind of their failure.
+    /// Counts dead letters by function and by the kind of their failure. Returns at most 1,000 such pairs, those with
+    /// the most dead letters.
     ///
     /// # Errors
     /// Store errors.

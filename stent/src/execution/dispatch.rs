@@ -136,7 +136,7 @@ impl<F: Function> IntoFuture for Dispatch<F> {
 /// A dispatch of many calls. Awaiting it writes them in large batches and returns their handles in order.
 ///
 /// # Errors
-/// Those of [`Dispatch`]. Calls of earlier batches have started by then.
+/// Those of [`Dispatch`]. The calls of earlier batches have started.
 ///
 /// # Cancel safety
 /// Batches that were sent stay written.

@@ -29,8 +29,8 @@ use stent_core::{Codec, Failure, Kind, own_failure};
 /// # let _ = ship(1); // the caller passes the parcel only
 /// ```
 ///
-/// It reads as axum's extractor of the same name: destructured in the argument list, or used through `Deref`. A file that imports
-/// axum's `State` names this one by its path, `stent::State<Db>`, which the attribute recognizes, too.
+/// Use it like axum's extractor of the same name: destructure it in the argument list, or access the state through
+/// `Deref`. In a file that imports axum's `State`, write the path `stent::State<Db>`; the attribute recognizes it too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State<T>(pub T);
 
