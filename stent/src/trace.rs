@@ -1,7 +1,7 @@
-//! Traces that go on across the store: whoever asks for work writes down where in a trace it is, and the span of whoever
-//! does the work continues there. Knows nothing of what becomes of spans.
+//! Traces that continue across the store: the caller stores its trace context with the work, and the span in which the
+//! work runs continues it. Does not know what happens to spans.
 //!
-//! With the feature `otel` only. Without it the same names do nothing: no context is written, and none is read.
+//! Requires the feature `otel`. Without it the same functions do nothing: no context is written or read.
 
 #[cfg(not(feature = "otel"))]
 mod off;

@@ -1,5 +1,5 @@
-//! The closure that is being polled, of an inline step or of a transaction. It does not run in every run of its function, so
-//! its calls are no steps and its random numbers are its own.
+//! The closure of an inline step or of a transaction that is being polled. A replay does not run the closure of a
+//! recorded step, so calls in a closure are not steps, and a closure has its own random numbers.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::engine::ambient::AmbientTransaction;
 use crate::error::Error;
 
 tokio::task_local! {
-    /// The inline step whose closure is polled, if one is.
+    /// The inline step whose closure is being polled, if any.
     static STEP: Option<Arc<StepClosure>>;
-    /// The numbers of the transaction whose closure is polled.
+    /// The random numbers of the transaction whose closure is being polled.
     static TRANSACTION: Arc<NumberStream>;
 }
 
-/// The closure of an inline step, as the code that it calls sees it. It takes no positions in its function's record and draws none
-/// of its function's numbers.
+/// The closure of an inline step, as seen by the code that it calls. It takes no positions in its function's record and
+/// draws none of its function's random numbers.
 #[derive(Debug)]
 pub(crate) struct StepClosure {
     name: String,
-    /// Its position in its function, and the numbers that it draws. None in a unit test.
+    /// Its position in its function, and its random numbers. `None` in a unit test.
     place: Option<(Seq, NumberStream)>,
 }
 
 impl StepClosure {
-    /// The closure of a step at a position, with the id that the step has.
+    /// The closure of the step at this position, with the step's id.
     pub(crate) fn new(name: &str, place: Option<(Seq, TaskId)>) -> Arc<Self> {
         let place = place.map(|(seq, id)| (seq, NumberStream::of(id)));
         Arc::new(Self { name: name.to_owned(), place })
@@ -47,23 +47,23 @@ impl StepClosure {
         STEP.sync_scope(Some(self.clone()), body)
     }
 
-    /// What is no step because it was built or awaited in the closure.
+    /// The error of a durable call that was built or awaited in the closure.
     pub(crate) fn refuse(&self, what: &str) -> Error {
         Error::InStep { what: format!("`{what}`"), step: self.name.clone() }
     }
 
-    /// The step's position in its function; none in a unit test.
+    /// The step's position in its function; `None` in a unit test.
     pub(crate) fn seq(&self) -> Option<Seq> {
         self.place.as_ref().map(|(seq, _)| *seq)
     }
 
-    /// What the closure draws its numbers from.
+    /// The closure's random numbers.
     pub(crate) fn stream(&self) -> Option<&NumberStream> {
         self.place.as_ref().map(|(_, stream)| stream)
     }
 }
 
-/// The numbers of a closure, which are its step's own: the closure does not run in every run of its function.
+/// The random numbers of a closure, derived from its step: the closure does not run in every replay of its function.
 #[derive(Debug)]
 pub(crate) struct NumberStream {
     step: TaskId,
@@ -76,13 +76,13 @@ impl NumberStream {
         Self { step, drawn: AtomicU64::new(0) }
     }
 
-    /// The step, and the count of its next number.
+    /// The step, and the index of its next number.
     pub(crate) fn next(&self) -> (TaskId, u64) {
         (self.step, self.drawn.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
-/// The closure of a transaction, as the code that it calls sees it.
+/// The closure of a transaction, as seen by the code that it calls.
 #[cfg(feature = "sql")]
 #[derive(Debug)]
 pub(crate) struct TransactionClosure {
@@ -92,28 +92,28 @@ pub(crate) struct TransactionClosure {
 
 #[cfg(feature = "sql")]
 impl TransactionClosure {
-    /// The closure of the step that has this id.
+    /// The closure of the step with this id.
     pub(crate) fn new(store: &Arc<dyn Store>, step: TaskId) -> Self {
         Self { ambient: AmbientTransaction::new(store.clone()), numbers: Arc::new(NumberStream::of(step)) }
     }
 
-    /// Polls the closure: its awaits are no steps, and its writes to the same store past the transaction are refused.
+    /// Polls the closure: its awaits are not steps, and writes to the same store outside the transaction are refused.
     pub(crate) fn enter<T>(&self, body: impl FnOnce() -> T) -> T {
         self.ambient.enter(|| TRANSACTION.sync_scope(self.numbers.clone(), body))
     }
 
-    /// Whether a write of the closure was dropped before it had ended.
+    /// Whether a write of the closure was dropped before it ended.
     pub(crate) fn is_torn(&self) -> bool {
         self.ambient.is_torn()
     }
 }
 
-/// Draws a number of the transaction whose closure is polled, if one is.
+/// Draws a number of the transaction whose closure is being polled, if any.
 pub(crate) fn draw_in_transaction() -> Option<(TaskId, u64)> {
     TRANSACTION.try_with(|numbers| numbers.next()).ok()
 }
 
-/// Runs code that is in no step's closure, wherever it is polled.
+/// Runs code outside any step's closure, wherever it is polled.
 pub(crate) fn outside<F: Future>(future: F) -> impl Future<Output = F::Output> {
     STEP.scope(None, future)
 }

@@ -1,4 +1,4 @@
-//! What code that runs inside a durable function sees of it, through a task-local.
+//! The durable function around the running code, available through a task-local.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -21,7 +21,7 @@ tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// Where code runs.
+/// The environment of the running code.
 #[derive(Clone, Debug)]
 pub(crate) enum Context {
     /// In a durable function, under a lease.
@@ -31,17 +31,18 @@ pub(crate) enum Context {
 }
 
 impl Context {
-    /// Where the code runs, if it is code of a durable function itself: that of a step's or a transaction's closure is not.
+    /// The environment of code that belongs to a durable function directly. `None` in the closure of a step or a
+    /// transaction.
     pub(crate) fn current() -> Option<Self> {
         Self::around().filter(|_| !ambient::is_within() && StepClosure::current().is_none())
     }
 
-    /// Where the code runs, in a closure of a step or not.
+    /// The environment of the running code, even in the closure of a step.
     pub(crate) fn around() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 
-    /// The durable function that the code is of, if it is one's and not run by `.local()`.
+    /// The durable function that the code belongs to, unless `.local()` runs it.
     pub(crate) fn durable() -> Option<Arc<Durable>> {
         Self::current().and_then(Self::into_durable)
     }
@@ -53,10 +54,10 @@ impl Context {
         }
     }
 
-    /// The durable function that the code runs in, if it does.
+    /// The environment of the running code.
     ///
     /// # Errors
-    /// Names what was awaited and what to do instead.
+    /// The code is outside a durable function. Names the awaited call and the remedy.
     pub(crate) fn require(name: &str) -> Result<Self> {
         if ambient::is_within() {
             return Err(closure::in_transaction(name));
@@ -67,7 +68,7 @@ impl Context {
         Self::current().ok_or_else(|| Error::OutsideDurable { name: name.to_owned() })
     }
 
-    /// The codec that values of a body go through, in a store or by `.local()`.
+    /// The codec for the values of a body, with a store or with `.local()`.
     pub(crate) fn codec(&self) -> Codec {
         match self {
             Self::Durable(durable) => durable.engine.codec,
@@ -79,38 +80,38 @@ impl Context {
         CURRENT.sync_scope(self, body)
     }
 
-    /// Runs a body of its own in this context, wherever that is done.
+    /// Runs a separate body in this environment, wherever it is polled.
     pub(crate) fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
         CURRENT.scope(self, closure::outside(future))
     }
 }
 
-/// Whether what is about to be written would be written again by each replay of the code that does so.
+/// Checks that replays of the running code do not repeat the write that it is about to make.
 ///
-/// In the closure of a step it is not, because the closure does not run again once the step is recorded; nor in that of a
-/// transaction, which it is part of.
+/// They do not in the closure of a step, because the closure does not run again once the step is recorded, and not in
+/// the closure of a transaction, which the write is part of.
 ///
 /// # Errors
-/// Names what was tried and says what to do instead.
+/// Names the operation and the remedy.
 pub(crate) fn check_not_replayed(what: &str, remedy: &'static str) -> Result<()> {
     let Some(durable) = Context::durable() else { return Ok(()) };
     Err(Error::InDurable { what: what.to_owned(), function: durable.function.clone(), remedy })
 }
 
-/// One task's code, as the steps that it builds see it.
+/// One task's code, as seen by the steps that it builds.
 #[derive(Debug)]
 pub(crate) struct Durable {
     pub(crate) task: TaskId,
     pub(crate) tree: Tree,
     pub(crate) function: String,
-    /// Attempts of it that failed before this one.
+    /// Number of attempts that failed before this one.
     pub(crate) attempts: u32,
     pub(crate) engine: Arc<Engine>,
     pub(crate) stop: Arc<StopSign>,
     cell: Mutex<Cell>,
 }
 
-/// What a task's code is the code of.
+/// Which task the code belongs to.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) task: TaskId,
@@ -123,7 +124,7 @@ pub(crate) struct Place {
 struct Cell {
     replay: Replay,
     wakers: BTreeMap<Seq, Waker>,
-    /// Numbers drawn so far.
+    /// Number of random numbers drawn so far.
     drawn: u64,
     transactions: TransactionQueue,
 }
@@ -144,7 +145,8 @@ impl Durable {
         access(&mut self.cell().replay)
     }
 
-    /// Hands the next known completion to the code and wakes what waits for it. False when the code has seen all.
+    /// Delivers the next known completion to the code and wakes its waiter. Returns false if the code has seen all
+    /// completions.
     pub(crate) fn deliver(&self) -> bool {
         let waker = {
             let mut cell = self.cell();
@@ -157,7 +159,7 @@ impl Durable {
         true
     }
 
-    /// Has the code that waits for a step look again.
+    /// Wakes the code that waits for this step.
     pub(crate) fn wake(&self, seq: Seq) {
         let waker = self.cell().wakers.remove(&seq);
         if let Some(waker) = waker {
@@ -165,7 +167,7 @@ impl Durable {
         }
     }
 
-    /// How many of the code's durable futures are woken by this waker, and how many by another one.
+    /// Number of the code's durable futures that this waker wakes, and of those that another waker wakes.
     pub(crate) fn waits_with(&self, waker: &Waker) -> (usize, usize) {
         let cell = self.cell();
         let direct = cell.wakers.values().filter(|own| own.will_wake(waker)).count();
@@ -184,32 +186,33 @@ impl Durable {
         self.cell().replay.now()
     }
 
-    /// Nothing is delivered to the code until the hold is dropped.
+    /// Delivers nothing to the code until the hold is dropped.
     pub(crate) fn hold(self: &Arc<Self>) -> Hold {
         self.replay(Replay::hold);
         Hold(self.clone())
     }
 
-    /// The order of the last failure that the code has seen, and the count of the code's next number.
+    /// The order of the last failure that the code has seen, and the index of its next random number.
     pub(crate) fn draw(&self) -> (u32, u64) {
         let mut cell = self.cell();
         cell.drawn += 1;
         (cell.replay.failure(), cell.drawn)
     }
 
-    /// The id of a step that the code waits for. Its own, for one that is not asked for: there is none such.
+    /// The id of a step that the code waits for. For a step that was not asked for, it returns the task's own id, which
+    /// no step has.
     pub(crate) fn id_of(&self, seq: Seq) -> TaskId {
         self.replay(|replay| replay.id_of(seq)).unwrap_or(self.task)
     }
 
     fn cell(&self) -> MutexGuard<'_, Cell> {
-        // Nothing that holds the lock runs user code, so a poisoned lock still guards a whole cell.
+        // No user code runs under the lock, so a poisoned lock still guards a consistent cell.
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The code reads what is recorded, but not as a completion: until it has, nothing is delivered to it, so that a slow read
-/// takes the same way as a quick one.
+/// The code reads recorded data that is not a completion. Nothing is delivered until the read is done, so that a slow
+/// read and a quick read lead to the same order.
 #[derive(Debug)]
 pub(crate) struct Hold(Arc<Durable>);
 
@@ -219,7 +222,7 @@ impl Drop for Hold {
     }
 }
 
-/// A step that the code has asked for and now waits on. Dropping it gives the step up.
+/// A step that the code has asked for and now awaits. Dropping it gives the step up.
 #[derive(Debug)]
 pub(crate) struct Pending {
     durable: Arc<Durable>,
@@ -227,7 +230,7 @@ pub(crate) struct Pending {
     taken: bool,
 }
 
-/// What a step is asked for as.
+/// The step's id, if it is not derived from its position.
 #[derive(Debug)]
 pub(crate) struct Wish {
     /// The step's id, if it is not the one that is derived from where the code asks for it.
@@ -245,7 +248,7 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// A step of a kind and a name, and nothing else.
+    /// A step with this kind and name and no options.
     pub(crate) fn new(
         kind: StepKind,
         name: impl Into<String>,
@@ -270,10 +273,10 @@ impl Wish {
 impl Pending {
     /// Asks for a step at its position.
     ///
-    /// On a mismatch the step never completes; the turn ends with the mismatch instead.
+    /// On a mismatch the step never completes; instead the turn ends with the mismatch.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] once the task is asked to end: it may tidy up, but start nothing that outlives it.
+    /// [`Error::Cancelled`] after the task was asked to end: it may clean up, but not start anything that outlives it.
     pub(crate) fn ask(durable: Arc<Durable>, seq: Seq, wish: Wish) -> Result<Self> {
         if durable.stop.is_set() {
             return Err(Error::Cancelled);
@@ -313,7 +316,7 @@ impl Pending {
     /// Takes the step's result once it has been delivered.
     ///
     /// # Panics
-    /// When it is polled after that, as futures do: it would never be woken.
+    /// If it is polled after that, as futures usually do: it would never be woken.
     pub(crate) fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<(TaskId, TaskResult)> {
         assert!(!self.taken, "a step was polled after it had completed");
         let mut cell = self.durable.cell();
@@ -329,7 +332,7 @@ impl Pending {
         }
     }
 
-    /// Lets go of the step without giving it up.
+    /// Stops waiting for the step without giving it up.
     pub(crate) fn detach(mut self) {
         self.taken = true;
     }
@@ -343,7 +346,7 @@ impl Drop for Pending {
             cell.replay.forget(self.seq);
             let done = cell.transactions.leave(self.seq);
             drop(cell);
-            // Rolled back here, and not under the lock.
+            // Rolls back here, and not under the lock.
             drop(done);
         }
     }

@@ -1,4 +1,4 @@
-//! A call as it is stored: its arguments encoded, its options resolved, its keys and digests drawn. Knows no position and no
+//! A call in its stored form: arguments encoded, options resolved, keys and digests computed. Knows no position and no
 //! record.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::function::{Function, arguments};
 use crate::names::{check_name, check_tags};
 use crate::trace;
 
-/// A call as it is stored, but for its id and time.
+/// A call in its stored form, without its id and time.
 #[derive(Debug)]
 pub(crate) struct Described {
     pub(crate) lane: Lane,
@@ -26,11 +26,11 @@ pub(crate) struct Described {
     pub(crate) start: Option<StartAt>,
     pub(crate) keyed: Option<Keyed>,
     pub(crate) max_duration: Option<Duration>,
-    /// Whether only a claim may start it.
+    /// Whether it may only start through a claim.
     pub(crate) limited: bool,
-    /// What a replay compares of it.
+    /// The digest that a replay compares.
     pub(crate) digest: Option<Digest>,
-    /// Where in a trace it was asked for.
+    /// The trace context in which it was requested.
     pub(crate) trace: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Described {
             attempts: 0,
             failure: None,
             keyed: self.keyed,
-            // From the moment at which it may start, always.
+            // Always counted from the moment at which it may start.
             expires_at: self.max_duration.map(|limit| ready_at + limit),
             trace: self.trace,
             digest: None,
@@ -59,7 +59,7 @@ impl Described {
     }
 }
 
-/// Encodes a call, with the function's own options where the call says nothing else.
+/// Encodes a call. Options that the call does not set come from the function.
 pub(crate) fn describe<F: Function>(args: F::Args, call: &CallOptions, engine: &Engine) -> Result<Described> {
     let options = F::options();
     if let Some(queue) = &call.queue {
@@ -103,7 +103,7 @@ pub(crate) fn describe<F: Function>(args: F::Args, call: &CallOptions, engine: &
     })
 }
 
-/// What makes a call the same as another one: what the function's own key says, or its arguments.
+/// The key under which calls are the same: the function's own key, or the arguments.
 fn key<F: Function>(args: &F::Args, payload: &Payload) -> Result<Key> {
     let (name, version) = split_version(F::NAME);
     match F::key(args) {
@@ -116,8 +116,8 @@ fn key<F: Function>(args: &F::Args, payload: &Payload) -> Result<Key> {
     }
 }
 
-/// What a replay compares of a call; none if its function leaves that uncompared. A key that the call was given says which work is
-/// meant, as its arguments do.
+/// The digest that a replay compares; `None` if the function opts out. An idempotency key is part of it, because it
+/// identifies the work as much as the arguments do.
 pub(crate) fn digest<F: Function>(args: &F::Args, key: Option<&str>) -> Result<Option<Digest>> {
     if F::options().unchecked_args {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The recorded wait for the end of an execution: a step of the function that waits.
+//! The recorded wait for the end of an execution: a step of the waiting function.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::durable::progress::Progress;
 use crate::durable::wait_timeout::{TimedWait, WaitTimeout};
 use crate::error::{Error, Result};
 
-/// A wait that parks its function. Every run of the code sees the same end.
+/// A wait that parks its function. Every replay sees the same outcome.
 pub(crate) struct ExecutionWait<T> {
     id: ExecutionId,
     timeout: WaitTimeout,

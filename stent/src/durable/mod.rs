@@ -1,4 +1,4 @@
-//! What code inside a durable function uses.
+//! The API for code inside durable functions.
 
 pub(crate) mod call;
 pub(crate) mod cancelled;

@@ -1,4 +1,5 @@
-//! How one call is made, where it says something other than its function's attribute. Calls, dispatches and maps share it.
+//! Options of a single call, which take precedence over its function's attribute. Calls, dispatches and maps share
+//! them.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(crate) struct CallOptions {
     pub(crate) tags: Option<Vec<String>>,
     pub(crate) max_duration: Option<Duration>,
     pub(crate) idempotency_key: Option<String>,
-    /// The last option that does not fit. It is reported when the call is used.
+    /// The last invalid option. It is reported when the call is used.
     invalid: Option<Error>,
 }
 
@@ -41,31 +42,31 @@ impl CallOptions {
         self.tags.get_or_insert_default().push(tag.into());
     }
 
-    /// Notes an option that does not fit.
+    /// Stores the error of an invalid option.
     pub(crate) fn refuse(&mut self, error: impl Into<Error>) {
         self.invalid = Some(error.into());
     }
 
-    /// Whether all options fit.
+    /// Checks all options.
     ///
     /// # Errors
-    /// The last option that does not.
+    /// The last invalid option.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.invalid.take().map_or(Ok(()), Err)
     }
 }
 
-/// Before when a call does not start.
+/// The earliest start of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum StartAt {
-    /// So long after it was asked for.
+    /// This long after the call was made.
     After(Duration),
-    /// This moment.
+    /// At this moment.
     Moment(Timestamp),
 }
 
 impl StartAt {
-    /// The moment. One that has passed is now, so that a date of long ago does not go before all that is due.
+    /// The moment. A moment in the past becomes now, so that an old date does not precede other due work.
     pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
         match self {
             Self::After(delay) => now + delay,

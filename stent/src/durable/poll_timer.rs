@@ -1,30 +1,31 @@
-//! How long a task's code takes between two awaits: code that blocks its thread cannot be stopped.
+//! Measures how long a task's code runs between two awaits. Code that blocks its thread cannot be stopped.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Code that takes so long between two awaits blocks its thread. Ten microseconds would be well, and a second is never meant.
+/// Code that runs this long between two awaits blocks its thread. Ten microseconds would be fine; a second is never
+/// intended.
 pub(crate) const BLOCKING_POLL: Duration = Duration::from_secs(1);
 
-/// How long the polls of one task's code take.
+/// How long the polls of a task's code take.
 #[derive(Debug, Default)]
 pub(crate) struct PollTimer {
-    /// When the poll under way began, in microseconds since [`BEGUN`] and one; 0 while there is none.
+    /// When the current poll began, in microseconds since [`BEGUN`] plus one; 0 between polls.
     since: AtomicU64,
-    /// How long the longest poll took, in microseconds.
+    /// Duration of the longest poll, in microseconds.
     longest: AtomicU64,
 }
 
 static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl PollTimer {
-    /// The code is polled from now on.
+    /// A poll of the code begins.
     pub(crate) fn begin(&self) {
         self.since.store(micros(BEGUN.elapsed()) + 1, Ordering::Relaxed);
     }
 
-    /// The poll is over: says how long it took.
+    /// The poll ends. Returns how long it took.
     pub(crate) fn end(&self) -> Duration {
         let took = self.under_way();
         self.since.store(0, Ordering::Relaxed);
@@ -32,7 +33,7 @@ impl PollTimer {
         took
     }
 
-    /// For how long the code has blocked its thread, if it has.
+    /// How long the code has blocked its thread, if it has.
     pub(crate) fn blocked(&self) -> Option<Duration> {
         let longest = Duration::from_micros(self.longest.load(Ordering::Relaxed)).max(self.under_way());
         (longest >= BLOCKING_POLL).then_some(longest)

@@ -1,4 +1,4 @@
-//! Where a future that can be a step was built, which is what says where its step is in the record.
+//! The place where a durable future was built, which determines its step's position in the record.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use crate::engine::ambient::is_within;
 use crate::error::{Error, Result};
 use crate::function::state::Local;
 
-/// Where a future was built. The position is taken there and not at the first poll, so that the order of polling cannot change
-/// the record.
+/// The place where a future was built. The future takes its position when it is built and not at the first poll, so
+/// that the order of polling cannot change the record.
 #[derive(Clone, Debug)]
 pub(crate) enum Position {
     /// In the code of a durable function, where it took a position.
     Taken(Arc<Durable>, Seq),
-    /// In the closure of a step, which does not run in a replay: what is built there is not there the next time.
+    /// In the closure of a step. A replay does not run the closure, so the future would not exist again.
     InStep(Arc<StepClosure>),
-    /// In the closure of a transaction, with which it is the same.
+    /// In the closure of a transaction, where the same applies.
     InTransaction,
-    /// In no code of a durable function, or in a unit test.
+    /// Outside durable functions, or in a unit test.
     Outside,
 }
 
 impl Position {
-    /// The position of a future that is built here and now.
+    /// The position of a future that is being built.
     pub(crate) fn here() -> Self {
         if is_within() {
             return Self::InTransaction;
@@ -41,8 +41,8 @@ impl Position {
         Self::Taken(durable, seq)
     }
 
-    /// Enters the function that the future is polled in: at its own position, or at the function's next one if it was built
-    /// outside.
+    /// Enters the function that polls the future: at the future's own position or, if it was built outside, at the
+    /// function's next position.
     ///
     /// # Errors
     /// Those of [`require`](Self::require).
@@ -56,20 +56,20 @@ impl Position {
         })
     }
 
-    /// The durable function that a future is polled in, if it may be a step of it.
+    /// The durable function that polls the future, if the future can be one of its steps.
     ///
     /// # Errors
-    /// Names what was awaited and what to do instead.
+    /// The future cannot be a step there. Names the future and the remedy.
     pub(crate) fn require(&self, name: &str) -> Result<Context> {
         let context = Context::require(name)?;
         self.check(name)?;
         Ok(context)
     }
 
-    /// Whether it was built where it can be built again.
+    /// Checks that the future was built where a replay builds it again.
     ///
     /// # Errors
-    /// Names the closure, and what to do instead.
+    /// It was built in a closure. Names the closure and the remedy.
     pub(crate) fn check(&self, name: &str) -> Result<(), Error> {
         match self {
             Self::InStep(step) => Err(step.refuse(name)),
@@ -78,7 +78,7 @@ impl Position {
         }
     }
 
-    /// The position, or the next one of the function that it is polled in.
+    /// The future's own position, or the next position of the function that polls it.
     pub(crate) fn take(&mut self, polled_in: Arc<Durable>) -> (Arc<Durable>, Seq) {
         match std::mem::replace(self, Self::Outside) {
             Self::Taken(durable, seq) => (durable, seq),
@@ -90,7 +90,7 @@ impl Position {
     }
 }
 
-/// Where a future runs that is polled for the first time.
+/// The environment of a future's first poll.
 pub(crate) enum Entered {
     /// In a durable function, as the step at a position.
     Durable(Reserved),
@@ -98,7 +98,7 @@ pub(crate) enum Entered {
     Local(Arc<Local>),
 }
 
-/// A position in a durable function at which a step is about to be asked for.
+/// A position in a durable function for a step that is about to be asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Reserved {
     pub(crate) durable: Arc<Durable>,
@@ -106,13 +106,13 @@ pub(crate) struct Reserved {
 }
 
 impl Reserved {
-    /// The next position of a function.
+    /// Reserves the next position of a function.
     pub(crate) fn next(durable: Arc<Durable>) -> Self {
         let seq = durable.reserve();
         Self { durable, seq }
     }
 
-    /// Asks for a step here.
+    /// Asks for a step at this position.
     ///
     /// # Errors
     /// Those of [`Pending::ask`].

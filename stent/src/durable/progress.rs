@@ -1,10 +1,10 @@
-//! How far a durable future has come: built, asked for at its first poll, done. Knows nothing of what it asks for.
+//! The state of a durable future: built, waiting since its first poll, done. Knows nothing of what it asks for.
 
 use std::task::{Poll, ready};
 
 use crate::error::Result;
 
-/// The state of a durable future: `B` is what it was built from, and `A` what it awaits once it has asked.
+/// The state of a durable future. `B` is the data that it was built from; `A` is what it awaits after its first poll.
 pub(crate) enum Progress<B, A> {
     Built(B),
     Asked(A),
@@ -12,11 +12,11 @@ pub(crate) enum Progress<B, A> {
 }
 
 impl<B, A> Progress<B, A> {
-    /// Asks at the first poll, and polls what was asked for.
+    /// Asks at the first poll, and polls the result of asking.
     ///
     /// # Panics
-    /// When the future is polled after it has completed, as the futures of the standard library do. Pending would be a wait for
-    /// ever.
+    /// If it is polled after completion, like the futures of the standard library. Returning `Pending` would mean to
+    /// wait forever.
     #[track_caller]
     pub(crate) fn poll<T>(
         &mut self,
@@ -33,7 +33,7 @@ impl<B, A> Progress<B, A> {
         Poll::Ready(output)
     }
 
-    /// What the future was built from, unless it has asked already.
+    /// The data that the future was built from, unless it has asked already.
     pub(crate) fn take_built(&mut self) -> Option<B> {
         match std::mem::replace(self, Self::Done) {
             Self::Built(built) => Some(built),
@@ -45,7 +45,7 @@ impl<B, A> Progress<B, A> {
     }
 }
 
-/// Ends a poll of a future that has completed.
+/// Panics because a future was polled after completion.
 #[track_caller]
 pub(crate) fn polled_after_completion(what: &str) -> ! {
     panic!("{what} was polled after it had completed")

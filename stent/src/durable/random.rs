@@ -43,7 +43,7 @@ pub fn uuid() -> Uuid {
 }
 
 fn draw() -> (u64, u64) {
-    // A closure does not run in every run of its function, so it must not draw of the function's numbers.
+    // A closure does not run in every replay of its function, so it must not draw the function's numbers.
     let of_closure = match StepClosure::current() {
         Some(step) => Some(step.stream().map(NumberStream::next)),
         None => draw_in_transaction().map(Some),
@@ -58,8 +58,8 @@ fn draw() -> (u64, u64) {
     }
 }
 
-/// The n-th pair of numbers of a task's code, drawn after the failure of this order, or before any: what two attempts draw
-/// for different purposes must differ, and they part at a failure.
+/// The n-th pair of numbers of a task's code after the failure with this order, or before any failure (0). Two attempts
+/// diverge at a failure, so their numbers must differ from there on.
 fn nth_after(task: TaskId, failure: u32, n: u64) -> (u64, u64) {
     if failure == 0 {
         return nth(task, n);

@@ -1,4 +1,4 @@
-//! Tells running code that its task is asked to end. Knows nothing of the code but its wakers.
+//! Notifies running code that its task is asked to end. Knows only the wakers of the code.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,16 +8,17 @@ use tokio::sync::Notify;
 
 use crate::durable::poll_timer::PollTimer;
 
-/// Tells a task's running code that it is asked to end.
+/// Notifies a task's running code that it is asked to end.
 #[derive(Debug, Default)]
 pub(crate) struct StopSign {
     set: AtomicBool,
-    /// Whether the code has ever looked: then it gets time to tidy up, and is dropped at its next `await` otherwise.
+    /// Whether the code has ever listened. If so, it gets time to clean up; otherwise it is dropped at its next
+    /// `await`.
     heeded: AtomicBool,
     notify: Notify,
-    /// How long the code takes between two awaits, so that code which cannot be stopped is told apart.
+    /// How long the code runs between two awaits, which identifies code that cannot be stopped.
     pub(crate) polls: PollTimer,
-    /// Code that waits for it.
+    /// Wakers of code that waits for the notification.
     wakers: Mutex<Vec<Waker>>,
 }
 
@@ -26,16 +27,17 @@ impl StopSign {
         self.set.store(true, Ordering::Release);
         self.notify.notify_waiters();
         let wakers = std::mem::take(&mut *self.wakers());
-        // A waker may be code of the application's: not under the lock.
+        // Outside the lock, because a waker may be code of the application.
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The code waits for it from now on, so it gets time to tidy up.
+    /// The code listens from now on, so it gets time to clean up.
     pub(super) fn heed(&self) {
         self.heeded.store(true, Ordering::Release);
     }
 
-    /// As code waits for it. Its wakers are kept here and not in a `Notify`, so that they are told from foreign ones.
+    /// Waits on behalf of the code. Its wakers are kept here and not in a `Notify`, to distinguish them from foreign
+    /// wakers.
     pub(super) fn poll(&self, cx: &TaskContext<'_>) -> Poll<()> {
         let mut wakers = self.wakers();
         if self.is_set() {
@@ -47,7 +49,7 @@ impl StopSign {
         Poll::Pending
     }
 
-    /// How many of those who wait are woken by this waker.
+    /// Number of waiting futures that this waker wakes.
     pub(crate) fn waits_with(&self, waker: &Waker) -> usize {
         self.wakers().iter().filter(|own| own.will_wake(waker)).count()
     }
@@ -64,7 +66,7 @@ impl StopSign {
         self.heeded.load(Ordering::Acquire)
     }
 
-    /// Waits until it is set.
+    /// Waits until the task is asked to end.
     pub(crate) async fn wait(&self) {
         let mut notified = std::pin::pin!(self.notify.notified());
         notified.as_mut().enable();

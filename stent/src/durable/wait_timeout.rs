@@ -1,4 +1,4 @@
-//! The timeout of a durable wait: a sleep beside the wait, with a position of its own.
+//! The timeout of a durable wait: a sleep beside the wait, with its own position.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::durable::context::{Durable, Pending, Wish};
 use crate::durable::position::Reserved;
 use crate::error::Result;
 
-/// How long a wait may take. Without a limit it takes no position.
+/// The limit of a wait. Without a limit it takes no position.
 #[derive(Debug)]
 pub(crate) struct WaitTimeout {
     limit: Result<Option<Duration>, DurationError>,
@@ -24,7 +24,7 @@ impl WaitTimeout {
         Self { limit: Ok(None), reserved: None }
     }
 
-    /// Sets the limit, and takes the position of its sleep in this function, the first time that there is a limit.
+    /// Sets the limit. The first time that there is a limit, takes a position in this function for the sleep.
     pub(crate) fn set(&mut self, timeout: impl IntoTimeout, durable: Option<Arc<Durable>>) {
         self.limit = timeout.into_timeout();
         if matches!(self.limit, Ok(Some(_))) && self.reserved.is_none() {
@@ -37,7 +37,7 @@ impl WaitTimeout {
         self.limit.clone()
     }
 
-    /// Asks for the sleep beside a wait that was asked for.
+    /// Asks for the sleep that limits a wait.
     pub(crate) fn beside(
         &mut self,
         wait: Pending,
@@ -52,7 +52,7 @@ impl WaitTimeout {
     }
 }
 
-/// A wait and the sleep that ends it.
+/// A wait, and the sleep that limits it.
 #[derive(Debug)]
 pub(crate) struct TimedWait {
     wait: Pending,
@@ -60,7 +60,7 @@ pub(crate) struct TimedWait {
 }
 
 impl TimedWait {
-    /// The result of the wait, or `None` when its time is up.
+    /// The result of the wait, or `None` if the time is up.
     pub(crate) fn poll(&mut self, cx: &TaskContext<'_>) -> Poll<Option<TaskResult>> {
         match self.wait.poll(cx) {
             Poll::Ready((_, result)) => Poll::Ready(Some(result)),

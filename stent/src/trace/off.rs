@@ -1,4 +1,4 @@
-//! Without the feature `otel`: nothing is carried, and no span is added.
+//! Without the feature `otel`, no trace context is stored and no span is added.
 
 use stent_core::ExecutionId;
 use stent_core::model::TaskResult;

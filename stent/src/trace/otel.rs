@@ -1,8 +1,8 @@
-//! With the feature `otel`: spans are linked through OpenTelemetry, by way of the layer of `tracing-opentelemetry` that the
+//! With the feature `otel`, spans are linked through OpenTelemetry, by the layer of `tracing-opentelemetry` that the
 //! program has installed. Without such a layer, every function here does nothing.
 //!
-//! The text is the `traceparent` of <https://www.w3.org/TR/trace-context/>. Written here and not by a propagator of the
-//! program's, since what one process writes another one reads, whatever either has set up.
+//! The text is the `traceparent` of <https://www.w3.org/TR/trace-context/>. It is written here and not by a propagator
+//! of the program, because processes with different configurations read each other's contexts.
 
 use opentelemetry::trace::{
     SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
@@ -19,10 +19,10 @@ use crate::error::Error;
 /// The kind of the spans in which tasks run.
 pub(crate) const CONSUMER: Option<&str> = Some("consumer");
 
-/// The attribute that says of what kind an error is, as OpenTelemetry names it.
+/// OpenTelemetry's name for the attribute with the kind of an error.
 const ERROR_TYPE: &str = "error.type";
 
-/// Where in a trace the code is that runs now, if it is in one.
+/// The trace context of the running code, if it is in a trace.
 pub(crate) fn current() -> Option<String> {
     let context = Span::current().context();
     let span = context.span();
@@ -40,7 +40,7 @@ pub(crate) fn dispatch(function: &str) -> Span {
     )
 }
 
-/// Says in its span how a dispatch came out, and which execution it gave.
+/// Records a dispatch's outcome and execution in its span.
 pub(crate) fn dispatched(span: &Span, id: Option<ExecutionId>, result: Result<(), &Error>) {
     if let Some(id) = id {
         span.record("execution", field::display(id));
@@ -51,15 +51,15 @@ pub(crate) fn dispatched(span: &Span, id: Option<ExecutionId>, result: Result<()
     });
 }
 
-/// Puts a span that has not been entered yet below the one that the text names.
+/// Makes a span that has not been entered yet a child of the span that the text names.
 pub(crate) fn continue_from(span: &Span, trace: Option<&str>) {
     if let Some(parent) = trace.and_then(from_text) {
-        // Refused where no layer listens, or where this span is filtered out: then there is nothing to link.
+        // Fails if no layer listens or if this span is filtered out; there is nothing to link then.
         let _ = span.set_parent(Context::new().with_remote_span_context(parent));
     }
 }
 
-/// Says in the span of a task's code how it came out.
+/// Records an attempt's outcome in the span of the task's code.
 pub(crate) fn attempt_ended(span: &Span, result: &TaskResult) {
     match result {
         Ok(_) => span.set_status(Status::Ok),
@@ -80,7 +80,7 @@ fn to_text(span: &SpanContext) -> Option<String> {
     span.is_valid().then(|| format!("00-{trace}-{id}-{flags:02x}"))
 }
 
-/// What a text says. None where it is no `traceparent`: then the task is in a trace of its own.
+/// Parses the text. Returns `None` if it is not a `traceparent`; the task then gets its own trace.
 fn from_text(text: &str) -> Option<SpanContext> {
     let mut parts = text.split('-');
     let mut hex = |length: usize| {
@@ -88,7 +88,7 @@ fn from_text(text: &str) -> Option<SpanContext> {
         parts.next().filter(is_hex)
     };
     let (version, trace, id, flags) = (hex(2)?, hex(32)?, hex(16)?, hex(2)?);
-    // Later versions may have more parts than these four; ff is none.
+    // Later versions may have more than these four parts; version ff is invalid.
     if version == "ff" || (version == "00" && parts.next().is_some()) {
         return None;
     }

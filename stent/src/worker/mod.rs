@@ -4,15 +4,15 @@
 //! |---|---|
 //! | `builder`, `config` | starts a worker; its settings, and which of them fit |
 //! | `handle`, `status` | a running worker as the application holds it, and its state for probes and people |
-//! | `fleet` | what the workers of one `Stent` share |
+//! | `fleet` | the state that the workers of one `Stent` share |
 //! | `drive` | the one loop of a worker: group commit, claims, renewals, drain; performs the core's `Pump` |
-//! | `host`, `port` | what a worker gives the code that it runs; the messages between turns and the loop |
-//! | `turn`, `transact` | one turn of one task: polls the code against its replay until it ends, waits or goes on |
+//! | `host`, `port` | the environment of a worker's code; the messages between turns and the loop |
+//! | `turn`, `transact` | one turn of one task: polls the code against its replay until it ends, waits or continues |
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `prefetch`, `cache` | tasks claimed before a slot is free; parked code kept in memory |
 //! | `drop_queue` | drops code on threads that may block |
 //! | `report` | reports a worker's work to hooks and to the log |
-//! | `blocking`, `unrecorded`, `unknown`, `held` | warnings: functions that block their thread or await what is not recorded, due work of unknown functions, tasks that other workers hold |
+//! | `blocking`, `unrecorded`, `unknown`, `held` | warnings: functions that block their thread or await non-durable work, due work of unknown functions, tasks that other workers hold |
 
 mod activation;
 mod blocking;

@@ -141,7 +141,7 @@ pub(crate) struct Vitals {
     changed: watch::Sender<()>,
     running: AtomicUsize,
     parked: AtomicUsize,
-    /// The latest time at which the loop must wake up, if it has something to do by then.
+    /// The latest time at which the loop must wake up; `None` if it has nothing to do.
     due: Mutex<Option<Instant>>,
     contact: Mutex<Contact>,
 }

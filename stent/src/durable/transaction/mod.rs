@@ -1,4 +1,4 @@
-//! Steps that are transactions of the application's database.
+//! Steps that run as transactions of the application's database.
 //!
 //! | File | Does |
 //! |---|---|

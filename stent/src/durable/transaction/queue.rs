@@ -8,8 +8,8 @@
 //!      ◄─ the record, or Reply::Retry ──────
 //! ```
 //!
-//! From the grant until the step leaves, nothing else of the task is written: a fence counts a task's writes, and a store
-//! with one writer would have the turn wait for its own code.
+//! From the grant until the step leaves, nothing else of the task is written: a fence counts a task's writes, and in a store
+//! with a single writer the turn would wait for its own code.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,7 +19,7 @@ use stent_core::Payload;
 use stent_core::backend::{Error as StoreError, HostTransaction};
 use stent_core::model::Seq;
 
-/// The transactions of one task: one at a time.
+/// The transactions of one task, one at a time.
 #[derive(Debug, Default)]
 pub(crate) struct TransactionQueue {
     /// Steps that wait for a grant, in the order in which they asked.
@@ -40,24 +40,24 @@ struct Granted {
 pub(crate) enum Reply {
     /// The step may begin its transaction.
     Begin,
-    /// The transaction was not committed, and may succeed if it is run again.
+    /// The transaction was not committed and may succeed on a rerun.
     Retry(StoreError),
-    /// The transaction was not committed, and never will be.
+    /// The transaction was not committed and never can be.
     Refused(StoreError),
-    /// A constraint of the application's rejected the commit: the step fails with it.
+    /// A constraint of the application rejected the commit, and the step fails with that error.
     Rejected(StoreError),
-    /// The closure ended its transaction by itself.
+    /// The closure ended its transaction itself.
     Ended,
 }
 
-/// A closure that succeeded, to be committed with its result.
+/// The result of a closure that succeeded, to be committed with its transaction.
 pub(crate) struct Finished {
     pub(crate) seq: Seq,
     pub(crate) transaction: Arc<HostTransaction>,
     pub(crate) result: Payload,
 }
 
-/// How far a task's transaction has come.
+/// The stage of a task's transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransactionStage {
     /// There is no transaction.
@@ -66,7 +66,7 @@ pub(crate) enum TransactionStage {
     Queued,
     /// The closure runs.
     Open,
-    /// The closure has succeeded; the turn has yet to commit.
+    /// The closure has succeeded; the turn has not committed yet.
     Finished,
 }
 
@@ -80,7 +80,7 @@ impl TransactionQueue {
         }
     }
 
-    /// Lets the first step in the queue begin, and gives its position.
+    /// Lets the first step in the queue begin, and returns its position.
     pub(crate) fn grant(&mut self) -> Option<Seq> {
         if self.granted.is_some() {
             return None;
@@ -100,7 +100,7 @@ impl TransactionQueue {
         }
     }
 
-    /// A step has ended its transaction, or no longer waits for one. The caller drops what this returns, which rolls it back.
+    /// A step has ended its transaction or no longer waits for one. Dropping the returned value rolls the transaction back.
     pub(crate) fn leave(&mut self, seq: Seq) -> Option<Finished> {
         self.queued.retain(|queued| *queued != seq);
         self.granted.take_if(|granted| granted.seq == seq)?.finished
@@ -117,7 +117,7 @@ impl TransactionQueue {
         self.queued.push_back(seq);
     }
 
-    /// The turn's reply, if there is a new one.
+    /// The turn's reply, if a new one has arrived.
     pub(crate) fn take_reply(&mut self, seq: Seq) -> Option<Reply> {
         self.granted_to(seq)?.reply.take()
     }
