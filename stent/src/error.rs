@@ -59,7 +59,7 @@ pub enum Error {
         execution: ExecutionId,
         /// How the execution ended.
         status: ExecutionStatus,
-        /// What to do instead.
+        /// The remedy.
         remedy: &'static str,
     },
 
@@ -130,7 +130,7 @@ pub enum Error {
         what: String,
         /// The function.
         function: String,
-        /// What to do instead.
+        /// The remedy.
         remedy: &'static str,
     },
 

@@ -84,16 +84,16 @@ impl StentBuilder {
         self
     }
 
-    /// Encodes the bytes of payloads with this transform on their way to the store, and decodes what it has encoded. Payloads that
-    /// are stored already are decoded by what they were encoded with: see [`decode_with`](Self::decode_with).
+    /// Encodes the bytes of payloads with this transform on their way to the store, and decodes what it has encoded. Stored
+    /// payloads are decoded with the transform that encoded them: see [`decode_with`](Self::decode_with).
     #[must_use]
     pub fn transform(mut self, transform: impl PayloadTransform) -> Self {
         self.transforms.seal_with(transform);
         self
     }
 
-    /// Decodes payloads that this transform has encoded, and encodes none with it: for a transform that is about to be introduced,
-    /// or was in use before.
+    /// Decodes payloads that this transform has encoded, but encodes none with it: for a transform that will be introduced
+    /// soon, or was in use before.
     #[must_use]
     pub fn decode_with(mut self, transform: impl PayloadTransform) -> Self {
         self.transforms.open_with(transform);
@@ -399,8 +399,7 @@ impl Stent {
         Ok(self.engine.retrying(|| self.engine.store.count(COUNT_MAX)).await?)
     }
 
-    /// Reads the waiting work, by queue, function and tags: at most 10,000 lanes, those with the most due tasks first
-    /// to be included.
+    /// Reads the waiting work, by queue, function and tags. Returns at most 10,000 lanes, those with the most due tasks.
     ///
     /// # Errors
     /// Store errors.

@@ -13,7 +13,7 @@ use crate::engine::ids;
 use crate::error::{Error, Result};
 use crate::names::check_name;
 
-/// Returns the execution that the calling code runs in: its ids, and where to write its notes.
+/// Returns the execution that the calling code runs in, with its ids and access to its notes.
 ///
 /// Counters, states and progress belong to the whole execution: any of its functions can write them, on any worker, and
 /// [`Stent::notes`](crate::Stent::notes) reads them from outside while the execution runs. They are written with the

@@ -40,7 +40,7 @@ const DISPATCH_REMEDY: &str = "use stent::spawn(call), which starts one executio
 /// in the middle of the write.
 ///
 /// # Cancel safety
-/// Dropping it writes the dispatch completely or not at all.
+/// If it is dropped, the dispatch has been written completely or not at all.
 #[must_use = "a dispatch does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct Dispatch<F: Function> {

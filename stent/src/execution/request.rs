@@ -34,7 +34,7 @@ const SIGNAL_REMEDY: &str = "send it in the closure of stent::step(…), which a
 /// middle of the write.
 ///
 /// # Cancel safety
-/// Dropping it sends the value or does nothing.
+/// If it is dropped, the value has been sent or not; nothing is sent partially.
 #[must_use = "nothing is sent until this is awaited"]
 pub struct SendSignal {
     engine: Arc<Engine>,
@@ -108,7 +108,7 @@ async fn status(engine: &Engine, id: ExecutionId) -> Result<Option<ExecutionStat
 /// [`Error::NotFound`]; a text that is not a duration; store errors.
 ///
 /// # Cancel safety
-/// Dropping it makes the request completely or not at all.
+/// If it is dropped, the request has been made completely or not at all.
 #[must_use = "nothing is cancelled until this is awaited"]
 pub struct Cancel {
     engine: Arc<Engine>,

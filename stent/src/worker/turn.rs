@@ -1,4 +1,4 @@
-//! One turn of one task: from its claim to the next wait or the end.
+//! One turn of one task, from its claim to its next wait or its end.
 //!
 //! ```text
 //!          ┌──────────── poll until quiet ◄───────────┐
@@ -8,7 +8,7 @@
 //!                    one call: run it here, commit ───┤
 //!                    a transaction: see `transact` ───┤
 //!                    the world: wait for a waker, ────┘
-//!                      and for what others complete
+//!                      and for completions of others
 //!                    steps of others: park
 //! ```
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// What is known of such a function.
+/// How far the warning about such a function has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Waited,
