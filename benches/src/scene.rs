@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use stent::core::limits::PAGE_MAX;
+use stent::backend::limits::PAGE_MAX;
 use stent::postgres::PostgresStore;
 use stent::sqlite::SqliteStore;
 use stent::{ExecutionId, ExecutionStatus, Stent, WorkerBuilder};

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
 use stent::prelude::*;
-use stent::{Error, ExecutionId, Filter, Mark, TaskId, TaskView};
+use stent::view::{Filter, Mark, TaskView};
+use stent::{Error, ExecutionId, TaskId};
 
 use crate::faults::{Backend, Fault, Planned, Target, WORKERS};
 use crate::journal::{self, Answer, Told};

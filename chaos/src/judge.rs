@@ -34,7 +34,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stent::{ExecutionId, ExecutionStatus, StepKind, TaskId, TaskStatus, Timestamp};
+use stent::view::{StepKind, TaskStatus};
+use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp};
 
 use crate::faults::{Backend, Fault, Target};
 use crate::journal::{Answer, Entry, Told};

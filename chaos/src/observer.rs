@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stent::prelude::*;
-use stent::{ExecutionId, ExecutionStatus, Filter, TaskId};
+use stent::view::Filter;
+use stent::{ExecutionId, ExecutionStatus, TaskId};
 
 use crate::moment::Moment;
 

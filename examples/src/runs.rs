@@ -1,10 +1,9 @@
 //! The runs of `digest` over a folder, as the store has them.
 
 use sha2::{Digest, Sha256};
-use stent::core::backend::ItemView;
-use stent::core::limits::PAGE_MAX;
-use stent::core::model::Seq;
-use stent::{ExecutionId, ExecutionStatus, Stent, StepKind, TaskId};
+use stent::backend::limits::PAGE_MAX;
+use stent::view::{ItemView, Seq, StepKind};
+use stent::{ExecutionId, ExecutionStatus, Stent, TaskId};
 
 use crate::path::PathBytes;
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use stent::{StepKind, TaskView};
+use stent::view::{StepKind, TaskView};
 
 const HEADS: [&str; 8] = ["seq", "kind", "name", "status", "attempts", "start", "duration", "last failure"];
 

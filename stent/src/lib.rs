@@ -93,6 +93,17 @@
 //! [`WorkerBuilder`] sets a worker's options, [`Worker::status`] reports its state, and [`Metrics`] are hooks for
 //! events. In unit tests, run a body with [`Call::local`], or start a store and a worker with [`testing`].
 //!
+//! # Where to find what
+//!
+//! | Path | Has |
+//! |---|---|
+//! | `stent::` | what an application uses every day |
+//! | [`view`] | what is read from a store: executions, tasks, lanes, notes, dead letters |
+//! | [`metrics`] | the hooks' trait and its events |
+//! | [`units`] | how options accept durations and rates |
+//! | [`testing`] | stores and workers for tests |
+//! | [`backend`] | what the author of a store needs; most applications never do |
+//!
 //! # Features
 //!
 //! | Feature | Default | Adds |
@@ -106,6 +117,7 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+pub mod backend;
 mod durable;
 mod engine;
 mod error;
@@ -114,9 +126,13 @@ mod function;
 pub mod metrics;
 mod names;
 pub mod prelude;
+#[cfg(test)]
+mod root_names;
 mod stent;
 pub mod testing;
 mod trace;
+pub mod units;
+pub mod view;
 mod worker;
 
 pub use durable::call::{Call, LocalCall};
@@ -156,14 +172,8 @@ pub use function::state::State;
 pub use function::{Cached, Function, FunctionOptions};
 pub use metrics::Metrics;
 pub use stent::{Stent, StentBuilder};
-pub use stent_core as core;
-pub use stent_core::backend::{
-    DeadLetter, DeadLetterStat, Error as StoreError, ErrorKind as StoreErrorKind, ExecutionView, Filter,
-    LaneView, NotesView, ProgressView, RunningView, SummaryView, TaskView,
-};
-pub use stent_core::model::{
-    ClaimEnd, EndedClaim, ExecutionStatus, Mark, Rate, RetryPolicy, StepKind, TaskStatus,
-};
+pub use stent_core::backend::{Error as StoreError, ErrorKind as StoreErrorKind};
+pub use stent_core::model::{ExecutionStatus, Rate, RetryPolicy};
 pub use stent_core::{Codec, ExecutionId, Failure, Kind, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stent::core::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
+use stent::backend::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
 use stent::prelude::*;
 
 #[durable]

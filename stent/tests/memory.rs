@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use stent::core::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
+use stent::backend::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
 use stent::prelude::*;
 
 const ITEMS: u64 = 300_000;

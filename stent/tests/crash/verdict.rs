@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stent::core::TaskId;
+use stent::TaskId;
 use stent::prelude::*;
-use stent::{StepKind, TaskStatus, TaskView};
+use stent::view::{StepKind, TaskStatus, TaskView};
 
 use crate::functions::Run;
 use crate::ledger::{Event, Line, Place};

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stent::core::backend::{Error, ErrorKind};
+use stent::backend::{Error, ErrorKind};
 
 /// Whether there was one left to take.
 pub(crate) fn takes_one(left: &AtomicU64) -> bool {

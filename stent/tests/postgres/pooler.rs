@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent::core::backend::{Store, Topic};
+use stent::backend::{Store, Topic};
 use stent::postgres::{PostgresOptions, PostgresStore};
 use stent::prelude::*;
 use stent::{Error, PollOptions, StoreErrorKind};

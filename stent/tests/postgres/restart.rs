@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use stent::prelude::*;
 use stent::sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
-use stent::{Error, ExecutionStatus, Filter, StoreErrorKind};
+use stent::view::Filter;
+use stent::{Error, ExecutionStatus, StoreErrorKind};
 
 use crate::server::Server;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stent::core::backend::{Forward, Listener, Store, Topic};
+use stent::backend::{Forward, Listener, Store, Topic};
 
 #[derive(Debug)]
 pub(crate) struct Ears {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stent::core::backend::{Backend, ClaimRequest, Migrate, NoStickyCache, Renewal};
-use stent::core::model::Nonce;
+use stent::backend::model::Nonce;
+use stent::backend::{Backend, ClaimRequest, Migrate, NoStickyCache, Renewal};
 use stent::postgres::{PostgresOptions, PostgresStore};
 use stent::prelude::*;
 use stent::sea_orm::sqlx::{self, Connection, Executor, PgConnection};

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use stent::Error;
 use stent::prelude::*;
-use stent::{Error, TaskStatus};
+use stent::view::TaskStatus;
 
 use crate::{eventually, logs, on_every_store, ran, unique};
 
@@ -43,7 +44,7 @@ async fn durable_many(key: u64) -> Result<String, Error> {
     Ok(all.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
 }
 
-async fn root(run: &stent::Handle<String>, world: &crate::World) -> stent::TaskView {
+async fn root(run: &stent::Handle<String>, world: &crate::World) -> stent::view::TaskView {
     let tasks = world.stent.timeline(run.id()).await.expect("read");
     tasks.into_iter().find(|task| task.parent.is_none()).expect("a root")
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stent::core::backend::Purge;
+use stent::backend::Purge;
 use stent::prelude::*;
-use stent::{Error, ExecutionStatus, Retention, RetentionReport, TaskStatus};
+use stent::view::TaskStatus;
+use stent::{Error, ExecutionStatus, Retention, RetentionReport};
 
 use crate::rigged::Rigged;
 use crate::{eventually, on_every_store, ran, unique};

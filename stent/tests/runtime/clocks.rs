@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use stent::core::backend::Store;
+use stent::backend::Store;
 use stent::prelude::*;
 use stent::{ClockSource, StentBuilder, Timestamp};
 use stent_memory::MemoryStore;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use stent::ExecutionStatus;
 use stent::prelude::*;
-use stent::{ExecutionStatus, TaskStatus};
+use stent::view::TaskStatus;
 
 use crate::{on_every_store, ran, unique};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use stent::prelude::*;
-use stent::{ClaimEnd, Error, ExecutionStatus, RetryPolicy};
+use stent::view::ClaimEnd;
+use stent::{Error, ExecutionStatus, RetryPolicy};
 
 use crate::{eventually, on_every_store, ran, unique};
 

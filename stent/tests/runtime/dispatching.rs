@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use stent::core::limits::EXCHANGE_TRANSITIONS_MAX;
+use stent::backend::limits::EXCHANGE_TRANSITIONS_MAX;
 use stent::prelude::*;
 use stent::{Error, ExecutionStatus};
 

@@ -1,4 +1,4 @@
-//! What a program names stands at the root of the crate or in its prelude: nothing here comes from any other path.
+//! What a program names stands at the root of the crate, in its prelude or in `stent::view`: nothing here comes from any other path.
 
 use stent::prelude::*;
 
@@ -15,9 +15,11 @@ mod named {
     pub(super) use stent::{Classify, Error, Failure, Result, RetryPolicy, StoreError, StoreErrorKind};
     pub(super) use stent::{failure, fatal, install_panic_hook};
     // How things stand.
-    pub(super) use stent::{ClaimEnd, DeadLetter, DeadLetterStat, DeadLetters, EndedClaim, RetryDeadLetter};
-    pub(super) use stent::{ExecutionId, ExecutionStatus, ExecutionView, Filter, LaneView, Mark, NotesView};
-    pub(super) use stent::{ProgressView, RunningView, StepKind, SummaryView, TaskId, TaskStatus, TaskView};
+    pub(super) use stent::view::{ClaimEnd, DeadLetter, DeadLetterStat, EndedClaim};
+    pub(super) use stent::view::{ExecutionView, Filter, LaneView, Mark, NotesView};
+    pub(super) use stent::view::{ProgressView, RunningView, StepKind, SummaryView, TaskStatus, TaskView};
+    pub(super) use stent::{DeadLetters, RetryDeadLetter};
+    pub(super) use stent::{ExecutionId, ExecutionStatus, TaskId};
     // Inside a durable function.
     pub(super) use stent::{Counter, Execution, ExecutionState, Map, Outcomes, Signal, Sleep, Spawn, Step};
     pub(super) use stent::{

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
+use stent::Failure;
 use stent::prelude::*;
-use stent::{Failure, TaskStatus};
+use stent::view::TaskStatus;
 
 use crate::{on_every_store, ran, unique};
 

@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use stent::core::backend::{ClaimRequest, Exchanged, Forward, ItemView, Result as StoreResult, Store};
-use stent::core::limits::MAP_CHUNK;
-use stent::core::model::{Seq, Step};
-use stent::core::transition::{Outcome, Transition};
+use stent::TaskId;
+use stent::backend::limits::MAP_CHUNK;
+use stent::backend::model::{Seq, Step};
+use stent::backend::transition::{Outcome, Transition};
+use stent::backend::{ClaimRequest, Exchanged, Forward, ItemView, Result as StoreResult, Store};
 use stent::prelude::*;
-use stent::{TaskId, TaskStatus};
+use stent::view::TaskStatus;
 
 use crate::{Db, eventually, on_every_store, ran, unique};
 

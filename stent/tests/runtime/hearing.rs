@@ -178,7 +178,8 @@ fn a_map_is_fed_while_a_step_runs() {
     // In memory, as items of more than a window are many.
     crate::run(crate::World::memory(), async |world| {
         let worker = world.worker().await;
-        let items = 1 + (stent::core::limits::MAP_CHUNK * stent::core::limits::MAP_WINDOW_CHUNKS) as u64;
+        let items =
+            1 + (stent::backend::limits::MAP_CHUNK * stent::backend::limits::MAP_WINDOW_CHUNKS) as u64;
         let run = world.stent.dispatch(maps(unique(), items)).await.expect("dispatched");
         assert_eq!(run.result().timeout("50s").await.expect("it is fed") as u64, items);
         worker.drain().await.expect("drains");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
-use stent::core::Codec;
+use stent::Codec;
 use stent::prelude::*;
 use stent::{Error, Failure, StentBuilder};
 
@@ -311,7 +311,7 @@ async fn deployed(
     let run = old.dispatch(caller(key, deploy)).await.expect("dispatched");
     let waits = async || {
         let tasks = old.store().tasks(run.id(), None, 9).await.expect("tasks");
-        tasks.iter().any(|task| task.kind == stent::StepKind::Signal)
+        tasks.iter().any(|task| task.kind == stent::view::StepKind::Signal)
     };
     crate::eventually(waits).await;
     worker.drain().await.expect("drains");

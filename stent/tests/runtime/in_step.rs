@@ -267,7 +267,7 @@ on_every_store! {
             assert!(told.contains("`in_step.dispatches`") && told.contains("stent::spawn"), "{told}");
         }
         assert!(told[3].contains("a signal") && told[3].contains("stent::step"), "{}", told[3]);
-        let started = world.stent.list(&stent::Filter::default(), None, 100).await.expect("read");
+        let started = world.stent.list(&stent::view::Filter::default(), None, 100).await.expect("read");
         assert_eq!(started.len(), 3, "itself, one of the step and one of the key");
         worker.drain().await.expect("drains");
     }

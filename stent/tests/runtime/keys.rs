@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use stent::Error;
 use stent::prelude::*;
-use stent::{Error, Mark, StepKind};
+use stent::view::{Mark, StepKind};
 
 use crate::{on_every_store, ran, unique};
 

@@ -1,7 +1,8 @@
 //! One fault far below: it is tried as often as its own function says, whatever stands above it.
 
+use stent::Error;
 use stent::prelude::*;
-use stent::{Error, TaskStatus};
+use stent::view::TaskStatus;
 
 use crate::{on_every_store, ran, unique};
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use stent::prelude::*;
-use stent::{ClaimEnd, EndedClaim, Error, ExecutionStatus, Filter, Mark, StepKind, TaskStatus};
+use stent::view::{ClaimEnd, EndedClaim, Filter, Mark, StepKind, TaskStatus};
+use stent::{Error, ExecutionStatus};
 
 use crate::rigged::Rigged;
 use crate::{eventually, on_every_store, ran, unique};

@@ -1,7 +1,7 @@
 //! What code says of its execution: counters, states, progress; once, and readable while it runs.
 
 use stent::Error;
-use stent::core::limits::PROGRESS_MAX;
+use stent::backend::limits::PROGRESS_MAX;
 use stent::prelude::*;
 
 use crate::{eventually, on_every_store, ran, unique};

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stent::prelude::*;
-use stent::{Error, ExecutionStatus, Filter};
+use stent::view::Filter;
+use stent::{Error, ExecutionStatus};
 
 use crate::{on_every_store, ran, unique};
 

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stent::core::backend::{
+use stent::backend::model::{ExecutionStatus, Lease, NewTaskState, Note, Said, Step, TaskResult};
+use stent::backend::transition::{Next, Transition};
+use stent::backend::{
     ClaimRequest, DeadLetter, ErrorKind, Exchanged, ExecutionView, Filter, Forward, Listener, PurgeRequest,
     Purged, Renewal, Result, Store, Topic,
 };
-use stent::core::model::{ExecutionStatus, Lease, NewTaskState, Note, Said, Step, TaskResult};
-use stent::core::transition::{Next, Transition};
 use stent::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::{Mutex, Notify};
 

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stent::core::backend::ErrorKind;
-use stent::core::limits::PAGE_MAX;
+use stent::backend::ErrorKind;
+use stent::backend::limits::PAGE_MAX;
 use stent::prelude::*;
 use stent::{Failure, Stent, Worker};
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;
-use stent::{Error, ExecutionStatus, StepKind, TaskStatus};
+use stent::view::{StepKind, TaskStatus};
+use stent::{Error, ExecutionStatus};
 
 use crate::{eventually, logs, on_every_store, ran, unique};
 
@@ -150,7 +151,7 @@ on_every_store! {
         let run = world.stent.dispatch(both_wait()).await.expect("dispatched");
         eventually(async || {
             let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
-            timeline.iter().filter(|task| task.kind == stent::StepKind::Signal).count() == 2
+            timeline.iter().filter(|task| task.kind == stent::view::StepKind::Signal).count() == 2
         }).await;
         run.signal("number", &1_u64).await.expect("sent");
         run.signal("number", &2_u64).await.expect("sent");

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stent::prelude::*;
-use stent::{Error, ExecutionStatus, Failure, RetryPolicy, TaskStatus};
+use stent::view::TaskStatus;
+use stent::{Error, ExecutionStatus, Failure, RetryPolicy};
 
 use crate::{eventually, on_every_store, ran, unique};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;
-use stent::{StepKind, TaskStatus};
+use stent::view::{StepKind, TaskStatus};
 
 use crate::{on_every_store, ran, unique};
 

@@ -1,7 +1,7 @@
 //! Payload transforms of the user's: what reaches the store is sealed, and nobody else notices.
 
 use serde::{Deserialize, Serialize};
-use stent::core::backend::Store;
+use stent::backend::Store;
 use stent::prelude::*;
 use stent::{Payload, PayloadTransform, TransformError};
 
@@ -113,8 +113,8 @@ on_every_store! {
         assert_eq!(result.content_type(), "application/json+xor-a");
         assert!(!holds(&result, "hush"), "{:?}", result.bytes());
         let tasks = stent.timeline(run.id()).await.expect("a timeline");
-        let map = tasks.iter().find(|task| task.kind == stent::StepKind::Map).expect("it maps");
-        let items = world.stent.store().items(map.id, stent::core::model::Seq(0), 10).await.expect("answers");
+        let map = tasks.iter().find(|task| task.kind == stent::view::StepKind::Map).expect("it maps");
+        let items = world.stent.store().items(map.id, stent::backend::model::Seq(0), 10).await.expect("answers");
         assert_eq!(items.len(), 2);
         for item in items {
             let result = item.result.expect("ended").expect("well");
@@ -152,7 +152,7 @@ on_every_store! {
         assert!(!holds(&letter(&**sealed).await.args, "hush"));
         let letter = letter(&**opened).await;
         assert_eq!(letter.args.decode::<(String,)>().expect("opened").0, "hush");
-        let data = |tried: &stent::EndedClaim| tried.failure.as_ref().and_then(|failure| failure.data.clone()).expect("kept");
+        let data = |tried: &stent::view::EndedClaim| tried.failure.as_ref().and_then(|failure| failure.data.clone()).expect("kept");
         let tries = async |store: &dyn Store| store.ended_claims(failed.id().root()).await.expect("answers");
         assert!(tries(&**sealed).await.iter().all(|tried| !holds(&data(tried), "hush")));
         for tried in tries(&**opened).await {

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stent::core::backend::{ClaimRequest, NoStickyCache, Store};
-use stent::core::limits::CRASHES_MAX;
-use stent::core::model::Nonce;
+use stent::backend::limits::CRASHES_MAX;
+use stent::backend::model::Nonce;
+use stent::backend::{ClaimRequest, NoStickyCache, Store};
 use stent::metrics::{LeaseLoss, LeaseLost, TaskClaimed};
 use stent::prelude::*;
 use stent::{

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use stent::core::backend::{
+use stent::backend::model::{Lease, Seq, Step};
+use stent::backend::transition::Transition;
+use stent::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
     ExecutionView, Filter, Forward, Hints, Inspect, ItemView, LaneView, Listener, NotesView, Reads, Renewal,
     Result, RunningView, Store, TaskView, Topic,
 };
-use stent::core::model::{Lease, Seq, Step};
-use stent::core::transition::Transition;
-use stent::{EndedClaim, ExecutionId, ExecutionStatus, Payload, TaskId, Timestamp};
+use stent::view::EndedClaim;
+use stent::{ExecutionId, ExecutionStatus, Payload, TaskId, Timestamp};
 use stent_memory::MemoryStore;
 use tokio::sync::watch;
 

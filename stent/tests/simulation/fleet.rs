@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use stent::core::backend::Inspect;
-use stent::core::limits::CRASHES_MAX;
-use stent::{ClockSource, ExecutionId, ExecutionStatus, Filter, Handle, Stent, Timestamp, Worker};
+use stent::backend::Inspect;
+use stent::backend::limits::CRASHES_MAX;
+use stent::view::Filter;
+use stent::{ClockSource, ExecutionId, ExecutionStatus, Handle, Stent, Timestamp, Worker};
 use stent_memory::MemoryStore;
 
 use crate::chance::Chance;

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stent::core::backend::{Inspect, ItemView, Reads, TaskView};
-use stent::core::limits::PAGE_MAX;
-use stent::core::model::{Seq, TaskResult};
-use stent::{ExecutionId, ExecutionStatus, Mark, NotesView, Payload, StepKind, TaskId, TaskStatus};
+use stent::backend::limits::PAGE_MAX;
+use stent::backend::model::{Seq, TaskResult};
+use stent::backend::{Inspect, ItemView, Reads, TaskView};
+use stent::view::{Mark, NotesView, StepKind, TaskStatus};
+use stent::{ExecutionId, ExecutionStatus, Payload, TaskId};
 use stent_memory::MemoryStore;
 
 use crate::program::{

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;
 use stent::sea_orm::ConnectionTrait;
-use stent::{Filter, StepKind, TaskStatus};
+use stent::view::{Filter, StepKind, TaskStatus};
 
 use crate::{Tries, World, numbers, on_every_database};
 

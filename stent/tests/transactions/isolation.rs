@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use stent::prelude::*;
 use stent::sea_orm::{ConnectionTrait, DatabaseTransaction, IsolationLevel, TransactionTrait};
-use stent::{Error, StepKind, StoreErrorKind, TaskStatus};
+use stent::view::{StepKind, TaskStatus};
+use stent::{Error, StoreErrorKind};
 use tokio::sync::Barrier;
 
 use crate::{World, numbers, order};

@@ -6,11 +6,9 @@ use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use stent::Timestamp;
-use stent::core::backend::{
-    Error, ErrorKind, Forward, HostTransaction, Renewal, Result, Store, Transactions,
-};
-use stent::core::model::Lease;
-use stent::core::transition::{Outcome, Transition};
+use stent::backend::model::Lease;
+use stent::backend::transition::{Outcome, Transition};
+use stent::backend::{Error, ErrorKind, Forward, HostTransaction, Renewal, Result, Store, Transactions};
 
 use crate::front::{refused, takes_one};
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use stent::prelude::*;
 use stent::sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr, sqlx};
-use stent::{Error, ExecutionStatus, StepKind, TaskStatus};
+use stent::view::{StepKind, TaskStatus};
+use stent::{Error, ExecutionStatus};
 
 use crate::rigged::Rigged;
 use crate::{Tries, World, on_every_database, order, ran, unique};
