@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use stent_core::backend::{ClaimRequest, Claimed, Expired, Limit};
+use stent_core::backend::{ClaimRequest, Claimed, Expired, Limit, LimitUsage};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
 use stent_core::model::{FunctionKey, Lease, Rate, StepKind};
 use stent_core::{TaskId, Timestamp};
@@ -158,15 +158,16 @@ impl Records {
     /// When a limit that holds work back may give way by itself: every part of it has to.
     fn gives_way(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
         let function = FunctionKey::of(&limit.function);
-        let full = |max: u32| self.places(function, now).count() >= max as usize;
-        let place =
-            limit.max_concurrent.filter(|max| full(*max)).and_then(|_| self.places(function, now).min());
-        let start = limit.rate.and_then(|rate| {
-            let counted: Vec<_> = self.started(function, &rate, now).collect();
-            let room = rate.room(counted.iter().map(|(_, count)| count).sum());
-            counted.first().filter(|_| room == 0).map(|(bucket, _)| rate.forgets(*bucket))
-        });
-        place.max(start)
+        let ends: Vec<_> = self.places(function, now).collect();
+        let starts = limit.rate.map(|rate| self.started(function, &rate, now).collect::<Vec<_>>());
+        let starts = starts.unwrap_or_default();
+        let usage = LimitUsage {
+            running: ends.len() as u64,
+            first_end: ends.into_iter().min(),
+            started: starts.iter().map(|(_, count)| count).sum(),
+            first_bucket: starts.first().map(|(bucket, _)| *bucket),
+        };
+        limit.gives_way(&usage, 0)
     }
 
     /// Open tasks whose deadline has passed, the longest overdue first, and the next deadline.

@@ -6,9 +6,7 @@ use std::slice;
 
 use stent_core::backend::{Renewal, StoredTask};
 use stent_core::ledger::{Cascade, CascadeStep, Ledger, Reads, Row, Writes, lacks_steps};
-use stent_core::model::{
-    EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Lease, Seq, Step, StepState, TaskStatus,
-};
+use stent_core::model::{EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Lease, Seq, Step, TaskStatus};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 
@@ -112,15 +110,8 @@ impl Records {
     /// Extends a lease if its claim is the task's last one and the task runs. If the task takes a slot of a limit, the lease
     /// must not have expired: another task may have taken the slot (G8).
     pub(crate) fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
-        match self.tasks.get_mut(&lease.task) {
-            Some(StoredTask { row, .. })
-                if row.status == TaskStatus::Running && row.epoch == lease.epoch && row.keeps_place(now) =>
-            {
-                row.ready_at = Some(until);
-                Renewal::Renewed
-            }
-            _ => Renewal::Lost,
-        }
+        let task = self.tasks.get_mut(&lease.task);
+        task.map_or(Renewal::Lost, |StoredTask { row, .. }| row.renew(lease, now, until))
     }
 
     /// The changes since the last call.
@@ -258,11 +249,7 @@ impl Records {
         // A map that ended after its parent had ended has no place among the completions, and is not open any more.
         let is_open =
             |step: TaskId| self.tasks.get(&step).is_some_and(|record| record.row.ended_at.is_none());
-        steps.retain(|step| match &step.state {
-            StepState::Done { order, .. } => *order > seen,
-            StepState::Open { .. } => step.kind.is_map() && is_open(step.id),
-            StepState::Cancelled => false,
-        });
+        steps.retain(|step| step.is_news(seen) && (step.order().is_some() || is_open(step.id)));
         steps
     }
 
@@ -270,11 +257,7 @@ impl Records {
     /// of completion, and open maps.
     pub(crate) fn news(&self, parent: TaskId, seen: u32) -> Vec<Step> {
         let mut steps = self.steps(parent);
-        steps.retain(|step| match &step.state {
-            StepState::Done { order, .. } => *order > seen,
-            StepState::Open { .. } => step.kind.is_map(),
-            StepState::Cancelled => false,
-        });
+        steps.retain(|step| step.is_news(seen));
         steps
     }
 

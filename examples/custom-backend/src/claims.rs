@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Limit, Renewal, StoredTask};
+use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Limit, LimitUsage, Renewal, StoredTask};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
-use stent_core::model::{FunctionKey, Lease, Step, StepKind, StepState, TaskStatus};
+use stent_core::model::{FunctionKey, Lease, Step, StepKind};
 use stent_core::{TaskId, Timestamp};
 
 use crate::data::Data;
@@ -99,11 +99,7 @@ impl Data {
         // A map that ended after its parent had ended has no place among the completions, and is not open any more.
         let is_open = |step: TaskId| self.tasks.get(&step).is_some_and(|step| step.row.ended_at.is_none());
         let mut steps = self.steps(id);
-        steps.retain(|step| match &step.state {
-            StepState::Done { order, .. } => *order > seen,
-            StepState::Open { .. } => step.kind.is_map() && is_open(step.id),
-            StepState::Cancelled => false,
-        });
+        steps.retain(|step| step.is_news(seen) && (step.order().is_some() || is_open(step.id)));
         steps
     }
 
@@ -149,27 +145,20 @@ impl Data {
 
     /// When a full limit may have room again by itself.
     fn gives_way(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
-        let places: Vec<_> = self.places(FunctionKey::of(&limit.function), now).collect();
-        let full = limit.max_concurrent.is_some_and(|max| places.len() >= max as usize);
+        let ends: Vec<_> = self.places(FunctionKey::of(&limit.function), now).collect();
         let starts = self.starts(limit, now);
-        let rate = limit.rate.filter(|rate| rate.room(starts.values().sum()) == 0);
-        let start = rate.and_then(|rate| Some(rate.forgets(*starts.keys().next()?)));
-        places.into_iter().min().filter(|_| full).max(start)
+        let usage = LimitUsage {
+            running: ends.len() as u64,
+            first_end: ends.into_iter().min(),
+            started: starts.values().sum(),
+            first_bucket: starts.keys().next().copied(),
+        };
+        limit.gives_way(&usage, 0)
     }
 
     /// Extends a lease that no other claim has taken over.
     pub(crate) fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
-        match self.tasks.get_mut(&lease.task).map(|record| &mut record.row) {
-            Some(row)
-                if row.status == TaskStatus::Running
-                    && row.epoch == lease.epoch // G2
-                    && row.keeps_place(now) =>
-            // G8
-            {
-                row.ready_at = Some(until);
-                Renewal::Renewed
-            }
-            _ => Renewal::Lost,
-        }
+        let task = self.tasks.get_mut(&lease.task);
+        task.map_or(Renewal::Lost, |record| record.row.renew(lease, now, until))
     }
 }

@@ -75,6 +75,31 @@ impl Limit {
         let starts = self.rate.map(|rate| rate.room(started));
         places.into_iter().chain(starts).min()
     }
+
+    /// When it leaves more than `left` tasks room by the passing of time alone. Each part that allows no more has to give way:
+    /// a slot when the first lease ends, a start when the rate forgets its first bucket. `None` if no part binds, or if only a
+    /// change of the store makes room.
+    #[must_use]
+    pub fn gives_way(&self, usage: &LimitUsage, left: u64) -> Option<Timestamp> {
+        let slots = self.max_concurrent.map(|max| u64::from(max).saturating_sub(usage.running));
+        let slot = slots.filter(|room| *room <= left).and(usage.first_end);
+        let rate = self.rate.filter(|rate| rate.room(usage.started) <= left);
+        let start = rate.zip(usage.first_bucket).map(|(rate, bucket)| rate.forgets(bucket));
+        slot.max(start)
+    }
+}
+
+/// How much of a function's [`Limit`] is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitUsage {
+    /// Tasks that run under leases which have not expired.
+    pub running: u64,
+    /// When the first of these leases ends.
+    pub first_end: Option<Timestamp>,
+    /// Tasks that started in the rate's period.
+    pub started: u64,
+    /// The first bucket of the rate that counts them.
+    pub first_bucket: Option<Timestamp>,
 }
 
 /// A task whose deadline has passed.
@@ -123,4 +148,31 @@ pub struct Claimed {
     pub cached: Option<u32>,
     /// The recorded steps: completed ones in the order of their completion, then the others by position.
     pub steps: Vec<Step>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_gives_way_when_each_part_that_binds_does() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let rate: Rate = "4/10s".parse().expect("a rate");
+        let limit = |max_concurrent, rate| Limit { function: "charge".to_owned(), max_concurrent, rate };
+        let usage = LimitUsage {
+            running: 2,
+            first_end: Some(at(30)),
+            started: 4,
+            first_bucket: Some(rate.bucket(at(100))),
+        };
+        let forgets = rate.forgets(rate.bucket(at(100)));
+
+        assert_eq!(limit(Some(2), None).gives_way(&usage, 0), Some(at(30)));
+        assert_eq!(limit(Some(3), None).gives_way(&usage, 0), None, "there is room");
+        assert_eq!(limit(Some(3), None).gives_way(&usage, 1), Some(at(30)), "the room is taken now");
+        assert_eq!(limit(None, Some(rate)).gives_way(&usage, 0), Some(forgets));
+        assert_eq!(limit(Some(2), Some(rate)).gives_way(&usage, 0), Some(forgets.max(at(30))));
+        assert_eq!(limit(Some(3), Some(rate)).gives_way(&usage, 0), Some(forgets), "slots do not bind");
+        assert_eq!(limit(Some(0), None).gives_way(&LimitUsage::default(), 0), None, "time makes no room");
+    }
 }

@@ -25,7 +25,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-pub use claim::{ClaimRequest, Claimed, Expired, Limit, NoStickyCache, StickyCache};
+pub use claim::{ClaimRequest, Claimed, Expired, Limit, LimitUsage, NoStickyCache, StickyCache};
 pub use error::{Error, ErrorKind, Result};
 pub use forward::Forward;
 pub use inspect::{
@@ -108,7 +108,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///    long as nobody else has claimed the task (G2).
     /// 3. But a lease that takes a slot of a [limit](Limit::max_concurrent) is lost once it has expired at `now`: the slot may
     ///    have been given to another task (G8). It is also lost, whatever `now` says, once a claim has given the slot away: see
-    ///    [`Row::keeps_place`](crate::ledger::Row::keeps_place).
+    ///    [`Row::renew`](crate::ledger::Row::renew).
     /// 4. A task that another transaction has locked is skipped and answered with [`Renewal::Held`]; it does not keep other
     ///    leases from being extended.
     ///

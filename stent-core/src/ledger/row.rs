@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Renewal;
 use crate::model::{
-    ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, Mark, NewTask, NewTaskState, Nonce, StepKind,
+    ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, Lease, Mark, NewTask, NewTaskState, Nonce, StepKind,
     TaskResult, TaskStatus, Tree,
 };
 use crate::{Digest, Key, TaskId, Timestamp, WorkerId};
@@ -182,7 +183,7 @@ impl Row {
     }
 
     /// Takes its place of a function's limit away, if its lease has run out: what a claim does with every task of the function
-    /// when it counts the places (G8) and finds room. From then on its lease cannot be [renewed](Self::keeps_place); it can
+    /// when it counts the places (G8) and finds room. From then on its lease cannot be [renewed](Self::renew); it can
     /// still write.
     pub fn vacate(&mut self, function: FunctionKey, now: Timestamp) {
         if self.limit_key == Some(function) && self.ready_at.is_some_and(|ends_at| ends_at <= now) {
@@ -190,16 +191,21 @@ impl Row {
         }
     }
 
-    /// Whether a renewal may extend its lease, as far as limits go: if it takes no place of one, or still has it. A lease that
-    /// was over at `now` may have lost it; and if a claim has given the place away, no renewal that was decided earlier and
-    /// comes later takes it back (G8).
-    #[must_use]
-    pub fn keeps_place(&self, now: Timestamp) -> bool {
-        match self.limit_key {
+    /// Extends its lease to `until`, if the task still runs under that lease's claim: that the lease has run out does not
+    /// matter, as long as nobody has claimed the task since (G2). But if it took a slot of a limit, it lost the slot when it ran
+    /// out at `now`, or when a claim has [given it away](Self::vacate); a renewal that was decided earlier and comes later does
+    /// not take it back (G8).
+    pub fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
+        let has_slot = match self.limit_key {
             None => true,
             Some(FunctionKey::VACATED) => false,
             Some(_) => self.ready_at.is_some_and(|ends_at| ends_at > now),
+        };
+        if self.status != TaskStatus::Running || self.epoch != lease.epoch || !has_slot {
+            return Renewal::Lost;
         }
+        self.ready_at = Some(until);
+        Renewal::Renewed
     }
 
     /// Completes a sleep as the next completion of its parent.

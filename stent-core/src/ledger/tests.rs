@@ -652,6 +652,34 @@ mod completing {
     }
 }
 
+mod renewing {
+    use super::*;
+    use crate::backend::Renewal;
+    use crate::model::{FunctionKey, Lease};
+
+    #[test]
+    fn a_lease_is_extended_as_long_as_its_claim_is_the_last_and_has_its_slot() {
+        let renew = |row: Row, epoch, now| {
+            let mut renewed = row.clone();
+            let lease = Lease { task: row.id, epoch, until: t(31) };
+            let answer = renewed.renew(&lease, t(now), t(90));
+            let moved = Row { ready_at: Some(t(90)), ..row.clone() };
+            assert_eq!(renewed, if answer == Renewal::Renewed { moved } else { row });
+            answer == Renewal::Renewed
+        };
+        let epoch = root().epoch;
+        let with_slot = |key| Row { limit_key: Some(key), ..root() };
+
+        assert!(renew(root(), epoch, 20));
+        assert!(renew(root(), epoch, 40), "it has run out, and nobody else has claimed the task");
+        assert!(!renew(root(), Epoch::plain(9), 20));
+        assert!(!renew(parked(1), epoch, 20));
+        assert!(renew(with_slot(FunctionKey::of("charge")), epoch, 20));
+        assert!(!renew(with_slot(FunctionKey::of("charge")), epoch, 31), "its slot may be another task's");
+        assert!(!renew(with_slot(FunctionKey::VACATED), epoch, 20), "its slot is another task's");
+    }
+}
+
 mod corrupt {
     use super::*;
 

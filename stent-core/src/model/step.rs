@@ -134,6 +134,17 @@ impl Step {
             StepState::Open { .. } | StepState::Cancelled => None,
         }
     }
+
+    /// Whether a worker that has the parent in memory, whose code has seen so many completions, has to be told of the step: a
+    /// later completion, and an open map, whose items may have gone on.
+    #[must_use]
+    pub const fn is_news(&self, seen: u32) -> bool {
+        match &self.state {
+            StepState::Done { order, .. } => *order > seen,
+            StepState::Open { .. } => self.kind.is_map(),
+            StepState::Cancelled => false,
+        }
+    }
 }
 
 /// The progress of a map.

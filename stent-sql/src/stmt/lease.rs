@@ -39,7 +39,7 @@ pub(super) fn held(sql: Sql<'_>) -> Built {
     Built::read(Held::COLUMNS, held)
 }
 
-/// The running tasks of a batch of leases.
+/// The running tasks of a batch of leases: the conditions of [`Row::renew`](stent_core::ledger::Row::renew).
 fn renewable(sql: Sql<'_>, now: Expr) -> SelectStatement {
     Query::select()
         .from_as(task::TABLE, name(TASK))
@@ -55,7 +55,7 @@ fn runs(task: &'static str) -> Expr {
     Expr::col((name(task), task::STATUS)).eq(literal(TaskStatus::Running.as_str()))
 }
 
-/// G8: another task may have the slot already: see [`Row::keeps_place`](stent_core::ledger::Row::keeps_place).
+/// G8: another task may have the slot already: see [`Row::renew`](stent_core::ledger::Row::renew).
 fn is_not_over(task: &'static str, now: Expr) -> Expr {
     let of_task = |column| Expr::col((name(task), column));
     let has_place = of_task(task::LIMIT_KEY).ne(literal(FunctionKey::VACATED.as_i64()));

@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait;
 use stent_core::backend::{ClaimRequest, Claimed, Expired, Result};
 use stent_core::ledger::{Row, Update};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
-use stent_core::model::{FunctionKey, Lease, Step, StepKind, StepState};
+use stent_core::model::{FunctionKey, Lease, Step, StepKind};
 use stent_core::{TaskId, Timestamp};
 
 use super::limit::Limits;
@@ -305,11 +305,7 @@ fn fire(parent: &mut Row, steps: &mut [Recorded], now: Timestamp) -> Vec<Row> {
 pub(super) fn arrange(steps: Vec<Recorded>, cached: Option<u32>) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = steps.into_iter().map(Recorded::into_step).collect::<Result<_>>()?;
     if let Some(seen) = cached {
-        steps.retain(|step| match &step.state {
-            StepState::Done { order, .. } => *order > seen,
-            StepState::Open { .. } => step.kind.is_map(),
-            StepState::Cancelled => false,
-        });
+        steps.retain(|step| step.is_news(seen));
     }
     steps.sort_by_key(|step| (step.order().is_none(), step.order(), step.seq));
     Ok(steps)

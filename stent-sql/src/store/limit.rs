@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sea_orm::ConnectionTrait;
-use stent_core::backend::{ClaimRequest, Limit, Result};
+use stent_core::backend::{ClaimRequest, Limit, LimitUsage, Result};
 use stent_core::model::{FunctionKey, LaneKey};
 use stent_core::{TaskId, Timestamp};
 
@@ -182,17 +182,11 @@ impl Limits {
 /// When a limit leaves more room than what is `left` now, once that is taken.
 fn more_at(limit: &Limit, usage: &Usage, request: &ClaimRequest<'_>, left: usize) -> Option<Timestamp> {
     let taken = left > 0;
-    let binds = |room: u64| room <= left as u64;
-    let slots = limit.max_concurrent.filter(|max| binds(u64::from(*max).saturating_sub(usage.running)));
-    let a_lease_ends =
-        slots.and_then(|_| usage.first_end.into_iter().chain(taken.then_some(request.until)).min());
-    let starts = limit.rate.filter(|rate| binds(rate.room(usage.started)));
-    let a_bucket_counts_no_more = starts.and_then(|rate| {
-        let now = taken.then(|| rate.counts_in(request.now, usage.last_bucket));
-        usage.first_bucket.into_iter().chain(now).min().map(|bucket| rate.forgets(bucket))
-    });
-    // All that binds has to give way.
-    a_lease_ends.max(a_bucket_counts_no_more)
+    let first_end = usage.first_end.into_iter().chain(taken.then_some(request.until)).min();
+    let starts = limit.rate.filter(|_| taken).map(|rate| rate.counts_in(request.now, usage.last_bucket));
+    let first_bucket = usage.first_bucket.into_iter().chain(starts).min();
+    let usage = LimitUsage { running: usage.running, first_end, started: usage.started, first_bucket };
+    limit.gives_way(&usage, left as u64)
 }
 
 fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
