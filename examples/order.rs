@@ -150,7 +150,7 @@ async fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         },
     };
     println!();
-    timeline::write(&stent.timeline(run.id()).await?, io::stdout())?;
+    timeline::write(&stent.inspect().timeline(run.id()).await?, io::stdout())?;
     stent.close().await?;
     Ok(code)
 }

@@ -348,12 +348,12 @@ async fn cases(stent: &Stent, evidence: &Evidence) -> Result<BTreeMap<ExecutionI
     }
     let (mut cases, mut before) = (BTreeMap::new(), None);
     loop {
-        let page = stent.list(&Filter::default(), before, PAGE).await?;
+        let page = stent.inspect().list(&Filter::default(), before, PAGE).await?;
         let Some(last) = page.last() else { return Ok(cases) };
         before = Some(last.id);
         for view in page {
             let root = roots.get(&view.id).cloned().unwrap_or_else(|| Place::root(view.id));
-            let tasks = stent.timeline(view.id).await?;
+            let tasks = stent.inspect().timeline(view.id).await?;
             let by_id: BTreeMap<TaskId, &TaskView> = tasks.iter().map(|task| (task.id, task)).collect();
             let tasks = tasks.iter().map(|task| Task {
                 id: task.id,

@@ -41,7 +41,7 @@ pub(crate) fn watch(stent: Stent) -> (tokio::task::JoinHandle<()>, Arc<Mutex<See
 }
 
 async fn look(stent: &Stent, number: usize, seen: &Mutex<Seen>) -> stent::Result<()> {
-    let recent = stent.list(&Filter::default(), None, LISTED).await?;
+    let recent = stent.inspect().list(&Filter::default(), None, LISTED).await?;
     let now = Moment::now();
     {
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,11 +50,11 @@ async fn look(stent: &Stent, number: usize, seen: &Mutex<Seen>) -> stent::Result
         }
     }
     let running = Filter { status: Some(ExecutionStatus::Running), ..Filter::default() };
-    let running = stent.list(&running, None, LISTED).await?;
+    let running = stent.inspect().list(&running, None, LISTED).await?;
     // Not the same ones each time.
     let first = if running.is_empty() { 0 } else { number * TIMELINES % running.len() };
     for view in running.iter().cycle().skip(first).take(TIMELINES.min(running.len())) {
-        let tasks = stent.timeline(view.id).await?;
+        let tasks = stent.inspect().timeline(view.id).await?;
         let now = Moment::now();
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         for task in tasks.iter().filter(|task| task.status.is_terminal()) {

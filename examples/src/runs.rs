@@ -1,11 +1,13 @@
 //! The runs of `digest` over a folder, as the store has them.
 
 use sha2::{Digest, Sha256};
-use stent::backend::limits::PAGE_MAX;
 use stent::view::{ItemView, Seq, StepKind};
 use stent::{ExecutionId, ExecutionStatus, Stent, TaskId};
 
 use crate::path::PathBytes;
+
+/// The most tasks or items that one read returns.
+const PAGE: usize = 1_000;
 
 /// The queue of a folder's work. Each folder has its own queue, so that a worker for one folder does not take up work that was
 /// left behind by another.
@@ -73,9 +75,9 @@ impl Run {
     pub async fn items<'a>(&self, stent: &'a Stent) -> stent::Result<Items<'a>> {
         let (mut map, mut after) = (None, None);
         loop {
-            let tasks = stent.store().tasks(self.id, after, PAGE_MAX).await?;
+            let tasks = stent.store().tasks(self.id, after, PAGE).await?;
             map = map.or_else(|| tasks.iter().find(|task| task.kind == StepKind::Map).map(|task| task.id));
-            if map.is_some() || tasks.len() < PAGE_MAX {
+            if map.is_some() || tasks.len() < PAGE {
                 return Ok(Items { stent, map, next: 0 });
             }
             after = tasks.last().map(|task| task.id);
@@ -98,7 +100,7 @@ impl Items<'_> {
     /// Store errors.
     pub async fn page(&mut self) -> stent::Result<Option<Vec<ItemView>>> {
         let Some(map) = self.map else { return Ok(None) };
-        let page = self.stent.store().items(map, Seq(self.next), PAGE_MAX).await?;
+        let page = self.stent.inspect().items(map, Seq(self.next), PAGE).await?;
         self.next += u32::try_from(page.len()).unwrap_or(u32::MAX);
         Ok(Some(page).filter(|page| !page.is_empty()))
     }

@@ -90,8 +90,9 @@
 //!
 //! # Operations
 //!
-//! [`WorkerBuilder`] sets a worker's options, [`Worker::status`] reports its state, and [`Metrics`] are hooks for
-//! events. In unit tests, run a body with [`Call::local`], or start a store and a worker with [`testing`].
+//! [`Stent::inspect`] reads what runs, waits and has happened. [`WorkerBuilder`] sets a worker's options,
+//! [`Worker::status`] reports its state, and [`Metrics`] are hooks for events. In unit tests, run a body with
+//! [`Call::local`], or start a store and a worker with [`testing`].
 //!
 //! # Where to find what
 //!
@@ -160,6 +161,7 @@ pub use error::{Error, Result};
 pub use execution::dead_letters::{DeadLetters, RetryDeadLetter};
 pub use execution::dispatch::{Dispatch, DispatchAll};
 pub use execution::handle::Handle;
+pub use execution::inspect::Inspector;
 pub use execution::request::{Cancel, SendSignal};
 pub use execution::result::ResultOf;
 pub use execution::retention::{Retention, RetentionReport, RetentionTask};

@@ -1,13 +1,12 @@
 //! `Stent`: the handle that an application holds.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{ExecutionView, Filter, LaneView, NotesView, Purge, RunningView, Store, TaskView};
+use stent_core::backend::{NotesView, Purge, Store};
 use stent_core::duration::{DurationError, IntoDuration, IntoTimeout};
-use stent_core::limits::{COUNT_MAX, LANES_MAX, PAGE_MAX, PAYLOAD_BYTES_MAX};
+use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::ExecutionStatus;
 use stent_core::{Codec, ExecutionId, Payload, Timestamp};
 
@@ -19,10 +18,11 @@ use crate::engine::hooks::Hooks;
 use crate::engine::poll::PollOptions;
 use crate::engine::transform::{PayloadTransform, Transforms};
 use crate::engine::{Engine, EngineOptions};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::execution::dead_letters::DeadLetters;
 use crate::execution::dispatch::{Dispatch, DispatchAll};
 use crate::execution::handle::Handle;
+use crate::execution::inspect::Inspector;
 use crate::execution::request::{Cancel, SendSignal};
 use crate::execution::result::{ResultOf, decode_outcome};
 use crate::execution::retention::{self, Retention, RetentionReport, RetentionTask};
@@ -303,44 +303,18 @@ impl Stent {
     /// Returns the result of an execution, or `None` if it has not ended.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; the execution's error, if it did not end with a result; store errors.
+    /// [`Error::NotFound`](crate::Error::NotFound); the execution's error, if it did not end with a result; store errors.
     pub async fn result_of(&self, id: ExecutionId) -> Result<Option<Payload>> {
-        let view = self.describe(id).await?;
+        let view = self.inspect().describe(id).await?;
         if view.status.is_terminal() { decode_outcome(view.status, view.result).map(Some) } else { Ok(None) }
     }
 
     /// Reads an execution's status.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; store errors.
+    /// [`Error::NotFound`](crate::Error::NotFound); store errors.
     pub async fn status(&self, id: ExecutionId) -> Result<ExecutionStatus> {
-        Ok(self.describe(id).await?.status)
-    }
-
-    /// Reads an execution.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; store errors.
-    pub async fn describe(&self, id: ExecutionId) -> Result<ExecutionView> {
-        let views = self.engine.retrying(|| self.engine.store.executions(std::slice::from_ref(&id))).await?;
-        views.into_iter().next().ok_or(Error::NotFound(id))
-    }
-
-    /// Reads all tasks of an execution, oldest first.
-    ///
-    /// # Errors
-    /// Store errors. The timeline of an unknown execution is empty.
-    pub async fn timeline(&self, id: ExecutionId) -> Result<Vec<TaskView>> {
-        let mut tasks: Vec<TaskView> = Vec::new();
-        loop {
-            let after = tasks.last().map(|task| task.id);
-            let page = self.engine.retrying(|| self.engine.store.tasks(id, after, PAGE_MAX)).await?;
-            let whole = page.len() == PAGE_MAX;
-            tasks.extend(page);
-            if !whole {
-                return Ok(tasks);
-            }
-        }
+        Ok(self.inspect().describe(id).await?.status)
     }
 
     /// Sends a value to the current or the next wait of an execution for this [signal](crate::signal()).
@@ -375,64 +349,11 @@ impl Stent {
         DeadLetters::new(self.engine.clone())
     }
 
-    /// Reads a page of executions, newest first: those that match the filter and were dispatched before `before`, at
-    /// most `max` of them, and never more than 1,000.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub async fn list(
-        &self,
-        filter: &Filter,
-        before: Option<ExecutionId>,
-        max: usize,
-    ) -> Result<Vec<ExecutionView>> {
-        let max = max.min(PAGE_MAX);
-        Ok(self.engine.retrying(|| self.engine.store.list(filter, before, max)).await?)
-    }
-
-    /// Counts executions by status; statuses without executions are omitted. Counts at most 1,000,000 open executions,
-    /// and at most 1,000,000 of each status in which executions end.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub async fn count(&self) -> Result<BTreeMap<ExecutionStatus, u64>> {
-        Ok(self.engine.retrying(|| self.engine.store.count(COUNT_MAX)).await?)
-    }
-
-    /// Reads the waiting work, by queue, function and tags. Returns at most 10,000 lanes, those with the most due tasks.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub async fn lanes(&self) -> Result<Vec<LaneView>> {
-        let now = self.engine.clock.now();
-        Ok(self.engine.retrying(|| self.engine.store.lanes(now, LANES_MAX)).await?)
-    }
-
-    /// Counts the tasks that wait for a worker, now or later, on one queue or on all of them.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub async fn queue_depth(&self, queue: Option<&str>) -> Result<u64> {
-        let lanes = self.lanes().await?;
-        let on_queue = lanes.iter().filter(|view| queue.is_none_or(|queue| view.lane.queue == queue));
-        Ok(on_queue.map(|view| view.due + view.delayed).sum())
-    }
-
-    /// Reads the lanes with due work of functions that this process does not know.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub async fn unknown_work(&self) -> Result<Vec<LaneView>> {
-        Ok(self.engine.unknown_work().await?)
-    }
-
-    /// Reads tasks that workers hold, most recently claimed first: at most `max`, and never more than 1,000.
-    ///
-    /// # Errors
-    /// Store errors.
-    pub async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
-        let max = max.min(PAGE_MAX);
-        Ok(self.engine.retrying(|| self.engine.store.running(max)).await?)
+    /// Reads for operators: lists and counts executions, describes one, reads its timeline, and reads the work that waits
+    /// or runs.
+    #[must_use]
+    pub fn inspect(&self) -> Inspector {
+        Inspector::new(self.engine.clone())
     }
 
     /// Deletes executions that ended longer ago than `age`: oldest first, at most `max`. Returns how many it deleted.

@@ -262,7 +262,7 @@ on_every_store! {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 // Once it is in the store: parking is told of a little earlier.
-                while bench.stent.queue_depth(Some("nobody")).await.expect("counted") < from + items {
+                while bench.stent.inspect().queue_depth(Some("nobody")).await.expect("counted") < from + items {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
             };
@@ -315,8 +315,8 @@ on_every_store! {
         let counted = async || {
             let (count, cost) = bench
                 .cost(async {
-                    let count = bench.stent.count().await.expect("counted").values().sum::<u64>();
-                    let depth = bench.stent.queue_depth(Some("counted")).await.expect("counted");
+                    let count = bench.stent.inspect().count().await.expect("counted").values().sum::<u64>();
+                    let depth = bench.stent.inspect().queue_depth(Some("counted")).await.expect("counted");
                     let letters = bench.stent.dead_letters().stats().await.expect("counted").len();
                     (count, depth, letters)
                 })

@@ -66,7 +66,7 @@ async fn work(folder: &Path, id: ExecutionId, cache: usize) -> ExecutionStatus {
     let worker = stent.worker().cache(cache).start().await.expect("a worker starts");
     let _ = stent.handle::<u64>(id).result().timeout("20s").await;
     worker.drain().await.expect("drains");
-    let status = stent.describe(id).await.expect("known").status;
+    let status = stent.inspect().describe(id).await.expect("known").status;
     stent.close().await.expect("closes");
     status
 }

@@ -93,7 +93,10 @@ mod tests {
         let poll = PollOptions::default();
         for (wrong, says) in [
             (PollOptions { min: Duration::ZERO, ..poll }, "min is 0ns; use at least 1ms"),
-            (PollOptions { max: Duration::from_millis(10), ..poll }, "max is 10ms, which is below min (50ms)"),
+            (
+                PollOptions { max: Duration::from_millis(10), ..poll },
+                "max is 10ms, which is below min (50ms)",
+            ),
             (PollOptions { factor: 0.5, ..poll }, "factor is 0.5; use 1 or more"),
             (PollOptions { factor: f64::NAN, ..poll }, "factor is NaN"),
         ] {

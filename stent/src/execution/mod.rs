@@ -3,6 +3,7 @@
 pub(crate) mod dead_letters;
 pub(crate) mod dispatch;
 pub(crate) mod handle;
+pub(crate) mod inspect;
 pub(crate) mod request;
 pub(crate) mod result;
 pub(crate) mod retention;

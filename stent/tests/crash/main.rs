@@ -174,7 +174,7 @@ on_every_store! {
         check_time(&stent, WEST).await;
 
         // The lease ends within the hour for which it was taken, and whoever looked for work meanwhile left it alone.
-        let running = stent.running(9).await.unwrap();
+        let running = stent.inspect().running(9).await.unwrap();
         let left = running[0].lease_until.unwrap().since(SystemTime::now().into());
         assert!(running.len() == 1 && left <= LONG_LEASE && left >= LONG_LEASE / 2, "{running:?}");
         let started: Vec<usize> = stage.lines().iter().map(|line| line.life).collect();
@@ -232,12 +232,12 @@ async fn check_time(stent: &Stent, life: usize) {
     assert_eq!(teller, life);
     assert!(around.contains(&told), "{told} is not within {around:?}");
     assert_eq!(words, told.to_string(), "it reads the same everywhere");
-    for task in stent.timeline(run.id()).await.unwrap() {
+    for task in stent.inspect().timeline(run.id()).await.unwrap() {
         for moment in [Some(task.created_at), task.started_at, task.ended_at].into_iter().flatten() {
             assert!(around.contains(&moment), "{moment} of {task:?} is not within {around:?}");
         }
     }
-    let due = stent.timeline(later).await.unwrap()[0].ready_at.unwrap();
+    let due = stent.inspect().timeline(later).await.unwrap()[0].ready_at.unwrap();
     assert!(around.contains(&(due - hour)), "{due} is not an hour after {around:?}");
 }
 

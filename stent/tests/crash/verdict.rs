@@ -145,7 +145,7 @@ impl Recorded {
 
 /// The tasks of an execution that note themselves in the ledger, by their places.
 async fn noted_steps(stent: &Stent, run: &Run) -> Vec<(Place, TaskView)> {
-    let tasks = stent.timeline(run.handle.id()).await.unwrap();
+    let tasks = stent.inspect().timeline(run.handle.id()).await.unwrap();
     let by_id: BTreeMap<TaskId, &TaskView> = tasks.iter().map(|task| (task.id, task)).collect();
     let noted = |task: &&TaskView| match task.kind {
         StepKind::Inline => true,

@@ -87,7 +87,7 @@ fn a_role_that_may_not_log_in_for_a_while_has_its_work_done_once() {
 
         role.alter("NOLOGIN").await;
         database.end_sessions().await;
-        passes(&stent.count().await.unwrap_err());
+        passes(&stent.inspect().count().await.unwrap_err());
         tokio::time::sleep(REFUSES).await;
         role.alter("LOGIN").await;
 

@@ -62,8 +62,9 @@ async fn until_it_is_done<T>(failed: &AtomicI64, call: impl AsyncFn() -> Result<
 /// Who reads, or comes anew, is told that it passes. Writes are the application's.
 async fn while_it_is_away(stent: &Stent, url: &str) {
     let filter = Filter::default();
+    let inspect = stent.inspect();
     let (counted, listed, connected) =
-        tokio::join!(stent.count(), stent.list(&filter, None, 1), Stent::connect(url));
+        tokio::join!(inspect.count(), inspect.list(&filter, None, 1), Stent::connect(url));
     for called in [counted.map(drop), listed.map(drop), connected.map(drop)] {
         let error = called.unwrap_err();
         assert!(error.is_transient(), "{error:?}");
@@ -129,7 +130,7 @@ fn everything_finishes_once_however_often_the_server_stops() {
             let result = until_it_is_done(&failed, async || run.result().timeout("60s").await).await;
             assert_eq!(result, STEPS * (STEPS - 1) + n);
         }
-        let counted = stent.count().await.unwrap();
+        let counted = stent.inspect().count().await.unwrap();
         assert_eq!(
             counted,
             [(ExecutionStatus::Completed, runs.len() as u64)].into(),

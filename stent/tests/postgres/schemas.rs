@@ -64,7 +64,7 @@ fn the_application_has_its_tables_in_one_schema_and_stent_in_another() {
         elsewhere.result().timeout("30s").await.unwrap();
         let counted = application.execute_unprepared("DELETE FROM orders").await.unwrap();
         assert_eq!(counted.rows_affected(), 2);
-        assert_eq!(stent.count().await.unwrap().values().sum::<u64>(), 3);
+        assert_eq!(stent.inspect().count().await.unwrap().values().sum::<u64>(), 3);
         worker.drain().await.unwrap();
     });
 }
@@ -107,7 +107,7 @@ fn who_may_not_ask_for_the_identifier_of_the_server_connects_and_takes_part_in_t
         stent.dispatch(nothing()).within(&txn).await.unwrap();
         txn.commit().await.unwrap();
 
-        assert_eq!(stent.count().await.unwrap().values().sum::<u64>(), 1);
+        assert_eq!(stent.inspect().count().await.unwrap().values().sum::<u64>(), 1);
         stent.close().await.unwrap();
         application.close().await.unwrap();
     });

@@ -68,7 +68,7 @@ async fn ranks(key: u64) -> Result<(), Error> {
 
 /// Where the steps of functions wait that nobody serves: their queues, with tags.
 async fn lanes(world: &crate::World) -> Vec<(String, Vec<String>)> {
-    let lanes = world.stent.lanes().await.expect("read");
+    let lanes = world.stent.inspect().lanes().await.expect("read");
     let waiting = lanes.into_iter().filter(|view| view.lane.function == "at_the_call.work" && view.due > 0);
     waiting.map(|view| (view.lane.queue, view.lane.tags.into_iter().collect())).collect()
 }
@@ -120,7 +120,7 @@ on_every_store! {
         let key = unique();
         let callers = world.worker_with(|worker| worker.queues(["default"])).await;
         let run = world.stent.dispatch(ranks(key)).await.expect("dispatched");
-        eventually(async || world.stent.queue_depth(Some("ranked")).await.expect("counted") == 4).await;
+        eventually(async || world.stent.inspect().queue_depth(Some("ranked")).await.expect("counted") == 4).await;
 
         let worker = world.worker_with(|worker| worker.queues(["ranked"]).concurrency(1)).await;
         run.result().timeout("20s").await.expect("runs");

@@ -45,7 +45,7 @@ async fn durable_many(key: u64) -> Result<String, Error> {
 }
 
 async fn root(run: &stent::Handle<String>, world: &crate::World) -> stent::view::TaskView {
-    let tasks = world.stent.timeline(run.id()).await.expect("read");
+    let tasks = world.stent.inspect().timeline(run.id()).await.expect("read");
     tasks.into_iter().find(|task| task.parent.is_none()).expect("a root")
 }
 

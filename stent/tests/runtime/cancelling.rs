@@ -96,7 +96,7 @@ on_every_store! {
         let sleeps = world.stent.dispatch(sleeper(key)).await.expect("dispatched");
         let waits = world.stent.dispatch(waiter(key)).await.expect("dispatched");
         for run in [sleeps.id(), waits.id()] {
-            eventually(async || world.stent.timeline(run).await.expect("a timeline").len() == 2).await;
+            eventually(async || world.stent.inspect().timeline(run).await.expect("a timeline").len() == 2).await;
             assert_eq!(world.stent.cancel(run).await.expect("asked"), ExecutionStatus::Cancelled);
             is_cancelled(&world, run).await;
         }
@@ -150,7 +150,7 @@ on_every_store! {
         run.cancel().await.expect("asked");
         is_cancelled(&world, run.id()).await;
         eventually(async || ran::count(key, "dropped") == 1).await;
-        let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+        let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         assert!(timeline.iter().all(|task| task.status.is_terminal()), "{timeline:#?}");
         worker.drain().await.expect("drains");
         assert_eq!(ran::count(key, "woke"), 0);

@@ -90,11 +90,11 @@ on_every_store! {
     async fn of_details_their_counts_and_what_the_code_said_in_numbers_stay(world) {
         let key = unique();
         let [fine, ..] = one_of_each(&world, key).await;
-        assert_eq!(world.stent.timeline(fine).await.expect("a timeline").len(), 6);
+        assert_eq!(world.stent.inspect().timeline(fine).await.expect("a timeline").len(), 6);
 
         world.stent.apply_retention(&Retention { details: NONE, ..Retention::default() }).await.expect("cleans");
 
-        assert_eq!(world.stent.timeline(fine).await.expect("a timeline").len(), 1, "the root stays");
+        assert_eq!(world.stent.inspect().timeline(fine).await.expect("a timeline").len(), 1, "the root stays");
         let notes = world.stent.notes(fine).await.expect("read");
         let summary: Vec<_> =
             notes.summary.iter().map(|alike| (alike.name.as_str(), alike.status, alike.count)).collect();

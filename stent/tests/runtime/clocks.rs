@@ -188,7 +188,7 @@ fn the_hosts_clock_is_taken_as_it_is_if_that_is_wanted_and_its_drift_is_still_me
         let host = Host::ahead(-23_000_000);
         let stent = host.builder().clock(ClockSource::Host).open(store.clone()).await.expect("opens");
         let run = stent.dispatch(quick(unique())).await.expect("dispatched");
-        let created = stent.describe(run.id()).await.expect("known").created_at;
+        let created = stent.inspect().describe(run.id()).await.expect("known").created_at;
         let theirs = store.clock().await.expect("answers");
         assert!(
             theirs.since(created) > Duration::from_secs(20),

@@ -175,7 +175,7 @@ on_every_store! {
         let run = world.stent.dispatch(joined_until_one_fails(unique())).await.expect("dispatched");
         let error = run.result().timeout("20s").await.expect_err("one fails");
         assert_eq!(error.to_string(), "not 1");
-        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         assert!(tasks.iter().any(|task| task.status == TaskStatus::Cancelled), "{tasks:#?}");
         assert!(tasks.iter().all(|task| task.status.is_terminal()), "{tasks:#?}");
         worker.drain().await.expect("drains");
@@ -201,7 +201,7 @@ on_every_store! {
         assert!(ran::count(key, "winner quick") >= 3, "it was replayed: {:?}", ran::list(key));
         assert_eq!(ran::count(key, "winner slow"), 0);
 
-        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         let slow = tasks.iter().find(|task| task.seq.0 == 0 && task.parent.is_some()).expect("the loser's row");
         assert_eq!(slow.status, TaskStatus::Cancelled);
         worker.stop().await.expect("stops");
@@ -259,7 +259,7 @@ on_every_store! {
         let key = unique();
         let run = world.stent.dispatch(calls_one_that_lets_go(key)).await.expect("dispatched");
         run.result().timeout("20s").await.expect("runs");
-        assert_eq!(world.stent.timeline(run.id()).await.expect("a timeline").len(), 3);
+        assert_eq!(world.stent.inspect().timeline(run.id()).await.expect("a timeline").len(), 3);
         while ran::count(key, "let go") == 0 {
             tokio::task::yield_now().await;
         }

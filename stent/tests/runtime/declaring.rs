@@ -229,10 +229,10 @@ on_every_store! {
         let knows_1 = world.with_registry(Registry::new().with::<ship_1>()).await;
         let knows_2 = world.with_registry(Registry::new().with::<ship_2>()).await;
         knows_2.dispatch(ship_2(unique())).await.expect("dispatched");
-        let unknown = knows_1.unknown_work().await.expect("read");
+        let unknown = knows_1.inspect().unknown_work().await.expect("read");
         assert_eq!(unknown.len(), 1, "{unknown:?}");
         assert_eq!((unknown[0].lane.function.as_str(), unknown[0].due), ("declaring.ship@2", 1));
-        assert!(knows_2.unknown_work().await.expect("read").is_empty());
+        assert!(knows_2.inspect().unknown_work().await.expect("read").is_empty());
     }
 
     async fn what_an_old_version_began_it_ends_beside_the_new_one(world) {

@@ -50,7 +50,7 @@ on_every_store! {
     async fn an_execution_is_born_pending_with_the_options_of_its_dispatch(world) {
         let dispatch = world.stent.dispatch(plain(1)).queue("slow").priority(-3).tag("b").tag("a");
         let run = dispatch.delay("1h").max_duration("2h").await.expect("dispatched");
-        let view = world.stent.describe(run.id()).await.expect("known");
+        let view = world.stent.inspect().describe(run.id()).await.expect("known");
         assert_eq!((view.id, view.status), (run.id(), ExecutionStatus::Pending));
         assert_eq!(view.id.as_uuid().get_version_num(), 7, "ids grow with time");
         assert_eq!((view.function.as_str(), view.queue.as_str()), ("dispatching.plain", "slow"));
@@ -63,7 +63,7 @@ on_every_store! {
 
     async fn declared_options_count_for_roots_too_and_the_dispatch_overrides_them(world) {
         let stent = &world.stent;
-        let view = async |run: Handle<u64>| stent.describe(run.id()).await.expect("known");
+        let view = async |run: Handle<u64>| stent.inspect().describe(run.id()).await.expect("known");
         let own = view(stent.dispatch(declared(1)).await.expect("dispatched")).await;
         assert_eq!((own.queue.as_str(), own.priority, own.tags), ("declared", 10, words(&["eu", "gpu"])));
         let other = stent.dispatch(declared(1)).queue("other").priority(0).tag("cpu");
@@ -84,7 +84,7 @@ on_every_store! {
         let (tags, queue, priority, delay, expiry, max_duration) = example();
         let call = || named(tags.clone(), queue.clone(), priority, delay.clone(), expiry, max_duration.clone());
         let run = world.stent.dispatch(call()).await.expect("dispatched");
-        let view = world.stent.describe(run.id()).await.expect("known");
+        let view = world.stent.inspect().describe(run.id()).await.expect("known");
         assert_eq!((view.queue.as_str(), view.priority, view.expires_at), ("default", 0, None));
         assert!(view.tags.is_empty(), "{view:?}");
         let worker = world.worker().await;
@@ -97,7 +97,7 @@ on_every_store! {
         let calls = (0..700).map(|n| if n == 600 { plain(n).queue("") } else { plain(n) });
         let error = world.stent.dispatch_all(calls).await.expect_err("a queue has a name");
         assert!(matches!(error, Error::Option { option: "queue", .. }), "{error}");
-        let count = world.stent.count().await.expect("counted");
+        let count = world.stent.inspect().count().await.expect("counted");
         assert_eq!(count.get(&ExecutionStatus::Pending), Some(&(EXCHANGE_TRANSITIONS_MAX as u64)));
     }
 }
@@ -121,10 +121,10 @@ async fn dispatches_many(world: &crate::World, many: u64) {
     assert!(ahead <= EXCHANGE_TRANSITIONS_MAX as u64, "{ahead} calls were drawn and not written");
     assert_eq!(runs.iter().map(Handle::id).collect::<HashSet<_>>().len() as u64, many);
     for (n, run) in runs.iter().enumerate().step_by(997) {
-        let view = stent.describe(run.id()).await.expect("known");
+        let view = stent.inspect().describe(run.id()).await.expect("known");
         assert_eq!(view.priority, (n % 1_000) as i16, "handles stand in the order of the calls");
     }
-    let count = stent.count().await.expect("counted");
+    let count = stent.inspect().count().await.expect("counted");
     assert_eq!(count, [(ExecutionStatus::Pending, many)].into());
 }
 

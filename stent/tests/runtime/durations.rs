@@ -220,7 +220,7 @@ on_every_store! {
             }
             let step = world.stent.dispatch(steps(delay, ZERO)).await.expect("dispatched");
             if delay == MAX {
-                eventually(async || world.stent.timeline(step.id()).await.expect("read").len() == 2).await;
+                eventually(async || world.stent.inspect().timeline(step.id()).await.expect("read").len() == 2).await;
                 stays(&step, ExecutionStatus::Running).await;
             } else {
                 assert_eq!(gives(&step).await.expect("runs"), 7, "{delay:?}");
@@ -228,7 +228,7 @@ on_every_store! {
             let key = unique();
             let sleep = world.stent.dispatch(sleeps(key, delay)).await.expect("dispatched");
             if delay == MAX {
-                eventually(async || world.stent.timeline(sleep.id()).await.expect("read").len() == 2).await;
+                eventually(async || world.stent.inspect().timeline(sleep.id()).await.expect("read").len() == 2).await;
                 stays(&sleep, ExecutionStatus::Running).await;
                 assert_eq!(ran::count(key, "woke"), 0);
             } else {

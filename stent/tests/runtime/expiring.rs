@@ -110,7 +110,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(at_once()).delay("150ms").max_duration("100ms").await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("there is time left when it starts"), 1);
-        let view = world.stent.describe(run.id()).await.expect("known");
+        let view = world.stent.inspect().describe(run.id()).await.expect("known");
         let granted = view.expires_at.expect("a limit").since(view.created_at);
         assert_eq!(granted, Duration::from_millis(250));
         worker.drain().await.expect("drains");
@@ -118,7 +118,7 @@ on_every_store! {
 
     async fn the_limit_that_is_given_last_counts(world) {
         let run = world.stent.dispatch(at_once().max_duration("1h")).max_duration("2h").await.expect("dispatched");
-        let view = world.stent.describe(run.id()).await.expect("known");
+        let view = world.stent.inspect().describe(run.id()).await.expect("known");
         let granted = view.expires_at.expect("a limit").since(view.created_at);
         assert_eq!(granted, Duration::from_secs(2 * 3_600));
     }

@@ -18,7 +18,7 @@ mod named {
     pub(super) use stent::view::{ClaimEnd, DeadLetter, DeadLetterStat, EndedClaim};
     pub(super) use stent::view::{ExecutionView, Filter, LaneView, Mark, NotesView};
     pub(super) use stent::view::{ProgressView, RunningView, StepKind, SummaryView, TaskStatus, TaskView};
-    pub(super) use stent::{DeadLetters, RetryDeadLetter};
+    pub(super) use stent::{DeadLetters, Inspector, RetryDeadLetter};
     pub(super) use stent::{ExecutionId, ExecutionStatus, TaskId};
     // Inside a durable function.
     pub(super) use stent::{Counter, Execution, ExecutionState, Map, Outcomes, Signal, Sleep, Spawn, Step};
@@ -63,10 +63,10 @@ async fn what_is_given_can_be_named() {
     let stent = named::Stent::connect("memory:").await.expect("opens");
     let id: named::ExecutionId =
         stent.dispatch(greets(Vec::new())).delay("1h").await.expect("dispatched").id();
-    let view: named::ExecutionView = stent.describe(id).await.expect("known");
+    let view: named::ExecutionView = stent.inspect().describe(id).await.expect("known");
     let (status, created): (named::ExecutionStatus, named::Timestamp) = (view.status, view.created_at);
-    let tasks: Vec<named::TaskView> = stent.timeline(id).await.expect("a timeline");
-    let lanes: Vec<named::LaneView> = stent.lanes().await.expect("read");
+    let tasks: Vec<named::TaskView> = stent.inspect().timeline(id).await.expect("a timeline");
+    let lanes: Vec<named::LaneView> = stent.inspect().lanes().await.expect("read");
     let letters: Vec<named::DeadLetter> = stent.dead_letters().list(None, 9).await.expect("listed");
     let overview: named::WorkersOverview = stent.workers();
     let error: named::Error = stent.wait_for(id).timeout("1ms").await.expect_err("nobody runs it");

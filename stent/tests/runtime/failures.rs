@@ -210,7 +210,7 @@ on_every_store! {
         let run = world.stent.dispatch(calls_flaky(key, 2)).await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("runs"), 3);
         assert_eq!((ran::count(key, "flaky"), ran::count(key, "parent")), (3, 1));
-        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         assert_eq!(tasks.iter().map(|task| task.attempts).max(), Some(2));
         worker.drain().await.expect("drains");
     }
@@ -327,7 +327,7 @@ on_every_store! {
         let failure = error.failure().expect("a failure");
         assert_eq!(failure.kind, Failure::CODEC);
         assert!(failure.message.contains("arguments of `one_argument`"), "{failure}");
-        assert_eq!(world.stent.describe(run.id()).await.expect("known").attempts, 0, "no attempt was made again");
+        assert_eq!(world.stent.inspect().describe(run.id()).await.expect("known").attempts, 0, "no attempt was made again");
         worker.drain().await.expect("drains");
     }
 }
@@ -344,7 +344,7 @@ fn code_that_does_not_match_its_record_fails_with_a_diff() {
         for part in ["step 0", "- recorded: call `once`", "+ the code:  sleep `sleep`", "failures.rs:"] {
             assert!(failure.message.contains(part), "{part} is not in: {failure}");
         }
-        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         assert!(tasks.iter().all(|task| task.status.is_terminal()), "{tasks:#?}");
         assert_eq!(tasks.iter().filter(|task| task.status == TaskStatus::Completed).count(), 2);
         worker.drain().await.expect("drains");
@@ -376,7 +376,7 @@ mod retry_for_is_kept_when_the_store_is_opened_again {
         let worker = after.worker().state(crate::Db).start().await.expect("starts");
         for (run, attempts) in runs.into_iter().zip([1, 3]) {
             after.wait_for(run).await.expect_err("it fails");
-            let tasks = after.timeline(run).await.expect("a timeline");
+            let tasks = after.inspect().timeline(run).await.expect("a timeline");
             assert_eq!(tasks[0].attempts + 1, attempts);
         }
         assert_eq!(ran::count(key, "flaky"), 4);

@@ -253,7 +253,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(maps_gated(key)).await.expect("dispatched");
         let progress = async || {
-            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             timeline.into_iter().find_map(|task| task.map).map(|map| (map.fed, map.total, map.done))
         };
         eventually(async || progress().await == Some((5, Some(5), 3))).await;
@@ -277,7 +277,7 @@ on_every_store! {
         let error = run.result().timeout("30s").await.expect_err("it fails");
         assert_eq!(error.failure().map(|failure| failure.message.as_str()), Some("not 5"));
         assert_eq!(ran::count(key, "5"), 1);
-        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         assert!(tasks.iter().all(|task| task.status.is_terminal()));
         assert!(tasks.iter().any(|task| task.status == TaskStatus::Cancelled), "some items never ran");
         worker.drain().await.expect("drains");

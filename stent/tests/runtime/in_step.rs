@@ -219,7 +219,7 @@ on_every_store! {
             assert!(told.contains(what) && told.contains("closure of step `outer`"), "{told}");
             assert!(told.contains("before or after"), "{told}");
         }
-        assert_eq!(world.stent.timeline(run.id()).await.expect("read").len(), 4, "the root and three steps");
+        assert_eq!(world.stent.inspect().timeline(run.id()).await.expect("read").len(), 4, "the root and three steps");
         worker.drain().await.expect("drains");
     }
 
@@ -249,7 +249,7 @@ on_every_store! {
         let notes = run.notes().await.expect("read");
         let counters: Vec<_> = notes.counters.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         assert_eq!(counters, [("before", 1), ("in", 1), ("late", 1), ("out", 1)]);
-        let tasks = world.stent.timeline(run.id()).await.expect("read");
+        let tasks = world.stent.inspect().timeline(run.id()).await.expect("read");
         let step = tasks.iter().find(|task| task.name == "counts").expect("the step is recorded");
         assert_eq!(notes.progress.iter().map(|entry| entry.task).collect::<Vec<_>>(), [step.id]);
         worker.drain().await.expect("drains");
@@ -267,7 +267,7 @@ on_every_store! {
             assert!(told.contains("`in_step.dispatches`") && told.contains("stent::spawn"), "{told}");
         }
         assert!(told[3].contains("a signal") && told[3].contains("stent::step"), "{}", told[3]);
-        let started = world.stent.list(&stent::view::Filter::default(), None, 100).await.expect("read");
+        let started = world.stent.inspect().list(&stent::view::Filter::default(), None, 100).await.expect("read");
         assert_eq!(started.len(), 3, "itself, one of the step and one of the key");
         worker.drain().await.expect("drains");
     }

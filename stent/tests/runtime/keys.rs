@@ -228,7 +228,7 @@ on_every_store! {
         let hits = async |which: &[u64]| {
             let run = world.stent.dispatch(maps_kept(which.to_vec())).await.expect("dispatched");
             assert_eq!(run.result().timeout("20s").await.expect("runs"), which, "in the order of the items");
-            let mut timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let mut timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             timeline.retain(|task| task.name == "keys.kept" && task.kind == StepKind::Call);
             timeline.sort_by_key(|task| task.seq);
             timeline.iter().map(|task| task.mark == Some(Mark::Hit)).collect::<Vec<_>>()
@@ -259,7 +259,7 @@ on_every_store! {
         let run = world.stent.dispatch(three_at_once(key)).await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("runs"), 21);
         assert_eq!(ran::count(key, "ran"), 1);
-        let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+        let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         assert_eq!(timeline.iter().filter(|task| task.mark == Some(Mark::Hit)).count(), 2, "{timeline:#?}");
         one.drain().await.expect("drains");
         two.drain().await.expect("drains");
@@ -356,7 +356,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(both_kinds(key)).await.expect("dispatched");
         assert_eq!(run.result().timeout("20s").await.expect("runs"), [1, 1, 2, 2, 1]);
-        let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+        let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         let hits: Vec<_> = timeline
             .iter()
             .filter(|task| task.name == "keys.for_a_moment")

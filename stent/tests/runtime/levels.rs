@@ -60,7 +60,7 @@ on_every_store! {
         assert_eq!(ran::count(key, "beside"), 3, "what went well ran once on each level");
         let letters = world.stent.dead_letters().list(None, 99).await.expect("listed");
         assert_eq!(letters.iter().map(|letter| letter.execution.id).collect::<Vec<_>>(), [run.id()]);
-        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         let failed = tasks.iter().filter(|task| task.status == TaskStatus::Failed);
         let mut attempts: Vec<_> = failed.map(|task| (task.name.as_str(), task.attempts)).collect();
         attempts.sort_unstable();

@@ -118,7 +118,7 @@ on_every_store! {
         let mut starts = Vec::new();
         for run in runs {
             run.result().timeout("30s").await.expect("runs");
-            starts.push(world.stent.describe(run.id()).await.expect("known").started_at.expect("started"));
+            starts.push(world.stent.inspect().describe(run.id()).await.expect("known").started_at.expect("started"));
         }
         starts.sort();
         for six in starts.windows(6) {
@@ -149,8 +149,8 @@ on_every_store! {
         let here = world.stent.dispatch(free(key)).queue("mails").await.expect("dispatched");
         let there = world.stent.dispatch(free(key)).queue("media").await.expect("dispatched");
         here.result().timeout("20s").await.expect("runs");
-        assert_eq!(world.stent.queue_depth(Some("media")).await.expect("counted"), 1);
-        assert_eq!(world.stent.queue_depth(Some("mails")).await.expect("counted"), 0);
+        assert_eq!(world.stent.inspect().queue_depth(Some("media")).await.expect("counted"), 1);
+        assert_eq!(world.stent.inspect().queue_depth(Some("mails")).await.expect("counted"), 0);
         let everything = world.worker().await;
         there.result().timeout("20s").await.expect("runs");
         other.drain().await.expect("drains");

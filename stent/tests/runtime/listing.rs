@@ -86,7 +86,7 @@ on_every_store! {
         let list = async |filter: Filter| {
             let mut listed = Vec::new();
             loop {
-                let page = stent.list(&filter, listed.last().copied(), 2).await.expect("listed");
+                let page = stent.inspect().list(&filter, listed.last().copied(), 2).await.expect("listed");
                 assert!(page.len() <= 2, "a page is no longer than asked for");
                 let is_last = page.len() < 2;
                 listed.extend(page.into_iter().map(|view| view.id));
@@ -137,9 +137,10 @@ on_every_store! {
         stent.dispatch(good(9)).await.expect("dispatched");
         let before = rigged.reads.load(Ordering::SeqCst);
 
-        let count = stent.count().await.expect("counted");
+        let count = stent.inspect().count().await.expect("counted");
+        let inspect = stent.inspect();
         let depths = [None, Some("later"), Some("default"), Some("unheard of")];
-        let depths = futures::future::try_join_all(depths.map(|queue| stent.queue_depth(queue)));
+        let depths = futures::future::try_join_all(depths.map(|queue| inspect.queue_depth(queue)));
         let depths = depths.await.expect("counted");
         let letters = stent.dead_letters().stats().await.expect("counted");
 
@@ -155,14 +156,14 @@ on_every_store! {
     async fn what_runs_is_listed_last_claimed_first(world) {
         let (first, second) = (unique(), unique());
         let worker = world.worker().await;
-        assert_eq!(world.stent.running(9).await.expect("read"), []);
+        assert_eq!(world.stent.inspect().running(9).await.expect("read"), []);
         let mut runs = Vec::new();
         for key in [first, second] {
             runs.push(world.stent.dispatch(gated(key)).queue(format!("of {key}")).await.expect("dispatched"));
             eventually(async || ran::count(key, "runs") == 1).await;
         }
         let parked = world.stent.dispatch(good(1)).delay("1h").await.expect("dispatched");
-        let running = world.stent.running(9).await.expect("read");
+        let running = world.stent.inspect().running(9).await.expect("read");
         let ids: Vec<_> = running.iter().map(|view| view.execution).collect();
         assert_eq!(ids, [runs[1].id(), runs[0].id()], "and nothing that waits, such as {}", parked.id());
         for (view, key) in running.iter().zip([second, first]) {
@@ -170,12 +171,12 @@ on_every_store! {
             assert_eq!(view.worker, Some(worker.id()));
             assert!(view.lease_until > view.started_at, "{view:?}");
         }
-        assert_eq!(world.stent.running(1).await.expect("read"), running[..1]);
+        assert_eq!(world.stent.inspect().running(1).await.expect("read"), running[..1]);
         for (key, run) in [first, second].into_iter().zip(runs) {
             ran::note(key, "go");
             run.result().timeout("20s").await.expect("runs");
         }
-        assert_eq!(world.stent.running(9).await.expect("read"), []);
+        assert_eq!(world.stent.inspect().running(9).await.expect("read"), []);
         worker.drain().await.expect("drains");
     }
 
@@ -183,8 +184,8 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(bad(1)).await.expect("dispatched");
         run.result().timeout("20s").await.expect_err("it always fails");
-        let view = world.stent.describe(run.id()).await.expect("known");
-        let list = world.stent.list(&status(ExecutionStatus::Failed), None, 9).await.expect("listed");
+        let view = world.stent.inspect().describe(run.id()).await.expect("known");
+        let list = world.stent.inspect().list(&status(ExecutionStatus::Failed), None, 9).await.expect("listed");
         let letter = world.stent.dead_letters().show(run.id()).await.expect("shown");
         for view in [&view, &list[0], &letter.execution] {
             assert_eq!((view.id, view.attempts), (run.id(), 2), "two attempts were tried again");
@@ -192,7 +193,7 @@ on_every_store! {
             assert_eq!(failure.kind, "std::num::ParseIntError");
             assert!(failure.message.contains("invalid digit"), "{failure}");
         }
-        let root = &world.stent.timeline(run.id()).await.expect("a timeline")[0];
+        let root = &world.stent.inspect().timeline(run.id()).await.expect("a timeline")[0];
         assert_eq!(root.attempts, 2);
         assert!(root.failure.as_deref().expect("failed").contains("invalid digit"), "{root:#?}");
         worker.drain().await.expect("drains");
@@ -204,7 +205,7 @@ on_every_store! {
         let gatekeeper = world.worker_with(|worker| worker.queues(["gates"])).await;
         let run = world.stent.dispatch(tells(key)).await.expect("dispatched");
         let gated = async || {
-            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             timeline.into_iter().find(|task| task.name == "listing.gated")
         };
         eventually(async || gated().await.is_some_and(|task| task.status == TaskStatus::Running)).await;
@@ -216,7 +217,7 @@ on_every_store! {
         ran::note(key, "go");
         run.result().timeout("20s").await.expect("runs");
 
-        let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+        let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         let told: Vec<_> = timeline
             .iter()
             .map(|task| (task.name.as_str(), task.status, task.attempts, task.mark == Some(Mark::Hit)))
@@ -250,7 +251,7 @@ on_every_store! {
         let caller = world.worker_with(|worker| worker.queues(["default"])).await;
         let run = world.stent.dispatch(calls_varies(key)).await.expect("dispatched");
         let step = async || {
-            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             timeline.into_iter().find(|task| task.name == "listing.varies")
         };
         eventually(async || step().await.is_some()).await;
@@ -278,7 +279,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(tells(key)).await.expect("dispatched");
         let line = async || {
-            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             let took = timeline.iter().filter_map(|task| {
                 let took = task.ended_at?.since(task.started_at.unwrap_or(task.created_at));
                 // In fifths of a second: a busy machine may take its time for what takes none.

@@ -68,18 +68,18 @@ on_every_store! {
                 Filter { queue: Some((*text).to_owned()), ..Filter::default() },
                 Filter { tag: Some((*text).to_owned()), ..Filter::default() },
             ] {
-                let found = stent.list(&filter, None, 99).await.expect("listed");
+                let found = stent.inspect().list(&filter, None, 99).await.expect("listed");
                 assert_eq!(found.iter().map(|view| view.id).collect::<Vec<_>>(), [run.id()], "{filter:?}");
             }
-            assert_eq!(stent.queue_depth(Some(text)).await.expect("counted"), 1);
+            assert_eq!(stent.inspect().queue_depth(Some(text)).await.expect("counted"), 1);
             run.signal(*text, &format!("signalled {text}")).await.expect("sent");
         }
         let function = Filter { function: Some("quoting.told'; --".to_owned()), ..Filter::default() };
-        assert_eq!(stent.list(&function, None, 99).await.expect("listed").len(), ODD.len());
+        assert_eq!(stent.inspect().list(&function, None, 99).await.expect("listed").len(), ODD.len());
 
         let only_first = world.worker_with(|worker| worker.queues([ODD[0], "default"]).tags([ODD[0]])).await;
         assert_eq!(runs[ODD[0]].result().timeout("20s").await.expect("runs"), format!("signalled {}", ODD[0]));
-        let pending = stent.count().await.expect("counted");
+        let pending = stent.inspect().count().await.expect("counted");
         assert_eq!(pending[&ExecutionStatus::Pending] as usize, ODD.len() - 1, "no other queue, no other tag");
         only_first.drain().await.expect("drains");
 
@@ -90,7 +90,7 @@ on_every_store! {
             assert_eq!(notes.counters, BTreeMap::from([((*text).to_owned(), 1)]));
             assert_eq!(notes.states[*text].decode::<String>().expect("a text"), *text);
             assert_eq!(notes.progress[0].text, *text);
-            let steps = stent.timeline(run.id()).await.expect("a timeline");
+            let steps = stent.inspect().timeline(run.id()).await.expect("a timeline");
             assert!(steps.iter().any(|step| step.name == *text), "{steps:#?}");
             assert_eq!(ran::count(key, text), 1);
             let failed = stent.run(fails((*text).to_owned())).await.expect_err("it fails");
@@ -99,7 +99,7 @@ on_every_store! {
         worker.drain().await.expect("drains");
 
         // Nothing of it has been taken for a statement.
-        let count = stent.count().await.expect("counted");
+        let count = stent.inspect().count().await.expect("counted");
         let all = ODD.len() as u64;
         assert_eq!(count, BTreeMap::from([(ExecutionStatus::Completed, all), (ExecutionStatus::Failed, all)]));
     }

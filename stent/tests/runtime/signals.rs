@@ -87,7 +87,7 @@ on_every_store! {
     async fn a_value_wakes_who_waits_for_it(world) {
         let worker = world.worker().await;
         let run = world.stent.dispatch(approved()).await.expect("dispatched");
-        eventually(async || world.stent.timeline(run.id()).await.expect("a timeline").len() == 2).await;
+        eventually(async || world.stent.inspect().timeline(run.id()).await.expect("a timeline").len() == 2).await;
         world.stent.send_signal(run.id(), "approval", &by("kim")).await.expect("sent");
         assert_eq!(run.result().timeout("20s").await.expect("runs"), "kim");
         worker.drain().await.expect("drains");
@@ -140,7 +140,7 @@ on_every_store! {
     async fn a_wait_that_was_given_up_leaves_the_value_to_the_next(world) {
         let worker = world.worker().await;
         let run = world.stent.dispatch(second_wait()).await.expect("dispatched");
-        eventually(async || world.stent.timeline(run.id()).await.expect("a timeline").len() == 4).await;
+        eventually(async || world.stent.inspect().timeline(run.id()).await.expect("a timeline").len() == 4).await;
         run.signal("number", &5_u64).await.expect("sent");
         assert_eq!(run.result().timeout("20s").await.expect("runs"), 5);
         worker.drain().await.expect("drains");
@@ -150,7 +150,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(both_wait()).await.expect("dispatched");
         eventually(async || {
-            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             timeline.iter().filter(|task| task.kind == stent::view::StepKind::Signal).count() == 2
         }).await;
         run.signal("number", &1_u64).await.expect("sent");
@@ -160,7 +160,7 @@ on_every_store! {
 
         // Of one function's, the one that it has begun first.
         let run = world.stent.dispatch(waits_twice_at_once()).await.expect("dispatched");
-        eventually(async || world.stent.timeline(run.id()).await.expect("a timeline").len() == 3).await;
+        eventually(async || world.stent.inspect().timeline(run.id()).await.expect("a timeline").len() == 3).await;
         run.signal("number", &1_u64).await.expect("sent");
         run.signal("number", &2_u64).await.expect("sent");
         assert_eq!(run.result().timeout("20s").await.expect("runs"), (1, 2));
@@ -194,7 +194,7 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(approved_twice(key)).await.expect("dispatched");
         let waits = async || {
-            let timeline = world.stent.timeline(run.id()).await.expect("a timeline");
+            let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             let waits = timeline.iter().filter(|task| task.kind == StepKind::Signal);
             waits.map(|task| (task.name.clone(), task.status)).collect::<Vec<_>>()
         };
@@ -210,7 +210,7 @@ on_every_store! {
         let early = world.stent.dispatch(approved()).delay("20ms").await.expect("dispatched");
         early.signal("approval", &by("kim")).await.expect("sent");
         early.result().timeout("20s").await.expect("runs");
-        let timeline = world.stent.timeline(early.id()).await.expect("a timeline");
+        let timeline = world.stent.inspect().timeline(early.id()).await.expect("a timeline");
         let seen = (timeline[1].kind, timeline[1].name.as_str(), timeline[1].status);
         assert_eq!(seen, (StepKind::Signal, "approval", TaskStatus::Completed));
         worker.drain().await.expect("drains");

@@ -184,7 +184,7 @@ on_every_store! {
             assert_eq!(ran::count(key, "attempt"), failures + 1, "no attempt was made twice");
             let drew = ran::list(key).into_iter().filter(|note| note.starts_with("drew"));
             assert_eq!(drew.collect::<std::collections::BTreeSet<_>>().len(), 1, "all attempts draw the same");
-            let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+            let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             assert_eq!(tasks.iter().filter(|task| task.name == "flaky").count(), 1, "{tasks:?}");
             assert_eq!(tasks.iter().filter(|task| task.name == "backoff").count(), failures);
             worker.drain().await.expect("drains");
@@ -230,7 +230,7 @@ on_every_store! {
         let worker = world.worker_with(|worker| worker.concurrency(1)).await;
         let run = world.stent.dispatch(patient(key)).await.expect("dispatched");
         eventually(async || {
-            let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+            let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             tasks.iter().any(|task| task.name == "backoff") && tasks[0].status == TaskStatus::Waiting
         })
         .await;
@@ -271,7 +271,7 @@ on_every_store! {
         let error = run.result().timeout("20s").await.expect_err("the time is up");
         assert_eq!(error.failure().expect("a failure").kind.as_str(), Failure::TIMED_OUT, "{error}");
         eventually(async || {
-            let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+            let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             let calls = tasks.iter().filter(|task| task.name == "step_options.long");
             calls.filter(|task| task.status == TaskStatus::Cancelled).count() >= 1
         })

@@ -99,7 +99,7 @@ on_every_store! {
         assert_eq!(run.result().timeout("20s").await.expect("runs"), expected);
         assert_eq!(ran::count(key, "inline"), 1);
 
-        let tasks = world.stent.timeline(run.id()).await.expect("a timeline");
+        let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         let steps: Vec<_> = tasks.iter().filter(|task| task.parent == Some(run.id().root())).collect();
         let kinds: Vec<_> = steps.iter().map(|step| (step.seq.0, step.kind, step.name.as_str())).collect();
         assert_eq!(kinds, [

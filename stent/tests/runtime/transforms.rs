@@ -112,7 +112,7 @@ on_every_store! {
         let result = stored(&**world.stent.store(), run.id()).await;
         assert_eq!(result.content_type(), "application/json+xor-a");
         assert!(!holds(&result, "hush"), "{:?}", result.bytes());
-        let tasks = stent.timeline(run.id()).await.expect("a timeline");
+        let tasks = stent.inspect().timeline(run.id()).await.expect("a timeline");
         let map = tasks.iter().find(|task| task.kind == stent::view::StepKind::Map).expect("it maps");
         let items = world.stent.store().items(map.id, stent::backend::model::Seq(0), 10).await.expect("answers");
         assert_eq!(items.len(), 2);

@@ -117,7 +117,7 @@ on_every_store! {
         let id = world.stent.dispatch(never(unique())).await.expect("dispatched").id();
         let again = world.stent.dispatch(never(unique())).id(id).await.expect("dispatched again");
         assert_eq!(again.id(), id);
-        assert_eq!(world.stent.timeline(id).await.expect("a timeline").len(), 1);
+        assert_eq!(world.stent.inspect().timeline(id).await.expect("a timeline").len(), 1);
     }
 
     async fn a_delayed_execution_starts_not_before_its_time(world) {
@@ -134,7 +134,7 @@ on_every_store! {
         let now = stent::Timestamp::from(std::time::SystemTime::now());
         let due = async |dispatch: stent::Dispatch<add>| {
             let run = dispatch.await.expect("dispatched");
-            world.stent.timeline(run.id()).await.expect("a timeline")[0].ready_at.expect("it waits for a moment")
+            world.stent.inspect().timeline(run.id()).await.expect("a timeline")[0].ready_at.expect("it waits for a moment")
         };
 
         assert_eq!(due(world.stent.dispatch(add(1, 1)).at(now + hour)).await, now + hour);
@@ -146,7 +146,7 @@ on_every_store! {
         // So it does for a batch, over what its calls say.
         let batch = world.stent.dispatch_all([add(1, 1), add(1, 2).delay("2h")]).at(now + hour);
         for run in batch.await.expect("dispatched") {
-            let root = &world.stent.timeline(run.id()).await.expect("a timeline")[0];
+            let root = &world.stent.inspect().timeline(run.id()).await.expect("a timeline")[0];
             assert_eq!(root.ready_at, Some(now + hour));
         }
         let before = stent::Timestamp::from(std::time::SystemTime::now());
@@ -342,7 +342,7 @@ on_every_store! {
         // The worker that was the first to try may be gone by then.
         let key = unique();
         let run = mine.dispatch(third_try(key)).await.expect("dispatched");
-        eventually(async || world.stent.describe(run.id()).await.expect("known").attempts == 1).await;
+        eventually(async || world.stent.inspect().describe(run.id()).await.expect("known").attempts == 1).await;
         first.drain().await.expect("drains");
         run.result().timeout("20s").await.expect("the other worker has heard of it");
 

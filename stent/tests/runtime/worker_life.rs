@@ -378,7 +378,7 @@ on_every_store! {
         run.result().timeout("20s").await.expect("runs");
         assert_eq!(ran::count(key, "started"), 1);
         // It slept all the time, and not durably: the store knows nothing of that.
-        assert_eq!(world.stent.timeline(run.id()).await.expect("a timeline").len(), 1);
+        assert_eq!(world.stent.inspect().timeline(run.id()).await.expect("a timeline").len(), 1);
         one.drain().await.expect("drains");
         two.drain().await.expect("drains");
     }
@@ -413,7 +413,7 @@ on_every_store! {
         let run = world.stent.dispatch(mail(1)).await.expect("dispatched");
         assert_eq!(world.stent.run(quick(1)).await.expect("runs"), 1);
         assert_eq!(run.status().await.expect("known"), ExecutionStatus::Pending);
-        assert_eq!(world.stent.describe(run.id()).await.expect("known").queue, "mail");
+        assert_eq!(world.stent.inspect().describe(run.id()).await.expect("known").queue, "mail");
 
         let mailer = world.worker_with(|worker| worker.queues(["mail"])).await;
         assert_eq!(run.result().timeout("20s").await.expect("runs"), 1);

@@ -84,7 +84,7 @@ on_every_database! {
         // The executions that steps have dispatched may have been begun by the last worker and not have ended.
         let worker = Process::start(&Life::new(&world));
         let followers = Filter { function: Some("crash.follow".to_owned()), ..Filter::default() };
-        let followers = world.stent.list(&followers, None, 1_000).await.unwrap();
+        let followers = world.stent.inspect().list(&followers, None, 1_000).await.unwrap();
         assert_eq!(followers.len(), runs.len(), "each was dispatched once");
         for follower in &followers {
             world.stent.handle::<()>(follower.id).result().timeout("60s").await.unwrap();
@@ -97,7 +97,7 @@ on_every_database! {
         let expected: Vec<_> = (0..count).flat_map(|run| (0..STEPS).map(move |step| run * 1000 + step)).collect();
         assert_eq!(posted, expected, "each step's row is there once");
         for run in &runs {
-            let tasks = world.stent.timeline(run.id()).await.unwrap();
+            let tasks = world.stent.inspect().timeline(run.id()).await.unwrap();
             let steps: Vec<_> = tasks.iter().filter(|task| task.kind == StepKind::Inline).collect();
             assert_eq!(steps.len() as i64, STEPS, "each step is recorded once");
             assert!(steps.iter().all(|step| step.status == TaskStatus::Completed));

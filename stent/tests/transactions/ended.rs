@@ -57,7 +57,7 @@ async fn what_is_confirmed_stands(world: &World) {
         world.stent.dispatch(nothing()).await.unwrap();
     }
     let other = Stent::connect(&world.url).await.unwrap();
-    assert_eq!(other.count().await.unwrap().values().sum::<u64>(), before + 11);
+    assert_eq!(other.inspect().count().await.unwrap().values().sum::<u64>(), before + 11);
     other.close().await.unwrap();
 }
 

@@ -38,7 +38,7 @@ fn a_store_whose_file_is_removed_stops_confirming() {
         fs::remove_file(world.file()).unwrap();
 
         says(&world.stent.dispatch(nothing()).await.unwrap_err(), "was removed or moved");
-        says(&world.stent.count().await.unwrap_err(), "was removed or moved");
+        says(&world.stent.inspect().count().await.unwrap_err(), "was removed or moved");
     });
 }
 
@@ -68,7 +68,7 @@ fn a_store_whose_log_is_removed_stops_confirming() {
         fs::remove_file(world.folder.path().join("shop.db-wal")).unwrap();
 
         says(&world.stent.dispatch(nothing()).await.unwrap_err(), "removed its log");
-        says(&world.stent.count().await.unwrap_err(), "removed its log");
+        says(&world.stent.inspect().count().await.unwrap_err(), "removed its log");
     });
 }
 
@@ -108,7 +108,7 @@ fn a_process_that_opens_and_closes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stent = Stent::connect(&url).await.unwrap();
-        stent.count().await.unwrap();
+        stent.inspect().count().await.unwrap();
         stent.close().await.unwrap();
     });
 }
@@ -127,7 +127,7 @@ fn a_backup_is_a_whole_store_and_work_goes_on_meanwhile() {
         run.unwrap();
 
         let copy = Stent::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        let count: u64 = copy.count().await.unwrap().values().sum();
+        let count: u64 = copy.inspect().count().await.unwrap().values().sum();
         assert!(count == 50 || count == 51, "{count}");
         let worker = copy.worker().state(copy.clone()).state(crate::Tries::nowhere()).start().await.unwrap();
         copy.run(nothing()).await.unwrap();
@@ -161,6 +161,6 @@ fn a_backup_overwrites_nothing_and_says_what_does_not_fit() {
         memory.dispatch(nothing()).await.unwrap();
         memory.backup_to(&path).await.unwrap();
         let copy = Stent::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-        assert_eq!(copy.count().await.unwrap().values().sum::<u64>(), 1);
+        assert_eq!(copy.inspect().count().await.unwrap().values().sum::<u64>(), 1);
     });
 }

@@ -42,7 +42,7 @@ async fn approval() -> Result<String, stent::Error> {
 /// Waits until an execution waits for a signal and nothing of it runs.
 async fn parked_at(world: &World, run: &Handle<String>, name: &str) {
     loop {
-        let tasks = world.stent.timeline(run.id()).await.unwrap();
+        let tasks = world.stent.inspect().timeline(run.id()).await.unwrap();
         let waits = tasks.iter().any(|task| task.kind == StepKind::Signal && task.name == name);
         if waits && tasks.iter().all(|task| task.status != TaskStatus::Running) {
             return;

@@ -113,7 +113,7 @@ impl World {
 
     /// How many executions there are.
     pub(crate) async fn executions(&self) -> u64 {
-        self.stent.count().await.unwrap().values().sum()
+        self.stent.inspect().count().await.unwrap().values().sum()
     }
 }
 

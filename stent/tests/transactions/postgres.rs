@@ -135,7 +135,7 @@ fn a_closure_that_ends_its_transaction_or_breaks_it_is_told_so_and_others_stand(
             world.stent.run(nothing()).await.unwrap();
         }
         let other = Stent::connect(&world.url).await.unwrap();
-        assert_eq!(other.count().await.unwrap()[&stent::ExecutionStatus::Completed], 10);
+        assert_eq!(other.inspect().count().await.unwrap()[&stent::ExecutionStatus::Completed], 10);
         worker.drain().await.unwrap();
     });
 }

@@ -46,7 +46,7 @@ fn a_store_in_memory_has_transactions_in_its_steps() {
             stent.worker().state(stent.clone()).state(crate::Tries::nowhere()).start().await.unwrap();
         assert_eq!(stent.run(in_memory()).await.unwrap(), 7);
         worker.drain().await.unwrap();
-        assert_eq!(stent.count().await.unwrap().values().sum::<u64>(), 2);
+        assert_eq!(stent.inspect().count().await.unwrap().values().sum::<u64>(), 2);
     });
 }
 
@@ -152,7 +152,7 @@ fn a_connection_that_the_driver_is_wrong_about_is_refused_and_the_check_of_the_g
         txn.commit().await.unwrap();
 
         let other = Stent::connect(&world.url).await.unwrap();
-        assert_eq!(other.count().await.unwrap().values().sum::<u64>(), 1);
+        assert_eq!(other.inspect().count().await.unwrap().values().sum::<u64>(), 1);
         assert_eq!(world.orders().await, [7]);
     });
 }

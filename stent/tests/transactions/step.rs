@@ -246,7 +246,7 @@ on_every_database! {
             assert_eq!(run.result().timeout("30s").await.unwrap(), 10);
             assert_eq!(ran::count(test), 5);
             assert_eq!(world.orders().await.len(), before + 5);
-            let steps = world.stent.timeline(run.id()).await.unwrap();
+            let steps = world.stent.inspect().timeline(run.id()).await.unwrap();
             let steps: Vec<_> = steps.iter().filter(|step| step.kind == StepKind::Inline).collect();
             assert_eq!(steps.len(), 5);
             assert!(steps.iter().all(|step| step.name == "order" && step.status == TaskStatus::Completed));

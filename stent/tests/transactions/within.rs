@@ -96,10 +96,10 @@ on_every_database! {
         assert_eq!(call().within(&txn).await.unwrap().id(), id);
         txn.commit().await.unwrap();
 
-        let view = world.stent.describe(run.id()).await.unwrap();
+        let view = world.stent.inspect().describe(run.id()).await.unwrap();
         assert_eq!((view.id, view.queue.as_str(), view.priority), (id, "slow", 3));
         assert!(view.tags.contains("eu"));
-        assert_eq!(world.stent.queue_depth(Some("slow")).await.unwrap(), 1);
+        assert_eq!(world.stent.inspect().queue_depth(Some("slow")).await.unwrap(), 1);
     }
 
     async fn a_signal_counts_once_it_is_committed(world) {
