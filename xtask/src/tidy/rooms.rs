@@ -1,13 +1,17 @@
 //! Imports between the rooms of `stent` point down, and come from where a thing is defined.
 //!
 //! A room is a module that `stent/src/lib.rs` declares, with all that is in it. The list below says which rooms there are;
-//! an import may only lead to a room further down. Code that is compiled for tests only is exempt: a unit test may start a
-//! whole `Stent` to see one part of it, and no user's build has that arrow. So is what documentation links to.
+//! an import may only lead to a room further down. Code that hides where an import leads is a finding too: another name
+//! for the root of the crate, `include!`, and a `#[path]` out of the folder of a room.
+//!
+//! Code that is compiled for tests only is exempt: a unit test may start a whole `Stent` to see one part of it, and no
+//! user's build has that arrow. So is what documentation links to.
 
 use std::collections::BTreeMap;
 
 use quote::ToTokens;
 use syn::Item;
+use syn::ext::IdentExt;
 
 use super::Finding;
 use super::checkout::File;
@@ -59,9 +63,23 @@ fn judge(files: &[File], rooms: &[&[&str]], exceptions: &[Exception]) -> Vec<Fin
     let floor = |room: &str| rooms.iter().position(|rooms| rooms.contains(&room));
     let mut findings = crate_root.unknown(rooms);
     let mut used = vec![false; exceptions.len()];
-    for module in modules.iter().filter(|module| !module.is_test) {
+    for module in std::iter::once(root).chain(modules).filter(|module| !module.is_test) {
+        findings.extend(foreign_files(module));
         for path in uses(module) {
-            let to = match crate_root.resolve(&module.path, &path.names) {
+            if is_include(&path) {
+                let what = "`include!` brings in code of another file";
+                let remedy = "make it a module, and import from it";
+                findings.push(Finding::new(&module.file.path, what, remedy).at(path.line));
+                continue;
+            }
+            let to = match crate_root.resolve(&module.path, &path) {
+                Target::Crate(what) => {
+                    let remedy = "name the module through `crate::`";
+                    findings.push(Finding::new(&module.file.path, what, remedy).at(path.line));
+                    continue;
+                }
+                // The root exports from every room.
+                _ if module.path.is_empty() => continue,
                 Target::Elsewhere => continue,
                 Target::Root(finding) => {
                     findings.push(finding.at(&module.file.path, path.line));
@@ -117,6 +135,34 @@ fn uses(module: &Module<'_>) -> Vec<Path> {
     paths
 }
 
+fn is_include(path: &Path) -> bool {
+    let is_imported = || path.names.len() == 2 && ["std", "core"].contains(&path.names[0].as_str());
+    path.names.last().is_some_and(|name| name == "include") && (path.is_macro || is_imported())
+}
+
+/// A finding for each `#[path]` that leads out of the folder of its room.
+fn foreign_files(module: &Module<'_>) -> Vec<Finding> {
+    let source = ROOT.trim_end_matches("lib.rs");
+    let file = module.file.path.strip_prefix(source).unwrap_or(&module.file.path);
+    let is_own = |path: &str| {
+        let goes_down = !path.starts_with('/') && path.split('/').all(|part| part != "..");
+        // The root and the rooms' own files lie beside each other: a path from there begins among the rooms.
+        let is_in_room = match file.strip_suffix(".rs") {
+            Some("lib") => !path.contains('/'),
+            Some(room) if !room.contains('/') => path.starts_with(&format!("{room}/")),
+            _ => true,
+        };
+        goes_down && is_in_room
+    };
+    let attributes = module.items.iter().flat_map(source::shipped_attributes);
+    let foreign = attributes.filter_map(|(line, meta)| {
+        let path = source::path_attribute(&meta).filter(|path| !is_own(path))?;
+        let what = format!("the file of a module, `{path}`, lies outside the folder of its room");
+        Some(Finding::new(&module.file.path, what, "move the file into the folder of the room").at(line))
+    });
+    foreign.collect()
+}
+
 fn is_exported_macro(item: &Item) -> bool {
     matches!(item, Item::Macro(item)
         if item.attrs.iter().any(|attribute| attribute.path().is_ident("macro_export")))
@@ -131,6 +177,8 @@ fn is_within(path: &str, whole: &str) -> bool {
 enum Target {
     /// To another crate, to the prelude, or to something near.
     Elsewhere,
+    /// To the crate's root, under a name that hides where paths lead. The text is the finding.
+    Crate(String),
     Module(Vec<String>),
     /// To a name of the crate's root.
     Root(Shortcut),
@@ -170,7 +218,7 @@ impl Root {
         for item in root.items {
             match item {
                 Item::Mod(module) => {
-                    rooms.insert(module.ident.to_string(), module.ident.span().start().line);
+                    rooms.insert(module.ident.unraw().to_string(), module.ident.span().start().line);
                 }
                 Item::Use(_) => {
                     for path in source::paths(item.to_token_stream()) {
@@ -212,15 +260,31 @@ impl Root {
     }
 
     /// Where `path` leads that stands in the module `from`.
-    fn resolve(&self, from: &[String], path: &[String]) -> Target {
-        let supers = path.iter().take_while(|name| *name == "super").count();
-        let base = match path[0].as_str() {
-            "crate" => &from[..0],
-            "super" => &from[..from.len().saturating_sub(supers)],
+    fn resolve(&self, from: &[String], path: &Path) -> Target {
+        let text = path.text();
+        if path.is_absolute {
+            return if path.names[0] == "stent" {
+                Target::Crate(format!("`::{text}` names the crate as other crates do"))
+            } else {
+                Target::Elsewhere
+            };
+        }
+        let rest = path.names.strip_prefix(&["self".to_owned()]).unwrap_or(&path.names);
+        let supers = rest.iter().take_while(|name| *name == "super").count();
+        let (base, rest) = match path.names[0].as_str() {
+            "crate" => (&from[..0], &rest[1..]),
+            "self" | "super" => (&from[..from.len().saturating_sub(supers)], &rest[supers..]),
             _ => return Target::Elsewhere,
         };
-        let full = [base, &path[supers.max(1)..]].concat();
-        let Some(first) = full.first() else { return Target::Elsewhere };
+        let full = [base, rest].concat();
+        let Some(first) = full.first() else {
+            return path.alias.as_ref().map_or(Target::Elsewhere, |alias| {
+                Target::Crate(format!("`{text}` is the root of the crate, and is called `{alias}` here"))
+            });
+        };
+        if first == "$" {
+            return Target::Crate(format!("which room `{text}` leads to depends on the use of a macro"));
+        }
         if self.modules.contains_key(first) {
             return Target::Module(full);
         }
@@ -251,6 +315,10 @@ mod tests {
         judge(&files, HOUSE, exceptions).into_iter().map(told).collect()
     }
 
+    fn in_deep(text: &str) -> Vec<String> {
+        whats(&[("stent/src/base.rs", "mod deep;"), ("stent/src/base/deep.rs", text)], &[])
+    }
+
     #[test]
     fn arrows_down_pass_however_they_are_written() {
         let left = "use crate::base::Thing;\nuse super::base;\nmod own { use super::super::base::x; use super::y; }\n\
@@ -277,6 +345,120 @@ mod tests {
             whats(&deep, &[]),
             ["stent/src/base/deep.rs:1: base imports `left::*`, and left is above it"]
         );
+    }
+
+    #[test]
+    fn an_arrow_up_through_self_and_raw_names_is_found() {
+        for text in [
+            "use self::super::super::left::Thing;",
+            "fn f(_: self::super::super::left::Thing) {}",
+            "use self::super::super::{left::Thing};",
+            "use crate::r#left::Thing;",
+            "use super::super::r#left::r#Thing;",
+            "macro_rules! m { () => { use $crate::{left::Thing}; } }",
+        ] {
+            let up = "stent/src/base/deep.rs:1: base imports `left::Thing`, and left is above it";
+            assert_eq!(in_deep(text), [up], "{text}");
+        }
+        assert_eq!(
+            in_deep("use self::super::super::base::x; fn f(self) { self.g(self::y, super::z) }"),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn another_name_for_the_root_is_found() {
+        let called = |text, alias| format!("`{text}` is the root of the crate, and is called `{alias}` here");
+        let outside = |path| format!("`{path}` names the crate as other crates do");
+        for (text, what) in [
+            ("use crate as root;", called("crate", "root")),
+            ("use crate::{self as root};", called("crate", "root")),
+            ("use super::super as up;", called("super::super", "up")),
+            ("use self::super::super as up;", called("self::super::super", "up")),
+            ("use super::{super::{self as up}};", called("super::super", "up")),
+            ("fn f() { use crate as root; }", called("crate", "root")),
+            ("macro_rules! m { () => { use $crate as root; } }", called("crate", "root")),
+            ("extern crate self as stent;", called("crate", "stent")),
+            ("extern crate stent as other;", outside("::stent")),
+            ("use ::stent::Thing;", outside("::stent::Thing")),
+            ("fn f() -> ::stent::Thing { g() }", outside("::stent::Thing")),
+            ("fn f() { return ::stent::Thing }", outside("::stent::Thing")),
+        ] {
+            assert_eq!(in_deep(text), [format!("stent/src/base/deep.rs:1: {what}")], "{text}");
+        }
+        let fine = "pub(super) fn f() {} pub(crate) use super as base; use super::deep as me; use ::std::fs;\n\
+                    fn g() { T::<u8>::stent() }";
+        assert_eq!(in_deep(fine), [""; 0]);
+
+        let root = "extern crate self as stent;\nmod facade; mod left; mod right; mod base; use left::Thing;";
+        assert_eq!(whats(&[(ROOT, root)], &[]), [format!("{ROOT}:1: {}", called("crate", "stent"))]);
+    }
+
+    #[test]
+    fn a_module_that_only_the_use_of_a_macro_names_is_found() {
+        for (text, path) in [
+            ("macro_rules! m { ($a:ident) => { crate::$a::Thing } }", "crate::$"),
+            ("macro_rules! m { ($a:ident) => { use super::super::$a; } }", "super::super::$"),
+        ] {
+            let what = format!("which room `{path}` leads to depends on the use of a macro");
+            assert_eq!(in_deep(text), [format!("stent/src/base/deep.rs:1: {what}")], "{text}");
+        }
+    }
+
+    #[test]
+    fn an_arrow_up_in_an_attribute_of_serde_is_found() {
+        for attribute in [
+            "serde(default, with = \"crate::left::Thing\")",
+            "serde(bound(serialize = \"T: super::super::left::Thing\"))",
+            "cfg_attr(feature = \"x\", serde(with = \"crate::left::Thing\"))",
+        ] {
+            let text = format!("struct S {{\n #[{attribute}]\n field: u8 }}");
+            let up = "stent/src/base/deep.rs:2: base imports `left::Thing`, and left is above it";
+            assert_eq!(in_deep(&text), [up], "{text}");
+        }
+        let fine = "#[serde(rename_all = \"snake_case\", default = \"crate::base::x\")]\n\
+                    #[expect(dead_code, reason = \"crate::left::Thing\")] struct S;";
+        assert_eq!(in_deep(fine), [""; 0]);
+    }
+
+    #[test]
+    fn code_from_a_file_of_another_room_is_found() {
+        let what = "`include!` brings in code of another file";
+        for text in
+            ["include!(\"../left/port.rs\");", "fn f() { std::include! { \"x\" } }", "use std::include as i;"]
+        {
+            assert_eq!(in_deep(text), [format!("stent/src/base/deep.rs:1: {what}")], "{text}");
+        }
+        for text in [
+            "#[path = \"../left/port.rs\"] mod port;",
+            "#[cfg_attr(unix, path = \"../left/port.rs\")] mod port;",
+            "mod own { #[path = \"../left/port.rs\"] mod port; }",
+            "fn f() { #[path = \"../left/port.rs\"] mod port; }",
+        ] {
+            let what = "the file of a module, `../left/port.rs`, lies outside the folder of its room";
+            assert_eq!(in_deep(text), [format!("stent/src/base/deep.rs:1: {what}")], "{text}");
+        }
+        let fine = "#[path = \"port_of_unix.rs\"] mod port; fn f() { include_str!(\"../x\"); include != 1 }";
+        assert_eq!(in_deep(fine), [""; 0]);
+
+        let beside = whats(&[("stent/src/base.rs", "#[path = \"left/port.rs\"] mod port;")], &[]);
+        let what = "the file of a module, `left/port.rs`, lies outside the folder of its room";
+        assert_eq!(beside, [format!("stent/src/base.rs:1: {what}")]);
+        assert_eq!(whats(&[("stent/src/base.rs", "#[path = \"base/p.rs\"] mod port;")], &[]), [""; 0]);
+        let root = "mod facade; mod left; mod right; #[path = \"left/port.rs\"] mod base;";
+        assert_eq!(whats(&[(ROOT, root)], &[]), [format!("{ROOT}:1: {what}")]);
+    }
+
+    #[test]
+    fn files_that_only_some_builds_have_are_read() {
+        let base = "#[cfg_attr(unix, path = \"base/unix.rs\")]\nmod port;";
+        let up = "use crate::left::Thing;";
+        let files =
+            [("stent/src/base.rs", base), ("stent/src/base/unix.rs", up), ("stent/src/base/port.rs", up)];
+        let found = ["port", "unix"].map(|file| {
+            format!("stent/src/base/{file}.rs:1: base imports `left::Thing`, and left is above it")
+        });
+        assert_eq!(whats(&files, &[]), found);
     }
 
     #[test]

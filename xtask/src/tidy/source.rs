@@ -1,11 +1,12 @@
 //! Rust sources as `syn` reads them: the modules of a crate, and the paths and attributes in code. Knows no rule.
 
-use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, Spacing, TokenStream, TokenTree};
 use quote::ToTokens;
+use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::token::Comma;
-use syn::{Attribute, Expr, Item, ItemUse, Lit, Meta, UseTree};
+use syn::{Attribute, Expr, Item, ItemExternCrate, ItemUse, Lit, Meta, UseTree};
 
 use super::checkout::File;
 use super::links;
@@ -63,27 +64,36 @@ fn of_items<'a>(
     for item in items {
         let Item::Mod(module) = item else { continue };
         let is_test = is_test || is_for_tests(&module.attrs);
-        let word = module.ident.to_string();
+        let word = module.ident.unraw().to_string();
         let inner = [&name[..], std::slice::from_ref(&word)].concat();
         let beside = format!("{folder}/{word}");
         if let Some((_, items)) = &module.content {
             of_items(file, items, &beside, inner, is_test, files, found);
-        } else if let Some(path) = module.attrs.iter().find_map(|attribute| value(attribute, "path")) {
+            continue;
+        }
+        for (_, meta) in attributes(tokens_of(&module.attrs)) {
+            let Some(path) = path_attribute(&meta) else { continue };
             let path = links::resolve(&file.path, &path).unwrap_or(path);
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            of_file(&path, folder, inner, is_test, files, found);
-        } else {
+            of_file(&path, folder, inner.clone(), is_test, files, found);
+        }
+        // Behind `cfg_attr`, a path holds for some builds only, and the others look beside.
+        if module.attrs.iter().all(|attribute| path_attribute(&attribute.meta).is_none()) {
             of_file(&format!("{beside}.rs"), &beside, inner.clone(), is_test, files, found);
             of_file(&format!("{beside}/mod.rs"), &beside, inner, is_test, files, found);
         }
     }
 }
 
-/// The text of `#[name = "text"]`.
-fn value(attribute: &Attribute, name: &str) -> Option<String> {
-    let Meta::NameValue(meta) = &attribute.meta else { return None };
+fn tokens_of(attributes: &[Attribute]) -> TokenStream {
+    attributes.iter().map(ToTokens::to_token_stream).collect()
+}
+
+/// The file that `#[path = "file"]` names.
+pub(super) fn path_attribute(meta: &Meta) -> Option<String> {
+    let Meta::NameValue(meta) = meta else { return None };
     match &meta.value {
-        Expr::Lit(literal) if meta.path.is_ident(name) => match &literal.lit {
+        Expr::Lit(literal) if meta.path.is_ident("path") => match &literal.lit {
             Lit::Str(text) => Some(text.value()),
             _ => None,
         },
@@ -104,6 +114,15 @@ pub(super) fn shipped(item: &Item) -> TokenStream {
         _ => {}
     }
     item.into_token_stream()
+}
+
+/// The attributes in what is shipped of an item, with their lines. A module's own attributes are among them, those in
+/// it are not.
+pub(super) fn shipped_attributes(item: &Item) -> Vec<(usize, Meta)> {
+    attributes(match item {
+        Item::Mod(module) if !is_for_tests(&module.attrs) => tokens_of(&module.attrs),
+        _ => shipped(item),
+    })
 }
 
 /// The outer attributes of any piece of syntax.
@@ -130,23 +149,58 @@ fn is_for_tests(attributes: &[Attribute]) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Path {
     pub(super) line: usize,
-    /// Its names. `$crate` stands for the crate of a macro, `*` for all names of a module.
+    /// Its names, without `r#`. `$crate` stands for the crate of a macro, `*` for all names of a module, and `$` for a
+    /// name that only the use of a macro gives.
     pub(super) names: Vec<String>,
+    /// Whether it begins with the name of a crate: `::std::env`.
+    pub(super) is_absolute: bool,
+    /// Whether a macro of this name is used: `name!(…)`.
+    pub(super) is_macro: bool,
     /// What an import calls it here.
     pub(super) alias: Option<String>,
 }
 
 impl Path {
+    const fn new(line: usize, names: Vec<String>) -> Self {
+        Self { line, names, is_absolute: false, is_macro: false, alias: None }
+    }
+
     pub(super) fn text(&self) -> String {
         self.names.join("::")
     }
 }
 
-/// Every path in code, also in what macros are given, in the order of the code.
+/// Every path in code, also in what macros are given, in the order of the code. After them, the paths in the strings of
+/// serde's attributes: `#[serde(with = "path")]`.
 pub(super) fn paths(code: TokenStream) -> Vec<Path> {
     let mut found = Vec::new();
-    gather(code, &mut found);
+    gather(code.clone(), &mut found);
+    for (line, meta) in attributes(code) {
+        if let Meta::List(list) = meta
+            && list.path.is_ident("serde")
+        {
+            let before = found.len();
+            gather_strings(list.tokens, &mut found);
+            found[before..].iter_mut().for_each(|path| path.line = line);
+        }
+    }
     found
+}
+
+fn gather_strings(code: TokenStream, found: &mut Vec<Path>) {
+    for token in code {
+        match token {
+            TokenTree::Group(group) => gather_strings(group.stream(), found),
+            TokenTree::Literal(literal) => {
+                if let Lit::Str(text) = Lit::new(literal)
+                    && let Ok(code) = text.value().parse()
+                {
+                    gather(code, found);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 fn gather(code: TokenStream, found: &mut Vec<Path>) {
@@ -158,26 +212,59 @@ fn gather(code: TokenStream, found: &mut Vec<Path>) {
             TokenTree::Ident(word) if word == "use" => {
                 let rest = tokens[at..].iter().position(|token| is_punct(Some(token), ';'));
                 let end = rest.map_or(tokens.len(), |rest| at + rest + 1);
-                let import: TokenStream = tokens[at..end].iter().cloned().collect();
+                let is_dollar =
+                    |at: usize| is_punct(tokens.get(at), '$') && is_word(tokens.get(at + 1), "crate");
+                let import = (at..end).filter(|at| !is_dollar(*at)).map(|at| tokens[at].clone()).collect();
                 // `use<'a>` bounds a type, and imports nothing.
                 if let Ok(import) = syn::parse2::<ItemUse>(import) {
+                    let before = found.len();
                     imported(&import.tree, &mut Vec::new(), found);
+                    let is_absolute = import.leading_colon.is_some();
+                    found[before..].iter_mut().for_each(|path| path.is_absolute = is_absolute);
+                    at = end;
+                    continue;
+                }
+            }
+            TokenTree::Ident(word) if word == "extern" && is_word(tokens.get(at + 1), "crate") => {
+                let end = tokens[at..].iter().position(|token| is_punct(Some(token), ';'));
+                let end = end.map_or(tokens.len(), |end| at + end + 1);
+                let item: TokenStream = tokens[at..end].iter().cloned().collect();
+                if let Ok(item) = syn::parse2::<ItemExternCrate>(item) {
+                    let is_self = item.ident == "self";
+                    let name = if is_self { "crate".into() } else { item.ident.unraw().to_string() };
+                    let alias = item.rename.map_or_else(|| name.clone(), |(_, alias)| alias.to_string());
+                    let line = word.span().start().line;
+                    found.push(Path {
+                        is_absolute: !is_self,
+                        alias: Some(alias),
+                        ..Path::new(line, vec![name])
+                    });
                     at = end;
                     continue;
                 }
             }
             TokenTree::Ident(word) => {
-                let mut names = vec![word.to_string()];
-                if names[0] == "crate" && at > 0 && is_punct(tokens.get(at - 1), '$') {
-                    "$crate".clone_into(&mut names[0]);
+                let mut path = Path::new(word.span().start().line, vec![word.unraw().to_string()]);
+                if word == "crate" && at > 0 && is_punct(tokens.get(at - 1), '$') {
+                    "$crate".clone_into(&mut path.names[0]);
                 }
-                while is_double_colon(&tokens[at + 1..])
-                    && let Some(TokenTree::Ident(next)) = tokens.get(at + 3)
-                {
-                    names.push(next.to_string());
+                let start = at;
+                while is_double_colon(&tokens[at + 1..]) && may_lead(&tokens[at]) {
+                    match tokens.get(at + 3) {
+                        Some(TokenTree::Ident(next)) => path.names.push(next.unraw().to_string()),
+                        Some(TokenTree::Punct(sign)) if sign.as_char() == '$' => {
+                            path.names.push("$".into());
+                            at += 2;
+                            break;
+                        }
+                        _ => break,
+                    }
                     at += 3;
                 }
-                found.push(Path { line: word.span().start().line, names, alias: None });
+                path.is_absolute = begins_with_colons(&tokens[..start], path.names.len());
+                path.is_macro = is_punct(tokens.get(at + 1), '!')
+                    && matches!(tokens.get(at + 2), Some(TokenTree::Group(_)));
+                found.push(path);
             }
             _ => {}
         }
@@ -189,6 +276,23 @@ fn is_punct(token: Option<&TokenTree>, sign: char) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == sign)
 }
 
+fn is_word(token: Option<&TokenTree>, name: &str) -> bool {
+    matches!(token, Some(TokenTree::Ident(word)) if word == name)
+}
+
+/// Whether a path may go on after this word: `return ::std::env::args()` has none that begins with `return`.
+fn may_lead(word: &TokenTree) -> bool {
+    ["crate", "self", "super", "Self"].iter().any(|name| is_word(Some(word), name))
+        || syn::parse2::<Ident>(word.clone().into()).is_ok()
+}
+
+/// Whether `::` stands at the end of these, and with it begins a path of so many names. A single name after `>` is one of
+/// a type's own: `T::<u8>::new`.
+fn begins_with_colons(before: &[TokenTree], names: usize) -> bool {
+    let [rest @ .., _, _] = before else { return false };
+    is_double_colon(&before[rest.len()..]) && (names > 1 || !is_punct(rest.last(), '>'))
+}
+
 fn is_double_colon(tokens: &[TokenTree]) -> bool {
     matches!(tokens, [TokenTree::Punct(first), TokenTree::Punct(second), ..]
         if first.as_char() == ':' && first.spacing() == Spacing::Joint && second.as_char() == ':')
@@ -196,27 +300,28 @@ fn is_double_colon(tokens: &[TokenTree]) -> bool {
 
 /// What an import brings, below the names that stand before it.
 pub(super) fn imported(tree: &UseTree, before: &mut Vec<String>, found: &mut Vec<Path>) {
-    let mut leaf = |ident: &syn::Ident, name: &str, alias: &str| {
+    let mut leaf = |ident: &Ident, alias: &Ident| {
+        let (name, alias) = (ident.unraw().to_string(), alias.unraw().to_string());
         let mut names = before.clone();
         // `use std::fs::{self}` imports `std::fs`.
         if name != "self" || names.is_empty() {
-            names.push(name.to_owned());
+            names.push(name);
         }
-        let alias = if alias == "self" { names.last().map_or("", String::as_str) } else { alias };
-        found.push(Path { line: ident.span().start().line, alias: Some(alias.to_owned()), names });
+        let alias = if alias == "self" { names.last().cloned() } else { Some(alias) };
+        found.push(Path { alias, ..Path::new(ident.span().start().line, names) });
     };
     match tree {
         UseTree::Path(path) => {
-            before.push(path.ident.to_string());
+            before.push(path.ident.unraw().to_string());
             imported(&path.tree, before, found);
             before.pop();
         }
-        UseTree::Name(name) => leaf(&name.ident, &name.ident.to_string(), &name.ident.to_string()),
-        UseTree::Rename(name) => leaf(&name.ident, &name.ident.to_string(), &name.rename.to_string()),
+        UseTree::Name(name) => leaf(&name.ident, &name.ident),
+        UseTree::Rename(name) => leaf(&name.ident, &name.rename),
         UseTree::Glob(glob) => {
             let names = [&before[..], &["*".to_owned()]].concat();
             let line = glob.star_token.spans[0].start().line;
-            found.push(Path { line, names, alias: None });
+            found.push(Path::new(line, names));
         }
         UseTree::Group(group) => group.items.iter().for_each(|tree| imported(tree, before, found)),
     }
