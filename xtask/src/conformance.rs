@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         return mutants::run(args.filter.as_deref(), args.list);
     }
     let servers = if args.list {
-        Servers::none()
+        Servers::named_only(&args.backend.0)
     } else {
         Servers::start(&args.backend.0, &args.servers.choice, Fsync::Off)?
     };

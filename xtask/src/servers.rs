@@ -48,6 +48,13 @@ impl Servers {
         Self { environment: Vec::new(), _kept: Vec::new() }
     }
 
+    /// URLs without servers. `--list` connects to none, but the runner of a backend does not start without a URL.
+    pub(crate) fn named_only(backends: &[Backend]) -> Self {
+        let kinds = backends.iter().filter_map(|backend| Kind::of(*backend));
+        let environment = kinds.map(|kind| (kind.facts().url_variable.into(), kind.url(0, "none")));
+        Self { environment: environment.collect(), ..Self::none() }
+    }
+
     /// Sees to it that every server which `backends` need is running, and says of each in one line which way was taken.
     ///
     /// # Errors
@@ -258,6 +265,14 @@ mod tests {
         let backends = [Backend::Memory, Backend::Sqlite];
         let servers = Servers::start(&backends, &Choice::Docker, Fsync::Off).expect("nothing to start");
         assert_eq!(servers.environment(), []);
+    }
+
+    #[test]
+    fn runners_that_only_list_get_the_urls_that_they_ask_for() {
+        let servers = Servers::named_only(Backend::ALL);
+        let named: Vec<_> =
+            servers.environment().iter().map(|(name, url)| (name.as_str(), Kind::of_url(url))).collect();
+        assert_eq!(named, [("STENT_POSTGRES_URL", Some(Kind::Postgres))]);
     }
 
     #[test]
