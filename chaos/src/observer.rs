@@ -49,7 +49,7 @@ async fn look(stent: &Stent, number: usize, seen: &Mutex<Seen>) -> stent::Result
             seen.executions.entry(view.id).or_insert(now);
         }
     }
-    let running = Filter { status: Some(ExecutionStatus::Running), ..Filter::default() };
+    let running = Filter::default().status(ExecutionStatus::Running);
     let running = stent.inspect().list(&running, None, LISTED).await?;
     // Not the same ones each time.
     let first = if running.is_empty() { 0 } else { number * TIMELINES % running.len() };

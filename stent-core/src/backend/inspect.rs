@@ -100,6 +100,36 @@ pub struct Filter {
     pub tag: Option<String>,
 }
 
+impl Filter {
+    /// Only executions with this status.
+    #[must_use]
+    pub const fn status(mut self, status: ExecutionStatus) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// Only executions of this function.
+    #[must_use]
+    pub fn function(mut self, name: impl Into<String>) -> Self {
+        self.function = Some(name.into());
+        self
+    }
+
+    /// Only executions on this queue.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = Some(queue.into());
+        self
+    }
+
+    /// Only executions with this tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tag = Some(tag.into());
+        self
+    }
+}
+
 /// The waiting tasks of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneView {

@@ -15,7 +15,7 @@ use crate::{Failure, Kind, TaskId, duration};
 /// use std::time::Duration;
 /// use stent_core::model::RetryPolicy;
 ///
-/// let policy = RetryPolicy { max_attempts: 5, initial_delay: Duration::from_millis(100), ..RetryPolicy::default() };
+/// let policy = RetryPolicy::default().max_attempts(5).initial_delay(Duration::from_millis(100));
 /// assert_eq!(policy.max_attempts, 5);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,50 @@ impl Default for RetryPolicy {
             jitter: 0.1,
             retry_for: None,
         }
+    }
+}
+
+impl RetryPolicy {
+    /// Sets the maximum number of attempts, including the first.
+    #[must_use]
+    pub const fn max_attempts(mut self, max_attempts: u32) -> Self {
+        self.max_attempts = max_attempts;
+        self
+    }
+
+    /// Sets the delay before the first retry.
+    #[must_use]
+    pub const fn initial_delay(mut self, initial_delay: Duration) -> Self {
+        self.initial_delay = initial_delay;
+        self
+    }
+
+    /// Sets the factor that multiplies each further delay.
+    #[must_use]
+    pub const fn backoff_factor(mut self, backoff_factor: f64) -> Self {
+        self.backoff_factor = backoff_factor;
+        self
+    }
+
+    /// Sets the longest delay, before jitter. Zero is no limit.
+    #[must_use]
+    pub const fn max_delay(mut self, max_delay: Duration) -> Self {
+        self.max_delay = max_delay;
+        self
+    }
+
+    /// Sets the share of the delay by which it is spread, from 0 to 1.
+    #[must_use]
+    pub const fn jitter(mut self, jitter: f64) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// Retries failures of these kinds only.
+    #[must_use]
+    pub fn retry_for(mut self, kinds: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.retry_for = Some(kinds.into_iter().map(Into::into).collect());
+        self
     }
 }
 

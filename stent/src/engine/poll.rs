@@ -18,11 +18,12 @@ use crate::error::{Error, Result};
 /// use std::time::Duration;
 /// use stent::{PollOptions, Stent};
 ///
-/// let rarely = PollOptions { max: Duration::from_secs(10), ..PollOptions::default() };
+/// let rarely = PollOptions::default().max(Duration::from_secs(10));
 /// let builder = Stent::builder().poll(rarely);
 /// # let _ = builder;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PollOptions {
     /// The first and shortest pause. Default 50 ms, minimum 1 ms.
     pub min: Duration,
@@ -52,6 +53,27 @@ pub(crate) fn check_interval(option: &'static str, interval: Duration, usual: &s
 }
 
 impl PollOptions {
+    /// Sets the first and shortest pause.
+    #[must_use]
+    pub const fn min(mut self, pause: Duration) -> Self {
+        self.min = pause;
+        self
+    }
+
+    /// Sets the longest pause.
+    #[must_use]
+    pub const fn max(mut self, pause: Duration) -> Self {
+        self.max = pause;
+        self
+    }
+
+    /// Sets the factor by which the pause grows after a poll that found nothing.
+    #[must_use]
+    pub const fn factor(mut self, factor: f64) -> Self {
+        self.factor = factor;
+        self
+    }
+
     /// The pause that follows `pause`.
     pub(crate) fn after(&self, pause: Duration) -> Duration {
         duration::scaled(pause, self.factor, self.max).max(self.min)

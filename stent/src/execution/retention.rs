@@ -24,10 +24,11 @@ const BATCH: u32 = 500;
 /// use stent::Retention;
 ///
 /// let week = Duration::from_secs(7 * 24 * 3600);
-/// let retention = Retention { executions: Some(week), dead_letters: Some(4 * week), ..Retention::default() };
+/// let retention = Retention::default().executions(week).dead_letters(4 * week);
 /// assert!(retention.results.is_none());
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retention {
     /// Ended executions, counted from their end. Excludes dead letters.
     pub executions: Option<Duration>,
@@ -39,6 +40,38 @@ pub struct Retention {
     /// Results that answer repeated calls, counted from when they were stored. Results with their own time to live are
     /// deleted when it is over.
     pub results: Option<Duration>,
+}
+
+impl Retention {
+    /// Sets how long ended executions are kept, counted from their end. `None` or zero keeps them.
+    #[must_use]
+    pub fn executions(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.executions = age.into();
+        self
+    }
+
+    /// Sets how long dead letters are kept, counted from their failure. `None` or zero keeps them.
+    #[must_use]
+    pub fn dead_letters(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.dead_letters = age.into();
+        self
+    }
+
+    /// Sets how long the details of ended executions are kept, counted from the execution's end. `None` or zero keeps
+    /// them.
+    #[must_use]
+    pub fn details(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.details = age.into();
+        self
+    }
+
+    /// Sets how long results that answer repeated calls are kept. `None` or zero keeps those without a time to live of
+    /// their own.
+    #[must_use]
+    pub fn results(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.results = age.into();
+        self
+    }
 }
 
 /// How much was deleted.

@@ -73,7 +73,7 @@ fn one_that_swallows_notifications_is_told_of_once_and_polling_finds_the_work() 
         let stent = Stent::connect(&database.url()).await.unwrap();
         let ears = open(bouncer.url()).await;
         let deaf = Ears::with_ears(stent.store(), ears.clone());
-        let poll = PollOptions { max: Duration::from_millis(300), ..PollOptions::default() };
+        let poll = PollOptions::default().max(Duration::from_millis(300));
         let other = Stent::builder().poll(poll).open(deaf).await.unwrap();
 
         let worker = other.worker().start().await.unwrap();
@@ -98,7 +98,7 @@ fn one_that_keeps_sessions_together_passes_everything_on() {
         // Each client has a connection of its own.
         let bouncer = Bouncer::start(&database, Mode::Session, 30);
         let seldom = Duration::from_secs(1_000);
-        let poll = PollOptions { min: seldom, max: seldom, ..PollOptions::default() };
+        let poll = PollOptions::default().min(seldom).max(seldom);
         let connect = async || Stent::builder().poll(poll).connect(bouncer.url()).await.unwrap();
         let (stent, other) = (connect().await, connect().await);
 

@@ -70,18 +70,18 @@ on_every_store! {
         let clean = async |retention: Retention| world.stent.apply_retention(&retention).await.expect("cleans");
 
         assert_eq!(clean(Retention::default()).await, RetentionReport::default(), "everything is kept for good");
-        let week = Retention { executions: WEEK, dead_letters: WEEK, details: WEEK, results: WEEK };
+        let week = Retention::default().executions(WEEK).dead_letters(WEEK).details(WEEK).results(WEEK);
         assert_eq!(clean(week).await, RetentionReport::default(), "nothing is a week old");
 
-        let cleaned = clean(Retention { details: NONE, ..Retention::default() }).await;
+        let cleaned = clean(Retention::default().details(NONE)).await;
         assert_eq!(cleaned, RetentionReport { details: 1, ..RetentionReport::default() });
-        let cleaned = clean(Retention { results: NONE, ..Retention::default() }).await;
+        let cleaned = clean(Retention::default().results(NONE)).await;
         assert_eq!(cleaned, RetentionReport { results: 1, ..RetentionReport::default() });
-        let cleaned = clean(Retention { executions: NONE, dead_letters: WEEK, ..Retention::default() }).await;
+        let cleaned = clean(Retention::default().executions(NONE).dead_letters(WEEK)).await;
         assert_eq!(cleaned, RetentionReport { executions: 1, ..RetentionReport::default() });
         assert!(matches!(world.stent.status(fine).await, Err(Error::NotFound(_))));
         assert_eq!(world.stent.status(failed).await.expect("a dead letter"), ExecutionStatus::Failed);
-        let cleaned = clean(Retention { executions: WEEK, dead_letters: NONE, ..Retention::default() }).await;
+        let cleaned = clean(Retention::default().executions(WEEK).dead_letters(NONE)).await;
         assert_eq!(cleaned, RetentionReport { dead_letters: 1, ..RetentionReport::default() });
         assert!(matches!(world.stent.status(failed).await, Err(Error::NotFound(_))));
         assert_eq!(world.stent.status(open).await.expect("has yet to begin"), ExecutionStatus::Pending);
@@ -92,7 +92,7 @@ on_every_store! {
         let [fine, ..] = one_of_each(&world, key).await;
         assert_eq!(world.stent.inspect().timeline(fine).await.expect("a timeline").len(), 6);
 
-        world.stent.apply_retention(&Retention { details: NONE, ..Retention::default() }).await.expect("cleans");
+        world.stent.apply_retention(&Retention::default().details(NONE)).await.expect("cleans");
 
         assert_eq!(world.stent.inspect().timeline(fine).await.expect("a timeline").len(), 1, "the root stays");
         let notes = world.stent.notes(fine).await.expect("read");
@@ -119,7 +119,7 @@ on_every_store! {
         let rigged = Rigged::new(world.stent.store());
         let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
 
-        let cleaned = stent.apply_retention(&Retention { executions: NONE, ..Retention::default() }).await.expect("cleans");
+        let cleaned = stent.apply_retention(&Retention::default().executions(NONE)).await.expect("cleans");
 
         assert_eq!(cleaned, RetentionReport { executions: MANY, ..RetentionReport::default() });
         let purges = rigged.purges.lock().expect("not poisoned");
@@ -132,7 +132,7 @@ on_every_store! {
         let [fine, failed, open] = one_of_each(&world, key).await;
         let rigged: Arc<Rigged> = Rigged::new(world.stent.store());
         let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
-        let retention = Retention { executions: NONE, dead_letters: NONE, ..Retention::default() };
+        let retention = Retention::default().executions(NONE).dead_letters(NONE);
         rigged.failing_purges.store(3, Ordering::SeqCst);
 
         let cleaner = stent.start_retention(retention.clone(), "5ms").expect("starts");

@@ -335,7 +335,7 @@ on_every_store! {
         ended().await;
         for age in [ZERO, MAX] {
             let age = Some(age);
-            let retention = Retention { executions: age, dead_letters: age, details: age, results: age };
+            let retention = Retention::default().executions(age).dead_letters(age).details(age).results(age);
             assert_eq!(world.stent.apply_retention(&retention).await.expect("cleans"), RetentionReport::default(), "{age:?}");
             let _cleaner = world.stent.start_retention(retention, "1ms").expect("starts");
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -354,7 +354,7 @@ on_every_store! {
         assert_eq!(world.stent.purge(NANO, 1).await.expect("purges"), 1);
         assert_eq!(world.stent.dead_letters().purge(NANO, 1).await.expect("purges"), 1);
         let age = Some(NANO);
-        let retention = Retention { executions: age, dead_letters: age, details: age, results: age };
+        let retention = Retention::default().executions(age).dead_letters(age).details(age).results(age);
         let cleaned = world.stent.apply_retention(&retention).await.expect("cleans");
         assert_eq!((cleaned.executions, cleaned.dead_letters), (1, 1));
         ended().await;
@@ -430,7 +430,7 @@ on_every_store! {
                 (worker().lease(duration), "lease"),
                 (worker().heartbeat(duration), "heartbeat"),
                 (worker().poll_max(duration), "poll_max"),
-                (worker().poll(PollOptions { min: duration, ..PollOptions::default() }), "poll"),
+                (worker().poll(PollOptions::default().min(duration)), "poll"),
             ] {
                 let (refused, problem) = refused(builder.start().await);
                 assert_eq!(refused, option);
@@ -438,13 +438,13 @@ on_every_store! {
             }
         }
         assert_eq!(refused(worker().heartbeat(MAX).start().await).0, "heartbeat");
-        let poll = PollOptions { min: MAX, max: MAX, factor: f64::MAX };
+        let poll = PollOptions::default().min(MAX).max(MAX).factor(f64::MAX);
         for builder in [
             worker().lease(MAX),
             worker().lease(MAX).heartbeat(MAX / 2).grace(MAX),
             worker().poll_max(MAX),
             worker().poll(poll),
-            worker().poll(PollOptions { max: MAX, factor: f64::MAX, ..PollOptions::default() }).lease(MAX),
+            worker().poll(PollOptions::default().max(MAX).factor(f64::MAX)).lease(MAX),
         ] {
             let worker = builder.start().await.expect("starts");
             let run = world.stent.dispatch(steps(ZERO, ZERO)).await.expect("dispatched");
@@ -462,7 +462,7 @@ on_every_store! {
     async fn a_handle_on_a_store_takes_no_limit_and_no_interval_of_none(world) {
         let store = || world.stent.store().clone();
         for duration in [ZERO, NANO] {
-            let poll = PollOptions { min: duration, ..PollOptions::default() };
+            let poll = PollOptions::default().min(duration);
             assert_eq!(refused(Stent::builder().poll(poll).open(store()).await).0, "poll");
             let (option, problem) = refused(Stent::builder().clock_check(duration).open(store()).await);
             assert_eq!(option, "clock_check");
@@ -474,7 +474,7 @@ on_every_store! {
                 assert!(error.to_string().contains("1ns"), "{error}");
             }
         }
-        let poll = PollOptions { min: MAX, max: MAX, factor: f64::MAX };
+        let poll = PollOptions::default().min(MAX).max(MAX).factor(f64::MAX);
         for builder in [
             Stent::builder().call_timeout(ZERO),
             Stent::builder().call_timeout(MAX),

@@ -68,7 +68,7 @@ async fn tells(key: u64) -> Result<(), Error> {
 }
 
 fn status(status: ExecutionStatus) -> Filter {
-    Filter { status: Some(status), ..Filter::default() }
+    Filter::default().status(status)
 }
 
 on_every_store! {
@@ -104,8 +104,8 @@ on_every_store! {
         assert_eq!(list(status(ExecutionStatus::Completed)).await, []);
         let odd = |n: usize| n % 2 == 1;
         let even = |n: usize| n.is_multiple_of(2);
-        assert_eq!(list(Filter { queue: Some("odd".to_owned()), ..Filter::default() }).await, fits(odd));
-        assert_eq!(list(Filter { tag: Some("listed".to_owned()), ..Filter::default() }).await, fits(even));
+        assert_eq!(list(Filter::default().queue("odd")).await, fits(odd));
+        assert_eq!(list(Filter::default().tag("listed")).await, fits(even));
         let function = Some("listing.bad".to_owned());
         assert_eq!(list(Filter { function, ..Filter::default() }).await, fits(odd));
 

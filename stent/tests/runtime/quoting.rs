@@ -65,8 +65,8 @@ on_every_store! {
             let again = stent.dispatch(told(key, (*text).to_owned())).idempotency_key(*text).await;
             assert_eq!(again.expect("found").id(), run.id());
             for filter in [
-                Filter { queue: Some((*text).to_owned()), ..Filter::default() },
-                Filter { tag: Some((*text).to_owned()), ..Filter::default() },
+                Filter::default().queue((*text).to_owned()),
+                Filter::default().tag((*text).to_owned()),
             ] {
                 let found = stent.inspect().list(&filter, None, 99).await.expect("listed");
                 assert_eq!(found.iter().map(|view| view.id).collect::<Vec<_>>(), [run.id()], "{filter:?}");
@@ -74,7 +74,7 @@ on_every_store! {
             assert_eq!(stent.inspect().queue_depth(Some(text)).await.expect("counted"), 1);
             run.signal(*text, &format!("signalled {text}")).await.expect("sent");
         }
-        let function = Filter { function: Some("quoting.told'; --".to_owned()), ..Filter::default() };
+        let function = Filter::default().function("quoting.told'; --");
         assert_eq!(stent.inspect().list(&function, None, 99).await.expect("listed").len(), ODD.len());
 
         let only_first = world.worker_with(|worker| worker.queues([ODD[0], "default"]).tags([ODD[0]])).await;

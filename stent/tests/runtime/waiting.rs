@@ -257,7 +257,7 @@ on_every_store! {
     }
 
     async fn a_store_is_asked_less_and_less_often_and_as_told(world) {
-        let poll = PollOptions { min: Duration::from_millis(4), max: Duration::from_millis(64), factor: 4.0 };
+        let poll = PollOptions::default().min(Duration::from_millis(4)).max(Duration::from_millis(64)).factor(4.0);
         let rigged = Rigged::deaf(world.stent.store());
         let stent = Stent::builder().poll(poll).open(rigged.clone()).await.expect("opens");
         let run = stent.dispatch(add(1, 1)).delay("1h").await.expect("dispatched");
@@ -270,7 +270,7 @@ on_every_store! {
     }
 
     async fn polling_that_does_not_fit_is_refused(world) {
-        let poll = PollOptions { factor: 0.0, ..PollOptions::default() };
+        let poll = PollOptions::default().factor(0.0);
         let error = Stent::builder().poll(poll).open(world.stent.store().clone()).await.expect_err("no factor");
         assert!(error.to_string().starts_with("option `poll`: factor is 0"), "{error}");
         let error = world.stent.worker().state(Db).poll(poll).start().await.expect_err("no factor");
@@ -324,7 +324,7 @@ on_every_store! {
     async fn retries_and_cancels_are_heard_of_long_before_the_next_poll(world) {
         let key = unique();
         let hour = Duration::from_secs(3_600);
-        let seldom = PollOptions { min: hour, max: hour, ..PollOptions::default() };
+        let seldom = PollOptions::default().min(hour).max(hour);
         let open = async || Stent::builder().poll(seldom).open(world.stent.store().clone()).await.expect("opens");
         // Neither a poll nor a renewal comes while this test runs.
         let start = async |stent: &Stent| {

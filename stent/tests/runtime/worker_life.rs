@@ -166,7 +166,7 @@ async fn holds_commits_with(
     rigged.holds_commits.store(true, Ordering::SeqCst);
     let claims = Claims::of("life.waits_for_a_signal");
     let stent = Stent::builder().metrics(claims.clone()).open(rigged.clone()).await.expect("opens");
-    let poll = PollOptions { min: Duration::from_millis(1_500), ..PollOptions::default() };
+    let poll = PollOptions::default().min(Duration::from_millis(1_500));
     let worker = options(stent.worker().state(Db).lease("1s").poll(poll));
     let worker = worker.start().await.expect("starts");
     (rigged, claims, worker)

@@ -246,7 +246,7 @@ impl Fleet {
 
     /// Executions that others have spawned.
     async fn children(&self) -> BTreeMap<ExecutionId, ExecutionStatus> {
-        let filter = Filter { function: Some(CHILD.to_owned()), ..Filter::default() };
+        let filter = Filter::default().function(CHILD);
         let all = self.memory.list(&filter, None, 1_000).await.expect("memory reads");
         all.into_iter().map(|child| (child.id, child.status)).collect()
     }

@@ -83,7 +83,7 @@ on_every_database! {
 
         // The executions that steps have dispatched may have been begun by the last worker and not have ended.
         let worker = Process::start(&Life::new(&world));
-        let followers = Filter { function: Some("crash.follow".to_owned()), ..Filter::default() };
+        let followers = Filter::default().function("crash.follow");
         let followers = world.stent.inspect().list(&followers, None, 1_000).await.unwrap();
         assert_eq!(followers.len(), runs.len(), "each was dispatched once");
         for follower in &followers {
