@@ -217,7 +217,7 @@ impl Root {
         let mut rooms = BTreeMap::new();
         for item in root.items {
             match item {
-                Item::Mod(module) => {
+                Item::Mod(module) if !source::is_for_tests(&module.attrs) => {
                     rooms.insert(module.ident.unraw().to_string(), module.ident.span().start().line);
                 }
                 Item::Use(_) => {
@@ -490,6 +490,12 @@ mod tests {
                 "xtask/src/tidy/rooms.rs:0: there is no room `base`"
             ]
         );
+    }
+
+    #[test]
+    fn a_module_for_tests_is_no_room() {
+        let lib = "mod facade; mod left; mod right; mod base;\n#[cfg(test)]\nmod names_of_the_root;";
+        assert_eq!(whats(&[(ROOT, lib)], &[]), [""; 0]);
     }
 
     #[test]

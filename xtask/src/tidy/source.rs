@@ -136,7 +136,7 @@ pub(super) fn attributes_of(syntax: &impl ToTokens) -> Vec<Attribute> {
 }
 
 /// Whether `#[cfg(test)]` or `#[cfg(all(test, …))]` is among these.
-fn is_for_tests(attributes: &[Attribute]) -> bool {
+pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
     let is_test = |attribute: &Attribute| {
         let condition: String = attribute.meta.to_token_stream().to_string().split_whitespace().collect();
         condition == "cfg(test)" || condition.starts_with("cfg(all(test,")
