@@ -1,35 +1,93 @@
-//! What code asks for.
+//! The code's requests for steps.
 
 use crate::model::{Keyed, Lane, NewTask, RetryPolicy, StepKind};
-use crate::{Digest, ExecutionId, Payload, TaskId, Timestamp};
+use crate::{Digest, ExecutionId, Payload, Timestamp};
 
-/// A wish of the code for a step.
+/// The code's request for a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
-    /// The id that the step gets if it is new.
-    pub id: TaskId,
-    /// What kind of step it is.
-    pub kind: StepKind,
     /// The function called, or the step's own name.
     pub name: String,
-    /// How to call it, for calls.
-    pub call: Option<CallSpec>,
-    /// When it is due, for sleeps.
-    pub due: Option<Timestamp>,
-    /// The key under which it is found, for calls that others may make too and for what waits under a key.
-    pub keyed: Option<Keyed>,
-    /// The root of the execution that it starts, for spawns.
-    pub spawn: Option<Box<NewTask>>,
-    /// The execution that it waits for, for joins.
-    pub join: Option<ExecutionId>,
+    /// The kind of step, with its data.
+    pub what: StepSpec,
     /// The digest of its arguments, if they are compared.
     pub digest: Option<Digest>,
-    /// When the code asked, which is when an inline step starts.
-    pub at: Timestamp,
     /// Whether the code does not wait for it.
     pub detached: bool,
-    /// Where in the source it is asked for.
+    /// The source location of the request.
     pub location: &'static std::panic::Location<'static>,
+}
+
+impl Ask {
+    /// A request for a step that the code waits for and whose arguments are not compared.
+    pub fn new(
+        what: StepSpec,
+        name: impl Into<String>,
+        location: &'static std::panic::Location<'static>,
+    ) -> Self {
+        Self { name: name.into(), what, digest: None, detached: false, location }
+    }
+
+    /// The kind of step.
+    #[must_use]
+    pub const fn kind(&self) -> StepKind {
+        self.what.kind()
+    }
+}
+
+/// The data of a requested step, for each kind of step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepSpec {
+    /// A call of a durable function.
+    Call {
+        /// How to call it.
+        spec: Box<CallSpec>,
+        /// The key that it shares with other calls.
+        keyed: Option<Keyed>,
+    },
+    /// A durable sleep.
+    Sleep {
+        /// When it ends.
+        due: Timestamp,
+    },
+    /// An inline closure, which the code runs itself.
+    Inline,
+    /// A map whose first failed item ends it.
+    Map,
+    /// A map that continues when items fail.
+    Gather,
+    /// A wait for a value from outside.
+    Signal {
+        /// The key under which the value arrives.
+        keyed: Keyed,
+    },
+    /// The start of another execution.
+    Spawn {
+        /// The root of that execution.
+        root: Box<NewTask>,
+    },
+    /// A wait for the end of another execution.
+    Join {
+        /// That execution.
+        execution: ExecutionId,
+    },
+}
+
+impl StepSpec {
+    /// The kind of step.
+    #[must_use]
+    pub const fn kind(&self) -> StepKind {
+        match self {
+            Self::Call { .. } => StepKind::Call,
+            Self::Sleep { .. } => StepKind::Sleep,
+            Self::Inline => StepKind::Inline,
+            Self::Map => StepKind::Map,
+            Self::Gather => StepKind::Gather,
+            Self::Signal { .. } => StepKind::Signal,
+            Self::Spawn { .. } => StepKind::Spawn,
+            Self::Join { .. } => StepKind::Join,
+        }
+    }
 }
 
 /// How a function is to be called.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Ask, MapWindow};
+use super::{Ask, MapWindow, StepSpec};
 use crate::excerpt::{args_of, around_difference};
 use crate::limits::{EXCERPT_BYTES_MAX, EXCERPT_ITEMS_MAX};
 use crate::model::{Seq, Step, StepKind, StepState, split_version};
@@ -76,7 +76,7 @@ impl Mismatch {
     pub(super) fn between(step: &Step, ask: &Ask, is_sealed: bool) -> Option<Self> {
         // Another version of a function is the same step: a recorded result stays, and an open step continues as it was
         // requested.
-        let same_name = match ask.kind {
+        let same_name = match ask.kind() {
             StepKind::Call | StepKind::Map | StepKind::Gather | StepKind::Spawn => {
                 split_version(&step.name).0 == split_version(&ask.name).0
             }
@@ -89,8 +89,8 @@ impl Mismatch {
             location: Some(ask.location.to_string()),
             difference,
         };
-        if step.kind != ask.kind || !same_name {
-            let asked = format!("{} `{}`", ask.kind, ask.name);
+        if step.kind != ask.kind() || !same_name {
+            let asked = format!("{} `{}`", ask.kind(), ask.name);
             return Some(mismatch(step.described(), asked, Difference::Step));
         }
         let (Some(recorded), Some(asked)) = (step.digest, ask.digest) else { return None };
@@ -98,10 +98,10 @@ impl Mismatch {
             return None;
         }
         let (asked, difference) = if is_sealed {
-            (format!("{} `{}` {SEALED}", ask.kind, ask.name), Difference::Sealed)
+            (format!("{} `{}` {SEALED}", ask.kind(), ask.name), Difference::Sealed)
         } else {
             let text = ask.args();
-            let asked = format!("{} `{}{text}`", ask.kind, ask.name);
+            let asked = format!("{} `{}{text}`", ask.kind(), ask.name);
             (asked, Difference::Args { of: step.of_args(), asked: text })
         };
         Some(mismatch(format!("{} with other arguments", step.described()), asked, difference))
@@ -216,12 +216,15 @@ fn shown(payload: &Payload) -> String {
 impl Ask {
     /// The requested arguments in readable form.
     fn args(&self) -> String {
-        let call = self.call.as_ref().map(|call| &call.args);
-        let args = call.or_else(|| self.spawn.as_ref().map(|root| &root.args));
-        match (args, self.join) {
-            (Some(args), _) => shown(args),
-            (None, Some(execution)) => format!("(\"{execution}\")"),
-            (None, None) => String::new(),
+        match &self.what {
+            StepSpec::Call { spec, .. } => shown(&spec.args),
+            StepSpec::Spawn { root } => shown(&root.args),
+            StepSpec::Join { execution } => format!("(\"{execution}\")"),
+            StepSpec::Sleep { .. }
+            | StepSpec::Inline
+            | StepSpec::Map
+            | StepSpec::Gather
+            | StepSpec::Signal { .. } => String::new(),
         }
     }
 }

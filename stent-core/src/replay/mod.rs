@@ -17,7 +17,7 @@ mod turn;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use ask::{Ask, Asked, CallSpec};
+pub use ask::{Ask, Asked, CallSpec, StepSpec};
 pub use map::MapWindow;
 pub use mismatch::{Difference, Mismatch, Walk};
 pub use turn::{End, Needs, Turn};
@@ -89,7 +89,7 @@ struct Open {
     id: TaskId,
     kind: StepKind,
     /// The request, until it is written.
-    unwritten: Option<Box<Ask>>,
+    unwritten: Option<Box<Unwritten>>,
     /// The result, once it is known and until it is delivered.
     ended: Option<(Timestamp, TaskResult)>,
     due: Option<Timestamp>,
@@ -98,6 +98,14 @@ struct Open {
     detached: bool,
     /// Recorded as given up. The code will drop it again.
     dead: bool,
+}
+
+/// A request that is not written yet.
+#[derive(Clone, Debug)]
+struct Unwritten {
+    ask: Ask,
+    /// When the code asked.
+    at: Timestamp,
 }
 
 impl Replay {
@@ -209,15 +217,16 @@ impl Replay {
 
     /// The code asks for a step. Afterwards the step is open, or it was recorded and is answered in its turn.
     ///
+    /// A new step gets this id. `at` is the moment of the request; it becomes the start of an inline step.
+    ///
     /// # Errors
     /// If the record has another step at this position. The replay is broken from then on.
-    pub fn ask(&mut self, seq: Seq, ask: Ask) -> Result<Asked, Mismatch> {
+    pub fn ask(&mut self, seq: Seq, id: TaskId, at: Timestamp, ask: Ask) -> Result<Asked, Mismatch> {
         self.steps_asked = true;
         let (id, asked) = match self.slots.remove(&seq) {
             None => {
-                let id = ask.id;
                 self.wished.push_back(seq);
-                self.slots.insert(seq, Slot::Open(Open::wished(ask)));
+                self.slots.insert(seq, Slot::Open(Open::wished(id, at, ask)));
                 (id, Asked::New)
             }
             Some(Slot::Recorded(step)) => {
@@ -470,14 +479,19 @@ impl Replay {
 }
 
 impl Open {
-    fn wished(ask: Ask) -> Self {
-        let map = ask.kind.is_map().then(MapWindow::new);
+    fn wished(id: TaskId, at: Timestamp, ask: Ask) -> Self {
+        let kind = ask.kind();
+        let due = match ask.what {
+            StepSpec::Sleep { due } => Some(due),
+            _ => None,
+        };
+        let map = kind.is_map().then(MapWindow::new);
         Self {
-            id: ask.id,
-            kind: ask.kind,
-            due: ask.due,
+            id,
+            kind,
+            due,
             detached: ask.detached,
-            unwritten: Some(Box::new(ask)),
+            unwritten: Some(Box::new(Unwritten { ask, at })),
             ended: None,
             map,
             dead: false,

@@ -277,8 +277,7 @@ fn a_completion_of_a_dropped_step_is_counted_and_seen_by_nobody() {
 fn a_dropped_delivery_is_gone() {
     let mut replay = Replay::new(t(0), 1, vec![done(0, "a", 1)]);
     let seq = replay.reserve();
-    let run = Run::new(&World("w"), 0, Vec::new());
-    replay.ask(seq, run.ask_for(&Call("a"), seq)).expect("no mismatch");
+    replay.ask(seq, id(1_000), t(0), ask_for(&Call("a"))).expect("no mismatch");
     assert_eq!(replay.deliver(), Some(seq));
 
     replay.forget(seq);
@@ -325,8 +324,7 @@ fn a_step_that_was_detached_in_time_is_not_cancelled() {
     let mut run = Run::new(&World("w"), 0, Vec::new());
     let (written, unwritten) = (run.replay.reserve(), run.replay.reserve());
     for seq in [written, unwritten] {
-        let ask = run.ask_for(&Call("a"), seq);
-        assert_eq!(run.replay.ask(seq, ask), Ok(Asked::New));
+        assert_eq!(run.ask(seq, ask_for(&Call("a"))), Ok(Asked::New));
         if seq == written {
             assert_eq!(run.turn().insert, [pending(0, "a")]);
         }

@@ -1,11 +1,12 @@
 //! Turns: what they commit, and how code ends.
 
-use super::{Ask, Mismatch, Open, Replay, Slot, Walk};
+use super::{Ask, CallSpec, Mismatch, Open, Replay, Slot, StepSpec, Unwritten, Walk};
 use crate::model::{
-    NewTask, NewTaskState, Progress, Said, Seq, StepKind, StepState, TaskResult, Threshold, Tree, Wait,
+    Keyed, Lane, NewTask, NewTaskState, Progress, Said, Seq, StepKind, StepState, TaskResult, Threshold,
+    Tree, Wait,
 };
 use crate::transition::Feed;
-use crate::{Codec, Digest, ExecutionId, Failure, Payload, TaskId, Timestamp};
+use crate::{Codec, Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// What quiet code is waiting for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +180,7 @@ impl Replay {
 
     /// Takes the data to commit: all requests, completed inline steps, fed maps, and steps given up.
     pub fn turn(&mut self, task: TaskId, tree: &Tree) -> Turn {
+        let tree = &Tree::step(tree.execution, task);
         let mut turn =
             Turn { seen: self.seen, cancel: std::mem::take(&mut self.cancelled), ..Turn::default() };
         if self.broken.is_some() {
@@ -190,29 +192,29 @@ impl Replay {
         let fresh = std::mem::take(&mut self.fresh_inline);
         for seq in fresh {
             if let Some(Slot::Open(open)) = self.slots.get_mut(&seq)
-                && let (Some(mut ask), Some((_, result))) = (open.unwritten.take(), &open.ended)
+                && let (Some(unwritten), Some((_, result))) = (open.unwritten.take(), &open.ended)
             {
-                turn.insert.extend(ask.spawn.take().map(|root| *root));
-                let state = NewTaskState::Done { started_at: ask.at, result: result.clone() };
-                turn.insert.push(new_step(task, tree, seq, *ask, state));
+                let state = NewTaskState::Done { started_at: unwritten.at, result: result.clone() };
+                let (root, row) = unwritten.into_rows(open.id, tree, seq, state);
+                turn.insert.extend(root.map(|root| *root).into_iter().chain([row]));
                 turn.own.push(seq);
             }
         }
         let mut kept = std::collections::VecDeque::new();
         for seq in std::mem::take(&mut self.wished) {
             let Some(Slot::Open(open)) = self.slots.get_mut(&seq) else { continue };
-            if matches!(open.kind, StepKind::Inline | StepKind::Spawn) {
+            let Some(unwritten) = open.unwritten.take() else { continue };
+            let Some(state) = unwritten.first_state() else {
                 // Still running: it is written when it has ended.
-                if open.unwritten.is_some() {
-                    kept.push_back(seq);
-                }
-            } else if let Some(ask) = open.unwritten.take() {
-                if open.detached {
-                    self.slots.remove(&seq);
-                }
-                let state = ask.first_state();
-                turn.insert.push(new_step(task, tree, seq, *ask, state));
+                open.unwritten = Some(unwritten);
+                kept.push_back(seq);
+                continue;
+            };
+            let id = open.id;
+            if open.detached {
+                self.slots.remove(&seq);
             }
+            turn.insert.push(unwritten.into_rows(id, tree, seq, state).1);
         }
         self.wished = kept;
         for slot in self.slots.values_mut() {
@@ -250,11 +252,18 @@ impl Replay {
         }
     }
 
-    /// A requested call that the runtime may run here.
+    /// A requested call that the runtime may run here, and the id that it gets.
     #[must_use]
-    pub fn wished_call(&self, seq: Seq) -> Option<&Ask> {
+    pub fn wished_call(&self, seq: Seq) -> Option<(TaskId, &CallSpec)> {
+        match self.unwritten(seq)? {
+            (id, Unwritten { ask: Ask { what: StepSpec::Call { spec, .. }, .. }, .. }) => Some((id, &**spec)),
+            _ => None,
+        }
+    }
+
+    fn unwritten(&self, seq: Seq) -> Option<(TaskId, &Unwritten)> {
         match self.slots.get(&seq) {
-            Some(Slot::Open(Open { unwritten: Some(ask), .. })) => Some(ask),
+            Some(Slot::Open(open)) => Some((open.id, open.unwritten.as_deref()?)),
             _ => None,
         }
     }
@@ -268,18 +277,18 @@ impl Replay {
         state: NewTaskState,
     ) -> Option<NewTask> {
         let Some(Slot::Open(open)) = self.slots.get_mut(&seq) else { return None };
-        let ask = open.unwritten.take()?;
+        let unwritten = open.unwritten.take()?;
         self.wished.retain(|wished| *wished != seq);
-        Some(new_step(task, tree, seq, *ask, state))
+        Some(unwritten.into_rows(open.id, &Tree::step(tree.execution, task), seq, state).1)
     }
 
     /// The row of a step that the code has asked for and has completed in a transaction, for the commit of both. The request
     /// stays until the step has [`ended`](Self::ended): a rolled back step never existed.
     #[must_use]
     pub fn row_within(&self, task: TaskId, tree: &Tree, seq: Seq, result: TaskResult) -> Option<NewTask> {
-        let ask = self.wished_call(seq)?.clone();
-        let state = NewTaskState::Done { started_at: ask.at, result };
-        Some(new_step(task, tree, seq, ask, state))
+        let (id, unwritten) = self.unwritten(seq)?;
+        let state = NewTaskState::Done { started_at: unwritten.at, result };
+        Some(unwritten.clone().into_rows(id, &Tree::step(tree.execution, task), seq, state).1)
     }
 
     /// How the code ended: with its own result, unless that is a success and the record has steps that the code never asked
@@ -326,58 +335,72 @@ fn wants_more(map: &super::MapWindow) -> bool {
 
 impl Open {
     fn runs_here(&self) -> bool {
-        let anywhere = |ask: &Ask| {
-            ask.keyed.is_none()
-                && ask
-                    .call
-                    .as_ref()
-                    .is_some_and(|call| call.ready_at.is_none() && call.expires_at.is_none() && !call.limited)
-        };
-        self.kind == StepKind::Call && self.unwritten.as_deref().is_some_and(anywhere)
-    }
-}
-
-impl Ask {
-    fn first_state(&self) -> NewTaskState {
-        match (self.kind, self.join) {
-            (StepKind::Sleep, _) => NewTaskState::Timer { due: self.due.unwrap_or(self.at) },
-            (StepKind::Map | StepKind::Gather, _) => NewTaskState::Map,
-            (StepKind::Signal, _) => NewTaskState::Signal,
-            (StepKind::Join, Some(execution)) => NewTaskState::Join { execution },
-            (StepKind::Call | StepKind::Inline | StepKind::Spawn | StepKind::Join, _) => {
-                let delayed = self.call.as_ref().and_then(|call| call.ready_at);
-                NewTaskState::Pending { ready_at: delayed.unwrap_or(self.at) }
+        match self.unwritten.as_deref().map(|unwritten| &unwritten.ask.what) {
+            Some(StepSpec::Call { spec, keyed: None }) => {
+                spec.ready_at.is_none() && spec.expires_at.is_none() && !spec.limited
             }
+            _ => false,
         }
     }
 }
 
-fn new_step(task: TaskId, tree: &Tree, seq: Seq, ask: Ask, state: NewTaskState) -> NewTask {
-    let expires_at = ask.call.as_ref().and_then(|call| call.expires_at);
-    let (lane, priority, args, retry, trace) = match ask.call {
-        Some(call) => (call.lane, call.priority, call.args, call.retry, call.trace),
-        None => {
-            // Kept for people: nothing else says which execution it waits for.
-            let args = ask.join.map_or_else(Payload::empty, waits_for);
-            (crate::model::Lane::new("", ask.name), 0, args, None, None)
+impl Unwritten {
+    /// The state in which the step is written; `None` if it is written only once it has ended.
+    fn first_state(&self) -> Option<NewTaskState> {
+        Some(match &self.ask.what {
+            StepSpec::Call { spec, .. } => {
+                NewTaskState::Pending { ready_at: spec.ready_at.unwrap_or(self.at) }
+            }
+            StepSpec::Sleep { due } => NewTaskState::Timer { due: *due },
+            StepSpec::Map | StepSpec::Gather => NewTaskState::Map,
+            StepSpec::Signal { .. } => NewTaskState::Signal,
+            StepSpec::Join { execution } => NewTaskState::Join { execution: *execution },
+            StepSpec::Inline | StepSpec::Spawn { .. } => return None,
+        })
+    }
+
+    /// The root of the execution that the step starts, if it is a spawn, and the step's own row.
+    fn into_rows(
+        self,
+        id: TaskId,
+        tree: &Tree,
+        seq: Seq,
+        state: NewTaskState,
+    ) -> (Option<Box<NewTask>>, NewTask) {
+        let Ask { name, what, digest, .. } = self.ask;
+        let mut row = NewTask {
+            id,
+            tree: *tree,
+            seq,
+            kind: what.kind(),
+            lane: Lane::new("", name),
+            priority: 0,
+            args: Payload::empty(),
+            retry: None,
+            attempts: 0,
+            failure: None,
+            keyed: None,
+            expires_at: None,
+            trace: None,
+            digest,
+            state,
+        };
+        let mut started = None;
+        match what {
+            StepSpec::Call { spec, keyed } => {
+                let CallSpec { lane, priority, args, retry, expires_at, trace, .. } = *spec;
+                row = NewTask { lane, priority, args, retry, keyed, expires_at, trace, ..row };
+            }
+            StepSpec::Signal { keyed } => row.keyed = Some(keyed),
+            StepSpec::Join { execution } => {
+                row.keyed = Some(Keyed::new(Key::of_execution(execution)));
+                // Kept for people: nothing else says which execution it waits for.
+                row.args = waits_for(execution);
+            }
+            StepSpec::Spawn { root } => started = Some(root),
+            StepSpec::Sleep { .. } | StepSpec::Inline | StepSpec::Map | StepSpec::Gather => {}
         }
-    };
-    NewTask {
-        id: ask.id,
-        tree: Tree::step(tree.execution, task),
-        seq,
-        kind: ask.kind,
-        lane,
-        priority,
-        args,
-        retry,
-        attempts: 0,
-        failure: None,
-        keyed: ask.keyed,
-        expires_at,
-        trace,
-        digest: ask.digest,
-        state,
+        (started, row)
     }
 }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use stent_core::duration::IntoDuration;
-use stent_core::model::{Keyed, RetryPolicy, StepKind, split_version};
-use stent_core::replay::CallSpec;
+use stent_core::model::{Keyed, RetryPolicy, split_version};
+use stent_core::replay::{Ask, CallSpec, StepSpec};
 use stent_core::{Codec, Key, Timestamp};
 
-use crate::durable::context::{Context, Pending, Wish};
+use crate::durable::context::{Context, Pending};
 use crate::durable::describe::describe;
 use crate::durable::options::{CallOptions, StartAt};
 use crate::durable::position::{Entered, Position, Reserved};
@@ -200,23 +200,18 @@ fn ask<F: Function>(
         }
         None => spec.keyed,
     };
-    let wish = Wish {
-        call: Some(CallSpec {
-            lane: spec.lane,
-            priority: spec.priority,
-            args: spec.args,
-            retry: spec.retry,
-            ready_at,
-            expires_at: spec.max_duration.map(|limit| ready_at.unwrap_or(now) + limit),
-            trace: spec.trace,
-            limited: spec.limited,
-        }),
-        keyed,
-        digest: spec.digest,
-        detached,
-        ..Wish::new(StepKind::Call, F::NAME, location)
+    let call = CallSpec {
+        lane: spec.lane,
+        priority: spec.priority,
+        args: spec.args,
+        retry: spec.retry,
+        ready_at,
+        expires_at: spec.max_duration.map(|limit| ready_at.unwrap_or(now) + limit),
+        trace: spec.trace,
+        limited: spec.limited,
     };
-    reserved.ask(wish)
+    let call = Ask::new(StepSpec::Call { spec: Box::new(call), keyed }, F::NAME, location);
+    reserved.ask(Ask { digest: spec.digest, detached, ..call })
 }
 
 impl<F: Function> Future for Call<F> {

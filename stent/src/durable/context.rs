@@ -5,9 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
-use stent_core::model::{Keyed, NewTask, Seq, StepKind, TaskResult, Tree};
-use stent_core::replay::{Ask, Asked, CallSpec, Mismatch, Replay};
-use stent_core::{Codec, Digest, ExecutionId, TaskId, Timestamp};
+use stent_core::model::{Seq, TaskResult, Tree};
+use stent_core::replay::{Ask, Asked, Mismatch, Replay};
+use stent_core::{Codec, ExecutionId, TaskId, Timestamp};
 
 use crate::durable::closure::{self, StepClosure};
 use crate::durable::stop::StopSign;
@@ -230,46 +230,6 @@ pub(crate) struct Pending {
     taken: bool,
 }
 
-/// The step's id, if it is not derived from its position.
-#[derive(Debug)]
-pub(crate) struct Wish {
-    /// The step's id, if it is not the one that is derived from where the code asks for it.
-    pub(crate) id: Option<TaskId>,
-    pub(crate) kind: StepKind,
-    pub(crate) name: String,
-    pub(crate) call: Option<CallSpec>,
-    pub(crate) due: Option<Timestamp>,
-    pub(crate) keyed: Option<Keyed>,
-    pub(crate) spawn: Option<Box<NewTask>>,
-    pub(crate) join: Option<ExecutionId>,
-    pub(crate) digest: Option<Digest>,
-    pub(crate) detached: bool,
-    pub(crate) location: &'static std::panic::Location<'static>,
-}
-
-impl Wish {
-    /// A step with this kind and name and no options.
-    pub(crate) fn new(
-        kind: StepKind,
-        name: impl Into<String>,
-        location: &'static std::panic::Location<'static>,
-    ) -> Self {
-        Self {
-            id: None,
-            kind,
-            name: name.into(),
-            call: None,
-            due: None,
-            keyed: None,
-            spawn: None,
-            join: None,
-            digest: None,
-            detached: false,
-            location,
-        }
-    }
-}
-
 impl Pending {
     /// Asks for a step at its position.
     ///
@@ -277,29 +237,27 @@ impl Pending {
     ///
     /// # Errors
     /// [`Error::Cancelled`] after the task was asked to end: it may clean up, but not start anything that outlives it.
-    pub(crate) fn ask(durable: Arc<Durable>, seq: Seq, wish: Wish) -> Result<Self> {
+    pub(crate) fn ask(durable: Arc<Durable>, seq: Seq, ask: Ask) -> Result<Self> {
+        Self::ask_with(durable, seq, None, ask)
+    }
+
+    /// The same, for a step whose id was derived earlier.
+    ///
+    /// # Errors
+    /// Those of [`ask`](Self::ask).
+    pub(crate) fn ask_as(durable: Arc<Durable>, seq: Seq, id: TaskId, ask: Ask) -> Result<Self> {
+        Self::ask_with(durable, seq, Some(id), ask)
+    }
+
+    fn ask_with(durable: Arc<Durable>, seq: Seq, id: Option<TaskId>, ask: Ask) -> Result<Self> {
         if durable.stop.is_set() {
             return Err(Error::Cancelled);
         }
         let (task, at) = (durable.task, durable.engine.clock.now());
         let asked: Result<Asked, Mismatch> = durable.replay(|replay| {
-            let derived = || TaskId::of_step(&replay.origin(task, seq, wish.kind, &wish.name));
-            let id = wish.id.unwrap_or_else(derived);
-            let ask = Ask {
-                id,
-                kind: wish.kind,
-                name: wish.name,
-                call: wish.call,
-                due: wish.due,
-                keyed: wish.keyed,
-                spawn: wish.spawn,
-                join: wish.join,
-                digest: wish.digest,
-                at,
-                detached: wish.detached,
-                location: wish.location,
-            };
-            replay.ask(seq, ask)
+            let derived = || TaskId::of_step(&replay.origin(task, seq, ask.kind(), &ask.name));
+            let id = id.unwrap_or_else(derived);
+            replay.ask(seq, id, at, ask)
         });
         drop(asked);
         Ok(Self { durable, seq, taken: false })

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use stent_core::duration::IntoTimeout;
-use stent_core::model::{ExecutionStatus, Keyed, StepKind, TaskResult};
-use stent_core::{Digest, ExecutionId, Key, Payload};
+use stent_core::model::{ExecutionStatus, TaskResult};
+use stent_core::replay::{Ask, StepSpec};
+use stent_core::{Digest, ExecutionId, Payload};
 
-use crate::durable::context::{Durable, Wish};
+use crate::durable::context::Durable;
 use crate::durable::position::Reserved;
 use crate::durable::progress::Progress;
 use crate::durable::wait_timeout::{TimedWait, WaitTimeout};
@@ -79,13 +80,9 @@ impl<T> Future for ExecutionWait<T> {
         let Self { id, timeout, progress, location, .. } = &mut *self;
         let ask = |reserved: Reserved| {
             timeout.limit()?;
-            let wish = Wish {
-                keyed: Some(Keyed::new(Key::of_execution(*id))),
-                join: Some(*id),
-                digest: Digest::of(id).ok(),
-                ..Wish::new(StepKind::Join, "execution", location)
-            };
-            timeout.beside(reserved.ask(wish)?, "wait timeout", location)
+            let join = Ask::new(StepSpec::Join { execution: *id }, "execution", location);
+            let join = Ask { digest: Digest::of(id).ok(), ..join };
+            timeout.beside(reserved.ask(join)?, "wait timeout", location)
         };
         let result = ready!(progress.poll("a wait for an execution", ask, |wait| wait.poll(cx).map(Ok)))?;
         Poll::Ready(self.ended(result))

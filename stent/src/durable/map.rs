@@ -11,10 +11,10 @@ use std::task::{Context as TaskContext, Poll, ready};
 use stent_core::duration::IntoDuration;
 use stent_core::limits::{CHUNK_BYTES_MAX, EXCERPT_ITEMS_MAX, MAP_CHUNK, PAGE_MAX};
 use stent_core::model::{NewTask, NewTaskState, RetryPolicy, Seq, StepKind, Tree};
-use stent_core::replay::Walk;
+use stent_core::replay::{Ask, StepSpec, Walk};
 use stent_core::{Digest, Kind, TaskId, own_failure};
 
-use crate::durable::context::{Durable, Pending, Wish};
+use crate::durable::context::{Durable, Pending};
 use crate::durable::describe::{describe, digest_of};
 use crate::durable::options::CallOptions;
 use crate::durable::position::{Entered, Position};
@@ -55,7 +55,8 @@ type Reading<T> = Option<BoxFuture<'static, Result<T>>>;
 
 /// Items that are being written to the store.
 struct Fan<F: Function> {
-    kind: StepKind,
+    /// A map or a gather.
+    what: StepSpec,
     progress: Progress<Items<F>, Feeding<F>>,
     options: CallOptions,
     chunk: usize,
@@ -101,7 +102,7 @@ where
 {
     let items: Box<dyn Iterator<Item = F::Args> + Send> = Box::new(items);
     let fan = Fan {
-        kind: StepKind::Map,
+        what: StepSpec::Map,
         progress: Progress::Built(items.peekable()),
         options: CallOptions::default(),
         chunk: MAP_CHUNK,
@@ -176,14 +177,14 @@ impl<F: Function> Map<F> {
     /// runs no item again: the map has completed, and its results come from the record. To be able to retry failed
     /// items by hand, await the map itself, or [spawn](crate::spawn()) an execution for each item.
     pub fn outcomes(self) -> Outcomes<F> {
-        Outcomes { fan: Fan { kind: StepKind::Gather, ..self.fan }, reading: None }
+        Outcomes { fan: Fan { what: StepSpec::Gather, ..self.fan }, reading: None }
     }
 }
 
 impl<F: Function> Fan<F> {
     /// Feeds the map until all of its items have ended.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Fanned<F>>> {
-        let Self { kind, progress, options, chunk, position, location } = self;
+        let Self { what, progress, options, chunk, position, location } = self;
         let checked = options.check();
         let ask = |mut items| {
             checked?;
@@ -191,7 +192,7 @@ impl<F: Function> Fan<F> {
                 Entered::Local(local) => Ok(Feeding::Local(Some((local, items)))),
                 Entered::Durable(reserved) => {
                     reserved.durable.engine.registry.get(F::NAME)?;
-                    let pending = reserved.ask(Wish::new(*kind, F::NAME, location))?;
+                    let pending = reserved.ask(Ask::new(what.clone(), F::NAME, location))?;
                     let digest = walk::<F>(&mut items, &pending, location)?;
                     Ok(Feeding::Stored { items, digest, pending })
                 }

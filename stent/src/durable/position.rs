@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use stent_core::model::Seq;
+use stent_core::replay::Ask;
 
 use crate::durable::closure::{StepClosure, in_transaction};
-use crate::durable::context::{Context, Durable, Pending, Wish};
+use crate::durable::context::{Context, Durable, Pending};
 use crate::engine::ambient::is_within;
 use crate::error::{Error, Result};
 use crate::function::state::Local;
@@ -116,7 +117,7 @@ impl Reserved {
     ///
     /// # Errors
     /// Those of [`Pending::ask`].
-    pub(crate) fn ask(self, wish: Wish) -> Result<Pending> {
-        Pending::ask(self.durable, self.seq, wish)
+    pub(crate) fn ask(self, ask: Ask) -> Result<Pending> {
+        Pending::ask(self.durable, self.seq, ask)
     }
 }

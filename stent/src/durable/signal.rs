@@ -10,9 +10,10 @@ use std::task::{Context as TaskContext, Poll};
 use serde::de::DeserializeOwned;
 use stent_core::Key;
 use stent_core::duration::IntoTimeout;
-use stent_core::model::{Keyed, StepKind};
+use stent_core::model::Keyed;
+use stent_core::replay::{Ask, StepSpec};
 
-use crate::durable::context::{Context, Wish};
+use crate::durable::context::Context;
 use crate::durable::position::{Entered, Position};
 use crate::durable::progress::Progress;
 use crate::durable::wait_timeout::{TimedWait, WaitTimeout};
@@ -95,9 +96,9 @@ impl<T: DeserializeOwned> Future for Signal<T> {
                             .to_owned(),
                 }),
                 Entered::Durable(reserved) => {
-                    let keyed = Some(Keyed::new(Key::of_signal(reserved.durable.execution(), name)));
-                    let wish = Wish { keyed, ..Wish::new(StepKind::Signal, &*name, location) };
-                    timeout.beside(reserved.ask(wish)?, "signal timeout", location)
+                    let keyed = Keyed::new(Key::of_signal(reserved.durable.execution(), name));
+                    let signal = Ask::new(StepSpec::Signal { keyed }, &*name, location);
+                    timeout.beside(reserved.ask(signal)?, "signal timeout", location)
                 }
             }
         };

@@ -8,9 +8,9 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use stent_core::duration::{DurationError, IntoDuration};
-use stent_core::model::StepKind;
+use stent_core::replay::{Ask, StepSpec};
 
-use crate::durable::context::{Pending, Wish};
+use crate::durable::context::Pending;
 use crate::durable::position::{Entered, Position};
 use crate::durable::progress::Progress;
 use crate::error::{Error, Result};
@@ -55,9 +55,9 @@ impl Future for Sleep {
             Ok(match position.enter("stent::sleep")? {
                 Entered::Local(_) => Sleeping::Local(Box::pin(tokio::time::sleep(duration))),
                 Entered::Durable(reserved) => {
-                    let due = Some(reserved.durable.engine.clock.now() + duration);
-                    let wish = Wish { due, ..Wish::new(StepKind::Sleep, "sleep", location) };
-                    Sleeping::Asked(reserved.ask(wish)?)
+                    let due = reserved.durable.engine.clock.now() + duration;
+                    let sleep = Ask::new(StepSpec::Sleep { due }, "sleep", location);
+                    Sleeping::Asked(reserved.ask(sleep)?)
                 }
             })
         };

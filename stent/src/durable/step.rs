@@ -16,10 +16,11 @@ use serde::de::DeserializeOwned;
 use stent_core::duration::{DurationError, IntoTimeout};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{RetryPolicy, Seq, StepKind, TaskResult};
+use stent_core::replay::{Ask, StepSpec};
 use stent_core::{Codec, ExecutionId, Failure, TaskId, Timestamp, own_failure};
 
 use crate::durable::closure::StepClosure;
-use crate::durable::context::{Context, Durable, Pending, Wish};
+use crate::durable::context::{Context, Durable, Pending};
 use crate::durable::position::Position;
 use crate::durable::progress::polled_after_completion;
 use crate::error::{Error, Result};
@@ -282,8 +283,8 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
         if next.is_some_and(|(durable, seq)| durable.replay(|replay| replay.has_recorded(*seq))) {
             return self.wait(place, Duration::ZERO);
         }
-        let wish = Wish { id: Some(place.id), ..Wish::new(StepKind::Inline, &self.name, self.location) };
-        let pending = Pending::ask(place.durable.clone(), place.seq, wish)?;
+        let ask = Ask::new(StepSpec::Inline, &self.name, self.location);
+        let pending = Pending::ask_as(place.durable.clone(), place.seq, place.id, ask)?;
         if !place.durable.replay(|replay| replay.must_run(place.seq)) {
             return Ok(StepState::Recorded(pending));
         }
@@ -306,9 +307,9 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
     fn wait(&mut self, place: Place, delay: Duration) -> Result<StepState<Fut>> {
         let next = self.retries.as_mut().and_then(|retries| retries.next.take());
         let (durable, seq) = next.unwrap_or_else(|| (place.durable.clone(), place.durable.reserve()));
-        let due = Some(durable.engine.clock.now() + delay);
-        let wish = Wish { due, ..Wish::new(StepKind::Sleep, "backoff", self.location) };
-        let wait = Pending::ask(durable.clone(), seq, wish)?;
+        let due = durable.engine.clock.now() + delay;
+        let sleep = Ask::new(StepSpec::Sleep { due }, "backoff", self.location);
+        let wait = Pending::ask(durable.clone(), seq, sleep)?;
         if let Some(retries) = &mut self.retries {
             retries.waits.push(durable.id_of(seq));
         }

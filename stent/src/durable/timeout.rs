@@ -7,9 +7,9 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use stent_core::duration::{DurationError, IntoTimeout};
-use stent_core::model::StepKind;
+use stent_core::replay::{Ask, StepSpec};
 
-use crate::durable::context::{Context, Pending, Wish};
+use crate::durable::context::{Context, Pending};
 use crate::durable::position::Position;
 use crate::durable::progress::polled_after_completion;
 use crate::error::{Error, Result};
@@ -90,9 +90,9 @@ impl<F> Timeout<F> {
             return Ok(Some(Timer::Local(Box::pin(tokio::time::sleep(limit)))));
         };
         let (durable, seq) = self.position.take(durable);
-        let due = Some(durable.engine.clock.now() + limit);
-        let wish = Wish { due, ..Wish::new(StepKind::Sleep, "timeout", self.location) };
-        Pending::ask(durable, seq, wish).map(|pending| Some(Timer::Durable(pending)))
+        let due = durable.engine.clock.now() + limit;
+        let sleep = Ask::new(StepSpec::Sleep { due }, "timeout", self.location);
+        Pending::ask(durable, seq, sleep).map(|pending| Some(Timer::Durable(pending)))
     }
 }
 

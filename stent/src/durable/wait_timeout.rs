@@ -6,9 +6,10 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use stent_core::duration::{DurationError, IntoTimeout};
-use stent_core::model::{StepKind, TaskResult};
+use stent_core::model::TaskResult;
+use stent_core::replay::{Ask, StepSpec};
 
-use crate::durable::context::{Durable, Pending, Wish};
+use crate::durable::context::{Durable, Pending};
 use crate::durable::position::Reserved;
 use crate::error::Result;
 
@@ -46,9 +47,9 @@ impl WaitTimeout {
     ) -> Result<TimedWait> {
         let Some(limit) = self.limit()? else { return Ok(TimedWait { wait, timeout: None }) };
         let reserved = self.reserved.take().unwrap_or_else(|| Reserved::next(wait.durable().clone()));
-        let due = Some(reserved.durable.engine.clock.now() + limit);
-        let wish = Wish { due, ..Wish::new(StepKind::Sleep, name, location) };
-        Ok(TimedWait { wait, timeout: Some(reserved.ask(wish)?) })
+        let due = reserved.durable.engine.clock.now() + limit;
+        let sleep = Ask::new(StepSpec::Sleep { due }, name, location);
+        Ok(TimedWait { wait, timeout: Some(reserved.ask(sleep)?) })
     }
 }
 

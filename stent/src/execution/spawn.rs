@@ -8,9 +8,10 @@ use std::task::{Context as TaskContext, Poll};
 
 use stent_core::ExecutionId;
 use stent_core::model::{StepKind, split_version};
+use stent_core::replay::{Ask, StepSpec};
 
 use crate::durable::call::Call;
-use crate::durable::context::{Pending, Wish};
+use crate::durable::context::Pending;
 use crate::durable::describe::describe;
 use crate::durable::position::{Entered, Position, Reserved};
 use crate::durable::progress::Progress;
@@ -86,8 +87,8 @@ fn ask<F: Function>(
     let digest = described.digest;
     let root = described.into_root(id, now);
     let result = engine.encode(&id, || "id of a spawned execution".to_owned())?;
-    let wish = Wish { spawn: Some(Box::new(root)), digest, ..Wish::new(StepKind::Spawn, F::NAME, location) };
-    let pending = reserved.ask(wish)?;
+    let ask = Ask::new(StepSpec::Spawn { root: Box::new(root) }, F::NAME, location);
+    let pending = reserved.ask(Ask { digest, ..ask })?;
     durable.replay(|replay| {
         if replay.must_run(seq) {
             replay.record(seq, now, Ok(result));

@@ -21,9 +21,9 @@ use stent_core::decide::{self, Held};
 use stent_core::model::{
     Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, TaskResult, Tree,
 };
-use stent_core::replay::{Ask, Difference, End, Mismatch, Needs, Replay, Turn};
+use stent_core::replay::{CallSpec, Difference, End, Mismatch, Needs, Replay, Turn};
 use stent_core::transition::{Commit, News};
-use stent_core::{Failure, Timestamp};
+use stent_core::{Failure, TaskId, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -319,21 +319,23 @@ impl Running {
     /// The code waits for exactly one call. If this worker may run it, it does so at once, under the current lease;
     /// otherwise the call becomes a row that other workers claim.
     async fn call(mut self, seq: Seq) -> Option<Self> {
-        let Some(ask) = self.activation.durable.replay(|replay| replay.wished_call(seq).cloned()) else {
-            return Some(self);
-        };
-        let Some(call) = ask.call.as_ref().filter(|call| self.port.admits(&call.lane)) else {
+        let wished = self.activation.durable.replay(|replay| {
+            let (id, call) = replay.wished_call(seq)?;
+            Some((id, call.clone()))
+        });
+        let Some((id, call)) = wished else { return Some(self) };
+        if !self.port.admits(&call.lane) {
             return self.park(None);
-        };
+        }
         let tree = Tree::step(self.held.tree.execution, self.held.fence.task);
-        let place = Place { task: ask.id, tree, function: call.lane.function.clone(), attempts: 0 };
+        let place = Place { task: id, tree, function: call.lane.function.clone(), attempts: 0 };
         // The step is not recorded yet and may begin again from here, so its time must be the same then.
         let (started_at, began_at) = (self.now(), self.activation.durable.now());
-        let step = Activation::of_step(&self.port.host, place, call, self.stop().clone(), began_at);
+        let step = Activation::of_step(&self.port.host, place, &call, self.stop().clone(), began_at);
         match self.run_here(seq, step).await {
-            Local::Ended { result, notes } => self.record(seq, &ask, started_at, result, notes).await,
+            Local::Ended { result, notes } => self.record(seq, id, &call, started_at, result, notes).await,
             Local::Stopped => self.stopped(),
-            Local::Grew(step) => self.promote(seq, &ask, began_at, step).await,
+            Local::Grew(step) => self.promote(seq, id, began_at, step).await,
             Local::Dropped => Some(self),
             Local::ParentEnded(result) => self.end(result),
         }
@@ -397,15 +399,16 @@ impl Running {
     async fn record(
         self,
         seq: Seq,
-        ask: &Ask,
+        id: TaskId,
+        call: &CallSpec,
         started_at: Timestamp,
         result: TaskResult,
         notes: Vec<Note>,
     ) -> Option<Self> {
         let (task, tree, now) = (self.held.fence.task, self.held.tree, self.now());
-        let policy = ask.call.as_ref().and_then(|call| call.retry.as_ref());
+        let policy = call.retry.as_ref();
         let delay =
-            result.as_ref().err().and_then(|failure| decide::retry_delay(policy, false, ask.id, 0, failure));
+            result.as_ref().err().and_then(|failure| decide::retry_delay(policy, false, id, 0, failure));
         if let Some(delay) = delay {
             let state = NewTaskState::Pending { ready_at: now + delay };
             let row = self.activation.durable.replay(|replay| replay.write_call(task, &tree, seq, state));
@@ -424,7 +427,7 @@ impl Running {
     }
 
     /// Gives a step its own row and lease, parks its parent, and continues with the step.
-    async fn promote(self, seq: Seq, ask: &Ask, started_at: Timestamp, step: Activation) -> Option<Self> {
+    async fn promote(self, seq: Seq, id: TaskId, started_at: Timestamp, step: Activation) -> Option<Self> {
         let (task, tree) = (self.held.fence.task, self.held.tree);
         let until = self.now() + self.port.lease;
         let nonce = ids::nonce();
@@ -433,10 +436,10 @@ impl Running {
         let Some(row) = row else { return Some(self) };
         let port = self.port.clone();
         let epoch = Epoch::new(1, nonce);
-        let fence = Fence { task: ask.id, epoch, commit: 0 };
+        let fence = Fence { task: id, epoch, commit: 0 };
         let held =
             Held { fence, tree: row.tree, retry: row.retry.clone(), attempts: 0, key: None, redriven: false };
-        let lease = Lease { task: ask.id, epoch, until };
+        let lease = Lease { task: id, epoch, until };
         let (commit, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
         port.send(Message::Promote { commit, parked, step: Box::new(held.clone()), lease, reply });

@@ -10,10 +10,18 @@ use crate::{Codec, ExecutionId, Key};
 /// Asks for one more step.
 fn ask(run: &mut Run, code: &Code, with: impl FnOnce(&mut Ask)) -> Seq {
     let seq = run.replay.reserve();
-    let mut ask = run.ask_for(code, seq);
+    let mut ask = ask_for(code);
     with(&mut ask);
-    run.replay.ask(seq, ask).expect("no mismatch");
+    run.ask(seq, ask).expect("no mismatch");
     seq
+}
+
+/// The data of a call.
+fn call(ask: &mut Ask) -> (&mut CallSpec, &mut Option<Keyed>) {
+    match &mut ask.what {
+        StepSpec::Call { spec, keyed } => (&mut **spec, keyed),
+        _ => unreachable!("is a call"),
+    }
 }
 
 fn blank(steps: Vec<Step>) -> Run {
@@ -26,11 +34,7 @@ fn key() -> Keyed {
 }
 
 fn signal(run: &mut Run) -> Seq {
-    ask(run, &Call("approval"), |ask| {
-        ask.kind = StepKind::Signal;
-        ask.call = None;
-        ask.keyed = Some(key());
-    })
+    ask(run, &Call("approval"), |ask| ask.what = StepSpec::Signal { keyed: key() })
 }
 
 fn signalled(seq: u32, state: StepState) -> Step {
@@ -52,9 +56,9 @@ fn a_call_runs_here_only_if_nothing_has_a_say_in_it() {
     type Case = (&'static str, fn(&mut Ask), bool);
     let cases: [Case; 4] = [
         ("plain", |_| {}, true),
-        ("under a key", |ask| ask.keyed = Some(key()), false),
-        ("limited", |ask| ask.call.as_mut().expect("a call").limited = true, false),
-        ("with a time", |ask| ask.call.as_mut().expect("a call").expires_at = Some(t(9)), false),
+        ("under a key", |ask| *call(ask).1 = Some(key()), false),
+        ("limited", |ask| call(ask).0.limited = true, false),
+        ("with a time", |ask| call(ask).0.expires_at = Some(t(9)), false),
     ];
     for (name, with, here) in cases {
         let mut run = blank(Vec::new());
@@ -147,11 +151,8 @@ fn spawned() -> NewTask {
 }
 
 fn spawn(run: &mut Run) -> Seq {
-    let seq = ask(run, &Call("report"), |ask| {
-        ask.kind = StepKind::Spawn;
-        ask.call = None;
-        ask.spawn = Some(Box::new(spawned()));
-    });
+    let root = Box::new(spawned());
+    let seq = ask(run, &Call("report"), |ask| ask.what = StepSpec::Spawn { root });
     if run.replay.must_run(seq) {
         run.replay.record(seq, t(3), ok("9000"));
     }
@@ -198,12 +199,7 @@ fn a_join_waits_for_an_execution_under_its_key() {
     let execution: ExecutionId = id(9_000).execution();
     let keyed = Keyed::new(Key::of_execution(execution));
     let mut run = blank(Vec::new());
-    ask(&mut run, &Call("report"), |ask| {
-        ask.kind = StepKind::Join;
-        ask.call = None;
-        ask.keyed = Some(keyed);
-        ask.join = Some(execution);
-    });
+    ask(&mut run, &Call("report"), |ask| ask.what = StepSpec::Join { execution });
 
     assert_eq!(run.replay.needs(), Needs::Steps);
     let expected = row(0, StepKind::Join, Lane::new("", "report"), NewTaskState::Join { execution });
@@ -217,7 +213,7 @@ fn a_join_waits_for_an_execution_under_its_key() {
 fn a_gather_is_fed_in_windows_as_a_map_is() {
     let chunk = u32::try_from(MAP_CHUNK).expect("small");
     let window = chunk * u32::try_from(MAP_WINDOW_CHUNKS).expect("small");
-    let gather = |run: &mut Run| ask(run, &Code::Map(0), |ask| ask.kind = StepKind::Gather);
+    let gather = |run: &mut Run| ask(run, &Code::Map(0), |ask| ask.what = StepSpec::Gather);
     let mut run = blank(Vec::new());
     let seq = gather(&mut run);
     for n in 0..window / chunk {
@@ -243,8 +239,8 @@ fn a_gather_is_fed_in_windows_as_a_map_is() {
 fn a_gather_is_no_map() {
     let mut run = blank(vec![mapping(0, 3, 1)]);
     let seq = run.replay.reserve();
-    let gather = Ask { kind: StepKind::Gather, ..run.ask_for(&Code::Map(3), seq) };
-    let mismatch = run.replay.ask(seq, gather).expect_err("another kind");
+    let gather = Ask { what: StepSpec::Gather, ..ask_for(&Code::Map(3)) };
+    let mismatch = run.ask(seq, gather).expect_err("another kind");
     assert_eq!(mismatch.recorded, "map `item`");
     assert_eq!(mismatch.asked.as_deref(), Some("gather `item`"));
 }
@@ -309,8 +305,7 @@ fn code_that_does_not_match_its_record_says_nothing() {
     let mut run = blank(vec![open(0, "a")]);
     run.replay.note(count(1));
     let seq = run.replay.reserve();
-    let other = run.ask_for(&Call("b"), seq);
-    run.replay.ask(seq, other).expect_err("a mismatch");
+    run.ask(seq, ask_for(&Call("b"))).expect_err("a mismatch");
     assert_eq!(run.turn().notes, []);
 }
 

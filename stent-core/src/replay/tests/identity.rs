@@ -14,12 +14,16 @@ fn run(recorded: Vec<Step>) -> Run {
 }
 
 /// A call of `charge` with this argument, as the code asks for it.
-fn charge(run: &Run, seq: Seq, arg: &str) -> Ask {
-    let mut ask = run.ask_for(&Code::Call("charge"), seq);
+fn charge(arg: &str) -> Ask {
+    let mut ask = ask_for(&Code::Call("charge"));
     ask.digest = Some(digest(arg));
-    let call = ask.call.as_mut().expect("is a call");
-    call.args = Codec::Cbor.encode_for_any(&(arg,)).expect("encodes");
+    let StepSpec::Call { spec, .. } = &mut ask.what else { unreachable!("is a call") };
+    spec.args = encoded(arg);
     ask
+}
+
+fn encoded(arg: &str) -> Payload {
+    Codec::Cbor.encode_for_any(&(arg,)).expect("encodes")
 }
 
 /// The step that was recorded for it.
@@ -31,8 +35,7 @@ fn charged(arg: &str) -> Step {
 fn asked_for_bob(recorded: Step) -> Option<Mismatch> {
     let mut run = self::run(vec![recorded]);
     let seq = run.replay.reserve();
-    let ask = charge(&run, seq, "bob");
-    run.replay.ask(seq, ask).err()
+    run.ask(seq, charge("bob")).err()
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn sealed_arguments_are_shown_nowhere() {
     let mut run = run(vec![charged("alice")]);
     run.replay = Replay::new(t(0), 1, vec![charged("alice")]).sealed(true);
     let seq = run.replay.reserve();
-    let mismatch = run.replay.ask(seq, charge(&run, seq, "bob")).expect_err("differs");
+    let mismatch = run.ask(seq, charge("bob")).expect_err("differs");
 
     let text = mismatch.to_string();
     assert!(text.contains("call `charge` (arguments are sealed in this store, and not shown)"), "{text}");
@@ -83,8 +86,7 @@ fn revived(failed_with: &str) -> Run {
     let mut run = run(vec![step.clone()]);
     run.replay = Replay::new(t(0), 1, vec![step]).redriven(true);
     let seq = run.replay.reserve();
-    let ask = charge(&run, seq, "bob");
-    assert!(run.replay.ask(seq, ask).is_ok(), "the failed step leaves the record");
+    assert!(run.ask(seq, charge("bob")).is_ok(), "the failed step leaves the record");
     assert_eq!(run.replay.deliver(), Some(seq));
     assert!(run.replay.take(seq).is_some());
     run
@@ -128,8 +130,8 @@ fn a_record_without_a_digest_replays_as_it_did() {
 fn a_call_whose_arguments_are_not_compared_is_the_same_step() {
     let mut run = self::run(vec![charged("alice")]);
     let seq = run.replay.reserve();
-    let ask = Ask { digest: None, ..charge(&run, seq, "bob") };
-    assert!(run.replay.ask(seq, ask).is_ok());
+    let ask = Ask { digest: None, ..charge("bob") };
+    assert!(run.ask(seq, ask).is_ok());
 }
 
 #[test]
@@ -150,18 +152,14 @@ fn what_was_given_up_is_compared_too() {
 fn a_step_is_written_with_its_digest() {
     let mut run = self::run(Vec::new());
     let seq = run.replay.reserve();
-    let ask = charge(&run, seq, "bob");
-    run.replay.ask(seq, ask).expect("is new");
+    run.ask(seq, charge("bob")).expect("is new");
     let turn = run.replay.turn(TASK, &TREE);
     assert_eq!(turn.insert[0].digest, Some(digest("bob")));
 }
 
-fn spawn(run: &Run, seq: Seq, function: &str, arg: &str) -> Ask {
-    let call = charge(run, seq, arg);
-    let args = call.call.as_ref().map(|call| call.args.clone()).expect("is a call");
-    let root = NewTask { args, ..item(TASK, 0) };
-    let (kind, name) = (StepKind::Spawn, function.to_owned());
-    Ask { kind, name, call: None, spawn: Some(Box::new(root)), ..call }
+fn spawn(function: &str, arg: &str) -> Ask {
+    let root = Box::new(NewTask { args: encoded(arg), ..item(TASK, 0) });
+    Ask { name: function.to_owned(), what: StepSpec::Spawn { root }, ..charge(arg) }
 }
 
 #[test]
@@ -173,8 +171,7 @@ fn a_spawn_with_other_arguments_names_the_execution_that_has_the_recorded_ones()
     let ask = |name: &str| {
         let mut run = self::run(vec![recorded.clone()]);
         let seq = run.replay.reserve();
-        let ask = spawn(&run, seq, name, "bob");
-        run.replay.ask(seq, ask).err()
+        run.ask(seq, spawn(name, "bob")).err()
     };
 
     let mismatch = ask("charge").expect("differs");
@@ -193,21 +190,17 @@ fn a_join_of_another_execution_is_a_mismatch() {
     let recorded = Step { kind: StepKind::Join, digest: of(7), ..done(0, "execution", 1) };
     let mut run = self::run(vec![recorded]);
     let seq = run.replay.reserve();
-    let ask = run.ask_for(&Code::Sleep(1), seq);
-    let ask = Ask {
-        kind: StepKind::Join,
-        name: "execution".to_owned(),
-        join: Some(execution(8)),
-        digest: of(8),
-        ..ask
+    let join = |n| {
+        let what = StepSpec::Join { execution: execution(n) };
+        Ask { digest: of(n), ..Ask::new(what, "execution", std::panic::Location::caller()) }
     };
 
-    let mismatch = run.replay.ask(seq, ask.clone()).expect_err("differs");
+    let mismatch = run.ask(seq, join(8)).expect_err("differs");
 
     // As the run before wrote it.
     let mut before = self::run(Vec::new());
     let seq = before.replay.reserve();
-    before.replay.ask(seq, Ask { join: Some(execution(7)), digest: of(7), ..ask }).expect("is new");
+    before.ask(seq, join(7)).expect("is new");
     let row = before.replay.turn(TASK, &TREE).insert.remove(0);
     assert_eq!(row.digest, of(7));
     let text = mismatch.shown(Ok(&[Some(row.args)])).to_string();
@@ -220,8 +213,7 @@ fn the_first_mismatch_is_the_one_that_counts() {
     let mut run = self::run(vec![charged("alice"), Step { seq: Seq(1), ..open(1, "refund") }]);
     for _ in 0..2 {
         let seq = run.replay.reserve();
-        let ask = charge(&run, seq, "bob");
-        run.replay.ask(seq, ask).expect_err("differs");
+        run.ask(seq, charge("bob")).expect_err("differs");
     }
     assert_eq!(run.replay.broken().map(|mismatch| mismatch.seq), Some(Seq(0)));
 }
@@ -252,8 +244,7 @@ fn map_of(args: &[&str], total: Option<u32>, name: &str) -> (Run, Seq) {
     };
     let mut run = self::run(vec![recorded]);
     let seq = run.replay.reserve();
-    let ask = run.ask_for(&Code::Map(fed), seq);
-    run.replay.ask(seq, ask).expect("is the same map");
+    run.ask(seq, ask_for(&Code::Map(fed))).expect("is the same map");
     (run, seq)
 }
 

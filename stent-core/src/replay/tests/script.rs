@@ -266,9 +266,7 @@ impl Run {
 
     fn poll_leaf(&mut self, code: &Code, seq: Seq, asked: &mut bool) -> Option<TaskResult> {
         if !std::mem::replace(asked, true) {
-            let ask = self.ask_for(code, seq);
-            self.asked.insert(seq, ask.id);
-            let _ = self.replay.ask(seq, ask);
+            let _ = self.ask(seq, ask_for(code));
         }
         match code {
             Detached(name) => return Some(ok(name)),
@@ -295,42 +293,14 @@ impl Run {
         self.replay.feed(seq, chunk, end == items, None);
     }
 
-    pub(super) fn ask_for(&self, code: &Code, seq: Seq) -> Ask {
-        let (kind, name, due, ready_at) = match code {
-            Call(name) | Detached(name) => (StepKind::Call, *name, None, None),
-            Delayed(name, at) => (StepKind::Call, *name, None, Some(t(*at))),
-            Code::Sleep(until) => (StepKind::Sleep, "sleep", Some(t(*until)), None),
-            Inline(name) | Slow(name) => (StepKind::Inline, *name, None, None),
-            Code::Map(_) => (StepKind::Map, "item", None, None),
-            World(_) | Chain(_) | All(_) | Try(_) | Race(_) | Handled(_) => unreachable!("not a leaf"),
+    /// Asks for a step at this position.
+    pub(super) fn ask(&mut self, seq: Seq, ask: Ask) -> Result<Asked, Mismatch> {
+        let id = match self.ids {
+            Some(from) => id(from + u128::from(seq.0)),
+            None => TaskId::of_step(&self.replay.origin(TASK, seq, ask.kind(), &ask.name)),
         };
-        let call = (kind == StepKind::Call).then(|| CallSpec {
-            lane: Lane::new("default", name),
-            priority: 0,
-            args: Payload::empty(),
-            retry: None,
-            ready_at,
-            expires_at: None,
-            trace: None,
-            limited: false,
-        });
-        Ask {
-            keyed: None,
-            spawn: None,
-            join: None,
-            digest: None,
-            id: match self.ids {
-                Some(from) => id(from + u128::from(seq.0)),
-                None => TaskId::of_step(&self.replay.origin(TASK, seq, kind, name)),
-            },
-            kind,
-            name: name.to_owned(),
-            call,
-            due,
-            at: self.clock,
-            detached: matches!(code, Detached(_)),
-            location: Location::caller(),
-        }
+        self.asked.insert(seq, id);
+        self.replay.ask(seq, id, self.clock, ask)
     }
 
     /// Drops code, as `select!` and the end of a function do.
@@ -344,6 +314,33 @@ impl Run {
             }
         }
     }
+}
+
+/// The request of a leaf.
+pub(super) fn ask_for(code: &Code) -> Ask {
+    let (name, what) = match code {
+        Call(name) | Detached(name) => (*name, call(name, None)),
+        Delayed(name, at) => (*name, call(name, Some(t(*at)))),
+        Code::Sleep(until) => ("sleep", StepSpec::Sleep { due: t(*until) }),
+        Inline(name) | Slow(name) => (*name, StepSpec::Inline),
+        Code::Map(_) => ("item", StepSpec::Map),
+        World(_) | Chain(_) | All(_) | Try(_) | Race(_) | Handled(_) => unreachable!("not a leaf"),
+    };
+    Ask { detached: matches!(code, Detached(_)), ..Ask::new(what, name, Location::caller()) }
+}
+
+fn call(name: &str, ready_at: Option<Timestamp>) -> StepSpec {
+    let spec = CallSpec {
+        lane: Lane::new("default", name),
+        priority: 0,
+        args: Payload::empty(),
+        retry: None,
+        ready_at,
+        expires_at: None,
+        trace: None,
+        limited: false,
+    };
+    StepSpec::Call { spec: Box::new(spec), keyed: None }
 }
 
 pub(super) fn inline(name: &'static str) -> TaskResult {

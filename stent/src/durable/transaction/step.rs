@@ -17,12 +17,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::backend::{ErrorKind, HostTransaction, Result as StoreResult, Transactions};
 use stent_core::duration::{DurationError, IntoTimeout};
-use stent_core::model::{Seq, StepKind};
+use stent_core::model::Seq;
+use stent_core::replay::{Ask, StepSpec};
 use stent_core::{Failure, Kind, Payload, own_failure};
 use tokio::time::Sleep;
 
 use crate::durable::closure::TransactionClosure;
-use crate::durable::context::{Durable, Pending, Wish};
+use crate::durable::context::{Durable, Pending};
 use crate::durable::position::{Entered, Position};
 use crate::durable::progress::polled_after_completion;
 use crate::durable::transaction::queue::{Finished, Reply};
@@ -226,7 +227,7 @@ where
         };
         reserved.durable.engine.transactions()?;
         let seq = reserved.seq;
-        let pending = reserved.ask(Wish::new(StepKind::Inline, &self.name, self.location))?;
+        let pending = reserved.ask(Ask::new(StepSpec::Inline, &self.name, self.location))?;
         if pending.durable().replay(|replay| replay.must_run(seq)) {
             pending.durable().transactions(|queue| queue.enqueue(seq));
         }
