@@ -670,7 +670,7 @@ impl<'a> Ledger<'a> {
         self.notes.extend(notes.iter().map(noted));
         let own = notes.iter().filter(|said| said.task == *task).count();
         self.change(*task, |row| {
-            row.noted = row.noted.saturating_add(u32::try_from(own).unwrap_or(u32::MAX))
+            row.noted = row.noted.saturating_add(u32::try_from(own).unwrap_or(u32::MAX));
         });
     }
 
