@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::duration::{DurationError, IntoTimeout};
-use stent_core::limits::PAYLOAD_BYTES_MAX;
+use stent_core::limits::{NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use stent_core::model::{RetryPolicy, Seq, StepKind, TaskResult};
 use stent_core::replay::{Ask, StepSpec};
 use stent_core::{Codec, ExecutionId, Failure, TaskId, Timestamp, own_failure};
@@ -24,6 +24,7 @@ use crate::durable::context::{Context, Durable, Pending};
 use crate::durable::position::Position;
 use crate::durable::progress::polled_after_completion;
 use crate::error::{Error, Result};
+use crate::function::panics::catch_panic;
 use crate::function::values::{decode_result, encode_output, encode_result, fit_output};
 use crate::names::check_name;
 
@@ -230,12 +231,17 @@ impl<F, Fut, T> fmt::Debug for Step<F, Fut, T> {
 }
 
 impl<F, Fut, T> Step<F, Fut, T> {
-    /// Retries the closure by this policy. Without one, a failure ends the step.
+    /// Retries the closure by this policy if it fails or panics. Without a policy, a failure ends the step, and a panic ends the
+    /// attempt of the function.
     ///
-    /// The wait before a retry is a durable sleep: the function is parked, and no worker is held. A crash does not start the count
-    /// over; it may repeat the attempt during which it came. All attempts have the step's id, and draw the same
-    /// [numbers](crate::uuid()); each runs a clone of the closure, so one that borrows mutably cannot be retried. A replay sees one result, and the waits. Adding `retry` to a step of a function changes the
-    /// function's steps.
+    /// The delay before a retry is a durable sleep: the function is parked, and no worker is held. A crash does not reset the count
+    /// of attempts, but it may repeat the attempt that it interrupted. All attempts have the step's id and draw the same
+    /// [numbers](crate::uuid()). Each attempt runs a clone of the closure, so a closure that borrows mutably cannot be retried. A
+    /// replay sees one result, and the delays. Adding `retry` to a step changes the steps of its function. In a unit test by
+    /// [`local`](crate::Call::local), the closure runs once, as functions do.
+    ///
+    /// A policy sees whether an error is fatal, and its [`Classify`](crate::Classify) variant, only if the process knows the error's
+    /// type: if a durable function returns it, or [`known_error!`](crate::known_error) names it.
     pub fn retry(mut self, policy: RetryPolicy) -> Self
     where
         F: Clone,
@@ -308,12 +314,19 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
         let next = self.retries.as_mut().and_then(|retries| retries.next.take());
         let (durable, seq) = next.unwrap_or_else(|| (place.durable.clone(), place.durable.reserve()));
         let due = durable.engine.clock.now() + delay;
-        let sleep = Ask::new(StepSpec::Sleep { due }, "backoff", self.location);
+        let sleep = Ask::new(StepSpec::Sleep { due }, self.backoff_name(), self.location);
         let wait = Pending::ask(durable.clone(), seq, sleep)?;
         if let Some(retries) = &mut self.retries {
             retries.waits.push(durable.id_of(seq));
         }
         Ok(StepState::Waiting { wait, place })
+    }
+
+    /// The name of the delays, as the timeline shows it. It names the step, as far as the limit on names leaves room.
+    fn backoff_name(&self) -> String {
+        let mut name = format!("backoff of {}", self.name);
+        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+        name
     }
 
     /// How long after this failure the next attempt is to come, if one is.
@@ -358,14 +371,18 @@ where
                 StepState::Built => this.start()?,
                 StepState::Running { mut body, step, asked, mut limit } => {
                     let codec = Context::around().map_or_else(Default::default, |context| context.codec());
-                    let result = match step.enter(|| body.as_mut().poll(cx)) {
-                        Poll::Ready(output) => output.encoded(&this.name, codec),
-                        Poll::Pending
+                    let mut poll = || step.enter(|| body.as_mut().poll(cx));
+                    // A panic of a step without retries is its function's: it ends the attempt of the function.
+                    let polled = if this.retries.is_some() { catch_panic(poll) } else { Ok(poll()) };
+                    let result = match polled {
+                        Ok(Poll::Ready(output)) => output.encoded(&this.name, codec),
+                        Err(panic) => Err(panic),
+                        Ok(Poll::Pending)
                             if limit.as_mut().is_some_and(|limit| limit.as_mut().poll(cx).is_ready()) =>
                         {
                             Err(timed_out(&this.name, this.timeout.clone()?.unwrap_or_default()))
                         }
-                        Poll::Pending => {
+                        Ok(Poll::Pending) => {
                             this.state = StepState::Running { body, step, asked, limit };
                             return Poll::Pending;
                         }

@@ -432,6 +432,43 @@ pub fn install_panic_hook() {
     });
 }
 
+/// Makes the process know an error type that no durable function returns or names in `retry_for`.
+///
+/// Stent then finds the type in boxed errors and in the errors of [steps](crate::step()), and so sees its [`Classify`]
+/// implementation: its fixed name, its variants, and whether it is fatal. If serde can encode the type, its value is kept, too.
+/// Naming a type twice does no harm.
+///
+/// ```
+/// # use stent::prelude::*;
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("the card was declined")]
+/// struct Declined;
+///
+/// impl stent::Classify for Declined {
+///     fn is_fatal(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// stent::known_error!(Declined); // a step that fails with it is not retried
+/// ```
+#[macro_export]
+macro_rules! known_error {
+    ($error:ty) => {
+        $crate::__private::inventory::submit! {
+            $crate::__private::KnownError(|| {
+                #[allow(unused_imports)]
+                use $crate::__private::{
+                    Classified as _, KnowError as _, KnowNothing as _, KnowSerde as _, Named as _, Unclassified as _,
+                    Unnamed as _,
+                };
+                let probe = $crate::__private::Probe::<$error>::new();
+                (&&&probe).entry((&&probe).name(), |error| (&&$crate::__private::Classifier(error)).class())
+            })
+        }
+    };
+}
+
 /// The failure of a panic. Call it on the thread that panicked.
 pub(crate) fn from_panic(panic: &(dyn Any + Send)) -> Failure {
     let message = panic

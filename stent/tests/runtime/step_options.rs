@@ -65,6 +65,59 @@ async fn flaky(key: u64, failures: usize, max: u32) -> Result<(usize, u64), Erro
     Ok((first, 7))
 }
 
+/// No durable function returns it, so only `known_error!` tells what it says of itself.
+#[derive(Debug)]
+enum Card {
+    Declined,
+    Busy,
+}
+
+impl std::fmt::Display for Card {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("no money")
+    }
+}
+
+impl std::error::Error for Card {}
+
+impl stent::Classify for Card {
+    fn variant(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Declined => "Declined",
+            Self::Busy => "Busy",
+        })
+    }
+
+    fn is_fatal(&self) -> bool {
+        matches!(self, Self::Declined)
+    }
+}
+
+stent::known_error!(Card);
+
+#[durable(name = "step_options.card", retry(max_attempts = 1))]
+async fn card(key: u64, is_declined: bool) -> Result<u64, Error> {
+    let policy = RetryPolicy { retry_for: Some(vec!["Card::Busy".to_owned()]), ..attempts(3, SOON) };
+    stent::step("card", || async {
+        ran::note(key, "attempt");
+        Err::<u64, _>(if is_declined { Card::Declined } else { Card::Busy })
+    })
+    .retry(policy)
+    .await
+}
+
+#[durable(name = "step_options.panics", retry(max_attempts = 1))]
+async fn panics(key: u64, max: u32) -> Result<usize, Error> {
+    stent::step("panics", || async {
+        ran::note(key, "attempt");
+        let attempt = ran::count(key, "attempt");
+        assert!(attempt > 2, "attempt {attempt} panics");
+        attempt
+    })
+    .retry(attempts(max, SOON))
+    .await
+}
+
 /// Other steps stand around a step that is retried, and end meanwhile.
 #[durable(name = "step_options.beside")]
 async fn beside(key: u64) -> Result<Vec<String>, Error> {
@@ -186,7 +239,7 @@ on_every_store! {
             assert_eq!(drew.collect::<std::collections::BTreeSet<_>>().len(), 1, "all attempts draw the same");
             let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             assert_eq!(tasks.iter().filter(|task| task.name == "flaky").count(), 1, "{tasks:?}");
-            assert_eq!(tasks.iter().filter(|task| task.name == "backoff").count(), failures);
+            assert_eq!(tasks.iter().filter(|task| task.name == "backoff of flaky").count(), failures);
             worker.drain().await.expect("drains");
         }
     }
@@ -200,6 +253,32 @@ on_every_store! {
         world.stent.dead_letters().retry(run.id()).await.expect("is a dead letter");
         assert_eq!(run.result().timeout("20s").await.expect("there are three attempts more").0, 6);
         assert_eq!(ran::count(key, "attempt"), 6);
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_policy_hears_what_a_known_error_says_of_itself(world) {
+        let worker = world.worker().await;
+        for (is_declined, expected) in [(true, 1), (false, 3)] {
+            let key = unique();
+            let run = world.stent.dispatch(card(key, is_declined)).await.expect("dispatched");
+            let error = run.result().timeout("20s").await.expect_err("no money");
+            let failure = error.failure().expect("a failure");
+            assert!(failure.kind.as_str().ends_with(if is_declined { "Card::Declined" } else { "Card::Busy" }), "{failure}");
+            assert_eq!(ran::count(key, "attempt"), expected);
+        }
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_attempt_that_panics_is_retried(world) {
+        let worker = world.worker().await;
+        let (often, twice) = (unique(), unique());
+        let run = world.stent.dispatch(panics(often, 5)).await.expect("dispatched");
+        assert_eq!(run.result().timeout("20s").await.expect("the third is calm"), 3);
+        let run = world.stent.dispatch(panics(twice, 2)).await.expect("dispatched");
+        let error = run.result().timeout("20s").await.expect_err("both panic");
+        let failure = error.failure().expect("a failure");
+        assert_eq!(failure.kind.as_str(), Failure::PANIC, "{failure}");
+        assert_eq!(ran::count(twice, "attempt"), 2);
         worker.drain().await.expect("drains");
     }
 
@@ -231,7 +310,7 @@ on_every_store! {
         let run = world.stent.dispatch(patient(key)).await.expect("dispatched");
         eventually(async || {
             let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
-            tasks.iter().any(|task| task.name == "backoff") && tasks[0].status == TaskStatus::Waiting
+            tasks.iter().any(|task| task.name == "backoff of patient") && tasks[0].status == TaskStatus::Waiting
         })
         .await;
         // The only slot is free.
