@@ -18,6 +18,10 @@ use crate::{Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
 /// One change of the store. All of it is applied, or none (G1).
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "batches are short, and each dispatch would cost an allocation for a box"
+)]
 pub enum Transition {
     /// An execution starts.
     Dispatch(Dispatch),
