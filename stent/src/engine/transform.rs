@@ -155,7 +155,7 @@ impl Transforms {
             Ok(opened) => *payload = Payload::new(content_type, opened),
             Err(error) => {
                 tracing::error!(%error, transform = name, "transform {name} cannot open a payload, which \
-                                                                     stays sealed: {error}")
+                     stays sealed: {error}");
             }
         }
     }

@@ -160,7 +160,7 @@ impl RetentionTask {
                 match apply(&engine, &retention).await {
                     Ok(cleaned) => tracing::debug!(?cleaned, "retention applied"),
                     Err(error) => {
-                        tracing::warn!(%error, "cannot apply the retention; retrying at the next interval")
+                        tracing::warn!(%error, "cannot apply the retention; retrying at the next interval");
                     }
                 }
                 tokio::time::sleep(every).await;

@@ -457,7 +457,7 @@ macro_rules! known_error {
     ($error:ty) => {
         $crate::__private::inventory::submit! {
             $crate::__private::KnownError(|| {
-                #[allow(unused_imports)]
+                #[allow(unused_imports, reason = "method resolution uses the traits that fit the type")]
                 use $crate::__private::{
                     Classified as _, KnowError as _, KnowNothing as _, KnowSerde as _, Named as _, Unclassified as _,
                     Unnamed as _,

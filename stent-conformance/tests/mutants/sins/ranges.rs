@@ -37,9 +37,8 @@ fn cut(text: &str, bytes: usize) -> String {
 }
 
 fn failures(transition: &mut Transition, rewrite: fn(&mut Failure)) {
-    match next(transition) {
-        Some(Next::End(Err(failure)) | Next::Retry { failure, .. }) => rewrite(failure),
-        _ => {}
+    if let Some(Next::End(Err(failure)) | Next::Retry { failure, .. }) = next(transition) {
+        rewrite(failure);
     }
 }
 
