@@ -11,12 +11,12 @@
 //! | its code stops because it was asked to end | [`stop`] | cancelled |
 //! | the store cannot hold what it gave | [`refuse`] | failed, after the one time that its code ran |
 //! | a worker shuts down | [`release`] | pending |
-//! | parked code was woken by the world | [`unpark`] | ready |
-//! | parked code still waits for the world | [`put_off`] | waiting, due later |
+//! | parked code was woken by something outside the store | [`unpark`] | ready |
+//! | parked code still waits for something outside the store | [`postpone`] | waiting, due later |
 //! | its time is up | [`expire`] | failed, or cancelled if it was asked to end |
 //! | an execution is asked to end | [`cancel`] | cancelling, then cancelled |
 //! | a value is sent to an execution | [`signal`] | unchanged; who waits for the value goes on |
-//! | a dead letter is tried again | [`redrive`] | pending |
+//! | a dead letter is retried | [`redrive`] | pending |
 //! | a dead letter has been seen to | [`discard`] | failed, and no dead letter any more |
 
 use std::fmt;

@@ -9,19 +9,18 @@
 //!
 //! # How a store applies a batch
 //!
-//! In one transaction, which holds what it reads against others until the end:
+//! In one transaction, which holds the rows that it reads against other writers until it ends:
 //!
-//! 1. [`Ledger::reads`] says what is needed: rows by id; under keys key entries, and the open rows that have the key, with their
-//!    parents and owners. The store loads what of it exists into [`Ledger::new`].
-//! 2. For each transition, in order: if the ledger [`takes`](Ledger::takes) it, [`apply`](Ledger::apply) it; if not, do 3
-//!    and 4 first, and go on at 1 with those that are left.
+//! 1. Load what [`Ledger::reads`] names into [`Ledger::new`], as far as it exists: rows by id; for each key, its entry and the open
+//!    rows that have the key, with their parents and owners.
+//! 2. For each transition, in order: if the ledger [can apply](Ledger::can_apply) it, [`apply`](Ledger::apply) it. If not, do 3 and 4
+//!    first, and go on at 1 with the transitions that are left.
 //! 3. Write [`Ledger::into_writes`], field by field in the order of [`Writes`]. If it fails, write nothing and fail the call.
-//! 4. While [`Writes::follow`] is not empty: look for what it names (see [`Follow`]), load what [`FollowUp::reads`] says, let
-//!    a new ledger [`follow`](Ledger::follow) them up, and write what comes out.
-//! 5. Complete the news of those that [`lacks_steps`] names.
+//! 4. While [`Writes::cascade`] is not empty: find the rows that it names (see [`Cascade`]), load what [`CascadeStep::reads`] names,
+//!    let a new ledger [`cascade`](Ledger::cascade) them, and write the result.
+//! 5. Complete the news that [`lacks_steps`] names.
 //!
-//! A store that takes transitions one at a time, each with a ledger of its own and each followed up, never has to ask
-//! `takes`.
+//! A store that applies transitions one at a time, each with a ledger and a cascade of its own, never has to ask `can_apply`.
 //!
 //! | File | Holds |
 //! |---|---|
@@ -118,8 +117,8 @@ impl<'a> Ledger<'a> {
 
     /// Applies one transition.
     ///
-    /// Ask [`takes`](Self::takes) before. The news of an applied transition has no steps; where `done` shows that others
-    /// completed steps meanwhile, the store adds them: see [`lacks_steps`].
+    /// Ask [`can_apply`](Self::can_apply) first. The news of an applied transition has no steps. If `done` shows that others
+    /// completed steps in the meantime, the store adds them: see [`lacks_steps`].
     pub fn apply(&mut self, transition: &'a Transition) -> Outcome {
         if cfg!(debug_assertions) {
             self.ask(Self::reads(std::slice::from_ref(transition)).tasks);

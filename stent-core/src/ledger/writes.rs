@@ -73,17 +73,17 @@ pub struct Writes<'a> {
     pub restore: Vec<TaskId>,
     /// What running code says, in order. What each does is said at [`Note`].
     pub notes: Vec<Noted<'a>>,
-    /// Tries that ended badly.
+    /// Claims that ended badly.
     pub ended_claims: Vec<EndedClaim>,
     /// Every open task of these executions but the root is to be [stopped](Row::stop), at the moment.
     pub stop: Vec<(ExecutionId, Timestamp)>,
     /// Every open task below these, at any depth, is to be [cancelled](Row::cancel), at the moment at which they themselves
-    /// ended, once all else is written; they themselves are in `update` or `insert`. A task that loses its
-    /// [slot](Row::slot) here, or where it is stopped or erased, is as good as `ready`: a place is free.
+    /// ended, once all else is written; they themselves are in `update` or `insert`. If a task loses its slot of a
+    /// limit ([`Row::limit_key`]) here, or because it is stopped or erased, the batch counts as `ready`: a slot is free.
     pub sweep: Vec<TaskId>,
-    /// These are to be deleted with everything below them and with their tries, after all else.
+    /// These are to be deleted with everything below them and with their ended claims, after all else.
     pub erase: Vec<TaskId>,
-    /// What is to be looked after once all of this is written.
+    /// The cascade to run once all of this is written.
     pub cascade: Cascade,
     /// Whether an execution may have ended.
     pub ended: bool,
@@ -146,22 +146,22 @@ pub struct Noted<'a> {
     pub note: &'a Note,
 }
 
-/// Where tasks ended of which a batch of transitions cannot know, because only the store knows what hangs below what. Once
-/// the batch is written, the store looks there and [follows up](super::FollowUp).
+/// Executions in which tasks outside the batch ended: only the store knows a task's descendants. Once the batch is written, the
+/// store looks there and lets a ledger take the [steps](super::CascadeStep).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cascade {
-    /// Executions in which tasks were swept, erased or stopped, and when. To be found in each:
+    /// Executions in which tasks were swept, erased or stopped, and when. The store finds in each:
     ///
-    /// 1. key entries of results without a value whose holder has ended or is gone: [`FollowUp::Vacate`](super::FollowUp);
+    /// 1. key entries of results without a value whose holder has ended or is gone: [`CascadeStep::Vacate`](super::CascadeStep);
     /// 2. a root that is asked to end, is not running, and has no open task in its execution beside it:
-    ///    [`FollowUp::Close`](super::FollowUp).
+    ///    [`CascadeStep::Close`](super::CascadeStep).
     pub executions: BTreeMap<ExecutionId, Timestamp>,
     /// What is known already.
     pub steps: Vec<super::CascadeStep>,
 }
 
 impl Cascade {
-    /// Whether there is nothing to look after.
+    /// Whether nothing cascades.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.executions.is_empty() && self.steps.is_empty()
