@@ -80,7 +80,7 @@ impl Position {
     }
 
     /// The future's own position, or the next position of the function that polls it.
-    pub(crate) fn take(&mut self, polled_in: Arc<Durable>) -> (Arc<Durable>, Seq) {
+    fn take(&mut self, polled_in: Arc<Durable>) -> (Arc<Durable>, Seq) {
         match std::mem::replace(self, Self::Outside) {
             Self::Taken(durable, seq) => (durable, seq),
             _ => {

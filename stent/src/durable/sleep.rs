@@ -40,9 +40,38 @@ pub struct Sleep {
     location: &'static Location<'static>,
 }
 
-enum Sleeping {
+/// A timer that has been asked for: a durable sleep or, in a unit test by `.local()`, a timer of tokio.
+pub(crate) enum Sleeping {
     Asked(Pending),
     Local(Pin<Box<tokio::time::Sleep>>),
+}
+
+impl Sleeping {
+    /// Asks for a timer where a future has entered.
+    ///
+    /// # Errors
+    /// Those of [`Pending::ask`].
+    pub(crate) fn ask(
+        entered: Entered,
+        duration: Duration,
+        name: &'static str,
+        location: &'static Location<'static>,
+    ) -> Result<Self> {
+        Ok(match entered {
+            Entered::Local(_) => Self::Local(Box::pin(tokio::time::sleep(duration))),
+            Entered::Durable(reserved) => {
+                let due = reserved.durable.engine.clock.now() + duration;
+                Self::Asked(reserved.ask(Ask::new(StepSpec::Sleep { due }, name, location))?)
+            }
+        })
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<()>> {
+        match self {
+            Self::Asked(pending) => pending.poll(cx).map(|(_, slept)| slept.map(drop).map_err(Error::Failed)),
+            Self::Local(sleep) => sleep.as_mut().poll(cx).map(Ok),
+        }
+    }
 }
 
 impl Future for Sleep {
@@ -52,21 +81,9 @@ impl Future for Sleep {
         let Self { progress, position, location } = &mut *self;
         let ask = |duration: Result<Duration, DurationError>| {
             let duration = duration?;
-            Ok(match position.enter("stent::sleep")? {
-                Entered::Local(_) => Sleeping::Local(Box::pin(tokio::time::sleep(duration))),
-                Entered::Durable(reserved) => {
-                    let due = reserved.durable.engine.clock.now() + duration;
-                    let sleep = Ask::new(StepSpec::Sleep { due }, "sleep", location);
-                    Sleeping::Asked(reserved.ask(sleep)?)
-                }
-            })
+            Sleeping::ask(position.enter("stent::sleep")?, duration, "sleep", location)
         };
-        progress.poll("a sleep", ask, |sleeping| match sleeping {
-            Sleeping::Asked(pending) => {
-                pending.poll(cx).map(|(_, slept)| slept.map(drop).map_err(Error::Failed))
-            }
-            Sleeping::Local(sleep) => sleep.as_mut().poll(cx).map(Ok),
-        })
+        progress.poll("a sleep", ask, |sleeping| sleeping.poll(cx))
     }
 }
 

@@ -21,7 +21,7 @@ use stent_core::{Codec, ExecutionId, Failure, TaskId, Timestamp, own_failure};
 
 use crate::durable::closure::StepClosure;
 use crate::durable::context::{Context, Durable, Pending};
-use crate::durable::position::Position;
+use crate::durable::position::{Entered, Position, Reserved};
 use crate::durable::progress::polled_after_completion;
 use crate::error::{Error, Result};
 use crate::function::panics::catch_panic;
@@ -270,10 +270,9 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
         if let Some(Err(error)) = self.retries.as_ref().map(|retries| retries.policy.validate()) {
             return Err(Error::Option { option: "retry", problem: error.to_string() });
         }
-        let Context::Durable(durable) = self.position.require(&self.name)? else {
+        let Entered::Durable(Reserved { durable, seq }) = self.position.enter(&self.name)? else {
             return self.run(StepClosure::new(&self.name, None), None);
         };
-        let (durable, seq) = self.position.take(durable);
         if let Some(retries) = &mut self.retries {
             retries.next.get_or_insert_with(|| (durable.clone(), durable.reserve()));
         }

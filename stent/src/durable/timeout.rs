@@ -7,11 +7,10 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use stent_core::duration::{DurationError, IntoTimeout};
-use stent_core::replay::{Ask, StepSpec};
 
-use crate::durable::context::{Context, Pending};
 use crate::durable::position::Position;
-use crate::durable::progress::polled_after_completion;
+use crate::durable::progress::Progress;
+use crate::durable::sleep::Sleeping;
 use crate::error::{Error, Result};
 
 /// Awaits a future, but no longer than this. The limit is a durable timer: it is recorded when the future is first polled, a crash
@@ -54,7 +53,7 @@ pub fn timeout<F: IntoFuture>(limit: impl IntoTimeout, future: F) -> Timeout<F::
         limit: limit.into_timeout(),
         // Its position comes before any that the future takes when it is polled.
         position: Position::here(),
-        state: State::Built(Box::pin(future.into_future())),
+        progress: Progress::Built(Box::pin(future.into_future())),
         location: Location::caller(),
     }
 }
@@ -64,35 +63,23 @@ pub fn timeout<F: IntoFuture>(limit: impl IntoTimeout, future: F) -> Timeout<F::
 pub struct Timeout<F> {
     limit: Result<Option<Duration>, DurationError>,
     position: Position,
-    state: State<F>,
+    progress: Progress<Pin<Box<F>>, Limited<F>>,
     location: &'static Location<'static>,
 }
 
-enum State<F> {
-    Built(Pin<Box<F>>),
-    Waiting { future: Pin<Box<F>>, timer: Option<Timer> },
-    Done,
+/// A future, and the timer that limits it, with its length. Without a limit there is no timer.
+struct Limited<F> {
+    future: Pin<Box<F>>,
+    timer: Option<(Sleeping, Duration)>,
 }
 
-enum Timer {
-    Durable(Pending),
-    /// In a unit test, by `.local()`.
-    Local(Pin<Box<tokio::time::Sleep>>),
-}
-
-impl<F> Timeout<F> {
-    fn start(&mut self) -> Result<Option<Timer>> {
-        let Some(limit) = self.limit.clone()? else {
-            self.position.require("stent::timeout")?;
-            return Ok(None);
-        };
-        let Context::Durable(durable) = self.position.require("stent::timeout")? else {
-            return Ok(Some(Timer::Local(Box::pin(tokio::time::sleep(limit)))));
-        };
-        let (durable, seq) = self.position.take(durable);
-        let due = durable.engine.clock.now() + limit;
-        let sleep = Ask::new(StepSpec::Sleep { due }, "timeout", self.location);
-        Pending::ask(durable, seq, sleep).map(|pending| Some(Timer::Durable(pending)))
+impl<F: Future> Limited<F> {
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<F::Output>> {
+        if let Poll::Ready(output) = self.future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let Some((timer, limit)) = &mut self.timer else { return Poll::Pending };
+        timer.poll(cx).map(|slept| slept.and(Err(Error::Elapsed { limit: *limit })))
     }
 }
 
@@ -100,37 +87,21 @@ impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if matches!(this.state, State::Built(_))
-            && let State::Built(future) = std::mem::replace(&mut this.state, State::Done)
-        {
-            let timer = this.start()?;
-            this.state = State::Waiting { future, timer };
-        }
-        let State::Waiting { future, timer } = &mut this.state else {
-            polled_after_completion("a timeout");
-        };
-        let output = match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Ok(output),
-            Poll::Pending => {
-                let elapsed = match timer {
-                    Some(Timer::Durable(pending)) => {
-                        pending.poll(cx).map(|(_, slept)| slept.map(drop).map_err(Error::Failed))
-                    }
-                    Some(Timer::Local(sleep)) => sleep.as_mut().poll(cx).map(Ok),
-                    None => Poll::Pending,
-                };
-                match elapsed {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(error)) => Err(error),
-                    Poll::Ready(Ok(_)) => {
-                        Err(Error::Elapsed { limit: this.limit.clone().ok().flatten().unwrap_or_default() })
-                    }
+        let Self { limit, position, progress, location } = &mut *self;
+        let ask = |future| {
+            let timer = match limit.clone()? {
+                Some(limit) => {
+                    let entered = position.enter("stent::timeout")?;
+                    Some((Sleeping::ask(entered, limit, "timeout", location)?, limit))
                 }
-            }
+                None => {
+                    position.require("stent::timeout")?;
+                    None
+                }
+            };
+            Ok(Limited { future, timer })
         };
-        this.state = State::Done;
-        Poll::Ready(output)
+        progress.poll("a timeout", ask, |limited| limited.poll(cx))
     }
 }
 
