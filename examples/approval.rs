@@ -83,7 +83,7 @@ struct Options {
 enum Act {
     /// Requests money and waits for the decision
     Request {
-        /// What the money is for
+        /// The purpose of the money
         what: String,
 
         /// The longest wait for an answer; 0s for no limit

@@ -11,7 +11,7 @@ use stent::{ExecutionId, ExecutionStatus, TaskId};
 
 use crate::moment::Moment;
 
-/// What had ended at each look, with the first moment after the answer that said so.
+/// The executions that each look found ended, with the first moment after its answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) tasks: BTreeMap<TaskId, Moment>,

@@ -19,7 +19,7 @@ pub(crate) struct Plan {
     pub(crate) cancel_after: Option<Duration>,
     /// When its signal is sent, after its dispatch, and the value.
     pub(crate) signal: Option<(Duration, u64)>,
-    /// What the dispatcher does if its dispatch is not confirmed.
+    /// The action of the dispatcher if its dispatch is not confirmed.
     pub(crate) when_refused: WhenRefused,
     /// How long the dispatcher waits before the next one.
     pub(crate) pause: Duration,

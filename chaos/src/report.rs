@@ -10,7 +10,7 @@ use crate::judge::{Verdict, Violation};
 /// Violations that are shown; the file has all of them.
 const SHOWN_MAX: usize = 30;
 
-/// What the run is about to play.
+/// The announcement of a run, before it begins.
 pub(crate) fn plan(settings: &Settings) -> String {
     format!(
         "chaos: {} for {:.0} s, lease {:.1} s, {} faults, seed {}",

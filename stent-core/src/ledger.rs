@@ -65,7 +65,7 @@ pub struct Ledger<'a> {
     sweep: Vec<TaskId>,
     erase: Vec<TaskId>,
     cascade: Cascade,
-    /// The keys of what is to be followed up, as far as they are known.
+    /// The keys of the cascade, as far as they are known.
     cascading: BTreeSet<Key>,
     /// Tasks that were loaded, asked for or inserted. Kept in debug builds only.
     asked: BTreeSet<TaskId>,
@@ -133,7 +133,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Whether a transition can be applied to what is in memory. If not, write what there is, follow it up, and go on with
+    /// Whether a transition can be applied to what is in memory. If not, write the changes, run their cascade, and go on with
     /// a new ledger, in the same transaction: the batch has ended tasks that are not here, and only the store knows which.
     #[must_use]
     pub fn can_apply(&self, transition: &Transition) -> bool {

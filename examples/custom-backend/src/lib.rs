@@ -75,7 +75,7 @@ pub struct JsonStore {
     is_open: RwLock<bool>,
 }
 
-/// What an acknowledged commit survives.
+/// The failures that an acknowledged commit survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// Power loss: each commit waits for the disk, twice.

@@ -1,4 +1,4 @@
-//! Who may write: the last claim, from its current commit count.
+//! Only the last claim may write, and only from its current commit count.
 
 use super::words::*;
 

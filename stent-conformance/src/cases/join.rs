@@ -478,7 +478,7 @@ async fn pair(world: &World) -> (Claimed, Claimed, TaskId) {
     (root, waiter, join)
 }
 
-/// What a function gets at once when it waits for an execution.
+/// The answer that a function gets at once when it waits for an execution.
 async fn heard(world: &World, root: TaskId) -> (Step, Vec<Step>) {
     let waiter = claim(world, "checkout").await;
     let join = world.join(root);

@@ -19,7 +19,7 @@ list! { life:
 /// Polls after which a call is dropped: before anything is sent, on the way, and when it may have arrived.
 const POLLS: [usize; 4] = [1, 3, 12, 80];
 
-/// What happens to the player of the script.
+/// The interruption that the player of the script meets.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     None,

@@ -1,4 +1,4 @@
-//! What each kind of purge deletes, and that it leaves everything else.
+//! Each kind of purge deletes its data and leaves everything else.
 
 use stent_core::Key;
 use stent_core::backend::{NotesView, Purge, PurgeRequest};
