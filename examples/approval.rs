@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo run --example approval -- request "a new bike" --patience 2h    # prints an id and waits
 //! cargo run --example approval -- answer ID --by kim                    # in another terminal; or with --no
-//! cargo run --example approval -- wait ID                               # goes on, should the first have been stopped
+//! cargo run --example approval -- wait ID                               # continues, if the first was stopped
 //! ```
 //!
 //! While the function waits, it is only a row in the store: it needs no worker, no connection and no process. The answer may
@@ -55,7 +55,7 @@ async fn reimburse(expense: Expense, patience: String) -> Result<Decision, Stent
     }
 }
 
-/// Tells the people who may approve it; a real one would send a mail.
+/// Notifies the people who may approve it; a real one would send a mail.
 #[durable]
 async fn ask(expense: Expense) {
     println!("who approves {}?", expense.what);

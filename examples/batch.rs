@@ -77,7 +77,7 @@ enum Outcome {
     Bad { line: u64, reason: String },
 }
 
-/// Where a page of the file begins.
+/// The beginning of a page of the file.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Place {
     byte: u64,

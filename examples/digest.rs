@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo run --release --example digest -- .                     # the report on stdout, all else on stderr
 //! cargo run --release --example digest -- . --crash-after 100   # dies in the middle
-//! cargo run --release --example digest -- .                     # goes on from there
+//! cargo run --release --example digest -- .                     # continues from there
 //! ```
 //!
 //! ```text
@@ -31,8 +31,8 @@ use tokio::task::spawn_blocking;
 
 /// Lists the folder, then checks everything in it.
 ///
-/// It returns numbers and not the report, which may be larger than a record should be. The report is read from the items of the
-/// map.
+/// The function returns numbers and not the report, which may be larger than a record should be. The report is read from the
+/// items of the map.
 #[durable]
 async fn digest(root: PathBytes, skip: Vec<PathBytes>) -> Result<Summary, stent::Error> {
     let queue = queue(&root);

@@ -2,7 +2,7 @@
 //! is taken off the shelf exactly once.
 //!
 //! ```sh
-//! cargo run --example outbox                       # three orders, of which one is thought better of
+//! cargo run --example outbox                       # three orders, one of which is withdrawn
 //! cargo run --example outbox -- --orders 20        # more than there is on the shelf
 //! ```
 

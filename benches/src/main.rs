@@ -10,12 +10,15 @@
 //! | `map` | one execution over many items |
 //! | `two-workers` | `jobs`, processed by two processes on one store |
 //! | `start` | one execution at a time, from its dispatch in this process to its start in another, idle one |
+//! | `claim` | one claim of one task at a time, while `n` tasks wait |
+//! | `memory` | the memory of a Redis server for each execution that waits, and for each that has ended |
 //!
 //! Every measurement runs in a separate process on a separate store, so that it shares no memory and no cache with the one
 //! before, and the peak memory is that of the measurement.
 
 mod functions;
 mod measure;
+mod namespace;
 mod plan;
 mod process;
 mod report;
@@ -50,11 +53,12 @@ struct Options {
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     n: Vec<u32>,
 
-    /// What a commit waits for
+    /// The event for which a commit waits
     #[arg(long, value_name = "full,normal", value_delimiter = ',', default_value = "full,normal")]
     durability: Vec<Durability>,
 
-    /// Stores to measure: sqlite, postgres (on the server that STENT_POSTGRES_URL names, in new schemas), memory
+    /// Stores to measure: sqlite, postgres (on the server that STENT_POSTGRES_URL names, in new schemas), redis (on the server
+    /// that STENT_REDIS_URL names, in new namespaces; its appendfsync must be always for full, and everysec for normal), memory
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "sqlite")]
     backend: Vec<Backend>,
 

@@ -18,6 +18,8 @@ pub(crate) enum Bench {
     Map,
     TwoWorkers,
     Start,
+    Claim,
+    Memory,
 }
 
 impl Bench {
@@ -28,12 +30,20 @@ impl Bench {
             Self::Workflows => &[1_000],
             Self::Latency | Self::Start => &[200],
             Self::Map => &[1_000, 10_000, 100_000],
+            Self::Claim => &[100, 100_000],
+            Self::Memory => &[20_000],
         }
     }
 
-    /// Whether it makes sense on a store that only one process can see.
+    /// Whether it makes sense on this store.
     const fn is_for(self, backend: Backend) -> bool {
-        !matches!((self, backend), (Self::TwoWorkers | Self::Start, Backend::Memory))
+        match self {
+            // Only one process can see a store in its memory.
+            Self::TwoWorkers | Self::Start => !matches!(backend, Backend::Memory),
+            // Only Redis has a server that keeps everything in its memory.
+            Self::Memory => matches!(backend, Backend::Redis),
+            Self::Jobs | Self::JobsStep | Self::Workflows | Self::Latency | Self::Map | Self::Claim => true,
+        }
     }
 }
 
@@ -43,10 +53,11 @@ impl Bench {
 pub(crate) enum Backend {
     Sqlite,
     Postgres,
+    Redis,
     Memory,
 }
 
-/// What a commit waits for.
+/// The event for which a commit waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Durability {
@@ -93,7 +104,7 @@ pub(crate) fn specs(options: &Options, dir: &Path) -> Vec<Spec> {
 
 fn stores(options: &Options) -> Vec<(Backend, Durability)> {
     let of = |backend: &Backend| match backend {
-        backend @ (Backend::Sqlite | Backend::Postgres) => {
+        backend @ (Backend::Sqlite | Backend::Postgres | Backend::Redis) => {
             options.durability.iter().map(|durability| (*backend, *durability)).collect()
         }
         Backend::Memory => vec![(Backend::Memory, Durability::None)],

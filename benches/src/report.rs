@@ -11,6 +11,9 @@ pub(crate) struct Measurement {
     pub(crate) name: Bench,
     pub(crate) backend: Backend,
     pub(crate) durability: Durability,
+    /// The setting of the Redis server that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) appendfsync: Option<String>,
     /// Executions, or items of the map.
     pub(crate) n: u32,
     /// The duration of the work, without dispatching it.
@@ -23,6 +26,8 @@ pub(crate) struct Measurement {
     pub(crate) latency: Option<Latency>,
     #[serde(flatten)]
     pub(crate) fleet: Option<Fleet>,
+    #[serde(flatten)]
+    pub(crate) memory: Option<ServerMemory>,
     /// The peak resident memory of the process; of the larger one if there are two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peak_rss_mb: Option<f64>,
@@ -43,7 +48,7 @@ pub(crate) struct Dispatching {
     pub(crate) rate_with_dispatch: f64,
 }
 
-/// Times from the dispatch of an execution to its result, or to its start.
+/// Times from the dispatch of an execution to its result, or to its start; or of one claim.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Latency {
     pub(crate) p50_ms: f64,
@@ -57,6 +62,17 @@ pub(crate) struct Fleet {
     pub(crate) per_worker: Vec<usize>,
     /// Jobs that ran more than once.
     pub(crate) ran_twice: usize,
+}
+
+/// The memory of the server for one execution, on average.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct ServerMemory {
+    /// A job that waits.
+    pub(crate) bytes_waiting: f64,
+    /// A job that has ended.
+    pub(crate) bytes_ended: f64,
+    /// An execution of three steps that has ended.
+    pub(crate) bytes_ended_with_three_steps: f64,
 }
 
 /// The work of the store, including dispatching.
@@ -84,12 +100,14 @@ impl Measurement {
             name: spec.bench,
             backend: spec.backend,
             durability: spec.durability,
+            appendfsync: None,
             n: spec.n,
             seconds,
             rate: f64::from(spec.n) / seconds,
             dispatch: None,
             latency: None,
             fleet: None,
+            memory: None,
             peak_rss_mb: None,
             steps,
             cost: None,

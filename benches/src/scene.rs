@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use stent::backend::limits::PAGE_MAX;
 use stent::postgres::PostgresStore;
@@ -12,6 +12,7 @@ use stent::sqlite::SqliteStore;
 use stent::{ExecutionId, ExecutionStatus, Stent, WorkerBuilder};
 use tempfile::TempDir;
 
+use crate::namespace::Namespace;
 use crate::plan::{Backend, Durability, Spec};
 use crate::schema::Schema;
 
@@ -30,30 +31,62 @@ pub(crate) struct Scene {
     /// The folder of the store and of the other files that a measurement writes.
     pub(crate) folder: TempDir,
     concurrency: Option<usize>,
-    schema: Option<Schema>,
+    place: Place,
+}
+
+/// The place of a store on a server.
+#[derive(Debug)]
+enum Place {
+    /// In the folder, or in this process.
+    Here,
+    Postgres(Schema),
+    Redis(Namespace),
 }
 
 impl Scene {
     pub(crate) async fn set(spec: &Spec) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("stent-bench-").tempdir_in(&spec.dir)?;
-        let (url, schema) = match spec.backend {
-            Backend::Memory => ("memory:".to_owned(), None),
-            Backend::Sqlite => (sqlite(spec, folder.path())?, None),
+        let (url, place) = match spec.backend {
+            Backend::Memory => ("memory:".to_owned(), Place::Here),
+            Backend::Sqlite => (sqlite(spec, folder.path())?, Place::Here),
             Backend::Postgres => {
                 let schema = Schema::name_one(spec.durability)?;
-                (schema.url(), Some(schema))
+                (schema.url(), Place::Postgres(schema))
+            }
+            Backend::Redis => {
+                let namespace = Namespace::name_one(spec.durability)?;
+                (namespace.url(), Place::Redis(namespace))
             }
         };
         let (stent, meter) = open(&url).await?;
-        Ok(Self { stent, meter, url, folder, concurrency: spec.concurrency, schema })
+        Ok(Self { stent, meter, url, folder, concurrency: spec.concurrency, place })
+    }
+
+    /// The `appendfsync` of the server, if the store is in Redis.
+    pub(crate) fn appendfsync(&self) -> Option<String> {
+        match &self.place {
+            Place::Redis(namespace) => Some(namespace.appendfsync.clone()),
+            Place::Here | Place::Postgres(_) => None,
+        }
+    }
+
+    /// The bytes that the server has allocated.
+    pub(crate) fn used_memory(&mut self) -> Result<u64> {
+        match &mut self.place {
+            Place::Redis(namespace) => namespace.used_memory(),
+            Place::Here | Place::Postgres(_) => {
+                bail!("only Redis keeps everything in the memory of a server")
+            }
+        }
     }
 
     /// Removes everything from the server.
     pub(crate) async fn strike(self) -> Result<()> {
         self.stent.close().await?;
-        match self.schema {
-            Some(schema) => schema.drop().await,
-            None => Ok(()),
+        match self.place {
+            Place::Here => Ok(()),
+            Place::Postgres(schema) => schema.drop().await,
+            Place::Redis(namespace) => namespace.drop(),
         }
     }
 

@@ -159,6 +159,7 @@ impl<'a> Stage<'a> {
             },
             life,
             seed: self.settings.seed,
+            backend: self.settings.backend,
             url: self.store.url.clone(),
             folder: self.settings.folder.clone(),
             lease: self.settings.lease,
@@ -224,6 +225,8 @@ impl<'a> Stage<'a> {
             Fault::Restart(duration) => self.store.restart(duration).await?,
             Fault::Terminate => self.store.terminate().await?,
             Fault::ReadOnly(duration) => self.store.be_read_only(duration).await?,
+            Fault::Freeze(duration) => self.store.freeze(duration).await?,
+            Fault::FillMemory(duration) => self.store.fill_memory(duration).await?,
             Fault::LockRows(duration) => (from, executions) = self.store.lock_rows(duration).await?,
             Fault::LockFile(duration) => match self.store.lock_file(duration).await? {
                 Some(began) => from = began,
@@ -361,7 +364,7 @@ async fn cases(stent: &Stent, evidence: &Evidence) -> Result<BTreeMap<ExecutionI
                 kind: task.kind,
                 name: task.name.clone(),
                 status: task.status,
-                is_hit: task.mark == Some(Mark::Hit),
+                is_hit: task.marks.contains(Mark::Hit),
                 started_at: task.started_at,
             });
             let answer = if view.status.is_terminal() { Some(answer(stent, view.id).await?) } else { None };

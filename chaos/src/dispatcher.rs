@@ -38,12 +38,12 @@ pub(crate) async fn dispatch(role: &Role, finishing: watch::Receiver<bool>) -> R
     let open = Arc::new(Semaphore::new(OPEN_MAX));
     let mut cases = JoinSet::new();
     for (number, known) in before.open {
-        cases.spawn(clerk.clone().see_to(Plan::of(role.seed, number), Some(known)));
+        cases.spawn(clerk.clone().see_to(Plan::of(role.backend, role.seed, number), Some(known)));
     }
-    let pulses = tokio::spawn(pulse(clerk.clone(), role.seed, before.next_pulse, finishing.clone()));
+    let pulses = tokio::spawn(pulse(clerk.clone(), role.clone(), before.next_pulse, finishing.clone()));
     let mut number = before.next;
     while !*finishing.borrow() {
-        let plan = Plan::of(role.seed, number);
+        let plan = Plan::of(role.backend, role.seed, number);
         let pause = plan.pause;
         let mut finish = finishing.clone();
         let permit = tokio::select! {
@@ -106,11 +106,11 @@ impl Before {
 }
 
 /// Dispatches pulses, one at a time, which show when the store answers again.
-async fn pulse(clerk: Clerk, seed: u64, first: u64, finishing: watch::Receiver<bool>) {
+async fn pulse(clerk: Clerk, role: Role, first: u64, finishing: watch::Receiver<bool>) {
     let mut number = first;
     let mut waits = JoinSet::new();
     while !*finishing.borrow() {
-        let plan = Plan::of(seed, number);
+        let plan = Plan::of(role.backend, role.seed, number);
         let id = new_id();
         clerk.journal.note(number, Told::Intended(id));
         if clerk.dispatch(&plan, id).await {

@@ -18,6 +18,7 @@ pub(crate) const WORKERS: usize = 3;
 pub(crate) enum Backend {
     Sqlite,
     Postgres,
+    Redis,
 }
 
 impl fmt::Display for Backend {
@@ -25,6 +26,7 @@ impl fmt::Display for Backend {
         f.pad(match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
+            Self::Redis => "redis",
         })
     }
 }
@@ -56,12 +58,16 @@ pub(crate) enum Fault {
     Pause(Target, Duration),
     /// SIGTERM, on which a worker drains, and a new process.
     Drain(Target),
-    /// `pg_ctl stop --mode immediate`, and a start.
+    /// `pg_ctl stop --mode immediate`, or SIGKILL for a Redis server, and a start.
     Restart(Duration),
     /// The server ends every connection of the store's user.
     Terminate,
-    /// The user's sessions are read-only, including open ones.
+    /// The user's sessions are read-only, including open ones. A Redis server becomes a replica.
     ReadOnly(Duration),
+    /// SIGSTOP for the server, then SIGCONT: it then runs commands whose senders have given up.
+    Freeze(Duration),
+    /// The server has no memory for writes.
+    FillMemory(Duration),
     /// Another session locks rows of running tasks.
     LockRows(Duration),
     /// Another process holds the only write lock of the file.
@@ -79,6 +85,8 @@ pub(crate) enum Kind {
     Restart,
     Terminate,
     ReadOnly,
+    Freeze,
+    FillMemory,
     LockRows,
     LockFile,
     FillDisk,
@@ -97,6 +105,16 @@ impl Kind {
                 Self::ReadOnly,
                 Self::LockRows,
             ],
+            Backend::Redis => &[
+                Self::Kill,
+                Self::Pause,
+                Self::Drain,
+                Self::Restart,
+                Self::Terminate,
+                Self::ReadOnly,
+                Self::Freeze,
+                Self::FillMemory,
+            ],
         }
     }
 
@@ -104,10 +122,12 @@ impl Kind {
     const fn group(self) -> u8 {
         match self {
             Self::Kill | Self::Pause | Self::Drain => 0,
-            Self::Restart | Self::Terminate | Self::ReadOnly => 1,
+            // A server that stands still cannot be told to do anything else.
+            Self::Restart | Self::Terminate | Self::ReadOnly | Self::Freeze => 1,
             Self::LockRows => 2,
             Self::LockFile => 3,
             Self::FillDisk => 4,
+            Self::FillMemory => 5,
         }
     }
 
@@ -124,6 +144,8 @@ impl Kind {
             }
             Self::Restart => Fault::Restart(millis(100..lease / 8)),
             Self::ReadOnly => Fault::ReadOnly(millis(short)),
+            Self::Freeze => Fault::Freeze(millis(long)),
+            Self::FillMemory => Fault::FillMemory(millis(short)),
             Self::LockRows => Fault::LockRows(millis(long)),
             Self::LockFile => Fault::LockFile(millis(long)),
             Self::FillDisk => {
@@ -156,6 +178,8 @@ impl Fault {
             Self::Restart(_) => Kind::Restart,
             Self::Terminate => Kind::Terminate,
             Self::ReadOnly(_) => Kind::ReadOnly,
+            Self::Freeze(_) => Kind::Freeze,
+            Self::FillMemory(_) => Kind::FillMemory,
             Self::LockRows(_) => Kind::LockRows,
             Self::LockFile(_) => Kind::LockFile,
             Self::FillDisk(..) => Kind::FillDisk,
@@ -174,6 +198,8 @@ impl Fault {
             Self::Pause(_, duration)
             | Self::Restart(duration)
             | Self::ReadOnly(duration)
+            | Self::Freeze(duration)
+            | Self::FillMemory(duration)
             | Self::LockRows(duration)
             | Self::LockFile(duration)
             | Self::FillDisk(duration, _) => duration,
@@ -201,6 +227,10 @@ impl fmt::Display for Fault {
             }
             Self::Terminate => f.write_str("all connections are ended"),
             Self::ReadOnly(duration) => write!(f, "sessions are read-only, {}", seconds(duration)),
+            Self::Freeze(duration) => write!(f, "SIGSTOP for the server, {}", seconds(duration)),
+            Self::FillMemory(duration) => {
+                write!(f, "the memory of the server is full, {}", seconds(duration))
+            }
             Self::LockRows(duration) => write!(f, "rows of running tasks are locked, {}", seconds(duration)),
             Self::LockFile(duration) => write!(f, "the write lock is held, {}", seconds(duration)),
             Self::FillDisk(duration, bytes) => {
@@ -266,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_schedule_and_a_minute_has_every_kind() {
-        for backend in [Backend::Sqlite, Backend::Postgres] {
+        for backend in [Backend::Sqlite, Backend::Postgres, Backend::Redis] {
             let kinds = Kind::all(backend);
             let drawn = |seed| schedule(seed, kinds, LEASE, Duration::from_secs(60));
             assert_eq!(drawn(1), drawn(1));

@@ -22,13 +22,13 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Told {
-    /// It is about to be dispatched under this id.
+    /// The execution is about to be dispatched under this id.
     Intended(ExecutionId),
     /// Its dispatch returned `Ok`.
     Acknowledged,
     /// A request for it returned an error; `passes` is whether the error is transient.
     Refused { what: String, error: String, passes: bool },
-    /// It is not dispatched again, and may or may not exist.
+    /// The execution is not dispatched again, and may or may not exist.
     Left,
     /// Sending its signal returned `Ok`.
     Signalled,

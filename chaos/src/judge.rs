@@ -46,7 +46,7 @@ use crate::plan::{End, Plan};
 use crate::programs::{NARROW_MAX, PACED_MAX, ROW, grown};
 use crate::stall::Stall;
 
-/// How soon after the store recovers somebody must have been served: generous, for a busy machine.
+/// How soon after the store recovers a request must have been served: generous, for a busy machine.
 const SILENCE_MAX: Duration = Duration::from_secs(12);
 /// How long after a pause a process may still start runs for which it has no lease.
 const DAZE: Duration = Duration::from_secs(2);
@@ -221,12 +221,19 @@ impl<'a> Court<'a> {
         court
     }
 
+    /// The plan of an execution.
+    fn plan(&self, number: u64) -> Plan {
+        Plan::of(self.evidence.backend, self.evidence.seed, number)
+    }
+
     /// Whether a fault keeps every process from the store.
     fn is_outage(&self, spell: &Spell) -> bool {
         match spell.fault {
             Fault::Restart(_)
             | Fault::Terminate
             | Fault::ReadOnly(_)
+            | Fault::Freeze(_)
+            | Fault::FillMemory(_)
             | Fault::LockFile(_)
             | Fault::FillDisk(..) => true,
             // The process may have been stopped while it held the only write lock.
@@ -280,7 +287,7 @@ impl<'a> Court<'a> {
     }
 
     fn about(&self, id: ExecutionId) -> String {
-        let plan = self.dispatched.get(&id).map(|known| Plan::of(self.evidence.seed, known.number));
+        let plan = self.dispatched.get(&id).map(|known| self.plan(known.number));
         plan.map_or_else(|| id.to_string(), |plan| format!("{id} ({}: {:?})", plan.number, plan.program))
     }
 
@@ -300,7 +307,7 @@ impl<'a> Court<'a> {
         };
         let mut expected = BTreeMap::<ExecutionId, Option<u64>>::new();
         for (id, known) in &self.dispatched {
-            let plan = Plan::of(self.evidence.seed, known.number);
+            let plan = self.plan(known.number);
             let Some(case) = self.evidence.cases.get(id) else {
                 if known.is_acknowledged {
                     broken(
@@ -566,7 +573,7 @@ impl<'a> Court<'a> {
     fn keys(&self, verdict: &mut Verdict) {
         let mut results = BTreeMap::<u64, BTreeSet<u64>>::new();
         for (id, known) in &self.dispatched {
-            let End::Shared(key) = Plan::of(self.evidence.seed, known.number).end() else { continue };
+            let End::Shared(key) = self.plan(known.number).end() else { continue };
             let case = self.evidence.cases.get(id);
             if let Some(Answer::Value(value)) = case.and_then(|case| case.answer.as_ref()) {
                 results.entry(key).or_default().insert(*value);
@@ -698,7 +705,7 @@ fn dispatched(journal: &[Entry]) -> BTreeMap<ExecutionId, Dispatched> {
     by_number.into_values().collect()
 }
 
-/// What is wrong with an end, if anything.
+/// The fault of an end, if it has one.
 fn wrong_end(plan: &Plan, known: &Dispatched, case: &Case) -> Option<String> {
     let is_as_planned = match (plan.end(), &case.answer) {
         (End::Value(value), Some(Answer::Value(given))) => value == *given,

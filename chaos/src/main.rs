@@ -30,6 +30,9 @@ mod observer;
 mod plan;
 mod process;
 mod programs;
+#[path = "../../stent-redis/tests/servers/server.rs"]
+#[expect(dead_code, reason = "tests of the store need more of it")]
+mod redis_server;
 mod report;
 mod role;
 #[path = "../../stent/tests/postgres/server.rs"]
@@ -71,7 +74,7 @@ use crate::role::Role;
 )]
 struct Cli {
     /// Stores, with commas between them, one after the other
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "sqlite,postgres")]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "sqlite,postgres,redis")]
     backend: Vec<Backend>,
 
     /// Minutes of faults on each store; starting and finishing take about one more

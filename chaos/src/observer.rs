@@ -1,5 +1,5 @@
-//! Looks at the store during the run, and notes what has a result, and since when at the latest. A run that begins after that
-//! has no excuse.
+//! Reads the store during the run, and notes which steps have a result, and since when at the latest. A run that begins after
+//! that has no excuse.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +51,7 @@ async fn look(stent: &Stent, number: usize, seen: &Mutex<Seen>) -> stent::Result
     }
     let running = Filter::default().status(ExecutionStatus::Running);
     let running = stent.inspect().list(&running, None, LISTED).await?;
-    // Not the same ones each time.
+    // Different executions each time.
     let first = if running.is_empty() { 0 } else { number * TIMELINES % running.len() };
     for view in running.iter().cycle().skip(first).take(TIMELINES.min(running.len())) {
         let tasks = stent.inspect().timeline(view.id).await?;

@@ -227,7 +227,7 @@ async fn row(world: &World, place: &Place, value: u64, commit: Commit) -> stent:
                 let insert = format!("INSERT INTO chaos_posted (place, run) VALUES ('{place}', {run})");
                 txn.execute_unprepared(&insert).await?;
             }
-            // It waits for nothing; the pause lets some faults find the transaction open.
+            // The closure waits for nothing; the pause lets some faults find the transaction open.
             tokio::time::sleep(Duration::from_millis(value % 8)).await;
             if commit == Commit::No {
                 return Err(stent::fatal(Stumbled).into());

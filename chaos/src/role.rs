@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use stent::prelude::*;
 use tokio::sync::watch;
 
+use crate::faults::Backend;
 use crate::mutant::Mutant;
 use crate::{dispatcher, worker};
 
@@ -31,8 +32,9 @@ pub(crate) struct Role {
     /// The number of this life, among the lives of all processes.
     pub(crate) life: u64,
     pub(crate) seed: u64,
+    pub(crate) backend: Backend,
     pub(crate) url: String,
-    /// Where the logs of this run are.
+    /// The folder of this run's logs.
     pub(crate) folder: PathBuf,
     pub(crate) lease: Duration,
     pub(crate) mutant: Option<Mutant>,

@@ -1,9 +1,10 @@
-//! The store of a run: where it is, and the faults that it can have.
+//! The store of a run: its location, and its faults.
 
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use stent::ExecutionId;
 use stent::sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use stent::sea_orm::sqlx::{Connection, Executor, PgConnection, Row, SqliteConnection};
@@ -12,6 +13,7 @@ use tokio::sync::Mutex;
 use crate::faults::Backend;
 use crate::moment::Moment;
 use crate::programs;
+use crate::redis_server;
 use crate::server::Server;
 
 /// How long a request to the store between faults may take, while another fault is being played.
@@ -35,6 +37,7 @@ pub(crate) struct Store {
 enum Place {
     File(std::path::PathBuf),
     Server { server: Mutex<Server>, admin: String },
+    Redis(Mutex<redis_server::Server>),
 }
 
 impl Store {
@@ -48,6 +51,11 @@ impl Store {
                 connection.execute(programs::TABLE).await?;
                 connection.close().await?;
                 Ok(Self { url: format!("sqlite://{}", path.display()), place: Place::File(path) })
+            }
+            Backend::Redis => {
+                let server = tokio::task::block_in_place(|| redis_server::Server::start(&[]));
+                let url = format!("redis://127.0.0.1:{}?namespace={NAME}&response_timeout=3s", server.port());
+                Ok(Self { url, place: Place::Redis(Mutex::new(server)) })
             }
             Backend::Postgres => {
                 let server = Server::start().await;
@@ -78,16 +86,30 @@ impl Store {
 
     /// Stops the server as a crash would, and starts it again after `after`.
     pub(crate) async fn restart(&self, after: Duration) -> Result<()> {
-        let Place::Server { server, .. } = &self.place else { return Ok(()) };
-        let mut server = server.lock().await;
-        server.stop();
-        tokio::time::sleep(after).await;
-        server.start_again().await;
-        Ok(())
+        match &self.place {
+            Place::File(_) => Ok(()),
+            Place::Server { server, .. } => {
+                let mut server = server.lock().await;
+                server.stop();
+                tokio::time::sleep(after).await;
+                server.start_again().await;
+                Ok(())
+            }
+            Place::Redis(server) => {
+                let mut server = server.lock().await;
+                server.kill();
+                tokio::time::sleep(after).await;
+                tokio::task::block_in_place(|| server.run()).map_err(Error::msg)
+            }
+        }
     }
 
-    /// Ends all connections of the workers and the dispatcher.
+    /// Ends all connections of the workers and the dispatcher. A Redis server also forgets its scripts.
     pub(crate) async fn terminate(&self) -> Result<()> {
+        if let Place::Redis(_) = &self.place {
+            self.command(&["SCRIPT", "FLUSH"]).await?;
+            return self.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+        }
         let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{NAME}'");
         self.administer(&[sql]).await
     }
@@ -95,6 +117,12 @@ impl Store {
     /// Makes all sessions read-only: new ones by a setting, open ones by ending them. Sessions that are open when the fault
     /// ends stay read-only, as after a failover: their owners have to notice.
     pub(crate) async fn be_read_only(&self, duration: Duration) -> Result<()> {
+        if let Place::Redis(_) = &self.place {
+            // A port on which nobody listens: the replica keeps its data.
+            self.command(&["REPLICAOF", "127.0.0.1", "1"]).await?;
+            tokio::time::sleep(duration).await;
+            return self.command(&["REPLICAOF", "NO", "ONE"]).await;
+        }
         self.administer(&[
             format!("ALTER ROLE {NAME} SET default_transaction_read_only = on"),
             format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{NAME}'"),
@@ -102,6 +130,24 @@ impl Store {
         .await?;
         tokio::time::sleep(duration).await;
         self.administer(&[format!("ALTER ROLE {NAME} RESET default_transaction_read_only")]).await
+    }
+
+    /// Stops the process of the server for a while.
+    pub(crate) async fn freeze(&self, duration: Duration) -> Result<()> {
+        let Place::Redis(server) = &self.place else { return Ok(()) };
+        let server = server.lock().await;
+        let pid = server.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.context("the server does not run")?;
+        kill_process(pid, Signal::STOP)?;
+        tokio::time::sleep(duration).await;
+        Ok(kill_process(pid, Signal::CONT)?)
+    }
+
+    /// Makes the server refuse writes for lack of memory. A restart may end this earlier.
+    pub(crate) async fn fill_memory(&self, duration: Duration) -> Result<()> {
+        self.command(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+        tokio::time::sleep(duration).await;
+        self.command(&["CONFIG", "SET", "maxmemory", "0"]).await
     }
 
     /// Locks some rows of running tasks, and returns their executions and when the lock began.
@@ -156,10 +202,11 @@ impl Store {
         Ok(Some(from))
     }
 
-    /// The place of each row in the application's table.
+    /// The step place of each row in the application's table.
     pub(crate) async fn rows(&self) -> Result<Vec<String>> {
         let sql = "SELECT place FROM chaos_posted";
         Ok(match &self.place {
+            Place::Redis(_) => Vec::new(),
             Place::File(path) => {
                 let options = SqliteConnectOptions::new().filename(path);
                 let mut connection = SqliteConnection::connect_with(&options).await?;
@@ -172,6 +219,23 @@ impl Store {
                 rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?
             }
         })
+    }
+
+    /// Runs a command on the Redis server, again until it succeeds: another fault may keep the server away.
+    async fn command(&self, words: &[&str]) -> Result<()> {
+        let Place::Redis(server) = &self.place else { return Ok(()) };
+        let start = Moment::now();
+        loop {
+            // Not locked for the command: the server may stand still meanwhile.
+            let port = server.lock().await.port();
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let done = tokio::task::spawn_blocking(move || run(port, &words)).await?;
+            match done {
+                Ok(()) => return Ok(()),
+                Err(error) if Moment::now().since(start) > PATIENCE => return Err(error.into()),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
     }
 
     async fn administer(&self, statements: &[String]) -> Result<()> {
@@ -193,4 +257,13 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Runs a command on the Redis server at a port.
+fn run(port: u16, words: &[String]) -> redis::RedisResult<()> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
+    let mut connection = client.get_connection_with_timeout(PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let Some((name, args)) = words.split_first() else { return Ok(()) };
+    redis::cmd(name).arg(args).exec(&mut connection)
 }

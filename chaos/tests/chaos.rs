@@ -93,7 +93,7 @@ fn a_cancellation_that_was_acknowledged_and_did_nothing_is_caught() {
     is_caught("deaf", "wrong-end");
 }
 
-/// Whatever ends the run, none of its processes remains.
+/// However the run ends, none of its processes remains.
 #[cfg(target_os = "linux")]
 mod ends {
     use std::fs;

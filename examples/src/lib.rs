@@ -23,6 +23,8 @@ mod guide {
     mod failures {}
     #[doc = include_str!("../../docs/guide/functions.md")]
     mod functions {}
+    #[doc = include_str!("../../docs/guide/inspect.md")]
+    mod inspect {}
     #[doc = include_str!("../../docs/guide/observability.md")]
     mod observability {}
     #[doc = include_str!("../../docs/guide/sqlite.md")]
@@ -38,6 +40,9 @@ mod guide {
     #[cfg(feature = "postgres")]
     #[doc = include_str!("../../docs/guide/postgres.md")]
     mod postgres {}
+    #[cfg(all(feature = "postgres", feature = "redis"))]
+    #[doc = include_str!("../../docs/guide/redis.md")]
+    mod redis {}
     #[doc = include_str!("../../docs/guide/signals.md")]
     mod signals {}
     #[doc = include_str!("../../docs/guide/time.md")]
@@ -48,4 +53,24 @@ mod guide {
     mod waiting {}
     #[doc = include_str!("../../docs/guide/workers.md")]
     mod workers {}
+    #[doc = include_str!("../../docs/guide/concepts.md")]
+    mod concepts {}
+    #[doc = include_str!("../../docs/guide/determinism.md")]
+    mod determinism {}
+    #[doc = include_str!("../../docs/guide/deploying.md")]
+    mod deploying {}
+    #[doc = include_str!("../../docs/guide/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../../docs/guide/performance.md")]
+    mod performance {}
+    #[doc = include_str!("../../docs/guide/quickstart.md")]
+    mod quickstart {}
+    #[doc = include_str!("../../docs/guide/recipes.md")]
+    mod recipes {}
+    #[doc = include_str!("../../docs/guide/sqlite-in-production.md")]
+    mod sqlite_in_production {}
+    #[doc = include_str!("../../docs/guide/steps.md")]
+    mod steps {}
+    #[doc = include_str!("../../docs/guide/troubleshooting.md")]
+    mod troubleshooting {}
 }

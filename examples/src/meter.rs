@@ -31,7 +31,7 @@ impl Meter {
     /// # Cancel safety
     /// Safe.
     pub async fn turn(&self) -> Turn<'_> {
-        // It is never closed.
+        // The semaphore is never closed.
         Turn { meter: self, permit: self.turns.acquire().await.ok() }
     }
 

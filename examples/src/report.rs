@@ -1,4 +1,4 @@
-//! What `digest` reports about each file, and how it is written.
+//! The report of `digest` about each file, and its output.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -14,9 +14,9 @@ use crate::walk::Entry;
 /// The outcome of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It was hashed.
+    /// The entry was hashed.
     Hashed(Hashed),
-    /// It could not be read in any attempt.
+    /// The entry could not be read in any attempt.
     Unreadable(String),
 }
 

@@ -75,7 +75,7 @@ impl Run {
     pub async fn items<'a>(&self, stent: &'a Stent) -> stent::Result<Items<'a>> {
         let (mut map, mut after) = (None, None);
         loop {
-            let tasks = stent.store().tasks(self.id, after, PAGE).await?;
+            let tasks = stent.inspect().tasks(self.id, after, PAGE).await?;
             map = map.or_else(|| tasks.iter().find(|task| task.kind == StepKind::Map).map(|task| task.id));
             if map.is_some() || tasks.len() < PAGE {
                 return Ok(Items { stent, map, next: 0 });

@@ -55,7 +55,7 @@ pub struct Page {
     pub more: bool,
 }
 
-/// What to do with a folder that cannot be read.
+/// The reaction to a folder that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IfUnreadable {
     /// Fail, so that a retry can read it later.

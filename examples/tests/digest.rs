@@ -1,5 +1,8 @@
-//! The example `digest`, run as processes: on SQLite, and on Postgres where processes share the work.
+//! The example `digest`, run as processes: on SQLite, and also on Postgres and Redis where processes crash or share the work.
 
+#[cfg(feature = "redis")]
+#[path = "../../stent-redis/tests/namespace/mod.rs"]
+mod namespace;
 #[cfg(feature = "postgres")]
 #[path = "../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
@@ -64,12 +67,16 @@ impl Place {
     }
 
     fn crash_after(&self, files: &str) {
-        let output = self.digest(&["tree", "--crash-after", files]);
+        self.crash_after_on("sqlite://digest.db", files);
+    }
+
+    fn crash_after_on(&self, store: &str, files: &str) {
+        let output = self.digest(&["tree", "--store", store, "--crash-after", files]);
         assert_eq!(output.status.signal(), Some(ABORTED), "{output:?}");
         assert!(output.stdout.is_empty(), "{output:?}");
     }
 
-    /// What `sha256sum` prints for the same files.
+    /// The output of `sha256sum` for the same files.
     fn expected(&self, root: &str) -> String {
         let found = Command::new("find")
             .args([root, "-type", "f", "-not", "-name", "*.db*", "-print0"])
@@ -142,16 +149,64 @@ fn an_empty_folder_gives_an_empty_report() {
     assert_report(&output, "", 0);
 }
 
-#[test]
-fn a_run_that_crashes_again_and_again_ends_with_the_whole_report() {
-    let place = Place::of(150);
+/// Declares tests that run on every store that several processes can share.
+macro_rules! on_every_store {
+    ($(fn $name:ident($store:ident) $body:block)+) => {
+        $(
+            mod $name {
+                use super::*;
 
-    for more in ["1", "7", "64", "30"] {
-        place.crash_after(more);
+                fn body($store: &str) $body
+
+                #[test]
+                fn sqlite() {
+                    body("sqlite://digest.db");
+                }
+
+                #[cfg(feature = "postgres")]
+                #[test]
+                fn postgres() {
+                    body(&schema::Schema::new().url());
+                }
+
+                #[cfg(feature = "redis")]
+                #[test]
+                fn redis() {
+                    body(&namespace::Namespace::new().url());
+                }
+            }
+        )+
+    };
+}
+
+on_every_store! {
+    fn a_run_that_crashes_again_and_again_ends_with_the_whole_report(store) {
+        let place = Place::of(150);
+
+        for more in ["1", "7", "64", "30"] {
+            place.crash_after_on(store, more);
+        }
+        let output = place.digest(&["tree", "--store", store]);
+
+        assert_report(&output, &place.expected("tree"), 1 + 7 + 64 + 30);
     }
-    let output = place.digest(&["tree"]);
 
-    assert_report(&output, &place.expected("tree"), 1 + 7 + 64 + 30);
+    fn two_processes_share_one_run_and_give_the_same_report(store) {
+        let place = Place::of(300);
+        let args = ["tree", "--store", store];
+        place.crash_after_on(store, "1");
+
+        let processes = [(); 2].map(|()| {
+            place.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process")
+        });
+
+        let expected = place.expected("tree");
+        for process in processes {
+            let output = process.wait_with_output().expect("its end");
+            assert!(output.status.success(), "{output:?}");
+            assert_eq!(text(&output.stdout), expected);
+        }
+    }
 }
 
 #[test]
@@ -297,36 +352,6 @@ fn a_store_inside_the_folder_is_left_out() {
 
     let output = place.digest(&["tree", "--store", "sqlite://tree/0/inside.db"]);
     assert_report(&output, &place.expected("tree"), 0);
-}
-
-#[test]
-fn two_processes_share_one_run_and_give_the_same_report_on_sqlite() {
-    two_processes_share_one_run_and_give_the_same_report("sqlite://digest.db");
-}
-
-#[cfg(feature = "postgres")]
-#[test]
-fn two_processes_share_one_run_and_give_the_same_report_on_postgres() {
-    let schema = schema::Schema::new();
-    two_processes_share_one_run_and_give_the_same_report(&schema.url());
-}
-
-fn two_processes_share_one_run_and_give_the_same_report(store: &str) {
-    let place = Place::of(300);
-    let args = ["tree", "--store", store];
-    let crashed = place.digest(&[&args[..], &["--crash-after", "1"]].concat());
-    assert_eq!(crashed.status.signal(), Some(ABORTED), "{crashed:?}");
-
-    let processes = [(); 2].map(|()| {
-        place.command(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a process")
-    });
-
-    let expected = place.expected("tree");
-    for process in processes {
-        let output = process.wait_with_output().expect("its end");
-        assert!(output.status.success(), "{output:?}");
-        assert_eq!(text(&output.stdout), expected);
-    }
 }
 
 #[test]

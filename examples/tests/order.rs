@@ -1,5 +1,11 @@
-//! The example `order`, run as a process on SQLite.
+//! The example `order`, run as a process: on SQLite, and where it ends well also on Postgres and Redis.
 
+#[cfg(feature = "redis")]
+#[path = "../../stent-redis/tests/namespace/mod.rs"]
+mod namespace;
+#[cfg(feature = "postgres")]
+#[path = "../../stent-postgres/tests/schema/mod.rs"]
+mod schema;
 mod support;
 
 use std::process::Output;
@@ -22,11 +28,27 @@ fn timeline(output: &Output) -> Vec<[String; 4]> {
 
 #[test]
 fn an_order_whose_payment_is_retried_prints_its_timeline() {
-    let output = order(&[]);
+    prints_its_timeline(&order(&[]));
+}
 
+#[cfg(feature = "postgres")]
+#[test]
+fn an_order_on_postgres_prints_its_timeline() {
+    let schema = schema::Schema::new();
+    prints_its_timeline(&order(&["--store", &schema.url()]));
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn an_order_on_redis_prints_its_timeline() {
+    let namespace = namespace::Namespace::new();
+    prints_its_timeline(&order(&["--store", &namespace.url()]));
+}
+
+fn prints_its_timeline(output: &Output) {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(
-        timeline(&output),
+        timeline(output),
         [
             ["call", "checkout", "completed", "1"],
             ["call", "charge", "completed", "3"],

@@ -158,6 +158,26 @@ mod tests {
         expect_file(SEMANTICS, &[before, BEGIN, &checked(), END, after].concat());
     }
 
+    #[test]
+    fn every_guarantee_is_written_down_and_has_cases() {
+        let page = fs::read_to_string(SEMANTICS).expect("the page is there");
+        for guarantee in Guarantee::ALL {
+            assert!(
+                page.contains(&format!("\n## {guarantee} ")),
+                "{guarantee} is not written down in {SEMANTICS}"
+            );
+            assert!(listed().iter().any(|(checked, _)| checked == guarantee), "no case checks {guarantee}");
+        }
+        let is_promise = |line: &&str| {
+            line.strip_prefix("## G").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        assert_eq!(
+            page.lines().filter(is_promise).count(),
+            Guarantee::ALL.len(),
+            "{SEMANTICS} promises something else"
+        );
+    }
+
     /// The claims in words, by guarantee and area.
     fn checked() -> String {
         let mut by_guarantee: BTreeMap<_, Vec<(String, Vec<String>)>> = BTreeMap::new();

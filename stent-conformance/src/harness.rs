@@ -29,7 +29,7 @@ pub trait Harness: Debug + Send + Sync + 'static {
     async fn fresh(&self) -> Result<Box<dyn Fixture>, BoxError>;
 }
 
-/// One place for a store, for the duration of a case. Dropping it removes its data.
+/// A store's database, for the duration of a case. Dropping the fixture removes its data.
 #[async_trait]
 pub trait Fixture: Debug + Send + Sync + 'static {
     /// Opens a handle on the data of this place, as another process would: it shares no memory with handles that are already

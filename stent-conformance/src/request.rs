@@ -36,12 +36,12 @@ pub(crate) fn expire(expired: &Expired, at: Timestamp) -> Transition {
     decide::expire(expired, at)
 }
 
-pub(crate) fn revive(root: TaskId) -> Transition {
+pub(crate) fn redrive(root: TaskId) -> Transition {
     decide::redrive(root.execution(), None, t(0))
 }
 
 /// Redrives a dead letter with another retry policy.
-pub(crate) fn revive_by(root: TaskId, retry: RetryPolicy) -> Transition {
+pub(crate) fn redrive_by(root: TaskId, retry: RetryPolicy) -> Transition {
     decide::redrive(root.execution(), Some(retry), t(0))
 }
 

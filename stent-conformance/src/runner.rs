@@ -27,8 +27,8 @@ const THREADS: usize = 4;
 
 /// Runs every case that the command line selects against the harness's backend: the `main` of a test program.
 ///
-/// It takes the arguments of `cargo test` programs: names or parts of them, `--list`, `--exact`, `--skip`, `--test-threads`,
-/// `--format`.
+/// The program takes the arguments of `cargo test` programs: names or parts of them, `--list`, `--exact`, `--skip`,
+/// `--test-threads`, `--format`.
 ///
 /// Returns a failure if any case failed. A case also fails if the harness cannot create a place for it or open a handle: no
 /// case is skipped.
@@ -112,7 +112,7 @@ fn again(case: &Case) -> String {
 }
 
 thread_local! {
-    /// Where and why this thread panicked; set while the thread plays a case.
+    /// The location and the message of this thread's panic; set while the thread plays a case.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static PLAYING: RefCell<bool> = const { RefCell::new(false) };
 }

@@ -40,7 +40,7 @@ pub(crate) fn dispatch_key(text: &str) -> Key {
     Key::of_dispatch("charge", text)
 }
 
-/// A task to be written. It gets its place in a tree when it is dispatched or added to a turn.
+/// A task to be written. It gets its position in a tree when it is dispatched or added to a turn.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     pub(crate) id: TaskId,
@@ -91,7 +91,7 @@ impl Draft {
         self
     }
 
-    /// It has this key, with no time limit.
+    /// The task has this key, with no time limit.
     pub(crate) const fn keyed(mut self, key: Key) -> Self {
         self.keyed = Some(Keyed::new(key));
         self
@@ -108,19 +108,19 @@ impl Draft {
         self
     }
 
-    /// It has an id that the case chose.
+    /// The task has an id that the case chose.
     pub(crate) const fn with_id(mut self, id: TaskId) -> Self {
         self.id = id;
         self
     }
 
-    /// It has this deadline.
+    /// The task has this deadline.
     pub(crate) const fn expires(mut self, expires_at: Timestamp) -> Self {
         self.expires_at = Some(expires_at);
         self
     }
 
-    /// It was requested within this trace.
+    /// The task was requested within this trace.
     pub(crate) fn traced(mut self, trace: &str) -> Self {
         self.trace = Some(trace.to_owned());
         self
@@ -157,7 +157,7 @@ impl Draft {
         self
     }
 
-    /// It failed with this before it was first written.
+    /// The task failed with this before it was first written.
     pub(crate) fn failure(mut self, failure: Failure) -> Self {
         self.failure = Some(failure);
         self

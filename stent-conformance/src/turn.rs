@@ -9,7 +9,7 @@ use crate::task::{Draft, t, text};
 
 /// The next possible commits of a claim's holder. All of them happen at `t(0)` unless stated otherwise.
 pub(crate) trait Holder {
-    /// The claim's fence, its place in the tree, and the number of completions that the holder has seen.
+    /// The claim's fence, its task's position in the tree, and the number of completions that the holder has seen.
     fn held(&self) -> (Fence, Tree, u32);
 
     /// The key of the claimed task.
@@ -46,7 +46,7 @@ pub(crate) trait Holder {
         self.turn(Next::Retry { ready_at, failure })
     }
 
-    /// Tries again at once what a dead letter stood at.
+    /// Redoes the failed step of a redriven dead letter at once.
     fn redo(&self) -> Turn {
         self.turn(Next::Redo)
     }
@@ -56,13 +56,13 @@ pub(crate) trait Holder {
     }
 
     /// Unparks code that was parked under this claim.
-    fn nudge(&self) -> Transition {
+    fn unpark(&self) -> Transition {
         let (fence, ..) = self.held();
         Unpark { task: fence.task, epoch: fence.epoch, at: t(0) }.into()
     }
 
     /// Postpones the moment at which the task that was parked under this claim is due.
-    fn put_off(&self, from: Timestamp, until: Timestamp) -> Transition {
+    fn postpone(&self, from: Timestamp, until: Timestamp) -> Transition {
         let (fence, ..) = self.held();
         Postpone { task: fence.task, epoch: fence.epoch, at: t(0), from, until }.into()
     }

@@ -1,4 +1,4 @@
-//! The world of one case: its own store, and the methods that act on it and look at it.
+//! The world of one case: its own store, and the methods that change it and read it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -40,7 +40,7 @@ const LINE_MAX: usize = 600;
 /// The length to which a line is cut before its ids are shortened.
 const RAW_LINE_MAX: usize = 20 * LINE_MAX;
 
-/// Rows that a look at the store reads at once.
+/// Rows that one read of the store returns at most.
 const PAGE: usize = 100;
 
 /// A worker with a handle on a store. [`peer`](Self::peer) creates another worker with its own handle.
@@ -216,7 +216,7 @@ impl World {
         self.draft(StepKind::Map, function, NewTaskState::Map)
     }
 
-    /// A map that goes on when items fail.
+    /// A map that continues when items fail.
     pub(crate) fn gather(&self, function: &str) -> Draft {
         self.draft(StepKind::Gather, function, NewTaskState::Map)
     }
@@ -298,7 +298,7 @@ impl World {
             queues: None,
             tags: Vec::new(),
             limits: Vec::new(),
-            recall: &NoStickyCache,
+            cache: &NoStickyCache,
         }
     }
 
@@ -391,8 +391,8 @@ impl World {
         self.store().notes(root.execution()).await.expect("notes")
     }
 
-    pub(crate) async fn tries(&self, task: TaskId) -> Vec<EndedClaim> {
-        self.store().ended_claims(task).await.expect("tries")
+    pub(crate) async fn ended_claims(&self, task: TaskId) -> Vec<EndedClaim> {
+        self.store().ended_claims(task).await.expect("ended claims")
     }
 
     /// Every dead letter, newest first.
@@ -473,7 +473,7 @@ impl World {
         let mut detail = Detail::default();
         for task in self.timeline(execution).await {
             if task.attempts + task.crashes + task.releases > 0 || task.status == TaskStatus::Failed {
-                detail.tries.insert(task.id, self.tries(task.id).await);
+                detail.ended_claims.insert(task.id, self.ended_claims(task.id).await);
             }
             if task.map.is_some() {
                 detail.items.insert(task.id, self.items(task.id).await);
@@ -538,7 +538,7 @@ pub(crate) struct Claim<'a> {
     queues: Option<Vec<String>>,
     tags: Vec<String>,
     limits: Vec<Limit>,
-    recall: &'a dyn StickyCache,
+    cache: &'a dyn StickyCache,
 }
 
 impl<'a> Claim<'a> {
@@ -582,8 +582,8 @@ impl<'a> Claim<'a> {
         self
     }
 
-    pub(crate) const fn recall(mut self, recall: &'a dyn StickyCache) -> Self {
-        self.recall = recall;
+    pub(crate) const fn cache(mut self, cache: &'a dyn StickyCache) -> Self {
+        self.cache = cache;
         self
     }
 
@@ -604,7 +604,7 @@ impl<'a> Claim<'a> {
             queues: self.queues.as_deref(),
             tags: &self.tags,
             limits: &self.limits,
-            cache: self.recall,
+            cache: self.cache,
         };
         self.world.exchange(&batch, Some(&request)).await
     }
@@ -636,7 +636,7 @@ impl<'a> IntoFuture for Claim<'a> {
 pub(crate) struct Memory(pub(crate) BTreeMap<Fence, u32>);
 
 impl Memory {
-    /// It has one task, as the task stands under this fence.
+    /// A cache with one task, as the task stands under this fence.
     pub(crate) fn of(fence: Fence, seen: u32) -> Self {
         Self([(fence, seen)].into())
     }
@@ -663,7 +663,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct Detail {
     pub(crate) tasks: BTreeMap<TaskId, TaskView>,
     items: BTreeMap<TaskId, Vec<ItemView>>,
-    tries: BTreeMap<TaskId, Vec<EndedClaim>>,
+    ended_claims: BTreeMap<TaskId, Vec<EndedClaim>>,
     pub(crate) notes: NotesView,
 }
 
@@ -672,7 +672,7 @@ impl Detail {
     pub(crate) fn differences(&self, expected: &Self) -> Vec<String> {
         let mut lines = differences(&self.tasks, &expected.tasks);
         lines.append(&mut differences(&self.items, &expected.items));
-        lines.append(&mut differences(&self.tries, &expected.tries));
+        lines.append(&mut differences(&self.ended_claims, &expected.ended_claims));
         if self.notes != expected.notes {
             lines.push(format!("notes\n  expected: {:?}\n    actual: {:?}", expected.notes, self.notes));
         }

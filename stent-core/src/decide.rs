@@ -4,20 +4,20 @@
 //! |---|---|---|
 //! | a call is dispatched | [`start`] | pending |
 //! | a turn ended, the code waits | [`park`] | waiting |
-//! | a turn has something to record and goes on | [`keep`] | stays running |
+//! | a turn has something to record and continues | [`keep`] | stays running |
 //! | the code ended with a result | [`end`] | completed |
 //! | the code ended with a failure | [`end`] | pending, if the policy has an attempt left; else failed |
 //! | a claim found too many crashes | [`crashed`] | failed, before its code runs again |
-//! | its code stops because it was asked to end | [`stop`] | cancelled |
-//! | the store cannot hold what it gave | [`refuse`] | failed, after the one time that its code ran |
+//! | the code stops because the task was asked to end | [`stop`] | cancelled |
+//! | the store cannot hold the data of a turn | [`refuse`] | failed, without a retry |
 //! | a worker shuts down | [`release`] | pending |
 //! | parked code was woken by something outside the store | [`unpark`] | ready |
 //! | parked code still waits for something outside the store | [`postpone`] | waiting, due later |
-//! | its time is up | [`expire`] | failed, or cancelled if it was asked to end |
+//! | the deadline has passed | [`expire`] | failed, or cancelled if it was asked to end |
 //! | an execution is asked to end | [`cancel`] | cancelling, then cancelled |
-//! | a value is sent to an execution | [`signal`] | unchanged; who waits for the value goes on |
+//! | a value is sent to an execution | [`signal`] | unchanged; the oldest wait for the value completes |
 //! | a dead letter is retried | [`redrive`] | pending |
-//! | a dead letter has been seen to | [`discard`] | failed, and no dead letter any more |
+//! | a dead letter is discarded | [`discard`] | failed, and no dead letter any more |
 
 use std::fmt;
 use std::time::Duration;
@@ -29,25 +29,25 @@ use crate::replay::{End, Turn};
 use crate::transition::{Action, Commit, Dispatch, Expire, Next, Postpone, Request, Transition, Unpark};
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp, own_failure};
 
-/// What a leaseholder knows of its task: enough to write to it.
+/// A leaseholder's knowledge of its task: the data that its writes need.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// What the next write is checked against.
+    /// The fence that the next write must pass.
     pub fence: Fence,
-    /// Where the task hangs.
+    /// The task's position in its execution.
     pub tree: Tree,
     /// The retry policy that was set for it.
     pub retry: Option<RetryPolicy>,
     /// Attempts that failed and were retried.
     pub attempts: u32,
-    /// The key that it shares with others who call the same.
+    /// The key that it shares with equal calls.
     pub key: Option<Key>,
-    /// Whether it had failed for good and was redriven, and nothing was committed since.
+    /// Whether it was a dead letter that was redriven, and nothing was committed since.
     pub redriven: bool,
 }
 
 impl Held {
-    /// What a claim holds.
+    /// The holder's knowledge after a claim.
     #[must_use]
     pub fn claimed(claimed: &Claimed) -> Self {
         Self {
@@ -56,11 +56,11 @@ impl Held {
             retry: claimed.task.retry.clone(),
             attempts: claimed.task.attempts,
             key: claimed.task.key,
-            redriven: claimed.task.mark == Some(Mark::Redrive),
+            redriven: claimed.task.marks.contains(Mark::Redrive),
         }
     }
 
-    /// What the holder records of a turn, and what becomes of the task next.
+    /// The commit of a turn, with the task's next state.
     fn commit(&self, turn: Turn, next: Next, now: Timestamp) -> Commit {
         Commit {
             insert: turn.insert,
@@ -80,13 +80,13 @@ pub fn start(root: NewTask, key: Option<Key>, now: Timestamp) -> Transition {
     Dispatch { root, key, at: now }.into()
 }
 
-/// Records a turn whose code goes on under the same lease.
+/// Records a turn whose code continues under the same lease.
 #[must_use]
 pub fn keep(held: &Held, turn: Turn, now: Timestamp) -> Commit {
     held.commit(turn, Next::Keep, now)
 }
 
-/// Records a turn whose code waits, and gives the lease back.
+/// Records a turn whose code waits, and releases the lease.
 #[must_use]
 pub fn park(held: &Held, turn: Turn, wait: Wait, now: Timestamp) -> Commit {
     held.commit(turn, Next::Park(wait), now)
@@ -94,11 +94,12 @@ pub fn park(held: &Held, turn: Turn, wait: Wait, now: Timestamp) -> Commit {
 
 /// Records the end of a task's code: its result, its failure, or another attempt.
 ///
-/// A leaf that names no policy has the default one. A function that has recorded steps is tried again only if its own
-/// policy says so: its steps have attempts of their own, and attempts must not multiply down the tree.
+/// A function without steps that names no policy has the default policy. A function that has recorded steps is
+/// retried only if its own policy says so: its steps have attempts of their own, and attempts must not multiply down
+/// the tree.
 ///
-/// A dead letter that was redriven comes first to the failure which it has on record. That is no new failure: the record is
-/// cut there and the function goes on at once.
+/// The code of a redriven dead letter first reaches the recorded failure again. This is no new failure: the record is cut
+/// there and the function continues at once.
 #[must_use]
 pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Commit {
     let failure = match end.result {
@@ -113,11 +114,11 @@ pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Commit {
     match retry_delay(held.retry.as_ref(), end.had_steps, held.fence.task, held.attempts, &failure) {
         None => held.commit(turn, Next::End(Err(failure)), now),
         Some(delay) => {
-            // Wishes of the failed attempt that were never written are not written now.
-            // Nor is what it has said: only what went well counts.
+            // Requests of the failed attempt that were never written are not written now. Nor are
+            // its notes: only notes of successful attempts count.
             let mut turn =
                 Turn { insert: Vec::new(), own: Vec::new(), feed: Vec::new(), notes: Vec::new(), ..turn };
-            // What leaves the record need not be given up before.
+            // Steps that leave the record need not be given up first.
             turn.cancel.retain(|step| !end.redo.contains(step));
             let mut retry = held.commit(turn, Next::Retry { ready_at: now + delay, failure }, now);
             retry.erase = end.redo;
@@ -126,7 +127,7 @@ pub fn end(held: &Held, turn: Turn, end: End, now: Timestamp) -> Commit {
     }
 }
 
-/// How long to wait before a failed function is tried again; `None` when it is not.
+/// The delay before a failed function is retried; `None` if there is no retry.
 #[must_use]
 pub fn retry_delay(
     policy: Option<&RetryPolicy>,
@@ -142,10 +143,10 @@ pub fn retry_delay(
     }
 }
 
-/// Gives a task up that was claimed too often without a committed turn: it kills the workers that take it (G13).
+/// Ends a task that was claimed too often without a committed turn, because it kills the workers that run it (G13).
 #[must_use]
 pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Commit> {
-    // The claim itself counts as a try; the ones before it were crashes.
+    // This claim counts, too; the claims before it were crashes.
     let crashes = claimed.task.uncommitted_claims.saturating_sub(1);
     (crashes >= CRASHES_MAX).then(|| {
         let failure = own_failure(
@@ -160,16 +161,16 @@ pub fn crashed(claimed: &Claimed, now: Timestamp) -> Option<Commit> {
     })
 }
 
-/// Ends a task that was asked to end, with what its last turn has done (G15).
+/// Ends a task that was asked to end, with the effects of its last turn (G15).
 #[must_use]
 pub fn stop(held: &Held, turn: Turn, now: Timestamp) -> Commit {
     held.commit(turn, Next::End(Err(Failure::cancelled())), now)
 }
 
-/// Ends a task whose turn gave something that the store cannot hold, however often it is sent: running the code again would
-/// give it again. `None` for a commit that gives nothing, and for one that was refused before.
+/// Ends a task whose turn produced data that the store cannot hold: sending the data again cannot help, and running the
+/// code again would produce it again. `None` for a commit without such data, and for a commit that was refused before.
 ///
-/// Steps that the code has given up are given up; nothing else of the turn is written.
+/// The commit gives up the steps that the code has given up, and writes nothing else of the turn.
 #[must_use]
 pub fn refuse(refused: &Commit, reason: impl fmt::Display, now: Timestamp) -> Option<Commit> {
     let what = match &refused.next {
@@ -190,20 +191,20 @@ pub fn refuse(refused: &Commit, reason: impl fmt::Display, now: Timestamp) -> Op
     })
 }
 
-/// Hands a task back: its worker shuts down. Counts as nothing.
+/// Releases a task, because its worker shuts down. Counts neither as an attempt nor as a crash.
 #[must_use]
 pub fn release(held: &Held, now: Timestamp) -> Commit {
     held.commit(Turn::default(), Next::Release, now)
 }
 
-/// Wakes a parked task whose code, still in memory, was woken by something that no store knows of.
+/// Wakes a parked task whose code, still in memory, was woken by an event that no store knows.
 #[must_use]
 pub const fn unpark(task: TaskId, epoch: Epoch, now: Timestamp) -> Transition {
     Transition::Unpark(Unpark { task, epoch, at: now })
 }
 
 /// Keeps a parked task, which would be due at `from`, from being claimed before `until`: its code, still in memory, waits for
-/// something that no store knows of.
+/// an event that no store knows.
 #[must_use]
 pub const fn postpone(
     task: TaskId,
@@ -215,7 +216,7 @@ pub const fn postpone(
     Transition::Postpone(Postpone { task, epoch, at: now, from, until })
 }
 
-/// Ends a task whose time is up (G15).
+/// Ends a task whose deadline has passed (G15).
 #[must_use]
 pub fn expire(expired: &Expired, now: Timestamp) -> Transition {
     let Expired { task, tree, key, expires_at, .. } = *expired;
@@ -223,7 +224,7 @@ pub fn expire(expired: &Expired, now: Timestamp) -> Transition {
     Expire { task, tree, key, at: now, failure }.into()
 }
 
-/// Asks an execution to end, and what of it runs to do so within a grace (G15).
+/// Asks an execution to end; running tasks have a grace period to end (G15).
 #[must_use]
 pub fn cancel(execution: ExecutionId, grace: Duration, now: Timestamp) -> Transition {
     request(execution, Action::Cancel { until: now + grace }, now)
@@ -243,13 +244,13 @@ pub fn signal(
     request(execution, Action::Signal { key, name, id, value }, now)
 }
 
-/// Tries a dead letter again where it stood, by another policy if one is given.
+/// Retries a dead letter from the failed step, under another policy if one is given.
 #[must_use]
 pub fn redrive(execution: ExecutionId, retry: Option<RetryPolicy>, now: Timestamp) -> Transition {
     request(execution, Action::Redrive { retry }, now)
 }
 
-/// Takes an execution off the dead letters.
+/// Discards a dead letter.
 #[must_use]
 pub fn discard(execution: ExecutionId, now: Timestamp) -> Transition {
     request(execution, Action::Discard, now)

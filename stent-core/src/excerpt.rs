@@ -60,7 +60,7 @@ fn cut(text: &mut String, max: usize) {
 
 fn write_value(value: &Value, out: &mut String) {
     if out.len() > EXCERPT_BYTES_MAX {
-        return; // It is cut there.
+        return; // The excerpt is truncated there.
     }
     match value {
         Value::Integer(number) => _ = write!(out, "{}", i128::from(*number)),

@@ -21,6 +21,7 @@ mod known;
 /// A failure keeps its identity however many functions it passes through: a caller that returns it with `?` passes on this
 /// value, not a text about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// The kind of the error: the path of its type, such as `shop::ChargeError`, or a variant of it, such as
     /// `shop::ChargeError::Declined`.
@@ -61,10 +62,10 @@ impl Failure {
     pub const CANCELLED: &'static str = Kind::CANCELLED;
     /// Kind of a failure for an execution that does not exist.
     pub const NOT_FOUND: &'static str = Kind::NOT_FOUND;
-    /// Kind of a failure of which only the text is known.
+    /// Kind of a failure whose text alone is known.
     pub const UNTYPED: &'static str = Kind::UNTYPED;
 
-    /// The failure that waits for a cancelled execution get.
+    /// The failure with which waits for a cancelled execution end.
     #[must_use]
     pub fn cancelled() -> Self {
         own(Self::CANCELLED, "the execution was cancelled").fatal()
@@ -82,7 +83,7 @@ impl Failure {
         }
     }
 
-    /// Whether it stands for an execution that does not exist.
+    /// Whether it is the failure for an execution that does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.fatal && matches!(self.kind.as_str(), Self::NOT_FOUND | "NotFound")
@@ -99,6 +100,12 @@ impl Failure {
             data_type: None,
             fatal: false,
         }
+    }
+
+    /// The payload in it. A new field that holds a user's data has to be told apart here.
+    pub const fn data_mut(&mut self) -> Option<&mut Payload> {
+        let Self { kind: _, message: _, causes: _, trace: _, data, data_type: _, fatal: _ } = self;
+        data.as_mut()
     }
 
     /// Creates a failure from an error, with the messages of its causes.
@@ -244,16 +251,18 @@ fn cut(text: &mut String, max: usize) {
 }
 
 impl Failure {
-    /// Its message, preceded by the short kind if it has a type.
+    /// Its message, preceded by the code if the kind is Stent's own, and else by the short kind if it has a type.
     fn headline(&self) -> String {
-        match self.kind.as_str() {
-            Self::UNTYPED => self.message.clone(),
-            _ => format!("{}: {}", self.kind.short(), self.message),
+        match self.kind.code() {
+            Some(Self::UNTYPED) => self.message.clone(),
+            Some(code) => format!("{code}: {}", self.message),
+            None => format!("{}: {}", self.kind.short(), self.message),
         }
     }
 }
 
-/// Shows the kind without its modules, the message and the causes.
+/// Shows the kind without its modules, the message and the causes. A kind of Stent's own is shown whole, because it is the code of
+/// the failure: `stent::Panic: …`.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.headline())?;
@@ -339,12 +348,12 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_shows_its_kind_without_modules_and_a_text_shows_itself() {
+    fn a_failure_shows_its_kind_without_modules_or_its_code_and_a_text_shows_itself() {
         assert_eq!(
             Failure::new("shop::errors::ChargeError::Busy", "later").to_string(),
             "ChargeError::Busy: later"
         );
-        assert_eq!(own(Failure::PANIC, "boom").to_string(), "Panic: boom");
+        assert_eq!(own(Failure::PANIC, "boom").to_string(), "stent::Panic: boom");
         assert_eq!(own(Failure::UNTYPED, "no").to_string(), "no");
     }
 

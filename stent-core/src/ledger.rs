@@ -1,9 +1,9 @@
-//! What transitions do to rows.
+//! Applies transitions to rows.
 //!
 //! A store that can run Rust inside its transaction loads the rows that a batch [reads](Ledger::reads), applies the batch
-//! here, and writes what came out. So the effect of a transition is written once, and two stores cannot differ in it; what
-//! remains a store's own is atomicity, the claim and the bytes. A store that must apply transitions elsewhere (a script in
-//! Redis, say) is held to this by the conformance suite.
+//! here, and writes what came out. So the effect of a transition is written once, and two stores cannot differ in it; each
+//! store still provides atomicity, claims and bytes. A store that must apply transitions elsewhere (a script in Redis,
+//! say) is held to this by the conformance suite.
 //!
 //! The ledger applies; it does not decide. It counts, compares and copies: no delay is computed here, no retry considered.
 //!
@@ -11,13 +11,13 @@
 //!
 //! In one transaction, which holds the rows that it reads against other writers until it ends:
 //!
-//! 1. Load what [`Ledger::reads`] names into [`Ledger::new`], as far as it exists: rows by id; for each key, its entry and the open
-//!    rows that have the key, with their parents and owners.
-//! 2. For each transition, in order: if the ledger [can apply](Ledger::can_apply) it, [`apply`](Ledger::apply) it. If not, do 3 and 4
-//!    first, and go on at 1 with the transitions that are left.
+//! 1. Load what [`Ledger::reads`] names into [`Ledger::new`], as far as it exists: rows by id; for each key, its entry
+//!    and the open rows that have the key, with their parents and owners.
+//! 2. For each transition, in order: if the ledger [can apply](Ledger::can_apply) it, [`apply`](Ledger::apply) it. If
+//!    not, do 3 to 5 first, and continue at 1 with the remaining transitions.
 //! 3. Write [`Ledger::into_writes`], field by field in the order of [`Writes`]. If it fails, write nothing and fail the call.
-//! 4. While [`Writes::cascade`] is not empty: find the rows that it names (see [`Cascade`]), load what [`CascadeStep::reads`] names,
-//!    let a new ledger [`cascade`](Ledger::cascade) them, and write the result.
+//! 4. While [`Writes::cascade`] is not empty: find the rows that it names (see [`Cascade`]), load what
+//!    [`CascadeStep::reads`] names, let a new ledger [`cascade`](Ledger::cascade) them, and write the result.
 //! 5. Complete the news that [`lacks_steps`] names.
 //!
 //! A store that applies transitions one at a time, each with a ledger and a cascade of its own, never has to ask `can_apply`.
@@ -25,26 +25,31 @@
 //! | File | Holds |
 //! |---|---|
 //! | `ledger.rs` | transitions, one by one |
-//! | `ledger/keys.rs` | what tasks under the same key have to do with each other |
+//! | `ledger/keys.rs` | tasks that share a key: key entries, and the tasks that wait for them |
+//! | `ledger/overlay.rs` | a batch played over the part of a store that was read, for stores that compare and write |
+//! | `ledger/reach.rs` | which transitions wait until the store has run the cascade of earlier ones |
 //! | `ledger/row.rs` | one task's row |
-//! | `ledger/writes.rs` | what is read before, and written after |
+//! | `ledger/writes.rs` | the rows to read before a batch, and the changes to write after it |
 
 mod keys;
+pub mod overlay;
+mod reach;
 mod row;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use keys::CascadeStep;
-use keys::Memos;
+use keys::KeyEntries;
+use reach::Reach;
 pub use row::Row;
 use row::status_of;
 pub use writes::{Cascade, Insert, Noted, Reads, Update, Writes, Written};
 
 use crate::backend::{Error, ErrorKind, Result};
 use crate::model::{
-    ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, KeyEntry, Mark, NewTask, NewTaskState, RetryPolicy,
-    Said, StepKind, TaskStatus, Tree,
+    ClaimEnd, EndedClaim, Epoch, Fence, KeyEntry, Mark, NewTask, NewTaskState, RetryPolicy, Said, Slot,
+    StepKind, TaskStatus, Tree,
 };
 use crate::transition::{
     Action, Commit, Dispatch, Expire, Feed, News, Next, Outcome, Postpone, Request, Transition, Unpark,
@@ -55,9 +60,9 @@ use crate::{ExecutionId, Failure, Key, TaskId, Timestamp};
 #[derive(Debug, Default)]
 pub struct Ledger<'a> {
     entries: BTreeMap<TaskId, Entry<'a>>,
-    memos: Memos,
+    key_entries: KeyEntries,
     copy: Vec<(TaskId, TaskId)>,
-    /// Signals to give back, with when they were taken.
+    /// Signal values to return to their key entries, with the moment at which a wait took each.
     restore: Vec<(Option<Timestamp>, Option<u32>, TaskId)>,
     notes: Vec<Noted<'a>>,
     ended_claims: Vec<EndedClaim>,
@@ -65,8 +70,7 @@ pub struct Ledger<'a> {
     sweep: Vec<TaskId>,
     erase: Vec<TaskId>,
     cascade: Cascade,
-    /// The keys of the cascade, as far as they are known.
-    cascading: BTreeSet<Key>,
+    reach: Reach,
     /// Tasks that were loaded, asked for or inserted. Kept in debug builds only.
     asked: BTreeSet<TaskId>,
     /// The first row that contradicts the store's own data.
@@ -80,8 +84,8 @@ struct Entry<'a> {
     row: Row,
     new: Option<(&'a NewTask, Timestamp)>,
     dirty: bool,
-    /// The slot that it had when it was loaded: one that is free now is worth a claim.
-    slot: Option<FunctionKey>,
+    /// The limit slot of the row when it was loaded. If the slot is free now, a claim may find work.
+    slot: Option<Slot>,
     result: Option<Written<'a>>,
     retry: Option<&'a RetryPolicy>,
 }
@@ -93,7 +97,7 @@ impl<'a> Entry<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// What a batch reads, beside the rows that it inserts itself.
+    /// The tasks and keys that a batch reads, beside the rows that it inserts itself.
     #[must_use]
     pub fn reads(batch: &[Transition]) -> Reads {
         let mut reads = Reads::default();
@@ -103,12 +107,12 @@ impl<'a> Ledger<'a> {
         reads
     }
 
-    /// A ledger of what exists: of the tasks and key entries that are [read](Self::reads), and of the open tasks under the keys
-    /// that are. A task may come twice.
-    pub fn new(rows: impl IntoIterator<Item = Row>, memos: impl IntoIterator<Item = KeyEntry>) -> Self {
-        let mut ledger = Self { memos: Memos::new(memos), ..Self::default() };
+    /// Creates a ledger from the store's data: the tasks and key entries that [`reads`](Self::reads) names, and the open tasks
+    /// under those keys. A task may occur twice.
+    pub fn new(rows: impl IntoIterator<Item = Row>, key_entries: impl IntoIterator<Item = KeyEntry>) -> Self {
+        let mut ledger = Self { key_entries: KeyEntries::new(key_entries), ..Self::default() };
         for row in rows {
-            ledger.memos.notice(&row);
+            ledger.key_entries.notice(&row);
             ledger.ask([row.id]);
             ledger.entries.insert(row.id, Entry::loaded(row));
         }
@@ -117,61 +121,33 @@ impl<'a> Ledger<'a> {
 
     /// Applies one transition.
     ///
-    /// Ask [`can_apply`](Self::can_apply) first. The news of an applied transition has no steps. If `done` shows that others
-    /// completed steps in the meantime, the store adds them: see [`lacks_steps`].
+    /// Ask [`can_apply`](Self::can_apply) first. The news of an applied transition has no steps. If `done` shows that other
+    /// tasks completed steps in the meantime, the store adds those steps: see [`lacks_steps`].
     pub fn apply(&mut self, transition: &'a Transition) -> Outcome {
         if cfg!(debug_assertions) {
             self.ask(Self::reads(std::slice::from_ref(transition)).tasks);
         }
-        match transition {
+        let outcome = match transition {
             Transition::Dispatch(dispatch) => self.dispatch(dispatch),
             Transition::Commit(commit) => self.commit(commit),
             Transition::Request(request) => self.request(request),
             Transition::Expire(expire) => self.expire(expire),
             Transition::Unpark(unpark) => self.unpark(unpark),
             Transition::Postpone(postpone) => self.postpone(postpone),
-        }
-    }
-
-    /// Whether a transition can be applied to what is in memory. If not, write the changes, run their cascade, and go on with
-    /// a new ledger, in the same transaction: the batch has ended tasks that are not here, and only the store knows which.
-    #[must_use]
-    pub fn can_apply(&self, transition: &Transition) -> bool {
-        if self.cascade.is_empty() {
-            return true;
-        }
-        let execution = match transition {
-            Transition::Dispatch(_) => None,
-            Transition::Commit(commit) => Some(commit.tree.execution),
-            Transition::Request(request) => Some(request.execution),
-            Transition::Expire(expire) => Some(expire.tree.execution),
-            Transition::Unpark(Unpark { task, .. }) | Transition::Postpone(Postpone { task, .. }) => {
-                row_execution(self.peek(*task))
-            }
         };
-        let swept = &self.cascade.executions;
-        if execution.is_some_and(|execution| swept.contains_key(&execution)) {
-            return false;
+        if let Some(commit) = transition.commit().filter(|_| lacks_steps(transition, &outcome).is_some()) {
+            self.reach.add_told(commit.tree.execution);
         }
-        // Others end as if one by one, so that many which are over at once are still one batch.
-        let reads = Self::reads(std::slice::from_ref(transition));
-        let execution_of = |task| row_execution(self.peek(task));
-        let waits_under = reads.tasks.iter().filter_map(|task| self.peek(*task)?.key);
-        !reads
-            .keys
-            .iter()
-            .copied()
-            .chain(waits_under)
-            .any(|key| self.cascading.contains(&key) || self.memos.concern(key, swept, execution_of))
+        outcome
     }
 
-    /// What is to be written.
+    /// Returns the changes to write.
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`], if the store lacks a row that must be there, or has a task in another place than its worker: a
-    /// task with a parent that does not exist, say. The store then writes nothing and fails the call, so that the worker
-    /// keeps the commit and reports it. To drop the completion would leave the parent waiting forever without a word, and
-    /// a panic would end the loop of a worker over one bad row.
+    /// [`ErrorKind::Corrupt`], if the store lacks a row that must be there, or a task whose position in the tree differs from
+    /// its worker's copy: a task with a parent that does not exist, say. The store then writes nothing and fails the call, so
+    /// that the worker keeps the commit and reports it. If the ledger dropped the completion, the parent would wait forever
+    /// and nobody would notice; if it panicked, one bad row would end a worker's loop.
     pub fn into_writes(mut self) -> Result<Writes<'a>> {
         if let Some(message) = self.corrupt {
             return Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message));
@@ -190,9 +166,9 @@ impl<'a> Ledger<'a> {
             ready: self.ready,
             ..Writes::default()
         };
-        (writes.memos, writes.forget) = self.memos.into_writes();
+        (writes.key_entries, writes.forget) = self.key_entries.into_writes();
         for entry in self.entries.into_values() {
-            writes.ready |= entry.slot.is_some() && entry.row.limit_key.is_none(); // G8: a place is free
+            writes.ready |= entry.slot.is_some() && entry.row.limit_key.is_none(); // G8: a slot is free
             match entry.new {
                 Some((task, created_at)) => {
                     writes.insert.push(Insert { task, row: entry.row, created_at, result: entry.result });
@@ -212,16 +188,16 @@ impl<'a> Ledger<'a> {
             return Outcome::Already(News::default());
         }
         if let Some(key) = *key {
-            match self.memos.get(key) {
-                Some(memo) => return Outcome::Exists(memo.execution), // G12
-                None => self.memos.dispatched(key, root),
+            match self.key_entries.get(key) {
+                Some(key_entry) => return Outcome::Exists(key_entry.execution), // G12
+                None => self.key_entries.dispatched(key, root),
             }
         }
         self.insert(root, *at);
         Outcome::Applied(News::default())
     }
 
-    // What the worker that holds a parked task's code says.
+    // Writes of the worker that has a parked task's code in memory.
 
     fn unpark(&mut self, unpark: &Unpark) -> Outcome {
         let Unpark { task, epoch, at } = *unpark;
@@ -241,7 +217,7 @@ impl<'a> Ledger<'a> {
         match self.parked(task, epoch) {
             Err(refused) => refused,
             Ok(ready_at) if ready_at == Some(until) => Outcome::Already(News::default()),
-            // G5: whatever has made it ready meanwhile has made it due at another moment.
+            // G5: if the task became ready meanwhile, its due moment has changed.
             Ok(ready_at) if ready_at != Some(from) || from <= at => Outcome::Fenced,
             Ok(_) => {
                 self.change(task, |row| row.ready_at = Some(until));
@@ -250,7 +226,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// When a task is due that is parked where this claim left it.
+    /// The due moment of a task that is still parked as this claim left it.
     fn parked(&self, task: TaskId, epoch: Epoch) -> std::result::Result<Option<Timestamp>, Outcome> {
         let Some(row) = self.row(task) else { return Err(Outcome::Gone) };
         if row.status.is_terminal() {
@@ -262,15 +238,15 @@ impl<'a> Ledger<'a> {
         Ok(row.ready_at)
     }
 
-    // What leaseholders write.
+    // Writes of leaseholders.
 
     fn commit(&mut self, commit: &'a Commit) -> Outcome {
         let Commit { fence, tree, at, .. } = commit;
         let Some(row) = self.row(fence.task) else { return Outcome::Gone };
-        // The same write again: the count has moved past it, under this very claim. Only its holder could move it.
+        // A repeated write: the count is higher under the same claim, and only the claim's holder raises it.
         if row.commit > fence.commit && row.commit_epoch == fence.epoch {
-            // What ended the task may have found it asked to end: that is answered as it was the first time.
-            let stopped = matches!(commit.next, Next::End(_)) && row.mark == Some(Mark::Cancel);
+            // The task may have been asked to end before this write ended it: answer as the first time.
+            let stopped = matches!(commit.next, Next::End(_)) && row.marks.contains(Mark::Cancel);
             return Outcome::Already(News { done: row.done, stopped, ..News::default() });
         }
         if row.status.is_terminal() {
@@ -290,7 +266,7 @@ impl<'a> Ledger<'a> {
         });
         self.note(commit);
         if stopping {
-            // What it asks for now is not wanted any more; what it has done is recorded.
+            // The task's new steps are not wanted any more; steps that have ended are recorded.
             self.insert_ended(commit);
         } else {
             self.insert_all(commit);
@@ -300,17 +276,17 @@ impl<'a> Ledger<'a> {
         }
         self.cancel(&commit.cancel, *at);
         if stopping {
-            // G4: nothing is tried again, so nothing leaves the record.
+            // G4: without a retry, nothing leaves the record.
             self.cancel(&commit.erase, *at);
         } else {
-            self.erase(&commit.erase, *at);
+            self.erase(&commit.erase, fence.task, *at);
             for feed in &commit.feed {
                 self.feed(feed, fence.task, *at);
             }
         }
         let stopped = stopping && !matches!(commit.next, Next::Keep);
         if stopped {
-            self.stopped(fence.task, tree, *at);
+            self.stopped(commit);
         } else {
             self.turn(commit);
         }
@@ -318,7 +294,7 @@ impl<'a> Ledger<'a> {
         Outcome::Applied(News { done, stopped, ..News::default() })
     }
 
-    /// What becomes of the task itself.
+    /// Applies the next state of the task itself.
     fn turn(&mut self, commit: &'a Commit) {
         let Commit { fence: Fence { task, .. }, tree, at, next, .. } = commit;
         let (task, at) = (*task, *at);
@@ -335,7 +311,7 @@ impl<'a> Ledger<'a> {
                     row.progress();
                     row.rest();
                     row.wake_threshold = Some(wait.done);
-                    // G5: what completed between the claim and this parking is counted here.
+                    // G5: steps that completed between the claim and this commit count here.
                     row.ready_at = if ready || row.threshold_reached() { Some(at) } else { wait.until };
                 });
                 self.ready |= ready || self.row(task).is_some_and(Row::threshold_reached);
@@ -375,7 +351,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// It is to be claimed again from this moment on.
+    /// Makes a task pending, due from this moment on.
     fn again(&mut self, task: TaskId, ready_at: Timestamp) {
         self.change(task, |row| {
             row.status = TaskStatus::Pending;
@@ -385,10 +361,12 @@ impl<'a> Ledger<'a> {
         self.ready = true;
     }
 
-    /// A task that was asked to end stops working, however it does so.
-    fn stopped(&mut self, task: TaskId, tree: &Tree, at: Timestamp) {
+    /// Ends the run of a task that was asked to end, whatever its code returned.
+    fn stopped(&mut self, commit: &Commit) {
+        let Commit { fence: Fence { task, .. }, tree, at, next, .. } = commit;
+        let (task, at, ends) = (*task, *at, matches!(next, Next::End(_)));
         if tree.parent.is_none() {
-            // It ends once nothing below it runs any more.
+            // A root ends when no task below it runs any more.
             self.change(task, |row| {
                 row.status = TaskStatus::Waiting;
                 row.rest();
@@ -399,22 +377,24 @@ impl<'a> Ledger<'a> {
             self.change(task, |row| row.end(TaskStatus::Cancelled, at));
             self.sweep(task, at);
         }
-        self.look_after(tree.execution, at);
+        self.cascade_execution(tree.execution, at);
+        // The end of a root reads the tasks that wait for the execution.
+        self.may_close(tree.execution, tree.parent.is_none() && ends);
     }
 
-    // What is asked for from outside.
+    // Requests from outside.
 
     fn request(&mut self, request: &'a Request) -> Outcome {
         let Request { execution, at, action } = request;
         let (task, at) = (execution.root(), *at);
         let Some(row) = self.root(*execution) else { return Outcome::Gone }; // A step is no execution.
-        let (status, mark) = (row.status, row.mark);
-        let is_dead_letter = status == TaskStatus::Failed && mark.is_none();
+        let (status, marks) = (row.status, row.marks);
+        let is_dead_letter = row.is_dead_letter();
         match action {
-            Action::Redrive { .. } if mark == Some(Mark::Redrive) => Outcome::Already(News::default()),
+            Action::Redrive { .. } if marks.contains(Mark::Redrive) => Outcome::Already(News::default()),
             Action::Redrive { retry } if is_dead_letter => {
                 self.change(task, |row| {
-                    row.mark = Some(Mark::Redrive);
+                    row.marks = row.marks.with(Mark::Redrive);
                     row.attempts = 0;
                     row.uncommitted_claims = 0;
                     row.ended_at = None;
@@ -426,21 +406,22 @@ impl<'a> Ledger<'a> {
                 }
                 Outcome::Applied(News::default())
             }
-            Action::Discard if mark == Some(Mark::Discard) => Outcome::Already(News::default()),
+            Action::Discard if marks.contains(Mark::Discard) => Outcome::Already(News::default()),
             Action::Discard if is_dead_letter => {
-                self.change(task, |row| row.mark = Some(Mark::Discard));
+                self.change(task, |row| row.marks = row.marks.with(Mark::Discard));
                 Outcome::Applied(News::default())
             }
             Action::Redrive { .. } | Action::Discard => Outcome::Gone,
             Action::Cancel { .. } if status == TaskStatus::Cancelled => Outcome::Already(News::default()),
             Action::Cancel { .. } | Action::Signal { .. } if status.is_terminal() => Outcome::Gone, // G7
             Action::Cancel { until } => {
-                if mark == Some(Mark::Cancel) && row.expires_at.is_some_and(|expires_at| expires_at <= *until)
+                if marks.contains(Mark::Cancel)
+                    && row.expires_at.is_some_and(|expires_at| expires_at <= *until)
                 {
                     return Outcome::Already(News::default());
                 }
                 self.change(task, |row| {
-                    row.mark = Some(Mark::Cancel);
+                    row.ask_to_end();
                     row.expires_at = Some(row.expires_at.map_or(*until, |expires_at| expires_at.min(*until)));
                     if row.status != TaskStatus::Running {
                         row.status = TaskStatus::Waiting;
@@ -449,12 +430,13 @@ impl<'a> Ledger<'a> {
                     }
                 });
                 self.stop.push((*execution, at));
-                self.look_after(*execution, at);
-                self.ready = true; // Those who run something of it look for what has changed.
+                self.cascade_execution(*execution, at);
+                self.may_close(*execution, true);
+                self.ready = true; // Workers that run tasks of this execution check for changes.
                 Outcome::Applied(News::default())
             }
             Action::Signal { key, name, id, value } => {
-                let Some(replaced) = self.memos.send(*key, *execution, name, *id, value, at) else {
+                let Some(replaced) = self.key_entries.send(*key, *execution, name, *id, value, at) else {
                     return Outcome::Already(News::default()); // G3
                 };
                 self.deliver(*key, at);
@@ -467,7 +449,7 @@ impl<'a> Ledger<'a> {
         let Expire { task, tree, at, failure, .. } = expire;
         let (task, at) = (*task, *at);
         let Some(row) = self.row(task) else { return Outcome::Gone };
-        if row.mark == Some(Mark::Expire) {
+        if row.marks.contains(Mark::Expire) {
             return Outcome::Already(News::default());
         }
         if row.status.is_terminal() {
@@ -481,11 +463,14 @@ impl<'a> Ledger<'a> {
         }
         let written = if row.is_stopping() {
             self.change(task, |row| row.end(TaskStatus::Cancelled, at));
+            if tree.parent.is_some() {
+                self.may_close(tree.execution, false);
+            }
             Written::Kept(Err(Failure::cancelled()))
         } else {
             self.change(task, |row| {
                 row.end(TaskStatus::Failed, at);
-                row.mark = Some(Mark::Expire);
+                row.marks = row.marks.without(Mark::Redrive).with(Mark::Expire);
             });
             Written::Failure(failure)
         };
@@ -495,9 +480,10 @@ impl<'a> Ledger<'a> {
         Outcome::Applied(News::default())
     }
 
-    // What the end of a task means for others.
+    // Effects of a task's end on other tasks.
 
-    /// Counts the end of a task in the task above it, wakes whom that satisfies, and tells those who wait under its keys.
+    /// Counts the end of a task in its parent, wakes the parent if its wait is satisfied, and completes the tasks that
+    /// wait under the task's keys.
     fn settle(&mut self, task: TaskId, tree: &Tree, result: &Written<'a>, at: Timestamp) {
         self.settle_key(task, result, at);
         let Some(parent) = tree.parent else {
@@ -525,7 +511,7 @@ impl<'a> Ledger<'a> {
                 row.wake(at);
                 concerns = true;
             }
-            // Its code may go on with this while it does something else.
+            // Running code may await this step beside other work.
             concerns |= row.status == TaskStatus::Running;
         });
         self.ready |= concerns;
@@ -536,7 +522,7 @@ impl<'a> Ledger<'a> {
         self.change(map, |row| row.done += 1);
         let ends_map = self.row(map).is_some_and(|row| row.kind == StepKind::Map);
         if result.as_result().is_err() && ends_map {
-            // The first failure ends the map; what else it holds is not wanted any more.
+            // The first failure ends the map; its other items are not wanted any more.
             self.change(map, |row| row.end(TaskStatus::Failed, at));
             self.write(map, result.clone());
             self.sweep(map, at);
@@ -549,11 +535,12 @@ impl<'a> Ledger<'a> {
     fn feed(&mut self, feed: &Feed, owner: TaskId, at: Timestamp) {
         let Some(row) = self.related(feed.map, owner) else { return };
         if row.status.is_terminal() {
-            // The map ended while its owner wrote this chunk, and what ended it saw no item of the chunk: G15.
+            // The map ended while its owner wrote this chunk, and the transition that ended it did not see the chunk's
+            // items: G15.
             let items = self.entries.values_mut().filter(|entry| entry.row.tree.parent == Some(feed.map));
             items.filter(|entry| entry.new.is_some()).for_each(|entry| entry.row.cancel(at));
             let execution = row_execution(self.row(feed.map));
-            execution.into_iter().for_each(|execution| self.look_after(execution, at));
+            execution.into_iter().for_each(|execution| self.cascade_execution(execution, at));
             return;
         }
         let parent = row.tree.parent;
@@ -567,7 +554,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Completes a map whose items have all ended, or wakes its owner if it is time for more.
+    /// Completes a map whose items have all ended, or wakes its owner if the map needs more items.
     fn check_map(&mut self, map: TaskId, owner: TaskId, at: Timestamp) {
         let Some(row) = self.row(map) else { return };
         if row.status.is_terminal() {
@@ -617,48 +604,63 @@ impl<'a> Ledger<'a> {
             } else if row.has_unseen_signal() {
                 let row = row.clone();
                 let value = self.entries.get(step).and_then(|entry| entry.result.clone());
-                self.change(*step, |row| row.mark = Some(Mark::Cancel));
+                self.change(*step, Row::ask_to_end);
                 self.take_back(&row, value, at);
             }
         }
     }
 
-    /// Takes the value back that a wait for a signal has taken and the code has never seen (G11).
+    /// Returns a signal's value to its slot if a wait took it and the code has never seen it (G11).
     fn take_back(&mut self, wait: &Row, result: Option<Written<'a>>, at: Timestamp) {
         let Some(key) = wait.key else { return };
         match result {
-            // It was taken in this batch, so no store has it yet.
+            // The wait took the value in this batch, so the store does not have it yet.
             Some(Written::Kept(Ok(value))) => self.give_back(key, value),
             _ => self.restore.push((wait.ended_at, wait.done_order, wait.id)),
         }
-        self.follow_up(key, CascadeStep::Deliver { key, at });
+        self.reach.add_key(key);
+        self.reach.add_execution(wait.tree.execution);
+        self.cascade.steps.push(CascadeStep::Deliver { key, at });
     }
 
-    fn erase(&mut self, steps: &[TaskId], at: Timestamp) {
+    fn erase(&mut self, steps: &[TaskId], owner: TaskId, at: Timestamp) {
+        if steps.is_empty() {
+            return;
+        }
         for step in steps {
             let Some(Entry { row, result, .. }) = self.entries.remove(step) else { continue };
             if row.has_unseen_signal() {
                 self.take_back(&row, result, at);
             }
-            self.look_after(row.tree.execution, at);
+            self.cascade_execution(row.tree.execution, at);
             self.erase.push(*step);
+        }
+        // Loaded tasks below the erased ones go, too, so that nothing else in this batch completes such a task.
+        let mut gone: BTreeSet<TaskId> = steps.iter().copied().collect();
+        loop {
+            let is_below = |entry: &Entry<'_>| {
+                entry.row.id != owner && entry.row.tree.parent.is_some_and(|parent| gone.contains(&parent))
+            };
+            let below: Vec<_> =
+                self.entries.extract_if(.., |_, entry| is_below(entry)).map(|(id, _)| id).collect();
+            if below.is_empty() {
+                break;
+            }
+            gone.extend(below);
         }
     }
 
-    /// Tasks of an execution end that are not here; so may it itself, and who waits for it be told.
-    fn look_after(&mut self, execution: ExecutionId, at: Timestamp) {
-        self.cascading.insert(Key::of_execution(execution));
-        self.cascade.executions.insert(execution, at);
-    }
-
-    fn follow_up(&mut self, key: Key, up: CascadeStep) {
-        self.cascading.insert(key);
-        self.cascade.steps.push(up);
+    /// Records that tasks of an execution end which are not loaded. The execution itself may end with them, and waits
+    /// for it then complete.
+    fn cascade_execution(&mut self, execution: ExecutionId, at: Timestamp) {
+        self.reach.add_key(Key::of_execution(execution));
+        self.reach.add_execution(execution);
+        self.cascade.add(execution, at);
     }
 
     fn sweep(&mut self, root: TaskId, at: Timestamp) {
         let execution = row_execution(self.row(root));
-        execution.into_iter().for_each(|execution| self.look_after(execution, at));
+        execution.into_iter().for_each(|execution| self.cascade_execution(execution, at));
         self.sweep.push(root);
     }
 
@@ -692,7 +694,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Of what is to be inserted, that which has ended already, and the executions that it says were started (G1).
+    /// Inserts only the rows of a commit that have ended already, and the executions that these rows started (G1).
     fn insert_ended(&mut self, commit: &'a Commit) {
         let stands =
             |new: &NewTask| matches!(new.state, NewTaskState::Done { .. }) || new.tree.parent.is_none();
@@ -703,10 +705,12 @@ impl<'a> Ledger<'a> {
 
     fn insert(&mut self, new: &'a NewTask, at: Timestamp) {
         if new.tree.parent.is_none() && self.entries.contains_key(&new.id) {
-            return; // An execution that was spawned from this position before.
+            return; // An earlier run spawned this execution from the same position.
         }
         let row = Row::of(new, at);
         let result = match &new.state {
+            // A sleep ends without a result of its own, whether it was over at once or its timer fired.
+            NewTaskState::Done { result: Ok(_), .. } if new.kind == StepKind::Sleep => None,
             NewTaskState::Done { result, .. } => Some(Written::Result(result)),
             _ => new.failure.as_ref().map(Written::Failure),
         };
@@ -741,7 +745,7 @@ impl<'a> Ledger<'a> {
         self.insert_keyed(new, at);
     }
 
-    /// Takes note of tasks that the store was asked for.
+    /// Remembers the tasks that the store was asked for.
     fn ask(&mut self, tasks: impl IntoIterator<Item = TaskId>) {
         if cfg!(debug_assertions) {
             self.asked.extend(tasks);
@@ -757,7 +761,7 @@ impl<'a> Ledger<'a> {
         self.peek(task)
     }
 
-    /// A task's row, if it is here: the store may have it and was not asked.
+    /// A task's row, if it is loaded. The store may have a row that it was not asked for.
     fn peek(&self, task: TaskId) -> Option<&Row> {
         self.entries.get(&task).map(|entry| &entry.row)
     }
@@ -773,7 +777,7 @@ impl<'a> Ledger<'a> {
         self.row(related)
     }
 
-    /// A task has another place in the store than in the transition. The batch is not written.
+    /// Records that a task's tree in the store differs from the one in the transition. The batch is not written.
     fn misplaced(&mut self, task: TaskId, tree: &Tree) -> Outcome {
         let stored = self.row(task).map(|row| row.tree);
         self.corrupt.get_or_insert_with(|| {
@@ -812,7 +816,11 @@ impl Reads {
             Transition::Commit(commit) => self.add_commit(commit),
             Transition::Request(request) => match &request.action {
                 Action::Signal { key, .. } => self.add_key(*key),
-                Action::Cancel { .. } | Action::Redrive { .. } | Action::Discard => {}
+                // The execution may close, which completes the tasks that wait for it.
+                Action::Cancel { .. } => {
+                    self.keys.insert(Key::of_execution(request.execution));
+                }
+                Action::Redrive { .. } | Action::Discard => {}
             },
             Transition::Expire(expire) => self.add_end(&expire.tree, expire.key),
             Transition::Unpark(_) | Transition::Postpone(_) => {}
@@ -832,7 +840,7 @@ impl Reads {
         }
     }
 
-    /// The task may end: that changes the tasks above it, and concerns those who wait under its keys.
+    /// Adds the reads for a task that may end: the tasks above it, and the tasks that wait under its keys.
     fn add_end(&mut self, tree: &Tree, key: Option<Key>) {
         self.tasks.extend(tree.ancestors());
         key.iter().for_each(|key| self.add_key(*key));
@@ -858,12 +866,12 @@ impl Reads {
     /// A key under which there may be a key entry.
     fn add_key(&mut self, key: Key) {
         self.keys.insert(key);
-        self.memos.insert(key);
+        self.key_entries.insert(key);
     }
 }
 
-/// Whose steps must be read to complete an outcome's news, and how many of their completions its code has seen: those of a
-/// task whose holder goes on while others have completed steps of it.
+/// The task whose steps a store must read to complete an outcome's news, and how many completions the task's code has
+/// seen. `None` if the holder gives the task up, or if no other task has completed a step of it meanwhile.
 #[must_use]
 pub fn lacks_steps(transition: &Transition, outcome: &Outcome) -> Option<(TaskId, u32)> {
     let commit = transition.commit().filter(|commit| matches!(commit.next, Next::Keep))?;

@@ -1,4 +1,4 @@
-//! Every bound in one place, each with the reason for its size.
+//! Every bound, each with the reason for its size.
 
 use std::time::Duration;
 
@@ -42,6 +42,10 @@ pub const PAGE_MAX: usize = 1_000;
 /// Most open executions, and most ended ones of each status, that one read counts: a second's work for a database.
 pub const COUNT_MAX: usize = 1_000_000;
 
+/// How far the moment in an execution's id may lie from its dispatch for [lists by time](crate::backend::Filter::ids) to find it.
+/// Longer than clocks of machines differ, and than most callers keep an id before they dispatch under it.
+pub const ID_DRIFT_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Most counters, states and lines of a summary, of one execution, in one read. Their names are written in code, so there are
 /// far fewer.
 pub const NOTES_MAX: usize = 10_000;
@@ -68,6 +72,16 @@ pub const CRASHES_MAX: u32 = 10;
 
 /// How long a claim is valid without a renewal.
 pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How often a worker writes its [record](crate::model::WorkerRecord) at most, except for changes of its state: an idle worker makes
+/// two writes a minute.
+pub const WORKER_REPORT: Duration = Duration::from_secs(30);
+
+/// How long a worker may be silent before it is taken for dead: four reports, so that a short outage of the store kills nobody.
+pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// Most functions, and most queues, in a worker's record, which is rewritten with each report.
+pub const WORKER_NAMES_MAX: usize = 1_000;
 
 /// How long running code may clean up after a cancellation, by default.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(10);
@@ -110,10 +124,11 @@ pub const EXCERPT_BYTES_MAX: usize = 16 * 1024;
 pub const EXCERPT_ITEMS_MAX: usize = 32;
 
 /// Most parked functions in a worker's sticky cache.
-pub const HOT_MAX: usize = 10_000;
+pub const CACHE_MAX: usize = 10_000;
 
 const _: () = assert!(PAYLOAD_BYTES_WARN < PAYLOAD_BYTES_MAX);
 const _: () = assert!(MAP_CHUNK <= EXCHANGE_ROWS_MAX);
+const _: () = assert!(WORKER_SILENCE_MAX.as_secs() == 4 * WORKER_REPORT.as_secs());
 const _: () = assert!(CHUNK_BYTES_MAX <= EXCHANGE_BYTES_MAX);
 
 /// How late a claim may arrive and still count with earlier claims of a rate: longer than a database lets a claim wait for the

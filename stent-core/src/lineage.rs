@@ -1,4 +1,4 @@
-//! Ids that are derived from a task's place in the tree: the same in every run of the code that asks for the task.
+//! Ids that are derived from a task's position in the tree: the same in every run of the code that asks for the task.
 //!
 //! A step's first run may be cut off before anything of it is written. Its second run must have the same id, because code
 //! passes the id, and values derived from it, to services that know nothing of runs. So the id of a step, of an item and of a
@@ -26,7 +26,7 @@ use uuid::{Builder, Uuid};
 use crate::model::{Seq, StepKind, split_version};
 use crate::{ExecutionId, Key, TaskId, Timestamp};
 
-/// The place at which a step is asked for, from which its id is derived.
+/// The origin of a step's request, from which the step's id is derived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin<'a> {
     /// The task whose code asks.
@@ -256,7 +256,7 @@ mod tests {
             }
         }
 
-        /// Whatever the names, the failures and the steps in between: later and further steps have greater ids.
+        /// For all names, failures and steps in between, later and further steps have greater ids.
         #[test]
         fn ids_of_one_parent_grow_with_its_time_and_positions(
             start in 0..1_i64 << 57,

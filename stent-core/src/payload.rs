@@ -180,7 +180,7 @@ pub enum CodecError {
     /// The value cannot be expressed, or would not come back as the same value.
     #[error("cannot encode: {reason}")]
     Encode {
-        /// The fault, and its place in the value.
+        /// The fault, and its path in the value.
         reason: String,
         /// Whether the value is nested too deeply. Such a value may also be too deep for a thread's stack to drop it.
         is_deep: bool,

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`Dispatch`] | a caller | no task has the id, and no execution was dispatched under the key |
 //! | [`Commit`] | the worker that holds the task's lease | the task runs under this claim, and no other commit came between |
-//! | [`Request`] | a caller or an operator | the execution exists, and stands where the action applies |
+//! | [`Request`] | a caller or an operator | the execution exists, and is in a state to which the action applies |
 //! | [`Expire`] | any worker or waiter | the task is open and its time is up |
 //! | [`Unpark`], [`Postpone`] | the worker that has the parked task's code in memory | the task is parked by this claim |
 
@@ -27,9 +27,9 @@ pub enum Transition {
     Dispatch(Dispatch),
     /// The holder of a task's lease records what the task's code did.
     Commit(Commit),
-    /// Something is asked of an execution from outside.
+    /// A caller or an operator asks something of an execution.
     Request(Request),
-    /// A task's time is up.
+    /// A task's deadline has passed.
     Expire(Expire),
     /// A parked task becomes ready because of its own code.
     Unpark(Unpark),
@@ -51,7 +51,7 @@ pub struct Dispatch {
     pub at: Timestamp,
 }
 
-/// A leaseholder's write: what a turn of the task did, and what becomes of the task next.
+/// A leaseholder's write: the effects of a turn of the task, and the task's next state.
 ///
 /// Applied only if the task runs under the claim that [`fence`](Self::fence) names, and nothing was committed under that
 /// claim since (G3).
@@ -59,7 +59,8 @@ pub struct Dispatch {
 pub struct Commit {
     /// The claim, and how many commits of the task came before this one.
     pub fence: Fence,
-    /// The task's place in its execution, so that a store knows which other rows its end changes. It never changes.
+    /// The task's position in its execution, so that a store knows which other rows its end changes. The position never
+    /// changes.
     pub tree: Tree,
     /// The task's key, for the same reason.
     pub key: Option<Key>,
@@ -67,7 +68,7 @@ pub struct Commit {
     pub at: Timestamp,
     /// Rows to write. Those with the state `Done` are completions of the task, in this order.
     pub insert: Vec<NewTask>,
-    /// Sleeps of the task that are due: they complete, in this order, after the inserted completions.
+    /// Sleeps of the task that are due. They complete after the inserted completions, in this order.
     pub fire: Vec<TaskId>,
     /// Steps that the task has given up, with everything below them. Steps that have ended stay as they are.
     pub cancel: Vec<TaskId>,
@@ -78,83 +79,83 @@ pub struct Commit {
     pub feed: Vec<Feed>,
     /// How many completions the task's code has seen.
     pub seen: u32,
-    /// What the task's code, and that of steps which ran in its turn, says about its execution, in this order.
+    /// Notes of the task's code, and of steps that ran in its turn, about the execution, in this order.
     pub notes: Vec<Said>,
-    /// What becomes of the task.
+    /// The task's next state.
     pub next: Next,
 }
 
-/// What becomes of a task with a [`Commit`].
+/// The next state of a task after a [`Commit`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// It goes on under the same lease.
+    /// The task keeps running under the same lease.
     Keep,
-    /// It is parked: no worker, no lease, until the wait is satisfied.
+    /// The task is parked, without a worker or a lease, until the wait is satisfied.
     Park(Wait),
-    /// It is retried from this moment on, after this failure.
+    /// The task is retried from this moment on, after this failure.
     Retry {
         /// Not before this moment (G6).
         ready_at: Timestamp,
         /// Why.
         failure: Failure,
     },
-    /// It runs again at once, because it was redriven. Not counted as an attempt.
+    /// The task runs again at once, because it was redriven. Not counted as an attempt.
     Redo,
-    /// Its worker shuts down and hands it back. Counted neither as an attempt nor as a crash.
+    /// The task's worker shuts down and releases it. Counted neither as an attempt nor as a crash.
     Release,
-    /// It has ended.
+    /// The task has ended.
     End(TaskResult),
 }
 
-/// Something that is asked of an execution from outside. Steps are no executions: nothing can be asked of them.
+/// A request of a caller or an operator to an execution. Steps are not executions and get no requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// The execution.
     pub execution: ExecutionId,
     /// When it was decided.
     pub at: Timestamp,
-    /// What is asked.
+    /// The action.
     pub action: Action,
 }
 
-/// What a [`Request`] asks of an execution.
+/// The action of a [`Request`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// To end. Tasks that do not run end at once; those that run may clean up until a moment; the root ends when no task
-    /// below it runs any more.
+    /// Cancel the execution. Tasks that do not run end at once; running tasks may clean up until `until`; the root ends
+    /// when no task below it runs any more.
     Cancel {
-        /// When all that still runs is ended.
+        /// When tasks that still run are ended.
         until: Timestamp,
     },
-    /// To take a value: the current or the next wait for this signal gets it. A later value replaces one that no wait has
-    /// taken.
+    /// Send a value: the current or the next wait for this signal gets it. A later value replaces a value that no wait
+    /// has taken.
     Signal {
-        /// Which signal of the execution.
+        /// The signal's key.
         key: Key,
         /// The signal's name.
         name: String,
-        /// Identifies this send, so that a repeated one is recognised.
+        /// Identifies this send, so that a repeated send is recognised.
         id: TaskId,
         /// The value.
         value: Payload,
     },
-    /// To retry from the failed step. Only for a dead letter.
+    /// Retry from the failed step. Applies to dead letters only.
     Redrive {
-        /// The retry policy from now on; none leaves the one that it has.
+        /// The retry policy from now on; `None` keeps the present policy.
         retry: Option<RetryPolicy>,
     },
-    /// To be no dead letter any more. The execution stays failed. Only for a dead letter.
+    /// Remove the execution from the dead letters. It stays failed. Applies to dead letters only.
     Discard,
 }
 
-/// Ends a task whose time is up, and everything below it. Applied only when it is due.
+/// Ends a task whose deadline has passed, and everything below it. Applied only once the deadline has passed.
 ///
-/// The task ends as failed with the failure; one that was asked to end and did not do so in time ends as cancelled.
+/// The task ends as failed with this failure. A task that was asked to end and did not end in time ends as cancelled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expire {
     /// The task.
     pub task: TaskId,
-    /// Its place in its execution.
+    /// Its position in its execution.
     pub tree: Tree,
     /// Its key.
     pub key: Option<Key>,
@@ -164,7 +165,7 @@ pub struct Expire {
     pub failure: Failure,
 }
 
-/// Makes a parked task ready: something that only its own code, still in memory, waits for has happened.
+/// Makes a parked task ready, because an event has happened that only its code, still in memory, waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unpark {
     /// The task.
@@ -175,8 +176,8 @@ pub struct Unpark {
     pub at: Timestamp,
 }
 
-/// Moves a parked task's due moment later, while its worker still has the code, which waits for something that no store
-/// knows of. A task that became ready meanwhile is left alone.
+/// Moves a parked task's due moment later. Sent while a worker still has the task's code, which waits for an event that
+/// no store knows. Has no effect on a task that became ready meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Postpone {
     /// The task.
@@ -185,14 +186,14 @@ pub struct Postpone {
     pub epoch: Epoch,
     /// When it was decided.
     pub at: Timestamp,
-    /// When it is due.
+    /// The task's due moment so far.
     pub from: Timestamp,
-    /// When it is to be due.
+    /// The new due moment.
     pub until: Timestamp,
 }
 
 impl Transition {
-    /// The task that it names: the one that it starts, commits, or is asked for. For a request, the execution's root.
+    /// The task that the transition changes. For a dispatch or a request, the execution's root.
     #[must_use]
     pub const fn task(&self) -> TaskId {
         match self {
@@ -243,7 +244,7 @@ impl Transition {
         }
     }
 
-    /// [`commit`](Self::commit), to be changed.
+    /// The mutable form of [`commit`](Self::commit).
     #[must_use]
     pub const fn commit_mut(&mut self) -> Option<&mut Commit> {
         match self {
@@ -260,13 +261,13 @@ impl Transition {
         self.commit().map(|commit| commit.fence)
     }
 
-    /// What becomes of the task with a leaseholder's write.
+    /// The task's next state, if it is a leaseholder's write.
     #[must_use]
     pub fn next(&self) -> Option<&Next> {
         self.commit().map(|commit| &commit.next)
     }
 
-    /// The action that is asked of an execution, if it is a request.
+    /// The action, if it is a request.
     #[must_use]
     pub const fn action(&self) -> Option<&Action> {
         match self {
@@ -277,7 +278,7 @@ impl Transition {
         }
     }
 
-    /// The rows that it writes for the first time.
+    /// The rows that the transition inserts.
     #[must_use]
     pub fn rows(&self) -> &[NewTask] {
         match self {
@@ -287,7 +288,7 @@ impl Transition {
         }
     }
 
-    /// [`rows`](Self::rows), to be changed.
+    /// The mutable form of [`rows`](Self::rows).
     #[must_use]
     pub fn rows_mut(&mut self) -> &mut [NewTask] {
         match self {
@@ -297,7 +298,7 @@ impl Transition {
         }
     }
 
-    /// About how many bytes it carries to the store: payloads, and texts that may be long.
+    /// The approximate number of bytes that it carries to the store: payloads, and texts that may be long.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let own = match self {
@@ -345,7 +346,7 @@ impl Commit {
         }
     }
 
-    /// How many completions this commit itself adds to its task.
+    /// The number of completions that this commit itself adds to its task.
     #[must_use]
     pub fn own_completions(&self) -> u32 {
         let inserted = self.insert.iter().filter(|new| {
@@ -388,7 +389,7 @@ macro_rules! transition_from {
 
 transition_from!(Dispatch Commit Request Expire Unpark Postpone);
 
-/// What a row takes beside its payloads, roughly.
+/// The approximate size of a row without its payloads.
 const ROW_BYTES: usize = 256;
 
 fn of_result(result: &TaskResult) -> usize {
@@ -415,27 +416,27 @@ pub struct Feed {
     pub fed: u32,
     /// Items in all, once the last of them is written.
     pub total: Option<u32>,
-    /// What they are, those of this transition included: the map's digest from now on.
+    /// The digest of the items written so far, those of this transition included: the map's digest from now on.
     pub digest: Option<Digest>,
 }
 
-/// What a store answers to one transition. All of these are normal.
+/// A store's answer to one transition. None of these is an error.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The change was made.
     Applied(News),
-    /// The change had been made before, by the same transition sent twice; nothing was changed now (G3).
+    /// The same transition was applied before; nothing was changed now (G3).
     Already(News),
-    /// Another claim has the task, or it is not where the guard says; nothing was changed (G3).
+    /// Another claim has the task, or its state does not match the guard; nothing was changed (G3).
     Fenced,
     /// Another execution was dispatched under the same key before; nothing was changed (G12).
     Exists(ExecutionId),
-    /// The task has ended or was purged, or stands where the change cannot be made; nothing was changed (G7).
+    /// The task has ended or was purged, or its state does not admit the change; nothing was changed (G7).
     Gone,
 }
 
 impl Outcome {
-    /// Whether the change stands in the store.
+    /// Whether the store contains the change.
     #[must_use]
     pub const fn stands(&self) -> bool {
         match self {
@@ -445,16 +446,17 @@ impl Outcome {
     }
 }
 
-/// What a leaseholder learns with its commit, when it keeps the task, and the sender of a signal with its value.
+/// Data that a leaseholder gets with the answer to its commit, if it keeps the task, and that the sender of a signal
+/// gets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct News {
-    /// Steps of the task that have ended so far.
+    /// The number of the task's steps that have ended so far.
     pub done: u32,
-    /// Every completion after those that the code had seen, in order; left empty when they are exactly the ones that
-    /// the transition itself brought, in its order.
+    /// Every completion after those that the code had seen, in order; empty if these are exactly the completions
+    /// that the transition itself added, in its order.
     pub steps: Vec<Step>,
-    /// Whether the task was asked to end and has now done so: it is cancelled, whatever it gave.
+    /// Whether the task was asked to end and has now ended: it is cancelled, whatever its code returned.
     pub stopped: bool,
-    /// Whether the value of a signal took the place of one that nobody has consumed (G11).
+    /// Whether the signal's value replaced a value that no wait had consumed (G11).
     pub replaced: bool,
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! async fn charge(order: Order, State(db): State<Db>) -> Result<Receipt, ChargeError> { … }
 //!
-//!   fn charge(order: Order) -> Call<charge>        what callers see; builds a description, runs nothing
+//!     fn charge(order: Order) -> Call<charge>        for callers; builds a description, runs nothing
 //!   struct charge {}                               the function as a type; braced, so the value namespace stays free
 //!   impl Function for charge                       name, options, needs, and `invoke` with the body inside
 //!   impl charge { fn map(items) -> Map<charge> }   unless nothing is stored
@@ -47,7 +47,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
     }
 }
 
-/// A durable function, and what was read from it.
+/// A durable function, and its parsed parts.
 struct Durable {
     function: ItemFn,
     signature: Signature,
@@ -301,22 +301,16 @@ impl Durable {
             Kind::Text(_) => None,
             Kind::Type(ty) | Kind::Variant(ty, _) => Some(quote_spanned!(here(ty)=> #ty)),
         });
-        returned.into_iter().chain(named).map(|ty| {
-            quote_spanned! {Span::mixed_site()=>
-                #(#cfg)*
-                ::stent::__private::inventory::submit! {
-                    ::stent::__private::KnownError(|| {
-                        #[allow(unused_imports)]
-                        use ::stent::__private::{
-                            Classified as _, KnowError as _, KnowNothing as _, KnowSerde as _, Named as _, Unclassified as _,
-                            Unnamed as _,
-                        };
-                        let probe = ::stent::__private::Probe::<#ty>::new();
-                        (&&&probe).entry((&&probe).name(), |error| (&&::stent::__private::Classifier(error)).class())
-                    })
+        returned
+            .into_iter()
+            .chain(named)
+            .map(|ty| {
+                quote_spanned! {Span::mixed_site()=>
+                    #(#cfg)*
+                    ::stent::known_error! { #ty }
                 }
-            }
-        }).collect()
+            })
+            .collect()
     }
 
     /// Spanned like the parameter list, because rustc points there if a type is private or cannot be stored.
@@ -338,7 +332,8 @@ impl Durable {
     }
 }
 
-/// The trait that looks into a return type: one for a `Result`, whatever its name, and one for any other type.
+/// The trait that describes a return type: `Returned<true>` for a `Result`, whatever its name, and `Returned<false>` for any
+/// other type.
 ///
 /// An inherent constant wins over one from a trait, and only a `Result` has the inherent one.
 fn returned(ty: &Type) -> TokenStream {
@@ -413,19 +408,16 @@ fn retry_expression(retry: &Retry) -> TokenStream {
     let jitter = retry.jitter.iter();
     let retry_for = retry.retry_for.iter().map(|kinds| {
         let kinds = kinds.iter().map(kind_expression);
-        quote!(::core::option::Option::Some(::std::vec![#(#kinds),*]))
+        quote!(::std::vec![#(#kinds),*])
     });
     quote! {
-        #[allow(clippy::needless_update)]
-        ::stent::RetryPolicy {
-            #(max_attempts: #max_attempts,)*
-            #(initial_delay: #initial_delay,)*
-            #(backoff_factor: #backoff_factor,)*
-            #(max_delay: #max_delay,)*
-            #(jitter: #jitter,)*
-            #(retry_for: #retry_for,)*
-            ..<::stent::RetryPolicy as ::core::default::Default>::default()
-        }
+        <::stent::RetryPolicy as ::core::default::Default>::default()
+            #(.max_attempts(#max_attempts))*
+            #(.initial_delay(#initial_delay))*
+            #(.backoff_factor(#backoff_factor))*
+            #(.max_delay(#max_delay))*
+            #(.jitter(#jitter))*
+            #(.retry_for(#retry_for))*
     }
 }
 
@@ -463,7 +455,7 @@ fn local(kind: &str, index: usize) -> Ident {
     format_ident!("{kind}{index}", span = Span::mixed_site())
 }
 
-/// Where `tokens` are in the user's code, with the macro's hygiene for names.
+/// The location of `tokens` in the user's code, with the macro's hygiene for names.
 fn here(tokens: &impl Spanned) -> Span {
     tokens.span().resolved_at(Span::mixed_site())
 }

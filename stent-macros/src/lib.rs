@@ -33,7 +33,7 @@ use proc_macro::TokenStream;
 /// }
 ///
 /// #[durable]
-/// async fn checkout(orders: Vec<Order>) -> Result<Vec<Receipt>, ChargeError> {
+/// async fn checkout(orders: Vec<Order>) -> Result<Vec<Receipt>, stent::Error> {
 ///     let first = charge(orders[0].clone()).await?;            // a step: recorded, retried, never repeated
 ///     let rest = charge::map(orders[1..].to_vec()).await?;     // a fan-out over many items
 ///     Ok([vec![first], rest].concat())
@@ -60,7 +60,7 @@ use proc_macro::TokenStream;
 /// | Option | Value | Meaning |
 /// |---|---|---|
 /// | `cached`, `cached = "1h"` | nothing, or a duration | an equal call gets the kept result; with a duration, for that long |
-/// | `idempotent` | | equal calls, whoever makes them, run once, and all get the result |
+/// | `idempotent` | | equal calls of all callers run once, and all get the result |
 /// | `key = order_number` | path of a function | decides which calls are equal, for the two options above: it takes the stored arguments by reference, and returns anything that can be displayed. Without it, the arguments decide |
 /// | `max_concurrent = 10` | 1 or more | how many of its tasks run at the same time, on all workers together |
 /// | `max_duration = "10m"` | duration | how long a call may take in total, from its scheduled start; zero is no limit |
@@ -105,9 +105,9 @@ use proc_macro::TokenStream;
 ///
 /// # Other attributes
 ///
-/// They keep their meaning. Docs, `deprecated` and `must_use` go to the function that callers see, `cfg` and `allow` to all
-/// items, and everything else, such as `tracing::instrument`, to the function that holds the body, which has the parameters as
-/// written.
+/// Other attributes keep their meaning. Docs, `deprecated` and `must_use` go to the function that callers see, `cfg` and
+/// `allow` to all items, and everything else, such as `tracing::instrument`, to the function that holds the body, which has
+/// the parameters as written.
 ///
 /// # Errors
 ///

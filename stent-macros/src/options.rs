@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
@@ -62,7 +62,7 @@ pub(crate) struct Options {
     pub(crate) max_concurrent: Option<u32>,
     /// How many of its tasks start per period.
     pub(crate) rate: Option<Rate>,
-    /// Equal calls run once, whoever makes them.
+    /// Equal calls of all callers run once.
     pub(crate) idempotent: Option<()>,
     /// An equal call gets the kept result.
     pub(crate) cached: Option<Cached>,
@@ -70,7 +70,7 @@ pub(crate) struct Options {
     pub(crate) key: Option<Path>,
     /// A replay does not compare the arguments of its calls.
     pub(crate) unchecked_args: Option<()>,
-    /// Which of several versions of the function this is.
+    /// The version of the function.
     pub(crate) version: Option<LitStr>,
     /// How long an execution of it may take, in nanoseconds; 0 for no limit.
     pub(crate) max_duration_ns: Option<u64>,
@@ -197,28 +197,39 @@ impl Retry {
     }
 }
 
-/// Passes every key of a list to `read`, which reads the key's value from the input.
+/// Passes every key of a list to `read`, which reads the key's value from the input. Reading goes on behind the comma after a
+/// fault, so that all faults are reported together.
 fn each(
     input: ParseStream<'_>,
     kind: &str,
     known: &[&str],
     mut read: impl FnMut(&Ident, ParseStream<'_>) -> Result<()>,
 ) -> Result<()> {
-    while !input.is_empty() {
+    let mut one = |input: ParseStream<'_>| {
         if !input.peek(Ident::peek_any) {
             return Err(input.error(format!("expected the name of {kind}: {}", listed(known))));
         }
         let key = input.call(Ident::parse_any)?;
         read(&key, input)?;
-        if input.is_empty() {
-            break;
-        }
-        if !input.peek(Token![,]) {
+        if !input.is_empty() && !input.peek(Token![,]) {
             return Err(input.error(format!("expected a comma after `{key}`")));
         }
-        input.parse::<Token![,]>()?;
+        Ok(())
+    };
+    let mut faults: Option<Error> = None;
+    while !input.is_empty() {
+        if let Err(fault) = one(input) {
+            match &mut faults {
+                Some(faults) => faults.combine(fault),
+                None => faults = Some(fault),
+            }
+            while !input.is_empty() && !input.peek(Token![,]) {
+                input.parse::<TokenTree>()?;
+            }
+        }
+        input.parse::<Option<Token![,]>>()?;
     }
-    Ok(())
+    faults.map_or(Ok(()), Err)
 }
 
 fn once<T>(slot: &mut Option<T>, key: &Ident, value: T) -> Result<()> {
@@ -237,14 +248,36 @@ fn unknown(key: &Ident, kind: &str, known: &[&str]) -> Error {
     Error::new(key.span(), message)
 }
 
-/// The known name that a misspelled one was most likely meant to be: fewer than half of its letters differ, and it is the only
-/// one that near.
+/// The known name that a misspelled one was most likely meant to be.
 fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
+    misspelled(given, known)
+        .or_else(|| only(known, |name| name.split('_').any(|word| word == given)))
+        .or_else(|| only(known, |name| same_stem(given, name)))
+}
+
+/// The known name of which one letter differs, or fewer than half of the letters, if it is the only one that near.
+fn misspelled<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let mut by_distance: Vec<_> = known.iter().map(|name| (distance(given, name), *name)).collect();
     by_distance.sort_unstable();
     let (least, name) = *by_distance.first()?;
     let is_only = by_distance.get(1).is_none_or(|(next, _)| *next > least);
-    (is_only && 2 * least < name.len().min(given.len())).then_some(name)
+    let shorter = name.len().min(given.len());
+    (is_only && (2 * least < shorter || (least == 1 && shorter > 1))).then_some(name)
+}
+
+/// Whether two names differ only in their last letters, as `retries` and `retry` do.
+fn same_stem(one: &str, other: &str) -> bool {
+    let same = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+    same >= STEM_MIN && other.chars().count() - same <= 2
+}
+
+/// Fewest letters of a stem.
+const STEM_MIN: usize = 4;
+
+fn only<'a>(known: &[&'a str], fits: impl Fn(&str) -> bool) -> Option<&'a str> {
+    let mut fitting = known.iter().filter(|name| fits(name));
+    let name = fitting.next()?;
+    fitting.next().is_none().then_some(*name)
 }
 
 /// How many letters are to be added, removed or replaced, or swapped with their neighbour, to come from one name to the other.
@@ -591,8 +624,8 @@ mod tests {
             format!("unknown option `colour`; there are {}", listed(&OPTIONS))
         );
         assert_eq!(
-            error("retry(attempts = 3)"),
-            "unknown setting `attempts`; there are \
+            error("retry(times = 3)"),
+            "unknown setting `times`; there are \
              `backoff_factor`, `initial_delay`, `jitter`, `max_attempts`, `max_delay`, `retry_for`"
         );
         assert_eq!(error("\"charge\""), format!("expected the name of an option: {}", listed(&OPTIONS)));
@@ -677,12 +710,41 @@ mod tests {
             ("cache", "unknown option `cache`; did you mean `cached`?"),
             ("tgas = []", "unknown option `tgas`; did you mean `tags`?"),
             ("retry(max_atempts = 1)", "unknown setting `max_atempts`; did you mean `max_attempts`?"),
+            ("ky = number", "unknown option `ky`; did you mean `key`?"),
+            ("retries = 3", "unknown option `retries`; did you mean `retry`?"),
+            ("duration = \"1m\"", "unknown option `duration`; did you mean `max_duration`?"),
+            ("retry(attempts = 1)", "unknown setting `attempts`; did you mean `max_attempts`?"),
             ("retry(intial_delay = \"1s\")", "unknown setting `intial_delay`; did you mean `initial_delay`?"),
         ] {
             assert_eq!(error(given), meant);
         }
+        // Two settings are as near.
+        assert!(
+            error("retry(delay = \"1s\")")
+                .starts_with("unknown setting `delay`; there are `backoff_factor`, ")
+        );
         assert!(error("colour = 1").starts_with("unknown option `colour`; there are `cached`, "));
         assert!(error("retry(x = 1)").starts_with("unknown setting `x`; there are `backoff_factor`, "));
+    }
+
+    #[test]
+    fn all_faults_are_reported_together() {
+        let text =
+            r#"quue = "mail", priority = high, retry(attempts = 3, jitter = 7), tags = [1, 2], rate = "0/s""#;
+        let faults = options(text).err().expect(text).into_iter();
+        let texts: Vec<_> = faults.map(|fault| fault.to_string()).collect();
+        assert_eq!(
+            texts,
+            [
+                "unknown option `quue`; did you mean `queue`?",
+                "`priority` takes a whole number from -32768 to 32767, as in `priority = 5`",
+                "unknown setting `attempts`; did you mean `max_attempts`?",
+                "`jitter` must be a share of the delay, from 0 to 1",
+                "`tags` takes a list of texts, as in `tags = [\"gpu\", \"eu\"]`",
+                "\"0/s\" is not a rate: the number is zero, so nothing could ever start; write it like \"100/s\", \"30/m\" or \
+             \"5/10s\"",
+            ]
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads the function below `#[durable]`: which parameters are stored, which come from the worker, and what is returned.
+//! Reads the function below `#[durable]`: which parameters are stored, which come from the worker, and the return type.
 //! Refuses every function that could not be stored and started again by name. Knows nothing of options.
 
 use proc_macro2::{Span, TokenStream};
@@ -16,7 +16,7 @@ const BORROWED_RESULT: &str = "results are stored, so they must be owned; return
 pub(crate) struct Signature {
     /// Its parameters, in order.
     pub(crate) parameters: Vec<Parameter>,
-    /// What it returns.
+    /// Its return type.
     pub(crate) output: Output,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum Parameter {
     State { of: Type },
 }
 
-/// What a function returns, as far as the text of its type shows.
+/// The return type of a function, as far as its text shows.
 pub(crate) enum Output {
     /// A type by a name. The compiler knows whether it is a `Result`, which may have any name.
     Named(Type),
@@ -37,7 +37,7 @@ pub(crate) enum Output {
 }
 
 impl Signature {
-    /// Takes an item apart and checks that it can be a durable function.
+    /// Parses an item and checks that it can be a durable function.
     ///
     /// # Errors
     /// All problems, each at its place.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stent_core::backend::{ClaimRequest, Claimed, Expired, Limit, LimitUsage};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
-use stent_core::model::{FunctionKey, Lease, Rate, StepKind};
+use stent_core::model::{FunctionKey, Lease, Rate, Slot, StepKind};
 use stent_core::{TaskId, Timestamp};
 
 use crate::records::Records;
@@ -20,7 +20,7 @@ pub(crate) struct Claims {
 }
 
 impl Records {
-    /// Claims due tasks in the order of G9, and returns what else the worker must know.
+    /// Claims due tasks in the order of G9, and returns the other data that a claim reports to the worker.
     pub(crate) fn claim(&mut self, request: &ClaimRequest<'_>) -> Claims {
         let now = request.now;
         let max = request.max.min(CLAIM_MAX);
@@ -66,18 +66,19 @@ impl Records {
     fn claim_one(&mut self, id: TaskId, request: &ClaimRequest<'_>) -> Option<Claimed> {
         let limit = self.limit(id, request);
         let timers = self.due_timers(id, request.now);
-        let recalled = request.cache.seen(&self.tasks.get(&id)?.row.fence());
+        let cached = request.cache.seen(&self.tasks.get(&id)?.row.fence());
 
         // The row leaves the map while it changes together with the timers below it.
         let mut row = self.tasks.get(&id)?.row.clone();
         let slot = limit
             .filter(|limit| limit.max_concurrent.is_some())
             .map(|limit| FunctionKey::of(&limit.function));
-        let tried = row.claim(request.worker, request.nonce, request.now, request.until, slot);
+        let due_at = row.ready_at.unwrap_or(request.now);
+        let ended = row.claim(request.worker, request.nonce, request.now, request.until, slot);
         for timer in timers {
             self.tasks.get_mut(&timer)?.row.fire(&mut row, request.now);
         }
-        self.ended_claims.entry(id).or_default().extend(tried);
+        self.ended_claims.entry(id).or_default().extend(ended);
         if let Some(limit) = limit
             && let Some(rate) = &limit.rate
         {
@@ -92,11 +93,11 @@ impl Records {
         let task = record.to_task();
         let fence = record.row.fence();
         let lease = Lease { task: id, epoch: record.row.epoch, until: request.until };
-        let steps = match recalled {
+        let steps = match cached {
             Some(seen) => self.steps_since(id, seen),
             None => self.steps(id),
         };
-        Some(Claimed { task, lease, fence, cached: recalled, steps })
+        Some(Claimed { task, due_at, lease, fence, cached, steps })
     }
 
     /// The due sleeps of a task, in the order of their moments.
@@ -140,7 +141,8 @@ impl Records {
 
     /// The ends of the leases that count against a function's limit.
     fn places(&self, function: FunctionKey, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-        let running = self.tasks.values().filter(move |record| record.row.limit_key == Some(function));
+        let running =
+            self.tasks.values().filter(move |record| record.row.limit_key == Some(Slot::Taken(function)));
         running.filter_map(|record| record.row.ready_at).filter(move |until| *until > now)
     }
 
@@ -155,7 +157,8 @@ impl Records {
         self.started.range(counted).map(|((_, bucket), count)| (*bucket, *count))
     }
 
-    /// When a limit that holds work back may give way by itself: every part of it has to.
+    /// When a limit that holds work back may admit more by the passing of time: every exhausted part of the limit must
+    /// give way.
     fn gives_way(&self, limit: &Limit, now: Timestamp) -> Option<Timestamp> {
         let function = FunctionKey::of(&limit.function);
         let ends: Vec<_> = self.places(function, now).collect();

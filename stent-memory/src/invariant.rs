@@ -9,7 +9,7 @@ use crate::records::Records;
 impl Records {
     /// Panics if an invariant does not hold. The suite, the model and the simulation run this after every call.
     pub(crate) fn check(&self) {
-        self.memos.values().for_each(|memo| self.check_memo(memo));
+        self.key_entries.values().for_each(|key_entry| self.check_entry(key_entry));
         for record in self.tasks.values() {
             if record.row.status.is_terminal() {
                 Self::check_ended(record);
@@ -27,13 +27,13 @@ impl Records {
         }
     }
 
-    fn check_memo(&self, memo: &KeyEntry) {
-        if memo.kind == KeyEntryKind::Result && memo.value.is_none() {
-            let holder = memo.holder.filter(|holder| self.is_open(*holder));
+    fn check_entry(&self, key_entry: &KeyEntry) {
+        if key_entry.kind == KeyEntryKind::Result && key_entry.value.is_none() {
+            let holder = key_entry.holder.filter(|holder| self.is_open(*holder));
             assert!(
                 holder.is_some(),
-                "the key {} without a result has an open holder (G12): {memo:?}",
-                memo.key
+                "the key {} without a result has an open holder (G12): {key_entry:?}",
+                key_entry.key
             );
         }
     }
@@ -56,7 +56,7 @@ impl Records {
         if let Some(parent) = row.tree.parent.and_then(|parent| self.tasks.get(&parent)) {
             // Running tasks of an execution that was asked to end may still clean up.
             let given_up =
-                parent.row.status == TaskStatus::Cancelled || parent.row.mark == Some(Mark::Expire);
+                parent.row.status == TaskStatus::Cancelled || parent.row.marks.contains(Mark::Expire);
             assert!(
                 !given_up || row.is_stopping(),
                 "a task below one that was given up is stopping: {row:?} below {:?} (G15)",
@@ -65,7 +65,10 @@ impl Records {
         }
         match (row.kind, &record.task.state) {
             (StepKind::Signal, _) => {
-                let value = row.key.and_then(|key| self.memos.get(&key)).and_then(|memo| memo.value.as_ref());
+                let value = row
+                    .key
+                    .and_then(|key| self.key_entries.get(&key))
+                    .and_then(|key_entry| key_entry.value.as_ref());
                 assert!(value.is_none(), "a wait takes a signal value that is there: {row:?} (G11)");
             }
             (StepKind::Join, NewTaskState::Join { execution }) => {
@@ -75,8 +78,10 @@ impl Records {
                 assert!(row.total != Some(row.done), "an open map has open items: {row:?}");
             }
             (StepKind::Call, _) if row.waits_for_key() && !row.is_stopping() => {
-                let memo = row.key.and_then(|key| self.memos.get(&key));
-                let holder = memo.filter(|memo| memo.value.is_none()).and_then(|memo| memo.holder);
+                let key_entry = row.key.and_then(|key| self.key_entries.get(&key));
+                let holder = key_entry
+                    .filter(|key_entry| key_entry.value.is_none())
+                    .and_then(|key_entry| key_entry.holder);
                 assert!(
                     holder.is_some_and(|holder| holder != row.id),
                     "a task that waits for a key waits for \

@@ -19,7 +19,7 @@
 //! | `lib.rs` | the store: handles, the lock, the clock, hints |
 //! | `records.rs` | the data under the lock: transitions and renewals |
 //! | `claim.rs`, `purge.rs` | claims, and deletion |
-//! | `notes.rs` | what code says about its execution |
+//! | `notes.rs` | notes of code about its execution |
 //! | `invariant.rs` | invariants between two calls, checked in debug builds |
 //! | `view.rs` | reads |
 //!
@@ -46,9 +46,9 @@ use stent_core::backend::{
     Purged, Reads, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
 use stent_core::limits::LOOKUP_MAX;
-use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
+use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
 use stent_core::transition::Transition;
-use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 use tokio::sync::watch;
 
 use crate::claim::Claims;
@@ -160,6 +160,11 @@ impl Backend for MemoryStore {
         Ok(leases.iter().map(|lease| records.renew(lease, now, until)).collect())
     }
 
+    async fn report(&self, worker: &WorkerRecord) -> Result<()> {
+        self.records("report")?.workers.insert(worker.id, worker.clone());
+        Ok(())
+    }
+
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
         let mut records = self.records("purge")?;
         let count = records.purge(request);
@@ -230,7 +235,7 @@ impl Inspect for MemoryStore {
     }
 
     async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
-        Ok(self.records("tries")?.tries(task))
+        Ok(self.records("ended claims")?.ended_claims(task))
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
@@ -247,6 +252,10 @@ impl Inspect for MemoryStore {
 
     async fn dead_letter_stats(&self, max: usize) -> Result<Vec<DeadLetterStat>> {
         Ok(self.records("dead_letter_stats")?.dead_letter_stats(max))
+    }
+
+    async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
+        Ok(self.records("workers")?.workers(after, max))
     }
 }
 
@@ -267,7 +276,7 @@ struct MemoryListener(watch::Receiver<()>);
 impl Listener for MemoryListener {
     async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // The last handle is gone, so nobody can change anything any more.
+            // The last handle is gone, so there are no more changes.
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! What an execution's code has said about it.
+//! Notes of an execution's code.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl Notes {
             Note::Set { name, value } => drop(self.states.insert(name, value)),
             Note::SetFrom { name, value } => drop(self.states.entry(name).or_insert(value)),
             Note::Progress { id, text } => {
-                let entry = ProgressView { id, task: noted.task, at: noted.at, text };
+                let entry = ProgressView::new(id, noted.task, noted.at, text);
                 self.progress.entry(id).or_insert(entry);
                 while self.progress.len() > PROGRESS_MAX {
                     self.progress.pop_first();
@@ -40,19 +40,22 @@ impl Notes {
     /// Replaces details by a summary. Each entry stands for as many steps as it counts.
     pub(crate) fn compact(&mut self, steps: impl IntoIterator<Item = SummaryView>) {
         self.progress.clear();
-        for step in steps {
-            *self.summary.entry(SummaryView { count: 0, ..step }).or_default() += step.count;
+        for mut step in steps {
+            let count = std::mem::take(&mut step.count);
+            *self.summary.entry(step).or_default() += count;
         }
     }
 
     pub(crate) fn as_view(&self) -> NotesView {
-        let summary =
-            self.summary.iter().map(|(alike, count)| SummaryView { count: *count, ..alike.clone() });
-        NotesView {
-            counters: self.counters.clone(),
-            states: self.states.clone(),
-            progress: self.progress.values().cloned().collect(),
-            summary: summary.collect(),
-        }
+        let mut view = NotesView::default();
+        view.counters.clone_from(&self.counters);
+        view.states.clone_from(&self.states);
+        view.progress.extend(self.progress.values().cloned());
+        view.summary.extend(self.summary.iter().map(|(alike, count)| {
+            let mut line = alike.clone();
+            line.count = *count;
+            line
+        }));
+        view
     }
 }

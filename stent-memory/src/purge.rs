@@ -35,7 +35,15 @@ impl Records {
             }
             Purge::Results => {
                 let old = self.old_results(request, max);
-                old.into_iter().filter(|key| self.memos.remove(key).is_some()).count()
+                old.into_iter().filter(|key| self.key_entries.remove(key).is_some()).count()
+            }
+            Purge::Workers => {
+                let workers = self.workers.values();
+                let over = workers
+                    .filter(|worker| worker.is_over(request.now) && worker.seen_at < request.before)
+                    .map(|worker| (worker.seen_at, worker.id));
+                let over: BTreeSet<_> = over.collect();
+                over.into_iter().take(max).filter_map(|(_, id)| self.workers.remove(&id)).count()
             }
         };
         u32::try_from(count).unwrap_or(u32::MAX)
@@ -61,9 +69,11 @@ impl Records {
     fn delete(&mut self, execution: ExecutionId, request: &PurgeRequest) {
         self.remove_all(execution, |_| true, request);
         self.notes.remove(&execution);
-        // Kept results serve other executions; but a result that was never produced has no holder any more, and its key was
-        // already followed up.
-        self.memos.retain(|_, memo| memo.execution != execution || memo.kind == KeyEntryKind::Result);
+        // Kept results serve other executions; but a result that was never produced has no holder any more, and the cascade
+        // has handled its key already.
+        self.key_entries.retain(|_, key_entry| {
+            key_entry.execution != execution || key_entry.kind == KeyEntryKind::Result
+        });
     }
 
     fn compact(&mut self, execution: ExecutionId, steps: Vec<SummaryView>, request: &PurgeRequest) {
@@ -89,19 +99,21 @@ impl Records {
     fn has_details(&self, root: &StoredTask) -> bool {
         let execution = root.row.tree.execution;
         self.below_root(execution).next().is_some()
-            || self.ended_claims.get(&root.row.id).is_some_and(|tries| !tries.is_empty())
+            || self.ended_claims.get(&root.row.id).is_some_and(|ended_claims| !ended_claims.is_empty())
             || self.notes.get(&execution).is_some_and(|notes| !notes.progress.is_empty())
     }
 
     fn old_results(&self, request: &PurgeRequest, max: usize) -> BTreeSet<Key> {
-        let results =
-            self.memos.values().filter(|memo| memo.kind == KeyEntryKind::Result && memo.value.is_some());
+        let results = self
+            .key_entries
+            .values()
+            .filter(|key_entry| key_entry.kind == KeyEntryKind::Result && key_entry.value.is_some());
         let mut old: Vec<_> = results
-            .filter(|memo| {
-                memo.ended_at.is_some_and(|ended_at| ended_at < request.before)
-                    || memo.result(request.now).is_none()
+            .filter(|key_entry| {
+                key_entry.ended_at.is_some_and(|ended_at| ended_at < request.before)
+                    || key_entry.result(request.now).is_none()
             })
-            .map(|memo| (memo.ended_at, memo.key))
+            .map(|key_entry| (key_entry.ended_at, key_entry.key))
             .collect();
         old.sort_unstable();
         old.into_iter().take(max).map(|(_, key)| key).collect()

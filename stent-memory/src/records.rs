@@ -6,9 +6,11 @@ use std::slice;
 
 use stent_core::backend::{Renewal, StoredTask};
 use stent_core::ledger::{Cascade, CascadeStep, Ledger, Reads, Row, Writes, lacks_steps};
-use stent_core::model::{EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Lease, Seq, Step, TaskStatus};
+use stent_core::model::{
+    EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Lease, Seq, Step, TaskStatus, WorkerRecord,
+};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{ExecutionId, Key, TaskId, Timestamp};
+use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
 
 use crate::notes::Notes;
 
@@ -18,16 +20,17 @@ pub(crate) struct Records {
     pub(crate) tasks: BTreeMap<TaskId, StoredTask>,
     /// Parents and children, in the order of position.
     pub(crate) children: BTreeSet<(TaskId, Seq, TaskId)>,
-    pub(crate) memos: BTreeMap<Key, KeyEntry>,
+    pub(crate) key_entries: BTreeMap<Key, KeyEntry>,
     pub(crate) notes: BTreeMap<ExecutionId, Notes>,
     /// Claims that ended badly, oldest first.
     pub(crate) ended_claims: BTreeMap<TaskId, Vec<EndedClaim>>,
     /// How many tasks of a function with a rate were claimed, by the start of the rate's bucket.
     pub(crate) started: BTreeMap<(FunctionKey, Timestamp), u64>,
+    pub(crate) workers: BTreeMap<WorkerId, WorkerRecord>,
     pub(crate) hints: Changes,
 }
 
-/// Changes that listeners may want to hear of.
+/// Changes of which listeners get hints.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) ready: bool,
@@ -49,8 +52,8 @@ impl Records {
         outcome
     }
 
-    /// A ledger with what the reads ask for: tasks by id; under each key its key entry and the open tasks that have it, with
-    /// the tasks above them.
+    /// A ledger with the data that the reads name: tasks by id; for each key its key entry, the open tasks that have the
+    /// key, and the tasks above them.
     fn load<'a>(&self, reads: &Reads) -> Ledger<'a> {
         let mut tasks = reads.tasks.clone();
         // Most transitions have no keys, and there may be many tasks.
@@ -63,11 +66,11 @@ impl Records {
             }
         }
         let rows = tasks.iter().filter_map(|id| self.tasks.get(id)).map(|record| record.row.clone());
-        let memos = reads.memos.iter().filter_map(|key| self.memos.get(key)).cloned();
-        Ledger::new(rows, memos)
+        let key_entries = reads.key_entries.iter().filter_map(|key| self.key_entries.get(key)).cloned();
+        Ledger::new(rows, key_entries)
     }
 
-    /// Follows up ends that the transition could not see, until nothing follows any more.
+    /// Cascades the ends of tasks that the transition could not see, until no step is left.
     pub(crate) fn follow(&mut self, mut follow: Cascade) {
         while !follow.is_empty() {
             let ups = self.follow_ups(follow);
@@ -80,9 +83,11 @@ impl Records {
     fn follow_ups(&self, follow: Cascade) -> Vec<CascadeStep> {
         let mut ups = follow.steps;
         for (execution, at) in follow.executions {
-            let vacant =
-                self.memos.values().filter(|memo| memo.execution == execution && self.is_vacant(memo));
-            ups.extend(vacant.map(|memo| CascadeStep::Vacate { key: memo.key, at }));
+            let vacant = self
+                .key_entries
+                .values()
+                .filter(|key_entry| key_entry.execution == execution && self.is_vacant(key_entry));
+            ups.extend(vacant.map(|key_entry| CascadeStep::Vacate { key: key_entry.key, at }));
             let root = execution.root();
             if self.tasks.get(&root).is_some_and(|record| {
                 record.row.is_stopping()
@@ -96,10 +101,10 @@ impl Records {
     }
 
     /// Whether steps wait for a result that no task is producing any more.
-    fn is_vacant(&self, memo: &KeyEntry) -> bool {
-        let holder = memo.holder.and_then(|holder| self.tasks.get(&holder));
-        memo.kind == KeyEntryKind::Result
-            && memo.value.is_none()
+    fn is_vacant(&self, key_entry: &KeyEntry) -> bool {
+        let holder = key_entry.holder.and_then(|holder| self.tasks.get(&holder));
+        key_entry.kind == KeyEntryKind::Result
+            && key_entry.value.is_none()
             && holder.is_none_or(|holder| holder.row.status.is_terminal())
     }
 
@@ -119,7 +124,7 @@ impl Records {
         mem::take(&mut self.hints)
     }
 
-    /// Writes the result of a ledger, in the ledger's order. Returns what is to be followed up.
+    /// Writes the result of a ledger, in the ledger's order. Returns the cascade to run.
     fn write(&mut self, writes: Writes<'_>) -> Cascade {
         for insert in writes.insert {
             let id = insert.row.id;
@@ -139,9 +144,9 @@ impl Records {
                 record.result = result;
             }
         }
-        self.memos.extend(writes.memos.into_iter().map(|memo| (memo.key, memo)));
+        self.key_entries.extend(writes.key_entries.into_iter().map(|key_entry| (key_entry.key, key_entry)));
         for key in writes.forget {
-            self.memos.remove(&key);
+            self.key_entries.remove(&key);
         }
         for task in writes.restore {
             self.restore(task); // G11
@@ -149,8 +154,8 @@ impl Records {
         for noted in writes.notes {
             self.notes.entry(noted.execution).or_default().add(&noted);
         }
-        for tried in writes.ended_claims {
-            self.ended_claims.entry(tried.task).or_default().push(tried);
+        for ended in writes.ended_claims {
+            self.ended_claims.entry(ended.task).or_default().push(ended);
         }
         for (execution, at) in writes.stop {
             let open: Vec<_> = self.below_root(execution).map(|record| record.row.id).collect();
@@ -178,18 +183,18 @@ impl Records {
             if let Some(StoredTask { row, .. }) = self.tasks.get_mut(&task) {
                 let counted = row.limit_key.is_some();
                 end(row);
-                self.hints.ready |= counted && row.limit_key.is_none(); // G8: a place is free.
+                self.hints.ready |= counted && row.limit_key.is_none(); // G8: a slot is free.
             }
         }
     }
 
-    /// Puts back a signal value that a wait took and whose code never saw it.
+    /// Returns a signal value that a wait took and the code never saw.
     fn restore(&mut self, task: TaskId) {
         let Some(record) = self.tasks.get(&task) else { return };
-        if let (Some(Ok(value)), Some(memo)) =
-            (&record.result, record.row.key.and_then(|key| self.memos.get_mut(&key)))
+        if let (Some(Ok(value)), Some(key_entry)) =
+            (&record.result, record.row.key.and_then(|key| self.key_entries.get_mut(&key)))
         {
-            memo.value.get_or_insert_with(|| value.clone());
+            key_entry.value.get_or_insert_with(|| value.clone());
         }
     }
 
@@ -197,7 +202,7 @@ impl Records {
     pub(crate) fn remove(&mut self, id: TaskId) {
         self.ended_claims.remove(&id);
         if let Some(StoredTask { task, row, .. }) = self.tasks.remove(&id) {
-            self.hints.ready |= row.limit_key.is_some(); // G8: a place is free.
+            self.hints.ready |= row.limit_key.is_some(); // G8: a slot is free.
             if let Some(parent) = task.tree.parent {
                 self.children.remove(&(parent, task.seq, id));
             }
@@ -246,7 +251,7 @@ impl Records {
     /// Changes among a task's steps after the first `seen` completions: those that completed, and open maps.
     pub(crate) fn steps_since(&self, parent: TaskId, seen: u32) -> Vec<Step> {
         let mut steps = self.steps(parent);
-        // A map that ended after its parent had ended has no place among the completions, and is not open any more.
+        // A map that ended after its parent had ended is not among the completions, and is not open any more.
         let is_open =
             |step: TaskId| self.tasks.get(&step).is_some_and(|record| record.row.ended_at.is_none());
         steps.retain(|step| step.is_news(seen) && (step.order().is_some() || is_open(step.id)));

@@ -2,14 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use stent_core::backend::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, ItemView, LaneView, NotesView, RunningView,
     StoredTask, TaskView, tally,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{EndedClaim, ExecutionStatus, Seq, StepKind, TaskStatus};
-use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
+use stent_core::model::{EndedClaim, ExecutionStatus, KeyEntryKind, Seq, StepKind, TaskStatus, WorkerRecord};
+use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 
 use crate::records::Records;
 
@@ -43,13 +44,12 @@ impl Records {
         before: Option<ExecutionId>,
         max: usize,
     ) -> Vec<ExecutionView> {
-        let fits = |view: &ExecutionView| {
-            filter.status.is_none_or(|status| view.status == status)
-                && filter.function.as_ref().is_none_or(|function| view.function == *function)
-                && filter.queue.as_ref().is_none_or(|queue| view.queue == *queue)
-                && filter.tag.as_ref().is_none_or(|tag| view.tags.contains(tag))
-        };
-        let views = self.roots_before(before).filter_map(StoredTask::to_execution).filter(fits);
+        let dispatched = filter.key.map(|key| self.dispatched_under(key));
+        let views = self
+            .roots_before(before)
+            .filter_map(StoredTask::to_execution)
+            .filter(|view| dispatched.is_none_or(|execution| execution == Some(view.id)))
+            .filter(|view| filter.matches(view));
         views.take(max.min(PAGE_MAX)).collect()
     }
 
@@ -61,7 +61,7 @@ impl Records {
         let mut lanes = BTreeMap::new();
         for record in self.tasks.values().filter(|record| record.task.kind == StepKind::Call) {
             let lane = &record.task.lane;
-            let empty = || LaneView { lane: lane.clone(), due: 0, delayed: 0, oldest_due_at: None };
+            let empty = || LaneView::new(lane.clone());
             match (record.row.status, record.row.ready_at) {
                 (TaskStatus::Pending | TaskStatus::Waiting, Some(ready_at)) if ready_at <= now => {
                     let view = lanes.entry(lane).or_insert_with(empty);
@@ -84,7 +84,7 @@ impl Records {
         views
     }
 
-    pub(crate) fn tries(&self, task: TaskId) -> Vec<EndedClaim> {
+    pub(crate) fn ended_claims(&self, task: TaskId) -> Vec<EndedClaim> {
         self.ended_claims.get(&task).into_iter().flatten().take(PAGE_MAX).cloned().collect()
     }
 
@@ -110,9 +110,22 @@ impl Records {
                 .map_or_else(String::new, |failure| failure.kind.into());
             *counts.entry((reason, letter.execution.function)).or_default() += 1;
         }
-        let stats =
-            counts.into_iter().map(|((reason, function), count)| DeadLetterStat { reason, function, count });
+        let stats = counts
+            .into_iter()
+            .map(|((reason, function), count)| DeadLetterStat::new(reason, function, count));
         DeadLetterStat::page(stats.collect(), max)
+    }
+
+    pub(crate) fn workers(&self, after: Option<WorkerId>, max: usize) -> Vec<WorkerRecord> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let workers = self.workers.range((from, Bound::Unbounded)).map(|(_, worker)| worker);
+        workers.take(max.min(PAGE_MAX)).cloned().collect()
+    }
+
+    /// The execution that was dispatched under a key.
+    fn dispatched_under(&self, key: Key) -> Option<ExecutionId> {
+        let entry = self.key_entries.get(&key).filter(|entry| entry.kind == KeyEntryKind::Dispatch)?;
+        Some(entry.execution)
     }
 
     /// Roots of executions, newest first.

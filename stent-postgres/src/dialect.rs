@@ -160,7 +160,7 @@ impl Text for PostgresDialect {
     fn storage(&self, table: &str) -> Option<&'static str> {
         match table {
             "stent_task" | "stent_memo" | "stent_note" => Some(HOT),
-            "stent_rate" => Some(SMALL),
+            "stent_rate" | "stent_worker" => Some(SMALL),
             _ => None,
         }
     }

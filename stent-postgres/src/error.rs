@@ -74,9 +74,9 @@ pub(crate) fn classify(error: &DbErr, was_let_in: bool) -> ErrorKind {
     }
 }
 
-/// Classifies an error that the application's own code received in a transaction. Errors that the store would retry in
-/// case they pass are for the application to judge, unless the server reports a conflict with another transaction, or
-/// the connection was lost.
+/// Classifies an error that the application's own code received in a transaction. Errors that the store would retry
+/// because they may be transient are for the application to judge, unless the server reports a conflict with another
+/// transaction, or the connection was lost.
 pub(crate) fn classify_guest(error: &DbErr, was_let_in: bool) -> ErrorKind {
     if let DbErr::ConnectionAcquire(_) = error {
         return classify(error, was_let_in);
@@ -174,7 +174,7 @@ fn is_of_stent(error: &sqlx::Error) -> bool {
 fn of_driver(error: &sqlx::Error, was_let_in: bool) -> ErrorKind {
     if let Some(code) = code(error) {
         return match code.get(..2) {
-            // A constraint of the application: the conflicting row will be there next time too.
+            // A constraint of the application: a retry would meet the same conflicting row.
             Some("23") if !is_of_stent(error) => ErrorKind::Rejected,
             _ => by_code(&code, said(error), was_let_in),
         };

@@ -24,7 +24,7 @@ const MS_MAX: u64 = i32::MAX as u64;
 const LATER_MS: u64 = 250;
 
 /// Does what `DISCARD ALL` does, except for plans and for prepared statements, which the driver continues to use. The
-/// row tells whether the session has no transaction open, how many statements the driver has prepared, and how many the
+/// row shows whether the session has no transaction open, how many statements the driver has prepared, and how many the
 /// application has.
 const RESET: &str = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; DISCARD TEMP; \
     DISCARD SEQUENCES; SELECT pg_advisory_unlock_all(); \

@@ -188,7 +188,7 @@ impl Shared {
         let told = match timeout(ANSWER_TIMEOUT, told).await {
             Ok(told) => told?,
             Err(elapsed) => {
-                // The pool would wait for it.
+                // Closing the pool would wait for this connection.
                 drop(connection.detach());
                 return Err(sqlx::Error::Io(elapsed.into()));
             }

@@ -1,6 +1,6 @@
 //! Passes a batch of rows as arrays, one per column, and reads rows.
 //!
-//! The driver's arrays cannot contain nulls. If columns may be null, one more array tells which cells of a row are
+//! The driver's arrays cannot contain nulls. If columns may be null, one more array shows which cells of a row are
 //! null, with one bit per such column. The column's own array contains a placeholder for each null.
 //!
 //! ```text

@@ -1,8 +1,8 @@
-//! Keeps the minimum number of connections open. The pool by itself opens them only to replace connections that reached
+//! Keeps the minimum number of connections open. The pool by itself opens connections only to replace those that reached
 //! their maximum age.
 //!
-//! They are opened after the first connection that a caller opens: a process can start before its server does, and when
-//! a server comes back, the spare connections come back with the first caller.
+//! The spare connections are opened after the first connection that a caller opens: a process can start before its server
+//! does, and when a server comes back, the spare connections come back with the first caller.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn fill(store: &Weak<SqlStore>, of: fn(&Connections) -> &DatabaseConnectio
             None if pool.size() < least => match pool.acquire().await {
                 Ok(opened) => held.push(opened),
                 Err(error) => {
-                    tracing::debug!(%error, least, "cannot open the least number of connections yet");
+                    tracing::debug!(%error, least, "cannot open the minimum number of connections yet");
                     return;
                 }
             },

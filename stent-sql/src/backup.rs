@@ -1,4 +1,4 @@
-//! Copies of a store, where a database is a file.
+//! Copies of a store whose database is a file.
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -12,9 +12,9 @@ pub trait Backup: Debug + Send + Sync + 'static {
     /// Writes a copy into a new file.
     ///
     /// # Errors
-    /// Nothing is left of a copy that failed.
+    /// A copy that fails leaves no file.
     ///
     /// # Cancel safety
-    /// A copy that was begun is brought to its end.
+    /// A copy that has begun is completed.
     async fn copy_to(&self, path: &Path) -> Result<()>;
 }

@@ -1,7 +1,7 @@
 //! Many rows at once. A [`Batch`] is sent as the parameters of one statement, whose text does not depend on the number of rows;
-//! an [`Answer`] is what comes back.
+//! an [`Answer`] has the rows that the statement returns.
 //!
-//! [`Transport`](crate::dialect::Transport) says what either looks like on the way.
+//! [`Transport`](crate::dialect::Transport) defines how the database driver transports both.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::vec;
 
 use uuid::Uuid;
 
-/// What a column of a batch holds.
+/// The type of a batch's column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A UUID.
@@ -29,7 +29,7 @@ pub enum Kind {
 pub struct Column {
     /// Its name in the derived table.
     pub name: &'static str,
-    /// What it holds.
+    /// Its type.
     pub kind: Kind,
     /// Whether it may be null.
     pub nullable: bool,
@@ -92,7 +92,7 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// A batch of these columns, with room for so many rows.
+    /// A batch of these columns, with room for this many rows.
     #[must_use]
     pub fn new(columns: &'static [Column], rows: usize) -> Self {
         Self { columns, cells: Vec::with_capacity(rows * columns.len()) }
@@ -147,7 +147,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The rows that a statement gave.
+/// The rows that a statement returned.
 #[derive(Debug)]
 pub struct Answer {
     columns: &'static [Column],
@@ -167,7 +167,7 @@ impl Answer {
         self.cells.push(cell);
     }
 
-    /// Adds a cell whose payload is overflow: it is read by a second statement, by the row's first column.
+    /// Adds a cell whose payload is overflow: a second statement reads the payload, by the row's first column.
     pub fn push_overflow(&mut self) {
         self.overflow.push(self.cells.len());
         self.cells.push(Cell::Null);

@@ -56,13 +56,13 @@ struct HubListener(watch::Receiver<()>);
 impl Listener for HubListener {
     async fn changed(&mut self) {
         if self.0.changed().await.is_err() {
-            // The store is gone, and with it whoever could hint at anything.
+            // The store is gone, so there are no more hints.
             std::future::pending::<()>().await;
         }
     }
 }
 
-/// Notices what other processes do with the database. Each method but [`close`](Self::close) returns at once.
+/// Notices the commits of other processes to the database. Each method but [`close`](Self::close) returns at once.
 #[async_trait]
 pub trait Neighbours: Debug + Send + Sync + 'static {
     /// The hub has a listener from now on.
@@ -74,7 +74,7 @@ pub trait Neighbours: Debug + Send + Sync + 'static {
     /// This process has committed, and sends the hints itself.
     fn committed(&self) {}
 
-    /// This process has sent a hint to its own listeners: other processes may be told now.
+    /// This process has sent a hint to its own listeners: other processes may be notified now.
     fn hinted(&self, _topic: Topic) {}
 
     /// Checks that other processes would open the same database as this one, so that no commit to a replaced file is

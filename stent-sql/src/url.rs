@@ -1,4 +1,4 @@
-//! What stands behind the `?` of the URLs by which stores are opened. Knows no parameter.
+//! Parameters after the `?` in the URLs of stores. Knows no parameter by name.
 
 use percent_encoding::percent_decode_str;
 use stent_core::backend::{Error, ErrorKind, Result};
@@ -8,17 +8,17 @@ use stent_core::backend::{Error, ErrorKind, Result};
 pub struct Parameter<'a> {
     /// Its name, decoded.
     pub name: String,
-    /// Its value, decoded; empty where none stands.
+    /// Its value, decoded; empty if there is none.
     pub value: String,
-    /// All of it, as it stands in the URL.
+    /// The whole parameter, as written in the URL.
     pub text: &'a str,
 }
 
-/// Divides a URL at its first `?` into what comes before and the parameters behind, in their order.
+/// Divides a URL at its first `?` into the part before it and the parameters after it, in their order.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] in the place of each parameter that [`decode`] refuses. It is told by its name: the value may be a
-/// password.
+/// [`ErrorKind::Config`] instead of each parameter that [`decode`] refuses. The error names the parameter without its
+/// value, which may be a password.
 pub fn split(url: &str) -> (&str, impl Iterator<Item = Result<Parameter<'_>>>) {
     let (before, query) = url.split_once('?').unwrap_or((url, ""));
     (before, query.split('&').filter(|text| !text.is_empty()).map(parameter))
@@ -29,10 +29,10 @@ fn parameter(text: &str) -> Result<Parameter<'_>> {
     Ok(Parameter { name: decode(name, name)?, value: decode(value, name)?, text })
 }
 
-/// Decodes `%20` and the like in a part of a URL, of which errors speak as `what`.
+/// Decodes `%20` and the like in a part of a URL, which errors call `what`.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] if what comes out is not UTF-8, or has a zero byte in it, which no database takes.
+/// [`ErrorKind::Config`] if the result is not UTF-8, or contains a zero byte, which no database accepts.
 pub fn decode(text: &str, what: &str) -> Result<String> {
     let refused = |why: &str| Error::new(ErrorKind::Config, "open").with_message(format!("{what:?} {why}"));
     match percent_decode_str(text).decode_utf8() {

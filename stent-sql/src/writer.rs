@@ -1,8 +1,8 @@
 //! A database with one writer at a time: who may write next, and which transactions the database itself has ended.
 //!
 //! A driver counts transactions by the statements that it has sent. SQLite ends some without being asked (a full disk, an I/O
-//! error, `INSERT OR ROLLBACK`), and code may send a `COMMIT` of its own. So the backend has the database tell of each commit
-//! and rollback, and the store compares: what the driver says is never all that a confirmed write rests on.
+//! error, `INSERT OR ROLLBACK`), and code may send a `COMMIT` of its own. So the backend makes the database report each
+//! commit and rollback, and the store compares: a confirmed write never relies on the driver's report alone.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-/// How many times in a row Stent's own writes go before a closure that waits. They are few and short: a worker has one
-/// exchange and one renewal under way, a client one batch.
+/// How many of Stent's own writes in a row may go before a waiting closure. They are few and short: a worker has one
+/// exchange and one renewal in flight, a client one batch.
 const OWN_IN_A_ROW_MAX: u32 = 8;
 
 /// The writing side of a database with one writer at a time. The backend's connections report to it, and the store asks it.
@@ -22,13 +22,13 @@ pub struct OneWriter {
     patience: Duration,
     committed: AtomicU64,
     rolled_back: AtomicU64,
-    /// A closure of the application's has the open transaction, and may not commit it.
+    /// Whether a closure of the application has the open transaction, which it may not commit itself.
     closure: AtomicBool,
-    /// The turn of the closure that has a transaction, until its connection comes back.
+    /// The turn of the closure that has a transaction, until its connection returns to the pool.
     lent: Mutex<Option<Turn>>,
 }
 
-/// Who has the turn and who waits for it.
+/// The current turn, and the callers that wait for one.
 #[derive(Debug, Default)]
 struct Turns {
     taken: bool,
@@ -37,7 +37,7 @@ struct Turns {
     own_in_a_row: u32,
 }
 
-/// On whose behalf something is written.
+/// The origin of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
     /// Stent's: commits, claims, renewals, dispatches.
@@ -46,7 +46,7 @@ pub(crate) enum Whose {
     Guest,
 }
 
-/// The right to begin the one transaction that writes. Whoever waits next has it when this is dropped.
+/// The right to begin the one transaction that writes. When it is dropped, the next waiting caller gets it.
 #[derive(Debug)]
 pub(crate) struct Turn(Option<Arc<OneWriter>>);
 
@@ -58,7 +58,7 @@ pub(crate) struct Mark {
 }
 
 impl OneWriter {
-    /// Writers wait for each other in this process for no longer than `patience`.
+    /// Creates the writer. Writers of this process wait for each other for at most `patience`.
     #[must_use]
     pub fn new(patience: Duration) -> Arc<Self> {
         Arc::new(Self {
@@ -71,8 +71,8 @@ impl OneWriter {
         })
     }
 
-    /// The database is about to commit a transaction that writes. Says whether it may: a `COMMIT` that a closure of the
-    /// application has sent by itself may not, and is turned into a rollback, so that nothing stands without its record.
+    /// The database is about to commit a transaction that writes. Returns whether it may: a `COMMIT` that a closure of
+    /// the application sent itself may not, and becomes a rollback, so that no effect is committed without its record.
     #[must_use]
     pub fn commits(&self) -> bool {
         let may = !self.closure.load(Ordering::Acquire);
@@ -87,7 +87,8 @@ impl OneWriter {
         self.rolled_back.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A connection has come back, and its transaction has ended. Says whether a closure had it.
+    /// A connection has returned to the pool, and its transaction has ended. Returns whether a closure had the
+    /// connection.
     pub fn came_back(&self) -> bool {
         let lent = self.lent().take();
         if lent.is_some() {
@@ -96,7 +97,7 @@ impl OneWriter {
         lent.is_some()
     }
 
-    /// The next turn, if it comes within the time that writers wait. Those of Stent's own go first.
+    /// Waits for the next turn, for at most `patience`. Stent's own writes go first.
     pub(crate) async fn turn(self: &Arc<Self>, whose: Whose) -> Option<Turn> {
         let waiting = {
             let mut turns = self.turns();
@@ -114,7 +115,7 @@ impl OneWriter {
         tokio::time::timeout(self.patience, waiting).await.ok()?.ok()
     }
 
-    /// What has ended up to now.
+    /// The number of transactions that have ended so far.
     pub(crate) fn mark(&self) -> Mark {
         Mark {
             committed: self.committed.load(Ordering::Acquire),
@@ -129,19 +130,19 @@ impl OneWriter {
         self.mark()
     }
 
-    /// The closure is done, and its transaction is committed by the store.
+    /// The closure has returned, and the store commits its transaction.
     pub(crate) fn takes_over(&self) {
         self.closure.store(false, Ordering::Release);
     }
 
-    /// Hands the turn to whoever is next and still waits.
+    /// Gives the turn to the next caller that still waits.
     fn pass_on(self: Arc<Self>) {
         loop {
             let next = self.turns().next();
             let Some(next) = next else { return };
             match next.send(Turn(Some(Arc::clone(&self)))) {
                 Ok(()) => return,
-                // Nobody waits there any more. What was not taken must not pass itself on.
+                // That caller no longer waits. A turn that was not taken must not pass itself on.
                 Err(mut turn) => turn.0 = None,
             }
         }

@@ -115,7 +115,7 @@ async fn mend(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     }
     for _ in 0..DEPTH_MAX {
         // The driver refuses this inside a transaction, and then rolls back the transaction that it believes to be
-        // open. It has no other way to request that.
+        // open. The driver offers no other way to request the rollback.
         let refused = connection.begin_with("BEGIN").await.map(drop);
         debug_assert!(refused.is_err(), "the driver has a transaction open");
         if is_sound(connection).await? {

@@ -112,7 +112,7 @@ impl Transport for SqliteDialect {
 }
 
 impl Concurrency for SqliteDialect {
-    /// `IMMEDIATE`: the transaction becomes the one writer when it begins, where it can wait. A transaction that reads
+    /// `IMMEDIATE`: the transaction becomes the one writer when it begins, and can wait for that. A transaction that reads
     /// first and writes later is refused without waiting if another transaction has written in between.
     fn begin(&self) -> TransactionOptions {
         TransactionOptions {
@@ -208,8 +208,8 @@ pub(crate) fn classify(error: &sqlx::Error) -> ErrorKind {
     }
 }
 
-/// Classifies an error that the application's own code received. Errors that the store would retry in case they pass,
-/// such as a mistake in SQL (code 1), are for the application to fix.
+/// Classifies an error that the application's own code received. Errors that the store would retry because they may
+/// be transient, such as a mistake in SQL (code 1), are for the application to fix.
 fn classify_guest(error: &sqlx::Error) -> ErrorKind {
     let kind = classify(error);
     match error {

@@ -3,7 +3,7 @@
 //! A file that is removed, moved or replaced stays open in the processes that use it, and their writes go to a file
 //! that nobody else reads. The same happens to the log if the process loses its locks. Closing any handle on the
 //! database's file, as `std::fs::copy` does, drops all locks of the process
-//! (<https://www.sqlite.org/howtocorrupt.html>); the next process that opens and closes the store then believes to be
+//! (<https://www.sqlite.org/howtocorrupt.html>); the next process that opens and closes the store then believes that it is
 //! the last one and removes the log. (SQLite 3.51 fixes this, but other processes may use an older version.)
 //!
 //! For the same reason, this module never opens the files. Checking both takes about a microsecond.

@@ -77,7 +77,7 @@ impl Neighbours for WalWatch {
     }
 
     /// Later changes to the log are this process's own, and it has already hinted at them. If another process commits
-    /// between this process's commit and this look, that hint is lost; polling finds the commit.
+    /// between this process's commit and this check, that hint is lost; polling finds the commit.
     fn committed(&self) {
         let mut state = self.shared.state();
         if state.hub.is_some() {

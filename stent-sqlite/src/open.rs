@@ -48,11 +48,11 @@ const TRY_TO_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 1; ROLLBACK";
 pub struct SqliteStore;
 
 impl SqliteStore {
-    /// Opens a store, and creates its file if it does not exist. [`migrate`](stent_core::backend::Migrate::migrate)
+    /// Opens a store, and creates its file if it does not exist and the options allow it. [`migrate`](stent_core::backend::Migrate::migrate)
     /// creates its tables.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] if the path cannot be a store: its directory is missing, the path is a directory, the file
+    /// [`ErrorKind::Config`] if the path cannot be a store: its directory is missing, the file is missing and not to be created, the path is a directory, the file
     /// is not writable, or it is not an SQLite file. [`ErrorKind::Contended`] if another process has locked it.
     ///
     /// # Panics
@@ -82,7 +82,7 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     // Connections are also opened later, when the current directory may be different.
     let path =
         std::path::absolute(path).map_err(|error| unusable(path, "is not a path").with_source(error))?;
-    check(&path)?;
+    check(&path, options.create)?;
     let (writer, files) = (OneWriter::new(patience(options)), Arc::new(Files::new(&path)));
     let writing = common(options)
         .filename(&path)
@@ -98,7 +98,7 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     let connect = tuned(writing.clone()).journal_mode(SqliteJournalMode::Wal);
 
     let pool = connections::of_own(one(options).min_connections(1), &writer, &files);
-    let write = connect_patiently(options, &pool, &connect.clone().create_if_missing(true)).await?;
+    let write = connect_patiently(options, &pool, &connect.clone().create_if_missing(options.create)).await?;
     // A connection that replaces another one must not create a new store if the file is gone.
     write.set_connect_options(connect);
     write.execute(TRY_TO_WRITE).await.map_err(|error| failed(&error, options))?;
@@ -172,14 +172,17 @@ async fn connect_patiently(
 /// Checks what can be checked without opening the file. Opening and closing it would drop the locks that other handles
 /// of this process hold on it:
 /// <https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>.
-fn check(path: &Path) -> Result<()> {
+fn check(path: &Path, create: bool) -> Result<()> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
             Err(unusable(path, "is a directory; name a file in it, such as stent.db"))
         }
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent().map(fs::metadata) {
-            Some(Ok(parent)) if parent.is_dir() => Ok(()),
+            Some(Ok(parent)) if parent.is_dir() && create => Ok(()),
+            Some(Ok(parent)) if parent.is_dir() => {
+                Err(unusable(path, "does not exist; check the path, or open it with `create=true`"))
+            }
             _ => Err(unusable(path, "is in a directory that does not exist; create the directory first")),
         },
         Err(error) => Err(unusable(path, "cannot be examined").with_source(error)),

@@ -28,23 +28,24 @@ use stent_sql::url;
 /// | `sqlite::memory:` | memory; the data disappears with the handle |
 ///
 /// Percent-encode special characters in a path, such as `%20` for a space. The parameters are `durability`,
-/// `busy_timeout` and `readers`; they correspond to the methods of the same names.
+/// `busy_timeout`, `readers` and `create`; they correspond to the methods of the same names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
     pub(crate) location: Location,
     pub(crate) durability: Durability,
     pub(crate) busy_timeout: Duration,
     pub(crate) readers: u32,
+    pub(crate) create: bool,
 }
 
-/// Where a store is.
+/// The location of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Location {
     File(PathBuf),
     Memory,
 }
 
-/// What a power failure may lose. A crash of the process loses nothing under either setting.
+/// The commits that a power failure may lose. A crash of the process loses nothing under either setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// Nothing: a commit is on the disk when it returns (`synchronous=FULL`).
@@ -61,10 +62,11 @@ const READERS_MAX: u32 = 64;
 /// The longest busy timeout of SQLite, which stores it in an `int` of milliseconds.
 const BUSY_MS_MAX: u64 = i32::MAX as u64;
 
-const PARAMETERS: &str = "durability, busy_timeout, readers";
+const PARAMETERS: &str = "durability, busy_timeout, readers, create";
 
 impl SqliteOptions {
-    /// A store in a file. The file is created if it does not exist; its directory is not.
+    /// A store in a file. The file is created if it does not exist, unless [`create`](Self::create) says otherwise; its
+    /// directory is not.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::at(Location::File(path.into()))
     }
@@ -76,10 +78,16 @@ impl SqliteOptions {
     }
 
     fn at(location: Location) -> Self {
-        Self { location, durability: Durability::Full, busy_timeout: Duration::from_secs(5), readers: 4 }
+        Self {
+            location,
+            durability: Durability::Full,
+            busy_timeout: Duration::from_secs(5),
+            readers: 4,
+            create: true,
+        }
     }
 
-    /// Sets what a power failure may lose; nothing, by default.
+    /// Sets which commits a power failure may lose; none, by default.
     #[must_use]
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -104,6 +112,14 @@ impl SqliteOptions {
         } else {
             readers
         };
+        self
+    }
+
+    /// Sets whether the file is created if it does not exist; true by default. If it is false, opening a store whose file is
+    /// missing is an error, so a mistyped path is not taken for an empty store.
+    #[must_use]
+    pub const fn create(mut self, create: bool) -> Self {
+        self.create = create;
         self
     }
 
@@ -138,6 +154,11 @@ impl SqliteOptions {
             "readers" => match value.parse() {
                 Ok(readers) if (1..=READERS_MAX).contains(&readers) => Ok(self.readers(readers)),
                 _ => Err(config(format!("readers={value} is not a number from 1 to {READERS_MAX}"))),
+            },
+            "create" => match value {
+                "true" => Ok(self.create(true)),
+                "false" => Ok(self.create(false)),
+                _ => Err(config(format!("create={value} is not valid; use true or false"))),
             },
             _ => Err(config(format!("unknown parameter {name:?}; known parameters: {PARAMETERS}"))),
         }
@@ -215,7 +236,8 @@ mod tests {
         let options = SqliteOptions::file("a.db").durability(Durability::Normal);
         let options = options.busy_timeout(Duration::from_millis(1_500)).readers(2);
         assert_eq!(parsed("sqlite://a.db?durability=normal&busy_timeout=1.5s&readers=2"), options);
-        assert_eq!(parsed("sqlite://a.db?durability=full&"), SqliteOptions::file("a.db"));
+        assert_eq!(parsed("sqlite://a.db?durability=full&create=true"), SqliteOptions::file("a.db"));
+        assert_eq!(parsed("sqlite://a.db?create=false&"), SqliteOptions::file("a.db").create(false));
     }
 
     #[test]
@@ -242,8 +264,9 @@ mod tests {
             ("postgres://a", "does not begin with sqlite:"),
             ("sqlite://", "names no file"),
             ("sqlite:", "names no file"),
-            ("sqlite://a.db?mode=rwc", "known parameters: durability, busy_timeout, readers"),
+            ("sqlite://a.db?mode=rwc", "known parameters: durability, busy_timeout, readers, create"),
             ("sqlite://a.db?durability=off", "use full or normal"),
+            ("sqlite://a.db?create=no", "use true or false"),
             ("sqlite://a.db?busy_timeout=5", "position 1"),
             ("sqlite://a.db?readers=0", "from 1 to 64"),
             ("sqlite://a.db?readers=many", "from 1 to 64"),

@@ -19,7 +19,7 @@ impl Harness for Sqlite {
     }
 }
 
-/// Goes with everything in it.
+/// Deleted with its content when dropped.
 #[derive(Debug)]
 struct Folder(TempDir);
 

@@ -8,6 +8,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use self::Problem::{Expected, Refused};
+
 /// Why a text is not a duration: what was wrong, and at which byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DurationError {
@@ -17,11 +19,8 @@ pub struct DurationError {
 
 impl fmt::Display for DurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { text, fault: Fault { at, problem } } = self;
-        write!(
-            f,
-            "{text:?} is not a duration: {problem} at position {at}; write it like \"10s\", \"1h30m\" or \"250ms\""
-        )
+        let Self { text, fault } = self;
+        write!(f, "{text:?} is not a duration: {fault}; write it like \"10s\", \"1h30m\" or \"250ms\"")
     }
 }
 
@@ -36,21 +35,35 @@ pub struct RateError {
 
 impl fmt::Display for RateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { text, fault: Fault { at, problem } } = self;
-        write!(
-            f,
-            "{text:?} is not a rate: {problem} at position {at}; write it like \"100/s\", \"30/m\" or \"5/10s\""
-        )
+        let Self { text, fault } = self;
+        write!(f, "{text:?} is not a rate: {fault}; write it like \"100/s\", \"30/m\" or \"5/10s\"")
     }
 }
 
 impl Error for RateError {}
 
-/// Where a text goes wrong, in bytes, and how, as a clause: `a number was expected`.
+/// Where a text goes wrong, in bytes, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fault {
     at: usize,
-    problem: &'static str,
+    problem: Problem,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Problem {
+    /// The text that the parser expected at this position: `a number`.
+    Expected(&'static str),
+    /// Why the value is refused, as a clause: `the number is zero`.
+    Refused(&'static str),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problem {
+            Problem::Expected(what) => write!(f, "{what} was expected at position {}", self.at),
+            Problem::Refused(why) => f.write_str(why),
+        }
+    }
 }
 
 /// The units, and how many seconds each one stands for.
@@ -79,19 +92,19 @@ fn read_duration(text: &str) -> Result<Duration, Fault> {
     let offset = text.len() - text.trim_start().len();
     let body = text.trim();
     if body.is_empty() {
-        return fault(0, "nothing there");
+        return fault(0, Refused("it is empty"));
     }
     let mut total: f64 = 0.0;
     let mut at = 0;
     while at < body.len() {
         let number = prefix(&body[at..], |c| c.is_ascii_digit() || c == '.');
         let Ok(count) = number.parse::<f64>() else {
-            return fault(offset + at, "a number was expected");
+            return fault(offset + at, Expected("a number"));
         };
         at += number.len();
         let unit = prefix(&body[at..], |c| c.is_ascii_alphabetic());
         let Some((_, seconds)) = UNITS.into_iter().find(|(name, _)| *name == unit) else {
-            return fault(offset + at, "a unit (us, ms, s, m, h, d, w) was expected");
+            return fault(offset + at, Expected("a unit (us, ms, s, m, h, d, w)"));
         };
         at += unit.len();
         total += count * seconds;
@@ -100,7 +113,7 @@ fn read_duration(text: &str) -> Result<Duration, Fault> {
         // A time shorter than a nanosecond is still more than none.
         Ok(duration) if total > 0.0 => Ok(duration.max(Duration::from_nanos(1))),
         Ok(duration) => Ok(duration),
-        Err(_) => fault(0, "too long"),
+        Err(_) => fault(0, Refused("it is too long")),
     }
 }
 
@@ -126,23 +139,23 @@ fn read_rate(text: &str) -> Result<(u32, Duration), Fault> {
     let body = text.trim();
     let number = prefix(body, |c| c.is_ascii_digit());
     if number.is_empty() {
-        return Err(fault(start, "a whole number was expected"));
+        return Err(fault(start, Expected("a whole number")));
     }
-    let max = number.parse().map_err(|_| fault(start, "the number is too large"))?;
+    let max = number.parse().map_err(|_| fault(start, Refused("the number is too large")))?;
     if max == 0 {
-        return Err(fault(start, "the number is zero, so nothing could ever start"));
+        return Err(fault(start, Refused("the number is zero, so nothing could ever start")));
     }
     let Some(per) = body[number.len()..].strip_prefix('/') else {
-        return Err(fault(start + number.len(), "a slash was expected"));
+        return Err(fault(start + number.len(), Expected("a slash")));
     };
     let after_slash = start + number.len() + 1;
     if per.starts_with(char::is_whitespace) {
-        return Err(fault(after_slash, "a unit or a duration was expected"));
+        return Err(fault(after_slash, Expected("a unit or a duration")));
     }
     // A unit alone stands for one of it.
     let given = if per.starts_with(|c: char| c.is_ascii_alphabetic()) { "1" } else { "" };
     match read_duration(&format!("{given}{per}")) {
-        Ok(per) if per.is_zero() => Err(fault(after_slash, "the time is zero")),
+        Ok(per) if per.is_zero() => Err(fault(after_slash, Refused("the time is zero"))),
         Ok(per) => Ok((max, per)),
         Err(Fault { at, problem }) => Err(fault(after_slash + at.saturating_sub(given.len()), problem)),
     }
@@ -203,6 +216,11 @@ mod tests {
         assert_eq!(
             rate("100/10x").expect_err("x is no unit").to_string(),
             "\"100/10x\" is not a rate: a unit (us, ms, s, m, h, d, w) was expected at position 6; \
+             write it like \"100/s\", \"30/m\" or \"5/10s\""
+        );
+        assert_eq!(
+            rate("0/s").expect_err("nothing starts").to_string(),
+            "\"0/s\" is not a rate: the number is zero, so nothing could ever start; \
              write it like \"100/s\", \"30/m\" or \"5/10s\""
         );
     }

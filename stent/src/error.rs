@@ -1,4 +1,5 @@
-//! Errors as users see them. Each one names the thing that failed and the remedy.
+//! Errors as users see them. Each one names the thing that failed and the remedy, and its text ends with its code, by which the
+//! guide's index of errors is searched.
 
 use std::time::Duration;
 
@@ -20,15 +21,18 @@ pub enum Error {
     Failed(#[from] Failure),
 
     /// The execution or the step was cancelled.
-    #[error("cancelled")]
+    #[error("cancelled [stent::Cancelled]")]
     Cancelled,
 
     /// The execution did not complete within its time limit.
-    #[error("timed out")]
+    #[error("timed out [stent::TimedOut]")]
     TimedOut,
 
     /// A wait ended before the execution did. The execution continues.
-    #[error("execution {execution} did not end within {waited:?}; it continues, and can be waited for again")]
+    #[error(
+        "execution {execution} did not end within {waited:?}; it continues, and can be waited for again \
+         [stent::WaitTimeout]"
+    )]
     WaitTimeout {
         /// The execution.
         execution: ExecutionId,
@@ -37,7 +41,7 @@ pub enum Error {
     },
 
     /// A wait for a signal ended before a signal arrived.
-    #[error("no signal `{name}` arrived within {waited:?}")]
+    #[error("no signal `{name}` arrived within {waited:?} [stent::SignalTimeout]")]
     SignalTimeout {
         /// The signal's name.
         name: String,
@@ -46,14 +50,17 @@ pub enum Error {
     },
 
     /// A [`timeout`](crate::timeout()) expired before its future completed.
-    #[error("not done within {limit:?}")]
+    #[error("stent::timeout of {limit:?} expired in {place} before its future completed [stent::Elapsed]")]
+    #[non_exhaustive]
     Elapsed {
         /// The limit.
         limit: Duration,
+        /// Where the timeout is: its function, and the line of code.
+        place: String,
     },
 
-    /// The execution has already ended, so the request has nothing to act on.
-    #[error("execution {execution} is already {status}; {remedy}")]
+    /// The execution has already ended, so the request has no effect.
+    #[error("execution {execution} is already {status}; {remedy} [stent::Ended]")]
     Ended {
         /// The execution.
         execution: ExecutionId,
@@ -65,7 +72,7 @@ pub enum Error {
 
     /// The function is not registered in this process.
     #[error("function `{function}` is not registered; {}mark it with #[durable], link the crate that defines it, or \
-             add it with Registry::with", known_here(.known))]
+             add it with Registry::with [stent::NotRegistered]", known_here(.known))]
     NotRegistered {
         /// The function's name in the store.
         function: String,
@@ -76,7 +83,7 @@ pub enum Error {
     /// Two functions have the same name.
     #[error(
         "two durable functions are named `{name}`, at {first} and {second}; rename one with #[durable(name = \
-         \"…\")], or give one a version with #[durable(version = \"…\")]"
+         \"…\")], or give one a version with #[durable(version = \"…\")] [stent::DuplicateName]"
     )]
     DuplicateName {
         /// The shared name.
@@ -90,7 +97,7 @@ pub enum Error {
     /// A function needs a state that the worker does not have.
     #[error(
         "function `{function}` needs State<{state}>, which the worker does not have; add it with .state(…) before \
-         .start()"
+         .start() [stent::MissingState]"
     )]
     MissingState {
         /// The function.
@@ -101,20 +108,23 @@ pub enum Error {
 
     /// A call was awaited outside a durable function.
     #[error(
-        "`{name}` was awaited outside a durable function; dispatch it with stent.dispatch(…) or stent.run(…), or run \
-         its body with .local() in a unit test; code in tokio::spawn or in another thread is outside the durable \
-         function: await calls in the function itself, and several at once with stent::join!"
+        "`{name}` was awaited outside a durable function; {remedy}; code in tokio::spawn or in another thread is \
+         outside the durable function, too: await in the function itself, and several at once with stent::join! \
+         [stent::OutsideDurable]"
     )]
     OutsideDurable {
         /// The function, or the kind of step.
         name: String,
+        /// What to use instead, outside a durable function.
+        remedy: &'static str,
     },
 
     /// A durable call was created or awaited inside the closure of [`step`](crate::step()). The closure is recorded as
     /// a whole, so a replay does not run it.
     #[error(
         "{what} was created or awaited inside the closure of step `{step}`, where it cannot be a step; create and \
-         await it in the function, before or after stent::step(…), or turn the closure into a durable function"
+         await it in the function, before or after stent::step(…), or turn the closure into a durable function \
+         [stent::InStep]"
     )]
     InStep {
         /// The call that was created or awaited.
@@ -124,7 +134,9 @@ pub enum Error {
     },
 
     /// Code of a durable function tried to do something that every replay would repeat.
-    #[error("{what} inside durable function `{function}` would be repeated by every replay; {remedy}")]
+    #[error(
+        "{what} inside durable function `{function}` would be repeated by every replay; {remedy} [stent::InDurable]"
+    )]
     InDurable {
         /// The operation.
         what: String,
@@ -135,7 +147,7 @@ pub enum Error {
     },
 
     /// The operation is not possible inside the closure of [`transaction`](crate::transaction()), or not in this way.
-    #[error("{what} inside a transaction {remedy}")]
+    #[error("{what} inside a transaction {remedy} [stent::InTransaction]")]
     InTransaction {
         /// The operation.
         what: String,
@@ -145,22 +157,26 @@ pub enum Error {
 
     /// The store has no database that could hold the application's tables.
     #[error(
-        "a {store} store cannot take part in the application's transactions; use sqlite://… or postgres://…"
+        "store `{store}` ({kind}) takes no part in the application's transactions; use sqlite://… or postgres://…, or, \
+             if it wraps another store, forward `transactions` [stent::NoTransactions]"
     )]
+    #[non_exhaustive]
     NoTransactions {
-        /// The kind of store.
+        /// The type of the store.
         store: &'static str,
+        /// The kind of store, as it calls itself. Wrappers of a store have its kind.
+        kind: &'static str,
     },
 
     /// No execution has this id.
     #[error(
         "no execution has the id {0}: it was never dispatched to this store, the transaction that dispatches it is \
-         not committed, or it was purged"
+         not committed, or it was purged [stent::NotFound]"
     )]
     NotFound(ExecutionId),
 
     /// A value could not be encoded or decoded.
-    #[error("{what}: {source}")]
+    #[error("{what}: {source} [stent::Codec]")]
     Codec {
         /// The value that was encoded or decoded.
         what: String,
@@ -171,7 +187,7 @@ pub enum Error {
     /// A payload exceeds the size limit.
     #[error(
         "{what} is {len} bytes long, and the limit is {max}; keep large data elsewhere and pass a reference, or raise \
-             payload_max"
+             payload_max [stent::PayloadTooLarge]"
     )]
     PayloadTooLarge {
         /// The payload.
@@ -183,7 +199,7 @@ pub enum Error {
     },
 
     /// An option is invalid.
-    #[error("option `{option}`: {problem}")]
+    #[error("option `{option}`: {problem} [stent::Option]")]
     Option {
         /// The option.
         option: &'static str,
@@ -192,11 +208,11 @@ pub enum Error {
     },
 
     /// Text could not be parsed as a duration.
-    #[error(transparent)]
-    Duration(#[from] DurationError),
+    #[error("{0} [stent::Duration]")]
+    Duration(DurationError),
 
     /// A store URL is invalid.
-    #[error("store URL {url:?}: {problem}")]
+    #[error("store URL {url:?}: {problem} [stent::Url]")]
     Url {
         /// The URL, without its password.
         url: String,
@@ -215,14 +231,14 @@ pub enum Error {
 
     /// A worker's loop panicked, so the worker runs nothing any more. Its tasks become due again when their leases
     /// expire.
-    #[error("the worker crashed: its loop panicked with: {panic}")]
+    #[error("the worker crashed: its loop panicked with: {panic} [stent::WorkerCrashed]")]
     WorkerCrashed {
         /// The panic message.
         panic: String,
     },
 
     /// A worker stopped before it was ready.
-    #[error("the worker stopped before it was ready{}", said_last(.last_error))]
+    #[error("the worker stopped before it was ready{} [stent::WorkerStopped]", said_last(.last_error))]
     WorkerStopped {
         /// The last error of its store.
         last_error: Option<String>,
@@ -232,16 +248,110 @@ pub enum Error {
     /// it.
     #[error(
         "the tokio runtime in which this Stent was connected has shut down, and its background tasks with it; \
-         connect in the runtime that uses it (each #[tokio::test] has its own runtime)"
+         connect in the runtime that uses it (each #[tokio::test] has its own runtime) [stent::RuntimeEnded]"
     )]
     RuntimeEnded,
 
     /// The `Stent` handle was closed.
-    #[error("this Stent is closed")]
+    #[error("this Stent is closed [stent::Closed]")]
     Closed,
 }
 
+impl From<DurationError> for Error {
+    fn from(error: DurationError) -> Self {
+        Self::Duration(error)
+    }
+}
+
 impl Error {
+    /// The error's code, which does not change when its text does: `stent::WaitTimeout`, for example. The guide has an index of
+    /// all codes, with the meaning and the remedy of each.
+    ///
+    /// A failure has the code [`stent::Failed`](Self::Failed), unless its [`Kind`](crate::Kind) is one of Stent's own, which is
+    /// then the code. The errors of a store have the codes of their kinds: see [`StoreErrorKind::code`](crate::StoreErrorKind::code).
+    ///
+    /// The text of an error ends with the code in brackets. Three kinds of text do not: the application's failures and the
+    /// errors of the application's database have only their own text, and Stent's failures begin with the code.
+    ///
+    /// ```
+    /// let error = stent::Error::Closed;
+    /// assert_eq!(error.code(), "stent::Closed");
+    /// assert_eq!(error.to_string(), "this Stent is closed [stent::Closed]");
+    /// ```
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Failed(failure) => failure.kind.code().unwrap_or("stent::Failed"),
+            Self::Cancelled => "stent::Cancelled",
+            Self::TimedOut => "stent::TimedOut",
+            Self::WaitTimeout { .. } => "stent::WaitTimeout",
+            Self::SignalTimeout { .. } => "stent::SignalTimeout",
+            Self::Elapsed { .. } => "stent::Elapsed",
+            Self::Ended { .. } => "stent::Ended",
+            Self::NotRegistered { .. } => "stent::NotRegistered",
+            Self::DuplicateName { .. } => "stent::DuplicateName",
+            Self::MissingState { .. } => "stent::MissingState",
+            Self::OutsideDurable { .. } => "stent::OutsideDurable",
+            Self::InStep { .. } => "stent::InStep",
+            Self::InDurable { .. } => "stent::InDurable",
+            Self::InTransaction { .. } => "stent::InTransaction",
+            Self::NoTransactions { .. } => "stent::NoTransactions",
+            Self::NotFound(_) => "stent::NotFound",
+            Self::Codec { .. } => "stent::Codec",
+            Self::PayloadTooLarge { .. } => "stent::PayloadTooLarge",
+            Self::Option { .. } => "stent::Option",
+            Self::Duration(_) => "stent::Duration",
+            Self::Url { .. } => "stent::Url",
+            Self::Store(error) => error.code(),
+            #[cfg(feature = "sql")]
+            Self::Database(_) => "stent::Database",
+            Self::WorkerCrashed { .. } => "stent::WorkerCrashed",
+            Self::WorkerStopped { .. } => "stent::WorkerStopped",
+            Self::RuntimeEnded => "stent::RuntimeEnded",
+            Self::Closed => "stent::Closed",
+        }
+    }
+
+    /// The error of a future that is awaited outside durable functions.
+    pub(crate) fn outside_durable(name: &str) -> Self {
+        let remedy = match name {
+            "stent::sleep" => "use tokio::time::sleep there",
+            "stent::timeout" => "use tokio::time::timeout there",
+            "stent::signal" => {
+                "only durable functions wait for signals; send one with run.signal(…) or stent.send_signal(…)"
+            }
+            "stent::transaction" => {
+                "use a transaction of your database there, and dispatch with .within(&txn) inside it"
+            }
+            "stent::spawn" => {
+                "use stent.dispatch(…) there; under .local() there are no executions, so test code that spawns with \
+                 stent::testing"
+            }
+            "stent::execution" => {
+                "only running code has an execution; read one from outside with its handle or stent.inspect()"
+            }
+            _ => {
+                "dispatch it with stent.dispatch(…) or stent.run(…), or run its body with .local() in a unit test"
+            }
+        };
+        Self::OutsideDurable { name: name.to_owned(), remedy }
+    }
+
+    /// The error of an inline step that is awaited outside durable functions.
+    pub(crate) fn step_outside_durable(step: &str) -> Self {
+        Self::OutsideDurable {
+            name: format!("stent::step({step:?})"),
+            remedy: "call its closure directly there, or move the code into a durable function",
+        }
+    }
+
+    /// The text without the code, for a text whose code is elsewhere.
+    pub(crate) fn text(&self) -> String {
+        let whole = self.to_string();
+        let code = whole.strip_suffix(']').and_then(|text| text.strip_suffix(self.code()));
+        code.and_then(|text| text.strip_suffix(" [")).map_or_else(|| whole.clone(), str::to_owned)
+    }
+
     /// Returns the user's own error, if the execution failed with an error of type `E` that serde can encode: see
     /// [`Failure::downcast`]. The error survives any number of functions that propagate it with `?`.
     ///
@@ -295,4 +405,83 @@ fn said_last(error: &Option<String>) -> String {
 
 fn known_here(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!("registered functions: {}; ", known.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use stent_core::backend::ErrorKind;
+    use stent_core::duration::IntoDuration;
+    use stent_core::{Kind, own_failure};
+
+    use super::*;
+
+    /// One error of each kind whose text ends with its code.
+    fn each() -> Vec<Error> {
+        let id = ExecutionId::from_uuid(uuid::Uuid::nil());
+        let text = || "x".to_owned();
+        let waited = Duration::from_secs(1);
+        let remedy = "do so";
+        vec![
+            Error::Cancelled,
+            Error::TimedOut,
+            Error::WaitTimeout { execution: id, waited },
+            Error::SignalTimeout { name: text(), waited },
+            Error::Elapsed { limit: waited, place: text() },
+            Error::Ended { execution: id, status: ExecutionStatus::Failed, remedy },
+            Error::NotRegistered { function: text(), known: vec![] },
+            Error::DuplicateName { name: text(), first: text(), second: text() },
+            Error::MissingState { function: text(), state: "Db" },
+            Error::outside_durable("charge"),
+            Error::InStep { what: text(), step: text() },
+            Error::InDurable { what: text(), function: text(), remedy },
+            Error::InTransaction { what: text(), remedy },
+            Error::NoTransactions { store: "x", kind: "memory" },
+            Error::NotFound(id),
+            Error::Codec {
+                what: text(),
+                source: stent_core::Codec::Json.encode(&f64::NAN).expect_err("JSON has no such number"),
+            },
+            Error::PayloadTooLarge { what: text(), len: 2, max: 1 },
+            Error::Option { option: "lease", problem: text() },
+            Error::Duration("soon".into_duration().expect_err("no duration")),
+            Error::Url { url: text(), problem: text() },
+            Error::Store(StoreError::new(ErrorKind::Contended, "claim")),
+            Error::WorkerCrashed { panic: text() },
+            Error::WorkerStopped { last_error: Some(text()) },
+            Error::RuntimeEnded,
+            Error::Closed,
+        ]
+    }
+
+    #[test]
+    fn a_text_ends_with_the_code() {
+        for error in each() {
+            let (text, code) = (error.to_string(), error.code());
+            assert!(text.ends_with(&format!(" [{code}]")), "{text} should end with {code}");
+            assert_eq!(format!("{} [{code}]", error.text()), text);
+        }
+    }
+
+    #[test]
+    fn a_failure_has_its_own_code_or_none_in_its_text() {
+        let panic = Error::Failed(own_failure(Kind::PANIC, "boom"));
+        assert_eq!((panic.code(), panic.to_string().as_str()), (Kind::PANIC, "stent::Panic: boom"));
+        let declined = Error::Failed(Failure::new("shop::Declined", "no funds"));
+        assert_eq!((declined.code(), declined.to_string().as_str()), ("stent::Failed", "Declined: no funds"));
+        assert_eq!(declined.text(), "Declined: no funds");
+    }
+
+    #[test]
+    fn a_step_outside_is_told_from_a_function_outside() {
+        let [step, sleep, call] = [
+            Error::step_outside_durable("render"),
+            Error::outside_durable("stent::sleep"),
+            Error::outside_durable("charge"),
+        ];
+        assert!(step.text().starts_with(
+            "`stent::step(\"render\")` was awaited outside a durable function; call its closure"
+        ));
+        assert!(sleep.text().contains("tokio::time::sleep") && !sleep.text().contains("dispatch"));
+        assert!(call.text().contains("stent.dispatch(…)") && call.text().contains(".local()"));
+    }
 }

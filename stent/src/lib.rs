@@ -61,9 +61,10 @@
 //!
 //! # Idempotency and caching
 //!
-//! Calls of an `idempotent` or `cached` function run once for the same arguments, or the same `key`, whoever makes
-//! them: later calls get the stored result, and concurrent calls wait for it. [`Call::idempotency_key`] deduplicates
-//! one step, and [`Dispatch::idempotency_key`] a dispatch: the second dispatch returns the handle of the first.
+//! Calls of an `idempotent` or `cached` function run once for the same arguments, or the same `key`, across all
+//! callers: later calls get the stored result, and concurrent calls wait for it. [`Call::idempotency_key`]
+//! deduplicates one step, and [`Dispatch::idempotency_key`] a dispatch: the second dispatch returns the handle of
+//! the first.
 //!
 //! # Limits and routing
 //!
@@ -90,20 +91,22 @@
 //!
 //! # Operations
 //!
-//! [`Stent::inspect`] reads what runs, waits and has happened. [`WorkerBuilder`] sets a worker's options,
-//! [`Worker::status`] reports its state, and [`Metrics`] are hooks for events. In unit tests, run a body with
-//! [`Call::local`], or start a store and a worker with [`testing`].
+//! [`Stent::inspect`] reads running and waiting work, and its history. [`WorkerBuilder`] sets a worker's
+//! options, [`Worker::status`] reports its state, and [`Metrics`] are hooks for events. In unit tests, run a
+//! body with [`Call::local`], or start a store and a worker with [`testing`].
 //!
-//! # Where to find what
+//! # Modules
 //!
 //! | Path | Has |
 //! |---|---|
-//! | `stent::` | what an application uses every day |
-//! | [`view`] | what is read from a store: executions, tasks, lanes, notes, dead letters |
+//! | `stent::` | everything that an application uses every day |
+//! | [`view`] | data that is read from a store: executions, tasks, lanes, notes, dead letters |
 //! | [`metrics`] | the hooks' trait and its events |
+//! | `http` | probes and metrics as `axum` routers (feature `http`) |
 //! | [`units`] | how options accept durations and rates |
+//! | [`functions`] | what an implementation of [`Function`] without the attribute needs |
 //! | [`testing`] | stores and workers for tests |
-//! | [`backend`] | what the author of a store needs; most applications never do |
+//! | [`backend`] | the API for authors of stores; most applications do not need it |
 //!
 //! # Features
 //!
@@ -111,9 +114,13 @@
 //! |---|---|---|
 //! | `sqlite` | yes | `sqlite://` URLs |
 //! | `postgres` | no | `postgres://` URLs |
+//! | `redis` | no | `redis://` and `rediss://` URLs |
 //! | `macros` | yes | `#[durable]` |
+//! | `anyhow` | yes | failures keep the kind and the value of an error inside an `anyhow::Error` |
 //! | `sql` | with `sqlite` | transactions of the application |
 //! | `otel` | no | traces that continue across processes, through OpenTelemetry |
+//! | `metrics` | no | [`metrics::Facade`](mod@metrics), which reports through the `metrics` facade, for Prometheus and others |
+//! | `http` | no | `stent::http`: probes and metrics over HTTP, with `axum` |
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -124,6 +131,9 @@ mod engine;
 mod error;
 mod execution;
 mod function;
+pub mod functions;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod metrics;
 mod names;
 pub mod prelude;
@@ -136,6 +146,9 @@ pub mod units;
 pub mod view;
 mod worker;
 
+pub use self::metrics::Metrics;
+#[doc(no_inline)]
+pub use ::uuid::Uuid;
 pub use durable::call::{Call, LocalCall};
 pub use durable::cancelled::cancelled;
 pub use durable::join::{join_all, try_join_all};
@@ -151,6 +164,8 @@ pub use durable::transaction::step::{Transaction, TransactionStep, transaction};
 pub use engine::clock::ClockSource;
 #[cfg(feature = "postgres")]
 pub use engine::connect::postgres;
+#[cfg(feature = "redis")]
+pub use engine::connect::redis;
 #[cfg(feature = "sql")]
 pub use engine::connect::sea_orm;
 #[cfg(feature = "sqlite")]
@@ -158,8 +173,10 @@ pub use engine::connect::sqlite;
 pub use engine::poll::PollOptions;
 pub use engine::transform::{PayloadTransform, TransformError};
 pub use error::{Error, Result};
+pub use execution::by_name::DispatchByName;
 pub use execution::dead_letters::{DeadLetters, RetryDeadLetter};
 pub use execution::dispatch::{Dispatch, DispatchAll};
+pub use execution::export::Export;
 pub use execution::handle::Handle;
 pub use execution::inspect::Inspector;
 pub use execution::request::{Cancel, SendSignal};
@@ -172,11 +189,10 @@ pub use function::failure::{Classify, failure, fatal, install_panic_hook};
 pub use function::registry::Registry;
 pub use function::state::State;
 pub use function::{Cached, Function, FunctionOptions};
-pub use metrics::Metrics;
 pub use stent::{Stent, StentBuilder};
 pub use stent_core::backend::{Error as StoreError, ErrorKind as StoreErrorKind};
-pub use stent_core::model::{ExecutionStatus, Rate, RetryPolicy};
-pub use stent_core::{Codec, ExecutionId, Failure, Kind, Payload, TaskId, Timestamp, WorkerId};
+pub use stent_core::model::{ExecutionStatus, Rate, RetryPolicy, WorkerState};
+pub use stent_core::{Codec, CodecError, ExecutionId, Failure, Kind, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]
 pub use stent_macros::durable;
-pub use worker::{StoreTrouble, Worker, WorkerBuilder, WorkerState, WorkerStatus, WorkersOverview};
+pub use worker::{StoreTrouble, Worker, WorkerBuilder, WorkerStatus, WorkersOverview};

@@ -12,7 +12,7 @@ use crate::function::Function;
 use crate::function::failure::{Classify, absolute};
 
 pub use crate::function::failure::{
-    Caught, Classified, Classifier, IntoFailureBoxed, IntoFailureSerde, IntoFailureShown, KnowError,
+    Caught, Class, Classified, Classifier, IntoFailureBoxed, IntoFailureSerde, IntoFailureShown, KnowError,
     KnowNothing, KnowSerde, Named, Probe, Unclassified, Unnamed,
 };
 pub use crate::function::state::{StateKey, States};

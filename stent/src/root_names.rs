@@ -34,8 +34,8 @@ fn collect(tree: &UseTree, names: &mut Vec<String>) {
     }
 }
 
-/// What an application uses every day is here; views are in `stent::view`, and what a store needs in `stent::backend`.
-/// Write a new name to `root_names.txt` only if most applications will use it.
+/// The root has the names that an application uses every day; views are in `stent::view`, and the names for authors of
+/// stores in `stent::backend`. Write a new name to `root_names.txt` only if most applications will use it.
 #[test]
 fn the_root_has_the_names_on_the_list() {
     let listed: Vec<&str> = include_str!("root_names.txt").lines().collect();

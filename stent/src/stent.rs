@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{NotesView, Purge, Store};
+use stent_core::backend::{HintChannel, NotesView, Purge, Store};
 use stent_core::duration::{DurationError, IntoDuration, IntoTimeout};
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::ExecutionStatus;
@@ -14,11 +14,13 @@ use crate::durable::call::Call;
 use crate::engine::call_timeout::CallTimeout;
 use crate::engine::clock::{ClockOptions, ClockSource};
 use crate::engine::connect;
+use crate::engine::hints::HintOptions;
 use crate::engine::hooks::Hooks;
 use crate::engine::poll::PollOptions;
 use crate::engine::transform::{PayloadTransform, Transforms};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::Result;
+use crate::execution::by_name::DispatchByName;
 use crate::execution::dead_letters::DeadLetters;
 use crate::execution::dispatch::{Dispatch, DispatchAll};
 use crate::execution::handle::Handle;
@@ -66,6 +68,9 @@ pub struct StentBuilder {
     hooks: Hooks,
     clock: ClockOptions,
     transforms: Transforms,
+    hints: Option<HintOptions>,
+    sample_lanes: Option<Duration>,
+    migrate: bool,
     invalid: Option<DurationError>,
 }
 
@@ -115,6 +120,38 @@ impl StentBuilder {
         self
     }
 
+    /// Also sends and receives hints through this channel, in addition to the store's own hints. Then a change by one process wakes
+    /// the workers and the waits of the others within a few milliseconds. All processes that share the store need the same channel.
+    ///
+    /// It pays where the store's own hints are slow or do not arrive: several processes on one SQLite file, which they look at
+    /// every 20 ms, or Postgres behind a pooler that loses notifications. With the feature `redis`, `stent::redis::RedisHints` is a
+    /// channel:
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "redis")]
+    /// # async fn example() -> stent::Result<()> {
+    /// use stent::Stent;
+    /// use stent::redis::RedisHints;
+    ///
+    /// let hints = RedisHints::connect("redis://cache?namespace=orders").await?;
+    /// let stent = Stent::builder().hints(hints).connect("sqlite://orders.db").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A broken channel fails no call: changes are then found by polling, the channel logs one warning per outage, and
+    /// [`Metrics::hints_lost`] counts it.
+    ///
+    /// A transaction that your application commits itself (`within`) is announced by the store's own hints only; where these do not
+    /// arrive, polling finds its work.
+    ///
+    /// The channel belongs to one `Stent` and is closed with it. If a clone of this builder opens another store, that is an error.
+    #[must_use]
+    pub fn hints(mut self, channel: impl HintChannel) -> Self {
+        self.hints = Some(HintOptions::new(channel));
+        self
+    }
+
     /// Sets how long to wait for the store's answer before a call is abandoned and made again; the default is two
     /// minutes, and zero means no limit. This bounds commits, claims, dispatches, requests, waits for results and
     /// readings of the store's clock. On Postgres, a statement without an answer is always abandoned after 10 s.
@@ -131,6 +168,21 @@ impl StentBuilder {
     #[must_use]
     pub fn metrics(mut self, metrics: impl Metrics) -> Self {
         self.hooks = Hooks::new(metrics);
+        self
+    }
+
+    /// Reads the waiting work at this interval and reports it to [`Metrics::lanes_sampled`]: how many tasks wait on each
+    /// queue for each function, and since when. Off by default; the minimum is 1 ms, and 15 s is typical.
+    ///
+    /// The read visits every waiting task, in an index, so its cost grows with the backlog. The pause after a read is at
+    /// least 19 times as long as the read took. All processes that share a store read the same numbers; one or two are
+    /// enough.
+    #[must_use]
+    pub fn sample_lanes(mut self, every: impl IntoDuration) -> Self {
+        match every.into_duration() {
+            Ok(every) => self.sample_lanes = Some(every),
+            Err(error) => self.invalid = Some(error),
+        }
         self
     }
 
@@ -172,18 +224,29 @@ impl StentBuilder {
         self
     }
 
-    /// Connects to the store at this URL and migrates its schema.
+    /// Sets whether opening a store migrates its schema; true by default. If it is false, the schema must be the one that
+    /// this program needs, and opening changes nothing: for deployments that migrate in a step of their own, as
+    /// `stent migrate` does, and for tools that only read.
+    #[must_use]
+    pub const fn migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
+    }
+
+    /// Connects to the store at this URL and migrates its schema, unless [`migrate`](Self::migrate) says otherwise.
     ///
     /// # Errors
-    /// See [`Stent::connect`].
+    /// See [`Stent::connect`]. Without a migration, also a store error of kind `Schema` if the store has no schema, or an
+    /// older one.
     pub async fn connect(self, url: &str) -> Result<Stent> {
         self.open(connect::store(url).await?).await
     }
 
-    /// Uses a store that is already open, and migrates its schema.
+    /// Uses a store that is already open, and migrates its schema, unless [`migrate`](Self::migrate) says otherwise.
     ///
     /// # Errors
-    /// An option is invalid, two functions have the same name, or the store fails.
+    /// An option is invalid, two functions have the same name, or the store fails. Without a migration, also a store error
+    /// of kind `Schema` if the store has no schema, or an older one.
     pub async fn open(self, store: Arc<dyn Store>) -> Result<Stent> {
         if let Some(error) = self.invalid {
             return Err(error.into());
@@ -196,6 +259,9 @@ impl StentBuilder {
             hooks: self.hooks,
             clock: self.clock,
             transforms: self.transforms,
+            hints: self.hints,
+            sample_lanes: self.sample_lanes,
+            migrate: self.migrate,
         };
         Ok(Stent { engine: Engine::open(store, options).await?, fleet: Arc::new(Fleet::new()) })
     }
@@ -208,6 +274,8 @@ impl Stent {
     /// | URL | Store |
     /// |---|---|
     /// | `sqlite://orders.db`, `sqlite:///var/lib/orders.db` | an SQLite file, created if it does not exist (feature `sqlite`) |
+    /// | `postgres://user@host/database` | a Postgres database (feature `postgres`) |
+    /// | `redis://host`, `rediss://host` | a Redis or Valkey server (feature `redis`) |
     /// | `memory:` | this process's memory, for tests; nothing survives it |
     ///
     /// # Errors
@@ -228,6 +296,9 @@ impl Stent {
             hooks: Hooks::default(),
             clock: ClockOptions::default(),
             transforms: Transforms::default(),
+            hints: None,
+            sample_lanes: None,
+            migrate: true,
             invalid: None,
         }
     }
@@ -244,6 +315,18 @@ impl Stent {
         I: IntoIterator<Item = Call<F>>,
     {
         DispatchAll::new(self.engine.clone(), calls.into_iter())
+    }
+
+    /// Starts an execution of a function by its name, which this process need not know: see [`DispatchByName`]. The arguments
+    /// are a tuple with one element for each stored parameter: `&(order,)` for one, `&()` for none.
+    ///
+    /// Prefer [`dispatch`](Self::dispatch) where the function is at hand: the compiler checks its arguments.
+    pub fn dispatch_by_name<A: serde::Serialize>(
+        &self,
+        function: impl Into<String>,
+        args: &A,
+    ) -> DispatchByName {
+        DispatchByName::new(self.engine.clone(), function.into(), args)
     }
 
     /// Starts an execution and waits for its result.
@@ -394,6 +477,9 @@ impl Stent {
     ///
     /// # Errors
     /// The text is not a duration, or the interval is less than 1 ms.
+    ///
+    /// # Panics
+    /// If it is not called in a tokio runtime, where its background task has to run.
     pub fn start_retention(&self, retention: Retention, every: impl IntoDuration) -> Result<RetentionTask> {
         RetentionTask::start(self.engine.clone(), retention, every.into_duration()?)
     }

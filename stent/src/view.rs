@@ -1,9 +1,9 @@
-//! What is read from a store: executions, tasks, lanes, notes and dead letters, as plain data.
+//! Data that is read from a store: executions, tasks, lanes, notes, dead letters and workers, as plain data.
 
 pub use stent_core::backend::{
-    DeadLetter, DeadLetterStat, ExecutionView, Filter, ItemView, LaneView, NotesView, ProgressView,
-    RunningView, SummaryView, TaskView,
+    DeadLetter, DeadLetterStat, ExecutionView, ExportRecord, Filter, ItemView, LaneView, NotesView,
+    ProgressView, RunningView, SummaryView, TaskView,
 };
 pub use stent_core::model::{
-    ClaimEnd, EndedClaim, Lane, Mark, Progress, Seq, StepKind, TaskResult, TaskStatus,
+    ClaimEnd, EndedClaim, Lane, Mark, Marks, Progress, Seq, StepKind, TaskResult, TaskStatus, WorkerRecord,
 };

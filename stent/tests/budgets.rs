@@ -1,4 +1,4 @@
-//! What things cost the store, counted: the budgets of the design, on every store that has a database.
+//! Counted costs for the store: the budgets of the design, on every store that has a database.
 
 #![cfg(feature = "sql")]
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use stent::backend::limits::{MAP_CHUNK, MAP_WINDOW_CHUNKS};
 use stent::prelude::*;
+use stent::{WorkerBuilder, WorkerState};
 
 #[durable]
 async fn add(n: u64) -> Result<u64, String> {
@@ -52,7 +53,7 @@ async fn kept(n: u64) -> Result<u64, String> {
     Ok(n)
 }
 
-/// A chunk of items that nobody runs.
+/// A chunk of items that no worker runs.
 #[durable]
 async fn feeds(from: u64, items: u64, keyed: bool) -> Result<usize, stent::Error> {
     let items = from..from + items;
@@ -62,12 +63,12 @@ async fn feeds(from: u64, items: u64, keyed: bool) -> Result<usize, stent::Error
     }
 }
 
-/// What has become of a map's items. One for each test that looks: they run at once.
+/// The progress of a map's items. Each test has its own, because tests run concurrently.
 #[derive(Debug)]
 struct Items {
     drawn: AtomicU64,
     ran: AtomicU64,
-    /// Most that were drawn and had not run.
+    /// The maximum number of items that were drawn and had not run.
     most: AtomicU64,
 }
 
@@ -91,7 +92,7 @@ async fn fans_items(test: usize, count: u64) -> Result<usize, stent::Error> {
     Ok(item::map(calls).await?.len())
 }
 
-/// What the store does for a while, beyond what it did before.
+/// The store's work since a moment.
 #[derive(Debug)]
 struct Cost {
     transactions: u64,
@@ -102,13 +103,13 @@ struct Cost {
 struct Bench {
     stent: Stent,
     counters: Box<dyn Fn() -> (u64, u64, u64) + Send + Sync>,
-    /// Which of [`ITEMS`] are this one's.
+    /// The index of this bench's entry in [`ITEMS`].
     items: usize,
     #[allow(dead_code, reason = "held for its destructor")]
     place: Place,
 }
 
-/// Where the store of a test is.
+/// The location of a test's store.
 #[allow(dead_code, reason = "held for their destructors")]
 enum Place {
     #[cfg(feature = "sqlite")]
@@ -117,7 +118,7 @@ enum Place {
     Schema(schema::Schema),
 }
 
-/// A bench on an open SQL store: what counts is of the same type in every one, which has no name here.
+/// A bench on an open SQL store. The counters have the same type in every store, which has no name here.
 macro_rules! bench {
     ($store:expr, $items:literal, $place:expr) => {{
         let store = $store;
@@ -146,6 +147,20 @@ impl Bench {
         let options = schema.url().parse().expect("a store");
         let store = stent::postgres::PostgresStore::open(options).await.expect("opens");
         bench!(store, 1, Place::Schema(schema))
+    }
+
+    /// Starts a worker, and waits until its store knows that it is ready: from then on it reports every 30 s, so that no report
+    /// comes between two counts.
+    async fn start(&self, worker: WorkerBuilder) -> Worker {
+        let worker = worker.start().await.expect("starts");
+        let is_known = async || {
+            let known = self.stent.inspect().workers(None, 9).await.expect("read");
+            known.iter().any(|known| known.id == worker.id() && known.state == WorkerState::Ready)
+        };
+        while !is_known().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        worker
     }
 
     async fn cost<F: Future>(&self, what: F) -> (F::Output, Cost) {
@@ -190,7 +205,7 @@ macro_rules! on_every_store {
 
 on_every_store! {
     async fn a_local_step_is_one_row_and_one_transaction(bench) {
-        let worker = bench.stent.worker().start().await.expect("starts");
+        let worker = bench.start(bench.stent.worker()).await;
         let cost = async |steps| {
             let (n, cost) = bench.cost(bench.stent.run(chain(steps))).await;
             assert_eq!(n.expect("runs"), steps);
@@ -199,14 +214,15 @@ on_every_store! {
 
         let (short, long) = (cost(10).await, cost(110).await);
 
-        // One row of its own, and the row of the parent that counts it: two writes. Nothing else grows with the steps.
+        // The step's row, and the row of the parent that counts it: two writes. Nothing else grows with the number of
+        // steps.
         assert_eq!(long.transactions - short.transactions, 100, "one transaction a step");
         assert!(long.rows - short.rows <= 200, "one row a step beside its parent's: {short:?}, {long:?}");
         worker.drain().await.expect("drains");
     }
 
     async fn the_nth_step_costs_what_the_first_one_did(bench) {
-        let worker = bench.stent.worker().start().await.expect("starts");
+        let worker = bench.start(bench.stent.worker()).await;
         let cost = async |rounds| bench.cost(bench.stent.run(waits(rounds))).await.1;
 
         let (few, many) = (cost(20).await, cost(200).await);
@@ -218,7 +234,7 @@ on_every_store! {
     }
 
     async fn many_executions_share_transactions(bench) {
-        let worker = bench.stent.worker().concurrency(256).start().await.expect("starts");
+        let worker = bench.start(bench.stent.worker().concurrency(256)).await;
 
         let (_, cost) = bench
             .cost(async {
@@ -236,22 +252,23 @@ on_every_store! {
     }
 
     async fn an_item_of_a_map_is_three_rows_and_wakes_its_parent_once_a_window(bench) {
-        let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
+        let worker = bench.start(bench.stent.worker().concurrency(512)).await;
 
         let (items, cost) = bench.cost(bench.stent.run(fans(20_000))).await;
 
         assert_eq!(items.expect("runs"), 20_000);
-        // Three for each item; the map's and the parent's own rows are written once an exchange at most.
+        // Three writes for each item; the rows of the map and of the parent are written at most once per exchange.
         let own = cost.rows - 3 * 20_000;
         assert!(own <= 3 * cost.transactions, "{own} rows beside the items' in {cost:?}");
-        // And exchanges are few: else it would be counted item by item after all. Most carry some hundred items.
+        // And exchanges are few: otherwise the items would be counted one by one after all. Most carry some hundred
+        // items.
         assert!(cost.transactions <= 20_000 / 20, "{cost:?}");
         worker.drain().await.expect("drains");
     }
 
     async fn the_items_of_a_chunk_are_looked_up_and_written_in_one_transaction(bench) {
         const CHUNK: u64 = MAP_CHUNK as u64;
-        let worker = bench.stent.worker().queues(["default"]).start().await.expect("starts");
+        let worker = bench.start(bench.stent.worker().queues(["default"])).await;
         let mut parked = 0;
         let mut from = 0;
         let mut cost = async |items, keyed| {
@@ -261,7 +278,7 @@ on_every_store! {
                 while worker.status().parked < parked {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
-                // Once it is in the store: parking is told of a little earlier.
+                // Waits for the store: the parking is reported a little earlier.
                 while bench.stent.inspect().queue_depth(Some("nobody")).await.expect("counted") < from + items {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
@@ -272,7 +289,7 @@ on_every_store! {
         };
 
         for keyed in [false, true] {
-            // The first one brings the lanes.
+            // The first dispatch writes the lanes.
             cost(1, keyed).await;
             let (one, chunk) = (cost(1, keyed).await, cost(CHUNK, keyed).await);
 
@@ -280,7 +297,7 @@ on_every_store! {
             let rows = if keyed { 2 } else { 1 };
             assert_eq!(chunk.rows - one.rows, rows * (CHUNK - 1), "{one:?}, {chunk:?}");
             assert!(chunk.transactions <= one.transactions + 1, "{one:?}, {chunk:?}");
-            // A few of them look whether it has been written, and whether there is work.
+            // A few exchanges check whether the chunk was written, and whether there is work.
             assert!(chunk.statements <= 100, "{one:?}, {chunk:?}");
         }
         worker.drain().await.expect("drains");
@@ -289,7 +306,7 @@ on_every_store! {
     async fn a_map_costs_as_many_times_more_as_it_has_items_and_draws_no_further_than_its_window(bench) {
         const FEW: u64 = 5_000;
         const MANY: u64 = 20_000;
-        let worker = bench.stent.worker().concurrency(512).start().await.expect("starts");
+        let worker = bench.start(bench.stent.worker().concurrency(512)).await;
         let cost = async |items| {
             let (ran, cost) = bench.cost(bench.stent.run(fans_items(bench.items, items))).await;
             assert_eq!(ran.expect("runs") as u64, items);
@@ -298,15 +315,16 @@ on_every_store! {
 
         let (few, many) = (cost(FEW).await, cost(MANY).await);
 
-        // Four times the items. How full transactions are depends on how busy the machine is, so they have some room.
+        // Four times the items. The size of transactions depends on the load of the machine, so the bound leaves some
+        // room.
         assert!(many.rows <= few.rows * 5, "{few:?}, {many:?}");
         assert!(many.statements <= few.statements * 6, "{few:?}, {many:?}");
         assert!(many.transactions <= few.transactions * 6, "{few:?}, {many:?}");
-        // Whatever number there is, it is written by the chunk, and no more than the window's chunks are open.
+        // Any number of items is written in chunks, and at most the window's chunks are open.
         let items = &ITEMS[bench.items];
         assert_eq!(items.drawn.load(Ordering::SeqCst), FEW + MANY, "each item is drawn once");
         let most = items.most.load(Ordering::SeqCst);
-        // One more is looked at, to see whether it is there.
+        // One more item is drawn, to find out whether there is one.
         assert!(most <= (MAP_CHUNK * MAP_WINDOW_CHUNKS) as u64 + 1, "{most} items were drawn and had not run");
         worker.drain().await.expect("drains");
     }
@@ -339,8 +357,8 @@ on_every_store! {
         assert!(cost <= 4, "{cost} statements");
     }
 
-    async fn an_idle_process_asks_at_most_once_a_second_and_writes_nothing(bench) {
-        let worker = bench.stent.worker().start().await.expect("starts");
+    async fn an_idle_process_asks_at_most_once_a_second_and_writes_only_that_it_lives(bench) {
+        let worker = bench.start(bench.stent.worker()).await;
         // Parked functions, sleeps and waiters are idle too.
         let sleeping = bench.stent.dispatch(chain(1)).delay("1h").await.expect("dispatched");
         let waiting = tokio::spawn(async move { sleeping.result().timeout("1h").await });
@@ -353,6 +371,7 @@ on_every_store! {
 
         let (_, cost) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
 
+        // Nothing but the worker's report that it lives, every 30 s: one statement that writes one row.
         assert_eq!((cost.rows, cost.transactions), (0, 0), "{cost:?}");
         assert!(cost.statements <= 4, "{cost:?}");
         waiting.abort();
@@ -364,7 +383,7 @@ on_every_store! {
         let calls = (0..WAITERS).map(|n| add(n).delay("1h"));
         let runs = bench.stent.dispatch_all(calls).await.expect("dispatched");
         let wait = |run: &stent::Handle<u64>| tokio::spawn(run.result().into_future());
-        // Until the pauses between polls have grown to their longest, two seconds.
+        // Waits until the pauses between polls have grown to their longest, two seconds.
         let settle = async || {
             loop {
                 let (_, cost) = bench.cost(tokio::time::sleep(Duration::from_secs(2))).await;
@@ -382,7 +401,7 @@ on_every_store! {
         let (_, all) = bench.cost(tokio::time::sleep(Duration::from_secs(4))).await;
 
         assert!(one.statements >= 1, "it is counted: {one:?}");
-        // A poll more or less, as the window falls.
+        // A poll more or less, depending on the window.
         assert!(all.statements <= one.statements + 1, "{WAITERS} waiters {all:?}, one {one:?}");
         assert_eq!((all.rows, all.transactions), (0, 0), "{all:?}");
         others.into_iter().chain([first]).for_each(|wait| wait.abort());
@@ -393,12 +412,12 @@ on_every_store! {
             let runs = bench.stent.dispatch_all((0..count).map(add)).await.expect("dispatched");
             assert_eq!(runs.len() as u64, count);
         };
-        // The first one stores the lane as well.
+        // The first dispatch stores the lane as well.
         dispatch(1).await;
 
         let (((), one), ((), many)) = (bench.cost(dispatch(1)).await, bench.cost(dispatch(500)).await);
 
-        // The many may be handed over in more than one batch.
+        // The many dispatches may take more than one batch.
         assert_eq!((one.transactions, one.rows, many.rows), (1, 1, 500));
         assert_eq!(many.statements, one.statements * many.transactions, "{one:?}, {many:?}");
         assert!(many.transactions <= 10, "{many:?}");

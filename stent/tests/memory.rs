@@ -1,5 +1,5 @@
-//! What a process holds in memory while it maps over 300,000 items: counted, and measured. The only test of its program, so
-//! that what is measured is its own.
+//! The memory of a process while it maps over 300,000 items, counted and measured. This is the only test of its program, so
+//! that all measured memory belongs to it.
 
 #![cfg(feature = "sqlite")]
 
@@ -11,20 +11,21 @@ use stent::prelude::*;
 
 const ITEMS: u64 = 300_000;
 
-/// What each item carries, so that a process which kept them would show it: 75 MB in all.
+/// The payload of each item, large enough that keeping all items would show: 75 MB in all.
 const BYTES: usize = 250;
 
-/// Most bytes that the process may have had. Of that, 64 MiB are the page caches of the two connections, and 7 MB the results.
+/// The most memory that the process may use, in bytes. 64 MiB of it are the page caches of the two connections, and 7 MB the
+/// results.
 const PEAK_MAX: u64 = 128 << 20;
 
-/// Items that are in memory as values, and the most that ever were.
+/// Items in memory as values: the current number and the maximum.
 static HELD: AtomicU64 = AtomicU64::new(0);
 static MOST: AtomicU64 = AtomicU64::new(0);
-/// Items that were drawn and have not run, and the most that ever were.
+/// Items that were drawn and have not run: the current number and the maximum.
 static OPEN: AtomicU64 = AtomicU64::new(0);
 static MOST_OPEN: AtomicU64 = AtomicU64::new(0);
 
-/// An item that is counted for as long as it is there.
+/// An item that is counted while it exists.
 #[derive(Debug, Serialize, Deserialize)]
 struct Item {
     n: u64,
@@ -67,7 +68,7 @@ async fn numbers(items: u64) -> Result<u64, stent::Error> {
     Ok(results.len() as u64)
 }
 
-/// The most memory that this process has had, in bytes.
+/// The peak memory of this process, in bytes.
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells it");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is there");
@@ -79,7 +80,7 @@ fn peak() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_map_of_300_000_items_is_held_as_a_window_and_its_results() {
     let folder = tempfile::tempdir().expect("a folder");
-    // A test loses nothing with the machine; and each reader would have a page cache of its own.
+    // A test need not survive a power failure, and each reader would have a page cache of its own.
     let url = format!("sqlite://{}?durability=normal&readers=1", folder.path().join("test.db").display());
     let stent = Stent::connect(&url).await.expect("opens");
     let worker = stent.worker().concurrency(512).start().await.expect("starts");
@@ -88,9 +89,9 @@ async fn a_map_of_300_000_items_is_held_as_a_window_and_its_results() {
 
     let window = (MAP_CHUNK * MAP_WINDOW_CHUNKS) as u64;
     let (open, held) = (MOST_OPEN.load(Ordering::SeqCst), MOST.load(Ordering::SeqCst));
-    // One more is looked at, to see whether it is there.
+    // One more item is drawn, to find out whether there is one.
     assert!(open <= window + 1, "{open} items were drawn and had not run");
-    // Those that turns have, and the one that is being written.
+    // The items of running turns, and the chunk that is being written.
     assert!(held <= 2 * 512, "{held} items were in memory at once");
     let peak = peak();
     println!("{} kB at most, with {open} items open and {held} as values", peak / 1_024);

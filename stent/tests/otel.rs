@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 
-/// Runs a future as a process of its own would, and gives what it gave and the spans that it has exported.
+/// Runs a future like a separate process, and returns its output and the spans that it exported.
 fn process<T: Send>(body: impl AsyncFnOnce() -> T + Send) -> (T, Vec<Span>) {
     let exporter = InMemorySpanExporter::default();
     let tracers = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
@@ -22,7 +22,7 @@ fn process<T: Send>(body: impl AsyncFnOnce() -> T + Send) -> (T, Vec<Span>) {
     let subscriber = tracing_subscriber::registry().with(layer.with_filter(LevelFilter::INFO));
     let output = thread::scope(|scope| {
         let thread = scope.spawn(move || {
-            // Of this thread, which runs all that is spawned here.
+            // For this thread, which runs all tasks that are spawned here.
             let _subscriber = tracing::subscriber::set_default(subscriber);
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

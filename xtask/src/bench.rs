@@ -1,21 +1,21 @@
-//! `cargo xtask bench`: measures. Builds the benches with optimisation and hands them what was asked for; what is
-//! measured, and how, is theirs.
+//! `cargo xtask bench`: builds the benches with optimisation and passes the options to them. The benches define
+//! the measurements.
 
 use anyhow::Result;
 
-use crate::backends::Backend;
+use crate::backends::{Backend, Backends};
 use crate::command::Command;
 use crate::servers::{Fsync, Servers, ServersArgs};
 
 /// Runs the benches in release mode; each prints one JSON line on standard output
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --only jobs,latency --durability full\n  cargo xtask bench --backend sqlite,postgres"
+    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench --only jobs,latency --durability full\n  cargo xtask bench --backend sqlite,postgres\n  cargo xtask bench --backend redis --durability normal"
 )]
 pub(crate) struct Args {
-    /// Backends to measure, with commas between them: sqlite, postgres, memory
-    #[arg(long, value_name = "NAME,…")]
-    backend: Option<String>,
+    /// Backends to measure, with commas between them: sqlite, postgres, redis, memory, all
+    #[arg(long, value_name = "NAME,…", default_value = "sqlite")]
+    backend: Backends,
 
     #[command(flatten)]
     servers: ServersArgs,
@@ -28,41 +28,83 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N,…")]
     n: Option<String>,
 
-    /// What a commit waits for, with commas between them
-    #[arg(long, value_name = "full,normal")]
-    durability: Option<String>,
+    /// The events for which a commit waits, with commas between them. For Redis, `full` is a server with `appendfsync always`,
+    /// and `normal` one with `appendfsync everysec`; each line has the setting that was measured
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "full,normal")]
+    durability: Vec<Durability>,
 
-    /// Anything else, handed to the benches as it stands
+    /// Further arguments, passed to the benches unchanged
     #[arg(last = true, value_name = "ARGS")]
     rest: Vec<String>,
 }
 
+/// The events for which a commit waits, as the benches name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Durability {
+    Full,
+    Normal,
+}
+
+impl Durability {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    // What is measured is what a user's server does, so one that is started here waits for the disk.
-    let servers = Servers::start(&needed(args), &args.servers.choice, Fsync::On)?;
-    let command = Command::cargo(["run", "--release", "--package", "stent-bench", "--"])
-        .args(passed_on(args))
-        .envs(servers.environment());
-    // Standard output belongs to the benches' JSON lines.
-    eprintln!("$ {command}");
-    command.run()
+    let mut passed = true;
+    for Run { backends, durability, fsync } in runs(&args.backend.0, &args.durability) {
+        let servers = Servers::start(&backends, &args.servers.choice, fsync)?;
+        let backends: Vec<_> = backends.iter().map(|backend| backend.name()).collect();
+        let durability: Vec<_> = durability.iter().map(|durability| durability.name()).collect();
+        let options = [
+            ("--backend", Some(backends.join(","))),
+            ("--only", args.only.clone()),
+            ("--n", args.n.clone()),
+            ("--durability", Some(durability.join(","))),
+        ];
+        let given = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten();
+        let command = Command::cargo(["run", "--release", "--package", "stent-bench", "--"])
+            .args(given)
+            .args(&args.rest)
+            .envs(servers.environment());
+        // Standard output belongs to the benches' JSON lines.
+        eprintln!("$ {command}");
+        passed &= command.run()?;
+    }
+    Ok(passed)
 }
 
-/// Of the backends that are to be measured, those that need a server.
-fn needed(args: &Args) -> Vec<Backend> {
-    let named = args.backend.iter().flat_map(|names| names.split(','));
-    named.filter(|name| name.trim() == Backend::Postgres.name()).map(|_| Backend::Postgres).take(1).collect()
+/// One run of the benches, with its own servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    backends: Vec<Backend>,
+    durability: Vec<Durability>,
+    fsync: Fsync,
 }
 
-fn passed_on(args: &Args) -> Vec<String> {
-    let options = [
-        ("--backend", &args.backend),
-        ("--only", &args.only),
-        ("--n", &args.n),
-        ("--durability", &args.durability),
-    ];
-    let given = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value.clone()?]));
-    given.flatten().chain(args.rest.iter().cloned()).collect()
+/// The other backends set their durability for each store. Redis has one setting for the whole server, so each durability
+/// needs a server of its own.
+fn runs(backends: &[Backend], durability: &[Durability]) -> Vec<Run> {
+    let others: Vec<_> = backends.iter().copied().filter(|backend| *backend != Backend::Redis).collect();
+    let mut runs = Vec::new();
+    if !others.is_empty() {
+        // A user's server waits for the disk, so a server that is started for a measurement does, too.
+        runs.push(Run { backends: others, durability: durability.to_vec(), fsync: Fsync::On });
+    }
+    if backends.contains(&Backend::Redis) {
+        runs.extend(durability.iter().map(|durability| {
+            let fsync = match durability {
+                Durability::Full => Fsync::On,
+                Durability::Normal => Fsync::Everysec,
+            };
+            Run { backends: vec![Backend::Redis], durability: vec![*durability], fsync }
+        }));
+    }
+    runs
 }
 
 #[cfg(test)]
@@ -70,28 +112,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_given_is_passed_on() {
-        let args = Args {
-            backend: Some("sqlite".into()),
-            servers: ServersArgs::default(),
-            only: None,
-            n: Some("1000".into()),
-            durability: None,
-            rest: vec!["--url".into(), "sqlite://x.db".into()],
+    fn redis_has_a_server_for_each_durability() {
+        let both = [Durability::Full, Durability::Normal];
+        let of_redis =
+            |durability, fsync| Run { backends: vec![Backend::Redis], durability: vec![durability], fsync };
+        let of_others = Run {
+            backends: vec![Backend::Memory, Backend::Sqlite, Backend::Postgres],
+            durability: both.to_vec(),
+            fsync: Fsync::On,
         };
-        assert_eq!(passed_on(&args), ["--backend", "sqlite", "--n", "1000", "--url", "sqlite://x.db"]);
-    }
-    #[test]
-    fn a_server_is_started_for_who_needs_one() {
-        let args = |backend: &str| Args {
-            backend: Some(backend.into()),
-            servers: ServersArgs::default(),
-            only: None,
-            n: None,
-            durability: None,
-            rest: Vec::new(),
-        };
-        assert_eq!(needed(&args("sqlite,postgres")), [Backend::Postgres]);
-        assert_eq!(needed(&args("sqlite,memory")), []);
+        let redis = [of_redis(Durability::Full, Fsync::On), of_redis(Durability::Normal, Fsync::Everysec)];
+
+        assert_eq!(runs(&[Backend::Redis], &both), redis);
+        assert_eq!(runs(Backend::ALL, &both), [[of_others].as_slice(), &redis].concat());
     }
 }

@@ -1,32 +1,38 @@
-//! `cargo xtask chaos`: plays faults to real workers. Builds the program that does and hands it what was asked for; what is
-//! played, and what is judged, is its own.
+//! `cargo xtask chaos`: plays faults on real workers. Builds the chaos program and passes the options to it.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::command::Command;
-use crate::servers::programs_for_tests;
+use crate::servers::programs;
 use crate::test::FEATURES;
 
-/// Plays real faults to real worker processes, two at a time, and judges what came of it
-#[derive(Debug, Default, clap::Args)]
+/// Plays real faults on real worker processes, two at a time, and judges the result
+#[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// Handed to the program, which has the help: `cargo xtask chaos --help`
+    /// Passed to the program, which has the help: `cargo xtask chaos --help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
     options: Vec<String>,
 }
 
+impl Args {
+    /// These options.
+    pub(crate) fn of(options: &[&str]) -> Self {
+        Self { options: options.iter().map(|option| (*option).to_owned()).collect() }
+    }
+}
+
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    programs_for_tests();
+    programs::for_tests();
     let program = build()?;
     let command = Command::new(program).args(&args.options);
     eprintln!("$ {command}");
     command.run()
 }
 
-/// Builds it as `cargo xtask test` does, as the program of its own test, so that neither of the two builds it anew for the
+/// Builds the program like `cargo xtask test`, as the program of its own test, so that neither command rebuilds it for the
 /// other.
 fn build() -> Result<PathBuf> {
     let build = ["test", "--workspace", "--features", FEATURES, "--test", "chaos", "--no-run"];

@@ -1,11 +1,11 @@
-//! Commands as this crate runs them: printed first, from the root of the checkout, with what they need in the
-//! environment. Decides nothing about what an outcome means.
+//! Commands, which are printed first and run in the root of the checkout, with their environment. Does not
+//! interpret their results.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process, Stdio};
+use std::process::{Command as Process, Stdio};
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Artifact, Message};
@@ -18,7 +18,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(&manifest).parent().expect("xtask lies in the root of the checkout").to_owned()
 }
 
-/// A command that is yet to run.
+/// A command that has not run yet.
 #[derive(Debug)]
 pub(crate) struct Command {
     program: OsString,
@@ -28,7 +28,7 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    /// The cargo that runs this very task.
+    /// The cargo that runs this task.
     pub(crate) fn cargo<S: Into<String>>(args: impl IntoIterator<Item = S>) -> Self {
         Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(args)
     }
@@ -57,13 +57,19 @@ impl Command {
         self
     }
 
-    /// Runs it with this process' own streams. True when it succeeded.
+    /// Runs it with this process's own streams. Returns whether it succeeded.
     pub(crate) fn run(&self) -> Result<bool> {
         let status = self.process().status().with_context(|| format!("cannot start `{self}`"))?;
         Ok(status.success())
     }
 
-    /// Runs it and gives its standard output as text; an error when it fails.
+    /// Prints it, and runs it.
+    pub(crate) fn shown(&self) -> Result<bool> {
+        println!("$ {self}");
+        self.run()
+    }
+
+    /// Runs it and returns its standard output as text; an error if it fails.
     pub(crate) fn output(&self) -> Result<String> {
         let output = self
             .process()
@@ -74,7 +80,7 @@ impl Command {
         String::from_utf8(output.stdout).with_context(|| format!("`{self}` printed what is no text"))
     }
 
-    /// Runs it as a build of cargo, says so, and gives what has a program of all that it built or found built.
+    /// Runs it as a build of cargo, prints that, and returns the artifacts with a program, built now or earlier.
     pub(crate) fn programs(self) -> Result<Vec<(Artifact, PathBuf)>> {
         eprintln!("$ {self}");
         let output = self.args(["--message-format", "json-render-diagnostics"]).output()?;
@@ -89,36 +95,20 @@ impl Command {
         Ok(programs)
     }
 
-    /// Runs it and hands each line of its standard output to `line` as it comes. True when it succeeded.
-    pub(crate) fn stream(&self, line: impl FnMut(&str)) -> Result<bool> {
-        let mut child = self.spawn(self.process().stdout(Stdio::piped()))?;
-        let stdout = child.stdout.take().expect("stdout was piped");
-        self.read(stdout, line)?;
-        Ok(child.wait()?.success())
-    }
-
-    /// As [`stream`](Self::stream), with standard error in the same stream, each line where it was written.
-    pub(crate) fn stream_all(&self, line: impl FnMut(&str)) -> Result<bool> {
+    /// Runs it and passes each line of its output to `line` as it is printed: both streams, in the order of the writes.
+    /// Returns whether it succeeded.
+    pub(crate) fn stream(&self, mut line: impl FnMut(&str)) -> Result<bool> {
         let (reader, writer) = std::io::pipe()?;
         let mut process = self.process();
         process.stdout(writer.try_clone()?).stderr(writer);
-        let mut child = self.spawn(&mut process)?;
+        let mut child = process.spawn().with_context(|| format!("cannot start `{self}`"))?;
         drop(process); // Our copies of the writing end: while one is open, the reader never sees the end.
-        self.read(reader, line)?;
-        Ok(child.wait()?.success())
-    }
-
-    fn spawn(&self, process: &mut Process) -> Result<Child> {
-        process.spawn().with_context(|| format!("cannot start `{self}`"))
-    }
-
-    fn read(&self, stream: impl Read, mut line: impl FnMut(&str)) -> Result<()> {
-        // By bytes: a test may print what is no UTF-8.
-        for bytes in BufReader::new(stream).split(b'\n') {
+        // As bytes: a test may print text that is not UTF-8.
+        for bytes in BufReader::new(reader).split(b'\n') {
             let bytes = bytes.with_context(|| format!("cannot read from `{self}`"))?;
             line(String::from_utf8_lossy(&bytes).trim_end_matches('\r'));
         }
-        Ok(())
+        Ok(child.wait()?.success())
     }
 
     fn process(&self) -> Process {
@@ -128,7 +118,7 @@ impl Command {
     }
 }
 
-/// As one would type it in the root of the checkout.
+/// The command as it would be typed in the root of the checkout.
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in &self.environment {
@@ -167,7 +157,7 @@ mod tests {
         let command = Command::new("sh").args(["-c", "echo one; echo two >&2; printf three; exit 3"]);
         let mut lines = Vec::new();
 
-        let succeeded = command.stream_all(|line| lines.push(line.to_owned())).expect("sh is everywhere");
+        let succeeded = command.stream(|line| lines.push(line.to_owned())).expect("sh is everywhere");
 
         assert_eq!(lines, ["one", "two", "three"]);
         assert!(!succeeded);

@@ -1,26 +1,23 @@
-//! `cargo xtask conformance`: runs the conformance suite against backends and reports every case by name.
+//! `cargo xtask conformance`: runs the conformance suite against backends, whose runners report every case by name.
 //!
 //! The runners are the backends' own test targets. They are built together, with the flags of `cargo xtask test`, and
 //! then started one by one: building each for itself (`cargo test -p`) unifies other features and so builds the whole
 //! tree of dependencies once more.
 
-mod mutants;
-mod report;
-
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use cargo_metadata::Artifact;
 
-use self::report::Report;
 use crate::backends::Backends;
 use crate::command::Command;
-use crate::runner::Verdict;
+use crate::runner::Tally;
 use crate::servers::{Fsync, Servers, ServersArgs};
 
 /// Runs the conformance suite and reports every case by name and guarantee
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --backend memory --filter G3\n  cargo xtask conformance --backend postgres --servers docker\n  cargo xtask conformance --backend all --seeds 1000 --json"
+    after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance --backend memory --filter G3\n  cargo xtask conformance --backend postgres --servers docker\n  cargo xtask conformance --backend all --seeds 1000"
 )]
 pub(crate) struct Args {
     /// Backends to certify, with commas between them: memory, sqlite, postgres, all
@@ -34,102 +31,64 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PART")]
     filter: Option<String>,
 
-    /// How many seeds each random case takes; each has its own default
+    /// The number of seeds of each random case; each has its own default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
-
-    /// One JSON object per case on standard output, and a last one that sums up
-    #[arg(long)]
-    json: bool,
-
-    /// Writes the outcomes as JUnit XML too, a suite for each backend
-    #[arg(long, value_name = "FILE", conflicts_with = "list")]
-    junit: Option<PathBuf>,
 
     /// Lists the cases and runs none
     #[arg(long)]
     list: bool,
 
     /// Proves the suite instead: stores that are broken on purpose, and which case caught each
-    #[arg(long, conflicts_with_all = ["backend", "json"])]
+    #[arg(long, conflicts_with = "backend")]
     mutants: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<bool> {
+    let options = ["--color", "never"].into_iter().chain(args.list.then_some("--list"));
+    let options: Vec<_> = options.map(str::to_owned).chain(args.filter.clone()).collect();
     if args.mutants {
-        return mutants::run(args.filter.as_deref(), args.list);
+        // Every mutant against every case; `cargo test` runs each mutant against the area of its case only.
+        let mutants = Command::cargo(["test", "--workspace", "--test", "mutants", "--"]).args(options);
+        return mutants.env("STENT_MUTANTS_ALL", "1").shown();
     }
     let servers = if args.list {
         Servers::named_only(&args.backend.0)
     } else {
         Servers::start(&args.backend.0, &args.servers.choice, Fsync::Off)?
     };
-    let runners = build()?;
+    let programs = Command::cargo(["test", "--workspace", "--test", "conformance", "--no-run"]).programs()?;
 
-    let mut reports = Vec::new();
+    let (mut tally, mut succeeded, mut lines) = (Tally::default(), true, Vec::new());
     for &backend in &args.backend.0 {
-        let mut report = Report::new(backend);
-        let runner = runners.iter().find(|runner| runner.package == backend.package());
-        let runner =
-            runner.with_context(|| format!("{} has no test target `conformance`", backend.package()))?;
-        let command = runner.command(args).envs(servers.environment());
-        eprintln!("\n$ {command}");
-        let succeeded = command.stream(|line| {
-            let case = report.read(line).filter(|case| case.verdict != Verdict::Failed).cloned();
-            if !args.json {
-                println!("{line}");
-            } else if let Some(case) = case {
-                println!("{}", report.json(&case));
-            }
-        })?;
-        report.end(succeeded, args.list);
-        if args.json {
-            // The messages of failed cases come at the very end of a run, so these cases wait until then.
-            let failed = report.cases().iter().filter(|case| case.verdict == Verdict::Failed);
-            failed.for_each(|case| println!("{}", report.json(case)));
-        }
-        reports.push(report);
-    }
-
-    if let Some(file) = &args.junit {
-        report::write_junit(file, &reports)?;
-    }
-    if args.json {
-        println!("{}", report::json_summary(&reports));
-    } else {
-        println!("\n{}", report::summary(&reports).join("\n"));
-    }
-    Ok(reports.iter().all(Report::is_good) && reports.iter().any(|report| !report.cases().is_empty()))
-}
-
-/// A conformance test target, ready to start.
-struct Runner {
-    package: String,
-    folder: PathBuf,
-    program: PathBuf,
-}
-
-impl Runner {
-    fn command(&self, args: &Args) -> Command {
-        // As cargo would start it: in the folder of its package.
-        let mut command = Command::new(&self.program).folder(&self.folder).args(["--color", "never"]);
-        if args.list {
-            command = command.args(["--list"]);
-        }
+        let package = backend.package();
+        let of_package = |(artifact, program): &(Artifact, PathBuf)| {
+            let folder = artifact.manifest_path.parent().filter(|folder| folder.ends_with(&package))?;
+            // In the folder of its package, as cargo would start it.
+            let is_it = artifact.target.name == "conformance";
+            is_it.then(|| Command::new(program).folder(folder))
+        };
+        let runner = programs.iter().find_map(of_package);
+        let runner = runner.with_context(|| format!("{package} has no test target `conformance`"))?;
+        let mut command = runner.args(options.clone()).envs(servers.environment());
         if let Some(seeds) = args.seeds {
             command = command.env("STENT_SEEDS", seeds.to_string());
         }
-        command.args(args.filter.clone())
+        eprintln!("\n$ {command}");
+        let before = tally.counts();
+        tally.begin(format!("{backend}, conformance"));
+        succeeded &= command.stream(|line| {
+            println!("{line}");
+            tally.read(line);
+        })?;
+        let [passed, failed, _] = std::array::from_fn(|at| tally.counts()[at] - before[at]);
+        lines.push(format!("{backend}: {passed} passed, {failed} failed"));
     }
-}
-
-fn build() -> Result<Vec<Runner>> {
-    let programs = Command::cargo(["test", "--workspace", "--test", "conformance", "--no-run"]).programs()?;
-    let runners = programs.into_iter().filter(|(artifact, _)| artifact.target.name == "conformance");
-    let runners = runners.map(|(artifact, program)| {
-        let folder = artifact.manifest_path.parent().context("a manifest lies in a folder")?;
-        let package = folder.file_name().context("a package's folder has a name")?.to_owned();
-        Ok(Runner { package, folder: folder.into(), program })
-    });
-    runners.collect()
+    if args.list {
+        return Ok(succeeded);
+    }
+    let (problems, [passed, failed, _]) = (tally.problems(), tally.counts());
+    lines.extend((passed + failed == 0).then(|| "no case was chosen".into()));
+    println!("\n{}\n{passed} passed, {failed} failed", [&problems[..], &lines].concat().join("\n"));
+    Ok(succeeded && problems.is_empty() && passed > 0)
 }

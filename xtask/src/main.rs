@@ -1,6 +1,6 @@
 //! Stent's build tasks: `cargo xtask <command>`.
 //!
-//! One file per command. Everything that CI does is a command here, so that it can be run, and mended, anywhere.
+//! One file per command. Everything that CI does is a command here, so that it can be run and fixed anywhere.
 
 use std::process::ExitCode;
 
@@ -13,6 +13,7 @@ mod ci;
 mod command;
 mod conformance;
 mod images;
+mod quickstart;
 mod runner;
 mod servers;
 mod test;
@@ -36,6 +37,7 @@ enum Task {
     Ci(ci::Args),
     Servers(servers::Args),
     Images(images::Args),
+    Quickstart(quickstart::Args),
     #[command(hide = true)]
     Keep(servers::KeepArgs),
 }
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => ci::run(&args),
         Task::Servers(args) => servers::run(&args),
         Task::Images(args) => images::run(&args),
+        Task::Quickstart(args) => quickstart::run(&args),
         Task::Keep(args) => servers::keep(&args),
     };
     match outcome {

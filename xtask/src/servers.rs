@@ -1,36 +1,30 @@
-//! The servers that backends under test talk to: found or started before the tests, gone after them. And
-//! `cargo xtask servers`, which lends them to any command.
+//! The servers of backends under test: found or started before the tests, and ended after them. And
+//! `cargo xtask servers`, which provides them to any command.
 //!
-//! Tests find a server by its URL in the environment; nothing else has to know how it came to be. A server that is
-//! started here is private: it listens on a free port of loopback, has a password that nobody was told, and ends with
-//! this process, whatever ends that (`kept.rs`).
+//! Tests find a server by its URL in the environment, however it was found or started. A server that is started here
+//! is private: it listens on a free loopback port, has a secret password, and ends with this process, however that
+//! ends (`kept.rs`).
 
-mod beside;
-mod choice;
 mod container;
-pub(crate) mod debian;
 mod docker;
 mod keep;
 mod kept;
 mod kind;
-pub(crate) mod local;
-mod postgres;
-mod process;
-mod redis;
-mod user;
+mod local;
+pub(crate) mod programs;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::hash::{BuildHasher, RandomState};
 use std::process::Command as Process;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-pub(crate) use self::beside::programs_for_tests;
-pub(crate) use self::choice::Choice;
 use self::kept::Kept;
-pub(crate) use self::kind::{Fsync, Kind};
+pub(crate) use self::kind::{Choice, Fsync, Kind};
 use self::local::Local;
-pub(crate) use self::user::is_root;
+pub(crate) use self::local::is_root;
 use crate::backends::Backend;
 use crate::command::Command;
 
@@ -38,41 +32,35 @@ use crate::command::Command;
 #[derive(Debug)]
 pub(crate) struct Servers {
     environment: Vec<(String, String)>,
-    /// Those that were started here. Held, and not looked at again: dropping them ends them.
+    /// The servers that were started here. Dropping them ends them.
     _kept: Vec<Kept>,
 }
 
 impl Servers {
-    /// No server, for what asks none.
-    pub(crate) const fn none() -> Self {
-        Self { environment: Vec::new(), _kept: Vec::new() }
-    }
-
     /// URLs without servers. `--list` connects to none, but the runner of a backend does not start without a URL.
     pub(crate) fn named_only(backends: &[Backend]) -> Self {
         let kinds = backends.iter().filter_map(|backend| Kind::of(*backend));
         let environment = kinds.map(|kind| (kind.facts().url_variable.into(), kind.url(0, "none")));
-        Self { environment: environment.collect(), ..Self::none() }
+        Self { environment: environment.collect(), _kept: Vec::new() }
     }
 
-    /// Sees to it that every server which `backends` need is running, and says of each in one line which way was taken.
+    /// Makes sure that every server that `backends` need is running, and prints one line for each that says how it was
+    /// found or started.
     ///
     /// # Errors
     ///
-    /// When one is not to be had; the message names all ways, and why each did not lead there.
+    /// If a server is not available; the message names all ways, and why each failed.
     pub(crate) fn start(backends: &[Backend], choice: &Choice, fsync: Fsync) -> Result<Self> {
-        let mut kinds: Vec<_> = backends.iter().filter_map(|backend| Kind::of(*backend)).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
+        let kinds: BTreeSet<_> = backends.iter().filter_map(|backend| Kind::of(*backend)).collect();
         if kinds.is_empty() {
             eprintln!("servers: none needed, every backend runs in the process of its test");
         }
-        Self::start_kinds(&kinds, choice, fsync)
+        Self::start_kinds(kinds, choice, fsync)
     }
 
-    fn start_kinds(kinds: &[Kind], choice: &Choice, fsync: Fsync) -> Result<Self> {
-        let mut servers = Self::none();
-        for &kind in kinds {
+    fn start_kinds(kinds: impl IntoIterator<Item = Kind>, choice: &Choice, fsync: Fsync) -> Result<Self> {
+        let mut servers = Self::named_only(&[]);
+        for kind in kinds {
             let found = find(kind, choice, fsync)?;
             eprintln!("{kind}: {}", found.way);
             servers.environment.push((kind.facts().url_variable.into(), found.url));
@@ -81,13 +69,13 @@ impl Servers {
         Ok(servers)
     }
 
-    /// What tests find the servers by.
+    /// The environment variables by which tests find the servers.
     pub(crate) fn environment(&self) -> &[(String, String)] {
         &self.environment
     }
 }
 
-/// A server and how it came to be.
+/// A server, and how it was found or started.
 #[derive(Debug)]
 struct Found {
     url: String,
@@ -97,7 +85,7 @@ struct Found {
 
 impl Found {
     fn there(url: &str, way: &str) -> Self {
-        // Without what precedes the host or follows the database: there may be a password in either.
+        // Without the part before the host and the part after the database: either may contain a password.
         let place = url.split_once("://").map_or(url, |(_, rest)| rest);
         let place = place.rsplit('@').next().unwrap_or(place);
         let place = place.split('?').next().unwrap_or(place);
@@ -133,7 +121,7 @@ fn by_any_way(kind: Kind, fsync: Fsync) -> Result<Found> {
         Ok(found) => return Ok(found),
         Err(error) => format!("{error:#}"),
     };
-    // Said once, in a line: whoever meant the container wants to know why it is none.
+    // Printed once, for users who expected a container.
     eprintln!("{kind}: docker: {no_container}");
     here(kind, fsync).map_err(|error| anyhow::anyhow!(no_way(kind, &no_container, &format!("{error:#}"))))
 }
@@ -160,15 +148,12 @@ fn in_docker(kind: Kind, fsync: Fsync) -> Result<Found> {
 }
 
 fn here(kind: Kind, fsync: Fsync) -> Result<Found> {
-    if local::programs(kind).is_none() {
-        let package = kind.facts().debian_package;
-        debian::can_install()
-            .with_context(|| format!("there are none, and package {package} cannot be installed"))?;
-        eprintln!("{kind}: installing package {package} for its programs; no service of it is started");
-        debian::install(package)?;
+    if programs::folder_of(kind).is_none() {
+        let install = programs::install(kind.facts().debian_package, &format!("for the programs of {kind}"));
+        install.context("there are none")?;
     }
     let programs =
-        local::programs(kind).context("the package was installed, and its programs are not here")?;
+        programs::folder_of(kind).context("the package was installed, and its programs are not here")?;
     let password = password();
     let mut keeper = Process::new(env::current_exe()?);
     keeper.args(["keep", kind.name(), "--fsync", &fsync.to_string()]).env(PASSWORD, &password);
@@ -176,9 +161,9 @@ fn here(kind: Kind, fsync: Fsync) -> Result<Found> {
     Ok(Found::started(kind, &password, &format!("local, from {}", programs.display()), kept))
 }
 
-/// A password that nobody guesses: servers on loopback are open to everyone on this machine.
+/// A random password, because everyone on this machine can connect to loopback servers.
 fn password() -> String {
-    // The standard library's only source of chance: its seeds come from the operating system.
+    // The standard library's only source of randomness: its seeds come from the operating system.
     let part = || RandomState::new().hash_one("password");
     format!("{:016x}{:016x}", part(), part())
 }
@@ -191,13 +176,16 @@ pub(crate) struct KeepArgs {
     fsync: Fsync,
 }
 
-/// What a keeper reads its server's password from. Everyone on the machine can read its arguments.
+/// The environment variable with the password for a keeper's server, because everyone on the machine can read the
+/// keeper's arguments.
 const PASSWORD: &str = "STENT_KEEP_PASSWORD";
 
 pub(crate) fn keep(args: &KeepArgs) -> Result<bool> {
     let password = env::var(PASSWORD).with_context(|| format!("{PASSWORD} is not set"))?;
-    let started = Local::start(args.kind, args.fsync, &password);
-    keep::keep(started.map(|server| (server.port(), server)))
+    keep::keep(|| {
+        let server = Local::start(args.kind, args.fsync, &password)?;
+        Ok((server.port(), server))
+    })
 }
 
 /// Runs a command with servers in its environment, and ends them after it
@@ -206,14 +194,14 @@ pub(crate) fn keep(args: &KeepArgs) -> Result<bool> {
     after_help = "Examples:\n  cargo xtask servers -- sh -c 'psql \"$STENT_POSTGRES_URL\"'\n  cargo xtask servers --only postgres --servers docker -- cargo test -p stent-postgres"
 )]
 pub(crate) struct Args {
-    /// Which servers, with commas between them
+    /// The servers, with commas between them
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "postgres,redis")]
     only: Vec<Kind>,
 
     #[command(flatten)]
     servers: ServersArgs,
 
-    /// Whether servers that are started here wait for the disk
+    /// When servers that are started here wait for the disk: before each confirmation, once a second (Redis only), or never
     #[arg(long, default_value_t = Fsync::Off)]
     fsync: Fsync,
 
@@ -222,38 +210,22 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-/// The option that all commands share which need servers.
+/// The option of all commands that need servers.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct ServersArgs {
-    /// Where servers come from: auto, docker, local, or the URL of one. `auto` takes the first that there is of:
+    /// The source of servers: auto, docker, local, or the URL of one. `auto` takes the first available of:
     /// STENT_POSTGRES_URL or STENT_REDIS_URL; Docker; programs of this machine; Debian's packages, installed by root
     #[arg(id = "servers", long = "servers", value_name = "WAY", default_value = "auto")]
     pub(crate) choice: Choice,
 }
 
 pub(crate) fn run(args: &Args) -> Result<bool> {
-    ignore_interrupts()?;
-    let servers = Servers::start_kinds(&args.only, &args.servers.choice, args.fsync)?;
+    // The command handles Ctrl-C itself: `psql` cancels its query and continues.
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::default())?;
+    let servers = Servers::start_kinds(args.only.iter().copied(), &args.servers.choice, args.fsync)?;
     let (program, rest) = args.command.split_first().context("a command has a program")?;
     let command = Command::new(program).args(rest).folder(env::current_dir()?).envs(servers.environment());
     command.run()
-}
-
-/// Leaves Ctrl-C to the command that is run: `psql` drops its query by it, and lives on.
-#[cfg(unix)]
-fn ignore_interrupts() -> Result<()> {
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
-
-    let unread = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGINT, unread)?;
-    Ok(())
-}
-
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
-const fn ignore_interrupts() -> Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]
@@ -261,18 +233,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn backends_in_the_process_of_their_test_need_no_server() {
-        let backends = [Backend::Memory, Backend::Sqlite];
-        let servers = Servers::start(&backends, &Choice::Docker, Fsync::Off).expect("nothing to start");
-        assert_eq!(servers.environment(), []);
-    }
-
-    #[test]
-    fn runners_that_only_list_get_the_urls_that_they_ask_for() {
-        let servers = Servers::named_only(Backend::ALL);
+    fn only_backends_with_a_server_need_one() {
+        let none = Servers::start(&[Backend::Memory, Backend::Sqlite], &Choice::Docker, Fsync::Off);
+        assert_eq!(none.expect("nothing to start").environment(), []);
+        let listed = Servers::named_only(Backend::ALL);
         let named: Vec<_> =
-            servers.environment().iter().map(|(name, url)| (name.as_str(), Kind::of_url(url))).collect();
-        assert_eq!(named, [("STENT_POSTGRES_URL", Some(Kind::Postgres))]);
+            listed.environment().iter().map(|(name, url)| (name.as_str(), Kind::of_url(url))).collect();
+        let every = [("STENT_POSTGRES_URL", Some(Kind::Postgres)), ("STENT_REDIS_URL", Some(Kind::Redis))];
+        assert_eq!(named, every);
     }
 
     #[test]
@@ -299,6 +267,5 @@ mod tests {
     #[test]
     fn passwords_differ() {
         assert_ne!(password(), password());
-        assert_eq!(password().len(), 32);
     }
 }

@@ -1,7 +1,7 @@
-//! A server that `cargo xtask` starts is gone with it, folder and all, whatever ends it.
+//! A server that `cargo xtask` starts ends with it, and its folder is removed, however `cargo xtask` ends.
 //!
-//! What is kept is a stand-in that speaks as much Redis as is asked of it: this very program, under the name of
-//! `redis-server`. So this is tested on every machine. Where there is a Postgres, the same is tested with it.
+//! The server is a stand-in with the necessary part of Redis's protocol: this program itself, under the name
+//! `redis-server`, so the test runs on every machine. If there is a Postgres, the same is tested with it.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 
 #[cfg(not(unix))]
 fn main() -> ExitCode {
-    // Servers from programs of the machine are kept on Unix.
+    // Servers from programs of the machine are supported on Unix only.
     ExitCode::SUCCESS
 }
 
@@ -26,7 +26,7 @@ mod stand_in {
     use std::net::TcpListener;
     use std::process::ExitCode;
 
-    /// Answers everyone who asks, until it is ended.
+    /// Answers every request, until it is ended.
     pub(super) fn serve() -> ExitCode {
         let settings = std::env::args().nth(1).expect("it is started with a file");
         let settings = std::fs::read_to_string(settings).expect("the file is for it to read");
@@ -35,7 +35,7 @@ mod stand_in {
         let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port was free");
         for stream in listener.incoming().flatten() {
             let mut stream = stream;
-            // Who only listens for the end of this server stays without an answer.
+            // A client that only waits for the end of this server gets no answer.
             std::thread::spawn(move || {
                 let asked = stream.read(&mut [0; 256]).is_ok_and(|read| read > 0);
                 if asked { stream.write_all(b"+OK\r\n+PONG\r\n") } else { Ok(()) }
@@ -150,7 +150,7 @@ mod trials {
         lent.all_gone()
     }
 
-    /// Where servers have their folders, and the stand-in its program.
+    /// The folder for the servers' folders and the stand-in's program.
     struct Home(TempDir);
 
     impl Home {
@@ -162,7 +162,7 @@ mod trials {
             Ok(home)
         }
 
-        /// How many servers have one.
+        /// The number of servers with a folder.
         fn folders(&self) -> Result<usize, Failed> {
             let mut folders = 0;
             for entry in fs::read_dir(self.0.path())? {
@@ -172,7 +172,7 @@ mod trials {
         }
     }
 
-    /// `cargo xtask servers` with a command that goes on until its input ends.
+    /// `cargo xtask servers` with a command that runs until its input ends.
     struct Lent {
         xtask: Child,
         stdin: Option<ChildStdin>,
@@ -209,7 +209,7 @@ mod trials {
             Ok(Self { xtask, stdin, stderr, port })
         }
 
-        /// The process that keeps the server: the child of xtask that is xtask too.
+        /// The keeper of the server: the child process of xtask that is also xtask.
         fn keeper(&self) -> Result<Pid, Failed> {
             let parent = format!("PPid:\t{}", self.xtask.id());
             for process in fs::read_dir("/proc")? {
@@ -224,10 +224,10 @@ mod trials {
             Err("xtask has no keeper".into())
         }
 
-        /// Waits until everything that was started is gone, and sees that the server is.
+        /// Waits until every started process is gone, and checks that the server is.
         fn all_gone(mut self) -> Outcome {
             drop(self.stdin.take());
-            // Everyone who was started here, the keeper among them, holds the other end of this for as long as it lives.
+            // Every process that was started here, including the keeper, holds the other end of this while it runs.
             let mut said = String::new();
             self.stderr.read_to_string(&mut said)?;
             assert!(TcpStream::connect(("127.0.0.1", self.port)).is_err(), "it still listens: {said}");

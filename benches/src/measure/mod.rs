@@ -1,8 +1,10 @@
 //! One measurement, in the process that was started for it.
 
 mod bulk;
+mod claim;
 mod latency;
 mod map;
+mod memory;
 pub(crate) mod start;
 pub(crate) mod two_workers;
 
@@ -18,17 +20,18 @@ use crate::scene::Scene;
 pub(crate) fn run(spec: &Spec) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut measurement = runtime.block_on(async {
-        let scene = Scene::set(spec).await?;
-        let measurement = measure(spec, &scene).await;
+        let mut scene = Scene::set(spec).await?;
+        let measurement = measure(spec, &mut scene).await;
+        let appendfsync = scene.appendfsync();
         scene.strike().await?;
-        measurement
+        measurement.map(|measurement| Measurement { appendfsync, ..measurement })
     })?;
     measurement.peak_rss_mb = measurement.peak_rss_mb.or_else(peak_rss_mb);
     println!("{}", serde_json::to_string(&measurement)?);
     Ok(())
 }
 
-async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
+async fn measure(spec: &Spec, scene: &mut Scene) -> Result<Measurement> {
     match spec.bench {
         Bench::Jobs => bulk::measure(spec, scene, job, 1).await,
         Bench::JobsStep => bulk::measure(spec, scene, one_step, 1).await,
@@ -37,5 +40,7 @@ async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
         Bench::Map => map::measure(spec, scene).await,
         Bench::Start => start::measure(spec, scene).await,
         Bench::TwoWorkers => two_workers::measure(spec, scene).await,
+        Bench::Claim => claim::measure(spec, scene).await,
+        Bench::Memory => memory::measure(spec, scene).await,
     }
 }

@@ -35,7 +35,7 @@ fn evidence(backend: Backend, pulses: u64) -> Evidence {
         rows: BTreeMap::new(),
     };
     for number in PULSES..PULSES + pulses {
-        let plan = Plan::of(SEED, number);
+        let plan = Plan::of(backend, SEED, number);
         let answer = Answer::Value(grown(plan.value));
         for told in [Told::Intended(id(number)), Told::Acknowledged, Told::Ended(answer.clone())] {
             evidence.journal.push(Entry { at: at(50_000), number, told });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Limit, LimitUsage, Renewal, StoredTask};
 use stent_core::limits::{CLAIM_MAX, EXPIRED_MAX};
-use stent_core::model::{FunctionKey, Lease, Step, StepKind};
+use stent_core::model::{FunctionKey, Lease, Slot, Step, StepKind};
 use stent_core::{TaskId, Timestamp};
 
 use crate::data::Data;
@@ -66,13 +66,14 @@ impl Data {
     }
 
     fn claim_one(&mut self, request: &ClaimRequest<'_>, id: TaskId, limit: Option<&Limit>) -> Claimed {
-        let ClaimRequest { worker, nonce, now, until, cache: recall, .. } = *request;
+        let ClaimRequest { worker, nonce, now, until, cache, .. } = *request;
         let mut row = self.tasks[&id].row.clone();
-        let recalled = recall.seen(&row.fence()); // The fence before the claim.
+        let cached = cache.seen(&row.fence()); // The fence before the claim.
+        let due_at = row.ready_at.unwrap_or(now); // As is the moment since when it is due.
         let slot = limit.filter(|limit| limit.max_concurrent.is_some());
-        let tried = row.claim(worker, nonce, now, until, slot.map(|limit| FunctionKey::of(&limit.function)));
-        if let Some(tried) = tried {
-            self.tries.entry(id).or_default().push(tried);
+        let ended = row.claim(worker, nonce, now, until, slot.map(|limit| FunctionKey::of(&limit.function)));
+        if let Some(ended) = ended {
+            self.ended_claims.entry(id).or_default().push(ended);
         }
         for sleep in self.due_sleeps(id, now) {
             if let Some(sleep) = self.tasks.get_mut(&sleep) {
@@ -81,22 +82,22 @@ impl Data {
         }
         if let Some((limit, rate)) = limit.and_then(|limit| Some((limit, limit.rate?))) {
             let buckets = self.started.entry(FunctionKey::of(&limit.function)).or_default();
-            *buckets = buckets.split_off(&rate.since(now)); // What is older never counts again.
+            *buckets = buckets.split_off(&rate.since(now)); // Older buckets never count again.
             let last = buckets.keys().next_back().copied();
-            *buckets.entry(rate.counts_in(now, last)).or_default() += 1; // A late claim starts when it comes.
+            *buckets.entry(rate.counts_in(now, last)).or_default() += 1; // A late claim counts when it arrives.
         }
         let (fence, lease) = (row.fence(), Lease { task: id, epoch: row.epoch, until });
         let record = self.tasks.get_mut(&id).expect("it was found under the same lock");
         record.row = row;
         let task = record.to_task();
-        let steps = recalled.map_or_else(|| self.steps(id), |seen| self.news(id, seen));
-        Claimed { task, lease, fence, cached: recalled, steps }
+        let steps = cached.map_or_else(|| self.steps(id), |seen| self.news(id, seen));
+        Claimed { task, due_at, lease, fence, cached, steps }
     }
 
     /// Steps that are new to a worker which has the task in memory and has seen `seen` of its completions: the later
     /// completions, and open maps.
     pub(crate) fn news(&self, id: TaskId, seen: u32) -> Vec<Step> {
-        // A map that ended after its parent had ended has no place among the completions, and is not open any more.
+        // A map that ended after its parent had ended is not among the completions, and is not open any more.
         let is_open = |step: TaskId| self.tasks.get(&step).is_some_and(|step| step.row.ended_at.is_none());
         let mut steps = self.steps(id);
         steps.retain(|step| step.is_news(seen) && (step.order().is_some() || is_open(step.id)));
@@ -116,7 +117,8 @@ impl Data {
 
     /// The ends of the leases that take slots of a function.
     fn places(&self, function: FunctionKey, now: Timestamp) -> impl Iterator<Item = Timestamp> {
-        let counted = self.tasks.values().filter(move |record| record.row.limit_key == Some(function));
+        let counted =
+            self.tasks.values().filter(move |record| record.row.limit_key == Some(Slot::Taken(function)));
         counted.filter_map(|record| record.row.ready_at).filter(move |ends_at| *ends_at > now)
     }
 

@@ -6,18 +6,22 @@ use serde::{Deserialize, Serialize};
 use stent_core::backend::{NotesView, ProgressView, StoredTask};
 use stent_core::ledger::{Cascade, CascadeStep, Ledger, Noted, Reads, Row, Writes, lacks_steps};
 use stent_core::limits::PROGRESS_MAX;
-use stent_core::model::{EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Note, Step, TaskStatus};
+use stent_core::model::{
+    EndedClaim, FunctionKey, KeyEntry, KeyEntryKind, Note, Step, TaskStatus, WorkerRecord,
+};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{ExecutionId, Key, TaskId, Timestamp};
+use stent_core::{ExecutionId, Key, TaskId, Timestamp, WorkerId};
 
 /// Everything, in BTreeMaps, because ids sort by age.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Data {
     pub(crate) tasks: BTreeMap<TaskId, StoredTask>,
-    pub(crate) memos: BTreeMap<Key, KeyEntry>,
+    pub(crate) key_entries: BTreeMap<Key, KeyEntry>,
     pub(crate) notes: BTreeMap<ExecutionId, NotesView>,
-    pub(crate) tries: BTreeMap<TaskId, Vec<EndedClaim>>,
+    pub(crate) ended_claims: BTreeMap<TaskId, Vec<EndedClaim>>,
     pub(crate) started: BTreeMap<FunctionKey, BTreeMap<Timestamp, u64>>,
+    #[serde(default)]
+    pub(crate) workers: BTreeMap<WorkerId, WorkerRecord>,
     /// How often a task may have become ready, and an execution may have ended.
     pub(crate) work: u64,
     pub(crate) ended: u64,
@@ -48,8 +52,8 @@ impl Data {
             }
         }
         let rows = ids.iter().filter_map(|id| self.tasks.get(id)).map(|record| record.row.clone());
-        let memos = reads.memos.iter().filter_map(|key| self.memos.get(key)).cloned();
-        Ledger::new(rows, memos)
+        let key_entries = reads.key_entries.iter().filter_map(|key| self.key_entries.get(key)).cloned();
+        Ledger::new(rows, key_entries)
     }
 
     fn write(&mut self, writes: Writes<'_>) -> Cascade {
@@ -67,22 +71,22 @@ impl Data {
                 record.result = result;
             }
         }
-        self.memos.extend(writes.memos.into_iter().map(|memo| (memo.key, memo)));
+        self.key_entries.extend(writes.key_entries.into_iter().map(|key_entry| (key_entry.key, key_entry)));
         for key in writes.forget {
-            self.memos.remove(&key);
+            self.key_entries.remove(&key);
         }
         for task in writes.restore {
             if let Some(StoredTask { row, result: Some(Ok(value)), .. }) = self.tasks.get(&task)
-                && let Some(memo) = row.key.and_then(|key| self.memos.get_mut(&key))
+                && let Some(key_entry) = row.key.and_then(|key| self.key_entries.get_mut(&key))
             {
-                memo.value.get_or_insert_with(|| value.clone()); // G11
+                key_entry.value.get_or_insert_with(|| value.clone()); // G11
             }
         }
         for noted in writes.notes {
             say(self.notes.entry(noted.execution).or_default(), &noted);
         }
-        for tried in writes.ended_claims {
-            self.tries.entry(tried.task).or_default().push(tried);
+        for ended in writes.ended_claims {
+            self.ended_claims.entry(ended.task).or_default().push(ended);
         }
         for (execution, at) in writes.stop {
             let open: Vec<_> = self.open_steps(execution).collect();
@@ -114,23 +118,24 @@ impl Data {
     }
 
     pub(crate) fn remove(&mut self, task: TaskId) {
-        self.tries.remove(&task);
+        self.ended_claims.remove(&task);
         let removed = self.tasks.remove(&task);
         self.work += u64::from(removed.is_some_and(|record| record.row.limit_key.is_some()));
     }
 
-    /// Follows up ends that the transition could not see, until nothing follows any more.
+    /// Cascades the ends of tasks that the transition could not see, until no step is left.
     pub(crate) fn follow(&mut self, mut follow: Cascade) {
         while !follow.is_empty() {
             let mut ups = follow.steps;
             for (execution, at) in follow.executions {
-                let memos = self.memos.values().filter(|memo| memo.execution == execution);
-                let vacant = memos.filter(|memo| {
-                    memo.kind == KeyEntryKind::Result
-                        && memo.value.is_none()
-                        && !memo.holder.is_some_and(|holder| self.is_open(holder))
+                let key_entries =
+                    self.key_entries.values().filter(|key_entry| key_entry.execution == execution);
+                let vacant = key_entries.filter(|key_entry| {
+                    key_entry.kind == KeyEntryKind::Result
+                        && key_entry.value.is_none()
+                        && !key_entry.holder.is_some_and(|holder| self.is_open(holder))
                 });
-                ups.extend(vacant.map(|memo| CascadeStep::Vacate { key: memo.key, at }));
+                ups.extend(vacant.map(|key_entry| CascadeStep::Vacate { key: key_entry.key, at }));
                 let root = execution.root();
                 if self.tasks.get(&root).is_some_and(|record| record.row.is_stopping())
                     && self.tasks[&root].row.status != TaskStatus::Running
@@ -199,7 +204,7 @@ fn say(notes: &mut NotesView, noted: &Noted<'_>) {
         Note::SetFrom { name, value } => drop(notes.states.entry(name).or_insert(value)),
         Note::Progress { id, text } => {
             if let Err(place) = notes.progress.binary_search_by_key(&id, |entry| entry.id) {
-                let entry = ProgressView { id, task: noted.task, at: noted.at, text };
+                let entry = ProgressView::new(id, noted.task, noted.at, text);
                 notes.progress.insert(place, entry);
             }
             let old = notes.progress.len().saturating_sub(PROGRESS_MAX);

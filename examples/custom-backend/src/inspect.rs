@@ -8,8 +8,10 @@ use stent_core::backend::{
     RunningView, StoredTask, TaskView, tally,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{EndedClaim, ExecutionStatus, Lane, Seq, Step, StepKind, TaskStatus};
-use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
+use stent_core::model::{
+    EndedClaim, ExecutionStatus, KeyEntryKind, Lane, Seq, Step, StepKind, TaskStatus, WorkerRecord,
+};
+use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 
 use crate::JsonStore;
 use crate::data::Data;
@@ -71,7 +73,7 @@ impl Inspect for JsonStore {
         let mut lanes: BTreeMap<&Lane, LaneView> = BTreeMap::new();
         for record in data.tasks.values().filter(|record| record.row.kind == StepKind::Call) {
             let lane = &record.task.lane;
-            let none = || LaneView { lane: lane.clone(), due: 0, delayed: 0, oldest_due_at: None };
+            let none = || LaneView::new(lane.clone());
             match (record.row.status, record.row.ready_at) {
                 (TaskStatus::Pending | TaskStatus::Waiting, Some(due_at)) if due_at <= now => {
                     let view = lanes.entry(lane).or_insert_with(none);
@@ -94,8 +96,8 @@ impl Inspect for JsonStore {
     }
 
     async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
-        let data = self.data("tries")?;
-        Ok(page(data.tries.get(&task).into_iter().flatten().cloned(), PAGE_MAX))
+        let data = self.data("ended claims")?;
+        Ok(page(data.ended_claims.get(&task).into_iter().flatten().cloned(), PAGE_MAX))
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
@@ -120,8 +122,14 @@ impl Inspect for JsonStore {
             }
         }
         let stats = counts.into_iter();
-        let stats = stats.map(|((reason, function), count)| DeadLetterStat { reason, function, count });
+        let stats = stats.map(|((reason, function), count)| DeadLetterStat::new(reason, function, count));
         Ok(DeadLetterStat::page(stats.collect(), max))
+    }
+
+    async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
+        let data = self.data("workers")?;
+        let workers = data.workers.values().filter(|worker| after.is_none_or(|after| worker.id > after));
+        Ok(page(workers.cloned(), max))
     }
 }
 
@@ -132,12 +140,14 @@ fn page<T>(found: impl IntoIterator<Item = T>, max: usize) -> Vec<T> {
 
 /// A page of a list, newest first.
 fn list(data: &Data, filter: &Filter, before: Option<ExecutionId>, max: usize) -> Vec<ExecutionView> {
+    let is_under = |key: Key, id: ExecutionId| {
+        let entry = data.key_entries.get(&key).filter(|entry| entry.kind == KeyEntryKind::Dispatch);
+        entry.is_some_and(|entry| entry.execution == id)
+    };
     let fits = |view: &ExecutionView| {
         before.is_none_or(|before| view.id < before)
-            && filter.status.is_none_or(|status| view.status == status)
-            && filter.function.as_ref().is_none_or(|function| view.function == *function)
-            && filter.queue.as_ref().is_none_or(|queue| view.queue == *queue)
-            && filter.tag.as_ref().is_none_or(|tag| view.tags.contains(tag))
+            && filter.matches(view)
+            && filter.key.is_none_or(|key| is_under(key, view.id))
     };
     page(data.tasks.values().rev().filter_map(StoredTask::to_execution).filter(fits), max)
 }

@@ -17,7 +17,7 @@
 //! | `data.rs` | all tables as one value, and what a transition does to it |
 //! | `claims.rs` | claims and renewals |
 //! | `purge.rs` | deletion of old data |
-//! | `inspect.rs` | the twelve reads |
+//! | `inspect.rs` | the reads |
 //! | `place.rs` | the file, its lock, and how it is replaced |
 //! | `listener.rs` | hints |
 //!
@@ -60,7 +60,7 @@ use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Hints, Listener, Migrate, PurgeRequest,
     Purged, Renewal, Result, SchemaVersion, Topic,
 };
-use stent_core::model::Lease;
+use stent_core::model::{Lease, WorkerRecord};
 use stent_core::transition::Transition;
 
 use self::data::Data;
@@ -152,6 +152,10 @@ impl Backend for JsonStore {
 
     async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
         self.update("renew", |data| leases.iter().map(|lease| data.renew(lease, now, until)).collect())
+    }
+
+    async fn report(&self, worker: &WorkerRecord) -> Result<()> {
+        self.update("report", |data| drop(data.workers.insert(worker.id, worker.clone())))
     }
 
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {

@@ -16,6 +16,7 @@ impl Data {
             Purge::DeadLetters => self.purge_roots(request, |_, root| root.is_dead_letter(), Self::forget),
             Purge::Details => self.purge_roots(request, Self::has_details, Self::compact),
             Purge::Results => self.purge_results(request),
+            Purge::Workers => self.purge_workers(request),
         };
         Purged { count: u32::try_from(count).unwrap_or(u32::MAX) }
     }
@@ -48,14 +49,16 @@ impl Data {
             self.remove(task);
         }
         self.notes.remove(&execution);
-        self.memos.retain(|_, memo| memo.execution != execution || memo.kind == KeyEntryKind::Result);
+        self.key_entries.retain(|_, key_entry| {
+            key_entry.execution != execution || key_entry.kind == KeyEntryKind::Result
+        });
     }
 
     fn has_details(&self, root: &StoredTask) -> bool {
         let execution = root.row.tree.execution;
         !root.is_dead_letter()
             && (self.of(execution).any(|record| !record.is_root())
-                || self.tries.contains_key(&root.row.id)
+                || self.ended_claims.contains_key(&root.row.id)
                 || self.notes.get(&execution).is_some_and(|notes| !notes.progress.is_empty()))
     }
 
@@ -77,7 +80,7 @@ impl Data {
         notes.summary.sort_unstable();
 
         let root = execution.root();
-        self.tries.remove(&root);
+        self.ended_claims.remove(&root);
         for task in self.ids_of(execution).into_iter().filter(|task| *task != root) {
             self.remove(task);
         }
@@ -85,17 +88,29 @@ impl Data {
 
     /// Deletes kept results: those that have expired, and those from before the bound.
     fn purge_results(&mut self, request: &PurgeRequest) -> usize {
-        let kept =
-            self.memos.values().filter(|memo| memo.kind == KeyEntryKind::Result && memo.value.is_some());
-        let old = kept.filter(|memo| {
-            memo.result(request.now).is_none() || memo.ended_at.is_some_and(|at| at < request.before)
+        let kept = self
+            .key_entries
+            .values()
+            .filter(|key_entry| key_entry.kind == KeyEntryKind::Result && key_entry.value.is_some());
+        let old = kept.filter(|key_entry| {
+            key_entry.result(request.now).is_none()
+                || key_entry.ended_at.is_some_and(|at| at < request.before)
         });
-        let old: BTreeSet<_> = old.map(|memo| (memo.ended_at, memo.key)).collect();
+        let old: BTreeSet<_> = old.map(|key_entry| (key_entry.ended_at, key_entry.key)).collect();
         let old: Vec<Key> = old.into_iter().map(|(_, key)| key).take(request.max as usize).collect();
         for key in &old {
-            self.memos.remove(key);
+            self.key_entries.remove(key);
         }
         old.len()
+    }
+
+    /// Deletes the records of workers that are over and were last seen before the bound.
+    fn purge_workers(&mut self, request: &PurgeRequest) -> usize {
+        let over = self.workers.values().filter(|worker| worker.is_over(request.now));
+        let old = over.filter(|worker| worker.seen_at < request.before);
+        let old: BTreeSet<_> = old.map(|worker| (worker.seen_at, worker.id)).collect();
+        let old = old.into_iter().take(request.max as usize);
+        old.filter_map(|(_, worker)| self.workers.remove(&worker)).count()
     }
 
     fn ids_of(&self, execution: ExecutionId) -> Vec<TaskId> {

@@ -32,7 +32,7 @@ async fn a_cancelled_step_never_completes_in_its_parent(world: World) {
         (view.status, view.ended_at, view.done_order),
         (TaskStatus::Cancelled, Some(t(2)), None),
     );
-    world.apply(parent.nudge()).await;
+    world.apply(parent.unpark()).await;
     let again = world.claim_one(t(0)).await;
     same("the record", (again.task.done, again.steps[0].state.clone()), (0, StepState::Cancelled));
 }

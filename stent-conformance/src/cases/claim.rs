@@ -1,4 +1,4 @@
-//! Which tasks a claim takes, and in which order.
+//! Claims: which tasks a claim takes, and in which order.
 
 use stent_core::backend::{ClaimRequest, NoStickyCache};
 use stent_core::model::Nonce;
@@ -7,6 +7,7 @@ use super::words::*;
 
 list! { claim:
     G2 a_claim_brings_the_task_and_its_lease,
+    G6 a_claim_says_since_when_its_task_was_due,
     G9 higher_priority_comes_first,
     G9 earlier_due_time_comes_first,
     G9 older_comes_first,
@@ -30,6 +31,7 @@ list! { claim:
     G9 work_of_other_functions_hides_nothing,
     G9 work_of_other_queues_hides_nothing,
     G9 work_of_the_future_hides_nothing,
+    G9 overdue_work_costs_its_lane_no_turn,
     G9 running_and_parked_work_hides_nothing,
     G2 sleeps_closures_and_maps_are_not_claimed,
     G6 the_next_moment_is_told,
@@ -39,7 +41,7 @@ list! { claim:
 }
 
 async fn a_claim_brings_the_task_and_its_lease(world: World) {
-    let policy = RetryPolicy { max_attempts: 7, jitter: 0.25, ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(7).jitter(0.25);
     let charge = world.call("charge").on("payments").priority(-4).retry(policy.clone()).args(text("42"));
     let id = charge.id;
     world.apply(charge.start(t(1))).await;
@@ -56,7 +58,7 @@ async fn a_claim_brings_the_task_and_its_lease(world: World) {
     same("retry policy", task.retry.clone(), Some(policy));
     same("status", task.status, TaskStatus::Running);
     same(
-        "epoch, tries, attempts, done",
+        "epoch, claims, attempts, done",
         (task.epoch.count, task.uncommitted_claims, task.attempts, task.done),
         (1, 1, 0, 0),
     );
@@ -68,6 +70,20 @@ async fn a_claim_brings_the_task_and_its_lease(world: World) {
     same("lease", claimed.lease, Lease { task: id, epoch: task.epoch, until: t(23) });
     same("fence", claimed.fence, Fence { task: id, epoch: task.epoch, commit: 0 });
     same("steps", (claimed.cached, claimed.steps.len()), (None, 0));
+}
+
+async fn a_claim_says_since_when_its_task_was_due(world: World) {
+    let delayed = world.dispatch(world.call("charge").due(t(10))).await;
+
+    let first = world.claim(1).at(t(15)).lease(20).await.remove(0);
+    same("due after its delay", (first.task.id, first.due_at), (delayed, t(10)));
+
+    let second = world.claim(1).at(t(40)).lease(20).await.remove(0);
+    same("due when the lease was over", second.due_at, t(35));
+
+    world.apply(second.release().at(t(50))).await;
+    let third = world.claim(1).at(t(52)).lease(20).await.remove(0);
+    same("due when it was released", third.due_at, t(50));
 }
 
 async fn higher_priority_comes_first(world: World) {
@@ -250,6 +266,17 @@ async fn work_of_the_future_hides_nothing(world: World) {
     same("claimed", world.claim(1).ids().await, [mine]);
 }
 
+async fn overdue_work_costs_its_lane_no_turn(world: World) {
+    for _ in 0..3 {
+        world.dispatch(world.call("ship").due(t(1)).expires(t(2))).await;
+    }
+    let first = world.dispatch(world.call("ship").due(t(3))).await;
+    let second = world.dispatch(world.call("charge").due(t(4))).await;
+
+    same("claimed", world.claim(1).functions(["ship", "charge"]).at(t(5)).ids().await, [first]);
+    same("claimed then", world.claim(1).functions(["ship", "charge"]).at(t(5)).ids().await, [second]);
+}
+
 async fn running_and_parked_work_hides_nothing(world: World) {
     world.dispatch_many(1_000, || world.call("charge").priority(9)).await;
     for parking in [true, false] {
@@ -310,7 +337,7 @@ async fn the_next_moment_is_not_told_when_there_may_be_more_now(world: World) {
     same("next moment", exchanged.next_due, None);
 }
 
-/// The work under the lease may be lost then, so somebody has to look.
+/// The work under the lease may be lost then, so a worker has to claim again.
 async fn the_end_of_a_lease_is_a_next_moment(world: World) {
     let claimed = world.running("charge").await;
     world.dispatch(world.call("charge").due(t(60))).await;
@@ -349,7 +376,7 @@ async fn a_task_keeps_its_place_in_line_whatever_it_went_through(world: World) {
             }
             ("a revival", Some(claimed), _) => {
                 world.apply(claimed.fail(declined())).await;
-                world.apply(revive(id).at(then)).await;
+                world.apply(redrive(id).at(then)).await;
             }
             (_, _, Some(holder)) => drop(world.apply(holder.fail(declined()).at(then)).await),
             _ => {}

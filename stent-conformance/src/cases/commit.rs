@@ -227,7 +227,7 @@ async fn a_hint_that_follows_its_cancel_in_the_batch_is_gone(world: World) {
     world.apply(grandchild.park()).await;
 
     let cancel = later(&root, 1, 0).keep().cancel(child.task.id).into();
-    let outcomes = world.commit_all([cancel, grandchild.nudge()]).await;
+    let outcomes = world.commit_all([cancel, grandchild.unpark()]).await;
 
     same("outcome", &outcomes[1], &Outcome::Gone);
     same("tasks to claim", world.claim(5).at(t(1)).await.len(), 0);

@@ -13,8 +13,8 @@ list! { compact:
     G16 names_of_any_text_are_summed_up,
     G16 steps_are_summed_up_as_they_stood_before_the_call,
     G16 the_root_stays_as_it_is,
-    G16 tries_leave,
-    G16 tries_or_progress_alone_are_details,
+    G16 ended_claims_leave,
+    G16 ended_claims_or_progress_alone_are_details,
     G16 counters_and_states_stay_where_no_steps_are,
     G16 what_has_no_details_is_not_counted,
     G16 every_other_end_is_compacted,
@@ -26,7 +26,7 @@ list! { compact:
 }
 
 fn alike(kind: StepKind, name: &str, status: TaskStatus, count: u64) -> SummaryView {
-    SummaryView { kind, name: name.to_owned(), status, count }
+    SummaryView::new(kind, name.to_owned(), status, count)
 }
 
 /// The summary of an execution's steps, in any order.
@@ -58,7 +58,7 @@ async fn is_compact(world: &World, root: TaskId) -> bool {
     let compact = tasks.len() == 1;
     same(
         "all of it or nothing",
-        (notes.progress.is_empty(), world.tries(root).await.is_empty()),
+        (notes.progress.is_empty(), world.ended_claims(root).await.is_empty()),
         (compact, compact),
     );
     same("a summary stands for what is gone", notes.summary.is_empty(), !compact);
@@ -172,28 +172,32 @@ async fn the_root_stays_as_it_is(world: World) {
 }
 
 /// The ended claims of the root and of its steps.
-async fn tries_leave(world: World) {
+async fn ended_claims_leave(world: World) {
     let root = world.running("checkout").await;
     let step = world.spawn(root.keep(), world.call("ship")).await;
     world.apply(step.fail(declined())).await;
     world.apply(later(&root, 1, 1).retry(t(0), declined())).await;
     let again = world.claim_one(t(0)).await;
     world.apply(again.complete("summary").at(t(1))).await;
-    same("before", (world.tries(root.task.id).await.len(), world.tries(step.task.id).await.len()), (1, 1));
+    same(
+        "before",
+        (world.ended_claims(root.task.id).await.len(), world.ended_claims(step.task.id).await.len()),
+        (1, 1),
+    );
 
     same("compacted", compact(&world, t(2), 9).await, 1);
 
-    same("the root's", world.tries(root.task.id).await, Vec::new());
-    same("the step's", world.tries(step.task.id).await, Vec::new());
+    same("the root's", world.ended_claims(root.task.id).await, Vec::new());
+    same("the step's", world.ended_claims(step.task.id).await, Vec::new());
     same("how many they were", world.execution(root.task.id).await.map(|view| view.attempts), Some(1));
 }
 
 /// An execution without steps may still have details, which are deleted once.
-async fn tries_or_progress_alone_are_details(world: World) {
-    let tried = world.running("charge").await;
-    world.apply(tried.release()).await;
+async fn ended_claims_or_progress_alone_are_details(world: World) {
+    let ended = world.running("charge").await;
+    world.apply(ended.release()).await;
     world.apply(world.claim_one(t(0)).await.complete("receipt").at(t(1))).await;
-    same("tries", compact(&world, t(2), 9).await, 1);
+    same("ended claims", compact(&world, t(2), 9).await, 1);
     same("again", compact(&world, t(2), 9).await, 0);
 
     let told = world.running("charge").await;
@@ -201,9 +205,9 @@ async fn tries_or_progress_alone_are_details(world: World) {
     same("progress", compact(&world, t(2), 9).await, 1);
     same("again", compact(&world, t(2), 9).await, 0);
 
-    for root in [&tried, &told] {
+    for root in [&ended, &told] {
         same("nothing to sum up", summary(&world, root.task.id).await, [].into());
-        same("tries", world.tries(root.task.id).await, Vec::new());
+        same("ended claims", world.ended_claims(root.task.id).await, Vec::new());
         same("progress", world.notes(root.task.id).await.progress, Vec::new());
     }
 }
@@ -349,7 +353,7 @@ async fn counters_and_states_stay_where_no_steps_are(world: World) {
     same("counters and states", (after.counters, after.states), (before.counters, before.states));
     same("progress", after.progress, Vec::new());
     same("nothing to sum up", after.summary, Vec::new());
-    same("tries", world.tries(root.task.id).await, Vec::new());
+    same("ended claims", world.ended_claims(root.task.id).await, Vec::new());
     same("result", world.result(root.task.id).await, Some(Ok(text("receipt"))));
     same("compacted again", compact(&world, t(2), 9).await, 0);
 }

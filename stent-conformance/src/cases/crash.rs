@@ -30,7 +30,7 @@ async fn a_lease_outlives_its_holder(world: World) {
 
     same("claimed before it ends", world.claim(9).at(t(29)).await.len(), 0);
     let again = world.claim_one(t(30)).await;
-    same("epoch and tries", (again.lease.epoch.count, again.task.uncommitted_claims), (2, 2));
+    same("epoch and claims", (again.lease.epoch.count, again.task.uncommitted_claims), (2, 2));
     same("the lost holder", world.commit(claimed.complete("late")).await, Outcome::Fenced);
 }
 
@@ -66,7 +66,7 @@ async fn a_retry_keeps_its_moment(world: World) {
 
     same("claimed early", world.claim(9).at(t(59)).await.len(), 0);
     let again = world.claim_one(t(60)).await;
-    same("attempts and tries", (again.task.attempts, again.task.uncommitted_claims), (1, 1));
+    same("attempts and claims", (again.task.attempts, again.task.uncommitted_claims), (1, 1));
 }
 
 async fn an_end_stays_an_end(world: World) {

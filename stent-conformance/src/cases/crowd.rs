@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use stent_core::backend::{Purge, PurgeRequest, Topic};
-use stent_core::model::Mark;
+use stent_core::model::{Mark, Marks};
 use tokio::sync::watch;
 
 use super::words::*;
@@ -35,7 +35,7 @@ list! { crowd:
     G15 a_sweep_and_a_completion_below_leave_nothing_open,
     G15 parts_that_stop_at_once_end_the_execution,
     G13 two_operators_and_a_worker_meet_at_a_dead_letter,
-    G16 a_purge_and_a_revival_leave_all_or_nothing,
+    G16 a_purge_and_a_redrive_leave_all_or_nothing,
     G16 a_purge_races_with_the_end_and_takes_no_part,
     G17 workers_that_only_listen_finish_everything,
 }
@@ -96,7 +96,7 @@ async fn ends_and_claims_in_one_exchange_add_up(world: World) {
     .await;
 
     let mut all = ended.concat();
-    // A worker that found nothing stopped, although others may have held back tasks that it could have had.
+    // A worker that found nothing stopped, although others may have locked tasks that it could have claimed.
     while let Some(claimed) = world.claim(1).await.pop() {
         world.apply(claimed.complete("receipt")).await;
         all.push(claimed.task.id);
@@ -203,7 +203,7 @@ async fn of_many_repeats_at_once_one_is_applied(world: World) {
                 7 => world.call("charge").due(t(500)).start(t(0)),
                 kind => {
                     world.apply(claimed.fail(declined())).await;
-                    if kind == 8 { revive(id) } else { discard(id) }
+                    if kind == 8 { redrive(id) } else { discard(id) }
                 }
             };
 
@@ -343,7 +343,7 @@ async fn a_hint_of_ones_own_code_races_with_the_parking(world: World) {
         // A signal and an unpark: whichever comes first wakes the task, and it is woken once.
         let id = claimed.task.id;
         at_once(&world, 3, |peer, n| {
-            let hint = claimed.nudge();
+            let hint = claimed.unpark();
             async move {
                 if n == 0 {
                     peer.signal(id, "approval", "yes").await;
@@ -635,7 +635,7 @@ async fn two_operators_and_a_worker_meet_at_a_dead_letter(world: World) {
             let fail = fail.clone();
             async move {
                 match n {
-                    0 | 1 => (Some(peer.commit(revive(id)).await), None),
+                    0 | 1 => (Some(peer.commit(redrive(id)).await), None),
                     2 => (Some(peer.commit(fail).await), None),
                     _ => (None, peer.claim(1).await.pop()),
                 }
@@ -643,20 +643,20 @@ async fn two_operators_and_a_worker_meet_at_a_dead_letter(world: World) {
         })
         .await;
 
-        let revivals: Vec<_> = got[..2].iter().filter_map(|(outcome, _)| outcome.clone()).collect();
-        same("revivals that counted", count_applied(&revivals), 1);
+        let redrives: Vec<_> = got[..2].iter().filter_map(|(outcome, _)| outcome.clone()).collect();
+        same("revivals that counted", count_applied(&redrives), 1);
         let late = got[2].0.clone().expect("an outcome");
         assert!(!matches!(late, Outcome::Applied(_)), "the failure was applied a second time");
         let mut held: Vec<_> = got.into_iter().filter_map(|(_, claimed)| claimed).collect();
         held.extend(world.claim(9).await);
         same("claimed", held.len(), 1);
-        same("mark", held[0].task.mark, Some(Mark::Redrive));
+        same("mark", held[0].task.marks, Marks::of(Mark::Redrive));
         world.apply(held[0].complete("receipt")).await;
         same("listed", world.dead_letters().await.len(), 0);
     }
 }
 
-async fn a_purge_and_a_revival_leave_all_or_nothing(world: World) {
+async fn a_purge_and_a_redrive_leave_all_or_nothing(world: World) {
     for round in 0..25 {
         let root = world.running("checkout").await;
         let id = root.task.id;
@@ -671,19 +671,19 @@ async fn a_purge_and_a_revival_leave_all_or_nothing(world: World) {
 
         let got = at_once(&world, 3, |peer, n| async move {
             if n == 0 {
-                return (Some(peer.commit(revive(id)).await), 0);
+                return (Some(peer.commit(redrive(id)).await), 0);
             }
             (None, peer.purge_as(PurgeRequest { what, before: t(1), now: t(1), max: 5 }).await)
         })
         .await;
 
-        let revived = matches!(got[0].0, Some(Outcome::Applied(_)));
+        let redriven = matches!(got[0].0, Some(Outcome::Applied(_)));
         let purged: u32 = got.iter().map(|(_, purged)| purged).sum();
-        same("revived or purged", (revived, purged), (purged == 0, 1 - u32::from(revived)));
-        same("revived though seen to", revived && round % 2 == 1, false);
+        same("redriven or purged", (redriven, purged), (purged == 0, 1 - u32::from(redriven)));
+        same("redriven though seen to", redriven && round % 2 == 1, false);
         let tasks = world.timeline(id.execution()).await.len();
-        same("tasks that are left", tasks, if revived { 2 } else { 0 });
-        if revived {
+        same("tasks that are left", tasks, if redriven { 2 } else { 0 });
+        if redriven {
             world.apply(world.claim_one(t(1)).await.complete("summary")).await;
             same("purged later", world.purge(t(2), 5).await, 1);
         }
@@ -720,7 +720,7 @@ async fn a_purge_races_with_the_end_and_takes_no_part(world: World) {
     }
 }
 
-/// Each worker looks, and waits for a hint if it finds nothing: no worker ever polls.
+/// Each worker claims, and waits for a hint if it finds nothing: no worker ever polls.
 async fn workers_that_only_listen_finish_everything(world: World) {
     const TASKS: usize = 60;
     let (done, _) = watch::channel(0);

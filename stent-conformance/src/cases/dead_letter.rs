@@ -1,6 +1,6 @@
 //! Dead letters: executions that failed for good, until somebody redrives or discards them.
 
-use stent_core::model::Mark;
+use stent_core::model::{Mark, Marks};
 
 use super::words::*;
 
@@ -13,25 +13,25 @@ list! { dead_letter:
     G13 they_are_counted_by_reason_and_function,
     G13 the_largest_counts_are_read_if_there_are_more_than_asked_for,
     G13 one_is_read_by_its_id,
-    G13 a_revived_one_is_tried_again_at_once,
-    G13 a_revived_one_is_no_dead_letter,
-    G13 a_revival_is_told_with_the_claim_until_something_is_committed,
-    G13 a_revival_may_bring_another_policy,
+    G13 a_redriven_one_is_tried_again_at_once,
+    G13 a_redriven_one_is_no_dead_letter,
+    G13 a_redrive_is_told_with_the_claim_until_something_is_committed,
+    G13 a_redrive_may_bring_another_policy,
     G13 what_was_recorded_is_still_there,
     G13 what_is_done_again_costs_no_attempt,
     G13 one_that_fails_again_is_listed_again,
-    G3 reviving_again_is_told_so,
-    G7 only_a_dead_letter_can_be_revived,
+    G3 redriving_again_is_told_so,
+    G7 only_a_dead_letter_can_be_redriven,
     G13 its_old_deadline_does_not_count,
-    G13 a_revived_one_can_be_cancelled,
+    G13 a_redriven_one_can_be_cancelled,
     G13 a_discarded_one_stays_failed_and_is_not_listed,
     G3 discarding_again_is_told_so,
     G7 only_a_dead_letter_can_be_discarded,
     G13 they_outlive_a_crash,
     G13 those_who_waited_keep_the_failure,
     G4 a_map_that_ended_after_its_owner_is_open_no_more,
-    G3 of_many_revivals_at_once_one_counts,
-    G7 revival_and_discard_race_and_one_of_them_wins,
+    G3 of_many_redrives_at_once_one_counts,
+    G7 redrive_and_discard_race_and_one_of_them_wins,
 }
 
 /// An execution that has failed for good.
@@ -46,14 +46,14 @@ async fn listed(world: &World) -> Vec<TaskId> {
 }
 
 async fn one_that_failed_for_good_is_listed(world: World) {
-    let policy = RetryPolicy { max_attempts: 2, ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(2);
     let call = world.call("charge").on("eu").tags(["gpu"]).priority(4).args(text("42")).retry(policy.clone());
     let id = world.dispatch(call).await;
     world.apply(world.claim_one(t(0)).await.release().at(t(1))).await;
     world.apply(world.claim_one(t(1)).await.retry(t(2), Failure::new("Busy", "later"))).await;
     world.claim_one(t(2)).await;
-    let failure =
-        Failure { causes: vec!["no funds".to_owned()], ..Failure::new("Declined", "é").with_trace("here") };
+    let mut failure = Failure::new("Declined", "é").with_trace("here");
+    failure.causes = vec!["no funds".to_owned()];
     world.apply(world.claim_one(t(40)).await.fail(failure.clone()).at(t(41))).await;
 
     let letters = world.dead_letters().await;
@@ -84,7 +84,7 @@ async fn a_crash_loop_is_listed_with_its_reason(world: World) {
     same("crashes", letter.crashes, limits::CRASHES_MAX);
     let failure = letter.execution.result.expect("a result").expect_err("a failure");
     same("reason", failure.kind.as_str(), Failure::CRASH_LOOP);
-    same("history", world.tries(id).await.len(), limits::CRASHES_MAX as usize + 1);
+    same("history", world.ended_claims(id).await.len(), limits::CRASHES_MAX as usize + 1);
 }
 
 async fn nothing_else_is_listed(world: World) {
@@ -98,8 +98,8 @@ async fn nothing_else_is_listed(world: World) {
     world.apply(retried.retry(t(99), declined())).await;
     let discarded = dead(&world).await;
     world.apply(discard(discarded)).await;
-    let revived = dead(&world).await;
-    world.apply(revive(revived)).await;
+    let redriven = dead(&world).await;
+    world.apply(redrive(redriven)).await;
     world.apply(world.claim_one(t(0)).await.complete("receipt")).await;
     // A failed step is its parent's concern.
     let parent = world.running("checkout").await;
@@ -175,59 +175,59 @@ async fn one_is_read_by_its_id(world: World) {
     same("an unknown one", read(world.id()).await, None);
 }
 
-async fn a_revived_one_is_tried_again_at_once(world: World) {
+async fn a_redriven_one_is_tried_again_at_once(world: World) {
     let id = world.dispatch(world.call("charge")).await;
     world.apply(world.claim_one(t(0)).await.retry(t(1), declined())).await;
     world.apply(world.claim_one(t(1)).await.fail(declined())).await;
 
-    world.apply(revive(id).at(t(5))).await;
+    world.apply(redrive(id).at(t(5))).await;
 
     let view = world.execution(id).await.expect("is there");
     same("execution", (view.status, view.ended_at, view.result), (ExecutionStatus::Running, None, None));
     let claimed = world.claim_one(t(5)).await;
     let task = &claimed.task;
-    same("claimed", (task.id, task.epoch.count, task.mark), (id, 3, Some(Mark::Redrive)));
-    same("attempts and tries start anew", (task.attempts, task.uncommitted_claims), (0, 1));
+    same("claimed", (task.id, task.epoch.count, task.marks), (id, 3, Marks::of(Mark::Redrive)));
+    same("attempts and claims start anew", (task.attempts, task.uncommitted_claims), (0, 1));
     world.apply(claimed.complete("receipt").at(t(6))).await;
     same("result", world.result(id).await, Some(Ok(text("receipt"))));
-    same("history", world.tries(id).await.len(), 2);
+    same("history", world.ended_claims(id).await.len(), 2);
 }
 
-async fn a_revived_one_is_no_dead_letter(world: World) {
+async fn a_redriven_one_is_no_dead_letter(world: World) {
     let id = dead(&world).await;
 
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
 
     same("listed", listed(&world).await, []);
     same("read by its id", world.store().dead_letter(id.execution()).await.expect("a read"), None);
     same("purged as one", world.purge_of(stent_core::backend::Purge::DeadLetters, t(99), 9).await, 0);
 }
 
-async fn a_revival_is_told_with_the_claim_until_something_is_committed(world: World) {
+async fn a_redrive_is_told_with_the_claim_until_something_is_committed(world: World) {
     let id = dead(&world).await;
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
 
     // A shutdown and a crash do not change its state.
     world.apply(world.claim_one(t(0)).await.release()).await;
-    same("after a shutdown", world.claim_one(t(0)).await.task.mark, Some(Mark::Redrive));
+    same("after a shutdown", world.claim_one(t(0)).await.task.marks, Marks::of(Mark::Redrive));
     let again = world.claim_one(t(30)).await;
-    same("after a crash", again.task.mark, Some(Mark::Redrive));
+    same("after a crash", again.task.marks, Marks::of(Mark::Redrive));
     world.apply(again.park_for(Wait::for_next(0).until(Some(t(31))))).await;
 
-    same("after a turn", world.claim_one(t(31)).await.task.mark, None);
+    same("after a turn", world.claim_one(t(31)).await.task.marks, Marks::NONE);
 }
 
-async fn a_revival_may_bring_another_policy(world: World) {
-    let policy = |max_attempts| RetryPolicy { max_attempts, jitter: 0.5, ..RetryPolicy::default() };
+async fn a_redrive_may_bring_another_policy(world: World) {
+    let policy = |max_attempts| RetryPolicy::default().max_attempts(max_attempts).jitter(0.5);
     let id = world.dispatch(world.call("charge").retry(policy(1))).await;
     world.apply(world.claim_one(t(0)).await.fail(declined())).await;
 
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
     let claimed = world.claim_one(t(0)).await;
     same("none leaves what there is", claimed.task.retry.clone(), Some(policy(1)));
     world.apply(claimed.fail(declined())).await;
 
-    world.apply(revive_by(id, policy(9))).await;
+    world.apply(redrive_by(id, policy(9))).await;
     let world = world.crash().await;
     let claimed = world.claim_one(t(0)).await;
     same("another one is stored", claimed.task.retry.clone(), Some(policy(9)));
@@ -249,7 +249,7 @@ async fn dead_at_a_step(world: &World) -> (TaskId, [TaskId; 2]) {
 async fn what_was_recorded_is_still_there(world: World) {
     let (id, [good, bad]) = dead_at_a_step(&world).await;
 
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
 
     let claimed = world.claim_one(t(0)).await;
     same("done", claimed.task.done, 2);
@@ -259,7 +259,7 @@ async fn what_was_recorded_is_still_there(world: World) {
 
 async fn what_is_done_again_costs_no_attempt(world: World) {
     let (id, [good, bad]) = dead_at_a_step(&world).await;
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
     let claimed = world.claim_one(t(0)).await;
 
     let redo = claimed.redo().erase(bad).at(t(2));
@@ -267,14 +267,18 @@ async fn what_is_done_again_costs_no_attempt(world: World) {
     already(world.commit(redo).await);
 
     let again = world.claim_one(t(2)).await;
-    same("counters", (again.task.attempts, again.task.uncommitted_claims, again.task.mark), (0, 1, None));
+    same(
+        "counters",
+        (again.task.attempts, again.task.uncommitted_claims, again.task.marks),
+        (0, 1, Marks::NONE),
+    );
     same("the record", again.steps.iter().map(|step| step.id).collect::<Vec<_>>(), [good]);
     same("the failed step", world.find(bad).await, None);
 }
 
 async fn one_that_fails_again_is_listed_again(world: World) {
     let id = dead(&world).await;
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
 
     let failure = Failure::new("Busy", "again");
     world.apply(world.claim_one(t(0)).await.fail(failure.clone()).at(t(9))).await;
@@ -283,25 +287,25 @@ async fn one_that_fails_again_is_listed_again(world: World) {
     same("listed", letters.len(), 1);
     same("failure", letters[0].execution.result.clone(), Some(Err(failure)));
     same("ended", letters[0].execution.ended_at, Some(t(9)));
-    world.apply(revive(id)).await;
-    same("revived again", world.claim_one(t(0)).await.task.id, id);
+    world.apply(redrive(id)).await;
+    same("redriven again", world.claim_one(t(0)).await.task.id, id);
 }
 
-async fn reviving_again_is_told_so(world: World) {
+async fn redriving_again_is_told_so(world: World) {
     let id = dead(&world).await;
-    let outcomes = world.commit_all([revive(id), revive(id)]).await;
+    let outcomes = world.commit_all([redrive(id), redrive(id)]).await;
     applied(outcomes[0].clone());
     already(outcomes[1].clone());
     let claimed = world.claim_one(t(0)).await;
     let before = world.snapshot().await;
 
-    already(world.commit(revive(id).at(t(5))).await);
+    already(world.commit(redrive(id).at(t(5))).await);
 
     world.snapshot().await.expect_same("reviving again changed something", &before);
     world.apply(claimed.complete("receipt")).await;
 }
 
-async fn only_a_dead_letter_can_be_revived(world: World) {
+async fn only_a_dead_letter_can_be_redriven(world: World) {
     let completed = world.running("checkout").await;
     world.apply(completed.complete("summary")).await;
     let running = world.running("checkout").await;
@@ -321,32 +325,32 @@ async fn only_a_dead_letter_can_be_revived(world: World) {
     for id in
         [completed.task.id, running.task.id, parked.task.id, cancelled, over, discarded, purged, unknown]
     {
-        same("outcome", world.commit(revive(id)).await, Outcome::Gone);
+        same("outcome", world.commit(redrive(id)).await, Outcome::Gone);
     }
 
-    world.snapshot().await.expect_same("something was revived", &before);
+    world.snapshot().await.expect_same("something was redriven", &before);
 }
 
 async fn its_old_deadline_does_not_count(world: World) {
     let id = world.dispatch(world.call("charge").expires(t(5))).await;
     world.apply(world.claim_one(t(0)).await.fail(declined())).await;
 
-    world.apply(revive(id).at(t(9))).await;
+    world.apply(redrive(id).at(t(9))).await;
 
     same("over", world.expired(t(99)).await, Vec::new());
     world.apply(world.claim_one(t(9)).await.complete("receipt").at(t(10))).await;
     same("status", world.status(id).await, ExecutionStatus::Completed);
 }
 
-async fn a_revived_one_can_be_cancelled(world: World) {
+async fn a_redriven_one_can_be_cancelled(world: World) {
     let id = dead(&world).await;
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
 
     world.apply(cancel(id, 10, t(1))).await;
 
     same("status", world.status(id).await, ExecutionStatus::Cancelled);
     same("listed", listed(&world).await, []);
-    same("revived then", world.commit(revive(id)).await, Outcome::Gone);
+    same("redriven then", world.commit(redrive(id)).await, Outcome::Gone);
 }
 
 async fn a_discarded_one_stays_failed_and_is_not_listed(world: World) {
@@ -358,7 +362,7 @@ async fn a_discarded_one_stays_failed_and_is_not_listed(world: World) {
 
     same("listed", listed(&world).await, [other]);
     same("the execution", world.execution(id).await, before);
-    same("its mark", world.task(id).await.mark, Some(Mark::Discard));
+    same("its mark", world.task(id).await.marks, Marks::of(Mark::Discard));
     same("claimed", world.claim(9).at(t(99)).await.len(), 0);
 }
 
@@ -378,11 +382,11 @@ async fn only_a_dead_letter_can_be_discarded(world: World) {
     let running = world.running("checkout").await;
     let cancelled = world.dispatch(world.call("checkout")).await;
     world.apply(cancel(cancelled, 1, t(0))).await;
-    let revived = dead(&world).await;
-    world.apply(revive(revived)).await;
+    let redriven = dead(&world).await;
+    world.apply(redrive(redriven)).await;
     let before = world.snapshot().await;
 
-    for id in [completed.task.id, running.task.id, cancelled, revived, world.id()] {
+    for id in [completed.task.id, running.task.id, cancelled, redriven, world.id()] {
         same("outcome", world.commit(discard(id)).await, Outcome::Gone);
     }
 
@@ -396,9 +400,9 @@ async fn they_outlive_a_crash(world: World) {
     let world = world.crash().await;
 
     same("listed", world.dead_letters().await, before);
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
     let world = world.crash().await;
-    same("claimed", world.claim_one(t(0)).await.task.mark, Some(Mark::Redrive));
+    same("claimed", world.claim_one(t(0)).await.task.marks, Marks::of(Mark::Redrive));
 }
 
 async fn those_who_waited_keep_the_failure(world: World) {
@@ -409,10 +413,10 @@ async fn those_who_waited_keep_the_failure(world: World) {
     world.apply(root.park().with(join)).await;
     world.apply(failing.fail(declined())).await;
 
-    world.apply(revive(failing.task.id)).await;
+    world.apply(redrive(failing.task.id)).await;
     let claimed = world.claim(9).await;
-    let revived = claimed.iter().find(|claimed| claimed.task.id == failing.task.id).expect("it is due");
-    world.apply(revived.complete("receipt")).await;
+    let redriven = claimed.iter().find(|claimed| claimed.task.id == failing.task.id).expect("it is due");
+    world.apply(redriven.complete("receipt")).await;
 
     let woken = claimed.iter().find(|claimed| claimed.task.id == root.task.id).expect("it was woken");
     same("told", given(&woken.steps, joined), Some(Err(declined())));
@@ -422,7 +426,7 @@ async fn those_who_waited_keep_the_failure(world: World) {
     same("one who asks now", given(&news.steps, id), Some(Ok(text("receipt"))));
 }
 
-/// A worker that has the owner in its cache is told of maps whose items may have continued.
+/// A worker that has the owner in its cache gets maps whose items may have continued.
 async fn a_map_that_ended_after_its_owner_is_open_no_more(world: World) {
     for ended in [true, false] {
         let owner = world.running("checkout").await;
@@ -434,10 +438,10 @@ async fn a_map_that_ended_after_its_owner_is_open_no_more(world: World) {
         if ended {
             world.apply(item.fail(declined())).await;
         }
-        world.apply(revive(owner.task.id)).await;
+        world.apply(redrive(owner.task.id)).await;
 
         let memory = Memory::of(owner.fence.next(), 0);
-        let again = world.claim(1).functions(["checkout"]).recall(&memory).await.remove(0);
+        let again = world.claim(1).functions(["checkout"]).cache(&memory).await.remove(0);
 
         same("recalled", again.cached, Some(0));
         let open: Vec<_> = again.steps.iter().map(|step| step.id).collect();
@@ -446,11 +450,11 @@ async fn a_map_that_ended_after_its_owner_is_open_no_more(world: World) {
     }
 }
 
-async fn of_many_revivals_at_once_one_counts(world: World) {
+async fn of_many_redrives_at_once_one_counts(world: World) {
     for _ in 0..10 {
         let id = dead(&world).await;
 
-        let outcomes = at_once(&world, 6, |peer, _| async move { peer.commit(revive(id)).await }).await;
+        let outcomes = at_once(&world, 6, |peer, _| async move { peer.commit(redrive(id)).await }).await;
 
         assert!(outcomes.iter().all(Outcome::stands), "{outcomes:?}");
         let applied = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Applied(_))).count();
@@ -459,12 +463,12 @@ async fn of_many_revivals_at_once_one_counts(world: World) {
     }
 }
 
-async fn revival_and_discard_race_and_one_of_them_wins(world: World) {
+async fn redrive_and_discard_race_and_one_of_them_wins(world: World) {
     for _ in 0..20 {
         let id = dead(&world).await;
 
         let outcomes = at_once(&world, 2, |peer, n| async move {
-            peer.commit(if n == 0 { revive(id) } else { discard(id) }).await
+            peer.commit(if n == 0 { redrive(id) } else { discard(id) }).await
         })
         .await;
 

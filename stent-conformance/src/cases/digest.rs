@@ -113,9 +113,9 @@ async fn digests_stay_whatever_becomes_of_the_task_above(mut world: World) {
     let crashed = world.claim_one(t(300)).await;
     same("after a crash", digests(&crashed), expected);
     world.apply(crashed.fail(declined()).at(t(300))).await;
-    world.apply(revive(crashed.task.id)).await;
-    let revived = world.claim(1).at(t(301)).functions(["checkout"]).await.remove(0);
-    same("after a revival", digests(&revived), expected);
+    world.apply(redrive(crashed.task.id)).await;
+    let redriven = world.claim(1).at(t(301)).functions(["checkout"]).await.remove(0);
+    same("after a revival", digests(&redriven), expected);
 }
 
 async fn news_and_completions_bring_digests(world: World) {
@@ -138,7 +138,7 @@ async fn news_and_completions_bring_digests(world: World) {
     same("completions", read, [(ids[0], Some(digest(1))), (ids[2], Some(digest(3)))]);
 
     let memory = Memory::of(later(&parent, 2, 0).fence, 1);
-    let recalled = world.claim(1).at(t(30)).recall(&memory).functions(["checkout"]).await.remove(0);
+    let recalled = world.claim(1).at(t(30)).cache(&memory).functions(["checkout"]).await.remove(0);
     same("recalled", digests(&recalled), [(ids[0], Some(1)), (ids[2], Some(3))]);
 }
 

@@ -33,7 +33,7 @@ async fn the_first_may_stand_anywhere(world: World) {
     let again = async |name: &str| {
         world.commit(world.call("charge").start_under(Some(dispatch_key(name)), t(0))).await
     };
-    for (name, end) in [("completed", 0), ("failed", 1), ("parked", 2), ("cancelled", 3), ("revived", 4)] {
+    for (name, end) in [("completed", 0), ("failed", 1), ("parked", 2), ("cancelled", 3), ("redriven", 4)] {
         let first = world.call("charge");
         let id = first.id;
         world.apply(first.start_under(Some(dispatch_key(name)), t(0))).await;
@@ -48,7 +48,7 @@ async fn the_first_may_stand_anywhere(world: World) {
             }
             _ => {
                 world.apply(claimed.fail(declined())).await;
-                world.apply(revive(id)).await;
+                world.apply(redrive(id)).await;
             }
         }
 

@@ -1,6 +1,6 @@
 //! Deadlines: a task whose deadline has passed ends with everything below it, whatever its state.
 
-use stent_core::model::Mark;
+use stent_core::model::{Mark, Marks};
 
 use stent_core::backend::Expired;
 use stent_core::model::Tree;
@@ -60,7 +60,7 @@ async fn an_execution_whose_time_is_up_has_timed_out(world: World) {
     let failure = view.result.expect("a result").expect_err("a failure");
     same("failure", (failure.kind.as_str(), failure.fatal), (Failure::TIMED_OUT, true));
     let view = world.task(root).await;
-    same("its root", (view.status, view.mark), (TaskStatus::Failed, Some(Mark::Expire)));
+    same("its root", (view.status, view.marks), (TaskStatus::Failed, Marks::of(Mark::Expire)));
     same("dead letters", world.dead_letters().await.len(), 0);
 }
 

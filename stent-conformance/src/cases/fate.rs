@@ -131,7 +131,7 @@ async fn a_dropped_commit_is_applied_whole_or_not_at_all(world: World) {
     }
 }
 
-/// One call is one transaction, with any number of transitions: half a batch is a state that nobody decided.
+/// One call is one transaction, with any number of transitions: half a batch is a state that no rule produced.
 async fn a_dropped_batch_is_applied_whole_or_not_at_all(world: World) {
     let mut chance = Chance::new(37);
     for round in 0..40 {

@@ -130,12 +130,12 @@ async fn a_retried_task_takes_no_write_of_its_last_lease(world: World) {
 async fn a_stale_hint_wakes_nobody(world: World) {
     // Given a task that was parked, woken, claimed and parked again.
     let first = world.running("checkout").await;
-    same("a hint while it runs", world.commit(first.nudge()).await, Outcome::Fenced);
+    same("a hint while it runs", world.commit(first.unpark()).await, Outcome::Fenced);
     world.apply(first.park_for(Wait::for_next(0).until(Some(t(1))))).await;
     let second = world.claim_one(t(1)).await;
     world.apply(second.park()).await;
 
-    same("a hint from the first parking", world.commit(first.nudge()).await, Outcome::Fenced);
+    same("a hint from the first parking", world.commit(first.unpark()).await, Outcome::Fenced);
 
     same("tasks to claim", world.claim(5).at(t(9)).await.len(), 0);
 }
@@ -203,9 +203,9 @@ async fn a_hint_of_a_claim_that_never_stood_wakes_nobody(world: World) {
     let (old, new) = claimed_twice_for_the_first_time(&world).await;
     world.apply(new.park()).await;
 
-    same("a hint from the old holder", world.commit(old.nudge()).await, Outcome::Fenced);
+    same("a hint from the old holder", world.commit(old.unpark()).await, Outcome::Fenced);
     same("tasks to claim", world.claim(5).functions(["ship"]).at(t(9)).await.len(), 0);
-    world.apply(new.nudge()).await;
+    world.apply(new.unpark()).await;
 }
 
 async fn an_unknown_task_is_gone(world: World) {
@@ -216,5 +216,5 @@ async fn an_unknown_task_is_gone(world: World) {
         let what = format!("{turn:?}");
         same(&what, world.commit(turn).await, Outcome::Gone);
     }
-    same("a hint", world.commit(nobody.nudge()).await, Outcome::Gone);
+    same("a hint", world.commit(nobody.unpark()).await, Outcome::Gone);
 }

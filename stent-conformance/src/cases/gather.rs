@@ -211,7 +211,7 @@ async fn a_memory_is_told_of_open_ones(world: World) {
     }
 
     let memory = Memory::of(woken.fence.next(), 1);
-    let again = world.claim(1).functions(["checkout"]).recall(&memory).await.remove(0);
+    let again = world.claim(1).functions(["checkout"]).cache(&memory).await.remove(0);
 
     same("recalled", again.cached, Some(1));
     let steps: Vec<_> = again.steps.iter().map(|step| (step.id, step.map.map(|map| map.done))).collect();
@@ -265,12 +265,10 @@ async fn the_last_failure_completes_it(world: World) {
 /// Kind, message, causes, trace, data and the fatal flag: an item's failure is kept whole.
 async fn failures_of_items_come_back_whole(world: World) {
     let (_, gather) = begin(&world, 1, Some(1)).await;
-    let failure = Failure {
-        causes: vec!["no\u{0}funds".to_owned(), String::new()],
-        trace: Some("at ship.rs:7".to_owned()),
-        data: Some(Payload::new("application/cbor", (0..=255).collect())),
-        ..Failure::new("ShipError::Lost", "parcel\nwas é lost").fatal()
-    };
+    let mut failure = Failure::new("ShipError::Lost", "parcel\nwas é lost").fatal();
+    failure.causes = vec!["no\u{0}funds".to_owned(), String::new()];
+    failure.trace = Some("at ship.rs:7".to_owned());
+    failure.data = Some(Payload::new("application/cbor", (0..=255).collect()));
 
     world.apply(world.claim_one(t(0)).await.fail(failure.clone())).await;
 

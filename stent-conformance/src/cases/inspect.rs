@@ -1,6 +1,6 @@
 //! Reads: what waiters and readers of the timeline see.
 
-use stent_core::model::Mark;
+use stent_core::model::{Mark, Marks};
 
 use super::words::*;
 
@@ -163,28 +163,28 @@ async fn reading_changes_nothing(world: World) {
 async fn a_task_tells_what_its_status_does_not(world: World) {
     let mark = async |id| {
         let view = world.task(id).await;
-        (view.status, view.mark)
+        (view.status, view.marks)
     };
     let plain = world.running("charge").await.task.id;
-    same("nothing to tell", mark(plain).await, (TaskStatus::Running, None));
+    same("nothing to tell", mark(plain).await, (TaskStatus::Running, Marks::NONE));
     let asked = world.running("charge").await;
     world.apply(cancel(asked.task.id, 60, t(1))).await;
-    same("asked to end", mark(asked.task.id).await, (TaskStatus::Running, Some(Mark::Cancel)));
+    same("asked to end", mark(asked.task.id).await, (TaskStatus::Running, Marks::of(Mark::Cancel)));
     let over = world.dispatch(world.call("charge").due(t(900)).expires(t(1))).await;
     world.expire_all(t(2)).await;
-    same("its time was up", mark(over).await, (TaskStatus::Failed, Some(Mark::Expire)));
+    same("its time was up", mark(over).await, (TaskStatus::Failed, Marks::of(Mark::Expire)));
 
     let failed = world.running("charge").await;
     world.apply(failed.fail(declined())).await;
-    same("a dead letter", mark(failed.task.id).await, (TaskStatus::Failed, None));
-    world.apply(revive(failed.task.id)).await;
-    same("revived", mark(failed.task.id).await, (TaskStatus::Pending, Some(Mark::Redrive)));
+    same("a dead letter", mark(failed.task.id).await, (TaskStatus::Failed, Marks::NONE));
+    world.apply(redrive(failed.task.id)).await;
+    same("redriven", mark(failed.task.id).await, (TaskStatus::Pending, Marks::of(Mark::Redrive)));
     let again = world.claim_one(t(0)).await;
     world.apply(again.keep()).await;
-    same("come further", mark(failed.task.id).await, (TaskStatus::Running, None));
+    same("come further", mark(failed.task.id).await, (TaskStatus::Running, Marks::NONE));
     world.apply(later(&again, 1, 0).fail(declined())).await;
     world.apply(discard(failed.task.id)).await;
-    same("seen to", mark(failed.task.id).await, (TaskStatus::Failed, Some(Mark::Discard)));
+    same("seen to", mark(failed.task.id).await, (TaskStatus::Failed, Marks::of(Mark::Discard)));
 
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.keep(), world.call("ship").keyed(key("order 7"))).await;
@@ -192,7 +192,7 @@ async fn a_task_tells_what_its_status_does_not(world: World) {
     let hit = world.call("ship").keyed(key("order 7"));
     let id = hit.id;
     world.apply(later(&parent, 1, 1).keep().with(hit)).await;
-    same("a hit", mark(id).await, (TaskStatus::Completed, Some(Mark::Hit)));
+    same("a hit", mark(id).await, (TaskStatus::Completed, Marks::of(Mark::Hit)));
 }
 
 async fn what_a_running_task_has_not_seen_is_read_in_order(world: World) {

@@ -38,7 +38,7 @@ list! { join:
     G4 it_has_its_place_among_the_completions,
     G7 other_executions_tell_nothing,
     G4 the_failure_of_an_earlier_attempt_is_no_result,
-    G4 a_dead_letter_that_was_revived_is_waited_for_again,
+    G4 a_dead_letter_that_was_redriven_is_waited_for_again,
     G4 what_was_told_stays_told,
     G15 a_wait_below_a_cancelled_execution_is_not_told,
     G7 a_function_that_has_ended_is_not_told,
@@ -52,6 +52,8 @@ list! { join:
     G3 a_repeated_wait_waits_once,
     G3 a_fenced_end_is_not_told,
     G16 what_was_given_outlives_the_purge_of_its_giver,
+    G4 an_end_is_told_to_what_follows_it_in_its_batch,
+    G4 ends_of_one_batch_are_told_in_its_order,
 }
 
 fn ok(value: &str) -> Option<Result<Payload, Failure>> {
@@ -578,12 +580,10 @@ async fn a_step_is_no_execution_to_wait_for(world: World) {
 
 /// Kind, message, causes, trace, data and the fatal flag: the whole failure arrives, at once and later.
 async fn failures_come_back_whole(world: World) {
-    let failure = Failure {
-        causes: vec!["no\u{0}van".to_owned(), String::new()],
-        trace: Some("at ship.rs:7".to_owned()),
-        data: Some(Payload::new("application/cbor", (0..=255).collect())),
-        ..Failure::new("ShipError::Lost", "parcel\nwas é lost").fatal()
-    };
+    let mut failure = Failure::new("ShipError::Lost", "parcel\nwas é lost").fatal();
+    failure.causes = vec!["no\u{0}van".to_owned(), String::new()];
+    failure.trace = Some("at ship.rs:7".to_owned());
+    failure.data = Some(Payload::new("application/cbor", (0..=255).collect()));
     let (root, _, join) = pair(&world).await;
 
     world.apply(root.fail(failure.clone())).await;
@@ -658,10 +658,10 @@ async fn the_failure_of_an_earlier_attempt_is_no_result(world: World) {
 }
 
 /// A redriven dead letter is open again; a wait that begins now gets its new end.
-async fn a_dead_letter_that_was_revived_is_waited_for_again(world: World) {
+async fn a_dead_letter_that_was_redriven_is_waited_for_again(world: World) {
     let root = world.running("ship").await;
     world.apply(root.fail(declined())).await;
-    world.apply(revive(root.task.id)).await;
+    world.apply(redrive(root.task.id)).await;
     let again = world.claim_one(t(0)).await;
 
     let (waiter, join) = waiting_for(&world, root.task.id).await;
@@ -676,9 +676,9 @@ async fn a_dead_letter_that_was_revived_is_waited_for_again(world: World) {
 async fn what_was_told_stays_told(world: World) {
     let (root, waiter, join) = pair(&world).await;
     world.apply(root.fail(declined())).await;
-    world.apply(revive(root.task.id)).await;
+    world.apply(redrive(root.task.id)).await;
     let woken = world.claim(9).await;
-    let again = woken.iter().find(|claimed| claimed.task.id == root.task.id).expect("revived");
+    let again = woken.iter().find(|claimed| claimed.task.id == root.task.id).expect("redriven");
 
     world.apply(again.complete("at last")).await;
 
@@ -716,7 +716,7 @@ async fn a_function_that_has_ended_is_not_told(world: World) {
     same("claimed", world.claim(9).at(t(9)).await.len(), 0);
 }
 
-/// The others are told, in their order.
+/// The other waits complete, in their order.
 async fn of_those_who_wait_only_the_one_who_gave_up_is_left_out(world: World) {
     let root = world.running("ship").await;
     let waiter = claim(&world, "checkout").await;
@@ -922,4 +922,67 @@ async fn heard_beside(world: &World, root: TaskId) -> (TaskId, Vec<Step>) {
     let join = world.join(root);
     let id = join.id;
     (id, world.apply(waiter.keep().with(join)).await.steps)
+}
+
+/// An execution that a transition ends has ended for the later transitions of the batch, even if only the store knows it: new
+/// writes of a task that waits for the execution and repeated ones are answered with that completion.
+async fn an_end_is_told_to_what_follows_it_in_its_batch(world: World) {
+    for how in ["asked to end", "stopped", "ended with another"] {
+        for repeats in [false, true] {
+            let (joined, end) = about_to_end(&world, how).await;
+            let waiter = claim(&world, "checkout").await;
+            let join = world.join(joined);
+            let id = join.id;
+            let first: Transition = waiter.keep().with(join).into();
+            world.apply(first.clone()).await;
+
+            let next = if repeats { first } else { later(&waiter, 1, 0).keep().into() };
+            let outcomes = world.commit_all([end, next]).await;
+
+            let news = if repeats { already(outcomes[1].clone()) } else { applied(outcomes[1].clone()) };
+            same(how, (news.done, given(&news.steps, id).is_some()), (1, true));
+        }
+    }
+}
+
+/// Tasks of one function that waits for two executions are completed in the order in which a batch ends these.
+async fn ends_of_one_batch_are_told_in_its_order(world: World) {
+    for hows in
+        [["asked to end"; 2], ["stopped"; 2], ["stopped", "asked to end"], ["asked to end", "stopped"]]
+    {
+        let (one, end_one) = about_to_end(&world, hows[0]).await;
+        let (two, end_two) = about_to_end(&world, hows[1]).await;
+        let waiter = claim(&world, "checkout").await;
+        let joins = [world.join(one), world.join(two)];
+        let [one, two] = joins.clone().map(|join| join.id);
+        world.apply(joins.into_iter().fold(waiter.keep(), Turn::with)).await;
+
+        world.commit_all([end_two, end_one]).await;
+
+        let news = world.apply(later(&waiter, 1, 0).keep()).await;
+        let told: Vec<_> = news.steps.iter().map(|step| (step.id, step.order())).collect();
+        same("told", told, [(two, Some(1)), (one, Some(2))]);
+    }
+}
+
+/// An execution, and a transition of which only the store knows that it ends the execution.
+async fn about_to_end(world: &World, how: &str) -> (TaskId, Transition) {
+    match how {
+        "asked to end" => {
+            let root = world.dispatch(world.call("ship").due(t(900))).await;
+            (root, cancel(root, 20, t(1)))
+        }
+        "stopped" => {
+            let root = world.running("ship").await;
+            world.apply(cancel(root.task.id, 20, t(1))).await;
+            (root.task.id, root.park().into())
+        }
+        _ => {
+            let key = key(&world.id().to_string());
+            world.dispatch(world.call("ship").keyed(key)).await;
+            let holder = world.claim(1).functions(["ship"]).await.remove(0);
+            let root = world.dispatch(world.call("ship").keyed(key)).await;
+            (root, holder.complete("parcel").into())
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Calls under the same key: one runs, the others get its result.
 
 use stent_core::backend::{Purge, PurgeRequest};
-use stent_core::model::Mark;
+use stent_core::model::{Mark, Marks};
 
 use super::words::*;
 
@@ -44,7 +44,7 @@ list! { key:
     G12 an_execution_that_waits_can_be_cancelled,
     G12 batches_are_applied_as_if_one_by_one,
     G3 a_repeated_commit_neither_waits_nor_runs_again,
-    G12 one_that_is_revived_does_not_take_the_key_back,
+    G12 one_that_is_redriven_does_not_take_the_key_back,
     G12 a_hit_is_no_start,
     G12 of_many_first_calls_at_once_one_runs,
     G12 a_call_races_with_the_result_and_has_it,
@@ -108,10 +108,10 @@ async fn one_runs_and_the_others_wait_for_it(world: World) {
 
     for (_, call) in &all[1..] {
         let view = world.task(*call).await;
-        same("a hit", (view.status, view.mark), (TaskStatus::Completed, Some(Mark::Hit)));
+        same("a hit", (view.status, view.marks), (TaskStatus::Completed, Marks::of(Mark::Hit)));
         same("when it ended", view.ended_at, Some(t(4)));
     }
-    same("the holder is none", world.task(all[0].1).await.mark, None);
+    same("the holder is none", world.task(all[0].1).await.marks, Marks::NONE);
     let woken = world.claim(9).at(t(4)).await;
     same(
         "woken",
@@ -141,7 +141,7 @@ async fn a_call_after_the_result_is_a_hit_at_once(world: World) {
 
     same("told at once", (news.done, given(&news.steps, id)), (1, ok("receipt")));
     let view = world.task(id).await;
-    same("the call", (view.status, view.mark), (TaskStatus::Completed, Some(Mark::Hit)));
+    same("the call", (view.status, view.marks), (TaskStatus::Completed, Marks::of(Mark::Hit)));
     same("when it ended", (view.ended_at, view.ready_at), (Some(t(3)), None));
     same("claimed", world.claim(9).functions(["charge"]).at(t(999)).await.len(), 0);
 }
@@ -624,7 +624,7 @@ async fn an_execution_that_is_a_hit_ends_at_once(world: World) {
     let view = world.execution(id).await.expect("is there");
     same("status", (view.status, view.ended_at), (ExecutionStatus::Completed, Some(t(0))));
     same("result", view.result, ok("receipt"));
-    same("mark", world.task(id).await.mark, Some(Mark::Hit));
+    same("mark", world.task(id).await.marks, Marks::of(Mark::Hit));
     same("claimed", world.claim(9).at(t(99)).await.len(), 0);
 }
 
@@ -704,17 +704,17 @@ async fn a_repeated_commit_neither_waits_nor_runs_again(world: World) {
     same("completions", world.claim_one(t(0)).await.task.done, 1);
 }
 
-async fn one_that_is_revived_does_not_take_the_key_back(world: World) {
+async fn one_that_is_redriven_does_not_take_the_key_back(world: World) {
     let first = world.dispatch(world.call("charge").keyed(key("k"))).await;
     world.apply(world.claim_one(t(0)).await.fail(declined())).await;
     let second = world.dispatch(world.call("charge").keyed(key("k"))).await;
     let second_claim = world.claim_one(t(0)).await;
     same("who runs", second_claim.task.id, second);
 
-    world.apply(revive(first)).await;
-    let revived = world.claim_one(t(0)).await;
-    same("who runs again", revived.task.id, first);
-    world.apply(revived.complete("old")).await;
+    world.apply(redrive(first)).await;
+    let redriven = world.claim_one(t(0)).await;
+    same("who runs again", redriven.task.id, first);
+    world.apply(redriven.complete("old")).await;
     let third = world.dispatch(world.call("charge").keyed(key("k"))).await;
     same("the third waits", world.result(third).await, None);
     world.apply(second_claim.complete("new")).await;
@@ -808,9 +808,9 @@ async fn a_call_races_with_a_failure_and_runs(world: World) {
     }
 }
 
-/// It has the key in common with the previous holder, and nothing else.
+/// The task that waited has the key in common with the previous holder, and nothing else.
 async fn who_takes_the_place_of_the_holder_is_as_it_was_given(world: World) {
-    let policy = RetryPolicy { max_attempts: 7, ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(7);
     let holder = world.call("charge").keyed(key("k")).priority(1).traced("the first").tags(["eu"]);
     world.dispatch(holder.retry(RetryPolicy::never()).args(text("one"))).await;
     let claimed = world.claim_one(t(0)).await;

@@ -23,11 +23,11 @@ const POLLS: [usize; 4] = [1, 3, 12, 80];
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     None,
-    /// It dies once this call is answered.
+    /// The player dies once this call is answered.
     After(usize),
-    /// It dies in this call, after this many polls.
+    /// The player dies in this call, after this many polls.
     Within(usize, usize),
-    /// It dies once each call is answered.
+    /// The player dies once each call is answered.
     Always,
 }
 
@@ -165,7 +165,7 @@ struct Portrait {
     executions: Vec<ExecutionView>,
     tasks: Vec<TaskView>,
     items: Vec<ItemView>,
-    tries: usize,
+    ended_claims: usize,
     notes: Vec<NotesView>,
 }
 
@@ -175,7 +175,7 @@ impl Portrait {
             executions: Vec::new(),
             tasks: Vec::new(),
             items: Vec::new(),
-            tries: 0,
+            ended_claims: 0,
             notes: Vec::new(),
         };
         let mut ids = Vec::new();
@@ -184,7 +184,7 @@ impl Portrait {
             let tasks = world.timeline(view.id).await;
             ids.extend(tasks.iter().map(|task| task.id));
             for task in tasks {
-                portrait.tries += world.tries(task.id).await.len();
+                portrait.ended_claims += world.ended_claims(task.id).await.len();
                 if task.map.is_some() {
                     portrait.items.extend(world.items(task.id).await);
                 }
@@ -211,8 +211,8 @@ impl Portrait {
     }
 
     /// Without the traces of a lost claim: an ended claim, a later moment.
-    fn without_tries(mut self) -> Self {
-        self.tries = 0;
+    fn without_ended_claims(mut self) -> Self {
+        self.ended_claims = 0;
         for task in &mut self.tasks {
             task.crashes = 0;
             (task.started_at, task.ready_at) = (None, None);
@@ -240,7 +240,7 @@ async fn it_ends_the_same_whichever_call_is_dropped_in_the_middle(world: World) 
             let portrait;
             (world, _, portrait) = play(world, 1 + call * 100 + polls, Fault::Within(call, polls)).await;
             let what = format!("the end, with call {call} dropped after {polls} polls");
-            same(&what, portrait.without_tries(), expected.clone().without_tries());
+            same(&what, portrait.without_ended_claims(), expected.clone().without_ended_claims());
         }
     }
 }

@@ -37,6 +37,7 @@ list! { limit:
     G8 a_rate_frees_again,
     G8 a_rate_counts_every_claim,
     G8 the_moment_of_the_next_start_is_told,
+    G8 a_lease_that_ran_out_does_not_put_off_the_next_start,
     G8 a_rate_and_a_limit_hold_together,
     G8 a_claim_that_comes_late_starts_when_it_comes,
     G8 starts_by_a_clock_that_is_ahead_count,
@@ -227,7 +228,7 @@ async fn a_lost_lease_frees_its_place(world: World) {
 async fn a_lost_task_takes_its_own_place_again(world: World) {
     let (claimed, next) = full(&world).await;
 
-    // It has been due for longer than only some of the tasks behind it: its lease expired later.
+    // The lost task has been due for longer than only some of the tasks behind it: its lease expired later.
     let again = world.claim(9).at(t(30)).limit("charge", 2).await;
 
     let ids: Vec<_> = again.iter().map(|claimed| (claimed.task.id, claimed.lease.epoch.count)).collect();
@@ -477,6 +478,21 @@ async fn the_moment_of_the_next_start_is_told(world: World) {
 
     assert!(t(10) <= next && next <= t(12), "the next start is told for {next:?}");
     same("claimed then", world.claim(9).at(next).lease(9_999).rate("charge", "1/10s", None).await.len(), 1);
+}
+
+async fn a_lease_that_ran_out_does_not_put_off_the_next_start(world: World) {
+    world.dispatch_many(2, || world.call("charge")).await;
+    let claim = |now, lease| world.claim(9).at(t(now)).lease(lease).rate("charge", "1/10s", Some(2));
+    same("claimed", claim(0, 20).await.len(), 1);
+    same("claimed when another may start", claim(15, 9_999).await.len(), 1);
+    world.dispatch(world.call("ship").due(t(20))).await;
+
+    // One of the two slots is free again, so only the rate holds the task back.
+    let exchanged = claim(21, 9_999).with::<Transition>([]).await;
+
+    same("claimed of the other function", exchanged.claimed.len(), 1);
+    let next = exchanged.next_due.expect("there is one");
+    assert!(t(25) <= next && next <= t(27), "the next start is told for {next:?}");
 }
 
 async fn a_rate_and_a_limit_hold_together(world: World) {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use stent_core::Key;
 use stent_core::backend::{ExecutionView, Filter, LaneView};
 use stent_core::model::Lane;
+use uuid::Uuid;
 
 use super::words::*;
 
@@ -17,6 +19,10 @@ list! { list:
     G1 they_are_listed_by_status,
     G1 they_are_listed_by_function_queue_and_tag,
     G1 every_part_of_a_filter_must_fit,
+    G12 the_one_that_was_dispatched_under_a_key_is_listed,
+    G1 they_are_listed_by_the_time_of_their_dispatch,
+    G1 pages_of_a_time_have_neither_gaps_nor_doubles,
+    G1 an_id_of_another_day_is_not_listed_by_time,
     G1 a_listed_one_is_seen_as_it_is,
     G1 executions_are_counted_by_status,
     G1 no_more_executions_are_counted_than_asked_for,
@@ -60,7 +66,7 @@ async fn pages_have_neither_gaps_nor_doubles(world: World) {
         }
     }
     expected.reverse();
-    let filter = Filter { function: Some("ship".to_owned()), ..Filter::default() };
+    let filter = Filter::default().function("ship");
 
     let (mut read, mut before) = (Vec::new(), None);
     loop {
@@ -102,11 +108,7 @@ async fn steps_are_not_listed(world: World) {
     world.apply(root.keep().with(world.call("ship")).with(world.inline("render", "note"))).await;
 
     same("listed", list(&world, Filter::default()).await, [root.task.id]);
-    same(
-        "by a step's function",
-        list(&world, Filter { function: Some("ship".to_owned()), ..Filter::default() }).await,
-        [],
-    );
+    same("by a step's function", list(&world, Filter::default().function("ship")).await, []);
 }
 
 /// One execution in each status.
@@ -138,7 +140,7 @@ async fn they_are_listed_by_status(world: World) {
     same("statuses", all.len(), ExecutionStatus::ALL.len());
 
     for (status, id) in all {
-        let filter = Filter { status: Some(status), ..Filter::default() };
+        let filter = Filter::default().status(status);
         same(status.as_str(), list(&world, filter).await, [id]);
     }
 
@@ -147,10 +149,10 @@ async fn they_are_listed_by_status(world: World) {
     world.apply(parked.park()).await;
     let retried = world.running("charge").await;
     world.apply(retried.retry(t(99), declined())).await;
-    let revived = world.running("charge").await;
-    world.apply(revived.fail(declined())).await;
-    world.apply(revive(revived.task.id)).await;
-    let filter = Filter { status: Some(ExecutionStatus::Running), ..Filter::default() };
+    let redriven = world.running("charge").await;
+    world.apply(redriven.fail(declined())).await;
+    world.apply(redrive(redriven.task.id)).await;
+    let filter = Filter::default().status(ExecutionStatus::Running);
     same("running", list(&world, filter).await.len(), 4);
 }
 
@@ -160,7 +162,9 @@ async fn they_are_listed_by_function_queue_and_tag(world: World) {
     let plain = world.dispatch(world.call("ship")).await;
     let by = |function: &str, queue: &str, tag: &str| {
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Filter { status: None, function: some(function), queue: some(queue), tag: some(tag) }
+        let mut filter = Filter::default();
+        (filter.function, filter.queue, filter.tag) = (some(function), some(queue), some(tag));
+        filter
     };
 
     same("by function", list(&world, by("ship", "", "")).await, [plain, ship]);
@@ -183,14 +187,124 @@ async fn every_part_of_a_filter_must_fit(world: World) {
     }
     world.claim(99).await;
 
-    let filter = Filter {
-        status: Some(ExecutionStatus::Running),
-        function: Some("ship".to_owned()),
-        queue: Some("eu".to_owned()),
-        tag: Some("gpu".to_owned()),
-    };
+    let filter = Filter::default().status(ExecutionStatus::Running).function("ship").queue("eu").tag("gpu");
 
     same("listed", list(&world, filter).await, expected);
+}
+
+fn under(key: Key) -> Filter {
+    let mut filter = Filter::default();
+    filter.key = Some(key);
+    filter
+}
+
+async fn the_one_that_was_dispatched_under_a_key_is_listed(world: World) {
+    let (first, other) = (world.call("charge"), world.call("charge"));
+    let (id, other_id) = (first.id, other.id);
+    world.apply(other.start_under(Some(dispatch_key("order-8")), t(0))).await;
+    world.apply(first.start_under(Some(dispatch_key("order-7")), t(0))).await;
+    world.commit(world.call("charge").start_under(Some(dispatch_key("order-7")), t(1))).await;
+    // The key of a call is no key of a dispatch.
+    world.dispatch(world.call("charge").keyed(key("order-7"))).await;
+    world.signal(id, "approval", "yes").await;
+    let listed = async |filter: Filter| list(&world, filter).await;
+
+    same("by its key", listed(under(dispatch_key("order-7"))).await, [id]);
+    same("by a key of nobody", listed(under(dispatch_key("order-9"))).await, []);
+    same("by the key of a call", listed(under(key("order-7"))).await, []);
+    same("by the key of a signal", listed(under(Key::of_signal(id.execution(), "approval"))).await, []);
+    same("and its function", listed(under(dispatch_key("order-7")).function("charge")).await, [id]);
+    same("and another function", listed(under(dispatch_key("order-7")).function("ship")).await, []);
+    let completed = under(dispatch_key("order-7")).status(ExecutionStatus::Completed);
+    same("and another status", listed(completed).await, []);
+    same("since its dispatch", listed(under(dispatch_key("order-7")).since(t(0))).await, [id]);
+    same("since later", listed(under(dispatch_key("order-7")).since(t(1))).await, []);
+    let before = async |end: TaskId| {
+        let filter = under(dispatch_key("order-7"));
+        world.store().list(&filter, Some(end.execution()), 9).await.expect("a page").len()
+    };
+    same("on the pages before a younger one and itself", [before(other_id).await, before(id).await], [1, 0]);
+
+    world.apply(cancel(id, 0, t(1))).await;
+    world.purge(t(2), 9).await;
+    same("once it is purged", listed(under(dispatch_key("order-7"))).await, []);
+}
+
+async fn they_are_listed_by_the_time_of_their_dispatch(world: World) {
+    let mut ids = Vec::new();
+    for second in 0..5 {
+        let call = world.call(["charge", "ship"][usize::from(second % 2 == 1)]).due(t(0));
+        ids.push(call.id);
+        world.apply(call.start(t(second))).await;
+    }
+    // Ended executions are listed by the time of their dispatch, too.
+    let claimed = world.claim(2).at(t(9)).await;
+    world.apply(claimed[0].complete("receipt").at(t(9))).await;
+    world.apply(claimed[1].fail(declined()).at(t(9))).await;
+    world.apply(cancel(ids[2], 0, t(9))).await;
+    let newest_first = |ids: &[TaskId]| ids.iter().rev().copied().collect::<Vec<_>>();
+    let micro = Duration::from_micros(1);
+
+    let (since, until) = (Filter::default().since(t(1)), Filter::default().until(t(3)));
+    same("since a moment", list(&world, since).await, newest_first(&ids[1..]));
+    same("until a moment", list(&world, until).await, newest_first(&ids[..3]));
+    let between = || Filter::default().since(t(1)).until(t(3));
+    same("between two moments", list(&world, between()).await, newest_first(&ids[1..3]));
+    same("and of a function", list(&world, between().function("ship")).await, [ids[1]]);
+    let cancelled = between().status(ExecutionStatus::Cancelled);
+    same("and of a status", list(&world, cancelled).await, [ids[2]]);
+    let exact = Filter::default().since(t(3)).until(t(3) + micro);
+    same("in one microsecond", list(&world, exact).await, [ids[3]]);
+    same("in no time", list(&world, Filter::default().since(t(3)).until(t(3))).await, []);
+    same("in reverse", list(&world, Filter::default().since(t(3)).until(t(1))).await, []);
+    let ever = Filter::default().since(Timestamp::from_micros(i64::MIN)).until(Timestamp::MAX);
+    same("at any time", list(&world, ever).await, newest_first(&ids));
+}
+
+async fn pages_of_a_time_have_neither_gaps_nor_doubles(world: World) {
+    let mut ids = Vec::new();
+    for second in 0..12 {
+        let call = world.call("charge");
+        ids.push(call.id);
+        // Not in the order of the ids.
+        world.apply(call.start(t(second * 5 % 12))).await;
+    }
+    let expected = (0..12).rev().filter(|n| (3..9).contains(&(n * 5 % 12))).map(|n| ids[n]);
+    let filter = Filter::default().since(t(3)).until(t(9));
+
+    let (mut read, mut before) = (Vec::new(), None);
+    loop {
+        let page = world.store().list(&filter, before, 2).await.expect("a page");
+        read.extend(page.iter().map(|view| view.id.root()));
+        before = page.last().map(|view| view.id);
+        if page.len() < 2 {
+            break;
+        }
+    }
+
+    same("read", read, expected.collect::<Vec<_>>());
+}
+
+/// A list by time reads the ids of the time and of a day around it: see [`Filter::ids`].
+async fn an_id_of_another_day_is_not_listed_by_time(world: World) {
+    let day = 24 * 3600;
+    let drawn = |second: i64| {
+        let millis = u128::try_from(t(second).as_micros() / 1_000).expect("after the epoch");
+        let rest = world.id().as_uuid().as_u128() & (u128::MAX >> 48);
+        TaskId::from_uuid(Uuid::from_u128((millis << 80) | rest))
+    };
+    let (old, young) = (drawn(1 - day), drawn(day - 1));
+    let (older, younger) = (drawn(-1 - day), drawn(day + 1));
+    let random = TaskId::from_uuid(Uuid::from_u128(u128::MAX >> 1));
+    for id in [old, young, older, younger, random] {
+        world.dispatch(world.call("charge").with_id(id)).await;
+    }
+
+    let since = Filter::default().since(t(0));
+    same("since a moment", list(&world, since).await, [random, younger, young, old]);
+    let until = Filter::default().until(t(0) + Duration::from_micros(1));
+    same("until a moment", list(&world, until).await, [young, old, older]);
+    same("at any time", list(&world, Filter::default()).await.len(), 5);
 }
 
 async fn a_listed_one_is_seen_as_it_is(world: World) {
@@ -200,20 +314,13 @@ async fn a_listed_one_is_seen_as_it_is(world: World) {
 
     let listed = world.store().list(&Filter::default(), None, 9).await.expect("a page").remove(0);
 
-    let expected = ExecutionView {
-        id: id.execution(),
-        function: "charge".to_owned(),
-        queue: "eu".to_owned(),
-        tags: ["a".to_owned(), "gpu".to_owned()].into(),
-        priority: -3,
-        status: ExecutionStatus::Running,
-        attempts: 1,
-        expires_at: Some(t(900)),
-        result: None,
-        created_at: t(0),
-        started_at: Some(t(2)),
-        ended_at: None,
-    };
+    let (function, queue) = ("charge".to_owned(), "eu".to_owned());
+    let mut expected = ExecutionView::new(id.execution(), function, queue, ExecutionStatus::Running, t(0));
+    expected.tags = ["a".to_owned(), "gpu".to_owned()].into();
+    expected.priority = -3;
+    expected.attempts = 1;
+    expected.expires_at = Some(t(900));
+    expected.started_at = Some(t(2));
     same("listed", listed, expected.clone());
     same("read by its id", world.execution(id).await, Some(expected));
     world.apply(world.claim_one(t(3)).await.complete("receipt").at(t(4))).await;
@@ -295,14 +402,20 @@ async fn what_waits_in_each_lane_is_counted(world: World) {
 
     let seen = lanes(&world, t(10)).await;
 
-    let of = |queue: &str, due, delayed, oldest_due_at| LaneView {
-        lane: Lane::new(queue, "charge"),
-        due,
-        delayed,
-        oldest_due_at,
-    };
-    let tagged = LaneView { lane: Lane::new("default", "charge").with_tags(["gpu"]), ..of("", 0, 1, None) };
-    same("lanes", seen, [of("default", 3, 2, Some(t(1))), tagged, of("eu", 1, 0, Some(t(4)))]);
+    let charge = |queue: &str| Lane::new(queue, "charge");
+    let tagged = waiting(charge("default").with_tags(["gpu"]), 0, 1, None);
+    same(
+        "lanes",
+        seen,
+        [waiting(charge("default"), 3, 2, Some(t(1))), tagged, waiting(charge("eu"), 1, 0, Some(t(4)))],
+    );
+}
+
+/// A lane as it should be read.
+fn waiting(lane: Lane, due: u64, delayed: u64, oldest_due_at: Option<Timestamp>) -> LaneView {
+    let mut view = LaneView::new(lane);
+    (view.due, view.delayed, view.oldest_due_at) = (due, delayed, oldest_due_at);
+    view
 }
 
 async fn the_fullest_lanes_are_read_if_there_are_more_than_asked_for(world: World) {
@@ -334,8 +447,7 @@ async fn what_does_not_wait_is_not_counted(world: World) {
     let seen = lanes(&world, t(2)).await;
     same("before the moment", seen.len(), 0);
     let seen = lanes(&world, t(4)).await;
-    let expected =
-        LaneView { lane: Lane::new("default", "checkout"), due: 1, delayed: 0, oldest_due_at: Some(t(3)) };
+    let expected = waiting(Lane::new("default", "checkout"), 1, 0, Some(t(3)));
     same("after a completion", seen, [expected]);
 }
 
@@ -398,17 +510,16 @@ async fn names_and_tags_are_compared_whole(world: World) {
     }
 
     for (text, id) in texts.iter().zip(&ids) {
-        let (of, all) = (Some((*text).to_owned()), Some("all".to_owned()));
-        let by_tag = list(&world, Filter { tag: of.clone(), ..Filter::default() }).await;
+        let by_tag = list(&world, Filter::default().tag(*text)).await;
         same(&format!("the tag {text:?}"), by_tag, [*id]);
-        let by_function = list(&world, Filter { function: of.clone(), ..Filter::default() }).await;
+        let by_function = list(&world, Filter::default().function(*text)).await;
         same(&format!("the function {text:?}"), by_function.len(), 1);
-        let by_queue = list(&world, Filter { queue: of.clone(), ..Filter::default() }).await;
+        let by_queue = list(&world, Filter::default().queue(*text)).await;
         same(&format!("the queue {text:?}"), by_queue.len(), 1);
-        let none = list(&world, Filter { queue: of, tag: all, ..Filter::default() }).await;
+        let none = list(&world, Filter::default().queue(*text).tag("all")).await;
         same(&format!("the queue {text:?} with a tag of another"), none, []);
     }
-    let all = list(&world, Filter { tag: Some("all".to_owned()), ..Filter::default() }).await;
+    let all = list(&world, Filter::default().tag("all")).await;
     same("a tag that all have", all, ids.into_iter().rev().collect::<Vec<_>>());
 }
 
@@ -427,12 +538,7 @@ async fn pages_of_a_filter_have_neither_gaps_nor_doubles_while_others_come_and_g
         }
     }
     expected.reverse();
-    let filter = Filter {
-        status: Some(ExecutionStatus::Pending),
-        function: Some("charge".to_owned()),
-        tag: Some("eu".to_owned()),
-        ..Filter::default()
-    };
+    let filter = Filter::default().status(ExecutionStatus::Pending).function("charge").tag("eu");
 
     let (mut read, mut before) = (Vec::new(), None);
     loop {

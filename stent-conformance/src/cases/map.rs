@@ -154,7 +154,7 @@ async fn the_threshold_wakes_the_owner_for_more(world: World) {
     let woken = world.claim_one(t(0)).await;
     same("woken", (woken.task.id, woken.task.done), (owner.task.id, 0));
 
-    // It feeds the rest, parks again, and is woken by the end only.
+    // The owner feeds the rest, parks again, and is woken by the end only.
     world.apply(chunk(&world, woken.park(), map, 4, 6, Some(6))).await;
     complete_all(&world, &items[2..]).await;
     let rest = world.claim(9).await;
@@ -364,7 +364,7 @@ async fn many_workers_complete_a_map_while_it_is_fed(world: World) {
 
 /// All options of a call also work for a step and for an item.
 async fn steps_and_items_are_as_they_were_given(world: World) {
-    let policy = RetryPolicy { max_attempts: 7, ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(7);
     let failure = Failure::new("Busy", "before it was written");
     let call = || {
         let call = world.call("ship").on("parcels").tags(["eu"]).priority(-3).args(text("parcel"));
@@ -396,7 +396,7 @@ async fn steps_and_items_are_as_they_were_given(world: World) {
         same("trace", task.trace.as_deref(), Some("a trace"));
         same("the end of its time", task.expires_at, Some(t(500)));
         same("attempts", task.attempts, 2);
-        same("the failure before", world.tries(id).await[0].failure.clone(), Some(failure.clone()));
+        same("the failure before", world.ended_claims(id).await[0].failure.clone(), Some(failure.clone()));
     }
     same("over", world.expired(t(500)).await.iter().map(|over| over.task).collect::<Vec<_>>(), ids);
 }

@@ -43,6 +43,7 @@ mod tag;
 mod terminal;
 mod time;
 mod wake;
+mod worker;
 
 use crate::case::Listed;
 
@@ -91,6 +92,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     crowd::CASES,
     fate::CASES,
     wake::CASES,
+    worker::CASES,
 ];
 
 /// Imports for the cases.
@@ -109,7 +111,7 @@ mod words {
     pub(super) use crate::case::list;
     pub(super) use crate::chance::Chance;
     pub(super) use crate::expect::{already, applied, same};
-    pub(super) use crate::request::{At, cancel, discard, expire, revive, revive_by, signal};
+    pub(super) use crate::request::{At, cancel, discard, expire, redrive, redrive_by, signal};
     pub(super) use crate::task::{declined, dispatch_key, key, t, text};
     pub(super) use crate::turn::{Holder, Turn, given, later, wait_for, wait_for_items};
     pub(super) use crate::world::{Memory, World, at_once};

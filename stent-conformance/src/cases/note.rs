@@ -378,12 +378,10 @@ async fn a_turn_writes_what_it_says(world: World) {
     let turn = root.keep().say(count("parcels", 3)).say(set("phase", "packing")).say(progress(id, "packed"));
     world.apply(turn.at(t(4))).await;
 
-    let expected = NotesView {
-        counters: [("parcels".to_owned(), 3)].into(),
-        states: [("phase".to_owned(), text("packing"))].into(),
-        progress: vec![ProgressView { id, task: root.task.id, at: t(4), text: "packed".to_owned() }],
-        summary: Vec::new(),
-    };
+    let mut expected = NotesView::default();
+    expected.counters = [("parcels".to_owned(), 3)].into();
+    expected.states = [("phase".to_owned(), text("packing"))].into();
+    expected.progress = vec![ProgressView::new(id, root.task.id, t(4), "packed".to_owned())];
     same("notes", world.notes(root.task.id).await, expected);
 }
 
@@ -598,7 +596,7 @@ async fn a_repeated_commit_says_nothing_twice(world: World) {
         .say(progress(world.id(), "packed"))
         .into();
     world.apply(turn.clone()).await;
-    world.apply(root.nudge()).await;
+    world.apply(root.unpark()).await;
     let next = world.claim_one(t(0)).await;
     let before = world.snapshot().await;
 

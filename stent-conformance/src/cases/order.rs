@@ -13,10 +13,10 @@ list! { order:
     G4 news_bring_what_others_completed,
     G4 news_are_empty_when_the_turn_brought_all_there_is,
     G4 news_stop_at_their_own_moment,
-    G4 recall_brings_only_what_has_ended_since,
-    G4 each_of_several_is_recalled,
-    G4 recall_brings_maps_that_go_on,
-    G4 memory_of_another_claim_is_not_recalled,
+    G4 a_cached_task_gets_only_what_has_ended_since,
+    G4 each_of_several_is_found_in_the_cache,
+    G4 a_cached_task_gets_maps_that_go_on,
+    G4 a_cache_of_another_claim_is_not_used,
     G4 a_recorded_result_never_changes,
     G4 every_claim_brings_the_same_record,
     G4 a_crash_keeps_record_and_order,
@@ -217,7 +217,7 @@ async fn news_stop_at_their_own_moment(world: World) {
     same("order", news.steps.iter().map(|step| step.id).collect::<Vec<_>>(), [steps[0].task.id]);
 }
 
-async fn recall_brings_only_what_has_ended_since(world: World) {
+async fn a_cached_task_gets_only_what_has_ended_since(world: World) {
     let (parent, steps) = family(&world, 4).await;
     world.apply(steps[2].complete("seen")).await;
     world.apply(later(&parent, 0, 1).park().with(world.sleep(t(2)))).await;
@@ -225,7 +225,7 @@ async fn recall_brings_only_what_has_ended_since(world: World) {
     world.apply(steps[1].complete("two")).await;
 
     let memory = Memory::of(parent.fence.next(), 1);
-    let again = world.claim(5).recall(&memory).at(t(5)).await.remove(0);
+    let again = world.claim(5).cache(&memory).at(t(5)).await.remove(0);
 
     same("recalled", again.cached, Some(1));
     same("completions", again.task.done, 4);
@@ -234,7 +234,7 @@ async fn recall_brings_only_what_has_ended_since(world: World) {
     same("the sleep that has fired", again.steps[2].kind, StepKind::Sleep);
 }
 
-async fn recall_brings_maps_that_go_on(world: World) {
+async fn a_cached_task_gets_maps_that_go_on(world: World) {
     let owner = world.running("checkout").await;
     let (map, other) = (world.map("ship"), world.call("mail").due(t(999)));
     let items = [0, 1, 2].map(|seq| world.call("ship").seq(seq));
@@ -247,14 +247,14 @@ async fn recall_brings_maps_that_go_on(world: World) {
 
     // None of the owner's steps has ended, but there is room for more items.
     let memory = Memory::of(owner.fence.next(), 0);
-    let claimed = world.claim(5).recall(&memory).functions(["checkout"]).await.remove(0);
+    let claimed = world.claim(5).cache(&memory).functions(["checkout"]).await.remove(0);
 
     same("recalled", claimed.cached, Some(0));
     same("steps", ids(&claimed), [id]);
     same("progress", claimed.steps[0].map, Some(Progress { fed: 3, total: None, done: 2 }));
 }
 
-async fn memory_of_another_claim_is_not_recalled(world: World) {
+async fn a_cache_of_another_claim_is_not_used(world: World) {
     let (parent, steps) = family(&world, 1).await;
     world.apply(steps[0].complete("parcel")).await;
     world.apply(parent.park()).await;
@@ -269,7 +269,7 @@ async fn memory_of_another_claim_is_not_recalled(world: World) {
     ];
     let memory = Memory(others.map(|fence| (fence, 1)).into());
 
-    let again = world.claim(5).recall(&memory).await.remove(0);
+    let again = world.claim(5).cache(&memory).await.remove(0);
 
     same("recalled", again.cached, None);
     same("numbers", orders(&again), [Some(1)]);
@@ -345,7 +345,7 @@ async fn ten_comes_after_nine(world: World) {
 }
 
 /// In one claim, each from what the worker has in its cache.
-async fn each_of_several_is_recalled(world: World) {
+async fn each_of_several_is_found_in_the_cache(world: World) {
     let mut memory = Memory::default();
     let mut expected = Vec::new();
     for n in 0..3 {
@@ -360,7 +360,7 @@ async fn each_of_several_is_recalled(world: World) {
     world.apply(stranger.park_for(Wait::for_next(0).until(Some(t(5)))).with(world.sleep(t(99)))).await;
     expected.push((stranger.task.id, None, 1));
 
-    let claimed = world.claim(9).at(t(5)).recall(&memory).await;
+    let claimed = world.claim(9).at(t(5)).cache(&memory).await;
 
     let told: Vec<_> =
         claimed.iter().map(|claimed| (claimed.task.id, claimed.cached, claimed.steps.len())).collect();

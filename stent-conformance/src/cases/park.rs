@@ -14,13 +14,13 @@ list! { park:
     G5 parking_and_completion_meet_in_one_batch_in_either_order,
     G6 it_wakes_at_its_moment_and_not_before,
     G5 a_completion_comes_before_the_moment,
-    G6 a_completion_does_not_put_off_the_moment,
+    G6 a_completion_does_not_postpone_the_moment,
     G6 a_moment_that_has_passed_is_due_at_once,
     G5 a_hint_wakes_it,
     G5 a_completion_after_a_hint_keeps_it_awake,
-    G6 what_is_put_off_is_due_later,
-    G5 what_was_woken_is_not_put_off,
-    G3 only_the_last_parking_can_be_put_off,
+    G6 what_is_postponed_is_due_later,
+    G5 what_was_woken_is_not_postponed,
+    G3 only_the_last_parking_can_be_postponed,
     G5 it_can_park_again_and_again,
     G5 parking_races_with_completion_and_no_wake_up_is_lost,
     G5 the_last_of_many_completions_wakes_it_whoever_races,
@@ -48,7 +48,7 @@ async fn the_awaited_completion_wakes_it(world: World) {
 
     let claimed = world.claim_one(t(3)).await;
     same("woken", (claimed.task.id, claimed.lease.epoch.count, claimed.task.done), (parent.task.id, 2, 1));
-    same("tries start anew", claimed.task.uncommitted_claims, 1);
+    same("claims start anew", claimed.task.uncommitted_claims, 1);
 }
 
 async fn a_failed_step_wakes_it_too(world: World) {
@@ -137,7 +137,7 @@ async fn a_completion_comes_before_the_moment(world: World) {
     same("claimed", world.claim_one(t(5)).await.task.done, 1);
 }
 
-async fn a_completion_does_not_put_off_the_moment(world: World) {
+async fn a_completion_does_not_postpone_the_moment(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.park_for(wait_for(1).until(Some(t(7)))), world.call("ship")).await;
 
@@ -159,7 +159,7 @@ async fn a_hint_wakes_it(world: World) {
     let parent = world.running("checkout").await;
     world.apply(parent.park_for(wait_for(1).until(Some(t(700))))).await;
 
-    world.apply(parent.nudge().decided_at(t(3))).await;
+    world.apply(parent.unpark().decided_at(t(3))).await;
 
     same("claimed early", world.claim(5).at(t(2)).await.len(), 0);
     same("claimed", world.claim_one(t(3)).await.lease.epoch.count, 2);
@@ -169,19 +169,19 @@ async fn a_completion_after_a_hint_keeps_it_awake(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.park(), world.call("ship")).await;
 
-    world.apply(parent.nudge().decided_at(t(3))).await;
+    world.apply(parent.unpark().decided_at(t(3))).await;
     world.apply(step.complete("parcel").at(t(4))).await;
 
     same("completions", world.claim_one(t(3)).await.task.done, 1);
 }
 
-async fn what_is_put_off_is_due_later(world: World) {
+async fn what_is_postponed_is_due_later(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.park_for(wait_for(1).until(Some(t(10)))), world.call("ship")).await;
 
-    let put_off = parent.put_off(t(10), t(20)).decided_at(t(5));
-    world.apply(put_off.clone()).await;
-    same("sent again", world.commit(put_off).await, Outcome::Already(News::default()));
+    let postpone = parent.postpone(t(10), t(20)).decided_at(t(5));
+    world.apply(postpone.clone()).await;
+    same("sent again", world.commit(postpone).await, Outcome::Already(News::default()));
 
     same("claimed early", world.claim(5).at(t(15)).await.len(), 0);
     // The awaited completion still comes first.
@@ -190,33 +190,33 @@ async fn what_is_put_off_is_due_later(world: World) {
 
     let other = world.running("checkout").await;
     world.apply(other.park_for(wait_for(1).until(Some(t(10))))).await;
-    world.apply(other.put_off(t(10), t(20)).decided_at(t(5))).await;
+    world.apply(other.postpone(t(10), t(20)).decided_at(t(5))).await;
     same("claimed in time", world.claim_one(t(20)).await.task.id, other.task.id);
 }
 
-async fn what_was_woken_is_not_put_off(world: World) {
+async fn what_was_woken_is_not_postponed(world: World) {
     let parent = world.running("checkout").await;
     world.apply(parent.park_for(wait_for(1).until(Some(t(10))))).await;
-    world.apply(parent.nudge().decided_at(t(3))).await;
+    world.apply(parent.unpark().decided_at(t(3))).await;
 
     // The worker that postpones has not seen the completion, and its clock is a little slow.
-    let put_off = parent.put_off(t(10), t(20)).decided_at(t(2));
-    same("put off", world.commit(put_off).await, Outcome::Fenced);
-    let put_off = parent.put_off(t(10), t(20)).decided_at(t(11));
-    same("put off when it is due", world.commit(put_off).await, Outcome::Fenced);
+    let postpone = parent.postpone(t(10), t(20)).decided_at(t(2));
+    same("put off", world.commit(postpone).await, Outcome::Fenced);
+    let postpone = parent.postpone(t(10), t(20)).decided_at(t(11));
+    same("put off when it is due", world.commit(postpone).await, Outcome::Fenced);
 
     world.claim_one(t(3)).await;
 }
 
-async fn only_the_last_parking_can_be_put_off(world: World) {
+async fn only_the_last_parking_can_be_postponed(world: World) {
     let first = world.running("checkout").await;
-    let put_off = |claimed: &Claimed| claimed.put_off(t(10), t(20)).decided_at(t(1));
-    same("while it runs", world.commit(put_off(&first)).await, Outcome::Fenced);
+    let postpone = |claimed: &Claimed| claimed.postpone(t(10), t(20)).decided_at(t(1));
+    same("while it runs", world.commit(postpone(&first)).await, Outcome::Fenced);
     world.apply(first.park_for(wait_for(1).until(Some(t(0))))).await;
     let second = world.claim_one(t(0)).await;
     world.apply(second.park_for(wait_for(1).until(Some(t(10))))).await;
 
-    same("the first parking", world.commit(put_off(&first)).await, Outcome::Fenced);
+    same("the first parking", world.commit(postpone(&first)).await, Outcome::Fenced);
 
     same("claimed", world.claim_one(t(10)).await.task.id, first.task.id);
 }

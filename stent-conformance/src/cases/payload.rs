@@ -134,15 +134,12 @@ async fn content_types_come_back(world: World) {
 }
 
 async fn failures_come_back_whole(world: World) {
-    let failure = Failure {
-        kind: "shop::Charge'Error\"".into(),
-        message: "no funds\nünd \u{1f980} keine \\Deckung\\".to_owned(),
-        causes: vec!["the bank said no".to_owned(), String::new(), "it is closed".to_owned()],
-        trace: Some("at src/main.rs:7:1\n  in charge".to_owned()),
-        data: Some(Payload::new("application/cbor", (0..=255).collect())),
-        data_type: Some("shop::Charge'Error<\"é\">".to_owned()),
-        fatal: true,
-    };
+    let mut failure = Failure::new("shop::Charge'Error\"", "no funds\nünd \u{1f980} keine \\Deckung\\");
+    failure.causes = vec!["the bank said no".to_owned(), String::new(), "it is closed".to_owned()];
+    failure.trace = Some("at src/main.rs:7:1\n  in charge".to_owned());
+    failure.data = Some(Payload::new("application/cbor", (0..=255).collect()));
+    failure.data_type = Some("shop::Charge'Error<\"é\">".to_owned());
+    failure.fatal = true;
     for failure in [failure, declined(), Failure::new("", "")] {
         let parent = world.running("checkout").await;
         let step = world.spawn(parent.park(), world.call("charge")).await;
@@ -193,14 +190,13 @@ async fn names_of_any_text_come_back_and_are_told_apart(world: World) {
 }
 
 async fn retry_policies_come_back_exactly(world: World) {
-    let odd = RetryPolicy {
-        max_attempts: u32::MAX,
-        initial_delay: Duration::from_micros(1_500_001),
-        backoff_factor: 1.1,
-        max_delay: Duration::from_secs(86_400 * 365),
-        jitter: 0.3,
-        retry_for: Some(vec!["Timeout".to_owned(), "ChargeError::Declined".to_owned()]),
-    };
+    let odd = RetryPolicy::default()
+        .max_attempts(u32::MAX)
+        .initial_delay(Duration::from_micros(1_500_001))
+        .backoff_factor(1.1)
+        .max_delay(Duration::from_secs(86_400 * 365))
+        .jitter(0.3)
+        .retry_for(["Timeout", "ChargeError::Declined"]);
     for policy in [RetryPolicy::default(), RetryPolicy::never(), odd] {
         world.dispatch(world.call("charge").retry(policy.clone())).await;
         let claimed = world.claim_one(t(0)).await;
@@ -274,12 +270,12 @@ async fn positions_and_counts_reach_their_ends(world: World) {
     let item = world.claim_one(t(9)).await;
     same("position and attempts", (item.task.seq, item.task.attempts), (Seq(END), END));
     same("position of the map", world.task(id).await.seq, Seq(END));
-    world.apply(parent.nudge()).await;
+    world.apply(parent.unpark()).await;
     let again = world.claim_one(t(9)).await;
     same("progress", again.steps[0].map, Some(Progress { fed: END, total: Some(END), done: 0 }));
 }
 
-/// Whatever happened to the task before the claim.
+/// After any earlier events of the task.
 async fn arguments_keep_their_type_until_the_end(world: World) {
     let args = Payload::new("x/arguments", b"bytes".to_vec());
     let check = |what: &str, claimed: Claimed| {
@@ -302,7 +298,7 @@ async fn arguments_keep_their_type_until_the_end(world: World) {
     world.apply(claimed.keep().at(t(100))).await;
     world.apply(later(&claimed, 1, 0).fail(declined()).at(t(100))).await;
     same("of a dead letter", world.dead_letters().await[0].args.clone(), args.clone());
-    world.apply(revive(root).at(t(100))).await;
+    world.apply(redrive(root).at(t(100))).await;
     let claimed = check("after a revival", world.claim_one(t(100)).await);
     world.apply(claimed.complete("receipt").at(t(100))).await;
 
@@ -383,10 +379,15 @@ async fn types_come_back_wherever_a_value_is_read(world: World) {
         read.iter().map(|item| (item.args.clone(), type_of(item.result.clone()))).collect();
     same("of items", of_items, [(typed(10), some(12)), (typed(11), some(13))]);
 
-    let failure = Failure { data: Some(typed(14)), ..declined() };
+    let mut failure = declined();
+    failure.data = Some(typed(14));
     let failing = world.dispatch(world.call("charge").args(typed(15))).await;
     world.apply(world.claim_one(t(0)).await.retry(t(0), failure.clone())).await;
-    same("of a failure in the history", world.tries(failing).await[0].failure.clone(), Some(failure.clone()));
+    same(
+        "of a failure in the history",
+        world.ended_claims(failing).await[0].failure.clone(),
+        Some(failure.clone()),
+    );
     world.apply(world.claim_one(t(0)).await.fail(failure.clone())).await;
     same("of a failure", world.result(failing).await, Some(Err(failure)));
     same("of a dead letter", world.dead_letters().await[0].args.clone(), typed(15));

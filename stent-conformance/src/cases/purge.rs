@@ -249,7 +249,7 @@ async fn compacting_keeps_the_root_and_sums_up_the_rest(world: World) {
 
     same("the execution", world.execution(id).await, execution);
     same("its tasks", world.timeline(id.execution()).await, [root]);
-    same("its tries", world.tries(id).await, Vec::new());
+    same("its ended claims", world.ended_claims(id).await, Vec::new());
     let notes = world.notes(id).await;
     same("its progress", notes.progress, Vec::new());
     let mut summary: Vec<_> =

@@ -46,7 +46,7 @@ async fn claimers_at_once_leave_nothing_behind(world: World) {
     for _ in 0..10 {
         world.dispatch_many(40, || world.call("charge")).await;
 
-        // Together they ask for as many tasks as there are; none may get too few because another claim looked at the same rows.
+        // Together they ask for as many tasks as there are; none may get too few because another claim read the same rows.
         let claimed = at_once(&world, 4, |peer, _| async move { peer.claim(10).await.len() }).await;
 
         let rest = world.claim(99).await.len();
@@ -167,7 +167,8 @@ async fn completions_interleave_with_the_parents_own_turns(world: World) {
     world.apply(steps.into_iter().fold(parent.keep(), Turn::with)).await;
     let steps = world.claim(STEPS).await;
 
-    // The parent records closures while others complete its steps; the completions that it is told add up to the record.
+    // The parent records closures while others complete its steps; the completions that it receives add up to the
+    // record.
     let told = at_once(&world, 2, |peer, n| {
         let (parent, steps) = (parent.clone(), steps.clone());
         async move {

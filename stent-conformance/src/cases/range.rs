@@ -284,18 +284,20 @@ async fn names_are_not_normalized(world: World) {
 
 async fn empty_and_none_are_told_apart(world: World) {
     for retry_for in [None, Some(Vec::new()), Some(vec![String::new()])] {
-        let policy = RetryPolicy { retry_for, ..RetryPolicy::default() };
+        let mut policy = RetryPolicy::default();
+        policy.retry_for = retry_for;
         world.dispatch(world.call("charge").retry(policy.clone())).await;
         let claimed = world.claim_one(t(0)).await;
         same("policy", claimed.task.retry.clone(), Some(policy));
         world.apply(claimed.complete("receipt")).await;
     }
 
-    let failure = |trace: Option<&str>, data, causes: &[&str]| Failure {
-        trace: trace.map(str::to_owned),
-        data,
-        causes: causes.iter().map(|cause| (*cause).to_owned()).collect(),
-        ..declined()
+    let failure = |trace: Option<&str>, data, causes: &[&str]| {
+        let mut failure = declined();
+        failure.trace = trace.map(str::to_owned);
+        failure.data = data;
+        failure.causes = causes.iter().map(|cause| (*cause).to_owned()).collect();
+        failure
     };
     for failure in [
         failure(None, None, &[]),
@@ -308,7 +310,11 @@ async fn empty_and_none_are_told_apart(world: World) {
         let parent = world.running("checkout").await;
         let step = world.spawn(parent.park(), world.call("charge")).await;
         world.apply(step.retry(t(0), failure.clone())).await;
-        same("failure of a try", world.tries(step.task.id).await[0].failure.clone(), Some(failure.clone()));
+        same(
+            "failure of a try",
+            world.ended_claims(step.task.id).await[0].failure.clone(),
+            Some(failure.clone()),
+        );
         world.apply(world.claim_one(t(0)).await.fail(failure.clone())).await;
         let again = world.claim_one(t(0)).await;
         same("failure of a step", given(&again.steps, step.task.id), Some(Err(failure.clone())));
@@ -319,7 +325,7 @@ async fn empty_and_none_are_told_apart(world: World) {
 
 async fn kinds_of_failures_are_any_texts(world: World) {
     let kinds = ["a,b", "a", "b", " ", "", "\"", "a\nb", "[]", "null", "{}", "ü;'"];
-    let policy = RetryPolicy { retry_for: Some(kinds.map(str::to_owned).into()), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().retry_for(kinds);
     world.dispatch(world.call("charge").retry(policy.clone())).await;
 
     same("policy", world.claim_one(t(0)).await.task.retry, Some(policy));
@@ -328,12 +334,7 @@ async fn kinds_of_failures_are_any_texts(world: World) {
 async fn delays_reach_from_end_to_end(world: World) {
     for delay in [Duration::ZERO, Duration::from_nanos(1), Duration::new(1, 999_999_999), Duration::MAX] {
         for factor in [1.0, 1.000_000_000_000_000_2, f64::MAX] {
-            let policy = RetryPolicy {
-                initial_delay: delay,
-                max_delay: delay,
-                backoff_factor: factor,
-                ..RetryPolicy::default()
-            };
+            let policy = RetryPolicy::default().initial_delay(delay).max_delay(delay).backoff_factor(factor);
             world.dispatch(world.call("charge").retry(policy.clone())).await;
             let claimed = world.claim_one(t(0)).await;
             same("policy", claimed.task.retry.clone(), Some(policy));

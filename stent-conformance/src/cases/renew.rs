@@ -124,7 +124,7 @@ async fn renewing_is_no_progress(world: World) {
     let claimed = world.running("charge").await;
     renew(&world, &[&claimed], t(50)).await;
 
-    same("tries", world.claim_one(t(50)).await.task.uncommitted_claims, 2);
+    same("uncommitted claims", world.claim_one(t(50)).await.task.uncommitted_claims, 2);
 }
 
 /// More than one statement, or one script, may take; every third lease is lost.

@@ -17,6 +17,7 @@ list! { repeat:
     G4 a_repeat_brings_the_news_again,
     G7 the_repeat_of_an_end_is_told_from_a_late_write,
     G3 a_repeat_is_told_of_what_the_rest_of_its_batch_erases,
+    G3 a_repeat_is_told_of_what_leaves_the_record_with_its_task,
 }
 
 /// Sends a transition twice; the second copy must be recognized and must change nothing.
@@ -46,7 +47,7 @@ async fn every_change_of_a_lease_sent_twice_is_there_already(world: World) {
     let claimed = world.claim(9).at(t(9)).await;
     let counts: Vec<_> =
         claimed.iter().map(|claimed| (claimed.task.attempts, claimed.task.uncommitted_claims)).collect();
-    same("attempts and tries", counts, [(1, 1), (0, 1)]);
+    same("attempts and claims", counts, [(1, 1), (0, 1)]);
 }
 
 async fn every_part_of_a_turn_sent_twice_is_there_already(world: World) {
@@ -72,7 +73,7 @@ async fn a_hint_sent_twice_is_there_already(world: World) {
     let claimed = world.running("checkout").await;
     world.apply(claimed.park()).await;
 
-    send_twice(&world, claimed.nudge()).await;
+    send_twice(&world, claimed.unpark()).await;
 
     world.claim_one(t(0)).await;
 }
@@ -225,5 +226,22 @@ async fn a_repeat_is_told_of_what_the_rest_of_its_batch_erases(world: World) {
     let news = already(outcomes[0].clone());
     same("told", (news.done, given(&news.steps, id)), (1, Some(Ok(text("note")))));
     same("erased", applied(outcomes[1].clone()).steps, []);
+    same("tasks", world.timeline(root.task.tree.execution).await.len(), 1);
+}
+
+async fn a_repeat_is_told_of_what_leaves_the_record_with_its_task(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.keep(), world.call("ship")).await;
+    let first: Transition = step.keep().into();
+    world.apply(first.clone()).await;
+    let note = world.inline("render", "note");
+    let id = note.id;
+    world.apply(later(&step, 1, 0).keep().with(note)).await;
+
+    let erasing: Transition = later(&root, 1, 0).keep().erase(step.task.id).into();
+    let outcomes = world.commit_all([first, erasing]).await;
+
+    let news = already(outcomes[0].clone());
+    same("told", (news.done, given(&news.steps, id)), (1, Some(Ok(text("note")))));
     same("tasks", world.timeline(root.task.tree.execution).await.len(), 1);
 }

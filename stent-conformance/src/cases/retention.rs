@@ -8,8 +8,8 @@ use crate::say::{count, progress, set};
 
 list! { retention:
     G16 a_dead_letter_that_was_seen_to_leaves_with_the_executions,
-    G16 a_dead_letter_that_was_revived_stays,
-    G16 a_revived_one_that_fails_again_is_measured_by_its_new_end,
+    G16 a_dead_letter_that_was_redriven_stays,
+    G16 a_redriven_one_that_fails_again_is_measured_by_its_new_end,
     G16 dead_letters_leave_oldest_first_within_the_bound,
     G16 open_executions_stay_whatever_is_purged,
     G16 one_that_is_asked_to_end_stays_until_it_has,
@@ -92,10 +92,10 @@ async fn a_dead_letter_that_was_seen_to_leaves_with_the_executions(world: World)
     same("what is left", is_there(&world, &[id]).await, [false]);
 }
 
-/// It is open again, whatever its first end was.
-async fn a_dead_letter_that_was_revived_stays(world: World) {
+/// A redriven execution is open again, whatever its first end was.
+async fn a_dead_letter_that_was_redriven_stays(world: World) {
     let id = failed(&world, t(1)).await;
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
 
     for what in KINDS {
         same(&format!("{what:?}"), world.purge_of(what, t(99), 9).await, 0);
@@ -107,9 +107,9 @@ async fn a_dead_letter_that_was_revived_stays(world: World) {
 }
 
 /// Its age counts from its last failure.
-async fn a_revived_one_that_fails_again_is_measured_by_its_new_end(world: World) {
+async fn a_redriven_one_that_fails_again_is_measured_by_its_new_end(world: World) {
     let id = failed(&world, t(1)).await;
-    world.apply(revive(id)).await;
+    world.apply(redrive(id)).await;
     world.apply(world.claim_one(t(0)).await.fail(declined()).at(t(50))).await;
 
     same("by its first end", world.purge_of(Purge::DeadLetters, t(50), 9).await, 0);
@@ -188,8 +188,8 @@ async fn all_that_is_kept_of_an_execution_leaves_with_it(world: World) {
     same("timeline", world.timeline(root.task.tree.execution).await, Vec::new());
     same("items", world.items(map_id).await, Vec::new());
     same(
-        "tries",
-        (world.tries(root.task.id).await, world.tries(item.task.id).await),
+        "ended claims",
+        (world.ended_claims(root.task.id).await, world.ended_claims(item.task.id).await),
         (Vec::new(), Vec::new()),
     );
     same("notes", world.notes(root.task.id).await, NotesView::default());
@@ -206,8 +206,8 @@ async fn a_dead_letter_leaves_with_its_history(world: World) {
     same("dead letters", left, [young.execution()]);
     same("by its id", world.store().dead_letter(old.execution()).await.expect("dead letter"), None);
     same("counted", world.store().dead_letter_stats(usize::MAX).await.expect("stats")[0].count, 1);
-    same("tries", world.tries(old).await, Vec::new());
-    same("revived", world.commit(revive(old)).await, Outcome::Gone);
+    same("ended claims", world.ended_claims(old).await, Vec::new());
+    same("redriven", world.commit(redrive(old)).await, Outcome::Gone);
 }
 
 /// Compaction keeps the key together with the execution; so does purging another execution.

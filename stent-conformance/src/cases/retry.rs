@@ -6,7 +6,7 @@ list! { retry:
     G6 a_failed_attempt_is_kept_readable_until_the_next,
     G13 the_last_failure_is_seen_while_it_runs_again,
     G4 a_retried_step_has_not_ended,
-    G13 attempts_and_tries_are_counted_apart,
+    G13 attempts_and_claims_are_counted_apart,
     G4 recorded_steps_survive_a_retry,
     G4 erased_steps_leave_no_trace,
     G15 what_is_below_an_erased_step_leaves_with_it,
@@ -49,7 +49,7 @@ async fn a_retried_step_has_not_ended(world: World) {
     same("completions", world.claim_one(t(3)).await.task.done, 1);
 }
 
-async fn attempts_and_tries_are_counted_apart(world: World) {
+async fn attempts_and_claims_are_counted_apart(world: World) {
     world.dispatch(world.call("charge")).await;
     let mut counts = Vec::new();
     for (second, fails) in [(0, false), (1, true), (2, false), (3, true), (4, false)] {
@@ -61,7 +61,7 @@ async fn attempts_and_tries_are_counted_apart(world: World) {
     }
 
     // Attempts that failed; claims since the last committed turn.
-    same("attempts and tries", counts, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]);
+    same("attempts and claims", counts, [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]);
 }
 
 async fn recorded_steps_survive_a_retry(world: World) {
@@ -157,7 +157,8 @@ async fn a_position_can_be_taken_again_after_an_erasure(world: World) {
     same("position", step.task.seq, Seq(1));
 }
 
-/// The ids of a step and of its items are derived from their place in the tree, so the next attempt produces the same ids.
+/// The ids of a step and of its items are derived from their position in the tree, so the next attempt produces the same
+/// ids.
 async fn an_erased_map_is_written_again_under_its_ids_and_starts_over(world: World) {
     let parent = world.running("checkout").await;
     let (map, items) = (world.map("mail"), [0, 1, 2].map(|seq| world.call("mail").seq(seq)));

@@ -26,6 +26,7 @@ list! { signal:
     G3 a_value_goes_back_once,
     G11 a_retry_gives_back_what_it_takes_out_of_the_record,
     G11 what_a_batch_takes_and_erases_is_not_lost,
+    G11 what_is_given_back_is_told_to_what_follows_in_the_batch,
     G11 the_one_who_waits_longest_gets_it,
     G11 a_wait_below_a_cancelled_step_takes_nothing,
     G5 it_wakes_at_the_count_and_not_before,
@@ -256,7 +257,7 @@ async fn a_step_is_no_execution(world: World) {
     let send = signal(step.task.id, "approval", world.id(), text("yes"));
     same("a signal", world.commit(send).await, Outcome::Gone);
     same("a cancel", world.commit(cancel(step.task.id, 10, t(0))).await, Outcome::Gone);
-    same("a revival", world.commit(revive(step.task.id)).await, Outcome::Gone);
+    same("a revival", world.commit(redrive(step.task.id)).await, Outcome::Gone);
     same("a discard", world.commit(discard(step.task.id)).await, Outcome::Gone);
 
     world.snapshot().await.expect_same("a step was taken for an execution", &before);
@@ -418,6 +419,22 @@ async fn what_a_batch_takes_and_erases_is_not_lost(world: World) {
     let wait = world.wait(root.task.id, "approval");
     let id = wait.id;
     same("the next attempt", given(&world.apply(again.keep().with(wait)).await.steps, id), ok("yes"));
+}
+
+async fn what_is_given_back_is_told_to_what_follows_in_the_batch(world: World) {
+    let root = world.running("checkout").await;
+    let step = world.spawn(root.keep(), world.call("ship")).await;
+    world.signal(root.task.id, "approval", "yes").await;
+    let (taking, waiting) = (world.wait(root.task.id, "approval"), world.wait(root.task.id, "approval"));
+    let (taken, id) = (taking.id, waiting.id);
+    same("taken", world.apply(step.keep().with(taking)).await.done, 1);
+    world.apply(later(&root, 1, 0).keep().with(waiting)).await;
+
+    let giving_up: Transition = later(&step, 1, 0).park_for(wait_for(9)).cancel(taken).into();
+    let outcomes = world.commit_all([giving_up, later(&root, 2, 0).keep().into()]).await;
+
+    let news = applied(outcomes[1].clone());
+    same("told", (news.done, given(&news.steps, id)), (1, ok("yes")));
 }
 
 async fn the_one_who_waits_longest_gets_it(world: World) {

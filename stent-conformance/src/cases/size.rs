@@ -172,7 +172,7 @@ async fn an_execution_is_compacted_with_all_of_its_tasks(world: World) {
     same("tasks", world.timeline(root.task.tree.execution).await.len(), 1);
     let alike = |name: &str, count| {
         let (kind, status) = (StepKind::Call, TaskStatus::Cancelled);
-        SummaryView { kind, name: name.to_owned(), status, count }
+        SummaryView::new(kind, name.to_owned(), status, count)
     };
     let mut summary = world.notes(root.task.id).await.summary;
     summary.sort();
@@ -211,7 +211,7 @@ async fn a_record_of_many_steps_is_claimed_whole(world: World) {
     same("news", (news.done, news.steps.len()), (MANY, MANY_ROWS));
     world.apply(later(&again, 1, MANY).park_for(Wait::for_next(MANY).until(Some(t(1))))).await;
     let memory = Memory::of(later(&again, 2, 0).fence, 9);
-    let recalled = world.claim(1).at(t(1)).recall(&memory).await.remove(0);
+    let recalled = world.claim(1).at(t(1)).cache(&memory).await.remove(0);
     same("recalled", (recalled.cached, recalled.steps.len()), (Some(9), MANY_ROWS - 9));
 }
 
@@ -354,12 +354,11 @@ async fn what_fits_is_found_behind_many_that_do_not(world: World) {
         let page = world.store().list(&filter, None, 9).await.expect("a page");
         page.iter().map(|view| view.id.root()).collect::<Vec<_>>()
     };
-    let some = |text: &str| Some(text.to_owned());
-    same("by function", list(Filter { function: some("ship"), ..Filter::default() }).await, [ship]);
-    same("by queue", list(Filter { queue: some("eu"), ..Filter::default() }).await, [ship]);
-    same("by tag", list(Filter { tag: some("gpu"), ..Filter::default() }).await, [ship]);
+    same("by function", list(Filter::default().function("ship")).await, [ship]);
+    same("by queue", list(Filter::default().queue("eu")).await, [ship]);
+    same("by tag", list(Filter::default().tag("gpu")).await, [ship]);
     for (status, id) in [(ExecutionStatus::Pending, ship), (ExecutionStatus::Failed, dead_id)] {
-        same(status.as_str(), list(Filter { status: Some(status), ..Filter::default() }).await, [id]);
+        same(status.as_str(), list(Filter::default().status(status)).await, [id]);
     }
     let letters = world.store().dead_letters(None, 9).await.expect("a page");
     let letters: Vec<_> = letters.iter().map(|letter| letter.execution.id.root()).collect();
@@ -373,11 +372,7 @@ async fn many_executions_are_counted(world: World) {
     let counted = world.store().count(usize::MAX).await.expect("counts");
     same("counted", counted, [(ExecutionStatus::Failed, u64::from(MANY))].into());
     let stats = world.store().dead_letter_stats(usize::MAX).await.expect("stats");
-    let expected = DeadLetterStat {
-        reason: declined().kind.into(),
-        function: "charge".to_owned(),
-        count: u64::from(MANY),
-    };
+    let expected = DeadLetterStat::new(declined().kind.into(), "charge".to_owned(), u64::from(MANY));
     same("dead letters", stats, [expected]);
     let (mut read, mut before) = (0, None);
     loop {
@@ -438,16 +433,20 @@ async fn many_counters_and_states_are_kept(world: World) {
 }
 
 async fn a_long_history_is_kept(world: World) {
-    const TRIES: u32 = 130;
+    const ENDED_CLAIMS: u32 = 130;
     let id = world.dispatch(world.call("charge")).await;
     let mut claimed = world.claim_one(t(0)).await;
-    for _ in 0..TRIES {
+    for _ in 0..ENDED_CLAIMS {
         claimed = world.claim(1).with([claimed.release()]).await.claimed.remove(0);
     }
 
-    same("tries", world.tries(id).await.len(), TRIES as usize);
+    same("ended claims", world.ended_claims(id).await.len(), ENDED_CLAIMS as usize);
     let task = &claimed.task;
-    same("counted", (task.releases, task.epoch.count, task.uncommitted_claims), (TRIES, TRIES + 1, 1));
+    same(
+        "counted",
+        (task.releases, task.epoch.count, task.uncommitted_claims),
+        (ENDED_CLAIMS, ENDED_CLAIMS + 1, 1),
+    );
 }
 
 /// Every claim takes over from the one before, whose lease has expired.
@@ -459,12 +458,12 @@ async fn the_oldest_of_a_longer_history_are_read(world: World) {
         same("claimed", claimed.len(), 1);
     }
 
-    let tries = world.tries(id).await;
+    let ended_claims = world.ended_claims(id).await;
 
-    same("read", tries.len(), limits::PAGE_MAX);
-    let epoch = |n: usize| tries[n].epoch.count;
+    same("read", ended_claims.len(), limits::PAGE_MAX);
+    let epoch = |n: usize| ended_claims[n].epoch.count;
     same("the first and the last", (epoch(0), epoch(limits::PAGE_MAX - 1)), (1, page));
-    same("in order", tries.is_sorted_by_key(|tried| tried.epoch.count), true);
+    same("in order", ended_claims.is_sorted_by_key(|ended| ended.epoch.count), true);
 }
 
 async fn more_leave_at_once_than_a_page(world: World) {

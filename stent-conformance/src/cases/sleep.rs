@@ -130,7 +130,7 @@ async fn sleeps_of_other_tasks_are_left_alone(world: World) {
     let nap = world.sleep(t(5));
     let nap_id = nap.id;
     world.apply(below.retry(t(9), declined()).with(nap)).await;
-    world.apply(parent.nudge()).await;
+    world.apply(parent.unpark()).await;
 
     let claimed = world.claim(1).at(t(5)).functions(["checkout"]).await;
 

@@ -45,7 +45,7 @@ fn again(id: TaskId, root: Draft) -> Draft {
     again
 }
 
-/// A parent that runs beside the executions that others have spawned.
+/// A parent that runs beside the executions that other parents have spawned.
 async fn beside(world: &World) -> Claimed {
     world.dispatch(world.call("checkout")).await;
     world.claim(1).functions(["checkout"]).await.remove(0)
@@ -60,7 +60,7 @@ async fn step_of(world: &World, parent: TaskId, root: TaskId) -> Option<Step> {
     })
 }
 
-/// It has no parent, and its own timeline.
+/// A spawned execution has no parent, and its own timeline.
 async fn what_is_spawned_is_a_root_of_its_own(world: World) {
     let parent = world.running("checkout").await;
     let (turn, id) = spawning(&world, parent.keep(), "ship");
@@ -77,10 +77,10 @@ async fn what_is_spawned_is_a_root_of_its_own(world: World) {
     same("its parent's timeline", world.timeline(parent.task.tree.execution).await.len(), 2);
 }
 
-/// It has its own queue, tags, priority, arguments, retry policy and deadline.
+/// A spawned execution has its own queue, tags, priority, arguments, retry policy and deadline.
 async fn what_is_spawned_is_as_it_was_given(world: World) {
     let parent = world.running("checkout").await;
-    let policy = RetryPolicy { max_attempts: 7, ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(7);
     let args = Payload::new("application/cbor", (0..=255).collect());
     let root = world.call("ship").on("parcels").tags(["eu", "big"]).priority(-3).args(args.clone());
     let root = root.retry(policy.clone()).expires(t(500));
@@ -237,7 +237,7 @@ async fn a_dispatch_of_what_was_spawned_is_there_already(world: World) {
     same("claimed", world.claim(9).await.len(), 1);
 }
 
-/// It does not wait for the parent's end: another worker claims it while the parent runs.
+/// A spawned execution does not wait for the parent's end: another worker claims it while the parent runs.
 async fn it_is_claimed_by_others_at_once(world: World) {
     let other = world.peer().await;
     let parent = world.running("checkout").await;
@@ -301,7 +301,7 @@ async fn it_outlives_the_end_of_its_parent(world: World) {
     same("claimed", world.claim(9).ids().await, [completed, failed]);
 }
 
-/// It is not a descendant: a cancellation of the parent does not reach it.
+/// A spawned execution is not a descendant: a cancellation of the parent does not reach it.
 async fn it_outlives_the_cancellation_of_its_parent(world: World) {
     let parent = world.running("checkout").await;
     let (turn, waits) = spawning(&world, parent.keep(), "ship");

@@ -129,7 +129,7 @@ async fn a_root_can_start_under_a_lease(world: World) {
     world.expect_status(id, TaskStatus::Running).await;
     same("tasks to claim", world.claim(5).at(t(29)).await.len(), 0);
     let claimed = world.claim_one(t(30)).await;
-    same("epoch and tries", (claimed.lease.epoch.count, claimed.task.uncommitted_claims), (2, 2));
+    same("epoch and claims", (claimed.lease.epoch.count, claimed.task.uncommitted_claims), (2, 2));
     same("started at", claimed.task.started_at, Some(t(0)));
 }
 

@@ -1,6 +1,6 @@
 //! Executions that are asked to end: tasks that do not run end at once, running tasks have a grace.
 
-use stent_core::model::Mark;
+use stent_core::model::{Mark, Marks};
 
 use super::words::*;
 
@@ -35,7 +35,7 @@ list! { stop:
     G15 cancellation_races_with_parking_and_is_not_forgotten,
 }
 
-/// What the holder of a task may do with it in the end.
+/// The ways in which a holder may end a task.
 fn ends(world: &World, claimed: &Claimed) -> [Turn; 6] {
     [
         claimed.complete("result"),
@@ -142,7 +142,7 @@ async fn what_runs_is_told_to_its_own_worker(world: World) {
     same("status", world.status(root.task.id).await, ExecutionStatus::Cancelling);
     for id in ids {
         let view = world.task(id).await;
-        same("what runs", (view.status, view.mark), (TaskStatus::Running, Some(Mark::Cancel)));
+        same("what runs", (view.status, view.marks), (TaskStatus::Running, Marks::of(Mark::Cancel)));
     }
     same("told to the worker", world.stopping(t(1)).await, &ids[..2]);
     same("told to the other", other.stopping(t(1)).await, &ids[2..]);
@@ -226,7 +226,7 @@ async fn nobody_takes_what_is_asked_to_end(world: World) {
 
     let peer = world.peer().await;
     same("while the leases live", peer.claim(9).at(t(29)).await.len(), 0);
-    // Their leases have expired: none of their code starts again, whoever claims.
+    // Their leases have expired: none of their code starts again, whichever worker claims.
     same("after that", peer.claim(9).at(t(49)).await.len(), 0);
     same("by the same worker", world.claim(9).at(t(49)).await.len(), 0);
     same("what stands behind", peer.claim(9).at(t(50)).ids().await, [behind]);
@@ -248,7 +248,7 @@ async fn a_woken_function_that_is_asked_to_end_is_not_taken(world: World) {
     world.apply(cancel(root.task.id, 10, t(1))).await;
 
     same("claimed", world.claim(9).at(t(9)).await.len(), 0);
-    same("a hint", world.commit(root.nudge().at(t(2))).await, Outcome::Fenced);
+    same("a hint", world.commit(root.unpark().at(t(2))).await, Outcome::Fenced);
     world.apply(steps[1].complete("parcel").at(t(3))).await;
     expect_cancelled(&world, root.task.id, t(3)).await;
 }
@@ -281,7 +281,7 @@ async fn what_was_lost_ends_with_the_grace(world: World) {
     same("over", world.expire_all(t(61)).await, [root.task.id]);
 
     expect_cancelled(&world, root.task.id, t(61)).await;
-    same("tries", world.task(step.task.id).await.attempts, 0);
+    same("ended claims", world.task(step.task.id).await.attempts, 0);
 }
 
 async fn its_own_deadline_may_come_before_the_grace_is_over(world: World) {
@@ -291,7 +291,7 @@ async fn its_own_deadline_may_come_before_the_grace_is_over(world: World) {
     world.apply(cancel(root, 10, t(1))).await;
     same("over", world.expire_all(t(5)).await, [root]);
 
-    // It was asked to end before, so its status is cancelled.
+    // The root's cancellation was requested before its deadline, so its status is cancelled.
     expect_cancelled(&world, root, t(5)).await;
 }
 

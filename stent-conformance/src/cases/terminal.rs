@@ -35,7 +35,7 @@ async fn expect_final(world: &World, ended: &Claimed) {
             same(&what, world.commit(turn).await, Outcome::Gone);
         }
     }
-    same("a hint", world.commit(ended.nudge()).await, Outcome::Gone);
+    same("a hint", world.commit(ended.unpark()).await, Outcome::Gone);
     let answers = world.store().renew(&[ended.lease], t(0), t(500)).await.expect("renew");
     same("renewal", answers, [Renewal::Lost]);
     world.snapshot().await.expect_same(&format!("{id:?} has ended and changed again"), &before);
@@ -83,8 +83,8 @@ async fn an_execution_that_has_ended_takes_no_request(world: World) {
     for id in [completed.task.id, cancelled, over] {
         let requests = [
             signal(id, "approval", world.id(), text("late")),
-            revive(id).at(t(9)),
-            revive_by(id, RetryPolicy::default()).at(t(9)),
+            redrive(id).at(t(9)),
+            redrive_by(id, RetryPolicy::default()).at(t(9)),
             discard(id).at(t(9)),
         ];
         for request in requests {

@@ -88,7 +88,7 @@ async fn claims_without_a_committed_turn_are_counted(world: World) {
 
     for round in 1..=4 {
         let claimed = world.claim(1).at(t(round)).lease(1).await.remove(0);
-        same("tries", i64::from(claimed.task.uncommitted_claims), round);
+        same("uncommitted claims", i64::from(claimed.task.uncommitted_claims), round);
     }
 }
 
@@ -97,7 +97,7 @@ async fn a_committed_turn_ends_the_count(world: World) {
     for (start, commit) in [(0, true), (10, false)] {
         for round in 1..=3 {
             let claimed = world.claim(1).at(t(start + round)).lease(1).await.remove(0);
-            same("tries", i64::from(claimed.task.uncommitted_claims), round);
+            same("uncommitted claims", i64::from(claimed.task.uncommitted_claims), round);
             if commit && round == 3 {
                 world.apply(claimed.keep()).await;
             }
@@ -109,12 +109,12 @@ async fn a_handed_back_task_was_not_tried(world: World) {
     world.dispatch(world.call("charge")).await;
     world.claim(1).lease(1).await;
     let second = world.claim_one(t(1)).await;
-    same("tries", second.task.uncommitted_claims, 2);
+    same("uncommitted claims", second.task.uncommitted_claims, 2);
 
     world.apply(second.release().at(t(2))).await;
 
     let third = world.claim_one(t(2)).await;
-    same("tries and attempts", (third.task.uncommitted_claims, third.task.attempts), (2, 0));
+    same("claims and attempts", (third.task.uncommitted_claims, third.task.attempts), (2, 0));
     same("epoch", third.lease.epoch.count, 3);
 }
 

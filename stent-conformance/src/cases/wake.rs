@@ -14,7 +14,7 @@ list! { wake:
     G17 a_completion_below_a_running_task_is_heard_of,
     G17 an_end_is_heard_of,
     G17 a_signal_is_heard_of,
-    G17 a_revival_is_heard_of,
+    G17 a_redrive_is_heard_of,
     G17 a_request_to_end_is_heard_of,
     G17 a_free_place_is_heard_of,
     G17 a_place_that_frees_far_below_is_heard_of,
@@ -81,7 +81,7 @@ async fn a_wake_up_of_a_parked_task_is_heard_of(world: World) {
     world.claim_one(t(0)).await;
 }
 
-/// The task's code may continue with it while it does something else.
+/// The task's code may continue with the completion while it awaits other work.
 async fn a_completion_below_a_running_task_is_heard_of(world: World) {
     let parent = world.running("checkout").await;
     let step = world.spawn(parent.keep(), world.call("ship")).await;
@@ -119,18 +119,18 @@ async fn a_signal_is_heard_of(world: World) {
     world.claim_one(t(0)).await;
 }
 
-async fn a_revival_is_heard_of(world: World) {
+async fn a_redrive_is_heard_of(world: World) {
     let claimed = world.running("charge").await;
     world.apply(claimed.fail(declined())).await;
     let mut listener = world.store().listen(Topic::Work);
 
-    world.apply(revive(claimed.task.id)).await;
+    world.apply(redrive(claimed.task.id)).await;
 
     listener.changed().await;
     world.claim_one(t(0)).await;
 }
 
-/// Workers that run a part of it should look at once, not when they renew their leases.
+/// Workers that run a part of the execution should check at once, not when they renew their leases.
 async fn a_request_to_end_is_heard_of(world: World) {
     let claimed = world.running("charge").await;
     let mut listener = world.store().listen(Topic::Work);
@@ -175,8 +175,18 @@ async fn every_kind_of_end_is_heard_of(world: World) {
 
     // At once, by an existing result.
     let mut listener = world.store().listen(Topic::Ended);
-    world.dispatch(world.call("charge").keyed(key("k"))).await;
+    let hit = world.dispatch(world.call("charge").keyed(key("k"))).await;
     listener.changed().await;
+    same("one with a kept result", world.status(hit).await, ExecutionStatus::Completed);
+
+    // The same, of one that a task starts.
+    let starter = world.running("checkout").await;
+    let hit = world.call("charge").keyed(key("k"));
+    let id = hit.id;
+    let mut listener = world.store().listen(Topic::Ended);
+    world.apply(starter.keep().spawn(world.start_of(id), hit)).await;
+    listener.changed().await;
+    same("one that was started", world.status(id).await, ExecutionStatus::Completed);
 
     // On request, without a worker.
     let pending = world.dispatch(world.call("ship")).await;
@@ -184,6 +194,14 @@ async fn every_kind_of_end_is_heard_of(world: World) {
     world.apply(cancel(pending, 10, t(0))).await;
     listener.changed().await;
     same("one that was cancelled", world.status(pending).await, ExecutionStatus::Cancelled);
+
+    // On request, with the turn that ran, although its code waits for more.
+    let root = world.running("checkout").await;
+    world.apply(cancel(root.task.id, 10, t(0))).await;
+    let mut listener = world.store().listen(Topic::Ended);
+    world.apply(root.park().with(world.wait(root.task.id, "approval"))).await;
+    listener.changed().await;
+    same("one that was parked", world.status(root.task.id).await, ExecutionStatus::Cancelled);
 
     // With the last task that ran below it.
     let root = world.running("checkout").await;

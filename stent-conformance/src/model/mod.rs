@@ -5,8 +5,8 @@
 //!
 //! | File | Holds |
 //! |---|---|
-//! | `play.rs` | what a few confused workers know, and what they do next |
-//! | `watch.rs` | what is compared, and when |
+//! | `play.rs` | the knowledge and the next actions of a few confused workers |
+//! | `watch.rs` | the comparisons, and when they are made |
 //! | `tally.rs` | how often each thing happened: a model in which nothing is applied proves nothing |
 
 mod play;
@@ -84,7 +84,7 @@ fn drawn(seed: u64) -> Vec<u64> {
     (0..OPERATIONS).map(|_| chance.next()).collect()
 }
 
-/// Where two stores diverged.
+/// The point at which two stores diverged.
 struct Difference {
     operation: usize,
     what: String,
@@ -98,7 +98,7 @@ struct Smallest {
 }
 
 impl Smallest {
-    /// Leaves out what is not needed, in ever smaller parts. May be dropped at any time.
+    /// Removes draws that are not needed, in ever smaller parts. May be dropped at any time.
     async fn shrink(&mut self, harness: &Arc<dyn Harness>) {
         let mut part = self.draws.len() / 2;
         while part > 0 {
@@ -196,7 +196,7 @@ mod tests {
         (
             10,
             &[
-                "revive applied",
+                "redrive applied",
                 "call written leased",
                 "call written done",
                 "step erased",
@@ -231,7 +231,7 @@ mod tests {
                 "cancel already",
             ],
         ),
-        (3, &["start already", "expire already", "signal already", "revive already"]),
+        (3, &["start already", "expire already", "signal already", "redrive already"]),
         (3, &["keep fenced", "complete fenced", "fail fenced", "park fenced", "wake fenced"]),
         (
             3,
@@ -240,7 +240,7 @@ mod tests {
                 "complete gone",
                 "fail gone",
                 "signal gone",
-                "revive gone",
+                "redrive gone",
                 "discard gone",
                 "cancel gone",
             ],

@@ -1,4 +1,4 @@
-//! What a few confused workers know about a store, and what they do next.
+//! A few confused workers: their knowledge of a store, and their next actions.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::world::{Memory, Trace, World};
 /// Claims and transitions that are kept to be sent again, or too late.
 const REMEMBERED_MAX: usize = 30;
 
-/// Two stores, and what a few confused workers know about them.
+/// Two stores, and the knowledge of a few confused workers about them.
 pub(super) struct Play {
     /// Two handles on the store, as two processes have them: one reads what the other writes.
     handles: [World; 2],
@@ -37,7 +37,7 @@ pub(super) struct Play {
     sent: VecDeque<Transition>,
     /// Executions that were dispatched or spawned.
     roots: VecDeque<TaskId>,
-    /// Those of them that failed.
+    /// Executions that failed.
     dead: Vec<TaskId>,
     /// Tasks whose deadline has passed, as a claim reported them.
     over: Vec<Expired>,
@@ -209,8 +209,7 @@ impl Play {
             call = call.digest(digest(chance));
         }
         if chance.happens(20) {
-            call = call
-                .retry(RetryPolicy { max_attempts: 1 + chance.below(4) as u32, ..RetryPolicy::default() });
+            call = call.retry(RetryPolicy::default().max_attempts(1 + chance.below(4) as u32));
         }
         if chance.happens(10) {
             call = call.traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
@@ -267,8 +266,8 @@ impl Play {
             }
             4..6 => request::cancel(root, *chance.pick(&[0, 5, 20]).unwrap_or(&5), now),
             6 => request::discard(root).at(now),
-            7 => request::revive_by(root, RetryPolicy::never()).at(now),
-            _ => request::revive(root).at(now),
+            7 => request::redrive_by(root, RetryPolicy::never()).at(now),
+            _ => request::redrive(root).at(now),
         })
     }
 
@@ -292,7 +291,7 @@ impl Play {
     fn late(&mut self, chance: &mut Chance) -> Option<Transition> {
         let lost = chance.pick(self.lost.make_contiguous())?.clone();
         if chance.happens(40) {
-            return Some(lost.claimed.nudge().decided_at(t(self.now)));
+            return Some(lost.claimed.unpark().decided_at(t(self.now)));
         }
         let ahead = chance.below(2) as u32;
         let late = Held { claimed: later(&lost.claimed, ahead, lost.claimed.task.done), ..lost };
@@ -311,7 +310,7 @@ impl Play {
         let is_item = claimed.task.tree.owner.is_some();
         let mut turn = match chance.below(20) {
             // A redriven task repeats what failed; items end, or no map ever would.
-            _ if claimed.task.mark == Some(Mark::Redrive) && chance.happens(40) => claimed.redo(),
+            _ if claimed.task.marks.contains(Mark::Redrive) && chance.happens(40) => claimed.redo(),
             _ if is_item && chance.happens(40) => claimed.complete("parcel"),
             _ if is_item && chance.happens(15) => claimed.fail(Failure::new("Lost", "on the way")),
             0..8 => claimed.keep(),
@@ -485,7 +484,7 @@ impl Play {
         let all: Vec<_> = FUNCTIONS.map(str::to_owned).into();
         let functions = if chance.happens(80) { all } else { vec![FUNCTIONS[chance.below(3)].to_owned()] };
         let queues = chance.happens(20).then(|| vec![QUEUES[chance.below(2)].to_owned()]);
-        // A worker may remember less than has happened, and tasks that it never had.
+        // A worker's cache may be behind the store, and contain tasks that the worker never had.
         let nonce = self.store().nonce();
         let mut memory = Memory::default();
         for held in self.lost.iter().chain(&self.held).filter(|held| held.claimed.task.done % 2 == 0) {

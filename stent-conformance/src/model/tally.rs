@@ -37,7 +37,7 @@ impl Tally {
             Transition::Request(request) => match &request.action {
                 Action::Cancel { .. } => "cancel",
                 Action::Signal { .. } => "signal",
-                Action::Redrive { .. } => "revive",
+                Action::Redrive { .. } => "redrive",
                 Action::Discard => "discard",
             },
         };
@@ -104,7 +104,9 @@ impl Tally {
             if before.is_none_or(|before| before.status != task.status) {
                 self.count(format!("{} is {}", task.kind, task.status));
             }
-            if let Some(mark) = task.mark.filter(|_| before.is_none_or(|before| before.mark != task.mark)) {
+            for mark in
+                task.marks.iter().filter(|mark| before.is_none_or(|before| !before.marks.contains(*mark)))
+            {
                 self.count(format!("mark {mark:?}"));
             }
             if before.is_some_and(|before| before.crashes < task.crashes) {

@@ -3,7 +3,7 @@
 //! After each operation it compares the call's result, the lists of the whole store (every execution, every lane, all running
 //! tasks), and, for each execution that the operation names or that changed in memory, its tasks, items, ended claims and
 //! notes. Reading everything of every execution costs a hundred statements, so that happens after every few operations and at
-//! the end. A change where none should be is noticed then; after that, the list of operations is played again with everything
+//! the end. An unexpected change elsewhere is noticed then; after that, the list of operations is played again with everything
 //! compared after each of them, so the report names the operation that caused it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,13 +23,13 @@ const STRIDE: u32 = 24;
 /// How much is compared after each operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// What the operation can have touched, and everything now and then.
+    /// The data that the operation can have changed, and now and then everything.
     Quick,
     /// Everything.
     Thorough,
 }
 
-/// What was last seen in memory.
+/// The last state of memory.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     details: BTreeMap<ExecutionId, Detail>,
@@ -90,7 +90,8 @@ impl Watch {
         agree("the counts of dead letters", &stats[0], &stats[1])?;
         let before = self.details.keys().next_back().copied();
         for status in [None, Some(ExecutionStatus::Running), Some(ExecutionStatus::Failed)] {
-            let filter = Filter { status, function: Some("checkout".to_owned()), ..Filter::default() };
+            let mut filter = Filter::default().function("checkout");
+            filter.status = status;
             let actual = store.list(&filter, before, 7).await.map_err(say)?;
             agree("a list", &actual, &memory.list(&filter, before, 7).await.map_err(say)?)?;
         }
@@ -118,7 +119,7 @@ impl Watch {
         agree("what runs", &running[0], &running[1])
     }
 
-    /// Which executions changed, including those that are gone, and whether their notes changed.
+    /// The executions that changed, including deleted ones, and whether their notes changed.
     async fn changed(
         &mut self,
         memory: &World,

@@ -14,9 +14,9 @@
 //!
 //! | File | Holds |
 //! |---|---|
-//! | `sins/` | the mutants: what can be wrong with a store, by guarantee |
-//! | `mutant.rs` | what a mutant is, and every hook in which it can do something wrong |
-//! | `store.rs`, `past.rs` | the wrapper, and what it remembers |
+//! | `sins/` | the mutants: the faults of stores, by guarantee |
+//! | `mutant.rs` | the definition of a mutant, with every hook in which it can do something wrong |
+//! | `store.rs`, `past.rs` | the wrapper, and its history |
 //! | `play.rs` | runs cases against a mutant |
 //! | `table.rs` | the table that is printed at the end |
 //!

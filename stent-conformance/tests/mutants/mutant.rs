@@ -6,9 +6,9 @@ use stent_core::backend::{
     ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter, ItemView, LaneView,
     NotesView, PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
-use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
+use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
 use stent_core::transition::{Outcome, Transition};
-use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 use stent_memory::MemoryStore;
 
 use crate::past::Past;
@@ -79,6 +79,8 @@ sins! {
     tears: fn(usize) -> usize,
     /// Replaces the renewal of leases.
     renews: Renew,
+    /// Rewrites the record of a worker before the store sees it.
+    reports: fn(&mut WorkerRecord, &Sound),
     /// Rewrites a purge request; it may do other damage first.
     purges: fn(&Sound, &mut PurgeRequest, &Past),
     /// Does damage after a purge.
@@ -124,13 +126,15 @@ sins! {
     /// Misreads running tasks.
     shows_running: fn(&mut Vec<RunningView>),
     /// Misreads ended claims.
-    shows_tries: fn(&mut Vec<EndedClaim>),
+    shows_ended_claims: fn(&mut Vec<EndedClaim>),
     /// Misreads notes.
     shows_notes: fn(&mut NotesView, &Past),
     /// Misreads dead letters.
     shows_dead_letters: fn(&mut Vec<DeadLetter>),
     /// Miscounts dead letters.
     shows_stats: fn(&mut Vec<DeadLetterStat>),
+    /// Misreads a page of workers; the page before it ended here.
+    shows_workers: fn(&mut Vec<WorkerRecord>, Option<WorkerId>),
     /// Replaces the read of a page of executions.
     lists_by: ListBy,
     /// Replaces the read of a page of dead letters.

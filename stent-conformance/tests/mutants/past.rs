@@ -1,4 +1,4 @@
-//! What a broken store remembers, so that it can do the wrong thing at the right moment. Knows no mutant.
+//! The history of a broken store, by which it can do the wrong thing at the right moment. Knows no mutant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -80,7 +80,7 @@ impl Past {
         self.sent.iter().flat_map(Transition::rows)
     }
 
-    /// Since when a task is due: its due time, or the end of its last lease.
+    /// The moment since which a task is due: its due time, or the end of its last lease.
     pub(crate) fn due(&self, task: TaskId) -> Option<Timestamp> {
         if let Some(claimed) = self.claims.get(&task) {
             return Some(claimed.lease.until);

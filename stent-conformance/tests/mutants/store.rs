@@ -12,9 +12,9 @@ use stent_core::backend::{
     Forward, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged, Reads,
     Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic,
 };
-use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
+use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
 use stent_core::transition::{News, Outcome, Transition};
-use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
+use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 use stent_memory::MemoryStore;
 
 use crate::mutant::Mutant;
@@ -200,6 +200,22 @@ impl Forward for BrokenStore {
         }
     }
 
+    async fn report(&self, worker: &WorkerRecord) -> Result<()> {
+        let mut worker = worker.clone();
+        if let Some(reports) = self.mutant.reports {
+            reports(&mut worker, self.sound()?);
+        }
+        self.sound()?.0.report(&worker).await
+    }
+
+    async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
+        let mut workers = self.sound()?.0.workers(after, max).await?;
+        if let Some(shows_workers) = self.mutant.shows_workers {
+            shows_workers(&mut workers, after);
+        }
+        Ok(workers)
+    }
+
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
         let mut request = *request;
         if let Some(purges) = self.mutant.purges {
@@ -325,11 +341,11 @@ impl Forward for BrokenStore {
     }
 
     async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
-        let mut tries = self.sound()?.0.ended_claims(task).await?;
-        if let Some(shows_tries) = self.mutant.shows_tries {
-            shows_tries(&mut tries);
+        let mut ended_claims = self.sound()?.0.ended_claims(task).await?;
+        if let Some(shows_ended_claims) = self.mutant.shows_ended_claims {
+            shows_ended_claims(&mut ended_claims);
         }
-        Ok(tries)
+        Ok(ended_claims)
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {

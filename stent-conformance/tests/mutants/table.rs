@@ -1,4 +1,4 @@
-//! The table of mutants: what each does, what it breaks, and what caught it.
+//! The table of mutants: the fault of each, the guarantee that it breaks, and the cases that caught it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

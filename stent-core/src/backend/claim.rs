@@ -76,9 +76,9 @@ impl Limit {
         places.into_iter().chain(starts).min()
     }
 
-    /// When it leaves more than `left` tasks room by the passing of time alone. Each part that allows no more has to give way:
-    /// a slot when the first lease ends, a start when the rate forgets its first bucket. `None` if no part binds, or if only a
-    /// change of the store makes room.
+    /// The moment from which the limit has room for more than `left` tasks without a change of the store. Each part with
+    /// room for at most `left` tasks must get more: `max_concurrent` when the first lease ends, the rate when it forgets its
+    /// first bucket. `None` if every part has room, or if only a change of the store makes room.
     #[must_use]
     pub fn gives_way(&self, usage: &LimitUsage, left: u64) -> Option<Timestamp> {
         let slots = self.max_concurrent.map(|max| u64::from(max).saturating_sub(usage.running));
@@ -107,7 +107,7 @@ pub struct LimitUsage {
 pub struct Expired {
     /// The task.
     pub task: TaskId,
-    /// Its place in the execution.
+    /// Its position in the execution.
     pub tree: Tree,
     /// Its key.
     pub key: Option<Key>,
@@ -139,6 +139,8 @@ impl StickyCache for NoStickyCache {
 pub struct Claimed {
     /// The task, as it stands after the claim.
     pub task: Task,
+    /// The moment from which the task could be claimed: its due time, or the end of the lease that it was under before.
+    pub due_at: Timestamp,
     /// The lease.
     pub lease: Lease,
     /// The fence of the claimer's first write.

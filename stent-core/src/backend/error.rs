@@ -45,6 +45,22 @@ impl ErrorKind {
             Self::Closed => "store is closed",
         }
     }
+
+    /// The stable code of the errors of this kind, such as `stent::store::Contended`. The guide has an index of all codes.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unavailable => "stent::store::Unavailable",
+            Self::Contended => "stent::store::Contended",
+            Self::Corrupt => "stent::store::Corrupt",
+            Self::Schema => "stent::store::Schema",
+            Self::Config => "stent::store::Config",
+            Self::Limit => "stent::store::Limit",
+            Self::Ended => "stent::store::Ended",
+            Self::Rejected => "stent::store::Rejected",
+            Self::Closed => "stent::store::Closed",
+        }
+    }
 }
 
 /// A failed call. Its fate is unknown: it may have been applied. Transitions can be sent again.
@@ -83,6 +99,18 @@ impl Error {
         self.kind
     }
 
+    /// The stable code of its kind, with which its text ends.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.kind.code()
+    }
+
+    /// The operation that failed, in a word: `exchange`, `renew`, `list`.
+    #[must_use]
+    pub const fn operation(&self) -> &'static str {
+        self.operation
+    }
+
     /// Whether the same call may succeed later without intervention.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
@@ -99,15 +127,30 @@ impl Error {
     }
 }
 
+/// Shows the operation, the kind, the message, and the code in brackets. `{:#}` leaves out the code, for a text inside another
+/// error.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.operation, self.kind.as_str())?;
-        self.message.iter().try_for_each(|message| write!(f, ": {message}"))
+        self.message.iter().try_for_each(|message| write!(f, ": {message}"))?;
+        if f.alternate() { Ok(()) } else { write!(f, " [{}]", self.code()) }
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_text_ends_with_its_code_except_inside_another_error() {
+        let error = Error::new(ErrorKind::Contended, "claim").with_message("somebody writes");
+        assert_eq!(error.to_string(), "claim: store is contended: somebody writes [stent::store::Contended]");
+        assert_eq!(format!("{error:#}"), "claim: store is contended: somebody writes");
     }
 }

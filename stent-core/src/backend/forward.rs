@@ -1,5 +1,4 @@
-//! A store in front of another one. The only place that names every verb once more: a new verb is forwarded here, and by that in
-//! every wrapper.
+//! A store in front of another one. Only this file repeats every verb: a new verb is forwarded here, and so in every wrapper.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,9 +11,9 @@ use super::{
     Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged, Reads, Renewal, Result,
     RunningView, SchemaVersion, Store, TaskView, Topic, Transactions,
 };
-use crate::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step};
+use crate::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
 use crate::transition::Transition;
-use crate::{ExecutionId, Payload, TaskId, Timestamp};
+use crate::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
 /// Writes [`Forward`] and the traits of a store for it, from one list of verbs.
 macro_rules! forward {
@@ -22,8 +21,8 @@ macro_rules! forward {
         $(fn $now:ident($($now_arg:ident: $now_ty:ty),*) -> $now_out:ty;)*
         $(async fn $verb:ident($($arg:ident: $ty:ty),*) -> $out:ty;)*
     })*) => {
-        /// A store in front of another one, which adds to some verbs and passes all others on. Implement [`inner`](Self::inner) and
-        /// the verbs that differ; the type is then a [`Store`].
+        /// A store in front of another one, which adds to some verbs and passes all others on. Implement
+        /// [`inner`](Self::inner) and the verbs that differ; the type is then a [`Store`].
         ///
         /// ```
         /// use std::sync::Arc;
@@ -48,10 +47,10 @@ macro_rules! forward {
         /// ```
         #[async_trait]
         pub trait Forward: Debug + Send + Sync + 'static {
-            /// The store behind this one.
+            /// The inner store.
             fn inner(&self) -> &dyn Store;
 
-            /// None, as of every store that does not say otherwise: the transactions of the store behind would bypass this one.
+            /// `None` by default: the transactions of the inner store would bypass this one.
             fn transactions(&self) -> Option<&dyn Transactions> {
                 None
             }
@@ -67,7 +66,7 @@ macro_rules! forward {
                 #[doc = concat!("Passes [`", stringify!($store), "::", stringify!($verb), "`] on.")]
                 ///
                 /// # Errors
-                /// Those of the store behind.
+                /// The errors of the inner store.
                 async fn $verb(&self, $($arg: $ty),*) -> $out {
                     self.inner().$verb($($arg),*).await
                 }
@@ -123,6 +122,7 @@ forward! {
         async fn clock() -> Result<Timestamp>;
         async fn exchange(commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged>;
         async fn renew(leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>>;
+        async fn report(worker: &WorkerRecord) -> Result<()>;
         async fn purge(request: &PurgeRequest) -> Result<Purged>;
         async fn backup_to(path: &Path) -> Result<()>;
         async fn close() -> Result<()>;
@@ -144,6 +144,7 @@ forward! {
         async fn dead_letters(before: Option<ExecutionId>, max: usize) -> Result<Vec<DeadLetter>>;
         async fn dead_letter(execution: ExecutionId) -> Result<Option<DeadLetter>>;
         async fn dead_letter_stats(max: usize) -> Result<Vec<DeadLetterStat>>;
+        async fn workers(after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>>;
     }
     Hints {
         fn listen(topic: Topic) -> Box<dyn Listener>;

@@ -3,18 +3,23 @@
 //! | Trait | Used by |
 //! |---|---|
 //! | [`Backend`] | workers and callers: the verbs that write |
-//! | [`Reads`] | waiters and workers: what the runtime reads |
+//! | [`Reads`] | waiters and workers: the reads of the runtime |
 //! | [`Inspect`] | operators: lists, counts and histories, all bounded |
-//! | [`Hints`] | everybody who waits for a change: hints that may be lost |
+//! | [`Hints`] | all that wait for a change: hints that may be lost |
 //! | [`Migrate`] | operators: the schema |
 //! | [`Store`] | programs: all five in one |
+//! | [`HintChannel`] | processes whose store has slow hints or none: a channel of hints beside the store |
+//! | [`Announced`] | a store in front of another one, which uses such a channel |
 //! | [`Forward`] | a store in front of another one, which overrides some verbs and passes the others on |
 //! | [`Transactions`] | applications with their own tables beside Stent's: optional for a store |
 //!
 //! [`StoredTask`] is one task as a simple store keeps it, with the views that are read from it.
 
+mod announced;
+mod channel;
 mod claim;
 mod error;
+mod export;
 mod forward;
 mod inspect;
 mod stored_task;
@@ -25,8 +30,11 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
+pub use announced::Announced;
+pub use channel::HintChannel;
 pub use claim::{ClaimRequest, Claimed, Expired, Limit, LimitUsage, NoStickyCache, StickyCache};
 pub use error::{Error, ErrorKind, Result};
+pub use export::ExportRecord;
 pub use forward::Forward;
 pub use inspect::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,
@@ -35,7 +43,7 @@ pub use inspect::{
 pub use stored_task::StoredTask;
 pub use transactions::{HostTransaction, Transactions};
 
-use crate::model::Lease;
+use crate::model::{Lease, WorkerRecord};
 use crate::transition::{Outcome, Transition};
 use crate::{TaskId, Timestamp};
 
@@ -69,7 +77,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///    (G6, G9, G10). A running task whose lease has expired is due. Tasks that were asked to end, or whose deadline has
     ///    passed (`expires_at <= now`), are not due any more: none of their code starts again (G15).
     /// 9. Each claim raises the count of `epoch` and `uncommitted_claims` by one, gives `epoch` the request's nonce, sets the
-    ///    lease, and completes the due sleeps of the task, in the order of their moments (G2).
+    ///    lease, and completes the due sleeps of the task, in the order of their moments (G2). It returns the `ready_at` that
+    ///    the task had before, as [`due_at`](Claimed::due_at).
     /// 10. A claim returns the steps that are not in the worker's cache: all of them, or, if [`StickyCache::seen`] knows the
     ///     task under its previous fence, those that have ended since and the maps that are still open, whose items may have
     ///     continued.
@@ -82,7 +91,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// 13. A claim reports tasks of the store whose deadline has passed (at most [`EXPIRED_MAX`](crate::limits::EXPIRED_MAX),
     ///     the longest overdue first), for any worker, and the tasks of this worker that were asked to end.
     /// 14. A claim that takes over a running task records the end of the previous claim.
-    /// 15. A claim with a `max` of 0 takes nothing and still reports what 13 says; so does a claim without functions.
+    /// 15. A claim with a `max` of 0 takes nothing and still reports the tasks of rule 13; so does a claim without
+    ///     functions.
     /// 16. The news of an applied or repeated transition contain the completions that its holder has not seen, if
     ///     [`lacks_steps`](crate::ledger::lacks_steps) says so.
     /// 17. Listeners get hints once the transaction is committed: of [`Topic::Work`] if a task may have become ready, a step of
@@ -116,7 +126,21 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Safe: renewing is idempotent.
     async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>>;
 
-    /// Deletes old data. "Old" is strictly before `request.before`, by the end of the root or the moment of the result.
+    /// Writes what a worker says of itself, for [`Inspect::workers`].
+    ///
+    /// # Behaviour
+    /// 1. Replaces the worker's earlier record as a whole. No record is refused, and the last write stands.
+    /// 2. Changes nothing else, and sends no hints.
+    ///
+    /// # Concurrency
+    /// Any number of calls on any number of handles.
+    ///
+    /// # Cancel safety
+    /// Safe: a dropped call has written the record or not.
+    async fn report(&self, worker: &WorkerRecord) -> Result<()>;
+
+    /// Deletes old data. "Old" is strictly before `request.before`, by the end of the root, the moment of the result, or the moment
+    /// when a worker was last seen.
     ///
     /// # Behaviour
     /// 1. Deletes the data that [`request.what`](PurgeRequest::what) names and that ended before `request.before`, oldest
@@ -128,16 +152,17 @@ pub trait Backend: Debug + Send + Sync + 'static {
     ///    entries by the number of steps of each kind, name and status when the call began. Only executions that have any of
     ///    these are compacted and counted.
     /// 5. A key whose holder is deleted is [followed up](crate::ledger::Cascade) as if the holder had been erased (G12).
-    /// 6. A task that still ran below an ended root is deleted with its execution. If it took a slot of a limit, listeners of
+    /// 6. A record of a worker is deleted only if the worker [is over](WorkerRecord::is_over) at `request.now`.
+    /// 7. A task that still ran below an ended root is deleted with its execution. If it took a slot of a limit, listeners of
     ///    [`Topic::Work`] get a hint (G17).
     ///
     /// # Cancel safety
     /// Safe: the next call deletes the rest.
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged>;
 
-    /// What the store offers to applications that have tables in its database. This is the one optional part of a store, so the
-    /// default is `None`. A wrapper of a store that does not override it has none either, and so cannot let transitions bypass
-    /// it.
+    /// The store's transactions, for applications that have tables in its database. This is the one optional part of a store,
+    /// so the default is `None`. A wrapper of a store that does not override it has none either, and so cannot let transitions
+    /// bypass it.
     fn transactions(&self) -> Option<&dyn Transactions> {
         None
     }
@@ -162,7 +187,8 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// Closes the handle: waits for running calls, then releases connections and files.
     ///
     /// # Behaviour
-    /// 1. Later calls, including those of [`Reads`], [`Inspect`] and [`Migrate`], fail with [`ErrorKind::Closed`]; closing again succeeds.
+    /// 1. Later calls, including those of [`Reads`], [`Inspect`] and [`Migrate`], fail with [`ErrorKind::Closed`];
+    ///    closing again succeeds.
     /// 2. Other handles on the same store stay open. Leases do not change.
     async fn close(&self) -> Result<()>;
 }
@@ -186,7 +212,7 @@ pub trait Listener: Debug + Send {
     async fn changed(&mut self);
 }
 
-/// What a hint is about.
+/// The subject of a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// A task may have become ready, or a step of a running one has ended.
@@ -204,7 +230,7 @@ pub trait Migrate: Debug + Send + Sync + 'static {
     /// [`ErrorKind::Schema`] if the store's schema is newer than this program.
     async fn migrate(&self) -> Result<()>;
 
-    /// The number of applied migrations, and of migrations that this program knows. A place without a schema has zero applied;
+    /// The number of applied migrations, and of migrations that this program knows. A store without a schema has zero applied;
     /// a store that needs no schema knows zero.
     async fn version(&self) -> Result<SchemaVersion>;
 }
@@ -219,9 +245,16 @@ pub struct SchemaVersion {
 }
 
 /// A whole store, as a program holds it behind one pointer.
-pub trait Store: Backend + Reads + Inspect + Hints + Migrate {}
+pub trait Store: Backend + Reads + Inspect + Hints + Migrate {
+    /// The name of the store's type, for messages.
+    fn type_name(&self) -> &'static str;
+}
 
-impl<T: Backend + Reads + Inspect + Hints + Migrate> Store for T {}
+impl<T: Backend + Reads + Inspect + Hints + Migrate> Store for T {
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<T>()
+    }
+}
 
 /// The name of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,9 +275,9 @@ pub struct Exchanged {
     pub outcomes: Vec<Outcome>,
     /// Claimed tasks, in the order of G9.
     pub claimed: Vec<Claimed>,
-    /// When to ask again: when the next task that the request admits is due, if fewer than `max` tasks were claimed and one is
-    /// known; when a limit that holds a task back may give way with time; or when the next deadline of the store passes. A
-    /// hint: there may be no work at that moment.
+    /// When to ask again: when the next task that the request admits is due, if fewer than `max` tasks were claimed and
+    /// one is known; when a limit that holds a task back has room again without a change of the store; or when the next
+    /// deadline of the store passes. A hint: there may be no work at that moment.
     pub next_due: Option<Timestamp>,
     /// Tasks whose deadline has passed: the receiver ends them.
     pub expired: Vec<Expired>,
@@ -288,11 +321,13 @@ pub enum Purge {
     Details,
     /// Results that are kept under keys: expired ones, whatever `before` says, and those from before `before`.
     Results,
+    /// Records of workers that have stopped, crashed or died, and that were last seen before `before`.
+    Workers,
 }
 
 /// The result of a purge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
-    /// Executions, or results, that were deleted or compacted. If it equals the requested maximum, there may be more.
+    /// Executions, results or records of workers that were deleted or compacted. If it equals the requested maximum, there may be more.
     pub count: u32,
 }

@@ -3,11 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DeadLetter, ExecutionView, Expired, ItemView, RunningView, SummaryView, TaskView};
+use crate::Timestamp;
 use crate::ledger::{Insert, Row, Update};
-use crate::model::{
-    ExecutionStatus, Mark, NewTask, Progress, Step, StepKind, StepState, Task, TaskResult, TaskStatus,
-};
-use crate::{Payload, Timestamp};
+use crate::model::{ExecutionStatus, Mark, NewTask, Progress, Step, StepKind, Task, TaskResult, TaskStatus};
 
 /// One task as a store keeps it. This type decides which fields a reader sees, and under which status; how the fields are
 /// stored is up to the store.
@@ -69,21 +67,20 @@ impl StoredTask {
     pub fn is_claimable(&self, now: Timestamp) -> bool {
         self.row.kind == StepKind::Call
             && !self.row.status.is_terminal()
-            && self.row.mark != Some(Mark::Cancel)
+            && !self.row.marks.contains(Mark::Cancel)
             && self.row.expires_at.is_none_or(|expires_at| now < expires_at)
     }
 
     /// Whether it is the root of an execution that failed for good, and that nobody has redriven or discarded yet.
     #[must_use]
     pub fn is_dead_letter(&self) -> bool {
-        self.is_root() && self.row.status == TaskStatus::Failed && self.row.mark.is_none()
+        self.row.is_dead_letter()
     }
 
     /// For a map, its progress.
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {
-        let row = &self.row;
-        row.kind.is_map().then_some(Progress { fed: row.fed, total: row.total, done: row.done })
+        self.row.map_progress()
     }
 
     /// The result of a task that has ended with one; the failure of an attempt that is retried is no result.
@@ -115,7 +112,7 @@ impl StoredTask {
             releases: self.row.releases,
             done: self.row.done,
             noted: self.row.noted,
-            mark: self.row.mark,
+            marks: self.row.marks,
             key: self.row.key,
             expires_at: self.row.expires_at,
             trace: self.task.trace.clone(),
@@ -128,25 +125,7 @@ impl StoredTask {
     /// The view of its parent.
     #[must_use]
     pub fn to_step(&self) -> Step {
-        let row = &self.row;
-        let state = match (row.status, row.done_order, row.ended_at) {
-            (TaskStatus::Cancelled, ..) => StepState::Cancelled,
-            (TaskStatus::Completed | TaskStatus::Failed, Some(order), Some(at)) => {
-                // A sleep and a map end without a result.
-                let result = self.result.clone().unwrap_or(Ok(Payload::empty()));
-                StepState::Done { order, at, result }
-            }
-            _ => StepState::Open { due: row.ready_at.filter(|_| row.kind == StepKind::Sleep) },
-        };
-        Step {
-            id: row.id,
-            seq: self.task.seq,
-            kind: row.kind,
-            name: self.task.lane.function.clone(),
-            state,
-            map: self.progress(),
-            digest: row.digest,
-        }
+        self.row.to_step(self.task.seq, self.task.lane.function.clone(), self.final_result().cloned())
     }
 
     /// The view of a waiter for the execution. `None` for a task that is not a root.
@@ -159,7 +138,7 @@ impl StoredTask {
             queue: self.task.lane.queue.clone(),
             tags: self.task.lane.tags.clone(),
             priority: self.task.priority,
-            status: ExecutionStatus::of_root(row.status, row.started_at.is_some(), row.mark),
+            status: ExecutionStatus::of_root(row.status, row.started_at.is_some(), row.marks),
             attempts: row.attempts,
             expires_at: row.expires_at,
             result: self.final_result().cloned(),
@@ -181,7 +160,7 @@ impl StoredTask {
             kind: row.kind,
             name: self.task.lane.function.clone(),
             status: row.status,
-            mark: row.mark,
+            marks: row.marks,
             attempts: row.attempts,
             crashes: row.crashes,
             releases: row.releases,
@@ -236,8 +215,8 @@ impl StoredTask {
         })
     }
 
-    /// The view of a caller that ends it because of its deadline; the store checks that the deadline has passed. `None` if it
-    /// has no deadline.
+    /// The view of a caller that ends the task because of its deadline; the store checks that the deadline has passed.
+    /// `None` if it has no deadline.
     #[must_use]
     pub fn to_expired(&self) -> Option<Expired> {
         let row = &self.row;
@@ -257,8 +236,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::model::{Lane, NewTaskState, Seq, Tree};
-    use crate::{Failure, TaskId};
+    use crate::model::{Lane, Marks, NewTaskState, Seq, Tree};
+    use crate::{Failure, Payload, TaskId};
 
     fn record() -> StoredTask {
         let id = TaskId::from_uuid(Uuid::from_u128(7));
@@ -324,9 +303,23 @@ mod tests {
         assert!(with(|_| {}));
         assert!(with(|row| row.expires_at = Some(Timestamp::from_micros(6))));
         assert!(!with(|row| row.expires_at = Some(Timestamp::from_micros(5))));
-        assert!(!with(|row| row.mark = Some(Mark::Cancel)));
+        assert!(!with(|row| row.marks = Marks::of(Mark::Cancel)));
         assert!(!with(|row| row.kind = StepKind::Sleep));
         assert!(!with(|row| row.status = TaskStatus::Completed));
+    }
+
+    #[test]
+    fn what_was_asked_to_end_is_so_whatever_other_mark_it_has() {
+        for other in Mark::ALL {
+            let mut record = record();
+            record.row.marks = Marks::of(*other).with(Mark::Cancel);
+            assert!(!record.is_claimable(Timestamp::EPOCH) && record.row.is_stopping(), "{other}");
+            assert_eq!(record.to_execution().map(|view| view.status), Some(ExecutionStatus::Cancelling));
+            record.row.status = TaskStatus::Failed;
+            assert!(!record.is_dead_letter() && !record.row.is_stopping(), "{other}");
+            let stored = serde_json::to_value(&record).expect("encodes");
+            assert_eq!(serde_json::from_value::<StoredTask>(stored).expect("decodes"), record);
+        }
     }
 
     #[test]
@@ -353,10 +346,11 @@ mod tests {
         assert_eq!(serde_json::to_value(record()).expect("encodes"), stored);
         assert_eq!(serde_json::from_value::<StoredTask>(stored.clone()).expect("decodes"), record());
 
-        // Written before there were digests.
+        // Written before there were digests, and without a field for no mark.
         for part in ["task", "row"] {
             stored[part].as_object_mut().expect("an object").remove("digest");
         }
+        stored["row"].as_object_mut().expect("an object").remove("mark");
         assert_eq!(serde_json::from_value::<StoredTask>(stored).expect("decodes"), record());
     }
 }

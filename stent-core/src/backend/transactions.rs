@@ -47,8 +47,8 @@ pub trait Transactions: Debug + Send + Sync {
         self.begin().await
     }
 
-    /// Applies transitions in an open transaction, whoever began it. They become visible when it is committed; if it is rolled
-    /// back, they never existed.
+    /// Applies transitions in an open transaction of the store or of the application. They become visible when it is
+    /// committed; if it is rolled back, they never existed.
     ///
     /// # Behaviour
     /// 1. The outcomes are those of [`exchange`](super::Backend::exchange), provided that the transaction is committed.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::Payload;
 use crate::model::{
-    Lane, Lease, NewTaskState, Note, Said, Seq, StepKind, Task, TaskResult, TaskStatus, Threshold,
+    Lane, Lease, Marks, NewTaskState, Note, Said, Seq, StepKind, Task, TaskResult, TaskStatus, Threshold,
 };
 use crate::transition::Feed;
 
@@ -33,7 +33,7 @@ fn held(retry: Option<RetryPolicy>, attempts: u32) -> Held {
     Held { fence: FENCE, tree: TREE, retry, attempts, key: None, redriven: false }
 }
 
-/// Tries three times, after one second and after two.
+/// A policy of three attempts, with delays of one and two seconds.
 fn steady() -> RetryPolicy {
     RetryPolicy { jitter: 0.0, ..RetryPolicy::default() }
 }
@@ -82,7 +82,7 @@ fn failed(had_steps: bool) -> End {
     End { result: Err(declined()), had_steps, redo: vec![id(13), id(16)] }
 }
 
-fn claimed(tries: u32) -> Claimed {
+fn claimed(claims: u32) -> Claimed {
     let task = Task {
         id: TASK,
         tree: TREE,
@@ -94,13 +94,13 @@ fn claimed(tries: u32) -> Claimed {
         retry: Some(steady()),
         status: TaskStatus::Running,
         epoch: FENCE.epoch,
-        uncommitted_claims: tries,
+        uncommitted_claims: claims,
         attempts: 1,
         crashes: 0,
         releases: 0,
         done: 4,
         noted: 0,
-        mark: None,
+        marks: Marks::NONE,
         key: None,
         expires_at: None,
         trace: None,
@@ -109,10 +109,10 @@ fn claimed(tries: u32) -> Claimed {
         ended_at: None,
     };
     let lease = Lease { task: TASK, epoch: FENCE.epoch, until: t(130) };
-    Claimed { task, lease, fence: FENCE, cached: None, steps: Vec::new() }
+    Claimed { task, due_at: t(0), lease, fence: FENCE, cached: None, steps: Vec::new() }
 }
 
-// Then: what is expected, with everything in it that the turn had.
+// Then: the expected commit, with everything that the turn had.
 
 fn expected(next: Next) -> Commit {
     let Turn { insert, own: _, cancel, feed, fire, seen, notes } = turn();
@@ -192,7 +192,7 @@ fn a_function_with_steps_is_tried_again_by_its_own_policy_and_its_record_is_cut(
     assert_eq!(
         transition,
         Commit {
-            // What the failed attempt wished for is not written; what leaves the record is not cancelled before.
+            // Requests of the failed attempt are not written; steps that leave the record are not cancelled first.
             cancel: vec![id(12)],
             fire: vec![id(15)],
             erase: vec![id(13), id(16)],
@@ -280,7 +280,7 @@ fn a_policy_out_of_all_bounds_gives_a_delay_all_the_same() {
 
 #[test]
 fn a_task_that_crashes_its_workers_is_given_up_before_its_code_runs_again() {
-    // The claim in hand is a try too.
+    // The current claim counts, too.
     assert_eq!(crashed(&claimed(1), NOW), None);
     assert_eq!(crashed(&claimed(CRASHES_MAX), NOW), None);
 
@@ -305,49 +305,49 @@ fn a_task_that_is_handed_back_changes_in_nothing_else() {
 }
 
 #[test]
-fn a_nudge_is_guarded_by_the_claim_that_parked_the_task() {
+fn an_unpark_is_guarded_by_the_claim_that_parked_the_task() {
     let expected = Unpark { task: TASK, epoch: Epoch::plain(3), at: NOW };
     assert_eq!(unpark(TASK, Epoch::plain(3), NOW), Transition::Unpark(expected));
 }
 
-// Dead letters that are tried again.
+// Retried dead letters.
 
-fn revived(attempts: u32) -> Held {
+fn redriven(attempts: u32) -> Held {
     Held { redriven: true, ..held(Some(steady()), attempts) }
 }
 
 #[test]
-fn a_revived_dead_letter_is_cut_at_the_failure_that_it_has_on_record() {
+fn a_redriven_dead_letter_is_cut_at_the_failure_that_it_has_on_record() {
     for attempts in [0, 2, 9] {
-        let transition = end(&revived(attempts), turn(), failed(true), NOW);
+        let transition = end(&redriven(attempts), turn(), failed(true), NOW);
 
-        // Nothing that this run wished for is written, and nothing that it said: it goes on at once, before the cut.
+        // No request and no note of this run is written: the task runs again at once, from before the cut.
         let redo = Commit { erase: vec![id(13), id(16)], seen: 4, ..bare(Next::Redo) };
         assert_eq!(transition, redo);
     }
 }
 
 #[test]
-fn a_revived_dead_letter_that_fails_by_itself_or_ends_well_is_like_any_other() {
+fn a_redriven_dead_letter_that_fails_by_itself_or_ends_well_is_like_any_other() {
     let itself = End { redo: Vec::new(), ..failed(true) };
     assert_eq!(
-        end(&revived(9), turn(), itself.clone(), NOW),
+        end(&redriven(9), turn(), itself.clone(), NOW),
         end(&held(Some(steady()), 9), turn(), itself, NOW)
     );
     let good = End { result: ok(), ..failed(true) };
-    assert_eq!(end(&revived(0), turn(), good, NOW), expected(Next::End(ok())));
+    assert_eq!(end(&redriven(0), turn(), good, NOW), expected(Next::End(ok())));
 }
 
 #[test]
-fn a_claim_knows_whether_its_task_was_revived_and_which_key_it_has() {
+fn a_claim_knows_whether_its_task_was_redriven_and_which_key_it_has() {
     let key = Key::of_user("charge", None, "order 7");
     let mut claimed = claimed(1);
-    claimed.task.mark = Some(Mark::Redrive);
+    claimed.task.marks = Marks::of(Mark::Redrive);
     claimed.task.key = Some(key);
 
     let held = Held::claimed(&claimed);
 
-    assert_eq!(held, Held { key: Some(key), ..revived(1) });
+    assert_eq!(held, Held { key: Some(key), ..redriven(1) });
     assert_eq!(release(&held, NOW), Commit { key: Some(key), ..bare(Next::Release) });
 }
 
@@ -360,7 +360,7 @@ fn code_that_was_asked_to_end_ends_as_cancelled_with_all_that_its_last_turn_brou
     assert!(Failure::cancelled().fatal);
 }
 
-// From outside.
+// Requests from outside.
 
 fn from_outside(action: Action) -> Transition {
     Transition::Request(Request { execution: EXECUTION, at: NOW, action })
@@ -397,7 +397,7 @@ fn a_signal_is_kept_under_the_key_that_waits_for_its_name() {
 }
 
 #[test]
-fn dead_letters_are_revived_and_discarded_by_their_root() {
+fn dead_letters_are_redriven_and_discarded_by_their_root() {
     for retry in [None, Some(steady())] {
         assert_eq!(redrive(EXECUTION, retry.clone(), NOW), from_outside(Action::Redrive { retry }));
     }

@@ -1,4 +1,4 @@
-//! Which values are the same, and which are not.
+//! Which values have the same digest, and which have different ones.
 #![expect(clippy::disallowed_types, reason = "a digest must not depend on the order of a hash map")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -36,7 +36,7 @@ fn order() -> Order {
 #[test]
 fn digests_are_fixed_forever() {
     // Computed once by another program, from the table in this module's docs and SipHash-1-3 with a key of zeros. A change
-    // here takes every recorded step for another one.
+    // here makes every recorded step a different one.
     for (digest, expected) in [
         (of(()), "68a914128e01e473"),
         (of(true), "4bf43d25556ce9c0"),
@@ -135,7 +135,7 @@ fn fields_go_by_name_and_those_that_are_none_do_not_count() {
     let before = of(Before { id: 7, name: "tea" });
     assert_eq!(before, of(After { name: "tea", note: None, id: 7 }));
     assert_ne!(before, of(After { name: "tea", note: Some(0), id: 7 }));
-    // A key whose value is nothing is a key all the same.
+    // A key with an empty value still counts.
     assert_ne!(of(BTreeMap::from([("a", None::<u8>)])), of(BTreeMap::<&str, u8>::new()));
 }
 

@@ -64,7 +64,7 @@ impl Kind {
     pub const CANCELLED: &'static str = "stent::Cancelled";
     /// An execution that does not exist.
     pub const NOT_FOUND: &'static str = "stent::NotFound";
-    /// An error of which only the text is known: a string, or a boxed error whose type is unknown to this process.
+    /// An error whose text alone is known: a string, or a boxed error whose type is unknown to this process.
     pub const UNTYPED: &'static str = "stent::Untyped";
     /// Any other of Stent's errors.
     pub const ERROR: &'static str = "stent::Error";
@@ -120,6 +120,20 @@ impl Kind {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The kind, if it is one of Stent's own. It is then the code of the failure, like the code of an error; the guide has an
+    /// index of all codes.
+    ///
+    /// ```
+    /// use stent_core::{Failure, Kind};
+    ///
+    /// assert_eq!(Failure::cancelled().kind.code(), Some(Kind::CANCELLED));
+    /// assert_eq!(Failure::new("shop::ChargeError", "no funds").kind.code(), None);
+    /// ```
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        OWN_KINDS.into_iter().find(|own| *own == self.0)
     }
 
     /// Without the modules of the type: `ChargeError::Declined`.

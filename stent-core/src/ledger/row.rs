@@ -4,21 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Renewal;
 use crate::model::{
-    ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, Lease, Mark, NewTask, NewTaskState, Nonce, StepKind,
-    TaskResult, TaskStatus, Tree,
+    ClaimEnd, EndedClaim, Epoch, Fence, FunctionKey, Lease, Mark, Marks, NewTask, NewTaskState, Nonce,
+    Progress, Seq, Slot, Step, StepKind, StepState, TaskResult, TaskStatus, Tree,
 };
-use crate::{Digest, Key, TaskId, Timestamp, WorkerId};
+use crate::{Digest, Key, Payload, TaskId, Timestamp, WorkerId};
 
 /// The part of a task that changes in its life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
     /// The task.
     pub id: TaskId,
-    /// Where it hangs.
+    /// Its position in the execution's tree.
     pub tree: Tree,
-    /// What kind of task it is.
+    /// Its kind.
     pub kind: StepKind,
-    /// Where it stands.
+    /// Its status.
     pub status: TaskStatus,
     /// Its last claim.
     pub epoch: Epoch,
@@ -29,23 +29,23 @@ pub struct Row {
     pub attempts: u32,
     /// Claims whose lease ran out.
     pub crashes: u32,
-    /// Claims that were handed back.
+    /// Claims that were released.
     pub releases: u32,
     /// Transitions committed by its leaseholders.
     pub commit: u32,
     /// The claim under which the last of them was committed.
     pub commit_epoch: Epoch,
-    /// When it is worth claiming: the due time of a pending task, the end of a lease, the latest moment of a wait, the
-    /// moment of a sleep.
+    /// When it is due: the due time of a pending task, the end of a lease, the latest moment of a wait, the moment of
+    /// a sleep.
     pub ready_at: Option<Timestamp>,
-    /// Who holds the lease.
+    /// The worker that holds the lease.
     pub worker: Option<WorkerId>,
     /// Steps, or items, that have ended.
     pub done: u32,
-    /// The count of `done` at which it is woken: its own while it is parked; its owner's for a map.
+    /// The count of `done` at which a parked task is woken; for a map, the count at which its owner is woken.
     #[serde(rename = "wake_at")]
     pub wake_threshold: Option<u32>,
-    /// Which completion of its parent it was.
+    /// The number of its completion in the parent.
     pub done_order: Option<u32>,
     /// Items written, for a map.
     pub fed: u32,
@@ -54,18 +54,19 @@ pub struct Row {
     /// The digest of its arguments, or of the items that a map was fed with so far.
     #[serde(default)]
     pub digest: Option<Digest>,
-    /// Notes that its code has written.
+    /// The number of notes that its code has written.
     pub noted: u32,
-    /// What its status does not say.
-    pub mark: Option<Mark>,
-    /// The key under which it is found.
+    /// Facts that its status does not express.
+    #[serde(rename = "mark", default)]
+    pub marks: Marks,
+    /// The key under which other tasks find it.
     pub key: Option<Key>,
-    /// When its time is up.
+    /// Its deadline.
     pub expires_at: Option<Timestamp>,
-    /// Set while it runs and its function's running tasks are counted. Those whose lease (`ready_at`) is over do not count, and
-    /// [lose](Self::vacate) their place when it is given away.
+    /// Set while the task runs and takes a slot of its function's limit. A task whose lease (`ready_at`) has expired does not
+    /// count, and [loses](Self::vacate) its slot when a claim gives the slot to another task.
     #[serde(rename = "slot")]
-    pub limit_key: Option<FunctionKey>,
+    pub limit_key: Option<Slot>,
     /// When it was first claimed, or its code began in its parent's turn.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -73,7 +74,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row of which nothing is known but what and where it is: pending, and never due.
+    /// A new row of a task of this kind at this position: pending, and never due.
     #[must_use]
     pub const fn new(id: TaskId, tree: Tree, kind: StepKind) -> Self {
         Self {
@@ -97,7 +98,7 @@ impl Row {
             total: None,
             digest: None,
             noted: 0,
-            mark: None,
+            marks: Marks::NONE,
             key: None,
             expires_at: None,
             limit_key: None,
@@ -141,15 +142,15 @@ impl Row {
         row
     }
 
-    /// What a leaseholder's next write is checked against.
+    /// The fence that a leaseholder's next write must pass.
     #[must_use]
     pub const fn fence(&self) -> Fence {
         Fence { task: self.id, epoch: self.epoch, commit: self.commit }
     }
 
-    /// Claims the task: the one change that a store makes without a transition. `slot` is set if the running tasks of its
-    /// function are counted, that is if the request limits how many of it run at once. Gives the try that this claim puts an
-    /// end to, if the task is taken over from a worker whose lease has run out: the store writes it.
+    /// Claims the task: the only change that a store makes without a transition. `slot` is set if the request limits how
+    /// many tasks of the function run at once, so that running tasks are counted. If the task is taken over from a worker
+    /// whose lease has expired, returns that worker's ended claim, which the store writes.
     ///
     /// The store then [fires](Self::fire) the sleeps below the task that are due, by moment and then position.
     pub fn claim(
@@ -177,29 +178,57 @@ impl Row {
         self.worker = Some(worker);
         self.ready_at = Some(until);
         self.wake_threshold = None;
-        self.limit_key = slot;
+        self.limit_key = slot.map(Slot::Taken);
         self.started_at = self.started_at.or(Some(now));
         crashed
     }
 
-    /// Takes its place of a function's limit away, if its lease has run out: what a claim does with every task of the function
-    /// when it counts the places (G8) and finds room. From then on its lease cannot be [renewed](Self::renew); it can
+    /// Frees the task's slot of a function's limit, if its lease has expired. A claim that counts the slots (G8) and finds
+    /// room does this for every task of the function. From then on the lease cannot be [renewed](Self::renew); its holder can
     /// still write.
     pub fn vacate(&mut self, function: FunctionKey, now: Timestamp) {
-        if self.limit_key == Some(function) && self.ready_at.is_some_and(|ends_at| ends_at <= now) {
-            self.limit_key = Some(FunctionKey::VACATED);
+        if self.limit_key == Some(Slot::Taken(function))
+            && self.ready_at.is_some_and(|ends_at| ends_at <= now)
+        {
+            self.limit_key = Some(Slot::Vacated);
         }
     }
 
-    /// Extends its lease to `until`, if the task still runs under that lease's claim: that the lease has run out does not
-    /// matter, as long as nobody has claimed the task since (G2). But if it took a slot of a limit, it lost the slot when it ran
-    /// out at `now`, or when a claim has [given it away](Self::vacate); a renewal that was decided earlier and comes later does
-    /// not take it back (G8).
+    /// The task as a step of its parent, given the parts that never change and the result that the task ended with.
+    #[must_use]
+    pub fn to_step(&self, seq: Seq, name: String, result: Option<TaskResult>) -> Step {
+        let state = match (self.status, self.done_order, self.ended_at) {
+            (TaskStatus::Cancelled, ..) => StepState::Cancelled,
+            (TaskStatus::Completed | TaskStatus::Failed, Some(order), Some(at)) => {
+                // A sleep and a map end without a result of their own.
+                StepState::Done { order, at, result: result.unwrap_or(Ok(Payload::empty())) }
+            }
+            _ => StepState::Open { due: self.ready_at.filter(|_| self.kind == StepKind::Sleep) },
+        };
+        Step { id: self.id, seq, kind: self.kind, name, state, map: self.map_progress(), digest: self.digest }
+    }
+
+    /// Whether the row is the root of an execution that failed for good, and that nobody has redriven or discarded yet.
+    #[must_use]
+    pub fn is_dead_letter(&self) -> bool {
+        self.tree.parent.is_none() && self.status == TaskStatus::Failed && self.marks.is_empty()
+    }
+
+    /// The progress of a map; `None` for other tasks.
+    #[must_use]
+    pub fn map_progress(&self) -> Option<Progress> {
+        self.kind.is_map().then_some(Progress { fed: self.fed, total: self.total, done: self.done })
+    }
+
+    /// Extends the lease to `until`, if the task still runs under the lease's claim. An expired lease can be extended, as long
+    /// as nobody has claimed the task since (G2). But a lease that takes a slot of a limit is lost once it has expired at `now`,
+    /// or once a claim has [given the slot away](Self::vacate); a renewal that was decided earlier and arrives later does not
+    /// take the slot back (G8).
     pub fn renew(&mut self, lease: &Lease, now: Timestamp, until: Timestamp) -> Renewal {
         let has_slot = match self.limit_key {
             None => true,
-            Some(FunctionKey::VACATED) => false,
-            Some(_) => self.ready_at.is_some_and(|ends_at| ends_at > now),
+            Some(Slot::Vacated) => false,
+            Some(Slot::Taken(_)) => self.ready_at.is_some_and(|ends_at| ends_at > now),
         };
         if self.status != TaskStatus::Running || self.epoch != lease.epoch || !has_slot {
             return Renewal::Lost;
@@ -216,37 +245,45 @@ impl Row {
         self.end(TaskStatus::Completed, at);
     }
 
-    /// Gives up a task that is below one which was given up: what a store does to those that it [sweeps](super::Writes::sweep).
+    /// Cancels a task below a cancelled one. A store calls this for each task that it [sweeps](super::Writes::sweep).
     pub fn cancel(&mut self, at: Timestamp) {
         if !self.status.is_terminal() {
             self.end(TaskStatus::Cancelled, at);
         }
     }
 
-    /// Asks an open task below one that was asked to end to do so too: what a store does to those that it
-    /// [stops](super::Writes::stop). What does not run ends at once.
+    /// Asks an open task to end because its execution was asked to. A store calls this for each task that
+    /// it [stops](super::Writes::stop). A task that does not run ends at once.
     pub fn stop(&mut self, at: Timestamp) {
         match self.status {
-            TaskStatus::Running => self.mark = Some(Mark::Cancel),
+            TaskStatus::Running => self.ask_to_end(),
             _ => self.cancel(at),
         }
     }
 
-    /// Whether it is asked to end.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.mark == Some(Mark::Cancel) && !self.status.is_terminal()
+    /// Marks the task as asked to end, or a wait as given up. A request to end replaces a redrive: the task is not retried any more.
+    pub(super) const fn ask_to_end(&mut self) {
+        self.marks = self.marks.without(Mark::Redrive).with(Mark::Cancel);
     }
 
-    /// Whether it waits for a value under its key, and for nothing else.
+    /// Whether the task was asked to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.marks.contains(Mark::Cancel) && !self.status.is_terminal()
+    }
+
+    /// Whether the task waits only for a value under its key.
     #[must_use]
     pub const fn waits_for_key(&self) -> bool {
         self.key.is_some() && matches!(self.status, TaskStatus::Waiting) && self.epoch.count == 0
     }
 
-    /// Whether it took a signal that, if it is given up now, the code has never seen and others may want (G11).
+    /// Whether the wait took a signal's value that the code has never seen: if the wait is given up now, other waits
+    /// may need the value (G11).
     pub(super) fn has_unseen_signal(&self) -> bool {
-        self.kind == StepKind::Signal && self.status == TaskStatus::Completed && self.mark.is_none()
+        self.kind == StepKind::Signal
+            && self.status == TaskStatus::Completed
+            && !self.marks.contains(Mark::Cancel)
     }
 
     pub(super) fn end(&mut self, status: TaskStatus, at: Timestamp) {
@@ -258,21 +295,21 @@ impl Row {
         self.ended_at = Some(at);
     }
 
-    /// Nobody works on it any more.
+    /// Clears the worker and the limit slot: no worker runs the task any more.
     pub(super) const fn rest(&mut self) {
         self.worker = None;
         self.limit_key = None;
     }
 
-    /// A turn of it was committed.
+    /// Records that a turn of the task was committed.
     pub(super) fn progress(&mut self) {
         self.uncommitted_claims = 0;
         self.clear_redrive();
     }
 
-    /// It has come further than where it was redriven.
+    /// Records that the task has progressed beyond the point of its redrive.
     pub(super) fn clear_redrive(&mut self) {
-        self.mark = self.mark.filter(|mark| *mark != Mark::Redrive);
+        self.marks = self.marks.without(Mark::Redrive);
     }
 
     /// Makes a parked task ready, no later than it was.

@@ -4,23 +4,27 @@
 //!
 //! | File | Holds |
 //! |---|---|
-//! | `tests.rs` | what leaseholders write |
+//! | `tests.rs` | writes of leaseholders |
 //! | `tests/keys.rs` | key entries, signals, joins, spawns |
-//! | `tests/requests.rs` | cancellation, expiry, dead letters; tries, notes, slots |
-//! | `tests/shelf.rs` | a store in a few lines, and batches by chance |
+//! | `tests/played.rs` | batches that are played over what was read |
+//! | `tests/requests.rs` | cancellation, expiry, dead letters; ended claims, notes, slots |
+//! | `tests/shelf.rs` | a store in a few lines, and random batches |
 
 mod crowd;
 mod keys;
+mod played;
 mod requests;
 mod shelf;
 
 use uuid::Uuid;
 
 use super::*;
-use crate::model::{KeyEntryKind, Keyed, Lane, Nonce, Note, RetryPolicy, Seq, TaskResult, Threshold, Wait};
+use crate::model::{
+    KeyEntryKind, Keyed, Lane, Marks, Nonce, Note, RetryPolicy, Seq, TaskResult, Threshold, Wait,
+};
 use crate::{ExecutionId, Payload, WorkerId};
 
-// Given: one execution and its rows. The root is task 1; everything else hangs where the test says.
+// Given: one execution and its rows. The root is task 1; each test says where the other tasks are in the tree.
 
 const ROOT: TaskId = task(1);
 const EXECUTION: ExecutionId = ROOT.execution();
@@ -63,7 +67,7 @@ fn step(n: u128) -> Row {
     running(task(n), Tree::step(EXECUTION, ROOT))
 }
 
-/// A root that was claimed once and waits until so many steps have ended.
+/// A root that was claimed once and waits until this many steps have ended.
 fn parked(wake_at: u32) -> Row {
     Row {
         status: TaskStatus::Waiting,
@@ -112,13 +116,13 @@ fn completed(row: Row, order: Option<u32>) -> Row {
     row
 }
 
-// When: what is sent.
+// When: the transitions.
 
 fn leased(row: &Row, next: Next) -> Transition {
     Commit::new(row.fence(), row.tree, row.key, t(10), next).into()
 }
 
-/// What a leaseholder's transition brings, to be filled in.
+/// A leaseholder's commit, to be filled in.
 fn commit(transition: &mut Transition) -> &mut Commit {
     transition.commit_mut().expect("a leaseholder's")
 }
@@ -147,7 +151,7 @@ fn retry(row: &Row) -> Transition {
     leased(row, Next::Retry { ready_at: t(20), failure: declined() })
 }
 
-fn nudge(row: &Row) -> Transition {
+fn unpark(row: &Row) -> Transition {
     Unpark { task: row.id, epoch: row.epoch, at: t(10) }.into()
 }
 
@@ -185,11 +189,11 @@ fn start(state: NewTaskState) -> Transition {
     Dispatch { root, key: None, at: t(10) }.into()
 }
 
-// Then: what came out.
+// Then: outcomes and writes.
 
-/// What a store loads of these rows and key entries: tasks by id; under each key its key entry and the open tasks that have it, with
-/// those above them.
-fn load<'a>(rows: &[Row], memos: &[KeyEntry], reads: &Reads) -> Ledger<'a> {
+/// The part of these rows and key entries that a store loads: tasks by id; for each key its key entry, the open tasks
+/// that have the key, and the tasks above them.
+fn load<'a>(rows: &[Row], key_entries: &[KeyEntry], reads: &Reads) -> Ledger<'a> {
     let mut tasks = reads.tasks.clone();
     for row in rows.iter().filter(|row| !row.status.is_terminal()) {
         if row.key.is_some_and(|key| reads.keys.contains(&key)) {
@@ -198,15 +202,22 @@ fn load<'a>(rows: &[Row], memos: &[KeyEntry], reads: &Reads) -> Ledger<'a> {
         }
     }
     let rows = rows.iter().filter(|row| tasks.contains(&row.id)).cloned();
-    Ledger::new(rows, memos.iter().filter(|memo| reads.memos.contains(&memo.key)).cloned())
+    Ledger::new(
+        rows,
+        key_entries.iter().filter(|key_entry| reads.key_entries.contains(&key_entry.key)).cloned(),
+    )
 }
 
 fn apply<'a>(rows: &[Row], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>) {
     apply_under(rows, &[], batch)
 }
 
-fn apply_under<'a>(rows: &[Row], memos: &[KeyEntry], batch: &'a [Transition]) -> (Vec<Outcome>, Writes<'a>) {
-    let mut ledger = load(rows, memos, &Ledger::reads(batch));
+fn apply_under<'a>(
+    rows: &[Row],
+    key_entries: &[KeyEntry],
+    batch: &'a [Transition],
+) -> (Vec<Outcome>, Writes<'a>) {
+    let mut ledger = load(rows, key_entries, &Ledger::reads(batch));
     let outcomes = batch
         .iter()
         .map(|transition| {
@@ -249,7 +260,7 @@ impl Writes<'_> {
     }
 }
 
-/// A leaseholder's write leaves the row like this, beside what the change does.
+/// The row after a leaseholder's write, apart from the change itself.
 fn committed(row: Row) -> Row {
     Row { commit: row.commit + 1, commit_epoch: row.epoch, ..row }
 }
@@ -561,7 +572,7 @@ mod completing {
     }
 
     #[test]
-    fn a_completion_does_not_put_off_a_moment_that_comes_first() {
+    fn a_completion_does_not_postpone_a_moment_that_comes_first() {
         let rows = [Row { ready_at: Some(t(5)), ..parked(1) }, step(2)];
         let ending = complete(&rows[1]);
         assert_eq!(apply_one(&rows, &ending).1.row(ROOT).ready_at, Some(t(5)));
@@ -655,7 +666,7 @@ mod completing {
 mod renewing {
     use super::*;
     use crate::backend::Renewal;
-    use crate::model::{FunctionKey, Lease};
+    use crate::model::{FunctionKey, Lease, Slot};
 
     #[test]
     fn a_lease_is_extended_as_long_as_its_claim_is_the_last_and_has_its_slot() {
@@ -674,9 +685,12 @@ mod renewing {
         assert!(renew(root(), epoch, 40), "it has run out, and nobody else has claimed the task");
         assert!(!renew(root(), Epoch::plain(9), 20));
         assert!(!renew(parked(1), epoch, 20));
-        assert!(renew(with_slot(FunctionKey::of("charge")), epoch, 20));
-        assert!(!renew(with_slot(FunctionKey::of("charge")), epoch, 31), "its slot may be another task's");
-        assert!(!renew(with_slot(FunctionKey::VACATED), epoch, 20), "its slot is another task's");
+        assert!(renew(with_slot(Slot::Taken(FunctionKey::of("charge"))), epoch, 20));
+        assert!(
+            !renew(with_slot(Slot::Taken(FunctionKey::of("charge"))), epoch, 31),
+            "its slot may be another task's"
+        );
+        assert!(!renew(with_slot(Slot::Vacated), epoch, 20), "its slot is another task's");
     }
 }
 
@@ -733,8 +747,8 @@ mod nudging {
 
     #[test]
     fn a_parked_task_becomes_ready() {
-        let nudge = nudge(&parked(1));
-        let (outcome, writes) = apply_one(&[parked(1)], &nudge);
+        let unpark = unpark(&parked(1));
+        let (outcome, writes) = apply_one(&[parked(1)], &unpark);
         assert_eq!(outcome, applied(0));
         assert_eq!(*writes.row(ROOT), Row { ready_at: Some(t(10)), ..parked(1) });
         assert!(writes.ready);
@@ -743,47 +757,47 @@ mod nudging {
     #[test]
     fn a_task_that_is_ready_already_stays_as_it_is() {
         let there = Row { ready_at: Some(t(9)), ..parked(1) };
-        let nudge = nudge(&there);
-        let (outcome, writes) = apply_one(std::slice::from_ref(&there), &nudge);
+        let unpark = unpark(&there);
+        let (outcome, writes) = apply_one(std::slice::from_ref(&there), &unpark);
         assert_eq!(outcome, already(0));
         assert!(writes.is_empty());
     }
 
     #[test]
-    fn a_moment_is_put_off_if_it_is_still_the_one() {
+    fn a_moment_is_postponed_if_it_is_still_the_one() {
         let due = |at| Row { ready_at: Some(t(at)), ..parked(1) };
-        let put_off = |from, until| {
+        let postpone = |from, until| {
             let (from, until) = (t(from), t(until));
             Postpone { task: ROOT, epoch: parked(1).epoch, at: t(10), from, until }.into()
         };
 
-        let later = put_off(20, 30);
+        let later = postpone(20, 30);
         let (outcome, writes) = apply_one(&[due(20)], &later);
         assert_eq!((outcome, writes.ready), (applied(0), false));
         assert_eq!(*writes.row(ROOT), due(30));
 
-        assert_eq!(apply_one(&[due(30)], &put_off(20, 30)).0, already(0));
+        assert_eq!(apply_one(&[due(30)], &postpone(20, 30)).0, already(0));
         for (row, why) in
             [(due(9), "it was woken"), (parked(1), "it waits for no moment"), (root(), "it runs")]
         {
-            assert_eq!(apply_one(&[row], &put_off(20, 30)).0, Outcome::Fenced, "{why}");
+            assert_eq!(apply_one(&[row], &postpone(20, 30)).0, Outcome::Fenced, "{why}");
         }
-        assert_eq!(apply_one(&[due(10)], &put_off(10, 30)).0, Outcome::Fenced, "it is due");
+        assert_eq!(apply_one(&[due(10)], &postpone(10, 30)).0, Outcome::Fenced, "it is due");
     }
 
     #[test]
     fn a_task_that_has_moved_on_is_fenced() {
         let mut moved = parked(1);
         moved.epoch = Epoch::plain(2);
-        assert_eq!(apply_one(&[moved], &nudge(&parked(1))).0, Outcome::Fenced);
-        assert_eq!(apply_one(&[root()], &nudge(&root())).0, Outcome::Fenced);
+        assert_eq!(apply_one(&[moved], &unpark(&parked(1))).0, Outcome::Fenced);
+        assert_eq!(apply_one(&[root()], &unpark(&root())).0, Outcome::Fenced);
     }
 
     #[test]
     fn an_ended_or_absent_task_is_gone() {
         let ended = completed(parked(1), None);
-        assert_eq!(apply_one(&[ended], &nudge(&parked(1))).0, Outcome::Gone);
-        assert_eq!(apply_one(&[], &nudge(&parked(1))).0, Outcome::Gone);
+        assert_eq!(apply_one(&[ended], &unpark(&parked(1))).0, Outcome::Gone);
+        assert_eq!(apply_one(&[], &unpark(&parked(1))).0, Outcome::Gone);
     }
 }
 
@@ -918,7 +932,7 @@ mod maps {
 
     #[test]
     fn items_that_are_fed_to_an_ended_map_are_given_up() {
-        // An item failed, and so the map, while its owner wrote the next chunk.
+        // An item failed, and the map with it, while its owner wrote the next chunk.
         let failed = completed(map(2, 1, 4, None), Some(1));
         let rows = [Row { done: 1, ..root() }, failed.clone()];
         let feeding = feed(&rows[0], 6, None, [3, 4]);
@@ -995,7 +1009,7 @@ mod giving_up {
 
     #[test]
     fn who_waits_for_what_is_to_be_followed_up_waits_for_that() {
-        // Execution 80 may close once its cancellation is written; task 2 waits for it, task 90 has nothing to do with it.
+        // Execution 80 may close once its cancellation is written; task 2 waits for it, task 90 is unrelated.
         let (closing, unrelated) = (task(80), running(task(90), Tree::root(task(90).execution())));
         let joiner = Row {
             kind: StepKind::Join,
@@ -1019,7 +1033,7 @@ mod giving_up {
 
     #[test]
     fn a_ledger_that_gave_up_a_subtree_wants_to_be_written_before_it_goes_on_there() {
-        // Task 5 hangs somewhere below 2; only the store knows.
+        // Task 5 is somewhere below task 2; only the store knows.
         let rows = [root(), step(2)];
         let mut keep = leased(&rows[0], Next::Keep);
         commit(&mut keep).cancel = vec![task(2)];
@@ -1028,11 +1042,11 @@ mod giving_up {
         let other = running(task(81), Tree::step(elsewhere, task(80)));
 
         let mut ledger = Ledger::new(rows.iter().chain([&below, &other]).cloned(), []);
-        let (mine, others, nudge) = (complete(&below), complete(&other), nudge(&below));
-        assert!(ledger.can_apply(&mine) && ledger.can_apply(&nudge));
+        let (mine, others, unpark) = (complete(&below), complete(&other), unpark(&below));
+        assert!(ledger.can_apply(&mine) && ledger.can_apply(&unpark));
         ledger.apply(&keep);
 
-        assert!(!ledger.can_apply(&mine) && !ledger.can_apply(&nudge));
+        assert!(!ledger.can_apply(&mine) && !ledger.can_apply(&unpark));
         assert!(ledger.can_apply(&others) && ledger.can_apply(&start(NewTaskState::Map)));
     }
 }
@@ -1067,6 +1081,23 @@ mod rows {
     }
 
     #[test]
+    fn a_sleep_that_is_over_at_once_ends_without_a_result_as_one_that_fires_does() {
+        let state = || NewTaskState::Done { started_at: t(9), result: Ok(Payload::empty()) };
+        let rows = [root()];
+        let mut turn = leased(&rows[0], Next::Keep);
+        commit(&mut turn).insert = vec![
+            new_task(2, Tree::step(EXECUTION, ROOT), StepKind::Sleep, state()),
+            new_task(3, Tree::step(EXECUTION, ROOT), StepKind::Inline, state()),
+        ];
+
+        let (_, writes) = apply_one(&rows, &turn);
+
+        let written = writes.insert.iter().map(|insert| (insert.row.status, insert.result.is_some()));
+        let ended = TaskStatus::Completed;
+        assert_eq!(written.collect::<Vec<_>>(), [(ended, false), (ended, true)]);
+    }
+
+    #[test]
     fn reads_name_every_row_that_a_transition_may_change() {
         let rows = [root(), step(2), item(3, 2)];
         let mut keep = leased(&rows[0], Next::Keep);
@@ -1081,6 +1112,6 @@ mod rows {
         assert_eq!(reads(complete(&rows[1])), [1, 2].map(task));
         assert_eq!(reads(complete(&rows[2])), [1, 2, 3].map(task));
         assert_eq!(reads(park(&rows[2], Wait::for_next(0))), [3].map(task));
-        assert_eq!(reads(nudge(&rows[1])), [2].map(task));
+        assert_eq!(reads(unpark(&rows[1])), [2].map(task));
     }
 }

@@ -1,36 +1,37 @@
-//! What a batch of transitions reads, and what it comes to.
+//! The data that a batch of transitions reads, and the changes that it makes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Row;
 use crate::model::{EndedClaim, KeyEntry, NewTask, Note, RetryPolicy, TaskResult};
 use crate::{ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
-/// What a ledger must be loaded with. A store loads what of it exists, and holds it against others until it has written.
+/// The data with which a ledger must be loaded. A store loads the parts that exist, and locks them until it has written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// Tasks, by id.
     pub tasks: BTreeSet<TaskId>,
-    /// Keys: of each its key entry; and every task in the store that is not over and [has it](Row::key), with the parents and
-    /// owners of those.
+    /// Keys. For each key, load its key entry, every open task that [has the key](Row::key), and the parents and owners of
+    /// those tasks.
     pub keys: BTreeSet<Key>,
-    /// Those of the keys under which there may be a key entry: the others are of executions, under which tasks only wait.
-    pub memos: BTreeSet<Key>,
+    /// The keys that may have a key entry. The other keys are those of executions: tasks wait under them, and there is no
+    /// entry.
+    pub key_entries: BTreeSet<Key>,
 }
 
-/// What a row's result columns are set to.
+/// The new content of a row's result columns.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Written<'a> {
     /// The task's result.
     Result(&'a TaskResult),
-    /// The last failure of a task that is tried again.
+    /// The last failure of a task that is retried.
     Failure(&'a Failure),
-    /// A result that was kept under a key, or that the change itself is.
+    /// A result that comes from a key entry, or that the change itself creates.
     Kept(TaskResult),
 }
 
 impl Written<'_> {
-    /// What is to be written: a result, or a failure.
+    /// The result or failure to write.
     ///
     /// # Errors
     /// The failure.
@@ -42,7 +43,7 @@ impl Written<'_> {
         }
     }
 
-    /// What is to be written, to keep: a result, or a failure.
+    /// The result or failure to write, as an owned value.
     ///
     /// # Errors
     /// The failure.
@@ -55,35 +56,38 @@ impl Written<'_> {
     }
 }
 
-/// What a batch of transitions changes, in the order in which it is to be written.
+/// The changes of a batch of transitions, in the order in which a store writes them.
 #[derive(Debug, Default)]
 pub struct Writes<'a> {
     /// Rows to insert, in the order of their ids.
     pub insert: Vec<Insert<'a>>,
     /// Rows to update, in the order of their ids.
     pub update: Vec<Update<'a>>,
-    /// Results to copy, to the first task from the second, once the rows are written: the result columns, nothing else.
+    /// Results to copy once the rows are written: the result columns of the second task to the first, and no other
+    /// column.
     pub copy: Vec<(TaskId, TaskId)>,
     /// Key entries to write, over what is there.
-    pub memos: Vec<KeyEntry>,
+    pub key_entries: Vec<KeyEntry>,
     /// Key entries to delete.
     pub forget: Vec<Key>,
-    /// Signals that were taken and never seen, those taken last first: the value of each, which is the task's result, goes
-    /// back to the key entry under the task's key, unless that has one. These tasks may be among those to erase.
+    /// Waits that took a signal's value which the code has never seen, the latest first. Return the value, which is the
+    /// task's result, to the key entry under the task's key, unless the entry has a value. These tasks may also be in
+    /// `erase`.
     pub restore: Vec<TaskId>,
-    /// What running code says, in order. What each does is said at [`Note`].
+    /// Notes of running code, in order. [`Note`] documents the effect of each.
     pub notes: Vec<Noted<'a>>,
     /// Claims that ended badly.
     pub ended_claims: Vec<EndedClaim>,
-    /// Every open task of these executions but the root is to be [stopped](Row::stop), at the moment.
+    /// Executions whose open tasks, except the root, a store [stops](Row::stop), and the moment.
     pub stop: Vec<(ExecutionId, Timestamp)>,
-    /// Every open task below these, at any depth, is to be [cancelled](Row::cancel), at the moment at which they themselves
-    /// ended, once all else is written; they themselves are in `update` or `insert`. If a task loses its slot of a
-    /// limit ([`Row::limit_key`]) here, or because it is stopped or erased, the batch counts as `ready`: a slot is free.
+    /// Ended tasks whose open descendants, at any depth, a store [cancels](Row::cancel) once all else is written, at the
+    /// moment at which the ended task itself ended. The ended tasks themselves are in `update` or `insert`. If a task that
+    /// is cancelled, stopped or erased had a slot of a limit ([`Row::limit_key`]), the batch counts as `ready`: a slot is
+    /// free.
     pub sweep: Vec<TaskId>,
-    /// These are to be deleted with everything below them and with their ended claims, after all else.
+    /// Tasks to delete after all else, with their descendants and ended claims.
     pub erase: Vec<TaskId>,
-    /// The cascade to run once all of this is written.
+    /// The cascade to run once these changes are written.
     pub cascade: Cascade,
     /// Whether an execution may have ended.
     pub ended: bool,
@@ -98,7 +102,7 @@ impl Writes<'_> {
         self.insert.is_empty()
             && self.update.is_empty()
             && self.copy.is_empty()
-            && self.memos.is_empty()
+            && self.key_entries.is_empty()
             && self.forget.is_empty()
             && self.restore.is_empty()
             && self.notes.is_empty()
@@ -112,13 +116,13 @@ impl Writes<'_> {
 /// A row to insert.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Insert<'a> {
-    /// What never changes.
+    /// The constant part.
     pub task: &'a NewTask,
-    /// What does.
+    /// The variable part.
     pub row: Row,
     /// When it was written.
     pub created_at: Timestamp,
-    /// Its result, if it is written ended; or its last failure.
+    /// Its result, if the task is inserted as ended; or its last failure.
     pub result: Option<Written<'a>>,
 }
 
@@ -127,40 +131,49 @@ pub struct Insert<'a> {
 pub struct Update<'a> {
     /// Its new state.
     pub row: Row,
-    /// What its result columns are set to; none leaves them as they are.
+    /// The new content of its result columns; `None` does not change them.
     pub result: Option<Written<'a>>,
-    /// Its new retry policy; none leaves the one that it has.
+    /// Its new retry policy; `None` does not change the policy.
     pub retry: Option<&'a RetryPolicy>,
 }
 
-/// A note, and where it belongs.
+/// A note, with its execution, task and moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Noted<'a> {
-    /// The execution that it is about.
+    /// The execution that the note describes.
     pub execution: ExecutionId,
-    /// The task whose code says it.
+    /// The task whose code wrote it.
     pub task: TaskId,
     /// When it was committed.
     pub at: Timestamp,
-    /// What it says.
+    /// The note.
     pub note: &'a Note,
 }
 
 /// Executions in which tasks outside the batch ended: only the store knows a task's descendants. Once the batch is written, the
-/// store looks there and lets a ledger take the [steps](super::CascadeStep).
+/// store searches these executions and lets a ledger apply the [steps](super::CascadeStep).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cascade {
-    /// Executions in which tasks were swept, erased or stopped, and when. The store finds in each:
+    /// Executions in which tasks were swept, erased or stopped, and the moment. The store finds in each:
     ///
     /// 1. key entries of results without a value whose holder has ended or is gone: [`CascadeStep::Vacate`](super::CascadeStep);
     /// 2. a root that is asked to end, is not running, and has no open task in its execution beside it:
     ///    [`CascadeStep::Close`](super::CascadeStep).
-    pub executions: BTreeMap<ExecutionId, Timestamp>,
-    /// What is known already.
+    ///
+    /// The ledger takes the steps in the order of these executions, because a task may wait for two of them.
+    pub executions: Vec<(ExecutionId, Timestamp)>,
+    /// Steps that are already known. The ledger takes these first.
     pub steps: Vec<super::CascadeStep>,
 }
 
 impl Cascade {
+    pub(super) fn add(&mut self, execution: ExecutionId, at: Timestamp) {
+        match self.executions.iter_mut().rev().find(|(known, _)| *known == execution) {
+            Some((_, known)) => *known = at,
+            None => self.executions.push((execution, at)),
+        }
+    }
+
     /// Whether nothing cascades.
     #[must_use]
     pub fn is_empty(&self) -> bool {

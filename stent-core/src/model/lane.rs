@@ -2,7 +2,7 @@
 //!
 //! Only a task's function, queue and tags decide whether a worker may run it. Tasks with the same function, queue and tags form
 //! a lane. A claim first selects the lanes that are open to the worker and then takes the heads of these lanes, so it never
-//! even looks at work that is blocked or meant for others (G9), however much of it there is.
+//! reads work that is blocked or meant for other workers (G9), however much of that work there is.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,9 +34,6 @@ impl LaneKey {
 pub struct FunctionKey(i64);
 
 impl FunctionKey {
-    /// The key of no function: the limit key of a task whose lease has expired and whose slot was given to another task.
-    pub const VACATED: Self = Self(0);
-
     /// The key of a function.
     #[must_use]
     pub fn of(function: &str) -> Self {
@@ -56,6 +53,51 @@ impl FunctionKey {
     #[must_use]
     pub const fn as_i64(self) -> i64 {
         self.0
+    }
+}
+
+/// The slot of its function's limit that a running task holds, or held (G8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "i64", into = "i64")]
+pub enum Slot {
+    /// One of the function's slots.
+    Taken(FunctionKey),
+    /// None any more: the task's lease has expired, and another task may have taken its slot.
+    Vacated,
+}
+
+impl Slot {
+    /// The stored form of [`Vacated`](Self::Vacated), which is the key of no function.
+    const VACATED: i64 = 0;
+
+    /// A slot from its stored form.
+    #[must_use]
+    pub const fn from_i64(slot: i64) -> Self {
+        match slot {
+            Self::VACATED => Self::Vacated,
+            key => Self::Taken(FunctionKey::from_i64(key)),
+        }
+    }
+
+    /// The slot in its stored form: the function's key, or a number that is no function's.
+    #[must_use]
+    pub const fn as_i64(self) -> i64 {
+        match self {
+            Self::Taken(function) => function.as_i64(),
+            Self::Vacated => Self::VACATED,
+        }
+    }
+}
+
+impl From<i64> for Slot {
+    fn from(slot: i64) -> Self {
+        Self::from_i64(slot)
+    }
+}
+
+impl From<Slot> for i64 {
+    fn from(slot: Slot) -> Self {
+        slot.as_i64()
     }
 }
 
@@ -103,11 +145,17 @@ fn hash(bytes: impl Iterator<Item = u8>) -> i64 {
         .cast_signed()
 }
 
+/// Shows the queue, the function and the tags, as in `payments/charge #eu #gpu`.
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.queue, self.function)?;
+        self.tags.iter().try_for_each(|tag| write!(f, " #{tag}"))
+    }
+}
+
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Lane({}/{}", self.queue, self.function)?;
-        self.tags.iter().try_for_each(|tag| write!(f, " #{tag}"))?;
-        f.write_str(")")
+        write!(f, "Lane({self})")
     }
 }
 
@@ -122,5 +170,25 @@ mod tests {
         assert_ne!(Lane::new("a", "b").with_tags(["c"]).key(), Lane::new("a", "bc").key());
         let tagged = |tags: [&str; 2]| Lane::new("a", "b").with_tags(tags).key();
         assert_eq!(tagged(["x", "y"]), tagged(["y", "x"]));
+    }
+
+    #[test]
+    fn people_read_its_queue_function_and_tags() {
+        let lane = Lane::new("payments", "charge");
+        assert_eq!(
+            (lane.to_string(), format!("{lane:?}")),
+            ("payments/charge".into(), "Lane(payments/charge)".into())
+        );
+        assert_eq!(lane.with_tags(["gpu", "eu"]).to_string(), "payments/charge #eu #gpu");
+    }
+
+    #[test]
+    fn a_slot_is_stored_as_a_number() {
+        let function = FunctionKey::of("charge");
+        for (slot, stored) in [(Slot::Taken(function), function.as_i64()), (Slot::Vacated, 0)] {
+            assert_eq!(serde_json::to_value(slot).expect("encodes"), stored);
+            assert_eq!(serde_json::from_value::<Slot>(stored.into()).expect("decodes"), slot);
+            assert_eq!(Slot::from_i64(stored), slot);
+        }
     }
 }

@@ -96,9 +96,15 @@ impl Nonce {
     /// The nonce of tasks that were never claimed, or were last claimed before there were nonces.
     pub const NONE: Self = Self(0);
 
-    /// Random bits: as many as leave room for any count of claims in a store's integer.
+    /// The number of random bits: with them, any count of claims fits a store's integer.
     const BITS: u32 = 31;
     const MASK: u32 = u32::MAX >> 1;
+
+    /// The random bits; 0 for [`NONE`](Self::NONE).
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
 
     /// A nonce from random bits. It is never [`NONE`](Self::NONE).
     #[must_use]

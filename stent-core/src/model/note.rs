@@ -59,6 +59,7 @@ pub struct Said {
 
 /// A claim of a task that ended badly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct EndedClaim {
     /// The task.
     pub task: TaskId,
@@ -74,6 +75,20 @@ pub struct EndedClaim {
     pub at: Timestamp,
     /// The failure of the code.
     pub failure: Option<Failure>,
+}
+
+impl EndedClaim {
+    /// A claim that ended badly, with the facts that every such claim has. A store sets the worker and the failure.
+    #[must_use]
+    pub const fn new(
+        task: TaskId,
+        execution: ExecutionId,
+        epoch: super::Epoch,
+        end: ClaimEnd,
+        at: Timestamp,
+    ) -> Self {
+        Self { task, execution, epoch, worker: None, end, at, failure: None }
+    }
 }
 
 /// How a claim ended.

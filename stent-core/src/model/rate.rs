@@ -31,7 +31,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// What is wrong with this rate, if anything, and what to do about it.
+    /// The error of this rate, if it has one, with a hint.
     #[must_use]
     pub const fn problem(&self) -> Option<&'static str> {
         if self.max == 0 {

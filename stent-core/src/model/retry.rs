@@ -20,6 +20,7 @@ use crate::{Failure, Kind, TaskId, duration};
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// The maximum number of attempts, including the first.
     pub max_attempts: u32,
@@ -97,10 +98,11 @@ impl RetryPolicy {
 /// Why a policy is not valid: the setting, and what would be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{setting}` {problem}")]
+#[non_exhaustive]
 pub struct RetryPolicyError {
     /// The setting.
     pub setting: &'static str,
-    /// What is wrong with it, and what to do.
+    /// The problem, and what to do about it.
     pub problem: &'static str,
 }
 

@@ -1,9 +1,8 @@
 //! Statuses, as they stand in the store.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
+
+use super::Marks;
 
 macro_rules! status {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal $(| $old:literal)*,)+ }) => {
@@ -18,7 +17,7 @@ macro_rules! status {
             /// Every status, in the order of a life.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word for it, the same in Rust, SQL and on the command line.
+            /// The status as a word, the same in Rust, SQL and on the command line.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -27,13 +26,13 @@ macro_rules! status {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $name {
+        impl std::str::FromStr for $name {
             type Err = ParseStatusError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -45,8 +44,9 @@ macro_rules! status {
         }
     };
 }
+pub(super) use status;
 
-/// A text that is none of the words of a status or a kind.
+/// A text that names no status or kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown word {text:?}; known words: {}", known.join(", "))]
 pub struct ParseStatusError {
@@ -61,19 +61,19 @@ impl ParseStatusError {
 }
 
 status! {
-    /// Where a task stands.
+    /// The status of a task.
     TaskStatus {
-        /// Ready to be claimed, at once or when its time comes.
+        /// Can be claimed, at once or when it is due.
         Pending = "pending",
         /// Claimed: a worker holds its lease.
         Running = "running",
-        /// Parked: it needs completions, a signal or a moment before it is worth waking.
+        /// Parked: it waits for completions, a signal or a moment.
         Waiting = "waiting",
         /// Ended with a result.
         Completed = "completed",
         /// Ended with a failure.
         Failed = "failed",
-        /// Ended because nobody wants its result any more.
+        /// Ended because its result is not wanted any more.
         Cancelled = "cancelled",
     }
 }
@@ -90,7 +90,7 @@ impl TaskStatus {
 }
 
 status! {
-    /// Where an execution stands.
+    /// The status of an execution.
     ExecutionStatus {
         /// Dispatched, not yet started.
         Pending = "pending",
@@ -100,9 +100,9 @@ status! {
         Completed = "completed",
         /// Ended with a failure.
         Failed = "failed",
-        /// Ended because its time was up.
+        /// Ended because its deadline passed.
         TimedOut = "timed_out",
-        /// Asked to end; its code may still tidy up.
+        /// Asked to end; its code may still clean up.
         Cancelling = "cancelling",
         /// Ended on request.
         Cancelled = "cancelled",
@@ -110,17 +110,17 @@ status! {
 }
 
 status! {
-    /// What a task's status does not say by itself.
+    /// A fact about a task that its status does not express. A task has a [set](super::Marks) of them.
     Mark {
-        /// It has ended without running: another call under the same key gave the result.
+        /// The task has ended without running, with the result of another call under the same key.
         Hit = "hit",
-        /// It was asked to end. While it runs it may tidy up.
+        /// The task was asked to end. While it runs, its code may clean up.
         Cancel = "cancel",
-        /// It has ended because its time was up.
+        /// The task has ended because its deadline passed.
         Expire = "expire",
-        /// It had failed for good, and is tried again on request.
+        /// The task was a dead letter and was redriven.
         Redrive = "redrive" | "revive",
-        /// It has failed for good, and somebody has seen to that: it is no dead letter any more.
+        /// The task has failed for good and was discarded: it is no dead letter any more.
         Discard = "discard",
     }
 }
@@ -135,20 +135,22 @@ impl ExecutionStatus {
         }
     }
 
-    /// The status of an execution whose root task stands at `root`, has been claimed before or not, and is marked so.
+    /// The status of an execution, from its root task's status and marks, and from whether the root was ever claimed.
     #[must_use]
-    pub const fn of_root(root: TaskStatus, started: bool, mark: Option<Mark>) -> Self {
-        match (root, mark) {
-            (TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting, Some(Mark::Cancel)) => {
+    pub const fn of_root(root: TaskStatus, started: bool, marks: Marks) -> Self {
+        match root {
+            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting
+                if marks.contains(Mark::Cancel) =>
+            {
                 Self::Cancelling
             }
-            // Also one that waits for another call under its key.
-            (TaskStatus::Pending | TaskStatus::Waiting, _) if !started => Self::Pending,
-            (TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting, _) => Self::Running,
-            (TaskStatus::Completed, _) => Self::Completed,
-            (TaskStatus::Failed, Some(Mark::Expire)) => Self::TimedOut,
-            (TaskStatus::Failed, _) => Self::Failed,
-            (TaskStatus::Cancelled, _) => Self::Cancelled,
+            // Also an execution whose root waits for another call under its key.
+            TaskStatus::Pending | TaskStatus::Waiting if !started => Self::Pending,
+            TaskStatus::Pending | TaskStatus::Running | TaskStatus::Waiting => Self::Running,
+            TaskStatus::Completed => Self::Completed,
+            TaskStatus::Failed if marks.contains(Mark::Expire) => Self::TimedOut,
+            TaskStatus::Failed => Self::Failed,
+            TaskStatus::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -169,7 +171,7 @@ mod tests {
             assert_eq!(mark.as_str().parse(), Ok(*mark));
             assert_eq!(serde_json::to_value(mark).expect("encodes"), mark.as_str());
         }
-        // Stores of earlier versions have this word.
+        // Stores of earlier versions contain this word.
         assert_eq!("revive".parse(), Ok(Mark::Redrive));
         assert_eq!(serde_json::from_str::<Mark>("\"revive\"").expect("decodes"), Mark::Redrive);
         assert!("done".parse::<TaskStatus>().expect_err("no such word").to_string().contains("completed"));

@@ -15,7 +15,7 @@ use crate::{Digest, TaskId, Timestamp};
 pub enum StepKind {
     /// A call of a durable function: the root of an execution, a step, or an item of a map.
     Call,
-    /// A durable sleep. It ends by being due; no worker claims it.
+    /// A durable sleep. It ends at its moment; no worker claims it.
     Sleep,
     /// An inline closure that its function runs and records.
     Inline,
@@ -43,7 +43,7 @@ impl StepKind {
         (Self::Join, "join"),
     ];
 
-    /// The word for it, the same in Rust, SQL and on the command line.
+    /// The kind as a word, the same in Rust, SQL and on the command line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -85,13 +85,13 @@ impl FromStr for StepKind {
 }
 
 /// One step in its parent's record.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// The step's task.
     pub id: TaskId,
     /// Its position in the parent.
     pub seq: Seq,
-    /// What kind of step it is.
+    /// Its kind.
     pub kind: StepKind,
     /// The name of the called function, or of the closure; `sleep` for a sleep.
     pub name: String,
@@ -105,7 +105,8 @@ pub struct Step {
 }
 
 /// The state of a step from its parent's point of view.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Started, not ended. A sleep has the moment when it ends.
     Open {
@@ -135,8 +136,8 @@ impl Step {
         }
     }
 
-    /// Whether a worker that has the parent in memory, whose code has seen so many completions, has to be told of the step: a
-    /// later completion, and an open map, whose items may have gone on.
+    /// Whether the step is news for a worker that has the parent in memory and whose code has seen this many completions: the
+    /// step completed later, or is an open map, whose items may have progressed.
     #[must_use]
     pub const fn is_news(&self, seen: u32) -> bool {
         match &self.state {
@@ -148,7 +149,7 @@ impl Step {
 }
 
 /// The progress of a map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Items written so far.
     pub fed: u32,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, Lane, Mark, Nonce, RetryPolicy, StepKind, TaskStatus};
+use super::{Epoch, Lane, Marks, Nonce, RetryPolicy, StepKind, TaskStatus};
 use crate::{Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp, WorkerId};
 
 /// The final result of a task.
@@ -22,7 +22,7 @@ impl fmt::Display for Seq {
     }
 }
 
-/// A task's place in its execution.
+/// A task's position in its execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     /// The execution that the task belongs to.
@@ -34,19 +34,19 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// The place of an execution's root.
+    /// The position of an execution's root.
     #[must_use]
     pub const fn root(execution: ExecutionId) -> Self {
         Self { execution, parent: None, owner: None }
     }
 
-    /// The place of a step of `parent`.
+    /// The position of a step of `parent`.
     #[must_use]
     pub const fn step(execution: ExecutionId, parent: TaskId) -> Self {
         Self { execution, parent: Some(parent), owner: None }
     }
 
-    /// The place of an item of `map`, a step of `owner`.
+    /// The position of an item of `map`, a step of `owner`.
     #[must_use]
     pub const fn item(execution: ExecutionId, map: TaskId, owner: TaskId) -> Self {
         Self { execution, parent: Some(map), owner: Some(owner) }
@@ -63,7 +63,7 @@ impl Tree {
 pub struct Task {
     /// Its id; the id of a root is that of its execution.
     pub id: TaskId,
-    /// Its place in the execution.
+    /// Its position in the execution.
     pub tree: Tree,
     /// Its position in the parent.
     pub seq: Seq,
@@ -95,7 +95,7 @@ pub struct Task {
     /// Notes that its code has written.
     pub noted: u32,
     /// Facts that its status does not express.
-    pub mark: Option<Mark>,
+    pub marks: Marks,
     /// The key that it shares with equal calls.
     pub key: Option<Key>,
     /// Its deadline.
@@ -115,7 +115,7 @@ pub struct Task {
 pub struct NewTask {
     /// Its id, created by the caller.
     pub id: TaskId,
-    /// Its place in the execution.
+    /// Its position in the execution.
     pub tree: Tree,
     /// Its position in the parent.
     pub seq: Seq,
@@ -170,12 +170,12 @@ impl Keyed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NewTaskState {
-    /// It can be claimed from this moment on.
+    /// The task can be claimed from this moment on.
     Pending {
         /// The moment.
         ready_at: Timestamp,
     },
-    /// It runs already, under a first lease of the worker that writes it.
+    /// The task runs already, under a first lease of the worker that writes it.
     Leased {
         /// When it started: its code may have begun before the worker knew that it needs a row.
         started_at: Timestamp,
@@ -201,7 +201,7 @@ pub enum NewTaskState {
         /// The execution.
         execution: ExecutionId,
     },
-    /// It has ended already: a step that ran under its parent's lease is written once, with its result.
+    /// The task has ended already: a step that ran under its parent's lease is written once, with its result.
     Done {
         /// When it started.
         started_at: Timestamp,

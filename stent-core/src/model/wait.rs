@@ -1,11 +1,11 @@
-//! What a parked task waits for.
+//! Waits of parked tasks.
 
 use crate::{TaskId, Timestamp};
 
-/// The wait of a parked task. Whichever event comes first wakes it.
+/// The wait of a parked task. The first of these events wakes the task.
 ///
-/// Thresholds are absolute counts, not differences, so that parking can be guarded: if a store finds the count reached when the
-/// task parks, it makes the task ready at once, whatever raced with the parking (G5).
+/// Thresholds are absolute counts, not differences, so that parking can be guarded: if the count is reached when the task
+/// parks, the store makes the task ready at once, whatever raced with the parking (G5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// Wake once this many steps of the task have ended.

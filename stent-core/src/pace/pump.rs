@@ -34,7 +34,7 @@ pub struct PumpConfig {
     pub heartbeat: Duration,
 }
 
-/// What a worker should do next.
+/// The next action of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Claim tasks.
@@ -75,7 +75,7 @@ pub struct Pump {
     renewing: bool,
     draining: bool,
     claim_at: Timestamp,
-    /// When to look, while nothing can be claimed, and when the last look was.
+    /// When to look while nothing can be claimed, and the moment of the last look.
     look_at: Timestamp,
     looked_at: Timestamp,
     pause: Duration,
@@ -226,7 +226,8 @@ impl Pump {
         self.renew_at = self.renew_at.map(|renew_at| renew_at.min(now));
     }
 
-    /// The worker's clock was set by any amount: a step back does not delay what was scheduled by the old clock.
+    /// The worker's clock was set by any amount: a step back does not delay actions that were scheduled by the old
+    /// clock.
     pub fn handle_step(&mut self, now: Timestamp) {
         self.handle_wake(now);
         self.renew_at = self.renew_at.map(|renew_at| renew_at.min(now + self.config.heartbeat));
@@ -237,7 +238,7 @@ impl Pump {
         self.draining = true;
     }
 
-    /// What to do now.
+    /// The action to perform now.
     #[must_use]
     pub fn poll_action(&self, now: Timestamp) -> Option<Action> {
         if !self.renewing && self.renew_at.is_some_and(|renew_at| renew_at <= now) {
@@ -249,7 +250,7 @@ impl Pump {
         claims.then_some(Action::Claim { max }).or(looks.then_some(Action::Look))
     }
 
-    /// Whether the worker has work but may not claim more: it still must learn which tasks are asked to end.
+    /// Whether the worker has work but may not claim more: it must still ask which tasks were asked to end.
     const fn looks(&self) -> bool {
         self.running > 0 && (self.draining || self.free() == 0)
     }

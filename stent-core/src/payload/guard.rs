@@ -29,9 +29,9 @@ const SEGMENTS_SHOWN: usize = 5;
 /// A suspicion that its type cannot read a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// It has a construct with which a type can fail to read what it wrote. Most types can read it.
+    /// The value has a construct that some types write and cannot read. Most types can read it.
     Slight,
-    /// It has this, which only some types can read.
+    /// The value has this construct, which only some types can read.
     Serious(&'static str),
 }
 
@@ -298,7 +298,7 @@ impl<'a, S: Serializer> Serializer for Guard<'a, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        // The value takes the newtype's place, also in a `Some`.
+        // The value replaces the newtype, also in a `Some`.
         let at = Position { in_some: self.at.in_some, ..self.at.inside(0)? };
         self.inner.serialize_newtype_struct(name, &Guarded { value, at })
     }

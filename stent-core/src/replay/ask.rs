@@ -12,7 +12,7 @@ pub struct Ask {
     pub what: StepSpec,
     /// The digest of its arguments, if they are compared.
     pub digest: Option<Digest>,
-    /// Whether the code does not wait for it.
+    /// Whether the code continues without waiting for it.
     pub detached: bool,
     /// The source location of the request.
     pub location: &'static std::panic::Location<'static>,
@@ -103,19 +103,19 @@ pub struct CallSpec {
     pub retry: Option<RetryPolicy>,
     /// Not before this moment.
     pub ready_at: Option<Timestamp>,
-    /// When its time is up.
+    /// Its deadline.
     pub expires_at: Option<Timestamp>,
-    /// Where in a trace it was asked for.
+    /// Where in a trace it was requested.
     pub trace: Option<String>,
-    /// Whether its function's running tasks are counted, so that only a claim may start it.
+    /// Whether its function has a limit, so that only a claim may start it.
     pub limited: bool,
 }
 
-/// How the record answers a wish.
+/// How the record answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// It is new.
+    /// The step is new.
     New,
-    /// The record has it; the result comes in its turn.
+    /// The record has the step; its result is delivered in its turn.
     Recorded,
 }

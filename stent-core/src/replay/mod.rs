@@ -1,7 +1,7 @@
 //! Replays one task's code against its recorded steps.
 //!
 //! ```text
-//! code ── reserve, ask, record, feed, forget ──►┌────────┐◄── resume ── what the store says
+//! code ── reserve, ask, record, feed, forget ──►┌────────┐◄── resume ── news from the store
 //!      ◄─────────── take ───────────────────────│ Replay │
 //! runtime ◄── deliver, needs, turn ─────────────└────────┘
 //! ```
@@ -31,8 +31,8 @@ use crate::{Origin, TaskId, Timestamp};
 /// first polled, [`take`](Self::take) when it is polled again, [`record`](Self::record) and [`feed`](Self::feed) for the two
 /// kinds of step that the code itself drives, [`forget`](Self::forget) when it is dropped, and [`hold`](Self::hold) while it
 /// reads data that is recorded elsewhere. The *runtime* polls the code until it is quiet, calls [`deliver`](Self::deliver),
-/// polls again, and so on until nothing is left to deliver; then [`needs`](Self::needs) says what the code is waiting for, and
-/// [`turn`](Self::turn) takes what is to be committed. After the commit, [`resume`](Self::resume) adds the *store's* news.
+/// polls again, and so on until nothing is left to deliver; then [`needs`](Self::needs) returns what the code waits for, and
+/// [`turn`](Self::turn) returns the data to commit. After the commit, [`resume`](Self::resume) adds the *store's* news.
 #[derive(Debug)]
 pub struct Replay {
     next_seq: u32,
@@ -41,7 +41,7 @@ pub struct Replay {
     slots: BTreeMap<Seq, Slot>,
     /// Completions that the code has not seen, by their order.
     undelivered: BTreeMap<u32, Seq>,
-    /// Completions in the store, as far as this replay was told.
+    /// Completions in the store, as far as this replay knows.
     done: u32,
     seen: u32,
     now: Timestamp,
@@ -63,7 +63,7 @@ pub struct Replay {
     /// Steps that leave the record if the code fails now and is retried: see [`End::redo`].
     redo: BTreeSet<TaskId>,
     broken: Option<Mismatch>,
-    /// Whether the task is a redriven dead letter: then it first reaches the failure on record.
+    /// Whether the task is a redriven dead letter: then its code first reaches the recorded failure.
     redriven: bool,
     /// Failed steps that a redriven task asks for with other arguments. When the code reaches its recorded failure, that
     /// failure leaves the record, and these steps may leave it, too; if the code does not end with the failure, they are
@@ -94,9 +94,10 @@ struct Open {
     ended: Option<(Timestamp, TaskResult)>,
     due: Option<Timestamp>,
     map: Option<MapWindow>,
-    /// Whether the code has detached it, so that it continues without the code. Its slot is removed once it is written.
+    /// Whether the code has detached the step, so that the step continues without the code. Its slot is removed once it
+    /// is written.
     detached: bool,
-    /// Recorded as given up. The code will drop it again.
+    /// Whether the record says that the step was given up. The code will drop it again.
     dead: bool,
 }
 
@@ -147,11 +148,11 @@ impl Replay {
         self
     }
 
-    /// The same, for code of a redriven dead letter. The step with the failure that it reaches first runs again, so it may have
+    /// The same, for code of a redriven dead letter. The step whose failure the code reaches first runs again, so it may have
     /// other arguments.
     #[must_use]
-    pub const fn redriven(mut self, revived: bool) -> Self {
-        self.redriven = revived;
+    pub const fn redriven(mut self, redriven: bool) -> Self {
+        self.redriven = redriven;
         self
     }
 
@@ -261,7 +262,7 @@ impl Replay {
         Ok(asked)
     }
 
-    /// Whether the code must run the inline step that it asked for, because it is not recorded.
+    /// Whether the code must run the inline step that it asked for, or end its sleep of zero, because it is not recorded.
     #[must_use]
     pub fn must_run(&self, seq: Seq) -> bool {
         matches!(self.slots.get(&seq), Some(Slot::Open(open)) if open.unwritten.is_some() && open.ended.is_none())
@@ -273,14 +274,15 @@ impl Replay {
         matches!(self.slots.get(&seq), Some(Slot::Recorded(_)))
     }
 
-    /// The code has taken the result of a step that these belong to. If it is a failure, they leave the record with it.
+    /// The code has taken the result of a step that has these parts. If the result is a failure, the parts leave the
+    /// record with it.
     pub fn redo_with(&mut self, parts: impl IntoIterator<Item = TaskId>) {
         if self.saw_failure {
             self.redo.extend(parts);
         }
     }
 
-    /// The code has completed an inline step.
+    /// The code has completed an inline step, or a sleep of zero.
     pub fn record(&mut self, seq: Seq, at: Timestamp, result: TaskResult) {
         if let Some(Slot::Open(open)) = self.slots.get_mut(&seq) {
             open.ended = Some((at, result));
@@ -316,13 +318,13 @@ impl Replay {
             self.redo.remove(&open.id);
             return;
         }
-        // A signal value that was taken and not seen is put back: other waits may take it.
+        // A signal value that was taken and not seen returns to its slot: other waits may take it.
         let unseen = open.kind == StepKind::Signal && matches!(open.ended, Some((_, Ok(_))));
         if (open.ended.is_none() && !open.dead) || unseen {
             self.cancelled.push(open.id);
         }
-        // A step that completed successfully without being seen may stay, so that the next attempt need not run it. A signal
-        // value that was put back does not belong to the step any more.
+        // A step that succeeded, but whose result the code has not seen, may stay in the record, so that the next attempt need
+        // not run it. A signal value that was returned to its slot does not belong to the step any more.
         if unseen || !matches!(open.ended, Some((_, Ok(_)))) {
             self.redo.insert(open.id);
         }
@@ -432,7 +434,7 @@ impl Replay {
             Some(Slot::Open(Open { id, ended: Some((at, result)), detached: false, .. })) => {
                 self.show(order, seq, id, at, result);
             }
-            // The code may still ask for it; if it never does, that is a mismatch at the end.
+            // The code may still ask for the step; if it never does, that is a mismatch at the end.
             Some(other) => {
                 self.slots.insert(seq, other);
             }
@@ -524,7 +526,7 @@ impl Open {
         }
     }
 
-    /// Whether the code waits for it, and the store has it.
+    /// Whether the code waits for the step, and the store has it.
     const fn is_awaited(&self) -> bool {
         self.ended.is_none() && !self.dead && !self.detached
     }

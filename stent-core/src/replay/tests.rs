@@ -1,7 +1,7 @@
 //! Scripted code against records.
 //!
 //! [`Code`] is a durable function as data, and [`Run`] polls it as a worker's turn does. Most tests are one call of [`quiet`]:
-//! a script and a record in; what was delivered, what is needed and what is to be committed out.
+//! a script and a record in; the deliveries, the need and the data to commit out.
 
 mod asking;
 mod identity;
@@ -257,7 +257,7 @@ fn a_drop_that_is_recorded_is_not_recorded_again() {
 #[test]
 fn a_completion_of_a_dropped_step_is_counted_and_seen_by_nobody() {
     let code = Chain(vec![Race(vec![Call("a"), Call("b")]), World("w")]);
-    // It ended before it could be cancelled: known at once, or learned later.
+    // The step ended before it could be cancelled: known at once, or learned later.
     for (recorded, news) in [(done(1, "b", 2), vec![]), (open(1, "b"), vec![done(1, "b", 2)])] {
         let (mut run, quiet) = quiet_run(&code, vec![done(0, "a", 1), recorded.clone()]);
         run.replay.resume(2, news);
@@ -436,7 +436,7 @@ fn code_that_fails_before_it_comes_as_far_as_its_record_fails_as_itself() {
     assert_eq!(end, End { result: failed("the database is away"), had_steps: true, redo: Vec::new() });
 }
 
-// What quiet code needs.
+// Needs of quiet code.
 
 #[test]
 fn needs_says_what_the_code_waits_for() {
@@ -559,7 +559,7 @@ fn a_wait_is_for_the_next_completion_the_earliest_sleep_and_room_in_each_map() {
         sleeping(1, 30),
         sleeping(2, 20),
         mapping(3, window, 5),
-        // The code gives it up in this turn: it wakes nobody.
+        // The code gives the step up in this turn, so it wakes nothing.
         sleeping(5, 10),
     ];
 
@@ -661,7 +661,7 @@ fn the_time_after_a_turns_own_completions_is_the_moment_of_its_commit() {
         assert_eq!(run.until_quiet(), None);
         let turn = match run.replay.needs() {
             Needs::Call(seq) => {
-                // It ends some time before its turn is committed.
+                // The call ends some time before its turn is committed.
                 let state = NewTaskState::Done { started_at: run.clock, result: ok("a") };
                 let row = run.replay.write_call(TASK, &TREE, seq, state).expect("wished for");
                 run.replay.ended(seq, run.clock, ok("a"));
@@ -688,7 +688,7 @@ fn news_of_a_step_that_is_over_changes_nothing() {
     let record = vec![done(0, "a", 1), done(1, "b", 2), open(2, "c")];
     let (mut run, _) = quiet_run(&code, record.clone());
 
-    // A store may repeat completions that were seen, and report what became of a step that was given up.
+    // A store may repeat completions that were seen, and report the end of a step that was given up.
     run.replay.resume(2, record);
     run.replay.resume(2, vec![cancelled(2, "c"), mapping(1, 9, 9)]);
     run.replay.resume(3, vec![done(2, "c", 3)]);
@@ -797,8 +797,8 @@ fn what_was_asked_for_before_a_failure_and_went_well_stays() {
 
 #[test]
 fn siblings_that_a_failure_ended_are_run_again_too() {
-    // They are cancelled when the code drops them. If they stayed in the record as cancelled, the next attempt would wait for
-    // them forever.
+    // The siblings are cancelled when the code drops them. If they stayed in the record as cancelled, the next attempt would
+    // wait for them forever.
     let code = Try(vec![Call("a"), Call("b"), Call("c"), Call("d"), Call("e")]);
     let record = vec![
         ended(0, "a", 1, failed("no")),

@@ -1,4 +1,4 @@
-//! Turns: what they commit, and how code ends.
+//! Turns: their commits, and the ends of code.
 
 use super::{Ask, CallSpec, Mismatch, Open, Replay, Slot, StepSpec, Unwritten, Walk};
 use crate::model::{
@@ -8,7 +8,7 @@ use crate::model::{
 use crate::transition::Feed;
 use crate::{Codec, Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
-/// What quiet code is waiting for.
+/// The reason for which quiet code waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Needs {
     /// The record and the code disagree.
@@ -17,7 +17,7 @@ pub enum Needs {
     Commit,
     /// Exactly one call and nothing else: it may run at once, under this task's lease.
     Call(Seq),
-    /// Steps that others run, sleeps, maps: the task can be parked.
+    /// Steps that run elsewhere, sleeps, maps: the task can be parked.
     Steps,
     /// Nothing that is recorded: the code awaits non-durable work, and must stay in memory under its lease.
     World,
@@ -50,9 +50,9 @@ pub struct End {
     /// Whether the code had recorded steps.
     pub had_steps: bool,
     /// The steps that leave the record if the task is retried, by age: the step whose failure was the last completion that the
-    /// code saw, and all steps that it asked for since; and the steps that it has dropped since the last completion that it
-    /// saw, of any kind, unless they are known to have succeeded. Dropped steps were given up, and the next attempt would wait
-    /// for them in vain.
+    /// code saw, and all steps that the code asked for since; and the steps that the code has dropped since the last
+    /// completion that it saw, of any kind, unless they are known to have succeeded. Dropped steps were given up, and the next
+    /// attempt would wait for them in vain.
     pub redo: Vec<TaskId>,
 }
 
@@ -106,7 +106,7 @@ impl Replay {
         }
     }
 
-    /// What the code is waiting for, given that it is quiet and has seen all known completions.
+    /// The reason for which the code waits, given that it is quiet and has seen all known completions.
     #[must_use]
     pub fn needs(&self) -> Needs {
         if let Some(mismatch) = &self.broken {
@@ -138,8 +138,8 @@ impl Replay {
         self.holds > 0 || self.opens().any(|(_, open)| runs(open))
     }
 
-    /// Whether the code waits for steps that others complete, and how many completions it has been told of: it should hear of
-    /// the next one even while it does something else.
+    /// Whether the code waits for steps that complete elsewhere, and how many completions it knows: it should get the next
+    /// completion even while it awaits other work.
     #[must_use]
     pub fn listens(&self) -> Option<u32> {
         let by_others = |open: &Open| {
@@ -205,7 +205,7 @@ impl Replay {
             let Some(Slot::Open(open)) = self.slots.get_mut(&seq) else { continue };
             let Some(unwritten) = open.unwritten.take() else { continue };
             let Some(state) = unwritten.first_state() else {
-                // Still running: it is written when it has ended.
+                // Still running: the step is written when it has ended.
                 open.unwritten = Some(unwritten);
                 kept.push_back(seq);
                 continue;
@@ -291,8 +291,8 @@ impl Replay {
         Some(unwritten.clone().into_rows(id, &Tree::step(tree.execution, task), seq, state).1)
     }
 
-    /// How the code ended: with its own result, unless that is a success and the record has steps that the code never asked
-    /// for. Code that fails may do so before it reaches the end of an earlier run.
+    /// How the code ended: with its own result, unless the result is a success and the record has steps that the code never
+    /// asked for. Code that fails may do so before it reaches the end of an earlier run.
     #[must_use]
     pub fn end(&self, result: TaskResult) -> End {
         let unasked = self.slots.values().find_map(|slot| match slot {
@@ -316,7 +316,7 @@ impl Replay {
         })
     }
 
-    /// Whether there are requests that others can run.
+    /// Whether there are requests that other workers can run.
     fn wished_dispatch(&self) -> bool {
         self.wished.iter().any(|seq| {
             matches!(self.slots.get(seq), Some(Slot::Open(open)) if open.kind != StepKind::Inline && open.unwritten.is_some())
@@ -394,7 +394,7 @@ impl Unwritten {
             StepSpec::Signal { keyed } => row.keyed = Some(keyed),
             StepSpec::Join { execution } => {
                 row.keyed = Some(Keyed::new(Key::of_execution(execution)));
-                // Kept for people: nothing else says which execution it waits for.
+                // Kept for people: no other column shows the execution that is awaited.
                 row.args = waits_for(execution);
             }
             StepSpec::Spawn { root } => started = Some(root),

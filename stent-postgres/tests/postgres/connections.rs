@@ -15,10 +15,10 @@ use crate::schema::Schema;
 use crate::sessions::Sessions;
 use crate::support::{claim, commit, root, start, t};
 
-/// What `acquire_timeout` is where nothing is said of it.
+/// The default of `acquire_timeout`.
 const UNSET: Duration = Duration::from_secs(10);
 
-/// A handle that its server knows by the name of the schema, and what the server says of it.
+/// A handle whose sessions have the schema's name, and the server's view of these sessions.
 async fn named(schema: &Schema, options: &str) -> (Arc<SqlStore>, Sessions) {
     let store = PostgresStore::open(schema.named(options)).await.expect("opens");
     store.migrate().await.expect("migrates");
@@ -31,7 +31,7 @@ async fn what_min_connections_says_is_open_while_nothing_happens() {
 
     let (_store, mut sessions) = named(&schema, "min_connections=3").await;
 
-    // Without, there is the one that has migrated.
+    // Without a minimum, only the connection of the migration is open.
     sessions.become_one_of(3..).await;
 }
 
@@ -42,7 +42,7 @@ async fn those_that_are_lost_are_opened_again_with_the_first_that_is_used() {
     sessions.become_one_of(4..).await;
     assert!(sessions.end().await >= 4);
     sessions.become_one_of(..1).await;
-    // Longer than a connection is trusted that was in use: the first that is found lost is not the only one.
+    // Longer than a used connection is trusted: the first lost connection that is found is not the only one.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
 
     commit(&store, &[start(root("charge"))]).await;
@@ -64,7 +64,7 @@ async fn no_more_are_opened_than_max_connections_says() {
         write.await.expect("ends");
     }
 
-    // One has read, when the store was migrated. Those that write are beside, and no more than three here.
+    // One connection has read, in the migration. Besides it, there are at most three connections that write.
     let (reads, writes, hints) = (1, 3, 1);
     let count = sessions.count().await;
     assert!((2..=reads + writes + hints).contains(&count), "{count} are open");
@@ -123,20 +123,20 @@ async fn neither_closures_nor_reads_nor_commits_keep_leases_from_being_renewed()
     assert_eq!(renewed.expect("waits for nobody").expect("renews"), [Renewal::Renewed]);
 }
 
-/// Lets in whoever comes, and fails at the first statement, as a pooler does whose server has crashed.
+/// Accepts every login, and fails at the first statement, like a pooler whose server has crashed.
 fn crashed_pooler() -> (u16, Arc<AtomicU32>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let came = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&came);
-    // It ends with the process.
+    // The task ends with the process.
     std::thread::spawn(move || {
         for client in listener.incoming() {
             let Ok(mut client) = client else { return };
             counted.fetch_add(1, Ordering::SeqCst);
             let mut read = [0; 4096];
             let _ = client.read(&mut read);
-            // It is let in, and may ask.
+            // The client is logged in and may send statements.
             let _ = client.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I");
             let _ = client.read(&mut read);
             let said = b"SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0";

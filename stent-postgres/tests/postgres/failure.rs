@@ -1,4 +1,4 @@
-//! Sessions that end in the middle: what fails is told to be passing, and what was sent is sent again.
+//! Sessions that end in the middle: the errors are transient, and the transitions are sent again.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ async fn sessions_that_ended_while_idle_are_passed_over() {
 async fn transactions_that_meet_in_a_circle_are_run_again() {
     let schema = Schema::new();
     let store = schema.ready().await;
-    // The same new tasks from both ends: each finds in its way what the other has inserted.
+    // Two batches with the same new tasks in opposite orders: each conflicts with the inserts of the other.
     for _ in 0..20 {
         let tasks: Vec<_> = (0..50).map(|_| start(root("charge"))).collect();
         let batches = [0, 1].map(|_| {

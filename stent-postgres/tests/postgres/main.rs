@@ -1,5 +1,5 @@
-//! What is to be shown of Postgres beside the conformance suite: options, errors, budgets, plans, locks. What is shown of SQLite
-//! in the same words stands in `stent-sql/tests/shared`.
+//! Tests of Postgres beside the conformance suite: options, errors, budgets, plans, locks. Tests that SQLite shares are in
+//! `stent-sql/tests/shared`.
 
 #[path = "../../../stent-sql/tests/shared/atomic.rs"]
 mod atomic;
@@ -13,6 +13,8 @@ mod connections;
 mod failure;
 #[path = "../../../stent-sql/tests/shared/lost.rs"]
 mod lost;
+#[path = "../../../stent-sql/tests/shared/marks.rs"]
+mod marks;
 #[path = "../../../stent-sql/tests/shared/migrate.rs"]
 mod migrate;
 mod open;

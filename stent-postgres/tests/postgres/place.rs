@@ -1,5 +1,5 @@
-//! Where Postgres' stores are in tests, and what else differs from database to database in those that stand in
-//! `stent-sql/tests/shared`. `support.rs` there says what is asked for.
+//! The location of Postgres stores in tests, and the other differences between databases for the tests in
+//! `stent-sql/tests/shared`. `support.rs` there lists the required items.
 
 use std::sync::Arc;
 
@@ -13,16 +13,17 @@ use crate::budget::{Cost, Costs};
 use crate::schema::Schema;
 use crate::support::TABLES;
 
-/// What the tests call it that are not of Postgres alone.
+/// The name that the shared tests use.
 pub(crate) type Place = Schema;
 
 impl Schema {
-    /// A handle on the schema, as yet without tables.
+    /// A handle on the schema, without tables yet.
     pub(crate) async fn open(&self) -> Arc<SqlStore> {
         PostgresStore::open(self.url().parse().expect("options")).await.expect("opens")
     }
 
-    /// A handle, ready for work, with one connection of each kind: they can be asked what they have been sent.
+    /// A handle, ready for work, with one connection of each kind, so that a test can ask each one for the statements
+    /// that it was sent.
     pub(crate) async fn open_with_one_connection(&self) -> Arc<SqlStore> {
         // Migrations have connections of their own.
         self.ready().await;
@@ -30,7 +31,7 @@ impl Schema {
         PostgresStore::open(url.parse().expect("options")).await.expect("opens")
     }
 
-    /// A handle on the schema, with the tables that the first migrations make.
+    /// A handle on the schema, with the tables of the first migrations.
     pub(crate) async fn open_at(&self, migrations: u32) -> Arc<SqlStore> {
         let store = self.open().await;
         let make = format!("CREATE SCHEMA \"{}\"", self.name());
@@ -41,12 +42,12 @@ impl Schema {
     }
 }
 
-/// How often a future is dropped: each time is a way to the server and back.
+/// How often a future is dropped: each time takes a round trip to the server.
 pub(crate) const DROPS: u32 = 500;
 
-/// How many statements exchanges take, and which: those that SQLite takes, and those that lock: one where there are keys of
-/// key entries, one where roots end, one for the counts of limits, and a look below what is swept, stopped or erased, with a second
-/// one if something is there.
+/// The statements that exchanges take: those of SQLite, and statements that lock: one for keys with key entries, one
+/// for roots that end, one for the counts of limits, and one for the tasks below a swept, stopped or erased task, with
+/// a second one if there are any.
 pub(crate) const COSTS: Costs = Costs {
     steps_end_and_parents_go_on: Cost(6, "whatever the size"),
     everything_at_once: Cost(
@@ -58,7 +59,7 @@ pub(crate) const COSTS: Costs = Costs {
     keyed_dispatched: Cost(5, "locks; rows, memos; rows, memos"),
     keyed_end: Cost(
         9,
-        "locks; rows, who waits, memos; rows of two kinds, memos; rows and who joins those that waited",
+        "locks; rows, who waits, memos; rows of two kinds, key entries; rows and who joins those that waited",
     ),
     notes_of_every_kind: Cost(
         7,
@@ -66,16 +67,16 @@ pub(crate) const COSTS: Costs = Costs {
     ),
     time_is_up: Cost(6, "rows, who joins them; rows, a look below, the sweep, what is to be looked after"),
     asked_to_end: Cost(
-        9,
-        "rows; rows, a look below, those below, what closes; rows, who joins; rows, and what closing leads to",
+        10,
+        "rows, who joins; rows, a look below, those below, what closes; rows, who joins; rows, and what closing leads to",
     ),
     limited_claimed: Cost(11, "with the lock of the count"),
 };
 
-/// Statements that leave a connection in a transaction of which the driver knows nothing: an open one, and one that has failed.
+/// Statements that leave a connection in a transaction that the driver does not know: an open one, and a failed one.
 pub(crate) const POISONS: [&[&str]; 2] = [&["BEGIN"], &["BEGIN; SELECT * FROM nowhere"]];
 
-/// SQL that makes the database refuse such a write of a table, before or after the row is written.
+/// SQL that makes the database refuse a kind of write to a table, before or after the row is written.
 pub(crate) fn cut(table: &str, verb: &str, when: &str) -> [String; 2] {
     [
         CUT.to_owned(),
@@ -93,7 +94,7 @@ pub(crate) const CUT_AT_COMMIT: [&str; 2] = [
         FOR EACH ROW EXECUTE FUNCTION cut()",
 ];
 
-/// SQL that takes that away.
+/// SQL that removes the refusal.
 pub(crate) fn mend(table: &str) -> [String; 1] {
     [format!("DROP TRIGGER cut_{table} ON {table}")]
 }
@@ -111,8 +112,8 @@ pub(crate) async fn dump(store: &SqlStore) -> String {
     dump
 }
 
-/// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
-/// first schema has them.
+/// A root that waits to be claimed, a running root with a waiting step, a root whose worker died, and a failed root, as
+/// rows of the first schema.
 pub(crate) const FIRST_ROWS: &str = "
     INSERT INTO stent_lane (key, queue, function) VALUES (LANE, 'default', 'charge');
     INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,

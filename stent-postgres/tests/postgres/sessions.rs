@@ -10,20 +10,20 @@ use stent_postgres::PostgresOptions;
 use crate::schema::{Schema, url};
 
 impl Schema {
-    /// Options in a URL for a handle on the schema that says to its server that it is this schema's.
+    /// URL options of a handle that names its sessions after the schema.
     pub(crate) fn named(&self, options: &str) -> PostgresOptions {
         let named = self.url_with(&format!("schema={0}&application_name={0}&{options}", self.name()));
         named.parse().expect("options")
     }
 }
 
-/// What a server says of the sessions that give themselves a name.
+/// The server's view of the sessions with a name.
 pub(crate) struct Sessions {
     connection: PgConnection,
     name: String,
 }
 
-/// Longer than a server takes to see that a session has begun, or ended.
+/// Longer than a server takes to list a session that has begun, or to remove one that has ended.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 impl Sessions {
@@ -51,7 +51,7 @@ impl Sessions {
         }
     }
 
-    /// Ends all of them, and tells how many there were.
+    /// Ends all of them, and returns how many there were.
     pub(crate) async fn end(&mut self) -> u64 {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
         let end = sqlx::query(end).bind(&self.name).execute(&mut self.connection);

@@ -1,4 +1,4 @@
-//! Retention under a `statement_timeout` that no whole of it fits in.
+//! Retention under a `statement_timeout` that is too short for all of it in one statement.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn retention_goes_on_under_a_statement_timeout() {
     let schema = Schema::new();
     let plain = schema.ready().await;
     plain.connections().write.execute_unprepared(FILL).await.expect("fills");
-    // On its one connection a setting stays.
+    // With only one connection, a setting persists.
     let store: Arc<SqlStore> = PostgresStore::open(schema.named("max_connections=1")).await.expect("opens");
     let settings = "SET statement_timeout = '50ms'";
     store.connections().write.execute_unprepared(settings).await.expect("sets");

@@ -55,7 +55,7 @@ fn every_table_is_named_with_its_schema() {
     assert_eq!(statements.read.text.matches("FROM \"orders\".\"stent_task\"").count(), 1);
 }
 
-/// Texts of callers are values: what the server is sent is the same, whatever they are.
+/// Texts of callers are values: the server gets the same statements, whatever the texts are.
 #[tokio::test]
 async fn what_is_sent_is_one_of_the_statements_whatever_things_are_called() {
     const ODD: &str = "it's; \"odd\" $1 -- ";
@@ -74,8 +74,7 @@ async fn what_is_sent_is_one_of_the_statements_whatever_things_are_called() {
         let notes = vec![Said { task: claimed.task.id, note }];
         let insert = vec![step(&claimed, 0, &name())];
         commit(&store, &[Commit { insert, notes, ..turn(&claimed, Next::Keep) }.into()]).await;
-        let filter =
-            Filter { function: Some(name()), queue: Some(name()), tag: Some(name()), ..Filter::default() };
+        let filter = Filter::default().function(name()).queue(name()).tag(name());
         assert_eq!(store.list(&filter, None, 9).await.expect("lists").len(), 1);
         assert!(store.notes(claimed.task.tree.execution).await.expect("reads").states.contains_key(&name()));
     }

@@ -13,7 +13,7 @@ use crate::schema::{Schema, url};
 use crate::support::{claim, commit, end, root, start, t};
 use shared::DEADLINE;
 
-/// Longer than a hint takes on its way.
+/// Longer than a hint takes to arrive.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// Waits until nothing is heard for a while: listening begins with a hint or two.
@@ -68,7 +68,7 @@ async fn many_commits_are_few_notifications() {
         .await
         .expect("reads");
     listener.listen(&format!("stent_work_{suffix}")).await.expect("listens");
-    // The first one opens the connection that tells.
+    // The first hint opens the connection that notifies.
     commit(&store, &[start(root("charge"))]).await;
     listener.recv().await.expect("a notification");
 

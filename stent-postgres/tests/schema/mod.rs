@@ -1,13 +1,13 @@
-//! A schema of one test's own, on the Postgres server that `STENT_POSTGRES_URL` names; gone with everything in it when it is
-//! dropped. Whatever tests on Postgres takes this module by its path, also tests that see only `stent`: it knows nothing of
-//! Stent but how a URL is written.
+//! A schema for one test, on the Postgres server that `STENT_POSTGRES_URL` names; dropping it deletes the schema with its
+//! content. All tests on Postgres include this module by its path, also tests that see only `stent`: of Stent it knows only
+//! the form of a URL.
 
 use std::error::Error;
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use uuid::Uuid;
 
-/// What the tests find the server by.
+/// The environment variable with the server's URL.
 const VARIABLE: &str = "STENT_POSTGRES_URL";
 
 /// Most connections of each handle: many tests run at once, each with several handles, and share the server.
@@ -36,7 +36,7 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
-    /// A name that no schema has yet: the first migration makes one.
+    /// A name that no schema has yet: the first migration creates the schema.
     ///
     /// # Panics
     /// Without a server: a test that did not run must not look like one that passed.
@@ -50,18 +50,18 @@ impl Schema {
         &self.name
     }
 
-    /// What a store in the schema is opened by.
+    /// The URL of a store in the schema.
     pub(crate) fn url(&self) -> String {
         self.url_with(&format!("schema={}&max_connections={CONNECTIONS}", self.name))
     }
 
-    /// What an application is connected by whose own tables are in the same schema.
+    /// The URL for an application whose own tables are in the same schema.
     #[allow(dead_code, reason = "not every test has tables of the application's own")]
     pub(crate) fn application_url(&self) -> String {
         self.url_with(&format!("options=-c%20search_path%3D{}", self.name))
     }
 
-    /// The server, with what else is said in a URL.
+    /// The server's URL with further parameters.
     pub(crate) fn url_with(&self, parameters: &str) -> String {
         let and = if self.server.contains('?') { '&' } else { '?' };
         format!("{}{and}{parameters}", self.server)
@@ -81,14 +81,14 @@ impl Drop for Schema {
     }
 }
 
-/// Runs on the server what takes away something that a test had there. On a thread of its own: a test ends within a runtime,
-/// which must not block.
+/// Runs statements on the server that remove data of a test. Runs on a separate thread, because a test ends within a
+/// runtime, which must not block.
 pub(crate) fn clean_up(server: &str, statement: String) {
     let (server, told) = (server.to_owned(), statement.clone());
     let cleaned = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            // What is slow here is no news of what a test looks at.
+            // A slow clean-up must not fail the test.
             let mut options = ConnectOptions::new(&server);
             options.sqlx_logging(false);
             let database = Database::connect(options).await?;

@@ -8,8 +8,8 @@ use stent_core::backend::Topic;
 
 /// How connections and transactions begin, end and exclude each other.
 pub trait Concurrency: Debug + Send + Sync + 'static {
-    /// How a transaction that writes begins. The rows that it reads must stay as they are until it has written: because it is
-    /// the only writer, or because it [locks](Writers::Many) them.
+    /// How a transaction that writes begins. The rows that the transaction reads must not change until it has written:
+    /// because it is the only writer, or because it [locks](Writers::Many) the rows.
     fn begin(&self) -> TransactionOptions;
 
     /// How many transactions write at once.
@@ -62,7 +62,7 @@ pub trait Concurrency: Debug + Send + Sync + 'static {
     }
 
     /// A statement that marks the current transaction with a number, so that a later transaction on the same connection is not
-    /// taken for it. None if the database reports the end of transactions ([`OneWriter`](crate::OneWriter)).
+    /// mistaken for the current one. None if the database reports the end of transactions ([`OneWriter`](crate::OneWriter)).
     fn mark(&self, _number: u64) -> Option<String> {
         None
     }
@@ -100,7 +100,7 @@ pub trait Concurrency: Debug + Send + Sync + 'static {
     /// A transaction has begun, so the server accepts this user.
     fn begun(&self) {}
 
-    /// Is told of an error before its connection returns to the pool, so that sessions in a bad state are not used again.
+    /// Receives an error before its connection returns to the pool, so that sessions in a bad state are not used again.
     fn heard(&self, error: &DbErr) {
         let _ = error;
     }
@@ -109,7 +109,7 @@ pub trait Concurrency: Debug + Send + Sync + 'static {
 /// How many transactions write at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
-    /// One. The rows that it reads stay as they are until it has written, so nothing is locked.
+    /// One. The rows that it reads do not change until it has written, so nothing is locked.
     One,
     /// Many. They lock the rows that they read to write, in the order of ids. Things without a row are locked by number.
     Many {

@@ -5,9 +5,9 @@
 //! | [`Text`] | how statements are written |
 //! | [`Transport`] | how rows travel: batches in, packed rows out |
 //! | [`Concurrency`] | how connections and transactions begin, and how many write at once |
-//! | [`Failures`] | what errors mean |
+//! | [`Failures`] | the meaning of errors |
 //!
-//! No code asks which database it runs on. It asks for the property that matters in that place.
+//! No code asks which database it runs on. It asks for the property that it needs.
 
 mod concurrency;
 mod failures;
@@ -19,7 +19,7 @@ pub use failures::Failures;
 pub use text::{Text, render};
 pub use transport::{Transport, len_of};
 
-/// What [`SqlStore`](crate::SqlStore) needs to know of a database.
+/// The properties of a database that [`SqlStore`](crate::SqlStore) needs.
 pub trait Dialect: Text + Transport + Concurrency + Failures {
     /// The kind of the store: `sqlite`, `postgres`.
     fn name(&self) -> &'static str;

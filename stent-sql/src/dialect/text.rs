@@ -54,7 +54,7 @@ pub trait Text: Debug + Send + Sync + 'static {
     /// A field of a JSON object in a column, as a text.
     fn json_field(&self, column: &str, field: &str) -> String;
 
-    /// Storage parameters of a new table: what follows `ALTER TABLE name`, if anything.
+    /// Storage parameters of a new table: the text after `ALTER TABLE name`, if any.
     fn storage(&self, _table: &str) -> Option<&'static str> {
         None
     }

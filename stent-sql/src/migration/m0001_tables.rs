@@ -1,6 +1,6 @@
 //! The first schema: tasks, lanes, and views for people.
 //!
-//! Indexes are few, because every task pays for them. What each is for, and who pays:
+//! Indexes are few, because every task in an index costs a write. The purpose and the content of each:
 //!
 //! | Index | For | Has |
 //! |---|---|---|
@@ -10,9 +10,9 @@
 //! | `stent_task_ended` | purge | roots that ended |
 //! | `stent_task_execution` | timelines and purge | all but roots |
 //!
-//! `stent_task_step` begins with `done_order`, so that what ended since a moment is one range of it; what has not ended
-//! (and items, which are only counted) stands at its null end, by position. It is not unique: that a position is taken
-//! once is what the fence of the parent's writes is for.
+//! `stent_task_step` begins with `done_order`, so that the steps that ended since a moment are one range of the index;
+//! steps that have not ended (and items, which are only counted) are at its null end, by position. The index is not
+//! unique: the fence of the parent's writes ensures that a position is used once.
 
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ fn task() -> TableCreateStatement {
         .col(column("retry").text().null())
         .col(column("failure").text().null())
         .col(column("args_type").text().not_null())
-        // The large ones last: what is read without them is read without touching their pages.
+        // Large columns come last: reads that do not need them do not touch their pages.
         .col(column("args").blob().not_null())
         .col(column("result_type").text().null())
         .col(column("result").blob().null())

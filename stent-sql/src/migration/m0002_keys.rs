@@ -1,15 +1,15 @@
 //! Keys, signals, limits, deadlines, notes, tries, traces, and reads for people.
 //!
-//! What a task pays for is what it uses: the columns that are new take no room while they are null or zero, and the indexes
-//! that are new have only those tasks which use what they are for, but for the two that lists are read from.
+//! A task pays only for the features that it uses: new columns take no space while they are null or zero, and new indexes
+//! contain only the tasks that use their feature, except the two indexes that lists are read from.
 //!
 //! | Index | For | Has |
 //! |---|---|---|
-//! | `stent_task_ready` | claims, and what waits and runs, without reading rows: it knows now what else is asked of them | as before |
-//! | `stent_task_key` | those who share a key, or wait under one | open tasks with a key |
+//! | `stent_task_ready` | claims, and lists of waiting and running tasks, without reading rows: it now has all columns that they need | as before |
+//! | `stent_task_key` | tasks that share a key, or wait under one | open tasks with a key |
 //! | `stent_task_expiry` | deadlines that have passed, and the next one | open tasks with a deadline |
 //! | `stent_task_slot` | how many tasks of a function run | running tasks of limited functions |
-//! | `stent_task_stopping` | whether all of an execution that is asked to end has ended | open tasks that are asked to end |
+//! | `stent_task_stopping` | whether all tasks of an execution that was asked to end have ended | open tasks that are asked to end |
 //! | `stent_task_stopped_by` | tasks of a worker that are asked to end | running tasks that are asked to end |
 //! | `stent_task_live` | lists of executions that are open | roots, until they end |
 //! | `stent_task_past` | lists of executions that have ended, dead letters, counts | roots that ended |
@@ -17,8 +17,8 @@
 //! | `stent_task_dead` | purge of dead letters | dead letters |
 //! | `stent_task_reason` | counts of dead letters | dead letters |
 //!
-//! Conditions are written here once more in full: a migration that was released never changes, whatever becomes of the
-//! statements that use it.
+//! Conditions are repeated here in full: a released migration never changes, even if the statements that use its
+//! indexes do.
 
 use std::sync::Arc;
 
@@ -161,7 +161,7 @@ fn tables() -> [TableCreateStatement; 5] {
     ]
 }
 
-/// Roots that have failed are dead letters from now on, and those are counted by reason.
+/// Makes failed roots dead letters, which are counted by reason.
 fn reasons(dialect: &dyn Dialect) -> String {
     let kind = dialect.json_field("failure", "kind");
     format!(
@@ -208,7 +208,8 @@ fn indexes(dialect: &dyn Dialect) -> [String; 16] {
         index("stent_task_stopping", &["execution_id", "id"], "mark = 'cancel' AND ended_at IS NULL"),
         index("stent_task_stopped_by", &["worker_id"], "mark = 'cancel' AND worker_id IS NOT NULL"),
         index("stent_task_live", &["id"], "parent_id IS NULL AND ended_at IS NULL"),
-        // With the columns of its own condition, which SQLite would read the rows for: executions are counted in here.
+        // Contains the columns of its own condition, for which SQLite would otherwise read the rows: executions are
+        // counted in this index.
         index(
             "stent_task_past",
             &["status", "id", "mark", "parent_id", "ended_at"],
@@ -219,7 +220,7 @@ fn indexes(dialect: &dyn Dialect) -> [String; 16] {
             &["compacted", "ended_at", "id"],
             "parent_id IS NULL AND ended_at IS NOT NULL AND (status <> 'failed' OR mark IS NOT NULL)",
         ),
-        // With the status, so that it is the better one of two: lists of what failed have an index of that, too.
+        // Contains the status, so that the planner prefers it to the other index that lists of failed executions could use.
         index("stent_task_dead", &["status", "ended_at", "id"], dead),
         index("stent_task_reason", &["status", "reason", "name", "parent_id", "mark"], dead),
         whole("stent_memo_execution", "stent_memo", &["execution_id"]),

@@ -1,5 +1,5 @@
-//! Epochs carry a nonce beside their count, in the column that they have: `count << 31 | nonce`, and what was claimed before
-//! this migration is a count alone. No row changes; people are shown the count.
+//! Epochs carry a nonce beside their count, in the same column: `count << 31 | nonce`. Epochs of claims before this
+//! migration are a count alone. No row changes; views show the count.
 
 use std::sync::Arc;
 

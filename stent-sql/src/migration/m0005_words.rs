@@ -9,8 +9,8 @@
 //! | `stent_task.slot` | `limit_key` |
 //! | `stent_task.mark = 'revive'` | `'redrive'` |
 //!
-//! Names change and rows stay, but for the marks. Databases follow a renamed column into the indexes on it; SQLite renames no
-//! index, so there those whose names have an old word are made again.
+//! Names change; rows do not, except for the marks. Databases rename a column in its indexes, too; SQLite cannot rename an
+//! index, so indexes whose names contain an old word are created again.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl MigrationName for Words {
     }
 }
 
-/// Indexes by their old and new names, and what makes the new ones.
+/// The old and new names of indexes, and the statements that create the new ones.
 const INDEXES: [[&str; 3]; 5] = [
     [
         "stent_task_slot",
@@ -51,7 +51,7 @@ const INDEXES: [[&str; 3]; 5] = [
     ["stent_tried_execution", "stent_ended_claims_execution", "ON \"stent_ended_claims\" (\"execution_id\")"],
 ];
 
-/// Only roots are redriven. Each statement reads an index that has the roots which it is about.
+/// Only roots are redriven. Each statement finds its roots in an index.
 const MARKS: [&str; 2] = [
     "UPDATE stent_task SET mark = 'redrive' WHERE mark = 'revive' AND parent_id IS NULL AND ended_at IS NULL",
     "UPDATE stent_task SET mark = 'redrive' WHERE mark = 'revive' AND parent_id IS NULL AND ended_at IS NOT NULL",
@@ -83,7 +83,7 @@ impl MigrationTrait for Words {
             }
         }
         if self.dialect.renames_indexes() {
-            // Where primary keys have indexes with names of their own.
+            // Some databases name the indexes of primary keys.
             for (old, new) in
                 [("stent_memo_pkey", "stent_keys_pkey"), ("stent_tried_pkey", "stent_ended_claims_pkey")]
             {

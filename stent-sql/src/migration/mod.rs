@@ -1,9 +1,11 @@
-//! The schema and its history. A migration that was released never changes; what comes after it is a new one.
+//! The schema and its history. A released migration never changes; later changes are new migrations.
 
 mod m0001_tables;
 mod m0002_keys;
 mod m0003_nonces;
 mod m0005_words;
+mod m0006_marks;
+mod m0007_workers;
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,12 +48,12 @@ impl Migrator {
     }
 }
 
-/// How new tables are stored, where the dialect has something to say of that.
+/// Storage parameters of new tables, if the dialect sets any.
 fn storage<'a>(dialect: &'a dyn Dialect, tables: &'a [&str]) -> impl Iterator<Item = String> + 'a {
     tables.iter().filter_map(|table| Some(format!("ALTER TABLE {table} {}", dialect.storage(table)?)))
 }
 
-/// A migration that adds a column to `stent_task`. Rows that are there have null in it, or its default.
+/// A migration that adds a column to `stent_task`. Existing rows get null in it, or its default.
 struct TaskColumn {
     name: &'static str,
     column: fn() -> ColumnDef,
@@ -82,9 +84,11 @@ impl MigratorTraitSelf for Migrator {
             Box::new(m0001_tables::Tables { dialect: dialect() }),
             Box::new(m0002_keys::Keys { dialect: dialect() }),
             Box::new(m0003_nonces::Nonces { dialect: dialect() }),
-            // Steps carry a digest of their arguments. Those that were written before have none, and are not compared.
+            // Steps carry a digest of their arguments. Older steps have none, and are not compared.
             Box::new(TaskColumn { name: "m0004_digests", column: || column("digest").big_integer().take() }),
             Box::new(m0005_words::Words { dialect: dialect() }),
+            Box::new(m0006_marks::Marks { dialect: dialect() }),
+            Box::new(m0007_workers::Workers { dialect: dialect() }),
         ]
     }
 

@@ -1,4 +1,4 @@
-//! Values as cells, and back: each type is encoded and decoded in one place.
+//! Values as cells, and back: each type is encoded and decoded here only.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 use stent_core::model::{
-    ClaimEnd, Epoch, FunctionKey, KeyEntryKind, LaneKey, Mark, Seq, StepKind, TaskStatus,
+    ClaimEnd, Epoch, FunctionKey, KeyEntryKind, LaneKey, Mark, Marks, Seq, Slot, StepKind, TaskStatus,
+    WorkerState,
 };
 use stent_core::{Digest, ExecutionId, Key, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
@@ -15,11 +16,11 @@ use uuid::Uuid;
 use super::tags;
 use crate::batch::{Cell, Kind};
 
-/// What the cells of a type hold.
+/// The type of cell for a type of values.
 pub(crate) trait Field {
-    /// What they hold.
+    /// The kind of cell.
     const KIND: Kind;
-    /// Whether they may be null.
+    /// Whether the cells may be null.
     const NULLABLE: bool = false;
 }
 
@@ -33,7 +34,7 @@ pub(crate) trait Decode: Field + Sized {
     fn decode(cell: Cell<'static>) -> Result<Self, Unfit>;
 }
 
-/// Why a cell is not the value that its column should hold.
+/// The reason why a cell cannot be decoded as its column's type.
 pub(crate) type Unfit = Box<dyn StdError + Send + Sync>;
 
 const OTHER: &str = "it holds a value of another kind, or none";
@@ -87,7 +88,7 @@ ids! {
     Key: |key: &Key| *key.as_uuid(), Key::from_uuid;
 }
 
-/// Types that are an integer. What makes a value of a number may refuse it.
+/// Types that are an integer. The conversion from the integer may fail.
 macro_rules! integers {
     ($($kind:ident $type:ty: $to:expr, $from:expr;)+) => {$(
         impl Field for $type {
@@ -117,6 +118,7 @@ integers! {
     Int Epoch: Epoch::to_i64, |value| Epoch::from_i64(value).ok_or_else(|| Unfit::from("it holds no epoch"));
     Int Digest: Digest::to_i64, |value| Ok::<_, Unfit>(Digest::from_i64(value));
     Int LaneKey: LaneKey::as_i64, |value| Ok::<_, Unfit>(LaneKey::from_i64(value));
+    Int Slot: Slot::as_i64, |value| Ok::<_, Unfit>(Slot::from_i64(value));
     Int FunctionKey: FunctionKey::as_i64, |value| Ok::<_, Unfit>(FunctionKey::from_i64(value));
     Count u32: i64::from, |value: i64| Ok(u32::try_from(value)?);
     Count Seq: |seq: Seq| i64::from(seq.0), |value: i64| Ok(Seq(u32::try_from(value)?));
@@ -153,7 +155,40 @@ macro_rules! words {
     )+};
 }
 
-words!(TaskStatus, StepKind, Mark, KeyEntryKind, ClaimEnd);
+words!(TaskStatus, StepKind, KeyEntryKind, ClaimEnd, WorkerState);
+
+/// Null for none, else the words with commas. `cancel` comes before all others, so that indexes can contain what is asked to
+/// end.
+impl Field for Marks {
+    const KIND: Kind = Kind::Text;
+    const NULLABLE: bool = true;
+}
+
+impl<'a> Encode<'a> for Marks {
+    fn encode(self) -> Cell<'a> {
+        let asked = self.contains(Mark::Cancel).then_some(Mark::Cancel);
+        let mut words = asked.into_iter().chain(self.without(Mark::Cancel).iter()).map(Mark::as_str);
+        let Some(first) = words.next() else { return Cell::Null };
+        match words.next() {
+            None => Cell::text(first),
+            Some(second) => {
+                let mut text = format!("{first},{second}");
+                words.for_each(|word| text.extend([",", word]));
+                Cell::Text(Cow::Owned(text))
+            }
+        }
+    }
+}
+
+impl Decode for Marks {
+    fn decode(cell: Cell<'static>) -> Result<Self, Unfit> {
+        if let Cell::Null = cell {
+            return Ok(Self::NONE);
+        }
+        let text = text(cell)?;
+        Ok(text.split(',').map(Mark::from_str).collect::<Result<_, _>>()?)
+    }
+}
 
 fn text(cell: Cell<'static>) -> Result<Cow<'static, str>, Unfit> {
     if let Cell::Text(text) = cell { Ok(text) } else { Err(OTHER.into()) }
@@ -230,5 +265,35 @@ impl<T> Field for Json<T> {
 impl<T: DeserializeOwned> Decode for Json<T> {
     fn decode(cell: Cell<'static>) -> Result<Self, Unfit> {
         Ok(Self(serde_json::from_str(&text(cell)?)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_null_or_their_words_with_the_request_to_end_first() {
+        let every: Marks = Mark::ALL.iter().copied().collect();
+        for (marks, cell) in [
+            (Marks::NONE, Cell::Null),
+            (Marks::of(Mark::Hit), Cell::text("hit")),
+            (Marks::of(Mark::Cancel), Cell::text("cancel")),
+            (Marks::of(Mark::Hit).with(Mark::Cancel), Cell::text("cancel,hit")),
+            (every, Cell::text("cancel,hit,expire,redrive,discard")),
+        ] {
+            assert_eq!(marks.encode(), cell);
+            assert_eq!(Marks::decode(cell).expect("decodes"), marks);
+        }
+        assert!(
+            Marks::decode(Cell::text("cancel,paused")).is_err() && Marks::decode(Cell::text("")).is_err()
+        );
+    }
+
+    /// Statements and indexes ask whether the text begins with the word.
+    #[test]
+    fn no_other_mark_begins_like_the_request_to_end() {
+        let begin = Mark::ALL.iter().filter(|mark| mark.as_str().starts_with(Mark::Cancel.as_str()));
+        assert_eq!(begin.collect::<Vec<_>>(), [&Mark::Cancel]);
     }
 }

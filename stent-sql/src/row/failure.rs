@@ -1,4 +1,5 @@
-//! Failures as texts. The user's own data is kept apart, as bytes, so that it is neither blown up nor touched (G14).
+//! Failures as texts. The user's own data is stored separately, as bytes, so that it is neither enlarged nor changed
+//! (G14).
 
 use serde::{Deserialize, Serialize};
 use stent_core::backend::{Error, ErrorKind, Result};
@@ -19,14 +20,14 @@ struct Text<'a> {
     fatal: bool,
 }
 
-/// The message alone, for those who show no more.
+/// The message alone, for views that show only the message.
 #[derive(Deserialize)]
 struct Message {
     message: String,
 }
 
 pub(crate) fn to_text(failure: &Failure, task: TaskId) -> Result<String> {
-    let Failure { kind, message, causes, trace, data: _, data_type, fatal } = failure;
+    let Failure { kind, message, causes, trace, data_type, fatal, .. } = failure;
     let text = Text {
         kind,
         message,
@@ -39,8 +40,9 @@ pub(crate) fn to_text(failure: &Failure, task: TaskId) -> Result<String> {
 }
 
 pub(super) fn from_text(text: &str, data: Option<Payload>) -> serde_json::Result<Failure> {
-    let failure: Failure = serde_json::from_str(text)?;
-    Ok(Failure { data, ..failure })
+    let mut failure: Failure = serde_json::from_str(text)?;
+    failure.data = data;
+    Ok(failure)
 }
 
 pub(super) fn message_of(text: &str) -> serde_json::Result<String> {

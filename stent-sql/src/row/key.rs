@@ -1,4 +1,4 @@
-//! Rows to key entries, to the next steps of cascades, and to what ends or is limited.
+//! Rows of key entries, of the next steps of cascades, of tasks that end, and of limits.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ rows! {
         value: Option<&'a [u8]>,
     }
 
-    /// A signal that nobody has seen: its key, and the task that took its value.
+    /// A signal's value that the code has not seen: the key, and the task that took the value.
     write Restore of task {
         key: Key,
         id: TaskId,
@@ -74,33 +74,34 @@ rows! {
         expires_at: Option<Timestamp>,
     }
 
-    /// The same, and which of these it is.
+    /// The same, and the kind of end.
     read EndingRow {
         ..task: EndingTask,
         what: i64,
     }
 
-    /// A limited function, and since when what started counts.
+    /// A limited function, and the moment since which its starts count.
     write Limited of rate {
         function_key: FunctionKey,
         bucket: Timestamp,
     }
 
-    /// How many tasks of a function started in a stretch of time.
+    /// The number of tasks of a function that started in a bucket.
     write Started of rate {
         function_key: FunctionKey,
         bucket: Timestamp,
         used: i64,
     }
 
-    /// What runs and what has started of a function.
+    /// The running and the started tasks of a function.
     read Usage {
         function_key: FunctionKey,
-        /// What takes a slot: what runs under live leases, and what is over and was not vacated.
+        /// Tasks that take a slot: tasks under live leases, and tasks whose lease has expired and whose slot was not
+        /// vacated.
         running: u64,
-        /// Of these, what is over.
+        /// Of these, the tasks whose lease has expired.
         over: u64,
-        /// When the first lease ends of those that run.
+        /// When the first of the live leases ends.
         first_end: Option<Timestamp>,
         started: u64,
         /// The first and the last of the buckets that count.
@@ -134,7 +135,7 @@ pub(crate) fn key_batch(entries: &[KeyEntry]) -> Result<Batch<'_>> {
             execution_id: entry.execution,
             name: &entry.name,
             holder_id: entry.holder,
-            // Longer than 64 bits can say is for good.
+            // A duration beyond 64 bits means forever.
             ttl: entry.ttl.map(duration::micros),
             ended_at: entry.ended_at,
             expires_at: entry.expires_at,
@@ -149,7 +150,7 @@ pub(crate) fn key_batch(entries: &[KeyEntry]) -> Result<Batch<'_>> {
 
 /// `what` of a key whose holder has ended without a result.
 pub(crate) const VACANT: i64 = 0;
-/// `what` of an execution that was asked to end and has nothing running any more.
+/// `what` of an execution that was asked to end and has no running task any more.
 pub(crate) const CLOSING: i64 = 1;
 
 /// Reads the next step of a cascade.
@@ -162,9 +163,9 @@ pub(crate) fn cascade_step(reader: &mut Reader) -> Result<CascadeStep> {
     }
 }
 
-/// `what` of a task whose time is up.
+/// `what` of a task whose deadline has passed.
 pub(crate) const OVER: i64 = 0;
-/// `what` of the task whose time is up next.
+/// `what` of the task with the next deadline.
 pub(crate) const NEXT: i64 = 1;
 /// `what` of a task that is asked to end.
 pub(crate) const STOPPING: i64 = 2;

@@ -5,7 +5,7 @@
 //! | `cell` | how values of each type are cells |
 //! | `shape` | rows of statements as structs, from which their columns, encoders and decoders are made |
 //! | `reader` | walks the cells of a row |
-//! | the others | rows by what they are about; those of tasks that are written stand beside their [table](crate::table::task) |
+//! | the others | rows by subject; rows of tasks to write are beside their [table](crate::table::task) |
 
 pub(crate) mod cell;
 pub(crate) mod failure;
@@ -17,6 +17,7 @@ mod step;
 pub(crate) mod tags;
 mod task;
 mod view;
+mod worker;
 
 pub(crate) use key::{
     CLOSING, CascadeRow, Ending, EndingRow, EndingTask, KeyRow, Limited, NEXT, NewKey, OVER, OneKey, Restore,
@@ -33,8 +34,9 @@ pub(crate) use task::{
     WANT_NONE, WANT_OPEN, WantRow, Whole, held, id, lane, lane_batch, lease_batch, since_batch, sweep_batch,
 };
 pub(crate) use view::{
-    COUNTER, CalledWith, DeadLetterRow, DeadLetterStatRow, EndedClaimRow, ExecutionRow, ItemRow, LaneViewRow,
-    NewEndedClaim, NoteCells, NoteRow, Now, Place, ProgressRow, RunningRow, STATE, SUMMARY, Tally, TaskRow,
-    called_with, dead_letter, dead_letter_stat, ended_claim, ended_claim_batch, execution_view, item_view,
-    lane_view, note_row, progress_view, running_view, task_view,
+    COUNTER, CalledWith, DeadLetterRow, DeadLetterStatRow, Dispatched, EndedClaimRow, ExecutionRow, ItemRow,
+    LaneViewRow, NewEndedClaim, NoteCells, NoteRow, Now, Place, ProgressRow, RunningRow, STATE, SUMMARY,
+    Tally, TaskRow, called_with, dead_letter, dead_letter_stat, ended_claim, ended_claim_batch,
+    execution_view, item_view, lane_view, note_row, progress_view, running_view, task_view,
 };
+pub(crate) use worker::{NewWorker, WorkerRow, worker, worker_batch};

@@ -1,4 +1,4 @@
-//! Notes of a batch, folded: of each counter and state what it comes to, whatever was said of it in which order.
+//! The notes of a batch, folded into one change of each counter and state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,15 +22,15 @@ rows! {
         value: Option<&'a [u8]>,
     }
 
-    /// A counter to which is added to and fro.
+    /// A counter that gets positive and negative additions.
     write Recount<'a> {
         ..adds: Parts,
         execution_id: ExecutionId,
         name: &'a str,
     }
 
-    /// The sum of additions in two parts, of which any value that ends between the bounds stays within 64 bits after each; the
-    /// values above and below which it ends at a bound; and the bounds.
+    /// The sum of additions in two parts, such that a value that ends between the bounds stays within 64 bits after each part;
+    /// the values above and below which the result is a bound; and the bounds.
     write Parts {
         half: i64,
         rest: i64,
@@ -50,7 +50,7 @@ rows! {
     }
 }
 
-/// What a batch says of executions.
+/// The notes of a batch about executions.
 #[derive(Debug, Default)]
 pub(crate) struct Notes<'a> {
     counters: BTreeMap<(ExecutionId, &'a str), Counter>,
@@ -58,21 +58,22 @@ pub(crate) struct Notes<'a> {
     progress: Vec<&'a Noted<'a>>,
 }
 
-/// A counter comes to what `adds` makes of its value: of `first` if it is new, and of 0 if that was not said.
+/// The change of a counter: `adds` is applied to its value; for a new counter, to `first`, or to 0 if there is no first
+/// value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counter {
     first: Option<i64>,
     adds: Option<Adds>,
 }
 
-/// Any number of additions, each of which stops at the ends of `i64`: the sum of all, and then the bounds between which they
-/// leave any value. Adding 1 at the upper end and then -1 leaves one below it, so a sum alone does not say it.
+/// Any number of additions that each saturate at the ends of `i64`: their sum, and the bounds between which every result
+/// lies. A sum alone is not enough: adding 1 at the upper end and then -1 gives one less than the upper end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Adds {
     sum: i128,
     least: i64,
     most: i64,
-    /// Whether all go one way, and their sum is a number of 64 bits.
+    /// Whether all additions have the same sign, and their sum fits 64 bits.
     is_plain: bool,
 }
 
@@ -109,7 +110,7 @@ impl Adds {
 #[derive(Clone, Copy, Debug)]
 struct State<'a> {
     value: &'a Payload,
-    /// Whether it is written over what is there.
+    /// Whether it overwrites a stored value.
     over: bool,
 }
 
@@ -141,11 +142,11 @@ impl<'a> Notes<'a> {
         notes
     }
 
-    /// What is written unless there is something: first values of counters and states.
+    /// First values of counters and states, which are written only if there is no value yet.
     pub(crate) fn firsts(&self) -> Batch<'a> {
         let mut rows = Vec::new();
         for ((execution, name), counter) in &self.counters {
-            // What is added to and fro finds a value there.
+            // Mixed additions need a stored value.
             let zero = counter.adds.is_some_and(|adds| !adds.is_plain).then_some(0);
             if let Some(first) = counter.first.or(zero) {
                 rows.push(counter_note(*execution, name, first));
@@ -157,7 +158,7 @@ impl<'a> Notes<'a> {
         batch(rows)
     }
 
-    /// What is added to counters, where it all goes one way.
+    /// Additions to counters whose additions all have the same sign.
     pub(crate) fn counts(&self) -> Batch<'a> {
         let mut rows = Vec::new();
         for ((execution, name), counter) in &self.counters {
@@ -168,7 +169,7 @@ impl<'a> Notes<'a> {
         batch(rows)
     }
 
-    /// What is added to counters to and fro. They have a value, once the [first ones](Self::firsts) are written.
+    /// Mixed additions to counters. The counters have a value once the [first values](Self::firsts) are written.
     pub(crate) fn recounts(&self) -> Batch<'a> {
         let mut rows = Vec::new();
         for ((execution, name), counter) in &self.counters {
@@ -179,7 +180,7 @@ impl<'a> Notes<'a> {
         batch(rows)
     }
 
-    /// What states are set to.
+    /// New values of states.
     pub(crate) fn states(&self) -> Batch<'a> {
         let mut rows = Vec::new();
         for ((execution, name), state) in self.states.iter().filter(|(_, state)| state.over) {
@@ -227,7 +228,7 @@ mod tests {
 
     use super::*;
 
-    /// How many first values, counts, counts to and fro, and states.
+    /// The number of first values, plain counts, mixed counts, and states.
     fn fold(notes: &[Note]) -> [usize; 4] {
         let (task, execution) = (TaskId::from_uuid(Uuid::nil()), ExecutionId::from_uuid(Uuid::nil()));
         let at = Timestamp::from_micros(0);
@@ -258,7 +259,7 @@ mod tests {
         assert_eq!(fold(&[count(2), count(-1), from(5)]), [1, 0, 1, 0], "a counter that is new begins at 0");
     }
 
-    /// What the statement makes of a value.
+    /// The statement's result for a value.
     fn recounted(value: i64, adds: Adds) -> i64 {
         let Parts { half, rest, top, bottom, most, least } = adds.parts();
         match value {

@@ -1,4 +1,4 @@
-//! Reads a row cell by cell, in the order of its columns: names are looked up nowhere.
+//! Reads a row cell by cell, in the order of its columns, without looking up names.
 
 use std::vec;
 
@@ -20,7 +20,7 @@ impl Reader {
         Self { columns, cells }
     }
 
-    /// The next cell, which is that of this column.
+    /// The next cell, which belongs to this column.
     pub(crate) fn take<T: Decode>(&mut self, column: &'static str) -> Result<T> {
         let at = self.columns.len() - self.cells.len();
         debug_assert_eq!(
@@ -33,13 +33,13 @@ impl Reader {
     }
 }
 
-/// A column of a row does not hold what it should.
+/// The error of a column whose cell cannot be decoded.
 pub(crate) fn corrupt(column: &str, error: impl Into<Unfit>) -> Error {
     let error = error.into();
     let message = format!("column {column:?} of a row has an unexpected value: {error}");
     Error::new(ErrorKind::Corrupt, "decode").with_message(message).with_source(error)
 }
-/// Reads rows that came as rows.
+/// Reads rows that are not packed.
 pub(crate) fn read_plainly(
     rows: &[QueryResult],
     columns: &'static [Column],

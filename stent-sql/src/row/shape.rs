@@ -1,6 +1,5 @@
-//! Rows of statements, declared as structs: a field is a column, under its own name, and its type is what the column holds.
-//! The order of the columns is that of the fields, for whoever writes a row and for whoever reads it, so nothing is matched
-//! by position.
+//! Rows of statements, declared as structs: a field is a column of the same name, and the field's type is the column's
+//! type. Writers and readers of a row both use the order of the fields, so nothing is matched by position.
 
 use stent_core::backend::Result;
 
@@ -9,13 +8,13 @@ use crate::batch::{Batch, Cell, Column, Kind};
 
 /// A row of a statement.
 pub(crate) trait Shape {
-    /// Its columns, as they are put together.
+    /// Its columns, as combined at compile time.
     const ALL: &'static Columns;
     /// Its columns.
     const COLUMNS: &'static [Column] = Self::ALL.as_slice();
 }
 
-/// A row that a statement gives.
+/// A row that a statement returns.
 pub(crate) trait Read: Shape + Sized {
     /// Reads the next columns of a row.
     fn read(reader: &mut Reader) -> Result<Self>;
@@ -38,7 +37,7 @@ pub(crate) fn batch<'a, W: Write<'a>>(rows: impl IntoIterator<Item = W>) -> Batc
 /// Most columns of a row.
 const COLUMNS_MAX: usize = 64;
 
-/// Columns that are put together when the program is compiled. What does not fit does not compile.
+/// Columns that are combined at compile time. Columns that do not fit do not compile.
 #[derive(Debug)]
 pub(crate) struct Columns {
     all: [Column; COLUMNS_MAX],
@@ -66,7 +65,7 @@ impl Columns {
         self
     }
 
-    /// The same, if all of them are columns of the table and hold what those hold.
+    /// The same columns, if all of them are columns of the table with the same types.
     pub(crate) const fn of(self, table: &[Column]) -> Self {
         let mut at = 0;
         while at < self.len {
@@ -83,7 +82,7 @@ impl Columns {
     }
 }
 
-/// The column of a name.
+/// The column with a name.
 pub(crate) const fn find<'a>(columns: &'a [Column], name: &str) -> Option<&'a Column> {
     let mut at = 0;
     while at < columns.len() {
@@ -114,12 +113,12 @@ pub(crate) const fn begins_with(text: &str, start: &str) -> bool {
 /// Declares rows of statements.
 ///
 /// ```text
-/// read Held of task { id: TaskId, epoch: Epoch, }          a row that a statement gives
+/// read Held of task { id: TaskId, epoch: Epoch, }          a row that a statement returns
 /// write Claim of task { ..held: Held, started_at: …, }     a row that a statement takes, with all columns of another
 /// both OneId of task { id: Uuid, }                         either
 /// ```
 ///
-/// All columns of a row `of` a table are columns of that, and hold what those hold: anything else does not compile.
+/// All columns of a row `of` a table are columns of the table, with the same types: anything else does not compile.
 macro_rules! rows {
     () => {};
     ($(#[$doc:meta])* read $name:ident $(of $table:ident)? {

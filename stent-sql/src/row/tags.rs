@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 pub(crate) fn to_text(tags: &BTreeSet<String>) -> String {
-    // Of texts alone, so it cannot fail.
+    // Tags are texts, so encoding cannot fail.
     serde_json::to_string(tags).unwrap_or_else(|_| "[]".to_owned())
 }
 
@@ -14,7 +14,7 @@ pub(super) fn from_text(text: &str) -> serde_json::Result<BTreeSet<String>> {
     }
 }
 
-/// A tag as it stands in the text of those that have it.
+/// A tag as it occurs in the text of a task's tags.
 pub(crate) fn quoted(tag: &str) -> String {
     serde_json::to_string(tag).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Rows of tasks that claims and transitions read and write, but for those that are beside the table.
+//! Rows of tasks that claims and transitions read and write, except the rows that are beside the table.
 
 use std::cmp::Reverse;
 
@@ -22,13 +22,13 @@ rows! {
         id: Uuid,
     }
 
-    /// Arguments that were too large to come along.
+    /// Arguments that were too large for a packed row.
     read OverflowArgs of task {
         id: Uuid,
         args: Vec<u8>,
     }
 
-    /// Results that were too large to come along.
+    /// Results that were too large for a packed row.
     read OverflowResult of task {
         id: Uuid,
         result: Vec<u8>,
@@ -40,7 +40,7 @@ rows! {
         epoch: Epoch,
     }
 
-    /// What is read of a due task to tell whether there is room for it.
+    /// The columns of a due task that a limit check needs.
     read RankedRow of task {
         id: TaskId,
         lane: LaneKey,
@@ -48,13 +48,13 @@ rows! {
         ready_at: Option<Timestamp>,
     }
 
-    /// A stream to pick from.
+    /// A stream from which to take tasks.
     write Head of task {
         lane: LaneKey,
         priority: i16,
     }
 
-    /// Whose steps to read, and which.
+    /// The task whose steps to read, and which steps.
     write WantRow {
         parent: TaskId,
         seen: u32,
@@ -74,7 +74,7 @@ rows! {
         source: TaskId,
     }
 
-    /// An execution, and when something happened to it.
+    /// An execution, and a moment.
     write Since {
         execution_id: ExecutionId,
         at: Timestamp,
@@ -85,7 +85,7 @@ rows! {
         lock: i64,
     }
 
-    /// A root, and whether there is something below it to be summed up.
+    /// A root, and whether it has steps to summarize.
     read Whole {
         id: ExecutionId,
         details: bool,
@@ -117,7 +117,7 @@ rows! {
         key: FunctionKey,
     }
 
-    /// A stream with its lane; or, where `what` says so, when tasks end.
+    /// A stream with its lane; or, if `what` says so, when tasks end.
     read StreamRow {
         what: i64,
         key: Option<LaneKey>,
@@ -141,13 +141,13 @@ pub(crate) const WANT_OPEN: u32 = 2;
 
 /// `what` of a stream.
 pub(crate) const STREAM: i64 = 0;
-/// `what` of the row that tells when tasks end.
+/// `what` of the row with the hints about tasks that end.
 pub(crate) const END_HINTS: i64 = 1;
 
-/// Where a task stands among those that are due: priority, due time, age.
+/// The rank of a task among due tasks: priority, due time, age.
 pub(crate) type Rank = (Reverse<i16>, Option<Timestamp>, TaskId);
 
-/// A task that is due, as far as is needed to tell whether there is room for it.
+/// A due task, with the data that a limit check needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RankedTask {
     pub(crate) id: TaskId,
@@ -162,7 +162,7 @@ impl RankedTask {
     }
 }
 
-/// What a claim sees before it picks.
+/// The data that a claim reads before it takes tasks.
 #[derive(Debug)]
 pub(crate) enum Seen {
     Stream(Stream),
@@ -175,16 +175,16 @@ pub(crate) struct Stream {
     pub(crate) key: LaneKey,
     pub(crate) lane: Lane,
     pub(crate) priority: i16,
-    /// When its first task is due, or was. None if those that there are must not start any more.
+    /// When its first task is or was due. None if none of its tasks may start any more.
     pub(crate) first_at: Option<Timestamp>,
-    /// When its first task that is not due will be.
+    /// When its first task that is not due yet becomes due.
     pub(crate) next_at: Option<Timestamp>,
 }
 
-/// Whether anything ends.
+/// Whether tasks must be ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndHints {
-    /// When the first task's time is up, or was.
+    /// The earliest deadline, which may have passed.
     pub(crate) first_end: Option<Timestamp>,
     /// Whether a task of the claimer is asked to end.
     pub(crate) stopping: bool,
@@ -245,7 +245,7 @@ pub(crate) fn lane_batch<'a>(lanes: impl Iterator<Item = &'a Lane>) -> Batch<'a>
     }))
 }
 
-/// Leases, in one order, so that two who extend the same ones do not wait for each other in a circle.
+/// Leases in a fixed order, so that two transactions that extend the same leases do not deadlock.
 pub(crate) fn lease_batch(leases: &[Lease]) -> Batch<'static> {
     let mut held: Vec<_> = leases.iter().map(|lease| Held { id: lease.task, epoch: lease.epoch }).collect();
     held.sort_unstable_by_key(|held| held.id);
@@ -261,18 +261,18 @@ pub(crate) fn sweep_batch<'r>(rows: impl Iterator<Item = &'r Row>) -> Batch<'sta
     }))
 }
 
-/// Executions, and when something happened to them.
+/// Executions, each with a moment.
 pub(crate) fn since_batch(executions: impl IntoIterator<Item = (ExecutionId, Timestamp)>) -> Batch<'static> {
     batch(executions.into_iter().map(|(execution_id, at)| Since { execution_id, at }))
 }
 
 impl Picked {
-    /// Where it stands among those that are due.
+    /// Its rank among due tasks.
     pub(crate) const fn rank(&self) -> Rank {
         (Reverse(self.priority), self.row.ready_at, self.row.id)
     }
 
-    /// The function that runs it.
+    /// Its function.
     pub(crate) fn function(&self) -> &str {
         &self.name
     }
@@ -297,7 +297,7 @@ impl Picked {
             releases: row.releases,
             done: row.done,
             noted: row.noted,
-            mark: row.mark,
+            marks: row.marks,
             key: row.key,
             expires_at: row.expires_at,
             trace: self.trace,

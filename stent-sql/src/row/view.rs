@@ -5,7 +5,7 @@ use stent_core::backend::{
     SummaryView, TaskView,
 };
 use stent_core::model::{
-    ClaimEnd, EndedClaim, Epoch, ExecutionStatus, Mark, Progress, RetryPolicy, Seq, StepKind, TaskResult,
+    ClaimEnd, EndedClaim, Epoch, ExecutionStatus, Marks, Progress, RetryPolicy, Seq, StepKind, TaskResult,
     TaskStatus,
 };
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
@@ -17,10 +17,10 @@ use super::step::{payload, result_of};
 use super::task::LaneRow;
 use super::{Reader, failure};
 use crate::batch::Batch;
-use crate::table::{ended_claim, note, progress, task};
+use crate::table::{ended_claim, key, note, progress, task};
 
 rows! {
-    /// What makes an execution's view.
+    /// The columns of an execution's view.
     read ExecutionRow of task {
         id: ExecutionId,
         name: String,
@@ -28,7 +28,7 @@ rows! {
         tags: Option<Tags>,
         priority: i16,
         status: TaskStatus,
-        mark: Option<Mark>,
+        mark: Marks,
         attempts: u32,
         expires_at: Option<Timestamp>,
         created_at: Timestamp,
@@ -39,7 +39,7 @@ rows! {
         result: Option<Vec<u8>>,
     }
 
-    /// What makes a dead letter.
+    /// The columns of a dead letter.
     read DeadLetterRow of task {
         ..execution: ExecutionRow,
         retry: Option<Json<RetryPolicy>>,
@@ -49,7 +49,7 @@ rows! {
         args: Vec<u8>,
     }
 
-    /// What makes a task's view.
+    /// The columns of a task's view.
     read TaskRow of task {
         id: TaskId,
         parent_id: Option<TaskId>,
@@ -57,7 +57,7 @@ rows! {
         kind: StepKind,
         name: String,
         status: TaskStatus,
-        mark: Option<Mark>,
+        mark: Marks,
         attempts: u32,
         crashes: u32,
         releases: u32,
@@ -72,7 +72,7 @@ rows! {
         ended_at: Option<Timestamp>,
     }
 
-    /// What makes an item's view.
+    /// The columns of an item's view.
     read ItemRow of task {
         #[expect(dead_code, reason = "packed rows that have bytes begin with an id")]
         id: TaskId,
@@ -85,7 +85,7 @@ rows! {
         result: Option<Vec<u8>>,
     }
 
-    /// What a task was called with.
+    /// The arguments of a task.
     read CalledWith of task {
         #[expect(dead_code, reason = "packed rows that have bytes begin with an id")]
         id: TaskId,
@@ -93,7 +93,12 @@ rows! {
         args: Vec<u8>,
     }
 
-    /// What makes the view of a task under a lease.
+    /// The execution of a key entry.
+    read Dispatched of key {
+        execution_id: ExecutionId,
+    }
+
+    /// The columns of the view of a task under a lease.
     read RunningRow of task {
         id: TaskId,
         execution_id: ExecutionId,
@@ -104,14 +109,14 @@ rows! {
         started_at: Option<Timestamp>,
     }
 
-    /// How many dead letters there are of a kind.
+    /// The number of dead letters of a kind.
     read DeadLetterStatRow {
         reason: Option<String>,
         name: String,
         count: u64,
     }
 
-    /// What waits in a lane.
+    /// The number of waiting tasks in a lane.
     read LaneViewRow {
         ..lane: LaneRow,
         due: u64,
@@ -119,7 +124,7 @@ rows! {
         oldest_due_at: Option<Timestamp>,
     }
 
-    /// How many executions stand where.
+    /// The number of executions with a status.
     read Tally {
         pending: u64,
         running: u64,
@@ -135,12 +140,12 @@ rows! {
         now: Timestamp,
     }
 
-    /// In which database a connection is, and how its transaction looks at that.
+    /// The database of a connection, and the isolation and mark of its transaction.
     read Place {
         home: String,
-        /// The isolation level, if the transaction does not see what others have committed since it began.
+        /// The isolation level, if the transaction does not see commits since it began.
         frozen: Option<String>,
-        /// What the transaction was marked with, if it was.
+        /// The transaction's mark, if it has one.
         mark: Option<String>,
     }
 
@@ -196,61 +201,56 @@ pub(crate) fn execution_view(reader: &mut Reader) -> Result<ExecutionView> {
 impl ExecutionRow {
     fn into_view(self) -> Result<ExecutionView> {
         let payload = payload(self.result_type, self.result);
-        Ok(ExecutionView {
-            id: self.id,
-            function: self.name,
-            queue: self.queue,
-            tags: self.tags.unwrap_or_default().0,
-            priority: self.priority,
-            status: ExecutionStatus::of_root(self.status, self.started_at.is_some(), self.mark),
-            attempts: self.attempts,
-            expires_at: self.expires_at,
-            result: result(self.status, self.failure.as_deref(), payload)?,
-            created_at: self.created_at,
-            started_at: self.started_at,
-            ended_at: self.ended_at,
-        })
+        let status = ExecutionStatus::of_root(self.status, self.started_at.is_some(), self.mark);
+        let mut view = ExecutionView::new(self.id, self.name, self.queue, status, self.created_at);
+        view.tags = self.tags.unwrap_or_default().0;
+        view.priority = self.priority;
+        view.attempts = self.attempts;
+        view.expires_at = self.expires_at;
+        view.result = result(self.status, self.failure.as_deref(), payload)?;
+        view.started_at = self.started_at;
+        view.ended_at = self.ended_at;
+        Ok(view)
     }
 }
 
 /// Reads a dead letter.
 pub(crate) fn dead_letter(reader: &mut Reader) -> Result<DeadLetter> {
     let row = DeadLetterRow::read(reader)?;
-    Ok(DeadLetter {
-        attempts: row.execution.attempts,
-        execution: row.execution.into_view()?,
-        retry: row.retry.map(|retry| retry.0),
-        crashes: row.crashes,
-        releases: row.releases,
-        args: Payload::new(row.args_type, row.args),
-    })
+    let attempts = row.execution.attempts;
+    let mut letter = DeadLetter::new(row.execution.into_view()?, Payload::new(row.args_type, row.args));
+    letter.retry = row.retry.map(|retry| retry.0);
+    letter.attempts = attempts;
+    letter.crashes = row.crashes;
+    letter.releases = row.releases;
+    Ok(letter)
 }
 
-/// Reads how many dead letters there are of a kind.
+/// Reads the number of dead letters of a kind.
 pub(crate) fn dead_letter_stat(reader: &mut Reader) -> Result<DeadLetterStat> {
     let DeadLetterStatRow { reason, name, count } = DeadLetterStatRow::read(reader)?;
-    Ok(DeadLetterStat { reason: reason.unwrap_or_default(), function: name, count })
+    Ok(DeadLetterStat::new(reason.unwrap_or_default(), name, count))
 }
 
-/// Reads what waits in a lane.
+/// Reads the number of waiting tasks in a lane.
 pub(crate) fn lane_view(reader: &mut Reader) -> Result<LaneView> {
     let LaneViewRow { lane, due, delayed, oldest_due_at } = LaneViewRow::read(reader)?;
     let (_, lane) = lane.into_lane();
-    Ok(LaneView { lane, due, delayed, oldest_due_at })
+    let mut view = LaneView::new(lane);
+    view.due = due;
+    view.delayed = delayed;
+    view.oldest_due_at = oldest_due_at;
+    Ok(view)
 }
 
 /// Reads the view of a task under a lease.
 pub(crate) fn running_view(reader: &mut Reader) -> Result<RunningView> {
     let row = RunningRow::read(reader)?;
-    Ok(RunningView {
-        id: row.id,
-        execution: row.execution_id,
-        function: row.name,
-        queue: row.queue,
-        worker: row.worker_id,
-        lease_until: row.ready_at,
-        started_at: row.started_at,
-    })
+    let mut view = RunningView::new(row.id, row.execution_id, row.name, row.queue);
+    view.worker = row.worker_id;
+    view.lease_until = row.ready_at;
+    view.started_at = row.started_at;
+    Ok(view)
 }
 
 /// Reads a claim that ended badly.
@@ -258,43 +258,39 @@ pub(crate) fn ended_claim(reader: &mut Reader) -> Result<EndedClaim> {
     let row = EndedClaimRow::read(reader)?;
     let data = payload(row.data_type, row.data);
     let failure = row.failure.as_deref().map(|text| failure::from_text(text, data)).transpose();
-    Ok(EndedClaim {
-        task: row.task_id,
-        execution: row.execution_id,
-        epoch: row.epoch,
-        worker: row.worker_id,
-        end: row.how,
-        at: row.at,
-        failure: failure.map_err(|error| corrupt(ended_claim::FAILURE, error))?,
-    })
+    let mut ended = EndedClaim::new(row.task_id, row.execution_id, row.epoch, row.how, row.at);
+    ended.worker = row.worker_id;
+    ended.failure = failure.map_err(|error| corrupt(ended_claim::FAILURE, error))?;
+    Ok(ended)
 }
 
 /// Claims that ended badly.
 pub(crate) fn ended_claim_batch(claims: &[EndedClaim]) -> Result<Batch<'_>> {
-    let rows = claims.iter().map(|EndedClaim { task, execution, epoch, worker, end, at, failure }| {
-        let data = failure.as_ref().and_then(|failure| failure.data.as_ref());
-        Ok(NewEndedClaim {
-            task_id: *task,
-            epoch: *epoch,
-            at: *at,
-            execution_id: *execution,
-            worker_id: *worker,
-            how: *end,
-            failure: failure.as_ref().map(|failure| failure::to_text(failure, *task)).transpose()?,
-            data_type: data.map(Payload::content_type),
-            data: data.map(Payload::bytes),
-        })
-    });
+    let rows =
+        claims.iter().map(|EndedClaim { task, execution, epoch, worker, end, at, failure, .. }| {
+            let data = failure.as_ref().and_then(|failure| failure.data.as_ref());
+            Ok(NewEndedClaim {
+                task_id: *task,
+                epoch: *epoch,
+                at: *at,
+                execution_id: *execution,
+                worker_id: *worker,
+                how: *end,
+                failure: failure.as_ref().map(|failure| failure::to_text(failure, *task)).transpose()?,
+                data_type: data.map(Payload::content_type),
+                data: data.map(Payload::bytes),
+            })
+        });
     Ok(batch(rows.collect::<Result<Vec<_>>>()?))
 }
 
 /// Reads an entry of progress.
 pub(crate) fn progress_view(reader: &mut Reader) -> Result<ProgressView> {
     let ProgressRow { id, task_id, at, text } = ProgressRow::read(reader)?;
-    Ok(ProgressView { id, task: task_id, at, text })
+    Ok(ProgressView::new(id, task_id, at, text))
 }
 
-/// What a row of notes says.
+/// The content of a row of notes.
 #[derive(Debug)]
 pub(crate) enum NoteRow {
     Counter(String, i64),
@@ -326,12 +322,8 @@ pub(crate) fn note_row(reader: &mut Reader) -> Result<NoteRow> {
 fn summary_of(text: &str, count: i64) -> Option<SummaryView> {
     let (kind, rest) = text.split_once('/')?;
     let (name, status) = rest.rsplit_once('/')?;
-    Some(SummaryView {
-        kind: kind.parse::<StepKind>().ok()?,
-        name: name.to_owned(),
-        status: status.parse::<TaskStatus>().ok()?,
-        count: u64::try_from(count).ok()?,
-    })
+    let (kind, status) = (kind.parse::<StepKind>().ok()?, status.parse::<TaskStatus>().ok()?);
+    Some(SummaryView::new(kind, name.to_owned(), status, u64::try_from(count).ok()?))
 }
 
 /// Reads the view of a task.
@@ -339,36 +331,32 @@ pub(crate) fn task_view(reader: &mut Reader) -> Result<TaskView> {
     let row = TaskRow::read(reader)?;
     let failure = row.failure.as_deref().map(failure::message_of).transpose();
     let map = Progress { fed: row.fed, total: row.total, done: row.done };
-    Ok(TaskView {
-        id: row.id,
-        parent: row.parent_id,
-        seq: row.seq,
-        kind: row.kind,
-        name: row.name,
-        status: row.status,
-        mark: row.mark,
-        attempts: row.attempts,
-        crashes: row.crashes,
-        releases: row.releases,
-        map: row.kind.is_map().then_some(map),
-        done_order: row.done_order,
-        failure: failure.map_err(|error| corrupt(task::FAILURE, error))?,
-        // The end of a lease is no moment that the task waits for.
-        ready_at: row.ready_at.filter(|_| row.status != TaskStatus::Running),
-        created_at: row.created_at,
-        started_at: row.started_at,
-        ended_at: row.ended_at,
-    })
+    let mut view = TaskView::new(row.id, row.seq, row.kind, row.name, row.status, row.created_at);
+    view.parent = row.parent_id;
+    view.marks = row.mark;
+    view.attempts = row.attempts;
+    view.crashes = row.crashes;
+    view.releases = row.releases;
+    view.map = row.kind.is_map().then_some(map);
+    view.done_order = row.done_order;
+    view.failure = failure.map_err(|error| corrupt(task::FAILURE, error))?;
+    // The task does not wait for the end of its lease.
+    view.ready_at = row.ready_at.filter(|_| row.status != TaskStatus::Running);
+    view.started_at = row.started_at;
+    view.ended_at = row.ended_at;
+    Ok(view)
 }
 
 /// Reads the view of an item.
 pub(crate) fn item_view(reader: &mut Reader) -> Result<ItemView> {
     let row = ItemRow::read(reader)?;
     let result = result(row.status, row.failure.as_deref(), payload(row.result_type, row.result))?;
-    Ok(ItemView { seq: row.seq, status: row.status, args: Payload::new(row.args_type, row.args), result })
+    let mut view = ItemView::new(row.seq, row.status, Payload::new(row.args_type, row.args));
+    view.result = result;
+    Ok(view)
 }
 
-/// Reads what a task was called with.
+/// Reads the arguments of a task.
 pub(crate) fn called_with(reader: &mut Reader) -> Result<Payload> {
     let CalledWith { args_type, args, .. } = CalledWith::read(reader)?;
     Ok(Payload::new(args_type, args))

@@ -8,15 +8,16 @@ use sea_orm::sea_query::{
     Query, SelectStatement, UnionType, WithClause,
 };
 
-use stent_core::model::{Mark, TaskStatus};
+use stent_core::model::TaskStatus;
 
+use super::mark::{is_asked_to_end, is_not_asked_to_end};
 use super::{BATCH, Built, Sql, carried, in_batch, literal, name, names, no_number, null, number, of};
 use crate::row::{END_HINTS, Head, LaneRow, OneId, Picked, RankedRow, STREAM, Shape, StreamRow};
 use crate::table::{lane, task};
 
 const STREAMS: &str = "stream";
 
-/// Every lane by priority, with the due times of its first task and of its first task that is not due yet. One more row tells
+/// Every lane by priority, with the due times of its first task and of its first task that is not due yet. One more row shows
 /// whether [`ends`](super::limit::ends) is worth a query, so an idle claim costs one query.
 pub(super) fn streams(sql: Sql<'_>) -> Built {
     let of_lane = |column| Expr::col((name("lane"), column));
@@ -78,7 +79,7 @@ fn end_hints(sql: Sql<'_>) -> SelectStatement {
         .and_where(Expr::col(task::EXPIRES_AT).is_not_null())
         .and_where(Expr::col(task::ENDED_AT).is_null())
         .take();
-    // A task that runs has a lease, and so an end of that.
+    // A running task has a lease, so `ready_at` is set.
     let stopping = Query::select()
         .expr(Expr::col(task::READY_AT).min())
         .from(task::TABLE)
@@ -87,7 +88,7 @@ fn end_hints(sql: Sql<'_>) -> SelectStatement {
     let stopping = CaseStatement::new().case(scalar(stopping).is_not_null(), number(1)).finally(number(0));
     Query::select()
         .expr(number(END_HINTS))
-        // Priorities are narrower than what numbers are read as; the wider one of both is given.
+        // Priorities are narrower than the integers that are read; this column makes the union's type the wider one.
         .exprs([null(), null(), null(), null(), no_number(), null(), null()])
         .exprs([scalar(first_end), stopping.into()])
         .take()
@@ -98,7 +99,7 @@ pub(super) fn stopping(worker: Expr) -> Expr {
     Expr::col(task::WORKER_ID)
         .eq(worker)
         .and(Expr::col(task::WORKER_ID).is_not_null())
-        .and(Expr::col(task::MARK).eq(literal(Mark::Cancel.as_str())))
+        .and(is_asked_to_end(Expr::col(task::MARK)))
         .and(Expr::col(task::STATUS).eq(literal(TaskStatus::Running.as_str())))
 }
 
@@ -107,7 +108,7 @@ pub(super) fn pick(sql: Sql<'_>) -> Built {
     if sql.locks() {
         return sql.packed(Picked::COLUMNS, taken(sql, Picked::COLUMNS));
     }
-    // Sorted by what is narrow; what is wide is read of those that are left.
+    // Sorts narrow columns; wide columns are read only for the rows that remain.
     let rows = Query::select()
         .exprs(carried(sql, Picked::COLUMNS))
         .from(task::TABLE)
@@ -128,7 +129,7 @@ pub(super) fn pick_with(sql: Sql<'_>) -> Built {
             .take()
     };
     if sql.locks() {
-        // The others are locked already.
+        // The tasks of the second batch are locked already.
         let both = Query::select()
             .columns(names(Picked::COLUMNS))
             .from_subquery(taken(sql, Picked::COLUMNS), Alias::new("picked"))
@@ -159,8 +160,8 @@ pub(super) fn heads(sql: Sql<'_>) -> Built {
     sql.packed(RankedRow::COLUMNS, heads)
 }
 
-/// The heads of the batch's streams, locked. The statement gives the locked rows themselves, because a second look-up by id
-/// could give older ones. Rows that other transactions have locked are skipped.
+/// The heads of the batch's streams, locked. The statement returns the locked rows themselves, because a second look-up by
+/// id could return older versions. Rows that other transactions have locked are skipped.
 fn locked_heads(sql: Sql<'_>, gives: &[crate::batch::Column]) -> SelectStatement {
     let head = head(sql)
         .clear_selects()
@@ -207,7 +208,7 @@ fn picked(sql: Sql<'_>) -> SelectStatement {
         .with_cte(sql.batch_once(Head::COLUMNS))
         .column((task::TABLE, task::ID))
         .from(Alias::new(BATCH))
-        // In this order: for each stream its head, and for each of the head its row.
+        // In this order: for each stream its head, then for each task of the head its row.
         .cross_join(task::TABLE)
         .and_where(sql.dialect.any_of(Expr::col((task::TABLE, task::ID)), head(sql)))
         .order_by((task::TABLE, task::PRIORITY), Order::Desc)
@@ -220,10 +221,8 @@ fn picked(sql: Sql<'_>) -> SelectStatement {
 /// Whether a task may start: it is not asked to end, and its deadline has not passed (G15). The claim index has both columns.
 fn wanted(task: &'static str, now: Expr) -> Expr {
     let of_task = |column| Expr::col((name(task), column));
-    let mark = of_task(task::MARK);
-    let not_asked = mark.clone().ne(literal(Mark::Cancel.as_str()));
     let in_time = of_task(task::EXPIRES_AT).is_null().or(of_task(task::EXPIRES_AT).gt(now));
-    mark.is_null().or(not_asked).and(in_time)
+    is_not_asked_to_end(of_task(task::MARK)).and(in_time)
 }
 
 /// The tasks of a lane in the claim index: those that are ready now or later.

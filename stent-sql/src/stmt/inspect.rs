@@ -1,19 +1,31 @@
 //! Reads for people and waiters. None of them locks.
 
-use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Func, Order, Query, SelectStatement, UnionType};
-use stent_core::model::{ExecutionStatus, TaskStatus};
+use sea_orm::sea_query::{
+    Alias, CaseStatement, Condition, Expr, ExprTrait, Func, Order, Query, SelectStatement, UnionType,
+};
+use stent_core::model::{ExecutionStatus, KeyEntryKind, TaskStatus};
 
+use super::mark::{has_expired, has_no_mark, has_not_expired, is_asked_to_end};
 use super::{Built, DEAD, Sql, carried, limit, literal, name, names, of};
 use crate::row::{
-    CalledWith, DeadLetterRow, DeadLetterStatRow, ExecutionRow, ItemRow, LaneRow, LaneViewRow, Now, OneId,
-    Place, RunningRow, Shape, Tally, TaskRow,
+    CalledWith, DeadLetterRow, DeadLetterStatRow, Dispatched, ExecutionRow, ItemRow, LaneRow, LaneViewRow,
+    Now, OneId, Place, RunningRow, Shape, Tally, TaskRow,
 };
-use crate::table::{lane, task};
+use crate::table::{key, lane, task};
 
 /// The status of an execution by its root: see [`of_root`](stent_core::model::ExecutionStatus::of_root).
-const STANDS: &str = "CASE WHEN ended_at IS NULL AND mark = 'cancel' THEN 'cancelling' \
-    WHEN ended_at IS NULL AND started_at IS NULL THEN 'pending' WHEN ended_at IS NULL THEN 'running' \
-    WHEN status = 'failed' AND mark = 'expire' THEN 'timed_out' ELSE status END";
+fn stands() -> Expr {
+    let open = || Expr::col(task::ENDED_AT).is_null();
+    let word = |status: ExecutionStatus| literal(status.as_str());
+    let failed = Expr::col(task::STATUS).eq(literal(TaskStatus::Failed.as_str()));
+    CaseStatement::new()
+        .case(open().and(is_asked_to_end(Expr::col(task::MARK))), word(ExecutionStatus::Cancelling))
+        .case(open().and(Expr::col(task::STARTED_AT).is_null()), word(ExecutionStatus::Pending))
+        .case(open(), word(ExecutionStatus::Running))
+        .case(failed.and(has_expired(Expr::col(task::MARK))), word(ExecutionStatus::TimedOut))
+        .finally(Expr::col(task::STATUS))
+        .into()
+}
 
 pub(super) fn clock(sql: Sql<'_>) -> Built {
     Built::read(Now::COLUMNS, Query::select().expr_as(sql.dialect.clock(), "now").take())
@@ -70,8 +82,8 @@ pub(super) fn items(sql: Sql<'_>) -> Built {
         .and_where(Expr::col(task::PARENT_ID).eq(sql.param(1)))
         .and_where(Expr::col(task::DONE_ORDER).is_null())
         .and_where(Expr::col(task::SEQ).gte(sql.param(2)))
-        // All have none. Named so that the index is seen to be in this order: Postgres takes no column that is null for one
-        // that is the same in all rows, and would sort what is left of the map for each page of it.
+        // The column is null in all items. It is named so that the planner recognizes the order of the index: Postgres does
+        // not treat a null column as constant, and would sort the rest of the map for each page.
         .order_by(task::DONE_ORDER, Order::Asc)
         .order_by(task::SEQ, Order::Asc)
         .limit(limit(3))
@@ -89,7 +101,19 @@ pub(super) fn args(sql: Sql<'_>) -> Built {
     sql.packed(CalledWith::COLUMNS, args)
 }
 
-/// A page of executions, newest first. Parameters: up to which id, how many, status, function, queue, tag; the last four may be null.
+/// The execution that was dispatched under a key. Parameter: the key.
+pub(super) fn dispatched(sql: Sql<'_>) -> Built {
+    let entry = Query::select()
+        .columns(names(Dispatched::COLUMNS))
+        .from(key::TABLE)
+        .and_where(Expr::col(key::KEY).eq(sql.param(1)))
+        .and_where(Expr::col(key::KIND).eq(literal(KeyEntryKind::Dispatch.as_str())))
+        .take();
+    Built::read(Dispatched::COLUMNS, entry)
+}
+
+/// A page of executions, newest first. Parameters: up to which id, how many, status, function, queue, tag, from which id, and
+/// the first and the last moment of a dispatch; status, function, queue and tag may be null.
 ///
 /// Open, completed, failed and cancelled executions are read from an index each, newest first, and merged. An index whose
 /// executions cannot have the requested status is not read: the first condition names no column.
@@ -104,7 +128,10 @@ pub(super) fn list(sql: Sql<'_>) -> Built {
             .and_where(Expr::col(task::PARENT_ID).is_null())
             .and_where(ended)
             .and_where(Expr::col(task::ID).lte(sql.param(1)))
-            .and_where(fits(3, &|status| Expr::cust(STANDS).eq(status)))
+            .and_where(Expr::col(task::ID).gte(sql.param(7)))
+            .and_where(Expr::col(task::CREATED_AT).gte(sql.param(8)))
+            .and_where(Expr::col(task::CREATED_AT).lte(sql.param(9)))
+            .and_where(fits(3, &|status| stands().eq(status)))
             .and_where(fits(4, &|function| Expr::col(task::NAME).eq(function)))
             .and_where(fits(5, &|queue| Expr::col(task::QUEUE).eq(queue)))
             .and_where(fits(6, &|tag| {
@@ -146,9 +173,10 @@ pub(super) fn list(sql: Sql<'_>) -> Built {
 pub(super) fn tally(_sql: Sql<'_>) -> Built {
     const COUNTED: &str = "counted";
     let open = |stands: &'static str| {
-        Expr::cust(format!(
-            "CAST(COALESCE(SUM(CASE WHEN {STANDS} = '{stands}' THEN 1 ELSE 0 END), 0) AS bigint)"
-        ))
+        let counted =
+            CaseStatement::new().case(self::stands().eq(literal(stands)), literal(1)).finally(literal(0));
+        let sum = Func::coalesce([Func::sum(counted).into(), literal(0)]);
+        Expr::from(sum).cast_as("bigint")
     };
     let ended = |status: &'static str, which: Condition| {
         let ended = Query::select()
@@ -164,9 +192,8 @@ pub(super) fn tally(_sql: Sql<'_>) -> Built {
             Query::select().expr(Expr::cust("COUNT(*)")).from_subquery(ended, Alias::new(COUNTED)).take();
         Expr::SubQuery(None, Box::new(counted.into()))
     };
-    let mark = || Expr::col(task::MARK);
-    let in_time = Condition::any().add(mark().is_null()).add(mark().ne(literal("expire")));
-    let timed_out = Condition::all().add(mark().eq(literal("expire")));
+    let in_time = Condition::all().add(has_not_expired(Expr::col(task::MARK)));
+    let timed_out = Condition::all().add(has_expired(Expr::col(task::MARK)));
     let counts = [
         ("pending", open("pending")),
         ("running", open("running")),
@@ -255,7 +282,7 @@ pub(super) fn dead_letters(sql: Sql<'_>) -> Built {
         .and_where(Expr::col(task::PARENT_ID).is_null())
         .and_where(Expr::col(task::ENDED_AT).is_not_null())
         .and_where(Expr::col(task::STATUS).eq(literal("failed")))
-        .and_where(Expr::col(task::MARK).is_null())
+        .and_where(has_no_mark(Expr::col(task::MARK)))
         .and_where(Expr::col(task::ID).lte(sql.param(1)))
         .order_by(task::ID, Order::Desc)
         .limit(limit(2))
@@ -276,7 +303,7 @@ pub(super) fn dead_letter(sql: Sql<'_>) -> Built {
         .and_where(Expr::col((task::TABLE, task::ID)).eq(sql.param(1)))
         .and_where(Expr::col(task::PARENT_ID).is_null())
         .and_where(Expr::col(task::STATUS).eq(literal("failed")))
-        .and_where(Expr::col(task::MARK).is_null())
+        .and_where(has_no_mark(Expr::col(task::MARK)))
         .take();
     sql.packed(DeadLetterRow::COLUMNS, row)
 }

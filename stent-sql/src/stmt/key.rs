@@ -4,6 +4,7 @@ use sea_orm::sea_query::{
     Alias, Condition, Expr, ExprTrait, JoinType, OnConflict, Query, SelectStatement, UnionType,
 };
 
+use super::mark::is_asked_to_end;
 use super::{BATCH, Built, Sql, in_batch, insert_from, literal, name, names, number};
 use crate::row::{CLOSING, CascadeRow, KeyRow, NewKey, OneKey, Restore, Shape, Since, VACANT};
 use crate::table::{key, task};
@@ -32,7 +33,7 @@ pub(super) fn forget(sql: Sql<'_>) -> Built {
     Built::write(delete)
 }
 
-/// Puts values back into key entries that have none.
+/// Returns values to key entries that have none.
 pub(super) fn restore(sql: Sql<'_>) -> Built {
     let of_task = |column: &'static str| -> Expr {
         let value: SelectStatement = Query::select()
@@ -79,7 +80,7 @@ pub(super) fn cascade(sql: Sql<'_>) -> Built {
         .take();
     let others = open("other")
         .and_where(Expr::col((name("other"), task::EXECUTION_ID)).equals((name("root"), task::ID)))
-        .and_where(Expr::col((name("other"), task::MARK)).eq(literal("cancel")))
+        .and_where(is_asked_to_end(Expr::col((name("other"), task::MARK))))
         .and_where(Expr::col((name("other"), task::ID)).ne(Expr::col((name("root"), task::ID))))
         .take();
     let of_root = |column: &'static str| Expr::col((name("root"), column));
@@ -91,7 +92,7 @@ pub(super) fn cascade(sql: Sql<'_>) -> Built {
         .join_as(JoinType::CrossJoin, task::TABLE, name("root"), Condition::all())
         .and_where(of_root(task::ID).eq(in_batch("execution_id")))
         .and_where(of_root(task::STATUS).ne(literal("running")))
-        .and_where(of_root(task::MARK).eq(literal("cancel")))
+        .and_where(is_asked_to_end(of_root(task::MARK)))
         .and_where(of_root(task::ENDED_AT).is_null())
         .and_where(Expr::exists(others).not())
         .take();

@@ -8,8 +8,8 @@ use super::{Built, Sql, insert_from, name, names};
 use crate::row::{LaneRow, NewLane, OneLane, Shape};
 use crate::table::{lane, task};
 
-/// Inserts lanes and gives the stored ones. A lane that exists is updated to its own key, so that it is given, too: the caller
-/// must notice a different lane under the same key.
+/// Inserts lanes and returns the stored ones. A lane that exists is updated to its own key, so that it is returned, too: the
+/// caller must notice a different lane under the same key.
 pub(super) fn insert(sql: Sql<'_>) -> Built {
     let mut insert = insert_from(lane::TABLE, names(NewLane::COLUMNS), sql.upserted(NewLane::COLUMNS));
     insert.on_conflict(OnConflict::column(lane::KEY).update_column(lane::KEY).to_owned());
@@ -53,7 +53,7 @@ pub(super) fn lost(_: Sql<'_>) -> Built {
         .from(lane::TABLE)
         .and_where(Expr::col((lane::TABLE, lane::KEY)).eq(found()))
         .take();
-    // Any task of the lane tells what it is called.
+    // Any task of the lane has the lane's queue, function and tags.
     let of_one = |column| {
         scalar(ready().expr(of_task(column)).and_where(of_task(task::LANE).eq(found())).limit(1).take())
     };

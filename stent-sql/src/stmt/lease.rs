@@ -1,7 +1,7 @@
 //! Extends leases.
 
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, Query, SelectStatement};
-use stent_core::model::{FunctionKey, TaskStatus};
+use stent_core::model::{Slot, TaskStatus};
 
 use super::{BATCH, Built, Sql, in_batch, literal, name, of};
 use crate::row::{Held, Shape};
@@ -58,6 +58,6 @@ fn runs(task: &'static str) -> Expr {
 /// G8: another task may have the slot already: see [`Row::renew`](stent_core::ledger::Row::renew).
 fn is_not_over(task: &'static str, now: Expr) -> Expr {
     let of_task = |column| Expr::col((name(task), column));
-    let has_place = of_task(task::LIMIT_KEY).ne(literal(FunctionKey::VACATED.as_i64()));
+    let has_place = of_task(task::LIMIT_KEY).ne(literal(Slot::Vacated.as_i64()));
     of_task(task::LIMIT_KEY).is_null().or(has_place.and(of_task(task::READY_AT).gt(now)))
 }

@@ -5,7 +5,7 @@ use sea_orm::sea_query::{
     SimpleExpr, UnionType,
 };
 use stent_core::limits::EXPIRED_MAX;
-use stent_core::model::FunctionKey;
+use stent_core::model::Slot;
 
 use super::{BATCH, Built, Sql, in_batch, insert_from, literal, name, names, number};
 use crate::row::{EndingRow, EndingTask, Limited, NEXT, OVER, OneFunction, STOPPING, Shape, Started, Usage};
@@ -48,8 +48,8 @@ pub(super) fn usage(sql: Sql<'_>) -> Built {
     Built::read(Usage::COLUMNS, usage)
 }
 
-/// Vacates the slots of tasks of the batch's functions whose leases are over. A row that another transaction has locked is
-/// having its lease renewed, and keeps its slot for now.
+/// Vacates the slots of tasks of the batch's functions whose leases have expired. A row that another transaction has
+/// locked is having its lease renewed, and keeps its slot for now.
 pub(super) fn vacate(sql: Sql<'_>) -> Built {
     let mut over = Query::select();
     over.column(task::ID)
@@ -62,7 +62,7 @@ pub(super) fn vacate(sql: Sql<'_>) -> Built {
     }
     let update = Query::update()
         .table(task::TABLE)
-        .value(task::LIMIT_KEY, literal(FunctionKey::VACATED.as_i64()))
+        .value(task::LIMIT_KEY, literal(Slot::Vacated.as_i64()))
         .and_where(sql.dialect.any_of(Expr::col(task::ID), over))
         .take();
     Built::write(update)

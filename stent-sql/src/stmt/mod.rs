@@ -11,11 +11,13 @@ mod lane;
 mod lease;
 mod limit;
 mod lock;
+mod mark;
 mod note;
 mod purge;
 mod read;
 mod step;
 mod tree;
+mod worker;
 mod write;
 
 use sea_orm::sea_query::{
@@ -44,7 +46,7 @@ const PARAMS_MAX: usize = 9;
 pub struct Statement {
     /// The SQL.
     pub text: String,
-    /// The columns of the rows that it gives; empty for a statement that only writes.
+    /// The columns of the rows that it returns; empty for a statement that only writes.
     pub gives: &'static [Column],
     /// Whether rows come back [packed](crate::dialect::Transport::pack).
     pub packed: bool,
@@ -103,9 +105,9 @@ statements! {
     insert: write::insert,
     /// Writes new tasks with rare columns, if their lanes are stored. Batches and parameter: as for `insert`.
     insert_rare: write::insert_rare,
-    /// Writes what has changed of tasks. Batch: rows.
+    /// Writes the changes of tasks. Batch: rows.
     update: write::update,
-    /// Writes what has changed of tasks with rare columns. Batch: rows.
+    /// Writes the changes of tasks with rare columns. Batch: rows.
     update_rare: write::update_rare,
     /// Copies results. Batch: target and source.
     copy: write::copy,
@@ -113,7 +115,7 @@ statements! {
     write_keys: key::write,
     /// Deletes key entries. Batch: keys.
     forget: key::forget,
-    /// Puts values back into key entries. Batch: keys, and the tasks that took the values.
+    /// Returns values to key entries. Batch: keys, and the tasks that took the values.
     restore: key::restore,
     /// Writes counters and states that are new. Batch: notes.
     first: note::first,
@@ -131,7 +133,7 @@ statements! {
     ended_claims: note::ended_claims,
     /// Asks open tasks of executions to end. Batch: executions and moments.
     stop: tree::stop,
-    /// Writes lanes, and gives the stored ones. Batch: lanes.
+    /// Writes lanes, and returns the stored ones. Batch: lanes.
     lane: lane::insert,
     /// Reads lanes. Batch: keys of lanes.
     stored_lanes: lane::read,
@@ -153,7 +155,7 @@ statements! {
     pick: claim::pick,
     /// Counts running and started tasks. Batch: functions, each with the first bucket that counts. Parameter: now.
     usage: limit::usage,
-    /// Vacates the slots of tasks whose leases are over. Batch: functions. Parameter: now.
+    /// Vacates the slots of tasks whose leases have expired. Batch: functions. Parameter: now.
     vacate: limit::vacate,
     /// Reads heads of streams. Batch: streams. Parameters: now, how many.
     heads: claim::heads,
@@ -195,6 +197,8 @@ statements! {
     compacted: purge::compacted,
     /// Picks results that are old. Parameters: before, how many, now.
     results: purge::results,
+    /// Deletes records of workers that are over. Parameters: last seen before, how many, and dead if last seen before.
+    purge_workers: worker::purge,
     /// Deletes the tasks below roots. Batch: ids of executions. Parameter: how many rows.
     purge_steps: purge::steps,
     /// Deletes roots. Batch: ids.
@@ -211,7 +215,10 @@ statements! {
     items: inspect::items,
     /// Reads a task's arguments. Parameter: task.
     args: inspect::args,
-    /// Reads a page of executions. Parameters: up to which id, how many, status, function, queue, tag.
+    /// Reads which execution was dispatched under a key. Parameter: key.
+    dispatched: inspect::dispatched,
+    /// Reads a page of executions. Parameters: up to which id, how many, status, function, queue, tag, from which id, the first
+    /// and the last moment of a dispatch.
     list: inspect::list,
     /// Counts executions.
     tally: inspect::tally,
@@ -231,13 +238,17 @@ statements! {
     read_progress: note::read_progress,
     /// Reads the ended claims of a task. Parameter: task.
     read_ended_claims: note::read_ended_claims,
+    /// Writes the record of a worker. Batch: the record.
+    report: worker::report,
+    /// Reads a page of records of workers. Parameters: from which id, how many.
+    workers: worker::read,
     }
 }
 
-/// Which roots are dead letters, as the indexes of dead letters have it.
+/// The condition of the indexes of dead letters.
 const DEAD: &str = "parent_id IS NULL AND status = 'failed' AND mark IS NULL";
 
-/// Which roots that ended are no dead letters, as the index of ended roots has it.
+/// The condition of the index of ended roots, which excludes dead letters.
 const SETTLED: &str = "(status <> 'failed' OR mark IS NOT NULL)";
 
 /// The input of builders.
@@ -259,7 +270,7 @@ impl Built {
         Self { query: query.into(), gives: &[], packed: false }
     }
 
-    /// A statement that gives rows.
+    /// A statement that returns rows.
     fn read(gives: &'static [Column], query: impl Into<SubQueryStatement>) -> Self {
         Self { query: query.into(), gives, packed: false }
     }
@@ -292,12 +303,12 @@ impl Sql<'_> {
         self.dialect.any_of(Expr::col(column), self.batch(batch))
     }
 
-    /// A statement that gives a bounded number of rows, packed.
+    /// A statement that returns a bounded number of rows, packed.
     fn packed(self, gives: &'static [Column], query: SelectStatement) -> Built {
         Built { query: self.dialect.pack(query, gives, None).into(), gives, packed: true }
     }
 
-    /// A statement that gives any number of rows, packed.
+    /// A statement that returns any number of rows, packed.
     fn packed_by(self, number: &str, gives: &'static [Column], query: SelectStatement) -> Built {
         Built { query: self.dialect.pack(query, gives, Some(number)).into(), gives, packed: true }
     }
@@ -330,7 +341,7 @@ impl Sql<'_> {
     /// The rows of the batch, for an insert that replaces existing rows.
     fn upserted(self, columns: &[Column]) -> SelectStatement {
         let mut rows = self.batch(columns);
-        // SQLite reads the ON of an upsert as a join's, unless a WHERE stands between.
+        // SQLite parses the ON of an upsert as a join's, unless there is a WHERE before it.
         rows.and_where(Expr::cust("TRUE"));
         rows
     }
@@ -358,12 +369,12 @@ fn literal(value: impl Into<Value>) -> Expr {
     Expr::Constant(value.into())
 }
 
-/// A number of 64 bits, as columns have them.
+/// A 64-bit number, the type of the columns.
 fn number(value: i64) -> Expr {
     Expr::cust(format!("CAST({value} AS bigint)"))
 }
 
-/// No number, of 64 bits.
+/// A null of the 64-bit type.
 fn no_number() -> Expr {
     Expr::cust("CAST(NULL AS bigint)")
 }

@@ -10,7 +10,7 @@ use crate::row::{
 };
 use crate::table::{ended_claim, note, progress};
 
-/// First values, where there are none.
+/// Writes first values, unless there is a value already.
 pub(super) fn first(sql: Sql<'_>) -> Built {
     let mut insert = insert_from(note::TABLE, names(NewNote::COLUMNS), sql.upserted(NewNote::COLUMNS));
     insert.on_conflict(OnConflict::columns(key()).do_nothing().to_owned());
@@ -22,7 +22,7 @@ pub(super) fn count(sql: Sql<'_>) -> Built {
     let was = || Expr::col((note::TABLE, note::COUNT));
     let add = || Expr::col((name("excluded"), note::COUNT));
     let most = || literal(i64::MAX);
-    // One below what can be written as the negative of a literal.
+    // `i64::MIN`, which cannot be written as the negative of a literal.
     let least = || literal(-i64::MAX).sub(literal(1_i64));
     let sum = CaseStatement::new()
         .case(add().gt(literal(0_i64)).and(was().gt(most().sub(add()))), most())

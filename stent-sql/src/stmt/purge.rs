@@ -6,7 +6,8 @@ use super::{Built, DEAD, SETTLED, Sql, insert_from, limit, literal, number};
 use crate::row::{OneId, OneKey, SUMMARY, Shape, Whole};
 use crate::table::{ended_claim, key, note, progress, task};
 
-/// Roots that ended before a moment and are no dead letters, oldest first. The index has compacted ones apart.
+/// Roots that ended before a moment and are no dead letters, oldest first. The index separates compacted roots from
+/// others.
 pub(super) fn ended(sql: Sql<'_>) -> Built {
     let both = oldest(sql, settled(0)).union(UnionType::All, oldest(sql, settled(1))).take();
     let first = Query::select()

@@ -4,8 +4,9 @@ use sea_orm::sea_query::{
     Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, JoinType, Query, SelectStatement,
     UnionType, WithClause,
 };
-use stent_core::model::{Mark, TaskStatus};
+use stent_core::model::TaskStatus;
 
+use super::mark::and_asked_to_end;
 use super::{BATCH, Built, Sql, in_batch, literal, name, null};
 use crate::row::{OneId, Shape, Since, Sweep};
 use crate::table::{ended_claim, task};
@@ -60,7 +61,7 @@ pub(super) fn stop(sql: Sql<'_>) -> Built {
     let update = Query::update()
         .table(task::TABLE)
         .value(task::STATUS, if_runs(of_task(task::STATUS), literal(TaskStatus::Cancelled.as_str())))
-        .value(task::MARK, if_runs(literal(Mark::Cancel.as_str()), of_task(task::MARK)))
+        .value(task::MARK, if_runs(and_asked_to_end(of_task(task::MARK)), of_task(task::MARK)))
         .value(task::READY_AT, if_runs(of_task(task::READY_AT), null()))
         .value(task::WAKE_THRESHOLD, if_runs(of_task(task::WAKE_THRESHOLD), null()))
         .value(task::ENDED_AT, if_runs(of_task(task::ENDED_AT), in_batch("at")))

@@ -107,7 +107,7 @@ pub(super) fn claim_rare(sql: Sql<'_>) -> Built {
     Built::write(claim)
 }
 
-/// Sets columns, but for the id, to what the batch has for each of its ids.
+/// Sets columns, except the id, to the batch's values for each of its ids.
 fn by_batch(sql: Sql<'_>, batch: &[Column], set: &[Column]) -> UpdateStatement {
     let mut update = Query::update();
     update.table(task::TABLE).from(sql.batch_table(batch));

@@ -1,4 +1,4 @@
-//! Runs an operation again that met another transaction.
+//! Retries operations after conflicts with other transactions.
 
 use std::error::Error as _;
 use std::hash::{BuildHasher, RandomState};
@@ -9,22 +9,22 @@ use stent_core::backend::{Error, Result};
 
 use super::SqlStore;
 
-/// How often an operation is run again. Whoever loses that often learns that the store is contended.
+/// The maximum number of retries. After the last conflict, the caller gets the error `Contended`.
 const AGAIN_MAX: u32 = 10;
 
-/// How often an operation is run again at once because its session was in a bad state. Once the first has told of it, no session
-/// from before is used any more, so a second one tells that it is not the session.
+/// The maximum number of immediate retries because the session was in a bad state. The first such error retires all older
+/// sessions, so a second one means that the session is not the cause.
 const SESSIONS_MAX: u32 = 2;
 
-/// The longest pause before the second run; before each further one it is twice as long, up to [`PAUSE_MAX`].
+/// The longest pause before the first retry; it doubles with each further retry, up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// The longest pause of all.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
 impl SqlStore {
-    /// Runs an operation, and runs it again when it has met another transaction, after a pause that differs between those
-    /// who met, or when its session was in a bad state. Its transaction was rolled back then, so nothing of a failed run stands.
+    /// Runs an operation. Retries it if it conflicted with another transaction, after a random pause, or if its session was in a
+    /// bad state. In both cases its transaction was rolled back, so a failed run leaves no changes.
     pub(super) async fn run_again<T, Run>(&self, operation: impl Fn() -> Run) -> Result<T>
     where
         Run: Future<Output = Result<T>>,
@@ -53,7 +53,7 @@ fn source(error: &Error) -> Option<&DbErr> {
     error.source().and_then(|source| source.downcast_ref::<DbErr>())
 }
 
-/// Pauses of a length by chance, each of which may be twice as long as the one before.
+/// Pauses of random length. The maximum doubles with each pause.
 #[derive(Debug)]
 pub(super) struct Pauses {
     longest: Duration,
@@ -71,7 +71,7 @@ impl Pauses {
     }
 }
 
-/// A number from 0 to 1 that is another one each time: the standard library's hashers are seeded by chance.
+/// A random number from 0 to 1: the standard library seeds its hashers at random.
 fn chance() -> f64 {
     RandomState::new().hash_one(()) as f64 / u64::MAX as f64
 }

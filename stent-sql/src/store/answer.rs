@@ -1,5 +1,5 @@
-//! Waits for what a server answers, and for no longer than it may take. A server can go away without a word: packets are lost
-//! from then on, and neither side hears that the connection is gone.
+//! Waits for a server's answers, with a timeout. A server can disappear silently: its packets are lost, and neither side
+//! notices that the connection is gone.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use super::SqlStore;
 use crate::Dialect;
 use crate::dialect::Patience;
 
-/// How many times as long those operations may take that may look at all there is.
+/// The factor by which operations that may read the whole store may take longer.
 const LARGE: u32 = 6;
 
-/// What takes as long as it takes: migrations, and what a closure's transaction does, which has a timeout of its own.
+/// Operations without a timeout here: migrations, and a closure's transaction, which has a timeout of its own.
 const UNBOUNDED: [&str; 2] = [super::migrate::OPERATION, super::within::OPERATION];
 
 const SILENCE: &str = "no answer";
 
-/// Those that may look at all there is: retention, looks at the whole store, and the commit of what a closure has done, which
-/// may have left its constraints to that.
+/// Operations that may read the whole store: retention, reads of the whole store, and the commit of a closure's transaction,
+/// which may check deferred constraints.
 const LARGE_ONES: [&str; 7] = ["purge", "commit", "count", "list", "lanes", "running", "dead_letter_stats"];
 
 impl SqlStore {
-    /// What the server answers in a transaction, or on a connection that has still to be had. If it says nothing in time, it is
-    /// not known what it has done, and no session that is open now is used again.
+    /// Waits for the server's answer in a transaction, or on a connection that is still to be acquired. If there is no answer
+    /// in time, the fate of the call is unknown, and no session that is open now is reused.
     pub(super) async fn answered<T>(
         &self,
         operation: &'static str,
@@ -33,7 +33,7 @@ impl SqlStore {
         let limit = self.limit(operation, on);
         let dialect = &*self.dialect;
         let answer = std::pin::pin!(answer);
-        // Dropped before the call that it is about, whose connection is looked at then.
+        // Dropped before the call itself, so that the pool tests the call's connection when it returns.
         let mut waits = Waits { dialect, is_over: false };
         let answered = match limit {
             None => Ok(answer.await),
@@ -50,12 +50,12 @@ impl SqlStore {
     }
 }
 
-/// What a call goes out on.
+/// The connection of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum On {
-    /// A connection that it has.
+    /// The call has a connection.
     Connection,
-    /// One that it waits for first.
+    /// The call waits for a connection first.
     Pool,
 }
 
@@ -71,7 +71,7 @@ fn limit(patience: Patience, operation: &str, on: On) -> Option<Duration> {
     })
 }
 
-/// Nothing was answered within this time: says so to the dialect, while the call still has its connection.
+/// Reports to the dialect that there was no answer within this time, while the call still has its connection.
 pub(super) fn silence(dialect: &dyn Dialect, limit: Duration) -> DbErr {
     dialect.silent();
     DbErr::Custom(format!(
@@ -83,7 +83,7 @@ pub(super) fn is_silence(error: &DbErr) -> bool {
     matches!(error, DbErr::Custom(message) if message.starts_with(SILENCE))
 }
 
-/// A call that is under way.
+/// A call in flight.
 struct Waits<'a> {
     dialect: &'a dyn Dialect,
     is_over: bool,

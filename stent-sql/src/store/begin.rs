@@ -1,7 +1,8 @@
-//! Transactions of the store's own and of closures: how they begin, and when they may be said to be committed.
+//! Transactions of the store's own and of closures: how they begin, and when they count as committed.
 //!
-//! The driver's word is not enough for that. Where the database tells what it does ([`OneWriter`](crate::OneWriter)), a commit
-//! is confirmed only if the database has committed the very transaction that was begun.
+//! The driver's report is not enough for that. If the database reports its commits and rollbacks
+//! ([`OneWriter`](crate::OneWriter)), a commit is confirmed only if the database has committed the same transaction that was
+//! begun.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -21,23 +22,23 @@ use super::within::Began;
 use crate::Dialect;
 use crate::writer::{Mark, Turn, Whose};
 
-/// Most lost connections that a beginning transaction passes over. A pool of the store's own drops the others when it hears of
-/// the first; in one of the application's there may be as many as it has, which are found by more calls than one.
+/// The maximum number of lost connections that a beginning transaction skips. The store's own pools drop the other lost
+/// connections after the first error. In a pool of the application, all connections may be lost, and several calls find them.
 const LOST_MAX: u32 = 10;
 
-/// So many of them are passed over without a pause. Before a server that lets in and then fails, the next ones are not idle
-/// connections that were lost, but new ones.
+/// The number of lost connections that are skipped without a pause. If a server accepts logins and then fails, further
+/// connections are new ones, not idle ones that were lost.
 const LOST_AT_ONCE: u32 = 2;
 
-/// What runs first in a transaction. It is asked for once the transaction has begun: a dialect may have learned from its
-/// connection.
+/// The statements that run first in a transaction. The dialect is asked for them once the transaction has begun, because
+/// it may have learned from the connection.
 type Settings<'a> = dyn Fn(&'a dyn Dialect) -> Option<Cow<'a, str>> + Send + Sync + 'a;
 
 /// A transaction of the store's own. It is rolled back if it is dropped.
 pub(super) struct Open {
     transaction: DatabaseTransaction,
     mark: Option<Mark>,
-    /// Goes after the transaction.
+    /// Dropped after the transaction.
     _turn: Option<Turn>,
 }
 
@@ -58,7 +59,7 @@ impl SqlStore {
         Ok(Open { transaction, mark: self.mark(), _turn: turn })
     }
 
-    /// Begins one that renews leases.
+    /// Begins a transaction that renews leases.
     pub(super) async fn begin_renewal(&self, operation: &'static str) -> Result<Open> {
         self.check_open(operation)?;
         let turn = self.turn(operation, Whose::Own).await?;
@@ -66,7 +67,7 @@ impl SqlStore {
         Ok(Open { transaction, mark: self.mark(), _turn: turn })
     }
 
-    /// Begins one whose statements find the tables without naming their schema, and which only reads.
+    /// Begins a transaction that only reads, and whose statements find the tables without naming their schema.
     pub(super) async fn begin_to_read(
         &self,
         operation: &'static str,
@@ -77,7 +78,7 @@ impl SqlStore {
         self.begin_on(&self.connections.read, operation, &settings).await
     }
 
-    /// Begins one that the application's statements run in, for no longer than `limit`.
+    /// Begins a transaction for the application's statements, which lasts for at most `limit`.
     pub(super) async fn begin_guest(
         &self,
         operation: &'static str,
@@ -113,7 +114,7 @@ impl SqlStore {
         rolled_back.map_err(|error| self.error(operation, error))
     }
 
-    /// Commits a transaction, and is content only if the database has committed it and others can see that.
+    /// Commits a transaction. Succeeds only if the database has committed it and other processes can see the commit.
     pub(super) async fn commit_marked(
         &self,
         operation: &'static str,
@@ -159,8 +160,8 @@ impl SqlStore {
         Ok(transaction)
     }
 
-    /// A connection may have been left in a transaction by a statement past the driver. Nobody has that one, since the right to
-    /// write is this call's: so it is rolled back.
+    /// A statement that bypassed the driver may have left the connection in a transaction. No other call uses that transaction,
+    /// because this call has the right to write, so it is rolled back.
     async fn begin_here(
         &self,
         connection: &DatabaseConnection,
@@ -172,11 +173,11 @@ impl SqlStore {
         connection.begin_with_options(self.dialect.begin()).await
     }
 
-    /// Begins in a task of its own: the driver forgets a BEGIN whose future is dropped, and the next who gets the connection
-    /// would find itself in a transaction.
+    /// Begins in a separate task: the driver forgets a `BEGIN` whose future is dropped, and the next user of the connection
+    /// would be in a transaction.
     ///
-    /// A connection that was lost while nobody used it shows that here, where nothing has been done yet: then another one
-    /// serves. So it does where a connection has become silent.
+    /// A connection that was lost while idle fails here, before any work was done, so another connection is used. The
+    /// same holds for a connection that no longer answers.
     async fn begin_remotely<'a>(
         &'a self,
         connection: &DatabaseConnection,
@@ -190,7 +191,7 @@ impl SqlStore {
             let begun = tokio::spawn(async move {
                 let begin = pin!(connection.begin_with_options(options));
                 let Some(limit) = limit else { return begin.await };
-                // In here, for it goes on if nobody waits for it any more.
+                // The timeout is inside the task, which continues if nobody waits for it any more.
                 match tokio::time::timeout(limit, begin).await {
                     Ok(begun) => begun,
                     Err(_) => Err(silence(&*dialect, limit)),
@@ -205,7 +206,7 @@ impl SqlStore {
                     self.dialect.begun();
                     return Ok(transaction);
                 }
-                // What was asked for may have been the last of the silent ones.
+                // This connection may have been the last unresponsive one.
                 Err(error) if lost == 0 && is_silence(&error) => lost += 1,
                 Err(error @ (DbErr::Query(_) | DbErr::Exec(_))) if lost < LOST_MAX => {
                     self.dialect.heard(&error);
@@ -219,7 +220,7 @@ impl SqlStore {
         }
     }
 
-    /// An error of a call that may have waited for a connection in vain: then it is found out why.
+    /// The error of a call that may have waited for a connection in vain; if so, diagnoses the reason.
     pub(super) async fn failed(&self, operation: &'static str, error: DbErr) -> Error {
         let is_late = matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout));
         let failed = self.error(operation, error);
@@ -232,13 +233,13 @@ impl SqlStore {
         }
     }
 
-    /// Waits for the right to write, where one writes at a time.
+    /// Waits for the right to write, if the database has one writer at a time.
     async fn turn(&self, operation: &'static str, whose: Whose) -> Result<Option<Turn>> {
         let Some(writer) = &self.writer else { return Ok(None) };
         let turn = writer.turn(whose).await.ok_or_else(|| {
             Error::new(ErrorKind::Contended, operation).with_message(
-                "another transaction of this process held the write lock all the time; a closure of \
-                 stent::transaction that is slow, or keeps its transaction, does that",
+                "another transaction of this process held the write lock for the whole wait; look for a closure of \
+                 stent::transaction that is slow or keeps its transaction",
             )
         });
         turn.map(Some)
@@ -248,7 +249,7 @@ impl SqlStore {
         self.writer.as_ref().map(|writer| writer.mark())
     }
 
-    /// Fails where what is written would not be found by others.
+    /// Fails if other processes would not find the data that is written.
     pub(super) fn check_place(&self, operation: &'static str) -> Result<()> {
         match &self.neighbours {
             Some(neighbours) => neighbours.check_place(operation),
@@ -261,7 +262,7 @@ fn own(dialect: &dyn Dialect) -> Option<Cow<'_, str>> {
     dialect.settings().map(Cow::Borrowed)
 }
 
-/// A transaction is not open any more, and it was not the store that ended it.
+/// The error for a transaction that is no longer open, although the store did not end it.
 pub(super) fn ended(operation: &'static str) -> Error {
     Error::new(ErrorKind::Ended, operation).with_message(
         "the transaction is no longer open: a statement ended it (COMMIT, ROLLBACK, or a conflict under OR \

@@ -1,4 +1,4 @@
-//! Claims: what is due, for whom, in which order.
+//! Claims: which tasks are due, for which worker, in which order.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::row::{
 };
 use crate::table::task::{PlainClaim, RareClaim, update_batches};
 
-/// What a worker may take: the streams at whose head something is due, and what limits leave room for.
+/// The tasks that a worker may take: streams whose heads are due, and the room that limits leave.
 #[derive(Debug)]
 pub(super) struct Claimable {
     due: Vec<Stream>,
@@ -28,7 +28,8 @@ pub(super) struct Claimable {
 }
 
 impl Claimable {
-    /// What may be taken. A transaction that `writes` vacates the slots of tasks whose leases are over.
+    /// Reads which tasks may be taken. A transaction that `writes` vacates the slots of tasks whose leases have
+    /// expired.
     pub(super) async fn read<C: ConnectionTrait>(
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
@@ -65,8 +66,9 @@ impl Claimable {
         self.end_hints
     }
 
-    /// What was seen before a transaction began, if it is as good within. Where something is due does not change what may be
-    /// taken: the heads themselves are looked at again, and what came since is the next claim's. What is counted, changes.
+    /// The data that was read before the transaction, if it is also valid within. Streams with due tasks are: their heads
+    /// are read again, and tasks that became due since are left to the next claim. Counts for limits are not: they may have
+    /// changed.
     pub(super) fn if_it_holds(self) -> Option<Self> {
         self.limits.are_none().then_some(self)
     }
@@ -76,17 +78,17 @@ fn most(request: &ClaimRequest<'_>) -> usize {
     request.max.min(CLAIM_MAX)
 }
 
-/// Tasks of the store whose time is up, and of the claimer that are asked to end.
+/// Tasks of the store whose deadline has passed, and tasks of the claimer that were asked to end.
 #[derive(Debug, Default)]
 pub(super) struct TasksToEnd {
     pub(super) expired: Vec<Expired>,
     pub(super) stopping: Vec<TaskId>,
-    /// When the next task's time is up.
+    /// The next deadline.
     pub(super) next: Option<Timestamp>,
 }
 
 impl TasksToEnd {
-    /// What ends, if there are hints that anything does.
+    /// Reads the tasks that end, if the streams' last row says that there may be any.
     pub(super) async fn if_any<C: ConnectionTrait>(
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
@@ -114,7 +116,7 @@ impl TasksToEnd {
         }
         ends.expired.sort_unstable_by_key(|expired| (expired.expires_at, expired.task));
         if ends.expired.len() > EXPIRED_MAX {
-            // One more is asked for than are told of: it is the next, and its moment has passed.
+            // One more task is read than is reported: the next one, whose deadline has passed, too.
             ends.next = ends.expired.pop().map(|expired| expired.expires_at);
         }
         ends.stopping.sort_unstable();
@@ -135,7 +137,7 @@ pub(super) struct Picks {
 #[derive(Debug)]
 struct Pick {
     task: Picked,
-    /// How many completions the claimer has in memory, if it has the task there.
+    /// How many completions the claimer has in memory, if it has cached the task.
     cached: Option<u32>,
 }
 
@@ -147,7 +149,7 @@ pub(super) async fn pick<C: ConnectionTrait>(
 ) -> Result<Picks> {
     let max = most(request);
     if max == 0 {
-        // Nothing is looked for, so nothing was seen: ask.
+        // No streams were read, so there are no hints about ends: query them.
         return Ok(Picks {
             end_hints: EndHints { stopping: true, ..EndHints::default() },
             ..Picks::default()
@@ -166,7 +168,7 @@ pub(super) async fn pick<C: ConnectionTrait>(
         let streams = row::batch(heads);
         let others = [request.now.as_micros().into(), (max as i64).into()];
         picked = if limits.are_tight() {
-            // What there is little room for is told by its own ranks, and stands among the others by them.
+            // Tasks with little room are picked first, and merged with the others by rank.
             let ids = limits.pick(run, request).await?;
             let ids = Batch::of_ids(OneId::COLUMNS, ids.iter().map(|id| *id.as_uuid()));
             let values = run.values_of_two(&streams, others, &ids);
@@ -178,7 +180,7 @@ pub(super) async fn pick<C: ConnectionTrait>(
         picked.truncate(max);
     }
     let next_due = next_due.into_iter().chain(limits.gives_way()).min().filter(|_| picked.len() < max);
-    // Of each stream as many were locked as were asked for.
+    // The statement locked up to `max` tasks of each stream.
     let leaves_locked = run.locks.is_some() && streams > 1 && picked.len() == max;
     let picked = picked.into_iter().map(|task| {
         let cached = request.cache.seen(&task.row.fence());
@@ -200,12 +202,12 @@ impl Picks {
         self.end_hints
     }
 
-    /// Whether tasks were locked that are not taken.
+    /// Whether the claim has locked tasks that it does not take.
     pub(super) const fn leaves_locked(&self) -> bool {
         self.leaves_locked
     }
 
-    /// Asks for the steps that the claimer does not have. A task that has committed nothing has recorded nothing.
+    /// Requests the steps that the claimer does not have. A task without a commit has no recorded steps.
     pub(super) fn want(&self, wanted: &mut Wanted) {
         for pick in self.picked.iter().filter(|pick| pick.task.row.commit > 0) {
             match pick.cached {
@@ -215,7 +217,7 @@ impl Picks {
         }
     }
 
-    /// Claims what was picked, completes the sleeps that are due, and writes both.
+    /// Claims the picked tasks, completes the sleeps that are due, and writes both.
     pub(super) async fn take<C: ConnectionTrait>(
         self,
         run: &Run<'_, C>,
@@ -247,7 +249,8 @@ impl Picks {
             fired.extend(fire(&mut row, &mut steps, request.now));
             let lease = Lease { task: row.id, epoch: row.epoch, until: request.until };
             let (fence, steps) = (row.fence(), arrange(steps, cached)?);
-            claimed.push(Claimed { task: task.into_task(&row), lease, fence, cached, steps });
+            let due_at = task.row.ready_at.unwrap_or(request.now);
+            claimed.push(Claimed { task: task.into_task(&row), due_at, lease, fence, cached, steps });
             rows.push(row);
         }
 
@@ -284,7 +287,7 @@ impl Picks {
     }
 }
 
-/// Completes the sleeps that are due, in the order of their moments. Gives the rows that changed.
+/// Completes the sleeps that are due, in the order of their moments. Returns the changed rows.
 fn fire(parent: &mut Row, steps: &mut [Recorded], now: Timestamp) -> Vec<Row> {
     let mut due: Vec<_> = steps
         .iter_mut()
@@ -300,8 +303,8 @@ fn fire(parent: &mut Row, steps: &mut [Recorded], now: Timestamp) -> Vec<Row> {
         .collect()
 }
 
-/// Completed steps in the order of their completion, then the others by position (G4); for a claimer that has the task
-/// in memory, only what has changed there: what ended since, and the maps that are open.
+/// Completed steps in the order of their completion, then the others by position (G4); for a claimer that has cached
+/// the task, only the changes: steps that ended since, and open maps.
 pub(super) fn arrange(steps: Vec<Recorded>, cached: Option<u32>) -> Result<Vec<Step>> {
     let mut steps: Vec<Step> = steps.into_iter().map(Recorded::into_step).collect::<Result<_>>()?;
     if let Some(seen) = cached {

@@ -1,4 +1,4 @@
-//! Applies transitions: loads what they read, lets the core's ledger apply them, writes what came out.
+//! Applies transitions: loads the data that they read, lets the core's ledger apply them, and writes the changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,15 +17,15 @@ use crate::batch::Batch;
 use crate::row::{self, Copy, Notes, OneId, OneKey, OneLane, Read, Restore, Shape, WANT_NONE};
 use crate::table::task::{insert_batches, is_rare, update_batches};
 
-/// What transitions have come to, in a transaction that is still open.
+/// The results of transitions, in a transaction that is still open.
 #[derive(Debug, Default)]
 pub(super) struct Committed {
     outcomes: Vec<Outcome>,
     lacking: Vec<Lacking>,
     effects: Effects,
-    /// Executions of which tasks that were asked to end are written.
+    /// Executions in which the batch writes tasks that were asked to end.
     stopping: BTreeSet<ExecutionId>,
-    /// Executions whose roots are written, and so held since they were read.
+    /// Executions whose roots are written, and so locked since they were read.
     rooted: BTreeSet<ExecutionId>,
 }
 
@@ -37,7 +37,7 @@ struct Lacking {
     seen: u32,
 }
 
-/// What others learn once the transaction is committed.
+/// The hints to send once the transaction is committed.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub(super) wrote: bool,
@@ -46,8 +46,8 @@ pub(super) struct Effects {
     lanes: BTreeMap<LaneKey, Lane>,
 }
 
-/// Most rounds in which what ended out of a batch's sight is cascaded. One leads to another where a key is vacated, an
-/// execution closes and somebody waits for that; nothing leads further.
+/// The maximum number of rounds of a cascade. One round leads to another if a key is vacated, if an execution closes,
+/// and if a task waits for that execution; no chain is longer.
 const ROUNDS_MAX: usize = 8;
 
 /// Applies transitions as if one by one.
@@ -58,7 +58,7 @@ pub(super) async fn apply<C: ConnectionTrait>(
     apply_knowing(run, BTreeMap::new(), transitions).await
 }
 
-/// The same, where these lanes are known to be stored.
+/// The same, if these lanes are known to be stored.
 pub(super) async fn apply_knowing<C: ConnectionTrait>(
     run: &Run<'_, C>,
     lanes: BTreeMap<LaneKey, Lane>,
@@ -67,7 +67,7 @@ pub(super) async fn apply_knowing<C: ConnectionTrait>(
     let effects = Effects { lanes, ..Effects::default() };
     let mut committed = Committed { effects, ..Committed::default() };
     let mut rest = transitions;
-    // Once around, but for a batch that goes on in an execution in which it has given up tasks.
+    // One round, unless the batch continues in an execution in which it has given up tasks.
     while !rest.is_empty() {
         let (mut ledger, known) = load(run, &Ledger::reads(rest)).await?;
         let taken = rest.iter().take_while(|transition| committed.apply(&mut ledger, transition)).count();
@@ -81,8 +81,8 @@ pub(super) async fn apply_knowing<C: ConnectionTrait>(
     Ok(committed)
 }
 
-/// Looks after what executions leave that are gone, or whose steps are: a key that one of them held is the next one's who
-/// wants it (G12). If rows are gone, some may have been running tasks, each of which leaves a slot of a limit (G8).
+/// Runs the cascade of executions that were deleted, or whose steps were: the next waiting task takes over each key that
+/// they held (G12). Deleted rows may have been running tasks, each of which frees a slot of a limit (G8).
 pub(super) async fn cascade_from<C: ConnectionTrait>(
     run: &Run<'_, C>,
     executions: &[ExecutionId],
@@ -96,22 +96,22 @@ pub(super) async fn cascade_from<C: ConnectionTrait>(
     Ok(committed.effects)
 }
 
-/// What is remembered of rows as they were read.
+/// Facts about rows as they were read.
 #[derive(Debug, Default)]
 struct Known {
-    /// Those that have what only few have.
+    /// Rows with rare columns.
     rare: BTreeSet<TaskId>,
-    /// The keys of those that have one.
+    /// The keys of rows that have one.
     keys: BTreeMap<TaskId, Key>,
 }
 
 async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result<(Ledger<'a>, Known)> {
-    run.hold_keys(&reads.memos).await?;
+    run.hold_keys(&reads.key_entries).await?;
     let statements = &run.store.statements;
     let ids = Batch::of_ids(OneId::COLUMNS, reads.tasks.iter().map(|id| *id.as_uuid()));
-    // The key of an execution is held with its root, whose end is waited for under it: so the root comes first, and then,
-    // once nobody else can add to them, those who wait.
-    let apart = run.locks.is_some() && reads.keys.len() > reads.memos.len();
+    // Waits for an execution are under the execution's key, which is locked with its root. So the root is locked first;
+    // then no other transaction can add waits, and the waits are read.
+    let apart = run.locks.is_some() && reads.keys.len() > reads.key_entries.len();
     let mut rows = Vec::new();
     if apart || reads.keys.is_empty() {
         rows = run.read(&statements.read, run.values(&ids, []), Row::read).await?;
@@ -121,10 +121,10 @@ async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result
         let keys = Batch::of_ids(OneKey::COLUMNS, reads.keys.iter().map(|key| *key.as_uuid()));
         rows.extend(run.read(&statements.read_keyed, run.values_of_two(&ids, [], &keys), Row::read).await?);
     }
-    let entries = if reads.memos.is_empty() {
+    let entries = if reads.key_entries.is_empty() {
         Vec::new()
     } else {
-        let keys = Batch::of_ids(OneKey::COLUMNS, reads.memos.iter().map(|key| *key.as_uuid()));
+        let keys = Batch::of_ids(OneKey::COLUMNS, reads.key_entries.iter().map(|key| *key.as_uuid()));
         run.read(&statements.keys, run.values(&keys, []), row::key_entry).await?
     };
     let mut known = Known::default();
@@ -134,11 +134,9 @@ async fn load<'a, C: ConnectionTrait>(run: &Run<'_, C>, reads: &Reads) -> Result
 }
 
 impl Committed {
-    /// Whether the ledger takes the transition; if so, it has been applied.
+    /// Applies a transition if the ledger can. Returns whether it did.
     fn apply<'a>(&mut self, ledger: &mut Ledger<'a>, transition: &'a Transition) -> bool {
-        let erases = transition.commit().is_some_and(|commit| !commit.erase.is_empty());
-        let is_lacking = |task| self.lacking.iter().any(|lacking| lacking.task == task);
-        if !ledger.can_apply(transition) || erases && is_lacking(transition.task()) {
+        if !ledger.can_apply(transition) {
             return false;
         }
         let outcome = ledger.apply(transition);
@@ -149,7 +147,7 @@ impl Committed {
         true
     }
 
-    /// Writes what a ledger has come to, in the order in which [`Writes`] has it, and gives the cascade that follows.
+    /// Writes a ledger's changes in the order of [`Writes`], and returns the cascade to run.
     async fn write<C: ConnectionTrait>(
         &mut self,
         run: &Run<'_, C>,
@@ -160,7 +158,7 @@ impl Committed {
         self.effects.ready |= writes.ready;
         self.effects.ended |= writes.ended;
         self.effects.wrote |= !writes.is_empty();
-        let stopping = rows(&writes).filter(|row| row.mark == Some(Mark::Cancel));
+        let stopping = rows(&writes).filter(|row| row.marks.contains(Mark::Cancel));
         self.stopping.extend(stopping.map(|row| row.tree.execution));
         let roots = rows(&writes).filter(|row| row.tree.parent.is_none());
         self.rooted.extend(roots.map(|row| row.tree.execution));
@@ -177,7 +175,7 @@ impl Committed {
         }
         let copies = writes.copy.iter().map(|(id, source)| Copy { id: *id, source: *source });
         run.write_batch(&statements.copy, &row::batch(copies)).await?;
-        run.write_batch(&statements.write_keys, &row::key_batch(&writes.memos)?).await?;
+        run.write_batch(&statements.write_keys, &row::key_batch(&writes.key_entries)?).await?;
         let forgotten = Batch::of_ids(OneKey::COLUMNS, writes.forget.iter().map(|key| *key.as_uuid()));
         run.write_batch(&statements.forget, &forgotten).await?;
         run.write_batch(&statements.restore, &restored(&writes, known)).await?;
@@ -190,7 +188,7 @@ impl Committed {
         run.write_batch(&statements.stop, &row::since_batch(writes.stop.iter().copied())).await?;
         if !writes.sweep.is_empty() {
             let given_up: BTreeSet<_> = writes.sweep.iter().collect();
-            // A running task among them leaves a free slot of a limit (G8).
+            // A running task among them frees a slot of a limit (G8).
             self.effects.ready = true;
             run.hold_below(&writes.sweep).await?;
             let roots = row::sweep_batch(rows(&writes).filter(|row| given_up.contains(&row.id)));
@@ -203,17 +201,28 @@ impl Committed {
         Ok(writes.cascade)
     }
 
-    /// Looks where tasks ended of which a ledger could not know, and does what is to be done about that.
+    /// Finds the consequences of tasks that ended outside the ledger, and applies them.
     async fn cascade<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, mut cascade: Cascade) -> Result<()> {
         for _ in 0..ROUNDS_MAX {
             let Cascade { executions, mut steps } = cascade;
             if !executions.is_empty() {
-                // G15: whoever stops the last part of an execution ends it, so two who stop parts of it look one by one.
-                let stopping = executions.keys().filter(|execution| self.stopping.contains(execution));
-                let unheld = stopping.filter(|execution| !self.rooted.contains(execution)).copied();
+                // G15: the transaction that stops the last part of an execution ends it, so transactions that stop
+                // parts of the same execution are serialized.
+                let named = executions.iter().map(|(execution, _)| *execution);
+                let stopping = named.filter(|execution| self.stopping.contains(execution));
+                let unheld = stopping.filter(|execution| !self.rooted.contains(execution));
                 run.hold_roots(&unheld.collect::<Vec<_>>()).await?;
-                let values = run.values(&row::since_batch(executions), []);
-                steps.extend(run.read(&run.store.statements.cascade, values, row::cascade_step).await?);
+                let values = run.values(&row::since_batch(executions.iter().copied()), []);
+                let mut found = run.read(&run.store.statements.cascade, values, row::cascade_step).await?;
+                found.sort_by_cached_key(|step| match step {
+                    CascadeStep::Close { root, .. } => {
+                        executions.iter().position(|(execution, _)| *execution == root.execution())
+                    }
+                    CascadeStep::Vacate { .. } | CascadeStep::Deliver { .. } | CascadeStep::Joined { .. } => {
+                        None
+                    }
+                });
+                steps.extend(found);
             }
             if steps.is_empty() {
                 return Ok(());
@@ -226,14 +235,14 @@ impl Committed {
         Err(Error::new(ErrorKind::Corrupt, "exchange").with_message(message))
     }
 
-    /// Asks for the steps that outcomes lack.
+    /// Requests the steps that outcomes lack.
     pub(super) fn want(&self, wanted: &mut Wanted) {
         for lacking in &self.lacking {
             wanted.add(lacking.task, lacking.seen, WANT_NONE);
         }
     }
 
-    /// Completes the news so far, before the rest of the batch takes away what they tell of.
+    /// Completes the news so far, before the rest of the batch deletes the steps that they report.
     async fn settle<C: ConnectionTrait>(&mut self, run: &Run<'_, C>) -> Result<()> {
         let mut wanted = Wanted::default();
         self.want(&mut wanted);
@@ -243,14 +252,14 @@ impl Committed {
     fn tell(&mut self, record: &Record) -> Result<()> {
         for Lacking { index, task, seen } in std::mem::take(&mut self.lacking) {
             if let Outcome::Applied(news) | Outcome::Already(news) = &mut self.outcomes[index] {
-                // What later transitions of the batch completed is no news yet.
+                // Steps that later transitions of the batch completed are not part of this news.
                 news.steps = record.ended(task, seen, news.done)?;
             }
         }
         Ok(())
     }
 
-    /// The outcomes, where nothing else is read along with what their news lack.
+    /// The outcomes, if no other steps are read with those that their news lack.
     pub(super) async fn finish<C: ConnectionTrait>(
         mut self,
         run: &Run<'_, C>,
@@ -266,13 +275,14 @@ impl Committed {
     }
 }
 
-/// Rows that are written.
+/// The rows to write.
 fn rows<'w>(writes: &'w Writes<'_>) -> impl Iterator<Item = &'w Row> {
     let inserted = writes.insert.iter().map(|insert| &insert.row);
     inserted.chain(writes.update.iter().map(|update| &update.row))
 }
 
-/// Signals that go back to their key entries. Of two under one key the first does: then the key entry has a value.
+/// Signal values to return to their key entries. Of two under one key, only the first is returned: then the key entry
+/// has a value.
 fn restored(writes: &Writes<'_>, known: &Known) -> Batch<'static> {
     let mut given = BTreeSet::new();
     let taken = writes.restore.iter().filter_map(|task| {
@@ -339,7 +349,7 @@ impl Effects {
         Ok(())
     }
 
-    /// Writes a batch of the tasks; and their lanes once more, if those that are remembered have gone.
+    /// Writes a batch of tasks, and their lanes again if lanes that this handle remembers were deleted.
     async fn insert<C: ConnectionTrait>(
         &mut self,
         run: &Run<'_, C>,
@@ -356,20 +366,20 @@ impl Effects {
         match insert_among(run, statement, batch, inserts).await? {
             true => Ok(()),
             false => {
-                let message = "the lanes of new tasks go as soon as they are written";
+                let message = "the lanes of new tasks are deleted as soon as they are written";
                 Err(Error::new(ErrorKind::Contended, "exchange").with_message(message))
             }
         }
     }
 
-    /// Who is to hear of it once it is committed.
+    /// The topics of the hints to send once the transaction is committed.
     pub(super) fn topics(&self) -> impl Iterator<Item = Topic> + use<> {
         [(self.ready, Topic::Work), (self.ended, Topic::Ended)]
             .into_iter()
             .filter_map(|(concerned, topic)| concerned.then_some(topic))
     }
 
-    /// Tells what has been committed to those whom it concerns.
+    /// Sends the hints after the commit.
     pub(super) fn publish(self, store: &SqlStore) {
         let topics = self.topics();
         store.known_lanes().extend(self.lanes);
@@ -396,7 +406,7 @@ impl SqlStore {
     }
 }
 
-/// Two lanes under one key must never be taken for each other.
+/// Fails if a different lane is stored under the same key.
 fn check(stored: &Lane, lane: &Lane) -> Result<()> {
     if stored == lane {
         return Ok(());

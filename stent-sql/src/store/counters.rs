@@ -1,9 +1,9 @@
-//! Counts what the store does, so that budgets can be held to numbers.
+//! Counts the store's work, so that tests can check budgets.
 
 use std::ops::Sub;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a store has done so far.
+/// The counted work of a store so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Transactions committed.

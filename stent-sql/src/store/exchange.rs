@@ -1,4 +1,4 @@
-//! The one verb: transitions in, work out, in one transaction.
+//! The one verb: applies transitions and claims tasks in one transaction.
 
 use stent_core::Timestamp;
 use stent_core::backend::{ClaimRequest, Claimed, Exchanged, Result};
@@ -27,7 +27,7 @@ impl SqlStore {
     ) -> Result<Exchanged> {
         let mut claimable = None;
         if transitions.is_empty() {
-            // Who finds nothing to do must not write, nor keep others from writing: look before you begin.
+            // An idle claim must not write, nor block other writers: read before the transaction begins.
             let Some(request) = claim else {
                 return self.check_open(OPERATION).map(|()| Exchanged::default());
             };
@@ -62,7 +62,7 @@ impl SqlStore {
         let mut record = Record::read(&run, wanted).await?;
         let (outcomes, mut effects) = committed.complete(&record)?;
         let next_due = picks.next_due();
-        // What was locked and left is free again, and others may have passed it over meanwhile.
+        // Tasks that were locked but not claimed are free again; other workers may have skipped them, so hint once more.
         effects.ready |= picks.leaves_locked();
         let wrote = effects.wrote || !picks.is_empty();
         let claimed = match claim {

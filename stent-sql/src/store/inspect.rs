@@ -9,15 +9,15 @@ use stent_core::backend::{
     NotesView, Reads, Result, RunningView, TaskView, Topic,
 };
 use stent_core::limits::{COUNT_MAX, LANES_MAX, LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{EndedClaim, ExecutionStatus, Seq, Step};
-use stent_core::{ExecutionId, Payload, TaskId, Timestamp};
+use stent_core::model::{EndedClaim, ExecutionStatus, Seq, Step, WorkerRecord};
+use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
 use super::SqlStore;
 use super::claim::arrange;
 use super::record::{Record, Wanted};
 use crate::batch::Batch;
-use crate::row::{self, NoteRow, Now, OneId, Read, Shape, Tally, WANT_OPEN};
+use crate::row::{self, Dispatched, NoteRow, Now, OneId, Read, Shape, Tally, WANT_OPEN};
 
 impl SqlStore {
     pub(super) async fn read_clock(&self) -> Result<Timestamp> {
@@ -29,7 +29,14 @@ impl SqlStore {
             .ok_or_else(|| Error::new(ErrorKind::Unavailable, "clock"))
     }
 
-    /// Stores lanes again that have gone while tasks are ready in them: no claim finds those tasks without.
+    /// The execution that was dispatched under a key.
+    async fn dispatched_under(&self, key: Key) -> Result<Option<ExecutionId>> {
+        let values = vec![(*key.as_uuid()).into()];
+        let found = self.reading("list")?.read(&self.statements.dispatched, values, Dispatched::read).await?;
+        Ok(found.into_iter().next().map(|Dispatched { execution_id }| execution_id))
+    }
+
+    /// Stores lanes again that were deleted while tasks are ready in them: without its lane, no claim finds a task.
     async fn find_lost_lanes(&self) -> Result<()> {
         let run = self.reading("lanes")?;
         let lost = run.read(&self.statements.lost_lanes, Vec::new(), row::lane).await?;
@@ -102,8 +109,14 @@ impl Inspect for SqlStore {
         before: Option<ExecutionId>,
         max: usize,
     ) -> Result<Vec<ExecutionView>> {
-        let Filter { status, function, queue, tag } = filter;
+        let Filter { status, function, queue, tag, key, since, until, .. } = filter;
         let Some(last) = last_before(before) else { return Ok(Vec::new()) };
+        let ids = filter.ids();
+        let (mut first, mut last) = (*ids.start().as_uuid(), last.min(*ids.end().as_uuid()));
+        if let Some(key) = key {
+            let Some(execution) = self.dispatched_under(*key).await? else { return Ok(Vec::new()) };
+            (first, last) = (first.max(*execution.as_uuid()), last.min(*execution.as_uuid()));
+        }
         let values = vec![
             last.into(),
             page(max).into(),
@@ -111,10 +124,13 @@ impl Inspect for SqlStore {
             function.clone().into(),
             queue.clone().into(),
             tag.as_deref().map(row::quoted).into(),
+            first.into(),
+            since.map_or(i64::MIN, Timestamp::as_micros).into(),
+            until.map_or(i64::MAX, |until| until.as_micros().saturating_sub(1)).into(),
         ];
         let list = &self.statements.list;
         let mut listed = self.reading("list")?.read(list, values, row::execution_view).await?;
-        // A tag is looked for as a text among the others, and may stand there as part of one.
+        // The query searches the tag as a text within all tags, and may match a part of another tag.
         listed.retain(|execution| tag.as_ref().is_none_or(|tag| execution.tags.contains(tag)));
         listed.sort_unstable_by_key(|execution| Reverse(execution.id));
         Ok(listed)
@@ -200,9 +216,14 @@ impl Inspect for SqlStore {
         stats.sort_unstable();
         Ok(stats)
     }
+
+    async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
+        self.read_workers(after, max).await
+    }
 }
 
-/// The last id of a page that ends before another one, or before none. None if there is no such id.
+/// The last id of a page that ends before `before`; the greatest id if there is no bound. `None` if there is no such
+/// id.
 fn last_before(before: Option<ExecutionId>) -> Option<Uuid> {
     match before {
         None => Some(Uuid::max()),
@@ -210,15 +231,16 @@ fn last_before(before: Option<ExecutionId>) -> Option<Uuid> {
     }
 }
 
-/// The first id of a page that begins after another one, or after none. None if there is no such id.
-fn first_after(after: Option<Uuid>) -> Option<Uuid> {
+/// The first id of a page that begins after `after`; the smallest id if there is no bound. `None` if there is no such
+/// id.
+pub(super) fn first_after(after: Option<Uuid>) -> Option<Uuid> {
     match after {
         None => Some(Uuid::nil()),
         Some(id) => id.as_u128().checked_add(1).map(Uuid::from_u128),
     }
 }
 
-fn page(max: usize) -> i64 {
+pub(super) fn page(max: usize) -> i64 {
     max.min(PAGE_MAX) as i64
 }
 

@@ -1,9 +1,9 @@
-//! Text that is rendered when the store is made, and once more when it is known which schema the tables are in.
+//! Text that is rendered when the store is created, and again once the schema of the tables is known.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-/// The later one, if there is one.
+/// The later value, if there is one.
 #[derive(Debug)]
 pub(super) struct Late<T> {
     first: T,
@@ -15,7 +15,7 @@ impl<T> Late<T> {
         Self { first, settled: OnceLock::new() }
     }
 
-    /// Takes the place of the first one, unless another has.
+    /// Replaces the first value, unless it was replaced already.
     pub(super) fn settle(&self, later: T) {
         let _ = self.settled.set(later);
     }

@@ -1,6 +1,6 @@
-//! What limits leave room for (G8), and how much of what is due that is (G9).
+//! The room that limits leave (G8), and the due tasks that fit it (G9).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{ClaimRequest, Limit, LimitUsage, Result};
@@ -10,30 +10,30 @@ use stent_core::{TaskId, Timestamp};
 use super::run::Run;
 use crate::row::{self, Head, Limited, OneFunction, RankedTask, Read, Started, Stream, Usage};
 
-/// Functions whose limits leave less room than a claim asks for, and what starts under rates.
+/// Functions whose limits leave less room than a claim asks for, and starts under rates.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     room: BTreeMap<FunctionKey, Room>,
-    /// Streams of functions that there is some room for.
+    /// Streams of functions with some room.
     tight: Vec<(LaneKey, i16)>,
-    /// Whose they are.
+    /// The functions of the streams.
     functions: BTreeMap<LaneKey, FunctionKey>,
-    /// What was counted: for each limited function of the streams.
+    /// The counts of each limited function of the streams.
     usage: BTreeMap<FunctionKey, Usage>,
-    /// When a limit that holds something back may give way.
+    /// When a limit that holds tasks back may give way.
     gives_way: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Room {
     left: usize,
-    /// When there may be more, once nothing is left.
+    /// When there may be more room, once none is left.
     more_at: Option<Timestamp>,
 }
 
 impl Limits {
-    /// Looks how much room there is for those of the streams that are limited. The others stay in `due`; of the limited ones
-    /// those for which there is as much room as the claim asks for.
+    /// Reads how much room there is for streams with a limit. Streams without a limit stay in `due`, and so do limited
+    /// streams with at least as much room as the claim asks for.
     pub(super) async fn read<C: ConnectionTrait>(
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
@@ -62,8 +62,8 @@ impl Limits {
             run.read(&run.store.statements.usage, values, Usage::read).await
         };
         let mut counted = usages().await?;
-        // The slots of tasks whose leases are over look free. Before a claim takes one it vacates it, so that a renewal that was
-        // sent before and arrives later does not get it back.
+        // Slots of tasks whose leases have expired count as free. A claim vacates such a slot before it takes it, so that a
+        // renewal that was sent earlier and arrives later does not get the slot back.
         let live = |usage: &Usage| Usage { running: usage.running - usage.over, ..usage.clone() };
         let over = counted.iter().map(live).zip(&counted).filter(|(live, usage)| {
             usage.over > 0
@@ -71,15 +71,17 @@ impl Limits {
                     limit.max_concurrent.is_some() && limit.room(live.running, live.started) != Some(0)
                 })
         });
-        let over: Vec<_> = over.map(|(live, _)| live.function_key).collect();
-        if !writes {
-            counted = counted.iter().map(live).collect();
-        } else if !over.is_empty() {
-            let functions = row::batch(over.into_iter().map(|key| OneFunction { key }));
+        let over: BTreeSet<_> = over.map(|(live, _)| live.function_key).collect();
+        if writes && !over.is_empty() {
+            let functions = row::batch(over.iter().map(|key| OneFunction { key: *key }));
             let values = run.values(&functions, [request.now.as_micros().into()]);
             run.write(&run.store.statements.vacate, values).await?;
             counted = usages().await?;
         }
+        // Slots that could not be vacated are still taken: their leases are being renewed. For the other functions
+        // no slot was vacated, and slots under expired leases count as free.
+        let is_tried = |usage: &Usage| writes && over.contains(&usage.function_key);
+        counted.iter_mut().filter(|usage| !is_tried(usage)).for_each(|usage| *usage = live(usage));
         for usage in counted {
             let Some(limit) = limited.get(&usage.function_key) else { continue };
             let left = limit.room(usage.running, usage.started).and_then(|room| usize::try_from(room).ok());
@@ -106,7 +108,7 @@ impl Limits {
         Ok(limits)
     }
 
-    /// Whether nothing that is due is limited.
+    /// Whether no due task has a limit.
     pub(super) fn are_none(&self) -> bool {
         self.usage.is_empty()
     }
@@ -120,7 +122,7 @@ impl Limits {
         self.gives_way
     }
 
-    /// Of the functions for which there is little room, the first due tasks that there is room for.
+    /// The first due tasks of functions with little room, as many as there is room for.
     pub(super) async fn pick<C: ConnectionTrait>(
         &mut self,
         run: &Run<'_, C>,
@@ -128,7 +130,7 @@ impl Limits {
     ) -> Result<Vec<TaskId>> {
         let streams =
             row::batch(self.tight.iter().map(|(lane, priority)| Head { lane: *lane, priority: *priority }));
-        // One more than there is room for tells that something is held back.
+        // One more task than there is room for shows that tasks are held back.
         let most = self.room.values().map(|room| room.left).max().unwrap_or_default() + 1;
         let values = run.values(&streams, [request.now.as_micros().into(), (most as i64).into()]);
         let mut heads = run.read(&run.store.statements.heads, values, RankedTask::read).await?;
@@ -147,7 +149,7 @@ impl Limits {
         Ok(picked)
     }
 
-    /// Counts what starts under rates.
+    /// Counts the starts under rates.
     pub(super) async fn start<'f, C: ConnectionTrait>(
         &self,
         run: &Run<'_, C>,
@@ -168,7 +170,7 @@ impl Limits {
             used: (*used).into(),
         });
         run.write_batch(&run.store.statements.rate, &row::batch(used)).await?;
-        // Who begins a bucket clears away those that count no more.
+        // The claim that begins a bucket deletes buckets that no longer count.
         let begun = started
             .iter()
             .filter(|(function, (rate, _))| last(function) != Some(rate.counts_in(now, last(function))));
@@ -179,7 +181,7 @@ impl Limits {
     }
 }
 
-/// When a limit leaves more room than what is `left` now, once that is taken.
+/// When a limit leaves more room, once the room that is `left` now is taken.
 fn more_at(limit: &Limit, usage: &Usage, request: &ClaimRequest<'_>, left: usize) -> Option<Timestamp> {
     let taken = left > 0;
     let first_end = usage.first_end.into_iter().chain(taken.then_some(request.until)).min();

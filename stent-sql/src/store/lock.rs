@@ -1,7 +1,8 @@
-//! Holds what a transaction goes by until it has written, where many write at once. Elsewhere all of this is nothing.
+//! Locks the data on which a transaction relies until it has written, for databases with many concurrent writers. With
+//! one writer, these calls do nothing.
 //!
-//! Rows that are read to be written are locked as they are read. What is locked here has no row yet, or is more than what was
-//! read: keys, the count of a limit, everything below a task. See `docs/decisions/0011-what-postgres-locks.md`.
+//! Rows that are read to be written are locked as they are read. This module locks things that have no row yet, or more rows
+//! than were read: keys, the count of a limit, everything below a task. See `docs/decisions/0011-what-postgres-locks.md`.
 
 use std::collections::BTreeSet;
 
@@ -17,24 +18,24 @@ use crate::batch::Batch;
 use crate::row::{self, Lock, OneId, Shape};
 
 impl<C: ConnectionTrait> Run<'_, C> {
-    /// Holds keys under which there may be key entries: those, and who waits there.
+    /// Locks keys that may have key entries: the entries, and the tasks that wait under the keys.
     pub(super) async fn hold_keys(&self, keys: &BTreeSet<Key>) -> Result<()> {
         self.hold(keys.iter().map(number_of).collect()).await
     }
 
-    /// Holds the counts of functions that are limited (G8).
+    /// Locks the counts of limited functions (G8).
     pub(super) async fn hold_counts(&self, functions: &[FunctionKey]) -> Result<()> {
         self.hold(functions.iter().map(|function| function.as_i64()).collect()).await
     }
 
-    /// Holds every open task below these, so that nobody adds to them.
+    /// Locks every open task below these, so that no other transaction adds tasks to them.
     pub(super) async fn hold_below(&self, tasks: &[TaskId]) -> Result<()> {
         let Some(locks) = self.locks else { return Ok(()) };
         let tasks = Batch::of_ids(OneId::COLUMNS, tasks.iter().map(|task| *task.as_uuid()));
         self.hold_rows(&locks.hold_below, &tasks).await
     }
 
-    /// Holds every open task below the roots of these, so that nobody adds to them.
+    /// Locks every open task below the roots of these executions, so that no other transaction adds tasks to them.
     pub(super) async fn hold_within(&self, executions: &[ExecutionId]) -> Result<()> {
         let Some(locks) = self.locks else { return Ok(()) };
         let executions =
@@ -42,8 +43,8 @@ impl<C: ConnectionTrait> Run<'_, C> {
         self.hold_rows(&locks.hold_within, &executions).await
     }
 
-    /// Holds the roots of executions that are asked to end, so that of those who stop parts of one at the same time the last
-    /// sees what the others have stopped, and ends the whole.
+    /// Locks the roots of executions that were asked to end. If several transactions stop parts of one execution at the same
+    /// time, the last one then sees the parts that the others have stopped, and ends the execution.
     pub(super) async fn hold_roots(&self, executions: &[ExecutionId]) -> Result<()> {
         let Some(locks) = self.locks.filter(|_| !executions.is_empty()) else { return Ok(()) };
         let roots =
@@ -51,11 +52,12 @@ impl<C: ConnectionTrait> Run<'_, C> {
         self.read(&locks.hold_roots, self.values(&roots, []), row::id::<Uuid>).await.map(drop)
     }
 
-    /// Takes locks by number, in their order. Two things with one number wait for each other without need, and no more.
+    /// Takes locks by number, in ascending order. Two things with the same number wait for each other needlessly, which
+    /// has no other effect.
     async fn hold(&self, numbers: BTreeSet<i64>) -> Result<()> {
         match self.locks {
             Some(locks) if !numbers.is_empty() => {
-                // What it gives is nothing, a row for each lock; and nothing is written.
+                // The statement returns an empty row for each lock, and writes nothing.
                 self.run(
                     &locks.hold,
                     self.values(&row::batch(numbers.into_iter().map(|lock| Lock { lock })), []),
@@ -67,12 +69,13 @@ impl<C: ConnectionTrait> Run<'_, C> {
         }
     }
 
-    /// Locks rows until there are no others: whoever has added some was waited for at the row that they belong to.
+    /// Locks rows until there are no further ones: a transaction that added rows has locked their parent, so this call
+    /// has waited for it.
     async fn hold_rows(&self, statement: &Statement, batch: &Batch<'_>) -> Result<()> {
         let mut held = 0;
         while !batch.is_empty() {
             let found = self.read(statement, self.values(batch, []), row::id::<Uuid>).await?.len();
-            // What is held cannot end, so as many are the same ones.
+            // Locked tasks cannot end, so an equal number means the same tasks.
             if found == held {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Brings the schema to what this program needs.
+//! Migrates the schema to the version that this program needs.
 
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
@@ -17,7 +17,7 @@ impl Migrate for SqlStore {
     async fn migrate(&self) -> Result<()> {
         self.check_connection().await?;
         self.bring_up_to_date().await?;
-        // Asked for now, while the store has its connections to itself (see `within`), and not before there is a schema.
+        // Queried now, while no other call uses the store's connections (see `within`), and not before there is a schema.
         self.home().await.map(drop)
     }
 
@@ -38,11 +38,11 @@ impl SqlStore {
 
     async fn bring_up_to_date(&self) -> Result<()> {
         let migrator = self.migrator();
-        // Most starts find nothing to do, and must not wait for a writer to learn that.
+        // Most starts have nothing to migrate, and must not wait for a writer to find that out.
         if migrator.check(&self.applied().await?)? == Standing::Current {
             return Ok(());
         }
-        // Whoever else migrates waits for this transaction, and then finds nothing to do.
+        // Other processes that migrate wait for this transaction, and then have nothing to do.
         let transaction = self.begin(OPERATION).await?;
         self.run_all(&transaction, &self.dialect.before_migrations()).await?;
         let applied = migrator.applied(&*transaction).await.map_err(|error| self.error(OPERATION, error))?;
@@ -88,7 +88,7 @@ impl SqlStore {
     }
 }
 
-/// How a store's schema stands to this program.
+/// The schema of a store compared with this program's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Behind,

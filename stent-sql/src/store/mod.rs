@@ -1,5 +1,5 @@
-//! The store: runs statements in transactions. What they say is in `stmt`, what comes back in `row`, what a transition
-//! does in the core's ledger.
+//! The store: runs statements in transactions. Their text is in `stmt`, the decoding of their rows in `row`, and the
+//! effect of a transition in the core's ledger.
 
 mod again;
 mod answer;
@@ -18,6 +18,7 @@ mod record;
 mod renew;
 mod run;
 mod within;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,7 +33,7 @@ use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, Error, ErrorKind, Exchanged, Hints, Listener, PurgeRequest, Purged,
     Renewal, Result, Topic, Transactions,
 };
-use stent_core::model::{Lane, LaneKey, Lease};
+use stent_core::model::{Lane, LaneKey, Lease, WorkerRecord};
 use stent_core::transition::Transition;
 use tokio::sync::OnceCell;
 
@@ -46,35 +47,35 @@ use within::{Gates, Guests};
 use crate::hints::{Hub, Neighbours};
 use crate::{Backup, Dialect, Locks, OneWriter, Statements, Writers};
 
-/// The connections of a store. Those of one kind may be the same as those of another.
+/// The connections of a store. Two kinds may share the same connections.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    /// Writes, and reads that must hold until the write.
+    /// Writes, and reads that must stay valid until the write.
     pub write: DatabaseConnection,
     /// Reads that lock nothing.
     pub read: DatabaseConnection,
-    /// Renewals of leases, for which nothing else may stand in the way.
+    /// Renewals of leases, which no other work may delay.
     pub renew: DatabaseConnection,
-    /// Transactions that the application's statements run in. What they leave on a connection is undone, or the connection is
-    /// closed, before it is used again.
+    /// Transactions for the application's statements. Before a connection is used again, their changes to it are undone, or
+    /// it is closed.
     pub guests: DatabaseConnection,
 }
 
 impl Connections {
-    /// Some that write, also renewals and for the application, and some that read.
+    /// Connections that write, also for renewals and for the application, and connections that read.
     #[must_use]
     pub fn new(write: DatabaseConnection, read: DatabaseConnection) -> Self {
         Self { renew: write.clone(), guests: write.clone(), write, read }
     }
 
-    /// The same, with others for renewals.
+    /// The same, with separate connections for renewals.
     #[must_use]
     pub fn with_renewals(mut self, renew: DatabaseConnection) -> Self {
         self.renew = renew;
         self
     }
 
-    /// The same, with others for transactions that the application's statements run in.
+    /// The same, with separate connections for transactions of the application's statements.
     #[must_use]
     pub fn with_guests(mut self, guests: DatabaseConnection) -> Self {
         self.guests = guests;
@@ -93,11 +94,11 @@ pub struct SqlStore {
     lanes: Mutex<BTreeMap<LaneKey, Lane>>,
     hub: Hub,
     neighbours: Option<Box<dyn Neighbours>>,
-    /// In which database it is, once that was asked for.
+    /// The database of the store, once it was queried.
     home: OnceCell<String>,
     gates: Gates,
     guests: Guests,
-    /// Where one writes at a time.
+    /// Set if the database has one writer at a time.
     writer: Option<Arc<OneWriter>>,
     backup: Option<Box<dyn Backup>>,
     tally: Tally,
@@ -137,14 +138,14 @@ impl SqlStore {
         self
     }
 
-    /// The same store, which also notices what other processes commit.
+    /// The same store, which also notices the commits of other processes.
     #[must_use]
     pub fn with_neighbours(mut self, neighbours: impl Neighbours) -> Self {
         self.neighbours = Some(Box::new(neighbours));
         self
     }
 
-    /// The same store, whose connections report to this writer what the database does with their transactions.
+    /// The same store, whose connections report the database's commits and rollbacks to this writer.
     #[must_use]
     pub fn with_writer(mut self, writer: Arc<OneWriter>) -> Self {
         self.writer = Some(writer);
@@ -158,7 +159,7 @@ impl SqlStore {
         self
     }
 
-    /// What was done so far, for tests and benches that hold the store to its budgets.
+    /// The counted work so far, for tests and benches that check the store's budgets.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.tally.counters()
@@ -170,13 +171,13 @@ impl SqlStore {
         &self.statements
     }
 
-    /// The text of what locks, where many write at once.
+    /// The text of the statements that lock, for databases with many concurrent writers.
     #[must_use]
     pub fn locks(&self) -> Option<&Locks> {
         self.locks.as_deref()
     }
 
-    /// The connections, for whoever reads Stent's tables along with its own.
+    /// The connections, for applications that read Stent's tables together with their own.
     #[must_use]
     pub const fn connections(&self) -> &Connections {
         &self.connections
@@ -209,7 +210,7 @@ impl SqlStore {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hints at what was committed, here and, where there is a way, in other processes.
+    /// Sends a hint after a commit, in this process and, if the database has a way, in others.
     fn hint(&self, topic: Topic) {
         self.hub.hint(topic);
         if let Some(neighbours) = &self.neighbours {
@@ -267,6 +268,10 @@ impl Backend for SqlStore {
         self.run_renew(leases, now, until).await
     }
 
+    async fn report(&self, worker: &WorkerRecord) -> Result<()> {
+        self.run_report(worker).await
+    }
+
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
         self.run_purge(request).await
     }
@@ -295,7 +300,7 @@ impl Backend for SqlStore {
         if self.borrowed {
             return Ok(());
         }
-        // Pools wait for the connections that are out: for calls under way.
+        // Closing a pool waits for its connections in use, and so for running calls.
         let Connections { write, read, renew, guests } = &self.connections;
         for connection in [guests, read, renew, write] {
             connection.close_by_ref().await.map_err(|error| self.error("close", error))?;

@@ -1,14 +1,15 @@
-//! Deletes what is old, in slices of a transaction each.
+//! Deletes old data in slices, each in a transaction of its own.
 //!
-//! A slice is bounded by executions and by rows, and made smaller when it turns out to have too many rows, or takes longer than
-//! the database lets a statement take. An execution goes whole or not at all (G16), so one that has more rows than a slice
-//! goes in a transaction of its own, by several statements.
+//! A slice is bounded by executions and by rows. It is made smaller if it has too many rows, or exceeds the database's
+//! statement timeout. An execution is deleted as a whole or not at all (G16), so an execution with more rows than a slice is
+//! deleted in a transaction of its own, by several statements.
 
 use std::collections::BTreeSet;
 
 use sea_orm::Value;
 use stent_core::ExecutionId;
 use stent_core::backend::{ErrorKind, Purge, PurgeRequest, Purged, Result};
+use stent_core::limits::WORKER_SILENCE_MAX;
 
 use super::begin::Open;
 use super::run::Run;
@@ -22,15 +23,15 @@ const OPERATION: &str = "purge";
 /// Most executions, or results, of one slice: their roots are locked, and written in a few tens of milliseconds.
 const SLICE_MAX: usize = 500;
 
-/// Most rows that one statement deletes, and one slice that has more than one execution. Writers wait for a slice; so many rows
-/// take some tens of milliseconds.
+/// Most rows that one statement deletes, and one slice that has more than one execution. Writers wait for a slice; this many
+/// rows take some tens of milliseconds.
 const ROWS_MAX: usize = 5_000;
 
-/// Executions that are looked at in one transaction to find some that have something to compact. What is written of most
-/// of them is one number.
+/// Executions that one transaction reads to find some with details to compact. For most of them, the transaction writes
+/// one number.
 const WINDOW_MAX: usize = 1_000;
 
-/// How much goes at once.
+/// The size of a slice.
 #[derive(Clone, Copy, Debug)]
 struct Slice {
     executions: usize,
@@ -43,7 +44,7 @@ impl Slice {
         Self { executions: SLICE_MAX, rows: ROWS_MAX, window: WINDOW_MAX }
     }
 
-    /// It takes too long: half of it. None if there is no half.
+    /// Half the slice, after a timeout. `None` if it cannot be halved.
     fn halved(self) -> Option<Self> {
         let half = |of: usize| (of / 2).max(1);
         let Self { executions, rows, window } = self;
@@ -54,12 +55,12 @@ impl Slice {
         })
     }
 
-    /// So many executions have too many rows: half as many.
+    /// Half as many executions, because these have too many rows.
     fn fewer(self, executions: usize) -> Self {
         Self { executions: (executions / 2).max(1), ..self }
     }
 
-    /// So many rows went: there may be room for more executions.
+    /// The next slice after one with this many rows: there may be room for more executions.
     fn after(self, rows: usize) -> Self {
         match rows * 4 <= self.rows {
             true => Self { executions: (self.executions * 2).min(SLICE_MAX), ..self },
@@ -68,13 +69,13 @@ impl Slice {
     }
 }
 
-/// What a slice came to.
+/// The result of a slice.
 enum Went {
-    /// So many executions or results, of so many rows. There may be more.
+    /// This many executions or results, with this many rows, were deleted. There may be more.
     More { count: usize, rows: usize },
-    /// So many, and there are no others.
+    /// This many were deleted, and there are no more.
     Last { count: usize },
-    /// Nothing: so many executions have more rows than a slice.
+    /// Nothing was deleted: this many executions have more rows than a slice.
     TooMany { executions: usize },
 }
 
@@ -85,7 +86,7 @@ impl SqlStore {
         let (mut slice, mut count) = (Slice::new(), 0);
         while count < max {
             let left = max - count;
-            // One slice at a time is run again after a conflict: what went before it is counted, and stays so.
+            // After a conflict, only the current slice is retried: earlier slices are committed and counted.
             match self.run_again(|| self.try_purge(request, slice, left)).await {
                 Ok(Went::More { count: went, rows }) => {
                     count += went;
@@ -109,6 +110,7 @@ impl SqlStore {
             Purge::DeadLetters => self.purge_executions(&statements.dead, request, slice, left).await,
             Purge::Details => self.compact(request, slice, left).await,
             Purge::Results => self.purge_results(request, slice, left).await,
+            Purge::Workers => self.purge_workers(request, slice, left).await,
         }
     }
 
@@ -127,7 +129,7 @@ impl SqlStore {
         if roots.is_empty() {
             return self.nothing(transaction, Went::Last { count: 0 }).await;
         }
-        // G16: an execution goes with all that is its own. Its root's id is its own.
+        // G16: an execution is deleted with all of its data. The root has the execution's id.
         let batch = Batch::of_ids(OneId::COLUMNS, roots.iter().map(|id| *id.as_uuid()));
         let Some(rows) = delete_details(&run, &batch, slice).await? else {
             return self.nothing(transaction, Went::TooMany { executions: roots.len() }).await;
@@ -141,8 +143,8 @@ impl SqlStore {
         Ok(went(roots.len(), rows, roots.len() < asked))
     }
 
-    /// Puts numbers in the place of steps, in windows of a transaction each: most executions may have nothing to compact,
-    /// and are passed over once and for all.
+    /// Replaces steps by their numbers, in windows of one transaction each. Most executions may have nothing to compact;
+    /// they are marked, and never read again.
     async fn compact(&self, request: &PurgeRequest, slice: Slice, left: usize) -> Result<Went> {
         let transaction = self.begin(OPERATION).await?;
         let run = self.within(OPERATION, &transaction);
@@ -189,15 +191,28 @@ impl SqlStore {
         Ok(went(keys.len(), keys.len(), keys.len() < asked))
     }
 
-    /// Nothing is written.
+    async fn purge_workers(&self, request: &PurgeRequest, slice: Slice, left: usize) -> Result<Went> {
+        let transaction = self.begin(OPERATION).await?;
+        let run = self.within(OPERATION, &transaction);
+        let asked = slice.executions.min(left);
+        let mut bounds = bounds(request, asked);
+        bounds.push((request.now - WORKER_SILENCE_MAX).as_micros().into());
+        let rows = run.run(&self.statements.purge_workers, bounds).await?;
+        self.tally.rows_written(rows);
+        self.commit(OPERATION, transaction).await?;
+        let count = usize::try_from(rows).unwrap_or(usize::MAX);
+        Ok(went(count, count, count < asked))
+    }
+
+    /// Ends the transaction without a write.
     async fn nothing(&self, transaction: Open, went: Went) -> Result<Went> {
         self.rollback(OPERATION, transaction).await?;
         Ok(went)
     }
 }
 
-/// Deletes the steps, progress and ended claims of executions, and tells how many rows that were. None if they are more executions
-/// than one, and have more rows than a slice: then some are deleted, and the transaction must not be committed.
+/// Deletes the steps, progress and ended claims of executions, and returns the number of rows. `None` if these are several
+/// executions with more rows than a slice: then some are deleted, and the transaction must not be committed.
 async fn delete_details<C: sea_orm::ConnectionTrait>(
     run: &Run<'_, C>,
     batch: &Batch<'_>,

@@ -1,4 +1,4 @@
-//! The recorded steps that an exchange gives: read in one go, for whoever wants any.
+//! The recorded steps that an exchange returns: one statement reads them for all tasks.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use stent_core::model::Step;
 use super::run::Run;
 use crate::row::{self, Read, Recorded, WANT_NONE, WantRow};
 
-/// Whose steps are wanted, and which.
+/// The tasks whose steps are wanted, and which steps.
 #[derive(Debug, Default)]
 pub(super) struct Wanted(BTreeMap<TaskId, Want>);
 
@@ -21,9 +21,9 @@ struct Want {
 }
 
 impl Wanted {
-    /// Wants the steps of a task that ended after the first `seen`, and others beside them.
+    /// Requests the steps of a task that ended after the first `seen`, and others beside them.
     ///
-    /// One that is wanted twice is read once, with all that either wants.
+    /// A task that is requested twice is read once, with the steps of both requests.
     pub(super) fn add(&mut self, task: TaskId, seen: u32, others: u32) {
         let want = self.0.entry(task).or_insert(Want { seen, others });
         want.seen = want.seen.min(seen);
@@ -33,7 +33,7 @@ impl Wanted {
     }
 }
 
-/// Steps by whose they are.
+/// Steps by their parent.
 #[derive(Debug, Default)]
 pub(super) struct Record(BTreeMap<TaskId, Vec<Recorded>>);
 

@@ -1,4 +1,4 @@
-//! Runs one statement: binds, counts, decodes, and says in whose name it failed.
+//! Runs one statement: binds, counts, decodes, and names the operation in errors.
 
 use sea_orm::sea_query::Value;
 use sea_orm::{ConnectionTrait, DbErr};
@@ -16,15 +16,15 @@ use crate::table::task;
 pub(super) struct Run<'a, C> {
     pub(super) store: &'a SqlStore,
     pub(super) connection: &'a C,
-    /// What locks: within a transaction, where many write at once.
+    /// The statements that lock. Set within a transaction of a database with many concurrent writers.
     pub(super) locks: Option<&'a Locks>,
     pub(super) operation: &'static str,
     pub(super) on: On,
 }
 
 impl<C: ConnectionTrait> Run<'_, C> {
-    /// Runs a statement and decodes each row that it gives. Bytes that do not come along are read by statements of their
-    /// own, which is rare: it takes a large payload.
+    /// Runs a statement and decodes each row that it returns. Overflow payloads are read by separate statements, which
+    /// is rare: only large payloads overflow.
     pub(super) async fn read<T>(
         &self,
         statement: &Statement,
@@ -55,7 +55,7 @@ impl<C: ConnectionTrait> Run<'_, C> {
         Ok(())
     }
 
-    /// Runs a statement, and tells how many rows it was about.
+    /// Runs a statement, and returns the number of affected rows.
     pub(super) async fn run(&self, statement: &Statement, values: Vec<Value>) -> Result<u64> {
         let run = self.connection.execute_raw(self.bound(statement, values));
         let run = self.store.answered(self.operation, self.on, run).await;

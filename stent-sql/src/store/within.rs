@@ -1,4 +1,4 @@
-//! Transactions of the application's own: transitions take part in them, and the application decides whether they stand.
+//! Transactions of the application: transitions take part in them, and the application commits or rolls back.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -65,14 +65,14 @@ impl Transactions for SqlStore {
             writer.takes_over();
         }
         self.commit_marked("commit", transaction, mark).await?;
-        // Nobody has kept count of what was done in it. Hints may come in vain.
+        // The transaction's effects were not tracked, so all topics are hinted.
         self.hub.hint(Topic::Work);
         self.hub.hint(Topic::Ended);
         Ok(())
     }
 
     fn classify(&self, error: &(dyn StdError + 'static)) -> Option<ErrorKind> {
-        // A transaction that is run again gets another session.
+        // A retried transaction gets another session.
         let classify = |error: &DbErr| match self.dialect.is_of_session(error) {
             true => ErrorKind::Contended,
             false => self.dialect.classify_guest(error),
@@ -80,14 +80,14 @@ impl Transactions for SqlStore {
         if let Some(error) = error.downcast_ref::<DbErr>() {
             return Some(classify(error));
         }
-        // What is left of a `DbErr` underneath an error that is transparent.
+        // A transparent error hides the `DbErr` and shows only its source.
         let error = error.downcast_ref::<RuntimeErr>()?;
         Some(classify(&DbErr::Query(error.clone())))
     }
 }
 
 impl SqlStore {
-    /// In which database the store is.
+    /// The database of the store.
     pub(super) async fn home(&self) -> Result<&str> {
         let read = || async {
             self.settle_schema().await?;
@@ -96,7 +96,7 @@ impl SqlStore {
         self.home.get_or_try_init(read).await.map(String::as_str)
     }
 
-    /// Has the statements name the schema that the tables are in, where that is the database's to say.
+    /// Queries the schema of the tables, if the options do not name it, so that statements name it from now on.
     async fn settle_schema(&self) -> Result<()> {
         let Some(query) = self.dialect.schema_query() else { return Ok(()) };
         let run = self.reading(HOME)?;
@@ -119,8 +119,8 @@ impl SqlStore {
         transaction: &DatabaseTransaction,
         transitions: &[Transition],
     ) -> Result<Vec<Outcome>> {
-        // Of a call that fails or is dropped nothing must stay for the application to commit, and its own work must: with
-        // the savepoint both go without saying.
+        // If this call fails or is dropped, the application must not commit any part of it, but keeps its own earlier
+        // work: the savepoint ensures both.
         let began = self.guests.began(transaction);
         let probes = if began.is_none() { self.dialect.probes() } else { None };
         match (&began, &self.writer) {
@@ -144,7 +144,7 @@ impl SqlStore {
             is_only.map_err(|error| self.error(OPERATION, error))?;
         }
         self.check_fit(&run, began.as_ref()).await?;
-        // What is remembered of a commit, such as which lanes are stored, is not: this may be rolled back.
+        // Unlike after a commit, stored lanes are not remembered: this transaction may be rolled back.
         let lanes = run.stored_lanes(transitions).await?;
         let committed = commit::apply_knowing(&run, lanes, transitions).await?;
         let (outcomes, effects) = committed.finish(&run).await?;
@@ -155,8 +155,8 @@ impl SqlStore {
         Ok(outcomes)
     }
 
-    /// Whether a transaction that the application has begun is open in the database, whatever its driver says: SQLite ends
-    /// some by itself, and outside of a transaction a savepoint would be one of its own, which commits what it holds.
+    /// Checks that a transaction that the application began is open in the database, whatever its driver reports: SQLite
+    /// ends some transactions by itself, and outside a transaction, releasing a savepoint commits its changes.
     async fn check_open_in_database(&self, transaction: &DatabaseTransaction, probes: &Probes) -> Result<()> {
         if transaction.execute_unprepared(probes.begin).await.is_err() {
             return Ok(());
@@ -166,12 +166,12 @@ impl SqlStore {
         Err(ended(OPERATION))
     }
 
-    /// Whether a transaction that the application has begun is one of its own, and not a savepoint in another one: so it looks
-    /// when an earlier transaction on the connection was ended by the database, which the driver has not noticed. Committing
-    /// such a one commits nothing.
+    /// Checks that a transaction that the application began is an outermost one, and not a savepoint in another one. The
+    /// latter happens if the database ended an earlier transaction on the connection and the driver did not notice; committing
+    /// such a savepoint commits nothing.
     ///
-    /// The driver numbers its savepoints. That of this call was set a moment ago, and nothing was done since; so going back to
-    /// it, by its number, changes nothing, and to one that is not there is an error.
+    /// The driver numbers its savepoints. This call has just set one, and nothing was done since, so rolling back to it, by
+    /// its number, changes nothing; rolling back to a savepoint that does not exist is an error.
     async fn check_outermost(&self, run: &Run<'_, DatabaseTransaction>, probes: &Probes) -> Result<()> {
         for nested in &probes.nested {
             if run.connection.execute_unprepared(nested).await.is_ok() {
@@ -181,22 +181,22 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Whether a transaction is in the store's own database, and sees what others have committed there. What is held is
-    /// read once it is held; one that looks at an older state would miss who has begun to wait for a signal since (G11).
+    /// Checks that a transaction is in the store's own database, and sees the commits of others there. Rows are locked,
+    /// then read; an older snapshot would miss waits for a signal that began in between (G11).
     async fn check_fit(&self, run: &Run<'_, DatabaseTransaction>, expected: Option<&Began>) -> Result<()> {
         let own = self.home().await?;
         let Place { home, frozen, mark } = run.place().await?;
         if matches!(expected, Some(Began::Marked(number)) if mark.as_deref() != Some(&*number.to_string())) {
             return Err(ended(OPERATION));
         }
-        // The server may be another one by now, or have been started again.
+        // The server may have been replaced or restarted meanwhile.
         if own != home && self.reading(HOME)?.place().await?.home != home {
             return Err(elsewhere(&home, self));
         }
         frozen.map_or(Ok(()), |isolation| Err(sees_too_little(&isolation)))
     }
 
-    /// Nobody can run a transaction again but the application, whose it is.
+    /// Only the application can retry its own transaction.
     fn for_the_application(&self, error: Error) -> Error {
         let because = match (self.has_met_another(&error), self.has_a_bad_session(&error)) {
             (true, _) => "the transaction conflicted with another one",
@@ -211,14 +211,14 @@ impl SqlStore {
 }
 
 impl<C: ConnectionTrait> Run<'_, C> {
-    /// Where the connection is.
+    /// The database of the connection.
     async fn place(&self) -> Result<Place> {
         let read = self.read(&self.store.statements.home, Vec::new(), Place::read).await?;
         read.into_iter().next().ok_or_else(|| Error::new(ErrorKind::Unavailable, "home"))
     }
 
-    /// Which lanes are stored of those that this handle does not know, so that only those are written that are not. Whoever
-    /// writes a lane holds it, also one that is there, and everybody else who does waits until the application is done.
+    /// The stored lanes among those that this handle does not know, so that only missing lanes are written. Writing a lane
+    /// locks it, even if it exists, and other writers of the lane would wait until the application's transaction ends.
     async fn stored_lanes(&self, transitions: &[Transition]) -> Result<BTreeMap<LaneKey, Lane>> {
         if self.locks.is_none() {
             return Ok(BTreeMap::new());
@@ -233,7 +233,7 @@ impl<C: ConnectionTrait> Run<'_, C> {
         Ok(stored.into_iter().collect())
     }
 
-    /// Hints at a topic when the transaction is committed, where the database can.
+    /// Sends a hint of a topic when the transaction is committed, if the database can.
     async fn hint(&self, topic: Topic) -> Result<()> {
         let Some(statement) = self.store.dialect.hint_within(topic) else { return Ok(()) };
         self.store.tally.statement();
@@ -243,9 +243,9 @@ impl<C: ConnectionTrait> Run<'_, C> {
     }
 }
 
-/// Lets calls in one transaction pass one by one: savepoints on one connection must not cross each other.
+/// Serializes the calls in one transaction: savepoints on one connection must not overlap.
 ///
-/// A transaction is known by where it lies in memory, which is its own for as long as somebody borrows it.
+/// A transaction is identified by its address in memory, which is unique while it is borrowed.
 #[derive(Debug, Default)]
 pub(super) struct Gates(Mutex<BTreeMap<usize, Weak<AsyncMutex<()>>>>);
 
@@ -262,10 +262,10 @@ impl Gates {
     }
 }
 
-/// What tells a closure's transaction from one that a statement of the closure's has put in its place.
+/// Distinguishes a closure's transaction from a transaction with which a statement of the closure replaced it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Began {
-    /// After so many that the database had ended.
+    /// Began after the database had ended this many transactions.
     After(Mark),
     /// Marked with this number.
     Marked(u64),
@@ -291,7 +291,7 @@ impl Guests {
         open.push((Arc::downgrade(transaction), began));
     }
 
-    /// How a transaction began, if it is a closure's. Whoever asks holds it, so nothing else is where it is.
+    /// How a transaction began, if it is a closure's. The caller borrows the transaction, so no other has its address.
     fn began(&self, transaction: &DatabaseTransaction) -> Option<Began> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let found = open.iter().find(|(open, _)| {

@@ -6,11 +6,11 @@ use stent_core::{ExecutionId, Key, TaskId, Timestamp};
 super::table! { "stent_keys" {
     KEY "key": Key,
     KIND "kind": KeyEntryKind,
-    /// Of a signal the execution that it is sent to, of others the holder's.
+    /// The execution that a signal is sent to; for other entries, the holder's execution.
     EXECUTION_ID "execution_id": ExecutionId,
-    /// The signal's name; for others the function's.
+    /// The signal's name; for other entries, the function's.
     NAME "name": String,
-    /// The task whose result it is or will be.
+    /// The task that produces the result.
     HOLDER_ID "holder_id": Option<TaskId>,
     /// How long a result is valid, in microseconds.
     TTL "ttl": Option<i64>,
@@ -20,7 +20,7 @@ super::table! { "stent_keys" {
     EXPIRES_AT "expires_at": Option<Timestamp>,
     /// Ids of the last sends of a signal, as a JSON array.
     SENDS "sends": Option<String>,
-    /// Content type of `value`; null where there is no value.
+    /// Content type of `value`; null if there is no value.
     VALUE_TYPE "value_type": Option<String>,
     VALUE "value": Option<Vec<u8>>,
 }}

@@ -1,4 +1,4 @@
-//! `stent_lane`: the lines in which tasks wait to be claimed. A task's row names its line by the key.
+//! `stent_lane`: the lanes in which tasks wait to be claimed. A task's row refers to its lane by the key.
 
 use stent_core::model::LaneKey;
 

@@ -1,5 +1,5 @@
-//! The tables: every column once, with its name and what it holds. Rows of statements are checked against them when they
-//! are compiled, and rows of tasks are encoded and decoded beside their table.
+//! The tables: every column once, with its name and type. Rows of statements are checked against them at compile time,
+//! and rows of tasks are encoded and decoded beside their table.
 //!
 //! Moments are microseconds since the Unix epoch, UTC; the views `stent_execution_view` and `stent_task_view` show them as
 //! ISO 8601 texts. There are no foreign keys: each would cost every insert a look-up.
@@ -11,8 +11,9 @@ pub(crate) mod note;
 pub(crate) mod progress;
 pub(crate) mod rate;
 pub(crate) mod task;
+pub(crate) mod worker;
 
-/// Declares the columns of a table: of each a constant with its name, and what it holds.
+/// Declares the columns of a table: for each, a constant with its name, and its type.
 macro_rules! table {
     ($table:literal { $($(#[$doc:meta])* $name:ident $text:literal: $type:ty,)+ }) => {
         /// The table's name.

@@ -1,4 +1,4 @@
-//! `stent_note`: what the code of an execution has said of it, and what is left of its steps.
+//! `stent_note`: counters and states of executions, and summaries of compacted steps.
 
 use stent_core::ExecutionId;
 
@@ -6,7 +6,7 @@ super::table! { "stent_note" {
     EXECUTION_ID "execution_id": ExecutionId,
     /// `counter`, `state` or `summary`.
     KIND "kind": String,
-    /// The counter's or the state's name; of a summary, kind, name and status of the steps, with slashes between.
+    /// The counter's or the state's name; for a summary, kind, name and status of the steps, separated by slashes.
     NAME "name": String,
     /// The count, for all but states.
     COUNT "count": Option<i64>,

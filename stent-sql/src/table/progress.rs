@@ -6,7 +6,7 @@ super::table! { "stent_progress" {
     /// Version 7, so it sorts by age.
     ID "id": TaskId,
     EXECUTION_ID "execution_id": ExecutionId,
-    /// The task whose code has made it.
+    /// The task whose code wrote it.
     TASK_ID "task_id": TaskId,
     /// When it was committed.
     AT "at": Timestamp,

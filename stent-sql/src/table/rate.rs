@@ -5,8 +5,8 @@ use stent_core::model::FunctionKey;
 
 super::table! { "stent_rate" {
     FUNCTION_KEY "function_key": FunctionKey,
-    /// Where a stretch of time begins.
+    /// The beginning of a bucket.
     BUCKET "bucket": Timestamp,
-    /// How many started in it.
+    /// The number of starts in it.
     USED "used": i64,
 }}

@@ -1,10 +1,10 @@
 //! `stent_task`: one row per task. A root's row is its execution; a step's row is its parent's record of it.
 //!
-//! A new column is a line in the table, and a line where its value is: in [`Row`], or in what is written once.
+//! A new column is a line in the table, and a line for its value: in [`Row`], or in the constant part.
 
 use stent_core::backend::Result;
 use stent_core::ledger::{Insert, Row, Update, Written};
-use stent_core::model::{Epoch, FunctionKey, LaneKey, Mark, RetryPolicy, Seq, StepKind, TaskStatus, Tree};
+use stent_core::model::{Epoch, LaneKey, Marks, RetryPolicy, Seq, Slot, StepKind, TaskStatus, Tree};
 use stent_core::{Digest, ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::row::shape::{Columns, Read, Shape, Write, batch, begins_with, find, i
 use crate::row::{Reader, failure, tags};
 
 super::table! { "stent_task" {
-    /// Version 7, so it sorts by age. A root's is that of its execution.
+    /// Version 7, so it sorts by age. A root has the id of its execution.
     ID "id": TaskId,
     /// The execution that it belongs to.
     EXECUTION_ID "execution_id": ExecutionId,
@@ -26,7 +26,7 @@ super::table! { "stent_task" {
     /// Its position in the parent.
     SEQ "seq": Seq,
     KIND "kind": StepKind,
-    /// The line it waits in; none for kinds that no worker claims.
+    /// The lane that it waits in; null for kinds that no worker claims.
     LANE "lane": Option<LaneKey>,
     /// Empty for kinds that no worker claims.
     QUEUE "queue": String,
@@ -35,8 +35,8 @@ super::table! { "stent_task" {
     /// Higher runs first.
     PRIORITY "priority": i16,
     STATUS "status": TaskStatus,
-    /// Its last claim: how many there were, times 2³¹, plus the nonce of the last. A claim without a nonce, by a program of
-    /// before there were any, is the number alone.
+    /// Its last claim: the number of claims, times 2³¹, plus the nonce of the last claim. Programs before nonces wrote the
+    /// number alone.
     EPOCH "epoch": Epoch,
     /// Claims since the last committed turn.
     UNCOMMITTED_CLAIMS "uncommitted_claims": u32,
@@ -46,15 +46,15 @@ super::table! { "stent_task" {
     COMMIT_NO "commit_no": u32,
     /// The claim under which the last of them was committed.
     COMMIT_EPOCH "commit_epoch": Epoch,
-    /// When it is worth claiming: due time, end of the lease, latest moment of a wait, moment of a sleep.
+    /// When it is due: due time, end of the lease, latest moment of a wait, moment of a sleep.
     READY_AT "ready_at": Option<Timestamp>,
-    /// Who holds the lease.
+    /// The worker that holds the lease.
     WORKER_ID "worker_id": Option<WorkerId>,
     /// Steps, or items, that have ended.
     DONE "done": u32,
-    /// The count of `done` at which it is woken, or its owner, for a map.
+    /// The count of `done` at which it is woken; for a map, the count at which its owner is woken.
     WAKE_THRESHOLD "wake_threshold": Option<u32>,
-    /// Which completion of its parent it was.
+    /// The number of its completion in the parent.
     DONE_ORDER "done_order": Option<u32>,
     /// Items written, for a map.
     FED "fed": u32,
@@ -67,9 +67,9 @@ super::table! { "stent_task" {
     /// When it was first claimed.
     STARTED_AT "started_at": Option<Timestamp>,
     ENDED_AT "ended_at": Option<Timestamp>,
-    /// The retry policy, where one was set, as JSON.
+    /// The retry policy, if one was set, as JSON.
     RETRY "retry": Option<String>,
-    /// The last failure, as JSON; the user's own data of it is in `result`.
+    /// The last failure, as JSON; the user's data is in `result`.
     FAILURE "failure": Option<String>,
     /// Content type of `args`.
     ARGS_TYPE "args_type": String,
@@ -78,32 +78,32 @@ super::table! { "stent_task" {
     RESULT_TYPE "result_type": Option<String>,
     /// The encoded result, or the data of the failure.
     RESULT "result": Option<Vec<u8>>,
-    /// A JSON array; null where there are none.
+    /// A JSON array; null if there are none.
     TAGS "tags": Option<Tags>,
-    /// Claims whose lease ran out.
+    /// Claims whose lease expired.
     CRASHES "crashes": u32,
-    /// Claims that were handed back.
+    /// Claims that were released.
     RELEASES "releases": u32,
     /// Notes that its code has written.
     NOTED "noted": u32,
-    /// What its status does not say.
-    MARK "mark": Option<Mark>,
-    /// The key under which it is found.
+    /// Facts that its status does not express: null for none, or their words with commas, `cancel` before all others.
+    MARK "mark": Marks,
+    /// The key under which other tasks find it.
     KEY "key": Option<Key>,
     /// Its deadline.
     EXPIRES_AT "expires_at": Option<Timestamp>,
     /// The function whose limit it takes a slot of, while it runs.
-    LIMIT_KEY "limit_key": Option<FunctionKey>,
+    LIMIT_KEY "limit_key": Option<Slot>,
     /// The kind of the last failure.
     REASON "reason": Option<String>,
-    /// 1 for a root whose steps were summed up and deleted.
+    /// 1 for a root whose steps were summarized and deleted.
     COMPACTED "compacted": i64,
-    /// The trace that it goes on with, as W3C `traceparent` text.
+    /// The trace that it continues, as W3C `traceparent` text.
     TRACE "trace": Option<String>,
 }}
 
-/// Declares the parts of a [`Row`]: the columns of each, and the field in which each column's value is. A column has its
-/// field's name, or that with `_id` or `_no` behind it; otherwise it does not compile.
+/// Declares the parts of a [`Row`]: the columns of each part, and the field with each column's value. A column has its
+/// field's name, its singular, or its name with the suffix `_id` or `_no`; otherwise it does not compile.
 macro_rules! parts_of_row {
     ($($(#[$doc:meta])* $part:ident { $($column:ident = $($place:ident).+,)+ })+) => {
         $(
@@ -112,7 +112,7 @@ macro_rules! parts_of_row {
             pub(crate) struct $part<'r>(pub(crate) &'r Row);
 
             impl $part<'_> {
-                /// Whether all of it is what its columns have where nothing is written: null, or zero where they cannot be null.
+                /// Whether all values are the defaults of their columns: null, or zero for columns that cannot be null.
                 #[allow(dead_code, reason = "of some parts nobody asks")]
                 fn is_blank(self) -> bool {
                     $(is_default(&column($column), &self.0.$($place).+.encode()))&&+
@@ -149,7 +149,7 @@ macro_rules! parts_of_row {
 }
 
 parts_of_row! {
-    /// What never changes.
+    /// Columns that never change.
     Fixed {
         ID = id,
         EXECUTION_ID = tree.execution,
@@ -157,7 +157,7 @@ parts_of_row! {
         OWNER_ID = tree.owner,
         KIND = kind,
     }
-    /// What changes in a task's life, beside its result.
+    /// Columns that change in a task's life, except its result.
     Changing {
         STATUS = status,
         EPOCH = epoch,
@@ -176,17 +176,16 @@ parts_of_row! {
         STARTED_AT = started_at,
         ENDED_AT = ended_at,
     }
-    /// What few tasks have, and what never changes: null or zero elsewhere.
+    /// Rare columns that never change: null or zero in most tasks.
     RareFixed {
         KEY = key,
     }
-    /// What few tasks have, and what changes: null or zero elsewhere. Tasks that have any of it are written by statements of
-    /// their own.
+    /// Rare columns that change: null or zero in most tasks. Separate statements write tasks that have any of them.
     Rare {
         CRASHES = crashes,
         RELEASES = releases,
         NOTED = noted,
-        MARK = mark,
+        MARK = marks,
         EXPIRES_AT = expires_at,
         LIMIT_KEY = limit_key,
     }
@@ -209,6 +208,9 @@ fn is_default(column: &Column, cell: &Cell<'_>) -> bool {
 
 const fn is_place_of(column: &str, place: &[&str]) -> bool {
     let field = place[place.len() - 1];
+    if begins_with(field, column) && is_same(field.split_at(column.len()).1, "s") {
+        return true;
+    }
     if !begins_with(column, field) {
         return false;
     }
@@ -217,7 +219,7 @@ const fn is_place_of(column: &str, place: &[&str]) -> bool {
 }
 
 rows! {
-    /// A result, or a failure with its data in the result's place.
+    /// A result, or a failure with its data in the result's columns.
     write Outcome<'a> of task {
         failure: Option<String>,
         result_type: Option<&'a str>,
@@ -245,7 +247,7 @@ rows! {
         args: &'a [u8],
     }
 
-    /// A new task that has what only few have.
+    /// A new task with rare columns.
     write RareInsert<'a> of task {
         ..plain: PlainInsert<'a>,
         ..fixed: RareFixed<'a>,
@@ -255,7 +257,7 @@ rows! {
         trace: Option<&'a str>,
     }
 
-    /// What has changed of a task.
+    /// The changes of a task.
     write PlainUpdate<'a> {
         ..changing: Changing<'a>,
         ..outcome: Outcome<'a>,
@@ -264,7 +266,7 @@ rows! {
         written: bool,
     }
 
-    /// What has changed of a task that has, or had, what only few have. A retry policy is written if there is one.
+    /// The changes of a task that has, or had, rare columns. A retry policy is written if there is one.
     write RareUpdate<'a> {
         ..plain: PlainUpdate<'a>,
         ..rare: Rare<'a>,
@@ -272,7 +274,7 @@ rows! {
         retry: Option<String>,
     }
 
-    /// What differs between claimed tasks.
+    /// The values of a claim that differ between tasks.
     write PlainClaim of task {
         id: TaskId,
         epoch: Epoch,
@@ -280,14 +282,14 @@ rows! {
         started_at: Option<Timestamp>,
     }
 
-    /// The same, of tasks that take a slot of a limit, or were taken over.
+    /// The same, for tasks that take a slot of a limit, or were taken over.
     write RareClaim of task {
         ..plain: PlainClaim,
         crashes: u32,
-        limit_key: Option<FunctionKey>,
+        limit_key: Option<Slot>,
     }
 
-    /// What a claim reads.
+    /// The columns that a claim reads.
     read Picked of task {
         ..row: Row,
         seq: Seq,
@@ -303,12 +305,12 @@ rows! {
     }
 }
 
-/// Whether a row has what only few have. A task that was retried has the reason of its last failure.
+/// Whether a row has rare columns. A task that was retried has the reason of its last failure.
 pub(crate) fn is_rare(row: &Row) -> bool {
     row.attempts > 0 || !Rare(row).is_blank()
 }
 
-/// New tasks, those with what only few have apart.
+/// New tasks, separated into those without and those with rare columns.
 pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>, Batch<'a>)> {
     let (mut plain, mut rare) = (Vec::with_capacity(inserts.len()), Vec::new());
     for insert in inserts {
@@ -350,7 +352,7 @@ pub(crate) fn insert_batches<'a>(inserts: &'a [Insert<'a>]) -> Result<(Batch<'a>
     Ok((batch(plain), batch(rare)))
 }
 
-/// Changed rows, apart those that have what only few have: now, or when they were read.
+/// Changed rows, separated into those without and those with rare columns, now or when they were read.
 pub(crate) fn update_batches<'a>(
     updates: &'a [Update<'a>],
     was_rare: impl Fn(TaskId) -> bool,
@@ -404,7 +406,7 @@ impl RareClaim {
 #[cfg(test)]
 mod tests {
     use stent_core::Failure;
-    use stent_core::model::{Keyed, Lane, NewTask, NewTaskState, Nonce, TaskResult};
+    use stent_core::model::{Keyed, Lane, Mark, NewTask, NewTaskState, Nonce, TaskResult};
 
     use super::*;
 
@@ -443,10 +445,10 @@ mod tests {
             total: Some(20),
             digest: Some(Digest::from_i64(21)),
             noted: 22,
-            mark: Some(Mark::Hit),
+            marks: Marks::of(Mark::Hit).with(Mark::Cancel),
             key: Some(Key::from_uuid(uuid(23))),
             expires_at: t(24),
-            limit_key: Some(FunctionKey::from_i64(25)),
+            limit_key: Some(Slot::from_i64(25)),
             started_at: t(26),
             ended_at: t(27),
         }
@@ -466,7 +468,7 @@ mod tests {
             },
             priority: 29,
             args: Payload::new("type of arguments", b"arguments".to_vec()),
-            retry: Some(RetryPolicy { max_attempts: 30, ..RetryPolicy::default() }),
+            retry: Some(RetryPolicy::default().max_attempts(30)),
             attempts: row.attempts,
             failure: None,
             keyed: row.key.map(Keyed::new),
@@ -544,7 +546,7 @@ mod tests {
     #[test]
     fn what_is_updated_is_what_changes() {
         let failure = Failure::new("Declined", "no funds");
-        let retry = RetryPolicy { max_attempts: 30, ..RetryPolicy::default() };
+        let retry = RetryPolicy::default().max_attempts(30);
         let update = Update { row: row(), result: Some(Written::Failure(&failure)), retry: Some(&retry) };
 
         let update = [update];
@@ -573,9 +575,9 @@ mod tests {
             Row { crashes: 1, ..plain.clone() },
             Row { releases: 1, ..plain.clone() },
             Row { noted: 1, ..plain.clone() },
-            Row { mark: Some(Mark::Cancel), ..plain.clone() },
+            Row { marks: Marks::of(Mark::Cancel), ..plain.clone() },
             Row { expires_at: t(0), ..plain.clone() },
-            Row { limit_key: Some(FunctionKey::VACATED), ..plain },
+            Row { limit_key: Some(Slot::Vacated), ..plain },
         ];
         assert!(rare.iter().all(is_rare));
     }
@@ -583,6 +585,7 @@ mod tests {
     #[test]
     fn a_column_is_in_the_field_of_its_name() {
         assert!(is_place_of(STARTED_AT, &["started_at"]) && is_place_of(WORKER_ID, &["worker"]));
+        assert!(is_place_of(MARK, &["marks"]) && !is_place_of(MARK, &["markers"]));
         assert!(is_place_of(COMMIT_NO, &["commit"]) && is_place_of(EXECUTION_ID, &["tree", "execution"]));
         assert!(!is_place_of(STARTED_AT, &["ended_at"]) && !is_place_of(ENDED_AT, &["started_at"]));
         assert!(!is_place_of(COMMIT_EPOCH, &["commit"]) && !is_place_of(PARENT_ID, &["tree", "execution"]));

@@ -1,4 +1,4 @@
-//! An exchange that the database breaks off at one of its statements, or at its commit: nothing of it is there (G1).
+//! An exchange that the database interrupts at one of its statements, or at its commit, has no effect (G1).
 
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{Backend, ClaimRequest, Limit};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::place::{CUT_AT_COMMIT, Place, cut, dump, mend};
 use crate::support::{claim, commit, end, payload, request, root, start, step, t, turn};
 
-/// What is cut: the first row that is written in this way, or the commit after it.
+/// The point of the interruption: the first write of this kind, or the commit after it.
 const CUTS: [(&str, &str); 12] = [
     ("stent_task", "INSERT"),
     ("stent_task", "UPDATE"),
@@ -39,7 +39,7 @@ fn name() -> String {
     "items".to_owned()
 }
 
-/// What is to be written all at once: rows of every table are inserted, changed and deleted by it.
+/// The batch: it inserts, changes and deletes rows of every table.
 pub(crate) async fn everything(store: &SqlStore) -> Vec<Transition> {
     commit(store, &[start(root("checkout")), start(keyed("held")), start(keyed("held"))]).await;
     let parent = claim(store, &["checkout"], 1, t(0)).await.remove(0);
@@ -48,7 +48,7 @@ pub(crate) async fn everything(store: &SqlStore) -> Vec<Transition> {
     let insert = vec![given_up.clone(), erased.clone(), step(&parent, 2, "pack")];
     let notes = vec![said(parent.task.id, Note::CountFrom { name: name(), value: 3 })];
     commit(store, &[Commit { insert, notes, ..turn(&parent, Next::Keep) }.into()]).await;
-    // Each step that ships has failed once, so there is a try to erase.
+    // Each shipping step has failed once, so there is an ended claim to erase.
     let again = || Next::Retry { ready_at: t(9), failure: Failure::new("Flaky", "once") };
     let ships = claim(store, &["ship"], 2, t(0)).await;
     let retries: Vec<_> = ships.iter().map(|ship| turn(ship, again()).into()).collect();
@@ -77,7 +77,7 @@ pub(crate) async fn everything(store: &SqlStore) -> Vec<Transition> {
     vec![goes_on.into(), retried, end(&holder), start(keyed("new"))]
 }
 
-/// Sends it, and claims what is limited in the same call.
+/// Sends the batch, and claims limited tasks in the same call.
 async fn send(store: &SqlStore, batch: &[Transition]) -> stent_core::backend::Result<(Vec<Outcome>, usize)> {
     let limits = [Limit {
         function: "limited".to_owned(),

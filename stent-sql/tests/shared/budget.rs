@@ -1,10 +1,11 @@
-//! What an exchange may cost: so many statements, however much it carries; nothing, when there is nothing to do.
+//! Budgets of exchanges: a fixed number of statements, however much an exchange carries, and none if there is nothing
+//! to do.
 
 use stent_core::backend::{Backend, ClaimRequest, Claimed, Expired, Limit};
 use stent_core::limits::EXCHANGE_TRANSITIONS_MAX;
-use stent_core::model::{Keyed, NewTask, NewTaskState, Note, Said, Wait};
+use stent_core::model::{Keyed, NewTask, NewTaskState, Note, Said, Wait, WorkerRecord};
 use stent_core::transition::{Action, Commit, Expire, Next, Outcome, Request, Transition};
-use stent_core::{Failure, Key, TaskId};
+use stent_core::{Failure, Key, TaskId, WorkerId};
 use stent_sql::Counters;
 use uuid::Uuid;
 
@@ -14,11 +15,11 @@ use crate::support::{claim, commit, end, exchange, payload, request, root, start
 /// Beginning and end of the transaction, which are not counted as statements.
 const FRAME: u64 = 2;
 
-/// So many statements, and which they are.
+/// A number of statements, and their names.
 #[derive(Clone, Copy)]
 pub(crate) struct Cost(pub(crate) u64, pub(crate) &'static str);
 
-/// What exchanges take on one database.
+/// The costs of exchanges on one database.
 pub(crate) struct Costs {
     pub(crate) steps_end_and_parents_go_on: Cost,
     /// Everything that can happen, with the beginning and the end of the transaction.
@@ -26,17 +27,17 @@ pub(crate) struct Costs {
     pub(crate) leaf_claimed: Cost,
     pub(crate) roots_end: Cost,
     pub(crate) keyed_dispatched: Cost,
-    /// Calls with keys end, under each of which another one waits.
+    /// Calls with keys end, and another call waits under each key.
     pub(crate) keyed_end: Cost,
     pub(crate) notes_of_every_kind: Cost,
     pub(crate) time_is_up: Cost,
     pub(crate) asked_to_end: Cost,
-    /// A claim of a function that has limits, and of one that has none.
+    /// A claim of a function with limits, and of a function without.
     pub(crate) limited_claimed: Cost,
 }
 
 impl Cost {
-    /// Sees to it that exchanges of so many sizes took as much, each of them.
+    /// Checks that each of several exchanges of different sizes had this cost.
     #[track_caller]
     fn is_each_of<const SIZES: usize>(self, costs: &[u64]) {
         let Self(statements, which) = self;
@@ -50,7 +51,7 @@ async fn an_exchange_takes_the_same_statements_for_one_and_for_many() {
     let store = place.ready().await;
     let mut costs = Vec::new();
     for size in [1, 100, EXCHANGE_TRANSITIONS_MAX] {
-        // Parents with a step each: what is sent ends steps, parks parents, dispatches, and claims what that wakes.
+        // Parents with a step each: the exchange ends steps, parks parents, dispatches, and claims the woken parents.
         let dispatches: Vec<_> = (0..size).map(|_| start(root("checkout"))).collect();
         commit(&store, &dispatches).await;
         let parents = claim(&store, &["checkout"], size, t(0)).await;
@@ -124,6 +125,24 @@ async fn an_idle_claim_is_one_query_and_writes_nothing() {
     assert_eq!(store.counters() - before, Counters { statements: 1, ..Counters::default() });
 }
 
+/// A worker reports twice a minute, and at each change of its state.
+#[tokio::test]
+async fn a_report_is_one_statement_and_one_row() {
+    let place = Place::new();
+    let store = place.ready().await;
+    let id = WorkerId::from_uuid(Uuid::now_v7());
+    let mut worker = WorkerRecord::new(id, "mailer".to_owned(), t(0));
+
+    for n in 0..2 {
+        worker.seen_at = t(n);
+        let before = store.counters();
+        store.report(&worker).await.expect("reports");
+
+        let cost = store.counters() - before;
+        assert_eq!(cost, Counters { statements: 1, transactions: 1, rows_written: 1 });
+    }
+}
+
 #[tokio::test]
 async fn what_is_refused_writes_nothing() {
     let place = Place::new();
@@ -167,7 +186,7 @@ async fn a_step_is_three_rows_written() {
     assert_eq!(costs, [4, 3], "the first one brings its lane");
 }
 
-/// Statements of exchanges that carry so many of something.
+/// Statements of exchanges that carry this many of something.
 async fn costs_of(
     mut prepare: impl AsyncFnMut(&stent_sql::SqlStore, usize) -> Vec<Transition>,
     check: impl Fn(&[Outcome]),

@@ -1,4 +1,4 @@
-//! Futures dropped at any moment: what they began is done wholly or not at all, and the store goes on.
+//! Futures dropped at any moment: their work is done wholly or not at all, and the store keeps working.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::place::{DROPS, Place};
 use crate::support::{claim, commit, end, root, start, step, t, turn};
 
-/// Polls a future so many times at most, and drops it. Whether it came to its end.
+/// Polls a future at most this many times, and drops it. Returns whether it completed.
 ///
 /// Between polls the driver and the server get some time, so that it is dropped in any state, and not only at its start.
 async fn poll_up_to(times: u32, pause: Duration, future: impl Future) -> bool {
@@ -32,7 +32,7 @@ async fn poll_up_to(times: u32, pause: Duration, future: impl Future) -> bool {
     false
 }
 
-/// Numbers that look like chance; the same ones each time.
+/// Pseudo-random numbers, the same each time.
 struct Dice(u64);
 
 impl Dice {
@@ -68,7 +68,7 @@ pub(crate) async fn survives_drops(store: &SqlStore, seed: u64) {
     }
     assert!(finished > DROPS / 20 && finished < DROPS, "{finished} of {DROPS} came to their end");
 
-    // What was sent again is applied if it had not been, and found whole if it had.
+    // A transition that is sent again is applied if it was not before, and is complete if it was.
     let mut known = 0;
     for batch in &sent {
         let outcomes = commit(store, batch).await;
@@ -84,7 +84,7 @@ pub(crate) async fn survives_drops(store: &SqlStore, seed: u64) {
     }
     assert!(known >= finished, "{known} stand, {finished} were told so");
 
-    // Whoever claimed in vain left no lock and no lease that lasts.
+    // A dropped claim leaves no lock, and no lease that lasts.
     let mut left = sent.len();
     while left > 0 {
         let claimed = claim(store, &["checkout"], 500, t(30)).await;

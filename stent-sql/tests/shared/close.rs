@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use stent_core::WorkerId;
 use stent_core::backend::{
     Backend, ErrorKind, Filter, Inspect, Migrate, Purge, PurgeRequest, Reads, Transactions,
 };
-use stent_core::model::Seq;
+use stent_core::model::{Seq, WorkerRecord};
 
 use crate::place::Place;
 use crate::support::{commit, root, start, t};
@@ -17,11 +18,13 @@ pub(crate) async fn a_closed_handle_refuses_every_call() {
 
     let id = root("charge").id;
     let execution = id.execution();
+    let worker = WorkerRecord::new(WorkerId::from_uuid(*id.as_uuid()), "mailer".to_owned(), t(0));
     let purge = PurgeRequest { what: Purge::Executions, now: t(0), before: t(0), max: 1 };
     let errors = [
         store.clock().await.err(),
         store.exchange(&[start(root("charge"))], None).await.err(),
         store.renew(&[], t(0), t(0)).await.err(),
+        store.report(&worker).await.err(),
         store.purge(&purge).await.err(),
         store.executions(&[execution]).await.err(),
         store.tasks(execution, None, 1).await.err(),
@@ -36,13 +39,14 @@ pub(crate) async fn a_closed_handle_refuses_every_call() {
         store.dead_letters(None, 1).await.err(),
         store.dead_letter(execution).await.err(),
         store.dead_letter_stats(usize::MAX).await.err(),
+        store.workers(None, 1).await.err(),
         store.begin_for(Duration::from_secs(1)).await.err(),
         store.migrate().await.err(),
         store.version().await.err(),
     ];
 
     let kinds = errors.map(|error| error.map(|error| error.kind()));
-    assert_eq!(kinds, [Some(ErrorKind::Closed); 20]);
+    assert_eq!(kinds, [Some(ErrorKind::Closed); 22]);
     store.close().await.expect("closes again");
 }
 

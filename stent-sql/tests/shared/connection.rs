@@ -1,4 +1,4 @@
-//! A connection that somebody has left in a transaction, or that the database has ended: the store goes on with it or with
+//! A connection that was left in a transaction, or that the database has ended: the store continues with it or with
 //! another one, without a restart.
 
 use sea_orm::ConnectionTrait;
@@ -32,7 +32,7 @@ async fn one_that_was_left_in_a_transaction_keeps_nothing_from_being_written() {
     }
 }
 
-/// A temporary table is there for one connection only, and as long as that is open.
+/// A temporary table exists for one connection only, while that is open.
 #[tokio::test]
 async fn a_thousand_calls_take_the_connection_that_there_is() {
     let place = Place::new();

@@ -1,4 +1,5 @@
-//! Lanes that went while tasks and processes stayed: by a `DELETE`, by a restore of some tables and not of others.
+//! Lanes that are deleted while tasks and processes remain: by a `DELETE`, or by a restore of some tables and not of
+//! others.
 
 use sea_orm::ConnectionTrait;
 use stent_core::backend::Inspect;
@@ -20,7 +21,7 @@ async fn a_lane_that_went_is_written_by_the_next_dispatch() {
     let claimed = claim(&store, &["charge"], 1, t(0)).await.remove(0);
     delete_lanes(&store).await;
 
-    // One by one, and in a batch with others; by who has remembered the lane, and by who has not.
+    // One by one, and in a batch with others; by a handle that remembers the lane, and by one that does not.
     commit(&store, &[start(root("charge"))]).await;
     assert_eq!(claim(&store, &["charge"], 9, t(0)).await.len(), 1);
     delete_lanes(&store).await;

@@ -1,4 +1,4 @@
-//! The schema: made once, whoever comes, and never taken for an older one.
+//! The schema: created once, whichever process migrates, and never mistaken for an older one.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use sea_orm::ConnectionTrait;
 use stent_core::backend::{
     Backend, ClaimRequest, DeadLetterStat, ErrorKind, Inspect, Limit, Migrate, Reads, SchemaVersion,
 };
-use stent_core::model::{ClaimEnd, ExecutionStatus, FunctionKey, Keyed, Lane, Mark, NewTask};
+use stent_core::model::{ClaimEnd, ExecutionStatus, FunctionKey, Keyed, Lane, Mark, Marks, NewTask};
 use stent_core::transition::Outcome;
 use stent_core::{Key, TaskId};
 use uuid::Uuid;
@@ -15,8 +15,8 @@ use crate::place::{FIRST_ROWS, Place, bytes, id};
 use crate::support::{claim, commit, end, payload, request, root, start, t};
 
 /// How many migrations there are, and the last of them.
-const KNOWN: u32 = 5;
-const LAST: &str = "m0005_words";
+const KNOWN: u32 = 7;
+const LAST: &str = "m0007_workers";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn handles_that_migrate_at_once_all_succeed() {
@@ -104,7 +104,7 @@ async fn a_store_of_the_first_schema_goes_on() {
     let counts = store.count(usize::MAX).await.expect("counts");
     assert_eq!(counts, [(ExecutionStatus::Completed, 2), (ExecutionStatus::Failed, 1)].into());
     let stats = store.dead_letter_stats(usize::MAX).await.expect("counts");
-    let expected = DeadLetterStat { reason: "Declined".to_owned(), function: "charge".to_owned(), count: 1 };
+    let expected = DeadLetterStat::new("Declined".to_owned(), "charge".to_owned(), 1);
     assert_eq!(stats, [expected]);
 }
 
@@ -193,8 +193,8 @@ async fn a_store_of_the_fourth_schema_goes_on() {
     assert_eq!((hit.status, hit.result), (ExecutionStatus::Completed, Some(Ok(payload(b"receipt")))));
     let redriven = claim(&store, &["refund"], 9, t(1)).await;
     assert_eq!(
-        redriven.iter().map(|claimed| claimed.task.mark.map(Mark::as_str)).collect::<Vec<_>>(),
-        [Some("redrive")]
+        redriven.iter().map(|claimed| claimed.task.marks).collect::<Vec<_>>(),
+        [Marks::of(Mark::Redrive)]
     );
 }
 

@@ -1,4 +1,4 @@
-//! What is claimed of a store with a hundred thousand tasks.
+//! Claims on a store with a hundred thousand tasks.
 
 use stent_sql::SqlStore;
 

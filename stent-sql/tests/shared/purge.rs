@@ -1,9 +1,11 @@
 //! Executions that have more rows than one slice of a purge.
 
 use stent_core::backend::{Backend, Inspect, Purge, PurgeRequest, Reads, SummaryView};
-use stent_core::model::{Lane, NewTask, NewTaskState, Seq, StepKind, TaskStatus, Tree};
+use stent_core::model::{
+    Lane, NewTask, NewTaskState, Seq, StepKind, TaskStatus, Tree, WorkerRecord, WorkerState,
+};
 use stent_core::transition::{Commit, Next};
-use stent_core::{ExecutionId, Failure, TaskId};
+use stent_core::{ExecutionId, Failure, TaskId, WorkerId};
 use stent_sql::SqlStore;
 use uuid::Uuid;
 
@@ -14,7 +16,7 @@ use crate::support::{TABLES, claim, commit, end, payload, root, start, t, turn};
 /// Somewhat more than two slices.
 const STEPS: u32 = 11_000;
 
-/// An execution that has ended, with so many steps.
+/// An execution that has ended, with this many steps.
 async fn ended(store: &SqlStore, steps: u32) -> ExecutionId {
     commit(store, &[start(root("checkout"))]).await;
     let parent = claim(store, &["checkout"], 1, t(0)).await.remove(0);
@@ -71,12 +73,7 @@ async fn executions_of_any_size_are_compacted() {
     assert_eq!(store.purge(&request).await.expect("compacts").count, 2);
 
     for (execution, count) in [(large, u64::from(STEPS)), (small, 2)] {
-        let line = SummaryView {
-            kind: StepKind::Inline,
-            name: "render".to_owned(),
-            status: TaskStatus::Completed,
-            count,
-        };
+        let line = SummaryView::new(StepKind::Inline, "render".to_owned(), TaskStatus::Completed, count);
         assert_eq!(store.notes(execution).await.expect("reads").summary, [line]);
         assert_eq!(store.tasks(execution, None, 9).await.expect("reads").len(), 1);
     }
@@ -90,6 +87,10 @@ async fn of_what_is_purged_nothing_is_left_in_any_table() {
     // Rows of every table; then all of it ends, well or badly.
     let batch = everything(&store).await;
     commit(&store, &batch).await;
+    let worker = WorkerId::from_uuid(Uuid::from_u128(7));
+    let mut worker = WorkerRecord::new(worker, "mailer".to_owned(), t(0));
+    worker.state = WorkerState::Stopped;
+    store.report(&worker).await.expect("reports");
     loop {
         let claimed =
             claim(&store, &["checkout", "charge", "ship", "pack", "new", "limited"], 99, t(500)).await;
@@ -104,7 +105,7 @@ async fn of_what_is_purged_nothing_is_left_in_any_table() {
     }
     assert!(!dump(&store).await.contains("stent_keys\n\n"), "results are kept");
 
-    for what in [Purge::Executions, Purge::DeadLetters, Purge::Results] {
+    for what in [Purge::Executions, Purge::DeadLetters, Purge::Results, Purge::Workers] {
         let request = PurgeRequest { what, now: t(900), before: t(900), max: 99 };
         store.purge(&request).await.expect("purges");
     }

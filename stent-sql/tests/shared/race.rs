@@ -1,4 +1,4 @@
-//! Handles on one place that work at once, as processes do.
+//! Concurrent handles on one store, as several processes have them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,29 +1,29 @@
-//! What tests of every SQL database begin with: a store, tasks, claims.
+//! The common base of tests on every SQL database: a store, tasks, claims.
 //!
-//! This folder holds what is shown in the same words of SQLite and of Postgres. It is no crate and no test program, but modules
-//! that the test programs of both take by `#[path]`: so each test is listed by the program that runs it, under one name in
-//! both, and the crates gain no edge. (A crate of tests would bring no tests: they are found only where they are compiled, and
-//! so each crate would list them all over again.)
+//! This folder has the tests that SQLite and Postgres share. It is neither a crate nor a test program, but modules that the
+//! test programs of both include by `#[path]`: so each program lists and runs the tests under the same names, and the crates
+//! get no new edge. (A crate could not share tests: they are found only in the program that compiles them, so each crate would
+//! have to list all of them again.)
 //!
 //! | File | Is |
 //! |---|---|
-//! | `support` | what tests begin with, here and in the crates |
-//! | `atomic`, `budget`, `connection`, `lost`, `migrate`, `purge`, `race` | tests, whole modules of them |
-//! | `cancel`, `close`, `wake`, `plans`, `statements` | what tests call that stand in the crates, beside others of one database's own |
+//! | `support` | the common base of tests, here and in the crates |
+//! | `atomic`, `budget`, `connection`, `lost`, `migrate`, `purge`, `race` | whole modules of tests |
+//! | `cancel`, `close`, `wake`, `plans`, `statements` | functions for tests in the crates, which also have tests of their own database |
 //!
-//! What differs is told by the program in its module `place`:
+//! Each program provides the differences in its module `place`:
 //!
 //! | Name | Is |
 //! |---|---|
-//! | `Place` | where the store of one test is, gone with everything in it when it is dropped |
-//! | `Place::new()` | a place where nothing is yet |
-//! | `place.open().await` | a handle on it, as yet without tables |
-//! | `place.open_at(n).await` | a handle on it, with the tables that the first `n` migrations make and no others |
-//! | `place.open_with_one_connection().await` | one that is ready, with one connection of each kind |
-//! | `FIRST_ROWS` | what is written there to see that a later migration keeps it |
-//! | `COSTS` | how many statements exchanges take |
+//! | `Place` | the location of one test's store; dropping it deletes the store |
+//! | `Place::new()` | an empty location |
+//! | `place.open().await` | a handle on it, without tables yet |
+//! | `place.open_at(n).await` | a handle on it, with the tables of the first `n` migrations only |
+//! | `place.open_with_one_connection().await` | a handle that is ready, with one connection of each kind |
+//! | `FIRST_ROWS` | rows of the first schema, to check that later migrations keep them |
+//! | `COSTS` | the number of statements that exchanges take |
 //! | `DROPS` | how often a future is dropped |
-//! | `cut(table, verb, when)`, `CUT_AT_COMMIT`, `mend(table)` | statements that have the database refuse a write, or a commit, and no longer |
+//! | `cut(table, verb, when)`, `CUT_AT_COMMIT`, `mend(table)` | statements that make the database refuse a write, or a commit, and statements that end this |
 //! | `dump(store).await` | all rows |
 //! | `POISONS` | statements that leave a connection in a transaction |
 
@@ -40,7 +40,7 @@ use uuid::Uuid;
 use crate::place::Place;
 
 /// The tables of a store.
-pub(crate) const TABLES: [&str; 7] = [
+pub(crate) const TABLES: [&str; 8] = [
     "stent_task",
     "stent_lane",
     "stent_keys",
@@ -48,10 +48,11 @@ pub(crate) const TABLES: [&str; 7] = [
     "stent_progress",
     "stent_ended_claims",
     "stent_rate",
+    "stent_worker",
 ];
 
 impl Place {
-    /// A handle on the place, ready for work.
+    /// A handle on the store, ready for work.
     pub(crate) async fn ready(&self) -> Arc<SqlStore> {
         let store = self.open().await;
         store.migrate().await.expect("migrates");
@@ -59,7 +60,7 @@ impl Place {
     }
 }
 
-/// So many seconds after a beginning.
+/// A moment this many seconds after a fixed start.
 pub(crate) fn t(seconds: u64) -> Timestamp {
     Timestamp::from_micros(1_763_683_200_123_456) + Duration::from_secs(seconds)
 }
@@ -132,7 +133,7 @@ pub(crate) async fn exchange(
     store.exchange(batch, Some(&request)).await.expect("exchanges")
 }
 
-/// A wish for one task, under a lease of 30 seconds.
+/// A request for one task, under a lease of 30 seconds.
 pub(crate) fn request(functions: &[String], now: Timestamp) -> ClaimRequest<'_> {
     ClaimRequest {
         worker: WorkerId::from_uuid(Uuid::from_u128(7)),

@@ -1,9 +1,9 @@
-//! A batch comes to the same as its transitions one by one: two stores get the same ones, the one at once, the other each by
-//! itself, and in the end their tables are compared row by row.
+//! A batch has the same effect as its transitions one by one: two stores get the same transitions, one store as a batch, the
+//! other one by one, and in the end their tables are compared row by row.
 //!
-//! But for one thing: where an execution closes because it was asked to, or gets the result of another under its key, those
-//! who join it are told after the batch. Whether that comes before or after what else the batch does to them may differ,
-//! which nobody can have seen yet. So what is joined here ends by itself.
+//! With one exception: if an execution closes because it was asked to, or gets another's result under its key, the waits
+//! for it complete after the batch. Their order relative to other changes of the same batch may differ, which no reader can
+//! have seen yet. So joined executions end by themselves here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,7 +45,7 @@ async fn a_batch_comes_to_the_same_as_its_transitions_one_by_one() {
     }
 }
 
-/// Numbers that look like chance; the same ones each time.
+/// Pseudo-random numbers, the same each time.
 struct Dice(u64);
 
 impl Dice {
@@ -59,7 +59,7 @@ struct World {
     at_once: Arc<SqlStore>,
     one_by_one: Arc<SqlStore>,
     dice: Dice,
-    /// Every task, with where it hangs and its key.
+    /// Every task, with its position in the tree and its key.
     known: BTreeMap<TaskId, (Tree, Option<Key>, bool)>,
     joined: BTreeSet<ExecutionId>,
     cancelled: BTreeSet<ExecutionId>,
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// Sends a batch to both, and compares what came of it.
+    /// Sends a batch to both, and compares the results.
     async fn send(&self, seed: u64, batch: Vec<Transition>) {
         let outcomes = commit(&self.at_once, &batch).await;
         let mut expected = Vec::new();
@@ -133,7 +133,7 @@ impl World {
         self.limited(task)
     }
 
-    /// Perhaps with an end of its time.
+    /// Perhaps with a deadline.
     fn limited(&mut self, mut task: NewTask) -> NewTask {
         if self.dice.roll(5) == 0 {
             task.expires_at = Some(t(5 + 10 * self.dice.roll(3) as u64));
@@ -240,7 +240,7 @@ impl World {
         Some(Commit::new(held.fence, held.task.tree, held.task.key, at, next).into())
     }
 
-    /// What is asked from outside.
+    /// A request from outside.
     fn request(&mut self, task: TaskId, round: u64) -> Option<Transition> {
         let (tree, key, limited) = *self.known.get(&task)?;
         let at = t(10 * round + 6);

@@ -1,4 +1,4 @@
-//! What has an end: progress, counters, windows of a purge, pages of lists.
+//! Bounds: progress, counters, windows of a purge, pages of lists.
 
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{Backend, Claimed, Filter, Inspect, Purge, PurgeRequest, SummaryView};
@@ -17,7 +17,7 @@ async fn running(store: &SqlStore) -> Claimed {
     claim(store, &["charge"], 1, t(0)).await.remove(0)
 }
 
-/// Says so much in one turn after the other.
+/// Writes this many notes in one turn after the other.
 async fn say(store: &SqlStore, claimed: &mut Claimed, notes: Vec<Note>) {
     let said = notes.into_iter().map(|note| Said { task: claimed.task.id, note }).collect();
     let keep = Commit { notes: said, ..turn(claimed, Next::Keep) }.into();
@@ -116,12 +116,7 @@ async fn what_is_to_be_compacted_is_found_behind_what_is_not() {
 
     for execution in detailed {
         let notes = store.notes(execution).await.expect("reads");
-        let line = SummaryView {
-            kind: StepKind::Inline,
-            name: "render/all".to_owned(),
-            status: TaskStatus::Completed,
-            count: 2,
-        };
+        let line = SummaryView::new(StepKind::Inline, "render/all".to_owned(), TaskStatus::Completed, 2);
         assert_eq!(notes.summary, [line]);
         assert_eq!(store.tasks(execution, None, 9).await.expect("reads").len(), 1);
     }
@@ -182,13 +177,13 @@ async fn lists_are_read_in_pages_whatever_stands_between() {
 
     assert_eq!(pages(&Filter::default()).await, expected);
     for status in ExecutionStatus::ALL {
-        let filter = Filter { status: Some(*status), ..Filter::default() };
+        let filter = Filter::default().status(*status);
         let those: Vec<_> = expected.iter().filter(|(_, stands)| stands == status).copied().collect();
         assert_eq!(pages(&filter).await, those);
     }
-    let of = async |tag: &str| pages(&Filter { tag: Some(tag.to_owned()), ..Filter::default() }).await.len();
+    let of = async |tag: &str| pages(&Filter::default().tag(tag.to_owned())).await.len();
     assert_eq!([of("eu,").await, of("a\"b").await, of("eu").await, of(",").await], [8, 8, 0, 0]);
-    let checkouts = Filter { function: Some("checkout".to_owned()), ..Filter::default() };
+    let checkouts = Filter::default().function("checkout");
     assert_eq!(pages(&checkouts).await.len(), 5);
     let counts = store.count(usize::MAX).await.expect("counts");
     assert_eq!(counts.values().sum::<u64>(), 40);

@@ -1,4 +1,4 @@
-//! Connections that the driver and the database do not agree about.
+//! Connections about which the driver and the database disagree.
 
 use std::sync::Arc;
 
@@ -10,8 +10,7 @@ use stent_sqlite::{SqliteOptions, SqliteStore};
 use crate::place::Folder;
 use crate::support::{commit, root, start, t};
 
-/// Has SQLite end transactions on the connection that writes, in a way that the driver does not notice: one, and one within
-/// others.
+/// Makes SQLite end transactions on the writing connection without the driver's knowledge: a single one, and a nested one.
 async fn mislead(store: &SqlStore) {
     let write = &store.connections().write;
     write
@@ -33,7 +32,7 @@ async fn mislead(store: &SqlStore) {
     }
 }
 
-/// What is written and what is not: a call that changes nothing rolls back.
+/// Calls that write, and a call that changes nothing and rolls back.
 async fn write(store: &SqlStore) {
     let twice = start(root("charge"));
     commit(store, std::slice::from_ref(&twice)).await;
@@ -66,7 +65,7 @@ async fn the_one_of_a_store_in_memory_is_mended() {
 
         write(&store).await;
 
-        // It would go with the transaction that it stood in.
+        // Otherwise it would disappear with its transaction.
         let outside = store.connections().write.execute_unprepared("ROLLBACK").await;
         outside.expect_err("no transaction is open");
         assert_eq!(due(&store).await, round);

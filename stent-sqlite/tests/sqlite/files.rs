@@ -1,4 +1,4 @@
-//! Whose files they are: a store that a link leads to, and connections that take the place of others.
+//! The identity of files: a store behind a symbolic link, and connections that replace others.
 
 use stent_core::backend::{Backend, ErrorKind, Inspect};
 use stent_sqlite::{SqliteOptions, SqliteStore};

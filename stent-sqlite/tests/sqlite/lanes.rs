@@ -1,4 +1,4 @@
-//! Lanes whose keys collide are told apart by an error.
+//! Lanes whose keys collide are an error.
 
 use stent_core::backend::{Backend, ErrorKind};
 use stent_core::model::Lane;
@@ -6,7 +6,7 @@ use stent_core::model::Lane;
 use crate::place::Folder;
 use crate::support::{claim, commit, root, start, t};
 
-/// Two lanes with one key: the byte that keeps queue and function apart occurs in the names.
+/// Two lanes with one key: the names contain the byte that separates queue and function.
 fn colliding() -> [Lane; 2] {
     let lanes = [Lane::new("a\0b", "c"), Lane::new("a", "b\0c")];
     assert_eq!(lanes[0].key(), lanes[1].key());

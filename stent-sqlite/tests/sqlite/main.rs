@@ -1,5 +1,5 @@
-//! What is to be shown of SQLite beside the conformance suite: options, errors, budgets, plans, locks. What is shown of Postgres
-//! in the same words stands in `stent-sql/tests/shared`.
+//! Tests of SQLite beside the conformance suite: options, errors, budgets, plans, locks. Tests that Postgres shares are in
+//! `stent-sql/tests/shared`.
 
 #[path = "../../../stent-sql/tests/shared/atomic.rs"]
 mod atomic;
@@ -16,6 +16,8 @@ mod files;
 mod lanes;
 #[path = "../../../stent-sql/tests/shared/lost.rs"]
 mod lost;
+#[path = "../../../stent-sql/tests/shared/marks.rs"]
+mod marks;
 #[path = "../../../stent-sql/tests/shared/migrate.rs"]
 mod migrate;
 mod open;

@@ -1,4 +1,4 @@
-//! What can be wrong with a file, and how it is said.
+//! Unusable files, and the errors about them.
 
 use std::fs;
 use std::time::Duration;
@@ -41,6 +41,21 @@ async fn a_missing_directory_is_named_and_not_created() {
 }
 
 #[tokio::test]
+async fn a_missing_file_that_is_not_to_be_created_is_an_error() {
+    let folder = Folder::new();
+    let options = folder.options().create(false);
+    let path = options.path().expect("a file").to_owned();
+
+    let error = refusal(options.clone()).await;
+
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains(&format!("{} does not exist", path.display())), "{error}");
+    assert!(!path.exists());
+    folder.ready().await.close().await.expect("closes");
+    SqliteStore::open(options).await.expect("it is there").close().await.expect("closes");
+}
+
+#[tokio::test]
 async fn a_directory_is_no_store() {
     let folder = Folder::new();
 
@@ -66,7 +81,7 @@ async fn a_file_that_is_no_database_is_left_alone() {
 
 #[tokio::test]
 async fn a_place_that_cannot_be_written_is_refused() {
-    // A file system on which nobody can create files.
+    // A file system on which no files can be created.
     let error = refusal(SqliteOptions::file("/proc/stent.db")).await;
 
     assert_eq!(error.kind(), ErrorKind::Config);
@@ -81,7 +96,7 @@ async fn a_file_that_may_only_be_read_is_refused() {
     let mut permissions = fs::metadata(&path).expect("the file").permissions();
     permissions.set_readonly(true);
     fs::set_permissions(&path, permissions).expect("permissions");
-    // The superuser may write whatever the permissions say, and so may its store.
+    // The superuser may write regardless of permissions, and so may its store.
     let may_write = fs::OpenOptions::new().write(true).open(&path).is_ok();
 
     match SqliteStore::open(folder.options()).await {

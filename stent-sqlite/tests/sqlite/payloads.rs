@@ -1,4 +1,4 @@
-//! Bytes come back as they were, by whichever way they come.
+//! Bytes come back unchanged, inline and as overflow.
 
 use std::time::Duration;
 use stent_core::backend::{Claimed, Reads};
@@ -10,7 +10,7 @@ use stent_core::{Failure, Payload};
 use crate::place::Folder;
 use crate::support::{claim, commit, payload, root, start, step, t, turn};
 
-/// Sizes around those at which bytes take another way.
+/// Sizes around the limit between inline and overflow.
 const SIZES: [usize; 7] = [0, 1, 4_095, 4_096, 4_097, 100_000, PAYLOAD_BYTES_MAX];
 
 fn bytes(len: usize) -> Payload {
@@ -111,14 +111,13 @@ async fn failures_keep_their_data() {
 async fn a_retry_policy_comes_back_to_the_last_bit() {
     let folder = Folder::new();
     let store = folder.ready().await;
-    let policy = RetryPolicy {
-        max_attempts: u32::MAX,
-        initial_delay: Duration::new(1, 999_999_999),
-        backoff_factor: 1.000_000_000_000_000_2,
-        max_delay: Duration::MAX,
-        jitter: 0.1 + 0.2,
-        retry_for: Some(vec!["Timeout".to_owned()]),
-    };
+    let policy = RetryPolicy::default()
+        .max_attempts(u32::MAX)
+        .initial_delay(Duration::new(1, 999_999_999))
+        .backoff_factor(1.000_000_000_000_000_2)
+        .max_delay(Duration::MAX)
+        .jitter(0.1 + 0.2)
+        .retry_for(["Timeout"]);
     let mut task = root("charge");
     task.retry = Some(policy.clone());
     task.priority = i16::MIN;

@@ -1,5 +1,5 @@
-//! Where SQLite's stores are in tests, and what else differs from database to database in those that stand in
-//! `stent-sql/tests/shared`. `support.rs` there says what is asked for.
+//! The location of SQLite stores in tests, and the other differences between databases for the tests in
+//! `stent-sql/tests/shared`. `support.rs` there lists the required items.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::budget::{Cost, Costs};
 use crate::support::TABLES;
 
-/// What the tests call it that are not of SQLite alone.
+/// The name that the shared tests use.
 pub(crate) type Place = Folder;
 
 /// A folder with a database.
@@ -30,7 +30,7 @@ impl Folder {
         SqliteOptions::file(self.0.path().join("stent.db"))
     }
 
-    /// A handle on the database, as yet without tables.
+    /// A handle on the database, without tables yet.
     pub(crate) async fn open(&self) -> Arc<SqlStore> {
         SqliteStore::open(self.options()).await.expect("opens")
     }
@@ -42,7 +42,7 @@ impl Folder {
         store
     }
 
-    /// A handle on the database, with the tables that the first migrations make.
+    /// A handle on the database, with the tables of the first migrations.
     pub(crate) async fn open_at(&self, migrations: u32) -> Arc<SqlStore> {
         let store = self.open().await;
         let migrator = Migrator::new(Arc::new(SqliteDialect));
@@ -54,14 +54,14 @@ impl Folder {
 /// How often a future is dropped.
 pub(crate) const DROPS: u32 = 1_500;
 
-/// How many statements exchanges take, and which.
+/// The statements that exchanges take.
 pub(crate) const COSTS: Costs = Costs {
     steps_end_and_parents_go_on: Cost(6, "whatever the size"),
     everything_at_once: Cost(14, "of which two look after what was swept and erased"),
     leaf_claimed: Cost(3, "a look at the streams, the pick, the claim"),
     roots_end: Cost(2, "who joins them is read along with them"),
-    keyed_dispatched: Cost(4, "rows, memos; rows, memos"),
-    keyed_end: Cost(6, "rows, memos; rows of two kinds, memos; who joins those that waited"),
+    keyed_dispatched: Cost(4, "rows, key entries; rows, key entries"),
+    keyed_end: Cost(6, "rows, memos; rows of two kinds, key entries; who joins those that waited"),
     notes_of_every_kind: Cost(
         7,
         "rows; rows, first values, counts, states, progress, what is too much of that",
@@ -71,12 +71,12 @@ pub(crate) const COSTS: Costs = Costs {
     limited_claimed: Cost(10, "whatever the size"),
 };
 
-/// A statement that leaves a connection in a transaction of which the driver knows nothing.
+/// A statement that leaves a connection in a transaction that the driver does not know.
 pub(crate) const POISONS: [&[&str]; 2] = [&["BEGIN IMMEDIATE"], &["BEGIN", "SELECT * FROM nowhere"]];
 
-/// SQL that makes the database refuse such a write of a table, before or after the row is written.
+/// SQL that makes the database refuse a kind of write to a table, before or after the row is written.
 pub(crate) fn cut(table: &str, verb: &str, when: &str) -> [String; 1] {
-    // FAIL leaves what the statement has written so far, and the transaction open: more is left to the store than after ABORT.
+    // FAIL keeps the statement's writes so far, and the transaction open, so the store has more to undo than after ABORT.
     [format!("CREATE TRIGGER cut_{table} {when} {verb} ON {table} BEGIN SELECT RAISE(FAIL, 'cut'); END")]
 }
 
@@ -88,7 +88,7 @@ pub(crate) const CUT_AT_COMMIT: [&str; 4] = [
     "CREATE TRIGGER cut_stent_task AFTER INSERT ON stent_task BEGIN INSERT INTO orphan VALUES (1); END",
 ];
 
-/// SQL that takes that away.
+/// SQL that removes the refusal.
 pub(crate) fn mend(table: &str) -> [String; 1] {
     [format!("DROP TRIGGER cut_{table}")]
 }
@@ -111,8 +111,8 @@ pub(crate) async fn dump(store: &SqlStore) -> String {
     dump
 }
 
-/// A root that waits to be claimed, one that runs with a step that waits, one that was cut off, and one that failed, as the
-/// first schema has them.
+/// A root that waits to be claimed, a running root with a waiting step, a root whose worker died, and a failed root, as
+/// rows of the first schema.
 pub(crate) const FIRST_ROWS: &str = "
     INSERT INTO stent_lane (key, queue, function) VALUES (LANE, 'default', 'charge');
     INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, tries,

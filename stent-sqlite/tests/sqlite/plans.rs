@@ -12,8 +12,8 @@ use stent_sql::SqlStore;
 use crate::place::Folder;
 use crate::support::{commit, root, start};
 
-/// Roots that are due, roots that are not (of a higher priority), roots of a function that nobody here knows, and steps of
-/// one parent, of which every other one has ended.
+/// Roots that are due, roots that are not (of a higher priority), roots of a function that no worker here knows, and the
+/// steps of one parent, every other one ended.
 const FILL: &str = "
     INSERT INTO stent_task (id, execution_id, parent_id, seq, kind, lane, queue, name, priority, status, epoch, uncommitted_claims,
         attempts, commit_no, commit_epoch, ready_at, done, done_order, fed, created_at, ended_at, args_type, args)
@@ -28,7 +28,7 @@ const FILL: &str = "
         0, IIF(n % 10 < 2, n, NULL), 0, n, IIF(n % 10 < 2, n, NULL), 'application/cbor', zeroblob(64)
     FROM (SELECT n, randomblob(16) AS id FROM task) AS new, parent, charge, other";
 
-/// What is read from one end to the other: a batch, what was found before, lanes.
+/// Sources that may be scanned: a batch, rows that were found before, lanes.
 const FEW: [&str; 19] = [
     "at VIRTUAL TABLE",
     "pragma_database_list VIRTUAL TABLE",
@@ -51,7 +51,7 @@ const FEW: [&str; 19] = [
     "cancelled",
 ];
 
-/// Statements that read an index from one end to the other: they count what is in it.
+/// Statements that read a whole index, because they count its entries.
 const SCANS: [&str; 2] = ["tally", "dead_letter_stats"];
 
 /// Statements that sort, and how much.
@@ -83,7 +83,7 @@ async fn every_statement_finds_its_rows_by_index() {
     let (mut plans, mut faults) = (String::new(), String::new());
     for (name, statement) in store.statements().iter() {
         let plan = plan(&store, &statement.text).await;
-        // Whoever reads tasks from one end to the other gets slower with each one; nothing here does.
+        // A statement that scans all tasks gets slower with each task; none here may.
         for line in plan.lines().filter(|line| line.trim_start().starts_with("SCAN")) {
             let scanned = line.trim_start().trim_start_matches("SCAN ");
             if !FEW.iter().any(|few| scanned.starts_with(few)) && !SCANS.contains(&name) {

@@ -39,7 +39,7 @@ async fn ones_own_commits_hint_at_what_they_did_and_at_nothing_else() {
     commit(&store, &[end(&claimed[0])]).await;
 
     tokio::time::timeout(DEADLINE, ended.changed()).await.expect("a hint");
-    // A file that looks changed because this handle changed it would be noticed within a few of these.
+    // If this handle noticed its own change of the file, it would do so within a few of these pauses.
     let noticed = tokio::time::timeout(Duration::from_millis(200), work.changed()).await;
     assert!(noticed.is_err(), "its own commit was taken for another's");
 }

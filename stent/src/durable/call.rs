@@ -78,9 +78,9 @@ impl<F: Function> Call<F> {
         self
     }
 
-    /// Sets the earliest start.
-    pub(crate) fn starting(mut self, start: StartAt) -> Self {
-        self.options.start = Some(start);
+    /// Sets the earliest start, unless the call has one.
+    pub(crate) fn or_starting(mut self, start: StartAt) -> Self {
+        self.options.start.get_or_insert(start);
         self
     }
 
@@ -133,7 +133,7 @@ impl<F: Function> Call<F> {
     pub fn detach(mut self) -> Result<()> {
         let Some(args) = self.progress.take_built() else { return Ok(()) };
         let Entered::Durable(reserved) = self.position.enter(F::NAME)? else {
-            return Err(Error::OutsideDurable { name: F::NAME.to_owned() });
+            return Err(Error::outside_durable(F::NAME));
         };
         ask::<F>(reserved, args, &mut self.options, true, self.location).map(Pending::detach)
     }
@@ -166,7 +166,7 @@ impl<F: Function> Call<F> {
         self.options.idempotency_key.is_some()
     }
 
-    /// Takes the call apart, to be used as something other than a step.
+    /// Splits the call into its parts, to use it as something other than a step.
     ///
     /// # Errors
     /// An option is invalid, or the call was polled before.

@@ -28,13 +28,15 @@ pub(crate) struct StepClosure {
     name: String,
     /// Its position in its function, and its random numbers. `None` in a unit test.
     place: Option<(Seq, NumberStream)>,
+    /// The step's attempt, from 1.
+    attempt: u32,
 }
 
 impl StepClosure {
-    /// The closure of the step at this position, with the step's id.
-    pub(crate) fn new(name: &str, place: Option<(Seq, TaskId)>) -> Arc<Self> {
+    /// The closure of the step at this position, with the step's id, in this attempt of the step.
+    pub(crate) fn new(name: &str, place: Option<(Seq, TaskId)>, attempt: u32) -> Arc<Self> {
         let place = place.map(|(seq, id)| (seq, NumberStream::of(id)));
-        Arc::new(Self { name: name.to_owned(), place })
+        Arc::new(Self { name: name.to_owned(), place, attempt })
     }
 
     /// The step whose closure runs.
@@ -50,6 +52,11 @@ impl StepClosure {
     /// The error of a durable call that was built or awaited in the closure.
     pub(crate) fn refuse(&self, what: &str) -> Error {
         Error::InStep { what: format!("`{what}`"), step: self.name.clone() }
+    }
+
+    /// The step's attempt, from 1.
+    pub(crate) const fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// The step's position in its function; `None` in a unit test.

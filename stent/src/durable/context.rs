@@ -7,7 +7,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use stent_core::model::{Seq, TaskResult, Tree};
 use stent_core::replay::{Ask, Asked, Mismatch, Replay};
-use stent_core::{Codec, ExecutionId, TaskId, Timestamp};
+use stent_core::{Codec, ExecutionId, Payload, TaskId, Timestamp};
 
 use crate::durable::closure::{self, StepClosure};
 use crate::durable::stop::StopSign;
@@ -65,7 +65,7 @@ impl Context {
         if let Some(step) = StepClosure::current() {
             return Err(step.refuse(name));
         }
-        Self::current().ok_or_else(|| Error::OutsideDurable { name: name.to_owned() })
+        Self::current().ok_or_else(|| Error::outside_durable(name))
     }
 
     /// The codec for the values of a body, with a store or with `.local()`.
@@ -111,7 +111,7 @@ pub(crate) struct Durable {
     cell: Mutex<Cell>,
 }
 
-/// Which task the code belongs to.
+/// The task that the code belongs to.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) task: TaskId,
@@ -269,6 +269,15 @@ impl Pending {
 
     pub(crate) const fn seq(&self) -> Seq {
         self.seq
+    }
+
+    /// Records that the step is over with nothing to return, unless the record has it: a sleep of zero, which needs no timer.
+    pub(crate) fn record_if_new(&self, at: Timestamp) {
+        self.durable.replay(|replay| {
+            if replay.must_run(self.seq) {
+                replay.record(self.seq, at, Ok(Payload::empty()));
+            }
+        });
     }
 
     /// Takes the step's result once it has been delivered.

@@ -13,7 +13,6 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::function::panics::drop_if_deep;
 use crate::function::{Function, arguments};
-use crate::names::{check_name, check_tags};
 use crate::trace;
 
 /// A call in its stored form, without its id and time.
@@ -62,18 +61,10 @@ impl Described {
 /// Encodes a call. Options that the call does not set come from the function.
 pub(crate) fn describe<F: Function>(args: F::Args, call: &CallOptions, engine: &Engine) -> Result<Described> {
     let options = F::options();
-    if let Some(queue) = &call.queue {
-        check_name("queue", queue)?;
-    }
-    if let Some(Err(error)) = call.retry.as_ref().map(RetryPolicy::validate) {
-        return Err(Error::Option { option: "retry", problem: error.to_string() });
-    }
+    call.validate()?;
     let queue = call.queue.as_deref().or(options.queue).unwrap_or(Lane::DEFAULT_QUEUE);
     let lane = match &call.tags {
-        Some(tags) => {
-            check_tags(tags)?;
-            Lane::new(queue, F::NAME).with_tags(tags)
-        }
+        Some(tags) => Lane::new(queue, F::NAME).with_tags(tags),
         None => Lane::new(queue, F::NAME).with_tags(options.tags.iter().copied()),
     };
     let limited = options.is_limited();

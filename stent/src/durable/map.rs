@@ -71,7 +71,7 @@ enum Feeding<F: Function> {
     Local(Option<(Arc<Local>, Items<F>)>),
 }
 
-/// Where to read the results of a fan-out.
+/// The source of a fan-out's results.
 enum Fanned<F: Function> {
     /// In the store, below this task.
     Stored(Arc<Durable>, TaskId),

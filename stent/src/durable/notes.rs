@@ -74,10 +74,19 @@ impl Execution {
         self.durable.as_ref().map_or_else(|| TaskId::from_uuid(Default::default()), |durable| durable.task)
     }
 
-    /// The number of the current attempt, from 1.
+    /// The number of the function's current attempt, from 1. Attempts of a step by its own [retry policy](crate::Step::retry)
+    /// are no attempts of its function: see [`step_attempt`](Self::step_attempt).
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.durable.as_ref().map_or(0, |durable| durable.attempts) + 1
+    }
+
+    /// In the closure of a [`step`](crate::step()), the number of the step's current attempt, from 1; elsewhere 1. An attempt
+    /// that a crash interrupted has the same number when it runs again, and a step that a further attempt of its function runs
+    /// again starts at 1.
+    #[must_use]
+    pub fn step_attempt(&self) -> u32 {
+        StepClosure::current().map_or(1, |step| step.attempt())
     }
 
     /// Returns a counter of the execution.

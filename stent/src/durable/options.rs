@@ -8,6 +8,7 @@ use stent_core::duration::IntoDuration;
 use stent_core::model::RetryPolicy;
 
 use crate::error::{Error, Result};
+use crate::names::{check_name, check_tags};
 
 /// The options of a call, a dispatch or the items of a map.
 #[derive(Debug, Default)]
@@ -45,6 +46,18 @@ impl CallOptions {
     /// Stores the error of an invalid option.
     pub(crate) fn refuse(&mut self, error: impl Into<Error>) {
         self.invalid = Some(error.into());
+    }
+
+    /// Checks the names and the policy.
+    ///
+    /// # Errors
+    /// [`Error::Option`].
+    pub(crate) fn validate(&self) -> Result<()> {
+        self.queue.iter().try_for_each(|queue| check_name("queue", queue))?;
+        if let Some(Err(error)) = self.retry.as_ref().map(RetryPolicy::validate) {
+            return Err(Error::Option { option: "retry", problem: error.to_string() });
+        }
+        check_tags(self.tags.as_deref().unwrap_or_default())
     }
 
     /// Checks all options.

@@ -1,4 +1,4 @@
-//! The place where a durable future was built, which determines its step's position in the record.
+//! The code in which a durable future was built, which determines its step's position in the record.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::engine::ambient::is_within;
 use crate::error::{Error, Result};
 use crate::function::state::Local;
 
-/// The place where a future was built. The future takes its position when it is built and not at the first poll, so
-/// that the order of polling cannot change the record.
+/// The code in which a future was built. The future takes its position when it is built and not at the first poll,
+/// so that the order of polling cannot change the record.
 #[derive(Clone, Debug)]
 pub(crate) enum Position {
     /// In the code of a durable function, where it took a position.

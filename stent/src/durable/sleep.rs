@@ -18,7 +18,8 @@ use crate::error::{Error, Result};
 /// Sleeps durably: the function is parked and holds no worker, lease or memory until the time has passed. A crash does
 /// not restart the sleep.
 ///
-/// Takes a [`Duration`](std::time::Duration) or text such as `"10m"`.
+/// Takes a [`Duration`](std::time::Duration) or text such as `"10m"`. A sleep of zero is recorded and goes on at once, without
+/// parking the function.
 ///
 /// # Errors
 /// [`Error::Duration`](crate::Error::Duration) if the text is not a duration; [`Error::OutsideDurable`] outside a
@@ -60,8 +61,13 @@ impl Sleeping {
         Ok(match entered {
             Entered::Local(_) => Self::Local(Box::pin(tokio::time::sleep(duration))),
             Entered::Durable(reserved) => {
-                let due = reserved.durable.engine.clock.now() + duration;
-                Self::Asked(reserved.ask(Ask::new(StepSpec::Sleep { due }, name, location))?)
+                let now = reserved.durable.engine.clock.now();
+                let ask = Ask::new(StepSpec::Sleep { due: now + duration }, name, location);
+                let pending = reserved.ask(ask)?;
+                if duration.is_zero() {
+                    pending.record_if_new(now);
+                }
+                Self::Asked(pending)
             }
         })
     }

@@ -28,21 +28,22 @@ use crate::function::panics::catch_panic;
 use crate::function::values::{decode_result, encode_output, encode_result, fit_output};
 use crate::names::check_name;
 
-/// Runs a closure once and records what it gives: a step without a function of its own.
+/// Runs a closure once and records its result: a step without a function of its own.
 ///
-/// The closure may borrow. It runs in the function that contains it, on the worker that has it. What it returns is
-/// recorded before the code goes on, so it never runs again; if the process dies while it runs, it runs again. It returns a
-/// `Result`, or the value itself if it cannot fail: see [`Plain`].
+/// The closure may borrow. It runs within the function that contains it, on the same worker. Its result is recorded before
+/// the code continues, and a closure whose result is recorded never runs again; if the process dies before that, the
+/// closure runs again. The closure returns a `Result`, or the value itself if it cannot fail: see [`Plain`].
 ///
-/// A failure is recorded too. It is retried if the step has a [retry policy](Step::retry), and an attempt has a limit if the step has
-/// a [timeout](Step::timeout).
+/// A failure is recorded, too. With a [retry policy](Step::retry), a failed step is retried first; with a
+/// [timeout](Step::timeout), each attempt has a time limit.
 ///
-/// The closure is no code of its function: in it, durable calls, sleeps, signals, maps, spawns and other steps are
-/// [`Error::InStep`](crate::Error::InStep), also if they are made in it and awaited after it; [`uuid`](crate::uuid()) and
-/// [`random`](crate::random()) draw from a stream of the step's own; and what it says of the
-/// [`execution`](crate::execution()) is the step's.
+/// A replay does not run the closure, so durable calls, sleeps, signals, maps, spawns and other steps in it fail with
+/// [`Error::InStep`](crate::Error::InStep), even if they are built in the closure and awaited after it.
+/// [`uuid`](crate::uuid()) and [`random`](crate::random()) draw from a stream of the step, and notes that the closure
+/// writes to the [`execution`](crate::execution()) belong to the step.
 ///
-/// Inside `select!`, a step that loses is dropped where it stands, and may be started again when the code is replayed.
+/// Inside `select!`, a step that loses is dropped at its current `await`, and may start again when the code is
+/// replayed.
 ///
 /// ```
 /// # use stent::prelude::*;
@@ -61,7 +62,7 @@ use crate::names::check_name;
 ///
 /// # Errors
 /// The closure's error, as [`Error::Failed`](crate::Error::Failed);
-/// [`Error::OutsideDurable`](crate::Error::OutsideDurable) when there is no durable function around.
+/// [`Error::OutsideDurable`](crate::Error::OutsideDurable) outside a durable function.
 #[track_caller]
 pub fn step<F, Fut, T>(name: impl Into<String>, body: F) -> Step<F, Fut, T>
 where
@@ -83,12 +84,15 @@ where
     }
 }
 
-/// What the closure of a step returns: a `Result`, or a [plain](Plain) value.
+/// The return type of a step's closure: a `Result`, or a [plain](Plain) value.
 #[diagnostic::on_unimplemented(
     message = "the closure of a step cannot return `{Self}`",
     label = "this closure returns `{Self}`",
-    note = "return a `Result`, as in `Ok::<_, std::convert::Infallible>(value)`, or implement `stent::Plain` for `{Self}` if it \
-            stands for no failure"
+    note = "a `Result` needs a value that serde can encode and decode, and an error that converts to a \
+            `Box<dyn std::error::Error + Send + Sync>`",
+    note = "a value that stands for no failure has to be `stent::Plain`: for a type of this crate, write \
+            `impl stent::Plain for {Self} {{}}`",
+    note = "for a type of another crate, return a `Result`: `Ok::<_, std::convert::Infallible>(value)`"
 )]
 pub trait StepOutput<T> {
     /// The value or the failure, encoded.
@@ -131,6 +135,14 @@ impl<T: Plain> StepOutput<T> for T {
 ///     Ok(summary.lines)
 /// }
 /// ```
+///
+/// The closure returns a type of another crate as `Ok::<_, std::convert::Infallible>(value)`, because only the crate of a type
+/// can say that it is plain.
+#[diagnostic::on_unimplemented(
+    message = "the closure of a step cannot return `{Self}` as it is",
+    note = "for a type of this crate, write `impl stent::Plain for {Self} {{}}`",
+    note = "for a type of another crate, return a `Result`: `Ok::<_, std::convert::Infallible>(value)`"
+)]
 pub trait Plain: Serialize + DeserializeOwned {}
 
 macro_rules! plain {
@@ -166,9 +178,10 @@ where
 #[must_use = "futures do nothing unless awaited"]
 pub struct Step<F, Fut, T> {
     name: String,
-    /// Taken by the only attempt, or cloned for each one.
+    /// The closure. The only attempt takes it, or each attempt clones it.
     body: Option<F>,
-    /// Calls the closure. With a bound in its place, `join!` of steps that borrow would not compile.
+    /// Calls the closure. A trait bound instead of this function pointer would keep `join!` of steps that borrow from
+    /// compiling.
     call: fn(F) -> Fut,
     retries: Option<Retries<F>>,
     timeout: Result<Option<Duration>, DurationError>,
@@ -178,29 +191,29 @@ pub struct Step<F, Fut, T> {
     value: PhantomData<fn() -> T>,
 }
 
-/// How a step is tried again. The wait before each retry is a durable sleep, so the record has how many attempts failed, and a long
-/// wait holds no worker. The failures themselves are not recorded, but for the last one, which is the step's result.
+/// The retries of a step. The delay before each retry is a durable sleep, so the record shows how many attempts failed,
+/// and a long delay holds no worker. Of the failures, only the last one is recorded, as the step's result.
 struct Retries<F> {
     policy: RetryPolicy,
-    /// The closure for one more attempt.
+    /// Clones the closure for the next attempt.
     again: fn(&F) -> F,
-    /// The position of the next wait. That of the first is taken when the step is built, that of each other one once the wait
-    /// before it is over, so all are the same in every run.
+    /// The position of the next delay. The first position is taken when the step is built, each further one when the delay
+    /// before it is over, so all positions are the same in every run.
     next: Option<(Arc<Durable>, Seq)>,
-    /// The waits of this step: one for each failed attempt.
+    /// The delays of this step: one for each failed attempt.
     waits: Vec<TaskId>,
 }
 
 enum StepState<Fut> {
     Built,
-    /// In a unit test the closure runs without being asked for.
+    /// In a unit test, the closure runs without a request to the replay.
     Running {
         body: Pin<Box<Fut>>,
         step: Arc<StepClosure>,
         asked: Option<Asked>,
         limit: Option<Pin<Box<tokio::time::Sleep>>>,
     },
-    /// An attempt has failed, and the next one is to come.
+    /// An attempt has failed, and the next one is delayed.
     Waiting {
         wait: Pending,
         place: Place,
@@ -209,7 +222,7 @@ enum StepState<Fut> {
     Done,
 }
 
-/// Where a step is in its function. Its id is the same in all attempts.
+/// The position of a step in its function. Its id is the same in all attempts.
 #[derive(Clone)]
 struct Place {
     durable: Arc<Durable>,
@@ -234,14 +247,14 @@ impl<F, Fut, T> Step<F, Fut, T> {
     /// Retries the closure by this policy if it fails or panics. Without a policy, a failure ends the step, and a panic ends the
     /// attempt of the function.
     ///
-    /// The delay before a retry is a durable sleep: the function is parked, and no worker is held. A crash does not reset the count
-    /// of attempts, but it may repeat the attempt that it interrupted. All attempts have the step's id and draw the same
-    /// [numbers](crate::uuid()). Each attempt runs a clone of the closure, so a closure that borrows mutably cannot be retried. A
-    /// replay sees one result, and the delays. Adding `retry` to a step changes the steps of its function. In a unit test by
-    /// [`local`](crate::Call::local), the closure runs once, as functions do.
+    /// The delay before a retry is a durable sleep: the function is parked, and no worker is held. A crash does not
+    /// reset the count of attempts, but it may repeat the attempt that it interrupted. All attempts have the step's id
+    /// and draw the same [numbers](crate::uuid()). Each attempt runs a clone of the closure, so a closure that borrows
+    /// mutably cannot be retried. A replay sees one result, and the delays. Adding `retry` to a step changes the steps
+    /// of its function. In a unit test by [`local`](crate::Call::local), the closure runs once, as functions do.
     ///
-    /// A policy sees whether an error is fatal, and its [`Classify`](crate::Classify) variant, only if the process knows the error's
-    /// type: if a durable function returns it, or [`known_error!`](crate::known_error) names it.
+    /// A policy sees whether an error is fatal, and its [`Classify`](crate::Classify) variant, only if the process
+    /// knows the error's type: if a durable function returns it, or [`known_error!`](crate::known_error) names it.
     pub fn retry(mut self, policy: RetryPolicy) -> Self
     where
         F: Clone,
@@ -254,8 +267,9 @@ impl<F, Fut, T> Step<F, Fut, T> {
         self
     }
 
-    /// Gives up an attempt that takes longer than this: the closure is dropped, and the attempt fails with the kind
-    /// [`Failure::TIMED_OUT`](crate::Failure::TIMED_OUT). Takes what every timeout takes; zero and `None` mean no limit.
+    /// Ends an attempt that takes longer than this: the closure is dropped, and the attempt fails with the kind
+    /// [`Failure::TIMED_OUT`](crate::Failure::TIMED_OUT). Takes a duration, a text such as `"10s"`, or an
+    /// `Option<Duration>`; zero and `None` mean no limit.
     pub fn timeout(mut self, timeout: impl IntoTimeout) -> Self {
         self.timeout = timeout.into_timeout();
         self
@@ -263,15 +277,19 @@ impl<F, Fut, T> Step<F, Fut, T> {
 }
 
 impl<F, Fut: Future, T> Step<F, Fut, T> {
-    /// Begins the step: with the closure, or with what the record has of it.
+    /// Begins the step: with the closure, or from its record.
     fn start(&mut self) -> Result<StepState<Fut>> {
         check_name("step", &self.name)?;
         self.timeout.clone()?;
         if let Some(Err(error)) = self.retries.as_ref().map(|retries| retries.policy.validate()) {
             return Err(Error::Option { option: "retry", problem: error.to_string() });
         }
-        let Entered::Durable(Reserved { durable, seq }) = self.position.enter(&self.name)? else {
-            return self.run(StepClosure::new(&self.name, None), None);
+        let entered = self.position.enter(&self.name).map_err(|error| match error {
+            Error::OutsideDurable { .. } => Error::step_outside_durable(&self.name),
+            error => error,
+        })?;
+        let Entered::Durable(Reserved { durable, seq }) = entered else {
+            return self.run(StepClosure::new(&self.name, None, 1), None);
         };
         if let Some(retries) = &mut self.retries {
             retries.next.get_or_insert_with(|| (durable.clone(), durable.reserve()));
@@ -282,7 +300,7 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
         self.attempt(Place { durable, seq, id })
     }
 
-    /// Makes an attempt, unless the record has that it failed, or the step's result.
+    /// Makes an attempt, unless the record shows that it failed, or has the step's result.
     fn attempt(&mut self, place: Place) -> Result<StepState<Fut>> {
         let next = self.retries.as_ref().and_then(|retries| retries.next.as_ref());
         if next.is_some_and(|(durable, seq)| durable.replay(|replay| replay.has_recorded(*seq))) {
@@ -293,7 +311,7 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
         if !place.durable.replay(|replay| replay.must_run(place.seq)) {
             return Ok(StepState::Recorded(pending));
         }
-        let step = StepClosure::new(&self.name, Some((place.seq, place.id)));
+        let step = StepClosure::new(&self.name, Some((place.seq, place.id)), self.failed().saturating_add(1));
         self.run(step, Some(Asked { pending, place }))
     }
 
@@ -308,34 +326,42 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
         Ok(StepState::Running { body, step, asked, limit })
     }
 
-    /// Waits for the next attempt.
+    /// Delays the next attempt.
     fn wait(&mut self, place: Place, delay: Duration) -> Result<StepState<Fut>> {
         let next = self.retries.as_mut().and_then(|retries| retries.next.take());
         let (durable, seq) = next.unwrap_or_else(|| (place.durable.clone(), place.durable.reserve()));
-        let due = durable.engine.clock.now() + delay;
-        let sleep = Ask::new(StepSpec::Sleep { due }, self.backoff_name(), self.location);
+        let now = durable.engine.clock.now();
+        let sleep = Ask::new(StepSpec::Sleep { due: now + delay }, self.backoff_name(), self.location);
         let wait = Pending::ask(durable.clone(), seq, sleep)?;
+        if delay.is_zero() {
+            wait.record_if_new(now);
+        }
         if let Some(retries) = &mut self.retries {
             retries.waits.push(durable.id_of(seq));
         }
         Ok(StepState::Waiting { wait, place })
     }
 
-    /// The name of the delays, as the timeline shows it. It names the step, as far as the limit on names leaves room.
+    /// The name of the delays, as the timeline shows it. It contains the step's name, truncated to the limit on names.
     fn backoff_name(&self) -> String {
         let mut name = format!("backoff of {}", self.name);
         name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
         name
     }
 
-    /// How long after this failure the next attempt is to come, if one is.
+    /// The delay before the next attempt after this failure; `None` if there is no next attempt.
     fn delay(&self, id: TaskId, result: &TaskResult) -> Option<Duration> {
         let (Some(retries), Err(failure)) = (&self.retries, result) else { return None };
-        let failed = u32::try_from(retries.waits.len()).unwrap_or(u32::MAX).saturating_add(1);
-        retries.policy.next_delay(id, failed, failure)
+        retries.policy.next_delay(id, self.failed().saturating_add(1), failure)
     }
 
-    /// An attempt has come out.
+    /// How many attempts have failed before this one.
+    fn failed(&self) -> u32 {
+        let waits = self.retries.as_ref().map_or(0, |retries| retries.waits.len());
+        u32::try_from(waits).unwrap_or(u32::MAX)
+    }
+
+    /// An attempt has ended.
     fn came_out(&mut self, asked: Asked, result: TaskResult) -> Result<StepState<Fut>> {
         let Asked { pending, place } = asked;
         let engine = &place.durable.engine;
@@ -345,7 +371,7 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
                 let (step, function) = (&self.name, &place.durable.function);
                 tracing::info!(step, function, %failure, ?delay, "step `{step}` failed and is retried");
             }
-            // Asked for again by the next attempt: until then, the function waits for nothing but the moment.
+            // The next attempt asks for the step again: until then, the function waits for the delay only.
             drop(pending);
             return self.wait(place, delay);
         }
@@ -371,7 +397,7 @@ where
                 StepState::Running { mut body, step, asked, mut limit } => {
                     let codec = Context::around().map_or_else(Default::default, |context| context.codec());
                     let mut poll = || step.enter(|| body.as_mut().poll(cx));
-                    // A panic of a step without retries is its function's: it ends the attempt of the function.
+                    // Without retries, a panic in a step ends the attempt of its function.
                     let polled = if this.retries.is_some() { catch_panic(poll) } else { Ok(poll()) };
                     let result = match polled {
                         Ok(Poll::Ready(output)) => output.encoded(&this.name, codec),
@@ -389,7 +415,8 @@ where
                     step.enter(|| drop(body));
                     match asked {
                         Some(asked) => this.came_out(asked, result)?,
-                        // In a unit test: through the codec all the same, so that what would not survive the store shows.
+                        // In a unit test, results also pass through the codec, so that values that a store would refuse
+                        // are refused here, too.
                         None => {
                             let result =
                                 result.and_then(|output| fit_output(&this.name, output, PAYLOAD_BYTES_MAX));
@@ -413,7 +440,7 @@ where
                 StepState::Recorded(mut pending) => match pending.poll(cx) {
                     Poll::Ready((_, result)) => {
                         if let Some(retries) = &mut this.retries {
-                            // A failed step runs again as a whole, so its waits leave the record with it.
+                            // A failed step runs again as a whole, so its delays leave the record with it.
                             let waits = std::mem::take(&mut retries.waits);
                             pending.durable().replay(|replay| replay.redo_with(waits));
                         }

@@ -1,6 +1,7 @@
 //! A durable limit on any wait.
 
 use std::future::{Future, IntoFuture};
+use std::mem::take;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
@@ -8,13 +9,13 @@ use std::time::Duration;
 
 use stent_core::duration::{DurationError, IntoTimeout};
 
-use crate::durable::position::Position;
+use crate::durable::position::{Entered, Position};
 use crate::durable::progress::Progress;
 use crate::durable::sleep::Sleeping;
 use crate::error::{Error, Result};
 
-/// Awaits a future, but no longer than this. The limit is a durable timer: it is recorded when the future is first polled, a crash
-/// does not start it over, and the function is parked meanwhile if the future lets it be.
+/// Awaits a future for at most this long. The limit is a durable timer: it is recorded when the future is first polled, and a
+/// crash does not restart it. The function is parked meanwhile if the future awaits only durable work.
 ///
 /// Takes a [`Duration`], a text such as `"10m"`, or an `Option<Duration>`. `None` and zero mean no limit.
 ///
@@ -36,22 +37,22 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// Calls, signals and waits for executions have limits of their own ([`Call::max_duration`](crate::Call::max_duration),
-/// [`Signal::timeout`](crate::Signal::timeout)); this one holds over anything, such as several calls in a
+/// [`Signal::timeout`](crate::Signal::timeout)); this one limits any future, such as several calls in a
 /// [`join!`](crate::join!).
 ///
 /// # Errors
-/// [`Error::Elapsed`] when the time is up first. Returned from the function by `?`, it is a failure of the kind
-/// [`Failure::TIMED_OUT`](crate::Failure::TIMED_OUT). [`Error::OutsideDurable`] when there is no durable function around; when a
-/// text is not a duration.
+/// [`Error::Elapsed`] if the limit passes first; returned from the function with `?`, it becomes a failure of the kind
+/// [`Failure::TIMED_OUT`](crate::Failure::TIMED_OUT). [`Error::OutsideDurable`] outside a durable function. [`Error::Duration`]
+/// if a text is not a duration.
 ///
 /// # Cancel safety
-/// Dropping it drops the future and gives the timer up. If the time is up, the future is dropped, as by `select!`: a call is
-/// cancelled, with all that it has started.
+/// Dropping it drops the future and gives up the timer. When the limit passes, the future is dropped, as by `select!`: a
+/// call is cancelled, with everything that it has started.
 #[track_caller]
 pub fn timeout<F: IntoFuture>(limit: impl IntoTimeout, future: F) -> Timeout<F::IntoFuture> {
     Timeout {
         limit: limit.into_timeout(),
-        // Its position comes before any that the future takes when it is polled.
+        // The timer's position precedes all positions that the future takes when it is polled.
         position: Position::here(),
         progress: Progress::Built(Box::pin(future.into_future())),
         location: Location::caller(),
@@ -67,10 +68,17 @@ pub struct Timeout<F> {
     location: &'static Location<'static>,
 }
 
-/// A future, and the timer that limits it, with its length. Without a limit there is no timer.
+/// A future, and the timer that limits it. Without a limit there is no timer.
 struct Limited<F> {
     future: Pin<Box<F>>,
-    timer: Option<(Sleeping, Duration)>,
+    timer: Option<Timer>,
+}
+
+struct Timer {
+    sleeping: Sleeping,
+    limit: Duration,
+    /// Where the timeout is, for its error.
+    place: String,
 }
 
 impl<F: Future> Limited<F> {
@@ -78,8 +86,8 @@ impl<F: Future> Limited<F> {
         if let Poll::Ready(output) = self.future.as_mut().poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        let Some((timer, limit)) = &mut self.timer else { return Poll::Pending };
-        timer.poll(cx).map(|slept| slept.and(Err(Error::Elapsed { limit: *limit })))
+        let Some(Timer { sleeping, limit, place }) = &mut self.timer else { return Poll::Pending };
+        sleeping.poll(cx).map(|slept| slept.and(Err(Error::Elapsed { limit: *limit, place: take(place) })))
     }
 }
 
@@ -92,7 +100,14 @@ impl<F: Future> Future for Timeout<F> {
             let timer = match limit.clone()? {
                 Some(limit) => {
                     let entered = position.enter("stent::timeout")?;
-                    Some((Sleeping::ask(entered, limit, "timeout", location)?, limit))
+                    let place = match &entered {
+                        Entered::Durable(reserved) => {
+                            format!("function `{}` at {location}", reserved.durable.function)
+                        }
+                        Entered::Local(_) => format!("a function that runs locally, at {location}"),
+                    };
+                    let sleeping = Sleeping::ask(entered, limit, "timeout", location)?;
+                    Some(Timer { sleeping, limit, place })
                 }
                 None => {
                     position.require("stent::timeout")?;

@@ -200,7 +200,7 @@ impl Clock {
         if is_set {
             tracing::warn!(
                 by_us = host_ahead.saturating_sub(known_ahead),
-                "this host's clock was set to another time; this process counted on by the monotonic clock until it \
+                "this host's clock was set to another time; this process used the monotonic clock until it \
                  had read the store's clock"
             );
         }
@@ -236,7 +236,7 @@ const fn was_set(ahead_us: i64, known_us: i64) -> bool {
     ahead_us.abs_diff(known_us) > STEP_MIN_US
 }
 
-/// Which of two values is closer to a third.
+/// The one of two values that is closer to a third.
 const fn nearer_to(aim: i64, one: i64, other: i64) -> i64 {
     if aim.abs_diff(one) <= aim.abs_diff(other) { one } else { other }
 }
@@ -294,6 +294,7 @@ async fn compare(clock: Weak<Clock>, store: Weak<dyn Store>, hooks: Hooks) {
             Ok(()) => doubted = false,
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => {
+                hooks.store_failed(&error);
                 tracing::debug!(%error, "cannot read the store's clock; retrying");
                 doubted = true;
             }

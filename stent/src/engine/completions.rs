@@ -117,15 +117,20 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tasks to read. If there are none the reader ends, and the next listener starts a new one.
-    fn wanted(&self) -> Vec<(TaskId, u32)> {
+    /// The tasks to read, and the last listener among theirs. If there are none the reader ends, and the next listener
+    /// starts a new one.
+    fn wanted(&self) -> (Vec<(TaskId, u32)>, u64) {
         let mut state = self.lock();
         state.is_read = !state.registered.is_empty();
-        state.registered.iter().map(|(task, registered)| (*task, registered.seen)).collect()
+        let wanted = state.registered.iter().map(|(task, registered)| (*task, registered.seen)).collect();
+        (wanted, state.listened)
     }
 
-    fn tell(&self, task: TaskId, steps: Vec<Step>) {
+    /// Tells a listener of steps that were read when there were no listeners after `last`: a later one of the same task
+    /// may have seen some of them.
+    fn tell(&self, task: TaskId, steps: Vec<Step>, last: u64) {
         if let Some(registered) = self.lock().registered.get_mut(&task)
+            && registered.nth <= last
             && registered.read != steps
         {
             registered.read = steps;
@@ -139,14 +144,16 @@ async fn read_for_all(store: Arc<dyn Store>, inner: Weak<Inner>) {
     let mut hints = store.listen(Topic::Work);
     loop {
         let Some(alive) = inner.upgrade() else { return };
-        let wanted = alive.wanted();
+        let (wanted, last) = alive.wanted();
         if wanted.is_empty() {
             return;
         }
         let started = Instant::now();
         for page in wanted.chunks(LOOKUP_MAX) {
             match store.completions(page).await {
-                Ok(completions) => completions.into_iter().for_each(|(task, steps)| alive.tell(task, steps)),
+                Ok(completions) => {
+                    completions.into_iter().for_each(|(task, steps)| alive.tell(task, steps, last));
+                }
                 // Listeners get the completions with their next commit at the latest.
                 Err(error) => tracing::debug!(%error, "cannot read completions; retrying"),
             }

@@ -20,14 +20,19 @@ pub use stent_sqlite as sqlite;
 #[cfg(feature = "postgres")]
 pub use stent_postgres as postgres;
 
+/// The Redis backend, likewise.
+#[cfg(feature = "redis")]
+pub use stent_redis as redis;
+
 /// Schemes, the feature that each one needs, and whether this build has the feature.
 const SCHEMES: &[(&str, &str, bool)] = &[
     ("memory", "", true),
     ("sqlite", "sqlite", cfg!(feature = "sqlite")),
     ("postgres", "postgres", cfg!(feature = "postgres")),
     ("postgresql", "postgres", cfg!(feature = "postgres")),
-    ("redis", "redis", false),
-    ("rediss", "redis", false),
+    ("redis", "redis", cfg!(feature = "redis")),
+    ("rediss", "redis", cfg!(feature = "redis")),
+    ("redis+unix", "redis", cfg!(feature = "redis")),
 ];
 
 /// Opens the store that a URL names.
@@ -39,9 +44,8 @@ pub(crate) async fn store(url: &str) -> Result<Arc<dyn Store>> {
         Some(("sqlite", ..)) => return Ok(stent_sqlite::SqliteStore::open(url.parse()?).await?),
         #[cfg(feature = "postgres")]
         Some((_, "postgres", _)) => return Ok(stent_postgres::PostgresStore::open(url.parse()?).await?),
-        Some((_, feature @ "redis", _)) => {
-            format!("this version of stent has no {feature} backend yet; use sqlite://PATH")
-        }
+        #[cfg(feature = "redis")]
+        Some((_, "redis", _)) => return Ok(stent_redis::RedisStore::open(url.parse()?).await?),
         Some((known, feature, _)) => format!(
             "scheme `{known}` needs the feature `{feature}`, which is disabled; enable it: stent = {{ features = \
              [\"{feature}\"] }}"
@@ -61,13 +65,25 @@ fn built() -> Vec<&'static str> {
 /// The URL with its password replaced, for use in messages.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.split_once('@') {
+    let (place, parameters) = match rest.split_once('?') {
+        Some((place, parameters)) => (place, Some(parameters)),
+        None => (rest, None),
+    };
+    // The last `@`: a password may contain others that nobody has encoded.
+    let place = match place.rsplit_once('@') {
         Some((user, host)) if user.contains(':') => {
-            let name = user.split(':').next().unwrap_or_default();
-            format!("{scheme}://{name}:***@{host}")
+            format!("{}:***@{host}", user.split(':').next().unwrap_or_default())
         }
-        _ => url.to_owned(),
-    }
+        _ => place.to_owned(),
+    };
+    let parameters = parameters.into_iter().flat_map(|parameters| parameters.split('&'));
+    let shown = parameters.map(|parameter| match parameter.split_once('=') {
+        Some((name, _)) if name.contains("password") => format!("{name}=***"),
+        _ => parameter.to_owned(),
+    });
+    let shown = shown.collect::<Vec<_>>().join("&");
+    let mark = if shown.is_empty() { "" } else { "?" };
+    format!("{scheme}://{place}{mark}{shown}")
 }
 
 #[cfg(test)]
@@ -77,7 +93,10 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         assert_eq!(without_password("postgres://kim:secret@db/x"), "postgres://kim:***@db/x");
-        assert_eq!(without_password("sqlite://a.db"), "sqlite://a.db");
+        assert_eq!(without_password("postgres://kim:se@cret@db/x"), "postgres://kim:***@db/x");
+        let parameters = "postgres://db/x?user=kim&password=secret&sslpassword=secret";
+        assert_eq!(without_password(parameters), "postgres://db/x?user=kim&password=***&sslpassword=***");
+        assert_eq!(without_password("sqlite://a.db?readers=2"), "sqlite://a.db?readers=2");
     }
 
     #[tokio::test]
@@ -85,7 +104,7 @@ mod tests {
         let unknown = store("mysql://x").await.expect_err("no such scheme").to_string();
         assert!(unknown.contains("unknown scheme `mysql`") && unknown.contains("memory"), "{unknown}");
 
-        let missing = store("redis://x").await.expect_err("not built").to_string();
-        assert!(missing.contains("redis"), "{missing}");
+        let missing = store("x.db").await.expect_err("no scheme").to_string();
+        assert!(missing.contains("sqlite://x.db"), "{missing}");
     }
 }

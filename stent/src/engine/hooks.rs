@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use stent_core::Failure;
+use stent_core::backend::Error as StoreError;
 
 use crate::function::panics::catch_panic;
-use crate::metrics::{DeadLettered, Metrics, TaskRef};
+use crate::metrics::{DeadLettered, Metrics, StoreFailed, TaskRef};
 
 /// The hooks of one `Stent`, if it has any.
 #[derive(Clone, Default)]
@@ -15,6 +16,11 @@ pub(crate) struct Hooks(Option<Arc<dyn Metrics>>);
 impl Hooks {
     pub(crate) fn new(metrics: impl Metrics) -> Self {
         Self(Some(Arc::new(metrics)))
+    }
+
+    /// Whether there are any.
+    pub(crate) const fn listen(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Calls a hook and catches its panics.
@@ -26,6 +32,12 @@ impl Hooks {
                 "a metrics hook panicked; the task that it reported is not affected"
             );
         }
+    }
+
+    /// Reports that a call to the store failed.
+    pub(crate) fn store_failed(&self, error: &StoreError) {
+        let failed = StoreFailed { operation: error.operation(), kind: error.kind() };
+        self.tell(|metrics| metrics.store_failed(&failed));
     }
 
     /// Reports that an execution failed for good.

@@ -7,8 +7,10 @@ pub(crate) mod clock;
 pub(crate) mod completions;
 pub(crate) mod connect;
 pub(crate) mod expire;
+pub(crate) mod hints;
 pub(crate) mod hooks;
 pub(crate) mod ids;
+pub(crate) mod lanes;
 pub(crate) mod poll;
 pub(crate) mod transform;
 pub(crate) mod waiters;
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stent_core::backend::{LaneView, Store, Transactions};
+use stent_core::backend::{Error as StoreError, ErrorKind, LaneView, Store, Transactions};
 use stent_core::limits::LANES_MAX;
 use stent_core::model::TaskResult;
 use stent_core::transition::{Outcome, Transition};
@@ -30,7 +32,9 @@ use crate::engine::call_timeout::CallTimeout;
 use crate::engine::clock::{Calibrator, Clock, ClockOptions};
 use crate::engine::completions::Completions;
 use crate::engine::expire::expire;
+use crate::engine::hints::{HintOptions, OutageReport};
 use crate::engine::hooks::Hooks;
+use crate::engine::lanes::LaneSampler;
 use crate::engine::poll::{PollOptions, check_interval};
 use crate::engine::transform::Transforms;
 use crate::engine::waiters::Waiters;
@@ -47,6 +51,8 @@ const READ_RETRIES: u32 = 7;
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
+    /// The type of the store that the application opened, for messages.
+    store_type: &'static str,
     pub(crate) registry: Arc<Registry>,
     pub(crate) codec: Codec,
     pub(crate) clock: Arc<Clock>,
@@ -60,6 +66,8 @@ pub(crate) struct Engine {
     pub(crate) call_timeout: CallTimeout,
     pub(crate) hooks: Hooks,
     _calibrator: Calibrator,
+    _outages: Option<OutageReport>,
+    _lanes: Option<LaneSampler>,
 }
 
 /// Options of an engine.
@@ -73,6 +81,11 @@ pub(crate) struct EngineOptions {
     pub(crate) hooks: Hooks,
     pub(crate) clock: ClockOptions,
     pub(crate) transforms: Transforms,
+    pub(crate) hints: Option<HintOptions>,
+    /// How often to report the waiting work; `None` for not at all.
+    pub(crate) sample_lanes: Option<Duration>,
+    /// Whether the schema is migrated.
+    pub(crate) migrate: bool,
 }
 
 impl Engine {
@@ -81,22 +94,50 @@ impl Engine {
     /// # Errors
     /// An option is invalid, two functions have the same name, or the store fails.
     pub(crate) async fn open(store: Arc<dyn Store>, options: EngineOptions) -> Result<Arc<Self>> {
-        let EngineOptions { registry, codec, payload_max, poll, hooks, clock, transforms } = options;
+        let EngineOptions {
+            registry,
+            codec,
+            payload_max,
+            poll,
+            hooks,
+            clock,
+            transforms,
+            hints,
+            sample_lanes,
+            migrate,
+        } = options;
         let poll = poll.validated()?;
+        if let Some(every) = sample_lanes {
+            check_interval("sample_lanes", every, "15 s is typical")?;
+        }
         check_interval("clock_check", clock.check_every, "a minute is typical")?;
         let is_sealed = !transforms.is_empty();
+        let store_type = (*store).type_name();
         let store = transforms.in_front_of(store)?;
         let registry = registry.unwrap_or_else(Registry::linked).validated()?;
+        if !migrate {
+            check_schema(&*store).await?;
+        }
+        // Writes nothing if the schema is current, and fails if it is newer.
         store.migrate().await?;
         let call_timeout = clock.call_timeout;
         let clock = Arc::new(Clock::new(clock));
         clock.calibrate(&*store, &hooks).await?;
+        // Last, because nothing after it fails: a channel is for one store.
+        let store = match &hints {
+            Some(hints) => hints.in_front_of(store)?,
+            None => store,
+        };
         Ok(Arc::new(Self {
-            writer: Writer::start(store.clone(), call_timeout),
+            writer: Writer::start(store.clone(), call_timeout, hooks.clone()),
             waiters: Waiters::start(store.clone(), clock.clone(), poll, call_timeout),
             completions: Completions::default(),
             _calibrator: Calibrator::start(&clock, &store, hooks.clone()),
+            _outages: hints.map(|hints| hints.report(hooks.clone())),
+            _lanes: sample_lanes
+                .map(|every| LaneSampler::start(&store, clock.clone(), call_timeout, hooks.clone(), every)),
             store,
+            store_type,
             registry,
             codec,
             clock,
@@ -186,13 +227,17 @@ impl Engine {
         }
     }
 
+    /// The error of a store without transactions.
+    pub(crate) fn no_transactions(&self) -> Error {
+        Error::NoTransactions { store: self.store_type, kind: self.store.info().name }
+    }
+
     /// The store's transactions, for applications that have tables in its database.
     ///
     /// # Errors
     /// [`Error::NoTransactions`].
     pub(crate) fn transactions(&self) -> Result<&dyn Transactions> {
-        let none = || Error::NoTransactions { store: self.store.info().name };
-        self.store.transactions().ok_or_else(none)
+        self.store.transactions().ok_or_else(|| self.no_transactions())
     }
 
     /// Lanes with due work whose function is not registered here.
@@ -217,13 +262,30 @@ impl Engine {
         for _ in 0..READ_RETRIES {
             match self.call_timeout.bound("read", read()).await {
                 Err(error) if error.is_transient() => {
+                    self.hooks.store_failed(&error);
                     tracing::debug!(%error, "retrying a read");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                answer => return answer,
+                answer => return answer.inspect_err(|error| self.hooks.store_failed(error)),
             }
         }
-        self.call_timeout.bound("read", read()).await
+        let answer = self.call_timeout.bound("read", read()).await;
+        answer.inspect_err(|error| self.hooks.store_failed(error))
     }
+}
+
+/// Fails if the schema would have to be migrated.
+async fn check_schema(store: &dyn Store) -> stent_core::backend::Result<()> {
+    let version = store.version().await?;
+    let problem = match (version.applied, version.known) {
+        (applied, known) if applied >= known => return Ok(()),
+        (0, _) => "has no tables of Stent".to_owned(),
+        (applied, known) => format!("has {applied} of the {known} migrations that this program needs"),
+    };
+    let location = store.info().location;
+    Err(StoreError::new(ErrorKind::Schema, "open").with_message(format!(
+        "the store {location} {problem}, and this program was told not to migrate it; migrate it first, with \
+         `stent migrate` or a program that does"
+    )))
 }

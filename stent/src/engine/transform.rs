@@ -1,8 +1,8 @@
-//! Payload transforms: compression or encryption of the user's, between the codec and the store.
+//! Payload transforms: the application's compression or encryption, between the codec and the store.
 //!
-//! A transform sits at the one edge that every payload crosses, in front of the store, so nothing else in the runtime knows
-//! of it. Every field that may hold a payload is named here, and structs are taken apart without `..`: a new field does not
-//! compile until it is decided whether it is sealed.
+//! A transform is applied in front of the store, where every payload passes, so no other code in the runtime knows of it.
+//! Every field that may hold a payload is named here, and structs are destructured without `..`: a new field does not
+//! compile until somebody has decided whether it is sealed.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -25,20 +25,21 @@ use stent_core::{ExecutionId, Failure, Payload, TaskId};
 use crate::error::{Error, Result};
 use crate::function::panics::catch_panic;
 
-/// What a transform may fail with.
+/// The error of a transform.
 pub type TransformError = Box<dyn StdError + Send + Sync>;
 
 /// A transform of encoded payloads on their way to the store and back: compression, encryption.
 ///
-/// It is given to [`StentBuilder::transform`](crate::StentBuilder::transform). What it has sealed carries its name as the
-/// suffix of its content type, such as `application/cbor+zstd`, and is opened by that name; payloads without a suffix are read
-/// as they are. So a transform can be introduced, replaced and retired while work is under way, as long as every process
-/// that reads can open: give it to all of them with [`StentBuilder::decode_with`](crate::StentBuilder::decode_with) first.
+/// Pass it to [`StentBuilder::transform`](crate::StentBuilder::transform). The content type of a sealed payload has the
+/// transform's name as its suffix, such as `application/cbor+zstd`, and the payload is opened by the transform of that name;
+/// payloads without a suffix are read as they are. So a transform can be introduced, replaced and retired while work is in
+/// progress, as long as every process that reads payloads can open them: first pass the transform to all processes with
+/// [`StentBuilder::decode_with`](crate::StentBuilder::decode_with).
 ///
-/// Sealed are arguments, results, values of signals, states, and the data that an error of the user's own type carries. **Not**
-/// sealed are names, queues, tags, counters, progress, trace contexts, and the kinds, messages and causes of failures: people
-/// read those where no key is at hand. So a mismatch of arguments names the step, and shows arguments only in a process that has no
-/// transform.
+/// Arguments, results, values of signals, states, and the data of errors of the application's own types are sealed.
+/// Names, queues, tags, counters, progress, trace contexts, and the kinds, messages and causes of failures are **not**
+/// sealed, because people read them without a key. For the same reason, a mismatch of arguments names the step, and
+/// shows the arguments only in a process without a transform.
 ///
 /// ```
 /// use stent::{PayloadTransform, TransformError};
@@ -65,22 +66,23 @@ pub type TransformError = Box<dyn StdError + Send + Sync>;
 /// # let _ = builder;
 /// ```
 pub trait PayloadTransform: Send + Sync + 'static {
-    /// Its name, for ever: what it has sealed is found by it. Letters, digits, `.`, `-` and `_`. A new key or another
-    /// parameter that `open` cannot tell from the bytes needs a new name.
+    /// Its name, by which sealed payloads find their transform; it must never change. Letters, digits, `.`, `-` and
+    /// `_`. A new key, or another parameter that `open` cannot derive from the bytes, needs a new name.
     fn name(&self) -> &str;
 
-    /// What is stored in place of these bytes. Need not give the same each time. It is called on the way to the store, for
-    /// every payload, so it should take microseconds.
+    /// Returns the bytes to store instead of these. The result may differ each time. This is called for every payload on
+    /// its way to the store, so it should take microseconds.
     ///
     /// # Errors
-    /// Only what cannot be helped: a dispatch fails with it, and a turn whose result cannot be sealed is done again.
+    /// Fail only if sealing is impossible: a dispatch fails with this error, and a turn whose result cannot be sealed
+    /// runs again.
     fn seal(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransformError>;
 
-    /// The bytes that were sealed.
+    /// Returns the bytes that were sealed.
     ///
     /// # Errors
-    /// When these are not bytes that it has sealed. It is logged, and whoever decodes the payload is told that it is still
-    /// sealed.
+    /// The bytes were not sealed by this transform. The error is logged, and decoding the payload fails with an
+    /// error that says that it is still sealed.
     fn open(&self, bytes: Vec<u8>) -> Result<Vec<u8>, TransformError>;
 }
 
@@ -108,7 +110,7 @@ impl Transforms {
         self.opens.push(Arc::new(transform));
     }
 
-    /// The store behind these transforms; the store itself if there are none.
+    /// Whether there are no transforms.
     pub(crate) const fn is_empty(&self) -> bool {
         self.opens.is_empty()
     }
@@ -134,7 +136,7 @@ impl Transforms {
     }
 
     fn seal(&self, payload: &mut Payload) -> StoreResult<()> {
-        // What has no content type holds nothing: a sleep's result.
+        // A payload without a content type is empty: the result of a sleep.
         let Some(transform) = self.seals.as_ref().filter(|_| !payload.content_type().is_empty()) else {
             return Ok(());
         };
@@ -147,7 +149,7 @@ impl Transforms {
         Ok(())
     }
 
-    /// Opens a payload. One that cannot be opened stays sealed: whoever decodes it is told.
+    /// Opens a payload. A payload that cannot be opened stays sealed, and decoding it fails.
     fn open(&self, payload: &mut Payload) {
         let Some((content_type, name)) = payload.content_type().rsplit_once('+') else { return };
         let Some(transform) = self.opens.iter().find(|transform| transform.name() == name) else { return };
@@ -161,8 +163,7 @@ impl Transforms {
     }
 
     fn seal_failure(&self, failure: &mut Failure) -> StoreResult<()> {
-        let Failure { kind: _, message: _, causes: _, trace: _, data, data_type: _, fatal: _ } = failure;
-        data.as_mut().map_or(Ok(()), |data| self.seal(data))
+        failure.data_mut().map_or(Ok(()), |data| self.seal(data))
     }
 
     fn seal_result(&self, result: &mut TaskResult) -> StoreResult<()> {
@@ -267,7 +268,7 @@ impl Transforms {
     }
 
     fn open_failure(&self, failure: &mut Failure) {
-        failure.data.iter_mut().for_each(|data| self.open(data));
+        failure.data_mut().into_iter().for_each(|data| self.open(data));
     }
 
     fn open_steps(&self, steps: &mut [Step]) {
@@ -280,7 +281,7 @@ impl Transforms {
     }
 
     fn open_claimed(&self, claimed: &mut Claimed) {
-        let Claimed { task, lease: _, fence: _, cached: _, steps } = claimed;
+        let Claimed { task, due_at: _, lease: _, fence: _, cached: _, steps } = claimed;
         let Task {
             id: _,
             tree: _,
@@ -298,7 +299,7 @@ impl Transforms {
             releases: _,
             done: _,
             noted: _,
-            mark: _,
+            marks: _,
             key: _,
             expires_at: _,
             trace: _,
@@ -326,43 +327,12 @@ impl Transforms {
         claimed.iter_mut().for_each(|claimed| self.open_claimed(claimed));
     }
 
-    fn open_execution(&self, view: &mut ExecutionView) {
-        let ExecutionView {
-            id: _,
-            function: _,
-            queue: _,
-            tags: _,
-            priority: _,
-            status: _,
-            attempts: _,
-            expires_at: _,
-            result,
-            created_at: _,
-            started_at: _,
-            ended_at: _,
-        } = view;
-        result.iter_mut().for_each(|result| self.open_result(result));
-    }
-
-    fn open_item(&self, view: &mut ItemView) {
-        let ItemView { seq: _, status: _, args, result } = view;
-        self.open(args);
-        result.iter_mut().for_each(|result| self.open_result(result));
-    }
-
-    fn open_notes(&self, view: &mut NotesView) {
-        let NotesView { counters: _, states, progress: _, summary: _ } = view;
-        states.values_mut().for_each(|state| self.open(state));
-    }
-
-    fn open_dead_letter(&self, letter: &mut DeadLetter) {
-        let DeadLetter { execution, args, retry: _, attempts: _, crashes: _, releases: _ } = letter;
-        self.open_execution(execution);
-        self.open(args);
+    fn open_all<'a>(&self, payloads: impl Iterator<Item = &'a mut Payload>) {
+        payloads.for_each(|payload| self.open(payload));
     }
 }
 
-/// Runs a transform. One that panics has failed, and ends neither a worker's loop nor what writes dispatches.
+/// Runs a transform. A panic counts as an error, and ends neither a worker's loop nor the writer of dispatches.
 fn transformed(
     transform: impl FnOnce() -> Result<Vec<u8>, TransformError>,
 ) -> Result<Vec<u8>, TransformError> {
@@ -399,13 +369,13 @@ impl Forward for Transformed {
 
     async fn executions(&self, ids: &[ExecutionId]) -> StoreResult<Vec<ExecutionView>> {
         let mut views = self.inner.executions(ids).await?;
-        views.iter_mut().for_each(|view| self.transforms.open_execution(view));
+        self.transforms.open_all(views.iter_mut().flat_map(ExecutionView::payloads_mut));
         Ok(views)
     }
 
     async fn items(&self, map: TaskId, from: Seq, max: usize) -> StoreResult<Vec<ItemView>> {
         let mut items = self.inner.items(map, from, max).await?;
-        items.iter_mut().for_each(|item| self.transforms.open_item(item));
+        self.transforms.open_all(items.iter_mut().flat_map(ItemView::payloads_mut));
         Ok(items)
     }
 
@@ -428,32 +398,32 @@ impl Forward for Transformed {
         max: usize,
     ) -> StoreResult<Vec<ExecutionView>> {
         let mut views = self.inner.list(filter, before, max).await?;
-        views.iter_mut().for_each(|view| self.transforms.open_execution(view));
+        self.transforms.open_all(views.iter_mut().flat_map(ExecutionView::payloads_mut));
         Ok(views)
     }
 
     async fn ended_claims(&self, task: TaskId) -> StoreResult<Vec<EndedClaim>> {
-        let mut tries = self.inner.ended_claims(task).await?;
-        let failures = tries.iter_mut().filter_map(|tried| tried.failure.as_mut());
+        let mut ended_claims = self.inner.ended_claims(task).await?;
+        let failures = ended_claims.iter_mut().filter_map(|ended| ended.failure.as_mut());
         failures.for_each(|failure| self.transforms.open_failure(failure));
-        Ok(tries)
+        Ok(ended_claims)
     }
 
     async fn notes(&self, execution: ExecutionId) -> StoreResult<NotesView> {
         let mut notes = self.inner.notes(execution).await?;
-        self.transforms.open_notes(&mut notes);
+        self.transforms.open_all(notes.payloads_mut());
         Ok(notes)
     }
 
     async fn dead_letters(&self, before: Option<ExecutionId>, max: usize) -> StoreResult<Vec<DeadLetter>> {
         let mut letters = self.inner.dead_letters(before, max).await?;
-        letters.iter_mut().for_each(|letter| self.transforms.open_dead_letter(letter));
+        self.transforms.open_all(letters.iter_mut().flat_map(DeadLetter::payloads_mut));
         Ok(letters)
     }
 
     async fn dead_letter(&self, execution: ExecutionId) -> StoreResult<Option<DeadLetter>> {
         let mut letter = self.inner.dead_letter(execution).await?;
-        letter.iter_mut().for_each(|letter| self.transforms.open_dead_letter(letter));
+        self.transforms.open_all(letter.iter_mut().flat_map(DeadLetter::payloads_mut));
         Ok(letter)
     }
 }

@@ -45,15 +45,27 @@ struct Inner {
     arrived: Notify,
 }
 
-type Waiting = HashMap<ExecutionId, Vec<Waiter>>;
+#[derive(Debug, Default)]
+struct Waiting {
+    by_execution: HashMap<ExecutionId, Vec<Waiter>>,
+    /// The number of waits that have begun.
+    begun: u64,
+}
 
 /// A wait.
 #[derive(Debug)]
 struct Waiter {
     reply: oneshot::Sender<Result<Ended>>,
+    /// The number of waits that had begun before.
+    number: u64,
     /// Whether the execution may not exist yet: it was dispatched within a transaction that may not be committed.
     may_come: bool,
 }
+
+/// The waits that had begun by a moment. A question to the store that was sent at that moment answers only these: a dead
+/// letter may have been retried after the store answered, and before a later wait began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun(u64);
 
 impl Waiters {
     pub(crate) fn start(
@@ -77,7 +89,7 @@ impl Waiters {
     /// Cancel safe: the router forgets dropped waits with the next answer.
     pub(crate) async fn ended(&self, id: ExecutionId, may_come: bool) -> Result<Ended> {
         let (reply, answer) = oneshot::channel();
-        self.inner.lock().entry(id).or_default().push(Waiter { reply, may_come });
+        self.inner.lock().push(id, reply, may_come);
         self.inner.arrived.notify_one();
         let mut router = self.router.clone();
         tokio::select! {
@@ -88,12 +100,47 @@ impl Waiters {
         }
     }
 
-    /// Completes the waits for an execution that has ended: this process has just committed its end.
-    pub(crate) fn resolve(&self, id: ExecutionId, status: ExecutionStatus, result: Option<&TaskResult>) {
-        let Some(waiters) = self.inner.lock().remove(&id) else { return };
-        for waiter in waiters {
-            let _ = waiter.reply.send(Ok((status, result.cloned())));
+    /// The waits that have begun.
+    pub(crate) fn begun(&self) -> Begun {
+        Begun(self.inner.lock().begun)
+    }
+
+    /// Completes the waits for an execution that has ended: this process has just committed its end, with an exchange
+    /// that was sent when only these waits had begun.
+    pub(crate) fn resolve(
+        &self,
+        id: ExecutionId,
+        begun: Begun,
+        status: ExecutionStatus,
+        result: Option<&TaskResult>,
+    ) {
+        if !self.inner.answer(id, begun, || Ok((status, result.cloned()))) {
+            self.inner.arrived.notify_one();
         }
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, id: ExecutionId, reply: oneshot::Sender<Result<Ended>>, may_come: bool) {
+        let number = self.begun;
+        self.begun += 1;
+        self.by_execution.entry(id).or_default().push(Waiter { reply, number, may_come });
+    }
+
+    /// Removes those of these waits for an execution that the closure selects. Returns them, and whether none is left.
+    fn take(
+        &mut self,
+        id: ExecutionId,
+        begun: Begun,
+        selects: impl Fn(&Waiter) -> bool,
+    ) -> (Vec<Waiter>, bool) {
+        let Some(waiters) = self.by_execution.get_mut(&id) else { return (Vec::new(), true) };
+        let taken = waiters.extract_if(.., |waiter| waiter.number < begun.0 && selects(waiter)).collect();
+        let none_is_left = waiters.is_empty();
+        if none_is_left {
+            self.by_execution.remove(&id);
+        }
+        (taken, none_is_left)
     }
 }
 
@@ -102,47 +149,43 @@ impl Inner {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ids with waits; drops waits that are gone.
-    fn wanted(&self) -> Vec<ExecutionId> {
+    /// Ids with waits, and which waits these are; drops waits that are gone.
+    fn wanted(&self) -> (Vec<ExecutionId>, Begun) {
         let mut waiting = self.lock();
-        waiting.retain(|_, waiters| {
+        waiting.by_execution.retain(|_, waiters| {
             waiters.retain(|waiter| !waiter.reply.is_closed());
             !waiters.is_empty()
         });
-        waiting.keys().copied().collect()
+        (waiting.by_execution.keys().copied().collect(), Begun(waiting.begun))
     }
 
-    fn answer(&self, id: ExecutionId, answer: impl Fn() -> Result<Ended>) {
-        for waiter in self.lock().remove(&id).into_iter().flatten() {
+    /// Answers these waits for an execution. Returns whether no later one is left.
+    fn answer(&self, id: ExecutionId, begun: Begun, answer: impl Fn() -> Result<Ended>) -> bool {
+        let (waiters, none_is_left) = self.lock().take(id, begun, |_| true);
+        for waiter in waiters {
             let _ = waiter.reply.send(answer());
         }
+        none_is_left
     }
 
     /// There is no such execution. Returns false if a wait expects it to be dispatched.
-    fn is_missing(&self, id: ExecutionId) -> bool {
-        let mut waiting = self.lock();
-        let Some(waiters) = waiting.remove(&id) else { return true };
-        let (come, gone): (Vec<_>, Vec<_>) = waiters.into_iter().partition(|waiter| waiter.may_come);
-        let is_over = come.is_empty();
-        if !is_over {
-            waiting.insert(id, come);
-        }
-        drop(waiting);
+    fn is_missing(&self, id: ExecutionId, begun: Begun) -> bool {
+        let (gone, none_is_left) = self.lock().take(id, begun, |waiter| !waiter.may_come);
         for waiter in gone {
             let _ = waiter.reply.send(Err(Error::NotFound(id)));
         }
-        is_over
+        none_is_left
     }
 
     /// An execution exists. If it is missing later, it was purged.
     fn is_there(&self, id: ExecutionId) {
         let mut waiting = self.lock();
-        waiting.get_mut(&id).into_iter().flatten().for_each(|waiter| waiter.may_come = false);
+        waiting.by_execution.get_mut(&id).into_iter().flatten().for_each(|waiter| waiter.may_come = false);
     }
 
-    fn fail(&self, id: ExecutionId, error: &StoreError) {
-        let again = || StoreError::new(error.kind(), "wait").with_message(error.to_string());
-        self.answer(id, || Err(again().into()));
+    fn fail(&self, id: ExecutionId, begun: Begun, error: &StoreError) {
+        let again = || StoreError::new(error.kind(), "wait").with_message(format!("{error:#}"));
+        self.answer(id, begun, || Err(again().into()));
     }
 }
 
@@ -160,11 +203,11 @@ async fn route(
     let mut failing: Option<Instant> = None;
     loop {
         let Some(alive) = inner.upgrade() else { return };
-        let wanted = alive.wanted();
+        let (wanted, begun) = alive.wanted();
         let started = Instant::now();
         let mut expires_at = None;
         let answered = match call_timeout
-            .bound("wait", read(&*store, &alive, &wanted, page, &mut expires_at))
+            .bound("wait", read(&*store, &alive, (&wanted, begun), page, &mut expires_at))
             .await
         {
             Ok(answered) => {
@@ -178,7 +221,7 @@ async fn route(
                     page = (page / 2).max(1);
                 }
                 if error.kind() == ErrorKind::Closed {
-                    wanted.iter().for_each(|id| alive.fail(*id, &error));
+                    wanted.iter().for_each(|id| alive.fail(*id, begun, &error));
                 } else if error.is_transient() || since.elapsed() < RETRY_FOR {
                     tracing::debug!(%error, "cannot read which executions have ended; retrying");
                 } else {
@@ -188,7 +231,7 @@ async fn route(
                          for those that cannot be read fail with the error"
                     );
                     failing = None;
-                    tell_apart(&*store, call_timeout, &alive, &wanted).await;
+                    read_one_by_one(&*store, call_timeout, &alive, &wanted, begun).await;
                 }
                 0
             }
@@ -228,15 +271,21 @@ async fn route(
 
 /// Reads each execution by itself and fails only the waits whose own read fails: an unreadable execution does not
 /// affect the others.
-async fn tell_apart(store: &dyn Store, call_timeout: CallTimeout, inner: &Inner, wanted: &[ExecutionId]) {
+async fn read_one_by_one(
+    store: &dyn Store,
+    call_timeout: CallTimeout,
+    inner: &Inner,
+    wanted: &[ExecutionId],
+    begun: Begun,
+) {
     let mut in_a_row = 0;
     for (at, id) in wanted.iter().enumerate() {
-        match call_timeout.bound("wait", read(store, inner, &[*id], 1, &mut None)).await {
+        match call_timeout.bound("wait", read(store, inner, (&[*id], begun), 1, &mut None)).await {
             Err(error) if !error.is_transient() => {
-                inner.fail(*id, &error);
+                inner.fail(*id, begun, &error);
                 in_a_row += 1;
                 if in_a_row == IN_A_ROW_MAX {
-                    wanted[at..].iter().for_each(|id| inner.fail(*id, &error));
+                    wanted[at..].iter().for_each(|id| inner.fail(*id, begun, &error));
                     return;
                 }
             }
@@ -249,7 +298,7 @@ async fn tell_apart(store: &dyn Store, call_timeout: CallTimeout, inner: &Inner,
 async fn read(
     store: &dyn Store,
     inner: &Inner,
-    wanted: &[ExecutionId],
+    (wanted, begun): (&[ExecutionId], Begun),
     page: usize,
     expires_at: &mut Option<Timestamp>,
 ) -> stent_core::backend::Result<usize> {
@@ -266,10 +315,10 @@ async fn read(
         }
         for id in page {
             match found.get(id) {
-                None if inner.is_missing(*id) => {}
+                None if inner.is_missing(*id, begun) => {}
                 None => continue,
                 Some(view) if view.status.is_terminal() => {
-                    inner.answer(*id, || Ok((view.status, view.result.clone())));
+                    inner.answer(*id, begun, || Ok((view.status, view.result.clone())));
                 }
                 Some(view) => {
                     inner.is_there(*id);

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::engine::call_timeout::CallTimeout;
+use crate::engine::hooks::Hooks;
 use crate::error::{Error, Result};
 
 /// How long a failed write is retried before the caller gets the error. A write that the store cannot hold is not
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 const RETRY_FOR: Duration = Duration::from_secs(5);
 /// Minimum number of attempts while other transactions hold the needed locks. SQLite itself waits for its write lock,
 /// five seconds unless `busy_timeout` is set, and another writer may hold it that long.
-const CONTENDED_TRIES_MIN: u32 = 3;
+const CONTENDED_ATTEMPTS_MIN: u32 = 3;
 /// First pause between attempts, doubled up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest such pause, because a caller is waiting.
@@ -50,10 +51,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(store: Arc<dyn Store>, call_timeout: CallTimeout) -> Self {
+    pub(crate) fn start(store: Arc<dyn Store>, call_timeout: CallTimeout, hooks: Hooks) -> Self {
         // Further callers wait for room: the writer takes a whole batch at a time.
         let (requests, inbox) = mpsc::channel(2 * EXCHANGE_TRANSITIONS_MAX);
-        tokio::spawn(write_batches(store, call_timeout, inbox));
+        tokio::spawn(write_batches(Arc::new(Sender { store, call_timeout, hooks }), inbox));
         Self { requests }
     }
 
@@ -80,13 +81,20 @@ impl Writer {
     }
 }
 
-async fn write_batches(store: Arc<dyn Store>, call_timeout: CallTimeout, mut inbox: mpsc::Receiver<Request>) {
+/// Sends units to the store.
+struct Sender {
+    store: Arc<dyn Store>,
+    call_timeout: CallTimeout,
+    hooks: Hooks,
+}
+
+async fn write_batches(sender: Arc<Sender>, mut inbox: mpsc::Receiver<Request>) {
     let stragglers = Arc::new(Semaphore::new(STRAGGLERS_MAX));
     let mut requests = Vec::with_capacity(EXCHANGE_TRANSITIONS_MAX);
     while inbox.recv_many(&mut requests, EXCHANGE_TRANSITIONS_MAX).await > 0 {
         let mut units = in_units(requests.drain(..));
         while let Some(unit) = units.pop_front() {
-            match write(&*store, call_timeout, unit).await {
+            match write(&sender, unit).await {
                 Left::Nothing => {}
                 Left::Halves(first, second) => {
                     units.push_front(second);
@@ -95,13 +103,13 @@ async fn write_batches(store: Arc<dyn Store>, call_timeout: CallTimeout, mut inb
                 Left::Straggler(unit) => match stragglers.clone().try_acquire_owned() {
                     // The others need not wait for the locks that this unit waits for.
                     Ok(permit) => {
-                        let store = store.clone();
+                        let sender = sender.clone();
                         tokio::spawn(async move {
-                            persist(&*store, call_timeout, unit).await;
+                            persist(&sender, unit).await;
                             drop(permit);
                         });
                     }
-                    Err(_) => persist(&*store, call_timeout, unit).await,
+                    Err(_) => persist(&sender, unit).await,
                 },
             }
         }
@@ -136,7 +144,7 @@ struct Unit {
     /// When to give up on it, once it was sent.
     until: Option<Instant>,
     /// How often it was sent, alone or as part of a larger unit.
-    tries: u32,
+    attempts: u32,
 }
 
 /// The remaining work for a unit.
@@ -168,14 +176,15 @@ impl Unit {
         let half = self.replies.len() / 2;
         let transitions = self.transitions.split_off(half);
         let replies = self.replies.split_off(half);
-        let second = Self { transitions, replies, until: self.until, tries: self.tries };
+        let second = Self { transitions, replies, until: self.until, attempts: self.attempts };
         (self, second)
     }
 }
 
 /// Writes a unit, and sends it again while its fate is unknown or may change: repeating a transition has no effect. In
 /// the end, an error that one part may have caused reaches only that part's caller.
-async fn write(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) -> Left {
+async fn write(sender: &Sender, mut unit: Unit) -> Left {
+    let Sender { store, call_timeout, hooks } = sender;
     let until = *unit.until.get_or_insert_with(|| Instant::now() + RETRY_FOR);
     let mut pause = PAUSE_MIN;
     let mut failures = 0;
@@ -187,18 +196,19 @@ async fn write(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) -> 
             }
             Err(error) => error,
         };
+        hooks.store_failed(&error);
         failures += 1;
         let is_one = unit.replies.len() == 1;
-        unit.tries += 1;
+        unit.attempts += 1;
         // A single call may last longer than `RETRY_FOR`: the store may be silent, or another writer may hold its write
         // lock.
-        let tries_min = match error.kind() {
+        let attempts_min = match error.kind() {
             ErrorKind::Unavailable => 2,
-            ErrorKind::Contended => CONTENDED_TRIES_MIN,
+            ErrorKind::Contended => CONTENDED_ATTEMPTS_MIN,
             _ => 1,
         };
         let is_late = Instant::now() >= until;
-        let is_over = is_late && unit.tries >= tries_min;
+        let is_over = is_late && unit.attempts >= attempts_min;
         let splits = match error.kind() {
             ErrorKind::Limit | ErrorKind::Corrupt => true,
             // In a store with a single writer, no other write could proceed during that time.
@@ -240,12 +250,12 @@ async fn write(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) -> 
 }
 
 /// Retries a request that failed alone until it is written or its time is over.
-async fn persist(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) {
+async fn persist(sender: &Sender, mut unit: Unit) {
     let mut pause = PAUSE_MIN;
     loop {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
-        match write(store, call_timeout, unit).await {
+        match write(sender, unit).await {
             Left::Straggler(left) => unit = left,
             Left::Nothing | Left::Halves(..) => return,
         }
@@ -256,6 +266,6 @@ async fn persist(store: &dyn Store, call_timeout: CallTimeout, mut unit: Unit) {
 fn shared_error(error: Arc<StoreError>) -> Error {
     Error::Store(Arc::try_unwrap(error).unwrap_or_else(|error| {
         let kind: ErrorKind = error.kind();
-        StoreError::new(kind, "exchange").with_message(error.to_string()).with_source(error)
+        StoreError::new(kind, "exchange").with_message(format!("{error:#}")).with_source(error)
     }))
 }

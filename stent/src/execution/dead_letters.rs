@@ -57,8 +57,8 @@ impl DeadLetters {
         letter.ok_or(Error::NotFound(id))
     }
 
-    /// Reads the claims of a task that ended badly, oldest first: failed attempts, crashes, and claims that were handed
-    /// back. The root task of an execution has the execution's id.
+    /// Reads the claims of a task that ended badly, oldest first: failed attempts, crashes, and claims that were
+    /// released. The root task of an execution has the execution's id.
     ///
     /// # Errors
     /// Store errors. The history of an unknown task is empty.

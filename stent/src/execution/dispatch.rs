@@ -20,11 +20,12 @@ use crate::engine::writer::Way;
 use crate::error::Result;
 use crate::execution::handle::Handle;
 use crate::function::{BoxFuture, Function};
+use crate::metrics::{DispatchOutcome, Dispatched};
 use crate::trace;
 
 /// How errors name a dispatch.
-const DISPATCH: &str = "a dispatch";
-const DISPATCH_REMEDY: &str = "use stent::spawn(call), which starts one execution however often the code is replayed; or give the \
+pub(crate) const DISPATCH: &str = "a dispatch";
+pub(crate) const DISPATCH_REMEDY: &str = "use stent::spawn(call), which starts one execution however often the code is replayed; or give the \
                                dispatch an id or an idempotency key; or dispatch in the closure of stent::step(…)";
 
 /// A dispatch. Awaiting it writes a new execution and returns its handle.
@@ -153,13 +154,14 @@ impl<F: Function, I: Iterator<Item = Call<F>>> DispatchAll<F, I> {
         Self { engine, calls, start: Ok(None) }
     }
 
-    /// Delays the start of all calls by this long; replaces their own delays.
+    /// Delays the start by this long, except of calls that have a delay or a start of their own.
     pub fn delay(mut self, delay: impl IntoDuration) -> Self {
         self.start = delay.into_duration().map(|delay| Some(StartAt::After(delay)));
         self
     }
 
-    /// Starts all calls no earlier than this moment; replaces their own start times: see [`Dispatch::at`].
+    /// Starts the calls no earlier than this moment, except those that have a delay or a start of their own: see
+    /// [`Dispatch::at`].
     pub fn at(mut self, moment: impl Into<Timestamp>) -> Self {
         self.start = Ok(Some(StartAt::Moment(moment.into())));
         self
@@ -168,10 +170,9 @@ impl<F: Function, I: Iterator<Item = Call<F>>> DispatchAll<F, I> {
 
 impl<F: Function, I: Iterator<Item = Call<F>> + Send> DispatchAll<F, I> {
     pub(crate) async fn write(self, way: Way<'_>) -> Result<Vec<Handle<F::Output>>> {
-        context::check_not_replayed(DISPATCH, DISPATCH_REMEDY)?;
         let start = self.start?;
         let mut calls =
-            self.calls.map(|call| if let Some(start) = start { call.starting(start) } else { call });
+            self.calls.map(|call| if let Some(start) = start { call.or_starting(start) } else { call });
         // One span for all calls.
         let span = trace::dispatch(F::NAME);
         let written = write_all(&self.engine, way, &mut calls).instrument(span.clone()).await;
@@ -207,12 +208,42 @@ async fn write<F: Function>(
     call: Call<F>,
     id: Option<ExecutionId>,
 ) -> Result<ExecutionId> {
-    let id = id.unwrap_or_else(ids::execution);
+    let (is_new, id) = (id.is_none(), id.unwrap_or_else(ids::execution));
     let transition = start(engine, id, call)?;
-    Ok(match engine.write(way, transition).await? {
-        Outcome::Exists(first) => first,
-        _ => id,
-    })
+    let mut queues = queues(engine, std::slice::from_ref(&transition)).into_iter();
+    let outcome = engine.write(way, transition).await?;
+    if let Some(queue) = queues.next() {
+        report::<F>(engine, way, is_new, id, &queue, &outcome);
+    }
+    Ok(if let Outcome::Exists(first) = outcome { first } else { id })
+}
+
+/// The queues of dispatches, if somebody listens to reports of them.
+fn queues(engine: &Engine, dispatches: &[Transition]) -> Vec<String> {
+    if !engine.hooks.listen() {
+        return Vec::new();
+    }
+    dispatches.iter().flat_map(Transition::rows).map(|root| root.lane.queue.clone()).collect()
+}
+
+/// Reports a dispatch to the hooks. `is_new` is whether its id was drawn for it.
+fn report<F: Function>(
+    engine: &Engine,
+    way: Way<'_>,
+    is_new: bool,
+    id: ExecutionId,
+    queue: &str,
+    outcome: &Outcome,
+) {
+    let (execution, outcome) = match (outcome, way) {
+        (Outcome::Exists(first), _) => (*first, DispatchOutcome::Existing),
+        // Without an id of its own, this is the answer to a repetition of the write.
+        (Outcome::Already(_), _) if !is_new => (id, DispatchOutcome::Existing),
+        (_, Way::Within(_)) => (id, DispatchOutcome::Uncommitted),
+        (_, Way::Grouped) => (id, DispatchOutcome::Started),
+    };
+    let dispatched = Dispatched { execution, function: F::NAME, queue, outcome };
+    engine.hooks.tell(|metrics| metrics.dispatched(&dispatched));
 }
 
 /// Writes executions batch by batch and returns their ids.
@@ -228,6 +259,9 @@ async fn write_all<F: Function>(
         let mut bytes = 0;
         while batch.len() < EXCHANGE_TRANSITIONS_MAX && bytes < CHUNK_BYTES_MAX {
             let Some(call) = calls.next() else { break };
+            if !call.has_idempotency_key() {
+                context::check_not_replayed(DISPATCH, DISPATCH_REMEDY)?;
+            }
             let id = ids::execution();
             let transition = start(engine, id, call)?;
             bytes += transition.rows().iter().map(|root| root.args.len()).sum::<usize>();
@@ -237,7 +271,11 @@ async fn write_all<F: Function>(
         if batch.is_empty() {
             return Ok(written);
         }
+        let queues = queues(engine, &batch);
         let outcomes = engine.write_all(way, batch).await?;
+        for ((id, queue), outcome) in ids.iter().zip(&queues).zip(&outcomes) {
+            report::<F>(engine, way, true, *id, queue, outcome);
+        }
         let stands = |(id, outcome)| if let Outcome::Exists(first) = outcome { first } else { id };
         written.extend(ids.into_iter().zip(outcomes).map(stands));
     }

@@ -19,7 +19,7 @@ use crate::execution::result::ResultOf;
 pub struct Handle<T> {
     engine: Arc<Engine>,
     id: ExecutionId,
-    /// Whether it was dispatched within a transaction that may not be committed yet.
+    /// Whether the execution was dispatched within a transaction that may not be committed yet.
     may_come: bool,
     output: PhantomData<fn() -> T>,
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use stent_core::backend::{ExecutionView, Filter, ItemView, LaneView, RunningView, TaskView};
 use stent_core::limits::{COUNT_MAX, LANES_MAX, PAGE_MAX};
-use stent_core::model::{EndedClaim, ExecutionStatus, Seq};
-use stent_core::{ExecutionId, Payload, TaskId};
+use stent_core::model::{EndedClaim, ExecutionStatus, Seq, WorkerRecord};
+use stent_core::{ExecutionId, Payload, TaskId, WorkerId};
 
+use super::export::Export;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
@@ -34,7 +35,17 @@ impl Inspector {
         views.into_iter().next().ok_or(Error::NotFound(id))
     }
 
-    /// Reads all tasks of an execution, oldest first.
+    /// Reads a page of an execution's tasks, oldest first: those after `after`, at most `max`, and never more than 1,000. Items
+    /// of maps are among them.
+    ///
+    /// # Errors
+    /// Store errors. An unknown execution has none.
+    pub async fn tasks(&self, id: ExecutionId, after: Option<TaskId>, max: usize) -> Result<Vec<TaskView>> {
+        let max = max.min(PAGE_MAX);
+        Ok(self.engine.retrying(|| self.engine.store.tasks(id, after, max)).await?)
+    }
+
+    /// Reads all tasks of an execution, oldest first: all pages of [`tasks`](Self::tasks).
     ///
     /// # Errors
     /// Store errors. The timeline of an unknown execution is empty.
@@ -42,7 +53,7 @@ impl Inspector {
         let mut tasks: Vec<TaskView> = Vec::new();
         loop {
             let after = tasks.last().map(|task| task.id);
-            let page = self.engine.retrying(|| self.engine.store.tasks(id, after, PAGE_MAX)).await?;
+            let page = self.tasks(id, after, PAGE_MAX).await?;
             let whole = page.len() == PAGE_MAX;
             tasks.extend(page);
             if !whole {
@@ -136,5 +147,36 @@ impl Inspector {
     pub async fn running(&self, max: usize) -> Result<Vec<RunningView>> {
         let max = max.min(PAGE_MAX);
         Ok(self.engine.retrying(|| self.engine.store.running(max)).await?)
+    }
+
+    /// Reads a page of the workers of all processes, in the order of their ids, and so oldest first: those after `after`, at most
+    /// `max`, and never more than 1,000. Workers that have stopped, crashed or [died](WorkerRecord::is_dead) are listed until a
+    /// [retention](crate::Retention::workers) deletes them. [`Stent::workers`](crate::Stent::workers) describes the workers of this
+    /// process without asking the store.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
+        let max = max.min(PAGE_MAX);
+        Ok(self.engine.retrying(|| self.engine.store.workers(after, max)).await?)
+    }
+
+    /// Exports an execution: reads its whole record part by part, from its tasks with their arguments and results to its notes. Takes
+    /// a few reads for each task, and holds about a page of them in memory. The parts are not of one moment if the execution is
+    /// still running.
+    ///
+    /// Not part of it are signal values that nobody has consumed, cached results, and the key of the dispatch.
+    ///
+    /// ```
+    /// # async fn example(stent: stent::Stent, id: stent::ExecutionId) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut export = stent.inspect().export(id);
+    /// while let Some(part) = export.next().await? {
+    ///     println!("{}", serde_json::to_string(&part)?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn export(&self, id: ExecutionId) -> Export {
+        Export::new(self.engine.clone(), id)
     }
 }

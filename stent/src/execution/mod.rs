@@ -1,7 +1,9 @@
 //! Executions from outside: starts them, sends requests to them, waits for them, and sets how long they are kept.
 
+pub(crate) mod by_name;
 pub(crate) mod dead_letters;
 pub(crate) mod dispatch;
+pub(crate) mod export;
 pub(crate) mod handle;
 pub(crate) mod inspect;
 pub(crate) mod request;

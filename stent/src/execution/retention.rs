@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use stent_core::backend::{Purge, PurgeRequest};
 use stent_core::duration::IntoDuration;
 use tokio::task::AbortHandle;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 /// Most items to delete in one transaction.
 const BATCH: u32 = 500;
 
-/// How long ended executions, their details and cached results are kept. `None`, the default of every field, keeps them
+/// How long ended executions, their details, cached results and records of workers are kept. `None`, the default of every field, keeps them
 /// forever, and so does zero: a retention is a limit, and zero means no limit. To delete something at the next run, set
 /// one microsecond.
 ///
@@ -40,6 +41,8 @@ pub struct Retention {
     /// Results that answer repeated calls, counted from when they were stored. Results with their own time to live are
     /// deleted when it is over.
     pub results: Option<Duration>,
+    /// Records of [workers](crate::Inspector::workers) that have stopped, crashed or died, counted from when they were last seen.
+    pub workers: Option<Duration>,
 }
 
 impl Retention {
@@ -72,10 +75,19 @@ impl Retention {
         self.results = age.into();
         self
     }
+
+    /// Sets how long the records of workers are kept that have stopped, crashed or died, counted from when they were last seen.
+    /// `None` or zero keeps them.
+    #[must_use]
+    pub fn workers(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.workers = age.into();
+        self
+    }
 }
 
 /// How much was deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct RetentionReport {
     /// Executions.
     pub executions: u64,
@@ -85,6 +97,8 @@ pub struct RetentionReport {
     pub details: u64,
     /// Results.
     pub results: u64,
+    /// Records of workers.
+    pub workers: u64,
 }
 
 pub(crate) async fn apply(engine: &Engine, retention: &Retention) -> Result<RetentionReport> {
@@ -103,6 +117,7 @@ pub(crate) async fn apply(engine: &Engine, retention: &Retention) -> Result<Rete
         dead_letters: count(purge(engine, Purge::DeadLetters, limit(retention.dead_letters)).await),
         details: count(purge(engine, Purge::Details, limit(retention.details)).await),
         results: count(purge(engine, Purge::Results, Some(results)).await),
+        workers: count(purge(engine, Purge::Workers, limit(retention.workers)).await),
     };
     match failed {
         Some(error) => Err(error),
@@ -115,7 +130,8 @@ fn limit(age: Option<Duration>) -> Option<Duration> {
     age.filter(|age| !age.is_zero())
 }
 
-/// The age of a one-off purge. Zero is refused rather than guessed at, because nobody purges in order to keep forever.
+/// The age of a one-off purge. Zero is refused, because it is ambiguous: elsewhere it keeps data forever, but a purge
+/// is meant to delete.
 pub(crate) fn aged(age: impl IntoDuration) -> Result<Duration> {
     let age = age.into_duration()?;
     if age.is_zero() {

@@ -106,7 +106,7 @@ impl<F: Function> Future for Spawn<F> {
         let Self { progress, position, location } = &mut *self;
         let ask = |call| match position.enter("stent::spawn")? {
             Entered::Durable(reserved) => ask::<F>(reserved, call, location),
-            Entered::Local(_) => Err(Error::OutsideDurable { name: "stent::spawn".to_owned() }),
+            Entered::Local(_) => Err(Error::outside_durable("stent::spawn")),
         };
         progress.poll("stent::spawn", ask, |pending| {
             pending.poll(cx).map(|(_, result)| {

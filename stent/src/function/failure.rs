@@ -139,7 +139,9 @@ fn from_shown(error: &(dyn StdError + 'static), kind: Kind) -> Failure {
     }
     let mut texts = before.into_iter();
     let message = texts.next().unwrap_or_default();
-    Failure { causes: texts.collect(), ..own_failure(Kind::UNTYPED, message) }
+    let mut failure = own_failure(Kind::UNTYPED, message);
+    failure.causes = texts.collect();
+    failure
 }
 
 /// The failure of an error of one of Stent's types, or of a type that is known here.
@@ -365,6 +367,13 @@ pub(crate) fn absolute(kind: &Kind) -> String {
     format!("::{kind}")
 }
 
+/// Keeps a failure as it is when it passes with `?` through a function that returns `Result<_, stent::Failure>`.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        from_stent_error(&error)
+    }
+}
+
 /// Keeps a failure as it is when it passes through a function with `?`.
 pub(crate) fn from_stent_error(error: &Error) -> Failure {
     let kind = match error {
@@ -378,7 +387,11 @@ pub(crate) fn from_stent_error(error: &Error) -> Failure {
         _ => Kind::ERROR,
     };
     let Failure { message, causes, .. } = Failure::from_error("", error);
-    Failure { causes, ..own_failure(kind, message) }
+    // The kind says it already.
+    let message = if kind == error.code() { error.text() } else { message };
+    let mut failure = own_failure(kind, message);
+    failure.causes = causes;
+    failure
 }
 
 /// A failure, with this function as its origin unless it already has one. The stack would be of no use here, because
@@ -534,6 +547,14 @@ mod tests {
         code: u16,
     }
 
+    #[test]
+    fn an_error_becomes_the_failure_that_it_holds() {
+        let failure = Failure::new("shop::Declined", "declined with 7");
+
+        assert_eq!(Failure::from(Error::Failed(failure.clone())), failure);
+        assert!(Failure::from(Error::Cancelled).is(Kind::CANCELLED));
+    }
+
     #[derive(Debug, thiserror::Error)]
     #[error("opaque")]
     struct Opaque(#[source] std::io::Error);
@@ -561,7 +582,7 @@ mod tests {
     fn an_error_that_serde_knows_keeps_its_value() {
         let failure = failure!(Declined { code: 51 });
 
-        // In Stent's own crate every path begins as Stent's kinds do, so it is put into the other namespace.
+        // In Stent's own crate every path begins as Stent's kinds do, so the kind is moved to the other namespace.
         assert_eq!(failure.kind, concat!("user::", module_path!(), "::Declined"));
         assert_eq!(Error::Failed(failure).downcast(), Some(Declined { code: 51 }));
     }
@@ -601,8 +622,11 @@ mod tests {
 
     #[test]
     fn words_before_a_failure_are_its_message_and_it_stays_what_it_is() {
-        let inner =
-            Failure { causes: vec!["no funds".to_owned()], ..failure!(Declined { code: 51 }).fatal() };
+        let inner = {
+            let mut failure = failure!(Declined { code: 51 }).fatal();
+            failure.causes = vec!["no funds".to_owned()];
+            failure
+        };
         let told = anyhow::Error::from(Error::Failed(inner.clone()))
             .context("while charging")
             .context("at checkout");
@@ -618,7 +642,7 @@ mod tests {
             );
             assert_eq!(failure.downcast(), Some(Declined { code: 51 }));
             assert!(failure.fatal);
-            // Handed on, nothing grows.
+            // A failure that passes through further functions does not grow.
             assert_eq!(failure!(anyhow::Error::from(Error::Failed(failure.clone()))), failure);
         }
     }

@@ -28,7 +28,8 @@ use crate::names::check_name;
 /// A boxed future, as durable functions return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A durable function as a type. `#[durable]` implements it; manual implementations are rarely needed.
+/// A durable function as a type. `#[durable]` implements it; manual implementations are rarely needed. The types in its
+/// signatures are in [`functions`](crate::functions).
 pub trait Function: Send + Sync + Sized + 'static {
     /// The stored parameters, as a tuple.
     type Args: Serialize + DeserializeOwned + Send + 'static;
@@ -83,7 +84,7 @@ pub struct FunctionOptions {
     /// Most of its tasks that may be claimed per period, across all workers. A parked function is claimed again when it
     /// continues, and each claim counts.
     pub rate: Option<Rate>,
-    /// Whether identical calls run once, whoever makes them.
+    /// Whether identical calls run once, across all callers.
     pub idempotent: bool,
     /// Whether, and for how long, a call's result answers identical calls.
     pub cached: Option<Cached>,
@@ -154,7 +155,7 @@ impl FunctionOptions {
         self
     }
 
-    /// Runs identical calls once, whoever makes them.
+    /// Runs identical calls once, across all callers.
     #[must_use]
     pub const fn idempotent(mut self) -> Self {
         self.idempotent = true;

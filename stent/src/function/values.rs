@@ -46,7 +46,7 @@ pub(crate) fn unfit_output(name: &str, error: &CodecError) -> Failure {
 pub(crate) fn fit_output(name: &str, output: Payload, max: usize) -> TaskResult {
     match check_size(&output, max, &|| format!("result of `{name}`")) {
         Ok(()) => Ok(output),
-        Err(error) => Err(own_failure(Kind::PAYLOAD_TOO_LARGE, error.to_string()).fatal()),
+        Err(error) => Err(own_failure(Kind::PAYLOAD_TOO_LARGE, error.text()).fatal()),
     }
 }
 

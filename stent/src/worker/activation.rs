@@ -79,7 +79,7 @@ impl Activation {
         let started_at = task.started_at.unwrap_or(task.created_at);
         let replay = Replay::new(started_at, task.done, claimed.steps)
             .noted(task.noted)
-            .redriven(task.mark == Some(Mark::Redrive))
+            .redriven(task.marks.contains(Mark::Redrive))
             .sealed(host.engine.is_sealed);
         let function = task.lane.function;
         let place = Place { task: task.id, tree: task.tree, function, attempts: task.attempts };
@@ -223,7 +223,7 @@ fn poll_code(host: &Host, durable: &Durable, code: &mut Code, cx: &mut TaskConte
         let engine = &host.engine;
         *code = match engine.registry.get(&durable.function) {
             Ok(function) => Code::Entered((function.invoke)(args, &host.states, engine.codec)),
-            Err(error) => Code::Ended(Err(own_failure(Kind::NOT_REGISTERED, error.to_string()).fatal())),
+            Err(error) => Code::Ended(Err(own_failure(Kind::NOT_REGISTERED, error.text()).fatal())),
         };
     }
     match code {
@@ -254,7 +254,8 @@ impl fmt::Debug for Activation {
     }
 }
 
-/// The waker of a task's code. It remembers whether it was woken, which tells quiet code from code with work to do.
+/// The waker of a task's code. It remembers whether it was woken, which distinguishes quiet code from code with work to
+/// do.
 pub(super) struct TurnWaker {
     woken: AtomicBool,
     turn: AtomicWaker,

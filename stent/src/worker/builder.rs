@@ -11,6 +11,7 @@ use super::drive::{self, Driver};
 use super::fleet::Fleet;
 use super::handle::Worker;
 use super::held;
+use super::presence::Presence;
 use super::report::Reporter;
 use crate::engine::poll::PollOptions;
 use crate::engine::{Engine, ids};
@@ -40,6 +41,17 @@ impl WorkerBuilder {
             self.invalid.get_or_insert(error);
         }
         self.config.name = Some(name);
+        self
+    }
+
+    /// Sets the version of the program, which [`Inspector::workers`](crate::Inspector::workers) shows: usually
+    /// `env!("CARGO_PKG_VERSION")`. By default there is none, because a library does not know it. It decides nothing.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        let version = version.into();
+        if let Err(error) = check_name("version", &version) {
+            self.invalid.get_or_insert(error);
+        }
+        self.config.version = Some(version);
         self
     }
 
@@ -89,8 +101,9 @@ impl WorkerBuilder {
         self
     }
 
-    /// Sets how long a drain waits for running turns before it hands them back; the default is 30 s. Zero means no
-    /// limit: the drain waits until every turn has reached a wait or its end, and until the results are committed.
+    /// Sets how long a drain waits for running turns before it releases their tasks; the default is 30 s. Zero
+    /// means no limit: the drain waits until every turn has reached a wait or its end, and until the results are
+    /// committed.
     pub fn grace(mut self, grace: impl IntoTimeout) -> Self {
         self.config.grace = grace.into_timeout().unwrap_or_else(|error| {
             self.invalid.get_or_insert(error.into());
@@ -99,7 +112,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// Makes a drain hand running turns back at once, as [`Worker::stop`] does.
+    /// Makes a drain release running tasks at once, as [`Worker::stop`] does.
     pub const fn no_grace(mut self) -> Self {
         self.config.grace = Some(Duration::ZERO);
         self
@@ -161,8 +174,16 @@ impl WorkerBuilder {
         let report = Reporter::new(&self.engine, vitals.clone());
         self.fleet.watch(&self.engine);
         tokio::spawn(held::tell(Arc::downgrade(&self.engine), self.fleet.clone(), id));
+        let presence = Presence::begin(&self.engine, &vitals, &self.config);
         let driver = Driver::new(report, self.engine, self.fleet, self.config, pump);
         tracing::info!(worker = %id, name = vitals.name(), "worker started");
-        Ok(Worker::new(vitals, tokio::spawn(drive::run(driver))))
+        Ok(Worker::new(vitals, tokio::spawn(drive::run(driver, presence))))
+    }
+
+    /// Reports more often, so that a test need not wait.
+    #[cfg(test)]
+    pub(super) const fn report(mut self, every: Duration) -> Self {
+        self.config.report = every;
+        self
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stent_core::backend::StickyCache;
-use stent_core::limits::HOT_MAX;
+use stent_core::limits::CACHE_MAX;
 use stent_core::model::{Epoch, Fence};
 use stent_core::transition::Transition;
 use stent_core::{ExecutionId, TaskId, Timestamp, decide};
@@ -39,7 +39,7 @@ struct Inner {
     by_age: BTreeMap<u64, TaskId>,
     parked: u64,
     /// Tasks that the claim in flight relies on: their code must still be here when it returns.
-    recalled: BTreeSet<TaskId>,
+    claiming: BTreeSet<TaskId>,
     /// Number of entries that wait for something outside the store.
     awaiting: usize,
     /// Tasks that are due in the store at a moment only because their code waits for something outside the store. The
@@ -76,9 +76,9 @@ impl Cache {
     }
 
     /// Transitions that postpone the due moments of code in this cache, once a third of a lease has passed.
-    pub(super) fn put_off(&self, now: Timestamp, lease: Duration) -> Vec<Transition> {
+    pub(super) fn postpone(&self, now: Timestamp, lease: Duration) -> Vec<Transition> {
         let mut inner = self.lock();
-        let mut put_off = Vec::new();
+        let mut postpone = Vec::new();
         while let Some((from, task)) = inner.due.first().copied()
             && from.since(now) <= lease / 3 * 2
         {
@@ -90,15 +90,15 @@ impl Cache {
             if until <= from || from <= now {
                 continue;
             }
-            put_off.push(decide::postpone(task, parked.epoch, from, until, now));
+            postpone.push(decide::postpone(task, parked.epoch, from, until, now));
             parked.due = Some(until);
             inner.due.insert((until, task));
         }
-        put_off
+        postpone
     }
 
     /// When the next due moment is to be postponed.
-    pub(super) fn put_off_at(&self, lease: Duration) -> Option<Timestamp> {
+    pub(super) fn postpone_at(&self, lease: Duration) -> Option<Timestamp> {
         self.lock().due.first().map(|(due, _)| *due - lease / 3 * 2)
     }
 
@@ -106,6 +106,11 @@ impl Cache {
     pub(super) fn take(&self, task: TaskId, epoch: Epoch) -> Option<Parked> {
         let parked = self.lock().remove(task)?;
         (parked.epoch.count + 1 == epoch.count).then_some(parked)
+    }
+
+    /// Since when code is parked here.
+    pub(super) fn parked_at(&self, task: TaskId) -> Option<Timestamp> {
+        self.lock().entries.get(&task).map(|entry| entry.parked.at)
     }
 
     pub(super) fn forget(&self, task: TaskId) {
@@ -120,7 +125,7 @@ impl Cache {
         let mut inner = self.lock();
         let awaiting = inner.awaiting;
         let over = (inner.entries.len() - awaiting).saturating_sub(self.max);
-        let awaiting_over = awaiting.saturating_sub(self.max.max(HOT_MAX));
+        let awaiting_over = awaiting.saturating_sub(self.max.max(CACHE_MAX));
         let mut evicted = Vec::new();
         for (over, awaits) in [(over, false), (awaiting_over, true)] {
             if over == 0 {
@@ -128,7 +133,7 @@ impl Cache {
             }
             let idle = inner.by_age.values().filter(|task| {
                 let entry = inner.entries.get(task);
-                !inner.recalled.contains(task)
+                !inner.claiming.contains(task)
                     && entry.is_some_and(|entry| entry.parked.due.is_some() == awaits)
             });
             let oldest: Vec<TaskId> = idle.take(over).copied().collect();
@@ -140,7 +145,7 @@ impl Cache {
 
     /// The claim returned, so the code that it relied on was taken or was not claimed after all.
     pub(super) fn claimed(&self) {
-        self.lock().recalled.clear();
+        self.lock().claiming.clear();
     }
 
     /// At most `max` executions whose code is here. Successive calls rotate through all of them.
@@ -220,7 +225,7 @@ impl StickyCache for Cache {
         if !entry.stands || (epoch, commit) != (fence.epoch, fence.commit) {
             return None;
         }
-        inner.recalled.insert(fence.task);
+        inner.claiming.insert(fence.task);
         Some(seen)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stent_core::limits::{CLAIM_MAX, HOT_MAX, LEASE};
+use stent_core::limits::{CACHE_MAX, CLAIM_MAX, LEASE, WORKER_REPORT};
 use stent_core::pace::PumpConfig;
 
 use crate::engine::poll::{INTERVAL_MIN, PollOptions};
@@ -20,6 +20,8 @@ const LEASE_MIN: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug)]
 pub(super) struct Config {
     pub(super) name: Option<String>,
+    /// The version of the program.
+    pub(super) version: Option<String>,
     pub(super) concurrency: usize,
     pub(super) lease: Duration,
     pub(super) heartbeat: Option<Duration>,
@@ -30,12 +32,15 @@ pub(super) struct Config {
     pub(super) grace: Option<Duration>,
     pub(super) cache: usize,
     pub(super) poll: PollOptions,
+    /// How often the worker reports to the store that it lives.
+    pub(super) report: Duration,
 }
 
 impl Config {
     pub(super) fn new(poll: PollOptions) -> Self {
         Self {
             name: None,
+            version: None,
             concurrency: CONCURRENCY,
             lease: LEASE,
             heartbeat: None,
@@ -43,8 +48,9 @@ impl Config {
             tags: Vec::new(),
             states: States::default(),
             grace: Some(GRACE),
-            cache: HOT_MAX,
+            cache: CACHE_MAX,
             poll,
+            report: WORKER_REPORT,
         }
     }
 

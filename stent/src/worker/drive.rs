@@ -40,6 +40,7 @@ use super::fleet::Fleet;
 use super::host::Host;
 use super::port::{Kept, Message, Parked, Port};
 use super::prefetch::{Prefetched, Ready};
+use super::presence::Presence;
 use super::report::{Reporter, Subject};
 use super::status::Stop;
 use super::turn;
@@ -88,7 +89,7 @@ pub(super) struct Driver {
     prefetched: Prefetched,
     outbox: Outbox,
     /// Leases of tasks with results to commit, whether or not their turn still runs. They are kept until the commit is
-    /// known to stand, so that nobody else runs the tasks meanwhile.
+    /// confirmed, so that no other worker runs the tasks meanwhile.
     kept: HashMap<TaskId, Lease>,
     /// Tasks that were claimed here again while a write under their older claim was in flight.
     taken_back: HashMap<TaskId, (Held, Lease)>,
@@ -123,13 +124,13 @@ pub(super) struct Driver {
     renews_first: bool,
 }
 
-/// Runs a worker's loop until it ends.
+/// Runs a worker's loop until it ends. If it panics, it drops the worker's presence, which reports that.
 ///
 /// # Errors
 /// [`Error::WorkerCrashed`] if it panicked.
-pub(super) async fn run(driver: Driver) -> Result<()> {
+pub(super) async fn run(driver: Driver, presence: Presence) -> Result<()> {
     let worker = driver.port.host.worker;
-    let ran = AssertUnwindSafe(driver.run()).catch_unwind().await;
+    let ran = AssertUnwindSafe(driver.run(presence)).catch_unwind().await;
     ran.map_err(|panic| {
         let failure = panic_failure(panic);
         tracing::error!(
@@ -205,8 +206,8 @@ impl Driver {
         }
     }
 
-    /// Runs until the worker is stopped and has committed or handed back everything, or gives up on that.
-    async fn run(mut self) {
+    /// Runs until the worker is stopped and has committed or released everything, or gives up on that.
+    async fn run(mut self, presence: Presence) {
         let end = End { report: self.port.report.clone(), is_well: false };
         let mut stop = self.port.stop.clone();
         let mut steps = self.port.host.engine.clock.steps();
@@ -227,7 +228,7 @@ impl Driver {
                     deadline = Some(deadline.map_or_else(Instant::now, |known| known.min(Instant::now())));
                 }
             }
-            // Not while an exchange is in flight: it may advance the fences that a hand-back is checked against.
+            // Not while an exchange is in flight: it may advance the fences against which a release is checked.
             let due = deadline.is_some_and(|deadline| deadline <= Instant::now());
             if due && !handed_back && !self.exchanges() {
                 handed_back = true;
@@ -241,7 +242,7 @@ impl Driver {
                     break;
                 }
             }
-            // At this time every lease that could not be handed back has expired.
+            // At this time every lease that could not be released has expired.
             let given_up = deadline.and_then(|deadline| deadline.checked_add(self.port.lease));
             if given_up.is_some_and(|given_up| given_up <= Instant::now()) {
                 self.give_up();
@@ -249,7 +250,7 @@ impl Driver {
             }
             self.stop_lapsed();
             self.end_expired();
-            self.put_off();
+            self.postpone();
             self.start_waiting();
             self.act().await;
             // The exchange that begins now commits the turns that just ended; other tasks can use their slots
@@ -308,11 +309,12 @@ impl Driver {
                  waiting for it"
             );
         }
+        presence.end().await;
         end.well();
         tracing::info!(%worker, "worker stopped");
     }
 
-    /// Stops without having handed everything back, because the store could not be reached for as long as leases last.
+    /// Stops although not everything is released, because the store could not be reached for as long as leases last.
     fn give_up(&mut self) {
         tracing::warn!(
             worker = %self.port.host.worker,
@@ -346,14 +348,14 @@ impl Driver {
 
     /// Postpones the due moments of parked tasks that wait for something outside the store: their code is still in
     /// memory.
-    fn put_off(&mut self) {
+    fn postpone(&mut self) {
         let now = self.port.host.engine.clock.now();
-        for transition in self.cache.put_off(now, self.port.lease) {
+        for transition in self.cache.postpone(now, self.port.lease) {
             self.submit(Submission::of(transition), now);
         }
     }
 
-    /// Starts prefetched tasks while there are free slots, and hands back the ones that have waited too long.
+    /// Starts prefetched tasks while there are free slots, and releases the ones that have waited too long.
     fn start_waiting(&mut self) {
         if self.prefetched.is_empty() {
             return;
@@ -396,8 +398,8 @@ impl Driver {
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
         let overdue_at = self.prefetched.overdue_at(self.pump.patience());
         let paced = self.pump.poll_deadline(can_claim).into_iter();
-        let put_off_at = self.cache.put_off_at(self.port.lease);
-        let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at).chain(put_off_at);
+        let postpone_at = self.cache.postpone_at(self.port.lease);
+        let paced = paced.chain(self.lapse_at).chain(expires_at).chain(overdue_at).chain(postpone_at);
         let paced = paced.min().map(|at| Instant::now() + at.since(now));
         let retry_at = self.retry_at.filter(|_| self.committing.is_none());
         let lane = if self.parallel { &self.straggling } else { &self.committing };
@@ -475,7 +477,7 @@ impl Driver {
                 let ended = self.ended(&commit.fence);
                 let (is_parked, subject) = (parked.is_some(), ended.map(|active| active.subject));
                 if let Some(parked) = parked {
-                    self.keep_hot(parked);
+                    self.cache_parked(parked);
                 }
                 self.submit(Submission { parked: is_parked, subject, ..Submission::of(commit) }, now);
             }
@@ -485,7 +487,9 @@ impl Driver {
                 let row = commit.insert.iter().find(|row| row.id == lease.task);
                 let fence = Some(&commit.fence).filter(|fence| self.is_current(fence));
                 let parent = fence.and_then(|fence| self.active.remove(&fence.task));
-                if let (Some(Active { abort, stop, .. }), Some(row)) = (parent, row) {
+                let mut of_parent = None;
+                if let (Some(Active { abort, stop, subject, .. }), Some(row)) = (parent, row) {
+                    of_parent = Some(subject);
                     let subject = Subject::of_step(row, now);
                     self.hold(Active {
                         held: *step,
@@ -499,8 +503,11 @@ impl Driver {
                         goes_on: None,
                     });
                 }
-                self.keep_hot(parked);
-                self.submit(Submission { reply: Some(reply), parked: true, ..Submission::of(commit) }, now);
+                self.cache_parked(parked);
+                let submission = Submission::of(commit);
+                let submission =
+                    Submission { reply: Some(reply), parked: true, subject: of_parent, ..submission };
+                self.submit(submission, now);
             }
             Message::Unpark { task, epoch } => {
                 let transition = decide::unpark(task, epoch, now);
@@ -524,7 +531,7 @@ impl Driver {
         }
     }
 
-    fn keep_hot(&self, parked: Parked) {
+    fn cache_parked(&self, parked: Parked) {
         // Here and not in the turn: an unpark must come after the parking that it refers to.
         let (messages, task, epoch) = (self.port.messages.clone(), parked.task, parked.epoch);
         let unpark = move || drop(messages.send(Message::Unpark { task, epoch }));
@@ -568,9 +575,10 @@ impl Driver {
     }
 
     /// Accepts a claimed task. Its turn starts at once or when a slot is free; if the worker was stopped meanwhile, the
-    /// task is handed back.
+    /// task is released.
     fn take(&mut self, claimed: Claimed, now: Timestamp) {
-        self.port.report.claimed(&claimed);
+        let parked_at = claimed.cached.and_then(|_| self.cache.parked_at(claimed.task.id));
+        self.port.report.claimed(&claimed, now, parked_at.map(|at| now.since(at)));
         // The store lets a task be claimed again when its lease has expired, which may be before this worker notices.
         self.lose(claimed.task.id, LeaseLoss::Lapsed);
         if self.take_back(&claimed, now) {
@@ -583,12 +591,12 @@ impl Driver {
         }
         let subject = Subject::of_claim(&claimed, now);
         if let Some(commit) = decide::crashed(&claimed, now) {
-            let (function, tries) = (&claimed.task.lane.function, claimed.task.uncommitted_claims);
+            let (function, claims) = (&claimed.task.lane.function, claimed.task.uncommitted_claims);
             tracing::error!(
                 execution = %claimed.task.tree.execution,
                 task = %claimed.task.id,
                 function,
-                "giving up on `{function}`: {tries} claims of it ended without progress, because workers died, lost \
+                "giving up on `{function}`: {claims} claims of it ended without progress, because workers died, lost \
                  their leases or aborted a turn; stent.dead_letters().history(task) lists these claims"
             );
             self.submit(Submission { subject: Some(subject), ..Submission::of(commit) }, now);
@@ -608,8 +616,8 @@ impl Driver {
                     parked.activation
                 }
                 None => {
-                    // The claim relied on cached code that is gone, so the claimed steps are incomplete. Hand the task
-                    // back, to be claimed without the cache.
+                    // The claim relied on cached code that is gone, so the claimed steps are incomplete. Release the
+                    // task, to be claimed without the cache.
                     self.release(&held, now);
                     return;
                 }
@@ -649,7 +657,7 @@ impl Driver {
         });
     }
 
-    /// Stops every turn and hands its task back.
+    /// Stops every turn and releases its task.
     fn hand_back(&mut self) {
         self.handle_rest();
         let now = self.port.host.engine.clock.now();
@@ -664,7 +672,8 @@ impl Driver {
                     active.held.fence = active.held.fence.next();
                 }
             }
-            self.release(&active.held, now);
+            let release = Submission::of(decide::release(&active.held, now));
+            self.submit(Submission { subject: Some(active.subject), ..release }, now);
         }
     }
 }
@@ -690,11 +699,12 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        // A loop that is dropped with its runtime neither stopped cleanly nor panicked, and nobody reads its state any
-        // more.
-        match self.is_well || !std::thread::panicking() {
-            true => self.report.vitals().stopped(),
-            false => self.report.vitals().crashed(),
+        // A loop that is dropped with its runtime has not panicked, but probes on another runtime may still ask for it.
+        let vitals = self.report.vitals();
+        let was_asked = *vitals.stopping().borrow() != Stop::No;
+        match self.is_well || (was_asked && !std::thread::panicking()) {
+            true => vitals.stopped(),
+            false => vitals.crashed(),
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::status::{Stop, Vitals, WorkerStatus};
 use crate::error::{Error, Result};
 
-/// A running worker. Dropping it hands its work back at once; use [`drain`](Self::drain) to let running work finish.
+/// A running worker. Dropping it releases its work at once; use [`drain`](Self::drain) to let running work finish.
 #[derive(Debug)]
 pub struct Worker {
     vitals: Arc<Vitals>,
@@ -50,14 +50,14 @@ impl Worker {
         self.vitals.wait_until_ready().await
     }
 
-    /// Drains the worker (graceful shutdown): it stops claiming, lets running turns reach their next wait or end, hands
-    /// back turns that still run after the grace period, and stops. No work is lost, and nothing here counts as a crash
-    /// or an attempt.
+    /// Drains the worker (graceful shutdown): it stops claiming, lets running turns reach their next wait or end,
+    /// releases tasks whose turns still run after the grace period, and stops. No work is lost, and nothing here counts
+    /// as a crash or an attempt.
     ///
     /// A function that waits for its steps, for a moment or for a signal does not delay a drain: it is parked, and any
     /// worker can continue it. A store that is down delays a drain by at most the grace period plus one lease: tasks
-    /// that could not be handed back by that time become due again when their leases expire. A worker [without a limit
-    /// to its grace](crate::WorkerBuilder::grace) waits indefinitely for both.
+    /// that could not be released by that time become due again when their leases expire. A worker [without a limit to
+    /// its grace](crate::WorkerBuilder::grace) waits indefinitely for both.
     ///
     /// # Errors
     /// [`Error::WorkerCrashed`] if the worker's loop panicked.
@@ -69,7 +69,7 @@ impl Worker {
         self.join().await
     }
 
-    /// Hands back all running work at once, and stops.
+    /// Releases all running work at once, and stops.
     ///
     /// # Errors
     /// Those of [`drain`](Self::drain).

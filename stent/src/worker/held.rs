@@ -10,7 +10,8 @@ use stent_core::limits::PAGE_MAX;
 use super::fleet::Fleet;
 use crate::engine::Engine;
 
-/// Looks once. Whether the other workers are alive is not known before their leases expire, so this is not a warning.
+/// Reads the store once. Whether the other workers are alive is not known before their leases expire, so this is not a
+/// warning.
 pub(super) async fn tell(engine: Weak<Engine>, fleet: Arc<Fleet>, worker: WorkerId) {
     let Some(engine) = engine.upgrade() else { return };
     let running = match engine.retrying(|| engine.store.running(PAGE_MAX)).await {

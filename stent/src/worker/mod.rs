@@ -11,6 +11,7 @@
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `prefetch`, `cache` | tasks claimed before a slot is free; parked code kept in memory |
 //! | `drop_queue` | drops code on threads that may block |
+//! | `presence` | tells the store that the worker lives |
 //! | `report` | reports a worker's work to hooks and to the log |
 //! | `blocking`, `unrecorded`, `unknown`, `held` | warnings: functions that block their thread or await non-durable work, due work of unknown functions, tasks that other workers hold |
 
@@ -27,6 +28,7 @@ mod held;
 mod host;
 mod port;
 mod prefetch;
+mod presence;
 mod report;
 mod status;
 mod transact;
@@ -37,4 +39,4 @@ mod unrecorded;
 pub use self::builder::WorkerBuilder;
 pub(crate) use self::fleet::Fleet;
 pub use self::handle::Worker;
-pub use self::status::{StoreTrouble, WorkerState, WorkerStatus, WorkersOverview};
+pub use self::status::{StoreTrouble, WorkerStatus, WorkersOverview};

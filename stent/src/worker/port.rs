@@ -20,7 +20,8 @@ use super::status::Stop;
 pub(super) enum Message {
     /// The turn records something and continues once that is committed.
     Keep { commit: Commit, reply: oneshot::Sender<Kept> },
-    /// The turn has committed something itself, in a transaction of the application, and continues when told.
+    /// The turn has committed something itself, in a transaction of the application, and continues when the loop
+    /// replies.
     Kept { commit: Commit, news: News, reply: oneshot::Sender<Kept> },
     /// The turn has ended. Parked code comes along, to be kept in memory.
     Done { commit: Commit, parked: Option<Parked> },
@@ -54,6 +55,8 @@ pub(super) struct Parked {
     /// How many transitions of the task are committed, including its parking.
     pub(super) commit: u32,
     pub(super) seen: u32,
+    /// When its turn ended.
+    pub(super) at: Timestamp,
     /// When it is due because its code waits for something outside the store, unless that is postponed.
     pub(super) due: Option<Timestamp>,
     pub(super) activation: Activation,
@@ -91,7 +94,7 @@ impl Port {
             && *self.stop.borrow() == Stop::No
     }
 
-    /// Sends a message to the loop. If the loop has ended, the turn ends with it; its task was handed back.
+    /// Sends a message to the loop. If the loop has ended, the turn ends with it; its task was released.
     pub(super) fn send(&self, message: Message) {
         let _ = self.messages.send(message);
     }

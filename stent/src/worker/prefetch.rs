@@ -1,5 +1,5 @@
 //! Prefetched tasks: claimed before a slot is free. They start when slots become free, oldest claim first; a task that
-//! waits too long is handed back, so that another worker can run it.
+//! waits too long is released, so that another worker can run it.
 
 use std::collections::VecDeque;
 use std::time::Duration;

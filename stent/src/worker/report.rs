@@ -15,10 +15,11 @@ use crate::engine::clock::Clock;
 use crate::engine::expire::report_expired;
 use crate::engine::hooks::Hooks;
 use crate::metrics::{
-    ExchangeDone, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed, TaskCompleted, TaskFailed, TaskRef,
+    DispatchOutcome, Dispatched, ExchangeDone, LeaseLoss, LeaseLost, LeaseRenewed, TaskClaimed,
+    TaskCompleted, TaskFailed, TaskRef, TurnEnd, TurnEnded,
 };
 
-/// The subject of a turn, for places that otherwise only know its id.
+/// The subject of a turn, for code that otherwise only knows its id.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     task: TaskId,
@@ -96,6 +97,26 @@ fn tell_failed_step(&TaskRef { id, execution, function, .. }: &TaskRef<'_>, fail
     tracing::info!(%execution, task = %id, function, %failure, "`{function}` failed, and its caller gets the error: {failure}");
 }
 
+/// How a turn ended whose last write this is; `None` if the turn continues, or if the write is of no turn.
+const fn end_of_turn(transition: &Transition) -> Option<TurnEnd> {
+    match transition {
+        Transition::Commit(commit) => match &commit.next {
+            Next::Keep => None,
+            Next::Park(_) => Some(TurnEnd::Parked),
+            Next::Retry { .. } => Some(TurnEnd::Retried),
+            Next::Redo => Some(TurnEnd::Restarted),
+            Next::Release => Some(TurnEnd::Released),
+            Next::End(Ok(_)) => Some(TurnEnd::Completed),
+            Next::End(Err(_)) => Some(TurnEnd::Failed),
+        },
+        Transition::Expire(_) => Some(TurnEnd::Failed),
+        Transition::Dispatch(_)
+        | Transition::Request(_)
+        | Transition::Unpark(_)
+        | Transition::Postpone(_) => None,
+    }
+}
+
 /// The outcome of an attempt.
 struct Ended<'a> {
     task: TaskRef<'a>,
@@ -125,14 +146,18 @@ impl Reporter {
         &self.vitals
     }
 
-    pub(super) fn claimed(&self, claimed: &Claimed) {
+    /// A task was claimed by a call that returned now; `waited` is how long its code was parked in the sticky cache.
+    pub(super) fn claimed(&self, claimed: &Claimed, now: Timestamp, waited: Option<Duration>) {
         let task = &claimed.task;
         self.hooks.tell(|metrics| {
             metrics.task_claimed(&TaskClaimed {
                 worker: self.vitals.id(),
                 task: task_ref(task.id, &task.tree, &task.lane),
                 attempts: task.attempts,
-                is_recalled: claimed.cached.is_some(),
+                queued: now.since(claimed.due_at),
+                from_cache: claimed.cached.is_some(),
+                is_replayed: claimed.cached.is_none() && !claimed.steps.is_empty(),
+                waited,
             });
         });
     }
@@ -144,11 +169,19 @@ impl Reporter {
             if let (StepKind::Call, NewTaskState::Done { started_at, result }) = (row.kind, &row.state) {
                 self.ran_here(row, transition.at().since(*started_at), result, false);
             }
+            if row.tree.parent.is_none() {
+                self.spawned(row);
+            }
         }
         if !stopped {
             report_expired(transition, subject.map(|subject| &*subject.lane.function));
         }
         let Some(subject) = subject.filter(|_| !stopped) else { return };
+        if let Some(end) = end_of_turn(transition) {
+            let (worker, task) = (self.vitals.id(), subject.as_ref());
+            let duration = transition.at().since(subject.turn_at);
+            self.hooks.tell(|metrics| metrics.turn_ended(&TurnEnded { worker, task, end, duration }));
+        }
         let (result, is_retried) = match transition {
             Transition::Commit(commit) => match &commit.next {
                 Next::End(result) => (result.as_ref().map(drop), false),
@@ -172,6 +205,17 @@ impl Reporter {
             self.hooks.dead_lettered(subject.as_ref(), failure);
         }
         self.tell_failure(subject, transition);
+    }
+
+    /// Durable code started an execution.
+    fn spawned(&self, root: &NewTask) {
+        let dispatched = Dispatched {
+            execution: root.tree.execution,
+            function: &root.lane.function,
+            queue: &root.lane.queue,
+            outcome: DispatchOutcome::Started,
+        };
+        self.hooks.tell(|metrics| metrics.dispatched(&dispatched));
     }
 
     /// Logs what follows from a failure.
@@ -225,6 +269,9 @@ impl Reporter {
         answer: Result<usize, &StoreError>,
     ) {
         self.answered(answer.err());
+        if let Err(error) = answer {
+            self.hooks.store_failed(error);
+        }
         let worker = self.vitals.id();
         let (claimed, is_ok) = (answer.unwrap_or(0), answer.is_ok());
         self.hooks.tell(|metrics| {
@@ -239,6 +286,7 @@ impl Reporter {
     pub(super) fn not_renewed(&self, leases: &[Lease], error: &StoreError) {
         tracing::debug!(%error, leases = leases.len(), "cannot renew leases; retrying soon");
         self.answered(Some(error));
+        self.hooks.store_failed(error);
         leases.iter().for_each(|lease| self.tell_renewed(lease.task, false));
     }
 
@@ -337,7 +385,7 @@ impl Reporter {
         );
     }
 
-    /// The worker was told to drain.
+    /// The worker begins to drain.
     pub(super) fn drains<'a>(&self, turns: impl Iterator<Item = &'a Subject>, grace: Option<Duration>) {
         let (count, functions) = counted(turns);
         let (worker, name) = (self.vitals.id(), self.vitals.name());

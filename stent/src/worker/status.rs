@@ -1,12 +1,12 @@
 //! The state of workers, for probes and people. A worker's loop writes it; reading it does not access the store.
 
-use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
 use stent_core::backend::{Error as StoreError, ErrorKind};
+use stent_core::model::WorkerState;
 use stent_core::{Timestamp, WorkerId};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -18,43 +18,6 @@ use crate::error::{Error, Result};
 const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// Contention is logged only if it lasts this long.
 const CONTENDED_FOR: Duration = Duration::from_secs(2);
-
-/// A worker's lifecycle state. A worker moves through these states only forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum WorkerState {
-    /// The worker has not reached its store yet.
-    Starting,
-    /// The worker has reached its store and takes work.
-    Ready,
-    /// The worker takes no more work and lets running turns reach a wait or their end.
-    Draining,
-    /// The worker has stopped: nothing runs, and nothing is left to write.
-    Stopped,
-    /// The worker's loop panicked. Start another worker, or restart the process.
-    Crashed,
-}
-
-impl WorkerState {
-    /// The state's name, the same in every output.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Stopped => "stopped",
-            Self::Crashed => "crashed",
-        }
-    }
-}
-
-impl fmt::Display for WorkerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// A worker's state, for probes and people: see [`Worker::status`](crate::Worker::status).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -85,7 +48,7 @@ pub struct WorkerStatus {
 }
 
 impl WorkerStatus {
-    /// Whether the worker's loop is healthy: it has not panicked, and it is less than one lease late.
+    /// Whether the worker's loop is healthy: it has not crashed, and it is less than one lease late.
     #[must_use]
     pub const fn is_live(&self) -> bool {
         !matches!(self.state, WorkerState::Crashed) && self.late_ms < self.lease_ms
@@ -125,7 +88,7 @@ pub(super) enum Stop {
     No,
     /// Let running turns reach a wait or their end.
     Drain,
-    /// Hand everything back at once.
+    /// Release everything at once.
     Now,
 }
 
@@ -146,9 +109,10 @@ pub(crate) struct Vitals {
     contact: Mutex<Contact>,
 }
 
+/// Where a worker stands in its life.
 #[derive(Clone, Copy, Debug)]
-struct Life {
-    state: WorkerState,
+pub(super) struct Life {
+    pub(super) state: WorkerState,
     /// Whether the store has answered.
     was_ready: bool,
 }
@@ -156,7 +120,7 @@ struct Life {
 impl Life {
     /// Whether the worker's loop has ended.
     const fn is_over(&self) -> bool {
-        matches!(self.state, WorkerState::Stopped | WorkerState::Crashed)
+        self.state.is_over()
     }
 }
 
@@ -182,6 +146,11 @@ impl Vitals {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Changes of the worker's state.
+    pub(super) fn life(&self) -> watch::Receiver<Life> {
+        self.life.subscribe()
     }
 
     pub(super) fn stopping(&self) -> watch::Receiver<Stop> {
@@ -245,7 +214,7 @@ impl Vitals {
         self.ended(WorkerState::Stopped);
     }
 
-    /// The worker's loop panicked.
+    /// The worker's loop panicked, or was dropped with its runtime.
     pub(super) fn crashed(&self) {
         self.ended(WorkerState::Crashed);
     }

@@ -1,6 +1,6 @@
 //! A turn's side of a transaction: the grant, and the commit of the code's effects together with the record.
 //!
-//! The record is an ordinary write of the leaseholder, so the fence tells whether it is committed. It is only ever sent
+//! The record is an ordinary write of the leaseholder, so the fence shows whether it is committed. It is only ever sent
 //! within a transaction that contains the effects: effects that were not committed must not be recorded.
 
 use std::sync::Arc;
@@ -105,7 +105,7 @@ async fn settle(store: Arc<dyn Store>, transition: &Transition, transaction: Arc
     let Some(transactions) = store.transactions() else { return Fate::Lost };
     let news = match ask(transactions, transition, &*transaction).await {
         Ok(Outcome::Applied(news)) => news,
-        // An earlier commit of it stands after all, so this one is rolled back.
+        // An earlier commit of the record was applied after all, so this one is rolled back.
         Ok(Outcome::Already(news)) => return Fate::Stands(news),
         Ok(Outcome::Fenced | Outcome::Gone | Outcome::Exists(_)) => return Fate::Lost,
         Err(error) => return failed(error),

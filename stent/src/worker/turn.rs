@@ -69,7 +69,7 @@ pub(super) struct Running {
     pub(super) held: Held,
     /// When the notes of the code must be committed.
     said_by: Option<Instant>,
-    /// Listens for completions of the code's steps while it does something else.
+    /// Listens for completions of the code's steps while the code awaits other work.
     pub(super) listener: Option<Listener>,
 }
 
@@ -86,7 +86,7 @@ enum Local {
     Ended { result: TaskResult, notes: Vec<Note> },
     /// It was asked to end, together with its parent.
     Stopped,
-    /// It wants steps of its own, so it needs its own row and lease.
+    /// It asks for steps of its own, so it needs its own row and lease.
     Grew(Activation),
     /// Its parent's code continued meanwhile and does not want it any more.
     Dropped,
@@ -155,7 +155,7 @@ impl Running {
         };
         let shown = match recorded {
             Ok(recorded) => mismatch.clone().shown(Ok(&recorded)),
-            Err(error) => mismatch.clone().shown(Err(&error.to_string())),
+            Err(error) => mismatch.clone().shown(Err(&format!("{error:#}"))),
         };
         self.activation.durable.replay(|replay| replay.explain(shown));
         self
@@ -186,7 +186,7 @@ impl Running {
         None
     }
 
-    /// Commits everything to record, including a step that ran here, and continues once the commit stands.
+    /// Commits everything to record, including a step that ran here, and continues once it is committed.
     async fn keep(mut self, ran: Option<Ran>) -> Option<Self> {
         let now = self.now();
         let mut turn = self.take_turn();
@@ -259,7 +259,7 @@ impl Running {
         }
         let parking = decide::park(&self.held, turn, wait, now);
         let Fence { task, epoch, commit } = self.held.fence.next();
-        (parking, Parked { task, epoch, commit, seen, due, activation: self.activation })
+        (parking, Parked { task, epoch, commit, seen, at: now, due, activation: self.activation })
     }
 
     fn take_turn(&self) -> Turn {
@@ -286,7 +286,7 @@ impl Running {
         }
     }
 
-    /// Delivers completions of other tasks while the code does something else. This needs no write: the position of a
+    /// Delivers completions of other tasks while the code awaits other work. This needs no write: the position of a
     /// completion among the others is already recorded (G4).
     pub(super) fn learn_completions(&self, steps: Vec<Step>) {
         self.activation.durable.replay(|replay| replay.resume(0, steps));

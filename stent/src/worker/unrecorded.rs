@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// How far the warning about such a function has come.
+/// The state of the warning about such a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Waited,
     Warned,
 }
 
-/// The functions of one `Stent` that did so. There are at most as many as registered functions.
+/// The functions of one `Stent` that awaited non-durable work. There are at most as many as registered functions.
 #[derive(Debug, Default)]
 pub(crate) struct UnrecordedWaits(Mutex<BTreeMap<String, Known>>);
 
@@ -39,7 +39,7 @@ impl UnrecordedWaits {
         );
     }
 
-    /// A function is replayed. If it has waited so, logs once what that means.
+    /// A function is replayed. If it has awaited non-durable work, logs once what that means.
     pub(super) fn replayed(&self, function: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get_mut(function).filter(|known| **known == Known::Waited) {

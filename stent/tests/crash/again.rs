@@ -1,6 +1,6 @@
-//! Steps that run twice, because their first run was cut off, and what they are told of themselves in each run.
+//! Steps that run twice, because their first run was cut off, and the ids and numbers that they get in each run.
 //!
-//! They tell it to a file past the store, as a payment service would be told a key.
+//! They write these to a file outside the store, as they would send a key to a payment service.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,7 @@ use crate::{PATIENCE, SHORT_LEASE};
 const FIRST: usize = 0;
 const SECOND: usize = 1;
 
-/// How the first worker's life ends.
+/// The end of the first worker.
 #[derive(Clone, Copy)]
 enum Cut {
     Killed,
@@ -24,7 +24,7 @@ enum Cut {
     Drained,
 }
 
-/// Tells who it is. Does not come back in the first worker.
+/// Reports its id. Never returns in the first worker.
 async fn tell(place: &Place, ledger: &Ledger) -> io::Result<u64> {
     let task = stent::execution().map_err(io::Error::other)?.task();
     tell_draws(place, task, ledger).await
@@ -55,7 +55,7 @@ async fn alone(place: Place) -> stent::Result<u64> {
     leaf(place.at(0)).await
 }
 
-/// A step after others, and after something that is not recorded.
+/// A step after others, and after non-durable work.
 #[durable(name = "again.later")]
 async fn later(place: Place) -> stent::Result<u64> {
     stent::step("first", || async { Ok::<_, io::Error>(()) }).await?;
@@ -101,11 +101,11 @@ async fn spawns(place: Place) -> stent::Result<u64> {
 #[durable(name = "again.transaction")]
 async fn transaction(place: Place, State(ledger): State<Ledger>) -> stent::Result<u64> {
     let task = stent::execution()?.task();
-    // While it is open, nobody else writes to a store of SQLite.
+    // While the transaction is open, there are no other writes to an SQLite store.
     stent::transaction(async |_| tell_draws(&place, task, &ledger).await).timeout("1h").await
 }
 
-/// Dispatches the executions, cuts the first worker off once so many steps have told, and has a second one finish.
+/// Dispatches the executions, ends the first worker once this many steps have reported, and lets a second one finish.
 async fn cut_off(stage: &Stage, cut: Cut, runs: Vec<Handle<u64>>, steps: usize) {
     let life = Life { lease: SHORT_LEASE, grace: Some(Duration::from_millis(50)), ..Life::number(FIRST) };
     let first = stage.start(life);
@@ -158,7 +158,9 @@ on_every_store! {
     async fn a_step_that_outlasts_the_grace_of_a_drain_has_the_same_id_and_draws_when_it_runs_again(stage) {
         every_kind(stage, Cut::Drained).await;
     }
+}
 
+on_every_database! {
     async fn a_transaction_whose_process_is_killed_draws_the_same_when_it_runs_again(stage) {
         let stent = Stent::connect(&stage.url()).await.unwrap();
         let run = stent.dispatch(transaction(Place::root(0))).await.unwrap();

@@ -1,6 +1,7 @@
-//! What the workers run, and what each execution must give.
+//! The functions that the workers run, and the expected result of each execution.
 //!
-//! Every function hands its steps their places: the positions that Stent gives them, in the order in which they are built.
+//! Every function passes its steps their places: the positions that Stent assigns to them, in the order in which they are
+//! built.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use stent::{ExecutionId, Timestamp};
 
 use crate::ledger::{Ledger, Place};
 
-/// An execution and what it must give.
+/// An execution and its expected result.
 pub(crate) struct Run {
     pub(crate) handle: Handle<u64>,
     pub(crate) place: Place,
@@ -54,7 +55,7 @@ impl Run {
     }
 }
 
-/// What a step makes of its argument. Small enough that a few can be added to it.
+/// The result of a step for its argument. Small enough to add a few results.
 fn grown(value: u64) -> u64 {
     value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 8
 }
@@ -63,7 +64,7 @@ fn grown_times(value: u64, times: u32) -> u64 {
     (0..times).fold(value, |value, _| grown(value))
 }
 
-/// The work of a step: takes up to three milliseconds, so that kills find some under way.
+/// The work of a step: takes up to three milliseconds, so that kills hit some steps in flight.
 async fn grow(value: u64) -> io::Result<u64> {
     tokio::time::sleep(Duration::from_millis(value % 4)).await;
     Ok(grown(value))
@@ -74,7 +75,7 @@ async fn leaf(place: Place, value: u64, State(ledger): State<Ledger>) -> io::Res
     ledger.note(&place, grow(value)).await
 }
 
-/// A step that fails when it is run first.
+/// A step that fails in its first run.
 #[durable(retry(max_attempts = 4, initial_delay = "5ms"))]
 async fn flaky(place: Place, value: u64, State(ledger): State<Ledger>) -> io::Result<u64> {
     let work = async {
@@ -153,7 +154,7 @@ async fn inline(place: Place, value: u64, State(ledger): State<Ledger>) -> stent
     stent::step("third", || async { ledger.note(&place.at(4), grow(value)).await }).await
 }
 
-/// A step against a sleep that is given up.
+/// A race of a step and a sleep that is given up.
 #[durable]
 async fn race(place: Place, value: u64) -> stent::Result<u64> {
     let value = leaf(place.at(0), value).await?;
@@ -164,7 +165,7 @@ async fn race(place: Place, value: u64) -> stent::Result<u64> {
     leaf(place.at(3), value).await
 }
 
-/// Ends once it has begun in so many worker processes. Holds its turn till then.
+/// Ends once it has begun in this many worker processes. Holds its turn until then.
 #[durable]
 pub(crate) async fn meet(place: Place, workers: usize, State(ledger): State<Ledger>) -> io::Result<u64> {
     let work = async {
@@ -177,7 +178,7 @@ pub(crate) async fn meet(place: Place, workers: usize, State(ledger): State<Ledg
     ledger.note(&place, work).await
 }
 
-/// Takes its way by the order of a hash map, which is another one in every process.
+/// Branches by the order of a hash map, which differs in every process.
 #[durable]
 pub(crate) async fn shuffle(place: Place, life: usize) -> stent::Result<u64> {
     let keys: std::collections::HashMap<u64, u32> = (0..20).zip(0..).collect();
@@ -200,7 +201,8 @@ pub(crate) async fn linger(place: Place, life: usize, State(ledger): State<Ledge
     ledger.note(&place, work).await
 }
 
-/// What a worker process takes the time to be, as a number and in words; what it starts in an hour; and which one it is.
+/// The time that a worker process uses, as a number and as text; an execution that starts in an hour; and the number of
+/// the process.
 #[durable]
 pub(crate) async fn tell_time(
     place: Place,

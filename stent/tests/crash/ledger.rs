@@ -1,4 +1,4 @@
-//! The ledger: what steps note of themselves, in a file that Stent knows nothing of.
+//! The ledger: notes of steps about their runs, in a file outside of Stent.
 //!
 //! A line is appended in one write and is as long as all others. So lines of two processes never mix, and none crosses the
 //! border between two pages, where the kill of its process could cut it in half.
@@ -16,14 +16,20 @@ use serde::{Deserialize, Serialize};
 /// Bytes of a line: a power of two, so that pages hold whole lines.
 const LINE: usize = 64;
 
-/// A step by where it stands: the number of its execution, then the position in its parent, and so on. Known to the function
-/// that calls the step, and to a reader of the timeline.
+/// A step by its place: the number of its execution, then the position in its parent, and so on. The function that calls the
+/// step knows the place, and so does a reader of the timeline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Place(String);
 
 impl Place {
     pub(crate) fn root(execution: usize) -> Self {
         Self(execution.to_string())
+    }
+
+    /// The number of its execution.
+    #[cfg(feature = "redis")]
+    pub(crate) fn root_of(&self) -> Self {
+        Self(self.0.split('.').next().unwrap_or_default().to_owned())
     }
 
     pub(crate) fn at(&self, seq: impl fmt::Display) -> Self {
@@ -37,7 +43,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What a step notes.
+/// An event of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Start,
@@ -78,7 +84,7 @@ fn parse(line: &str) -> Option<Line> {
     Some(Line { place, life: life.parse().ok()?, nonce: nonce.parse().ok()?, event })
 }
 
-/// What a step has [said](Ledger::tell).
+/// A text that a step has [reported](Ledger::tell).
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) place: String,
@@ -90,7 +96,7 @@ fn told(folder: &Path) -> PathBuf {
     folder.join("told")
 }
 
-/// Everything that steps have said so far, in whole lines.
+/// All reports of steps so far, in whole lines.
 pub(crate) fn read_told(folder: &Path) -> Vec<Told> {
     let text = std::fs::read_to_string(told(folder)).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -118,7 +124,7 @@ impl Ledger {
         Ok(Self { life, folder: Arc::new(folder), file: Arc::new(file), nonces: Arc::default() })
     }
 
-    /// Notes a run of a step around its work.
+    /// Notes the start and the end of a step's run.
     pub(crate) async fn note<T>(&self, place: &Place, work: impl Future<Output = Result<T>>) -> Result<T> {
         let nonce = self.nonces.fetch_add(1, Ordering::Relaxed);
         self.write(place, nonce, Event::Start)?;
@@ -134,13 +140,13 @@ impl Ledger {
         (&*self.file).write_all(format!("{words:<width$}\n", width = LINE - 1).as_bytes())
     }
 
-    /// Says something of a step, in a file beside the ledger.
+    /// Reports a text of a step, in a file beside the ledger.
     pub(crate) fn tell(&self, place: &Place, text: &str) -> Result<()> {
         let mut told = OpenOptions::new().create(true).append(true).open(told(&self.folder))?;
         told.write_all(format!("{place}\t{}\t{text}\n", self.life).as_bytes())
     }
 
-    /// Puts up a mark for all processes to see. True if it was not there.
+    /// Creates a mark that all processes see. Returns whether it is new.
     pub(crate) fn mark(&self, name: &str) -> Result<bool> {
         match File::create_new(self.folder.join(name)) {
             Ok(_) => Ok(true),

@@ -1,16 +1,17 @@
 //! Workers that are killed, against an independent ledger. Real processes on one store, SIGKILL at random moments, and an
-//! append-only file in which every step notes its start and its end, past the store and past Stent.
+//! append-only file outside of Stent, in which every step notes its start and its end.
 //!
 //! | File | Is |
 //! |---|---|
-//! | `again` | steps that are cut off and run again, which must be told the same of themselves |
-//! | `functions` | the durable functions that the workers run, and what each must give |
+//! | `again` | steps that are cut off and run again, and must get the same ids and numbers |
+//! | `functions` | the durable functions that the workers run, and their expected results |
 //! | `ledger` | the notes that the steps write |
+//! | `outage` | a Redis server that is killed under load, again and again |
 //! | `stage` | the store, the ledger, and worker processes |
-//! | `verdict` | what the ledger and the store must say of each other |
+//! | `verdict` | the rules by which the ledger and the store must agree |
 //!
-//! No verdict rests on how long anything took. Where a lease of half a second can run out because the machine stood still, the
-//! second run of a step that this allows is not held against Stent.
+//! No verdict depends on durations. If a lease of half a second may have expired because the machine stalled, the second run
+//! of a step is not counted against Stent.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
@@ -23,28 +24,56 @@ macro_rules! on_every_store {
 
                 async fn body($stage: Stage) $body
 
-                #[cfg(feature = "sqlite")]
-                #[tokio::test(flavor = "multi_thread")]
-                async fn sqlite() {
-                    body(Stage::sqlite()).await;
-                }
-
-                #[cfg(feature = "postgres")]
-                #[tokio::test(flavor = "multi_thread")]
-                async fn postgres() {
-                    body(Stage::postgres()).await;
-                }
+                crate::on!("sqlite" sqlite, "postgres" postgres, "redis" redis);
             }
         )+
     };
 }
 
+/// The same, on the stores that have transactions.
+macro_rules! on_every_database {
+    ($(async fn $name:ident($stage:ident) $body:block)+) => {
+        $(
+            mod $name {
+                use super::*;
+
+                async fn body($stage: Stage) $body
+
+                crate::on!("sqlite" sqlite, "postgres" postgres);
+            }
+        )+
+    };
+}
+
+/// One test for each of these stores, which calls `body`.
+macro_rules! on {
+    ($($feature:literal $store:ident),+) => {
+        $(
+            #[cfg(feature = $feature)]
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $store() {
+                body(Stage::$store()).await;
+            }
+        )+
+    };
+}
+pub(crate) use on;
+
 mod again;
 mod functions;
 mod ledger;
+#[cfg(feature = "redis")]
+#[path = "../../../stent-redis/tests/namespace/mod.rs"]
+mod namespace;
+#[cfg(feature = "redis")]
+mod outage;
 #[cfg(feature = "postgres")]
 #[path = "../../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "its own tests need more of it")]
+#[path = "../../../stent-redis/tests/servers/server.rs"]
+mod server;
 mod stage;
 mod verdict;
 
@@ -57,20 +86,20 @@ use stent::Timestamp;
 use stent::prelude::*;
 use verdict::Recorded;
 
-/// Rounds of the first test. Each ends with a worker that is let alone until nothing is left to do, so that no task is
-/// claimed by more killed workers than a round has: ten would be taken for a crash loop.
+/// Rounds of the first test. Each ends with a worker that runs until nothing is left to do, so that no task is claimed
+/// by more killed workers than a round has: ten would count as a crash loop.
 const ROUNDS: u32 = 4;
 const KILLS: u32 = 8;
 /// Executions that are dispatched in the life of a worker that will be killed.
 const RUNS: usize = 12;
-/// The lease of workers that will be killed: how long the others wait for what they leave behind.
+/// The lease of workers that will be killed: how long other workers wait for their tasks.
 const SHORT_LEASE: Duration = Duration::from_millis(500);
-/// The lease of workers that will not: it cannot run out within a test.
+/// The lease of other workers: it cannot expire within a test.
 const LONG_LEASE: Duration = Duration::from_secs(3_600);
-/// How long anything is waited for before the test fails.
+/// The longest wait before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Not a test of its own: what this program is when a test has started it as a worker. Else it has nothing to do.
+/// Not a test by itself: the worker process that tests start. Without a test, it does nothing.
 #[test]
 fn worker_process() {
     if let Some(life) = Life::told() {
@@ -83,14 +112,14 @@ on_every_store! {
         let stent = Stent::connect(&stage.url()).await.unwrap();
         let mut chance = Chance::seeded();
         let (mut runs, mut recorded) = (Vec::new(), Recorded::default());
-        // Of each life, whether a lease may have run out in it.
+        // For each life, whether a lease may have expired in it.
         let mut outlived = Vec::new();
 
         for _ in 0..ROUNDS {
             for _ in 0..KILLS {
                 let worker = stage.start(Life { lease: SHORT_LEASE, ..Life::number(outlived.len()) });
                 dispatch(&stent, &mut runs, RUNS).await;
-                // Not a wait for anything: the moment of the kill is what is random here.
+                // Not a wait for an event: the moment of the kill is random.
                 tokio::time::sleep(Duration::from_millis(5 + chance.below(146))).await;
                 let lived = worker.kill();
                 outlived.push(lived >= SHORT_LEASE);
@@ -140,7 +169,7 @@ on_every_store! {
         let stent = Stent::connect(&stage.url()).await.unwrap();
         let workers = [0, 1].map(|number| stage.start(Life { turns: TURNS, ..Life::number(number) }));
 
-        // More than one worker has turns for, and none ends before both workers have one: so both are at work.
+        // More than one worker has turns for, and none ends before both workers have one, so both workers run.
         let mut runs = Vec::new();
         for _ in 0..=TURNS {
             let place = Place::root(runs.len());
@@ -164,7 +193,8 @@ on_every_store! {
         let stent = Stent::connect(&stage.url()).await.unwrap();
         let life = |number, zone: &str| Life { turns: 1, zone: Some(zone.to_owned()), ..Life::number(number) };
 
-        // 14 hours ahead of UTC, by the host's clock; and, once that one has its hands full, 12 hours behind, by the store's.
+        // One worker 14 hours ahead of UTC, by the host's clock; once it is busy, another one 12 hours behind, by the
+        // store's.
         let east = stage.start(Life { by_host: true, ..life(EAST, "EAST-14") });
         check_time(&stent, EAST).await;
         let place = Place::root(9);
@@ -173,7 +203,7 @@ on_every_store! {
         let west = stage.start(life(WEST, "WEST+12"));
         check_time(&stent, WEST).await;
 
-        // The lease ends within the hour for which it was taken, and whoever looked for work meanwhile left it alone.
+        // The lease ends within its hour, and other workers that polled meanwhile did not claim the task.
         let running = stent.inspect().running(9).await.unwrap();
         let left = running[0].lease_until.unwrap().since(SystemTime::now().into());
         assert!(running.len() == 1 && left <= LONG_LEASE && left >= LONG_LEASE / 2, "{running:?}");
@@ -188,7 +218,8 @@ on_every_store! {
         const SURVIVOR: usize = 1;
         let stent = Stent::connect(&stage.url()).await.unwrap();
 
-        // The victim is alone at first, with a task that it never ends, and with too few turns to do all else by itself.
+        // The victim is alone at first, with a task that never ends there, and with too few turns to do all other work
+        // by itself.
         let victim = stage.start(Life { lease: SHORT_LEASE, turns: 4, ..Life::number(VICTIM) });
         let place = Place::root(0);
         let handle = stent.dispatch(linger(place.clone(), VICTIM)).await.unwrap();
@@ -205,7 +236,8 @@ on_every_store! {
         survivor.finish();
 
         let attempts = verdict::attempts(&stage.lines());
-        // The victim's lease is short, so a victim that stood still may have lost it before it was killed; the survivor's holds.
+        // The victim's lease is short, so a victim that stalled may have lost it before it was killed; the survivor's does not
+        // expire.
         let twice = attempts.check_repeats(|earlier, _| earlier.life == VICTIM);
         recorded.check_never_started_again(&attempts);
         attempts.check_complete(&stent, &runs).await;
@@ -217,11 +249,11 @@ on_every_store! {
     }
 }
 
-/// Whether a worker process means the same moments as this one, whatever zone it is in: what it says, what it writes, and when
-/// what it starts is due.
+/// Whether a worker process uses the same moments as this one, in any time zone: in its output, in the store, and for its
+/// sleeps.
 async fn check_time(stent: &Stent, life: usize) {
     let hour = Duration::from_secs(3_600);
-    // Clocks are set and read with less care than this; zones differ by much more.
+    // The tolerance is larger than the error of clocks, and much smaller than the difference between zones.
     let slack = Duration::from_secs(60);
     let now = || Timestamp::from(SystemTime::now());
     let before = now() - slack;
@@ -241,7 +273,7 @@ async fn check_time(stent: &Stent, life: usize) {
     assert!(around.contains(&(due - hour)), "{due} is not an hour after {around:?}");
 }
 
-/// Dispatches so many executions, of all kinds in turn.
+/// Dispatches this many executions, of all kinds in turn.
 async fn dispatch(stent: &Stent, runs: &mut Vec<Run>, count: usize) {
     for _ in 0..count {
         let run = Run::dispatch(stent, runs.len()).await;
@@ -257,7 +289,7 @@ async fn check_results(runs: &[Run]) {
     }
 }
 
-/// Chance from a seed: SplitMix64.
+/// Random numbers from a seed: SplitMix64.
 struct Chance(u64);
 
 impl Chance {

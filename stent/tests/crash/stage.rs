@@ -15,20 +15,27 @@ use tempfile::TempDir;
 
 use crate::LONG_LEASE;
 use crate::ledger::{self, Ledger, Line, Told};
+#[cfg(feature = "redis")]
+use crate::namespace::Namespace;
 #[cfg(feature = "postgres")]
 use crate::schema::Schema;
 
-/// Tells a process of this program that it is a worker.
+/// The environment variable that makes a process of this program a worker.
 const TOLD: &str = "STENT_CRASH_LIFE";
-/// What a worker says once it is at work.
+/// The line that a worker prints once it runs.
 const READY: &str = "ready";
 
-/// A store and a ledger that nobody has used, gone with this value.
+/// A new store and a new ledger, deleted when this value is dropped.
 pub(crate) struct Stage {
     folder: TempDir,
-    /// Where the store is, if it is not in the folder.
+    /// The location of the store, if it is not in the folder.
     #[cfg(feature = "postgres")]
     schema: Option<Schema>,
+    #[cfg(feature = "redis")]
+    namespace: Option<Namespace>,
+    /// The URL of a store whose server the test itself starts.
+    #[cfg(feature = "redis")]
+    given: Option<String>,
 }
 
 impl Stage {
@@ -44,12 +51,31 @@ impl Stage {
         stage
     }
 
+    #[cfg(feature = "redis")]
+    pub(crate) fn redis() -> Self {
+        let mut stage = Self::set();
+        stage.namespace = Some(Namespace::new());
+        stage
+    }
+
+    /// A new ledger for a store that is elsewhere.
+    #[cfg(feature = "redis")]
+    pub(crate) fn at(url: String) -> Self {
+        let mut stage = Self::set();
+        stage.given = Some(url);
+        stage
+    }
+
     fn set() -> Self {
         let folder = tempfile::Builder::new().prefix("stent-crash-").tempdir().unwrap();
         let stage = Self {
             folder,
             #[cfg(feature = "postgres")]
             schema: None,
+            #[cfg(feature = "redis")]
+            namespace: None,
+            #[cfg(feature = "redis")]
+            given: None,
         };
         std::fs::write(stage.ledger(), "").unwrap();
         stage
@@ -59,6 +85,14 @@ impl Stage {
         #[cfg(feature = "postgres")]
         if let Some(schema) = &self.schema {
             return schema.url();
+        }
+        #[cfg(feature = "redis")]
+        if let Some(namespace) = &self.namespace {
+            return namespace.url();
+        }
+        #[cfg(feature = "redis")]
+        if let Some(url) = &self.given {
+            return url.clone();
         }
         format!("sqlite://{}", self.folder.path().join("store.db").display())
     }
@@ -76,7 +110,7 @@ impl Stage {
         ledger::read(&self.ledger())
     }
 
-    /// Waits until the ledger says so.
+    /// Waits until the ledger satisfies a condition.
     pub(crate) async fn until(&self, patience: Duration, said: impl Fn(&[Line]) -> bool) {
         let start = Instant::now();
         while !said(&self.lines()) {
@@ -89,12 +123,12 @@ impl Stage {
         }
     }
 
-    /// What steps have said beside the ledger.
+    /// The reports of steps beside the ledger.
     pub(crate) fn told(&self) -> Vec<Told> {
         ledger::read_told(self.folder.path())
     }
 
-    /// Waits until so many of them have.
+    /// Waits until this many steps have reported.
     pub(crate) async fn until_told(&self, patience: Duration, steps: usize) {
         let start = Instant::now();
         let places = |told: Vec<Told>| told.into_iter().map(|told| told.place).collect::<BTreeSet<_>>();
@@ -104,7 +138,7 @@ impl Stage {
         }
     }
 
-    /// Starts a worker and waits until it is at work.
+    /// Starts a worker and waits until it runs.
     pub(crate) fn start(&self, life: Life) -> WorkerProcess {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let life = Life { url: self.url(), ledger: self.ledger(), ..life };
@@ -120,7 +154,7 @@ impl Stage {
             .unwrap();
         let said = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut worker = WorkerProcess { stdin: child.stdin.take(), said, child, start };
-        // The test runner says things too, and does not always end its line.
+        // The test runner prints text, too, and does not always end its line.
         let ready = worker.said.by_ref().map_while(Result::ok).any(|line| line.ends_with(READY));
         assert!(ready, "worker {} did not start", life.number);
         worker
@@ -142,10 +176,10 @@ impl Drop for Stage {
 pub(crate) struct Life {
     pub(crate) number: usize,
     pub(crate) lease: Duration,
-    /// How long it waits for its steps when the test hangs up, if not for as long as they take.
+    /// The grace for its steps when the test closes its input; `None` waits for as long as they take.
     pub(crate) grace: Option<Duration>,
     pub(crate) turns: usize,
-    /// The zone in which it takes itself to be, as `TZ` has it, and whether it works by its host's clock.
+    /// Its time zone, as in `TZ`, and whether it uses its host's clock.
     pub(crate) zone: Option<String>,
     pub(crate) by_host: bool,
     pub(crate) url: String,
@@ -158,13 +192,13 @@ impl Life {
         Self { number, lease: LONG_LEASE, turns: 16, ..Self::default() }
     }
 
-    /// What this process was told to live, if it is a worker.
+    /// The options of this process, if it is a worker.
     pub(crate) fn told() -> Option<Self> {
         let told = std::env::var(TOLD).ok()?;
         Some(serde_json::from_str(&told).unwrap())
     }
 
-    /// Works until the test hangs up, which it does at the latest when it ends.
+    /// Works until the test closes the input, at the latest when the test ends.
     pub(crate) fn live(self) {
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::new("warn"))
@@ -192,15 +226,15 @@ impl Life {
 /// A worker process. Killed when dropped.
 pub(crate) struct WorkerProcess {
     child: Child,
-    /// Its end tells the worker to drain; so a test that was killed itself leaves no worker behind.
+    /// Closing it makes the worker drain, so a killed test leaves no worker behind.
     stdin: Option<ChildStdin>,
-    /// Held on to: the test runner in it fails when it cannot say how it ended.
+    /// Kept open, because the test runner in the worker fails if it cannot print its result.
     said: Lines<BufReader<ChildStdout>>,
     start: Instant,
 }
 
 impl WorkerProcess {
-    /// Kills it with SIGKILL, and says how long it lived at most.
+    /// Kills it with SIGKILL, and returns how long it lived at most.
     pub(crate) fn kill(mut self) -> Duration {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -217,7 +251,7 @@ impl WorkerProcess {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        // Has no effect on one that has ended.
+        // Has no effect on a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

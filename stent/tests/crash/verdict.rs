@@ -1,4 +1,4 @@
-//! What the ledger and the store must say of each other.
+//! The rules by which the ledger and the store must agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use stent::view::{StepKind, TaskStatus, TaskView};
 use crate::functions::Run;
 use crate::ledger::{Event, Line, Place};
 
-/// A run of a step, as the ledger has it.
+/// A run of a step according to the ledger.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     /// The process that it ran in.
@@ -17,7 +17,7 @@ pub(crate) struct Attempt {
     nonce: usize,
     /// The line of its start.
     start: usize,
-    /// How it came out, and in which line; none if it was cut off.
+    /// Its outcome, and the line of it; `None` if it was cut off.
     outcome: Option<(Event, usize)>,
 }
 
@@ -60,7 +60,7 @@ impl Attempts {
         self.0.values().flatten().filter(|attempt| attempt.life == life).count()
     }
 
-    /// Checks that a step ran again only after a run that failed, or where it may have; counts the latter.
+    /// Checks that a step ran again only after a run that failed, or that may have been cut off; counts the latter.
     pub(crate) fn check_repeats(&self, may: impl Fn(&Attempt, &Attempt) -> bool) -> usize {
         let mut repeats = 0;
         for (place, attempts) in &self.0 {
@@ -75,7 +75,7 @@ impl Attempts {
         repeats
     }
 
-    /// Checks that the steps which the store has, and no others, ran to their ends.
+    /// Checks that exactly the steps in the store ran to their ends.
     pub(crate) async fn check_complete(&self, stent: &Stent, runs: &[Run]) {
         let mut stored = BTreeSet::new();
         for run in runs {
@@ -94,7 +94,7 @@ impl Attempts {
     }
 }
 
-/// Steps that the store had a result of when it was looked at, with how many lines the ledger had then.
+/// Steps that had a result in the store when it was read, with the number of lines in the ledger at that time.
 #[derive(Debug, Default)]
 pub(crate) struct Recorded {
     steps: BTreeMap<Place, usize>,
@@ -103,14 +103,14 @@ pub(crate) struct Recorded {
 }
 
 impl Recorded {
-    /// Looks at the store, and then at the ledger: what starts after that, starts after the record.
+    /// Reads the store, and then the ledger: a step that starts later starts after the record.
     pub(crate) async fn read(&mut self, stent: &Stent, runs: &[Run], ledger_len: impl FnOnce() -> usize) {
         let mut found = Vec::new();
         for run in runs {
             if self.ended.contains(&run.place) {
                 continue;
             }
-            // Before its steps, so that none of them is missed.
+            // Read before its steps, so that no step is missed.
             if stent.status(run.handle.id()).await.unwrap().is_terminal() {
                 self.ended.insert(run.place.clone());
             }
@@ -127,7 +127,7 @@ impl Recorded {
         self.steps.len()
     }
 
-    /// Checks that no step started after its result was recorded, and that each had come to its end before.
+    /// Checks that no step started after its result was recorded, and that each had ended before that.
     pub(crate) fn check_never_started_again(&self, attempts: &Attempts) {
         for (place, recorded) in &self.steps {
             let runs = attempts.at(place);
@@ -143,7 +143,7 @@ impl Recorded {
     }
 }
 
-/// The tasks of an execution that note themselves in the ledger, by their places.
+/// The tasks of an execution that write to the ledger, by their places.
 async fn noted_steps(stent: &Stent, run: &Run) -> Vec<(Place, TaskView)> {
     let tasks = stent.inspect().timeline(run.handle.id()).await.unwrap();
     let by_id: BTreeMap<TaskId, &TaskView> = tasks.iter().map(|task| (task.id, task)).collect();

@@ -1,4 +1,4 @@
-//! A PgBouncer of one test's own before the server, on a free port of loopback; it ends when this is dropped, also by a panic.
+//! A PgBouncer for one test, in front of the server, on a free loopback port; it ends when this is dropped, also by a panic.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpStream};
@@ -11,19 +11,19 @@ use stent::sea_orm::sqlx::postgres::PgConnectOptions;
 use crate::database::TestDatabase;
 use crate::system::{self, User};
 
-/// What names the program, where it is not the one that is found.
+/// The environment variable with the program's path, if the default is not to be used.
 const VARIABLE: &str = "STENT_PGBOUNCER";
 
-/// Where Debian has it; not everybody's PATH leads there.
+/// Debian's path of the program, which is not on every PATH.
 const DEBIAN: &str = "/usr/sbin";
 
-/// Startup parameters of the driver that it does not know.
+/// Startup parameters of the driver that PgBouncer does not know.
 const IGNORED: &str = "options,extra_float_digits";
 
-/// How long it may take to come up on a busy machine.
+/// How long it may take to start on a busy machine.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// How long a client keeps its connection to the server.
+/// The pool mode: how long a client keeps its connection to the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
     Session,
@@ -39,7 +39,7 @@ pub(crate) struct Bouncer {
 }
 
 impl Bouncer {
-    /// Stands before a database, with so many connections to it.
+    /// Starts one in front of a database, with this many connections to it.
     ///
     /// # Panics
     /// Without the program: a test that did not run must not look like one that passed.
@@ -47,7 +47,7 @@ impl Bouncer {
         Self::start_ignoring(database, mode, connections, IGNORED)
     }
 
-    /// The same, where clients may ask for nothing when they connect but for what is ignored.
+    /// The same, but clients may send only startup parameters that are ignored.
     pub(crate) fn start_ignoring(
         database: &TestDatabase,
         mode: Mode,
@@ -64,7 +64,7 @@ impl Bouncer {
             Mode::Session => "session",
             Mode::Transaction => "transaction",
         };
-        // Who has a password shows it here, too.
+        // The password is needed here, too.
         let auth = if login.ends_with(" \"\"\n") { "trust" } else { "scram-sha-256" };
         let tracks = if tracks_statements() { "max_prepared_statements = 500" } else { "" };
         system::write(
@@ -91,12 +91,12 @@ impl Bouncer {
         bouncer
     }
 
-    /// The database, through this.
+    /// The URL of the database through PgBouncer.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// What messages call this: host and port.
+    /// Host and port, as messages show them.
     pub(crate) fn place(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -123,7 +123,7 @@ impl Drop for Bouncer {
     }
 }
 
-/// Whether it hands a prepared statement on to whichever connection it is run on.
+/// Whether it prepares statements again on each connection that runs them.
 pub(crate) fn tracks_statements() -> bool {
     let said = Command::new(program()).arg("--version").output().unwrap();
     let said = String::from_utf8(said.stdout).unwrap();

@@ -1,5 +1,5 @@
-//! A database of one test's own, on the server that `STENT_POSTGRES_URL` names; gone with everything in it when it is dropped.
-//! What a connection is set up with does not always come through to the server here, so a schema would not do.
+//! A database for one test, on the server that `STENT_POSTGRES_URL` names; dropping it deletes the database. A schema would
+//! not be enough, because settings of connections do not always reach the server in these tests.
 
 use stent::sea_orm::sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
@@ -21,7 +21,7 @@ impl TestDatabase {
         Self { server, name }
     }
 
-    /// One whose texts are encoded in this way.
+    /// A database with this encoding.
     pub(crate) async fn encoded(encoding: &str) -> Self {
         let server = schema::url().unwrap_or_else(|error| panic!("{error}"));
         let name = format!("stent_{}", stent::uuid().simple());
@@ -30,7 +30,7 @@ impl TestDatabase {
         Self { server, name }
     }
 
-    /// A user who may do what applications may, and no more.
+    /// A user with the privileges of an application only.
     pub(crate) async fn role(&self) -> Role<'_> {
         let name = format!("stent_{}", stent::uuid().simple());
         self.run(&format!("CREATE ROLE {name} LOGIN PASSWORD '{name}'")).await;
@@ -45,7 +45,7 @@ impl TestDatabase {
         run(&self.server, end).await.unwrap();
     }
 
-    /// Takes back what [`set`](Self::set) has set.
+    /// Undoes [`set`](Self::set).
     pub(crate) async fn reset(&self, setting: &str) {
         run(&self.server, format!("ALTER DATABASE {} RESET {setting}", self.name)).await.unwrap();
     }
@@ -55,12 +55,12 @@ impl TestDatabase {
         run(&self.url(), statement.to_owned()).await.unwrap();
     }
 
-    /// What connections to it begin with from now on, unless they say otherwise.
+    /// Sets the default of a setting for new connections to it.
     pub(crate) async fn set(&self, setting: &str) {
         self.run(&format!("ALTER DATABASE {} SET {setting}", self.name)).await;
     }
 
-    /// Where it is, past everything.
+    /// Its URL, directly at the server.
     pub(crate) fn url(&self) -> String {
         let (server, options) = self.server.split_once('?').unwrap_or((&self.server, ""));
         let (server, _) = server.rsplit_once('/').unwrap();
@@ -69,7 +69,7 @@ impl TestDatabase {
     }
 }
 
-/// A user, gone with what is its own when this is dropped.
+/// A user; dropping this deletes the user and the user's objects.
 #[derive(Debug)]
 pub(crate) struct Role<'d> {
     database: &'d TestDatabase,

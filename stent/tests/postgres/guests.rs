@@ -1,5 +1,5 @@
-//! The application's statements in closures of `stent::transaction`: whose settings they run under, what they leave on their
-//! connection, and how long they run on a server.
+//! The application's statements in closures of `stent::transaction`: the settings under which they run, their changes to the
+//! connection, and how long they run on the server.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use stent::sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, D
 
 use crate::database::TestDatabase;
 
-/// Settings that Stent's own statements are planned by.
+/// Planner settings of Stent's own statements.
 const PLANNING: [&str; 5] =
     ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "plan_cache_mode", "jit"];
 
-/// What a closure can change of its connection, as its next one would see it.
+/// State of a connection that a closure can change and the next closure could see.
 const STATE: &str = "SELECT concat_ws('|', current_setting('search_path'), current_setting('client_encoding'), \
     current_setting('default_transaction_read_only'), current_setting('plan_cache_mode'), current_setting('work_mem'), \
     current_user, current_setting('transaction_isolation'), \
@@ -21,7 +21,7 @@ const STATE: &str = "SELECT concat_ws('|', current_setting('search_path'), curre
     (SELECT count(*) FROM pg_prepared_statements WHERE from_sql), \
     (SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND pg_table_is_visible(oid)))";
 
-/// What closures do to their connection. Some of them fail with it, which is theirs to do.
+/// Changes that closures make to their connection. Some closures fail because of them, which is correct.
 const DISTURBANCES: [&str; 14] = [
     "SET default_transaction_read_only = on",
     "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
@@ -66,7 +66,7 @@ async fn text(connection: &impl ConnectionTrait, sql: &str) -> Result<String, Db
     row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?.try_get_by_index(0)
 }
 
-/// The server, as the application sees it by itself.
+/// The application's own connection to the server.
 async fn application(database: &TestDatabase) -> DatabaseConnection {
     Database::connect(database.url()).await.unwrap()
 }
@@ -99,7 +99,7 @@ fn nothing_that_a_closure_does_to_its_connection_stays() {
 
         for disturbance in DISTURBANCES {
             let disturbed = stent.dispatch(runs(disturbance.to_owned())).await.unwrap();
-            // It may have failed, and must have ended.
+            // The execution may have failed, and must have ended.
             let ended = disturbed.result().timeout("20s").await;
             assert!(!matches!(ended, Err(stent::Error::WaitTimeout { .. })), "{disturbance}: {ended:?}");
 
@@ -121,12 +121,12 @@ fn closures_that_take_too_long_end_on_the_server_and_keep_nobody_waiting() {
         let application = application(&database).await;
 
         let slow = stent.dispatch_all((0..12).map(|_| sleeps())).await.unwrap();
-        // All of them are under way, or as many as may be.
+        // All of them run, or as many as the limit allows.
         while text(&application, &sleeping()).await.unwrap() == "0" {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let leaf = stent.dispatch(double(4)).await.unwrap();
-        // Sooner than any of them would have ended by itself.
+        // Earlier than any of them would have ended by itself.
         assert_eq!(leaf.result().timeout("15s").await.unwrap(), 8);
 
         for run in slow {

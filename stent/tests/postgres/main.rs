@@ -1,4 +1,4 @@
-//! What stands between a `Stent` and its Postgres, or goes away there: poolers, and servers that stop.
+//! Poolers between a `Stent` and its Postgres, and servers that stop.
 
 #![cfg(all(unix, feature = "postgres"))]
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]

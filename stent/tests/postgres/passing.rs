@@ -1,5 +1,4 @@
-//! What a server refuses for a while: sessions that may only read, a role that may not log in. Work that is under way is done
-//! once.
+//! Temporary refusals of a server: read-only sessions, a role that may not log in. Work in progress is done once.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use stent::{Error, StoreErrorKind};
 
 use crate::database::TestDatabase;
 
-/// How long a server goes on refusing.
+/// How long a server keeps refusing.
 const REFUSES: Duration = Duration::from_secs(2);
 
 /// How often each leaf has run.
@@ -53,7 +52,7 @@ fn sessions_that_may_only_read_are_left_behind() {
 
         database.set("default_transaction_read_only = on").await;
         database.end_sessions().await;
-        // Many sessions are opened that may only read, and would be used again and again.
+        // Many read-only sessions are opened, and would be reused again and again.
         let tries: Vec<_> = (0..6)
             .map(|_| {
                 let stent = stent.clone();
@@ -63,7 +62,7 @@ fn sessions_that_may_only_read_are_left_behind() {
         tokio::time::sleep(REFUSES).await;
         database.reset("default_transaction_read_only").await;
 
-        // At the first try from then on, whatever sessions there are from before.
+        // At the first attempt from then on, whatever older sessions there are.
         let after = tokio::time::timeout(Duration::from_secs(20), stent.dispatch(read_only()).delay("1h"));
         after.await.expect("no long wait").unwrap();
         run.result().timeout("25s").await.unwrap();
@@ -95,7 +94,7 @@ fn a_role_that_may_not_log_in_for_a_while_has_its_work_done_once() {
         assert_eq!(NO_LOGIN.load(Ordering::SeqCst), 1);
         worker.drain().await.unwrap();
         stent.close().await.unwrap();
-        // Who was never let in has it wrong.
+        // A handle that has never logged in is configured wrongly.
         let unknown = Stent::connect(&role.url_of("nobody_knows_this_role")).await.unwrap_err();
         let Error::Store(store) = &unknown else { panic!("{unknown:?}") };
         assert_eq!(store.kind(), StoreErrorKind::Config, "{unknown}");

@@ -1,4 +1,4 @@
-//! A real pooler between a `Stent` and its server: what comes through, and what is said of that which does not.
+//! A real pooler between a `Stent` and its server: the features that work, and the errors about those that do not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::rigged::Ears;
 /// Connections of a pooler to its server: fewer than it has clients.
 const CONNECTIONS: u32 = 3;
 
-/// Longer than a store listens for nobody.
+/// Longer than a store listens without listeners.
 const DESERTED: Duration = Duration::from_secs(3);
 
-/// Longer than a listener waits for what it has told itself.
+/// Longer than a listener waits for its own notification.
 const ECHO: Duration = Duration::from_secs(6);
 
 #[durable(name = "pooler.double")]
@@ -32,7 +32,7 @@ async fn quadruple(n: i64) -> Result<i64, stent::Error> {
     double(double(n).await?).await
 }
 
-/// How often it was said that notifications do not come through this pooler.
+/// How often the log says that notifications do not pass this pooler.
 fn warnings(bouncer: &Bouncer) -> usize {
     let place = bouncer.place();
     let is_of_it = |line: &Line| line.field("store").starts_with(&place);
@@ -49,7 +49,7 @@ async fn open(url: &str) -> Arc<dyn Store> {
     PostgresStore::open(url.parse::<PostgresOptions>().unwrap()).await.unwrap()
 }
 
-/// What a store says that does not fit.
+/// The error of a store that cannot be used.
 async fn unfit(url: &str) -> String {
     let error = Stent::connect(url).await.unwrap_err();
     let Error::Store(store) = &error else { panic!("{error}") };
@@ -57,7 +57,7 @@ async fn unfit(url: &str) -> String {
     error.to_string()
 }
 
-/// Every quadruple of a few numbers, which the worker of another `Stent` works out.
+/// The quadruples of a few numbers, computed by the worker of another `Stent`.
 async fn quadruples(stent: &Stent) {
     let runs = stent.dispatch_all((0..20).map(quadruple)).await.unwrap();
     for (n, run) in (0..).zip(runs) {
@@ -82,7 +82,7 @@ fn one_that_swallows_notifications_is_told_of_once_and_polling_finds_the_work() 
         worker.drain().await.unwrap();
         drop(other);
 
-        // Once nobody has wanted to hear for a while, it listens anew. Whoever begins to hears a hint.
+        // After a while without listeners, it starts to listen again. A new listener gets a hint.
         tokio::time::sleep(DESERTED).await;
         let mut listener = ears.listen(Topic::Work);
         listener.changed().await;
@@ -110,7 +110,7 @@ fn one_that_keeps_sessions_together_passes_everything_on() {
     });
 }
 
-/// A store prepares what it asks. A pooler in transaction mode has to know of that, which PgBouncer does from 1.21 on.
+/// A store prepares its statements. A pooler in transaction mode must support this, as PgBouncer does since 1.21.
 #[test]
 fn one_that_hands_each_transaction_to_another_connection_serves_if_it_tracks_statements_and_is_told_of_else()
 {
@@ -156,7 +156,7 @@ fn one_that_ignores_what_a_connection_asks_for_leads_to_no_other_tables() {
         let through = || Bouncer::start(&database, Mode::Session, 30);
         let to_orders = |bouncer: &Bouncer| format!("{}?schema=orders", bouncer.url());
 
-        // Nobody has told the server of the schema.
+        // The server does not know the schema.
         let (one, other) = (through(), through());
         let stent = Stent::connect(&to_orders(&one)).await.unwrap();
         let worker = Stent::connect(&to_orders(&other)).await.unwrap().worker().start().await.unwrap();

@@ -1,4 +1,4 @@
-//! What stands before a server and lets everybody through, or nobody, with a word that is not the server's.
+//! A proxy in front of a server that admits all clients, or refuses them with an error of its own.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::database::TestDatabase;
 
-/// What a client asks before it says who it is: whether the connection may be sealed.
+/// The code of a client's request for TLS, which it sends before it logs in.
 const SSL_REQUEST: u32 = 80_877_103;
 
 type Refusal = Option<(&'static str, &'static str)>;
@@ -56,21 +56,21 @@ impl Proxy {
         &self.url
     }
 
-    /// From now on every connection, those that are open too, ends with an error.
+    /// From now on every connection, including open ones, ends with an error.
     pub(crate) fn turn_away(&self, code: &'static str, message: &'static str) {
         self.refused.store(0, Ordering::SeqCst);
         self.refusal.send_replace(Some((code, message)));
     }
 
-    /// Waits until so many were turned away.
+    /// Waits until this many clients were refused.
     pub(crate) async fn turned_away(&self, count: u64) {
         while self.refused.load(Ordering::SeqCst) < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// From now on nobody gets an answer, as when a host is gone without a word. Connections that are open stay so for ever, and
-    /// are of no use, also when others get through again.
+    /// From now on there are no answers, as if the host had disappeared silently. Open connections stay open forever and
+    /// useless, even when new ones work again.
     pub(crate) fn fall_silent(&self) {
         self.silent.send_replace(true);
     }
@@ -95,7 +95,7 @@ async fn until_silent(serving: impl Future<Output = std::io::Result<()>>, mut si
         _ = &mut serving => false,
     };
     if is_silent {
-        // With both ends open.
+        // Both ends stay open.
         std::future::pending::<()>().await;
     }
 }
@@ -127,7 +127,7 @@ async fn serve(
     Ok(())
 }
 
-/// Reads what a client begins with, and gives the number by which it says what that is.
+/// Reads a client's first message, and returns its code.
 async fn startup(client: &mut TcpStream) -> std::io::Result<u32> {
     let length = client.read_u32().await?;
     let code = client.read_u32().await?;
@@ -136,7 +136,7 @@ async fn startup(client: &mut TcpStream) -> std::io::Result<u32> {
     Ok(code)
 }
 
-/// An error that ends a connection, as the protocol has it.
+/// An error message of the protocol that ends a connection.
 fn error(code: &str, message: &str) -> Vec<u8> {
     let fields = format!("SFATAL\0VFATAL\0C{code}\0M{message}\0\0");
     let length = u32::try_from(fields.len() + 4).unwrap();

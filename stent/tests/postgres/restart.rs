@@ -1,5 +1,5 @@
-//! A whole server that stops and is started again, under a worker with executions under way: what was confirmed is there, what
-//! was not is done again, and everything finishes once.
+//! A server that stops and starts again while a worker has executions in progress: confirmed work stays, other work is
+//! repeated, and everything finishes once.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -15,13 +15,13 @@ use crate::server::Server;
 /// How often the server stops.
 const STOPS: i64 = 3;
 
-/// Steps of each kind in an execution: it is under way for some time.
+/// Steps of each kind in an execution, so that it takes some time.
 const STEPS: i64 = 5;
 
 /// Executions that are dispatched between two stops, at least.
 const RUNS: i64 = 12;
 
-/// Posts a row in each of its steps, in a table of the application's that has no keys that a second insert would run into.
+/// Inserts a row in each of its steps, into a table of the application without keys that would refuse a second insert.
 #[durable(name = "restart.post")]
 async fn post(run: i64) -> Result<i64, stent::Error> {
     let mut sum = 0;
@@ -29,7 +29,7 @@ async fn post(run: i64) -> Result<i64, stent::Error> {
         sum += double(step).await?;
         stent::transaction(async |txn| {
             txn.execute_unprepared(&format!("INSERT INTO posted (run, step) VALUES ({run}, {step})")).await?;
-            // Not a wait for anything: so that some stops come in the middle of the transaction.
+            // Not a wait for an event: some stops then occur in the middle of the transaction.
             tokio::time::sleep(Duration::from_millis(10)).await;
             txn.execute_unprepared("SELECT 1").await.map(drop)
         })
@@ -45,7 +45,7 @@ async fn double(n: i64) -> Result<i64, String> {
     Ok(n * 2)
 }
 
-/// What an application does that has not given up: the same again, as long as the error says that it passes.
+/// Repeats a call, as an application does, as long as its error is transient.
 async fn until_it_is_done<T>(failed: &AtomicI64, call: impl AsyncFn() -> Result<T, Error>) -> T {
     loop {
         match call().await {
@@ -59,7 +59,7 @@ async fn until_it_is_done<T>(failed: &AtomicI64, call: impl AsyncFn() -> Result<
     }
 }
 
-/// Who reads, or comes anew, is told that it passes. Writes are the application's.
+/// Reads and new connections fail with a transient error. The application repeats writes.
 async fn while_it_is_away(stent: &Stent, url: &str) {
     let filter = Filter::default();
     let inspect = stent.inspect();
@@ -83,7 +83,7 @@ async fn numbers(database: &DatabaseConnection, sql: &str) -> Vec<i64> {
 fn everything_finishes_once_however_often_the_server_stops() {
     crate::run(async {
         let mut server = Server::start().await;
-        // Calls are made again by the handle before they fail: not for longer than need be.
+        // The handle retries calls before they fail, but not for too long.
         let url = format!("{}?acquire_timeout=100ms", server.url());
         let (stent, other) = (Stent::connect(&url).await.unwrap(), Stent::connect(&url).await.unwrap());
         let database = Database::connect(server.url()).await.unwrap();
@@ -91,7 +91,7 @@ fn everything_finishes_once_however_often_the_server_stops() {
         database.execute_unprepared(table).await.unwrap();
         let worker = other.worker().concurrency(8).start().await.unwrap();
 
-        // An application that goes on dispatching and signalling, whatever the server does.
+        // An application that keeps dispatching and signalling, whatever the server does.
         let (failed, dispatched, wanted) = (AtomicI64::new(0), AtomicI64::new(0), AtomicI64::new(RUNS));
         let application = async {
             let mut runs = Vec::new();
@@ -110,7 +110,7 @@ fn everything_finishes_once_however_often_the_server_stops() {
         };
         let stops = async {
             for stop in 1..=STOPS {
-                // Some have not ended, and more are on their way.
+                // Some have not ended, and more are being dispatched.
                 while dispatched.load(Ordering::SeqCst) < stop * RUNS - RUNS / 2 {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }

@@ -1,4 +1,4 @@
-//! A store that hears of work by another handle than it works with.
+//! A store that gets hints through another handle than the one it uses.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub(crate) struct Ears {
 }
 
 impl Ears {
-    /// One that hears what another handle on the same store hears, and nothing else.
+    /// A store that gets only the hints of another handle on the same store.
     pub(crate) fn with_ears(inner: &Arc<dyn Store>, ears: Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self { inner: inner.clone(), ears })
     }

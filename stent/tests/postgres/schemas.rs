@@ -1,5 +1,5 @@
-//! A store in a schema of its own beside an application whose tables are elsewhere in the same database, and databases that do
-//! not fit.
+//! A store in a schema of its own beside an application whose tables are elsewhere in the same database, and databases that
+//! cannot be used.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use crate::database::TestDatabase;
 #[durable(name = "schemas.nothing")]
 async fn nothing() {}
 
-/// Writes into a table of the application's, which it finds where the application's connections look for tables.
+/// Writes to a table of the application, which it finds by the search path of the application's connections.
 #[durable(name = "schemas.post")]
 async fn post(id: i64) -> Result<(), stent::Error> {
     stent::transaction(async |txn| {
@@ -21,10 +21,10 @@ async fn post(id: i64) -> Result<(), stent::Error> {
     .await
 }
 
-/// What [`elsewhere`] dispatches by.
+/// The `Stent` with which [`elsewhere`] dispatches.
 static STENT: OnceLock<Stent> = OnceLock::new();
 
-/// Dispatches from a closure in which tables are looked for nowhere.
+/// Dispatches from a closure with an empty search path.
 #[durable(name = "schemas.elsewhere")]
 async fn elsewhere() -> Result<(), stent::Error> {
     let stent = STENT.get().expect("the test has set it");
@@ -36,7 +36,7 @@ async fn elsewhere() -> Result<(), stent::Error> {
     .await
 }
 
-/// What a store says that cannot be connected to.
+/// The error of a store that cannot be connected to.
 async fn unfit(url: &str) -> String {
     let error = Stent::connect(url).await.unwrap_err();
     let Error::Store(store) = &error else { panic!("{error}") };

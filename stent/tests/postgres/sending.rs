@@ -1,5 +1,4 @@
-//! What turns have done reaches a real server: past rows that others hold, past timeouts, and past what stands before it and
-//! says in passing that it will not have anybody.
+//! Results of turns reach a real server in spite of locked rows, timeouts, and a proxy that refuses clients for a while.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,10 +17,11 @@ use crate::proxy::Proxy;
 
 const LEASE: Duration = Duration::from_secs(2);
 
-/// Every stage, by its number. Not a state of workers: those of the other tests in this program have none to give.
+/// Every stage, by its number. It is not a state of workers, because the workers of other tests in this program do not
+/// provide it.
 static STAGES: Mutex<Vec<Stage>> = Mutex::new(Vec::new());
 
-/// Which bodies have run, and how often; and which may end.
+/// The bodies that have run, and how often; and the bodies that may end.
 #[derive(Clone, Debug)]
 struct Stage {
     number: usize,
@@ -52,7 +52,7 @@ impl Stage {
     }
 }
 
-/// Gives so many bytes once it may end.
+/// Returns this many bytes once it may end.
 #[durable(name = "sending.gated", retry(max_attempts = 1))]
 async fn gated(stage: usize, n: u64, bytes: usize) -> Result<String, String> {
     let stage = STAGES.lock().unwrap()[stage].clone();
@@ -62,7 +62,7 @@ async fn gated(stage: usize, n: u64, bytes: usize) -> Result<String, String> {
     Ok("x".repeat(bytes))
 }
 
-/// A transaction of somebody else's that holds a task's row.
+/// Another client's transaction that locks a task's row.
 async fn hold(database: &TestDatabase, execution: ExecutionId) -> PgConnection {
     let mut connection = PgConnection::connect(&database.url()).await.unwrap();
     connection.execute("BEGIN").await.unwrap();
@@ -123,11 +123,11 @@ fn a_row_that_somebody_holds_costs_no_other_its_lease_and_its_own_task_no_second
         let number = stage.number;
         let runs = stent.dispatch_all((0..7).map(move |n| gated(number, n, 1))).await.unwrap();
         stage.ran_all(7).await;
-        // Who would take over what is not renewed.
+        // This worker would take over tasks whose leases are not renewed.
         let others = Stent::connect(&database.url()).await.unwrap();
         let other = Stage::worker(&others, LEASE).await;
 
-        // Held while they run, and while they end: longer than their leases, both times.
+        // Locked while they run, and while they end: each time for longer than their leases.
         let mut holder = hold(&database, runs[3].id()).await;
         tokio::time::sleep(2 * LEASE).await;
         stage.open.send_replace(true);
@@ -220,7 +220,7 @@ fn connections_that_fall_silent_are_given_up_and_what_was_sent_on_them_is_sent_a
             tokio::spawn(async move { stent.dispatch(gated(number, n, 1)).await })
         });
         let writes: Vec<_> = writes.collect();
-        // Somebody who asks, and loses patience before the store does.
+        // A caller whose timeout is shorter than the store's.
         for run in &runs {
             let asked = tokio::time::timeout(Duration::from_millis(100), stent.status(run.id())).await;
             assert!(asked.is_err(), "nothing is answered");
@@ -231,7 +231,7 @@ fn connections_that_fall_silent_are_given_up_and_what_was_sent_on_them_is_sent_a
             wait.await.unwrap().expect("its result is written, and read");
         }
         for write in writes {
-            // One that has waited for too long may have failed, as what passes.
+            // A call that has waited for too long may have failed with a transient error.
             let ended = write.await.unwrap();
             assert!(ended.as_ref().map_or_else(stent::Error::is_transient, |_| true), "{ended:?}");
         }

@@ -1,4 +1,5 @@
-//! A Postgres of one test's own, which the test may stop and start again; it ends when this is dropped, also by a panic.
+//! A Postgres server for one test, which the test may stop and start again; it ends when this is dropped, also by a
+//! panic.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,10 @@ use stent::sea_orm::sqlx::{Connection, PgConnection};
 
 use crate::system::{self, User};
 
-/// Where Debian has the programs of each version.
+/// Debian's folder with the programs of each version.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// How long it may take to come up on a busy machine.
+/// How long it may take to start on a busy machine.
 const START_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Makes one and starts it.
+    /// Creates a server and starts it.
     ///
     /// # Panics
     /// Without the programs: a test that did not run must not look like one that passed.
@@ -61,7 +62,7 @@ impl Server {
         format!("postgres://postgres:{}@127.0.0.1:{}/postgres", self.password, self.port)
     }
 
-    /// Stops it at once, as a crash would: whatever was under way is lost, and whatever was committed is there.
+    /// Stops it at once, like a crash: open transactions are lost, committed ones stay.
     pub(crate) fn stop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         let mut stop = self.command("pg_ctl");
@@ -70,7 +71,7 @@ impl Server {
         process.wait().unwrap();
     }
 
-    /// Starts it where it was, and waits until it answers.
+    /// Starts it again on its data, and waits until it answers.
     pub(crate) async fn start_again(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut server = self.command("postgres");
@@ -79,7 +80,7 @@ impl Server {
             "listen_addresses=127.0.0.1",
             &format!("port={}", self.port),
             "unix_socket_directories=",
-            // It is never the machine that stops.
+            // The machine itself never stops.
             "fsync=off",
             "full_page_writes=off",
         ] {
@@ -116,7 +117,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
-        // Killed, it would leave its children and its shared memory behind.
+        // If it were killed, it would leave its children and its shared memory behind.
         let mut stop = self.command("pg_ctl");
         let stopped =
             stop.args(["stop", "--mode", "immediate", "--silent", "--pgdata"]).arg(self.data()).status();

@@ -1,4 +1,4 @@
-//! What a test needs of the machine to start a server of its own.
+//! The parts of the system that a test needs to start a server.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -8,10 +8,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// As whom servers run where root starts them: they refuse root.
+/// The user for servers if root starts them, because servers refuse root.
 const USERS: [&str; 2] = ["postgres", "nobody"];
 
-/// A user other than the one who runs this.
+/// A user other than the current one.
 #[derive(Debug)]
 pub(crate) struct User {
     id: u32,
@@ -19,7 +19,7 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// One for servers, if we are root.
+    /// The user for servers, if the current user is root.
     pub(crate) fn lesser() -> Option<Self> {
         let our_own = tempfile::tempfile().unwrap();
         if our_own.metadata().unwrap().uid() != 0 {
@@ -39,18 +39,18 @@ impl User {
         chown(path, Some(self.id), Some(self.group)).unwrap();
     }
 
-    /// Has a command run as this user.
+    /// Makes a command run as this user.
     pub(crate) fn take_on(&self, command: &mut Command) {
         command.uid(self.id).gid(self.group);
     }
 }
 
-/// A port of loopback that was free a moment ago.
+/// A loopback port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// The first of these folders, and then of PATH, that has all of these programs.
+/// The first of these folders, and then of those on PATH, that contains all of these programs.
 pub(crate) fn folder_with(programs: &[&str], first: impl IntoIterator<Item = PathBuf>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = first.into_iter().chain(std::env::split_paths(&path));

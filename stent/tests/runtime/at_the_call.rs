@@ -1,4 +1,4 @@
-//! What a step takes from its function's declaration, and what its call says otherwise.
+//! Options that a step takes from its function's declaration, and options that its call overrides.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,7 +25,7 @@ async fn as_declared(key: u64) -> Result<(), Error> {
 }
 
 fn four_times() -> RetryPolicy {
-    RetryPolicy { max_attempts: 4, initial_delay: Duration::from_millis(1), ..RetryPolicy::default() }
+    RetryPolicy::default().max_attempts(4).initial_delay(Duration::from_millis(1))
 }
 
 #[durable(name = "at_the_call.otherwise")]
@@ -66,7 +66,7 @@ async fn ranks(key: u64) -> Result<(), Error> {
     mapped.map(drop)
 }
 
-/// Where the steps of functions wait that nobody serves: their queues, with tags.
+/// The queues, with tags, in which steps wait that no worker serves.
 async fn lanes(world: &crate::World) -> Vec<(String, Vec<String>)> {
     let lanes = world.stent.inspect().lanes().await.expect("read");
     let waiting = lanes.into_iter().filter(|view| view.lane.function == "at_the_call.work" && view.due > 0);
@@ -91,12 +91,12 @@ on_every_store! {
         let expected = [lane("declared", &["gpu"]), lane("said", &["cpu", "eu"]), lane("mapped", &["npu"])];
         assert_eq!(found, BTreeSet::from(expected));
 
-        // One that serves the queues and has a tag of none of them leaves all of it; one that has a tag takes its own.
+        // A worker that serves the queues without a matching tag takes nothing; a worker with a tag takes its own work.
         let stranger = world.worker_with(|worker| worker.tags(["fpga"])).await;
         let gpu = world.worker_with(|worker| worker.tags(["gpu"])).await;
         runs[0].result().timeout("20s").await.expect_err("it fails");
         assert_eq!((ran::count(declared, "tried"), ran::count(said, "tried"), ran::count(mapped, "tried")), (2, 0, 0));
-        // And so many attempts as the call says, in place of those of the declaration.
+        // The call's number of attempts replaces that of the declaration.
         let others = world.worker_with(|worker| worker.tags(["eu", "npu"])).await;
         for run in &runs[1..] {
             run.result().timeout("20s").await.expect_err("it fails");

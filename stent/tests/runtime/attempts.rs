@@ -1,4 +1,4 @@
-//! What a step is called, and what it draws, in another attempt of its function.
+//! The ids and random numbers of steps in later attempts of their function.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ async fn charge(key: u64) -> Result<u64, String> {
     if said(key, "mended").is_empty() { Err("declined".to_owned()) } else { Ok(1) }
 }
 
-/// Is still under way when its caller gives it up.
+/// Still runs when its caller gives it up.
 #[durable(name = "attempts.refund")]
 async fn refund(key: u64) -> Result<u64, String> {
     say(key, "refund");
@@ -41,7 +41,7 @@ async fn ship(key: u64) -> Result<u64, String> {
     Ok(1)
 }
 
-/// Charges, and asks for something else at the same position when that has failed.
+/// Charges, and asks for another step at the same position if the charge has failed.
 #[durable(name = "attempts.order", retry(max_attempts = 2, initial_delay = "1ms"))]
 async fn order(key: u64) -> Result<u64, Error> {
     stent::step("reserve", || async { Ok::<_, String>(()) }).await?;
@@ -75,11 +75,11 @@ on_every_store! {
         world.stent.dead_letters().retry(run.id()).await.expect("is a dead letter");
         assert_eq!(run.result().timeout("20s").await.expect("goes on"), 1);
 
-        // Two attempts of the function with two each of the step, and one more of both when it is tried again.
+        // Two attempts of the function with two attempts of the step each, and one more of both in the retry.
         let charges = said(key, "charge");
         assert_eq!((charges.len(), distinct(&charges)), (5, 1), "{charges:#?}");
         assert_eq!(distinct(&said(key, "before")), 1, "the code before the failure draws the same");
-        // A replay that comes to the failure once more draws as the attempt did, and gives up there.
+        // A replay that reaches the failure again draws the same numbers as the attempt, and gives up there.
         let after = said(key, "after");
         assert_eq!(distinct(&after), 3, "what each attempt draws after it is its own: {after:#?}");
         let (refunds, ships) = (said(key, "refund"), said(key, "ship"));

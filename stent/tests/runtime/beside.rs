@@ -1,4 +1,4 @@
-//! Code that awaits, beside what is recorded, something that no store knows of.
+//! Code that awaits non-durable work beside recorded steps.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use stent::view::TaskStatus;
 
 use crate::{eventually, logs, on_every_store, ran, unique};
 
-/// Waits for a signal that never comes, with a timeout that no store knows of.
+/// Waits for a signal that never comes, with a non-durable timeout.
 #[durable(name = "beside.times_out")]
 async fn times_out(key: u64, ms: u64) -> Result<String, Error> {
     ran::note(key, "run");
@@ -67,11 +67,11 @@ on_every_store! {
             if !many {
                 assert!(warnings(name) > 0, "it is warned of when it is first seen");
             }
-            // Its code goes, and with it the timer that would wake it.
+            // Its code is dropped, and with it the timer that would wake it.
             first.stop().await.expect("stops");
             assert_eq!(ran::count(key, "run"), 1);
 
-            // Its timer is longer than a lease: it is kept, and does not start over.
+            // The timer is longer than a lease: the code is kept, and the timer does not restart.
             let second = world.worker_with(|worker| worker.lease("500ms")).await;
             assert_eq!(run.result().timeout("20s").await.expect("due again"), "timed out");
             assert_eq!(ran::count(key, "run"), 2);

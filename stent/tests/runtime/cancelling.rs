@@ -1,4 +1,4 @@
-//! Cancellation: what it reaches, what it leaves, and what those who wait are told.
+//! Cancellation: its reach, the executions that it spares, and the results of waits.
 
 use std::time::Duration;
 

@@ -15,7 +15,7 @@ async fn draws(key: u64) -> Result<(), stent::Error> {
     Ok(())
 }
 
-/// Its step is begun in its own turn, and gets a row when it turns out to have steps.
+/// Its step begins in this function's turn, and gets a row when it asks for steps of its own.
 #[durable]
 async fn calls_what_draws(key: u64) -> Result<(), stent::Error> {
     draws(key).await

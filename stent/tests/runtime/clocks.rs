@@ -1,4 +1,4 @@
-//! Clocks that disagree: hosts whose clocks are wrong, one store, and what is agreed on all the same (G17).
+//! Clocks that disagree: hosts with wrong clocks on one store agree on leases and due times all the same (G17).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -61,13 +61,13 @@ on_every_store! {
         let stents = [open(&fast).await, open(&slow_host).await];
         let workers = [worker(&stents[0]).await, worker(&stents[1]).await];
 
-        // Longer than a lease, so that who errs about the time takes what another one has.
+        // Longer than a lease, so that a worker with a wrong time would take another's task.
         let key = unique();
         let mut runs = Vec::new();
         for n in 0..8 {
             runs.push(stents[n as usize % 2].dispatch(slow(key, n)).await.expect("dispatched"));
         }
-        // Not early either, whoever dispatches and whoever runs.
+        // Not early either, whichever process dispatches and whichever runs.
         for stent in &stents {
             let (key, started) = (unique(), Instant::now());
             let run = stent.dispatch(quick(key)).delay("300ms").await.expect("dispatched");
@@ -134,7 +134,7 @@ on_every_store! {
         other.wait_until_ready().await.expect("becomes ready");
         host.set(HOUR_US);
         until(|| (other.status().clock_drift_us + HOUR_US).abs() < 1_000_000).await;
-        // It has looked for work since then, too.
+        // The worker has polled for work since then, too.
         stent.dispatch(quick(unique())).await.expect("dispatched").result().timeout("20s").await.expect("runs");
 
         ran::note(key, "open");

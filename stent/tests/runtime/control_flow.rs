@@ -1,4 +1,4 @@
-//! `join!`, `select!`, futures of other crates, drops and detached steps: the same way live and replayed.
+//! `join!`, `select!`, futures of other crates, drops and detached steps: the same branches live and replayed.
 
 use std::time::Duration;
 
@@ -26,12 +26,12 @@ async fn joined(key: u64) -> Result<Vec<String>, stent::Error> {
     Ok(vec![a?, b?, c?, last])
 }
 
-/// Gives what ended, in the order of the calls: later calls take less time.
+/// Returns the results in the order of the calls: later calls take less time.
 #[durable]
 async fn joined_all(key: u64, n: u64) -> Result<Vec<String>, stent::Error> {
     let calls = (0..n).map(|i| work(key, format!("{i}"), (n - i) % 7 * 3));
     let all = stent::join_all(calls).await;
-    // Parked here, so that a forgetful worker replays all of them.
+    // Parked here, so that a worker without a cache replays all of them.
     stent::sleep("5ms").await?;
     all.into_iter().collect()
 }
@@ -71,7 +71,7 @@ async fn raced(key: u64) -> Result<String, stent::Error> {
         quick = work(key, "quick".into(), 1) => quick?,
     };
     ran::note(key, format!("winner {winner}"));
-    // Parked here, so that a forgetful worker replays the race.
+    // Parked here, so that a worker without a cache replays the race.
     stent::sleep("20ms").await?;
     ran::note(key, format!("winner {winner}"));
     Ok(winner)
@@ -137,7 +137,7 @@ async fn calls_one_that_lets_go(key: u64) -> Result<(), stent::Error> {
 
 #[durable]
 async fn step_and_world(key: u64) -> Result<(String, u32), stent::Error> {
-    // The second future is nothing that a store knows of; it ends while the function is parked for the first two.
+    // The second future is non-durable; it ends while the function is parked for the first two.
     let (a, b, world) = stent::join!(work(key, "a".into(), 100), stent::sleep("150ms"), async {
         tokio::time::sleep(Duration::from_millis(30)).await;
         ran::note(key, "world");

@@ -1,12 +1,15 @@
-//! Dead letters: what becomes one, what it keeps, and how it is tried again.
+//! Dead letters: which executions become one, which data they keep, and how they are retried.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stent::prelude::*;
 use stent::view::ClaimEnd;
 use stent::{Error, ExecutionStatus, RetryPolicy};
+use tokio::task::JoinHandle;
 
-use crate::{eventually, on_every_store, ran, unique};
+use crate::rigged::Rigged;
+use crate::{Db, eventually, on_every_store, ran, unique, until};
 
 #[durable]
 async fn good(key: u64) -> Result<u64, String> {
@@ -45,7 +48,7 @@ async fn item(key: u64, n: u64) -> Result<u64, String> {
     if [2, 5].contains(&n) && ran::count(key, "mended") == 0 { Err(format!("{n} is broken")) } else { Ok(n) }
 }
 
-/// Fails because some of seven have, once it has heard of all.
+/// Fails because some of seven steps have failed, after all have ended.
 #[durable(name = "dead_letters.collects", retry(max_attempts = 1))]
 async fn collects(key: u64, how: String) -> Result<Vec<u64>, Error> {
     let results: Vec<Result<u64, Error>> = match how.as_str() {
@@ -63,10 +66,21 @@ async fn collects(key: u64, how: String) -> Result<Vec<u64>, Error> {
     results.into_iter().collect()
 }
 
+fn twice() -> RetryPolicy {
+    RetryPolicy::default().max_attempts(2).initial_delay(Duration::from_millis(5))
+}
+
+/// A wait that has begun.
+async fn begun(run: Handle<u64>) -> JoinHandle<Result<u64, Error>> {
+    let mut wait = run.result().timeout("20s").into_future();
+    assert!(futures::poll!(&mut wait).is_pending());
+    tokio::spawn(wait)
+}
+
 on_every_store! {
-    /// What the guide warns of, until an execution can be restarted from a step.
+    /// The limitation that the guide warns of, until an execution can be restarted from a step.
     async fn code_that_collects_failures_runs_none_of_them_again(world) {
-        // One at a time, so that what failed is not what the code hears of last.
+        // One at a time, so that the failure is not the last completion that the code sees.
         let worker = world.worker_with(|worker| worker.concurrency(1).cache(0)).await;
         for how in ["outcomes", "join_all", "loop"] {
             let key = unique();
@@ -125,16 +139,47 @@ on_every_store! {
         let worker = world.worker().await;
         let run = world.stent.dispatch(tried_once(key)).await.expect("dispatched");
         run.result().timeout("20s").await.expect_err("it is tried once");
-        let policy = RetryPolicy {
-            max_attempts: 2,
-            initial_delay: Duration::from_millis(5),
-            ..RetryPolicy::default()
-        };
-        world.stent.dead_letters().retry(run.id()).policy(policy).await.expect("retried");
+        world.stent.dead_letters().retry(run.id()).policy(twice()).await.expect("retried");
         assert_eq!(run.result().timeout("20s").await.expect("the third try is good"), 3);
         assert_eq!(ran::count(key, "tried"), 3);
         let history = world.stent.dead_letters().history(run.id().root()).await.expect("a history");
         assert_eq!(history.iter().filter(|tried| tried.end == ClaimEnd::Failed).count(), 2, "{history:#?}");
+        worker.drain().await.expect("drains");
+    }
+
+    /// The worker's process learns of the failure after the retry, because the answer to its commit comes late.
+    async fn a_wait_after_a_retry_is_not_answered_by_an_earlier_commit(world) {
+        let key = unique();
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        let worker = stent.worker().state(Db).start().await.expect("starts");
+        rigged.holds_answers.store(true, Ordering::SeqCst);
+        let run = world.stent.dispatch(tried_once(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("it is tried once");
+        until(|| rigged.held_answers.load(Ordering::SeqCst) >= 1).await;
+        world.stent.dead_letters().retry(run.id()).policy(twice()).await.expect("retried");
+        let again = begun(stent.handle::<u64>(run.id())).await;
+        rigged.holds_answers.store(false, Ordering::SeqCst);
+        assert_eq!(again.await.expect("no panic").expect("the third try is good"), 3);
+        worker.drain().await.expect("drains");
+    }
+
+    /// The process had asked for the execution before the retry, for a wait that is gone.
+    async fn a_wait_after_a_retry_is_not_answered_by_an_earlier_read(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(tried_once(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("it is tried once");
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        rigged.holds_answers.store(true, Ordering::SeqCst);
+        let first = begun(stent.handle::<u64>(run.id())).await;
+        until(|| rigged.held_answers.load(Ordering::SeqCst) >= 1).await;
+        first.abort();
+        world.stent.dead_letters().retry(run.id()).policy(twice()).await.expect("retried");
+        let again = begun(stent.handle::<u64>(run.id())).await;
+        rigged.holds_answers.store(false, Ordering::SeqCst);
+        assert_eq!(again.await.expect("no panic").expect("the third try is good"), 3);
         worker.drain().await.expect("drains");
     }
 

@@ -1,4 +1,4 @@
-//! What a function's attribute says: options, keys, versions, and which functions a `Stent` knows.
+//! The options of a function's attribute: options, keys, versions, and which functions a `Stent` knows.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn runs_one_and_leaves_the_other(stent: &Stent, one: &Handle<u32>, other: 
 mod usurper {
     use stent::prelude::*;
 
-    /// Another function of the same name and version, by hand, so that it is in no registry but ours.
+    /// Another function of the same name and version, implemented by hand, so that it is only in this test's registry.
     pub(super) struct Ship2;
 
     impl stent::Function for Ship2 {
@@ -78,19 +78,19 @@ mod usurper {
             stent::FunctionOptions::new()
         }
 
-        fn needs() -> Vec<stent::__private::StateKey> {
+        fn needs() -> Vec<stent::functions::StateKey> {
             Vec::new()
         }
 
         fn invoke(
             _: Self::Args,
-            _: &stent::__private::States,
-        ) -> stent::__private::BoxFuture<'static, Result<u32, stent::Failure>> {
+            _: &stent::functions::States,
+        ) -> stent::functions::BoxFuture<'static, Result<u32, stent::Failure>> {
             Box::pin(async { Ok(3) })
         }
     }
 
-    /// Asks for nothing to run, which the attribute would refuse.
+    /// Its options let nothing run, which the attribute would refuse.
     pub(super) struct Idle;
 
     impl stent::Function for Idle {
@@ -102,14 +102,14 @@ mod usurper {
             stent::FunctionOptions::new().max_concurrent(0)
         }
 
-        fn needs() -> Vec<stent::__private::StateKey> {
+        fn needs() -> Vec<stent::functions::StateKey> {
             Vec::new()
         }
 
         fn invoke(
             (): (),
-            _: &stent::__private::States,
-        ) -> stent::__private::BoxFuture<'static, Result<(), stent::Failure>> {
+            _: &stent::functions::States,
+        ) -> stent::functions::BoxFuture<'static, Result<(), stent::Failure>> {
             Box::pin(async { Ok(()) })
         }
     }
@@ -184,7 +184,7 @@ async fn options_by_hand_are_checked_when_the_stent_is_built() {
     }
 }
 
-/// Calls the old version until it is told that there is a new one.
+/// Calls the old version until the new version is deployed.
 #[durable]
 async fn upgraded_caller(key: u64) -> Result<u32, stent::Error> {
     let shipped = if ran::count(key, "upgraded") == 0 { ship_1(key).await? } else { ship_2(key).await? };
@@ -199,7 +199,7 @@ on_every_store! {
         let knows_2 = world.with_registry(Registry::new().with::<ship_2>()).await;
         let key = unique();
 
-        // What a worker is to leave alone is older each time, so it would be claimed first.
+        // The tasks that a worker must not claim are older each time, so they would be claimed first.
         let strange = knows_2.dispatch(ship_2(key)).await.expect("dispatched");
         let known = knows_1.dispatch(ship_1(key)).await.expect("dispatched");
         assert_eq!(runs_one_and_leaves_the_other(&knows_1, &known, &strange).await, 1);

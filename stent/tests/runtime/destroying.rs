@@ -1,5 +1,5 @@
-//! Code and what it holds is destroyed beside the worker's loop: what destructors, decoders and loggers of the application's
-//! do is the end of nothing else.
+//! Code and its values are dropped outside the worker's loop: destructors, decoders and loggers of the application cannot
+//! end anything else.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -13,12 +13,12 @@ use stent::{ExecutionStatus, WorkerState};
 
 use crate::{World, eventually, logs, on_every_store, ran, unique};
 
-/// What a value does when it is dropped.
+/// The behaviour of a value when it is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Drops {
     Quietly,
     Panicking,
-    /// Until the test opens the gate of its key.
+    /// Blocks until the test opens the gate of its key.
     Blocking,
 }
 
@@ -53,7 +53,7 @@ mod gate {
         OPEN.1.notify_all();
     }
 
-    /// Waits for the gate, and not for ever: a runtime waits for its threads.
+    /// Waits for the gate, but not forever, because a runtime waits for its threads.
     pub(super) fn pass(key: u64) {
         let gates = OPEN.0.lock().unwrap_or_else(PoisonError::into_inner);
         let closed = |gates: &mut BTreeMap<u64, bool>| !gates.contains_key(&key);
@@ -122,14 +122,14 @@ async fn wakes_badly() -> Result<u64, stent::Error> {
     .await
 }
 
-/// An argument that takes its time to be decoded.
+/// An argument that is slow to decode.
 #[derive(Clone, Debug, Serialize)]
 struct Slow(u64);
 
 impl<'de> Deserialize<'de> for Slow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let key = u64::deserialize(deserializer)?;
-        // The first time is that of the dispatch, which sees whether what it writes can be read.
+        // The first decoding is that of the dispatch, which checks that its arguments can be read.
         ran::note(key, "decoding");
         if ran::count(key, "decoding") > 1 {
             gate::pass(key);
@@ -143,7 +143,7 @@ async fn takes_slow(slow: Slow) -> Result<u64, String> {
     Ok(slow.0)
 }
 
-/// Something that panics whenever it can, in an error.
+/// A value that panics whenever it can, inside an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Panics {
     Displayed,
@@ -240,7 +240,7 @@ on_every_store! {
         assert!(world.stent.workers().live);
         for run in [first, second] {
             run.signal("go", &1_u64).await.expect("sent");
-            // The function itself drops it in the end, and that is its panic.
+            // The function itself drops the value in the end, so this is the function's panic.
             let error = run.result().await.expect_err("fails");
             assert!(error.to_string().contains("the destructor of"), "{error}");
         }
@@ -404,6 +404,9 @@ on_every_store! {
         let _ = world.stent.dispatch(ends_the_loop()).await.expect("dispatched");
 
         eventually(async || worker.status().state == WorkerState::Crashed).await;
+        // The store knows it, too.
+        let known = async || world.stent.inspect().workers(None, 9).await.expect("read");
+        eventually(async || known().await.iter().any(|known| known.state == WorkerState::Crashed)).await;
         let overview = world.stent.workers();
         assert!(!overview.live && !overview.ready, "{overview:?}");
         assert_eq!(overview.workers.len(), 1, "it is still shown");
@@ -412,7 +415,7 @@ on_every_store! {
     }
 }
 
-/// On one thread, where all that blocks holds up everything.
+/// On one thread, where blocking code holds up everything.
 #[test]
 fn a_destructor_that_blocks_on_the_only_thread_lets_no_lease_lapse() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -430,7 +433,7 @@ fn a_destructor_that_blocks_on_the_only_thread_lets_no_lease_lapse() {
 
         still_works(&world).await;
 
-        // A turn that is handed back is destroyed beside the loop as well.
+        // The code of a released turn is also dropped outside the loop.
         let running = world.stent.dispatch(runs(key + 1_000_000, Drops::Blocking)).await.expect("dispatched");
         eventually(async || ran::count(key + 1_000_000, "started") == 1).await;
         worker.stop().await.expect("stops");

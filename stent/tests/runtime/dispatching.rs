@@ -1,4 +1,4 @@
-//! Dispatching: what an execution is born with, whose word counts, and how many are dispatched at once.
+//! Dispatching: the initial options of an execution, which option takes precedence, and batches.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ async fn declared(n: u64) -> Result<u64, String> {
     Ok(n)
 }
 
-/// What the options of a call are called, given to a function as its own.
+/// A function whose parameters have the names of a call's options.
 type Named = (Vec<String>, String, i16, String, u64, Option<String>);
 
 #[durable(name = "dispatching.named")]
@@ -69,7 +69,7 @@ on_every_store! {
         let other = stent.dispatch(declared(1)).queue("other").priority(0).tag("cpu");
         let other = view(other.await.expect("dispatched")).await;
         assert_eq!((other.queue.as_str(), other.priority, other.tags), ("other", 0, words(&["cpu"])));
-        // On the call it means the same as on the dispatch, whose word is the last one.
+        // An option on the call means the same as on the dispatch, and the dispatch takes precedence.
         let call = declared(1).queue("call").priority(1);
         let call = view(stent.dispatch(call).priority(2).await.expect("dispatched")).await;
         assert_eq!((call.queue.as_str(), call.priority, call.tags), ("call", 2, words(&["eu", "gpu"])));
@@ -93,6 +93,53 @@ on_every_store! {
         worker.drain().await.expect("drains");
     }
 
+    async fn a_function_is_dispatched_by_its_name_with_the_options_that_are_given(world) {
+        let stent = &world.stent;
+        let dispatch = stent.dispatch_by_name("dispatching.declared", &(7_u64,)).queue("slow").priority(-3).tag("b");
+        let id = dispatch.delay("1h").max_duration("2h").await.expect("dispatched");
+        let view = stent.inspect().describe(id).await.expect("known");
+        assert_eq!((view.function.as_str(), view.queue.as_str()), ("dispatching.declared", "slow"));
+        assert_eq!((view.priority, view.tags), (-3, words(&["b"])));
+        assert_eq!(view.expires_at, Some(view.created_at + Duration::from_secs(3 * 3_600)));
+        // Without options it has the defaults, and not those of the attribute, even if the function is known here.
+        let bare = stent.dispatch_by_name("dispatching.declared", &(7_u64,)).await.expect("dispatched");
+        let view = stent.inspect().describe(bare).await.expect("known");
+        assert_eq!((view.queue.as_str(), view.priority, view.tags), ("default", 0, BTreeSet::new()));
+
+        let worker = world.worker().await;
+        let ended = stent.wait_for(bare).timeout("20s").await.expect("runs");
+        assert_eq!(ended.decode::<u64>().expect("a number"), 7);
+        let json = Stent::builder().codec(stent::Codec::Json).open(stent.store().clone()).await.expect("opens");
+        let id = json.dispatch_by_name("dispatching.plain", &[8_u64]).await.expect("dispatched");
+        assert_eq!(json.wait_for(id).timeout("20s").await.expect("runs").decode::<u64>().expect("a number"), 8);
+        let wrong = stent.dispatch_by_name("dispatching.plain", &("eight",)).await.expect("dispatched");
+        let error = stent.wait_for(wrong).timeout("20s").await.expect_err("it is no number");
+        assert!(error.failure().is_some_and(|failure| failure.is(stent::Failure::CODEC)), "{error}");
+        worker.drain().await.expect("drains");
+    }
+
+    async fn a_dispatch_by_name_shares_keys_and_ids_with_dispatches_of_the_function(world) {
+        let stent = &world.stent;
+        let first = stent.dispatch(plain(1)).idempotency_key("one").await.expect("dispatched");
+        let again = stent.dispatch_by_name("dispatching.plain", &(2_u64,)).idempotency_key("one");
+        assert_eq!(again.await.expect("dispatched"), first.id());
+        let named = stent.dispatch_by_name("dispatching.plain", &(2_u64,)).id(first.id()).await;
+        assert_eq!(named.expect("dispatched"), first.id());
+        let count = stent.inspect().count().await.expect("counted");
+        assert_eq!(count.get(&ExecutionStatus::Pending), Some(&1));
+        for (dispatch, option) in [
+            (stent.dispatch_by_name("", &()), "function"),
+            (stent.dispatch_by_name("f", &()).queue(""), "queue"),
+            (stent.dispatch_by_name("f", &()).tag(""), "tag"),
+            (stent.dispatch_by_name("f", &()).retry(stent::RetryPolicy::default().max_attempts(0)), "retry"),
+        ] {
+            let error = dispatch.await.expect_err("it is wrong");
+            assert!(matches!(error, Error::Option { option: wrong, .. } if wrong == option), "{option}: {error}");
+        }
+        let error = stent.dispatch_by_name("f", &()).delay("soon").await.expect_err("no duration");
+        assert!(matches!(error, Error::Duration(_)), "{error}");
+    }
+
     async fn a_call_that_cannot_be_stored_ends_a_bulk_dispatch_after_the_batches_before_it(world) {
         let calls = (0..700).map(|n| if n == 600 { plain(n).queue("") } else { plain(n) });
         let error = world.stent.dispatch_all(calls).await.expect_err("a queue has a name");
@@ -102,7 +149,7 @@ on_every_store! {
     }
 }
 
-/// Dispatches so many calls from an iterator that knows how far it is ahead of what is written.
+/// Dispatches this many calls from an iterator that measures how far it is ahead of the writes.
 async fn dispatches_many(world: &crate::World, many: u64) {
     let rigged = Rigged::new(world.stent.store());
     let stent = Stent::builder().open(rigged.clone()).await.expect("opens");

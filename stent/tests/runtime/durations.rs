@@ -1,5 +1,5 @@
-//! Durations that nobody has in mind: none, less than a store can keep, and the longest that there is, for every option that
-//! takes one. Zero means the same in all of them, and no arithmetic overflows.
+//! Unusual durations for every option that takes one: zero, less than a store can keep, and the longest one. Zero means the
+//! same in all options, and no arithmetic overflows.
 //!
 //! [`CASES`] lists them, and a test compares it with the source, so that an option without a line here is noticed.
 
@@ -19,10 +19,10 @@ const ZERO: Duration = Duration::ZERO;
 const NANO: Duration = Duration::from_nanos(1);
 const MAX: Duration = Duration::MAX;
 
-/// Every option that takes a duration, by its file and its name. Each is given the three above: those of a function, an execution,
-/// a worker and a handle on a store by the tests here, those that the core computes with by its own tests
-/// (`stent-core/src/model`), transactions and stores by `stent/tests/transactions` and by the options of each store.
-const CASES: [(&str, &str); 37] = [
+/// Every option that takes a duration, by its file and its name. Tests give each option the three durations above: the tests here
+/// for options of functions, executions, workers and handles; for durations with which the core computes, its own tests
+/// (`stent-core/src/model`), for transactions and stores, `stent/tests/transactions` and the tests of each store's options.
+const CASES: [(&str, &str); 41] = [
     ("stent-core/src/model/key_entry.rs", "ttl"),
     ("stent-core/src/model/rate.rs", "per"),
     ("stent-core/src/model/retry.rs", "initial_delay"),
@@ -34,9 +34,12 @@ const CASES: [(&str, &str); 37] = [
     ("stent/src/durable/call.rs", "max_duration"),
     ("stent/src/stent.rs", "call_timeout"),
     ("stent/src/stent.rs", "clock_check"),
+    ("stent/src/stent.rs", "sample_lanes"),
     ("stent/src/stent.rs", "clock_drift_warn"),
     ("stent/src/stent.rs", "start_retention"),
     ("stent/src/stent.rs", "purge"),
+    ("stent/src/execution/by_name.rs", "delay"),
+    ("stent/src/execution/by_name.rs", "max_duration"),
     ("stent/src/execution/dead_letters.rs", "purge"),
     ("stent/src/execution/dispatch.rs", "delay"),
     ("stent/src/execution/dispatch.rs", "max_duration"),
@@ -52,6 +55,7 @@ const CASES: [(&str, &str); 37] = [
     ("stent/src/execution/retention.rs", "details"),
     ("stent/src/execution/retention.rs", "executions"),
     ("stent/src/execution/retention.rs", "results"),
+    ("stent/src/execution/retention.rs", "workers"),
     ("stent/src/durable/signal.rs", "timeout"),
     ("stent/src/durable/step.rs", "timeout"),
     ("stent/src/durable/timeout.rs", "timeout"),
@@ -62,7 +66,7 @@ const CASES: [(&str, &str); 37] = [
     ("stent/src/worker/builder.rs", "poll_max"),
 ];
 
-/// Places of durations that are told and not taken.
+/// Public items with durations that are returned and not taken.
 const TOLD: [&str; 1] = ["stent/src/metrics.rs"];
 
 #[test]
@@ -85,7 +89,7 @@ fn every_option_that_takes_a_duration_has_a_case() {
         cases.collect(),
         "give a new option zero, a nanosecond and the longest duration, and list it"
     );
-    // The attribute's: `cached`, `max_duration`, `initial_delay` and `max_delay`; and `rate`.
+    // Options of the attribute: `cached`, `max_duration`, `initial_delay` and `max_delay`; and `rate`.
     let attribute = std::fs::read_to_string(root.join("stent-macros/src/options.rs")).expect("readable");
     let count = |text: &str| attribute.matches(text).count();
     assert_eq!((count("duration::nanoseconds("), count("delay(key,"), count("rate::parse(")), (3, 2, 1));
@@ -98,7 +102,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files.into_iter().filter(|file| file.extension().is_some_and(|ext| ext == "rs")).chain(below).collect()
 }
 
-/// Public functions with a parameter that is a duration, fields, and enums with a variant of one, by name.
+/// Public functions with a duration as a parameter, fields, and enums with a duration in a variant, by name.
 fn takes_durations(source: &str) -> BTreeSet<String> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
@@ -127,6 +131,11 @@ fn takes_durations(source: &str) -> BTreeSet<String> {
 #[durable(name = "durations.quick", retry(max_attempts = 1))]
 async fn quick(n: u64) -> Result<u64, String> {
     Ok(n)
+}
+
+/// A dispatch of [`quick`].
+fn by_name(world: &crate::World) -> stent::DispatchByName {
+    world.stent.dispatch_by_name("durations.quick", &(1_u64,))
 }
 
 #[durable(name = "durations.fails", retry(max_attempts = 2))]
@@ -183,7 +192,7 @@ async fn joins(key: u64, timeout: Duration) -> Result<u64, Error> {
     stent::spawn(gated(key)).await?.result().timeout(timeout).await
 }
 
-/// The option that an error is about, and what it says of it.
+/// The option that an error names, and its problem.
 fn refused<T>(result: Result<T, Error>) -> (&'static str, String) {
     match result {
         Err(Error::Option { option, problem }) => (option, problem),
@@ -196,7 +205,7 @@ async fn gives<T: serde::de::DeserializeOwned + 'static>(run: &Handle<T>) -> Res
     run.result().timeout("20s").await
 }
 
-/// Looks for a while whether anything becomes of what nothing should become of.
+/// Checks for a while that an execution keeps its status.
 async fn stays<T>(run: &Handle<T>, status: ExecutionStatus) {
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -211,7 +220,8 @@ on_every_store! {
             let by_call = world.stent.dispatch(quick(1).delay(delay)).await.expect("dispatched");
             let by_dispatch = world.stent.dispatch(quick(1)).delay(delay).await.expect("dispatched");
             let mut by_batch = world.stent.dispatch_all([quick(1)]).delay(delay).await.expect("dispatched");
-            for run in [by_call, by_dispatch, by_batch.remove(0)] {
+            let named = by_name(&world).delay(delay).await.map(|id| world.stent.handle(id)).expect("dispatched");
+            for run in [by_call, by_dispatch, by_batch.remove(0), named] {
                 if delay == MAX {
                     stays(&run, ExecutionStatus::Pending).await;
                 } else {
@@ -244,6 +254,7 @@ on_every_store! {
             let runs = [
                 world.stent.dispatch(quick(1).max_duration(limit)).await.expect("dispatched"),
                 world.stent.dispatch(quick(1)).max_duration(limit).await.expect("dispatched"),
+                by_name(&world).max_duration(limit).await.map(|id| world.stent.handle(id)).expect("dispatched"),
             ];
             for run in runs {
                 match gives(&run).await {
@@ -308,7 +319,7 @@ on_every_store! {
         for delay in [ZERO, NANO, MAX] {
             let key = unique();
             let policy =
-                RetryPolicy { max_attempts: 2, initial_delay: delay, max_delay: delay, ..RetryPolicy::default() };
+                RetryPolicy::default().max_attempts(2).initial_delay(delay).max_delay(delay);
             let run = world.stent.dispatch(fails(key)).retry(policy).await.expect("dispatched");
             if delay == MAX {
                 eventually(async || ran::count(key, "failed") == 1).await;
@@ -335,7 +346,7 @@ on_every_store! {
         ended().await;
         for age in [ZERO, MAX] {
             let age = Some(age);
-            let retention = Retention::default().executions(age).dead_letters(age).details(age).results(age);
+            let retention = Retention::default().executions(age).dead_letters(age).details(age).results(age).workers(age);
             assert_eq!(world.stent.apply_retention(&retention).await.expect("cleans"), RetentionReport::default(), "{age:?}");
             let _cleaner = world.stent.start_retention(retention, "1ms").expect("starts");
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -354,7 +365,7 @@ on_every_store! {
         assert_eq!(world.stent.purge(NANO, 1).await.expect("purges"), 1);
         assert_eq!(world.stent.dead_letters().purge(NANO, 1).await.expect("purges"), 1);
         let age = Some(NANO);
-        let retention = Retention::default().executions(age).dead_letters(age).details(age).results(age);
+        let retention = Retention::default().executions(age).dead_letters(age).details(age).results(age).workers(age);
         let cleaned = world.stent.apply_retention(&retention).await.expect("cleans");
         assert_eq!((cleaned.executions, cleaned.dead_letters), (1, 1));
         ended().await;
@@ -467,9 +478,11 @@ on_every_store! {
             let (option, problem) = refused(Stent::builder().clock_check(duration).open(store()).await);
             assert_eq!(option, "clock_check");
             assert!(problem.contains(&format!("{duration:?}")) && problem.contains("use"), "{problem}");
+            let (option, _) = refused(Stent::builder().sample_lanes(duration).open(store()).await);
+            assert_eq!(option, "sample_lanes");
             let (option, _) = refused(world.stent.start_retention(Retention::default(), duration));
             assert_eq!(option, "every");
-            // Nothing keeps that, and it is said.
+            // No call can meet this timeout, and the error names it.
             if let Err(error) = Stent::builder().call_timeout(NANO).open(store()).await {
                 assert!(error.to_string().contains("1ns"), "{error}");
             }
@@ -479,6 +492,7 @@ on_every_store! {
             Stent::builder().call_timeout(ZERO),
             Stent::builder().call_timeout(MAX),
             Stent::builder().clock_check(MAX),
+            Stent::builder().sample_lanes(MAX),
             Stent::builder().clock_drift_warn(ZERO),
             Stent::builder().clock_drift_warn(NANO),
             Stent::builder().clock_drift_warn(MAX),

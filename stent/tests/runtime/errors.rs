@@ -1,4 +1,4 @@
-//! What users are told when something does not fit: the thing, and the remedy.
+//! Errors name the thing that failed, and the remedy.
 
 use stent::prelude::*;
 use stent::{Error, Registry};
@@ -49,7 +49,7 @@ mod twin {
 }
 
 fn never_tried(dispatch: stent::Dispatch<known>) -> stent::Dispatch<known> {
-    dispatch.retry(stent::RetryPolicy { max_attempts: 0, ..stent::RetryPolicy::default() })
+    dispatch.retry(stent::RetryPolicy::default().max_attempts(0))
 }
 
 fn says(error: &Error, parts: &[&str]) {
@@ -136,14 +136,21 @@ on_every_store! {
 
 #[tokio::test]
 async fn awaited_outside_of_a_durable_function_a_call_says_what_to_do() {
-    for error in [
-        known(1).await.expect_err("outside"),
-        stent::sleep("1s").await.expect_err("outside"),
-        known::map([1, 2]).await.map(|_| ()).expect_err("outside"),
-        stent::step("total", || async { Ok::<_, String>(1) }).await.expect_err("outside"),
-        stent::signal::<u64>("approval").await.expect_err("outside"),
+    let dispatch = ["stent.dispatch", ".local()"].as_slice();
+    for (error, remedy) in [
+        (known(1).await.expect_err("outside"), dispatch),
+        (known::map([1, 2]).await.map(|_| ()).expect_err("outside"), dispatch),
+        (stent::sleep("1s").await.expect_err("outside"), &["`stent::sleep`", "tokio::time::sleep"]),
+        (
+            stent::step("total", || async { Ok::<_, String>(1) }).await.expect_err("outside"),
+            &["`stent::step(\"total\")`", "call its closure directly"],
+        ),
+        (stent::signal::<u64>("approval").await.expect_err("outside"), &["stent.send_signal"]),
+        (stent::spawn(known(1)).await.map(|_| ()).expect_err("outside"), &["use stent.dispatch"]),
+        (stent::execution().map(|_| ()).expect_err("outside"), &["stent.inspect()"]),
     ] {
-        says(&error, &["outside a durable function", "stent.dispatch", ".local()"]);
+        says(&error, &["outside a durable function", "stent::join!", "[stent::OutsideDurable]"]);
+        says(&error, remedy);
     }
     known(1).detach().expect_err("outside");
 }
@@ -156,7 +163,7 @@ async fn a_name_given_twice_is_an_error() {
     says(&error, &["errors.twin", "twin::one", "Impostor"]);
 }
 
-/// A function by hand, under a name that is taken.
+/// A function that is implemented by hand, under a name that is taken.
 struct Impostor;
 
 impl stent::Function for Impostor {
@@ -168,14 +175,14 @@ impl stent::Function for Impostor {
         stent::FunctionOptions::new()
     }
 
-    fn needs() -> Vec<stent::__private::StateKey> {
+    fn needs() -> Vec<stent::functions::StateKey> {
         Vec::new()
     }
 
     fn invoke(
         (): (),
-        _: &stent::__private::States,
-    ) -> stent::__private::BoxFuture<'static, Result<(), stent::Failure>> {
+        _: &stent::functions::States,
+    ) -> stent::functions::BoxFuture<'static, Result<(), stent::Failure>> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -187,7 +194,7 @@ async fn urls_that_name_no_store_say_what_would() {
         &Stent::connect("orders.db").await.expect_err("no scheme"),
         &["\"orders.db\"", "sqlite://orders.db"],
     );
-    says(&Stent::connect("redis://:secret@host").await.expect_err("later"), &["redis", "***"]);
+    says(&Stent::connect("mysql://:secret@host").await.expect_err("unknown"), &["mysql", "***"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Time limits: from when they count, whom they end, and who ends them.
+//! Time limits: when they begin, what they end, and which process ends it.
 
 use std::time::Duration;
 
@@ -37,14 +37,14 @@ async fn at_once() -> Result<u64, Error> {
     Ok(1)
 }
 
-/// Fails as a client does whose own request has timed out.
+/// Fails like a client whose own request has timed out.
 #[durable(retry(max_attempts = 2, initial_delay = "5ms"))]
 async fn times_out_itself(key: u64) -> Result<(), std::io::Error> {
     ran::note(key, "tried");
     Err(std::io::Error::from(std::io::ErrorKind::TimedOut))
 }
 
-/// Fails with what a wait of its own, or the end of another execution, has given: words that Stent has for itself.
+/// Fails with the error of its own wait, or of another execution: kinds that are Stent's own.
 #[durable(retry(max_attempts = 2, initial_delay = "5ms"))]
 async fn fails_in_stents_words(key: u64, word: u8) -> Result<(), Error> {
     ran::note(key, "tried");

@@ -1,23 +1,26 @@
-//! What a program names stands at the root of the crate, in its prelude or in `stent::view`: nothing here comes from any other path.
+//! Everything that a program names is at the root of the crate, in its prelude or in `stent::view`: nothing here comes from any
+//! other path.
 
 use stent::prelude::*;
 
-/// By its word of old, each with what it is called here.
+/// All names that a program may need, by subject.
 #[allow(unused_imports, reason = "that they can be named is what is shown")]
 mod named {
-    // The executor, and what is built for it.
+    // The executor, and its builder.
     pub(super) use stent::{ClockSource, PollOptions, Stent, StentBuilder};
     // A durable function, its call, its options and its registry.
     pub(super) use stent::{Cached, Call, Function, FunctionOptions, LocalCall, Registry, State, durable};
-    // What is given for a dispatch, and what is waited for.
+    // The results of dispatches, and waits.
     pub(super) use stent::{Cancel, Dispatch, DispatchAll, Handle, ResultOf, SendSignal};
-    // Results and errors; what an expired wait, and a function that is not registered, give are variants.
+    // Results and errors; an expired wait and an unregistered function are variants.
     pub(super) use stent::{Classify, Error, Failure, Result, RetryPolicy, StoreError, StoreErrorKind};
     pub(super) use stent::{failure, fatal, install_panic_hook};
-    // How things stand.
+    // Statuses and views.
     pub(super) use stent::view::{ClaimEnd, DeadLetter, DeadLetterStat, EndedClaim};
     pub(super) use stent::view::{ExecutionView, Filter, LaneView, Mark, NotesView};
-    pub(super) use stent::view::{ProgressView, RunningView, StepKind, SummaryView, TaskStatus, TaskView};
+    pub(super) use stent::view::{
+        ProgressView, RunningView, StepKind, SummaryView, TaskStatus, TaskView, WorkerRecord,
+    };
     pub(super) use stent::{DeadLetters, Inspector, RetryDeadLetter};
     pub(super) use stent::{ExecutionId, ExecutionStatus, TaskId};
     // Inside a durable function.
@@ -46,7 +49,7 @@ async fn greets(names: Vec<String>) -> stent::Result<Vec<String>> {
     greet::map(names).await
 }
 
-/// The words that a program is written with, from the prelude alone: the attribute, a call, a state, a handle, a worker.
+/// The names that every program uses, from the prelude alone: the attribute, a call, a state, a handle, a worker.
 #[tokio::test]
 async fn a_program_is_written_with_the_prelude_alone() {
     let stent: Stent = Stent::connect("memory:").await.expect("opens");
@@ -57,7 +60,7 @@ async fn a_program_is_written_with_the_prelude_alone() {
     worker.drain().await.expect("drains");
 }
 
-/// What methods give can be named without the crates behind.
+/// The return types of methods can be named without the crates that define them.
 #[tokio::test]
 async fn what_is_given_can_be_named() {
     let stent = named::Stent::connect("memory:").await.expect("opens");

@@ -85,7 +85,7 @@ async fn one_argument(n: u64) -> Result<u64, String> {
     Ok(n)
 }
 
-/// Says of each variant what it is, and that one of them is beyond help.
+/// Names each variant, and marks one of them as fatal.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 enum BankError {
     #[error("busy")]
@@ -179,7 +179,8 @@ async fn parses(key: u64, text: String) -> Result<u64, Failure> {
     text.parse().map_err(stent::fatal)
 }
 
-/// The same function after a careless change of its parameters, by hand, so that it is in no registry but ours.
+/// The same function after a careless change of its parameters, implemented by hand, so that it is only in this test's
+/// registry.
 struct Changed;
 
 impl stent::Function for Changed {
@@ -191,14 +192,14 @@ impl stent::Function for Changed {
         stent::FunctionOptions::new()
     }
 
-    fn needs() -> Vec<stent::__private::StateKey> {
+    fn needs() -> Vec<stent::functions::StateKey> {
         Vec::new()
     }
 
     fn invoke(
         (names,): Self::Args,
-        _: &stent::__private::States,
-    ) -> stent::__private::BoxFuture<'static, Result<u64, Failure>> {
+        _: &stent::functions::States,
+    ) -> stent::functions::BoxFuture<'static, Result<u64, Failure>> {
         Box::pin(async move { Ok(names.len() as u64) })
     }
 }
@@ -281,7 +282,7 @@ on_every_store! {
         for (error, kind, attempts) in [
             (BankError::Busy, "runtime::failures::BankError::Busy", 3),
             (BankError::Odd("7".into()), "runtime::failures::BankError::Odd", 1),
-            // In the list, but the error itself knows better.
+            // The kind is in the list, but the error itself is fatal.
             (BankError::NoCard, "runtime::failures::BankError::NoCard", 1),
         ] {
             let key = unique();
@@ -351,7 +352,7 @@ fn code_that_does_not_match_its_record_fails_with_a_diff() {
     });
 }
 
-/// The policy comes from the store: the second process has a function of that name and says nothing of retries.
+/// The policy comes from the store: the second process has a function of that name without a retry policy.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod retry_for_is_kept_when_the_store_is_opened_again {
     use super::*;
@@ -360,10 +361,8 @@ mod retry_for_is_kept_when_the_store_is_opened_again {
         let key = unique();
 
         let before = Stent::connect(url).await.expect("opens");
-        let only_for = |kind: &str| stent::RetryPolicy {
-            initial_delay: std::time::Duration::from_millis(1),
-            retry_for: Some(vec![kind.to_owned()]),
-            ..stent::RetryPolicy::default()
+        let only_for = |kind: &str| {
+            stent::RetryPolicy::default().initial_delay(std::time::Duration::from_millis(1)).retry_for([kind])
         };
         let mut runs = Vec::new();
         for kind in ["Connection", "ChargeError"] {

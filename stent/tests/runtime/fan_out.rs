@@ -14,13 +14,13 @@ use stent::view::TaskStatus;
 
 use crate::{Db, eventually, on_every_store, ran, unique};
 
-/// Counts the items that are written together, and what a worker is given to read.
+/// Counts the items that are written together, and the steps and items that a worker gets.
 #[derive(Debug)]
 struct Watched {
     inner: Arc<dyn Store>,
-    /// Of each transition that writes items, how many.
+    /// The number of items in each transition that writes items.
     chunks: Mutex<Vec<usize>>,
-    /// Steps and items that were handed out: with claims, as news, and read.
+    /// Steps and items that the store returned: with claims, as news, and in reads.
     handed: AtomicUsize,
 }
 
@@ -114,7 +114,7 @@ async fn nested_maps(n: u64) -> Result<u64, stent::Error> {
     Ok(a?.len() as u64 + b?.iter().sum::<u64>())
 }
 
-/// The sum of what went well, and how many items did not.
+/// The sum of the successful items, and the number of failed ones.
 #[durable]
 async fn picky_outcomes(key: u64, n: u64) -> Result<(u64, Vec<usize>), stent::Error> {
     let outcomes = picky::map((0..n).map(move |n| (key, n))).chunk(7).outcomes().await?;
@@ -128,7 +128,7 @@ async fn joined_text(a: u64, b: String) -> Result<String, String> {
     Ok(format!("{a}{b}"))
 }
 
-/// What the worker lends is no part of an item.
+/// A worker's state is no part of an item.
 #[durable]
 async fn lent(
     a: u64,
@@ -226,11 +226,11 @@ on_every_store! {
         let chunks = watched.chunks.lock().expect("not poisoned").clone();
         let (last, whole) = chunks.split_last().expect("some");
         assert_eq!((whole, *last), (&[MAP_CHUNK; 3][..], 500));
-        // Each item once, for its result, and the map itself whenever its function goes on; never what there was so far.
+        // Each item once, for its result, and the map itself whenever its function continues; never all earlier items.
         let handed = watched.handed.load(Ordering::SeqCst);
         assert!(handed <= ITEMS as usize + 200, "{handed} steps and items were read");
 
-        // And by the chunks that the code asks for.
+        // And in chunks, as the code asks for them.
         watched.chunks.lock().expect("not poisoned").clear();
         let worker = stent.worker().state(Db).start().await.expect("starts");
         stent.run(picky_outcomes(unique(), 40)).await.expect("runs");
@@ -284,7 +284,7 @@ on_every_store! {
     }
 
     async fn items_may_have_steps_and_maps_may_be_joined(world) {
-        // Also by one that does one thing at a time: whoever waits is not in its way.
+        // Also by a worker with one slot: waiting functions do not block it.
         for (concurrency, cache) in [(64, 100), (64, 0), (1, 100), (1, 0)] {
             let worker = world.worker_with(|worker| worker.concurrency(concurrency).cache(cache)).await;
             let run = world.stent.dispatch(nested_maps(50)).await.expect("dispatched");

@@ -1,4 +1,4 @@
-//! A function hears of what its steps have come to while one of them runs in its own turn.
+//! A function receives completions while one of its steps runs in its own turn.
 
 use std::future::pending;
 use std::sync::atomic::Ordering;
@@ -41,7 +41,7 @@ async fn stops(key: u64) -> Result<String, Error> {
         }) => step?,
     };
     ran::note(key, format!("winner {winner}"));
-    // Parked here, so that a forgetful worker replays it.
+    // Parked here, so that a worker without a cache replays it.
     stent::sleep("5ms").await?;
     ran::note(key, format!("winner {winner}"));
     says(key, "after".to_owned()).await?;
@@ -75,7 +75,7 @@ async fn joins(key: u64) -> Result<Vec<String>, Error> {
     Ok(order)
 }
 
-/// A call that runs in its parent's turn, beside code that calls something else once it has looked at the world.
+/// A call that runs in its parent's turn, beside code that makes another call after non-durable work.
 #[durable(name = "hearing.looks")]
 async fn looks(key: u64) -> Result<(), Error> {
     let (awaited, said) = stent::join!(awaits(key, "b".to_owned()), async {
@@ -89,7 +89,7 @@ async fn looks(key: u64) -> Result<(), Error> {
     said.map(drop)
 }
 
-/// A map of which more is fed while a step runs than its window holds.
+/// A map that is fed more items than its window holds while a step runs.
 #[durable(name = "hearing.maps")]
 async fn maps(key: u64, items: u64) -> Result<usize, Error> {
     let mut calls = vec![(key, "item".to_owned()); items as usize - 1];
@@ -130,7 +130,7 @@ on_every_store! {
             let key = unique();
             let run = world.stent.dispatch(joins(key)).await.expect("dispatched");
             let order = run.result().timeout("20s").await.expect("it goes on");
-            // The step ends only if `b` starts beside it. Which of the two is recorded first is nobody's promise.
+            // The step ends only if `b` starts beside it. The order in which the two are recorded is not guaranteed.
             let calls: Vec<_> = order.iter().map(String::as_str).filter(|name| *name != "step").collect();
             assert_eq!((order.len(), order[0].as_str(), calls), (4, "a", vec!["a", "b", "c"]));
             // G4: every run has seen the completions in the same order.
@@ -162,10 +162,10 @@ on_every_store! {
         let deaf = Stent::builder().open(rigged.clone()).await.expect("opens");
         let worker = deaf.worker().state(crate::Db).start().await.expect("starts");
         let key = unique();
-        // Sent by somebody else, of whom nothing in memory tells the worker.
+        // Sent by another handle, so nothing in memory notifies the worker.
         let run = world.stent.dispatch(stops(key)).await.expect("dispatched");
         until(|| ran::count(key, "step") > 0).await;
-        // It looks twice when it begins to listen; what is sent after that is found by polling only.
+        // A listener reads twice when it begins; later signals are found by polling only.
         until(|| rigged.looks.load(Ordering::SeqCst) >= 2).await;
         run.signal("stop", &"stopped").await.expect("sent");
         assert_eq!(run.result().timeout("20s").await.expect("it looks"), "stopped");

@@ -1,4 +1,4 @@
-//! What a worker says when it starts of what others hold.
+//! A worker that starts logs the tasks that other workers hold.
 
 use stent::Registry;
 use stent::prelude::*;
@@ -16,7 +16,7 @@ async fn runs_on(key: u64) -> Result<(), String> {
 
 on_every_store! {
     async fn a_worker_that_starts_says_what_others_hold_and_until_when(world) {
-        // Another process, as far as this one knows.
+        // Acts as another process.
         let theirs = world.with_registry(Registry::new().with::<runs_on>()).await;
         let other = theirs.worker().start().await.expect("starts");
         let key = unique();
@@ -33,7 +33,7 @@ on_every_store! {
         assert!(said.message().contains("1 tasks are held by 1 other workers"), "{}", said.message());
         assert!(said.message().contains(said.field("until")), "{}", said.message());
 
-        // What is held here is no news.
+        // Tasks that this process holds are not reported.
         let beside = world.worker().await;
         ran::note(key, "go");
         run.result().timeout("20s").await.expect("runs");

@@ -1,4 +1,4 @@
-//! What makes a step the recorded one: its kind, its name and its arguments.
+//! The identity of a recorded step: its kind, its name and its arguments.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,7 +9,7 @@ use stent::{Error, Failure, StentBuilder};
 
 use crate::{on_every_store, ran, unique};
 
-/// So many that no two maps are walked in the same order.
+/// Enough entries that no two maps have the same iteration order.
 const NAMES: [&str; 16] = [
     "ada", "alan", "alice", "barbara", "bob", "carol", "dave", "donald", "edsger", "eve", "frances", "grace",
     "john", "kim", "leslie", "tony",
@@ -20,7 +20,7 @@ async fn charge(name: String) -> Result<String, String> {
     Ok(name)
 }
 
-/// Another map each time, with an order of its own.
+/// A new map each time, with an order of its own.
 fn shuffled() -> HashMap<String, u32> {
     NAMES.iter().map(|name| (*name).to_owned()).zip(0..).collect()
 }
@@ -38,7 +38,7 @@ async fn mismatch<T: serde::de::DeserializeOwned + std::fmt::Debug + 'static>(ru
     failure.message
 }
 
-/// What a mismatch shows as recorded, and of the code.
+/// The recorded and the requested step, as a mismatch shows them.
 fn both(message: &str) -> [String; 2] {
     ["  - recorded: ", "  + the code:  "].map(|of| {
         let line = message.lines().find_map(|line| line.strip_prefix(of));
@@ -117,14 +117,14 @@ async fn gathers_while_it_sleeps(key: u64) -> Result<(), Error> {
     gathered?.into_iter().try_for_each(|outcome| outcome.map(drop))
 }
 
-/// Waits until the map above it was asked for twice.
+/// Waits until its map was asked for twice.
 #[durable(name = "identity.held")]
 async fn held(key: u64, _name: String) -> Result<(), Error> {
     crate::until(|| ran::count(key, "run") > 1).await;
     Ok(())
 }
 
-/// Walks through other items in the second run, with more of them than are open at once.
+/// Yields other items in the second run, more than can be open at once.
 #[durable]
 async fn feeds_others(key: u64) -> Result<usize, Error> {
     ran::note(key, "run");
@@ -258,14 +258,14 @@ fn address(key: u64) -> String {
     if ran::count(key, "mended") == 0 { String::new() } else { "street 7".to_owned() }
 }
 
-/// Gives its label the wrong argument until it is mended.
+/// Passes its label the wrong argument until it is fixed.
 #[durable(name = "identity.labels")]
 async fn labels(key: u64) -> Result<String, Error> {
     pack(key).await?;
     label(address(key)).await
 }
 
-/// Fails with the failure of its label, and when it is mended takes it for an answer.
+/// Fails with the failure of its label; once it is fixed, treats the failure as an answer.
 #[durable(name = "identity.shrugs")]
 async fn shrugs(key: u64) -> Result<String, Error> {
     match label(address(key)).await {
@@ -277,7 +277,7 @@ async fn shrugs(key: u64) -> Result<String, Error> {
     }
 }
 
-/// What a deploy does to `caller`.
+/// The changes that a deploy makes to `caller`.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Deploy {
     Nothing,
@@ -322,7 +322,7 @@ async fn deployed(
     (run, worker)
 }
 
-/// A cipher of no strength.
+/// A weak cipher.
 #[derive(Debug)]
 struct Flip;
 
@@ -511,7 +511,7 @@ on_every_store! {
             let (old, new) = (Stent::builder().transform(Flip), Stent::builder().codec(Codec::Json).transform(Flip));
             let (run, worker) = deployed(&world, deploy, old, new).await;
             if differs {
-                // Failures are not sealed, so this one must not say what is.
+                // Failures are not sealed, so this one must not show sealed data.
                 let message = mismatch(&run).await;
                 let [recorded, asked] = both(&message);
                 assert_eq!(recorded, "call `identity.deployed` with other arguments");

@@ -1,4 +1,4 @@
-//! What code in the closure of a step may do, and what durable code may not do outside of one.
+//! Operations that are allowed in the closure of a step, and operations that durable code may not do outside of one.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -21,7 +21,7 @@ fn told<T>(result: Result<T, Error>) -> Result<String, String> {
     }
 }
 
-/// Tries in a step what can be no part of one, and gives what it was told.
+/// Tries operations in a step that cannot be part of one, and returns the errors.
 #[durable(name = "in_step.tries", retry(max_attempts = 1))]
 async fn tries() -> Result<Vec<String>, Error> {
     let told = stent::step("outer", || async {
@@ -36,13 +36,13 @@ async fn tries() -> Result<Vec<String>, Error> {
         ])
     })
     .await?;
-    // The record has no positions but these.
+    // The record has only these positions.
     one(1).await?;
     stent::sleep("1ms").await?;
     Ok(told)
 }
 
-/// Draws in a step and after it, and says so each time that it runs.
+/// Draws in a step and after it, and reports the numbers each time that it runs.
 #[durable(name = "in_step.draws")]
 async fn draws(key: u64) -> Result<(Uuid, Uuid, Uuid, Uuid), Error> {
     let before = stent::uuid();
@@ -79,14 +79,14 @@ async fn counts(key: u64) -> Result<(), Error> {
     stent::sleep("1ms").await
 }
 
-/// Functions get a `Stent` through this, as all workers of these tests would have to lend it otherwise.
+/// Gives functions a `Stent`, which otherwise all workers of these tests would have to provide as a state.
 static STENTS: Mutex<BTreeMap<u64, Stent>> = Mutex::new(BTreeMap::new());
 
 fn stent_of(key: u64) -> Stent {
     STENTS.lock().expect("not poisoned").get(&key).cloned().expect("the test has put it there")
 }
 
-/// Starts and tells others in every way, and gives what it was told, or whom it has started.
+/// Starts and signals executions in every way, and returns the errors, or the started executions.
 #[durable(name = "in_step.dispatches")]
 async fn dispatches(key: u64) -> Result<Vec<String>, Error> {
     let stent = stent_of(key);
@@ -108,7 +108,7 @@ async fn dispatches(key: u64) -> Result<Vec<String>, Error> {
     Ok(all.into_iter().map(|one| one.map_or_else(|error| error, |id| id.to_string())).collect())
 }
 
-/// Makes a call where it is outside of the function: one that was built inside, and one that was not.
+/// Makes calls outside of the function: a call that was built inside, and one that was not.
 #[durable(name = "in_step.spawns")]
 async fn spawns() -> Result<Vec<String>, Error> {
     let built_inside = one(1);
@@ -120,7 +120,7 @@ async fn spawns() -> Result<Vec<String>, Error> {
     told.await
 }
 
-/// Makes a future in the closure of a step, awaits it after that, and notes what it was told. In a replay it is not there.
+/// Makes a future in the closure of a step, awaits it later, and notes the error. In a replay the future does not exist.
 macro_rules! made_inside {
     ($key:expr, $made:expr) => {
         let mut made = None;

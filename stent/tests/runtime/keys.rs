@@ -122,7 +122,7 @@ async fn keyed_steps(key: u64) -> Result<(u64, u64, u64), Error> {
     ))
 }
 
-/// Kept for good, which is more than for a moment.
+/// Kept forever, which overrides keeping for a moment.
 #[durable(name = "keys.for_a_moment", idempotent, cached = "1us")]
 async fn for_a_moment(key: u64) -> Result<u64, String> {
     ran::note(key, "ran");
@@ -169,7 +169,7 @@ mod versions {
         Ok(4)
     }
 
-    /// What two functions say of their arguments.
+    /// The key functions of two functions.
     pub(super) fn one(key: &u64) -> String {
         format!("order-{key}")
     }
@@ -231,11 +231,11 @@ on_every_store! {
             let mut timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             timeline.retain(|task| task.name == "keys.kept" && task.kind == StepKind::Call);
             timeline.sort_by_key(|task| task.seq);
-            timeline.iter().map(|task| task.mark == Some(Mark::Hit)).collect::<Vec<_>>()
+            timeline.iter().map(|task| task.marks.contains(Mark::Hit)).collect::<Vec<_>>()
         };
         assert_eq!(hits(&keys[..3]).await, [false; 3]);
         assert_eq!(hits(&[keys[3], keys[0], keys[4], keys[2]]).await, [false, true, false, true]);
-        // What the second map ran is there for the third.
+        // The third map finds the results of the second.
         assert_eq!(hits(&[keys[4], keys[5], keys[3]]).await, [true, false, true]);
         assert!(keys.iter().all(|key| ran::count(*key, "ran") == 1));
         worker.drain().await.expect("drains");
@@ -260,7 +260,7 @@ on_every_store! {
         assert_eq!(run.result().timeout("20s").await.expect("runs"), 21);
         assert_eq!(ran::count(key, "ran"), 1);
         let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
-        assert_eq!(timeline.iter().filter(|task| task.mark == Some(Mark::Hit)).count(), 2, "{timeline:#?}");
+        assert_eq!(timeline.iter().filter(|task| task.marks.contains(Mark::Hit)).count(), 2, "{timeline:#?}");
         one.drain().await.expect("drains");
         two.drain().await.expect("drains");
     }
@@ -328,7 +328,7 @@ on_every_store! {
         let run = world.stent.dispatch(keyed_steps(key)).await.expect("dispatched");
         let (first, second, empty) = run.result().timeout("20s").await.expect("runs");
         assert_eq!((first, second), (1, 1));
-        // Unlike the others it is the same in every test, and this store is one test's own.
+        // Unlike the others, this key is the same in every test, and this store belongs to one test.
         assert_eq!(empty, 2, "the empty text is another key");
         let again = world.stent.dispatch(keyed_steps(unique())).await.expect("dispatched");
         let (_, _, kept) = again.result().timeout("20s").await.expect("runs");
@@ -360,7 +360,7 @@ on_every_store! {
         let hits: Vec<_> = timeline
             .iter()
             .filter(|task| task.name == "keys.for_a_moment")
-            .map(|task| task.mark == Some(Mark::Hit))
+            .map(|task| task.marks.contains(Mark::Hit))
             .collect();
         assert_eq!(hits, [false, true, false, true, true]);
         worker.drain().await.expect("drains");

@@ -1,4 +1,4 @@
-//! Kinds of failures: which type an error is of, in a store, in a policy and in a box.
+//! Kinds of failures: the type of an error in a store, in a policy and in a box.
 
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;
@@ -6,7 +6,7 @@ use stent::{Error, Failure};
 
 use crate::{on_every_store, ran, unique};
 
-/// Two types of one name, each of which reads what the other wrote.
+/// Two types of one name, each of which can decode the other.
 mod bank {
     use super::*;
 
@@ -23,7 +23,7 @@ mod parcel {
     pub(super) struct Error(pub(super) u16);
 }
 
-/// Moved here from `billing`, which is where its failures of before were.
+/// Moved here from `billing`, which is in the kind of its older failures.
 #[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[error("moved")]
 struct Moved;
@@ -94,7 +94,7 @@ async fn says_text(key: u64) -> Result<(), String> {
     Err("no".to_owned())
 }
 
-/// Not serde's to encode.
+/// Cannot be encoded by serde.
 #[derive(Debug, thiserror::Error)]
 #[error("refused")]
 struct Refused;
@@ -131,12 +131,10 @@ async fn refused() -> Result<(), Refused> {
 }
 
 fn policy(kind: &str) -> stent::RetryPolicy {
-    stent::RetryPolicy {
-        max_attempts: 2,
-        initial_delay: std::time::Duration::from_millis(1),
-        retry_for: Some(vec![kind.to_owned()]),
-        ..stent::RetryPolicy::default()
-    }
+    stent::RetryPolicy::default()
+        .max_attempts(2)
+        .initial_delay(std::time::Duration::from_millis(1))
+        .retry_for([kind])
 }
 
 on_every_store! {

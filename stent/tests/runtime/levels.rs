@@ -1,4 +1,4 @@
-//! One fault far below: it is tried as often as its own function says, whatever stands above it.
+//! A fault deep in the tree is retried as often as its own function says, whatever its callers say.
 
 use stent::Error;
 use stent::prelude::*;
@@ -6,7 +6,7 @@ use stent::view::TaskStatus;
 
 use crate::{on_every_store, ran, unique};
 
-/// Tried three times, which is the default of what has no steps.
+/// Attempted three times, the default of a function without steps.
 #[durable(name = "levels.leaf", retry(max_attempts = 3, initial_delay = "1ms"))]
 async fn leaf(key: u64) -> Result<u64, String> {
     ran::note(key, "leaf");
@@ -34,11 +34,12 @@ async fn second(key: u64) -> Result<u64, Error> {
 #[durable(name = "levels.first")]
 async fn first(key: u64) -> Result<u64, Error> {
     ran::note(key, "first");
-    // On another queue nobody runs it in this function's turn.
+    // On another queue, so that it does not run in this function's turn.
     Ok(beside(key).await? + second(key).queue("deeper").await?)
 }
 
-/// As it is with three attempts on every level: they multiply, as is asked for, and each level's good steps still run once.
+/// With three attempts on every level, attempts multiply, as requested, and the successful steps of each level still run
+/// once.
 #[durable(name = "levels.stubborn", retry(max_attempts = 2, initial_delay = "1ms"))]
 async fn stubborn(key: u64) -> Result<u64, Error> {
     ran::note(key, "stubborn");

@@ -1,10 +1,10 @@
-//! Looking: executions by page and filter, counts, what runs, and what a view and a timeline tell.
+//! Reads: executions by page and filter, counts, running tasks, views and timelines.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use stent::prelude::*;
-use stent::view::{ClaimEnd, EndedClaim, Filter, Mark, StepKind, TaskStatus};
+use stent::view::{ClaimEnd, EndedClaim, ExportRecord, Filter, Mark, StepKind, TaskStatus};
 use stent::{Error, ExecutionStatus};
 
 use crate::rigged::Rigged;
@@ -35,7 +35,7 @@ async fn second_time(key: u64) -> Result<(), String> {
     if ran::count(key, "tried") < 2 { Err("not yet".to_owned()) } else { Ok(()) }
 }
 
-/// Fails in other words each time.
+/// Fails with another message each time.
 #[durable(name = "listing.varies", retry(max_attempts = 3, initial_delay = "2ms"))]
 async fn varies(key: u64) -> Result<(), String> {
     ran::note(key, "varied");
@@ -55,7 +55,7 @@ async fn once(_key: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// A step that is tried twice, one that fails for good, one that is a hit, and one that is seen running.
+/// A step with two attempts, a step that fails for good, a hit, and a step that is running.
 #[durable(name = "listing.tells")]
 async fn tells(key: u64) -> Result<(), Error> {
     second_time(key).await?;
@@ -63,8 +63,13 @@ async fn tells(key: u64) -> Result<(), Error> {
     once(key).await?;
     once(key).await?;
     stent::execution()?.progress("halfway")?;
-    // A step that no other worker has to run is written when it has ended; this one may be for another.
+    // A step that runs in its parent's turn is written when it has ended; this one may run on another worker.
     gated(key).queue("gates").await
+}
+
+#[durable(name = "listing.maps")]
+async fn maps(items: u64) -> Result<usize, Error> {
+    Ok(good::map(0..items).await?.len())
 }
 
 fn status(status: ExecutionStatus) -> Filter {
@@ -106,8 +111,7 @@ on_every_store! {
         let even = |n: usize| n.is_multiple_of(2);
         assert_eq!(list(Filter::default().queue("odd")).await, fits(odd));
         assert_eq!(list(Filter::default().tag("listed")).await, fits(even));
-        let function = Some("listing.bad".to_owned());
-        assert_eq!(list(Filter { function, ..Filter::default() }).await, fits(odd));
+        assert_eq!(list(Filter::default().function("listing.bad")).await, fits(odd));
 
         let worker = world.worker().await;
         for id in &all {
@@ -116,7 +120,77 @@ on_every_store! {
         assert_eq!(list(status(ExecutionStatus::Pending)).await, []);
         assert_eq!(list(status(ExecutionStatus::Completed)).await, fits(even));
         assert_eq!(list(status(ExecutionStatus::Failed)).await, fits(odd));
+
+        let last = stent.inspect().describe(all[6]).await.expect("known").created_at;
+        let keyed = stent.dispatch(good(7)).idempotency_key("order-7").await.expect("dispatched").id();
+        assert_eq!(list(Filter::default().key("listing.good", "order-7")).await, [keyed]);
+        assert_eq!(list(Filter::default().key("listing.bad", "order-7")).await, []);
+        assert_eq!(list(Filter::default().since(last)).await.first(), Some(&keyed));
+        assert_eq!(list(Filter::default().until(last)).await.last(), newest.last());
         worker.drain().await.expect("drains");
+    }
+
+    async fn an_export_has_the_whole_record_and_survives_a_file(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        ran::note(key, "go");
+        let run = world.stent.dispatch(tells(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect("runs");
+        let maps = world.stent.dispatch(maps(3)).await.expect("dispatched");
+        assert_eq!(maps.result().timeout("20s").await.expect("runs"), 3);
+        worker.drain().await.expect("drains");
+        let export = async |id| {
+            let (mut export, mut parts) = (world.stent.inspect().export(id), Vec::new());
+            while let Some(part) = export.next().await.expect("read") {
+                let line = serde_json::to_string(&part).expect("encodes");
+                assert_eq!(serde_json::from_str::<ExportRecord>(&line).expect("decodes"), part, "{line}");
+                parts.push(part);
+            }
+            parts
+        };
+
+        let parts = export(run.id()).await;
+        let described = world.stent.inspect().describe(run.id()).await.expect("known");
+        assert_eq!(parts.first(), Some(&ExportRecord::Execution(described)));
+        assert_eq!(parts.last(), Some(&ExportRecord::Notes(world.stent.notes(run.id()).await.expect("read"))));
+        let tasks: Vec<_> = parts.iter().filter_map(|part| match part {
+            ExportRecord::Task { task, args } => Some((task.clone(), args.is_some())),
+            _ => None,
+        }).collect();
+        assert_eq!(
+            tasks.iter().map(|(task, _)| task.clone()).collect::<Vec<_>>(),
+            world.stent.inspect().timeline(run.id()).await.expect("a timeline"),
+        );
+        assert!(tasks.iter().all(|(task, has_args)| *has_args == (task.kind == StepKind::Call)));
+        let done: Vec<_> = parts.iter().filter_map(|part| match part {
+            ExportRecord::Step { parent, step } if *parent == run.id().root() => step.order(),
+            _ => None,
+        }).collect();
+        assert_eq!(done, (1..=u32::try_from(done.len()).expect("few")).collect::<Vec<_>>(), "in the order of completion");
+        assert_eq!(done.len(), tasks.iter().filter(|(task, _)| task.parent == Some(run.id().root())).count());
+        let ended: Vec<_> = parts.iter().filter_map(|part| match part {
+            ExportRecord::EndedClaim(ended) => Some(ended.clone()),
+            _ => None,
+        }).collect();
+        let mut known = Vec::new();
+        for (task, _) in &tasks {
+            known.extend(world.stent.inspect().ended_claims(task.id).await.expect("read"));
+        }
+        assert_eq!(ended, known);
+        assert!(!ended.is_empty(), "a step was retried");
+
+        let parts = export(maps.id()).await;
+        let items: Vec<_> = parts.iter().filter_map(|part| match part {
+            ExportRecord::Item { item, .. } => {
+                let result = item.result.clone().expect("has ended").expect("well");
+                Some((item.args.decode::<(u64,)>().expect("a number").0, result.decode::<u64>().expect("a number")))
+            }
+            _ => None,
+        }).collect();
+        assert_eq!(items, [(0, 0), (1, 1), (2, 2)]);
+
+        let nobody = stent::ExecutionId::from_uuid(stent::Uuid::from_u128(7));
+        assert!(matches!(world.stent.inspect().export(nobody).next().await, Err(Error::NotFound(id)) if id == nobody));
     }
 
     async fn executions_queues_and_dead_letters_are_counted_and_not_read(world) {
@@ -220,7 +294,7 @@ on_every_store! {
         let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
         let told: Vec<_> = timeline
             .iter()
-            .map(|task| (task.name.as_str(), task.status, task.attempts, task.mark == Some(Mark::Hit)))
+            .map(|task| (task.name.as_str(), task.status, task.attempts, task.marks.contains(Mark::Hit)))
             .collect();
         assert_eq!(told, [
             ("listing.tells", TaskStatus::Completed, 0, false),
@@ -234,13 +308,13 @@ on_every_store! {
             assert_eq!((task.kind, task.ended_at >= Some(task.created_at)), (StepKind::Call, true), "{task:#?}");
             assert!(task.started_at.is_none_or(|started| Some(started) <= task.ended_at), "{task:#?}");
         }
-        // Each attempt that failed, with its moment and what it failed with.
+        // Each failed attempt, with its moment and its failure.
         for (task, attempts) in [(&timeline[1], 1), (&timeline[2], 3)] {
-            let tries = world.stent.dead_letters().history(task.id).await.expect("read");
-            let failed = tries.iter().filter(|tried| tried.end == ClaimEnd::Failed);
-            assert!(tries.iter().all(|tried| tried.failure.is_some()), "{tries:#?}");
-            assert!(tries.is_sorted_by_key(|tried| tried.at), "{tries:#?}");
-            assert_eq!(failed.count(), attempts, "{tries:#?}");
+            let ended_claims = world.stent.dead_letters().history(task.id).await.expect("read");
+            let failed = ended_claims.iter().filter(|ended| ended.end == ClaimEnd::Failed);
+            assert!(ended_claims.iter().all(|ended| ended.failure.is_some()), "{ended_claims:#?}");
+            assert!(ended_claims.is_sorted_by_key(|ended| ended.at), "{ended_claims:#?}");
+            assert_eq!(failed.count(), attempts, "{ended_claims:#?}");
         }
         worker.drain().await.expect("drains");
         gatekeeper.drain().await.expect("drains");
@@ -262,13 +336,13 @@ on_every_store! {
         let worker = world.worker_with(|worker| worker.queues(["gates"])).await;
         run.result().timeout("20s").await.expect("the third attempt is good");
         let ended = step().await.expect("it is there");
-        let tries = world.stent.dead_letters().history(asked.id).await.expect("read");
-        let message = |tried: &EndedClaim| tried.failure.as_ref().expect("failed").message.clone();
-        assert_eq!(tries.iter().map(message).collect::<Vec<_>>(), ["no 1", "no 2"]);
-        assert!(tries.iter().all(|tried| (tried.worker, tried.end) == (Some(worker.id()), ClaimEnd::Failed)), "{tries:#?}");
+        let ended_claims = world.stent.dead_letters().history(asked.id).await.expect("read");
+        let message = |ended: &EndedClaim| ended.failure.as_ref().expect("failed").message.clone();
+        assert_eq!(ended_claims.iter().map(message).collect::<Vec<_>>(), ["no 1", "no 2"]);
+        assert!(ended_claims.iter().all(|ended| (ended.worker, ended.end) == (Some(worker.id()), ClaimEnd::Failed)), "{ended_claims:#?}");
         // Asked for, started, failed, failed again, ended: in this order.
-        let moments = [Some(ended.created_at), ended.started_at, Some(tries[0].at), Some(tries[1].at), ended.ended_at];
-        assert!(moments.is_sorted() && tries[0].at < tries[1].at, "{ended:#?}, {tries:#?}");
+        let moments = [Some(ended.created_at), ended.started_at, Some(ended_claims[0].at), Some(ended_claims[1].at), ended.ended_at];
+        assert!(moments.is_sorted() && ended_claims[0].at < ended_claims[1].at, "{ended:#?}, {ended_claims:#?}");
         assert_eq!(ended.created_at, asked.created_at, "an attempt that is made again is the same task");
         caller.drain().await.expect("drains");
         worker.drain().await.expect("drains");
@@ -282,7 +356,7 @@ on_every_store! {
             let timeline = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
             let took = timeline.iter().filter_map(|task| {
                 let took = task.ended_at?.since(task.started_at.unwrap_or(task.created_at));
-                // In fifths of a second: a busy machine may take its time for what takes none.
+                // In fifths of a second: on a busy machine, even instant work takes time.
                 let waited = took >= std::time::Duration::from_millis(200);
                 Some(format!("{}{}", task.name, if waited { " (long)" } else { "" }))
             });
@@ -297,7 +371,7 @@ on_every_store! {
         run.result().timeout("20s").await.expect("runs");
         let line = line().await;
         assert_eq!(short(line.clone()), format!("listing.tells > {steps} > listing.gated"));
-        // The one that had to wait, and so the one that it is a step of.
+        // The call that had to wait, and so its parent.
         assert!(line.starts_with("listing.tells (long) >") && line.ends_with("listing.gated (long)"), "{line}");
         worker.drain().await.expect("drains");
     }

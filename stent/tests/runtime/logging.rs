@@ -1,4 +1,4 @@
-//! What is logged inside a task says which task it was.
+//! Log events inside a task name the task.
 
 use stent::prelude::*;
 

@@ -1,4 +1,4 @@
-//! What was logged, with the fields of the spans around it.
+//! Captured log events, with the fields of their spans.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -31,12 +31,12 @@ impl Line {
 
 static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
 
-/// Everything that was logged so far and fits. Tests of one process share a log: ask for ids, or for names of one's own.
+/// All matching events so far. Tests of one process share a log: search by ids, or by names that only one test uses.
 pub(crate) fn lines(fits: impl Fn(&Line) -> bool) -> Vec<Line> {
     LINES.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|line| fits(line)).cloned().collect()
 }
 
-/// Keeps what is logged.
+/// Captures log events.
 #[derive(Debug)]
 pub(crate) struct Collector;
 
@@ -71,7 +71,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Collector {
 struct Fields(BTreeMap<&'static str, String>);
 
 impl Fields {
-    /// Layers are code of others, and may panic anywhere: see `destroying`.
+    /// Layers are code of the application and may panic anywhere: see `destroying`.
     fn panic_where_a_test_wants_it(&self) {
         static PANICKED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         let field = |name| self.0.get(name).map_or("", String::as_str);

@@ -1,4 +1,4 @@
-//! The runtime on every store: what user code can do, and what it is told when it cannot.
+//! The runtime on every store: the operations of user code, and its errors.
 
 mod at_the_call;
 mod attempts;
@@ -16,6 +16,8 @@ mod durations;
 mod errors;
 mod expiring;
 mod exports;
+#[cfg(feature = "metrics")]
+mod facade;
 mod failures;
 mod fan_out;
 #[path = "../front/mod.rs"]
@@ -32,10 +34,13 @@ mod listing;
 mod logging;
 mod logs;
 mod metrics;
+mod mistakes;
 mod not_durable;
 mod notes;
 mod payloads;
 mod polling;
+#[cfg(feature = "http")]
+mod probes;
 mod quoting;
 mod returning;
 mod rigged;
@@ -48,12 +53,23 @@ mod telling;
 mod testing;
 mod transforms;
 mod waiting;
+#[cfg(feature = "redis")]
+mod wake;
 mod worker_life;
 mod worker_status;
 
 #[cfg(feature = "postgres")]
 #[path = "../../../stent-postgres/tests/schema/mod.rs"]
 mod schema;
+
+#[cfg(feature = "redis")]
+#[path = "../../../stent-redis/tests/namespace/mod.rs"]
+mod namespace;
+
+#[cfg(feature = "redis")]
+#[path = "../../../stent-redis/tests/servers/server.rs"]
+#[allow(dead_code, reason = "the tests of the backend use more of it")]
+mod redis_server;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -70,7 +86,7 @@ pub(crate) struct World {
     place: Place,
 }
 
-/// Where the store of a test is.
+/// The location of a test's store.
 #[derive(Debug)]
 #[allow(dead_code, reason = "held for their destructors")]
 enum Place {
@@ -79,7 +95,15 @@ enum Place {
     Folder(tempfile::TempDir),
     #[cfg(feature = "postgres")]
     Schema(schema::Schema),
+    #[cfg(feature = "redis")]
+    Namespace(namespace::Namespace),
 }
+
+/// The number of stores on which [`on_every_store!`] runs each test.
+const STORES: usize = 1
+    + cfg!(feature = "sqlite") as usize
+    + cfg!(feature = "postgres") as usize
+    + cfg!(feature = "redis") as usize;
 
 impl World {
     async fn memory() -> Self {
@@ -89,7 +113,7 @@ impl World {
     #[cfg(feature = "sqlite")]
     async fn sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        // Tests lose nothing with the machine.
+        // Tests need not survive a power failure.
         let url = format!("sqlite://{}?durability=normal", folder.path().join("test.db").display());
         Self { stent: Stent::connect(&url).await.expect("sqlite opens"), place: Place::Folder(folder) }
     }
@@ -101,6 +125,13 @@ impl World {
         Self { stent, place: Place::Schema(schema) }
     }
 
+    #[cfg(feature = "redis")]
+    async fn redis() -> Self {
+        let namespace = namespace::Namespace::new();
+        let stent = Stent::connect(&namespace.url()).await.expect("redis opens");
+        Self { stent, place: Place::Namespace(namespace) }
+    }
+
     /// A second handle on the same store, with its own functions.
     pub(crate) async fn with_registry(&self, registry: Registry) -> Stent {
         Stent::builder().registry(registry).open(self.stent.store().clone()).await.expect("the store is open")
@@ -110,7 +141,7 @@ impl World {
         self.worker_with(|worker| worker).await
     }
 
-    /// A worker that keeps no parked code, so that everything is replayed from its record.
+    /// A worker without a cache, so that everything is replayed from its record.
     pub(crate) async fn forgetful_worker(&self) -> Worker {
         self.worker_with(|worker| worker.cache(0)).await
     }
@@ -139,7 +170,7 @@ pub(crate) fn run<F: Future<Output = ()>>(
     });
 }
 
-/// Shows what the environment asks for, and keeps what tests ask for.
+/// Prints the log that the environment asks for, and captures events for tests.
 fn log() {
     use tracing_subscriber::filter::{LevelFilter, Targets};
     use tracing_subscriber::prelude::*;
@@ -154,7 +185,7 @@ fn log() {
     let _ = tracing_subscriber::registry().with(shown).with(kept).try_init();
 }
 
-/// Waits until something holds, looking again and again.
+/// Waits until a condition holds, by polling.
 pub(crate) async fn until(mut done: impl FnMut() -> bool) {
     while !done() {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -188,6 +219,12 @@ macro_rules! on_every_store {
                 fn postgres() {
                     crate::run(crate::World::postgres(), body);
                 }
+
+                #[cfg(feature = "redis")]
+                #[test]
+                fn redis() {
+                    crate::run(crate::World::redis(), body);
+                }
             }
         )+
     };
@@ -198,7 +235,7 @@ pub(crate) use on_every_store;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Db;
 
-/// Waits until something holds, and gives up after a while.
+/// Waits until a condition holds, and gives up after a while.
 pub(crate) async fn eventually(holds: impl AsyncFn() -> bool) {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
     while !holds().await {
@@ -207,13 +244,13 @@ pub(crate) async fn eventually(holds: impl AsyncFn() -> bool) {
     }
 }
 
-/// A number that no other test uses, to tell tests of one process apart.
+/// A number that no other test uses, to separate the tests of one process.
 pub(crate) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
-/// What ran, by the key of a test.
+/// The runs of bodies, by the key of a test.
 pub(crate) mod ran {
     use std::collections::BTreeMap;
     use std::sync::Mutex;

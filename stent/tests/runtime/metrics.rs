@@ -1,9 +1,10 @@
-//! Metrics hooks: what they are told, and that they harm nothing.
+//! Metrics hooks: their events, and that they harm nothing.
 
 use std::sync::{Arc, Mutex};
 
 use stent::metrics::{
-    ClockDrift, DeadLettered, ExchangeDone, LeaseRenewed, Metrics, TaskClaimed, TaskCompleted, TaskFailed,
+    ClockDrift, DeadLettered, Dispatched, ExchangeDone, LanesSampled, LeaseRenewed, Metrics, StoreFailed,
+    TaskClaimed, TaskCompleted, TaskFailed, TurnEnded,
 };
 use stent::prelude::*;
 
@@ -36,7 +37,7 @@ async fn slow(ms: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Keeps what it is told, in words.
+/// Keeps its events as text.
 #[derive(Clone, Debug, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);
 
@@ -71,11 +72,27 @@ impl Metrics for Told {
     }
 }
 
-/// Panics whenever it is told anything.
+/// Panics at every event.
 #[derive(Debug)]
 struct Panics;
 
 impl Metrics for Panics {
+    fn dispatched(&self, _event: &Dispatched<'_>) {
+        panic!("dispatched");
+    }
+
+    fn turn_ended(&self, _event: &TurnEnded<'_>) {
+        panic!("ended");
+    }
+
+    fn store_failed(&self, _event: &StoreFailed) {
+        panic!("out");
+    }
+
+    fn lanes_sampled(&self, _event: &LanesSampled<'_>) {
+        panic!("sampled");
+    }
+
     fn task_claimed(&self, _event: &TaskClaimed<'_>) {
         panic!("claimed");
     }
@@ -157,7 +174,7 @@ on_every_store! {
         let worker = stent.worker().state(Db).start().await.expect("starts");
         stent.run(flaky(unique(), 1)).await.expect("runs at the second attempt");
         stent.run(flaky(unique(), 2)).await.expect_err("has two attempts");
-        // As a step it fails in its parent's turn first, and gets a row of its own for the second attempt.
+        // A step fails in its parent's turn first, and gets a row of its own for the second attempt.
         stent.run(calls_flaky(unique(), 1)).await.expect("runs at the second attempt");
         worker.drain().await.expect("drains");
 
@@ -201,7 +218,7 @@ on_every_store! {
         until(|| counts.0.lock().expect("whole").renewed > 0).await;
         worker.drain().await.expect("drains");
         let counted = *counts.0.lock().expect("whole");
-        // Its end. What was dispatched was written by the caller, not by the worker.
+        // The end of the task. The caller has written the dispatch, not the worker.
         assert_eq!((counted.claimed, counted.transitions), (1, 1), "{counted:?}");
         assert!(counted.drifts >= 1, "{counted:?}");
     }

@@ -1,4 +1,4 @@
-//! What code says of its execution: counters, states, progress; once, and readable while it runs.
+//! Notes of code about its execution: counters, states, progress; written once, and readable while the code runs.
 
 use stent::Error;
 use stent::backend::limits::PROGRESS_MAX;
@@ -42,7 +42,7 @@ async fn says_and_fails(key: u64) -> Result<u32, Error> {
     }
 }
 
-/// Says something and then waits for the world, for longer than what it says may wait.
+/// Writes notes and then awaits non-durable work, for longer than notes may wait.
 #[durable]
 async fn says_and_waits(key: u64) -> Result<(), Error> {
     stent::execution()?.counter("rows").add(3)?;
@@ -99,7 +99,7 @@ async fn says_a_bit(who: u64, entries: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Says more at once than is kept, and then has others say so much that nothing is left of it.
+/// Writes more entries at once than are kept, and then other tasks write so many that none of these is left.
 #[durable(name = "notes.says_it_in_parts")]
 async fn says_it_in_parts(key: u64, each: u64) -> Result<(), Error> {
     let execution = stent::execution()?;

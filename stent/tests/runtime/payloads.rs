@@ -1,4 +1,4 @@
-//! Values that a codec would write and not read again, wherever they are given.
+//! Values that a codec would write and could not read again, wherever they are passed.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use stent::{Codec, Error, ExecutionStatus, Failure};
 
 use crate::{on_every_store, ran, unique};
 
-/// What a store cannot give back, each with a name to ask a function for it.
+/// Values that cannot be read back, each with a name by which a function is asked for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Odd {
     nested: Option<Option<u8>>,
@@ -59,7 +59,7 @@ impl Drop for Chain {
     }
 }
 
-/// Dropped by the compiler's code, which takes more of the stack with each level.
+/// Dropped by the compiler's drop glue, which uses more of the stack with each level.
 #[derive(Debug, Serialize, Deserialize)]
 struct Naive {
     next: Option<Box<Self>>,
@@ -101,7 +101,7 @@ async fn takes_unlimited(naive: Naive) -> Result<(), String> {
     Ok(())
 }
 
-/// Asks for everything that takes or gives a value inside of a function, and gives what each of them says.
+/// Uses everything that takes or returns a value inside of a function, and returns the errors.
 #[durable]
 async fn tries_all_odd(key: u64, which: String) -> Result<BTreeMap<String, String>, Error> {
     let mut said = BTreeMap::new();
@@ -136,7 +136,7 @@ fn codec_failure(error: &Error, says: &str) -> bool {
     })
 }
 
-/// Of a signal and a state it is not known who reads them.
+/// The readers of a signal and a state are not known.
 fn says_why(said: &str, which: &str) -> bool {
     said.contains(which) || (which == "u128" && said.contains("a 128-bit integer"))
 }
@@ -150,7 +150,8 @@ on_every_store! {
             assert!(matches!(dispatched, Error::Codec { .. }) && dispatched.to_string().contains(which), "{dispatched}");
             assert_eq!(ran::count(key, "takes"), 0);
 
-            // The result of a root, and of a step: a failure that no retry helps, and no `Completed` that nobody can read.
+            // The result of a root, and of a step: a failure that is not retried, and never a `Completed` that cannot be
+            // read.
             let run = world.stent.dispatch(gives_odd(key, which.into())).await.expect("dispatched");
             let error = run.result().timeout("20s").await.expect_err("cannot be stored");
             assert!(codec_failure(&error, which) && error.to_string().contains("result of `gives_odd`"), "{error}");

@@ -1,5 +1,5 @@
 //! Durable futures that are polled after they have completed: a panic, and so a failure, as with the futures of the standard
-//! library. They would wait for ever.
+//! library. Otherwise they would wait forever.
 
 use std::future::{Future, IntoFuture};
 use std::pin::pin;
@@ -34,7 +34,7 @@ async fn again(what: String) -> Result<(), Error> {
         "join_all" => twice(stent::join_all([one(1), one(2)])).await,
         "join_all of many" => twice(stent::join_all((0..40).map(one))).await,
         "try_join_all" => twice(stent::try_join_all([one(1), one(2)])).await,
-        // One that has failed has completed, too.
+        // A failed future has completed, too.
         "no sleep" => twice(stent::sleep("soon")).await,
         "no step" => twice(stent::step("", || async { Ok::<_, String>(1) })).await,
         _ => return Err(stent::fatal(format!("what is {what}?")).into()),

@@ -1,5 +1,4 @@
-//! Whatever a caller calls things, it is data: names, tags, keys and values that would be statements if a store took them into
-//! one.
+//! Names, tags, keys and values are data, even if they would change a statement that contained them as text.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +8,8 @@ use stent::{Error, ExecutionStatus};
 
 use crate::{on_every_store, ran, unique};
 
-/// In which texts are quoted in one database or the other, what ends and begins a statement, what stands for a parameter or
-/// for anything, and what ends a text in C.
+/// Texts with the quotes of both databases, the ends and beginnings of statements, parameters and wildcards, and the byte
+/// that ends a text in C.
 const ODD: [&str; 10] = [
     "'",
     "''); DROP TABLE stent_task; --",
@@ -52,7 +51,7 @@ on_every_store! {
     async fn names_and_values_of_any_text_are_data(world) {
         let key = unique();
         let stent = &world.stent;
-        // Without work of others: what is counted, listed and left in the end is this test's.
+        // A store of this test alone: all counts, lists and remaining rows are this test's.
         let mut runs = BTreeMap::new();
         for text in ODD {
             let dispatch = stent.dispatch(told(key, text.to_owned())).queue(text).tag(text).tag("all");
@@ -98,7 +97,7 @@ on_every_store! {
         }
         worker.drain().await.expect("drains");
 
-        // Nothing of it has been taken for a statement.
+        // No part of the text was executed as a statement.
         let count = stent.inspect().count().await.expect("counted");
         let all = ODD.len() as u64;
         assert_eq!(count, BTreeMap::from([(ExecutionStatus::Completed, all), (ExecutionStatus::Failed, all)]));

@@ -1,4 +1,4 @@
-//! What a function returns: a `Result` is one whatever it is called, and what is only called so is none.
+//! Return types of functions: an alias of `Result` is one, and another type of that name is not.
 
 use serde::{Deserialize, Serialize};
 use stent::prelude::*;
@@ -16,7 +16,7 @@ struct Declined {
     code: u16,
 }
 
-/// It is called so, and is none.
+/// A type named `Result` that is none.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct SearchResult {
     hits: u64,

@@ -17,46 +17,50 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::front::{refused, takes_one};
 
-/// What is rigged. Everything works as long as nothing is set.
+/// The faults. Everything works as long as none is set.
 #[derive(Debug)]
 pub(crate) struct Rigged {
     inner: Arc<dyn Store>,
-    /// No hint is heard.
+    /// No hint arrives.
     deaf: bool,
-    /// So many renewals fail from now on.
+    /// This many renewals fail from now on.
     pub(crate) failing_renewals: AtomicU64,
-    /// So many renewals do not come back from now on.
+    /// This many renewals do not return from now on.
     pub(crate) hanging_renewals: AtomicU64,
-    /// Renewals that were asked for.
+    /// The number of requested renewals.
     pub(crate) renewals: AtomicU64,
     /// Exchanges fail.
     pub(crate) is_out: AtomicBool,
-    /// Exchanges do not come back.
+    /// Exchanges do not return.
     pub(crate) hangs: AtomicBool,
-    /// Exchanges that did not.
+    /// The number of exchanges that did not return.
     pub(crate) hanging: AtomicU64,
     /// Exchanges that commit something are held back; those that only claim are not.
     pub(crate) holds_commits: AtomicBool,
-    /// So many claims from now on are made as if it were a day later, when all leases have run out.
+    /// Answers to exchanges that commit something, and to reads of executions, are held back.
+    pub(crate) holds_answers: AtomicBool,
+    /// The number of answers that were held back.
+    pub(crate) held_answers: AtomicU64,
+    /// This many claims from now on are made as if it were a day later, when all leases have expired.
     pub(crate) late_claims: AtomicU64,
-    /// Exchanges that are under way, and how many were at most.
+    /// Exchanges in flight: the current number and the maximum.
     under_way: AtomicU64,
     pub(crate) at_once: AtomicU64,
     /// How long each exchange takes at least, in milliseconds.
     pub(crate) exchange_ms: AtomicU64,
-    /// The clock was read.
+    /// The number of reads of the clock.
     pub(crate) clock_reads: AtomicU64,
     /// Reads of executions and dead letters, by id and by page.
     pub(crate) reads: AtomicU64,
-    /// Reads of what has become of steps, for functions that run meanwhile.
+    /// Reads of completions, for running functions.
     pub(crate) looks: AtomicU64,
     /// Transitions that were written.
     pub(crate) written: AtomicU64,
-    /// So many purges fail from now on.
+    /// This many purges fail from now on.
     pub(crate) failing_purges: AtomicU64,
-    /// Purges that were asked for, and how much each might take.
+    /// The requested purges, and the maximum of each.
     pub(crate) purges: std::sync::Mutex<Vec<PurgeRequest>>,
-    /// Exchanges that commit something fail in this way.
+    /// Exchanges that commit something fail with this error.
     pub(crate) fails_with: std::sync::Mutex<Option<ErrorKind>>,
     /// Exchanges that commit more than this are contended.
     pub(crate) fits: AtomicU64,
@@ -64,13 +68,15 @@ pub(crate) struct Rigged {
     pub(crate) bytes_fit: AtomicU64,
     /// Exchanges that carry this in a result or as progress are over a limit.
     pub(crate) cannot_hold: std::sync::Mutex<Option<&'static str>>,
-    /// Tasks that another transaction holds: what commits to them is contended, and their leases are not extended.
+    /// Tasks that another transaction has locked: commits to them are contended, and their leases are not extended.
     pub(crate) held: std::sync::Mutex<BTreeSet<TaskId>>,
-    /// Tasks whose leases are not extended because another transaction holds them, as renewals see it.
+    /// Tasks that renewals find locked by another transaction, so that their leases are not extended.
     pub(crate) not_renewed: std::sync::Mutex<BTreeSet<TaskId>>,
-    /// Exchanges that failed for one of these, or because the store was out.
+    /// Tasks whose rows are corrupt: an exchange that commits to one of them fails.
+    pub(crate) corrupt: std::sync::Mutex<BTreeSet<TaskId>>,
+    /// The number of exchanges that failed for one of these reasons, or because the store was unavailable.
     pub(crate) failed: AtomicU64,
-    /// How every execution is said to stand, if it is not as it does.
+    /// The status that every execution is reported with, instead of its own.
     pub(crate) shown: Mutex<Option<ExecutionStatus>>,
     pub(crate) clock_read: Notify,
 }
@@ -80,7 +86,7 @@ impl Rigged {
         Arc::new(Self::with_hints(inner, true))
     }
 
-    /// A store whose hints are never heard.
+    /// A store whose hints never arrive.
     pub(crate) fn deaf(inner: &Arc<dyn Store>) -> Arc<Self> {
         Arc::new(Self::with_hints(inner, false))
     }
@@ -96,6 +102,8 @@ impl Rigged {
             hangs: AtomicBool::new(false),
             hanging: AtomicU64::new(0),
             holds_commits: AtomicBool::new(false),
+            holds_answers: AtomicBool::new(false),
+            held_answers: AtomicU64::new(0),
             late_claims: AtomicU64::new(0),
             under_way: AtomicU64::new(0),
             at_once: AtomicU64::new(0),
@@ -112,6 +120,7 @@ impl Rigged {
             cannot_hold: std::sync::Mutex::default(),
             held: std::sync::Mutex::default(),
             not_renewed: std::sync::Mutex::default(),
+            corrupt: std::sync::Mutex::default(),
             failed: AtomicU64::new(0),
             shown: Mutex::new(None),
             clock_read: Notify::new(),
@@ -120,13 +129,27 @@ impl Rigged {
 }
 
 impl Rigged {
-    /// What commits fail with that are rigged to.
+    /// Returns when answers are not held back.
+    async fn answers(&self) {
+        if self.holds_answers.load(Ordering::SeqCst) {
+            self.held_answers.fetch_add(1, Ordering::SeqCst);
+            while self.holds_answers.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    /// The error of commits that are made to fail.
     fn failure_of(&self, commit: &[Transition]) -> Option<ErrorKind> {
         if commit.is_empty() {
             return None;
         }
         let contended = commit.len() as u64 > self.fits.load(Ordering::SeqCst)
             || commit.iter().any(|one| self.held.lock().expect("not poisoned").contains(&one.task()));
+        let corrupt = self.corrupt.lock().expect("not poisoned");
+        if commit.iter().any(|one| corrupt.contains(&one.task())) {
+            return Some(ErrorKind::Corrupt);
+        }
         let too_much = self.cannot_hold.lock().expect("not poisoned");
         let bytes: usize = commit.iter().map(Transition::bytes).sum();
         let limit = too_much.is_some_and(|text| commit.iter().any(|one| carries(one, text)))
@@ -190,6 +213,9 @@ impl Forward for Rigged {
         let exchanged = self.inner.exchange(commit, claim).await;
         self.under_way.fetch_sub(1, Ordering::SeqCst);
         let exchanged = exchanged?;
+        if !commit.is_empty() {
+            self.answers().await;
+        }
         self.written.fetch_add(commit.len() as u64, Ordering::SeqCst);
         Ok(exchanged)
     }
@@ -216,7 +242,7 @@ impl Forward for Rigged {
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
         self.purges.lock().expect("not poisoned").push(*request);
         if takes_one(&self.failing_purges) {
-            // Not one that is tried again at once.
+            // Not an error that is retried at once.
             return Err(refused(ErrorKind::Corrupt, "purge"));
         }
         self.inner.purge(request).await
@@ -231,6 +257,7 @@ impl Forward for Rigged {
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         let mut views = self.inner.executions(ids).await?;
+        self.answers().await;
         if let Some(shown) = *self.shown.lock().await {
             views.iter_mut().for_each(|view| view.status = shown);
         }

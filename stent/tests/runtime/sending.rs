@@ -1,4 +1,4 @@
-//! What a turn has done reaches the store, whatever stands in its way; and only that which the store cannot hold ends a task.
+//! The result of a turn reaches the store in spite of all obstacles; only data that the store cannot hold ends a task.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use stent::{Failure, Stent, Worker};
 use crate::rigged::Rigged;
 use crate::{Db, World, eventually, on_every_store, ran, unique, until};
 
-/// What [`Rigged`] cannot hold, if it is told so.
+/// A text that [`Rigged`] cannot hold, if so configured.
 const UNHOLDABLE: &str = "cannot be held";
-/// The same where it is dispatched, which the store can hold.
+/// The same text in a dispatch, which the store can hold.
 const UNHOLDABLE_BACKWARDS: &str = "dleh eb tonnac";
 
 fn given(text: &str) -> String {
@@ -98,7 +98,7 @@ async fn rigged_for(world: &World, lease: Duration) -> (std::sync::Arc<Rigged>, 
     (rigged, stent, worker)
 }
 
-/// Waits until leases were renewed so often that, without that, they would have run out twice.
+/// Waits until leases were renewed so often that without renewals they would have expired twice.
 async fn two_leases(rigged: &Rigged) {
     let before = rigged.renewals.load(Ordering::SeqCst);
     until(|| rigged.renewals.load(Ordering::SeqCst) >= before + 8).await;
@@ -133,7 +133,7 @@ on_every_store! {
             let key = unique();
             let runs = stent.dispatch_all((0..3).map(move |n| gated(key, n))).await.expect("dispatched");
             until(|| ran::list(key).len() == 3).await;
-            // Who would take over if the leases were not kept.
+            // This worker would take over if the leases were not kept.
             let other = world.worker_with(|worker| worker.lease(LEASE)).await;
 
             *rigged.fails_with.lock().expect("whole") = Some(kind);
@@ -228,7 +228,7 @@ on_every_store! {
         for (n, run) in runs.iter().enumerate().filter(|(n, _)| *n != 3) {
             assert_eq!(run.result().timeout("20s").await.expect("runs"), n as u64);
         }
-        // Its lease runs out in the store, so that this very worker claims it.
+        // Its lease expires in the store, so that the same worker claims it again.
         two_leases(&rigged).await;
         assert!(!stent.status(runs[3].id()).await.expect("known").is_terminal());
         rigged.held.lock().expect("whole").clear();
@@ -240,10 +240,43 @@ on_every_store! {
         worker.drain().await.expect("drains");
     }
 
+    async fn a_commit_to_a_corrupt_row_is_reported_and_kept_and_delays_no_other(world) {
+        let (rigged, stent, worker) = rigged(&world).await;
+        let key = unique();
+        let runs = stent.dispatch_all((0..7).map(move |n| gated(key, n))).await.expect("dispatched");
+        until(|| ran::list(key).len() == 7).await;
+
+        // All seven end at once, so their commits share batches.
+        let corrupt = runs[3].id().root();
+        rigged.corrupt.lock().expect("whole").insert(corrupt);
+        ran::note(key, "open");
+        for (n, run) in runs.iter().enumerate().filter(|(n, _)| *n != 3) {
+            assert_eq!(run.result().timeout("20s").await.expect("runs"), n as u64);
+        }
+        until(|| worker.status().last_error.is_some()).await;
+        let trouble = worker.status().last_error.expect("it is there").message;
+        assert!(trouble.contains("corrupt"), "{trouble}");
+        assert!(!stent.status(runs[3].id()).await.expect("known").is_terminal());
+
+        // Now it is alone, and fails again and again. Other work is claimed and committed meanwhile.
+        let failed = rigged.failed.load(Ordering::SeqCst);
+        until(|| rigged.failed.load(Ordering::SeqCst) >= failed + 2).await;
+        let later = stent.dispatch(gated(key, 7)).await.expect("dispatched");
+        assert_eq!(later.result().timeout("20s").await.expect("runs"), 7);
+
+        // Somebody repairs the store: the result is still there.
+        rigged.corrupt.lock().expect("whole").clear();
+        assert_eq!(runs[3].result().timeout("20s").await.expect("runs"), 3);
+        for n in 0..8 {
+            assert_eq!(ran::count(key, &format!("effect {n}")), 1, "{n}");
+        }
+        worker.drain().await.expect("drains");
+    }
+
     async fn a_turn_whose_lease_ran_out_in_the_store_goes_on_once_it_is_renewed(world) {
         let rigged = Rigged::new(world.stent.store());
         let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
-        // It has no room to claim the task a second time.
+        // The worker has no room to claim the task a second time.
         let worker = stent.worker().state(Db).lease(LEASE).concurrency(1).start().await.expect("starts");
         let key = unique();
         let run = stent.dispatch(goes_on(key)).await.expect("dispatched");

@@ -1,4 +1,4 @@
-//! Signals: sent before, during and twice; consumed once; with a timeout; to those who are not there.
+//! Signals: sent before, during and twice; consumed once; with a timeout; to executions that do not exist.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ async fn in_time(limit: String) -> Result<u64, Error> {
     }
 }
 
-/// The first wait loses against its timeout; what comes later is for the second one.
+/// The first wait times out; a later value is for the second one.
 #[durable]
 async fn second_wait() -> Result<u64, Error> {
     let first = stent::signal::<u64>("number").timeout("20ms").await;
@@ -158,7 +158,7 @@ on_every_store! {
         let sum = run.result().timeout("20s").await.expect("runs");
         assert!(sum == 102 || sum == 201, "each gets one value: {sum}");
 
-        // Of one function's, the one that it has begun first.
+        // Of the waits of one function, the one that it began first.
         let run = world.stent.dispatch(waits_twice_at_once()).await.expect("dispatched");
         eventually(async || world.stent.inspect().timeline(run.id()).await.expect("a timeline").len() == 3).await;
         run.signal("number", &1_u64).await.expect("sent");

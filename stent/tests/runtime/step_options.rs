@@ -1,24 +1,22 @@
-//! Options of inline steps, values that cannot fail, and `stent::timeout`: the same way live and replayed.
+//! Options of inline steps, values that cannot fail, and `stent::timeout`: the same live and replayed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stent::prelude::*;
 use stent::view::TaskStatus;
-use stent::{Error, ExecutionStatus, Failure, RetryPolicy};
+use stent::{Error, ExecutionStatus, Failure, PollOptions, RetryPolicy};
 
 use crate::{eventually, on_every_store, ran, unique};
 
-/// A policy of so many attempts, with this wait between them.
+/// A policy of this many attempts, with this delay between them.
 fn attempts(max: u32, wait: Duration) -> RetryPolicy {
-    RetryPolicy {
-        max_attempts: max,
-        initial_delay: wait,
-        max_delay: wait,
-        backoff_factor: 1.0,
-        jitter: 0.0,
-        ..RetryPolicy::default()
-    }
+    RetryPolicy::default()
+        .max_attempts(max)
+        .initial_delay(wait)
+        .max_delay(wait)
+        .backoff_factor(1.0)
+        .jitter(0.0)
 }
 
 const SOON: Duration = Duration::from_millis(5);
@@ -49,7 +47,7 @@ async fn plain(text: String) -> Result<(u64, usize, String), Error> {
     Ok((n + m, length + map.len() + summary.lines, text.expect_err("it failed").to_string()))
 }
 
-/// Fails so many times, then gives the number of its attempt and a number that it draws.
+/// Fails this many times, then returns the number of its attempt and a random number.
 #[durable(name = "step_options.flaky", retry(max_attempts = 1))]
 async fn flaky(key: u64, failures: usize, max: u32) -> Result<(usize, u64), Error> {
     let first = stent::step("flaky", || async {
@@ -60,12 +58,12 @@ async fn flaky(key: u64, failures: usize, max: u32) -> Result<(usize, u64), Erro
     })
     .retry(attempts(max, SOON))
     .await?;
-    // Parked here, so that a forgetful worker replays the step.
+    // Parked here, so that a worker without a cache replays the step.
     stent::sleep("5ms").await?;
     Ok((first, 7))
 }
 
-/// No durable function returns it, so only `known_error!` tells what it says of itself.
+/// No durable function returns it, so only `known_error!` makes its classification known.
 #[derive(Debug)]
 enum Card {
     Declined,
@@ -97,7 +95,7 @@ stent::known_error!(Card);
 
 #[durable(name = "step_options.card", retry(max_attempts = 1))]
 async fn card(key: u64, is_declined: bool) -> Result<u64, Error> {
-    let policy = RetryPolicy { retry_for: Some(vec!["Card::Busy".to_owned()]), ..attempts(3, SOON) };
+    let policy = attempts(3, SOON).retry_for(["Card::Busy"]);
     stent::step("card", || async {
         ran::note(key, "attempt");
         Err::<u64, _>(if is_declined { Card::Declined } else { Card::Busy })
@@ -118,7 +116,7 @@ async fn panics(key: u64, max: u32) -> Result<usize, Error> {
     .await
 }
 
-/// Other steps stand around a step that is retried, and end meanwhile.
+/// Other steps surround a step that is retried, and end meanwhile.
 #[durable(name = "step_options.beside")]
 async fn beside(key: u64) -> Result<Vec<String>, Error> {
     let retried = stent::step("retried", || async {
@@ -169,7 +167,7 @@ async fn long(key: u64, ms: u64) -> Result<u64, String> {
     Ok(ms)
 }
 
-/// Says whether the time was up, now and in each replay.
+/// Reports whether the timeout passed, now and in each replay.
 #[durable(name = "step_options.limited")]
 async fn limited(key: u64, ms: u64, limit: String) -> Result<Option<u64>, Error> {
     let given = match stent::timeout(&limit, long(key, ms)).await {
@@ -196,7 +194,7 @@ async fn waits(limit: Option<Duration>) -> Result<u64, Error> {
     stent::timeout(limit, stent::signal::<u64>("go")).await?
 }
 
-/// The limits that nobody has in mind: none, the shortest and the longest.
+/// Unusual limits: none, the shortest and the longest.
 #[durable(name = "step_options.extreme")]
 async fn extreme(limit: Duration) -> Result<(bool, bool), Error> {
     let brief = || tokio::time::sleep(Duration::from_millis(20));
@@ -205,7 +203,70 @@ async fn extreme(limit: Duration) -> Result<(bool, bool), Error> {
     Ok((in_step, nap))
 }
 
+/// Sleeps for nothing, and is parked and replayed behind it.
+#[durable(name = "step_options.naps")]
+async fn naps(key: u64) -> Result<stent::Timestamp, Error> {
+    ran::note(key, "ran");
+    stent::sleep("0s").await?;
+    let woke = stent::now();
+    ran::note(key, woke.to_string());
+    stent::sleep("5ms").await?;
+    Ok(woke)
+}
+
+/// Sleeps and is retried without a delay: nothing of it waits.
+#[durable(name = "step_options.at_once", retry(max_attempts = 1))]
+async fn at_once(key: u64) -> Result<Vec<u32>, Error> {
+    stent::sleep("0s").await?;
+    let attempts = stent::step("at once", || async {
+        let execution = stent::execution().expect("in a function");
+        let attempt = execution.step_attempt();
+        assert_eq!(execution.attempt(), 1);
+        ran::note(key, format!("attempt {attempt}"));
+        if attempt < 4 { Err(format!("attempt {attempt} fails")) } else { Ok(attempt) }
+    })
+    .retry(attempts(9, Duration::ZERO))
+    .await?;
+    stent::sleep(Duration::ZERO).await?;
+    Ok(vec![attempts, stent::execution()?.step_attempt()])
+}
+
 on_every_store! {
+    async fn without_a_delay_nothing_waits_for_the_next_poll(world) {
+        let rarely = Duration::from_secs(600);
+        let poll = PollOptions::default().min(rarely).max(rarely);
+        for cache in [0, 100] {
+            let key = unique();
+            let worker = world.worker_with(|worker| worker.poll(poll).cache(cache)).await;
+            let run = world.stent.dispatch(at_once(key)).await.expect("dispatched");
+            assert_eq!(run.result().timeout("20s").await.expect("runs"), [4, 1]);
+            assert_eq!(ran::list(key), ["attempt 1", "attempt 2", "attempt 3", "attempt 4"]);
+            let tasks = world.stent.inspect().timeline(run.id()).await.expect("a timeline");
+            let names: Vec<_> = tasks.iter().map(|task| (task.name.as_str(), task.status)).collect();
+            assert_eq!(names.iter().filter(|(name, _)| *name == "backoff of at once").count(), 3, "{names:?}");
+            assert!(names.iter().all(|(_, status)| *status == TaskStatus::Completed), "{names:?}");
+            worker.drain().await.expect("drains");
+        }
+    }
+
+    async fn a_zero_sleep_is_replayed(world) {
+        let key = unique();
+        let run = world.stent.dispatch(naps(key)).await.expect("dispatched");
+        let worker = world.forgetful_worker().await;
+        let seen = run.result().timeout("20s").await.expect("runs");
+        assert!(ran::count(key, "ran") > 1, "it was replayed");
+        assert!(ran::list(key).iter().all(|note| note == "ran" || *note == seen.to_string()), "{:?}", ran::list(key));
+        worker.drain().await.expect("drains");
+    }
+
+    async fn an_elapsed_timeout_says_where_and_how_long(world) {
+        let worker = world.worker().await;
+        let error = world.stent.run(over(unique())).await.expect_err("the time is up").to_string();
+        assert!(error.contains("stent::timeout of 20ms expired in function `step_options.over` at "), "{error}");
+        assert!(error.contains("step_options.rs:"), "{error}");
+        worker.drain().await.expect("drains");
+    }
+
     async fn no_limit_is_none_and_the_shortest_is_over_at_once(world) {
         let worker = world.worker().await;
         for limit in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {

@@ -159,7 +159,7 @@ on_every_store! {
             set: [i64::MIN, 0, i64::MAX].into(),
             at: std::time::SystemTime::UNIX_EPOCH + Duration::from_nanos(1_234_567_890_123_456_789),
             took: Duration::from_nanos(1),
-            // What marks a type, or a result, in some encodings is nothing but a map of the user's.
+            // Values that look like type tags, or results, in some encodings are just the user's maps.
             marked: [("__type__", "Result"), ("Ok", "1"), ("Err", "2")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             by_number: [(-1, 'é'), (1, '\u{0}')].into(),
         };

@@ -1,4 +1,4 @@
-//! The hooks for tests of one's own: a store and a worker in one line.
+//! The helpers for an application's tests: a store and a worker in one line.
 
 use stent::prelude::*;
 use stent::{Error, Registry, WorkerState, testing};

@@ -1,4 +1,4 @@
-//! Payload transforms of the user's: what reaches the store is sealed, and nobody else notices.
+//! The application's payload transforms: payloads are sealed in the store, and nothing else changes.
 
 use serde::{Deserialize, Serialize};
 use stent::backend::Store;
@@ -7,7 +7,7 @@ use stent::{Payload, PayloadTransform, TransformError};
 
 use crate::{Db, on_every_store};
 
-/// A cipher of no strength, whose output starts with its key so that a wrong one is noticed.
+/// A weak cipher, whose output starts with its key, so that a wrong key is noticed.
 #[derive(Clone, Copy, Debug)]
 struct Xor(&'static str, u8);
 
@@ -75,7 +75,7 @@ async fn opened(
     options(Stent::builder()).open(world.stent.store().clone()).await.expect("opens")
 }
 
-/// What the store itself has as the result of an execution.
+/// The result of an execution as the store has it.
 async fn stored(store: &dyn Store, id: stent::ExecutionId) -> Payload {
     let views = store.executions(&[id]).await.expect("answers");
     views[0].result.clone().expect("ended").expect("well")
@@ -152,11 +152,11 @@ on_every_store! {
         assert!(!holds(&letter(&**sealed).await.args, "hush"));
         let letter = letter(&**opened).await;
         assert_eq!(letter.args.decode::<(String,)>().expect("opened").0, "hush");
-        let data = |tried: &stent::view::EndedClaim| tried.failure.as_ref().and_then(|failure| failure.data.clone()).expect("kept");
-        let tries = async |store: &dyn Store| store.ended_claims(failed.id().root()).await.expect("answers");
-        assert!(tries(&**sealed).await.iter().all(|tried| !holds(&data(tried), "hush")));
-        for tried in tries(&**opened).await {
-            assert_eq!(data(&tried).decode::<SecretError>().expect("opened").secret, "hush");
+        let data = |ended: &stent::view::EndedClaim| ended.failure.as_ref().and_then(|failure| failure.data.clone()).expect("kept");
+        let ended_claims = async |store: &dyn Store| store.ended_claims(failed.id().root()).await.expect("answers");
+        assert!(ended_claims(&**sealed).await.iter().all(|ended| !holds(&data(ended), "hush")));
+        for ended in ended_claims(&**opened).await {
+            assert_eq!(data(&ended).decode::<SecretError>().expect("opened").secret, "hush");
         }
     }
 
@@ -182,7 +182,7 @@ on_every_store! {
         run.result().timeout("20s").await.expect("runs");
         worker.drain().await.expect("drains");
 
-        // One that does not know the transform, and one that has it with another key.
+        // A reader without the transform, and a reader with another key.
         let wrong_key = opened(&world, |stent| stent.decode_with(Xor("xor-a", 1))).await;
         for stent in [&world.stent, &wrong_key] {
             let error = stent.handle::<String>(run.id()).result().await.expect_err("sealed").to_string();

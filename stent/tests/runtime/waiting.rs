@@ -20,7 +20,7 @@ async fn adds_later() -> Result<u64, stent::Error> {
     add(1, 2).at(stent::now() + Duration::from_millis(80)).await
 }
 
-/// Waits, parked, for what another worker runs.
+/// Waits, parked, for a step on another worker.
 #[durable]
 async fn adds_elsewhere(n: u64) -> Result<u64, stent::Error> {
     add(n, 1).queue("elsewhere").await
@@ -36,7 +36,7 @@ async fn fails() -> Result<u64, String> {
     Err("on purpose".to_owned())
 }
 
-/// The same store, heard and not heard: every wait means the same on both.
+/// The same store with and without hints: every wait means the same on both.
 async fn both_modes(world: &crate::World) -> [(Stent, Arc<Rigged>); 2] {
     let inner = world.stent.store();
     let open =
@@ -140,14 +140,20 @@ on_every_store! {
         assert_eq!(due(world.stent.dispatch(add(1, 1)).at(now + hour)).await, now + hour);
         let system = std::time::SystemTime::now() + hour;
         assert_eq!(due(world.stent.dispatch(add(1, 1)).at(system)).await, system.into());
-        // The last word counts.
+        // The last call wins.
         assert_eq!(due(world.stent.dispatch(add(1, 1)).delay("2h").at(now + hour)).await, now + hour);
         assert_eq!(due(world.stent.dispatch(add(1, 1).at(now + hour))).await, now + hour);
-        // So it does for a batch, over what its calls say.
-        let batch = world.stent.dispatch_all([add(1, 1), add(1, 2).delay("2h")]).at(now + hour);
-        for run in batch.await.expect("dispatched") {
-            let root = &world.stent.inspect().timeline(run.id()).await.expect("a timeline")[0];
-            assert_eq!(root.ready_at, Some(now + hour));
+        // A batch has a start for the calls that have none of their own.
+        let calls = || [add(1, 1), add(1, 2).at(now + 3 * hour), add(1, 3).at(now + hour / 2)];
+        for batch in [world.stent.dispatch_all(calls()).at(now + hour), world.stent.dispatch_all(calls()).delay("1h")] {
+            let runs = batch.await.expect("dispatched");
+            let mut starts = Vec::new();
+            for run in runs {
+                let root = &world.stent.inspect().timeline(run.id()).await.expect("a timeline")[0];
+                starts.push(root.ready_at.expect("it waits for a moment"));
+            }
+            assert!(starts[0] >= now + hour && starts[0] < now + 2 * hour, "{starts:?}");
+            assert_eq!(starts[1..], [now + 3 * hour, now + hour / 2]);
         }
         let before = stent::Timestamp::from(std::time::SystemTime::now());
         let scheduled = due(world.stent.dispatch(add(1, 1)).delay("2h")).await;
@@ -203,7 +209,7 @@ on_every_store! {
                 assert!(over(&error), "{error}");
                 assert!(started.elapsed() >= Duration::from_millis(60), "{:?}", started.elapsed());
 
-            // None and zero are none.
+            // `None` and zero are no limit.
             let (one, two) = (typed().timeout(None).into_future(), typed().timeout(Duration::ZERO).into_future());
             let (three, four) = (raw().timeout("0s").into_future(), raw().timeout(None).into_future());
             let unlimited = futures::future::select(
@@ -221,7 +227,7 @@ on_every_store! {
     async fn a_wait_ends_with_the_execution_in_both_modes(world) {
         let worker = world.worker().await;
         for (stent, _) in both_modes(&world).await {
-            // One without a limit, one with a limit that is far off, one by id.
+            // A wait without a limit, a wait with a distant limit, and a wait by id.
             let run = stent.dispatch(add(20, 22)).delay("50ms").await.expect("dispatched");
             let (one, two, three) = tokio::join!(
                 run.result().timeout(None).into_future(),
@@ -235,7 +241,7 @@ on_every_store! {
     }
 
     async fn work_is_found_and_ends_are_heard_of_without_any_hint(world) {
-        // Each of them is on a handle of its own, as if in a process of its own: nothing in memory tells one of another.
+        // Each is on its own handle, like a separate process: nothing in memory notifies the others.
         let deaf = async || Stent::builder().open(Rigged::deaf(world.stent.store())).await.expect("opens");
         let (calls, works, waits) = (deaf().await, deaf().await, deaf().await);
         let caller = calls.worker().state(Db).queues(["default"]).start().await.expect("starts");
@@ -339,7 +345,7 @@ on_every_store! {
         eventually(async || ran::count(key, "tried") == 1).await;
         run.result().timeout("20s").await.expect("is tried again when it is due");
 
-        // The worker that was the first to try may be gone by then.
+        // The worker of the first attempt may be gone by then.
         let key = unique();
         let run = mine.dispatch(third_try(key)).await.expect("dispatched");
         eventually(async || world.stent.inspect().describe(run.id()).await.expect("known").attempts == 1).await;

@@ -34,7 +34,7 @@ async fn mail(n: u64) -> Result<u64, String> {
     Ok(n)
 }
 
-/// Says when it is dropped before its end.
+/// Reports if it is dropped before its end.
 struct Interrupted(u64, bool);
 
 impl Drop for Interrupted {
@@ -99,7 +99,7 @@ async fn calls_two_slow(key: u64) -> Result<(), stent::Error> {
     two_slow(key).await
 }
 
-/// Keeps which leases were lost, and how.
+/// Records which leases were lost, and how.
 #[derive(Clone, Debug, Default)]
 struct Losses(Arc<Mutex<Vec<(TaskId, String, LeaseLoss)>>>);
 
@@ -131,12 +131,12 @@ impl Metrics for Claims {
     }
 }
 
-/// How many turns the worker of [`claims_ahead`] runs at once, and how much it finds that does not end.
+/// The slots of the worker of [`claims_ahead`], and the number of tasks that do not end.
 const SLOTS: usize = 8;
 const GATED: usize = 24;
 
-/// A worker on a store where an exchange takes a while. It has come from work that ends at once to work that waits for a
-/// gate: so it has claimed more of that than it has slots for, and runs as much as it can.
+/// A worker on a store with slow exchanges. It first had work that ends at once, and now has work that waits for a gate,
+/// so it has claimed more tasks than it has slots and runs as many as it can.
 async fn claims_ahead(world: &World, key: u64) -> (Stent, Worker) {
     let rigged = Rigged::new(world.stent.store());
     rigged.exchange_ms.store(100, Ordering::SeqCst);
@@ -145,19 +145,19 @@ async fn claims_ahead(world: &World, key: u64) -> (Stent, Worker) {
     world.stent.dispatch_all((0..256).map(quick)).await.expect("dispatched");
     world.stent.dispatch_all((0..GATED).map(move |_| gated(key))).await.expect("dispatched");
 
-    // With a lease that nobody lives to see the end of.
+    // With a lease that does not end within the test.
     let worker = stent.worker().state(Db).concurrency(SLOTS).lease("1h").start().await.expect("starts");
     until(|| ran::count(key, "started") == SLOTS && claims.count() > SLOTS).await;
     (stent, worker)
 }
 
-/// A worker on a store where commits are on their way for as long as it is rigged to hold them. It hears no hints, and looks
-/// for work when it starts and at intervals that are longer than its leases: what it commits goes without a claim.
+/// A worker on a store that holds commits back for as long as the test says. It gets no hints, and polls for work when it
+/// starts and at intervals longer than its leases, so its commits go without claims.
 async fn holds_commits(world: &World) -> (Arc<Rigged>, Claims, Worker) {
     holds_commits_with(world, |worker| worker).await
 }
 
-/// The same, with other options beside.
+/// The same, with further options.
 async fn holds_commits_with(
     world: &World,
     options: impl FnOnce(WorkerBuilder) -> WorkerBuilder,
@@ -172,14 +172,14 @@ async fn holds_commits_with(
     (rigged, claims, worker)
 }
 
-/// Claims a task as a worker would whose clock is a day ahead: whatever lease there is has run out for it.
+/// Claims a task like a worker whose clock is a day ahead, for which every lease has expired.
 async fn steal(store: &Arc<dyn Store>, task: TaskId) {
     let now = store.clock().await.expect("answers") + Duration::from_hours(24);
     let claimed = claim_for(store, now, Duration::from_hours(1)).await;
     assert!(claimed.contains(&task), "{claimed:?}");
 }
 
-/// Claims what never ends, under a lease of such a length, and does nothing about it.
+/// Claims tasks that never end, under leases of this length, and does not run them.
 async fn claim_for(store: &Arc<dyn Store>, now: Timestamp, lease: Duration) -> Vec<TaskId> {
     let request = ClaimRequest {
         worker: WorkerId::from_uuid(uuid::Uuid::from_u128(7)),
@@ -248,7 +248,7 @@ on_every_store! {
         let run = world.stent.dispatch(waits_for_a_signal(key)).await.expect("dispatched");
         let (rigged, claims, worker) = holds_commits(&world).await;
 
-        // Its wait is on the way to the store when its lease runs out, since nothing renews it, and the worker claims it again.
+        // Its parking is on the way to the store when its lease expires without a renewal, and the worker claims it again.
         rigged.failing_renewals.store(u64::MAX, Ordering::SeqCst);
         let claimed = if world.stent.store().info().parallel { 2 } else { 1 };
         until(|| claims.count() == claimed).await;
@@ -269,7 +269,7 @@ on_every_store! {
         until(|| ran::count(key, "parent") == 20).await;
 
         if world.stent.store().info().parallel {
-            // The next look for work is made while the end of the quick one is still about to be committed.
+            // The next poll for work happens while the commit of the quick task's end is pending.
             until(|| worker.status().parked == 2).await;
         }
         rigged.holds_commits.store(false, Ordering::SeqCst);
@@ -363,7 +363,7 @@ on_every_store! {
         until(|| ran::count(key, "started") == 1).await;
         worker.stop().await.expect("stops");
 
-        // The lease was 30 s: only what was handed back can be claimed now.
+        // The lease was 30 s: only released tasks can be claimed now.
         let next = world.worker().await;
         run.result().timeout("10s").await.expect("runs");
         assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (2, 1));
@@ -377,7 +377,7 @@ on_every_store! {
         let run = world.stent.dispatch(slow(key, 700)).await.expect("dispatched");
         run.result().timeout("20s").await.expect("runs");
         assert_eq!(ran::count(key, "started"), 1);
-        // It slept all the time, and not durably: the store knows nothing of that.
+        // It slept without a durable sleep all the time, which the store does not know.
         assert_eq!(world.stent.inspect().timeline(run.id()).await.expect("a timeline").len(), 1);
         one.drain().await.expect("drains");
         two.drain().await.expect("drains");
@@ -387,7 +387,7 @@ on_every_store! {
         let key = unique();
         let run = world.stent.dispatch(endless(key)).await.expect("dispatched");
         let store = world.stent.store();
-        // Workers that claim it and are not heard of again, one after the other.
+        // Workers that claim it and disappear, one after the other.
         let began = store.clock().await.expect("answers");
         let (lease, mut now) = (Duration::from_millis(1), began);
         for _ in 0..CRASHES_MAX {
@@ -464,7 +464,7 @@ on_every_store! {
         for run in [fans.id(), waits.id(), signalled.id()] {
             assert!(!world.stent.status(run).await.expect("known").is_terminal());
         }
-        // Nothing is lost by it: the next worker goes on where this one stopped.
+        // Nothing is lost: the next worker continues where this one stopped.
         let next = world.worker().await;
         fans.result().timeout("20s").await.expect("runs");
         assert_eq!((ran::count(key, "started"), ran::count(key, "ended")), (3, 3));
@@ -500,7 +500,7 @@ on_every_store! {
             missing.store(1, Ordering::SeqCst);
             let run = stent.dispatch(slow(key, 2_000)).await.expect("dispatched");
             until(|| ran::count(key, "started") == 1).await;
-            // Who would take over if the lease were not kept.
+            // This worker would take over if the lease were not kept.
             let two = lease(world.stent.worker()).start().await.expect("starts");
 
             run.result().timeout("20s").await.expect("runs");
@@ -516,7 +516,7 @@ on_every_store! {
         let rigged = Rigged::new(world.stent.store());
         let losses = Losses::default();
         let stent = Stent::builder().metrics(losses.clone()).open(rigged.clone()).await.expect("opens");
-        // One that claims nothing again: it is full with the other thing that it runs, or has lost its store.
+        // A worker that claims nothing again: its slots are used, or it has lost its store.
         let worker = stent.worker().state(crate::Db).lease("300ms").start().await.expect("starts");
         let key = unique();
         rigged.failing_renewals.store(u64::MAX, Ordering::SeqCst);

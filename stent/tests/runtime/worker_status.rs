@@ -1,13 +1,14 @@
-//! How workers say that they are: starting, ready, draining, stopped; and how many there are.
+//! The status of workers: starting, ready, draining, stopped; and their number.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use stent::prelude::*;
-use stent::{Error, WorkerState};
+use stent::{Error, Retention, WorkerState};
 
 use crate::rigged::Rigged;
-use crate::{Db, on_every_store, ran, unique, until};
+use crate::{Db, eventually, on_every_store, ran, unique, until};
 
 #[durable(name = "status.gated")]
 async fn gated(key: u64) -> Result<(), String> {
@@ -99,6 +100,37 @@ on_every_store! {
         let overview = world.stent.workers();
         assert!(!overview.ready && !overview.draining && overview.workers.is_empty());
         assert!(run.status().await.expect("known").is_terminal());
+    }
+
+    async fn a_worker_is_known_to_every_process_until_it_is_cleaned(world) {
+        let begun = world.worker_with(|worker| {
+            worker.name("mailer").version("1.2.3").queues(["mail"]).tags(["gpu"]).concurrency(3)
+        });
+        let worker = begun.await;
+        // Another process, which has no worker.
+        let other = Stent::builder().open(world.stent.store().clone()).await.expect("opens");
+        let known = async || other.inspect().workers(None, 9).await.expect("read");
+        let is = async |state| known().await.iter().any(|known| known.state == state);
+        eventually(async || is(WorkerState::Ready).await).await;
+
+        let record = known().await.remove(0);
+        assert_eq!((record.id, record.name.as_str(), record.pid), (worker.id(), "mailer", std::process::id()));
+        assert_eq!((record.version.as_deref(), record.stent.as_str()), (Some("1.2.3"), env!("CARGO_PKG_VERSION")));
+        assert_eq!((record.queues.as_deref(), record.tags.as_slice()), (Some(&["mail".to_owned()][..]), &["gpu".to_owned()][..]));
+        assert_eq!((record.slots, record.used), (3, 0));
+        assert!(record.functions.contains(&"status.gated".to_owned()), "{:?}", record.functions);
+        assert!(!record.host.is_empty() && record.program.starts_with("runtime"), "{record:?}");
+        assert!(record.started_at <= record.seen_at && !record.is_dead(record.seen_at));
+        let clean = async || {
+            let retention = Retention::default().workers(Duration::from_micros(1));
+            world.stent.apply_retention(&retention).await.expect("cleans").workers
+        };
+        assert_eq!(clean().await, 0, "it lives");
+
+        worker.drain().await.expect("drains");
+        assert!(is(WorkerState::Stopped).await, "a drain ends once the store knows it");
+        eventually(async || clean().await == 1).await;
+        assert_eq!(known().await, []);
     }
 
     async fn an_overview_can_be_served_as_it_is(world) {

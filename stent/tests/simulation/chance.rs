@@ -1,4 +1,4 @@
-//! Chance from a seed.
+//! Random numbers from a seed.
 
 /// SplitMix64: small, and the same everywhere.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Chance {
         (self.next() >> 11) % bound
     }
 
-    /// True so many times in a thousand.
+    /// True this many times in a thousand.
     pub(crate) fn permille(&mut self, share: u64) -> bool {
         self.below(1_000) < share
     }

@@ -1,11 +1,11 @@
-//! A store that fails: one process's handle on a memory store, with faults as chance has them.
+//! A store that fails: one process's handle on a memory store, with random faults.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use stent::backend::model::{Lease, Seq, Step};
+use stent::backend::model::{Lease, Seq, Step, WorkerRecord};
 use stent::backend::transition::Transition;
 use stent::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
@@ -13,7 +13,7 @@ use stent::backend::{
     Result, RunningView, Store, TaskView, Topic,
 };
 use stent::view::EndedClaim;
-use stent::{ExecutionId, ExecutionStatus, Payload, TaskId, Timestamp};
+use stent::{ExecutionId, ExecutionStatus, Payload, TaskId, Timestamp, WorkerId};
 use stent_memory::MemoryStore;
 use tokio::sync::watch;
 
@@ -26,17 +26,17 @@ pub(crate) struct Weather {
     /// Nothing fails any more.
     pub(crate) calm: AtomicBool,
     pub(crate) faults: AtomicU64,
-    /// Promises that the store was seen to break.
+    /// Guarantees that the store has broken.
     pub(crate) broken: Mutex<Vec<String>>,
 }
 
-/// How a process reaches the store.
+/// The connection of a process to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     Up,
-    /// Calls wait until it is up again, and are then made.
+    /// Calls wait until the store is up again, and are made then.
     Cut,
-    /// The process has died: what it still sends never arrives.
+    /// The process has died: its further calls never arrive.
     Dead,
 }
 
@@ -49,11 +49,11 @@ pub(crate) struct FaultyStore {
     link: watch::Sender<Link>,
     /// Whether hints reach this process.
     hears: bool,
-    /// Whether it says that it works on two calls at once, so that workers claim beside their commits.
+    /// Whether it reports that it works on two calls at once, so that workers claim beside their commits.
     parallel: bool,
 }
 
-/// Where in a call it fails.
+/// The point at which a call fails.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     None,
@@ -73,10 +73,10 @@ impl FaultyStore {
         self.link.send_replace(link);
     }
 
-    /// Passes the time that a call takes, and says how it ends.
+    /// Waits for the duration of a call, and returns how it ends.
     async fn travel(&self) -> Fault {
         let mut link = self.link.subscribe();
-        // A dead process's call never comes back.
+        // A dead process's call never returns.
         while link.wait_for(|link| *link == Link::Up).await.is_err() {}
         let (yields, fault) = {
             let mut chance = self.chance.lock().expect("nothing panics under the lock");
@@ -106,7 +106,7 @@ impl FaultyStore {
         Error::new(kind, operation).with_message("on purpose")
     }
 
-    /// Makes an exchange, and looks at what it has claimed: no process can do anything in between.
+    /// Makes an exchange, and checks its claims, without any other call in between.
     async fn make(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
         let exchanged = self.inner.exchange(commit, claim).await?;
         let limited = |name: &str| name == LIMITED;
@@ -170,6 +170,17 @@ impl Forward for FaultyStore {
         }
     }
 
+    async fn report(&self, worker: &WorkerRecord) -> Result<()> {
+        match self.travel().await {
+            Fault::None | Fault::Twice => self.inner.report(worker).await,
+            Fault::Before => Err(self.error("report")),
+            Fault::After => {
+                self.inner.report(worker).await?;
+                Err(self.error("report"))
+            }
+        }
+    }
+
     async fn executions(&self, ids: &[ExecutionId]) -> Result<Vec<ExecutionView>> {
         self.read("executions", self.inner.executions(ids)).await
     }
@@ -217,7 +228,7 @@ impl Forward for FaultyStore {
     }
 
     async fn ended_claims(&self, task: TaskId) -> Result<Vec<EndedClaim>> {
-        self.read("tries", self.inner.ended_claims(task)).await
+        self.read("ended claims", self.inner.ended_claims(task)).await
     }
 
     async fn notes(&self, execution: ExecutionId) -> Result<NotesView> {
@@ -236,13 +247,17 @@ impl Forward for FaultyStore {
         self.read("dead_letter_stats", self.inner.dead_letter_stats(max)).await
     }
 
+    async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
+        self.read("workers", self.inner.workers(after, max)).await
+    }
+
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {
         let inner = self.inner.listen(topic);
         Box::new(FaultyListener { inner, hears: self.hears, again: false })
     }
 }
 
-/// Hears nothing at all, or hears everything twice.
+/// Gets no hints at all, or each hint twice.
 #[derive(Debug)]
 struct FaultyListener {
     inner: Box<dyn Listener>,

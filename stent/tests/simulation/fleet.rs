@@ -16,13 +16,13 @@ use crate::faulty::{FaultyStore, Link, Weather};
 use crate::judge::{Tree, Witness};
 use crate::program::{self, Author, CHILD, Do, Failures, SIGNALS};
 
-/// What happens between two looks at the store.
+/// The pause between two checks of the store.
 const TICK: Duration = Duration::from_millis(3);
-/// Looks at the store before the weather calms.
+/// Checks of the store before the faults stop.
 const STORMY_TICKS: u32 = 100;
-/// How long a lease is good for.
+/// The length of a lease.
 const LEASE: Duration = Duration::from_millis(300);
-/// The weather calms before leases can have run out so often that a task counts as one that ends its workers.
+/// The faults stop before leases can have expired so often that a task counts as a crash loop.
 const STORM_MAX: Duration = LEASE.saturating_mul(CRASHES_MAX - 2);
 
 /// One process: it works until it dies.
@@ -41,19 +41,19 @@ struct Fleet {
     events: Vec<&'static str>,
 }
 
-/// A dispatched program, and what becomes of it from outside.
+/// A dispatched program, and the requests to it.
 struct Run {
     handle: Handle<String>,
     dos: Vec<Do>,
-    /// Whether its time is limited.
+    /// Whether it has a deadline.
     limited: bool,
-    /// At which look it is cancelled.
+    /// The check at which it is cancelled.
     cancel_at: Option<u32>,
-    /// What whoever cancelled it was told.
+    /// The answer to the cancellation.
     told: Arc<Mutex<Option<ExecutionStatus>>>,
 }
 
-/// Sends values to executions, each its own.
+/// Sends unique values to executions.
 struct Sender {
     stent: Stent,
     sent: BTreeMap<u64, (ExecutionId, &'static str)>,
@@ -82,7 +82,7 @@ impl Run {
         });
     }
 
-    /// Whether it ended in a way in which it may.
+    /// Whether its end is allowed.
     fn misjudged(&self, status: ExecutionStatus) -> Option<String> {
         let told = *self.told.lock().expect("nothing panics under the lock");
         let fits = match status {
@@ -95,7 +95,7 @@ impl Run {
     }
 }
 
-/// Runs the world of a seed and says what was broken in it.
+/// Runs the world of a seed and returns the broken guarantees.
 pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
     let mut chance = Chance::of(seed);
     let mut author = Author::new(seed, chance.fork());
@@ -137,7 +137,7 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
             }
         }
         at_rest &= fleet.children().await.values().all(|status| status.is_terminal());
-        // Looks may be so rare that who waits for a signal would wait for long.
+        // Checks may be so rare that waits for signals would take long.
         runs.iter().for_each(|_| sender.send(&runs));
         if at_rest || !broken.is_empty() {
             break;
@@ -153,7 +153,7 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
             fleet.calm().await;
             calm_since.get_or_insert_with(Instant::now);
         }
-        // Looking at a large tree must not become all that this thread does.
+        // Checking a large tree must not take all of this thread's time.
         tokio::time::sleep(TICK.max(looked.elapsed() * 20)).await;
     }
     broken.extend(std::mem::take(&mut *fleet.weather.broken.lock().expect("nothing panics under the lock")));
@@ -171,18 +171,18 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
     }
     broken.extend(all.judge(&fleet.children().await));
     broken.extend(program::accusations(seed));
-    // Other worlds need the time that idle processes would spend on looking for work.
+    // Other worlds need the time that idle processes would spend on polling.
     fleet.processes.into_iter().for_each(Process::kill);
     broken
 }
 
-/// What is looked at over all executions of a world.
+/// Data that is checked over all executions of a world.
 #[derive(Default)]
 struct All {
     values: BTreeSet<u64>,
     given: BTreeMap<String, u64>,
     spawned: BTreeSet<ExecutionId>,
-    /// Whether code was stopped, so that a start which it recorded may have come to nothing.
+    /// Whether code was stopped, so that a recorded start may have had no effect.
     stopped: bool,
 }
 
@@ -198,10 +198,10 @@ impl All {
                 ));
             }
         }
-        for (args, value, mark) in tree.under_keys() {
+        for (args, value, marks) in tree.under_keys() {
             let first = *self.given.entry(args).or_insert(value);
             if first != value {
-                broken.push(format!("G12: one call gave {first} and {value} ({mark:?})"));
+                broken.push(format!("G12: one call gave {first} and {value} ({marks:?})"));
             }
         }
         self.spawned.extend(tree.spawned());
@@ -228,7 +228,7 @@ impl All {
 impl Process {
     fn kill(self) {
         self.store.set_link(Link::Dead);
-        // Who is killed runs no destructors.
+        // A killed process runs no destructors.
         std::mem::forget(self);
     }
 }
@@ -244,14 +244,14 @@ impl Fleet {
         (store, stent)
     }
 
-    /// Executions that others have spawned.
+    /// Executions that were spawned.
     async fn children(&self) -> BTreeMap<ExecutionId, ExecutionStatus> {
         let filter = Filter::default().function(CHILD);
         let all = self.memory.list(&filter, None, 1_000).await.expect("memory reads");
         all.into_iter().map(|child| (child.id, child.status)).collect()
     }
 
-    /// What must hold of one execution that is at rest.
+    /// The rules for one execution that is quiet.
     async fn judge(&self, run: &Run, tree: &Tree) -> Vec<String> {
         let mut broken = tree.invariants();
         let notes = self.memory.notes(run.handle.id()).await.expect("memory reads");
@@ -285,7 +285,7 @@ impl Fleet {
         self.processes.push(Process { store, worker, stent, cut_for: 0 });
     }
 
-    /// Something goes wrong, now and then.
+    /// Injects a fault now and then.
     async fn storm(&mut self) {
         for process in &mut self.processes {
             process.cut_for = process.cut_for.saturating_sub(1);
@@ -333,7 +333,7 @@ impl Fleet {
         }
     }
 
-    /// From now on nothing goes wrong, and somebody works.
+    /// Stops all faults, and makes sure that a worker runs.
     async fn calm(&mut self) {
         if self.weather.calm.swap(true, Ordering::Relaxed) {
             return;

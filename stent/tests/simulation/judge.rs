@@ -1,11 +1,11 @@
-//! What must be true of a store, whatever happened to the processes that wrote it.
+//! Rules that a store must satisfy, whatever happened to the processes that wrote it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use stent::backend::limits::PAGE_MAX;
 use stent::backend::model::{Seq, TaskResult};
 use stent::backend::{Inspect, ItemView, Reads, TaskView};
-use stent::view::{Mark, NotesView, StepKind, TaskStatus};
+use stent::view::{Mark, Marks, NotesView, StepKind, TaskStatus};
 use stent::{ExecutionId, ExecutionStatus, Payload, TaskId};
 use stent_memory::MemoryStore;
 
@@ -13,7 +13,7 @@ use crate::program::{
     DOUBLES, Do, Failures, Leaf, NAP, failure_in_words, map_in_words, outcomes_in_words, said_by,
 };
 
-/// A task and what it was called with and gave, as its parent's record has it.
+/// A task with its arguments and its result, as in its parent's record.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) view: TaskView,
@@ -103,7 +103,7 @@ impl Tree {
         }
     }
 
-    /// What must hold of every tree that is at rest.
+    /// The rules for every tree that is quiet.
     pub(crate) fn invariants(&self) -> Vec<String> {
         let mut broken = Vec::new();
         for found in self.tasks.values().filter(|found| !found.view.kind.is_map()) {
@@ -117,7 +117,7 @@ impl Tree {
             if distinct.len() < orders.len() {
                 broken.push(format!("two completions of {} have one order: {orders:?}", task.name));
             }
-            // What a retry cut from the record leaves gaps.
+            // Steps that a retry cut from the record leave gaps.
             let last = distinct.last().copied().unwrap_or(0) as usize;
             if task.attempts == 0 && last != distinct.len() {
                 broken.push(format!("completions of {} are missing: {orders:?}", task.name));
@@ -135,10 +135,10 @@ impl Tree {
     /// How the root ended.
     pub(crate) fn status(&self) -> ExecutionStatus {
         let root = &self.tasks[&self.root].view;
-        ExecutionStatus::of_root(root.status, root.started_at.is_some(), root.mark)
+        ExecutionStatus::of_root(root.status, root.started_at.is_some(), root.marks)
     }
 
-    /// What of the counters is not as it must be: code counts where it has come to, exactly once.
+    /// Errors of the counters: code counts each point that it reaches exactly once.
     pub(crate) fn miscounted(&self, notes: &NotesView, dos: &[Do]) -> Vec<String> {
         let mut broken = Vec::new();
         let counted = |name: &str| notes.counters.get(name).copied().unwrap_or(0);
@@ -150,7 +150,8 @@ impl Tree {
                     && task.status == TaskStatus::Completed
             })
             .count() as i64;
-        // What a retry took out of the record has been counted; so has what was about to end when it was asked to.
+        // Steps that a retry removed from the record were counted; so were steps that were about to end when they were
+        // asked to.
         let recounts = all().any(|task| task.name == "sim.stubborn" && task.attempts > 0)
             || self.status() == ExecutionStatus::Cancelled;
         let doubles = counted(DOUBLES);
@@ -172,26 +173,26 @@ impl Tree {
         spawns.filter_map(|found| found.result()?.as_ref().ok()?.decode().ok()).collect()
     }
 
-    /// Values that waits for signals took, with the signals' names, but for those that were given back.
+    /// Values that waits for signals took, with the signals' names, except values that were returned.
     pub(crate) fn taken(&self) -> Vec<(String, u64)> {
         let waits = self.tasks.values().filter(|found| found.view.kind == StepKind::Signal);
-        let kept = waits.filter(|found| found.view.mark != Some(Mark::Cancel));
+        let kept = waits.filter(|found| !found.view.marks.contains(Mark::Cancel));
         kept.filter_map(|found| Some((found.view.name.clone(), number(found.result()?.as_ref().ok()?)?)))
             .collect()
     }
 
-    /// What calls under keys gave, by what they were called with.
-    pub(crate) fn under_keys(&self) -> Vec<(String, u64, Option<Mark>)> {
+    /// The results of calls under keys, by their arguments.
+    pub(crate) fn under_keys(&self) -> Vec<(String, u64, Marks)> {
         let calls = self.tasks.values().filter(|found| found.view.name == "sim.keyed");
         let given = calls.filter_map(|found| {
             let item = found.item.as_ref()?;
             let value = number(item.result.as_ref()?.as_ref().ok()?)?;
-            Some((format!("{:?}", item.args.bytes()), value, found.view.mark))
+            Some((format!("{:?}", item.args.bytes()), value, found.view.marks))
         });
         given.collect()
     }
 
-    /// What a program must have given, going by what is recorded of its steps. What it was not to give is noted.
+    /// The result that a program must have, according to the record of its steps. Differences are noted.
     pub(crate) fn expected(
         &self,
         task: TaskId,
@@ -205,7 +206,7 @@ impl Tree {
     }
 }
 
-/// What code gave, or the message of its failure.
+/// The result of code, or the message of its failure.
 pub(crate) type Words = Result<String, String>;
 
 /// Walks the record of one program.
@@ -217,7 +218,7 @@ struct Reader<'a> {
     broken: &'a mut Vec<String>,
 }
 
-/// A step's place in its statement, and what is recorded of it.
+/// A step's place in its statement, and its record.
 type Place<'a> = (usize, Option<&'a Found>);
 
 impl<'a> Reader<'a> {
@@ -278,7 +279,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What a step gave, in words; what it should have given is known for the most part.
+    /// The result of a step, as text; the expected result is known for most steps.
     fn said(&mut self, step: Option<&Found>, leaf: &Leaf) -> Words {
         let Some(step) = step else {
             self.broken.push(format!("{leaf:?} is not recorded"));
@@ -301,7 +302,8 @@ impl<'a> Reader<'a> {
             }
             (_, None) => Err(format!("no result, {}", step.view.status)),
             (_, Some(Ok(payload))) => {
-                Ok(number(payload).map_or_else(|| payload.decode().expect("a text"), |n| n.to_string()))
+                let text = || payload.decode().unwrap_or_else(|error| panic!("{leaf:?}: no text: {error}"));
+                Ok(number(payload).map_or_else(text, |n| n.to_string()))
             }
         };
         let expected = match leaf {
@@ -316,7 +318,7 @@ impl<'a> Reader<'a> {
                 let well: Vec<u64> = (*first..first + items).filter(|n| n % 2 == 0).collect();
                 Ok(outcomes_in_words(*items as usize, &well))
             }
-            // What these give is looked at over all executions.
+            // The results of these are checked over all executions.
             Leaf::Keyed(..) => recorded.clone().map_err(|_| "not yet".to_owned()),
             Leaf::Signal(_) => Ok(recorded.clone().unwrap_or_default()),
             Leaf::Limited(n) => Ok(n.to_string()),
@@ -340,7 +342,7 @@ impl Found {
     }
 }
 
-/// Keeps what has ended in mind: it must stay as it is (G4, G7).
+/// Remembers ended tasks, which must not change (G4, G7).
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
     ended: BTreeMap<TaskId, (TaskView, Option<TaskResult>)>,
@@ -354,7 +356,7 @@ impl Witness {
         for (id, found) in tree.tasks.iter().filter(|(_, found)| found.view.status.is_terminal()) {
             let mut now = (found.view.clone(), found.result().cloned());
             if now.0.kind == StepKind::Signal {
-                now.0.mark = None; // It may give its value back.
+                now.0.marks = Marks::NONE; // It may give its value back.
             }
             let before = self.ended.entry(*id).or_insert_with(|| now.clone());
             if *before != now {
@@ -373,7 +375,7 @@ impl Witness {
             if tree.tasks.contains_key(id) || view.parent.is_none() {
                 continue;
             }
-            // Only a retry of a function takes steps out of its record, with everything below them. Ids are by age.
+            // Only a retry of a function removes steps from its record, with everything below them. Ids sort by age.
             let parent = view.parent.expect("not a root");
             let retried = tree.tasks.get(&parent).is_some_and(|parent| parent.view.attempts > 0);
             if !retried && tree.tasks.contains_key(&parent) {

@@ -1,16 +1,15 @@
-//! Whole workers over a store that fails: real code, real leases, and everything that can happen between them drawn from a
-//! seed.
+//! Whole workers over a store that fails: real code, real leases, and faults that are drawn from a seed.
 //!
 //! | File | Does |
 //! |---|---|
-//! | `program` | durable programs as data, the functions that run them, and programs by chance |
+//! | `program` | durable programs as data, the functions that run them, and random programs |
 //! | `faulty` | a process's handle on the memory store, with faults |
 //! | `fleet` | processes that start, die, are cut off and drained; first safety, then liveness |
-//! | `judge` | what must be true of the store afterwards |
+//! | `judge` | the rules that the store must satisfy afterwards |
 //! | `chance` | numbers from a seed |
 //!
 //! The seed decides on programs and faults, but not on time: workers read the host's clock. So a seed that has failed may
-//! have to be run a few times before it fails again, and on a machine that is as busy. `STENT_SIMULATION_SEEDS=1000` runs a
+//! have to run a few times before it fails again, on a machine with a similar load. `STENT_SIMULATION_SEEDS=1000` runs a
 //! thousand, `STENT_SEED=7` only that one; `STENT_SIMULATION_THREADS=32` makes the machine busier.
 
 mod chance;
@@ -21,14 +20,14 @@ mod program;
 
 use std::time::Duration;
 
-/// How many worlds there are, where nothing else is said.
+/// The default number of worlds.
 const SEEDS: u64 = 240;
-/// Threads that run them, where nothing else is said: many more than a small machine has cores. Code that is held up in the
-/// middle meets others at moments at which it never would by itself.
+/// The default number of threads: many more than a small machine has cores, so that code is interrupted at moments at which
+/// it otherwise never would be.
 const THREADS: u64 = 24;
-/// Worlds under way on each thread at the same time: they wait for leases and naps most of the time.
+/// Concurrent worlds on each thread: they wait for leases and sleeps most of the time.
 const AT_ONCE: usize = 4;
-/// How long one world may take, once nothing fails any more, before it counts as stuck. Far more than it needs, also on a busy
+/// How long one world may take after the faults stop before it counts as stuck. Far more than it needs, even on a busy
 /// machine.
 const STUCK: Duration = Duration::from_secs(120);
 
@@ -49,7 +48,7 @@ fn seeds() -> Vec<Vec<u64>> {
     }
 }
 
-/// Runs the worlds of these seeds on this thread, and says what was broken in them.
+/// Runs the worlds of these seeds on this thread, and returns the broken guarantees.
 fn run(seeds: Vec<u64>) -> Vec<String> {
     use futures::stream::{self, StreamExt};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -62,7 +61,7 @@ fn run(seeds: Vec<u64>) -> Vec<String> {
         let broken: Vec<Option<String>> = stream::iter(worlds).buffer_unordered(AT_ONCE).collect().await;
         broken.into_iter().flatten().collect()
     });
-    // What still runs belongs to processes that are dead.
+    // Tasks that still run belong to dead processes.
     runtime.shutdown_background();
     broken
 }

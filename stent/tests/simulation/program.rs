@@ -1,4 +1,4 @@
-//! Durable programs as data, the functions that run them, and what chance makes of both.
+//! Durable programs as data, the functions that run them, and random programs.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use stent::{Error, TaskId, Timestamp};
 
 use crate::chance::Chance;
 
-/// One thing that a program does.
+/// A statement of a program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Do {
     /// Waits for one step.
@@ -26,12 +26,12 @@ pub(crate) enum Do {
     Unordered(Vec<Leaf>),
     /// `try_join!`: the failure of one drops the others and ends the program.
     Doomed(Vec<Leaf>),
-    /// `join!` of the first step, which runs in the program's own turn, with a chain of the others: each of these starts when
-    /// the one before it has ended.
+    /// `join!` of the first step, which runs in the program's own turn, with a chain of the other steps: each starts when the
+    /// previous one has ended.
     Beside(Vec<Leaf>),
-    /// Starts a step and lets it go.
+    /// Starts a step and detaches it.
     Detach(u64),
-    /// Waits for something that nobody records.
+    /// Awaits non-durable work.
     World(u64),
     /// Starts an execution of its own, and waits for it.
     Child(u64),
@@ -41,38 +41,39 @@ pub(crate) enum Do {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Leaf {
     Double(u64),
-    /// Fails so often before it goes well. Retried.
+    /// Fails this often before it succeeds. Retried.
     Flaky(u64, u32),
-    /// Fails so often before it goes well, and is not retried: only a caller that is can mend it.
+    /// Fails this often before it succeeds, and is not retried itself: only a retry of its caller helps.
     Frail(u64, u32),
     Broken(u64),
     /// Milliseconds.
     Nap(u64),
     Inline(u64),
-    /// An inline step that waits for the world.
+    /// An inline step that awaits non-durable work.
     Slow(u64),
     Map(u64),
-    /// A map over so many calls under keys from this one on, that goes on when some fail: those of odd numbers do.
+    /// A map over this many calls under keys from this one on, which continues when items fail: those with odd numbers
+    /// do.
     Outcomes(u64, u64),
-    /// A call under a key, which others make too. It fails so often before it goes well, and is not retried.
+    /// A call under a key that other tasks also use. It fails this often before it succeeds, and is not retried.
     Keyed(u64, u32),
-    /// A wait for one of the signals that are sent all the time.
+    /// A wait for one of the signals that are sent continuously.
     Signal(u64),
-    /// A function of which only so many may run.
+    /// A function with a concurrency limit.
     Limited(u64),
     Nested(Vec<Do>),
-    /// A function that is tried again as a whole.
+    /// A function that is retried as a whole.
     Stubborn(Vec<Do>),
 }
 
-/// What the functions of these tests keep outside of any store.
+/// State of these tests' functions outside of any store.
 #[derive(Default)]
 struct Outside {
     /// How often a leaf ran.
     runs: BTreeMap<u64, u32>,
-    /// What code saw, by task and statement: every run of it must see the same.
+    /// The completions that code saw, by task and statement: every run must see the same.
     saw: BTreeMap<(u128, usize), (String, Option<Timestamp>)>,
-    /// Promises that were broken, by the world in which they were.
+    /// Broken guarantees, by world.
     broken: BTreeMap<u64, Vec<String>>,
 }
 
@@ -82,12 +83,12 @@ fn outside<T>(access: impl FnOnce(&mut Outside) -> T) -> T {
     access(OUTSIDE.lock().expect("nothing panics under the lock").get_or_insert_default())
 }
 
-/// Says that a promise was broken in the world of this seed.
+/// Reports a broken guarantee in the world of this seed.
 pub(crate) fn accuse(seed: u64, what: String) {
     outside(|outside| outside.broken.entry(seed).or_default().push(what));
 }
 
-/// What was broken in the world of this seed.
+/// The broken guarantees in the world of this seed.
 pub(crate) fn accusations(seed: u64) -> Vec<String> {
     outside(|outside| outside.broken.remove(&seed).unwrap_or_default())
 }
@@ -109,10 +110,10 @@ async fn double(n: u64) -> Result<u64, String> {
     Ok(n * 2)
 }
 
-/// The counter of those who double.
+/// The counter of doubling functions.
 pub(crate) const DOUBLES: &str = "doubles";
 
-/// The counter of what a program has said.
+/// The counter of a program's statements.
 pub(crate) fn said_by(task: TaskId) -> String {
     format!("said {task}")
 }
@@ -127,7 +128,7 @@ async fn child(n: u64) -> Result<u64, String> {
     Ok(n * 2)
 }
 
-/// Executions that others spawn.
+/// Executions that programs spawn.
 pub(crate) const CHILD: &str = "sim.child";
 
 #[durable(name = "sim.picky", idempotent, retry(max_attempts = 1))]
@@ -136,7 +137,7 @@ async fn picky(n: u64) -> Result<u64, String> {
     if n.is_multiple_of(2) { Ok(n) } else { Err(format!("odd {n}")) }
 }
 
-/// Gives the number of its run, so that everyone who has a result of one key must have the same.
+/// Returns the number of its run, so that all calls with a result of one key must have the same.
 #[durable(name = "sim.keyed", idempotent, retry(max_attempts = 1))]
 async fn keyed(key: u64, failures: u32) -> Result<u64, String> {
     tokio::task::yield_now().await;
@@ -144,7 +145,7 @@ async fn keyed(key: u64, failures: u32) -> Result<u64, String> {
     if run <= failures { Err("not yet".to_owned()) } else { Ok(u64::from(run)) }
 }
 
-/// Who is limited, and to how many.
+/// The limited functions, and their limits.
 pub(crate) const LIMITED: &str = "sim.limited";
 pub(crate) const LIMIT: usize = 2;
 
@@ -188,7 +189,7 @@ pub(crate) fn root(seed: u64, dos: Vec<Do>) -> Call<program> {
     program(seed, dos)
 }
 
-/// What a program does when a step fails.
+/// The reaction of a program to a failed step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Failures {
     Handled,
@@ -197,7 +198,7 @@ pub(crate) enum Failures {
 
 type Step = Pin<Box<dyn Future<Output = Result<String, Error>> + Send>>;
 
-/// Builds a step, which takes its position now, and says what it gave in words.
+/// Builds a step, which takes its position now, and returns its result as text.
 fn build(seed: u64, leaf: Leaf) -> Step {
     match leaf {
         Leaf::Double(n) => in_words(double(n)),
@@ -249,17 +250,17 @@ where
     Box::pin(async move { call.await.map(|output| output.to_string()) })
 }
 
-/// What a map gave, in words.
+/// The result of a map, as text.
 pub(crate) fn map_in_words(outputs: &[u64]) -> String {
     format!("{} items, {} in all", outputs.len(), outputs.iter().sum::<u64>())
 }
 
-/// What a map gave that goes on when items fail, in words.
+/// The result of a map that continues when items fail, as text.
 pub(crate) fn outcomes_in_words(items: usize, well: &[u64]) -> String {
     format!("of {items} items, {}", map_in_words(well))
 }
 
-/// What a failure is, in words.
+/// A failure as text.
 pub(crate) fn failure_in_words(message: &str) -> String {
     format!("!{message}")
 }
@@ -357,11 +358,11 @@ async fn perform_one(seed: u64, one: Do, failures: Failures) -> Result<String, E
     }
 }
 
-/// A program by chance.
+/// A random program.
 pub(crate) struct Author {
     chance: Chance,
     next_key: u64,
-    /// Where keys begin that are called under by many.
+    /// The first of the shared keys.
     shared: u64,
 }
 
@@ -452,7 +453,7 @@ impl Author {
         }
     }
 
-    /// Statements of a function that is tried again until all of its steps go well.
+    /// Statements of a function that is retried until all of its steps succeed.
     fn stubborn(&mut self) -> Vec<Do> {
         let leaf = |author: &mut Self| match author.chance.below(8) {
             5 => author.keyed(),

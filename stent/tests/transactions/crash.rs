@@ -1,6 +1,6 @@
 //! Processes that are killed around the commit of a transaction: each step's rows are there once, and so is its record.
 //!
-//! The tables of the application have no keys that a second insert would run into. A worker process is this test program,
+//! The tables of the application have no keys that would refuse a second insert. A worker process is this test program,
 //! started again for the one test that turns it into a worker.
 
 use std::io::{BufRead, BufReader, Read};
@@ -16,21 +16,22 @@ use stent::view::{Filter, StepKind, TaskStatus};
 use crate::{Tries, World, numbers, on_every_database};
 
 /// Kills in all, in rounds. A round ends with a worker that finishes everything, so that no task is claimed by more killed
-/// workers than a round has: ten would be taken for a crash loop.
+/// workers than a round has: ten would count as a crash loop.
 const ROUNDS: usize = 13;
 const KILLS: usize = 8;
 /// Steps of each execution, each of them a transaction.
 const STEPS: i64 = 12;
 /// Executions that are dispatched for each worker that will be killed.
 const RUNS: i64 = 2;
-/// How long the others wait for what a killed worker leaves behind.
+/// How long other workers wait for the tasks of a killed worker.
 const SHORT_LEASE: Duration = Duration::from_millis(300);
 const LONG_LEASE: Duration = Duration::from_secs(60);
 
 const TOLD: &str = "STENT_TRANSACTIONS_LIFE";
 const READY: &str = "ready";
 
-/// Posts a row in each of its steps, and gives how many it found of its own. Its first step dispatches as well.
+/// Inserts a row in each of its steps, and returns how many of its own rows it found. Its first step dispatches as
+/// well.
 #[durable(name = "crash.post")]
 async fn post(run: i64, State(stent): State<Stent>, State(tries): State<Tries>) -> Result<i64, stent::Error> {
     let mut sum = 0;
@@ -41,7 +42,7 @@ async fn post(run: i64, State(stent): State<Stent>, State(tries): State<Tries>) 
             if step == 0 {
                 stent.dispatch(follow(run)).within(&txn).await?;
             }
-            // Not a wait for anything: so that some kills come between the effects and the commit.
+            // Not a wait for an event: some kills then occur between the effects and the commit.
             tokio::time::sleep(Duration::from_micros(stent::random_u64() % 1_500)).await;
             Ok::<_, stent::Error>(
                 numbers(&txn, &format!("SELECT COUNT(*) FROM posted WHERE run = {run}")).await[0],
@@ -70,7 +71,7 @@ on_every_database! {
                     runs.push(world.stent.dispatch(post(runs.len() as i64)).await.unwrap());
                 }
                 let worker = Process::start(&Life { lease: SHORT_LEASE, ..Life::new(&world) });
-                // Not a wait for anything: the moment of the kill is what is random here.
+                // Not a wait for an event: the moment of the kill is random.
                 tokio::time::sleep(Duration::from_micros(stent::random_u64() % 40_000)).await;
                 worker.kill();
             }
@@ -112,7 +113,7 @@ on_every_database! {
     }
 }
 
-/// Not a test of its own: what this program is when a test has started it as a worker. Else it has nothing to do.
+/// Not a test by itself: the worker process that tests start. Without a test, it does nothing.
 #[test]
 fn worker_process() {
     if let Ok(told) = std::env::var(TOLD) {
@@ -134,7 +135,7 @@ impl Life {
         Self { lease: LONG_LEASE, url: world.url.clone(), tries: world.folder.path().join("tries") }
     }
 
-    /// Works until the test hangs up, which it does at the latest when it ends.
+    /// Works until the test closes the input, at the latest when the test ends.
     fn live(self) {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
@@ -155,14 +156,14 @@ impl Life {
 /// A worker process. Killed when dropped.
 struct Process {
     child: Child,
-    /// Its end tells the worker to drain; so a test that was killed itself leaves no worker behind.
+    /// Closing it makes the worker drain, so a killed test leaves no worker behind.
     stdin: Option<ChildStdin>,
-    /// Held on to: the test runner in it fails when it cannot say how it ended.
+    /// Kept open, because the test runner in the worker fails if it cannot print its result.
     _said: BufReader<ChildStdout>,
 }
 
 impl Process {
-    /// Starts a worker and waits until it is at work.
+    /// Starts a worker and waits until it runs.
     fn start(life: &Life) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["crash::worker_process", "--exact", "--nocapture"])
@@ -172,7 +173,7 @@ impl Process {
             .spawn()
             .unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap());
-        // The test runner says things too, and does not always end its line.
+        // The test runner prints text, too, and does not always end its line.
         let ready = said.by_ref().lines().map_while(Result::ok).any(|line| line.ends_with(READY));
         assert!(ready, "a worker did not start");
         Self { stdin: child.stdin.take(), _said: said, child }
@@ -194,7 +195,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Has no effect on one that has ended.
+        // Has no effect on a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

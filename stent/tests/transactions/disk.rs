@@ -1,7 +1,7 @@
-//! A full disk, as a real process meets it: nothing is confirmed that is not there.
+//! A full disk in a real process: every confirmed write is there.
 //!
-//! Without being root: the process may not write files beyond a size (`RLIMIT_FSIZE`), a little above that of its log, and
-//! gets an error instead of a signal. It is this test program, started again for the one test that turns it into it.
+//! This needs no root: the process may not write files beyond a size (`RLIMIT_FSIZE`), a little above that of its log, and
+//! gets an error instead of a signal. The process is this test program, started again for one test.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ struct Said {
 fn what_is_confirmed_around_a_full_disk_is_there_after_a_kill() {
     crate::run(World::sqlite(), async |world| {
         let told = Told { url: world.url.clone(), log: world.folder.path().join("shop.db-wal") };
-        // As if the disk were full, and not as if somebody wanted to end it.
+        // An error as of a full disk, instead of a signal that ends the process.
         let mut child = Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
             .arg(std::env::current_exe().unwrap())
@@ -56,7 +56,7 @@ fn what_is_confirmed_around_a_full_disk_is_there_after_a_kill() {
         let said = said.expect("the process says what was confirmed to it");
         println!("while the disk was full: {}", said.while_full);
 
-        // Seen by others, and not only by the one who has written it.
+        // Visible to others, and not only to the writer.
         assert_eq!(said.confirmed.len(), BEFORE + AFTER);
         let other = Stent::connect(&world.url).await.unwrap();
         for id in &said.confirmed {
@@ -72,7 +72,7 @@ fn what_is_confirmed_around_a_full_disk_is_there_after_a_kill() {
     });
 }
 
-/// Not a test of its own: what this program is when the test has started it again.
+/// Not a test by itself: the process that the test starts.
 #[test]
 fn a_process_whose_disk_is_full() {
     let Ok(told) = std::env::var(TOLD) else { return };
@@ -99,11 +99,11 @@ fn a_process_whose_disk_is_full() {
         Said { confirmed, while_full }
     });
     println!("\n{SAID}{}", serde_json::to_string(&said).unwrap());
-    // Until it is killed.
+    // Runs until it is killed.
     std::io::stdin().lock().lines().for_each(drop);
 }
 
-/// More than one page, so that it does not fit into the room that is left.
+/// More than one page, so that it does not fit into the remaining space.
 fn weight() -> String {
     "x".repeat(20_000)
 }

@@ -1,4 +1,5 @@
-//! Closures that end their transaction themselves: the step fails and says so, and what is confirmed later stands.
+//! Closures that end their transaction themselves: the step fails with an error that says so, and later confirmed
+//! writes are permanent.
 
 use stent::prelude::*;
 use stent::sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
@@ -8,7 +9,7 @@ use crate::{World, on_every_database, order};
 #[durable(name = "ended.nothing")]
 async fn nothing() {}
 
-/// Ends its transaction by a statement of its own, and takes no notice of what that says.
+/// Ends its transaction by a statement of its own, and ignores the result.
 #[durable(name = "ended.by")]
 async fn ends_by(statements: Vec<String>) -> Result<i64, stent::Error> {
     stent::transaction(async |txn| {
@@ -21,7 +22,7 @@ async fn ends_by(statements: Vec<String>) -> Result<i64, stent::Error> {
     .await
 }
 
-/// Ends it, and dispatches as part of what is gone.
+/// Ends its transaction, and dispatches in the ended transaction.
 #[durable(name = "ended.then_dispatches")]
 async fn ends_then_dispatches(State(stent): State<Stent>) -> Result<i64, stent::Error> {
     stent::transaction(async |txn| {
@@ -32,7 +33,7 @@ async fn ends_then_dispatches(State(stent): State<Stent>) -> Result<i64, stent::
     .await
 }
 
-/// Hands a transaction within its transaction to something that outlives the closure.
+/// Passes a nested transaction to a value that outlives the closure.
 #[durable(name = "ended.keeps_a_nested_one")]
 async fn keeps_a_nested_one() -> Result<i64, stent::Error> {
     stent::transaction(async |txn| {
@@ -47,7 +48,7 @@ async fn keeps_a_nested_one() -> Result<i64, stent::Error> {
     .await
 }
 
-/// What is confirmed from now on is seen by others.
+/// Later confirmed writes are visible to others.
 async fn what_is_confirmed_stands(world: &World) {
     let before = world.executions().await;
     for _ in 0..2 {
@@ -132,7 +133,7 @@ fn in_memory_fails_and_the_one_connection_is_mended() {
             }
             let run = stent.dispatch(nothing()).await.unwrap();
             run.result().timeout("10s").await.unwrap();
-            // It would not be there if it stood in a transaction that is rolled back now.
+            // The row would be missing if it were in a transaction that is rolled back now.
             assert!(stent.run(rolls_back()).await.is_err());
             assert!(run.status().await.unwrap().is_terminal());
         }

@@ -1,4 +1,4 @@
-//! Errors of a closure: which fail the step at once, and with which the closure runs again.
+//! Errors of a closure: which ones fail the step at once, and which ones make the closure run again.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use stent::sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr, sqlx};
 
 use crate::{World, on_every_database, ran, unique};
 
-/// An error of the application's that says nothing of a database.
+/// An error of the application without a database error.
 #[derive(Debug, thiserror::Error)]
 #[error("the card was declined")]
 struct Declined;
 
-/// An error of the application's that comes from one of the database's.
+/// An error of the application that a database error caused.
 #[derive(Debug, thiserror::Error)]
 #[error("the shelf cannot be read")]
 struct Unread(#[source] DbErr);
 
-/// Fails in one of the ways that another run of the closure cannot help with.
+/// Fails with an error that another run of the closure cannot avoid.
 async fn fail_by(way: &str, txn: &stent::Transaction) -> Result<(), BoxedError> {
     let error: BoxedError = match way {
         "custom" => DbErr::Custom("out of stock".to_owned()).into(),
@@ -99,7 +99,7 @@ async fn fails(test: i64, way: String) -> Result<(), stent::Error> {
     .await
 }
 
-/// Has the database say, the first time, that the transaction may succeed if it is made again.
+/// Makes the database report, the first time, that the transaction may succeed if it is repeated.
 #[durable(name = "errors.passes", retry(max_attempts = 1))]
 async fn passes(test: i64, code: String) -> Result<u32, stent::Error> {
     stent::transaction(async |txn| {
@@ -167,7 +167,7 @@ on_every_database! {
     }
 }
 
-/// A statement that takes longer than the closure lets it.
+/// A statement that takes longer than the closure's timeout.
 #[cfg(feature = "postgres")]
 #[durable(name = "errors.slow", retry(max_attempts = 1))]
 async fn slow(test: i64) -> Result<(), stent::Error> {

@@ -1,6 +1,6 @@
 //! Files that are not the ones that are open: the process confirms nothing more, and says why.
 //!
-//! The other process is this test program, started again for the one test that turns it into it.
+//! The other process is this test program, started again for one test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -64,7 +64,7 @@ fn a_store_whose_log_is_removed_stops_confirming() {
     crate::run(World::sqlite(), async |world| {
         world.stent.dispatch(nothing()).await.unwrap();
 
-        // As a process does whose SQLite is older than 3.51, when it closes a store whose other processes have lost their locks.
+        // As a process with an SQLite older than 3.51 does when it closes a store whose other processes have lost their locks.
         fs::remove_file(world.folder.path().join("shop.db-wal")).unwrap();
 
         says(&world.stent.dispatch(nothing()).await.unwrap_err(), "removed its log");
@@ -76,10 +76,10 @@ fn a_store_whose_log_is_removed_stops_confirming() {
 fn what_is_confirmed_after_a_copy_by_hand_is_seen_by_others() {
     crate::run(World::sqlite(), async |world| {
         world.stent.dispatch(nothing()).await.unwrap();
-        // The application's own pool has the file open, too, and is not what this is about.
+        // The application's own pool has the file open, too, and must not disturb this test.
         world.database.clone().close().await.unwrap();
 
-        // Drops the locks of this process, so that the next one may take itself for the last.
+        // Drops the locks of this process, so that the next one may believe to be the last.
         fs::copy(world.file(), world.folder.path().join("copy.db")).unwrap();
         let opened = Command::new(std::env::current_exe().unwrap())
             .args(["files::a_process_that_opens_and_closes", "--exact"])
@@ -101,7 +101,7 @@ fn what_is_confirmed_after_a_copy_by_hand_is_seen_by_others() {
     });
 }
 
-/// Not a test of its own: what this program is when a test has started it again.
+/// Not a test by itself: the process that a test starts.
 #[test]
 fn a_process_that_opens_and_closes() {
     let Ok(url) = std::env::var(URL) else { return };

@@ -1,5 +1,4 @@
-//! What transactions of the application's see of others, and what becomes of those who meet: on Postgres, where they go on
-//! side by side.
+//! Isolation and conflicts of the application's transactions on Postgres, where transactions run concurrently.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::{World, numbers, order};
 /// Each statement sees what was committed before it.
 const FRESH: [IsolationLevel; 2] = [IsolationLevel::ReadUncommitted, IsolationLevel::ReadCommitted];
 
-/// All of them see what was committed before the first.
+/// All statements see only commits before the first one.
 const FROZEN: [IsolationLevel; 2] = [IsolationLevel::RepeatableRead, IsolationLevel::Serializable];
 
 #[durable(name = "isolation.nothing")]
@@ -27,7 +26,7 @@ async fn approve() -> Result<String, stent::Error> {
     stent::signal("by").await
 }
 
-/// Waits in a call, so that its own row does not change when that goes from one wait to the next.
+/// Waits in a call, so that its own row does not change when the call goes from one wait to the next.
 #[durable(name = "isolation.order")]
 async fn ordered() -> Result<String, stent::Error> {
     approval().await
@@ -51,7 +50,7 @@ async fn parked_at(world: &World, run: &Handle<String>, name: &str) {
     }
 }
 
-/// Chooses for itself what it sees.
+/// Chooses its own isolation level.
 #[durable(name = "isolation.chooses")]
 async fn chooses(test: i64) -> Result<(), stent::Error> {
     stent::transaction(async |txn| {
@@ -61,7 +60,7 @@ async fn chooses(test: i64) -> Result<(), stent::Error> {
     .await
 }
 
-/// Begins a transaction, which sees from now on whatever it is going to see.
+/// Begins a transaction whose snapshot is taken now.
 async fn begin(world: &World, level: IsolationLevel) -> DatabaseTransaction {
     let txn = world.database.begin_with_config(Some(level), None).await.unwrap();
     assert_eq!(numbers(&txn, "SELECT count(*) FROM orders WHERE id < 0").await, [0]);
@@ -141,7 +140,7 @@ fn a_signal_finds_who_began_to_wait_since_it_began() {
     });
 }
 
-/// Two who take the same keys from both ends, so that each has what the other one needs.
+/// Two transactions that take the same keys in opposite orders, so that each has a key that the other needs.
 #[test]
 fn one_that_met_another_is_told_to_run_again_and_then_stands() {
     crate::run(World::postgres(), async |world| {

@@ -12,7 +12,7 @@ async fn double(n: i64) -> Result<i64, String> {
     Ok(n * 2)
 }
 
-/// Gives what it was told, in the run in which the closures ran.
+/// Returns the errors of the run in which the closures ran.
 #[durable(name = "made.takes_out", retry(max_attempts = 1))]
 async fn takes_out(test: i64) -> Result<i64, stent::Error> {
     let (call, sleep) = (&Mutex::new(None), &Mutex::new(None));

@@ -1,5 +1,5 @@
-//! The application's own transactions, on every store that has a database: what is written within one, steps that are one,
-//! and processes that are killed around the commit.
+//! The application's own transactions, on every store that has a database: writes within one, steps that are one, and
+//! processes that are killed around the commit.
 //!
 //! A store is added in two places: a constructor of [`World`], and a test in [`on_every_database!`].
 
@@ -44,11 +44,11 @@ use stent::{Stent, Worker, WorkerBuilder};
 pub(crate) struct World {
     pub(crate) stent: Stent,
     pub(crate) database: DatabaseConnection,
-    /// What a `Stent` is connected by.
+    /// The URL for a `Stent`.
     pub(crate) url: String,
-    /// Gone with the test.
+    /// Deleted after the test.
     pub(crate) folder: tempfile::TempDir,
-    /// Gone with the test, and after everybody who is connected to it.
+    /// Deleted after the test, after all connections to it are closed.
     #[cfg(feature = "postgres")]
     _schema: Option<schema::Schema>,
 }
@@ -58,7 +58,7 @@ impl World {
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = format!("sqlite://{}", folder.path().join("shop.db").display());
-        // Tests lose nothing with the machine.
+        // Tests need not survive a power failure.
         Self::new(folder, format!("{file}?durability=normal"), &format!("{file}?mode=rwc")).await
     }
 
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// Begins a transaction as an application should that reads before it writes.
+    /// Begins a transaction as an application that reads before it writes should.
     pub(crate) async fn begin(&self) -> DatabaseTransaction {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -128,7 +128,7 @@ pub(crate) async fn order(connection: &impl ConnectionTrait, id: i64) -> Result<
     connection.execute_unprepared(&format!("INSERT INTO orders (id) VALUES ({id})")).await.map(drop)
 }
 
-/// Sees to it that a transaction was refused because it is in another database than the store.
+/// Checks that a transaction was refused because it is in another database than the store.
 #[track_caller]
 pub(crate) fn refused(error: stent::Error) -> String {
     let stent::Error::Store(store) = &error else { panic!("{error}") };
@@ -138,7 +138,7 @@ pub(crate) fn refused(error: stent::Error) -> String {
     told
 }
 
-/// A file in which closures note each run of theirs, past every transaction.
+/// A file in which closures note each of their runs, outside of every transaction.
 #[derive(Clone, Debug)]
 pub(crate) struct Tries(Option<Arc<PathBuf>>);
 
@@ -159,20 +159,20 @@ impl Tries {
     }
 }
 
-/// A number that no other test uses, to tell tests of one process apart.
+/// A number that no other test uses, to separate the tests of one process.
 pub(crate) fn unique() -> i64 {
     static NEXT: AtomicI64 = AtomicI64::new(1);
     NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
-/// What ran, by the number of a test.
+/// The runs of closures, by the number of a test.
 pub(crate) mod ran {
     use std::collections::BTreeMap;
     use std::sync::Mutex;
 
     static RAN: Mutex<BTreeMap<i64, u32>> = Mutex::new(BTreeMap::new());
 
-    /// Notes one more, and says how many that makes.
+    /// Notes one more run, and returns their number.
     pub(crate) fn note(test: i64) -> u32 {
         let mut ran = RAN.lock().unwrap();
         let count = ran.entry(test).or_default();

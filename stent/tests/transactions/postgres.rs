@@ -1,4 +1,4 @@
-//! What is Postgres's own.
+//! Behaviour that only Postgres has.
 
 use std::future::IntoFuture;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::{World, order, ran, refused, unique};
 #[durable(name = "postgres.nothing")]
 async fn nothing() {}
 
-/// Stent's statements name their schema. Where the application's look for tables is the application's.
+/// Stent's statements name their schema. The search path of the application's statements is up to the application.
 #[test]
 fn a_transaction_that_looks_for_tables_elsewhere_takes_part() {
     crate::run(World::postgres(), async |world| {
@@ -25,7 +25,7 @@ fn a_transaction_that_looks_for_tables_elsewhere_takes_part() {
     });
 }
 
-/// Of a function that is known in the database: one that nobody has ever called is written by the first, and the second waits.
+/// For a function whose lane is stored: for a new function, the first transaction writes the lane and the second waits.
 #[test]
 fn two_open_transactions_call_the_same_function() {
     crate::run(World::postgres(), async |world| {
@@ -76,7 +76,7 @@ fn a_transaction_in_another_database_is_refused_and_goes_on() {
     });
 }
 
-/// A reference that is looked at when the transaction ends.
+/// A deferred foreign key, which is checked when the transaction commits.
 #[durable(name = "postgres.dangling")]
 async fn dangling() -> Result<(), stent::Error> {
     stent::transaction(async |txn| {
@@ -110,7 +110,7 @@ async fn commits(sql: String) -> Result<(), stent::Error> {
     stent::transaction(async |txn| txn.execute_unprepared(&sql).await.map(drop)).await
 }
 
-/// Goes on after a statement that has failed.
+/// Continues after a failed statement.
 #[durable(name = "postgres.swallows")]
 async fn swallows() -> Result<(), stent::Error> {
     stent::transaction(async |txn| {
@@ -140,7 +140,7 @@ fn a_closure_that_ends_its_transaction_or_breaks_it_is_told_so_and_others_stand(
     });
 }
 
-/// A row of the application's that is there already will be there the next time, too.
+/// A conflicting row of the application will still exist in the next run.
 #[durable(name = "postgres.twice")]
 async fn twice(test: i64) -> Result<(), stent::Error> {
     stent::transaction(async |txn| {
@@ -165,7 +165,7 @@ fn what_breaks_a_constraint_of_the_application_is_not_run_again() {
     });
 }
 
-/// Ends the session that it works in when it is run first.
+/// Ends its own session in its first run.
 #[durable(name = "postgres.ends_session")]
 async fn ends_session(test: i64) -> Result<u32, stent::Error> {
     stent::transaction(async |txn| {
@@ -189,7 +189,7 @@ fn a_connection_that_is_lost_in_the_middle_has_the_closure_run_again() {
     });
 }
 
-/// Idle workers poll once in seconds; the application's commit says itself that there is work, to every process.
+/// Idle workers poll once in seconds; the application's commit itself notifies every process of the work.
 #[test]
 fn a_commit_of_the_application_wakes_a_worker_of_another_process() {
     crate::run(World::postgres(), async |world| {

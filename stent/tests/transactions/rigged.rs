@@ -1,4 +1,4 @@
-//! A store in front of another one whose transactions misbehave on command, and which is nothing else than that.
+//! A store in front of another one, whose transactions misbehave on command.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use stent::backend::{Error, ErrorKind, Forward, HostTransaction, Renewal, Result
 
 use crate::front::{refused, takes_one};
 
-/// So many times from now on, the next call does this instead of what it should.
+/// For this many calls from now on, a call misbehaves in this way.
 #[derive(Debug)]
 pub(crate) struct Rigged {
     inner: Arc<dyn Store>,
@@ -20,7 +20,7 @@ pub(crate) struct Rigged {
     pub(crate) lies: AtomicU64,
     /// A commit fails, and is not made.
     pub(crate) fails: AtomicU64,
-    /// A record is refused, as that of a stale claim is.
+    /// A record is refused, as if its claim were stale.
     pub(crate) fences: AtomicU64,
     /// No transaction can begin.
     pub(crate) busy: AtomicU64,

@@ -1,4 +1,4 @@
-//! What is SQLite's own.
+//! Behaviour that only SQLite has.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn a_dispatch_waits_for_a_write_lock_that_another_process_holds_for_longer_than_
         let other = Database::connect(format!("sqlite://{}", file.display())).await.unwrap();
         other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
 
-        // Two tries are over by then, and with them the five seconds for which writes are sent again.
+        // Two attempts are over by then, and with them the five seconds for which writes are retried.
         let release = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(7_500)).await;
             other.close().await.unwrap();
@@ -86,7 +86,7 @@ fn a_dispatch_waits_for_a_write_lock_that_another_process_holds_for_longer_than_
     });
 }
 
-/// A pool of an application's with one connection, which is looked after as the guide says, or not.
+/// An application's pool with one connection, configured as the guide says, or not.
 async fn pool(world: &World, looked_after: bool) -> DatabaseConnection {
     let pool = SqlitePoolOptions::new().max_connections(1);
     let pool = match looked_after {
@@ -102,7 +102,7 @@ async fn pool(world: &World, looked_after: bool) -> DatabaseConnection {
     SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.connect_with(options).await.unwrap())
 }
 
-/// Has SQLite end a transaction that the driver takes for open.
+/// Makes SQLite end a transaction that the driver believes to be open.
 async fn break_it(database: &DatabaseConnection) {
     database.execute_unprepared("CREATE TABLE IF NOT EXISTS taken (id INTEGER PRIMARY KEY)").await.unwrap();
     database.execute_unprepared("INSERT OR IGNORE INTO taken VALUES (1)").await.unwrap();
@@ -171,7 +171,7 @@ fn a_transaction_in_which_a_nested_one_was_rolled_back_is_as_good_as_any() {
     });
 }
 
-/// Leaves as much behind on its connection as it can.
+/// Changes as much of its connection's state as it can.
 #[durable(name = "sqlite.guest")]
 async fn guest(statements: Vec<String>) -> Result<i64, stent::Error> {
     stent::transaction(async |txn| {
@@ -187,7 +187,7 @@ fn all(statements: &[&str]) -> Vec<String> {
     statements.iter().map(|&statement| statement.to_owned()).collect()
 }
 
-/// What a closure sets reaches neither Stent nor another closure.
+/// A closure's settings affect neither Stent nor another closure.
 async fn nothing_of_a_closure_stays(stent: &Stent) {
     let worker = stent.worker().state(stent.clone()).state(crate::Tries::nowhere()).start().await.unwrap();
     for statement in [
@@ -200,7 +200,7 @@ async fn nothing_of_a_closure_stays(stent: &Stent) {
         "PRAGMA ignore_check_constraints = ON",
         "ATTACH ':memory:' AS mine",
     ] {
-        // Whatever becomes of it.
+        // Its outcome does not matter.
         let _ = stent.run(guest(all(&[statement]))).await;
         let run = stent.dispatch(nothing()).await.unwrap();
         run.result().timeout("20s").await.unwrap();
@@ -214,7 +214,7 @@ async fn nothing_of_a_closure_stays(stent: &Stent) {
 fn nothing_of_a_closure_stays_on_a_file() {
     crate::run(World::sqlite(), async |world| {
         nothing_of_a_closure_stays(&world.stent).await;
-        // Neither is the file still another's alone.
+        // The file is not locked by another connection any more, either.
         order(&world.database, 1).await.unwrap();
     });
 }
@@ -280,7 +280,7 @@ fn leases_are_renewed_before_closures_that_wait_for_the_write_lock() {
         let test = unique();
         let worker = world.worker_with(|worker| worker.concurrency(40).lease(Duration::from_secs(2))).await;
         let leaf = world.stent.dispatch(long_leaf(test)).await.unwrap();
-        // Seven seconds of closures, all of which want the lock at once.
+        // Closures that take seven seconds in all, and compete for the lock.
         let mut closures = Vec::new();
         for _ in 0..28 {
             closures.push(world.stent.dispatch(slow_closure()).await.unwrap());

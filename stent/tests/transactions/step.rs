@@ -18,7 +18,7 @@ async fn double(n: i64) -> Result<i64, String> {
     Ok(n * 2)
 }
 
-/// Puts orders in, one by one, each in a transaction of its own, and sleeps between them.
+/// Inserts orders one by one, each in its own transaction, and sleeps between them.
 #[durable(name = "step.orders")]
 async fn orders(test: i64, count: i64) -> Result<i64, stent::Error> {
     let mut sum = 0;
@@ -55,7 +55,7 @@ async fn sold_out(test: i64) -> Result<String, stent::Error> {
     Ok(failed.unwrap_err().to_string())
 }
 
-/// Fails at first after its transaction, and is tried again.
+/// Fails in its first attempt after its transaction, and is retried.
 #[durable(name = "step.retried", retry(max_attempts = 3, initial_delay = "1ms"))]
 async fn retried(test: i64) -> Result<i64, stent::Error> {
     let first = stent::transaction(async |txn| {
@@ -68,7 +68,7 @@ async fn retried(test: i64) -> Result<i64, stent::Error> {
     Ok(first)
 }
 
-/// Fails as a transaction does that others are in the way of.
+/// Fails like a transaction that conflicts with others.
 async fn contend(txn: &stent::Transaction) -> Result<(), DbErr> {
     match txn.get_database_backend() {
         DbBackend::Postgres => {
@@ -80,7 +80,7 @@ async fn contend(txn: &stent::Transaction) -> Result<(), DbErr> {
     }
 }
 
-/// Others are in the way at first.
+/// Conflicts with others at first.
 #[durable(name = "step.contended")]
 async fn contended(test: i64, times: u32) -> Result<u32, stent::Error> {
     stent::transaction(async |txn| {
@@ -94,7 +94,7 @@ async fn contended(test: i64, times: u32) -> Result<u32, stent::Error> {
     .await
 }
 
-/// Never ends when it is run first.
+/// Never ends in its first run.
 #[durable(name = "step.hangs")]
 async fn hangs(test: i64, timeout_ms: u64) -> Result<u32, stent::Error> {
     stent::transaction(async |txn| {
@@ -121,7 +121,7 @@ async fn lasts(test: i64, timeout: Duration) -> Result<i64, stent::Error> {
     .await
 }
 
-/// All that can be in a transaction and all that cannot: gives what it was told.
+/// Tries everything that is allowed in a transaction and everything that is not, and returns the errors.
 #[durable(name = "step.inside")]
 async fn inside(test: i64, State(stent): State<Stent>) -> Result<Vec<String>, stent::Error> {
     stent::transaction(async |txn| {
@@ -152,7 +152,7 @@ async fn beside(test: i64) -> Result<i64, stent::Error> {
     Ok(one? + four? + two?)
 }
 
-/// The transaction never ends, and loses.
+/// The transaction never ends, and loses the race.
 #[durable(name = "step.loses")]
 async fn loses(test: i64) -> Result<String, stent::Error> {
     let notify = &tokio::sync::Notify::new();
@@ -164,7 +164,7 @@ async fn loses(test: i64) -> Result<String, stent::Error> {
             std::future::pending::<Result<String, DbErr>>().await
         }) => done?,
     };
-    // It is gone from the store's one writer, too.
+    // It no longer blocks the store's one writer, either.
     double(1).await?;
     Ok(winner)
 }
@@ -202,7 +202,7 @@ async fn keeps() -> Result<(), stent::Error> {
     .await
 }
 
-/// A `Stent` on a rigged store, and a worker of it.
+/// A `Stent` on a rigged store, and its worker.
 async fn rigged(world: &World) -> (std::sync::Arc<Rigged>, Stent, stent::Worker) {
     let rigged = Rigged::new(world.stent.store());
     let stent = Stent::builder().open(rigged.clone()).await.unwrap();
@@ -210,12 +210,12 @@ async fn rigged(world: &World) -> (std::sync::Arc<Rigged>, Stent, stent::Worker)
     (rigged, stent, worker.start().await.unwrap())
 }
 
-/// Begins a dispatch within its transaction and lets go of it in the middle.
+/// Begins a dispatch within its transaction and drops it in the middle.
 #[durable(name = "step.lets_go", retry(max_attempts = 1))]
 async fn lets_go(State(stent): State<Stent>) -> Result<(), stent::Error> {
     stent::transaction(async |txn| {
         order(&txn, 1).await?;
-        // SQLite may have answered before it is looked at, again and again, so that one poll is all that a dispatch takes.
+        // SQLite may answer before each poll, so that a dispatch takes one poll only.
         for _ in 0..10_000 {
             let mut dispatch = std::pin::pin!(stent.dispatch(double(1)).within(&txn).into_future());
             let ended = std::future::poll_fn(|cx| Poll::Ready(dispatch.as_mut().poll(cx).is_ready())).await;
@@ -386,7 +386,7 @@ on_every_database! {
         while ran::count(test) == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // On SQLite, not before it has given way.
+        // On SQLite, not before the transaction has ended.
         run.cancel().await.unwrap();
         run.result().timeout("30s").await.unwrap_err();
         assert!(matches!(run.status().await.unwrap(), ExecutionStatus::Cancelled | ExecutionStatus::Failed));
@@ -423,7 +423,7 @@ on_every_database! {
         txn.commit().await.unwrap();
         assert_eq!(run.result().timeout("30s").await.unwrap(), 1);
         assert_eq!(ran::count(test), 2);
-        // One who cannot open it cannot have sealed it.
+        // A reader that cannot open it cannot have sealed it.
         let error = world.stent.handle::<i64>(run.id()).result().await.unwrap_err().to_string();
         assert!(error.contains("flipped"), "{error}");
         worker.drain().await.unwrap();
@@ -433,7 +433,7 @@ on_every_database! {
         let memory = Stent::connect("memory:").await.unwrap();
         let worker = memory.worker().state(world.stent.clone()).state(Tries::nowhere()).start().await.unwrap();
         let error = memory.run(orders(unique(), 1)).await.unwrap_err();
-        assert!(error.to_string().contains("a memory store cannot take part in the application's transactions"), "{error}");
+        assert!(error.to_string().contains("(memory) takes no part in the application's transactions"), "{error}");
         worker.drain().await.unwrap();
 
         let error = orders(unique(), 1).local().await.unwrap_err();

@@ -1,9 +1,11 @@
 //! Dispatches and signals as part of a transaction.
 
 use std::future::IntoFuture;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 
+use stent::backend::{Forward, Store};
+use stent::metrics::{DispatchOutcome, Dispatched, Metrics};
 use stent::prelude::*;
 use stent::{Error, ExecutionId};
 
@@ -19,7 +21,27 @@ async fn approve() -> Result<String, stent::Error> {
     stent::signal("by").await
 }
 
-/// Tells when a future is worth polling again.
+/// A store before another one that forwards all but transactions.
+#[derive(Debug)]
+struct Wrapper(Arc<dyn Store>);
+
+impl Forward for Wrapper {
+    fn inner(&self) -> &dyn Store {
+        &*self.0
+    }
+}
+
+/// Keeps the outcomes of dispatches.
+#[derive(Clone, Debug, Default)]
+struct Outcomes(Arc<Mutex<Vec<DispatchOutcome>>>);
+
+impl Metrics for Outcomes {
+    fn dispatched(&self, event: &Dispatched<'_>) {
+        self.0.lock().unwrap().push(event.outcome);
+    }
+}
+
+/// Reports when a future was woken.
 #[derive(Debug, Default)]
 struct Woken(tokio::sync::Notify);
 
@@ -30,6 +52,19 @@ impl Wake for Woken {
 }
 
 on_every_database! {
+    async fn what_is_not_committed_yet_is_told_as_that(world) {
+        let told = Outcomes::default();
+        let stent = Stent::builder().metrics(told.clone()).open(world.stent.store().clone()).await.unwrap();
+        let txn = world.begin().await;
+        stent.dispatch(double(1)).idempotency_key("k").within(&txn).await.unwrap();
+        stent.dispatch_all([double(2)]).within(&txn).await.unwrap();
+        txn.commit().await.unwrap();
+        stent.dispatch(double(3)).idempotency_key("k").await.unwrap();
+
+        let expected = [DispatchOutcome::Uncommitted, DispatchOutcome::Uncommitted, DispatchOutcome::Existing];
+        assert_eq!(*told.0.lock().unwrap(), expected);
+    }
+
     async fn what_is_committed_with_the_row_runs(world) {
         let worker = world.worker().await;
         let txn = world.begin().await;
@@ -68,7 +103,7 @@ on_every_database! {
             assert!(matches!(run.status().await, Err(Error::NotFound(_))));
             assert_eq!((world.executions().await, world.orders().await.len()), (0, 0));
         }
-        // Not the key either, and not the lane that the first call of a function writes.
+        // Neither is the key visible, nor the lane that the first call of a function writes.
         let run = world.stent.dispatch(double(1)).idempotency_key("k").await.unwrap();
         let worker = world.worker().await;
         assert_eq!(run.result().timeout("30s").await.unwrap(), 2);
@@ -208,7 +243,16 @@ on_every_database! {
         let memory = Stent::connect("memory:").await.unwrap();
         let txn = world.begin().await;
         let error = memory.dispatch(double(1)).within(&txn).await.unwrap_err();
-        assert!(matches!(error, Error::NoTransactions { store: "memory" }), "{error}");
+        assert!(matches!(error, Error::NoTransactions { kind: "memory", .. }), "{error}");
         assert!(error.to_string().contains("use sqlite://"), "{error}");
+    }
+
+    async fn a_wrapper_without_transactions_is_named_with_the_remedy(world) {
+        let wrapped = Arc::new(Wrapper(world.stent.store().clone()));
+        let stent = Stent::builder().open(wrapped).await.unwrap();
+        let txn = world.begin().await;
+        let error = stent.dispatch(double(1)).within(&txn).await.unwrap_err().to_string();
+        assert!(error.contains("within::Wrapper` ("), "{error}");
+        assert!(error.contains("if it wraps another store, forward `transactions`"), "{error}");
     }
 }

@@ -1,7 +1,8 @@
 //! Starts one container by testcontainers and keeps it until its standard input ends. Built only when a container is
 //! wanted: xtask itself does without the crates that this needs.
 //!
-//! It is told what to start as `container.rs` has it, and says what became of it as `keep.rs` has it.
+//! It gets the description of the container in the form of `container.rs`, and reports the start in the form of
+//! `keep.rs`.
 
 #[path = "../servers/container.rs"]
 mod container;
@@ -22,11 +23,12 @@ use self::container::{Container, Ready};
 /// a database slow.
 const START_MAX: Duration = Duration::from_secs(120);
 
-/// Postgres keeps what its parallel workers share there; the 64 MB that containers have otherwise are too few.
+/// The size of the shared memory, which Postgres uses for its parallel workers. The default of containers, 64 MB, is
+/// too small.
 const SHARED_MEMORY: u64 = 256 << 20;
 
 fn main() -> ExitCode {
-    match keep::keep(start()) {
+    match keep::keep(start) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) | Err(_) => ExitCode::FAILURE,
     }

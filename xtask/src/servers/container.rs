@@ -1,9 +1,9 @@
-//! What a container is to be, as xtask tells it to the program that starts it. Shared by the two.
+//! The description of a container, which xtask passes to the program that starts it. Both include this file.
 
 use serde::{Deserialize, Serialize};
 
-/// The variable that holds a [`Container`] as JSON. There is a password in it, and everyone on the machine can read the
-/// arguments of a program.
+/// The environment variable with a [`Container`] as JSON. It contains a password, and everyone on the machine can read
+/// the arguments of a program.
 pub(crate) const VARIABLE: &str = "STENT_CONTAINER";
 
 /// A server in a container.
@@ -13,10 +13,10 @@ pub(crate) struct Container {
     pub(crate) image: String,
     /// The port that the server listens on inside.
     pub(crate) port: u16,
-    /// What the server says once it is ready, on either stream.
+    /// The server's message once it is ready, on either stream.
     pub(crate) ready: Ready,
     pub(crate) environment: Vec<(String, String)>,
-    /// What stands after the name of the image.
+    /// The arguments after the name of the image.
     pub(crate) args: Vec<String>,
     pub(crate) labels: Vec<(String, String)>,
 }

@@ -1,8 +1,8 @@
-//! Servers in containers: which image is to be had, and what its container is told. The engine is asked by its own
-//! command line; containers are started by testcontainers, in a program that is built when it is first wanted.
+//! Servers in containers: finds the image, and describes its container. Queries the engine by its command line;
+//! testcontainers starts containers, in a program that is built when it is first needed.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,11 +13,11 @@ use super::kind::{Fsync, Kind};
 use crate::command::Command;
 
 /// The image to take: the one that the environment names, else the one made by `cargo xtask images`, else the one of the
-/// registry. One that is not on this machine is pulled.
+/// registry. An image that is not on this machine is pulled.
 ///
 /// # Errors
 ///
-/// When no engine answers, or the image is not here and cannot be pulled.
+/// If no engine answers, or the image is missing and cannot be pulled.
 pub(super) fn image(kind: Kind) -> Result<String> {
     ensure!(answers(&["version", "--format", "{{.Server.Version}}"])?, "no engine answers");
     if let Some(image) = named(env::var(kind.facts().image_variable).ok()) {
@@ -28,7 +28,7 @@ pub(super) fn image(kind: Kind) -> Result<String> {
         .or_else(|_| pulled(kind, kind.facts().official_image.into()))
 }
 
-/// An image with its tag, which testcontainers wants to be told.
+/// An image with its tag, which testcontainers requires.
 fn named(image: Option<String>) -> Option<String> {
     let image = image.filter(|image| !image.is_empty())?;
     let name = image.rsplit('/').next().unwrap_or(&image);
@@ -71,7 +71,7 @@ pub(super) fn start(kind: Kind, image: &str, fsync: Fsync, password: &str) -> Re
     Kept::start(&mut keeper)
 }
 
-/// What both the images of the registry and those of `cargo xtask images` understand.
+/// The settings that both the registry's images and those of `cargo xtask images` accept.
 fn container(kind: Kind, image: &str, fsync: Fsync, password: &str) -> Container {
     let mut environment = Vec::new();
     let mut args = Vec::new();
@@ -80,7 +80,7 @@ fn container(kind: Kind, image: &str, fsync: Fsync, password: &str) -> Container
             environment.push(("POSTGRES_PASSWORD".into(), password.into()));
             let settings = kind.settings(fsync).iter();
             args.extend(settings.flat_map(|(name, value)| ["-c".into(), format!("{name}={value}")]));
-            // The server that only sets up the cluster says the same, on the other stream.
+            // The temporary server that sets up the cluster prints the same, on the other stream.
             Ready::Stderr("database system is ready to accept connections".into())
         }
         Kind::Redis => {
@@ -94,7 +94,7 @@ fn container(kind: Kind, image: &str, fsync: Fsync, password: &str) -> Container
     Container { image: image.into(), port: kind.facts().port, ready, environment, args, labels }
 }
 
-/// Builds the program that starts containers, and says so: it takes a while, once.
+/// Builds the program that starts containers, and prints that, because the first build takes a while.
 fn build() -> Result<PathBuf> {
     let build = ["build", "--package", "xtask", "--features", "docker", "--bin", "containers"];
     let programs = Command::cargo(build).programs()?.into_iter();
@@ -102,15 +102,15 @@ fn build() -> Result<PathBuf> {
     Ok(programs.next().context("cargo built no program named containers")?.1)
 }
 
-/// The label that tells whose a container is.
+/// The label with the owner of a container.
 const KEPT_BY: &str = "dev.stent.kept-by";
 
-/// Who has a container started, in words that no other machine's process shares.
+/// The owner of a container: an identifier that no process of another machine has.
 fn keeper_of(process: u32) -> String {
     format!("{}/{process}", this_machine())
 }
 
-/// This machine, or this container: process numbers mean something within it only.
+/// This machine, or this container, within which process numbers are valid.
 fn this_machine() -> String {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     format!("{}-{}", read("/proc/sys/kernel/hostname"), read("/proc/sys/kernel/random/boot_id"))
@@ -125,7 +125,7 @@ fn remove_leftovers() {
         if let Some((id, keeper)) = line.split_once(' ')
             && is_leftover(keeper)
         {
-            // Somebody else may be removing it too.
+            // Another process may be removing it, too.
             drop(docker(&["rm", "--force", "--volumes", id]));
         }
     }
@@ -133,7 +133,13 @@ fn remove_leftovers() {
 
 fn is_leftover(keeper: &str) -> bool {
     let process = keeper.strip_prefix(&this_machine()).and_then(|process| process.strip_prefix('/'));
-    process.and_then(|process| process.parse().ok()).is_some_and(super::process::is_gone)
+    // A process of this machine, which has /proc; on other systems, no process counts as gone.
+    process.filter(|_| Path::new("/proc/self").exists()).is_some_and(|process| {
+        // The state follows the name. An ended process stays a zombie until its parent waits for it, which the first
+        // process of a container seldom does.
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    })
 }
 
 fn answers(args: &[&str]) -> Result<bool> {

@@ -1,12 +1,12 @@
-//! A server and its keeper: a process of its own, which stops the server and removes its traces as soon as whoever asked
-//! for it is gone.
+//! A server and its keeper: a separate process, which stops the server and removes its files as soon as the process that
+//! requested the server is gone.
 //!
-//! The keeper reads its standard input, which nobody ever writes to. The other end closes when this process ends, in
-//! whatever way: it returned, panicked, was interrupted, or was killed with SIGKILL. So there is one way to the end and
-//! no handler for any of them here. The keeper is in a process group of its own: Ctrl-C in a terminal reaches the tests,
-//! and not what tidies up after them.
+//! The keeper reads its standard input, to which nothing is ever written. The other end closes when this process ends,
+//! by a return, a panic, an interrupt or SIGKILL, so none of these needs a handler here. The keeper is in a process
+//! group of its own, so Ctrl-C in a terminal reaches the tests and not the keeper.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -27,11 +27,11 @@ impl Kept {
     ///
     /// # Errors
     ///
-    /// When the keeper cannot be started, or says that its server did not come up.
+    /// If the keeper cannot be started, or reports that its server did not start.
     pub(crate) fn start(keeper: &mut Command) -> Result<Self> {
-        apart(keeper);
         let program = keeper.get_program().display().to_string();
         let mut keeper = keeper
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -58,30 +58,20 @@ impl Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         drop(self.wanted.take());
-        // Not longer than the keeper's own patience with a server that will not stop. Whether it went well is seen at
-        // the next start, which removes what was left.
+        // Not longer than the keeper itself waits for a server that does not stop. If this fails, the next start
+        // removes the leftovers.
         drop(self.keeper.wait());
     }
 }
 
-#[cfg(unix)]
-fn apart(keeper: &mut Command) {
-    use std::os::unix::process::CommandExt;
-
-    keeper.process_group(0);
-}
-
-#[cfg(not(unix))]
-const fn apart(_keeper: &mut Command) {}
-
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::Path;
 
     use super::*;
 
-    /// A keeper that tidies up by making a file.
+    /// A keeper that creates a file as its clean-up.
     fn keeper(says: &str, tidied: &Path) -> Command {
         let mut keeper = Command::new("sh");
         let script = format!("echo '{says}'; cat > /dev/null; echo tidied > '{}'", tidied.display());

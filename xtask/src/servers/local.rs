@@ -1,51 +1,46 @@
-//! Servers from programs of this machine: where the programs are, and a start that nobody else notices. The server has a
-//! free port of loopback, a temporary folder for all that it writes, and a password of its own.
+//! Private servers from programs of this machine. A server has a free loopback port, a temporary folder for all of its
+//! files, and a password of its own. It runs as the current user; if that is root, as an unprivileged user, because
+//! Postgres refuses root.
 
 use std::env;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::kind::{Fsync, Kind};
-use super::user::User;
-use super::{postgres, process, redis};
+use super::programs;
 
-/// How long a server may take to come up. A cluster is made in two seconds on an idle machine; this is for a busy one.
+/// How long a server may take to start. Creating a cluster takes two seconds on an idle machine; this is for a busy
+/// one.
 const START_MAX: Duration = Duration::from_secs(60);
 
 /// How long a server may take to end before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// How often a server that comes up, or goes down, is looked at.
+/// How often a server that starts or stops is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The folder that has the newest programs of this kind, if the machine has any.
-pub(super) fn programs(kind: Kind) -> Option<PathBuf> {
-    match kind {
-        Kind::Postgres => postgres::programs(),
-        Kind::Redis => on_path(&["redis-server"]),
-    }
-}
-
-/// The first folder of PATH that has all of these programs.
-pub(crate) fn on_path(names: &[&str]) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).find(|folder| names.iter().all(|name| folder.join(name).is_file()))
-}
-
-/// A port of loopback that was free a moment ago.
-pub(crate) fn free_port() -> Result<u16> {
+/// A loopback port that was free a moment ago.
+pub(super) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("loopback has no free port")?;
     Ok(listener.local_addr()?.port())
 }
 
-/// A running server. It ends, and its folder goes, with this value.
+/// Whether this process runs as root.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A running server. Dropping this value ends it and removes its folder.
 #[derive(Debug)]
 pub(crate) struct Local {
     kind: Kind,
@@ -55,55 +50,44 @@ pub(crate) struct Local {
     _home: Home,
 }
 
-/// The folder of a server.
-#[derive(Debug)]
-pub(super) struct Home {
-    folder: TempDir,
-    /// Locked for as long as the keeper lives, so that others can tell a folder in use from a leftover.
-    _lock: File,
-    user: Option<User>,
-}
-
 impl Local {
     /// Starts a server and waits until it answers.
     ///
     /// # Errors
     ///
-    /// When the programs are not there or fail, with the end of the server's log.
+    /// If the programs are missing or fail; the error has the end of the server's log.
     pub(crate) fn start(kind: Kind, fsync: Fsync, password: &str) -> Result<Self> {
-        /// Between the choice of a port and its use, somebody else may take it.
+        /// Attempts: another process may take a port between its choice and its use.
         const TRIES_MAX: u32 = 3;
         remove_leftovers();
-        let programs = programs(kind).with_context(|| format!("the programs of {kind} are not here"))?;
         let mut tries = 1;
         loop {
             let port = free_port()?;
-            let started = Self::start_at(kind, &programs, port, fsync, password);
-            match started {
-                Err(_) if tries < TRIES_MAX && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() => {
-                    tries += 1;
-                }
-                started => return started,
+            let started = Self::start_at(kind, port, fsync, password);
+            let is_taken = || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err();
+            if started.is_ok() || tries == TRIES_MAX || !is_taken() {
+                return started;
             }
+            tries += 1;
         }
     }
 
-    fn start_at(kind: Kind, programs: &Path, port: u16, fsync: Fsync, password: &str) -> Result<Self> {
+    fn start_at(kind: Kind, port: u16, fsync: Fsync, password: &str) -> Result<Self> {
         let home = Home::new(kind)?;
-        let mut command = match kind {
-            Kind::Postgres => postgres::server(programs, &home, port, fsync, password)?,
-            Kind::Redis => redis::server(programs, &home, port, fsync, password)?,
-        };
+        let mut command = programs::server(kind, &home, port, fsync, password)?;
         let log = home.path().join("log");
         let file = File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let server =
-            command.spawn().with_context(|| format!("cannot start {kind} in {}", programs.display()))?;
+        let server = command.spawn().with_context(|| format!("cannot start {kind}"))?;
         let mut local = Self { kind, port, server, _home: home };
 
         local.wait_for_answer(password).with_context(|| {
+            /// Lines of the log in an error: enough for the cause and its context.
+            const LINES_MAX: usize = 15;
             let log = fs::read_to_string(&log).unwrap_or_default();
-            format!("{kind} did not come up; the end of its log:\n{}", last_lines(&log))
+            let lines: Vec<_> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(LINES_MAX)..].join("\n");
+            format!("{kind} did not come up; the end of its log:\n{end}")
         })?;
         Ok(local)
     }
@@ -127,12 +111,11 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        process::ask_to_end(&self.server);
+        // The data need not be saved. But Postgres leaves its shared memory behind when it is killed; QUIT makes it clean
+        // that up and nothing else. A server that has already ended is no error.
+        let _ = kill_process(Pid::from_child(&self.server), Signal::QUIT);
         let start = Instant::now();
-        while start.elapsed() < STOP_MAX {
-            if !matches!(self.server.try_wait(), Ok(None)) {
-                return;
-            }
+        while matches!(self.server.try_wait(), Ok(None)) && start.elapsed() < STOP_MAX {
             std::thread::sleep(LOOK_EVERY);
         }
         drop(self.server.kill());
@@ -143,71 +126,106 @@ impl Drop for Local {
 /// How the folders of servers are named: `stent-server-postgres-1x2y3z`.
 const PREFIX: &str = "stent-server-";
 
-/// The file in such a folder that a living keeper has locked.
+/// The file in such a folder that a running keeper has locked.
 const LOCK: &str = "keeper.lock";
+
+/// The folder of a server, which only the server's user may read.
+#[derive(Debug)]
+pub(super) struct Home {
+    folder: TempDir,
+    /// Locked while the keeper runs, so that other processes can distinguish a folder in use from a leftover.
+    _lock: File,
+    user: Option<User>,
+}
 
 impl Home {
     fn new(kind: Kind) -> Result<Self> {
-        let user = User::for_servers()?;
+        let user = if is_root() { Some(User::lent()?) } else { None };
         let folder = tempfile::Builder::new().prefix(&format!("{PREFIX}{kind}-")).tempdir()?;
         let lock = File::create(folder.path().join(LOCK))?;
         lock.try_lock().context("a folder that was just made is locked already")?;
-        if let Some(user) = &user {
-            user.own(folder.path())?;
-        }
-        Ok(Self { folder, _lock: lock, user })
+        let home = Self { folder, _lock: lock, user };
+        home.give(home.path())?;
+        Ok(home)
     }
 
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// A file that only the server may read.
-    pub(super) fn secret(&self, name: &str, text: &str) -> Result<PathBuf> {
+    /// A file with this text.
+    pub(super) fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.path().join(name);
-        process::write_secret(&path, text)?;
-        if let Some(user) = &self.user {
-            user.own(&path)?;
-        }
+        fs::write(&path, text)?;
+        self.give(&path)?;
         Ok(path)
     }
 
-    /// A program as the user who owns this folder. It ends with this process.
+    fn give(&self, path: &Path) -> Result<()> {
+        self.user.as_ref().map_or(Ok(()), |user| Ok(chown(path, Some(user.id), Some(user.group))?))
+    }
+
+    /// A program that runs as the owner of this folder. It ends with this process, even if this process is killed,
+    /// by `setpriv` of util-linux if that is available. Otherwise only the keeper ends it.
     pub(super) fn command(&self, program: &Path) -> Command {
-        let mut command = process::bound_to_this(program);
+        /// This uses prctl on Linux, which not every setpriv supports (BusyBox's does not).
+        const BOUND: [&str; 3] = ["--pdeathsig", "QUIT", "--"];
+        let probe = Command::new("setpriv").args(BOUND).arg("true").stderr(Stdio::null()).status();
+        let mut command = Command::new(program);
+        if probe.is_ok_and(|status| status.success()) {
+            command = Command::new("setpriv");
+            command.args(BOUND).arg(program);
+        }
         command.current_dir(self.path());
         if let Some(user) = &self.user {
-            user.take_on(&mut command);
+            // Without any other group.
+            command.uid(user.id).gid(user.group);
         }
         command
     }
 }
 
+/// A user other than the current one.
+#[derive(Debug, PartialEq, Eq)]
+struct User {
+    id: u32,
+    group: u32,
+}
+
+impl User {
+    fn lent() -> Result<Self> {
+        let users = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+        let user = ["postgres", "nobody"].iter().find_map(|name| Self::named(&users, name));
+        user.context("servers do not run as root, and there is neither a user postgres nor nobody")
+    }
+
+    /// `postgres:x:101:104:…`
+    fn named(users: &str, name: &str) -> Option<Self> {
+        let line = users.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let mut fields = line.split(':').skip(1).map(str::parse);
+        Some(Self { id: fields.next()?.ok()?, group: fields.next()?.ok()? })
+    }
+}
+
 /// Removes the folders of keepers that were killed before they could. A server that still runs in one ends by itself:
-/// Postgres looks every minute whether its folder is still there.
+/// Postgres checks every minute whether its folder still exists.
 fn remove_leftovers() {
     let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_leftover(&entry.path()) {
-            // Somebody else's cannot be removed, and need not be.
+            // Folders of other users cannot be removed, and need not be.
             drop(fs::remove_dir_all(entry.path()));
         }
     }
 }
 
-/// Whether nobody keeps this folder: its lock can be had. One without a lock is just being made.
+/// Whether no keeper uses this folder, that is, whether its lock is free. A folder without a lock file is being
+/// created.
 fn is_leftover(folder: &Path) -> bool {
     match File::options().write(true).open(folder.join(LOCK)) {
         Ok(lock) => lock.try_lock().is_ok(),
         Err(error) => error.kind() != ErrorKind::NotFound && error.kind() != ErrorKind::PermissionDenied,
     }
-}
-
-fn last_lines(log: &str) -> String {
-    /// Enough for the reason and what led to it.
-    const LINES_MAX: usize = 15;
-    let lines: Vec<_> = log.lines().collect();
-    lines[lines.len().saturating_sub(LINES_MAX)..].join("\n")
 }
 
 #[cfg(test)]
@@ -228,9 +246,10 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_log_is_kept() {
-        let log: String = (0..100).map(|line| format!("{line}\n")).collect();
-        assert!(last_lines(&log).starts_with("85\n"));
-        assert_eq!(last_lines("one"), "one");
+    fn a_user_is_found_by_its_whole_name() {
+        let users =
+            "root:x:0:0:root:/root:/bin/bash\npostgresql:x:7:8::/:\npostgres:x:101:104:,,,:/:/bin/sh\n";
+        assert_eq!(User::named(users, "postgres"), Some(User { id: 101, group: 104 }));
+        assert_eq!(User::named(users, "nobody"), None);
     }
 }

@@ -1,5 +1,5 @@
-//! Reads a checkout once: its text files, its crates as cargo sees them, and what stands below stent-core. The only
-//! part of tidy that touches the disk or starts a process.
+//! Reads a checkout once: its text files, its crates as cargo sees them, and the dependencies of stent-core. The
+//! only part of tidy that reads the disk or starts a process.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -7,15 +7,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use cargo_metadata::camino::Utf8Path;
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Target};
 
+use super::source::{self, Piece};
 use crate::command::Command;
 
-/// What the rules look at.
+/// The input of the rules.
 pub(super) struct Checkout {
     pub(super) files: Vec<File>,
     pub(super) members: Vec<Member>,
-    /// Names of the crates that stent-core stands on, itself included.
+    /// Names of the crates in stent-core's dependency tree, including itself.
     pub(super) core_tree: BTreeSet<String>,
 }
 
@@ -23,7 +24,7 @@ pub(super) struct Checkout {
 pub(super) struct File {
     pub(super) path: String,
     pub(super) text: String,
-    code: OnceCell<syn::Result<syn::File>>,
+    pieces: OnceCell<syn::Result<Vec<Piece>>>,
 }
 
 /// A crate of the workspace.
@@ -33,17 +34,8 @@ pub(super) struct Member {
     /// Its manifest, from the root.
     pub(super) manifest: String,
     pub(super) dependencies: Vec<Dependency>,
-    pub(super) targets: Vec<Target>,
-}
-
-/// What cargo compiles of a crate.
-#[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) name: String,
-    /// Whether it is in `tests/`.
-    pub(super) is_test: bool,
-    /// The root of its source, from the root of the checkout.
-    pub(super) source: String,
+    /// The targets that cargo compiles: the name before the paths of its tests, and the root of its source.
+    pub(super) programs: Vec<(String, String)>,
 }
 
 /// A dependency as a manifest declares it.
@@ -51,19 +43,20 @@ pub(super) struct Target {
 pub(super) struct Dependency {
     pub(super) name: String,
     pub(super) is_dev: bool,
-    /// Whether it lies in this checkout.
+    /// Whether it is in this checkout.
     pub(super) has_path: bool,
     pub(super) has_version: bool,
 }
 
 impl File {
     pub(super) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { path: path.into(), text: text.into(), code: OnceCell::new() }
+        Self { path: path.into(), text: text.into(), pieces: OnceCell::new() }
     }
 
-    /// The file as the compiler reads it.
-    pub(super) fn code(&self) -> Result<&syn::File, &syn::Error> {
-        self.code.get_or_init(|| syn::parse_file(&self.text)).as_ref()
+    /// Its content, if it is Rust.
+    pub(super) fn pieces(&self) -> Result<&[Piece], &syn::Error> {
+        let read = || syn::parse_file(&self.text).map(|code| source::pieces(&code));
+        self.pieces.get_or_init(read).as_deref()
     }
 
     pub(super) fn is_rust(&self) -> bool {
@@ -80,14 +73,11 @@ impl Checkout {
     }
 }
 
-/// Hidden folders that hold text of the project; every other hidden one is a tool's.
+/// Hidden folders that contain text of the project; all other hidden folders belong to tools.
 const HIDDEN: &[&str] = &[".ci", ".cargo", ".github"];
 
 fn read_folder(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
-    let absolute = root.join(folder);
-    let entries =
-        std::fs::read_dir(&absolute).with_context(|| format!("cannot read {}", absolute.display()))?;
-    for entry in entries {
+    for entry in std::fs::read_dir(root.join(folder)).with_context(|| format!("cannot read {folder}/"))? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
@@ -98,7 +88,7 @@ fn read_folder(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
                 read_folder(root, &path, files)?;
             }
         } else if kind.is_file() {
-            // A file may go away between the listing and here: other tools work in the same checkout.
+            // A file may disappear after the listing, because other tools work in the same checkout.
             let Ok(bytes) = std::fs::read(entry.path()) else { continue };
             files.extend(String::from_utf8(bytes).map(|text| File::new(path, text)));
         }
@@ -109,28 +99,23 @@ fn read_folder(root: &Path, folder: &str, files: &mut Vec<File>) -> Result<()> {
 fn members(metadata: &Metadata) -> Vec<Member> {
     let root = &metadata.workspace_root;
     let from_root = |path: &Utf8Path| path.strip_prefix(root).unwrap_or(path).as_str().replace('\\', "/");
-    let packages = metadata.workspace_packages().into_iter().map(|package| Member {
-        name: package.name.to_string(),
-        manifest: from_root(&package.manifest_path),
-        targets: package
-            .targets
-            .iter()
-            .map(|target| Target {
-                name: target.name.clone(),
-                is_test: target.is_test(),
-                source: from_root(&target.src_path),
-            })
-            .collect(),
-        dependencies: package
-            .dependencies
-            .iter()
-            .map(|dependency| Dependency {
-                name: dependency.name.clone(),
-                is_dev: dependency.kind == DependencyKind::Development,
-                has_path: dependency.path.is_some(),
-                has_version: !dependency.req.comparators.is_empty(),
-            })
-            .collect(),
+    let packages = metadata.workspace_packages().into_iter().map(|package| {
+        let program = |target: &Target| {
+            let test = if target.is_test() { format!("::{}", target.name) } else { String::new() };
+            (format!("{}{test}", package.name), from_root(&target.src_path))
+        };
+        let dependency = |dependency: &cargo_metadata::Dependency| Dependency {
+            name: dependency.name.clone(),
+            is_dev: dependency.kind == DependencyKind::Development,
+            has_path: dependency.path.is_some(),
+            has_version: !dependency.req.comparators.is_empty(),
+        };
+        Member {
+            name: package.name.to_string(),
+            manifest: from_root(&package.manifest_path),
+            dependencies: package.dependencies.iter().map(dependency).collect(),
+            programs: package.targets.iter().map(program).collect(),
+        }
     });
     packages.collect()
 }
@@ -143,41 +128,4 @@ fn core_tree(root: &Path) -> Result<BTreeSet<String>> {
         .folder(root)
         .output()?;
     Ok(tree.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_is_read_without_what_tools_left_in_it() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        for path in ["a.md", "docs/b.md", "target/c.md", ".idea/d.md", ".ci/run"] {
-            let path = root.path().join(path);
-            std::fs::create_dir_all(path.parent().expect("it is in the root")).expect("folder is made");
-            std::fs::write(path, "text").expect("file is written");
-        }
-        std::fs::write(root.path().join("binary"), [0xff, 0xfe]).expect("file is written");
-
-        let mut files = Vec::new();
-        read_folder(root.path(), "", &mut files).expect("the folder is readable");
-
-        let mut paths: Vec<_> = files.into_iter().map(|file| file.path).collect();
-        paths.sort();
-        assert_eq!(paths, [".ci/run", "a.md", "docs/b.md"]);
-    }
-
-    #[test]
-    fn this_workspace_is_seen_as_it_is() {
-        let checkout = Checkout::read(&crate::command::root()).expect("the checkout is readable");
-
-        let core =
-            checkout.members.iter().find(|member| member.name == "stent-core").expect("it is a member");
-        assert_eq!(core.manifest, "stent-core/Cargo.toml");
-        assert!(checkout.core_tree.contains("stent-core") && checkout.core_tree.contains("uuid"));
-        let memory =
-            checkout.members.iter().find(|member| member.name == "stent-memory").expect("it is a member");
-        let on_core = memory.dependencies.iter().find(|dependency| dependency.name == "stent-core");
-        assert!(on_core.is_some_and(|edge| edge.has_path && edge.has_version && !edge.is_dev), "{on_core:?}");
-    }
 }

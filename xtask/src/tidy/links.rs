@@ -1,11 +1,11 @@
-//! Links between the pages of the project lead somewhere.
+//! Checks that links between the pages of the project have a target.
 
 use pulldown_cmark::{Event, LinkType, Options, Parser, Tag};
 
 use super::Finding;
 use super::checkout::File;
 
-/// Checks the relative links of every markdown file; `exists` tells whether a path from the root does.
+/// Checks the relative links of every markdown file; `exists` returns whether a path from the root exists.
 pub(super) fn check(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<Finding> {
     let pages = files.iter().filter(|file| file.path.ends_with(".md"));
     let dead = pages.flat_map(|page| {
@@ -38,7 +38,7 @@ fn judge(page: &str, target: &str, exists: impl Fn(&str) -> bool) -> Option<Find
     }
 }
 
-/// The path from the root that `target` means on `page`; none when it is above the root.
+/// The path from the root to which `target` on `page` refers; `None` if it is above the root.
 pub(super) fn resolve(page: &str, target: &str) -> Option<String> {
     let folder =
         if target.starts_with('/') { "" } else { page.rsplit_once('/').map_or("", |(folder, _)| folder) };
@@ -53,13 +53,13 @@ pub(super) fn resolve(page: &str, target: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// Every link target of a page, also of references that nothing uses, with its line.
+/// Every link target of a page with its line, including unused references.
 fn links(text: &str) -> Vec<(usize, String)> {
     let parser = Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter();
     let references = parser.reference_definitions().iter();
     let mut found: Vec<_> = references.map(|(_, it)| (it.span.start, it.dest.to_string())).collect();
     found.extend(parser.filter_map(|(event, place)| match event {
-        // What is written out as a URL, or refers, is known or seen above.
+        // Plain URLs and references are handled above.
         Event::Start(
             Tag::Link { link_type: LinkType::Inline, dest_url, .. } | Tag::Image { dest_url, .. },
         ) => Some((place.start, dest_url.to_string())),

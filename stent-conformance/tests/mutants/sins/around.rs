@@ -38,6 +38,27 @@ pub(super) fn mutants() -> Vec<Mutant> {
         )
         .hushes(()),
         mutant(
+            "tells nobody of executions that end at once",
+            "wake::every_kind_of_end_is_heard_of",
+            &["hung"],
+        )
+        .mutes(|transition, _| matches!(transition, Transition::Dispatch(_))),
+        mutant(
+            "tells nobody of executions that a task starts",
+            "wake::every_kind_of_end_is_heard_of",
+            &["hung"],
+        )
+        .mutes(|transition, _| {
+            let inserts = transition.commit().map(|commit| &commit.insert);
+            inserts.is_some_and(|inserts| inserts.iter().any(|task| task.tree.parent.is_none()))
+        }),
+        mutant(
+            "tells nobody of the end of a task that parks",
+            "wake::every_kind_of_end_is_heard_of",
+            &["hung"],
+        )
+        .mutes(|transition, _| matches!(transition.next(), Some(Next::Park(_)))),
+        mutant(
             "hears nothing while nobody waits",
             "wake::what_happens_while_nobody_waits_is_heard_of",
             &["hung"],

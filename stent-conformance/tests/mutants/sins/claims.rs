@@ -44,6 +44,16 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["next moment", "actual: None"],
         )
         .brings(|exchanged, _| exchanged.next_due = None),
+        mutant(
+            "takes the moment of the claim for the moment since when a task was due",
+            "claim::a_claim_says_since_when_its_task_was_due",
+            &["due after its delay"],
+        )
+        .brings(|exchanged, _| {
+            for claimed in &mut exchanged.claimed {
+                claimed.due_at = claimed.task.started_at.unwrap_or(claimed.lease.until);
+            }
+        }),
         mutant("has no limits", "limit::no_more_run_than_the_limit_says", &["claimed"])
             .asks(|request, _| request.limits = &[]),
         mutant("limits each worker for itself", "limit::it_counts_across_workers", &["another", "actual: 7"])
@@ -62,6 +72,17 @@ pub(super) fn mutants() -> Vec<Mutant> {
             let limits: Vec<_> =
                 claim.limits.iter().map(|limit| Limit { rate: None, ..limit.clone() }).collect();
             sound.exchange(batch, Some(&ClaimRequest { limits: &limits, ..*claim }))
+        }),
+        mutant(
+            "counts slots of leases that ran out when it tells the next moment",
+            "limit::a_lease_that_ran_out_does_not_put_off_the_next_start",
+            &["the next start is told for"],
+        )
+        .brings(|exchanged, past| {
+            let ends = past.claims.values().map(|claimed| claimed.lease.until);
+            if let (Some(next), Some(end)) = (&mut exchanged.next_due, ends.max()) {
+                *next = end.max(*next);
+            }
         }),
         mutant(
             "forgets the start of a claim that comes late",
@@ -104,6 +125,25 @@ pub(super) fn mutants() -> Vec<Mutant> {
                 Commit::new(fence, task.tree, task.key, claim.now, Next::Release).into()
             });
             sound.exchange(&back.collect::<Vec<_>>(), None)?;
+            Ok(exchanged)
+        }),
+        mutant(
+            "serves its functions one by one while work is overdue",
+            "claim::overdue_work_costs_its_lane_no_turn",
+            &["claimed"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let Some(claim) = claim else { return sound.exchange(batch, claim) };
+            let mut exchanged = sound.exchange(batch, Some(&ClaimRequest { max: 0, ..*claim }))?;
+            if exchanged.expired.is_empty() {
+                let claimed = sound.exchange(&[], Some(claim))?;
+                return Ok(Exchanged { outcomes: exchanged.outcomes, ..claimed });
+            }
+            for function in claim.functions.iter().rev() {
+                let (functions, max) = (std::slice::from_ref(function), claim.max - exchanged.claimed.len());
+                let claimed = sound.exchange(&[], Some(&ClaimRequest { functions, max, ..*claim }))?;
+                exchanged.claimed.extend(claimed.claimed);
+            }
             Ok(exchanged)
         }),
         mutant("serves every queue", "claim::other_queues_stay_for_those_who_serve_them", &["served"])

@@ -30,13 +30,46 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["outcomes"],
         )
         .exchanges(|sound, batch, claim, _| {
-            let mut order: Vec<usize> = (0..batch.len()).collect();
-            order.sort_by_key(|n| !matches!(batch[*n], Transition::Dispatch(_)));
-            let sorted: Vec<_> = order.iter().map(|n| batch[*n].clone()).collect();
-            let mut exchanged = sound.exchange(&sorted, claim)?;
-            let mut outcomes: Vec<_> = order.into_iter().zip(exchanged.outcomes).collect();
-            outcomes.sort_by_key(|(n, _)| *n);
-            exchanged.outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+            sorted(sound, batch, claim, |one| !matches!(one, Transition::Dispatch(_)))
+        }),
+        mutant(
+            "answers those who go on before the rest of their batch",
+            "join::an_end_is_told_to_what_follows_it_in_its_batch",
+            &["asked to end", "actual: (0, false)"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            sorted(sound, batch, claim, |one| !matches!(one.next(), Some(Next::Keep)))
+        }),
+        mutant(
+            "runs the cascades of a batch in the order of their executions",
+            "join::ends_of_one_batch_are_told_in_its_order",
+            &["told"],
+        )
+        .exchanges(|sound, batch, claim, _| sorted(sound, batch, claim, Transition::task)),
+        mutant(
+            "gives signals back once a batch is written",
+            "signal::what_is_given_back_is_told_to_what_follows_in_the_batch",
+            &["told", "actual: (0, None)"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            sorted(sound, batch, claim, |one| one.commit().is_some_and(|commit| !commit.cancel.is_empty()))
+        }),
+        mutant(
+            "reads the news of a batch when its tasks have left the record",
+            "repeat::a_repeat_is_told_of_what_leaves_the_record_with_its_task",
+            &["told", "actual: (1, None)"],
+        )
+        .exchanges(|sound, batch, claim, _| {
+            let mut exchanged = sound.exchange(batch, claim)?;
+            let erased: Vec<_> =
+                batch.iter().filter_map(Transition::commit).flat_map(|commit| &commit.erase).collect();
+            for (transition, outcome) in batch.iter().zip(&mut exchanged.outcomes) {
+                if let Outcome::Already(news) = outcome
+                    && erased.contains(&&transition.task())
+                {
+                    news.steps.clear();
+                }
+            }
             Ok(exchanged)
         }),
         mutant(
@@ -211,4 +244,21 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }
         }),
     ]
+}
+
+/// Applies a batch in another order, and answers in its own.
+fn sorted<K: Ord>(
+    sound: &Sound,
+    batch: &[Transition],
+    claim: Option<&ClaimRequest<'_>>,
+    key: impl Fn(&Transition) -> K,
+) -> Result<Exchanged> {
+    let mut order: Vec<usize> = (0..batch.len()).collect();
+    order.sort_by_key(|n| key(&batch[*n]));
+    let sorted: Vec<_> = order.iter().map(|n| batch[*n].clone()).collect();
+    let mut exchanged = sound.exchange(&sorted, claim)?;
+    let mut outcomes: Vec<_> = order.into_iter().zip(exchanged.outcomes).collect();
+    outcomes.sort_by_key(|(n, _)| *n);
+    exchanged.outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
+    Ok(exchanged)
 }

@@ -37,9 +37,9 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }
         }),
         mutant(
-            "does not count tries",
+            "does not count uncommitted claims",
             "time::claims_without_a_committed_turn_are_counted",
-            &["tries", "actual: 1"],
+            &["uncommitted claims", "actual: 1"],
         )
         .hands_out(|claimed, _| claimed.task.uncommitted_claims = 1),
         mutant(
@@ -50,16 +50,16 @@ pub(super) fn mutants() -> Vec<Mutant> {
         .rewrites(|transition, _| transition.rows_mut().iter_mut().for_each(|new| new.attempts = 0)),
         mutant(
             "keeps the last try only",
-            "tries::the_history_is_in_order_and_outlives_a_crash",
+            "ended_claims::the_history_is_in_order_and_outlives_a_crash",
             &["in order"],
         )
-        .shows_tries(|tries| drop(tries.drain(..tries.len().saturating_sub(1)))),
+        .shows_ended_claims(|ended_claims| drop(ended_claims.drain(..ended_claims.len().saturating_sub(1)))),
         mutant(
             "does not record crashes",
-            "tries::a_lost_lease_is_recorded_when_it_is_taken_over",
+            "ended_claims::a_lost_lease_is_recorded_when_it_is_taken_over",
             &["how many", "actual: 0"],
         )
-        .shows_tries(|tries| tries.retain(|tried| tried.end != ClaimEnd::Crashed)),
+        .shows_ended_claims(|ended_claims| ended_claims.retain(|ended| ended.end != ClaimEnd::Crashed)),
         mutant(
             "hides dead letters",
             "dead_letter::one_that_failed_for_good_is_listed",
@@ -69,7 +69,7 @@ pub(super) fn mutants() -> Vec<Mutant> {
         mutant(
             "counts a redo as an attempt",
             "dead_letter::what_is_done_again_costs_no_attempt",
-            &["counters", "actual: (1, 1, None)"],
+            &["counters", "actual: (1, 1, {})"],
         )
         .rewrites(|transition, _| {
             if let Transition::Commit(Commit { next: next @ Next::Redo, at, .. }) = transition {

@@ -1,4 +1,4 @@
-//! What can be wrong with a store. Each mutant's name completes the phrase "a store that …".
+//! The faults of stores. Each mutant's name completes the phrase "a store that …".
 
 mod around;
 mod claims;
@@ -14,6 +14,7 @@ mod ranges;
 mod reads;
 mod records;
 mod waits;
+mod workers;
 
 use crate::mutant::Mutant;
 
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Mutant> {
         pages::mutants(),
         reads::mutants(),
         purges::mutants(),
+        workers::mutants(),
         around::mutants(),
     ]
     .into_iter()
@@ -57,12 +59,12 @@ mod words {
     /// A moment later than all others.
     pub(super) const NEVER: Timestamp = Timestamp::from_micros(i64::MAX / 2);
 
-    /// What becomes of a leaseholder's task, to be rewritten.
+    /// The next state of a leaseholder's task, for a rewrite.
     pub(super) fn next(transition: &mut Transition) -> Option<&mut Next> {
         transition.commit_mut().map(|commit| &mut commit.next)
     }
 
-    /// What is asked of an execution, to be rewritten.
+    /// The action of a request, for a rewrite.
     pub(super) fn action(transition: &mut Transition) -> Option<&mut Action> {
         match transition {
             Transition::Request(request) => Some(&mut request.action),

@@ -382,16 +382,20 @@ fn reads() -> Vec<Mutant> {
             let kept = notes.states.iter().take(HUNDRED);
             notes.states = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
         }),
-        mutant("keeps a hundred tries", "size::a_long_history_is_kept", &["tries", "actual: 100"])
-            .shows_tries(|tries| tries.truncate(HUNDRED)),
+        mutant(
+            "keeps a hundred ended claims",
+            "size::a_long_history_is_kept",
+            &["ended claims", "actual: 100"],
+        )
+        .shows_ended_claims(|ended_claims| ended_claims.truncate(HUNDRED)),
         mutant(
             "reads the newest of a long history",
             "size::the_oldest_of_a_longer_history_are_read",
             &["the first and the last", "actual: (2, 1001)"],
         )
-        .shows_tries(|tries| {
-            if tries.len() == PAGE {
-                tries.iter_mut().for_each(|tried| tried.epoch.count += 1);
+        .shows_ended_claims(|ended_claims| {
+            if ended_claims.len() == PAGE {
+                ended_claims.iter_mut().for_each(|ended| ended.epoch.count += 1);
             }
         }),
         mutant("shows a hundred lanes", "size::a_worker_may_know_many_functions", &["lanes", "actual: 100"])
@@ -431,7 +435,7 @@ fn purges() -> Vec<Mutant> {
                 let notes = at_once(sound.0.notes(id)).is_ok_and(|notes| !notes.progress.is_empty());
                 notes
                     || at_once(sound.0.tasks(id, None, 2)).is_ok_and(|tasks| tasks.len() > 1)
-                    || at_once(sound.0.ended_claims(root)).is_ok_and(|tries| !tries.is_empty())
+                    || at_once(sound.0.ended_claims(root)).is_ok_and(|ended_claims| !ended_claims.is_empty())
             };
             let oldest = oldest.into_iter().take(PAGE);
             let whole = oldest.filter(|(_, id)| details(*id)).count();

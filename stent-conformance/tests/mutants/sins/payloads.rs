@@ -60,7 +60,7 @@ fn types() -> Vec<Mutant> {
             }),
         mutant("forgets the type of arguments in a revival", LATER, &["after a revival"]).hands_out(
             |claimed, _| {
-                if claimed.task.mark == Some(Mark::Redrive) {
+                if claimed.task.marks.contains(Mark::Redrive) {
                     claimed.task.args = typed(&claimed.task.args, "application/cbor");
                 }
             },

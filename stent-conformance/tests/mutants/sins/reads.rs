@@ -3,6 +3,7 @@
 use stent_core::limits::NOTES_MAX;
 
 use super::words::*;
+use crate::store::at_once;
 
 pub(super) fn mutants() -> Vec<Mutant> {
     vec![
@@ -30,6 +31,73 @@ pub(super) fn mutants() -> Vec<Mutant> {
         .shows_completions(|steps| steps.sort_by_key(|step| step.seq)),
         mutant("lists everything", "list::they_are_listed_by_status", &["pending"])
             .filters(|filter| *filter = Filter::default()),
+        mutant(
+            "finds the results of calls by the keys of dispatches",
+            "list::the_one_that_was_dispatched_under_a_key_is_listed",
+            &["by the key of a call"],
+        )
+        .lists_by(|sound, filter, before, max| {
+            let found = at_once(sound.0.list(filter, before, max))?;
+            match filter.key == Some(Key::of_user("charge", None, "order-7")) {
+                true => at_once(sound.0.list(&Filter::default(), None, 1)),
+                false => Ok(found),
+            }
+        }),
+        mutant(
+            "lists by the key alone",
+            "list::the_one_that_was_dispatched_under_a_key_is_listed",
+            &["and another function"],
+        )
+        .filters(|filter| {
+            if let Some(key) = filter.key {
+                *filter = Filter::default();
+                filter.key = Some(key);
+            }
+        }),
+        mutant(
+            "lists what was dispatched at the end of a time",
+            "list::they_are_listed_by_the_time_of_their_dispatch",
+            &["until a moment"],
+        )
+        .filters(|filter| {
+            filter.until = filter.until.map(|until| until + Duration::from_micros(1));
+        }),
+        mutant(
+            "leaves out the beginning of a time",
+            "list::they_are_listed_by_the_time_of_their_dispatch",
+            &["since a moment"],
+        )
+        .filters(|filter| {
+            filter.since = filter.since.map(|since| since + Duration::from_micros(1));
+        }),
+        mutant(
+            "begins each page of a time with its end",
+            "list::pages_of_a_time_have_neither_gaps_nor_doubles",
+            &["read"],
+        )
+        .lists_by(|sound, filter, before, max| {
+            let page = at_once(sound.0.list(filter, before, max))?;
+            match filter.until.is_some() && page.len() < max && before.is_some() {
+                true => Ok(at_once(sound.0.list(filter, None, 1))?.into_iter().chain(page).collect()),
+                false => Ok(page),
+            }
+        }),
+        mutant(
+            "looks at every id for a time",
+            "list::an_id_of_another_day_is_not_listed_by_time",
+            &["since a moment"],
+        )
+        .lists_by(|sound, filter, before, max| {
+            let (since, until) = (filter.since, filter.until);
+            let mut all = filter.clone();
+            (all.since, all.until) = (None, None);
+            let mut found = at_once(sound.0.list(&all, before, max))?;
+            found.retain(|view| {
+                since.is_none_or(|since| view.created_at >= since)
+                    && until.is_none_or(|until| view.created_at < until)
+            });
+            Ok(found)
+        }),
         mutant(
             "miscounts by one",
             "list::executions_are_counted_by_status",

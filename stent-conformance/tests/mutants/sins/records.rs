@@ -96,21 +96,20 @@ pub(super) fn mutants() -> Vec<Mutant> {
             }),
         mutant(
             "trusts any memory",
-            "order::memory_of_another_claim_is_not_recalled",
+            "order::a_cache_of_another_claim_is_not_used",
             &["recalled", "actual: Some(1)"],
         )
         .exchanges(|sound, batch, claim, _| {
             let Some(claim) = claim else { return sound.exchange(batch, claim) };
-            let recall = Gullible(claim.cache);
-            sound.exchange(batch, Some(&ClaimRequest { cache: &recall, ..*claim }))
+            let cache = Gullible(claim.cache);
+            sound.exchange(batch, Some(&ClaimRequest { cache: &cache, ..*claim }))
         }),
-        mutant("recalls one task of a claim", "order::each_of_several_is_recalled", &["recalled"]).exchanges(
-            |sound, batch, claim, _| {
+        mutant("recalls one task of a claim", "order::each_of_several_is_found_in_the_cache", &["recalled"])
+            .exchanges(|sound, batch, claim, _| {
                 let Some(claim) = claim else { return sound.exchange(batch, claim) };
-                let recall = Once(claim.cache, AtomicBool::new(false));
-                sound.exchange(batch, Some(&ClaimRequest { cache: &recall, ..*claim }))
-            },
-        ),
+                let cache = Once(claim.cache, AtomicBool::new(false));
+                sound.exchange(batch, Some(&ClaimRequest { cache: &cache, ..*claim }))
+            }),
         mutant(
             "keeps erased steps",
             "retry::erased_steps_leave_no_trace",

@@ -73,11 +73,11 @@ pub(super) fn mutants() -> Vec<Mutant> {
             &["the number of tasks that are due", "actual: 0"],
         )
         .drops(|transition, _| matches!(transition, Transition::Unpark(_))),
-        mutant("puts nothing off", "park::what_is_put_off_is_due_later", &["sent again", "actual: Applied"])
+        mutant("puts nothing off", "park::what_is_postponed_is_due_later", &["sent again", "actual: Applied"])
             .drops(|transition, _| matches!(transition, Transition::Postpone(_))),
         mutant(
             "puts off what was woken",
-            "park::what_was_woken_is_not_put_off",
+            "park::what_was_woken_is_not_postponed",
             &["put off", "expected: Fenced"],
         )
         .rewrites(|transition, past| {

@@ -1,4 +1,4 @@
-//! Rows and key entries in, exact writes out: what tasks under the same key have to do with each other within a batch.
+//! Rows and key entries in, exact writes out: tasks that share a key within a batch.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::WorkerId;
 use crate::decide;
 use crate::ledger::{Cascade, Writes};
 use crate::model::{Lane, Nonce, Seq, TaskResult, Tree};
-use crate::transition::{Commit, Next, Outcome, Transition};
+use crate::transition::{Action, Commit, Next, Outcome, Request, Transition};
 
 // Given: executions 1, 2, …, whose roots run, and steps 10·n + … below them.
 
@@ -51,7 +51,7 @@ fn step(n: u128, root: u128, kind: StepKind) -> Row {
     Row::new(task(n), Tree::step(task(root).execution(), task(root)), kind)
 }
 
-/// A call that waits for the one that holds its key.
+/// A call that waits for its key's holder.
 fn waiting(n: u128, root: u128) -> Row {
     Row { status: TaskStatus::Waiting, key: Some(key()), ..step(n, root, StepKind::Call) }
 }
@@ -72,13 +72,14 @@ fn holding(n: u128, root: u128) -> Row {
 }
 
 fn held_by(holder: TaskId, root: u128) -> KeyEntry {
-    let memo = KeyEntry::new(key(), KeyEntryKind::Result, task(root).execution(), "charge".to_owned());
-    KeyEntry { holder: Some(holder), ..memo }
+    let key_entry = KeyEntry::new(key(), KeyEntryKind::Result, task(root).execution(), "charge".to_owned());
+    KeyEntry { holder: Some(holder), ..key_entry }
 }
 
-fn signal_memo(root: u128, value: Option<&str>) -> KeyEntry {
-    let memo = KeyEntry::new(slot(root), KeyEntryKind::Signal, task(root).execution(), "approval".to_owned());
-    KeyEntry { value: value.map(text), ..memo }
+fn signal_entry(root: u128, value: Option<&str>) -> KeyEntry {
+    let key_entry =
+        KeyEntry::new(slot(root), KeyEntryKind::Signal, task(root).execution(), "approval".to_owned());
+    KeyEntry { value: value.map(text), ..key_entry }
 }
 
 fn new_step(n: u128, root: u128, kind: StepKind, state: NewTaskState, key: Key) -> NewTask {
@@ -105,7 +106,7 @@ fn new_call(n: u128, root: u128) -> NewTask {
     new_step(n, root, StepKind::Call, NewTaskState::Pending { ready_at: t(50) }, key())
 }
 
-// When: what is sent.
+// When: the transitions.
 
 fn leased(row: &Row, next: Next) -> Commit {
     Commit::new(row.fence(), row.tree, row.key, t(10), next)
@@ -131,14 +132,14 @@ fn apply<'a>(ledger: &mut Ledger<'a>, batch: &'a [Transition]) {
     }
 }
 
-fn written<'a>(rows: &[Row], memos: &[KeyEntry], batch: &'a [Transition]) -> Writes<'a> {
-    let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
+fn written<'a>(rows: &[Row], key_entries: &[KeyEntry], batch: &'a [Transition]) -> Writes<'a> {
+    let mut ledger = Ledger::new(rows.to_vec(), key_entries.to_vec());
     apply(&mut ledger, batch);
     ledger.into_writes().expect("rows that belong together")
 }
 
-fn followed(rows: &[Row], memos: &[KeyEntry], up: CascadeStep) -> Writes<'static> {
-    let mut ledger = Ledger::new(rows.to_vec(), memos.to_vec());
+fn followed(rows: &[Row], key_entries: &[KeyEntry], up: CascadeStep) -> Writes<'static> {
+    let mut ledger = Ledger::new(rows.to_vec(), key_entries.to_vec());
     ledger.cascade(&up);
     ledger.into_writes().expect("rows that belong together")
 }
@@ -156,7 +157,7 @@ fn result(writes: &Writes<'_>, n: u128) -> Option<TaskResult> {
     Some(written.as_result().cloned().map_err(Clone::clone))
 }
 
-// What is read.
+// Reads.
 
 #[test]
 fn the_end_of_a_keyed_step_reads_its_parent_and_its_key() {
@@ -164,7 +165,7 @@ fn the_end_of_a_keyed_step_reads_its_parent_and_its_key() {
 
     assert_eq!(reads.tasks, [task(1), task(10)].into());
     assert_eq!(reads.keys, [key()].into());
-    assert_eq!(reads.memos, [key()].into());
+    assert_eq!(reads.key_entries, [key()].into());
 }
 
 #[test]
@@ -172,7 +173,7 @@ fn the_end_of_a_root_reads_who_waits_for_its_execution() {
     let reads = Ledger::reads(&[end(&root(1), Ok(text("x")))]);
 
     assert_eq!(reads.keys, [Key::of_execution(task(1).execution())].into());
-    assert!(reads.memos.is_empty(), "there is no memo under the key of an execution");
+    assert!(reads.key_entries.is_empty(), "there is no memo under the key of an execution");
 }
 
 #[test]
@@ -201,41 +202,44 @@ fn the_first_call_holds_the_key_and_the_second_waits() {
 
     let writes = written(&[one, two], &[], &batch);
 
-    assert_eq!(writes.memos, [held_by(task(10), 1)]);
+    assert_eq!(writes.key_entries, [held_by(task(10), 1)]);
     assert_eq!(row(&writes, 10).status, TaskStatus::Pending);
     assert_eq!((row(&writes, 20).status, row(&writes, 20).ready_at), (TaskStatus::Waiting, None));
 }
 
 #[test]
 fn a_result_ends_those_who_wait_and_is_kept_for_its_time() {
-    let memo = KeyEntry { ttl: Some(Duration::from_secs(5)), ..held_by(task(10), 1) };
+    let key_entry = KeyEntry { ttl: Some(Duration::from_secs(5)), ..held_by(task(10), 1) };
     let rows = [root(1), root(2), holding(10, 1), waiting(20, 2)];
     let batch = [end(&rows[2], Ok(text("receipt")))];
 
-    let writes = written(&rows, &[memo], &batch);
+    let writes = written(&rows, &[key_entry], &batch);
 
-    let memo = &writes.memos[0];
+    let key_entry = &writes.key_entries[0];
     assert_eq!(
-        (memo.value.clone(), memo.ended_at, memo.expires_at),
+        (key_entry.value.clone(), key_entry.ended_at, key_entry.expires_at),
         (Some(text("receipt")), Some(t(10)), Some(t(15)))
     );
     let hit = row(&writes, 20);
-    assert_eq!((hit.status, hit.mark, hit.done_order), (TaskStatus::Completed, Some(Mark::Hit), Some(1)));
+    assert_eq!(
+        (hit.status, hit.marks, hit.done_order),
+        (TaskStatus::Completed, Marks::of(Mark::Hit), Some(1))
+    );
     assert_eq!(result(&writes, 20), Some(Ok(text("receipt"))));
     assert_eq!(row(&writes, 2).done, 1);
 }
 
 #[test]
 fn a_hit_is_a_completion_of_the_turn_that_asks() {
-    let memo = KeyEntry { value: Some(text("")), ended_at: Some(t(2)), ..held_by(task(90), 9) };
+    let key_entry = KeyEntry { value: Some(text("")), ended_at: Some(t(2)), ..held_by(task(90), 9) };
     let rows = [root(1)];
     let batch = [keep(&rows[0], new_call(10, 1))];
 
-    let writes = written(&rows, &[memo], &batch);
+    let writes = written(&rows, &[key_entry], &batch);
 
-    assert_eq!((row(&writes, 10).mark, row(&writes, 10).done_order), (Some(Mark::Hit), Some(1)));
+    assert_eq!((row(&writes, 10).marks, row(&writes, 10).done_order), (Marks::of(Mark::Hit), Some(1)));
     assert_eq!(result(&writes, 10), Some(Ok(text(""))));
-    assert!(writes.memos.is_empty());
+    assert!(writes.key_entries.is_empty());
 }
 
 #[test]
@@ -245,7 +249,7 @@ fn one_who_left_the_record_in_the_same_batch_is_passed_over() {
 
     let writes = written(&rows, &[held_by(task(10), 1)], &batch);
 
-    assert_eq!(writes.memos, [held_by(task(30), 3)]);
+    assert_eq!(writes.key_entries, [held_by(task(30), 3)]);
     assert_eq!(row(&writes, 30).status, TaskStatus::Pending);
     assert_eq!(writes.erase, [task(20)]);
 }
@@ -257,7 +261,7 @@ fn a_key_that_nobody_wants_any_more_is_forgotten() {
 
     let writes = written(&rows, &[held_by(task(10), 1)], &batch);
 
-    assert_eq!((writes.memos, writes.forget), (Vec::new(), vec![key()]));
+    assert_eq!((writes.key_entries, writes.forget), (Vec::new(), vec![key()]));
 }
 
 #[test]
@@ -284,16 +288,16 @@ fn a_vacant_key_goes_to_the_oldest_who_waits() {
         CascadeStep::Vacate { key: key(), at: t(10) },
     );
 
-    assert_eq!(writes.memos, [held_by(task(20), 2)]);
+    assert_eq!(writes.key_entries, [held_by(task(20), 2)]);
     assert_eq!((row(&writes, 20).status, row(&writes, 20).ready_at), (TaskStatus::Pending, Some(t(10))));
     assert!(writes.ready && writes.update.len() == 1);
 }
 
 #[test]
 fn a_key_with_a_value_is_not_vacant() {
-    let memo = KeyEntry { value: Some(text("x")), ..held_by(task(10), 1) };
+    let key_entry = KeyEntry { value: Some(text("x")), ..held_by(task(10), 1) };
 
-    let writes = followed(&[], &[memo], CascadeStep::Vacate { key: key(), at: t(10) });
+    let writes = followed(&[], &[key_entry], CascadeStep::Vacate { key: key(), at: t(10) });
 
     assert!(writes.is_empty());
 }
@@ -309,7 +313,7 @@ fn only_the_last_sends_are_remembered() {
 
     let writes = written(&[root], &[], &batch);
 
-    let sends = &writes.memos[0].sends;
+    let sends = &writes.key_entries[0].sends;
     assert_eq!((sends.len(), sends.first()), (SIGNAL_SENDS_KEPT, Some(&task(101))));
 }
 
@@ -318,13 +322,49 @@ fn what_was_taken_and_left_the_record_in_one_batch_is_in_its_slot_again() {
     let root = root(1);
     let wait = new_step(10, 1, StepKind::Signal, NewTaskState::Signal, slot(1));
     let later = Row { commit: 1, commit_epoch: root.epoch, ..root.clone() };
-    let batch = [keep(&root, wait), retry_without(&later, &[10])];
+    let (name, value) = ("approval".to_owned(), text("yes"));
+    let action = Action::Signal { key: slot(1), name, id: task(90), value };
+    let send: Transition = Request { execution: task(1).execution(), at: t(10), action }.into();
+    let batch = [keep(&root, wait), send, retry_without(&later, &[10])];
 
-    let writes = written(&[root], &[signal_memo(1, Some("yes"))], &batch);
+    let writes = written(&[root], &[signal_entry(1, None)], &batch);
 
-    assert_eq!(writes.memos, [signal_memo(1, Some("yes"))]);
+    let there = signal_entry(1, Some("yes"));
+    assert_eq!(writes.key_entries, [KeyEntry { sends: vec![task(90)], ended_at: Some(t(10)), ..there }]);
     assert!(writes.insert.is_empty() && writes.restore.is_empty());
     assert_eq!(writes.cascade.steps, [CascadeStep::Deliver { key: slot(1), at: t(10) }]);
+}
+
+#[test]
+fn what_hangs_below_an_erased_task_is_told_nothing_in_the_same_batch() {
+    // The holder of a key ends, and erases the map whose item waits under that key.
+    let execution = task(1).execution();
+    let holder = Row { key: Some(key()), ..root(1) };
+    let map = Row { status: TaskStatus::Waiting, ..step(10, 1, StepKind::Gather) };
+    let item = Row { tree: Tree::item(execution, map.id, holder.id), ..waiting(11, 1) };
+    let rows = [holder, map, item];
+    let end = Commit { erase: vec![task(10)], ..leased(&rows[0], Next::End(Ok(text("yes")))) };
+
+    let batch = [end.into()];
+    let writes = written(&rows, &[held_by(task(1), 1)], &batch);
+
+    assert_eq!(writes.update.iter().map(|update| update.row.id).collect::<Vec<_>>(), [task(1)]);
+}
+
+#[test]
+fn what_news_are_to_tell_is_not_erased_before_they_are_told() {
+    // The wait has its value at once, and the store reads this value for the news. Task 20 erases a step that
+    // may be above the wait.
+    let (root, other) = (root(1), running(step(20, 1, StepKind::Call)));
+    let wait = new_step(10, 1, StepKind::Signal, NewTaskState::Signal, slot(1));
+    let later = Row { commit: 1, commit_epoch: root.epoch, ..root.clone() };
+    let batch = [keep(&root, wait), retry_without(&later, &[10]), retry_without(&other, &[30])];
+    let mut ledger = Ledger::new([root, other], [signal_entry(1, Some("yes"))]);
+    assert!(ledger.can_apply(&batch[2]));
+
+    ledger.apply(&batch[0]);
+
+    assert!(!ledger.can_apply(&batch[1]) && !ledger.can_apply(&batch[2]));
 }
 
 #[test]
@@ -336,18 +376,18 @@ fn the_signal_that_was_taken_last_goes_back_first() {
     let writes = written(&rows, &[], &batch);
 
     assert_eq!(writes.restore, [task(12), task(11), task(10)]);
-    assert_eq!(row(&writes, 11).mark, Some(Mark::Cancel));
+    assert_eq!(row(&writes, 11).marks, Marks::of(Mark::Cancel));
 }
 
 #[test]
 fn a_wait_that_left_the_record_takes_no_value_along() {
     let rows = [root(1), root(2), awaiting_signal(10, 1), awaiting_signal(11, 1)];
     let batch = [retry_without(&rows[0], &[10])];
-    let mut ledger = Ledger::new(rows.to_vec(), [signal_memo(1, None)]);
+    let mut ledger = Ledger::new(rows.to_vec(), [signal_entry(1, None)]);
     apply(&mut ledger, &batch);
 
-    // A store follows up before it sends; here the ledger is asked as if it had not.
-    ledger.memos.put(signal_memo(1, Some("yes")));
+    // A store runs the cascade first; here the ledger is asked as if it had not.
+    ledger.key_entries.put(signal_entry(1, Some("yes")));
     ledger.cascade(&CascadeStep::Deliver { key: slot(1), at: t(10) });
 
     let writes = ledger.into_writes().expect("rows that belong together");
@@ -374,7 +414,8 @@ fn a_join_of_one_that_has_ended_copies_its_result() {
 
 #[test]
 fn closing_ends_a_root_that_was_asked_to_end_and_tells_who_waits() {
-    let stopping = Row { status: TaskStatus::Waiting, worker: None, mark: Some(Mark::Cancel), ..root(1) };
+    let stopping =
+        Row { status: TaskStatus::Waiting, worker: None, marks: Marks::of(Mark::Cancel), ..root(1) };
     let join = Row {
         status: TaskStatus::Waiting,
         key: Some(Key::of_execution(task(1).execution())),

@@ -1,4 +1,4 @@
-//! What tasks under one key have to do with each other.
+//! Tasks that share a key.
 
 use super::shelf::Shelf;
 use super::*;
@@ -65,16 +65,16 @@ fn keep_with(row: &Row, insert: Vec<NewTask>) -> Transition {
 
 fn apply_one_under<'a>(
     rows: &[Row],
-    memos: &[KeyEntry],
+    key_entries: &[KeyEntry],
     transition: &'a Transition,
 ) -> (Outcome, Writes<'a>) {
-    let (mut outcomes, writes) = apply_under(rows, memos, std::slice::from_ref(transition));
+    let (mut outcomes, writes) = apply_under(rows, key_entries, std::slice::from_ref(transition));
     (outcomes.remove(0), writes)
 }
 
-/// Follows one thing up, with what a store loads for it.
-fn follow<'a>(rows: &[Row], memos: &[KeyEntry], up: CascadeStep) -> Writes<'a> {
-    let mut ledger = load(rows, memos, &CascadeStep::reads(&[up]));
+/// Applies one step of a cascade, with the rows that a store loads for it.
+fn follow<'a>(rows: &[Row], key_entries: &[KeyEntry], up: CascadeStep) -> Writes<'a> {
+    let mut ledger = load(rows, key_entries, &CascadeStep::reads(&[up]));
     ledger.cascade(&up);
     ledger.into_writes().expect("rows that belong together")
 }
@@ -103,7 +103,7 @@ mod calls {
         assert_eq!(outcome, applied(0));
         let expected = Row { ready_at: Some(t(10)), ..under(key(), pending(task(2), keep.rows()[0].tree)) };
         assert_eq!(*writes.row(task(2)), expected);
-        assert_eq!(writes.memos, [KeyEntry { ttl, ..held(2) }]);
+        assert_eq!(writes.key_entries, [KeyEntry { ttl, ..held(2) }]);
         assert!(writes.ready);
     }
 
@@ -114,14 +114,14 @@ mod calls {
         let (outcome, writes) = apply_one_under(&[root(), holder(2)], &[held(2)], &keep);
 
         assert_eq!((outcome, writes.row(task(3))), (applied(0), &waiter(3)));
-        assert!(writes.memos.is_empty());
+        assert!(writes.key_entries.is_empty());
     }
 
     #[test]
     fn of_two_calls_in_one_transition_the_second_waits_for_the_first() {
         let keep = keep_with(&root(), vec![call(2), call(3)]);
         let (_, writes) = apply_one_under(&[root()], &[], &keep);
-        assert_eq!(writes.memos, [held(2)]);
+        assert_eq!(writes.key_entries, [held(2)]);
         assert_eq!([2, 3].map(|n| writes.row(task(n)).status), [TaskStatus::Pending, TaskStatus::Waiting]);
     }
 
@@ -140,7 +140,7 @@ mod calls {
             assert_eq!(insert.result, Some(Written::Kept(Ok(value(text)))));
             let expected = Row {
                 status: TaskStatus::Completed,
-                mark: Some(Mark::Hit),
+                marks: Marks::of(Mark::Hit),
                 ready_at: None,
                 started_at: Some(t(10)),
                 ended_at: Some(t(10)),
@@ -148,43 +148,43 @@ mod calls {
                 ..waiter(3)
             };
             assert_eq!(insert.row, expected);
-            assert!(writes.memos.is_empty());
+            assert!(writes.key_entries.is_empty());
         }
     }
 
     #[test]
     fn a_result_is_good_until_its_moment_and_not_at_it() {
         for (expires_at, good) in [(t(11), true), (t(10), false), (t(9), false)] {
-            let memo =
+            let key_entry =
                 KeyEntry { expires_at: Some(expires_at), ttl: Some(t(6).since(t(5))), ..kept(2, "old") };
             let keep = keep_with(&root(), vec![call(3)]);
 
-            let (_, writes) = apply_one_under(&[root()], &[memo], &keep);
+            let (_, writes) = apply_one_under(&[root()], &[key_entry], &keep);
 
             let status = if good { TaskStatus::Completed } else { TaskStatus::Pending };
             assert_eq!(writes.row(task(3)).status, status);
-            // What is no good any more is forgotten with how long it was.
-            assert_eq!(writes.memos, if good { vec![] } else { vec![held(3)] });
+            // An expired result is removed together with its time to live.
+            assert_eq!(writes.key_entries, if good { vec![] } else { vec![held(3)] });
         }
     }
 
     #[test]
     fn the_result_completes_everyone_who_waits() {
         let rows = [vec![parked(2), holder(2), waiter(3)], elsewhere(4).to_vec()].concat();
-        let memo = KeyEntry { ttl: Some(t(60).since(t(0))), ..held(2) };
+        let key_entry = KeyEntry { ttl: Some(t(60).since(t(0))), ..held(2) };
         let ending = complete(&rows[1]);
 
-        let (_, writes) = apply_one_under(&rows, std::slice::from_ref(&memo), &ending);
+        let (_, writes) = apply_one_under(&rows, std::slice::from_ref(&key_entry), &ending);
 
         let value = ok("done").ok();
         assert_eq!(
-            writes.memos,
-            [KeyEntry { value, ended_at: Some(t(10)), expires_at: Some(t(70)), ..memo }]
+            writes.key_entries,
+            [KeyEntry { value, ended_at: Some(t(10)), expires_at: Some(t(70)), ..key_entry }]
         );
         assert_eq!([3, 2, 4].map(|n| writes.row(task(n)).done_order), [Some(1), Some(2), Some(1)]);
         for n in [3, 4] {
             let row = writes.row(task(n));
-            assert_eq!((row.status, row.mark), (TaskStatus::Completed, Some(Mark::Hit)));
+            assert_eq!((row.status, row.marks), (TaskStatus::Completed, Marks::of(Mark::Hit)));
             assert_eq!((row.started_at, row.ended_at), (Some(t(10)), Some(t(10))));
             assert_eq!(writes.result(task(n)), Some(Written::Result(&ok("done"))));
         }
@@ -198,7 +198,7 @@ mod calls {
 
         let (_, writes) = apply_one_under(&rows, &[held(2)], &ending);
 
-        assert_eq!(writes.memos, [KeyEntry { execution: ELSEWHERE.execution(), ..held(4) }]);
+        assert_eq!(writes.key_entries, [KeyEntry { execution: ELSEWHERE.execution(), ..held(4) }]);
         let next = Row { status: TaskStatus::Pending, ready_at: Some(t(10)), ..rows[3].clone() };
         assert_eq!(*writes.row(task(4)), next);
         assert!(!writes.ids().contains(&task(5)) && writes.ready);
@@ -209,7 +209,7 @@ mod calls {
         let rows = [parked(1), holder(2)];
         let ending = fail(&rows[1]);
         let (_, writes) = apply_one_under(&rows, &[held(2)], &ending);
-        assert_eq!((writes.memos.as_slice(), writes.forget.as_slice()), (&[][..], &[key()][..]));
+        assert_eq!((writes.key_entries.as_slice(), writes.forget.as_slice()), (&[][..], &[key()][..]));
     }
 
     #[test]
@@ -219,17 +219,19 @@ mod calls {
         {
             let (_, writes) = apply_one_under(&rows, &[held(2)], &going_on);
             assert_eq!(writes.ids(), [task(2)]);
-            assert!(writes.memos.is_empty() && writes.forget.is_empty());
+            assert!(writes.key_entries.is_empty() && writes.forget.is_empty());
         }
     }
 
     #[test]
-    fn who_is_no_longer_at_it_leaves_the_memo_alone() {
-        // It failed and was redriven; another one has its place.
+    fn who_is_no_longer_at_it_leaves_the_entry_alone() {
+        // The holder failed and was redriven; another call is the holder now.
         let rows = [parked(1), holder(2), holder(3), waiter(4)];
         for ending in [complete(&rows[1]), fail(&rows[1])] {
             let (_, writes) = apply_one_under(&rows, &[held(3)], &ending);
-            assert!(writes.memos.is_empty() && writes.forget.is_empty() && !writes.ids().contains(&task(4)));
+            assert!(
+                writes.key_entries.is_empty() && writes.forget.is_empty() && !writes.ids().contains(&task(4))
+            );
         }
     }
 
@@ -241,7 +243,7 @@ mod calls {
         let (_, writes) = apply_one_under(&rows, &[held(2)], &expiring);
 
         assert_eq!(
-            (writes.memos.as_slice(), writes.row(task(3)).status),
+            (writes.key_entries.as_slice(), writes.row(task(3)).status),
             (&[held(3)][..], TaskStatus::Pending)
         );
     }
@@ -251,16 +253,17 @@ mod calls {
         let mut start = start(NewTaskState::Pending { ready_at: t(10) });
         start.rows_mut()[0].keyed = Some(Keyed::new(key()));
         let other = under(key(), running(ELSEWHERE, Tree::root(ELSEWHERE.execution())));
-        let memo = KeyEntry { holder: Some(ELSEWHERE), execution: ELSEWHERE.execution(), ..held(2) };
+        let key_entry = KeyEntry { holder: Some(ELSEWHERE), execution: ELSEWHERE.execution(), ..held(2) };
 
-        let (_, writes) = apply_one_under(std::slice::from_ref(&other), std::slice::from_ref(&memo), &start);
+        let (_, writes) =
+            apply_one_under(std::slice::from_ref(&other), std::slice::from_ref(&key_entry), &start);
         let waits = writes.row(ROOT).clone();
         assert_eq!((waits.status, waits.waits_for_key(), writes.ended), (TaskStatus::Waiting, true, false));
 
         let ending = complete(&other);
-        let (_, writes) = apply_one_under(&[other, waits], std::slice::from_ref(&memo), &ending);
+        let (_, writes) = apply_one_under(&[other, waits], std::slice::from_ref(&key_entry), &ending);
         assert_eq!((writes.row(ROOT).status, writes.ended), (TaskStatus::Completed, true));
-        // Who waits for it in turn is known to the store only.
+        // Only the store knows the waits for this execution.
         assert_eq!(writes.cascade.steps, [CascadeStep::Joined { execution: EXECUTION, at: t(10) }]);
 
         let hit = apply_one_under(&[], &[kept(2, "receipt")], &start).1;
@@ -275,7 +278,7 @@ mod calls {
         ];
         for state in states {
             let keep = keep_with(&root(), vec![keyed(key(), new_step(2, state))]);
-            assert!(apply_one_under(&[root()], &[], &keep).1.memos.is_empty());
+            assert!(apply_one_under(&[root()], &[], &keep).1.key_entries.is_empty());
         }
     }
 
@@ -324,7 +327,7 @@ mod calls {
         let up = CascadeStep::Vacate { key: key(), at: t(12) };
 
         let writes = follow(&rows, &[held(2)], up);
-        assert_eq!(writes.memos, [held(3)]);
+        assert_eq!(writes.key_entries, [held(3)]);
         assert_eq!((writes.row(task(3)).ready_at, writes.ready), (Some(t(12)), true));
 
         assert_eq!(follow(&rows[..1], &[held(2)], up).forget, [key()]);
@@ -335,7 +338,7 @@ mod calls {
     fn a_place_is_not_given_to_one_who_ends_in_the_same_breath() {
         // The holder was swept, and an execution that waits for it is closed, in this order or the other.
         let waits = Row { id: ELSEWHERE, tree: Tree::root(ELSEWHERE.execution()), ..waiter(3) };
-        let rows = [Row { mark: Some(Mark::Cancel), ..waits }, waiter(600)];
+        let rows = [Row { marks: Marks::of(Mark::Cancel), ..waits }, waiter(600)];
         let ups = [
             CascadeStep::Close { root: ELSEWHERE, at: t(12) },
             CascadeStep::Vacate { key: key(), at: t(12) },
@@ -346,7 +349,7 @@ mod calls {
             let writes = ledger.into_writes().expect("rows that belong together");
 
             assert_eq!(writes.row(ELSEWHERE).status, TaskStatus::Cancelled);
-            assert_eq!(writes.memos, [held(600)]);
+            assert_eq!(writes.key_entries, [held(600)]);
             assert_eq!(writes.row(task(600)).status, TaskStatus::Pending);
         }
     }
@@ -361,20 +364,20 @@ mod calls {
             next,
             Row { tree: Tree::step(ELSEWHERE.execution(), ELSEWHERE), ..holder(4) },
         ];
-        let memo = KeyEntry { execution: ELSEWHERE.execution(), ..held(4) };
+        let key_entry = KeyEntry { execution: ELSEWHERE.execution(), ..held(4) };
         let mut retrying = retry(&rows[0]);
         commit(&mut retrying).erase = vec![task(3)];
-        let mut shelf = Shelf { memos: [(key(), memo.clone())].into(), ..Shelf::of(rows.clone()) };
+        let mut shelf = Shelf { key_entries: [(key(), key_entry.clone())].into(), ..Shelf::of(rows.clone()) };
 
         shelf.apply(&[retrying, fail(&rows[4])]);
 
-        assert_eq!(shelf.memos[&key()], KeyEntry { holder: Some(task(5)), ..memo });
+        assert_eq!(shelf.key_entries[&key()], KeyEntry { holder: Some(task(5)), ..key_entry });
         assert_eq!(shelf.rows[&task(5)].status, TaskStatus::Pending);
     }
 
     #[test]
     fn a_ledger_wants_to_be_written_before_it_goes_on_under_a_key_of_what_it_swept() {
-        // The holder hangs somewhere below 2, and so does one who waits; only the store knows.
+        // The holder is somewhere below task 2, and so is a waiting task; only the store knows.
         let other = running(ELSEWHERE, Tree::root(ELSEWHERE.execution()));
         let mut keep = leased(&root(), Next::Keep);
         commit(&mut keep).cancel = vec![task(2)];
@@ -388,8 +391,8 @@ mod calls {
         ledger.apply(&keep);
         assert!(!ledger.can_apply(&asks) && ledger.can_apply(&free));
 
-        let memo = KeyEntry { execution: ELSEWHERE.execution(), ..held(7) };
-        let mut ledger = Ledger::new([root(), step(2), other, there, swept], [memo]);
+        let key_entry = KeyEntry { execution: ELSEWHERE.execution(), ..held(7) };
+        let mut ledger = Ledger::new([root(), step(2), other, there, swept], [key_entry]);
         assert!(ledger.can_apply(&ends));
         ledger.apply(&keep);
         assert!(!ledger.can_apply(&ends));
@@ -413,15 +416,15 @@ mod dispatches {
 
         assert_eq!(outcomes, [applied(0), Outcome::Exists(EXECUTION), already(0)]);
         assert_eq!(writes.insert.len(), 1);
-        let memo = KeyEntry::new(key(), KeyEntryKind::Dispatch, EXECUTION, "charge".to_owned());
-        assert_eq!(writes.memos, [KeyEntry { holder: Some(ROOT), ..memo }]);
+        let key_entry = KeyEntry::new(key(), KeyEntryKind::Dispatch, EXECUTION, "charge".to_owned());
+        assert_eq!(writes.key_entries, [KeyEntry { holder: Some(ROOT), ..key_entry }]);
     }
 
     #[test]
     fn it_stands_after_its_execution_has_ended() {
-        let memo = KeyEntry::new(key(), KeyEntryKind::Dispatch, EXECUTION, "charge".to_owned());
+        let key_entry = KeyEntry::new(key(), KeyEntryKind::Dispatch, EXECUTION, "charge".to_owned());
         let start = keyed_start(ELSEWHERE);
-        let (outcome, writes) = apply_one_under(&[completed(root(), None)], &[memo], &start);
+        let (outcome, writes) = apply_one_under(&[completed(root(), None)], &[key_entry], &start);
         assert_eq!(outcome, Outcome::Exists(EXECUTION));
         assert!(writes.is_empty());
     }
@@ -440,7 +443,7 @@ mod signals {
         request(EXECUTION, action)
     }
 
-    fn slot_memo(sends: &[u128], there: Option<&str>) -> KeyEntry {
+    fn slot_entry(sends: &[u128], there: Option<&str>) -> KeyEntry {
         KeyEntry {
             value: there.map(value),
             ended_at: Some(t(10)),
@@ -468,7 +471,7 @@ mod signals {
         let sending = send(80, "yes");
         let (outcome, writes) = apply_one_under(&[root()], &[], &sending);
         assert_eq!(outcome, applied(0));
-        assert_eq!(writes.memos, [slot_memo(&[80], Some("yes"))]);
+        assert_eq!(writes.key_entries, [slot_entry(&[80], Some("yes"))]);
         assert!(writes.update.is_empty() && !writes.ready);
     }
 
@@ -478,9 +481,9 @@ mod signals {
         let (outcomes, writes) = apply_under(&[root()], &[], &batch);
         let replacing = Outcome::Applied(News { replaced: true, ..News::default() });
         assert_eq!(outcomes, [applied(0), replacing, already(0)]);
-        assert_eq!(writes.memos, [slot_memo(&[80, 81], Some("no"))]);
+        assert_eq!(writes.key_entries, [slot_entry(&[80, 81], Some("no"))]);
 
-        let (outcome, writes) = apply_one_under(&[root()], &[slot_memo(&[80, 81], None)], &batch[0]);
+        let (outcome, writes) = apply_one_under(&[root()], &[slot_entry(&[80, 81], None)], &batch[0]);
         assert_eq!(outcome, already(0));
         assert!(writes.is_empty(), "also when it was taken long ago");
     }
@@ -490,10 +493,10 @@ mod signals {
         let ids: Vec<u128> = (0..SIGNAL_SENDS_KEPT as u128).map(|n| 80 + n).collect();
         let sending = send(700, "yes");
 
-        let (_, writes) = apply_one_under(&[root()], &[slot_memo(&ids, None)], &sending);
+        let (_, writes) = apply_one_under(&[root()], &[slot_entry(&ids, None)], &sending);
 
         let expected = [&ids[1..], &[700]].concat();
-        assert_eq!(writes.memos, [slot_memo(&expected, Some("yes"))]);
+        assert_eq!(writes.key_entries, [slot_entry(&expected, Some("yes"))]);
     }
 
     #[test]
@@ -507,7 +510,7 @@ mod signals {
             Row { status: TaskStatus::Completed, done_order: Some(1), ended_at: Some(t(10)), ..wait(2) };
         assert_eq!(*writes.row(task(2)), expected);
         assert_eq!(writes.result(task(2)), Some(Written::Kept(Ok(value("yes")))));
-        assert_eq!(writes.memos, [slot_memo(&[80], None)]);
+        assert_eq!(writes.key_entries, [slot_entry(&[80], None)]);
         assert_eq!(writes.row(ROOT).ready_at, Some(t(10)));
         assert!(!writes.ids().contains(&task(3)));
     }
@@ -519,24 +522,24 @@ mod signals {
         let (_, writes) = apply_under(&rows, &[], &batch);
         assert_eq!(writes.result(task(2)), Some(Written::Kept(Ok(value("yes")))));
         assert_eq!(writes.result(task(3)), Some(Written::Kept(Ok(value("no")))));
-        assert_eq!(writes.memos, [slot_memo(&[80, 81], None)]);
+        assert_eq!(writes.key_entries, [slot_entry(&[80, 81], None)]);
     }
 
     #[test]
     fn a_wait_takes_what_is_there() {
         let keep = keep_with(&root(), vec![new_wait(2), new_wait(3)]);
 
-        let (outcome, writes) = apply_one_under(&[root()], &[slot_memo(&[80], Some(""))], &keep);
+        let (outcome, writes) = apply_one_under(&[root()], &[slot_entry(&[80], Some(""))], &keep);
 
         assert_eq!(outcome, applied(1));
         let insert = writes.inserted(2);
         assert_eq!(
-            (insert.row.status, insert.row.done_order, insert.row.mark),
-            (TaskStatus::Completed, Some(1), None)
+            (insert.row.status, insert.row.done_order, insert.row.marks),
+            (TaskStatus::Completed, Some(1), Marks::NONE)
         );
         assert_eq!(insert.result, Some(Written::Kept(Ok(value("")))));
         assert_eq!(writes.row(task(3)).status, TaskStatus::Waiting, "it is consumed once");
-        assert_eq!(writes.memos, [slot_memo(&[80], None)]);
+        assert_eq!(writes.key_entries, [slot_entry(&[80], None)]);
     }
 
     #[test]
@@ -557,10 +560,10 @@ mod signals {
         let (_, writes) = apply_one_under(&[root(), taken(2, 1)], &[], &keep);
 
         assert_eq!(writes.restore, [task(2)]);
-        assert_eq!(*writes.row(task(2)), Row { mark: Some(Mark::Cancel), ..taken(2, 1) });
+        assert_eq!(*writes.row(task(2)), Row { marks: Marks::of(Mark::Cancel), ..taken(2, 1) });
         assert_eq!(writes.cascade.steps, [CascadeStep::Deliver { key: slot(), at: t(10) }]);
 
-        let again = Row { mark: Some(Mark::Cancel), ..taken(2, 1) };
+        let again = Row { marks: Marks::of(Mark::Cancel), ..taken(2, 1) };
         let (_, writes) = apply_one_under(&[root(), again], &[], &keep);
         assert!(writes.restore.is_empty() && writes.cascade.is_empty());
     }
@@ -589,7 +592,7 @@ mod signals {
         for giving_back in [keep, retrying] {
             let batch = [send(80, "yes"), giving_back];
             let (_, writes) = apply_under(&[root(), wait(2)], &[], &batch);
-            assert_eq!(writes.memos, [slot_memo(&[80], Some("yes"))]);
+            assert_eq!(writes.key_entries, [slot_entry(&[80], Some("yes"))]);
             assert!(writes.restore.is_empty());
             assert_eq!(writes.cascade.steps, [CascadeStep::Deliver { key: slot(), at: t(10) }]);
         }
@@ -598,7 +601,7 @@ mod signals {
     #[test]
     fn what_is_given_back_goes_to_the_next_and_never_over_a_later_value() {
         let shelf = |rows: Vec<Row>, there| Shelf {
-            memos: [(slot(), slot_memo(&[80], there))].into(),
+            key_entries: [(slot(), slot_entry(&[80], there))].into(),
             results: [(task(2), Ok(value("yes")))].into(),
             ..Shelf::of(rows)
         };
@@ -611,25 +614,25 @@ mod signals {
             let mut waited_for = shelf(vec![root(), taken(2, 1), wait(3)], None);
             waited_for.apply(std::slice::from_ref(&keep));
             assert_eq!(waited_for.results[&task(3)], Ok(value("yes")));
-            assert_eq!(waited_for.memos[&slot()].value, None);
+            assert_eq!(waited_for.key_entries[&slot()].value, None);
 
             let mut alone = shelf(vec![root(), taken(2, 1)], None);
             alone.apply(std::slice::from_ref(&keep));
-            assert_eq!(alone.memos[&slot()].value, Some(value("yes")));
+            assert_eq!(alone.key_entries[&slot()].value, Some(value("yes")));
 
             let mut later = shelf(vec![root(), taken(2, 1)], Some("no"));
             later.apply(&[keep]);
-            assert_eq!(later.memos[&slot()].value, Some(value("no")));
+            assert_eq!(later.key_entries[&slot()].value, Some(value("no")));
         }
     }
 
     #[test]
     fn a_kept_value_is_handed_out_when_that_is_followed_up() {
         let up = CascadeStep::Deliver { key: slot(), at: t(12) };
-        let writes = follow(&[parked(1), wait(2)], &[slot_memo(&[80], Some("yes"))], up);
+        let writes = follow(&[parked(1), wait(2)], &[slot_entry(&[80], Some("yes"))], up);
         assert_eq!((writes.row(task(2)).ended_at, writes.row(ROOT).ready_at), (Some(t(12)), Some(t(12))));
-        assert!(follow(&[parked(1), wait(2)], &[slot_memo(&[80], None)], up).is_empty());
-        assert!(follow(&[parked(1)], &[slot_memo(&[80], Some("yes"))], up).is_empty());
+        assert!(follow(&[parked(1), wait(2)], &[slot_entry(&[80], None)], up).is_empty());
+        assert!(follow(&[parked(1)], &[slot_entry(&[80], Some("yes"))], up).is_empty());
     }
 }
 
@@ -658,7 +661,10 @@ mod joins {
     #[test]
     fn a_join_waits_for_an_execution_that_is_under_way() {
         let keep = keep_with(&root(), vec![join(2)]);
-        assert!(Ledger::reads(std::slice::from_ref(&keep)).memos.is_empty(), "executions have no memos");
+        assert!(
+            Ledger::reads(std::slice::from_ref(&keep)).key_entries.is_empty(),
+            "executions have no memos"
+        );
         let (outcome, writes) = apply_one_under(&[root(), other()], &[], &keep);
         assert_eq!((outcome, writes.row(task(2)).status), (applied(0), TaskStatus::Waiting));
     }
@@ -728,7 +734,7 @@ mod joins {
 
     #[test]
     fn who_joins_an_execution_that_is_closed_is_told_that_it_was_cancelled() {
-        let there = Row { status: TaskStatus::Waiting, mark: Some(Mark::Cancel), ..other() };
+        let there = Row { status: TaskStatus::Waiting, marks: Marks::of(Mark::Cancel), ..other() };
         let up = CascadeStep::Close { root: ELSEWHERE, at: t(12) };
         let writes = follow(&[parked(1), there, joining(2)], &[], up);
         assert_eq!(writes.row(task(2)).status, TaskStatus::Failed);
@@ -786,7 +792,7 @@ mod spawns {
 
     #[test]
     fn what_a_function_that_is_stopped_has_started_is_there() {
-        let stopping = Row { mark: Some(Mark::Cancel), ..root() };
+        let stopping = Row { marks: Marks::of(Mark::Cancel), ..root() };
         let keep = keep_with(&stopping, spawn(2));
         let (_, writes) = apply_one_under(&[stopping], &[], &keep);
         assert_eq!(writes.ids(), [ROOT, task(2), ELSEWHERE], "its record tells of it");

@@ -1,15 +1,15 @@
-//! What is asked for from outside, and what is written about tries, notes and slots beside it.
+//! Requests from outside; ended claims, notes and slots.
 
 use super::*;
-use crate::model::FunctionKey;
+use crate::model::{FunctionKey, Slot};
 
 // Given.
 
 fn stopping(row: Row) -> Row {
-    Row { mark: Some(Mark::Cancel), ..row }
+    Row { marks: Marks::of(Mark::Cancel), ..row }
 }
 
-/// A row whose time is up at the tenth second.
+/// A row whose deadline is at the tenth second.
 fn expiring(row: Row) -> Row {
     Row { expires_at: Some(t(10)), ..row }
 }
@@ -26,7 +26,7 @@ fn new_root() -> Row {
 }
 
 fn counted(row: Row) -> Row {
-    Row { limit_key: Some(FunctionKey::of("charge")), ..row }
+    Row { limit_key: Some(Slot::Taken(FunctionKey::of("charge"))), ..row }
 }
 
 // When.
@@ -62,7 +62,7 @@ mod cancelling {
             assert_eq!(outcome, applied(0));
             let expected = Row {
                 status: TaskStatus::Waiting,
-                mark: Some(Mark::Cancel),
+                marks: Marks::of(Mark::Cancel),
                 expires_at: Some(t(20)),
                 ready_at: None,
                 wake_threshold: None,
@@ -70,7 +70,7 @@ mod cancelling {
             };
             assert_eq!(*writes.row(ROOT), expected);
             assert_eq!(writes.stop, [(EXECUTION, t(10))]);
-            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))].into());
+            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))]);
             assert!(writes.ready, "those who run something of it look for what has changed");
         }
     }
@@ -126,18 +126,18 @@ mod cancelling {
             [step(2), pending(task(3), Tree::step(EXECUTION, ROOT)), sleep(4, t(50)), map(5, 0, 2, None)];
         let stopped = rows.map(|mut row| {
             row.stop(t(10));
-            (row.status, row.mark, row.ended_at)
+            (row.status, row.marks, row.ended_at)
         });
-        let ended = (TaskStatus::Cancelled, None, Some(t(10)));
-        assert_eq!(stopped, [(TaskStatus::Running, Some(Mark::Cancel), None), ended, ended, ended]);
+        let ended = (TaskStatus::Cancelled, Marks::NONE, Some(t(10)));
+        assert_eq!(stopped, [(TaskStatus::Running, Marks::of(Mark::Cancel), None), ended, ended, ended]);
     }
 
     #[test]
     fn a_cancelling_execution_is_woken_by_nothing() {
         let there = stopping(Row { wake_threshold: None, ..parked(1) });
-        assert_eq!(apply_one(std::slice::from_ref(&there), &nudge(&there)).0, Outcome::Fenced);
+        assert_eq!(apply_one(std::slice::from_ref(&there), &unpark(&there)).0, Outcome::Fenced);
 
-        // A step that ended before it heard is counted.
+        // A step that ended before its worker learned of the request is counted.
         let rows = [stopping(parked(1)), step(2)];
         let ending = complete(&rows[1]);
         let (_, writes) = apply_one(&rows, &ending);
@@ -160,8 +160,8 @@ mod cancelling {
         assert_eq!(*writes.row(ROOT), expected);
         assert_eq!(writes.result(ROOT), Some(Written::Kept(Err(Failure::cancelled()))));
         assert!(writes.ended);
-        // It may have held a key.
-        assert_eq!(writes.cascade.executions, [(EXECUTION, t(12))].into());
+        // The root may have held a key.
+        assert_eq!(writes.cascade.executions, [(EXECUTION, t(12))]);
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod stopping {
             let expected =
                 Row { status: TaskStatus::Waiting, worker: None, ready_at: None, ..committed(there.clone()) };
             assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
-            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))].into());
+            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))]);
             assert!(writes.ended_claims.is_empty() && !writes.ended && writes.sweep.is_empty());
         }
     }
@@ -213,13 +213,13 @@ mod stopping {
             expected.end(TaskStatus::Cancelled, t(10));
             assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
             assert_eq!(writes.sweep, [task(2)]);
-            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))].into());
+            assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))]);
         }
     }
 
     #[test]
     fn an_end_that_is_sent_again_is_told_again_that_the_task_was_stopped() {
-        // Else its worker would take the result for the execution's.
+        // Otherwise its worker would mistake the result for the execution's.
         for there in [vec![asked(root())], vec![asked(root()), asked(step(2))]] {
             let ending = complete(there.last().expect("a row"));
             let batch = [ending.clone(), ending];
@@ -322,7 +322,7 @@ mod expiring {
             let (outcome, writes) = apply_one(std::slice::from_ref(&there), &expiring);
 
             assert_eq!(outcome, applied(0));
-            let mut expected = Row { mark: Some(Mark::Expire), ..there };
+            let mut expected = Row { marks: Marks::of(Mark::Expire), ..there };
             expected.end(TaskStatus::Failed, t(10));
             let result = Some(Written::Failure(&declined()));
             let result = writes.update[0].result.clone().filter(|written| Some(written) == result.as_ref());
@@ -353,7 +353,10 @@ mod expiring {
 
         assert_eq!(outcome, applied(0));
         let row = writes.row(ROOT);
-        assert_eq!((row.status, row.mark, row.worker), (TaskStatus::Cancelled, Some(Mark::Cancel), None));
+        assert_eq!(
+            (row.status, row.marks, row.worker),
+            (TaskStatus::Cancelled, Marks::of(Mark::Cancel), None)
+        );
         assert_eq!(writes.result(ROOT), Some(Written::Kept(Err(Failure::cancelled()))));
         assert_eq!((writes.sweep.as_slice(), writes.ended), (&[ROOT][..], true));
     }
@@ -366,7 +369,10 @@ mod expiring {
         let (_, writes) = apply_one(&rows, &expiring);
 
         let row = writes.row(task(2));
-        assert_eq!((row.status, row.mark, row.done_order), (TaskStatus::Failed, Some(Mark::Expire), Some(1)));
+        assert_eq!(
+            (row.status, row.marks, row.done_order),
+            (TaskStatus::Failed, Marks::of(Mark::Expire), Some(1))
+        );
         assert_eq!(writes.row(ROOT).ready_at, Some(t(10)));
         assert_eq!((writes.sweep.as_slice(), writes.ended), (&[task(2)][..], false));
     }
@@ -418,7 +424,7 @@ mod gathering {
 mod dead_letters {
     use super::*;
 
-    fn revive(retry: Option<RetryPolicy>) -> Transition {
+    fn redrive(retry: Option<RetryPolicy>) -> Transition {
         request(EXECUTION, Action::Redrive { retry })
     }
 
@@ -430,14 +436,14 @@ mod dead_letters {
     fn a_dead_letter_is_tried_again_as_if_it_had_not_failed() {
         let policy = RetryPolicy { max_attempts: 9, ..RetryPolicy::default() };
         for retry in [None, Some(policy)] {
-            let reviving = revive(retry.clone());
+            let reviving = redrive(retry.clone());
 
             let (outcome, writes) = apply_one(&[letter()], &reviving);
 
             assert_eq!(outcome, applied(0));
             let expected = Row {
                 status: TaskStatus::Pending,
-                mark: Some(Mark::Redrive),
+                marks: Marks::of(Mark::Redrive),
                 attempts: 0,
                 uncommitted_claims: 0,
                 ready_at: Some(t(10)),
@@ -445,26 +451,26 @@ mod dead_letters {
                 ended_at: None,
                 ..letter()
             };
-            // What it failed with stays on record until it comes further.
+            // The failure stays recorded until the task progresses.
             assert_eq!(writes.update, [Update { row: expected, result: None, retry: retry.as_ref() }]);
             assert!(writes.ready && !writes.ended);
         }
     }
 
     #[test]
-    fn only_a_dead_letter_is_revived_or_discarded() {
-        let marked = |mark| Row { mark: Some(mark), ..letter() };
-        let revived = Row { mark: Some(Mark::Redrive), ..root() };
-        for (there, revive_gives, discard_gives) in [
+    fn only_a_dead_letter_is_redriven_or_discarded() {
+        let marked = |mark| Row { marks: Marks::of(mark), ..letter() };
+        let redriven = Row { marks: Marks::of(Mark::Redrive), ..root() };
+        for (there, redrive_gives, discard_gives) in [
             (root(), Outcome::Gone, Outcome::Gone),
             (parked(1), Outcome::Gone, Outcome::Gone),
             (completed(root(), None), Outcome::Gone, Outcome::Gone),
             (marked(Mark::Expire), Outcome::Gone, Outcome::Gone),
             (marked(Mark::Discard), Outcome::Gone, ALREADY),
-            (revived, ALREADY, Outcome::Gone),
+            (redriven, ALREADY, Outcome::Gone),
         ] {
             for (asking, gives) in
-                [(revive(None), revive_gives), (request(EXECUTION, Action::Discard), discard_gives)]
+                [(redrive(None), redrive_gives), (request(EXECUTION, Action::Discard), discard_gives)]
             {
                 let (outcome, writes) = apply_one(std::slice::from_ref(&there), &asking);
                 assert_eq!(outcome, gives, "{:?} of {there:?}", asking.action());
@@ -478,13 +484,13 @@ mod dead_letters {
         let discarding = request(EXECUTION, Action::Discard);
         let (outcome, writes) = apply_one(&[letter()], &discarding);
         assert_eq!(outcome, applied(0));
-        let expected = Row { mark: Some(Mark::Discard), ..letter() };
+        let expected = Row { marks: Marks::of(Mark::Discard), ..letter() };
         assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
     }
 
     #[test]
     fn it_goes_on_from_a_cut_at_once_and_that_is_no_attempt() {
-        let there = Row { mark: Some(Mark::Redrive), uncommitted_claims: 1, ..root() };
+        let there = Row { marks: Marks::of(Mark::Redrive), uncommitted_claims: 1, ..root() };
         let mut redo = leased(&there, Next::Redo);
         commit(&mut redo).erase = vec![task(2)];
 
@@ -493,7 +499,7 @@ mod dead_letters {
         assert_eq!(outcome, applied(0));
         let expected = Row {
             status: TaskStatus::Pending,
-            mark: None,
+            marks: Marks::NONE,
             uncommitted_claims: 0,
             worker: None,
             ready_at: Some(t(10)),
@@ -505,23 +511,49 @@ mod dead_letters {
     }
 
     #[test]
-    fn it_is_revived_until_it_has_come_further() {
-        let there = Row { mark: Some(Mark::Redrive), ..root() };
-        for (turn, mark) in [
-            (leased(&there, Next::Keep), None),
-            (park(&there, Wait::for_next(0)), None),
-            (retry(&there), None),
-            (fail(&there), None),
-            (complete(&there), None),
-            (leased(&there, Next::Release), Some(Mark::Redrive)),
+    fn what_was_redriven_and_is_asked_to_end_or_is_over_is_not_redriven_any_more() {
+        let redriven = expiring(Row { marks: Marks::of(Mark::Redrive), ..root() });
+        let (asking, expiring) = (cancel(20), expire(&redriven));
+        let (_, writes) = apply_one(std::slice::from_ref(&redriven), &asking);
+        assert_eq!(writes.row(ROOT).marks, Marks::of(Mark::Cancel));
+        let (_, writes) = apply_one(std::slice::from_ref(&redriven), &expiring);
+        assert_eq!(writes.row(ROOT).marks, Marks::of(Mark::Expire));
+    }
+
+    #[test]
+    fn a_second_mark_hides_none() {
+        let with = |mark, row: Row| Row { marks: row.marks.with(mark), ..row };
+        let discarded = with(Mark::Discard, with(Mark::Cancel, letter()));
+        assert_eq!(apply_one(std::slice::from_ref(&discarded), &redrive(None)).0, Outcome::Gone);
+        assert_eq!(apply_one(&[discarded], &request(EXECUTION, Action::Discard)).0, ALREADY);
+        let redriven = with(Mark::Redrive, stopping(root()));
+        assert_eq!(apply_one(std::slice::from_ref(&redriven), &redrive(None)).0, ALREADY);
+        // Its end is that of any task that was asked to end.
+        let completing = complete(&redriven);
+        let (outcome, writes) = apply_one(std::slice::from_ref(&redriven), &completing);
+        let (alone, of_one) = apply_one(&[stopping(root())], &completing);
+        assert_eq!((outcome, &writes.result(ROOT)), (alone, &of_one.result(ROOT)));
+        assert_eq!(Row { marks: Marks::of(Mark::Cancel), ..writes.row(ROOT).clone() }, *of_one.row(ROOT));
+    }
+
+    #[test]
+    fn it_is_redriven_until_it_has_come_further() {
+        let there = Row { marks: Marks::of(Mark::Redrive), ..root() };
+        for (turn, marks) in [
+            (leased(&there, Next::Keep), Marks::NONE),
+            (park(&there, Wait::for_next(0)), Marks::NONE),
+            (retry(&there), Marks::NONE),
+            (fail(&there), Marks::NONE),
+            (complete(&there), Marks::NONE),
+            (leased(&there, Next::Release), Marks::of(Mark::Redrive)),
         ] {
             let (_, writes) = apply_one(std::slice::from_ref(&there), &turn);
-            assert_eq!(writes.row(ROOT).mark, mark, "{:?}", turn.next());
+            assert_eq!(writes.row(ROOT).marks, marks, "{:?}", turn.next());
         }
     }
 }
 
-mod tries {
+mod ended_claims {
     use super::*;
 
     fn tried(end: ClaimEnd, failure: Option<Failure>) -> EndedClaim {
@@ -670,7 +702,7 @@ mod slots {
         for slot in [None, Some(FunctionKey::of("charge"))] {
             let mut row = counted(pending(task(2), Tree::step(EXECUTION, ROOT)));
             row.claim(worker(8), Nonce::NONE, t(31), t(61), slot);
-            assert_eq!(row.limit_key, slot);
+            assert_eq!(row.limit_key, slot.map(Slot::Taken));
         }
     }
 }

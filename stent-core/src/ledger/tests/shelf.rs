@@ -1,16 +1,16 @@
-//! A store in a few lines, and batches by chance: what a batch comes to is what its transitions come to one by one, and
-//! what must hold of keys, signals and waits holds after each.
+//! A store in a few lines, and random batches: a batch has the same effect as its transitions one by one, and the
+//! invariants of keys, signals and waits hold after each batch.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a store keeps, and the way in which it follows up what a batch has ended out of its sight.
+/// The data of a store, and the way in which it runs the cascade of a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Shelf {
     pub(super) rows: BTreeMap<TaskId, Row>,
     pub(super) results: BTreeMap<TaskId, TaskResult>,
-    pub(super) memos: BTreeMap<Key, KeyEntry>,
+    pub(super) key_entries: BTreeMap<Key, KeyEntry>,
 }
 
 impl Shelf {
@@ -37,7 +37,7 @@ impl Shelf {
         outcomes
     }
 
-    /// The one change that is no transition.
+    /// The only change that is not a transition.
     #[track_caller]
     pub(super) fn claim(&mut self, id: TaskId) -> Row {
         let row = self.rows.get_mut(&id).expect("is there");
@@ -47,8 +47,8 @@ impl Shelf {
 
     fn load<'a>(&self, reads: &Reads) -> Ledger<'a> {
         let rows: Vec<Row> = self.rows.values().cloned().collect();
-        let memos: Vec<KeyEntry> = self.memos.values().cloned().collect();
-        load(&rows, &memos, reads)
+        let key_entries: Vec<KeyEntry> = self.key_entries.values().cloned().collect();
+        load(&rows, &key_entries, reads)
     }
 
     fn follow(&mut self, mut follow: Cascade) {
@@ -67,9 +67,11 @@ impl Shelf {
     fn follow_ups(&self, follow: Cascade) -> Vec<CascadeStep> {
         let mut ups = follow.steps;
         for (execution, at) in follow.executions {
-            let vacant =
-                self.memos.values().filter(|memo| memo.execution == execution && self.is_vacant(memo));
-            ups.extend(vacant.map(|memo| CascadeStep::Vacate { key: memo.key, at }));
+            let vacant = self
+                .key_entries
+                .values()
+                .filter(|key_entry| key_entry.execution == execution && self.is_vacant(key_entry));
+            ups.extend(vacant.map(|key_entry| CascadeStep::Vacate { key: key_entry.key, at }));
             if self.is_to_close(execution) {
                 ups.push(CascadeStep::Close { root: execution.root(), at });
             }
@@ -77,10 +79,10 @@ impl Shelf {
         ups
     }
 
-    pub(super) fn is_vacant(&self, memo: &KeyEntry) -> bool {
-        let holder = memo.holder.and_then(|holder| self.rows.get(&holder));
+    pub(super) fn is_vacant(&self, key_entry: &KeyEntry) -> bool {
+        let holder = key_entry.holder.and_then(|holder| self.rows.get(&holder));
         let gone = holder.is_none_or(|holder| holder.status.is_terminal());
-        memo.kind == KeyEntryKind::Result && memo.value.is_none() && gone
+        key_entry.kind == KeyEntryKind::Result && key_entry.value.is_none() && gone
     }
 
     pub(super) fn is_to_close(&self, execution: ExecutionId) -> bool {
@@ -111,12 +113,14 @@ impl Shelf {
             let copied = self.results.get(&from).cloned();
             self.results.extend(copied.map(|copied| (to, copied)));
         }
-        self.memos.extend(writes.memos.into_iter().map(|memo| (memo.key, memo)));
-        self.memos.retain(|key, _| !writes.forget.contains(key));
+        self.key_entries.extend(writes.key_entries.into_iter().map(|key_entry| (key_entry.key, key_entry)));
+        self.key_entries.retain(|key, _| !writes.forget.contains(key));
         for id in writes.restore {
-            let memo =
-                self.rows[&id].key.and_then(|key| self.memos.get_mut(&key)).expect("a signal has a memo");
-            memo.value.get_or_insert_with(|| self.results[&id].clone().expect("a value"));
+            let key_entry = self.rows[&id]
+                .key
+                .and_then(|key| self.key_entries.get_mut(&key))
+                .expect("a signal has a memo");
+            key_entry.value.get_or_insert_with(|| self.results[&id].clone().expect("a value"));
         }
         for (execution, at) in writes.stop {
             let below = |row: &&mut Row| row.tree.execution == execution && row.tree.parent.is_some();
@@ -143,7 +147,7 @@ impl Shelf {
     }
 }
 
-/// What a leaseholder of some task does next, drawn at random.
+/// The next action of a task's leaseholder, drawn at random.
 #[derive(Clone, Debug)]
 struct Move {
     task: usize,
@@ -157,7 +161,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one.prop_map(|(task, stale, what, other)| Move { task, stale, what, other }), 1..12)
 }
 
-/// A root with two steps, one of which has a step of its own, a map with two items and a sleep: all at work.
+/// A root with two steps, one of which has a step of its own, a map with two items and a sleep: all in progress.
 fn family() -> Shelf {
     let rows = [
         root(),
@@ -180,7 +184,7 @@ fn transition(shelf: &Shelf, writes: &mut BTreeMap<TaskId, u32>, n: u128, step: 
     let row = Row { commit: *written - u32::from(step.stale && *written > 0), ..row };
     let other = ids[step.other];
     let mut transition = match step.what {
-        0 => nudge(&row),
+        0 => unpark(&row),
         1 | 2 => complete(&row),
         3 => fail(&row),
         4 => park(&row, Wait::for_next(0)),

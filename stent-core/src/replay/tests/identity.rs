@@ -80,7 +80,7 @@ fn sealed_arguments_are_shown_nowhere() {
 }
 
 /// A replay of a redriven task that failed after this step had failed, and asks for it with `bob`.
-fn revived(failed_with: &str) -> Run {
+fn redriven(failed_with: &str) -> Run {
     let declined = ended(0, "charge", 1, failed("declined"));
     let step = Step { digest: Some(digest(failed_with)), ..declined };
     let mut run = run(vec![step.clone()]);
@@ -93,22 +93,22 @@ fn revived(failed_with: &str) -> Run {
 }
 
 #[test]
-fn a_revived_task_may_ask_for_the_failed_step_with_other_arguments() {
-    let run = revived("alice");
+fn a_redriven_task_may_ask_for_the_failed_step_with_other_arguments() {
+    let run = redriven("alice");
     let end = run.replay.end(failed("declined"));
     assert_eq!((end.result, end.redo), (failed("declined"), vec![old(0)]));
 }
 
 #[test]
-fn a_revived_task_that_goes_on_after_a_failure_of_other_arguments_does_not_match() {
+fn a_redriven_task_that_goes_on_after_a_failure_of_other_arguments_does_not_match() {
     let is_mismatch = |end: End| end.result.is_err_and(|failure| failure.kind == Failure::MISMATCH);
-    assert!(is_mismatch(revived("alice").replay.end(Ok(Payload::empty()))));
-    assert!(!is_mismatch(revived("bob").replay.end(Ok(Payload::empty()))));
+    assert!(is_mismatch(redriven("alice").replay.end(Ok(Payload::empty()))));
+    assert!(!is_mismatch(redriven("bob").replay.end(Ok(Payload::empty()))));
 
-    let mut goes_on = revived("alice");
+    let mut goes_on = redriven("alice");
     assert_eq!(goes_on.replay.deliver(), None);
     assert!(goes_on.replay.broken().is_some());
-    let mut goes_on = revived("bob");
+    let mut goes_on = redriven("bob");
     assert_eq!(goes_on.replay.deliver(), None);
     assert_eq!(goes_on.replay.broken(), None);
 }

@@ -312,7 +312,7 @@ fn any_code() -> impl Strategy<Value = Code> {
             1 => inner.clone().prop_map(|code| Handled(Box::new(code))),
         ]
     });
-    // Non-durable work only where nothing runs beside it: otherwise the record does not determine what comes first.
+    // Non-durable work only if nothing runs beside it: otherwise the record does not determine the order.
     (any::<bool>(), prop::collection::vec(nested, 1..4)).prop_map(|(world, mut codes)| {
         if world {
             codes.insert(codes.len() / 2, World("w"));

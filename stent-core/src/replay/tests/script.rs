@@ -129,7 +129,7 @@ pub(super) struct Run {
     /// The ids with which it has asked for steps, by position.
     pub(super) asked: BTreeMap<Seq, TaskId>,
     pub(super) delivered: Vec<u32>,
-    /// What the code has seen: position, result, and the time at that point.
+    /// The completions that the code has seen: position, result, and the time at that point.
     pub(super) saw: Vec<(u32, String, Timestamp)>,
 }
 

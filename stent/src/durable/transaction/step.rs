@@ -242,7 +242,7 @@ where
         transaction: Arc<HostTransaction>,
     ) -> Result<Stage<Fut>> {
         let Ok(open) = transaction.clone().downcast::<DatabaseTransaction>() else {
-            return Err(Error::NoTransactions { store: durable.engine.store.info().name });
+            return Err(durable.engine.no_transactions());
         };
         let closure = TransactionClosure::new(&durable.engine.store, durable.id_of(seq));
         let body = closure.enter(|| Box::pin((self.body)(Transaction(open))));
@@ -270,7 +270,7 @@ where
                     }
                     Err(_) => Vec::new(),
                 };
-                // A conflict or a lost database. Nobody has tried to commit the transaction, so none of it stands.
+                // A conflict or a lost database. The transaction was never committed, so it has no effect.
                 let passes =
                     kinds.iter().any(|kind| matches!(kind, ErrorKind::Contended | ErrorKind::Unavailable));
                 drop(transaction);

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::outbox::is_of_the_store;
 use super::{Active, Driver};
 use crate::engine::ids;
+use crate::engine::waiters::Begun;
 use crate::function::BoxFuture;
 use crate::worker::port::Kept;
 use crate::worker::report::Subject;
@@ -92,7 +93,7 @@ impl Submission {
     }
 }
 
-/// Which of the exchanges that can be in flight concurrently.
+/// One of the exchanges that can be in flight concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
     /// Commits.
@@ -107,17 +108,20 @@ pub(super) enum Lane {
 #[derive(Debug)]
 pub(super) struct ExchangeDone {
     batch: Vec<Submission>,
-    /// How many tasks it claimed at most; 0 if it only looked for changes of the tasks at hand; `None` without a claim.
+    /// The maximum number of tasks that it claimed; 0 if it only asked for changes of the worker's own tasks; `None`
+    /// without a claim.
     claim: Option<usize>,
     took: Duration,
     answer: Result<Exchanged, StoreError>,
+    /// The waits for executions that had begun when it was sent.
+    begun: Begun,
 }
 
 impl Driver {
     /// Whether to claim in a separate exchange, and not together with a commit.
     pub(super) fn claims_apart(&self, max: usize) -> bool {
         if !self.parallel || self.outbox.hands_back() {
-            // Hand-backs go first: a claim would find their tasks expired and count a crash.
+            // Releases go first: a claim would find their tasks expired and count a crash.
             false
         } else if self.committing.is_none() && self.outbox.is_empty() {
             true
@@ -161,7 +165,7 @@ impl Driver {
             self.under_way.extend(fence.map(|fence| (fence.task, fence.commit)));
         }
         Box::pin(async move {
-            let now = engine.clock.now();
+            let (now, begun) = (engine.clock.now(), engine.waiters.begun());
             let (mut transitions, rest): (Vec<_>, Vec<_>) = batch.into_iter().map(Submission::split).unzip();
             transitions.iter_mut().for_each(|transition| lease_from(now + lease, transition));
             let request = claim.map(|max| ClaimRequest {
@@ -182,7 +186,7 @@ impl Driver {
             let took = sent.elapsed();
             let batch =
                 rest.into_iter().zip(transitions).map(|(join, transition)| join(transition)).collect();
-            ExchangeDone { batch, claim, took, answer }
+            ExchangeDone { batch, claim, took, answer, begun }
         })
     }
 
@@ -220,7 +224,7 @@ impl Driver {
                     self.pump.handle_wake(self.port.host.engine.clock.now());
                 }
                 for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
-                    self.committed(submission, outcome);
+                    self.committed(submission, outcome, done.begun);
                 }
                 if let Some(max) = done.claim {
                     let (now, got) = (self.port.host.engine.clock.now(), exchanged.claimed.len());
@@ -347,8 +351,8 @@ impl Driver {
         left
     }
 
-    /// The store cannot hold this submission, whoever sends it and however often. The task fails, because running its
-    /// code again would produce the same value.
+    /// The store cannot hold this submission, however often it is sent. The task fails, because running its code
+    /// again would produce the same value.
     fn refused(&mut self, submission: Submission, error: &StoreError) {
         let now = self.port.host.engine.clock.now();
         let Submission { transition, reply, parked, subject, .. } = submission;
@@ -381,7 +385,9 @@ impl Driver {
         self.submit(Submission { subject, ..Submission::of(end) }, now);
     }
 
-    fn committed(&mut self, submission: Submission, outcome: Outcome) {
+    fn committed(&mut self, submission: Submission, outcome: Outcome, begun: Begun) {
+        // A repeat is also answered after the dead letter that it made was retried.
+        let is_new = matches!(outcome, Outcome::Applied(_));
         match outcome {
             Outcome::Applied(news) | Outcome::Already(news) => {
                 let stopped = news.stopped;
@@ -396,12 +402,14 @@ impl Driver {
                     self.parking_stands(commit);
                 }
                 if let Next::End(result) = &commit.next
+                    && is_new
                     && !stopped
                     && commit.tree.parent.is_none()
                 {
                     let status =
                         if result.is_ok() { ExecutionStatus::Completed } else { ExecutionStatus::Failed };
-                    self.port.host.engine.waiters.resolve(commit.tree.execution, status, Some(result));
+                    let waiters = &self.port.host.engine.waiters;
+                    waiters.resolve(commit.tree.execution, begun, status, Some(result));
                 }
                 if let Some(reply) = submission.reply {
                     self.goes_on(commit, reply, news);
@@ -410,7 +418,7 @@ impl Driver {
             Outcome::Fenced | Outcome::Exists(_) | Outcome::Gone => {
                 let submission = self.under_later_claims(vec![submission]).pop();
                 let Some(submission) = submission else { return };
-                // It is normal that an unpark comes too late.
+                // An unpark may normally arrive too late.
                 if submission.transition.commit().is_some() {
                     tracing::debug!(task = %submission.transition.task(), ?outcome, "the store rejected a \
                                                                                            commit as outdated");

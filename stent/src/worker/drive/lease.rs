@@ -137,7 +137,7 @@ impl Driver {
         function.and_then(of_function).is_some_and(|limit| limit.max_concurrent.is_some())
     }
 
-    /// A turn has a result to commit: keeps its lease until the commit stands.
+    /// A turn has a result to commit: keeps its lease until the result is committed.
     pub(super) fn keep_lease(&mut self, fence: &Fence, now: Timestamp) {
         let active = self.active.get(&fence.task).map(|active| active.lease);
         // The lease of a stopped turn has expired, but it can be renewed as long as nobody else has claimed the task.

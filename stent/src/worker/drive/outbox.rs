@@ -1,11 +1,11 @@
 //! Transitions to send, and their grouping into units. No result of a turn is ever dropped here: a failed unit is sent
-//! again in smaller units until its submissions stand, or until the loop learns their fate.
+//! again in smaller units until its submissions are committed, or until the loop learns their fate.
 //!
 //! ```text
-//! push ─► queue ─► a unit ─► an exchange ─┬─► it stands
+//! push ─► queue ─► a unit ─► an exchange ─┬─► it is committed
 //!           ▲                             ├─► it failed, with others: each is sent with half as many
 //!           └─────────────────────────────┘
-//!                  aside ◄────────────────── it failed alone: it waits for its own moment and holds up nothing
+//!                  aside ◄────────────────── it failed alone: it is sent later, and delays nothing else
 //! ```
 
 use std::collections::{BTreeSet, VecDeque};
@@ -86,7 +86,7 @@ impl Outbox {
         self.queue.iter().chain(self.aside.iter().map(|aside| &aside.submission))
     }
 
-    /// Whether a task is to be handed back whose lease has run out or is about to.
+    /// Whether the queue contains the release of a task whose lease has expired or is about to.
     pub(super) fn hands_back(&self) -> bool {
         self.queue.iter().any(|submission| submission.transition.next() == Some(&Next::Release))
     }
@@ -223,7 +223,7 @@ mod tests {
         TaskId::from_uuid(uuid::Uuid::from_u128(n))
     }
 
-    fn nudge(n: u128) -> Submission {
+    fn unpark(n: u128) -> Submission {
         Submission::of(decide::unpark(task(n), Epoch::plain(1), Timestamp::from_micros(0)))
     }
 
@@ -256,7 +256,7 @@ mod tests {
         unit.iter().map(|submission| submission.transition.task()).collect()
     }
 
-    /// Sends all that there is, as if everything but these failed with them. Gives how many exchanges that took.
+    /// Sends everything, with a failure of each unit that contains a bad submission. Returns the number of exchanges.
     fn send_all(outbox: &mut Outbox, bad: &BTreeSet<TaskId>, kind: ErrorKind) -> (usize, Vec<TaskId>) {
         let (mut sent, mut stands) = (0, Vec::new());
         while !outbox.is_empty() {
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_unit_is_bounded_by_number_and_bytes_and_one_may_exceed_it_alone() {
-        let mut many = outbox((0..600).map(nudge));
+        let mut many = outbox((0..600).map(unpark));
         assert_eq!(many.next_unit().len(), EXCHANGE_TRANSITIONS_MAX);
         assert_eq!(many.next_unit().len(), 600 - EXCHANGE_TRANSITIONS_MAX);
 
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn one_that_cannot_be_written_now_is_found_and_holds_up_no_other() {
         let bad = BTreeSet::from([task(100)]);
-        let mut outbox = outbox((0..512).map(nudge));
+        let mut outbox = outbox((0..512).map(unpark));
 
         let (sent, stands) = send_all(&mut outbox, &bad, ErrorKind::Contended);
 
@@ -300,12 +300,12 @@ mod tests {
 
     #[test]
     fn what_comes_later_of_a_task_waits_for_what_is_aside() {
-        let mut outbox = outbox([nudge(1)]);
+        let mut outbox = outbox([unpark(1)]);
         let unit = outbox.next_unit();
         let start = Instant::now();
         outbox.failed(unit, ErrorKind::Contended, start);
-        outbox.push(nudge(1));
-        outbox.push(nudge(2));
+        outbox.push(unpark(1));
+        outbox.push(unpark(2));
 
         assert_eq!(tasks(&outbox.next_unit()), [task(2)]);
         assert!(outbox.next_unit().is_empty());
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_store_that_is_away_splits_nothing_at_first_and_everything_in_the_end() {
-        let mut outbox = outbox((0..8).map(nudge));
+        let mut outbox = outbox((0..8).map(unpark));
         let mut lens = Vec::new();
         while !outbox.is_empty() {
             let unit = outbox.next_unit();
@@ -331,12 +331,12 @@ mod tests {
 
     #[test]
     fn a_unit_that_was_too_large_grows_again_when_smaller_ones_go_well() {
-        let mut outbox = outbox((0..200).map(nudge));
+        let mut outbox = outbox((0..200).map(unpark));
         let unit = outbox.next_unit();
         outbox.failed(unit, ErrorKind::Contended, Instant::now());
         assert_eq!(send_all(&mut outbox, &BTreeSet::new(), ErrorKind::Contended).0, 2);
 
-        (0..1_000).for_each(|n| outbox.push(nudge(n)));
+        (0..1_000).for_each(|n| outbox.push(unpark(n)));
         let mut lens = Vec::new();
         while !outbox.is_empty() {
             let unit = outbox.next_unit();

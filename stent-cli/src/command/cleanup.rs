@@ -1,0 +1,125 @@
+//! `stent cleanup`: deletes what is old enough, or counts it.
+
+use serde_json::{Value, json};
+use stent::backend::limits::PAGE_MAX;
+use stent::view::{ExecutionView, Filter};
+use stent::{ExecutionStatus, Retention, Stent, Timestamp};
+
+use crate::cli::{Cleanup, Format};
+use crate::fault::{Fault, Result, USAGE};
+use crate::out::{Out, tell};
+use crate::table::Table;
+use crate::text::{duration, moment};
+
+/// Most executions of each kind that a dry run counts. It lists them, because stores count by status and not by age.
+const COUNTED_MAX: u64 = 10_000;
+
+pub(crate) async fn run(stent: &Stent, args: &Cleanup, out: &mut Out) -> Result<()> {
+    let none = !(args.executions || args.dead_letters || args.details || args.results);
+    let (executions, dead_letters) = (args.executions || none, args.dead_letters || none);
+    let now = stent.store().clock().await?;
+    let cutoff = now - args.older_than;
+    if !args.confirm.yes {
+        let mut counts = Vec::new();
+        if executions || args.details {
+            let ended = count_executions(stent, cutoff).await?;
+            counts.extend(executions.then_some(("executions", Some(ended))));
+            counts.extend(args.details.then_some(("details", Some(ended))));
+        }
+        if dead_letters {
+            counts.push(("dead letters", Some(count_dead_letters(stent, cutoff).await?)));
+        }
+        counts.extend(args.results.then_some(("results", None)));
+        report("WOULD DELETE", &counts, cutoff, out)?;
+        out.flush()?;
+        if args.confirm.dry_run {
+            return Ok(());
+        }
+        return Err(Fault::new(USAGE, "nothing was deleted")
+            .hint("add --yes to delete this, or --dry-run to only look"));
+    }
+    let age = |chosen: bool| chosen.then_some(args.older_than);
+    let retention = Retention::default()
+        .executions(age(executions))
+        .dead_letters(age(dead_letters))
+        .details(age(args.details))
+        .results(age(args.results));
+    let deleted = stent.apply_retention(&retention).await?;
+    let all = [
+        ("executions", executions, deleted.executions),
+        ("dead letters", dead_letters, deleted.dead_letters),
+        ("details", args.details, deleted.details),
+        // Results with a time to live of their own go in any case.
+        ("results", args.results || deleted.results > 0, deleted.results),
+    ];
+    let counts: Vec<_> = all
+        .into_iter()
+        .filter(|(_, chosen, _)| *chosen)
+        .map(|(name, _, count)| (name, Some(count)))
+        .collect();
+    report("DELETED", &counts, cutoff, out)?;
+    out.flush()?;
+    if out.format == Format::Table {
+        tell(format!("all that ended before {}, {} ago", moment(cutoff), duration(args.older_than)));
+    }
+    Ok(())
+}
+
+fn report(
+    head: &'static str,
+    counts: &[(&str, Option<u64>)],
+    cutoff: Timestamp,
+    out: &mut Out,
+) -> Result<()> {
+    if out.format != Format::Table {
+        let mut json: serde_json::Map<String, Value> =
+            counts.iter().map(|(name, count)| (name.replace(' ', "_"), json!(count))).collect();
+        json.insert("before".to_owned(), cutoff.to_string().into());
+        json.insert("dry_run".to_owned(), (head != "DELETED").into());
+        return out.json(&Value::Object(json));
+    }
+    let mut table = Table::new().column(head).number("COUNT");
+    for (name, count) in counts {
+        let count = match count {
+            None => "not counted".to_owned(),
+            Some(count) if *count >= COUNTED_MAX && head != "DELETED" => format!("{count} or more"),
+            Some(count) => count.to_string(),
+        };
+        table.row([(*name).into(), count.into()]);
+    }
+    out.table(&table)
+}
+
+/// Counts ended executions that are no dead letters.
+async fn count_executions(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
+    let is_old = |view: &ExecutionView| view.ended_at.is_some_and(|ended| ended < cutoff);
+    let mut count = 0;
+    for status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal()) {
+        let filter = Filter::default().status(*status);
+        let mut before = None;
+        while count < COUNTED_MAX {
+            let page = stent.inspect().list(&filter, before, PAGE_MAX).await?;
+            count += page.iter().filter(|view| is_old(view)).count() as u64;
+            before = page.last().map(|view| view.id);
+            if page.len() < PAGE_MAX {
+                break;
+            }
+        }
+    }
+    // Among the failed ones are dead letters, which are counted apart.
+    Ok(count.saturating_sub(count_dead_letters(stent, cutoff).await?).min(COUNTED_MAX))
+}
+
+async fn count_dead_letters(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
+    let (mut count, mut before) = (0, None);
+    while count < COUNTED_MAX {
+        let page = stent.dead_letters().list(before, PAGE_MAX).await?;
+        let is_old = |ended: Option<Timestamp>| ended.is_some_and(|ended| ended < cutoff);
+        count += page.iter().filter(|letter| is_old(letter.execution.ended_at)).count() as u64;
+        before = page.last().map(|letter| letter.execution.id);
+        if page.len() < PAGE_MAX {
+            break;
+        }
+    }
+    Ok(count.min(COUNTED_MAX))
+}

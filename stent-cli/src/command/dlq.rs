@@ -1,0 +1,184 @@
+//! `stent dlq` and `stent retry`: executions that failed for good.
+
+use stent::view::{DeadLetter, DeadLetterStat};
+use stent::{Error, ExecutionId, RetryPolicy, Stent};
+
+use super::act::{self, Act};
+use super::paging;
+use super::show;
+use crate::cli::{Dead, Discard, DlqList, DlqShow, Format, Part, Policy, Retry};
+use crate::fault::{Fault, NOT_FOUND, Result};
+use crate::json;
+use crate::out::{Out, tell};
+use crate::payload;
+use crate::table::Table;
+use crate::text::{moment, plain};
+
+const AGAIN: &str = "run the command again for the others, or raise --max";
+const RETRY: Act = Act { verb: "retry", done: "retried", noun: "dead letter", rest: AGAIN };
+const DISCARD: Act = Act { verb: "discard", done: "discarded", noun: "dead letter", rest: AGAIN };
+
+pub(crate) async fn list(stent: &Stent, args: &DlqList, out: &mut Out) -> Result<()> {
+    let page = paging::dead_letters(stent, &args.dead, args.part).await?;
+    out.list(&page.items, json::dead_letter, table)?;
+    out.flush()?;
+    match page.items.last() {
+        None => tell("no dead letters match"),
+        Some(last) if page.more => {
+            tell(format!("hint: there are more; the next page: --before {}", last.execution.id));
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+fn table(letters: &[DeadLetter]) -> Table {
+    let table = Table::new().column("ID").wide("FUNCTION", 10).column("FAILED");
+    let mut table = table.wide("REASON", 10).wide("MESSAGE", 12);
+    for letter in letters {
+        let execution = &letter.execution;
+        let failure = execution.result.as_ref().and_then(|result| result.as_ref().err());
+        table.row([
+            execution.id.to_string().into(),
+            (&execution.function).into(),
+            execution.ended_at.map(moment).unwrap_or_default().into(),
+            failure.map(|failure| failure.kind.as_str()).unwrap_or_default().into(),
+            failure.map(|failure| failure.message.as_str()).unwrap_or_default().into(),
+        ]);
+    }
+    table
+}
+
+pub(crate) async fn show(stent: &Stent, args: &DlqShow, out: &mut Out) -> Result<()> {
+    let letters = stent.dead_letters();
+    let letter = match letters.show(args.id).await {
+        Err(Error::NotFound(id)) => return Err(no_dead_letter(stent, id).await?),
+        letter => letter?,
+    };
+    let history = letters.history(args.id.root()).await?;
+    if out.format != Format::Table {
+        let mut json = json::dead_letter(&letter);
+        json["history"] = history.iter().map(json::ended_claim).collect();
+        return out.json(&json);
+    }
+    let now = stent.store().clock().await?;
+    show::head(&letter.execution, now, out)?;
+    let mut lines = show::Lines::default();
+    lines.add("attempts", format!("{} failed and were retried", letter.attempts));
+    lines.add("crashes", letter.crashes.to_string());
+    lines.add("releases", letter.releases.to_string());
+    if let Some(policy) = &letter.retry {
+        lines.add("policy", policy_text(policy));
+    }
+    lines.print(out)?;
+    if let Some(Err(failure)) = &letter.execution.result {
+        out.line("")?;
+        show::failure(failure, out)?;
+    }
+    out.line(format!("\nargs  {}", payload::text(&letter.args)))?;
+    show::history(&history, out)
+}
+
+/// Why there is no such dead letter.
+async fn no_dead_letter(stent: &Stent, id: ExecutionId) -> Result<Fault> {
+    let status = stent.status(id).await?;
+    Ok(Fault::new(NOT_FOUND, format!("execution {id} is no dead letter: it is {status}"))
+        .hint("a dead letter has failed, and was neither retried nor discarded; `stent dlq list` shows them"))
+}
+
+fn policy_text(policy: &RetryPolicy) -> String {
+    let RetryPolicy { max_attempts, initial_delay, backoff_factor, max_delay, .. } = policy;
+    let (initial, longest) = (crate::text::duration(*initial_delay), crate::text::duration(*max_delay));
+    format!("at most {max_attempts} attempts, {initial} × {backoff_factor} (at most {longest})")
+}
+
+/// Checks before the store is opened that there are either ids, a filter, or `--all`.
+pub(crate) fn check(ids: &[ExecutionId], dead: &Dead, all: bool) -> Result<()> {
+    match (ids.is_empty(), paging::matches_all(dead)) {
+        (true, true) if !all => Err(Fault::usage("no dead letter is named")
+            .hint("name ids, choose with --function, --reason, --queue or --tag, or say --all")),
+        (false, false) => {
+            Err(Fault::usage("ids and a filter exclude each other").hint("leave out one of them"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The policy that the options give, if they give one.
+pub(crate) fn policy(args: &Policy) -> Result<Option<RetryPolicy>> {
+    let Policy { max_attempts, initial_delay, backoff_factor, max_delay } = args;
+    if max_attempts.is_none() && initial_delay.is_none() && backoff_factor.is_none() && max_delay.is_none() {
+        return Ok(None);
+    }
+    let policy = max_attempts.iter().fold(RetryPolicy::default(), |policy, most| policy.max_attempts(*most));
+    let policy = initial_delay.iter().fold(policy, |policy, delay| policy.initial_delay(*delay));
+    let policy = backoff_factor.iter().fold(policy, |policy, factor| policy.backoff_factor(*factor));
+    let policy = max_delay.iter().fold(policy, |policy, delay| policy.max_delay(*delay));
+    match policy.validate() {
+        Ok(()) => Ok(Some(policy)),
+        Err(error) => {
+            Err(Fault::usage(format!("--{}", plain(&error.to_string()).replace('`', "").replace('_', "-"))))
+        }
+    }
+}
+
+/// The dead letters to act on, and whether more match; `None` if they are only shown.
+async fn chosen(
+    stent: &Stent,
+    act: Act,
+    ids: &[ExecutionId],
+    (dead, confirm, max): (&Dead, &crate::cli::Confirm, usize),
+    out: &mut Out,
+) -> Result<Option<(Vec<ExecutionId>, bool)>> {
+    if !ids.is_empty() {
+        return Ok(Some((ids.to_vec(), false)));
+    }
+    let page = paging::dead_letters(stent, dead, Part::first(max)).await?;
+    let is_confirmed = act::confirmed(act, confirm, &page.items, page.more, out, (json::dead_letter, table))?;
+    let ids = page.items.iter().map(|letter| letter.execution.id).collect();
+    Ok(is_confirmed.then_some((ids, page.more)))
+}
+
+pub(crate) async fn retry(
+    stent: &Stent,
+    args: &Retry,
+    policy: Option<RetryPolicy>,
+    out: &mut Out,
+) -> Result<()> {
+    let choice = (&args.dead, &args.confirm, args.max);
+    let Some((ids, more)) = chosen(stent, RETRY, &args.ids, choice, out).await? else { return Ok(()) };
+    let letters = stent.dead_letters();
+    let one = async |id: ExecutionId| {
+        let retry = letters.retry(id);
+        let retry = if let Some(policy) = &policy { retry.policy(policy.clone()) } else { retry };
+        retry.await.map(|()| None)
+    };
+    act::each(RETRY, &ids, more, out, one).await
+}
+
+pub(crate) async fn discard(stent: &Stent, args: &Discard, out: &mut Out) -> Result<()> {
+    let choice = (&args.dead, &args.confirm, args.max);
+    let Some((ids, more)) = chosen(stent, DISCARD, &args.ids, choice, out).await? else { return Ok(()) };
+    let letters = stent.dead_letters();
+    act::each(DISCARD, &ids, more, out, async |id: ExecutionId| letters.discard(id).await.map(|()| None))
+        .await
+}
+
+pub(crate) async fn stats(stent: &Stent, out: &mut Out) -> Result<()> {
+    let mut stats = stent.dead_letters().stats().await?;
+    stats.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.cmp(other)));
+    out.list(&stats, json::dead_letter_stat, stats_table)?;
+    if stats.is_empty() {
+        out.flush()?;
+        tell("there are no dead letters");
+    }
+    Ok(())
+}
+
+fn stats_table(stats: &[DeadLetterStat]) -> Table {
+    let mut table = Table::new().number("COUNT").wide("REASON", 12).wide("FUNCTION", 10);
+    for stat in stats {
+        table.row([stat.count.to_string().into(), (&stat.reason).into(), (&stat.function).into()]);
+    }
+    table
+}

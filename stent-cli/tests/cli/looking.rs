@@ -1,0 +1,218 @@
+//! The commands that only read: what they show of each state, as tables and as JSON.
+
+use serde_json::{Value, json};
+
+use crate::program::timeless;
+use crate::shop::{ASKED, DECLINED, LATER, PAID, Shop, eventually, id, run};
+
+/// The ids in an answer, in their order.
+fn ids(listed: &Value) -> Vec<&str> {
+    listed.as_array().expect("a list").iter().map(|one| one["id"].as_str().expect("an id")).collect()
+}
+
+#[test]
+fn executions_are_listed_newest_first() {
+    let shop = Shop::open();
+
+    insta::assert_snapshot!("list", timeless(&shop.stent(&["list"]).ok()));
+
+    let listed = shop.stent(&["list", "--output", "json"]).json();
+    assert_eq!(ids(&listed), [id(LATER), id(ASKED), id(DECLINED), id(PAID)]);
+    let lines = shop.stent(&["list", "--output", "jsonl"]).ok();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(Value::from(lines), listed, "JSON lines have the same entries");
+    assert_eq!(listed[2]["failure"]["message"], "declined with code 51");
+    assert_eq!(listed[1]["tags"], json!(["eu"]));
+}
+
+#[test]
+fn every_filter_chooses_and_a_filter_that_matches_nothing_says_so() {
+    let shop = Shop::open();
+    for (filter, matched) in [
+        (&["--status", "completed"][..], vec![id(PAID)]),
+        (&["--status", "failed"], vec![id(DECLINED)]),
+        (&["--status", "running"], vec![id(ASKED)]),
+        (&["--function", "checkout"], vec![id(DECLINED), id(PAID)]),
+        (&["--queue", "slow"], vec![id(LATER)]),
+        (&["--tag", "eu"], vec![id(ASKED)]),
+        (&["--function", "checkout", "--status", "failed", "--queue", "default"], vec![id(DECLINED)]),
+    ] {
+        let listed = shop.stent(&[&["list", "--output", "json"], filter].concat()).json();
+        assert_eq!(ids(&listed), matched, "{filter:?}");
+    }
+    let none = shop.stent(&["list", "--queue", "nowhere"]);
+    assert_eq!(
+        (none.code, none.stdout.as_str(), none.stderr.as_str()),
+        (Some(0), "", "no executions match\n")
+    );
+    let stderr = shop.stent(&["list", "--status", "done"]).fails(2);
+    assert!(stderr.contains("timed_out"), "it lists the words: {stderr}");
+}
+
+#[test]
+fn pages_have_no_gap_and_nothing_twice() {
+    let shop = Shop::open();
+    let all = shop.stent(&["list", "--output", "json"]).json();
+    let all = ids(&all);
+
+    // By a cursor, and by an offset.
+    let mut cursor: Vec<String> = Vec::new();
+    loop {
+        let last = cursor.last().cloned();
+        let mut args = vec!["list", "--limit", "1", "--output", "json"];
+        args.extend(last.iter().flat_map(|last| ["--before", last.as_str()]));
+        let ran = shop.stent(&args);
+        let stderr = ran.stderr.clone();
+        let page = ran.json();
+        cursor.extend(ids(&page).into_iter().map(str::to_owned));
+        if page.as_array().is_some_and(Vec::is_empty) {
+            break;
+        }
+        let is_last = cursor.len() == all.len();
+        let hint = format!("--before {}", cursor.last().expect("one"));
+        assert_eq!(stderr.contains(&hint), !is_last, "it says how to go on: {stderr}");
+    }
+    assert_eq!(cursor, all);
+    let by_offset = (0..all.len()).map(|n| {
+        let page =
+            shop.stent(&["list", "--limit", "1", "--offset", &n.to_string(), "--output", "json"]).json();
+        ids(&page)[0].to_owned()
+    });
+    assert_eq!(by_offset.collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn a_completed_execution_is_shown_with_its_result() {
+    let shop = Shop::open();
+
+    let shown = shop.stent(&["show", &id(PAID), "--payloads", "--items"]).ok();
+
+    insta::assert_snapshot!("show_completed", timeless(&shown));
+    let json = shop.stent(&["show", &id(PAID), "--payloads", "--output", "json"]).json();
+    assert_eq!(json["result"]["value"], "receipt 7: bell, packed; saddle, packed");
+    assert_eq!(json["args"]["value"], json!([{ "number": 7, "parcels": ["bell", "saddle"] }]));
+    assert_eq!(json["args"]["content_type"], "application/cbor");
+    let hex = json["args"]["hex"].as_str().expect("the stored bytes");
+    assert!(hex.starts_with("81a2"), "an array of one map: {hex}");
+}
+
+#[test]
+fn a_failed_execution_is_shown_with_its_failure_and_where_it_failed() {
+    let shop = Shop::open();
+    insta::assert_snapshot!("show_failed", timeless(&shop.stent(&["show", &id(DECLINED)]).ok()));
+}
+
+#[test]
+fn a_waiting_execution_is_shown_with_what_it_waits_for_and_what_it_said() {
+    let shop = Shop::open();
+    insta::assert_snapshot!("show_waiting", timeless(&shop.stent(&["show", &id(ASKED)]).ok()));
+    let json = shop.stent(&["show", &id(ASKED), "--output", "json"]).json();
+    assert_eq!(
+        (&json["counters"]["asked"], &json["states"]["phase"]["value"]),
+        (&1.into(), &"asking".into())
+    );
+    assert_eq!(json["progress"][0]["text"], "asked about a bike");
+}
+
+#[test]
+fn a_timeline_has_a_bar_for_each_task() {
+    let shop = Shop::open();
+
+    let drawn = shop.stent(&["show", &id(PAID), "--timeline"]).ok();
+
+    let bars: Vec<_> = drawn.lines().skip_while(|line| !line.starts_with("TIMELINE")).skip(1).collect();
+    let names = ["checkout", "reserve", "charge", "map pack"];
+    assert_eq!(bars.len(), names.len(), "{drawn}");
+    for (bar, name) in bars.iter().zip(names) {
+        assert!(bar.contains(name) && bar.contains('█'), "{bar}");
+        assert!(bar.chars().count() <= 100, "{bar}");
+    }
+}
+
+#[test]
+fn one_task_is_shown_with_its_history() {
+    let shop = Shop::open();
+    let tasks = shop.stent(&["tasks", "--execution", &id(DECLINED), "--output", "json"]).json();
+    let charge =
+        tasks.as_array().expect("tasks").iter().find(|task| task["name"] == "charge").expect("it ran");
+    let charge = charge["id"].as_str().expect("an id");
+
+    let shown = shop.stent(&["show", &id(DECLINED), "--task", charge, "--payloads"]).ok();
+
+    assert!(shown.contains("name       charge") && shown.contains("args    [13]"), "{shown}");
+    assert!(shown.contains("declined with code 51"), "{shown}");
+    let json = shop.stent(&["show", &id(DECLINED), "--task", charge, "--output", "json"]).json();
+    assert_eq!((&json["attempts"], &json["history"][0]["end"]), (&1.into(), &"failed".into()));
+    let stderr = shop.stent(&["show", &id(PAID), "--task", charge]).fails(3);
+    assert!(stderr.contains(&format!("execution {} has no task {charge}", id(PAID))), "{stderr}");
+}
+
+#[test]
+fn an_execution_that_is_none_is_not_found_and_an_id_that_is_none_is_wrong_use() {
+    let shop = Shop::open();
+    let stderr = shop.stent(&["show", &id(99)]).fails(3);
+    assert!(stderr.contains(&id(99)) && stderr.contains("hint: `stent list`"), "{stderr}");
+    for command in ["show", "cancel", "retry"] {
+        let stderr = shop.stent(&[command, "order-7"]).fails(2);
+        assert!(stderr.contains("'order-7'") && stderr.contains("ids look like"), "{stderr}");
+    }
+}
+
+#[test]
+fn counts_are_those_of_the_store() {
+    let shop = Shop::open();
+
+    insta::assert_snapshot!("stats", timeless(&shop.stent(&["stats"]).ok()));
+
+    let stats = shop.stent(&["stats", "--output", "json"]).json();
+    let counts = json!({
+        "pending": 1, "running": 1, "completed": 1, "failed": 1, "timed_out": 0, "cancelling": 0, "cancelled": 0,
+    });
+    assert_eq!((&stats["executions"], &stats["dead_letters"]), (&counts, &1.into()));
+    let queues = json!([{ "queue": "slow", "due": 0, "delayed": 1, "oldest_due_at": null }]);
+    assert_eq!(stats["queues"], queues);
+}
+
+#[test]
+fn waiting_work_is_shown_by_queue_and_function() {
+    let shop = Shop::open();
+    for queue in ["slow", "fast"] {
+        for number in ["1", "2"] {
+            shop.stent(&["dispatch", "reserve", number, "--queue", queue]).ok();
+        }
+    }
+
+    let queues = shop.stent(&["queues"]).ok();
+
+    insta::assert_snapshot!("queues", timeless(&queues));
+    let fast = shop.stent(&["queues", "--queue", "fast", "--output", "json"]).json();
+    assert_eq!((fast.as_array().map(Vec::len), &fast[0]["due"]), (Some(1), &2.into()));
+    let none = shop.stent(&["queues", "--queue", "nowhere"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn tasks_of_workers_are_shown_with_their_leases() {
+    let shop = Shop::open();
+    let none = shop.stent(&["tasks"]);
+    assert_eq!(
+        (none.code, none.stdout.as_str(), none.stderr.as_str()),
+        (Some(0), "", "no task is running\n")
+    );
+    shop.stent(&["dispatch", "endless", "1", "--id", &id(50)]).ok();
+
+    let (worker, ran, json) = run(async {
+        let stent = crate::shop::open(&shop.url).await;
+        let worker = stent.worker().grace("1ms").start().await.expect("a worker");
+        eventually(async || !stent.inspect().running(1).await.expect("read").is_empty()).await;
+        let ran = shop.stent(&["tasks"]).ok();
+        let json = shop.stent(&["tasks", "--output", "json"]).json();
+        let name = worker.id().to_string();
+        worker.drain().await.expect("drained");
+        stent.close().await.expect("closed");
+        (name, ran, json)
+    });
+
+    assert!(ran.contains(&worker) && ran.contains("endless") && ran.contains(&id(50)), "{ran}");
+    assert_eq!((&json[0]["worker"], &json[0]["execution"]), (&worker.into(), &id(50).into()));
+}

@@ -1,0 +1,101 @@
+//! `stent watch`, which draws on a terminal and leaves it as it was, and `stent doctor`.
+
+use std::io::Read as _;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::fitting::{Terminal, read_to_end};
+use crate::program::stent;
+use crate::shop::{Shop, id};
+
+const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
+const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
+
+#[test]
+fn each_reading_is_a_line_of_json_or_a_text_without_a_terminal() {
+    let shop = Shop::open();
+    let lines = shop.stent(&["watch", "--count", "2", "--interval", "100ms", "--output", "jsonl"]).ok();
+
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2);
+    for line in &lines {
+        assert_eq!((&line["executions"]["failed"], &line["executions"]["running"]), (&1.into(), &1.into()));
+        assert_eq!(line["recent"].as_array().map(Vec::len), Some(4), "also when nothing has changed");
+    }
+    assert_eq!((&lines[0]["ended_per_minute"], &lines[1]["ended_per_minute"]), (&Value::Null, &0.0.into()));
+    let text = shop.stent(&["watch", "--count", "1"]).ok();
+    assert!(text.starts_with("stent watch") && !text.contains('\u{1b}'), "{text}");
+    assert!(text.contains(&id(1)) && text.contains("ended a minute"), "{text}");
+    let stderr = shop.stent(&["watch", "--interval", "1ms"]).fails(2);
+    assert!(stderr.contains("use at least 100ms"), "{stderr}");
+}
+
+#[test]
+fn the_terminal_is_left_as_it_was_also_after_ctrl_c() {
+    let shop = Shop::open();
+    let watch = |args: &[&str]| {
+        let mut command = stent();
+        command.env("STENT_STORE", &shop.url).arg("watch").args(args);
+        Terminal::new(40, 12).start(&mut command)
+    };
+
+    let (mut child, mut screen) = watch(&["--count", "1"]);
+    let shown = read_to_end(&mut screen);
+    assert!(child.wait().expect("its end").success());
+    assert!(shown.starts_with(ENTER) && shown.ends_with(LEAVE), "{shown:?}");
+    let frame = shown.trim_start_matches(ENTER).trim_end_matches(LEAVE);
+    assert!(frame.matches("\r\n").count() < 12, "it fits the terminal, and does not scroll: {frame:?}");
+
+    let (mut child, mut screen) = watch(&["--interval", "1h"]);
+    let (mut shown, mut bytes) = (String::new(), [0; 4096]);
+    // The end of the first frame: now it waits for the next reading.
+    while !shown.contains("\u{1b}[J") {
+        let read = screen.read(&mut bytes).expect("a frame");
+        shown += &String::from_utf8_lossy(&bytes[..read]);
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).expect("interrupted");
+    shown += &read_to_end(&mut screen);
+    assert_eq!(child.wait().expect("its end").code(), Some(0), "this is the way to end it");
+    assert!(shown.ends_with(LEAVE), "{shown:?}");
+    assert!(!shop.is_open(), "the store was closed");
+}
+
+#[test]
+fn a_healthy_store_passes_and_dead_letters_are_a_warning() {
+    let shop = Shop::open();
+
+    let checked = shop.stent(&["doctor"]).ok();
+
+    for said in [
+        "ok       store: sqlite at ",
+        "ok       schema: all ",
+        "ok       clock: ",
+        "ok       leases: 0 tasks",
+    ] {
+        assert!(checked.contains(said), "{said}: {checked}");
+    }
+    assert!(checked.contains("warning  dead letters: 1 dead letter"), "{checked}");
+    assert!(checked.contains("→ `stent dlq stats` shows"), "{checked}");
+    let strict = shop.stent(&["doctor", "--strict"]).fails(1);
+    assert!(strict.contains("1 problem found"), "{strict}");
+    let json = shop.stent(&["doctor", "--output", "json"]).json();
+    let checks =
+        json.as_array().expect("a list").iter().map(|finding| finding["check"].as_str().expect("a name"));
+    let all = ["store", "log", "schema", "clock", "leases", "work", "deadlines", "dead letters"];
+    assert_eq!(checks.collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn work_that_nobody_takes_is_a_problem_with_a_remedy() {
+    let shop = Shop::open();
+    shop.stent(&["dispatch", "unknown_function", "1", "--queue", "lost"]).ok();
+
+    let checked = shop.stent(&["doctor", "--patience", "1us"]);
+
+    assert!(checked.stdout.contains("problem  work: work is due since "), "{checked:?}");
+    assert!(checked.stdout.contains("unknown_function on queue lost (1 due)"), "{checked:?}");
+    assert!(checked.stdout.contains("→ no worker knows these functions"), "{checked:?}");
+    assert!(checked.fails(1).contains("1 problem found"));
+    shop.stent(&["doctor", "--patience", "1h"]).ok();
+}
