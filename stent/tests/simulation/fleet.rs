@@ -20,9 +20,12 @@ use crate::program::{self, Author, CHILD, Do, Failures, SIGNALS};
 const TICK: Duration = Duration::from_millis(3);
 /// Checks of the store before the faults stop.
 const STORMY_TICKS: u32 = 100;
-/// The length of a lease.
+/// The length of a lease in the storm: so short that many expire, also because the machine is busy.
 const LEASE: Duration = Duration::from_millis(300);
-/// The faults stop before leases can have expired so often that a task counts as a crash loop.
+/// The length of a lease in the calm: so long that none expires only because the machine is busy. Otherwise a task might expire so
+/// often that it counts as a crash loop, and rightly so.
+const CALM_LEASE: Duration = Duration::from_secs(60);
+/// The storm ends before leases can have expired so often that a task counts as a crash loop.
 const STORM_MAX: Duration = LEASE.saturating_mul(CRASHES_MAX - 2);
 
 /// One process: it works until it dies.
@@ -118,7 +121,7 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
     }
     let mut sender = Sender { stent: caller.1.clone(), sent: BTreeMap::new(), chance: fleet.chance.fork() };
     for _ in 0..=fleet.chance.below(3) {
-        fleet.start().await;
+        fleet.start(LEASE).await;
     }
 
     let (started, mut calm_since) = (Instant::now(), None);
@@ -153,8 +156,8 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
             fleet.calm().await;
             calm_since.get_or_insert_with(Instant::now);
         }
-        // Checking a large tree must not take all of this thread's time.
-        tokio::time::sleep(TICK.max(looked.elapsed() * 20)).await;
+        // Checking a large tree must not take all of this thread's time, and a slow check must not prolong the storm.
+        tokio::time::sleep((looked.elapsed() * 20).clamp(TICK, LEASE / 2)).await;
     }
     broken.extend(std::mem::take(&mut *fleet.weather.broken.lock().expect("nothing panics under the lock")));
     let mut all = All::default();
@@ -271,13 +274,13 @@ impl Fleet {
         broken
     }
 
-    async fn start(&mut self) {
+    async fn start(&mut self, lease: Duration) {
         let (store, stent) = self.open().await;
         let worker = stent
             .worker()
             .concurrency(self.chance.pick(&[1, 2, 8, 24]))
             .cache(self.chance.pick(&[0, 0, 1, 100]))
-            .lease(LEASE)
+            .lease(lease)
             .heartbeat("80ms")
             .poll_max("5ms")
             .grace("20ms");
@@ -294,7 +297,7 @@ impl Fleet {
             }
         }
         if self.processes.is_empty() || self.chance.permille(20) {
-            self.start().await;
+            self.start(LEASE).await;
         }
         if !self.chance.permille(250) {
             return;
@@ -327,22 +330,23 @@ impl Fleet {
             }
             5 => {
                 self.events.push("started another worker");
-                self.start().await;
+                self.start(LEASE).await;
             }
             _ => {}
         }
     }
 
-    /// Stops all faults, and makes sure that a worker runs.
+    /// Ends the storm: kills all processes a last time, and starts as many, and one more, that nothing happens to.
     async fn calm(&mut self) {
         if self.weather.calm.swap(true, Ordering::Relaxed) {
             return;
         }
         self.events.push("calm");
-        for process in &self.processes {
-            process.store.set_link(Link::Up);
+        let killed = std::mem::take(&mut self.processes);
+        for _ in 0..=killed.len() {
+            self.start(CALM_LEASE).await;
         }
-        self.start().await;
+        killed.into_iter().for_each(Process::kill);
     }
 }
 
