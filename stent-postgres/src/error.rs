@@ -4,6 +4,7 @@
 //! class.
 
 use std::borrow::Cow;
+use std::io;
 
 use sea_orm::sqlx;
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
@@ -103,6 +104,12 @@ pub(crate) fn explain(error: &DbErr) -> Option<String> {
         return Some(what.to_owned());
     }
     let error = driver(error)?;
+    if is_of_tls(error) {
+        return Some(format!(
+            "the connection cannot be encrypted as sslmode asks; to trust the server, name the certificates of its authority \
+             with sslrootcert=/path.pem in the URL ({error})"
+        ));
+    }
     let what = match code(error)?.as_str() {
         NOT_SET_UP => return Some(said(error).to_owned()),
         "42P01" | "42703" => "Stent's tables do not exist or are outdated; run migrate first",
@@ -171,6 +178,15 @@ fn is_of_stent(error: &sqlx::Error) -> bool {
     table.is_some_and(|table| table.starts_with("stent_"))
 }
 
+/// Whether a TLS connection cannot be made. The driver passes on what its TLS library says of a certificate as invalid data.
+fn is_of_tls(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+        _ => false,
+    }
+}
+
 fn of_driver(error: &sqlx::Error, was_let_in: bool) -> ErrorKind {
     if let Some(code) = code(error) {
         return match code.get(..2) {
@@ -181,7 +197,8 @@ fn of_driver(error: &sqlx::Error, was_let_in: bool) -> ErrorKind {
     }
     match error {
         sqlx::Error::PoolClosed => ErrorKind::Closed,
-        sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => ErrorKind::Config,
+        sqlx::Error::Configuration(_) => ErrorKind::Config,
+        error if is_of_tls(error) => ErrorKind::Config,
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
         // The connection was lost: work in flight on it may or may not have been committed.
         _ => ErrorKind::Unavailable,

@@ -1,5 +1,6 @@
 //! Options, and their form in a URL.
 
+use std::fs;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ use stent_sql::url::{self, Parameter};
 /// Stent's own parameters are `schema`, `min_connections`, `max_connections` and `acquire_timeout`; they correspond to
 /// the methods of the same names. Parameters of libpq (`sslmode`, `application_name`, `options`, …) are passed to the
 /// driver, which warns about those that it does not support.
+///
+/// # TLS
+/// By default, a connection is encrypted if the server can do that, but the server is not verified, as with libpq. To verify it, set
+/// `sslmode=verify-full`, which trusts the certificate authorities of the system and those in the PEM file `sslrootcert`.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
     pub(crate) connect: PgConnectOptions,
@@ -93,6 +98,9 @@ const LIBPQ: [&str; 36] = [
     "target_session_attrs",
     "user",
 ];
+
+/// Parameters that name a file. The driver reads it when it connects, where its error looks like that of a server that is down.
+const FILES: [&str; 3] = ["sslcert", "sslkey", "sslrootcert"];
 
 /// The maximum number of a handle's connections, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +258,11 @@ impl FromStr for PostgresOptions {
                 return Err(config(format!(
                     "unknown parameter {name:?}; known parameters: {PARAMETERS}, and those of libpq"
                 )));
+            }
+            if FILES.contains(&name.as_str())
+                && let Err(error) = fs::metadata(&value)
+            {
+                return Err(config(format!("cannot read {name}={value}: {error}")));
             }
             rest.push(text);
         }

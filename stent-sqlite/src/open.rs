@@ -11,7 +11,7 @@ use sea_orm::sqlx;
 use sea_orm::sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sea_orm::sqlx::{ConnectOptions, Executor};
+use sea_orm::sqlx::{ConnectOptions, Connection, Executor};
 use stent_core::backend::{Error, ErrorKind, Result};
 use stent_sql::{Connections, OneWriter, SqlStore};
 
@@ -42,6 +42,9 @@ const SWITCH_PAUSE: Duration = Duration::from_millis(10);
 /// write. (Beginning a transaction proves nothing: on such a file `IMMEDIATE` is ignored.) The rollback leaves the file
 /// unchanged.
 const TRY_TO_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 1; ROLLBACK";
+
+/// Finds a table of Stent.
+const FIND_TABLE: &str = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name GLOB 'stent_*' LIMIT 1";
 
 /// Opens SQLite stores.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +98,12 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     // Statistics are deliberately not gathered (`ANALYZE`, `PRAGMA optimize`): a queue that is empty now holds a
     // million tasks later, and plans for the one are bad for the other. Without statistics, SQLite assumes that tables
     // are large.
-    let connect = tuned(writing.clone()).journal_mode(SqliteJournalMode::Wal);
+    let connect = tuned(writing.clone());
+    // The log is a property of the file, and another program's file stays as it is.
+    let connect = match options.create || is_store(options, &path).await? {
+        true => connect.journal_mode(SqliteJournalMode::Wal),
+        false => connect,
+    };
 
     let pool = connections::of_own(one(options).min_connections(1), &writer, &files);
     let write = connect_patiently(options, &pool, &connect.clone().create_if_missing(options.create)).await?;
@@ -119,6 +127,15 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     let connect = Box::new(common(options).filename(&path));
     let backup = Source::File { connect, files: Arc::clone(&files) };
     Ok(store.with_writer(writer).with_backup(backup).with_neighbours(WalWatch::new(files)))
+}
+
+/// Whether the file has tables of Stent.
+async fn is_store(options: &SqliteOptions, path: &Path) -> Result<bool> {
+    let failed = |error| failed(&error, options);
+    let mut connection = common(options).filename(path).connect().await.map_err(failed)?;
+    let found = connection.fetch_optional(FIND_TABLE).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    Ok(found.is_some())
 }
 
 /// Options of all connections.

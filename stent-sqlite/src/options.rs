@@ -116,7 +116,8 @@ impl SqliteOptions {
     }
 
     /// Sets whether the file is created if it does not exist; true by default. If it is false, opening a store whose file is
-    /// missing is an error, so a mistyped path is not taken for an empty store.
+    /// missing is an error, so a mistyped path is not taken for an empty store. Also, a file without Stent's tables then keeps its
+    /// journal mode; otherwise opening it switches it to write-ahead logging.
     #[must_use]
     pub const fn create(mut self, create: bool) -> Self {
         self.create = create;

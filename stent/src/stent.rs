@@ -70,6 +70,7 @@ pub struct StentBuilder {
     transforms: Transforms,
     hints: Option<HintOptions>,
     sample_lanes: Option<Duration>,
+    retention: Option<Retention>,
     migrate: bool,
     invalid: Option<DurationError>,
 }
@@ -186,6 +187,30 @@ impl StentBuilder {
         self
     }
 
+    /// Deletes what is older than this retention allows, now and every minute, for as long as the [`Stent`], a clone of it or
+    /// one of its workers lives. Off by default: everything is kept, and opening the store logs that once.
+    ///
+    /// It deletes in small transactions, as [`Stent::apply_retention`] does. All processes that share a store may set it; one is
+    /// enough, and the shortest ages win. A failure is logged and tried again a minute later. For another interval, use
+    /// [`Stent::start_retention`].
+    ///
+    /// ```
+    /// # async fn example() -> stent::Result<()> {
+    /// use std::time::Duration;
+    /// use stent::{Retention, Stent};
+    ///
+    /// let day = Duration::from_secs(24 * 3600);
+    /// let retention = Retention::default().executions(30 * day).dead_letters(90 * day);
+    /// let stent = Stent::builder().retention(retention).connect("sqlite://orders.db").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = Some(retention);
+        self
+    }
+
     /// Uses this clock; the default is the store's.
     #[must_use]
     pub const fn clock(mut self, source: ClockSource) -> Self {
@@ -263,7 +288,14 @@ impl StentBuilder {
             sample_lanes: self.sample_lanes,
             migrate: self.migrate,
         };
-        Ok(Stent { engine: Engine::open(store, options).await?, fleet: Arc::new(Fleet::new()) })
+        let engine = Engine::open(store, options).await?;
+        match self.retention {
+            Some(retention) => retention::keep(Arc::downgrade(&engine), retention),
+            // A program that does not migrate is a tool, and tells its user nothing about upkeep.
+            None if self.migrate => retention::hint(),
+            None => {}
+        }
+        Ok(Stent { engine, fleet: Arc::new(Fleet::new()) })
     }
 }
 
@@ -298,6 +330,7 @@ impl Stent {
             transforms: Transforms::default(),
             hints: None,
             sample_lanes: None,
+            retention: None,
             migrate: true,
             invalid: None,
         }

@@ -10,6 +10,9 @@ use std::process::{Command as Process, Stdio};
 use anyhow::{Context, Result};
 use cargo_metadata::{Artifact, Message};
 
+/// The environment variables with which cargo tells a program about its package.
+const PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// The root of the checkout.
 pub(crate) fn root() -> PathBuf {
     // Cargo names the folder at run time too; the name from compile time is stale once a checkout has moved.
@@ -113,8 +116,22 @@ impl Command {
 
     fn process(&self) -> Process {
         let mut process = Process::new(&self.program);
+        if self.is_cargo() {
+            // Cargo has set these for xtask. Build scripts that watch them would run again after each `cargo xtask`.
+            let inherited = std::env::vars_os().map(|(name, _)| name);
+            let of_package = |name: &OsString| {
+                name.to_str().is_some_and(|name| PACKAGE.iter().any(|prefix| name.starts_with(prefix)))
+            };
+            inherited.filter(of_package).for_each(|name| {
+                process.env_remove(name);
+            });
+        }
         process.args(&self.args).envs(self.environment.iter().cloned()).current_dir(&self.folder);
         process
+    }
+
+    fn is_cargo(&self) -> bool {
+        Path::new(&self.program).file_stem().is_some_and(|stem| stem == "cargo")
     }
 }
 
@@ -125,9 +142,11 @@ impl fmt::Display for Command {
             write!(f, "{name}={} ", quoted(value))?;
         }
         let program = Path::new(&self.program);
-        let is_cargo = program.file_stem().is_some_and(|stem| stem == "cargo");
-        let shown =
-            if is_cargo { Path::new("cargo") } else { program.strip_prefix(root()).unwrap_or(program) };
+        let shown = if self.is_cargo() {
+            Path::new("cargo")
+        } else {
+            program.strip_prefix(root()).unwrap_or(program)
+        };
         write!(f, "{}", shown.display())?;
         self.args.iter().try_for_each(|arg| write!(f, " {}", quoted(arg)))
     }

@@ -1,5 +1,6 @@
 //! Runs cases against a mutant, with less patience than a correct store gets.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -17,15 +18,15 @@ pub(crate) struct Played {
     pub(crate) report: Option<String>,
 }
 
-/// Runs cases one after another. Cases that are still running when no other case has ended for `patience` have hung; they are
-/// left behind until the process ends.
+/// Runs cases one after another. Cases that are still running when no other case has ended for as long as `patience` allows for
+/// them have hung; they are left behind until the process ends.
 pub(crate) fn play<'a>(
     harness: &Arc<dyn Harness>,
     cases: impl Iterator<Item = &'a Case>,
-    patience: Duration,
+    patience: impl Fn(&[&Case]) -> Duration,
 ) -> Vec<Played> {
     let mut played = Vec::new();
-    let mut open = 0_usize;
+    let mut open = BTreeSet::new();
     let (ended, ends) = mpsc::channel();
     for (n, case) in cases.enumerate() {
         let (ended, harness, this) = (ended.clone(), Arc::clone(harness), case.clone());
@@ -34,17 +35,17 @@ pub(crate) fn play<'a>(
             ended.send((n, check(&harness, &this).err())).ok();
         });
         played.push(Played { case: case.clone(), report: Some("the case has hung".to_owned()) });
-        open += 1;
+        open.insert(n);
         if let Ok((n, report)) = ends.recv_timeout(SLOW) {
             played[n].report = report;
-            open -= 1;
+            open.remove(&n);
         }
     }
-    while open > 0
-        && let Ok((n, report)) = ends.recv_timeout(patience)
-    {
+    while !open.is_empty() {
+        let still: Vec<&Case> = open.iter().map(|n| &played[*n].case).collect();
+        let Ok((n, report)) = ends.recv_timeout(patience(&still)) else { break };
         played[n].report = report;
-        open -= 1;
+        open.remove(&n);
     }
     played
 }

@@ -6,6 +6,8 @@ mod atomic;
 #[path = "../../../stent-sql/tests/shared/budget.rs"]
 mod budget;
 mod cancel;
+#[path = "../../../stent-redis/tests/servers/certificates.rs"]
+mod certificates;
 mod close;
 #[path = "../../../stent-sql/tests/shared/connection.rs"]
 mod connection;
@@ -31,4 +33,5 @@ mod slices;
 mod statements;
 #[path = "../../../stent-sql/tests/shared/support.rs"]
 mod support;
+mod tls;
 mod wake;

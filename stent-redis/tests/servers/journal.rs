@@ -44,7 +44,8 @@ async fn is_written_once(server: &Server, store: &RedisStore, root: &Claimed, ot
 
 /// Asserts that no lock and no journal is left.
 fn is_clean(server: &Server) {
-    let left: Vec<String> = journals(server).into_iter().map(|key| String::from_utf8_lossy(&key).into_owned()).collect();
+    let left: Vec<String> =
+        journals(server).into_iter().map(|key| String::from_utf8_lossy(&key).into_owned()).collect();
     assert_eq!((left, server.ask::<usize>(&["EXISTS", LOCK])), (vec![], 0));
 }
 

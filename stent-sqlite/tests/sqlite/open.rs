@@ -4,6 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use stent_core::backend::{Backend, Error, ErrorKind, Migrate};
 use stent_sqlite::{SqliteOptions, SqliteStore};
 
@@ -53,6 +55,55 @@ async fn a_missing_file_that_is_not_to_be_created_is_an_error() {
     assert!(!path.exists());
     folder.ready().await.close().await.expect("closes");
     SqliteStore::open(options).await.expect("it is there").close().await.expect("closes");
+}
+
+async fn journal_mode(path: &std::path::Path) -> String {
+    let mut connection = SqliteConnectOptions::new().filename(path).connect().await.expect("opens");
+    let row = connection.fetch_one("PRAGMA journal_mode").await.expect("a mode");
+    connection.close().await.expect("closes");
+    row.get(0)
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_that_is_only_read_keeps_its_journal_mode() {
+    let folder = Folder::new();
+    let options = folder.options();
+    let path = options.path().expect("a file").to_owned();
+    let mut theirs = SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Delete)
+        .connect()
+        .await
+        .expect("opens");
+    theirs.execute("CREATE TABLE song (name TEXT)").await.expect("a table");
+    theirs.close().await.expect("closes");
+
+    let store = SqliteStore::open(options.clone().create(false)).await.expect("it is a database");
+    store.version().await.expect("it is read");
+    store.close().await.expect("closes");
+    assert_eq!(journal_mode(&path).await, "delete");
+
+    // Stent's tables may stand beside the application's own.
+    let store = SqliteStore::open(options.clone()).await.expect("opens");
+    store.migrate().await.expect("migrates");
+    store.close().await.expect("closes");
+    assert_eq!(journal_mode(&path).await, "wal");
+
+    // A copy by VACUUM INTO has no log.
+    let copy = path.with_extension("copy");
+    let mut ours = SqliteConnectOptions::new().filename(&path).connect().await.expect("opens");
+    let into = format!("VACUUM INTO '{}'", copy.display());
+    ours.execute(AssertSqlSafe(into)).await.expect("copies");
+    ours.close().await.expect("closes");
+    assert_eq!(journal_mode(&copy).await, "delete");
+    SqliteStore::open(SqliteOptions::file(&copy).create(false))
+        .await
+        .expect("a store")
+        .close()
+        .await
+        .expect("closes");
+    assert_eq!(journal_mode(&copy).await, "wal");
 }
 
 #[tokio::test]

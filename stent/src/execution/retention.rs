@@ -1,7 +1,7 @@
 //! Retention: how long ended executions and results are kept, and their deletion.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +15,9 @@ use crate::error::{Error, Result};
 
 /// Most items to delete in one transaction.
 const BATCH: u32 = 500;
+
+/// The pause between two applications of the retention of a [`StentBuilder`](crate::StentBuilder::retention).
+const EVERY: Duration = Duration::from_secs(60);
 
 /// How long ended executions, their details, cached results and records of workers are kept. `None`, the default of every field, keeps them
 /// forever, and so does zero: a retention is a limit, and zero means no limit. To delete something at the next run, set
@@ -173,16 +176,40 @@ impl RetentionTask {
         check_interval("every", every, "an hour is typical")?;
         let cleaning = tokio::spawn(async move {
             loop {
-                match apply(&engine, &retention).await {
-                    Ok(cleaned) => tracing::debug!(?cleaned, "retention applied"),
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot apply the retention; retrying at the next interval");
-                    }
-                }
+                try_apply(&engine, &retention).await;
                 tokio::time::sleep(every).await;
             }
         });
         Ok(Self(cleaning.abort_handle()))
+    }
+}
+
+/// Applies the retention of a program in the background, for as long as something else uses the engine.
+pub(crate) fn keep(engine: Weak<Engine>, retention: Retention) {
+    tokio::spawn(async move {
+        while let Some(engine) = engine.upgrade() {
+            try_apply(&engine, &retention).await;
+            drop(engine);
+            tokio::time::sleep(EVERY).await;
+        }
+    });
+}
+
+/// Says once, in a program without a retention, that its store only grows.
+pub(crate) fn hint() {
+    static HINT: Once = Once::new();
+    HINT.call_once(|| {
+        tracing::info!(
+            "this program sets no retention, so ended executions stay in the store until something deletes them; see \
+             `StentBuilder::retention`"
+        );
+    });
+}
+
+async fn try_apply(engine: &Engine, retention: &Retention) {
+    match apply(engine, retention).await {
+        Ok(cleaned) => tracing::debug!(?cleaned, "retention applied"),
+        Err(error) => tracing::warn!(%error, "cannot apply the retention; retrying at the next interval"),
     }
 }
 

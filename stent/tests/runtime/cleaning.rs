@@ -155,4 +155,22 @@ on_every_store! {
         let error = stent.start_retention(retention, "0s").expect_err("that would be all the time");
         assert!(matches!(error, Error::Option { option: "every", .. }), "{error}");
     }
+
+    async fn a_program_with_a_retention_cleans_by_itself_while_anything_of_it_lives(world) {
+        let [fine, failed, open] = one_of_each(&world, unique()).await;
+        later().await;
+        let rigged: Arc<Rigged> = Rigged::new(world.stent.store());
+
+        let stent = Stent::builder().retention(Retention::default().executions(NONE)).open(rigged.clone());
+        let stent = stent.await.expect("opens");
+
+        let is_gone = async |id| matches!(world.stent.status(id).await, Err(Error::NotFound(_)));
+        eventually(async || is_gone(fine).await).await;
+        assert_eq!(world.stent.status(failed).await.expect("a dead letter is kept"), ExecutionStatus::Failed);
+        assert_eq!(world.stent.status(open).await.expect("has yet to begin"), ExecutionStatus::Pending);
+
+        // The task in the background does not hold the store open.
+        drop(stent);
+        eventually(async || Arc::strong_count(&rigged) == 1).await;
+    }
 }
