@@ -225,8 +225,9 @@ impl PostgresOptions {
             "max_connections" => self.max_connections = number(1)?,
             "acquire_timeout" => {
                 let timeout = duration::parse(value);
-                self.acquire_timeout =
-                    timeout.map_err(|error| config(format!("acquire_timeout: {error}")))?;
+                let refused =
+                    |error| config(format!("acquire_timeout: {error}; write it like 5s, or 0s for no limit"));
+                self.acquire_timeout = timeout.map_err(refused)?;
             }
             _ => return Ok(false),
         }
@@ -246,6 +247,7 @@ impl FromStr for PostgresOptions {
             ));
         }
         let (server, parameters) = url::split(url);
+        let given = given(server);
         // Keeps Stent's own parameters here and passes the others to the driver.
         let mut own = Self::new(PgConnectOptions::new_without_pgpass());
         let mut rest = Vec::new();
@@ -264,12 +266,33 @@ impl FromStr for PostgresOptions {
             {
                 return Err(config(format!("cannot read {name}={value}: {error}")));
             }
+            if given.contains(&name.as_str()) {
+                return Err(url::twice(&name));
+            }
             rest.push(text);
         }
         let rest = format!("{server}?{}", rest.join("&"));
         own.connect = rest.parse().map_err(|error| config(format!("cannot parse the URL: {error}")))?;
         Ok(own)
     }
+}
+
+/// Returns the parameters that the part of a URL before the `?` gives. A host is not among them: `host=/run/postgresql` names the
+/// socket beside a host that other programs need.
+fn given(server: &str) -> Vec<&'static str> {
+    let (authority, database) =
+        server.split_once("://").map_or((server, ""), |(_, rest)| match rest.rfind('/') {
+            Some(at) => (&rest[..at], &rest[at + 1..]),
+            None => (rest, ""),
+        });
+    let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port.trim_end_matches(']'));
+    let parts = [("user", user), ("password", password), ("port", port), ("dbname", database)];
+    let is_given = |(name, value): (&'static str, &str)| (!value.is_empty()).then_some(name);
+    // An IPv6 address has colons, and no port if it ends with its bracket.
+    let is_port = !host.ends_with(']');
+    parts.into_iter().filter_map(is_given).filter(|name| is_port || *name != "port").collect()
 }
 
 pub(crate) fn config(message: String) -> Error {
@@ -322,11 +345,30 @@ mod tests {
             ("postgres://h/d?max_connections=0", "from 1 to 1000"),
             ("postgres://h/d?min_connections=many", "from 0 to 1000"),
             ("postgres://h/d?acquire_timeout=5", "position 1"),
+            ("postgres://h/d?acquire_timeout=0", "write it like 5s, or 0s for no limit"),
+            ("postgres://h/d?schema=a&schema=b", "\"schema\" is given twice; give it once"),
+            ("postgres://h/d?sslmode=disable&sslmode=require", "\"sslmode\" is given twice"),
+            ("postgres://h/d?dbname=e", "\"dbname\" is given twice"),
+            ("postgres://kim@h/d?user=lee", "\"user\" is given twice"),
+            ("postgres://kim:a@h/d?password=b", "\"password\" is given twice"),
+            ("postgres://h:1/d?port=2", "\"port\" is given twice"),
             ("postgres://h:port/d", "cannot parse the URL"),
         ] {
             let error = url.parse::<PostgresOptions>().expect_err(url);
             assert_eq!(error.kind(), ErrorKind::Config, "{url}");
             assert!(error.to_string().contains(said), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_may_add_to_the_address_what_it_lacks() {
+        for url in [
+            "postgres://localhost/d?host=/run/postgresql",
+            "postgres:///d?host=h&port=5433&user=kim&password=secret",
+            "postgres://kim@h?password=secret&dbname=d",
+            "postgres://[::1]/d?port=5433",
+        ] {
+            parsed(url);
         }
     }
 

@@ -169,15 +169,15 @@ impl RedisOptions {
         self
     }
 
-    /// Limits the time to connect, log in and check the server's settings; 5 s by default. Zero means no limit.
+    /// Limits the time to connect, log in and check the server's settings; 5 s by default. Zero, which is `0s` in a URL, means no limit.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Limits the time to wait for a reply; 10 s by default. Zero means no limit. After this time, the call fails and the next call
-    /// opens another connection. The server may have applied a call without a reply.
+    /// Limits the time to wait for a reply; 10 s by default. Zero, which is `0s` in a URL, means no limit. After this time, the call
+    /// fails and the next call opens another connection. The server may have applied a call without a reply.
     #[must_use]
     pub const fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
@@ -244,7 +244,10 @@ impl RedisOptions {
     }
 
     fn set(self, name: &str, value: &str) -> Result<Self> {
-        let timeout = || duration::parse(value).map_err(|error| config(format!("{name}: {error}")));
+        let timeout = || {
+            let parsed = duration::parse(value);
+            parsed.map_err(|error| config(format!("{name}: {error}; write it like 5s, or 0s for no limit")))
+        };
         match (name, value) {
             ("ca", "") => Err(config("ca names no file; write it like ca=/etc/redis/ca.pem")),
             ("ca", _) => match self.place {
@@ -279,6 +282,7 @@ impl FromStr for RedisOptions {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         // Messages do not quote the address, because it contains the password.
         let (scheme, rest) = address.split_once("://").unwrap_or_default();
+        let mut given: Vec<String> = Vec::new();
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         let (login, nodes) =
             authority.rsplit_once('@').map_or((None, authority), |(login, nodes)| (Some(login), nodes));
@@ -287,7 +291,12 @@ impl FromStr for RedisOptions {
                 let place = Place::Tcp { nodes: parse_nodes(nodes)?, tls: scheme == "rediss" };
                 let number = path.strip_prefix('/').unwrap_or(path);
                 let options = Self::at(place);
-                if number.is_empty() { options } else { options.db(database(number)?) }
+                if number.is_empty() {
+                    options
+                } else {
+                    given.push("db".to_owned());
+                    options.db(database(number)?)
+                }
             }
             "redis+unix" | "unix" if nodes.is_empty() && path.len() > 1 => {
                 Self::at(Place::Unix(decode(path, "the socket's path")?.into()))
@@ -317,6 +326,12 @@ impl FromStr for RedisOptions {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             let name = decode(name, "a parameter's name")?;
             options = options.set(&name, &decode(value, &name)?)?;
+            // Only now is it certain that the name is no part of a password.
+            if given.contains(&name) {
+                let how = if name == "db" { ", as the path or as db=" } else { "" };
+                return Err(config(format!("{name} is given twice; give it once{how}")));
+            }
+            given.push(name);
         }
         options.check()?;
         Ok(options)
@@ -461,6 +476,11 @@ mod tests {
             ("unix:///r.sock?ca=/ca.pem", "a Unix socket has no TLS"),
             ("redis://h?durability=off", "use aof or none"),
             ("redis://h?response_timeout=5", "position 1"),
+            ("redis://h?connect_timeout=0", "write it like 5s, or 0s for no limit"),
+            ("redis://h?namespace=a&namespace=b", "namespace is given twice; give it once"),
+            ("redis://h?connect_timeout=1s&db=2&connect_timeout=1s", "connect_timeout is given twice"),
+            ("redis://h/4?db=5", "db is given twice; give it once, as the path or as db="),
+            ("redis://h/4?db=4", "db is given twice"),
             ("redis://h?namespace=", "use 1 to 64 letters"),
             ("redis://h?namespace=a%7Bb%7D", "use 1 to 64 letters"),
             (long.as_str(), "use 1 to 64 letters"),

@@ -1,5 +1,7 @@
 //! Parameters after the `?` in the URLs of stores. Knows no parameter by name.
 
+use std::collections::BTreeSet;
+
 use percent_encoding::percent_decode_str;
 use stent_core::backend::{Error, ErrorKind, Result};
 
@@ -17,11 +19,22 @@ pub struct Parameter<'a> {
 /// Divides a URL at its first `?` into the part before it and the parameters after it, in their order.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] instead of each parameter that [`decode`] refuses. The error names the parameter without its
-/// value, which may be a password.
+/// [`ErrorKind::Config`] instead of each parameter that [`decode`] refuses, and of each repeated parameter. The error names the
+/// parameter without its value, which may be a password.
 pub fn split(url: &str) -> (&str, impl Iterator<Item = Result<Parameter<'_>>>) {
     let (before, query) = url.split_once('?').unwrap_or((url, ""));
-    (before, query.split('&').filter(|text| !text.is_empty()).map(parameter))
+    let mut given = BTreeSet::new();
+    let once = move |text| {
+        let parameter = parameter(text)?;
+        if given.insert(parameter.name.clone()) { Ok(parameter) } else { Err(twice(&parameter.name)) }
+    };
+    (before, query.split('&').filter(|text| !text.is_empty()).map(once))
+}
+
+/// Refuses a parameter that is given twice, even with the same value: one of the two is a mistake.
+#[must_use]
+pub fn twice(name: &str) -> Error {
+    Error::new(ErrorKind::Config, "open").with_message(format!("{name:?} is given twice; give it once"))
 }
 
 fn parameter(text: &str) -> Result<Parameter<'_>> {
@@ -78,6 +91,16 @@ mod tests {
         for url in ["db://h/d", "db://h/d?"] {
             assert_eq!(split(url).0, "db://h/d");
             assert_eq!(parameters(url), []);
+        }
+    }
+
+    #[test]
+    fn a_repeated_parameter_is_refused_by_name_and_without_its_value() {
+        for url in ["db://h/d?password=s3cret&a=1&password=s3cret", "db://h/d?password=1&pass%77ord=s3cret"] {
+            let refused = refusals(url);
+            assert_eq!(refused.len(), 1, "{refused:?}");
+            assert!(refused[0].contains("\"password\" is given twice; give it once"), "{}", refused[0]);
+            assert!(!refused[0].contains("s3cret"), "{}", refused[0]);
         }
     }
 

@@ -150,7 +150,9 @@ impl SqliteOptions {
             },
             "busy_timeout" => match duration::parse(value) {
                 Ok(timeout) => Ok(self.busy_timeout(timeout)),
-                Err(error) => Err(config(format!("busy_timeout: {error}"))),
+                Err(error) => {
+                    Err(config(format!("busy_timeout: {error}; write it like 5s, or 0s for no limit")))
+                }
             },
             "readers" => match value.parse() {
                 Ok(readers) if (1..=READERS_MAX).contains(&readers) => Ok(self.readers(readers)),
