@@ -256,7 +256,11 @@ async fn route(
         if expires_in == Some(Duration::ZERO)
             && let Err(error) = call_timeout.bound("exchange", expire(&*store, clock.now())).await
         {
-            tracing::warn!(%error, "cannot end executions whose deadline has passed; retrying");
+            // In an outage, every round fails, and the first read or write that fails has said so.
+            match error.is_transient() {
+                true => tracing::debug!(%error, "cannot end executions whose deadline has passed; retrying"),
+                false => tracing::warn!(%error, "cannot end executions whose deadline has passed; retrying"),
+            }
         }
         let left = expires_in.filter(|left| !left.is_zero()).map_or(pause, |left| left.min(pause));
         pause = poll.after(pause);

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stent_core::backend::{Error as StoreError, ErrorKind, HostTransaction, Store};
@@ -54,7 +55,8 @@ impl Writer {
     pub(crate) fn start(store: Arc<dyn Store>, call_timeout: CallTimeout, hooks: Hooks) -> Self {
         // Further callers wait for room: the writer takes a whole batch at a time.
         let (requests, inbox) = mpsc::channel(2 * EXCHANGE_TRANSITIONS_MAX);
-        tokio::spawn(write_batches(Arc::new(Sender { store, call_timeout, hooks }), inbox));
+        let is_out = AtomicBool::new(false);
+        tokio::spawn(write_batches(Arc::new(Sender { store, call_timeout, hooks, is_out }), inbox));
         Self { requests }
     }
 
@@ -86,6 +88,36 @@ struct Sender {
     store: Arc<dyn Store>,
     call_timeout: CallTimeout,
     hooks: Hooks,
+    /// Whether the log says that the store is unavailable.
+    is_out: AtomicBool,
+}
+
+impl Sender {
+    fn answered(&self) {
+        if self.is_out.swap(false, Ordering::Relaxed) {
+            let store = self.store.info().location;
+            tracing::info!(%store, "the store {store} accepts dispatches and requests again");
+        }
+    }
+
+    /// Logs one warning for each outage, and otherwise one for each unit.
+    fn failed(&self, error: &StoreError, attempts: u32) {
+        let store = self.store.info().location;
+        let is_new = match error.kind() {
+            ErrorKind::Unavailable => !self.is_out.swap(true, Ordering::Relaxed),
+            _ => attempts == 1,
+        };
+        if !is_new {
+            tracing::debug!(%store, %error, attempts, "retrying a write");
+            return;
+        }
+        tracing::warn!(
+            %store,
+            %error,
+            "the store {store} does not accept dispatches and requests ({error}); they are retried for five seconds, and \
+             then fail with this error"
+        );
+    }
 }
 
 async fn write_batches(sender: Arc<Sender>, mut inbox: mpsc::Receiver<Request>) {
@@ -184,13 +216,14 @@ impl Unit {
 /// Writes a unit, and sends it again while its fate is unknown or may change: repeating a transition has no effect. In
 /// the end, an error that one part may have caused reaches only that part's caller.
 async fn write(sender: &Sender, mut unit: Unit) -> Left {
-    let Sender { store, call_timeout, hooks } = sender;
+    let Sender { store, call_timeout, hooks, .. } = sender;
     let until = *unit.until.get_or_insert_with(|| Instant::now() + RETRY_FOR);
     let mut pause = PAUSE_MIN;
     let mut failures = 0;
     loop {
         let error = match call_timeout.bound("exchange", store.exchange(&unit.transitions, None)).await {
             Ok(exchanged) => {
+                sender.answered();
                 unit.answer(exchanged.outcomes);
                 return Left::Nothing;
             }
@@ -231,15 +264,11 @@ async fn write(sender: &Sender, mut unit: Unit) -> Left {
                 return Left::Halves(first, second);
             }
             _ if is_over => {
+                sender.failed(&error, unit.attempts);
                 unit.fail(error);
                 return Left::Nothing;
             }
-            _ => tracing::warn!(
-                %error,
-                "the store {} has not accepted dispatches or requests ({error}); they are retried for five seconds, \
-                 and then fail with this error",
-                store.info().location
-            ),
+            _ => sender.failed(&error, unit.attempts),
         }
         if splits {
             return Left::Straggler(unit);

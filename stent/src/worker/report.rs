@@ -359,11 +359,12 @@ impl Reporter {
                 self.clock.doubt();
                 if let Some(lasts) = lasts.filter(|_| error.is_transient()) {
                     let lease = Duration::from_millis(self.vitals.status().lease_ms);
+                    let lasting = if lasts.is_zero() { String::new() } else { format!(" for {lasts:?}") };
                     tracing::warn!(
                         worker = %self.vitals.id(),
                         %store,
                         %error,
-                        "the store {store} has not completed a request of this worker for {lasts:?} ({error}); the \
+                        "the store {store} has not completed a request of this worker{lasting} ({error}); the \
                          worker keeps retrying, functions continue, and their results are committed when the store \
                          answers; work whose lease cannot be renewed within {lease:?} is stopped and runs again; \
                          check the store if this message repeats"

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use stent::backend::model::{ExecutionStatus, Lease, NewTaskState, Note, Said, Step, TaskResult};
 use stent::backend::transition::{Next, Transition};
 use stent::backend::{
-    ClaimRequest, DeadLetter, ErrorKind, Exchanged, ExecutionView, Filter, Forward, Listener, PurgeRequest,
-    Purged, Renewal, Result, Store, Topic,
+    BackendInfo, ClaimRequest, DeadLetter, ErrorKind, Exchanged, ExecutionView, Filter, Forward, Listener,
+    PurgeRequest, Purged, Renewal, Result, Store, Topic,
 };
 use stent::{ExecutionId, TaskId, Timestamp};
 use tokio::sync::{Mutex, Notify};
@@ -21,6 +21,8 @@ use crate::front::{refused, takes_one};
 #[derive(Debug)]
 pub(crate) struct Rigged {
     inner: Arc<dyn Store>,
+    /// Its location in messages, instead of its own.
+    pub(crate) location: std::sync::Mutex<Option<String>>,
     /// No hint arrives.
     deaf: bool,
     /// This many renewals fail from now on.
@@ -94,6 +96,7 @@ impl Rigged {
     fn with_hints(inner: &Arc<dyn Store>, hears: bool) -> Self {
         Self {
             inner: Arc::clone(inner),
+            location: std::sync::Mutex::default(),
             deaf: !hears,
             failing_renewals: AtomicU64::new(0),
             hanging_renewals: AtomicU64::new(0),
@@ -178,6 +181,12 @@ fn carries(transition: &Transition, text: &str) -> bool {
 impl Forward for Rigged {
     fn inner(&self) -> &dyn Store {
         &*self.inner
+    }
+
+    fn info(&self) -> BackendInfo {
+        let info = self.inner.info();
+        let location = self.location.lock().expect("not poisoned").clone();
+        BackendInfo { location: location.unwrap_or(info.location), ..info }
     }
 
     async fn clock(&self) -> Result<Timestamp> {

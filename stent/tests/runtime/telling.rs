@@ -124,8 +124,32 @@ on_every_store! {
 
         let said = about("the worker keeps retrying");
         assert_eq!((said.len(), said[0].level), (1, Level::WARN));
+        assert!(!said[0].message().contains("0ns"), "{}", said[0].message());
         assert!(about("is retried").is_empty());
         worker.drain().await.expect("drains");
+    }
+
+    async fn dispatches_that_a_store_does_not_accept_are_said_once_and_so_is_its_return(world) {
+        let rigged = Rigged::new(world.stent.store());
+        let stent = Stent::builder().open(rigged.clone()).await.expect("opens");
+        let place = format!("telling {}", unique());
+        *rigged.location.lock().expect("not poisoned") = Some(place.clone());
+        let about = |part: &str| {
+            logs::lines(|line| line.field("store") == place && line.level <= Level::INFO && line.message().contains(part))
+        };
+
+        rigged.is_out.store(true, Ordering::SeqCst);
+        let dispatch = async || stent.dispatch(flaky(unique())).await.is_err();
+        assert_eq!(tokio::join!(dispatch(), dispatch()), (true, true), "the store is away");
+        assert!(about("accepts dispatches").is_empty());
+        rigged.is_out.store(false, Ordering::SeqCst);
+        stent.dispatch(flaky(unique())).await.expect("dispatched");
+
+        let said = about("does not accept dispatches");
+        assert!(said.len() == 1 && said[0].level == Level::WARN, "{said:?}");
+        let said = about("accepts dispatches");
+        assert!(said.len() == 1 && said[0].level == Level::INFO, "{said:?}");
+        assert_eq!(about("").len(), 2, "{:?}", about(""));
     }
 
     async fn a_function_that_blocks_its_thread_is_named(world) {
