@@ -157,8 +157,9 @@ pub enum Error {
 
     /// The store has no database that could hold the application's tables.
     #[error(
-        "store `{store}` ({kind}) takes no part in the application's transactions; use sqlite://… or postgres://…, or, \
-             if it wraps another store, forward `transactions` [stent::NoTransactions]"
+        "store `{store}` ({kind}) takes no part in the application's transactions{}; use sqlite://… or postgres://…, or, \
+             if it wraps another store, forward `transactions` [stent::NoTransactions]",
+        without_transactions(kind)
     )]
     #[non_exhaustive]
     NoTransactions {
@@ -403,6 +404,17 @@ fn said_last(error: &Option<String>) -> String {
     error.as_ref().map_or_else(String::new, |error| format!("; the last error of its store: {error}"))
 }
 
+/// Why a kind of store has no transactions, and what to do without them.
+fn without_transactions(kind: &str) -> &'static str {
+    match kind {
+        "redis" => {
+            ", because Redis has none that an application's tables could join: commit your rows first, and then dispatch with an \
+             idempotency_key, which makes a repeat harmless"
+        }
+        _ => "",
+    }
+}
+
 fn known_here(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!("registered functions: {}; ", known.join(", ")) }
 }
@@ -451,6 +463,15 @@ mod tests {
             Error::RuntimeEnded,
             Error::Closed,
         ]
+    }
+
+    #[test]
+    fn a_redis_store_says_what_to_do_without_transactions() {
+        let error = Error::NoTransactions { store: "x", kind: "redis" }.to_string();
+        assert!(
+            error.contains("dispatch with an idempotency_key, which makes a repeat harmless; use sqlite://"),
+            "{error}"
+        );
     }
 
     #[test]
