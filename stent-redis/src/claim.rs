@@ -9,7 +9,7 @@ use stent_core::model::{Epoch, FunctionKey, Nonce};
 use stent_core::{TaskId, Timestamp};
 
 use crate::apply::number;
-use crate::keys::{Keys, last_id, moment, to_moment};
+use crate::keys::{Keys, last_id, moment, shown, to_moment};
 use crate::link::Link;
 use crate::load::{bytes, members};
 use crate::row::{Head, Revision, Tail, at, corrupt, decode};
@@ -62,6 +62,13 @@ pub(crate) async fn claim(
     let next_expiry = to_optional(&bytes(next())?);
     let mut stopping: Vec<_> = members(next())?.iter().filter_map(|member| last_id(member)).collect();
     stopping.sort_unstable();
+    for key in members(next())? {
+        let key = shown(&key);
+        tracing::error!(
+            key,
+            "{key} holds a value that is no task, so the task that it belonged to cannot run; another program wrote it"
+        );
+    }
     Ok(Some(Answer {
         taken,
         next_due: moments.into_iter().chain(next_expiry).min(),

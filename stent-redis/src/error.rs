@@ -20,6 +20,9 @@ pub(crate) struct Call<'a> {
     pub(crate) key: Option<&'a [u8]>,
 }
 
+/// The operation of connecting.
+pub(crate) const CONNECT: &str = "connect";
+
 /// The consequence of a failure for its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -61,6 +64,28 @@ pub(crate) fn unexpected(call: Call<'_>, error: ParsingError) -> Error {
 /// Whether the server does not have the script and therefore has not run it.
 pub(crate) fn is_missing_script(error: &RedisError) -> bool {
     reply(error).is_some_and(|reply| reply.code == "NOSCRIPT")
+}
+
+/// Whether nothing but a lost reply is known of the call: the server may have run it.
+pub(crate) fn is_unanswered(error: &Error) -> bool {
+    use std::error::Error as _;
+    let source = error.source().and_then(|source| source.downcast_ref::<RedisError>());
+    source.is_some_and(|source| reply(source).is_none())
+}
+
+/// Whether the other side closed the connection, or sent something else than Redis's protocol.
+pub(crate) fn is_broken_off(error: &Error) -> bool {
+    use std::error::Error as _;
+    let source = error.source().and_then(|source| source.downcast_ref::<RedisError>());
+    source.is_some_and(|source| {
+        let is_dropped = source.is_connection_dropped() && !source.is_connection_refusal();
+        is_dropped || source.kind() == DriverKind::Parse
+    })
+}
+
+/// Whether a command found a value of another type under a key, which the reply does not name.
+pub(crate) fn is_wrong_type(error: &RedisError) -> bool {
+    reply(error).is_some_and(|reply| reply.code == "WRONGTYPE")
 }
 
 /// An error reply of the server.
@@ -120,14 +145,17 @@ fn by_driver(call: Call<'_>, error: &RedisError) -> (ErrorKind, String) {
             ErrorKind::Unavailable,
             format!("{server} did not reply within response_timeout; the call may have been applied"),
         ),
-        DriverKind::Io if is_bad_tls(error) => (
-            ErrorKind::Config,
-            format!("TLS with {server} failed: {error}; name the server's CA with ca=/path.pem"),
-        ),
-        DriverKind::Io => (
-            ErrorKind::Unavailable,
-            format!("lost the connection to {server} ({error}); the call may have been applied"),
-        ),
+        DriverKind::Io => match bad_tls(error) {
+            Some(remedy) => (ErrorKind::Config, format!("TLS with {server} failed: {error}; {remedy}")),
+            // Connecting changes nothing.
+            None if call.operation == CONNECT => {
+                (ErrorKind::Unavailable, format!("lost the connection to {server} ({error})"))
+            }
+            None => (
+                ErrorKind::Unavailable,
+                format!("lost the connection to {server} ({error}); the call may have been applied"),
+            ),
+        },
         DriverKind::Parse => {
             (ErrorKind::Unavailable, format!("{server} does not speak Redis's protocol: {error}"))
         }
@@ -141,12 +169,21 @@ fn by_driver(call: Call<'_>, error: &RedisError) -> (ErrorKind, String) {
     }
 }
 
-fn is_bad_tls(error: &RedisError) -> bool {
+/// Returns what to do about a failed handshake.
+fn bad_tls(error: &RedisError) -> Option<&'static str> {
     use std::error::Error as StdError;
     // The driver returns its `Arc` of the I/O error as the source, not the error itself.
     let source = error.source().and_then(|source| source.downcast_ref::<Arc<dyn StdError + Send + Sync>>());
     let source = source.and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|source| source.kind() == io::ErrorKind::InvalidData)
+    let source = source.filter(|source| source.kind() == io::ErrorKind::InvalidData)?;
+    let of_tls = source.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
+    Some(match of_tls {
+        // The first bytes of the server are no TLS.
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "the port has no TLS; name the TLS port, or write redis:// in the URL"
+        }
+        _ => "name the server's CA with ca=/path.pem",
+    })
 }
 
 /// Returns the kind of an error by the code of the reply, and a message with the remedy. Without a message, the reply itself is
@@ -217,11 +254,17 @@ fn by_code(call: Call<'_>, code: &str, text: &str) -> (ErrorKind, Option<String>
             ErrorKind::Corrupt,
             format!("{server} places keys of one namespace on different slots ({text}){}", at_key(call)),
         ),
+        // The link looks for the key, and names it instead.
         "WRONGTYPE" => said(
             ErrorKind::Corrupt,
+            format!("{server} stores a value of another type than Stent's; another program wrote it"),
+        ),
+        // A reply of `apply.lua`, with the key.
+        "FOREIGN" => said(
+            ErrorKind::Corrupt,
             format!(
-                "{server} stores a value of another type than Stent's{}; another program wrote it",
-                at_key(call)
+                "{server} stores a value under \"{text}\" that is not Stent's; another program wrote it; delete the key \
+                 there"
             ),
         ),
         "ERR" => by_text(call, text),
@@ -233,12 +276,19 @@ fn by_code(call: Call<'_>, code: &str, text: &str) -> (ErrorKind, Option<String>
 fn by_text(call: Call<'_>, text: &str) -> (ErrorKind, Option<String>) {
     let server = call.server;
     let has = |part: &str| text.contains(part);
-    if has("The user executing the script can't") {
+    if has("The user executing the script can't") || has("ACL failure in script") {
         return (ErrorKind::Config, Some(no_permission(call, text)));
     }
     if has("non local key") || has("while the cluster is down") {
         let message =
             format!("the namespace moves to another node of {server}, or its node is down ({text})");
+        return (ErrorKind::Unavailable, Some(message));
+    }
+    if text.starts_with("max number of clients") {
+        let message = format!(
+            "{server} has as many clients as it takes (maxclients); raise maxclients on the server, or end clients that \
+             nobody needs"
+        );
         return (ErrorKind::Unavailable, Some(message));
     }
     if has("unknown command") || has("Unknown subcommand") || has("unknown subcommand") {
@@ -268,13 +318,23 @@ fn by_text(call: Call<'_>, text: &str) -> (ErrorKind, Option<String>) {
     }
     // A script fails in its own code only on data that no version of Stent writes.
     if has("user_script:") {
-        return (ErrorKind::Corrupt, Some(format!("a script failed on {server}{}: {text}", at_key(call))));
+        let message = format!(
+            "a script failed on {server}, on a value {} that another program wrote: {text}",
+            in_namespace(call)
+        );
+        return (ErrorKind::Corrupt, Some(message));
     }
     (ErrorKind::Unavailable, None)
 }
 
 fn at_key(call: Call<'_>) -> String {
     call.key.map(|key| format!(" under {:?}", String::from_utf8_lossy(key))).unwrap_or_default()
+}
+
+/// Names the keys that a script may have used: it got only one of them.
+fn in_namespace(call: Call<'_>) -> String {
+    let key = call.key.map(String::from_utf8_lossy).unwrap_or_default();
+    key.split_once("}:").map_or_else(String::new, |(namespace, _)| format!("under \"{namespace}}}:*\""))
 }
 
 /// Returns a message with the missing ACL rule: for keys, or for a command, which only some servers name.
@@ -381,6 +441,14 @@ mod tests {
                 "ERR The user executing the script can't run this command or subcommand script: d9, on @user_script:1.",
                 "+@read +@write",
             ),
+            (
+                "ERR ACL failure in script: User kim has no permissions to run the 'xadd' command script: on @user_script:1.",
+                "add the rule +xadd with",
+            ),
+            (
+                "ERR ACL failure in script: User kim has no permissions to access the 'x' key script: on @user_script:1.",
+                "~stent:{a}:*",
+            ),
         ] {
             let (kind, message) = of(line);
             assert_eq!(kind, ErrorKind::Config, "{message}");
@@ -412,17 +480,38 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_type_is_named_by_its_key() {
+    fn a_value_that_is_not_stents_is_corrupt() {
         let (kind, message) = of("WRONGTYPE Operation against a key holding the wrong kind of value");
         assert_eq!(kind, ErrorKind::Corrupt);
-        assert!(message.contains("under \"stent:{a}:x\"; another program wrote it"), "{message}");
+        assert!(message.contains("of another type than Stent's; another program wrote it"), "{message}");
+
+        let (kind, message) = of("FOREIGN stent:{a}:lock");
+        assert_eq!(kind, ErrorKind::Corrupt);
+        assert!(message.contains("under \"stent:{a}:lock\" that is not Stent's"), "{message}");
 
         let wrapped = "ERR Error running script (call to f_1): @user_script: 7: WRONGTYPE Operation against a key \
                        holding the wrong kind of value";
         assert_eq!(of(wrapped).0, ErrorKind::Corrupt);
         let lua =
             "ERR user_script:1: attempt to perform arithmetic on a nil value script: d1, on @user_script:1.";
-        assert_eq!(of(lua).0, ErrorKind::Corrupt);
+        let (kind, message) = of(lua);
+        assert_eq!(kind, ErrorKind::Corrupt);
+        assert!(message.contains("on a value under \"stent:{a}:*\" that another program wrote"), "{message}");
+    }
+
+    #[test]
+    fn a_full_server_says_what_to_raise() {
+        let (kind, message) = of("ERR max number of clients reached");
+        assert_eq!(kind, ErrorKind::Unavailable);
+        assert!(message.contains("raise maxclients on the server"), "{message}");
+    }
+
+    #[test]
+    fn only_a_lost_reply_leaves_the_fate_of_a_call_open() {
+        let lost = failed(CALL, io::Error::from(io::ErrorKind::BrokenPipe).into());
+        let refused = failed(CALL, replied("OOM command not allowed when used memory > 'maxmemory'."));
+        let never_sent = Error::new(ErrorKind::Unavailable, "claim").with_message("cannot connect");
+        assert_eq!([&lost, &refused, &never_sent].map(is_unanswered), [true, false, false]);
     }
 
     #[test]

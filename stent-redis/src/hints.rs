@@ -60,19 +60,30 @@ impl HintReader {
     /// Starts to read. The reader sees every entry that is written after this method returns. If the server is unreachable, the
     /// reader keeps trying to connect, and sends a hint for both topics once it is connected.
     ///
+    /// `trouble` is the reason if the link could not connect just now. The reader then does not make its caller wait for the server
+    /// once more.
+    ///
     /// # Panics
     /// If it is called outside a tokio runtime.
-    pub(crate) async fn open(link: &Link, stream: Vec<u8>) -> Result<Self> {
+    pub(crate) async fn open(link: &Link, stream: Vec<u8>, trouble: Option<Error>) -> Result<Self> {
         let health = Arc::new(Health::new(link.options().location()));
-        Self::open_beside(link, stream, Vec::new(), health).await
+        let stream = Stream { link: link.clone(), key: stream, origin: Vec::new() };
+        Self::open_beside(stream, health, trouble).await
     }
 
-    /// Like [`open`](Self::open), but ignores entries of this origin, whose writer has notified its own listeners already.
-    async fn open_beside(link: &Link, key: Vec<u8>, origin: Vec<u8>, health: Arc<Health>) -> Result<Self> {
-        let stream = Stream { link: link.clone(), key, origin };
-        let began = match stream.begin().await {
+    /// Like [`open`](Self::open), for a stream with an origin: the writer of its entries has notified its own listeners already.
+    async fn open_beside(stream: Stream, health: Arc<Health>, trouble: Option<Error>) -> Result<Self> {
+        let began = match trouble {
+            Some(error) => Err(error),
+            None => stream.begin().await,
+        };
+        let began = match began {
             Err(error) if !error.is_transient() => return Err(error),
-            began => began.ok(),
+            Err(error) => {
+                health.fails(Direction::Incoming, &error);
+                None
+            }
+            Ok(place) => Some(place),
         };
         let topics = Arc::new(Topics { work: watch::Sender::new(()), ended: watch::Sender::new(()) });
         let task = tokio::spawn(follow(stream, Arc::clone(&topics), health, began)).abort_handle();
@@ -203,7 +214,10 @@ fn silent(elapsed: tokio::time::error::Elapsed) -> RedisError {
 }
 
 async fn follow(stream: Stream, topics: Arc<Topics>, health: Arc<Health>, mut began: Option<Place>) {
-    let mut failures = 0_u32;
+    let mut failures = u32::from(began.is_none());
+    if began.is_none() {
+        sleep(pause(failures)).await;
+    }
     loop {
         let begun = match began.take() {
             Some(place) => Ok(place),
@@ -361,12 +375,12 @@ impl RedisHints {
     /// # Panics
     /// If it is called outside a tokio runtime.
     pub async fn open(options: &RedisOptions) -> Result<Self> {
-        let link = Link::open_for(options, Purpose::Hints).await.map_err(of_hints)?;
+        let (link, trouble) = Link::open_for(options, Purpose::Hints).await.map_err(of_hints)?;
         let key = Keys::new(&options.namespace).one("hints");
         let origin = uuid::Uuid::new_v4().as_bytes().to_vec();
         let health = Arc::new(Health::new(options.location()));
-        let reader = HintReader::open_beside(&link, key.clone(), origin.clone(), Arc::clone(&health));
-        let reader = reader.await.map_err(of_hints)?;
+        let stream = Stream { link: link.clone(), key: key.clone(), origin: origin.clone() };
+        let reader = HintReader::open_beside(stream, Arc::clone(&health), trouble).await.map_err(of_hints)?;
         let told = Arc::new(Told::default());
         let sender = Sender { link, key, origin, told: Arc::clone(&told), health: Arc::clone(&health) };
         let sender = Mutex::new(Some(tokio::spawn(sender.send_all())));

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::claim::to_epoch;
 use crate::index::decode_lane;
 use crate::keys::{id, last_id, moment, seq, to_moment};
-use crate::row::{Head, Tail, at, corrupt, decode};
+use crate::row::{Head, Tail, at, at_key, corrupt, decode};
 use crate::store::{RedisStore, stored};
 
 /// The most rows that one round trip reads.
@@ -72,9 +72,10 @@ impl RedisStore {
                 values.arg(self.keys.task(*task)).arg(self.keys.result(*task));
             }
             let replies: Vec<Option<Vec<u8>>> = self.link.run(operation, &values).await?;
-            for pair in replies.chunks(2) {
+            for (task, pair) in tasks.iter().zip(replies.chunks(2)) {
                 if let [Some(row), result] = pair {
-                    found.push(stored(row, result.as_deref().unwrap_or_default())?);
+                    let read = stored(row, result.as_deref().unwrap_or_default());
+                    found.push(read.map_err(|error| at_key(self.keys.task(*task), error))?);
                 }
             }
         }
@@ -92,8 +93,12 @@ impl RedisStore {
             pipeline.getrange(self.keys.task(*task), 0, at::LEN as isize - 1);
         }
         let replies: Vec<Vec<u8>> = self.link.pipeline(operation, &pipeline).await?;
-        let heads = replies.iter().filter(|bytes| !bytes.is_empty());
-        heads.map(|bytes| Head::decode(bytes).map(|(head, _)| head)).collect()
+        let heads = tasks.iter().zip(&replies).filter(|(_, bytes)| !bytes.is_empty());
+        let decode = |(task, bytes): (&TaskId, &Vec<u8>)| {
+            let decoded = Head::decode(bytes).map(|(head, _)| head);
+            decoded.map_err(|error| at_key(self.keys.task(*task), error))
+        };
+        heads.map(decode).collect()
     }
 
     /// Reads the lanes that have open tasks.

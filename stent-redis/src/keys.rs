@@ -105,6 +105,38 @@ impl Keys {
         worker("w", WorkerId);
     }
 
+    /// The first bytes of every key of the namespace.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// Returns the type of the value under a key, as `TYPE` names it; `None` if no key of the namespace has this form.
+    pub(crate) fn type_of(&self, key: &[u8]) -> Option<&'static str> {
+        let rest = key.strip_prefix(self.prefix.as_slice())?;
+        let tag = rest.split(|byte| *byte == b':').next()?;
+        Some(match tag {
+            b"t" | b"r" | b"k" | b"w" | b"lock" | b"probe" => "string",
+            b"h" | b"journal" => "list",
+            b"lanes" | b"s" | b"nc" | b"ns" | b"nm" => "hash",
+            b"hints" => "stream",
+            b"lp" | b"lw" | b"lr" | b"lo" | b"due" | b"m" | b"c" | b"f" | b"om" | b"z" | b"e" | b"o"
+            | b"u" | b"p" | b"q" | b"rt" | b"rx" | b"roots" | b"open" | b"x" | b"xf" | b"xq" | b"xt"
+            | b"dl" | b"old" | b"dead" | b"det" | b"d" | b"run" | b"stop" | b"workers" | b"seen" | b"np" => {
+                "zset"
+            }
+            _ => return None,
+        })
+    }
+
+    /// The keys of which a namespace has one each.
+    pub(crate) fn singles(&self) -> Vec<Vec<u8>> {
+        let tags = [
+            "lock", "lanes", "due", "run", "d", "hints", "roots", "open", "dl", "old", "dead", "det", "rt",
+            "rx", "workers", "seen",
+        ];
+        tags.map(|tag| self.one(tag)).into()
+    }
+
     /// Whether a key is that of a set of a lane, which only `lanes.lua` writes.
     pub(crate) fn is_of_lane(&self, key: &[u8]) -> bool {
         matches!(key.strip_prefix(self.prefix.as_slice()), Some([b'l', _, b':', ..]))
@@ -113,6 +145,11 @@ impl Keys {
     pub(crate) fn slots(&self, function: FunctionKey) -> Vec<u8> {
         self.of("m", &function.as_i64().to_be_bytes())
     }
+}
+
+/// Shows a key as `redis-cli` does, with its ids as escaped bytes.
+pub(crate) fn shown(key: &[u8]) -> String {
+    format!("\"{}\"", key.escape_ascii())
 }
 
 /// Encodes a moment as eight bytes whose order is the order of time.
@@ -147,4 +184,39 @@ pub(crate) fn last_id(member: &[u8]) -> Option<TaskId> {
 /// Returns the key at the end of a member.
 pub(crate) fn last_key(member: &[u8]) -> Option<Key> {
     last_id(member).map(|id| Key::from_uuid(*id.as_uuid()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tags of the table at the top, with the types that it names.
+    fn listed() -> Vec<(String, String)> {
+        let rows = include_str!("keys.rs").lines().filter_map(|line| line.strip_prefix("//! | `"));
+        let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+        let mut listed = Vec::new();
+        for cells in cells {
+            let kind = match cells[1] {
+                kind @ ("string" | "list" | "hash" | "stream") => kind,
+                _ => "zset",
+            };
+            for key in cells[0].split(", ") {
+                let tag = key.trim_matches('`').split(['`', ' ']).next().unwrap_or_default();
+                listed.push((tag.to_owned(), kind.to_owned()));
+            }
+        }
+        listed
+    }
+
+    #[test]
+    fn the_type_of_every_key_in_the_table_is_known() {
+        let keys = Keys::new("a");
+        let listed = listed();
+        assert!(listed.len() > 40, "{listed:?}");
+        for (tag, kind) in listed {
+            assert_eq!(keys.type_of(&keys.of(&tag, b"x")), Some(kind.as_str()), "{tag}");
+            assert_eq!(keys.type_of(&keys.one(&tag)), Some(kind.as_str()), "{tag}");
+        }
+        assert_eq!((keys.type_of(b"stent:{b}:t"), keys.type_of(b"stent:{a}:other")), (None, None));
+    }
 }

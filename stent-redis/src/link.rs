@@ -20,7 +20,8 @@ use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Script, Valu
 use stent_core::backend::{Error, ErrorKind, Result};
 use tokio::time::Instant;
 
-use crate::error::{Call, Verdict, failed, is_missing_script, unexpected, verdict};
+use crate::error::{Call, Verdict, failed, is_missing_script, is_wrong_type, unexpected, verdict};
+use crate::keys::{Keys, shown};
 use crate::options::RedisOptions;
 
 use connect::Way;
@@ -31,6 +32,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(25);
 
 /// The longest pause between two attempts, and so the longest time until the link notices that a server is back.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How many pages of keys a link searches for a value that is not Stent's, and the size of a page: 100,000 keys take about a
+/// second.
+const SEARCH_PAGES: usize = 100;
+const SEARCH_PAGE: usize = 1_000;
 
 /// How often a link sends a command again because the namespace has moved. The nodes agree after one move.
 const MOVES_MAX: u32 = 2;
@@ -76,12 +82,14 @@ impl Link {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if the options are invalid, if the server refuses the login, or if `server.rs` refuses the server.
-    pub(crate) async fn open(options: &RedisOptions) -> Result<Self> {
+    ///
+    /// Returns the reason beside the link if the server cannot be reached now.
+    pub(crate) async fn open(options: &RedisOptions) -> Result<(Self, Option<Error>)> {
         Self::open_for(options, Purpose::Store).await
     }
 
     /// Opens a link for this purpose.
-    pub(crate) async fn open_for(options: &RedisOptions, purpose: Purpose) -> Result<Self> {
+    pub(crate) async fn open_for(options: &RedisOptions, purpose: Purpose) -> Result<(Self, Option<Error>)> {
         let link = Self(Arc::new(Shared {
             way: Way::new(options, purpose)?,
             open: Mutex::default(),
@@ -90,7 +98,7 @@ impl Link {
         }));
         match link.connection("connect").await {
             Err(error) if !error.is_transient() => Err(error),
-            _ => Ok(link),
+            connected => Ok((link, connected.err())),
         }
     }
 
@@ -116,9 +124,18 @@ impl Link {
     ) -> Result<T> {
         let call = self.call(operation, None);
         let opened = self.connection(operation).await?;
-        let ran = pipeline.query_async::<Value>(&mut opened.connection.clone()).await;
-        let ran = ran.map_err(|error| self.learn(call, &opened, error))?;
-        T::from_redis_value(ran).map_err(|error| unexpected(call, error))
+        match pipeline.query_async::<Value>(&mut opened.connection.clone()).await {
+            Ok(ran) => T::from_redis_value(ran).map_err(|error| unexpected(call, error)),
+            Err(error) => {
+                let is_wrong_type = is_wrong_type(&error);
+                let error = self.learn(call, &opened, error);
+                Err(if is_wrong_type {
+                    self.misplaced(&opened, pipeline.cmd_iter(), error).await
+                } else {
+                    error
+                })
+            }
+        }
     }
 
     /// Runs a script by its hash, and loads the script if the server does not have it.
@@ -175,8 +192,11 @@ impl Link {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            let is_moved = verdict(&error) == Verdict::Redirect;
+            let (is_moved, is_wrong_type) = (verdict(&error) == Verdict::Redirect, is_wrong_type(&error));
             let error = self.learn(call, &opened, error);
+            if is_wrong_type {
+                return Err(self.misplaced(&opened, std::iter::once(cmd), error).await);
+            }
             if !is_moved || moves == MOVES_MAX || !self.options().cluster {
                 return Err(error);
             }
@@ -193,6 +213,30 @@ impl Link {
             }
         }
         failed(call, error)
+    }
+
+    /// Names the key under which another program has written: the reply to a script or a pipeline does not. If it cannot be found,
+    /// the error stays as it is.
+    async fn misplaced(&self, opened: &Opened, sent: impl Iterator<Item = &Cmd>, error: Error) -> Error {
+        let keys = Keys::new(&self.options().namespace);
+        let mut used = keys.singles();
+        for arg in sent.flat_map(Cmd::args_iter) {
+            match arg {
+                redis::Arg::Simple(word) if word.starts_with(keys.prefix()) => used.push(word.to_vec()),
+                _ => {}
+            }
+        }
+        let mut connection = opened.connection.clone();
+        match find_misplaced(&mut connection, &keys, used).await {
+            Ok(Some((key, is, should))) => Error::new(ErrorKind::Corrupt, error.operation())
+                .with_message(format!(
+                    "{} stores a {is} under {}, where Stent keeps a {should}; another program wrote it; delete the key there",
+                    self.0.way.server(),
+                    shown(&key)
+                ))
+                .with_source(error),
+            Ok(None) | Err(_) => error,
+        }
     }
 
     async fn connection(&self, operation: &'static str) -> Result<Opened> {
@@ -247,6 +291,34 @@ async fn send(
         }
         (sent, _) => sent,
     }
+}
+
+/// Searches these keys, and then a bounded part of the namespace, for a key whose value has another type than it should. Returns
+/// the key with both types.
+async fn find_misplaced(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    used: Vec<Vec<u8>>,
+) -> RedisResult<Option<(Vec<u8>, String, &'static str)>> {
+    let (mut found, mut next) = (used, Some(0_u64));
+    for _ in 0..=SEARCH_PAGES {
+        for page in found.chunks(SEARCH_PAGE) {
+            let mut pipeline = Pipeline::new();
+            page.iter().for_each(|key| _ = pipeline.cmd("TYPE").arg(key));
+            let types: Vec<String> = pipeline.query_async(connection).await?;
+            for (key, is) in page.iter().zip(types) {
+                if let Some(should) = keys.type_of(key).filter(|should| is != "none" && is != *should) {
+                    return Ok(Some((key.clone(), is, should)));
+                }
+            }
+        }
+        let Some(cursor) = next else { break };
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg([keys.prefix(), b"*"].concat()).arg("COUNT").arg(SEARCH_PAGE);
+        let (cursor, page): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
+        (found, next) = (page, (cursor != 0).then_some(cursor));
+    }
+    Ok(None)
 }
 
 impl fmt::Debug for Link {

@@ -12,7 +12,7 @@ use crate::apply::Check;
 use crate::inspect::{Bound, page};
 use crate::keys::{Keys, last_id, last_key};
 use crate::link::Link;
-use crate::row::{Head, Revision, Tail, at, corrupt, decode};
+use crate::row::{Head, Revision, Tail, at, at_key, corrupt, decode};
 use crate::store::{read_steps, stored};
 
 /// The part of the store that has been read, with the revisions that a write checks.
@@ -63,10 +63,10 @@ impl Loaded {
         let mut replies = replies.into_iter();
         let mut next = || replies.next().unwrap_or(redis::Value::Nil);
         for task in wanted.rows {
-            self.take_row(task, &bytes(next())?)?;
+            self.take_row(keys, task, &bytes(next())?)?;
         }
         for key in wanted.key_entries {
-            self.take_entry(key, &bytes(next())?)?;
+            self.take_entry(keys, key, &bytes(next())?)?;
         }
         for key in wanted.under_key {
             let members = rest(link, operation, &keys.under_key(key), members(next())?).await?;
@@ -88,12 +88,15 @@ impl Loaded {
         }
         for task in wanted.results {
             let bytes = bytes(next())?;
-            let result = if bytes.is_empty() { None } else { Some(decode(&bytes)?) };
+            let of_key = |error| at_key(keys.result(task), error);
+            let result = if bytes.is_empty() { None } else { Some(decode(&bytes).map_err(of_key)?) };
             self.known.results.insert(task, result);
         }
         for task in wanted.steps {
             let (row, result) = (bytes(next())?, bytes(next())?);
-            let step = if row.is_empty() { None } else { Some(stored(&row, &result)?.to_step()) };
+            let of_key = |error| at_key(keys.task(task), error);
+            let step =
+                if row.is_empty() { None } else { Some(stored(&row, &result).map_err(of_key)?.to_step()) };
             self.known.steps.insert(task, step);
         }
         if !wanted.news.is_empty() {
@@ -108,19 +111,19 @@ impl Loaded {
         Ok(())
     }
 
-    fn take_row(&mut self, task: TaskId, bytes: &[u8]) -> Result<()> {
+    fn take_row(&mut self, keys: &Keys, task: TaskId, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             self.heads.remove(&task);
             self.known.rows.insert(task, None);
             return Ok(());
         }
-        let (head, revision) = Head::decode(bytes)?;
+        let (head, revision) = Head::decode(bytes).map_err(|error| at_key(keys.task(task), error))?;
         self.known.rows.insert(task, Some(head.row.clone()));
         self.heads.insert(task, (head, revision));
         Ok(())
     }
 
-    fn take_entry(&mut self, key: Key, bytes: &[u8]) -> Result<()> {
+    fn take_entry(&mut self, keys: &Keys, key: Key, bytes: &[u8]) -> Result<()> {
         match bytes.split_first_chunk::<8>() {
             None => {
                 self.entries.remove(&key);
@@ -128,7 +131,8 @@ impl Loaded {
             }
             Some((revision, entry)) => {
                 self.entries.insert(key, *revision);
-                self.known.key_entries.insert(key, Some(decode(entry)?));
+                let entry = decode(entry).map_err(|error| at_key(keys.entry(key), error))?;
+                self.known.key_entries.insert(key, Some(entry));
             }
         }
         Ok(())
@@ -152,7 +156,7 @@ impl Loaded {
         }
         let tails: Vec<Vec<u8>> = link.pipeline(operation, &pipeline).await?;
         for (task, tail) in missing.into_iter().zip(tails).filter(|(_, tail)| !tail.is_empty()) {
-            self.tails.insert(*task, decode(&tail)?);
+            self.tails.insert(*task, decode(&tail).map_err(|error| at_key(keys.task(*task), error))?);
         }
         Ok(())
     }

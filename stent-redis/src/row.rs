@@ -12,7 +12,8 @@ use stent_core::model::{
 use stent_core::{Digest, ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
-use crate::keys::{moment, to_moment};
+use crate::keys::{moment, shown, to_moment};
+use crate::link::said;
 
 /// The revision of a row or of a key entry.
 pub(crate) type Revision = [u8; 8];
@@ -319,6 +320,12 @@ fn marks(bits: u8) -> Result<Marks> {
 
 pub(crate) fn corrupt(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Corrupt, "decode").with_message(message)
+}
+
+/// Names the key of the value that cannot be decoded.
+pub(crate) fn at_key(key: Vec<u8>, error: Error) -> Error {
+    let message = format!("the value under {} is not Stent's ({})", shown(&key), said(&error));
+    Error::new(error.kind(), error.operation()).with_message(message).with_source(error)
 }
 
 /// Encodes any other value as CBOR. Its payloads keep their bytes.

@@ -1,6 +1,7 @@
 //! The store: exchanges, renewals, and the loop in which both read, play and write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -76,9 +77,9 @@ impl RedisStore {
     /// [`ErrorKind::Config`] if the options are invalid, if the server refuses the login, or if its settings do not suffice for a
     /// store.
     pub async fn open(options: RedisOptions) -> Result<Arc<Self>> {
-        let link = Link::open(&options).await?;
+        let (link, trouble) = Link::open(&options).await?;
         let keys = Keys::new(&options.namespace);
-        let hints = HintReader::open(&link, keys.one("hints")).await?;
+        let hints = HintReader::open(&link, keys.one("hints"), trouble).await?;
         let location = options.location();
         let (recent, closed) = (Recent::default(), AtomicBool::new(false));
         Ok(Arc::new(Self { link, keys, hints, recent, location, closed, calls: RwLock::new(()) }))
@@ -433,6 +434,16 @@ impl Backend for RedisStore {
     async fn purge(&self, request: &PurgeRequest) -> Result<Purged> {
         let _call = self.enter("purge")?;
         self.purge_old(request).await
+    }
+
+    /// Fails: the data is on the server, and not in a file of this machine.
+    async fn backup_to(&self, _path: &Path) -> Result<()> {
+        let _call = self.enter("backup")?;
+        Err(Error::new(ErrorKind::Config, "backup").with_message(format!(
+            "the store {} is on a Redis server, which alone can copy it; run BGSAVE there and copy the file dump.rdb, or copy \
+             the append-only file",
+            self.location
+        )))
     }
 
     async fn close(&self) -> Result<()> {

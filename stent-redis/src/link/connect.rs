@@ -1,9 +1,10 @@
 //! Opens one connection: finds the node, logs in, and checks the server. Knows nothing of calls.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -14,9 +15,10 @@ use redis::{
 };
 use rustls::crypto::{CryptoProvider, ring};
 use stent_core::backend::{Error, ErrorKind, Result};
+use tokio::time::error::Elapsed;
 
 use super::send;
-use crate::error::{Call, Verdict, failed, unexpected, verdict};
+use crate::error::{CONNECT, Call, Verdict, failed, is_broken_off, unexpected, verdict};
 use crate::keys::Keys;
 use crate::options::{Place, RedisOptions, Secret, config, node_name};
 use crate::server::{Facts, Refusal};
@@ -43,9 +45,8 @@ pub(super) struct Way {
     was_warned: AtomicBool,
 }
 
-const CONNECT: &str = "connect";
-
-static PROBE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../lua/probe.lua")));
+/// The script that tries every command.
+const PROBE: &str = include_str!("../lua/probe.lua");
 
 /// The name of Stent's connections in `CLIENT LIST`.
 const CLIENT_NAME: &str = "stent";
@@ -124,12 +125,36 @@ impl Way {
         address: ConnectionAddr,
         response_timeout: Option<Duration>,
     ) -> Result<MultiplexedConnection> {
-        self.within_limit(&address.to_string(), async {
+        let name = address.to_string();
+        let entered = self.within_limit(&name, async {
             let mut connection = self.log_in(address.clone(), response_timeout).await?;
             self.check(&mut connection).await?;
             Ok(connection)
-        })
-        .await
+        });
+        entered.await.map_err(|error| self.hinted(&address, error))
+    }
+
+    /// Adds a hint to the error of a connection that the server ended, or did not answer, before it was checked: neither a port of
+    /// the other kind nor a full server says reliably what is wrong.
+    fn hinted(&self, address: &ConnectionAddr, error: Error) -> Error {
+        let is_lost = is_broken_off(&error) || error.source().is_some_and(|source| source.is::<Elapsed>());
+        if error.kind() != ErrorKind::Unavailable || !is_lost {
+            return error;
+        }
+        let hint = match address {
+            // The reply that says so is often lost with the connection.
+            _ if self.was_accepted.load(Ordering::Acquire) && is_broken_off(&error) => {
+                "the server may have as many clients as it takes (maxclients)"
+            }
+            _ if self.was_accepted.load(Ordering::Acquire) => return error,
+            ConnectionAddr::Tcp(..) if is_broken_off(&error) => {
+                "if this is a TLS port, write rediss:// in the URL; if the server has as many clients as it takes, raise maxclients"
+            }
+            ConnectionAddr::TcpTls { .. } => "if this port has no TLS, write redis:// in the URL",
+            _ => return error,
+        };
+        let message = format!("{}; {hint}", said(&error));
+        Error::new(error.kind(), CONNECT).with_message(message).with_source(error)
     }
 
     /// Applies `connect_timeout` to all steps of a connection together, including the replies.
@@ -137,9 +162,9 @@ impl Way {
         let limit = self.options.connect_timeout;
         match some(limit) {
             None => connect.await,
-            Some(limit) => tokio::time::timeout(limit, connect).await.unwrap_or_else(|_| {
+            Some(limit) => tokio::time::timeout(limit, connect).await.unwrap_or_else(|elapsed| {
                 let message = format!("cannot connect to {address} within {limit:?} (connect_timeout)");
-                Err(Error::new(ErrorKind::Unavailable, CONNECT).with_message(message))
+                Err(Error::new(ErrorKind::Unavailable, CONNECT).with_message(message).with_source(elapsed))
             }),
         }
     }
@@ -193,9 +218,16 @@ impl Way {
 
     async fn check(&self, connection: &mut MultiplexedConnection) -> Result<()> {
         let info: String = self.ask(connection, &redis::cmd("INFO")).await?;
-        // The user may lack the permission, and hosted servers lack the command, so an error is ignored.
         let config = redis::cmd("CONFIG").arg("GET").arg("appendfsync").clone();
-        let config = config.query_async::<HashMap<String, String>>(connection).await.ok();
+        let config = match config.query_async::<HashMap<String, String>>(connection).await {
+            Ok(config) => Some(config),
+            // The user may lack the permission, and hosted servers lack the command.
+            Err(error) if verdict(&error) == Verdict::Keep => None,
+            // The next connection asks again.
+            Err(error) => {
+                return Err(failed(Call { operation: CONNECT, server: &self.server, key: None }, error));
+            }
+        };
         let facts = Facts::read(&info, config.as_ref());
         facts.check_service(&self.server, self.options.cluster).map_err(refusal)?;
         if self.purpose == Purpose::Hints {
@@ -211,10 +243,18 @@ impl Way {
     /// Checks that the user may run every command of Stent's scripts. If the server cannot answer now, calls will say so.
     async fn check_rules(&self, connection: &mut MultiplexedConnection) -> Result<()> {
         let key = Keys::new(&self.options.namespace).one("probe");
-        let mut probe = redis::cmd("EVALSHA");
-        probe.arg(PROBE.get_hash()).arg(1).arg(&key);
         let call = Call { operation: CONNECT, server: &self.server, key: Some(&key) };
-        let Err(error) = send(connection, &probe, Some(&PROBE)).await else { return Ok(()) };
+        // The user must be able to load scripts even if the server has all of them now, because servers forget them.
+        let mut load = redis::cmd("SCRIPT");
+        let probed = match load.arg("LOAD").arg(PROBE).query_async::<Value>(connection).await {
+            Ok(_) => {
+                let mut probe = redis::cmd("EVALSHA");
+                probe.arg(Script::new(PROBE).get_hash()).arg(1).arg(&key);
+                send(connection, &probe, None).await
+            }
+            Err(error) => Err(error),
+        };
+        let Err(error) = probed else { return Ok(()) };
         let is_usable = verdict(&error) == Verdict::Keep;
         let error = failed(call, error);
         if is_usable && error.kind() != ErrorKind::Config { Ok(()) } else { Err(error) }
@@ -302,13 +342,14 @@ pub(crate) fn said(error: &Error) -> String {
 
 fn unreachable(address: &str, error: RedisError) -> Error {
     let call = Call { operation: CONNECT, server: address, key: None };
-    let of_call = failed(call, error);
+    let of_call = failed(call, error.clone());
     match of_call.kind() {
         ErrorKind::Unavailable => {
             let cause =
                 std::error::Error::source(&of_call).map_or_else(String::new, |source| format!(": {source}"));
             Error::new(ErrorKind::Unavailable, CONNECT)
                 .with_message(format!("cannot connect to {address}{cause}"))
+                .with_source(error)
         }
         _ => of_call,
     }

@@ -61,6 +61,11 @@ end
 
 local mode, token = take(), take()
 local holder = call('GET', KEYS[1])
+-- Nothing else lets go of a value that no version of Stent writes, so whoever waits for it would wait for ever. A lock is `l` and
+-- 16 bytes; a journal is `j` and the token of its lock.
+if holder and not (#holder == 17 and sub(holder, 1, 1) == 'l') and not (#holder == 18 and sub(holder, 1, 2) == 'jl') then
+  return redis.error_reply('FOREIGN ' .. KEYS[1])
+end
 local JOURNAL = prefix .. 'journal:'
 if mode == 'advance' then
   if not holder or sub(holder, 1, 1) ~= 'j' then return {} end

@@ -143,9 +143,15 @@ local function in_groups(change, set, words)
     change(set, unpack(words, first, math.min(first + WORDS_MAX - 1, #words)))
   end
 end
+-- Keys of tasks that hold a value which is too short for a task: another program wrote it.
+local foreign = {}
 local function claim(lane, member, id)
   local row = call('GET', prefix .. 't:' .. id)
   if not row then return nil end
+  if #row < LEN then
+    foreign[#foreign + 1] = prefix .. 't:' .. id
+    return nil
+  end
   local head, tail = sub(row, 1, LEN), sub(row, LEN + 1)
   local fence, due = get(head, EPOCH, 8), get(head, READY_AT, 8)
   local limit = lane.limit
@@ -394,4 +400,4 @@ for _, member in ipairs(call('ZRANGEBYLEX', prefix .. 'd', '-', '+', 'LIMIT', 0,
   end
 end
 local stopping = call('ZRANGE', prefix .. 'stop:' .. worker, 0, -1)
-return {'ok', claimed, next_due, held, expired, next_expiry, stopping}
+return {'ok', claimed, next_due, held, expired, next_expiry, stopping, foreign}

@@ -16,7 +16,9 @@ local commands = {
 for _, command in ipairs(commands) do
   local answer = redis.pcall(unpack(command))
   local refused = type(answer) == 'table' and answer.err
-  if refused and (string.find(refused, 'NOPERM') or string.find(refused, "can't run")) then
+  -- Redis 6.2 and 7, and Valkey, say it in three ways.
+  if refused and (string.find(refused, 'NOPERM') or string.find(refused, "can't run")
+      or string.find(refused, 'no permissions to run')) then
     local name = string.lower(command[1])
     return redis.error_reply("NOPERM this user has no permissions to run the '" .. name .. "' command")
   end

@@ -1,5 +1,6 @@
 //! The requirements on a server's settings, and the errors and warnings about them.
 
+use stent_core::backend::{Backend, ErrorKind};
 use stent_redis::Durability;
 
 use crate::server::Server;
@@ -80,4 +81,15 @@ async fn a_server_that_was_named_from_outside_is_taken() {
     let options: stent_redis::RedisOptions = url.parse().expect("STENT_REDIS_URL is a URL of Redis");
     let options = options.namespace(uuid::Uuid::new_v4().simple().to_string());
     works(&*open(&options).await).await;
+}
+
+#[tokio::test]
+async fn a_copy_is_made_on_the_server() {
+    let server = Server::start(&[]);
+    let store = open(&server.options()).await;
+
+    let error = store.backup_to(std::path::Path::new("copy.rdb")).await.expect_err("it cannot");
+
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("run BGSAVE there and copy the file dump.rdb"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use stent_core::WorkerId;
 use stent_core::backend::{Backend, ErrorKind, HintChannel, Hints, Inspect, Topic};
 use stent_core::model::WorkerRecord;
-use stent_redis::{RedisHints, RedisOptions};
+use stent_redis::{RedisHints, RedisOptions, RedisStore};
 use uuid::Uuid;
 
 use crate::certificates::Certificates;
@@ -102,6 +102,11 @@ async fn a_missing_rule_is_named() {
     let () = server.ask(&user);
     let store = open(&options).await;
     assert_eq!(server.ask::<Vec<String>>(&["KEYS", "*probe*"]), [""; 0]);
+    // The server has all scripts by now, and may forget them.
+    let () = server.ask(&[user.as_slice(), &["-script"]].concat());
+    let said = refused(&options).await;
+    assert!(said.contains("add the rule +script"), "{said}");
+    let () = server.ask(&user);
     let () = server.ask(&["ACL", "SETUSER", "stent", "-evalsha"]);
     let error = write(&store, new_id()).await.expect_err("the user may not");
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
@@ -157,6 +162,55 @@ async fn a_socket_is_a_way_in() {
 async fn tls_trusts_the_ca_that_is_named() {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let made = Certificates::new(folder.path());
+    let Some(server) = with_tls(&made) else { return };
+    let port = server.port();
+
+    let url = format!("rediss://127.0.0.1:{port}?namespace=test&ca={}", made.ca.display());
+    works(&*open(&url.parse().expect("a URL")).await).await;
+
+    let said = refused(&format!("rediss://127.0.0.1:{port}").parse().expect("a URL")).await;
+    assert!(said.contains("name the server's CA with ca=/path.pem"), "{said}");
+    let said = refused(&server.options().ca("/no/such.pem")).await;
+    assert!(said.contains("cannot read ca=/no/such.pem"), "{said}");
+}
+
+#[tokio::test]
+async fn a_url_for_the_other_kind_of_port_says_what_to_write() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let made = Certificates::new(folder.path());
+    let plain = Server::start(&[]);
+    let url = format!("rediss://127.0.0.1:{}?connect_timeout=500ms&ca={}", plain.port(), made.ca.display());
+
+    let said = said_at_once(&url.parse().expect("a URL")).await;
+
+    assert!(said.contains("write redis:// in the URL"), "{said}");
+
+    let Some(secure) = with_tls(&made) else { return };
+    let said = said_at_once(&secure.options()).await;
+    assert!(said.contains("write rediss:// in the URL"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_with_too_many_clients_says_so() {
+    let server = Server::start(&[("maxclients", "1")]);
+    let mut only = server.admin();
+    let () = crate::server::ask(&mut only, &["PING"]);
+
+    let said = said_at_once(&server.options()).await;
+
+    assert!(said.contains("raise maxclients"), "{said}");
+}
+
+/// Returns the message of the first call, or of opening a store.
+async fn said_at_once(options: &RedisOptions) -> String {
+    match RedisStore::open(options.clone()).await {
+        Ok(store) => write(&store, new_id()).await.expect_err("it cannot work").to_string(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Starts a server with TLS, if the program has it.
+fn with_tls(made: &Certificates) -> Option<Server> {
     let text = |path: &std::path::Path| path.display().to_string();
     let mut server = Server::prepare(&[]);
     let port = server.port().to_string();
@@ -175,14 +229,7 @@ async fn tls_trusts_the_ca_that_is_named() {
         assert!(log.contains("Failed finding TLS support") || log.contains("Bad directive"), "{log}");
         assert!(std::env::var("STENT_REDIS_SERVER").is_ok(), "redis-server has TLS: {log}");
         println!("this server is built without TLS");
-        return;
+        return None;
     }
-
-    let url = format!("rediss://127.0.0.1:{port}?namespace=test&ca={}", made.ca.display());
-    works(&*open(&url.parse().expect("a URL")).await).await;
-
-    let said = refused(&format!("rediss://127.0.0.1:{port}").parse().expect("a URL")).await;
-    assert!(said.contains("name the server's CA with ca=/path.pem"), "{said}");
-    let said = refused(&server.options().ca("/no/such.pem")).await;
-    assert!(said.contains("cannot read ca=/no/such.pem"), "{said}");
+    Some(server)
 }

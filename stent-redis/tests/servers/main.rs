@@ -9,6 +9,7 @@ mod certificates;
 mod cluster;
 mod costs;
 mod durability;
+mod foreign;
 mod hints;
 mod journal;
 mod login;
@@ -18,5 +19,6 @@ mod outage;
 mod races;
 #[expect(dead_code, reason = "chaos needs more of it")]
 mod server;
+mod silent;
 mod support;
 mod work;

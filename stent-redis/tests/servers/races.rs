@@ -106,7 +106,7 @@ async fn a_caller_behind_a_lock_takes_none_itself() {
     let server = Server::start(&[]);
     let (admin, writes, locks) =
         (Admin::new(&server), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    admin.run(redis::cmd("SET").arg(LOCK).arg("another caller"));
+    admin.run(redis::cmd("SET").arg(LOCK).arg("lanother caller!!"));
     let (count, taken) = (Arc::clone(&writes), Arc::clone(&locks));
     let waiting = between(&server, move |words| {
         taken.fetch_add(usize::from(takes_lock(&words)), Ordering::SeqCst);
