@@ -22,8 +22,8 @@ static CLAIM: LazyLock<Script> =
 pub(crate) struct Taken {
     pub(crate) head: Head,
     pub(crate) tail: Tail,
-    /// The task's epoch before the claim.
-    pub(crate) epoch: Epoch,
+    /// The task's epoch before the claim; `None` if it was taken back.
+    pub(crate) epoch: Option<Epoch>,
     pub(crate) has_children: bool,
     /// Since when it could be claimed.
     pub(crate) due_at: Option<Timestamp>,
@@ -135,7 +135,7 @@ fn take(value: Value) -> Result<Taken> {
     let epoch: [u8; 8] = epoch.try_into().map_err(|_| corrupt("an epoch has another length than eight"))?;
     let has_children = matches!(parts.next(), Some(Value::Int(1)));
     let due_at = to_optional(&bytes(parts.next().unwrap_or(Value::Nil))?);
-    Ok(Taken { head, tail, epoch: to_epoch(epoch), has_children, due_at })
+    Ok(Taken { head, tail, epoch: Some(to_epoch(epoch)), has_children, due_at })
 }
 
 /// Returns the moment at which an exhausted limit has room again without any other change.

@@ -10,6 +10,7 @@ mod journal;
 mod keys;
 mod link;
 mod load;
+mod lost;
 mod options;
 mod purge;
 mod recent;

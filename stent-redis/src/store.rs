@@ -13,6 +13,7 @@ use stent_core::backend::{
     Renewal, Result, SchemaVersion, StoredTask,
 };
 use stent_core::ledger::overlay::{Effects, Played, TaskEffect, Wanted, play};
+use stent_core::limits::CLAIM_MAX;
 use stent_core::model::{Fence, Lease, NewTask, NewTaskState, Step, Task, TaskResult, WorkerRecord};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{TaskId, Timestamp};
@@ -21,12 +22,14 @@ use uuid::Uuid;
 
 use crate::apply::{Batch, Check};
 use crate::claim::{Answer, Taken, claim, list};
+use crate::error::is_unanswered;
 use crate::hints::HintReader;
 use crate::index::returns;
 use crate::journal::LOCKED;
 use crate::keys::Keys;
 use crate::link::Link;
 use crate::load::{Loaded, bytes};
+use crate::lost::LostClaims;
 use crate::options::RedisOptions;
 use crate::recent::Recent;
 use crate::row::{Head, Revision, Tail, at, decode};
@@ -49,6 +52,7 @@ pub struct RedisStore {
     pub(crate) keys: Keys,
     pub(crate) hints: HintReader,
     recent: Recent,
+    lost: LostClaims,
     location: String,
     closed: AtomicBool,
     /// Each call holds it for reading.
@@ -81,8 +85,8 @@ impl RedisStore {
         let keys = Keys::new(&options.namespace);
         let hints = HintReader::open(&link, keys.one("hints"), trouble).await?;
         let location = options.location();
-        let (recent, closed) = (Recent::default(), AtomicBool::new(false));
-        Ok(Arc::new(Self { link, keys, hints, recent, location, closed, calls: RwLock::new(()) }))
+        let (recent, lost, closed) = (Recent::default(), LostClaims::default(), AtomicBool::new(false));
+        Ok(Arc::new(Self { link, keys, hints, recent, lost, location, closed, calls: RwLock::new(()) }))
     }
 
     /// Begins a call, for which [`close`](Backend::close) waits.
@@ -248,22 +252,35 @@ impl RedisStore {
     }
 
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<(Answer, Vec<Claimed>)> {
+        let mut attempt = self.lost.begin(request);
+        let mut taken = self.take_back(request, &mut attempt).await?;
+        let rest = ClaimRequest { max: request.max.min(CLAIM_MAX) - taken.len(), ..*request };
         let mut answer = loop {
             let revision = revision();
-            match claim(&self.link, &self.keys, request, revision).await? {
-                Some(answer) => {
+            attempt.send(&rest);
+            match claim(&self.link, &self.keys, &rest, revision).await {
+                Ok(Some(answer)) => {
                     answer.taken.iter().for_each(|taken| self.recent.claimed(taken, revision));
                     break answer;
                 }
-                None => drop(self.wait("claim").await?),
+                Ok(None) => {
+                    attempt.refuse(&rest);
+                    self.wait("claim").await?;
+                }
+                Err(error) => {
+                    if !is_unanswered(&error) {
+                        attempt.refuse(&rest);
+                    }
+                    return Err(error);
+                }
             }
         };
-        let taken = std::mem::take(&mut answer.taken);
+        taken.append(&mut answer.taken);
         let mut asked = Vec::new();
         let mut claimed = Vec::new();
         for Taken { head, tail, epoch, has_children, due_at } in taken {
-            let before = Fence { task: head.row.id, epoch, commit: head.row.commit };
-            let cached = request.cache.seen(&before);
+            let before = epoch.map(|epoch| Fence { task: head.row.id, epoch, commit: head.row.commit });
+            let cached = before.and_then(|before| request.cache.seen(&before));
             if has_children {
                 asked.push((head.row.id, cached));
             }
@@ -282,7 +299,31 @@ impl RedisStore {
                 claimed.steps = as_claimed(steps, *done, claimed.cached);
             }
         }
+        attempt.settle(request);
         Ok((answer, claimed.into_iter().map(|(claimed, _)| claimed).collect()))
+    }
+
+    /// Renews leases for [`renew`](Backend::renew).
+    pub(crate) async fn renew_leases(
+        &self,
+        operation: &'static str,
+        leases: &[Lease],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Renewal>> {
+        let mut loaded = Loaded { may_guess: true, ..Loaded::default() };
+        let rows: BTreeSet<TaskId> = leases.iter().map(|lease| lease.task).collect();
+        let play = |loaded: &Loaded| {
+            if loaded.known.rows.len() < rows.len() {
+                let missing = rows.iter().filter(|row| !loaded.known.rows.contains_key(row));
+                return Ok(Played::Wants(Wanted { rows: missing.copied().collect(), ..Wanted::default() }));
+            }
+            let mut effects = Effects::default();
+            renewals(loaded, leases, now, until, &mut effects);
+            Ok(Played::Done(effects))
+        };
+        self.change(operation, &mut loaded, play, |_, _| {}).await?;
+        Ok(renewals(&loaded, leases, now, until, &mut Effects::default()))
     }
 
     /// Reads the steps of tasks: all steps of a task, or the steps that ended after a number of completions and the open maps.
@@ -411,19 +452,7 @@ impl Backend for RedisStore {
 
     async fn renew(&self, leases: &[Lease], now: Timestamp, until: Timestamp) -> Result<Vec<Renewal>> {
         let _call = self.enter("renew")?;
-        let mut loaded = Loaded { may_guess: true, ..Loaded::default() };
-        let rows: BTreeSet<TaskId> = leases.iter().map(|lease| lease.task).collect();
-        let play = |loaded: &Loaded| {
-            if loaded.known.rows.len() < rows.len() {
-                let missing = rows.iter().filter(|row| !loaded.known.rows.contains_key(row));
-                return Ok(Played::Wants(Wanted { rows: missing.copied().collect(), ..Wanted::default() }));
-            }
-            let mut effects = Effects::default();
-            renewals(loaded, leases, now, until, &mut effects);
-            Ok(Played::Done(effects))
-        };
-        self.change("renew", &mut loaded, play, |_, _| {}).await?;
-        Ok(renewals(&loaded, leases, now, until, &mut Effects::default()))
+        self.renew_leases("renew", leases, now, until).await
     }
 
     async fn report(&self, worker: &WorkerRecord) -> Result<()> {

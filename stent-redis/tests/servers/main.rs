@@ -14,6 +14,7 @@ mod hints;
 mod journal;
 mod login;
 mod loss;
+mod lost;
 mod once;
 mod outage;
 mod races;
