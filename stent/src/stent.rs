@@ -517,6 +517,10 @@ impl Stent {
         RetentionTask::start(self.engine.clone(), retention, every.into_duration()?)
     }
 
+    pub(crate) const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// The store underneath.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {

@@ -153,6 +153,13 @@ impl Mismatch {
         }
     }
 
+    /// Whether the code's arguments differ from these recorded ones in readable form. Arguments that differ only in their
+    /// idempotency keys do not. True if this is no mismatch of one call's arguments.
+    #[must_use]
+    pub fn differs_visibly(&self, recorded: &Payload) -> bool {
+        !matches!(&self.difference, Difference::Args { asked, .. } if *asked == shown(recorded))
+    }
+
     /// The mismatch with the recorded data in readable form, truncated if it is long: the arguments of the task that its
     /// difference names, or of the first items of the map. `None` entries no longer exist; an error says why they could not be
     /// read.

@@ -71,6 +71,8 @@ pub struct Replay {
     excused: Vec<(TaskId, Mismatch)>,
     /// Whether a mismatch shows no arguments.
     is_sealed: bool,
+    /// Whether the code runs nothing itself.
+    is_rehearsal: bool,
 }
 
 /// The state of one position.
@@ -136,6 +138,7 @@ impl Replay {
             redriven: false,
             excused: Vec::new(),
             is_sealed: false,
+            is_rehearsal: false,
         };
         replay.resume(done, steps);
         replay
@@ -160,6 +163,14 @@ impl Replay {
     #[must_use]
     pub const fn sealed(mut self, is_sealed: bool) -> Self {
         self.is_sealed = is_sealed;
+        self
+    }
+
+    /// The same, for a rehearsal, which only compares code with a record: inline steps that are not recorded stay open, and their
+    /// closures do not run.
+    #[must_use]
+    pub const fn rehearsal(mut self) -> Self {
+        self.is_rehearsal = true;
         self
     }
 
@@ -265,13 +276,28 @@ impl Replay {
     /// Whether the code must run the inline step that it asked for, or end its sleep of zero, because it is not recorded.
     #[must_use]
     pub fn must_run(&self, seq: Seq) -> bool {
-        matches!(self.slots.get(&seq), Some(Slot::Open(open)) if open.unwritten.is_some() && open.ended.is_none())
+        !self.is_rehearsal
+            && matches!(self.slots.get(&seq), Some(Slot::Open(open)) if open.unwritten.is_some() && open.ended.is_none())
     }
 
     /// Whether the record has a step at this position that the code has not asked for yet.
     #[must_use]
     pub fn has_recorded(&self, seq: Seq) -> bool {
         matches!(self.slots.get(&seq), Some(Slot::Recorded(_)))
+    }
+
+    /// Whether the record has steps that the code has not asked for, other than steps that were given up.
+    #[must_use]
+    pub fn has_unasked(&self) -> bool {
+        let is_left =
+            |slot: &Slot| matches!(slot, Slot::Recorded(step) if step.state != StepState::Cancelled);
+        self.slots.values().any(is_left)
+    }
+
+    /// Whether the code [reads](Self::hold) recorded data.
+    #[must_use]
+    pub const fn is_reading(&self) -> bool {
+        self.holds > 0
     }
 
     /// The code has taken the result of a step that has these parts. If the result is a failure, the parts leave the

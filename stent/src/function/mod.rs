@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stent_core::limits::PAYLOAD_BYTES_MAX;
 use stent_core::model::{Rate, RetryPolicy};
-use stent_core::{Codec, Failure, Payload, own_failure};
+use stent_core::{Codec, CodecError, Digest, Failure, Payload, own_failure};
 
 use crate::error::{Error, Result};
 use crate::function::failure::located;
@@ -284,6 +284,8 @@ pub struct Registration {
     pub(crate) options: fn() -> FunctionOptions,
     pub(crate) needs: fn() -> Vec<StateKey>,
     pub(crate) invoke: fn(&Payload, &States, Codec) -> BoxFuture<'static, Result<Payload, Failure>>,
+    /// Decodes arguments, and returns the digest that a replay compares, without that of an idempotency key.
+    pub(crate) digest: fn(&Payload) -> Result<Option<Digest>, CodecError>,
 }
 
 impl Registration {
@@ -296,6 +298,7 @@ impl Registration {
             options: F::options,
             needs: F::needs,
             invoke: invoke_encoded::<F>,
+            digest: digest_of_encoded::<F>,
         }
     }
 
@@ -304,6 +307,11 @@ impl Registration {
         check_name("name", self.name)?;
         (self.options)().validate(self.name)
     }
+}
+
+fn digest_of_encoded<F: Function>(args: &Payload) -> Result<Option<Digest>, CodecError> {
+    let args = args.decode::<F::Args>()?;
+    if F::options().unchecked_args { Ok(None) } else { Digest::of(&args).map(Some) }
 }
 
 fn invoke_encoded<F: Function>(

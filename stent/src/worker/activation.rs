@@ -98,7 +98,7 @@ impl Activation {
         Self::new(host, place, args.clone(), trace.as_deref(), stop, Replay::new(started_at, 0, Vec::new()))
     }
 
-    fn new(
+    pub(super) fn new(
         host: &Arc<Host>,
         place: Place,
         args: Payload,

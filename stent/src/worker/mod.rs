@@ -8,6 +8,7 @@
 //! | `drive` | the one loop of a worker: group commit, claims, renewals, drain; performs the core's `Pump` |
 //! | `host`, `port` | the environment of a worker's code; the messages between turns and the loop |
 //! | `turn`, `transact` | one turn of one task: polls the code against its replay until it ends, waits or continues |
+//! | `rehearsal` | runs a task's code against a record, for tests: without a lease, and without running any step |
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `prefetch`, `cache` | tasks claimed before a slot is free; parked code kept in memory |
 //! | `drop_queue` | drops code on threads that may block |
@@ -29,6 +30,7 @@ mod host;
 mod port;
 mod prefetch;
 mod presence;
+pub(crate) mod rehearsal;
 mod report;
 mod status;
 mod transact;

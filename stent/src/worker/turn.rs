@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use stent_core::backend::Store;
 use stent_core::decide::{self, Held};
 use stent_core::model::{
     Epoch, Fence, Lease, NewTask, NewTaskState, Note, Said, Seq, Step, TaskResult, Tree,
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 
 use super::activation::Activation;
 use super::port::{Kept, Message, Parked, Port};
-use crate::durable::context::Place;
+use crate::durable::context::{Durable, Place};
 use crate::durable::stop::StopSign;
 use crate::durable::transaction::queue::TransactionStage;
 use crate::engine::completions::Listener;
@@ -145,19 +146,7 @@ impl Running {
     /// Adds the recorded step to a mismatch; it is read only now.
     async fn explain(self, mismatch: &Mismatch) -> Self {
         let store = self.port.host.engine.store.clone();
-        let recorded = match &mismatch.difference {
-            Difference::Step | Difference::Sealed => return self,
-            Difference::Args { of, .. } => store.args(*of).await.map(|args| vec![args]),
-            Difference::Items { of, asked } => store
-                .items(*of, Seq(0), asked.len())
-                .await
-                .map(|items| items.into_iter().map(|item| Some(item.args)).collect()),
-        };
-        let shown = match recorded {
-            Ok(recorded) => mismatch.clone().shown(Ok(&recorded)),
-            Err(error) => mismatch.clone().shown(Err(&format!("{error:#}"))),
-        };
-        self.activation.durable.replay(|replay| replay.explain(shown));
+        explain(&*store, &self.activation.durable, mismatch).await;
         self
     }
 
@@ -449,6 +438,23 @@ impl Running {
             Kept::Refused(_) | Kept::Lost => promoted.lost(),
         }
     }
+}
+
+/// Adds the recorded step to the mismatch that broke the code's replay.
+pub(super) async fn explain(store: &dyn Store, durable: &Durable, mismatch: &Mismatch) {
+    let recorded = match &mismatch.difference {
+        Difference::Step | Difference::Sealed => return,
+        Difference::Args { of, .. } => store.args(*of).await.map(|args| vec![args]),
+        Difference::Items { of, asked } => store
+            .items(*of, Seq(0), asked.len())
+            .await
+            .map(|items| items.into_iter().map(|item| Some(item.args)).collect()),
+    };
+    let shown = match recorded {
+        Ok(recorded) => mismatch.clone().shown(Ok(&recorded)),
+        Err(error) => mismatch.clone().shown(Err(&format!("{error:#}"))),
+    };
+    durable.replay(|replay| replay.explain(shown));
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -16,8 +16,14 @@
 //!
 //! To run a body alone, without a store, use [`Call::local`](crate::Call::local).
 
+mod record_store;
+mod recording;
+mod replay;
+
 use std::fmt;
 
+pub use self::recording::{IntoRecording, Recording};
+pub use self::replay::{Difference, Replay, ReplayError, Replayed, replay};
 use crate::error::Result;
 use crate::function::registry::Registry;
 use crate::stent::{Stent, StentBuilder};
