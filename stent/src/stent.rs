@@ -17,6 +17,7 @@ use crate::engine::connect;
 use crate::engine::hints::HintOptions;
 use crate::engine::hooks::Hooks;
 use crate::engine::poll::PollOptions;
+use crate::engine::skip::Skip;
 use crate::engine::transform::{PayloadTransform, Transforms};
 use crate::engine::{Engine, EngineOptions};
 use crate::error::Result;
@@ -29,6 +30,7 @@ use crate::execution::request::{Cancel, SendSignal};
 use crate::execution::result::{ResultOf, decode_outcome};
 use crate::execution::retention::{self, Retention, RetentionReport, RetentionTask};
 use crate::function::Function;
+use crate::function::fake::Fake;
 use crate::function::registry::Registry;
 use crate::metrics::Metrics;
 use crate::worker::{Fleet, WorkerBuilder, WorkersOverview};
@@ -62,6 +64,7 @@ pub struct Stent {
 #[derive(Clone, Debug)]
 pub struct StentBuilder {
     registry: Option<Registry>,
+    fakes: Vec<Fake>,
     codec: Codec,
     payload_max: usize,
     poll: PollOptions,
@@ -249,6 +252,18 @@ impl StentBuilder {
         self
     }
 
+    /// Runs other bodies, for tests.
+    pub(crate) fn fake(mut self, fake: Fake) -> Self {
+        self.fakes.push(fake);
+        self
+    }
+
+    /// Skips time, for tests.
+    pub(crate) fn skip(mut self, skip: Arc<Skip>) -> Self {
+        self.clock.skip = Some(skip);
+        self
+    }
+
     /// Sets whether opening a store migrates its schema; true by default. If it is false, the schema must be the one that
     /// this program needs, and opening changes nothing: for deployments that migrate in a step of their own, as
     /// `stent migrate` does, and for tools that only read.
@@ -276,8 +291,15 @@ impl StentBuilder {
         if let Some(error) = self.invalid {
             return Err(error.into());
         }
+        let registry = match self.fakes.is_empty() {
+            true => self.registry,
+            false => {
+                let registry = self.registry.unwrap_or_else(Registry::linked);
+                Some(self.fakes.into_iter().fold(registry, Registry::with_fake))
+            }
+        };
         let options = EngineOptions {
-            registry: self.registry,
+            registry,
             codec: self.codec,
             payload_max: self.payload_max,
             poll: self.poll,
@@ -322,6 +344,7 @@ impl Stent {
     pub fn builder() -> StentBuilder {
         StentBuilder {
             registry: None,
+            fakes: Vec::new(),
             codec: Codec::Cbor,
             payload_max: PAYLOAD_BYTES_MAX,
             poll: PollOptions::default(),

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::engine::call_timeout::CallTimeout;
 use crate::engine::hooks::Hooks;
+use crate::engine::skip::Skip;
 use crate::metrics::ClockDrift;
 
 /// Smaller differences are not corrected: they are within the accuracy of reading a clock over a connection.
@@ -60,6 +61,8 @@ pub(crate) struct ClockOptions {
     pub(crate) check_every: Duration,
     pub(crate) host: Option<HostClock>,
     pub(crate) call_timeout: CallTimeout,
+    /// The time that a test skips.
+    pub(crate) skip: Option<Arc<Skip>>,
 }
 
 impl Default for ClockOptions {
@@ -70,6 +73,7 @@ impl Default for ClockOptions {
             check_every: CHECK_EVERY,
             host: None,
             call_timeout: CallTimeout::default(),
+            skip: None,
         }
     }
 }
@@ -112,12 +116,13 @@ impl Default for Clock {
 
 impl Clock {
     pub(crate) fn new(options: ClockOptions) -> Self {
+        let stepped = options.skip.as_ref().map_or_else(|| watch::Sender::new(()), |skip| skip.stepped());
         let clock = Self {
             options,
             origin: Instant::now(),
             ahead_us: AtomicI64::new(0),
             host_ahead_us: AtomicI64::new(0),
-            stepped: watch::Sender::new(()),
+            stepped,
             drift_us: AtomicI64::new(0),
             warned: AtomicBool::new(false),
             doubted: Notify::new(),
@@ -130,7 +135,14 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.at(self.elapsed_us(), self.host_now())
+        let now = self.at(self.elapsed_us(), self.host_now());
+        let skipped = self.options.skip.as_ref().map_or(0, |skip| skip.ahead_us());
+        Timestamp::from_micros(now.as_micros().saturating_add(skipped))
+    }
+
+    /// The time that a test skips.
+    pub(crate) fn skip(&self) -> Option<Arc<Skip>> {
+        self.options.skip.clone()
     }
 
     /// The time at this reading of the monotonic clock and of the wall clock.

@@ -12,6 +12,7 @@ pub(crate) mod hooks;
 pub(crate) mod ids;
 pub(crate) mod lanes;
 pub(crate) mod poll;
+pub(crate) mod skip;
 pub(crate) mod transform;
 pub(crate) mod waiters;
 pub(crate) mod writer;

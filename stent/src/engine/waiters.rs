@@ -100,6 +100,12 @@ impl Waiters {
         }
     }
 
+    /// Whether somebody waits for an execution.
+    pub(crate) fn are_awaited(&self) -> bool {
+        let waiting = self.inner.lock();
+        waiting.by_execution.values().flatten().any(|waiter| !waiter.reply.is_closed())
+    }
+
     /// The waits that have begun.
     pub(crate) fn begun(&self) -> Begun {
         Begun(self.inner.lock().begun)

@@ -1,6 +1,7 @@
 //! The traits and types behind `#[durable]`.
 
 pub(crate) mod failure;
+pub(crate) mod fake;
 pub(crate) mod panics;
 pub(crate) mod registry;
 pub(crate) mod state;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stent_core::check_known_errors;
+use stent_core::{Codec, Failure, Payload, check_known_errors};
 
 use crate::error::{Error, Result};
-use crate::function::{Function, FunctionOptions, Registration};
+use crate::function::fake::Fake;
+use crate::function::state::{StateKey, States};
+use crate::function::{BoxFuture, Function, FunctionOptions, Registration};
 
 /// The functions that a [`Stent`](crate::Stent) knows, by their names in the store: `charge`, or `charge@2` for
 /// `version = "2"`. A registry can hold several versions of one function, so that each finishes the work it started.
@@ -27,6 +29,8 @@ use crate::function::{Function, FunctionOptions, Registration};
 pub struct Registry {
     functions: BTreeMap<&'static str, Registration>,
     duplicate: Option<(Registration, Registration)>,
+    /// Bodies of a test, which run instead of those of the functions.
+    fakes: BTreeMap<&'static str, Fake>,
 }
 
 impl Registry {
@@ -91,6 +95,33 @@ impl Registry {
             function: name.to_owned(),
             known: self.names().map(str::to_owned).collect(),
         })
+    }
+
+    /// Adds a function with another body.
+    pub(crate) fn with_fake(self, fake: Fake) -> Self {
+        let mut registry = self.add(fake.function);
+        registry.fakes.insert(fake.function.name, fake);
+        registry
+    }
+
+    /// Calls the body of a function, or its fake.
+    pub(crate) fn invoke(
+        &self,
+        name: &str,
+        args: &Payload,
+        states: &States,
+        codec: Codec,
+    ) -> Result<BoxFuture<'static, Result<Payload, Failure>>> {
+        let function = self.get(name)?;
+        Ok(match self.fakes.get(name) {
+            Some(fake) => (fake.invoke)(args, codec),
+            None => (function.invoke)(args, states, codec),
+        })
+    }
+
+    /// The states that the body of a function needs; a fake needs none.
+    pub(crate) fn needs(&self, function: &Registration) -> Vec<StateKey> {
+        if self.fakes.contains_key(function.name) { Vec::new() } else { (function.needs)() }
     }
 
     pub(crate) fn functions(&self) -> impl Iterator<Item = &Registration> {

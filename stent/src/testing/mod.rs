@@ -16,15 +16,26 @@
 //!
 //! To run a body alone, without a store, use [`Call::local`](crate::Call::local).
 
+mod clock;
+mod dispatched;
+mod fake;
 mod record_store;
 mod recording;
 mod replay;
 
 use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
 
+pub use self::clock::TestClock;
+pub use self::dispatched::{AssertDispatched, Dispatched};
+use self::fake::Calls;
+pub use self::fake::{DurableFn, FakeBody};
 pub use self::recording::{IntoRecording, Recording};
 pub use self::replay::{Difference, Replay, ReplayError, Replayed, replay};
+use crate::engine::skip::Skip;
 use crate::error::Result;
+use crate::function::Function;
 use crate::function::registry::Registry;
 use crate::stent::{Stent, StentBuilder};
 use crate::worker::{Worker, WorkerBuilder};
@@ -41,7 +52,13 @@ pub async fn start() -> Result<Testing> {
 
 /// Returns a builder to start with other options: `stent::testing::builder().state(db).start().await?`.
 pub fn builder() -> TestingBuilder {
-    TestingBuilder { url: "memory:".to_owned(), stent: Stent::builder(), worker: Vec::new() }
+    TestingBuilder {
+        url: "memory:".to_owned(),
+        skips: true,
+        calls: Calls::default(),
+        stent: Stent::builder(),
+        worker: Vec::new(),
+    }
 }
 
 /// A store and a worker for one test. Dropping it stops the worker and discards an in-memory store.
@@ -52,6 +69,70 @@ pub struct Testing {
     pub stent: Stent,
     /// The worker that runs dispatched work.
     pub worker: Worker,
+    /// The clock, which skips the time in which nothing happens.
+    pub clock: TestClock,
+    calls: Calls,
+}
+
+impl Testing {
+    /// The calls of a function's [fake](TestingBuilder::fake), as tuples of their arguments, in the order in which they began.
+    /// A call that was retried is there once for each attempt.
+    ///
+    /// # Panics
+    /// If the function has no fake.
+    #[track_caller]
+    pub fn calls<F: Function<Args: Clone>, A>(&self, function: impl DurableFn<F, A>) -> Vec<F::Args> {
+        let _ = function;
+        let calls = self.calls.of::<F>();
+        calls.unwrap_or_else(|| {
+            panic!("`{0}` has no fake in this test; give it one with .fake({0}, …)", F::NAME)
+        })
+    }
+
+    /// The executions of a function, oldest first: those that were dispatched, and those that durable functions spawned.
+    /// Steps are not among them.
+    ///
+    /// # Errors
+    /// Store errors; arguments that do not decode.
+    pub async fn dispatched<F: Function, A>(
+        &self,
+        function: impl DurableFn<F, A>,
+    ) -> Result<Vec<Dispatched<F>>> {
+        let _ = function;
+        dispatched::dispatched(&self.stent).await
+    }
+
+    /// Asserts that a function was dispatched or spawned:
+    ///
+    /// ```standalone_crate
+    /// # use stent::prelude::*;
+    /// #[durable(queue = "mail")]
+    /// async fn remind(customer: String) -> Result<(), String> {
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() -> stent::Result<()> {
+    /// let test = stent::testing::start().await?;
+    /// test.stent.dispatch(remind("kim".into())).delay("3d").tag("eu").await?;
+    ///
+    /// test.assert_dispatched(remind).args(("kim".into(),)).queue("mail").delay("3d").tag("eu").times(1).await;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn assert_dispatched<F: Function, A>(&self, function: impl DurableFn<F, A>) -> AssertDispatched<F> {
+        let _ = function;
+        AssertDispatched::new(self.stent.clone(), None, Location::caller())
+    }
+
+    /// Asserts that a function was not dispatched or spawned; with conditions, that no such execution matches them.
+    #[track_caller]
+    pub fn assert_not_dispatched<F: Function, A>(
+        &self,
+        function: impl DurableFn<F, A>,
+    ) -> AssertDispatched<F> {
+        let _ = function;
+        AssertDispatched::new(self.stent.clone(), Some(0), Location::caller())
+    }
 }
 
 type WorkerOption = Box<dyn FnOnce(WorkerBuilder) -> WorkerBuilder + Send>;
@@ -60,6 +141,8 @@ type WorkerOption = Box<dyn FnOnce(WorkerBuilder) -> WorkerBuilder + Send>;
 #[must_use = "nothing is started before `start`"]
 pub struct TestingBuilder {
     url: String,
+    skips: bool,
+    calls: Calls,
     stent: StentBuilder,
     worker: Vec<WorkerOption>,
 }
@@ -81,6 +164,54 @@ impl TestingBuilder {
         self
     }
 
+    /// Runs this closure instead of the body of a function, wherever a worker of this test runs the function: as a step, as
+    /// an item of a map, or dispatched. The function keeps its options, such as its retries, and needs no states.
+    ///
+    /// Name the types of the closure's parameters. It returns the function's value, or a failure: of an error as the
+    /// function would return it with [`stent::failure`](crate::failure), or of any kind with
+    /// [`Failure::new`](crate::Failure::new). [`Testing::calls`] returns its calls.
+    ///
+    /// ```standalone_crate
+    /// use stent::prelude::*;
+    /// use stent::testing;
+    ///
+    /// #[durable]
+    /// async fn charge(customer: String, cents: u64) -> Result<String, String> {
+    ///     unreachable!("calls the bank")
+    /// }
+    ///
+    /// #[durable]
+    /// async fn checkout(customer: String) -> Result<String, stent::Error> {
+    ///     charge(customer, 1999).await
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() -> stent::Result<()> {
+    /// let test = testing::builder()
+    ///     .fake(charge, |_: String, cents: u64| async move { Ok(format!("paid {cents}")) })
+    ///     .start()
+    ///     .await?;
+    ///
+    /// assert_eq!(test.stent.run(checkout("kim".into())).await?, "paid 1999");
+    /// assert_eq!(test.calls(charge), [("kim".to_owned(), 1999)]);
+    /// # Ok(()) }
+    /// ```
+    pub fn fake<F, A>(self, function: impl DurableFn<F, A>, body: impl FakeBody<F, A>) -> Self
+    where
+        F: Function<Args: Clone>,
+        A: 'static,
+    {
+        let _ = function;
+        let fake = self.calls.fake::<F, A, _>(body);
+        self.stent(|stent| stent.fake(fake))
+    }
+
+    /// Lets time pass as it does outside of tests, instead of [skipping](TestClock) it: for a store that has workers outside
+    /// of this test, which do not skip with it.
+    pub const fn real_time(mut self) -> Self {
+        self.skips = false;
+        self
+    }
+
     /// Sets options of the [`Stent`]: `.stent(|stent| stent.metrics(counters))`.
     pub fn stent(mut self, options: impl FnOnce(StentBuilder) -> StentBuilder) -> Self {
         self.stent = options(self.stent);
@@ -99,11 +230,17 @@ impl TestingBuilder {
     /// Those of [`Stent::connect`] and [`WorkerBuilder::start`], in particular a function that needs a state which was
     /// not provided.
     pub async fn start(self) -> Result<Testing> {
-        let stent = self.stent.connect(&self.url).await?;
+        let skip = self.skips.then(|| Arc::new(Skip::new()));
+        let options = match &skip {
+            Some(skip) => self.stent.skip(skip.clone()),
+            None => self.stent,
+        };
+        let stent = options.connect(&self.url).await?;
         let worker = self.worker.into_iter().fold(stent.worker(), |worker, options| options(worker));
         let worker = worker.start().await?;
         worker.wait_until_ready().await?;
-        Ok(Testing { stent, worker })
+        let clock = TestClock::start(&stent, skip);
+        Ok(Testing { stent, worker, clock, calls: self.calls })
     }
 }
 

@@ -221,8 +221,8 @@ impl Activation {
 fn poll_code(host: &Host, durable: &Durable, code: &mut Code, cx: &mut TaskContext<'_>) -> Poll<TaskResult> {
     if let Code::Described { args } = code {
         let engine = &host.engine;
-        *code = match engine.registry.get(&durable.function) {
-            Ok(function) => Code::Entered((function.invoke)(args, &host.states, engine.codec)),
+        *code = match engine.registry.invoke(&durable.function, args, &host.states, engine.codec) {
+            Ok(body) => Code::Entered(body),
             Err(error) => Code::Ended(Err(own_failure(Kind::NOT_REGISTERED, error.text()).fatal())),
         };
     }

@@ -159,7 +159,7 @@ impl WorkerBuilder {
         }
         let pump = self.config.validated()?;
         for function in self.engine.registry.functions() {
-            for need in (function.needs)() {
+            for need in self.engine.registry.needs(function) {
                 if !self.config.states.has(&need) {
                     return Err(Error::MissingState {
                         function: function.name.to_owned(),

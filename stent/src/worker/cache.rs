@@ -195,6 +195,11 @@ impl Cache {
         meant.into_iter().filter_map(|task| inner.remove(task)).collect()
     }
 
+    /// Whether code here waits for something outside the store.
+    pub(super) fn awaits_the_world(&self) -> bool {
+        self.lock().awaiting > 0
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().entries.len()
     }

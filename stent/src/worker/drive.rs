@@ -5,12 +5,14 @@
 //! | `forget` | drops parked code whose executions have ended elsewhere |
 //! | `outbox` | transitions to send, and their grouping into units |
 //! | `exchange` | one exchange with the store: sends everything new and claims the next work; handles the answer |
+//! | `rest` | reports to a test's clock when the worker has nothing to do |
 //! | `lease` | renews held leases, and stops work whose lease is lost |
 
 mod exchange;
 mod forget;
 mod lease;
 mod outbox;
+mod rest;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -33,6 +35,7 @@ use self::exchange::{ExchangeDone, Lane, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, Submi
 use self::forget::Asked;
 use self::lease::Renewed;
 use self::outbox::Outbox;
+use self::rest::Resting;
 use super::activation::Activation;
 use super::cache::Cache;
 use super::config::Config;
@@ -122,6 +125,7 @@ pub(super) struct Driver {
     retry_pause_max: Duration,
     /// Whether leases must be renewed before the next commit, because a slow, failed commit has locked rows.
     renews_first: bool,
+    resting: Resting,
 }
 
 /// Runs a worker's loop until it ends. If it panics, it drops the worker's presence, which reports that.
@@ -159,6 +163,7 @@ impl Driver {
         let parallel = engine.store.info().parallel;
         // No longer, so that the worker notices the end of an outage before its leases expire.
         let retry_pause_max = RETRY_PAUSE_MAX.min(config.lease / 3);
+        let resting = Resting::new(engine.clock.skip(), report.vitals().id());
         Self {
             pump: Pump::new(pump, engine.clock.now()),
             port: Port {
@@ -203,6 +208,7 @@ impl Driver {
             retry_pause: RETRY_PAUSE_MIN.min(retry_pause_max),
             retry_pause_max,
             renews_first: false,
+            resting,
         }
     }
 
@@ -257,6 +263,7 @@ impl Driver {
             // meanwhile.
             self.start_waiting();
             self.port.report.vitals().count(self.pump.running(), self.cache.len());
+            self.resting.report(self.is_idle() && !self.cache.awaits_the_world(), self.pump.is_draining());
             let hands_back = deadline.filter(|_| !handed_back && !self.exchanges());
             let wait = self.next_deadline(hands_back.or(given_up));
             let due = wait.map(|wait| wait.max(Instant::now()));

@@ -3,7 +3,9 @@
 //! Several modules define functions of the same name, as an application does from one version to the next. So each test
 //! names its functions in a registry of its own.
 
+mod faking;
 mod replaying;
+mod skipping;
 
 use std::future::Future;
 use std::time::Duration;

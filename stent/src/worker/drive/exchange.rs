@@ -154,7 +154,10 @@ impl Driver {
         match claim {
             None => {}
             Some(0) => self.pump.handle_looking(),
-            Some(_) => self.pump.handle_claiming(self.port.host.engine.clock.now()),
+            Some(_) => {
+                self.resting.claims();
+                self.pump.handle_claiming(self.port.host.engine.clock.now());
+            }
         }
         let (engine, functions, hot) =
             (self.port.host.engine.clone(), self.functions.clone(), self.cache.clone());
@@ -223,11 +226,18 @@ impl Driver {
                     // A claim in parallel may have looked before these tasks were ready.
                     self.pump.handle_wake(self.port.host.engine.clock.now());
                 }
+                let worked = !done.batch.is_empty() || !exchanged.claimed.is_empty();
+                if worked || !exchanged.expired.is_empty() {
+                    self.resting.worked();
+                }
                 for (submission, outcome) in done.batch.into_iter().zip(exchanged.outcomes) {
                     self.committed(submission, outcome, done.begun);
                 }
                 if let Some(max) = done.claim {
                     let (now, got) = (self.port.host.engine.clock.now(), exchanged.claimed.len());
+                    if max > 0 && got == 0 && exchanged.expired.is_empty() {
+                        self.resting.found_nothing(exchanged.next_due);
+                    }
                     for expired in &exchanged.expired {
                         let running = self.finished(expired.task).map(|active| {
                             active.abort.abort();

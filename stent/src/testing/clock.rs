@@ -1,0 +1,167 @@
+//! The clock of a test. It skips the time in which nothing happens.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stent_core::Timestamp;
+use stent_core::duration::IntoDuration;
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+
+use crate::engine::Engine;
+use crate::engine::skip::Skip;
+use crate::error::Result;
+use crate::stent::Stent;
+
+/// How often to look whether a test waits for a result now. Short, because each skip may be delayed by it.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// How long to pause before workers are asked again if they wait for nothing but the test: for a signal, for example.
+const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// The clock of a test's store and worker.
+///
+/// While the test waits for the result of an execution, and no function has anything to do, the clock skips to the next
+/// moment that something waits for: the end of a [`sleep`](crate::sleep()) or a [`timeout`](crate::timeout()), a retry, a
+/// delayed dispatch, a deadline, or the end of a dead worker's lease. So a function that sleeps for two days ends in a
+/// few milliseconds. Time stands still neither for running code nor for the test itself: a function that awaits an HTTP
+/// call or `tokio::time::sleep` takes its real time, and nothing is skipped meanwhile.
+///
+/// While the test does not wait for a result, time is real. So a signal that the test is about to send is not overtaken by
+/// the signal's timeout. Use [`advance`](Self::advance) to let time pass:
+///
+/// ```standalone_crate
+/// use stent::prelude::*;
+///
+/// #[durable]
+/// async fn remind(name: String) -> Result<String, stent::Error> {
+///     stent::sleep("2d").await?;
+///     Ok(format!("{name}, your trial ends"))
+/// }
+///
+/// # #[tokio::main] async fn main() -> stent::Result<()> {
+/// let test = stent::testing::start().await?;
+///
+/// // Skips two days.
+/// assert_eq!(test.stent.run(remind("kim".to_owned())).await?, "kim, your trial ends");
+///
+/// // Skips one day, and nothing has happened yet.
+/// let run = test.stent.dispatch(remind("lee".to_owned())).await?;
+/// test.clock.advance("1d").await?;
+/// assert!(!run.status().await?.is_terminal());
+/// test.clock.advance("1d").await?;
+/// assert!(run.status().await?.is_terminal());
+/// # Ok(()) }
+/// ```
+///
+/// [`stent::now`](crate::now()), attempts, deadlines and leases follow this clock. Timers of tokio, the system's clock and
+/// the timeout of a [`result`](crate::Handle::result) that the test awaits do not.
+pub struct TestClock {
+    engine: Arc<Engine>,
+    /// `None` if time is real.
+    skipping: Option<Skipping>,
+}
+
+struct Skipping {
+    skip: Arc<Skip>,
+    /// Held by whoever decides about the next skip.
+    turn: Arc<Mutex<()>>,
+    task: AbortHandle,
+}
+
+impl TestClock {
+    pub(super) fn start(stent: &Stent, skip: Option<Arc<Skip>>) -> Self {
+        let engine = stent.engine().clone();
+        let skipping = skip.map(|skip| {
+            let turn = Arc::new(Mutex::new(()));
+            let task = tokio::spawn(skip_while_awaited(engine.clone(), skip.clone(), turn.clone()));
+            Skipping { skip, turn, task: task.abort_handle() }
+        });
+        Self { engine, skipping }
+    }
+
+    /// The time, as durable functions see it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.engine.clock.now()
+    }
+
+    /// Moves time forward by this long, and returns when no function has anything to do. Everything that is due on the
+    /// way happens at its moment. Takes a [`Duration`] or text such as `"2d"`. In [real time](super::TestingBuilder::real_time),
+    /// this waits as long.
+    ///
+    /// # Errors
+    /// The text is not a duration.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, part of the time has passed.
+    pub async fn advance(&self, by: impl IntoDuration) -> Result<()> {
+        let by = by.into_duration()?;
+        let Some(Skipping { skip, turn, .. }) = &self.skipping else {
+            tokio::time::sleep(by).await;
+            return Ok(());
+        };
+        let turn = turn.lock().await;
+        let mut next = skip.rest().await;
+        let end = self.now() + by;
+        loop {
+            let now = self.now();
+            if now >= end {
+                break;
+            }
+            let to = next.filter(|next| *next > now && *next < end).unwrap_or(end);
+            skip.advance(to.since(now));
+            next = skip.rest().await;
+        }
+        drop(turn);
+        Ok(())
+    }
+
+    /// Waits until no function has anything to do before time goes on: all have ended, or wait for a moment, a signal or
+    /// another execution. In [real time](super::TestingBuilder::real_time), this returns at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn settle(&self) {
+        if let Some(Skipping { skip, .. }) = &self.skipping {
+            skip.rest().await;
+        }
+    }
+}
+
+impl fmt::Debug for TestClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestClock")
+            .field("now", &self.now())
+            .field("skips", &self.skipping.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Skipping {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Skips to the next moment whenever the test waits for a result and no worker has anything to do.
+async fn skip_while_awaited(engine: Arc<Engine>, skip: Arc<Skip>, turn: Arc<Mutex<()>>) {
+    loop {
+        if !engine.waiters.are_awaited() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        }
+        let turn = turn.lock().await;
+        let next = skip.rest().await;
+        let now = engine.clock.now();
+        // The result may have arrived meanwhile.
+        match next.filter(|next| *next > now && engine.waiters.are_awaited()) {
+            Some(next) => skip.advance(next.since(now)),
+            None => {
+                drop(turn);
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        }
+    }
+}
