@@ -17,6 +17,7 @@ use crate::engine::connect;
 use crate::engine::hints::HintOptions;
 use crate::engine::hooks::Hooks;
 use crate::engine::poll::PollOptions;
+use crate::engine::runs::Runs;
 use crate::engine::skip::Skip;
 use crate::engine::transform::{PayloadTransform, Transforms};
 use crate::engine::{Engine, EngineOptions};
@@ -65,6 +66,7 @@ pub struct Stent {
 pub struct StentBuilder {
     registry: Option<Registry>,
     fakes: Vec<Fake>,
+    runs: Option<Arc<Runs>>,
     codec: Codec,
     payload_max: usize,
     poll: PollOptions,
@@ -258,6 +260,12 @@ impl StentBuilder {
         self
     }
 
+    /// Counts the runs of steps, for tests.
+    pub(crate) fn runs(mut self, runs: Arc<Runs>) -> Self {
+        self.runs = Some(runs);
+        self
+    }
+
     /// Skips time, for tests.
     pub(crate) fn skip(mut self, skip: Arc<Skip>) -> Self {
         self.clock.skip = Some(skip);
@@ -309,6 +317,7 @@ impl StentBuilder {
             hints: self.hints,
             sample_lanes: self.sample_lanes,
             migrate: self.migrate,
+            runs: self.runs,
         };
         let engine = Engine::open(store, options).await?;
         match self.retention {
@@ -345,6 +354,7 @@ impl Stent {
         StentBuilder {
             registry: None,
             fakes: Vec::new(),
+            runs: None,
             codec: Codec::Cbor,
             payload_max: PAYLOAD_BYTES_MAX,
             poll: PollOptions::default(),

@@ -14,6 +14,7 @@ use crate::durable::stop::StopSign;
 use crate::durable::transaction::queue::TransactionQueue;
 use crate::engine::Engine;
 use crate::engine::ambient;
+use crate::engine::runs::Attempt;
 use crate::error::{Error, Result};
 use crate::function::state::Local;
 
@@ -108,6 +109,8 @@ pub(crate) struct Durable {
     pub(crate) attempts: u32,
     pub(crate) engine: Arc<Engine>,
     pub(crate) stop: Arc<StopSign>,
+    /// The life of the worker, in a strict test.
+    life: u64,
     cell: Mutex<Cell>,
 }
 
@@ -134,7 +137,16 @@ impl Durable {
         let cell =
             Cell { replay, wakers: BTreeMap::new(), drawn: 0, transactions: TransactionQueue::default() };
         let Place { task, tree, function, attempts } = task;
-        Self { task, tree, function, attempts, engine, stop, cell: Mutex::new(cell) }
+        let life = engine.runs.as_ref().map_or(0, |runs| runs.life());
+        Self { task, tree, function, attempts, engine, stop, life, cell: Mutex::new(cell) }
+    }
+
+    /// Counts a run of a step of this code, or of the code itself, in a strict test.
+    pub(crate) fn begins(&self, step: TaskId, failed: u32, what: impl FnOnce() -> String) {
+        if let Some(runs) = &self.engine.runs {
+            let attempt = Attempt { of_step: failed, of_function: self.attempts, life: self.life };
+            runs.begins(step, attempt, what);
+        }
     }
 
     pub(crate) const fn execution(&self) -> ExecutionId {

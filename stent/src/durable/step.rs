@@ -311,6 +311,8 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
         if !place.durable.replay(|replay| replay.must_run(place.seq)) {
             return Ok(StepState::Recorded(pending));
         }
+        let function = &place.durable.function;
+        place.durable.begins(place.id, self.failed(), || format!("step `{}` of `{function}`", self.name));
         let step = StepClosure::new(&self.name, Some((place.seq, place.id)), self.failed().saturating_add(1));
         self.run(step, Some(Asked { pending, place }))
     }

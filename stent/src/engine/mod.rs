@@ -12,6 +12,7 @@ pub(crate) mod hooks;
 pub(crate) mod ids;
 pub(crate) mod lanes;
 pub(crate) mod poll;
+pub(crate) mod runs;
 pub(crate) mod skip;
 pub(crate) mod transform;
 pub(crate) mod waiters;
@@ -37,6 +38,7 @@ use crate::engine::hints::{HintOptions, OutageReport};
 use crate::engine::hooks::Hooks;
 use crate::engine::lanes::LaneSampler;
 use crate::engine::poll::{PollOptions, check_interval};
+use crate::engine::runs::Runs;
 use crate::engine::transform::Transforms;
 use crate::engine::waiters::Waiters;
 use crate::engine::writer::{Way, Writer};
@@ -66,6 +68,8 @@ pub(crate) struct Engine {
     pub(crate) poll: PollOptions,
     pub(crate) call_timeout: CallTimeout,
     pub(crate) hooks: Hooks,
+    /// The runs of steps, in a strict test.
+    pub(crate) runs: Option<Arc<Runs>>,
     _calibrator: Calibrator,
     _outages: Option<OutageReport>,
     _lanes: Option<LaneSampler>,
@@ -87,6 +91,7 @@ pub(crate) struct EngineOptions {
     pub(crate) sample_lanes: Option<Duration>,
     /// Whether the schema is migrated.
     pub(crate) migrate: bool,
+    pub(crate) runs: Option<Arc<Runs>>,
 }
 
 impl Engine {
@@ -106,6 +111,7 @@ impl Engine {
             hints,
             sample_lanes,
             migrate,
+            runs,
         } = options;
         let poll = poll.validated()?;
         if let Some(every) = sample_lanes {
@@ -147,6 +153,7 @@ impl Engine {
             poll,
             call_timeout,
             hooks,
+            runs,
         }))
     }
 

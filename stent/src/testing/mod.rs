@@ -17,28 +17,34 @@
 //! To run a body alone, without a store, use [`Call::local`](crate::Call::local).
 
 mod clock;
+mod crash;
 mod dispatched;
 mod fake;
 mod record_store;
 mod recording;
 mod replay;
+mod verdict;
 
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
 pub use self::clock::TestClock;
+use self::crash::{CrashStore, Plan};
 pub use self::dispatched::{AssertDispatched, Dispatched};
 use self::fake::Calls;
 pub use self::fake::{DurableFn, FakeBody};
 pub use self::recording::{IntoRecording, Recording};
 pub use self::replay::{Difference, Replay, ReplayError, Replayed, replay};
+use self::verdict::Verdict;
+use crate::engine::connect;
+use crate::engine::runs::Runs;
 use crate::engine::skip::Skip;
 use crate::error::Result;
 use crate::function::Function;
 use crate::function::registry::Registry;
 use crate::stent::{Stent, StentBuilder};
-use crate::worker::{Worker, WorkerBuilder};
+use crate::worker::{Switch, Worker, WorkerBuilder};
 
 /// Starts an in-memory store and a worker on it, and returns when the worker is ready. All durable functions that are
 /// linked into the test are registered, so none of them may need a [`State`](crate::State): if one does, use a
@@ -55,6 +61,8 @@ pub fn builder() -> TestingBuilder {
     TestingBuilder {
         url: "memory:".to_owned(),
         skips: true,
+        strict: false,
+        plan: Plan::default(),
         calls: Calls::default(),
         stent: Stent::builder(),
         worker: Vec::new(),
@@ -72,6 +80,7 @@ pub struct Testing {
     /// The clock, which skips the time in which nothing happens.
     pub clock: TestClock,
     calls: Calls,
+    verdict: Verdict,
 }
 
 impl Testing {
@@ -87,6 +96,12 @@ impl Testing {
         calls.unwrap_or_else(|| {
             panic!("`{0}` has no fake in this test; give it one with .fake({0}, …)", F::NAME)
         })
+    }
+
+    /// How often the worker has [crashed](TestingBuilder::crash_at) so far.
+    #[must_use]
+    pub fn crashes(&self) -> usize {
+        self.verdict.crashes.as_ref().map_or(0, |crashes| crashes.crashes())
     }
 
     /// The executions of a function, oldest first: those that were dispatched, and those that durable functions spawned.
@@ -142,6 +157,8 @@ type WorkerOption = Box<dyn FnOnce(WorkerBuilder) -> WorkerBuilder + Send>;
 pub struct TestingBuilder {
     url: String,
     skips: bool,
+    strict: bool,
+    plan: Plan,
     calls: Calls,
     stent: StentBuilder,
     worker: Vec<WorkerOption>,
@@ -205,6 +222,57 @@ impl TestingBuilder {
         self.stent(|stent| stent.fake(fake))
     }
 
+    /// Crashes the worker twice around this step, as SIGKILL would, and starts it again each time: when it is about to commit
+    /// the step's record, so that the step runs again; and right after this commit, before the worker learns of it. `step` is
+    /// the name of a [`step`](crate::step()) or of a function, as the timeline shows it. Several steps can be named.
+    ///
+    /// The test then checks that the result is the same, and that effects which happened twice do no harm. The tasks of the
+    /// dead worker become due when their leases end; the test's [clock](TestClock) skips to that moment.
+    ///
+    /// If the worker never records such a step, the test fails when the returned [`Testing`] is dropped.
+    ///
+    /// ```standalone_crate
+    /// use stent::prelude::*;
+    /// use stent::testing;
+    ///
+    /// #[durable]
+    /// async fn order(cents: u64) -> Result<u64, stent::Error> {
+    ///     // Runs twice: use an idempotency key for such an effect.
+    ///     stent::step("charge", || async move { cents }).await
+    /// }
+    ///
+    /// # #[tokio::main] async fn main() -> stent::Result<()> {
+    /// let test = testing::builder().crash_at("charge").start().await?;
+    /// assert_eq!(test.stent.run(order(1999)).await?, 1999);
+    /// assert_eq!(test.crashes(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn crash_at(mut self, step: impl Into<String>) -> Self {
+        self.plan.at(step.into());
+        self
+    }
+
+    /// Crashes the worker at random commits, before or after each, at most eight times, and starts it again: see
+    /// [`crash_at`](Self::crash_at). A seed chooses the commits. If the test fails, the seed is printed; which code runs at
+    /// these commits also depends on the order in which concurrent tasks run.
+    pub fn crash_randomly(mut self, seed: u64) -> Self {
+        self.plan.randomly(seed);
+        self
+    }
+
+    /// Fails the test if a worker repeats work that the record should have spared. The worker caches nothing, so each
+    /// function is replayed from its record after each wait. When the returned [`Testing`] is dropped, the test fails if:
+    ///
+    /// - the closure of a [`step`](crate::step()), or a function without steps, ran again, although no attempt had failed and
+    ///   no worker had crashed between;
+    /// - a function awaited non-durable work between its steps, and a replay ran that work again.
+    ///
+    /// Code that is not deterministic fails its execution as a mismatch. Dead letters that are retried count as second runs.
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
     /// Lets time pass as it does outside of tests, instead of [skipping](TestClock) it: for a store that has workers outside
     /// of this test, which do not skip with it.
     pub const fn real_time(mut self) -> Self {
@@ -231,16 +299,33 @@ impl TestingBuilder {
     /// not provided.
     pub async fn start(self) -> Result<Testing> {
         let skip = self.skips.then(|| Arc::new(Skip::new()));
+        let runs = self.strict.then(Arc::<Runs>::default);
         let options = match &skip {
             Some(skip) => self.stent.skip(skip.clone()),
             None => self.stent,
         };
-        let stent = options.connect(&self.url).await?;
+        let options = match &runs {
+            Some(runs) => options.runs(runs.clone()),
+            None => options,
+        };
+        let store = connect::store(&self.url).await?;
+        let switch = (!self.plan.is_empty()).then(|| Arc::new(Switch::new()));
+        let crashes =
+            switch.as_ref().map(|switch| Arc::new(CrashStore::new(store.clone(), self.plan, switch.clone())));
+        let stent = match &crashes {
+            Some(crashes) => options.open(crashes.clone()).await?,
+            None => options.open(store).await?,
+        };
         let worker = self.worker.into_iter().fold(stent.worker(), |worker, options| options(worker));
+        let worker = if self.strict { worker.cache(0) } else { worker };
+        let worker = match switch {
+            Some(switch) => worker.killed_by(switch),
+            None => worker,
+        };
         let worker = worker.start().await?;
         worker.wait_until_ready().await?;
         let clock = TestClock::start(&stent, skip);
-        Ok(Testing { stent, worker, clock, calls: self.calls })
+        Ok(Testing { stent, worker, clock, calls: self.calls, verdict: Verdict { runs, crashes } })
     }
 }
 

@@ -72,8 +72,15 @@ impl Drop for Remains {
 impl Activation {
     /// The code of a claimed task, from its first line.
     pub(super) fn of_claim(host: &Arc<Host>, claimed: Claimed) -> Self {
-        if !claimed.steps.is_empty() {
-            host.fleet.unrecorded.replayed(&claimed.task.lane.function);
+        let function = &claimed.task.lane.function;
+        if !claimed.steps.is_empty()
+            && host.fleet.unrecorded.replayed(function)
+            && let Some(runs) = &host.engine.runs
+        {
+            runs.fault(format!(
+                "`{function}` awaits non-durable work between its steps, and a replay ran that work again; wrap it in \
+                 stent::step(…), or move it to a durable function"
+            ));
         }
         let task = claimed.task;
         let started_at = task.started_at.unwrap_or(task.created_at);
@@ -221,6 +228,10 @@ impl Activation {
 fn poll_code(host: &Host, durable: &Durable, code: &mut Code, cx: &mut TaskContext<'_>) -> Poll<TaskResult> {
     if let Code::Described { args } = code {
         let engine = &host.engine;
+        // The code of a function with recorded steps runs again, its steps do not.
+        if !durable.replay(|replay| replay.has_steps()) {
+            durable.begins(durable.task, 0, || format!("`{}`", durable.function));
+        }
         *code = match engine.registry.invoke(&durable.function, args, &host.states, engine.codec) {
             Ok(body) => Code::Entered(body),
             Err(error) => Code::Ended(Err(own_failure(Kind::NOT_REGISTERED, error.text()).fatal())),

@@ -7,6 +7,7 @@ use stent_core::duration::{IntoDuration, IntoTimeout};
 use stent_core::limits::LEASE;
 
 use super::config::{Config, GRACE};
+use super::crash::{self, Switch};
 use super::drive::{self, Driver};
 use super::fleet::Fleet;
 use super::handle::Worker;
@@ -25,12 +26,14 @@ pub struct WorkerBuilder {
     engine: Arc<Engine>,
     fleet: Arc<Fleet>,
     config: Config,
+    /// Kills the worker of a test.
+    switch: Option<Arc<Switch>>,
     invalid: Option<Error>,
 }
 
 impl WorkerBuilder {
     pub(crate) fn new(engine: Arc<Engine>, fleet: Arc<Fleet>) -> Self {
-        Self { config: Config::new(engine.poll), engine, fleet, invalid: None }
+        Self { config: Config::new(engine.poll), engine, fleet, switch: None, invalid: None }
     }
 
     /// Sets the worker's name in [its status](Worker::status) and in logs; the default is `worker-1`, `worker-2` and so
@@ -174,10 +177,30 @@ impl WorkerBuilder {
         let report = Reporter::new(&self.engine, vitals.clone());
         self.fleet.watch(&self.engine);
         tokio::spawn(held::tell(Arc::downgrade(&self.engine), self.fleet.clone(), id));
-        let presence = Presence::begin(&self.engine, &vitals, &self.config);
-        let driver = Driver::new(report, self.engine, self.fleet, self.config, pump);
         tracing::info!(worker = %id, name = vitals.name(), "worker started");
-        Ok(Worker::new(vitals, tokio::spawn(drive::run(driver, presence))))
+        let (engine, fleet, config) = (self.engine, self.fleet, self.config);
+        let living = vitals.clone();
+        let start = move || {
+            if let Some(runs) = &engine.runs {
+                runs.starts();
+            }
+            let presence = Presence::begin(&engine, &living, &config);
+            (Driver::new(report.clone(), engine.clone(), fleet.clone(), config.clone(), pump), presence)
+        };
+        let driver = match self.switch {
+            Some(switch) => tokio::spawn(crash::run(switch, vitals.clone(), start)),
+            None => {
+                let (driver, presence) = start();
+                tokio::spawn(drive::run(driver, presence))
+            }
+        };
+        Ok(Worker::new(vitals, driver))
+    }
+
+    /// Lets a test kill the worker.
+    pub(crate) fn killed_by(mut self, switch: Arc<Switch>) -> Self {
+        self.switch = Some(switch);
+        self
     }
 
     /// Reports more often, so that a test need not wait.

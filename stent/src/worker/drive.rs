@@ -685,6 +685,13 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    /// A worker that was killed takes its turns with it. Any other worker has none left.
+    fn drop(&mut self) {
+        self.active.values().for_each(|active| active.abort.abort());
+    }
+}
+
 /// The limits of a function, if it has any.
 fn limit_of(function: &Registration) -> Option<Limit> {
     let FunctionOptions { max_concurrent, rate, .. } = (function.options)();

@@ -8,6 +8,7 @@
 //! | `drive` | the one loop of a worker: group commit, claims, renewals, drain; performs the core's `Pump` |
 //! | `host`, `port` | the environment of a worker's code; the messages between turns and the loop |
 //! | `turn`, `transact` | one turn of one task: polls the code against its replay until it ends, waits or continues |
+//! | `crash` | kills a worker of a test, and starts it again |
 //! | `rehearsal` | runs a task's code against a record, for tests: without a lease, and without running any step |
 //! | `activation` | a task's code in memory, and how it is polled |
 //! | `prefetch`, `cache` | tasks claimed before a slot is free; parked code kept in memory |
@@ -21,6 +22,7 @@ mod blocking;
 mod builder;
 mod cache;
 mod config;
+mod crash;
 mod drive;
 mod drop_queue;
 mod fleet;
@@ -39,6 +41,7 @@ mod unknown;
 mod unrecorded;
 
 pub use self::builder::WorkerBuilder;
+pub(crate) use self::crash::Switch;
 pub(crate) use self::fleet::Fleet;
 pub use self::handle::Worker;
 pub use self::status::{StoreTrouble, WorkerStatus, WorkersOverview};

@@ -219,6 +219,11 @@ impl Vitals {
         self.ended(WorkerState::Crashed);
     }
 
+    /// The loop of a test's worker was killed, and another one starts.
+    pub(super) fn starts_again(&self) {
+        self.live(|life| *life = Life { state: WorkerState::Starting, was_ready: false });
+    }
+
     fn ended(&self, state: WorkerState) {
         self.count(0, 0);
         self.due(None);

@@ -39,16 +39,18 @@ impl UnrecordedWaits {
         );
     }
 
-    /// A function is replayed. If it has awaited non-durable work, logs once what that means.
-    pub(super) fn replayed(&self, function: &str) {
+    /// A function is replayed. If it has awaited non-durable work, logs once what that means. Returns whether it did.
+    pub(super) fn replayed(&self, function: &str) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get_mut(function).filter(|known| **known == Known::Waited) {
-            *known = Known::Warned;
-            tracing::warn!(
-                function,
-                "function `{function}` awaits non-durable work between its steps, and a replay ran that work again, \
-                 perhaps with another outcome; wrap it in stent::step(…), or move it to a durable function"
-            );
-        }
+        let Some(known) = known.get_mut(function).filter(|known| **known == Known::Waited) else {
+            return false;
+        };
+        *known = Known::Warned;
+        tracing::warn!(
+            function,
+            "function `{function}` awaits non-durable work between its steps, and a replay ran that work again, \
+             perhaps with another outcome; wrap it in stent::step(…), or move it to a durable function"
+        );
+        true
     }
 }

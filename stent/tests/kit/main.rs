@@ -3,6 +3,7 @@
 //! Several modules define functions of the same name, as an application does from one version to the next. So each test
 //! names its functions in a registry of its own.
 
+mod crashing;
 mod faking;
 mod replaying;
 mod skipping;
