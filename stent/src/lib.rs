@@ -105,7 +105,7 @@
 //! | `http` | probes and metrics as `axum` routers (feature `http`) |
 //! | [`units`] | how options accept durations and rates |
 //! | [`functions`] | what an implementation of [`Function`] without the attribute needs |
-//! | [`testing`] | stores and workers for tests |
+//! | [`testing`] | for tests: stores, workers, skipped time, fakes, crashes, replays of recorded executions |
 //! | [`backend`] | the API for authors of stores; most applications do not need it |
 //!
 //! # Features

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stent_core::Failure;
 
@@ -57,9 +57,12 @@ arities! {
     A B C1 D E G H I;
 }
 
-/// The calls of the fakes of one test, by function.
+/// The arguments of calls, by function.
+type ByFunction = BTreeMap<&'static str, Vec<Box<dyn Any + Send>>>;
+
+/// The calls of the fakes of one test.
 #[derive(Clone, Default)]
-pub(super) struct Calls(Arc<Mutex<BTreeMap<&'static str, Vec<Box<dyn Any + Send>>>>>);
+pub(super) struct Calls(Arc<Mutex<ByFunction>>);
 
 impl Calls {
     /// A fake of a function, which records its calls here.
@@ -86,7 +89,7 @@ impl Calls {
         Some(args.cloned().collect())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Vec<Box<dyn Any + Send>>>> {
+    fn lock(&self) -> MutexGuard<'_, ByFunction> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,18 @@
 //! # Ok(()) }
 //! ```
 //!
-//! To run a body alone, without a store, use [`Call::local`](crate::Call::local).
+//! | To | Use |
+//! |---|---|
+//! | run a body alone, without a store | [`Call::local`](crate::Call::local) |
+//! | skip a sleep or a timeout of days | nothing, or [`test.clock.advance`](TestClock::advance) |
+//! | replace the body of a function | [`builder().fake(charge, …)`](TestingBuilder::fake), and [`test.calls(charge)`](Testing::calls) |
+//! | check what was dispatched | [`test.assert_dispatched(remind)`](Testing::assert_dispatched) |
+//! | crash the worker around a step | [`builder().crash_at("charge")`](TestingBuilder::crash_at), [`crash_randomly`](TestingBuilder::crash_randomly) |
+//! | find code that is not deterministic, or repeats work | [`builder().strict()`](TestingBuilder::strict) |
+//! | find a change that would strand executions in progress | [`replay(recording)`](replay()) |
+//!
+//! A [`Testing`] that is dropped fails the test if the worker was [strict](TestingBuilder::strict) and repeated work, or
+//! did not come to a step at which it should [crash](TestingBuilder::crash_at).
 
 mod clock;
 mod crash;
@@ -46,7 +57,8 @@ use crate::function::registry::Registry;
 use crate::stent::{Stent, StentBuilder};
 use crate::worker::{Switch, Worker, WorkerBuilder};
 
-/// Starts an in-memory store and a worker on it, and returns when the worker is ready. All durable functions that are
+/// Starts an in-memory store and a worker on it, and returns when the worker is ready. Time is [skipped](TestClock) while
+/// the test waits for a result. All durable functions that are
 /// linked into the test are registered, so none of them may need a [`State`](crate::State): if one does, use a
 /// [`builder`] to provide states or a registry.
 ///

@@ -1,4 +1,4 @@
-//! The record of one execution, as text: what `stent export` writes. Replays nothing.
+//! The record of one execution, as text. Replays nothing.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! Replays a recorded execution against the code of the test. Runs no step, and needs no store but memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,9 +21,8 @@ use crate::worker::rehearsal::{Part, Rehearsed, Stage};
 /// Replays a recorded execution against the code of this program, and fails with the difference: so a test finds a
 /// change that would strand the executions that are in progress when it is deployed.
 ///
-/// Record executions with `stent export ID > tests/recordings/checkout.jsonl`, with
-/// [`Inspector::export`](crate::Inspector::export), or with [`Recording::of`], and keep the files with the tests. A
-/// recording of an execution in progress is as good as one that has ended.
+/// Record executions with [`Recording::of`] or [`Inspector::export`](crate::Inspector::export), and keep the files with the
+/// tests. A recording of an execution in progress is as good as one that has ended.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), stent::testing::ReplayError> {
@@ -88,58 +87,77 @@ impl Replay {
         let stage = Stage::new(stent.engine(), self.states);
 
         let execution = record.execution;
+        let code = Code { record, store, registry: stent.engine().registry.clone(), stage };
         let mut replayed = Replayed { execution: execution.id, functions: 0, steps: 0 };
         let mut differences = Vec::new();
-        for (task, args) in &record.calls {
-            let args = args.cloned().or_else(|| store.item_args(task.parent?, task.seq));
-            let problem = match stent.engine().registry.get(&task.name) {
-                Err(error) => {
-                    (!task.status.is_terminal() || task.parent.is_none()).then(|| error.to_string())
+        for (task, args) in &code.record.calls {
+            match code.replay(task, *args).await {
+                Ok(steps) => {
+                    replayed.functions += usize::from(steps > 0);
+                    replayed.steps += steps;
                 }
-                Ok(function) => match args {
-                    None => Some("its arguments are missing in the recording".to_owned()),
-                    Some(args) => match (function.digest)(&args) {
-                        Err(error) => Some(format!(
-                            "its recorded arguments do not decode as its parameters: {error}; accept the old form, \
-                             for example with #[serde(default)], or give the function a version"
-                        )),
-                        Ok(_) => {
-                            let steps = record.steps_of(task, &stent.engine().registry);
-                            if steps.is_empty() {
-                                continue;
-                            }
-                            replayed.functions += 1;
-                            replayed.steps += steps.len();
-                            let part = Part {
-                                task: task.id,
-                                tree: task.parent.map_or_else(
-                                    || Tree::root(execution.id),
-                                    |parent| Tree::step(execution.id, parent),
-                                ),
-                                function: task.name.clone(),
-                                attempts: task.attempts,
-                                started_at: task.started_at.unwrap_or(task.created_at),
-                                redriven: task.status == TaskStatus::Failed
-                                    || task.marks.contains(Mark::Redrive),
-                                args,
-                                steps,
-                            };
-                            problem(task, stage.rehearse(&part).await)
-                        }
-                    },
-                },
-            };
-            differences.extend(problem.map(|problem| Difference {
-                task: task.id,
-                function: task.name.clone(),
-                problem,
-            }));
+                Err(problem) => {
+                    differences.push(Difference { task: task.id, function: task.name.clone(), problem });
+                }
+            }
         }
         if differences.is_empty() {
             return Ok(replayed);
         }
         let function = execution.function.clone();
         Err(ReplayError::Differs { execution: execution.id, function, differences })
+    }
+}
+
+/// Today's code, and the recording that it is compared with.
+struct Code<'a> {
+    record: Record<'a>,
+    store: Arc<RecordStore>,
+    registry: Arc<Registry>,
+    stage: Stage,
+}
+
+impl Code<'_> {
+    /// Replays a call if it has steps, and returns how many.
+    ///
+    /// # Errors
+    /// The difference.
+    async fn replay(&self, task: &TaskView, args: Option<&Payload>) -> Result<usize, String> {
+        let function = match self.registry.get(&task.name) {
+            Ok(function) => function,
+            // A step that has ended needs its function no more.
+            Err(_) if task.status.is_terminal() && task.parent.is_some() => return Ok(0),
+            Err(error) => return Err(error.to_string()),
+        };
+        let args = args.cloned().or_else(|| self.store.item_args(task.parent?, task.seq));
+        let args = args.ok_or("its arguments are missing in the recording")?;
+        if let Err(error) = (function.digest)(&args) {
+            return Err(format!(
+                "its recorded arguments do not decode as its parameters: {error}; accept the old form, for example \
+                 with #[serde(default)], or give the function a version"
+            ));
+        }
+        let steps = self.record.steps_of(task, &self.registry);
+        let count = steps.len();
+        if count == 0 {
+            return Ok(0);
+        }
+        let execution = self.record.execution.id;
+        let part = Part {
+            task: task.id,
+            tree: task.parent.map_or_else(|| Tree::root(execution), |parent| Tree::step(execution, parent)),
+            function: task.name.clone(),
+            attempts: task.attempts,
+            started_at: task.started_at.unwrap_or(task.created_at),
+            // A failed call would continue as a redriven dead letter.
+            redriven: task.status == TaskStatus::Failed || task.marks.contains(Mark::Redrive),
+            args,
+            steps,
+        };
+        match problem(task, self.stage.rehearse(&part).await) {
+            Some(problem) => Err(problem),
+            None => Ok(count),
+        }
     }
 }
 
@@ -172,8 +190,8 @@ pub struct Replayed {
 pub enum ReplayError {
     /// The recording is not a whole export.
     #[error(
-        "this recording cannot be replayed: {problem}; record it again with `stent export`, with \
-         stent.inspect().export(id), or with Recording::of"
+        "this recording cannot be replayed: {problem}; record it again, with Recording::of(&stent, id) or \
+         stent.inspect().export(id)"
     )]
     Unreadable {
         /// The problem.
@@ -250,15 +268,18 @@ fn is_of_the_code(failure: &Failure) -> bool {
     [Kind::CODEC, Kind::NOT_REGISTERED, Kind::MISSING_STATE].iter().any(|kind| failure.kind == *kind)
 }
 
+/// A recorded task with its arguments.
+type Recorded<'a> = (&'a TaskView, Option<&'a Payload>);
+
 /// The parts of a recording, by task.
 struct Record<'a> {
     execution: &'a ExecutionView,
     /// Calls of functions, with their arguments.
-    calls: Vec<(&'a TaskView, Option<&'a Payload>)>,
+    calls: Vec<Recorded<'a>>,
     /// The recorded steps of each call.
     steps: BTreeMap<TaskId, Vec<&'a Step>>,
     /// The tasks below each call.
-    below: BTreeMap<TaskId, Vec<(&'a TaskView, Option<&'a Payload>)>>,
+    below: BTreeMap<TaskId, Vec<Recorded<'a>>>,
 }
 
 impl<'a> Record<'a> {
@@ -307,9 +328,9 @@ impl<'a> Record<'a> {
     fn steps_of(&self, task: &TaskView, registry: &Registry) -> Vec<Step> {
         let recorded = self.steps.get(&task.id).map_or(&[][..], Vec::as_slice);
         let mut steps: Vec<Step> = recorded.iter().map(|step| (*step).clone()).collect();
-        let is_recorded = |id: TaskId| recorded.iter().any(|step| step.id == id);
-        let others =
-            self.below.get(&task.id).into_iter().flatten().filter(|(below, _)| !is_recorded(below.id));
+        let known: BTreeSet<TaskId> = recorded.iter().map(|step| step.id).collect();
+        let below = self.below.get(&task.id).into_iter().flatten();
+        let others = below.filter(|(below, _)| !known.contains(&below.id));
         steps.extend(others.map(|(below, args)| {
             let state = match below.status {
                 TaskStatus::Cancelled => StepState::Cancelled,

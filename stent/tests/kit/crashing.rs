@@ -131,6 +131,19 @@ async fn random_crashes_change_no_result() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_crashes_change_no_result_on_several_threads() {
+    within_a_minute(async {
+        for seed in 100..110 {
+            let test = builder().crash_randomly(seed).strict().start().await.expect("starts");
+            let runs = [test.stent.run(order(3)), test.stent.run(order(3)), test.stent.run(order(3))];
+            let results = futures::future::join_all(runs).await;
+            assert!(results.iter().all(|result| matches!(result, Ok(RESULT))), "seed {seed}: {results:?}");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_crash_on_a_step_that_never_comes_fails_the_test() {
     within_a_minute(async {

@@ -433,7 +433,7 @@ async fn a_recording_that_is_cut_short_is_refused() {
         let text = recorded(recorded::order(5)).await.to_string();
         let cut: Vec<_> = text.lines().take(2).collect();
         let error = testing::replay(cut.join("\n")).registry(today()).await.expect_err("refused").to_string();
-        assert_has(&error, &["cut short", "stent export"]);
+        assert_has(&error, &["cut short", "Recording::of"]);
         let error = testing::replay("{\"x\":").registry(today()).await.expect_err("refused").to_string();
         assert_has(&error, &["line 1"]);
     })
