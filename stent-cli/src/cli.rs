@@ -72,6 +72,7 @@ pub(crate) enum Command {
     List(List),
     Show(Show),
     Tasks(Tasks),
+    Workers(Workers),
     Queues(Queues),
     Stats(Stats),
     Watch(Watch),
@@ -200,6 +201,38 @@ pub(crate) struct Tasks {
     /// Only tasks of this function, or with this name
     #[arg(long, short, value_name = "NAME")]
     pub(crate) function: Option<String>,
+
+    /// At most this many
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
+    pub(crate) limit: usize,
+}
+
+/// Lists the workers of all processes, as they describe themselves in the store
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A worker reports at least every 30 seconds. One that was not SEEN for two minutes, and has not stopped, is dead. SLOTS are \
+turns: those that ran when it reported, of those that it can run. DRIFT is how far the store's clock is ahead of its host's.
+
+Examples:
+  stent workers
+  stent workers --function charge --queue payments
+  stent workers --state dead --output jsonl | jq -r .host")]
+pub(crate) struct Workers {
+    /// Also workers that have stopped, crashed or died
+    #[arg(long, short)]
+    pub(crate) all: bool,
+
+    /// Only workers in this state
+    #[arg(long, short, value_parser = value::worker_state(), value_name = "STATE", conflicts_with = "all")]
+    pub(crate) state: Option<String>,
+
+    /// Only workers that know this function
+    #[arg(long, short, value_name = "NAME")]
+    pub(crate) function: Option<String>,
+
+    /// Only workers that take work from this queue
+    #[arg(long, short, value_name = "QUEUE")]
+    pub(crate) queue: Option<String>,
 
     /// At most this many
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]

@@ -18,6 +18,7 @@ mod tasks;
 mod timeline;
 mod tree;
 mod watch;
+mod workers;
 
 use crate::cli::{Cli, Command, DlqCommand};
 use crate::fault::Result;
@@ -34,6 +35,9 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<()> {
         Command::List(args) => store::with(&global, async |stent| list::run(stent, &args, out).await).await,
         Command::Show(args) => store::with(&global, async |stent| show::run(stent, &args, out).await).await,
         Command::Tasks(args) => store::with(&global, async |stent| tasks::run(stent, &args, out).await).await,
+        Command::Workers(args) => {
+            store::with(&global, async |stent| workers::run(stent, &args, out).await).await
+        }
         Command::Queues(args) => {
             store::with(&global, async |stent| queues::run(stent, &args, out).await).await
         }

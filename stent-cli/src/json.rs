@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use stent::view::{
     DeadLetter, DeadLetterStat, EndedClaim, ExecutionView, LaneView, Mark, NotesView, RunningView, TaskView,
+    WorkerRecord,
 };
 use stent::{Failure, Timestamp};
 
@@ -72,6 +73,28 @@ pub(crate) fn running(view: &RunningView) -> Value {
         "worker": view.worker.map(|id| id.to_string()),
         "lease_until": moment(view.lease_until),
         "started_at": moment(view.started_at),
+    })
+}
+
+/// A worker in this state, which is not always the one that it last reported.
+pub(crate) fn worker(record: &WorkerRecord, state: &str) -> Value {
+    json!({
+        "id": record.id.to_string(),
+        "name": record.name,
+        "host": record.host,
+        "pid": record.pid,
+        "program": record.program,
+        "version": record.version,
+        "stent": record.stent,
+        "state": state,
+        "queues": record.queues,
+        "tags": record.tags,
+        "functions": record.functions,
+        "slots": record.slots,
+        "used": record.used,
+        "drift_us": record.drift_us,
+        "started_at": record.started_at.to_string(),
+        "seen_at": record.seen_at.to_string(),
     })
 }
 

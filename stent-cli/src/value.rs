@@ -8,7 +8,7 @@ use clap::builder::TypedValueParser;
 use serde_json::error::Category;
 use stent::units::IntoDuration as _;
 use stent::view::TaskStatus;
-use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp};
+use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp, WorkerState};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -100,4 +100,12 @@ pub(crate) fn status() -> impl TypedValueParser<Value = ExecutionStatus> {
 pub(crate) fn task_status() -> impl TypedValueParser<Value = TaskStatus> {
     let words = TaskStatus::ALL.iter().map(|status| status.as_str());
     PossibleValuesParser::new(words).try_map(|word| word.parse::<TaskStatus>())
+}
+
+/// The word for a worker that fell silent without having stopped. No worker says this of itself.
+pub(crate) const DEAD: &str = "dead";
+
+/// The words for a worker's state.
+pub(crate) fn worker_state() -> PossibleValuesParser {
+    PossibleValuesParser::new(WorkerState::ALL.iter().map(|state| state.as_str()).chain([DEAD]))
 }

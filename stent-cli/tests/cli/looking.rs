@@ -1,6 +1,10 @@
 //! The commands that only read: what they show of each state, as tables and as JSON.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use stent::view::WorkerRecord;
+use stent::{Uuid, WorkerId, WorkerState};
 
 use crate::program::timeless;
 use crate::shop::{ASKED, DECLINED, LATER, PAID, Shop, eventually, id, run};
@@ -215,4 +219,58 @@ fn tasks_of_workers_are_shown_with_their_leases() {
 
     assert!(ran.contains(&worker) && ran.contains("endless") && ran.contains(&id(50)), "{ran}");
     assert_eq!((&json[0]["worker"], &json[0]["execution"]), (&worker.into(), &id(50).into()));
+}
+
+#[test]
+fn live_workers_are_listed_and_the_others_on_request() {
+    let shop = Shop::empty();
+    shop.stent(&["migrate"]).ok();
+    let none = shop.stent(&["workers"]);
+    assert_eq!((none.code, none.stderr.as_str()), (Some(0), "no live workers match\n"));
+
+    let names = |args: &[&str]| -> Vec<String> {
+        let listed = shop.stent(&[&["workers", "--output", "json"], args].concat()).json();
+        let workers = listed.as_array().expect("a list").iter();
+        workers.map(|worker| worker["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    run(async {
+        let stent = crate::shop::open(&shop.url).await;
+        let now = stent.store().clock().await.expect("the time");
+        let record = |n: u128, name: &str| {
+            let mut record = WorkerRecord::new(WorkerId::from_uuid(Uuid::from_u128(n)), name.to_owned(), now);
+            (record.state, record.host, record.version) =
+                (WorkerState::Ready, "ship".into(), Some("1.2".into()));
+            record
+        };
+        let mut silent = record(1, "silent");
+        silent.seen_at = now - Duration::from_secs(3_600);
+        let mut stopped = record(2, "stopped");
+        stopped.state = WorkerState::Stopped;
+        let mut skewed = record(3, "skewed");
+        (skewed.drift_us, skewed.slots, skewed.used) = (-2_500_000, 64, 3);
+        (skewed.queues, skewed.functions) = (Some(vec!["payments".to_owned()]), vec!["charge".to_owned()]);
+        let everywhere = record(4, "everywhere");
+        for record in [silent, stopped, skewed, everywhere] {
+            stent.store().report(&record).await.expect("reported");
+        }
+        stent.close().await.expect("closed");
+    });
+
+    assert_eq!(names(&[]), ["skewed", "everywhere"]);
+    assert_eq!(names(&["--all"]), ["silent", "stopped", "skewed", "everywhere"]);
+    assert_eq!(names(&["--state", "dead"]), ["silent"]);
+    assert_eq!(names(&["--state", "ready"]), ["skewed", "everywhere"]);
+    assert_eq!(names(&["--queue", "mail"]), ["everywhere"]);
+    assert_eq!(names(&["--function", "charge", "--queue", "payments"]), ["skewed"]);
+    assert_eq!(names(&["--limit", "1"]), ["skewed"]);
+    let cut = shop.stent(&["workers", "--limit", "1"]);
+    assert!(cut.stderr.contains("there are more"), "{cut:?}");
+    let table = shop.stent(&["workers"]);
+    assert_eq!(table.stderr, "hint: 1 dead, 1 stopped not shown; --all shows them, too\n");
+    let line = table.stdout.lines().find(|line| line.contains("skewed")).expect("a row");
+    let cells: Vec<_> = line.split_whitespace().skip(1).take(8).collect();
+    assert_eq!(cells, ["skewed", "ship", "0", "ready", "3/64", "payments", "-2.50s", "1.2"]);
+    let dead = shop.stent(&["workers", "--state", "dead"]).ok();
+    assert!(dead.contains("dead") && dead.contains("1h ago"), "{dead}");
+    assert!(shop.stent(&["workers", "--state", "gone"]).fails(2).contains("dead"), "it lists the words");
 }
