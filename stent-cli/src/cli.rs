@@ -106,6 +106,18 @@ pub(crate) struct Select {
     /// Only executions with this tag
     #[arg(long, short, value_name = "TAG")]
     pub(crate) tag: Option<String>,
+
+    /// Only the execution of the function that was dispatched under this key
+    #[arg(long, short, value_name = "KEY", requires = "function")]
+    pub(crate) key: Option<String>,
+
+    /// Only executions that were dispatched at this moment or later: 2026-11-30T20:00:00Z, or how long ago, like 2h
+    #[arg(long, value_parser = value::past, value_name = "MOMENT")]
+    pub(crate) since: Option<Timestamp>,
+
+    /// Only executions that were dispatched before this moment
+    #[arg(long, value_parser = value::past, value_name = "MOMENT")]
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// The part of a list: before an entry, after so many, at most so many
@@ -132,6 +144,8 @@ meanwhile.
 
 Examples:
   stent list --status running --queue payments
+  stent list --status failed --since 2h
+  stent list --function report --key report-2026-11
   stent list --limit 100 --before 0192f3c8-5d1e-7a40-8c31-000000000000
   stent list --function checkout --status failed --output jsonl | jq -r .id")]
 pub(crate) struct List {

@@ -32,7 +32,10 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<()> {
         Command::Man(args) => pages::man(&args, out),
         Command::Migrate(args) => migrate::run(&global, &args, out).await,
         Command::Doctor(args) => doctor::run(&global, &args, out).await,
-        Command::List(args) => store::with(&global, async |stent| list::run(stent, &args, out).await).await,
+        Command::List(args) => {
+            paging::check_period(&args.select)?;
+            store::with(&global, async |stent| list::run(stent, &args, out).await).await
+        }
         Command::Show(args) => store::with(&global, async |stent| show::run(stent, &args, out).await).await,
         Command::Tasks(args) => store::with(&global, async |stent| tasks::run(stent, &args, out).await).await,
         Command::Workers(args) => {

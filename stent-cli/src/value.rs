@@ -74,7 +74,6 @@ pub(crate) fn json(text: &str) -> Result<serde_json::Value, String> {
 }
 
 /// A moment: a date, or how long ago.
-#[allow(dead_code, reason = "for --since and --until")]
 pub(crate) fn past(text: &str) -> Result<Timestamp, String> {
     if let Ok(ago) = text.into_duration() {
         return Ok(Timestamp::from(SystemTime::now()) - ago);

@@ -31,15 +31,13 @@ pub(crate) fn check(args: &Cancel) -> Result<()> {
 
 /// Checks that there are either ids or a filter.
 pub(crate) fn either(no_ids: bool, select: &Select) -> Result<()> {
-    let Select { status, function, queue, tag } = select;
-    let no_filter = status.is_none() && function.is_none() && queue.is_none() && tag.is_none();
-    match (no_ids, no_filter) {
+    match (no_ids, paging::selects_all(select)) {
         (true, true) => Err(Fault::usage("no execution is named")
-            .hint("name ids, or choose with --status, --function, --queue or --tag")),
+            .hint("name ids, or choose with --status, --function, --queue, --tag, --since or --until")),
         (false, false) => {
             Err(Fault::usage("ids and a filter exclude each other").hint("leave out one of them"))
         }
-        (true, false) | (false, true) => Ok(()),
+        (true, false) | (false, true) => paging::check_period(select),
     }
 }
 

@@ -5,7 +5,7 @@ use stent::view::{DeadLetter, ExecutionView, Filter};
 use stent::{ExecutionId, Stent};
 
 use crate::cli::{Dead, Part, Select};
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 
 /// Fewest entries that a filtered read asks for at once: most of them may not match.
 const FILTERED_MIN: usize = 100;
@@ -26,11 +26,37 @@ impl Part {
 
 /// The library's filter for the options.
 pub(crate) fn filter(select: &Select) -> Filter {
-    let Select { status, function, queue, tag } = select;
+    let Select { status, function, queue, tag, key, since, until } = select;
     let filter = status.iter().fold(Filter::default(), |filter, status| filter.status(*status));
     let filter = function.iter().fold(filter, Filter::function);
     let filter = queue.iter().fold(filter, Filter::queue);
-    tag.iter().fold(filter, Filter::tag)
+    let filter = tag.iter().fold(filter, Filter::tag);
+    let filter = function.iter().zip(key).fold(filter, |filter, (function, key)| filter.key(function, key));
+    let filter = since.iter().fold(filter, |filter, since| filter.since(*since));
+    until.iter().fold(filter, |filter, until| filter.until(*until))
+}
+
+/// Whether no option chooses among executions.
+pub(crate) const fn selects_all(select: &Select) -> bool {
+    // A key comes with its function.
+    let Select { status, function, queue, tag, key: _, since, until } = select;
+    status.is_none()
+        && function.is_none()
+        && queue.is_none()
+        && tag.is_none()
+        && since.is_none()
+        && until.is_none()
+}
+
+/// Checks that a period does not end before it begins: nothing could match, which would look like good news.
+pub(crate) fn check_period(select: &Select) -> Result<()> {
+    match (select.since, select.until) {
+        (Some(since), Some(until)) if since >= until => {
+            Err(Fault::usage(format!("--since ({since}) is not before --until ({until})"))
+                .hint("durations count back from now: --since 2h --until 1h is the hour before the last one"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads executions, newest first.

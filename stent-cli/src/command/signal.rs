@@ -5,7 +5,7 @@ use stent::view::ExecutionView;
 use stent::{ExecutionId, Stent};
 
 use super::act::{self, Act};
-use super::{cancel, list};
+use super::{cancel, list, paging};
 use crate::cli::Signal;
 use crate::fault::{Fault, Result};
 use crate::json;
@@ -31,7 +31,8 @@ pub(crate) struct Asked {
 impl Asked {
     /// Reads the words: with a filter they are a name and a value, and otherwise an id comes first.
     pub(crate) fn read(args: &Signal) -> Result<Self> {
-        let is_filtered = cancel::either(true, &args.select).is_ok();
+        let is_filtered = !paging::selects_all(&args.select);
+        paging::check_period(&args.select)?;
         let mut words = args.words.iter();
         let id = match words.next() {
             Some(word) if !is_filtered => Some(value::execution(word).map_err(|problem| {

@@ -54,6 +54,56 @@ fn every_filter_chooses_and_a_filter_that_matches_nothing_says_so() {
 }
 
 #[test]
+fn executions_are_found_by_key_and_by_the_time_of_their_dispatch() {
+    let shop = Shop::empty();
+    shop.stent(&["migrate"]).ok();
+    let start =
+        |args: &[&str]| shop.stent(&[&["dispatch", "reserve", "1"], args].concat()).ok().trim().to_owned();
+    let keyed = start(&["--key", "order-7"]);
+    let plain = start(&["--queue", "slow"]);
+    let listed = |args: &[&str]| -> Vec<String> {
+        let listed = shop.stent(&[&["list", "--output", "json"], args].concat()).json();
+        ids(&listed).into_iter().map(str::to_owned).collect()
+    };
+    let all = [plain.clone(), keyed.clone()];
+    let dispatched = shop.stent(&["show", &plain, "--output", "json"]).json()["created_at"].clone();
+    let dispatched = dispatched.as_str().expect("a moment");
+
+    assert_eq!(listed(&["--function", "reserve", "--key", "order-7"]), [keyed.clone()]);
+    assert_eq!(
+        listed(&["--function", "reserve@2", "--key", "order-7"]),
+        [] as [String; 0],
+        "another version"
+    );
+    assert_eq!(listed(&["--function", "reserve", "--key", "order-8"]), [] as [String; 0]);
+    assert_eq!(listed(&["--since", "1h"]), all);
+    assert_eq!(listed(&["--until", "1h"]), [] as [String; 0]);
+    assert_eq!(listed(&["--since", dispatched]), [plain.clone()], "a period has its beginning");
+    assert_eq!(listed(&["--until", dispatched]), [keyed.clone()], "and not its end");
+    assert_eq!(
+        listed(&["--since", "1d", "--until", "2096-01-01T00:00:00+01:00", "--queue", "slow"]),
+        [plain]
+    );
+    let cancelled = shop.stent(&["cancel", "--since", "1h", "--until", dispatched, "--yes"]).ok();
+    assert_eq!(cancelled, format!("{keyed} is cancelled\n"));
+    let dry = shop.stent(&["signal", "--since", "1h", "--dry-run", "approval"]);
+    assert!(dry.stderr.contains("1 execution matches; nothing was changed"), "{dry:?}");
+
+    for (args, said) in [
+        (
+            &["--since", "yesterday"][..],
+            "write it like 2026-11-30T20:00:00Z, or how long ago it was, like 2h",
+        ),
+        (&["--until", "2026-11-30"], "or how long ago it was, like 2h"),
+        (&["--key", "order-7"], "--function <NAME>"),
+        (&["--since", "1h", "--until", "2h"], "durations count back from now"),
+    ] {
+        let stderr = shop.stent(&[&["list"], args].concat()).fails(2);
+        assert!(stderr.contains(said), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
 fn pages_have_no_gap_and_nothing_twice() {
     let shop = Shop::open();
     let all = shop.stent(&["list", "--output", "json"]).json();
