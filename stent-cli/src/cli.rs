@@ -82,6 +82,7 @@ pub(crate) enum Command {
     Retry(Retry),
     Dlq(Dlq),
     Cleanup(Cleanup),
+    Export(Export),
     Migrate(Migrate),
     Doctor(Doctor),
     Completions(Completions),
@@ -632,6 +633,26 @@ pub(crate) struct Cleanup {
 
     #[command(flatten)]
     pub(crate) confirm: Confirm,
+}
+
+/// Writes an execution's whole record as lines of JSON
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The record has the execution, its tasks with arguments and results, the claims that ended badly, and its notes. Payloads are \
+their stored bytes. If the execution is still running, the lines are not of one moment.
+
+Examples:
+  stent export 0192f3c8-5d1e-7a40-8c31-000000000000 > execution.jsonl
+  stent export 0192f3c8-5d1e-7a40-8c31-000000000000 --file execution.jsonl
+  stent export 0192f3c8-5d1e-7a40-8c31-000000000000 | jq 'select(.task.task.status == \"failed\").task.task'")]
+pub(crate) struct Export {
+    /// The execution
+    #[arg(value_parser = value::execution, value_name = "ID")]
+    pub(crate) id: ExecutionId,
+
+    /// Writes to this file, which must not exist yet. A failure leaves no file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// Creates the store's tables, or brings them up to date

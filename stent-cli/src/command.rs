@@ -6,6 +6,7 @@ mod cleanup;
 mod dispatch;
 mod dlq;
 mod doctor;
+mod export;
 mod list;
 mod migrate;
 mod pages;
@@ -76,6 +77,9 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<()> {
             }
             DlqCommand::Stats(_) => store::with(&global, async |stent| dlq::stats(stent, out).await).await,
         },
+        Command::Export(args) => {
+            store::with(&global, async |stent| export::run(stent, &args, out).await).await
+        }
         Command::Cleanup(args) => {
             store::with(&global, async |stent| cleanup::run(stent, &args, out).await).await
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stent::view::WorkerRecord;
+use stent::view::{ExportRecord, WorkerRecord};
 use stent::{Uuid, WorkerId, WorkerState};
 
 use crate::program::timeless;
@@ -323,4 +323,50 @@ fn live_workers_are_listed_and_the_others_on_request() {
     let dead = shop.stent(&["workers", "--state", "dead"]).ok();
     assert!(dead.contains("dead") && dead.contains("1h ago"), "{dead}");
     assert!(shop.stent(&["workers", "--state", "gone"]).fails(2).contains("dead"), "it lists the words");
+}
+
+#[test]
+fn a_whole_record_is_exported_as_json_lines() {
+    let shop = Shop::open();
+
+    let lines = shop.stent(&["export", &id(PAID)]).ok();
+
+    let parts: Vec<ExportRecord> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("a part of a record")).collect();
+    assert!(
+        matches!(&parts[0], ExportRecord::Execution(view) if view.id.to_string() == id(PAID)),
+        "{parts:?}"
+    );
+    assert!(matches!(parts.last(), Some(ExportRecord::Notes(_))), "{parts:?}");
+    let tasks = parts.iter().filter_map(|part| match part {
+        ExportRecord::Task { task, args } => Some((task.name.as_str(), args.is_some())),
+        _ => None,
+    });
+    let mut tasks: Vec<_> = tasks.collect();
+    tasks.sort_unstable();
+    assert_eq!(
+        tasks,
+        [
+            ("charge", true),
+            ("checkout", true),
+            ("pack", false),
+            ("pack", false),
+            ("pack", false),
+            ("reserve", true)
+        ]
+    );
+    assert_eq!(parts.iter().filter(|part| matches!(part, ExportRecord::Item { .. })).count(), 2);
+
+    let file = shop.folder.path().join("paid.jsonl");
+    let path = file.display().to_string();
+    let ran = shop.stent(&["export", &id(PAID), "--file", &path]);
+    assert!(ran.stderr.starts_with(&format!("wrote {} lines to ", parts.len())), "{ran:?}");
+    assert_eq!((ran.ok().as_str(), std::fs::read_to_string(&file).expect("the file")), ("", lines.clone()));
+
+    let stderr = shop.stent(&["export", &id(DECLINED), "--file", &path]).fails(1);
+    assert!(stderr.contains(&path) && stderr.contains("hint: name a file that does not exist"), "{stderr}");
+    assert_eq!(std::fs::read_to_string(&file).expect("the file"), lines, "it was left alone");
+    let other = shop.folder.path().join("other.jsonl");
+    shop.stent(&["export", &id(99), "--file", &other.display().to_string()]).fails(3);
+    assert!(!other.exists(), "an unknown execution leaves no file");
 }

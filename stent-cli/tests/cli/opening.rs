@@ -23,6 +23,7 @@ fn a_store_that_does_not_exist_is_an_error_and_is_not_created() {
         &["retry", &id],
         &["dlq", "list"],
         &["cleanup", "--yes"],
+        &["export", &id],
         &["doctor"],
     ] {
         let stderr = shop.stent(args).fails(4);
@@ -127,6 +128,8 @@ fn every_command_closes_its_store_whether_it_succeeds_or_fails() {
         (&["dlq", "show", &paid], 3),
         (&["dlq", "retry", &declined], 0),
         (&["cleanup"], 2),
+        (&["export", &paid], 0),
+        (&["export", &unknown], 3),
         (&["migrate"], 0),
         (&["doctor"], 0),
     ] {
