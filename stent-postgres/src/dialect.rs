@@ -66,6 +66,14 @@ impl PostgresDialect {
         self
     }
 
+    /// The schema of the tables, as an SQL expression.
+    pub(crate) fn schema_literal(&self) -> String {
+        match self.place.schema() {
+            Some(schema) => format!("'{}'", schema.replace('\'', "''")),
+            None => "current_schema()".to_owned(),
+        }
+    }
+
     /// For connections that the application opened: each transaction begins with these settings.
     #[must_use]
     pub(crate) fn with_settings(mut self, settings: String) -> Self {

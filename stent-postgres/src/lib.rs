@@ -22,12 +22,14 @@
 //! | `place.rs` | the schema of the tables, and how statements name it |
 //! | `spare.rs` | keeps a minimum of connections open |
 //! | `dialect.rs` | the Postgres dialect for `stent-sql` |
+//! | `diagnosis.rs` | examines the server for operators |
 //! | `error.rs` | classifies errors, and says what to do about them |
 //! | `pack.rs` | passes a batch of rows as arrays, and reads rows |
 //! | `hints.rs` | sends hints between processes |
 //!
 //! Everything else is in `stent-sql`.
 
+mod diagnosis;
 mod dialect;
 mod error;
 mod guests;

@@ -1,12 +1,12 @@
 //! Reads: pages of sorted sets, and the rows of their members.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use redis::{Cmd, Pipeline, Value};
 use stent_core::backend::{
-    DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,
-    Reads, Result, RunningView, StoredTask, SummaryView, TaskView, tally,
+    DeadLetter, DeadLetterStat, ExecutionView, Filter, Finding, Inspect, ItemView, LaneView, NotesView,
+    ProgressView, Reads, Result, RunningView, StoredTask, SummaryView, TaskView, tally,
 };
 use stent_core::limits::{COUNT_MAX, LOOKUP_MAX, NOTES_MAX, PAGE_MAX};
 use stent_core::model::{
@@ -19,6 +19,7 @@ use crate::claim::to_epoch;
 use crate::index::decode_lane;
 use crate::keys::{id, last_id, moment, seq, to_moment};
 use crate::row::{Head, Tail, at, at_key, corrupt, decode};
+use crate::server::Facts;
 use crate::store::{RedisStore, stored};
 
 /// The most rows that one round trip reads.
@@ -424,6 +425,15 @@ impl Inspect for RedisStore {
     async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
         let _call = self.enter("workers")?;
         self.read_workers(after, max).await
+    }
+
+    async fn diagnose(&self) -> Result<Vec<Finding>> {
+        let _call = self.enter("diagnose")?;
+        let info: String = self.link.run("diagnose", &redis::cmd("INFO")).await?;
+        // The user may lack the permission, and hosted servers lack the command.
+        let config = redis::cmd("CONFIG").arg("GET").arg("appendfsync").clone();
+        let config: Option<HashMap<String, String>> = self.link.run("diagnose", &config).await.ok();
+        Ok(Facts::read(&info, config.as_ref()).findings())
     }
 }
 

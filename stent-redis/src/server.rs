@@ -1,8 +1,9 @@
-//! The requirements on a server that keeps executions: version, role and durability. Sends no commands and only reads replies.
+//! The requirements on a server that keeps executions: version, role, durability and memory. Sends no commands and only reads
+//! replies.
 
 use std::collections::HashMap;
 
-use stent_core::backend::ErrorKind;
+use stent_core::backend::{ErrorKind, Finding};
 
 use crate::options::Durability;
 
@@ -27,7 +28,18 @@ pub(crate) struct Facts {
     eviction: Option<String>,
     /// `None` if the user may not read the configuration.
     fsync: Option<String>,
+    /// The bytes in use, and the most that the server may use: by its setting, or else by its machine.
+    memory: Option<(u64, u64)>,
+    /// Whether the server is limited by its setting.
+    has_limit: bool,
+    /// Whether the last write to the append-only file, and its last rewrite, succeeded.
+    writes_aof: bool,
+    rewrites_aof: bool,
 }
+
+/// The shares of the memory from which on it is scarce, and nearly gone, in percent.
+const MEMORY_SCARCE: u64 = 80;
+const MEMORY_GONE: u64 = 95;
 
 /// The reason for refusing a server, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +61,13 @@ impl Facts {
         };
         let primary =
             (text("role") == "slave").then(|| format!("{}:{}", text("master_host"), text("master_port")));
+        let number = |name| said.get(name).and_then(|value| value.parse::<u64>().ok());
+        let limit = number("maxmemory").filter(|limit| *limit > 0);
         Self {
+            memory: number("used_memory").zip(limit.or_else(|| number("total_system_memory"))),
+            has_limit: limit.is_some(),
+            writes_aof: !matches!(text("aof_last_write_status"), "err"),
+            rewrites_aof: !matches!(text("aof_last_bgrewrite_status"), "err"),
             product,
             version: version(text("redis_version")),
             is_valkey,
@@ -168,6 +186,109 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// What operators should know of a server that was accepted. Settings change while it runs.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        vec![self.role(), self.durability(), self.file(), self.eviction(), self.memory()]
+    }
+
+    fn role(&self) -> Finding {
+        const CHECK: &str = "role";
+        match &self.primary {
+            None => Finding::ok(CHECK, format!("a primary of {}", self.product)),
+            Some(primary) => Finding::problem(
+                CHECK,
+                format!("the server is a replica of {primary}, and takes no writes"),
+                "name the primary in the URLs of workers",
+            ),
+        }
+    }
+
+    fn durability(&self) -> Finding {
+        const CHECK: &str = "durability";
+        match (self.has_aof, self.fsync.as_deref()) {
+            (Some(true), Some("always")) => {
+                Finding::ok(CHECK, "commits are on the disk (appendfsync always)")
+            }
+            (Some(true), fsync) => {
+                let what = match fsync {
+                    Some("everysec") => {
+                        "a crash may lose the last two seconds of confirmed work (appendfsync everysec)"
+                    }
+                    Some(_) => {
+                        "a crash of the machine may lose half a minute of confirmed work (appendfsync no)"
+                    }
+                    None => "this user may not read appendfsync, so what a crash may lose is not known",
+                };
+                Finding::warning(CHECK, what, "set appendfsync always to lose nothing")
+            }
+            (Some(false), _) => Finding::warning(
+                CHECK,
+                "the server keeps no append-only file: all executions are lost with its process",
+                "set appendonly yes",
+            ),
+            (None, _) => Finding::warning(
+                CHECK,
+                "the server does not say whether it keeps an append-only file",
+                "let the user run INFO",
+            ),
+        }
+    }
+
+    fn file(&self) -> Finding {
+        const CHECK: &str = "append-only file";
+        match (self.writes_aof, self.rewrites_aof) {
+            (true, true) => Finding::ok(CHECK, "its last write and rewrite succeeded"),
+            (false, _) => Finding::problem(
+                CHECK,
+                "its last write failed, so the server refuses writes or loses them in a crash",
+                "see the server's log; often the disk is full",
+            ),
+            (true, false) => Finding::warning(
+                CHECK,
+                "its last rewrite failed, so it grows",
+                "see the server's log; often memory for a fork, or space on the disk, is missing",
+            ),
+        }
+    }
+
+    fn eviction(&self) -> Finding {
+        const CHECK: &str = "eviction";
+        match self.eviction.as_deref() {
+            Some("noeviction") => Finding::ok(CHECK, "the server evicts nothing"),
+            Some(policy) => Finding::problem(
+                CHECK,
+                format!(
+                    "the server evicts keys when its memory is full (maxmemory-policy {policy}): executions disappear"
+                ),
+                "set maxmemory-policy noeviction",
+            ),
+            None => Finding::warning(
+                CHECK,
+                "the server does not say whether it evicts keys",
+                "make sure that maxmemory-policy is noeviction",
+            ),
+        }
+    }
+
+    fn memory(&self) -> Finding {
+        const CHECK: &str = "memory";
+        const MIB: u64 = 1024 * 1024;
+        let Some((used, most)) = self.memory.filter(|(_, most)| *most > 0) else {
+            return Finding::ok(CHECK, "the server does not say how much it uses");
+        };
+        let of = if self.has_limit { "maxmemory" } else { "the machine's memory" };
+        let what = format!("{} of {} MiB are in use ({of})", used / MIB, most / MIB);
+        let remedy =
+            "delete what has ended (`stent cleanup`, or a retention), or give the server more memory";
+        match u128::from(used) * 100 / u128::from(most) {
+            share if share >= u128::from(MEMORY_GONE) => Finding::problem(CHECK, what, remedy),
+            share if share >= u128::from(MEMORY_SCARCE) => Finding::warning(CHECK, what, remedy),
+            _ => Finding::ok(CHECK, what),
+        }
+    }
+}
+
 /// Returns the first two numbers of a version such as `7.0.15`.
 fn version(text: &str) -> Option<(u32, u32)> {
     let mut numbers = text.split('.');
@@ -222,6 +343,39 @@ mod tests {
     fn a_primary_that_writes_always_is_taken_without_a_word() {
         assert_eq!(service(&[]), Ok(()));
         assert_eq!(durability(&[], Some("always"), Durability::Aof), Ok(None));
+    }
+
+    #[test]
+    fn each_setting_that_can_lose_work_is_a_finding_with_a_remedy() {
+        use stent_core::backend::Verdict;
+        let bad = |lines: &[(&str, &str)], fsync| -> Vec<(String, Verdict)> {
+            let findings = facts(lines, fsync).findings().into_iter();
+            let bad = findings.filter(|finding| finding.verdict != Verdict::Ok);
+            bad.inspect(|finding| assert!(!finding.remedy.is_empty(), "{finding:?}"))
+                .map(|finding| (finding.check, finding.verdict))
+                .collect()
+        };
+        let one = |check: &str, verdict| vec![(check.to_owned(), verdict)];
+        let always = Some("always");
+        let memory = |used| [("used_memory", used), ("maxmemory", "1000"), ("total_system_memory", "9000")];
+        assert_eq!(bad(&[], always), []);
+        assert_eq!(bad(&memory("799"), always), []);
+        assert_eq!(bad(&memory("800"), always), one("memory", Verdict::Warning));
+        assert_eq!(bad(&memory("950"), always), one("memory", Verdict::Problem));
+        let unlimited = [("used_memory", "8600"), ("maxmemory", "0"), ("total_system_memory", "9000")];
+        assert_eq!(bad(&unlimited, always), one("memory", Verdict::Problem));
+        for (line, fsync, check, verdict) in [
+            (("role", "slave"), always, "role", Verdict::Problem),
+            (("maxmemory_policy", "allkeys-lru"), always, "eviction", Verdict::Problem),
+            (("maxmemory_policy", ""), always, "eviction", Verdict::Warning),
+            (("aof_enabled", "0"), always, "durability", Verdict::Warning),
+            (("aof_enabled", "1"), Some("everysec"), "durability", Verdict::Warning),
+            (("aof_enabled", "1"), None, "durability", Verdict::Warning),
+            (("aof_last_write_status", "err"), always, "append-only file", Verdict::Problem),
+            (("aof_last_bgrewrite_status", "err"), always, "append-only file", Verdict::Warning),
+        ] {
+            assert_eq!(bad(&[line], fsync), one(check, verdict), "{line:?}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@
 //! | `backup.rs` | copies the whole store to a new file |
 //! | `connections.rs` | pools: checks connections that return, and reports commits and rollbacks |
 //! | `files.rs` | detects files that were replaced on the disk |
+//! | `diagnosis.rs` | examines the file for operators |
 //! | `dialect.rs` | the SQLite dialect for `stent-sql` |
 //! | `batch.rs` | passes a batch of rows as one buffer |
 //! | `pack.rs` | returns many rows as one |
@@ -30,6 +31,7 @@
 mod backup;
 mod batch;
 mod connections;
+mod diagnosis;
 mod dialect;
 mod files;
 mod hints;

@@ -1,7 +1,7 @@
 //! `stent doctor`: what is wrong with a store or stuck in it, each with a remedy.
 //!
-//! It sees what the library shows of every store. Facts that only a server or a file system knows are left to their own tools,
-//! except the size of SQLite's log.
+//! The store examines its own settings, files and indexes. This file adds what every store shows: answers, clocks, workers, and work
+//! that stands still.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 use stent::backend::limits::PAGE_MAX;
 use stent::backend::{SchemaVersion, Store};
-use stent::view::Filter;
-use stent::{ExecutionStatus, Stent, Timestamp};
+use stent::view::{Filter, Finding, Lane, Verdict, WorkerRecord};
+use stent::{ExecutionStatus, Stent, Timestamp, WorkerState};
 
 use crate::cli::{Doctor, Format, Global};
 use crate::fault::{FAILED, Fault, Result};
@@ -22,76 +22,30 @@ use crate::text::{count, duration, words};
 /// A difference of clocks that the library warns of, too.
 const DRIFT_MAX: Duration = Duration::from_secs(1);
 
-/// A log of SQLite that no longer shrinks by itself: the library cuts it to 64 MiB at each checkpoint.
-const LOG_BYTES_MAX: u64 = 512 * 1024 * 1024;
-
 /// An answer that takes longer slows every step down.
 const ANSWER_MAX: Duration = Duration::from_millis(250);
 
 /// How long a lease may be over before its task is called lost: workers look for such tasks every few seconds.
 const LOST_AFTER: Duration = Duration::from_secs(60);
 
+/// How long ago a worker may have been lost to be worth a warning.
+const LOST_LATELY: Duration = Duration::from_secs(60 * 60);
+
 /// Names that a finding has room for.
 const NAMES: usize = 5;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Ok,
-    Warning,
-    Problem,
-}
-
-impl Verdict {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Problem => "problem",
-        }
-    }
-}
-
-/// The result of one check.
-#[derive(Debug)]
-struct Finding {
-    check: &'static str,
-    verdict: Verdict,
-    what: String,
-    /// The remedy.
-    remedy: &'static str,
-}
-
-impl Finding {
-    fn ok(check: &'static str, what: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Ok, what: what.into(), remedy: "" }
-    }
-
-    fn warning(check: &'static str, what: impl Into<String>, remedy: &'static str) -> Self {
-        Self { check, verdict: Verdict::Warning, what: what.into(), remedy }
-    }
-
-    fn problem(check: &'static str, what: impl Into<String>, remedy: &'static str) -> Self {
-        Self { check, verdict: Verdict::Problem, what: what.into(), remedy }
-    }
-}
-
 pub(crate) async fn run(global: &Global, args: &Doctor, out: &mut Out) -> Result<()> {
     let place = Place::find(global)?;
-    let file = place.file();
     let store = place.open(Missing::IsAnError).await?;
     let work = async {
         let mut findings = vec![reach(&store).await?];
-        if let Some(file) = file {
-            findings.push(log(&file));
-        }
         let schema = schema(store.version().await?);
         let is_current = schema.verdict == Verdict::Ok;
         findings.push(schema);
-        if is_current {
-            let stent = store::connect(Arc::clone(&store)).await?;
-            look(&stent, args, &mut findings).await?;
-        }
-        report(&findings, args, out)
+        let looked = if is_current { look(&store, args, &mut findings).await } else { Ok(()) };
+        // The findings may say why the rest failed.
+        let reported = report(&findings, args, out);
+        looked.and(reported)
     };
     store::closing(&store, work).await
 }
@@ -110,20 +64,6 @@ async fn reach(store: &Arc<dyn Store>) -> Result<Finding> {
     } else {
         Finding::ok("store", what)
     })
-}
-
-fn log(file: &std::path::Path) -> Finding {
-    let mut log = file.as_os_str().to_owned();
-    log.push("-wal");
-    let bytes = std::fs::metadata(log).map_or(0, |log| log.len());
-    let what = format!("the log has {} MiB", bytes.div_ceil(1024 * 1024));
-    if bytes > LOG_BYTES_MAX {
-        let remedy =
-            "a long reading transaction keeps it from shrinking: find the program that holds one open";
-        Finding::warning("log", what, remedy)
-    } else {
-        Finding::ok("log", what)
-    }
 }
 
 fn schema(version: SchemaVersion) -> Finding {
@@ -149,14 +89,85 @@ fn schema(version: SchemaVersion) -> Finding {
     }
 }
 
-async fn look(stent: &Stent, args: &Doctor, findings: &mut Vec<Finding>) -> Result<()> {
-    let now = stent.store().clock().await?;
+async fn look(store: &Arc<dyn Store>, args: &Doctor, findings: &mut Vec<Finding>) -> Result<()> {
+    findings.extend(store.diagnose().await?);
+    let stent = store::connect(Arc::clone(store)).await?;
+    let now = store.clock().await?;
+    let fleet = fleet(&stent).await?;
     findings.push(clock(now));
-    findings.push(leases(stent, now).await?);
-    findings.push(work(stent, args.patience, now).await?);
-    findings.push(deadlines(stent, now).await?);
-    findings.push(dead_letters(stent).await?);
+    findings.push(workers(&fleet, now));
+    findings.push(leases(&stent, now).await?);
+    findings.push(work(&stent, &fleet, args.patience, now).await?);
+    findings.push(deadlines(&stent, now).await?);
+    findings.push(dead_letters(&stent).await?);
     Ok(())
+}
+
+/// The workers that have not stopped by their own word.
+async fn fleet(stent: &Stent) -> Result<Vec<WorkerRecord>> {
+    let (mut fleet, mut after) = (Vec::new(), None);
+    loop {
+        let page = stent.inspect().workers(after, PAGE_MAX).await?;
+        let is_last = page.len() < PAGE_MAX;
+        after = page.last().map(|record| record.id).or(after);
+        fleet.extend(page.into_iter().filter(|record| record.state != WorkerState::Stopped));
+        if is_last {
+            return Ok(fleet);
+        }
+    }
+}
+
+fn workers(fleet: &[WorkerRecord], now: Timestamp) -> Finding {
+    const CHECK: &str = "workers";
+    let alive: Vec<_> = fleet.iter().filter(|record| !record.is_over(now)).collect();
+    let named = |record: &WorkerRecord| match record.host.as_str() {
+        "" => record.name.clone(),
+        host => format!("{} on {host}", record.name),
+    };
+    let skewed =
+        alive.iter().filter(|record| Duration::from_micros(record.drift_us.unsigned_abs()) > DRIFT_MAX);
+    let skewed: Vec<_> = skewed.map(|record| named(record)).collect();
+    // Workers that died long ago are history.
+    let lost = fleet.iter().filter(|record| record.is_over(now) && record.seen_at > now - LOST_LATELY);
+    let lost: Vec<_> = lost.map(named).collect();
+    let there = format!("{} alive", count(alive.len(), "worker"));
+    if !lost.is_empty() {
+        let (n, names) = (lost.len(), names(lost.into_iter()));
+        let what = format!("{there}, {n} lost within {}: {names}", duration(LOST_LATELY));
+        return Finding::warning(
+            CHECK,
+            what,
+            "see the logs of their processes; `stent workers --all` shows when each was last seen",
+        );
+    }
+    if !skewed.is_empty() {
+        let (n, names) = (skewed.len(), names(skewed.into_iter()));
+        let what = format!(
+            "{there}, {n} with a clock that differs from the store's by more than {}: {names}",
+            duration(DRIFT_MAX)
+        );
+        return Finding::warning(CHECK, what, "run NTP on their hosts, and on the store's");
+    }
+    Finding::ok(CHECK, there)
+}
+
+/// Why nobody takes the work of a lane, as far as the fleet's records tell.
+fn why(lane: &Lane, fleet: &[WorkerRecord], now: Timestamp) -> &'static str {
+    let mut alive = fleet.iter().filter(|record| !record.is_over(now));
+    let known: Vec<_> = alive.by_ref().filter(|record| record.functions.contains(&lane.function)).collect();
+    let serves = |record: &&WorkerRecord| {
+        record.queues.as_ref().is_none_or(|queues| queues.contains(&lane.queue))
+            && (record.tags.is_empty()
+                || lane.tags.is_empty()
+                || record.tags.iter().any(|tag| lane.tags.contains(tag)))
+    };
+    if known.is_empty() {
+        "no live worker knows it"
+    } else if !known.iter().any(serves) {
+        "no live worker that knows it serves the queue and tags"
+    } else {
+        "the workers that know it have no room, or a limit holds it back"
+    }
 }
 
 fn clock(now: Timestamp) -> Finding {
@@ -191,7 +202,7 @@ async fn leases(stent: &Stent, now: Timestamp) -> Result<Finding> {
     Ok(Finding::problem("leases", what, "start a worker that knows these functions and serves these queues"))
 }
 
-async fn work(stent: &Stent, patience: Duration, now: Timestamp) -> Result<Finding> {
+async fn work(stent: &Stent, fleet: &[WorkerRecord], patience: Duration, now: Timestamp) -> Result<Finding> {
     let lanes = stent.inspect().lanes().await?;
     let due: u64 = lanes.iter().map(|lane| lane.due).sum();
     let is_late = |at: Option<Timestamp>| at.is_some_and(|at| at + patience < now);
@@ -205,11 +216,12 @@ async fn work(stent: &Stent, patience: Duration, now: Timestamp) -> Result<Findi
     let names = names(late.iter().map(|view| {
         let tags = words(&view.lane.tags);
         let tags = if tags.is_empty() { tags } else { format!(" with tags {tags}") };
-        format!("{} on queue {}{tags} ({} due)", view.lane.function, view.lane.queue, view.due)
+        let why = why(&view.lane, fleet, now);
+        format!("{} on queue {}{tags} ({} due; {why})", view.lane.function, view.lane.queue, view.due)
     }));
     let what = format!("work is due since {}: {names}", duration(now.since(oldest)));
-    let remedy = "no worker knows these functions, serves these queues and tags, or has room: see `stent tasks` and \
-                  `stent queues`";
+    let remedy = "start workers that know these functions and serve these queues and tags, or give them more slots: see \
+                  `stent workers`, `stent tasks` and `stent queues`";
     Ok(Finding::problem("work", what, remedy))
 }
 
@@ -257,7 +269,7 @@ fn names(all: impl Iterator<Item = String>) -> String {
 fn report(findings: &[Finding], args: &Doctor, out: &mut Out) -> Result<()> {
     match out.format {
         Format::Table => {
-            for Finding { check, verdict, what, remedy } in findings {
+            for Finding { check, verdict, what, remedy, .. } in findings {
                 let colour = match verdict {
                     Verdict::Ok => Colour::Good,
                     Verdict::Warning => Colour::Waiting,
@@ -283,7 +295,7 @@ fn report(findings: &[Finding], args: &Doctor, out: &mut Out) -> Result<()> {
     }
 }
 
-fn as_json(Finding { check, verdict, what, remedy }: &Finding) -> Value {
-    let remedy = if remedy.is_empty() { Value::Null } else { (*remedy).into() };
+fn as_json(Finding { check, verdict, what, remedy, .. }: &Finding) -> Value {
+    let remedy = if remedy.is_empty() { Value::Null } else { remedy.as_str().into() };
     json!({ "check": check, "verdict": verdict.as_str(), "what": what, "remedy": remedy })
 }

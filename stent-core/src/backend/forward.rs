@@ -7,9 +7,9 @@ use std::path::Path;
 use async_trait::async_trait;
 
 use super::{
-    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter, Hints,
-    Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged, Reads, Renewal, Result,
-    RunningView, SchemaVersion, Store, TaskView, Topic, Transactions,
+    Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter,
+    Finding, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged, Reads,
+    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Transactions,
 };
 use crate::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
 use crate::transition::Transition;
@@ -145,6 +145,7 @@ forward! {
         async fn dead_letter(execution: ExecutionId) -> Result<Option<DeadLetter>>;
         async fn dead_letter_stats(max: usize) -> Result<Vec<DeadLetterStat>>;
         async fn workers(after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>>;
+        async fn diagnose() -> Result<Vec<Finding>>;
     }
     Hints {
         fn listen(topic: Topic) -> Box<dyn Listener>;

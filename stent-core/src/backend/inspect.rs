@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Result;
+use super::{Finding, Result};
 use crate::limits::{COUNT_MAX, ID_DRIFT_MAX, LANES_MAX, NOTES_MAX, PAGE_MAX};
 use crate::model::{
     EndedClaim, ExecutionStatus, Lane, Marks, RetryPolicy, Seq, Step, StepKind, TaskResult, TaskStatus,
@@ -93,6 +93,16 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     /// Reads a page of the [reported](super::Backend::report) workers after `after`, by id, and so oldest first: those that run, and
     /// those that have stopped, crashed or [died](WorkerRecord::is_dead) and were not purged yet.
     async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>>;
+
+    /// Examines the store itself: what only its database knows of settings, indexes and files that can slow work down or lose it.
+    /// The checks are the store's own, and each is in the result, with or without a problem. It reads little, however large the store
+    /// is. The default is for stores with nothing to examine.
+    ///
+    /// # Errors
+    /// Fails if the store cannot be examined, such as without its schema. A setting that the user may not read is a finding.
+    async fn diagnose(&self) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
 }
 
 /// The executions to list. Every field that is set must match.

@@ -18,6 +18,7 @@
 mod announced;
 mod channel;
 mod claim;
+mod diagnosis;
 mod error;
 mod export;
 mod forward;
@@ -33,6 +34,7 @@ use async_trait::async_trait;
 pub use announced::Announced;
 pub use channel::HintChannel;
 pub use claim::{ClaimRequest, Claimed, Expired, Limit, LimitUsage, NoStickyCache, StickyCache};
+pub use diagnosis::{Finding, Verdict};
 pub use error::{Error, ErrorKind, Result};
 pub use export::ExportRecord;
 pub use forward::Forward;

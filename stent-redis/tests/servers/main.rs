@@ -8,6 +8,7 @@ mod budgets;
 mod certificates;
 mod cluster;
 mod costs;
+mod diagnosis;
 mod durability;
 mod foreign;
 mod hints;

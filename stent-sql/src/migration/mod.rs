@@ -19,6 +19,30 @@ use sea_orm_migration::{
 
 use crate::Dialect;
 
+/// The indexes of the present schema, besides primary keys. Stent's statements find their rows by them.
+pub const INDEXES: [&str; 20] = [
+    "stent_ended_claims_execution",
+    "stent_keys_ended",
+    "stent_keys_execution",
+    "stent_keys_expiry",
+    "stent_progress_execution",
+    "stent_task_dead",
+    "stent_task_ended",
+    "stent_task_execution",
+    "stent_task_expiry",
+    "stent_task_key",
+    "stent_task_limit",
+    "stent_task_live",
+    "stent_task_open",
+    "stent_task_past",
+    "stent_task_ready",
+    "stent_task_reason",
+    "stent_task_step",
+    "stent_task_stopped_by",
+    "stent_task_stopping",
+    "stent_worker_seen",
+];
+
 /// Applies Stent's migrations, which are recorded apart from those of the application.
 pub struct Migrator {
     dialect: Arc<dyn Dialect>,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use stent_core::backend::{
-    DeadLetter, DeadLetterStat, Error, ErrorKind, ExecutionView, Filter, Inspect, ItemView, LaneView,
-    NotesView, Reads, Result, RunningView, TaskView, Topic,
+    DeadLetter, DeadLetterStat, Error, ErrorKind, ExecutionView, Filter, Finding, Inspect, ItemView,
+    LaneView, NotesView, Reads, Result, RunningView, TaskView, Topic,
 };
 use stent_core::limits::{COUNT_MAX, LANES_MAX, LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{EndedClaim, ExecutionStatus, Seq, Step, WorkerRecord};
@@ -219,6 +219,16 @@ impl Inspect for SqlStore {
 
     async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
         self.read_workers(after, max).await
+    }
+
+    async fn diagnose(&self) -> Result<Vec<Finding>> {
+        const OPERATION: &str = "diagnose";
+        self.check_open(OPERATION)?;
+        self.check_place(OPERATION)?;
+        match self.dialect.examine(&self.connections).await {
+            Ok(findings) => Ok(findings),
+            Err(error) => Err(self.failed(OPERATION, error).await),
+        }
     }
 }
 

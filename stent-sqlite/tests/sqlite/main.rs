@@ -12,6 +12,7 @@ mod close;
 #[path = "../../../stent-sql/tests/shared/connection.rs"]
 mod connection;
 mod connections;
+mod diagnosis;
 mod files;
 mod lanes;
 #[path = "../../../stent-sql/tests/shared/lost.rs"]

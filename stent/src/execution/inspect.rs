@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stent_core::backend::{ExecutionView, Filter, ItemView, LaneView, RunningView, TaskView};
+use stent_core::backend::{ExecutionView, Filter, Finding, ItemView, LaneView, RunningView, TaskView};
 use stent_core::limits::{COUNT_MAX, LANES_MAX, PAGE_MAX};
 use stent_core::model::{EndedClaim, ExecutionStatus, Seq, WorkerRecord};
 use stent_core::{ExecutionId, Payload, TaskId, WorkerId};
@@ -159,6 +159,15 @@ impl Inspector {
     pub async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>> {
         let max = max.min(PAGE_MAX);
         Ok(self.engine.retrying(|| self.engine.store.workers(after, max)).await?)
+    }
+
+    /// Examines the store itself: settings, indexes, files and memory, as only its database knows them. Each finding has a remedy if
+    /// something is to be done. The command `stent doctor` shows them, with checks of the work in the store.
+    ///
+    /// # Errors
+    /// Store errors.
+    pub async fn diagnose(&self) -> Result<Vec<Finding>> {
+        Ok(self.engine.retrying(|| self.engine.store.diagnose()).await?)
     }
 
     /// Exports an execution: reads its whole record part by part, from its tasks with their arguments and results to its notes. Takes
