@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::sqlx::postgres::PgListener;
-use sea_orm::sqlx::{self, AssertSqlSafe};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, RuntimeErr, Statement};
+use sea_orm::sqlx::postgres::{PgListener, PgRow};
+use sea_orm::sqlx::{self, AssertSqlSafe, Decode, Postgres, Row, Type};
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use stent_core::backend::Finding;
 use stent_sql::Connections;
 use stent_sql::dialect::{Diagnosis, judge_indexes};
@@ -20,7 +20,7 @@ const DEAD_ROWS_MAX: i64 = 50_000;
 /// A transaction that is older keeps so many dead rows from being removed that claims become slow.
 const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// How long a notification may take that a connection sends to itself.
+/// How long a notification may take from one connection to another.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[async_trait]
@@ -29,22 +29,30 @@ impl Diagnosis for PostgresDialect {
         let read = &connections.read;
         let schema = self.schema_literal();
         let indexes = rows(read, &indexes(&schema)).await?;
-        let indexes: Vec<(String, bool)> = indexes
-            .iter()
-            .map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?)))
-            .collect::<Result<_, DbErr>>()?;
+        let indexes: Vec<(String, bool)> =
+            indexes.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<_, DbErr>>()?;
         let mut findings = vec![judge_indexes(&indexes), privileges(read, &schema).await?];
         findings.extend(vacuum(read, &schema).await?);
         findings.push(transactions(read).await?);
         findings.push(durability(read).await?);
         findings.push(sessions(read).await?);
-        findings.push(notifications(read).await?);
+        findings.push(notifications(read, &connections.write).await?);
         Ok(findings)
     }
 }
 
-async fn rows(connection: &DatabaseConnection, query: &str) -> Result<Vec<QueryResult>, DbErr> {
-    connection.query_all_raw(Statement::from_string(DbBackend::Postgres, query)).await
+/// Runs a query without preparing it: a pooler may not support prepared statements, and that should not be all that operators learn.
+async fn rows(connection: &DatabaseConnection, query: &str) -> Result<Vec<PgRow>, DbErr> {
+    let query = sqlx::raw_sql(AssertSqlSafe(query.to_owned()));
+    query.fetch_all(connection.get_postgres_connection_pool()).await.map_err(failed)
+}
+
+fn get<'r, T: Decode<'r, Postgres> + Type<Postgres>>(row: &'r PgRow, column: usize) -> Result<T, DbErr> {
+    row.try_get(column).map_err(failed)
+}
+
+fn failed(error: sqlx::Error) -> DbErr {
+    DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
 fn indexes(schema: &str) -> String {
@@ -71,8 +79,7 @@ async fn privileges(read: &DatabaseConnection, schema: &str) -> Result<Finding, 
     let Some(row) = rows.first() else {
         return Ok(Finding::ok(CHECK, "this user may read and write all tables"));
     };
-    let (user, schema, lacking): (String, String, String) =
-        (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+    let (user, schema, lacking): (String, String, String) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
     let what = format!("the user {user} lacks {lacking}");
     let remedy = format!(
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \"{schema}\" TO \"{user}\"; workers need them all"
@@ -92,18 +99,18 @@ async fn vacuum(read: &DatabaseConnection, schema: &str) -> Result<[Finding; 2],
     let mut tables = Vec::new();
     let (mut off, mut runs) = (Vec::new(), true);
     for row in &rows(read, &query).await? {
-        let name: String = row.try_get_by_index(0)?;
-        if row.try_get_by_index(3)? {
+        let name: String = get(row, 0)?;
+        if get(row, 3)? {
             off.push(name.clone());
         }
-        let vacuumed: Option<i64> = row.try_get_by_index(4)?;
+        let vacuumed: Option<i64> = get(row, 4)?;
         tables.push(Table {
             name,
-            live: row.try_get_by_index(1)?,
-            dead: row.try_get_by_index(2)?,
+            live: get(row, 1)?,
+            dead: get(row, 2)?,
             vacuumed: vacuumed.map(|age| Duration::from_micros(u64::try_from(age).unwrap_or(0))),
         });
-        runs = row.try_get_by_index(5)?;
+        runs = get(row, 5)?;
     }
     Ok([judge_dead_rows(&tables), judge_autovacuum(runs, &off)])
 }
@@ -167,8 +174,8 @@ async fn transactions(read: &DatabaseConnection) -> Result<Finding, DbErr> {
          ) AS open ORDER BY age DESC LIMIT 1";
     let rows = rows(read, query).await?;
     let Some(row) = rows.first() else { return Ok(judge_transaction(None)) };
-    let age: i64 = row.try_get_by_index(2)?;
-    let (who, end): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    let age: i64 = get(row, 2)?;
+    let (who, end): (String, String) = (get(row, 0)?, get(row, 1)?);
     Ok(judge_transaction(Some((&who, &end, Duration::from_micros(u64::try_from(age).unwrap_or(0))))))
 }
 
@@ -188,7 +195,7 @@ fn judge_transaction(oldest: Option<(&str, &str, Duration)>) -> Finding {
 async fn durability(read: &DatabaseConnection) -> Result<Finding, DbErr> {
     let query = "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')";
     let rows = rows(read, query).await?;
-    let setting = |index| rows.first().map_or(Ok(String::new()), |row| row.try_get_by_index(index));
+    let setting = |index| rows.first().map_or(Ok(String::new()), |row| get(row, index));
     let (fsync, pages, commit): (String, String, String) = (setting(0)?, setting(1)?, setting(2)?);
     Ok(judge_durability(&fsync, &pages, &commit))
 }
@@ -212,7 +219,7 @@ async fn sessions(read: &DatabaseConnection) -> Result<Finding, DbErr> {
     let query = "SELECT count(*), current_setting('max_connections')::bigint FROM pg_stat_activity \
                  WHERE backend_type = 'client backend'";
     let rows = rows(read, query).await?;
-    let number = |index| rows.first().map_or(Ok(0), |row| row.try_get_by_index(index));
+    let number = |index| rows.first().map_or(Ok(0), |row| get(row, index));
     Ok(judge_sessions(number(0)?, number(1)?))
 }
 
@@ -226,17 +233,21 @@ fn judge_sessions(used: i64, most: i64) -> Finding {
     Finding::ok(CHECK, what)
 }
 
-/// Whether a notification that a connection sends to itself comes back: a pooler that assigns each transaction to a different
-/// connection loses it.
-async fn notifications(read: &DatabaseConnection) -> Result<Finding, DbErr> {
+/// Whether a notification of one connection arrives at another: a pooler that assigns each transaction to a different connection
+/// loses it.
+async fn notifications(read: &DatabaseConnection, write: &DatabaseConnection) -> Result<Finding, DbErr> {
     const CHECK: &str = "notifications";
-    let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
     let mut listener = PgListener::connect_with(read.get_postgres_connection_pool()).await.map_err(failed)?;
     let channel = format!("stent_doctor_{}", Uuid::new_v4().simple());
     listener.listen(&channel).await.map_err(failed)?;
+    let mut teller = write.get_postgres_connection_pool().acquire().await.map_err(failed)?;
     let tell = format!("SELECT pg_notify('{channel}', '')");
-    sqlx::raw_sql(AssertSqlSafe(tell)).execute(&mut listener).await.map_err(failed)?;
-    if timeout(ECHO_TIMEOUT, listener.recv()).await.is_ok_and(|heard| heard.is_ok()) {
+    let told = sqlx::raw_sql(AssertSqlSafe(tell)).execute(&mut *teller).await;
+    if told.is_err() {
+        // Behind such a pooler, the notification may come to this connection, which does not expect it.
+        drop(teller.detach());
+    }
+    if told.is_ok() && timeout(ECHO_TIMEOUT, listener.recv()).await.is_ok_and(|heard| heard.is_ok()) {
         return Ok(Finding::ok(CHECK, "they arrive"));
     }
     let what =

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stent::backend::{Store, Topic};
+use stent::backend::{Store, Topic, Verdict};
 use stent::postgres::{PostgresOptions, PostgresStore};
 use stent::prelude::*;
 use stent::{Error, PollOptions, StoreErrorKind};
@@ -78,6 +78,10 @@ fn one_that_swallows_notifications_is_told_of_once_and_polling_finds_the_work() 
 
         let worker = other.worker().start().await.unwrap();
         warned(&bouncer).await;
+        let findings = ears.diagnose().await.unwrap();
+        let heard = findings.iter().find(|finding| finding.check == "notifications").unwrap();
+        assert_eq!(heard.verdict, Verdict::Warning, "{heard:?}");
+        assert!(heard.remedy.contains("session pooling"), "{heard:?}");
         quadruples(&stent).await;
         worker.drain().await.unwrap();
         drop(other);
