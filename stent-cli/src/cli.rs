@@ -191,7 +191,7 @@ pub(crate) struct Show {
     #[arg(long, value_parser = value::task, value_name = "ID", conflicts_with_all = ["timeline", "items", "ids"])]
     pub(crate) task: Option<TaskId>,
 
-    /// Reads at most this many tasks, items among them
+    /// Shows at most this many tasks; items count only with --items
     #[arg(long, short = 'n', value_name = "N", default_value_t = 10_000)]
     pub(crate) limit: usize,
 }

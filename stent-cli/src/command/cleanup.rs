@@ -1,9 +1,10 @@
 //! `stent cleanup`: deletes what is old enough, or counts it.
 
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 use stent::backend::limits::PAGE_MAX;
 use stent::view::{ExecutionView, Filter};
-use stent::{ExecutionStatus, Retention, Stent, Timestamp};
+use stent::{Error, ExecutionStatus, Retention, Stent, Timestamp};
 
 use crate::cli::{Cleanup, Format};
 use crate::fault::{Fault, Result, USAGE};
@@ -14,6 +15,9 @@ use crate::text::{duration, moment};
 /// Most executions of each kind that a dry run counts. It lists them, because stores count by status and not by age.
 const COUNTED_MAX: u64 = 10_000;
 
+/// Executions of which is read at once whether they have details.
+const READS: usize = 16;
+
 pub(crate) async fn run(stent: &Stent, args: &Cleanup, out: &mut Out) -> Result<()> {
     let none = !(args.executions || args.dead_letters || args.details || args.results);
     let (executions, dead_letters) = (args.executions || none, args.dead_letters || none);
@@ -21,13 +25,16 @@ pub(crate) async fn run(stent: &Stent, args: &Cleanup, out: &mut Out) -> Result<
     let cutoff = now - args.older_than;
     if !args.confirm.yes {
         let mut counts = Vec::new();
-        if executions || args.details {
-            let ended = count_executions(stent, cutoff).await?;
-            counts.extend(executions.then_some(("executions", Some(ended))));
-            counts.extend(args.details.then_some(("details", Some(ended))));
+        if executions {
+            counts.push(("executions", Some(count_executions(stent, cutoff).await?)));
         }
         if dead_letters {
             counts.push(("dead letters", Some(count_dead_letters(stent, cutoff).await?)));
+        }
+        if args.details {
+            // Executions are deleted first, and none with details is left.
+            let details = if executions { 0 } else { count_details(stent, cutoff).await? };
+            counts.push(("details", Some(details)));
         }
         counts.extend(args.results.then_some(("results", None)));
         report("WOULD DELETE", &counts, cutoff, out)?;
@@ -108,6 +115,44 @@ async fn count_executions(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
     }
     // Among the failed ones are dead letters, which are counted apart.
     Ok(count.saturating_sub(count_dead_letters(stent, cutoff).await?).min(COUNTED_MAX))
+}
+
+/// Counts ended executions that are no dead letters and still have steps, ended claims or progress.
+async fn count_details(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
+    let is_old = |view: &ExecutionView| view.ended_at.is_some_and(|ended| ended < cutoff);
+    let mut count = 0;
+    for status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal()) {
+        let filter = Filter::default().status(*status);
+        let mut before = None;
+        while count < COUNTED_MAX {
+            let page = stent.inspect().list(&filter, before, PAGE_MAX).await?;
+            let old: Vec<_> = page.iter().filter(|view| is_old(view)).collect();
+            for some in old.chunks(READS) {
+                let found = try_join_all(some.iter().map(|view| has_details(stent, view))).await?;
+                count += found.iter().filter(|has| **has).count() as u64;
+            }
+            before = page.last().map(|view| view.id);
+            if page.len() < PAGE_MAX {
+                break;
+            }
+        }
+    }
+    Ok(count.min(COUNTED_MAX))
+}
+
+async fn has_details(stent: &Stent, view: &ExecutionView) -> Result<bool> {
+    if view.status == ExecutionStatus::Failed {
+        match stent.dead_letters().show(view.id).await {
+            Ok(_) => return Ok(false),
+            Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let inspect = stent.inspect();
+    let tasks = inspect.tasks(view.id, None, 2).await?;
+    Ok(tasks.len() > 1
+        || !inspect.ended_claims(view.id.root()).await?.is_empty()
+        || !stent.notes(view.id).await?.progress.is_empty())
 }
 
 async fn count_dead_letters(stent: &Stent, cutoff: Timestamp) -> Result<u64> {

@@ -1,7 +1,7 @@
 //! `stent dlq` and `stent retry`: executions that failed for good.
 
-use stent::view::{DeadLetter, DeadLetterStat};
-use stent::{Error, ExecutionId, RetryPolicy, Stent};
+use stent::view::{DeadLetter, DeadLetterStat, Mark};
+use stent::{Error, ExecutionId, RetryPolicy, Stent, TaskId, Uuid};
 
 use super::act::{self, Act};
 use super::paging;
@@ -62,7 +62,7 @@ pub(crate) async fn show(stent: &Stent, args: &DlqShow, out: &mut Out) -> Result
         return out.json(&json);
     }
     let now = stent.store().clock().await?;
-    show::head(&letter.execution, now, out)?;
+    show::head(&letter.execution, None, now, out)?;
     let mut lines = show::Lines::default();
     lines.add("attempts", format!("{} failed and were retried", letter.attempts));
     lines.add("crashes", letter.crashes.to_string());
@@ -149,6 +149,7 @@ pub(crate) async fn retry(
     let Some((ids, more)) = chosen(stent, RETRY, &args.ids, choice, out).await? else { return Ok(()) };
     let letters = stent.dead_letters();
     let one = async |id: ExecutionId| {
+        check_not_done(stent, id).await?;
         let retry = letters.retry(id);
         let retry = if let Some(policy) = &policy { retry.policy(policy.clone()) } else { retry };
         retry.await.map(|()| None)
@@ -160,8 +161,28 @@ pub(crate) async fn discard(stent: &Stent, args: &Discard, out: &mut Out) -> Res
     let choice = (&args.dead, &args.confirm, args.max);
     let Some((ids, more)) = chosen(stent, DISCARD, &args.ids, choice, out).await? else { return Ok(()) };
     let letters = stent.dead_letters();
-    act::each(DISCARD, &ids, more, out, async |id: ExecutionId| letters.discard(id).await.map(|()| None))
-        .await
+    let one = async |id: ExecutionId| {
+        check_not_done(stent, id).await?;
+        letters.discard(id).await.map(|()| None)
+    };
+    act::each(DISCARD, &ids, more, out, one).await
+}
+
+/// Checks that the execution was not retried or discarded before. The library answers the same request again without an error, so
+/// that it can be repeated after a lost answer, but a person should know that nothing happens.
+async fn check_not_done(stent: &Stent, execution: ExecutionId) -> stent::Result<()> {
+    let root = execution.root();
+    let before = root.as_uuid().as_u128().checked_sub(1).map(|id| TaskId::from_uuid(Uuid::from_u128(id)));
+    let tasks = stent.inspect().tasks(execution, before, 1).await?;
+    let Some(root) = tasks.into_iter().find(|task| task.id == root) else { return Ok(()) };
+    let remedy = if root.marks.contains(Mark::Redrive) {
+        "it was retried before, and nothing was changed"
+    } else if root.marks.contains(Mark::Discard) {
+        "it is not a dead letter any more, because it was discarded before; nothing was changed"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Ended { execution, status: stent.status(execution).await?, remedy })
 }
 
 pub(crate) async fn stats(stent: &Stent, out: &mut Out) -> Result<()> {

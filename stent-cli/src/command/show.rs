@@ -1,13 +1,13 @@
 //! `stent show`: one execution as a whole, or one of its tasks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 use stent::backend::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent::backend::model::{StepState, TaskResult};
 use stent::view::{EndedClaim, ExecutionView, NotesView, StepKind, TaskStatus, TaskView};
-use stent::{ExecutionId, Failure, Payload, Stent, TaskId, Timestamp, Uuid};
+use stent::{Failure, Payload, Stent, TaskId, Timestamp, Uuid};
 
 use super::timeline;
 use super::tree::{self, Details, Tree};
@@ -17,10 +17,15 @@ use crate::json;
 use crate::out::{Out, tell};
 use crate::payload;
 use crate::table::{Cell, Colour, Table};
-use crate::text::{clock, cut, duration, execution_status, moment, plain, task_colour, took, words};
+use crate::text::{
+    clock, count, cut, due, duration, execution_status, moment, plain, task_colour, took, words,
+};
 
 /// Most tasks whose arguments are read: each takes a read of its own.
 const PAYLOADS_MAX: usize = 1_000;
+
+/// Most tasks that are read, hidden items among them.
+const READ_MAX: usize = 1_000_000;
 
 /// How many arguments are read at once.
 const READS: usize = 16;
@@ -36,15 +41,12 @@ async fn whole(stent: &Stent, args: &Show, out: &mut Out) -> Result<()> {
     let inspect = stent.inspect();
     let view = inspect.describe(args.id).await?;
     let notes = stent.notes(args.id).await?;
-    let (mut tasks, more) = read_tasks(stent, args.id, args.limit).await?;
-    if !args.items {
-        drop_items(&mut tasks);
-    }
+    let (tasks, more) = read_tasks(stent, args).await?;
     let details = if args.payloads { payloads(stent, &tasks).await? } else { Details::default() };
     let now = stent.store().clock().await?;
 
     if out.format == Format::Table {
-        head(&view, now, out)?;
+        head(&view, tasks.first().and_then(|root| root.ready_at), now, out)?;
         if let Some(Err(failure)) = &view.result {
             out.line("")?;
             self::failure(failure, out)?;
@@ -65,7 +67,7 @@ async fn whole(stent: &Stent, args: &Show, out: &mut Out) -> Result<()> {
     }
     out.flush()?;
     if more {
-        tell(format!("hint: only {} tasks were read; --limit reads more", args.limit));
+        tell(format!("hint: only {} are shown; --limit shows more", count(tasks.len(), "task")));
     }
     Ok(())
 }
@@ -106,39 +108,37 @@ fn result(result: &TaskResult) -> Value {
     }
 }
 
-/// Reads an execution's tasks page by page. Returns whether there are more.
-async fn read_tasks(stent: &Stent, id: ExecutionId, limit: usize) -> Result<(Vec<TaskView>, bool)> {
-    let mut tasks: Vec<TaskView> = Vec::new();
+/// Reads an execution's tasks page by page, without the items of maps and all that is below them unless they are asked for.
+/// Returns whether there are more.
+async fn read_tasks(stent: &Stent, args: &Show) -> Result<(Vec<TaskView>, bool)> {
+    let (mut tasks, mut after, mut read) = (Vec::new(), None, 0);
+    // Maps, and everything below them. A task comes after its parent.
+    let mut mapped: HashSet<TaskId> = HashSet::new();
     loop {
-        let after = tasks.last().map(|task| task.id);
-        let wanted = limit.saturating_add(1) - tasks.len();
-        let page = stent.inspect().tasks(id, after, wanted.min(PAGE_MAX)).await?;
-        let is_last = page.len() < wanted.min(PAGE_MAX);
-        tasks.extend(page);
-        if tasks.len() > limit {
-            tasks.truncate(limit);
-            return Ok((tasks, true));
+        let page = stent.inspect().tasks(args.id, after, PAGE_MAX).await?;
+        let is_last = page.len() < PAGE_MAX;
+        after = page.last().map(|task| task.id).or(after);
+        read += page.len();
+        for task in page {
+            let is_item = task.parent.is_some_and(|parent| mapped.contains(&parent));
+            if is_item || task.kind.is_map() {
+                mapped.insert(task.id);
+            }
+            if is_item && !args.items {
+                continue;
+            }
+            if tasks.len() == args.limit {
+                return Ok((tasks, true));
+            }
+            tasks.push(task);
         }
         if is_last {
             return Ok((tasks, false));
         }
-    }
-}
-
-/// Leaves out the items of maps and all that is below them.
-fn drop_items(tasks: &mut Vec<TaskView>) {
-    let by_id: HashMap<TaskId, (Option<TaskId>, bool)> =
-        tasks.iter().map(|task| (task.id, (task.parent, task.kind.is_map()))).collect();
-    tasks.retain(|task| {
-        let mut above = task.parent;
-        while let Some((parent, is_map)) = above.and_then(|id| by_id.get(&id)) {
-            if *is_map {
-                return false;
-            }
-            above = *parent;
+        if read >= READ_MAX {
+            return Ok((tasks, true));
         }
-        true
-    });
+    }
 }
 
 /// The arguments and results of tasks.
@@ -180,7 +180,12 @@ async fn payloads(stent: &Stent, tasks: &[TaskView]) -> Result<Details> {
 }
 
 /// The lines about an execution as a whole.
-pub(crate) fn head(view: &ExecutionView, now: Timestamp, out: &mut Out) -> Result<()> {
+pub(crate) fn head(
+    view: &ExecutionView,
+    ready_at: Option<Timestamp>,
+    now: Timestamp,
+    out: &mut Out,
+) -> Result<()> {
     let mut lines = Lines::default();
     lines.add("execution", view.id.to_string());
     lines.add("function", &view.function);
@@ -208,7 +213,10 @@ pub(crate) fn head(view: &ExecutionView, now: Timestamp, out: &mut Out) -> Resul
         }
         (None, Some(ended)) => lines.add("ended", moment(ended)),
         (Some(started), None) => lines.add("running", duration(now.since(started))),
-        (None, None) => lines.add("waiting", duration(now.since(view.created_at))),
+        (None, None) => match ready_at.filter(|at| *at > now) {
+            Some(at) => lines.add("due", format!("{}, {}", moment(at), due(at, now))),
+            None => lines.add("waiting", duration(now.since(ready_at.unwrap_or(view.created_at)))),
+        },
     }
     if let Some(expires) = view.expires_at {
         lines.add("deadline", moment(expires));

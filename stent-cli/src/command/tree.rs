@@ -138,7 +138,8 @@ pub(crate) fn stands(task: &TaskView, children: &[&TaskView], now: Timestamp) ->
         TaskStatus::Running => parts.push(format!("running {took}")),
         TaskStatus::Pending => parts.push(match task.ready_at {
             Some(at) if at > now => format!("pending, due {}", due(at, now)),
-            _ => format!("pending for {}", duration(now.since(task.created_at))),
+            // A task that was delayed has waited for a worker only since it became due.
+            since => format!("pending for {}", duration(now.since(since.unwrap_or(task.created_at)))),
         }),
         TaskStatus::Waiting => parts.push(waits(task, children, now)),
     }

@@ -7,22 +7,25 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stent::view::{ExecutionView, Filter, LaneView, RunningView};
-use stent::{ExecutionStatus, Stent, Timestamp};
+use stent::{Error, ExecutionStatus, Stent, Timestamp};
 
 use super::list;
 use super::tasks::running_table;
 use crate::cli::{Format, Watch};
-use crate::fault::Result;
+use crate::fault::{Fault, Result};
 use crate::json;
 use crate::out::Out;
 use crate::table::{Cell, Table};
-use crate::text::{cut, duration, execution_status, moment};
+use crate::text::{cut, duration, execution_status, moment, plain};
 
 /// Entries of each list.
 const SHOWN: usize = 10;
 
 /// The lists are read again after so many readings, even if no count has changed.
 const LISTS_EVERY: u64 = 5;
+
+/// How long a reading may take before the store counts as silent.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// The time over which throughput is computed.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -45,7 +48,7 @@ struct View {
     lists: Lists,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Lists {
     running: Vec<RunningView>,
     lanes: Vec<LaneView>,
@@ -123,38 +126,105 @@ pub(crate) async fn run(stent: &Stent, args: &Watch, out: &mut Out) -> Result<()
     // After a slow reading, the next one keeps its distance.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut readings, mut lists, mut last) = (Readings::default(), Lists::default(), None);
+    let (mut shown, mut silent_since): (Option<View>, Option<Timestamp>) = (None, None);
     for n in 0_u64.. {
         if args.count.is_some_and(|count| n >= count) {
             break;
         }
         ticks.tick().await;
-        let counts = stent.inspect().count().await?;
-        readings.add(Instant::now(), counts.clone());
-        if last.as_ref() != Some(&counts) || n.is_multiple_of(LISTS_EVERY) {
-            lists = read_lists(stent).await?;
-            last = Some(counts.clone());
-        }
-        let (throughput, failed) = readings.rates();
+        let asked =
+            tokio::time::timeout(ANSWER_MAX, read(stent, last.as_ref(), n.is_multiple_of(LISTS_EVERY)));
         let now = Timestamp::from(std::time::SystemTime::now());
+        let (counts, read) = match asked.await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) if shown.is_none() || !is_transient(&error) => return Err(error.into()),
+            // An outage: says so, and goes on.
+            silent => {
+                let why = match silent {
+                    Ok(Err(error)) => Fault::from(error).message().to_owned(),
+                    _ => format!("no answer within {}", duration(ANSWER_MAX)),
+                };
+                let since = *silent_since.get_or_insert(now);
+                let outage = Outage { now, since, why };
+                match (&screen, &shown) {
+                    (Some(screen), Some(view)) => {
+                        out.measure();
+                        let outage = Some(&outage);
+                        screen.draw(&frame(
+                            view,
+                            outage,
+                            out.width.unwrap_or(80),
+                            out.height(),
+                            out.colour,
+                        ))?;
+                    }
+                    _ if out.format == Format::Table => out.line(outage.text())?,
+                    _ => out.line(outage.as_json().to_string())?,
+                }
+                out.flush()?;
+                continue;
+            }
+        };
+        silent_since = None;
+        readings.add(Instant::now(), counts.clone());
+        last = Some(counts.clone());
+        lists = read.unwrap_or(lists);
+        let (throughput, failed) = readings.rates();
         let view = View { now, counts, throughput, failed, lists: std::mem::take(&mut lists) };
         match &screen {
             Some(screen) => {
                 out.measure();
-                screen.draw(&frame(&view, out.width.unwrap_or(80), out.height(), out.colour))?;
+                screen.draw(&frame(&view, None, out.width.unwrap_or(80), out.height(), out.colour))?;
             }
             None if out.format == Format::Table => {
-                out.text(&frame(&view, out.width.unwrap_or(usize::MAX), None, out.colour))?;
+                out.text(&frame(&view, None, out.width.unwrap_or(usize::MAX), None, out.colour))?;
                 out.line("")?;
             }
             None => out.line(as_json(&view).to_string())?,
         }
         out.flush()?;
-        lists = view.lists;
+        lists = view.lists.clone();
+        shown = Some(view);
     }
     Ok(())
 }
 
-async fn read_lists(stent: &Stent) -> Result<Lists> {
+/// Reads the counts, and the lists if they are wanted or a count has changed.
+async fn read(stent: &Stent, last: Option<&Counts>, lists: bool) -> stent::Result<(Counts, Option<Lists>)> {
+    let counts = stent.inspect().count().await?;
+    let lists = if lists || last != Some(&counts) { Some(read_lists(stent).await?) } else { None };
+    Ok((counts, lists))
+}
+
+fn is_transient(error: &Error) -> bool {
+    matches!(error, Error::Store(error) if error.is_transient())
+}
+
+/// A store that does not answer.
+#[derive(Debug)]
+struct Outage {
+    now: Timestamp,
+    since: Timestamp,
+    why: String,
+}
+
+impl Outage {
+    fn text(&self) -> String {
+        let Self { now, since, why } = self;
+        format!(
+            "stent watch  {}  the store has not answered for {}: {}",
+            moment(*now),
+            duration(now.since(*since)),
+            plain(why)
+        )
+    }
+
+    fn as_json(&self) -> Value {
+        json!({ "at": self.now.to_string(), "silent_since": self.since.to_string(), "error": self.why })
+    }
+}
+
+async fn read_lists(stent: &Stent) -> stent::Result<Lists> {
     let inspect = stent.inspect();
     Ok(Lists {
         running: inspect.running(SHOWN).await?,
@@ -163,10 +233,11 @@ async fn read_lists(stent: &Stent) -> Result<Lists> {
     })
 }
 
-/// The lines of a view that fit the terminal.
-fn frame(view: &View, width: usize, height: Option<usize>, colour: bool) -> String {
+/// The lines of a view that fit the terminal. In an outage it is the last one that was read.
+fn frame(view: &View, outage: Option<&Outage>, width: usize, height: Option<usize>, colour: bool) -> String {
     let line = |text: &str| cut(text, width);
-    let mut parts = vec![line(&format!("stent watch  {}", moment(view.now)))];
+    let head = outage.map_or_else(|| format!("stent watch  {}", moment(view.now)), Outage::text);
+    let mut parts = vec![line(&head)];
 
     let mut counts = Table::new().column("STATUS").number("COUNT");
     for status in ExecutionStatus::ALL {

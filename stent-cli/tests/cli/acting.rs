@@ -180,6 +180,8 @@ fn a_dead_letter_is_retried_with_a_policy_of_its_own() {
 
     assert_eq!(said, format!("{} retried\n", id(DECLINED)));
     assert_ne!(status(&shop, DECLINED), "failed");
+    let again = shop.stent(&["retry", &id(DECLINED)]).fails(1);
+    assert!(again.contains("it was retried before, and nothing was changed"), "{again}");
     result(&shop, &id(DECLINED)).expect_err("declined again");
     let letter = shop.stent(&["dlq", "show", &id(DECLINED)]).ok();
     assert!(letter.contains("at most 4 attempts"), "{letter}");
@@ -207,7 +209,10 @@ fn dead_letters_are_retried_and_discarded_by_filter_or_by_id() {
 
     assert_eq!(shop.stent(&["dlq", "list", "--output", "json"]).json(), json!([]));
     assert_eq!(status(&shop, DECLINED), "failed");
-    assert!(shop.stent(&["retry", &id(DECLINED)]).fails(1).contains("is not a dead letter"));
+    for again in [&["retry"][..], &["dlq", "discard"]] {
+        let stderr = shop.stent(&[again, &[&id(DECLINED)]].concat()).fails(1);
+        assert!(stderr.contains("it was discarded before; nothing was changed"), "{again:?}: {stderr}");
+    }
     assert!(shop.stent(&["dlq", "discard", &id(99)]).fails(3).contains(&id(99)));
     let none = shop.stent(&["dlq", "discard", "--all"]);
     assert_eq!((none.code, none.stderr.as_str()), (Some(0), "0 dead letters match; nothing was changed\n"));
@@ -246,6 +251,34 @@ fn cleaning_counts_first_and_deletes_only_what_is_old_and_confirmed() {
         let stderr = shop.stent(&["cleanup", "--older-than", age, "--yes"]).fails(2);
         assert!(stderr.contains("--older-than"), "{age}: {stderr}");
     }
+}
+
+#[test]
+fn details_are_counted_as_they_will_be_deleted() {
+    let shop = Shop::open();
+    run(async {
+        let stent = open(&shop.url).await;
+        let worker = stent.worker().start().await.expect("a worker");
+        // An execution without steps has no details.
+        let plain = stent.dispatch_by_name("reserve", &(5,)).await.expect("dispatched");
+        stent.wait_for(plain).timeout("30s").await.expect("reserved");
+        worker.drain().await.expect("drained");
+        stent.close().await.expect("closed");
+    });
+    let counts = |args: &[&str]| {
+        let args = [&["cleanup", "--older-than", "1us", "--details", "--output", "json"], args].concat();
+        shop.stent(&args).json()
+    };
+
+    assert_eq!(counts(&["--dry-run"])["details"], 1, "of two ended executions, and not of the dead letter");
+    assert_eq!(
+        counts(&["--executions", "--dry-run"])["details"],
+        0,
+        "executions go first, with their details"
+    );
+    assert_eq!(counts(&["--yes"])["details"], 1);
+    assert_eq!(counts(&["--dry-run"])["details"], 0);
+    assert_eq!(counts(&["--executions", "--yes"])["details"], 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use stent::view::{ExportRecord, WorkerRecord};
 use stent::{Uuid, WorkerId, WorkerState};
@@ -166,6 +167,45 @@ fn a_waiting_execution_is_shown_with_what_it_waits_for_and_what_it_said() {
         (&1.into(), &"asking".into())
     );
     assert_eq!(json["progress"][0]["text"], "asked about a bike");
+}
+
+#[test]
+fn a_delayed_execution_waits_only_since_it_is_due() {
+    let shop = Shop::open();
+    let delayed = shop.stent(&["show", &id(LATER)]).ok();
+    assert!(delayed.contains("due         ") && delayed.contains("Z, in "), "{delayed}");
+    assert!(delayed.contains("○ reserve  pending, due in "), "{delayed}");
+    run(async {
+        // As if it had been dispatched ten days ago, with a delay until a moment ago.
+        let file = sea_orm::Database::connect(&shop.url).await.expect("the file");
+        let since = "UPDATE stent_task SET created_at = created_at - 864000000000, ready_at = created_at WHERE queue = 'slow'";
+        file.execute_unprepared(since).await.expect("changed");
+        file.close().await.expect("closed");
+    });
+    let due = shop.stent(&["show", &id(LATER)]).ok();
+    let waiting = due.lines().find(|line| line.starts_with("waiting")).expect("it waits");
+    assert!(!waiting.contains("10d"), "{due}");
+    let pending = due.lines().last().expect("a task");
+    assert!(pending.starts_with("○ reserve  pending for ") && !pending.contains("10d"), "{due}");
+}
+
+#[test]
+fn a_limit_counts_only_tasks_that_are_shown() {
+    let shop = Shop::open();
+    let tasks = |args: &[&str]| {
+        let ran = shop.stent(&[&["show", &id(PAID), "--output", "json"], args].concat());
+        let hinted = ran.stderr.contains("--limit shows more");
+        let json = ran.json();
+        let tasks = json["tasks"].as_array().map(Vec::len);
+        assert_eq!(json["tasks_cut"], hinted);
+        (tasks, hinted)
+    };
+
+    assert_eq!(tasks(&[]), (Some(4), false));
+    assert_eq!(tasks(&["--limit", "4"]), (Some(4), false), "the items of the map are hidden");
+    assert_eq!(tasks(&["--limit", "3"]), (Some(3), true));
+    assert_eq!(tasks(&["--limit", "4", "--items"]), (Some(4), true));
+    assert_eq!(tasks(&["--limit", "6", "--items"]), (Some(6), false));
 }
 
 #[test]

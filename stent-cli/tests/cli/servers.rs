@@ -1,5 +1,13 @@
 //! The same commands on every store: a cross-section of what the other tests try on SQLite.
 
+use std::io::{self, BufRead as _, BufReader};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::namespace::Namespace;
@@ -98,4 +106,86 @@ fn a_namespace_of_redis_that_nobody_has_used_is_an_empty_store() {
     assert_eq!((&stats["executions"]["pending"], &stats["dead_letters"]), (&0.into(), &0.into()));
     let page = std::fs::read_to_string("../docs/guide/command-line.md").expect("the page");
     assert!(page.contains("a namespace that nobody has used is an empty store"), "the guide says so");
+}
+
+/// A wire to a server that can be cut and mended.
+#[derive(Debug)]
+struct Wire {
+    port: u16,
+    is_cut: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Wire {
+    fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let wire = Self { port, is_cut: Arc::default(), open: Arc::default() };
+        let (is_cut, open) = (Arc::clone(&wire.is_cut), Arc::clone(&wire.open));
+        // The thread ends with the test program.
+        thread::spawn(move || {
+            for here in listener.incoming().map_while(Result::ok) {
+                let mut open = open.lock().expect("not poisoned");
+                // Checked under the lock, so that no stream misses the cut.
+                if is_cut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let Ok(there) = TcpStream::connect(&server) else { continue };
+                for (from, to) in [(&here, &there), (&there, &here)] {
+                    let (mut from, mut to) =
+                        (from.try_clone().expect("a stream"), to.try_clone().expect("a stream"));
+                    thread::spawn(move || {
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+                open.extend([here, there]);
+            }
+        });
+        wire
+    }
+
+    fn cut(&self) {
+        let mut open = self.open.lock().expect("not poisoned");
+        self.is_cut.store(true, Ordering::SeqCst);
+        for stream in open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn mend(&self) {
+        self.is_cut.store(false, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_watch_outlives_an_outage_and_says_how_long_it_lasts() {
+    let namespace = Namespace::new();
+    let url = namespace.url();
+    // `redis://user:password@HOST:PORT/?…`
+    let before = url.rfind('@').map_or_else(|| url.find("://").expect("a scheme") + 3, |at| at + 1);
+    let after = url[before..].find(['/', '?']).map_or(url.len(), |at| before + at);
+    let server = &url[before..after];
+    let server = if server.contains(':') { server.to_owned() } else { format!("{server}:6379") };
+    let wire = Wire::to(server);
+    let through = format!("{}127.0.0.1:{}{}", &url[..before], wire.port, &url[after..]);
+    let mut command = program::stent();
+    command.env("STENT_STORE", through).args(["watch", "--interval", "100ms", "--output", "jsonl"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("a process");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let mut until = |is_so: &dyn Fn(&Value) -> bool| -> Value {
+        let lines = lines.by_ref().map(|line| serde_json::from_str(&line.expect("a line")).expect("JSON"));
+        lines.into_iter().find(|line| is_so(line)).expect("it goes on")
+    };
+
+    until(&|line| line["executions"].is_object());
+    wire.cut();
+    let silent = until(&|line| line["error"].is_string());
+    let later = until(&|line| line["error"].is_string() && line["at"] != silent["at"]);
+    wire.mend();
+    until(&|line| line["executions"].is_object());
+
+    assert_eq!(later["silent_since"], silent["silent_since"], "one outage");
+    kill_process(Pid::from_child(&child), Signal::INT).expect("interrupted");
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
 }

@@ -1,13 +1,17 @@
 //! `stent watch`, which draws on a terminal and leaves it as it was, and `stent doctor`.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use sea_orm::ConnectionTrait as _;
 use serde_json::Value;
+use stent::view::WorkerRecord;
+use stent::{Uuid, WorkerId, WorkerState};
 
 use crate::fitting::{Terminal, read_to_end};
 use crate::program::stent;
-use crate::shop::{Shop, id};
+use crate::shop::{Shop, id, open, run};
 
 const ENTER: &str = "\u{1b}[?1049h\u{1b}[?25l";
 const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
@@ -112,4 +116,41 @@ fn work_that_nobody_takes_is_a_problem_with_a_remedy() {
     assert!(checked.stdout.contains("→ start workers that know these functions"), "{checked:?}");
     assert!(checked.fails(1).contains("1 problem found"));
     shop.stent(&["doctor", "--patience", "1h"]).ok();
+}
+
+#[test]
+fn an_index_that_is_missing_and_a_worker_that_died_are_found() {
+    let shop = Shop::open();
+    run(async {
+        let stent = open(&shop.url).await;
+        let now = stent.store().clock().await.expect("the time");
+        let record = |n: u128, name: &str| {
+            let mut record = WorkerRecord::new(WorkerId::from_uuid(Uuid::from_u128(n)), name.to_owned(), now);
+            (record.state, record.functions) = (WorkerState::Ready, vec!["charge".to_owned()]);
+            record
+        };
+        let mut silent = record(1, "silent");
+        silent.seen_at = now - Duration::from_secs(600);
+        let mut picky = record(2, "picky");
+        picky.queues = Some(vec!["mail".to_owned()]);
+        for record in [silent, picky] {
+            stent.store().report(&record).await.expect("reported");
+        }
+        stent.close().await.expect("closed");
+        let file = sea_orm::Database::connect(&shop.url).await.expect("the file");
+        file.execute_unprepared("DROP INDEX stent_task_ready").await.expect("dropped");
+        file.close().await.expect("closed");
+    });
+    shop.stent(&["dispatch", "charge", "1", "--queue", "payments"]).ok();
+
+    let checked = shop.stent(&["doctor", "--patience", "1us"]);
+
+    for said in [
+        "problem  indexes: missing: stent_task_ready",
+        "warning  workers: 1 worker alive, 1 lost within 1h: silent",
+        "charge on queue payments (1 due; no live worker that knows it serves the queue and tags)",
+    ] {
+        assert!(checked.stdout.contains(said), "{said}: {checked:?}");
+    }
+    assert!(checked.fails(1).contains("2 problems found"));
 }
