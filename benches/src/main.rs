@@ -12,6 +12,7 @@
 //! | `start` | one execution at a time, from its dispatch in this process to its start in another, idle one |
 //! | `claim` | one claim of one task at a time, while `n` tasks wait |
 //! | `memory` | the memory of a Redis server for each execution that waits, and for each that has ended |
+//! | `upkeep` | executions of one step, in waves, under a retention of a second: how large the store becomes |
 //!
 //! Every measurement runs in a separate process on a separate store, so that it shares no memory and no cache with the one
 //! before, and the peak memory is that of the measurement.

@@ -20,6 +20,7 @@ pub(crate) enum Bench {
     Start,
     Claim,
     Memory,
+    Upkeep,
 }
 
 impl Bench {
@@ -31,7 +32,7 @@ impl Bench {
             Self::Latency | Self::Start => &[200],
             Self::Map => &[1_000, 10_000, 100_000],
             Self::Claim => &[100, 100_000],
-            Self::Memory => &[20_000],
+            Self::Memory | Self::Upkeep => &[20_000],
         }
     }
 
@@ -43,6 +44,8 @@ impl Bench {
             // Only Redis has a server that keeps everything in its memory.
             Self::Memory => matches!(backend, Backend::Redis),
             Self::Jobs | Self::JobsStep | Self::Workflows | Self::Latency | Self::Map | Self::Claim => true,
+            // Memory has no size of its own.
+            Self::Upkeep => !matches!(backend, Backend::Memory),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Measurement {
     pub(crate) fleet: Option<Fleet>,
     #[serde(flatten)]
     pub(crate) memory: Option<ServerMemory>,
+    #[serde(flatten)]
+    pub(crate) size: Option<Size>,
     /// The peak resident memory of the process; of the larger one if there are two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) peak_rss_mb: Option<f64>,
@@ -75,6 +77,22 @@ pub(crate) struct ServerMemory {
     pub(crate) bytes_ended_with_three_steps: f64,
 }
 
+/// How large a store became whose old executions are deleted meanwhile. Sizes are those of SQLite's files with the log, of Postgres'
+/// tables with their indexes, or of a Redis server's memory.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Size {
+    /// The most executions in the store.
+    pub(crate) executions_max: u64,
+    /// Executions in the store, once all were old.
+    pub(crate) executions_end: u64,
+    /// The largest size in the first half of the work, and in the second half.
+    pub(crate) mib_max_first_half: f64,
+    pub(crate) mib_max_second_half: f64,
+    pub(crate) mib_end: f64,
+    /// The most dead rows of Postgres, as its statistics count them.
+    pub(crate) dead_rows_max: u64,
+}
+
 /// The work of the store, including dispatching.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Cost {
@@ -108,6 +126,7 @@ impl Measurement {
             latency: None,
             fleet: None,
             memory: None,
+            size: None,
             peak_rss_mb: None,
             steps,
             cost: None,

@@ -80,6 +80,21 @@ impl Scene {
         }
     }
 
+    /// The bytes of the store, and its dead rows.
+    pub(crate) async fn size(&mut self) -> Result<(u64, u64)> {
+        match &mut self.place {
+            Place::Redis(namespace) => Ok((namespace.used_memory()?, 0)),
+            Place::Postgres(schema) => schema.size().await,
+            Place::Here => {
+                let mut bytes = 0;
+                for file in std::fs::read_dir(self.folder.path())? {
+                    bytes += file?.metadata()?.len();
+                }
+                Ok((bytes, 0))
+            }
+        }
+    }
+
     /// Removes everything from the server.
     pub(crate) async fn strike(self) -> Result<()> {
         self.stent.close().await?;

@@ -1,7 +1,7 @@
 //! A schema for one measurement, on the server that `STENT_POSTGRES_URL` names.
 
 use anyhow::{Context, Result};
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
 
 use crate::plan::Durability;
 
@@ -36,6 +36,21 @@ impl Schema {
             Durability::Normal | Durability::None => "off",
         };
         format!("{}{mark}schema={}&options=-csynchronous_commit%3D{commit}", self.server, self.name)
+    }
+
+    /// The bytes of the tables and their indexes, and the dead rows.
+    pub(crate) async fn size(&self) -> Result<(u64, u64)> {
+        let connection = Database::connect(&self.server).await?;
+        let ask = format!(
+            "SELECT sum(pg_total_relation_size(relid))::bigint AS bytes, sum(n_dead_tup)::bigint AS dead \
+             FROM pg_stat_user_tables WHERE schemaname = '{}'",
+            self.name
+        );
+        let row = connection.query_one_raw(Statement::from_string(DbBackend::Postgres, ask)).await?;
+        connection.close().await?;
+        let row = row.context("a sum has a row")?;
+        let (bytes, dead): (i64, i64) = (row.try_get("", "bytes")?, row.try_get("", "dead")?);
+        Ok((u64::try_from(bytes)?, u64::try_from(dead)?))
     }
 
     pub(crate) async fn drop(self) -> Result<()> {

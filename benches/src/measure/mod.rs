@@ -7,6 +7,7 @@ mod map;
 mod memory;
 pub(crate) mod start;
 pub(crate) mod two_workers;
+mod upkeep;
 
 use anyhow::Result;
 
@@ -42,5 +43,6 @@ async fn measure(spec: &Spec, scene: &mut Scene) -> Result<Measurement> {
         Bench::TwoWorkers => two_workers::measure(spec, scene).await,
         Bench::Claim => claim::measure(spec, scene).await,
         Bench::Memory => memory::measure(spec, scene).await,
+        Bench::Upkeep => upkeep::measure(spec, scene).await,
     }
 }
