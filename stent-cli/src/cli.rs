@@ -9,7 +9,7 @@ use serde_json::Value;
 use stent::view::TaskStatus;
 use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp};
 
-use crate::value;
+use crate::value::{self, Prefix};
 
 const EXAMPLES: &str = "\
 Exit codes: 0 done; 1 failed, or a problem was found; 2 wrong use; 3 not found; 4 store unreachable.
@@ -23,7 +23,6 @@ Examples:
 /// Shows, repairs and cleans the executions of a Stent store
 #[derive(Debug, Parser)]
 #[command(name = "stent", version, after_help = EXAMPLES, max_term_width = 100, arg_required_else_help = true)]
-#[command(disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -162,14 +161,14 @@ pub(crate) struct List {
 #[command(after_help = "\
 Examples:
   stent show 0192f3c8-5d1e-7a40-8c31-000000000000
-  stent show 0192f3c8-5d1e-7a40-8c31-000000000000 --payloads
+  stent show 0192f3c8-5d1e --payloads
   stent show 0192f3c8-5d1e-7a40-8c31-000000000000 --timeline
   stent show 0192f3c8-5d1e-7a40-8c31-000000000000 --task 5f0c2a9e-8a31-5bc0-9d11-0a2b3c4d5e6f
   stent show 0192f3c8-5d1e-7a40-8c31-000000000000 --output json | jq .tasks")]
 pub(crate) struct Show {
-    /// The execution
-    #[arg(value_parser = value::execution, value_name = "ID")]
-    pub(crate) id: ExecutionId,
+    /// The execution: its id, or the first characters of it, at least 8
+    #[arg(value_parser = value::prefix, value_name = "ID")]
+    pub(crate) id: Prefix,
 
     /// Also shows arguments and results
     #[arg(long)]
@@ -206,8 +205,8 @@ Examples:
   stent tasks --execution 0192f3c8-5d1e-7a40-8c31-000000000000 --status failed")]
 pub(crate) struct Tasks {
     /// All tasks of this execution, whatever their status, oldest first
-    #[arg(long, value_parser = value::execution, value_name = "ID")]
-    pub(crate) execution: Option<ExecutionId>,
+    #[arg(long, value_parser = value::prefix, value_name = "ID")]
+    pub(crate) execution: Option<Prefix>,
 
     /// Of the execution, only tasks with this status
     #[arg(long, short, value_parser = value::task_status(), value_name = "STATUS", requires = "execution")]
@@ -523,7 +522,6 @@ Examples:
   stent dlq list --function charge
   stent dlq show 0192f3c8-5d1e-7a40-8c31-000000000000
   stent dlq retry --reason shop::Declined --yes")]
-#[command(disable_help_subcommand = true)]
 pub(crate) struct Dlq {
     #[command(subcommand)]
     pub(crate) command: DlqCommand,
@@ -561,9 +559,9 @@ pub(crate) struct DlqList {
 Examples:
   stent dlq show 0192f3c8-5d1e-7a40-8c31-000000000000")]
 pub(crate) struct DlqShow {
-    /// The dead letter
-    #[arg(value_parser = value::execution, value_name = "ID")]
-    pub(crate) id: ExecutionId,
+    /// The dead letter: its id, or the first characters of it, at least 8
+    #[arg(value_parser = value::prefix, value_name = "ID")]
+    pub(crate) id: Prefix,
 }
 
 /// Discards dead letters: they stay failed, and cannot be retried any more
@@ -646,9 +644,9 @@ Examples:
   stent export 0192f3c8-5d1e-7a40-8c31-000000000000 --file execution.jsonl
   stent export 0192f3c8-5d1e-7a40-8c31-000000000000 | jq 'select(.task.task.status == \"failed\").task.task'")]
 pub(crate) struct Export {
-    /// The execution
-    #[arg(value_parser = value::execution, value_name = "ID")]
-    pub(crate) id: ExecutionId,
+    /// The execution: its id, or the first characters of it, at least 8
+    #[arg(value_parser = value::prefix, value_name = "ID")]
+    pub(crate) id: Prefix,
 
     /// Writes to this file, which must not exist yet. A failure leaves no file
     #[arg(long, value_name = "FILE")]

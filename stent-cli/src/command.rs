@@ -7,6 +7,7 @@ mod dispatch;
 mod dlq;
 mod doctor;
 mod export;
+mod find;
 mod list;
 mod migrate;
 mod pages;

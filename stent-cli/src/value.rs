@@ -8,7 +8,7 @@ use clap::builder::TypedValueParser;
 use serde_json::error::Category;
 use stent::units::IntoDuration as _;
 use stent::view::TaskStatus;
-use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp, WorkerState};
+use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp, Uuid, WorkerState};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -18,6 +18,40 @@ const ID: &str = "ids look like 0192f3c8-5d1e-7a40-8c31-000000000000; `stent lis
 
 pub(crate) fn execution(text: &str) -> Result<ExecutionId, String> {
     ExecutionId::from_str(text.trim()).map_err(|error| format!("not an id: {error}; {ID}"))
+}
+
+/// Fewest characters of an id that stand for it: its first 8 are the minute in which it was drawn.
+const PREFIX_MIN: usize = 8;
+
+/// An execution's id, or the first characters of one.
+#[derive(Clone, Debug)]
+pub(crate) struct Prefix {
+    pub(crate) text: String,
+    /// The smallest and the largest id that begin with it: the same one if it is a whole id.
+    pub(crate) first: ExecutionId,
+    pub(crate) last: ExecutionId,
+}
+
+pub(crate) fn prefix(text: &str) -> Result<Prefix, String> {
+    let text = text.trim().to_lowercase();
+    let whole = match execution(&text) {
+        Ok(id) => return Ok(Prefix { text, first: id, last: id }),
+        Err(problem) => problem,
+    };
+    let digits: String = text.chars().filter(|c| *c != '-').collect();
+    let padded = |digit: char| {
+        let padding = std::iter::repeat_n(digit, 32_usize.saturating_sub(digits.len()));
+        u128::from_str_radix(&digits.chars().chain(padding).collect::<String>(), 16).ok()
+    };
+    let (Some(first), Some(last)) = (padded('0'), padded('f')) else { return Err(whole) };
+    let [first, last] = [first, last].map(|id| ExecutionId::from_uuid(Uuid::from_u128(id)));
+    if !first.to_string().starts_with(&text) {
+        return Err(whole);
+    }
+    if text.len() < PREFIX_MIN {
+        return Err(format!("too short: at least {PREFIX_MIN} characters of an id are needed; {ID}"));
+    }
+    Ok(Prefix { text, first, last })
 }
 
 pub(crate) fn task(text: &str) -> Result<TaskId, String> {

@@ -4,6 +4,7 @@ use stent::view::{DeadLetter, DeadLetterStat, Mark};
 use stent::{Error, ExecutionId, RetryPolicy, Stent, TaskId, Uuid};
 
 use super::act::{self, Act};
+use super::find;
 use super::paging;
 use super::show;
 use crate::cli::{Dead, Discard, DlqList, DlqShow, Format, Part, Policy, Retry};
@@ -50,12 +51,13 @@ fn table(letters: &[DeadLetter]) -> Table {
 }
 
 pub(crate) async fn show(stent: &Stent, args: &DlqShow, out: &mut Out) -> Result<()> {
+    let id = find::execution(stent, &args.id).await?;
     let letters = stent.dead_letters();
-    let letter = match letters.show(args.id).await {
+    let letter = match letters.show(id).await {
         Err(Error::NotFound(id)) => return Err(no_dead_letter(stent, id).await?),
         letter => letter?,
     };
-    let history = letters.history(args.id.root()).await?;
+    let history = letters.history(id.root()).await?;
     if out.format != Format::Table {
         let mut json = json::dead_letter(&letter);
         json["history"] = history.iter().map(json::ended_claim).collect();

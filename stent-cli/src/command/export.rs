@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 
 use stent::{ExecutionId, Stent};
 
+use super::find;
 use crate::cli::Export;
 use crate::fault::{FAILED, Fault, Result};
 use crate::out::{Out, tell};
 use crate::text::count;
 
 pub(crate) async fn run(stent: &Stent, args: &Export, out: &mut Out) -> Result<()> {
+    let id = find::execution(stent, &args.id).await?;
     let Some(path) = &args.file else {
-        write(stent, args.id, out.bytes(), Fault::io).await?;
+        write(stent, id, out.bytes(), Fault::io).await?;
         return out.flush();
     };
     // An unknown execution leaves no file.
-    stent.inspect().describe(args.id).await?;
+    stent.inspect().describe(id).await?;
     let failed = |error| Fault::new(FAILED, format!("cannot write {}: {error}", path.display()));
     let file = File::create_new(path).map_err(|error| {
         let fault = failed(error);
@@ -29,7 +31,7 @@ pub(crate) async fn run(stent: &Stent, args: &Export, out: &mut Out) -> Result<(
     })?;
     let partial = Partial(Some(path));
     let mut file = BufWriter::new(file);
-    let lines = write(stent, args.id, &mut file, failed).await?;
+    let lines = write(stent, id, &mut file, failed).await?;
     file.flush().and_then(|()| file.get_ref().sync_all()).map_err(failed)?;
     partial.keep();
     tell(format!("wrote {} to {}", count(lines, "line"), path.display()));

@@ -40,6 +40,8 @@ pub(crate) fn man(args: &Man, out: &mut Out) -> Result<()> {
 
 /// A command and all commands below it.
 fn tree(command: clap::Command) -> Vec<clap::Command> {
-    let below: Vec<_> = command.get_subcommands().filter(|below| !below.is_hide_set()).cloned().collect();
+    // `help` has nothing to say of itself.
+    let is_own = |below: &&clap::Command| !below.is_hide_set() && below.get_name() != "help";
+    let below: Vec<_> = command.get_subcommands().filter(is_own).cloned().collect();
     std::iter::once(command).chain(below.into_iter().flat_map(tree)).collect()
 }

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use stent::backend::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent::backend::model::{StepState, TaskResult};
 use stent::view::{EndedClaim, ExecutionView, NotesView, StepKind, TaskStatus, TaskView};
-use stent::{Failure, Payload, Stent, TaskId, Timestamp, Uuid};
+use stent::{ExecutionId, Failure, Payload, Stent, TaskId, Timestamp, Uuid};
 
+use super::find;
 use super::timeline;
 use super::tree::{self, Details, Tree};
 use crate::cli::{Format, Show};
@@ -31,17 +32,18 @@ const READ_MAX: usize = 1_000_000;
 const READS: usize = 16;
 
 pub(crate) async fn run(stent: &Stent, args: &Show, out: &mut Out) -> Result<()> {
+    let id = find::execution(stent, &args.id).await?;
     match args.task {
-        Some(task) => one_task(stent, args, task, out).await,
-        None => whole(stent, args, out).await,
+        Some(task) => one_task(stent, args, (id, task), out).await,
+        None => whole(stent, args, id, out).await,
     }
 }
 
-async fn whole(stent: &Stent, args: &Show, out: &mut Out) -> Result<()> {
+async fn whole(stent: &Stent, args: &Show, id: ExecutionId, out: &mut Out) -> Result<()> {
     let inspect = stent.inspect();
-    let view = inspect.describe(args.id).await?;
-    let notes = stent.notes(args.id).await?;
-    let (tasks, more) = read_tasks(stent, args).await?;
+    let view = inspect.describe(id).await?;
+    let notes = stent.notes(id).await?;
+    let (tasks, more) = read_tasks(stent, args, id).await?;
     let details = if args.payloads { payloads(stent, &tasks).await? } else { Details::default() };
     let now = stent.store().clock().await?;
 
@@ -110,12 +112,12 @@ fn result(result: &TaskResult) -> Value {
 
 /// Reads an execution's tasks page by page, without the items of maps and all that is below them unless they are asked for.
 /// Returns whether there are more.
-async fn read_tasks(stent: &Stent, args: &Show) -> Result<(Vec<TaskView>, bool)> {
+async fn read_tasks(stent: &Stent, args: &Show, id: ExecutionId) -> Result<(Vec<TaskView>, bool)> {
     let (mut tasks, mut after, mut read) = (Vec::new(), None, 0);
     // Maps, and everything below them. A task comes after its parent.
     let mut mapped: HashSet<TaskId> = HashSet::new();
     loop {
-        let page = stent.inspect().tasks(args.id, after, PAGE_MAX).await?;
+        let page = stent.inspect().tasks(id, after, PAGE_MAX).await?;
         let is_last = page.len() < PAGE_MAX;
         after = page.last().map(|task| task.id).or(after);
         read += page.len();
@@ -334,14 +336,14 @@ impl Lines {
     }
 }
 
-async fn one_task(stent: &Stent, args: &Show, id: TaskId, out: &mut Out) -> Result<()> {
+async fn one_task(stent: &Stent, args: &Show, (of, id): (ExecutionId, TaskId), out: &mut Out) -> Result<()> {
     let inspect = stent.inspect();
-    let execution = inspect.describe(args.id).await?;
+    let execution = inspect.describe(of).await?;
     // The page that begins with the task.
     let before = id.as_uuid().as_u128().checked_sub(1).map(|id| TaskId::from_uuid(Uuid::from_u128(id)));
-    let task = inspect.tasks(args.id, before, 1).await?.into_iter().next().filter(|task| task.id == id);
+    let task = inspect.tasks(of, before, 1).await?.into_iter().next().filter(|task| task.id == id);
     let Some(task) = task else {
-        return Err(Fault::new(NOT_FOUND, format!("execution {} has no task {id}", args.id))
+        return Err(Fault::new(NOT_FOUND, format!("execution {of} has no task {id}"))
             .hint("`stent show ID --ids` shows the ids of its tasks"));
     };
     let history = inspect.ended_claims(id).await?;
@@ -354,7 +356,7 @@ async fn one_task(stent: &Stent, args: &Show, id: TaskId, out: &mut Out) -> Resu
 
     if out.format != Format::Table {
         let mut json = json::task(&task);
-        json["execution"] = args.id.to_string().into();
+        json["execution"] = of.to_string().into();
         json["history"] = history.iter().map(json::ended_claim).collect();
         json["running"] = running.as_ref().map_or(Value::Null, json::running);
         if args.payloads {
@@ -366,7 +368,7 @@ async fn one_task(stent: &Stent, args: &Show, id: TaskId, out: &mut Out) -> Resu
 
     let mut lines = Lines::default();
     lines.add("task", task.id.to_string());
-    lines.add("execution", args.id.to_string());
+    lines.add("execution", of.to_string());
     lines.add("kind", task.kind.as_str());
     lines.add("name", &task.name);
     if let Some(parent) = task.parent {

@@ -4,6 +4,7 @@ use stent::backend::limits::PAGE_MAX;
 use stent::view::{RunningView, TaskView};
 use stent::{ExecutionId, Stent, Timestamp};
 
+use super::find;
 use crate::cli::Tasks;
 use crate::fault::Result;
 use crate::json;
@@ -12,8 +13,8 @@ use crate::table::{Cell, Colour, Table};
 use crate::text::{due, task_colour, took};
 
 pub(crate) async fn run(stent: &Stent, args: &Tasks, out: &mut Out) -> Result<()> {
-    match args.execution {
-        Some(execution) => of_execution(stent, execution, args, out).await,
+    match &args.execution {
+        Some(prefix) => of_execution(stent, find::execution(stent, prefix).await?, args, out).await,
         None => running(stent, args, out).await,
     }
 }

@@ -81,5 +81,6 @@ fn wrong_use_is_an_error_with_the_usage() {
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}: {ran:?}");
         assert!(ran.stderr.contains("Usage:") || ran.stderr.contains("--help"), "{args:?}: {ran:?}");
     }
+    assert_eq!(ran(stent().args(["help", "dlq", "list"])).ok(), help("dlq list"));
     assert!(ran(stent().arg("--version")).ok().starts_with("stent "));
 }

@@ -253,6 +253,45 @@ fn an_execution_that_is_none_is_not_found_and_an_id_that_is_none_is_wrong_use() 
 }
 
 #[test]
+fn the_first_characters_of_an_id_are_enough_if_only_one_begins_so() {
+    let shop = Shop::open();
+    let started = shop.stent(&["dispatch", "reserve", "1"]).ok();
+    let started = started.trim();
+    let asked = id(ASKED);
+
+    for (prefix, whole) in [(&started[..8], started), (&started[..20], started), (&asked[..], &asked[..])] {
+        let shown = shop.stent(&["show", prefix, "--output", "json"]).json();
+        assert_eq!(shown["id"], whole, "{prefix}");
+    }
+    let bare = started.replace('-', "").to_uppercase();
+    assert_eq!(
+        shop.stent(&["show", &bare[..32], "--output", "json"]).json()["id"],
+        started,
+        "without dashes"
+    );
+    assert!(shop.stent(&["tasks", "--execution", &started[..13]]).ok().contains("reserve"));
+    assert!(shop.stent(&["export", &started[..13]]).ok().contains(started));
+    shop.stent(&["dlq", "show", &started[..13]]).fails(3);
+
+    let several = shop.stent(&["show", &asked[..35]]).fails(2);
+    for n in [PAID, DECLINED, ASKED, LATER] {
+        assert!(several.contains(&id(n)), "{several}");
+    }
+    assert!(several.contains("hint: add characters until only one is left"), "{several}");
+    assert!(shop.stent(&["show", "01900000-0001"]).fails(3).contains("begins with 01900000-0001"));
+    for (text, said) in [
+        ("0190000", "at least 8 characters"),
+        ("01900000_0000", "ids look like"),
+        ("0190-00000000", "ids look like"),
+    ] {
+        let stderr = shop.stent(&["show", text]).fails(2);
+        assert!(stderr.contains(said), "{text}: {stderr}");
+    }
+    let stderr = shop.stent(&["cancel", &started[..13]]).fails(2);
+    assert!(stderr.contains("not an id"), "what changes something wants the whole id: {stderr}");
+}
+
+#[test]
 fn counts_are_those_of_the_store() {
     let shop = Shop::open();
 
