@@ -8,6 +8,7 @@ use stent::{Codec, Registry, Stent};
 
 use crate::cli::{Backend, Global};
 use crate::fault::{Fault, Result};
+use crate::out::tell;
 
 /// Where a store is, and how to open it.
 #[derive(Debug)]
@@ -119,8 +120,22 @@ impl Place {
             Self::Sqlite(options) => {
                 let options = options.create(missing == Missing::IsCreated);
                 let is_missing = options.path().is_some_and(|path| !path.exists());
-                match stent::sqlite::SqliteStore::open(options).await {
+                match stent::sqlite::SqliteStore::open(options.clone()).await {
                     Ok(store) => Ok(store),
+                    // Perhaps it cannot be written. To look at it, that is not needed.
+                    Err(error)
+                        if !is_missing
+                            && missing == Missing::IsAnError
+                            && error.kind() == stent::StoreErrorKind::Config =>
+                    {
+                        match stent::sqlite::SqliteStore::open(options.read_only(true)).await {
+                            Ok(store) => {
+                                tell("note: the file cannot be written, so it is only read");
+                                Ok(store)
+                            }
+                            Err(_) => Err(error.into()),
+                        }
+                    }
                     Err(error) if is_missing && missing == Missing::IsAnError => Err(Fault::from(error)
                         .hint("check the path in --store or STENT_STORE; `stent migrate` creates a store")),
                     Err(error) => Err(error.into()),

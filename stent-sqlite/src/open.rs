@@ -46,6 +46,9 @@ const TRY_TO_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 1; ROLLBACK";
 /// Finds a table of Stent.
 const FIND_TABLE: &str = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name GLOB 'stent_*' LIMIT 1";
 
+/// Attempts a read, for a store that is only read.
+const TRY_TO_READ: &str = "SELECT count(*) FROM sqlite_master";
+
 /// Opens SQLite stores.
 #[derive(Clone, Copy, Debug)]
 pub struct SqliteStore;
@@ -85,10 +88,13 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     // Connections are also opened later, when the current directory may be different.
     let path =
         std::path::absolute(path).map_err(|error| unusable(path, "is not a path").with_source(error))?;
-    check(&path, options.create)?;
+    let create = options.create && !options.read_only;
+    check(&path, create)?;
     let (writer, files) = (OneWriter::new(patience(options)), Arc::new(Files::new(&path)));
-    let writing = common(options)
-        .filename(&path)
+    // Reading a log needs a file that is shared with its writers, which SQLite would create. Without a log there are none.
+    let is_still = options.read_only && !files.log().exists();
+    let of_file = || common(options).filename(&path).read_only(options.read_only).immutable(is_still);
+    let writing = of_file()
         .synchronous(match options.durability {
             Durability::Full => SqliteSynchronous::Full,
             Durability::Normal => SqliteSynchronous::Normal,
@@ -98,25 +104,25 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     // Statistics are deliberately not gathered (`ANALYZE`, `PRAGMA optimize`): a queue that is empty now holds a
     // million tasks later, and plans for the one are bad for the other. Without statistics, SQLite assumes that tables
     // are large.
-    let connect = tuned(writing.clone());
+    let mut connect = tuned(writing.clone());
     // The log is a property of the file, and another program's file stays as it is.
-    let connect = match options.create || is_store(options, &path).await? {
-        true => connect.journal_mode(SqliteJournalMode::Wal),
-        false => connect,
-    };
+    if create || (!options.read_only && is_store(options, &path).await?) {
+        connect = connect.journal_mode(SqliteJournalMode::Wal);
+    }
 
     let pool = connections::of_own(one(options).min_connections(1), &writer, &files);
-    let write = connect_patiently(options, &pool, &connect.clone().create_if_missing(options.create)).await?;
+    let write = connect_patiently(options, &pool, &connect.clone().create_if_missing(create)).await?;
     // A connection that replaces another one must not create a new store if the file is gone.
     write.set_connect_options(connect);
-    write.execute(TRY_TO_WRITE).await.map_err(|error| failed(&error, options))?;
+    let first = if options.read_only { TRY_TO_READ } else { TRY_TO_WRITE };
+    write.execute(first).await.map_err(|error| failed(&error, options))?;
     files.check("open")?;
     let read = connections::of_readers(SqlitePoolOptions::new())
         .max_connections(options.readers)
         .test_before_acquire(false)
         .acquire_timeout(patience(options))
         .max_lifetime(None)
-        .connect_lazy_with(tuned(common(options).filename(&path)).pragma("query_only", "ON"));
+        .connect_lazy_with(tuned(of_file()).pragma("query_only", "ON"));
     let guests = connections::of_guests(one(options), &writer).connect_lazy_with(writing.foreign_keys(true));
     let connections = Connections::new(
         SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
@@ -124,7 +130,7 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     )
     .with_guests(SqlxSqliteConnector::from_sqlx_sqlite_pool(guests));
     let store = SqlStore::new(Arc::new(SqliteDialect), connections, path.display().to_string());
-    let connect = Box::new(common(options).filename(&path));
+    let connect = Box::new(of_file());
     let backup = Source::File { connect, files: Arc::clone(&files) };
     Ok(store.with_writer(writer).with_backup(backup).with_neighbours(WalWatch::new(files)))
 }

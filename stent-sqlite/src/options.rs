@@ -28,7 +28,7 @@ use stent_sql::url;
 /// | `sqlite::memory:` | memory; the data disappears with the handle |
 ///
 /// Percent-encode special characters in a path, such as `%20` for a space. The parameters are `durability`,
-/// `busy_timeout`, `readers` and `create`; they correspond to the methods of the same names.
+/// `busy_timeout`, `readers`, `create` and `read_only`; they correspond to the methods of the same names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteOptions {
     pub(crate) location: Location,
@@ -36,6 +36,7 @@ pub struct SqliteOptions {
     pub(crate) busy_timeout: Duration,
     pub(crate) readers: u32,
     pub(crate) create: bool,
+    pub(crate) read_only: bool,
 }
 
 /// The location of a store.
@@ -62,7 +63,7 @@ const READERS_MAX: u32 = 64;
 /// The longest busy timeout of SQLite, which stores it in an `int` of milliseconds.
 const BUSY_MS_MAX: u64 = i32::MAX as u64;
 
-const PARAMETERS: &str = "durability, busy_timeout, readers, create";
+const PARAMETERS: &str = "durability, busy_timeout, readers, create, read_only";
 
 impl SqliteOptions {
     /// A store in a file. The file is created if it does not exist, unless [`create`](Self::create) says otherwise; its
@@ -84,6 +85,7 @@ impl SqliteOptions {
             busy_timeout: Duration::from_secs(5),
             readers: 4,
             create: true,
+            read_only: false,
         }
     }
 
@@ -121,6 +123,15 @@ impl SqliteOptions {
     #[must_use]
     pub const fn create(mut self, create: bool) -> Self {
         self.create = create;
+        self
+    }
+
+    /// Sets whether the store is only read; false by default. If it is true, the file and its directory need not be writable, and
+    /// every write fails. A file without a write-ahead log beside it is taken for one that nobody writes, as on a read-only file
+    /// system or in a backup.
+    #[must_use]
+    pub const fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
         self
     }
 
@@ -162,6 +173,11 @@ impl SqliteOptions {
                 "true" => Ok(self.create(true)),
                 "false" => Ok(self.create(false)),
                 _ => Err(config(format!("create={value} is not valid; use true or false"))),
+            },
+            "read_only" => match value {
+                "true" => Ok(self.read_only(true)),
+                "false" => Ok(self.read_only(false)),
+                _ => Err(config(format!("read_only={value} is not valid; use true or false"))),
             },
             _ => Err(config(format!("unknown parameter {name:?}; known parameters: {PARAMETERS}"))),
         }
@@ -267,7 +283,10 @@ mod tests {
             ("postgres://a", "does not begin with sqlite:"),
             ("sqlite://", "names no file"),
             ("sqlite:", "names no file"),
-            ("sqlite://a.db?mode=rwc", "known parameters: durability, busy_timeout, readers, create"),
+            (
+                "sqlite://a.db?mode=rwc",
+                "known parameters: durability, busy_timeout, readers, create, read_only",
+            ),
             ("sqlite://a.db?durability=off", "use full or normal"),
             ("sqlite://a.db?create=no", "use true or false"),
             ("sqlite://a.db?busy_timeout=5", "position 1"),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::program::{ran, stent};
-use crate::shop::{DECLINED, PAID, Shop, id, run};
+use crate::shop::{DECLINED, LATER, PAID, Shop, id, run};
 
 #[test]
 fn a_store_that_does_not_exist_is_an_error_and_is_not_created() {
@@ -54,6 +54,32 @@ fn a_database_without_tables_is_refused_and_stays_without() {
     assert!(stderr.stdout.contains("problem  schema: the store has no tables"), "{stderr:?}");
     let dry = shop.stent(&["migrate", "--dry-run", "--output", "json"]).json();
     assert_eq!((&dry["applied"], &dry["missing"]), (&0.into(), &dry["known"]));
+}
+
+#[test]
+fn a_file_that_may_only_be_read_is_read() {
+    let shop = Shop::open();
+    let file = shop.folder.path().join("shop.db");
+    let mut permissions = fs::metadata(&file).expect("the file").permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(&file, permissions).expect("permissions");
+    // The superuser may write regardless of permissions, so the URL says it, too.
+    for url in [shop.url.clone(), format!("{}?read_only=true", shop.url)] {
+        let listed = crate::program::on(&url, &["list", "--output", "json"]);
+        assert!(
+            listed.stderr.is_empty() || listed.stderr.starts_with("note: the file cannot be written"),
+            "{listed:?}"
+        );
+        assert_eq!(listed.json().as_array().map(Vec::len), Some(4), "{url}");
+        crate::program::on(&url, &["doctor"]).ok();
+    }
+
+    let stderr =
+        crate::program::on(&format!("{}?read_only=true", shop.url), &["cancel", &id(LATER)]).fails(1);
+
+    assert!(stderr.contains("readonly"), "{stderr}");
+    let left = fs::read_dir(shop.folder.path()).expect("the folder").count();
+    assert_eq!(left, 1, "no log was created");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::ConnectionTrait;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sea_orm::sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
-use stent_core::backend::{Backend, Error, ErrorKind, Migrate};
+use stent_core::backend::{Backend, Error, ErrorKind, Inspect, Migrate};
 use stent_sqlite::{SqliteOptions, SqliteStore};
 
 use crate::place::Folder;
@@ -161,6 +161,36 @@ async fn a_file_that_may_only_be_read_is_refused() {
             assert!(error.to_string().contains("check the permissions"), "{error}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_store_that_is_only_read_writes_nothing_and_creates_no_files() {
+    let folder = Folder::new();
+    let store = folder.ready().await;
+    commit(&store, &[start(root("charge"))]).await;
+    let options = folder.options().read_only(true);
+    let count = async |options: &SqliteOptions| {
+        let reader = SqliteStore::open(options.clone()).await.expect("opens");
+        let found = reader.count(9).await.expect("reads");
+        let error = reader.exchange(&[start(root("charge"))], None).await.expect_err("it may not write");
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        reader.close().await.expect("closes");
+        found.values().sum::<u64>()
+    };
+
+    assert_eq!(count(&options).await, 1, "beside a writer, from its log");
+    store.close().await.expect("closes");
+    assert_eq!(count(&options).await, 1, "without a writer");
+
+    let names =
+        fs::read_dir(folder.0.path()).expect("the folder").map(|file| file.expect("a file").file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["stent.db"]);
+    let missing = refusal(SqliteOptions::file(folder.0.path().join("none.db")).read_only(true)).await;
+    assert!(missing.to_string().contains("does not exist"), "{missing}");
+    fs::write(folder.0.path().join("text.db"), "not a database, but long enough to be looked at")
+        .expect("a file");
+    let other = refusal(SqliteOptions::file(folder.0.path().join("text.db")).read_only(true)).await;
+    assert!(other.to_string().contains("is not a SQLite database"), "{other}");
 }
 
 #[tokio::test]
