@@ -22,7 +22,7 @@ const MAX: Duration = Duration::MAX;
 /// Every option that takes a duration, by its file and its name. Tests give each option the three durations above: the tests here
 /// for options of functions, executions, workers and handles; for durations with which the core computes, its own tests
 /// (`stent-core/src/model`), for transactions and stores, `stent/tests/transactions` and the tests of each store's options.
-const CASES: [(&str, &str); 41] = [
+const CASES: [(&str, &str); 43] = [
     ("stent-core/src/model/key_entry.rs", "ttl"),
     ("stent-core/src/model/rate.rs", "per"),
     ("stent-core/src/model/retry.rs", "initial_delay"),
@@ -64,6 +64,8 @@ const CASES: [(&str, &str); 41] = [
     ("stent/src/worker/builder.rs", "heartbeat"),
     ("stent/src/worker/builder.rs", "lease"),
     ("stent/src/worker/builder.rs", "poll_max"),
+    ("stent/src/testing/clock.rs", "advance"),
+    ("stent/src/testing/dispatched.rs", "delay"),
 ];
 
 /// Public items with durations that are returned and not taken.
