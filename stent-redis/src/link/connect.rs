@@ -137,7 +137,8 @@ impl Way {
     /// Adds a hint to the error of a connection that the server ended, or did not answer, before it was checked: neither a port of
     /// the other kind nor a full server says reliably what is wrong.
     fn hinted(&self, address: &ConnectionAddr, error: Error) -> Error {
-        let is_lost = is_broken_off(&error) || error.source().is_some_and(<dyn std::error::Error>::is::<Elapsed>);
+        let is_lost =
+            is_broken_off(&error) || error.source().is_some_and(<dyn std::error::Error>::is::<Elapsed>);
         if error.kind() != ErrorKind::Unavailable || !is_lost {
             return error;
         }

@@ -173,6 +173,20 @@ async fn real_time_is_not_skipped() {
 }
 
 #[tokio::test]
+async fn any_duration_can_be_skipped() {
+    within_a_minute(async {
+        let test = start().await;
+        let began = test.clock.now();
+        for by in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+            test.clock.advance(by).await.expect("a duration");
+        }
+        assert!(test.clock.now().since(began) > DAY * 365);
+        assert!(test.clock.advance("soon").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn two_workers_are_waited_for() {
     within_a_minute(async {
         let test = start().await;

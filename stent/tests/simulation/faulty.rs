@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use stent::backend::model::{Lease, Seq, Step, WorkerRecord};
@@ -51,6 +52,8 @@ pub(crate) struct FaultyStore {
     hears: bool,
     /// Whether it reports that it works on two calls at once, so that workers claim beside their commits.
     parallel: bool,
+    /// From then on, it claims nothing.
+    claims_until: OnceLock<Instant>,
 }
 
 /// The point at which a call fails.
@@ -66,7 +69,19 @@ impl FaultyStore {
     pub(crate) fn new(inner: &MemoryStore, weather: Arc<Weather>, mut chance: Chance) -> Arc<Self> {
         let (hears, parallel) = (chance.permille(600), chance.permille(600));
         let (link, _) = watch::channel(Link::Up);
-        Arc::new(Self { inner: inner.peer(), weather, chance: Mutex::new(chance), link, hears, parallel })
+        Arc::new(Self {
+            inner: inner.peer(),
+            weather,
+            chance: Mutex::new(chance),
+            link,
+            hears,
+            parallel,
+            claims_until: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn claims_until(&self, end: Instant) {
+        self.claims_until.set(end).expect("it is set once");
     }
 
     pub(crate) fn set_link(&self, link: Link) {
@@ -108,6 +123,7 @@ impl FaultyStore {
 
     /// Makes an exchange, and checks its claims, without any other call in between.
     async fn make(&self, commit: &[Transition], claim: Option<&ClaimRequest<'_>>) -> Result<Exchanged> {
+        let claim = claim.filter(|_| self.claims_until.get().is_none_or(|end| Instant::now() < *end));
         let exchanged = self.inner.exchange(commit, claim).await?;
         let limited = |name: &str| name == LIMITED;
         if let Some(claim) = claim

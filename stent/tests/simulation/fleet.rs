@@ -25,8 +25,12 @@ const LEASE: Duration = Duration::from_millis(300);
 /// The length of a lease in the calm: so long that none expires only because the machine is busy. Otherwise a task might expire so
 /// often that it counts as a crash loop, and rightly so.
 const CALM_LEASE: Duration = Duration::from_secs(60);
-/// The storm ends before leases can have expired so often that a task counts as a crash loop.
-const STORM_MAX: Duration = LEASE.saturating_mul(CRASHES_MAX - 2);
+/// How far the clocks of two processes may be apart: each by a tenth of a lease, at most (G17).
+const SKEW_US: i64 = 30_000;
+/// Short leases are claimed for so long that they cannot expire often enough for a task to count as a crash loop. A process whose
+/// clock is behind gives a lease that another one sees end too early, by twice the skew.
+const STORM_MAX: Duration =
+    LEASE.saturating_sub(Duration::from_micros(2 * SKEW_US as u64)).saturating_mul(CRASHES_MAX - 2);
 
 /// One process: it works until it dies.
 struct Process {
@@ -42,6 +46,8 @@ struct Fleet {
     chance: Chance,
     processes: Vec<Process>,
     events: Vec<&'static str>,
+    /// From then on, nobody claims a short lease.
+    storm_ends: Instant,
 }
 
 /// A dispatched program, and the requests to it.
@@ -103,8 +109,14 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
     let mut chance = Chance::of(seed);
     let mut author = Author::new(seed, chance.fork());
     let memory = MemoryStore::new();
-    let mut fleet =
-        Fleet { memory, weather: Arc::default(), chance, processes: Vec::new(), events: Vec::new() };
+    let mut fleet = Fleet {
+        memory,
+        weather: Arc::default(),
+        chance,
+        processes: Vec::new(),
+        events: Vec::new(),
+        storm_ends: Instant::now() + STORM_MAX,
+    };
 
     let caller = fleet.open().await;
     let mut runs: Vec<Run> = Vec::new();
@@ -124,7 +136,7 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
         fleet.start(LEASE).await;
     }
 
-    let (started, mut calm_since) = (Instant::now(), None);
+    let mut calm_since = None;
     let mut witness = Witness::default();
     let mut broken = Vec::new();
     let mut ticks = 0;
@@ -150,7 +162,7 @@ pub(crate) async fn world(seed: u64, stuck: Duration) -> Vec<String> {
             break;
         }
         ticks += 1;
-        if ticks < STORMY_TICKS && started.elapsed() < STORM_MAX {
+        if ticks < STORMY_TICKS && Instant::now() < fleet.storm_ends {
             fleet.storm().await;
         } else {
             fleet.calm().await;
@@ -239,8 +251,7 @@ impl Process {
 impl Fleet {
     async fn open(&mut self) -> (Arc<FaultyStore>, Stent) {
         let store = FaultyStore::new(&self.memory, self.weather.clone(), self.chance.fork());
-        // A tenth of a lease, at most: G17.
-        let skew = self.chance.pick(&[0, 0, -30_000, 30_000]);
+        let skew = self.chance.pick(&[0, 0, -SKEW_US, SKEW_US]);
         let clock = move || Timestamp::from_micros(host_micros() + skew);
         let stent = Stent::builder().clock(ClockSource::Host).host_clock(clock);
         let stent = stent.open(store.clone()).await.expect("the store opens");
@@ -276,6 +287,9 @@ impl Fleet {
 
     async fn start(&mut self, lease: Duration) {
         let (store, stent) = self.open().await;
+        if lease == LEASE {
+            store.claims_until(self.storm_ends);
+        }
         let worker = stent
             .worker()
             .concurrency(self.chance.pick(&[1, 2, 8, 24]))
