@@ -70,7 +70,7 @@ fn executions_are_found_by_key_and_by_the_time_of_their_dispatch() {
     let dispatched = shop.stent(&["show", &plain, "--output", "json"]).json()["created_at"].clone();
     let dispatched = dispatched.as_str().expect("a moment");
 
-    assert_eq!(listed(&["--function", "reserve", "--key", "order-7"]), [keyed.clone()]);
+    assert_eq!(listed(&["--function", "reserve", "--key", "order-7"]), std::slice::from_ref(&keyed));
     assert_eq!(
         listed(&["--function", "reserve@2", "--key", "order-7"]),
         [] as [String; 0],
@@ -79,8 +79,8 @@ fn executions_are_found_by_key_and_by_the_time_of_their_dispatch() {
     assert_eq!(listed(&["--function", "reserve", "--key", "order-8"]), [] as [String; 0]);
     assert_eq!(listed(&["--since", "1h"]), all);
     assert_eq!(listed(&["--until", "1h"]), [] as [String; 0]);
-    assert_eq!(listed(&["--since", dispatched]), [plain.clone()], "a period has its beginning");
-    assert_eq!(listed(&["--until", dispatched]), [keyed.clone()], "and not its end");
+    assert_eq!(listed(&["--since", dispatched]), std::slice::from_ref(&plain), "a period has its beginning");
+    assert_eq!(listed(&["--until", dispatched]), std::slice::from_ref(&keyed), "and not its end");
     assert_eq!(
         listed(&["--since", "1d", "--until", "2096-01-01T00:00:00+01:00", "--queue", "slow"]),
         [plain]

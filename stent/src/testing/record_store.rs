@@ -26,7 +26,7 @@ impl RecordStore {
         for part in parts {
             match part {
                 ExportRecord::Task { task, args: Some(payload) } => {
-                    drop(args.insert(task.id, payload.clone()))
+                    args.insert(task.id, payload.clone());
                 }
                 ExportRecord::Item { map, item } => {
                     items.entry(*map).or_default().insert(item.seq, item.clone());

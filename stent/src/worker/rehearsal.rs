@@ -111,7 +111,8 @@ impl Stage {
             }
             let (is_reading, has_unasked) =
                 code.durable.replay(|replay| (replay.is_reading(), replay.has_unasked()));
-            if !is_reading && !(has_unasked && code.awaits_the_world()) {
+            let goes_on = is_reading || has_unasked && code.awaits_the_world();
+            if !goes_on {
                 return Ok(Rehearsed::Waits);
             }
             if tokio::time::timeout(PATIENCE, code.waker.woken()).await.is_err() {
