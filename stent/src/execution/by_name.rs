@@ -52,7 +52,7 @@ use crate::trace;
 /// ```
 ///
 /// # Errors
-/// Arguments that cannot be stored, invalid names and options, [`Error::InDurable`] in a durable function without an
+/// Arguments that cannot be stored, invalid names and options, [`Error::InDurable`](crate::Error::InDurable) in a durable function without an
 /// [`id`](Self::id) or a key, store errors. No execution has started then, unless the store failed in the middle of the
 /// write.
 ///
