@@ -11,6 +11,7 @@ mod bench;
 mod chaos;
 mod ci;
 mod command;
+mod compose;
 mod conformance;
 mod images;
 mod quickstart;
@@ -37,6 +38,7 @@ enum Task {
     Ci(ci::Args),
     Servers(servers::Args),
     Images(images::Args),
+    Compose(compose::Args),
     Quickstart(quickstart::Args),
     #[command(hide = true)]
     Keep(servers::KeepArgs),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => ci::run(&args),
         Task::Servers(args) => servers::run(&args),
         Task::Images(args) => images::run(&args),
+        Task::Compose(args) => compose::run(&args),
         Task::Quickstart(args) => quickstart::run(&args),
         Task::Keep(args) => servers::keep(&args),
     };

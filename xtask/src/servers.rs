@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
+pub(crate) use self::docker::image as docker_image;
 use self::kept::Kept;
 pub(crate) use self::kind::{Choice, Fsync, Kind};
 use self::local::Local;

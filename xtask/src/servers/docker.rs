@@ -18,7 +18,7 @@ use crate::command::Command;
 /// # Errors
 ///
 /// If no engine answers, or the image is missing and cannot be pulled.
-pub(super) fn image(kind: Kind) -> Result<String> {
+pub(crate) fn image(kind: Kind) -> Result<String> {
     ensure!(answers(&["version", "--format", "{{.Server.Version}}"])?, "no engine answers");
     if let Some(image) = named(env::var(kind.facts().image_variable).ok()) {
         return present(&image).or_else(|_| pulled(kind, image));
