@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::engine::Engine;
 use crate::engine::skip::Skip;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stent::Stent;
 
 /// How often to look whether a test waits for a result now. Short, because each skip may be delayed by it.
@@ -19,6 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// How long to pause before workers are asked again if they wait for nothing but the test: for a signal, for example.
 const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// The longest time that a test may skip at once.
+const ADVANCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 /// The clock of a test's store and worker.
 ///
@@ -92,12 +95,18 @@ impl TestClock {
     /// this waits as long.
     ///
     /// # Errors
-    /// The text is not a duration.
+    /// The text is not a duration, or it is longer than a hundred years.
     ///
     /// # Cancel safety
     /// If it is dropped, part of the time has passed.
     pub async fn advance(&self, by: impl IntoDuration) -> Result<()> {
         let by = by.into_duration()?;
+        if by > ADVANCE_MAX {
+            let problem = format!(
+                "{by:?} is longer than a hundred years; leases and timers would pass the end of time"
+            );
+            return Err(Error::Option { option: "advance", problem });
+        }
         let Some(Skipping { skip, turn, .. }) = &self.skipping else {
             tokio::time::sleep(by).await;
             return Ok(());
