@@ -16,6 +16,12 @@ pub(crate) const FEATURES: &str = "stent/otel,stent/postgres,stent/redis,stent/m
 /// The environment variable with the number of the model's seeds for the runners of the conformance suite.
 const SEEDS_VARIABLE: &str = "STENT_SEEDS";
 
+/// The environment variable with the number of tests that a runner runs at once.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+
+/// Tests that run at once, for each core: most of them wait for leases, polls and servers, and not for a core.
+const TESTS_PER_CORE: usize = 4;
+
 /// The default number of seeds for each backend: few, because every change waits for them. `cargo xtask conformance` plays
 /// the suite's own number.
 const SEEDS: &str = "12";
@@ -23,7 +29,7 @@ const SEEDS: &str = "12";
 /// Runs every test: unit, snapshots, conformance, crashes, doc tests, examples, tidy
 #[derive(Debug, Default, clap::Args)]
 #[command(
-    after_help = "The model of the conformance suite plays 12 seeds of each backend, or as many as STENT_SEEDS says.\n\nExamples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch"
+    after_help = "The model of the conformance suite plays 12 seeds of each backend, or as many as STENT_SEEDS says. A runner\nruns four tests at once for each core, or as many as RUST_TEST_THREADS says.\n\nExamples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -53,6 +59,10 @@ pub(crate) fn run(args: &Args) -> Result<bool> {
         .envs(servers.environment());
     if std::env::var_os(SEEDS_VARIABLE).is_none() {
         tests = tests.env(SEEDS_VARIABLE, SEEDS);
+    }
+    if std::env::var_os(THREADS_VARIABLE).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        tests = tests.env(THREADS_VARIABLE, (TESTS_PER_CORE * cores).to_string());
     }
     if !args.filter.is_empty() {
         tests = tests.args(["--"]).args(&args.filter);
