@@ -80,7 +80,8 @@ on_every_store! {
 
     async fn what_is_over_its_time_while_it_is_parked_is_said_too(world) {
         let worker = world.worker().await;
-        let run = world.stent.dispatch(parked()).max_duration("50ms").await.expect("dispatched");
+        let run = world.stent.dispatch(parked()).max_duration("2s").await.expect("dispatched");
+        until(|| worker.status().parked == 1).await;
         run.result().timeout("20s").await.expect_err("expires");
         let ended = format!("execution {} timed out", run.id());
         eventually(async || said(run.id()).iter().any(|(level, text)| *level == Level::WARN && text.contains(&ended))).await;
