@@ -20,7 +20,7 @@ const SEEDS_VARIABLE: &str = "STENT_SEEDS";
 const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
 
 /// Tests that run at once, for each core: most of them wait for leases, polls and servers, and not for a core.
-const TESTS_PER_CORE: usize = 4;
+const TESTS_PER_CORE: usize = 2;
 
 /// The default number of seeds for each backend: few, because every change waits for them. `cargo xtask conformance` plays
 /// the suite's own number.
@@ -29,7 +29,7 @@ const SEEDS: &str = "12";
 /// Runs every test: unit, snapshots, conformance, crashes, doc tests, examples, tidy
 #[derive(Debug, Default, clap::Args)]
 #[command(
-    after_help = "The model of the conformance suite plays 12 seeds of each backend, or as many as STENT_SEEDS says. A runner\nruns four tests at once for each core, or as many as RUST_TEST_THREADS says.\n\nExamples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch"
+    after_help = "The model of the conformance suite plays 12 seeds of each backend, or as many as STENT_SEEDS says. A runner\nruns two tests at once for each core, or as many as RUST_TEST_THREADS says.\n\nExamples:\n  cargo xtask test\n  cargo xtask test -- stale_epoch"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
