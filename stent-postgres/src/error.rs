@@ -198,7 +198,8 @@ fn of_driver(error: &sqlx::Error, was_let_in: bool) -> ErrorKind {
     match error {
         sqlx::Error::PoolClosed => ErrorKind::Closed,
         sqlx::Error::Configuration(_) => ErrorKind::Config,
-        error if is_of_tls(error) => ErrorKind::Config,
+        // Once a connection was made, it is the network, a proxy or a certificate that changes.
+        error if is_of_tls(error) && !was_let_in => ErrorKind::Config,
         sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => ErrorKind::Corrupt,
         // The connection was lost: work in flight on it may or may not have been committed.
         _ => ErrorKind::Unavailable,

@@ -23,6 +23,10 @@ use crate::store::RedisStore;
 /// The most claims that a handle remembers. An outage costs one for each worker, because a link that cannot connect sends nothing.
 const LOST_MAX: usize = 64;
 
+/// How often the tasks of a claim are taken back. If they still do not reach the worker, their leases end, and other workers get
+/// them: a task that breaks its claim must not hold the others of the claim for ever.
+const TAKEN_BACK_MAX: u8 = 2;
+
 /// A claim whose reply was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lost {
@@ -30,6 +34,8 @@ struct Lost {
     nonce: Nonce,
     /// When the leases end that it may have given.
     until: Timestamp,
+    /// How often its tasks were taken back.
+    taken_back: u8,
 }
 
 /// The lost claims of a handle.
@@ -69,13 +75,19 @@ impl Attempt<'_> {
     /// The request is sent now.
     pub(crate) fn send(&mut self, request: &ClaimRequest<'_>) {
         if request.max > 0 {
-            self.lost.push(Lost { worker: request.worker, nonce: request.nonce, until: request.until });
+            let (worker, nonce, until) = (request.worker, request.nonce, request.until);
+            self.lost.push(Lost { worker, nonce, until, taken_back: 0 });
         }
     }
 
     /// The server has certainly not run the request.
     pub(crate) fn refuse(&mut self, request: &ClaimRequest<'_>) {
         self.lost.retain(|lost| lost.nonce != request.nonce || lost.until != request.until);
+    }
+
+    /// The tasks cannot reach the caller, now or later: their leases end.
+    pub(crate) fn forget(&mut self) {
+        self.lost.clear();
     }
 
     /// The caller gets the claimed tasks. Lost claims of which nothing was found stay: the server may run them later.
@@ -103,6 +115,7 @@ impl RedisStore {
         attempt: &mut Attempt<'_>,
     ) -> Result<Vec<Taken>> {
         let mut back = Vec::new();
+        attempt.lost.retain(|lost| lost.taken_back < TAKEN_BACK_MAX);
         for lost in attempt.lost.clone() {
             let mut tasks = self.tasks_of(request, lost).await?;
             let room = request.max.min(CLAIM_MAX) - back.len();
@@ -112,7 +125,7 @@ impl RedisStore {
                 continue;
             }
             // If the renewal is lost too, the tasks are found by the end that it gave them.
-            attempt.lost.push(Lost { until: request.until, ..lost });
+            attempt.lost.push(Lost { until: request.until, taken_back: lost.taken_back + 1, ..lost });
             let lease = |head: &Head| Lease { task: head.row.id, epoch: head.row.epoch, until: lost.until };
             let leases: Vec<_> = tasks.iter().map(|(head, _)| lease(head)).collect();
             let renewed = self.renew_leases("claim", &leases, request.now, request.until).await?;

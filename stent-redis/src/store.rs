@@ -253,7 +253,15 @@ impl RedisStore {
 
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<(Answer, Vec<Claimed>)> {
         let mut attempt = self.lost.begin(request);
-        let mut taken = self.take_back(request, &mut attempt).await?;
+        let mut taken = match self.take_back(request, &mut attempt).await {
+            // It would fail again, and other work must not wait for it.
+            Err(error) if !error.is_transient() => {
+                tracing::warn!(%error, "cannot take back the tasks of a claim without a reply; they wait until their leases end");
+                attempt.forget();
+                Vec::new()
+            }
+            taken => taken?,
+        };
         let rest = ClaimRequest { max: request.max.min(CLAIM_MAX) - taken.len(), ..*request };
         let mut answer = loop {
             let revision = revision();
@@ -291,7 +299,13 @@ impl RedisStore {
             claimed.push((Claimed { task, due_at, lease, fence, cached, steps: Vec::new() }, done));
         }
         if !asked.is_empty() {
-            let steps = self.steps("claim", &asked).await?;
+            let steps = match self.steps("claim", &asked).await {
+                Err(error) if !error.is_transient() => {
+                    attempt.forget();
+                    return Err(error);
+                }
+                steps => steps?,
+            };
             let mut steps: BTreeMap<TaskId, Vec<Step>> =
                 asked.into_iter().map(|(task, _)| task).zip(steps).collect();
             for (claimed, done) in &mut claimed {

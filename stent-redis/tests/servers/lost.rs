@@ -171,6 +171,25 @@ async fn a_claim_that_the_server_runs_late_is_taken_back_too() {
     assert_eq!(claim_as(&store, ME, 2, t(4)).await.expect("claims"), []);
 }
 
+/// A task that breaks each claim must not hold the others that were claimed with it.
+#[tokio::test]
+async fn tasks_that_were_taken_back_in_vain_are_left_to_others() {
+    let server = Server::start(&[]);
+    let (options, losses) = losing(&server).await;
+    let (store, other) = (open(&options).await, open(&server.options()).await);
+    started(&store, 1).await;
+    (0..3).for_each(|_| losses.then(Fate::ReplyLost));
+
+    for second in 1..=3 {
+        claim_as(&store, ME, 2, t(second)).await.expect_err("claimed once, and taken back twice");
+    }
+
+    assert_eq!(claim_as(&store, ME, 2, t(4)).await.expect("claims"), []);
+    let claimed = claim_as(&other, OTHER, 2, t(34)).await.expect("claims");
+    assert_eq!(claimed.len(), 1, "the last lease ended at 33");
+    assert_eq!(claimed[0].task.crashes, 1);
+}
+
 #[tokio::test]
 async fn a_claim_that_its_caller_gives_up_is_taken_back() {
     let server = Server::start(&[]);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
-use stent_core::backend::{Purge, PurgeRequest};
+use stent_core::backend::{ErrorKind, Purge, PurgeRequest};
 use stent_core::duration::IntoDuration;
 use tokio::task::AbortHandle;
 
@@ -175,8 +175,7 @@ impl RetentionTask {
     pub(crate) fn start(engine: Arc<Engine>, retention: Retention, every: Duration) -> Result<Self> {
         check_interval("every", every, "an hour is typical")?;
         let cleaning = tokio::spawn(async move {
-            loop {
-                try_apply(&engine, &retention).await;
+            while try_apply(&engine, &retention).await {
                 tokio::time::sleep(every).await;
             }
         });
@@ -187,8 +186,9 @@ impl RetentionTask {
 /// Applies the retention of a program in the background, for as long as something else uses the engine.
 pub(crate) fn keep(engine: Weak<Engine>, retention: Retention) {
     tokio::spawn(async move {
-        while let Some(engine) = engine.upgrade() {
-            try_apply(&engine, &retention).await;
+        while let Some(engine) = engine.upgrade()
+            && try_apply(&engine, &retention).await
+        {
             drop(engine);
             tokio::time::sleep(EVERY).await;
         }
@@ -206,11 +206,14 @@ pub(crate) fn hint() {
     });
 }
 
-async fn try_apply(engine: &Engine, retention: &Retention) {
+/// Returns false once the store is closed.
+async fn try_apply(engine: &Engine, retention: &Retention) -> bool {
     match apply(engine, retention).await {
         Ok(cleaned) => tracing::debug!(?cleaned, "retention applied"),
+        Err(Error::Store(error)) if error.kind() == ErrorKind::Closed => return false,
         Err(error) => tracing::warn!(%error, "cannot apply the retention; retrying at the next interval"),
     }
+    true
 }
 
 impl fmt::Debug for RetentionTask {

@@ -133,7 +133,8 @@ impl TestClock {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn settle(&self) {
-        if let Some(Skipping { skip, .. }) = &self.skipping {
+        if let Some(Skipping { skip, turn, .. }) = &self.skipping {
+            let _turn = turn.lock().await;
             skip.rest().await;
         }
     }

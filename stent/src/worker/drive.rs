@@ -263,7 +263,10 @@ impl Driver {
             // meanwhile.
             self.start_waiting();
             self.port.report.vitals().count(self.pump.running(), self.cache.len());
-            self.resting.report(self.is_idle() && !self.cache.awaits_the_world(), self.pump.is_draining());
+            if self.resting.is_watched() {
+                self.resting
+                    .report(self.is_idle() && !self.cache.awaits_the_world(), self.pump.is_draining());
+            }
             let hands_back = deadline.filter(|_| !handed_back && !self.exchanges());
             let wait = self.next_deadline(hands_back.or(given_up));
             let due = wait.map(|wait| wait.max(Instant::now()));

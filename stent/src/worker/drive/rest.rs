@@ -44,6 +44,11 @@ impl Resting {
     }
 
     /// The worker is about to wait. A draining worker asks for no work, and no test waits for it.
+    /// Whether anybody hears the reports.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.skip.is_some()
+    }
+
     pub(super) fn report(&self, is_idle: bool, is_draining: bool) {
         let Some(skip) = &self.skip else { return };
         match self.found_nothing.filter(|_| is_idle) {
