@@ -51,7 +51,8 @@ pub(crate) async fn run(global: &Global, args: &Doctor, out: &mut Out) -> Result
 }
 
 async fn reach(store: &Arc<dyn Store>) -> Result<Finding> {
-    store.clock().await?;
+    // The first call connects to a server.
+    store.clock().await.map_err(|error| Fault::from(error).while_opening())?;
     // The second answer shows the way there and back, without the connection.
     let asked = Instant::now();
     store.clock().await?;

@@ -85,6 +85,17 @@ fn postgres_and_redis_answer_as_sqlite_does() {
 }
 
 #[test]
+fn a_database_that_does_not_exist_is_unreachable_for_every_command() {
+    let url = Schema::new().url();
+    let (server, parameters) = url.split_once('?').expect("it names a schema");
+    let missing = format!("{server}_that_nobody_has?{parameters}");
+    for command in ["list", "doctor", "workers"] {
+        let stderr = program::on(&missing, &[command]).fails(4);
+        assert!(stderr.contains("the database does not exist"), "{command}: {stderr}");
+    }
+}
+
+#[test]
 fn a_schema_that_does_not_exist_is_not_created_by_a_read() {
     let schema = Schema::new();
     let stderr = program::on(&schema.url(), &["list"]).fails(4);
