@@ -50,7 +50,7 @@ fn run(cli: Cli) -> Result<()> {
     let done = runtime.block_on(async {
         let mut out = Out::new(cli.global.output);
         let done = command::run(cli, &mut out).await;
-        // What was printed before a failure belongs to the answer.
+        // Lines that were printed before a failure belong to the answer.
         let flushed = out.flush();
         done.and(flushed)
     });

@@ -29,7 +29,7 @@ pub(crate) struct Cell {
     colour: Option<Colour>,
 }
 
-/// What a colour means.
+/// The meaning of a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Colour {
     Good,

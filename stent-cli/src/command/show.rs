@@ -266,7 +266,7 @@ fn values(view: &ExecutionView, details: &Details, out: &mut Out) -> Result<()> 
     Ok(())
 }
 
-/// What the code said of itself.
+/// The notes that the code made about itself.
 fn said(notes: &NotesView, out: &mut Out) -> Result<()> {
     if !notes.counters.is_empty() {
         out.line("")?;

@@ -15,7 +15,7 @@ use crate::text::{clock, due, duration, plain, task_colour, took};
 /// Names of steps that a line has room for.
 const NAMES: usize = 3;
 
-/// What is known of tasks beyond their views.
+/// Facts about tasks beyond their views.
 #[derive(Debug, Default)]
 pub(crate) struct Details {
     pub(crate) args: HashMap<TaskId, Payload>,
@@ -172,7 +172,7 @@ pub(crate) fn stands(task: &TaskView, children: &[&TaskView], now: Timestamp) ->
     parts.join(", ")
 }
 
-/// What a parked task waits for.
+/// The reason why a parked task waits.
 fn waits(task: &TaskView, children: &[&TaskView], now: Timestamp) -> String {
     let until = task.ready_at.map(|at| format!("{} ({})", clock(at), due(at, now)));
     match (task.kind, until) {

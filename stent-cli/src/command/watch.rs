@@ -36,7 +36,7 @@ const LEAVE: &str = "\u{1b}[?25h\u{1b}[?1049l";
 
 type Counts = BTreeMap<ExecutionStatus, u64>;
 
-/// What is shown.
+/// One reading, as it is shown.
 #[derive(Debug)]
 struct View {
     now: Timestamp,

@@ -1,4 +1,4 @@
-//! What a store finds when it examines itself, for operators.
+//! Findings of a store that examines itself, for operators.
 
 use std::fmt;
 
@@ -42,9 +42,9 @@ pub struct Finding {
     pub check: String,
     /// How bad it is.
     pub verdict: Verdict,
-    /// What was found, in words.
+    /// The observation, in words.
     pub what: String,
-    /// What to do about it; empty if nothing is to be done.
+    /// The remedy; empty if nothing is to be done.
     pub remedy: String,
 }
 
