@@ -100,10 +100,11 @@ impl Waiters {
         }
     }
 
-    /// Whether somebody waits for an execution.
-    pub(crate) fn are_awaited(&self) -> bool {
+    /// The executions that somebody waits for.
+    pub(crate) fn awaited(&self) -> Vec<ExecutionId> {
         let waiting = self.inner.lock();
-        waiting.by_execution.values().flatten().any(|waiter| !waiter.reply.is_closed())
+        let is_awaited = |waiters: &Vec<Waiter>| waiters.iter().any(|waiter| !waiter.reply.is_closed());
+        waiting.by_execution.iter().filter(|(_, waiters)| is_awaited(waiters)).map(|(id, _)| *id).collect()
     }
 
     /// The waits that have begun.

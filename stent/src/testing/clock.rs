@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stent_core::Timestamp;
 use stent_core::duration::IntoDuration;
+use stent_core::limits::LOOKUP_MAX;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
@@ -158,20 +159,32 @@ impl Drop for Skipping {
 /// Skips to the next moment whenever the test waits for a result and no worker has anything to do.
 async fn skip_while_awaited(engine: Arc<Engine>, skip: Arc<Skip>, turn: Arc<Mutex<()>>) {
     loop {
-        if !engine.waiters.are_awaited() {
+        if engine.waiters.awaited().is_empty() {
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         }
         let turn = turn.lock().await;
         let next = skip.rest().await;
         let now = engine.clock.now();
-        // The result may have arrived meanwhile.
-        match next.filter(|next| *next > now && engine.waiters.are_awaited()) {
-            Some(next) => skip.advance(next.since(now)),
-            None => {
+        match next.filter(|next| *next > now) {
+            Some(next) if waits_for_open(&engine).await => skip.advance(next.since(now)),
+            _ => {
                 drop(turn);
                 tokio::time::sleep(ASK_EVERY).await;
             }
         }
     }
+}
+
+/// Whether the test waits, and everything that it waits for is open. The result of an execution that has ended is on its way, and the
+/// test goes on with it at the time of the end.
+async fn waits_for_open(engine: &Engine) -> bool {
+    let awaited = engine.waiters.awaited();
+    for page in awaited.chunks(LOOKUP_MAX) {
+        let Ok(views) = engine.store.executions(page).await else { return false };
+        if views.len() < page.len() || views.iter().any(|view| view.status.is_terminal()) {
+            return false;
+        }
+    }
+    !awaited.is_empty()
 }

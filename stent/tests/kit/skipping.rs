@@ -64,6 +64,8 @@ async fn waits() -> Result<String, stent::Error> {
 
 async fn start() -> Testing {
     let registry = Registry::new()
+        .with::<later>()
+        .with::<leaves>()
         .with::<nap>()
         .with::<approval>()
         .with::<flaky>()
@@ -197,6 +199,30 @@ async fn two_workers_are_waited_for() {
         test.stent.run(nap()).await.expect("runs");
         second.drain().await.expect("drains");
         test.stent.run(nap()).await.expect("runs");
+    })
+    .await;
+}
+
+#[durable(name = "skipping.later")]
+async fn later() -> Result<(), String> {
+    Ok(())
+}
+
+#[durable(name = "skipping.leaves")]
+async fn leaves() -> Result<(), Error> {
+    stent::spawn(later().delay("3d")).await.map(drop)
+}
+
+/// An execution that has ended and whose result is on its way is not waited for.
+#[tokio::test]
+async fn nothing_is_skipped_once_the_awaited_execution_has_ended() {
+    within_a_minute(async {
+        let test = start().await;
+        for _ in 0..100 {
+            let began = test.clock.now();
+            test.stent.run(leaves()).await.expect("runs");
+            assert!(test.clock.now().since(began) < DAY, "the delay of what it has spawned was skipped");
+        }
     })
     .await;
 }
