@@ -298,7 +298,9 @@ on_every_store! {
 
             // An item with a key has a key entry, too.
             let rows = if keyed { 2 } else { 1 };
-            assert_eq!(chunk.rows - one.rows, rows * (CHUNK - 1), "{one:?}, {chunk:?}");
+            // On a slow machine, the worker's report that it lives, every 30 s, may come between.
+            let more = (chunk.rows - one.rows).abs_diff(rows * (CHUNK - 1));
+            assert!(more <= 1, "{one:?}, {chunk:?}");
             assert!(chunk.transactions <= one.transactions + 1, "{one:?}, {chunk:?}");
             // A few exchanges check whether the chunk was written, and whether there is work.
             assert!(chunk.statements <= 100, "{one:?}, {chunk:?}");
