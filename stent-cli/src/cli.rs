@@ -482,16 +482,9 @@ pub(crate) struct Dead {
     pub(crate) tag: Option<String>,
 }
 
-/// Retries dead letters from their failed steps
+/// The dead letters to act on: by id, by filter, or all
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Completed steps do not run again. Without a policy, the function keeps the one it has.
-
-Examples:
-  stent retry 0192f3c8-5d1e-7a40-8c31-000000000000
-  stent retry --function charge --reason shop::Declined          # shows what it matches
-  stent retry --all --yes --max-attempts 10")]
-pub(crate) struct Retry {
+pub(crate) struct Letters {
     /// The dead letters
     #[arg(value_parser = value::execution, value_name = "ID")]
     pub(crate) ids: Vec<ExecutionId>,
@@ -509,6 +502,20 @@ pub(crate) struct Retry {
     /// A filter chooses at most this many; if more match, the exit code is 1
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     pub(crate) max: usize,
+}
+
+/// Retries dead letters from their failed steps
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Completed steps do not run again. Without a policy, the function keeps the one it has.
+
+Examples:
+  stent retry 0192f3c8-5d1e-7a40-8c31-000000000000
+  stent retry --function charge --reason shop::Declined          # shows what it matches
+  stent retry --all --yes --max-attempts 10")]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    pub(crate) letters: Letters,
 
     #[command(flatten)]
     pub(crate) policy: Policy,
@@ -571,23 +578,8 @@ Examples:
   stent dlq discard 0192f3c8-5d1e-7a40-8c31-000000000000
   stent dlq discard --function import --yes")]
 pub(crate) struct Discard {
-    /// The dead letters
-    #[arg(value_parser = value::execution, value_name = "ID")]
-    pub(crate) ids: Vec<ExecutionId>,
-
     #[command(flatten)]
-    pub(crate) dead: Dead,
-
-    /// All dead letters
-    #[arg(long, conflicts_with_all = ["ids", "function", "reason", "queue", "tag"])]
-    pub(crate) all: bool,
-
-    #[command(flatten)]
-    pub(crate) confirm: Confirm,
-
-    /// A filter chooses at most this many; if more match, the exit code is 1
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    pub(crate) max: usize,
+    pub(crate) letters: Letters,
 }
 
 /// Counts dead letters by reason and function

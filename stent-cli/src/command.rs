@@ -73,7 +73,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<()> {
             }
             DlqCommand::Retry(args) => retry(&global, &args, out).await,
             DlqCommand::Discard(args) => {
-                dlq::check(&args.ids, &args.dead, args.all)?;
+                dlq::check(&args.letters)?;
                 store::with(&global, async |stent| dlq::discard(stent, &args, out).await).await
             }
             DlqCommand::Stats(_) => store::with(&global, async |stent| dlq::stats(stent, out).await).await,
@@ -88,7 +88,7 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<()> {
 }
 
 async fn retry(global: &crate::cli::Global, args: &crate::cli::Retry, out: &mut Out) -> Result<()> {
-    dlq::check(&args.ids, &args.dead, args.all)?;
+    dlq::check(&args.letters)?;
     let policy = dlq::policy(&args.policy)?;
     store::with(global, async |stent| dlq::retry(stent, args, policy, out).await).await
 }

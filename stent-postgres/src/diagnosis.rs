@@ -63,7 +63,7 @@ fn indexes(schema: &str) -> String {
     )
 }
 
-/// What this user may not do with Stent's tables. Migrations are applied by whoever may.
+/// Names the privileges on Stent's tables that this user lacks. Another user may apply the migrations.
 async fn privileges(read: &DatabaseConnection, schema: &str) -> Result<Finding, DbErr> {
     const CHECK: &str = "privileges";
     let query = format!(
@@ -115,7 +115,7 @@ async fn vacuum(read: &DatabaseConnection, schema: &str) -> Result<[Finding; 2],
     Ok([judge_dead_rows(&tables), judge_autovacuum(runs, &off)])
 }
 
-/// What the server counts of a table.
+/// The server's statistics of a table.
 #[derive(Clone, Debug)]
 struct Table {
     name: String,

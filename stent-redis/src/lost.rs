@@ -6,7 +6,8 @@
 //! epochs. No second claim happens, so nothing is fenced or counted twice (G2, G3, G8). Claims without such a loss before them
 //! send nothing for this.
 //!
-//! What is forgotten, and so waits until its lease ends: claims of a process that has ended, and of a worker that claims no more.
+//! The handle forgets the claims of a process that has ended, and of a worker that claims no more. Their tasks wait until their
+//! leases end.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -158,7 +159,7 @@ impl RedisStore {
         let rows: Vec<Option<Vec<u8>>> = self.link.run("claim", &rows).await?;
         let mut tasks = Vec::new();
         for row in rows.iter().flatten() {
-            // Whoever reads a broken row gets the error.
+            // The reader of a broken row gets the error.
             let Ok((head, _)) = Head::decode(row) else { continue };
             let task = &head.row;
             let is_its = task.status == TaskStatus::Running

@@ -187,7 +187,7 @@ impl Facts {
 }
 
 impl Facts {
-    /// What operators should know of a server that was accepted. Settings change while it runs.
+    /// Findings about a server that was accepted when the store connected. Settings change while it runs.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         vec![self.role(), self.durability(), self.file(), self.eviction(), self.memory()]
     }

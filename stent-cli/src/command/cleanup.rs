@@ -99,45 +99,47 @@ fn report(
 
 /// Counts ended executions that are no dead letters.
 async fn count_executions(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
-    let is_old = |view: &ExecutionView| view.ended_at.is_some_and(|ended| ended < cutoff);
-    let mut count = 0;
-    for status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal()) {
-        let filter = Filter::default().status(*status);
-        let mut before = None;
-        while count < COUNTED_MAX {
-            let page = stent.inspect().list(&filter, before, PAGE_MAX).await?;
-            count += page.iter().filter(|view| is_old(view)).count() as u64;
-            before = page.last().map(|view| view.id);
-            if page.len() < PAGE_MAX {
-                break;
-            }
-        }
-    }
+    let count = count_ended(stent, cutoff, async |old| Ok(old.len() as u64)).await?;
     // Among the failed ones are dead letters, which are counted apart.
     Ok(count.saturating_sub(count_dead_letters(stent, cutoff).await?).min(COUNTED_MAX))
 }
 
 /// Counts ended executions that are no dead letters and still have steps, ended claims or progress.
 async fn count_details(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
+    let with_details = async |old: &[ExecutionView]| {
+        let mut count = 0;
+        for some in old.chunks(READS) {
+            let found = try_join_all(some.iter().map(|view| has_details(stent, view))).await?;
+            count += found.iter().filter(|has| **has).count() as u64;
+        }
+        Ok(count)
+    };
+    Ok(count_ended(stent, cutoff, with_details).await?.min(COUNTED_MAX))
+}
+
+/// Adds up the counts of each page of executions that ended before this moment, dead letters among them.
+async fn count_ended(
+    stent: &Stent,
+    cutoff: Timestamp,
+    of_page: impl AsyncFn(&[ExecutionView]) -> Result<u64>,
+) -> Result<u64> {
     let is_old = |view: &ExecutionView| view.ended_at.is_some_and(|ended| ended < cutoff);
     let mut count = 0;
     for status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal()) {
         let filter = Filter::default().status(*status);
         let mut before = None;
         while count < COUNTED_MAX {
-            let page = stent.inspect().list(&filter, before, PAGE_MAX).await?;
-            let old: Vec<_> = page.iter().filter(|view| is_old(view)).collect();
-            for some in old.chunks(READS) {
-                let found = try_join_all(some.iter().map(|view| has_details(stent, view))).await?;
-                count += found.iter().filter(|has| **has).count() as u64;
-            }
+            let mut page = stent.inspect().list(&filter, before, PAGE_MAX).await?;
+            let is_last = page.len() < PAGE_MAX;
             before = page.last().map(|view| view.id);
-            if page.len() < PAGE_MAX {
+            page.retain(is_old);
+            count += of_page(&page).await?;
+            if is_last {
                 break;
             }
         }
     }
-    Ok(count.min(COUNTED_MAX))
+    Ok(count)
 }
 
 async fn has_details(stent: &Stent, view: &ExecutionView) -> Result<bool> {

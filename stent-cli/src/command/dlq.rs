@@ -7,7 +7,7 @@ use super::act::{self, Act};
 use super::find;
 use super::paging;
 use super::show;
-use crate::cli::{Dead, Discard, DlqList, DlqShow, Format, Part, Policy, Retry};
+use crate::cli::{Discard, DlqList, DlqShow, Format, Letters, Part, Policy, Retry};
 use crate::fault::{Fault, NOT_FOUND, Result};
 use crate::json;
 use crate::out::{Out, tell};
@@ -95,9 +95,9 @@ fn policy_text(policy: &RetryPolicy) -> String {
 }
 
 /// Checks before the store is opened that there are either ids, a filter, or `--all`.
-pub(crate) fn check(ids: &[ExecutionId], dead: &Dead, all: bool) -> Result<()> {
-    match (ids.is_empty(), paging::matches_all(dead)) {
-        (true, true) if !all => Err(Fault::usage("no dead letter is named")
+pub(crate) fn check(letters: &Letters) -> Result<()> {
+    match (letters.ids.is_empty(), paging::matches_all(&letters.dead)) {
+        (true, true) if !letters.all => Err(Fault::usage("no dead letter is named")
             .hint("name ids, choose with --function, --reason, --queue or --tag, or say --all")),
         (false, false) => {
             Err(Fault::usage("ids and a filter exclude each other").hint("leave out one of them"))
@@ -128,14 +128,14 @@ pub(crate) fn policy(args: &Policy) -> Result<Option<RetryPolicy>> {
 async fn chosen(
     stent: &Stent,
     act: Act,
-    ids: &[ExecutionId],
-    (dead, confirm, max): (&Dead, &crate::cli::Confirm, usize),
+    letters: &Letters,
     out: &mut Out,
 ) -> Result<Option<(Vec<ExecutionId>, bool)>> {
+    let Letters { ids, dead, confirm, max, .. } = letters;
     if !ids.is_empty() {
-        return Ok(Some((ids.to_vec(), false)));
+        return Ok(Some((ids.clone(), false)));
     }
-    let page = paging::dead_letters(stent, dead, Part::first(max)).await?;
+    let page = paging::dead_letters(stent, dead, Part::first(*max)).await?;
     let is_confirmed = act::confirmed(act, confirm, &page.items, page.more, out, (json::dead_letter, table))?;
     let ids = page.items.iter().map(|letter| letter.execution.id).collect();
     Ok(is_confirmed.then_some((ids, page.more)))
@@ -147,8 +147,7 @@ pub(crate) async fn retry(
     policy: Option<RetryPolicy>,
     out: &mut Out,
 ) -> Result<()> {
-    let choice = (&args.dead, &args.confirm, args.max);
-    let Some((ids, more)) = chosen(stent, RETRY, &args.ids, choice, out).await? else { return Ok(()) };
+    let Some((ids, more)) = chosen(stent, RETRY, &args.letters, out).await? else { return Ok(()) };
     let letters = stent.dead_letters();
     let one = async |id: ExecutionId| {
         check_not_done(stent, id).await?;
@@ -160,8 +159,7 @@ pub(crate) async fn retry(
 }
 
 pub(crate) async fn discard(stent: &Stent, args: &Discard, out: &mut Out) -> Result<()> {
-    let choice = (&args.dead, &args.confirm, args.max);
-    let Some((ids, more)) = chosen(stent, DISCARD, &args.ids, choice, out).await? else { return Ok(()) };
+    let Some((ids, more)) = chosen(stent, DISCARD, &args.letters, out).await? else { return Ok(()) };
     let letters = stent.dead_letters();
     let one = async |id: ExecutionId| {
         check_not_done(stent, id).await?;

@@ -12,15 +12,13 @@ use stent::backend::{SchemaVersion, Store};
 use stent::view::{Filter, Finding, Lane, Verdict, WorkerRecord};
 use stent::{ExecutionStatus, Stent, Timestamp, WorkerState};
 
+use super::workers::DRIFT_MAX;
 use crate::cli::{Doctor, Format, Global};
 use crate::fault::{FAILED, Fault, Result};
 use crate::out::Out;
 use crate::store::{self, Missing, Place};
 use crate::table::{Cell, Colour, Table};
 use crate::text::{count, duration, words};
-
-/// A difference of clocks that the library warns of, too.
-const DRIFT_MAX: Duration = Duration::from_secs(1);
 
 /// An answer that takes longer slows every step down.
 const ANSWER_MAX: Duration = Duration::from_millis(250);

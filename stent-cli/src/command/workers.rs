@@ -16,7 +16,7 @@ use crate::text::{duration, words};
 use crate::value::DEAD;
 
 /// A difference of clocks that the library warns of, too.
-const DRIFT_MAX: Duration = Duration::from_secs(1);
+pub(crate) const DRIFT_MAX: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(stent: &Stent, args: &Workers, out: &mut Out) -> Result<()> {
     let now = stent.store().clock().await?;

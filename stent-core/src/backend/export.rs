@@ -44,6 +44,6 @@ pub enum ExportRecord {
         /// The item.
         item: ItemView,
     },
-    /// What the execution's code says about itself.
+    /// The notes that the execution's code made about itself.
     Notes(NotesView),
 }

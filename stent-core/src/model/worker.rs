@@ -1,4 +1,4 @@
-//! What a worker says of itself in its store. Nothing that a store or a worker decides depends on it.
+//! The record in which a worker describes itself in its store. Nothing that a store or a worker decides depends on it.
 
 use serde::{Deserialize, Serialize};
 

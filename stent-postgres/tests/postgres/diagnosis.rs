@@ -1,4 +1,4 @@
-//! What a store says of its server when it is examined, and of a schema that something is wrong with.
+//! A store examines its server, and a schema with a fault.
 
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{Backend, Finding, Inspect, Verdict};

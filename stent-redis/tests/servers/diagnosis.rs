@@ -1,4 +1,4 @@
-//! What a store says of its server when it is examined, also after its settings have changed.
+//! A store examines its server, also after the server's settings have changed.
 
 use stent_core::backend::{Finding, Inspect, Verdict};
 use stent_redis::RedisStore;

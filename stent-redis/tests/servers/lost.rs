@@ -19,7 +19,7 @@ use crate::work::{cancel, commands, dispatch, end, lane, reset, send, t};
 const ME: WorkerId = WorkerId::from_uuid(Uuid::from_u128(7));
 const OTHER: WorkerId = WorkerId::from_uuid(Uuid::from_u128(8));
 
-/// What happens to the next claims, in turn. Later claims go through.
+/// The fate of a claim. Claims after those with a fate go through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// The server runs it, and the connection ends before the reply.

@@ -1,4 +1,4 @@
-//! What operators should know about a database, and only the database knows.
+//! Findings that only the database can make about itself.
 
 use std::fmt::Debug;
 
