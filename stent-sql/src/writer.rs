@@ -97,6 +97,12 @@ impl OneWriter {
         lent.is_some()
     }
 
+    /// Whether this process writes now, or is about to.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.turns().taken
+    }
+
     /// Waits for the next turn, for at most `patience`. Stent's own writes go first.
     pub(crate) async fn turn(self: &Arc<Self>, whose: Whose) -> Option<Turn> {
         let waiting = {

@@ -5,7 +5,12 @@
 //! `PRAGMA data_version` provides the same information, but each use is a query, and an idle process may make only one
 //! query per second.
 //!
+//! Where the kernel reports writes to a file (`events`, on Linux), the log is looked at when it is written; and everywhere at
+//! intervals, because no report is certain.
+//!
 //! This module never opens the file, because closing a file drops all locks that the process holds on it.
+
+mod events;
 
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,14 +18,21 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use stent_core::backend::{Result, Topic};
+use stent_sql::OneWriter;
 use stent_sql::hints::{Hub, Neighbours};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
+use self::events::Events;
 use crate::files::Files;
 
 /// Pause between two looks at the log: the longest time until a commit of another process is noticed.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Pause between two attempts to be told of writes to the log, which fail if the process has too many watches, or the log is
+/// not there.
+const EVENTS_AGAIN: Duration = Duration::from_secs(1);
 
 /// Watches the write-ahead log of a database while it has listeners.
 #[derive(Debug)]
@@ -32,6 +44,7 @@ pub(crate) struct WalWatch {
 #[derive(Debug)]
 struct Shared {
     files: Arc<Files>,
+    writer: Arc<OneWriter>,
     state: Mutex<State>,
 }
 
@@ -53,8 +66,8 @@ struct Stamp {
 
 impl WalWatch {
     /// A watch over the log of this database. Call it within a runtime.
-    pub(crate) fn new(files: Arc<Files>) -> Self {
-        let shared = Shared { files, state: Mutex::default() };
+    pub(crate) fn new(files: Arc<Files>, writer: Arc<OneWriter>) -> Self {
+        let shared = Shared { files, writer, state: Mutex::default() };
         Self { shared: Arc::new(shared), runtime: Handle::current() }
     }
 }
@@ -142,8 +155,21 @@ impl Shared {
 }
 
 async fn watch(shared: Arc<Shared>) {
+    let mut events: Option<Events> = None;
+    let mut events_at = Instant::now();
     while shared.goes_on() {
-        shared.look();
-        tokio::time::sleep(PAUSE).await;
+        if events.as_ref().is_none_or(Events::is_over) && events_at <= Instant::now() {
+            events = Events::of(shared.files.log());
+            events_at = Instant::now() + EVENTS_AGAIN;
+        }
+        // While this process writes, the changes are its own; those of others are seen when its next write begins.
+        if !shared.writer.is_writing() {
+            shared.look();
+        }
+        match &events {
+            // The pause also ends if the events do.
+            Some(events) => drop(tokio::time::timeout(PAUSE, events.written()).await),
+            None => tokio::time::sleep(PAUSE).await,
+        }
     }
 }

@@ -24,7 +24,7 @@
 //! | `dialect.rs` | the SQLite dialect for `stent-sql` |
 //! | `batch.rs` | passes a batch of rows as one buffer |
 //! | `pack.rs` | returns many rows as one |
-//! | `hints.rs` | notices commits of other processes |
+//! | `hints.rs`, `hints/events.rs` | notices commits of other processes, at once where the kernel reports writes |
 //!
 //! Everything else is in `stent-sql`.
 

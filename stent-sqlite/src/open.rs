@@ -132,7 +132,8 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     let store = SqlStore::new(Arc::new(SqliteDialect), connections, path.display().to_string());
     let connect = Box::new(of_file());
     let backup = Source::File { connect, files: Arc::clone(&files) };
-    Ok(store.with_writer(writer).with_backup(backup).with_neighbours(WalWatch::new(files)))
+    let watch = WalWatch::new(files, Arc::clone(&writer));
+    Ok(store.with_writer(writer).with_backup(backup).with_neighbours(watch))
 }
 
 /// Whether the file has tables of Stent.

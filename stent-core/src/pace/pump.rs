@@ -140,6 +140,21 @@ impl Pump {
         self.claim_at = self.claim_at.min(next);
     }
 
+    /// A claim that rode with a dispatch was answered: it was sent without asking this pump, and took this long. Hints since then
+    /// are not covered by it.
+    pub fn handle_ridden(
+        &mut self,
+        now: Timestamp,
+        took: Duration,
+        max: usize,
+        got: usize,
+        next_due: Option<Timestamp>,
+    ) {
+        self.claimed_at = now - took;
+        self.ended = 0;
+        self.handle_claimed(now, max, got, next_due);
+    }
+
     /// A look was sent.
     pub fn handle_looking(&mut self) {
         self.claiming = true;
@@ -266,6 +281,12 @@ impl Pump {
         renew.into_iter().chain(claim).chain(look).min()
     }
 
+    /// Whether the worker has free slots and only waits for work: it could take work that is offered to it.
+    #[must_use]
+    pub const fn waits_for_work(&self) -> bool {
+        !self.draining && !self.claiming && self.free() > 0
+    }
+
     /// Running turns.
     #[must_use]
     pub const fn running(&self) -> usize {
@@ -381,6 +402,26 @@ mod tests {
         pump.handle_claimed(t(2), 3, 0, None);
 
         assert_eq!(pump.poll_action(t(2)), Some(Action::Claim { max: 3 }));
+    }
+
+    #[test]
+    fn a_wake_during_a_claim_that_rode_with_a_dispatch_is_not_lost() {
+        let mut pump = Pump::new(CONFIG, t(0));
+        assert!(pump.waits_for_work());
+        pump.handle_claiming(t(0));
+        assert!(!pump.waits_for_work());
+        pump.handle_claimed(t(0), 3, 0, None);
+        assert_eq!(pump.poll_deadline(true), Some(t(50)));
+
+        pump.handle_wake(t(6));
+        pump.handle_ridden(t(9), Duration::from_millis(5), 3, 1, None);
+        assert_eq!(pump.poll_action(t(9)), Some(Action::Claim { max: 3 }));
+
+        let mut pump = Pump::new(CONFIG, t(0));
+        pump.handle_claiming(t(0));
+        pump.handle_claimed(t(0), 3, 0, None);
+        pump.handle_ridden(t(9), Duration::from_millis(5), 3, 1, None);
+        assert_eq!((pump.poll_action(t(9)), pump.claimed_at), (None, t(4)));
     }
 
     #[test]

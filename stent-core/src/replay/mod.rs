@@ -73,6 +73,8 @@ pub struct Replay {
     is_sealed: bool,
     /// Whether the code runs nothing itself.
     is_rehearsal: bool,
+    /// Whether the code has seen completions that are not committed yet.
+    is_ahead: bool,
 }
 
 /// The state of one position.
@@ -139,6 +141,7 @@ impl Replay {
             excused: Vec::new(),
             is_sealed: false,
             is_rehearsal: false,
+            is_ahead: false,
         };
         replay.resume(done, steps);
         replay

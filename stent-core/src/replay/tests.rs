@@ -3,6 +3,7 @@
 //! [`Code`] is a durable function as data, and [`Run`] polls it as a worker's turn does. Most tests are one call of [`quiet`]:
 //! a script and a record in; the deliveries, the need and the data to commit out.
 
+mod ahead;
 mod asking;
 mod identity;
 mod interrupted;

@@ -42,6 +42,21 @@ pub struct Turn {
     pub notes: Vec<Said>,
 }
 
+impl Turn {
+    /// This turn and the next one, in one.
+    #[must_use]
+    pub fn then(mut self, next: Self) -> Self {
+        let Self { insert, own, cancel, feed, fire, seen, notes } = next;
+        self.insert.extend(insert);
+        self.own.extend(own);
+        self.cancel.extend(cancel);
+        self.feed.extend(feed);
+        self.fire.extend(fire);
+        self.notes.extend(notes);
+        Self { seen, ..self }
+    }
+}
+
 /// How a task's code ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct End {
@@ -228,6 +243,54 @@ impl Replay {
             }
         }
         turn
+    }
+
+    /// Shows the code its own completions in a turn before the turn is committed, if that cannot change the order in which a
+    /// replay will see completions: they are successes, and nothing else is open that could complete before them. Returns
+    /// whether it does. Until the runtime has [caught up](Self::catch_up), the code must begin no further step.
+    pub fn run_ahead(&mut self, turn: &Turn) -> bool {
+        let succeeded = |seq: &Seq| {
+            matches!(
+                self.slots.get(seq),
+                Some(Slot::Open(Open {
+                    kind: StepKind::Call | StepKind::Inline,
+                    ended: Some((_, Ok(_))),
+                    detached: false,
+                    dead: false,
+                    ..
+                }))
+            )
+        };
+        let is_alone = self.broken.is_none()
+            && self.excused.is_empty()
+            && !self.saw_failure
+            && self.holds == 0
+            && self.wished.is_empty()
+            && self.cancelled.is_empty()
+            && self.undelivered.is_empty()
+            && turn.cancel.is_empty()
+            && turn.feed.is_empty()
+            && turn.fire.is_empty()
+            && !turn.own.is_empty()
+            && turn.insert.len() == turn.own.len()
+            && self.slots.len() == turn.own.len()
+            && turn.own.iter().all(succeeded);
+        if is_alone {
+            self.committed(&turn.own);
+            self.is_ahead = true;
+        }
+        is_alone
+    }
+
+    /// The turn that the code [ran ahead](Self::run_ahead) of is committed.
+    pub const fn catch_up(&mut self) {
+        self.is_ahead = false;
+    }
+
+    /// Whether the code has seen completions that are not committed yet.
+    #[must_use]
+    pub const fn is_ahead(&self) -> bool {
+        self.is_ahead
     }
 
     /// Adds the due sleeps to a turn, in the order of their moments: they are its last completions. `now` is the moment of the

@@ -1,7 +1,7 @@
 //! Finds work. A lane's tasks of one priority are a stream; due ones stand at its head, in order.
 //!
-//! No statement reads rows that are not due or not admitted, however many there are (G9): streams are found by jumping from
-//! one to the next in the claim index, and only the head of each is read.
+//! No statement reads rows that are not due or not admitted, however many there are (G9): lanes and their streams are found by
+//! jumping from one to the next in the claim index, and only the head of each is read.
 
 use sea_orm::sea_query::{
     Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order,
@@ -15,20 +15,41 @@ use super::{BATCH, Built, Sql, carried, in_batch, literal, name, names, no_numbe
 use crate::row::{END_HINTS, Head, LaneRow, OneId, Picked, RankedRow, STREAM, Shape, StreamRow};
 use crate::table::{lane, task};
 
+const LANES: &str = "ready_lane";
 const STREAMS: &str = "stream";
 
-/// Every lane by priority, with the due times of its first task and of its first task that is not due yet. One more row shows
-/// whether [`ends`](super::limit::ends) is worth a query, so an idle claim costs one query.
+/// Every lane with tasks in the claim index, by priority, with the due times of its first task and of its first task that is not
+/// due yet. Lanes whose tasks have all ended cost nothing, however many are stored. One more row shows whether
+/// [`ends`](super::limit::ends) is worth a query, so an idle claim costs one query.
 pub(super) fn streams(sql: Sql<'_>) -> Built {
     let of_lane = |column| Expr::col((name("lane"), column));
     let of_stream = |column| Expr::col((name(STREAMS), column));
     let of_task = |column| Expr::col((name("task"), column));
 
+    let of_ready = |column| Expr::col((name(LANES), column));
+    let first_lane = || {
+        Query::select()
+            .expr(of_task(task::LANE).min())
+            .from_as(task::TABLE, name("task"))
+            .and_where(of_task(task::LANE).is_not_null())
+            .and_where(of_task(task::READY_AT).is_not_null())
+            .take()
+    };
+    let next_lane = first_lane().and_where(of_task(task::LANE).gt(of_ready(task::LANE))).take();
+    let next_lane = Query::select()
+        .expr(scalar(next_lane))
+        .from(Alias::new(LANES))
+        .and_where(of_ready(task::LANE).is_not_null())
+        .take();
+    let mut lanes = CommonTableExpression::new();
+    lanes.table_name(LANES).column(task::LANE).query(first_lane().union(UnionType::All, next_lane).take());
+
     let highest = |lane| ready(lane).expr(of_task(task::PRIORITY).max()).take();
     let first = Query::select()
-        .column((name("lane"), lane::KEY))
-        .expr(scalar(highest(of_lane(lane::KEY))))
-        .from_as(lane::TABLE, name("lane"))
+        .column((name(LANES), task::LANE))
+        .expr(scalar(highest(of_ready(task::LANE))))
+        .from(Alias::new(LANES))
+        .and_where(of_ready(task::LANE).is_not_null())
         .take();
     let lower = highest(of_stream(task::LANE))
         .and_where(of_task(task::PRIORITY).lt(of_stream(task::PRIORITY)))
@@ -67,7 +88,7 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
         .union(UnionType::All, end_hints(sql))
         .take();
     let mut with = WithClause::new();
-    with.recursive(true).cte(streams);
+    with.recursive(true).cte(lanes).cte(streams);
     Built::read(StreamRow::COLUMNS, listed.with(with))
 }
 

@@ -62,13 +62,15 @@ impl SqlStore {
         let mut record = Record::read(&run, wanted).await?;
         let (outcomes, mut effects) = committed.complete(&record)?;
         let next_due = picks.next_due();
-        // Tasks that were locked but not claimed are free again; other workers may have skipped them, so hint once more.
-        effects.ready |= picks.leaves_locked();
-        let wrote = effects.wrote || !picks.is_empty();
+        let (leaves_locked, wrote) = (picks.leaves_locked(), effects.wrote || !picks.is_empty());
         let claimed = match claim {
             Some(request) => picks.take(&run, request, &mut record).await?,
             None => Vec::new(),
         };
+        // Nobody need wake for what is taken already. Tasks that were locked but not claimed are free again; other workers may
+        // have skipped them, so hint once more.
+        effects.ready &= !is_all_claimed(transitions, &outcomes, &claimed);
+        effects.ready |= leaves_locked;
 
         if wrote {
             self.commit(OPERATION, transaction).await?;
@@ -78,6 +80,17 @@ impl SqlStore {
         }
         Ok(exchanged(outcomes, claimed, next_due, ends))
     }
+}
+
+/// Whether the transitions are dispatches, and the claim has taken every task that they started.
+fn is_all_claimed(transitions: &[Transition], outcomes: &[Outcome], claimed: &[Claimed]) -> bool {
+    transitions.iter().zip(outcomes).all(|(transition, outcome)| match (transition, outcome) {
+        (Transition::Dispatch(dispatch), Outcome::Applied(_)) => {
+            claimed.iter().any(|claimed| claimed.task.id == dispatch.root.id)
+        }
+        (Transition::Dispatch(_), _) => true,
+        _ => false,
+    })
 }
 
 fn exchanged(

@@ -179,6 +179,16 @@ impl Durable {
         }
     }
 
+    /// Everything that the code has seen is recorded: lets it begin the steps that it has asked for since.
+    pub(crate) fn catch_up(&self) {
+        let wakers = {
+            let mut cell = self.cell();
+            cell.replay.catch_up();
+            std::mem::take(&mut cell.wakers)
+        };
+        wakers.into_values().for_each(Waker::wake);
+    }
+
     /// Number of the code's durable futures that this waker wakes, and of those that another waker wakes.
     pub(crate) fn waits_with(&self, waker: &Waker) -> (usize, usize) {
         let cell = self.cell();

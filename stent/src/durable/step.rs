@@ -213,6 +213,8 @@ enum StepState<Fut> {
         asked: Option<Asked>,
         limit: Option<Pin<Box<tokio::time::Sleep>>>,
     },
+    /// The closure begins when everything that the code has seen is recorded.
+    Held(Asked),
     /// An attempt has failed, and the next one is delayed.
     Waiting {
         wait: Pending,
@@ -311,10 +313,19 @@ impl<F, Fut: Future, T> Step<F, Fut, T> {
         if !place.durable.replay(|replay| replay.must_run(place.seq)) {
             return Ok(StepState::Recorded(pending));
         }
+        let asked = Asked { pending, place };
+        if asked.place.durable.replay(|replay| replay.is_ahead()) {
+            return Ok(StepState::Held(asked));
+        }
+        self.begin(asked)
+    }
+
+    fn begin(&mut self, asked: Asked) -> Result<StepState<Fut>> {
+        let place = &asked.place;
         let function = &place.durable.function;
         place.durable.begins(place.id, self.failed(), || format!("step `{}` of `{function}`", self.name));
         let step = StepClosure::new(&self.name, Some((place.seq, place.id)), self.failed().saturating_add(1));
-        self.run(step, Some(Asked { pending, place }))
+        self.run(step, Some(asked))
     }
 
     fn run(&mut self, step: Arc<StepClosure>, asked: Option<Asked>) -> Result<StepState<Fut>> {
@@ -425,6 +436,15 @@ where
                             return Poll::Ready(decode_result(&this.name, result));
                         }
                     }
+                }
+                StepState::Held(mut asked) => {
+                    if asked.place.durable.replay(|replay| replay.is_ahead()) {
+                        let waits = asked.pending.poll(cx).is_pending();
+                        debug_assert!(waits, "a step has no result before it begins");
+                        this.state = StepState::Held(asked);
+                        return Poll::Pending;
+                    }
+                    this.begin(asked)?
                 }
                 StepState::Waiting { mut wait, place } => match wait.poll(cx) {
                     Poll::Ready((_, slept)) => {

@@ -12,6 +12,7 @@ pub(crate) mod hooks;
 pub(crate) mod ids;
 pub(crate) mod lanes;
 pub(crate) mod poll;
+pub(crate) mod rides;
 pub(crate) mod runs;
 pub(crate) mod skip;
 pub(crate) mod transform;
@@ -38,6 +39,7 @@ use crate::engine::hints::{HintOptions, OutageReport};
 use crate::engine::hooks::Hooks;
 use crate::engine::lanes::LaneSampler;
 use crate::engine::poll::{PollOptions, check_interval};
+use crate::engine::rides::Rides;
 use crate::engine::runs::Runs;
 use crate::engine::transform::Transforms;
 use crate::engine::waiters::Waiters;
@@ -63,6 +65,7 @@ pub(crate) struct Engine {
     /// Whether payloads are, or may be, transformed on their way to the store.
     pub(crate) is_sealed: bool,
     pub(crate) writer: Writer,
+    pub(crate) rides: Arc<Rides>,
     pub(crate) waiters: Waiters,
     pub(crate) completions: Completions,
     pub(crate) poll: PollOptions,
@@ -135,8 +138,10 @@ impl Engine {
             Some(hints) => hints.in_front_of(store)?,
             None => store,
         };
+        let rides = Arc::<Rides>::default();
         Ok(Arc::new(Self {
-            writer: Writer::start(store.clone(), call_timeout, hooks.clone()),
+            writer: Writer::start(store.clone(), clock.clone(), call_timeout, hooks.clone(), rides.clone()),
+            rides,
             waiters: Waiters::start(store.clone(), clock.clone(), poll, call_timeout),
             completions: Completions::default(),
             _calibrator: Calibrator::start(&clock, &store, hooks.clone()),

@@ -13,7 +13,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::engine::call_timeout::CallTimeout;
+use crate::engine::clock::Clock;
 use crate::engine::hooks::Hooks;
+use crate::engine::rides::Rides;
 use crate::error::{Error, Result};
 
 /// How long a failed write is retried before the caller gets the error. A write that the store cannot hold is not
@@ -52,11 +54,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(store: Arc<dyn Store>, call_timeout: CallTimeout, hooks: Hooks) -> Self {
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<Clock>,
+        call_timeout: CallTimeout,
+        hooks: Hooks,
+        rides: Arc<Rides>,
+    ) -> Self {
         // Further callers wait for room: the writer takes a whole batch at a time.
         let (requests, inbox) = mpsc::channel(2 * EXCHANGE_TRANSITIONS_MAX);
         let is_out = AtomicBool::new(false);
-        tokio::spawn(write_batches(Arc::new(Sender { store, call_timeout, hooks, is_out }), inbox));
+        let sender = Sender { store, clock, call_timeout, hooks, rides, is_out };
+        tokio::spawn(write_batches(Arc::new(sender), inbox));
         Self { requests }
     }
 
@@ -86,8 +95,11 @@ impl Writer {
 /// Sends units to the store.
 struct Sender {
     store: Arc<dyn Store>,
+    clock: Arc<Clock>,
     call_timeout: CallTimeout,
     hooks: Hooks,
+    /// Claims that dispatches take along.
+    rides: Arc<Rides>,
     /// Whether the log says that the store is unavailable.
     is_out: AtomicBool,
 }
@@ -216,19 +228,31 @@ impl Unit {
 /// Writes a unit, and sends it again while its fate is unknown or may change: repeating a transition has no effect. In
 /// the end, an error that one part may have caused reaches only that part's caller.
 async fn write(sender: &Sender, mut unit: Unit) -> Left {
-    let Sender { store, call_timeout, hooks, .. } = sender;
+    let Sender { store, clock, call_timeout, hooks, rides, .. } = sender;
     let until = *unit.until.get_or_insert_with(|| Instant::now() + RETRY_FOR);
     let mut pause = PAUSE_MIN;
     let mut failures = 0;
     loop {
-        let error = match call_timeout.bound("exchange", store.exchange(&unit.transitions, None)).await {
-            Ok(exchanged) => {
+        let (sent_at, sent) = (clock.now(), Instant::now());
+        // A repeat goes alone, so that a failure can only be its own.
+        let ride = if unit.attempts == 0 { rides.take(&unit.transitions, sent_at) } else { None };
+        let claim = ride.as_ref().map(|ride| ride.request(sent_at));
+        let exchange = store.exchange(&unit.transitions, claim.as_ref());
+        let error = match call_timeout.bound("exchange", exchange).await {
+            Ok(mut exchanged) => {
                 sender.answered();
-                unit.answer(exchanged.outcomes);
+                // The callers first: they may wait for what the worker is about to do.
+                unit.answer(std::mem::take(&mut exchanged.outcomes));
+                if let Some(ride) = ride {
+                    ride.ends(sent.elapsed(), Some(exchanged));
+                }
                 return Left::Nothing;
             }
             Err(error) => error,
         };
+        if let Some(ride) = ride {
+            ride.ends(sent.elapsed(), None);
+        }
         hooks.store_failed(&error);
         failures += 1;
         let is_one = unit.replies.len() == 1;

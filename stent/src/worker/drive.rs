@@ -5,6 +5,7 @@
 //! | `forget` | drops parked code whose executions have ended elsewhere |
 //! | `outbox` | transitions to send, and their grouping into units |
 //! | `exchange` | one exchange with the store: sends everything new and claims the next work; handles the answer |
+//! | `ride` | claims that go with the dispatches of this process |
 //! | `rest` | reports to a test's clock when the worker has nothing to do |
 //! | `lease` | renews held leases, and stops work whose lease is lost |
 
@@ -13,6 +14,7 @@ mod forget;
 mod lease;
 mod outbox;
 mod rest;
+mod ride;
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
@@ -50,6 +52,7 @@ use super::turn;
 use crate::durable::poll_timer::BLOCKING_POLL;
 use crate::durable::stop::StopSign;
 use crate::engine::Engine;
+use crate::engine::rides::Offer;
 use crate::error::{Error, Result};
 use crate::function::panics::panic_failure;
 use crate::function::{BoxFuture, FunctionOptions, Registration};
@@ -102,6 +105,8 @@ pub(super) struct Driver {
     committing: Option<BoxFuture<'static, ExchangeDone>>,
     /// An exchange in flight beside it that only claims.
     claiming: Option<BoxFuture<'static, ExchangeDone>>,
+    /// The next claim, which a dispatch of this process may take along.
+    riding: Option<Offer>,
     /// An exchange in flight beside them that sends a submission which failed alone before, because it may wait for a
     /// row lock.
     straggling: Option<BoxFuture<'static, ExchangeDone>>,
@@ -195,6 +200,7 @@ impl Driver {
             under_way: HashMap::new(),
             committing: None,
             claiming: None,
+            riding: None,
             straggling: None,
             claim_unit: CLAIM_MAX,
             parallel,
@@ -241,6 +247,7 @@ impl Driver {
                 self.hand_back();
             }
             if self.pump.is_draining() {
+                self.withdraw();
                 if self.port.report.vitals().draining() {
                     self.port.report.drains(self.active.values().map(|active| &active.subject), self.grace);
                 }
@@ -289,6 +296,7 @@ impl Driver {
                     self.straggling = None;
                     self.handle_exchange(done, Lane::Stragglers);
                 }
+                ridden = ride::answer(&mut self.riding) => self.handle_ridden(ridden),
                 renewed = poll_some(&mut self.renewal) => self.handle_renewed(renewed),
                 asked = poll_some(&mut self.asking) => {
                     self.asking = None;
@@ -396,15 +404,15 @@ impl Driver {
             && self.inbox.is_empty()
     }
 
-    const fn exchanges(&self) -> bool {
-        self.committing.is_some() || self.claiming.is_some() || self.straggling.is_some()
+    fn exchanges(&self) -> bool {
+        self.committing.is_some() || self.claiming.is_some() || self.straggling.is_some() || self.rides()
     }
 
     /// The latest time at which the loop must wake up.
     fn next_deadline(&self, stops_at: Option<Instant>) -> Option<Instant> {
         let now = self.port.host.engine.clock.now();
         let is_busy = self.committing.is_some() && !self.claims_apart(self.pump.free());
-        let can_claim = !is_busy && self.retry_at.is_none();
+        let can_claim = !is_busy && self.retry_at.is_none() && !self.rides();
         let expires_at = self.active.values().filter_map(|active| active.expires_at).min();
         let overdue_at = self.prefetched.overdue_at(self.pump.patience());
         let paced = self.pump.poll_deadline(can_claim).into_iter();
@@ -448,9 +456,9 @@ impl Driver {
             self.gather().await;
         }
         let mut claim = match self.pump.poll_action(self.port.host.engine.clock.now()) {
-            Some(Action::Claim { max }) => Some(max.min(self.claim_unit)),
-            Some(Action::Look) => Some(0),
-            Some(Action::Renew) | None => None,
+            Some(Action::Claim { max }) if self.withdraw() => Some(max.min(self.claim_unit)),
+            Some(Action::Look) if self.withdraw() => Some(0),
+            Some(_) | None => None,
         };
         if claim.is_some_and(|max| self.claims_apart(max)) {
             self.claiming = Some(self.exchange(Vec::new(), claim.take()));
@@ -463,6 +471,7 @@ impl Driver {
                 self.committing = Some(self.exchange(unit, claim));
             }
         }
+        self.offer();
     }
 
     fn handle_rest(&mut self) {

@@ -49,6 +49,7 @@ pub(super) async fn run(port: Port, activation: Activation, held: Held) {
         held,
         said_by: None,
         listener: None,
+        ahead: None,
     }));
     if let Err(panic) = turn.catch_unwind().await {
         // If the loop has ended, nobody receives this.
@@ -72,6 +73,16 @@ pub(super) struct Running {
     said_by: Option<Instant>,
     /// Listens for completions of the code's steps while the code awaits other work.
     pub(super) listener: Option<Listener>,
+    /// A record that the code has seen although it is not committed yet.
+    ahead: Option<Ahead>,
+}
+
+/// The record of steps that ran here, while the code continues with their results: if the code ends without asking for
+/// anything else, one commit has both. Otherwise the record is committed before anything else happens.
+struct Ahead {
+    turn: Turn,
+    /// The moment at which the code saw the steps end, which a replay will read.
+    at: Timestamp,
 }
 
 /// A step that ran in its parent's turn and has to be recorded.
@@ -102,15 +113,18 @@ impl Running {
             return self.stopped();
         }
         if let Some(result) = self.activation.poll_until_quiet().await {
-            return self.end(result);
+            return self.ended(result).await;
         }
         match self.activation.deliver() {
             Ok(true) => return Some(self),
             Ok(false) => {}
             Err(failure) => {
                 self.activation.abandon();
-                return self.end(Err(failure));
+                return self.ended(Err(failure)).await;
             }
+        }
+        if let Some(ahead) = self.ahead.take() {
+            return self.catch_up(ahead).await;
         }
         let needs = self.activation.durable.replay(|replay| replay.needs());
         match self.activation.durable.transactions(|queue| queue.stage()) {
@@ -161,12 +175,27 @@ impl Running {
     /// The task was asked to end: drops its code where it is.
     fn stopped(mut self) -> Option<Self> {
         self.activation.abandon();
-        let commit = decide::stop(&self.held, self.take_turn(), self.now());
+        let turn = self.take_turn();
+        let commit = decide::stop(&self.held, turn, self.now());
         self.port.send(Message::Done { commit, parked: None });
         None
     }
 
-    fn end(self, result: TaskResult) -> Option<Self> {
+    /// The code has ended. A retry forgets what its attempt has not committed, so a failure comes after the record.
+    async fn ended(mut self, result: TaskResult) -> Option<Self> {
+        match self.ahead.take() {
+            Some(ahead) if result.is_err() => {
+                self.activation.has_ended(result);
+                self.catch_up(ahead).await
+            }
+            ahead => {
+                self.ahead = ahead;
+                self.end(result)
+            }
+        }
+    }
+
+    fn end(mut self, result: TaskResult) -> Option<Self> {
         let turn = self.take_turn();
         let end = self.activation.durable.replay(|replay| replay.end(result));
         self.activation.report_end(&end.result);
@@ -184,13 +213,34 @@ impl Running {
             turn.insert.push(row);
             turn.own.push(seq);
         }
-        self.activation.durable.replay(|replay| replay.fire_due(now, &mut turn));
+        let runs_ahead = self.activation.durable.replay(|replay| {
+            replay.fire_due(now, &mut turn);
+            replay.run_ahead(&turn)
+        });
+        if runs_ahead {
+            self.ahead = Some(Ahead { turn, at: now });
+            return Some(self);
+        }
         let own = std::mem::take(&mut turn.own);
+        self.commit(turn, &own, now).await
+    }
+
+    /// Commits a record that the code has seen, and lets the code begin the steps that it has asked for since.
+    async fn catch_up(self, Ahead { mut turn, at }: Ahead) -> Option<Self> {
+        // The code has seen these completions.
+        turn.own.clear();
+        let durable = self.activation.durable.clone();
+        let caught_up = self.commit(turn, &[], at).await;
+        durable.catch_up();
+        caught_up
+    }
+
+    async fn commit(mut self, turn: Turn, own: &[Seq], now: Timestamp) -> Option<Self> {
         match self.port.keep(decide::keep(&self.held, turn, now)).await {
             Kept::Stands(news) => {
                 self.said_by = None;
                 self.held.fence = self.held.fence.next();
-                self.learn(news, &own);
+                self.learn(news, own);
                 Some(self)
             }
             Kept::Refused(failure) => self.refused(failure),
@@ -231,7 +281,7 @@ impl Running {
     }
 
     /// The commit of a parking, and the code that stays in memory.
-    fn parking(self, insert: Option<NewTask>) -> (Commit, Parked) {
+    fn parking(mut self, insert: Option<NewTask>) -> (Commit, Parked) {
         let mut turn = self.take_turn();
         turn.insert.extend(insert);
         let (now, durable) = (self.now(), &self.activation.durable);
@@ -251,8 +301,14 @@ impl Running {
         (parking, Parked { task, epoch, commit, seen, at: now, due, activation: self.activation })
     }
 
-    fn take_turn(&self) -> Turn {
-        self.activation.durable.replay(|replay| replay.turn(self.held.fence.task, &self.held.tree))
+    /// Takes everything to commit, with a record that the code has seen already.
+    fn take_turn(&mut self) -> Turn {
+        let turn =
+            self.activation.durable.replay(|replay| replay.turn(self.held.fence.task, &self.held.tree));
+        match self.ahead.take() {
+            Some(Ahead { turn: first, .. }) => first.then(turn),
+            None => turn,
+        }
     }
 
     pub(super) fn lost(self) -> Option<Self> {
@@ -432,7 +488,7 @@ impl Running {
         let (commit, parked) = self.parking(Some(row));
         let (reply, answer) = oneshot::channel();
         port.send(Message::Promote { commit, parked, step: Box::new(held.clone()), lease, reply });
-        let promoted = Self { port, activation: step, held, said_by: None, listener: None };
+        let promoted = Self { port, activation: step, held, said_by: None, listener: None, ahead: None };
         match answer.await.unwrap_or(Kept::Lost) {
             Kept::Stands(_) => Some(promoted),
             Kept::Refused(_) | Kept::Lost => promoted.lost(),

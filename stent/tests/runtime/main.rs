@@ -1,5 +1,6 @@
 //! The runtime on every store: the operations of user code, and its errors.
 
+mod ahead;
 mod at_the_call;
 mod attempts;
 mod beside;

@@ -1,9 +1,10 @@
 //! Exchanges between a worker and its store. One exchange at a time sends everything new and claims the next work; if
 //! the store works in parallel, commits and claims each have an exchange of their own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use stent_core::backend::{ClaimRequest, Error as StoreError, ErrorKind, Exchanged};
+use stent_core::backend::{Error as StoreError, ErrorKind, Exchanged};
 use stent_core::limits::{CLAIM_MAX, EXCHANGE_TRANSITIONS_MAX};
 use stent_core::model::{ExecutionStatus, Fence, NewTask, NewTaskState};
 use stent_core::transition::{Action, Commit, News, Next, Outcome, Transition};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use super::outbox::is_of_the_store;
 use super::{Active, Driver};
-use crate::engine::ids;
+use crate::engine::rides::Claim;
 use crate::engine::waiters::Begun;
 use crate::function::BoxFuture;
 use crate::worker::port::Kept;
@@ -102,6 +103,8 @@ pub(super) enum Lane {
     Claims,
     /// Sends submissions that failed alone.
     Stragglers,
+    /// A claim that rode with a dispatch.
+    Rides,
 }
 
 /// A completed exchange.
@@ -115,6 +118,13 @@ pub(super) struct ExchangeDone {
     answer: Result<Exchanged, StoreError>,
     /// The waits for executions that had begun when it was sent.
     begun: Begun,
+}
+
+impl ExchangeDone {
+    /// A claim that rode with a dispatch.
+    pub(super) const fn of_ride(max: usize, took: Duration, answer: Exchanged, begun: Begun) -> Self {
+        Self { batch: Vec::new(), claim: Some(max), took, answer: Ok(answer), begun }
+    }
 }
 
 impl Driver {
@@ -159,10 +169,8 @@ impl Driver {
                 self.pump.handle_claiming(self.port.host.engine.clock.now());
             }
         }
-        let (engine, functions, hot) =
-            (self.port.host.engine.clone(), self.functions.clone(), self.cache.clone());
-        let (worker, lease, queues) = (self.port.host.worker, self.port.lease, self.port.queues.clone());
-        let (tags, limits) = (self.port.tags.clone(), self.limits.clone());
+        let (engine, lease) = (self.port.host.engine.clone(), self.port.lease);
+        let next = claim.map(|max| self.next_claim(max));
         for submission in batch.iter().filter(|submission| submission.is_result()) {
             let fence = submission.transition.fence();
             self.under_way.extend(fence.map(|fence| (fence.task, fence.commit)));
@@ -171,18 +179,7 @@ impl Driver {
             let (now, begun) = (engine.clock.now(), engine.waiters.begun());
             let (mut transitions, rest): (Vec<_>, Vec<_>) = batch.into_iter().map(Submission::split).unzip();
             transitions.iter_mut().for_each(|transition| lease_from(now + lease, transition));
-            let request = claim.map(|max| ClaimRequest {
-                worker,
-                nonce: ids::nonce(),
-                now,
-                until: now + lease,
-                max,
-                functions: &functions,
-                queues: queues.as_deref(),
-                tags: &tags,
-                limits: &limits,
-                cache: &hot,
-            });
+            let request = next.as_ref().map(|next| next.request(now));
             let sent = Instant::now();
             let answer = engine.store.exchange(&transitions, request.as_ref());
             let answer = engine.call_timeout.bound("exchange", answer).await;
@@ -191,6 +188,20 @@ impl Driver {
                 rest.into_iter().zip(transitions).map(|(join, transition)| join(transition)).collect();
             ExchangeDone { batch, claim, took, answer, begun }
         })
+    }
+
+    /// A claim of at most `max` tasks.
+    pub(super) fn next_claim(&self, max: usize) -> Claim {
+        Claim {
+            worker: self.port.host.worker,
+            lease: self.port.lease,
+            max,
+            functions: self.functions.clone(),
+            queues: self.port.queues.clone(),
+            tags: self.port.tags.clone(),
+            limits: self.limits.clone(),
+            cache: Arc::new(self.cache.clone()),
+        }
     }
 
     /// Takes the next unit to send. If the store does one thing at a time, submissions that failed alone are sent
@@ -262,6 +273,9 @@ impl Driver {
                     }
                     match max {
                         0 => self.pump.handle_looked(now, exchanged.next_due),
+                        _ if lane == Lane::Rides => {
+                            self.pump.handle_ridden(now, done.took, max, got, exchanged.next_due);
+                        }
                         _ => self.pump.handle_claimed(now, max, got, exchanged.next_due),
                     }
                 }
