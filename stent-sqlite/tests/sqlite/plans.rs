@@ -29,10 +29,11 @@ const FILL: &str = "
     FROM (SELECT n, randomblob(16) AS id FROM task) AS new, parent, charge, other";
 
 /// Sources that may be scanned: a batch, rows that were found before, lanes.
-const FEW: [&str; 19] = [
+const FEW: [&str; 20] = [
     "at VIRTUAL TABLE",
     "pragma_database_list VIRTUAL TABLE",
     "batch",
+    "ready_lane",
     "stream",
     "found",
     "below",
