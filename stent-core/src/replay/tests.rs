@@ -8,6 +8,7 @@ mod asking;
 mod identity;
 mod interrupted;
 mod lineage;
+mod rehearsal;
 mod script;
 
 use std::collections::VecDeque;

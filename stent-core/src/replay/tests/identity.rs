@@ -121,6 +121,33 @@ fn arguments_that_look_alike_are_said_to() {
 }
 
 #[test]
+fn arguments_differ_visibly_if_their_readable_forms_do() {
+    let mismatch = asked_for_bob(charged("bob with a key")).expect("differs");
+    let json = Codec::Json.encode_for_any(&("bob",)).expect("encodes");
+
+    assert!(mismatch.differs_visibly(&encoded("alice")));
+    assert!(!mismatch.differs_visibly(&encoded("bob")), "they differ in a key that is not shown");
+    assert!(!mismatch.differs_visibly(&json), "whatever the encoding");
+    assert!(mismatch.differs_visibly(&Payload::new("application/cbor+aes", vec![1])), "unreadable");
+}
+
+#[test]
+fn other_mismatches_than_those_of_one_call_are_visible() {
+    let other_step = asked_for_bob(Step { name: "refund".to_owned(), ..charged("bob") }).expect("differs");
+    let mut sealed = run(Vec::new());
+    sealed.replay = Replay::new(t(0), 1, vec![charged("bob with a key")]).sealed(true);
+    let seq = sealed.replay.reserve();
+    let sealed = sealed.ask(seq, charge("bob")).expect_err("differs");
+    let (mut map, seq) = map_of(&["bob"], Some(1), "item");
+    map.replay.walked(seq, Walk { digest: items(&["a"]), ..walk(&["bob"], false) });
+    let items = map.replay.broken().cloned().expect("differs");
+
+    for mismatch in [other_step, sealed, items] {
+        assert!(mismatch.differs_visibly(&encoded("bob")), "{mismatch}");
+    }
+}
+
+#[test]
 fn a_record_without_a_digest_replays_as_it_did() {
     assert_eq!(asked_for_bob(done(0, "charge", 1)), None);
     assert_eq!(asked_for_bob(open(0, "charge")), None);

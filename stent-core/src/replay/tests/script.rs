@@ -195,7 +195,7 @@ impl Run {
         self.keep(Some((seq, row)))
     }
 
-    fn build(&mut self, code: &Code) -> Node {
+    pub(super) fn build(&mut self, code: &Code) -> Node {
         match code {
             World(name) => Node::World(name),
             Chain(_) => Node::Lazy(code.clone()),
