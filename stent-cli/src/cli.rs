@@ -507,15 +507,20 @@ pub(crate) struct Letters {
 /// Retries dead letters from their failed steps
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Completed steps do not run again. Without a policy, the function keeps the one it has.
+Completed steps do not run again. Without a policy, the function keeps the one it has; without --to-queue, its queue.
 
 Examples:
   stent retry 0192f3c8-5d1e-7a40-8c31-000000000000
   stent retry --function charge --reason shop::Declined          # shows what it matches
-  stent retry --all --yes --max-attempts 10")]
+  stent retry --all --yes --max-attempts 10
+  stent retry --queue batch --to-queue urgent --yes              # moves what it retries")]
 pub(crate) struct Retry {
     #[command(flatten)]
     pub(crate) letters: Letters,
+
+    /// Runs them on this queue from now on; their steps keep the queues of their functions and calls
+    #[arg(long, value_parser = value::queue, value_name = "QUEUE")]
+    pub(crate) to_queue: Option<String>,
 
     #[command(flatten)]
     pub(crate) policy: Policy,

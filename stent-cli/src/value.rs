@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use serde_json::error::Category;
+use stent::backend::limits::NAME_BYTES_MAX;
 use stent::units::IntoDuration as _;
 use stent::view::TaskStatus;
 use stent::{ExecutionId, ExecutionStatus, TaskId, Timestamp, Uuid, WorkerState};
@@ -92,6 +93,17 @@ pub(crate) fn key(text: &str) -> Result<String, String> {
     match text {
         "" => Err("empty; all dispatches with the empty key would be one".to_owned()),
         key => Ok(key.to_owned()),
+    }
+}
+
+/// The name of a queue to write.
+pub(crate) fn queue(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("empty; give the name of a queue".to_owned()),
+        long if long > NAME_BYTES_MAX => {
+            Err(format!("{long} bytes long; the name of a queue has at most {NAME_BYTES_MAX}"))
+        }
+        _ => Ok(text.to_owned()),
     }
 }
 

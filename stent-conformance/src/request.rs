@@ -37,12 +37,17 @@ pub(crate) fn expire(expired: &Expired, at: Timestamp) -> Transition {
 }
 
 pub(crate) fn redrive(root: TaskId) -> Transition {
-    decide::redrive(root.execution(), None, t(0))
+    decide::redrive(root.execution(), None, None, t(0))
 }
 
 /// Redrives a dead letter with another retry policy.
 pub(crate) fn redrive_by(root: TaskId, retry: RetryPolicy) -> Transition {
-    decide::redrive(root.execution(), Some(retry), t(0))
+    decide::redrive(root.execution(), Some(retry), None, t(0))
+}
+
+/// Redrives a dead letter on another queue.
+pub(crate) fn redrive_on(root: TaskId, queue: &str) -> Transition {
+    decide::redrive(root.execution(), None, Some(queue.to_owned()), t(0))
 }
 
 pub(crate) fn discard(root: TaskId) -> Transition {

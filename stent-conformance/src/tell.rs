@@ -177,7 +177,10 @@ impl fmt::Display for Verb<'_> {
             Transition::Request(request) => match &request.action {
                 Action::Cancel { until } => write!(f, "is asked to end until {until}"),
                 Action::Signal { name, id, value, .. } => write!(f, "signal {name:?} {id} with {value:?}"),
-                Action::Redrive { retry } => write!(f, "is tried again by {retry:?}"),
+                Action::Redrive { retry, queue } => {
+                    write!(f, "is tried again by {retry:?}")?;
+                    queue.as_ref().map_or(Ok(()), |queue| write!(f, " on queue {queue:?}"))
+                }
                 Action::Discard => f.write_str("is seen to"),
             },
         }

@@ -244,10 +244,15 @@ pub fn signal(
     request(execution, Action::Signal { key, name, id, value }, now)
 }
 
-/// Retries a dead letter from the failed step, under another policy if one is given.
+/// Retries a dead letter from the failed step, under another policy and on another queue if they are given.
 #[must_use]
-pub fn redrive(execution: ExecutionId, retry: Option<RetryPolicy>, now: Timestamp) -> Transition {
-    request(execution, Action::Redrive { retry }, now)
+pub fn redrive(
+    execution: ExecutionId,
+    retry: Option<RetryPolicy>,
+    queue: Option<String>,
+    now: Timestamp,
+) -> Transition {
+    request(execution, Action::Redrive { retry, queue }, now)
 }
 
 /// Discards a dead letter.

@@ -88,11 +88,13 @@ struct Entry<'a> {
     slot: Option<Slot>,
     result: Option<Written<'a>>,
     retry: Option<&'a RetryPolicy>,
+    queue: Option<&'a str>,
 }
 
 impl<'a> Entry<'a> {
     const fn loaded(row: Row) -> Self {
-        Self { slot: row.limit_key, row, new: None, dirty: false, result: None, retry: None }
+        let slot = row.limit_key;
+        Self { row, new: None, dirty: false, slot, result: None, retry: None, queue: None }
     }
 }
 
@@ -174,7 +176,8 @@ impl<'a> Ledger<'a> {
                     writes.insert.push(Insert { task, row: entry.row, created_at, result: entry.result });
                 }
                 None if entry.dirty => {
-                    writes.update.push(Update { row: entry.row, result: entry.result, retry: entry.retry });
+                    let Entry { row, result, retry, queue, .. } = entry;
+                    writes.update.push(Update { row, result, retry, queue });
                 }
                 None => {}
             }
@@ -392,7 +395,7 @@ impl<'a> Ledger<'a> {
         let is_dead_letter = row.is_dead_letter();
         match action {
             Action::Redrive { .. } if marks.contains(Mark::Redrive) => Outcome::Already(News::default()),
-            Action::Redrive { retry } if is_dead_letter => {
+            Action::Redrive { retry, queue } if is_dead_letter => {
                 self.change(task, |row| {
                     row.marks = row.marks.with(Mark::Redrive);
                     row.attempts = 0;
@@ -401,8 +404,9 @@ impl<'a> Ledger<'a> {
                     row.expires_at = None;
                 });
                 self.again(task, at);
-                if let (Some(retry), Some(entry)) = (retry, self.entries.get_mut(&task)) {
-                    entry.retry = Some(retry);
+                if let Some(entry) = self.entries.get_mut(&task) {
+                    entry.retry = retry.as_ref().or(entry.retry);
+                    entry.queue = queue.as_deref().or(entry.queue);
                 }
                 Outcome::Applied(News::default())
             }
@@ -729,7 +733,7 @@ impl<'a> Ledger<'a> {
         self.ready |= matches!(new.state, NewTaskState::Pending { .. });
         self.ended |= new.tree.parent.is_none() && ended;
         self.ask([new.id]);
-        let entry = Entry { row, new: Some((new, at)), dirty: true, slot: None, result, retry: None };
+        let entry = Entry { new: Some((new, at)), dirty: true, slot: None, result, ..Entry::loaded(row) };
         self.entries.insert(new.id, entry);
         if ended
             && let Some(parent) = new.tree.parent

@@ -143,6 +143,9 @@ pub enum Action {
     Redrive {
         /// The retry policy from now on; `None` keeps the present policy.
         retry: Option<RetryPolicy>,
+        /// The queue of the root from now on; `None` keeps the present queue. The root's function, tags and priority stay, and
+        /// no other task moves.
+        queue: Option<String>,
     },
     /// Remove the execution from the dead letters. It stays failed. Applies to dead letters only.
     Discard,
@@ -306,7 +309,8 @@ impl Transition {
             Self::Commit(commit) => commit.next.bytes() + commit.note_bytes(),
             Self::Request(request) => match &request.action {
                 Action::Signal { value, .. } => value.len(),
-                Action::Cancel { .. } | Action::Redrive { .. } | Action::Discard => 0,
+                Action::Redrive { queue, .. } => queue.as_ref().map_or(0, String::len),
+                Action::Cancel { .. } | Action::Discard => 0,
             },
             Self::Expire(expire) => of_failure(&expire.failure),
         };

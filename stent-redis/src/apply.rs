@@ -325,32 +325,37 @@ impl Batch {
         let Some(row) = &effect.row else { return Ok(()) };
         match effect.insert {
             Some((new, created_at)) => {
-                let head = Head::of(new, row.clone(), created_at);
+                let tail = changed(Tail::of(new), effect);
+                let head = Head { lane: tail.lane.key(), ..Head::of(new, row.clone(), created_at) };
                 let mut bytes = head.encode(revision);
-                let retry = effect.retry.cloned().or_else(|| new.retry.clone());
-                bytes.extend(encode(&Tail { retry, ..Tail::of(new) })?);
+                bytes.extend(encode(&tail)?);
                 self.set(keys.task(task), bytes);
-                fixed_places(keys, &head, Some(&new.lane)).into_iter().for_each(|place| self.enter(place));
+                fixed_places(keys, &head, Some(&tail.lane)).into_iter().for_each(|place| self.enter(place));
                 places(keys, &head).into_iter().for_each(|place| self.enter(place));
                 if is_in_lane(&head) {
-                    self.lane(keys, lane_id(&head), &new.lane);
+                    self.lane(keys, lane_id(&head), &tail.lane);
                 }
             }
             None => {
                 let Some((old, _)) = loaded.heads.get(&task) else { return Ok(()) };
-                let head = Head { row: row.clone(), ..old.clone() };
+                let mut head = Head { row: row.clone(), ..old.clone() };
+                let old_tail = loaded.tails.get(&task);
+                let tail = old_tail.map(|tail| changed(tail.clone(), effect));
+                if let Some(tail) = &tail {
+                    head.lane = tail.lane.key();
+                }
                 let mut bytes = head.encode(revision);
-                match (effect.retry, loaded.tails.get(&task)) {
-                    (Some(retry), Some(tail)) => {
-                        bytes.extend(encode(&Tail { retry: Some(retry.clone()), ..tail.clone() })?);
+                match &tail {
+                    Some(tail) if changes_tail(effect) => {
+                        bytes.extend(encode(tail)?);
                         self.set(keys.task(task), bytes);
+                        let lane = |of| fixed_places(keys, &head, of);
+                        self.moved(&lane(old_tail.map(|tail| &tail.lane)), &lane(Some(&tail.lane)));
                     }
                     _ => self.command([b"SETRANGE", &keys.task(task), b"0", &bytes]),
                 }
                 self.moved(&places(keys, old), &places(keys, &head));
-                if returns(old, row)
-                    && let Some(tail) = loaded.tails.get(&task)
-                {
+                if let Some(tail) = tail.filter(|_| returns(old, row)) {
                     self.lane(keys, lane_id(&head), &tail.lane);
                 }
             }
@@ -370,6 +375,22 @@ impl Batch {
         fixed_places(keys, head, lane).into_iter().for_each(|place| self.leave(place));
         self.command([b"DEL", &keys.task(task), &keys.result(task), &keys.history(task)]);
     }
+}
+
+/// Whether an effect changes the tail of a stored task.
+pub(crate) const fn changes_tail(effect: &TaskEffect<'_>) -> bool {
+    effect.retry.is_some() || effect.queue.is_some()
+}
+
+/// Returns a task's tail after an effect.
+fn changed(mut tail: Tail, effect: &TaskEffect<'_>) -> Tail {
+    if let Some(retry) = effect.retry {
+        tail.retry = Some(retry.clone());
+    }
+    if let Some(queue) = effect.queue {
+        queue.clone_into(&mut tail.lane.queue);
+    }
+    tail
 }
 
 /// Returns the sets that contain a key entry.

@@ -71,10 +71,12 @@ impl Recent {
         let mut parts = self.lock();
         for (task, effect) in &effects.tasks {
             match (&effect.row, loaded.heads.get(task)) {
-                (Some(row), Some((old, _))) if effect.insert.is_none() && !row.status.is_terminal() => {
+                (Some(row), Some((old, _)))
+                    if effect.insert.is_none() && effect.queue.is_none() && !row.status.is_terminal() =>
+                {
                     parts.rows.put(*task, (Head { row: row.clone(), ..old.clone() }, revision));
                 }
-                // It has ended, is gone, or waits for whoever claims it.
+                // It has ended, is gone, waits for whoever claims it, or is in another lane than its old head.
                 _ => parts.rows.remove(task),
             }
             if let Some(key) = effect.row.as_ref().and_then(|row| row.key) {

@@ -1,4 +1,5 @@
-//! A task as bytes: a head of fixed width, which scripts change in place, and a tail, in which only the retry policy ever changes.
+//! A task as bytes: a head of fixed width, which scripts change in place, and a tail, in which only the retry policy and the queue
+//! ever change.
 //!
 //! The head begins with the revision: random bytes that every write draws anew. Revisions need no counter, and none repeats.
 //! `claim.lua` writes into the head at the offsets below, which it repeats.

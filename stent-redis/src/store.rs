@@ -20,7 +20,7 @@ use stent_core::{TaskId, Timestamp};
 use tokio::sync::{RwLock, RwLockReadGuard};
 use uuid::Uuid;
 
-use crate::apply::{Batch, Check};
+use crate::apply::{Batch, Check, changes_tail};
 use crate::claim::{Answer, Taken, claim, list};
 use crate::error::is_unanswered;
 use crate::hints::HintReader;
@@ -184,8 +184,8 @@ impl RedisStore {
                 }
                 effects => effects?,
             };
-            let retried = effects.tasks.iter().filter(|(_, effect)| effect.retry.is_some());
-            let retried = retried.filter(|(_, effect)| effect.insert.is_none()).map(|(task, _)| *task);
+            let changed = effects.tasks.iter().filter(|(_, effect)| changes_tail(effect));
+            let changed = changed.filter(|(_, effect)| effect.insert.is_none()).map(|(task, _)| *task);
             let erased = effects.tasks.iter().filter(|(_, effect)| effect.erased).map(|(task, _)| *task);
             // Of a root, the tail has the lane, by which it is listed.
             let roots = erased.filter(|task| loaded.heads.get(task).is_some_and(|(head, _)| is_root(head)));
@@ -196,7 +196,7 @@ impl RedisStore {
                     .zip(loaded.heads.get(task))
                     .is_some_and(|(row, (old, _))| returns(old, row))
             });
-            let with_tails: BTreeSet<TaskId> = (retried.chain(roots).chain(returned.map(|(task, _)| *task)))
+            let with_tails: BTreeSet<TaskId> = (changed.chain(roots).chain(returned.map(|(task, _)| *task)))
                 .filter(|task| loaded.heads.contains_key(task))
                 .collect();
             loaded.read_tails(&self.link, &self.keys, operation, &with_tails).await?;

@@ -18,13 +18,15 @@ const SHOWN: usize = 20;
 
 /// An act in words: to `cancel` executions, which are then `cancelled`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Act {
+pub(crate) struct Act<'a> {
     pub(crate) verb: &'static str,
     pub(crate) done: &'static str,
     /// The noun for its object.
     pub(crate) noun: &'static str,
     /// The remedy for matches beyond `--max`.
     pub(crate) rest: &'static str,
+    /// The place to which it brings its objects, in words that follow the verb: ` on queue "eu"`. Empty if they stay.
+    pub(crate) place: &'a str,
 }
 
 /// Whether to act on what a filter has matched. If not, shows it.
@@ -32,7 +34,7 @@ pub(crate) struct Act {
 /// # Errors
 /// If neither `--yes` nor `--dry-run` was given: a script that forgot the one must not go on as if it had been done.
 pub(crate) fn confirmed<T>(
-    act: Act,
+    act: Act<'_>,
     confirm: &Confirm,
     matched: &[T],
     more: bool,
@@ -55,11 +57,15 @@ pub(crate) fn confirmed<T>(
         (false, _) => format!("{n} match"),
     };
     if confirm.dry_run || matched.is_empty() {
-        tell(format!("{n}; nothing was changed"));
+        let asked = match act.place {
+            "" => String::new(),
+            place => format!(", to {}{place}", act.verb),
+        };
+        tell(format!("{n}{asked}; nothing was changed"));
         return Ok(false);
     }
     Err(Fault::new(USAGE, format!("{n}, and nothing was changed"))
-        .hint(format!("add --yes to {} them, or --dry-run to only look", act.verb)))
+        .hint(format!("add --yes to {} them{}, or --dry-run to only look", act.verb, act.place)))
 }
 
 /// Acts on each execution, and reports the results in order. `more` says that the filter matched more than these.
@@ -68,7 +74,7 @@ pub(crate) fn confirmed<T>(
 /// If one of them failed; the others were done all the same. If the store failed, in which case the rest may not have
 /// been tried. If more match.
 pub(crate) async fn each(
-    act: Act,
+    act: Act<'_>,
     ids: &[ExecutionId],
     more: bool,
     out: &mut Out,
@@ -101,7 +107,7 @@ pub(crate) async fn each(
             for (id, result) in &reports {
                 match result {
                     Ok(Some(state)) => out.line(format!("{id} is {state}"))?,
-                    Ok(None) => out.line(format!("{id} {}", act.done))?,
+                    Ok(None) => out.line(format!("{id} {}{}", act.done, act.place))?,
                     Err(_) => {}
                 }
             }
@@ -116,7 +122,7 @@ pub(crate) async fn each(
         tell(format!("error: {}", fault.message()));
     }
     let done = reports.iter().filter(|(_, result)| result.is_ok()).count();
-    tell(format!("{} {done} of {}", act.done, count(ids.len(), act.noun)));
+    tell(format!("{} {done} of {}{}", act.done, count(ids.len(), act.noun), act.place));
     if let Some(fault) = broken {
         return Err(fault);
     }

@@ -11,11 +11,12 @@ use crate::fault::{Fault, Result};
 use crate::json;
 use crate::out::Out;
 
-const CANCEL: Act = Act {
+const CANCEL: Act<'_> = Act {
     verb: "cancel",
     done: "cancelled",
     noun: "execution",
     rest: "run the command again for the others, or raise --max",
+    place: "",
 };
 
 /// Checks before the store is opened that there are either ids or a filter.

@@ -1,7 +1,7 @@
 //! `stent dlq` and `stent retry`: executions that failed for good.
 
 use stent::view::{DeadLetter, DeadLetterStat, Mark};
-use stent::{Error, ExecutionId, RetryPolicy, Stent, TaskId, Uuid};
+use stent::{Error, ExecutionId, RetryDeadLetter, RetryPolicy, Stent, TaskId, Uuid};
 
 use super::act::{self, Act};
 use super::find;
@@ -16,8 +16,9 @@ use crate::table::Table;
 use crate::text::{moment, plain};
 
 const AGAIN: &str = "run the command again for the others, or raise --max";
-const RETRY: Act = Act { verb: "retry", done: "retried", noun: "dead letter", rest: AGAIN };
-const DISCARD: Act = Act { verb: "discard", done: "discarded", noun: "dead letter", rest: AGAIN };
+const RETRY: Act<'_> = Act { verb: "retry", done: "retried", noun: "dead letter", rest: AGAIN, place: "" };
+const DISCARD: Act<'_> =
+    Act { verb: "discard", done: "discarded", noun: "dead letter", rest: AGAIN, place: "" };
 
 pub(crate) async fn list(stent: &Stent, args: &DlqList, out: &mut Out) -> Result<()> {
     let page = paging::dead_letters(stent, &args.dead, args.part).await?;
@@ -127,7 +128,7 @@ pub(crate) fn policy(args: &Policy) -> Result<Option<RetryPolicy>> {
 /// The dead letters to act on, and whether more match; `None` if they are only shown.
 async fn chosen(
     stent: &Stent,
-    act: Act,
+    act: Act<'_>,
     letters: &Letters,
     out: &mut Out,
 ) -> Result<Option<(Vec<ExecutionId>, bool)>> {
@@ -147,15 +148,18 @@ pub(crate) async fn retry(
     policy: Option<RetryPolicy>,
     out: &mut Out,
 ) -> Result<()> {
-    let Some((ids, more)) = chosen(stent, RETRY, &args.letters, out).await? else { return Ok(()) };
+    let place = args.to_queue.as_ref().map(|queue| format!(" on queue {queue:?}")).unwrap_or_default();
+    let act = Act { place: &place, ..RETRY };
+    let Some((ids, more)) = chosen(stent, act, &args.letters, out).await? else { return Ok(()) };
     let letters = stent.dead_letters();
     let one = async |id: ExecutionId| {
         check_not_done(stent, id).await?;
         let retry = letters.retry(id);
-        let retry = if let Some(policy) = &policy { retry.policy(policy.clone()) } else { retry };
+        let retry = policy.iter().cloned().fold(retry, RetryDeadLetter::policy);
+        let retry = args.to_queue.iter().fold(retry, RetryDeadLetter::queue);
         retry.await.map(|()| None)
     };
-    act::each(RETRY, &ids, more, out, one).await
+    act::each(act, &ids, more, out, one).await
 }
 
 pub(crate) async fn discard(stent: &Stent, args: &Discard, out: &mut Out) -> Result<()> {

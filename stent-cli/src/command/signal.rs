@@ -12,11 +12,12 @@ use crate::json;
 use crate::out::Out;
 use crate::value;
 
-const SIGNAL: Act = Act {
+const SIGNAL: Act<'_> = Act {
     verb: "signal",
     done: "signalled",
     noun: "execution",
     rest: "raise --max, or choose more narrowly; the same command would signal the same executions again",
+    place: "",
 };
 
 /// The words of the command, read.

@@ -196,6 +196,42 @@ fn a_dead_letter_is_retried_with_a_policy_of_its_own() {
 }
 
 #[test]
+fn dead_letters_are_retried_on_another_queue_by_id_or_by_filter() {
+    let shop = Shop::open();
+    let retry = ["retry", "--queue", "default", "--to-queue", "fast", "--max-attempts", "3"];
+    let queue = || {
+        let shown = shop.stent(&["show", &id(DECLINED), "--output", "json"]).json();
+        shown["queue"].as_str().expect("a queue").to_owned()
+    };
+
+    let stderr = shop.stent(&retry).fails(2);
+    assert!(stderr.contains("hint: add --yes to retry them on queue \"fast\""), "{stderr}");
+    let dry = shop.stent(&[&retry[..], &["--dry-run"]].concat()).stderr;
+    assert_eq!(dry, "1 dead letter matches, to retry on queue \"fast\"; nothing was changed\n");
+    assert_eq!(queue(), "default");
+
+    let said = shop.stent(&[&retry[..], &["--yes"]].concat()).ok();
+    assert_eq!(said, format!("{} retried on queue \"fast\"\n", id(DECLINED)));
+    assert_eq!(queue(), "fast");
+    result(&shop, &id(DECLINED)).expect_err("declined again");
+    let listed = |queue: &str| {
+        let letters = shop.stent(&["dlq", "list", "--queue", queue, "--output", "json"]).json();
+        letters.as_array().expect("a list").len()
+    };
+    assert_eq!((listed("fast"), listed("default")), (1, 0));
+    let letter = shop.stent(&["dlq", "show", &id(DECLINED)]).ok();
+    assert!(letter.contains("at most 3 attempts"), "a policy and a queue together: {letter}");
+
+    let said = shop.stent(&["dlq", "retry", &id(DECLINED), "--to-queue", "default"]).ok();
+    assert_eq!(said, format!("{} retried on queue \"default\"\n", id(DECLINED)));
+    assert_eq!(queue(), "default");
+    for (name, problem) in [("", "empty; give the name of a queue"), (&"q".repeat(300), "300 bytes long")] {
+        let stderr = shop.stent(&["retry", "--all", "--to-queue", name]).fails(2);
+        assert!(stderr.contains("--to-queue") && stderr.contains(problem), "{stderr}");
+    }
+}
+
+#[test]
 fn dead_letters_are_retried_and_discarded_by_filter_or_by_id() {
     let shop = Shop::open();
     let retry = ["dlq", "retry", "--function", "checkout"];

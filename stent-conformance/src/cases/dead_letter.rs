@@ -1,6 +1,7 @@
 //! Dead letters: executions that failed for good, until somebody redrives or discards them.
 
-use stent_core::model::{Mark, Marks};
+use stent_core::backend::Filter;
+use stent_core::model::{Lane, Mark, Marks};
 
 use super::words::*;
 
@@ -17,6 +18,10 @@ list! { dead_letter:
     G13 a_redriven_one_is_no_dead_letter,
     G13 a_redrive_is_told_with_the_claim_until_something_is_committed,
     G13 a_redrive_may_bring_another_policy,
+    G13 a_redrive_may_move_the_root_to_another_queue,
+    G13 one_that_moved_is_read_on_its_new_queue_only,
+    G13 one_that_moved_keeps_its_tags_and_its_limit,
+    G3 a_redrive_that_is_repeated_moves_nothing,
     G13 what_was_recorded_is_still_there,
     G13 what_is_done_again_costs_no_attempt,
     G13 one_that_fails_again_is_listed_again,
@@ -233,6 +238,109 @@ async fn a_redrive_may_bring_another_policy(world: World) {
     same("another one is stored", claimed.task.retry.clone(), Some(policy(9)));
     world.apply(claimed.fail(declined())).await;
     same("and listed", world.dead_letters().await[0].retry.clone(), Some(policy(9)));
+}
+
+async fn a_redrive_may_move_the_root_to_another_queue(world: World) {
+    let (id, [good, bad]) = dead_at_a_step(&world).await;
+
+    world.apply(redrive_on(id, "eu").at(t(5))).await;
+
+    let world = world.crash().await;
+    same("on the old queue", world.claim(9).queues(["default"]).at(t(99)).await.len(), 0);
+    let mut claimed = world.claim(9).queues(["eu"]).at(t(5)).await;
+    same("on the new queue", claimed.iter().map(|claimed| claimed.task.id).collect::<Vec<_>>(), [id]);
+    let claimed = claimed.remove(0);
+    same("lane", claimed.task.lane.clone(), Lane::new("eu", "checkout"));
+    same("what it carries", (claimed.task.marks, claimed.task.attempts), (Marks::of(Mark::Redrive), 0));
+    same("what went well", given(&claimed.steps, good), Some(Ok(text("receipt"))));
+
+    // A step that is asked for again has the queue that it is given, and the root keeps its new one.
+    world.apply(claimed.redo().erase(bad).at(t(6))).await;
+    let again = world.claim(9).queues(["eu"]).at(t(6)).await.remove(0);
+    world.apply(again.park().with(world.call("ship")).at(t(6))).await;
+    let step = world.claim(9).queues(["default"]).at(t(6)).await.remove(0);
+    same("the step", (step.task.id != bad, step.task.lane.clone()), (true, Lane::new("default", "ship")));
+    world.apply(step.complete("parcel").at(t(7))).await;
+    let woken = world.claim(9).queues(["eu"]).at(t(7)).await.remove(0);
+    world.apply(woken.fail(declined()).at(t(8))).await;
+
+    world.apply(redrive(id).at(t(9))).await;
+    same("a redrive without a queue", world.claim(9).queues(["eu"]).at(t(9)).await.len(), 1);
+}
+
+async fn one_that_moved_is_read_on_its_new_queue_only(world: World) {
+    let id = dead(&world).await;
+    let other = dead(&world).await;
+    world.apply(redrive_on(id, "eu").at(t(1))).await;
+
+    let on = async |queue: &str| {
+        let filter = Filter::default().queue(queue);
+        let page = world.store().list(&filter, None, 9).await.expect("a page");
+        page.into_iter().map(|view| view.id.root()).collect::<Vec<_>>()
+    };
+    let lanes = async || {
+        let lanes = world.store().lanes(t(9), 9).await.expect("lanes");
+        lanes.into_iter().map(|view| (view.lane.to_string(), view.due)).collect::<Vec<_>>()
+    };
+
+    same("view", world.execution(id).await.map(|view| view.queue), Some("eu".to_owned()));
+    same("listed on the new queue", on("eu").await, [id]);
+    same("listed on the old queue", on("default").await, [other]);
+    same("waiting", lanes().await, [("eu/charge".to_owned(), 1)]);
+
+    let claimed = world.claim(9).queues(["eu"]).at(t(1)).await.remove(0);
+    let running = world.store().running(9).await.expect("running");
+    same("running", running.into_iter().map(|view| view.queue).collect::<Vec<_>>(), ["eu"]);
+    world.apply(claimed.fail(declined()).at(t(2))).await;
+    let letters = world.dead_letters().await;
+    let letter = letters.iter().find(|letter| letter.execution.id.root() == id).expect("it is listed again");
+    same("dead letter", letter.execution.queue.as_str(), "eu");
+
+    world.purge_of(stent_core::backend::Purge::DeadLetters, t(99), 9).await;
+    same("listed once it is gone", (on("eu").await, on("default").await), (vec![], vec![]));
+}
+
+async fn one_that_moved_keeps_its_tags_and_its_limit(world: World) {
+    let call = world.call("charge").tags(["gpu"]).priority(4);
+    let id = world.dispatch(call).await;
+    world.apply(world.claim_one(t(0)).await.fail(declined())).await;
+    world.dispatch(world.call("charge")).await;
+    let other = world.claim(9).limit("charge", 1).await.remove(0);
+
+    world.apply(redrive_on(id, "eu")).await;
+
+    let full = world.claim(9).queues(["eu", "default"]).limit("charge", 1).at(t(1)).await;
+    same("beside a task of the old queue, which has the slot", full.len(), 0);
+    world.apply(other.complete("receipt").at(t(1))).await;
+
+    same("for other tags", world.claim(9).queues(["eu"]).tags(["cpu"]).at(t(1)).await.len(), 0);
+    let mut mine = world.claim(9).queues(["eu"]).tags(["gpu"]).limit("charge", 1).at(t(1)).await;
+    same("for its tags", mine.len(), 1);
+    let task = mine.remove(0).task;
+    same("lane", (task.lane, task.priority), (Lane::new("eu", "charge").with_tags(["gpu"]), 4));
+}
+
+async fn a_redrive_that_is_repeated_moves_nothing(world: World) {
+    let id = dead(&world).await;
+
+    let outcomes = world.commit_all([redrive_on(id, "eu"), redrive_on(id, "us"), redrive(id)]).await;
+
+    applied(outcomes[0].clone());
+    already(outcomes[1].clone());
+    already(outcomes[2].clone());
+    let before = world.snapshot().await;
+    let world = world.crash().await;
+    already(world.commit(redrive_on(id, "us").at(t(5))).await);
+    world.snapshot().await.expect_same("reviving again changed something", &before);
+    same("claimed", world.claim(9).queues(["eu"]).at(t(0)).await.len(), 1);
+    let ended = world.running("charge").await;
+    world.apply(ended.complete("receipt")).await;
+    same("not a dead letter", world.commit(redrive_on(ended.task.id, "eu")).await, Outcome::Gone);
+    same(
+        "its queue",
+        world.execution(ended.task.id).await.map(|view| view.queue),
+        Some("default".to_owned()),
+    );
 }
 
 /// A dead letter that failed at a step, after another step that completed.

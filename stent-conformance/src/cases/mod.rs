@@ -111,7 +111,7 @@ mod words {
     pub(super) use crate::case::list;
     pub(super) use crate::chance::Chance;
     pub(super) use crate::expect::{already, applied, same};
-    pub(super) use crate::request::{At, cancel, discard, expire, redrive, redrive_by, signal};
+    pub(super) use crate::request::{At, cancel, discard, expire, redrive, redrive_by, redrive_on, signal};
     pub(super) use crate::task::{declined, dispatch_key, key, t, text};
     pub(super) use crate::turn::{Holder, Turn, given, later, wait_for, wait_for_items};
     pub(super) use crate::world::{Memory, World, at_once};

@@ -267,6 +267,7 @@ impl Play {
             4..6 => request::cancel(root, *chance.pick(&[0, 5, 20]).unwrap_or(&5), now),
             6 => request::discard(root).at(now),
             7 => request::redrive_by(root, RetryPolicy::never()).at(now),
+            _ if chance.happens(50) => request::redrive_on(root, QUEUES[chance.below(2)]).at(now),
             _ => request::redrive(root).at(now),
         })
     }

@@ -451,7 +451,7 @@ pub struct ExecutionView {
     pub id: ExecutionId,
     /// The function that was dispatched.
     pub function: String,
-    /// The queue that it was dispatched to.
+    /// The queue that it was dispatched to, or to which a redrive has moved it.
     pub queue: String,
     /// Its tags.
     pub tags: BTreeSet<String>,

@@ -15,13 +15,13 @@ use crate::model::{ExecutionStatus, Mark, NewTask, Progress, Step, StepKind, Tas
 ///
 /// | Field | Is written | By |
 /// |---|---|---|
-/// | `task` | once, except `task.retry` | [`Insert::task`]; [`Update::retry`] |
+/// | `task` | once, except `task.retry` and `task.lane.queue` | [`Insert::task`]; [`Update::retry`], [`Update::queue`] |
 /// | `row` | as a whole, whenever it changes | [`Insert::row`], [`Update::row`] |
 /// | `created_at` | once | [`Insert::created_at`] |
 /// | `result` | when there is a result | [`Insert::result`], [`Update::result`], [`Writes::copy`](crate::ledger::Writes::copy) |
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredTask {
-    /// The constant part, except `retry`. Its `state`, `attempts`, `failure`, `keyed` and `expires_at` say how the task began:
+    /// The constant part, except `retry` and the queue of its lane. Its `state`, `attempts`, `failure`, `keyed` and `expires_at` say how the task began:
     /// the row has the current values, and these are not read again.
     pub task: NewTask,
     /// The variable part.
@@ -52,6 +52,9 @@ impl StoredTask {
         }
         if let Some(retry) = update.retry {
             self.task.retry = Some(retry.clone());
+        }
+        if let Some(queue) = update.queue {
+            queue.clone_into(&mut self.task.lane.queue);
         }
     }
 
@@ -268,7 +271,7 @@ mod tests {
         let mut record = StoredTask { result: Some(Err(failure.clone())), ..record() };
         let row = Row { attempts: 1, ..record.row.clone() };
 
-        record.update(Update { row: row.clone(), result: None, retry: None });
+        record.update(Update { row: row.clone(), result: None, retry: None, queue: None });
 
         assert_eq!(record, StoredTask { row, result: Some(Err(failure)), ..self::record() });
     }

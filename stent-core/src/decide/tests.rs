@@ -399,7 +399,10 @@ fn a_signal_is_kept_under_the_key_that_waits_for_its_name() {
 #[test]
 fn dead_letters_are_redriven_and_discarded_by_their_root() {
     for retry in [None, Some(steady())] {
-        assert_eq!(redrive(EXECUTION, retry.clone(), NOW), from_outside(Action::Redrive { retry }));
+        for queue in [None, Some("eu".to_owned())] {
+            let action = Action::Redrive { retry: retry.clone(), queue: queue.clone() };
+            assert_eq!(redrive(EXECUTION, retry.clone(), queue, NOW), from_outside(action));
+        }
     }
     assert_eq!(discard(EXECUTION, NOW), from_outside(Action::Discard));
 }

@@ -114,6 +114,8 @@ pub struct TaskEffect<'a> {
     pub result: Option<ResultEffect<'a>>,
     /// The task's new retry policy.
     pub retry: Option<&'a RetryPolicy>,
+    /// The task's new queue.
+    pub queue: Option<&'a str>,
 }
 
 /// The source of a task's new result.
@@ -436,12 +438,14 @@ impl<'a, 'k> Play<'a, 'k> {
             effect.insert = Some((task, insert.created_at));
             effect.row = Some(row);
             effect.retry = None;
+            effect.queue = None;
             effect.result = insert.result.map(ResultEffect::Written);
         }
-        for Update { row, result, retry } in writes.update {
+        for Update { row, result, retry, queue } in writes.update {
             let effect = self.effects.tasks.entry(row.id).or_default();
             effect.row = Some(row);
             effect.retry = retry.or(effect.retry);
+            effect.queue = queue.or(effect.queue);
             if let Some(result) = result {
                 effect.result = Some(ResultEffect::Written(result));
             }

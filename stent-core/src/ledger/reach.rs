@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{Ledger, Row, row_execution};
-use crate::transition::{Commit, Next, Postpone, Transition, Unpark};
+use crate::transition::{Action, Commit, Next, Postpone, Transition, Unpark};
 use crate::{ExecutionId, Key, TaskId};
 
 /// The executions and keys that cascades may touch, and the executions for whose news the store has yet to read steps.
@@ -44,10 +44,20 @@ impl Reach {
 impl Ledger<'_> {
     /// Whether a transition can be applied to the rows in memory. If not, write the changes, run their cascade, complete the
     /// news, and continue with a new ledger in the same transaction: either the batch changes tasks that are not loaded, and
-    /// only the store knows which, or the transition deletes steps that the news of an earlier outcome need.
+    /// only the store knows which, or the transition deletes steps that the news of an earlier outcome need, or it changes the
+    /// constant part of a task that is not written yet.
     #[must_use]
     pub fn can_apply(&self, transition: &Transition) -> bool {
-        !self.deletes_news(transition) && (self.cascade.is_empty() || !self.concerns(transition))
+        !self.deletes_news(transition)
+            && !self.moves_new(transition)
+            && (self.cascade.is_empty() || !self.concerns(transition))
+    }
+
+    /// Whether a transition may change the retry policy or the queue of a task that this batch inserts: an
+    /// [insert](super::Insert) has those of the new task.
+    fn moves_new(&self, transition: &Transition) -> bool {
+        matches!(transition.action(), Some(Action::Redrive { retry, queue }) if retry.is_some() || queue.is_some())
+            && self.entries.get(&transition.task()).is_some_and(|entry| entry.new.is_some())
     }
 
     /// Whether a transition may delete steps that the store has yet to read for news.

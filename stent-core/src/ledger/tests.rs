@@ -455,7 +455,12 @@ mod changing {
         assert_eq!(outcome, applied(0));
         assert_eq!(
             writes.update,
-            [Update { row: Row { uncommitted_claims: 0, ..committed(there) }, result: None, retry: None }]
+            [Update {
+                row: Row { uncommitted_claims: 0, ..committed(there) },
+                result: None,
+                retry: None,
+                queue: None
+            }]
         );
     }
 
@@ -472,7 +477,7 @@ mod changing {
             ready_at: Some(t(50)),
             ..committed(root())
         };
-        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
+        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None, queue: None }]);
     }
 
     #[test]
@@ -525,7 +530,7 @@ mod changing {
             ready_at: Some(t(10)),
             ..committed(there)
         };
-        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
+        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None, queue: None }]);
     }
 
     #[test]
@@ -540,7 +545,7 @@ mod changing {
                 Row { status, worker: None, ready_at: None, ended_at: Some(t(10)), ..committed(root()) };
             assert_eq!(
                 writes.update,
-                [Update { row: expected, result: Some(Written::Result(result)), retry: None }]
+                [Update { row: expected, result: Some(Written::Result(result)), retry: None, queue: None }]
             );
             assert!(writes.ended);
         }

@@ -135,6 +135,9 @@ pub struct Update<'a> {
     pub result: Option<Written<'a>>,
     /// Its new retry policy; `None` does not change the policy.
     pub retry: Option<&'a RetryPolicy>,
+    /// Its new queue; `None` does not change the queue. The task moves to the lane of its function and tags on this queue, so
+    /// only workers of the new queue claim it, and every read shows the new queue.
+    pub queue: Option<&'a str>,
 }
 
 /// A note, with its execution, task and moment.

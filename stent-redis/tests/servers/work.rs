@@ -129,7 +129,7 @@ pub(crate) fn cancel(execution: ExecutionId) -> Transition {
 
 /// Returns the request to redrive an execution.
 pub(crate) fn redrive(execution: ExecutionId) -> Transition {
-    Request { execution, at: t(2), action: Action::Redrive { retry: None } }.into()
+    Request { execution, at: t(2), action: Action::Redrive { retry: None, queue: None } }.into()
 }
 
 /// Returns a new step of a task.

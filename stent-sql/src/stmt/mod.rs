@@ -109,6 +109,10 @@ statements! {
     update: write::update,
     /// Writes the changes of tasks with rare columns. Batch: rows.
     update_rare: write::update_rare,
+    /// Moves tasks to other lanes. Batch: tasks, each with its lane and queue.
+    relane: write::relane,
+    /// Reads the names of lanes of tasks. Batch: ids.
+    lanes_of: read::lanes_of,
     /// Copies results. Batch: target and source.
     copy: write::copy,
     /// Writes key entries. Batch: key entries.

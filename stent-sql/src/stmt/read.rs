@@ -5,7 +5,7 @@ use sea_orm::sea_query::{Alias, CommonTableExpression, Expr, ExprTrait, Query, S
 use super::{Built, Sql, carried, names};
 use crate::batch::Column;
 use crate::row::{OneId, OneKey, OverflowArgs, OverflowResult, Shape};
-use crate::table::task;
+use crate::table::task::{self, LaneNames};
 use stent_core::ledger::Row;
 
 /// The rows that transitions are applied to.
@@ -41,6 +41,13 @@ pub(super) fn read_keyed(sql: Sql<'_>) -> Built {
         .and_where(sql.dialect.any_of(Expr::col((task::TABLE, task::ID)), all))
         .take();
     sql.packed(Row::COLUMNS, sql.locked(rows, (task::TABLE, task::ID)))
+}
+
+/// The names of the lanes of tasks.
+pub(super) fn lanes_of(sql: Sql<'_>) -> Built {
+    let lanes =
+        Query::select().columns(names(LaneNames::COLUMNS)).from(task::TABLE).and_where(among(sql)).take();
+    Built::read(LaneNames::COLUMNS, lanes)
 }
 
 /// Arguments that were too large to come inline.

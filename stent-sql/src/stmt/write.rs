@@ -7,7 +7,8 @@ use super::{Built, Sql, in_batch, insert_from, literal, name, names, null};
 use crate::batch::Column;
 use crate::row::{Copy, OneLane, Shape};
 use crate::table::task::{
-    Changing, Outcome, PlainClaim, PlainInsert, PlainUpdate, Rare, RareClaim, RareInsert, RareUpdate, Reason,
+    Changing, Moved, Outcome, PlainClaim, PlainInsert, PlainUpdate, Rare, RareClaim, RareInsert, RareUpdate,
+    Reason,
 };
 use crate::table::{lane, task};
 
@@ -56,6 +57,11 @@ pub(super) fn update_rare(sql: Sql<'_>) -> Built {
     let retry = Func::coalesce([in_batch(task::RETRY), kept]);
     update.value(task::RETRY, Expr::from(retry));
     Built::write(update)
+}
+
+/// Moves tasks to other lanes: their keys, and the names of their queues.
+pub(super) fn relane(sql: Sql<'_>) -> Built {
+    Built::write(by_batch(sql, Moved::COLUMNS, Moved::COLUMNS))
 }
 
 /// Sets columns of the rows whose result is written.

@@ -277,7 +277,8 @@ impl Picks {
             }
         } else {
             let rows = rows.into_iter().chain(fired);
-            let updates: Vec<_> = rows.map(|row| Update { row, result: None, retry: None }).collect();
+            let updates: Vec<_> =
+                rows.map(|row| Update { row, result: None, retry: None, queue: None }).collect();
             let (plain, rare) = update_batches(&updates, |id| rare.contains(&id))?;
             run.write_batch(&statements.update, &plain).await?;
             run.write_batch(&statements.update_rare, &rare).await?;

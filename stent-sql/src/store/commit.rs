@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::ConnectionTrait;
 use stent_core::backend::{Error, ErrorKind, Result, Topic};
-use stent_core::ledger::{Cascade, CascadeStep, Insert, Ledger, Reads, Row, Writes, lacks_steps};
+use stent_core::ledger::{Cascade, CascadeStep, Insert, Ledger, Reads, Row, Update, Writes, lacks_steps};
 use stent_core::model::{Lane, LaneKey, Mark, NewTask, StepKind};
 use stent_core::transition::{Outcome, Transition};
 use stent_core::{ExecutionId, Key, TaskId, Timestamp};
@@ -15,7 +15,7 @@ use super::run::Run;
 use crate::Statement;
 use crate::batch::Batch;
 use crate::row::{self, Copy, Notes, OneId, OneKey, OneLane, Read, Restore, Shape, WANT_NONE};
-use crate::table::task::{insert_batches, is_rare, update_batches};
+use crate::table::task::{insert_batches, is_rare, moved_batch, task_lane, update_batches};
 
 /// The results of transitions, in a transaction that is still open.
 #[derive(Debug, Default)]
@@ -172,6 +172,7 @@ impl Committed {
             let (plain, rare) = update_batches(&writes.update, |id| known.rare.contains(&id))?;
             run.write_batch(&statements.update, &plain).await?;
             run.write_batch(&statements.update_rare, &rare).await?;
+            self.effects.relane(run, &writes.update).await?;
         }
         let copies = writes.copy.iter().map(|(id, source)| Copy { id: *id, source: *source });
         run.write_batch(&statements.copy, &row::batch(copies)).await?;
@@ -337,11 +338,20 @@ impl Effects {
         if unknown.is_empty() {
             return Ok(());
         }
-        let values = run.values(&row::lane_batch(unknown.values().copied()), []);
+        self.store_lanes(run, unknown).await
+    }
+
+    /// Stores lanes that may be stored already.
+    async fn store_lanes<C: ConnectionTrait>(
+        &mut self,
+        run: &Run<'_, C>,
+        lanes: BTreeMap<LaneKey, &Lane>,
+    ) -> Result<()> {
+        let values = run.values(&row::lane_batch(lanes.values().copied()), []);
         let stored = run.read(&run.store.statements.lane, values, row::lane).await?;
         run.store.tally.rows_written(stored.len() as u64);
         for (key, lane) in stored {
-            if let Some(wanted) = unknown.get(&key) {
+            if let Some(wanted) = lanes.get(&key) {
                 check(&lane, wanted)?;
             }
             self.lanes.insert(key, lane);
@@ -370,6 +380,25 @@ impl Effects {
                 Err(Error::new(ErrorKind::Contended, "exchange").with_message(message))
             }
         }
+    }
+
+    /// Moves tasks to other queues. A lane is written even if this handle remembers it as stored: somebody may have deleted it,
+    /// and no claim would find the tasks.
+    async fn relane<C: ConnectionTrait>(&mut self, run: &Run<'_, C>, updates: &[Update<'_>]) -> Result<()> {
+        let queues: BTreeMap<_, _> =
+            updates.iter().filter_map(|update| Some((update.row.id, update.queue?))).collect();
+        if queues.is_empty() {
+            return Ok(());
+        }
+        let ids = Batch::of_ids(OneId::COLUMNS, queues.keys().map(|id| *id.as_uuid()));
+        let mut moved = run.read(&run.store.statements.lanes_of, run.values(&ids, []), task_lane).await?;
+        for (id, lane) in &mut moved {
+            if let Some(queue) = queues.get(id) {
+                (*queue).clone_into(&mut lane.queue);
+            }
+        }
+        self.store_lanes(run, moved.iter().map(|(_, lane)| (lane.key(), lane)).collect()).await?;
+        run.write_batch(&run.store.statements.relane, &moved_batch(&moved)).await
     }
 
     /// The topics of the hints to send once the transaction is committed.

@@ -4,7 +4,7 @@
 
 use stent_core::backend::Result;
 use stent_core::ledger::{Insert, Row, Update, Written};
-use stent_core::model::{Epoch, LaneKey, Marks, RetryPolicy, Seq, Slot, StepKind, TaskStatus, Tree};
+use stent_core::model::{Epoch, Lane, LaneKey, Marks, RetryPolicy, Seq, Slot, StepKind, TaskStatus, Tree};
 use stent_core::{Digest, ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
@@ -274,6 +274,21 @@ rows! {
         retry: Option<String>,
     }
 
+    /// A task that moves to another lane.
+    write Moved<'a> of task {
+        id: TaskId,
+        lane: LaneKey,
+        queue: &'a str,
+    }
+
+    /// The names of a task's lane.
+    read LaneNames of task {
+        id: TaskId,
+        queue: String,
+        name: String,
+        tags: Option<Tags>,
+    }
+
     /// The values of a claim that differ between tasks.
     write PlainClaim of task {
         id: TaskId,
@@ -359,7 +374,7 @@ pub(crate) fn update_batches<'a>(
 ) -> Result<(Batch<'a>, Batch<'a>)> {
     let (mut plain, mut rare) = (Vec::with_capacity(updates.len()), Vec::new());
     for update in updates {
-        let Update { row, result, retry } = update;
+        let Update { row, result, retry, queue: _ } = update;
         let (outcome, reason) = outcome(row, result.as_ref())?;
         let all = PlainUpdate { changing: Changing(row), outcome, id: row.id, written: result.is_some() };
         if is_rare(row) || was_rare(row.id) || reason.reason.is_some() || retry.is_some() {
@@ -369,6 +384,17 @@ pub(crate) fn update_batches<'a>(
         }
     }
     Ok((batch(plain), batch(rare)))
+}
+
+/// The tasks that move to another lane, each with the lane.
+pub(crate) fn moved_batch(moved: &[(TaskId, Lane)]) -> Batch<'_> {
+    batch(moved.iter().map(|(id, lane)| Moved { id: *id, lane: lane.key(), queue: &lane.queue }))
+}
+
+/// Reads a task with its lane.
+pub(crate) fn task_lane(reader: &mut Reader) -> Result<(TaskId, Lane)> {
+    let LaneNames { id, queue, name, tags } = LaneNames::read(reader)?;
+    Ok((id, Lane { queue, function: name, tags: tags.unwrap_or_default().0 }))
 }
 
 fn outcome<'a>(row: &Row, written: Option<&'a Written<'a>>) -> Result<(Outcome<'a>, Reason<'a>)> {
@@ -406,7 +432,7 @@ impl RareClaim {
 #[cfg(test)]
 mod tests {
     use stent_core::Failure;
-    use stent_core::model::{Keyed, Lane, Mark, NewTask, NewTaskState, Nonce, TaskResult};
+    use stent_core::model::{Keyed, Mark, NewTask, NewTaskState, Nonce, TaskResult};
 
     use super::*;
 
@@ -547,7 +573,8 @@ mod tests {
     fn what_is_updated_is_what_changes() {
         let failure = Failure::new("Declined", "no funds");
         let retry = RetryPolicy::default().max_attempts(30);
-        let update = Update { row: row(), result: Some(Written::Failure(&failure)), retry: Some(&retry) };
+        let update =
+            Update { row: row(), result: Some(Written::Failure(&failure)), retry: Some(&retry), queue: None };
 
         let update = [update];
         let (plain, rare) = update_batches(&update, |_| false).expect("encodes");

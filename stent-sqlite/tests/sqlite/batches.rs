@@ -262,7 +262,7 @@ impl World {
                 id: TaskId::from_uuid(Uuid::now_v7()),
                 value: payload(&[self.dice.roll(256) as u8]),
             },
-            4 => Action::Redrive { retry: None },
+            4 => Action::Redrive { retry: None, queue: None },
             5 => Action::Discard,
             _ => return None,
         };

@@ -221,7 +221,7 @@ impl Transforms {
             Transition::Commit(commit) => self.seal_commit(commit)?,
             Transition::Request(Request { execution: _, at: _, action }) => match action {
                 Action::Signal { key: _, name: _, id: _, value } => self.seal(value)?,
-                Action::Cancel { until: _ } | Action::Redrive { retry: _ } | Action::Discard => {}
+                Action::Cancel { until: _ } | Action::Redrive { retry: _, queue: _ } | Action::Discard => {}
             },
             Transition::Expire(Expire { task: _, tree: _, key: _, at: _, failure }) => {
                 self.seal_failure(failure)?;

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::execution::request;
 use crate::execution::retention;
 use crate::function::BoxFuture;
+use crate::names::check_name;
 
 /// The dead letters of a store: see [`Stent::dead_letters`](crate::Stent::dead_letters).
 ///
@@ -84,7 +85,7 @@ impl DeadLetters {
     /// runs again, usually none, so the function fails in the same way however often it is retried. The guide shows how
     /// to write such code instead.
     pub fn retry(&self, id: ExecutionId) -> RetryDeadLetter {
-        RetryDeadLetter { engine: self.engine.clone(), id, policy: None }
+        RetryDeadLetter { engine: self.engine.clone(), id, policy: None, queue: None }
     }
 
     /// Removes a dead letter from the list. Its execution stays `failed` and is purged with other ended executions.
@@ -123,18 +124,30 @@ impl DeadLetters {
 /// A retry of a dead letter: see [`DeadLetters::retry`].
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::Ended`] if the execution is not a dead letter; an invalid policy; store errors.
+/// [`Error::NotFound`]; [`Error::Ended`] if the execution is not a dead letter; an invalid policy; an invalid name of a queue; store
+/// errors.
 #[must_use = "nothing is retried until this is awaited"]
 pub struct RetryDeadLetter {
     engine: Arc<Engine>,
     id: ExecutionId,
     policy: Option<RetryPolicy>,
+    queue: Option<String>,
 }
 
 impl RetryDeadLetter {
     /// Retries its function by this policy from now on.
     pub fn policy(mut self, policy: RetryPolicy) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// Runs the execution's own function on this queue from now on: only workers of this queue take it, and reads show this queue.
+    /// Its tags, its priority and the limits of its function stay as they are.
+    ///
+    /// Steps do not move with it. A step that is asked for from now on, such as the failed one, has the queue of its call, else
+    /// that of its function's attribute, else `default`, as ever. A dead letter that was retried before is not moved.
+    pub fn queue(mut self, queue: impl Into<String>) -> Self {
+        self.queue = Some(queue.into());
         self
     }
 }
@@ -144,6 +157,7 @@ impl fmt::Debug for RetryDeadLetter {
         f.debug_struct("RetryDeadLetter")
             .field("id", &self.id)
             .field("policy", &self.policy)
+            .field("queue", &self.queue)
             .finish_non_exhaustive()
     }
 }
@@ -157,7 +171,8 @@ impl IntoFuture for RetryDeadLetter {
             if let Some(Err(error)) = self.policy.as_ref().map(RetryPolicy::validate) {
                 return Err(Error::Option { option: "policy", problem: error.to_string() });
             }
-            let transition = decide::redrive(self.id, self.policy, self.engine.clock.now());
+            self.queue.iter().try_for_each(|queue| check_name("queue", queue))?;
+            let transition = decide::redrive(self.id, self.policy, self.queue, self.engine.clock.now());
             if request::ask(&self.engine, transition).await? {
                 return Ok(());
             }

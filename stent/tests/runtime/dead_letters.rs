@@ -147,6 +147,51 @@ on_every_store! {
         worker.drain().await.expect("drains");
     }
 
+    async fn a_retry_may_move_to_another_queue_and_only_the_function_itself_moves(world) {
+        let key = unique();
+        let worker = world.worker().await;
+        let run = world.stent.dispatch(order(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("it is broken");
+        worker.drain().await.expect("drains");
+        ran::note(key, "mended");
+        let letters = world.stent.dead_letters();
+
+        for name in ["", "a\0b", &"q".repeat(1_000)] {
+            let error = letters.retry(run.id()).queue(name).await.expect_err("no name of a queue");
+            assert!(error.to_string().starts_with("option `queue`: it "), "{error}");
+        }
+        letters.retry(run.id()).policy(twice()).queue("moved").await.expect("retried");
+
+        let there = world.stent.inspect().describe(run.id()).await.expect("there").queue;
+        assert_eq!(there, "moved");
+        // No worker of the old queue takes the function; none of the new queue takes its steps.
+        let on = async |queue: &str| world.stent.worker().state(Db).queues([queue]).start().await.expect("starts");
+        let (old, new) = (on("default").await, on("moved").await);
+        assert_eq!(run.result().timeout("20s").await.expect("goes on"), 4);
+        assert_eq!(ran::count(key, "good"), 2, "what had gone well is not run again");
+        for worker in [old, new] {
+            worker.drain().await.expect("drains");
+        }
+    }
+
+    async fn a_dead_letter_that_moved_waits_for_a_worker_of_its_new_queue(world) {
+        let key = unique();
+        let on = async |queue: &str| world.stent.worker().state(Db).queues([queue]).start().await.expect("starts");
+        let old = on("default").await;
+        let run = world.stent.dispatch(tried_once(key)).await.expect("dispatched");
+        run.result().timeout("20s").await.expect_err("it is tried once");
+        world.stent.dead_letters().retry(run.id()).policy(twice()).queue("moved").await.expect("retried");
+
+        let other = world.stent.dispatch(good(unique())).await.expect("dispatched");
+        other.result().timeout("20s").await.expect("the worker of the old queue works");
+        assert_eq!(ran::count(key, "tried"), 1, "and leaves the function alone");
+        let new = on("moved").await;
+        assert_eq!(run.result().timeout("20s").await.expect("the third try is good"), 3);
+        for worker in [old, new] {
+            worker.drain().await.expect("drains");
+        }
+    }
+
     /// The worker's process learns of the failure after the retry, because the answer to its commit comes late.
     async fn a_wait_after_a_retry_is_not_answered_by_an_earlier_commit(world) {
         let key = unique();

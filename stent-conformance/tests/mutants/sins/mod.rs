@@ -13,6 +13,7 @@ mod purges;
 mod ranges;
 mod reads;
 mod records;
+mod redrives;
 mod waits;
 mod workers;
 
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Mutant> {
         waits::mutants(),
         keys::mutants(),
         ends::mutants(),
+        redrives::mutants(),
         payloads::mutants(),
         ranges::mutants(),
         pages::mutants(),

@@ -197,7 +197,7 @@ mod stopping {
             assert_eq!(outcome, stopped, "{:?}", ending.next());
             let expected =
                 Row { status: TaskStatus::Waiting, worker: None, ready_at: None, ..committed(there.clone()) };
-            assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
+            assert_eq!(writes.update, [Update { row: expected, result: None, retry: None, queue: None }]);
             assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))]);
             assert!(writes.ended_claims.is_empty() && !writes.ended && writes.sweep.is_empty());
         }
@@ -211,7 +211,7 @@ mod stopping {
 
             let mut expected = committed(rows[1].clone());
             expected.end(TaskStatus::Cancelled, t(10));
-            assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
+            assert_eq!(writes.update, [Update { row: expected, result: None, retry: None, queue: None }]);
             assert_eq!(writes.sweep, [task(2)]);
             assert_eq!(writes.cascade.executions, [(EXECUTION, t(10))]);
         }
@@ -425,7 +425,7 @@ mod dead_letters {
     use super::*;
 
     fn redrive(retry: Option<RetryPolicy>) -> Transition {
-        request(EXECUTION, Action::Redrive { retry })
+        request(EXECUTION, Action::Redrive { retry, queue: None })
     }
 
     fn letter() -> Row {
@@ -452,9 +452,50 @@ mod dead_letters {
                 ..letter()
             };
             // The failure stays recorded until the task progresses.
-            assert_eq!(writes.update, [Update { row: expected, result: None, retry: retry.as_ref() }]);
+            assert_eq!(
+                writes.update,
+                [Update { row: expected, result: None, retry: retry.as_ref(), queue: None }]
+            );
             assert!(writes.ready && !writes.ended);
         }
+    }
+
+    #[test]
+    fn a_redrive_on_another_queue_moves_the_root_and_keeps_its_policy() {
+        let redriving = request(EXECUTION, Action::Redrive { retry: None, queue: Some("eu".to_owned()) });
+
+        let (_, writes) = apply_one(&[letter()], &redriving);
+
+        let [Update { row, retry: None, queue: Some("eu"), .. }] = writes.update.as_slice() else {
+            panic!("{:?}", writes.update);
+        };
+        assert_eq!((row.id, row.status), (ROOT, TaskStatus::Pending));
+    }
+
+    #[test]
+    fn a_repeated_redrive_moves_nothing() {
+        let redriving =
+            |queue: &str| request(EXECUTION, Action::Redrive { retry: None, queue: Some(queue.to_owned()) });
+        let batch = [redriving("eu"), redriving("us")];
+
+        let (outcomes, writes) = apply(&[letter()], &batch);
+
+        assert_eq!(outcomes, [applied(0), ALREADY]);
+        assert_eq!(writes.update.iter().map(|update| update.queue).collect::<Vec<_>>(), [Some("eu")]);
+    }
+
+    #[test]
+    fn a_task_of_the_same_batch_is_written_before_it_moves() {
+        let dispatch = start(NewTaskState::Done { started_at: t(1), result: Err(declined()) });
+        let policy = Action::Redrive { retry: Some(RetryPolicy::never()), queue: None };
+        let queue = Action::Redrive { retry: None, queue: Some("eu".to_owned()) };
+        let plain = Action::Redrive { retry: None, queue: None };
+
+        let mut ledger = load(&[], &[], &Ledger::reads(std::slice::from_ref(&dispatch)));
+        assert_eq!(ledger.apply(&dispatch), applied(0));
+
+        let can = [policy, queue, plain].map(|action| ledger.can_apply(&request(EXECUTION, action)));
+        assert_eq!(can, [false, false, true]);
     }
 
     #[test]
@@ -485,7 +526,7 @@ mod dead_letters {
         let (outcome, writes) = apply_one(&[letter()], &discarding);
         assert_eq!(outcome, applied(0));
         let expected = Row { marks: Marks::of(Mark::Discard), ..letter() };
-        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
+        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None, queue: None }]);
     }
 
     #[test]
@@ -505,7 +546,7 @@ mod dead_letters {
             ready_at: Some(t(10)),
             ..committed(there)
         };
-        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None }]);
+        assert_eq!(writes.update, [Update { row: expected, result: None, retry: None, queue: None }]);
         assert_eq!((writes.erase.as_slice(), writes.ready), (&[task(2)][..], true));
         assert!(writes.ended_claims.is_empty());
     }
