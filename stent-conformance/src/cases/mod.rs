@@ -7,6 +7,7 @@ mod compact;
 mod crash;
 mod crowd;
 mod dead_letter;
+mod diagnosis;
 mod digest;
 mod dispatch_key;
 mod ended_claims;
@@ -93,6 +94,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     fate::CASES,
     wake::CASES,
     worker::CASES,
+    diagnosis::CASES,
 ];
 
 /// Imports for the cases.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use stent_core::backend::{
-    ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter, ItemView, LaneView,
-    NotesView, PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
+    ClaimRequest, Claimed, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter, Finding, ItemView,
+    LaneView, NotesView, PurgeRequest, Purged, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
 };
 use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
 use stent_core::transition::{Outcome, Transition};
@@ -135,6 +135,8 @@ sins! {
     shows_stats: fn(&mut Vec<DeadLetterStat>),
     /// Misreads a page of workers; the page before it ended here.
     shows_workers: fn(&mut Vec<WorkerRecord>, Option<WorkerId>),
+    /// Misreads the findings of a store about itself; it may do damage.
+    examines: fn(&mut Vec<Finding>, &Sound, &Past),
     /// Replaces the read of a page of executions.
     lists_by: ListBy,
     /// Replaces the read of a page of dead letters.

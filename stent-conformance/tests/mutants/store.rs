@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use stent_conformance::{BoxError, Fixture, Harness};
 use stent_core::backend::{
     Backend, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged, ExecutionView, Filter,
-    Forward, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged, Reads,
-    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic,
+    Finding, Forward, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged,
+    Reads, Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic,
 };
 use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
 use stent_core::transition::{News, Outcome, Transition};
@@ -377,6 +377,14 @@ impl Forward for BrokenStore {
             shows_stats(&mut stats);
         }
         Ok(stats)
+    }
+
+    async fn diagnose(&self) -> Result<Vec<Finding>> {
+        let mut findings = self.sound()?.0.diagnose().await?;
+        if let Some(examines) = self.mutant.examines {
+            examines(&mut findings, &self.sound, &self.past());
+        }
+        Ok(findings)
     }
 
     fn listen(&self, topic: Topic) -> Box<dyn Listener> {

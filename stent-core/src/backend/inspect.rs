@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+#[cfg(doc)]
+use super::Verdict;
 use super::{Finding, Result};
 use crate::limits::{COUNT_MAX, ID_DRIFT_MAX, LANES_MAX, NOTES_MAX, PAGE_MAX};
 use crate::model::{
@@ -95,8 +97,14 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     async fn workers(&self, after: Option<WorkerId>, max: usize) -> Result<Vec<WorkerRecord>>;
 
     /// Examines the store itself: what only its database knows of settings, indexes and files that can slow work down or lose it.
-    /// The checks are the store's own, and each is in the result, with or without a problem. It reads little, however large the store
-    /// is. The default is for stores with nothing to examine.
+    /// The default is for stores with nothing to examine.
+    ///
+    /// # Behaviour
+    /// The checks are the store's own. Each is in the result once, with or without a problem, so the result has the same checks
+    /// whatever is in the store. Names, observations and remedies are single lines; only a finding that is not
+    /// [well](Verdict::Ok) has a remedy. A fresh store in a sound database has no [problem](Verdict::Problem).
+    ///
+    /// An examination changes nothing and holds up no work. It reads little, however large the store is.
     ///
     /// # Errors
     /// Fails if the store cannot be examined, such as without its schema. A setting that the user may not read is a finding.

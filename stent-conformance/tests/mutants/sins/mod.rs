@@ -3,6 +3,7 @@
 mod around;
 mod claims;
 mod commits;
+mod diagnoses;
 mod digests;
 mod ends;
 mod keys;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Mutant> {
         reads::mutants(),
         purges::mutants(),
         workers::mutants(),
+        diagnoses::mutants(),
         around::mutants(),
     ]
     .into_iter()
