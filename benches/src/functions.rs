@@ -51,17 +51,64 @@ pub(crate) async fn noted_job(number: u32, State(notes): State<Notes>) -> Result
     Ok(())
 }
 
+/// Whether [`held`] never ends: in the process that is killed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held(pub(crate) bool);
+
 /// The length in bytes of the moment that [`stamped()`] notes.
 pub(crate) const STAMP_LEN: usize = 17;
 
 /// Notes when it started, in microseconds since 1970.
 #[durable]
 pub(crate) async fn stamped(State(notes): State<Notes>) -> Result<(), std::io::Error> {
+    stamp(&notes)
+}
+
+fn stamp(notes: &Notes) -> Result<(), std::io::Error> {
     let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     if let Some(file) = &notes.0 {
         (&**file).write_all(format!("{:016}\n", started.as_micros()).as_bytes())?;
     }
     Ok(())
+}
+
+/// Notes when it started, and then keeps its task, or ends.
+#[durable]
+pub(crate) async fn held(
+    number: u32,
+    State(notes): State<Notes>,
+    State(held): State<Held>,
+) -> Result<(), std::io::Error> {
+    let _ = number;
+    stamp(&notes)?;
+    if held.0 {
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+/// Waits for a signal that nobody sends.
+#[durable]
+pub(crate) async fn parked(number: u32, State(ended): State<Ended>) -> Result<u32, stent::Error> {
+    let _ = number;
+    ended.one_more();
+    stent::signal("never").await
+}
+
+#[durable]
+pub(crate) async fn echo(text: String, State(ended): State<Ended>) -> String {
+    ended.one_more();
+    text
+}
+
+/// Calls as many steps, one after the other, and returns how many.
+#[durable]
+pub(crate) async fn many_steps(steps: u32) -> Result<u32, stent::Error> {
+    let mut n = 0;
+    while n < steps {
+        n = add_one(n).await?;
+    }
+    Ok(n)
 }
 
 #[durable]

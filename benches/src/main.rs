@@ -8,23 +8,46 @@
 //! | `workflows` | executions of three sequential steps |
 //! | `latency` | one execution with one step at a time, from dispatch to result |
 //! | `map` | one execution over many items |
+//! | `history` | one execution that calls `n` steps, one after the other |
+//! | `payload` | executions whose arguments and results are `n` bytes each |
 //! | `two-workers` | `jobs`, processed by two processes on one store |
+//! | `workers` | 20,000 jobs, processed by `n` processes |
 //! | `start` | one execution at a time, from its dispatch in this process to its start in another, idle one |
 //! | `claim` | one claim of one task at a time, while `n` tasks wait |
+//! | `lanes` | latency and one claim after `n` lanes were used once, against the same store before |
+//! | `finished` | the same, with `n` executions that have ended |
+//! | `waiting` | the same, while `n` executions wait in another queue |
+//! | `parked` | memory of the worker for each of `n` functions that wait for a signal, and its queries while nothing happens |
+//! | `recovery` | from the SIGKILL of a worker process until another process has started its `n` jobs again, under a lease of 5 s |
 //! | `memory` | the memory of a Redis server for each execution that waits, and for each that has ended |
 //! | `upkeep` | executions of one step, in waves, under a retention of a second: how large the store becomes |
 //!
 //! Every measurement runs in a separate process on a separate store, so that it shares no memory and no cache with the one
 //! before, and the peak memory is that of the measurement.
+//!
+//! Each line has the processor time of the client and of the server, and what Postgres wrote to its log, for one execution. With
+//! `--peers`, other libraries run the same loads in turns with Stent. With `--runs`, a line is the median run, with the spread of all;
+//! `"noisy": true` says that the runs are too far apart for a median. `table` and `plot` make Markdown and SVG from the lines.
 
+mod compare;
+mod cpu;
 mod functions;
+mod gauge;
+mod machine;
 mod measure;
 mod namespace;
+mod peers;
 mod plan;
+mod plot;
 mod process;
+mod record;
 mod report;
+mod run;
 mod scene;
 mod schema;
+mod spread;
+mod svg;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,6 +56,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use plan::{Backend, Bench, Durability};
+use record::Record;
 
 /// Measures the cost of Stent; prints one JSON line per measurement
 #[derive(Debug, Parser)]
@@ -67,7 +91,8 @@ struct Options {
     #[arg(long, value_name = "TURNS")]
     concurrency: Option<usize>,
 
-    /// Repetitions of each measurement; the run with the median rate is printed
+    /// Repetitions of each measurement, in turns with those of the other stores and of the peers; the median run is printed, with the
+    /// spread of all
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
 
@@ -75,23 +100,52 @@ struct Options {
     #[arg(long, value_name = "FOLDER")]
     dir: Option<PathBuf>,
 
+    /// Measures other libraries beside Stent, with this program of `benches/peers`
+    #[arg(long, value_name = "PROGRAM")]
+    peers: Option<PathBuf>,
+
+    /// Lines of an earlier run; each measurement that is in them, too, is compared on standard error
+    #[arg(long, value_name = "FILE")]
+    compare: Vec<PathBuf>,
+
     /// Makes `jobs` and `workflows` wait for each result, as a client does, instead of for the worker to have no work left
     #[arg(long)]
     wait: bool,
 }
 
-/// The role of this program when it has started itself.
+/// What else this program does, and its roles when it has started itself.
 #[derive(Debug, Subcommand)]
 enum Role {
+    /// Prints Markdown tables of the lines of some runs, or renews those of pages
+    Table {
+        /// The output of runs; later files replace the same measurements of earlier ones
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Renews the tables between the marks of this page, instead of printing all
+        #[arg(long, value_name = "PAGE")]
+        into: Vec<PathBuf>,
+    },
+    /// Draws the lines of some runs
+    Plot {
+        /// The output of runs; later files replace the same measurements of earlier ones
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Folder for the charts
+        #[arg(long, value_name = "FOLDER")]
+        out: PathBuf,
+    },
     /// One measurement
     #[command(hide = true)]
     Measure { spec: String },
-    /// A worker of `two-workers`
+    /// A worker of `two-workers` and `workers`
     #[command(hide = true)]
     Work { spec: String },
     /// The second process of `start`
     #[command(hide = true)]
     Start { spec: String },
+    /// A worker of `recovery`
+    #[command(hide = true)]
+    Keep { spec: String },
 }
 
 fn main() -> ExitCode {
@@ -107,8 +161,21 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.role {
         Some(Role::Measure { spec }) => measure::run(&serde_json::from_str(&spec)?),
-        Some(Role::Work { spec }) => measure::two_workers::work(&serde_json::from_str(&spec)?),
+        Some(Role::Work { spec }) => measure::workers::work(&serde_json::from_str(&spec)?),
         Some(Role::Start { spec }) => measure::start::start(&serde_json::from_str(&spec)?),
+        Some(Role::Keep { spec }) => measure::recovery::keep(&serde_json::from_str(&spec)?),
+        Some(Role::Table { files, into }) => {
+            let record = Record::read(&files)?;
+            if into.is_empty() {
+                print!("{}", table::all(&record));
+            }
+            into.iter().try_for_each(|page| table::renew(&record, page))
+        }
+        Some(Role::Plot { files, out }) => {
+            let names = plot::all(&Record::read(&files)?, &out)?;
+            names.iter().for_each(|name| println!("{}", out.join(name).display()));
+            Ok(())
+        }
         None => run_all(&cli.options),
     }
 }
@@ -118,9 +185,17 @@ fn run_all(options: &Options) -> Result<()> {
         Some(dir) => dir.clone(),
         None => scene::beside_this_program()?,
     };
-    for spec in plan::specs(options, &dir) {
-        let runs: Result<Vec<_>> = (0..options.runs).map(|_| process::measure(&spec)).collect();
-        println!("{}", serde_json::to_string(&report::median(runs?))?);
+    run::all(options, &dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
     }
-    Ok(())
 }

@@ -7,6 +7,21 @@ use crate::plan::Durability;
 
 const VARIABLE: &str = "STENT_REDIS_URL";
 
+/// The URL of the server.
+fn server() -> Result<String> {
+    std::env::var(VARIABLE).with_context(|| {
+        format!(
+            "{VARIABLE} names no server to measure, like redis://localhost:6379; `cargo xtask bench --backend redis` finds or \
+             starts one and sets it"
+        )
+    })
+}
+
+/// A connection to the server.
+pub(crate) fn connect() -> Result<Connection> {
+    Client::open(plain(&server()?))?.get_connection().context("cannot connect to Redis")
+}
+
 /// An unused name, and a connection to its server.
 pub(crate) struct Namespace {
     server: String,
@@ -19,14 +34,8 @@ pub(crate) struct Namespace {
 impl Namespace {
     /// Draws a name on the server, whose settings must be those of the durability to measure.
     pub(crate) fn name_one(durability: Durability) -> Result<Self> {
-        let server = std::env::var(VARIABLE).with_context(|| {
-            format!(
-                "{VARIABLE} names no server to measure, like redis://localhost:6379; `cargo xtask bench --backend redis` finds \
-                 or starts one and sets it"
-            )
-        })?;
-        let mut connection =
-            Client::open(plain(&server))?.get_connection().context("cannot connect to Redis")?;
+        let server = server()?;
+        let mut connection = connect()?;
         let appendonly = setting(&mut connection, "appendonly")?;
         let appendfsync = setting(&mut connection, "appendfsync")?;
         let needed = match durability {
@@ -55,11 +64,27 @@ impl Namespace {
         used.context("the server does not say how much memory it uses")?.trim().parse().context("used_memory")
     }
 
-    /// Deletes its keys.
+    /// The commands that the server has run, for everyone.
+    pub(crate) fn commands(&mut self) -> Result<u64> {
+        let info: String = redis::cmd("INFO").arg("stats").query(&mut self.connection)?;
+        let commands = info.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        commands
+            .context("the server does not count its commands")?
+            .trim()
+            .parse()
+            .context("total_commands_processed")
+    }
+
+    /// The name alone, and the server, for a peer that has its own way to use it.
+    pub(crate) fn for_a_peer(&self) -> (&str, &str) {
+        (plain(&self.server), &self.name)
+    }
+
+    /// Deletes its keys, and those that have its name in another place: a peer's.
     pub(crate) fn drop(mut self) -> Result<()> {
         /// The most keys that one command deletes.
         const PIECE: usize = 1_000;
-        let pattern = format!("stent:{{{}}}:*", self.name);
+        let pattern = format!("*{}*", self.name);
         let mut cursor = 0_u64;
         loop {
             let mut scan = redis::cmd("SCAN");

@@ -12,6 +12,7 @@ use stent::sqlite::SqliteStore;
 use stent::{ExecutionId, ExecutionStatus, Stent, WorkerBuilder};
 use tempfile::TempDir;
 
+use crate::functions::Held;
 use crate::namespace::Namespace;
 use crate::plan::{Backend, Durability, Spec};
 use crate::schema::Schema;
@@ -80,6 +81,14 @@ impl Scene {
         }
     }
 
+    /// The statements of this handle of the store so far, or the commands of the server, if either is counted.
+    pub(crate) fn queries(&mut self) -> Result<Option<u64>> {
+        match &mut self.place {
+            Place::Redis(namespace) => namespace.commands().map(Some),
+            Place::Here | Place::Postgres(_) => Ok(self.meter.counts().map(|counters| counters.statements)),
+        }
+    }
+
     /// The bytes of the store, and its dead rows.
     pub(crate) async fn size(&mut self) -> Result<(u64, u64)> {
         match &mut self.place {
@@ -127,9 +136,10 @@ impl Scene {
 
 /// A worker that runs this many turns concurrently, or as many as by default.
 pub(crate) fn worker(stent: &Stent, concurrency: Option<usize>) -> WorkerBuilder {
+    let worker = stent.worker().state(Held::default());
     match concurrency {
-        Some(turns) => stent.worker().concurrency(turns),
-        None => stent.worker(),
+        Some(turns) => worker.concurrency(turns),
+        None => worker,
     }
 }
 
@@ -169,6 +179,11 @@ impl Meter {
     /// The work so far.
     pub(crate) fn read(&self) -> Counters {
         self.0.as_ref().map(|count| count()).unwrap_or_default()
+    }
+
+    /// The work so far, if the store counts.
+    pub(crate) fn counts(&self) -> Option<Counters> {
+        self.0.as_ref().map(|count| count())
     }
 
     /// The work since `before`.

@@ -7,6 +7,16 @@ use crate::plan::Durability;
 
 const VARIABLE: &str = "STENT_POSTGRES_URL";
 
+/// The URL of the server.
+pub(crate) fn server() -> Result<String> {
+    std::env::var(VARIABLE).with_context(|| {
+        format!(
+            "{VARIABLE} names no server to measure, like postgres://user@localhost/postgres; \
+             `cargo xtask bench --backend postgres` finds or starts one and sets it"
+        )
+    })
+}
+
 /// An unused name; opening a store on its [`url`](Self::url) creates the schema.
 #[derive(Debug)]
 pub(crate) struct Schema {
@@ -17,12 +27,7 @@ pub(crate) struct Schema {
 
 impl Schema {
     pub(crate) fn name_one(durability: Durability) -> Result<Self> {
-        let server = std::env::var(VARIABLE).with_context(|| {
-            format!(
-                "{VARIABLE} names no server to measure, like postgres://user@localhost/postgres; \
-                 `cargo xtask bench --backend postgres` finds or starts one and sets it"
-            )
-        })?;
+        let server = server()?;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let name = format!("stent_bench_{}_{}", std::process::id(), now.as_micros());
         Ok(Self { server, name, durability })
@@ -57,5 +62,62 @@ impl Schema {
         let connection = Database::connect(&self.server).await?;
         connection.execute_unprepared(&format!("DROP SCHEMA IF EXISTS {} CASCADE", self.name)).await?;
         Ok(connection.close().await?)
+    }
+}
+
+/// A database for one measurement of a peer, which may use fixed names for its schemas.
+#[derive(Debug)]
+pub(crate) struct OwnDatabase {
+    server: String,
+    name: String,
+}
+
+impl OwnDatabase {
+    /// Creates an empty one, whose commits wait for the disk or not.
+    pub(crate) async fn create(durability: Durability) -> Result<Self> {
+        let server = server()?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let database =
+            Self { server, name: format!("stent_bench_{}_{}", std::process::id(), now.as_micros()) };
+        let commit = if matches!(durability, Durability::Full) { "on" } else { "off" };
+        let name = &database.name;
+        database.run(&format!("CREATE DATABASE {name}")).await?;
+        database.run(&format!("ALTER DATABASE {name} SET synchronous_commit = {commit}")).await?;
+        Ok(database)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        in_database(&self.server, &self.name)
+    }
+
+    /// Ends what is still connected, and drops it.
+    pub(crate) async fn drop(self) -> Result<()> {
+        self.run(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await
+    }
+
+    async fn run(&self, statement: &str) -> Result<()> {
+        let connection = Database::connect(&self.server).await?;
+        connection.execute_unprepared(statement).await?;
+        Ok(connection.close().await?)
+    }
+}
+
+/// The URL with another database; its parameters are Stent's and stay away.
+fn in_database(server: &str, name: &str) -> String {
+    let plain = server.split('?').next().unwrap_or(server);
+    let authority = plain.split_once("://").map_or(0, |(scheme, _)| scheme.len() + 3);
+    let path =
+        plain.get(authority..).and_then(|rest| rest.find('/')).map_or(plain.len(), |at| authority + at);
+    format!("{}/{name}", plain.get(..path).unwrap_or(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_database_of_a_url_changes() {
+        assert_eq!(in_database("postgres://me:x@h:5/postgres?schema=a", "b"), "postgres://me:x@h:5/b");
+        assert_eq!(in_database("postgres://h", "b"), "postgres://h/b");
     }
 }

@@ -7,6 +7,7 @@ use stent::{Call, Function, Handle};
 
 use crate::functions::{Ended, Notes};
 use crate::plan::Spec;
+use crate::process;
 use crate::report::Measurement;
 use crate::scene::Scene;
 
@@ -24,6 +25,7 @@ pub(crate) async fn measure<F>(
 where
     F: Function,
 {
+    process::begin()?;
     let before = scene.meter.read();
     let dispatching = Instant::now();
     let handles = scene.stent.dispatch_all((0..spec.n).map(call)).await?;
@@ -40,6 +42,7 @@ where
     worker.drain().await?;
     let worked_for = working.elapsed().as_secs_f64();
     let cost = scene.meter.since(before);
+    process::end()?;
 
     let ids: Vec<_> = handles.iter().map(Handle::id).collect();
     scene.check_completed(&ids).await?;

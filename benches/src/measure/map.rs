@@ -6,12 +6,14 @@ use anyhow::{Result, ensure};
 
 use crate::functions::{Ended, Notes, fan_out};
 use crate::plan::Spec;
+use crate::process;
 use crate::report::Measurement;
 use crate::scene::Scene;
 
 /// Dispatches an execution that maps over `n` items and waits for its result, which is the number of items whose results came
 /// in order.
 pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
+    process::begin()?;
     let before = scene.meter.read();
     let worker = scene.worker().state(Ended::default()).state(Notes::default()).start().await?;
     let working = Instant::now();
@@ -19,6 +21,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
     let worked_for = working.elapsed().as_secs_f64();
     worker.drain().await?;
     let cost = scene.meter.since(before);
+    process::end()?;
 
     ensure!(in_order == spec.n, "{in_order} of {} results came in order", spec.n);
     Ok(Measurement::new(spec, worked_for, u64::from(spec.n)).costing(cost))

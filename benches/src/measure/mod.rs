@@ -1,16 +1,22 @@
 //! One measurement, in the process that was started for it.
 
+mod beside;
 mod bulk;
 mod claim;
+mod history;
 mod latency;
 mod map;
 mod memory;
+mod parked;
+mod payload;
+pub(crate) mod recovery;
 pub(crate) mod start;
-pub(crate) mod two_workers;
 mod upkeep;
+pub(crate) mod workers;
 
 use anyhow::Result;
 
+use self::beside::Fill;
 use crate::functions::{job, one_step, three_steps};
 use crate::plan::{Bench, Spec};
 use crate::process::peak_rss_mb;
@@ -40,8 +46,16 @@ async fn measure(spec: &Spec, scene: &mut Scene) -> Result<Measurement> {
         Bench::Latency => latency::measure(spec, scene).await,
         Bench::Map => map::measure(spec, scene).await,
         Bench::Start => start::measure(spec, scene).await,
-        Bench::TwoWorkers => two_workers::measure(spec, scene).await,
+        Bench::TwoWorkers => workers::two(spec, scene).await,
+        Bench::Workers => workers::several(spec, scene).await,
+        Bench::History => history::measure(spec, scene).await,
+        Bench::Payload => payload::measure(spec, scene).await,
         Bench::Claim => claim::measure(spec, scene).await,
+        Bench::Lanes => beside::measure(spec, scene, Fill::Lanes).await,
+        Bench::Finished => beside::measure(spec, scene, Fill::Finished).await,
+        Bench::Waiting => beside::measure(spec, scene, Fill::Waiting).await,
+        Bench::Parked => parked::measure(spec, scene).await,
+        Bench::Recovery => recovery::measure(spec, scene).await,
         Bench::Memory => memory::measure(spec, scene).await,
         Bench::Upkeep => upkeep::measure(spec, scene).await,
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::functions::{Ended, Notes, STAMP_LEN, stamped};
 use crate::plan::Spec;
-use crate::process::Running;
+use crate::process::{self, Running};
 use crate::report::{Latency, Measurement};
 use crate::scene::{self, Scene};
 
@@ -39,6 +39,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
     ensure!(other.hear()? == "ready", "the other process was not ready");
 
     let mut times = Vec::new();
+    process::begin()?;
     let working = Instant::now();
     for number in 0..WARM_UP + spec.n as usize {
         let dispatching = SystemTime::now();
@@ -49,6 +50,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let worked_for = working.elapsed().as_secs_f64();
+    process::end()?;
     other.end()?;
 
     let mut measurement = Measurement::new(spec, worked_for, u64::from(spec.n));
@@ -76,7 +78,7 @@ pub(crate) fn start(spec: &StarterSpec) -> Result<()> {
 }
 
 /// Waits for the note with this number, and reads it.
-async fn until_started(notes: &Path, number: usize) -> Result<SystemTime> {
+pub(super) async fn until_started(notes: &Path, number: usize) -> Result<SystemTime> {
     let since = Instant::now();
     loop {
         let text = tokio::fs::read_to_string(notes).await?;

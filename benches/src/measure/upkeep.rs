@@ -7,6 +7,7 @@ use stent::Retention;
 
 use crate::functions::{Ended, Notes, one_step};
 use crate::plan::Spec;
+use crate::process;
 use crate::report::{Measurement, Size};
 use crate::scene::Scene;
 
@@ -25,6 +26,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &mut Scene) -> Result<Measuremen
     let (ended, mut size) = (Ended::default(), Size::default());
     let worker = scene.worker().state(ended.clone()).state(Notes::default()).start().await?;
     let cleaning = scene.stent.start_retention(Retention::default().executions(AGE), EVERY)?;
+    process::begin()?;
     let before = scene.meter.read();
 
     let working = Instant::now();
@@ -51,6 +53,7 @@ pub(crate) async fn measure(spec: &Spec, scene: &mut Scene) -> Result<Measuremen
     size.mib_end = look(scene, &mut size).await?;
     drop(cleaning);
     worker.drain().await?;
+    process::end()?;
     let mut measurement =
         Measurement::new(spec, seconds, u64::from(spec.n)).costing(scene.meter.since(before));
     measurement.size = Some(size);

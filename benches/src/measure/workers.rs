@@ -1,4 +1,4 @@
-//! Two processes that work on one file.
+//! Several processes that work on one store.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -13,7 +13,7 @@ use stent::Handle;
 
 use crate::functions::{Ended, NOTE_LEN, Notes, noted_job};
 use crate::plan::Spec;
-use crate::process::{Running, peak_rss_mb};
+use crate::process::{self, Running, peak_rss_mb};
 use crate::report::{Fleet, Measurement};
 use crate::scene::{self, Counters, Scene};
 
@@ -37,15 +37,27 @@ struct Worked {
     counters: Option<Counters>,
 }
 
-/// Dispatches jobs, has two processes work on them, and counts their notes.
-pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
+/// `n` jobs for two processes.
+pub(crate) async fn two(spec: &Spec, scene: &Scene) -> Result<Measurement> {
+    measure(spec, scene, 2, spec.n).await
+}
+
+/// As many jobs for `n` processes, whatever `n` is.
+pub(crate) async fn several(spec: &Spec, scene: &Scene) -> Result<Measurement> {
+    const JOBS: u32 = 20_000;
+    measure(spec, scene, spec.n, JOBS).await
+}
+
+/// Dispatches jobs, has the processes work on them, and counts their notes.
+async fn measure(spec: &Spec, scene: &Scene, processes: u32, jobs: u32) -> Result<Measurement> {
+    process::begin()?;
     let before = scene.meter.read();
     let dispatching = Instant::now();
-    let handles = scene.stent.dispatch_all((0..spec.n).map(noted_job)).await?;
+    let handles = scene.stent.dispatch_all((0..jobs).map(noted_job)).await?;
     let dispatched_in = dispatching.elapsed().as_secs_f64();
     let own = scene.meter.since(before);
 
-    let notes = [scene.folder.path().join("notes-0"), scene.folder.path().join("notes-1")];
+    let notes: Vec<_> = (0..processes).map(|of| scene.folder.path().join(format!("notes-{of}"))).collect();
     let start = |notes: &PathBuf| {
         File::create(notes)?;
         let spec = WorkerSpec { url: scene.url.clone(), notes: notes.clone(), concurrency: spec.concurrency };
@@ -58,19 +70,23 @@ pub(crate) async fn measure(spec: &Spec, scene: &Scene) -> Result<Measurement> {
 
     let working = Instant::now();
     workers.iter_mut().try_for_each(|worker| worker.say("go"))?;
-    until_noted(&notes, spec.n as usize).await?;
+    until_noted(&notes, jobs as usize).await?;
     workers.iter_mut().for_each(Running::hang_up);
     let worked = workers.iter_mut().map(Running::hear_json).collect::<Result<Vec<Worked>>>()?;
     let worked_for = working.elapsed().as_secs_f64();
+    process::end()?;
     workers.into_iter().try_for_each(Running::end)?;
 
     let ids: Vec<_> = handles.iter().map(Handle::id).collect();
     scene.check_completed(&ids).await?;
-    let fleet = read(&notes, spec.n)?;
+    let fleet = read(&notes, jobs)?;
     ensure!(fleet.ran_twice == 0, "{} jobs ran twice", fleet.ran_twice);
     let cost = own.and_then(|own| worked.iter().try_fold(own, |sum, worked| Some(sum + worked.counters?)));
-    let mut measurement =
-        Measurement::new(spec, worked_for, u64::from(spec.n)).dispatched_in(dispatched_in).costing(cost);
+    let mut measurement = Measurement::new(spec, worked_for, u64::from(jobs));
+    if jobs != spec.n {
+        measurement = measurement.of_executions(jobs);
+    }
+    let mut measurement = measurement.dispatched_in(dispatched_in).costing(cost);
     measurement.peak_rss_mb = worked.iter().filter_map(|worked| worked.peak_rss_mb).max_by(f64::total_cmp);
     measurement.fleet = Some(fleet);
     Ok(measurement)
