@@ -21,7 +21,7 @@ pub(crate) fn line(now: &Measurement, earlier: &Record) -> Option<String> {
     Some(format!(
         "{} of {} on {}, {}, n {}: {} {} now, {} before: × {ratio:.2}, {verdict}",
         now.name,
-        now.library(),
+        now.system(),
         now.backend,
         now.durability,
         now.n,

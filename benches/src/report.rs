@@ -201,13 +201,13 @@ impl Measurement {
     }
 
     /// The library that was measured.
-    pub(crate) fn library(&self) -> &str {
+    pub(crate) fn system(&self) -> &str {
         self.peer.as_deref().unwrap_or("stent")
     }
 
     /// Whether both measure the same, on whatever machine.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
-        let key = |it: &Self| (it.library().to_owned(), it.name, it.backend, it.durability, it.n);
+        let key = |it: &Self| (it.system().to_owned(), it.name, it.backend, it.durability, it.n);
         key(self) == key(other)
     }
 

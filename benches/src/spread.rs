@@ -54,7 +54,7 @@ pub(crate) fn warning(measurement: &Measurement) -> Option<String> {
     Some(format!(
         "noisy: {} of {} on {}, {}, n {}: {} runs between {:.4} and {:.4} {}, more than {NOISY} apart; measure again on an idle machine",
         measurement.name,
-        measurement.library(),
+        measurement.system(),
         measurement.backend,
         measurement.durability,
         measurement.n,
