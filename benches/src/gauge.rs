@@ -153,7 +153,8 @@ impl Writes {
         let each = |names: &[&str]| {
             // `+INIT` is the same record on a fresh page.
             let is = |kind: &str| names.contains(&kind.strip_suffix("+INIT").unwrap_or(kind));
-            kinds.iter().filter(|(kind, _)| is(kind)).map(|(_, n)| *n as f64).sum::<f64>() / count
+            let sum: i64 = kinds.iter().filter(|(kind, _)| is(kind)).map(|(_, n)| n).sum();
+            sum as f64 / count
         };
         Self {
             wal_bytes: bytes as f64 / count,

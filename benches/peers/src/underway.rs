@@ -5,9 +5,8 @@ use std::time::Instant;
 use anyhow::Result;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::ToSpan;
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
-use sqlx_0_8 as sqlx;
+use sqlx_0_8::PgPool;
+use sqlx_0_8::postgres::PgPoolOptions;
 use underway::{Job, To, Worker};
 
 use crate::load::{self, Answer, Bench, Load, Spec};
@@ -68,7 +67,7 @@ async fn bulk(pool: &PgPool, job: &Job<u32, ()>, n: u32, steps: u32) -> Result<A
     load::reached(n).await;
     let ended = || async {
         let query = "SELECT count(*) FROM underway.task WHERE state = 'succeeded'";
-        Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
+        Ok(sqlx_0_8::query_scalar(query).fetch_one(pool).await?)
     };
     load::until(n * steps, ended).await?;
     let seconds = working.elapsed().as_secs_f64();
@@ -77,8 +76,12 @@ async fn bulk(pool: &PgPool, job: &Job<u32, ()>, n: u32, steps: u32) -> Result<A
     Ok(Answer { seconds, dispatch_seconds: Some(dispatch_seconds), ..Answer::default() })
 }
 
-fn start(job: &Job<u32, ()>) -> tokio::task::JoinHandle<underway::worker::Result> {
+fn start(job: &Job<u32, ()>) -> tokio::task::JoinHandle<()> {
     let mut worker: Worker<Job<u32, ()>> = job.worker();
     worker.set_concurrency_limit(CONCURRENCY);
-    tokio::spawn(async move { worker.run_every(1.second()).await })
+    tokio::spawn(async move {
+        if let Err(error) = worker.run_every(1.second()).await {
+            eprintln!("underway: {error}");
+        }
+    })
 }

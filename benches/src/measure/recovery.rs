@@ -24,7 +24,8 @@ const LEASE: Duration = Duration::from_secs(5);
 pub(crate) struct KeeperSpec {
     url: String,
     notes: PathBuf,
-    concurrency: Option<usize>,
+    /// As many turns as there are jobs: each keeps its own.
+    concurrency: usize,
     /// Whether its jobs never end.
     keeps: bool,
 }
@@ -61,7 +62,7 @@ fn start(spec: &Spec, scene: &Scene, keeps: bool) -> Result<(PathBuf, Running)> 
     let notes = scene.folder.path().join(format!("held-{keeps}"));
     File::create(&notes)?;
     let keeper =
-        KeeperSpec { url: scene.url.clone(), notes: notes.clone(), concurrency: spec.concurrency, keeps };
+        KeeperSpec { url: scene.url.clone(), notes: notes.clone(), concurrency: spec.n as usize, keeps };
     Ok((notes, Running::start("keep", &keeper)?))
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn keep(spec: &KeeperSpec) -> Result<()> {
     let notes = append(&spec.notes)?;
     let (stent, _meter) = runtime.block_on(scene::open(&spec.url))?;
     let _entered = runtime.enter();
-    let worker = scene::worker(&stent, spec.concurrency)
+    let worker = scene::worker(&stent, Some(spec.concurrency))
         .lease(LEASE)
         .state(Ended::default())
         .state(Notes(Some(Arc::new(notes))))

@@ -3,7 +3,7 @@
 use ::apalis::prelude::*;
 use anyhow::Result;
 use apalis_sqlite::{Config, SqliteStorage};
-use apalis_workflow::SteppedFlow;
+use apalis_workflow::{SteppedFlow, WorkflowSink};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -15,17 +15,16 @@ const FETCH: usize = 1_000;
 
 pub(crate) async fn measure(load: Load, spec: &Spec) -> Result<Answer> {
     let pool = pool(spec).await?;
-    let storage = SqliteStorage::new(&pool).with_config(Config::default().queue("bench").batch_size(FETCH));
     let ended = || count(pool.clone());
     match (load, spec.bench) {
         (Load::Bulk { n }, Bench::Workflows) => {
             let flow = SteppedFlow::new("three_steps").and_then(step).and_then(step).and_then(step);
             let worker = WorkerBuilder::new("bench")
-                .backend(storage.clone().poll_with_interval(POLL))
+                .backend(storage(&pool).poll_with_interval(POLL))
                 .concurrency(CONCURRENCY)
                 .build(flow);
             let dispatch = async {
-                let mut storage = storage.clone();
+                let mut storage = storage(&pool);
                 for number in 0..n {
                     storage.push_start(number).await.map_err(failed)?;
                 }
@@ -35,11 +34,11 @@ pub(crate) async fn measure(load: Load, spec: &Spec) -> Result<Answer> {
         }
         (Load::Bulk { n }, Bench::Jobs | Bench::Latency) => {
             let worker = WorkerBuilder::new("bench")
-                .backend(storage.clone().poll_with_interval(POLL))
+                .backend(storage(&pool).poll_with_interval(POLL))
                 .concurrency(CONCURRENCY)
                 .build(job);
             let dispatch = async {
-                let mut storage = storage.clone();
+                let mut storage = storage(&pool);
                 for piece in pieces(n) {
                     storage.push_bulk(piece).await.map_err(failed)?;
                 }
@@ -49,12 +48,12 @@ pub(crate) async fn measure(load: Load, spec: &Spec) -> Result<Answer> {
         }
         (Load::OneByOne { n }, _) => {
             let worker = WorkerBuilder::new("bench")
-                .backend(storage.clone().poll_with_interval(POLL))
+                .backend(storage(&pool).poll_with_interval(POLL))
                 .concurrency(CONCURRENCY)
                 .build(job);
             let working = tokio::spawn(async { worker.run().await.map_err(failed) });
             let answer = load::one_by_one(n, |number| {
-                let mut storage = storage.clone();
+                let mut storage = storage(&pool);
                 async move { storage.push(number).await.map_err(failed) }
             });
             let answer = answer.await?;
@@ -74,6 +73,10 @@ async fn pool(spec: &Spec) -> Result<SqlitePool> {
     SqliteStorage::setup(&setup).await.map_err(failed)?;
     setup.close().await;
     Ok(SqlitePoolOptions::new().connect_with(options).await?)
+}
+
+fn storage<T>(pool: &SqlitePool) -> SqliteStorage<T> {
+    SqliteStorage::new(pool).with_config(Config::default().queue("bench").batch_size(FETCH))
 }
 
 /// Jobs that the store counts as done.
