@@ -12,6 +12,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Executor, Row};
 use stent_sql::OneWriter;
 
 use crate::files::Files;
+use crate::still::Still;
 
 /// Maximum nesting of transactions that the driver may believe to be open on a connection that can be repaired.
 const DEPTH_MAX: u32 = 16;
@@ -23,12 +24,13 @@ const RESET: &str = "PRAGMA query_only = OFF; PRAGMA foreign_keys = ON; PRAGMA i
     PRAGMA legacy_alter_table = OFF; PRAGMA automatic_index = ON; PRAGMA cell_size_check = OFF; \
     PRAGMA locking_mode = NORMAL; PRAGMA temp_store = FILE; PRAGMA temp_store = MEMORY";
 
-/// The pool of the connection that writes. The connection is closed if the driver still has an abandoned transaction
+/// The pool of the connection that writes, or of one that only reads a file that was [still](Still). The connection is closed if the driver still has an abandoned transaction
 /// open. If it was the only connection, closing it removes the write-ahead log.
 pub(crate) fn of_own(
     pool: SqlitePoolOptions,
     writer: &Arc<OneWriter>,
     files: &Arc<Files>,
+    still: Option<Arc<Still>>,
 ) -> SqlitePoolOptions {
     let (writer, opened, closed) = (Arc::clone(writer), Arc::clone(files), Arc::clone(files));
     pool.after_connect(move |connection, _| {
@@ -46,7 +48,10 @@ pub(crate) fn of_own(
             Ok(sound)
         })
     })
-    .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
+    .before_acquire(move |connection, metadata| {
+        let is_current = still.as_ref().is_none_or(|still| still.is_current(metadata.age));
+        Box::pin(async move { Ok(is_current && !connection.is_in_transaction()) })
+    })
 }
 
 /// The pool of the connections for closures. Each closure gets a new connection, so none of its settings survive.
@@ -81,8 +86,11 @@ pub(crate) fn of_memory(pool: SqlitePoolOptions, writer: &Arc<OneWriter>) -> Sql
 }
 
 /// The pools that only read. A connection with an open transaction would see the same snapshot forever.
-pub(crate) fn of_readers(pool: SqlitePoolOptions) -> SqlitePoolOptions {
-    pool.after_release(|connection, _| Box::pin(is_sound(connection)))
+pub(crate) fn of_readers(pool: SqlitePoolOptions, still: Option<Arc<Still>>) -> SqlitePoolOptions {
+    pool.after_release(|connection, _| Box::pin(is_sound(connection))).before_acquire(move |_, metadata| {
+        let is_current = still.as_ref().is_none_or(|still| still.is_current(metadata.age));
+        Box::pin(async move { Ok(is_current) })
+    })
 }
 
 /// Makes the database report each commit and rollback.

@@ -13,6 +13,7 @@
 mod events;
 
 use std::fs;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 
 use self::events::Events;
 use crate::files::Files;
+use crate::still::StillWatch;
 
 /// Pause between two looks at the log: the longest time until a commit of another process is noticed.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -45,6 +47,7 @@ pub(crate) struct WalWatch {
 struct Shared {
     files: Arc<Files>,
     writer: Arc<OneWriter>,
+    still: Option<StillWatch>,
     state: Mutex<State>,
 }
 
@@ -59,15 +62,26 @@ struct State {
 
 /// The properties of the log that change with a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stamp {
+pub(crate) struct Stamp {
     len: u64,
     changed: Option<SystemTime>,
 }
 
+impl Stamp {
+    /// The properties of a file. A file that does not exist has none.
+    pub(crate) fn of(file: &Path) -> Self {
+        let found = fs::metadata(file);
+        found.map_or_else(
+            |_| Self::default(),
+            |found| Self { len: found.len(), changed: found.modified().ok() },
+        )
+    }
+}
+
 impl WalWatch {
     /// A watch over the log of this database. Call it within a runtime.
-    pub(crate) fn new(files: Arc<Files>, writer: Arc<OneWriter>) -> Self {
-        let shared = Shared { files, writer, state: Mutex::default() };
+    pub(crate) fn new(files: Arc<Files>, writer: Arc<OneWriter>, still: Option<StillWatch>) -> Self {
+        let shared = Shared { files, writer, still, state: Mutex::default() };
         Self { shared: Arc::new(shared), runtime: Handle::current() }
     }
 }
@@ -99,6 +113,9 @@ impl Neighbours for WalWatch {
     }
 
     fn check_place(&self, operation: &'static str) -> Result<()> {
+        if let Some(still) = &self.shared.still {
+            still.look();
+        }
         self.shared.files.check(operation)
     }
 
@@ -119,10 +136,7 @@ impl Shared {
     }
 
     fn stamp(&self) -> Stamp {
-        fs::metadata(self.files.log()).map_or_else(
-            |_| Stamp::default(),
-            |found| Stamp { len: found.len(), changed: found.modified().ok() },
-        )
+        Stamp::of(self.files.log())
     }
 
     /// Sends a hint if the log has changed since the last look.

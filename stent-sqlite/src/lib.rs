@@ -20,6 +20,7 @@
 //! | `backup.rs` | copies the whole store to a new file |
 //! | `connections.rs` | pools: checks connections that return, and reports commits and rollbacks |
 //! | `files.rs` | detects files that were replaced on the disk |
+//! | `still.rs` | detects that a file without writers has one now |
 //! | `diagnosis.rs` | examines the file for operators |
 //! | `dialect.rs` | the SQLite dialect for `stent-sql` |
 //! | `batch.rs` | passes a batch of rows as one buffer |
@@ -38,6 +39,7 @@ mod hints;
 mod open;
 mod options;
 mod pack;
+mod still;
 
 pub use dialect::SqliteDialect;
 pub use open::SqliteStore;

@@ -21,6 +21,7 @@ use crate::dialect::{SqliteDialect, classify};
 use crate::files::Files;
 use crate::hints::WalWatch;
 use crate::options::{Durability, Location, SqliteOptions};
+use crate::still::{Still, StillWatch};
 
 /// Pages of the log after which it is checkpointed into the database: 16 MiB. With SQLite's default of 1,000, a busy
 /// writer checkpoints after every few transactions.
@@ -93,6 +94,7 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     let (writer, files) = (OneWriter::new(patience(options)), Arc::new(Files::new(&path)));
     // Reading a log needs a file that is shared with its writers, which SQLite would create. Without a log there are none.
     let is_still = options.read_only && !files.log().exists();
+    let still = is_still.then(|| Arc::new(Still::default()));
     let of_file = || common(options).filename(&path).read_only(options.read_only).immutable(is_still);
     let writing = of_file()
         .synchronous(match options.durability {
@@ -110,19 +112,24 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
         connect = connect.journal_mode(SqliteJournalMode::Wal);
     }
 
-    let pool = connections::of_own(one(options).min_connections(1), &writer, &files);
+    let pool = connections::of_own(one(options).min_connections(1), &writer, &files, still.clone());
     let write = connect_patiently(options, &pool, &connect.clone().create_if_missing(create)).await?;
     // A connection that replaces another one must not create a new store if the file is gone.
-    write.set_connect_options(connect);
+    write.set_connect_options(connect.clone());
     let first = if options.read_only { TRY_TO_READ } else { TRY_TO_WRITE };
     write.execute(first).await.map_err(|error| failed(&error, options))?;
     files.check("open")?;
-    let read = connections::of_readers(SqlitePoolOptions::new())
+    let reading = tuned(of_file()).pragma("query_only", "ON");
+    let read = connections::of_readers(SqlitePoolOptions::new(), still.clone())
         .max_connections(options.readers)
         .test_before_acquire(false)
         .acquire_timeout(patience(options))
         .max_lifetime(None)
-        .connect_lazy_with(tuned(of_file()).pragma("query_only", "ON"));
+        .connect_lazy_with(reading.clone());
+    let still = still.map(|still| {
+        let pools = [(write.clone(), connect.immutable(false)), (read.clone(), reading.immutable(false))];
+        StillWatch::new(still, &path, files.log(), pools)
+    });
     let guests = connections::of_guests(one(options), &writer).connect_lazy_with(writing.foreign_keys(true));
     let connections = Connections::new(
         SqlxSqliteConnector::from_sqlx_sqlite_pool(write),
@@ -132,7 +139,7 @@ async fn open_file(options: &SqliteOptions, path: &Path) -> Result<SqlStore> {
     let store = SqlStore::new(Arc::new(SqliteDialect), connections, path.display().to_string());
     let connect = Box::new(of_file());
     let backup = Source::File { connect, files: Arc::clone(&files) };
-    let watch = WalWatch::new(files, Arc::clone(&writer));
+    let watch = WalWatch::new(files, Arc::clone(&writer), still);
     Ok(store.with_writer(writer).with_backup(backup).with_neighbours(watch))
 }
 

@@ -127,8 +127,8 @@ impl SqliteOptions {
     }
 
     /// Sets whether the store is only read; false by default. If it is true, the file and its directory need not be writable, and
-    /// every write fails. A file without a write-ahead log beside it is taken for one that nobody writes, as on a read-only file
-    /// system or in a backup.
+    /// every write fails. Without a write-ahead log beside the file, nobody writes it, as on a read-only file system or in a
+    /// backup; reading it then creates no files. Reads find the commits of a program that opens the file later.
     #[must_use]
     pub const fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;

@@ -194,6 +194,32 @@ async fn a_store_that_is_only_read_writes_nothing_and_creates_no_files() {
 }
 
 #[tokio::test]
+async fn a_reader_that_was_there_first_sees_what_a_later_writer_commits() {
+    let folder = Folder::new();
+    folder.ready().await.close().await.expect("closes");
+    let reader = SqliteStore::open(folder.options().read_only(true)).await.expect("opens");
+    let count = async || reader.count(9).await.expect("reads").values().sum::<u64>();
+    assert_eq!(count().await, 0);
+
+    // One that has ended before the reader looks again, and one that goes on.
+    let short = folder.open().await;
+    commit(&short, &[start(root("charge"))]).await;
+    short.close().await.expect("closes");
+    assert_eq!(count().await, 1);
+    let long = folder.open().await;
+    commit(&long, &[start(root("charge"))]).await;
+    assert_eq!(count().await, 2);
+    commit(&long, &[start(root("charge"))]).await;
+
+    assert_eq!(count().await, 3);
+    reader.close().await.expect("closes");
+    long.close().await.expect("closes");
+    let names =
+        fs::read_dir(folder.0.path()).expect("the folder").map(|file| file.expect("a file").file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["stent.db"]);
+}
+
+#[tokio::test]
 async fn a_file_that_another_has_locked_is_waited_for_and_then_refused() {
     let folder = Folder::new();
     let holder = SqliteStore::open(folder.options()).await.expect("opens");
