@@ -2,8 +2,7 @@
 //! the caller's own transaction bypass it.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stent_core::backend::{Error as StoreError, ErrorKind, HostTransaction, Store};
@@ -21,6 +20,8 @@ use crate::error::{Error, Result};
 /// How long a failed write is retried before the caller gets the error. A write that the store cannot hold is not
 /// retried.
 const RETRY_FOR: Duration = Duration::from_secs(5);
+/// How long no write may fail until an outage is over. A write that succeeds may be one of few that do.
+const CALM: Duration = Duration::from_secs(5);
 /// Minimum number of attempts while other transactions hold the needed locks. SQLite itself waits for its write lock,
 /// five seconds unless `busy_timeout` is set, and another writer may hold it that long.
 const CONTENDED_ATTEMPTS_MIN: u32 = 3;
@@ -63,8 +64,7 @@ impl Writer {
     ) -> Self {
         // Further callers wait for room: the writer takes a whole batch at a time.
         let (requests, inbox) = mpsc::channel(2 * EXCHANGE_TRANSITIONS_MAX);
-        let is_out = AtomicBool::new(false);
-        let sender = Sender { store, clock, call_timeout, hooks, rides, is_out };
+        let sender = Sender { store, clock, call_timeout, hooks, rides, outage: Arc::default() };
         tokio::spawn(write_batches(Arc::new(sender), inbox));
         Self { requests }
     }
@@ -92,6 +92,54 @@ impl Writer {
     }
 }
 
+/// What the log says of the store's availability. A store that fails now and then, while other writes succeed, has one outage.
+#[derive(Debug, Default)]
+struct Outage(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether the log says that the store is unavailable.
+    is_out: bool,
+    /// Whether a write has succeeded, and a task waits whether another one fails.
+    is_ending: bool,
+    /// Whether a write has failed since the task began to wait.
+    has_failed: bool,
+}
+
+impl Outage {
+    /// A write has failed. Whether this is a new outage.
+    fn begins(&self) -> bool {
+        let mut state = self.state();
+        state.has_failed = true;
+        !std::mem::replace(&mut state.is_out, true)
+    }
+
+    /// A write has succeeded. Whether somebody should wait now until the outage is over.
+    fn ends(&self) -> bool {
+        let mut state = self.state();
+        let is_first = state.is_out && !state.is_ending;
+        if is_first {
+            (state.is_ending, state.has_failed) = (true, true);
+        }
+        is_first
+    }
+
+    /// Whether nothing has failed since the last call, so that the outage is over, which is logged.
+    fn is_over(&self, store: &str) -> bool {
+        let mut state = self.state();
+        if std::mem::take(&mut state.has_failed) {
+            return false;
+        }
+        *state = State::default();
+        tracing::info!(%store, "the store {store} accepts dispatches and requests again");
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Sends units to the store.
 struct Sender {
     store: Arc<dyn Store>,
@@ -100,15 +148,18 @@ struct Sender {
     hooks: Hooks,
     /// Claims that dispatches take along.
     rides: Arc<Rides>,
-    /// Whether the log says that the store is unavailable.
-    is_out: AtomicBool,
+    outage: Arc<Outage>,
 }
 
 impl Sender {
     fn answered(&self) {
-        if self.is_out.swap(false, Ordering::Relaxed) {
-            let store = self.store.info().location;
-            tracing::info!(%store, "the store {store} accepts dispatches and requests again");
+        if self.outage.ends() {
+            let (outage, store) = (Arc::clone(&self.outage), self.store.info().location);
+            tokio::spawn(async move {
+                while !outage.is_over(&store) {
+                    tokio::time::sleep(CALM).await;
+                }
+            });
         }
     }
 
@@ -116,7 +167,7 @@ impl Sender {
     fn failed(&self, error: &StoreError, attempts: u32) {
         let store = self.store.info().location;
         let is_new = match error.kind() {
-            ErrorKind::Unavailable => !self.is_out.swap(true, Ordering::Relaxed),
+            ErrorKind::Unavailable => self.outage.begins(),
             _ => attempts == 1,
         };
         if !is_new {
@@ -321,4 +372,26 @@ fn shared_error(error: Arc<StoreError>) -> Error {
         let kind: ErrorKind = error.kind();
         StoreError::new(kind, "exchange").with_message(format!("{error:#}")).with_source(error)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_that_succeed_now_and_then_do_not_end_an_outage() {
+        let outage = Outage::default();
+        assert!(!outage.ends(), "there is none");
+        assert!(outage.begins(), "it is told");
+        assert!(!outage.begins());
+
+        assert!(outage.ends(), "a write has succeeded: somebody waits");
+        assert!(!outage.is_over("store"), "the wait begins");
+        assert!(!outage.begins(), "another write has failed: it is the same outage");
+        assert!(!outage.ends(), "somebody waits already");
+        assert!(!outage.is_over("store"), "something has failed since");
+        assert!(outage.is_over("store"));
+
+        assert!(!outage.ends() && outage.begins(), "the next one is told again");
+    }
 }

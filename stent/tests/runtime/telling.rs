@@ -145,6 +145,12 @@ on_every_store! {
         assert!(about("accepts dispatches").is_empty());
         rigged.is_out.store(false, Ordering::SeqCst);
         stent.dispatch(flaky(unique())).await.expect("dispatched");
+        // Some writes succeed in the middle of an outage.
+        rigged.is_out.store(true, Ordering::SeqCst);
+        assert!(dispatch().await, "the store is away again");
+        rigged.is_out.store(false, Ordering::SeqCst);
+        stent.dispatch(flaky(unique())).await.expect("dispatched");
+        eventually(async || !about("accepts dispatches").is_empty()).await;
 
         let said = about("does not accept dispatches");
         assert!(said.len() == 1 && said[0].level == Level::WARN, "{said:?}");
