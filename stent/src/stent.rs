@@ -192,7 +192,7 @@ impl StentBuilder {
         self
     }
 
-    /// Deletes what is older than this retention allows, now and every minute, for as long as the [`Stent`], a clone of it or
+    /// Deletes what is older than this retention allows, within ten seconds and then every minute, for as long as the [`Stent`], a clone of it or
     /// one of its workers lives. Off by default: everything is kept, and opening the store logs that once.
     ///
     /// It deletes in small transactions, as [`Stent::apply_retention`] does. All processes that share a store may set it; one is
@@ -539,7 +539,8 @@ impl Stent {
     }
 
     /// Makes this process [apply a retention](Self::apply_retention) at this interval, until the returned task is
-    /// dropped.
+    /// dropped. The first time is by chance within the interval, and within ten seconds, so that processes that start together
+    /// do not delete the same things at once.
     ///
     /// # Errors
     /// The text is not a duration, or the interval is less than 1 ms.

@@ -8,6 +8,7 @@ use serde::Serialize;
 use stent_core::backend::{ErrorKind, Purge, PurgeRequest};
 use stent_core::duration::IntoDuration;
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use crate::engine::Engine;
 use crate::engine::poll::check_interval;
@@ -18,6 +19,10 @@ const BATCH: u32 = 500;
 
 /// The pause between two applications of the retention of a [`StentBuilder`](crate::StentBuilder::retention).
 const EVERY: Duration = Duration::from_secs(60);
+
+/// The longest wait before the first application. Processes of a fleet start together, and would delete the same things at the
+/// same moments from then on.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long ended executions, their details, cached results and records of workers are kept. `None`, the default of every field, keeps them
 /// forever, and so does zero: a retention is a limit, and zero means no limit. To delete something at the next run, set
@@ -175,6 +180,7 @@ impl RetentionTask {
     pub(crate) fn start(engine: Arc<Engine>, retention: Retention, every: Duration) -> Result<Self> {
         check_interval("every", every, "an hour is typical")?;
         let cleaning = tokio::spawn(async move {
+            tokio::time::sleep(first_after(every, chance())).await;
             while try_apply(&engine, &retention).await {
                 tokio::time::sleep(every).await;
             }
@@ -186,6 +192,7 @@ impl RetentionTask {
 /// Applies the retention of a program in the background, for as long as something else uses the engine.
 pub(crate) fn keep(engine: Weak<Engine>, retention: Retention) {
     tokio::spawn(async move {
+        tokio::time::sleep(first_after(EVERY, chance())).await;
         while let Some(engine) = engine.upgrade()
             && try_apply(&engine, &retention).await
         {
@@ -193,6 +200,17 @@ pub(crate) fn keep(engine: Weak<Engine>, retention: Retention) {
             tokio::time::sleep(EVERY).await;
         }
     });
+}
+
+/// How long to wait before the first application, by chance: each process at a moment of its own.
+fn first_after(every: Duration, chance: u32) -> Duration {
+    every.min(FIRST_WITHIN).mul_f64(f64::from(chance) / f64::from(u32::MAX))
+}
+
+/// The end of a new id is drawn at random.
+fn chance() -> u32 {
+    let [.., a, b, c, d] = Uuid::now_v7().into_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Says once, in a program without a retention, that its store only grows.
@@ -225,5 +243,19 @@ impl fmt::Debug for RetentionTask {
 impl Drop for RetentionTask {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_start_together_clean_at_different_moments() {
+        let first = |every: u64, chance| first_after(Duration::from_millis(every), chance);
+        assert_eq!([0, u32::MAX].map(|chance| first(60_000, chance)), [Duration::ZERO, FIRST_WITHIN]);
+        assert_eq!(first(100, u32::MAX), Duration::from_millis(100), "never longer than the interval");
+        let middle = first(60_000, u32::MAX / 2);
+        assert!(middle > FIRST_WITHIN / 3 && middle < FIRST_WITHIN * 2 / 3, "{middle:?}");
     }
 }
