@@ -1,6 +1,8 @@
 //! Errors as users see them. Each one names the thing that failed and the remedy, and its text ends with its code, by which the
 //! guide's index of errors is searched.
 
+use std::error::Error as _;
+use std::fmt;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -13,7 +15,10 @@ use stent_core::{CodecError, ExecutionId, Failure};
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the call itself, or of the execution that the call waited for.
-#[derive(Debug, thiserror::Error)]
+///
+/// `{:?}`, which `main` and `unwrap` print, shows the text with the code, and below it the causes that the text does not name.
+/// `{:#?}` shows the fields of the error underneath.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A durable function failed after all its attempts.
@@ -396,6 +401,48 @@ impl Error {
             Self::Store(error) => error.is_transient(),
             Self::WaitTimeout { .. } => true,
             _ => false,
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return self.shape(f);
+        }
+        let (text, code) = (self.to_string(), self.code());
+        f.write_str(&text)?;
+        // The application's failures have only their own text.
+        if !text.contains(code) {
+            write!(f, " [{code}]")?;
+        }
+        let (mut cause, mut head) = (self.source(), "\n\nCaused by:");
+        while let Some(below) = cause {
+            let said = below.to_string();
+            if !text.contains(&said) {
+                write!(f, "{}\n    {said}", std::mem::take(&mut head))?;
+            }
+            cause = below.source();
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    /// The variant, with the error underneath, or else with the text, which has all its fields.
+    fn shape(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => f.debug_tuple("Failed").field(failure).finish(),
+            Self::Store(error) => f.debug_tuple("Store").field(error).finish(),
+            #[cfg(feature = "sql")]
+            Self::Database(error) => f.debug_tuple("Database").field(error).finish(),
+            Self::Codec { what, source } => {
+                f.debug_struct("Codec").field("what", what).field("source", source).finish()
+            }
+            error => {
+                let variant = error.code().trim_start_matches("stent::");
+                f.debug_tuple(variant).field(&error.text()).finish()
+            }
         }
     }
 }

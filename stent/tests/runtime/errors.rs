@@ -52,6 +52,29 @@ fn never_tried(dispatch: stent::Dispatch<known>) -> stent::Dispatch<known> {
     dispatch.retry(stent::RetryPolicy::default().max_attempts(0))
 }
 
+#[test]
+fn what_main_prints_has_the_code_and_the_causes_that_the_text_does_not_name() {
+    let closed = Error::Closed;
+    assert_eq!(format!("{closed:?}"), "this Stent is closed [stent::Closed]");
+    assert_eq!(format!("{closed:#?}"), "Closed(\n    \"this Stent is closed\",\n)");
+
+    let own = Error::from(stent::Failure::new("shop::Declined", "no funds"));
+    assert_eq!(
+        format!("{own:?}"),
+        format!("{own} [stent::Failed]"),
+        "the text of an application has no code"
+    );
+    assert!(format!("{own:#?}").starts_with("Failed(\n    Failure {"), "{own:#?}");
+
+    let cause = std::io::Error::other("connection refused");
+    let store = stent::StoreError::new(stent::StoreErrorKind::Unavailable, "claim").with_source(cause);
+    let store = Error::from(store);
+    let shown =
+        "claim: store is unavailable [stent::store::Unavailable]\n\nCaused by:\n    connection refused";
+    assert_eq!(format!("{store:?}"), shown);
+    assert!(format!("{store:#?}").contains("kind: Unavailable"), "{store:#?}");
+}
+
 fn says(error: &Error, parts: &[&str]) {
     let message = error.to_string();
     for part in parts {
