@@ -21,6 +21,9 @@ pub struct Mismatch {
     pub location: Option<String>,
     /// The difference.
     pub difference: Difference,
+    /// Whether the arguments may be the recorded ones in another order, as those with a `HashSet` are; `None` until they are
+    /// compared in readable form.
+    pub reordered: Option<bool>,
 }
 
 /// The difference between the code and its record.
@@ -88,6 +91,7 @@ impl Mismatch {
             asked: Some(asked),
             location: Some(ask.location.to_string()),
             difference,
+            reordered: None,
         };
         if step.kind != ask.kind() || !same_name {
             let asked = format!("{} `{}`", ask.kind(), ask.name);
@@ -134,7 +138,8 @@ impl Mismatch {
             let asked = first.iter().take(EXCERPT_ITEMS_MAX).map(shown).collect();
             (now, Difference::Items { of: map, asked })
         };
-        Some(Self { seq, recorded: all, asked: Some(now), location: Some(location.to_string()), difference })
+        let (asked, location) = (Some(now), Some(location.to_string()));
+        Some(Self { seq, recorded: all, asked, location, difference, reordered: None })
     }
 
     /// Whether the only difference is in the arguments of a failed step.
@@ -150,6 +155,7 @@ impl Mismatch {
             asked: None,
             location: None,
             difference: Difference::Step,
+            reordered: None,
         }
     }
 
@@ -158,6 +164,12 @@ impl Mismatch {
     #[must_use]
     pub fn differs_visibly(&self, recorded: &Payload) -> bool {
         !matches!(&self.difference, Difference::Args { asked, .. } if *asked == shown(recorded))
+    }
+
+    /// Whether the order of a set may be all that differs: also of arguments that are sealed, and of those that could not be
+    /// compared.
+    fn may_be_of_a_set(&self) -> bool {
+        self.difference != Difference::Step && self.reordered.unwrap_or(true)
     }
 
     /// The mismatch with the recorded data in readable form, truncated if it is long: the arguments of the task that its
@@ -180,7 +192,9 @@ impl Mismatch {
                     self.recorded.push_str(", which no longer exist");
                     return self;
                 };
-                let [was, is] = around_difference(&shown(payload), asked);
+                let recorded = shown(payload);
+                self.reordered = Some(is_reordered(&recorded, asked));
+                let [was, is] = around_difference(&recorded, asked);
                 let step =
                     self.recorded.split_once("` with").map_or(self.recorded.as_str(), |(step, _)| step);
                 self.recorded = format!("{step}{was}`");
@@ -199,6 +213,7 @@ impl Mismatch {
                 let differing = (0..).zip(was.zip(asked)).find(|(_, (was, is))| was.as_ref() != Some(is));
                 match differing {
                     Some((n, (was, is))) => {
+                        self.reordered = was.as_ref().map(|was| is_reordered(was, is));
                         let was = was.unwrap_or_else(|| "(no longer exists)".to_owned());
                         let [was, is] = around_difference(&was, is);
                         self.recorded.push_str(&format!(", item {n}: {was}"));
@@ -213,6 +228,17 @@ impl Mismatch {
         }
         self
     }
+}
+
+/// Whether both have lists, and the same characters in another order. Texts that were cut may continue so.
+fn is_reordered(was: &str, is: &str) -> bool {
+    let sorted = |text: &str| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.sort_unstable();
+        bytes
+    };
+    let is_cut = was.ends_with('…') || is.ends_with('…');
+    was.contains('[') && is.contains('[') && (is_cut || (was != is && sorted(was) == sorted(is)))
 }
 
 /// Arguments in readable form.
@@ -264,7 +290,7 @@ impl fmt::Display for Mismatch {
             "\nThe function was changed while this execution was in progress, or its code is not deterministic (the \
              clock, random numbers, a hash map's order, tokio's unbiased select!)."
         )?;
-        if self.difference != Difference::Step {
+        if self.may_be_of_a_set() {
             write!(
                 f,
                 "\nA HashSet in an argument has another order in each run: use a BTreeSet, or mark the called \

@@ -369,6 +369,7 @@ fn a_mismatch_reads_as_a_diff() {
         asked: Some("sleep `sleep`".to_owned()),
         location: Some("src/checkout.rs:12:5".to_owned()),
         difference: Difference::Step,
+        reordered: None,
     };
     let why = "\nThe function was changed while this execution was in progress, or its code is not deterministic \
                (the clock, random numbers, a hash map's order, tokio's unbiased select!).";
