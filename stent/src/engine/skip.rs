@@ -62,6 +62,11 @@ impl Skip {
         self.worked.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// The number of commits and claims so far.
+    pub(crate) fn work(&self) -> u64 {
+        self.worked.load(Ordering::Acquire)
+    }
+
     pub(crate) fn report(&self, worker: WorkerId, rest: Rest) {
         if self.workers().insert(worker, rest) != Some(rest) {
             self.told.send_replace(());

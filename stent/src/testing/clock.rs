@@ -1,10 +1,12 @@
 //! The clock of a test. It skips the time in which nothing happens.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stent_core::Timestamp;
+use stent_core::backend::TaskView;
 use stent_core::duration::IntoDuration;
 use stent_core::limits::LOOKUP_MAX;
 use tokio::sync::Mutex;
@@ -20,6 +22,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// How long to pause before workers are asked again if they wait for nothing but the test: for a signal, for example.
 const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// How long a test may wait for a result while nothing can happen by itself, in real time, until this is told.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Executions that are told, and their tasks that are read for it.
+const TOLD_MAX: usize = 4;
+const TASKS_MAX: usize = 100;
 
 /// The longest time that a test may skip at once.
 const ADVANCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
@@ -58,6 +67,9 @@ const ADVANCE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 /// assert!(run.status().await?.is_terminal());
 /// # Ok(()) }
 /// ```
+///
+/// A test that waits for something that nobody does, such as a signal, would hang without a word. So after ten seconds of real
+/// time, a line on the standard error and a warning in the log name the execution and its open steps.
 ///
 /// [`stent::now`](crate::now()), attempts, deadlines and leases follow this clock. Timers of tokio, the system's clock and
 /// the timeout of a [`result`](crate::Handle::result) that the test awaits do not.
@@ -158,6 +170,7 @@ impl Drop for Skipping {
 
 /// Skips to the next moment whenever the test waits for a result and no worker has anything to do.
 async fn skip_while_awaited(engine: Arc<Engine>, skip: Arc<Skip>, turn: Arc<Mutex<()>>) {
+    let mut idle = Idle::default();
     loop {
         if engine.waiters.awaited().is_empty() {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -166,6 +179,9 @@ async fn skip_while_awaited(engine: Arc<Engine>, skip: Arc<Skip>, turn: Arc<Mute
         let turn = turn.lock().await;
         let next = skip.rest().await;
         let now = engine.clock.now();
+        if idle.has_lasted(skip.work(), next) {
+            tell(&engine).await;
+        }
         match next.filter(|next| *next > now) {
             Some(next) if waits_for_open(&engine).await => skip.advance(next.since(now)),
             _ => {
@@ -174,6 +190,54 @@ async fn skip_while_awaited(engine: Arc<Engine>, skip: Arc<Skip>, turn: Arc<Mute
             }
         }
     }
+}
+
+/// How long nothing has happened, in real time.
+#[derive(Debug, Default)]
+struct Idle {
+    /// The work that was done when it began, and the moment.
+    since: Option<(u64, Instant)>,
+    is_told: bool,
+}
+
+impl Idle {
+    /// Whether nothing was done for long, and nothing will be by itself. True once.
+    fn has_lasted(&mut self, work: u64, next: Option<Timestamp>) -> bool {
+        let (before, began) = *self.since.get_or_insert_with(|| (work, Instant::now()));
+        if next.is_some() || work != before {
+            *self = Self::default();
+            return false;
+        }
+        let lasted = began.elapsed() >= PATIENCE;
+        lasted && !std::mem::replace(&mut self.is_told, true)
+    }
+}
+
+/// Says what the test waits for. Past the capture of the test runner, which shows the output of a test only when it has ended.
+async fn tell(engine: &Engine) {
+    let mut waits = Vec::new();
+    for execution in engine.waiters.awaited().into_iter().take(TOLD_MAX) {
+        let tasks = engine.store.tasks(execution, None, TASKS_MAX).await.unwrap_or_default();
+        let is_open = |task: &&TaskView| task.ended_at.is_none();
+        let is_root = |task: &TaskView| task.parent.is_none();
+        let root = tasks.iter().find(|task| is_root(task)).map_or("?", |task| task.name.as_str());
+        let steps = tasks.iter().filter(is_open).filter(|task| !is_root(task));
+        let steps: Vec<_> = steps.map(|task| format!("{} `{}`", task.kind, task.name)).collect();
+        let what = if steps.is_empty() {
+            "has no open step".to_owned()
+        } else {
+            format!("waits for {}", steps.join(", "))
+        };
+        waits.push(format!("execution {execution} of `{root}` {what}"));
+    }
+    let waits = waits.join("; ");
+    let text = format!(
+        "the test has waited for {} s for a result, and no worker has anything to do: {waits}; send the signal, or register the \
+         function that nobody runs",
+        PATIENCE.as_secs()
+    );
+    tracing::warn!("{text}");
+    let _ = writeln!(io::stderr(), "stent::testing: {text}");
 }
 
 /// Whether the test waits, and everything that it waits for is open. The result of an execution that has ended is on its way, and the

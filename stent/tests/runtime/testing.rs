@@ -44,3 +44,23 @@ async fn two_of_them_share_nothing() {
     run.result().timeout("20s").await.expect("runs");
     assert!(matches!(two.stent.status(run.id()).await, Err(Error::NotFound(_))));
 }
+
+#[durable(name = "testing.asks")]
+async fn asks() -> Result<String, Error> {
+    stent::signal("testing approval").await
+}
+
+#[tokio::test]
+async fn a_test_that_waits_for_a_signal_that_nobody_sends_is_told() {
+    crate::log();
+    let test = testing::builder().registry(Registry::new().with::<asks>()).start().await.expect("starts");
+    let run = test.stent.dispatch(asks()).await.expect("dispatched");
+    let told = || crate::logs::lines(|line| line.message().contains(&run.id().to_string()));
+
+    run.result().timeout("12s").await.expect_err("nobody sends it");
+
+    let told: Vec<_> = told().into_iter().filter(|line| line.target.starts_with("stent::testing")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let said = format!("execution {} of `testing.asks` waits for signal `testing approval`", run.id());
+    assert!(told[0].level == tracing::Level::WARN && told[0].message().contains(&said), "{told:?}");
+}
