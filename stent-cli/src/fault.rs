@@ -103,7 +103,12 @@ impl From<StoreError> for Fault {
             StoreErrorKind::Unavailable => UNREACHABLE,
             _ => FAILED,
         };
-        let mut message = error.to_string();
+        // Which method of the library failed says nothing to a person: they called the command.
+        let text = error.to_string();
+        let mut message = match text.split_once(": ") {
+            Some((operation, rest)) if operation == error.operation() => rest.to_owned(),
+            _ => text,
+        };
         // Most messages already contain their cause.
         let mut cause = error.source();
         while let Some(below) = cause {

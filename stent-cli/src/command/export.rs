@@ -25,6 +25,10 @@ pub(crate) async fn run(stent: &Stent, args: &Export, out: &mut Out) -> Result<(
         let fault = failed(error);
         if path.exists() {
             fault.hint("name a file that does not exist yet, or remove this one")
+        } else if let Some(folder) =
+            path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        {
+            fault.hint(format!("create the directory first: mkdir -p {}", folder.display()))
         } else {
             fault
         }

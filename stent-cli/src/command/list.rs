@@ -27,14 +27,15 @@ pub(crate) async fn run(stent: &Stent, args: &List, out: &mut Out) -> Result<()>
 /// Executions as a table.
 pub(crate) fn table(executions: &[ExecutionView], now: Timestamp) -> Table {
     let table = Table::new().column("ID").column("STATUS").wide("FUNCTION", 10).wide("QUEUE", 7);
-    let mut table = table.column("STARTED").number("DURATION");
+    // Lists are in the order of dispatch, and what waits has no other moment.
+    let mut table = table.column("DISPATCHED").number("DURATION");
     for view in executions {
         table.row([
             view.id.to_string().into(),
             execution_status(view.status),
             (&view.function).into(),
             (&view.queue).into(),
-            view.started_at.map(moment).unwrap_or_default().into(),
+            moment(view.created_at).into(),
             took(view.started_at, view.ended_at, now).into(),
         ]);
     }

@@ -248,10 +248,7 @@ fn frame(view: &View, outage: Option<&Outage>, width: usize, height: Option<usiz
     }
     parts.push(counts.render(Some(width), colour));
 
-    let per_minute = view.throughput.map_or_else(|| "…".to_owned(), |ended| format!("{ended:.0}"));
-    let failed = view.failed.map_or_else(|| "…".to_owned(), |failed| format!("{:.1}%", failed * 100.0));
-    let average = average(&view.lists.recent).map_or_else(|| "…".to_owned(), duration);
-    parts.push(line(&format!("{per_minute} ended a minute, {failed} failed, {average} on average")));
+    parts.push(line(&rates(view)));
 
     let mut lanes: Vec<_> = view.lists.lanes.iter().collect();
     lanes.sort_by_key(|lane| std::cmp::Reverse((lane.due, lane.delayed)));
@@ -278,6 +275,17 @@ fn frame(view: &View, outage: Option<&Outage>, width: usize, height: Option<usiz
         frame.push('\n');
     });
     frame
+}
+
+/// The throughput of the window. A rate needs two readings, and a share or an average something that has ended.
+fn rates(view: &View) -> String {
+    let average = average(&view.lists.recent).map(|average| format!("{} on average", duration(average)));
+    let ended = match view.throughput {
+        None => "- ended a minute (from the second reading on)".to_owned(),
+        Some(ended) => format!("{ended:.0} ended a minute"),
+    };
+    let failed = view.failed.map(|failed| format!("{:.1}% failed", failed * 100.0));
+    [Some(ended), failed, average].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// How long the executions among these that have completed took.

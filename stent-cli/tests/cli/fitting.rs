@@ -91,6 +91,10 @@ fn forty_columns_are_enough() {
     let mut list = stent();
     list.env("STENT_STORE", &shop.url).env("COLUMNS", "40").arg("list");
     insta::assert_snapshot!("list_40", timeless(&ran(&mut list).ok()));
+    let mut list = stent();
+    list.env("STENT_STORE", &shop.url).env("COLUMNS", "80").arg("list");
+    let eighty = ran(&mut list).ok();
+    assert!(longest(&eighty) <= 80 && eighty.matches("dispatched: ").count() == 4, "{eighty}");
     let mut help = stent();
     help.env("COLUMNS", "40").args(["list", "--help"]);
     let options = ran(&mut help).ok();

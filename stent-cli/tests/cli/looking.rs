@@ -445,6 +445,11 @@ fn a_whole_record_is_exported_as_json_lines() {
     let stderr = shop.stent(&["export", &id(DECLINED), "--file", &path]).fails(1);
     assert!(stderr.contains(&path) && stderr.contains("hint: name a file that does not exist"), "{stderr}");
     assert_eq!(std::fs::read_to_string(&file).expect("the file"), lines, "it was left alone");
+    let nowhere = shop.folder.path().join("no/such/paid.jsonl").display().to_string();
+    let stderr = shop.stent(&["export", &id(PAID), "--file", &nowhere]).fails(1);
+    let folder = shop.folder.path().join("no/such");
+    let hint = format!("hint: create the directory first: mkdir -p {}", folder.display());
+    assert!(stderr.contains(&nowhere) && stderr.contains(&hint), "{stderr}");
     let other = shop.folder.path().join("other.jsonl");
     shop.stent(&["export", &id(99), "--file", &other.display().to_string()]).fails(3);
     assert!(!other.exists(), "an unknown execution leaves no file");
