@@ -38,6 +38,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const SEARCH_PAGES: usize = 100;
 const SEARCH_PAGE: usize = 1_000;
 
+/// The keys that a link remembers. A program that has written under more of them is found by one of these.
+const FOUND_MAX: usize = 16;
+
+/// A search may read that many keys, and the call that failed is retried for as long as nobody deletes the key.
+const SEARCH_EVERY: Duration = Duration::from_secs(60);
+
 /// How often a link sends a command again because the namespace has moved. The nodes agree after one move.
 const MOVES_MAX: u32 = 2;
 
@@ -50,7 +56,27 @@ struct Shared {
     open: Mutex<Option<Opened>>,
     /// Locked by the caller that opens a connection.
     door: tokio::sync::Mutex<Door>,
+    search: Mutex<Search>,
     is_closed: AtomicBool,
+}
+
+/// The last search of the namespace for a value that is not Stent's.
+#[derive(Debug, Default)]
+struct Search {
+    began: Option<Instant>,
+    /// The keys under which such values were found, at most [`FOUND_MAX`]: they are looked at first.
+    found: Vec<Vec<u8>>,
+}
+
+impl Search {
+    /// Whether it is time for a search, which then begins.
+    fn begins(&mut self, now: Instant) -> bool {
+        let is_due = self.began.is_none_or(|began| now.duration_since(began) >= SEARCH_EVERY);
+        if is_due {
+            self.began = Some(now);
+        }
+        is_due
+    }
 }
 
 #[derive(Clone)]
@@ -94,6 +120,7 @@ impl Link {
             way: Way::new(options, purpose)?,
             open: Mutex::default(),
             door: tokio::sync::Mutex::default(),
+            search: Mutex::default(),
             is_closed: AtomicBool::new(false),
         }));
         match link.connection("connect").await {
@@ -226,8 +253,21 @@ impl Link {
                 _ => {}
             }
         }
+        let searches = {
+            let mut search = self.search();
+            used.extend(search.found.iter().cloned());
+            // Otherwise the keys at hand are looked at.
+            search.begins(Instant::now())
+        };
         let mut connection = opened.connection.clone();
-        match find_misplaced(&mut connection, &keys, used).await {
+        let found = find_misplaced(&mut connection, &keys, used, searches).await;
+        if let Ok(Some((key, ..))) = &found {
+            let mut search = self.search();
+            if !search.found.contains(key) && search.found.len() < FOUND_MAX {
+                search.found.push(key.clone());
+            }
+        }
+        match found {
             Ok(Some((key, is, should))) => Error::new(ErrorKind::Corrupt, error.operation())
                 .with_message(format!(
                     "{} stores a {is} under {}, where Stent keeps a {should}; another program wrote it; delete the key there",
@@ -237,6 +277,10 @@ impl Link {
                 .with_source(error),
             Ok(None) | Err(_) => error,
         }
+    }
+
+    fn search(&self) -> MutexGuard<'_, Search> {
+        self.0.search.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connection(&self, operation: &'static str) -> Result<Opened> {
@@ -293,14 +337,15 @@ async fn send(
     }
 }
 
-/// Searches these keys, and then a bounded part of the namespace, for a key whose value has another type than it should. Returns
+/// Searches these keys, and then, if it is time for that, a bounded part of the namespace, for a key whose value has another type than it should. Returns
 /// the key with both types.
 async fn find_misplaced(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     used: Vec<Vec<u8>>,
+    searches: bool,
 ) -> RedisResult<Option<(Vec<u8>, String, &'static str)>> {
-    let (mut found, mut next) = (used, Some(0_u64));
+    let (mut found, mut next) = (used, searches.then_some(0_u64));
     for _ in 0..=SEARCH_PAGES {
         for page in found.chunks(SEARCH_PAGE) {
             let mut pipeline = Pipeline::new();
@@ -338,6 +383,14 @@ pub(crate) fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_is_retried_searches_the_namespace_once_a_minute() {
+        let (mut search, start) = (Search::default(), Instant::now());
+        let after: Vec<_> =
+            (0..150).filter(|seconds| search.begins(start + Duration::from_secs(*seconds))).collect();
+        assert_eq!(after, [0, 60, 120]);
+    }
 
     #[test]
     fn pauses_grow_to_a_bound() {
