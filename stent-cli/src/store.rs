@@ -156,6 +156,24 @@ impl Place {
         opened.map_err(Fault::while_opening)
     }
 
+    /// Opens the store to examine it, also if another process holds the lock of its file, which the examination then finds.
+    pub(crate) async fn open_to_examine(self) -> Result<Arc<dyn Store>> {
+        #[cfg(feature = "sqlite")]
+        if let Self::Sqlite(options) = &self {
+            let options = options.clone().create(false);
+            match stent::sqlite::SqliteStore::open(options.clone()).await {
+                Ok(store) => return Ok(store),
+                Err(error) if error.kind() == stent::StoreErrorKind::Contended => {
+                    if let Ok(store) = stent::sqlite::SqliteStore::open(options.read_only(true)).await {
+                        return Ok(store);
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        self.open(Missing::IsAnError).await
+    }
+
     /// The file of the store, if it is one.
     #[cfg(feature = "sqlite")]
     pub(crate) fn file(&self) -> Option<std::path::PathBuf> {

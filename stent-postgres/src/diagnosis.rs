@@ -9,6 +9,7 @@ use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
 use stent_core::backend::Finding;
 use stent_sql::Connections;
 use stent_sql::dialect::{Diagnosis, judge_indexes};
+use stent_sql::migration::{Index, Migrator};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -20,6 +21,12 @@ const DEAD_ROWS_MAX: i64 = 50_000;
 /// A transaction that is older keeps so many dead rows from being removed that claims become slow.
 const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(5 * 60);
 
+/// Gives a user what a program needs of the tables in a schema, whose name follows.
+const GRANT_TABLES: &str = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA";
+
+/// The table that records the migrations.
+const MIGRATIONS: &str = Migrator::TABLE;
+
 /// How long a notification may take from one connection to another.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -28,16 +35,40 @@ impl Diagnosis for PostgresDialect {
     async fn examine(&self, connections: &Connections) -> Result<Vec<Finding>, DbErr> {
         let read = &connections.read;
         let schema = self.schema_literal();
-        let indexes = rows(read, &indexes(&schema)).await?;
-        let indexes: Vec<(String, bool)> =
-            indexes.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<_, DbErr>>()?;
-        let mut findings = vec![judge_indexes(&indexes), privileges(read, &schema).await?];
+        let mut findings =
+            vec![indexes(read, &self.indexes(), &schema).await?, privileges(read, &schema).await?];
         findings.extend(vacuum(read, &schema).await?);
         findings.push(transactions(read).await?);
         findings.push(durability(read).await?);
         findings.push(sessions(read).await?);
         findings.push(notifications(read, &connections.write).await?);
         Ok(findings)
+    }
+
+    fn indexes(&self) -> String {
+        format!(
+            "SELECT c.relname::text, i.indisvalid AND i.indisready FROM pg_index i \
+             JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {} AND c.relname LIKE 'stent\\_%'",
+            self.schema_literal()
+        )
+    }
+
+    /// Asks the catalogue, which every user may read: `information_schema` hides tables that the user may not read.
+    fn find_table(&self, table: &str) -> String {
+        let all = format!("{GRANT_TABLES} %2$I TO %1$I");
+        format!(
+            "SELECT CASE \
+               WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN \
+                 format('the user %1$I lacks USAGE on the schema %2$I: GRANT USAGE ON SCHEMA %2$I TO %1$I; {all}', \
+                   current_user, n.nspname) \
+               WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN \
+                 format('the user %1$I lacks SELECT on the table %2$I.%3$I: {all}', current_user, n.nspname, c.relname) \
+             END \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {} AND c.relname = '{table}' AND c.relkind IN ('r', 'p')",
+            self.schema_literal()
+        )
     }
 }
 
@@ -55,36 +86,48 @@ fn failed(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
-fn indexes(schema: &str) -> String {
-    format!(
-        "SELECT c.relname::text, i.indisvalid AND i.indisready FROM pg_index i \
-         JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = {schema} AND c.relname LIKE 'stent\\_%'"
-    )
+async fn indexes(read: &DatabaseConnection, query: &str, schema: &str) -> Result<Finding, DbErr> {
+    let found = rows(read, query).await?;
+    let found: Vec<(String, bool)> =
+        found.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect::<Result<_, DbErr>>()?;
+    let schema = rows(read, &format!("SELECT coalesce(quote_ident({schema}), 'public')")).await?;
+    let schema: String = schema.first().map_or_else(|| Ok("public".to_owned()), |row| get(row, 0))?;
+    // Both leave the table open to writers.
+    let create = |index: &Index| index.create("CONCURRENTLY", Some(&schema));
+    let repair = |index: &Index| format!("REINDEX INDEX CONCURRENTLY {schema}.\"{}\"", index.name);
+    Ok(judge_indexes(&found, create, repair))
 }
 
-/// Names the privileges on Stent's tables that this user lacks. Another user may apply the migrations.
+/// Names the privileges that this user lacks: on the schema, on Stent's tables, and on the list of migrations, which every program
+/// reads. Another user may apply the migrations.
 async fn privileges(read: &DatabaseConnection, schema: &str) -> Result<Finding, DbErr> {
     const CHECK: &str = "privileges";
     let query = format!(
-        "SELECT current_user::text, n.nspname::text, \
+        "SELECT current_user::text, quote_ident(current_user), quote_ident(n.nspname), \
+           CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'USAGE on the schema ' || quote_ident(n.nspname) END, \
            string_agg(p.privilege || ' on ' || t.relname, ', ' ORDER BY t.relname, p.privilege) \
+             FILTER (WHERE NOT has_table_privilege(t.oid, p.privilege)) \
          FROM pg_namespace n JOIN pg_class t ON t.relnamespace = n.oid \
          CROSS JOIN (VALUES ('SELECT'), ('INSERT'), ('UPDATE'), ('DELETE')) AS p (privilege) \
          WHERE n.nspname = {schema} AND t.relkind IN ('r', 'p') AND t.relname LIKE 'stent\\_%' \
-           AND t.relname <> 'stent_migration' AND NOT has_table_privilege(t.oid, p.privilege) \
-         GROUP BY n.nspname"
+           AND (t.relname <> '{MIGRATIONS}' OR p.privilege = 'SELECT') \
+         GROUP BY n.oid, n.nspname"
     );
     let rows = rows(read, &query).await?;
     let Some(row) = rows.first() else {
         return Ok(Finding::ok(CHECK, "this user may read and write all tables"));
     };
-    let (user, schema, lacking): (String, String, String) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
-    let what = format!("the user {user} lacks {lacking}");
-    let remedy = format!(
-        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \"{schema}\" TO \"{user}\"; workers need them all"
-    );
-    Ok(Finding::problem(CHECK, what, remedy))
+    let (user, role, schema): (String, String, String) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+    let (of_schema, of_tables): (Option<String>, Option<String>) = (get(row, 3)?, get(row, 4)?);
+    let mut grants = Vec::new();
+    grants.extend(of_schema.is_some().then(|| format!("GRANT USAGE ON SCHEMA {schema} TO {role}")));
+    grants.extend(of_tables.is_some().then(|| format!("{GRANT_TABLES} {schema} TO {role}")));
+    let lacking: Vec<_> = [of_schema, of_tables].into_iter().flatten().collect();
+    if lacking.is_empty() {
+        return Ok(Finding::ok(CHECK, "this user may read and write all tables"));
+    }
+    let what = format!("the user {user} lacks {}", lacking.join(", "));
+    Ok(Finding::problem(CHECK, what, format!("{}; workers need them all", grants.join("; "))))
 }
 
 async fn vacuum(read: &DatabaseConnection, schema: &str) -> Result<[Finding; 2], DbErr> {
@@ -92,7 +135,8 @@ async fn vacuum(read: &DatabaseConnection, schema: &str) -> Result<[Finding; 2],
     let query = format!(
         "SELECT s.relname::text, s.n_live_tup, s.n_dead_tup, coalesce({OFF}, false), \
            (extract(epoch FROM now() - greatest(s.last_vacuum, s.last_autovacuum)) * 1000000)::bigint, \
-           current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on' \
+           current_setting('autovacuum') = 'on' AND current_setting('track_counts') = 'on', \
+           quote_ident(s.schemaname) || '.' || s.relname \
          FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid \
          WHERE s.schemaname = {schema} AND s.relname LIKE 'stent\\_%' ORDER BY s.relname"
     );
@@ -101,7 +145,7 @@ async fn vacuum(read: &DatabaseConnection, schema: &str) -> Result<[Finding; 2],
     for row in &rows(read, &query).await? {
         let name: String = get(row, 0)?;
         if get(row, 3)? {
-            off.push(name.clone());
+            off.push((name.clone(), get(row, 6)?));
         }
         let vacuumed: Option<i64> = get(row, 4)?;
         tables.push(Table {
@@ -146,15 +190,20 @@ fn judge_dead_rows(tables: &[Table]) -> Finding {
     Finding::warning(CHECK, many.join("; "), remedy)
 }
 
-fn judge_autovacuum(runs: bool, off: &[String]) -> Finding {
+/// `off` names the tables for which it is turned off, and each with its schema.
+fn judge_autovacuum(runs: bool, off: &[(String, String)]) -> Finding {
     const CHECK: &str = "autovacuum";
     if !runs {
         let remedy = "set autovacuum = on and track_counts = on on the server: without it, claims become slower by the hour";
         return Finding::problem(CHECK, "the server removes no dead rows by itself", remedy);
     }
     if !off.is_empty() {
-        let remedy = "ALTER TABLE … RESET (autovacuum_enabled): without it, claims become slower by the hour";
-        return Finding::problem(CHECK, format!("it is turned off for {}", off.join(", ")), remedy);
+        let names: Vec<_> = off.iter().map(|(name, _)| name.as_str()).collect();
+        let statements =
+            off.iter().map(|(_, table)| format!("ALTER TABLE {table} RESET (autovacuum_enabled)"));
+        let statements = statements.collect::<Vec<_>>().join("; ");
+        let remedy = format!("{statements}; without it, claims become slower by the hour");
+        return Finding::problem(CHECK, format!("it is turned off for {}", names.join(", ")), remedy);
     }
     Finding::ok(CHECK, "it is on")
 }

@@ -27,6 +27,13 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// True in transactions that keep the snapshot of their beginning. In Postgres, `READ UNCOMMITTED` is `READ COMMITTED`.
 const FROZEN: &str = "current_setting('transaction_isolation') IN ('repeatable read', 'serializable')";
 
+/// The first schema of the `search_path` that exists. `current_schema()` leaves out those that the user may not use.
+const FIRST_IN_PATH: &str = "(SELECT n.nspname::text \
+    FROM unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY AS path (name, place) \
+    JOIN pg_namespace n ON n.nspname = CASE btrim(path.name) WHEN '\"$user\"' THEN current_user::text \
+      ELSE btrim(btrim(path.name), '\"') END \
+    ORDER BY path.place LIMIT 1)";
+
 /// For tables whose rows constantly change, appear and disappear. Pages reserve room for new versions of their rows,
 /// and dead rows are vacuumed early, because claims read the beginning of an index, where most dead rows are.
 const HOT: &str = "SET (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000, \
@@ -70,7 +77,7 @@ impl PostgresDialect {
     pub(crate) fn schema_literal(&self) -> String {
         match self.place.schema() {
             Some(schema) => format!("'{}'", schema.replace('\'', "''")),
-            None => "current_schema()".to_owned(),
+            None => format!("coalesce(current_schema()::text, {FIRST_IN_PATH})"),
         }
     }
 
@@ -352,6 +359,6 @@ impl Failures for PostgresDialect {
     }
 
     fn explain(&self, error: &DbErr) -> Option<String> {
-        error::explain(error)
+        error::explain(error, self.place.quoted().as_deref())
     }
 }

@@ -13,6 +13,9 @@ use stent_core::backend::ErrorKind;
 /// A row with the same key exists already.
 const UNIQUE: &str = "23505";
 
+/// The user may not do this.
+const LACKS_PRIVILEGE: &str = "42501";
+
 /// A statement was ended, by `statement_timeout` or on request.
 const STATEMENT_CANCELED: &str = "57014";
 
@@ -98,7 +101,8 @@ pub(crate) fn classify_guest(error: &DbErr, was_let_in: bool) -> ErrorKind {
     }
 }
 
-pub(crate) fn explain(error: &DbErr) -> Option<String> {
+/// What is wrong, and what to do. `schema` is the quoted name of the schema of Stent's tables, if it is known.
+pub(crate) fn explain(error: &DbErr, schema: Option<&str>) -> Option<String> {
     if let DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) = error {
         let what = "no connection within acquire_timeout: all of max_connections are in use";
         return Some(what.to_owned());
@@ -110,7 +114,12 @@ pub(crate) fn explain(error: &DbErr) -> Option<String> {
              with sslrootcert=/path.pem in the URL ({error})"
         ));
     }
-    let what = match code(error)?.as_str() {
+    let code = code(error)?;
+    if code == LACKS_PRIVILEGE {
+        let remedy = grant(said(error), schema.unwrap_or("SCHEMA"));
+        return Some(format!("the user lacks a privilege: {remedy} ({error})"));
+    }
+    let what = match code.as_str() {
         NOT_SET_UP => return Some(said(error).to_owned()),
         "42P01" | "42703" => "Stent's tables do not exist or are outdated; run migrate first",
         "3F000" => {
@@ -138,7 +147,6 @@ pub(crate) fn explain(error: &DbErr) -> Option<String> {
              newer)"
         }
         "3D000" => "the database does not exist; create it first",
-        "42501" => "the user lacks a permission; grant it",
         "53300" => "the server has no free connection; lower max_connections here or raise it there",
         "08P01" if said(error).contains(UNSUPPORTED_PARAMETER) => {
             "a pooler rejects the connection's settings; let it ignore the startup parameter `options`, or open the \
@@ -152,6 +160,22 @@ pub(crate) fn explain(error: &DbErr) -> Option<String> {
         _ => return None,
     };
     Some(format!("{what} ({error})"))
+}
+
+/// The statement that grants what the server misses, by its message.
+fn grant(said: &str, schema: &str) -> String {
+    let statement = if said.starts_with("must be owner of") {
+        return "run the migration as the owner of the tables".to_owned();
+    } else if said.contains(" for schema ") {
+        format!("GRANT USAGE ON SCHEMA {schema} TO <user>, and CREATE for a user that migrates")
+    } else if said.contains(" for database ") {
+        "GRANT CREATE ON DATABASE <database> TO <user>, or create the schema as another user".to_owned()
+    } else if said.contains("stent_") {
+        format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO <user>")
+    } else {
+        return "grant it".to_owned();
+    };
+    format!("{statement}; `stent doctor` names each one that is missing")
 }
 
 fn driver(error: &DbErr) -> Option<&sqlx::Error> {

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use stent::backend::limits::PAGE_MAX;
 use stent::backend::{SchemaVersion, Store};
 use stent::view::{Filter, Finding, Lane, Verdict, WorkerRecord};
-use stent::{ExecutionStatus, Stent, Timestamp, WorkerState};
+use stent::{ExecutionStatus, Stent, StoreError, Timestamp, WorkerState};
 
 use super::workers::DRIFT_MAX;
 use crate::cli::{Doctor, Format, Global};
 use crate::fault::{FAILED, Fault, Result};
 use crate::out::Out;
-use crate::store::{self, Missing, Place};
+use crate::store::{self, Place};
 use crate::table::{Cell, Colour, Table};
 use crate::text::{count, duration, words};
 
@@ -34,13 +34,18 @@ const NAMES: usize = 5;
 
 pub(crate) async fn run(global: &Global, args: &Doctor, out: &mut Out) -> Result<()> {
     let place = Place::find(global)?;
-    let store = place.open(Missing::IsAnError).await?;
+    let store = place.open_to_examine().await?;
     let work = async {
         let mut findings = vec![reach(&store).await?];
-        let schema = schema(store.version().await?);
-        let is_current = schema.verdict == Verdict::Ok;
-        findings.push(schema);
-        let looked = if is_current { look(&store, args, &mut findings).await } else { Ok(()) };
+        let looked = match store.version().await {
+            Ok(version) => {
+                let schema = schema(version);
+                let is_current = schema.verdict == Verdict::Ok;
+                findings.push(schema);
+                if is_current { look(&store, args, &mut findings).await } else { Ok(()) }
+            }
+            Err(error) => why_unreadable(&store, error, &mut findings).await,
+        };
         // The findings may say why the rest failed.
         let reported = report(&findings, args, out);
         looked.and(reported)
@@ -86,6 +91,18 @@ fn schema(version: SchemaVersion) -> Finding {
             "use a newer version of this program",
         ),
     }
+}
+
+/// The store says itself why its schema cannot be read, if it can.
+async fn why_unreadable(
+    store: &Arc<dyn Store>,
+    error: StoreError,
+    findings: &mut Vec<Finding>,
+) -> Result<()> {
+    let examined = if error.is_transient() { Vec::new() } else { store.diagnose().await.unwrap_or_default() };
+    let says_why = examined.iter().any(|finding| finding.verdict == Verdict::Problem);
+    findings.extend(examined);
+    if says_why { Ok(()) } else { Err(error.into()) }
 }
 
 async fn look(store: &Arc<dyn Store>, args: &Doctor, findings: &mut Vec<Finding>) -> Result<()> {
@@ -285,13 +302,20 @@ fn report(findings: &[Finding], args: &Doctor, out: &mut Out) -> Result<()> {
         Format::Json | Format::Jsonl => out.list(findings, as_json, |_| Table::new())?,
     }
     out.flush()?;
-    let is_bad = |finding: &&Finding| {
-        finding.verdict == Verdict::Problem || (args.strict && finding.verdict == Verdict::Warning)
-    };
-    match findings.iter().filter(is_bad).count() {
-        0 => Ok(()),
-        n => Err(Fault::new(FAILED, format!("{} found", count(n, "problem")))),
+    match bad(findings, args.strict) {
+        Some(found) => Err(Fault::new(FAILED, format!("{found} found"))),
+        None => Ok(()),
     }
+}
+
+/// The number of findings that make the command fail, by their kind; `None` if there is none.
+fn bad(findings: &[Finding], strict: bool) -> Option<String> {
+    let of = |verdict: Verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
+    let (problems, warnings) = (of(Verdict::Problem), if strict { of(Verdict::Warning) } else { 0 });
+    let counted = [(problems, "problem"), (warnings, "warning")];
+    let counted = counted.into_iter().filter(|(n, _)| *n > 0).map(|(n, noun)| count(n, noun));
+    let counted: Vec<_> = counted.collect();
+    (!counted.is_empty()).then(|| counted.join(" and "))
 }
 
 fn as_json(Finding { check, verdict, what, remedy, .. }: &Finding) -> Value {

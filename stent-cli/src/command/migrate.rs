@@ -32,11 +32,14 @@ async fn migrate(store: &Arc<dyn Store>, dry_run: bool, out: &mut Out) -> Result
             Fault::new(FAILED, message).hint("use the version of this program that migrated the store")
         );
     }
-    // Also if there is nothing to do: it checks that the migrations are the same ones.
-    if !dry_run {
-        store.migrate().await?;
-    }
     let left = known - applied;
+    // Also if there is nothing to do: it checks that the migrations are the same ones.
+    let restored = if dry_run {
+        Vec::new()
+    } else {
+        store.migrate().await?;
+        store.restore_indexes().await?
+    };
     let text = match (left, dry_run) {
         (0, _) if known == 0 => "this kind of store has no tables to migrate".to_owned(),
         (0, _) => format!("up to date: all {known} migrations were applied before"),
@@ -44,10 +47,15 @@ async fn migrate(store: &Arc<dyn Store>, dry_run: bool, out: &mut Out) -> Result
         (left, false) => format!("applied {left} of {known} migrations"),
     };
     let now = if dry_run { applied } else { known };
+    let text = match restored.as_slice() {
+        [] => text,
+        names => format!("{text}; created missing indexes again: {}", names.join(", ")),
+    };
+    let indexes = json!(restored);
     report(
         out,
         &text,
-        json!({ "exists": true, "dry_run": dry_run, "applied": now, "known": known, "missing": left }),
+        json!({ "exists": true, "dry_run": dry_run, "applied": now, "known": known, "missing": left, "indexes": indexes }),
     )
 }
 

@@ -95,6 +95,76 @@ fn a_database_that_does_not_exist_is_unreachable_for_every_command() {
     }
 }
 
+/// A user of the server for one test.
+struct Role {
+    server: String,
+    name: String,
+}
+
+impl Role {
+    fn new(schema: &Schema) -> Self {
+        let role = Self {
+            server: schema.url_with("application_name=a_test"),
+            name: format!("role_of_{}", schema.name()),
+        };
+        role.run(&format!("CREATE ROLE {}", role.name));
+        role
+    }
+
+    fn run(&self, statements: &str) {
+        crate::schema::clean_up(&self.server, statements.to_owned());
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        self.run(&format!("DROP OWNED BY {0}; DROP ROLE {0}", self.name));
+    }
+}
+
+#[test]
+fn a_privilege_that_is_missing_is_named_with_the_grant_and_no_table_is_said_to_be_missing() {
+    let schema = Schema::new();
+    program::on(&schema.url(), &["migrate"]).ok();
+    let role = Role::new(&schema);
+    // The role that the session assumes, as `SET ROLE` does.
+    let url = format!("{}&options=-c%20role%3D{}", schema.url(), role.name);
+    let (name, user) = (schema.name(), &role.name);
+
+    let checked = program::on(&url, &["doctor"]);
+    let stderr = program::on(&url, &["list"]).fails(4);
+
+    let usage = format!("GRANT USAGE ON SCHEMA {name} TO {user}");
+    let tables = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {name} TO {user}");
+    let said =
+        format!("problem  privileges: the user {user} lacks USAGE on the schema {name}, DELETE on stent_");
+    assert!(checked.stdout.contains(&said), "{checked:?}");
+    assert!(checked.stdout.contains(&format!("→ {usage}; {tables}; workers need them all")), "{checked:?}");
+    assert!(!checked.stdout.contains("migrate`"), "the tables are there: {checked:?}");
+    assert_eq!(checked.fails(1), "error: 1 problem found\n");
+    let said = format!("the user {user} lacks USAGE on the schema {name}: {usage}; {tables}");
+    assert!(stderr.contains(&said), "{stderr}");
+
+    role.run(&usage);
+    let stderr = program::on(&url, &["list"]).fails(4);
+    assert!(
+        stderr.contains(&format!("lacks SELECT on the table {name}.stent_migration: {tables}")),
+        "{stderr}"
+    );
+
+    role.run(&format!("{tables}; REVOKE SELECT ON {name}.stent_task FROM {user}"));
+    let stderr = program::on(&url, &["list"]).fails(1);
+    assert!(
+        stderr.contains("the user lacks a privilege: GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("permission denied for table stent_task"), "{stderr}");
+
+    role.run(&tables);
+    program::on(&url, &["list"]).ok();
+    program::on(&url, &["doctor"]).ok();
+}
+
 #[test]
 fn a_schema_that_does_not_exist_is_not_created_by_a_read() {
     let schema = Schema::new();

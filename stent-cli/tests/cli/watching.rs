@@ -30,7 +30,13 @@ fn each_reading_is_a_line_of_json_or_a_text_without_a_terminal() {
     assert_eq!((&lines[0]["ended_per_minute"], &lines[1]["ended_per_minute"]), (&Value::Null, &0.0.into()));
     let text = shop.stent(&["watch", "--count", "1"]).ok();
     assert!(text.starts_with("stent watch") && !text.contains('\u{1b}'), "{text}");
-    assert!(text.contains(&id(1)) && text.contains("ended a minute"), "{text}");
+    assert!(text.contains(&id(1)), "{text}");
+    assert!(
+        text.contains("- ended a minute (from the second reading on), ") && !text.contains('…'),
+        "{text}"
+    );
+    let text = shop.stent(&["watch", "--count", "2", "--interval", "100ms"]).ok();
+    assert!(text.contains("\n0 ended a minute, ") && !text.contains('…'), "{text}");
     let stderr = shop.stent(&["watch", "--interval", "1ms"]).fails(2);
     assert!(stderr.contains("use at least 100ms"), "{stderr}");
 }
@@ -82,7 +88,10 @@ fn a_healthy_store_passes_and_dead_letters_are_a_warning() {
     assert!(checked.contains("warning  dead letters: 1 dead letter"), "{checked}");
     assert!(checked.contains("→ `stent dlq stats` shows"), "{checked}");
     let strict = shop.stent(&["doctor", "--strict"]).fails(1);
-    assert!(strict.contains("1 problem found"), "{strict}");
+    assert!(strict.contains("error: 1 warning found"), "{strict}");
+    shop.stent(&["dispatch", "unknown_function", "1"]).ok();
+    let both = shop.stent(&["doctor", "--strict", "--patience", "1us"]).fails(1);
+    assert!(both.contains("error: 1 problem and 1 warning found"), "{both}");
     let json = shop.stent(&["doctor", "--output", "json"]).json();
     let checks =
         json.as_array().expect("a list").iter().map(|finding| finding["check"].as_str().expect("a name"));
@@ -152,5 +161,41 @@ fn an_index_that_is_missing_and_a_worker_that_died_are_found() {
     ] {
         assert!(checked.stdout.contains(said), "{said}: {checked:?}");
     }
+    assert!(
+        checked.stdout.contains("to do it yourself: CREATE INDEX \"stent_task_ready\" ON "),
+        "{checked:?}"
+    );
     assert!(checked.fails(1).contains("2 problems found"));
+
+    let migrated = shop.stent(&["migrate"]).ok();
+    let said = "before; created missing indexes again: stent_task_ready\n";
+    assert!(migrated.ends_with(said), "{migrated}");
+    assert!(shop.stent(&["doctor"]).stdout.contains("ok       indexes: all "));
+    assert!(shop.stent(&["migrate"]).ok().ends_with("before\n"));
+}
+
+#[test]
+fn a_lock_that_another_process_holds_is_found() {
+    let shop = Shop::open();
+    let url = format!("{}?busy_timeout=100ms", shop.url);
+
+    let checked = run(async {
+        let file = sea_orm::Database::connect(&shop.url).await.expect("the file");
+        let held = sea_orm::TransactionTrait::begin(&file).await.expect("a transaction");
+        held.execute_unprepared("UPDATE stent_lane SET queue = queue").await.expect("locked");
+        let checked = crate::program::on(&url, &["doctor"]);
+        held.rollback().await.expect("rolled back");
+        checked
+    });
+
+    assert!(
+        checked.stdout.contains("problem  lock: ") && checked.stdout.contains("has held the write lock"),
+        "{checked:?}"
+    );
+    assert!(
+        checked.stdout.contains("→ find the process that holds it, for example with `fuser "),
+        "{checked:?}"
+    );
+    assert!(checked.stdout.contains("ok       work: "), "the rest is examined, too: {checked:?}");
+    assert_eq!(checked.fails(1), "error: 1 problem found\n");
 }

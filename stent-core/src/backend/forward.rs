@@ -153,5 +153,6 @@ forward! {
     Migrate {
         async fn migrate() -> Result<()>;
         async fn version() -> Result<SchemaVersion>;
+        async fn restore_indexes() -> Result<Vec<String>>;
     }
 }

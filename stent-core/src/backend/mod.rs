@@ -235,6 +235,15 @@ pub trait Migrate: Debug + Send + Sync + 'static {
     /// The number of applied migrations, and of migrations that this program knows. A store without a schema has zero applied;
     /// a store that needs no schema knows zero.
     async fn version(&self) -> Result<SchemaVersion>;
+
+    /// Creates indexes of the present schema again that somebody has dropped, and returns their names. Others cannot write
+    /// meanwhile, so programs do not call it by themselves. A store without indexes that could be dropped has nothing to do.
+    ///
+    /// # Errors
+    /// Those of the other calls, such as [`ErrorKind::Config`] if the user may not create an index.
+    async fn restore_indexes(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
 
 /// The version of a store's schema.

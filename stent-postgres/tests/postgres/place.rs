@@ -42,6 +42,10 @@ impl Schema {
     }
 }
 
+/// The indexes that statements create, with their definitions.
+pub(crate) const INDEX_DEFINITIONS: &str = "SELECT indexname::text, indexdef FROM pg_indexes WHERE schemaname = current_schema() \
+     AND indexname LIKE 'stent\\_%' AND indexname NOT LIKE '%pkey'";
+
 /// How often a future is dropped: each time takes a round trip to the server.
 pub(crate) const DROPS: u32 = 500;
 

@@ -1,5 +1,6 @@
 //! The schema and its history. A released migration never changes; later changes are new migrations.
 
+mod indexes;
 mod m0001_tables;
 mod m0002_keys;
 mod m0003_nonces;
@@ -12,36 +13,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sea_orm::sea_query::{Alias, ColumnDef, IntoIden, Query, Table};
-use sea_orm::{ConnectionTrait, DbErr, DynIden};
-use sea_orm_migration::{
-    IntoSchemaManagerConnection, MigrationName, MigrationTrait, MigratorTraitSelf, SchemaManager,
-};
+use sea_orm::{ConnectionTrait, DbErr, DynIden, Statement};
+use sea_orm_migration::{MigrationName, MigrationTrait, MigratorTraitSelf, SchemaManager};
 
 use crate::Dialect;
 
-/// The indexes of the present schema, besides primary keys. Stent's statements find their rows by them.
-pub const INDEXES: [&str; 20] = [
-    "stent_ended_claims_execution",
-    "stent_keys_ended",
-    "stent_keys_execution",
-    "stent_keys_expiry",
-    "stent_progress_execution",
-    "stent_task_dead",
-    "stent_task_ended",
-    "stent_task_execution",
-    "stent_task_expiry",
-    "stent_task_key",
-    "stent_task_limit",
-    "stent_task_live",
-    "stent_task_open",
-    "stent_task_past",
-    "stent_task_ready",
-    "stent_task_reason",
-    "stent_task_step",
-    "stent_task_stopped_by",
-    "stent_task_stopping",
-    "stent_worker_seen",
-];
+pub use indexes::{INDEXES, Index};
 
 /// Applies Stent's migrations, which are recorded apart from those of the application.
 pub struct Migrator {
@@ -59,17 +36,36 @@ impl Migrator {
     }
 
     /// The migrations that a database has seen, by name. Reads only.
-    pub(crate) async fn applied<'c, C>(&self, connection: &'c C) -> Result<Vec<String>, DbErr>
-    where
-        C: ConnectionTrait,
-        &'c C: IntoSchemaManagerConnection<'c>,
-    {
-        if !SchemaManager::new(connection).has_table(Self::TABLE).await? {
-            return Ok(Vec::new());
+    pub(crate) async fn seen(&self, connection: &impl ConnectionTrait) -> Result<Seen, DbErr> {
+        let query =
+            Statement::from_string(connection.get_database_backend(), self.dialect.find_table(Self::TABLE));
+        let Some(table) = connection.query_one_raw(query).await? else {
+            return Ok(Seen::Applied(Vec::new()));
+        };
+        if let Some(lacking) = table.try_get_by_index::<Option<String>>(0)? {
+            return Ok(Seen::Refused(lacking));
         }
         let query = Query::select().column(Alias::new("version")).from(Alias::new(Self::TABLE)).take();
-        connection.query_all(&query).await?.iter().map(|row| row.try_get_by_index(0)).collect()
+        let rows = connection.query_all(&query).await?;
+        rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, DbErr>>().map(Seen::Applied)
     }
+
+    /// The indexes of the present schema that a database lacks. Reads only.
+    pub(crate) async fn missing(&self, connection: &impl ConnectionTrait) -> Result<Vec<Index>, DbErr> {
+        let query = Statement::from_string(connection.get_database_backend(), self.dialect.indexes());
+        let rows = connection.query_all_raw(query).await?;
+        let found: Vec<String> =
+            rows.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, DbErr>>()?;
+        Ok(INDEXES.into_iter().filter(|index| !found.iter().any(|name| name == index.name)).collect())
+    }
+}
+
+/// What a database shows of its schema.
+pub(crate) enum Seen {
+    /// The migrations that were applied.
+    Applied(Vec<String>),
+    /// The tables exist, and the user may not read them: what the user lacks, and the remedy.
+    Refused(String),
 }
 
 /// Storage parameters of new tables, if the dialect sets any.

@@ -8,7 +8,7 @@ use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
 use super::SqlStore;
-use crate::migration::Migrator;
+use crate::migration::{Migrator, Seen};
 
 pub(super) const OPERATION: &str = "migrate";
 
@@ -24,6 +24,26 @@ impl Migrate for SqlStore {
     async fn version(&self) -> Result<SchemaVersion> {
         let (applied, known) = (self.applied().await?.len(), self.migrator().migrations().len());
         Ok(SchemaVersion { applied: applied as u32, known: known as u32 })
+    }
+
+    async fn restore_indexes(&self) -> Result<Vec<String>> {
+        // Its indexes are those of the present schema.
+        if self.migrator().check(&self.applied().await?)? == Standing::Behind {
+            return Ok(Vec::new());
+        }
+        let transaction = self.begin(OPERATION).await?;
+        self.run_all(&transaction, &self.dialect.before_migrations()).await?;
+        let missing = self.migrator().missing(&*transaction).await;
+        let missing = missing.map_err(|error| self.error(OPERATION, error))?;
+        let statements: Vec<_> = missing.iter().map(|index| index.create("", None)).collect();
+        self.run_all(&transaction, &statements).await?;
+        self.commit(OPERATION, transaction).await?;
+        let names: Vec<_> = missing.iter().map(|index| index.name.to_owned()).collect();
+        if !names.is_empty() {
+            let (store, indexes) = (self.info().location, names.join(", "));
+            tracing::info!(store, indexes, "created missing indexes of {store} again: {indexes}");
+        }
+        Ok(names)
     }
 }
 
@@ -45,7 +65,7 @@ impl SqlStore {
         // Other processes that migrate wait for this transaction, and then have nothing to do.
         let transaction = self.begin(OPERATION).await?;
         self.run_all(&transaction, &self.dialect.before_migrations()).await?;
-        let applied = migrator.applied(&*transaction).await.map_err(|error| self.error(OPERATION, error))?;
+        let applied = self.applied_within(&transaction).await?;
         if migrator.check(&applied)? == Standing::Behind {
             // The library logs each of its steps at INFO, and servers' notices.
             let up = migrator.up(&*transaction, None).with_subscriber(Dispatch::none()).await;
@@ -74,17 +94,29 @@ impl SqlStore {
     }
 
     async fn applied(&self) -> Result<Vec<String>> {
-        let applied = match self.dialect.enter() {
+        let seen = match self.dialect.enter() {
             Some(enter) => {
                 let transaction = self.begin_to_read(OPERATION, &enter).await?;
-                self.migrator().applied(&transaction).await
+                self.migrator().seen(&transaction).await
             }
-            None => self.migrator().applied(self.reading(OPERATION)?.connection).await,
+            None => self.migrator().seen(self.reading(OPERATION)?.connection).await,
         };
-        match applied {
-            Ok(applied) => Ok(applied),
+        match seen {
+            Ok(seen) => readable(seen),
             Err(error) => Err(self.failed(OPERATION, error).await),
         }
+    }
+
+    async fn applied_within(&self, transaction: &DatabaseTransaction) -> Result<Vec<String>> {
+        let seen = self.migrator().seen(transaction).await;
+        readable(seen.map_err(|error| self.error(OPERATION, error))?)
+    }
+}
+
+fn readable(seen: Seen) -> Result<Vec<String>> {
+    match seen {
+        Seen::Applied(applied) => Ok(applied),
+        Seen::Refused(lacking) => Err(Error::new(ErrorKind::Config, OPERATION).with_message(lacking)),
     }
 }
 

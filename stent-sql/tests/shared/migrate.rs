@@ -1,5 +1,6 @@
 //! The schema: created once, whichever process migrates, and never mistaken for an older one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sea_orm::ConnectionTrait;
@@ -9,9 +10,10 @@ use stent_core::backend::{
 use stent_core::model::{ClaimEnd, ExecutionStatus, FunctionKey, Keyed, Lane, Mark, Marks, NewTask};
 use stent_core::transition::Outcome;
 use stent_core::{Key, TaskId};
+use stent_sql::migration::INDEXES;
 use uuid::Uuid;
 
-use crate::place::{FIRST_ROWS, Place, bytes, id};
+use crate::place::{FIRST_ROWS, INDEX_DEFINITIONS, Place, bytes, id};
 use crate::support::{claim, commit, end, payload, request, root, start, t};
 
 /// How many migrations there are, and the last of them.
@@ -53,6 +55,34 @@ async fn migrating_again_does_nothing() {
     store.migrate().await.expect("migrates");
 
     assert_eq!((store.counters() - before).transactions, 0);
+}
+
+#[tokio::test]
+async fn indexes_that_are_missing_are_created_again_as_they_were() {
+    let place = Place::new();
+    let store = place.ready().await;
+    let definitions = async || {
+        let connection = &store.connections().read;
+        let query = sea_orm::Statement::from_string(connection.get_database_backend(), INDEX_DEFINITIONS);
+        let rows = connection.query_all_raw(query).await.expect("reads");
+        let rows = rows.iter().map(|row| row.try_get_many_by_index::<(String, String)>().expect("two texts"));
+        rows.collect::<BTreeMap<_, _>>()
+    };
+    let before = definitions().await;
+    assert_eq!(before.keys().collect::<Vec<_>>(), INDEXES.iter().map(|index| index.name).collect::<Vec<_>>());
+    for name in before.keys() {
+        store.connections().write.execute_unprepared(&format!("DROP INDEX {name}")).await.expect("drops");
+    }
+    assert_eq!(definitions().await, BTreeMap::new());
+
+    let (one, other) = (place.open().await, place.open().await);
+    one.migrate().await.expect("migrates");
+    assert_eq!(definitions().await, BTreeMap::new(), "a program that starts does not hold up the others");
+    let (of_one, of_other) = tokio::join!(one.restore_indexes(), other.restore_indexes());
+
+    let restored = of_one.expect("restores").len() + of_other.expect("restores").len();
+    assert_eq!((restored, definitions().await), (INDEXES.len(), before), "once");
+    assert_eq!(store.restore_indexes().await.expect("restores"), [] as [String; 0]);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@
 //! | `place.open_at(n).await` | a handle on it, with the tables of the first `n` migrations only |
 //! | `place.open_with_one_connection().await` | a handle that is ready, with one connection of each kind |
 //! | `FIRST_ROWS` | rows of the first schema, to check that later migrations keep them |
+//! | `INDEX_DEFINITIONS` | a query for the indexes that statements create: name and definition |
 //! | `COSTS` | the number of statements that exchanges take |
 //! | `DROPS` | how often a future is dropped |
 //! | `cut(table, verb, when)`, `CUT_AT_COMMIT`, `mend(table)` | statements that make the database refuse a write, or a commit, and statements that end this |

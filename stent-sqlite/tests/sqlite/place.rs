@@ -51,6 +51,10 @@ impl Folder {
     }
 }
 
+/// The indexes that statements create, with their definitions.
+pub(crate) const INDEX_DEFINITIONS: &str =
+    "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND name LIKE 'stent%'";
+
 /// How often a future is dropped.
 pub(crate) const DROPS: u32 = 1_500;
 
