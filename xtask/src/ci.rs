@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::command::Command;
-use crate::{chaos, test, tidy};
+use crate::{chaos, quickstart, test, tidy};
 
 /// The minutes of faults on each store: two minutes in all, however many stores there are. Each run draws other faults.
 const CHAOS_MINUTES: &str = "0.67";
 
-/// Runs every check that a change must pass: format, lints, tidy, docs, chaos, tests
+/// Runs every check that a change must pass: format, lints, tidy, docs, quickstart, chaos, tests
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(_args: &Args) -> Result<bool> {
     // The tests come last, so that their result is at the end of the log.
-    let checks: [(&str, &dyn Fn() -> Result<bool>); 7] = [
+    let checks: [(&str, &dyn Fn() -> Result<bool>); 8] = [
         ("fmt", &fmt),
         ("clippy", &clippy),
         ("features", &features),
@@ -27,6 +27,10 @@ pub(crate) fn run(_args: &Args) -> Result<bool> {
         }),
         ("doc", &|| {
             Command::cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings").shown()
+        }),
+        ("quickstart", &|| {
+            println!("$ cargo xtask quickstart");
+            quickstart::run(&quickstart::Args {})
         }),
         ("chaos", &|| {
             println!("$ cargo xtask chaos --minutes {CHAOS_MINUTES}");
@@ -84,7 +88,7 @@ fn features() -> Result<bool> {
 fn summary(results: &[(&str, bool, Duration)]) -> String {
     let line = |(name, passed, took): &(&str, bool, Duration)| {
         let verdict = if *passed { "ok" } else { "FAILED" };
-        format!("\n  {name:<8}{verdict:<8}{:>6.1} s", took.as_secs_f64())
+        format!("\n  {name:<12}{verdict:<8}{:>6.1} s", took.as_secs_f64())
     };
     format!("ci:{}", results.iter().map(line).collect::<String>())
 }
@@ -97,6 +101,6 @@ mod tests {
     fn the_summary_shows_what_failed() {
         let results =
             [("fmt", true, Duration::from_millis(1_500)), ("clippy", false, Duration::from_secs(70))];
-        assert_eq!(summary(&results), "ci:\n  fmt     ok         1.5 s\n  clippy  FAILED    70.0 s");
+        assert_eq!(summary(&results), "ci:\n  fmt         ok         1.5 s\n  clippy      FAILED    70.0 s");
     }
 }
