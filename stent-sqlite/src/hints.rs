@@ -6,7 +6,8 @@
 //! query per second.
 //!
 //! Where the kernel reports writes to a file (`events`, on Linux), the log is looked at when it is written; and everywhere at
-//! intervals, because no report is certain.
+//! intervals, because no report is certain. A commit is written, then synced, and only then visible, and nothing tells when the
+//! sync is over; so a change is hinted at several times, at growing distances.
 //!
 //! This module never opens the file, because closing a file drops all locks that the process holds on it.
 
@@ -31,6 +32,10 @@ use crate::still::StillWatch;
 
 /// Pause between two looks at the log: the longest time until a commit of another process is noticed.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Pauses before the hints at one change. Most commits are visible at the first; the others are for slow disks. A hint costs an
+/// idle worker one query.
+const HINTS: [Duration; 4] = [1, 2, 6, 16].map(Duration::from_millis);
 
 /// Pause between two attempts to be told of writes to the log, which fail if the process has too many watches, or the log is
 /// not there.
@@ -100,7 +105,9 @@ impl Neighbours for WalWatch {
 
     /// The write lock is held: other processes made all changes to the log up to here.
     fn began(&self) {
-        self.shared.look();
+        if self.shared.look() {
+            self.shared.hint();
+        }
     }
 
     /// Later changes to the log are this process's own, and it has already hinted at them. If another process commits
@@ -139,14 +146,19 @@ impl Shared {
         Stamp::of(self.files.log())
     }
 
-    /// Sends a hint if the log has changed since the last look.
-    fn look(&self) {
+    /// Whether the log has changed since the last look.
+    fn look(&self) -> bool {
         let mut state = self.state();
-        let Some(hub) = state.hub.clone() else { return };
+        if state.hub.is_none() {
+            return false;
+        }
         let stamp = Some(self.stamp());
-        if state.seen != stamp {
-            state.seen = stamp;
-            drop(state);
+        std::mem::replace(&mut state.seen, stamp) != stamp
+    }
+
+    fn hint(&self) {
+        let hub = self.state().hub.clone();
+        if let Some(hub) = hub {
             hub.hint(Topic::Work);
             hub.hint(Topic::Ended);
         }
@@ -171,19 +183,74 @@ impl Shared {
 async fn watch(shared: Arc<Shared>) {
     let mut events: Option<Events> = None;
     let mut events_at = Instant::now();
+    let mut change = Change::default();
     while shared.goes_on() {
-        if events.as_ref().is_none_or(Events::is_over) && events_at <= Instant::now() {
+        let now = Instant::now();
+        if events.as_ref().is_none_or(Events::is_over) && events_at <= now {
             events = Events::of(shared.files.log());
-            events_at = Instant::now() + EVENTS_AGAIN;
+            events_at = now + EVENTS_AGAIN;
         }
         // While this process writes, the changes are its own; those of others are seen when its next write begins.
-        if !shared.writer.is_writing() {
-            shared.look();
+        if !shared.writer.is_writing() && shared.look() {
+            change.came(now);
         }
+        if change.is_due(now) {
+            shared.hint();
+        }
+        let until = change.hint_at.map_or(now + PAUSE, |at| at.min(now + PAUSE));
         match &events {
             // The pause also ends if the events do.
-            Some(events) => drop(tokio::time::timeout(PAUSE, events.written()).await),
-            None => tokio::time::sleep(PAUSE).await,
+            Some(events) => drop(tokio::time::timeout_at(until, events.written()).await),
+            None => tokio::time::sleep_until(until).await,
         }
+    }
+}
+
+/// The hints at the last change.
+#[derive(Debug, Default)]
+struct Change {
+    hinted: usize,
+    hint_at: Option<Instant>,
+}
+
+impl Change {
+    /// The log has changed. A hint that is due before stays where it is: changes that go on must not put it off.
+    fn came(&mut self, now: Instant) {
+        self.hinted = 0;
+        let first = now + HINTS[0];
+        self.hint_at = Some(self.hint_at.map_or(first, |at| at.min(first)));
+    }
+
+    /// Whether it is time for a hint; then the next one is further away.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.hint_at.is_some_and(|at| at <= now);
+        if is_due {
+            self.hinted += 1;
+            self.hint_at = HINTS.get(self.hinted).map(|pause| now + *pause);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_hinted_at_again_and_again_and_further_ones_put_nothing_off() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut change = Change::default();
+        assert!(!change.is_due(at(0)));
+
+        change.came(at(0));
+        let hints: Vec<u64> = (0..100).filter(|ms| change.is_due(at(*ms))).collect();
+        assert_eq!(hints, [1, 3, 9, 25]);
+
+        let hints = (0..100).filter(|ms| {
+            change.came(at(*ms));
+            change.is_due(at(*ms))
+        });
+        assert_eq!(hints.count(), 50, "every other millisecond");
     }
 }
