@@ -35,7 +35,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Pauses before the hints at one change. Most commits are visible at the first; the others are for slow disks. A hint costs an
 /// idle worker one query.
-const HINTS: [Duration; 4] = [1, 2, 6, 16].map(Duration::from_millis);
+const HINTS: [Duration; 4] =
+    [Duration::from_millis(1), Duration::from_millis(2), Duration::from_millis(6), Duration::from_millis(16)];
 
 /// Pause between two attempts to be told of writes to the log, which fail if the process has too many watches, or the log is
 /// not there.
