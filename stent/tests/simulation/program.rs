@@ -265,21 +265,60 @@ pub(crate) fn failure_in_words(message: &str) -> String {
     format!("!{message}")
 }
 
+/// What the code of a task saw is recorded: from now on, every run must see the same.
+fn binds(seed: u64, me: u128, n: usize, saw: (String, Option<Timestamp>)) {
+    let before = outside(|outside| outside.saw.entry((me, n)).or_insert_with(|| saw.clone()).clone());
+    if before != saw {
+        accuse(seed, format!("G4: statement {n} gave {before:?} in one run and {saw:?} in another"));
+    }
+}
+
+impl Do {
+    /// Whether the statement ends only after the code has waited for something: for that, everything before is recorded.
+    const fn awaits_something(&self) -> bool {
+        !matches!(self, Self::Detach(_) | Self::World(0))
+    }
+
+    /// Whether the code gets the result from the record, and never from a step that runs in its own turn.
+    fn gives_what_is_recorded(&self) -> bool {
+        match self {
+            Self::One(leaf) => matches!(
+                leaf,
+                Leaf::Nap(_)
+                    | Leaf::Signal(_)
+                    | Leaf::Map(_)
+                    | Leaf::Outcomes(..)
+                    | Leaf::Keyed(..)
+                    | Leaf::Limited(_)
+            ),
+            Self::World(ms) => *ms > 0,
+            Self::Child(_) => true,
+            _ => false,
+        }
+    }
+}
+
 async fn perform(seed: u64, dos: Vec<Do>, failures: Failures) -> Result<String, Error> {
     let me = stent::uuid().as_u128();
     let mut said = Vec::new();
     let mut now = None;
+    // What this run has seen, and what may be lost with it: a step that runs in the turn of its function is recorded before the
+    // function asks for anything else, but perhaps after it has seen the result.
+    let mut seen = Vec::new();
     for (n, one) in dos.into_iter().enumerate() {
         // The time stands still until a step completes.
         let waits = !matches!(one, Do::Detach(_) | Do::World(_));
+        let (awaits, is_of_the_record) = (one.awaits_something(), one.gives_what_is_recorded());
         let words = perform_one(seed, one, failures).await?;
+        if awaits {
+            seen.drain(..).for_each(|(n, saw)| binds(seed, me, n, saw));
+        }
         if waits || now.is_some() {
             now = Some(stent::now());
         }
-        let saw = (words.clone(), now);
-        let before = outside(|outside| outside.saw.entry((me, n)).or_insert_with(|| saw.clone()).clone());
-        if before != saw {
-            accuse(seed, format!("G4: statement {n} gave {before:?} in one run and {saw:?} in another"));
+        seen.push((n, (words.clone(), now)));
+        if is_of_the_record {
+            seen.drain(..).for_each(|(n, saw)| binds(seed, me, n, saw));
         }
         said.push(words);
         count(&said_by(stent::execution()?.task()))?;
