@@ -44,7 +44,7 @@ pub(crate) struct PeerSpec {
 }
 
 /// The input of the program.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct Asked<'a> {
     peer: &'a str,
     bench: Bench,
@@ -109,7 +109,10 @@ impl Peers {
             namespace: &namespace,
         };
         let mut child = Running::start_program(&self.program, "measure", &asked)?;
-        let (answer, readings): (Answer, _) = child.watched(gauge).with_context(|| format!("{asked:?}"))?;
+        let (answer, readings): (Answer, _) = child
+            .watched(gauge)
+            // Not the URL, which has the password of the server.
+            .with_context(|| format!("{} of {} on {}, n {}", spec.bench, offer.peer, spec.backend, spec.n))?;
         child.end()?;
         ground.clear()?;
 

@@ -32,7 +32,7 @@ pub(crate) async fn measure(load: Load, spec: &Spec) -> Result<Answer> {
             };
             let ended = || {
                 let (mut connection, done) = (connection.clone(), done.clone());
-                async move { Ok(i64::try_from(connection.zcard(done).await?)?) }
+                async move { Ok(i64::try_from(connection.scard(done).await?)?) }
             };
             bulk(n, dispatch, async { worker.run().await.map_err(failed) }, ended).await
         }

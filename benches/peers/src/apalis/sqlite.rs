@@ -24,7 +24,7 @@ pub(crate) async fn measure(load: Load, spec: &Spec) -> Result<Answer> {
                 .concurrency(CONCURRENCY)
                 .build(flow);
             let dispatch = async {
-                let mut storage = storage(&pool);
+                let mut storage = storage::<u32>(&pool);
                 for number in 0..n {
                     storage.push_start(number).await.map_err(failed)?;
                 }
