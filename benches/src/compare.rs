@@ -51,7 +51,12 @@ pub(crate) fn number(value: f64) -> String {
     }
     // Digits behind the third say nothing that a second run would say, too.
     let unit = 10_f64.powi(value.abs().log10().floor() as i32 - 2);
-    let digits = format!("{:.0}", (value / unit).round() * unit);
+    whole((value / unit).round() * unit)
+}
+
+/// A count or a size, with commas between thousands.
+pub(crate) fn whole(value: f64) -> String {
+    let digits = format!("{value:.0}");
     let mut shown = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) && !shown.ends_with('-') {
@@ -103,5 +108,6 @@ mod tests {
     fn numbers_have_three_digits_that_matter() {
         let shown = [0.123, 2.345, 45.67, 123.4, 28_376.0, 1_234_567.0, f64::NAN].map(number);
         assert_eq!(shown, ["0.12", "2.35", "45.7", "123", "28,400", "1,230,000", "–"]);
+        assert_eq!([10.0, 262_144.0, 1_000.0].map(whole), ["10", "262,144", "1,000"]);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::compare::number;
+use crate::compare::{number, whole};
 
 /// A bar, with the range in which its runs were.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +82,7 @@ pub(crate) fn lines(title: &str, unit: &str, size: &str, series: &[Series]) -> S
     sizes.sort_by(f64::total_cmp);
     sizes.dedup();
     for size in sizes {
-        text(&mut svg, x(size), HEIGHT - BOTTOM + 20.0, "middle", 12, &number(size));
+        text(&mut svg, x(size), HEIGHT - BOTTOM + 20.0, "middle", 12, &whole(size));
     }
     text(&mut svg, LEFT + width / 2.0, HEIGHT - 12.0, "middle", 13, size);
     for (series, colour) in series.iter().zip(LINES.iter().cycle()) {

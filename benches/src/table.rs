@@ -5,19 +5,20 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::compare::number;
+use crate::compare::{number, whole};
 use crate::plan::{Backend, Bench, Durability};
 use crate::record::Record;
 use crate::report::{Better, Measurement};
 
 /// The tables, by the names in the marks of a page.
-const TABLES: [(&str, fn(&Record) -> String); 6] = [
+const TABLES: [(&str, fn(&Record) -> String); 7] = [
     ("machine", machine),
     ("ratios", ratios),
     ("jobs", |record| bulk(record, Bench::Jobs)),
     ("workflows", |record| bulk(record, Bench::Workflows)),
     ("latency", latency),
     ("growth", growth),
+    ("others", others),
 ];
 
 /// The loads that Stent and peers run.
@@ -132,7 +133,7 @@ fn bulk(record: &Record, bench: Bench) -> String {
         vec![
             store(it),
             library(it),
-            number(it.count()),
+            whole(it.count()),
             shown(it),
             or(it.dispatch.map(|dispatch| dispatch.rate_with_dispatch)),
             or(usage.map(|usage| usage.client_cpu_us)),
@@ -164,7 +165,7 @@ fn bulk(record: &Record, bench: Bench) -> String {
 fn latency(record: &Record) -> String {
     let rows = of_load(record, Bench::Latency).into_iter().map(|it| {
         let p99 = it.latency.map_or_else(|| "–".to_owned(), |latency| number(latency.p99_ms));
-        vec![store(it), library(it), number(it.count()), shown(it), p99]
+        vec![store(it), library(it), whole(it.count()), shown(it), p99]
     });
     table(&["Store", "Library", "n", "p50 ms", "p99 ms"], rows)
 }
@@ -188,11 +189,31 @@ fn growth(record: &Record) -> String {
             [store_name(backend, durability)].into_iter().chain(sizes.iter().map(cell)).collect()
         });
         let head: Vec<_> =
-            [size.to_owned()].into_iter().chain(sizes.iter().map(|n| number(f64::from(*n)))).collect();
+            [size.to_owned()].into_iter().chain(sizes.iter().map(|n| whole(f64::from(*n)))).collect();
         let head: Vec<_> = head.iter().map(String::as_str).collect();
         tables.push(format!("**`{bench}`: {figure}**\n\n{}", table(&head, rows)));
     }
     tables.join("\n")
+}
+
+/// What is measured of Stent alone, and at one size.
+fn others(record: &Record) -> String {
+    let tabled =
+        |bench: Bench| LOADS.contains(&bench) || GROWING.iter().any(|(growing, ..)| *growing == bench);
+    let own = record.measurements.iter().filter(|it| it.peer.is_none() && !tabled(it.name));
+    let rows = own.map(|it| {
+        let idle = it.parked.and_then(|parked| parked.idle_queries_per_second);
+        let idle = idle.map(|queries| format!("{} queries per second while idle", number(queries)));
+        let lease = it.lease_seconds.map(|lease| format!("under a lease of {lease} s"));
+        vec![
+            format!("`{}`", it.name),
+            store(it),
+            whole(f64::from(it.n)),
+            format!("{} {}", it.figure().name, shown(it)),
+            idle.or(lease).unwrap_or_default(),
+        ]
+    });
+    table(&["Bench", "Store", "n", "Figure", ""], rows)
 }
 
 /// How often the latency of the same store was lower, before it was filled.
@@ -272,8 +293,11 @@ fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let head_cells: Vec<_> = head.iter().map(|&cell| cell.to_owned()).collect();
     let rule = format!("|{}\n", "---|".repeat(head.len()));
     let rows: String = rows.into_iter().map(|row| line(&row)).collect();
-    line(&head_cells) + &rule + &rows
+    if rows.is_empty() { NOTHING.to_owned() } else { line(&head_cells) + &rule + &rows }
 }
+
+/// Stands where a table would have no row.
+const NOTHING: &str = "*Not measured in this run.*\n";
 
 #[cfg(test)]
 mod tests {
@@ -315,19 +339,28 @@ mod tests {
     #[test]
     fn growth_has_a_column_for_each_size() {
         let shown = growth(&record());
-        assert!(shown.contains("| lanes that were used once | 10.0 | 100 |\n"), "{shown}");
+        assert!(shown.contains("| lanes that were used once | 10 | 100 |\n"), "{shown}");
         assert!(shown.contains("| SQLite | 2.00 (one run) | 3.00 (one run) |\n"), "{shown}");
         assert!(!shown.contains("`map`"), "{shown}");
+    }
+
+    #[test]
+    fn what_has_no_table_of_its_own_is_with_the_others() {
+        let mut record = record();
+        let mut recovery = measurement(None, "recovery", 10, 1.0);
+        recovery.latency = Some(Latency { p50_ms: 4_900.0, p99_ms: 5_000.0 });
+        recovery.lease_seconds = Some(5.0);
+        record.measurements.push(recovery);
+        let shown = others(&record);
+        let rows: Vec<_> = shown.lines().skip(2).collect();
+        assert_eq!(rows, ["| `recovery` | SQLite | 10 | p50_ms 4,900 (one run) | under a lease of 5 s |"]);
     }
 
     #[test]
     fn only_what_is_between_the_marks_changes() {
         let page = "a\n<!-- table latency -->\nold\n<!-- end -->\nb\n";
         let renewed = between_marks(page, &Record::default()).expect("the page has a mark");
-        assert_eq!(
-            renewed,
-            "a\n<!-- table latency -->\n\n| Store | Library | n | p50 ms | p99 ms |\n|---|---|---|---|---|\n\n<!-- end -->\nb\n"
-        );
+        assert_eq!(renewed, "a\n<!-- table latency -->\n\n*Not measured in this run.*\n\n<!-- end -->\nb\n");
         assert_eq!(between_marks(&renewed, &Record::default()).expect("again"), renewed);
     }
 
