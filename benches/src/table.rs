@@ -10,8 +10,11 @@ use crate::plan::{Backend, Bench, Durability};
 use crate::record::Record;
 use crate::report::{Better, Measurement};
 
+/// Makes the Markdown of one table.
+type Make = fn(&Record) -> String;
+
 /// The tables, by the names in the marks of a page.
-const TABLES: [(&str, fn(&Record) -> String); 7] = [
+const TABLES: [(&str, Make); 7] = [
     ("machine", machine),
     ("ratios", ratios),
     ("jobs", |record| bulk(record, Bench::Jobs)),
