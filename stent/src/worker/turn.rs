@@ -74,7 +74,7 @@ pub(super) struct Running {
     /// Listens for completions of the code's steps while the code awaits other work.
     pub(super) listener: Option<Listener>,
     /// A record that the code has seen although it is not committed yet.
-    ahead: Option<Ahead>,
+    ahead: Option<Box<Ahead>>,
 }
 
 /// The record of steps that ran here, while the code continues with their results: if the code ends without asking for
@@ -112,19 +112,25 @@ impl Running {
         if stopping && !self.stop().is_heeded() {
             return self.stopped();
         }
-        if let Some(result) = self.activation.poll_until_quiet().await {
-            return self.ended(result).await;
+        let ended = match self.activation.poll_until_quiet().await {
+            Some(result) => Some(result),
+            None => match self.activation.deliver() {
+                Ok(true) => return Some(self),
+                Ok(false) => None,
+                Err(failure) => {
+                    self.activation.abandon();
+                    Some(Err(failure))
+                }
+            },
+        };
+        match ended {
+            // A retry forgets what its attempt has not committed, so a failure comes after the record.
+            Some(Err(failure)) if self.ahead.is_some() => self.activation.has_ended(Err(failure)),
+            Some(result) => return self.end(result),
+            None => {}
         }
-        match self.activation.deliver() {
-            Ok(true) => return Some(self),
-            Ok(false) => {}
-            Err(failure) => {
-                self.activation.abandon();
-                return self.ended(Err(failure)).await;
-            }
-        }
-        if let Some(ahead) = self.ahead.take() {
-            return self.catch_up(ahead).await;
+        if self.ahead.is_some() {
+            return self.keep(None).await;
         }
         let needs = self.activation.durable.replay(|replay| replay.needs());
         match self.activation.durable.transactions(|queue| queue.stage()) {
@@ -181,20 +187,6 @@ impl Running {
         None
     }
 
-    /// The code has ended. A retry forgets what its attempt has not committed, so a failure comes after the record.
-    async fn ended(mut self, result: TaskResult) -> Option<Self> {
-        match self.ahead.take() {
-            Some(ahead) if result.is_err() => {
-                self.activation.has_ended(result);
-                self.catch_up(ahead).await
-            }
-            ahead => {
-                self.ahead = ahead;
-                self.end(result)
-            }
-        }
-    }
-
     fn end(mut self, result: TaskResult) -> Option<Self> {
         let turn = self.take_turn();
         let end = self.activation.durable.replay(|replay| replay.end(result));
@@ -204,8 +196,40 @@ impl Running {
         None
     }
 
-    /// Commits everything to record, including a step that ran here, and continues once it is committed.
+    /// Commits everything to record, including a step that ran here, and continues once it is committed. If the code may see its
+    /// steps before, it continues at once; the next call, without a step, commits what it has seen.
     async fn keep(mut self, ran: Option<Ran>) -> Option<Self> {
+        let was_ahead = self.ahead.is_some();
+        let (turn, own, now) = match self.ahead.take() {
+            // The code has seen these completions.
+            Some(ahead) => (ahead.turn, Vec::new(), ahead.at),
+            None => {
+                let (turn, now) = self.turn_with(ran);
+                if self.activation.durable.replay(|replay| replay.run_ahead(&turn)) {
+                    self.ahead = Some(Box::new(Ahead { turn, at: now }));
+                    return Some(self);
+                }
+                let own = turn.own.clone();
+                (turn, own, now)
+            }
+        };
+        match self.port.keep(decide::keep(&self.held, turn, now)).await {
+            Kept::Stands(news) => {
+                self.said_by = None;
+                self.held.fence = self.held.fence.next();
+                self.learn(news, &own);
+                if was_ahead {
+                    self.activation.durable.catch_up();
+                }
+                Some(self)
+            }
+            Kept::Refused(failure) => self.refused(failure),
+            Kept::Lost => self.lost(),
+        }
+    }
+
+    /// Takes everything to record, with a step that ran here and the sleeps that are due.
+    fn turn_with(&mut self, ran: Option<Ran>) -> (Turn, Timestamp) {
         let now = self.now();
         let mut turn = self.take_turn();
         if let Some(Ran { seq, row, notes }) = ran {
@@ -213,39 +237,8 @@ impl Running {
             turn.insert.push(row);
             turn.own.push(seq);
         }
-        let runs_ahead = self.activation.durable.replay(|replay| {
-            replay.fire_due(now, &mut turn);
-            replay.run_ahead(&turn)
-        });
-        if runs_ahead {
-            self.ahead = Some(Ahead { turn, at: now });
-            return Some(self);
-        }
-        let own = std::mem::take(&mut turn.own);
-        self.commit(turn, &own, now).await
-    }
-
-    /// Commits a record that the code has seen, and lets the code begin the steps that it has asked for since.
-    async fn catch_up(self, Ahead { mut turn, at }: Ahead) -> Option<Self> {
-        // The code has seen these completions.
-        turn.own.clear();
-        let durable = self.activation.durable.clone();
-        let caught_up = self.commit(turn, &[], at).await;
-        durable.catch_up();
-        caught_up
-    }
-
-    async fn commit(mut self, turn: Turn, own: &[Seq], now: Timestamp) -> Option<Self> {
-        match self.port.keep(decide::keep(&self.held, turn, now)).await {
-            Kept::Stands(news) => {
-                self.said_by = None;
-                self.held.fence = self.held.fence.next();
-                self.learn(news, own);
-                Some(self)
-            }
-            Kept::Refused(failure) => self.refused(failure),
-            Kept::Lost => self.lost(),
-        }
+        self.activation.durable.replay(|replay| replay.fire_due(now, &mut turn));
+        (turn, now)
     }
 
     /// The store cannot hold a value of the code. Drops the code where it is, because running it again would produce
@@ -306,7 +299,7 @@ impl Running {
         let turn =
             self.activation.durable.replay(|replay| replay.turn(self.held.fence.task, &self.held.tree));
         match self.ahead.take() {
-            Some(Ahead { turn: first, .. }) => first.then(turn),
+            Some(ahead) => ahead.turn.then(turn),
             None => turn,
         }
     }
