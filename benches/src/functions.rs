@@ -51,7 +51,7 @@ pub(crate) async fn noted_job(number: u32, State(notes): State<Notes>) -> Result
     Ok(())
 }
 
-/// Whether [`held`] never ends: in the process that is killed.
+/// Whether `held` never ends: in the process that is killed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Held(pub(crate) bool);
 
