@@ -48,7 +48,7 @@ pub(crate) fn median(mut runs: Vec<Measurement>) -> Measurement {
     median
 }
 
-/// What a person reads beside a line: that its median is not one to quote.
+/// Says on standard error that the median of a line is not one to quote.
 pub(crate) fn warning(measurement: &Measurement) -> Option<String> {
     let spread = measurement.spread.filter(|spread| spread.noisy)?;
     Some(format!(

@@ -157,6 +157,10 @@ impl Place {
     }
 
     /// Opens the store to examine it, also if another process holds the lock of its file, which the examination then finds.
+    #[cfg_attr(
+        not(any(feature = "postgres", feature = "redis")),
+        expect(irrefutable_let_patterns, reason = "no other store is built in")
+    )]
     pub(crate) async fn open_to_examine(self) -> Result<Arc<dyn Store>> {
         #[cfg(feature = "sqlite")]
         if let Self::Sqlite(options) = &self {

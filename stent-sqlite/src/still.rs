@@ -16,7 +16,7 @@ use crate::hints::Stamp;
 /// A connection that was being opened when the file began to change may be one of the old kind.
 const OPENING: Duration = Duration::from_secs(1);
 
-/// What the pools ask about their connections. It has no pool itself, so a handle that is dropped drops its pools.
+/// Tells the pools which connections are out of date. It holds no pool itself, so a handle that is dropped drops its pools.
 #[derive(Debug, Default)]
 pub(crate) struct Still {
     /// When the file was last seen to have changed: older connections may show it as it was.

@@ -1,4 +1,4 @@
-//! What every peer is asked, how it is timed, and what it answers. Knows no peer.
+//! The loads that every peer runs, and how they are timed. Knows no peer.
 
 use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
