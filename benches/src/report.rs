@@ -195,7 +195,7 @@ impl Measurement {
         self
     }
 
-    /// The unit of the costs: executions, items or steps.
+    /// The number that the costs are divided by: of executions, items or steps.
     pub(crate) fn count(&self) -> f64 {
         f64::from(self.executions.unwrap_or(self.n))
     }

@@ -48,7 +48,7 @@ pub(crate) fn median(mut runs: Vec<Measurement>) -> Measurement {
     median
 }
 
-/// Says on standard error that the median of a line is not one to quote.
+/// The warning for a line whose median is not one to quote.
 pub(crate) fn warning(measurement: &Measurement) -> Option<String> {
     let spread = measurement.spread.filter(|spread| spread.noisy)?;
     Some(format!(
