@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -73,6 +73,7 @@ impl HintReader {
 
     /// Like [`open`](Self::open), for a stream with an origin: the writer of its entries has notified its own listeners already.
     async fn open_beside(stream: Stream, health: Arc<Health>, trouble: Option<Error>) -> Result<Self> {
+        let attempt = health.attempt();
         let began = match trouble {
             Some(error) => Err(error),
             None => stream.begin().await,
@@ -80,7 +81,7 @@ impl HintReader {
         let began = match began {
             Err(error) if !error.is_transient() => return Err(error),
             Err(error) => {
-                health.fails(Direction::Incoming, &error);
+                health.fails(Direction::Incoming, attempt, &error);
                 None
             }
             Ok(place) => Some(place),
@@ -219,13 +220,14 @@ async fn follow(stream: Stream, topics: Arc<Topics>, health: Arc<Health>, mut be
         sleep(pause(failures)).await;
     }
     loop {
+        let attempt = health.attempt();
         let begun = match began.take() {
             Some(place) => Ok(place),
             // The reader has missed the entries that were written since it lost the connection.
             None => stream.begin().await.inspect(|_| topics.hint_all()),
         };
         match begun {
-            Err(error) => health.fails(Direction::Incoming, &error),
+            Err(error) => health.fails(Direction::Incoming, attempt, &error),
             Ok(mut place) => {
                 let error = loop {
                     match stream.next(&mut place).await {
@@ -242,7 +244,7 @@ async fn follow(stream: Stream, topics: Arc<Topics>, health: Arc<Health>, mut be
                     // A connection may break while the server is up. It is an outage if the next one does not work either.
                     tracing::debug!(%error, "lost a connection for hints");
                 } else {
-                    health.fails(Direction::Incoming, &error);
+                    health.fails(Direction::Incoming, attempt, &error);
                 }
             }
         }
@@ -256,9 +258,20 @@ async fn follow(stream: Stream, topics: Arc<Topics>, health: Arc<Health>, mut be
 #[derive(Debug)]
 struct Health {
     server: String,
-    broken: Mutex<Broken>,
+    state: Mutex<State>,
     outages: watch::Sender<u64>,
 }
+
+#[derive(Debug, Default)]
+struct State {
+    broken: Broken,
+    /// How many outages have ended.
+    ended: u64,
+}
+
+/// When an attempt to read or to send began: after this number of outages had ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attempt(u64);
 
 /// The directions that fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -276,13 +289,26 @@ enum Direction {
 
 impl Health {
     fn new(server: String) -> Self {
-        Self { server, broken: Mutex::default(), outages: watch::Sender::new(0) }
+        Self { server, state: Mutex::default(), outages: watch::Sender::new(0) }
     }
 
-    fn fails(&self, direction: Direction, error: &(dyn std::error::Error + Send + Sync)) {
-        let server = &self.server;
-        let (was, _) = self.set(direction, true);
-        if was == Broken::default() {
+    /// An attempt begins.
+    fn attempt(&self) -> Attempt {
+        Attempt(self.state().ended)
+    }
+
+    /// An attempt has failed. If an outage has ended since it began, it says nothing about the server as it is now: the two
+    /// directions do not wait for each other, and the other one was faster. The next attempt tells.
+    fn fails(&self, direction: Direction, attempt: Attempt, error: &(dyn std::error::Error + Send + Sync)) {
+        let (server, mut state) = (&self.server, self.state());
+        let is_new = state.broken == Broken::default();
+        if is_new && state.ended != attempt.0 {
+            tracing::debug!(server, %error, "an attempt failed that began before hints got through again");
+            return;
+        }
+        state.broken.set(direction, true);
+        drop(state);
+        if is_new {
             self.outages.send_modify(|outages| *outages += 1);
             tracing::warn!(server, %error, "hints do not get through; changes are found by polling meanwhile");
         } else {
@@ -291,21 +317,28 @@ impl Health {
     }
 
     fn works(&self, direction: Direction) {
-        let (was, is) = self.set(direction, false);
-        if was != is && is == Broken::default() {
+        let mut state = self.state();
+        let was = state.broken;
+        state.broken.set(direction, false);
+        let has_ended = was != state.broken && state.broken == Broken::default();
+        state.ended += u64::from(has_ended);
+        drop(state);
+        if has_ended {
             tracing::info!(server = self.server, "hints get through again");
         }
     }
 
-    /// Sets whether a direction fails, and returns the directions that failed before and those that fail now.
-    fn set(&self, direction: Direction, fails: bool) -> (Broken, Broken) {
-        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
-        let was = *broken;
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Broken {
+    const fn set(&mut self, direction: Direction, fails: bool) {
         match direction {
-            Direction::Incoming => broken.incoming = fails,
-            Direction::Outgoing => broken.outgoing = fails,
+            Direction::Incoming => self.incoming = fails,
+            Direction::Outgoing => self.outgoing = fails,
         }
-        (was, *broken)
     }
 }
 
@@ -465,6 +498,7 @@ impl Sender {
                 (false, false) if is_last => return,
                 (false, false) => continue,
             };
+            let attempt = self.health.attempt();
             let mut sent = self.send(about).await;
             if sent.is_err() && failures == 0 {
                 // The connection may have broken long ago, and the server may be back. The attempt on another connection tells.
@@ -481,7 +515,7 @@ impl Sender {
                     sleep(GAP).await;
                 }
                 Err(error) => {
-                    self.health.fails(Direction::Outgoing, &error);
+                    self.health.fails(Direction::Outgoing, attempt, &error);
                     if is_last {
                         return;
                     }
@@ -500,5 +534,43 @@ impl Sender {
         add.arg(&self.key).arg("MAXLEN").arg("~").arg(ENTRIES_MAX).arg("*");
         add.arg("t").arg(about).arg("o").arg(&self.origin);
         self.link.run::<redis::Value>("notify", &add).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> RedisError {
+        std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into()
+    }
+
+    #[test]
+    fn a_late_failure_of_one_direction_is_no_new_outage() {
+        let health = Health::new("server".to_owned());
+        let outages = || *health.outages.borrow();
+        health.fails(Direction::Incoming, health.attempt(), &refused());
+        let late = health.attempt();
+        health.works(Direction::Incoming);
+
+        health.fails(Direction::Outgoing, late, &refused());
+        assert_eq!(outages(), 1, "the attempt began during the outage");
+
+        health.fails(Direction::Outgoing, health.attempt(), &refused());
+        assert_eq!(outages(), 2, "the attempt began after it");
+    }
+
+    #[test]
+    fn an_outage_ends_when_both_directions_work() {
+        let health = Health::new("server".to_owned());
+        health.fails(Direction::Incoming, health.attempt(), &refused());
+        health.fails(Direction::Outgoing, health.attempt(), &refused());
+        let during = health.attempt();
+
+        health.works(Direction::Incoming);
+        assert_eq!(health.attempt(), during);
+        health.works(Direction::Outgoing);
+        assert_ne!(health.attempt(), during);
+        assert_eq!(*health.outages.borrow(), 1);
     }
 }

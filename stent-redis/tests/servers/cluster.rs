@@ -1,17 +1,16 @@
 //! Nodes of a cluster, and a namespace that moves between nodes while work runs.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use redis::Connection;
 use stent_redis::RedisOptions;
 
-use crate::server::{Server, ask};
+use crate::server::{Server, ask, free_port};
 use crate::support::{exists, fails, heals, new_id, open, refused, works, write};
 
 #[tokio::test]
 async fn a_node_of_a_cluster_is_refused_unless_a_cluster_is_meant() {
-    let node = Server::start(&[("cluster-enabled", "yes"), ("cluster-port", &bus().to_string())]);
+    let node = Server::start(&[("cluster-enabled", "yes"), ("cluster-port", &free_port().to_string())]);
 
     let said = refused(&node.options()).await;
 
@@ -152,7 +151,7 @@ impl Cluster {
 }
 
 fn start(settings: &[(&str, &str)]) -> Server {
-    let bus = bus().to_string();
+    let bus = free_port().to_string();
     let cluster =
         [("cluster-enabled", "yes"), ("cluster-port", bus.as_str()), ("cluster-node-timeout", "2000")];
     Server::start(&[&cluster[..], settings].concat())
@@ -174,11 +173,6 @@ fn until(what: &str, holds: impl Fn() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(60), "{what}");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn bus() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-    listener.local_addr().expect("it is bound").port()
 }
 
 fn slot(node: &mut Connection, namespace: &str) -> u16 {

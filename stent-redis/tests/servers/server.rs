@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,8 +48,7 @@ impl Server {
     pub(crate) fn prepare(settings: &[(&str, &str)]) -> Self {
         let folder =
             tempfile::Builder::new().prefix("stent-redis-").tempdir().expect("there is room for a folder");
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-        let port = listener.local_addr().expect("it is bound").port();
+        let port = free_port();
         let (of_port, of_folder) = (port.to_string(), folder.path().display().to_string());
         let place = [("bind", "127.0.0.1"), ("port", of_port.as_str()), ("dir", of_folder.as_str())];
         let settings = place.iter().chain(&ALWAYS).chain(settings);
@@ -155,6 +155,17 @@ impl Server {
     /// Runs a command that bypasses the store.
     pub(crate) fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         ask(&mut self.admin(), words)
+    }
+}
+
+/// A free port of loopback, below those that the system gives to connections, and to listeners that ask for any port: nobody takes it
+/// by chance while its server is down.
+pub(crate) fn free_port() -> u16 {
+    loop {
+        let port = 10_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
     }
 }
 

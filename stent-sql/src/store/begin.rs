@@ -125,6 +125,8 @@ impl SqlStore {
         if marked.is_some_and(|(writer, mark)| !mark.still_open(writer)) {
             return Err(ended(operation));
         }
+        // Counted before: a reader may see its effects before the reply arrives here.
+        self.tally.transaction();
         let committed = self.answered(operation, On::Connection, transaction.commit()).await;
         committed.map_err(|error| self.error(operation, error))?;
         if marked.is_some_and(|(writer, mark)| !mark.was_committed(writer)) {
@@ -132,7 +134,6 @@ impl SqlStore {
                 .with_message("the driver reports the transaction as committed, but the database does not"));
         }
         self.check_place(operation)?;
-        self.tally.transaction();
         if let Some(neighbours) = &self.neighbours {
             neighbours.committed();
         }

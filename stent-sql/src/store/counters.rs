@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The counted work of a store so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Transactions committed.
+    /// Transactions whose commit was sent.
     pub transactions: u64,
     /// Statements run, without those that begin and end transactions.
     pub statements: u64,

@@ -1,6 +1,7 @@
 //! The parts of the system that a test needs to start a server.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
@@ -45,9 +46,15 @@ impl User {
     }
 }
 
-/// A loopback port that was free a moment ago.
+/// A free port of loopback, below those that the system gives to connections, and to listeners that ask for any port: nobody takes it
+/// by chance while its server is down.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    loop {
+        let port = 10_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The first of these folders, and then of those on PATH, that contains all of these programs.

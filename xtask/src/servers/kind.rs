@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn nobody_there_is_no_answer() {
-        let port = crate::servers::local::free_port().expect("loopback has free ports");
+        let port = crate::servers::local::free_port();
         assert!(!Kind::Postgres.answers(port, "p"));
         assert!(!Kind::Redis.answers(port, "p"));
     }

@@ -4,6 +4,7 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::chown;
@@ -29,10 +30,15 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 /// How often a server that starts or stops is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A loopback port that was free a moment ago.
-pub(super) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("loopback has no free port")?;
-    Ok(listener.local_addr()?.port())
+/// A free port of loopback, below those that the system gives to connections, and to listeners that ask for any port: nobody takes it
+/// by chance while its server is down.
+pub(super) fn free_port() -> u16 {
+    loop {
+        let port = 10_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Whether this process runs as root.
@@ -62,7 +68,7 @@ impl Local {
         remove_leftovers();
         let mut tries = 1;
         loop {
-            let port = free_port()?;
+            let port = free_port();
             let started = Self::start_at(kind, port, fsync, password);
             let is_taken = || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err();
             if started.is_ok() || tries == TRIES_MAX || !is_taken() {
