@@ -48,10 +48,12 @@ rows! {
         ready_at: Option<Timestamp>,
     }
 
-    /// A stream from which to take tasks.
-    write Head of task {
+    /// A stream from which to take tasks, and when its first task is or was due: the heads of a stream are read from there on.
+    /// Postgres keeps the entries of tasks that were claimed in the claim index until a vacuum, and they stand before it.
+    write Head {
         lane: LaneKey,
         priority: i16,
+        first_at: Timestamp,
     }
 
     /// The task whose steps to read, and which steps.
@@ -177,7 +179,8 @@ pub(crate) struct Stream {
     pub(crate) priority: i16,
     /// When its first task is or was due. None if none of its tasks may start any more.
     pub(crate) first_at: Option<Timestamp>,
-    /// When its first task that is not due yet becomes due.
+    /// When its first task that is not due yet becomes due; or the moment of the claim, if it alone fills a claim without
+    /// limits.
     pub(crate) next_at: Option<Timestamp>,
 }
 
@@ -188,6 +191,14 @@ pub(crate) struct EndHints {
     pub(crate) first_end: Option<Timestamp>,
     /// Whether a task of the claimer is asked to end.
     pub(crate) stopping: bool,
+}
+
+impl Stream {
+    /// The stream, to take tasks from it. None if none of its tasks may start.
+    pub(crate) fn head(&self) -> Option<Head> {
+        let first_at = self.first_at?;
+        Some(Head { lane: self.key, priority: self.priority, first_at })
+    }
 }
 
 impl Seen {

@@ -4,91 +4,93 @@
 //! jumping from one to the next in the claim index, and only the head of each is read.
 
 use sea_orm::sea_query::{
-    Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, JoinType, LockBehavior, LockType, Order,
-    Query, SelectStatement, UnionType, WithClause,
+    Alias, CaseStatement, CommonTableExpression, Expr, ExprTrait, Func, JoinType, LockBehavior, LockType,
+    Order, Query, SelectStatement, UnionType, WithClause,
 };
 
 use stent_core::model::TaskStatus;
 
 use super::mark::{is_asked_to_end, is_not_asked_to_end};
-use super::{BATCH, Built, Sql, carried, in_batch, literal, name, names, no_number, null, number, of};
+use super::{BATCH, Built, Sql, carried, in_batch, limit, literal, name, names, no_number, null, number, of};
 use crate::row::{END_HINTS, Head, LaneRow, OneId, Picked, RankedRow, STREAM, Shape, StreamRow};
 use crate::table::{lane, task};
 
-const LANES: &str = "ready_lane";
 const STREAMS: &str = "stream";
 
 /// Every lane with tasks in the claim index, by priority, with the due times of its first task and of its first task that is not
-/// due yet. Lanes whose tasks have all ended cost nothing, however many are stored. One more row shows whether
+/// due yet; the present moment stands for the latter if the stream alone fills a claim without limits. Lanes whose tasks have all ended cost nothing, however many are stored. One more row shows whether
 /// [`ends`](super::limit::ends) is worth a query, so an idle claim costs one query.
+///
+/// The first task in the claim index shows the first stream, and the first one after a stream shows the next. So the entries that
+/// stand before the head of a stream, which Postgres keeps there until a vacuum, are passed once.
 pub(super) fn streams(sql: Sql<'_>) -> Built {
     let of_lane = |column| Expr::col((name("lane"), column));
     let of_stream = |column| Expr::col((name(STREAMS), column));
     let of_task = |column| Expr::col((name("task"), column));
+    let all = [task::ID, task::LANE, task::PRIORITY, task::READY_AT];
 
-    let of_ready = |column| Expr::col((name(LANES), column));
-    let first_lane = || {
-        Query::select()
-            .expr(of_task(task::LANE).min())
-            .from_as(task::TABLE, name("task"))
-            .and_where(of_task(task::LANE).is_not_null())
-            .and_where(of_task(task::READY_AT).is_not_null())
-            .take()
-    };
-    let next_lane = first_lane().and_where(of_task(task::LANE).gt(of_ready(task::LANE))).take();
-    let next_lane = Query::select()
-        .expr(scalar(next_lane))
-        .from(Alias::new(LANES))
-        .and_where(of_ready(task::LANE).is_not_null())
-        .take();
-    let mut lanes = CommonTableExpression::new();
-    lanes.table_name(LANES).column(task::LANE).query(first_lane().union(UnionType::All, next_lane).take());
-
-    let highest = |lane| ready(lane).expr(of_task(task::PRIORITY).max()).take();
     let first = Query::select()
-        .column((name(LANES), task::LANE))
-        .expr(scalar(highest(of_ready(task::LANE))))
-        .from(Alias::new(LANES))
-        .and_where(of_ready(task::LANE).is_not_null())
+        .columns(all)
+        .from_subquery(
+            in_order(ready().columns(all.map(|column| (name("task"), column))).take()),
+            name("head"),
+        )
         .take();
-    let lower = highest(of_stream(task::LANE))
+    let lower = ready()
+        .column((name("task"), task::ID))
+        .and_where(of_task(task::LANE).eq(of_stream(task::LANE)))
         .and_where(of_task(task::PRIORITY).lt(of_stream(task::PRIORITY)))
         .take();
+    let next_lane = ready()
+        .column((name("task"), task::ID))
+        .and_where(of_task(task::LANE).gt(of_stream(task::LANE)))
+        .take();
+    let next =
+        Query::select().expr(Func::coalesce([scalar(in_order(lower)), scalar(in_order(next_lane))])).take();
     let next = Query::select()
-        .column((name(STREAMS), task::LANE))
-        .expr(scalar(lower))
+        .columns(all.map(|column| (task::TABLE, column)))
         .from(Alias::new(STREAMS))
-        .and_where(of_stream(task::PRIORITY).is_not_null())
+        .cross_join(task::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col((task::TABLE, task::ID)), next))
         .take();
     let mut streams = CommonTableExpression::new();
-    streams
-        .table_name(STREAMS)
-        .columns([task::LANE, task::PRIORITY])
-        .query(first.clone().union(UnionType::All, next).take());
+    streams.table_name(STREAMS).columns(all).query(first.clone().union(UnionType::All, next).take());
 
-    let earliest = || {
-        ready(of_stream(task::LANE))
-            .expr(of_task(task::READY_AT).min())
+    let of_a_stream = || {
+        ready()
+            .and_where(of_task(task::LANE).eq(of_stream(task::LANE)))
             .and_where(of_task(task::PRIORITY).eq(of_stream(task::PRIORITY)))
             .and_where(wanted("task", sql.param(1)))
             .take()
     };
+    let earliest = || of_a_stream().expr(of_task(task::READY_AT).min()).take();
+    let first_at = earliest().and_where(of_task(task::READY_AT).gte(of_stream(task::READY_AT))).take();
     let not_due = earliest().and_where(of_task(task::READY_AT).gt(sql.param(1))).take();
+    // The entries of leases that have ended stand before the first task that is not due.
+    let fills = of_a_stream()
+        .column((name("task"), task::READY_AT))
+        .and_where(of_task(task::READY_AT).gte(of_stream(task::READY_AT)))
+        .and_where(of_task(task::READY_AT).lte(sql.param(1)))
+        .order_by((name("task"), task::READY_AT), Order::Asc)
+        .limit(limit(4))
+        .offset(limit(3))
+        .take();
+    let next_at =
+        CaseStatement::new().case(scalar(fills).is_not_null(), sql.param(1)).finally(scalar(not_due));
     let listed = Query::select()
         .expr_as(number(STREAM), "what")
         .columns(of("lane", LaneRow::COLUMNS))
         .column((name(STREAMS), task::PRIORITY))
-        .expr_as(scalar(earliest()), "first_at")
-        .expr_as(scalar(not_due), "next_at")
+        .expr_as(scalar(first_at), "first_at")
+        .expr_as(next_at, "next_at")
         .expr_as(no_number(), "first_end")
         .expr_as(number(0), "stopping")
         .from(Alias::new(STREAMS))
         .join_as(JoinType::InnerJoin, lane::TABLE, name("lane"), of_lane(lane::KEY).eq(of_stream(task::LANE)))
-        .and_where(of_stream(task::PRIORITY).is_not_null())
         .union(UnionType::All, end_hints(sql))
         .take();
     let mut with = WithClause::new();
-    with.recursive(true).cte(lanes).cte(streams);
+    with.recursive(true).cte(streams);
     Built::read(StreamRow::COLUMNS, listed.with(with))
 }
 
@@ -216,6 +218,7 @@ fn head(sql: Sql<'_>) -> SelectStatement {
         .from_as(task::TABLE, name("head"))
         .and_where(of_head(task::LANE).eq(in_batch("lane")))
         .and_where(of_head(task::PRIORITY).eq(in_batch("priority")))
+        .and_where(of_head(task::READY_AT).gte(in_batch("first_at")))
         .and_where(of_head(task::READY_AT).lte(now.clone()))
         .and_where(wanted("head", now))
         .order_by((name("head"), task::READY_AT), Order::Asc)
@@ -246,12 +249,23 @@ fn wanted(task: &'static str, now: Expr) -> Expr {
     is_not_asked_to_end(of_task(task::MARK)).and(in_time)
 }
 
-/// The tasks of a lane in the claim index: those that are ready now or later.
-fn ready(lane: Expr) -> SelectStatement {
+/// The tasks in the claim index: those that are ready now or later.
+fn ready() -> SelectStatement {
     Query::select()
         .from_as(task::TABLE, name("task"))
-        .and_where(Expr::col((name("task"), task::LANE)).eq(lane))
+        .and_where(Expr::col((name("task"), task::LANE)).is_not_null())
         .and_where(Expr::col((name("task"), task::READY_AT)).is_not_null())
+        .take()
+}
+
+/// The first of these tasks, in the order of the claim index.
+fn in_order(mut tasks: SelectStatement) -> SelectStatement {
+    tasks
+        .order_by((name("task"), task::LANE), Order::Asc)
+        .order_by((name("task"), task::PRIORITY), Order::Desc)
+        .order_by((name("task"), task::READY_AT), Order::Asc)
+        .order_by((name("task"), task::ID), Order::Asc)
+        .limit(1)
         .take()
 }
 

@@ -14,7 +14,7 @@ use super::record::{Record, Wanted};
 use super::run::Run;
 use crate::batch::Batch;
 use crate::row::{
-    self, EndHints, Ending, Head, OneId, Picked, Read, Recorded, Seen, Shape, Stream, WANT_ALL, WANT_OPEN,
+    self, EndHints, Ending, OneId, Picked, Read, Recorded, Seen, Shape, Stream, WANT_ALL, WANT_OPEN,
 };
 use crate::table::task::{PlainClaim, RareClaim, update_batches};
 
@@ -35,7 +35,15 @@ impl Claimable {
         request: &ClaimRequest<'_>,
         writes: bool,
     ) -> Result<Self> {
-        let values = vec![request.now.as_micros().into(), (*request.worker.as_uuid()).into()];
+        // A stream alone may fill a claim, unless limits hold its tasks back.
+        let others = (most(request) as i64 - 1).max(0);
+        let may_fill = i64::from(request.limits.is_empty());
+        let values = vec![
+            request.now.as_micros().into(),
+            (*request.worker.as_uuid()).into(),
+            others.into(),
+            may_fill.into(),
+        ];
         let (mut streams, mut end_hints) = (Vec::new(), EndHints::default());
         for seen in run.read(&run.store.statements.streams, values, Seen::read).await? {
             match seen {
@@ -164,8 +172,7 @@ pub(super) async fn pick<C: ConnectionTrait>(
     let mut picked = Vec::new();
     let streams = due.len();
     if !due.is_empty() || limits.are_tight() {
-        let heads = due.iter().map(|stream| Head { lane: stream.key, priority: stream.priority });
-        let streams = row::batch(heads);
+        let streams = row::batch(due.iter().filter_map(Stream::head));
         let others = [request.now.as_micros().into(), (max as i64).into()];
         picked = if limits.are_tight() {
             // Tasks with little room are picked first, and merged with the others by rank.

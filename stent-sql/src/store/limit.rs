@@ -15,7 +15,7 @@ use crate::row::{self, Head, Limited, OneFunction, RankedTask, Read, Started, St
 pub(super) struct Limits {
     room: BTreeMap<FunctionKey, Room>,
     /// Streams of functions with some room.
-    tight: Vec<(LaneKey, i16)>,
+    tight: Vec<Head>,
     /// The functions of the streams.
     functions: BTreeMap<LaneKey, FunctionKey>,
     /// The counts of each limited function of the streams.
@@ -99,7 +99,7 @@ impl Limits {
             match room.left {
                 0 => limits.gives_way = earlier(limits.gives_way, room.more_at),
                 _ => {
-                    limits.tight.push((stream.key, stream.priority));
+                    limits.tight.extend(stream.head());
                     limits.functions.insert(stream.key, function);
                 }
             }
@@ -128,8 +128,7 @@ impl Limits {
         run: &Run<'_, C>,
         request: &ClaimRequest<'_>,
     ) -> Result<Vec<TaskId>> {
-        let streams =
-            row::batch(self.tight.iter().map(|(lane, priority)| Head { lane: *lane, priority: *priority }));
+        let streams = row::batch(self.tight.iter().cloned());
         // One more task than there is room for shows that tasks are held back.
         let most = self.room.values().map(|room| room.left).max().unwrap_or_default() + 1;
         let values = run.values(&streams, [request.now.as_micros().into(), (most as i64).into()]);

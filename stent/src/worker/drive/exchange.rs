@@ -1,6 +1,8 @@
 //! Exchanges between a worker and its store. One exchange at a time sends everything new and claims the next work; if
 //! the store works in parallel, commits and claims each have an exchange of their own.
 
+use std::future;
+use std::panic;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,9 @@ use stent_core::model::{ExecutionStatus, Fence, NewTask, NewTaskState};
 use stent_core::transition::{Action, Commit, News, Next, Outcome, Transition};
 use stent_core::{TaskId, Timestamp, decide};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::outbox::is_of_the_store;
 use super::{Active, Driver};
@@ -175,7 +179,9 @@ impl Driver {
             let fence = submission.transition.fence();
             self.under_way.extend(fence.map(|fence| (fence.task, fence.commit)));
         }
-        Box::pin(async move {
+        // In a task of its own, so that packing and reading rows does not hold up the loop. Dropping the set aborts it.
+        let mut sent = JoinSet::new();
+        let exchange = async move {
             let (now, begun) = (engine.clock.now(), engine.waiters.begun());
             let (mut transitions, rest): (Vec<_>, Vec<_>) = batch.into_iter().map(Submission::split).unzip();
             transitions.iter_mut().for_each(|transition| lease_from(now + lease, transition));
@@ -187,6 +193,15 @@ impl Driver {
             let batch =
                 rest.into_iter().zip(transitions).map(|(join, transition)| join(transition)).collect();
             ExchangeDone { batch, claim, took, answer, begun }
+        };
+        sent.spawn(exchange.in_current_span());
+        Box::pin(async move {
+            match sent.join_next().await {
+                Some(Ok(done)) => done,
+                Some(Err(error)) if error.is_panic() => panic::resume_unwind(error.into_panic()),
+                // The runtime shuts down.
+                Some(Err(_)) | None => future::pending().await,
+            }
         })
     }
 
