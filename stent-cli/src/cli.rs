@@ -82,6 +82,7 @@ pub(crate) enum Command {
     Dlq(Dlq),
     Cleanup(Cleanup),
     Export(Export),
+    Import(Import),
     Migrate(Migrate),
     Doctor(Doctor),
     Completions(Completions),
@@ -648,6 +649,31 @@ pub(crate) struct Export {
     /// Writes to this file, which must not exist yet. A failure leaves no file
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+}
+
+/// Writes an execution that `stent export` has read from another store
+#[derive(Debug, Args)]
+#[command(after_help = "\
+All of it is written, or nothing. An open execution runs on in this store, and completed steps do not run again; the other \
+store is not changed. At most 10,000 tasks and 64 MiB.
+
+Examples:
+  stent import execution.jsonl --dry-run
+  stent import execution.jsonl --queue debugging
+  stent export 0192f3c8-5d1e-7a40-8c31-000000000000 --store postgres://prod/shop | stent import --store sqlite://shop.db")]
+pub(crate) struct Import {
+    /// The export; `-` or nothing is stdin
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Moves the execution and its open calls to this queue, so that workers of other queues leave them alone; calls that its code
+    /// makes later run on their own queues
+    #[arg(long, short, value_parser = value::queue, value_name = "QUEUE")]
+    pub(crate) queue: Option<String>,
+
+    /// Checks everything and says what would be written, and writes nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Creates the store's tables, or brings them up to date

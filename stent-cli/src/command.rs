@@ -8,6 +8,7 @@ mod dlq;
 mod doctor;
 mod export;
 mod find;
+mod import;
 mod list;
 mod migrate;
 mod pages;
@@ -80,6 +81,11 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<()> {
         },
         Command::Export(args) => {
             store::with(&global, async |stent| export::run(stent, &args, out).await).await
+        }
+        Command::Import(args) => {
+            // An unreadable file is found before the store is opened.
+            let source = import::Source::open(&args)?;
+            store::with(&global, async |stent| import::run(stent, &args, source, out).await).await
         }
         Command::Cleanup(args) => {
             store::with(&global, async |stent| cleanup::run(stent, &args, out).await).await

@@ -135,6 +135,7 @@ impl From<Error> for Fault {
             Error::Store(error) => error.into(),
             Error::NotFound(_) => Self::new(NOT_FOUND, error.to_string())
                 .hint("`stent list` shows the executions of the store; check --store, too"),
+            Error::Import(problem) => Self::new(FAILED, problem.to_string()).hint(problem.hint()),
             Error::Url { .. } | Error::Option { .. } | Error::Duration(_) => Self::usage(error.to_string()),
             error => Self::new(FAILED, error.to_string()),
         }

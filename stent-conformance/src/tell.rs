@@ -141,6 +141,7 @@ impl fmt::Display for Subject<'_> {
             }
             Transition::Request(Request { execution, .. }) => write!(f, "{execution} from outside"),
             Transition::Expire(Expire { task, .. }) => write!(f, "{task} from outside"),
+            Transition::Import(import) => write!(f, "{} from another store", import.execution),
             Transition::Unpark(Unpark { task, epoch, .. })
             | Transition::Postpone(Postpone { task, epoch, .. }) => {
                 write!(f, "{task} parked in epoch {epoch}")
@@ -174,6 +175,7 @@ impl fmt::Display for Verb<'_> {
                 write!(f, "is due at {until} and not at {from}")
             }
             Transition::Expire(_) => f.write_str("is over"),
+            Transition::Import(import) => write!(f, "arrives with {} tasks", import.tasks.len()),
             Transition::Request(request) => match &request.action {
                 Action::Cancel { until } => write!(f, "is asked to end until {until}"),
                 Action::Signal { name, id, value, .. } => write!(f, "signal {name:?} {id} with {value:?}"),

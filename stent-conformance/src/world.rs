@@ -513,7 +513,11 @@ impl Shared {
 
     fn learn(&self, batch: &[Transition]) {
         let mut known = self.known();
-        for new in batch.iter().flat_map(Transition::rows) {
+        let imported = batch.iter().filter_map(|transition| match transition {
+            Transition::Import(import) => Some(import.tasks.iter().map(|stored| &stored.task)),
+            _ => None,
+        });
+        for new in batch.iter().flat_map(Transition::rows).chain(imported.flatten()) {
             known.homes.insert(new.id, new.tree.execution);
             match new.kind {
                 StepKind::Call => {

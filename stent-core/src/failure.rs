@@ -102,6 +102,18 @@ impl Failure {
         }
     }
 
+    /// The approximate number of bytes of its texts and its data.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let causes: usize = self.causes.iter().map(String::len).sum();
+        self.kind.len()
+            + self.message.len()
+            + causes
+            + self.trace.as_ref().map_or(0, String::len)
+            + self.data_type.as_ref().map_or(0, String::len)
+            + self.data.as_ref().map_or(0, Payload::len)
+    }
+
     /// The payload in it. A new field that holds a user's data has to be told apart here.
     pub const fn data_mut(&mut self) -> Option<&mut Payload> {
         let Self { kind: _, message: _, causes: _, trace: _, data, data_type: _, fatal: _ } = self;

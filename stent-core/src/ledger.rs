@@ -25,12 +25,14 @@
 //! | File | Holds |
 //! |---|---|
 //! | `ledger.rs` | transitions, one by one |
+//! | `ledger/import.rs` | executions that come from another store, with their record |
 //! | `ledger/keys.rs` | tasks that share a key: key entries, and the tasks that wait for them |
 //! | `ledger/overlay.rs` | a batch played over the part of a store that was read, for stores that compare and write |
 //! | `ledger/reach.rs` | which transitions wait until the store has run the cascade of earlier ones |
 //! | `ledger/row.rs` | one task's row |
 //! | `ledger/writes.rs` | the rows to read before a batch, and the changes to write after it |
 
+mod import;
 mod keys;
 pub mod overlay;
 mod reach;
@@ -136,6 +138,7 @@ impl<'a> Ledger<'a> {
             Transition::Expire(expire) => self.expire(expire),
             Transition::Unpark(unpark) => self.unpark(unpark),
             Transition::Postpone(postpone) => self.postpone(postpone),
+            Transition::Import(import) => self.import(import),
         };
         if let Some(commit) = transition.commit().filter(|_| lacks_steps(transition, &outcome).is_some()) {
             self.reach.add_told(commit.tree.execution);
@@ -828,6 +831,7 @@ impl Reads {
             },
             Transition::Expire(expire) => self.add_end(&expire.tree, expire.key),
             Transition::Unpark(_) | Transition::Postpone(_) => {}
+            Transition::Import(import) => self.add_import(import),
         }
         transition.rows().iter().for_each(|new| self.add_new(new));
     }

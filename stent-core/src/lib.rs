@@ -15,6 +15,7 @@
 //! | [`transition`] | the unit of writing, and a store's answers to it |
 //! | [`ledger`] | what a transition does to rows; every store that can run Rust applies it with this |
 //! | [`replay`] | one task's code, checked against its recorded steps |
+//! | [`import`] | the parts of an export, put together again |
 //! | [`decide`] | requests, turns and crashes, turned into transitions |
 //! | [`pace`] | the worker's loop as data: when to claim, renew, stop |
 //! | [`backend`] | the contract of a store |
@@ -26,6 +27,7 @@ pub mod duration;
 mod excerpt;
 mod failure;
 mod id;
+pub mod import;
 mod key;
 pub mod ledger;
 pub mod limits;

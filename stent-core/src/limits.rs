@@ -30,6 +30,13 @@ pub const EXCHANGE_ROWS_MAX: usize = 4_096;
 /// one second, and no statement comes near a database's limit. One transition may exceed it alone.
 pub const EXCHANGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Most tasks of an execution that is imported. An import is one transition, so its rows and indexes are written while other writers
+/// of the same store wait: about a second.
+pub const IMPORT_TASKS_MAX: usize = 10_000;
+
+/// Most bytes of an execution that is imported, for the same reason, and because a database takes no value of unlimited size.
+pub const IMPORT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Most tasks claimed in one exchange.
 pub const CLAIM_MAX: usize = 512;
 

@@ -6,13 +6,16 @@
 //! | Transition | Sent by | Applied if |
 //! |---|---|---|
 //! | [`Dispatch`] | a caller | no task has the id, and no execution was dispatched under the key |
+//! | [`Import`] | an operator | no task has the root's id, no other execution has a key of it, and the executions that it waits for exist |
 //! | [`Commit`] | the worker that holds the task's lease | the task runs under this claim, and no other commit came between |
 //! | [`Request`] | a caller or an operator | the execution exists, and is in a state to which the action applies |
 //! | [`Expire`] | any worker or waiter | the task is open and its time is up |
 //! | [`Unpark`], [`Postpone`] | the worker that has the parked task's code in memory | the task is parked by this claim |
 
+use crate::backend::StoredTask;
 use crate::model::{
-    Epoch, Fence, NewTask, NewTaskState, Note, RetryPolicy, Said, Step, TaskResult, Tree, Wait,
+    EndedClaim, Epoch, Fence, KeyEntry, NewTask, NewTaskState, Note, RetryPolicy, Said, Step, TaskResult,
+    Tree, Wait,
 };
 use crate::{Digest, ExecutionId, Failure, Key, Payload, TaskId, Timestamp};
 
@@ -35,6 +38,8 @@ pub enum Transition {
     Unpark(Unpark),
     /// A parked task becomes due later.
     Postpone(Postpone),
+    /// An execution comes from another store, with its record.
+    Import(Import),
 }
 
 /// Starts an execution: writes its root task.
@@ -195,6 +200,74 @@ pub struct Postpone {
     pub until: Timestamp,
 }
 
+/// Writes an execution that another store has exported, with its whole record.
+///
+/// All of it is written, or none. If a task has the root's id already, the outcome is [`Already`](Outcome::Already). If another
+/// execution holds one of the keys, it is [`Exists`](Outcome::Exists). If an execution that it waits for is not in the store, it is
+/// [`Gone`](Outcome::Gone): nobody would wake the wait.
+///
+/// No lease comes with it. A task that ran is pending and due, and its claim is counted neither as an attempt nor as a crash; if it
+/// was asked to end, it has ended. The epochs keep their counts and lose their nonces, so no write of an earlier claim passes (G3).
+/// Parked tasks stay parked, with their thresholds and moments. A call that waited for another execution's result under a key
+/// becomes the key's holder, unless this store has a holder or a result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Import {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Its tasks, the root among them, in any order.
+    pub tasks: Vec<StoredTask>,
+    /// Claims of these tasks that ended badly; those of a task in their order.
+    pub ended_claims: Vec<EndedClaim>,
+    /// The key entries that belong to it: its dispatch, signals, and results that its tasks still compute.
+    pub key_entries: Vec<KeyEntry>,
+    /// Notes, in order.
+    pub notes: Vec<ImportedNote>,
+    /// Its open waits for executions, each with the execution.
+    pub awaits: Vec<(TaskId, ExecutionId)>,
+}
+
+/// A note of an imported execution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImportedNote {
+    /// The task whose code wrote it.
+    pub task: TaskId,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// The note.
+    pub note: Note,
+}
+
+impl Import {
+    /// An import without tasks.
+    #[must_use]
+    pub const fn new(execution: ExecutionId, at: Timestamp) -> Self {
+        Self {
+            execution,
+            at,
+            tasks: Vec::new(),
+            ended_claims: Vec::new(),
+            key_entries: Vec::new(),
+            notes: Vec::new(),
+            awaits: Vec::new(),
+        }
+    }
+
+    /// The approximate number of bytes of its data.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let tasks = self
+            .tasks
+            .iter()
+            .map(|stored| ROW_BYTES + stored.task.args.len() + stored.result.as_ref().map_or(0, of_result));
+        let ended = self.ended_claims.iter().filter_map(|ended| ended.failure.as_ref()).map(of_failure);
+        let keys = self.key_entries.iter().map(|entry| entry.value.as_ref().map_or(0, Payload::len));
+        let notes = self.notes.iter().map(|noted| of_note(&noted.note));
+        tasks.chain(ended).chain(keys).chain(notes).sum()
+    }
+}
+
 impl Transition {
     /// The task that the transition changes. For a dispatch or a request, the execution's root.
     #[must_use]
@@ -206,6 +279,7 @@ impl Transition {
             Self::Expire(expire) => expire.task,
             Self::Unpark(unpark) => unpark.task,
             Self::Postpone(postpone) => postpone.task,
+            Self::Import(import) => import.execution.root(),
         }
     }
 
@@ -218,7 +292,8 @@ impl Transition {
             | Self::Request(Request { at, .. })
             | Self::Expire(Expire { at, .. })
             | Self::Unpark(Unpark { at, .. })
-            | Self::Postpone(Postpone { at, .. }) => *at,
+            | Self::Postpone(Postpone { at, .. })
+            | Self::Import(Import { at, .. }) => *at,
         }
     }
 
@@ -231,7 +306,8 @@ impl Transition {
             | Self::Request(Request { at, .. })
             | Self::Expire(Expire { at, .. })
             | Self::Unpark(Unpark { at, .. })
-            | Self::Postpone(Postpone { at, .. }) => *at = moment,
+            | Self::Postpone(Postpone { at, .. })
+            | Self::Import(Import { at, .. }) => *at = moment,
         }
         self
     }
@@ -241,9 +317,12 @@ impl Transition {
     pub const fn commit(&self) -> Option<&Commit> {
         match self {
             Self::Commit(commit) => Some(commit),
-            Self::Dispatch(_) | Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => {
-                None
-            }
+            Self::Dispatch(_)
+            | Self::Request(_)
+            | Self::Expire(_)
+            | Self::Unpark(_)
+            | Self::Postpone(_)
+            | Self::Import(_) => None,
         }
     }
 
@@ -252,9 +331,12 @@ impl Transition {
     pub const fn commit_mut(&mut self) -> Option<&mut Commit> {
         match self {
             Self::Commit(commit) => Some(commit),
-            Self::Dispatch(_) | Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => {
-                None
-            }
+            Self::Dispatch(_)
+            | Self::Request(_)
+            | Self::Expire(_)
+            | Self::Unpark(_)
+            | Self::Postpone(_)
+            | Self::Import(_) => None,
         }
     }
 
@@ -275,19 +357,22 @@ impl Transition {
     pub const fn action(&self) -> Option<&Action> {
         match self {
             Self::Request(request) => Some(&request.action),
-            Self::Dispatch(_) | Self::Commit(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => {
-                None
-            }
+            Self::Dispatch(_)
+            | Self::Commit(_)
+            | Self::Expire(_)
+            | Self::Unpark(_)
+            | Self::Postpone(_)
+            | Self::Import(_) => None,
         }
     }
 
-    /// The rows that the transition inserts.
+    /// The rows that the transition inserts, except those of an import, which are not new.
     #[must_use]
     pub fn rows(&self) -> &[NewTask] {
         match self {
             Self::Dispatch(dispatch) => std::slice::from_ref(&dispatch.root),
             Self::Commit(commit) => &commit.insert,
-            Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => &[],
+            Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) | Self::Import(_) => &[],
         }
     }
 
@@ -297,7 +382,9 @@ impl Transition {
         match self {
             Self::Dispatch(dispatch) => std::slice::from_mut(&mut dispatch.root),
             Self::Commit(commit) => &mut commit.insert,
-            Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) => &mut [],
+            Self::Request(_) | Self::Expire(_) | Self::Unpark(_) | Self::Postpone(_) | Self::Import(_) => {
+                &mut []
+            }
         }
     }
 
@@ -313,6 +400,7 @@ impl Transition {
                 Action::Cancel { .. } | Action::Discard => 0,
             },
             Self::Expire(expire) => of_failure(&expire.failure),
+            Self::Import(import) => import.bytes(),
         };
         let rows = self.rows().iter().map(|row| {
             let result = match &row.state {
@@ -360,12 +448,7 @@ impl Commit {
     }
 
     fn note_bytes(&self) -> usize {
-        let notes = self.notes.iter().map(|said| match &said.note {
-            Note::Set { value, .. } | Note::SetFrom { value, .. } => value.len(),
-            Note::Progress { text, .. } => text.len(),
-            Note::Count { .. } | Note::CountFrom { .. } => 0,
-        });
-        notes.sum()
+        self.notes.iter().map(|said| of_note(&said.note)).sum()
     }
 }
 
@@ -391,7 +474,7 @@ macro_rules! transition_from {
     };
 }
 
-transition_from!(Dispatch Commit Request Expire Unpark Postpone);
+transition_from!(Dispatch Commit Request Expire Unpark Postpone Import);
 
 /// The approximate size of a row without its payloads.
 const ROW_BYTES: usize = 256;
@@ -400,15 +483,16 @@ fn of_result(result: &TaskResult) -> usize {
     result.as_ref().map_or_else(of_failure, Payload::len)
 }
 
+fn of_note(note: &Note) -> usize {
+    match note {
+        Note::Set { value, .. } | Note::SetFrom { value, .. } => value.len(),
+        Note::Progress { text, .. } => text.len(),
+        Note::Count { .. } | Note::CountFrom { .. } => 0,
+    }
+}
+
 fn of_failure(failure: &Failure) -> usize {
-    let causes: usize = failure.causes.iter().map(String::len).sum();
-    let trace = failure.trace.as_ref().map_or(0, String::len);
-    failure.kind.len()
-        + failure.message.len()
-        + causes
-        + trace
-        + failure.data_type.as_ref().map_or(0, String::len)
-        + failure.data.as_ref().map_or(0, Payload::len)
+    failure.bytes()
 }
 
 /// Items added to a map.
@@ -433,9 +517,10 @@ pub enum Outcome {
     Already(News),
     /// Another claim has the task, or its state does not match the guard; nothing was changed (G3).
     Fenced,
-    /// Another execution was dispatched under the same key before; nothing was changed (G12).
+    /// Another execution was dispatched under the same key before, or holds a key of an import; nothing was changed (G12).
     Exists(ExecutionId),
-    /// The task has ended or was purged, or its state does not admit the change; nothing was changed (G7).
+    /// The task has ended or was purged, its state does not admit the change, or an import waits for an execution that is not in the
+    /// store; nothing was changed (G7).
     Gone,
 }
 

@@ -43,12 +43,12 @@ use async_trait::async_trait;
 use stent_core::backend::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Error, ErrorKind, Exchanged,
     ExecutionView, Filter, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest,
-    Purged, Reads, Renewal, Result, RunningView, SchemaVersion, TaskView, Topic,
+    Purged, Reads, Renewal, Result, RunningView, SchemaVersion, StoredTask, TaskView, Topic,
 };
 use stent_core::limits::LOOKUP_MAX;
-use stent_core::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
+use stent_core::model::{EndedClaim, ExecutionStatus, KeyEntry, Lease, Seq, Step, WorkerRecord};
 use stent_core::transition::Transition;
-use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
+use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 use tokio::sync::watch;
 
 use crate::claim::Claims;
@@ -211,6 +211,24 @@ impl Inspect for MemoryStore {
         max: usize,
     ) -> Result<Vec<TaskView>> {
         Ok(self.records("tasks")?.tasks(execution, after, max))
+    }
+
+    async fn stored(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<StoredTask>> {
+        Ok(self.records("stored")?.stored(execution, after, max).cloned().collect())
+    }
+
+    async fn key_entries(
+        &self,
+        execution: ExecutionId,
+        after: Option<Key>,
+        max: usize,
+    ) -> Result<Vec<KeyEntry>> {
+        Ok(self.records("key entries")?.entries_of(execution, after, max))
     }
 
     async fn list(

@@ -9,7 +9,9 @@ use stent_core::backend::{
     StoredTask, TaskView, tally,
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{EndedClaim, ExecutionStatus, KeyEntryKind, Seq, StepKind, TaskStatus, WorkerRecord};
+use stent_core::model::{
+    EndedClaim, ExecutionStatus, KeyEntry, KeyEntryKind, Seq, StepKind, TaskStatus, WorkerRecord,
+};
 use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 
 use crate::records::Records;
@@ -21,13 +23,26 @@ impl Records {
     }
 
     pub(crate) fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize) -> Vec<TaskView> {
+        self.stored(execution, after, max).map(StoredTask::to_view).collect()
+    }
+
+    pub(crate) fn stored(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> impl Iterator<Item = &StoredTask> {
         self.tasks
             .values()
-            .filter(|record| record.task.tree.execution == execution)
-            .filter(|record| after.is_none_or(|after| record.row.id > after))
+            .filter(move |record| record.task.tree.execution == execution)
+            .filter(move |record| after.is_none_or(|after| record.row.id > after))
             .take(max.min(PAGE_MAX))
-            .map(StoredTask::to_view)
-            .collect()
+    }
+
+    pub(crate) fn entries_of(&self, execution: ExecutionId, after: Option<Key>, max: usize) -> Vec<KeyEntry> {
+        let entries = self.key_entries.values().filter(|entry| entry.execution == execution);
+        let open = entries.filter(|entry| entry.kind != KeyEntryKind::Result || entry.value.is_none());
+        open.filter(|entry| Some(entry.key) > after).take(max.min(PAGE_MAX)).cloned().collect()
     }
 
     pub(crate) fn items(&self, map: TaskId, from: Seq, max: usize) -> Vec<ItemView> {

@@ -83,6 +83,32 @@ impl RedisStore {
         Ok(found)
     }
 
+    /// Reads a page of an execution's tasks.
+    async fn page_of(
+        &self,
+        operation: &'static str,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<StoredTask>> {
+        let _call = self.enter(operation)?;
+        let max = max.min(PAGE_MAX);
+        let key = self.keys.tasks(execution);
+        let from = after.as_ref().map_or(Bound::Open, |after| Bound::After(id(after)));
+        let mut ids = self.ids(operation, &page(&key, &from, &Bound::Open, max)).await?;
+        let root = execution.root();
+        if after.is_none_or(|after| root > after) {
+            ids.push(root);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let mut tasks = self.stored(operation, ids).await?;
+        // The id may belong to a step of another execution, which is not a task of this one.
+        tasks.retain(|task| task.row.tree.execution == execution);
+        tasks.truncate(max);
+        Ok(tasks)
+    }
+
     async fn ids(&self, operation: &'static str, cmd: &Cmd) -> Result<Vec<TaskId>> {
         let members: Vec<Vec<u8>> = self.link.run(operation, cmd).await?;
         Ok(members.iter().filter_map(|member| last_id(member)).collect())
@@ -123,8 +149,7 @@ impl RedisStore {
     async fn dispatched_under(&self, key: Key) -> Result<Option<ExecutionId>> {
         let bytes: Option<Vec<u8>> = self.link.run("list", &Cmd::get(self.keys.entry(key))).await?;
         let Some(bytes) = bytes else { return Ok(None) };
-        let (_, entry) = bytes.split_first_chunk::<8>().ok_or_else(|| corrupt("a key entry is too short"))?;
-        let entry: KeyEntry = decode(entry)?;
+        let entry = decode_entry(&bytes)?;
         Ok((entry.kind == KeyEntryKind::Dispatch).then_some(entry.execution))
     }
 
@@ -162,6 +187,12 @@ impl RedisStore {
         let is_in_all = |at: usize| scores.iter().all(|scores| scores.get(at).is_some_and(Option::is_some));
         Ok(ids.into_iter().enumerate().filter(|(at, _)| is_in_all(*at)).map(|(_, task)| task).collect())
     }
+}
+
+/// Decodes a key entry, which is stored after its revision.
+fn decode_entry(bytes: &[u8]) -> Result<KeyEntry> {
+    let (_, entry) = bytes.split_first_chunk::<8>().ok_or_else(|| corrupt("a key entry is too short"))?;
+    decode(entry)
 }
 
 #[async_trait]
@@ -204,22 +235,44 @@ impl Inspect for RedisStore {
         after: Option<TaskId>,
         max: usize,
     ) -> Result<Vec<TaskView>> {
-        let _call = self.enter("tasks")?;
-        let max = max.min(PAGE_MAX);
-        let key = self.keys.tasks(execution);
-        let from = after.as_ref().map_or(Bound::Open, |after| Bound::After(id(after)));
-        let mut ids = self.ids("tasks", &page(&key, &from, &Bound::Open, max)).await?;
-        let root = execution.root();
-        if after.is_none_or(|after| root > after) {
-            ids.push(root);
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        let mut tasks = self.stored("tasks", ids).await?;
-        // The id may belong to a step of another execution, which is not a task of this one.
-        tasks.retain(|task| task.row.tree.execution == execution);
-        tasks.truncate(max);
+        let tasks = self.page_of("tasks", execution, after, max).await?;
         Ok(tasks.iter().map(StoredTask::to_view).collect())
+    }
+
+    async fn stored(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<StoredTask>> {
+        self.page_of("stored", execution, after, max).await
+    }
+
+    async fn key_entries(
+        &self,
+        execution: ExecutionId,
+        after: Option<Key>,
+        max: usize,
+    ) -> Result<Vec<KeyEntry>> {
+        let _call = self.enter("key entries")?;
+        let mut keys = BTreeSet::new();
+        for set in [self.keys.pending_keys(execution), self.keys.other_keys(execution)] {
+            let from = after.as_ref().map_or(Bound::Open, |after| Bound::After(after.as_uuid().as_bytes()));
+            keys.extend(self.ids("key entries", &page(&set, &from, &Bound::Open, max.min(PAGE_MAX))).await?);
+        }
+        let keys: Vec<_> =
+            keys.into_iter().take(max.min(PAGE_MAX)).map(|id| Key::from_uuid(*id.as_uuid())).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut values = redis::cmd("MGET");
+        keys.iter().for_each(|key| _ = values.arg(self.keys.entry(*key)));
+        let replies: Vec<Option<Vec<u8>>> = self.link.run("key entries", &values).await?;
+        let entries = replies.into_iter().flatten().map(|bytes| decode_entry(&bytes));
+        // An entry may have changed since its key was read.
+        let is_open = |entry: &KeyEntry| entry.kind != KeyEntryKind::Result || entry.value.is_none();
+        let entries = entries.collect::<Result<Vec<_>>>()?.into_iter();
+        Ok(entries.filter(|entry| entry.execution == execution && is_open(entry)).collect())
     }
 
     async fn list(

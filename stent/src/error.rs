@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use stent_core::backend::Error as StoreError;
 use stent_core::duration::DurationError;
+use stent_core::import::ImportError;
 use stent_core::model::ExecutionStatus;
 use stent_core::{CodecError, ExecutionId, Failure};
 
@@ -181,6 +182,10 @@ pub enum Error {
     )]
     NotFound(ExecutionId),
 
+    /// An exported execution cannot be [imported](crate::Stent::import).
+    #[error("{0}; {hint} [stent::Import]", hint = .0.hint())]
+    Import(ImportError),
+
     /// A value could not be encoded or decoded.
     #[error("{what}: {source} [stent::Codec]")]
     Codec {
@@ -303,6 +308,7 @@ impl Error {
             Self::InTransaction { .. } => "stent::InTransaction",
             Self::NoTransactions { .. } => "stent::NoTransactions",
             Self::NotFound(_) => "stent::NotFound",
+            Self::Import(_) => "stent::Import",
             Self::Codec { .. } => "stent::Codec",
             Self::PayloadTooLarge { .. } => "stent::PayloadTooLarge",
             Self::Option { .. } => "stent::Option",
@@ -496,6 +502,7 @@ mod tests {
             Error::InTransaction { what: text(), remedy },
             Error::NoTransactions { store: "x", kind: "memory" },
             Error::NotFound(id),
+            Error::Import(ImportError::CutOff(id)),
             Error::Codec {
                 what: text(),
                 source: stent_core::Codec::Json.encode(&f64::NAN).expect_err("JSON has no such number"),

@@ -178,6 +178,7 @@ pub use execution::dead_letters::{DeadLetters, RetryDeadLetter};
 pub use execution::dispatch::{Dispatch, DispatchAll};
 pub use execution::export::Export;
 pub use execution::handle::Handle;
+pub use execution::import::{Import, Imported};
 pub use execution::inspect::Inspector;
 pub use execution::request::{Cancel, SendSignal};
 pub use execution::result::ResultOf;
@@ -191,6 +192,7 @@ pub use function::state::State;
 pub use function::{Cached, Function, FunctionOptions};
 pub use stent::{Stent, StentBuilder};
 pub use stent_core::backend::{Error as StoreError, ErrorKind as StoreErrorKind};
+pub use stent_core::import::ImportError;
 pub use stent_core::model::{ExecutionStatus, Rate, RetryPolicy, WorkerState};
 pub use stent_core::{Codec, CodecError, ExecutionId, Failure, Kind, Payload, TaskId, Timestamp, WorkerId};
 #[cfg(feature = "macros")]

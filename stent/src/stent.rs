@@ -26,6 +26,7 @@ use crate::execution::by_name::DispatchByName;
 use crate::execution::dead_letters::DeadLetters;
 use crate::execution::dispatch::{Dispatch, DispatchAll};
 use crate::execution::handle::Handle;
+use crate::execution::import::Import;
 use crate::execution::inspect::Inspector;
 use crate::execution::request::{Cancel, SendSignal};
 use crate::execution::result::{ResultOf, decode_outcome};
@@ -503,6 +504,28 @@ impl Stent {
     #[must_use]
     pub fn inspect(&self) -> Inspector {
         Inspector::new(self.engine.clone())
+    }
+
+    /// Begins to import an execution that another store has [exported](Inspector::export): its whole record, with its keys. An open
+    /// execution runs on in this store, and completed steps do not run again. The execution in the other store is not changed; if
+    /// workers still run it there, its steps run in both.
+    ///
+    /// A task that ran when it was exported is due at once. Parked tasks stay parked, and deadlines and the moments of sleeps stay as
+    /// they are, so those that have passed meanwhile are due. Results that were cached under keys are not part of an export.
+    ///
+    /// ```
+    /// # async fn example(production: stent::Stent, laptop: stent::Stent, id: stent::ExecutionId) -> stent::Result<()> {
+    /// let (mut export, mut import) = (production.inspect().export(id), laptop.import());
+    /// while let Some(part) = export.next().await? {
+    ///     import.add(part)?;
+    /// }
+    /// let imported = import.queue("debugging").write().await?;
+    /// println!("imported {} with {} tasks", imported.execution, imported.tasks);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn import(&self) -> Import {
+        Import::new(self.engine.clone())
     }
 
     /// Deletes executions that ended longer ago than `age`: oldest first, at most `max`. Returns how many it deleted.

@@ -9,7 +9,7 @@ use stent_core::backend::{
 };
 use stent_core::limits::{LOOKUP_MAX, PAGE_MAX};
 use stent_core::model::{
-    EndedClaim, ExecutionStatus, KeyEntryKind, Lane, Seq, Step, StepKind, TaskStatus, WorkerRecord,
+    EndedClaim, ExecutionStatus, KeyEntry, KeyEntryKind, Lane, Seq, Step, StepKind, TaskStatus, WorkerRecord,
 };
 use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 
@@ -51,6 +51,28 @@ impl Inspect for JsonStore {
         let data = self.data("tasks")?;
         let tasks = data.of(execution).filter(|record| Some(record.row.id) > after);
         Ok(page(tasks.map(StoredTask::to_view), max))
+    }
+
+    async fn stored(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<StoredTask>> {
+        let data = self.data("stored")?;
+        Ok(page(data.of(execution).filter(|record| Some(record.row.id) > after).cloned(), max))
+    }
+
+    async fn key_entries(
+        &self,
+        execution: ExecutionId,
+        after: Option<Key>,
+        max: usize,
+    ) -> Result<Vec<KeyEntry>> {
+        let data = self.data("key entries")?;
+        let entries = data.key_entries.values().filter(|entry| entry.execution == execution);
+        let open = entries.filter(|entry| entry.kind != KeyEntryKind::Result || entry.value.is_none());
+        Ok(page(open.filter(|entry| Some(entry.key) > after).cloned(), max))
     }
 
     async fn list(

@@ -4,6 +4,7 @@ mod acting;
 mod fitting;
 mod helping;
 mod looking;
+mod moving;
 mod opening;
 mod program;
 mod servers;

@@ -15,6 +15,7 @@ mod expiry;
 mod fate;
 mod fence;
 mod gather;
+mod import;
 mod inspect;
 mod join;
 mod key;
@@ -71,6 +72,7 @@ pub(crate) const AREAS: &[&[Listed]] = &[
     signal::CASES,
     key::CASES,
     dispatch_key::CASES,
+    import::CASES,
     cancel::CASES,
     stop::CASES,
     expiry::CASES,

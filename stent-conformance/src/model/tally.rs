@@ -31,6 +31,7 @@ impl Tally {
                 Next::End(Err(_)) => "fail",
                 Next::Release => "release",
             },
+            Transition::Import(_) => "import",
             Transition::Unpark(_) => "wake",
             Transition::Postpone(_) => "put off",
             Transition::Expire(_) => "expire",

@@ -125,7 +125,9 @@ impl Transactions for Announced {
 /// or free a slot of a limit.
 fn may_make_work(transition: &Transition) -> bool {
     match transition {
-        Transition::Dispatch(_) | Transition::Expire(_) | Transition::Unpark(_) => true,
+        Transition::Dispatch(_) | Transition::Expire(_) | Transition::Unpark(_) | Transition::Import(_) => {
+            true
+        }
         Transition::Commit(commit) => !is_own_record(commit),
         Transition::Request(Request { action, .. }) => match action {
             Action::Cancel { .. } | Action::Signal { .. } | Action::Redrive { .. } => true,
@@ -171,7 +173,7 @@ fn may_end(transition: &Transition, outcome: &Outcome) -> bool {
         }
         Transition::Dispatch(dispatch) => may_start_ended(&dispatch.root),
         Transition::Request(Request { action, .. }) => matches!(action, Action::Cancel { .. }),
-        Transition::Expire(_) => true,
+        Transition::Expire(_) | Transition::Import(_) => true,
         Transition::Unpark(_) | Transition::Postpone(_) => false,
     }
 }

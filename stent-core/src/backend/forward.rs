@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use super::{
     Backend, BackendInfo, ClaimRequest, DeadLetter, DeadLetterStat, Exchanged, ExecutionView, Filter,
     Finding, Hints, Inspect, ItemView, LaneView, Listener, Migrate, NotesView, PurgeRequest, Purged, Reads,
-    Renewal, Result, RunningView, SchemaVersion, Store, TaskView, Topic, Transactions,
+    Renewal, Result, RunningView, SchemaVersion, Store, StoredTask, TaskView, Topic, Transactions,
 };
-use crate::model::{EndedClaim, ExecutionStatus, Lease, Seq, Step, WorkerRecord};
+use crate::model::{EndedClaim, ExecutionStatus, KeyEntry, Lease, Seq, Step, WorkerRecord};
 use crate::transition::Transition;
-use crate::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
+use crate::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 
 /// Writes [`Forward`] and the traits of a store for it, from one list of verbs.
 macro_rules! forward {
@@ -135,6 +135,8 @@ forward! {
     }
     Inspect {
         async fn tasks(execution: ExecutionId, after: Option<TaskId>, max: usize) -> Result<Vec<TaskView>>;
+        async fn stored(execution: ExecutionId, after: Option<TaskId>, max: usize) -> Result<Vec<StoredTask>>;
+        async fn key_entries(execution: ExecutionId, after: Option<Key>, max: usize) -> Result<Vec<KeyEntry>>;
         async fn list(filter: &Filter, before: Option<ExecutionId>, max: usize) -> Result<Vec<ExecutionView>>;
         async fn count(max: usize) -> Result<BTreeMap<ExecutionStatus, u64>>;
         async fn lanes(now: Timestamp, max: usize) -> Result<Vec<LaneView>>;

@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 #[cfg(doc)]
 use super::Verdict;
-use super::{Finding, Result};
+use super::{Finding, Result, StoredTask};
 use crate::limits::{COUNT_MAX, ID_DRIFT_MAX, LANES_MAX, NOTES_MAX, PAGE_MAX};
 use crate::model::{
-    EndedClaim, ExecutionStatus, Lane, Marks, RetryPolicy, Seq, Step, StepKind, TaskResult, TaskStatus,
-    WorkerRecord, split_version,
+    EndedClaim, ExecutionStatus, KeyEntry, Lane, Marks, RetryPolicy, Seq, Step, StepKind, TaskResult,
+    TaskStatus, WorkerRecord, split_version,
 };
 use crate::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 
@@ -52,6 +52,27 @@ pub trait Inspect: Debug + Send + Sync + 'static {
     /// is by id, and so oldest first.
     async fn tasks(&self, execution: ExecutionId, after: Option<TaskId>, max: usize)
     -> Result<Vec<TaskView>>;
+
+    /// Reads a page of an execution's tasks as they are stored, for an export: in the order of [`tasks`](Self::tasks), after `after`.
+    /// One page is of one moment, as far as the store can.
+    ///
+    /// Of the constant part, the fields `attempts`, `failure`, `keyed`, `expires_at`, `digest` and `state` mean nothing: the row has
+    /// the current values.
+    async fn stored(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<StoredTask>>;
+
+    /// Reads a page of an execution's key entries by key, those after `after`: of its dispatch, of signals, and of results that have
+    /// no value yet. Results with a value are left out; they belong to their keys.
+    async fn key_entries(
+        &self,
+        execution: ExecutionId,
+        after: Option<Key>,
+        max: usize,
+    ) -> Result<Vec<KeyEntry>>;
 
     /// Reads a page of up to `max` executions before `before` that match the filter, by id, newest first.
     async fn list(

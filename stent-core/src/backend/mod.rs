@@ -36,7 +36,7 @@ pub use channel::HintChannel;
 pub use claim::{ClaimRequest, Claimed, Expired, Limit, LimitUsage, NoStickyCache, StickyCache};
 pub use diagnosis::{Finding, Verdict};
 pub use error::{Error, ErrorKind, Result};
-pub use export::ExportRecord;
+pub use export::{ExportRecord, ExportedRow};
 pub use forward::Forward;
 pub use inspect::{
     DeadLetter, DeadLetterStat, ExecutionView, Filter, Inspect, ItemView, LaneView, NotesView, ProgressView,

@@ -96,6 +96,11 @@ impl KeyEntries {
         Some(key_entry)
     }
 
+    /// Adds an entry that comes from another store.
+    pub(super) fn import(&mut self, key_entry: KeyEntry) {
+        self.put(key_entry);
+    }
+
     fn put(&mut self, key_entry: KeyEntry) {
         self.forgotten.remove(&key_entry.key);
         self.key_entries.insert(key_entry.key, (key_entry, true));
@@ -219,7 +224,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// A call under a key: it gets the kept result at once, waits for the key's holder, or becomes the holder (G12).
-    fn insert_call(&mut self, new: &'a NewTask, Keyed { key, ttl }: Keyed, at: Timestamp) {
+    pub(super) fn insert_call(&mut self, new: &'a NewTask, Keyed { key, ttl }: Keyed, at: Timestamp) {
         let key_entry = self.key_entries.get(key);
         if let Some(value) = key_entry.and_then(|key_entry| key_entry.result(at)).cloned() {
             self.complete(new.id, Marks::of(Mark::Hit), Written::Kept(Ok(value)), at);
@@ -236,7 +241,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn wait_under(&mut self, key: Key, task: TaskId) {
+    pub(super) fn wait_under(&mut self, key: Key, task: TaskId) {
         self.key_entries.waiters.entry(key).or_default().insert(task);
     }
 
@@ -334,7 +339,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Completes a new wait for an execution that has ended already, or does not exist.
-    fn join_ended(&mut self, joiner: TaskId, execution: ExecutionId, at: Timestamp) {
+    pub(super) fn join_ended(&mut self, joiner: TaskId, execution: ExecutionId, at: Timestamp) {
         let root = execution.root();
         match self.root(execution).map(|row| row.status) {
             Some(status) if status.is_terminal() => {

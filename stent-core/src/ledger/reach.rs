@@ -70,9 +70,12 @@ impl Ledger<'_> {
     /// interfere with it, so that many deadlines that pass at once still fit one batch.
     fn concerns(&self, transition: &Transition) -> bool {
         let Reach { keys, executions, closes, out_of_sight, told: _ } = &self.reach;
+        if matches!(transition, Transition::Import(_)) {
+            return true; // Rare, and it may touch as many keys and executions as it likes.
+        }
         let row = self.peek(transition.task());
         let execution = match transition {
-            Transition::Dispatch(_) => None,
+            Transition::Dispatch(_) | Transition::Import(_) => None,
             Transition::Commit(commit) => Some(commit.tree.execution),
             Transition::Request(request) => Some(request.execution),
             Transition::Expire(expire) => Some(expire.tree.execution),

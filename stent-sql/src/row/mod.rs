@@ -36,7 +36,7 @@ pub(crate) use task::{
 pub(crate) use view::{
     COUNTER, CalledWith, DeadLetterRow, DeadLetterStatRow, Dispatched, EndedClaimRow, ExecutionRow, ItemRow,
     LaneViewRow, NewEndedClaim, NoteCells, NoteRow, Now, Place, ProgressRow, RunningRow, STATE, SUMMARY,
-    Tally, TaskRow, called_with, dead_letter, dead_letter_stat, ended_claim, ended_claim_batch,
-    execution_view, item_view, lane_view, note_row, progress_view, running_view, task_view,
+    StoredRow, Tally, TaskRow, called_with, dead_letter, dead_letter_stat, ended_claim, ended_claim_batch,
+    execution_view, item_view, lane_view, note_row, progress_view, running_view, stored_task, task_view,
 };
 pub(crate) use worker::{NewWorker, WorkerRow, worker, worker_batch};

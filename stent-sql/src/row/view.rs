@@ -2,11 +2,11 @@
 
 use stent_core::backend::{
     DeadLetter, DeadLetterStat, ExecutionView, ItemView, LaneView, ProgressView, Result, RunningView,
-    SummaryView, TaskView,
+    StoredTask, SummaryView, TaskView,
 };
 use stent_core::model::{
-    ClaimEnd, EndedClaim, Epoch, ExecutionStatus, Marks, Progress, RetryPolicy, Seq, StepKind, TaskResult,
-    TaskStatus,
+    ClaimEnd, EndedClaim, Epoch, ExecutionStatus, Marks, NewTask, NewTaskState, Progress, RetryPolicy, Seq,
+    StepKind, TaskResult, TaskStatus,
 };
 use stent_core::{ExecutionId, Payload, TaskId, Timestamp, WorkerId};
 
@@ -14,7 +14,7 @@ use super::cell::{Json, Tags};
 use super::reader::corrupt;
 use super::shape::{Read, batch, rows};
 use super::step::{payload, result_of};
-use super::task::LaneRow;
+use super::task::{LaneRow, Picked};
 use super::{Reader, failure};
 use crate::batch::Batch;
 use crate::table::{ended_claim, key, note, progress, task};
@@ -70,6 +70,14 @@ rows! {
         created_at: Timestamp,
         started_at: Option<Timestamp>,
         ended_at: Option<Timestamp>,
+    }
+
+    /// The columns of a task as it is stored.
+    read StoredRow of task {
+        ..picked: Picked,
+        failure: Option<String>,
+        result_type: Option<String>,
+        result: Option<Vec<u8>>,
     }
 
     /// The columns of an item's view.
@@ -345,6 +353,38 @@ pub(crate) fn task_view(reader: &mut Reader) -> Result<TaskView> {
     view.started_at = row.started_at;
     view.ended_at = row.ended_at;
     Ok(view)
+}
+
+/// Reads a task as it is stored.
+pub(crate) fn stored_task(reader: &mut Reader) -> Result<StoredTask> {
+    let StoredRow { picked, failure, result_type, result } = StoredRow::read(reader)?;
+    let (created_at, row) = (picked.created_at, picked.row.clone());
+    let task = picked.into_task(&row);
+    let payload = payload(result_type, result);
+    let result = match failure {
+        Some(text) => {
+            Some(Err(failure::from_text(&text, payload).map_err(|error| corrupt(task::FAILURE, error))?))
+        }
+        None => payload.map(Ok),
+    };
+    let task = NewTask {
+        id: row.id,
+        tree: row.tree,
+        seq: task.seq,
+        kind: row.kind,
+        lane: task.lane,
+        priority: task.priority,
+        args: task.args,
+        retry: task.retry,
+        attempts: 0,
+        failure: None,
+        keyed: None,
+        expires_at: None,
+        trace: task.trace,
+        digest: None,
+        state: NewTaskState::Pending { ready_at: created_at },
+    };
+    Ok(StoredTask { task, row, created_at, result })
 }
 
 /// Reads the view of an item.

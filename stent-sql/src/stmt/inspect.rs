@@ -7,9 +7,10 @@ use stent_core::model::{ExecutionStatus, KeyEntryKind, TaskStatus};
 
 use super::mark::{has_expired, has_no_mark, has_not_expired, is_asked_to_end};
 use super::{Built, DEAD, Sql, carried, limit, literal, name, names, of};
+use crate::batch::Column;
 use crate::row::{
     CalledWith, DeadLetterRow, DeadLetterStatRow, Dispatched, ExecutionRow, ItemRow, LaneRow, LaneViewRow,
-    Now, OneId, Place, RunningRow, Shape, Tally, TaskRow,
+    Now, OneId, Place, RunningRow, Shape, StoredRow, Tally, TaskRow,
 };
 use crate::table::{key, lane, task};
 
@@ -53,16 +54,35 @@ pub(super) fn executions(sql: Sql<'_>) -> Built {
 /// A page of an execution's tasks, by id and so by age. The root is found by its own id, because the index of executions has
 /// no roots.
 pub(super) fn tasks(sql: Sql<'_>) -> Built {
+    sql.packed(TaskRow::COLUMNS, page_of_tasks(sql, TaskRow::COLUMNS))
+}
+
+/// The same page, with every column that a task is stored with. The ids are found first, because large payloads are left out of the
+/// rows.
+pub(super) fn stored(sql: Sql<'_>) -> Built {
+    let page = Query::select()
+        .column(task::ID)
+        .from_subquery(page_of_tasks(sql, OneId::COLUMNS), Alias::new("found"))
+        .take();
+    let rows = Query::select()
+        .exprs(carried(sql, StoredRow::COLUMNS))
+        .from(task::TABLE)
+        .and_where(sql.dialect.any_of(Expr::col((task::TABLE, task::ID)), page))
+        .take();
+    sql.packed(StoredRow::COLUMNS, rows)
+}
+
+fn page_of_tasks(sql: Sql<'_>, columns: &[Column]) -> SelectStatement {
     let (execution, from) = (|| sql.param(1), || sql.param(2));
     let root = Query::select()
-        .columns(names(TaskRow::COLUMNS))
+        .columns(names(columns))
         .from(task::TABLE)
         .and_where(Expr::col(task::ID).eq(execution()))
         .and_where(Expr::col(task::PARENT_ID).is_null())
         .and_where(Expr::col(task::ID).gte(from()))
         .take();
-    let all = Query::select()
-        .columns(names(TaskRow::COLUMNS))
+    Query::select()
+        .columns(names(columns))
         .from(task::TABLE)
         .and_where(Expr::col(task::EXECUTION_ID).eq(execution()))
         .and_where(Expr::col(task::PARENT_ID).is_not_null())
@@ -70,8 +90,7 @@ pub(super) fn tasks(sql: Sql<'_>) -> Built {
         .union(UnionType::All, root)
         .order_by(task::ID, Order::Asc)
         .limit(limit(3))
-        .take();
-    sql.packed(TaskRow::COLUMNS, all)
+        .take()
 }
 
 /// A page of a map's items. Items have no `done_order`: their map only counts them.

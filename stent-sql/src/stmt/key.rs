@@ -1,11 +1,11 @@
 //! Reads and writes key entries.
 
 use sea_orm::sea_query::{
-    Alias, Condition, Expr, ExprTrait, JoinType, OnConflict, Query, SelectStatement, UnionType,
+    Alias, Condition, Expr, ExprTrait, JoinType, OnConflict, Order, Query, SelectStatement, UnionType,
 };
 
 use super::mark::is_asked_to_end;
-use super::{BATCH, Built, Sql, in_batch, insert_from, literal, name, names, number};
+use super::{BATCH, Built, Sql, in_batch, insert_from, limit, literal, name, names, number};
 use crate::row::{CLOSING, CascadeRow, KeyRow, NewKey, OneKey, Restore, Shape, Since, VACANT};
 use crate::table::{key, task};
 
@@ -17,6 +17,23 @@ pub(super) fn read(sql: Sql<'_>) -> Built {
         .and_where(sql.in_batch_of(key::KEY, OneKey::COLUMNS))
         .take();
     Built::read(KeyRow::COLUMNS, sql.locked(entries, key::KEY))
+}
+
+/// A page of an execution's key entries, except results with a value. Parameters: execution, from which key, how many.
+pub(super) fn of_execution(sql: Sql<'_>) -> Built {
+    let is_open = Condition::any()
+        .add(Expr::col(key::KIND).ne(literal("result")))
+        .add(Expr::col(key::VALUE_TYPE).is_null());
+    let entries = Query::select()
+        .columns(names(KeyRow::COLUMNS))
+        .from(key::TABLE)
+        .and_where(Expr::col(key::EXECUTION_ID).eq(sql.param(1)))
+        .and_where(Expr::col(key::KEY).gte(sql.param(2)))
+        .cond_where(is_open)
+        .order_by(key::KEY, Order::Asc)
+        .limit(limit(3))
+        .take();
+    Built::read(KeyRow::COLUMNS, entries)
 }
 
 /// Inserts or replaces key entries.

@@ -215,6 +215,10 @@ statements! {
     executions: inspect::executions,
     /// Reads a page of an execution's tasks. Parameters: execution, from which id, how many.
     tasks: inspect::tasks,
+    /// Reads a page of an execution's tasks with all columns. Parameters: execution, from which id, how many.
+    stored: inspect::stored,
+    /// Reads a page of an execution's key entries. Parameters: execution, from which key, how many.
+    entries_of: key::of_execution,
     /// Reads a page of a map's items. Parameters: map, from, how many.
     items: inspect::items,
     /// Reads a task's arguments. Parameter: task.

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use stent_core::backend::{
     DeadLetter, DeadLetterStat, Error, ErrorKind, ExecutionView, Filter, Finding, Inspect, ItemView,
-    LaneView, NotesView, Reads, Result, RunningView, TaskView, Topic,
+    LaneView, NotesView, Reads, Result, RunningView, StoredTask, TaskView, Topic,
 };
 use stent_core::limits::{COUNT_MAX, LANES_MAX, LOOKUP_MAX, PAGE_MAX};
-use stent_core::model::{EndedClaim, ExecutionStatus, Seq, Step, WorkerRecord};
+use stent_core::model::{EndedClaim, ExecutionStatus, KeyEntry, Seq, Step, WorkerRecord};
 use stent_core::{ExecutionId, Key, Payload, TaskId, Timestamp, WorkerId};
 use uuid::Uuid;
 
@@ -101,6 +101,31 @@ impl Inspect for SqlStore {
         let mut tasks = self.reading("tasks")?.read(&self.statements.tasks, values, row::task_view).await?;
         tasks.sort_unstable_by_key(|task| task.id);
         Ok(tasks)
+    }
+
+    async fn stored(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> Result<Vec<StoredTask>> {
+        let Some(from) = first_after(after.map(|id| *id.as_uuid())) else { return Ok(Vec::new()) };
+        let values = vec![(*execution.as_uuid()).into(), from.into(), page(max).into()];
+        let mut tasks =
+            self.reading("stored")?.read(&self.statements.stored, values, row::stored_task).await?;
+        tasks.sort_unstable_by_key(|task| task.row.id);
+        Ok(tasks)
+    }
+
+    async fn key_entries(
+        &self,
+        execution: ExecutionId,
+        after: Option<Key>,
+        max: usize,
+    ) -> Result<Vec<KeyEntry>> {
+        let Some(from) = first_after(after.map(|key| *key.as_uuid())) else { return Ok(Vec::new()) };
+        let values = vec![(*execution.as_uuid()).into(), from.into(), page(max).into()];
+        self.reading("key entries")?.read(&self.statements.entries_of, values, row::key_entry).await
     }
 
     async fn list(

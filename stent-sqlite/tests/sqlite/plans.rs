@@ -56,7 +56,7 @@ const FEW: [&str; 20] = [
 const SCANS: [&str; 2] = ["tally", "dead_letter_stats"];
 
 /// Statements that sort, and how much.
-const SORTS: [(&str, &str); 10] = [
+const SORTS: [(&str, &str); 11] = [
     ("pick", "the heads of streams, each as long as what is asked for"),
     ("pick_with", "the heads of streams, each as long as what is asked for"),
     ("steps", "what it gives"),
@@ -65,6 +65,7 @@ const SORTS: [(&str, &str); 10] = [
     ("summary", "the steps that it sums up"),
     ("list", "four times as many as are asked for, and those in order already"),
     ("running", "what runs"),
+    ("entries_of", "the open key entries of an execution"),
     ("lanes", "the lanes that there are"),
     ("dead_letter_stats", "the pairs that it counts"),
 ];

@@ -12,15 +12,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stent_core::backend::{
     ClaimRequest, Claimed, DeadLetter, Error as StoreError, ErrorKind, Exchanged, ExecutionView, Filter,
-    Forward, HostTransaction, ItemView, NotesView, Result as StoreResult, Store, Transactions,
+    Forward, HostTransaction, ItemView, NotesView, Result as StoreResult, Store, StoredTask, Transactions,
 };
 use stent_core::model::{
-    EndedClaim, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task, TaskResult,
+    EndedClaim, KeyEntry, NewTask, NewTaskState, Note, Said, Seq, Step, StepState, Task, TaskResult,
 };
 use stent_core::transition::{
-    Action, Commit, Dispatch, Expire, News, Next, Outcome, Postpone, Request, Transition, Unpark,
+    Action, Commit, Dispatch, Expire, Import, ImportedNote, News, Next, Outcome, Postpone, Request,
+    Transition, Unpark,
 };
-use stent_core::{ExecutionId, Failure, Payload, TaskId};
+use stent_core::{ExecutionId, Failure, Key, Payload, TaskId};
 
 use crate::error::{Error, Result};
 use crate::function::panics::catch_panic;
@@ -204,8 +205,7 @@ impl Transforms {
         }
     }
 
-    fn seal_note(&self, said: &mut Said) -> StoreResult<()> {
-        let Said { task: _, note } = said;
+    fn seal_note(&self, note: &mut Note) -> StoreResult<()> {
         match note {
             Note::Set { name: _, value } | Note::SetFrom { name: _, value } => self.seal(value),
             Note::Count { name: _, add: _ }
@@ -226,6 +226,7 @@ impl Transforms {
             Transition::Expire(Expire { task: _, tree: _, key: _, at: _, failure }) => {
                 self.seal_failure(failure)?;
             }
+            Transition::Import(import) => self.seal_import(import)?,
             Transition::Unpark(Unpark { task: _, epoch: _, at: _ })
             | Transition::Postpone(Postpone { task: _, epoch: _, at: _, from: _, until: _ }) => {}
         }
@@ -248,12 +249,27 @@ impl Transforms {
             next,
         } = commit;
         insert.iter_mut().try_for_each(|row| self.seal_row(row))?;
-        notes.iter_mut().try_for_each(|said| self.seal_note(said))?;
+        notes.iter_mut().try_for_each(|Said { task: _, note }| self.seal_note(note))?;
         match next {
             Next::Retry { ready_at: _, failure } => self.seal_failure(failure),
             Next::End(result) => self.seal_result(result),
             Next::Keep | Next::Park(_) | Next::Redo | Next::Release => Ok(()),
         }
+    }
+
+    fn seal_import(&self, import: &mut Import) -> StoreResult<()> {
+        let Import { execution: _, at: _, tasks, ended_claims, key_entries, notes, awaits: _ } = import;
+        for StoredTask { task, row: _, created_at: _, result } in tasks {
+            self.seal_row(task)?;
+            result.as_mut().map_or(Ok(()), |result| self.seal_result(result))?;
+        }
+        let failures = ended_claims.iter_mut().filter_map(|ended| ended.failure.as_mut());
+        failures.into_iter().try_for_each(|failure| self.seal_failure(failure))?;
+        key_entries
+            .iter_mut()
+            .filter_map(|entry| entry.value.as_mut())
+            .try_for_each(|value| self.seal(value))?;
+        notes.iter_mut().try_for_each(|ImportedNote { task: _, at: _, note }| self.seal_note(note))
     }
 
     fn sealed_all(&self, commit: &[Transition]) -> StoreResult<Vec<Transition>> {
@@ -389,6 +405,31 @@ impl Forward for Transformed {
         let mut completions = self.inner.completions(seen).await?;
         completions.iter_mut().for_each(|(_, steps)| self.transforms.open_steps(steps));
         Ok(completions)
+    }
+
+    async fn stored(
+        &self,
+        execution: ExecutionId,
+        after: Option<TaskId>,
+        max: usize,
+    ) -> StoreResult<Vec<StoredTask>> {
+        let mut tasks = self.inner.stored(execution, after, max).await?;
+        for StoredTask { task, row: _, created_at: _, result } in &mut tasks {
+            self.transforms.open(&mut task.args);
+            result.iter_mut().for_each(|result| self.transforms.open_result(result));
+        }
+        Ok(tasks)
+    }
+
+    async fn key_entries(
+        &self,
+        execution: ExecutionId,
+        after: Option<Key>,
+        max: usize,
+    ) -> StoreResult<Vec<KeyEntry>> {
+        let mut entries = self.inner.key_entries(execution, after, max).await?;
+        self.transforms.open_all(entries.iter_mut().filter_map(|entry| entry.value.as_mut()));
+        Ok(entries)
     }
 
     async fn list(

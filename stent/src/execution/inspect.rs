@@ -174,7 +174,7 @@ impl Inspector {
     /// a few reads for each task, and holds about a page of them in memory. The parts are not of one moment if the execution is
     /// still running.
     ///
-    /// Not part of it are signal values that nobody has consumed, cached results, and the key of the dispatch.
+    /// Results that are cached under keys are not part of it. [`Stent::import`](crate::Stent::import) writes the parts to another store.
     ///
     /// ```
     /// # async fn example(stent: stent::Stent, id: stent::ExecutionId) -> Result<(), Box<dyn std::error::Error>> {

@@ -5,6 +5,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod dispatch;
 pub(crate) mod export;
 pub(crate) mod handle;
+pub(crate) mod import;
 pub(crate) mod inspect;
 pub(crate) mod request;
 pub(crate) mod result;

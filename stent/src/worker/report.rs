@@ -113,7 +113,8 @@ const fn end_of_turn(transition: &Transition) -> Option<TurnEnd> {
         Transition::Dispatch(_)
         | Transition::Request(_)
         | Transition::Unpark(_)
-        | Transition::Postpone(_) => None,
+        | Transition::Postpone(_)
+        | Transition::Import(_) => None,
     }
 }
 
@@ -192,7 +193,8 @@ impl Reporter {
             Transition::Dispatch(_)
             | Transition::Request(_)
             | Transition::Unpark(_)
-            | Transition::Postpone(_) => return,
+            | Transition::Postpone(_)
+            | Transition::Import(_) => return,
         };
         self.ended(&Ended {
             task: subject.as_ref(),

@@ -26,6 +26,7 @@ mod front;
 mod hearing;
 mod held;
 mod identity;
+mod importing;
 mod in_step;
 mod keys;
 mod kinds;

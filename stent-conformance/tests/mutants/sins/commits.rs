@@ -156,7 +156,10 @@ pub(super) fn mutants() -> Vec<Mutant> {
                     *epoch = current.epoch;
                 }
             }
-            Transition::Dispatch(_) | Transition::Request(_) | Transition::Expire(_) => {}
+            Transition::Dispatch(_)
+            | Transition::Request(_)
+            | Transition::Expire(_)
+            | Transition::Import(_) => {}
         }),
         mutant(
             "takes hints from the past",

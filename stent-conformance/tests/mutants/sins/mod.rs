@@ -6,6 +6,7 @@ mod commits;
 mod diagnoses;
 mod digests;
 mod ends;
+mod imports;
 mod keys;
 mod leases;
 mod pages;
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Mutant> {
         digests::mutants(),
         waits::mutants(),
         keys::mutants(),
+        imports::mutants(),
         ends::mutants(),
         redrives::mutants(),
         payloads::mutants(),

@@ -549,6 +549,6 @@ pub(super) fn makes_ready(transition: &Transition) -> bool {
             Action::Redrive { .. } => true,
             Action::Cancel { .. } | Action::Signal { .. } | Action::Discard => false,
         },
-        Transition::Dispatch(_) | Transition::Postpone(_) => false,
+        Transition::Dispatch(_) | Transition::Postpone(_) | Transition::Import(_) => false,
     }
 }
