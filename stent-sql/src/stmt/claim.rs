@@ -24,7 +24,6 @@ const STREAMS: &str = "stream";
 /// The first task in the claim index shows the first stream, and the first one after a stream shows the next. So the entries that
 /// stand before the head of a stream, which Postgres keeps there until a vacuum, are passed once.
 pub(super) fn streams(sql: Sql<'_>) -> Built {
-    let of_lane = |column| Expr::col((name("lane"), column));
     let of_stream = |column| Expr::col((name(STREAMS), column));
     let of_task = |column| Expr::col((name("task"), column));
     let all = [task::ID, task::LANE, task::PRIORITY, task::READY_AT];
@@ -79,14 +78,15 @@ pub(super) fn streams(sql: Sql<'_>) -> Built {
         CaseStatement::new().case(scalar(fills).is_not_null(), sql.param(1)).finally(scalar(not_due));
     let listed = Query::select()
         .expr_as(number(STREAM), "what")
-        .columns(of("lane", LaneRow::COLUMNS))
+        .columns(of(lane::TABLE, LaneRow::COLUMNS))
         .column((name(STREAMS), task::PRIORITY))
         .expr_as(scalar(first_at), "first_at")
         .expr_as(next_at, "next_at")
         .expr_as(no_number(), "first_end")
         .expr_as(number(0), "stopping")
         .from(Alias::new(STREAMS))
-        .join_as(JoinType::InnerJoin, lane::TABLE, name("lane"), of_lane(lane::KEY).eq(of_stream(task::LANE)))
+        .cross_join(lane::TABLE)
+        .and_where(Expr::col((lane::TABLE, lane::KEY)).eq(of_stream(task::LANE)))
         .union(UnionType::All, end_hints(sql))
         .take();
     let mut with = WithClause::new();

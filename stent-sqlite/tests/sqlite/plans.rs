@@ -28,12 +28,12 @@ const FILL: &str = "
         0, IIF(n % 10 < 2, n, NULL), 0, n, IIF(n % 10 < 2, n, NULL), 'application/cbor', zeroblob(64)
     FROM (SELECT n, randomblob(16) AS id FROM task) AS new, parent, charge, other";
 
-/// Sources that may be scanned: a batch, rows that were found before, lanes.
+/// Sources that may be scanned: a batch, the first row of an index, rows that were found before, lanes.
 const FEW: [&str; 20] = [
     "at VIRTUAL TABLE",
     "pragma_database_list VIRTUAL TABLE",
     "batch",
-    "ready_lane",
+    "head",
     "stream",
     "found",
     "below",
