@@ -30,8 +30,9 @@ const PLANNING: [(&str, &str); 5] = [
 
 /// How long one of the store's own statements waits for a lock of another transaction, in milliseconds. A worker's
 /// commit that waits longer is split in halves and sent again, until only the part that must wait does so and the rest
-/// is committed without it: see `docs/decisions/0011-what-postgres-locks.md`.
-const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "2000");
+/// is committed without it: see `docs/decisions/0011-what-postgres-locks.md`. A commit that waits holds its other rows, so nobody can
+/// renew their leases meanwhile: a second is over before a lease of two seconds has expired that was just due for its renewal.
+const LOCK_TIMEOUT: (&str, &str) = ("lock_timeout", "1000");
 
 /// The isolation level that the store's transactions need, whatever the server's default is.
 const ISOLATION: (&str, &str) = ("default_transaction_isolation", "read committed");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stent_core::backend::{ExportRecord, ExportedRow, StoredTask};
 use stent_core::limits::PAGE_MAX;
-use stent_core::model::{Seq, StepKind};
+use stent_core::model::{Seq, Step, StepKind};
 use stent_core::{ExecutionId, Key, TaskId};
 
 use crate::engine::Engine;
@@ -174,7 +174,7 @@ impl Export {
         if stored.row.kind == StepKind::Call {
             let asked = [(id, 0)];
             for (parent, steps) in engine.retrying(|| store.completions(&asked)).await? {
-                written.results = steps.iter().filter_map(|step| step.order()).max().unwrap_or(0);
+                written.results = steps.iter().filter_map(Step::order).max().unwrap_or(0);
                 parts.extend(steps.into_iter().map(|step| ExportRecord::Step { parent, step }));
             }
         }
