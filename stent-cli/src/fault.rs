@@ -25,11 +25,13 @@ pub(crate) struct Fault {
     code: u8,
     message: String,
     hints: Vec<String>,
+    /// The kind of the store's error, if it is one.
+    kind: Option<StoreErrorKind>,
 }
 
 impl Fault {
     pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hints: Vec::new() }
+        Self { code, message: message.into(), hints: Vec::new(), kind: None }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -72,6 +74,15 @@ impl Fault {
 
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    pub(crate) fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// The kind of the store's error, if it is one.
+    pub(crate) const fn kind(&self) -> Option<StoreErrorKind> {
+        self.kind
     }
 
     pub(crate) const fn is_interrupt(&self) -> bool {
@@ -118,7 +129,7 @@ impl From<StoreError> for Fault {
             }
             cause = below.source();
         }
-        let fault = Self::new(code, message);
+        let fault = Self { kind: Some(error.kind()), ..Self::new(code, message) };
         match error.kind() {
             StoreErrorKind::Unavailable => {
                 fault.hint("check that the server runs, and that --store or STENT_STORE names it")

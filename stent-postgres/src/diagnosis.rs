@@ -127,7 +127,7 @@ async fn privileges(read: &DatabaseConnection, schema: &str) -> Result<Finding, 
         return Ok(Finding::ok(CHECK, "this user may read and write all tables"));
     }
     let what = format!("the user {user} lacks {}", lacking.join(", "));
-    Ok(Finding::problem(CHECK, what, format!("{}; workers need them all", grants.join("; "))))
+    Ok(Finding::problem(CHECK, what, format!("workers need them all: {}", grants.join("; "))))
 }
 
 async fn vacuum(read: &DatabaseConnection, schema: &str) -> Result<[Finding; 2], DbErr> {
@@ -202,7 +202,7 @@ fn judge_autovacuum(runs: bool, off: &[(String, String)]) -> Finding {
         let statements =
             off.iter().map(|(_, table)| format!("ALTER TABLE {table} RESET (autovacuum_enabled)"));
         let statements = statements.collect::<Vec<_>>().join("; ");
-        let remedy = format!("{statements}; without it, claims become slower by the hour");
+        let remedy = format!("without it, claims become slower by the hour: {statements}");
         return Finding::problem(CHECK, format!("it is turned off for {}", names.join(", ")), remedy);
     }
     Finding::ok(CHECK, "it is on")

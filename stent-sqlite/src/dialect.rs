@@ -228,7 +228,13 @@ fn by_code(code: i32, message: &str) -> ErrorKind {
     match code & 0xff {
         // A COMMIT in the closure itself, which the store refuses.
         19 if code == COMMIT_REFUSED => ErrorKind::Ended,
-        1 if message.contains("no such table: stent_") => ErrorKind::Schema,
+        // Statements about the schema name it.
+        1 if ["stent_", "main.stent_"]
+            .iter()
+            .any(|table| message.contains(&format!("no such table: {table}"))) =>
+        {
+            ErrorKind::Schema
+        }
         5 | 6 => ErrorKind::Contended,      // BUSY, LOCKED
         8 | 23 => ErrorKind::Config,        // READONLY, AUTH
         11 | 19 | 26 => ErrorKind::Corrupt, // CORRUPT, CONSTRAINT, NOTADB

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use stent::backend::limits::PAGE_MAX;
 use stent::backend::{SchemaVersion, Store};
 use stent::view::{Filter, Finding, Lane, Verdict, WorkerRecord};
-use stent::{ExecutionStatus, Stent, StoreError, Timestamp, WorkerState};
+use stent::{ExecutionStatus, Stent, StoreError, StoreErrorKind, Timestamp, WorkerState};
 
 use super::workers::DRIFT_MAX;
 use crate::cli::{Doctor, Format, Global};
@@ -106,17 +106,48 @@ async fn why_unreadable(
 }
 
 async fn look(store: &Arc<dyn Store>, args: &Doctor, findings: &mut Vec<Finding>) -> Result<()> {
-    findings.extend(store.diagnose().await?);
+    match store.diagnose().await {
+        Ok(examined) => findings.extend(examined),
+        Err(error) => findings.push(settled("settings", Err(error.into()))?),
+    }
     let stent = store::connect(Arc::clone(store)).await?;
     let now = store.clock().await?;
-    let fleet = fleet(&stent).await?;
     findings.push(clock(now));
-    findings.push(workers(&fleet, now));
-    findings.push(leases(&stent, now).await?);
-    findings.push(work(&stent, &fleet, args.patience, now).await?);
-    findings.push(deadlines(&stent, now).await?);
-    findings.push(dead_letters(&stent).await?);
+    let fleet = match fleet(&stent).await {
+        Ok(fleet) => {
+            findings.push(workers(&fleet, now));
+            fleet
+        }
+        Err(fault) => {
+            findings.push(settled("workers", Err(fault))?);
+            Vec::new()
+        }
+    };
+    findings.push(settled("leases", leases(&stent, now).await)?);
+    findings.push(settled("work", work(&stent, &fleet, args.patience, now).await)?);
+    findings.push(settled("deadlines", deadlines(&stent, now).await)?);
+    findings.push(settled("dead letters", dead_letters(&stent).await)?);
     Ok(())
+}
+
+/// A check that fails has found something, unless nobody answers any more: then no other check can succeed.
+fn settled(check: &'static str, looked: Result<Finding>) -> Result<Finding> {
+    let fault = match looked {
+        Err(fault) if fault.code() == FAILED => fault,
+        looked => return looked,
+    };
+    let remedy = match fault.kind() {
+        // The migrations are applied.
+        Some(StoreErrorKind::Schema) => {
+            "a table was dropped, and its data with it: restore a backup; `stent migrate` creates no table twice".to_owned()
+        }
+        Some(StoreErrorKind::Corrupt) if fault.hints().is_empty() => {
+            "keep a copy of the store as it is, and restore a backup, unless the message says what to delete".to_owned()
+        }
+        _ if fault.hints().is_empty() => "the error index in Stent's guide says what the message means".to_owned(),
+        _ => fault.hints().join("; "),
+    };
+    Ok(Finding::problem(check, fault.message(), remedy))
 }
 
 /// The workers that have not stopped by their own word.

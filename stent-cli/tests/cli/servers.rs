@@ -139,7 +139,7 @@ fn a_privilege_that_is_missing_is_named_with_the_grant_and_no_table_is_said_to_b
     let said =
         format!("problem  privileges: the user {user} lacks USAGE on the schema {name}, DELETE on stent_");
     assert!(checked.stdout.contains(&said), "{checked:?}");
-    assert!(checked.stdout.contains(&format!("→ {usage}; {tables}; workers need them all")), "{checked:?}");
+    assert!(checked.stdout.contains(&format!("→ workers need them all: {usage}; {tables}")), "{checked:?}");
     assert!(!checked.stdout.contains("migrate`"), "the tables are there: {checked:?}");
     assert_eq!(checked.fails(1), "error: 1 problem found\n");
     let said = format!("the user {user} lacks USAGE on the schema {name}: {usage}; {tables}");

@@ -162,7 +162,9 @@ fn an_index_that_is_missing_and_a_worker_that_died_are_found() {
         assert!(checked.stdout.contains(said), "{said}: {checked:?}");
     }
     assert!(
-        checked.stdout.contains("to do it yourself: CREATE INDEX \"stent_task_ready\" ON "),
+        checked
+            .stdout
+            .contains("to do it yourself, one statement at a time: CREATE INDEX \"stent_task_ready\" ON "),
         "{checked:?}"
     );
     assert!(checked.fails(1).contains("2 problems found"));
@@ -172,6 +174,31 @@ fn an_index_that_is_missing_and_a_worker_that_died_are_found() {
     assert!(migrated.ends_with(said), "{migrated}");
     assert!(shop.stent(&["doctor"]).stdout.contains("ok       indexes: all "));
     assert!(shop.stent(&["migrate"]).ok().ends_with("before\n"));
+}
+
+#[test]
+fn a_table_that_was_dropped_is_a_finding_and_hides_no_other() {
+    let shop = Shop::open();
+    shop.stent(&["dispatch", "charge", "1", "--queue", "payments"]).ok();
+    run(async {
+        let file = sea_orm::Database::connect(&shop.url).await.expect("the file");
+        file.execute_unprepared("DROP TABLE stent_worker").await.expect("dropped");
+        file.close().await.expect("closed");
+    });
+
+    let checked = shop.stent(&["doctor", "--patience", "1us"]);
+
+    for said in [
+        "problem  workers: ",
+        "→ a table was dropped, and its data with it: restore a backup",
+        "problem  work: work is due since ",
+        "warning  dead letters: 1 dead letter",
+    ] {
+        assert!(checked.stdout.contains(said), "{said}: {checked:?}");
+    }
+    checked.fails(1);
+    let migrated = shop.stent(&["migrate"]).fails(1);
+    assert!(!migrated.contains("check that the server runs"), "{migrated}");
 }
 
 #[test]

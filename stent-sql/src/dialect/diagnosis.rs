@@ -47,7 +47,7 @@ pub fn judge_indexes(
     };
     let statements = lacking.iter().map(statement).collect::<Vec<_>>().join("; ");
     let by_command = if missing > 0 {
-        "`stent migrate` creates missing ones again, while writers wait; to do it yourself: "
+        "`stent migrate` creates missing ones again, while writers wait; to do it yourself, one statement at a time: "
     } else {
         ""
     };
@@ -82,7 +82,7 @@ mod tests {
 
         assert_eq!((missing.verdict, missing.what), (Verdict::Problem, format!("missing: {first}")));
         assert!(
-            missing.remedy.ends_with(&format!("to do it yourself: CREATE {first}")),
+            missing.remedy.ends_with(&format!("to do it yourself, one statement at a time: CREATE {first}")),
             "{}",
             missing.remedy
         );
