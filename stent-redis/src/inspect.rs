@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::claim::to_epoch;
 use crate::index::decode_lane;
-use crate::keys::{id, last_id, moment, seq, to_moment};
+use crate::keys::{id, last_id, moment, seq, shown, to_moment};
 use crate::row::{Head, Tail, at, at_key, corrupt, decode};
 use crate::server::Facts;
 use crate::store::{RedisStore, stored};
@@ -486,8 +486,24 @@ impl Inspect for RedisStore {
         // The user may lack the permission, and hosted servers lack the command.
         let config = redis::cmd("CONFIG").arg("GET").arg("appendfsync").clone();
         let config: Option<HashMap<String, String>> = self.link.run("diagnose", &config).await.ok();
-        Ok(Facts::read(&info, config.as_ref()).findings())
+        let mut findings = Facts::read(&info, config.as_ref()).findings();
+        // The user may lack the permission to search.
+        findings.extend(self.link.find_foreign("diagnose").await.ok().map(of_keys));
+        Ok(findings)
     }
+}
+
+/// Whether another program has written under a key of the namespace.
+fn of_keys(foreign: Option<(Vec<u8>, String, &'static str)>) -> Finding {
+    const CHECK: &str = "keys";
+    let Some((key, is, should)) = foreign else {
+        return Finding::ok(CHECK, "no other program has written into the namespace, as far as was searched");
+    };
+    Finding::problem(
+        CHECK,
+        format!("{} has a {is}, where Stent keeps a {should}", shown(&key)),
+        "find the program that wrote it, and restore a backup; to delete the key loses what it held: work or lists",
+    )
 }
 
 fn count(value: Option<Value>) -> Result<u64> {

@@ -270,13 +270,25 @@ impl Link {
         match found {
             Ok(Some((key, is, should))) => Error::new(ErrorKind::Corrupt, error.operation())
                 .with_message(format!(
-                    "{} stores a {is} under {}, where Stent keeps a {should}; another program wrote it; delete the key there",
+                    "{} stores a {is} under {}, where Stent keeps a {should}; another program wrote it: restore a backup, or delete the key there and lose what it held",
                     self.0.way.server(),
                     shown(&key)
                 ))
                 .with_source(error),
             Ok(None) | Err(_) => error,
         }
+    }
+
+    /// Searches a bounded part of the namespace for a key under which another program has written, and returns the key with what
+    /// is there and what should be.
+    pub(crate) async fn find_foreign(
+        &self,
+        operation: &'static str,
+    ) -> Result<Option<(Vec<u8>, String, &'static str)>> {
+        let opened = self.connection(operation).await?;
+        let keys = Keys::new(&self.options().namespace);
+        let found = find_misplaced(&mut opened.connection.clone(), &keys, keys.singles(), true).await;
+        found.map_err(|error| failed(self.call(operation, None), error))
     }
 
     fn search(&self) -> MutexGuard<'_, Search> {

@@ -23,8 +23,8 @@ async fn a_server_that_is_set_up_well_passes_every_check() {
 
     let findings = store.diagnose().await.expect("examines");
 
-    let all =
-        ["role", "durability", "append-only file", "eviction", "memory"].map(|check| (check, Verdict::Ok));
+    let all = ["role", "durability", "append-only file", "eviction", "memory", "keys"]
+        .map(|check| (check, Verdict::Ok));
     assert_eq!(checks(&findings), all, "{findings:?}");
 }
 
@@ -47,4 +47,16 @@ async fn settings_that_became_dangerous_are_found() {
     set("maxmemory", "1gb");
     set("appendonly", "no");
     assert_eq!(checks(&bad(&store).await), [("durability", Verdict::Warning)]);
+}
+
+#[tokio::test]
+async fn a_key_that_another_program_has_overwritten_is_found() {
+    let server = Server::start(&[("maxmemory", "1gb")]);
+    let store = open(&server.options().namespace("found")).await;
+    server.ask::<String>(&["SET", "stent:{found}:due", "mine"]);
+
+    let found = bad(&store).await;
+
+    assert_eq!(checks(&found), [("keys", Verdict::Problem)], "{found:?}");
+    assert!(found[0].what.ends_with("due\" has a string, where Stent keeps a zset"), "{found:?}");
 }
