@@ -1,3 +1,5 @@
+//! Parts of exports that fit together, and those that do not.
+
 use uuid::Uuid;
 
 use super::*;
