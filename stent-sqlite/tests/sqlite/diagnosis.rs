@@ -47,7 +47,7 @@ async fn an_index_that_was_dropped_is_a_problem() {
     assert_eq!(bad.len(), 1, "{bad:?}");
     assert_eq!((bad[0].check.as_str(), bad[0].verdict), ("indexes", Verdict::Problem));
     assert_eq!(bad[0].what, "missing: stent_task_past, stent_task_ready");
-    let statements = bad[0].remedy.split_once("do it yourself: ").expect("statements").1;
+    let statements = bad[0].remedy.split_once("one statement at a time: ").expect("statements").1;
     write.execute_unprepared(statements).await.expect("they run as they are");
     assert_eq!(self::bad(&store).await, []);
 }
