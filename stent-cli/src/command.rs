@@ -37,19 +37,19 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<()> {
         Command::Doctor(args) => doctor::run(&global, &args, out).await,
         Command::List(args) => {
             paging::check_period(&args.select)?;
-            store::with(&global, async |stent| list::run(stent, &args, out).await).await
+            store::look(&global, async |stent| list::run(stent, &args, out).await).await
         }
-        Command::Show(args) => store::with(&global, async |stent| show::run(stent, &args, out).await).await,
-        Command::Tasks(args) => store::with(&global, async |stent| tasks::run(stent, &args, out).await).await,
+        Command::Show(args) => store::look(&global, async |stent| show::run(stent, &args, out).await).await,
+        Command::Tasks(args) => store::look(&global, async |stent| tasks::run(stent, &args, out).await).await,
         Command::Workers(args) => {
-            store::with(&global, async |stent| workers::run(stent, &args, out).await).await
+            store::look(&global, async |stent| workers::run(stent, &args, out).await).await
         }
         Command::Queues(args) => {
-            store::with(&global, async |stent| queues::run(stent, &args, out).await).await
+            store::look(&global, async |stent| queues::run(stent, &args, out).await).await
         }
-        Command::Stats(_) => store::with(&global, async |stent| stats::run(stent, out).await).await,
+        Command::Stats(_) => store::look(&global, async |stent| stats::run(stent, out).await).await,
         Command::Watch(args) => {
-            let watched = store::with(&global, async |stent| watch::run(stent, &args, out).await).await;
+            let watched = store::look(&global, async |stent| watch::run(stent, &args, out).await).await;
             // Ctrl-C is the way to end it.
             watched.or_else(|fault| if fault.is_interrupt() { Ok(()) } else { Err(fault) })
         }
@@ -67,20 +67,20 @@ pub(crate) async fn run(cli: Cli, out: &mut Out) -> Result<()> {
         Command::Retry(args) => retry(&global, &args, out).await,
         Command::Dlq(args) => match args.command {
             DlqCommand::List(args) => {
-                store::with(&global, async |stent| dlq::list(stent, &args, out).await).await
+                store::look(&global, async |stent| dlq::list(stent, &args, out).await).await
             }
             DlqCommand::Show(args) => {
-                store::with(&global, async |stent| dlq::show(stent, &args, out).await).await
+                store::look(&global, async |stent| dlq::show(stent, &args, out).await).await
             }
             DlqCommand::Retry(args) => retry(&global, &args, out).await,
             DlqCommand::Discard(args) => {
                 dlq::check(&args.letters)?;
                 store::with(&global, async |stent| dlq::discard(stent, &args, out).await).await
             }
-            DlqCommand::Stats(_) => store::with(&global, async |stent| dlq::stats(stent, out).await).await,
+            DlqCommand::Stats(_) => store::look(&global, async |stent| dlq::stats(stent, out).await).await,
         },
         Command::Export(args) => {
-            store::with(&global, async |stent| export::run(stent, &args, out).await).await
+            store::look(&global, async |stent| export::run(stent, &args, out).await).await
         }
         Command::Import(args) => {
             // An unreadable file is found before the store is opened.

@@ -38,6 +38,10 @@ const SCHEMES: &[(&str, Backend)] = &[
     ("unix", Backend::Redis),
 ];
 
+/// How long a command that only reads waits for the write lock of a file, before it opens the file without it.
+#[cfg(feature = "sqlite")]
+const LOOK_WAIT: std::time::Duration = std::time::Duration::from_millis(200);
+
 const NAME_IT: &str =
     "name it with --store sqlite://orders.db, or in the environment: STENT_STORE=sqlite://orders.db";
 
@@ -156,16 +160,18 @@ impl Place {
         opened.map_err(Fault::while_opening)
     }
 
-    /// Opens the store to examine it, also if another process holds the lock of its file, which the examination then finds.
+    /// Opens the store to read it, also if another process holds the lock of its file. Opening a file tries to write, and waits for
+    /// the lock for no longer than a look may take.
     #[cfg_attr(
         not(any(feature = "postgres", feature = "redis")),
         expect(irrefutable_let_patterns, reason = "no other store is built in")
     )]
-    pub(crate) async fn open_to_examine(self) -> Result<Arc<dyn Store>> {
+    pub(crate) async fn open_to_look(self) -> Result<Arc<dyn Store>> {
         #[cfg(feature = "sqlite")]
         if let Self::Sqlite(options) = &self {
             let options = options.clone().create(false);
-            match stent::sqlite::SqliteStore::open(options.clone()).await {
+            let hasty = options.clone().busy_timeout(LOOK_WAIT);
+            match stent::sqlite::SqliteStore::open(hasty).await {
                 Ok(store) => return Ok(store),
                 Err(error) if error.kind() == stent::StoreErrorKind::Contended => {
                     if let Ok(store) = stent::sqlite::SqliteStore::open(options.read_only(true)).await {
@@ -198,10 +204,18 @@ fn in_memory() -> Fault {
     Fault::usage("a store in memory belongs to the process that opened it").hint(NAME_IT)
 }
 
-/// Opens a store that exists, with the schema that this program needs, and runs a command on it. The store is closed
-/// however the command ends, also by Ctrl-C.
+/// Opens a store that exists, with the schema that this program needs, and runs a command on it that may write. The store is
+/// closed however the command ends, also by Ctrl-C.
 pub(crate) async fn with(global: &Global, command: impl AsyncFnOnce(&Stent) -> Result<()>) -> Result<()> {
-    let store = Place::find(global)?.open(Missing::IsAnError).await?;
+    run_on(Place::find(global)?.open(Missing::IsAnError).await?, command).await
+}
+
+/// The same for a command that only reads, so that no lock of another process is in its way.
+pub(crate) async fn look(global: &Global, command: impl AsyncFnOnce(&Stent) -> Result<()>) -> Result<()> {
+    run_on(Place::find(global)?.open_to_look().await?, command).await
+}
+
+async fn run_on(store: Arc<dyn Store>, command: impl AsyncFnOnce(&Stent) -> Result<()>) -> Result<()> {
     let work = async {
         let stent = connect(Arc::clone(&store)).await?;
         command(&stent).await

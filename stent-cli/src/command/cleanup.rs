@@ -1,10 +1,12 @@
 //! `stent cleanup`: deletes what is old enough, or counts it.
 
+use std::collections::BTreeSet;
+
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 use stent::backend::limits::PAGE_MAX;
 use stent::view::{ExecutionView, Filter};
-use stent::{Error, ExecutionStatus, Retention, Stent, Timestamp};
+use stent::{Error, ExecutionId, ExecutionStatus, Retention, Stent, Timestamp};
 
 use crate::cli::{Cleanup, Format};
 use crate::fault::{Fault, Result, USAGE};
@@ -12,7 +14,8 @@ use crate::out::{Out, tell};
 use crate::table::Table;
 use crate::text::{duration, moment};
 
-/// Most executions of each kind that a dry run counts. It lists them, because stores count by status and not by age.
+/// How many executions of a kind a dry run counts before it stops and says so. It lists them, because stores count by status and not
+/// by age.
 const COUNTED_MAX: u64 = 10_000;
 
 /// Executions of which is read at once whether they have details.
@@ -25,15 +28,16 @@ pub(crate) async fn run(stent: &Stent, args: &Cleanup, out: &mut Out) -> Result<
     let cutoff = now - args.older_than;
     if !args.confirm.yes {
         let mut counts = Vec::new();
+        let letters = DeadLetters::read(stent, cutoff).await?;
         if executions {
-            counts.push(("executions", Some(count_executions(stent, cutoff).await?)));
+            counts.push(("executions", Some(count_executions(stent, cutoff, &letters).await?)));
         }
         if dead_letters {
-            counts.push(("dead letters", Some(count_dead_letters(stent, cutoff).await?)));
+            counts.push(("dead letters", Some(letters.old)));
         }
         if args.details {
             // Executions are deleted first, and none with details is left.
-            let details = if executions { 0 } else { count_details(stent, cutoff).await? };
+            let details = if executions { Count::default() } else { count_details(stent, cutoff).await? };
             counts.push(("details", Some(details)));
         }
         counts.extend(args.results.then_some(("results", None)));
@@ -62,7 +66,7 @@ pub(crate) async fn run(stent: &Stent, args: &Cleanup, out: &mut Out) -> Result<
     let counts: Vec<_> = all
         .into_iter()
         .filter(|(_, chosen, _)| *chosen)
-        .map(|(name, _, count)| (name, Some(count)))
+        .map(|(name, _, count)| (name, Some(Count { count, is_less: false })))
         .collect();
     report("DELETED", &counts, cutoff, out)?;
     out.flush()?;
@@ -74,13 +78,17 @@ pub(crate) async fn run(stent: &Stent, args: &Cleanup, out: &mut Out) -> Result<
 
 fn report(
     head: &'static str,
-    counts: &[(&str, Option<u64>)],
+    counts: &[(&str, Option<Count>)],
     cutoff: Timestamp,
     out: &mut Out,
 ) -> Result<()> {
     if out.format != Format::Table {
+        let key = |name: &str| name.replace(' ', "_");
+        let number = |count: &Option<Count>| json!(count.map(|count| count.count));
         let mut json: serde_json::Map<String, Value> =
-            counts.iter().map(|(name, count)| (name.replace(' ', "_"), json!(count))).collect();
+            counts.iter().map(|(name, count)| (key(name), number(count))).collect();
+        let less = counts.iter().filter(|(_, count)| count.is_some_and(|count| count.is_less));
+        json.insert("at_least".to_owned(), less.map(|(name, _)| key(name)).collect());
         json.insert("before".to_owned(), cutoff.to_string().into());
         json.insert("dry_run".to_owned(), (head != "DELETED").into());
         return out.json(&Value::Object(json));
@@ -89,23 +97,69 @@ fn report(
     for (name, count) in counts {
         let count = match count {
             None => "not counted".to_owned(),
-            Some(count) if *count >= COUNTED_MAX && head != "DELETED" => format!("{count} or more"),
-            Some(count) => count.to_string(),
+            Some(Count { count, is_less: true }) => format!("{count} or more"),
+            Some(Count { count, is_less: false }) => count.to_string(),
         };
         table.row([(*name).into(), count.into()]);
     }
     out.table(&table)
 }
 
-/// Counts ended executions that are no dead letters.
-async fn count_executions(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
-    let count = count_ended(stent, cutoff, async |old| Ok(old.len() as u64)).await?;
-    // Among the failed ones are dead letters, which are counted apart.
-    Ok(count.saturating_sub(count_dead_letters(stent, cutoff).await?).min(COUNTED_MAX))
+/// A number of things.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    count: u64,
+    /// Whether counting stopped before the end.
+    is_less: bool,
+}
+
+impl Count {
+    fn is_full(self) -> bool {
+        self.count >= COUNTED_MAX
+    }
+}
+
+/// The dead letters that ended before a moment.
+#[derive(Debug, Default)]
+struct DeadLetters {
+    ids: BTreeSet<ExecutionId>,
+    old: Count,
+}
+
+impl DeadLetters {
+    async fn read(stent: &Stent, cutoff: Timestamp) -> Result<Self> {
+        let (mut letters, mut before) = (Self::default(), None);
+        loop {
+            let page = stent.dead_letters().list(before, PAGE_MAX).await?;
+            let is_old = |ended: Option<Timestamp>| ended.is_some_and(|ended| ended < cutoff);
+            let old = page.iter().filter(|letter| is_old(letter.execution.ended_at));
+            letters.ids.extend(old.map(|letter| letter.execution.id));
+            letters.old.count = letters.ids.len() as u64;
+            before = page.last().map(|letter| letter.execution.id);
+            if page.len() < PAGE_MAX {
+                return Ok(letters);
+            }
+            if letters.old.is_full() {
+                letters.old.is_less = true;
+                return Ok(letters);
+            }
+        }
+    }
+}
+
+/// Counts ended executions that are no dead letters. If not all dead letters are known, none of those that failed counts.
+async fn count_executions(stent: &Stent, cutoff: Timestamp, letters: &DeadLetters) -> Result<Count> {
+    let counts = |view: &&ExecutionView| {
+        let may_be_one = letters.old.is_less && view.status == ExecutionStatus::Failed;
+        !may_be_one && !letters.ids.contains(&view.id)
+    };
+    let counted =
+        count_ended(stent, cutoff, async |old| Ok(old.iter().filter(counts).count() as u64)).await?;
+    Ok(Count { is_less: counted.is_less || letters.old.is_less, ..counted })
 }
 
 /// Counts ended executions that are no dead letters and still have steps, ended claims or progress.
-async fn count_details(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
+async fn count_details(stent: &Stent, cutoff: Timestamp) -> Result<Count> {
     let with_details = async |old: &[ExecutionView]| {
         let mut count = 0;
         for some in old.chunks(READS) {
@@ -114,7 +168,7 @@ async fn count_details(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
         }
         Ok(count)
     };
-    Ok(count_ended(stent, cutoff, with_details).await?.min(COUNTED_MAX))
+    count_ended(stent, cutoff, with_details).await
 }
 
 /// Adds up the counts of each page of executions that ended before this moment, dead letters among them.
@@ -122,24 +176,27 @@ async fn count_ended(
     stent: &Stent,
     cutoff: Timestamp,
     of_page: impl AsyncFn(&[ExecutionView]) -> Result<u64>,
-) -> Result<u64> {
+) -> Result<Count> {
     let is_old = |view: &ExecutionView| view.ended_at.is_some_and(|ended| ended < cutoff);
-    let mut count = 0;
+    let mut counted = Count::default();
     for status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal()) {
         let filter = Filter::default().status(*status);
         let mut before = None;
-        while count < COUNTED_MAX {
+        loop {
+            if counted.is_full() {
+                return Ok(Count { is_less: true, ..counted });
+            }
             let mut page = stent.inspect().list(&filter, before, PAGE_MAX).await?;
             let is_last = page.len() < PAGE_MAX;
             before = page.last().map(|view| view.id);
             page.retain(is_old);
-            count += of_page(&page).await?;
+            counted.count += of_page(&page).await?;
             if is_last {
                 break;
             }
         }
     }
-    Ok(count)
+    Ok(counted)
 }
 
 async fn has_details(stent: &Stent, view: &ExecutionView) -> Result<bool> {
@@ -155,18 +212,4 @@ async fn has_details(stent: &Stent, view: &ExecutionView) -> Result<bool> {
     Ok(tasks.len() > 1
         || !inspect.ended_claims(view.id.root()).await?.is_empty()
         || !stent.notes(view.id).await?.progress.is_empty())
-}
-
-async fn count_dead_letters(stent: &Stent, cutoff: Timestamp) -> Result<u64> {
-    let (mut count, mut before) = (0, None);
-    while count < COUNTED_MAX {
-        let page = stent.dead_letters().list(before, PAGE_MAX).await?;
-        let is_old = |ended: Option<Timestamp>| ended.is_some_and(|ended| ended < cutoff);
-        count += page.iter().filter(|letter| is_old(letter.execution.ended_at)).count() as u64;
-        before = page.last().map(|letter| letter.execution.id);
-        if page.len() < PAGE_MAX {
-            break;
-        }
-    }
-    Ok(count.min(COUNTED_MAX))
 }

@@ -34,7 +34,7 @@ const NAMES: usize = 5;
 
 pub(crate) async fn run(global: &Global, args: &Doctor, out: &mut Out) -> Result<()> {
     let place = Place::find(global)?;
-    let store = place.open_to_examine().await?;
+    let store = place.open_to_look().await?;
     let work = async {
         let mut findings = vec![reach(&store).await?];
         let looked = match store.version().await {

@@ -290,6 +290,40 @@ fn cleaning_counts_first_and_deletes_only_what_is_old_and_confirmed() {
 }
 
 #[test]
+fn a_dry_run_never_shows_fewer_than_will_be_deleted_without_a_word() {
+    let shop = Shop::open();
+    let copy = |status: &str, times: u32| {
+        run(async {
+            let file = sea_orm::Database::connect(&shop.url).await.expect("the file");
+            let copies = format!(
+                "CREATE TABLE copies AS \
+                   WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {times}) \
+                   SELECT task.* FROM n, (SELECT * FROM stent_task \
+                     WHERE parent_id IS NULL AND status = '{status}' AND mark IS NULL LIMIT 1) AS task; \
+                 UPDATE copies SET id = randomblob(16); UPDATE copies SET execution_id = id; \
+                 INSERT INTO stent_task SELECT * FROM copies; DROP TABLE copies"
+            );
+            file.execute_unprepared(&copies).await.expect("copied");
+            file.close().await.expect("closed");
+        });
+    };
+    let dry = || shop.stent(&["cleanup", "--older-than", "1us", "--dry-run", "--output", "json"]).json();
+    copy("failed", 3_000);
+    copy("completed", 9_990);
+
+    let counted = dry();
+
+    assert_eq!((&counted["executions"], &counted["dead_letters"]), (&9_991.into(), &3_001.into()));
+    assert_eq!(counted["at_least"], json!([]));
+    copy("completed", 1_000);
+    let counted = dry();
+    assert!(counted["executions"].as_u64().is_some_and(|count| count >= 10_000), "{counted}");
+    assert_eq!(counted["at_least"], json!(["executions"]));
+    let table = shop.stent(&["cleanup", "--older-than", "1us", "--dry-run"]).ok();
+    assert!(table.contains(" or more\n"), "{table}");
+}
+
+#[test]
 fn details_are_counted_as_they_will_be_deleted() {
     let shop = Shop::open();
     run(async {

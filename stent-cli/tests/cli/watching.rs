@@ -211,6 +211,13 @@ fn a_lock_that_another_process_holds_is_found() {
         let held = sea_orm::TransactionTrait::begin(&file).await.expect("a transaction");
         held.execute_unprepared("UPDATE stent_lane SET queue = queue").await.expect("locked");
         let checked = crate::program::on(&url, &["doctor"]);
+        for reads in
+            [&["list"][..], &["stats"], &["show", &crate::shop::id(crate::shop::PAID)], &["dlq", "list"]]
+        {
+            let began = std::time::Instant::now();
+            crate::program::on(&patient, reads).ok();
+            assert!(began.elapsed() < Duration::from_secs(50), "{reads:?} does not wait for the lock");
+        }
         held.rollback().await.expect("rolled back");
         checked
     });
