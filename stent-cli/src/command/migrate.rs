@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use stent::backend::{SchemaVersion, Store};
+use stent::view::Verdict;
 
 use crate::cli::{Format, Global, Migrate};
 use crate::fault::{FAILED, Fault, Result};
@@ -34,11 +35,13 @@ async fn migrate(store: &Arc<dyn Store>, dry_run: bool, out: &mut Out) -> Result
     }
     let left = known - applied;
     // Also if there is nothing to do: it checks that the migrations are the same ones.
-    let restored = if dry_run {
-        Vec::new()
-    } else {
-        store.migrate().await?;
-        store.restore_indexes().await?
+    let restored = match (dry_run, left) {
+        (true, 0) => lacking(store).await?,
+        (true, _) => Vec::new(),
+        (false, _) => {
+            store.migrate().await?;
+            store.restore_indexes().await?
+        }
     };
     let text = match (left, dry_run) {
         (0, _) if known == 0 => "this kind of store has no tables to migrate".to_owned(),
@@ -49,7 +52,10 @@ async fn migrate(store: &Arc<dyn Store>, dry_run: bool, out: &mut Out) -> Result
     let now = if dry_run { applied } else { known };
     let text = match restored.as_slice() {
         [] => text,
-        names => format!("{text}; created missing indexes again: {}", names.join(", ")),
+        names => {
+            let verb = if dry_run { "would create" } else { "created" };
+            format!("{text}; {verb} missing indexes again: {}", names.join(", "))
+        }
     };
     let indexes = json!(restored);
     report(
@@ -57,6 +63,14 @@ async fn migrate(store: &Arc<dyn Store>, dry_run: bool, out: &mut Out) -> Result
         &text,
         json!({ "exists": true, "dry_run": dry_run, "applied": now, "known": known, "missing": left, "indexes": indexes }),
     )
+}
+
+/// The indexes that somebody has dropped, as the store itself finds.
+async fn lacking(store: &Arc<dyn Store>) -> Result<Vec<String>> {
+    let findings = store.diagnose().await?;
+    let found = findings.iter().find(|found| found.check == "indexes" && found.verdict == Verdict::Problem);
+    let names = found.and_then(|found| found.what.strip_prefix("missing: "));
+    Ok(names.map_or_else(Vec::new, |names| names.split(", ").map(str::to_owned).collect()))
 }
 
 fn report(out: &mut Out, text: &str, json: serde_json::Value) -> Result<()> {

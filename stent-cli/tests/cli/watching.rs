@@ -169,6 +169,8 @@ fn an_index_that_is_missing_and_a_worker_that_died_are_found() {
     );
     assert!(checked.fails(1).contains("2 problems found"));
 
+    let dry = shop.stent(&["migrate", "--dry-run"]).ok();
+    assert!(dry.ends_with("before; would create missing indexes again: stent_task_ready\n"), "{dry}");
     let migrated = shop.stent(&["migrate"]).ok();
     let said = "before; created missing indexes again: stent_task_ready\n";
     assert!(migrated.ends_with(said), "{migrated}");
