@@ -213,6 +213,7 @@ fn a_lock_that_another_process_holds_is_found() {
         let held = sea_orm::TransactionTrait::begin(&file).await.expect("a transaction");
         held.execute_unprepared("UPDATE stent_lane SET queue = queue").await.expect("locked");
         let checked = crate::program::on(&url, &["doctor"]);
+        let patient = format!("{}?busy_timeout=60s", shop.url);
         for reads in
             [&["list"][..], &["stats"], &["show", &crate::shop::id(crate::shop::PAID)], &["dlq", "list"]]
         {
