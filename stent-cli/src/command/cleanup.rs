@@ -28,7 +28,10 @@ pub(crate) async fn run(stent: &Stent, args: &Cleanup, out: &mut Out) -> Result<
     let cutoff = now - args.older_than;
     if !args.confirm.yes {
         let mut counts = Vec::new();
-        let letters = DeadLetters::read(stent, cutoff).await?;
+        let letters = match executions || dead_letters {
+            true => DeadLetters::read(stent, cutoff).await?,
+            false => DeadLetters::default(),
+        };
         if executions {
             counts.push(("executions", Some(count_executions(stent, cutoff, &letters).await?)));
         }
@@ -149,12 +152,10 @@ impl DeadLetters {
 
 /// Counts ended executions that are no dead letters. If not all dead letters are known, none of those that failed counts.
 async fn count_executions(stent: &Stent, cutoff: Timestamp, letters: &DeadLetters) -> Result<Count> {
-    let counts = |view: &&ExecutionView| {
-        let may_be_one = letters.old.is_less && view.status == ExecutionStatus::Failed;
-        !may_be_one && !letters.ids.contains(&view.id)
-    };
-    let counted =
-        count_ended(stent, cutoff, async |old| Ok(old.iter().filter(counts).count() as u64)).await?;
+    let is_counted = |status: ExecutionStatus| !(letters.old.is_less && status == ExecutionStatus::Failed);
+    let is_none = |view: &&ExecutionView| !letters.ids.contains(&view.id);
+    let of_page = async |old: &[ExecutionView]| Ok(old.iter().filter(is_none).count() as u64);
+    let counted = count_ended(stent, cutoff, is_counted, of_page).await?;
     Ok(Count { is_less: counted.is_less || letters.old.is_less, ..counted })
 }
 
@@ -168,18 +169,19 @@ async fn count_details(stent: &Stent, cutoff: Timestamp) -> Result<Count> {
         }
         Ok(count)
     };
-    count_ended(stent, cutoff, with_details).await
+    count_ended(stent, cutoff, |_| true, with_details).await
 }
 
 /// Adds up the counts of each page of executions that ended before this moment, dead letters among them.
 async fn count_ended(
     stent: &Stent,
     cutoff: Timestamp,
+    is_counted: impl Fn(ExecutionStatus) -> bool,
     of_page: impl AsyncFn(&[ExecutionView]) -> Result<u64>,
 ) -> Result<Count> {
     let is_old = |view: &ExecutionView| view.ended_at.is_some_and(|ended| ended < cutoff);
     let mut counted = Count::default();
-    for status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal()) {
+    for status in ExecutionStatus::ALL.iter().filter(|status| status.is_terminal() && is_counted(**status)) {
         let filter = Filter::default().status(*status);
         let mut before = None;
         loop {

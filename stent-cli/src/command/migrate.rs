@@ -65,11 +65,11 @@ async fn migrate(store: &Arc<dyn Store>, dry_run: bool, out: &mut Out) -> Result
     )
 }
 
-/// The indexes that somebody has dropped, as the store itself finds.
+/// The indexes that somebody has dropped, as the store itself finds, with those that are not usable.
 async fn lacking(store: &Arc<dyn Store>) -> Result<Vec<String>> {
     let findings = store.diagnose().await?;
     let found = findings.iter().find(|found| found.check == "indexes" && found.verdict == Verdict::Problem);
-    let names = found.and_then(|found| found.what.strip_prefix("missing: "));
+    let names = found.and_then(|found| found.what.split_once(": ")).map(|(_, names)| names);
     Ok(names.map_or_else(Vec::new, |names| names.split(", ").map(str::to_owned).collect()))
 }
 

@@ -12,9 +12,9 @@ use crate::{Payload, TaskId};
 /// A part of an execution's record, as it is exported. Payloads are encoded as the program encoded them; transforms in front of the
 /// store are undone.
 ///
-/// An export begins with the execution and the format. Its tasks follow by id, which puts each task after its parent, except after a root whose id is
-/// not of version 7. After each task come its row, its ended claims, and its steps or its items.
-/// Then come the key entries. The notes are last.
+/// An export begins with the execution and the format. Its tasks follow by id, which puts each task after its parent, except after a
+/// root whose id is not of version 7. After each task come its row, its ended claims, and its steps or its items. Then come the key
+/// entries. The notes are last.
 ///
 /// The serde form is meant for files, for example one JSON document per line. It is stable within a major version, and later versions
 /// may add parts and fields.

@@ -18,8 +18,9 @@ use crate::table::{lane, task};
 const STREAMS: &str = "stream";
 
 /// Every lane with tasks in the claim index, by priority, with the due times of its first task and of its first task that is not
-/// due yet; the present moment stands for the latter if the stream alone fills a claim without limits. Lanes whose tasks have all ended cost nothing, however many are stored. One more row shows whether
-/// [`ends`](super::limit::ends) is worth a query, so an idle claim costs one query.
+/// due yet; the present moment stands for the latter if the stream alone fills a claim without limits. Lanes whose tasks have all
+/// ended cost nothing, however many are stored. One more row shows whether [`ends`](super::limit::ends) is worth a query, so an
+/// idle claim costs one query.
 ///
 /// The first task in the claim index shows the first stream, and the first one after a stream shows the next. So the entries that
 /// stand before the head of a stream, which Postgres keeps there until a vacuum, are passed once.
