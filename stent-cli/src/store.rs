@@ -8,6 +8,7 @@ use stent::{Codec, Registry, Stent};
 
 use crate::cli::{Backend, Global};
 use crate::fault::{Fault, Result};
+#[cfg(feature = "sqlite")]
 use crate::out::tell;
 
 /// Where a store is, and how to open it.
