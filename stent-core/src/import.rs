@@ -87,7 +87,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    /// What to do.
+    /// Returns the remedy, in words for the person who imports.
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
