@@ -10,7 +10,7 @@ use crate::model::{
     EndedClaim, KeyEntry, Lane, NewTask, NewTaskState, Note, Seq, StepKind, StepState, TaskResult,
     TaskStatus, Tree,
 };
-use crate::transition::{Import, ImportedNote};
+use crate::transition::{Import, ImportedNote, of_result};
 use crate::{ExecutionId, Key, Payload, TaskId, Timestamp};
 
 /// Why an execution cannot be imported.
@@ -376,10 +376,6 @@ fn notes_of(execution: ExecutionId, view: NotesView) -> Vec<ImportedNote> {
 
 const fn torn(execution: ExecutionId, what: String) -> ImportError {
     ImportError::Torn { execution, what }
-}
-
-fn of_result(result: &TaskResult) -> usize {
-    result.as_ref().map_or_else(crate::Failure::bytes, Payload::len)
 }
 
 #[cfg(test)]

@@ -261,7 +261,7 @@ impl Import {
             .tasks
             .iter()
             .map(|stored| ROW_BYTES + stored.task.args.len() + stored.result.as_ref().map_or(0, of_result));
-        let ended = self.ended_claims.iter().filter_map(|ended| ended.failure.as_ref()).map(of_failure);
+        let ended = self.ended_claims.iter().filter_map(|ended| ended.failure.as_ref()).map(Failure::bytes);
         let keys = self.key_entries.iter().map(|entry| entry.value.as_ref().map_or(0, Payload::len));
         let notes = self.notes.iter().map(|noted| of_note(&noted.note));
         tasks.chain(ended).chain(keys).chain(notes).sum()
@@ -399,7 +399,7 @@ impl Transition {
                 Action::Redrive { queue, .. } => queue.as_ref().map_or(0, String::len),
                 Action::Cancel { .. } | Action::Discard => 0,
             },
-            Self::Expire(expire) => of_failure(&expire.failure),
+            Self::Expire(expire) => expire.failure.bytes(),
             Self::Import(import) => import.bytes(),
         };
         let rows = self.rows().iter().map(|row| {
@@ -412,7 +412,7 @@ impl Transition {
                 | NewTaskState::Signal
                 | NewTaskState::Join { .. } => 0,
             };
-            ROW_BYTES + row.args.len() + result + row.failure.as_ref().map_or(0, of_failure)
+            ROW_BYTES + row.args.len() + result + row.failure.as_ref().map_or(0, Failure::bytes)
         });
         ROW_BYTES + own + rows.sum::<usize>()
     }
@@ -456,7 +456,7 @@ impl Next {
     fn bytes(&self) -> usize {
         match self {
             Self::End(result) => of_result(result),
-            Self::Retry { failure, .. } => of_failure(failure),
+            Self::Retry { failure, .. } => failure.bytes(),
             Self::Keep | Self::Park(_) | Self::Redo | Self::Release => 0,
         }
     }
@@ -479,8 +479,8 @@ transition_from!(Dispatch Commit Request Expire Unpark Postpone Import);
 /// The approximate size of a row without its payloads.
 const ROW_BYTES: usize = 256;
 
-fn of_result(result: &TaskResult) -> usize {
-    result.as_ref().map_or_else(of_failure, Payload::len)
+pub(crate) fn of_result(result: &TaskResult) -> usize {
+    result.as_ref().map_or_else(Failure::bytes, Payload::len)
 }
 
 fn of_note(note: &Note) -> usize {
@@ -489,10 +489,6 @@ fn of_note(note: &Note) -> usize {
         Note::Progress { text, .. } => text.len(),
         Note::Count { .. } | Note::CountFrom { .. } => 0,
     }
-}
-
-fn of_failure(failure: &Failure) -> usize {
-    failure.bytes()
 }
 
 /// Items added to a map.

@@ -41,7 +41,7 @@ impl Records {
 
     pub(crate) fn entries_of(&self, execution: ExecutionId, after: Option<Key>, max: usize) -> Vec<KeyEntry> {
         let entries = self.key_entries.values().filter(|entry| entry.execution == execution);
-        let open = entries.filter(|entry| entry.kind != KeyEntryKind::Result || entry.value.is_none());
+        let open = entries.filter(|entry| entry.goes_with_execution());
         open.filter(|entry| Some(entry.key) > after).take(max.min(PAGE_MAX)).cloned().collect()
     }
 

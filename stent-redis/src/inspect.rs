@@ -270,9 +270,8 @@ impl Inspect for RedisStore {
         let replies: Vec<Option<Vec<u8>>> = self.link.run("key entries", &values).await?;
         let entries = replies.into_iter().flatten().map(|bytes| decode_entry(&bytes));
         // An entry may have changed since its key was read.
-        let is_open = |entry: &KeyEntry| entry.kind != KeyEntryKind::Result || entry.value.is_none();
         let entries = entries.collect::<Result<Vec<_>>>()?.into_iter();
-        Ok(entries.filter(|entry| entry.execution == execution && is_open(entry)).collect())
+        Ok(entries.filter(|entry| entry.execution == execution && entry.goes_with_execution()).collect())
     }
 
     async fn list(

@@ -71,7 +71,7 @@ impl Inspect for JsonStore {
     ) -> Result<Vec<KeyEntry>> {
         let data = self.data("key entries")?;
         let entries = data.key_entries.values().filter(|entry| entry.execution == execution);
-        let open = entries.filter(|entry| entry.kind != KeyEntryKind::Result || entry.value.is_none());
+        let open = entries.filter(|entry| entry.goes_with_execution());
         Ok(page(open.filter(|entry| Some(entry.key) > after).cloned(), max))
     }
 

@@ -139,15 +139,28 @@ async fn a_key_of_another_execution_keeps_it_out(world: World) {
     same("the execution", other.execution(first_id).await, None);
 }
 
-async fn it_is_refused_without_the_execution_that_it_waits_for(world: World) {
+/// An execution that waits for another one, exported.
+struct Joined {
+    awaited: TaskId,
+    id: TaskId,
+    join_id: TaskId,
+    import: Import,
+}
+
+async fn joined(world: &World) -> Joined {
     let awaited = world.dispatch(world.call("ship").on("slow")).await;
     let id = world.dispatch(world.call("checkout")).await;
     let claimed = one(world.claim(1).queues(["default"]).at(t(0))).await;
     let join = world.join(awaited);
     let join_id = join.id;
     world.apply(claimed.park().with(join)).await;
-    let mut import = export(&world, id).await;
+    let mut import = export(world, id).await;
     import.awaits.push((join_id, awaited.execution()));
+    Joined { awaited, id, join_id, import }
+}
+
+async fn it_is_refused_without_the_execution_that_it_waits_for(world: World) {
+    let Joined { awaited, id, import, .. } = joined(&world).await;
     let other = elsewhere(&world).await;
 
     same("alone", other.commit(import.clone()).await, Outcome::Gone);
@@ -235,14 +248,7 @@ async fn a_signal_reaches_the_wait_that_came_with_it(world: World) {
 }
 
 async fn a_wait_for_an_execution_that_has_ended_ends_at_once(world: World) {
-    let awaited = world.dispatch(world.call("ship").on("slow")).await;
-    let id = world.dispatch(world.call("checkout")).await;
-    let claimed = one(world.claim(1).queues(["default"]).at(t(0))).await;
-    let join = world.join(awaited);
-    let join_id = join.id;
-    world.apply(claimed.park().with(join)).await;
-    let mut import = export(&world, id).await;
-    import.awaits.push((join_id, awaited.execution()));
+    let Joined { awaited, join_id, import, .. } = joined(&world).await;
     let shipped = one(world.claim(1).queues(["slow"]).at(t(0))).await;
     world.apply(shipped.complete("shipped")).await;
     let other = elsewhere(&world).await;

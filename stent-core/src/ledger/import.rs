@@ -45,7 +45,7 @@ impl<'a> Ledger<'a> {
             at: noted.at,
             note: &noted.note,
         }));
-        key_entries.iter().for_each(|entry| self.key_entries.import(entry.clone()));
+        key_entries.iter().for_each(|entry| self.key_entries.put(entry.clone()));
         self.resume_waits(import);
         Outcome::Applied(News::default())
     }

@@ -96,12 +96,7 @@ impl KeyEntries {
         Some(key_entry)
     }
 
-    /// Adds an entry that comes from another store.
-    pub(super) fn import(&mut self, key_entry: KeyEntry) {
-        self.put(key_entry);
-    }
-
-    fn put(&mut self, key_entry: KeyEntry) {
+    pub(super) fn put(&mut self, key_entry: KeyEntry) {
         self.forgotten.remove(&key_entry.key);
         self.key_entries.insert(key_entry.key, (key_entry, true));
     }

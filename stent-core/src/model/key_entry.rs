@@ -32,6 +32,14 @@ pub struct KeyEntry {
     pub sends: Vec<TaskId>,
 }
 
+impl KeyEntry {
+    /// Whether it goes with its execution into an export: a result that has a value belongs to its key.
+    #[must_use]
+    pub fn goes_with_execution(&self) -> bool {
+        self.kind != KeyEntryKind::Result || self.value.is_none()
+    }
+}
+
 /// The kind of key entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
